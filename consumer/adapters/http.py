@@ -1,0 +1,79 @@
+"""HTTP: metrics for Prometheus, health for the orchestrator, a page for people."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
+
+from aiohttp import web
+from prometheus_client.exposition import choose_encoder
+
+from consumer.adapters.metrics import Metrics
+from consumer.settings import Http
+
+
+class Health(NamedTuple):
+    """Whether it is well, and each single check: empty when it holds, else what is wrong."""
+
+    checks: Mapping[str, str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check holds."""
+        return not any(self.checks.values())
+
+
+class HttpServer:
+    """Serves while the service runs, and while it still waits for what it needs."""
+
+    def __init__(
+        self,
+        settings: Http,
+        metrics: Metrics,
+        alive: Callable[[], Health],
+        ready: Callable[[], Awaitable[Health]],
+        page: Callable[[], Awaitable[str]],
+    ) -> None:
+        self._settings, self._metrics = settings, metrics
+        self._alive, self._ready, self._page = alive, ready, page
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> tuple[str, int]:
+        """Listen; the address that was bound.
+
+        :raises OSError: the address is taken
+        """
+        app = web.Application()
+        app.router.add_get("/metrics", self._get_metrics)
+        app.router.add_get("/healthz", self._get_alive)
+        app.router.add_get("/readyz", self._get_ready)
+        app.router.add_get("/", self._get_page)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._settings.host, self._settings.port).start()
+        host, port = self._runner.addresses[0][:2]
+        return host, port
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _get_metrics(self, request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        body = encode(self._metrics.registry)
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def _get_alive(self, _request: web.Request) -> web.Response:
+        return _respond(self._alive())
+
+    async def _get_ready(self, _request: web.Request) -> web.Response:
+        return _respond(await self._ready())
+
+    async def _get_page(self, _request: web.Request) -> web.Response:
+        return web.Response(text=await self._page(), content_type="text/html")
+
+
+def _respond(health: Health) -> web.Response:
+    checks = {name: problem or "ok" for name, problem in health.checks.items()}
+    return web.json_response({"ok": health.ok, "checks": checks}, status=200 if health.ok else 503)

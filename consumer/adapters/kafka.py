@@ -1,0 +1,218 @@
+"""Kafka, through aiokafka. The only importer of it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.helpers import create_ssl_context
+
+from consumer.events.record import Partition
+from consumer.ports import Bounds, SourceError, Stretch
+from consumer.settings import Kafka, SecurityProtocol
+
+REQUEST_TIMEOUT_MS = 30_000
+
+
+class Reader(Protocol):
+    """Who is told what the group decides."""
+
+    def on_assigned(self, partitions: Collection[Partition]) -> None:
+        """These partitions are ours; they are paused."""
+        ...
+
+    async def on_revoked(self, partitions: Collection[Partition]) -> None:
+        """Nothing is ours any more once this returns."""
+        ...
+
+    def on_position_lost(self) -> None:
+        """The broker does not hold the offset we are at."""
+        ...
+
+
+class KafkaSource:
+    """A member of the consumer group, as a :class:`consumer.ports.Source`."""
+
+    def __init__(self, settings: Kafka, topics: Collection[str]) -> None:
+        self._settings, self._topics = settings, list(topics)
+        self._consumer: Any = None
+        self._reader: Reader | None = None
+        self._failure: BaseException | None = None
+
+    async def start(self, reader: Reader) -> None:
+        """Join the group; `reader` hears of its decisions.
+
+        :raises SourceError: no broker can be reached
+        """
+        self._reader = reader
+        consumer = AIOKafkaConsumer(**_consumer_options(self._settings))
+        try:
+            await consumer.start()
+        except KafkaError as error:
+            await consumer.stop()
+            raise SourceError(f"no broker of {self._settings.bootstrap_servers} answers: {error}") from error
+        self._consumer = consumer
+        consumer.subscribe(self._topics, listener=_Listener(self, reader))
+
+    async def stop(self, timeout: float) -> None:
+        """Leave the group. aiokafka may hang in here, so never longer than `timeout` seconds."""
+        if self._consumer is not None:
+            async with asyncio.timeout(timeout):
+                await self._consumer.stop()
+
+    async def poll(self, timeout: float, max_records: int) -> Sequence[Stretch]:
+        """See :meth:`consumer.ports.Source.poll`."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            fetched = await self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=max_records)
+        except NoOffsetForPartitionError:
+            return []  # the moment between assignment and claim: the claim seeks
+        except OffsetOutOfRangeError:
+            assert self._reader is not None
+            self._reader.on_position_lost()
+            return []
+        positions = self.positions(fetched)
+        return [
+            Stretch(Partition(*partition), records, positions[partition])
+            for partition, records in fetched.items()
+            if partition in positions
+        ]
+
+    def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """See :meth:`consumer.ports.Source.positions`.
+
+        Read from the subscription state because `AIOKafkaConsumer.position` would wait for a partition that has none.
+        """
+        assignment = self._assignment()
+        if assignment is None:
+            return {}
+        states = ((partition, assignment.state_value(TopicPartition(*partition))) for partition in partitions)
+        return {
+            Partition(*partition): state.position
+            for partition, state in states
+            if state is not None and state.has_valid_position
+        }
+
+    @contextmanager
+    def keep_failure(self) -> Iterator[None]:
+        """What fails inside is raised by the next poll."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, the reading task has to end with it
+            self._failure = error
+
+    def _assignment(self) -> Any:
+        subscription = self._consumer._subscription.subscription
+        return None if subscription is None else subscription.assignment
+
+    def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """See :meth:`consumer.ports.Source.ends`: the last stable offset, behind which transactions are open."""
+        assigned = self._consumer.assignment()
+        ends = {
+            partition: self._consumer.last_stable_offset(TopicPartition(*partition))
+            for partition in partitions
+            if partition in assigned
+        }
+        return {partition: end for partition, end in ends.items() if end is not None}
+
+    async def bounds(self, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:
+        """See :meth:`consumer.ports.Source.bounds`.
+
+        :raises SourceError: the brokers do not answer
+        """
+        wanted = [TopicPartition(*partition) for partition in partitions]
+        try:
+            first = await self._consumer.beginning_offsets(wanted)
+            end = await self._consumer.end_offsets(wanted)
+        except KafkaError as error:
+            raise SourceError(f"the offsets of {len(wanted)} partitions cannot be had: {error}") from error
+        return {Partition(*partition): Bounds(first[partition], end[partition]) for partition in wanted}
+
+    def seek(self, positions: Mapping[Partition, int]) -> None:
+        """See :meth:`consumer.ports.Source.seek`."""
+        assigned = self._consumer.assignment()
+        for partition, offset in positions.items():
+            if partition in assigned:
+                self._consumer.seek(TopicPartition(*partition), offset)
+        self.resume(positions.keys())
+
+    def pause(self) -> None:
+        """See :meth:`consumer.ports.Source.pause`."""
+        self._consumer.pause(*self._consumer.assignment())
+
+    def resume(self, partitions: Collection[Partition]) -> None:
+        """See :meth:`consumer.ports.Source.resume`."""
+        assigned = self._consumer.assignment()
+        self._consumer.resume(*(TopicPartition(*p) for p in partitions if p in assigned))
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """See :meth:`consumer.ports.Source.commit`. A commit lost is made up for by the next one."""
+        assigned = self._consumer.assignment()
+        ours = {TopicPartition(*p): offset for p, offset in offsets.items() if p in assigned}
+        try:
+            if ours:
+                await self._consumer.commit(ours)
+        except (KafkaError, IllegalStateError):
+            return
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """aiokafka logs and swallows what a listener raises, so a failure is kept for the next poll to raise."""
+
+    def __init__(self, source: KafkaSource, reader: Reader) -> None:
+        self._source, self._reader = source, reader
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        with self._source.keep_failure():
+            await self._reader.on_revoked([Partition(*partition) for partition in revoked])
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        with self._source.keep_failure():
+            # Fetching is unblocked already: pause before anything is awaited, so nothing is read before its claim.
+            self._source.pause()
+            self._reader.on_assigned([Partition(*partition) for partition in assigned])
+
+
+def client_options(settings: Kafka) -> dict[str, Any]:
+    """What consumers, producers and admin clients need to talk to these brokers."""
+    password = settings.sasl_password
+    return {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "security_protocol": settings.security_protocol.value,
+        "sasl_mechanism": settings.sasl_mechanism,
+        "sasl_plain_username": settings.sasl_username,
+        "sasl_plain_password": password.get_secret_value() if password else None,
+        "ssl_context": _ssl_context(settings),
+        "request_timeout_ms": REQUEST_TIMEOUT_MS,
+    }
+
+
+def _ssl_context(settings: Kafka) -> ssl.SSLContext | None:
+    if settings.security_protocol not in (SecurityProtocol.SSL, SecurityProtocol.SASL_SSL):
+        return None
+    context: ssl.SSLContext = create_ssl_context(
+        cafile=settings.ssl_cafile, certfile=settings.ssl_certfile, keyfile=settings.ssl_keyfile
+    )
+    return context
+
+
+def _consumer_options(settings: Kafka) -> dict[str, Any]:
+    return client_options(settings) | {
+        "group_id": settings.group_id,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "none",  # an offset out of range is decided by a person, never silently
+        "isolation_level": "read_committed",
+        "session_timeout_ms": settings.session_timeout_ms,
+        "heartbeat_interval_ms": max(settings.session_timeout_ms // 3, 300),
+        "max_poll_interval_ms": settings.max_poll_interval_ms,
+        "rebalance_timeout_ms": settings.rebalance_timeout_ms,
+        "metadata_max_age_ms": settings.metadata_max_age_ms,
+        "fetch_max_bytes": settings.fetch_max_bytes,
+        "client_rack": settings.client_rack,
+    }

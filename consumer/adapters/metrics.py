@@ -1,0 +1,169 @@
+"""Every metric, declared once, with its meaning. `docs/metrics.md` is made from this file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric: its full name as Prometheus shows it, its meaning, its labels."""
+
+    type: type[Counter] | type[Gauge] | type[Histogram]
+    name: str
+    meaning: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+OUTCOMES = ("inserted", "duplicate", "amended", "dead_lettered")
+TOKEN_TYPES = ("prompt", "completion")
+FEEDBACK = {-1: "negative", 0: "neutral", 1: "positive"}
+
+# A bucket bound at every threshold an objective is likely to have: a ratio is exact only at a bound.
+LATENCY_SECONDS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0)
+WRITE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+DELAY_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86400.0)
+BATCH_ROWS = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000)
+
+RECORDS = Metric(
+    Counter,
+    "rag_records_total",
+    "Records whose fate is committed: inserted, duplicate of an earlier one, amended an earlier row, dead-lettered.",
+    ("topic", "outcome"),
+)
+BATCH_ROWS_WRITTEN = Metric(
+    Histogram, "rag_batch_rows", "Records in one committed batch.", (), tuple(map(float, BATCH_ROWS))
+)
+BATCH_WRITE = Metric(
+    Histogram,
+    "rag_batch_write_seconds",
+    "Time to write one batch, from its first try to its commit, outages included.",
+    (),
+    WRITE_SECONDS,
+)
+EVENT_DELAY = Metric(
+    Histogram,
+    "rag_event_delay_seconds",
+    "Age of a record at its commit: from its Kafka timestamp until it can be queried.",
+    (),
+    DELAY_SECONDS,
+)
+LAG_RECORDS = Metric(
+    Gauge,
+    "rag_consumer_lag_records",
+    "Offsets between the ledger and the last committed record of the partition.",
+    ("topic", "partition"),
+)
+LAG_SECONDS = Metric(
+    Gauge,
+    "rag_consumer_lag_seconds",
+    "Age of the newest record written, where newer ones wait; 0 where none do.",
+    ("topic", "partition"),
+)
+DEAD_LETTERS = Metric(
+    Counter, "rag_dead_letters_total", "Records kept as dead letters, by reason.", ("topic", "reason")
+)
+UNKNOWN_FIELDS = Metric(
+    Counter,
+    "rag_unknown_fields_total",
+    "Members of stored events that are no field of their kind: producers that moved first, or misspelt.",
+    ("topic",),
+)
+REBALANCES = Metric(Counter, "rag_rebalances_total", "Assignments that the group gave this replica.")
+FENCED = Metric(Counter, "rag_fenced_total", "Batches thrown away because another replica had claimed the partition.")
+WRITE_RETRIES = Metric(
+    Counter,
+    "rag_write_retries_total",
+    "Tries at a write that the database could not take just then, by cause.",
+    ("cause",),
+)
+SPLIT_WRITES = Metric(
+    Counter, "rag_split_writes_total", "Extra writes made to find the records that the database refuses."
+)
+BACKPRESSURE = Metric(Counter, "rag_backpressure_seconds_total", "Time that reading has waited for the writer.")
+LAST_COMMIT = Metric(
+    Gauge, "rag_last_commit_timestamp_seconds", "When a batch was last committed, in seconds since 1970."
+)
+ASSIGNED = Metric(Gauge, "rag_assigned_partitions", "Partitions that the group has assigned to this replica.")
+STOPPED = Metric(
+    Gauge,
+    "rag_stopped_partitions",
+    "1 for a partition that cannot be read on from where the ledger stands; a person has to decide.",
+    ("topic", "partition"),
+)
+BUILD_INFO = Metric(Gauge, "rag_build_info", "Always 1; the labels tell what runs.", ("version", "python"))
+
+DIALOGUES = Metric(
+    Counter,
+    "rag_dialogues_total",
+    "Dialogues stored, by model and whether they cite a source.",
+    ("model", "cited"),
+)
+CITATIONS = Metric(Counter, "rag_citations_total", "Citations in the dialogues stored.", ("model",))
+DIALOGUE_LATENCY = Metric(
+    Histogram,
+    "rag_dialogue_latency_seconds",
+    "Time the RAG service took to answer, where it says so (latency_ms).",
+    ("model",),
+    LATENCY_SECONDS,
+)
+TOKENS = Metric(Counter, "rag_tokens_total", "Tokens in the dialogues stored.", ("model", "type"))
+COST = Metric(Counter, "rag_cost_jpy_total", "Cost of the dialogues stored, in Japanese yen.", ("model",))
+FEEDBACK_GIVEN = Metric(Counter, "rag_feedback_total", "Verdicts of users on dialogues stored.", ("value",))
+PROVENANCE = Metric(Counter, "rag_provenance_total", "Provenance records stored.", ("content_type", "license_type"))
+
+DAY_CITATION_RATE = Metric(
+    Gauge, "rag_day_citation_rate", "Share of the newest day's dialogues that cite a source, in percent."
+)
+DAY_USERS = Metric(Gauge, "rag_day_unique_users", "Distinct users of the newest day.")
+DAY_LATENCY = Metric(Gauge, "rag_day_latency_seconds", "Exact latency percentiles of the newest day.", ("quantile",))
+DAY_COST = Metric(Gauge, "rag_day_cost_jpy", "Cost of the newest day, in Japanese yen.")
+SLO_MET = Metric(Gauge, "rag_slo_met", "1 where the newest day meets the objective, 0 where it does not.", ("slo",))
+ROLLUP_TIMESTAMP = Metric(
+    Gauge,
+    "rag_rollup_timestamp_seconds",
+    "When the newest day was last computed, by whichever replica, in seconds since 1970.",
+)
+
+ALL: Sequence[Metric] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+
+
+class Metrics:
+    """The declared metrics in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._made = {metric: self._make(metric) for metric in ALL}
+
+    def _make(self, metric: Metric) -> Counter | Gauge | Histogram:
+        options: Any = {"buckets": metric.buckets} if metric.buckets else {}
+        return metric.type(metric.name, metric.meaning, metric.labels, registry=self.registry, **options)
+
+    def counter(self, metric: Metric, *labels: str) -> Counter:
+        """The counter, for these label values."""
+        made = self._made[metric]
+        assert isinstance(made, Counter)
+        return made.labels(*labels) if labels else made
+
+    def gauge(self, metric: Metric, *labels: str) -> Gauge:
+        """The gauge, for these label values."""
+        made = self._made[metric]
+        assert isinstance(made, Gauge)
+        return made.labels(*labels) if labels else made
+
+    def histogram(self, metric: Metric, *labels: str) -> Histogram:
+        """The histogram, for these label values."""
+        made = self._made[metric]
+        assert isinstance(made, Histogram)
+        return made.labels(*labels) if labels else made
+
+    def remove(self, metric: Metric, *labels: str) -> None:
+        """Take a series out, where there is one."""
+        made = self._made[metric]
+        if labels in made._metrics:
+            made.remove(*labels)

@@ -1,0 +1,182 @@
+"""PostgreSQL, through asyncpg: connections, transactions, COPY, and its errors in our words.
+
+Nothing here needs a session to last: time limits are set for each transaction, so a pooler in transaction mode fits in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from consumer.ingest.copy_format import SIGNATURE, TRAILER
+from consumer.ports import Refused, StoreError, Unavailable
+from consumer.settings import Postgres
+
+APPLICATION_NAME = "ragledger"
+COPY_ROWS_A_MESSAGE = 128
+UNIQUE_VIOLATION = "23505"
+_COPY_NOT_SUPPORTED = "0A000"
+_RAISED_BY_TRIGGER = "P0001"
+# Data exceptions, integrity constraints, WITH CHECK OPTION, program limits (an index entry too large, JSON nested too
+# deeply): PostgreSQL's manual, appendix A.
+_DATA_CLASSES = frozenset({"22", "23", "44", "54"})
+_CAUSES = {
+    "08": "connection",
+    "25": "read_only",
+    "28": "privilege",
+    "40": "conflict",
+    "42": "schema",
+    "53": "resources",
+    "55": "lock",
+    "57": "shutdown",
+    "58": "system",
+}
+
+class CopyNotSupported(StoreError):
+    """PostgreSQL refuses COPY here (row-level security applies to this role): insert from a staging table instead."""
+
+
+class Transaction:
+    """An open transaction. Every method raises :class:`Unavailable` or :class:`Refused` when PostgreSQL objects."""
+
+    def __init__(self, connection: PoolConnectionProxy[Any]) -> None:
+        self._connection = connection
+
+    async def execute(self, sql: str, *arguments: Any) -> str:
+        """Run a statement; its command tag."""
+        with translated_errors():
+            return str(await self._connection.execute(sql, *arguments))
+
+    async def fetch(self, sql: str, *arguments: Any) -> Sequence[asyncpg.Record]:
+        """Run a statement; its rows."""
+        with translated_errors():
+            return await self._connection.fetch(sql, *arguments)
+
+    async def copy(self, table: str, columns: Sequence[str], tuples: Sequence[bytes]) -> None:
+        """COPY tuples in binary format into a table."""
+        with translated_errors():
+            await self._connection.copy_to_table(table, source=_messages(tuples), columns=columns, format="binary")
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """What fails inside is rolled back alone."""
+        async with self._connection.transaction():
+            yield
+
+
+class Database:
+    """A pool of connections to one database, which need not be there yet."""
+
+    def __init__(self, settings: Postgres) -> None:
+        self._settings = settings
+        self._pool: asyncpg.Pool[Any] | None = None
+        self._limits = _limits_sql(settings)
+
+    async def open(self) -> None:
+        """Make the pool; it connects when first used."""
+        settings = self._settings
+        self._pool = await asyncpg.create_pool(
+            min_size=0,
+            max_size=settings.pool_size,
+            command_timeout=settings.statement_timeout_s + 5,  # the server's own limit comes first
+            max_inactive_connection_lifetime=60,
+            **connect_options(settings),
+        )
+
+    async def close(self, timeout: float) -> None:
+        """Close every connection, the hard way after `timeout` seconds."""
+        if self._pool is None:
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction with the time limits of the settings, committed at the end.
+
+        :raises Unavailable: no connection, or it was lost; after a lost COMMIT the outcome is unknown
+        """
+        assert self._pool is not None, "open() comes first"
+        with translated_errors():
+            async with self._pool.acquire() as connection, connection.transaction():
+                await connection.execute(self._limits)
+                yield Transaction(connection)
+
+
+def connect_options(settings: Postgres) -> dict[str, Any]:
+    """What asyncpg needs to reach the database."""
+    options: dict[str, Any] = {
+        "dsn": settings.dsn.get_secret_value(),
+        "timeout": settings.connect_timeout_s,
+    }
+    if settings.pgbouncer:
+        options["statement_cache_size"] = 0
+    else:
+        options["server_settings"] = {"application_name": APPLICATION_NAME}
+    if settings.ssl_root_cert:
+        options["ssl"] = ssl.create_default_context(cafile=str(settings.ssl_root_cert))
+    return options
+
+
+def _limits_sql(settings: Postgres) -> str:
+    """SET LOCAL, as a pooler may hand the next transaction another session."""
+    limits = {
+        "statement_timeout": settings.statement_timeout_s,
+        "lock_timeout": settings.lock_timeout_s,
+        "idle_in_transaction_session_timeout": settings.lock_timeout_s,
+    }
+    return "; ".join(f"SET LOCAL {name} = {int(seconds * 1000)}" for name, seconds in limits.items())
+
+
+async def _messages(tuples: Sequence[bytes]) -> AsyncIterator[bytes]:
+    yield SIGNATURE
+    for start in range(0, len(tuples), COPY_ROWS_A_MESSAGE):
+        yield b"".join(tuples[start : start + COPY_ROWS_A_MESSAGE])
+    yield TRAILER
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """asyncpg's errors as ours.
+
+    Never the DETAIL of a PostgreSQL error: it quotes the row, which is event text.
+    """
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        raise _translate(error) from None
+    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        if isinstance(error, ValueError):  # an argument that asyncpg cannot encode: ours to mend, no outage
+            raise
+        raise Unavailable(
+            f"the connection to PostgreSQL failed: {str(error) or type(error).__name__}", "connection"
+        ) from error
+
+
+def _translate(error: asyncpg.PostgresError) -> StoreError:
+    sqlstate = error.sqlstate or "XX000"
+    message = _describe(error, sqlstate)
+    if sqlstate == _COPY_NOT_SUPPORTED:
+        return CopyNotSupported(message)
+    if sqlstate[:2] in _DATA_CLASSES or sqlstate == _RAISED_BY_TRIGGER:
+        return Refused(message, sqlstate)
+    return Unavailable(message, _CAUSES.get(sqlstate[:2], "other"))
+
+
+def _describe(error: asyncpg.PostgresError, sqlstate: str) -> str:
+    """Which column or constraint, and the message where it cannot quote a value."""
+    places = [
+        f"{name.removesuffix('_name')} {value}"
+        for name in ("table_name", "column_name", "constraint_name")
+        if (value := getattr(error, name, None))
+    ]
+    return f"{type(error).__name__} ({sqlstate}){': ' + ', '.join(places) if places else ''}"

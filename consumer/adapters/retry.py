@@ -1,0 +1,29 @@
+"""Retrying, as data. The only importer of tenacity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+
+
+def while_raises(*errors: type[Exception], tell: Callable[[Any], None]) -> AsyncRetrying:
+    """Try again after each of `errors`, for as long as it takes, with growing, jittered pauses.
+
+    :param tell: is given each error before the pause
+    """
+
+    def before_sleep(state: RetryCallState) -> None:
+        assert state.outcome is not None
+        tell(state.outcome.exception())
+
+    return AsyncRetrying(
+        retry=retry_if_exception_type(errors),
+        wait=wait_random_exponential(multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS),
+        before_sleep=before_sleep,
+        reraise=True,
+    )

@@ -1,0 +1,21 @@
+-- Keep the records that cannot be stored, with the reason. A timestamp that no timestamptz can hold is kept as infinity.
+-- $1 topics  $2 partitions  $3 offsets  $4 timestamps (ms)  $5 keys  $6 values  $7 headers  $8 reasons
+-- $9 details  $10 SQLSTATEs
+INSERT INTO dead_letters
+    (topic, partition, record_offset, record_timestamp, key, value, headers, reason, detail, sqlstate)
+SELECT
+    topic, partition, record_offset,
+    CASE
+        WHEN milliseconds BETWEEN -62135596800000 AND 253402300799999
+        THEN 'epoch'::timestamptz + milliseconds * interval '1 millisecond'
+        ELSE 'infinity'
+    END,
+    key, value, headers, reason, detail, sqlstate
+FROM unnest(
+    $1::text[], $2::int[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[], $7::jsonb[], $8::text[],
+    $9::jsonb[], $10::text[]
+) AS letter (
+    topic, partition, record_offset, milliseconds, key, value, headers, reason, detail, sqlstate
+)
+ORDER BY topic, partition, record_offset
+ON CONFLICT DO NOTHING

@@ -1,0 +1,237 @@
+"""The tables and the fenced ledger: one batch, one transaction.
+
+Three ways to write rows, tried in this order:
+
+    DIRECT  COPY straight into the table: the fastest, as long as every id is new
+    MERGE   COPY into a staging table, INSERT … ON CONFLICT DO NOTHING: when ids were there before, or COPY is refused
+    SPLIT   MERGE under savepoints, halving until the record that the database refuses is alone: a dead letter
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from enum import IntEnum
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from consumer.adapters.postgres import UNIQUE_VIOLATION, CopyNotSupported, Database, Transaction
+from consumer.adapters.retry import while_raises
+from consumer.adapters.sql import load
+from consumer.adapters.staging import insert_direct, insert_merging, insert_splitting
+from consumer.events.kind import Kind
+from consumer.events.record import Partition, Record
+from consumer.ingest.batch import Batch, DeadLetter
+from consumer.ingest.days import BusinessDays
+from consumer.ingest.offsets import Claim, Span
+from consumer.ingest.rows import Row
+from consumer.ports import Bounds, Fenced, Refused, Telemetry, Unavailable, Written
+
+
+class Way(IntEnum):
+    """How rows are written."""
+
+    DIRECT = 0
+    MERGE = 1
+    SPLIT = 2
+
+
+class PostgresStore:
+    """See :class:`consumer.ports.Store`."""
+
+    def __init__(
+        self,
+        database: Database,
+        telemetry: Telemetry,
+        days: BusinessDays,
+        *,
+        group: str,
+        owner: str,
+        begin_at_end: bool,
+    ) -> None:
+        self._database, self._telemetry, self._days = database, telemetry, days
+        self._group, self._owner, self._begin_at_end = group, owner, begin_at_end
+        self._copy_supported = True
+        self._way = Way.DIRECT
+
+    async def claim(self, bounds: Mapping[Partition, Bounds]) -> Sequence[Claim]:
+        """See :meth:`consumer.ports.Store.claim`."""
+        partitions = sorted(bounds)
+        begin = [bounds[p].end if self._begin_at_end else bounds[p].first for p in partitions]
+        topics, numbers = _columns(partitions)
+        async with self._database.transaction() as transaction:
+            rows = await transaction.fetch(load("claim"), self._group, self._owner, topics, numbers, begin)
+        return [Claim(Partition(r["topic"], r["partition"]), r["epoch"], r["next_offset"]) for r in rows]
+
+    async def write(self, batch: Batch) -> Written:
+        """See :meth:`consumer.ports.Store.write`."""
+        attempts = _Attempts(self, batch)
+        async for attempt in while_raises(Unavailable, tell=self._tell_unavailable):
+            with attempt:
+                written = await attempts.next()
+        self._telemetry.available()
+        return written
+
+    def _tell_unavailable(self, error: Unavailable) -> None:
+        self._telemetry.unavailable(error.cause, str(error))
+
+    async def write_once(self, batch: Batch, settle: Callable[[Written], None]) -> Written:
+        """One transaction, in whichever way the rows can be written; `settle` is called right before COMMIT.
+
+        :raises Fenced: the ledger does not stand where the batch begins
+        """
+        way = self._way
+        while True:
+            try:
+                return await self._transact(batch, way, settle)
+            except CopyNotSupported:
+                self._copy_supported, way = False, Way.MERGE
+            except Refused as refused:
+                if way is Way.SPLIT:  # not a row then, but something of ours: a bug must be loud
+                    raise
+                way = Way.MERGE if refused.sqlstate == UNIQUE_VIOLATION and way is Way.DIRECT else Way.SPLIT
+
+    async def _transact(self, batch: Batch, way: Way, settle: Callable[[Written], None]) -> Written:
+        async with self._database.transaction() as transaction:
+            written = await self._insert(transaction, batch, way)
+            await _insert_dead_letters(transaction, written.dead_letters)
+            await self._touch_days(transaction, written)
+            await self._move_ledger(transaction, written)
+            settle(written)
+        self._way = self._next_way(written)
+        return written
+
+    def _next_way(self, written: Written) -> Way:
+        """Duplicates come in runs (a producer retries, a topic is read again): MERGE until a batch has none."""
+        return Way.MERGE if written.duplicates or not self._copy_supported else Way.DIRECT
+
+    async def _insert(self, transaction: Transaction, batch: Batch, way: Way) -> Written:
+        inserted: dict[Kind, Sequence[Row]] = {}
+        duplicates: list[Row] = []
+        refused: list[DeadLetter] = []
+        for kind, rows in batch.rows.items():
+            outcome = await self._ways()[way](transaction, kind, rows)
+            inserted[kind] = outcome.inserted
+            duplicates.extend(outcome.duplicates)
+            refused.extend(outcome.dead_letters)
+        return Written(batch, inserted, duplicates, [*batch.dead_letters, *refused])
+
+    def _ways(self) -> Mapping[Way, Any]:
+        return {
+            Way.DIRECT: insert_direct,
+            Way.MERGE: insert_merging,
+            Way.SPLIT: partial(insert_splitting, tell=self._telemetry.split),
+        }
+
+    async def _touch_days(self, transaction: Transaction, written: Written) -> None:
+        day_of = self._days.day_of
+        moments = (row.created_at for rows in written.inserted.values() for row in rows)
+        days = {day_of(moment) for moment in moments if moment is not None}
+        if days:
+            await transaction.execute(load("touch_days"), sorted(days))
+
+    async def _move_ledger(self, transaction: Transaction, written: Written) -> None:
+        spans = _moved(written.batch)
+        moved = await transaction.fetch(load("move_ledger"), self._group, *_ledger_columns(spans, written))
+        held = {Partition(row["topic"], row["partition"]) for row in moved}
+        lost = [span.partition for span in spans if span.partition not in held]
+        if lost:
+            raise Fenced(lost)
+
+    async def stands_behind(self, batch: Batch) -> bool:
+        """Whether the ledger stands, under our epoch, where this batch ends: it was committed before."""
+        spans = _moved(batch)
+        topics, numbers = _columns([span.partition for span in spans])
+        async with self._database.transaction() as transaction:
+            rows = await transaction.fetch(load("read_ledger"), self._group, topics, numbers)
+        standing = {Partition(r["topic"], r["partition"]): (r["epoch"], r["next_offset"]) for r in rows}
+        return all(standing.get(span.partition) == (span.epoch, span.next) for span in spans)
+
+
+class _Attempts:
+    """The attempts at one batch. After a COMMIT without an answer the ledger tells whether it happened."""
+
+    def __init__(self, store: PostgresStore, batch: Batch) -> None:
+        self._store, self._batch = store, batch
+        self._unanswered: Written | None = None
+
+    async def next(self) -> Written:
+        try:
+            return await self._store.write_once(self._batch, self._before_commit)
+        except Fenced:
+            if self._unanswered is not None and await self._store.stands_behind(self._batch):
+                return self._unanswered
+            raise
+
+    def _before_commit(self, written: Written) -> None:
+        self._unanswered = written
+
+
+def _moved(batch: Batch) -> list[Span]:
+    return sorted((span for span in batch.spans.values() if span.moved), key=lambda span: span.partition)
+
+
+def _columns(partitions: Collection[Partition]) -> tuple[list[str], list[int]]:
+    return [p.topic for p in partitions], [p.partition for p in partitions]
+
+
+def _ledger_columns(spans: Sequence[Span], written: Written) -> list[list[Any]]:
+    duplicates = Counter(_partition(row.record) for row in written.duplicates)
+    dead = Counter(_partition(letter.record) for letter in written.dead_letters)
+    rows = [
+        (
+            *span.partition,
+            span.epoch,
+            span.start,
+            span.next,
+            span.records - duplicates[span.partition] - dead[span.partition],
+            duplicates[span.partition],
+            0,
+            dead[span.partition],
+            span.gaps,
+        )
+        for span in spans
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _partition(record: Record) -> Partition:
+    return Partition(record.topic, record.partition)
+
+
+async def _insert_dead_letters(transaction: Transaction, letters: Sequence[DeadLetter]) -> None:
+    if not letters:
+        return
+    rows = [_dead_letter_row(letter) for letter in letters]
+    await transaction.execute(load("insert_dead_letters"), *(list(column) for column in zip(*rows, strict=True)))
+
+
+def _dead_letter_row(letter: DeadLetter) -> tuple[Any, ...]:
+    record, rejected = letter.record, letter.rejected
+    return (
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp,
+        record.key,
+        record.value,
+        _json([_header(*header) for header in record.headers]),
+        rejected.reason.value,
+        _json(rejected.detail()),
+        rejected.sqlstate,
+    )
+
+
+def _header(name: str, value: bytes | None) -> dict[str, str | None]:
+    """A header in JSON: its value in base64, its name too where jsonb could not hold it."""
+    text = None if value is None else base64.b64encode(value).decode()
+    if "\0" in name:
+        return {"name_base64": base64.b64encode(name.encode()).decode(), "value": text}
+    return {"name": name, "value": text}
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

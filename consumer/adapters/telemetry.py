@@ -1,0 +1,272 @@
+"""What is told of the work: metrics from what was committed, and a log line where a person would want one."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, date
+from functools import cache
+from math import nan
+from typing import Any
+
+import structlog
+
+from consumer import __version__
+from consumer.adapters import metrics as m
+from consumer.events.dialogue import DIALOGUE, DialogueFacts
+from consumer.events.provenance import PROVENANCE
+from consumer.events.record import Partition
+from consumer.events.rejection import Reason
+from consumer.ingest.batch import DeadLetter
+from consumer.ingest.offsets import Claim
+from consumer.ingest.rows import Row
+from consumer.ports import Clock, Fenced, Written
+
+log = structlog.get_logger("ragledger")
+
+MAX_MODELS = 1000
+OTHER = "other"
+STALL_SECONDS = 120.0
+
+
+class PrometheusTelemetry:
+    """See :class:`consumer.ports.Telemetry`."""
+
+    def __init__(self, metrics: m.Metrics, clock: Clock, topics: Collection[str]) -> None:
+        self._metrics, self._clock = metrics, clock
+        self._unavailable_since: float | None = None
+        self._waits_for_kafka = False
+        self._last_progress = clock.monotonic()
+        self._behind: set[Partition] = set()
+        self._models: set[str] = set()
+        self._dialogue = cache(lambda model: _DialogueMetrics(metrics, model))
+        self._count_kind = {DIALOGUE: self._count_dialogues, PROVENANCE: self._count_provenance}
+        self._initialise(topics)
+
+    def _initialise(self, topics: Collection[str]) -> None:
+        """Let every known series start at 0, so that its first increase is seen."""
+        for topic in topics:
+            for outcome in m.OUTCOMES:
+                self._metrics.counter(m.RECORDS, topic, outcome)
+            for reason in Reason:
+                self._metrics.counter(m.DEAD_LETTERS, topic, reason.value)
+            self._metrics.counter(m.UNKNOWN_FIELDS, topic)
+        for verdict in m.FEEDBACK.values():
+            self._metrics.counter(m.FEEDBACK_GIVEN, verdict)
+        self._metrics.gauge(m.BUILD_INFO, __version__, platform.python_version()).set(1)
+
+    # ── batches ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def written(self, written: Written, seconds: float) -> None:
+        """See :meth:`consumer.ports.Telemetry.written`."""
+        self._metrics.histogram(m.BATCH_ROWS_WRITTEN).observe(written.batch.records)
+        self._metrics.histogram(m.BATCH_WRITE).observe(seconds)
+        self._metrics.gauge(m.LAST_COMMIT).set(self._clock.wall())
+        self._last_progress = self._clock.monotonic()
+        for kind, rows in written.inserted.items():
+            self._count_rows(rows, "inserted")
+            self._observe_delay(rows)
+            self._count_kind[kind](rows)
+        self._count_rows(written.duplicates, "duplicate")
+        self._count_dead_letters(written.dead_letters)
+
+    def _count_rows(self, rows: Sequence[Row], outcome: str) -> None:
+        for topic, count in Counter(row.record.topic for row in rows).items():
+            self._metrics.counter(m.RECORDS, topic, outcome).inc(count)
+        if outcome == "inserted":
+            for row in rows:
+                if row.unknown_fields:
+                    self._metrics.counter(m.UNKNOWN_FIELDS, row.record.topic).inc(row.unknown_fields)
+
+    def _observe_delay(self, rows: Sequence[Row]) -> None:
+        now = self._clock.wall()
+        observe = self._metrics.histogram(m.EVENT_DELAY).observe
+        for row in rows:
+            if row.record.timestamp >= 0:
+                observe(max(0.0, now - row.record.timestamp / 1000))
+
+    def _count_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        for letter in letters:
+            self._metrics.counter(m.RECORDS, letter.record.topic, "dead_lettered").inc()
+            self._metrics.counter(m.DEAD_LETTERS, letter.record.topic, letter.rejected.reason.value).inc()
+        if letters:
+            reasons = Counter(letter.rejected.reason.value for letter in letters)
+            log.warning("dead_letters", **reasons, hint="ragledger dead-letters list")
+
+    # ── the domain ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _count_dialogues(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            facts = DialogueFacts(*row.facts)
+            self._dialogue(self._model_label(facts.model)).count(facts)
+            if facts.feedback is not None:
+                self._metrics.counter(m.FEEDBACK_GIVEN, m.FEEDBACK[facts.feedback]).inc()
+
+    def _model_label(self, model: str) -> str:
+        """The model's own name while there are few: a hostile producer must not fill Prometheus."""
+        if model in self._models:
+            return model
+        if len(self._models) >= MAX_MODELS:
+            return OTHER
+        self._models.add(model)
+        return model
+
+    def _count_provenance(self, rows: Iterable[Row]) -> None:
+        for facts, count in Counter(row.facts for row in rows).items():
+            self._metrics.counter(m.PROVENANCE, *facts).inc(count)
+
+    # ── the group and the ledger ─────────────────────────────────────────────────────────────────────────────────
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """See :meth:`consumer.ports.Telemetry.assigned`."""
+        self._last_progress = self._clock.monotonic()
+        self._metrics.counter(m.REBALANCES).inc()
+        self._metrics.gauge(m.ASSIGNED).set(len(partitions))
+        log.info("assigned", partitions=sorted(map(str, partitions)))
+
+    def revoked(self, partitions: Collection[Partition]) -> None:
+        """See :meth:`consumer.ports.Telemetry.revoked`."""
+        self._metrics.gauge(m.ASSIGNED).set(0)
+        self._behind -= set(partitions)
+        for partition in partitions:
+            labels = (partition.topic, str(partition.partition))
+            for metric in (m.LAG_RECORDS, m.LAG_SECONDS, m.STOPPED):
+                self._metrics.remove(metric, *labels)
+
+    def claimed(self, claims: Collection[Claim]) -> None:
+        """See :meth:`consumer.ports.Telemetry.claimed`."""
+        if claims:
+            log.info("claimed", partitions={str(claim.partition): claim.next_offset for claim in claims})
+
+    def fenced(self, fenced: Fenced) -> None:
+        """See :meth:`consumer.ports.Telemetry.fenced`."""
+        self._metrics.counter(m.FENCED).inc()
+        log.warning(
+            "fenced",
+            problem=str(fenced),
+            then="the batch is thrown away; its records are read by the new owner",
+        )
+
+    def stopped(self, partition: Partition, problem: str) -> None:
+        """See :meth:`consumer.ports.Telemetry.stopped`."""
+        self._metrics.gauge(m.STOPPED, partition.topic, str(partition.partition)).set(1)
+        log.error("partition_stopped", partition=str(partition), problem=problem)
+
+    def drain_timed_out(self, seconds: float) -> None:
+        """See :meth:`consumer.ports.Telemetry.drain_timed_out`."""
+        log.warning("drain_timed_out", seconds=seconds, then="the new owner reads these records; the ledger fences us")
+
+    def lag(self, partition: Partition, records: int, seconds: float) -> None:
+        """See :meth:`consumer.ports.Telemetry.lag`."""
+        labels = (partition.topic, str(partition.partition))
+        self._behind = self._behind | {partition} if records else self._behind - {partition}
+        self._metrics.gauge(m.LAG_RECORDS, *labels).set(records)
+        self._metrics.gauge(m.LAG_SECONDS, *labels).set(seconds)
+
+    # ── the days ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def rolled_up(self, days: Sequence[date]) -> None:
+        """See :meth:`consumer.rollup.DayTelemetry.rolled_up`."""
+        log.debug("rolled_up", days=[day.isoformat() for day in days])
+
+    def rollup_failed(self, problem: str) -> None:
+        """See :meth:`consumer.rollup.DayTelemetry.rollup_failed`."""
+        log.warning(
+            "rollup_failed",
+            problem=problem,
+            then="the touched days keep their marks; tried again on the timer",
+        )
+
+    def newest_day(self, day: Mapping[str, Any]) -> None:
+        """See :meth:`consumer.rollup.DayTelemetry.newest_day`."""
+        gauges = [
+            (self._metrics.gauge(m.DAY_CITATION_RATE), day["citation_rate"]),
+            (self._metrics.gauge(m.DAY_USERS), day["unique_users"]),
+            (self._metrics.gauge(m.DAY_COST), day["total_cost"]),
+            (self._metrics.gauge(m.ROLLUP_TIMESTAMP), day["computed_at"].replace(tzinfo=UTC).timestamp()),
+        ]
+        gauges += [
+            (self._metrics.gauge(m.DAY_LATENCY, quantile), seconds(day[column]))
+            for quantile, column in (("0.5", "latency_p50"), ("0.95", "latency_p95"), ("0.99", "latency_p99"))
+        ]
+        gauges += [
+            (self._metrics.gauge(m.SLO_MET, name), judged["met"]) for name, judged in day["slo_compliance"].items()
+        ]
+        for gauge, value in gauges:
+            gauge.set(nan if value is None else float(value))
+
+    # ── the store ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the last word from the store was not a complaint."""
+        return self._unavailable_since is None
+
+    def unavailable(self, cause: str, message: str) -> None:
+        """See :meth:`consumer.ports.Telemetry.unavailable`. An outage is logged once, not once a try."""
+        self._metrics.counter(m.WRITE_RETRIES, cause).inc()
+        if self._unavailable_since is None:
+            self._unavailable_since = self._clock.monotonic()
+            log.error("database_unavailable", cause=cause, problem=message, then="fetching waits; nothing is lost")
+
+    def available(self) -> None:
+        """See :meth:`consumer.ports.Telemetry.available`."""
+        if self._unavailable_since is not None:
+            seconds = self._clock.monotonic() - self._unavailable_since
+            self._unavailable_since = None
+            log.info("database_available", outage_seconds=round(seconds, 1))
+
+    def kafka_unavailable(self, error: Exception) -> None:
+        """Kafka does not answer; logged once."""
+        if not self._waits_for_kafka:
+            self._waits_for_kafka = True
+            log.error("kafka_unavailable", problem=str(error), then="tried again until it answers")
+
+    def stall(self) -> str:
+        """Why no progress is made although there is something to do; empty while all is well.
+
+        An outage of the database is no stall: a restart would not mend it.
+        """
+        if not self._behind or not self.is_available:
+            return ""
+        idle = self._clock.monotonic() - self._last_progress
+        if idle < STALL_SECONDS:
+            return ""
+        return f"nothing was committed for {idle:.0f} s although {len(self._behind)} partitions have records waiting"
+
+    def split(self, writes: int) -> None:
+        """See :meth:`consumer.ports.Telemetry.split`."""
+        self._metrics.counter(m.SPLIT_WRITES).inc(writes)
+
+    def backpressure(self, seconds: float) -> None:
+        """See :meth:`consumer.ports.Telemetry.backpressure`."""
+        self._metrics.counter(m.BACKPRESSURE).inc(seconds)
+
+
+def seconds(milliseconds: float | None) -> float | None:
+    """Milliseconds as seconds, where there are any."""
+    return None if milliseconds is None else milliseconds / 1000
+
+
+class _DialogueMetrics:
+    """The children of one model, looked up once."""
+
+    def __init__(self, metrics: m.Metrics, model: str) -> None:
+        self._dialogues = {
+            True: metrics.counter(m.DIALOGUES, model, "true"),
+            False: metrics.counter(m.DIALOGUES, model, "false"),
+        }
+        self._citations = metrics.counter(m.CITATIONS, model)
+        self._latency = metrics.histogram(m.DIALOGUE_LATENCY, model)
+        self._tokens = [metrics.counter(m.TOKENS, model, kind) for kind in m.TOKEN_TYPES]
+        self._cost = metrics.counter(m.COST, model)
+
+    def count(self, facts: DialogueFacts) -> None:
+        self._dialogues[facts.citations > 0].inc()
+        self._citations.inc(facts.citations)
+        self._tokens[0].inc(facts.prompt_tokens)
+        self._tokens[1].inc(facts.completion_tokens)
+        self._cost.inc(facts.cost_jpy)
+        if facts.latency_ms is not None:
+            self._latency.observe(facts.latency_ms / 1000)

@@ -1,0 +1,164 @@
+"""The composition root: what the service is made of, and in which order it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from typing import Any
+
+from consumer import slo
+from consumer.adapters.clock import SystemClock
+from consumer.adapters.history import PostgresHistory
+from consumer.adapters.http import Health, HttpServer
+from consumer.adapters.kafka import KafkaSource
+from consumer.adapters.metrics import Metrics
+from consumer.adapters.page import render
+from consumer.adapters.postgres import Database
+from consumer.adapters.retry import while_raises
+from consumer.adapters.sql import load
+from consumer.adapters.store import PostgresStore
+from consumer.adapters.telemetry import PrometheusTelemetry
+from consumer.events.dialogue import DIALOGUE
+from consumer.events.kind import Kind
+from consumer.events.provenance import PROVENANCE
+from consumer.ingest.batch import BatchLimits
+from consumer.ingest.days import BusinessDays
+from consumer.pipeline import Pipeline, PipelinePolicy
+from consumer.ports import SourceError, Unavailable
+from consumer.rollup import RollupTimer
+from consumer.settings import Settings, Topics, owner_name
+
+LEAVE_SECONDS = 5.0
+
+
+def kinds_by_topic(topics: Topics) -> Mapping[str, Kind]:
+    """The kind of event each topic carries."""
+    return {topics.dialogue: DIALOGUE, topics.provenance: PROVENANCE}
+
+
+def policy(settings: Settings) -> PipelinePolicy:
+    """How the pipeline behaves under these settings."""
+    batch, kafka = settings.batch, settings.kafka
+    return PipelinePolicy(
+        BatchLimits(batch.max_rows, batch.max_bytes, batch.max_delay_ms / 1000),
+        max_record_bytes=batch.max_record_bytes,
+        drain_timeout=kafka.rebalance_timeout_ms / 1000 / 3,  # well below what the group waits
+        reclaim_delay=kafka.session_timeout_ms / 1000,
+    )
+
+
+class Service:
+    """Kafka ─ poll ─► decode ─► batch ─► write ─► follow up; beside it the roll-up timer and HTTP."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        kinds = kinds_by_topic(settings.topics)
+        clock, metrics = SystemClock(), Metrics()
+        self.telemetry = PrometheusTelemetry(metrics, clock, kinds.keys())
+        self.database = Database(settings.postgres)
+        self.source = KafkaSource(settings.kafka, kinds.keys())
+        store = PostgresStore(
+            self.database,
+            self.telemetry,
+            BusinessDays(settings.rollup.timezone),
+            group=settings.kafka.group_id,
+            owner=owner_name(),
+            begin_at_end=settings.kafka.start_from == "latest",
+        )
+        self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings))
+        self.history = PostgresHistory(self.database, settings.rollup.timezone, slo.load(settings.slo.file))
+        self.rollup = RollupTimer(self.history, self.telemetry, settings.rollup.interval_s)
+        self.http = HttpServer(settings.http, metrics, self.alive, self.ready, self.page)
+
+    async def run(self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None) -> None:
+        """Run until `stop` is set: stop fetching, write what is held, commit, leave the group.
+
+        :param listening: is told the address of the HTTP server
+        :raises TimeoutError: stopping took longer than the settings allow; nothing is lost
+        """
+        await self.database.open()
+        try:
+            address = await self.http.start()
+            if listening:
+                listening(*address)
+            await self._run_until(stop)
+        finally:
+            await self.http.stop()
+            await self.database.close(LEAVE_SECONDS)
+
+    async def _run_until(self, stop: asyncio.Event) -> None:
+        if not await _unless(stop, self._wait_for_schema()) or not await _unless(stop, self._join_group()):
+            return
+        rollup = asyncio.create_task(self.rollup.run())
+        try:
+            await self._read_until(stop)
+        finally:
+            rollup.cancel()
+            with suppress(TimeoutError, asyncio.CancelledError):
+                await self.source.stop(LEAVE_SECONDS)
+
+    async def _read_until(self, stop: asyncio.Event) -> None:
+        running = asyncio.create_task(self.pipeline.run(stop))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        async with asyncio.timeout(self.settings.shutdown.timeout_s):
+            await running
+
+    async def _wait_for_schema(self) -> None:
+        async for attempt in while_raises(Unavailable, tell=self._tell_waiting):
+            with attempt:
+                await self._check_schema()
+        self.telemetry.available()
+
+    def _tell_waiting(self, error: Unavailable) -> None:
+        self.telemetry.unavailable(error.cause, str(error))
+
+    async def _check_schema(self) -> None:
+        async with self.database.transaction() as transaction:
+            missing = [row["name"] for row in await transaction.fetch(load("schema_ready"))]
+        if missing:
+            raise Unavailable(f"no table {', '.join(missing)} yet: run `ragledger migrate up`", "schema")
+
+    async def _join_group(self) -> None:
+        async for attempt in while_raises(SourceError, tell=self.telemetry.kafka_unavailable):
+            with attempt:
+                await self.source.start(self.pipeline)
+
+    def alive(self) -> Health:
+        """The loop turns, or this would not be answered, and reading goes on where it can."""
+        return Health({"progress": self.telemetry.stall()})
+
+    async def ready(self) -> Health:
+        """The database can be written, the schema is there, and the group has decided what is ours."""
+        return Health({"database": await self._database_problem(), "partitions": self._partitions_problem()})
+
+    async def _database_problem(self) -> str:
+        try:
+            async with asyncio.timeout(2):
+                await self._check_schema()
+        except (Unavailable, TimeoutError) as error:
+            return str(error) or "no answer within 2 seconds"
+        return ""
+
+    def _partitions_problem(self) -> str:
+        if not self.pipeline.is_assigned:
+            return "the group has not assigned anything yet"
+        return "" if self.pipeline.is_claimed else "not every assigned partition is claimed yet"
+
+    async def page(self) -> str:
+        """The page for people."""
+        return render(await self.history.newest())
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work; False when `stop` was set first."""
+    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if task.done():
+        task.result()
+        return True
+    task.cancel()
+    return False

@@ -1,0 +1,1 @@
+"""What the events are and when one is refused. Pure: no clock, no log, no client library."""

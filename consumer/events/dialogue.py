@@ -1,0 +1,121 @@
+"""The dialogue event: one answered question, one row of ai_dialogue_log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, NamedTuple, NotRequired, Required
+from uuid import UUID
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
+from pydantic_core import CoreSchema, core_schema
+from typing_extensions import TypedDict
+
+from consumer.events.fields import INT_MAX, Field, Number, Text, Timestamp, Uuid, check_storable, invalid
+from consumer.events.kind import Kind, Values
+from consumer.events.rejection import Fault, Reason, Rejected
+
+_COUNT = Number(Decimal(0), Decimal(INT_MAX))
+_UNIT = Number(Decimal(0), Decimal(1), scale=2)
+
+
+class DialogueFacts(NamedTuple):
+    """What the metrics need to know of one dialogue."""
+
+    model: str
+    citations: int
+    latency_ms: int | None
+    prompt_tokens: int
+    completion_tokens: int
+    cost_jpy: float
+    feedback: int | None
+
+
+class Citation(TypedDict):
+    """One source an answer cites. Further members are kept as they came."""
+
+    source: Required[Annotated[str, Text()]]
+    title: NotRequired[Annotated[str, Text()]]
+    confidence: NotRequired[Annotated[Decimal, Number(Decimal(0), Decimal(1), scale=None)]]
+    timestamp: NotRequired[Annotated[datetime, Timestamp()]]
+
+
+@dataclass(frozen=True, slots=True)
+class Citations(Field):
+    """An array of citations, each held against :class:`Citation`, stored as it came."""
+
+    pg_type = "jsonb"
+
+    def check(self, value: Any) -> list[dict[str, Any]]:
+        """The array with null members left out, ready for the declaration."""
+        if not isinstance(value, list):
+            raise invalid("must be an array of citations")
+        check_storable(value)
+        return [_without_nulls(citation) for citation in value]
+
+    def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check the array, then each citation under its own path."""
+        citations = handler.generate_schema(Sequence[Citation])
+        return core_schema.no_info_before_validator_function(self.check, citations)
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """An array of the citation's own schema, which allows further members."""
+        citation = TypeAdapter(Citation).json_schema() | {"additionalProperties": True}
+        return {"type": "array", "items": citation}
+
+
+class Dialogue(TypedDict):
+    """The fields of a dialogue event, which are columns of ai_dialogue_log."""
+
+    id: NotRequired[Annotated[UUID, Uuid()]]
+    user_id: Required[Annotated[UUID, Uuid()]]
+    session_id: Required[Annotated[UUID, Uuid()]]
+    query: Required[Annotated[str, Text()]]
+    response: Required[Annotated[str, Text()]]
+    model_used: Required[Annotated[str, Text(shortest=1, longest=100)]]
+    created_at: NotRequired[Annotated[datetime, Timestamp()]]
+    citations: NotRequired[Annotated[list[Citation], Citations()]]
+    latency_ms: NotRequired[Annotated[int, _COUNT]]
+    token_cost_jpy: NotRequired[Annotated[Decimal, Number(Decimal(0), Decimal("999999.99"), scale=2)]]
+    citation_rate: NotRequired[Annotated[Decimal, Number(Decimal(0), Decimal(100), scale=2)]]
+    prompt_tokens: NotRequired[Annotated[int, _COUNT]]
+    completion_tokens: NotRequired[Annotated[int, _COUNT]]
+    total_tokens: NotRequired[Annotated[int, _COUNT]]
+    relevance_score: NotRequired[Annotated[Decimal, _UNIT]]
+    user_feedback: NotRequired[Annotated[int, Number(Decimal(-1), Decimal(1))]]
+    context_window_size: NotRequired[Annotated[int, _COUNT]]
+    temperature: NotRequired[Annotated[Decimal, Number(Decimal(0), Decimal(2), scale=2)]]
+
+
+def _without_nulls(citation: Any) -> Any:
+    if not isinstance(citation, dict):
+        return citation
+    return {name: member for name, member in citation.items() if member is not None}
+
+
+def _sum_tokens(values: Values) -> None:
+    """total_tokens is the sum when absent; of one part alone there is no sum."""
+    if "total_tokens" in values or not {"prompt_tokens", "completion_tokens"} <= values.keys():
+        return
+    total = values["prompt_tokens"] + values["completion_tokens"]
+    if total > INT_MAX:
+        problem = f"the sum of prompt_tokens and completion_tokens must be at most {INT_MAX}"
+        raise Rejected(Reason.INVALID_FIELD, [Fault("total_tokens", problem)])
+    values["total_tokens"] = total
+
+
+def _facts(values: Values) -> DialogueFacts:
+    return DialogueFacts(
+        model=values["model_used"],
+        citations=len(values.get("citations", ())),
+        latency_ms=values.get("latency_ms"),
+        prompt_tokens=values.get("prompt_tokens", 0),
+        completion_tokens=values.get("completion_tokens", 0),
+        cost_jpy=float(values.get("token_cost_jpy", 0)),
+        feedback=values.get("user_feedback"),
+    )
+
+
+DIALOGUE = Kind("dialogue", "ai_dialogue_log", Dialogue, _facts, clock_field="created_at", complete=_sum_tokens)

@@ -1,0 +1,277 @@
+"""The vocabulary the events are declared in: each kind of field, how it is read, what it becomes in PostgreSQL.
+
+One declaration serves three readers: pydantic takes the validator from it, `schema export` the JSON Schema, the COPY
+encoder and the fast lane the column type. The validators get what :func:`consumer.events.payload.parse` returns, in
+which every number is a :class:`~decimal.Decimal`, so nothing has been rounded before it gets here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_UP, Context, Decimal
+from typing import Any, cast
+from uuid import UUID
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from typing_extensions import override
+
+from consumer.events import timestamps
+
+INT_MAX = 2_147_483_647
+
+# The JSON number grammar (RFC 8259 §6), also for numbers that arrive as strings; a leading + and a bare .5 are let in
+# because PostgreSQL lets them in.
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# PostgreSQL's numeric rounds half away from zero. Exponents beyond what any column takes are cut off before they cost.
+_ROUNDING = Context(prec=400, rounding=ROUND_HALF_UP, Emax=MAX_EMAX, Emin=MIN_EMIN)
+_MAX_NUMBER_DIGITS = 350
+
+
+def invalid(problem: str) -> PydanticCustomError:
+    """The error a validator raises: `problem` completes the sentence that begins with the field's path."""
+    return PydanticCustomError("invalid_field", cast(Any, "{problem}"), {"problem": problem})
+
+
+def nul() -> PydanticCustomError:
+    """The error for text that PostgreSQL's text and jsonb cannot hold."""
+    return PydanticCustomError("nul_character", "holds a NUL character (\\u0000), which PostgreSQL cannot store")
+
+
+class Field:
+    """A kind of field. Used as ``Annotated[python type, Field(...)]``."""
+
+    __slots__ = ()
+    pg_type: str
+
+    def parse(self, value: Any) -> Any:
+        """`value` as the column stores it.
+
+        :raises PydanticCustomError: it is not what the field takes; the message completes "<path>: …"
+        """
+        raise NotImplementedError
+
+    def json_schema(self) -> dict[str, Any]:
+        """The field in JSON Schema (draft 2020-12)."""
+        raise NotImplementedError
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let pydantic call :meth:`parse`."""
+        return core_schema.no_info_plain_validator_function(self.parse)
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Let pydantic build JSON Schema."""
+        return self.json_schema()
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Field):
+    """A JSON string of `shortest` to `longest` characters (code points, as varchar counts them)."""
+
+    pg_type = "text"
+    shortest: int = 0
+    longest: int | None = None
+
+    @override
+    def parse(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise invalid("must be a string")
+        check_storable(value)
+        if len(value) < self.shortest or (self.longest is not None and len(value) > self.longest):
+            raise invalid(self._limits(len(value)))
+        return value
+
+    def _limits(self, length: int) -> str:
+        if self.longest is None:
+            return f"must have at least {self.shortest} characters, has {length}"
+        return f"must have {self.shortest} to {self.longest} characters, has {length}"
+
+    @override
+    def json_schema(self) -> dict[str, Any]:
+        schema: dict[str, Any] = {"type": "string"}
+        if self.shortest:
+            schema["minLength"] = self.shortest
+        if self.longest is not None:
+            schema["maxLength"] = self.longest
+        return schema
+
+
+@dataclass(frozen=True, slots=True)
+class Number(Field):
+    """A JSON number, or a string that holds one, rounded to `scale` decimals and then held against the range.
+
+    Rounding comes first because that is PostgreSQL's order: 999999.994 fits numeric(8,2), 999999.995 does not.
+    A `scale` of None rounds nothing: for members of a JSON column, which are stored as they came.
+    """
+
+    low: Decimal
+    high: Decimal
+    scale: int | None = 0
+
+    @property
+    def pg_type(self) -> str:  # type: ignore[override]
+        """Integer without decimals, numeric with."""
+        return "integer" if self.scale == 0 else "numeric"
+
+    @override
+    def parse(self, value: Any) -> Decimal | int:
+        number = self._rounded(self._number(value))
+        if not self.low <= number <= self.high:
+            raise invalid(f"must be between {self.low} and {self.high}")
+        return int(number) if self.scale == 0 else number
+
+    def _number(self, value: Any) -> Decimal:
+        if isinstance(value, Decimal):
+            return value
+        if isinstance(value, str) and len(value) <= _MAX_NUMBER_DIGITS and NUMBER.fullmatch(value):
+            return Decimal(value)
+        raise invalid("must be a number, or a string that holds one")
+
+    def _rounded(self, number: Decimal) -> Decimal:
+        # Far out of range either way; quantizing it would build its digits first.
+        if not number.is_finite() or number.adjusted() > 20 or len(number.as_tuple().digits) > _MAX_NUMBER_DIGITS:
+            raise invalid(f"must be between {self.low} and {self.high}")
+        if self.scale is None:
+            return number
+        rounded = number.quantize(Decimal(1).scaleb(-self.scale), context=_ROUNDING)
+        return rounded if rounded else abs(rounded)  # PostgreSQL knows no negative zero
+
+    @override
+    def json_schema(self) -> dict[str, Any]:
+        limits = {"minimum": _plain(self.low), "maximum": _plain(self.high)}
+        return {"anyOf": [{"type": "number", **limits}, {"type": "string", "pattern": f"^{NUMBER.pattern}$"}]}
+
+
+@dataclass(frozen=True, slots=True)
+class Uuid(Field):
+    """A UUID in its text form (RFC 9562 §4), with or without hyphens, in either case."""
+
+    pg_type = "uuid"
+
+    @override
+    def parse(self, value: Any) -> UUID:
+        if not isinstance(value, str) or not _UUID.fullmatch(value):
+            raise invalid("must be a UUID such as 0190b6f2-7c3e-7a1b-8c4d-5e6f70819203")
+        return UUID(value)
+
+    @override
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "format": "uuid"}
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Timestamp(Field):
+    """An RFC 3339 date-time, converted to UTC; without an offset it is UTC."""
+
+    pg_type = "timestamp"
+
+    @override
+    def parse(self, value: Any) -> datetime:
+        if not isinstance(value, str):
+            raise invalid("must be a string with an RFC 3339 date-time such as 2026-01-31T09:30:00Z")
+        try:
+            return timestamps.parse(value)
+        except ValueError as error:
+            raise invalid(str(error)) from None
+
+    @override
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "format": "date-time"}
+
+
+@dataclass(frozen=True, slots=True)
+class Flag(Field):
+    """A JSON boolean, nothing else: a consent must not be guessed from "yes" or 1."""
+
+    pg_type = "boolean"
+
+    @override
+    def parse(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise invalid("must be true or false")
+        return value
+
+    @override
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Field):
+    """One of an enum's values; `aliases` maps further spellings, in lower case, to values."""
+
+    pg_type: str
+    values: tuple[str, ...]
+    aliases: Mapping[str, str] | None = None
+
+    @override
+    def parse(self, value: Any) -> str:
+        if isinstance(value, str):
+            if value in self.values:
+                return value
+            if self.aliases and value.lower() in self.aliases:
+                return self.aliases[value.lower()]
+        raise invalid(self._allowed())
+
+    def _allowed(self) -> str:
+        spdx = ", or the SPDX identifier of one of them" if self.aliases else ""
+        return f"must be one of {', '.join(self.values)}{spdx}"
+
+    @override
+    def json_schema(self) -> dict[str, Any]:
+        if not self.aliases:
+            return {"enum": list(self.values)}
+        return {"type": "string", "description": self._allowed().removeprefix("must be ")}
+
+
+@dataclass(frozen=True, slots=True)
+class JsonObject(Field):
+    """Any JSON object, stored as it came."""
+
+    pg_type = "jsonb"
+
+    @override
+    def parse(self, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise invalid("must be an object")
+        check_storable(value)
+        return value
+
+    @override
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "object"}
+
+
+def check_storable(value: Any) -> None:
+    """Refuse what PostgreSQL's text and jsonb cannot hold, at any depth, keys included.
+
+    :raises PydanticCustomError: a NUL character, or half of a surrogate pair
+    """
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            _check_text(key)
+            check_storable(member)
+    elif isinstance(value, list):
+        for member in value:
+            check_storable(member)
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise nul()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise invalid("holds half of a surrogate pair, which is not a character") from None
+
+
+def _plain(number: Decimal) -> int | float:
+    return int(number) if number == number.to_integral_value() else float(number)

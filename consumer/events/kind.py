@@ -1,0 +1,153 @@
+"""One kind of event: its declaration, and from it the exact verdict on a record.
+
+The declaration is a TypedDict whose members are annotated with the vocabulary of :mod:`consumer.events.fields`; the
+member names are the column names, in column order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, get_type_hints
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
+
+from consumer.events import identity, timestamps
+from consumer.events.envelope import open_envelope
+from consumer.events.fields import Field
+from consumer.events.payload import parse, raw_members
+from consumer.events.record import Record
+from consumer.events.rejection import Fault, Reason, Rejected
+
+Values = dict[str, Any]
+
+
+class Event(NamedTuple):
+    """One decoded event: a value for every column that it fills, what the metrics need, what nobody knows.
+
+    Members of JSON columns are the bytes they came in. `unknown_fields` counts members that are no field.
+    """
+
+    values: Values
+    facts: tuple[Any, ...]
+    unknown_fields: int
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """A kind of event.
+
+    :param name: the word its topic, settings and CloudEvents type are known by
+    :param table: the table its rows go to
+    :param model: the TypedDict that declares its fields
+    :param facts: what the metrics need to know of one event
+    :param clock_field: the field that falls back to the record's timestamp, if any
+    :param complete: derives what the event left out from what it said; may raise :class:`Rejected`
+    """
+
+    name: str
+    table: str
+    model: Any
+    facts: Callable[[Values], tuple[Any, ...]]
+    clock_field: str | None = None
+    complete: Callable[[Values], None] | None = None
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[Values]:
+        """The one validator of this kind."""
+        return TypeAdapter(self.model)
+
+    @cached_property
+    def fields(self) -> Mapping[str, Field]:
+        """Every field by name, in column order."""
+        hints = get_type_hints(self.model, include_extras=True)
+        return {name: _field(hint) for name, hint in hints.items()}
+
+    @cached_property
+    def required(self) -> frozenset[str]:
+        """The names of the fields an event must bring."""
+        return frozenset(self.model.__required_keys__)
+
+    @cached_property
+    def json_fields(self) -> tuple[str, ...]:
+        """The names of the fields that are stored as the JSON they came in."""
+        return tuple(name for name, field in self.fields.items() if field.pg_type == "jsonb")
+
+    def decode(self, record: Record) -> Event:
+        """The exact verdict on one record.
+
+        :raises Rejected: the record cannot be stored as it was meant
+        """
+        payload, origin = open_envelope(record, self.name)
+        members = parse(payload)
+        values = self.validate(members)
+        self._fall_back_to_record_time(values, record)
+        if self.complete:
+            self.complete(values)
+        if "id" not in values:
+            values["id"] = _identity(origin, record)
+        facts = self.facts(values)
+        self._keep_json(payload, values)
+        return Event(values, facts, len(members.keys() - self.fields.keys()))
+
+    def validate(self, members: Mapping[str, Any]) -> Values:
+        """Hold an object's members against the declaration; a null counts as absent.
+
+        :raises Rejected: with every fault, each by its path
+        """
+        known = {name: member for name, member in members.items() if member is not None}
+        try:
+            return dict(self.adapter.validate_python(known))
+        except ValidationError as error:
+            raise _rejection(error) from None
+
+    def _keep_json(self, payload: bytes, values: Values) -> None:
+        present = tuple(name for name in self.json_fields if name in values)
+        if present:
+            values.update(raw_members(payload, present))
+
+    def _fall_back_to_record_time(self, values: Values, record: Record) -> None:
+        if self.clock_field is None or self.clock_field in values:
+            return
+        if record.timestamp < 0:
+            problem = "missing, and the record has no timestamp to stand in"
+            raise Rejected(Reason.MISSING_FIELD, [Fault(self.clock_field, problem)])
+        try:
+            values[self.clock_field] = timestamps.from_milliseconds(record.timestamp)
+        except ValueError as error:
+            raise Rejected(Reason.INVALID_FIELD, [Fault(self.clock_field, str(error))]) from None
+
+
+def _identity(origin: tuple[str, str] | None, record: Record) -> UUID:
+    return identity.from_cloudevent(*origin) if origin else identity.from_record(record)
+
+
+def _field(hint: Any) -> Field:
+    """The Field inside Required[Annotated[…]] or NotRequired[Annotated[…]]."""
+    while not hasattr(hint, "__metadata__"):
+        hint = hint.__args__[0]
+    field: Field = hint.__metadata__[0]
+    return field
+
+
+_PROBLEMS = {"missing": "required, but missing", "dict_type": "must be an object"}
+_REASONS = {"missing": Reason.MISSING_FIELD, "nul_character": Reason.NUL_CHARACTER}
+
+
+def _rejection(error: ValidationError) -> Rejected:
+    """The record's one reason is that of its first fault; the detail holds all of them."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    reason = _REASONS.get(problems[0]["type"], Reason.INVALID_FIELD)
+    return Rejected(reason, [_fault(problem) for problem in problems])
+
+
+def _fault(problem: Mapping[str, Any]) -> Fault:
+    return Fault(path_text(problem["loc"]), _PROBLEMS.get(problem["type"], problem["msg"]))
+
+
+def path_text(location: tuple[int | str, ...]) -> str:
+    """A pydantic location as people write paths: ("citations", 2, "source") is citations[2].source."""
+    parts = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    return "".join(parts).removeprefix(".")

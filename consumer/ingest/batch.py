@@ -1,0 +1,123 @@
+"""A batch: what will be one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from consumer.events.kind import Kind
+from consumer.events.record import Partition, Record
+from consumer.events.rejection import Rejected
+from consumer.ingest.offsets import Claim, Span
+from consumer.ingest.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """When a batch is full: rows, bytes of the records it holds, or seconds since its first record."""
+
+    max_rows: int
+    max_bytes: int
+    max_delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that cannot be stored as it was meant, and why."""
+
+    record: Record
+    rejected: Rejected
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows, dead letters and the spans of the partitions they were read from. Filled, sealed, written, forgotten."""
+
+    rows: dict[Kind, list[Row]] = field(default_factory=dict)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    spans: dict[Partition, Span] = field(default_factory=dict)
+    records: int = 0
+    size: int = 0
+    opened_at: float | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write: no record, and no span has moved."""
+        return not self.records and not any(span.moved for span in self.spans.values())
+
+    def is_ready(self, limits: BatchLimits, now: float) -> bool:
+        """Whether the batch is full, or has waited long enough. `now` is on the clock of :meth:`add`."""
+        if self.records >= limits.max_rows or self.size >= limits.max_bytes:
+            return True
+        return self.opened_at is not None and now - self.opened_at >= limits.max_delay
+
+    def open_at(self, now: float) -> None:
+        """Start the delay, unless it runs already."""
+        if self.opened_at is None:
+            self.opened_at = now
+
+    def add_row(self, kind: Kind, row: Row) -> None:
+        """Take one row in."""
+        self.rows.setdefault(kind, []).append(row)
+        self._count(row.record)
+
+    def add_dead_letter(self, record: Record, rejected: Rejected) -> None:
+        """Take one record in that cannot be stored."""
+        self.dead_letters.append(DeadLetter(record, rejected))
+        self._count(record)
+
+    def _count(self, record: Record) -> None:
+        self.records += 1
+        self.size += len(record.value or b"") + len(record.key or b"")
+
+
+class Batcher:
+    """The open batch, and for each claimed partition where reading stands."""
+
+    def __init__(self, limits: BatchLimits) -> None:
+        self.limits = limits
+        self._batch = Batch()
+
+    def claim(self, claim: Claim) -> None:
+        """Begin with a partition: from now on its records are taken, from the claim's position on."""
+        self._batch.spans[claim.partition] = Span.begin(claim)
+
+    def release(self, partitions: Iterable[Partition]) -> None:
+        """Take no more of these partitions. The open batch must have been sealed, or is being thrown away."""
+        for partition in partitions:
+            self._batch.spans.pop(partition, None)
+
+    def discard(self) -> Sequence[Partition]:
+        """Throw the open batch and every claim away; the partitions that were claimed."""
+        claimed = tuple(self._batch.spans)
+        self._batch = Batch()
+        return claimed
+
+    def span(self, partition: Partition) -> Span | None:
+        """Where reading stands in a partition; None when it is not claimed."""
+        return self._batch.spans.get(partition)
+
+    @property
+    def spans(self) -> Mapping[Partition, Span]:
+        """The span of every claimed partition."""
+        return self._batch.spans
+
+    @property
+    def batch(self) -> Batch:
+        """The open batch."""
+        return self._batch
+
+    def is_ready(self, now: float) -> bool:
+        """Whether the open batch should be written."""
+        return self._batch.is_ready(self.limits, now)
+
+    def seconds_left(self, now: float) -> float | None:
+        """Seconds until the open batch has waited long enough; None when it holds nothing."""
+        opened_at = self._batch.opened_at
+        return None if opened_at is None else max(0.0, opened_at + self.limits.max_delay - now)
+
+    def seal(self) -> Batch:
+        """Close the open batch and begin the next one where it ends."""
+        sealed = self._batch
+        self._batch = Batch(spans={partition: span.follow() for partition, span in sealed.spans.items()})
+        return sealed

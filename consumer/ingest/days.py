@@ -1,0 +1,35 @@
+"""Which business day a moment belongs to."""
+
+from __future__ import annotations
+
+from datetime import UTC, date
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from consumer.ingest.copy_format import moment_of
+
+# Every offset of the time zone database since 1972 is a multiple of a quarter of an hour, so midnight never falls
+# within one; 4 x 24 x 366 slots are a year, and the cache is hit for all but the first event of each slot.
+_SLOT = 15 * 60 * 1_000_000
+
+
+class BusinessDays:
+    """Days in one time zone.
+
+    :raises zoneinfo.ZoneInfoNotFoundError: no such time zone
+    """
+
+    def __init__(self, timezone: str) -> None:
+        self._zone = ZoneInfo(timezone)
+        self._of_slot = lru_cache(maxsize=4 * 24 * 366)(self._compute)
+
+    def day_of(self, micros: int) -> date:
+        """The day that `micros` (microseconds since 2000-01-01 UTC) belongs to."""
+        return self._of_slot(micros // _SLOT)
+
+    def _compute(self, slot: int) -> date:
+        moment = moment_of(slot * _SLOT)
+        try:
+            return moment.replace(tzinfo=UTC).astimezone(self._zone).date()
+        except OverflowError:  # the first and the last day that a datetime can hold
+            return moment.date()

@@ -1,0 +1,67 @@
+"""Offsets: what has been read of a partition and what comes next. The only place that adds one to an offset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consumer.events.record import Partition
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to write for a partition, as the ledger granted it.
+
+    :param epoch: goes up with every claim; only the newest may move the ledger
+    :param next_offset: the offset reading goes on from
+    """
+
+    partition: Partition
+    epoch: int
+    next_offset: int
+
+
+@dataclass(slots=True)
+class Span:
+    """A stretch of one partition, from `start` up to but not including `next`, and how many records it held.
+
+    What lies between without a record is a gap: transaction markers, records of aborted transactions, compacted ones.
+    """
+
+    partition: Partition
+    epoch: int
+    start: int
+    next: int
+    records: int = 0
+    newest_timestamp: int = -1
+
+    @classmethod
+    def begin(cls, claim: Claim) -> Span:
+        """An empty span at the claim's position."""
+        return cls(claim.partition, claim.epoch, claim.next_offset, claim.next_offset)
+
+    def follow(self) -> Span:
+        """The empty span that begins where this one ends."""
+        return Span(self.partition, self.epoch, self.next, self.next)
+
+    def take(self, offset: int, timestamp: int) -> bool:
+        """Count one record in; False when it lies before the position and was therefore read already."""
+        if offset < self.next:
+            return False
+        self.next = offset + 1
+        self.records += 1
+        self.newest_timestamp = max(self.newest_timestamp, timestamp)
+        return True
+
+    def skip_to(self, position: int) -> None:
+        """Move to the reader's position: what lies between is a gap."""
+        self.next = max(self.next, position)
+
+    @property
+    def gaps(self) -> int:
+        """Offsets that held no record for us."""
+        return self.next - self.start - self.records
+
+    @property
+    def moved(self) -> bool:
+        """Whether there is anything for the ledger."""
+        return self.next > self.start

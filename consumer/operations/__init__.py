@@ -1,0 +1,1 @@
+"""An operator's jobs, one module each."""

@@ -1,0 +1,93 @@
+"""What can go wrong with a migration; every message says what, where and what to do.
+
+    MigrationError
+    ├── SchemaFilesError        the files: none found, badly named, without a twin, not to be split
+    ├── UnknownVersionError     a version was named that no file, or no longer any file, has
+    ├── ChangedFileError        a file is not the one that was applied
+    ├── ForeignHistoryError     schema_migrations belongs to another tool
+    ├── LockTakenError          another migration runs and does not end
+    └── StatementRefusedError   the database refused a statement of a file
+
+Errors of the connection itself are :class:`consumer.adapters.admin.DatabaseError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from consumer.adapters.admin import APPLICATION_NAME, StatementError
+
+_WHAT_TO_DO = {
+    "55P03": "Somebody else is using the table. Run it again when the longest transaction has ended.",
+    "40P01": "It ran into a transaction of somebody else. Run it again.",
+    "57014": "A statement_timeout of the role or the database ended it. Raise that and run it again.",
+    "42501": "Migrate as the owner of the tables, with CREATE on the schema.",
+    "2BP01": "Something outside these files depends on it. Remove that first, or keep this version.",
+    "23503": "Rows from before refer to something that is gone. Mend or delete them and run it again.",
+    "23505": "Rows from before are doubled. Keep one of each and run it again.",
+    "23514": "Rows from before break the rule. Mend them and run it again.",
+}
+
+
+class MigrationError(Exception):
+    """The schema could not be migrated, or its state not be told."""
+
+
+class SchemaFilesError(MigrationError):
+    """The schema's files cannot be used as they are."""
+
+
+class UnknownVersionError(MigrationError):
+    """No file has this version."""
+
+
+class ChangedFileError(MigrationError):
+    """A file differs from the one that was applied."""
+
+    def __init__(self, name: str, version: int, *, applied: str, found: str) -> None:
+        """Name the file, both checksums and the two ways out."""
+        super().__init__(
+            f"{name}.sql is not the file that was applied.\n"
+            f"  applied: sha256 {applied}\n  found:   sha256 {found}\n"
+            "Put the applied file back, and make the change in a new file with the next number. Where the"
+            f" changed file is meant, delete its row (version = {version}) from schema_migrations and run"
+            " `ragledger migrate up` again: it then runs once more, without harm to what is there."
+        )
+
+
+class ForeignHistoryError(MigrationError):
+    """There is a table schema_migrations, and it is not ours."""
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        """Name the columns by which it was told."""
+        super().__init__(
+            f"The table schema_migrations belongs to another tool: it has no column {', '.join(missing)}."
+            " Give ragledger a schema of its own (`?options=-csearch_path%3Dragledger` in the DSN), or run"
+            " the files with psql, which needs no such table."
+        )
+
+
+class LockTakenError(MigrationError):
+    """Another migration holds the lock."""
+
+    def __init__(self, waited_s: float) -> None:
+        """Say how to find it."""
+        super().__init__(
+            f"Another migration of this database was still running after {waited_s:.0f} s. Let it end, or"
+            f" find it in pg_stat_activity by its application_name, {APPLICATION_NAME!r}."
+        )
+
+
+class StatementRefusedError(MigrationError):
+    """The database refused a statement of a file."""
+
+    def __init__(self, file: str, line: int, cause: StatementError) -> None:
+        """Name the place and the reason, and what usually helps."""
+        self.file = file
+        self.line = line
+        self.sqlstate = cause.sqlstate
+        advice = _WHAT_TO_DO.get(cause.sqlstate) or cause.hint or "Mend the cause and run it again."
+        super().__init__(
+            f"{file}, line {line}: {cause}\n{advice} What the file had committed before this line stays, and"
+            " does not mind being run again."
+        )

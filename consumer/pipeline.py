@@ -1,0 +1,272 @@
+"""The one loop: poll, decode, batch, write, follow up.
+
+Reading goes on while a batch is written, one more batch may wait, and then reading waits: a slow database stalls the
+reader by construction. Only the reading task takes records in, moves claims in and seeks, so no record of an older
+claim can slip behind a newer one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from consumer.claims import Claimer
+from consumer.commits import Committer
+from consumer.events.kind import Kind
+from consumer.events.record import Partition, Record
+from consumer.events.rejection import Reason, Rejected
+from consumer.ingest.batch import Batch, Batcher, BatchLimits
+from consumer.ingest.rows import decode
+from consumer.ports import Clock, Fenced, Source, Store, Stretch, Telemetry, Written
+
+
+@dataclass(frozen=True, slots=True)
+class PipelinePolicy:
+    """How the pipeline behaves.
+
+    :param limits: when a batch is full
+    :param max_record_bytes: a larger value becomes a dead letter
+    :param poll_records: records taken from the source at a time
+    :param slice_records: records decoded before the loop gets a turn, or the write would stall behind decoding
+    :param poll_timeout: seconds a poll may wait
+    :param drain_timeout: seconds a rebalance waits for batches in flight
+    :param stall_seconds: seconds of waiting for the writer after which fetching is paused
+    :param reclaim_delay: seconds until a fenced partition that is still assigned to us is claimed again
+    """
+
+    limits: BatchLimits
+    max_record_bytes: int
+    poll_records: int = 500
+    slice_records: int = 250
+    poll_timeout: float = 0.25
+    drain_timeout: float = 20.0
+    stall_seconds: float = 2.0
+    reclaim_delay: float = 10.0
+
+
+class Pipeline:
+    """Moves records from the source to the store, each once in effect."""
+
+    WRITES_IN_FLIGHT = 2  # one being written, one waiting
+
+    def __init__(
+        self,
+        source: Source,
+        store: Store,
+        telemetry: Telemetry,
+        clock: Clock,
+        kinds: Mapping[str, Kind],
+        policy: PipelinePolicy,
+    ) -> None:
+        self._source, self._store, self._telemetry, self._clock = source, store, telemetry, clock
+        self._kinds, self._policy = kinds, policy
+        self._batcher = Batcher(policy.limits)
+        self._claimer = Claimer(source, store, telemetry, policy.reclaim_delay)
+        self._committer = Committer(source, telemetry, clock)
+        self._slots = asyncio.Semaphore(self.WRITES_IN_FLIGHT)
+        self._sealed: asyncio.Queue[Batch] = asyncio.Queue()
+        self._stalled = False
+
+    @property
+    def is_assigned(self) -> bool:
+        """Whether the group has decided what this reader reads, be it nothing."""
+        return self._claimer.is_assigned
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether every assigned partition is claimed."""
+        return self._claimer.is_settled
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then write what is held and commit.
+
+        :raises ExceptionGroup: a task failed; nothing is lost, the ledger is where the next reader resumes
+        """
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(task) for task in (self._write(), self._claimer.run(), self._committer.run())
+            ]
+            reading = tasks.create_task(self._read(stop))
+            await stop.wait()
+            await self._stop_reading(reading)
+            await self._drain()
+            for task in background:
+                task.cancel()
+
+    async def _stop_reading(self, reading: asyncio.Task[None]) -> None:
+        """The poll returns by itself, unless a rebalance holds it."""
+        _, pending = await asyncio.wait({reading}, timeout=2 * self._policy.poll_timeout + 1)
+        for task in pending:
+            task.cancel()
+
+    # ── what the group tells ─────────────────────────────────────────────────────────────────────────────────────
+
+    def on_assigned(self, partitions: Collection[Partition]) -> None:
+        """The group gave us these partitions; nothing of them is taken in before they are claimed."""
+        self._telemetry.assigned(partitions)
+        self._claimer.assign(partitions)
+
+    async def on_revoked(self, partitions: Collection[Partition]) -> None:
+        """The group takes everything back: write what is held, within the deadline, and let go."""
+        self._claimer.revoke()
+        try:
+            async with asyncio.timeout(self._policy.drain_timeout):
+                await self._drain()
+        except TimeoutError:
+            self._telemetry.drain_timed_out(self._policy.drain_timeout)
+        self._batcher.discard()
+        self._committer.forget(partitions)
+        self._telemetry.revoked(partitions)
+
+    def on_position_lost(self) -> None:
+        """The broker no longer holds what we want to read: begin again from the claims, which find out which."""
+        self._claimer.claim_again(self._batcher.discard(), ())
+
+    async def _drain(self) -> None:
+        """Write everything taken in so far, and commit."""
+        await self._slots.acquire()
+        self._enqueue_or_free_slot()
+        await self._sealed.join()
+        await self._committer.flush()
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _read(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            self._begin_claimed()
+            stretches = await self._source.poll(self._patience(), self._policy.poll_records)
+            for stretch in stretches:
+                await self._take(stretch)
+            self._skip_gaps()
+            await self._hand_over_if_ready()
+
+    def _begin_claimed(self) -> None:
+        claims = self._claimer.granted()
+        for claim in claims:
+            self._batcher.claim(claim)
+        if claims:
+            self._source.seek({claim.partition: claim.next_offset for claim in claims})
+            self._committer.begin(claims)
+
+    def _patience(self) -> float:
+        left = self._batcher.seconds_left(self._clock.monotonic())
+        return self._policy.poll_timeout if left is None else min(left, self._policy.poll_timeout)
+
+    async def _take(self, stretch: Stretch) -> None:
+        """Take the stretch in, slice by slice, as long as its partition stays ours."""
+        span = self._batcher.span(stretch.partition)
+        if span is None:
+            return
+        for records in _slices(stretch.records, self._policy.slice_records):
+            self._take_slice(records)
+            await self._hand_over_if_ready()
+            await asyncio.sleep(0)
+            current = self._batcher.span(stretch.partition)
+            if current is None or current.epoch != span.epoch:
+                return
+
+    def _take_slice(self, records: Sequence[Record]) -> None:
+        batch = self._batcher.batch
+        span = batch.spans[Partition(records[0].topic, records[0].partition)]
+        kind = self._kinds[span.partition.topic]
+        batch.open_at(self._clock.monotonic())
+        for record in records:
+            if span.take(record.offset, record.timestamp):
+                self._decode_into(batch, kind, record)
+
+    def _decode_into(self, batch: Batch, kind: Kind, record: Record) -> None:
+        try:
+            self._check_size(record)
+            batch.add_row(kind, decode(kind, record))
+        except Rejected as rejected:
+            batch.add_dead_letter(record, rejected)
+
+    def _check_size(self, record: Record) -> None:
+        limit = self._policy.max_record_bytes
+        if record.value is not None and len(record.value) > limit:
+            problem = f"the value has {len(record.value):,} bytes; at most {limit:,} are taken"
+            raise Rejected.whole(Reason.RECORD_TOO_LARGE, problem)
+
+    def _skip_gaps(self) -> None:
+        """Follow the source over offsets that hold no record for us, or a marker at the end would wait for ever."""
+        spans = self._batcher.spans
+        for partition, position in self._source.positions(spans).items():
+            span = spans[partition]
+            if position > span.next:
+                span.skip_to(position)
+                self._batcher.batch.open_at(self._clock.monotonic())
+
+    async def _hand_over_if_ready(self) -> None:
+        if self._batcher.is_ready(self._clock.monotonic()):
+            await self._wait_for_slot()
+            self._enqueue_or_free_slot()
+
+    async def _wait_for_slot(self) -> None:
+        started = self._clock.monotonic()
+        while not await self._slot_within(self._policy.stall_seconds):
+            await self._stall()
+        self._telemetry.backpressure(self._clock.monotonic() - started)
+        if self._stalled:
+            self._stalled = False
+            self._source.resume(self._batcher.spans)
+
+    async def _slot_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._slots.acquire()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _stall(self) -> None:
+        """The writer is held up for long: stop fetching, but keep polling, or the group takes us for dead."""
+        if not self._stalled:
+            self._stalled = True
+            self._source.pause()
+        await self._source.poll(0, 1)
+
+    def _enqueue_or_free_slot(self) -> None:
+        """Seal the open batch for the writer; the caller holds a slot for it."""
+        if self._batcher.batch.is_empty:
+            self._slots.release()
+        else:
+            self._sealed.put_nowait(self._batcher.seal())
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _write(self) -> None:
+        while True:
+            batch = await self._sealed.get()
+            try:
+                await self._write_one(batch)
+            finally:
+                self._slots.release()
+                self._sealed.task_done()
+
+    async def _write_one(self, batch: Batch) -> None:
+        started = self._clock.monotonic()
+        try:
+            written = await self._store.write(batch)
+        except Fenced as fenced:
+            self._throw_away(batch, fenced)
+        else:
+            self._follow_up(written, self._clock.monotonic() - started)
+
+    def _follow_up(self, written: Written, seconds: float) -> None:
+        self._telemetry.written(written, seconds)
+        self._committer.note(written.batch.spans.values())
+
+    def _throw_away(self, batch: Batch, fenced: Fenced) -> None:
+        """Nothing of this batch was written, so nothing after it may be: back to where the ledger stands."""
+        self._telemetry.fenced(fenced)
+        spans = self._batcher.spans
+        if any(p in spans and spans[p].epoch == span.epoch for p, span in batch.spans.items()):
+            self._claimer.claim_again(self._batcher.discard(), fenced.partitions)
+
+
+def _slices(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
+    iterator = iter(records)
+    while piece := list(islice(iterator, size)):
+        yield piece

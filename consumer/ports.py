@@ -1,0 +1,199 @@
+"""What the pipeline needs of the outside: narrow protocols, and errors that say what the caller does next.
+
+StoreError
+├── Unavailable   the store cannot be used now          → wait and try again, for as long as it takes
+├── Refused       the store does not take this data     → find the record, make it a dead letter
+└── Fenced        another reader has the partition now  → throw the batch away, claim again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from consumer.events.kind import Kind
+from consumer.events.record import Partition, Record
+from consumer.ingest.batch import Batch, DeadLetter
+from consumer.ingest.offsets import Claim
+from consumer.ingest.rows import Row
+
+
+class StoreError(Exception):
+    """What went wrong with the store."""
+
+
+class Unavailable(StoreError):
+    """The store cannot be used now: an outage, a lock, a missing table. Never a reason for a dead letter.
+
+    `cause` is one word out of few, for a metric's label.
+    """
+
+    def __init__(self, message: str, cause: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class Refused(StoreError):
+    """The store does not take this data. `sqlstate` is its code; the message never quotes the data."""
+
+    def __init__(self, message: str, sqlstate: str) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+class Fenced(StoreError):
+    """Another reader has claimed `partitions` since: nothing of the batch was written."""
+
+    def __init__(self, partitions: Collection[Partition]) -> None:
+        super().__init__(f"another reader has claimed {', '.join(map(str, sorted(partitions)))}")
+        self.partitions = frozenset(partitions)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What one poll returned of one partition, and the reader's position behind it."""
+
+    partition: Partition
+    records: Sequence[Record]
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The first offset a partition still holds, and the one after the last committed record."""
+
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a batch became, once committed."""
+
+    batch: Batch
+    inserted: Mapping[Kind, Sequence[Row]]
+    duplicates: Sequence[Row]
+    dead_letters: Sequence[DeadLetter]
+
+
+class Source(Protocol):
+    """Records, partition by partition."""
+
+    async def poll(self, timeout: float, max_records: int) -> Sequence[Stretch]:
+        """The next records, waiting up to `timeout` seconds for the first. Also keeps the group membership alive."""
+        ...
+
+    def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """The offset after the last one returned, markers and aborted records included; unassigned ones left out."""
+        ...
+
+    def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """The offset after the last committed record, as of the last fetch; partitions never fetched left out."""
+        ...
+
+    async def bounds(self, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:
+        """What the partitions hold now."""
+        ...
+
+    def seek(self, positions: Mapping[Partition, int]) -> None:
+        """Read on from these offsets, and start fetching where it was stopped."""
+        ...
+
+    def pause(self) -> None:
+        """Stop fetching; :meth:`poll` goes on to keep the membership but returns nothing."""
+        ...
+
+    def resume(self, partitions: Collection[Partition]) -> None:
+        """Fetch again."""
+        ...
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Tell Kafka where reading stands, for lag tools. Best effort: the ledger is what counts."""
+        ...
+
+
+class SourceError(Exception):
+    """Kafka cannot be asked now. Wait and try again."""
+
+
+class Clock(Protocol):
+    """The two clocks."""
+
+    def monotonic(self) -> float:
+        """Seconds since some start, never going back: for delays."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since 1970: for comparing with record timestamps, never for the data itself."""
+        ...
+
+
+class Store(Protocol):
+    """The tables and the ledger."""
+
+    async def claim(self, bounds: Mapping[Partition, Bounds]) -> Sequence[Claim]:
+        """Take over the partitions; one seen for the first time begins at its first or end offset, as configured.
+
+        :raises Unavailable: try again
+        """
+        ...
+
+    async def write(self, batch: Batch) -> Written:
+        """Write the batch in one transaction, waiting out every outage.
+
+        :raises Fenced: another reader has one of the partitions; nothing was written
+        """
+        ...
+
+
+class Telemetry(Protocol):
+    """What is told of the work; nothing here may fail or block."""
+
+    def written(self, written: Written, seconds: float) -> None:
+        """A batch was committed; it took `seconds` to write."""
+        ...
+
+    def fenced(self, fenced: Fenced) -> None:
+        """A batch was thrown away because another reader has the partition."""
+        ...
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """The group has given this reader these partitions."""
+        ...
+
+    def revoked(self, partitions: Collection[Partition]) -> None:
+        """The group has taken these partitions away."""
+        ...
+
+    def claimed(self, claims: Collection[Claim]) -> None:
+        """The ledger lets this reader write for these partitions."""
+        ...
+
+    def unavailable(self, cause: str, message: str) -> None:
+        """The store cannot be used; another try follows."""
+        ...
+
+    def available(self) -> None:
+        """The store has answered."""
+        ...
+
+    def split(self, writes: int) -> None:
+        """Guilty records were looked for by halving; it took `writes` extra writes."""
+        ...
+
+    def stopped(self, partition: Partition, problem: str) -> None:
+        """A partition cannot be read on from where the ledger stands; a person has to decide."""
+        ...
+
+    def drain_timed_out(self, seconds: float) -> None:
+        """A rebalance did not wait any longer for the batches in flight; the ledger's fence covers them."""
+        ...
+
+    def backpressure(self, seconds: float) -> None:
+        """Reading waited `seconds` for the writer."""
+        ...
+
+    def lag(self, partition: Partition, records: int, seconds: float) -> None:
+        """How far the ledger is behind the partition."""
+        ...

@@ -1,0 +1,270 @@
+"""Settings: environment variables ``RAGLEDGER_GROUP__NAME``, also from an env file and a secrets directory.
+
+Frozen groups; each part of the program is given its own group, never the whole.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "RAGLEDGER_"
+# Read by the programs around the service, not by the service: they may be in its environment.
+OUTSIDE = frozenset({"RAGLEDGER_TEST_STACK", "RAGLEDGER_ENV_FILE", "RAGLEDGER_SECRETS_DIR"})
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class SettingsError(Exception):
+    """A setting is wrong or unknown: its name, its value (secrets hidden), and what is allowed."""
+
+
+class Group(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SecurityProtocol(StrEnum):
+    """How to talk to Kafka."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_PLAINTEXT = "SASL_PLAINTEXT"
+    SASL_SSL = "SASL_SSL"
+
+
+class Kafka(Group):
+    """Where the records come from."""
+
+    bootstrap_servers: str = "localhost:9092"
+    """Brokers to ask first: host:port, comma-separated."""
+    group_id: Annotated[str, Field(min_length=1)] = "ragledger"
+    """The consumer group, and the ledger's name for it."""
+    security_protocol: SecurityProtocol = SecurityProtocol.PLAINTEXT
+    """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    """How to authenticate with SASL."""
+    sasl_username: str | None = None
+    """The SASL user."""
+    sasl_password: SecretStr | None = None
+    """The SASL password."""
+    ssl_cafile: Path | None = None
+    """Authorities to trust (PEM); the system's when unset."""
+    ssl_certfile: Path | None = None
+    """Our certificate (PEM), where the brokers ask for one."""
+    ssl_keyfile: Path | None = None
+    """The key of our certificate (PEM)."""
+    start_from: Literal["earliest", "latest"] = "earliest"
+    """Where to begin with a partition that the ledger does not know."""
+    session_timeout_ms: Annotated[int, Field(ge=1000)] = 10_000
+    """After this long without a heartbeat the group gives our partitions away."""
+    max_poll_interval_ms: Annotated[int, Field(ge=1000)] = 300_000
+    """After this long without a poll likewise."""
+    rebalance_timeout_ms: Annotated[int, Field(ge=1000)] = 60_000
+    """How long the group waits for us to let go in a rebalance."""
+    metadata_max_age_ms: Annotated[int, Field(ge=100)] = 15_000
+    """How soon a new topic or partition is noticed."""
+    fetch_max_bytes: Positive = 16_777_216
+    """Bytes one fetch may return."""
+    client_rack: str | None = None
+    """Our rack, to fetch from a replica nearby (KIP-392)."""
+
+    @model_validator(mode="after")
+    def _sasl_needs_credentials(self) -> Self:
+        if "SASL" in self.security_protocol and not (self.sasl_username and self.sasl_password):
+            raise ValueError("SASL needs both sasl_username and sasl_password")
+        return self
+
+
+class Postgres(Group):
+    """Where the rows go."""
+
+    dsn: SecretStr = SecretStr("postgresql://localhost/ragledger")
+    """postgresql://user:password@host:port/database?sslmode=…"""
+    pool_size: Annotated[int, Field(ge=2, le=100)] = 4
+    """Connections at most."""
+    ssl_root_cert: Path | None = None
+    """Authorities to trust (PEM); with it the server's certificate and name are verified."""
+    pgbouncer: bool = False
+    """Behind a pooler in transaction mode: no prepared statements are kept."""
+    connect_timeout_s: Seconds = 10.0
+    """For a new connection."""
+    statement_timeout_s: Seconds = 60.0
+    """For one statement of a write; also ends what a frozen reader left in the middle of a COPY."""
+    lock_timeout_s: Seconds = 10.0
+    """For a lock, such as the ledger row that another reader is just moving."""
+
+    @field_validator("dsn")
+    @classmethod
+    def _is_postgres(cls, dsn: SecretStr) -> SecretStr:
+        if not dsn.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must begin with postgresql://")
+        return dsn
+
+
+class Topics(Group):
+    """The topics, by kind of event."""
+
+    dialogue: Annotated[str, Field(min_length=1)] = "rag.dialogue"
+    """Answered questions."""
+    provenance: Annotated[str, Field(min_length=1)] = "rag.provenance"
+    """Acquired content."""
+
+    @model_validator(mode="after")
+    def _are_different(self) -> Self:
+        names = list(self.model_dump().values())
+        if len(set(names)) < len(names):
+            raise ValueError("each kind needs a topic of its own: the topic decides the kind")
+        return self
+
+
+class BatchSettings(Group):
+    """When a batch is written."""
+
+    max_rows: Positive = 5_000
+    """Records at most."""
+    max_bytes: Positive = 16_777_216
+    """Bytes of keys and values at most."""
+    max_delay_ms: Positive = 200
+    """Milliseconds since its first record at most."""
+    max_record_bytes: Positive = 8_388_608
+    """A record with a larger value becomes a dead letter."""
+
+
+class Http(Group):
+    """The page, the metrics, the health."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - Prometheus and the probes come from outside the container
+    """Address to listen on."""
+    port: Port = 9108
+    """Port to listen on; 0 takes a free one."""
+
+
+class Rollup(Group):
+    """The daily aggregates."""
+
+    interval_s: Seconds = 60.0
+    """Seconds between two looks at the touched days."""
+    timezone: str = "UTC"
+    """The business time zone: where a day begins."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError("must be a time zone of the IANA database, such as UTC or Asia/Tokyo")
+        return name
+
+
+class Slo(Group):
+    """The objectives."""
+
+    file: Path | None = None
+    """A file of objectives (YAML); the built-in ones when unset."""
+
+
+class Shutdown(Group):
+    """How to stop."""
+
+    timeout_s: Seconds = 30.0
+    """Seconds for writing what is held and leaving the group."""
+
+
+class Log(Group):
+    """What is said on standard error."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least level that is said."""
+    format: Literal["auto", "console", "json"] = "auto"
+    """console for people, json for machines; auto: console on a terminal."""
+
+
+class Settings(BaseSettings):
+    """All settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", case_sensitive=False
+    )
+
+    kafka: Kafka = Kafka()
+    postgres: Postgres = Postgres()
+    topics: Topics = Topics()
+    batch: BatchSettings = BatchSettings()
+    http: Http = Http()
+    rollup: Rollup = Rollup()
+    slo: Slo = Slo()
+    shutdown: Shutdown = Shutdown()
+    log: Log = Log()
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of this process.
+
+    :raises SettingsError: something is wrong or unknown
+    """
+    env_file, secrets_dir = os.environ.get("RAGLEDGER_ENV_FILE"), os.environ.get("RAGLEDGER_SECRETS_DIR")
+    _refuse_unknown(os.environ)
+    try:
+        return Settings(_env_file=env_file, _secrets_dir=secrets_dir, **overrides)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+def owner_name() -> str:
+    """Who we are in the ledger: host and process, which is enough to find us."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def variable(*path: str | int) -> str:
+    """The environment variable of a setting: ("kafka", "group_id") is RAGLEDGER_KAFKA__GROUP_ID."""
+    return PREFIX + "__".join(str(step).upper() for step in path)
+
+
+def known_variables() -> dict[str, Any]:
+    """Every setting's environment variable and its field."""
+    return {
+        variable(group, name): field
+        for group, group_field in Settings.model_fields.items()
+        for name, field in group_field.annotation.model_fields.items()  # type: ignore[union-attr]
+    }
+
+
+def _refuse_unknown(environment: Any) -> None:
+    """Misspelt variables are not seen by pydantic-settings at all where the group exists, so look here."""
+    known = known_variables().keys() | OUTSIDE
+    unknown = [name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known]
+    if unknown:
+        raise SettingsError("\n".join(_unknown(name, known) for name in sorted(unknown)))
+
+
+def _unknown(name: str, known: Any) -> str:
+    close = get_close_matches(name.upper(), known, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else "; `ragledger config show` lists them all"
+    return f"{name}: there is no such setting{hint}"
+
+
+def _explain(problem: Any) -> str:
+    name = variable(*problem["loc"])
+    secret = any(word in name for word in ("PASSWORD", "DSN", "SECRET"))
+    value = "(hidden)" if secret else repr(problem.get("input"))
+    text = problem["msg"].removeprefix("Value error, ")
+    return f"{name}={value}: {text[0].lower()}{text[1:]}"

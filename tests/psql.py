@@ -1,0 +1,95 @@
+"""The schema's files as an administrator runs them: with psql."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+SCHEMA = Path(__file__).parents[1] / "schema"
+FILES = sorted(SCHEMA.glob("0*.sql"))
+ROLLBACKS = sorted(SCHEMA.glob("rollback_*.sql"), reverse=True)
+
+# All that a schema consists of, one line each, without what differs between two ways to it: column order, oids.
+_CATALOG = """
+SELECT format('column %s.%s %s%s default %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
+              CASE WHEN a.attnotnull THEN ' not null' ELSE '' END, pg_get_expr(d.adbin, d.adrelid)) AS line
+FROM pg_attribute a
+JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE c.relnamespace = 'public'::regnamespace
+UNION ALL
+SELECT format('index %s %s', indisvalid, pg_get_indexdef(indexrelid))
+FROM pg_index JOIN pg_class c ON c.oid = indrelid WHERE c.relnamespace = 'public'::regnamespace
+UNION ALL
+SELECT format('constraint %s %s %s %s', conrelid::regclass, conname, convalidated, pg_get_constraintdef(oid))
+FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
+UNION ALL
+SELECT format('trigger %s', pg_get_triggerdef(oid)) FROM pg_trigger WHERE NOT tgisinternal
+UNION ALL
+SELECT format('enum %s %s', enumtypid::regtype, string_agg(enumlabel, ', ' ORDER BY enumsortorder))
+FROM pg_enum GROUP BY enumtypid
+UNION ALL
+SELECT format('function %s %s', p.oid::regprocedure, prosrc)
+FROM pg_proc p WHERE pronamespace = 'public'::regnamespace
+UNION ALL
+SELECT format('comment on %s: %s', pg_describe_object(classoid, objoid, objsubid), description)
+FROM pg_description WHERE pg_describe_object(classoid, objoid, objsubid) NOT LIKE '%extension%'
+  AND (objoid >= 16384)
+ORDER BY line
+"""
+
+
+def psql(dsn: str, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run psql as the schema's README says; with `check`, fail the test where it fails."""
+    client = shutil.which("psql")
+    if client is None:
+        pytest.skip("the psql client is not installed")
+    command = [client, "-X", "-v", "ON_ERROR_STOP=1", *map(str, arguments), dsn]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def run_files(dsn: str, *files: Path) -> str:
+    """Run these files one after the other and return what psql said on stderr."""
+    return "".join(psql(dsn, "-f", file).stderr for file in files)
+
+
+def one_file(number: str) -> Path:
+    """Return the file with this number, such as 0003."""
+    return next(file for file in FILES if file.name.startswith(number))
+
+
+def execute(dsn: str, *statements: str) -> None:
+    """Run each statement, committed by itself."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def rows(dsn: str, statement: str) -> list[dict[str, Any]]:
+    """Return the rows of a query, column name to value."""
+    with psycopg.connect(dsn, autocommit=True, row_factory=dict_row) as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+def value(dsn: str, statement: str) -> Any:
+    """Return the one value that a query gives."""
+    (row,) = rows(dsn, statement)
+    (found,) = row.values()
+    return found
+
+
+def catalog(dsn: str) -> list[str]:
+    """Return everything the public schema consists of, a line each."""
+    return [row["line"] for row in rows(dsn, _CATALOG)]
+
+
+def server_dsn(request: pytest.FixtureRequest) -> str:
+    """Return the DSN of the server whose major version is the fixture's parameter, 15 or 18."""
+    server = request.getfixturevalue("postgres15" if request.param == 15 else "stack")
+    return str(server.dsn)
