@@ -1,4 +1,4 @@
-"""Kafka, through aiokafka. The only importer of it."""
+"""Kafka, through aiokafka, which only this module and `kafka_tools` import."""
 
 from __future__ import annotations
 
@@ -126,13 +126,10 @@ class KafkaSource:
 
         :raises SourceError: the brokers do not answer
         """
-        wanted = [TopicPartition(*partition) for partition in partitions]
         try:
-            first = await self._consumer.beginning_offsets(wanted)
-            end = await self._consumer.end_offsets(wanted)
+            return await bounds_of(self._consumer, partitions)
         except KafkaError as error:
-            raise SourceError(f"the offsets of {len(wanted)} partitions cannot be had: {error}") from error
-        return {Partition(*partition): Bounds(first[partition], end[partition]) for partition in wanted}
+            raise SourceError(f"the offsets of {len(partitions)} partitions cannot be had: {error}") from error
 
     def seek(self, positions: Mapping[Partition, int]) -> None:
         """See :meth:`consumer.ports.Source.seek`."""
@@ -177,6 +174,13 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
             # Fetching is unblocked already: pause before anything is awaited, so nothing is read before its claim.
             self._source.pause()
             self._reader.on_assigned([Partition(*partition) for partition in assigned])
+
+
+async def bounds_of(consumer: Any, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:
+    """Ask the brokers what the partitions hold; the end is the last stable offset of a read_committed consumer."""
+    wanted = [TopicPartition(*partition) for partition in partitions]
+    first, end = await consumer.beginning_offsets(wanted), await consumer.end_offsets(wanted)
+    return {Partition(*partition): Bounds(first[partition], end[partition]) for partition in wanted}
 
 
 def client_options(settings: Kafka) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import structlog
 
 from consumer.settings import Log
 
+_log = structlog.get_logger("ragledger")
+
 # aiokafka says the same line hundreds of times a second while a broker is away.
 REPEAT_SECONDS = 30.0
 _MOST_REMEMBERED = 1000
@@ -38,8 +40,11 @@ class OncePerOutage(logging.Filter):
         return True
 
 
-def configure(settings: Log) -> None:
-    """Send everything to standard error, for people or for machines."""
+def configure(settings: Log, *, libraries: bool = True) -> None:
+    """Send everything to standard error, for people or for machines.
+
+    :param libraries: whether the libraries' own warnings are let through
+    """
     level = logging.getLevelNamesMapping()[settings.level]
     structlog.configure(
         processors=[
@@ -52,7 +57,7 @@ def configure(settings: Log) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    _configure_libraries(settings, max(level, logging.WARNING))
+    _configure_libraries(settings, max(level, logging.WARNING if libraries else logging.CRITICAL))
 
 
 def _renderer(settings: Log) -> Any:
@@ -74,3 +79,18 @@ def _configure_libraries(settings: Log, level: int) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
+
+
+def listening(host: str, port: int) -> None:
+    """The HTTP server is up."""
+    _log.info("listening", http=f"http://{host}:{port}")
+
+
+def stopped() -> None:
+    """Everything held was written."""
+    _log.info("stopped")
+
+
+def shutdown_timed_out(seconds: float) -> None:
+    """Stopping took too long."""
+    _log.error("shutdown_timed_out", seconds=seconds, then="what was not written is read again at the next start")

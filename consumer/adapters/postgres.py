@@ -38,6 +38,7 @@ _CAUSES = {
     "58": "system",
 }
 
+
 class CopyNotSupported(StoreError):
     """PostgreSQL refuses COPY here (row-level security applies to this role): insert from a staging table instead."""
 

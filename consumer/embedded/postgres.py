@@ -151,10 +151,12 @@ class PostgresServer(Server):
         return [self._binaries / "postgres", "-D", self.data]
 
     def _is_ready(self) -> bool:
-        lock_file = self.data / "postmaster.pid"
-        lines = lock_file.read_text().splitlines() if lock_file.exists() else []
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
         # The first line tells it from the file of a killed predecessor, the eighth is the state.
-        return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
+        return self.is_running and lines[:1] == [str(self.pid)] and "".join(lines[7:8]).strip() == "ready"
 
 
 def _quoted(value: str) -> str:

@@ -64,7 +64,7 @@ def last_lines(log: Path) -> str:
     if not log.exists():
         return "(no log was written)"
     lines = log.read_text(errors="replace").splitlines()
-    return "\n".join([line for line in lines if not line[:1].isspace()][-_LOG_LINES:])
+    return "\n".join([line for line in lines if line and not line[0].isspace()][-_LOG_LINES:])
 
 
 class Server(ABC):

@@ -82,9 +82,9 @@ class Workspace:
         """
         try:
             guard.clean(self.directory, self._running())
-        finally:
             for process in self._processes:
                 process.wait()
+        finally:
             self._guard.communicate()
 
     def _running(self) -> list[psutil.Process]:

@@ -107,18 +107,14 @@ def _trigger(facts: Facts, table: str, name: str) -> Check:
     return Check(f"trigger on {table}", found == (name,), detail)
 
 
-def _constraint(facts: Facts, name: str, table: str) -> Check:
+def _constraint(facts: Facts, name: str, table: str, kind: str = "constraint") -> Check:
     validated = facts.constraints.get((table, name))
-    details = {
-        None: f"missing: {_MEND}",
-        False: f"not validated: ALTER TABLE {table} VALIDATE CONSTRAINT {name}",
-    }
-    return Check(f"constraint {name}", bool(validated), details.get(validated, f"holds for every row of {table}"))
+    details = {None: f"missing: {_MEND}", False: f"not validated: ALTER TABLE {table} VALIDATE CONSTRAINT {name}"}
+    return Check(f"{kind} {name}", bool(validated), details.get(validated, f"holds for every row of {table}"))
 
 
 def _foreign_key(facts: Facts, name: str, table: str) -> Check:
-    in_use = facts.foreign_keys_recorded or any(
-        (table, name) in facts.constraints for name, table in expected.FOREIGN_KEYS.items()
-    )
-    check = _constraint(facts, name, table)
+    check = _constraint(facts, name, table, "foreign key")
+    present = any((table, name) in facts.constraints for name, table in expected.FOREIGN_KEYS.items())
+    in_use = facts.foreign_keys_recorded or present
     return check if in_use else Check(check.name, ok=True, detail="optional, not applied")

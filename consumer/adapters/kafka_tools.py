@@ -1,0 +1,124 @@
+"""Kafka for operators' jobs: what topics hold, publishing, making topics. Through aiokafka, like the hot path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+
+from consumer.adapters.kafka import bounds_of, client_options
+from consumer.events.record import Partition
+from consumer.ports import Bounds, SourceError
+from consumer.settings import Kafka
+
+IN_FLIGHT = 1000
+
+
+class Message(NamedTuple):
+    """A record to publish."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+    timestamp_ms: int | None = None
+
+
+async def read_bounds(settings: Kafka, topics: Collection[str]) -> Mapping[Partition, Bounds]:
+    """What every partition of the topics holds; topics that do not exist are left out.
+
+    :raises SourceError: Kafka does not answer
+    """
+    consumer = AIOKafkaConsumer(**client_options(settings), isolation_level="read_committed")
+    async with _explained(settings), _started(consumer):
+        cluster = await consumer._client.fetch_all_metadata()
+        return await bounds_of(
+            consumer,
+            [Partition(topic, n) for topic in topics for n in cluster.partitions_for_topic(topic) or ()],
+        )
+
+
+async def publish(settings: Kafka, messages: Iterable[Message], sent: Callable[[], None] = lambda: None) -> int:
+    """Publish, each record acknowledged by every replica in sync and written once; how many there were.
+
+    :param sent: called for each acknowledged record
+    :raises SourceError: Kafka does not answer, or refuses a record
+    """
+    producer = AIOKafkaProducer(
+        **client_options(settings), enable_idempotence=True, compression_type="zstd", linger_ms=5
+    )
+    count = 0
+    async with _explained(settings), _started(producer):
+        waiting: set[asyncio.Future[Any]] = set()
+        for message in messages:
+            if len(waiting) >= IN_FLIGHT:
+                waiting = await _settle(waiting, sent, asyncio.FIRST_COMPLETED)
+            waiting.add(await _send(producer, message))
+            count += 1
+        await _settle(waiting, sent, asyncio.ALL_COMPLETED)
+    return count
+
+
+async def _send(producer: Any, message: Message) -> asyncio.Future[Any]:
+    future: asyncio.Future[Any] = await producer.send(
+        message.topic,
+        message.value,
+        key=message.key,
+        headers=list(message.headers),
+        timestamp_ms=message.timestamp_ms,
+    )
+    return future
+
+
+async def _settle(waiting: set[Any], sent: Callable[[], None], until: str) -> set[Any]:
+    if not waiting:
+        return waiting
+    done, pending = await asyncio.wait(waiting, return_when=until)
+    for future in done:
+        future.result()
+        sent()
+    return pending
+
+
+async def create_topics(settings: Kafka, topics: Collection[str], partitions: int, replication: int = 1) -> None:
+    """Make the topics that do not exist yet.
+
+    :raises SourceError: Kafka does not answer, or refuses
+    """
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    async with _explained(settings):
+        await admin.start()
+        try:
+            for topic in topics:
+                await _create_topic(admin, NewTopic(topic, partitions, replication))
+        finally:
+            await admin.close()
+
+
+async def _create_topic(admin: Any, topic: NewTopic) -> None:
+    try:
+        await admin.create_topics([topic])
+    except TopicAlreadyExistsError:
+        return
+
+
+@asynccontextmanager
+async def _started(client: Any) -> AsyncIterator[None]:
+    try:
+        await client.start()
+        yield
+    finally:
+        await client.stop()
+
+
+@asynccontextmanager
+async def _explained(settings: Kafka) -> AsyncIterator[None]:
+    try:
+        yield
+    except KafkaError as error:
+        raise SourceError(f"Kafka at {settings.bootstrap_servers}: {error}") from error

@@ -1,0 +1,93 @@
+"""`ragledger ledger`: per partition what was read, written, doubled and dead, and the proof that it adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from consumer.adapters.kafka_tools import read_bounds
+from consumer.adapters.postgres import Database
+from consumer.events.record import Partition
+from consumer.operations.queries import query
+from consumer.ports import Bounds, SourceError
+from consumer.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """One partition. `lag` is None where Kafka could not be asked; `holds` is whether the equation does."""
+
+    topic: str
+    partition: int
+    start_offset: int
+    next_offset: int
+    inserted: int
+    duplicates: int
+    amended: int
+    dead_lettered: int
+    gaps: int
+    epoch: int
+    owner: str | None
+    updated_at: datetime | None
+    holds: bool
+    lag: int | None = None
+
+    @property
+    def read(self) -> int:
+        """Offsets read: what the ledger has moved over."""
+        return self.next_offset - self.start_offset
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Every partition of the group, and those of the topics that nobody has claimed yet."""
+
+    lines: Sequence[LedgerLine]
+    kafka_problem: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the equation holds everywhere."""
+        return all(line.holds for line in self.lines)
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether Kafka was asked, the topics are there, and no committed record waits."""
+        return self.kafka_problem is None and all(line.lag == 0 for line in self.lines)
+
+
+async def read_ledger(settings: Settings, database: Database) -> Ledger:
+    """The ledger of the configured group against what Kafka holds.
+
+    :raises Unavailable: the database cannot be asked
+    """
+    async with database.transaction() as transaction:
+        rows = await transaction.fetch(query("ledger_read"), settings.kafka.group_id)
+    lines = {Partition(row["topic"], row["partition"]): LedgerLine(**dict(row)) for row in rows}
+    topics = sorted(settings.topics.model_dump().values())
+    try:
+        bounds = await read_bounds(settings.kafka, topics)
+    except SourceError as error:
+        return Ledger([*lines.values()], str(error))
+    missing = [topic for topic in topics if topic not in {partition.topic for partition in bounds}]
+    problem = f"no topic {', '.join(missing)}" if missing else None
+    return Ledger(_with_lag(lines, bounds), problem)
+
+
+def _with_lag(lines: Mapping[Partition, LedgerLine], bounds: Mapping[Partition, Bounds]) -> list[LedgerLine]:
+    partitions = sorted(lines.keys() | bounds.keys())
+    return [_line(partition, lines.get(partition), bounds.get(partition)) for partition in partitions]
+
+
+def _line(partition: Partition, line: LedgerLine | None, bounds: Bounds | None) -> LedgerLine:
+    if line is None:
+        assert bounds is not None
+        line = _unclaimed(partition, bounds.first)
+    if bounds is None:  # a topic of other days, of which nothing can wait
+        return replace(line, lag=0)
+    return replace(line, lag=bounds.end - line.next_offset)
+
+
+def _unclaimed(partition: Partition, first: int) -> LedgerLine:
+    return LedgerLine(*partition, first, first, 0, 0, 0, 0, 0, 0, None, None, holds=True)

@@ -1,0 +1,20 @@
+-- Lock the next open dead letters for a replay; another replay at the same time takes others.
+-- $1 ids or null for all  $2 topic or null  $3 reason or null  $4 since or null  $5 until or null
+-- $6 ids greater than this  $7 at most
+SELECT
+    id, topic, partition, record_offset, key, value, headers,
+    CASE
+        WHEN isfinite(record_timestamp) THEN round(extract(epoch FROM record_timestamp) * 1000)::bigint
+        ELSE 9223372036854775807
+    END AS record_timestamp
+FROM dead_letters
+WHERE replayed_at IS NULL AND discarded_at IS NULL
+  AND ($1::bigint[] IS NULL OR id = ANY ($1))
+  AND ($2::text IS NULL OR topic = $2)
+  AND ($3::text IS NULL OR reason = $3)
+  AND ($4::timestamptz IS NULL OR dead_lettered_at >= $4)
+  AND ($5::timestamptz IS NULL OR dead_lettered_at < $5)
+  AND id > $6
+ORDER BY id
+LIMIT $7
+FOR UPDATE SKIP LOCKED

@@ -1,0 +1,9 @@
+-- The ledger of one consumer group, and whether its equation holds in each row.
+-- $1 group
+SELECT
+    topic, partition, start_offset, next_offset, inserted, duplicates, amended, dead_lettered, gaps, epoch, owner,
+    updated_at,
+    next_offset - start_offset = inserted + duplicates + amended + dead_lettered + gaps AS holds
+FROM ingest_ledger
+WHERE consumer_group = $1
+ORDER BY topic, partition
