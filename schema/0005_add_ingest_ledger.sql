@@ -92,7 +92,7 @@ COMMENT ON CONSTRAINT dead_letters_record_key ON dead_letters IS 'Reading a reco
 COMMENT ON CONSTRAINT dead_letters_settled_once ON dead_letters IS 'A dead letter is open, replayed or discarded';
 
 COMMENT ON TABLE touched_days IS 'Days whose aggregates are stale: append-only marks, deleted by the roll-up that used them';
-COMMENT ON COLUMN touched_days.id IS 'Identity of the mark; the roll-up deletes the very marks it has read, never later ones';
+COMMENT ON COLUMN touched_days.id IS 'Identity of the mark';
 COMMENT ON COLUMN touched_days.day IS 'Day in the business time zone; not unique on purpose, so that writers wait neither for each other nor for the roll-up';
 COMMENT ON COLUMN touched_days.touched_at IS 'When the mark was made';
 

@@ -13,6 +13,32 @@ SCHEMA = Path(__file__).parents[1] / "schema"
 FILES = sorted(SCHEMA.glob("0*.sql"))
 ROLLBACKS = sorted(SCHEMA.glob("rollback_*.sql"), reverse=True)
 
+BASE_COLUMNS = {"id", "user_id", "session_id", "query", "response", "model_used", "created_at", "updated_at"}
+BASE_TABLE = """
+CREATE TABLE ai_dialogue_log (
+  id UUID PRIMARY KEY DEFAULT gen_random_uuid(), user_id UUID NOT NULL, session_id UUID NOT NULL,
+  query TEXT NOT NULL, response TEXT NOT NULL, model_used VARCHAR(100) NOT NULL,
+  created_at TIMESTAMP DEFAULT NOW() NOT NULL, updated_at TIMESTAMP DEFAULT NOW() NOT NULL
+)
+"""
+ONE_DIALOGUE = """
+INSERT INTO ai_dialogue_log (user_id, session_id, query, response, model_used)
+VALUES (gen_random_uuid(), gen_random_uuid(), 'q', 'r', 'm')
+"""
+ONE_PROVENANCE = """
+INSERT INTO provenance (content_id, content_type, source_uri, license_type, acquisition_method, acquired_at)
+VALUES (gen_random_uuid(), 'material', 'https://example.org', 'mit', 'api_fetch', '2025-10-29')
+"""
+ONE_LEDGER_ROW = """
+INSERT INTO ingest_ledger (consumer_group, topic, partition, start_offset, next_offset, inserted)
+VALUES ('g', 't', 0, 10, 20, 10)
+"""
+ONE_DEAD_LETTER = """
+INSERT INTO dead_letters (topic, partition, record_offset, record_timestamp, reason)
+VALUES ('t', 0, 1, '2025-10-29 00:00+00', 'not_json')
+"""
+APPLICATION_TABLES = ("CREATE TABLE users (id UUID PRIMARY KEY)", "CREATE TABLE materials (id UUID PRIMARY KEY)")
+
 # All that a schema consists of, one line each, without what differs between two ways to it: column order, oids.
 _CATALOG = """
 SELECT format('column %s.%s %s%s default %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),

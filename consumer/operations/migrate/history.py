@@ -27,20 +27,24 @@ async def exclusive(dsn: str, wait_s: float) -> AsyncIterator[None]:
 
     :raises LockTakenError: the other one did not end
     """
-    async with connect(dsn) as holder, holder.transaction():
-        await holder.rows(query("migrate_lock_lives_on"))
-        await _acquire(holder, wait_s)
-        yield
-
-
-async def _acquire(holder: AdminConnection, wait_s: float) -> None:
     # Asking again instead of waiting inside the database: a waiting statement has a snapshot, the other
     # migration's concurrent index build waits for all snapshots, and so the two would wait for each other.
     deadline = monotonic() + wait_s
-    while not (await holder.rows("SELECT pg_try_advisory_xact_lock($1) AS taken", _LOCK_KEY))[0]["taken"]:
-        if monotonic() > deadline:
-            raise LockTakenError(wait_s)
-        await asyncio.sleep(_LOCK_POLL_S)
+    async with connect(dsn) as holder:
+        while True:
+            async with holder.transaction():
+                if await _take(holder):
+                    yield
+                    return
+            if monotonic() > deadline:
+                raise LockTakenError(wait_s)
+            await asyncio.sleep(_LOCK_POLL_S)
+
+
+async def _take(holder: AdminConnection) -> bool:
+    await holder.rows(query("migrate_lock_lives_on"))
+    (row,) = await holder.rows("SELECT pg_try_advisory_xact_lock($1) AS taken", _LOCK_KEY)
+    return bool(row["taken"])
 
 
 async def ensure(db: AdminConnection) -> None:

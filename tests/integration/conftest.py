@@ -1,0 +1,32 @@
+"""Databases on the oldest and the newest PostgreSQL that is supported."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.psql import FILES, run_files, server_dsn
+from tests.stack import fresh_database
+
+
+@pytest.fixture(params=[15, 18])
+def blank(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The DSN of an empty database, on either version."""
+    with fresh_database(server_dsn(request)) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session", params=[15, 18])
+def filled_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """A server's DSN, on either version, and the name of a database on it in which every file has run."""
+    server = server_dsn(request)
+    with fresh_database(server) as dsn:
+        run_files(dsn, *FILES)
+        yield server, urlsplit(dsn).path.removeprefix("/")
+
+
+@pytest.fixture
+def filled(filled_template: tuple[str, str]) -> Iterator[str]:
+    """The DSN of a database in which every file has run."""
+    with fresh_database(*filled_template) as dsn:
+        yield dsn

@@ -1,0 +1,85 @@
+"""`ragledger migrate verify`: holds where all is well, and names what is not."""
+
+import pytest
+
+from consumer.operations import migrate
+from consumer.operations.migrate import expected
+from tests.psql import APPLICATION_TABLES, FILES, catalog, execute, rows, run_files, value
+
+
+async def failures(dsn: str) -> dict[str, str]:
+    return {check.name: check.detail for check in await migrate.verify(dsn) if not check.ok}
+
+
+async def test_verify_holds_after_up_and_after_psql(blank: str) -> None:
+    """Every check holds, and the trial insert leaves no row."""
+    run_files(blank, *FILES)
+    assert await failures(blank) == {}
+    await migrate.up(blank)
+    assert await failures(blank) == {}
+    assert value(blank, "SELECT count(*) FROM plugin_registry") == 0
+
+
+async def test_verify_expects_every_table_there_is(blank: str) -> None:
+    """Whoever adds a table, a column or an index to the schema tells verify of it."""
+    execute(blank, *APPLICATION_TABLES)
+    before = set(catalog(blank))
+    await migrate.up(blank)
+    made = [line.split()[1] for line in catalog(blank) if line.startswith("column ") and line not in before]
+    assert {name for name in made if not name.startswith("schema_migrations.")} == {
+        f"{table}.{column}" for table, columns in expected.COLUMNS.items() for column in columns
+    }
+    indexes = rows(blank, "SELECT indexname FROM pg_indexes WHERE schemaname = 'public' AND indexname LIKE 'idx_%'")
+    assert {row["indexname"] for row in indexes} == set(expected.INDEXES)
+
+
+@pytest.mark.parametrize(
+    ("damage", "check", "detail"),
+    [
+        ("DROP TABLE touched_days", "table touched_days", "missing"),
+        ("DROP INDEX idx_plugin_enabled", "index idx_plugin_enabled", "missing"),
+        ("ALTER TABLE provenance DROP access_policy", "columns of provenance", "access_policy is missing"),
+        (
+            "ALTER TABLE ai_dialogue_log ALTER token_cost_jpy TYPE numeric(9,2)",
+            "columns of ai_dialogue_log",
+            "token_cost_jpy is numeric(9,2) instead of numeric(8,2)",
+        ),
+        ("COMMENT ON COLUMN provenance.id IS NULL", "comments of provenance", "none on id"),
+        ("COMMENT ON TABLE dead_letters IS NULL", "comments of dead_letters", "none on the table itself"),
+        ("ALTER TYPE content_type ADD VALUE 'more'", "enum content_type", "more instead of"),
+        (
+            "ALTER TABLE provenance DISABLE TRIGGER update_provenance_updated_at",
+            "trigger on provenance",
+            "none instead of update_provenance_updated_at alone",
+        ),
+        (
+            "CREATE TRIGGER again BEFORE UPDATE ON provenance FOR EACH ROW EXECUTE FUNCTION update_updated_at_column()",
+            "trigger on provenance",
+            "again, update_provenance_updated_at",
+        ),
+        (
+            "ALTER TABLE ingest_ledger DROP CONSTRAINT ingest_ledger_balanced",
+            "constraint ingest_ledger_balanced",
+            "missing",
+        ),
+        (
+            "ALTER TABLE plugin_registry ALTER health_status DROP DEFAULT",
+            "insert into plugin_registry",
+            "null value in column",
+        ),
+        (
+            "ALTER TABLE ai_dialogue_log DROP CONSTRAINT fk_ai_dialogue_user",
+            "foreign key fk_ai_dialogue_user",
+            "missing",
+        ),
+    ],
+)
+async def test_verify_names_what_is_wrong(blank: str, damage: str, check: str, detail: str) -> None:
+    """One thing is damaged, and the check that is about it fails and says so."""
+    execute(blank, *APPLICATION_TABLES)
+    await migrate.up(blank)
+    assert await failures(blank) == {}
+    execute(blank, damage)
+    found = await failures(blank)
+    assert detail in found[check]
+    assert len(found) <= 3

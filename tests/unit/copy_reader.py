@@ -1,0 +1,64 @@
+"""PostgreSQL's side of binary COPY, read from its manual and sources and not from ours: what a tuple means."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from consumer.events.kind import Kind
+
+
+def read_tuple(raw: bytes, kind: Kind) -> Mapping[str, Any]:
+    """The columns of one tuple by name; NULL is None, jsonb its bytes."""
+    (count,) = struct.unpack_from("!h", raw)
+    position, values = 2, {}
+    assert count == len(kind.fields)
+    for name, field in kind.fields.items():
+        (length,) = struct.unpack_from("!i", raw, position)
+        position += 4
+        values[name] = None if length == -1 else _read(field.pg_type, raw[position : position + length], length)
+        position += max(length, 0)
+    assert position == len(raw), "bytes behind the last column"
+    return values
+
+
+def _read(pg_type: str, raw: bytes, length: int) -> Any:
+    assert len(raw) == length, "the tuple ends within a column"
+    if pg_type in ("integer", "timestamp", "boolean", "uuid"):
+        return _read_fixed(pg_type, raw)
+    if pg_type == "numeric":
+        return read_numeric(raw)
+    if pg_type == "jsonb":
+        assert raw[:1] == b"\1", "jsonb_recv knows version 1 only"
+        return raw[1:]
+    return raw.decode()
+
+
+def _read_fixed(pg_type: str, raw: bytes) -> Any:
+    if pg_type == "uuid":
+        assert len(raw) == 16
+        return UUID(bytes=raw)
+    if pg_type == "timestamp":
+        return datetime(2000, 1, 1) + timedelta(microseconds=struct.unpack("!q", raw)[0])
+    if pg_type == "boolean":
+        assert raw in (b"\0", b"\1")
+        return raw == b"\1"
+    return struct.unpack("!i", raw)[0]
+
+
+def read_numeric(raw: bytes) -> Decimal:
+    """numeric_recv: base-10000 digits, weight of the first, sign, decimals shown."""
+    count, weight, sign, scale = struct.unpack_from("!HhHH", raw)
+    digits = struct.unpack_from(f"!{count}h", raw, 8)
+    assert len(raw) == 8 + 2 * count
+    assert sign in (0x0000, 0x4000)
+    assert all(0 <= digit <= 9999 for digit in digits), "invalid digit in external numeric value"
+    value = sum((Decimal(digit).scaleb(4 * (weight - place)) for place, digit in enumerate(digits)), Decimal(0))
+    # A value with more decimals than its scale says would be truncated on arrival.
+    shown = value.quantize(Decimal(1).scaleb(-scale))
+    assert shown == value
+    return -shown if sign else shown
