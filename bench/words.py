@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import random
 
-_WORDS = (
-    "the of and to in a is that for it as was with be by on not he his but at are this have from or had an they which "
-    "one you were all her she there would their we him been has when who will no more if out so up said what its about "
-    "than into them can only other time new some could these two may first then do any like my now over such our man me "
-    "even most made after also did many off before must well back through years much where your way down should because "
-    "long each just state those people too little how good make very year still see own work men day get here between "
-    "archive policy retention licence recording interview sensor moisture kiln controller translation edition workshop "
-    "photograph catalogue material glaze temperature curriculum figure source measurement evidence reviewer appendix"
-).split()
+_WORDS = ["the", "of", "and", "to", "in", "a", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on", "not", "he", "his", "but", "at", "are", "this", "have", "from", "or", "had", "an", "they", "which", "one", "you", "were", "all", "her", "she", "there", "would", "their", "we", "him", "been", "has", "when", "who", "will", "no", "more", "if", "out", "so", "up", "said", "what", "its", "about", "than", "into", "them", "can", "only", "other", "time", "new", "some", "could", "these", "two", "may", "first", "then", "do", "any", "like", "my", "now", "over", "such", "our", "man", "me", "even", "most", "made", "after", "also", "did", "many", "off", "before", "must", "well", "back", "through", "years", "much", "where", "your", "way", "down", "should", "because", "long", "each", "just", "state", "those", "people", "too", "little", "how", "good", "make", "very", "year", "still", "see", "own", "work", "men", "day", "get", "here", "between", "archive", "policy", "retention", "licence", "recording", "interview", "sensor", "moisture", "kiln", "controller", "translation", "edition", "workshop", "photograph", "catalogue", "material", "glaze", "temperature", "curriculum", "figure", "source", "measurement", "evidence", "reviewer", "appendix"]
 _PHRASES = (
     "資料によると、保存期間は五年です。",
     "二つの出典は主な点で一致しています。",
@@ -25,7 +17,7 @@ _SENTENCES = 4000
 _JAPANESE_SHARE = 0.12
 _QUOTED_SHARE = 0.1
 # Sentences in an answer: most have a handful, a few are essays (the mean of the value is 1.9 KB).
-_LENGTH, _SPREAD, _LONGEST = 2.1, 0.75, 90
+_LENGTH, _SPREAD, _LONGEST = 2.17, 0.75, 90
 
 
 class Writer:

@@ -18,7 +18,7 @@ from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import Batch, Batcher, BatchLimits
-from consumer.ingest.rows import decode
+from consumer.ingest.decode import decode
 from consumer.ports import Clock, Fenced, Source, Store, Stretch, Telemetry, Written
 
 

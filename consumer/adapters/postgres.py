@@ -129,13 +129,14 @@ def connect_options(settings: Postgres) -> dict[str, Any]:
 
 
 def _limits_sql(settings: Postgres) -> str:
-    """SET LOCAL, as a pooler may hand the next transaction another session."""
+    """SET LOCAL, as a pooler may hand the next transaction another session. UTC is what now() writes in defaults."""
     limits = {
         "statement_timeout": settings.statement_timeout_s,
         "lock_timeout": settings.lock_timeout_s,
         "idle_in_transaction_session_timeout": settings.lock_timeout_s,
     }
-    return "; ".join(f"SET LOCAL {name} = {int(seconds * 1000)}" for name, seconds in limits.items())
+    in_milliseconds = "; ".join(f"SET LOCAL {name} = {int(seconds * 1000)}" for name, seconds in limits.items())
+    return f"{in_milliseconds}; SET LOCAL timezone = 'UTC'"
 
 
 async def _messages(tuples: Sequence[bytes]) -> AsyncIterator[bytes]:

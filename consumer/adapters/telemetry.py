@@ -263,10 +263,10 @@ class _DialogueMetrics:
         self._cost = metrics.counter(m.COST, model)
 
     def count(self, facts: DialogueFacts) -> None:
-        self._dialogues[facts.citations > 0].inc()
-        self._citations.inc(facts.citations)
-        self._tokens[0].inc(facts.prompt_tokens)
-        self._tokens[1].inc(facts.completion_tokens)
-        self._cost.inc(facts.cost_jpy)
+        self._dialogues[bool(facts.citations)].inc()
+        self._citations.inc(facts.citations or 0)
+        self._tokens[0].inc(facts.prompt_tokens or 0)
+        self._tokens[1].inc(facts.completion_tokens or 0)
+        self._cost.inc(float(facts.cost_jpy or 0))
         if facts.latency_ms is not None:
             self._latency.observe(facts.latency_ms / 1000)

@@ -14,22 +14,21 @@ from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict
 
 from consumer.events.fields import INT_MAX, Field, Number, Text, Timestamp, Uuid, check_storable, invalid
-from consumer.events.kind import Kind, Values
-from consumer.events.rejection import Fault, Reason, Rejected
+from consumer.events.kind import Kind
 
 _COUNT = Number(Decimal(0), Decimal(INT_MAX))
 _UNIT = Number(Decimal(0), Decimal(1), scale=2)
 
 
 class DialogueFacts(NamedTuple):
-    """What the metrics need to know of one dialogue."""
+    """What the metrics need to know of one dialogue, in the order of the kind's `facts`."""
 
     model: str
-    citations: int
+    citations: int | None
     latency_ms: int | None
-    prompt_tokens: int
-    completion_tokens: int
-    cost_jpy: float
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost_jpy: Decimal | None
     feedback: int | None
 
 
@@ -95,27 +94,19 @@ def _without_nulls(citation: Any) -> Any:
     return {name: member for name, member in citation.items() if member is not None}
 
 
-def _sum_tokens(values: Values) -> None:
-    """total_tokens is the sum when absent; of one part alone there is no sum."""
-    if "total_tokens" in values or not {"prompt_tokens", "completion_tokens"} <= values.keys():
-        return
-    total = values["prompt_tokens"] + values["completion_tokens"]
-    if total > INT_MAX:
-        problem = f"the sum of prompt_tokens and completion_tokens must be at most {INT_MAX}"
-        raise Rejected(Reason.INVALID_FIELD, [Fault("total_tokens", problem)])
-    values["total_tokens"] = total
-
-
-def _facts(values: Values) -> DialogueFacts:
-    return DialogueFacts(
-        model=values["model_used"],
-        citations=len(values.get("citations", ())),
-        latency_ms=values.get("latency_ms"),
-        prompt_tokens=values.get("prompt_tokens", 0),
-        completion_tokens=values.get("completion_tokens", 0),
-        cost_jpy=float(values.get("token_cost_jpy", 0)),
-        feedback=values.get("user_feedback"),
-    )
-
-
-DIALOGUE = Kind("dialogue", "ai_dialogue_log", Dialogue, _facts, clock_field="created_at", complete=_sum_tokens)
+DIALOGUE = Kind(
+    "dialogue",
+    "ai_dialogue_log",
+    Dialogue,
+    facts=(
+        "model_used",
+        "citations",
+        "latency_ms",
+        "prompt_tokens",
+        "completion_tokens",
+        "token_cost_jpy",
+        "user_feedback",
+    ),
+    clock_field="created_at",
+    sums={"total_tokens": ("prompt_tokens", "completion_tokens")},
+)

@@ -6,13 +6,16 @@ member names are the column names, in column order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from decimal import Decimal
 from functools import cached_property
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, Required, get_origin, get_type_hints
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from consumer.events import identity, timestamps
 from consumer.events.envelope import open_envelope
@@ -42,17 +45,17 @@ class Kind:
     :param name: the word its topic, settings and CloudEvents type are known by
     :param table: the table its rows go to
     :param model: the TypedDict that declares its fields
-    :param facts: what the metrics need to know of one event
+    :param facts: the fields that the metrics need to know of one event; of an array its length
     :param clock_field: the field that falls back to the record's timestamp, if any
-    :param complete: derives what the event left out from what it said; may raise :class:`Rejected`
+    :param sums: fields that are the sum of two others when absent; of one part alone there is no sum
     """
 
     name: str
     table: str
     model: Any
-    facts: Callable[[Values], tuple[Any, ...]]
+    facts: tuple[str, ...]
     clock_field: str | None = None
-    complete: Callable[[Values], None] | None = None
+    sums: Mapping[str, tuple[str, str]] = dataclass_field(default_factory=dict)
 
     @cached_property
     def adapter(self) -> TypeAdapter[Values]:
@@ -60,15 +63,19 @@ class Kind:
         return TypeAdapter(self.model)
 
     @cached_property
+    def _hints(self) -> Mapping[str, Any]:
+        # Not __required_keys__: it cannot see through the strings that annotations are.
+        return get_type_hints(self.model, include_extras=True)
+
+    @cached_property
     def fields(self) -> Mapping[str, Field]:
         """Every field by name, in column order."""
-        hints = get_type_hints(self.model, include_extras=True)
-        return {name: _field(hint) for name, hint in hints.items()}
+        return {name: _field(hint) for name, hint in self._hints.items()}
 
     @cached_property
     def required(self) -> frozenset[str]:
         """The names of the fields an event must bring."""
-        return frozenset(self.model.__required_keys__)
+        return frozenset(name for name, hint in self._hints.items() if get_origin(hint) is Required)
 
     @cached_property
     def json_fields(self) -> tuple[str, ...]:
@@ -84,11 +91,10 @@ class Kind:
         members = parse(payload)
         values = self.validate(members)
         self._fall_back_to_record_time(values, record)
-        if self.complete:
-            self.complete(values)
+        self._sum_up(values)
         if "id" not in values:
-            values["id"] = _identity(origin, record)
-        facts = self.facts(values)
+            values["id"] = identity_of(origin, record)
+        facts = tuple(_fact(values.get(name)) for name in self.facts)
         self._keep_json(payload, values)
         return Event(values, facts, len(members.keys() - self.fields.keys()))
 
@@ -108,6 +114,15 @@ class Kind:
         if present:
             values.update(raw_members(payload, present))
 
+    def _sum_up(self, values: Values) -> None:
+        for name, (first, second) in self.sums.items():
+            if name not in values and first in values and second in values:
+                try:
+                    values[name] = self.fields[name].parse(Decimal(values[first] + values[second]))
+                except PydanticCustomError as error:
+                    problem = f"the sum of {first} and {second} {error.message()}"
+                    raise Rejected(Reason.INVALID_FIELD, [Fault(name, problem)]) from None
+
     def _fall_back_to_record_time(self, values: Values, record: Record) -> None:
         if self.clock_field is None or self.clock_field in values:
             return
@@ -120,8 +135,13 @@ class Kind:
             raise Rejected(Reason.INVALID_FIELD, [Fault(self.clock_field, str(error))]) from None
 
 
-def _identity(origin: tuple[str, str] | None, record: Record) -> UUID:
+def identity_of(origin: tuple[str, str] | None, record: Record) -> UUID:
+    """The id of an event that brings none of its own."""
     return identity.from_cloudevent(*origin) if origin else identity.from_record(record)
+
+
+def _fact(value: Any) -> Any:
+    return len(value) if isinstance(value, list) else value
 
 
 def _field(hint: Any) -> Field:

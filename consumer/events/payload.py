@@ -37,6 +37,14 @@ def parse(value: bytes) -> dict[str, Any]:
     return payload
 
 
+def parse_scalar(value: bytes) -> Any:
+    """One JSON value; numbers as Decimal.
+
+    :raises ValueError: it is not JSON
+    """
+    return json.loads(value, parse_float=_number, parse_int=_number, parse_constant=_constant)
+
+
 def raw_members(value: bytes, names: tuple[str, ...]) -> dict[str, bytes]:
     """The named members of the JSON object in `value`, each as the bytes it came in; absent ones are left out.
 

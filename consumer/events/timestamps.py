@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 # RFC 3339 §5.6, with three liberties: the offset may be missing (it then is UTC), a space may stand for the T (the
 # note in §5.6), and any number of fraction digits is taken (Go and Java send nine).
 _RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):(\d\d))?",
+    r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d):(\d\d)(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):(\d\d))?",
     re.ASCII,
 )
 

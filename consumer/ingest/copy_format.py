@@ -25,7 +25,8 @@ _INT4 = struct.Struct("!ii")
 _INT8 = struct.Struct("!iq")
 _LENGTH = struct.Struct("!i")
 _TRUE, _FALSE = b"\0\0\0\1\1", b"\0\0\0\1\0"
-_UUID_LENGTH = _LENGTH.pack(16)
+_pack_length = _LENGTH.pack
+_UUID_LENGTH = _pack_length(16)
 _JSONB_VERSION = b"\1"
 _NUMERIC_POSITIVE, _NUMERIC_NEGATIVE = 0x0000, 0x4000
 
@@ -42,13 +43,17 @@ def moment_of(micros: int) -> datetime:
 
 def encode_text(text: str) -> bytes:
     """Text, varchar, and an enum's label."""
-    raw = text.encode()
-    return _LENGTH.pack(len(raw)) + raw
+    return encode_utf8(text.encode())
+
+
+def encode_utf8(raw: bytes) -> bytes:
+    """Text that is UTF-8 already."""
+    return _pack_length(len(raw)) + raw
 
 
 def encode_jsonb(raw: bytes) -> bytes:
     """JSON as the bytes it came in, behind the version byte of jsonb's wire format."""
-    return _LENGTH.pack(len(raw) + 1) + _JSONB_VERSION + raw
+    return _pack_length(len(raw) + 1) + _JSONB_VERSION + raw
 
 
 @lru_cache(maxsize=65536)
@@ -64,7 +69,7 @@ def encode_numeric(number: Decimal) -> bytes:
     groups, weight = _groups(whole, fraction.rjust(scale, "0"))
     flag = _NUMERIC_NEGATIVE if sign and groups else _NUMERIC_POSITIVE
     body = struct.pack(f"!hhHh{len(groups)}h", len(groups), weight, flag, scale, *groups)
-    return _LENGTH.pack(len(body)) + body
+    return _pack_length(len(body)) + body
 
 
 def _groups(whole: str, fraction: str) -> tuple[list[int], int]:
@@ -80,37 +85,50 @@ def _groups(whole: str, fraction: str) -> tuple[list[int], int]:
     return groups, weight if groups else 0
 
 
-def _encode_uuid(value: UUID) -> bytes:
+def encode_uuid(value: UUID) -> bytes:
+    """A uuid."""
     return _UUID_LENGTH + value.bytes
 
 
-def _encode_integer(number: int) -> bytes:
+def encode_integer(number: int) -> bytes:
+    """An integer of 32 bits."""
     return _INT4.pack(4, number)
 
 
-def _encode_timestamp(moment: datetime) -> bytes:
-    return _INT8.pack(8, microseconds(moment))
+def encode_microseconds(micros: int) -> bytes:
+    """A timestamp, as microseconds since 2000-01-01."""
+    return _INT8.pack(8, micros)
 
 
-def _encode_boolean(flag: bool) -> bytes:
+def encode_boolean(flag: bool) -> bytes:
+    """A boolean."""
     return _TRUE if flag else _FALSE
+
+
+def _encode_timestamp(moment: datetime) -> bytes:
+    return encode_microseconds(microseconds(moment))
 
 
 # Everything else is an enum, whose binary form is its label.
 _ENCODERS: Mapping[str, Callable[[Any], bytes]] = {
-    "uuid": _encode_uuid,
+    "uuid": encode_uuid,
     "text": encode_text,
-    "integer": _encode_integer,
+    "integer": encode_integer,
     "numeric": encode_numeric,
     "timestamp": _encode_timestamp,
-    "boolean": _encode_boolean,
+    "boolean": encode_boolean,
     "jsonb": encode_jsonb,
 }
 
 
+def tuple_head(kind: Kind) -> bytes:
+    """What a tuple begins with: the number of its fields."""
+    return struct.pack("!h", len(kind.fields))
+
+
 def tuple_encoder(kind: Kind) -> Callable[[Values], bytes]:
     """The function that turns the values of one event of `kind` into one COPY tuple, columns in declared order."""
-    head = struct.pack("!h", len(kind.fields))
+    head = tuple_head(kind)
     columns = [(name, _ENCODERS.get(field.pg_type, encode_text)) for name, field in kind.fields.items()]
 
     def encode(values: Values) -> bytes:

@@ -32,8 +32,8 @@ class Row:
     unknown_fields: int
 
 
-def decode(kind: Kind, record: Record) -> Row:
-    """The row of one record.
+def decode_exactly(kind: Kind, record: Record) -> Row:
+    """The row of one record, by the exact lane.
 
     :raises Rejected: the record cannot be stored as it was meant
     """

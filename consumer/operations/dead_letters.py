@@ -18,7 +18,8 @@ from consumer.events.record import StoredRecord
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.days import BusinessDays
-from consumer.ingest.rows import Row, decode
+from consumer.ingest.decode import decode
+from consumer.ingest.rows import Row
 from consumer.operations.errors import OperationError
 from consumer.operations.queries import query
 

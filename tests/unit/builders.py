@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from consumer.events.dialogue import DIALOGUE
-from consumer.events.kind import Event, Kind
+from consumer.events.kind import Kind
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import StoredRecord
 from consumer.events.rejection import Rejected
+from consumer.ingest.decode import decode
+from consumer.ingest.rows import Row, decode_exactly
+from tests.unit.copy_reader import read_tuple
 
 Headers = Iterable[tuple[str, bytes | None]]
 
@@ -71,15 +76,47 @@ def record(
     return StoredRecord(topic, partition, offset, timestamp, key, raw, tuple(headers))
 
 
-def accept(value: bytes | Mapping[str, Any] | None, kind: Kind = DIALOGUE, headers: Headers = ()) -> Event:
-    """What the event becomes."""
-    return kind.decode(record(value, headers))
+@dataclass(frozen=True)
+class Stored:
+    """What an event becomes: the row as PostgreSQL will read it, and what goes with it."""
+
+    row: Row
+    columns: Mapping[str, Any]
+
+    @property
+    def id(self) -> UUID:
+        """The event's id."""
+        id_: UUID = self.columns["id"]
+        return id_
+
+    def __getitem__(self, name: str) -> Any:
+        return self.columns[name]
+
+
+def accept(value: bytes | Mapping[str, Any] | None, kind: Kind = DIALOGUE, headers: Headers = ()) -> Stored:
+    """What the event becomes, by whichever way it is decoded."""
+    return stored(kind, record(value, headers))
+
+
+def stored(kind: Kind, taken: StoredRecord) -> Stored:
+    """What the record becomes. The exact lane and the fast lane must agree, so every test is one of both."""
+    row = decode(kind, taken)
+    assert row == decode_exactly(kind, taken)
+    return Stored(row, read_tuple(row.encoded, kind))
 
 
 def refuse(value: bytes | Mapping[str, Any] | None, kind: Kind = DIALOGUE, headers: Headers = ()) -> Rejected:
-    """Why the event is refused."""
+    """Why the event is refused, by whichever way it is decoded."""
+    return refusal(kind, record(value, headers))
+
+
+def refusal(kind: Kind, taken: StoredRecord) -> Rejected:
+    """Why the record is refused."""
     with pytest.raises(Rejected) as caught:
-        kind.decode(record(value, headers))
+        decode(kind, taken)
+    with pytest.raises(Rejected) as exactly:
+        decode_exactly(kind, taken)
+    assert caught.value.detail() == exactly.value.detail()
     return caught.value
 
 

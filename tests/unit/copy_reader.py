@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from typing import Any
 from uuid import UUID
 
@@ -57,8 +57,8 @@ def read_numeric(raw: bytes) -> Decimal:
     assert len(raw) == 8 + 2 * count
     assert sign in (0x0000, 0x4000)
     assert all(0 <= digit <= 9999 for digit in digits), "invalid digit in external numeric value"
-    value = sum((Decimal(digit).scaleb(4 * (weight - place)) for place, digit in enumerate(digits)), Decimal(0))
-    # A value with more decimals than its scale says would be truncated on arrival.
-    shown = value.quantize(Decimal(1).scaleb(-scale))
-    assert shown == value
-    return -shown if sign else shown
+    with localcontext(Context(prec=5000)):
+        value = sum((Decimal(digit).scaleb(4 * (weight - place)) for place, digit in enumerate(digits)), Decimal(0))
+        shown = value.quantize(Decimal(1).scaleb(-scale))
+        assert shown == value, "more decimals than the scale says: they would be cut off on arrival"
+        return -shown if sign else shown

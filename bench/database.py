@@ -1,0 +1,49 @@
+"""What the benchmark asks of the database: empty it, count, add up, see what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from bench.events import COLUMNS
+from bench.servers import Connection
+
+# Everything that a round fills.
+_FILLED = (*COLUMNS, "dead_letters", "touched_days", "rag_metrics_history", "ingest_ledger")
+
+
+def reset(connection: Connection) -> None:
+    """Empty every table and write everything down, so that the next round starts like this one."""
+    connection.execute(f"TRUNCATE {', '.join(_FILLED)} RESTART IDENTITY")
+    connection.execute("CHECKPOINT")
+
+
+def count(connection: Connection, tables: Collection[str]) -> int:
+    """How many rows are visible in these tables."""
+    return sum(_integer(connection, f"SELECT count(*) FROM {table}") for table in tables)
+
+
+def has_rows(connection: Connection, tables: Collection[str]) -> bool:
+    """Whether any row is visible; costs next to nothing, however many there are."""
+    looks = " OR ".join(f"EXISTS (SELECT FROM {table})" for table in tables)
+    return bool(_integer(connection, f"SELECT ({looks})::int"))
+
+
+def has_all(connection: Connection, table: str, ids: Sequence[str]) -> bool:
+    """Whether every one of these few ids is visible."""
+    found = connection.execute(f"SELECT count(*) FROM {table} WHERE id = ANY(%s::uuid[])", [list(ids)]).fetchone()
+    return found == (len(ids),)
+
+
+def checksum(connection: Connection, table: str) -> str:
+    """A sum over all rows and every column that an event fills, whatever the order of the rows."""
+    row = f"ROW({', '.join(COLUMNS[table])})::text"
+    found = connection.execute(f"SELECT count(*), sum(hashtextextended({row}, 0)::numeric) FROM {table}").fetchone()
+    assert found is not None
+    return f"{found[0]}:{found[1]}"
+
+
+def _integer(connection: Connection, sql: str) -> int:
+    row = connection.execute(sql.encode()).fetchone()
+    assert row is not None
+    assert isinstance(row[0], int)
+    return row[0]

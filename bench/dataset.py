@@ -1,0 +1,84 @@
+"""The rows everybody writes: on the topics, as COPY files, and as a checksum of how the table must look."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from bench import database, topics
+from bench.events import COLUMNS, DIALOGUE_TABLE, PROVENANCE_TABLE, Event, events
+from bench.psql import copy_in, copy_out
+from bench.servers import Servers
+from consumer.settings import Topics
+
+_NAMES = Topics()
+TOPICS: Mapping[str, str] = {DIALOGUE_TABLE: _NAMES.dialogue, PROVENANCE_TABLE: _NAMES.provenance}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of one table.
+
+    :param mean_bytes: of the records' values
+    :param last_ids: of each partition's last record: once these are there, so is nearly everything
+    :param file: the rows in binary COPY format
+    :param checksum: of the table once all rows are in it
+    """
+
+    table: str
+    count: int
+    mean_bytes: float
+    last_ids: Sequence[str]
+    file: Path
+    checksum: str
+
+
+def publish(servers: Servers, count: int, provenance_share: float, seed: int, tick: Callable[[], None]) -> list[Rows]:
+    """Make the events once: to Kafka, to a COPY file; then let PostgreSQL turn that into its binary form.
+
+    The last step also warms the server up: its log files are as many afterwards as a round needs.
+    """
+    seen = _Seen(servers)
+    with seen.files:
+        for event in events(count, provenance_share, seed):
+            seen.take(event)
+            tick()
+    seen.filler.close()
+    return [_load(servers, seen, table) for table in COLUMNS if seen.counts[table]]
+
+
+class _Seen:
+    """What is remembered of the events while they stream by."""
+
+    def __init__(self, servers: Servers) -> None:
+        self.filler = topics.Filler(servers.kafka.bootstrap_servers)
+        self.counts: Counter[str] = Counter()
+        self.sizes: Counter[str] = Counter()
+        self.last_ids: dict[str, deque[str]] = {table: deque(maxlen=topics.PARTITIONS) for table in COLUMNS}
+        self.paths = {table: servers.workspace.directory / f"{table}.text" for table in COLUMNS}
+        self.files = ExitStack()
+        self._open: dict[str, TextIO] = {
+            table: self.files.enter_context(path.open("w", encoding="utf-8")) for table, path in self.paths.items()
+        }
+
+    def take(self, event: Event) -> None:
+        self.filler.publish(TOPICS[event.table], event.value)
+        self._open[event.table].write(f"{event.line}\n")
+        self.counts[event.table] += 1
+        self.sizes[event.table] += len(event.value)
+        self.last_ids[event.table].append(event.id)
+
+
+def _load(servers: Servers, seen: _Seen, table: str) -> Rows:
+    text, binary = seen.paths[table], servers.workspace.directory / f"{table}.binary"
+    copy_in(servers, {table: text}, "text")
+    copy_out(servers, table, binary)
+    text.unlink()
+    checksum = database.checksum(servers.connection, table)
+    database.reset(servers.connection)
+    count = seen.counts[table]
+    return Rows(table, count, seen.sizes[table] / count, list(seen.last_ids[table]), binary, checksum)

@@ -1,0 +1,141 @@
+"""One contestant, one round: start, watch, read the meters."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench import database, usage
+from bench.dataset import Rows
+from bench.errors import BenchError
+from bench.program import Program
+from bench.psql import copy_in
+from bench.servers import Servers
+from bench.watch import Sighting, watch
+
+COPY = "psql \\copy"
+_MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What one contestant did in one round.
+
+    :param rows_per_s: from the first visible row to the last; raw COPY has one moment only, so from start to end
+    :param rows_per_s_from_start: from the start of the process to the last row
+    :param seconds_to_first_row: from the start of the process
+    :param cpu_us: of the contestant's process, for each row, without its idle start-up
+    :param postgres_us: of all of PostgreSQL's processes, for each row
+    :param kafka_us: of the broker, for each row
+    :param resident_mb: the most memory it held, shared pages included
+    :param unique_mb: the most memory that was its alone
+    """
+
+    contestant: str
+    rows: int
+    rows_per_s: float
+    rows_per_s_from_start: float
+    seconds_to_first_row: float
+    cpu_us: float
+    postgres_us: float
+    kafka_us: float
+    resident_mb: float | None = None
+    unique_mb: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Meters:
+    """CPU seconds so far."""
+
+    postgres: float
+    kafka: float
+
+    @classmethod
+    def read(cls, servers: Servers) -> _Meters:
+        postgres = usage.family_cpu_seconds(servers.postgres.pid, {servers.backend_pid})
+        return cls(postgres, usage.cpu_seconds(servers.kafka.pid))
+
+
+def measure_copy(servers: Servers, rows: Sequence[Rows]) -> Measurement:
+    """Raw COPY: psql's own time is what its process took, start and exit included.
+
+    :raises BenchError: the rows in the tables are not the ones that were copied
+    """
+    total = sum(part.count for part in rows)
+    before, cpu, start = _Meters.read(servers), _children_cpu(), time.monotonic()
+    copy_in(servers, {part.table: part.file for part in rows}, "binary")
+    seconds = time.monotonic() - start
+    after = _Meters.read(servers)
+    check_rows(servers, rows, COPY)
+    return Measurement(
+        contestant=COPY,
+        rows=total,
+        rows_per_s=total / seconds,
+        rows_per_s_from_start=total / seconds,
+        seconds_to_first_row=seconds,
+        cpu_us=_micros(_children_cpu() - cpu, total),
+        postgres_us=_micros(after.postgres - before.postgres, total),
+        kafka_us=_micros(after.kafka - before.kafka, total),
+    )
+
+
+def measure_program(servers: Servers, rows: Sequence[Rows], program: Program, idle_cpu: float) -> Measurement:
+    """A consumer of the topic, which has just been started.
+
+    :param idle_cpu: CPU seconds that its start takes when there is nothing to read
+    :raises BenchError: it ends by itself or takes too long
+    """
+    before, memory = _Meters.read(servers), usage.Memory(program.pid)
+
+    def each_look() -> None:
+        program.check()
+        memory.look()
+
+    with program.explained():
+        seen = watch(servers.connection, rows, each_look)
+    cpu, after = usage.cpu_seconds(program.pid), _Meters.read(servers)
+    total = sum(part.count for part in rows)
+    return Measurement(
+        contestant=program.name,
+        rows=total,
+        rows_per_s=_steady_rate(seen, total),
+        rows_per_s_from_start=total / (seen.last - program.started),
+        seconds_to_first_row=seen.first - program.started,
+        cpu_us=_micros(cpu - idle_cpu, total),
+        postgres_us=_micros(after.postgres - before.postgres, total),
+        kafka_us=_micros(after.kafka - before.kafka, total),
+        resident_mb=memory.resident / _MB,
+        unique_mb=memory.unique / _MB,
+    )
+
+
+def _steady_rate(seen: Sighting, total: int) -> float:
+    """Rows that came after the first look, over the time they took."""
+    if total <= seen.first_rows:
+        raise BenchError("all rows became visible at once, so nothing could be timed: use more --events")
+    return (total - seen.first_rows) / (seen.last - seen.first)
+
+
+def check_rows(servers: Servers, rows: Sequence[Rows], who: str) -> None:
+    """Hold every column of every row against the rows as they should be.
+
+    :raises BenchError: they differ
+    """
+    for part in rows:
+        found = database.checksum(servers.connection, part.table)
+        if found != part.checksum:
+            raise BenchError(
+                f"{who} wrote other rows into {part.table} than were published: count and checksum are {found}, "
+                f"they should be {part.checksum}. Its figures mean nothing until that is mended."
+            )
+
+
+def _children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _micros(seconds: float, rows: int) -> float:
+    return max(seconds, 0.0) * 1e6 / rows

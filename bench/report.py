@@ -1,0 +1,100 @@
+"""The results as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench.measure import COPY
+from bench.results import Results
+from bench.rounds import Suite
+from bench.summary import Spread, Summary, Target, summarize
+
+_MAIN_COLUMNS = (
+    *("", "rows/s", "of raw COPY", "spread", "from start"),
+    *("CPU µs/row", "PostgreSQL µs/row", "broker µs/row", "RSS MB", "USS MB"),
+)
+
+
+def show(results: Results, console: Console) -> None:
+    """Print everything."""
+    for suite in results.suites:
+        _show_suite(suite, console)
+    _show_targets(results.targets, console)
+    machine = results.machine
+    console.print(
+        f"{machine.cores} cores of {machine.processor}, load {machine.load} before the run. An idle start of "
+        f"ragledger costs {results.startup_cpu_s:.2f} s of CPU, which is taken off its CPU for each row.",
+        soft_wrap=True,
+    )
+
+
+def _show_suite(suite: Suite, console: Console) -> None:
+    held = " and ".join(f"{part.count:,} rows of {part.table} ({part.mean_bytes:,.0f} bytes)" for part in suite.rows)
+    console.print()
+    console.print(_table(f"{held}: medians of {len(suite.rounds)} rounds", _MAIN_COLUMNS, main_rows(suite)))
+    names = suite.names
+    console.print(_table("Rows a second, round by round", ("round", *names), _round_rows(suite, names)))
+    for name, reason in suite.skipped.items():
+        console.print(f"{name} did not take part: {reason}", soft_wrap=True, markup=False)
+
+
+def main_rows(suite: Suite) -> list[tuple[str, ...]]:
+    """A line a contestant."""
+    return [_main_row(summary) for summary in summarize(suite)]
+
+
+def _main_row(summary: Summary) -> tuple[str, ...]:
+    is_copy = summary.contestant == COPY
+    return (
+        summary.contestant,
+        f"{summary.rows_per_s.median:,.0f}",
+        f"{summary.ratio.median:.2f}",
+        _range(summary.rows_per_s, 0) if is_copy else _range(summary.ratio, 2),
+        f"{summary.ratio_from_start.median:.2f}",
+        f"{summary.cpu_us.median:.1f}",
+        f"{summary.postgres_us.median:.1f}",
+        f"{summary.kafka_us.median:.1f}",
+        _megabytes(summary.resident_mb),
+        _megabytes(summary.unique_mb),
+    )
+
+
+def _range(spread: Spread, decimals: int) -> str:
+    return f"{spread.low:,.{decimals}f}-{spread.high:,.{decimals}f}"
+
+
+def _megabytes(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _round_rows(suite: Suite, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for number, measured in enumerate(suite.rounds, start=1):
+        rates = {one.contestant: one.rows_per_s for one in measured}
+        yield (str(number), *(f"{rates[name]:,.0f} ({rates[name] / rates[COPY]:.2f})" for name in names))
+
+
+def _show_targets(targets: Sequence[Target], console: Console) -> None:
+    console.print(_table("Targets", ("ragledger", "measured", "now", "later"), [_target_row(one) for one in targets]))
+
+
+def _target_row(target: Target) -> tuple[str, ...]:
+    sign = "≥" if target.higher_is_better else "≤"
+    bounds = [f"{sign} {bound:g} {_verdict(target, bound)}" for bound in (target.now, target.later)]
+    return (target.figure, f"{target.measured:.2f}", *bounds)
+
+
+def _verdict(target: Target, bound: float) -> str:
+    return "met" if target.is_met(bound) else "not met"
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterator[tuple[str, ...]] | Sequence[tuple[str, ...]]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left", no_wrap=place == 0)
+    for row in rows:
+        table.add_row(*row)
+    return table

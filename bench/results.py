@@ -1,0 +1,150 @@
+"""What a run leaves behind: one JSON document, with the machine it was taken on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.rounds import Suite
+from bench.servers import JVM_OPTIONS, POSTGRES_SETTINGS, Servers
+from bench.summary import Summary, Target, summarize, targets
+from bench.topics import COMPRESSION, PARTITIONS
+from consumer import __version__
+from consumer.embedded.jars import KAFKA_VERSION
+
+DIRECTORY = Path(__file__).parent / "results"
+# Settings of ragledger that a run may try out; the rest is the defaults'.
+_TRIED_OUT = ("RAGLEDGER_BATCH__", "RAGLEDGER_KAFKA__FETCH", "RAGLEDGER_POSTGRES__POOL", "RAGLEDGER_ROLLUP__")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where the figures were taken, so that nobody holds them against another machine's."""
+
+    processor: str
+    cores: int
+    memory_gb: int
+    system: str
+    load: float
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """One run."""
+
+    taken_at: datetime
+    machine: Machine
+    versions: Mapping[str, str]
+    settings: Mapping[str, Any]
+    suites: Sequence[Suite]
+    startup_cpu_s: float
+
+    @property
+    def main(self) -> Suite:
+        """The rows of every kind."""
+        return self.suites[0]
+
+    @property
+    def peers(self) -> Suite | None:
+        """The rows that the peers take too, where they were asked for."""
+        return self.suites[1] if len(self.suites) > 1 else None
+
+    @property
+    def targets(self) -> list[Target]:
+        """How ragledger stands, on the rows of every kind."""
+        return targets(summarize(self.main))
+
+
+def this_machine() -> Machine:
+    """The machine, and how busy it is before the run."""
+    memory = round(psutil.virtual_memory().total / 1e9)
+    system = f"{platform.system()} {platform.machine()}"
+    return Machine(_processor(), os.cpu_count() or 1, memory, system, round(psutil.getloadavg()[0], 2))
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except FileNotFoundError:
+        return platform.processor() or "unknown"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "unknown"
+
+
+def versions(servers: Servers) -> dict[str, str]:
+    """Of everything that takes part."""
+    row = servers.connection.execute("SHOW server_version").fetchone()
+    assert row is not None
+    return {
+        "ragledger": __version__,
+        "Python": sys.version.split()[0],
+        "PostgreSQL": str(row[0]),
+        "Kafka": KAFKA_VERSION,
+    }
+
+
+def settings(rounds: int, seed: int) -> dict[str, Any]:
+    """What the run was told, and what it set up."""
+    return {
+        "rounds": rounds,
+        "seed": seed,
+        "partitions": PARTITIONS,
+        "compression": COMPRESSION,
+        "postgres": POSTGRES_SETTINGS,
+        "kafka_jvm": JVM_OPTIONS,
+        "ragledger": {name: value for name, value in os.environ.items() if name.startswith(_TRIED_OUT)},
+    }
+
+
+def to_json(results: Results) -> dict[str, Any]:
+    """The document."""
+    return {
+        "taken_at": results.taken_at.isoformat(timespec="seconds"),
+        "machine": asdict(results.machine),
+        "versions": dict(results.versions),
+        "settings": dict(results.settings),
+        "startup_cpu_s": results.startup_cpu_s,
+        "targets": [_target(one) for one in results.targets],
+        "suites": [_suite(suite) for suite in results.suites],
+    }
+
+
+def _target(target: Target) -> dict[str, Any]:
+    return asdict(target) | {"met_now": target.is_met(target.now), "met_later": target.is_met(target.later)}
+
+
+def _suite(suite: Suite) -> dict[str, Any]:
+    return {
+        "key": suite.key,
+        "rows": [{"table": r.table, "count": r.count, "mean_bytes": round(r.mean_bytes)} for r in suite.rows],
+        "summary": [_summary(one) for one in summarize(suite)],
+        "rounds": [[asdict(one) for one in measured] for measured in suite.rounds],
+        "skipped": dict(suite.skipped),
+    }
+
+
+def _summary(summary: Summary) -> dict[str, Any]:
+    return {
+        name: value._asdict() if hasattr(value, "_asdict") else value
+        for name in Summary.__slots__
+        if (value := getattr(summary, name)) is not None
+    }
+
+
+def save(results: Results) -> Path:
+    """Write the document under its date, and once more as the latest; the dated one's path."""
+    DIRECTORY.mkdir(exist_ok=True)
+    text = json.dumps(to_json(results), indent=1, ensure_ascii=False) + "\n"
+    dated = DIRECTORY / f"{results.taken_at.astimezone(UTC):%Y%m%dT%H%M%SZ}.json"
+    for path in (dated, DIRECTORY / "latest.json"):
+        path.write_text(text, encoding="utf-8")
+    return dated

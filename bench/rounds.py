@@ -1,0 +1,90 @@
+"""Rounds: every contestant once a round, each round in another order, so that drift falls on all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bench import database
+from bench.dataset import Rows
+from bench.measure import COPY, Measurement, measure_copy
+from bench.servers import Servers
+
+
+class Contestant(Protocol):
+    """Somebody who gets the rows into the tables."""
+
+    @property
+    def name(self) -> str:
+        """How tables and pictures call it."""
+        ...
+
+    def prepare(self, times: int) -> None:
+        """Get ready, untimed: find out what a start costs that finds nothing to do, `times` times."""
+        ...
+
+    def measure(self, number: int) -> Measurement:
+        """Do it once, from empty tables. Rounds are told apart by their number."""
+        ...
+
+
+class RawCopy:
+    """psql's `\\copy` of the ready rows."""
+
+    name = COPY
+
+    def __init__(self, servers: Servers, rows: Sequence[Rows]) -> None:
+        self._servers, self._rows = servers, rows
+
+    def prepare(self, times: int) -> None:
+        """Nothing to get ready."""
+
+    def measure(self, number: int) -> Measurement:
+        """One round."""
+        database.reset(self._servers.connection)
+        return measure_copy(self._servers, self._rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """What came of one set of rows: the measurements round by round, and who could not take part, and why."""
+
+    key: str
+    rows: Sequence[Rows]
+    rounds: Sequence[Sequence[Measurement]]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Who took part, raw COPY first."""
+        return sorted({one.contestant for one in self.rounds[0]}, key=lambda name: (name != COPY, self._place(name)))
+
+    def _place(self, name: str) -> int:
+        return [one.contestant for one in self.rounds[0]].index(name)
+
+    def of(self, name: str) -> list[Measurement]:
+        """One contestant's measurements, a round each."""
+        return [one for measured in self.rounds for one in measured if one.contestant == name]
+
+
+def run_rounds(contestants: Sequence[Contestant], rounds: int, tell: Callable[[str], None]) -> list[list[Measurement]]:
+    """Measure, once uncounted and then `rounds` times.
+
+    :param tell: is told what is being measured
+    """
+    for contestant in contestants:
+        tell(f"{contestant.name}, uncounted")
+        contestant.measure(0)
+    return [_one_round(contestants, number, rounds, tell) for number in range(1, rounds + 1)]
+
+
+def _one_round(
+    contestants: Sequence[Contestant], number: int, rounds: int, tell: Callable[[str], None]
+) -> list[Measurement]:
+    start = (number - 1) % len(contestants)
+    measured = []
+    for contestant in [*contestants[start:], *contestants[:start]]:
+        tell(f"round {number} of {rounds}: {contestant.name}")
+        measured.append(contestant.measure(number))
+    return measured

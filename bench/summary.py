@@ -1,0 +1,100 @@
+"""Medians and spreads, and how they stand to the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple
+
+from bench.measure import COPY, Measurement
+from bench.ragledger import NAME
+from bench.rounds import Suite
+
+
+class Spread(NamedTuple):
+    """The median of the rounds, the least and the most."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """The spread of what the rounds gave."""
+        return cls(median(values), min(values), max(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One contestant over all rounds. The ratios are those within each round."""
+
+    contestant: str
+    rows_per_s: Spread
+    rows_per_s_from_start: Spread
+    seconds_to_first_row: Spread
+    ratio: Spread
+    ratio_from_start: Spread
+    cpu_us: Spread
+    postgres_us: Spread
+    kafka_us: Spread
+    resident_mb: float | None
+    unique_mb: float | None
+
+
+def summarize(suite: Suite) -> list[Summary]:
+    """Everybody's summary, raw COPY first."""
+    return [_summary(suite, name) for name in suite.names]
+
+
+def _summary(suite: Suite, name: str) -> Summary:
+    ours, copies = suite.of(name), suite.of(COPY)
+
+    def spread(read: Callable[[Measurement], float]) -> Spread:
+        return Spread.of([read(one) for one in ours])
+
+    def ratio(read: Callable[[Measurement], float]) -> Spread:
+        return Spread.of([read(one) / copy.rows_per_s for one, copy in zip(ours, copies, strict=True)])
+
+    return Summary(
+        contestant=name,
+        rows_per_s=spread(lambda one: one.rows_per_s),
+        rows_per_s_from_start=spread(lambda one: one.rows_per_s_from_start),
+        seconds_to_first_row=spread(lambda one: one.seconds_to_first_row),
+        ratio=ratio(lambda one: one.rows_per_s),
+        ratio_from_start=ratio(lambda one: one.rows_per_s_from_start),
+        cpu_us=spread(lambda one: one.cpu_us),
+        postgres_us=spread(lambda one: one.postgres_us),
+        kafka_us=spread(lambda one: one.kafka_us),
+        resident_mb=_most([one.resident_mb for one in ours]),
+        unique_mb=_most([one.unique_mb for one in ours]),
+    )
+
+
+def _most(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return max(known, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What ragledger should reach: now, and later. Stated, not asserted: a busy machine is no failure."""
+
+    figure: str
+    measured: float
+    now: float
+    later: float
+    higher_is_better: bool
+
+    def is_met(self, bound: float) -> bool:
+        """Whether the figure is on the right side of the bound."""
+        return self.measured >= bound if self.higher_is_better else self.measured <= bound
+
+
+def targets(summaries: Sequence[Summary]) -> list[Target]:
+    """How ragledger stands."""
+    ours = next(one for one in summaries if one.contestant == NAME)
+    return [
+        Target("rows a second, as a share of raw COPY", ours.ratio.median, 0.45, 1.0, higher_is_better=True),
+        Target("CPU for each event, µs", ours.cpu_us.median, 70.0, 32.0, higher_is_better=False),
+    ]

@@ -1,0 +1,77 @@
+"""Topics: made, and filled once before everything is timed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from typing import Any
+
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from bench.errors import BenchError
+
+PARTITIONS = 4
+TIMEOUT_S = 60.0
+# What ragledger's own `publish` uses.
+COMPRESSION = "zstd"
+
+
+def create(bootstrap_servers: str, names: Collection[str]) -> None:
+    """Make topics that nothing is deleted from.
+
+    :raises BenchError: Kafka refuses
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    wanted = [NewTopic(name, num_partitions=PARTITIONS, config={"retention.ms": "-1"}) for name in names]
+    try:
+        for future in admin.create_topics(wanted).values():
+            future.result(TIMEOUT_S)
+    except KafkaException as error:
+        raise BenchError(f"the topics cannot be made: {error}. See the log of Kafka, or try again.") from error
+
+
+class Filler:
+    """Publishes events round robin over a topic's partitions, so that the last ones are known."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._failures: list[str] = []
+        self._counts: dict[str, int] = defaultdict(int)
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "compression.type": COMPRESSION,
+                "linger.ms": 20,
+                "enable.idempotence": True,
+                "log_level": 3,
+                "on_delivery": self._on_delivery,
+            }
+        )
+
+    def _on_delivery(self, error: Any, _message: Any) -> None:
+        if error is not None:
+            self._failures.append(str(error))
+
+    def publish(self, topic: str, value: bytes) -> None:
+        """Queue one record; waits while the queue is full."""
+        partition = self._counts[topic] % PARTITIONS
+        self._counts[topic] += 1
+        while True:
+            try:
+                self._producer.produce(topic, value, partition=partition)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                self._producer.poll(0)
+                return
+
+    def close(self) -> None:
+        """Wait until every record is acknowledged.
+
+        :raises BenchError: one was not
+        """
+        left = self._producer.flush(TIMEOUT_S)
+        if left or self._failures:
+            reason = self._failures[0] if self._failures else f"no answer within {TIMEOUT_S:.0f} s"
+            raise BenchError(f"{left + len(self._failures)} events were not published: {reason}. Try fewer --events.")

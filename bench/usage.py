@@ -1,0 +1,49 @@
+"""CPU time and memory of processes, read from the operating system."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psutil
+
+_MEMORY_EVERY_S = 0.25
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of one process, its threads included."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def family_cpu_seconds(pid: int, without: Collection[int] = ()) -> float:
+    """The same of a process and its children: those that run, and those that have ended."""
+    parent = psutil.Process(pid)
+    times = parent.cpu_times()
+    total = float(times.user + times.system + times.children_user + times.children_system)
+    for child in parent.children():
+        if child.pid not in without:
+            with suppress(psutil.NoSuchProcess):  # it has just ended: the parent counts it from now on
+                total += cpu_seconds(child.pid)
+    return total
+
+
+@dataclass(slots=True)
+class Memory:
+    """The most memory that a process was seen to hold. Resident includes pages shared with others, unique does not."""
+
+    pid: int
+    resident: int = 0
+    unique: int = 0
+    next_look: float = 0.0
+
+    def look(self) -> None:
+        """Look, unless the last look was just now: the kernel walks the whole process for it."""
+        if time.monotonic() < self.next_look:
+            return
+        self.next_look = time.monotonic() + _MEMORY_EVERY_S
+        with suppress(psutil.NoSuchProcess):
+            found = psutil.Process(self.pid).memory_full_info()
+            self.resident, self.unique = max(self.resident, found.rss), max(self.unique, found.uss)

@@ -1,0 +1,57 @@
+"""When the first row became visible, and when the last one did."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench import database
+from bench.dataset import Rows
+from bench.errors import BenchError
+from bench.servers import Connection
+
+POLL_S = 0.025
+START_TIMEOUT_S = 120.0
+# Ten times slower than the slowest peer.
+SECONDS_A_ROW = 0.001
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Moments on the monotonic clock, and how many rows there were at the first look that saw one."""
+
+    first: float
+    first_rows: int
+    last: float
+
+
+def watch(connection: Connection, rows: Sequence[Rows], each_look: Callable[[], None]) -> Sighting:
+    """Look until every row is there, counting only when the last ones are, as counting costs.
+
+    :param each_look: is called every time; what it raises ends the watch
+    :raises BenchError: it takes too long
+    """
+    tables = [part.table for part in rows]
+    total = sum(part.count for part in rows)
+    _until(lambda: database.has_rows(connection, tables), each_look, START_TIMEOUT_S, "no row became visible")
+    first, first_rows = time.monotonic(), database.count(connection, tables)
+    patience = PATIENCE_S + SECONDS_A_ROW * total
+    for part in rows:
+        _until(lambda part=part: _ends_are_there(connection, part), each_look, patience, f"{part.table} is not whole")  # type: ignore[misc]
+    _until(lambda: database.count(connection, tables) >= total, each_look, patience, f"not all {total} rows are there")
+    return Sighting(first, first_rows, time.monotonic())
+
+
+def _ends_are_there(connection: Connection, part: Rows) -> bool:
+    return database.has_all(connection, part.table, part.last_ids)
+
+
+def _until(is_so: Callable[[], bool], each_look: Callable[[], None], seconds: float, problem: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        each_look()
+        if time.monotonic() > deadline:
+            raise BenchError(f"{problem} after {seconds:.0f} s: see the log that was kept, or try fewer --events")
+        time.sleep(POLL_S)

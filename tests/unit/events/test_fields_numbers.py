@@ -1,0 +1,179 @@
+"""Numbers: JSON numbers or strings, rounded as PostgreSQL rounds at the column's scale, then held against the range."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from consumer.events.rejection import Reason
+from tests.unit.builders import accept, dialogue, paths, refuse, with_raw
+
+
+def take(name: str, text: str) -> Decimal | int | None:
+    """What the column holds, whether `text` comes as a JSON number or as a string."""
+    number: Decimal | int | None = accept(with_raw(dialogue(), **{name: text}))[name]
+    assert accept(dialogue(**{name: text}))[name] == number
+    return number
+
+
+def refused(name: str, text: str) -> str:
+    """The message, the same for a JSON number and a string."""
+    rejected = refuse(with_raw(dialogue(), **{name: text}))
+    assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, [name])
+    assert refuse(dialogue(**{name: text})).detail() == rejected.detail()
+    return str(rejected)
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [("0", 0), ("1200", 1200), ("2147483647", 2_147_483_647), ("1.0", 1), ("1e3", 1000), ("12E+2", 1200), ("15e-1", 2)]
+    + [("0.4", 0), ("0.5", 1), ("1.5", 2), ("2.5", 3), ("2147483647.4", 2_147_483_647), ("-0", 0), ("-0.4", 0)]
+    + [("1e-400", 0), ("0.0000001", 0), ("0e5", 0), ("0e999", 0), ("-0e-999", 0)],
+)
+def test_whole_numbers(text: str, stored: int) -> None:
+    """A whole number may be written in every way JSON knows; a fraction is rounded half away from zero."""
+    assert take("latency_ms", text) == stored
+
+
+@pytest.mark.parametrize("text", ["-1", "-0.5", "2147483648", "2147483647.5", "1e10", "1e400", "-1e400", "1e999999999"])
+def test_whole_numbers_out_of_range(text: str) -> None:
+    """Out of range after rounding is an error that names the range."""
+    assert refused("latency_ms", text) == "latency_ms: must be between 0 and 2147483647"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "stored"),
+    [
+        ("token_cost_jpy", "12.345", "12.35"),
+        ("token_cost_jpy", "12.344999999999999999999999999", "12.34"),
+        ("token_cost_jpy", "0.005", "0.01"),
+        ("token_cost_jpy", "0.0049999", "0.00"),
+        ("token_cost_jpy", "999999.99", "999999.99"),
+        ("token_cost_jpy", "999999.994", "999999.99"),
+        ("token_cost_jpy", "-0.004", "0.00"),
+        ("token_cost_jpy", "-0.0", "0.00"),
+        ("token_cost_jpy", "1.2345e3", "1234.50"),
+        ("token_cost_jpy", "7", "7.00"),
+        ("citation_rate", "100", "100.00"),
+        ("citation_rate", "100.004", "100.00"),
+        ("citation_rate", "66.665", "66.67"),
+        ("relevance_score", "0.995", "1.00"),
+        ("relevance_score", "1.0049", "1.00"),
+        ("temperature", "2.00", "2.00"),
+        ("temperature", "0.7", "0.70"),
+    ],
+)
+def test_decimals_are_rounded_at_the_column_s_scale(name: str, text: str, stored: str) -> None:
+    """Half away from zero, as numeric does, and never a negative zero."""
+    taken = take(name, text)
+    assert isinstance(taken, Decimal)
+    assert str(taken) == stored
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("token_cost_jpy", "999999.995"),
+        ("token_cost_jpy", "1000000"),
+        ("token_cost_jpy", "-0.005"),
+        ("citation_rate", "100.005"),
+        ("citation_rate", "-1"),
+        ("relevance_score", "1.005"),
+        ("temperature", "2.005"),
+        ("user_feedback", "2"),
+        ("user_feedback", "-1.5"),
+        ("context_window_size", "2147483648"),
+    ],
+)
+def test_the_range_holds_after_rounding(name: str, text: str) -> None:
+    """999999.994 fits, 999999.995 does not."""
+    assert refused(name, text).startswith(f"{name}: must be between ")
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "-" + "9" * 400, "9" * 5000])
+def test_four_hundred_digits_are_out_of_range(text: str) -> None:
+    """A number too long for any column is refused, not computed with."""
+    assert refuse(with_raw(dialogue(), latency_ms=text)).reason is Reason.INVALID_FIELD
+    assert refuse(with_raw(dialogue(), token_cost_jpy=text)).reason is Reason.INVALID_FIELD
+
+
+@pytest.mark.parametrize("digits", [10, 340, 400, 5000])
+def test_any_number_of_decimals_is_rounded(digits: int) -> None:
+    """More decimals than the column's scale are rounded, however many there are."""
+    assert take("token_cost_jpy", "0." + "3" * digits) == Decimal("0.33")
+    assert take("token_cost_jpy", "0.00" + "4" * digits + "5") == Decimal("0.00")
+    assert take("latency_ms", "1." + "9" * digits) == 2
+
+
+@pytest.mark.parametrize("text", ["1e99999999999999999999", "-1e99999999999999999999", "1e9999999999999999999999999"])
+def test_huge_exponents_are_out_of_range(text: str) -> None:
+    """An exponent that no arithmetic takes is still only a number out of range, as a JSON number and as a string."""
+    assert refused("latency_ms", text) == "latency_ms: must be between 0 and 2147483647"
+    rejected = refuse(dialogue(citations=[{"source": "s", "confidence": text}]))
+    assert paths(rejected) == ["citations[0].confidence"]
+
+
+@pytest.mark.parametrize("text", ["1e-99999999999999999999", "0e99999999999999999999"])
+def test_huge_exponents_of_next_to_nothing_do_no_harm(text: str) -> None:
+    """Zero or as good as zero with an absurd exponent is a verdict on the field, never a crash."""
+    for value in (with_raw(dialogue(), latency_ms=text), dialogue(latency_ms=text)):
+        try:
+            assert accept(value)["latency_ms"] == 0
+        except Exception:
+            assert paths(refuse(value)) == ["latency_ms"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", " ", "abc", "NaN", "nan", "Infinity", "-inf", "1,5", "1_000", "0x10", " 1", "1 ", "1\n", "1e", "e5", ".", "--1"]
+    + ["+-1", "１", "1.5.2", "null", True, False, [], [1], {}, {"a": 1}],
+)
+def test_what_is_no_number_is_refused(value: object) -> None:
+    """Booleans, NaN, infinity and everything else that is no JSON number is refused."""
+    for name in ("latency_ms", "token_cost_jpy", "user_feedback"):
+        assert str(refuse(dialogue(**{name: value}))) == f"{name}: must be a number, or a string that holds one"
+
+
+@pytest.mark.parametrize("name", ["NaN", "Infinity", "-Infinity"])
+def test_python_s_constants_are_not_json(name: str) -> None:
+    """What Python's json would write for floats is no JSON."""
+    assert refuse(with_raw(dialogue(), latency_ms=name)).reason is Reason.NOT_JSON
+    assert refuse(with_raw(dialogue(), unknown=name)).reason is Reason.NOT_JSON
+
+
+@given(
+    st.sampled_from([("latency_ms", 0, 0, 2_147_483_647), ("token_cost_jpy", 2, 0, 999_999.99), ("temperature", 2, 0, 2)]),
+    st.integers(-(10**12), 10**12),
+    st.integers(-16, 3),
+)
+def test_rounding_is_half_away_from_zero(column: tuple[str, int, int, float], digits: int, exponent: int) -> None:
+    """Any number is rounded as exact fractions round it, and taken where the result is in range."""
+    name, scale, low, high = column
+    exact = Fraction(digits) * Fraction(10) ** exponent * 10**scale
+    whole = int(abs(exact) + Fraction(1, 2)) * (-1 if exact < 0 else 1)
+    text = f"{digits}e{exponent}"
+    if low * 10**scale <= whole <= round(high * 10**scale):
+        assert take(name, text) == Decimal(whole).scaleb(-scale)
+    else:
+        refused(name, text)
+
+
+@given(st.floats(min_value=0, max_value=999_999, allow_nan=False))
+def test_a_float_as_json_prints_it_is_taken_exactly(number: float) -> None:
+    """A JSON number is its decimal text: nothing passes through binary floating point."""
+    assume("e" not in repr(number))
+    taken = take("token_cost_jpy", repr(number))
+    assert taken == Decimal(repr(number)).quantize(Decimal("0.01"), rounding="ROUND_HALF_UP")
+
+
+def test_confidence_is_held_against_its_range_without_rounding() -> None:
+    """A citation's confidence is stored as it came, so it is judged as it came."""
+    accept(with_raw(dialogue(), citations='[{"source":"s","confidence":1.0000}]'))
+    accept(with_raw(dialogue(), citations='[{"source":"s","confidence":-0.0},{"source":"s","confidence":"0.5"}]'))
+    for text in ("1.0000000000000000000000001", "-0.0000001", "1e1", "1.00000000000000000001e0"):
+        rejected = refuse(with_raw(dialogue(), citations=f'[{{"source":"s","confidence":{text}}}]'))
+        assert str(rejected) == "citations[0].confidence: must be between 0 and 1"

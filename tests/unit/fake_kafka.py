@@ -1,0 +1,218 @@
+"""Kafka in memory: partitions with gaps, and one member of a consumer group as a :class:`consumer.ports.Source`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from consumer.events.record import Partition, Record, StoredRecord
+from consumer.ports import Bounds, SourceError, Stretch
+from tests.unit.builders import TIMESTAMP, encode
+
+LATENCY_SECONDS = 0.01
+
+
+class Changes:
+    """Wakes whoever waits for something to become true."""
+
+    def __init__(self) -> None:
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def notify(self) -> None:
+        """Something has changed."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def next(self) -> None:
+        """Wait for the next change."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    async def until(self, holds: Any, seconds: float = 120.0) -> None:
+        """Wait until `holds()` is true."""
+        async with asyncio.timeout(seconds):
+            while not holds():
+                await self.next()
+
+
+class Reader(Protocol):
+    """Who hears what the group decides: the pipeline."""
+
+    def on_assigned(self, partitions: Collection[Partition]) -> None: ...
+    async def on_revoked(self, partitions: Collection[Partition]) -> None: ...
+    def on_position_lost(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Log:
+    """One partition: its records by offset, the first offset it still holds, the offset after its last."""
+
+    records: dict[int, Record] = field(default_factory=dict)
+    first: int = 0
+    end: int = 0
+
+
+class FakeBroker:
+    """Partitions, and what the group has committed."""
+
+    def __init__(self, changes: Changes) -> None:
+        self.changes = changes
+        self.logs: dict[Partition, Log] = {}
+        self.committed: dict[Partition, int] = {}
+        self.is_down = False
+
+    def create(self, partition: Partition, first: int = 0) -> None:
+        """A partition without records, which begins at `first`."""
+        self.logs[partition] = Log(first=first, end=first)
+
+    def append(self, partition: Partition, *events: Any, timestamp: int = TIMESTAMP) -> Sequence[Record]:
+        """Produce one record for each event: a mapping as JSON, bytes as they are, None a tombstone."""
+        log, made = self.logs[partition], []
+        for event in events:
+            value = encode(event) if isinstance(event, Mapping) else event
+            made.append(StoredRecord(*partition, log.end, timestamp, None, value))
+            log.records[log.end] = made[-1]
+            log.end += 1
+        self.changes.notify()
+        return made
+
+    def append_gap(self, partition: Partition, offsets: int = 1) -> None:
+        """Offsets that hold no record: transaction markers, aborted or compacted records."""
+        self.logs[partition].end += offsets
+        self.changes.notify()
+
+    def delete_before(self, partition: Partition, offset: int) -> None:
+        """Retention."""
+        log = self.logs[partition]
+        log.first = offset
+        log.records = {at: record for at, record in log.records.items() if at >= offset}
+
+    def all_records(self) -> Sequence[Record]:
+        """Every record of every partition."""
+        return [record for log in self.logs.values() for record in log.records.values()]
+
+
+class FakeSource:
+    """A member of the group. Like aiokafka's consumer it returns what is prefetched without giving the loop a turn,
+    holds a poll during a rebalance, and begins a partition paused, at what the group has committed.
+    """
+
+    def __init__(self, broker: FakeBroker) -> None:
+        self._broker, self._changes = broker, broker.changes
+        self.reader: Reader | None = None
+        self.assigned: dict[Partition, int | None] = {}
+        self.paused: set[Partition] = set()
+        self.rebalancing = False
+        self.failure: Exception | None = None
+        self.polls: list[float] = []
+        self.returned = 0
+        self.seeks: list[Mapping[Partition, int]] = []
+        self.extra: list[Stretch] = []
+
+    # ── the group ──
+
+    def assign(self, *partitions: Partition) -> None:
+        """The group gives the member these partitions."""
+        assert self.reader is not None
+        self.rebalancing = False
+        self.assigned = {partition: self._broker.committed.get(partition) for partition in partitions}
+        self.paused = set(partitions)
+        self.reader.on_assigned(partitions)
+        self._changes.notify()
+
+    async def revoke(self) -> None:
+        """The group takes everything back, and waits for the member to let go."""
+        assert self.reader is not None
+        self.rebalancing = True
+        await self.reader.on_revoked(list(self.assigned))
+        self.assigned = {}
+
+    def deliver(self, partition: Partition, records: Sequence[Record]) -> None:
+        """Let the next poll return these records, whatever they are."""
+        position = self.assigned[partition]
+        assert position is not None
+        self.extra.append(Stretch(partition, records, position))
+        self._changes.notify()
+
+    # ── the port ──
+
+    async def poll(self, timeout: float, max_records: int) -> Sequence[Stretch]:
+        self.polls.append(timeout)
+        if self.failure is not None:
+            raise self.failure
+        while self.rebalancing:
+            await self._changes.next()
+        stretches = await self._fetch(max_records)
+        if not stretches and timeout > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._changes.next()
+            stretches = await self._fetch(max_records)
+        self.returned += sum(len(stretch.records) for stretch in stretches)
+        return stretches
+
+    async def _fetch(self, max_records: int) -> list[Stretch]:
+        stretches, self.extra = self.extra, []
+        for partition, position in list(self.assigned.items()):
+            if partition in self.paused or position is None or self.rebalancing:
+                continue
+            log = self._broker.logs[partition]
+            if not log.first <= position <= log.end:
+                return await self._lose_position()
+            room = max_records - sum(len(stretch.records) for stretch in stretches)
+            stretches += self._read(partition, position, log, room)
+        return stretches
+
+    async def _lose_position(self) -> list[Stretch]:
+        """The broker has answered that it does not hold this offset."""
+        assert self.reader is not None
+        await asyncio.sleep(LATENCY_SECONDS)
+        self.reader.on_position_lost()
+        return []
+
+    def _read(self, partition: Partition, position: int, log: Log, room: int) -> list[Stretch]:
+        """A gap at the end of the partition is passed only by a fetch that returns no record."""
+        if room <= 0:
+            return []
+        offsets = (offset for offset in range(position, log.end) if offset in log.records)
+        records = [log.records[offset] for offset, _ in zip(offsets, range(room), strict=False)]
+        self.assigned[partition] = after = records[-1].offset + 1 if records else log.end
+        return [Stretch(partition, records, after)] if records else []
+
+    def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        known = ((partition, self.assigned.get(partition)) for partition in partitions)
+        return {partition: position for partition, position in known if position is not None}
+
+    def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        return {partition: self._broker.logs[partition].end for partition in partitions if partition in self.assigned}
+
+    async def bounds(self, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:
+        await asyncio.sleep(LATENCY_SECONDS)
+        if self._broker.is_down:
+            raise SourceError("no broker answers")
+        logs = {partition: self._broker.logs[partition] for partition in partitions}
+        return {partition: Bounds(log.first, log.end) for partition, log in logs.items()}
+
+    def seek(self, positions: Mapping[Partition, int]) -> None:
+        self.seeks.append(positions)
+        self.assigned |= {partition: offset for partition, offset in positions.items() if partition in self.assigned}
+        self.resume(positions.keys())
+
+    def pause(self) -> None:
+        self.paused = set(self.assigned)
+        self._changes.notify()
+
+    def resume(self, partitions: Collection[Partition]) -> None:
+        self.paused -= set(partitions)
+        self._changes.notify()
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        ours = {partition: offset for partition, offset in offsets.items() if partition in self.assigned}
+        self._broker.committed |= ours
+        self._changes.notify()

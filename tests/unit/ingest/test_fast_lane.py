@@ -1,0 +1,176 @@
+"""The two lanes are one truth: what the fast lane recognises, the exact lane decodes to the very same row."""
+
+import json
+import os
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from consumer.events.dialogue import DIALOGUE
+from consumer.events.kind import Kind
+from consumer.events.provenance import PROVENANCE
+from consumer.events.record import StoredRecord
+from consumer.ingest.fast_lane import FastLane
+from consumer.ingest.readers import NotRecognised
+from consumer.ingest.rows import decode_exactly
+from tests.producers import dialogue, provenance
+
+# A million were compared once; RAGLEDGER_LANE_RECORDS=1000000 does it again.
+RECORDS = int(os.environ.get("RAGLEDGER_LANE_RECORDS", "6000"))
+
+SCALARS: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    2,
+    100,
+    2147483647,
+    2147483648,
+    -0.0,
+    0.5,
+    0.005,
+    0.004999999999999999999,
+    1.0,
+    99.995,
+    999999.994,
+    999999.995,
+    1e3,
+    1e400,
+    "",
+    "0.5",
+    "12",
+    " 12",
+    "1e2",
+    "abc",
+    "NaN",
+    "MIT",
+    "mit",
+    "cc0",
+    "material",
+    "api_fetch",
+    "a\0b",
+    "\ud800",
+    "\U0001f600",
+    "ü✓",
+    'with "quotes" and \\ and \n',
+    "x" * 100,
+    "x" * 101,
+    "0190b6f2-7c3e-7a1b-8c4d-5e6f70819203",
+    "0190B6F27C3E7A1B8C4D5E6F70819203",
+    "0190b6f2-7c3e7a1b-8c4d-5e6f70819203",
+    "{0190b6f2-7c3e-7a1b-8c4d-5e6f70819203}",
+    "2026-01-31T09:30:00Z",
+    "2026-01-31t09:30:00z",
+    "2026-01-31 09:30:00",
+    "2026-01-31T09:30:00.123456789Z",
+    "2026-01-31T09:30:00.1+09:00",
+    "2026-01-31T09:30:00+0900",
+    "2026-01-31T23:59:60Z",
+    "2026-01-31T24:00:00Z",
+    "2026-02-30T00:00:00Z",
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59.999999-14:00",
+    "2026-01-31",
+    "٢٠٢٦-01-31T09:30:00Z",
+    [],
+    {},
+    [1],
+    {"a": 1},
+    [{"source": "s"}],
+    [{"source": "s", "confidence": 1.0, "title": None, "timestamp": "2026-01-31T09:30:00Z"}],
+    [{"source": "s", "confidence": 0, "more": {"deep": ["a\0b"]}}],
+    [{"source": "s", "confidence": 1e-400}],
+    [{"source": "s", "timestamp": "2026-01-31T09:30:00.1234567Z"}],
+    [{"source": 1}],
+    [{"title": "t"}],
+    [{"source": "s", "note": "\ud83d"}, {"source": "t"}],
+]
+
+RAW_NUMBERS = [
+    "1E2",
+    "1e-2",
+    "-0",
+    "0.10",
+    "1.10",
+    "12345678901234567890",
+    "0.99999999999999999999",
+    "1e99999999999999999999",
+]
+
+
+def random_event(make: Callable[..., dict[str, Any]], chance: random.Random) -> bytes:
+    """An event, valid or nearly so."""
+    event = make(chance)
+    names = [*event, "id", "created_at", "total_tokens", "temperature", "last_verified_at", "acquired_by", "stranger"]
+    for _ in range(chance.choice((0, 0, 1, 1, 2, 3))):
+        name = chance.choice(names)
+        if chance.random() < 0.15:
+            event.pop(name, None)
+        else:
+            event[name] = chance.choice(SCALARS)
+    return mangle(json.dumps(event, ensure_ascii=chance.random() < 0.5).encode("utf-8", "surrogatepass"), chance)
+
+
+def mangle(value: bytes, chance: random.Random) -> bytes:
+    """Now and then break the bytes, double a member, or write a number in another way."""
+    dice = chance.random()
+    if dice < 0.02:
+        place = chance.randrange(len(value))
+        return value[:place] + bytes([chance.randrange(256)]) + value[place + 1 :]
+    if dice < 0.04:
+        return value[: chance.randrange(len(value))]
+    if dice < 0.08:
+        name = chance.choice(["latency_ms", "citations", "query", "retention_years", "id", "source_uri"])
+        doubled = json.dumps(chance.choice(SCALARS)).encode()
+        return value[:-1] + b', "' + name.encode() + b'": ' + doubled + b"}"
+    if dice < 0.12:
+        number = chance.choice(RAW_NUMBERS).encode()
+        return value.replace(b"0.75", number).replace(b'"relevance_score": 0', b'"relevance_score": ' + number)
+    if dice < 0.13:
+        return value.replace(b'"query"', b'"que\\u0072y"').replace(b'"content_id"', b'"content\\u005fid"')
+    return value
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("kind", "make"), [(DIALOGUE, dialogue), (PROVENANCE, provenance)])
+def test_whatever_the_fast_lane_recognises_the_exact_lane_decodes_to_the_same_row(
+    kind: Kind, make: Callable[..., dict[str, Any]]
+) -> None:
+    """Same bytes, same id, same facts, same day, same count of unknown fields."""
+    chance, lane, recognised = random.Random(20261123), FastLane(kind), 0
+    for offset in range(RECORDS):
+        value = random_event(make, chance)
+        timestamp = chance.choice((-1, 0, 1_700_000_000_123, 10**15, 2**62))
+        record = StoredRecord("topic", 0, offset, timestamp, None, value)
+        try:
+            row = lane.decode(record)
+        except NotRecognised:
+            continue
+        recognised += 1
+        assert row == decode_exactly(kind, record), value
+    assert recognised > RECORDS / 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "make"), [(DIALOGUE, dialogue), (PROVENANCE, provenance)], ids=["dialogue", "provenance"]
+)
+def test_the_common_shape_is_recognised(kind: Kind, make: Callable[..., dict[str, Any]]) -> None:
+    """A valid event in plain JSON does not fall back, escapes, unknown fields and missing optional ones included."""
+    chance, lane = random.Random(1), FastLane(kind)
+    for ensure_ascii in (True, False):
+        event = make(chance) | {"stranger": {"deep": [1, 2]}}
+        value = json.dumps(event, ensure_ascii=ensure_ascii).encode()
+        row = lane.decode(StoredRecord("topic", 0, 1, 1_700_000_000_000, None, value))
+        assert row.unknown_fields == 1
+
+
+def test_json_nested_deeper_than_the_exact_lane_can_follow_is_left_to_it() -> None:
+    """Depth is the exact lane's to judge, also in a member that nobody knows."""
+    deep = b'{"stranger": ' + b"[" * 500 + b"]" * 500 + b"}"
+    with pytest.raises(NotRecognised):
+        FastLane(DIALOGUE).decode(StoredRecord("topic", 0, 1, 0, None, deep))
