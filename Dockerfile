@@ -14,7 +14,7 @@ COPY requirements/ requirements/
 RUN /opt/build/bin/pip --python /opt/ragledger/bin/python install \
         --only-binary :all: --require-hashes --requirement requirements/runtime.txt
 # hatchling and what it needs are pinned, with hashes, among the development requirements.
-RUN awk '/^[a-z]/ { wanted = /^(hatchling|packaging|pathspec|pluggy|trove-classifiers)==/ } wanted' \
+RUN awk '/^[a-z]/ { wanted = /^(hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers)==/ } wanted' \
         requirements/dev.txt > requirements/build.txt \
     && /opt/build/bin/pip install --only-binary :all: --require-hashes --requirement requirements/build.txt
 

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench import dataset, docs, report, results, topics
 from bench.errors import BenchError
 from bench.ragledger import Ragledger, topic_names
-from bench.rounds import Contestant, RawCopy, Suite, run_rounds
+from bench.rounds import Contestant, Suite, copies, run_rounds
 from bench.servers import Servers, started_servers
 from consumer.embedded import EmbeddedError
 
@@ -90,11 +90,11 @@ def run(plan: Plan) -> results.Results:
         topics.create(servers.kafka.bootstrap_servers, topic_names())
         rows = _publish(servers, plan)
         ours = Ragledger(servers, rows)
-        suites = [_measure("all", plan, rows, [RawCopy(servers, rows), ours])]
+        suites = [_measure("all", plan, rows, [*copies(servers, rows), ours])]
         if plan.with_peers:
             raise BenchError("peers: not yet")
         settings = results.settings(plan.rounds, plan.seed)
-        return results.Results(taken_at, machine, results.versions(servers), settings, suites, ours.idle_cpu)
+        return results.Results(taken_at, machine, results.versions(servers), settings, suites, ours.idle)
 
 
 def _publish(servers: Servers, plan: Plan) -> list[dataset.Rows]:
@@ -108,7 +108,7 @@ def _measure(key: str, plan: Plan, rows: Sequence[dataset.Rows], contestants: Se
     for contestant in contestants:
         _tell(f"preparing {contestant.name}")
         contestant.prepare(IDLE_STARTS)
-    return Suite(key, rows, run_rounds(contestants, plan.rounds, _tell))
+    return Suite(key, rows, [one.name for one in contestants], run_rounds(contestants, plan.rounds, _tell))
 
 
 def _tell(text: str) -> None:

@@ -25,7 +25,7 @@ class Rows:
 
     :param mean_bytes: of the records' values
     :param last_ids: of each partition's last record: once these are there, so is nearly everything
-    :param file: the rows in binary COPY format
+    :param files: the rows as COPY reads them, by format
     :param checksum: of the table once all rows are in it
     """
 
@@ -33,12 +33,12 @@ class Rows:
     count: int
     mean_bytes: float
     last_ids: Sequence[str]
-    file: Path
+    files: Mapping[str, Path]
     checksum: str
 
 
 def publish(servers: Servers, count: int, provenance_share: float, seed: int, tick: Callable[[], None]) -> list[Rows]:
-    """Make the events once: to Kafka, to a COPY file; then let PostgreSQL turn that into its binary form.
+    """Make the events once: to Kafka, to a file in COPY's text format, which PostgreSQL then turns into its binary one.
 
     The last step also warms the server up: its log files are as many afterwards as a round needs.
     """
@@ -77,8 +77,8 @@ def _load(servers: Servers, seen: _Seen, table: str) -> Rows:
     text, binary = seen.paths[table], servers.workspace.directory / f"{table}.binary"
     copy_in(servers, {table: text}, "text")
     copy_out(servers, table, binary)
-    text.unlink()
     checksum = database.checksum(servers.connection, table)
     database.reset(servers.connection)
     count = seen.counts[table]
-    return Rows(table, count, seen.sizes[table] / count, list(seen.last_ids[table]), binary, checksum)
+    files = {"text": text, "binary": binary}
+    return Rows(table, count, seen.sizes[table] / count, list(seen.last_ids[table]), files, checksum)

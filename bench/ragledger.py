@@ -9,12 +9,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Collection, Mapping, Sequence
-from statistics import median
 
 from bench import database, usage
 from bench.dataset import TOPICS, Rows
 from bench.errors import BenchError
-from bench.measure import Measurement, check_rows, measure_program
+from bench.measure import IdleStart, Measurement, check_rows, measure_program
 from bench.program import Program
 from bench.servers import Servers
 from consumer.embedded.server import free_ports
@@ -40,19 +39,19 @@ class Ragledger:
 
     def __init__(self, servers: Servers, rows: Sequence[Rows]) -> None:
         self._servers, self._rows = servers, rows
-        self.idle_cpu = 0.0
+        self.idle = IdleStart(0.0, 0.0)
 
     def prepare(self, times: int) -> None:
         """Find out what a start costs that finds nothing to read: the median of several."""
-        self.idle_cpu = median(self._idle_start(number) for number in range(times))
+        self.idle = IdleStart.median([self._idle_start(number) for number in range(times)])
 
-    def _idle_start(self, number: int) -> float:
+    def _idle_start(self, number: int) -> IdleStart:
         environment = self._environment(f"idle-{number}-{len(self._rows)}", idle=TOPICS.values())
         program = self._start(environment)
         try:
             with program.explained():
                 _wait_until_ready(program, environment[variable("http", "port")])
-            return usage.cpu_seconds(program.pid)
+            return IdleStart(usage.cpu_seconds(program.pid), time.monotonic() - program.started)
         finally:
             program.kill()
 
@@ -66,7 +65,7 @@ class Ragledger:
         environment = self._environment(f"round-{number}-{len(self._rows)}", {TOPICS[table] for table in unused})
         program = self._start(environment)
         try:
-            measured = measure_program(self._servers, self._rows, program, self.idle_cpu)
+            measured = measure_program(self._servers, self._rows, program, self.idle)
             program.stop()
         finally:
             program.kill()

@@ -13,10 +13,8 @@ from bench.results import Results
 from bench.rounds import Suite
 from bench.summary import Spread, Summary, Target, summarize
 
-_MAIN_COLUMNS = (
-    *("", "rows/s", "of raw COPY", "spread", "from start"),
-    *("CPU µs/row", "PostgreSQL µs/row", "broker µs/row", "RSS MB", "USS MB"),
-)
+SPEED_COLUMNS = ("", "rows/s", f"of {COPY}", "spread", "of it from start")
+COST_COLUMNS = ("", "CPU µs/row", "PostgreSQL µs/row", "broker µs/row", "RSS MB", "USS MB")
 
 
 def show(results: Results, console: Console) -> None:
@@ -24,43 +22,58 @@ def show(results: Results, console: Console) -> None:
     for suite in results.suites:
         _show_suite(suite, console)
     _show_targets(results.targets, console)
-    machine = results.machine
+    machine, idle = results.machine, results.idle_start
     console.print(
         f"{machine.cores} cores of {machine.processor}, load {machine.load} before the run. An idle start of "
-        f"ragledger costs {results.startup_cpu_s:.2f} s of CPU, which is taken off its CPU for each row.",
+        f"ragledger takes {idle.seconds:.2f} s and {idle.cpu:.2f} s of CPU; the latter is taken off its CPU for each row.",
         soft_wrap=True,
     )
 
 
 def _show_suite(suite: Suite, console: Console) -> None:
-    held = " and ".join(f"{part.count:,} rows of {part.table} ({part.mean_bytes:,.0f} bytes)" for part in suite.rows)
-    console.print()
-    console.print(_table(f"{held}: medians of {len(suite.rounds)} rounds", _MAIN_COLUMNS, main_rows(suite)))
-    names = suite.names
-    console.print(_table("Rows a second, round by round", ("round", *names), _round_rows(suite, names)))
+    summaries = summarize(suite)
+    console.print(f"\n{describe(suite)}: medians of {len(suite.rounds)} rounds\n", soft_wrap=True, style="bold")
+    console.print(_table("Rows a second, from the first visible row to the last", SPEED_COLUMNS, speed(summaries)))
+    console.print(_table("What a row costs", COST_COLUMNS, costs(summaries)))
+    console.print(_table("Rows a second, round by round", ("round", *suite.names), _round_rows(suite)))
     for name, reason in suite.skipped.items():
         console.print(f"{name} did not take part: {reason}", soft_wrap=True, markup=False)
 
 
-def main_rows(suite: Suite) -> list[tuple[str, ...]]:
-    """A line a contestant."""
-    return [_main_row(summary) for summary in summarize(suite)]
-
-
-def _main_row(summary: Summary) -> tuple[str, ...]:
-    is_copy = summary.contestant == COPY
-    return (
-        summary.contestant,
-        f"{summary.rows_per_s.median:,.0f}",
-        f"{summary.ratio.median:.2f}",
-        _range(summary.rows_per_s, 0) if is_copy else _range(summary.ratio, 2),
-        f"{summary.ratio_from_start.median:.2f}",
-        f"{summary.cpu_us.median:.1f}",
-        f"{summary.postgres_us.median:.1f}",
-        f"{summary.kafka_us.median:.1f}",
-        _megabytes(summary.resident_mb),
-        _megabytes(summary.unique_mb),
+def describe(suite: Suite) -> str:
+    """Which rows."""
+    return " and ".join(
+        f"{part.count:,} rows of {part.table} ({part.mean_bytes:,.0f} bytes of JSON on average)" for part in suite.rows
     )
+
+
+def speed(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
+    """A line a contestant: how fast."""
+    return [
+        (
+            one.contestant,
+            f"{one.rows_per_s.median:,.0f}",
+            f"{one.ratio.median:.2f}",
+            _range(one.rows_per_s, 0) if one.contestant == COPY else _range(one.ratio, 2),
+            f"{one.ratio_from_start.median:.2f}",
+        )
+        for one in summaries
+    ]
+
+
+def costs(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
+    """A line a contestant: at which cost."""
+    return [
+        (
+            one.contestant,
+            f"{one.cpu_us.median:.1f}",
+            f"{one.postgres_us.median:.1f}",
+            f"{one.kafka_us.median:.1f}",
+            _megabytes(one.resident_mb),
+            _megabytes(one.unique_mb),
+        )
+        for one in summaries
+    ]
 
 
 def _range(spread: Spread, decimals: int) -> str:
@@ -71,10 +84,10 @@ def _megabytes(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
-def _round_rows(suite: Suite, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def _round_rows(suite: Suite) -> Iterator[tuple[str, ...]]:
     for number, measured in enumerate(suite.rounds, start=1):
         rates = {one.contestant: one.rows_per_s for one in measured}
-        yield (str(number), *(f"{rates[name]:,.0f} ({rates[name] / rates[COPY]:.2f})" for name in names))
+        yield (str(number), *(f"{rates[name]:,.0f} ({rates[name] / rates[COPY]:.2f})" for name in suite.names))
 
 
 def _show_targets(targets: Sequence[Target], console: Console) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from bench.measure import IdleStart
 from bench.rounds import Suite
 from bench.servers import JVM_OPTIONS, POSTGRES_SETTINGS, Servers
 from bench.summary import Summary, Target, summarize, targets
@@ -46,7 +47,7 @@ class Results:
     versions: Mapping[str, str]
     settings: Mapping[str, Any]
     suites: Sequence[Suite]
-    startup_cpu_s: float
+    idle_start: IdleStart
 
     @property
     def main(self) -> Suite:
@@ -112,7 +113,7 @@ def to_json(results: Results) -> dict[str, Any]:
         "machine": asdict(results.machine),
         "versions": dict(results.versions),
         "settings": dict(results.settings),
-        "startup_cpu_s": results.startup_cpu_s,
+        "idle_start": asdict(results.idle_start),
         "targets": [_target(one) for one in results.targets],
         "suites": [_suite(suite) for suite in results.suites],
     }

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from bench import database
 from bench.dataset import Rows
-from bench.measure import COPY, Measurement, measure_copy
+from bench.measure import COPY_NAMES, Measurement, measure_copy
 from bench.servers import Servers
 
 
@@ -32,10 +32,9 @@ class Contestant(Protocol):
 class RawCopy:
     """psql's `\\copy` of the ready rows."""
 
-    name = COPY
-
-    def __init__(self, servers: Servers, rows: Sequence[Rows]) -> None:
-        self._servers, self._rows = servers, rows
+    def __init__(self, servers: Servers, rows: Sequence[Rows], file_format: str) -> None:
+        self.name = COPY_NAMES[file_format]
+        self._servers, self._rows, self._format = servers, rows, file_format
 
     def prepare(self, times: int) -> None:
         """Nothing to get ready."""
@@ -43,25 +42,26 @@ class RawCopy:
     def measure(self, number: int) -> Measurement:
         """One round."""
         database.reset(self._servers.connection)
-        return measure_copy(self._servers, self._rows)
+        return measure_copy(self._servers, self._rows, self._format)
+
+
+def copies(servers: Servers, rows: Sequence[Rows]) -> list[Contestant]:
+    """Raw COPY in both formats, the yardstick first."""
+    return [RawCopy(servers, rows, file_format) for file_format in COPY_NAMES]
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """What came of one set of rows: the measurements round by round, and who could not take part, and why."""
+    """What came of one set of rows: the measurements round by round, and who could not take part, and why.
+
+    :param names: of everybody who took part, in the order of the tables
+    """
 
     key: str
     rows: Sequence[Rows]
+    names: Sequence[str]
     rounds: Sequence[Sequence[Measurement]]
     skipped: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def names(self) -> list[str]:
-        """Who took part, raw COPY first."""
-        return sorted({one.contestant for one in self.rounds[0]}, key=lambda name: (name != COPY, self._place(name)))
-
-    def _place(self, name: str) -> int:
-        return [one.contestant for one in self.rounds[0]].index(name)
 
     def of(self, name: str) -> list[Measurement]:
         """One contestant's measurements, a round each."""
@@ -69,13 +69,14 @@ class Suite:
 
 
 def run_rounds(contestants: Sequence[Contestant], rounds: int, tell: Callable[[str], None]) -> list[list[Measurement]]:
-    """Measure, once uncounted and then `rounds` times.
+    """Measure `rounds` times; before that once uncounted what the broker has to warm up for.
 
     :param tell: is told what is being measured
     """
     for contestant in contestants:
-        tell(f"{contestant.name}, uncounted")
-        contestant.measure(0)
+        if contestant.name not in COPY_NAMES.values():
+            tell(f"{contestant.name}, uncounted")
+            contestant.measure(0)
     return [_one_round(contestants, number, rounds, tell) for number in range(1, rounds + 1)]
 
 

@@ -31,9 +31,11 @@ class Summary:
 
     contestant: str
     rows_per_s: Spread
+    rows_per_s_ready: Spread
     rows_per_s_from_start: Spread
     seconds_to_first_row: Spread
     ratio: Spread
+    ratio_ready: Spread
     ratio_from_start: Spread
     cpu_us: Spread
     postgres_us: Spread
@@ -59,9 +61,11 @@ def _summary(suite: Suite, name: str) -> Summary:
     return Summary(
         contestant=name,
         rows_per_s=spread(lambda one: one.rows_per_s),
+        rows_per_s_ready=spread(lambda one: one.rows_per_s_ready),
         rows_per_s_from_start=spread(lambda one: one.rows_per_s_from_start),
         seconds_to_first_row=spread(lambda one: one.seconds_to_first_row),
         ratio=ratio(lambda one: one.rows_per_s),
+        ratio_ready=ratio(lambda one: one.rows_per_s_ready),
         ratio_from_start=ratio(lambda one: one.rows_per_s_from_start),
         cpu_us=spread(lambda one: one.cpu_us),
         postgres_us=spread(lambda one: one.postgres_us),

@@ -72,6 +72,7 @@ class Filler:
         :raises BenchError: one was not
         """
         left = self._producer.flush(TIMEOUT_S)
+        del self._producer  # it would go on asking for the broker after that has ended
         if left or self._failures:
             reason = self._failures[0] if self._failures else f"no answer within {TIMEOUT_S:.0f} s"
             raise BenchError(f"{left + len(self._failures)} events were not published: {reason}. Try fewer --events.")

@@ -21,11 +21,21 @@ def cpu_seconds(pid: int) -> float:
 def family_cpu_seconds(pid: int, without: Collection[int] = ()) -> float:
     """The same of a process and its children: those that run, and those that have ended."""
     parent = psutil.Process(pid)
-    times = parent.cpu_times()
-    total = float(times.user + times.system + times.children_user + times.children_system)
+    while True:
+        before = parent.cpu_times()
+        running = _children_cpu_seconds(parent, without)
+        after = parent.cpu_times()
+        ended = float(after.children_user + after.children_system)
+        # Else a child ended in between, and was counted twice or not at all.
+        if ended == before.children_user + before.children_system:
+            return running + ended + float(after.user + after.system)
+
+
+def _children_cpu_seconds(parent: psutil.Process, without: Collection[int]) -> float:
+    total = 0.0
     for child in parent.children():
         if child.pid not in without:
-            with suppress(psutil.NoSuchProcess):  # it has just ended: the parent counts it from now on
+            with suppress(psutil.NoSuchProcess):
                 total += cpu_seconds(child.pid)
     return total
 

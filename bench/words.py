@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
-_WORDS = ["the", "of", "and", "to", "in", "a", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on", "not", "he", "his", "but", "at", "are", "this", "have", "from", "or", "had", "an", "they", "which", "one", "you", "were", "all", "her", "she", "there", "would", "their", "we", "him", "been", "has", "when", "who", "will", "no", "more", "if", "out", "so", "up", "said", "what", "its", "about", "than", "into", "them", "can", "only", "other", "time", "new", "some", "could", "these", "two", "may", "first", "then", "do", "any", "like", "my", "now", "over", "such", "our", "man", "me", "even", "most", "made", "after", "also", "did", "many", "off", "before", "must", "well", "back", "through", "years", "much", "where", "your", "way", "down", "should", "because", "long", "each", "just", "state", "those", "people", "too", "little", "how", "good", "make", "very", "year", "still", "see", "own", "work", "men", "day", "get", "here", "between", "archive", "policy", "retention", "licence", "recording", "interview", "sensor", "moisture", "kiln", "controller", "translation", "edition", "workshop", "photograph", "catalogue", "material", "glaze", "temperature", "curriculum", "figure", "source", "measurement", "evidence", "reviewer", "appendix"]
+_WORDS = Path(__file__).with_name("words.txt").read_text().split()
 _PHRASES = (
     "資料によると、保存期間は五年です。",
     "二つの出典は主な点で一致しています。",

@@ -1,8 +1,9 @@
 """The one loop: poll, decode, batch, write, follow up.
 
-Reading goes on while a batch is written, one more batch may wait, and then reading waits: a slow database stalls the
-reader by construction. Only the reading task takes records in, moves claims in and seeks, so no record of an older
-claim can slip behind a newer one.
+Reading goes on while batches are written. Two are under way at once, so that the database need not wait for us between
+them, but they commit in the order in which they were sealed. One more may wait, and then reading waits: a slow database
+stalls the reader by construction. Only the reading task takes records in, moves claims in and seeks, so no record of
+an older claim can slip behind a newer one.
 """
 
 from __future__ import annotations
@@ -46,10 +47,29 @@ class PipelinePolicy:
     reclaim_delay: float = 10.0
 
 
+class CommitTurn:
+    """See :class:`consumer.ports.Turn`."""
+
+    def __init__(self, before: CommitTurn | None) -> None:
+        self._before: CommitTurn | None = before
+        self._over = asyncio.Event()
+
+    async def come(self) -> None:
+        """See :meth:`consumer.ports.Turn.come`."""
+        if self._before is not None:
+            await self._before._over.wait()
+
+    def over(self) -> None:
+        """Let the next one come; forget the ones before, or each would keep all of them alive."""
+        self._before = None
+        self._over.set()
+
+
 class Pipeline:
     """Moves records from the source to the store, each once in effect."""
 
-    WRITES_IN_FLIGHT = 2  # one being written, one waiting
+    WRITERS = 2
+    BATCHES_IN_FLIGHT = WRITERS + 1  # one more waits
 
     def __init__(
         self,
@@ -65,8 +85,10 @@ class Pipeline:
         self._batcher = Batcher(policy.limits)
         self._claimer = Claimer(source, store, telemetry, policy.reclaim_delay)
         self._committer = Committer(source, telemetry, clock)
-        self._slots = asyncio.Semaphore(self.WRITES_IN_FLIGHT)
-        self._sealed: asyncio.Queue[Batch] = asyncio.Queue()
+        self._slots = asyncio.Semaphore(self.BATCHES_IN_FLIGHT)
+        self._sealed: asyncio.Queue[tuple[Batch, CommitTurn]] = asyncio.Queue()
+        self._last_turn = CommitTurn(None)
+        self._last_turn.over()
         self._stalled = False
 
     @property
@@ -232,23 +254,25 @@ class Pipeline:
         if self._batcher.batch.is_empty:
             self._slots.release()
         else:
-            self._sealed.put_nowait(self._batcher.seal())
+            self._last_turn = CommitTurn(self._last_turn)
+            self._sealed.put_nowait((self._batcher.seal(), self._last_turn))
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _write(self) -> None:
         while True:
-            batch = await self._sealed.get()
+            batch, turn = await self._sealed.get()
             try:
-                await self._write_one(batch)
+                await self._write_one(batch, turn)
             finally:
+                turn.over()
                 self._slots.release()
                 self._sealed.task_done()
 
-    async def _write_one(self, batch: Batch) -> None:
+    async def _write_one(self, batch: Batch, turn: CommitTurn) -> None:
         started = self._clock.monotonic()
         try:
-            written = await self._store.write(batch)
+            written = await self._store.write(batch, turn)
         except Fenced as fenced:
             self._throw_away(batch, fenced)
         else:

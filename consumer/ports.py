@@ -129,6 +129,14 @@ class Clock(Protocol):
         ...
 
 
+class Turn(Protocol):
+    """A batch's place in the order of commits, which is the order in which the batches were sealed."""
+
+    async def come(self) -> None:
+        """Wait until every earlier batch is committed or thrown away."""
+        ...
+
+
 class Store(Protocol):
     """The tables and the ledger."""
 
@@ -139,8 +147,8 @@ class Store(Protocol):
         """
         ...
 
-    async def write(self, batch: Batch) -> Written:
-        """Write the batch in one transaction, waiting out every outage.
+    async def write(self, batch: Batch, turn: Turn) -> Written:
+        """Write the batch in one transaction, committed in its turn, waiting out every outage.
 
         :raises Fenced: another reader has one of the partitions; nothing was written
         """

@@ -100,8 +100,8 @@ class Postgres(Group):
 
     dsn: SecretStr = SecretStr("postgresql://localhost/ragledger")
     """postgresql://user:password@host:port/database?sslmode=…"""
-    pool_size: Annotated[int, Field(ge=2, le=100)] = 4
-    """Connections at most."""
+    pool_size: Annotated[int, Field(ge=3, le=100)] = 5
+    """Connections at most: two write, the others claim, roll up and answer health checks."""
     ssl_root_cert: Path | None = None
     """Authorities to trust (PEM); with it the server's certificate and name are verified."""
     pgbouncer: bool = False

@@ -9,15 +9,15 @@ Three ways to write rows, tried in this order:
 
 from __future__ import annotations
 
-import base64
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 from functools import partial
 from typing import Any
 
-import msgspec
-
+from consumer.adapters.dead_letter_rows import insert_dead_letters
 from consumer.adapters.postgres import UNIQUE_VIOLATION, CopyNotSupported, Database, Transaction
 from consumer.adapters.retry import while_raises
 from consumer.adapters.sql import load
@@ -28,7 +28,9 @@ from consumer.ingest.batch import Batch, DeadLetter
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.offsets import Claim, Span
 from consumer.ingest.rows import Row
-from consumer.ports import Bounds, Fenced, Refused, Telemetry, Unavailable, Written
+from consumer.ports import Bounds, Fenced, Refused, Telemetry, Turn, Unavailable, Written
+
+TURN_SECONDS = 5.0
 
 
 class Way(IntEnum):
@@ -54,6 +56,7 @@ class PostgresStore:
     ) -> None:
         self._database, self._telemetry, self._days = database, telemetry, days
         self._group, self._owner, self._begin_at_end = group, owner, begin_at_end
+        self._under_way = _UnderWay()
         self._copy_supported = True
         self._way = Way.DIRECT
 
@@ -66,27 +69,31 @@ class PostgresStore:
             rows = await transaction.fetch(load("claim"), self._group, self._owner, topics, numbers, begin)
         return [Claim(Partition(r["topic"], r["partition"]), r["epoch"], r["next_offset"]) for r in rows]
 
-    async def write(self, batch: Batch) -> Written:
+    async def write(self, batch: Batch, turn: Turn) -> Written:
         """See :meth:`consumer.ports.Store.write`."""
-        attempts = _Attempts(self, batch)
-        async for attempt in while_raises(Unavailable, tell=self._tell_unavailable):
-            with attempt:
-                written = await attempts.next()
+        if not self._under_way.disjoint(batch):
+            await turn.come()  # or two of our own transactions could wait for each other over an id in both
+        attempts = _Attempts(self, batch, turn)
+        with self._under_way.held(batch):
+            async for attempt in while_raises(Unavailable, tell=self._tell_unavailable):
+                with attempt:
+                    written = await attempts.next()
         self._telemetry.available()
         return written
 
     def _tell_unavailable(self, error: Unavailable) -> None:
         self._telemetry.unavailable(error.cause, str(error))
 
-    async def write_once(self, batch: Batch, settle: Callable[[Written], None]) -> Written:
+    async def write_once(self, batch: Batch, turn: Turn, settle: Callable[[Written], None]) -> Written:
         """One transaction, in whichever way the rows can be written; `settle` is called right before COMMIT.
 
+        :raises Unavailable: not now, or its turn does not come
         :raises Fenced: the ledger does not stand where the batch begins
         """
         way = self._way
         while True:
             try:
-                return await self._transact(batch, way, settle)
+                return await self._transact(batch, turn, way, settle)
             except CopyNotSupported:
                 self._copy_supported, way = False, Way.MERGE
             except Refused as refused:
@@ -94,11 +101,12 @@ class PostgresStore:
                     raise
                 way = Way.MERGE if refused.sqlstate == UNIQUE_VIOLATION and way is Way.DIRECT else Way.SPLIT
 
-    async def _transact(self, batch: Batch, way: Way, settle: Callable[[Written], None]) -> Written:
+    async def _transact(self, batch: Batch, turn: Turn, way: Way, settle: Callable[[Written], None]) -> Written:
         async with self._database.transaction() as transaction:
             written = await self._insert(transaction, batch, way)
-            await _insert_dead_letters(transaction, written.dead_letters)
+            await insert_dead_letters(transaction, written.dead_letters)
             await self._touch_days(transaction, written)
+            await _come(turn)
             await self._move_ledger(transaction, written)
             settle(written)
         self._way = self._next_way(written)
@@ -154,13 +162,17 @@ class PostgresStore:
 class _Attempts:
     """The attempts at one batch. After a COMMIT without an answer the ledger tells whether it happened."""
 
-    def __init__(self, store: PostgresStore, batch: Batch) -> None:
-        self._store, self._batch = store, batch
+    def __init__(self, store: PostgresStore, batch: Batch, turn: Turn) -> None:
+        self._store, self._batch, self._turn = store, batch, turn
         self._unanswered: Written | None = None
+        self._first = True
 
     async def next(self) -> Written:
+        if not self._first:
+            await self._turn.come()  # what failed may have failed for want of its turn
+        self._first = False
         try:
-            return await self._store.write_once(self._batch, self._before_commit)
+            return await self._store.write_once(self._batch, self._turn, self._before_commit)
         except Fenced:
             if self._unanswered is not None and await self._store.stands_behind(self._batch):
                 return self._unanswered
@@ -168,6 +180,40 @@ class _Attempts:
 
     def _before_commit(self, written: Written) -> None:
         self._unanswered = written
+
+
+class _UnderWay:
+    """The ids that are being written."""
+
+    def __init__(self) -> None:
+        self._batches: list[set[bytes]] = []
+
+    def disjoint(self, batch: Batch) -> bool:
+        """Whether none of the batch's ids is being written."""
+        return all(ids.isdisjoint(_ids(batch)) for ids in self._batches)
+
+    @contextmanager
+    def held(self, batch: Batch) -> Iterator[None]:
+        """The batch is being written."""
+        ids = set(_ids(batch))
+        self._batches.append(ids)
+        try:
+            yield
+        finally:
+            self._batches.remove(ids)
+
+
+def _ids(batch: Batch) -> Iterator[bytes]:
+    return (row.id for rows in batch.rows.values() for row in rows)
+
+
+async def _come(turn: Turn) -> None:
+    """Wait for the turn, but not for long: this transaction may be what an earlier one waits for."""
+    try:
+        async with asyncio.timeout(TURN_SECONDS):
+            await turn.come()
+    except TimeoutError:
+        raise Unavailable("an earlier batch is not committed yet", "turn") from None
 
 
 def _moved(batch: Batch) -> list[Span]:
@@ -200,38 +246,3 @@ def _ledger_columns(spans: Sequence[Span], written: Written) -> list[list[Any]]:
 
 def _partition(record: Record) -> Partition:
     return Partition(record.topic, record.partition)
-
-
-async def _insert_dead_letters(transaction: Transaction, letters: Sequence[DeadLetter]) -> None:
-    if not letters:
-        return
-    rows = [_dead_letter_row(letter) for letter in letters]
-    await transaction.execute(load("insert_dead_letters"), *(list(column) for column in zip(*rows, strict=True)))
-
-
-def _dead_letter_row(letter: DeadLetter) -> tuple[Any, ...]:
-    record, rejected = letter.record, letter.rejected
-    return (
-        record.topic,
-        record.partition,
-        record.offset,
-        record.timestamp,
-        record.key,
-        record.value,
-        _json([_header(*header) for header in record.headers]),
-        rejected.reason.value,
-        _json(rejected.detail()),
-        rejected.sqlstate,
-    )
-
-
-def _header(name: str, value: bytes | None) -> dict[str, str | None]:
-    """A header in JSON: its value in base64, its name too where jsonb could not hold it."""
-    text = None if value is None else base64.b64encode(value).decode()
-    if "\0" in name:
-        return {"name_base64": base64.b64encode(name.encode()).decode(), "value": text}
-    return {"name": name, "value": text}
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()

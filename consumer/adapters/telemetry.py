@@ -206,7 +206,7 @@ class PrometheusTelemetry:
     def unavailable(self, cause: str, message: str) -> None:
         """See :meth:`consumer.ports.Telemetry.unavailable`. An outage is logged once, not once a try."""
         self._metrics.counter(m.WRITE_RETRIES, cause).inc()
-        if self._unavailable_since is None:
+        if cause != "turn" and self._unavailable_since is None:
             self._unavailable_since = self._clock.monotonic()
             log.error("database_unavailable", cause=cause, problem=message, then="fetching waits; nothing is lost")
 

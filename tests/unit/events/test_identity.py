@@ -26,8 +26,8 @@ from tests.unit.builders import (
 
 OWN = "0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"
 # Pinned: were one of these to change, every event read a second time would become a second row.
-OF_CLOUD_EVENT = UUID("c24e1c45-fc78-54bc-8c0d-5cdfaf5b0a60")
-OF_RECORD = UUID("019b76da-a87b-8d0f-9fcd-8c0d3c4a4fcd")
+OF_CLOUD_EVENT = UUID("8ebd5942-f659-58a7-94fe-c368243c82ce")
+OF_RECORD = UUID("019b76da-a87b-800b-8644-832807d096ba")
 
 
 def test_the_event_s_own_id_wins_over_every_other() -> None:

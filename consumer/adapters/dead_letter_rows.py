@@ -1,0 +1,52 @@
+"""Dead letters, on their way into their table."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from consumer.adapters.postgres import Transaction
+from consumer.adapters.sql import load
+from consumer.ingest.batch import DeadLetter
+
+
+async def insert_dead_letters(transaction: Transaction, letters: Sequence[DeadLetter]) -> None:
+    """Keep the records that cannot be stored, with the reasons; one that is there already stays as it is.
+
+    :raises Unavailable: not now
+    """
+    if not letters:
+        return
+    rows = [_dead_letter_row(letter) for letter in letters]
+    await transaction.execute(load("insert_dead_letters"), *(list(column) for column in zip(*rows, strict=True)))
+
+
+def _dead_letter_row(letter: DeadLetter) -> tuple[Any, ...]:
+    record, rejected = letter.record, letter.rejected
+    return (
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp,
+        record.key,
+        record.value,
+        _json([_header(*header) for header in record.headers]),
+        rejected.reason.value,
+        _json(rejected.detail()),
+        rejected.sqlstate,
+    )
+
+
+def _header(name: str, value: bytes | None) -> dict[str, str | None]:
+    """A header in JSON: its value in base64, its name too where jsonb could not hold it."""
+    text = None if value is None else base64.b64encode(value).decode()
+    if "\0" in name:
+        return {"name_base64": base64.b64encode(name.encode()).decode(), "value": text}
+    return {"name": name, "value": text}
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

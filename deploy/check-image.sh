@@ -1,0 +1,45 @@
+#!/bin/sh
+# Builds the image and looks into it where no container engine runs: as root, with buildah alone.
+#
+#     deploy/check-image.sh BASE_IMAGE [more arguments of `buildah build`]
+#
+# The base image is any with Python 3.11 or newer and venv, for instance one made on Debian like this:
+#
+#     debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates trixie ROOT
+#     container=$(buildah from scratch) && buildah add "$container" ROOT / && buildah commit --rm "$container" BASE_IMAGE
+#
+# What pip needs here and only here (certificates, a configuration) is mounted for the build and never copied:
+#
+#     deploy/check-image.sh BASE_IMAGE --volume /etc/ssl/certs:/etc/ssl/certs:ro
+set -eu
+
+base=${1:?usage: deploy/check-image.sh BASE_IMAGE [arguments of buildah build]}
+shift
+image=localhost/ragledger:check
+repository=$(dirname "$0")/..
+
+# The format of Docker: that of OCI has no place for a health check.
+buildah build --isolation chroot --format docker --build-arg PYTHON_IMAGE="$base" --tag "$image" "$@" "$repository"
+
+container=$(buildah from "$image")
+trap 'buildah rm "$container" > /dev/null' EXIT
+inside() { buildah run --isolation chroot "$container" -- "$@"; }
+
+echo '--- what it is'
+buildah inspect --type image --format 'user {{.Docker.Config.User}}, entrypoint {{.Docker.Config.Entrypoint}}, command {{.Docker.Config.Cmd}}, health check {{.Docker.Config.Healthcheck.Test}}
+' "$image"
+buildah images "$image"
+
+echo '--- who runs, and what it may write'
+inside id
+inside sh -c '! touch /opt/ragledger/probe 2> /dev/null && echo "not its own files"'
+
+echo '--- the command'
+inside ragledger --help > /dev/null
+inside ragledger config check
+
+echo '--- the schema came along'
+inside python -c 'from consumer.operations.migrate import schema_directory as found; print(found(), *sorted(path.name for path in found().glob("0*.sql")))'
+
+echo '--- nothing that builds'
+inside sh -c '! command -v gcc && ! ls /opt/build /src 2> /dev/null && ! python -c "import pip" 2> /dev/null && echo none'

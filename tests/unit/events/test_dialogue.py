@@ -1,0 +1,185 @@
+"""The dialogue event: what it needs, what it may have, what becomes of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from consumer.events.dialogue import DialogueFacts
+from consumer.events.rejection import Reason
+from tests.unit.builders import SESSION, USER, accept, dialogue, encode, paths, refuse, with_raw
+
+FULL = dialogue(
+    id="0190b6f2-7c3e-7a1b-8c4d-5e6f70819203",
+    created_at="2026-01-31T09:30:00+09:00",
+    citations=[{"source": "s", "title": "t", "confidence": 0.9, "timestamp": "2026-01-01T00:00:00Z", "page": 3}],
+    latency_ms=1200,
+    token_cost_jpy="1.234",
+    citation_rate=66.6,
+    prompt_tokens=100,
+    completion_tokens="20",
+    relevance_score=0.87,
+    user_feedback=-1,
+    context_window_size=8192,
+    temperature=0.7,
+)
+
+
+def test_every_field_lands_in_its_column() -> None:
+    """Column by column, as PostgreSQL reads them."""
+    assert accept(FULL).columns == {
+        "id": UUID("0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"),
+        "user_id": UUID(USER),
+        "session_id": UUID(SESSION),
+        "query": "q",
+        "response": "r",
+        "model_used": "m",
+        "created_at": datetime(2026, 1, 31, 0, 30),
+        "citations": encode({"c": FULL["citations"]})[5:-1],
+        "latency_ms": 1200,
+        "token_cost_jpy": Decimal("1.23"),
+        "citation_rate": Decimal("66.60"),
+        "prompt_tokens": 100,
+        "completion_tokens": 20,
+        "total_tokens": 120,
+        "relevance_score": Decimal("0.87"),
+        "user_feedback": -1,
+        "context_window_size": 8192,
+        "temperature": Decimal("0.70"),
+    }
+
+
+def test_what_is_absent_is_null() -> None:
+    """Five fields are enough; nothing is made up for the others but id and time."""
+    row = accept(dialogue())
+    present = {name for name, value in row.columns.items() if value is not None}
+    assert present == {"id", "user_id", "session_id", "query", "response", "model_used", "created_at"}
+
+
+def test_a_null_is_as_good_as_absent() -> None:
+    """Producers that print every member are understood."""
+    nulls = dict.fromkeys(accept(dialogue()).columns) | dialogue()
+    assert accept(nulls).columns == accept(dialogue()).columns
+
+
+def test_every_fault_is_named_by_its_path() -> None:
+    """One look tells all that is wrong, in the order of the columns; the reason is that of the first."""
+    rejected = refuse({"session_id": 1, "query": "q", "model_used": "", "citations": [{}, 1], "latency_ms": -1})
+    assert rejected.reason is Reason.MISSING_FIELD
+    faults = "user_id session_id response model_used citations[0].source citations[1] latency_ms"
+    assert paths(rejected) == faults.split()
+    assert refuse(dialogue(session_id=1, query=None)).reason is Reason.INVALID_FIELD
+
+
+def test_the_detail_has_a_message_for_people_and_paths_for_scripts() -> None:
+    """What `dead_letters.detail` holds."""
+    assert refuse(dialogue(user_id=None, latency_ms=-1)).detail() == {
+        "message": "user_id: required, but missing; latency_ms: must be between 0 and 2147483647",
+        "faults": [
+            {"path": "user_id", "problem": "required, but missing"},
+            {"path": "latency_ms", "problem": "must be between 0 and 2147483647"},
+        ],
+    }
+
+
+# ── citations ──
+
+
+@pytest.mark.parametrize("value", [{}, "[]", "s", 1, True, {"source": "s"}])
+def test_citations_are_an_array(value: Any) -> None:
+    """Nothing else is taken for one."""
+    assert str(refuse(dialogue(citations=value))) == "citations: must be an array of citations"
+
+
+@pytest.mark.parametrize("value", [None, 1, "s", True, [], [{}]])
+def test_a_citation_is_an_object(value: Any) -> None:
+    """Each is judged under its own path."""
+    rejected = refuse(dialogue(citations=[{"source": "s"}, value]))
+    assert str(rejected) == "citations[1]: must be an object"
+
+
+@pytest.mark.parametrize(
+    ("citation", "path", "reason"),
+    [
+        ({}, "source", Reason.MISSING_FIELD),
+        ({"source": None}, "source", Reason.MISSING_FIELD),
+        ({"source": 1}, "source", Reason.INVALID_FIELD),
+        ({"source": "s", "title": 1}, "title", Reason.INVALID_FIELD),
+        ({"source": "s", "title": []}, "title", Reason.INVALID_FIELD),
+        ({"source": "s", "confidence": 1.01}, "confidence", Reason.INVALID_FIELD),
+        ({"source": "s", "confidence": "high"}, "confidence", Reason.INVALID_FIELD),
+        ({"source": "s", "confidence": True}, "confidence", Reason.INVALID_FIELD),
+        ({"source": "s", "timestamp": 1}, "timestamp", Reason.INVALID_FIELD),
+        ({"source": "s", "timestamp": "yesterday"}, "timestamp", Reason.INVALID_FIELD),
+    ],
+)
+def test_a_citation_s_faults_are_named_by_their_path(citation: Any, path: str, reason: Reason) -> None:
+    """The third citation's fault is at citations[2]."""
+    rejected = refuse(dialogue(citations=[{"source": "a"}, {"source": "b"}, citation]))
+    assert (rejected.reason, paths(rejected)) == (reason, [f"citations[2].{path}"])
+
+
+def test_further_members_of_a_citation_are_kept() -> None:
+    """They are the producer's business, whatever they hold, and are no unknown fields of the event."""
+    text = '[{"source":"s","title":null,"page":[1,{"x":null}],"citations":{"source":2}}]'
+    row = accept(with_raw(dialogue(), citations=text))
+    assert row["citations"] == text.encode()
+    assert row.row.unknown_fields == 0
+
+
+# ── total_tokens ──
+
+
+@pytest.mark.parametrize(
+    ("said", "stored"),
+    [
+        ({"prompt_tokens": 1, "completion_tokens": 2}, 3),
+        ({"prompt_tokens": "1", "completion_tokens": 2}, 3),
+        ({"prompt_tokens": 1.4, "completion_tokens": 2.5}, 4),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, 0),
+        ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": None}, 3),
+        ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 9}, 9),
+        ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 0}, 0),
+        ({"prompt_tokens": 2_147_483_646, "completion_tokens": 1}, 2_147_483_647),
+        ({"total_tokens": 5}, 5),
+        ({}, None),
+    ],
+)
+def test_total_tokens_is_the_sum_when_absent(said: dict[str, Any], stored: int | None) -> None:
+    """The sum of what is stored; what the event says itself is never corrected."""
+    assert accept(dialogue(**said))["total_tokens"] == stored
+
+
+def test_a_sum_beyond_the_column_is_an_error() -> None:
+    """Refused with a reason rather than stored wrong or left to the database."""
+    rejected = refuse(dialogue(prompt_tokens=2_147_483_647, completion_tokens=1))
+    assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["total_tokens"])
+
+
+# ── unknown fields ──
+
+
+def test_unknown_fields_are_ignored_and_counted() -> None:
+    """Producers may move first; nested members of unknown fields are not counted."""
+    row = accept(dialogue(new_field={"a": {"b": 1}}, trace_id=None, Query="?", updated_at="x"))
+    assert row.row.unknown_fields == 4
+    assert row.columns == accept(dialogue()).columns
+    assert accept(FULL).row.unknown_fields == 0
+
+
+# ── what the metrics are told ──
+
+
+def test_the_metrics_are_told_what_was_stored() -> None:
+    """Rounded as stored; absent is not zero where that makes a difference."""
+    facts = DialogueFacts(*accept(FULL).row.facts)
+    assert (facts.model, facts.citations, facts.latency_ms, facts.feedback) == ("m", 1, 1200, -1)
+    assert (facts.prompt_tokens, facts.completion_tokens, float(facts.cost_jpy or 0)) == (100, 20, 1.23)
+    silent = DialogueFacts(*accept(dialogue()).row.facts)
+    assert (silent.latency_ms, silent.feedback) == (None, None)
+    assert not any((silent.citations, silent.prompt_tokens, silent.completion_tokens, silent.cost_jpy))
+    assert not DialogueFacts(*accept(dialogue(citations=[])).row.facts).citations

@@ -1,0 +1,196 @@
+"""The three envelopes, told apart by the record's headers."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from consumer.events.dialogue import DIALOGUE
+from consumer.events.provenance import PROVENANCE
+from consumer.events.rejection import Reason
+from tests.unit.builders import (
+    STRUCTURED,
+    Headers,
+    accept,
+    cloud_event,
+    cloud_headers,
+    dialogue,
+    encode,
+    paths,
+    provenance,
+    refuse,
+    with_raw,
+)
+
+DATA = dialogue(query="asked", citations=[{"source": "s", "confidence": 0.5}])
+ENCODED = base64.b64encode(encode(DATA)).decode()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        [("content-type", b"application/json")],
+        [("Content-Type", b"text/plain; charset=utf-8")],
+        [("content-type", None)],
+        [("content-type", b"")],
+        [("content-type", b"\xff\xfe")],
+        [("traceparent", b"00-0-0-00"), ("x", None), ("", b"")],
+        [("CE_ID", b"1"), ("cloudevents", b"1"), ("ce", b"1"), ("xce_id", b"1")],
+    ],
+)
+def test_other_headers_leave_plain_json(headers: Headers) -> None:
+    """Without ce_ headers and without the structured content type the value is the event."""
+    assert accept(DATA, headers=headers)["query"] == "asked"
+
+
+def test_binary_mode_carries_the_event_as_value() -> None:
+    """The value is the event, the attributes are headers, further attributes and a content type do no harm."""
+    headers = [*cloud_headers(time=b"2020-01-01T00:00:00Z", traceparent=b"00"), ("content-type", b"application/json")]
+    row = accept(DATA, headers=headers)
+    assert row["query"] == "asked"
+    assert str(row["created_at"]) == "2026-01-01 00:00:00.123000"
+
+
+def test_structured_mode_carries_the_event_as_data() -> None:
+    """The value is the envelope, `data` the event; JSON columns keep its bytes."""
+    value = with_raw(cloud_event(), data=with_raw(dialogue(), citations='[ {"source":"s","x":1.10} ]').decode())
+    assert accept(value, headers=STRUCTURED)["citations"] == b'[ {"source":"s","x":1.10} ]'
+
+
+def test_structured_mode_may_carry_base64() -> None:
+    """`data_base64` is the event's bytes."""
+    row = accept(cloud_event(data_base64=ENCODED), headers=STRUCTURED)
+    assert (row["query"], row["citations"]) == ("asked", b'[{"source":"s","confidence":0.5}]')
+
+
+def test_a_null_data_base64_is_absent() -> None:
+    """As everywhere: a null counts as absent."""
+    assert accept(cloud_event(data=DATA, data_base64=None), headers=STRUCTURED)["query"] == "asked"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/cloudevents+json; charset=utf-8", "Application/CloudEvents+JSON", " application/cloudevents+json ;x=y"],
+)
+def test_parameters_and_case_of_the_content_type_do_not_matter(content_type: str) -> None:
+    """RFC 9110: media types are compared without case, parameters do not change the mode."""
+    for name in ("content-type", "Content-Type", "CONTENT-TYPE"):
+        assert accept(cloud_event(data=DATA), headers=[(name, content_type.encode())])["query"] == "asked"
+
+
+def test_the_structured_content_type_wins_over_ce_headers() -> None:
+    """The content type decides the mode, as the Kafka binding says."""
+    headers = [*cloud_headers(id=b"other"), *STRUCTURED]
+    assert accept(cloud_event(data=DATA), headers=headers).id == accept(cloud_event(data=DATA), headers=STRUCTURED).id
+
+
+def test_a_batch_of_cloud_events_is_refused() -> None:
+    """One record is one event."""
+    rejected = refuse(b"[]", headers=[("content-type", b"application/cloudevents-batch+json")])
+    assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["content-type"])
+
+
+# ── attributes ──
+
+
+@pytest.mark.parametrize("name", ["specversion", "type", "source", "id"])
+def test_a_missing_attribute_is_refused_by_its_name(name: str) -> None:
+    """CloudEvents 1.0 requires four; absent, null or empty is missing."""
+    for headers in (cloud_headers(**{name: None}), cloud_headers(**{name: b""})):
+        rejected = refuse(DATA, headers=headers)
+        assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, [f"ce_{name}"])
+    absent = cloud_event(data=DATA)
+    del absent[name]
+    for envelope in (absent, *(cloud_event(data=DATA, **{name: value}) for value in (None, "", 1, [], {}, True))):
+        rejected = refuse(envelope, headers=STRUCTURED)
+        assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, [name])
+
+
+@pytest.mark.parametrize("version", ["0.3", "2.0", "x", "10"])
+def test_only_cloud_events_1_is_understood(version: str) -> None:
+    """Another version may mean other things."""
+    assert paths(refuse(DATA, headers=cloud_headers(specversion=version.encode()))) == ["ce_specversion"]
+    assert paths(refuse(cloud_event(data=DATA, specversion=version), headers=STRUCTURED)) == ["specversion"]
+
+
+def test_attributes_are_utf_8() -> None:
+    """The Kafka binding says so; anything else is refused rather than replaced."""
+    rejected = refuse(DATA, headers=cloud_headers(source=b"\xff"))
+    assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["ce_source"])
+    assert accept(DATA, headers=cloud_headers(source="/größe".encode()))
+
+
+@pytest.mark.parametrize("value", [b"", b"x", b"[]", b"null", b"\xff"])
+def test_a_structured_event_is_a_json_object(value: bytes) -> None:
+    """What is none is not JSON for us."""
+    assert refuse(value, headers=STRUCTURED).reason is Reason.NOT_JSON
+
+
+def test_a_structured_event_without_data_is_refused() -> None:
+    """There is nothing to store."""
+    rejected = refuse(cloud_event(), headers=STRUCTURED)
+    assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["data"])
+
+
+@pytest.mark.parametrize("data", [None, [], "text", 1, True])
+def test_data_that_is_no_object_is_refused(data: object) -> None:
+    """Also a string that holds JSON: it says it is text."""
+    assert refuse(cloud_event(data=data), headers=STRUCTURED).reason in (Reason.NOT_JSON, Reason.INVALID_ENVELOPE)
+
+
+@pytest.mark.parametrize("text", ["###", "é", "AAA", "e30=\n", "e30", 1, True, [], {}])
+def test_what_is_no_base64_is_refused(text: object) -> None:
+    """Nothing is skipped over, as lenient decoders do."""
+    rejected = refuse(cloud_event(data_base64=text), headers=STRUCTURED)
+    assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["data_base64"])
+
+
+def test_faults_of_the_data_are_named_by_their_own_path() -> None:
+    """The path is the field's, in whichever envelope it came."""
+    bad = dialogue(latency_ms=-1)
+    for value, headers in ((bad, cloud_headers()), (cloud_event(data=bad), STRUCTURED)):
+        assert paths(refuse(value, headers=headers)) == ["latency_ms"]
+    fault = refuse(with_raw(cloud_event(), data=with_raw(dialogue(), query=r'"\ud800"').decode()), headers=STRUCTURED)
+    assert (fault.reason, paths(fault)) == (Reason.INVALID_FIELD, ["query"])
+
+
+# ── the type and the topic ──
+
+
+@pytest.mark.parametrize(
+    "event_type",
+    ["rag.dialogue", "com.example.rag.dialogue.v1", "dialogue", "DIALOGUE", "DialogueLogged", "RagDialogueV2"]
+    + ["RAGDialogue", "AIDialogueLogged", "dialogue-logged", "ai_dialogue_log", "jp/rag/dialogue"],
+)
+def test_a_type_that_names_the_kind_agrees(event_type: str) -> None:
+    """The kind is one of the type's words, however these are joined."""
+    assert accept(DATA, headers=cloud_headers(type=event_type.encode()))
+    assert accept(cloud_event(data=DATA, type=event_type), headers=STRUCTURED)
+
+
+@pytest.mark.parametrize("event_type", ["rag.provenance", "ProvenanceAcquired", "rag.feedback", "rag.plugin", "monologue"])
+def test_a_type_that_names_another_kind_is_an_error(event_type: str) -> None:
+    """The topic decides the kind; a type that contradicts it is a wrong kind."""
+    rejected = refuse(DATA, headers=cloud_headers(type=event_type.encode()))
+    assert (rejected.reason, paths(rejected)) == (Reason.WRONG_KIND, ["ce_type"])
+    rejected = refuse(cloud_event(data=DATA, type=event_type), headers=STRUCTURED)
+    assert (rejected.reason, paths(rejected)) == (Reason.WRONG_KIND, ["type"])
+
+
+def test_provenance_has_its_own_type() -> None:
+    """What agrees on one topic is an error on the other."""
+    assert accept(provenance(), PROVENANCE, cloud_headers(type=b"rag.provenance"))
+    assert refuse(provenance(), PROVENANCE, cloud_headers(type=b"rag.dialogue")).reason is Reason.WRONG_KIND
+
+
+# ── tombstones ──
+
+
+@pytest.mark.parametrize("headers", [(), STRUCTURED, cloud_headers()])
+def test_a_tombstone_is_refused(headers: Headers) -> None:
+    """A record without a value is a dead letter with a reason of its own, in every envelope."""
+    for kind in (DIALOGUE, PROVENANCE):
+        rejected = refuse(None, kind, headers)
+        assert (rejected.reason, paths(rejected)) == (Reason.TOMBSTONE, [""])

@@ -1,0 +1,154 @@
+"""Text, UUIDs, booleans, enums and JSON: what each kind of field takes."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+
+from consumer.events.provenance import PROVENANCE
+from consumer.events.rejection import Reason
+from tests.unit.builders import accept, dialogue, paths, provenance, refuse, with_raw
+from tests.unit.strategies import texts
+
+BARE = "0190b6f27c3e7a1b8c4d5e6f70819203"
+
+
+# ── text ──
+
+
+@given(texts(longest=200))
+def test_text_is_stored_to_the_last_character(text: str) -> None:
+    """Any text that PostgreSQL can hold arrives as it was meant, escapes undone."""
+    row = accept(dialogue(query=text, response=text + "!"))
+    assert (row["query"], row["response"]) == (text, text + "!")
+
+
+@pytest.mark.parametrize("escaped", [r"\u00e9", r"\ud83d\ude00", r"\/", r"\\u0000", r"a\tb\n\"", r"\u007f"])
+def test_escapes_are_undone(escaped: str) -> None:
+    """Every escape of JSON means its character, an escaped backslash only a backslash."""
+    expected = {r"\u00e9": "é", r"\ud83d\ude00": "😀", r"\/": "/", r"\\u0000": "\\u0000", r"\u007f": "\x7f"}
+    row = accept(with_raw(dialogue(), query=f'"{escaped}"'))
+    assert row["query"] == expected.get(escaped, 'a\tb\n"')
+
+
+@pytest.mark.parametrize("value", [1, 1.5, True, [], {}, ["q"]])
+def test_text_is_a_string(value: object) -> None:
+    """Nothing else is turned into text."""
+    assert str(refuse(dialogue(query=value))) == "query: must be a string"
+    assert str(refuse(dialogue(model_used=value))) == "model_used: must be a string"
+
+
+@pytest.mark.parametrize("name", ["user_id", "session_id", "query", "response", "model_used"])
+def test_null_is_absent(name: str) -> None:
+    """A required field that is null is missing."""
+    rejected = refuse(dialogue(**{name: None}))
+    assert (rejected.reason, str(rejected)) == (Reason.MISSING_FIELD, f"{name}: required, but missing")
+
+
+def test_empty_text_is_text() -> None:
+    """An empty question is a question; only model_used needs a character."""
+    row = accept(dialogue(query="", response=""))
+    assert (row["query"], row["response"]) == ("", "")
+
+
+@pytest.mark.parametrize("model", ["m", "x" * 100, "モ" * 100, "😀" * 100])
+def test_a_model_has_1_to_100_characters(model: str) -> None:
+    """Characters are counted as varchar counts them: code points, not bytes."""
+    assert accept(dialogue(model_used=model))["model_used"] == model
+
+
+@pytest.mark.parametrize("model", ["", "x" * 101, "😀" * 101])
+def test_a_model_name_out_of_bounds_is_refused(model: str) -> None:
+    """The message says what is allowed and how long it is."""
+    message = f"model_used: must have 1 to 100 characters, has {len(model)}"
+    assert str(refuse(dialogue(model_used=model))) == message
+
+
+# ── NUL and halves of surrogate pairs, at any depth ──
+
+DEEP = '[{"source":"s","x":{"a":[1,{"b":%s}]}}]'
+DEEP_KEY = '[{"source":"s","x":{"a":[1,{%s:1}]}}]'
+
+
+@pytest.mark.parametrize("name", ["query", "response", "model_used"])
+def test_a_nul_in_text_is_refused(name: str) -> None:
+    """PostgreSQL's text cannot hold it."""
+    for text in (r'"\u0000"', r'"a\u0000b"', r'"\\\u0000"'):
+        rejected = refuse(with_raw(dialogue(), **{name: text}))
+        assert (rejected.reason, paths(rejected)) == (Reason.NUL_CHARACTER, [name])
+
+
+@pytest.mark.parametrize("template", [DEEP, DEEP_KEY])
+def test_a_nul_deep_in_json_is_refused(template: str) -> None:
+    """jsonb cannot hold it either, as a value or as a key, however deep."""
+    rejected = refuse(with_raw(dialogue(), citations=template % r'"a\u0000"'))
+    assert rejected.reason is Reason.NUL_CHARACTER
+    assert paths(rejected)[0].startswith("citations")
+    policy = refuse(with_raw(provenance(), access_policy=template.strip("[]") % r'"a\u0000"'), PROVENANCE)
+    assert (policy.reason, paths(policy)) == (Reason.NUL_CHARACTER, ["access_policy"])
+
+
+@pytest.mark.parametrize("half", [r'"\ud800"', r'"a\udfffb"', r'"\ude00\ud83d"', r'"\ud800\u0041"'])
+def test_half_of_a_surrogate_pair_is_refused(half: str) -> None:
+    """It is no character, so UTF-8 cannot hold it: in text, in JSON values and in JSON keys."""
+    rejected = refuse(with_raw(dialogue(), query=half))
+    assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["query"])
+    for template in (DEEP, DEEP_KEY):
+        rejected = refuse(with_raw(dialogue(), citations=template % half))
+        assert rejected.reason is Reason.INVALID_FIELD
+        assert paths(rejected)[0].startswith("citations")
+
+
+def test_an_escaped_backslash_before_u0000_is_text() -> None:
+    """The six characters backslash u 0 0 0 0 are no NUL, in text and in JSON."""
+    citations = r'[{"source":"\\u0000"}]'
+    row = accept(with_raw(dialogue(), query=r'"\\u0000"', citations=citations))
+    assert (row["query"], row["citations"]) == (r"\u0000", citations.encode())
+
+
+# ── UUIDs ──
+
+
+@pytest.mark.parametrize("text", [BARE, BARE.upper(), str(UUID(BARE)), str(UUID(BARE)).upper()])
+def test_a_uuid_in_each_spelling(text: str) -> None:
+    """With or without hyphens, in either case."""
+    assert accept(dialogue(user_id=text))["user_id"] == UUID(BARE)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "x", BARE[:-1], BARE + "0", "{" + str(UUID(BARE)) + "}", "urn:uuid:" + BARE, BARE + "\n", " " + BARE]
+    + [BARE[:8] + "-" + BARE[8:], BARE.replace("0", "O"), "٠" * 32, 1, True, [], {}],
+)
+def test_what_is_no_uuid_is_refused(value: object) -> None:
+    """Everything else is an error of the field."""
+    rejected = refuse(dialogue(session_id=value, id=value))
+    assert rejected.reason is Reason.INVALID_FIELD
+    assert paths(rejected) == ["id", "session_id"]
+
+
+# ── booleans, enums, objects ──
+
+
+@pytest.mark.parametrize("value", [1, 0, "true", "yes", "", [], {}])
+def test_a_consent_is_true_or_false(value: object) -> None:
+    """It must not be guessed from "yes" or 1."""
+    rejected = refuse(provenance(external_share_consent=value, permission_flag=value), PROVENANCE)
+    assert paths(rejected) == ["external_share_consent", "permission_flag"]
+    assert "external_share_consent: must be true or false" in str(rejected)
+
+
+@pytest.mark.parametrize("value", ["Material", "video", "", 1, True, ["material"], {}])
+def test_an_enum_takes_its_values_only(value: object) -> None:
+    """The message lists what is allowed."""
+    rejected = refuse(provenance(content_type=value), PROVENANCE)
+    expected = "content_type: must be one of material, creation_log, generated, note_article, ai_response"
+    assert str(rejected) == expected
+
+
+@pytest.mark.parametrize("value", [[], "{}", 1, True, "x"])
+def test_an_access_policy_is_an_object(value: object) -> None:
+    """Arrays and strings are none."""
+    assert str(refuse(provenance(access_policy=value), PROVENANCE)) == "access_policy: must be an object"

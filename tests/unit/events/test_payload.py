@@ -1,0 +1,155 @@
+"""The JSON itself: what is no JSON, and that JSON columns keep the very bytes that came."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.events.payload import parse, raw_members
+from consumer.events.provenance import PROVENANCE
+from consumer.events.rejection import Reason, Rejected
+from tests.unit.builders import accept, dialogue, encode, provenance, refuse, with_raw
+from tests.unit.strategies import json_values
+
+
+@pytest.mark.parametrize("value", [b"", b" ", b"x", b"{", b"{'a':1}", b'{"a":1,}', b'{"a":1} x', b'{"a" 1}', b"{a:1}"])
+def test_what_is_not_json_is_refused(value: bytes) -> None:
+    """The message says where."""
+    rejected = refuse(value)
+    assert rejected.reason is Reason.NOT_JSON
+    assert "line 1 column" in str(rejected)
+
+
+@pytest.mark.parametrize("value", [b"null", b"[]", b'"text"', b"1", b"true", b"[{}]"])
+def test_json_that_is_no_object_is_refused(value: bytes) -> None:
+    """An event is an object."""
+    rejected = refuse(value)
+    assert (rejected.reason, str(rejected)) == (Reason.NOT_JSON, "JSON, but not an object")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\xef\xbb\xbf" + encode(dialogue()),
+        json.dumps(dialogue()).encode("utf-16"),
+        json.dumps(dialogue()).encode("utf-16-le"),
+        json.dumps(dialogue()).encode("utf-32"),
+        json.dumps(dialogue(query="é"), ensure_ascii=False).encode("latin-1"),
+        encode(dialogue()).replace(b'"q"', b'"\xed\xa0\x80"'),
+        encode(dialogue()).replace(b'"q"', b'"\xc0\x80"'),
+        encode(dialogue()).replace(b'"q"', b'"\xf4\x90\x80\x80"'),
+        with_raw(dialogue(), unknown='"?"').replace(b"?", b"\xff"),
+        with_raw(dialogue(), citations='[{"source":"?"}]').replace(b"?", b"\xff"),
+    ],
+)
+def test_other_encodings_are_refused(value: bytes) -> None:
+    """UTF-8 without a byte order mark is what the contract says; nothing is guessed."""
+    assert refuse(value).reason is Reason.NOT_JSON
+
+
+@pytest.mark.parametrize("character", ["\t", "\n", "\0", "\x1f"])
+def test_bare_control_characters_are_not_json(character: str) -> None:
+    """RFC 8259: within a string they must be escaped, wherever the string stands."""
+    for members in ({"query": f'"{character}"'}, {"citations": f'[{{"source":"{character}"}}]'}, {"x": f'"{character}"'}):
+        assert refuse(with_raw(dialogue(), **members)).reason is Reason.NOT_JSON
+
+
+@pytest.mark.parametrize("number", ["01", "+1", ".5", "1.", "0x1", "1e", "-", "--1"])
+def test_numbers_follow_the_grammar(number: str) -> None:
+    """RFC 8259 §6, also in members that nobody reads."""
+    for name in ("latency_ms", "token_cost_jpy", "unknown"):
+        assert refuse(with_raw(dialogue(), **{name: number})).reason is Reason.NOT_JSON
+
+
+@pytest.mark.parametrize("depth", [500, 1000, 3000, 100_000])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+@pytest.mark.parametrize("place", ["citations", "unknown"])
+def test_deep_nesting_is_a_verdict_not_a_crash(place: str, opening: str, depth: int) -> None:
+    """However deep: stored, or refused in words."""
+    nested = opening * depth + "1" + ("]" if opening == "[" else "}") * depth
+    value = with_raw(dialogue(), **{place: nested if place == "unknown" else f'[{{"source":"s","x":{nested}}}]'})
+    try:
+        accept(value)
+    except Rejected:
+        assert "nested too deeply" in str(refuse(value))
+
+
+# ── duplicate keys ──
+
+
+def test_of_equal_keys_the_last_counts() -> None:
+    """As jsonb and nearly every parser have it, for plain members and for JSON ones, however the key is spelt."""
+    row = accept(with_raw(dialogue(), query='"second"'))
+    assert row["query"] == "second"
+    both = '[{"source":"a"}],"citations":[]'
+    assert accept(with_raw(dialogue(), citations=both))["citations"] == b"[]"
+    spelt = r'[],"\u0063itations":[{"source":"b"}]'
+    assert accept(with_raw(dialogue(), citations=spelt))["citations"] == b'[{"source":"b"}]'
+
+
+def test_what_was_overwritten_is_not_judged() -> None:
+    """A first value that would have been refused does no harm, and a last null makes the field absent."""
+    assert accept(with_raw(dialogue(), latency_ms='"x","latency_ms":5'))["latency_ms"] == 5
+    assert accept(with_raw(dialogue(), latency_ms='5,"latency_ms":null'))["latency_ms"] is None
+    assert accept(with_raw(dialogue(), citations='[],"citations":null'))["citations"] is None
+
+
+def test_the_last_of_equal_keys_is_the_one_judged() -> None:
+    """Also within a citation."""
+    assert refuse(with_raw(dialogue(), latency_ms='5,"latency_ms":"x"')).reason is Reason.INVALID_FIELD
+    accept(with_raw(dialogue(), citations='[{"source":1,"source":"a"}]'))
+    rejected = refuse(with_raw(dialogue(), citations='[{"source":"a","source":1}]'))
+    assert str(rejected) == "citations[0].source: must be a string"
+
+
+# ── byte for byte ──
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        '[ { "source" : "s" , "confidence":0.10 } ]',
+        '[{"source":"s","confidence":1.0e-1,"x":1.10,"y":1E+2,"z":-0}]',
+        '[{"source":"\\u00e9\\/","timestamp":"2026-01-31T09:30:00+00:00"}]',
+        '[{"source":"é😀","x":{"b":1,"a":2,"b":3}}]',
+        '[\n\t{"source":"s","title":null}\n]',
+    ],
+)
+def test_citations_are_stored_byte_for_byte(text: str) -> None:
+    """Parsing and printing again would change 1.10, +00:00, escapes, key order and spaces."""
+    assert accept(with_raw(dialogue(), citations=text))["citations"] == text.encode()
+
+
+@given(st.dictionaries(st.text("abcé", max_size=3), json_values(), max_size=3), st.sampled_from([None, 1, 2]))
+def test_an_access_policy_is_stored_byte_for_byte(policy: dict[str, Any], indent: int | None) -> None:
+    """Any object, however it is spelt."""
+    for ascii_only in (True, False):
+        text = json.dumps(policy, indent=indent, ensure_ascii=ascii_only)
+        assert accept(with_raw(provenance(), access_policy=text), PROVENANCE)["access_policy"] == text.encode()
+
+
+@given(st.dictionaries(st.text(max_size=5), json_values(st.text(max_size=8)), max_size=5), st.booleans())
+def test_the_two_parsers_agree(event: dict[str, Any], ascii_only: bool) -> None:
+    """What the second parser cuts out is what the first one read, for any object."""
+    text = json.dumps(event, ensure_ascii=ascii_only)
+    try:
+        value = text.encode()
+    except UnicodeEncodeError:
+        value = json.dumps(event).encode()
+    names = tuple(name for name in event if name.isidentifier())
+    cut = raw_members(value, names)
+    assert {name: json.loads(raw) for name, raw in cut.items()} == {name: event[name] for name in names}
+    assert parse(value).keys() == event.keys()
+
+
+@pytest.mark.parametrize("odd", [r'"\ud800"', r'"\udc00x"', "1e99999999999999999999", "0." + "1" * 500, r'"\u0000"'])
+def test_odd_unknown_members_are_ignored(odd: str) -> None:
+    """What no column holds does no harm, whether or not there are citations to be cut out."""
+    for event in (dialogue(), dialogue(citations=[{"source": "s"}])):
+        assert accept(with_raw(event, unknown=odd)).row.unknown_fields == 1
+        assert accept(with_raw(event, unknown=odd, **{odd.strip('"'): "1"})).row.unknown_fields == 2

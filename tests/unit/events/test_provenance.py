@@ -1,0 +1,120 @@
+"""The provenance event, and the licences under their own and their SPDX names."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from consumer.events.provenance import PROVENANCE, ProvenanceFacts
+from consumer.events.rejection import Reason
+from tests.unit.builders import USER, accept, paths, provenance, refuse
+
+FULL = provenance(
+    id="0190b6f2-7c3e-7a1b-8c4d-5e6f70819203",
+    retention_years="7",
+    acquired_by=USER,
+    external_share_consent=False,
+    permission_flag=True,
+    last_verified_at="2026-02-01T00:00:00-01:00",
+    access_policy={"roles": ["a"]},
+)
+
+
+def test_every_field_lands_in_its_column() -> None:
+    """Column by column, as PostgreSQL reads them."""
+    assert accept(FULL, PROVENANCE).columns == {
+        "id": UUID("0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"),
+        "content_id": UUID("33333333-3333-4333-8333-333333333333"),
+        "content_type": "material",
+        "source_uri": "https://example.org/a",
+        "license_type": "mit",
+        "acquisition_method": "api_fetch",
+        "acquired_at": datetime(2026, 1, 1, 0, 0, 0, 123_000),
+        "retention_years": 7,
+        "acquired_by": UUID(USER),
+        "external_share_consent": False,
+        "permission_flag": True,
+        "last_verified_at": datetime(2026, 2, 1, 1),
+        "access_policy": b'{"roles":["a"]}',
+    }
+
+
+def test_what_is_absent_is_null() -> None:
+    """A consent that was not stated is not a refusal."""
+    row = accept(provenance(), PROVENANCE)
+    absent = {name for name, value in row.columns.items() if value is None}
+    assert absent == {
+        "retention_years",
+        "acquired_by",
+        "external_share_consent",
+        "permission_flag",
+        "last_verified_at",
+        "access_policy",
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["content_id", "content_type", "source_uri", "license_type", "acquisition_method", "acquired_at"]
+)
+def test_a_missing_field_is_refused_by_its_name(name: str) -> None:
+    """Also acquired_at: the record's timestamp says when it was told, not when it was acquired."""
+    event = provenance()
+    del event[name]
+    for faulty in (event, {**event, name: None}):
+        rejected = refuse(faulty, PROVENANCE)
+        assert (rejected.reason, paths(rejected)) == (Reason.MISSING_FIELD, [name])
+
+
+@pytest.mark.parametrize(
+    ("said", "stored"),
+    [
+        ("cc0", "cc0"),
+        ("CC0-1.0", "cc0"),
+        ("CC-BY-1.0", "cc_by"),
+        ("CC-BY-4.0", "cc_by"),
+        ("cc-by-sa-3.0", "cc_by_sa"),
+        ("CC-BY-NC-2.5", "cc_by_nc"),
+        ("CC-BY-ND-2.0", "cc_by_nd"),
+        ("MIT", "mit"),
+        ("Mit", "mit"),
+        ("Apache-2.0", "apache_2_0"),
+        ("APACHE-2.0", "apache_2_0"),
+        ("apache_2_0", "apache_2_0"),
+        ("LicenseRef-Proprietary", "proprietary"),
+        ("proprietary", "proprietary"),
+        ("NOASSERTION", "unknown"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_a_licence_by_its_value_or_its_spdx_identifier(said: str, stored: str) -> None:
+    """SPDX identifiers are compared without case."""
+    row = accept(provenance(license_type=said), PROVENANCE)
+    assert row["license_type"] == stored
+    assert ProvenanceFacts(*row.row.facts) == ("material", stored)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "GPL-3.0-only", "Apache-1.1", "CC-BY", "CC-BY-NC-ND-4.0", "CC-BY-NC-SA-4.0", "MIT-0", "MIT ", "CC_BY", "cc-by-5.0"]
+    + ["MIT OR Apache-2.0", "ＭＩＴ", "mıt", 1, True, [], {}],
+)
+def test_any_other_licence_is_refused(value: Any) -> None:
+    """A licence we have no value for must not become another one."""
+    rejected = refuse(provenance(license_type=value), PROVENANCE)
+    assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["license_type"])
+    assert "cc0, cc_by, cc_by_sa" in str(rejected)
+    assert "SPDX" in str(rejected)
+
+
+@pytest.mark.parametrize("years", [-1, "-1", 2_147_483_648, True])
+def test_retention_is_not_negative(years: Any) -> None:
+    """A negative retention would expire content before it was acquired."""
+    assert paths(refuse(provenance(retention_years=years), PROVENANCE)) == ["retention_years"]
+
+
+def test_unknown_fields_are_ignored_and_counted() -> None:
+    """Also those of the other kind of event."""
+    assert accept(provenance(query="q", created_at="x"), PROVENANCE).row.unknown_fields == 2
