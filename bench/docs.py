@@ -1,12 +1,98 @@
-"""docs."""
+"""docs/performance.md and its pictures, from a template and the results."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from string import Template
+from typing import Any
 
-from bench.results import Results
+from bench.picture import draw
+from bench.report import COST_COLUMNS, SPEED_COLUMNS, costs, describe, speed
+from bench.results import Machine, Results
+from bench.rounds import Suite
+from bench.summary import Target, summarize
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "performance.md"
+PICTURE = DOCS / "performance.svg"
+PEERS_PICTURE = DOCS / "performance-peers.svg"
+_TEMPLATES = Path(__file__).parent / "templates"
+_OPEN, _CLOSE = "<!-- peers -->", "<!-- /peers -->"
+_NO_PEERS = "## Peers\n\nNot measured yet: `make bench ARGS=\"--peers --write-docs\"`."
 
 
 def write(results: Results) -> list[Path]:
-    """x."""
-    return []
+    """Write the page and its pictures; what an earlier run found of the peers stays where this one had none."""
+    written = [PAGE, PICTURE]
+    old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    PAGE.write_text(page(results, old), encoding="utf-8")
+    PICTURE.write_text(draw(summarize(results.main)), encoding="utf-8")
+    if results.peers:
+        PEERS_PICTURE.write_text(draw(summarize(results.peers)), encoding="utf-8")
+        written.append(PEERS_PICTURE)
+    return written
+
+
+def page(results: Results, old: str) -> str:
+    """The page; `old` is what it was."""
+    peers = _peers(results.peers, results) if results.peers else _between(old)
+    return _fill(
+        "performance.md",
+        _shared(results.main, results)
+        | {
+            "targets": "\n".join(_target(target) for target in results.targets),
+            "peers_open": _OPEN,
+            "peers": peers,
+            "peers_close": _CLOSE,
+            "events": f"{sum(part.count for part in results.main.rows):,}",
+            "idle_seconds": f"{results.idle_start.seconds:.1f}",
+            "idle_cpu": f"{results.idle_start.cpu:.1f}",
+            "postgres": ", ".join(f"`{name}={value}`" for name, value in results.settings["postgres"].items()),
+            "partitions": results.settings["partitions"],
+            "compression": results.settings["compression"],
+        },
+    )
+
+
+def _peers(suite: Suite, results: Results) -> str:
+    skipped = "".join(f"\n- {name} did not take part: {reason}" for name, reason in suite.skipped.items())
+    return _fill("peers.md", _shared(suite, results) | {"skipped": f"{skipped}\n" if skipped else ""}).strip()
+
+
+def _shared(suite: Suite, results: Results) -> dict[str, Any]:
+    summaries = summarize(suite)
+    return {
+        "speed": _table(SPEED_COLUMNS, speed(summaries)),
+        "costs": _table(COST_COLUMNS, costs(summaries)),
+        "rows": describe(suite),
+        "rounds": len(suite.rounds),
+        "machine": _machine(results.machine),
+        "load": results.machine.load,
+        "versions": ", ".join(f"{name} {version}" for name, version in results.versions.items()),
+    }
+
+
+def _machine(machine: Machine) -> str:
+    return f"{machine.cores} cores of {machine.processor}, {machine.memory_gb} GB, {machine.system}"
+
+
+def _fill(template: str, values: Mapping[str, Any]) -> str:
+    return Template((_TEMPLATES / template).read_text(encoding="utf-8")).substitute(values)
+
+
+def _between(old: str) -> str:
+    if _OPEN not in old or _CLOSE not in old:
+        return _NO_PEERS
+    return old.partition(_OPEN)[2].partition(_CLOSE)[0].strip()
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---", *["--:"] * (len(columns) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _target(target: Target) -> str:
+    sign = "≥" if target.higher_is_better else "≤"
+    bounds = (f"{sign} {bound:g}{'' if target.is_met(bound) else ' (not met)'}" for bound in (target.now, target.later))
+    return f"| {target.figure} | {target.measured:.2f} | {' | '.join(bounds)} |"

@@ -25,7 +25,7 @@ def show(results: Results, console: Console) -> None:
     machine, idle = results.machine, results.idle_start
     console.print(
         f"{machine.cores} cores of {machine.processor}, load {machine.load} before the run. An idle start of "
-        f"ragledger takes {idle.seconds:.2f} s and {idle.cpu:.2f} s of CPU; the latter is taken off its CPU for each row.",
+        f"ragledger takes {idle.seconds:.2f} s and {idle.cpu:.2f} s of CPU, which is taken off its CPU µs/row.",
         soft_wrap=True,
     )
 

@@ -21,6 +21,7 @@ from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import Batch, Batcher, BatchLimits
 from consumer.ingest.decode import decode
 from consumer.ports import Clock, Fenced, Source, Store, Stretch, Telemetry, Written
+from consumer.writer import Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +48,8 @@ class PipelinePolicy:
     reclaim_delay: float = 10.0
 
 
-class CommitTurn:
-    """See :class:`consumer.ports.Turn`."""
-
-    def __init__(self, before: CommitTurn | None) -> None:
-        self._before: CommitTurn | None = before
-        self._over = asyncio.Event()
-
-    async def come(self) -> None:
-        """See :meth:`consumer.ports.Turn.come`."""
-        if self._before is not None:
-            await self._before._over.wait()
-
-    def over(self) -> None:
-        """Let the next one come; forget the ones before, or each would keep all of them alive."""
-        self._before = None
-        self._over.set()
-
-
 class Pipeline:
     """Moves records from the source to the store, each once in effect."""
-
-    WRITERS = 2
-    BATCHES_IN_FLIGHT = WRITERS + 1  # one more waits
 
     def __init__(
         self,
@@ -85,10 +65,7 @@ class Pipeline:
         self._batcher = Batcher(policy.limits)
         self._claimer = Claimer(source, store, telemetry, policy.reclaim_delay)
         self._committer = Committer(source, telemetry, clock)
-        self._slots = asyncio.Semaphore(self.BATCHES_IN_FLIGHT)
-        self._sealed: asyncio.Queue[tuple[Batch, CommitTurn]] = asyncio.Queue()
-        self._last_turn = CommitTurn(None)
-        self._last_turn.over()
+        self._writer = Writer(store, telemetry, clock, self._follow_up, self._throw_away)
         self._stalled = False
 
     @property
@@ -107,9 +84,8 @@ class Pipeline:
         :raises ExceptionGroup: a task failed; nothing is lost, the ledger is where the next reader resumes
         """
         async with asyncio.TaskGroup() as tasks:
-            background = [
-                tasks.create_task(task) for task in (self._write(), self._claimer.run(), self._committer.run())
-            ]
+            works = (*self._writer.works(), self._claimer.run(), self._committer.run())
+            background = [tasks.create_task(work) for work in works]
             reading = tasks.create_task(self._read(stop))
             await stop.wait()
             await self._stop_reading(reading)
@@ -148,9 +124,9 @@ class Pipeline:
 
     async def _drain(self) -> None:
         """Write everything taken in so far, and commit."""
-        await self._slots.acquire()
-        self._enqueue_or_free_slot()
-        await self._sealed.join()
+        await self._writer.slot()
+        self._put_or_free_slot()
+        await self._writer.idle()
         await self._committer.flush()
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -223,24 +199,16 @@ class Pipeline:
     async def _hand_over_if_ready(self) -> None:
         if self._batcher.is_ready(self._clock.monotonic()):
             await self._wait_for_slot()
-            self._enqueue_or_free_slot()
+            self._put_or_free_slot()
 
     async def _wait_for_slot(self) -> None:
         started = self._clock.monotonic()
-        while not await self._slot_within(self._policy.stall_seconds):
+        while not await self._writer.slot_within(self._policy.stall_seconds):
             await self._stall()
         self._telemetry.backpressure(self._clock.monotonic() - started)
         if self._stalled:
             self._stalled = False
             self._source.resume(self._batcher.spans)
-
-    async def _slot_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._slots.acquire()
-        except TimeoutError:
-            return False
-        return True
 
     async def _stall(self) -> None:
         """The writer is held up for long: stop fetching, but keep polling, or the group takes us for dead."""
@@ -249,42 +217,20 @@ class Pipeline:
             self._source.pause()
         await self._source.poll(0, 1)
 
-    def _enqueue_or_free_slot(self) -> None:
+    def _put_or_free_slot(self) -> None:
         """Seal the open batch for the writer; the caller holds a slot for it."""
         if self._batcher.batch.is_empty:
-            self._slots.release()
+            self._writer.free_slot()
         else:
-            self._last_turn = CommitTurn(self._last_turn)
-            self._sealed.put_nowait((self._batcher.seal(), self._last_turn))
+            self._writer.put(self._batcher.seal())
 
-    # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── what was written ─────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _write(self) -> None:
-        while True:
-            batch, turn = await self._sealed.get()
-            try:
-                await self._write_one(batch, turn)
-            finally:
-                turn.over()
-                self._slots.release()
-                self._sealed.task_done()
-
-    async def _write_one(self, batch: Batch, turn: CommitTurn) -> None:
-        started = self._clock.monotonic()
-        try:
-            written = await self._store.write(batch, turn)
-        except Fenced as fenced:
-            self._throw_away(batch, fenced)
-        else:
-            self._follow_up(written, self._clock.monotonic() - started)
-
-    def _follow_up(self, written: Written, seconds: float) -> None:
-        self._telemetry.written(written, seconds)
+    def _follow_up(self, written: Written) -> None:
         self._committer.note(written.batch.spans.values())
 
     def _throw_away(self, batch: Batch, fenced: Fenced) -> None:
         """Nothing of this batch was written, so nothing after it may be: back to where the ledger stands."""
-        self._telemetry.fenced(fenced)
         spans = self._batcher.spans
         if any(p in spans and spans[p].epoch == span.epoch for p, span in batch.spans.items()):
             self._claimer.claim_again(self._batcher.discard(), fenced.partitions)

@@ -26,8 +26,8 @@ trap 'buildah rm "$container" > /dev/null' EXIT
 inside() { buildah run --isolation chroot "$container" -- "$@"; }
 
 echo '--- what it is'
-buildah inspect --type image --format 'user {{.Docker.Config.User}}, entrypoint {{.Docker.Config.Entrypoint}}, command {{.Docker.Config.Cmd}}, health check {{.Docker.Config.Healthcheck.Test}}
-' "$image"
+buildah inspect --type image --format \
+    'user {{.Docker.Config.User}}, entrypoint {{.Docker.Config.Entrypoint}}, command {{.Docker.Config.Cmd}}' "$image"
 buildah images "$image"
 
 echo '--- who runs, and what it may write'
@@ -37,6 +37,7 @@ inside sh -c '! touch /opt/ragledger/probe 2> /dev/null && echo "not its own fil
 echo '--- the command'
 inside ragledger --help > /dev/null
 inside ragledger config check
+inside ragledger config show > /dev/null
 
 echo '--- the schema came along'
 inside python -c 'from consumer.operations.migrate import schema_directory as found; print(found(), *sorted(path.name for path in found().glob("0*.sql")))'

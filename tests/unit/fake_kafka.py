@@ -13,6 +13,7 @@ from consumer.ports import Bounds, SourceError, Stretch
 from tests.unit.builders import TIMESTAMP, encode
 
 LATENCY_SECONDS = 0.01
+MOST_POLLS_AT_ONCE = 2000
 
 
 class Changes:
@@ -20,6 +21,7 @@ class Changes:
 
     def __init__(self) -> None:
         self._waiters: list[asyncio.Future[None]] = []
+        self.failure: BaseException | None = None
 
     def notify(self) -> None:
         """Something has changed."""
@@ -35,9 +37,14 @@ class Changes:
         await waiter
 
     async def until(self, holds: Any, seconds: float = 120.0) -> None:
-        """Wait until `holds()` is true."""
+        """Wait until `holds()` is true.
+
+        :raises AssertionError: what was to bring it about has failed
+        """
         async with asyncio.timeout(seconds):
             while not holds():
+                if self.failure is not None:
+                    raise AssertionError("a reader has failed") from self.failure
                 await self.next()
 
 
@@ -114,6 +121,7 @@ class FakeSource:
         self.returned = 0
         self.seeks: list[Mapping[Partition, int]] = []
         self.extra: list[Stretch] = []
+        self._last_poll, self._polls_at_once = -1.0, 0
 
     # ── the group ──
 
@@ -143,7 +151,7 @@ class FakeSource:
     # ── the port ──
 
     async def poll(self, timeout: float, max_records: int) -> Sequence[Stretch]:
-        self.polls.append(timeout)
+        self._count_poll(timeout)
         if self.failure is not None:
             raise self.failure
         while self.rebalancing:
@@ -156,6 +164,13 @@ class FakeSource:
             stretches = await self._fetch(max_records)
         self.returned += sum(len(stretch.records) for stretch in stretches)
         return stretches
+
+    def _count_poll(self, timeout: float) -> None:
+        now = asyncio.get_running_loop().time()
+        self._polls_at_once = self._polls_at_once + 1 if now == self._last_poll else 0
+        self._last_poll = now
+        assert self._polls_at_once < MOST_POLLS_AT_ONCE, "polls without end while no time passes"
+        self.polls.append(timeout)
 
     async def _fetch(self, max_records: int) -> list[Stretch]:
         stretches, self.extra = self.extra, []

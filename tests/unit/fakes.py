@@ -18,11 +18,11 @@ from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import Batch, DeadLetter
 from consumer.ingest.offsets import Claim, Span
 from consumer.ingest.rows import Row
-from consumer.ports import Bounds, Fenced, Written
+from consumer.ports import Bounds, Fenced, Turn, Written
 from tests.unit.fake_kafka import Changes, FakeBroker, FakeSource, Log
 
 __all__ = ["Changes", "FakeBroker", "FakeSource", "FakeStore", "FakeTelemetry", "LedgerRow", "Log", "LoopClock"]
-__all__ += ["ManualClock", "Tables"]
+__all__ += ["ManualClock", "Tables", "partition_of"]
 
 WALL_START = 1_767_225_600.0
 
@@ -175,13 +175,14 @@ class FakeStore:
         self._changes.notify()
         return claims
 
-    async def write(self, batch: Batch) -> Written:
-        """Waits as long as the gate is closed, as the real one waits out an outage."""
+    async def write(self, batch: Batch, turn: Turn) -> Written:
+        """Waits as long as the gate is closed, as the real one waits out an outage; commits in its turn."""
         self.tried.append(batch)
         self.times.append(asyncio.get_running_loop().time())
         self._changes.notify()
         await self.gate.wait()
         await asyncio.sleep(self.write_seconds())
+        await turn.come()
         written = self._tables.commit(batch, self.refuses)
         await asyncio.sleep(self.answer_seconds())
         return written

@@ -41,6 +41,11 @@ class _JumpingSelector(selectors.SelectSelector):
         return ready
 
 
+async def passes(seconds: float) -> None:
+    """Let virtual time pass."""
+    await asyncio.sleep(seconds)
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run `work` on a loop of its own, for tests that are no coroutines themselves."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:

@@ -13,8 +13,17 @@ from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
 from consumer.ingest.batch import BatchLimits
 from consumer.pipeline import Pipeline, PipelinePolicy
-from tests.unit.builders import DIALOGUE_TOPIC, KINDS, PROVENANCE_TOPIC, dialogue
-from tests.unit.fakes import Changes, FakeBroker, FakeSource, FakeStore, FakeTelemetry, LoopClock, Tables
+from tests.unit.builders import DIALOGUE_TOPIC, KINDS, PROVENANCE_TOPIC, dialogue, encode
+from tests.unit.fakes import (
+    Changes,
+    FakeBroker,
+    FakeSource,
+    FakeStore,
+    FakeTelemetry,
+    LoopClock,
+    Tables,
+    partition_of,
+)
 
 A, B, C = (Partition(DIALOGUE_TOPIC, number) for number in range(3))
 P = Partition(PROVENANCE_TOPIC, 0)
@@ -59,6 +68,21 @@ class World:
         """Wait until the ledger stands at the end of these partitions."""
         await self.changes.until(lambda: self.is_caught_up(*partitions))
 
+    def assert_exactly_once(self, *readers: Reader) -> None:
+        """Every record is a row or a dead letter, once; the ledger balances; the readers told just that."""
+        records = self.broker.all_records()
+        good = {(*partition_of(one), one.offset) for one in records if one.value == encode(GOOD)}
+        rows = [row.record for row in self.tables.rows.values()]
+        assert sorted((*partition_of(one), one.offset) for one in rows) == sorted(good)
+        assert len(self.tables.dead_letters) == len(records) - len(good)
+        for partition, row in self.tables.ledger.items():
+            log = self.broker.logs[partition]
+            assert row.is_balanced
+            assert (row.next, row.duplicates) == (log.end, 0)
+            assert row.gaps == log.end - row.start - sum(partition_of(one) == partition for one in records)
+        told = [written for reader in readers for (written, _) in reader.telemetry.all("written")]
+        assert not readers or sum(written.batch.records for written in told) == len(records)
+
     def offsets(self, partition: Partition) -> list[int]:
         """The offsets whose rows are in, in the order in which they were written."""
         records = (row.record for row in self.tables.rows.values())
@@ -93,6 +117,13 @@ class Reader:
     def start(self) -> None:
         """Begin to run."""
         self.running = asyncio.create_task(self.pipeline.run(self.stopping))
+        self.running.add_done_callback(self._ended)
+
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        """Whoever waits for this reader's work would wait for ever."""
+        if not running.cancelled() and running.exception() is not None:
+            self.world.changes.failure = running.exception()
+            self.world.changes.notify()
 
     async def stop(self) -> None:
         """Stop in order."""

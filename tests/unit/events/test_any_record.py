@@ -81,14 +81,16 @@ def test_any_bytes_become_a_reason(kind: Kind, value: bytes, key: bytes | None) 
         assert isinstance(verdict(kind, record(value, headers, key=key)), Rejected)
 
 
-HEADER_NAMES = st.sampled_from(["content-type", "ce_id", "ce_type", "ce_source", "ce_specversion", "ce_", "", "x", "CE_ID"])
+HEADER_NAMES = st.sampled_from(
+    ["content-type", "ce_id", "ce_type", "ce_source", "ce_specversion", "ce_", "", "x", "CE_ID"]
+)
 HEADER_VALUES = st.sampled_from([None, b"", b"1.0", b"rag.dialogue", b"application/cloudevents+json", b"\xff", b"/s"])
 
 
-@given(st.lists(st.tuples(HEADER_NAMES, HEADER_VALUES), max_size=6), st.sampled_from([dialogue(), cloud_event(data={})]))
-def test_any_headers_become_a_row_or_a_reason(
-    headers: list[tuple[str, bytes | None]], event: dict[str, Any]
-) -> None:
+@given(
+    st.lists(st.tuples(HEADER_NAMES, HEADER_VALUES), max_size=6), st.sampled_from([dialogue(), cloud_event(data={})])
+)
+def test_any_headers_become_a_row_or_a_reason(headers: list[tuple[str, bytes | None]], event: dict[str, Any]) -> None:
     """Headers in any combination, repeated ones included."""
     verdict(DIALOGUE, record(event, headers))
 
@@ -99,7 +101,9 @@ def test_broken_events_become_a_row_or_a_reason(data: st.DataObject) -> None:
     raw = bytearray(with_raw(dialogue(id=None), citations='[{"source":"é","x":[1]}]', latency_ms="1.5e2"))
     for _ in range(data.draw(st.integers(1, 2))):
         at = data.draw(st.integers(0, len(raw) - 1))
-        raw[at : at + data.draw(st.integers(0, 1))] = data.draw(st.sampled_from([b"", b"\0", b'"', b"\xc3", b"\\", b"9"]))
+        raw[at : at + data.draw(st.integers(0, 1))] = data.draw(
+            st.sampled_from([b"", b"\0", b'"', b"\xc3", b"\\", b"9"])
+        )
     verdict(DIALOGUE, record(bytes(raw)))
 
 
@@ -129,7 +133,13 @@ def assert_silent(rejected: Row | Rejected) -> None:
     "value",
     [MARKER, MARKER + "\0", "\ud800" + MARKER, [MARKER], {MARKER: MARKER}, [{MARKER: MARKER}], [{"source": [MARKER]}]]
     + [[{"source": MARKER, "confidence": MARKER}], [{"source": "s", "timestamp": MARKER}], int(NUMBER), -int(NUMBER)]
-    + [[{"source": MARKER, "x": "\0"}], NUMBER, [{"source": "s", "confidence": int(NUMBER)}], {MARKER: "\0"}, MARKER * 30],
+    + [
+        [{"source": MARKER, "x": "\0"}],
+        NUMBER,
+        [{"source": "s", "confidence": int(NUMBER)}],
+        {MARKER: "\0"},
+        MARKER * 30,
+    ],
 )
 def test_no_reason_quotes_a_field(kind: Kind, value: Any) -> None:
     """A value is planted in every field: whatever is refused, it is not repeated."""

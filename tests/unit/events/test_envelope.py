@@ -72,7 +72,11 @@ def test_a_null_data_base64_is_absent() -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    ["application/cloudevents+json; charset=utf-8", "Application/CloudEvents+JSON", " application/cloudevents+json ;x=y"],
+    [
+        "application/cloudevents+json; charset=utf-8",
+        "Application/CloudEvents+JSON",
+        " application/cloudevents+json ;x=y",
+    ],
 )
 def test_parameters_and_case_of_the_content_type_do_not_matter(content_type: str) -> None:
     """RFC 9110: media types are compared without case, parameters do not change the mode."""
@@ -170,7 +174,9 @@ def test_a_type_that_names_the_kind_agrees(event_type: str) -> None:
     assert accept(cloud_event(data=DATA, type=event_type), headers=STRUCTURED)
 
 
-@pytest.mark.parametrize("event_type", ["rag.provenance", "ProvenanceAcquired", "rag.feedback", "rag.plugin", "monologue"])
+@pytest.mark.parametrize(
+    "event_type", ["rag.provenance", "ProvenanceAcquired", "rag.feedback", "rag.plugin", "monologue"]
+)
 def test_a_type_that_names_another_kind_is_an_error(event_type: str) -> None:
     """The topic decides the kind; a type that contradicts it is a wrong kind."""
     rejected = refuse(DATA, headers=cloud_headers(type=event_type.encode()))

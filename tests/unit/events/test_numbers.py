@@ -129,7 +129,25 @@ def test_huge_exponents_of_next_to_nothing_do_no_harm(text: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", " ", "abc", "NaN", "nan", "Infinity", "-inf", "1,5", "1_000", "0x10", " 1", "1 ", "1\n", "1e", "e5", ".", "--1"]
+    [
+        "",
+        " ",
+        "abc",
+        "NaN",
+        "nan",
+        "Infinity",
+        "-inf",
+        "1,5",
+        "1_000",
+        "0x10",
+        " 1",
+        "1 ",
+        "1\n",
+        "1e",
+        "e5",
+        ".",
+        "--1",
+    ]
     + ["+-1", "１", "1.5.2", "null", True, False, [], [1], {}, {"a": 1}],
 )
 def test_what_is_no_number_is_refused(value: object) -> None:
@@ -146,7 +164,9 @@ def test_python_s_constants_are_not_json(name: str) -> None:
 
 
 @given(
-    st.sampled_from([("latency_ms", 0, 0, 2_147_483_647), ("token_cost_jpy", 2, 0, 999_999.99), ("temperature", 2, 0, 2)]),
+    st.sampled_from(
+        [("latency_ms", 0, 0, 2_147_483_647), ("token_cost_jpy", 2, 0, 999_999.99), ("temperature", 2, 0, 2)]
+    ),
     st.integers(-(10**12), 10**12),
     st.integers(-16, 3),
 )

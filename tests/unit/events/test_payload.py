@@ -54,7 +54,11 @@ def test_other_encodings_are_refused(value: bytes) -> None:
 @pytest.mark.parametrize("character", ["\t", "\n", "\0", "\x1f"])
 def test_bare_control_characters_are_not_json(character: str) -> None:
     """RFC 8259: within a string they must be escaped, wherever the string stands."""
-    for members in ({"query": f'"{character}"'}, {"citations": f'[{{"source":"{character}"}}]'}, {"x": f'"{character}"'}):
+    for members in (
+        {"query": f'"{character}"'},
+        {"citations": f'[{{"source":"{character}"}}]'},
+        {"x": f'"{character}"'},
+    ):
         assert refuse(with_raw(dialogue(), **members)).reason is Reason.NOT_JSON
 
 

@@ -98,7 +98,18 @@ def test_a_licence_by_its_value_or_its_spdx_identifier(said: str, stored: str) -
 
 @pytest.mark.parametrize(
     "value",
-    ["", "GPL-3.0-only", "Apache-1.1", "CC-BY", "CC-BY-NC-ND-4.0", "CC-BY-NC-SA-4.0", "MIT-0", "MIT ", "CC_BY", "cc-by-5.0"]
+    [
+        "",
+        "GPL-3.0-only",
+        "Apache-1.1",
+        "CC-BY",
+        "CC-BY-NC-ND-4.0",
+        "CC-BY-NC-SA-4.0",
+        "MIT-0",
+        "MIT ",
+        "CC_BY",
+        "cc-by-5.0",
+    ]
     + ["MIT OR Apache-2.0", "ＭＩＴ", "mıt", 1, True, [], {}],
 )
 def test_any_other_licence_is_refused(value: Any) -> None:

