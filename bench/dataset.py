@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from bench import database, topics
-from bench.events import COLUMNS, DIALOGUE_TABLE, PROVENANCE_TABLE, Event, events
+from bench.events import COLUMNS, DIALOGUE_TABLE, PROVENANCE_TABLE, Event
 from bench.psql import copy_in, copy_out
 from bench.servers import Servers
 from consumer.settings import Topics
@@ -37,14 +37,14 @@ class Rows:
     checksum: str
 
 
-def publish(servers: Servers, count: int, provenance_share: float, seed: int, tick: Callable[[], None]) -> list[Rows]:
+def publish(servers: Servers, events: Iterable[Event], tick: Callable[[], None]) -> list[Rows]:
     """Make the events once: to Kafka, to a file in COPY's text format, which PostgreSQL then turns into its binary one.
 
     The last step also warms the server up: its log files are as many afterwards as a round needs.
     """
     seen = _Seen(servers)
     with seen.files:
-        for event in events(count, provenance_share, seed):
+        for event in events:
             seen.take(event)
             tick()
     seen.filler.close()

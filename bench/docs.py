@@ -19,7 +19,7 @@ PICTURE = DOCS / "performance.svg"
 PEERS_PICTURE = DOCS / "performance-peers.svg"
 _TEMPLATES = Path(__file__).parent / "templates"
 _OPEN, _CLOSE = "<!-- peers -->", "<!-- /peers -->"
-_NO_PEERS = "## Peers\n\nNot measured yet: `make bench ARGS=\"--peers --write-docs\"`."
+_NO_PEERS = '## Peers\n\nNot measured yet: `make bench ARGS="--peers --write-docs"`.'
 
 
 def write(results: Results) -> list[Path]:

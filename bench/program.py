@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -27,7 +28,7 @@ class Program:
         :raises OSError: it cannot be executed
         """
         self.name = name
-        self._log = workspace.directory / f"{name}.log"
+        self._log = workspace.directory / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.log"
         self._log.write_bytes(b"")
         # `env` becomes the program: the process id stays the same.
         variables = [f"{key}={value}" for key, value in environment.items()]
@@ -59,18 +60,14 @@ class Program:
     def _tail(self) -> str:
         return self._log.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
 
-    def said(self, text: bytes) -> bool:
-        """Whether its output holds this text."""
-        return text in self._log.read_bytes()
-
-    def stop(self) -> None:
-        """Ask it to end, and wait.
+    def stop(self) -> int:
+        """Ask it to end, and wait; its exit code.
 
         :raises BenchError: it had to be killed
         """
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(STOP_TIMEOUT_S)
+            return self._process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

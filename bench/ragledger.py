@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from bench import database, usage
+from bench.contestant import Consumer
 from bench.dataset import TOPICS, Rows
 from bench.errors import BenchError
-from bench.measure import IdleStart, Measurement, check_rows, measure_program
+from bench.local import is_ok
+from bench.measure import Measurement
 from bench.program import Program
 from bench.servers import Servers
 from consumer.embedded.server import free_ports
@@ -21,9 +19,8 @@ from consumer.settings import Topics, variable
 
 NAME = "ragledger"
 IDLE = "idle."
-READY_TIMEOUT_S = 60.0
 LEDGER_TIMEOUT_S = 60.0
-_RUN = (sys.executable, "-m", "consumer")
+_RAGLEDGER = (sys.executable, "-m", "consumer")
 
 
 def topic_names() -> list[str]:
@@ -32,53 +29,21 @@ def topic_names() -> list[str]:
     return [*names, *(f"{IDLE}{name}" for name in names)]
 
 
-class Ragledger:
-    """Runs it, once a round, under a consumer group of its own."""
-
-    name = NAME
+class Ragledger(Consumer):
+    """Runs it, once a round, and asks for its ledger afterwards."""
 
     def __init__(self, servers: Servers, rows: Sequence[Rows]) -> None:
-        self._servers, self._rows = servers, rows
-        self.idle = IdleStart(0.0, 0.0)
+        super().__init__(NAME, servers, rows)
+        self._environment: Mapping[str, str] = {}
 
-    def prepare(self, times: int) -> None:
-        """Find out what a start costs that finds nothing to read: the median of several."""
-        self.idle = IdleStart.median([self._idle_start(number) for number in range(times)])
+    def _start(self, group: str, *, idle: bool) -> Program:
+        wanted = set() if idle else {TOPICS[part.table] for part in self._rows}
+        self._environment = self._settings(group, wanted)
+        return Program(self._servers.workspace, self.name, [*_RAGLEDGER, "run"], self._environment)
 
-    def _idle_start(self, number: int) -> IdleStart:
-        environment = self._environment(f"idle-{number}-{len(self._rows)}", idle=TOPICS.values())
-        program = self._start(environment)
-        try:
-            with program.explained():
-                _wait_until_ready(program, environment[variable("http", "port")])
-            return IdleStart(usage.cpu_seconds(program.pid), time.monotonic() - program.started)
-        finally:
-            program.kill()
-
-    def measure(self, number: int) -> Measurement:
-        """One round, its rows and its ledger checked.
-
-        :raises BenchError: something is not as it must be
-        """
-        database.reset(self._servers.connection)
-        unused = TOPICS.keys() - {part.table for part in self._rows}
-        environment = self._environment(f"round-{number}-{len(self._rows)}", {TOPICS[table] for table in unused})
-        program = self._start(environment)
-        try:
-            measured = measure_program(self._servers, self._rows, program, self.idle)
-            program.stop()
-        finally:
-            program.kill()
-        check_rows(self._servers, self._rows, NAME)
-        _check_ledger(environment)
-        return measured
-
-    def _start(self, environment: Mapping[str, str]) -> Program:
-        return Program(self._servers.workspace, NAME, [*_RUN, "run"], environment)
-
-    def _environment(self, group: str, idle: Collection[str]) -> dict[str, str]:
-        """:param idle: topics to read the empty twins of instead."""
-        topics = {name: f"{IDLE}{topic}" if topic in idle else topic for name, topic in Topics().model_dump().items()}
+    def _settings(self, group: str, wanted: set[str]) -> dict[str, str]:
+        """:param wanted: topics to read; of the others it gets the empty twins."""
+        topics = {name: topic if topic in wanted else f"{IDLE}{topic}" for name, topic in Topics().model_dump().items()}
         return {
             variable("kafka", "bootstrap_servers"): self._servers.kafka.bootstrap_servers,
             variable("kafka", "group_id"): group,
@@ -88,28 +53,28 @@ class Ragledger:
             **{variable("topics", name): topic for name, topic in topics.items()},
         }
 
+    def _is_ready(self) -> bool:
+        return is_ok(int(self._environment[variable("http", "port")]), "/readyz")
 
-def _wait_until_ready(program: Program, port: str) -> None:
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    while not _is_ready(port):
-        program.check()
-        if time.monotonic() > deadline:
-            raise BenchError(f"{NAME} was not ready within {READY_TIMEOUT_S:.0f} s")
-        time.sleep(0.02)
+    def _end(self, program: Program) -> None:
+        code = program.stop()
+        if code:
+            raise BenchError(f"{self.name} ended with exit code {code} instead of 0")
 
+    def measure(self, number: int) -> Measurement:
+        """One round; the rows and the ledger are checked.
 
-def _is_ready(port: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+        :raises BenchError: something is not as it must be
+        """
+        measured = super().measure(number)
+        _check_ledger(self._environment)
+        return measured
 
 
 def _check_ledger(environment: Mapping[str, str]) -> None:
     """The ledger's equation, and that nothing waits, as an operator would ask."""
     done = subprocess.run(
-        [*_RUN, "ledger", "--check", "--caught-up"],
+        [*_RAGLEDGER, "ledger", "--check", "--caught-up"],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

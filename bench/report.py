@@ -13,7 +13,7 @@ from bench.results import Results
 from bench.rounds import Suite
 from bench.summary import Spread, Summary, Target, summarize
 
-SPEED_COLUMNS = ("", "rows/s", f"of {COPY}", "spread", "of it from start")
+SPEED_COLUMNS = ("", "rows/s", f"of {COPY}", "spread", "from start", "first row, s")
 COST_COLUMNS = ("", "CPU µs/row", "PostgreSQL µs/row", "broker µs/row", "RSS MB", "USS MB")
 
 
@@ -56,6 +56,7 @@ def speed(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
             f"{one.ratio.median:.2f}",
             _range(one.rows_per_s, 0) if one.contestant == COPY else _range(one.ratio, 2),
             f"{one.ratio_from_start.median:.2f}",
+            f"{one.seconds_to_first_row.median:.1f}",
         )
         for one in summaries
     ]

@@ -28,6 +28,7 @@ inside() { buildah run --isolation chroot "$container" -- "$@"; }
 echo '--- what it is'
 buildah inspect --type image --format \
     'user {{.Docker.Config.User}}, entrypoint {{.Docker.Config.Entrypoint}}, command {{.Docker.Config.Cmd}}' "$image"
+echo
 buildah images "$image"
 
 echo '--- who runs, and what it may write'

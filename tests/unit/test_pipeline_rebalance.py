@@ -67,7 +67,7 @@ async def test_a_rebalance_waits_only_so_long() -> None:
     async with world.reader() as first, world.reader("two") as second:
         await first.own(A)
         first.store.gate.clear()
-        world.produce(A, 250)
+        world.produce(A, 600)
         await world.changes.until(lambda: first.store.tried)
         before = asyncio.get_running_loop().time()
         await first.rebalanced_to()
@@ -166,7 +166,7 @@ async def test_a_reader_that_was_frozen_cannot_write_any_more() -> None:
     async with world.reader() as frozen, world.reader("two") as other:
         await frozen.own(A)
         frozen.store.gate.clear()
-        world.produce(A, 600)
+        world.produce(A, 5000)
         await world.changes.until(lambda: frozen.source.paused)
         await other.own(A)
         await world.caught_up(A)

@@ -126,8 +126,10 @@ class Reader:
             self.world.changes.notify()
 
     async def stop(self) -> None:
-        """Stop in order."""
+        """Stop in order, unless it was killed."""
         assert self.running is not None
+        if self.running.cancelled():
+            return
         self.store.gate.set()
         self.stopping.set()
         async with asyncio.timeout(60):

@@ -1,0 +1,82 @@
+"""A program that consumes the topic, as a contestant: idle starts first, then one start a round."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from bench import database, usage
+from bench.dataset import Rows
+from bench.errors import BenchError
+from bench.measure import IdleStart, Measurement, check_rows, measure_program
+from bench.program import Program
+from bench.servers import Servers
+
+READY_TIMEOUT_S = 120.0
+_POLL_S = 0.02
+
+
+class Consumer(ABC):
+    """Reads the rows' topics from the beginning, under a consumer group of its own each time."""
+
+    def __init__(self, name: str, servers: Servers, rows: Sequence[Rows]) -> None:
+        self.name = name
+        self._servers, self._rows = servers, rows
+        self.idle = IdleStart(0.0, 0.0)
+
+    @abstractmethod
+    def _start(self, group: str, *, idle: bool) -> Program:
+        """Start it; when idle, on topics that are empty."""
+
+    @abstractmethod
+    def _is_ready(self) -> bool:
+        """Whether the one that was started last has joined its group."""
+
+    def prepare(self, times: int) -> None:
+        """Find out what a start costs that finds nothing to read: the median of several.
+
+        :raises BenchError: it does not start
+        """
+        self.idle = IdleStart.median([self._idle_start(number) for number in range(times)])
+
+    def _idle_start(self, number: int) -> IdleStart:
+        program = self._start(self._group("idle", number), idle=True)
+        try:
+            with program.explained():
+                self._wait_until_ready(program)
+            return IdleStart(usage.cpu_seconds(program.pid), time.monotonic() - program.started)
+        finally:
+            program.kill()
+
+    def _wait_until_ready(self, program: Program) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not self._is_ready():
+            program.check()
+            if time.monotonic() > deadline:
+                raise BenchError(f"{self.name} was not ready within {READY_TIMEOUT_S:.0f} s")
+            time.sleep(_POLL_S)
+
+    def measure(self, number: int) -> Measurement:
+        """One round, from empty tables; every row is checked.
+
+        :raises BenchError: it ends by itself, takes too long, or the rows are not right
+        """
+        database.reset(self._servers.connection)
+        program = self._start(self._group("round", number), idle=False)
+        try:
+            measured = measure_program(self._servers, self._rows, program, self.idle)
+            with program.explained():
+                self._end(program)
+        finally:
+            program.kill()
+        check_rows(self._servers, self._rows, self.name)
+        return measured
+
+    def _end(self, program: Program) -> None:
+        """End it as an operator does."""
+        program.stop()
+
+    def _group(self, purpose: str, number: int) -> str:
+        """A consumer group that nobody has used: the number of tables tells the suites apart."""
+        return f"bench-{purpose}-{number}-of-{len(self._rows)}"

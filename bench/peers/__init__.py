@@ -1,0 +1,46 @@
+"""The peers: other ways from Kafka to PostgreSQL, tuned as their manuals advise, on the dialogues only.
+
+What they need is fetched or built when they are first asked for, into the user's cache; nothing of them is kept in
+the repository. Where that is not possible a peer does not take part, and it is said why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from bench import topics
+from bench.dataset import Rows
+from bench.events import DIALOGUE_TABLE, Event
+from bench.peers import bento, bento_build, connect, connect_jars, flat
+from bench.peers.missing import Missing
+from bench.rounds import Contestant
+from bench.servers import Servers
+from consumer.embedded.jars import cache_directory
+
+Found = tuple[list[Contestant], dict[str, str]]
+
+
+def find(
+    servers: Servers, rows: Sequence[Rows], events: Callable[[], Iterable[Event]], tell: Callable[[str], None]
+) -> Found:
+    """Who can take part, ready to be measured; and who cannot, and why."""
+    contestants: list[Contestant] = []
+    skipped: dict[str, str] = {}
+    for name, find_one in (("Debezium JDBC sink", _connect), ("Bento", _bento)):
+        tell(f"preparing {name} (the first time this takes minutes)")
+        try:
+            contestants += find_one(servers, rows, events)
+        except Missing as missing:
+            skipped[name] = str(missing)
+    return contestants, skipped
+
+
+def _connect(servers: Servers, rows: Sequence[Rows], events: Callable[[], Iterable[Event]]) -> list[Contestant]:
+    classpath = connect_jars.classpath(cache_directory())
+    topics.create(servers.kafka.bootstrap_servers, [flat.TOPIC])
+    flat.publish(servers, (event for event in events() if event.table == DIALOGUE_TABLE))
+    return [connect.Connect(servers, rows, classpath, way) for way in connect.WAYS]
+
+
+def _bento(servers: Servers, rows: Sequence[Rows], _events: Callable[[], Iterable[Event]]) -> list[Contestant]:
+    return [bento.Bento(servers, rows, bento_build.program(cache_directory()))]

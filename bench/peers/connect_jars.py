@@ -1,0 +1,76 @@
+"""The jars of Kafka Connect and of Debezium's JDBC sink: fetched once into the user's cache.
+
+Run as a script it fetches them, as a process of its own: it can be ended half-way, and its output stays out of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+KAFKA_VERSION, DEBEZIUM_VERSION = "4.3.1", "3.5.0.Final"
+TIMEOUT_S = 600.0
+# All of Kafka's are named, or the sink's older ones would come with it.
+_KAFKA = ("connect-runtime", "connect-json", "connect-api", "connect-transforms", "kafka-clients")
+_COORDINATES = "+".join(
+    [
+        *(f"org.apache.kafka:{name}:{KAFKA_VERSION}" for name in _KAFKA),
+        "org.slf4j:slf4j-simple:1.7.36",
+        f"io.debezium:debezium-connector-jdbc:{DEBEZIUM_VERSION}",
+    ]
+)
+_LIST = "classpath.json"
+
+
+def fetch(directory: Path) -> None:
+    """Fetch into a draft, which becomes the directory when it is whole."""
+    draft = directory.with_name(f"{directory.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    os.environ["M2_REPO"] = str(draft / "repository")  # read by the resolver
+    import jgo
+
+    jars = [str(jar.relative_to(draft)) for jar in jgo.build(_COORDINATES, cache_dir=draft).all_jars]
+    (draft / _LIST).write_text(json.dumps({"coordinates": _COORDINATES, "jars": jars}, indent=1))
+    shutil.rmtree(directory, ignore_errors=True)
+    draft.rename(directory)
+
+
+def cached(directory: Path) -> list[Path] | None:
+    """The jars fetched earlier; None where they are not, or not these."""
+    try:
+        remembered = json.loads((directory / _LIST).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    jars = [directory / jar for jar in remembered["jars"]]
+    is_whole = remembered["coordinates"] == _COORDINATES and all(jar.is_file() for jar in jars)
+    return jars if is_whole else None
+
+
+def classpath(cache: Path) -> list[Path]:
+    """The jars, fetched now if need be.
+
+    :raises Missing: they cannot be had
+    """
+    from bench.peers.missing import Missing
+
+    directory = cache / f"bench-connect-{KAFKA_VERSION}-{DEBEZIUM_VERSION}"
+    if (found := cached(directory)) is not None:
+        return found
+    try:
+        subprocess.run(
+            [sys.executable, "-P", __file__, str(directory)], capture_output=True, timeout=TIMEOUT_S, check=True
+        )
+    except subprocess.SubprocessError as error:
+        raise Missing("its jars cannot be fetched; the first time needs the network") from error
+    if (found := cached(directory)) is None:
+        raise Missing(f"its jars are not whole: remove {directory} and try again")
+    return found
+
+
+if __name__ == "__main__":
+    fetch(Path(sys.argv[1]))
