@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from bench.peers import bento_build, connect_jars
 from bench.picture import draw
 from bench.report import COST_COLUMNS, SPEED_COLUMNS, costs, describe, speed
 from bench.results import Machine, Results
@@ -57,7 +58,16 @@ def page(results: Results, old: str) -> str:
 
 def _peers(suite: Suite, results: Results) -> str:
     skipped = "".join(f"\n- {name} did not take part: {reason}" for name, reason in suite.skipped.items())
-    return _fill("peers.md", _shared(suite, results) | {"skipped": f"{skipped}\n" if skipped else ""}).strip()
+    return _fill(
+        "peers.md",
+        _shared(suite, results)
+        | {
+            "skipped": f"{skipped}\n" if skipped else "",
+            "debezium": connect_jars.DEBEZIUM_VERSION,
+            "connect": connect_jars.KAFKA_VERSION,
+            "bento": bento_build.VERSION,
+        },
+    ).strip()
 
 
 def _shared(suite: Suite, results: Results) -> dict[str, Any]:

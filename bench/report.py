@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
@@ -13,7 +13,7 @@ from bench.results import Results
 from bench.rounds import Suite
 from bench.summary import Spread, Summary, Target, summarize
 
-SPEED_COLUMNS = ("", "rows/s", f"of {COPY}", "spread", "from start", "first row, s")
+SPEED_COLUMNS = ("", "rows/s", "of COPY", "spread", "from start", "first row, s")
 COST_COLUMNS = ("", "CPU µs/row", "PostgreSQL µs/row", "broker µs/row", "RSS MB", "USS MB")
 
 
@@ -24,7 +24,7 @@ def show(results: Results, console: Console) -> None:
     _show_targets(results.targets, console)
     machine, idle = results.machine, results.idle_start
     console.print(
-        f"{machine.cores} cores of {machine.processor}, load {machine.load} before the run. An idle start of "
+        f"COPY is {COPY}. {machine.cores} cores of {machine.processor}, load {machine.load} before the run. An idle start of "
         f"ragledger takes {idle.seconds:.2f} s and {idle.cpu:.2f} s of CPU, which is taken off its CPU µs/row.",
         soft_wrap=True,
     )
@@ -35,7 +35,8 @@ def _show_suite(suite: Suite, console: Console) -> None:
     console.print(f"\n{describe(suite)}: medians of {len(suite.rounds)} rounds\n", soft_wrap=True, style="bold")
     console.print(_table("Rows a second, from the first visible row to the last", SPEED_COLUMNS, speed(summaries)))
     console.print(_table("What a row costs", COST_COLUMNS, costs(summaries)))
-    console.print(_table("Rows a second, round by round", ("round", *suite.names), _round_rows(suite)))
+    rounds = ("", *(f"round {number}" for number in range(1, len(suite.rounds) + 1)))
+    console.print(_table("Rows a second, round by round", rounds, _round_rows(suite)))
     for name, reason in suite.skipped.items():
         console.print(f"{name} did not take part: {reason}", soft_wrap=True, markup=False)
 
@@ -54,7 +55,7 @@ def speed(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
             one.contestant,
             f"{one.rows_per_s.median:,.0f}",
             f"{one.ratio.median:.2f}",
-            _range(one.rows_per_s, 0) if one.contestant == COPY else _range(one.ratio, 2),
+            "-" if one.contestant == COPY else _range(one.ratio),
             f"{one.ratio_from_start.median:.2f}",
             f"{one.seconds_to_first_row.median:.1f}",
         )
@@ -77,18 +78,24 @@ def costs(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
     ]
 
 
-def _range(spread: Spread, decimals: int) -> str:
-    return f"{spread.low:,.{decimals}f}-{spread.high:,.{decimals}f}"
+def _range(spread: Spread) -> str:
+    return f"{spread.low:.2f}-{spread.high:.2f}"
 
 
 def _megabytes(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
-def _round_rows(suite: Suite) -> Iterator[tuple[str, ...]]:
-    for number, measured in enumerate(suite.rounds, start=1):
-        rates = {one.contestant: one.rows_per_s for one in measured}
-        yield (str(number), *(f"{rates[name]:,.0f} ({rates[name] / rates[COPY]:.2f})" for name in suite.names))
+def _round_rows(suite: Suite) -> list[tuple[str, ...]]:
+    copied = [one.rows_per_s for one in suite.of(COPY)]
+    return [
+        (name, *(_rate(one.rows_per_s, copy) for one, copy in zip(suite.of(name), copied, strict=True)))
+        for name in suite.names
+    ]
+
+
+def _rate(rows_per_s: float, copied: float) -> str:
+    return f"{rows_per_s:,.0f} ({rows_per_s / copied:.2f})"
 
 
 def _show_targets(targets: Sequence[Target], console: Console) -> None:
@@ -105,7 +112,7 @@ def _verdict(target: Target, bound: float) -> str:
     return "met" if target.is_met(bound) else "not met"
 
 
-def _table(title: str, columns: Sequence[str], rows: Iterator[tuple[str, ...]] | Sequence[tuple[str, ...]]) -> Table:
+def _table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place else "left", no_wrap=place == 0)

@@ -69,14 +69,10 @@ class Suite:
 
 
 def run_rounds(contestants: Sequence[Contestant], rounds: int, tell: Callable[[str], None]) -> list[list[Measurement]]:
-    """Measure `rounds` times; before that once uncounted what the broker has to warm up for.
+    """Measure `rounds` times.
 
     :param tell: is told what is being measured
     """
-    for contestant in contestants:
-        if contestant.name not in COPY_NAMES.values():
-            tell(f"{contestant.name}, uncounted")
-            contestant.measure(0)
     return [_one_round(contestants, number, rounds, tell) for number in range(1, rounds + 1)]
 
 

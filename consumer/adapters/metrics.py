@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
+
+from consumer.adapters.histogram import BulkHistogram, Series
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A metric: its full name as Prometheus shows it, its meaning, its labels."""
 
-    type: type[Counter] | type[Gauge] | type[Histogram]
+    type: type[Counter] | type[Gauge] | type[BulkHistogram]
     name: str
     meaning: str
     labels: tuple[str, ...] = ()
@@ -37,17 +39,17 @@ RECORDS = Metric(
     ("topic", "outcome"),
 )
 BATCH_ROWS_WRITTEN = Metric(
-    Histogram, "rag_batch_rows", "Records in one committed batch.", (), tuple(map(float, BATCH_ROWS))
+    BulkHistogram, "rag_batch_rows", "Records in one committed batch.", (), tuple(map(float, BATCH_ROWS))
 )
 BATCH_WRITE = Metric(
-    Histogram,
+    BulkHistogram,
     "rag_batch_write_seconds",
     "Time to write one batch, from its first try to its commit, outages included.",
     (),
     WRITE_SECONDS,
 )
 EVENT_DELAY = Metric(
-    Histogram,
+    BulkHistogram,
     "rag_event_delay_seconds",
     "Age of a record at its commit: from its Kafka timestamp until it can be queried.",
     (),
@@ -106,7 +108,7 @@ DIALOGUES = Metric(
 )
 CITATIONS = Metric(Counter, "rag_citations_total", "Citations in the dialogues stored.", ("model",))
 DIALOGUE_LATENCY = Metric(
-    Histogram,
+    BulkHistogram,
     "rag_dialogue_latency_seconds",
     "Time the RAG service took to answer, where it says so (latency_ms).",
     ("model",),
@@ -137,12 +139,18 @@ class Metrics:
     """The declared metrics in a registry of their own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series beside each counter that no dashboard asks for
         self.registry = CollectorRegistry()
         self._made = {metric: self._make(metric) for metric in ALL}
 
-    def _make(self, metric: Metric) -> Counter | Gauge | Histogram:
-        options: Any = {"buckets": metric.buckets} if metric.buckets else {}
-        return metric.type(metric.name, metric.meaning, metric.labels, registry=self.registry, **options)
+    def _make(self, metric: Metric) -> Counter | Gauge | BulkHistogram:
+        if metric.type is BulkHistogram:
+            histogram = BulkHistogram(metric.name, metric.meaning, metric.labels, metric.buckets)
+            self.registry.register(histogram)
+            return histogram
+        plain: Any = metric.type
+        made: Counter | Gauge = plain(metric.name, metric.meaning, metric.labels, registry=self.registry)
+        return made
 
     def counter(self, metric: Metric, *labels: str) -> Counter:
         """The counter, for these label values."""
@@ -156,14 +164,15 @@ class Metrics:
         assert isinstance(made, Gauge)
         return made.labels(*labels) if labels else made
 
-    def histogram(self, metric: Metric, *labels: str) -> Histogram:
-        """The histogram, for these label values."""
+    def histogram(self, metric: Metric, *labels: str) -> Series:
+        """The histogram's series for these label values."""
         made = self._made[metric]
-        assert isinstance(made, Histogram)
-        return made.labels(*labels) if labels else made
+        assert isinstance(made, BulkHistogram)
+        return made.labels(*labels)
 
     def remove(self, metric: Metric, *labels: str) -> None:
         """Take a series out, where there is one."""
         made = self._made[metric]
+        assert isinstance(made, Counter | Gauge)
         if labels in made._metrics:
             made.remove(*labels)

@@ -66,6 +66,7 @@ class PrometheusTelemetry:
         self._last_progress = self._clock.monotonic()
         for kind, rows in written.inserted.items():
             self._count_rows(rows, "inserted")
+            self._count_unknown_fields(rows)
             self._observe_delay(rows)
             self._count_kind[kind](rows)
         self._count_rows(written.duplicates, "duplicate")
@@ -74,17 +75,17 @@ class PrometheusTelemetry:
     def _count_rows(self, rows: Sequence[Row], outcome: str) -> None:
         for topic, count in Counter(row.record.topic for row in rows).items():
             self._metrics.counter(m.RECORDS, topic, outcome).inc(count)
-        if outcome == "inserted":
-            for row in rows:
-                if row.unknown_fields:
-                    self._metrics.counter(m.UNKNOWN_FIELDS, row.record.topic).inc(row.unknown_fields)
+
+    def _count_unknown_fields(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if row.unknown_fields:
+                self._metrics.counter(m.UNKNOWN_FIELDS, row.record.topic).inc(row.unknown_fields)
 
     def _observe_delay(self, rows: Sequence[Row]) -> None:
         now = self._clock.wall()
-        observe = self._metrics.histogram(m.EVENT_DELAY).observe
-        for row in rows:
-            if row.record.timestamp >= 0:
-                observe(max(0.0, now - row.record.timestamp / 1000))
+        delays = [now - row.record.timestamp / 1000 for row in rows if row.record.timestamp >= 0]
+        # A producer's clock may be ahead of ours.
+        self._metrics.histogram(m.EVENT_DELAY).observe(*(max(0.0, delay) for delay in delays))
 
     def _count_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:
@@ -96,12 +97,16 @@ class PrometheusTelemetry:
 
     # ── the domain ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _count_dialogues(self, rows: Iterable[Row]) -> None:
+    def _count_dialogues(self, rows: Sequence[Row]) -> None:
+        by_model: dict[str, list[tuple[Any, ...]]] = {}
         for row in rows:
-            facts = DialogueFacts(*row.facts)
-            self._dialogue(self._model_label(facts.model)).count(facts)
-            if facts.feedback is not None:
-                self._metrics.counter(m.FEEDBACK_GIVEN, m.FEEDBACK[facts.feedback]).inc()
+            by_model.setdefault(row.facts[0], []).append(row.facts)
+        for model, facts in by_model.items():
+            columns = DialogueFacts(*zip(*facts, strict=True))
+            self._dialogue(self._model_label(model)).count(columns)
+            for verdict, count in Counter(columns.feedback).items():
+                if verdict is not None:
+                    self._metrics.counter(m.FEEDBACK_GIVEN, m.FEEDBACK[verdict]).inc(count)
 
     def _model_label(self, model: str) -> str:
         """The model's own name while there are few: a hostile producer must not fill Prometheus."""
@@ -262,11 +267,13 @@ class _DialogueMetrics:
         self._tokens = [metrics.counter(m.TOKENS, model, kind) for kind in m.TOKEN_TYPES]
         self._cost = metrics.counter(m.COST, model)
 
-    def count(self, facts: DialogueFacts) -> None:
-        self._dialogues[bool(facts.citations)].inc()
-        self._citations.inc(facts.citations or 0)
-        self._tokens[0].inc(facts.prompt_tokens or 0)
-        self._tokens[1].inc(facts.completion_tokens or 0)
-        self._cost.inc(float(facts.cost_jpy or 0))
-        if facts.latency_ms is not None:
-            self._latency.observe(facts.latency_ms / 1000)
+    def count(self, columns: DialogueFacts) -> None:
+        """Count many dialogues, given as columns."""
+        cited = sum(map(bool, columns.citations))
+        self._dialogues[True].inc(cited)
+        self._dialogues[False].inc(len(columns.model) - cited)
+        self._citations.inc(sum(filter(None, columns.citations)))
+        self._tokens[0].inc(sum(filter(None, columns.prompt_tokens)))
+        self._tokens[1].inc(sum(filter(None, columns.completion_tokens)))
+        self._cost.inc(float(sum(filter(None, columns.cost_jpy))))
+        self._latency.observe(*(latency / 1000 for latency in columns.latency_ms if latency is not None))

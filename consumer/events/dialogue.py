@@ -21,15 +21,15 @@ _UNIT = Number(Decimal(0), Decimal(1), scale=2)
 
 
 class DialogueFacts(NamedTuple):
-    """What the metrics need to know of one dialogue, in the order of the kind's `facts`."""
+    """What the metrics need to know of many dialogues: the kind's `facts`, each as a column."""
 
-    model: str
-    citations: int | None
-    latency_ms: int | None
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    cost_jpy: Decimal | None
-    feedback: int | None
+    model: Sequence[str]
+    citations: Sequence[int | None]
+    latency_ms: Sequence[int | None]
+    prompt_tokens: Sequence[int | None]
+    completion_tokens: Sequence[int | None]
+    cost_jpy: Sequence[Decimal | None]
+    feedback: Sequence[int | None]
 
 
 class Citation(TypedDict):

@@ -76,7 +76,7 @@ def _structured(value: bytes, kind: str) -> Envelope:
 
 
 def _data(attributes: Mapping[str, Any], value: bytes) -> bytes:
-    if "data_base64" in attributes:
+    if attributes.get("data_base64") is not None:
         return _decode_base64(attributes["data_base64"])
     data = raw_members(value, ("data",)).get("data")
     if data is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, NamedTuple, NotRequired, Required
+from typing import Annotated, Any, NotRequired, Required
 from uuid import UUID
 
 from typing_extensions import TypedDict
@@ -47,13 +47,6 @@ LICENSE_TYPE = Choice(
     ),
     _spdx_aliases(),
 )
-
-
-class ProvenanceFacts(NamedTuple):
-    """What the metrics need to know of one piece of provenance, in the order of the kind's `facts`."""
-
-    content_type: str
-    license_type: str
 
 
 class Provenance(TypedDict):

@@ -276,3 +276,23 @@ async def test_retention_that_overtakes_the_reader_stops_its_partition() -> None
     assert [partition for partition, _ in reader.telemetry.all("stopped")] == [A]
     assert world.tables.ledger[A].next == 20
     assert len([claim for claim in reader.store.claims if claim.partition == B]) <= 2
+
+
+async def test_a_fence_found_while_letting_go_leaves_no_claim_behind() -> None:
+    """The partition comes back and is claimed; nothing claims it a second time under the reader's hands."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A)
+        reader.store.gate.clear()
+        world.produce(A, 20)
+        await world.changes.until(lambda: reader.store.tried)
+        world.tables.claim(A, 0, "another")
+        revoking = asyncio.create_task(reader.source.revoke())
+        await passes(1)
+        reader.store.gate.set()
+        await revoking
+        reader.source.assign(A)
+        await world.caught_up(A)
+        await passes(60)
+        assert [claim.epoch for claim in reader.store.claims] == [1, 3]
+    world.assert_exactly_once(reader)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from consumer.events.provenance import PROVENANCE, ProvenanceFacts
+from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason
 from tests.unit.builders import USER, accept, paths, provenance, refuse
 
@@ -93,7 +93,7 @@ def test_a_licence_by_its_value_or_its_spdx_identifier(said: str, stored: str) -
     """SPDX identifiers are compared without case."""
     row = accept(provenance(license_type=said), PROVENANCE)
     assert row["license_type"] == stored
-    assert ProvenanceFacts(*row.row.facts) == ("material", stored)
+    assert row.row.facts == ("material", stored)
 
 
 @pytest.mark.parametrize(
