@@ -20,6 +20,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import override
 
 from consumer.events import timestamps
+from consumer.events.numbers import exact
 
 INT_MAX = 2_147_483_647
 
@@ -127,7 +128,7 @@ class Number(Field):
         if isinstance(value, Decimal):
             return value
         if isinstance(value, str) and len(value) <= _MAX_NUMBER_DIGITS and NUMBER.fullmatch(value):
-            return Decimal(value)
+            return exact(value)
         raise invalid("must be a number, or a string that holds one")
 
     def _rounded(self, number: Decimal) -> Decimal:

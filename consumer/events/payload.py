@@ -8,12 +8,12 @@ parsing and printing again changes them (1.10 would become 1.1).
 from __future__ import annotations
 
 import json
-from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any, NoReturn
 
 import msgspec
 
+from consumer.events.numbers import exact
 from consumer.events.rejection import Reason, Rejected
 
 
@@ -23,7 +23,7 @@ def parse(value: bytes) -> dict[str, Any]:
     :raises Rejected: it is not UTF-8, not JSON, or not an object
     """
     try:
-        payload = json.loads(value.decode(), parse_float=_number, parse_int=_number, parse_constant=_constant)
+        payload = json.loads(value.decode(), parse_float=exact, parse_int=exact, parse_constant=_constant)
     except UnicodeDecodeError as error:
         raise _not_json(f"not UTF-8: byte {error.start} cannot be decoded") from None
     except json.JSONDecodeError as error:
@@ -42,7 +42,7 @@ def parse_scalar(value: bytes) -> Any:
 
     :raises ValueError: it is not JSON
     """
-    return json.loads(value, parse_float=_number, parse_int=_number, parse_constant=_constant)
+    return json.loads(value, parse_float=exact, parse_int=exact, parse_constant=_constant)
 
 
 def raw_members(value: bytes, names: tuple[str, ...]) -> dict[str, bytes]:
@@ -64,13 +64,6 @@ def raw_members(value: bytes, names: tuple[str, ...]) -> dict[str, bytes]:
 def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
     members = [(name, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for name in names]
     return msgspec.json.Decoder(msgspec.defstruct("RawMembers", members))
-
-
-def _number(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:  # an exponent of nineteen digits or more: beyond every column, whatever it was
-        return Decimal("-Infinity" if text.startswith("-") else "Infinity")
 
 
 def _constant(name: str) -> NoReturn:
