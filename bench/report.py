@@ -24,8 +24,8 @@ def show(results: Results, console: Console) -> None:
     _show_targets(results.targets, console)
     machine, idle = results.machine, results.idle_start
     console.print(
-        f"COPY is {COPY}. {machine.cores} cores of {machine.processor}, load {machine.load} before the run. An idle start of "
-        f"ragledger takes {idle.seconds:.2f} s and {idle.cpu:.2f} s of CPU, which is taken off its CPU µs/row.",
+        f"COPY is {COPY}. {machine.cores} cores of {machine.processor}, load {machine.load} before the run. "
+        f"An idle start of ragledger takes {idle.seconds:.2f} s and {idle.cpu:.2f} s of CPU, which is taken off.",
         soft_wrap=True,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from consumer.events.record import Partition
 from consumer.ingest.offsets import Claim
@@ -24,6 +25,7 @@ class Claimer:
         self._assigned: frozenset[Partition] | None = None
         self._wanted: set[Partition] = set()
         self._granted: list[Claim] = []
+        self._stopped: set[Partition] = set()
         self._changed = asyncio.Event()
         self._timers: set[asyncio.TimerHandle] = set()
 
@@ -37,8 +39,20 @@ class Claimer:
         """Whether nothing waits to be claimed."""
         return self.is_assigned and not self._wanted
 
+    @property
+    def stopped(self) -> AbstractSet[Partition]:
+        """The partitions that cannot be read on, until a person has decided and they are assigned anew."""
+        return self._stopped
+
+    def stop(self, partition: Partition, problem: str) -> None:
+        """A partition cannot be read on; said once."""
+        if partition not in self._stopped:
+            self._stopped.add(partition)
+            self._telemetry.stopped(partition, problem)
+
     def assign(self, partitions: Collection[Partition]) -> None:
         """These, and only these, are ours now."""
+        self._forget_timers()
         self._assigned = frozenset(partitions)
         self._granted.clear()
         self._wanted = set(partitions)
@@ -49,9 +63,8 @@ class Claimer:
         self._assigned = None
         self._wanted.clear()
         self._granted.clear()
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+        self._stopped.clear()
+        self._forget_timers()
 
     def claim_again(self, partitions: Collection[Partition], fenced: Collection[Partition]) -> None:
         """Claim afresh after a batch was thrown away: the fenced ones only later, as somebody else has them.
@@ -61,6 +74,11 @@ class Claimer:
         self._want(set(partitions) - set(fenced))
         loop = asyncio.get_running_loop()
         self._timers.add(loop.call_later(self._reclaim_delay, self._want, frozenset(fenced)))
+
+    def _forget_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
 
     def granted(self) -> Sequence[Claim]:
         """The claims granted since the last call."""
@@ -86,12 +104,18 @@ class Claimer:
         try:
             bounds = await self._source.bounds(wanted)
             claims = await self._store.claim(bounds)
-        except (SourceError, Unavailable):
-            await asyncio.sleep(RETRY_SECONDS)
-            self._changed.set()
+        except (SourceError, Unavailable) as error:
+            await self._try_again_later(error)
             return
+        self._telemetry.available()
         if assigned is self._assigned:  # else a rebalance has overtaken us, and the ledger's epoch covers it
             self._grant(claims, bounds)
+
+    async def _try_again_later(self, error: SourceError | Unavailable) -> None:
+        if isinstance(error, Unavailable):
+            self._telemetry.unavailable(error.cause, str(error))
+        await asyncio.sleep(RETRY_SECONDS)
+        self._changed.set()
 
     def _grant(self, claims: Sequence[Claim], bounds: Mapping[Partition, Bounds]) -> None:
         readable = []
@@ -99,7 +123,7 @@ class Claimer:
             self._wanted.discard(claim.partition)
             problem = _problem(claim.next_offset, bounds[claim.partition])
             if problem:
-                self._telemetry.stopped(claim.partition, problem)
+                self.stop(claim.partition, problem)
             else:
                 readable.append(claim)
         self._granted.extend(readable)

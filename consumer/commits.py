@@ -39,7 +39,9 @@ class Committer:
         """The ledger has moved to the end of these spans."""
         for span in spans:
             if span.moved:
-                self._standing[span.partition] = _Standing(span.next, span.newest_timestamp)
+                before = self._standing.get(span.partition, _Standing(span.start))
+                newest = max(before.timestamp, span.newest_timestamp)
+                self._standing[span.partition] = _Standing(span.next, newest)
                 self._uncommitted.add(span.partition)
 
     def forget(self, partitions: Collection[Partition]) -> None:

@@ -118,9 +118,12 @@ class Pipeline:
         self._committer.forget(partitions)
         self._telemetry.revoked(partitions)
 
-    def on_position_lost(self) -> None:
-        """The broker no longer holds what we want to read: begin again from the claims, which find out which."""
-        self._claimer.claim_again(self._batcher.discard(), ())
+    def on_position_lost(self, partitions: Collection[Partition]) -> None:
+        """The broker no longer holds what comes next: these partitions stop, what was taken of them is written."""
+        for partition in partitions:
+            span = self._batcher.span(partition)
+            if span is not None:
+                self._claimer.stop(partition, f"offset {span.next} was deleted by retention before it was read")
 
     async def _drain(self) -> None:
         """Write everything taken in so far, and commit."""
@@ -169,10 +172,11 @@ class Pipeline:
         batch = self._batcher.batch
         span = batch.spans[Partition(records[0].topic, records[0].partition)]
         kind = self._kinds[span.partition.topic]
-        batch.open_at(self._clock.monotonic())
         for record in records:
             if span.take(record.offset, record.timestamp):
                 self._decode_into(batch, kind, record)
+        if span.moved:
+            batch.open_at(self._clock.monotonic())
 
     def _decode_into(self, batch: Batch, kind: Kind, record: Record) -> None:
         try:
@@ -208,7 +212,7 @@ class Pipeline:
         self._telemetry.backpressure(self._clock.monotonic() - started)
         if self._stalled:
             self._stalled = False
-            self._source.resume(self._batcher.spans)
+            self._source.resume(self._batcher.spans.keys() - self._claimer.stopped)
 
     async def _stall(self) -> None:
         """The writer is held up for long: stop fetching, but keep polling, or the group takes us for dead."""

@@ -7,18 +7,23 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Protocol
 
-from consumer.ports import Unavailable
-
-DAYS_A_TURN = 31
+from consumer.ports import Refused, StoreError
 
 
 class History(Protocol):
     """The daily aggregates."""
 
-    async def roll_up_touched(self, at_most: int) -> Sequence[date] | None:
-        """Compute touched days, newest first; None when another replica is at it.
+    async def touched(self) -> Sequence[date]:
+        """The days whose rows have changed since they were computed, newest first.
 
-        :raises Unavailable: try again later
+        :raises StoreError: not now
+        """
+        ...
+
+    async def roll_up_touched(self, day: date) -> bool:
+        """Compute a touched day; False when another replica is at it.
+
+        :raises StoreError: not now
         """
         ...
 
@@ -52,16 +57,24 @@ class RollupTimer:
     async def run(self) -> None:
         """Roll up at once, then on the timer, for ever."""
         while True:
-            try:
-                await self.turn()
-            except Unavailable as error:
-                self._telemetry.rollup_failed(str(error))
+            await self.turn()
             await asyncio.sleep(self._interval)
 
     async def turn(self) -> None:
-        """Roll up until no touched day is left, then show the newest day."""
-        while days := await self._history.roll_up_touched(DAYS_A_TURN):
-            self._telemetry.rolled_up(days)
-        day = await self._history.newest()
-        if day is not None:
-            self._telemetry.newest_day(day)
+        """Roll up every touched day, then show the newest one. What fails keeps its mark, and holds up no other day."""
+        try:
+            for day in await self._history.touched():
+                await self._roll_up(day)
+            newest = await self._history.newest()
+        except StoreError as error:
+            self._telemetry.rollup_failed(str(error))
+            return
+        if newest is not None:
+            self._telemetry.newest_day(newest)
+
+    async def _roll_up(self, day: date) -> None:
+        try:
+            if await self._history.roll_up_touched(day):
+                self._telemetry.rolled_up([day])
+        except Refused as error:
+            self._telemetry.rollup_failed(f"{day}: {error}")

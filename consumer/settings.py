@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
+from dotenv import dotenv_values
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -22,15 +24,16 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "RAGLEDGER_"
-# Read by the programs around the service, not by the service: they may be in its environment.
-OUTSIDE = frozenset({"RAGLEDGER_TEST_STACK", "RAGLEDGER_ENV_FILE", "RAGLEDGER_SECRETS_DIR"})
+ENV_FILE, SECRETS_DIR = "RAGLEDGER_ENV_FILE", "RAGLEDGER_SECRETS_DIR"
+# These say where settings are, or belong to the programs around the service.
+OUTSIDE = frozenset({ENV_FILE, SECRETS_DIR, "RAGLEDGER_TEST_STACK", "RAGLEDGER_LANE_RECORDS"})
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class SettingsError(Exception):
@@ -198,11 +201,18 @@ class Log(Group):
     """console for people, json for machines; auto: console on a terminal."""
 
 
+class _Layers(EnvSettingsSource):
+    """Environment, then env file, then secrets directory: the first that knows a variable wins."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in _variables().items()}
+
+
 class Settings(BaseSettings):
     """All settings."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", case_sensitive=False
+        env_prefix=PREFIX, env_nested_delimiter="__", env_parse_none_str="", frozen=True, extra="forbid"
     )
 
     kafka: Kafka = Kafka()
@@ -215,18 +225,57 @@ class Settings(BaseSettings):
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read our own layers, in which a misspelt name is noticed wherever it stands."""
+        return init_settings, _Layers(settings_cls)
 
-def load(**overrides: Any) -> Settings:
+
+def load() -> Settings:
     """The settings of this process.
 
     :raises SettingsError: something is wrong or unknown
     """
-    env_file, secrets_dir = os.environ.get("RAGLEDGER_ENV_FILE"), os.environ.get("RAGLEDGER_SECRETS_DIR")
-    _refuse_unknown(os.environ)
+    _refuse_unknown(_variables())
     try:
-        return Settings(_env_file=env_file, _secrets_dir=secrets_dir, **overrides)
+        return Settings()
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+def _variables() -> dict[str, str | None]:
+    """Every variable of ours, from the environment, the env file and the secrets directory, names in upper case.
+
+    :raises SettingsError: the file or the directory is not there
+    """
+    layers = (_secrets(os.environ.get(SECRETS_DIR)), _env_file(os.environ.get(ENV_FILE)), os.environ)
+    merged: dict[str, str | None] = {}
+    for layer in layers:
+        merged.update({name.upper(): value for name, value in layer.items() if name.upper().startswith(PREFIX)})
+    return {name: value for name, value in merged.items() if name not in OUTSIDE}
+
+
+def _env_file(path: str | None) -> Mapping[str, str | None]:
+    if not path:
+        return {}
+    if not Path(path).is_file():
+        raise SettingsError(f"{ENV_FILE}={path!r}: there is no such file")
+    return dotenv_values(path)
+
+
+def _secrets(path: str | None) -> Mapping[str, str | None]:
+    if not path:
+        return {}
+    if not Path(path).is_dir():
+        raise SettingsError(f"{SECRETS_DIR}={path!r}: there is no such directory")
+    return {file.name: file.read_text().strip() for file in Path(path).iterdir() if file.is_file()}
 
 
 def owner_name() -> str:
@@ -248,23 +297,28 @@ def known_variables() -> dict[str, Any]:
     }
 
 
-def _refuse_unknown(environment: Any) -> None:
-    """Misspelt variables are not seen by pydantic-settings at all where the group exists, so look here."""
-    known = known_variables().keys() | OUTSIDE
-    unknown = [name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known]
+def _refuse_unknown(variables: Collection[str]) -> None:
+    known = known_variables()
+    unknown = sorted(name for name in variables if name not in known)
     if unknown:
-        raise SettingsError("\n".join(_unknown(name, known) for name in sorted(unknown)))
+        raise SettingsError("\n".join(_unknown(name, known) for name in unknown))
 
 
-def _unknown(name: str, known: Any) -> str:
-    close = get_close_matches(name.upper(), known, n=1)
+def _unknown(name: str, known: Collection[str]) -> str:
+    close = get_close_matches(name, known, n=1)
     hint = f" (did you mean {close[0]}?)" if close else "; `ragledger config show` lists them all"
     return f"{name}: there is no such setting{hint}"
 
 
 def _explain(problem: Any) -> str:
-    name = variable(*problem["loc"])
-    secret = any(word in name for word in ("PASSWORD", "DSN", "SECRET"))
-    value = "(hidden)" if secret else repr(problem.get("input"))
     text = problem["msg"].removeprefix("Value error, ")
-    return f"{name}={value}: {text[0].lower()}{text[1:]}"
+    return f"{variable(*problem['loc'])}{_value(problem)}: {text[0].lower()}{text[1:]}"
+
+
+def _value(problem: Any) -> str:
+    """What the setting holds, unless it is a secret or a whole group, which may have one in it."""
+    name = variable(*problem["loc"])
+    field = known_variables().get(name)
+    if field is None:
+        return ""
+    return "=(hidden)" if "SecretStr" in str(field.annotation) else f"={problem.get('input')!r}"

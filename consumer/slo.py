@@ -6,10 +6,12 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from consumer.events.kind import path_text
 
 Operator = Literal[">", ">=", "<", "<="]
 Figure = Literal[
@@ -43,7 +45,7 @@ class Objective(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
     figure: Figure
     operator: Operator
-    target: Decimal
+    target: Annotated[Decimal, Field(allow_inf_nan=False)]
 
     def judge(self, day: Mapping[str, Any]) -> dict[str, Any]:
         """How `day` (a row of rag_metrics_history) stands; `met` is None where the figure has no value."""
@@ -87,15 +89,31 @@ def load(path: Path | None) -> Sequence[Objective]:
     if path is None:
         return DEFAULT_OBJECTIVES
     try:
-        content = yaml.safe_load(path.read_text())
-        return TypeAdapter(_File).validate_python(content).objectives
+        content = yaml.safe_load(path.read_bytes())
+        return _File.model_validate(content or {}).objectives
     except OSError as error:
         raise SloFileError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValidationError) as error:
-        raise SloFileError(f"{path}: {error}") from None
+    except (UnicodeError, yaml.YAMLError) as error:
+        raise SloFileError(f"{path}: not YAML: {error}") from None
+    except ValidationError as error:
+        raise SloFileError("\n".join(f"{path}: {_explain(problem)}" for problem in error.errors())) from None
+
+
+def _explain(problem: Any) -> str:
+    place = path_text(problem["loc"])
+    text = problem["msg"].removeprefix("Value error, ")
+    return f"{place}: {text}" if place else text
 
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     objectives: Annotated[tuple[Objective, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [objective.name for objective in self.objectives]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"there is more than one objective named {', '.join(doubled)}")
+        return self

@@ -19,15 +19,19 @@ class PostgresHistory:
     def __init__(self, database: Database, timezone: str, objectives: Sequence[Objective]) -> None:
         self._database, self._timezone, self._objectives = database, timezone, objectives
 
-    async def roll_up_touched(self, at_most: int) -> Sequence[date] | None:
-        """See :meth:`consumer.rollup.History.roll_up_touched`. Marks and rows are one transaction."""
+    async def touched(self) -> Sequence[date]:
+        """See :meth:`consumer.rollup.History.touched`."""
+        async with self._database.transaction() as transaction:
+            return [row["day"] for row in await transaction.fetch(load("touched_days"))]
+
+    async def roll_up_touched(self, day: date) -> bool:
+        """See :meth:`consumer.rollup.History.roll_up_touched`. Forgetting the marks and writing are one transaction."""
         async with self._database.transaction() as transaction:
             if not (await transaction.fetch(load("lead_rollup")))[0]["leads"]:
-                return None
-            days = [row["day"] for row in await transaction.fetch(load("take_touched_days"), at_most)]
-            for day in days:
-                await self._compute(transaction, day)
-            return days
+                return False
+            await transaction.execute(load("forget_touched_day"), day)
+            await self._compute(transaction, day)
+        return True
 
     async def roll_up(self, day: date) -> Mapping[str, Any]:
         """Compute one day now, touched or not, waiting for whoever is rolling up; the day's row.

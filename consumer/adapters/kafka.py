@@ -30,8 +30,8 @@ class Reader(Protocol):
         """Nothing is ours any more once this returns."""
         ...
 
-    def on_position_lost(self) -> None:
-        """The broker does not hold the offset we are at."""
+    def on_position_lost(self, partitions: Collection[Partition]) -> None:
+        """The broker no longer holds the offsets we are at; these partitions are paused."""
         ...
 
 
@@ -73,9 +73,8 @@ class KafkaSource:
             fetched = await self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=max_records)
         except NoOffsetForPartitionError:
             return []  # the moment between assignment and claim: the claim seeks
-        except OffsetOutOfRangeError:
-            assert self._reader is not None
-            self._reader.on_position_lost()
+        except OffsetOutOfRangeError as error:
+            self._lose_position([Partition(*partition) for partition in error.args[0]])
             return []
         positions = self.positions(fetched)
         return [
@@ -83,6 +82,11 @@ class KafkaSource:
             for partition, records in fetched.items()
             if partition in positions
         ]
+
+    def _lose_position(self, partitions: Collection[Partition]) -> None:
+        assert self._reader is not None
+        self._consumer.pause(*(TopicPartition(*partition) for partition in partitions))
+        self._reader.on_position_lost(partitions)
 
     def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """See :meth:`consumer.ports.Source.positions`.

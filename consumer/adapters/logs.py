@@ -51,8 +51,7 @@ def configure(settings: Log, *, libraries: bool = True) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            _renderer(settings),
+            *_renderers(settings),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -60,9 +59,11 @@ def configure(settings: Log, *, libraries: bool = True) -> None:
     _configure_libraries(settings, max(level, logging.WARNING if libraries else logging.CRITICAL))
 
 
-def _renderer(settings: Log) -> Any:
-    console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
-    return structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+def _renderers(settings: Log) -> list[Any]:
+    """For people a plain traceback; for machines one line. Neither shows what variables hold, which is event text."""
+    if settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty()):
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
 
 
 def _configure_libraries(settings: Log, level: int) -> None:
@@ -75,7 +76,7 @@ def _configure_libraries(settings: Log, level: int) -> None:
                 structlog.stdlib.add_logger_name,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
             ],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(settings)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(settings)],
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 from functools import cache
 from math import nan
 from typing import Any
@@ -165,9 +165,17 @@ class PrometheusTelemetry:
     def lag(self, partition: Partition, records: int, seconds: float) -> None:
         """See :meth:`consumer.ports.Telemetry.lag`."""
         labels = (partition.topic, str(partition.partition))
-        self._behind = self._behind | {partition} if records else self._behind - {partition}
+        self._note_behind(partition, records > 0)
         self._metrics.gauge(m.LAG_RECORDS, *labels).set(records)
         self._metrics.gauge(m.LAG_SECONDS, *labels).set(seconds)
+
+    def _note_behind(self, partition: Partition, behind: bool) -> None:
+        if not behind:
+            self._behind.discard(partition)
+            return
+        if not self._behind:  # there was nothing to do until now
+            self._last_progress = self._clock.monotonic()
+        self._behind.add(partition)
 
     # ── the days ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -189,7 +197,7 @@ class PrometheusTelemetry:
             (self._metrics.gauge(m.DAY_CITATION_RATE), day["citation_rate"]),
             (self._metrics.gauge(m.DAY_USERS), day["unique_users"]),
             (self._metrics.gauge(m.DAY_COST), day["total_cost"]),
-            (self._metrics.gauge(m.ROLLUP_TIMESTAMP), day["computed_at"].replace(tzinfo=UTC).timestamp()),
+            (self._metrics.gauge(m.ROLLUP_TIMESTAMP), timestamp_of(day["computed_at"])),
         ]
         gauges += [
             (self._metrics.gauge(m.DAY_LATENCY, quantile), seconds(day[column]))
@@ -247,6 +255,11 @@ class PrometheusTelemetry:
     def backpressure(self, seconds: float) -> None:
         """See :meth:`consumer.ports.Telemetry.backpressure`."""
         self._metrics.counter(m.BACKPRESSURE).inc(seconds)
+
+
+def timestamp_of(moment: datetime | None) -> float | None:
+    """A naive UTC moment in seconds since 1970, where there is one."""
+    return None if moment is None else moment.replace(tzinfo=UTC).timestamp()
 
 
 def seconds(milliseconds: float | None) -> float | None:

@@ -104,7 +104,7 @@ def _origin(attributes: Mapping[str, Any], kind: str, prefix: str) -> tuple[str,
 
 def _check_type(event_type: str, kind: str, path: str) -> None:
     """A type agrees when the kind is one of its words: rag.dialogue, com.example.rag.dialogue.v1, DialogueLogged."""
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", event_type)
+    words = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+", event_type)
     if kind not in {word.lower() for word in words}:
         problem = f"names another kind of event than {kind}, which is what this topic carries"
         raise Rejected(Reason.WRONG_KIND, [Fault(path, problem)])

@@ -27,9 +27,9 @@ INT_MAX = 2_147_483_647
 # The JSON number grammar (RFC 8259 §6), also for numbers that arrive as strings; a leading + and a bare .5 are let in
 # because PostgreSQL lets them in.
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-# PostgreSQL's numeric rounds half away from zero. Exponents beyond what any column takes are cut off before they cost.
-_ROUNDING = Context(prec=400, rounding=ROUND_HALF_UP, Emax=MAX_EMAX, Emin=MIN_EMIN)
-_MAX_NUMBER_DIGITS = 350
+# PostgreSQL's numeric rounds half away from zero.
+_MOST_DIGITS = 20
+_ROUNDING = Context(prec=2 * _MOST_DIGITS, rounding=ROUND_HALF_UP, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
 def invalid(problem: str) -> PydanticCustomError:
@@ -127,13 +127,15 @@ class Number(Field):
     def _number(self, value: Any) -> Decimal:
         if isinstance(value, Decimal):
             return value
-        if isinstance(value, str) and len(value) <= _MAX_NUMBER_DIGITS and NUMBER.fullmatch(value):
+        if isinstance(value, str) and NUMBER.fullmatch(value):
             return exact(value)
         raise invalid("must be a number, or a string that holds one")
 
     def _rounded(self, number: Decimal) -> Decimal:
-        # Far out of range either way; quantizing it would build its digits first.
-        if not number.is_finite() or number.adjusted() > 20 or len(number.as_tuple().digits) > _MAX_NUMBER_DIGITS:
+        if not number:
+            number = Decimal(0)  # whatever its sign and exponent
+        # Far out of range whatever the rounding; quantizing it would write all its digits down first.
+        if not number.is_finite() or number.adjusted() > _MOST_DIGITS:
             raise invalid(f"must be between {self.low} and {self.high}")
         if self.scale is None:
             return number

@@ -1,20 +1,20 @@
 """From the bytes of a JSON object to Python values, without loss.
 
-Two parsers have to agree. The standard library's gives values with every number as a Decimal, so that rounding happens
-once, at the column's scale; msgspec's gives the members that become jsonb as the very bytes they came in, because
-parsing and printing again changes them (1.10 would become 1.1).
+Every number becomes a Decimal, so that rounding happens once, at the column's scale. The members that become jsonb are
+kept as the very text they came in, because parsing and printing again changes them (1.10 would become 1.1).
 """
 
 from __future__ import annotations
 
 import json
-from functools import cache
+import re
+from collections.abc import Collection
 from typing import Any, NoReturn
-
-import msgspec
 
 from consumer.events.numbers import exact
 from consumer.events.rejection import Reason, Rejected
+
+_skip = re.compile(r"[ \t\n\r,:]*").match
 
 
 def parse(value: bytes) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def parse(value: bytes) -> dict[str, Any]:
     :raises Rejected: it is not UTF-8, not JSON, or not an object
     """
     try:
-        payload = json.loads(value.decode(), parse_float=exact, parse_int=exact, parse_constant=_constant)
+        payload = _DECODER.decode(value.decode())
     except UnicodeDecodeError as error:
         raise _not_json(f"not UTF-8: byte {error.start} cannot be decoded") from None
     except json.JSONDecodeError as error:
@@ -42,28 +42,31 @@ def parse_scalar(value: bytes) -> Any:
 
     :raises ValueError: it is not JSON
     """
-    return json.loads(value, parse_float=exact, parse_int=exact, parse_constant=_constant)
+    return _DECODER.decode(value.decode())
 
 
-def raw_members(value: bytes, names: tuple[str, ...]) -> dict[str, bytes]:
-    """The named members of the JSON object in `value`, each as the bytes it came in; absent ones are left out.
+def raw_members(value: bytes, names: Collection[str]) -> dict[str, bytes]:
+    """The named members of an object that :func:`parse` has taken, each as the bytes it came in.
 
-    :raises Rejected: it is not JSON in the eyes of the second parser
+    Absent ones are left out; of a member that comes twice the last counts, as in :func:`parse`.
     """
-    try:
-        found = _decoder(names).decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _not_json(f"not JSON: {error}") from None
-    except RecursionError:
-        raise _not_json("not JSON that can be read: nested too deeply") from None
-    members = ((name, getattr(found, name)) for name in names)
-    return {name: bytes(raw) for name, raw in members if raw is not msgspec.UNSET}
+    text, found = value.decode(), {}
+    place = _after(text, text.index("{") + 1)
+    while text[place] != "}":
+        name, place = _DECODER.raw_decode(text, place)
+        begin = _after(text, place)
+        _, end = _DECODER.raw_decode(text, begin)
+        if name in names:
+            found[name] = text[begin:end].encode()
+        place = _after(text, end)
+    return found
 
 
-@cache
-def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
-    members = [(name, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for name in names]
-    return msgspec.json.Decoder(msgspec.defstruct("RawMembers", members))
+def _after(text: str, place: int) -> int:
+    """The place of the next thing that is neither white space nor punctuation between members."""
+    match = _skip(text, place)
+    assert match is not None
+    return match.end()
 
 
 def _constant(name: str) -> NoReturn:
@@ -72,3 +75,6 @@ def _constant(name: str) -> NoReturn:
 
 def _not_json(problem: str) -> Rejected:
     return Rejected.whole(Reason.NOT_JSON, problem)
+
+
+_DECODER = json.JSONDecoder(parse_float=exact, parse_int=exact, parse_constant=_constant)

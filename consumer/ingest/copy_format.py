@@ -9,7 +9,6 @@ import struct
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -56,7 +55,6 @@ def encode_jsonb(raw: bytes) -> bytes:
     return _pack_length(len(raw) + 1) + _JSONB_VERSION + raw
 
 
-@lru_cache(maxsize=65536)
 def encode_numeric(number: Decimal) -> bytes:
     """A numeric: groups of four decimal digits around the point, their weight, the sign, the display scale.
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from consumer.ingest.copy_format import moment_of
+from consumer.ingest.copy_format import microseconds, moment_of
 
-# Every offset of the time zone database since 1972 is a multiple of a quarter of an hour, so midnight never falls
+# Every offset of the time zone database since 1980 is a multiple of a quarter of an hour, so midnight never falls
 # within one; 4 x 24 x 366 slots are a year, and the cache is hit for all but the first event of each slot.
 _SLOT = 15 * 60 * 1_000_000
+_1980 = microseconds(datetime(1980, 1, 1))  # noqa: DTZ001 - naive UTC
 
 
 class BusinessDays:
@@ -21,14 +22,17 @@ class BusinessDays:
 
     def __init__(self, timezone: str) -> None:
         self._zone = ZoneInfo(timezone)
-        self._of_slot = lru_cache(maxsize=4 * 24 * 366)(self._compute)
+        self._of_slot = lru_cache(maxsize=4 * 24 * 366)(self._of)
 
     def day_of(self, micros: int) -> date:
         """The day that `micros` (microseconds since 2000-01-01 UTC) belongs to."""
-        return self._of_slot(micros // _SLOT)
+        return self._of_slot(micros // _SLOT) if micros >= _1980 else self._compute(micros)
 
-    def _compute(self, slot: int) -> date:
-        moment = moment_of(slot * _SLOT)
+    def _of(self, slot: int) -> date:
+        return self._compute(slot * _SLOT)
+
+    def _compute(self, micros: int) -> date:
+        moment = moment_of(micros)
         try:
             return moment.replace(tzinfo=UTC).astimezone(self._zone).date()
         except OverflowError:  # the first and the last day that a datetime can hold

@@ -6,11 +6,22 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tests.unit.virtual_time import VirtualTimeLoop
 
-settings.register_profile("unit", derandomize=True, deadline=None, max_examples=60, database=None)
+# Explaining a failure traces every line, which takes minutes before Python 3.12; the example itself is enough.
+PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
+settings.register_profile(
+    "unit",
+    derandomize=True,
+    deadline=None,
+    max_examples=40,
+    database=None,
+    phases=PHASES,
+    report_multiple_bugs=False,
+    stateful_step_count=30,
+)
 settings.load_profile("unit")
 
 

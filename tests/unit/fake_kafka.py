@@ -53,7 +53,7 @@ class Reader(Protocol):
 
     def on_assigned(self, partitions: Collection[Partition]) -> None: ...
     async def on_revoked(self, partitions: Collection[Partition]) -> None: ...
-    def on_position_lost(self) -> None: ...
+    def on_position_lost(self, partitions: Collection[Partition]) -> None: ...
 
 
 @dataclass(slots=True)
@@ -179,16 +179,17 @@ class FakeSource:
                 continue
             log = self._broker.logs[partition]
             if not log.first <= position <= log.end:
-                return await self._lose_position()
+                return await self._lose_position(partition)
             room = max_records - sum(len(stretch.records) for stretch in stretches)
             stretches += self._read(partition, position, log, room)
         return stretches
 
-    async def _lose_position(self) -> list[Stretch]:
+    async def _lose_position(self, partition: Partition) -> list[Stretch]:
         """The broker has answered that it does not hold this offset."""
         assert self.reader is not None
         await asyncio.sleep(LATENCY_SECONDS)
-        self.reader.on_position_lost()
+        self.paused.add(partition)
+        self.reader.on_position_lost([partition])
         return []
 
     def _read(self, partition: Partition, position: int, log: Log, room: int) -> list[Stretch]:

@@ -26,7 +26,7 @@ async def test_what_is_held_is_bounded(limits: PipelinePolicy) -> None:
     world = World()
     async with world.reader(policy=limits) as reader:
         await reader.own(A)
-        await stalled(reader, 20_000)
+        await stalled(reader, 8000)
         await passes(60)
         batch = LIMITS.max_rows + limits.slice_records
         assert reader.source.returned <= MOST_BATCHES * batch + limits.poll_records

@@ -158,7 +158,9 @@ class Simulation:
     def check(self) -> None:
         """Every record is in exactly once, and the ledger says so."""
         tables, records = self.world.tables, self.world.broker.all_records()
-        kinds = Counter("good" if one.value == encode(GOOD) else "bad" if one.value == BAD else "own" for one in records)
+        kinds = Counter(
+            "good" if one.value == encode(GOOD) else "bad" if one.value == BAD else "own" for one in records
+        )
         own = {one.value for one in records if one.value not in (encode(GOOD), BAD)}
         rows = [row.record for row in tables.rows.values()]
         good = [(*partition_of(one), one.offset) for one in rows if one.value == encode(GOOD)]
@@ -175,7 +177,7 @@ class Simulation:
         assert self.world.is_caught_up(A, B, C)
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(20))
 async def test_whatever_happens_every_record_is_in_once(seed: int) -> None:
     """Deliveries, gaps, rebalances, zombies, fences, slow writes, outages, kills: nothing lost, nothing doubled."""
     simulation = Simulation(seed)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from consumer.events.dialogue import DialogueFacts
+from consumer.events.dialogue import DIALOGUE
 from consumer.events.rejection import Reason
 from tests.unit.builders import SESSION, USER, accept, dialogue, encode, paths, refuse, with_raw
 
@@ -174,12 +174,26 @@ def test_unknown_fields_are_ignored_and_counted() -> None:
 # ── what the metrics are told ──
 
 
+def facts(event: dict[str, Any]) -> dict[str, Any]:
+    """What the metrics are told of the event, by field."""
+    return dict(zip(DIALOGUE.facts, accept(event).row.facts, strict=True))
+
+
 def test_the_metrics_are_told_what_was_stored() -> None:
-    """Rounded as stored; absent is not zero where that makes a difference."""
-    facts = DialogueFacts(*accept(FULL).row.facts)
-    assert (facts.model, facts.citations, facts.latency_ms, facts.feedback) == ("m", 1, 1200, -1)
-    assert (facts.prompt_tokens, facts.completion_tokens, float(facts.cost_jpy or 0)) == (100, 20, 1.23)
-    silent = DialogueFacts(*accept(dialogue()).row.facts)
-    assert (silent.latency_ms, silent.feedback) == (None, None)
-    assert not any((silent.citations, silent.prompt_tokens, silent.completion_tokens, silent.cost_jpy))
-    assert not DialogueFacts(*accept(dialogue(citations=[])).row.facts).citations
+    """Rounded as stored; of the citations their number."""
+    assert facts(FULL) == {
+        "model_used": "m",
+        "citations": 1,
+        "latency_ms": 1200,
+        "prompt_tokens": 100,
+        "completion_tokens": 20,
+        "token_cost_jpy": Decimal("1.23"),
+        "user_feedback": -1,
+    }
+
+
+def test_the_metrics_are_told_what_is_absent() -> None:
+    """Absent is not zero: a dialogue without a latency is none that took no time."""
+    assert facts(dialogue()) == dict.fromkeys(DIALOGUE.facts) | {"model_used": "m"}
+    assert facts(dialogue(citations=None))["citations"] is None
+    assert facts(dialogue(citations=[], latency_ms=0)) == facts(dialogue()) | {"citations": 0, "latency_ms": 0}

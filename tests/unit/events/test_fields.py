@@ -117,11 +117,11 @@ def test_a_uuid_in_each_spelling(text: str) -> None:
     assert accept(dialogue(user_id=text))["user_id"] == UUID(BARE)
 
 
-@pytest.mark.parametrize(
-    "value",
-    ["", "x", BARE[:-1], BARE + "0", "{" + str(UUID(BARE)) + "}", "urn:uuid:" + BARE, BARE + "\n", " " + BARE]
-    + [BARE[:8] + "-" + BARE[8:], BARE.replace("0", "O"), "٠" * 32, 1, True, [], {}],
-)
+NO_UUIDS = ["", "x", BARE[:-1], BARE + "0", "{" + str(UUID(BARE)) + "}", "urn:uuid:" + BARE, BARE + "\n", " " + BARE]
+NO_UUIDS += [BARE[:8] + "-" + BARE[8:], BARE.replace("0", "O"), "\u0660" * 32]
+
+
+@pytest.mark.parametrize("value", [*NO_UUIDS, 1, True, [], {}])
 def test_what_is_no_uuid_is_refused(value: object) -> None:
     """Everything else is an error of the field."""
     rejected = refuse(dialogue(session_id=value, id=value))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from consumer.events.rejection import Reason
+from consumer.events.rejection import Reason, Rejected
 from tests.unit.builders import accept, dialogue, paths, refuse, with_raw
 
 
@@ -28,12 +28,12 @@ def refused(name: str, text: str) -> str:
     return str(rejected)
 
 
-@pytest.mark.parametrize(
-    ("text", "stored"),
-    [("0", 0), ("1200", 1200), ("2147483647", 2_147_483_647), ("1.0", 1), ("1e3", 1000), ("12E+2", 1200), ("15e-1", 2)]
-    + [("0.4", 0), ("0.5", 1), ("1.5", 2), ("2.5", 3), ("2147483647.4", 2_147_483_647), ("-0", 0), ("-0.4", 0)]
-    + [("1e-400", 0), ("0.0000001", 0), ("0e5", 0), ("0e999", 0), ("-0e-999", 0)],
-)
+WHOLE = {"0": 0, "1200": 1200, "2147483647": 2_147_483_647, "1.0": 1, "1e3": 1000, "12E+2": 1200, "15e-1": 2}
+WHOLE |= {"0.4": 0, "0.5": 1, "1.5": 2, "2.5": 3, "2147483647.4": 2_147_483_647, "-0": 0, "-0.4": 0}
+WHOLE |= {"1e-400": 0, "0.0000001": 0, "0e5": 0, "0e999": 0, "-0e-999": 0}
+
+
+@pytest.mark.parametrize(("text", "stored"), WHOLE.items())
 def test_whole_numbers(text: str, stored: int) -> None:
     """A whole number may be written in every way JSON knows; a fraction is rounded half away from zero."""
     assert take("latency_ms", text) == stored
@@ -123,33 +123,15 @@ def test_huge_exponents_of_next_to_nothing_do_no_harm(text: str) -> None:
     for value in (with_raw(dialogue(), latency_ms=text), dialogue(latency_ms=text)):
         try:
             assert accept(value)["latency_ms"] == 0
-        except Exception:
+        except Rejected:
             assert paths(refuse(value)) == ["latency_ms"]
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "",
-        " ",
-        "abc",
-        "NaN",
-        "nan",
-        "Infinity",
-        "-inf",
-        "1,5",
-        "1_000",
-        "0x10",
-        " 1",
-        "1 ",
-        "1\n",
-        "1e",
-        "e5",
-        ".",
-        "--1",
-    ]
-    + ["+-1", "１", "1.5.2", "null", True, False, [], [1], {}, {"a": 1}],
-)
+NO_NUMBERS = ["", " ", " 1", "1 ", "1\n", "+-1", "--1", "1e", "e5", ".", "1.5.2", "1,5", "1_000", "0x10", "\uff11"]
+NO_NUMBERS += ["abc", "NaN", "nan", "Infinity", "-inf", "null"]
+
+
+@pytest.mark.parametrize("value", [*NO_NUMBERS, True, False, [], [1], {}, {"a": 1}])
 def test_what_is_no_number_is_refused(value: object) -> None:
     """Booleans, NaN, infinity and everything else that is no JSON number is refused."""
     for name in ("latency_ms", "token_cost_jpy", "user_feedback"):

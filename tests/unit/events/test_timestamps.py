@@ -117,18 +117,13 @@ def test_what_does_not_exist_is_refused(text: str) -> None:
     assert paths(refuse(dialogue(citations=[{"source": "s", "timestamp": text}]))) == ["citations[0].timestamp"]
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "now", "infinity", "2026-01-31", "2026-01-31T09:30Z", "20260131T093000Z", "2026-W05-6T09:30:00Z"]
-    + ["2026-01-31T09:30:00.Z", "2026-01-31T09:30:00,5Z", "2026-01-31T09:30:00+0900", "2026-01-31T09:30:00 Z"]
-    + [
-        " 2026-01-31T09:30:00Z",
-        "2026-01-31T09:30:00Z\n",
-        "٢٠٢٦-01-31T09:30:00Z",
-        "+2026-01-31T09:30:00Z",
-        "1767225600",
-    ],
-)
+OTHER_SPELLINGS = ["", "now", "infinity", "2026-01-31", "2026-01-31T09:30Z", "20260131T093000Z", "2026-W05-6T09:30:00Z"]
+OTHER_SPELLINGS += ["2026-01-31T09:30:00.Z", "2026-01-31T09:30:00,5Z", "2026-01-31T09:30:00+0900", "1767225600"]
+OTHER_SPELLINGS += ["2026-01-31T09:30:00 Z", " 2026-01-31T09:30:00Z", "2026-01-31T09:30:00Z\n", "+2026-01-31T09:30:00Z"]
+OTHER_SPELLINGS += ["\u0662\u0660\u0662\u0666-01-31T09:30:00Z"]
+
+
+@pytest.mark.parametrize("text", OTHER_SPELLINGS)
 def test_other_spellings_are_refused(text: str) -> None:
     """Only RFC 3339 is taken: nothing is guessed."""
     assert "RFC 3339" in str(refuse(dialogue(created_at=text)))
@@ -174,7 +169,8 @@ def test_a_record_without_timestamp_needs_a_created_at() -> None:
     """Where neither says when, the event is refused rather than dated by the reader."""
     rejected = refusal(DIALOGUE, record(dialogue(), timestamp=-1))
     assert (rejected.reason, paths(rejected)) == (Reason.MISSING_FIELD, ["created_at"])
-    assert stored(DIALOGUE, record(dialogue(created_at="2026-01-31T09:30:00Z"), timestamp=-1))
+    row = stored(DIALOGUE, record(dialogue(created_at="2026-01-31T09:30:00Z"), timestamp=-1))
+    assert str(row["created_at"]) == "2026-01-31 09:30:00"
 
 
 @pytest.mark.parametrize("timestamp", [253_402_300_800_000, 2**63 - 1])

@@ -1,0 +1,143 @@
+"""Writes what the documentation takes from the code: settings, metrics, the fields of events, their schemas.
+
+python docs/generate.py          write it
+python docs/generate.py --check  name the files that are not current, and exit with 1 if there are any
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from consumer.adapters.metrics import ALL, Metric
+from consumer.app import kinds_by_topic
+from consumer.events.dialogue import Citation, Citations
+from consumer.events.fields import Choice, Field, Flag, JsonObject, Number, Text, Timestamp, Uuid
+from consumer.events.kind import Kind
+from consumer.operations.contract import documents
+from consumer.settings import Settings, Topics, variable
+
+DOCS = Path(__file__).resolve().parent
+SCHEMA = DOCS.parent / "schema"
+PAGES = ("configuration.md", "events.md", "metrics.md")
+KINDS = kinds_by_topic(Topics())
+
+
+def main(check: bool) -> int:
+    """Write every file that is not current, or only name it."""
+    wanted = {path: text for path, text in generated().items() if not path.exists() or path.read_text("utf-8") != text}
+    for path, text in wanted.items():
+        print(f"{'not current' if check else 'written'}: {path.relative_to(DOCS.parent)}")
+        if not check:
+            path.write_text(text, "utf-8")
+    return int(check and bool(wanted))
+
+
+def generated() -> Mapping[Path, str]:
+    """The whole text of every file with something generated in it."""
+    exported = {DOCS / "events" / name: text for name, text in documents(KINDS).items()}
+    return exported | {DOCS / page: filled((DOCS / page).read_text("utf-8")) for page in PAGES}
+
+
+def filled(page: str) -> str:
+    """The page, with everything between its `generated` and `/generated` comments made anew."""
+    made = {"settings": settings(), "metrics": metrics(), "citation": fields(Kind("citation", "", Citation, facts=()))}
+    made |= {kind.name: fields(kind) for kind in KINDS.values()}
+    block = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
+    return block.sub(lambda found: f"{found[1]}\n{made[found[2]]}\n{found[3]}", page)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (columns, ["---"] * len(columns), *rows)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
+
+
+def settings() -> str:
+    """A section with a table for each group of settings."""
+    return "\n".join(_group(name, field.annotation) for name, field in Settings.model_fields.items())
+
+
+def _group(name: str, group: Any) -> str:
+    schema = group.model_json_schema()
+    rows = [_setting(name, member, group, schema) for member in schema["properties"]]
+    return f"### {name}\n\n{group.__doc__}\n\n{table(('variable', 'default', 'allowed', 'meaning'), rows)}"
+
+
+def _setting(group: str, name: str, model: Any, schema: Mapping[str, Any]) -> Sequence[str]:
+    default, part = model.model_fields[name].default, schema["properties"][name]
+    value = default.get_secret_value() if isinstance(default, SecretStr) else default
+    shown = "none" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    return f"`{variable(group, name)}`", shown, _allowed(part, schema.get("$defs", {})), part["description"]
+
+
+def _allowed(part: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
+    part = part.get("anyOf", [part])[0]
+    part = shared[part["$ref"].split("/")[-1]] if "$ref" in part else part
+    if "enum" in part:
+        return ", ".join(f"`{value}`" for value in part["enum"])
+    types = {"integer": "whole number", "number": "number", "boolean": "`true` or `false`", "string": "text"}
+    formats = {"path": "a path", "password": "text, a secret"}
+    return formats.get(part.get("format", ""), types[part["type"]]) + _limits(part)
+
+
+def _limits(part: Mapping[str, Any]) -> str:
+    if "maximum" in part:
+        return f", {part['minimum']} to {part['maximum']}"
+    if "minimum" in part:
+        return f", at least {part['minimum']}"
+    return ", more than 0" if "exclusiveMinimum" in part else ", not empty" if "minLength" in part else ""
+
+
+def metrics() -> str:
+    """A table of every metric."""
+    rows = [
+        [f"`{one.name}`", _type(one), ", ".join(f"`{label}`" for label in one.labels), _meaning(one)] for one in ALL
+    ]
+    return table(("metric", "type", "labels", "meaning"), rows)
+
+
+def _type(metric: Metric) -> str:
+    return "histogram" if metric.buckets else metric.type.__name__.lower()
+
+
+def _meaning(metric: Metric) -> str:
+    bounds = ", ".join(f"{bound:g}" for bound in metric.buckets)
+    return f"{metric.meaning} Bounds: {bounds}." if bounds else metric.meaning
+
+
+def fields(kind: Kind) -> str:
+    """A table of an event's fields; what each means is the comment of the column that it fills."""
+    comments = _comments(kind.table)
+    rows = [
+        [f"`{name}`", "yes" if name in kind.required else "", _takes(field), *([comments[name]] if comments else [])]
+        for name, field in kind.fields.items()
+    ]
+    return table(("field", "required", "takes", *(["becomes the column"] if comments else [])), rows)
+
+
+def _comments(table_name: str) -> Mapping[str, str]:
+    sql = "".join(path.read_text("utf-8") for path in sorted(SCHEMA.glob("0*.sql")))
+    found = re.findall(r"COMMENT ON COLUMN (\w+)\.(\w+) IS\s+'((?:[^']|'')*)'", sql)
+    return {column: comment.replace("''", "'") for name, column, comment in found if name == table_name}
+
+
+def _takes(field: Field) -> str:
+    if isinstance(field, Text):
+        return "text" if field.longest is None else f"text, {field.shortest} to {field.longest} characters"
+    if isinstance(field, Number):
+        sorts = {0: "whole number", None: "number"}
+        return f"{sorts.get(field.scale, f'number, {field.scale} decimals')}, {field.low:,} to {field.high:,}"
+    if isinstance(field, Choice):
+        return ", ".join(f"`{value}`" for value in field.values) + ("; or its SPDX identifier" if field.aliases else "")
+    names = {Uuid: "UUID", Timestamp: "date-time", Flag: "`true` or `false`", JsonObject: "object"}
+    return names.get(type(field), "array of citations" if isinstance(field, Citations) else type(field).__name__)
+
+
+if __name__ == "__main__":
+    sys.exit(main(check="--check" in sys.argv[1:]))

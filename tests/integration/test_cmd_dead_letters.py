@@ -1,0 +1,241 @@
+"""Dead letters from the record to the command line: every reason, nothing lost of the original, nothing else held up."""
+
+import base64
+import json
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.bad_records import MAX_RECORD_BYTES, SECRET, TEXT, Bad, bad_records, make_rules
+from tests.ingestion import (
+    TABLES,
+    Outgoing,
+    as_json,
+    counts,
+    environment_on,
+    ids,
+    ingest,
+    on_other_database,
+    send,
+    small_dialogue,
+    wait_for_records,
+)
+from tests.producers import provenance
+from tests.service import Environment, ServiceProcess
+from tests.stack import Servers, fresh_database
+
+pytestmark = pytest.mark.timeout(120)
+
+GOOD = 40
+# One batch for all: it is written when it is full, and not before.
+ONE_BATCH = {"RAGLEDGER_BATCH__MAX_DELAY_MS": "60000", "RAGLEDGER_BATCH__MAX_RECORD_BYTES": str(MAX_RECORD_BYTES)}
+
+
+@dataclass(frozen=True)
+class Letters:
+    """A database in which a record of every reason has become a dead letter, and what was seen while it did."""
+
+    environment: Environment
+    bad: list[Bad]
+    good: Mapping[str, set[str]]
+    metrics: Mapping[str, float]
+    log: str
+
+    @property
+    def by_place(self) -> dict[tuple[str, int], Bad]:
+        """Each bad record by its topic and offset: they were published first, in this order."""
+        places: dict[str, int] = {}
+        found = {}
+        for bad in self.bad:
+            place = places.setdefault(bad.record.topic, 0)
+            found[bad.record.topic, place] = bad
+            places[bad.record.topic] += 1
+        return found
+
+
+@pytest.fixture(scope="module")
+def letters(
+    stack: Servers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Letters]:
+    """Good and bad records of both kinds, all of them in one batch."""
+    log = tmp_path_factory.mktemp("letters") / "log"
+    with environment_on(stack, migrated_template) as environment:
+        make_rules(environment.dsn)
+        bad = bad_records(environment.topics)
+        good = [(kind, make(random.Random(n))) for n in range(GOOD // 2) for kind, make in makers()]
+        outgoing = [Outgoing(environment.topics[kind], as_json(event)) for kind, event in good]
+        send(stack.bootstrap_servers, [*(one.record for one in bad), *outgoing])
+        total = len(bad) + len(good)
+        with ServiceProcess(environment, log, **ONE_BATCH, RAGLEDGER_BATCH__MAX_ROWS=str(total)) as service:
+            wait_for_records(environment, total)
+            metrics = {name: service.metric(name) for name in ("rag_batch_rows_count", "rag_dead_letters_total")}
+            metrics |= {f"dead {topic}": service.metric("rag_dead_letters_total", topic=topic) for topic in TABLES}
+            assert service.stop() == 0
+        wanted = {kind: {event["id"] for of, event in good if of == kind} for kind in TABLES}
+        yield Letters(environment, bad, wanted, metrics, log.read_text())
+
+
+def makers() -> list[tuple[str, Any]]:
+    """How events of each kind are made."""
+    return [("dialogue", small_dialogue), ("provenance", provenance)]
+
+
+@pytest.fixture
+def copy(letters: Letters, stack: Servers) -> Iterator[Environment]:
+    """A copy of that database, to be changed."""
+    with fresh_database(stack.dsn, urlsplit(letters.environment.dsn).path.removeprefix("/")) as dsn:
+        yield on_other_database(letters.environment, dsn)
+
+
+def test_every_reason_keeps_key_value_and_headers_byte_for_byte(letters: Letters) -> None:
+    """The original record is whole in the table, the reason and each fault's path beside it."""
+    rows = letters.environment.query("SELECT * FROM dead_letters ORDER BY id")
+    assert len(rows) == len(letters.bad)
+    for row in rows:
+        bad = letters.by_place[row["topic"], row["record_offset"]]
+        assert (row["reason"], row["sqlstate"]) == (bad.reason, bad.sqlstate), bad
+        assert (row["key"], row["value"]) == (bad.record.key, bad.record.value)
+        headers = [tuple(header.values()) for header in row["headers"]]
+        assert headers == [(name, encoded(value)) for name, value in bad.record.headers]
+        assert bad.path in [fault["path"] for fault in row["detail"]["faults"]]
+        assert row["detail"]["message"]
+
+
+def encoded(value: bytes | None) -> str | None:
+    """Bytes as JSON has them here."""
+    return None if value is None else base64.b64encode(value).decode()
+
+
+def test_headers_are_stored_in_the_form_that_the_column_documents(letters: Letters) -> None:
+    """Whoever reads the table without us goes by the comment on the column, and finds the headers in order."""
+    comment = letters.environment.value(
+        "SELECT col_description('dead_letters'::regclass, attnum) FROM pg_attribute"
+        " WHERE attrelid = 'dead_letters'::regclass AND attname = 'headers'"
+    )
+    headers = letters.environment.value("SELECT headers FROM dead_letters ORDER BY id LIMIT 1")
+    names = [name for name in headers[0] if name != "value"]
+    assert [header[names[0]] for header in headers] == [name for name, _ in letters.bad[0].record.headers]
+    assert all(f'"{name}"' in comment for name in headers[0]), f"{headers[0]} is not what the comment says: {comment}"
+
+
+def test_what_the_database_refuses_is_alone_while_the_rest_of_its_batch_is_written(letters: Letters) -> None:
+    """One batch held them all: every good row is there, the guilty ones are not, and the books add up."""
+    assert letters.metrics["rag_batch_rows_count"] == 1
+    assert letters.metrics["rag_dead_letters_total"] == len(letters.bad)
+    for kind, wanted in letters.good.items():
+        assert {str(found) for found in ids(letters.environment, kind)} == wanted
+    assert counts(letters.environment) == {"inserted": GOOD, "duplicates": 0, "dead": len(letters.bad)}
+
+
+def test_neither_details_nor_the_log_quote_the_event(letters: Letters) -> None:
+    """Event text may be personal: it is in the record's own columns and nowhere else, PostgreSQL's DETAIL included."""
+    assert SECRET not in letters.environment.value("SELECT string_agg(detail::text, ' ') FROM dead_letters")
+    assert SECRET not in letters.log
+
+
+def test_a_batch_of_nothing_but_refused_records_becomes_dead_letters(
+    stack: Servers, migrated_template: str, tmp_path: Path
+) -> None:
+    """Refused by the database one and all, or undecodable one and all: no row, no retry for ever, exact books."""
+    with environment_on(stack, migrated_template) as environment:
+        make_rules(environment.dsn)
+        bad = bad_records(environment.topics)
+        refused = [one.record for one in bad if one.sqlstate] * 5
+        undecodable = [one.record for one in bad if not one.sqlstate]
+        total = len(refused) + len(undecodable)
+        send(stack.bootstrap_servers, refused)
+        with ServiceProcess(environment, tmp_path / "log", **ONE_BATCH, RAGLEDGER_BATCH__MAX_ROWS="25") as service:
+            wait_for_records(environment, len(refused))
+            send(stack.bootstrap_servers, undecodable * 2)
+            wait_for_records(environment, len(refused) + 25)
+            assert service.stop() == 0
+        assert counts(environment) == {"inserted": 0, "duplicates": 0, "dead": total + len(undecodable)}
+        assert environment.value("SELECT count(*) FROM dead_letters") == total + len(undecodable)
+
+
+def test_reading_again_makes_no_second_dead_letter(letters: Letters, copy: Environment, tmp_path: Path) -> None:
+    """Another group reads the same records: duplicates and dead letters in its books, the same rows in the tables."""
+    before = copy.query("SELECT * FROM dead_letters ORDER BY id")
+    copy.group = copy.variables["RAGLEDGER_KAFKA__GROUP_ID"] = f"{copy.group}-again"
+    total = len(letters.bad) + GOOD
+    ingest(copy, 2 * total, tmp_path / "log", RAGLEDGER_BATCH__MAX_RECORD_BYTES=str(MAX_RECORD_BYTES))
+    assert counts(copy) == {"inserted": 0, "duplicates": GOOD, "dead": len(letters.bad)}
+    assert copy.query("SELECT * FROM dead_letters ORDER BY id") == before
+
+
+def test_list_filters_by_topic_reason_and_time(letters: Letters, copy: Environment) -> None:
+    """Newest first; times are half-open and UTC; settled ones only when asked for."""
+    everything = copy.run_json("dead-letters", "list")
+    assert [one["id"] for one in everything] == sorted((one["id"] for one in everything), reverse=True)
+    assert len(everything) == len(letters.bad)
+    provenance_topic = copy.topics["provenance"]
+    of_topic = copy.run_json("dead-letters", "list", "--topic", provenance_topic)
+    assert len(of_topic) == sum(bad.record.topic == provenance_topic for bad in letters.bad)
+    refused = copy.run_json("dead-letters", "list", "--reason", "refused_by_database", "--topic", provenance_topic)
+    assert {one["sqlstate"] for one in refused} == {"54000", "23503"}
+    copy.query("UPDATE dead_letters SET dead_lettered_at = '2026-01-01 12:00Z'::timestamptz + id * '1 h'::interval RETURNING 1")
+    since, until = "2026-01-01T14:00:00", "2026-01-01 16:00:00"
+    assert [one["id"] for one in copy.run_json("dead-letters", "list", "--since", since, "--until", until)] == [3, 2]
+    copy.query("UPDATE dead_letters SET discarded_at = now() WHERE id < 18 RETURNING 1")
+    assert [one["id"] for one in copy.run_json("dead-letters", "list", "--limit", "1")] == [18]
+    settled = copy.run_json("dead-letters", "list", "--settled", "--reason", "not_json")
+    assert len(settled) == 4
+    assert copy.run("dead-letters", "list", "--reason", "weather").returncode == 2
+
+
+def test_list_takes_the_times_it_prints(copy: Environment) -> None:
+    """A time copied from the JSON, or written in RFC 3339 with an offset, is a time."""
+    [printed] = {one["dead_lettered_at"] for one in copy.run_json("dead-letters", "list")}
+    in_tokyo = datetime.fromisoformat(printed).astimezone(ZoneInfo("Asia/Tokyo")).isoformat()
+    for time in (printed, in_tokyo):
+        since = copy.run("dead-letters", "list", "--since", time, "--json")
+        assert since.returncode == 0, since.stderr
+        assert len(json.loads(since.stdout)) > 1, time
+
+
+def test_list_for_people_names_record_reason_and_problem(letters: Letters) -> None:
+    """A table; none is said in words."""
+    table = letters.environment.run("dead-letters", "list", "--reason", "tombstone").stdout
+    assert "tombstone" in table
+    none = letters.environment.run("dead-letters", "list", "--topic", "elsewhere")
+    assert (none.returncode, none.stderr) == (0, "")
+    assert "none" in none.stdout
+
+
+def test_show_gives_the_original_record(letters: Letters) -> None:
+    """For scripts bytes are base64; for people text is text. An unknown id is said, with exit code 1."""
+    environment = letters.environment
+    letter = environment.value("SELECT id FROM dead_letters WHERE sqlstate = '23514'")
+    [bad] = [bad for bad in letters.bad if bad.sqlstate == "23514"]
+    shown = environment.run_json("dead-letters", "show", str(letter))
+    assert base64.b64decode(shown["key"]) == bad.record.key
+    assert base64.b64decode(shown["value"]) == bad.record.value
+    assert shown["headers"] == [[name, encoded(value)] for name, value in bad.record.headers]
+    assert (shown["reason"], shown["sqlstate"], shown["replayed_at"]) == ("refused_by_database", "23514", None)
+    unknown = environment.run("dead-letters", "show", "999999")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "999999" in unknown.stderr
+    people = environment.run("dead-letters", "show", str(letter)).stdout
+    assert "no_such_question" in people
+    assert TEXT in people.replace("\n", ""), "text that people cannot read"
+
+
+def test_discard_settles_what_was_chosen_and_keeps_the_record(letters: Letters, copy: Environment) -> None:
+    """By id, by filter, or all when said so; a discarded one is not replayed and not discarded again."""
+    assert copy.run("dead-letters", "discard").returncode == 2
+    assert copy.value("SELECT count(*) FROM dead_letters WHERE discarded_at IS NOT NULL") == 0
+    assert copy.run_json("dead-letters", "discard", "1", "2", "999999") == {"discarded": 2}
+    assert copy.run_json("dead-letters", "discard", "1") == {"discarded": 0}
+    assert copy.run_json("dead-letters", "discard", "--reason", "tombstone") == {"discarded": 1}
+    replayed = copy.run_json("dead-letters", "replay", "1", "2")
+    assert replayed == {"inserted": 0, "duplicates": 0, "failed": 0}
+    assert copy.run_json("dead-letters", "discard", "--all") == {"discarded": len(letters.bad) - 3}
+    assert copy.value("SELECT count(*) FROM dead_letters WHERE discarded_at IS NOT NULL") == len(letters.bad)
+    assert copy.run_json("dead-letters", "list") == []

@@ -1,0 +1,179 @@
+"""`ragledger ledger`: the account per partition, and the exit codes that scripts and probes rely on."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from tests.ingestion import Outgoing, dialogues, environment_on, ingest, on_other_database, send
+from tests.producers import produce_transactions
+from tests.service import Environment
+from tests.stack import Servers, fresh_database
+
+pytestmark = pytest.mark.timeout(120)
+
+GOOD, TWICE, BAD, ABORTED = 30, 4, 3, 5
+MARKERS = 2  # one for each transaction
+
+
+@pytest.fixture(scope="module")
+def environment(
+    stack: Servers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Environment]:
+    """Two partitions a topic: good records, doubled ones, bad ones, an aborted and a committed transaction."""
+    with environment_on(stack, migrated_template, partitions=2) as made:
+        topic = made.topics["dialogue"]
+        good = list(dialogues(topic, GOOD, seed=1).values())
+        send(stack.bootstrap_servers, [*good, *good[:TWICE], *[Outgoing(topic, b"{")] * BAD])
+        in_transactions = [(False, [(topic, b"{")] * ABORTED), (True, [(topic, None)])]
+        produce_transactions(stack.bootstrap_servers, f"tx-{made.group}", in_transactions)
+        ingest(made, GOOD + TWICE + BAD + 1, tmp_path_factory.mktemp("ledger") / "log")
+        assert made.run("ledger", "--caught-up").returncode == 0
+        yield made
+
+
+@pytest.fixture
+def copy(environment: Environment, stack: Servers) -> Iterator[Environment]:
+    """A copy of the database, to be changed."""
+    with fresh_database(stack.dsn, urlsplit(environment.dsn).path.removeprefix("/")) as dsn:
+        yield on_other_database(environment, dsn)
+
+
+def sums(found: Any) -> dict[str, int]:
+    """The columns of the ledger, summed up over the partitions."""
+    names = ("read", "inserted", "duplicates", "amended", "dead_lettered", "gaps", "lag")
+    return {name: sum(line[name] for line in found["partitions"]) for name in names}
+
+
+def test_json_accounts_for_every_offset(environment: Environment) -> None:
+    """A line for each partition of each topic, aborted records and markers counted as gaps."""
+    found = environment.run_json("ledger")
+    assert (found["holds"], found["caught_up"], found["kafka_problem"]) == (True, True, None)
+    assert [(line["topic"], line["partition"]) for line in found["partitions"]] == sorted(
+        (topic, partition) for topic in environment.topics.values() for partition in range(2)
+    )
+    written = sums(found)
+    gaps = written.pop("gaps")
+    assert written == {
+        "read": GOOD + TWICE + BAD + 1 + gaps,
+        "inserted": GOOD,
+        "duplicates": TWICE,
+        "amended": 0,
+        "dead_lettered": BAD + 1,
+        "lag": 0,
+    }
+    assert gaps >= ABORTED + MARKERS
+    for line in found["partitions"]:
+        parts = ("inserted", "duplicates", "amended", "dead_lettered", "gaps")
+        assert line["next_offset"] - line["start_offset"] == line["read"] == sum(line[part] for part in parts)
+        assert line["holds"] is True
+
+
+def test_the_table_for_people_has_a_line_for_each_partition(environment: Environment) -> None:
+    """Whole words at the usual width of a terminal, and the verdict in words."""
+    done = environment.run("ledger", "--check", "--caught-up")
+    assert (done.returncode, done.stderr) == (0, "")
+    for topic in environment.topics.values():
+        assert topic in done.stdout
+    assert "adds up" in done.stdout.replace("\n", " ") or "accounted for" in done.stdout
+    assert "Nothing waits" in done.stdout
+
+
+def test_column_titles_are_not_broken_at_80_characters(stack: Servers, migrated_template: str) -> None:
+    """With the default topics the table fits a terminal of 80 characters."""
+    with fresh_database(stack.dsn, migrated_template) as dsn:
+        made = Environment(dsn, "127.0.0.1:9", {"dialogue": "rag.dialogue", "provenance": "rag.provenance"})
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(
+                "INSERT INTO ingest_ledger (consumer_group, topic, partition, start_offset, next_offset, inserted)"
+                " VALUES (%s, 'rag.provenance', 0, 0, 1000, 1000)",
+                [made.group],
+            )
+        table = made.run("ledger").stdout
+        assert all(len(line) <= 80 for line in table.splitlines())
+        for title in ("inserted", "doubled", "amended", "adds up"):
+            assert title in table
+
+
+def test_what_waits_makes_caught_up_exit_with_3(environment: Environment, bootstrap_servers: str) -> None:
+    """A record that nobody has read yet: the equation holds, but something waits."""
+    send(bootstrap_servers, list(dialogues(environment.topics["provenance"], 2, seed=2).values()))
+    found = environment.run_json("ledger", "--check")
+    assert (found["holds"], found["caught_up"], sums(found)["lag"]) == (True, False, 2)
+    assert environment.run("ledger", "--check").returncode == 0
+    assert environment.run("ledger").returncode == 0
+    waiting = environment.run("ledger", "--caught-up")
+    assert waiting.returncode == 3
+    assert "wait" in waiting.stdout
+
+
+def test_an_equation_that_does_not_hold_is_found(copy: Environment) -> None:
+    """Somebody has dropped the constraint and changed a row: exit code 3, and the partition is marked."""
+    with psycopg.connect(copy.dsn, autocommit=True) as connection:
+        connection.execute("ALTER TABLE ingest_ledger DROP CONSTRAINT ingest_ledger_balanced")
+        connection.execute(
+            "UPDATE ingest_ledger SET inserted = inserted + 1 WHERE topic = %s AND partition = 1",
+            [copy.topics["dialogue"]],
+        )
+    checked = copy.run("ledger", "--check", "--json")
+    assert checked.returncode == 3
+    found = json.loads(checked.stdout)
+    assert found["holds"] is False
+    assert [(line["topic"], line["partition"]) for line in found["partitions"] if not line["holds"]] == [
+        (copy.topics["dialogue"], 1)
+    ]
+    assert copy.run("ledger").returncode == 0
+    caught_up = copy.run("ledger", "--caught-up")
+    assert caught_up.returncode == 3
+    assert "NOT" in caught_up.stdout
+
+
+def test_without_kafka_the_equation_is_checked_and_the_lag_is_not_known(environment: Environment) -> None:
+    """The ledger is in the database: --check needs no Kafka, --caught-up does and says what is wrong."""
+    away = on_other_database(environment, environment.dsn)
+    away.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"] = "127.0.0.1:9"
+    found = away.run("ledger", "--check", "--json")
+    assert found.returncode == 0
+    told = json.loads(found.stdout)
+    assert (told["holds"], told["caught_up"]) == (True, False)
+    assert "127.0.0.1:9" in told["kafka_problem"]
+    assert {line["lag"] for line in told["partitions"]} == {None}
+    caught_up = away.run("ledger", "--caught-up")
+    assert caught_up.returncode == 3
+    assert "127.0.0.1:9" in caught_up.stderr
+    assert len(caught_up.stderr.splitlines()) <= 5
+    assert "records wait" not in caught_up.stdout, "nobody knows whether records wait"
+
+
+def test_topics_that_are_missing_are_named(environment: Environment) -> None:
+    """A group that has read nothing, on topics that nobody has made: not caught up, and why."""
+    missing = on_other_database(environment, environment.dsn)
+    missing.variables |= {
+        "RAGLEDGER_KAFKA__GROUP_ID": "nobody",
+        "RAGLEDGER_TOPICS__DIALOGUE": "no-such-dialogues",
+        "RAGLEDGER_TOPICS__PROVENANCE": "no-such-provenance",
+    }
+    done = missing.run("ledger", "--caught-up", "--json")
+    assert done.returncode == 3
+    found = json.loads(done.stdout)
+    assert (found["partitions"], found["caught_up"]) == ([], False)
+    assert "no-such-dialogues" in found["kafka_problem"]
+    assert "no-such-provenance" in found["kafka_problem"]
+
+
+def test_without_a_schema_or_a_database_the_message_says_what_to_do(empty_database: str) -> None:
+    """Exit code 1, one line, and no password in it."""
+    empty = Environment(empty_database, "127.0.0.1:9", {})
+    for arguments in (["ledger"], ["dead-letters", "list"], ["rollup", "--day", "2026-01-01"]):
+        done = empty.run(*arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "ragledger migrate up" in done.stderr.replace("\n", " "), done.stderr
+    gone = Environment("postgresql://u:geheim@127.0.0.1:9/x", "127.0.0.1:9", {})
+    done = gone.run("ledger")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "PostgreSQL" in done.stderr
+    assert "geheim" not in done.stderr

@@ -1,0 +1,139 @@
+"""`ragledger stack` as a process of its own: one line when ready, nothing left behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import psutil
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from tests.service import eventually
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(os.environ.get("RAGLEDGER_TEST_STACK") == "docker", reason="this is about the embedded servers"),
+]
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A directory for temporary files that every user may enter, as PostgreSQL's has to."""
+    directory = Path(tempfile.mkdtemp(prefix="stack-test-"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory)
+
+
+class StackProcess:
+    """The command, running."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.family: list[psutil.Process] = []
+
+    @property
+    def output(self) -> IO[str]:
+        """Its standard output."""
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def remember_family(self) -> list[psutil.Process]:
+        """Note every process that has been started so far."""
+        self.family = psutil.Process(self.process.pid).children(recursive=True)
+        return self.family
+
+    def end(self, number: signal.Signals) -> int:
+        """Send a signal; the exit code."""
+        self.remember_family()
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    def assert_nothing_left(self, temporary: Path) -> None:
+        """No process, no file."""
+        eventually(lambda: not any(alive(process) for process in self.family), timeout=10, message="processes are left")
+        assert list(temporary.iterdir()) == []
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it runs; a zombie does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@contextmanager
+def started(temporary: Path, *arguments: str) -> Iterator[StackProcess]:
+    """`ragledger stack`, killed at the end unless it has ended."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "consumer", "stack", *arguments],
+        env=os.environ | {"TMPDIR": str(temporary)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            yield StackProcess(process)
+        finally:
+            process.kill()
+
+
+def test_one_line_of_json_when_both_are_ready_and_nothing_left_after_sigterm(temporary: Path) -> None:
+    """The addresses work at once; SIGTERM ends it with exit code 0; the line was the only one."""
+    with started(temporary, "--json") as stack:
+        addresses = json.loads(stack.output.readline())
+        assert addresses.keys() == {"bootstrap_servers", "dsn"}
+        assert AdminClient({"bootstrap.servers": addresses["bootstrap_servers"]}).list_topics(timeout=10).brokers
+        with psycopg.connect(addresses["dsn"]) as connection:
+            assert connection.info.server_version >= 180000
+        assert stack.end(signal.SIGTERM) == 0
+        assert stack.output.read() == ""
+        stack.assert_nothing_left(temporary)
+
+
+def test_a_stop_during_the_start_leaves_nothing_either(temporary: Path) -> None:
+    """Ctrl-C as soon as the first server process is there."""
+    with started(temporary) as stack:
+        eventually(lambda: len(stack.remember_family()) > 1, message="the first server process")
+        assert stack.end(signal.SIGINT) == 0
+        assert stack.output.read() == ""
+        stack.assert_nothing_left(temporary)
+
+
+def test_a_server_that_dies_ends_the_command_with_1(temporary: Path) -> None:
+    """Killed from outside: the command says so instead of pretending that all is well."""
+    with started(temporary) as stack:
+        line = stack.output.readline()
+        assert "bootstrap_servers=" in line
+        assert "dsn=postgresql://" in line
+        [java] = [process for process in stack.remember_family() if process.name() == "java"]
+        java.kill()
+        assert stack.process.wait(30) == 1
+        stack.assert_nothing_left(temporary)
+
+
+def test_a_version_that_is_not_installed_is_said(temporary: Path) -> None:
+    """Exit code 1, what is missing, and no file left."""
+    done = subprocess.run(
+        [sys.executable, "-m", "consumer", "stack", "--postgres-version", "9"],
+        env=os.environ | {"TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "PostgreSQL 9" in done.stderr
+    assert "Traceback" not in done.stderr
+    eventually(lambda: not list(temporary.iterdir()), timeout=10)

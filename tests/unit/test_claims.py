@@ -1,0 +1,179 @@
+"""Claims: which partitions the group gave us, and which of them the ledger lets us write for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from consumer.claims import Claimer
+from consumer.events.record import Partition
+from consumer.ingest.offsets import Claim
+from consumer.ports import SourceError, StoreError, Unavailable
+from tests.unit.fakes import Changes, FakeBroker, FakeSource, FakeStore, FakeTelemetry, Tables
+from tests.unit.virtual_time import passes
+from tests.unit.world import A, B, C
+
+DELAY = 10.0
+
+
+class Office:
+    """A claimer, between a fake Kafka and a fake database."""
+
+    def __init__(self) -> None:
+        self.changes = Changes()
+        self.broker = FakeBroker(self.changes)
+        for partition in (A, B, C):
+            self.broker.create(partition)
+        self.tables = Tables(self.changes)
+        self.source = FakeSource(self.broker)
+        self.store = FakeStore(self.tables, self.changes)
+        self.telemetry = FakeTelemetry(self.changes)
+        self.claimer = Claimer(self.source, self.store, self.telemetry, DELAY)
+
+    async def granted(self, seconds: float = 0.5) -> dict[Partition, Claim]:
+        """What is granted after a while."""
+        await passes(seconds)
+        return {claim.partition: claim for claim in self.claimer.granted()}
+
+
+@asynccontextmanager
+async def at_work() -> AsyncIterator[Office]:
+    """An office whose claimer runs."""
+    office = Office()
+    running = asyncio.create_task(office.claimer.run())
+    yield office
+    assert not running.done()
+    running.cancel()
+
+
+async def test_what_is_assigned_is_claimed() -> None:
+    """At the ledger's position, under a new epoch; told once."""
+    async with at_work() as office:
+        office.broker.append_gap(B, 50)
+        office.tables.claim(B, 7, "somebody before")
+        office.claimer.assign([A, B])
+        assert not office.claimer.is_settled
+        assert await office.granted() == {A: Claim(A, 1, 0), B: Claim(B, 2, 7)}
+        assert office.claimer.is_settled
+        assert office.claimer.granted() == []
+        assert office.telemetry.count("claimed") == 1
+
+
+async def test_a_partition_seen_for_the_first_time_begins_at_its_bounds() -> None:
+    """Whatever retention has left of it."""
+    async with at_work() as office:
+        office.broker.append_gap(A, 50)
+        office.broker.delete_before(A, 20)
+        office.claimer.assign([A])
+        assert (await office.granted())[A].next_offset == 20
+
+
+async def test_an_assignment_of_nothing_is_settled() -> None:
+    """More readers than partitions: knowingly none."""
+    async with at_work() as office:
+        assert not office.claimer.is_assigned
+        office.claimer.assign([])
+        assert (office.claimer.is_assigned, office.claimer.is_settled) == (True, True)
+        assert await office.granted() == {}
+
+
+async def test_a_revoke_takes_back_what_was_granted_but_not_yet_begun() -> None:
+    """Whoever comes next has a newer epoch."""
+    async with at_work() as office:
+        office.claimer.assign([A])
+        await passes(1)
+        office.claimer.revoke()
+        assert await office.granted() == {}
+        assert (office.claimer.is_assigned, office.claimer.is_settled) == (False, False)
+
+
+async def test_a_new_assignment_replaces_the_old_one() -> None:
+    """What is no longer ours is not granted, although its answer is under way."""
+    async with at_work() as office:
+        office.store.answer_seconds = lambda: 2.0
+        office.claimer.assign([A, B])
+        await passes(1)
+        office.claimer.revoke()
+        office.claimer.assign([B, C])
+        granted = await office.granted(10)
+        assert granted.keys() == {B, C}
+        assert granted[B].epoch == office.tables.ledger[B].epoch
+
+
+async def test_what_is_claimed_again_is_claimed_at_once() -> None:
+    """All but the fenced partitions, which somebody else has."""
+    async with at_work() as office:
+        office.claimer.assign([A, B])
+        await office.granted()
+        office.claimer.claim_again([A, B], [A])
+        assert await office.granted() == {B: Claim(B, 2, 0)}
+        assert await office.granted(DELAY - 1) == {}
+        assert await office.granted(1) == {A: Claim(A, 2, 0)}
+
+
+async def test_what_is_not_ours_is_not_claimed_again() -> None:
+    """A fence on a partition that the group has taken away since."""
+    async with at_work() as office:
+        office.claimer.assign([A, B])
+        await office.granted()
+        office.claimer.claim_again([B], [B])
+        office.claimer.revoke()
+        office.claimer.assign([A])
+        assert (await office.granted(DELAY * 3)).keys() == {A}
+
+
+async def test_an_old_delay_does_not_outlive_its_assignment() -> None:
+    """Claiming what is claimed already would fence ourselves: neither before nor after the revoke."""
+    async with at_work() as office:
+        office.claimer.assign([A])
+        await office.granted()
+        office.claimer.claim_again([A], [A])
+        office.claimer.revoke()
+        office.claimer.claim_again([A], [A])
+        office.claimer.assign([A])
+        assert (await office.granted())[A].epoch == 2
+        assert await office.granted(DELAY * 3) == {}
+
+
+async def test_an_outage_is_waited_out() -> None:
+    """Of Kafka and of the database: again and again, until both answer."""
+    async with at_work() as office:
+        office.broker.is_down = True
+        office.store.claim_errors = [Unavailable("locked", "lock") for _ in range(3)]
+        office.claimer.assign([A])
+        assert await office.granted(30) == {}
+        office.broker.is_down = False
+        assert await office.granted(30) == {A: Claim(A, 1, 0)}
+
+
+async def test_an_outage_while_claiming_is_told() -> None:
+    """A person who looks for the reason finds it: claims are the first thing that an outage stops."""
+    async with at_work() as office:
+        office.store.claim_errors = [Unavailable("locked", "lock")]
+        office.claimer.assign([A])
+        await office.granted(5)
+        assert office.telemetry.all("unavailable") == [("lock", "locked")]
+        assert office.telemetry.count("available") == 1
+
+
+async def test_partitions_that_cannot_be_read_on_are_told_and_not_granted() -> None:
+    """Below what is still there, or behind the end; they are settled: waiting would not mend it."""
+    async with at_work() as office:
+        for partition in (A, B, C):
+            office.broker.append_gap(partition, 20)
+        office.broker.delete_before(A, 10)
+        office.tables.claim(A, 4, "somebody before")
+        office.tables.claim(B, 21, "somebody before")
+        office.claimer.assign([A, B, C])
+        assert (await office.granted()).keys() == {C}
+        assert office.claimer.is_settled
+        said = dict(office.telemetry.all("stopped"))
+        assert "6 offsets were deleted by retention" in said[A]
+        assert "the topic was deleted and made anew" in said[B]
+
+
+def test_errors_say_what_the_caller_does_next() -> None:
+    """An outage of the store is a store's error, one of Kafka's is not."""
+    assert issubclass(Unavailable, StoreError)
+    assert not issubclass(SourceError, StoreError)

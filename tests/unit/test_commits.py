@@ -1,0 +1,145 @@
+"""Offsets committed to Kafka follow the ledger; the lag is what the ledger is behind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from consumer.commits import Committer
+from consumer.events.record import Partition
+from consumer.ingest.offsets import Claim, Span
+from tests.unit.fakes import WALL_START, Changes, FakeBroker, FakeSource, FakeTelemetry, ManualClock
+from tests.unit.virtual_time import passes
+from tests.unit.world import A, B
+
+NOW_MS = int(WALL_START * 1000)
+
+
+class Desk:
+    """A committer, at a fake Kafka with two partitions of 100 offsets."""
+
+    def __init__(self) -> None:
+        changes = Changes()
+        self.broker = FakeBroker(changes)
+        for partition in (A, B):
+            self.broker.create(partition)
+            self.broker.append_gap(partition, 100)
+        self.source = FakeSource(self.broker)
+        self.source.assigned = {A: 0, B: 0}
+        self.telemetry = FakeTelemetry(changes)
+        self.clock = ManualClock()
+        self.committer = Committer(self.source, self.telemetry, self.clock)
+
+    async def lag(self) -> dict[Partition, Any]:
+        """The lag as told by the next flush."""
+        self.telemetry.told.clear()
+        await self.committer.flush()
+        return {partition: (records, seconds) for partition, records, seconds in self.telemetry.all("lag")}
+
+
+def span(start: int, records: int, *, gap: int = 0, timestamp: int = NOW_MS, partition: Partition = A) -> Span:
+    """A span that has been written."""
+    written = Span.begin(Claim(partition, 1, start))
+    for offset in range(start, start + records):
+        written.take(offset, timestamp)
+    written.skip_to(start + records + gap)
+    return written
+
+
+async def test_what_the_ledger_knows_is_committed_from_the_start() -> None:
+    """Also before the first record is written: lag tools look at once."""
+    desk = Desk()
+    desk.committer.begin([Claim(A, 1, 40)])
+    await desk.committer.flush()
+    assert desk.broker.committed == {A: 40}
+
+
+async def test_a_written_span_is_committed_to_its_end() -> None:
+    """Records and gaps."""
+    desk = Desk()
+    desk.committer.begin([Claim(A, 1, 0), Claim(B, 1, 0)])
+    desk.committer.note([span(0, 10, gap=3), span(0, 0, partition=B)])
+    await desk.committer.flush()
+    assert desk.broker.committed == {A: 13, B: 0}
+
+
+async def test_only_what_has_moved_is_committed() -> None:
+    """An idle partition costs nothing."""
+    desk = Desk()
+    desk.committer.begin([Claim(A, 1, 0), Claim(B, 1, 0)])
+    await desk.committer.flush()
+    desk.broker.committed.clear()
+    desk.committer.note([span(0, 10)])
+    await desk.committer.flush()
+    await desk.committer.flush()
+    assert desk.broker.committed == {A: 10}
+
+
+async def test_what_is_no_longer_ours_is_forgotten() -> None:
+    """Neither committed nor told of."""
+    desk = Desk()
+    desk.committer.begin([Claim(A, 1, 0), Claim(B, 1, 0)])
+    desk.committer.note([span(0, 10)])
+    desk.committer.forget([A])
+    assert (await desk.lag()).keys() == {B}
+    assert desk.broker.committed == {B: 0}
+
+
+async def test_the_lag_is_what_the_ledger_is_behind() -> None:
+    """In offsets, and by the age of the newest record written, where newer ones wait."""
+    desk = Desk()
+    desk.committer.begin([Claim(A, 1, 0), Claim(B, 1, 100)])
+    desk.committer.note([span(0, 10, timestamp=NOW_MS - 5000)])
+    desk.clock.now = 2.0
+    assert await desk.lag() == {A: (90, pytest.approx(7.0)), B: (0, 0.0)}
+
+
+async def test_there_is_no_lag_once_caught_up() -> None:
+    """However old the newest record is."""
+    desk = Desk()
+    desk.committer.note([span(0, 100, timestamp=0)])
+    assert await desk.lag() == {A: (0, 0.0)}
+
+
+async def test_clocks_that_disagree_give_no_negative_lag() -> None:
+    """A producer's clock may be ahead, and an end that was fetched earlier may lie behind the ledger."""
+    desk = Desk()
+    desk.committer.note([span(0, 10, timestamp=NOW_MS + 60_000)])
+    assert await desk.lag() == {A: (90, 0.0)}
+    desk.committer.note([span(10, 500)])
+    assert await desk.lag() == {A: (0, 0.0)}
+
+
+async def test_a_gap_does_not_make_the_lag_look_younger() -> None:
+    """The newest record written is still the one before the gap."""
+    desk = Desk()
+    desk.committer.note([span(0, 10, timestamp=NOW_MS - 5000)])
+    desk.committer.note([span(10, 0, gap=5)])
+    assert await desk.lag() == {A: (85, pytest.approx(5.0))}
+
+
+async def test_the_newest_record_stays_the_newest() -> None:
+    """A later span with older timestamps does not make the lag look older."""
+    desk = Desk()
+    desk.committer.note([span(0, 10, timestamp=NOW_MS - 1000)])
+    desk.committer.note([span(10, 10, timestamp=NOW_MS - 90_000)])
+    assert await desk.lag() == {A: (80, pytest.approx(1.0))}
+
+
+async def test_records_without_a_timestamp_have_no_age() -> None:
+    """The offsets are told all the same."""
+    desk = Desk()
+    desk.committer.note([span(0, 10, timestamp=-1)])
+    assert await desk.lag() == {A: (90, 0.0)}
+
+
+async def test_it_commits_and_tells_once_a_second() -> None:
+    """Not at every batch."""
+    desk = Desk()
+    running = asyncio.create_task(desk.committer.run())
+    desk.committer.begin([Claim(A, 1, 0)])
+    await passes(10.5)
+    running.cancel()
+    assert desk.telemetry.count("lag") == 10

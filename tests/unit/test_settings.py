@@ -1,0 +1,288 @@
+"""Settings: where they come from, and that a wrong or unknown one stops the start in words."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from consumer.settings import Settings, SettingsError, known_variables, load, owner_name, variable
+
+SECRET = "hunter2"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of whoever runs the tests."""
+    for name in os.environ:
+        if name.upper().startswith("RAGLEDGER_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def set_env(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets RAGLEDGER_ variables: `set_env(KAFKA__GROUP_ID="x")`."""
+
+    def set_all(**values: str) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(f"RAGLEDGER_{name}", value)
+
+    return set_all
+
+
+def refusal() -> str:
+    """Why the start is refused."""
+    with pytest.raises(SettingsError) as caught:
+        load()
+    return str(caught.value)
+
+
+# ── where they come from ──
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    """Nothing has to be set on a developer's machine."""
+    settings = load()
+    assert settings.kafka.group_id == "ragledger"
+    assert (settings.topics.dialogue, settings.topics.provenance) == ("rag.dialogue", "rag.provenance")
+    assert (settings.http.port, settings.rollup.interval_s, settings.rollup.timezone) == (9108, 60.0, "UTC")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "KAFKA__BOOTSTRAP_SERVERS",
+        "KAFKA__GROUP_ID",
+        "KAFKA__SECURITY_PROTOCOL",
+        "POSTGRES__DSN",
+        "POSTGRES__PGBOUNCER",
+        "TOPICS__DIALOGUE",
+        "TOPICS__PROVENANCE",
+        "BATCH__MAX_ROWS",
+        "BATCH__MAX_BYTES",
+        "BATCH__MAX_DELAY_MS",
+        "HTTP__HOST",
+        "HTTP__PORT",
+        "ROLLUP__INTERVAL_S",
+        "ROLLUP__TIMEZONE",
+        "SLO__FILE",
+        "SHUTDOWN__TIMEOUT_S",
+        "LOG__LEVEL",
+        "LOG__FORMAT",
+    ],
+)
+def test_the_contract_s_settings_exist(name: str) -> None:
+    """Under the names it gives them, each with a meaning."""
+    assert known_variables()[f"RAGLEDGER_{name}"].description
+
+
+def test_every_setting_says_what_it_means() -> None:
+    """`config show` and the documentation are made from it."""
+    assert [name for name, field in known_variables().items() if not field.description] == []
+
+
+def test_the_environment_sets_them(set_env: Any) -> None:
+    """RAGLEDGER_GROUP__NAME, in either case."""
+    set_env(KAFKA__GROUP_ID="mine", HTTP__PORT="0", POSTGRES__PGBOUNCER="true", kafka__client_rack="r1")
+    settings = load()
+    assert (settings.kafka.group_id, settings.kafka.client_rack) == ("mine", "r1")
+    assert (settings.http.port, settings.postgres.pgbouncer) == (0, True)
+
+
+def test_an_env_file_sets_them_and_the_environment_wins(set_env: Any, tmp_path: Path) -> None:
+    """As everywhere."""
+    file = tmp_path / "env"
+    file.write_text("RAGLEDGER_KAFKA__GROUP_ID=from-file\nRAGLEDGER_LOG__LEVEL=DEBUG\n")
+    set_env(ENV_FILE=str(file), LOG__LEVEL="ERROR")
+    settings = load()
+    assert (settings.kafka.group_id, settings.log.level) == ("from-file", "ERROR")
+
+
+@pytest.mark.parametrize("spell", [str.upper, str.lower])
+def test_a_secrets_directory_sets_them(set_env: Any, tmp_path: Path, spell: Any) -> None:
+    """One file per setting, named as its variable, as Docker and Kubernetes mount secrets."""
+    (tmp_path / spell("RAGLEDGER_POSTGRES__DSN")).write_text("postgresql://u:p@h/d\n")
+    (tmp_path / spell("RAGLEDGER_KAFKA__SASL_PASSWORD")).write_text(SECRET)
+    set_env(SECRETS_DIR=str(tmp_path))
+    settings = load()
+    assert settings.postgres.dsn.get_secret_value() == "postgresql://u:p@h/d"
+    assert settings.kafka.sasl_password is not None
+    assert settings.kafka.sasl_password.get_secret_value() == SECRET
+
+
+def test_the_environment_wins_over_a_secret(set_env: Any, tmp_path: Path) -> None:
+    """The nearer one."""
+    (tmp_path / "RAGLEDGER_POSTGRES__DSN").write_text("postgresql://file/d")
+    set_env(SECRETS_DIR=str(tmp_path), POSTGRES__DSN="postgresql://environment/d")
+    assert load().postgres.dsn.get_secret_value() == "postgresql://environment/d"
+
+
+@pytest.mark.parametrize("value", ['{"a": 1}', "[1]", "null", "12345", '"quoted"', " spaces ", "a#b"])
+def test_a_password_is_taken_as_it_is(set_env: Any, value: str) -> None:
+    """Also when it looks like JSON."""
+    set_env(KAFKA__SECURITY_PROTOCOL="SASL_SSL", KAFKA__SASL_USERNAME="u", KAFKA__SASL_PASSWORD=value)
+    password = load().kafka.sasl_password
+    assert password is not None
+    assert password.get_secret_value() == value
+
+
+def test_settings_do_not_change() -> None:
+    """What was checked at the start holds until the end."""
+    settings: Any = load()
+    with pytest.raises(ValidationError):
+        settings.http.port = 1
+    with pytest.raises(ValidationError):
+        settings.http = None
+
+
+# ── what stops the start ──
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HTTP__PORT", "99999", "less than or equal to 65535"),
+        ("HTTP__PORT", "http", "valid integer"),
+        ("KAFKA__GROUP_ID", "", "at least 1 character"),
+        ("KAFKA__SECURITY_PROTOCOL", "TLS", "'PLAINTEXT', 'SSL', 'SASL_PLAINTEXT' or 'SASL_SSL'"),
+        ("BATCH__MAX_ROWS", "0", "greater than or equal to 1"),
+        ("ROLLUP__INTERVAL_S", "0", "greater than 0"),
+        ("ROLLUP__INTERVAL_S", "inf", "finite"),
+        ("SHUTDOWN__TIMEOUT_S", "nan", ""),
+        ("POSTGRES__STATEMENT_TIMEOUT_S", "inf", "finite"),
+        ("ROLLUP__TIMEZONE", "Mars/Olympus", "IANA"),
+        ("LOG__LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("POSTGRES__POOL_SIZE", "1", "greater than or equal to"),
+    ],
+)
+def test_a_wrong_value_stops_the_start(set_env: Any, name: str, value: str, said: str) -> None:
+    """With the setting's name, its value, and what is allowed."""
+    set_env(**{name: value})
+    message = refusal()
+    assert message.startswith(f"RAGLEDGER_{name}={value!r}: ")
+    assert said in message
+
+
+def test_every_wrong_setting_is_named(set_env: Any) -> None:
+    """One look tells all that is wrong, a line each."""
+    set_env(HTTP__PORT="x", LOG__LEVEL="x", ROLLUP__TIMEZONE="x")
+    lines = refusal().splitlines()
+    assert [line.split("=")[0] for line in lines] == [
+        "RAGLEDGER_HTTP__PORT",
+        "RAGLEDGER_ROLLUP__TIMEZONE",
+        "RAGLEDGER_LOG__LEVEL",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("KAFKA__GRUP_ID", "RAGLEDGER_KAFKA__GROUP_ID"),
+        ("KAFKA_GROUP_ID", "RAGLEDGER_KAFKA__GROUP_ID"),
+        ("HTTP__PROT", "RAGLEDGER_HTTP__PORT"),
+        ("POSTGRESS__DSN", "RAGLEDGER_POSTGRES__DSN"),
+    ],
+)
+def test_an_unknown_variable_stops_with_a_suggestion(set_env: Any, name: str, meant: str) -> None:
+    """A misspelt setting must not be ignored."""
+    set_env(**{name: "x"})
+    assert refusal() == f"RAGLEDGER_{name}: there is no such setting (did you mean {meant}?)"
+
+
+@pytest.mark.parametrize("name", ["KAFKA__GRUP_ID", "KAFK__GROUP_ID"])
+def test_an_unknown_variable_in_the_env_file_stops_too(set_env: Any, tmp_path: Path, name: str) -> None:
+    """Under the name that it has there, with the same suggestion."""
+    file = tmp_path / "env"
+    file.write_text(f"RAGLEDGER_{name}=x\n")
+    set_env(ENV_FILE=str(file))
+    assert refusal() == f"RAGLEDGER_{name}: there is no such setting (did you mean RAGLEDGER_KAFKA__GROUP_ID?)"
+
+
+def test_an_unknown_file_in_the_secrets_directory_stops_too(set_env: Any, tmp_path: Path) -> None:
+    """A misspelt secret would otherwise be missed at the first connection."""
+    (tmp_path / "RAGLEDGER_POSTGRES__DNS").write_text(SECRET)
+    set_env(SECRETS_DIR=str(tmp_path))
+    assert refusal() == "RAGLEDGER_POSTGRES__DNS: there is no such setting (did you mean RAGLEDGER_POSTGRES__DSN?)"
+
+
+def test_other_variables_in_the_env_file_are_not_ours(set_env: Any, tmp_path: Path) -> None:
+    """An env file is often shared with other programs, as the environment is."""
+    file = tmp_path / "env"
+    file.write_text("POSTGRES_PASSWORD=x\nRAGLEDGER_LOG__LEVEL=DEBUG\n")
+    set_env(ENV_FILE=str(file))
+    assert load().log.level == "DEBUG"
+
+
+@pytest.mark.parametrize("name", ["ENV_FILE", "SECRETS_DIR"])
+def test_a_file_or_directory_that_is_not_there_stops_the_start(set_env: Any, name: str) -> None:
+    """Whoever names one means it: the defaults would be another database."""
+    set_env(**{name: "/nowhere/at/all"})
+    assert f"RAGLEDGER_{name}" in refusal()
+
+
+# ── what belongs together ──
+
+
+@pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT"])
+@pytest.mark.parametrize("given", [{}, {"KAFKA__SASL_USERNAME": "u"}, {"KAFKA__SASL_PASSWORD": SECRET}])
+def test_sasl_needs_credentials(set_env: Any, protocol: str, given: dict[str, str]) -> None:
+    """Both of them; the message says which settings these are, and not what they hold."""
+    set_env(KAFKA__SECURITY_PROTOCOL=protocol, **given)
+    message = refusal()
+    assert "sasl_username" in message
+    assert "sasl_password" in message
+    assert SECRET not in message
+
+
+def test_each_kind_needs_a_topic_of_its_own(set_env: Any) -> None:
+    """The topic decides the kind."""
+    set_env(TOPICS__DIALOGUE="same", TOPICS__PROVENANCE="same")
+    message = refusal()
+    assert message.startswith("RAGLEDGER_TOPICS")
+    assert "a topic of its own" in message
+
+
+# ── secrets ──
+
+
+@pytest.mark.parametrize("dsn", [f"mysql://u:{SECRET}@h/d", SECRET, f"host=h password={SECRET}"])
+def test_a_secret_is_hidden_in_errors(set_env: Any, dsn: str) -> None:
+    """The name and what is allowed are enough."""
+    set_env(POSTGRES__DSN=dsn)
+    message = refusal()
+    assert message == "RAGLEDGER_POSTGRES__DSN=(hidden): must begin with postgresql://"
+
+
+def test_no_error_shows_a_secret(set_env: Any) -> None:
+    """Whatever else is wrong with the group it is in."""
+    dsn = f"postgresql://u:{SECRET}@h/d"
+    set_env(
+        POSTGRES__DSN=dsn, POSTGRES__POOL_SIZE="x", KAFKA__SASL_PASSWORD=SECRET, KAFKA__SECURITY_PROTOCOL="SASL_SSL"
+    )
+    assert SECRET not in refusal()
+
+
+def test_settings_do_not_print_secrets(set_env: Any) -> None:
+    """Neither as text nor as JSON."""
+    set_env(POSTGRES__DSN=f"postgresql://u:{SECRET}@h/d", KAFKA__SASL_PASSWORD=SECRET)
+    settings = load()
+    assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+def test_the_owner_tells_host_and_process() -> None:
+    """Enough to find the reader that the ledger names."""
+    host, _, process = owner_name().rpartition(":")
+    assert host
+    assert int(process) == os.getpid()
+
+
+def test_a_setting_and_its_variable() -> None:
+    """One rule both ways."""
+    assert variable("kafka", "group_id") == "RAGLEDGER_KAFKA__GROUP_ID"
+    assert all(name.startswith("RAGLEDGER_") and "__" in name for name in known_variables())
+    assert known_variables().keys() == {
+        variable(group, name) for group, settings in Settings() for name in type(settings).model_fields
+    }
