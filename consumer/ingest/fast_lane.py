@@ -1,7 +1,7 @@
 """The fast lane: from a record's bytes to a COPY tuple without making Python values of most of it.
 
 Derived from the same declarations as the pydantic models, field by field. It only ever recognises: whatever is not the
-common shape (another envelope, numbers in strings, a fault of any sort) is left to the exact lane,
+common shape (numbers in strings, an odd date, a fault of any sort) is left to the exact lane,
 :meth:`consumer.events.kind.Kind.decode`, whose verdict is final. A differential test holds both equal, byte for byte.
 """
 
@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from consumer.events.envelope import open_envelope
 from consumer.events.fields import INT_MAX
 from consumer.events.kind import Kind, identity_of
 from consumer.events.record import Record
+from consumer.events.rejection import Rejected
 from consumer.ingest.copy_format import NULL, encode_microseconds, tuple_head
 from consumer.ingest.readers import NotRecognised, Reader, plain_time, reader_of
 from consumer.ingest.rows import Row
@@ -60,13 +62,11 @@ class FastLane:
 
         :raises NotRecognised: the exact lane has to look at it
         """
-        value = record.value
-        if value is None or record.headers:
-            raise NotRecognised
         try:
-            found, unknown_fields = self._find(value)
-            return self._row(record, found, unknown_fields)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            payload, origin = open_envelope(record, self._kind.name)
+            found, unknown_fields = self._find(payload)
+            return self._row(record, origin, found, unknown_fields)
+        except (Rejected, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise NotRecognised from None
 
     def _decoder(self, readers: dict[str, Reader], *, forbid_unknown_fields: bool) -> msgspec.json.Decoder[Any]:
@@ -98,11 +98,11 @@ class FastLane:
             found = msgspec.structs.astuple(self._lenient.decode(value))
             return list(found), len(self._members.decode(value).keys() - self._kind.fields.keys())
 
-    def _row(self, record: Record, values: list[Any], unknown_fields: int) -> Row:
+    def _row(self, record: Record, origin: tuple[str, str] | None, values: list[Any], unknown_fields: int) -> Row:
         created_at = self._read_clock(record, values)
         self._sum_up(values)
         if values[_ID] is UNSET or values[_ID] is None:
-            values[_ID] = identity_of(None, record)
+            values[_ID] = identity_of(origin, record)
         encoded = [
             NULL if value is UNSET or value is None else encode(value)
             for encode, value in zip(self._encode, values, strict=True)
