@@ -17,7 +17,7 @@ from consumer.claims import Claimer
 from consumer.commits import Committer
 from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
-from consumer.events.rejection import Reason, Rejected
+from consumer.events.rejection import Rejected
 from consumer.ingest.batch import Batch, Batcher, BatchLimits
 from consumer.ingest.decode import decode
 from consumer.ports import Clock, Fenced, Source, Store, Stretch, Telemetry, Written
@@ -180,16 +180,9 @@ class Pipeline:
 
     def _decode_into(self, batch: Batch, kind: Kind, record: Record) -> None:
         try:
-            self._check_size(record)
-            batch.add_row(kind, decode(kind, record))
+            batch.add_row(kind, decode(kind, record, self._policy.max_record_bytes))
         except Rejected as rejected:
             batch.add_dead_letter(record, rejected)
-
-    def _check_size(self, record: Record) -> None:
-        limit = self._policy.max_record_bytes
-        if record.value is not None and len(record.value) > limit:
-            problem = f"the value has {len(record.value):,} bytes; at most {limit:,} are taken"
-            raise Rejected.whole(Reason.RECORD_TOO_LARGE, problem)
 
     def _skip_gaps(self) -> None:
         """Follow the source over offsets that hold no record for us, or a marker at the end would wait for ever."""

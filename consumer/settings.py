@@ -312,7 +312,8 @@ def _unknown(name: str, known: Collection[str]) -> str:
 
 def _explain(problem: Any) -> str:
     text = problem["msg"].removeprefix("Value error, ")
-    return f"{variable(*problem['loc'])}{_value(problem)}: {text[0].lower()}{text[1:]}"
+    sentence = text if text[:2].isupper() else text[:1].lower() + text[1:]
+    return f"{variable(*problem['loc'])}{_value(problem)}: {sentence}"
 
 
 def _value(problem: Any) -> str:

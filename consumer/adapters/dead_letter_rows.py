@@ -41,11 +41,11 @@ def _dead_letter_row(letter: DeadLetter) -> tuple[Any, ...]:
 
 
 def _header(name: str, value: bytes | None) -> dict[str, str | None]:
-    """A header in JSON: its value in base64, its name too where jsonb could not hold it."""
+    """A header in JSON: its value in base64, its key too where jsonb could not hold it."""
     text = None if value is None else base64.b64encode(value).decode()
     if "\0" in name:
-        return {"name_base64": base64.b64encode(name.encode()).decode(), "value": text}
-    return {"name": name, "value": text}
+        return {"key_base64": base64.b64encode(name.encode()).decode(), "value": text}
+    return {"key": name, "value": text}
 
 
 def _json(value: Any) -> str:

@@ -54,6 +54,7 @@ async def publish(settings: Kafka, messages: Iterable[Message], sent: Callable[[
     )
     count = 0
     async with _explained(settings), _started(producer):
+        messages = await _to_topics_that_exist(producer, messages)
         waiting: set[asyncio.Future[Any]] = set()
         for message in messages:
             if len(waiting) >= IN_FLIGHT:
@@ -62,6 +63,16 @@ async def publish(settings: Kafka, messages: Iterable[Message], sent: Callable[[
             count += 1
         await _settle(waiting, sent, asyncio.ALL_COMPLETED)
     return count
+
+
+async def _to_topics_that_exist(producer: Any, messages: Iterable[Message]) -> Sequence[Message]:
+    """The client would ask for a missing topic again and again; say so at once instead."""
+    known = (await producer.client.fetch_all_metadata()).topics()
+    messages = list(messages)
+    missing = sorted({message.topic for message in messages} - known)
+    if missing:
+        raise SourceError(f"there is no topic {', '.join(missing)}: make it first")
+    return messages
 
 
 async def _send(producer: Any, message: Message) -> asyncio.Future[Any]:

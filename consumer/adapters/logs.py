@@ -59,6 +59,11 @@ def configure(settings: Log, *, libraries: bool = True) -> None:
     _configure_libraries(settings, max(level, logging.WARNING if libraries else logging.CRITICAL))
 
 
+def quiet_libraries() -> None:
+    """Keep the libraries silent: a command says itself, in one line, what is wrong."""
+    logging.basicConfig(level=logging.CRITICAL, force=True)
+
+
 def _renderers(settings: Log) -> list[Any]:
     """For people a plain traceback; for machines one line. Neither shows what variables hold, which is event text."""
     if settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty()):

@@ -21,6 +21,7 @@ from consumer.settings import Postgres
 APPLICATION_NAME = "ragledger"
 COPY_ROWS_A_MESSAGE = 128
 UNIQUE_VIOLATION = "23505"
+_SCHEMA_MISSING = frozenset({"42P01", "42703", "42704", "3F000"})
 _COPY_NOT_SUPPORTED = "0A000"
 _RAISED_BY_TRIGGER = "P0001"
 # Data exceptions, integrity constraints, WITH CHECK OPTION, program limits (an index entry too large, JSON nested too
@@ -181,4 +182,5 @@ def _describe(error: asyncpg.PostgresError, sqlstate: str) -> str:
         for name in ("table_name", "column_name", "constraint_name")
         if (value := getattr(error, name, None))
     ]
-    return f"{type(error).__name__} ({sqlstate}){': ' + ', '.join(places) if places else ''}"
+    advice = "; is the schema current? Run `ragledger migrate up`" if sqlstate in _SCHEMA_MISSING else ""
+    return f"{type(error).__name__} ({sqlstate}){': ' + ', '.join(places) if places else ''}{advice}"

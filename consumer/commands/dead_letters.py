@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from consumer.adapters.postgres import Database
 from consumer.app import kinds_by_topic
 from consumer.commands.database import opened_database
 from consumer.commands.output import (
@@ -23,16 +24,31 @@ from consumer.commands.output import (
     print_table,
     progress,
 )
+from consumer.events import timestamps
 from consumer.events.rejection import Reason
 from consumer.operations.dead_letters import DeadLetters, Filter, Replayed
-from consumer.settings import load
+from consumer.settings import Settings, load
 
 app = typer.Typer(no_args_is_help=True, help="Records that could not be stored as they were meant.")
 
 Topic = Annotated[str | None, typer.Option(help="Only of this topic.")]
 OfReason = Annotated[Reason | None, typer.Option(help="Only with this reason.")]
-Since = Annotated[datetime | None, typer.Option(help="Only dead-lettered at or after this time (UTC).")]
-Until = Annotated[datetime | None, typer.Option(help="Only dead-lettered before this time (UTC).")]
+
+
+def _moment(text: str) -> datetime:
+    """A date, or an RFC 3339 date-time; without an offset it is UTC."""
+    try:
+        return timestamps.parse(text if len(text) > len("2026-01-31") else f"{text}T00:00:00").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} {error}") from None
+
+
+Since = Annotated[
+    datetime | None, typer.Option(parser=_moment, metavar="TIME", help="Only dead-lettered at or after this time.")
+]
+Until = Annotated[
+    datetime | None, typer.Option(parser=_moment, metavar="TIME", help="Only dead-lettered before this time.")
+]
 Ids = Annotated[list[int] | None, typer.Argument(help="Dead letters by id; all that the filters choose when left out.")]
 Everything = Annotated[bool, typer.Option("--all", help="Every open dead letter: needed when nothing is chosen.")]
 
@@ -91,18 +107,20 @@ def _filter(
     since: datetime | None,
     until: datetime | None,
 ) -> Filter:
-    return Filter(ids or None, topic, reason, _utc(since), _utc(until))
+    return Filter(ids or None, topic, reason, since, until)
 
 
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=UTC)
+def dead_letters_of(settings: Settings, database: Database) -> DeadLetters:
+    """The dead letters, replayed as the service would take them."""
+    kinds = kinds_by_topic(settings.topics)
+    return DeadLetters(database, kinds, settings.rollup.timezone, settings.batch.max_record_bytes)
 
 
 @asynccontextmanager
 async def _dead_letters() -> AsyncIterator[DeadLetters]:
     settings = load()
     async with opened_database(settings) as database:
-        yield DeadLetters(database, kinds_by_topic(settings.topics), settings.rollup.timezone)
+        yield dead_letters_of(settings, database)
 
 
 @command
@@ -153,7 +171,8 @@ def _jsonable(value: Any) -> Any:
 
 def _readable(value: Any) -> Any:
     if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace").encode("unicode_escape").decode()
+        text = value.decode("utf-8", "backslashreplace")
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return value
 
 

@@ -16,7 +16,8 @@ from pydantic import SecretStr
 
 from consumer.adapters import logs
 from consumer.adapters.kafka_tools import create_topics, publish
-from consumer.app import Service, kinds_by_topic
+from consumer.app import Service
+from consumer.commands.dead_letters import dead_letters_of
 from consumer.commands.ledger import ledger_json, print_ledger
 from consumer.commands.output import (
     Exit,
@@ -33,7 +34,7 @@ from consumer.commands.rollup import print_days
 from consumer.commands.service import stop_on_signals
 from consumer.commands.stack import make_stack, watch
 from consumer.operations import migrate
-from consumer.operations.dead_letters import DeadLetters, Filter
+from consumer.operations.dead_letters import Filter
 from consumer.operations.ledger import Ledger, read_ledger
 from consumer.operations.samples import Sample, samples
 from consumer.settings import Http, Settings, load
@@ -161,7 +162,7 @@ async def _gather(
     seconds: float,
     addresses: Mapping[str, str],
 ) -> Shown:
-    letters = DeadLetters(service.database, kinds_by_topic(settings.topics), settings.rollup.timezone)
+    letters = dead_letters_of(settings, service.database)
     found = await letters.find(Filter(), settled=False, at_most=len(chosen))
     counted = Counter((letter["topic"], letter["reason"], letter["detail"]["message"]) for letter in found)
     reasons = [(topic, reason, count, problem) for (topic, reason, problem), count in counted.most_common()]

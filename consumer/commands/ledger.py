@@ -87,4 +87,10 @@ def _explain(found: Ledger, caught_up: bool) -> None:
         else "The ledger does NOT add up in the partitions marked no."
     )
     if caught_up:
-        out.print("Nothing waits." if found.is_caught_up else "Committed records wait to be read.")
+        out.print(_waiting(found))
+
+
+def _waiting(found: Ledger) -> str:
+    if found.kafka_problem:
+        return "Whether anything waits is not known."
+    return "Nothing waits." if found.is_caught_up else "Committed records wait to be read."

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from consumer.adapters import logs
 from consumer.adapters.admin import DatabaseError
 from consumer.operations.errors import OperationError
 from consumer.operations.migrate import MigrationError
@@ -64,6 +65,7 @@ def command(function: Callable[P, Coroutine[Any, Any, Exit | None]]) -> Callable
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        logs.quiet_libraries()
         try:
             code = uvloop.run(function(*args, **kwargs))
         except WrongUse as error:
@@ -104,11 +106,16 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
         out.print(f"[bold]{title}[/bold]: {empty}")
         return
     table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD if any(columns) else box.SIMPLE
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_header=any(columns),
+        padding=(0, 1, 0, 0),
     )
     for index, column in enumerate(columns):
         numeric = all(isinstance(row[index], int | float | Decimal | None) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=index == 0)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric or index == 0)
     for row in rows:
         table.add_row(*map(show, row))
     out.print(table)

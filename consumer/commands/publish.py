@@ -35,7 +35,13 @@ async def _publish(file: str, topic: str, skip_invalid: bool, as_json: bool) -> 
     kinds = kinds_by_topic(settings.topics)
     if topic not in kinds:
         raise WrongUse(f"--topic {topic}: the settings know {', '.join(sorted(kinds))}")
-    good, bad = sort_out(kinds[topic], topic, _read(file), int(time.time() * 1000))
+    good, bad = sort_out(
+        kinds[topic],
+        topic,
+        _read(file),
+        now_ms=int(time.time() * 1000),
+        max_record_bytes=settings.batch.max_record_bytes,
+    )
     if not as_json:
         _name(bad)
     refused = bool(bad) and not skip_invalid

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from pydantic import SecretStr
 
+from consumer import slo
 from consumer.adapters import logs
 from consumer.app import Service
 from consumer.commands.output import Exit, Json, command, out, print_json, print_table
@@ -80,7 +81,7 @@ async def _show(as_json: bool) -> None:
 
 @command
 async def _check() -> None:
-    load()
+    slo.load(load().slo.file)
     out.print("The settings are right.")
 
 

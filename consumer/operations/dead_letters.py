@@ -60,8 +60,9 @@ class Replayed:
 class DeadLetters:
     """The dead letters of one database."""
 
-    def __init__(self, database: Database, kinds: Mapping[str, Kind], timezone: str) -> None:
+    def __init__(self, database: Database, kinds: Mapping[str, Kind], timezone: str, max_record_bytes: int) -> None:
         self._database, self._kinds, self._days = database, kinds, BusinessDays(timezone)
+        self._max_record_bytes = max_record_bytes
 
     async def find(self, chosen: Filter, *, settled: bool, at_most: int) -> Sequence[Mapping[str, Any]]:
         """Dead letters, newest first; replayed and discarded ones only when `settled`."""
@@ -125,7 +126,7 @@ class DeadLetters:
         for record in records:
             try:
                 kind = self._kind(record)
-                rows.setdefault(kind, []).append(decode(kind, record))
+                rows.setdefault(kind, []).append(decode(kind, record, self._max_record_bytes))
             except Rejected as rejected:
                 failed.append(DeadLetter(record, rejected))
         return rows, failed
@@ -175,7 +176,7 @@ def _headers(stored: str | None) -> list[tuple[str, bytes | None]]:
 
 
 def _header_name(header: Mapping[str, str]) -> str:
-    return header["name"] if "name" in header else base64.b64decode(header["name_base64"]).decode()
+    return header["key"] if "key" in header else base64.b64decode(header["key_base64"]).decode()
 
 
 def _bytes(text: str | None) -> bytes | None:

@@ -10,6 +10,10 @@ from consumer.adapters.kafka_tools import Message
 from consumer.events.kind import Kind
 from consumer.events.record import StoredRecord
 from consumer.events.rejection import Rejected
+from consumer.ingest.decode import decode
+
+# message.max.bytes is a mebibyte unless changed, a batch's header included.
+KAFKA_LIMIT_BYTES = 1_048_576 - 1024
 
 
 class Line(NamedTuple):
@@ -34,15 +38,19 @@ def lines(content: Iterable[bytes]) -> Iterator[Line]:
             yield Line(number, text.strip())
 
 
-def sort_out(kind: Kind, topic: str, found: Iterable[Line], now_ms: int) -> tuple[list[Line], list[BadLine]]:
+def sort_out(
+    kind: Kind, topic: str, found: Iterable[Line], *, now_ms: int, max_record_bytes: int = KAFKA_LIMIT_BYTES
+) -> tuple[list[Line], list[BadLine]]:
     """The lines that would become rows, and those that would not.
 
     :param now_ms: stands in for the record's timestamp (milliseconds since 1970)
+    :param max_record_bytes: the service's limit; Kafka's own default holds as well
     """
     good, bad = [], []
+    limit = min(max_record_bytes, KAFKA_LIMIT_BYTES)
     for line in found:
         try:
-            kind.decode(StoredRecord(topic, 0, line.number, now_ms, None, line.value))
+            decode(kind, StoredRecord(topic, 0, line.number, now_ms, None, line.value), limit)
         except Rejected as rejected:
             bad.append(BadLine(line.number, str(rejected)))
         else:

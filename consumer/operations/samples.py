@@ -102,7 +102,7 @@ class _Generator:
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "relevance_score": round(chance.betavariate(8, 2), 2),
-            "user_feedback": chance.choice((None, None, None, 1, 1, 0, -1)),
+            "user_feedback": chance.choices((None, 1, 0, -1), weights=(12, 9, 2, 1))[0],
             "temperature": 0.2,
         }
 

@@ -115,6 +115,21 @@ async def test_a_rebalance_during_a_stall() -> None:
     world.assert_exactly_once(reader, other)
 
 
+async def test_a_partition_that_retention_has_overtaken_stays_stopped() -> None:
+    """A stall pauses everything, and its end resumes what can be read on."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A, B)
+        world.produce(B, 20)
+        world.broker.delete_before(B, 10)
+        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        await stalled(reader)
+        reader.store.gate.set()
+        await world.caught_up(A)
+        assert reader.source.paused == {B}
+    assert (world.offsets(B), reader.telemetry.count("stopped")) == ([], 1)
+
+
 async def test_a_partition_stopped_during_a_stall_stays_stopped() -> None:
     """Fetching goes on for what is claimed, not for what a person has to decide about."""
     world = World()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.builders import dialogue
 from tests.unit.scope import Scope
-from tests.unit.world import A
+from tests.unit.world import A, B
 
 DAY: dict[str, Any] = {
     "citation_rate": Decimal("71.50"),
@@ -71,6 +71,30 @@ def test_an_outage_of_the_database_is_no_stall(scope: Scope) -> None:
     scope.telemetry.unavailable("connection", "refused")
     scope.clock.now += 10_000
     assert scope.telemetry.stall() == ""
+
+
+def test_after_an_outage_the_two_minutes_begin_anew(scope: Scope) -> None:
+    """The first write comes a moment after the database is back; until then nothing is wrong."""
+    scope.telemetry.lag(A, 5, 1.0)
+    scope.telemetry.unavailable("connection", "refused")
+    scope.clock.now += 10_000
+    scope.telemetry.available()
+    assert scope.telemetry.stall() == ""
+    scope.clock.now += 121
+    assert scope.telemetry.stall() != ""
+
+
+def test_a_stopped_partition_is_no_stall(scope: Scope) -> None:
+    """A person has to decide; a restart would not mend it, and the other partitions are read on."""
+    scope.telemetry.lag(A, 5, 1.0)
+    scope.telemetry.stopped(A, "deleted by retention")
+    scope.clock.now += 60
+    scope.telemetry.lag(A, 9, 60.0)
+    scope.clock.now += 10_000
+    assert scope.telemetry.stall() == ""
+    scope.telemetry.lag(B, 1, 1.0)
+    scope.clock.now += 121
+    assert "1 partitions" in scope.telemetry.stall()
 
 
 def test_partitions_that_are_gone_are_no_stall(scope: Scope) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -94,6 +95,16 @@ def test_a_batch_is_ready_when_its_first_record_has_waited_long_enough() -> None
     assert waiting.seconds_left(100.4) == pytest.approx(0.1)
     assert waiting.is_ready(100.5)
     assert waiting.seconds_left(101.0) == 0.0
+
+
+@given(st.floats(0, 1e7), st.floats(0.001, 100), st.floats(0, 200))
+@example(1023.83, 0.2, 0.2)
+def test_a_batch_is_ready_exactly_when_no_second_is_left(opened_at: float, delay: float, later: float) -> None:
+    """Or the reader would poll without waiting for a batch that is not written yet."""
+    waiting = batcher(BatchLimits(max_rows=10, max_bytes=1000, max_delay=delay))
+    waiting.batch.open_at(opened_at)
+    for now in (opened_at + later, opened_at + delay):
+        assert waiting.is_ready(now) == (waiting.seconds_left(now) == 0.0)
 
 
 def test_the_next_batch_has_a_delay_of_its_own() -> None:

@@ -1,0 +1,277 @@
+"""Outages of PostgreSQL and Kafka: waited out, said once, and nothing lost, doubled or made a dead letter."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import psutil
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from consumer.embedded import KafkaNode, PostgresServer, Stack, Workspace
+from consumer.operations import migrate
+from tests.ingestion import Outgoing, counts, dialogues, environment_on, ids, log_lines, send, wait_for_records
+from tests.service import Environment, ServiceProcess, eventually
+from tests.stack import QUICK_RESTART, fresh_database
+
+pytestmark = [
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(os.environ.get("RAGLEDGER_TEST_STACK") == "docker", reason="this kills embedded servers"),
+]
+
+SHORT_LIMITS = {
+    "RAGLEDGER_POSTGRES__CONNECT_TIMEOUT_S": "1",
+    "RAGLEDGER_POSTGRES__LOCK_TIMEOUT_S": "0.5",
+    "RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S": "2",
+}
+SMALL_BATCHES = {"RAGLEDGER_BATCH__MAX_ROWS": "40", "RAGLEDGER_BATCH__MAX_DELAY_MS": "50"}
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Stack]:
+    """A Kafka and a PostgreSQL of this file's own, to be killed; who does starts them again."""
+    with Stack(durable=False, kafka_properties=QUICK_RESTART) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def template(servers: Stack) -> str:
+    """A migrated database."""
+    asyncio.run(migrate.up(servers.dsn))
+    return urlsplit(servers.dsn).path.removeprefix("/")
+
+
+@pytest.fixture
+def environment(servers: Stack, template: str) -> Iterator[Environment]:
+    """Small batches and short limits, so that an outage meets many transactions."""
+    with environment_on(servers, template, partitions=2, **SMALL_BATCHES, **SHORT_LIMITS) as made:
+        yield made
+
+
+class Load:
+    """Dialogues published portion by portion, and the account of them."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._bootstrap = environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"]
+        self.published: dict[UUID, Outgoing] = {}
+
+    def publish(self, count: int) -> None:
+        """Publish so many more."""
+        more = dialogues(self._environment.topics["dialogue"], count, seed=len(self.published))
+        send(self._bootstrap, more.values())
+        self.published |= more
+
+    def assert_exact(self, service: ServiceProcess) -> None:
+        """Wait for the end; every record is one row, counted once, and none a dead letter."""
+        wait_for_records(self._environment, len(self.published))
+        self._environment.assert_caught_up()
+        assert counts(self._environment) == {"inserted": len(self.published), "duplicates": 0, "dead": 0}
+        assert ids(self._environment) == self.published.keys()
+        assert self._environment.value("SELECT count(*) FROM dead_letters") == 0
+        assert service.metric("rag_records_total", outcome="inserted") == len(self.published)
+        assert service.metric("rag_dead_letters_total") == 0
+
+
+def wait_for_retries(service: ServiceProcess, count: int, **labels: str) -> None:
+    """Wait until so many more tries have failed: the outage has lasted a while."""
+    wanted = service.metric("rag_write_retries_total", **labels) + count
+    eventually(lambda: service.metric("rag_write_retries_total", **labels) >= wanted, message=f"{wanted} retries")
+
+
+def assert_alive_but_not_ready(service: ServiceProcess) -> None:
+    """A restart would not mend it, so the process says that it is well, and that it cannot work."""
+    assert service.get("/healthz")[0] == 200
+    assert service.get("/readyz")[0] == 503
+
+
+def test_postgresql_killed_under_load_is_waited_out(
+    servers: Stack, environment: Environment, tmp_path: Path
+) -> None:
+    """SIGKILL in the middle of writing, a while away, back: resumed by itself, one line in the log for each end."""
+    load, log = Load(environment), tmp_path / "log"
+    load.publish(1500)
+    with ServiceProcess(environment, log) as service:
+        wait_for_records(environment, 300)
+        servers.postgres.kill()
+        try:
+            wait_for_retries(service, 4, cause="connection")
+            load.publish(300)
+            assert_alive_but_not_ready(service)
+            assert service.get("/metrics")[0] == 200
+            assert len(log_lines(log, "database_unavailable")) == 1
+        finally:
+            servers.postgres.restart()
+        load.publish(200)
+        load.assert_exact(service)
+        service.wait_ready()
+        assert len(log_lines(log, "database_unavailable")) == 1
+        assert len(log_lines(log, "database_available")) == 1
+
+
+def test_a_database_that_does_not_answer_is_waited_out(
+    servers: Stack, environment: Environment, tmp_path: Path
+) -> None:
+    """Frozen, not gone: connections stay open and nothing comes back. Red after its time, and on again."""
+    load, log = Load(environment), tmp_path / "log"
+    load.publish(1000)
+    with ServiceProcess(environment, log) as service:
+        wait_for_records(environment, 200)
+        with frozen(psutil.Process(servers.postgres.pid)):
+            eventually(lambda: service.get("/readyz")[0] == 503, message="not ready")
+            assert service.get("/healthz")[0] == 200
+            wait_for_retries(service, 1, cause="connection")
+        load.publish(200)
+        load.assert_exact(service)
+        service.wait_ready()
+
+
+@contextmanager
+def frozen(server: psutil.Process) -> Iterator[None]:
+    """The process and its children, stopped."""
+    family = [server, *server.children(recursive=True)]
+    for process in family:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in family:
+            process.resume()
+
+
+@contextmanager
+def locked(connection: "psycopg.Connection[tuple[object, ...]]") -> Iterator[None]:
+    """A table that nobody else can use."""
+    with connection.transaction():
+        connection.execute("LOCK TABLE ai_dialogue_log IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+@contextmanager
+def renamed(connection: "psycopg.Connection[tuple[object, ...]]") -> Iterator[None]:
+    """A table that is not there."""
+    connection.execute("ALTER TABLE ai_dialogue_log RENAME TO elsewhere")
+    yield
+    connection.execute("ALTER TABLE elsewhere RENAME TO ai_dialogue_log")
+
+
+@contextmanager
+def read_only(connection: "psycopg.Connection[tuple[object, ...]]") -> Iterator[None]:
+    """A database that takes no writes, as a standby does after a failover to the wrong one."""
+    database = connection.info.dbname
+    connection.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on".encode())
+    disconnect_others(connection)
+    yield
+    connection.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only".encode())
+    disconnect_others(connection)
+
+
+def disconnect_others(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
+    """End every other session of this database."""
+    connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+
+@pytest.mark.parametrize(("trouble", "cause"), [(locked, "lock"), (renamed, "schema"), (read_only, "read_only")])
+def test_what_is_no_fault_of_the_records_makes_no_dead_letter(
+    environment: Environment, tmp_path: Path, trouble: Callable[..., "contextmanager[None]"], cause: str
+) -> None:
+    """A lock, a missing table, a read-only server: the batch waits for as long as it takes."""
+    load = Load(environment)
+    load.publish(400)
+    with (
+        psycopg.connect(environment.dsn, autocommit=True) as connection,
+        ServiceProcess(environment, tmp_path / "log") as service,
+    ):
+        wait_for_records(environment, 40)
+        with trouble(connection):
+            load.publish(200)
+            wait_for_retries(service, 3, cause=cause)
+            assert service.get("/healthz")[0] == 200
+        load.assert_exact(service)
+
+
+def test_kafka_killed_under_load_is_waited_out(servers: Stack, environment: Environment, tmp_path: Path) -> None:
+    """Gone in the middle of reading and back on the same address: read on, exact, and no flood in the log."""
+    load, log = Load(environment), tmp_path / "log"
+    load.publish(1500)
+    with ServiceProcess(environment, log) as service:
+        wait_for_records(environment, 200)
+        servers.kafka.kill()
+        try:
+            eventually(lambda: "Error" in log.read_text() or "dead" in log.read_text(), message="a word about it")
+            assert service.get("/healthz")[0] == 200
+        finally:
+            servers.kafka.restart()
+        load.publish(200)
+        load.assert_exact(service)
+        assert len(log.read_text().splitlines()) < 100
+        assert service.stop() == 0
+
+
+def test_started_before_postgresql_it_says_what_it_waits_for(tmp_path: Path) -> None:
+    """First the server is missing, then the schema: each is said once, and it goes on by itself."""
+    log = tmp_path / "log"
+    with Workspace() as workspace:
+        server = PostgresServer(workspace, durable=False)
+        environment = Environment(server.dsn, "127.0.0.1:9", {})
+        with ServiceProcess(environment, log) as service:
+            wait_for_retries(service, 3, cause="connection")
+            assert_alive_but_not_ready(service)
+            server.start()
+            wait_for_retries(service, 3, cause="schema")
+            assert_alive_but_not_ready(service)
+            assert environment.run("migrate", "up").returncode == 0
+            eventually(lambda: said(log, "127.0.0.1:9"), message="Kafka is what it waits for now")
+            assert_alive_but_not_ready(service)
+            assert service.stop() == 0
+    assert len(said(log, "connection to PostgreSQL")) == 1
+    assert len(said(log, "ragledger migrate up")) == 1, "nobody learns that the schema is missing"
+
+
+def test_started_before_kafka_and_its_topics_it_says_what_it_waits_for(
+    servers: Stack, template: str, tmp_path: Path
+) -> None:
+    """First no broker answers, then topics are missing: each is named once, and it reads when they are there."""
+    log = tmp_path / "log"
+    names = {"dialogue": "late-dialogue", "provenance": "late-provenance"}
+    with Workspace() as workspace, fresh_database(servers.dsn, template) as dsn:
+        kafka = KafkaNode(workspace)
+        quick = {"RAGLEDGER_KAFKA__METADATA_MAX_AGE_MS": "300"}
+        environment = Environment(dsn, kafka.bootstrap_servers, names, **quick)
+        with ServiceProcess(environment, log) as service:
+            eventually(lambda: log_lines(log, "kafka_unavailable"), message="Kafka is named")
+            assert_alive_but_not_ready(service)
+            kafka.start()
+            eventually(lambda: service.get("/readyz")[0] == 200 or said(log, "late-"), message="joined")
+            make_topics(environment)
+            load = Load(environment)
+            load.publish(50)
+            load.assert_exact(service)
+            service.wait_ready()
+            assert service.stop() == 0
+    [unavailable] = log_lines(log, "kafka_unavailable")
+    assert kafka.bootstrap_servers in unavailable["problem"]
+    for name in names.values():
+        assert said(log, name), f"nobody learns that {name} is missing"
+    assert len(log.read_text().splitlines()) < 40
+
+
+def said(log: Path, word: str) -> list[str]:
+    """The lines that name something."""
+    return [line for line in log.read_text().splitlines() if word in line]
+
+
+def make_topics(environment: Environment) -> None:
+    """Make the topics of the settings."""
+    admin = AdminClient({"bootstrap.servers": environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"]})
+    for name in environment.topics.values():
+        admin.create_topics([NewTopic(name, num_partitions=2, replication_factor=1)])[name].result(30)

@@ -1,0 +1,339 @@
+"""The documentation speaks of what exists: commands, options, settings, metrics, links, events."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from typer.main import get_command
+
+from consumer import slo
+from consumer.__main__ import app
+from consumer.adapters.metrics import ALL
+from consumer.app import kinds_by_topic
+from consumer.events.kind import Kind
+from consumer.events.record import StoredRecord
+from consumer.events.rejection import Reason, Rejected
+from consumer.ingest.decode import decode
+from consumer.settings import OUTSIDE, Topics, known_variables, load
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("schema/*.md")])
+# The schema's README shows usage, with brackets and placeholders, not commands to paste.
+WITH_COMMANDS = [page for page in PAGES if page.parent.name != "schema"]
+KINDS = {kind.name: kind for kind in kinds_by_topic(Topics()).values()}
+EVENTS = [ROOT / "README.md", DOCS / "events.md"]
+EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+class Block(NamedTuple):
+    """A fenced block: the words behind the fence, and what is in it."""
+
+    info: list[str]
+    content: str
+
+
+def blocks(page: Path) -> list[Block]:
+    found = re.findall(r"^```([^\n]*)\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return [Block(info.split(), content) for info, content in found]
+
+
+def prose(page: Path) -> str:
+    """The page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def inline_code(page: Path) -> list[str]:
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose(page))]
+
+
+# ── what is made from the code ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_generated_is_current() -> None:
+    """`python docs/generate.py` would change nothing."""
+    command = [sys.executable, str(DOCS / "generate.py"), "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_changelog_knows_this_version() -> None:
+    """There is a section for what is not released yet, or for the version of the project."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    sections = re.findall(r"^## \[([^]]+)]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert {"Unreleased", version} & set(sections)
+
+
+# ── links ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def anchors(page: Path) -> set[str]:
+    """Where a link may point to within a page, as GitHub names its headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@EVERY_PAGE
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    """The file is there, and so is the heading."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_can_be_found() -> None:
+    """The index links to each page of the documentation."""
+    linked = {(DOCS / link).resolve() for link in re.findall(r"\]\(([^)#\s]+)\)", prose(DOCS / "index.md"))}
+    assert {page for page in PAGES if page != DOCS / "index.md"} - linked == set()
+
+
+# ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def arguments(line: str) -> list[str] | None:
+    """What stands behind `ragledger` in a command line, or None where it does not run it."""
+    tokens = shlex.split(line.removeprefix("$ "), comments=True)
+    while tokens and re.fullmatch(r"[A-Z_]+=.*", tokens[0]):
+        tokens.pop(0)
+    if tokens[:2] == ["docker", "run"]:
+        tokens = tokens[tokens.index("ragledger") :]
+    if not tokens or tokens[0].split("/")[-1] != "ragledger":
+        return None
+    end = next((place for place, token in enumerate(tokens) if token in ("|", ">", "&&")), len(tokens))
+    return tokens[1:end]
+
+
+def command_lines() -> list[str]:
+    """The lines of shell blocks that run ragledger."""
+    lines = [
+        line
+        for page in WITH_COMMANDS
+        for block in blocks(page)
+        if block.info[:1] in (["sh"], ["console"])
+        for line in block.content.replace("\\\n", "").splitlines()
+        if block.info[0] == "sh" or line.startswith("$ ")
+    ]
+    return [line for line in lines if arguments(line) is not None]
+
+
+def mentions() -> list[str]:
+    """Inline code that names a command."""
+    return sorted({code for page in WITH_COMMANDS for code in inline_code(page) if code.startswith("ragledger ")})
+
+
+def find_command(words: list[str]) -> tuple[Any, list[str]]:
+    """The command that the words name, and the words behind its name."""
+    command: Any = get_command(app)
+    while words and hasattr(command, "commands"):
+        assert words[0] in command.commands, words
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+def test_there_are_commands_to_look_at() -> None:
+    """The tests below have something to look at."""
+    assert len(command_lines()) > 10
+    assert len(mentions()) > 10
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_every_command_line_is_right(line: str) -> None:
+    """It parses, with its options, their values, and everything that is required."""
+    words = arguments(line)
+    assert words
+    if words == ["--help"]:
+        return
+    command, rest = find_command(words)
+    command.make_context("ragledger", list(rest))
+
+
+@pytest.mark.parametrize("mention", mentions())
+def test_every_command_that_is_mentioned_exists(mention: str) -> None:
+    """The command and each of its options."""
+    command, rest = find_command(mention.split()[1:])
+    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word for word in rest if word.startswith("--")} - options == set()
+
+
+# ── names ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@EVERY_PAGE
+def test_every_metric_that_is_named_exists(page: Path) -> None:
+    """Under this name, or as a series of a histogram."""
+    series = {f"{metric.name}{part}" for metric in ALL for part in ("", "_bucket", "_sum", "_count")}
+    named = set(re.findall(r"\brag_[a-z_]+", page.read_text("utf-8")))
+    assert named - series - {"rag_metrics_history"} == set()
+
+
+@EVERY_PAGE
+def test_every_setting_that_is_named_exists(page: Path) -> None:
+    """But for the one that shows what becomes of a name that does not."""
+    lines = [line for line in page.read_text("utf-8").splitlines() if "there is no such setting" not in line]
+    named = set(re.findall(r"RAGLEDGER_[A-Z0-9_]+", "\n".join(lines)))
+    assert named - known_variables().keys() - OUTSIDE == set()
+
+
+def test_the_defaults_of_the_readme_are_the_defaults() -> None:
+    """Each line of its table of settings."""
+    rows = re.findall(r"^\| `(RAGLEDGER_\w+)` \| (\S+) \|", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    generated = (DOCS / "configuration.md").read_text("utf-8")
+    assert len(rows) > 5
+    assert [row for row in rows if f"| `{row[0]}` | {row[1]} |" not in generated] == []
+
+
+def test_every_log_line_is_explained() -> None:
+    """The table names what the service says, no more and no less."""
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "consumer").rglob("*.py"))
+    said = set(re.findall(r"\b_?log\.(?:debug|info|warning|error)\(\s*\"(\w+)\"", sources))
+    section = (DOCS / "operations.md").read_text("utf-8").split("\n## Log lines\n")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \| (?:debug|info|warning|error) \|", section, re.MULTILINE)) == said
+
+
+def test_every_reason_is_explained() -> None:
+    """The table of reasons has each of them."""
+    rows = re.findall(r"^\| `(\w+)` \|", prose(DOCS / "events.md"), re.MULTILINE)
+    assert set(rows) >= {reason.value for reason in Reason}
+
+
+# ── settings that are shown ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_objectives_shown_are_the_built_in_ones(tmp_path: Path) -> None:
+    """The example is a right file, and what applies without one."""
+    (example,) = [block for block in blocks(DOCS / "configuration.md") if block.info == ["yaml", "objectives"]]
+    file = tmp_path / "slo.yml"
+    file.write_text(example.content)
+    assert tuple(slo.load(file)) == tuple(slo.DEFAULT_OBJECTIVES)
+
+
+def test_the_secrets_shown_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory of the example gives the settings it holds."""
+    shown = [block for block in blocks(DOCS / "configuration.md") if block.info[-1].startswith("secrets/")]
+    for block in shown:
+        (tmp_path / Path(block.info[-1]).name).write_text(block.content)
+    monkeypatch.setenv("RAGLEDGER_SECRETS_DIR", str(tmp_path))
+    settings = load()
+    assert settings.postgres.dsn.get_secret_value().endswith("?sslmode=verify-full")
+    assert settings.kafka.sasl_password
+    assert settings.kafka.sasl_password.get_secret_value() == "secret"
+
+
+# ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Example(NamedTuple):
+    """A record that is shown, and the reason for which it is refused; None where it becomes a row."""
+
+    kind: Kind
+    reason: str | None
+    record: StoredRecord
+
+
+def example(block: Block) -> Example:
+    """The first word behind the fence is the language, the second the kind, the third the reason."""
+    _, kind, *reason = block.info
+    head, separator, value = block.content.partition("\n\n") if block.info[0] == "text" else ("", "", block.content)
+    pairs = [line.split(": ", 1) for line in head.splitlines()] if separator else []
+    headers = tuple((name, text.encode()) for name, text in pairs)
+    record = StoredRecord(f"rag.{kind}", 0, 0, 1_700_000_000_000, None, (value or head).encode(), headers)
+    return Example(KINDS[kind], reason[0] if reason else None, record)
+
+
+def examples() -> list[Example]:
+    found = [block for page in EVENTS for block in blocks(page) if len(block.info) > 1 and block.info[1] in KINDS]
+    return [example(block) for block in found]
+
+
+@pytest.mark.parametrize("shown", examples())
+def test_every_event_shown_is_what_it_is_said_to_be(shown: Example) -> None:
+    """It becomes a row, with no field unknown, or it is refused for the reason given."""
+    if shown.reason is None:
+        assert decode(shown.kind, shown.record).unknown_fields == 0
+        return
+    with pytest.raises(Rejected) as refused:
+        decode(shown.kind, shown.record)
+    assert refused.value.reason == shown.reason
+
+
+def test_every_kind_has_an_example_in_the_readme() -> None:
+    """One event of each kind, to start with."""
+    shown = [example(block) for block in blocks(ROOT / "README.md") if block.info[:1] == ["json"]]
+    assert {one.kind for one in shown} == set(KINDS.values())
+
+
+def schema_of(kind: str) -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads((DOCS / "events" / f"{kind}.schema.json").read_text("utf-8"))
+    return schema
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_json_schema_takes_the_examples_and_nothing_less(kind: str) -> None:
+    """It is a schema, takes what is shown, and refuses the same without a required field or with a number too large."""
+    schema = schema_of(kind)
+    Draft202012Validator.check_schema(schema)
+    accepts = Draft202012Validator(schema).is_valid
+    plain = [one for one in examples() if one.kind.name == kind and not one.reason and not one.record.headers]
+    assert plain
+    for event in [json.loads(one.record.value or b"") for one in plain]:
+        assert accepts(event)
+        for required in schema["required"]:
+            assert not accepts({name: member for name, member in event.items() if name != required})
+        for name in {"latency_ms", "retention_years"} & schema["properties"].keys():
+            assert not accepts(event | {name: 2**31})
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from ([value["$ref"]] if isinstance(value.get("$ref"), str) else ())
+        value = list(value.values())
+    if isinstance(value, list):
+        for member in value:
+            yield from references(member)
+
+
+def resolve(document: Any, reference: str) -> Any:
+    for step in reference.removeprefix("#/").split("/"):
+        document = document[step]
+    return document
+
+
+def test_the_asyncapi_document_holds_together() -> None:
+    """Every reference resolves, every topic has a channel, and the payloads are the schemas."""
+    document = json.loads((DOCS / "events" / "asyncapi.json").read_text("utf-8"))
+    assert document["asyncapi"].startswith("3.")
+    assert all(resolve(document, reference) for reference in references(document))
+    assert {channel["address"] for channel in document["channels"].values()} == set(Topics().model_dump().values())
+    for kind, message in document["components"]["messages"].items():
+        assert message["payload"] == schema_of(kind)
+
+
+# ── queries ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_promql_expression_is_right(tmp_path: Path) -> None:
+    """promtool takes each as the expression of an alert."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed")
+    expressions = [block.content for page in PAGES for block in blocks(page) if block.info == ["promql"]]
+    rules = [{"alert": f"Number{number}", "expr": expression} for number, expression in enumerate(expressions)]
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "docs", "rules": rules}]}))
+    done = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True, timeout=60, check=False)
+    assert expressions
+    assert done.returncode == 0, done.stdout + done.stderr

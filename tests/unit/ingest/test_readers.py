@@ -1,0 +1,31 @@
+"""The fast lane's memory of values that repeat: bounded, whatever producers send."""
+
+from __future__ import annotations
+
+import tracemalloc
+from decimal import Decimal
+
+from consumer.events.dialogue import DIALOGUE
+from consumer.ingest.decode import decode
+from tests.unit.builders import accept, dialogue, record, with_raw
+
+
+def test_long_numbers_are_not_kept() -> None:
+    """A number of many decimals is valid, but it will not come again."""
+    values = [with_raw(dialogue(), token_cost_jpy=f"0.{number:04}" + "1" * 100_000) for number in range(100)]
+    tracemalloc.start()
+    for value in values:
+        decode(DIALOGUE, record(value))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1_000_000
+
+
+def test_what_is_remembered_is_still_judged_by_its_own_field() -> None:
+    """The same text in two fields with different ranges."""
+    row = accept(with_raw(dialogue(), token_cost_jpy="1.50", temperature="1.50", citation_rate="1.50"))
+    assert {row["token_cost_jpy"], row["temperature"], row["citation_rate"]} == {Decimal("1.50")}
+    for _ in range(2):
+        assert accept(with_raw(dialogue(), citation_rate="2.50"))["citation_rate"] == Decimal("2.50")
+    row = accept(with_raw(dialogue(), token_cost_jpy='"2.50"', citation_rate="2.5"))
+    assert (row["token_cost_jpy"], row["citation_rate"]) == (Decimal("2.50"), Decimal("2.50"))
