@@ -78,7 +78,9 @@ def bad_records(topics: Mapping[str, str]) -> list[Bad]:
         Bad(of_dialogue(dialogue(), *cloud_event(ce_id=None)), "invalid_envelope", "ce_id"),
         Bad(of_dialogue(dialogue(), *cloud_event(ce_type=b"rag.provenance")), "wrong_kind", "ce_type"),
         Bad(of_dialogue(dialogue(session_id=None)), "missing_field", "session_id"),
-        Bad(of_dialogue(dialogue(citations=[{"source": TEXT}, {"title": TEXT}])), "missing_field", "citations[1].source"),
+        Bad(
+            of_dialogue(dialogue(citations=[{"source": TEXT}, {"title": TEXT}])), "missing_field", "citations[1].source"
+        ),
         Bad(of_dialogue(dialogue(latency_ms=SECRET)), "invalid_field", "latency_ms"),
         Bad(of_dialogue(dialogue(response=f"{TEXT}\0")), "nul_character", "response"),
         Bad(of_dialogue(None), "tombstone"),

@@ -52,9 +52,7 @@ INSERT = """
 def bounds(day: date, zone: str) -> tuple[datetime, datetime]:
     """The first moment of the day and that of the next, in UTC as the columns are."""
     begins, ends = (
-        datetime(moment.year, moment.month, moment.day, tzinfo=ZoneInfo(zone))
-        .astimezone(UTC)
-        .replace(tzinfo=None)
+        datetime(moment.year, moment.month, moment.day, tzinfo=ZoneInfo(zone)).astimezone(UTC).replace(tzinfo=None)
         for moment in (day, day + timedelta(days=1))
     )
     return begins, ends

@@ -39,6 +39,7 @@ class PrometheusTelemetry:
         self._waits_for_kafka = False
         self._last_progress = clock.monotonic()
         self._behind: set[Partition] = set()
+        self._stopped: set[Partition] = set()
         self._models: set[str] = set()
         self._dialogue = cache(lambda model: _DialogueMetrics(metrics, model))
         self._count_kind = {DIALOGUE: self._count_dialogues, PROVENANCE: self._count_provenance}
@@ -134,6 +135,7 @@ class PrometheusTelemetry:
         """See :meth:`consumer.ports.Telemetry.revoked`."""
         self._metrics.gauge(m.ASSIGNED).set(0)
         self._behind -= set(partitions)
+        self._stopped -= set(partitions)
         for partition in partitions:
             labels = (partition.topic, str(partition.partition))
             for metric in (m.LAG_RECORDS, m.LAG_SECONDS, m.STOPPED):
@@ -156,6 +158,8 @@ class PrometheusTelemetry:
     def stopped(self, partition: Partition, problem: str) -> None:
         """See :meth:`consumer.ports.Telemetry.stopped`."""
         self._metrics.gauge(m.STOPPED, partition.topic, str(partition.partition)).set(1)
+        self._stopped.add(partition)
+        self._behind.discard(partition)
         log.error("partition_stopped", partition=str(partition), problem=problem)
 
     def drain_timed_out(self, seconds: float) -> None:
@@ -170,7 +174,7 @@ class PrometheusTelemetry:
         self._metrics.gauge(m.LAG_SECONDS, *labels).set(seconds)
 
     def _note_behind(self, partition: Partition, behind: bool) -> None:
-        if not behind:
+        if not behind or partition in self._stopped:  # where a person has to decide, a restart would not help
             self._behind.discard(partition)
             return
         if not self._behind:  # there was nothing to do until now
@@ -228,6 +232,7 @@ class PrometheusTelemetry:
         if self._unavailable_since is not None:
             seconds = self._clock.monotonic() - self._unavailable_since
             self._unavailable_since = None
+            self._last_progress = self._clock.monotonic()
             log.info("database_available", outage_seconds=round(seconds, 1))
 
     def kafka_unavailable(self, error: Exception) -> None:

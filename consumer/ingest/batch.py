@@ -49,7 +49,11 @@ class Batch:
         """Whether the batch is full, or has waited long enough. `now` is on the clock of :meth:`add`."""
         if self.records >= limits.max_rows or self.size >= limits.max_bytes:
             return True
-        return self.opened_at is not None and now - self.opened_at >= limits.max_delay
+        return self.seconds_left(limits, now) == 0.0
+
+    def seconds_left(self, limits: BatchLimits, now: float) -> float | None:
+        """Seconds until the batch has waited long enough; None when it holds nothing."""
+        return None if self.opened_at is None else max(0.0, self.opened_at + limits.max_delay - now)
 
     def open_at(self, now: float) -> None:
         """Start the delay, unless it runs already."""
@@ -113,8 +117,7 @@ class Batcher:
 
     def seconds_left(self, now: float) -> float | None:
         """Seconds until the open batch has waited long enough; None when it holds nothing."""
-        opened_at = self._batch.opened_at
-        return None if opened_at is None else max(0.0, opened_at + self.limits.max_delay - now)
+        return self._batch.seconds_left(self.limits, now)
 
     def seal(self) -> Batch:
         """Close the open batch and begin the next one where it ends."""

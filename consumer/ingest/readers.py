@@ -34,6 +34,7 @@ from consumer.ingest.copy_format import (
 )
 
 REMEMBERED = 50_000
+_LONGEST_REMEMBERED = 128  # what is longer is valid but will not come again
 _NULL_JSON = b"null"
 _BORDER_YEARS = ("0001", "9999")  # where an offset may lead beyond what a datetime can hold
 _decode_text = msgspec.json.Decoder(str).decode
@@ -133,14 +134,12 @@ class RememberingReader(Reader):
         return found if found is not None else self._learn(key)
 
     def _learn(self, key: Any) -> tuple[bytes, Any]:
-        if len(self._seen) >= REMEMBERED:
-            self._seen.clear()
-        if key == _NULL_JSON:
-            found: tuple[bytes, Any] = (NULL, None)
-        else:
-            value = _exactly(self._field, key)
-            found = (self._encode(value), value)
-        self._seen[key] = found
+        value = None if key == _NULL_JSON else _exactly(self._field, key)
+        found = (NULL if value is None else self._encode(value), value)
+        if len(key) <= _LONGEST_REMEMBERED:
+            if len(self._seen) >= REMEMBERED:
+                self._seen.clear()
+            self._seen[key] = found
         return found
 
 

@@ -52,7 +52,11 @@ def test_show_hides_secrets_and_shows_the_rest(tmp_path: Path) -> None:
         assert SECRET not in done.stdout
         assert "my-group" in done.stdout
         assert "RAGLEDGER_POSTGRES__DSN" in done.stdout
-        for name, default in {"HTTP__PORT": "9108", "ROLLUP__INTERVAL_S": "60", "TOPICS__DIALOGUE": "rag.dialogue"}.items():
+        for name, default in {
+            "HTTP__PORT": "9108",
+            "ROLLUP__INTERVAL_S": "60",
+            "TOPICS__DIALOGUE": "rag.dialogue",
+        }.items():
             assert f"RAGLEDGER_{name}" in done.stdout
             assert default in done.stdout.replace(",", "")
     assert config("check", variables).returncode == 0

@@ -61,9 +61,7 @@ class Letters:
 
 
 @pytest.fixture(scope="module")
-def letters(
-    stack: Servers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Letters]:
+def letters(stack: Servers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Letters]:
     """Good and bad records of both kinds, all of them in one batch."""
     log = tmp_path_factory.mktemp("letters") / "log"
     with environment_on(stack, migrated_template) as environment:
@@ -180,7 +178,9 @@ def test_list_filters_by_topic_reason_and_time(letters: Letters, copy: Environme
     assert len(of_topic) == sum(bad.record.topic == provenance_topic for bad in letters.bad)
     refused = copy.run_json("dead-letters", "list", "--reason", "refused_by_database", "--topic", provenance_topic)
     assert {one["sqlstate"] for one in refused} == {"54000", "23503"}
-    copy.query("UPDATE dead_letters SET dead_lettered_at = '2026-01-01 12:00Z'::timestamptz + id * '1 h'::interval RETURNING 1")
+    copy.query(
+        "UPDATE dead_letters SET dead_lettered_at = '2026-01-01 12:00Z'::timestamptz + id * '1 h'::interval RETURNING 1"
+    )
     since, until = "2026-01-01T14:00:00", "2026-01-01 16:00:00"
     assert [one["id"] for one in copy.run_json("dead-letters", "list", "--since", since, "--until", until)] == [3, 2]
     copy.query("UPDATE dead_letters SET discarded_at = now() WHERE id < 18 RETURNING 1")

@@ -189,7 +189,9 @@ def test_a_line_that_the_service_would_not_take_for_its_size_is_wrong(
 ) -> None:
     """The limit of the service's own settings holds for publishing too, or a dead letter is published knowingly."""
     first = watermark(bootstrap_servers, topic)
-    strict = Environment(environment.dsn, bootstrap_servers, environment.topics, RAGLEDGER_BATCH__MAX_RECORD_BYTES="600")
+    strict = Environment(
+        environment.dsn, bootstrap_servers, environment.topics, RAGLEDGER_BATCH__MAX_RECORD_BYTES="600"
+    )
     done = strict.run("publish", "-", "--topic", topic, stdin=good_line(16, response="x" * 600))
     assert done.returncode == 1
     assert "line 1" in done.stderr

@@ -83,7 +83,11 @@ def test_every_envelope_of_every_producer_is_a_row(
     in_base64 = base64.b64encode(as_json(event("structured base64"))).decode()
     records = [
         Outgoing(topic, as_json(event("plain"))),
-        Outgoing(topic, as_json(event("plain, headers of others")), headers=[("traceparent", b"00-1"), ("content-type", b"application/json")]),
+        Outgoing(
+            topic,
+            as_json(event("plain, headers of others")),
+            headers=[("traceparent", b"00-1"), ("content-type", b"application/json")],
+        ),
         binary(as_json(event("binary")), topic, id="b", type="DialogueLogged", time="2026-01-01T00:00:00Z"),
         structured(topic, id="s", data=event("structured")),
         structured(topic, id="s64", data_base64=in_base64, datacontenttype="application/json"),
@@ -156,11 +160,15 @@ def test_json_is_stored_as_it_came(
 ) -> None:
     """Numbers keep their digits, times their spelling: the column equals PostgreSQL's own reading of the same text."""
     chance = random.Random(4)
-    raw = as_json(small_dialogue(chance, citations=[])).replace(b'"citations": []', b'"citations": ' + CITATIONS.encode())
+    raw = as_json(small_dialogue(chance, citations=[])).replace(
+        b'"citations": []', b'"citations": ' + CITATIONS.encode()
+    )
     envelope = b'{"specversion":"1.0","type":"rag.dialogue","source":"/s","id":"1","data":' + raw.replace(
         json.loads(raw)["id"].encode(), str(random_uuid(chance)).encode()
     )
-    piece = as_json(provenance(chance, access_policy={})).replace(b'"access_policy": {}', b'"access_policy": ' + POLICY.encode())
+    piece = as_json(provenance(chance, access_policy={})).replace(
+        b'"access_policy": {}', b'"access_policy": ' + POLICY.encode()
+    )
     in_binary = raw.replace(json.loads(raw)["id"].encode(), str(random_uuid(chance)).encode())
     records = [
         Outgoing(topic, raw),
@@ -171,13 +179,17 @@ def test_json_is_stored_as_it_came(
     send(bootstrap_servers, records)
     ingest(environment, len(records), tmp_path / "log")
     assert counts(environment)["dead"] == 0, environment.query("SELECT detail FROM dead_letters")
-    stored = environment.query("SELECT citations::text AS found, %s::jsonb::text AS wanted FROM ai_dialogue_log", CITATIONS)
+    stored = environment.query(
+        "SELECT citations::text AS found, %s::jsonb::text AS wanted FROM ai_dialogue_log", CITATIONS
+    )
     assert len(stored) == 3
     assert all(row["found"] == row["wanted"] for row in stored), stored
     assert "1.10" in stored[0]["found"]
     assert "12345678901234567890.123456789" in stored[0]["found"]
     assert "+00:00" in stored[0]["found"]
-    [policy] = environment.query("SELECT access_policy::text AS found, %s::jsonb::text AS wanted FROM provenance", POLICY)
+    [policy] = environment.query(
+        "SELECT access_policy::text AS found, %s::jsonb::text AS wanted FROM provenance", POLICY
+    )
     assert policy["found"] == policy["wanted"]
 
 
@@ -194,7 +206,9 @@ def test_an_envelope_that_contradicts_the_topic_or_is_not_whole_is_a_dead_letter
         "id": structured(topic, id=None, data=data),
         "data": structured(topic),
         "data_base64": structured(topic, data_base64="?"),
-        "content-type": Outgoing(topic, as_json(data), headers=[("content-type", b"application/cloudevents-batch+json")]),
+        "content-type": Outgoing(
+            topic, as_json(data), headers=[("content-type", b"application/cloudevents-batch+json")]
+        ),
     }
     send(bootstrap_servers, wrong.values())
     ingest(environment, len(wrong), tmp_path / "log")

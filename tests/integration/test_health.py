@@ -129,7 +129,9 @@ def test_metrics_in_both_formats_hold_what_the_contract_names(
         assert quantiles == {0.5, 0.95, 0.99}
         lags = {(sample.labels["topic"], sample.labels["partition"]) for sample in found["rag_consumer_lag_records"]}
         assert lags == {(topic, number) for topic in environment.topics.values() for number in ("0", "1")}
-        assert all("user" not in sample.labels and "session" not in sample.labels for one in found.values() for sample in one)
+        assert all(
+            "user" not in sample.labels and "session" not in sample.labels for one in found.values() for sample in one
+        )
 
 
 def test_the_day_gauges_are_the_newest_row(environment: Environment, service: ServiceProcess) -> None:

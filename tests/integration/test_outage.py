@@ -91,9 +91,7 @@ def assert_alive_but_not_ready(service: ServiceProcess) -> None:
     assert service.get("/readyz")[0] == 503
 
 
-def test_postgresql_killed_under_load_is_waited_out(
-    servers: Stack, environment: Environment, tmp_path: Path
-) -> None:
+def test_postgresql_killed_under_load_is_waited_out(servers: Stack, environment: Environment, tmp_path: Path) -> None:
     """SIGKILL in the middle of writing, a while away, back: resumed by itself, one line in the log for each end."""
     load, log = Load(environment), tmp_path / "log"
     load.publish(1500)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import Histogram
 
+from consumer.adapters.histogram import BulkHistogram
 from consumer.adapters.metrics import ALL
 from tests.compose import ROOT
 
@@ -30,7 +30,7 @@ def declared() -> dict[str, set[str]]:
     series: dict[str, set[str]] = {"up": set()} | {rule["record"]: set() for rule in RULES if "record" in rule}
     for metric in ALL:
         names = [f"{metric.name}_{part}" for part in ("bucket", "sum", "count")]
-        for name in names if metric.type is Histogram else [metric.name]:
+        for name in names if metric.type is BulkHistogram else [metric.name]:
             series[name] = {*metric.labels, *(["le"] if name.endswith("_bucket") else [])}
     return series
 

@@ -119,6 +119,7 @@ class FakeSource:
         self.failure: Exception | None = None
         self.polls: list[float] = []
         self.returned = 0
+        self.lost = 0
         self.seeks: list[Mapping[Partition, int]] = []
         self.extra: list[Stretch] = []
         self._last_poll, self._polls_at_once = -1.0, 0
@@ -188,6 +189,7 @@ class FakeSource:
         """The broker has answered that it does not hold this offset."""
         assert self.reader is not None
         await asyncio.sleep(LATENCY_SECONDS)
+        self.lost += 1
         self.paused.add(partition)
         self.reader.on_position_lost([partition])
         return []

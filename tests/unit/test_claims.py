@@ -123,6 +123,17 @@ async def test_what_is_not_ours_is_not_claimed_again() -> None:
         assert (await office.granted(DELAY * 3)).keys() == {A}
 
 
+async def test_after_a_revoke_nothing_is_claimed_again() -> None:
+    """A batch that turns out to be fenced while letting go must not take the partition from its next owner."""
+    async with at_work() as office:
+        office.claimer.assign([A])
+        await office.granted()
+        office.claimer.revoke()
+        office.claimer.claim_again([A], [])
+        assert await office.granted(DELAY * 3) == {}
+        assert office.tables.ledger[A].epoch == 1
+
+
 async def test_an_old_delay_does_not_outlive_its_assignment() -> None:
     """Claiming what is claimed already would fence ourselves: neither before nor after the revoke."""
     async with at_work() as office:

@@ -71,7 +71,7 @@ async def test_only_what_has_moved_is_committed() -> None:
     desk.committer.begin([Claim(A, 1, 0), Claim(B, 1, 0)])
     await desk.committer.flush()
     desk.broker.committed.clear()
-    desk.committer.note([span(0, 10)])
+    desk.committer.note([span(0, 10), span(0, 0, partition=B)])
     await desk.committer.flush()
     await desk.committer.flush()
     assert desk.broker.committed == {A: 10}

@@ -126,7 +126,7 @@ async def test_a_partition_that_retention_has_overtaken_stays_stopped() -> None:
         await stalled(reader)
         reader.store.gate.set()
         await world.caught_up(A)
-        assert reader.source.paused == {B}
+        assert (reader.source.paused, reader.source.lost) == ({B}, 1)
     assert (world.offsets(B), reader.telemetry.count("stopped")) == ([], 1)
 
 
