@@ -17,7 +17,7 @@ async def stalled(reader: Reader, count: int = 5000) -> None:
     """Close the database and wait until the reader has stopped fetching."""
     reader.store.gate.clear()
     reader.world.produce(A, count)
-    await reader.world.changes.until(lambda: reader.source.paused)
+    await reader.world.changes.until(lambda: reader.source.assigned.keys() <= reader.source.paused)
 
 
 @pytest.mark.parametrize("limits", [SMALL, policy()])
@@ -126,6 +126,7 @@ async def test_a_partition_that_retention_has_overtaken_stays_stopped() -> None:
         await stalled(reader)
         reader.store.gate.set()
         await world.caught_up(A)
+        await passes(5)
         assert (reader.source.paused, reader.source.lost) == ({B}, 1)
     assert (world.offsets(B), reader.telemetry.count("stopped")) == ([], 1)
 

@@ -1,0 +1,145 @@
+"""Replicas that freeze, come and go: whoever lost a partition cannot write for it, and the account stays exact."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from tests.ingestion import (
+    Outgoing,
+    committed_offsets,
+    counts,
+    dialogues,
+    environment_on,
+    ids,
+    log_lines,
+    send,
+    wait_for_records,
+)
+from tests.service import Environment, ServiceProcess, eventually
+from tests.stack import Servers
+
+pytestmark = pytest.mark.timeout(180)
+
+PARTITIONS = 3
+# The least that a broker takes by default: a dead member is noticed after six seconds.
+QUICK_SESSION = {"RAGLEDGER_KAFKA__SESSION_TIMEOUT_MS": "6000", "RAGLEDGER_KAFKA__REBALANCE_TIMEOUT_MS": "15000"}
+SHORT_LIMITS = {"RAGLEDGER_POSTGRES__LOCK_TIMEOUT_S": "2", "RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S": "4"}
+NEVER_FULL = {"RAGLEDGER_BATCH__MAX_DELAY_MS": "600000"}
+
+
+@pytest.fixture
+def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
+    """Three partitions a topic."""
+    with environment_on(stack, migrated_template, partitions=PARTITIONS, **QUICK_SESSION, **SHORT_LIMITS) as made:
+        yield made
+
+
+def publish(environment: Environment, bootstrap_servers: str, count: int, seed: int) -> dict[UUID, Outgoing]:
+    """Dialogues, evenly over the partitions."""
+    made = dialogues(environment.topics["dialogue"], count, seed)
+    spread = {event: record._replace(partition=n % PARTITIONS) for n, (event, record) in enumerate(made.items())}
+    send(bootstrap_servers, spread.values())
+    return spread
+
+
+def assert_exact(environment: Environment, bootstrap_servers: str, wanted: dict[UUID, Outgoing]) -> None:
+    """Every record is one row; nothing was read into the ledger twice; Kafka's offsets follow it."""
+    wait_for_records(environment, len(wanted))
+    environment.assert_caught_up()
+    assert counts(environment) == {"inserted": len(wanted), "duplicates": 0, "dead": 0}
+    assert ids(environment) == wanted.keys()
+    topic = environment.topics["dialogue"]
+    eventually(
+        lambda: sum(committed_offsets(bootstrap_servers, environment.group, topic, PARTITIONS)) == len(wanted),
+        message="Kafka's own offsets",
+    )
+
+
+def test_a_frozen_replica_that_wakes_up_is_fenced(
+    environment: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """It holds a batch, sleeps past its session, another one writes the same records; awake, it writes nothing."""
+    wanted = publish(environment, bootstrap_servers, 600, seed=1)
+    topic = environment.topics["dialogue"]
+    with (
+        ServiceProcess(environment, tmp_path / "frozen", **NEVER_FULL) as frozen,
+        ServiceProcess(environment, tmp_path / "second") as second,
+    ):
+        frozen.wait_ready()
+        eventually(lambda: frozen.metric("rag_consumer_lag_records", topic=topic) > 0, message="a batch is held")
+        frozen.send(signal.SIGSTOP)
+        wait_for_records(environment, len(wanted))
+        owners = environment.query("SELECT DISTINCT owner FROM ingest_ledger WHERE topic = %s", topic)
+        assert [row["owner"].rpartition(":")[2] for row in owners] == [str(second.running.pid)]
+        frozen.send(signal.SIGCONT)
+        eventually(lambda: log_lines(tmp_path / "frozen", "fenced"), message="fenced")
+        eventually(lambda: frozen.metric("rag_fenced_total") > 0)
+        assert frozen.metric("rag_records_total", outcome="inserted") == 0
+        wanted |= publish(environment, bootstrap_servers, 60, seed=2)
+        second.stop()
+        frozen.send(signal.SIGTERM)
+        assert frozen.running.wait(60) == 0
+    with ServiceProcess(environment, tmp_path / "third"):
+        assert_exact(environment, bootstrap_servers, wanted)
+
+
+def test_a_replica_frozen_in_the_middle_of_writing_does_not_block_its_successor(
+    environment: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """Its open transaction is ended by the database; the successor writes on; awake again, both share the rest."""
+    wanted = publish(environment, bootstrap_servers, 6000, seed=3)
+    with (
+        ServiceProcess(environment, tmp_path / "frozen", RAGLEDGER_BATCH__MAX_ROWS="1000") as frozen,
+        ServiceProcess(environment, tmp_path / "second", RAGLEDGER_BATCH__MAX_ROWS="200") as second,
+    ):
+        wait_for_records(environment, 1)
+        frozen.send(signal.SIGSTOP)
+        wait_for_records(environment, len(wanted))
+        frozen.send(signal.SIGCONT)
+        wanted |= publish(environment, bootstrap_servers, 300, seed=4)
+        assert_exact(environment, bootstrap_servers, wanted)
+        eventually(lambda: frozen.get("/readyz")[0] == second.get("/readyz")[0] == 200, message="both ready")
+        assert [frozen.stop(), second.stop()] == [0, 0]
+
+
+def test_replicas_that_come_and_go_under_load_double_and_lose_nothing(
+    environment: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """Joins, orderly leaves, a kill and a short freeze, one upon the other: the account is exact."""
+    wanted = publish(environment, bootstrap_servers, 3000, seed=5)
+    accounted = 0
+
+    def more(seed: int) -> None:
+        """Publish some more, and see to it that somebody gets on."""
+        nonlocal accounted, wanted
+        wanted |= publish(environment, bootstrap_servers, 200, seed)
+        eventually(lambda: environment.accounted_for() > accounted, message="progress")
+        accounted = environment.accounted_for()
+
+    with ExitStack() as replicas:
+
+        def join(name: str) -> ServiceProcess:
+            made = ServiceProcess(environment, tmp_path / name, RAGLEDGER_BATCH__MAX_ROWS="50")
+            return replicas.enter_context(made)
+
+        first = join("first")
+        more(6)
+        second, third = join("second"), join("third")
+        second.wait_ready()
+        more(7)
+        assert first.stop() == 0
+        more(8)
+        fourth = join("fourth")
+        second.kill()
+        more(9)
+        third.send(signal.SIGSTOP)
+        fifth = join("fifth")
+        third.send(signal.SIGCONT)
+        more(10)
+        assert fourth.stop() == 0
+        assert_exact(environment, bootstrap_servers, wanted)
+        assert [third.stop(), fifth.stop()] == [0, 0]
