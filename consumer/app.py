@@ -25,7 +25,7 @@ from consumer.events.provenance import PROVENANCE
 from consumer.ingest.batch import BatchLimits
 from consumer.ingest.days import BusinessDays
 from consumer.pipeline import Pipeline, PipelinePolicy
-from consumer.ports import SourceError, Unavailable
+from consumer.ports import SourceError, StoreError, Unavailable
 from consumer.rollup import RollupTimer
 from consumer.settings import Settings, Topics, owner_name
 
@@ -132,7 +132,13 @@ class Service:
 
     async def ready(self) -> Health:
         """The database can be written, the schema is there, and the group has decided what is ours."""
-        return Health({"database": await self._database_problem(), "partitions": self._partitions_problem()})
+        return Health(
+            {
+                "database": await self._database_problem(),
+                "writes": self.telemetry.outage(),
+                "partitions": self._partitions_problem(),
+            }
+        )
 
     async def _database_problem(self) -> str:
         try:
@@ -149,7 +155,10 @@ class Service:
 
     async def page(self) -> str:
         """The page for people."""
-        return render(await self.history.newest())
+        try:
+            return render(await self.history.newest())
+        except StoreError as error:
+            return render(None, problem=str(error))
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import available_timezones
 
 from dotenv import dotenv_values
@@ -27,6 +28,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "RAGLEDGER_"
+SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 ENV_FILE, SECRETS_DIR = "RAGLEDGER_ENV_FILE", "RAGLEDGER_SECRETS_DIR"
 # These say where settings are, or belong to the programs around the service.
 OUTSIDE = frozenset({ENV_FILE, SECRETS_DIR, "RAGLEDGER_TEST_STACK", "RAGLEDGER_LANE_RECORDS"})
@@ -121,7 +123,22 @@ class Postgres(Group):
     def _is_postgres(cls, dsn: SecretStr) -> SecretStr:
         if not dsn.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("must begin with postgresql://")
+        try:
+            parts = urlsplit(dsn.get_secret_value())
+            modes = parse_qs(parts.query).get("sslmode", ["prefer"])
+            _ = parts.port
+        except ValueError:
+            raise ValueError("must be postgresql://user:password@host:port/database, the port a number") from None
+        if not set(modes) <= SSL_MODES:
+            raise ValueError(f"has an sslmode that is none of {', '.join(sorted(SSL_MODES))}")
         return dsn
+
+    @field_validator("ssl_root_cert")
+    @classmethod
+    def _is_there(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
+            raise ValueError("there is no such file")
+        return path
 
 
 class Topics(Group):

@@ -1,6 +1,6 @@
 -- Rollback of 0005_add_ingest_ledger.
 -- WARNING: this forgets how far every partition is read, and deletes every dead letter, open ones included.
--- Stop every ragledger first; afterwards reading starts where the consumer group's Kafka offsets or the reset policy say.
+-- Stop every ragledger first; afterwards every partition is read anew from where RAGLEDGER_KAFKA__START_FROM says.
 -- squawk-ignore-file ban-drop-table
 
 BEGIN;

@@ -30,9 +30,10 @@ _FIGURES = (
 )
 
 
-def render(day: Mapping[str, Any] | None) -> str:
-    """The page, for the newest row of rag_metrics_history."""
-    return _PAGE.format(day=_table(day) if day else "<p>No day has been computed yet.</p>")
+def render(day: Mapping[str, Any] | None, problem: str = "") -> str:
+    """The page, for the newest row of rag_metrics_history, or why there is none to show."""
+    nothing = f"The database cannot be asked: {problem}" if problem else "No day has been computed yet."
+    return _PAGE.format(day=_table(day) if day else f"<p>{escape(nothing)}</p>")
 
 
 def _table(day: Mapping[str, Any]) -> str:

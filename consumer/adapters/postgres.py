@@ -6,10 +6,10 @@ Nothing here needs a session to last: time limits are set for each transaction, 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from urllib.parse import urlencode
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -37,7 +37,13 @@ _CAUSES = {
     "55": "lock",
     "57": "shutdown",
     "58": "system",
+    # Where the class says less than the code.
+    "42501": "privilege",
+    "57014": "timeout",
 }
+CAUSES = (*sorted(set(_CAUSES.values())), "other", "turn")
+# Longer than a transaction waits for its turn; ends what a frozen reader left open.
+_IDLE_SECONDS = 10.0
 
 
 class CopyNotSupported(StoreError):
@@ -117,16 +123,23 @@ class Database:
 def connect_options(settings: Postgres) -> dict[str, Any]:
     """What asyncpg needs to reach the database."""
     options: dict[str, Any] = {
-        "dsn": settings.dsn.get_secret_value(),
+        "dsn": dsn_of(settings),
         "timeout": settings.connect_timeout_s,
     }
     if settings.pgbouncer:
         options["statement_cache_size"] = 0
     else:
         options["server_settings"] = {"application_name": APPLICATION_NAME}
-    if settings.ssl_root_cert:
-        options["ssl"] = ssl.create_default_context(cafile=str(settings.ssl_root_cert))
     return options
+
+
+def dsn_of(settings: Postgres) -> str:
+    """The DSN, which with authorities to trust asks for a verified server."""
+    dsn = settings.dsn.get_secret_value()
+    if settings.ssl_root_cert is None:
+        return dsn
+    tls = urlencode({"sslmode": "verify-full", "sslrootcert": str(settings.ssl_root_cert)})
+    return f"{dsn}{'&' if '?' in dsn else '?'}{tls}"
 
 
 def _limits_sql(settings: Postgres) -> str:
@@ -134,7 +147,7 @@ def _limits_sql(settings: Postgres) -> str:
     limits = {
         "statement_timeout": settings.statement_timeout_s,
         "lock_timeout": settings.lock_timeout_s,
-        "idle_in_transaction_session_timeout": settings.lock_timeout_s,
+        "idle_in_transaction_session_timeout": _IDLE_SECONDS,
     }
     in_milliseconds = "; ".join(f"SET LOCAL {name} = {int(seconds * 1000)}" for name, seconds in limits.items())
     return f"{in_milliseconds}; SET LOCAL timezone = 'UTC'"
@@ -172,7 +185,7 @@ def _translate(error: asyncpg.PostgresError) -> StoreError:
         return CopyNotSupported(message)
     if sqlstate[:2] in _DATA_CLASSES or sqlstate == _RAISED_BY_TRIGGER:
         return Refused(message, sqlstate)
-    return Unavailable(message, _CAUSES.get(sqlstate[:2], "other"))
+    return Unavailable(message, _CAUSES.get(sqlstate) or _CAUSES.get(sqlstate[:2], "other"))
 
 
 def _describe(error: asyncpg.PostgresError, sqlstate: str) -> str:

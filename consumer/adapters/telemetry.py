@@ -14,6 +14,7 @@ import structlog
 
 from consumer import __version__
 from consumer.adapters import metrics as m
+from consumer.adapters.postgres import CAUSES
 from consumer.events.dialogue import DIALOGUE, DialogueFacts
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import Partition
@@ -53,6 +54,8 @@ class PrometheusTelemetry:
             for reason in Reason:
                 self._metrics.counter(m.DEAD_LETTERS, topic, reason.value)
             self._metrics.counter(m.UNKNOWN_FIELDS, topic)
+        for cause in CAUSES:
+            self._metrics.counter(m.WRITE_RETRIES, cause)
         for verdict in m.FEEDBACK.values():
             self._metrics.counter(m.FEEDBACK_GIVEN, verdict)
         self._metrics.gauge(m.BUILD_INFO, __version__, platform.python_version()).set(1)
@@ -219,6 +222,12 @@ class PrometheusTelemetry:
     def is_available(self) -> bool:
         """Whether the last word from the store was not a complaint."""
         return self._unavailable_since is None
+
+    def outage(self) -> str:
+        """For how long writes have failed; empty while they do not."""
+        if self._unavailable_since is None:
+            return ""
+        return f"writing has failed for {self._clock.monotonic() - self._unavailable_since:.0f} s"
 
     def unavailable(self, cause: str, message: str) -> None:
         """See :meth:`consumer.ports.Telemetry.unavailable`. An outage is logged once, not once a try."""

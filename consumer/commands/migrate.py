@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from consumer.adapters.postgres import dsn_of
 from consumer.commands.output import Exit, Json, command, out, print_json, print_table, progress
 from consumer.operations import migrate
 from consumer.settings import load
@@ -16,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="The database schema: the files und
 
 
 def _dsn() -> str:
-    return load().postgres.dsn.get_secret_value()
+    return dsn_of(load().postgres)
 
 
 @app.command()

@@ -27,7 +27,9 @@ def parse(value: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise _not_json(f"not UTF-8: byte {error.start} cannot be decoded") from None
     except json.JSONDecodeError as error:
-        raise _not_json(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+        raise _not_json(
+            f"not JSON: {error.msg.removesuffix(' at')} at line {error.lineno} column {error.colno}"
+        ) from None
     except RecursionError:
         raise _not_json("not JSON that can be read: nested too deeply") from None
     except ValueError as error:
