@@ -68,20 +68,39 @@ class Suite:
         return [one for measured in self.rounds for one in measured if one.contestant == name]
 
 
-def run_rounds(contestants: Sequence[Contestant], rounds: int, tell: Callable[[str], None]) -> list[list[Measurement]]:
-    """Measure `rounds` times.
+def run_rounds(
+    contestants: Sequence[Contestant], rounds: int, tell: Callable[[str], None], may_fail: Collection[str] = ()
+) -> tuple[list[list[Measurement]], dict[str, str]]:
+    """Measure `rounds` times; also who failed, and why: the others go on without.
 
     :param tell: is told what is being measured
+    :param may_fail: the names of those whose failure does not end the run
+    :raises BenchError: one of the others failed
     """
-    return [_one_round(contestants, number, rounds, tell) for number in range(1, rounds + 1)]
+    failed: dict[str, str] = {}
+    measured = []
+    for number in range(1, rounds + 1):
+        in_turn = [*contestants[number % len(contestants) :], *contestants[: number % len(contestants)]]
+        still_there = [one for one in in_turn if one.name not in failed]
+        measured.append(_one_round(still_there, f"round {number} of {rounds}", number, tell, may_fail, failed))
+    return [[one for one in some if one.contestant not in failed] for some in measured], failed
 
 
 def _one_round(
-    contestants: Sequence[Contestant], number: int, rounds: int, tell: Callable[[str], None]
+    contestants: Sequence[Contestant],
+    title: str,
+    number: int,
+    tell: Callable[[str], None],
+    may_fail: Collection[str],
+    failed: dict[str, str],
 ) -> list[Measurement]:
-    start = (number - 1) % len(contestants)
     measured = []
-    for contestant in [*contestants[start:], *contestants[:start]]:
-        tell(f"round {number} of {rounds}: {contestant.name}")
-        measured.append(contestant.measure(number))
+    for contestant in contestants:
+        tell(f"{title}: {contestant.name}")
+        try:
+            measured.append(contestant.measure(number))
+        except BenchError as error:
+            if contestant.name not in may_fail:
+                raise
+            failed[contestant.name] = str(error)
     return measured

@@ -4,10 +4,9 @@ import random
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import psycopg
-
 from tests.ingestion import Outgoing, as_json, small_dialogue
 from tests.producers import provenance
+from tests.psql import execute
 
 MAX_RECORD_BYTES = 20_000
 SECRET = "geheim"  # in the text of every bad event: dead letters' details and logs have no business with it
@@ -48,9 +47,7 @@ class Bad(NamedTuple):
 
 def make_rules(dsn: str) -> None:
     """Let the database refuse what :func:`bad_records` has for it."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        for statement in RULES:
-            connection.execute(statement.encode())
+    execute(dsn, *RULES)
 
 
 def bad_records(topics: Mapping[str, str]) -> list[Bad]:

@@ -24,6 +24,7 @@ from tests.ingestion import (
     send,
     small_dialogue,
 )
+from tests.psql import execute
 from tests.service import Environment, eventually
 from tests.stack import Servers, fresh_database
 
@@ -48,13 +49,6 @@ def offline(stack: Servers, migrated_template: str) -> Iterator[Environment]:
     """A database alone: a replay needs no Kafka."""
     with fresh_database(stack.dsn, migrated_template) as dsn:
         yield Environment(dsn, "127.0.0.1:9", {"dialogue": "rag.dialogue", "provenance": "rag.provenance"})
-
-
-def execute(environment: Environment, *statements: str) -> None:
-    """Run statements, each committed by itself."""
-    with psycopg.connect(environment.dsn, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement.encode())
 
 
 def keep_dead_letters(environment: Environment, count: int, seed: int) -> list[UUID]:
@@ -91,7 +85,7 @@ def test_when_the_cause_is_gone_the_rows_appear_once(
     ingest(environment, len(bad), tmp_path / "log")
     assert ids(environment) == set()
     execute(
-        environment,
+        environment.dsn,
         "ALTER TABLE ai_dialogue_log DROP CONSTRAINT no_such_question",
         f"INSERT INTO users VALUES ('{BY_CASCADE}')",
         "DELETE FROM touched_days",
@@ -118,13 +112,13 @@ def test_a_row_has_the_id_and_time_that_reading_would_have_given_it(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
     """Events without id and created_at, refused and then replayed: another group that reads them finds duplicates."""
-    execute(environment, f"ALTER TABLE ai_dialogue_log ADD CONSTRAINT rule CHECK (query <> '{BY_RULE}')")
+    execute(environment.dsn, f"ALTER TABLE ai_dialogue_log ADD CONSTRAINT rule CHECK (query <> '{BY_RULE}')")
     event = as_json(small_dialogue(random.Random(1), id=None, query=BY_RULE))
     topic = environment.topics["dialogue"]
     times = [1_700_000_000_001, 1_700_000_000_999, 1_700_000_000_999]
     send(bootstrap_servers, [Outgoing(topic, event, timestamp_ms=time) for time in times])
     ingest(environment, 3, tmp_path / "log")
-    execute(environment, "ALTER TABLE ai_dialogue_log DROP CONSTRAINT rule")
+    execute(environment.dsn, "ALTER TABLE ai_dialogue_log DROP CONSTRAINT rule")
     assert environment.run_json("dead-letters", "replay")["inserted"] == 3
     stored = environment.query("SELECT created_at::text AS moment FROM ai_dialogue_log ORDER BY created_at")
     assert [row["moment"] for row in stored] == [f"2023-11-14 22:13:20.{part}" for part in ("001", "999", "999")]
@@ -137,7 +131,7 @@ def test_what_fails_again_stays_with_the_new_reason(offline: Environment) -> Non
     """Another rule refuses it now, or it never was an event: the newest reason, SQLSTATE and detail are shown."""
     keep_dead_letters(offline, 2, seed=2)
     execute(
-        offline,
+        offline.dsn,
         "UPDATE dead_letters SET value = 'not json' WHERE id = 2",
         "ALTER TABLE ai_dialogue_log ADD CONSTRAINT brand_new CHECK (query = 'x')",
     )
@@ -152,7 +146,7 @@ def test_an_event_that_came_by_another_way_meanwhile_is_a_duplicate(offline: Env
     """First write wins; the dead letter is settled."""
     known, new = keep_dead_letters(offline, 2, seed=3)
     execute(
-        offline,
+        offline.dsn,
         "INSERT INTO ai_dialogue_log (id, user_id, session_id, query, response, model_used)"
         f" VALUES ('{known}', '{known}', '{known}', 'first', 'r', 'm')",
     )
@@ -166,7 +160,7 @@ def test_filters_and_ids_choose_what_is_replayed(offline: Environment) -> None:
     """Ids, topic, reason and time; the rest stays open."""
     wanted = keep_dead_letters(offline, 6, seed=4)
     execute(
-        offline,
+        offline.dsn,
         "UPDATE dead_letters SET dead_lettered_at = '2026-01-01Z'::timestamptz + id * '1 day'::interval",
         "UPDATE dead_letters SET reason = 'not_json' WHERE id = 6",
     )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
 from hypothesis import given
+from pydantic_core import PydanticCustomError
 
+from consumer.events.fields import check_storable
 from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason
 from tests.unit.builders import accept, dialogue, paths, provenance, refuse, with_raw
@@ -99,6 +103,17 @@ def test_half_of_a_surrogate_pair_is_refused(half: str) -> None:
         rejected = refuse(with_raw(dialogue(), citations=template % half))
         assert rejected.reason is Reason.INVALID_FIELD
         assert paths(rejected)[0].startswith("citations")
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}, lambda inner: {"a": 1, inner: 2}])
+def test_nothing_is_too_deep_to_be_looked_at(wrap: Callable[[Any], Any]) -> None:
+    """From Python 3.12 on JSON is parsed deeper than Python functions may call each other."""
+    value: Any = wrap("a\0b")
+    for _ in range(5000):
+        value = [value]
+    with pytest.raises(PydanticCustomError) as caught:
+        check_storable(value)
+    assert caught.value.type == "nul_character"
 
 
 def test_an_escaped_backslash_before_u0000_is_text() -> None:

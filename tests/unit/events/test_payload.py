@@ -69,7 +69,7 @@ def test_numbers_follow_the_grammar(number: str) -> None:
         assert refuse(with_raw(dialogue(), **{name: number})).reason is Reason.NOT_JSON
 
 
-@pytest.mark.parametrize("depth", [500, 1000, 20_000])
+@pytest.mark.parametrize("depth", [500, 1000, 3000, 20_000])
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 @pytest.mark.parametrize("place", ["citations", "unknown"])
 def test_deep_nesting_is_a_verdict_not_a_crash(place: str, opening: str, depth: int) -> None:
