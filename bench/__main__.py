@@ -8,6 +8,7 @@ import sys
 from types import FrameType
 from typing import Annotated
 
+import psycopg
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -37,7 +38,7 @@ def main(
     size = (QUICK_EVENTS, QUICK_ROUNDS) if quick else (events, rounds)
     try:
         found = _run(*size, seed, with_peers)
-    except (BenchError, EmbeddedError, OSError) as error:
+    except (BenchError, EmbeddedError, psycopg.Error, OSError) as error:
         err.print(f"bench: {error}", style="bold red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
     _hand_over(found, as_json, write_docs)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from bench import database
 from bench.dataset import Rows
+from bench.errors import BenchError
 from bench.measure import COPY_NAMES, Measurement, measure_copy
 from bench.servers import Servers
 
@@ -68,39 +70,50 @@ class Suite:
         return [one for measured in self.rounds for one in measured if one.contestant == name]
 
 
-def run_rounds(
-    contestants: Sequence[Contestant], rounds: int, tell: Callable[[str], None], may_fail: Collection[str] = ()
-) -> tuple[list[list[Measurement]], dict[str, str]]:
-    """Measure `rounds` times; also who failed, and why: the others go on without.
+class Rounds:
+    """Prepares everybody, then measures round by round. Who may fail and does is left out from then on."""
 
-    :param tell: is told what is being measured
-    :param may_fail: the names of those whose failure does not end the run
-    :raises BenchError: one of the others failed
-    """
-    failed: dict[str, str] = {}
-    measured = []
-    for number in range(1, rounds + 1):
-        in_turn = [*contestants[number % len(contestants) :], *contestants[: number % len(contestants)]]
-        still_there = [one for one in in_turn if one.name not in failed]
-        measured.append(_one_round(still_there, f"round {number} of {rounds}", number, tell, may_fail, failed))
-    return [[one for one in some if one.contestant not in failed] for some in measured], failed
+    def __init__(
+        self, contestants: Sequence[Contestant], may_fail: Collection[str], tell: Callable[[str], None]
+    ) -> None:
+        """:param tell: is told what is being done"""
+        self._contestants, self._may_fail, self._tell = contestants, may_fail, tell
+        self.failed: dict[str, str] = {}
 
+    def prepare(self, times: int) -> None:
+        """Let everybody get ready.
 
-def _one_round(
-    contestants: Sequence[Contestant],
-    title: str,
-    number: int,
-    tell: Callable[[str], None],
-    may_fail: Collection[str],
-    failed: dict[str, str],
-) -> list[Measurement]:
-    measured = []
-    for contestant in contestants:
-        tell(f"{title}: {contestant.name}")
+        :raises BenchError: one could not who may not fail
+        """
+        for contestant in self._contestants:
+            self._tell(f"preparing {contestant.name}")
+            with self._noted(contestant):
+                contestant.prepare(times)
+
+    def measure(self, rounds: int) -> list[list[Measurement]]:
+        """The measurements of those who came through, round by round.
+
+        :raises BenchError: one failed who may not
+        """
+        measured = [self._one_round(number, rounds) for number in range(1, rounds + 1)]
+        return [[one for one in some if one.contestant not in self.failed] for some in measured]
+
+    def _one_round(self, number: int, rounds: int) -> list[Measurement]:
+        start = (number - 1) % len(self._contestants)
+        measured: list[Measurement] = []
+        for contestant in [*self._contestants[start:], *self._contestants[:start]]:
+            if contestant.name not in self.failed:
+                self._tell(f"round {number} of {rounds}: {contestant.name}")
+                with self._noted(contestant):
+                    measured.append(contestant.measure(number))
+        return measured
+
+    @contextmanager
+    def _noted(self, contestant: Contestant) -> Iterator[None]:
         try:
-            measured.append(contestant.measure(number))
+            yield
         except BenchError as error:
-            if contestant.name not in may_fail:
+            if contestant.name not in self._may_fail:
                 raise
-            failed[contestant.name] = str(error)
-    return measured
+            self._tell(f"{contestant.name} is left out: {error}")
+            self.failed[contestant.name] = str(error).partition("\n")[0]

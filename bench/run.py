@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from bench import dataset, peers, results, topics
 from bench.events import DIALOGUE_TABLE, Event, events
 from bench.ragledger import Ragledger, topic_names
-from bench.rounds import Contestant, RawCopy, Suite, copies, run_rounds
+from bench.rounds import Contestant, Rounds, Suite, copies
 from bench.servers import Servers, started_servers
 
 PROVENANCE_SHARE = 0.1
@@ -50,7 +51,7 @@ def run(plan: Plan) -> results.Results:
         ours = Ragledger(servers, rows)
         plan.tell(f"{ours.name}, uncounted: the broker warms up")
         ours.measure(0)
-        suites = [_measure(plan, "all", rows, [*copies(servers, rows), ours], {})]
+        suites = [_measure(plan, "all", rows, [*copies(servers, rows), ours])]
         if plan.with_peers:
             suites.append(_measure_peers(plan, servers, rows))
         settings = results.settings(plan.rounds, plan.seed)
@@ -61,20 +62,20 @@ def _measure_peers(plan: Plan, servers: Servers, rows: Sequence[dataset.Rows]) -
     """The peers, with raw COPY and ragledger beside them, on the rows that all of them take."""
     dialogues = [part for part in rows if part.table == DIALOGUE_TABLE]
     found, skipped = peers.find(servers, dialogues, plan.make, plan.tell)
-    everybody = [*copies(servers, dialogues), Ragledger(servers, dialogues), *found]
-    return _measure(plan, "dialogues", dialogues, everybody, skipped)
+    ours = [*copies(servers, dialogues), Ragledger(servers, dialogues)]
+    return _measure(plan, "dialogues", dialogues, ours, found, skipped)
 
 
 def _measure(
     plan: Plan,
     key: str,
     rows: Sequence[dataset.Rows],
-    contestants: Sequence[Contestant],
-    skipped: Mapping[str, str],
+    ours: Sequence[Contestant],
+    others: Sequence[Contestant] = (),
+    skipped: Mapping[str, str] = MappingProxyType({}),
 ) -> Suite:
-    for contestant in contestants:
-        if not isinstance(contestant, RawCopy):
-            plan.tell(f"idle starts of {contestant.name}")
-        contestant.prepare(IDLE_STARTS)
-    names = [contestant.name for contestant in contestants]
-    return Suite(key, rows, names, run_rounds(contestants, plan.rounds, plan.tell), skipped)
+    rounds = Rounds([*ours, *others], [other.name for other in others], plan.tell)
+    rounds.prepare(IDLE_STARTS)
+    measured = rounds.measure(plan.rounds)
+    names = [one.name for one in (*ours, *others) if one.name not in rounds.failed]
+    return Suite(key, rows, names, measured, {**skipped, **rounds.failed})

@@ -90,21 +90,26 @@ class Service:
     async def _run_until(self, stop: asyncio.Event) -> None:
         if not await _unless(stop, self._wait_for_schema()) or not await _unless(stop, self._join_group()):
             return
-        rollup = asyncio.create_task(self.rollup.run())
         try:
             await self._read_until(stop)
         finally:
-            rollup.cancel()
             with suppress(TimeoutError, asyncio.CancelledError):
                 await self.source.stop(LEAVE_SECONDS)
 
     async def _read_until(self, stop: asyncio.Event) -> None:
-        running = asyncio.create_task(self.pipeline.run(stop))
+        """Read and roll up; whichever fails ends the service, for the supervisor to start it again."""
+        rollup = asyncio.create_task(self.rollup.run())
+        reading = asyncio.create_task(self.pipeline.run(stop))
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        async with asyncio.timeout(self.settings.shutdown.timeout_s):
-            await running
+        try:
+            await asyncio.wait({reading, rollup, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if rollup.done():
+                rollup.result()
+            async with asyncio.timeout(self.settings.shutdown.timeout_s if stop.is_set() else None):
+                await reading
+        finally:
+            for task in (rollup, reading, stopping):
+                task.cancel()
 
     async def _wait_for_schema(self) -> None:
         async for attempt in while_raises(Unavailable, tell=self._tell_waiting):

@@ -73,6 +73,7 @@ class Claimer:
         """
         self._want(set(partitions) - set(fenced))
         loop = asyncio.get_running_loop()
+        self._timers = {timer for timer in self._timers if timer.when() > loop.time()}
         self._timers.add(loop.call_later(self._reclaim_delay, self._want, frozenset(fenced)))
 
     def _forget_timers(self) -> None:
@@ -125,6 +126,7 @@ class Claimer:
             if problem:
                 self.stop(claim.partition, problem)
             else:
+                self._stopped.discard(claim.partition)
                 readable.append(claim)
         self._granted.extend(readable)
         self._telemetry.claimed(readable)

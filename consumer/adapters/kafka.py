@@ -84,9 +84,11 @@ class KafkaSource:
         ]
 
     def _lose_position(self, partitions: Collection[Partition]) -> None:
+        """aiokafka may raise an error it kept from before a rebalance: only what is still ours is meant."""
         assert self._reader is not None
-        self._consumer.pause(*(TopicPartition(*partition) for partition in partitions))
-        self._reader.on_position_lost(partitions)
+        ours = [partition for partition in partitions if partition in self._consumer.assignment()]
+        self._consumer.pause(*(TopicPartition(*partition) for partition in ours))
+        self._reader.on_position_lost(ours)
 
     def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """See :meth:`consumer.ports.Source.positions`.

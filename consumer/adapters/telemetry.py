@@ -211,7 +211,7 @@ class PrometheusTelemetry:
             for quantile, column in (("0.5", "latency_p50"), ("0.95", "latency_p95"), ("0.99", "latency_p99"))
         ]
         gauges += [
-            (self._metrics.gauge(m.SLO_MET, name), judged["met"]) for name, judged in day["slo_compliance"].items()
+            (self._metrics.gauge(m.SLO_MET, name), judged.get("met")) for name, judged in day["slo_compliance"].items()
         ]
         for gauge, value in gauges:
             gauge.set(nan if value is None else float(value))

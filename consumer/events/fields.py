@@ -256,15 +256,16 @@ def check_storable(value: Any) -> None:
 
     :raises PydanticCustomError: a NUL character, or half of a surrogate pair
     """
-    if isinstance(value, str):
-        _check_text(value)
-    elif isinstance(value, dict):
-        for key, member in value.items():
-            _check_text(key)
-            check_storable(member)
-    elif isinstance(value, list):
-        for member in value:
-            check_storable(member)
+    waiting = [value]  # a list instead of recursion: JSON may be nested deeper than Python may call
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, str):
+            _check_text(found)
+        elif isinstance(found, dict):
+            waiting.extend(found)
+            waiting.extend(found.values())
+        elif isinstance(found, list):
+            waiting.extend(found)
 
 
 def _check_text(text: str) -> None:

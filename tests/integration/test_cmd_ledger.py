@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -74,8 +73,10 @@ def test_json_accounts_for_every_offset(environment: Environment) -> None:
 
 
 def test_the_table_for_people_has_a_line_for_each_partition(environment: Environment) -> None:
-    """Whole words at the usual width of a terminal, and the verdict in words."""
-    done = environment.run("ledger", "--check", "--caught-up")
+    """Topics with long names where the terminal has room for them, and the verdict in words."""
+    wide = on_other_database(environment, environment.dsn)
+    wide.variables["COLUMNS"] = "160"
+    done = wide.run("ledger", "--check", "--caught-up")
     assert (done.returncode, done.stderr) == (0, "")
     for topic in environment.topics.values():
         assert topic in done.stdout

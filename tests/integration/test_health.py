@@ -115,7 +115,7 @@ def test_metrics_in_both_formats_hold_what_the_contract_names(
     in_openmetrics = samples(parse_openmetrics(openmetrics))
     for found in (in_text, in_openmetrics):
         assert found.keys() >= COUNTERS | OTHERS
-        totals = {outcome: 0.0 for outcome in ("inserted", "duplicate", "amended", "dead_lettered")}
+        totals = dict.fromkeys(("inserted", "duplicate", "amended", "dead_lettered"), 0.0)
         for sample in found["rag_records_total"]:
             totals[sample.labels["outcome"]] += sample.value
         assert totals == {"inserted": 8, "duplicate": 1, "amended": 0, "dead_lettered": 1}
@@ -143,7 +143,7 @@ def test_the_day_gauges_are_the_newest_row(environment: Environment, service: Se
     assert service.metric("rag_day_cost_jpy") == float(day["total_cost"])
     for name, judged in day["slo_compliance"].items():
         met = service.metric("rag_slo_met", slo=name)
-        assert met == judged["met"] if judged["met"] is not None else met != met  # noqa: PLR0124 - NaN
+        assert met == judged["met"] if judged["met"] is not None else met != met
 
 
 def test_lag_of_a_partition_is_gone_with_the_partition(

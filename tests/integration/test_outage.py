@@ -114,9 +114,7 @@ def test_postgresql_killed_under_load_is_waited_out(servers: Stack, environment:
     assert len(said(log, "connection to PostgreSQL failed")) <= 2, "said once an outage, not once a try"
 
 
-def test_an_outage_while_nothing_is_read_is_said_too(
-    servers: Stack, environment: Environment, tmp_path: Path
-) -> None:
+def test_an_outage_while_nothing_is_read_is_said_too(servers: Stack, environment: Environment, tmp_path: Path) -> None:
     """Nobody writes, but the service is not ready and says so once; then it goes on as if nothing had been."""
     load, log = Load(environment), tmp_path / "log"
     with ServiceProcess(environment, log) as service:
