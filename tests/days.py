@@ -43,8 +43,8 @@ PERCENTILES = """
     WHERE created_at >= %s AND created_at < %s AND latency_ms IS NOT NULL
 """
 INSERT = """
-    INSERT INTO ai_dialogue_log (id, user_id, session_id, query, response, model_used, created_at, citations, latency_ms,
-        token_cost_jpy, prompt_tokens, completion_tokens, total_tokens, relevance_score, user_feedback)
+    INSERT INTO ai_dialogue_log (id, user_id, session_id, query, response, model_used, created_at, citations,
+        latency_ms, token_cost_jpy, prompt_tokens, completion_tokens, total_tokens, relevance_score, user_feedback)
     VALUES (%s, %s, gen_random_uuid(), 'q', 'r', 'm', %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 

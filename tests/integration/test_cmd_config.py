@@ -108,7 +108,8 @@ def test_an_env_file_gives_settings_and_the_environment_wins(tmp_path: Path) -> 
     """Comments, quotes and the variables of other programs may be in it; an unknown one of ours stops the start."""
     file = tmp_path / ".env"
     file.write_text(
-        f"# ours\nRAGLEDGER_KAFKA__GROUP_ID=from-file\nRAGLEDGER_POSTGRES__DSN='{DSN}'\nexport RAGLEDGER_HTTP__PORT=1234\n"
+        f"# ours\nRAGLEDGER_KAFKA__GROUP_ID=from-file\nRAGLEDGER_POSTGRES__DSN='{DSN}'\n"
+        "export RAGLEDGER_HTTP__PORT=1234\n"
     )
     variables = {"RAGLEDGER_ENV_FILE": str(file), "RAGLEDGER_HTTP__PORT": "4321"}
     shown = config("show", variables, "--json")
@@ -137,7 +138,7 @@ def test_an_env_file_or_secrets_directory_that_is_missing_stops_the_start(tmp_pa
 
 
 def test_a_secrets_directory_has_a_file_for_each_setting(tmp_path: Path) -> None:
-    """As Docker and Kubernetes mount them: the file's name is the variable's, its content the value, a newline aside."""
+    """As Docker and Kubernetes mount them: the file's name is the variable's, its content the value."""
     (tmp_path / "RAGLEDGER_POSTGRES__DSN").write_text(f"{DSN}\n")
     (tmp_path / "ragledger_kafka__group_id").write_text("from-secrets\n")
     variables = {"RAGLEDGER_SECRETS_DIR": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""Dead letters from the record to the command line: every reason, nothing lost of the original, nothing else held up."""
+"""Dead letters from the record to the command line: every reason, nothing lost, nothing else held up."""
 
 import base64
 import json

@@ -28,7 +28,10 @@ def environment(
         topic = made.topics["dialogue"]
         good = list(dialogues(topic, GOOD, seed=1).values())
         send(stack.bootstrap_servers, [*good, *good[:TWICE], *[Outgoing(topic, b"{")] * BAD])
-        in_transactions = [(False, [(topic, b"{")] * ABORTED), (True, [(topic, None)])]
+        in_transactions: list[tuple[bool, list[tuple[str, bytes | None]]]] = [
+            (False, [(topic, b"{")] * ABORTED),
+            (True, [(topic, None)]),
+        ]
         produce_transactions(stack.bootstrap_servers, f"tx-{made.group}", in_transactions)
         ingest(made, GOOD + TWICE + BAD + 1, tmp_path_factory.mktemp("ledger") / "log")
         assert made.run("ledger", "--caught-up").returncode == 0

@@ -44,7 +44,7 @@ def values(bootstrap_servers: str, topic: str, first: int) -> list[bytes]:
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "values"})
     try:
         consumer.assign([TopicPartition(topic, 0, first)])
-        return [message.value() for message in consumer.consume(count, timeout=30)]
+        return [message.value() or b"" for message in consumer.consume(count, timeout=30)]
     finally:
         consumer.close()
 

@@ -1,4 +1,4 @@
-"""`ragledger dead-letters replay`: once the cause is gone, every row appears exactly once, however often it is tried."""
+"""`ragledger dead-letters replay`: once the cause is gone, every row appears once, however often it is tried."""
 
 import json
 import os
@@ -78,7 +78,7 @@ def replayed(environment: Environment) -> int:
 def test_when_the_cause_is_gone_the_rows_appear_once(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """A rule dropped, a parent inserted: those rows appear, those marks are set, the days are touched; again: nothing."""
+    """A rule dropped, a parent inserted: those rows appear, marked, their days touched; again: nothing."""
     make_rules(environment.dsn)
     bad = [one for one in bad_records(environment.topics) if one.reason != "record_too_large"]
     send(bootstrap_servers, [one.record for one in bad])

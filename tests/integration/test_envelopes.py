@@ -25,7 +25,8 @@ STRUCTURED = [("content-type", b"application/cloudevents+json; charset=utf-8")]
 # Spellings that parsing and printing again would change, and text in every script.
 CITATIONS = (
     '[ {"source" : "https://a.example/\\u00fc","confidence":0.90, "timestamp":"2026-01-02T03:04:05+00:00", '
-    '"weight":1.10,"large":12345678901234567890.123456789,"tiny":1e-30,"nested":{"b":[1.0,null,true],"a":"日本 \\ud83d\\ude00"}},\n'
+    '"weight":1.10,"large":12345678901234567890.123456789,"tiny":1e-30,'
+    '"nested":{"b":[1.0,null,true],"a":"日本 \\ud83d\\ude00"}},\n'
     '  {"source":"","confidence":1.0,"confidence":"0.50","title":null}]'
 )
 POLICY = '{"z":1.50,"a":{"tab":"\\t","slash":"\\/"},"visibility":"members","none":null}'

@@ -108,11 +108,11 @@ def test_metrics_in_both_formats_hold_what_the_contract_names(
     """Prometheus text by default, OpenMetrics where it is asked for; both parse and say the same."""
     content_type, text = scrape(service, "*/*")
     assert content_type.startswith("text/plain")
-    in_text = samples(parse_text(text))
+    in_text = samples(iter(parse_text(text)))
     content_type, openmetrics = scrape(service, OPENMETRICS)
     assert content_type.startswith("application/openmetrics-text")
     assert openmetrics.endswith("# EOF\n")
-    in_openmetrics = samples(parse_openmetrics(openmetrics))
+    in_openmetrics = samples(iter(parse_openmetrics(openmetrics)))  # type: ignore[no-untyped-call]
     for found in (in_text, in_openmetrics):
         assert found.keys() >= COUNTERS | OTHERS
         totals = dict.fromkeys(("inserted", "duplicate", "amended", "dead_lettered"), 0.0)

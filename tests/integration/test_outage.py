@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -199,7 +199,7 @@ def disconnect_others(connection: "psycopg.Connection[tuple[object, ...]]") -> N
 
 @pytest.mark.parametrize(("trouble", "cause"), [(locked, "lock"), (renamed, "schema"), (read_only, "read_only")])
 def test_what_is_no_fault_of_the_records_makes_no_dead_letter(
-    environment: Environment, tmp_path: Path, trouble: Callable[..., "contextmanager[None]"], cause: str
+    environment: Environment, tmp_path: Path, trouble: Callable[..., AbstractContextManager[None]], cause: str
 ) -> None:
     """A lock, a missing table, a read-only server: the batch waits for as long as it takes."""
     load = Load(environment)
