@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import available_timezones
 
-from dotenv import dotenv_values
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -25,21 +24,15 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-PREFIX = "RAGLEDGER_"
+from consumer.variables import PREFIX, Layers, variables
+from consumer.variables import SettingsError as SettingsError
+
 SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
-ENV_FILE, SECRETS_DIR = "RAGLEDGER_ENV_FILE", "RAGLEDGER_SECRETS_DIR"
-# These say where settings are, or belong to the programs around the service.
-OUTSIDE = frozenset({ENV_FILE, SECRETS_DIR, "RAGLEDGER_TEST_STACK", "RAGLEDGER_LANE_RECORDS"})
-
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class SettingsError(Exception):
-    """A setting is wrong or unknown: its name, its value (secrets hidden), and what is allowed."""
 
 
 class Group(BaseModel):
@@ -218,13 +211,6 @@ class Log(Group):
     """console for people, json for machines; auto: console on a terminal."""
 
 
-class _Layers(EnvSettingsSource):
-    """Environment, then env file, then secrets directory: the first that knows a variable wins."""
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return {name.lower(): value for name, value in _variables().items()}
-
-
 class Settings(BaseSettings):
     """All settings."""
 
@@ -252,7 +238,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read our own layers, in which a misspelt name is noticed wherever it stands."""
-        return init_settings, _Layers(settings_cls)
+        return init_settings, Layers(settings_cls)
 
 
 def load() -> Settings:
@@ -260,39 +246,11 @@ def load() -> Settings:
 
     :raises SettingsError: something is wrong or unknown
     """
-    _refuse_unknown(_variables())
+    _refuse_unknown(variables())
     try:
         return Settings()
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
-
-
-def _variables() -> dict[str, str | None]:
-    """Every variable of ours, from the environment, the env file and the secrets directory, names in upper case.
-
-    :raises SettingsError: the file or the directory is not there
-    """
-    layers = (_secrets(os.environ.get(SECRETS_DIR)), _env_file(os.environ.get(ENV_FILE)), os.environ)
-    merged: dict[str, str | None] = {}
-    for layer in layers:
-        merged.update({name.upper(): value for name, value in layer.items() if name.upper().startswith(PREFIX)})
-    return {name: value for name, value in merged.items() if name not in OUTSIDE}
-
-
-def _env_file(path: str | None) -> Mapping[str, str | None]:
-    if not path:
-        return {}
-    if not Path(path).is_file():
-        raise SettingsError(f"{ENV_FILE}={path!r}: there is no such file")
-    return dotenv_values(path)
-
-
-def _secrets(path: str | None) -> Mapping[str, str | None]:
-    if not path:
-        return {}
-    if not Path(path).is_dir():
-        raise SettingsError(f"{SECRETS_DIR}={path!r}: there is no such directory")
-    return {file.name: file.read_text().strip() for file in Path(path).iterdir() if file.is_file()}
 
 
 def owner_name() -> str:
@@ -314,9 +272,9 @@ def known_variables() -> dict[str, Any]:
     }
 
 
-def _refuse_unknown(variables: Collection[str]) -> None:
+def _refuse_unknown(names: Collection[str]) -> None:
     known = known_variables()
-    unknown = sorted(name for name in variables if name not in known)
+    unknown = sorted(name for name in names if name not in known)
     if unknown:
         raise SettingsError("\n".join(_unknown(name, known) for name in unknown))
 

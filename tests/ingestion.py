@@ -62,10 +62,10 @@ def as_json(event: Mapping[str, Any]) -> bytes:
     return json.dumps(event, ensure_ascii=False).encode()
 
 
-def dialogues(topic: str, count: int, seed: int) -> dict[UUID, Outgoing]:
+def dialogues(topic: str, count: int, seed: int, **changes: Any) -> dict[UUID, Outgoing]:
     """Valid dialogues by id; the same seed gives the same."""
     chance = random.Random(seed)
-    events = [small_dialogue(chance, id=str(random_uuid(chance))) for _ in range(count)]
+    events = [small_dialogue(chance, id=str(random_uuid(chance)), **changes) for _ in range(count)]
     return {UUID(event["id"]): Outgoing(topic, as_json(event)) for event in events}
 
 

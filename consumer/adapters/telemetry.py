@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
-from functools import cache
 from math import nan
 from typing import Any
 
@@ -14,9 +13,8 @@ import structlog
 
 from consumer import __version__
 from consumer.adapters import metrics as m
+from consumer.adapters.domain import DomainMetrics
 from consumer.adapters.postgres import CAUSES
-from consumer.events.dialogue import DIALOGUE, DialogueFacts
-from consumer.events.provenance import PROVENANCE
 from consumer.events.record import Partition
 from consumer.events.rejection import Reason
 from consumer.ingest.batch import DeadLetter
@@ -26,8 +24,6 @@ from consumer.ports import Clock, Fenced, Written
 
 log = structlog.get_logger("ragledger")
 
-MAX_MODELS = 1000
-OTHER = "other"
 STALL_SECONDS = 120.0
 
 
@@ -41,9 +37,7 @@ class PrometheusTelemetry:
         self._last_progress = clock.monotonic()
         self._behind: set[Partition] = set()
         self._stopped: set[Partition] = set()
-        self._models: set[str] = set()
-        self._dialogue = cache(lambda model: _DialogueMetrics(metrics, model))
-        self._count_kind = {DIALOGUE: self._count_dialogues, PROVENANCE: self._count_provenance}
+        self._domain = DomainMetrics(metrics)
         self._initialise(topics)
 
     def _initialise(self, topics: Collection[str]) -> None:
@@ -56,8 +50,6 @@ class PrometheusTelemetry:
             self._metrics.counter(m.UNKNOWN_FIELDS, topic)
         for cause in CAUSES:
             self._metrics.counter(m.WRITE_RETRIES, cause)
-        for verdict in m.FEEDBACK.values():
-            self._metrics.counter(m.FEEDBACK_GIVEN, verdict)
         self._metrics.gauge(m.BUILD_INFO, __version__, platform.python_version()).set(1)
 
     # ── batches ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -72,7 +64,7 @@ class PrometheusTelemetry:
             self._count_rows(rows, "inserted")
             self._count_unknown_fields(rows)
             self._observe_delay(rows)
-            self._count_kind[kind](rows)
+            self._domain.count(kind, rows)
         self._count_rows(written.duplicates, "duplicate")
         self._count_dead_letters(written.dead_letters)
 
@@ -98,32 +90,6 @@ class PrometheusTelemetry:
         if letters:
             reasons = Counter(letter.rejected.reason.value for letter in letters)
             log.warning("dead_letters", **reasons, hint="ragledger dead-letters list")
-
-    # ── the domain ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _count_dialogues(self, rows: Sequence[Row]) -> None:
-        by_model: dict[str, list[tuple[Any, ...]]] = {}
-        for row in rows:
-            by_model.setdefault(row.facts[0], []).append(row.facts)
-        for model, facts in by_model.items():
-            columns = DialogueFacts(*zip(*facts, strict=True))
-            self._dialogue(self._model_label(model)).count(columns)
-            for verdict, count in Counter(columns.feedback).items():
-                if verdict is not None:
-                    self._metrics.counter(m.FEEDBACK_GIVEN, m.FEEDBACK[verdict]).inc(count)
-
-    def _model_label(self, model: str) -> str:
-        """The model's own name while there are few: a hostile producer must not fill Prometheus."""
-        if model in self._models:
-            return model
-        if len(self._models) >= MAX_MODELS:
-            return OTHER
-        self._models.add(model)
-        return model
-
-    def _count_provenance(self, rows: Iterable[Row]) -> None:
-        for facts, count in Counter(row.facts for row in rows).items():
-            self._metrics.counter(m.PROVENANCE, *facts).inc(count)
 
     # ── the group and the ledger ─────────────────────────────────────────────────────────────────────────────────
 
@@ -279,28 +245,3 @@ def timestamp_of(moment: datetime | None) -> float | None:
 def seconds(milliseconds: float | None) -> float | None:
     """Milliseconds as seconds, where there are any."""
     return None if milliseconds is None else milliseconds / 1000
-
-
-class _DialogueMetrics:
-    """The children of one model, looked up once."""
-
-    def __init__(self, metrics: m.Metrics, model: str) -> None:
-        self._dialogues = {
-            True: metrics.counter(m.DIALOGUES, model, "true"),
-            False: metrics.counter(m.DIALOGUES, model, "false"),
-        }
-        self._citations = metrics.counter(m.CITATIONS, model)
-        self._latency = metrics.histogram(m.DIALOGUE_LATENCY, model)
-        self._tokens = [metrics.counter(m.TOKENS, model, kind) for kind in m.TOKEN_TYPES]
-        self._cost = metrics.counter(m.COST, model)
-
-    def count(self, columns: DialogueFacts) -> None:
-        """Count many dialogues, given as columns."""
-        cited = sum(map(bool, columns.citations))
-        self._dialogues[True].inc(cited)
-        self._dialogues[False].inc(len(columns.model) - cited)
-        self._citations.inc(sum(filter(None, columns.citations)))
-        self._tokens[0].inc(sum(filter(None, columns.prompt_tokens)))
-        self._tokens[1].inc(sum(filter(None, columns.completion_tokens)))
-        self._cost.inc(float(sum(filter(None, columns.cost_jpy))))
-        self._latency.observe(*(latency / 1000 for latency in columns.latency_ms if latency is not None))

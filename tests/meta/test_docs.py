@@ -24,7 +24,8 @@ from consumer.events.kind import Kind
 from consumer.events.record import StoredRecord
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.decode import decode
-from consumer.settings import OUTSIDE, Topics, known_variables, load
+from consumer.settings import Topics, known_variables, load
+from consumer.variables import OUTSIDE
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

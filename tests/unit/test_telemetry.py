@@ -8,8 +8,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from consumer import __version__
+from consumer.adapters.domain import MAX_MODELS
 from consumer.adapters.metrics import FEEDBACK, OUTCOMES
-from consumer.adapters.telemetry import MAX_MODELS
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason, Rejected
