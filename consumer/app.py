@@ -14,7 +14,7 @@ from consumer.adapters.http import Health, HttpServer
 from consumer.adapters.kafka import KafkaSource
 from consumer.adapters.metrics import Metrics
 from consumer.adapters.page import render
-from consumer.adapters.postgres import Database
+from consumer.adapters.postgres import Database, Transaction
 from consumer.adapters.retry import while_raises
 from consumer.adapters.sql import load
 from consumer.adapters.store import PostgresStore
@@ -24,6 +24,8 @@ from consumer.events.kind import Kind
 from consumer.events.provenance import PROVENANCE
 from consumer.ingest.batch import BatchLimits
 from consumer.ingest.days import BusinessDays
+from consumer.operations.migrate import schema_directory
+from consumer.operations.migrate.files import load as load_migrations
 from consumer.pipeline import Pipeline, PipelinePolicy
 from consumer.ports import SourceError, StoreError, Unavailable
 from consumer.rollup import RollupTimer
@@ -69,6 +71,7 @@ class Service:
         self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings))
         self.history = PostgresHistory(self.database, settings.rollup.timezone, slo.load(settings.slo.file))
         self.rollup = RollupTimer(self.history, self.telemetry, settings.rollup.interval_s)
+        self._newest_version = load_migrations(schema_directory())[-1].version
         self.http = HttpServer(settings.http, metrics, self.alive, self.ready, self.page)
 
     async def run(self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None) -> None:
@@ -123,13 +126,25 @@ class Service:
     async def _check_schema(self) -> None:
         async with self.database.transaction() as transaction:
             missing = [row["name"] for row in await transaction.fetch(load("schema_ready"))]
+            version = await self._recorded_version(transaction)
         if missing:
             raise Unavailable(f"no table {', '.join(missing)} yet: run `ragledger migrate up`", "schema")
+        if version is not None and version < self._newest_version:
+            problem = f"the schema stands at version {version}, this ragledger needs {self._newest_version}"
+            raise Unavailable(f"{problem}: run `ragledger migrate up`", "schema")
+
+    async def _recorded_version(self, transaction: Transaction) -> int | None:
+        """None where nothing is recorded, as after psql alone: then the tables have to speak for themselves."""
+        if not (await transaction.fetch(load("schema_recorded")))[0]["recorded"]:
+            return None
+        version: int | None = (await transaction.fetch(load("schema_version")))[0]["version"]
+        return version
 
     async def _join_group(self) -> None:
         async for attempt in while_raises(SourceError, tell=self.telemetry.kafka_unavailable):
             with attempt:
                 await self.source.start(self.pipeline)
+        self.telemetry.topics_missing(self.source.missing_topics)
 
     def alive(self) -> Health:
         """The loop turns, or this would not be answered, and reading goes on where it can."""
@@ -158,12 +173,12 @@ class Service:
             return "the group has not assigned anything yet"
         return "" if self.pipeline.is_claimed else "not every assigned partition is claimed yet"
 
-    async def page(self) -> str:
-        """The page for people."""
+    async def page(self) -> tuple[int, str]:
+        """The page for people, and its HTTP status."""
         try:
-            return render(await self.history.newest())
+            return 200, render(await self.history.newest())
         except StoreError as error:
-            return render(None, problem=str(error))
+            return 503, render(None, problem=str(error))
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

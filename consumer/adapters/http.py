@@ -32,7 +32,7 @@ class HttpServer:
         metrics: Metrics,
         alive: Callable[[], Health],
         ready: Callable[[], Awaitable[Health]],
-        page: Callable[[], Awaitable[str]],
+        page: Callable[[], Awaitable[tuple[int, str]]],
     ) -> None:
         self._settings, self._metrics = settings, metrics
         self._alive, self._ready, self._page = alive, ready, page
@@ -71,7 +71,8 @@ class HttpServer:
         return _respond(await self._ready())
 
     async def _get_page(self, _request: web.Request) -> web.Response:
-        return web.Response(text=await self._page(), content_type="text/html")
+        status, text = await self._page()
+        return web.Response(text=text, status=status, content_type="text/html")
 
 
 def _respond(health: Health) -> web.Response:

@@ -43,9 +43,10 @@ class KafkaSource:
         self._consumer: Any = None
         self._reader: Reader | None = None
         self._failure: BaseException | None = None
+        self.missing_topics: frozenset[str] = frozenset()
 
     async def start(self, reader: Reader) -> None:
-        """Join the group; `reader` hears of its decisions.
+        """Join the group; `reader` hears of its decisions. Topics that do not exist yet are read once they do.
 
         :raises SourceError: no broker can be reached
         """
@@ -57,6 +58,7 @@ class KafkaSource:
             await consumer.stop()
             raise SourceError(f"no broker of {self._settings.bootstrap_servers} answers: {error}") from error
         self._consumer = consumer
+        self.missing_topics = frozenset(self._topics) - await consumer.topics()
         consumer.subscribe(self._topics, listener=_Listener(self, reader))
 
     async def stop(self, timeout: float) -> None:

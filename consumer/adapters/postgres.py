@@ -115,9 +115,19 @@ class Database:
         """
         assert self._pool is not None, "open() comes first"
         with translated_errors():
-            async with self._pool.acquire() as connection, connection.transaction():
+            async with self._pool.acquire() as connection, _given_up_when_broken(connection), connection.transaction():
                 await connection.execute(self._limits)
                 yield Transaction(connection)
+
+
+@asynccontextmanager
+async def _given_up_when_broken(connection: PoolConnectionProxy[Any]) -> AsyncIterator[None]:
+    """A server that goes away in the middle of a COPY can leave asyncpg's state machine in it: never use it again."""
+    try:
+        yield
+    except asyncpg.InternalClientError:
+        connection.terminate()
+        raise
 
 
 def connect_options(settings: Postgres) -> dict[str, Any]:
@@ -170,7 +180,7 @@ def translated_errors() -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise _translate(error) from None
-    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         if isinstance(error, ValueError):  # an argument that asyncpg cannot encode: ours to mend, no outage
             raise
         raise Unavailable(

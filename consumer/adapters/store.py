@@ -31,6 +31,7 @@ from consumer.ingest.rows import Row
 from consumer.ports import Bounds, Fenced, Refused, Telemetry, Turn, Unavailable, Written
 
 TURN_SECONDS = 5.0
+SILENT_SECONDS = 10.0
 
 
 class Way(IntEnum):
@@ -149,6 +150,14 @@ class PostgresStore:
         if lost:
             raise Fenced(lost)
 
+    async def end_silent_writers(self) -> None:
+        """End what a frozen replica left in the middle of a COPY.
+
+        :raises Unavailable: not now
+        """
+        async with self._database.transaction() as transaction:
+            await transaction.fetch(load("end_silent_writers"), SILENT_SECONDS)
+
     async def stands_behind(self, batch: Batch) -> bool:
         """Whether the ledger stands, under our epoch, where this batch ends: it was committed before."""
         spans = _moved(batch)
@@ -173,6 +182,10 @@ class _Attempts:
         self._first = False
         try:
             return await self._store.write_once(self._batch, self._turn, self._before_commit)
+        except Unavailable as error:
+            if error.cause == "lock":
+                await self._store.end_silent_writers()
+            raise
         except Fenced:
             if self._unanswered is not None and await self._store.stands_behind(self._batch):
                 return self._unanswered

@@ -33,7 +33,9 @@ class PrometheusTelemetry:
     def __init__(self, metrics: m.Metrics, clock: Clock, topics: Collection[str]) -> None:
         self._metrics, self._clock = metrics, clock
         self._unavailable_since: float | None = None
+        self._unavailable_cause = ""
         self._waits_for_kafka = False
+        self._rollup_problem = ""
         self._last_progress = clock.monotonic()
         self._behind: set[Partition] = set()
         self._stopped: set[Partition] = set()
@@ -157,15 +159,14 @@ class PrometheusTelemetry:
         log.debug("rolled_up", days=[day.isoformat() for day in days])
 
     def rollup_failed(self, problem: str) -> None:
-        """See :meth:`consumer.rollup.DayTelemetry.rollup_failed`."""
-        log.warning(
-            "rollup_failed",
-            problem=problem,
-            then="the touched days keep their marks; tried again on the timer",
-        )
+        """See :meth:`consumer.rollup.DayTelemetry.rollup_failed`. Said once while it stays the same."""
+        if problem != self._rollup_problem:
+            self._rollup_problem = problem
+            log.warning("rollup_failed", problem=problem, then="the touched days keep their marks; tried again")
 
     def newest_day(self, day: Mapping[str, Any]) -> None:
         """See :meth:`consumer.rollup.DayTelemetry.newest_day`."""
+        self._rollup_problem = ""
         gauges = [
             (self._metrics.gauge(m.DAY_CITATION_RATE), day["citation_rate"]),
             (self._metrics.gauge(m.DAY_USERS), day["unique_users"]),
@@ -196,17 +197,19 @@ class PrometheusTelemetry:
         return f"writing has failed for {self._clock.monotonic() - self._unavailable_since:.0f} s"
 
     def unavailable(self, cause: str, message: str) -> None:
-        """See :meth:`consumer.ports.Telemetry.unavailable`. An outage is logged once, not once a try."""
+        """See :meth:`consumer.ports.Telemetry.unavailable`. An outage is logged once for each cause, not once a try."""
         self._metrics.counter(m.WRITE_RETRIES, cause).inc()
-        if cause != "turn" and self._unavailable_since is None:
-            self._unavailable_since = self._clock.monotonic()
+        if cause != "turn" and cause != self._unavailable_cause:
+            self._unavailable_cause = cause
+            if self._unavailable_since is None:
+                self._unavailable_since = self._clock.monotonic()
             log.error("database_unavailable", cause=cause, problem=message, then="fetching waits; nothing is lost")
 
     def available(self) -> None:
         """See :meth:`consumer.ports.Telemetry.available`."""
         if self._unavailable_since is not None:
             seconds = self._clock.monotonic() - self._unavailable_since
-            self._unavailable_since = None
+            self._unavailable_since, self._unavailable_cause = None, ""
             self._last_progress = self._clock.monotonic()
             log.info("database_available", outage_seconds=round(seconds, 1))
 
@@ -215,6 +218,11 @@ class PrometheusTelemetry:
         if not self._waits_for_kafka:
             self._waits_for_kafka = True
             log.error("kafka_unavailable", problem=str(error), then="tried again until it answers")
+
+    def topics_missing(self, topics: Collection[str]) -> None:
+        """These topics do not exist yet; they are read as soon as they do."""
+        if topics:
+            log.warning("topics_missing", topics=sorted(topics), then="read as soon as they are made")
 
     def stall(self) -> str:
         """Why no progress is made although there is something to do; empty while all is well.

@@ -18,6 +18,7 @@ from consumer.embedded import KafkaNode, PostgresServer, Stack, Workspace
 from consumer.operations import migrate
 from tests.ingestion import Outgoing, counts, dialogues, environment_on, ids, log_lines, send, wait_for_records
 from tests.service import Environment, ServiceProcess, eventually
+from tests.slow_copy import LONG_TEXT, make_slow, wait_for_copy
 from tests.stack import QUICK_RESTART, fresh_database
 
 pytestmark = [
@@ -62,9 +63,9 @@ class Load:
         self._bootstrap = environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"]
         self.published: dict[UUID, Outgoing] = {}
 
-    def publish(self, count: int) -> None:
+    def publish(self, count: int, **changes: str) -> None:
         """Publish so many more."""
-        more = dialogues(self._environment.topics["dialogue"], count, seed=len(self.published))
+        more = dialogues(self._environment.topics["dialogue"], count, seed=len(self.published), **changes)
         send(self._bootstrap, more.values())
         self.published |= more
 
@@ -114,6 +115,21 @@ def test_postgresql_killed_under_load_is_waited_out(servers: Stack, environment:
     assert len(said(log, "connection to PostgreSQL failed")) <= 2, "said once an outage, not once a try"
 
 
+def test_postgresql_killed_in_the_middle_of_a_large_copy_is_waited_out(
+    servers: Stack, environment: Environment, tmp_path: Path
+) -> None:
+    """The connection ends while the client waits to be allowed to send more: the batch is written again."""
+    load = Load(environment)
+    make_slow(environment)
+    load.publish(600, response=LONG_TEXT)
+    with ServiceProcess(environment, tmp_path / "log", RAGLEDGER_BATCH__MAX_ROWS="600") as service:
+        wait_for_copy(environment)
+        servers.postgres.kill()
+        servers.postgres.restart()
+        load.assert_exact(service)
+        assert service.stop() == 0
+
+
 def test_an_outage_while_nothing_is_read_is_said_too(servers: Stack, environment: Environment, tmp_path: Path) -> None:
     """Nobody writes, but the service is not ready and says so once; then it goes on as if nothing had been."""
     load, log = Load(environment), tmp_path / "log"
@@ -129,7 +145,7 @@ def test_an_outage_while_nothing_is_read_is_said_too(servers: Stack, environment
         load.publish(100)
         load.assert_exact(service)
         assert service.stop() == 0
-    assert len(log_lines(log, "database_unavailable")) == 1
+    assert len(log_lines(log, "rollup_failed")) == 1
 
 
 def test_a_database_that_does_not_answer_is_waited_out(

@@ -19,8 +19,8 @@ from tests.ingestion import (
     send,
     wait_for_records,
 )
-from tests.psql import execute
 from tests.service import Environment, ServiceProcess, eventually
+from tests.slow_copy import LONG_TEXT, make_slow, wait_for_copy, wait_for_silence
 from tests.stack import Servers
 
 pytestmark = pytest.mark.timeout(180)
@@ -30,14 +30,6 @@ PARTITIONS = 3
 QUICK_SESSION = {"RAGLEDGER_KAFKA__SESSION_TIMEOUT_MS": "6000", "RAGLEDGER_KAFKA__REBALANCE_TIMEOUT_MS": "15000"}
 SHORT_LIMITS = {"RAGLEDGER_POSTGRES__LOCK_TIMEOUT_S": "2", "RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S": "4"}
 NEVER_FULL = {"RAGLEDGER_BATCH__MAX_DELAY_MS": "600000"}
-SLOW_ROWS = (
-    "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END'",
-    "CREATE TRIGGER slow BEFORE INSERT ON ai_dialogue_log FOR EACH ROW EXECUTE FUNCTION slow()",
-)
-# More than the buffers between client and server hold, so that a COPY waits for its client.
-LONG_TEXT = "Zwölf Monate, sofern nichts anderes vereinbart ist. " * 400
-COPYING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY %'"
-SILENT_IN_COPY = f"{COPYING} AND state = 'active' AND wait_event = 'ClientRead'"
 
 
 @pytest.fixture
@@ -101,11 +93,11 @@ def test_a_replica_frozen_in_the_middle_of_writing_does_not_block_its_successor(
 ) -> None:
     """No time limit of PostgreSQL ends a COPY whose client is silent: the successor has to, and writes on."""
     wanted = publish(environment, bootstrap_servers, 600, seed=3, response=LONG_TEXT)
-    execute(environment.dsn, *SLOW_ROWS)
+    make_slow(environment)
     with ServiceProcess(environment, tmp_path / "frozen") as frozen:
-        eventually(lambda: environment.value(COPYING) > 0, message="rows are on their way")
+        wait_for_copy(environment)
         frozen.send(signal.SIGSTOP)
-        eventually(lambda: environment.value(SILENT_IN_COPY) > 0, timeout=10, message="the server waits for more")
+        wait_for_silence(environment)
         with ServiceProcess(environment, tmp_path / "second") as second:
             wait_for_records(environment, len(wanted), timeout=40)
             frozen.send(signal.SIGCONT)

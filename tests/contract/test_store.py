@@ -1,0 +1,429 @@
+"""What every store promises: one suite, on PostgreSQL 18 and 15 and on the fake that the unit tests rely on."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from pydantic import SecretStr
+
+from consumer.adapters.postgres import Database
+from consumer.adapters.store import PostgresStore
+from consumer.events.dialogue import DIALOGUE
+from consumer.events.provenance import PROVENANCE
+from consumer.events.record import Partition, Record, StoredRecord
+from consumer.events.rejection import Rejected
+from consumer.ingest.batch import Batch, Batcher, BatchLimits
+from consumer.ingest.days import BusinessDays
+from consumer.ingest.decode import decode
+from consumer.ingest.offsets import Claim
+from consumer.operations import migrate
+from consumer.ports import Bounds, Fenced, Store, Turn, Written
+from consumer.settings import Postgres
+from consumer.writer import CommitTurn
+from tests.ingestion import as_json, small_dialogue
+from tests.producers import provenance, random_uuid
+from tests.stack import fresh_database
+from tests.unit.fakes import Changes, FakeStore, FakeTelemetry, Tables
+
+pytestmark = pytest.mark.timeout(60)
+
+A, B, P = Partition("dialogues", 0), Partition("dialogues", 1), Partition("pieces", 0)
+KINDS = {"dialogues": DIALOGUE, "pieces": PROVENANCE}
+REFUSED = b"1e400000"  # a number in citations that jsonb cannot hold
+
+
+class Line(NamedTuple):
+    """What the ledger says of a partition."""
+
+    start: int
+    next: int
+    inserted: int = 0
+    duplicates: int = 0
+    dead: int = 0
+    gaps: int = 0
+
+
+class Letter(NamedTuple):
+    """A dead letter as it was kept."""
+
+    partition: Partition
+    offset: int
+    value: bytes | None
+    reason: str
+    sqlstate: str | None
+
+
+class Backend(Protocol):
+    """A database, real or not: makes stores, and shows what is committed."""
+
+    def store(self, owner: str) -> Store: ...
+
+    async def ledger(self) -> dict[Partition, Line]: ...
+
+    async def rows(self) -> dict[UUID, str]: ...
+
+    async def dead_letters(self) -> list[Letter]: ...
+
+
+class FakeBackend:
+    """The tables in memory."""
+
+    def __init__(self) -> None:
+        self._changes = Changes()
+        self._tables = Tables(self._changes)
+
+    def store(self, owner: str) -> Store:
+        made = FakeStore(self._tables, self._changes, owner)
+        made.refuses = lambda row: "22003" if REFUSED in (row.record.value or b"") else None
+        return made
+
+    async def ledger(self) -> dict[Partition, Line]:
+        return {
+            partition: Line(row.start, row.next, row.inserted, row.duplicates, row.dead_lettered, row.gaps)
+            for partition, row in self._tables.ledger.items()
+        }
+
+    async def rows(self) -> dict[UUID, str]:
+        return {UUID(bytes=key[1]): text_of(row.record) for key, row in self._tables.rows.items()}
+
+    async def dead_letters(self) -> list[Letter]:
+        return [
+            Letter(
+                partition_of(letter.record),
+                letter.record.offset,
+                letter.record.value,
+                letter.rejected.reason.value,
+                letter.rejected.sqlstate,
+            )
+            for letter in self._tables.dead_letters.values()
+        ]
+
+
+class PostgresBackend:
+    """The tables in PostgreSQL, looked at through another driver."""
+
+    def __init__(self, dsn: str, database: Database) -> None:
+        self._dsn, self._database = dsn, database
+
+    def store(self, owner: str) -> Store:
+        telemetry = FakeTelemetry(Changes())
+        days = BusinessDays("UTC")
+        return PostgresStore(self._database, telemetry, days, group="g", owner=owner, begin_at_end=False)
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """The rows of a query."""
+        with psycopg.connect(self._dsn, row_factory=dict_row, autocommit=True) as connection:
+            return connection.execute(sql.encode()).fetchall()
+
+    async def ledger(self) -> dict[Partition, Line]:
+        return {
+            Partition(row.pop("topic"), row.pop("partition")): Line(*row.values())
+            for row in self.query(
+                "SELECT topic, partition, start_offset, next_offset, inserted, duplicates, dead_lettered, gaps"
+                " FROM ingest_ledger"
+            )
+        }
+
+    async def rows(self) -> dict[UUID, str]:
+        both = "SELECT id, query AS text FROM ai_dialogue_log UNION ALL SELECT id, source_uri FROM provenance"
+        return {row["id"]: row["text"] for row in self.query(both)}
+
+    async def dead_letters(self) -> list[Letter]:
+        return [
+            Letter(
+                Partition(row["topic"], row["partition"]),
+                row["record_offset"],
+                row["value"],
+                row["reason"],
+                row["sqlstate"],
+            )
+            for row in self.query("SELECT * FROM dead_letters ORDER BY id")
+        ]
+
+
+@pytest.fixture(scope="module")
+def template15(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """A server of the oldest version that is supported, and the name of a migrated database on it."""
+    server = request.getfixturevalue("postgres15").dsn
+    with fresh_database(server) as dsn:
+        asyncio.run(migrate.up(dsn))
+        yield server, urlsplit(dsn).path.removeprefix("/")
+
+
+@pytest.fixture(params=["fake", 18, 15])
+async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
+    """An empty database of this test's own."""
+    if request.param == "fake":
+        yield FakeBackend()
+        return
+    async with postgres_backend(request) as made:
+        yield made
+
+
+@asynccontextmanager
+async def postgres_backend(request: pytest.FixtureRequest) -> AsyncIterator[PostgresBackend]:
+    """A database on the version that the fixture's parameter names."""
+    if request.param == 15:
+        server, template = request.getfixturevalue("template15")
+    else:
+        server, template = request.getfixturevalue("stack").dsn, request.getfixturevalue("migrated_template")
+    with fresh_database(server, template) as dsn:
+        database = Database(Postgres(dsn=SecretStr(dsn)))
+        await database.open()
+        try:
+            yield PostgresBackend(dsn, database)
+        finally:
+            await database.close(5)
+
+
+class AtOnce:
+    """A turn that is there already."""
+
+    async def come(self) -> None:
+        return
+
+
+def partition_of(record: Record) -> Partition:
+    """The partition a record is in."""
+    return Partition(record.topic, record.partition)
+
+
+def text_of(record: Record) -> str:
+    """The text by which the tests tell rows apart."""
+    members = json.loads(record.value or b"{}")
+    return str(members.get("query") or members.get("source_uri"))
+
+
+def records(partition: Partition, first: int, *texts: str, seed: int = 1) -> list[StoredRecord]:
+    """Records from an offset on; "bad" is not JSON, "refused" is refused by the database."""
+    chance = random.Random(f"{partition}{first}{seed}")
+    return [
+        StoredRecord(*partition, first + n, 1_700_000_000_000 + n, b"k", value(partition, text, chance))
+        for n, text in enumerate(texts)
+    ]
+
+
+def value(partition: Partition, text: str, chance: random.Random) -> bytes:
+    """The value of a record."""
+    if text == "bad":
+        return b"not JSON"
+    if partition == P:
+        return as_json(provenance(chance, source_uri=text))
+    event = small_dialogue(chance, id=str(random_uuid(chance)), query=text)
+    if text == "refused":
+        event["citations"] = [{"source": "s", "weight": 0.75}]
+    return as_json(event).replace(b"0.75", REFUSED)
+
+
+def batch_of(claims: Iterable[Claim], *parts: Sequence[Record], skip_to: dict[Partition, int] | None = None) -> Batch:
+    """What the pipeline would seal."""
+    batcher = Batcher(BatchLimits(10_000, 1 << 30, 60.0))
+    for claim in claims:
+        batcher.claim(claim)
+    for record in (record for part in parts for record in part):
+        kind = KINDS[record.topic]
+        assert batcher.batch.spans[partition_of(record)].take(record.offset, record.timestamp)
+        try:
+            batcher.batch.add_row(kind, decode(kind, record))
+        except Rejected as rejected:
+            batcher.batch.add_dead_letter(record, rejected)
+    for partition, position in (skip_to or {}).items():
+        batcher.batch.spans[partition].skip_to(position)
+    return batcher.seal()
+
+
+async def claim(store: Store, *partitions: Partition, first: int = 0) -> list[Claim]:
+    """Take partitions over that begin at `first`."""
+    return list(await store.claim({partition: Bounds(first, 1000) for partition in partitions}))
+
+
+async def write(store: Store, batch: Batch, turn: Turn | None = None) -> Written:
+    """Write a batch whose turn it is."""
+    return await store.write(batch, turn or AtOnce())
+
+
+async def texts(backend: Backend) -> list[str]:
+    """What is stored."""
+    return sorted((await backend.rows()).values())
+
+
+async def test_a_partition_never_seen_begins_at_its_first_offset(backend: Backend) -> None:
+    """And one seen before where the ledger stands; each claim has a greater epoch than the last."""
+    one, two = backend.store("one"), backend.store("two")
+    [first] = await claim(one, A, first=7)
+    assert (first.partition, first.next_offset) == (A, 7)
+    await write(one, batch_of([first], records(A, 7, "a", "b")))
+    later = {granted.partition: granted for granted in await claim(two, A, B, first=3)}
+    assert (later[A].next_offset, later[B].next_offset) == (9, 3)
+    assert later[A].epoch > first.epoch
+
+
+async def test_a_batch_becomes_rows_dead_letters_and_ledger_at_once(backend: Backend) -> None:
+    """Of several partitions and kinds; what was written is told in full."""
+    store = backend.store("one")
+    claims = await claim(store, A, B, P)
+    batch = batch_of(claims, records(A, 0, "a", "bad", "c"), records(B, 0, "bad"), records(P, 0, "p", "q"))
+    written = await write(store, batch)
+    assert {kind.name: len(rows) for kind, rows in written.inserted.items()} == {"dialogue": 2, "provenance": 2}
+    assert (len(written.duplicates), len(written.dead_letters), written.batch) == (0, 2, batch)
+    assert await texts(backend) == ["a", "c", "p", "q"]
+    assert await backend.ledger() == {
+        A: Line(0, 3, inserted=2, dead=1),
+        B: Line(0, 1, dead=1),
+        P: Line(0, 2, inserted=2),
+    }
+    letters = [
+        (letter.partition, letter.offset, letter.value, letter.reason) for letter in await backend.dead_letters()
+    ]
+    assert sorted(letters) == [(A, 1, b"not JSON", "not_json"), (B, 0, b"not JSON", "not_json")]
+
+
+async def test_offsets_without_a_record_are_gaps(backend: Backend) -> None:
+    """Between records, behind the last one, and in a batch that holds nothing else."""
+    store = backend.store("one")
+    claims = await claim(store, A)
+    await write(store, batch_of(claims, records(A, 2, "a"), records(A, 5, "b"), skip_to={A: 10}))
+    assert await backend.ledger() == {A: Line(0, 10, inserted=2, gaps=8)}
+    moved = [replace(claims[0], next_offset=10)]
+    written = await write(store, batch_of(moved, skip_to={A: 12}))
+    assert (dict(written.inserted), written.duplicates, written.dead_letters) == ({}, [], [])
+    assert await backend.ledger() == {A: Line(0, 12, inserted=2, gaps=10)}
+
+
+async def test_who_has_lost_the_partition_writes_nothing(backend: Backend) -> None:
+    """Not a row, not a dead letter, not an offset; the error names the partition. The new owner can."""
+    one, two = backend.store("one"), backend.store("two")
+    old = await claim(one, A, B)
+    new = await claim(two, A)
+    with pytest.raises(Fenced) as fenced:
+        await write(one, batch_of(old, records(A, 0, "a", "bad"), records(B, 0, "b")))
+    assert fenced.value.partitions == {A}
+    assert (await texts(backend), await backend.dead_letters()) == ([], [])
+    assert await backend.ledger() == {A: Line(0, 0), B: Line(0, 0)}
+    await write(two, batch_of(new, records(A, 0, "a", "bad")))
+    assert await texts(backend) == ["a"]
+
+
+async def test_whoever_claims_again_has_lost_the_older_claim(backend: Backend) -> None:
+    """Even the same owner: what was sealed under the older claim is thrown away."""
+    store = backend.store("one")
+    old, new = await claim(store, A), await claim(store, A)
+    with pytest.raises(Fenced):
+        await write(store, batch_of(old, records(A, 0, "a")))
+    await write(store, batch_of(new, records(A, 0, "a")))
+    assert await backend.ledger() == {A: Line(0, 1, inserted=1)}
+
+
+async def test_a_batch_that_does_not_begin_where_the_ledger_stands_is_fenced(backend: Backend) -> None:
+    """Written twice, or with a hole before it: nothing is doubled and nothing skipped."""
+    store = backend.store("one")
+    claims = await claim(store, A)
+    batch = batch_of(claims, records(A, 0, "a", "bad"))
+    await write(store, batch)
+    with pytest.raises(Fenced):
+        await write(store, batch)
+    with pytest.raises(Fenced):
+        await write(store, batch_of([replace(claims[0], next_offset=5)], records(A, 5, "f")))
+    assert await backend.ledger() == {A: Line(0, 2, inserted=1, dead=1)}
+    assert (await texts(backend), len(await backend.dead_letters())) == (["a"], 1)
+
+
+async def test_of_equal_ids_the_first_write_wins(backend: Backend) -> None:
+    """Within one batch, from an earlier one, and from another partition: duplicates, told and counted."""
+    store = backend.store("one")
+    claims = {granted.partition: granted for granted in await claim(store, A, B)}
+    first, second = records(A, 0, "a", "b")
+    again = first._replace(offset=2, value=(first.value or b"").replace(b'"query": "a"', b'"query": "changed"'))
+    written = await write(store, batch_of([claims[A]], [first, second, again]))
+    assert [row.record for row in written.duplicates] == [again]
+    elsewhere = second._replace(partition=B.partition, offset=0)
+    new = records(B, 1, "c")
+    written = await write(store, batch_of([claims[B]], [elsewhere, *new]))
+    assert [row.record for row in written.duplicates] == [elsewhere]
+    assert await texts(backend) == ["a", "b", "c"]
+    assert await backend.ledger() == {A: Line(0, 3, inserted=2, duplicates=1), B: Line(0, 2, inserted=1, duplicates=1)}
+
+
+async def test_a_row_that_is_refused_is_a_dead_letter_and_keeps_nobody_back(backend: Backend) -> None:
+    """Two of them among good ones, a duplicate and a bad record: each gets its own fate, in one transaction."""
+    store = backend.store("one")
+    claims = await claim(store, A, P)
+    mixed = records(A, 0, "a", "refused", "c", "bad", "e", "refused", "g")
+    again = mixed[0]._replace(offset=7)
+    written = await write(store, batch_of(claims, [*mixed, again], records(P, 0, "p")))
+    assert (len(written.duplicates), len(written.dead_letters)) == (1, 3)
+    assert await texts(backend) == ["a", "c", "e", "g", "p"]
+    line = Line(0, 8, inserted=4, duplicates=1, dead=3)
+    assert await backend.ledger() == {A: line, P: Line(0, 1, inserted=1)}
+    letters = {letter.offset: (letter.reason, letter.sqlstate, letter.value) for letter in await backend.dead_letters()}
+    assert letters == {
+        1: ("refused_by_database", "22003", mixed[1].value),
+        3: ("not_json", None, b"not JSON"),
+        5: ("refused_by_database", "22003", mixed[5].value),
+    }
+
+
+async def test_a_batch_of_nothing_but_refused_rows_is_written_too(backend: Backend) -> None:
+    """The ledger moves on; the next batch is written as ever."""
+    store = backend.store("one")
+    claims = await claim(store, A)
+    await write(store, batch_of(claims, records(A, 0, *["refused"] * 5)))
+    assert await backend.ledger() == {A: Line(0, 5, dead=5)}
+    await write(store, batch_of([replace(claims[0], next_offset=5)], records(A, 5, "a")))
+    assert await backend.ledger() == {A: Line(0, 6, inserted=1, dead=5)}
+
+
+async def test_batches_commit_in_their_turn(backend: Backend) -> None:
+    """The later one may be quicker: it waits for the earlier one's commit, and both are in."""
+    store = backend.store("one")
+    claims = await claim(store, A)
+    earlier = CommitTurn(None)
+    later = CommitTurn(earlier)
+    second = batch_of([replace(claims[0], next_offset=2)], records(A, 2, "c"))
+    waiting = asyncio.create_task(store.write(second, later))
+    await asyncio.wait({waiting}, timeout=0.2)
+    assert not waiting.done()
+    assert await backend.ledger() == {A: Line(0, 0)}
+    await write(store, batch_of(claims, records(A, 0, "a", "b")), earlier)
+    earlier.over()
+    await waiting
+    assert await backend.ledger() == {A: Line(0, 3, inserted=3)}
+
+
+async def test_a_batch_whose_predecessor_was_thrown_away_is_fenced(backend: Backend) -> None:
+    """It does not begin where the ledger stands, so a failed batch takes the later ones with it."""
+    store = backend.store("one")
+    claims = await claim(store, A)
+    earlier = CommitTurn(None)
+    second = batch_of([replace(claims[0], next_offset=2)], records(A, 2, "c"))
+    waiting = asyncio.create_task(store.write(second, CommitTurn(earlier)))
+    earlier.over()
+    with pytest.raises(Fenced):
+        await waiting
+    assert (await backend.ledger(), await texts(backend)) == ({A: Line(0, 0)}, [])
+
+
+@pytest.mark.parametrize("backend", [18, 15], indirect=True)
+async def test_the_days_of_new_rows_are_marked_with_them(backend: PostgresBackend) -> None:
+    """For the roll-up: not those of duplicates, and none where the batch was fenced. Only a database has days."""
+    one = backend.store("one")
+    claims = await claim(one, A)
+    batch = batch_of(claims, records(A, 0, "a", "b"))
+    await write(one, batch)
+    days = [str(row["day"]) for row in backend.query("SELECT DISTINCT day FROM touched_days")]
+    assert days == ["2023-11-14"]
+    backend.query("DELETE FROM touched_days RETURNING 1")
+    again = [record._replace(offset=record.offset + 2) for record in records(A, 0, "a", "b")]
+    await write(one, batch_of([replace(claims[0], next_offset=2)], again))
+    with pytest.raises(Fenced):
+        await write(one, batch_of(claims, records(A, 0, "z", seed=2)))
+    assert backend.query("SELECT day FROM touched_days") == []
