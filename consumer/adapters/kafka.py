@@ -17,6 +17,7 @@ from consumer.ports import Bounds, SourceError, Stretch
 from consumer.settings import Kafka, SecurityProtocol
 
 REQUEST_TIMEOUT_MS = 30_000
+COMMIT_SECONDS = 5.0
 
 
 class Reader(Protocol):
@@ -62,10 +63,9 @@ class KafkaSource:
         consumer.subscribe(self._topics, listener=_Listener(self, reader))
 
     async def stop(self, timeout: float) -> None:
-        """Leave the group. aiokafka may hang in here, so never longer than `timeout` seconds."""
+        """Leave the group. aiokafka may hang in here and take no cancellation, so it is not waited for any longer."""
         if self._consumer is not None:
-            async with asyncio.timeout(timeout):
-                await self._consumer.stop()
+            await asyncio.wait({asyncio.create_task(self._consumer.stop())}, timeout=timeout)
 
     async def poll(self, timeout: float, max_records: int) -> Sequence[Stretch]:
         """See :meth:`consumer.ports.Source.poll`."""
@@ -162,8 +162,9 @@ class KafkaSource:
         ours = {TopicPartition(*p): offset for p, offset in offsets.items() if p in assigned}
         try:
             if ours:
-                await self._consumer.commit(ours)
-        except (KafkaError, IllegalStateError):
+                async with asyncio.timeout(COMMIT_SECONDS):
+                    await self._consumer.commit(ours)
+        except (KafkaError, IllegalStateError, TimeoutError):
             return
 
 

@@ -17,6 +17,8 @@ from consumer.app import Service
 from consumer.commands.output import Exit, Json, command, out, print_json, print_table
 from consumer.settings import Settings, load, variable
 
+LEAVE_MARGIN_SECONDS = 15.0
+
 config_app = typer.Typer(no_args_is_help=True, help="The effective settings.")
 
 
@@ -25,7 +27,7 @@ async def run() -> Exit | None:
     """Run the service until SIGTERM or SIGINT."""
     settings = load()
     logs.configure(settings.log)
-    stop = stop_on_signals()
+    stop = stop_on_signals(settings.shutdown.timeout_s + LEAVE_MARGIN_SECONDS)
     calm_garbage_collector()
     try:
         await Service(settings).run(stop, logs.listening)
@@ -43,8 +45,11 @@ def calm_garbage_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def stop_on_signals() -> asyncio.Event:
-    """An event that the first SIGTERM or SIGINT sets; the second ends the process at once, which loses nothing."""
+def stop_on_signals(limit: float | None = None) -> asyncio.Event:
+    """An event that the first SIGTERM or SIGINT sets; the second ends the process at once, which loses nothing.
+
+    :param limit: seconds after the first signal at which the process ends whatever hangs
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -52,6 +57,8 @@ def stop_on_signals() -> asyncio.Event:
         if stop.is_set():
             os._exit(128 + number)
         stop.set()
+        if limit is not None:
+            loop.call_later(limit, os._exit, Exit.FAILED)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)

@@ -1,153 +1,25 @@
 """What every store promises: one suite, on PostgreSQL 18 and 15 and on the fake that the unit tests rely on."""
 
 import asyncio
-import json
-import random
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
-from uuid import UUID
 
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from consumer.adapters.postgres import Database
-from consumer.adapters.store import PostgresStore
-from consumer.events.dialogue import DIALOGUE
-from consumer.events.provenance import PROVENANCE
-from consumer.events.record import Partition, Record, StoredRecord
-from consumer.events.rejection import Rejected
-from consumer.ingest.batch import Batch, Batcher, BatchLimits
-from consumer.ingest.days import BusinessDays
-from consumer.ingest.decode import decode
+from consumer.events.record import Partition
+from consumer.ingest.batch import Batch
 from consumer.ingest.offsets import Claim
 from consumer.operations import migrate
 from consumer.ports import Bounds, Fenced, Store, Turn, Written
 from consumer.settings import Postgres
 from consumer.writer import CommitTurn
-from tests.ingestion import as_json, small_dialogue
-from tests.producers import provenance, random_uuid
 from tests.stack import fresh_database
-from tests.unit.fakes import Changes, FakeStore, FakeTelemetry, Tables
+from tests.stores import A, AtOnce, B, Backend, FakeBackend, Line, P, PostgresBackend, batch_of, records
 
 pytestmark = pytest.mark.timeout(60)
-
-A, B, P = Partition("dialogues", 0), Partition("dialogues", 1), Partition("pieces", 0)
-KINDS = {"dialogues": DIALOGUE, "pieces": PROVENANCE}
-REFUSED = b"1e400000"  # a number in citations that jsonb cannot hold
-
-
-class Line(NamedTuple):
-    """What the ledger says of a partition."""
-
-    start: int
-    next: int
-    inserted: int = 0
-    duplicates: int = 0
-    dead: int = 0
-    gaps: int = 0
-
-
-class Letter(NamedTuple):
-    """A dead letter as it was kept."""
-
-    partition: Partition
-    offset: int
-    value: bytes | None
-    reason: str
-    sqlstate: str | None
-
-
-class Backend(Protocol):
-    """A database, real or not: makes stores, and shows what is committed."""
-
-    def store(self, owner: str) -> Store: ...
-
-    async def ledger(self) -> dict[Partition, Line]: ...
-
-    async def rows(self) -> dict[UUID, str]: ...
-
-    async def dead_letters(self) -> list[Letter]: ...
-
-
-class FakeBackend:
-    """The tables in memory."""
-
-    def __init__(self) -> None:
-        self._changes = Changes()
-        self._tables = Tables(self._changes)
-
-    def store(self, owner: str) -> Store:
-        made = FakeStore(self._tables, self._changes, owner)
-        made.refuses = lambda row: "22003" if REFUSED in (row.record.value or b"") else None
-        return made
-
-    async def ledger(self) -> dict[Partition, Line]:
-        return {
-            partition: Line(row.start, row.next, row.inserted, row.duplicates, row.dead_lettered, row.gaps)
-            for partition, row in self._tables.ledger.items()
-        }
-
-    async def rows(self) -> dict[UUID, str]:
-        return {UUID(bytes=key[1]): text_of(row.record) for key, row in self._tables.rows.items()}
-
-    async def dead_letters(self) -> list[Letter]:
-        return [
-            Letter(
-                partition_of(letter.record),
-                letter.record.offset,
-                letter.record.value,
-                letter.rejected.reason.value,
-                letter.rejected.sqlstate,
-            )
-            for letter in self._tables.dead_letters.values()
-        ]
-
-
-class PostgresBackend:
-    """The tables in PostgreSQL, looked at through another driver."""
-
-    def __init__(self, dsn: str, database: Database) -> None:
-        self._dsn, self._database = dsn, database
-
-    def store(self, owner: str) -> Store:
-        telemetry = FakeTelemetry(Changes())
-        days = BusinessDays("UTC")
-        return PostgresStore(self._database, telemetry, days, group="g", owner=owner, begin_at_end=False)
-
-    def query(self, sql: str) -> list[dict[str, Any]]:
-        """The rows of a query."""
-        with psycopg.connect(self._dsn, row_factory=dict_row, autocommit=True) as connection:
-            return connection.execute(sql.encode()).fetchall()
-
-    async def ledger(self) -> dict[Partition, Line]:
-        return {
-            Partition(row.pop("topic"), row.pop("partition")): Line(*row.values())
-            for row in self.query(
-                "SELECT topic, partition, start_offset, next_offset, inserted, duplicates, dead_lettered, gaps"
-                " FROM ingest_ledger"
-            )
-        }
-
-    async def rows(self) -> dict[UUID, str]:
-        both = "SELECT id, query AS text FROM ai_dialogue_log UNION ALL SELECT id, source_uri FROM provenance"
-        return {row["id"]: row["text"] for row in self.query(both)}
-
-    async def dead_letters(self) -> list[Letter]:
-        return [
-            Letter(
-                Partition(row["topic"], row["partition"]),
-                row["record_offset"],
-                row["value"],
-                row["reason"],
-                row["sqlstate"],
-            )
-            for row in self.query("SELECT * FROM dead_letters ORDER BY id")
-        ]
 
 
 @pytest.fixture(scope="module")
@@ -160,85 +32,29 @@ def template15(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(params=["fake", 18, 15])
-async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
-    """An empty database of this test's own."""
+def place(request: pytest.FixtureRequest) -> tuple[str, str] | None:
+    """A server and the name of a migrated database on it; none for the fake."""
     if request.param == "fake":
+        return None
+    if request.param == 15:
+        found: tuple[str, str] = request.getfixturevalue("template15")
+        return found
+    return request.getfixturevalue("stack").dsn, request.getfixturevalue("migrated_template")
+
+
+@pytest.fixture
+async def backend(place: tuple[str, str] | None) -> AsyncIterator[Backend]:
+    """An empty database of this test's own."""
+    if place is None:
         yield FakeBackend()
         return
-    async with postgres_backend(request) as made:
-        yield made
-
-
-@asynccontextmanager
-async def postgres_backend(request: pytest.FixtureRequest) -> AsyncIterator[PostgresBackend]:
-    """A database on the version that the fixture's parameter names."""
-    if request.param == 15:
-        server, template = request.getfixturevalue("template15")
-    else:
-        server, template = request.getfixturevalue("stack").dsn, request.getfixturevalue("migrated_template")
-    with fresh_database(server, template) as dsn:
+    with fresh_database(*place) as dsn:
         database = Database(Postgres(dsn=SecretStr(dsn)))
         await database.open()
         try:
             yield PostgresBackend(dsn, database)
         finally:
             await database.close(5)
-
-
-class AtOnce:
-    """A turn that is there already."""
-
-    async def come(self) -> None:
-        return
-
-
-def partition_of(record: Record) -> Partition:
-    """The partition a record is in."""
-    return Partition(record.topic, record.partition)
-
-
-def text_of(record: Record) -> str:
-    """The text by which the tests tell rows apart."""
-    members = json.loads(record.value or b"{}")
-    return str(members.get("query") or members.get("source_uri"))
-
-
-def records(partition: Partition, first: int, *texts: str, seed: int = 1) -> list[StoredRecord]:
-    """Records from an offset on; "bad" is not JSON, "refused" is refused by the database."""
-    chance = random.Random(f"{partition}{first}{seed}")
-    return [
-        StoredRecord(*partition, first + n, 1_700_000_000_000 + n, b"k", value(partition, text, chance))
-        for n, text in enumerate(texts)
-    ]
-
-
-def value(partition: Partition, text: str, chance: random.Random) -> bytes:
-    """The value of a record."""
-    if text == "bad":
-        return b"not JSON"
-    if partition == P:
-        return as_json(provenance(chance, source_uri=text))
-    event = small_dialogue(chance, id=str(random_uuid(chance)), query=text)
-    if text == "refused":
-        event["citations"] = [{"source": "s", "weight": 0.75}]
-    return as_json(event).replace(b"0.75", REFUSED)
-
-
-def batch_of(claims: Iterable[Claim], *parts: Sequence[Record], skip_to: dict[Partition, int] | None = None) -> Batch:
-    """What the pipeline would seal."""
-    batcher = Batcher(BatchLimits(10_000, 1 << 30, 60.0))
-    for claim in claims:
-        batcher.claim(claim)
-    for record in (record for part in parts for record in part):
-        kind = KINDS[record.topic]
-        assert batcher.batch.spans[partition_of(record)].take(record.offset, record.timestamp)
-        try:
-            batcher.batch.add_row(kind, decode(kind, record))
-        except Rejected as rejected:
-            batcher.batch.add_dead_letter(record, rejected)
-    for partition, position in (skip_to or {}).items():
-        batcher.batch.spans[partition].skip_to(position)
-    return batcher.seal()
 
 
 async def claim(store: Store, *partitions: Partition, first: int = 0) -> list[Claim]:
@@ -412,7 +228,7 @@ async def test_a_batch_whose_predecessor_was_thrown_away_is_fenced(backend: Back
     assert (await backend.ledger(), await texts(backend)) == ({A: Line(0, 0)}, [])
 
 
-@pytest.mark.parametrize("backend", [18, 15], indirect=True)
+@pytest.mark.parametrize("place", [18, 15], indirect=True)
 async def test_the_days_of_new_rows_are_marked_with_them(backend: PostgresBackend) -> None:
     """For the roll-up: not those of duplicates, and none where the batch was fenced. Only a database has days."""
     one = backend.store("one")

@@ -6,20 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import psutil
 import psycopg
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
-from consumer.embedded import KafkaNode, PostgresServer, Stack, Workspace
+from consumer.embedded import Stack
 from consumer.operations import migrate
-from tests.ingestion import Outgoing, counts, dialogues, environment_on, ids, log_lines, send, wait_for_records
+from tests.ingestion import environment_on, log_lines, wait_for_records
+from tests.load import Load, assert_alive_but_not_ready, said, wait_for_retries
 from tests.service import Environment, ServiceProcess, eventually
 from tests.slow_copy import LONG_TEXT, make_slow, wait_for_copy
-from tests.stack import QUICK_RESTART, fresh_database
+from tests.stack import QUICK_RESTART
 
 pytestmark = [
     pytest.mark.timeout(180),
@@ -53,43 +51,6 @@ def environment(servers: Stack, template: str) -> Iterator[Environment]:
     """Small batches and short limits, so that an outage meets many transactions."""
     with environment_on(servers, template, partitions=2, **SMALL_BATCHES, **SHORT_LIMITS) as made:
         yield made
-
-
-class Load:
-    """Dialogues published portion by portion, and the account of them."""
-
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-        self._bootstrap = environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"]
-        self.published: dict[UUID, Outgoing] = {}
-
-    def publish(self, count: int, **changes: str) -> None:
-        """Publish so many more."""
-        more = dialogues(self._environment.topics["dialogue"], count, seed=len(self.published), **changes)
-        send(self._bootstrap, more.values())
-        self.published |= more
-
-    def assert_exact(self, service: ServiceProcess) -> None:
-        """Wait for the end; every record is one row, counted once, and none a dead letter."""
-        wait_for_records(self._environment, len(self.published))
-        self._environment.assert_caught_up()
-        assert counts(self._environment) == {"inserted": len(self.published), "duplicates": 0, "dead": 0}
-        assert ids(self._environment) == self.published.keys()
-        assert self._environment.value("SELECT count(*) FROM dead_letters") == 0
-        assert service.metric("rag_records_total", outcome="inserted") == len(self.published)
-        assert service.metric("rag_dead_letters_total") == 0
-
-
-def wait_for_retries(service: ServiceProcess, count: int, **labels: str) -> None:
-    """Wait until so many more tries have failed: the outage has lasted a while."""
-    wanted = service.metric("rag_write_retries_total", **labels) + count
-    eventually(lambda: service.metric("rag_write_retries_total", **labels) >= wanted, message=f"{wanted} retries")
-
-
-def assert_alive_but_not_ready(service: ServiceProcess) -> None:
-    """A restart would not mend it, so the process says that it is well, and that it cannot work."""
-    assert service.get("/healthz")[0] == 200
-    assert service.get("/readyz")[0] == 503
 
 
 def test_postgresql_killed_under_load_is_waited_out(servers: Stack, environment: Environment, tmp_path: Path) -> None:
@@ -248,64 +209,3 @@ def test_kafka_killed_under_load_is_waited_out(servers: Stack, environment: Envi
         load.assert_exact(service)
         assert len(log.read_text().splitlines()) < 100
         assert service.stop() == 0
-
-
-def test_started_before_postgresql_it_says_what_it_waits_for(tmp_path: Path) -> None:
-    """First the server is missing, then the schema: each is said once, and it goes on by itself."""
-    log = tmp_path / "log"
-    with Workspace() as workspace:
-        server = PostgresServer(workspace, durable=False)
-        environment = Environment(server.dsn, "127.0.0.1:9", {})
-        with ServiceProcess(environment, log) as service:
-            wait_for_retries(service, 3, cause="connection")
-            assert_alive_but_not_ready(service)
-            server.start()
-            wait_for_retries(service, 3, cause="schema")
-            assert_alive_but_not_ready(service)
-            assert environment.run("migrate", "up").returncode == 0
-            eventually(lambda: said(log, "127.0.0.1:9"), message="Kafka is what it waits for now")
-            assert_alive_but_not_ready(service)
-            assert service.stop() == 0
-    assert len(said(log, "connection to PostgreSQL")) == 1
-    assert len(said(log, "ragledger migrate up")) == 1, "nobody learns that the schema is missing"
-
-
-def test_started_before_kafka_and_its_topics_it_says_what_it_waits_for(
-    servers: Stack, template: str, tmp_path: Path
-) -> None:
-    """First no broker answers, then topics are missing: each is named once, and it reads when they are there."""
-    log = tmp_path / "log"
-    names = {"dialogue": "late-dialogue", "provenance": "late-provenance"}
-    with Workspace() as workspace, fresh_database(servers.dsn, template) as dsn:
-        kafka = KafkaNode(workspace)
-        quick = {"RAGLEDGER_KAFKA__METADATA_MAX_AGE_MS": "300"}
-        environment = Environment(dsn, kafka.bootstrap_servers, names, **quick)
-        with ServiceProcess(environment, log) as service:
-            eventually(lambda: log_lines(log, "kafka_unavailable"), message="Kafka is named")
-            assert_alive_but_not_ready(service)
-            kafka.start()
-            eventually(lambda: service.get("/readyz")[0] == 200 or said(log, "late-"), message="joined")
-            make_topics(environment)
-            load = Load(environment)
-            load.publish(50)
-            load.assert_exact(service)
-            service.wait_ready()
-            assert service.stop() == 0
-    [unavailable] = log_lines(log, "kafka_unavailable")
-    assert kafka.bootstrap_servers in unavailable["problem"]
-    for name in names.values():
-        missing = [line for line in said(log, name) if f"{name}/0" not in line]
-        assert missing, f"nobody learns that {name} is missing"
-    assert len(log.read_text().splitlines()) < 40
-
-
-def said(log: Path, word: str) -> list[str]:
-    """The lines that name something."""
-    return [line for line in log.read_text().splitlines() if word in line]
-
-
-def make_topics(environment: Environment) -> None:
-    """Make the topics of the settings."""
-    admin = AdminClient({"bootstrap.servers": environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"]})
-    for name in environment.topics.values():
-        admin.create_topics([NewTopic(name, num_partitions=2, replication_factor=1)])[name].result(30)

@@ -1,0 +1,72 @@
+"""The service started before what it needs: it waits, says once what for, and goes on by itself."""
+
+import os
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from consumer.embedded import KafkaNode, PostgresServer, Workspace
+from tests.ingestion import log_lines
+from tests.load import Load, assert_alive_but_not_ready, said, wait_for_retries
+from tests.service import Environment, ServiceProcess, eventually
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(os.environ.get("RAGLEDGER_TEST_STACK") == "docker", reason="this starts embedded servers"),
+]
+
+
+def test_started_before_postgresql_it_says_what_it_waits_for(tmp_path: Path) -> None:
+    """First the server is missing, then the schema: each is said once, and it goes on by itself."""
+    log = tmp_path / "log"
+    with Workspace() as workspace:
+        server = PostgresServer(workspace, durable=False)
+        environment = Environment(server.dsn, "127.0.0.1:9", {})
+        with ServiceProcess(environment, log) as service:
+            wait_for_retries(service, 3, cause="connection")
+            assert_alive_but_not_ready(service)
+            server.start()
+            wait_for_retries(service, 3, cause="schema")
+            assert_alive_but_not_ready(service)
+            assert environment.run("migrate", "up").returncode == 0
+            eventually(lambda: said(log, "127.0.0.1:9"), message="Kafka is what it waits for now")
+            assert_alive_but_not_ready(service)
+            assert service.stop() == 0
+    assert len(said(log, "connection to PostgreSQL")) == 1
+    assert len(said(log, "ragledger migrate up")) == 1, "nobody learns that the schema is missing"
+
+
+def test_started_before_kafka_and_its_topics_it_says_what_it_waits_for(database: str, tmp_path: Path) -> None:
+    """First no broker answers, then topics are missing: each is named once, and it reads when they are there."""
+    log = tmp_path / "log"
+    names = {"dialogue": "late-dialogue", "provenance": "late-provenance"}
+    with Workspace() as workspace:
+        kafka = KafkaNode(workspace)
+        quick = {"RAGLEDGER_KAFKA__METADATA_MAX_AGE_MS": "300"}
+        environment = Environment(database, kafka.bootstrap_servers, names, **quick)
+        with ServiceProcess(environment, log) as service:
+            eventually(lambda: log_lines(log, "kafka_unavailable"), message="Kafka is named")
+            assert_alive_but_not_ready(service)
+            kafka.start()
+            eventually(lambda: service.get("/readyz")[0] == 200 or said(log, "late-"), message="joined")
+            make_topics(environment)
+            load = Load(environment)
+            load.publish(50)
+            load.assert_exact(service)
+            service.wait_ready()
+            assert service.stop() == 0
+    [unavailable] = log_lines(log, "kafka_unavailable")
+    assert kafka.bootstrap_servers in unavailable["problem"]
+    for name in names.values():
+        missing = [line for line in said(log, name) if f"{name}/0" not in line]
+        assert missing, f"nobody learns that {name} is missing"
+    assert len(log.read_text().splitlines()) < 40
+
+
+def make_topics(environment: Environment) -> None:
+    """Make the topics of the settings."""
+    admin = AdminClient({"bootstrap.servers": environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"]})
+    for name in environment.topics.values():
+        admin.create_topics([NewTopic(name, num_partitions=2, replication_factor=1)])[name].result(30)

@@ -1,0 +1,49 @@
+"""Records published portion by portion while things fail, and the account of them."""
+
+from pathlib import Path
+from uuid import UUID
+
+from tests.ingestion import Outgoing, counts, dialogues, ids, send, wait_for_records
+from tests.service import Environment, ServiceProcess, eventually
+
+
+class Load:
+    """Dialogues published portion by portion, and the account of them."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._bootstrap = environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"]
+        self.published: dict[UUID, Outgoing] = {}
+
+    def publish(self, count: int, **changes: str) -> None:
+        """Publish so many more."""
+        more = dialogues(self._environment.topics["dialogue"], count, seed=len(self.published), **changes)
+        send(self._bootstrap, more.values())
+        self.published |= more
+
+    def assert_exact(self, service: ServiceProcess) -> None:
+        """Wait for the end; every record is one row, counted once, and none a dead letter."""
+        wait_for_records(self._environment, len(self.published))
+        self._environment.assert_caught_up()
+        assert counts(self._environment) == {"inserted": len(self.published), "duplicates": 0, "dead": 0}
+        assert ids(self._environment) == self.published.keys()
+        assert self._environment.value("SELECT count(*) FROM dead_letters") == 0
+        assert service.metric("rag_records_total", outcome="inserted") == len(self.published)
+        assert service.metric("rag_dead_letters_total") == 0
+
+
+def wait_for_retries(service: ServiceProcess, count: int, **labels: str) -> None:
+    """Wait until so many more tries have failed: the outage has lasted a while."""
+    wanted = service.metric("rag_write_retries_total", **labels) + count
+    eventually(lambda: service.metric("rag_write_retries_total", **labels) >= wanted, message=f"{wanted} retries")
+
+
+def assert_alive_but_not_ready(service: ServiceProcess) -> None:
+    """A restart would not mend it, so the process says that it is well, and that it cannot work."""
+    assert service.get("/healthz")[0] == 200
+    assert service.get("/readyz")[0] == 503
+
+
+def said(log: Path, word: str) -> list[str]:
+    """The lines that name something."""
+    return [line for line in log.read_text().splitlines() if word in line]
