@@ -12,15 +12,16 @@ help: ## List the targets
 $(VENV)/.complete: pyproject.toml requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ragledger needs Python 3.11 or newer: run make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing (on Debian and Ubuntu: apt-get install python3-venv)"; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "Setting up $(VENV): about a minute, once" >&2
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 setup: $(VENV)/.complete ## Make .venv with the pinned, hashed requirements
 
 demo: setup ## Run the main job on an embedded Kafka and PostgreSQL (ARGS="--events 20000 --exit --json")
-	$(BIN)/ragledger demo $(ARGS)
+	@$(BIN)/ragledger demo $(ARGS)
 
 test: setup ## Run every test on the embedded stack (RAGLEDGER_TEST_STACK=docker: on containers)
 	$(BIN)/python -m pytest $(ARGS)
