@@ -116,7 +116,7 @@ def test_a_database_that_does_not_answer_is_waited_out(
     """Frozen, not gone: connections stay open and nothing comes back. Red after its time, and on again."""
     load, log = Load(environment), tmp_path / "log"
     load.publish(1000)
-    with ServiceProcess(environment, log) as service:
+    with ServiceProcess(environment, log, RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S="10") as service:
         wait_for_records(environment, 200)
         with frozen(psutil.Process(servers.postgres.pid)):
             eventually(lambda: service.get("/readyz")[0] == 503, message="not ready")
