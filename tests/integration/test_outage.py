@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psutil
 import psycopg
 import pytest
 
@@ -108,36 +107,6 @@ def test_an_outage_while_nothing_is_read_is_said_too(servers: Stack, environment
         load.assert_exact(service)
         assert service.stop() == 0
     assert len(log_lines(log, "rollup_failed")) == 1
-
-
-def test_a_database_that_does_not_answer_is_waited_out(
-    servers: Stack, environment: Environment, tmp_path: Path
-) -> None:
-    """Frozen, not gone: connections stay open and nothing comes back. Red after its time, and on again."""
-    load, log = Load(environment), tmp_path / "log"
-    load.publish(1000)
-    with ServiceProcess(environment, log, RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S="10") as service:
-        wait_for_records(environment, 200)
-        with frozen(psutil.Process(servers.postgres.pid)):
-            eventually(lambda: service.get("/readyz")[0] == 503, message="not ready")
-            assert service.get("/healthz")[0] == 200
-            wait_for_retries(service, 1, cause="connection")
-        load.publish(200)
-        load.assert_exact(service)
-        service.wait_ready()
-
-
-@contextmanager
-def frozen(server: psutil.Process) -> Iterator[None]:
-    """The process and its children, stopped."""
-    family = [server, *server.children(recursive=True)]
-    for process in family:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in family:
-            process.resume()
 
 
 @contextmanager
