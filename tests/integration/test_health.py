@@ -106,6 +106,7 @@ def test_metrics_in_both_formats_hold_what_the_contract_names(
     environment: Environment, service: ServiceProcess
 ) -> None:
     """Prometheus text by default, OpenMetrics where it is asked for; both parse and say the same."""
+    eventually(lambda: service.get("/metrics")[1].count("rag_consumer_lag_seconds{") == 4, message="the lag is told")
     content_type, text = scrape(service, "*/*")
     assert content_type.startswith("text/plain")
     in_text = samples(iter(parse_text(text)))
