@@ -115,7 +115,7 @@ def _verdict(target: Target, bound: float) -> str:
 def _table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", no_wrap=place == 0)
+        table.add_column(column, justify="right" if place else "left", no_wrap=place == 0, overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table

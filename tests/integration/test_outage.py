@@ -28,7 +28,8 @@ SHORT_LIMITS = {
     "RAGLEDGER_POSTGRES__LOCK_TIMEOUT_S": "0.5",
     "RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S": "2",
 }
-RESTARTS = 5
+LARGE_BATCHES = {"RAGLEDGER_BATCH__MAX_ROWS": "400", "RAGLEDGER_BATCH__MAX_DELAY_MS": "5000"}
+RESTARTS = 2
 SMALL_BATCHES = {"RAGLEDGER_BATCH__MAX_ROWS": "20", "RAGLEDGER_BATCH__MAX_DELAY_MS": "50"}
 
 
@@ -82,9 +83,9 @@ def test_postgresql_restarted_in_the_middle_of_large_copies_is_waited_out(
     """Each time the connection ends while the client waits to be allowed to send more: noticed, and written again."""
     load = Load(environment)
     make_slow(environment)
-    with ServiceProcess(environment, tmp_path / "log", RAGLEDGER_BATCH__MAX_ROWS="200") as service:
+    with ServiceProcess(environment, tmp_path / "log", **LARGE_BATCHES) as service:
         for _ in range(RESTARTS):
-            load.publish(200, response=LONG_TEXT)
+            load.publish(400, response=LONG_TEXT)
             wait_for_copy(environment)
             servers.postgres.restart()
         load.assert_exact(service)
