@@ -23,7 +23,8 @@ from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import StoredRecord
-from consumer.ingest.decode import decode
+from consumer.ingest.decode import decode_all
+from consumer.ingest.rows import Row
 
 BOUND = Path(__file__).with_name("guard.json")
 TOLERANCE = 1.3
@@ -84,7 +85,11 @@ def _cpu_seconds(work: Callable[[Piece], object], piece: Piece) -> float:
 
 def _decode(piece: Piece) -> bytes:
     """From the record's value to the bytes of a COPY message."""
-    return b"".join([decode(kind, record).encoded for kind, record in piece])
+    kinds: dict[Kind, list[StoredRecord]] = {}
+    for kind, record in piece:
+        kinds.setdefault(kind, []).append(record)
+    verdicts = [verdict for kind, records in kinds.items() for verdict in decode_all(kind, records)]
+    return b"".join([verdict.encoded for verdict in verdicts if isinstance(verdict, Row)])
 
 
 def _yardstick(piece: Piece) -> int:

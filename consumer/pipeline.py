@@ -17,9 +17,8 @@ from consumer.claims import Claimer
 from consumer.commits import Committer
 from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
-from consumer.events.rejection import Rejected
 from consumer.ingest.batch import Batch, Batcher, BatchLimits
-from consumer.ingest.decode import decode
+from consumer.ingest.decode import decode_all
 from consumer.ports import Clock, Fenced, Source, Store, Stretch, Telemetry, Written
 from consumer.writer import Writer
 
@@ -172,17 +171,11 @@ class Pipeline:
         batch = self._batcher.batch
         span = batch.spans[Partition(records[0].topic, records[0].partition)]
         kind = self._kinds[span.partition.topic]
-        for record in records:
-            if span.take(record.offset, record.timestamp):
-                self._decode_into(batch, kind, record)
+        taken = span.take(records)
+        if taken:
+            batch.add(kind, taken, decode_all(kind, taken, self._policy.max_record_bytes))
         if span.moved:
             batch.open_at(self._clock.monotonic())
-
-    def _decode_into(self, batch: Batch, kind: Kind, record: Record) -> None:
-        try:
-            batch.add_row(kind, decode(kind, record, self._policy.max_record_bytes))
-        except Rejected as rejected:
-            batch.add_dead_letter(record, rejected)
 
     def _skip_gaps(self) -> None:
         """Follow the source over offsets that hold no record for us, or a marker at the end would wait for ever."""

@@ -14,10 +14,9 @@ from consumer.adapters.store import PostgresStore
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import Partition, Record, StoredRecord
-from consumer.events.rejection import Rejected
 from consumer.ingest.batch import Batch, Batcher, BatchLimits
 from consumer.ingest.days import BusinessDays
-from consumer.ingest.decode import decode
+from consumer.ingest.decode import decode_all
 from consumer.ingest.offsets import Claim
 from consumer.ports import Store
 from tests.ingestion import as_json, small_dialogue
@@ -183,12 +182,8 @@ def batch_of(claims: Iterable[Claim], *parts: Sequence[Record], skip_to: dict[Pa
     for claim in claims:
         batcher.claim(claim)
     for record in (record for part in parts for record in part):
-        kind = KINDS[record.topic]
-        assert batcher.batch.spans[partition_of(record)].take(record.offset, record.timestamp)
-        try:
-            batcher.batch.add_row(kind, decode(kind, record))
-        except Rejected as rejected:
-            batcher.batch.add_dead_letter(record, rejected)
+        kind, span = KINDS[record.topic], batcher.batch.spans[partition_of(record)]
+        batcher.batch.add(kind, span.take([record]), decode_all(kind, [record]))
     for partition, position in (skip_to or {}).items():
         batcher.batch.spans[partition].skip_to(position)
     return batcher.seal()

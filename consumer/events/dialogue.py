@@ -18,6 +18,7 @@ from consumer.events.kind import Kind
 
 _COUNT = Number(Decimal(0), Decimal(INT_MAX))
 _UNIT = Number(Decimal(0), Decimal(1), scale=2)
+CONFIDENCE = Number(Decimal(0), Decimal(1), scale=None)
 
 
 class DialogueFacts(NamedTuple):
@@ -37,7 +38,7 @@ class Citation(TypedDict):
 
     source: Required[Annotated[str, Text()]]
     title: NotRequired[Annotated[str, Text()]]
-    confidence: NotRequired[Annotated[Decimal, Number(Decimal(0), Decimal(1), scale=None)]]
+    confidence: NotRequired[Annotated[Decimal, CONFIDENCE]]
     timestamp: NotRequired[Annotated[datetime, Timestamp()]]
 
 

@@ -60,19 +60,19 @@ class Batch:
         if self.opened_at is None:
             self.opened_at = now
 
-    def add_row(self, kind: Kind, row: Row) -> None:
-        """Take one row in."""
-        self.rows.setdefault(kind, []).append(row)
-        self._count(row.record)
-
-    def add_dead_letter(self, record: Record, rejected: Rejected) -> None:
-        """Take one record in that cannot be stored."""
-        self.dead_letters.append(DeadLetter(record, rejected))
-        self._count(record)
-
-    def _count(self, record: Record) -> None:
-        self.records += 1
-        self.size += len(record.value or b"") + len(record.key or b"")
+    def add(self, kind: Kind, records: Sequence[Record], verdicts: Sequence[Row | Rejected]) -> None:
+        """Take records of one kind in, and what becomes of each."""
+        rows = [verdict for verdict in verdicts if not isinstance(verdict, Rejected)]
+        if rows:
+            self.rows.setdefault(kind, []).extend(rows)
+        if len(rows) < len(records):
+            self.dead_letters += [
+                DeadLetter(record, verdict)
+                for record, verdict in zip(records, verdicts, strict=True)
+                if isinstance(verdict, Rejected)
+            ]
+        self.records += len(records)
+        self.size += sum(len(record.value or b"") + len(record.key or b"") for record in records)
 
 
 class Batcher:

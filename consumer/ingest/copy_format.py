@@ -25,7 +25,7 @@ _INT8 = struct.Struct("!iq")
 _LENGTH = struct.Struct("!i")
 _TRUE, _FALSE = b"\0\0\0\1\1", b"\0\0\0\1\0"
 _pack_length = _LENGTH.pack
-_UUID_LENGTH = _pack_length(16)
+UUID_LENGTH = _pack_length(16)
 _JSONB_VERSION = b"\1"
 _NUMERIC_POSITIVE, _NUMERIC_NEGATIVE = 0x0000, 0x4000
 
@@ -40,14 +40,15 @@ def moment_of(micros: int) -> datetime:
     return _POSTGRES_EPOCH + micros * _MICROSECOND
 
 
+def length_of(raw: bytes) -> bytes:
+    """What stands before a field of these bytes."""
+    return _pack_length(len(raw))
+
+
 def encode_text(text: str) -> bytes:
     """Text, varchar, and an enum's label."""
-    return encode_utf8(text.encode())
-
-
-def encode_utf8(raw: bytes) -> bytes:
-    """Text that is UTF-8 already."""
-    return _pack_length(len(raw)) + raw
+    raw = text.encode()
+    return length_of(raw) + raw
 
 
 def encode_jsonb(raw: bytes) -> bytes:
@@ -85,7 +86,7 @@ def _groups(whole: str, fraction: str) -> tuple[list[int], int]:
 
 def encode_uuid(value: UUID) -> bytes:
     """A uuid."""
-    return _UUID_LENGTH + value.bytes
+    return UUID_LENGTH + value.bytes
 
 
 def encode_integer(number: int) -> bytes:

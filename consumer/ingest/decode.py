@@ -1,15 +1,28 @@
-"""From a record to a row: the fast lane first, the exact lane for whatever that does not recognise."""
+"""From records to rows: the fast lane first, the exact lane for whatever that does not recognise."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 from consumer.events.kind import Kind
 from consumer.events.record import Record
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.fast_lane import FastLane
-from consumer.ingest.readers import NotRecognised
 from consumer.ingest.rows import Row, decode_exactly
+
+Verdict = Row | Rejected
+
+
+def decode_all(kind: Kind, records: Sequence[Record], max_bytes: int | None = None) -> Sequence[Verdict]:
+    """What becomes of each record: its row, or why it cannot be stored as it was meant.
+
+    :param max_bytes: a larger value is refused; None takes any
+    """
+    if max_bytes is not None and any(record.value is not None and len(record.value) > max_bytes for record in records):
+        return [_refuse_or_decode(kind, record, max_bytes) for record in records]
+    rows = _fast_lane(kind).decode(records)
+    return [_decode_exactly(kind, record) if row is None else row for record, row in zip(records, rows, strict=True)]
 
 
 def decode(kind: Kind, record: Record, max_bytes: int | None = None) -> Row:
@@ -18,13 +31,24 @@ def decode(kind: Kind, record: Record, max_bytes: int | None = None) -> Row:
     :param max_bytes: a larger value is refused; None takes any
     :raises Rejected: the record cannot be stored as it was meant
     """
-    if max_bytes is not None and record.value is not None and len(record.value) > max_bytes:
-        problem = f"the value has {len(record.value):,} bytes; at most {max_bytes:,} are taken"
-        raise Rejected.whole(Reason.RECORD_TOO_LARGE, problem)
+    (verdict,) = decode_all(kind, [record], max_bytes)
+    if isinstance(verdict, Rejected):
+        raise verdict
+    return verdict
+
+
+def _refuse_or_decode(kind: Kind, record: Record, max_bytes: int) -> Verdict:
+    if record.value is None or len(record.value) <= max_bytes:
+        return decode_all(kind, [record])[0]
+    problem = f"the value has {len(record.value):,} bytes; at most {max_bytes:,} are taken"
+    return Rejected.whole(Reason.RECORD_TOO_LARGE, problem)
+
+
+def _decode_exactly(kind: Kind, record: Record) -> Verdict:
     try:
-        return _fast_lane(kind).decode(record)
-    except NotRecognised:
         return decode_exactly(kind, record)
+    except Rejected as rejected:
+        return rejected
 
 
 _fast_lane = cache(FastLane)

@@ -1,4 +1,4 @@
-"""The fast lane: from a record's bytes to a COPY tuple without making Python values of most of it.
+"""The fast lane: from the bytes of many records to COPY tuples, a column at a time.
 
 Derived from the same declarations as the pydantic models, field by field. It only ever recognises: whatever is not the
 common shape (numbers in strings, an odd date, a fault of any sort) is left to the exact lane,
@@ -7,26 +7,28 @@ common shape (numbers in strings, an odd date, a fault of any sort) is left to t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import struct
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from itertools import repeat
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import Raw
 
 from consumer.events.envelope import open_envelope
-from consumer.events.fields import INT_MAX
 from consumer.events.kind import Kind, identity_of
 from consumer.events.record import Record
 from consumer.events.rejection import Rejected
-from consumer.ingest.copy_format import NULL, encode_microseconds, tuple_head
-from consumer.ingest.readers import NotRecognised, Reader, plain_time, reader_of
+from consumer.ingest.copy_format import encode_microseconds, tuple_head
+from consumer.ingest.readers import Column, NotRecognised, Reader, check_depth, reader_of
 from consumer.ingest.rows import Row
 
-# The standard library's parser gives up at the interpreter's recursion limit; leave deep JSON to it long before that.
-MOST_BRACKETS = 400
 _FROM_1970_TO_2000_MS = 946_684_800_000
 _YEAR_10000_MS = 253_402_300_800_000
 _ID = 0
+_NOT_RECOGNISED = (NotRecognised, Rejected, msgspec.MsgspecError, UnicodeError, RecursionError, struct.error)
 
 
 class _Sum(NamedTuple):
@@ -37,109 +39,149 @@ class _Sum(NamedTuple):
     second: int
 
 
+# A record, the CloudEvents source and id it came with, its members that are fields, how many others it has.
+_Found = tuple[Record, tuple[str, str] | None, Any, int]
+
+
 class FastLane:
     """The fast lane of one kind of event."""
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
-        readers = {name: reader_of(field) for name, field in kind.fields.items()}
-        place = list(readers).index
+        self._readers = [reader_of(field) for field in kind.fields.values()]
+        place = list(kind.fields).index
         self._clock = None if kind.clock_field is None else place(kind.clock_field)
-        self._encode = [self._encoder(name, reader) for name, reader in readers.items()]
-        self._facts = [(place(name), _fact_of(readers[name])) for name in kind.facts]
+        self._facts = [place(name) for name in kind.facts]
         self._sums = [_Sum(place(name), *map(place, parts)) for name, parts in kind.sums.items()]
         self._head = tuple_head(kind)
-        self._strict = self._decoder(readers, forbid_unknown_fields=True)
-        self._lenient = self._decoder(readers, forbid_unknown_fields=False)
-        self._members = msgspec.json.Decoder(dict[str, Raw])
+        self._strict = self._decoder(forbid_unknown_fields=True).decode
+        self._lenient = self._decoder(forbid_unknown_fields=False).decode
+        self._members = msgspec.json.Decoder(dict[str, Raw]).decode
 
-    def _encoder(self, name: str, reader: Reader) -> Callable[[Any], bytes]:
-        """The clock field is read once, for the column and for the day it belongs to."""
-        return encode_microseconds if name == self._kind.clock_field else reader.encode
-
-    def decode(self, record: Record) -> Row:
-        """The row of a record of the common shape.
-
-        :raises NotRecognised: the exact lane has to look at it
-        """
-        try:
-            payload, origin = open_envelope(record, self._kind.name)
-            found, unknown_fields = self._find(payload)
-            return self._row(record, origin, found, unknown_fields)
-        except (Rejected, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise NotRecognised from None
-
-    def _decoder(self, readers: dict[str, Reader], *, forbid_unknown_fields: bool) -> msgspec.json.Decoder[Any]:
-        struct = msgspec.defstruct(
+    def _decoder(self, *, forbid_unknown_fields: bool) -> msgspec.json.Decoder[Any]:
+        members = msgspec.defstruct(
             f"Fast{self._kind.name.title()}",
-            [self._member(name, reader) for name, reader in readers.items()],
+            [self._member(name, reader) for name, reader in zip(self._kind.fields, self._readers, strict=True)],
             kw_only=True,  # keeps required and optional fields in column order
             forbid_unknown_fields=forbid_unknown_fields,
             gc=False,
         )
-        return msgspec.json.Decoder(struct)
+        return msgspec.json.Decoder(members)
 
     def _member(self, name: str, reader: Reader) -> Any:
         if name in self._kind.required:
             return name, reader.json_type
-        optional = reader.json_type | UnsetType
         # A Raw takes a null by itself; its reader knows one.
-        return name, optional if reader.json_type is Raw else optional | None, UNSET
+        return name, reader.json_type if reader.json_type is Raw else reader.json_type | None, reader.absent
 
-    def _find(self, value: bytes) -> tuple[list[Any], int]:
-        """The members that are fields, in column order, and how many are not."""
-        if value.count(b"[") + value.count(b"{") > MOST_BRACKETS:
-            raise NotRecognised
-        if not value.isascii():
-            value.decode()  # msgspec does not look for broken UTF-8 in what it only slices out
+    def decode(self, records: Sequence[Record]) -> list[Row | None]:
+        """The rows of the records that have the common shape; None where the exact lane has to look."""
+        found = [self._find(record) for record in records]
+        rows = iter(self._rows([one for one in found if one is not None]))
+        return [None if one is None else next(rows) for one in found]
+
+    def _find(self, record: Record) -> _Found | None:
         try:
-            return list(msgspec.structs.astuple(self._strict.decode(value))), 0
-        except msgspec.ValidationError:
-            found = msgspec.structs.astuple(self._lenient.decode(value))
-            return list(found), len(self._members.decode(value).keys() - self._kind.fields.keys())
-
-    def _row(self, record: Record, origin: tuple[str, str] | None, values: list[Any], unknown_fields: int) -> Row:
-        created_at = self._read_clock(record, values)
-        self._sum_up(values)
-        if values[_ID] is UNSET or values[_ID] is None:
-            values[_ID] = identity_of(origin, record)
-        encoded = [
-            NULL if value is UNSET or value is None else encode(value)
-            for encode, value in zip(self._encode, values, strict=True)
-        ]
-        facts = [
-            None if (value := values[place]) is UNSET or value is None else value if fact is None else fact(value)
-            for place, fact in self._facts
-        ]
-        return Row(record, values[_ID].bytes, self._head + b"".join(encoded), tuple(facts), created_at, unknown_fields)
-
-    def _read_clock(self, record: Record, values: list[Any]) -> int | None:
-        """Put microseconds in the clock field's place, from the event or else from the record."""
-        if self._clock is None:
+            if record.headers or record.value is None:
+                value, origin = open_envelope(record, self._kind.name)
+            else:
+                value, origin = record.value, None  # most records: not even a call
+            try:
+                return record, origin, self._strict(value), 0
+            except msgspec.ValidationError:
+                return record, origin, *self._find_among_others(value)
+        except _NOT_RECOGNISED:
             return None
-        said = values[self._clock]
-        values[self._clock] = _record_moment(record) if said is UNSET or said is None else plain_time(said)
-        moment: int = values[self._clock]
-        return moment
 
-    def _sum_up(self, values: list[Any]) -> None:
+    def _find_among_others(self, value: bytes) -> tuple[Any, int]:
+        """The members that are fields, and how many are not: what these hold the exact lane would have read too."""
+        members = self._lenient(value)
+        check_depth(value)
+        value.decode()
+        return members, len(self._members(value).keys() - self._kind.fields.keys())
+
+    def _rows(self, found: Sequence[_Found]) -> Sequence[Row | None]:
+        """All at once, but for those that turn out not to have the common shape after all."""
+        try:
+            return self._all_rows(found) if found else ()
+        except _Odd as odd:
+            others = [one for place, one in enumerate(found) if place not in odd.places]
+            rows = iter(self._rows(others))
+            return [None if place in odd.places else next(rows) for place in range(len(found))]
+
+    def _all_rows(self, found: Sequence[_Found]) -> Sequence[Row]:
+        records, origins, members, unknown_fields = zip(*found, strict=True)
+        values: list[Sequence[Any]] = list(zip(*map(msgspec.structs.astuple, members), strict=True))
+        values[_ID] = list(map(_id_of, values[_ID], origins, records))
+        self._sum_up(values)
+        columns = [_read(reader, column) for reader, column in zip(self._readers, values, strict=True)]
+        created_at = self._read_clock(columns, records)
+        parts = [part for column in columns for part in column.parts]
+        encoded = map(b"".join, zip(repeat(self._head), *parts))
+        facts = zip(*(columns[place].facts for place in self._facts), strict=True)
+        return list(map(Row, records, columns[_ID].parts[-1], encoded, facts, created_at, unknown_fields))
+
+    def _sum_up(self, values: list[Sequence[Any]]) -> None:
         for total, first, second in self._sums:
-            if (
-                not isinstance(values[total], int)
-                and isinstance(values[first], int)
-                and isinstance(values[second], int)
-            ):
-                values[total] = values[first] + values[second]
-                if values[total] > INT_MAX:
-                    raise NotRecognised
+            values[total] = list(map(_sum_unless_said, values[total], values[first], values[second]))
+
+    def _read_clock(self, columns: list[Column], records: Sequence[Record]) -> Sequence[int | None]:
+        """When each event counts: what it says, or else its record's timestamp, which then is in its column too."""
+        if self._clock is None:
+            return [None] * len(records)
+        said = columns[self._clock].facts
+        if None not in said:
+            return said
+        odd = {place for place, moment in enumerate(said) if moment is None and not _has_moment(records[place])}
+        if odd:
+            raise _Odd(odd)
+        moments = [
+            _moment_of(record) if moment is None else moment for moment, record in zip(said, records, strict=True)
+        ]
+        columns[self._clock] = Column((list(map(encode_microseconds, moments)),), moments)
+        return moments
 
 
-def _fact_of(reader: Reader) -> Callable[[Any], Any] | None:
-    """How a reader's fact is found; None where it is the value itself, to save the call."""
-    return None if type(reader).fact is Reader.fact else reader.fact
+class _Odd(Exception):
+    """The events at these places do not have the common shape."""
+
+    def __init__(self, places: AbstractSet[int]) -> None:
+        super().__init__(places)
+        self.places = places
 
 
-def _record_moment(record: Record) -> int:
-    if not 0 <= record.timestamp < _YEAR_10000_MS:
-        raise NotRecognised
+def _read(reader: Reader, values: Sequence[Any]) -> Column:
+    """The column.
+
+    :raises _Odd: some of the values the exact lane has to look at
+    """
+    try:
+        return reader.read(values)
+    except _NOT_RECOGNISED:
+        raise _Odd({place for place, value in enumerate(values) if not _recognises(reader, value)}) from None
+
+
+def _recognises(reader: Reader, value: Any) -> bool:
+    try:
+        reader.read([value])
+    except _NOT_RECOGNISED:
+        return False
+    return True
+
+
+def _id_of(said: UUID | None, origin: tuple[str, str] | None, record: Record) -> UUID:
+    return identity_of(origin, record) if said is None else said
+
+
+def _sum_unless_said(total: int | None, first: int | None, second: int | None) -> int | None:
+    """Beyond the column's range it is no integer of 32 bits, which its reader cannot encode."""
+    return first + second if total is None and first is not None and second is not None else total
+
+
+def _has_moment(record: Record) -> bool:
+    """Whether the record's timestamp is one that can stand in for the event's."""
+    return 0 <= record.timestamp < _YEAR_10000_MS
+
+
+def _moment_of(record: Record) -> int:
     return (record.timestamp - _FROM_1970_TO_2000_MS) * 1000

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from consumer.events.record import Partition
+from consumer.events.record import Partition, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,18 @@ class Span:
         """The empty span that begins where this one ends."""
         return Span(self.partition, self.epoch, self.next, self.next)
 
-    def take(self, offset: int, timestamp: int) -> bool:
-        """Count one record in; False when it lies before the position and was therefore read already."""
-        if offset < self.next:
-            return False
-        self.next = offset + 1
-        self.records += 1
-        self.newest_timestamp = max(self.newest_timestamp, timestamp)
-        return True
+    def take(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Count records in, which come in the order of their offsets.
+
+        :returns: those that count: what lies before the position was read already
+        """
+        if records and records[0].offset < self.next:
+            records = [record for record in records if record.offset >= self.next]
+        if records:
+            self.next = records[-1].offset + 1
+            self.records += len(records)
+            self.newest_timestamp = max(self.newest_timestamp, max(record.timestamp for record in records))
+        return records
 
     def skip_to(self, position: int) -> None:
         """Move to the reader's position: what lies between is a gap."""

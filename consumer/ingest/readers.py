@@ -1,115 +1,147 @@
-"""How the fast lane reads one column: from what msgspec found to a COPY field.
+"""How the fast lane reads one column of many events: from what msgspec found to COPY fields.
 
-Each reader takes only the common shape; whatever else it meets it leaves to the exact lane. Long texts and JSON stay
-the bytes they came in (msgspec's Raw); what repeats (numbers with decimals, models, enums) is encoded once, by the
-exact lane's own code, and remembered.
+Each reader takes only the common shape; whatever else it meets it leaves to the exact lane. A column is worked on as a
+whole, because a call for each value would cost more than the work itself. JSON stays the bytes it came in (msgspec's
+Raw); what repeats (numbers, models, enums) is encoded once, by the exact lane's own code, and remembered.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from itertools import product, repeat
+from operator import contains
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta, Raw
 from pydantic_core import PydanticCustomError
 
-from consumer.events.dialogue import Citations
+from consumer.events.dialogue import CONFIDENCE, Citations
 from consumer.events.fields import Choice, Field, Flag, JsonObject, Number, Text, Timestamp, Uuid
 from consumer.events.payload import parse_scalar
 from consumer.ingest.copy_format import (
     NULL,
+    UUID_LENGTH,
     encode_boolean,
     encode_integer,
     encode_jsonb,
     encode_microseconds,
     encode_numeric,
     encode_text,
-    encode_utf8,
-    encode_uuid,
-    microseconds,
+    length_of,
 )
 
+# The standard library's parser gives up at the interpreter's recursion limit; leave deep JSON to it long before that.
+MOST_BRACKETS = 400
 REMEMBERED = 50_000
 _LONGEST_REMEMBERED = 128  # what is longer is valid but will not come again
 _NULL_JSON = b"null"
-_BORDER_YEARS = ("0001", "9999")  # where an offset may lead beyond what a datetime can hold
-_decode_text = msgspec.json.Decoder(str).decode
-_PLAIN_TIME = re.compile(
-    r"\d{4}-\d\d-\d\d[T ](?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d|1[0-4]):[0-5]\d)?", re.ASCII
-).fullmatch
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - the same moment, for times without an offset
 _MICROSECOND = timedelta(microseconds=1)
-_FIRST_MOMENT, _LAST_MOMENT = microseconds(datetime.min), microseconds(datetime.max)  # noqa: DTZ901
 
 
 class NotRecognised(Exception):
     """Not the common shape: the exact lane decides."""
 
 
+class Column(NamedTuple):
+    """One column of many events.
+
+    :param parts: what the COPY fields are made of: part after part, each with an item for every event
+    :param facts: what the metrics are told of each value; None where there is none
+    """
+
+    parts: Sequence[Sequence[bytes]]
+    facts: Sequence[Any]
+
+
 class Reader:
-    """How one column is read: the type msgspec decodes it as, its COPY field, and its fact for the metrics."""
+    """How a column is read: the type msgspec decodes its values as, and what becomes of many of them.
+
+    :cvar absent: stands for a value that is missing; one that is null is the same
+    """
 
     json_type: Any
+    absent: Any = None
 
-    def encode(self, value: Any) -> bytes:
-        """The COPY field.
+    def read(self, values: Sequence[Any]) -> Column:
+        """The column.
 
-        :raises NotRecognised: the exact lane has to look at it
+        :raises NotRecognised: the exact lane has to look at one of the values
         """
         raise NotImplementedError
 
-    def fact(self, value: Any) -> Any:
-        """What the metrics are told of a value that :meth:`encode` has just taken."""
-        return value
+
+class Memory(dict[Any, Any]):
+    """What has been made of values so far: bounded, whatever producers send."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+
+    def __missing__(self, value: Any) -> Any:
+        made = self._make(value)
+        if not isinstance(value, bytes | str) or len(value) <= _LONGEST_REMEMBERED:
+            if len(self) >= REMEMBERED:
+                self.clear()
+            self[value] = made
+        return made
+
+    def of(self, values: Iterable[Any]) -> list[Any]:
+        """What becomes of each value; without a call of ours for those it knows."""
+        return list(map(self.__getitem__, values))
 
 
 class UuidReader(Reader):
-    """A UUID."""
+    """UUIDs."""
 
     json_type = UUID
 
-    def encode(self, value: UUID) -> bytes:
-        """The COPY field."""
-        return encode_uuid(value)
+    def read(self, values: Sequence[UUID | None]) -> Column:
+        """The column, its lengths apart from its ids: those of the events themselves are needed without."""
+        ids = [b"" if value is None else value.int.to_bytes(16, "big") for value in values]
+        return Column(
+            ([length_of(id_) if id_ else NULL for id_ in ids] if None in values else [UUID_LENGTH] * len(ids), ids),
+            values,
+        )
 
 
 class IntegerReader(Reader):
-    """An integer in its range."""
+    """Integers in their range."""
 
     def __init__(self, field: Number) -> None:
         self.json_type = Annotated[int, Meta(ge=int(field.low), le=int(field.high))]
+        self._encoded = Memory(_or_null(encode_integer))
 
-    def encode(self, value: int) -> bytes:
-        """The COPY field."""
-        return encode_integer(value)
+    def read(self, values: Sequence[int | None]) -> Column:
+        """The column."""
+        return Column((self._encoded.of(values),), values)
 
 
 class FlagReader(Reader):
-    """A boolean."""
+    """Booleans."""
 
     json_type = bool
 
-    def encode(self, value: bool) -> bytes:
-        """The COPY field."""
-        return encode_boolean(value)
+    def read(self, values: Sequence[bool | None]) -> Column:
+        """The column."""
+        return Column(([NULL if value is None else encode_boolean(value) for value in values],), values)
 
 
 class TextReader(Reader):
-    """A long text: without escapes its bytes are the column's bytes."""
+    """Long texts."""
 
-    json_type = Raw
+    json_type = str
 
-    def encode(self, value: Raw) -> bytes:
-        """The COPY field."""
-        raw = bytes(value)
-        if raw[:1] != b'"':
+    def read(self, values: Sequence[str | None]) -> Column:
+        """The column, its lengths apart from its texts: these are long, and would be copied once more."""
+        texts = [b"" if value is None else value.encode() for value in values]
+        if any(map(contains, texts, repeat(0))):
             raise NotRecognised
-        return encode_utf8(_unescape(raw[1:-1]) if b"\\" in raw else raw[1:-1])
+        lengths = [NULL if value is None else length_of(text) for value, text in zip(values, texts, strict=True)]
+        return Column((lengths, texts), values)
 
 
 class RememberingReader(Reader):
@@ -117,77 +149,45 @@ class RememberingReader(Reader):
 
     def __init__(self, field: Field, encode: Callable[[Any], bytes], json_type: Any) -> None:
         self.json_type = json_type
+        self.absent = Raw(_NULL_JSON) if json_type is Raw else None
         self._field, self._encode = field, encode
-        self._seen: dict[Any, tuple[bytes, Any]] = {}
+        self._known = Memory(self._learn)
 
-    def encode(self, value: Any) -> bytes:
-        """The COPY field."""
-        return self._remembered(value)[0]
-
-    def fact(self, value: Any) -> Any:
-        """The value as the exact lane has it."""
-        return self._remembered(value)[1]
-
-    def _remembered(self, value: Any) -> tuple[bytes, Any]:
-        key = bytes(value) if type(value) is Raw else value
-        found = self._seen.get(key)
-        return found if found is not None else self._learn(key)
+    def read(self, values: Sequence[Any]) -> Column:
+        """The column."""
+        known = self._known.of(map(bytes, values) if self.json_type is Raw else values)
+        return Column(([encoded for encoded, _ in known],), [value for _, value in known])
 
     def _learn(self, key: Any) -> tuple[bytes, Any]:
-        value = None if key == _NULL_JSON else _exactly(self._field, key)
-        found = (NULL if value is None else self._encode(value), value)
-        if len(key) <= _LONGEST_REMEMBERED:
-            if len(self._seen) >= REMEMBERED:
-                self._seen.clear()
-            self._seen[key] = found
-        return found
-
-
-def plain_time(text: str) -> int:
-    """A date-time in one of the forms that need no rounding, as microseconds since 2000-01-01 UTC.
-
-    :raises NotRecognised: another form, or beyond the years 1 to 9999
-    """
-    if not _PLAIN_TIME(text):
-        raise NotRecognised
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise NotRecognised from None
-    micros = (moment - (_NAIVE_EPOCH if moment.tzinfo is None else _EPOCH)) // _MICROSECOND
-    if not _FIRST_MOMENT <= micros <= _LAST_MOMENT:
-        raise NotRecognised
-    return micros
+        if key is None or key == _NULL_JSON:
+            return NULL, None
+        value = _exactly(self._field, key)
+        return self._encode(value), value
 
 
 class TimestampReader(Reader):
-    """A date-time."""
+    """Date-times. Their facts are microseconds since 2000-01-01 UTC."""
 
     json_type = str
 
-    def encode(self, value: str) -> bytes:
-        """The COPY field."""
-        return encode_microseconds(plain_time(value))
+    def read(self, values: Sequence[str | None]) -> Column:
+        """The column."""
+        moments = read_moments(values)
+        return Column(([NULL if moment is None else encode_microseconds(moment) for moment in moments],), moments)
 
 
 class JsonReader(Reader):
-    """A JSON object, kept as it came."""
+    """JSON objects, kept as they came."""
 
     json_type = Raw
+    absent = Raw(_NULL_JSON)
 
-    def encode(self, value: Raw) -> bytes:
-        """The COPY field."""
-        raw = bytes(value)
-        if raw == _NULL_JSON:
-            return NULL
-        if raw[:1] != b"{":
+    def read(self, values: Sequence[Raw]) -> Column:
+        """The column."""
+        raws = list(map(bytes, values))
+        if any(raw[:1] != b"{" and raw != _NULL_JSON for raw in raws):
             raise NotRecognised
-        _check_storable(raw)
-        return encode_jsonb(raw)
-
-
-# A decimal that a float rounds to strictly within the range lies within it; at the borders the exact lane looks.
-_Confidence = Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(gt=0, lt=1)]
+        return Column((_json_fields(raws),), raws)
 
 
 class PlainCitation(msgspec.Struct, gc=False):
@@ -195,61 +195,103 @@ class PlainCitation(msgspec.Struct, gc=False):
 
     source: str
     title: str | None = None
-    confidence: _Confidence | None = None
+    confidence: Raw = Raw(_NULL_JSON)
     timestamp: str | None = None
 
 
 class CitationsReader(Reader):
-    """An array of citations, each checked, kept as it came."""
+    """Arrays of citations, each checked, kept as they came. Their facts are how many there are."""
 
     json_type = Raw
-    _decode = msgspec.json.Decoder(list[PlainCitation]).decode
+    absent = Raw(_NULL_JSON)
+    _decode = msgspec.json.Decoder(list[PlainCitation] | None).decode
 
     def __init__(self) -> None:
-        self._count: int | None = None
+        self._confidences = RememberingReader(CONFIDENCE, encode_numeric, Raw)
 
-    def encode(self, value: Raw) -> bytes:
-        """The COPY field."""
-        raw = bytes(value)
-        if raw == _NULL_JSON:
-            self._count = None
-            return NULL
-        _check_storable(raw)
-        citations = self._decode(raw)
-        for citation in citations:
-            if citation.timestamp is not None:
-                _check_time(citation.timestamp)
-        self._count = len(citations)
-        return encode_jsonb(raw)
-
-    def fact(self, value: Any) -> int | None:
-        """How many there are in the array that :meth:`encode` has just taken."""
-        return self._count
+    def read(self, values: Sequence[Raw]) -> Column:
+        """The column."""
+        raws = list(map(bytes, values))
+        fields = _json_fields(raws)
+        found = list(map(self._decode, raws))
+        citations = [citation for of_one in found if of_one for citation in of_one]
+        self._confidences.read([citation.confidence for citation in citations])
+        _plain_times([citation.timestamp for citation in citations if citation.timestamp is not None])
+        return Column((fields,), [None if of_one is None else len(of_one) for of_one in found])
 
 
-def _check_time(text: str) -> None:
-    """Like :func:`plain_time`, for a time that is not stored as one."""
-    if not _PLAIN_TIME(text) or text.startswith(_BORDER_YEARS):
+def read_moments(texts: Sequence[str | None]) -> Sequence[int | None]:
+    """Date-times in one of the forms that need no rounding, as microseconds since 2000-01-01 UTC; None stays None.
+
+    :raises NotRecognised: another form, or in one of the years that an offset may lead out of
+    """
+    times = iter(_plain_times([text for text in texts if text is not None]))
+    return [None if text is None else _microseconds(next(times)) for text in texts]
+
+
+def _microseconds(time: datetime) -> int:
+    return (time - (_NAIVE_EPOCH if time.tzinfo is None else _EPOCH)) // _MICROSECOND
+
+
+def _plain_times(texts: Sequence[str]) -> Sequence[datetime]:
+    if not texts:
+        return ()
+    joined = '","'.join(texts)
+    if not _PLAIN_TIMES.issuperset(_shapes(joined)) or "0001-" in joined or "9999-" in joined:
         raise NotRecognised
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        raise NotRecognised from None
+    times = _decode_times(f'["{joined}"]')
+    if len(times) != len(texts):  # one of them held what joins them
+        raise NotRecognised
+    return times
 
 
-def _check_storable(raw: bytes) -> None:
-    """Leave what may be an escaped NUL to the exact lane, which knows an escaped backslash from an escape.
+_decode_times = msgspec.json.Decoder(list[datetime]).decode
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 
-    Halves of surrogate pairs need no look: msgspec has refused them already.
+
+def _shapes(joined: str) -> set[bytes]:
+    return set(joined.encode().translate(_DIGITS_TO_ZERO).split(b'","'))
+
+
+# Up to microseconds, with a T or a space, in UTC or with an offset: what every reader of times reads alike.
+_PLAIN_TIMES = frozenset(
+    f"0000-00-00{separator}00:00:00{fraction}{offset}".encode()
+    for separator, fraction, offset in product(
+        "T ", ("", *("." + "0" * digits for digits in range(1, 7))), ("", "Z", "+00:00", "-00:00")
+    )
+)
+
+
+def _json_fields(raws: Sequence[bytes]) -> list[bytes]:
+    """JSON as it came, once it is known that PostgreSQL can hold it and that the exact lane would not object."""
+    for raw in raws:
+        _check_json(raw)
+    return [NULL if raw == _NULL_JSON else encode_jsonb(raw) for raw in raws]
+
+
+def _check_json(raw: bytes) -> None:
+    """Leave to the exact lane what is nested deeply, and what may be an escaped NUL: it knows an escaped backslash
+    from an escape. Broken UTF-8 is an error here, as msgspec does not look for it in what it only slices out. Halves of
+    surrogate pairs need no look: msgspec has refused them already.
     """
     if b"\\" in raw and b"\\u0000" in raw:  # the search for one byte is much the quicker
         raise NotRecognised
+    if not raw.isascii():
+        raw.decode()
+    check_depth(raw)
 
 
-def _unescape(inner: bytes) -> bytes:
-    """The text between the quotes."""
-    _check_storable(inner)
-    return _decode_text(b'"%b"' % inner).encode()
+def check_depth(raw: bytes) -> None:
+    """Leave to the exact lane what might be nested too deeply.
+
+    :raises NotRecognised: it has so many brackets
+    """
+    if len(raw) > MOST_BRACKETS and raw.count(b"[") + raw.count(b"{") > MOST_BRACKETS:
+        raise NotRecognised
+
+
+def _or_null(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    return lambda value: NULL if value is None else encode(value)
 
 
 def _exactly(field: Field, key: Any) -> Any:
@@ -260,7 +302,7 @@ def _exactly(field: Field, key: Any) -> Any:
         raise NotRecognised from None
 
 
-_PLAIN: dict[type[Field], Callable[[Any], Reader]] = {
+_READERS: dict[type[Field], Callable[[Any], Reader]] = {
     Uuid: lambda _: UuidReader(),
     Flag: lambda _: FlagReader(),
     Timestamp: lambda _: TimestampReader(),
@@ -274,4 +316,4 @@ _PLAIN: dict[type[Field], Callable[[Any], Reader]] = {
 
 def reader_of(field: Field) -> Reader:
     """The reader of a declared field."""
-    return _PLAIN[type(field)](field)
+    return _READERS[type(field)](field)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+import msgspec
 
 from consumer.events.kind import Kind, Values
 from consumer.events.record import Record
 from consumer.ingest.copy_format import microseconds, tuple_encoder
 
 
-@dataclass(slots=True)
-class Row:
-    """One event on its way into its table.
+class Row(msgspec.Struct, gc=False):
+    """One event on its way into its table. A struct, as one is made for every record; no cycle can go through it.
 
     :param record: where it came from; kept because the database may still refuse the row
     :param id: the 16 bytes of the event's id

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from consumer.commits import Committer
-from consumer.events.record import Partition
+from consumer.events.record import Partition, StoredRecord
 from consumer.ingest.offsets import Claim, Span
 from tests.unit.fakes import WALL_START, Changes, FakeBroker, FakeSource, FakeTelemetry, ManualClock
 from tests.unit.virtual_time import passes
@@ -42,8 +42,7 @@ class Desk:
 def span(start: int, records: int, *, gap: int = 0, timestamp: int = NOW_MS, partition: Partition = A) -> Span:
     """A span that has been written."""
     written = Span.begin(Claim(partition, 1, start))
-    for offset in range(start, start + records):
-        written.take(offset, timestamp)
+    written.take([StoredRecord(*partition, start + place, timestamp, None, None) for place in range(records)])
     written.skip_to(start + records + gap)
     return written
 

@@ -13,7 +13,7 @@ from consumer.events.dialogue import DIALOGUE
 from consumer.events.record import Partition
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import Batch, Batcher, BatchLimits
-from consumer.ingest.decode import decode
+from consumer.ingest.decode import decode_all
 from consumer.ingest.offsets import Claim
 from tests.unit.builders import dialogue, encode, record
 
@@ -35,11 +35,8 @@ def add(to: Batcher, offset: int, partition: Partition = A, event: Any = None, k
     taken = record(dialogue() if event is None else event, partition=partition.partition, offset=offset, key=key)
     span = to.span(partition)
     assert span is not None
-    if span.take(offset, taken.timestamp):
-        try:
-            to.batch.add_row(DIALOGUE, decode(DIALOGUE, taken))
-        except Rejected as rejected:
-            to.batch.add_dead_letter(taken, rejected)
+    counted = span.take([taken])
+    to.batch.add(DIALOGUE, counted, decode_all(DIALOGUE, counted))
 
 
 # ── when it is full ──
@@ -81,7 +78,7 @@ def test_a_tombstone_without_key_weighs_nothing() -> None:
     filling = batcher()
     span = filling.span(A)
     assert span is not None
-    filling.batch.add_dead_letter(record(None), REFUSED)
+    filling.batch.add(DIALOGUE, [record(None)], [REFUSED])
     assert (filling.batch.records, filling.batch.size) == (1, 0)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from consumer.events.record import Partition
+from consumer.events.record import Partition, StoredRecord
 from consumer.ingest.offsets import Claim, Span
 
 PARTITION = Partition("t", 3)
@@ -17,6 +17,11 @@ PARTITION = Partition("t", 3)
 def span(at: int = 10) -> Span:
     """A span that begins at a claim's position."""
     return Span.begin(Claim(PARTITION, 5, at))
+
+
+def records(*offsets: int, timestamp: int = 0) -> list[StoredRecord]:
+    """Records at these offsets."""
+    return [StoredRecord(*PARTITION, offset, timestamp, None, None) for offset in offsets]
 
 
 def test_a_span_begins_empty_at_the_claim() -> None:
@@ -29,32 +34,38 @@ def test_a_span_begins_empty_at_the_claim() -> None:
 def test_a_record_moves_the_span_behind_it() -> None:
     """The next offset is one more than the record's."""
     taken = span(10)
-    assert taken.take(10, 99)
+    assert taken.take(records(10, timestamp=99))
     assert (taken.next, taken.records, taken.gaps, taken.moved) == (11, 1, 0, True)
 
 
 def test_what_lies_between_records_is_a_gap() -> None:
     """Transaction markers, aborted and compacted records."""
     taken = span(10)
-    assert taken.take(12, 0)
-    assert taken.take(15, 0)
+    assert len(taken.take(records(12, 15))) == 2
     assert (taken.next, taken.records, taken.gaps) == (16, 2, 4)
 
 
 def test_a_record_below_the_position_was_read_already() -> None:
     """It is not counted a second time."""
     taken = span(10)
-    taken.take(12, 0)
-    assert not taken.take(12, 0)
-    assert not taken.take(10, 0)
-    assert not taken.take(9, 0)
+    taken.take(records(12))
+    assert not taken.take(records(9, 10, 12))
     assert (taken.next, taken.records, taken.gaps) == (13, 1, 2)
+
+
+def test_of_records_around_the_position_only_the_new_ones_count() -> None:
+    """A fetch may begin below the position."""
+    taken = span(10)
+    again = records(8, 9, 10, 12)
+    assert taken.take(again) == again[2:]
+    assert (taken.next, taken.records, taken.gaps) == (13, 2, 1)
+    assert taken.take([]) == []
 
 
 def test_the_reader_s_position_makes_a_gap_at_the_end() -> None:
     """A marker behind the last record moves the span, never back."""
     taken = span(10)
-    taken.take(10, 0)
+    taken.take(records(10))
     taken.skip_to(14)
     taken.skip_to(12)
     assert (taken.next, taken.records, taken.gaps, taken.moved) == (14, 1, 3, True)
@@ -63,7 +74,7 @@ def test_the_reader_s_position_makes_a_gap_at_the_end() -> None:
 def test_the_next_span_begins_where_this_one_ends() -> None:
     """Under the same epoch, empty."""
     taken = span(10)
-    taken.take(20, 7)
+    taken.take(records(20, timestamp=7))
     following = taken.follow()
     assert (following.start, following.next, following.epoch) == (21, 21, 5)
     assert (following.records, following.moved, following.newest_timestamp) == (0, False, -1)
@@ -74,7 +85,7 @@ def test_the_newest_timestamp_is_kept(timestamps: list[int]) -> None:
     """Timestamps of producers are not in order."""
     taken = span(0)
     for offset, timestamp in enumerate(timestamps):
-        taken.take(offset, timestamp)
+        taken.take(records(offset, timestamp=timestamp))
     assert taken.newest_timestamp == max(timestamps)
 
 
@@ -93,7 +104,7 @@ class Reading(RuleBasedStateMachine):
     def take(self, ahead: int) -> None:
         """A record at, before or behind the position."""
         offset, before = self.current.next + ahead, self.current.next
-        assert self.current.take(offset, 0) == (offset >= before)
+        assert bool(self.current.take(records(offset))) == (offset >= before)
         if offset >= before:
             self.taken.append(offset)
 
