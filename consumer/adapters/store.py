@@ -15,6 +15,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from functools import partial
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from consumer.adapters.dead_letter_rows import insert_dead_letters
@@ -23,7 +25,7 @@ from consumer.adapters.retry import while_raises
 from consumer.adapters.sql import load
 from consumer.adapters.staging import insert_direct, insert_merging, insert_splitting
 from consumer.events.kind import Kind
-from consumer.events.record import Partition, Record
+from consumer.events.record import Partition
 from consumer.ingest.batch import Batch, DeadLetter
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.offsets import Claim, Span
@@ -32,6 +34,10 @@ from consumer.ports import Bounds, Fenced, Refused, Telemetry, Turn, Unavailable
 
 TURN_SECONDS = 5.0
 SILENT_SECONDS = 10.0
+
+# Of a row or a dead letter; equal to a Partition. One of these is looked at for every record, so no call of ours.
+_ID = attrgetter("id")
+_PARTITION = attrgetter("record.topic", "record.partition")
 
 
 class Way(IntEnum):
@@ -136,9 +142,7 @@ class PostgresStore:
         }
 
     async def _touch_days(self, transaction: Transaction, written: Written) -> None:
-        day_of = self._days.day_of
-        moments = (row.created_at for rows in written.inserted.values() for row in rows)
-        days = {day_of(moment) for moment in moments if moment is not None}
+        days = self._days.days_of(row.created_at for rows in written.inserted.values() for row in rows)
         if days:
             await transaction.execute(load("touch_days"), sorted(days))
 
@@ -217,7 +221,7 @@ class _UnderWay:
 
 
 def _ids(batch: Batch) -> Iterator[bytes]:
-    return (row.id for rows in batch.rows.values() for row in rows)
+    return chain.from_iterable(map(_ID, rows) for rows in batch.rows.values())
 
 
 async def _come(turn: Turn) -> None:
@@ -239,9 +243,9 @@ def _columns(partitions: Collection[Partition]) -> tuple[list[str], list[int]]:
 
 def _ledger_columns(spans: Sequence[Span], written: Written) -> list[list[Any]]:
     """Every count is counted, none is a remainder: that they add up to the offsets moved over proves something."""
-    inserted = Counter(_partition(row.record) for rows in written.inserted.values() for row in rows)
-    duplicates = Counter(_partition(row.record) for row in written.duplicates)
-    dead = Counter(_partition(letter.record) for letter in written.dead_letters)
+    inserted = Counter(chain.from_iterable(map(_PARTITION, rows) for rows in written.inserted.values()))
+    duplicates = Counter(map(_PARTITION, written.duplicates))
+    dead = Counter(map(_PARTITION, written.dead_letters))
     rows = [
         (
             *span.partition,
@@ -257,7 +261,3 @@ def _ledger_columns(spans: Sequence[Span], written: Written) -> list[list[Any]]:
         for span in spans
     ]
     return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _partition(record: Record) -> Partition:
-    return Partition(record.topic, record.partition)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from math import nan
+from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -25,6 +26,8 @@ from consumer.ports import Clock, Fenced, Written
 log = structlog.get_logger("ragledger")
 
 STALL_SECONDS = 120.0
+
+_TOPIC, _TIMESTAMP = attrgetter("record.topic"), attrgetter("record.timestamp")
 
 
 class PrometheusTelemetry:
@@ -71,7 +74,7 @@ class PrometheusTelemetry:
         self._count_dead_letters(written.dead_letters)
 
     def _count_rows(self, rows: Sequence[Row], outcome: str) -> None:
-        for topic, count in Counter(row.record.topic for row in rows).items():
+        for topic, count in Counter(map(_TOPIC, rows)).items():
             self._metrics.counter(m.RECORDS, topic, outcome).inc(count)
 
     def _count_unknown_fields(self, rows: Sequence[Row]) -> None:
@@ -81,9 +84,9 @@ class PrometheusTelemetry:
 
     def _observe_delay(self, rows: Sequence[Row]) -> None:
         now = self._clock.wall()
-        delays = [now - row.record.timestamp / 1000 for row in rows if row.record.timestamp >= 0]
+        sent = [timestamp / 1000 for timestamp in map(_TIMESTAMP, rows) if timestamp >= 0]
         # A producer's clock may be ahead of ours.
-        self._metrics.histogram(m.EVENT_DELAY).observe(*(max(0.0, delay) for delay in delays))
+        self._metrics.histogram(m.EVENT_DELAY).observe(*[now - moment if moment < now else 0.0 for moment in sent])
 
     def _count_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -24,9 +25,11 @@ class BusinessDays:
         self._zone = ZoneInfo(timezone)
         self._of_slot = lru_cache(maxsize=4 * 24 * 366)(self._of)
 
-    def day_of(self, micros: int) -> date:
-        """The day that `micros` (microseconds since 2000-01-01 UTC) belongs to."""
-        return self._of_slot(micros // _SLOT) if micros >= _1980 else self._compute(micros)
+    def days_of(self, moments: Iterable[int | None]) -> set[date]:
+        """The days that many moments belong to; None counts towards none."""
+        known = [moment for moment in moments if moment is not None]
+        slots = {moment // _SLOT for moment in known if moment >= _1980}
+        return {self._of_slot(slot) for slot in slots} | {self._compute(moment) for moment in known if moment < _1980}
 
     def _of(self, slot: int) -> date:
         return self._compute(slot * _SLOT)

@@ -113,11 +113,10 @@ class IntegerReader(Reader):
 
     def __init__(self, field: Number) -> None:
         self.json_type = Annotated[int, Meta(ge=int(field.low), le=int(field.high))]
-        self._encoded = Memory(_or_null(encode_integer))
 
     def read(self, values: Sequence[int | None]) -> Column:
         """The column."""
-        return Column((self._encoded.of(values),), values)
+        return Column(([NULL if value is None else encode_integer(value) for value in values],), values)
 
 
 class FlagReader(Reader):
@@ -288,10 +287,6 @@ def check_depth(raw: bytes) -> None:
     """
     if len(raw) > MOST_BRACKETS and raw.count(b"[") + raw.count(b"{") > MOST_BRACKETS:
         raise NotRecognised
-
-
-def _or_null(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
-    return lambda value: NULL if value is None else encode(value)
 
 
 def _exactly(field: Field, key: Any) -> Any:

@@ -137,7 +137,7 @@ class DeadLetters:
         return self._kinds[record.topic]
 
     async def _touch_days(self, transaction: Transaction, rows: Sequence[Row]) -> None:
-        days = {self._days.day_of(row.created_at) for row in rows if row.created_at is not None}
+        days = self._days.days_of(row.created_at for row in rows)
         if days:
             await transaction.execute(load("touch_days"), sorted(days))
 

@@ -30,7 +30,8 @@ def expected(zone: str, moment: datetime) -> date:
 
 def day(zone: str, text: str) -> str:
     """The day of a UTC moment."""
-    return str(BusinessDays(zone).day_of(microseconds(datetime.fromisoformat(text))))
+    (day,) = BusinessDays(zone).days_of([microseconds(datetime.fromisoformat(text))])
+    return str(day)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_a_day_begins_at_its_midnight(zone: str, moment: str, stored: str) -> No
 @given(moment=st.datetimes(min_value=datetime(1980, 1, 1), max_value=datetime(2100, 1, 1)))
 def test_any_moment_is_on_the_day_of_the_standard_library(zone: str, moment: datetime) -> None:
     """Any zone, daylight saving and quarter-hour offsets included."""
-    assert BusinessDays(zone).day_of(microseconds(moment)) == expected(zone, moment)
+    assert BusinessDays(zone).days_of([microseconds(moment), None]) == {expected(zone, moment)}
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Chatham"])
@@ -73,7 +74,7 @@ def test_every_midnight_of_a_year_is_a_border(zone: str) -> None:
         first = date(2026, 1, 1) + timedelta(days=number)
         midnight = datetime(first.year, first.month, first.day, tzinfo=ZoneInfo(zone)).astimezone(UTC)
         micros = microseconds(midnight.replace(tzinfo=None))
-        assert (days.day_of(micros - 1), days.day_of(micros)) == (first - timedelta(days=1), first)
+        assert days.days_of([micros - 1, micros]) == {first - timedelta(days=1), first}
 
 
 @pytest.mark.parametrize(
