@@ -23,12 +23,17 @@ err = Console(stderr=True, highlight=False)
 
 
 def main(
-    events: Annotated[int, typer.Option(min=10_000, max=5_000_000, help="How many events.")] = 200_000,
+    events: Annotated[
+        int, typer.Option(min=10_000, max=5_000_000, help="How many events, half of each kind.")
+    ] = 400_000,
     rounds: Annotated[int, typer.Option(min=1, max=50, help="How often everybody is measured.")] = 5,
     quick: Annotated[
-        bool, typer.Option("--quick", help=f"{QUICK_EVENTS:,} events, {QUICK_ROUNDS} rounds: about a minute.")
+        bool, typer.Option("--quick", help=f"{QUICK_EVENTS:,} events, {QUICK_ROUNDS} rounds: some minutes.")
     ] = False,
     with_peers: Annotated[bool, typer.Option("--peers", help="Then measure the peers too, on the dialogues.")] = False,
+    backlog: Annotated[
+        int, typer.Option(min=0, help="Then write this many events that wait already, and look at memory; 0: do not.")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="The same seed makes the same events.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Write docs/performance.md, pictures too.")] = False,
@@ -37,7 +42,7 @@ def main(
     signal.signal(signal.SIGTERM, _end)
     size = (QUICK_EVENTS, QUICK_ROUNDS) if quick else (events, rounds)
     try:
-        found = _run(*size, seed, with_peers)
+        found = _run(*size, seed, with_peers, backlog)
     except (BenchError, EmbeddedError, psycopg.Error, OSError) as error:
         err.print(f"bench: {error}", style="bold red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -49,11 +54,11 @@ def _end(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def _run(events: int, rounds: int, seed: int, with_peers: bool) -> results.Results:
+def _run(events: int, rounds: int, seed: int, with_peers: bool, backlog: int) -> results.Results:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
-        publishing = bar.add_task("events published", total=events)
-        return run(Plan(events, rounds, seed, with_peers, _tell, lambda: bar.advance(publishing)))
+        publishing = bar.add_task("events published", total=max(events, backlog))
+        return run(Plan(events, rounds, seed, with_peers, backlog, _tell, lambda: bar.advance(publishing)))
 
 
 def _tell(text: str) -> None:

@@ -44,12 +44,16 @@ class Consumer(ABC):
         program = self._start(self._group("idle", number), idle=True)
         try:
             with program.explained():
-                self._wait_until_ready(program)
+                self.wait_until_ready(program)
             return IdleStart(usage.cpu_seconds(program.pid), time.monotonic() - program.started)
         finally:
             program.kill()
 
-    def _wait_until_ready(self, program: Program) -> None:
+    def wait_until_ready(self, program: Program) -> None:
+        """Wait until the one that was started last has joined its group.
+
+        :raises BenchError: it ends by itself or takes too long
+        """
         deadline = time.monotonic() + READY_TIMEOUT_S
         while not self._is_ready():
             program.check()
@@ -63,14 +67,22 @@ class Consumer(ABC):
         :raises BenchError: it ends by itself, takes too long, or the rows are not right
         """
         database.reset(self._servers.connection)
-        program = self._start(self._group("round", number), idle=False)
+        measured = self.measure_unchecked(self._group("round", number))
+        check_rows(self._servers, self._rows, self.name)
+        return measured
+
+    def measure_unchecked(self, group: str) -> Measurement:
+        """From the tables as they are; the rows are counted only.
+
+        :raises BenchError: it ends by itself or takes too long
+        """
+        program = self._start(group, idle=False)
         try:
             measured = measure_program(self._servers, self._rows, program, self.idle)
             with program.explained():
                 self._end(program)
         finally:
             program.kill()
-        check_rows(self._servers, self._rows, self.name)
         return measured
 
     def _end(self, program: Program) -> None:
@@ -78,5 +90,5 @@ class Consumer(ABC):
         program.stop()
 
     def _group(self, purpose: str, number: int) -> str:
-        """A consumer group that nobody has used: the number of tables tells the suites apart."""
-        return f"bench-{purpose}-{number}-of-{len(self._rows)}"
+        """A consumer group that nobody has used: the tables tell the suites apart."""
+        return f"bench-{purpose}-{number}-of-{'-'.join(part.table for part in self._rows)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -49,6 +49,23 @@ def publish(servers: Servers, events: Iterable[Event], tick: Callable[[], None])
             tick()
     seen.filler.close()
     return [_load(servers, seen, table) for table in COLUMNS if seen.counts[table]]
+
+
+def append(servers: Servers, rows: Sequence[Rows], events: Iterable[Event], tick: Callable[[], None]) -> list[Rows]:
+    """Publish more events behind the ones that are there; the rows to expect then, without files and checksums."""
+    filler = topics.Filler(servers.kafka.bootstrap_servers)
+    counts = Counter({part.table: part.count for part in rows})
+    last_ids = {part.table: deque(part.last_ids, maxlen=topics.PARTITIONS) for part in rows}
+    for event in events:
+        filler.publish(TOPICS[event.table], event.value)
+        counts[event.table] += 1
+        last_ids[event.table].append(event.id)
+        tick()
+    filler.close()
+    return [
+        replace(part, count=counts[part.table], last_ids=list(last_ids[part.table]), files={}, checksum="")
+        for part in rows
+    ]
 
 
 class _Seen:

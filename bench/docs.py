@@ -7,12 +7,15 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from bench.backlog import Backlog
+from bench.delay import RATE
 from bench.peers import bento_build, connect_jars
 from bench.picture import draw
-from bench.report import COST_COLUMNS, SPEED_COLUMNS, costs, describe, speed
+from bench.ragledger import NAME
+from bench.report import COST_COLUMNS, DELAY_COLUMNS, SPEED_COLUMNS, costs, delays, describe, speed
 from bench.results import Machine, Results
 from bench.rounds import Suite
-from bench.summary import Target, summarize
+from bench.summary import Target, of, summarize
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "performance.md"
@@ -28,31 +31,61 @@ def write(results: Results) -> list[Path]:
     written = [PAGE, PICTURE]
     old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     PAGE.write_text(page(results, old), encoding="utf-8")
-    PICTURE.write_text(draw(summarize(results.main)), encoding="utf-8")
-    if results.peers:
-        PEERS_PICTURE.write_text(draw(summarize(results.peers)), encoding="utf-8")
+    PICTURE.write_text(draw(summarize(results.everything)), encoding="utf-8")
+    if results.with_peers:
+        PEERS_PICTURE.write_text(draw(summarize(results.dialogues)), encoding="utf-8")
         written.append(PEERS_PICTURE)
     return written
 
 
 def page(results: Results, old: str) -> str:
     """The page; `old` is what it was."""
-    peers = _peers(results.peers, results) if results.peers else _between(old)
+    peers = _peers(results.dialogues, results) if results.with_peers else _between(old)
     return _fill(
         "performance.md",
-        _shared(results.main, results)
+        _shared(results.everything, results)
         | {
+            "kinds": _kinds(results),
+            "delays": _table(DELAY_COLUMNS, delays(results.delays)),
+            "rate": f"{RATE:,}",
+            "backlog": _backlog(results.backlog),
             "targets": "\n".join(_target(target) for target in results.targets),
             "peers_open": _OPEN,
             "peers": peers,
             "peers_close": _CLOSE,
-            "events": f"{sum(part.count for part in results.main.rows):,}",
+            "events": f"{sum(part.count for part in results.everything.rows):,}",
             "idle_seconds": f"{results.idle_start.seconds:.1f}",
             "idle_cpu": f"{results.idle_start.cpu:.1f}",
             "postgres": ", ".join(f"`{name}={value}`" for name, value in results.settings["postgres"].items()),
             "partitions": results.settings["partitions"],
             "compression": results.settings["compression"],
         },
+    )
+
+
+def _kinds(results: Results) -> str:
+    """What an event of each kind costs, by itself."""
+    columns = ("rows of one kind alone", "rows/s", "of COPY", "CPU µs/row", "PostgreSQL µs/row")
+    found = [(suite.rows[0].table, of(summarize(suite), NAME)) for suite in (results.dialogues, results.provenance)]
+    rows = [
+        (
+            table,
+            f"{one.rows_per_s.median:,.0f}",
+            f"{one.ratio.median:.2f}",
+            f"{one.cpu_us.median:.1f}",
+            f"{one.postgres_us.median:.1f}",
+        )
+        for table, one in found
+    ]
+    return _table(columns, rows)
+
+
+def _backlog(found: Backlog | None) -> str:
+    if found is None:
+        return "Not measured in this run."
+    return (
+        f"With {found.events:,} events waiting when it starts, ragledger holds {found.resident_mb:,.0f} MB at most "
+        f"(resident), and writes {found.rows_per_s:,.0f} rows a second."
     )
 
 
@@ -104,5 +137,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _target(target: Target) -> str:
     sign = "≥" if target.higher_is_better else "≤"
-    bounds = (f"{sign} {bound:g}{'' if target.is_met(bound) else ' (not met)'}" for bound in (target.now, target.later))
+    bounds = (
+        f"{sign} {bound:g}{'' if target.is_met(bound) else ' (not met)'}" for bound in (target.least, target.goal)
+    )
     return f"| {target.figure} | {target.measured:.2f} | {' | '.join(bounds)} |"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from bench.contestant import Consumer
 from bench.dataset import TOPICS, Rows
@@ -61,14 +62,31 @@ class Ragledger(Consumer):
         if code:
             raise BenchError(f"{self.name} ended with exit code {code} instead of 0")
 
-    def measure(self, number: int) -> Measurement:
-        """One round; the rows and the ledger are checked.
+    def measure_unchecked(self, group: str) -> Measurement:
+        """The rows are counted only, but the ledger is checked.
 
         :raises BenchError: something is not as it must be
         """
-        measured = super().measure(number)
+        measured = super().measure_unchecked(group)
         _check_ledger(self._environment)
         return measured
+
+    @contextmanager
+    def running_at_the_end(self, batch_delay_ms: int) -> Iterator[None]:
+        """Let it run, from the end of the topics on, with another delay of its batches.
+
+        :raises BenchError: it does not start, or ends by itself
+        """
+        changes = {variable("kafka", "start_from"): "latest", variable("batch", "max_delay_ms"): str(batch_delay_ms)}
+        self._environment = self._settings(f"bench-delay-{batch_delay_ms}", set(TOPICS.values())) | changes
+        program = Program(self._servers.workspace, self.name, [*_RAGLEDGER, "run"], self._environment)
+        try:
+            with program.explained():
+                self.wait_until_ready(program)
+                yield
+                self._end(program)
+        finally:
+            program.kill()
 
 
 def _check_ledger(environment: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench.delay import Delay
 from bench.measure import COPY
 from bench.results import Results
 from bench.rounds import Suite
@@ -17,10 +18,15 @@ SPEED_COLUMNS = ("", "rows/s", "of COPY", "spread", "from start", "first row, s"
 COST_COLUMNS = ("", "CPU µs/row", "PostgreSQL µs/row", "broker µs/row", "RSS MB", "USS MB")
 
 
+DELAY_COLUMNS = ("batch delay", "events", "p50", "p95", "p99", "longest")
+
+
 def show(results: Results, console: Console) -> None:
     """Print everything."""
     for suite in results.suites:
         _show_suite(suite, console)
+    if results.delays:
+        console.print(_table("From publishing to the commit, ms", DELAY_COLUMNS, delays(results.delays)))
     _show_targets(results.targets, console)
     machine, idle = results.machine, results.idle_start
     console.print(
@@ -78,6 +84,18 @@ def costs(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
     ]
 
 
+def delays(found: Sequence[Delay]) -> list[tuple[str, ...]]:
+    """A line for each batch delay."""
+    return [
+        (
+            str(one.batch_delay),
+            f"{one.events:,}",
+            *(f"{value:.0f}" for value in (one.p50, one.p95, one.p99, one.longest)),
+        )
+        for one in found
+    ]
+
+
 def _range(spread: Spread) -> str:
     return f"{spread.low:.2f}-{spread.high:.2f}"
 
@@ -99,12 +117,12 @@ def _rate(rows_per_s: float, copied: float) -> str:
 
 
 def _show_targets(targets: Sequence[Target], console: Console) -> None:
-    console.print(_table("Targets", ("ragledger", "measured", "now", "later"), [_target_row(one) for one in targets]))
+    console.print(_table("Targets", ("ragledger", "measured", "least", "goal"), [_target_row(one) for one in targets]))
 
 
 def _target_row(target: Target) -> tuple[str, ...]:
     sign = "≥" if target.higher_is_better else "≤"
-    bounds = [f"{sign} {bound:g} {_verdict(target, bound)}" for bound in (target.now, target.later)]
+    bounds = [f"{sign} {bound:g} {_verdict(target, bound)}" for bound in (target.least, target.goal)]
     return (target.figure, f"{target.measured:.2f}", *bounds)
 
 
@@ -115,7 +133,9 @@ def _verdict(target: Target, bound: float) -> str:
 def _table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", no_wrap=place == 0, overflow="fold")
+        table.add_column(
+            column, justify="right" if place else "left", no_wrap=place == 0 and len(columns) > 4, overflow="fold"
+        )
     for row in rows:
         table.add_row(*row)
     return table

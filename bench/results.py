@@ -14,14 +14,18 @@ from typing import Any
 
 import psutil
 
-from bench.measure import IdleStart
+from bench.backlog import Backlog
+from bench.delay import Delay
+from bench.measure import COPY_NAMES, IdleStart
+from bench.ragledger import NAME
 from bench.rounds import Suite
 from bench.servers import JVM_OPTIONS, POSTGRES_SETTINGS, Servers
-from bench.summary import Summary, Target, summarize, targets
+from bench.summary import Summary, Target, of, summarize, targets, targets_against, targets_of
 from bench.topics import COMPRESSION, PARTITIONS
 from consumer import __version__
 from consumer.embedded.jars import KAFKA_VERSION
 
+OURS = frozenset({NAME, *COPY_NAMES.values()})
 DIRECTORY = Path(__file__).parent / "results"
 # Settings of ragledger that a run may try out; the rest is the defaults'.
 _TRIED_OUT = ("RAGLEDGER_BATCH__", "RAGLEDGER_KAFKA__FETCH", "RAGLEDGER_POSTGRES__POOL", "RAGLEDGER_ROLLUP__")
@@ -46,23 +50,36 @@ class Results:
     machine: Machine
     versions: Mapping[str, str]
     settings: Mapping[str, Any]
-    suites: Sequence[Suite]
+    everything: Suite
+    dialogues: Suite
+    provenance: Suite
+    delays: Sequence[Delay]
+    backlog: Backlog | None
     idle_start: IdleStart
 
     @property
-    def main(self) -> Suite:
-        """The rows of every kind."""
-        return self.suites[0]
+    def suites(self) -> Sequence[Suite]:
+        """All three: the rows of every kind, and of each."""
+        return self.everything, self.dialogues, self.provenance
 
     @property
-    def peers(self) -> Suite | None:
-        """The rows that the peers take too, where they were asked for."""
-        return self.suites[1] if len(self.suites) > 1 else None
+    def with_peers(self) -> bool:
+        """Whether peers took part, in the suite of dialogues."""
+        return bool(self._peers)
+
+    @property
+    def _peers(self) -> Sequence[Summary]:
+        return [one for one in summarize(self.dialogues) if one.contestant not in OURS]
 
     @property
     def targets(self) -> list[Target]:
-        """How ragledger stands, on the rows of every kind."""
-        return targets(summarize(self.main))
+        """How ragledger stands."""
+        ours = of(summarize(self.dialogues), NAME)
+        return [
+            *targets(self.everything, self.dialogues, self.provenance),
+            *(targets_against(self._peers, ours) if self._peers else ()),
+            *targets_of(self.delays, self.backlog),
+        ]
 
 
 def this_machine() -> Machine:
@@ -114,13 +131,15 @@ def to_json(results: Results) -> dict[str, Any]:
         "versions": dict(results.versions),
         "settings": dict(results.settings),
         "idle_start": asdict(results.idle_start),
+        "delays": [asdict(one) for one in results.delays],
+        "backlog": asdict(results.backlog) if results.backlog else None,
         "targets": [_target(one) for one in results.targets],
         "suites": [_suite(suite) for suite in results.suites],
     }
 
 
 def _target(target: Target) -> dict[str, Any]:
-    return asdict(target) | {"met_now": target.is_met(target.now), "met_later": target.is_met(target.later)}
+    return asdict(target) | {"met": target.is_met(target.least), "goal_met": target.is_met(target.goal)}
 
 
 def _suite(suite: Suite) -> dict[str, Any]:

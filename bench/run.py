@@ -1,4 +1,4 @@
-"""The whole run: servers, topics, rows, rounds."""
+"""The whole run: servers, topics, rows, rounds; then a backlog, and delays."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from bench import dataset, peers, results, topics
-from bench.events import DIALOGUE_TABLE, Event, events
+from bench import backlog, dataset, delay, peers, results, topics
+from bench.events import DIALOGUE_TABLE, PROVENANCE_TABLE, Event, events
 from bench.ragledger import Ragledger, topic_names
 from bench.rounds import Contestant, Rounds, Suite, copies
 from bench.servers import Servers, started_servers
 
-PROVENANCE_SHARE = 0.1
+PROVENANCE_SHARE = 0.5
 IDLE_STARTS = 3
+_NO_ONE: tuple[Sequence[Contestant], Mapping[str, str]] = ((), MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to do.
 
+    :param events: how many, half of each kind
+    :param backlog: how many events wait in the last measurement; 0 leaves it out
     :param tell: is told what goes on
     :param tick: is called for every event that is published
     """
@@ -29,12 +32,17 @@ class Plan:
     rounds: int
     seed: int
     with_peers: bool
+    backlog: int
     tell: Callable[[str], None]
     tick: Callable[[], None]
 
     def make(self) -> Iterator[Event]:
         """The events: the same every time."""
         return events(self.events, PROVENANCE_SHARE, self.seed)
+
+    def make_more(self, seed: int, count: int) -> Iterator[Event]:
+        """Other events."""
+        return events(count, PROVENANCE_SHARE, self.seed + seed)
 
 
 def run(plan: Plan) -> results.Results:
@@ -51,31 +59,54 @@ def run(plan: Plan) -> results.Results:
         ours = Ragledger(servers, rows)
         plan.tell(f"{ours.name}, uncounted: the broker warms up")
         ours.measure(0)
-        suites = [_measure(plan, "all", rows, [*copies(servers, rows), ours])]
-        if plan.with_peers:
-            suites.append(_measure_peers(plan, servers, rows))
-        settings = results.settings(plan.rounds, plan.seed)
-        return results.Results(taken_at, machine, results.versions(servers), settings, suites, ours.idle)
-
-
-def _measure_peers(plan: Plan, servers: Servers, rows: Sequence[dataset.Rows]) -> Suite:
-    """The peers, with raw COPY and ragledger beside them, on the rows that all of them take."""
-    dialogues = [part for part in rows if part.table == DIALOGUE_TABLE]
-    found, skipped = peers.find(servers, dialogues, plan.make, plan.tell)
-    ours = [*copies(servers, dialogues), Ragledger(servers, dialogues)]
-    return _measure(plan, "dialogues", dialogues, ours, found, skipped)
+        dialogues, provenance = (
+            [part for part in rows if part.table == table] for table in (DIALOGUE_TABLE, PROVENANCE_TABLE)
+        )
+        others = peers.find(servers, dialogues, plan.make, plan.tell) if plan.with_peers else _NO_ONE
+        return results.Results(
+            taken_at,
+            machine,
+            results.versions(servers),
+            results.settings(plan.rounds, plan.seed),
+            everything=_measure(plan, "all", servers, ours, rows),
+            dialogues=_measure(plan, "dialogues", servers, Ragledger(servers, dialogues), dialogues, *others),
+            provenance=_measure(plan, "provenance", servers, Ragledger(servers, provenance), provenance),
+            backlog=_measure_backlog(plan, servers, rows),
+            delays=_measure_delays(plan, servers, ours),
+            idle_start=ours.idle,
+        )
 
 
 def _measure(
     plan: Plan,
     key: str,
+    servers: Servers,
+    ragledger: Ragledger,
     rows: Sequence[dataset.Rows],
-    ours: Sequence[Contestant],
     others: Sequence[Contestant] = (),
     skipped: Mapping[str, str] = MappingProxyType({}),
 ) -> Suite:
+    """Raw COPY, ragledger and who else takes part, on these rows."""
+    ours = [*copies(servers, rows), ragledger]
     rounds = Rounds([*ours, *others], [other.name for other in others], plan.tell)
     rounds.prepare(IDLE_STARTS)
     measured = rounds.measure(plan.rounds)
     names = [one.name for one in (*ours, *others) if one.name not in rounds.failed]
     return Suite(key, rows, names, measured, {**skipped, **rounds.failed})
+
+
+def _measure_delays(plan: Plan, servers: Servers, ours: Ragledger) -> list[delay.Delay]:
+    found = []
+    for batch_delay in delay.BATCH_DELAYS_MS:
+        plan.tell(f"delay at {delay.RATE:,} events a second, batches of {batch_delay} ms")
+        more = plan.make_more(1, 3 * delay.RATE * (delay.WARM_UP_SECONDS + delay.SECONDS))
+        found.append(delay.measure(servers, ours, more, batch_delay))
+    return found
+
+
+def _measure_backlog(plan: Plan, servers: Servers, rows: Sequence[dataset.Rows]) -> backlog.Backlog | None:
+    """Behind the rows of the rounds."""
+    if not plan.backlog:
+        return None
+    plan.tell(f"a backlog of {plan.backlog:,} events")
+    return backlog.measure(servers, rows, plan.make_more(2, plan.backlog - plan.events), plan.tick)

@@ -23,6 +23,7 @@ POSTGRES_SETTINGS = {
     "min_wal_size": "2GB",
     "checkpoint_timeout": "1h",
     "autovacuum": "off",
+    "track_commit_timestamp": "on",
 }
 
 Connection = psycopg.Connection[TupleRow]

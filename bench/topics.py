@@ -35,14 +35,14 @@ def create(bootstrap_servers: str, names: Collection[str]) -> None:
 class Filler:
     """Publishes events round robin over a topic's partitions, so that the last ones are known."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
+    def __init__(self, bootstrap_servers: str, linger_ms: int = 20) -> None:
         self._failures: list[str] = []
         self._counts: dict[str, int] = defaultdict(int)
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap_servers,
                 "compression.type": COMPRESSION,
-                "linger.ms": 20,
+                "linger.ms": linger_ms,
                 "enable.idempotence": True,
                 "log_level": 3,
                 "on_delivery": self._on_delivery,
