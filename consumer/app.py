@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from consumer import slo
+from consumer.adapters.amendments import PostgresAmendments
 from consumer.adapters.clock import SystemClock
 from consumer.adapters.history import PostgresHistory
 from consumer.adapters.http import Health, HttpServer
@@ -19,8 +20,10 @@ from consumer.adapters.retry import while_raises
 from consumer.adapters.sql import load
 from consumer.adapters.store import PostgresStore
 from consumer.adapters.telemetry import PrometheusTelemetry
+from consumer.events.amendments import FEEDBACK, VERIFICATION
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
+from consumer.events.plugin import PLUGIN
 from consumer.events.provenance import PROVENANCE
 from consumer.ingest.batch import BatchLimits
 from consumer.ingest.days import BusinessDays
@@ -36,7 +39,13 @@ LEAVE_SECONDS = 5.0
 
 def kinds_by_topic(topics: Topics) -> Mapping[str, Kind]:
     """The kind of event each topic carries."""
-    return {topics.dialogue: DIALOGUE, topics.provenance: PROVENANCE}
+    return {
+        topics.dialogue: DIALOGUE,
+        topics.provenance: PROVENANCE,
+        topics.feedback: FEEDBACK,
+        topics.verification: VERIFICATION,
+        topics.plugin: PLUGIN,
+    }
 
 
 def policy(settings: Settings) -> PipelinePolicy:
@@ -60,17 +69,19 @@ class Service:
         self.telemetry = PrometheusTelemetry(metrics, clock, kinds.keys())
         self.database = Database(settings.postgres)
         self.source = KafkaSource(settings.kafka, kinds.keys())
+        days = BusinessDays(settings.rollup.timezone)
         store = PostgresStore(
             self.database,
             self.telemetry,
-            BusinessDays(settings.rollup.timezone),
+            days,
             group=settings.kafka.group_id,
             owner=owner_name(),
             begin_at_end=settings.kafka.start_from == "latest",
         )
         self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings))
         self.history = PostgresHistory(self.database, settings.rollup.timezone, slo.load(settings.slo.file))
-        self.rollup = RollupTimer(self.history, self.telemetry, settings.rollup.interval_s)
+        amendments = PostgresAmendments(self.database, days, settings.plugins.unhealthy_after_s)
+        self.rollup = RollupTimer(self.history, amendments, self.telemetry, settings.rollup.interval_s)
         self._newest_version = load_migrations(schema_directory())[-1].version
         self.http = HttpServer(settings.http, metrics, self.alive, self.ready, self.page)
 

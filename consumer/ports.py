@@ -9,7 +9,7 @@ StoreError
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from consumer.events.kind import Kind
@@ -69,12 +69,18 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a batch became, once committed."""
+    """What a batch became, once committed.
+
+    :param amended: what changed a row, or waits for one
+    :param amended_moments: when the changed rows' dialogues took place, in microseconds since 2000-01-01 UTC
+    """
 
     batch: Batch
     inserted: Mapping[Kind, Sequence[Row]]
     duplicates: Sequence[Row]
     dead_letters: Sequence[DeadLetter]
+    amended: Mapping[Kind, Sequence[Row]] = field(default_factory=dict)
+    amended_moments: Collection[int] = ()
 
 
 class Source(Protocol):

@@ -32,6 +32,17 @@ class History(Protocol):
         ...
 
 
+class Amendments(Protocol):
+    """What changes rows after they were written."""
+
+    async def settle(self) -> Sequence[str]:
+        """Apply what still waits although its row is there; call plugins unhealthy that nobody hears of: their names.
+
+        :raises StoreError: not now
+        """
+        ...
+
+
 class DayTelemetry(Protocol):
     """What is told of the days."""
 
@@ -43,6 +54,10 @@ class DayTelemetry(Protocol):
         """The newest day's row, by whichever replica it was computed."""
         ...
 
+    def plugins_silent(self, names: Sequence[str]) -> None:
+        """These plugins have reported nothing for too long."""
+        ...
+
     def rollup_failed(self, problem: str) -> None:
         """The days could not be computed now; the marks are still there."""
         ...
@@ -51,8 +66,9 @@ class DayTelemetry(Protocol):
 class RollupTimer:
     """Rolls up every `interval` seconds; a restart loses nothing, as the marks are in the database."""
 
-    def __init__(self, history: History, telemetry: DayTelemetry, interval: float) -> None:
-        self._history, self._telemetry, self._interval = history, telemetry, interval
+    def __init__(self, history: History, amendments: Amendments, telemetry: DayTelemetry, interval: float) -> None:
+        self._history, self._amendments = history, amendments
+        self._telemetry, self._interval = telemetry, interval
 
     async def run(self) -> None:
         """Roll up at once, then on the timer, for ever."""
@@ -63,6 +79,9 @@ class RollupTimer:
     async def turn(self) -> None:
         """Roll up every touched day, then show the newest one. What fails keeps its mark, and holds up no other day."""
         try:
+            silent = await self._amendments.settle()
+            if silent:
+                self._telemetry.plugins_silent(silent)
             for day in await self._history.touched():
                 await self._roll_up(day)
             newest = await self._history.newest()

@@ -141,6 +141,12 @@ class Topics(Group):
     """Answered questions."""
     provenance: Annotated[str, Field(min_length=1)] = "rag.provenance"
     """Acquired content."""
+    feedback: Annotated[str, Field(min_length=1)] = "rag.feedback"
+    """Users' verdicts on earlier answers."""
+    verification: Annotated[str, Field(min_length=1)] = "rag.verification"
+    """Checks of provenance."""
+    plugin: Annotated[str, Field(min_length=1)] = "rag.plugin"
+    """What content sources report of themselves."""
 
     @model_validator(mode="after")
     def _are_different(self) -> Self:
@@ -188,6 +194,13 @@ class Rollup(Group):
         return name
 
 
+class Plugins(Group):
+    """The registry of content sources."""
+
+    unhealthy_after_s: Seconds = 900.0
+    """Seconds without a report after which a plugin in use is unhealthy."""
+
+
 class Slo(Group):
     """The objectives."""
 
@@ -224,6 +237,7 @@ class Settings(BaseSettings):
     batch: BatchSettings = BatchSettings()
     http: Http = Http()
     rollup: Rollup = Rollup()
+    plugins: Plugins = Plugins()
     slo: Slo = Slo()
     shutdown: Shutdown = Shutdown()
     log: Log = Log()

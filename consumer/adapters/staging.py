@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple
 
+from consumer.adapters import amendments
 from consumer.adapters.postgres import Transaction
 from consumer.events.kind import Kind
 from consumer.events.rejection import Reason, Rejected
@@ -14,20 +17,37 @@ from consumer.ports import Refused
 
 
 class Outcome(NamedTuple):
-    """What the rows of one table became."""
+    """What the rows of one kind became.
 
-    inserted: Sequence[Row]
-    duplicates: Sequence[Row]
-    dead_letters: Sequence[DeadLetter]
+    :param moments: microseconds since 2000-01-01 UTC at which rows lie that were amended: their days have changed
+    """
+
+    inserted: Sequence[Row] = ()
+    duplicates: Sequence[Row] = ()
+    amended: Sequence[Row] = ()
+    dead_letters: Sequence[DeadLetter] = ()
+    moments: Collection[int] = ()
+
+
+def join(outcomes: Collection[Outcome]) -> Outcome:
+    """What the rows of several outcomes became."""
+    return Outcome(*(list(chain.from_iterable(fields)) for fields in zip(*outcomes, strict=True)))
+
+
+def rows_first(kinds: Collection[Kind]) -> Sequence[Kind]:
+    """The kinds in the order in which they are written: amendments last, as the rows they change may be there too."""
+    return sorted(kinds, key=attrgetter("amends"))
 
 
 async def insert_direct(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> Outcome:
-    """COPY into the table.
+    """COPY into the table; amendments are merged, as they are never rows of it.
 
     :raises Refused: a row is refused; with SQLSTATE 23505 an id was there before
     """
+    if kind.amends:
+        return await insert_merging(transaction, kind, rows)
     await transaction.copy(kind.table, tuple(kind.fields), [row.encoded for row in rows])
-    return Outcome(rows, (), ())
+    return Outcome(inserted=rows)
 
 
 async def insert_merging(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> Outcome:
@@ -47,9 +67,7 @@ async def insert_splitting(
     One guilty record among n costs about 2 log2(n) extra writes, told to `tell`.
     """
     stage = await _make_stage(transaction, kind)
-    inserted: list[Row] = []
-    duplicates: list[Row] = []
-    dead_letters: list[DeadLetter] = []
+    outcomes = [Outcome()]
     waiting, writes = [rows], 0
     while waiting:
         part = waiting.pop()
@@ -59,19 +77,20 @@ async def insert_splitting(
                 outcome = await _merge(transaction, kind, stage, part)
         except Refused as refused:
             if len(part) == 1:
-                dead_letters.append(_dead_letter(part[0], refused))
+                outcomes.append(Outcome(dead_letters=[_dead_letter(part[0], refused)]))
             else:
                 middle = len(part) // 2
                 waiting += [part[middle:], part[:middle]]  # the first half is taken next: order is kept
         else:
             await transaction.execute(f"TRUNCATE {stage}")
-            inserted.extend(outcome.inserted)
-            duplicates.extend(outcome.duplicates)
+            outcomes.append(outcome)
     tell(writes)
-    return Outcome(inserted, duplicates, dead_letters)
+    return join(outcomes)
 
 
 async def _make_stage(transaction: Transaction, kind: Kind) -> str:
+    if kind.amends:
+        return await amendments.make_stage(transaction, kind)
     stage = f"stage_{kind.table}"
     await transaction.execute(f"CREATE TEMPORARY TABLE {stage} (LIKE {kind.table} INCLUDING DEFAULTS) ON COMMIT DROP")
     return stage
@@ -79,6 +98,8 @@ async def _make_stage(transaction: Transaction, kind: Kind) -> str:
 
 async def _merge(transaction: Transaction, kind: Kind, stage: str, rows: Sequence[Row]) -> Outcome:
     """A temporary table is scanned in the order it was filled, so the first of two equal ids wins."""
+    if kind.amends:
+        return Outcome(amended=rows, moments=await amendments.amend(transaction, kind, stage, rows))
     names = ", ".join(kind.fields)
     await transaction.copy(stage, tuple(kind.fields), [row.encoded for row in rows])
     new = await transaction.fetch(
@@ -96,7 +117,7 @@ def _sort_out(rows: Sequence[Row], new: set[bytes]) -> Outcome:
             inserted.append(row)
         else:
             duplicates.append(row)
-    return Outcome(inserted, duplicates, ())
+    return Outcome(inserted, duplicates)
 
 
 def _dead_letter(row: Row, refused: Refused) -> DeadLetter:

@@ -19,17 +19,17 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any
 
+from consumer.adapters.amendments import apply_to_new
 from consumer.adapters.dead_letter_rows import insert_dead_letters
 from consumer.adapters.postgres import UNIQUE_VIOLATION, CopyNotSupported, Database, Transaction
 from consumer.adapters.retry import while_raises
 from consumer.adapters.sql import load
-from consumer.adapters.staging import insert_direct, insert_merging, insert_splitting
+from consumer.adapters.staging import Outcome, insert_direct, insert_merging, insert_splitting, join, rows_first
 from consumer.events.kind import Kind
 from consumer.events.record import Partition
-from consumer.ingest.batch import Batch, DeadLetter
+from consumer.ingest.batch import Batch
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.offsets import Claim, Span
-from consumer.ingest.rows import Row
 from consumer.ports import Bounds, Fenced, Refused, Telemetry, Turn, Unavailable, Written
 
 TURN_SECONDS = 5.0
@@ -124,15 +124,21 @@ class PostgresStore:
         return Way.MERGE if written.duplicates or not self._copy_supported else Way.DIRECT
 
     async def _insert(self, transaction: Transaction, batch: Batch, way: Way) -> Written:
-        inserted: dict[Kind, Sequence[Row]] = {}
-        duplicates: list[Row] = []
-        refused: list[DeadLetter] = []
-        for kind, rows in batch.rows.items():
-            outcome = await self._ways()[way](transaction, kind, rows)
-            inserted[kind] = outcome.inserted
-            duplicates.extend(outcome.duplicates)
-            refused.extend(outcome.dead_letters)
-        return Written(batch, inserted, duplicates, [*batch.dead_letters, *refused])
+        outcomes = {kind: await self._insert_kind(transaction, kind, batch, way) for kind in rows_first(batch.rows)}
+        total = join([Outcome(dead_letters=batch.dead_letters), *outcomes.values()])
+        return Written(
+            batch,
+            {kind: outcome.inserted for kind, outcome in outcomes.items()},
+            total.duplicates,
+            total.dead_letters,
+            {kind: outcome.amended for kind, outcome in outcomes.items()},
+            total.moments,
+        )
+
+    async def _insert_kind(self, transaction: Transaction, kind: Kind, batch: Batch, way: Way) -> Outcome:
+        outcome: Outcome = await self._ways()[way](transaction, kind, batch.rows[kind])
+        await apply_to_new(transaction, kind, outcome.inserted)
+        return outcome
 
     def _ways(self) -> Mapping[Way, Any]:
         return {
@@ -142,7 +148,8 @@ class PostgresStore:
         }
 
     async def _touch_days(self, transaction: Transaction, written: Written) -> None:
-        days = self._days.days_of(row.created_at for rows in written.inserted.values() for row in rows)
+        inserted = (row.created_at for rows in written.inserted.values() for row in rows)
+        days = self._days.days_of(chain(inserted, written.amended_moments))
         if days:
             await transaction.execute(load("touch_days"), sorted(days))
 
@@ -244,6 +251,7 @@ def _columns(partitions: Collection[Partition]) -> tuple[list[str], list[int]]:
 def _ledger_columns(spans: Sequence[Span], written: Written) -> list[list[Any]]:
     """Every count is counted, none is a remainder: that they add up to the offsets moved over proves something."""
     inserted = Counter(chain.from_iterable(map(_PARTITION, rows) for rows in written.inserted.values()))
+    amended = Counter(chain.from_iterable(map(_PARTITION, rows) for rows in written.amended.values()))
     duplicates = Counter(map(_PARTITION, written.duplicates))
     dead = Counter(map(_PARTITION, written.dead_letters))
     rows = [
@@ -254,7 +262,7 @@ def _ledger_columns(spans: Sequence[Span], written: Written) -> list[list[Any]]:
             span.next,
             inserted[span.partition],
             duplicates[span.partition],
-            0,
+            amended[span.partition],
             dead[span.partition],
             span.gaps,
         )

@@ -70,6 +70,11 @@ class PrometheusTelemetry:
             self._count_unknown_fields(rows)
             self._observe_delay(rows)
             self._domain.count(kind, rows)
+        for kind, rows in written.amended.items():
+            self._count_rows(rows, "amended")
+            self._count_unknown_fields(rows)
+            self._observe_delay(rows)
+            self._domain.count(kind, rows)
         self._count_rows(written.duplicates, "duplicate")
         self._count_dead_letters(written.dead_letters)
 
@@ -160,6 +165,10 @@ class PrometheusTelemetry:
     def rolled_up(self, days: Sequence[date]) -> None:
         """See :meth:`consumer.rollup.DayTelemetry.rolled_up`."""
         log.debug("rolled_up", days=[day.isoformat() for day in days])
+
+    def plugins_silent(self, names: Sequence[str]) -> None:
+        """See :meth:`consumer.rollup.DayTelemetry.plugins_silent`."""
+        log.warning("plugins_silent", plugins=list(names), then="unhealthy until they report again")
 
     def rollup_failed(self, problem: str) -> None:
         """See :meth:`consumer.rollup.DayTelemetry.rollup_failed`. Said once while it stays the same."""

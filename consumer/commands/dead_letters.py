@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -189,7 +189,7 @@ async def _replay(chosen: Filter, as_json: bool) -> None:
 
 
 def _count(done: Replayed) -> int:
-    return done.inserted + done.duplicates + done.failed
+    return sum(astuple(done))
 
 
 @command

@@ -43,10 +43,12 @@ class Kind:
     """A kind of event.
 
     :param name: the word its topic, settings and CloudEvents type are known by
-    :param table: the table its rows go to
+    :param table: the table its rows go to, or that it amends
     :param model: the TypedDict that declares its fields
     :param facts: the fields that the metrics need to know of one event; of an array its length
     :param clock_field: the field that falls back to the record's timestamp, if any
+    :param key: the field that identifies what the event is about; an event without `id` is given one
+    :param amends: whether it changes a row that is there already, or will be, instead of being one
     :param sums: fields that are the sum of two others when absent; of one part alone there is no sum
     """
 
@@ -55,6 +57,8 @@ class Kind:
     model: Any
     facts: tuple[str, ...]
     clock_field: str | None = None
+    key: str = "id"
+    amends: bool = False
     sums: Mapping[str, tuple[str, str]] = dataclass_field(default_factory=dict)
 
     @cached_property
@@ -92,8 +96,8 @@ class Kind:
         values = self.validate(members)
         self._fall_back_to_record_time(values, record)
         self._sum_up(values)
-        if "id" not in values:
-            values["id"] = identity_of(origin, record)
+        if self.key not in values:
+            values[self.key] = identity_of(origin, record)
         facts = tuple(_fact(values.get(name)) for name in self.facts)
         self._keep_json(payload, values)
         return Event(values, facts, len(members.keys() - self.fields.keys()))
@@ -152,7 +156,7 @@ def _field(hint: Any) -> Field:
     return field
 
 
-_PROBLEMS = {"missing": "required, but missing", "dict_type": "must be an object"}
+_PROBLEMS = {"missing": "required, but missing", "dict_type": "must be an object", "list_type": "must be an array"}
 _REASONS = {"missing": Reason.MISSING_FIELD, "nul_character": Reason.NUL_CHARACTER}
 
 

@@ -10,14 +10,14 @@ import msgspec
 
 from consumer.events.kind import Kind, Values
 from consumer.events.record import Record
-from consumer.ingest.copy_format import microseconds, tuple_encoder
+from consumer.ingest.copy_format import key_bytes, microseconds, tuple_encoder
 
 
 class Row(msgspec.Struct, gc=False):
     """One event on its way into its table. A struct, as one is made for every record; no cycle can go through it.
 
     :param record: where it came from; kept because the database may still refuse the row
-    :param id: the 16 bytes of the event's id
+    :param id: what the event is about, the kind's `key`, as bytes: of a UUID its 16
     :param encoded: the tuple in binary COPY format
     :param facts: what the metrics need to know of it
     :param created_at: microseconds since 2000-01-01 UTC where the row counts towards a day, else None
@@ -39,7 +39,7 @@ def decode_exactly(kind: Kind, record: Record) -> Row:
     """
     values, facts, unknown_fields = kind.decode(record)
     created_at = microseconds(values[kind.clock_field]) if kind.clock_field else None
-    return Row(record, values["id"].bytes, _encoder(kind)(values), facts, created_at, unknown_fields)
+    return Row(record, key_bytes(values[kind.key]), _encoder(kind)(values), facts, created_at, unknown_fields)
 
 
 @cache

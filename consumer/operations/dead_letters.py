@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
+from operator import add
 from typing import Any
 
 import msgspec
 
+from consumer.adapters.amendments import apply_to_new
 from consumer.adapters.postgres import Database, Transaction
 from consumer.adapters.sql import load
-from consumer.adapters.staging import insert_splitting
+from consumer.adapters.staging import Outcome, insert_splitting, join, rows_first
 from consumer.events.kind import Kind
 from consumer.events.record import StoredRecord
 from consumer.events.rejection import Reason, Rejected
@@ -47,14 +49,15 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay did: rows written, ids that were there already, and what failed again."""
+    """What a replay did: rows written, ids that were there already, amendments taken, and what failed again."""
 
     inserted: int = 0
     duplicates: int = 0
+    amended: int = 0
     failed: int = 0
 
     def __add__(self, other: Replayed) -> Replayed:
-        return Replayed(self.inserted + other.inserted, self.duplicates + other.duplicates, self.failed + other.failed)
+        return Replayed(*map(add, astuple(self), astuple(other)))
 
 
 class DeadLetters:
@@ -111,14 +114,14 @@ class DeadLetters:
         records = [_record(row) for row in chunk]
         identity = {_place(record): row["id"] for record, row in zip(records, chunk, strict=True)}
         rows, failed = self._decode(records)
-        inserted, duplicates = 0, 0
-        for kind, of_kind in rows.items():
-            outcome = await insert_splitting(transaction, kind, of_kind, lambda _: None)
-            await self._touch_days(transaction, outcome.inserted)
-            inserted, duplicates = inserted + len(outcome.inserted), duplicates + len(outcome.duplicates)
-            failed.extend(outcome.dead_letters)
-        await self._mark(transaction, identity, failed)
-        return Replayed(inserted, duplicates, len(failed))
+        total = Outcome(dead_letters=failed)
+        for kind in rows_first(rows):
+            outcome = await insert_splitting(transaction, kind, rows[kind], lambda _: None)
+            await apply_to_new(transaction, kind, outcome.inserted)
+            total = join([total, outcome])
+        await self._touch_days(transaction, total)
+        await self._mark(transaction, identity, total.dead_letters)
+        return Replayed(len(total.inserted), len(total.duplicates), len(total.amended), len(total.dead_letters))
 
     def _decode(self, records: Sequence[StoredRecord]) -> tuple[dict[Kind, list[Row]], list[DeadLetter]]:
         rows: dict[Kind, list[Row]] = {}
@@ -136,8 +139,8 @@ class DeadLetters:
             raise Rejected.whole(Reason.WRONG_KIND, f"the settings name no kind of event for topic {record.topic}")
         return self._kinds[record.topic]
 
-    async def _touch_days(self, transaction: Transaction, rows: Sequence[Row]) -> None:
-        days = self._days.days_of(row.created_at for row in rows)
+    async def _touch_days(self, transaction: Transaction, outcome: Outcome) -> None:
+        days = self._days.days_of([*(row.created_at for row in outcome.inserted), *outcome.moments])
         if days:
             await transaction.execute(load("touch_days"), sorted(days))
 

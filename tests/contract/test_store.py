@@ -1,9 +1,8 @@
 """What every store promises: one suite, on PostgreSQL 18 and 15 and on the fake that the unit tests rely on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
@@ -12,23 +11,15 @@ from consumer.adapters.postgres import Database
 from consumer.events.record import Partition
 from consumer.ingest.batch import Batch
 from consumer.ingest.offsets import Claim
-from consumer.operations import migrate
 from consumer.ports import Bounds, Fenced, Store, Turn, Written
 from consumer.settings import Postgres
 from consumer.writer import CommitTurn
 from tests.stack import fresh_database
-from tests.stores import A, AtOnce, B, Backend, FakeBackend, Line, P, PostgresBackend, batch_of, records
+from tests.stores import A, AtOnce, B, Backend, F, FakeBackend, Line, P, PostgresBackend, batch_of, records, said
 
 pytestmark = pytest.mark.timeout(60)
 
-
-@pytest.fixture(scope="module")
-def template15(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """A server of the oldest version that is supported, and the name of a migrated database on it."""
-    server = request.getfixturevalue("postgres15").dsn
-    with fresh_database(server) as dsn:
-        asyncio.run(migrate.up(dsn))
-        yield server, urlsplit(dsn).path.removeprefix("/")
+SOMEBODY = "0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"
 
 
 @pytest.fixture(params=["fake", 18, 15])
@@ -243,3 +234,14 @@ async def test_the_days_of_new_rows_are_marked_with_them(backend: PostgresBacken
     with pytest.raises(Fenced):
         await write(one, batch_of(claims, records(A, 0, "z", seed=2)))
     assert backend.query("SELECT day FROM touched_days") == []
+
+
+async def test_amendments_are_counted_as_such(backend: Backend) -> None:
+    """They are no rows, whether or not there is something to change; a bad one is a dead letter."""
+    store = backend.store("one")
+    claims = await claim(store, A, F)
+    verdict = said(F, 0, dialogue_id=SOMEBODY, user_feedback=1, given_at="2026-01-01T00:00:00Z")
+    written = await write(store, batch_of(claims, records(A, 0, "a"), [verdict], records(F, 1, "bad")))
+    assert {kind.name: len(rows) for kind, rows in written.amended.items() if rows} == {"feedback": 1}
+    assert await texts(backend) == ["a"]
+    assert await backend.ledger() == {A: Line(0, 1, inserted=1), F: Line(0, 2, amended=1, dead=1)}

@@ -46,6 +46,21 @@ class FakeHistory:
         return self.row
 
 
+class FakeAmendments:
+    """Nothing waits, unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.settled = 0
+        self.silent: Sequence[str] = ()
+        self.outages: list[StoreError] = []
+
+    async def settle(self) -> Sequence[str]:
+        if self.outages:
+            raise self.outages.pop(0)
+        self.settled += 1
+        return self.silent
+
+
 class FakeDayTelemetry:
     """Remembers what it is told."""
 
@@ -53,6 +68,10 @@ class FakeDayTelemetry:
         self.days: list[date] = []
         self.newest: list[Mapping[str, Any]] = []
         self.problems: list[str] = []
+        self.silent: list[str] = []
+
+    def plugins_silent(self, names: Sequence[str]) -> None:
+        self.silent += names
 
     def rolled_up(self, days: Sequence[date]) -> None:
         self.days += days
@@ -65,12 +84,25 @@ class FakeDayTelemetry:
 
 
 @asynccontextmanager
-async def running(history: FakeHistory, telemetry: FakeDayTelemetry) -> AsyncIterator[None]:
+async def running(
+    history: FakeHistory, telemetry: FakeDayTelemetry, amendments: FakeAmendments | None = None
+) -> AsyncIterator[None]:
     """A timer that looks once a minute."""
-    task = asyncio.create_task(RollupTimer(history, telemetry, 60.0).run())
+    task = asyncio.create_task(RollupTimer(history, amendments or FakeAmendments(), telemetry, 60.0).run())
     yield
     assert not task.done(), "the timer has ended"
     task.cancel()
+
+
+async def test_amendments_are_settled_before_the_days_are_computed() -> None:
+    """What they change is in the same turn's days; silent plugins are told; an outage is tried again."""
+    history, telemetry, amendments = FakeHistory(FIRST), FakeDayTelemetry(), FakeAmendments()
+    amendments.silent, amendments.outages = ["wiki"], [Unavailable("gone", "connection")]
+    async with running(history, telemetry, amendments):
+        await passes(1)
+        assert (amendments.settled, telemetry.days, telemetry.problems) == (0, [], ["gone"])
+        await passes(60)
+        assert (amendments.settled, telemetry.days, telemetry.silent) == (1, [FIRST], ["wiki"])
 
 
 async def test_it_looks_at_once_and_then_on_the_timer() -> None:

@@ -84,6 +84,22 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "config": "jsonb",
         "created_at": f"{_UTC} not null",
         "updated_at": f"{_UTC} not null",
+        "reported_at": _UTC,
+    },
+    "kept_feedback": {
+        "dialogue_id": "uuid not null",
+        "user_feedback": "integer not null",
+        "given_at": f"{_UTC} not null",
+        "applied_at": _AWARE,
+    },
+    "kept_verifications": {
+        "provenance_id": "uuid not null",
+        "verified_at": f"{_UTC} not null",
+        "is_statement": "boolean not null",
+        "permission_flag": "boolean",
+        "external_share_consent": "boolean",
+        "license_type": "text",
+        "applied_at": _AWARE,
     },
     "ingest_ledger": {
         "consumer_group": "text not null",
@@ -141,6 +157,8 @@ INDEXES: Mapping[str, str] = {
     "idx_rag_metrics_date_unique": "rag_metrics_history",
     "idx_plugin_enabled_healthy": "plugin_registry",
     "idx_dead_letters_open": "dead_letters",
+    "idx_kept_feedback_waiting": "kept_feedback",
+    "idx_kept_verifications_waiting": "kept_verifications",
 }
 """Index to its table."""
 
@@ -170,6 +188,9 @@ TRIGGERS: Mapping[str, str] = {
 CONSTRAINTS: Mapping[str, str] = {
     "ai_dialogue_log_user_feedback_check": "ai_dialogue_log",
     "plugin_registry_name_key": "plugin_registry",
+    "plugin_registry_config_check": "plugin_registry",
+    "kept_feedback_pkey": "kept_feedback",
+    "kept_verifications_pkey": "kept_verifications",
     "ingest_ledger_pkey": "ingest_ledger",
     "ingest_ledger_balanced": "ingest_ledger",
     "dead_letters_record_key": "dead_letters",
