@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from aiohttp import web
-from prometheus_client.exposition import choose_encoder
 
+from consumer.adapters.exposition import Exposition
 from consumer.adapters.metrics import Metrics
 from consumer.settings import Http
 
@@ -34,7 +34,7 @@ class HttpServer:
         ready: Callable[[], Awaitable[Health]],
         page: Callable[[], Awaitable[tuple[int, str]]],
     ) -> None:
-        self._settings, self._metrics = settings, metrics
+        self._settings, self._exposition = settings, Exposition(metrics)
         self._alive, self._ready, self._page = alive, ready, page
         self._runner: web.AppRunner | None = None
 
@@ -60,8 +60,7 @@ class HttpServer:
             await self._runner.cleanup()
 
     async def _get_metrics(self, request: web.Request) -> web.Response:
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        body = encode(self._metrics.registry)
+        body, content_type = self._exposition.render(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _get_alive(self, _request: web.Request) -> web.Response:

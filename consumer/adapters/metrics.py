@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,7 +141,7 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a series beside each counter that no dashboard asks for
         self.registry = CollectorRegistry()
-        self._made = {metric: self._make(metric) for metric in ALL}
+        self.made: Mapping[Metric, Counter | Gauge | BulkHistogram] = {metric: self._make(metric) for metric in ALL}
 
     def _make(self, metric: Metric) -> Counter | Gauge | BulkHistogram:
         if metric.type is BulkHistogram:
@@ -154,25 +154,33 @@ class Metrics:
 
     def counter(self, metric: Metric, *labels: str) -> Counter:
         """The counter, for these label values."""
-        made = self._made[metric]
+        made = self.made[metric]
         assert isinstance(made, Counter)
         return made.labels(*labels) if labels else made
 
     def gauge(self, metric: Metric, *labels: str) -> Gauge:
         """The gauge, for these label values."""
-        made = self._made[metric]
+        made = self.made[metric]
         assert isinstance(made, Gauge)
         return made.labels(*labels) if labels else made
 
     def histogram(self, metric: Metric, *labels: str) -> Series:
         """The histogram's series for these label values."""
-        made = self._made[metric]
+        made = self.made[metric]
         assert isinstance(made, BulkHistogram)
         return made.labels(*labels)
 
+    def keep(self, metric: Metric, values: Collection[str]) -> None:
+        """Take out every series of a metric with one label whose value is none of these."""
+        made = self.made[metric]
+        assert isinstance(made, Counter | Gauge)
+        for labels in list(made._metrics):
+            if labels[0] not in values:
+                made.remove(*labels)
+
     def remove(self, metric: Metric, *labels: str) -> None:
         """Take a series out, where there is one."""
-        made = self._made[metric]
+        made = self.made[metric]
         assert isinstance(made, Counter | Gauge)
         if labels in made._metrics:
             made.remove(*labels)
