@@ -19,6 +19,7 @@ from consumer.adapters.retry import while_raises
 from consumer.adapters.sql import load
 from consumer.adapters.store import PostgresStore
 from consumer.adapters.telemetry import PrometheusTelemetry
+from consumer.basis import Basis
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
 from consumer.events.provenance import PROVENANCE
@@ -69,8 +70,9 @@ class Service:
             begin_at_end=settings.kafka.start_from == "latest",
         )
         self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings))
-        self.history = PostgresHistory(self.database, settings.rollup.timezone, slo.load(settings.slo.file))
-        self.rollup = RollupTimer(self.history, self.telemetry, settings.rollup.interval_s)
+        basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
+        self.history = PostgresHistory(self.database, basis, owner_name())
+        self.rollup = RollupTimer(self.history, self.telemetry, clock, settings.rollup.interval_s)
         self._newest_version = load_migrations(schema_directory())[-1].version
         self.http = HttpServer(settings.http, metrics, self.alive, self.ready, self.page)
 

@@ -86,8 +86,8 @@ def run_files(dsn: str, *files: Path) -> str:
 
 
 def one_file(number: str) -> Path:
-    """Return the file with this number, such as 0003."""
-    return next(file for file in FILES if file.name.startswith(number))
+    """Return the file with this number, such as 0003, or rollback_0003."""
+    return next(file for file in (*FILES, *ROLLBACKS) if file.name.startswith(number))
 
 
 def execute(dsn: str, *statements: str) -> None:
