@@ -9,7 +9,21 @@ from aiohttp import web
 
 from consumer.adapters.exposition import Exposition
 from consumer.adapters.metrics import Metrics
+from consumer.adapters.page.document import CONTENT_SECURITY_POLICY
+from consumer.adapters.page.server import Response as Page
 from consumer.settings import Http
+
+# Nothing here is meant to be part of another page, guessed at, or kept by anybody.
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
 
 
 class Health(NamedTuple):
@@ -32,7 +46,7 @@ class HttpServer:
         metrics: Metrics,
         alive: Callable[[], Health],
         ready: Callable[[], Awaitable[Health]],
-        page: Callable[[], Awaitable[tuple[int, str]]],
+        page: Callable[[], Awaitable[Page]],
     ) -> None:
         self._settings, self._exposition = settings, Exposition(metrics)
         self._alive, self._ready, self._page = alive, ready, page
@@ -44,6 +58,7 @@ class HttpServer:
         :raises OSError: the address is taken
         """
         app = web.Application()
+        app.on_response_prepare.append(_add_headers)
         app.router.add_get("/metrics", self._get_metrics)
         app.router.add_get("/healthz", self._get_alive)
         app.router.add_get("/readyz", self._get_ready)
@@ -70,8 +85,14 @@ class HttpServer:
         return _respond(await self._ready())
 
     async def _get_page(self, _request: web.Request) -> web.Response:
-        status, text = await self._page()
-        return web.Response(text=text, status=status, content_type="text/html")
+        page = await self._page()
+        headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": CONTENT_SECURITY_POLICY}
+        return web.Response(body=page.body, status=page.status, headers=headers)
+
+
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
 
 
 def _respond(health: Health) -> web.Response:
