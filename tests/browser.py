@@ -142,7 +142,8 @@ class Tab:
 @asynccontextmanager
 async def opened_browser() -> AsyncIterator[Tab]:
     """A browser with one page, ended with the context."""
-    with TemporaryDirectory() as directory:
+    # Its helpers may still write for a moment after it has ended.
+    with TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         command = [chromium(), *FLAGS, f"--user-data-dir={directory}", "about:blank"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: ASYNC220
         try:
