@@ -84,7 +84,7 @@ class PostgresHistory:
                 return False
             force, _ = await _basis_in_force(transaction)
             [state] = await transaction.fetch(load("state_of_day"), day, day.isoformat())
-            if state["has_row"] and state["age"] < fresh_seconds:
+            if state["age"] is not None and state["age"] < fresh_seconds:
                 return False  # another replica was quicker
             await self._bring_up_to_date(transaction, day, force, dict(state))
         return True
