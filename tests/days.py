@@ -104,5 +104,6 @@ def assert_day_equals_queries(
     span = between or bounds(day, zone)
     [figures], [percentiles] = (environment.query(sql, *span) for sql in (QUERIES, PERCENTILES))
     wanted = figures | percentiles
-    assert {name: row[name] for name in wanted} == wanted
+    differing = {name: (row[name], wanted[name]) for name in wanted if row[name] != wanted[name]}
+    assert differing == {}, f"{day} in {zone}, stored and computed: {differing}"
     return row

@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
 from consumer.adapters.histogram import BulkHistogram, Series
-from consumer.adapters.metrics import Metric, Metrics
+from consumer.adapters.metrics import Metric, Metrics, kind
 
 _OPENMETRICS = "application/openmetrics-text"
 _go_text: Callable[[float], str] = floatToGoString
@@ -49,11 +49,10 @@ class Exposition:
 def _heads(metric: Metric) -> tuple[str, str]:
     """HELP and TYPE, in the text format and in OpenMetrics, which names a counter without its suffix."""
     help_text = metric.meaning.replace("\\", r"\\").replace("\n", r"\n")
-    kind = "histogram" if metric.type is BulkHistogram else metric.type.__name__.lower()
     name = metric.name.removesuffix("_total")
-    text = f"# HELP {metric.name} {help_text}\n# TYPE {metric.name} {kind}\n"
+    text = f"# HELP {metric.name} {help_text}\n# TYPE {metric.name} {kind(metric)}\n"
     quoted = help_text.replace('"', r"\"")
-    return text, f"# HELP {name} {quoted}\n# TYPE {name} {kind}\n"
+    return text, f"# HELP {name} {quoted}\n# TYPE {name} {kind(metric)}\n"
 
 
 def _family(metric: Metric, made: Any) -> _Family:

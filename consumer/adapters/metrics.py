@@ -22,6 +22,17 @@ class Metric:
     buckets: tuple[float, ...] = ()
 
 
+class Quantiles(Gauge):
+    """Quantiles that are set, not worked out here. Prometheus wants the label `quantile` in summaries alone."""
+
+    _type = "summary"
+
+
+def kind(metric: Metric) -> str:
+    """The metric's type, as Prometheus names it."""
+    return {Counter: "counter", Gauge: "gauge", Quantiles: Quantiles._type}.get(metric.type, "histogram")
+
+
 OUTCOMES = ("inserted", "duplicate", "amended", "dead_lettered")
 TOKEN_TYPES = ("prompt", "completion")
 FEEDBACK = {-1: "negative", 0: "neutral", 1: "positive"}
@@ -123,7 +134,9 @@ DAY_CITATION_RATE = Metric(
     Gauge, "rag_day_citation_rate", "Share of the newest day's dialogues that cite a source, in percent."
 )
 DAY_USERS = Metric(Gauge, "rag_day_unique_users", "Distinct users of the newest day.")
-DAY_LATENCY = Metric(Gauge, "rag_day_latency_seconds", "Exact latency percentiles of the newest day.", ("quantile",))
+DAY_LATENCY = Metric(
+    Quantiles, "rag_day_latency_seconds", "Exact latency percentiles of the newest day.", ("quantile",)
+)
 DAY_COST = Metric(Gauge, "rag_day_cost_jpy", "Cost of the newest day, in Japanese yen.")
 SLO_MET = Metric(Gauge, "rag_slo_met", "1 where the newest day meets the objective, 0 where it does not.", ("slo",))
 ROLLUP_TIMESTAMP = Metric(
