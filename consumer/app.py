@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -14,23 +14,25 @@ from consumer.adapters.history import PostgresHistory
 from consumer.adapters.http import Health, HttpServer
 from consumer.adapters.kafka import KafkaSource
 from consumer.adapters.metrics import Metrics
-from consumer.adapters.page import render
+from consumer.adapters.page import Look, PageServer
 from consumer.adapters.postgres import Database, Transaction
 from consumer.adapters.retry import while_raises
 from consumer.adapters.sql import load
 from consumer.adapters.store import PostgresStore
 from consumer.adapters.telemetry import PrometheusTelemetry
+from consumer.basis import Basis
 from consumer.events.amendments import FEEDBACK, VERIFICATION
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
 from consumer.events.plugin import PLUGIN
 from consumer.events.provenance import PROVENANCE
+from consumer.events.record import Partition
 from consumer.ingest.batch import BatchLimits
 from consumer.ingest.days import BusinessDays
 from consumer.operations.migrate import schema_directory
 from consumer.operations.migrate.files import load as load_migrations
 from consumer.pipeline import Pipeline, PipelinePolicy
-from consumer.ports import SourceError, StoreError, Unavailable
+from consumer.ports import Bounds, SourceError, Unavailable
 from consumer.rollup import RollupTimer
 from consumer.settings import Settings, Topics, owner_name
 
@@ -79,11 +81,14 @@ class Service:
             begin_at_end=settings.kafka.start_from == "latest",
         )
         self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings))
-        self.history = PostgresHistory(self.database, settings.rollup.timezone, slo.load(settings.slo.file))
+        basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
+        self.history = PostgresHistory(self.database, basis, owner_name())
         amendments = PostgresAmendments(self.database, days, settings.plugins.unhealthy_after_s)
-        self.rollup = RollupTimer(self.history, amendments, self.telemetry, settings.rollup.interval_s)
+        self.rollup = RollupTimer(self.history, amendments, self.telemetry, clock, settings.rollup.interval_s)
         self._newest_version = load_migrations(schema_directory())[-1].version
-        self.http = HttpServer(settings.http, metrics, self.alive, self.ready, self.page)
+        look = Look(self.database, basis, settings.kafka.group_id, self._ends, clock)
+        page = PageServer(look, clock)
+        self.http = HttpServer(settings.http, metrics, self.alive, self.ready, page.get)
 
     async def run(self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None) -> None:
         """Run until `stop` is set: stop fetching, write what is held, commit, leave the group.
@@ -184,12 +189,10 @@ class Service:
             return "the group has not assigned anything yet"
         return "" if self.pipeline.is_claimed else "not every assigned partition is claimed yet"
 
-    async def page(self) -> tuple[int, str]:
-        """The page for people, and its HTTP status."""
-        try:
-            return 200, render(await self.history.newest())
-        except StoreError as error:
-            return 503, render(None, problem=str(error))
+    async def _ends(self, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:
+        """What the partitions hold now, of the topics that are read; the ledger may know others, of earlier days."""
+        topics = self.settings.topics.model_dump().values()
+        return await self.source.bounds([partition for partition in partitions if partition.topic in topics])
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import SecretStr, TypeAdapter
 
 from consumer.adapters.metrics import ALL, Metric
+from consumer.adapters.metrics import kind as type_of
 from consumer.app import kinds_by_topic
 from consumer.events.dialogue import Citation, Citations
 from consumer.events.fields import Choice, Field, Flag, JsonObject, JsonObjectOrArray, Number, Text, Timestamp, Uuid
@@ -101,13 +102,9 @@ def _limits(part: Mapping[str, Any]) -> str:
 def metrics() -> str:
     """A table of every metric."""
     rows = [
-        [f"`{one.name}`", _type(one), ", ".join(f"`{label}`" for label in one.labels), _meaning(one)] for one in ALL
+        [f"`{one.name}`", type_of(one), ", ".join(f"`{label}`" for label in one.labels), _meaning(one)] for one in ALL
     ]
     return table(("metric", "type", "labels", "meaning"), rows)
-
-
-def _type(metric: Metric) -> str:
-    return "histogram" if metric.buckets else metric.type.__name__.lower()
 
 
 def _meaning(metric: Metric) -> str:

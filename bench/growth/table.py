@@ -121,8 +121,9 @@ class GrowingTable:
         begin = _FIRST_DAY + timedelta(days=max(self._rows // ROWS_A_DAY - 1, 0))
         bounds = {"begin": begin, "end": begin + timedelta(days=1, microseconds=-1)}
         found = {name: self._time(query, bounds) for name, query in QUERIES.items()}
-        roll_up = load("roll_up_day").replace("%", "%%").replace("$1", "%(begin)s").replace("$2", "'UTC'")
-        return found | {ROLL_UP: self._time(roll_up, bounds)}
+        day = {"begins_at": begin, "ends_at": begin + timedelta(days=1)}
+        roll_up = load("figures_of_day").replace("%", "%%").replace("$1", "%(begins_at)s").replace("$2", "%(ends_at)s")
+        return found | {ROLL_UP: self._time(roll_up, day)}
 
     def _time(self, query: str, parameters: Mapping[str, datetime]) -> float:
         return median(self._once(query.encode(), parameters) for _ in range(_REPETITIONS)) * 1000

@@ -38,7 +38,7 @@ class PrometheusTelemetry:
         self._unavailable_since: float | None = None
         self._unavailable_cause = ""
         self._waits_for_kafka = False
-        self._rollup_problem = ""
+        self._rollup_problem = self._rollup_difference = ""
         self._last_progress = clock.monotonic()
         self._behind: set[Partition] = set()
         self._stopped: set[Partition] = set()
@@ -176,6 +176,14 @@ class PrometheusTelemetry:
             self._rollup_problem = problem
             log.warning("rollup_failed", problem=problem, then="the touched days keep their marks; tried again")
 
+    def rollup_settings_differ(self, difference: str) -> None:
+        """See :meth:`consumer.rollup.DayTelemetry.rollup_settings_differ`. Said once while it stays the same."""
+        if difference and difference != self._rollup_difference:
+            log.warning(
+                "rollup_settings_differ", problem=difference, then="the settings of the replica started last hold"
+            )
+        self._rollup_difference = difference
+
     def newest_day(self, day: Mapping[str, Any]) -> None:
         """See :meth:`consumer.rollup.DayTelemetry.newest_day`."""
         self._rollup_problem = ""
@@ -192,6 +200,7 @@ class PrometheusTelemetry:
         gauges += [
             (self._metrics.gauge(m.SLO_MET, name), judged.get("met")) for name, judged in day["slo_compliance"].items()
         ]
+        self._metrics.keep(m.SLO_MET, day["slo_compliance"])
         for gauge, value in gauges:
             gauge.set(nan if value is None else float(value))
 

@@ -51,7 +51,7 @@ class Sample(NamedTuple):
 def samples(count: int, topics: Topics, now: datetime, seed: int) -> Iterator[Sample]:
     """`count` records. The same seed and time give the same records.
 
-    :param now: aware; the answers were given within the hour before
+    :param now: aware; the answers were given just before
     """
     source = _Generator(topics, now, random.Random(seed))  # noqa: S311 - samples, not secrets
     previous: Message | None = None
@@ -108,7 +108,7 @@ class _Generator:
             "query": chance.choice(_QUESTIONS),
             "response": _SENTENCE * chance.randint(2, 14),
             "model_used": chance.choice(_MODELS),
-            "created_at": self._moment(3600).isoformat(),
+            "created_at": self._moment(20).isoformat(),
             "citations": [self._citation() for _ in range(chance.choice((0, 1, 1, 2, 3)))],
             "latency_ms": round(chance.lognormvariate(7.1, 0.5)),
             "token_cost_jpy": round((prompt * 0.02 + completion * 0.08) / 10, 2),

@@ -43,6 +43,9 @@ VALUES (current_date, 3, '{"latency_p95": {"target": 3000, "operator": "<=", "ac
                            "citation_rate": {"target": 70, "operator": ">", "actual": null, "met": null}}');
 
 INSERT INTO touched_days (day) VALUES (current_date), (current_date);
+
+INSERT INTO rollup_basis (time_zone, objectives, adopted_at, adopted_by) VALUES ('Asia/Tokyo', '[]', now(), 'host:1');
+INSERT INTO computed_days (day, basis_id) SELECT current_date, id FROM rollup_basis;
 """
 
 

@@ -112,6 +112,21 @@ def test_narrowing_refuses_days_that_do_not_fit(filled: str) -> None:
     assert value(filled, "SELECT cost_per_answer FROM rag_metrics_history") is not None
 
 
+def test_rows_from_before_have_no_time_of_storing(blank: str) -> None:
+    """0012 rewrites no row and invents nothing; from then on the time is UTC, whatever the session's time zone is."""
+    run_files(blank, *(file for file in FILES if file.name < "0012"))
+    execute(blank, ONE_DIALOGUE)
+    before = value(blank, "SELECT pg_relation_filenode('ai_dialogue_log')")
+    run_files(blank, one_file("0012"))
+    assert value(blank, "SELECT pg_relation_filenode('ai_dialogue_log')") == before
+    assert value(blank, "SELECT ingested_at FROM ai_dialogue_log") is None
+    with psycopg.connect(blank, autocommit=True) as connection:
+        connection.execute("SET TimeZone = 'Asia/Tokyo'")
+        connection.execute(ONE_DIALOGUE.encode())
+    drift = "SELECT abs(extract(epoch FROM now() AT TIME ZONE 'UTC' - max(ingested_at))) FROM ai_dialogue_log"
+    assert value(blank, drift) < 600
+
+
 def test_a_doubled_trigger_of_an_earlier_draft_goes(blank: str) -> None:
     """One updated_at trigger per table, also where the file's first draft had made a second one."""
     run_files(blank, one_file("0002"))

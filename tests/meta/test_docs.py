@@ -215,11 +215,12 @@ def test_every_reason_is_explained() -> None:
 
 
 def test_the_objectives_shown_are_the_built_in_ones(tmp_path: Path) -> None:
-    """The example is a right file, and what applies without one."""
+    """The example, and the file with comments, are right, and what applies without a file."""
     (example,) = [block for block in blocks(DOCS / "configuration.md") if block.info == ["yaml", "objectives"]]
     file = tmp_path / "slo.yml"
     file.write_text(example.content)
     assert tuple(slo.load(file)) == tuple(slo.DEFAULT_OBJECTIVES)
+    assert tuple(slo.load(ROOT / "deploy" / "slo.yml")) == tuple(slo.DEFAULT_OBJECTIVES)
 
 
 def test_the_secrets_shown_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

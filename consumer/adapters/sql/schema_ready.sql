@@ -2,6 +2,7 @@
 SELECT name
 FROM unnest(ARRAY[
     'ai_dialogue_log', 'provenance', 'rag_metrics_history', 'ingest_ledger', 'dead_letters', 'touched_days',
-    'kept_feedback', 'kept_verifications', 'plugin_registry'
+    'kept_feedback', 'kept_verifications', 'plugin_registry',
+    'rollup_basis', 'computed_days'
 ]) AS name
 WHERE to_regclass(name) IS NULL

@@ -31,6 +31,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "user_feedback": "integer",
         "context_window_size": "integer",
         "temperature": "numeric(3,2)",
+        "ingested_at": _UTC,
     },
     "provenance": {
         "id": "uuid not null",
@@ -137,6 +138,20 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "day": "date not null",
         "touched_at": f"{_AWARE} not null",
     },
+    "rollup_basis": {
+        "id": "bigint not null",
+        "time_zone": "text not null",
+        "objectives": "jsonb not null",
+        "adopted_at": _AWARE,
+        "adopted_by": "text",
+        "created_at": f"{_AWARE} not null",
+    },
+    "computed_days": {
+        "day": "date not null",
+        "basis_id": "bigint not null",
+        "left_under": "bigint",
+        "ingest_delay_p95": "double precision",
+    },
 }
 
 INDEXES: Mapping[str, str] = {
@@ -159,6 +174,7 @@ INDEXES: Mapping[str, str] = {
     "idx_dead_letters_open": "dead_letters",
     "idx_kept_feedback_waiting": "kept_feedback",
     "idx_kept_verifications_waiting": "kept_verifications",
+    "idx_rollup_basis_content": "rollup_basis",
 }
 """Index to its table."""
 
