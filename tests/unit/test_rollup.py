@@ -83,11 +83,11 @@ class FakeDayTelemetry:
         self.days: list[date] = []
         self.newest: list[Mapping[str, Any]] = []
         self.problems: list[str] = []
+        self.differences: list[str] = []
         self.silent: list[str] = []
 
     def plugins_silent(self, names: Sequence[str]) -> None:
         self.silent += names
-        self.differences: list[str] = []
 
     def rolled_up(self, days: Sequence[date]) -> None:
         self.days += days
@@ -128,7 +128,7 @@ async def test_amendments_are_settled_before_the_days_are_computed() -> None:
     async with running(history, telemetry, amendments=amendments):
         await passes(1)
         assert (amendments.settled, telemetry.days, telemetry.problems) == (0, [], ["gone"])
-        await passes(60)
+        await passes(30)
         assert (amendments.settled, telemetry.days, telemetry.silent) == (1, [FIRST], ["wiki"])
 
 
