@@ -62,6 +62,10 @@ class DayTelemetry(Protocol):
         """The newest day's row, by whichever replica it was computed."""
         ...
 
+    def rollup_succeeded(self) -> None:
+        """Nothing was due, or all that was looked at was computed here."""
+        ...
+
     def plugins_silent(self, names: Sequence[str]) -> None:
         """These plugins have reported nothing for too long."""
         ...
@@ -104,14 +108,18 @@ class RollupTimer:
         try:
             await self._settle_amendments()
             self._telemetry.rollup_settings_differ(await self._history.begin())
-            finished = await self._roll_up(await self._history.due(fresh), fresh)
+            due = await self._history.due(fresh)
+            computed = await self._roll_up(due, fresh)
             newest = await self._history.newest()
         except StoreError as error:
             self._telemetry.rollup_failed(str(error))
             return True
         if newest is not None:
             self._telemetry.newest_day(newest)
-        return finished
+        # A day that another replica is at may be one that it cannot compute: only who computed it knows.
+        if all(computed):
+            self._telemetry.rollup_succeeded()
+        return len(computed) == len(due)
 
     async def _settle_amendments(self) -> None:
         """Before the days, as they change rows."""
@@ -119,18 +127,23 @@ class RollupTimer:
         if silent:
             self._telemetry.plugins_silent(silent)
 
-    async def _roll_up(self, days: Sequence[date], fresh: float) -> bool:
-        """At least two days each time: the newest, which may be due again and again, must not hold up the others."""
+    async def _roll_up(self, days: Sequence[date], fresh: float) -> Sequence[bool]:
+        """Whether each day was computed here, as far as the time went. At least two days each time: the newest, which
+        may be due again and again, must not hold up the others."""
         started = self._clock.monotonic()
-        for done, day in enumerate(days):
-            if done >= 2 and self._clock.monotonic() - started >= self._pause:
-                return False
-            await self._roll_up_one(day, fresh)
-        return True
+        computed: list[bool] = []
+        for day in days:
+            if len(computed) >= 2 and self._clock.monotonic() - started >= self._pause:
+                break
+            computed.append(await self._roll_up_one(day, fresh))
+        return computed
 
-    async def _roll_up_one(self, day: date, fresh: float) -> None:
+    async def _roll_up_one(self, day: date, fresh: float) -> bool:
         try:
-            if await self._history.roll_up_due(day, fresh):
-                self._telemetry.rolled_up([day])
+            computed = await self._history.roll_up_due(day, fresh)
         except Refused as error:
             self._telemetry.rollup_failed(f"{day}: {error}")
+            return False
+        if computed:
+            self._telemetry.rolled_up([day])
+        return computed

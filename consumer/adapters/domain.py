@@ -81,6 +81,7 @@ class _DialogueMetrics:
         self._citations = metrics.counter(m.CITATIONS, model)
         self._latency = metrics.histogram(m.DIALOGUE_LATENCY, model)
         self._tokens = [metrics.counter(m.TOKENS, model, kind) for kind in m.TOKEN_TYPES]
+        self._priced = metrics.counter(m.PRICED, model)
         self._cost = metrics.counter(m.COST, model)
 
     def count(self, columns: DialogueFacts) -> None:
@@ -91,5 +92,7 @@ class _DialogueMetrics:
         self._citations.inc(sum(filter(None, columns.citations)))
         self._tokens[0].inc(sum(filter(None, columns.prompt_tokens)))
         self._tokens[1].inc(sum(filter(None, columns.completion_tokens)))
-        self._cost.inc(float(sum(filter(None, columns.cost_jpy))))
+        costs = [cost for cost in columns.cost_jpy if cost is not None]
+        self._priced.inc(len(costs))
+        self._cost.inc(float(sum(costs)))
         self._latency.observe(*(latency / 1000 for latency in columns.latency_ms if latency is not None))

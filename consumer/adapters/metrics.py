@@ -40,7 +40,8 @@ FEEDBACK = {-1: "negative", 0: "neutral", 1: "positive"}
 # A bucket bound at every threshold an objective is likely to have: a ratio is exact only at a bound.
 LATENCY_SECONDS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0)
 WRITE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-DELAY_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86400.0)
+DELAY_SECONDS: tuple[float, ...] = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0)
+DELAY_SECONDS += (120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 86400.0)
 BATCH_ROWS = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000)
 
 RECORDS = Metric(
@@ -126,6 +127,9 @@ DIALOGUE_LATENCY = Metric(
     LATENCY_SECONDS,
 )
 TOKENS = Metric(Counter, "rag_tokens_total", "Tokens in the dialogues stored.", ("model", "type"))
+PRICED = Metric(
+    Counter, "rag_priced_dialogues_total", "Dialogues stored that state their cost, free ones included.", ("model",)
+)
 COST = Metric(Counter, "rag_cost_jpy_total", "Cost of the dialogues stored, in Japanese yen.", ("model",))
 FEEDBACK_GIVEN = Metric(Counter, "rag_feedback_total", "Verdicts of users on dialogues stored.", ("value",))
 PROVENANCE = Metric(Counter, "rag_provenance_total", "Provenance records stored.", ("content_type", "license_type"))
@@ -143,6 +147,11 @@ ROLLUP_TIMESTAMP = Metric(
     Gauge,
     "rag_rollup_timestamp_seconds",
     "When the newest day was last computed, by whichever replica, in seconds since 1970.",
+)
+ROLLUP_SUCCESS = Metric(
+    Gauge,
+    "rag_rollup_last_success_timestamp_seconds",
+    "When this replica last looked for days to compute and left none undone, in seconds since 1970.",
 )
 
 ALL: Sequence[Metric] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -176,6 +176,10 @@ class PrometheusTelemetry:
             self._rollup_problem = problem
             log.warning("rollup_failed", problem=problem, then="the touched days keep their marks; tried again")
 
+    def rollup_succeeded(self) -> None:
+        """See :meth:`consumer.rollup.DayTelemetry.rollup_succeeded`."""
+        self._metrics.gauge(m.ROLLUP_SUCCESS).set(self._clock.wall())
+
     def rollup_settings_differ(self, difference: str) -> None:
         """See :meth:`consumer.rollup.DayTelemetry.rollup_settings_differ`. Said once while it stays the same."""
         if difference and difference != self._rollup_difference:

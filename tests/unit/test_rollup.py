@@ -85,6 +85,10 @@ class FakeDayTelemetry:
         self.problems: list[str] = []
         self.differences: list[str] = []
         self.silent: list[str] = []
+        self.successes = 0
+
+    def rollup_succeeded(self) -> None:
+        self.successes += 1
 
     def plugins_silent(self, names: Sequence[str]) -> None:
         self.silent += names
@@ -240,6 +244,47 @@ async def test_a_day_that_the_database_refuses_holds_up_no_other() -> None:
         history.refused.clear()
         await passes(30)
         assert telemetry.days == [FIRST, SECOND]
+
+
+async def test_a_turn_that_leaves_nothing_undone_is_a_success() -> None:
+    """Whether there was something to do or not, and whatever day it was."""
+    history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
+    history.row = None
+    async with running(history, telemetry):
+        await passes(1)
+        assert (telemetry.days, telemetry.successes) == ([FIRST], 1)
+        await passes(30)
+        assert (telemetry.days, telemetry.successes) == ([FIRST], 2)
+
+
+async def test_a_turn_that_ran_out_of_time_is_a_success() -> None:
+    """A year of days that takes an hour is no fault while it goes on."""
+    days = [date.fromordinal(730_000 + number) for number in range(365)]
+    history, telemetry = FakeHistory(*days), FakeDayTelemetry()
+    history.seconds_a_day = 10.0
+    async with running(history, telemetry):
+        await passes(600)
+        assert 0 < len(telemetry.days) < len(days)
+        assert telemetry.successes == len(telemetry.days) // 3
+
+
+async def test_a_turn_that_leaves_something_undone_is_no_success() -> None:
+    """An outage, a day that the database refuses, and a day that another replica is at, perhaps in vain."""
+    history, telemetry, amendments = FakeHistory(FIRST, SECOND), FakeDayTelemetry(), FakeAmendments()
+    timer = RollupTimer(history, amendments, telemetry, LoopClock(), 60.0)
+    history.outages, amendments.outages = [Unavailable("down", "connection")], [Unavailable("down", "connection")]
+    for _ in range(2):
+        await timer.turn()
+    history.refused = {FIRST}
+    await timer.turn()
+    assert (telemetry.days, telemetry.successes) == ([SECOND], 0)
+    history.refused.clear()
+    history.somebody_else_is_at_it = True
+    await timer.turn()
+    assert telemetry.successes == 0
+    history.somebody_else_is_at_it = False
+    await timer.turn()
+    assert (telemetry.days, telemetry.successes) == ([SECOND, FIRST], 1)
 
 
 async def test_other_settings_in_force_are_told() -> None:

@@ -107,13 +107,15 @@ def test_dialogues_are_counted_by_model(scope: Scope) -> None:
         dialogue(**said, citations=[], latency_ms=3001, user_feedback=-1),
         dialogue(model_used="a", user_feedback=0),
         dialogue(model_used="b"),
+        dialogue(model_used="b", token_cost_jpy=0),
     )
-    dialogues = {("a", "true"): 1, ("a", "false"): 2, ("b", "true"): 0, ("b", "false"): 1}
+    dialogues = {("a", "true"): 1, ("a", "false"): 2, ("b", "true"): 0, ("b", "false"): 2}
     assert scope.series("rag_dialogues_total") == dialogues
     assert scope.series("rag_citations_total") == {("a",): 2, ("b",): 0}
     tokens = {("a", "prompt"): 20, ("a", "completion"): 10, ("b", "prompt"): 0, ("b", "completion"): 0}
     assert scope.series("rag_tokens_total") == tokens
     assert scope.series("rag_cost_jpy_total") == {("a",): 2.5, ("b",): 0}
+    assert scope.series("rag_priced_dialogues_total") == {("a",): 2, ("b",): 1}
     assert scope.series("rag_feedback_total") == {("positive",): 1, ("neutral",): 1, ("negative",): 1}
     latency = {le: scope.value("rag_dialogue_latency_seconds_bucket", model="a", le=le) for le in ("2.5", "3.0", "4.0")}
     assert latency == {"2.5": 0, "3.0": 1, "4.0": 2}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.builders import dialogue
+from tests.unit.fakes import WALL_START
 from tests.unit.scope import Scope
 from tests.unit.world import A, B
 
@@ -123,6 +124,16 @@ def test_the_newest_day_is_shown(scope: Scope) -> None:
     assert (met["fast",], met["cheap",]) == (1, 0)
     assert math.isnan(met["good",])
     assert scope.value("rag_rollup_timestamp_seconds") == datetime.fromisoformat("2026-01-31T12:00:00Z").timestamp()
+
+
+def test_the_last_success_of_the_roll_up_is_shown(scope: Scope) -> None:
+    """By our own clock, and of this replica; a failure leaves it where it is."""
+    scope.telemetry.rollup_succeeded()
+    scope.clock.now += 60
+    scope.telemetry.rollup_failed("a problem")
+    assert scope.value("rag_rollup_last_success_timestamp_seconds") == WALL_START + 1000
+    scope.telemetry.rollup_succeeded()
+    assert scope.value("rag_rollup_last_success_timestamp_seconds") == WALL_START + 1060
 
 
 def test_a_day_that_somebody_else_has_written_is_shown_too(scope: Scope) -> None:
