@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from consumer import __version__
-from consumer.commands import dead_letters, migrate, schema, service
+from consumer.commands import dead_letters, migrate, schema, service, slo
 from consumer.commands.demo import demo
 from consumer.commands.ledger import ledger
 from consumer.commands.publish import publish
@@ -53,6 +53,7 @@ app.command()(ledger)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(service.config_app, name="config")
 app.add_typer(schema.app, name="schema")
+app.add_typer(slo.app, name="slo")
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -39,6 +40,14 @@ def program(name: str) -> str:
         assert not os.environ.get("CI"), f"{name} is not installed"
         pytest.skip(f"{name} is not installed (on Debian and Ubuntu: apt-get install prometheus)")
     return found
+
+
+def promtool(*arguments: str | Path) -> str:
+    """What promtool says of something it finds nothing wrong with."""
+    command = [program("promtool"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 class PrometheusServer(Server):

@@ -10,6 +10,12 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 
+def bound_name(bound: float) -> str:
+    """An upper bound as Prometheus writes it, the value of the label `le`: 3.0."""
+    name: str = floatToGoString(bound)  # type: ignore[no-untyped-call]
+    return name
+
+
 class Series:
     """The buckets of one set of label values."""
 
@@ -34,7 +40,7 @@ class Series:
 
     def buckets(self) -> list[tuple[str, float]]:
         """Each upper bound as Prometheus writes it, and how many values lie at or below it."""
-        names = [*map(floatToGoString, self._bounds), "+Inf"]
+        names = [*map(bound_name, self._bounds), "+Inf"]
         counted, found = 0, []
         for name, count in zip(names, self._counts, strict=True):
             counted += count
