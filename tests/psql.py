@@ -54,6 +54,21 @@ UNION ALL
 SELECT format('constraint %s %s %s %s', conrelid::regclass, conname, convalidated, pg_get_constraintdef(oid))
 FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
 UNION ALL
+SELECT format('policy %s %s on %s to %s: %s %s', polcmd, polname, polrelid::regclass,
+              ARRAY(SELECT rolname FROM pg_roles WHERE oid = ANY (polroles)),
+              pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
+FROM pg_policy
+UNION ALL
+SELECT format('row security %s', relname) FROM pg_class WHERE relrowsecurity
+UNION ALL
+SELECT format('grant %s on %s to %s', privilege_type, relname, grantee::regrole)
+FROM pg_class, aclexplode(relacl)
+WHERE relnamespace = 'public'::regnamespace AND grantee::regrole::text LIKE 'ragledger%' AND grantee <> relowner
+UNION ALL
+SELECT format('grant %s on %s.%s to %s', privilege_type, attrelid::regclass, attname, grantee::regrole)
+FROM pg_attribute, aclexplode(attacl)
+WHERE grantee::regrole::text LIKE 'ragledger%'
+UNION ALL
 SELECT format('trigger %s', pg_get_triggerdef(oid)) FROM pg_trigger WHERE NOT tgisinternal
 UNION ALL
 SELECT format('enum %s %s', enumtypid::regtype, string_agg(enumlabel, ', ' ORDER BY enumsortorder))

@@ -10,6 +10,7 @@ import msgspec
 
 from consumer.adapters.postgres import Database, Transaction
 from consumer.adapters.sql import load
+from consumer.ports import Unavailable
 from consumer.slo import Objective, judge
 
 
@@ -50,10 +51,19 @@ class PostgresHistory:
         return _with_compliance(dict(rows[0])) if rows else None
 
     async def _compute(self, transaction: Transaction, day: date) -> Mapping[str, Any]:
+        await _demand_every_row(transaction)
         row = dict((await transaction.fetch(load("roll_up_day"), day, self._timezone))[0])
         compliance = judge(self._objectives, row)
         await transaction.execute(load("judge_day"), day, msgspec.json.encode(compliance).decode())
         return row | {"slo_compliance": compliance}
+
+
+async def _demand_every_row(transaction: Transaction) -> None:
+    """A day computed from some of its rows would be wrong in silence."""
+    (found,) = await transaction.fetch(load("rows_hidden"), "ai_dialogue_log")
+    if found["hidden"]:
+        problem = f"row-level security hides dialogues from the role {found['role']}"
+        raise Unavailable(f"{problem}: GRANT ragledger_ingest TO {found['role']}", "privilege")
 
 
 def _with_compliance(row: Mapping[str, Any]) -> Mapping[str, Any]:
