@@ -92,10 +92,9 @@ BEGIN
   FOR wanted IN
     SELECT grants.*, relnamespace::regnamespace AS place FROM (VALUES
       ('ragledger_ingest', 'ai_dialogue_log', 'INSERT'),
-      -- All but the texts: the roll-up and the feedback on a dialogue need no question and no answer.
-      ('ragledger_ingest', 'ai_dialogue_log', 'SELECT (id, user_id, session_id, model_used, created_at, updated_at,
-        citations, latency_ms, token_cost_jpy, citation_rate, prompt_tokens, completion_tokens, total_tokens,
-        relevance_score, user_feedback, context_window_size, temperature)'),
+      -- What a day is computed from. No question and no answer.
+      ('ragledger_ingest', 'ai_dialogue_log', 'SELECT (id, user_id, created_at, citations, latency_ms, token_cost_jpy,
+        prompt_tokens, completion_tokens, total_tokens, relevance_score, user_feedback)'),
       ('ragledger_ingest', 'provenance', 'INSERT, SELECT (id)'),
       ('ragledger_ingest', 'rag_metrics_history', 'SELECT, INSERT, UPDATE'),
       ('ragledger_ingest', 'ingest_ledger', 'SELECT, INSERT, UPDATE (next_offset, inserted, duplicates, amended,

@@ -12,24 +12,18 @@ OWNER, MIGRATOR, INGEST = "ragledger_owner", "ragledger_migrator", "ragledger_in
 READER, COMPLIANCE, DASHBOARDS = "ragledger_reader", "ragledger_compliance", "ragledger_dashboards"
 ROLES = (OWNER, MIGRATOR, INGEST, READER, COMPLIANCE, DASHBOARDS)
 
-_ALL_BUT_THE_TEXTS = (
+_COUNTED = (
     "id",
     "user_id",
-    "session_id",
-    "model_used",
     "created_at",
-    "updated_at",
     "citations",
     "latency_ms",
     "token_cost_jpy",
-    "citation_rate",
     "prompt_tokens",
     "completion_tokens",
     "total_tokens",
     "relevance_score",
     "user_feedback",
-    "context_window_size",
-    "temperature",
 )
 _MOVED = ("next_offset", "inserted", "duplicates", "amended", "dead_lettered", "gaps", "epoch", "owner", "updated_at")
 _SETTLED = ("reason", "detail", "sqlstate", "replayed_at", "discarded_at")
@@ -67,7 +61,7 @@ def _grants(table: str, privileges: str, **on_columns: Iterable[str]) -> Iterato
 GRANTS: Mapping[str, frozenset[Grant]] = {
     INGEST: frozenset(
         (
-            *_grants("ai_dialogue_log", "INSERT", SELECT=_ALL_BUT_THE_TEXTS),
+            *_grants("ai_dialogue_log", "INSERT", SELECT=_COUNTED),
             *_grants("provenance", "INSERT", SELECT=("id",)),
             *_grants("rag_metrics_history", "SELECT INSERT UPDATE"),
             *_grants("ingest_ledger", "SELECT INSERT", UPDATE=_MOVED),
