@@ -21,6 +21,14 @@ CREATE TABLE ai_dialogue_log (
   created_at TIMESTAMP DEFAULT NOW() NOT NULL, updated_at TIMESTAMP DEFAULT NOW() NOT NULL
 )
 """
+PARTITIONED_TABLE = """
+CREATE TABLE ai_dialogue_log (
+  id UUID DEFAULT gen_random_uuid(), user_id UUID NOT NULL, session_id UUID NOT NULL,
+  query TEXT NOT NULL, response TEXT NOT NULL, model_used VARCHAR(100) NOT NULL,
+  created_at TIMESTAMP DEFAULT NOW() NOT NULL, updated_at TIMESTAMP DEFAULT NOW() NOT NULL,
+  PRIMARY KEY (id, created_at)
+) PARTITION BY RANGE (created_at)
+"""
 ONE_DIALOGUE = """
 INSERT INTO ai_dialogue_log (user_id, session_id, query, response, model_used)
 VALUES (gen_random_uuid(), gen_random_uuid(), 'q', 'r', 'm')
