@@ -28,6 +28,7 @@ _SCHEMA_MISSING = frozenset({"42P01", "42703", "42704", "3F000"})
 _COPY_NOT_SUPPORTED = "0A000"
 _RAISED_BY_TRIGGER = "P0001"
 _NOT_ALLOWED = "42501"
+_ABOUT_THE_SESSION = frozenset({"28", "53"})  # authentication, connections, memory, disk: nothing of an event
 # Data exceptions, integrity constraints, WITH CHECK OPTION, program limits (an index entry too large, JSON nested too
 # deeply): PostgreSQL's manual, appendix A.
 _DATA_CLASSES = frozenset({"22", "23", "44", "54"})
@@ -236,6 +237,8 @@ def _describe(error: asyncpg.PostgresError, sqlstate: str) -> str:
     """Which column or constraint, and the message where it cannot quote a value."""
     if sqlstate == _NOT_ALLOWED:
         return f"{getattr(error, 'message', '')} ({sqlstate}): `ragledger doctor` says what the role lacks"
+    if sqlstate[:2] in _ABOUT_THE_SESSION:
+        return f"{getattr(error, 'message', '')} ({sqlstate})"
     places = [
         f"{name.removesuffix('_name')} {value}"
         for name in ("table_name", "column_name", "constraint_name")
