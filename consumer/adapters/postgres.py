@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -47,7 +47,7 @@ _CAUSES = {
     "57014": "timeout",
 }
 # What a server or a proxy that drops idle connections leaves us with.
-_DROPPED = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError)
+_DROPPED = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError)
 CAUSES = (*sorted(set(_CAUSES.values())), "other", "tls", "turn")
 # Longer than a transaction waits for its turn; ends what a frozen reader left open.
 _IDLE_SECONDS = 10.0
@@ -137,7 +137,8 @@ class Database:
                 try:
                     await ended.enter_async_context(connection.transaction())
                 except _DROPPED:
-                    connection.terminate()
+                    with suppress(asyncpg.InterfaceError):  # it may be known to be gone
+                        connection.terminate()
                     if others:
                         continue
                     raise
