@@ -28,6 +28,7 @@ def login(dsn: str, *groups: str, attributes: str = "") -> Iterator[str]:
         yield as_role(dsn, name)
     finally:
         with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("SET default_transaction_read_only = off")
             connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
             connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
