@@ -9,6 +9,7 @@ import typer
 from consumer import __version__
 from consumer.commands import dead_letters, migrate, schema, service
 from consumer.commands.demo import demo
+from consumer.commands.doctor import doctor
 from consumer.commands.ledger import ledger
 from consumer.commands.publish import publish
 from consumer.commands.rollup import rollup
@@ -50,6 +51,7 @@ app.add_typer(migrate.app, name="migrate")
 app.command()(publish)
 app.command()(rollup)
 app.command()(ledger)
+app.command()(doctor)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(service.config_app, name="config")
 app.add_typer(schema.app, name="schema")

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -29,6 +29,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from consumer.variables import PREFIX, Layers, variables
 from consumer.variables import SettingsError as SettingsError
 
+SSL_FILES = frozenset({"sslrootcert", "sslcert", "sslkey"})
 SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
@@ -124,6 +125,9 @@ class Postgres(Group):
             raise ValueError("must be postgresql://user:password@host:port/database, the port a number") from None
         if not set(modes) <= SSL_MODES:
             raise ValueError(f"has an sslmode that is none of {', '.join(sorted(SSL_MODES))}")
+        for name, path in parse_qsl(parts.query):
+            if name in SSL_FILES and not Path(path).is_file():
+                raise ValueError(f"names {name}={path}, and there is no such file")
         return dsn
 
     @field_validator("ssl_root_cert")

@@ -21,6 +21,14 @@ CREATE TABLE ai_dialogue_log (
   created_at TIMESTAMP DEFAULT NOW() NOT NULL, updated_at TIMESTAMP DEFAULT NOW() NOT NULL
 )
 """
+PARTITIONED_TABLE = """
+CREATE TABLE ai_dialogue_log (
+  id UUID DEFAULT gen_random_uuid(), user_id UUID NOT NULL, session_id UUID NOT NULL,
+  query TEXT NOT NULL, response TEXT NOT NULL, model_used VARCHAR(100) NOT NULL,
+  created_at TIMESTAMP DEFAULT NOW() NOT NULL, updated_at TIMESTAMP DEFAULT NOW() NOT NULL,
+  PRIMARY KEY (id, created_at)
+) PARTITION BY RANGE (created_at)
+"""
 ONE_DIALOGUE = """
 INSERT INTO ai_dialogue_log (user_id, session_id, query, response, model_used)
 VALUES (gen_random_uuid(), gen_random_uuid(), 'q', 'r', 'm')
@@ -53,6 +61,21 @@ FROM pg_index JOIN pg_class c ON c.oid = indrelid WHERE c.relnamespace = 'public
 UNION ALL
 SELECT format('constraint %s %s %s %s', conrelid::regclass, conname, convalidated, pg_get_constraintdef(oid))
 FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
+UNION ALL
+SELECT format('policy %s %s on %s to %s: %s %s', polcmd, polname, polrelid::regclass,
+              ARRAY(SELECT rolname FROM pg_roles WHERE oid = ANY (polroles)),
+              pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
+FROM pg_policy
+UNION ALL
+SELECT format('row security %s', relname) FROM pg_class WHERE relrowsecurity
+UNION ALL
+SELECT format('grant %s on %s to %s', privilege_type, relname, grantee::regrole)
+FROM pg_class, aclexplode(relacl)
+WHERE relnamespace = 'public'::regnamespace AND grantee::regrole::text LIKE 'ragledger%' AND grantee <> relowner
+UNION ALL
+SELECT format('grant %s on %s.%s to %s', privilege_type, attrelid::regclass, attname, grantee::regrole)
+FROM pg_attribute, aclexplode(attacl)
+WHERE grantee::regrole::text LIKE 'ragledger%'
 UNION ALL
 SELECT format('trigger %s', pg_get_triggerdef(oid)) FROM pg_trigger WHERE NOT tgisinternal
 UNION ALL

@@ -136,6 +136,7 @@ class PostgresHistory:
     async def _compute(
         self, transaction: Transaction, day: date, under: _InForce, *, asked: bool
     ) -> Mapping[str, Any] | None:
+        await _demand_every_row(transaction)
         await transaction.execute(load("forget_touched_day"), day)
         await transaction.execute(_WORK_MEM)
         [found] = await transaction.fetch(load("figures_of_day"), *under.basis.days.bounds(day))
@@ -147,6 +148,14 @@ class PostgresHistory:
             return None
         await transaction.execute(load("note_computed_day"), day.isoformat(), under.id, figures["ingest_delay_p95"])
         return with_compliance(dict(rows[0]))
+
+
+async def _demand_every_row(transaction: Transaction) -> None:
+    """A day computed from some of its rows would be wrong in silence."""
+    (found,) = await transaction.fetch(load("rows_hidden"), "ai_dialogue_log")
+    if found["hidden"]:
+        problem = f"row-level security hides dialogues from the role {found['role']}"
+        raise Unavailable(f"{problem}: GRANT ragledger_ingest TO {found['role']}", "privilege")
 
 
 async def _basis_in_force(transaction: Transaction) -> tuple[_InForce, datetime]:

@@ -8,9 +8,10 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from consumer.adapters import amendments
-from consumer.adapters.postgres import Transaction
+from consumer.adapters.postgres import FOREIGN_KEY_VIOLATION, Transaction
+from consumer.adapters.sql import load
 from consumer.events.kind import Kind
-from consumer.events.rejection import Reason, Rejected
+from consumer.events.rejection import Fault, Reason, Rejected
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.rows import Row
 from consumer.ports import Refused
@@ -77,7 +78,8 @@ async def insert_splitting(
                 outcome = await _merge(transaction, kind, stage, part)
         except Refused as refused:
             if len(part) == 1:
-                outcomes.append(Outcome(dead_letters=[_dead_letter(part[0], refused)]))
+                letter = DeadLetter(part[0].record, await _verdict(transaction, refused))
+                outcomes.append(Outcome(dead_letters=[letter]))
             else:
                 middle = len(part) // 2
                 waiting += [part[middle:], part[:middle]]  # the first half is taken next: order is kept
@@ -92,7 +94,7 @@ async def _make_stage(transaction: Transaction, kind: Kind) -> str:
     if kind.amends:
         return await amendments.make_stage(transaction, kind)
     stage = f"stage_{kind.table}"
-    await transaction.execute(f"CREATE TEMPORARY TABLE {stage} (LIKE {kind.table} INCLUDING DEFAULTS) ON COMMIT DROP")
+    await transaction.execute(load("make_stage").format(table=kind.table, stage=stage))
     return stage
 
 
@@ -120,6 +122,17 @@ def _sort_out(rows: Sequence[Row], new: set[bytes]) -> Outcome:
     return Outcome(inserted, duplicates)
 
 
-def _dead_letter(row: Row, refused: Refused) -> DeadLetter:
-    rejected = Rejected.whole(Reason.REFUSED_BY_DATABASE, f"the database refuses this row: {refused}")
-    return DeadLetter(row.record, Rejected(rejected.reason, rejected.faults, sqlstate=refused.sqlstate))
+async def _verdict(transaction: Transaction, refused: Refused) -> Rejected:
+    """Why the row is refused, in words for whoever has to mend it."""
+    if refused.sqlstate == FOREIGN_KEY_VIOLATION and refused.constraint is not None:
+        found = await transaction.fetch(load("reference"), *refused.constraint)
+        if found:
+            fault = _unknown_reference(found[0]["columns"], found[0]["referred"], refused.constraint[-1])
+            return Rejected(Reason.UNKNOWN_REFERENCE, [fault], sqlstate=refused.sqlstate)
+    fault = Fault("", f"the database refuses this row: {refused}")
+    return Rejected(Reason.REFUSED_BY_DATABASE, [fault], sqlstate=refused.sqlstate)
+
+
+def _unknown_reference(columns: str, referred: str, constraint: str) -> Fault:
+    advice = f"insert it, then `ragledger dead-letters replay --reason {Reason.UNKNOWN_REFERENCE}`"
+    return Fault(columns, f"{referred} has no such row (foreign key {constraint}): {advice}")

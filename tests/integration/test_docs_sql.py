@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 QUERIES = ("README.md", "docs/sql.md")
-STATEMENTS = ("docs/operations.md", "docs/monitoring.md")
+STATEMENTS = ("docs/operations.md", "docs/monitoring.md", "docs/roles.md")
 
 # One of everything that the queries look for, under the ids that the pages use.
 SAMPLES = """

@@ -72,6 +72,33 @@ async def test_verify_expects_every_table_there_is(blank: str) -> None:
             "foreign key fk_ai_dialogue_user",
             "missing",
         ),
+        (
+            "ALTER TABLE provenance DISABLE ROW LEVEL SECURITY",
+            "policy provenance_read_policy",
+            "ALTER TABLE provenance ENABLE ROW LEVEL SECURITY",
+        ),
+        ("DROP POLICY ai_dialogue_ingest ON ai_dialogue_log", "policy ai_dialogue_ingest", "missing"),
+        (
+            "ALTER POLICY ai_dialogue_user_isolation ON ai_dialogue_log"
+            " USING (user_id = current_setting('app.current_user_id')::uuid)",
+            "policy ai_dialogue_user_isolation",
+            "ends queries with an error while app.current_user_id is not set",
+        ),
+        (
+            "REVOKE INSERT ON dead_letters FROM ragledger_ingest",
+            "role ragledger_ingest",
+            "lacks INSERT on dead_letters",
+        ),
+        (
+            "GRANT SELECT (query) ON ai_dialogue_log TO ragledger_dashboards",
+            "role ragledger_dashboards",
+            "REVOKE SELECT (query) ON ai_dialogue_log FROM ragledger_dashboards",
+        ),
+        (
+            "ALTER TABLE ai_dialogue_log DISABLE TRIGGER mark_days_of_deleted_dialogues",
+            "trigger mark_days_of_deleted_dialogues",
+            "missing or disabled",
+        ),
     ],
 )
 async def test_verify_names_what_is_wrong(blank: str, damage: str, check: str, detail: str) -> None:

@@ -219,3 +219,16 @@ FOREIGN_KEYS: Mapping[str, str] = {
     "fk_provenance_acquired_by": "provenance",
 }
 """Foreign keys of the optional version 4, to their table."""
+
+POLICIES: Mapping[str, tuple[str, str, str | None]] = {
+    "ai_dialogue_user_isolation": ("ai_dialogue_log", "r", None),
+    "provenance_read_policy": ("provenance", "r", None),
+    "ai_dialogue_ingest": ("ai_dialogue_log", "*", "ragledger_ingest"),
+    "provenance_ingest": ("provenance", "*", "ragledger_ingest"),
+    "ai_dialogue_compliance": ("ai_dialogue_log", "r", "ragledger_compliance"),
+    "provenance_compliance": ("provenance", "r", "ragledger_compliance"),
+}
+"""Policy to its table, its command as pg_policy has it, and the one role it is for; None: for everybody."""
+
+DELETE_TRIGGERS: Mapping[str, str] = {"ai_dialogue_log": "mark_days_of_deleted_dialogues"}
+"""Table to the trigger that marks the days of its deleted rows."""
