@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from consumer import __version__
-from consumer.commands import dead_letters, migrate, schema, service
+from consumer.commands import dead_letters, migrate, partition, schema, service
 from consumer.commands.demo import demo
 from consumer.commands.ledger import ledger
 from consumer.commands.publish import publish
@@ -51,6 +51,7 @@ app.command()(publish)
 app.command()(rollup)
 app.command()(ledger)
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(partition.app, name="partition")
 app.add_typer(service.config_app, name="config")
 app.add_typer(schema.app, name="schema")
 

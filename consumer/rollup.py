@@ -21,7 +21,7 @@ class History(Protocol):
         ...
 
     async def roll_up_touched(self, day: date) -> bool:
-        """Compute a touched day; False when another replica is at it.
+        """Compute a touched day; False when another replica is at it, or its rows were archived and its row stays.
 
         :raises StoreError: not now
         """

@@ -10,7 +10,18 @@ import msgspec
 
 from consumer.adapters.postgres import Database, Transaction
 from consumer.adapters.sql import load
+from consumer.ports import StoreError
 from consumer.slo import Objective, judge
+
+
+class Archived(StoreError):
+    """Rows of the day are gone from the table: computing it from the rest would be wrong."""
+
+    def __init__(self, day: date) -> None:
+        super().__init__(
+            f"{day}: rows of this day were archived, so it cannot be computed, and what is stored of it stays."
+            " Leave it out, or bring its month back with `ragledger partition archive --restore`"
+        )
 
 
 class PostgresHistory:
@@ -30,16 +41,21 @@ class PostgresHistory:
             if not (await transaction.fetch(load("lead_rollup")))[0]["leads"]:
                 return False
             await transaction.execute(load("forget_touched_day"), day)
+            if await self._is_archived(transaction, day):
+                return False
             await self._compute(transaction, day)
         return True
 
     async def roll_up(self, day: date) -> Mapping[str, Any]:
         """Compute one day now, touched or not, waiting for whoever is rolling up; the day's row.
 
+        :raises Archived: rows of the day were archived; its row stays as it is
         :raises Unavailable: the database cannot do it now
         """
         async with self._database.transaction() as transaction:
             await transaction.fetch(load("wait_to_lead_rollup"))
+            if await self._is_archived(transaction, day):
+                raise Archived(day)
             await transaction.execute(load("forget_touched_day"), day)
             return await self._compute(transaction, day)
 
@@ -48,6 +64,10 @@ class PostgresHistory:
         async with self._database.transaction() as transaction:
             rows = await transaction.fetch(load("newest_day"))
         return _with_compliance(dict(rows[0])) if rows else None
+
+    async def _is_archived(self, transaction: Transaction, day: date) -> bool:
+        """Archiving waits for the roll-up's lock, so what is found holds until this transaction ends."""
+        return bool((await transaction.fetch(load("day_archived"), day, self._timezone))[0]["archived"])
 
     async def _compute(self, transaction: Transaction, day: date) -> Mapping[str, Any]:
         row = dict((await transaction.fetch(load("roll_up_day"), day, self._timezone))[0])

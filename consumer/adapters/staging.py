@@ -6,11 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from consumer.adapters.postgres import Transaction
+from consumer.adapters.sql import load
 from consumer.events.kind import Kind
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import DeadLetter
+from consumer.ingest.copy_format import id_tuple
 from consumer.ingest.rows import Row
 from consumer.ports import Refused
+
+# Where a table's ids are kept while it is partitioned: its own key then lets an id in again with another created_at.
+IDS = {"ai_dialogue_log": "known_ids"}
 
 
 class Outcome(NamedTuple):
@@ -22,10 +27,12 @@ class Outcome(NamedTuple):
 
 
 async def insert_direct(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> Outcome:
-    """COPY into the table.
+    """COPY into the table; the ids first, where they are kept apart.
 
     :raises Refused: a row is refused; with SQLSTATE 23505 an id was there before
     """
+    if await _keeps_ids(transaction, kind):
+        await transaction.copy(IDS[kind.table], ("id",), [id_tuple(row.id) for row in rows])
     await transaction.copy(kind.table, tuple(kind.fields), [row.encoded for row in rows])
     return Outcome(rows, (), ())
 
@@ -64,27 +71,35 @@ async def insert_splitting(
                 middle = len(part) // 2
                 waiting += [part[middle:], part[:middle]]  # the first half is taken next: order is kept
         else:
-            await transaction.execute(f"TRUNCATE {stage}")
+            await transaction.execute(f"TRUNCATE {stage.table}")
             inserted.extend(outcome.inserted)
             duplicates.extend(outcome.duplicates)
     tell(writes)
     return Outcome(inserted, duplicates, dead_letters)
 
 
-async def _make_stage(transaction: Transaction, kind: Kind) -> str:
-    stage = f"stage_{kind.table}"
+class _Stage(NamedTuple):
+    """A staging table, and the statement that takes what is new in it into the table."""
+
+    table: str
+    merge: str
+
+
+async def _keeps_ids(transaction: Transaction, kind: Kind) -> bool:
+    return kind.table in IDS and bool(await transaction.fetch(load("keep_ids")))
+
+
+async def _make_stage(transaction: Transaction, kind: Kind) -> _Stage:
+    stage, names = f"stage_{kind.table}", ", ".join(kind.fields)
     await transaction.execute(f"CREATE TEMPORARY TABLE {stage} (LIKE {kind.table} INCLUDING DEFAULTS) ON COMMIT DROP")
-    return stage
+    sql = load("merge_keeping_ids" if await _keeps_ids(transaction, kind) else "merge")
+    return _Stage(stage, sql.format(table=kind.table, ids=IDS.get(kind.table), stage=stage, names=names))
 
 
-async def _merge(transaction: Transaction, kind: Kind, stage: str, rows: Sequence[Row]) -> Outcome:
+async def _merge(transaction: Transaction, kind: Kind, stage: _Stage, rows: Sequence[Row]) -> Outcome:
     """A temporary table is scanned in the order it was filled, so the first of two equal ids wins."""
-    names = ", ".join(kind.fields)
-    await transaction.copy(stage, tuple(kind.fields), [row.encoded for row in rows])
-    new = await transaction.fetch(
-        f"INSERT INTO {kind.table} ({names}) "  # noqa: S608 - our own identifiers
-        f"SELECT {names} FROM {stage} ON CONFLICT DO NOTHING RETURNING id"
-    )
+    await transaction.copy(stage.table, tuple(kind.fields), [row.encoded for row in rows])
+    new = await transaction.fetch(stage.merge)
     return _sort_out(rows, {row["id"].bytes for row in new})
 
 

@@ -121,6 +121,29 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "day": "date not null",
         "touched_at": f"{_AWARE} not null",
     },
+    "known_ids": {
+        "id": "uuid not null",
+    },
+    "partition_conversions": {
+        "id": "bigint not null",
+        "phase": "text not null",
+        "next_block": "bigint not null",
+        "end_block": "bigint not null",
+        "rows_copied": "bigint not null",
+        "started_at": f"{_AWARE} not null",
+        "updated_at": f"{_AWARE} not null",
+        "finished_at": _AWARE,
+    },
+    "partition_archives": {
+        "month": "date not null",
+        "partition": "text not null",
+        "phase": "text not null",
+        "row_count": "bigint",
+        "file": "text",
+        "sha256": "text",
+        "detached_at": f"{_AWARE} not null",
+        "dropped_at": _AWARE,
+    },
 }
 
 INDEXES: Mapping[str, str] = {
@@ -141,6 +164,7 @@ INDEXES: Mapping[str, str] = {
     "idx_rag_metrics_date_unique": "rag_metrics_history",
     "idx_plugin_enabled_healthy": "plugin_registry",
     "idx_dead_letters_open": "dead_letters",
+    "idx_partition_conversions_open": "partition_conversions",
 }
 """Index to its table."""
 
@@ -173,6 +197,7 @@ CONSTRAINTS: Mapping[str, str] = {
     "ingest_ledger_pkey": "ingest_ledger",
     "ingest_ledger_balanced": "ingest_ledger",
     "dead_letters_record_key": "dead_letters",
+    "known_ids_pkey": "known_ids",
 }
 """Constraints that the service or its promises rest on, to their table."""
 
@@ -182,3 +207,6 @@ FOREIGN_KEYS: Mapping[str, str] = {
     "fk_provenance_acquired_by": "provenance",
 }
 """Foreign keys of the optional version 4, to their table."""
+
+ID_KEEPERS = 4
+"""Triggers that keep the ids of ai_dialogue_log apart where it is partitioned."""

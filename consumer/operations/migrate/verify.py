@@ -7,7 +7,7 @@ from typing import Any
 
 from consumer.adapters.admin import AdminConnection, StatementError, connect
 from consumer.operations.migrate import expected, history
-from consumer.operations.migrate.checks import Check, Column, Facts, compare
+from consumer.operations.migrate.checks import Check, Column, Facts, Partitioned, compare
 from consumer.operations.queries import query
 
 _FOREIGN_KEYS_VERSION = 4
@@ -37,6 +37,7 @@ async def _facts(db: AdminConnection) -> Facts:
         },
         triggers=await _triggers(db),
         foreign_keys_recorded=_FOREIGN_KEYS_VERSION in await history.read(db),
+        partitioned=await _partitioned(db),
     )
 
 
@@ -61,6 +62,11 @@ async def _triggers(db: AdminConnection) -> dict[str, tuple[str, ...]]:
     for row in await _ask(db, "verify_triggers"):
         triggers[row["table_name"]] += (row["name"],)
     return triggers
+
+
+async def _partitioned(db: AdminConnection) -> Partitioned | None:
+    rows = await db.rows(query("verify_partitions"))
+    return Partitioned(**rows[0]) if rows else None
 
 
 async def _trial_insert(db: AdminConnection) -> Check:
