@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from consumer import __version__
-from consumer.commands import dead_letters, migrate, schema, service
+from consumer.commands import dead_letters, migrate, partition, schema, service
 from consumer.commands.demo import demo
 from consumer.commands.doctor import doctor
 from consumer.commands.ledger import ledger
@@ -53,6 +53,7 @@ app.command()(rollup)
 app.command()(ledger)
 app.command()(doctor)
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(partition.app, name="partition")
 app.add_typer(service.config_app, name="config")
 app.add_typer(schema.app, name="schema")
 

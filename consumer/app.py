@@ -15,6 +15,7 @@ from consumer.adapters.http import Health, HttpServer
 from consumer.adapters.kafka import KafkaSource
 from consumer.adapters.metrics import Metrics
 from consumer.adapters.page import Look, PageServer
+from consumer.adapters.partitions import PostgresPartitions
 from consumer.adapters.postgres import Database, Transaction
 from consumer.adapters.retry import while_raises
 from consumer.adapters.sql import load
@@ -31,6 +32,7 @@ from consumer.ingest.batch import BatchLimits
 from consumer.ingest.days import BusinessDays
 from consumer.operations.migrate import schema_directory
 from consumer.operations.migrate.files import load as load_migrations
+from consumer.partitions import PartitionTimer
 from consumer.pipeline import Pipeline, PipelinePolicy
 from consumer.ports import Bounds, SourceError, Unavailable
 from consumer.rollup import RollupTimer
@@ -85,6 +87,8 @@ class Service:
         self.history = PostgresHistory(self.database, basis, owner_name())
         amendments = PostgresAmendments(self.database, days, settings.plugins.unhealthy_after_s)
         self.rollup = RollupTimer(self.history, amendments, self.telemetry, clock, settings.rollup.interval_s)
+        partitions = PostgresPartitions(self.database, settings.partitions.months_ahead)
+        self.partitions = PartitionTimer(partitions, self.telemetry, settings.partitions.interval_s)
         self._newest_version = load_migrations(schema_directory())[-1].version
         look = Look(self.database, basis, settings.kafka.group_id, self._ends, clock)
         page = PageServer(look, clock)
@@ -116,18 +120,20 @@ class Service:
                 await self.source.stop(LEAVE_SECONDS)
 
     async def _read_until(self, stop: asyncio.Event) -> None:
-        """Read and roll up; whichever fails ends the service, for the supervisor to start it again."""
+        """Read, and run the timers; whichever fails ends the service, for the supervisor to start it again."""
         rollup = asyncio.create_task(self.rollup.run())
+        partitions = asyncio.create_task(self.partitions.run())
         reading = asyncio.create_task(self.pipeline.run(stop))
         stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({reading, rollup, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if rollup.done():
-                rollup.result()
+            await asyncio.wait({reading, rollup, partitions, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for timer in (rollup, partitions):
+                if timer.done():
+                    timer.result()
             async with asyncio.timeout(self.settings.shutdown.timeout_s if stop.is_set() else None):
                 await reading
         finally:
-            for task in (rollup, reading, stopping):
+            for task in (rollup, partitions, reading, stopping):
                 task.cancel()
 
     async def _wait_for_schema(self) -> None:

@@ -205,6 +205,17 @@ class Plugins(Group):
     """Seconds without a report after which a plugin in use is unhealthy."""
 
 
+class Partitions(Group):
+    """The monthly partitions of the dialogues, once `ragledger partition convert` has made them."""
+
+    months_ahead: Annotated[int, Field(ge=1, le=24)] = 3
+    """Months beyond the current one that have a partition."""
+    interval_s: Seconds = 3600.0
+    """Seconds between two looks at what is missing."""
+    archive_dir: Path = Path("archives")
+    """Where `ragledger partition archive` puts the files of months."""
+
+
 class Slo(Group):
     """The objectives."""
 
@@ -242,6 +253,7 @@ class Settings(BaseSettings):
     http: Http = Http()
     rollup: Rollup = Rollup()
     plugins: Plugins = Plugins()
+    partitions: Partitions = Partitions()
     slo: Slo = Slo()
     shutdown: Shutdown = Shutdown()
     log: Log = Log()

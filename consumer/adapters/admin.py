@@ -12,7 +12,7 @@ parameters runs inside a transaction, because asyncpg prepares and executes in t
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -86,6 +86,24 @@ class AdminConnection:
         with _translated():
             async with self._connection.transaction():
                 return [dict(row) for row in await self._connection.fetch(sql, *parameters)]
+
+    async def copy_out(self, select: str, write: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
+        """Give the rows of a query to `write`, piece by piece: CSV in UTF-8 with a header, NULL an empty field.
+
+        :raises StatementError: :raises ConnectionLostError:
+        """
+        with _translated():
+            await self._connection.copy_from_query(select, output=write, format="csv", header=True, encoding="utf8")
+
+    async def copy_in(self, table: str, columns: Sequence[str], csv: AsyncIterable[bytes]) -> None:
+        """Copy what :meth:`copy_out` gave into a table.
+
+        :raises StatementError: :raises ConnectionLostError:
+        """
+        with _translated():
+            await self._connection.copy_to_table(
+                table, source=csv, columns=columns, format="csv", header=True, encoding="utf8"
+            )
 
     @asynccontextmanager
     async def transaction(self, *, keep: bool = True) -> AsyncIterator[None]:

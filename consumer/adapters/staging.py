@@ -13,8 +13,12 @@ from consumer.adapters.sql import load
 from consumer.events.kind import Kind
 from consumer.events.rejection import Fault, Reason, Rejected
 from consumer.ingest.batch import DeadLetter
+from consumer.ingest.copy_format import id_tuple
 from consumer.ingest.rows import Row
 from consumer.ports import Refused
+
+# Where a table's ids are kept while it is partitioned: its own key then lets an id in again with another created_at.
+IDS = {"ai_dialogue_log": "known_ids"}
 
 
 class Outcome(NamedTuple):
@@ -41,12 +45,14 @@ def rows_first(kinds: Collection[Kind]) -> Sequence[Kind]:
 
 
 async def insert_direct(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> Outcome:
-    """COPY into the table; amendments are merged, as they are never rows of it.
+    """COPY into the table; the ids first, where they are kept apart. Amendments are merged, as they are never rows.
 
     :raises Refused: a row is refused; with SQLSTATE 23505 an id was there before
     """
     if kind.amends:
         return await insert_merging(transaction, kind, rows)
+    if await _keeps_ids(transaction, kind):
+        await transaction.copy(IDS[kind.table], ("id",), [id_tuple(row.id) for row in rows])
     await transaction.copy(kind.table, tuple(kind.fields), [row.encoded for row in rows])
     return Outcome(inserted=rows)
 
@@ -84,30 +90,38 @@ async def insert_splitting(
                 middle = len(part) // 2
                 waiting += [part[middle:], part[:middle]]  # the first half is taken next: order is kept
         else:
-            await transaction.execute(f"TRUNCATE {stage}")
+            await transaction.execute(f"TRUNCATE {stage.table}")
             outcomes.append(outcome)
     tell(writes)
     return join(outcomes)
 
 
-async def _make_stage(transaction: Transaction, kind: Kind) -> str:
+class _Stage(NamedTuple):
+    """A staging table, and the statement that takes what is new in it into the table; of amendments there is none."""
+
+    table: str
+    merge: str = ""
+
+
+async def _keeps_ids(transaction: Transaction, kind: Kind) -> bool:
+    return kind.table in IDS and bool(await transaction.fetch(load("keep_ids")))
+
+
+async def _make_stage(transaction: Transaction, kind: Kind) -> _Stage:
     if kind.amends:
-        return await amendments.make_stage(transaction, kind)
-    stage = f"stage_{kind.table}"
+        return _Stage(await amendments.make_stage(transaction, kind))
+    stage, names = f"stage_{kind.table}", ", ".join(kind.fields)
     await transaction.execute(load("make_stage").format(table=kind.table, stage=stage))
-    return stage
+    sql = load("merge_keeping_ids" if await _keeps_ids(transaction, kind) else "merge")
+    return _Stage(stage, sql.format(table=kind.table, ids=IDS.get(kind.table), stage=stage, names=names))
 
 
-async def _merge(transaction: Transaction, kind: Kind, stage: str, rows: Sequence[Row]) -> Outcome:
+async def _merge(transaction: Transaction, kind: Kind, stage: _Stage, rows: Sequence[Row]) -> Outcome:
     """A temporary table is scanned in the order it was filled, so the first of two equal ids wins."""
     if kind.amends:
-        return Outcome(amended=rows, moments=await amendments.amend(transaction, kind, stage, rows))
-    names = ", ".join(kind.fields)
-    await transaction.copy(stage, tuple(kind.fields), [row.encoded for row in rows])
-    new = await transaction.fetch(
-        f"INSERT INTO {kind.table} ({names}) "  # noqa: S608 - our own identifiers
-        f"SELECT {names} FROM {stage} ON CONFLICT DO NOTHING RETURNING id"
-    )
+        return Outcome(amended=rows, moments=await amendments.amend(transaction, kind, stage.table, rows))
+    await transaction.copy(stage.table, tuple(kind.fields), [row.encoded for row in rows])
+    new = await transaction.fetch(stage.merge)
     return _sort_out(rows, {row["id"].bytes for row in new})
 
 

@@ -69,6 +69,8 @@ GRANTS: Mapping[str, frozenset[Grant]] = {
             *_grants("kept_feedback", "SELECT INSERT UPDATE"),
             *_grants("kept_verifications", "SELECT INSERT UPDATE"),
             *_grants("plugin_registry", "SELECT INSERT UPDATE"),
+            *_grants("known_ids", "SELECT INSERT"),
+            *_grants("partition_archives", "SELECT"),
             *_grants("rollup_basis", "SELECT INSERT UPDATE"),
             *_grants("computed_days", "SELECT INSERT UPDATE"),
             *_grants("rag_metrics_history", "SELECT INSERT UPDATE"),

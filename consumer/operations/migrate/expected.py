@@ -152,6 +152,29 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "left_under": "bigint",
         "ingest_delay_p95": "double precision",
     },
+    "known_ids": {
+        "id": "uuid not null",
+    },
+    "partition_conversions": {
+        "id": "bigint not null",
+        "phase": "text not null",
+        "next_block": "bigint not null",
+        "end_block": "bigint not null",
+        "rows_copied": "bigint not null",
+        "started_at": f"{_AWARE} not null",
+        "updated_at": f"{_AWARE} not null",
+        "finished_at": _AWARE,
+    },
+    "partition_archives": {
+        "month": "date not null",
+        "partition": "text not null",
+        "phase": "text not null",
+        "row_count": "bigint",
+        "file": "text",
+        "sha256": "text",
+        "detached_at": f"{_AWARE} not null",
+        "dropped_at": _AWARE,
+    },
 }
 
 INDEXES: Mapping[str, str] = {
@@ -175,6 +198,7 @@ INDEXES: Mapping[str, str] = {
     "idx_kept_feedback_waiting": "kept_feedback",
     "idx_kept_verifications_waiting": "kept_verifications",
     "idx_rollup_basis_content": "rollup_basis",
+    "idx_partition_conversions_open": "partition_conversions",
 }
 """Index to its table."""
 
@@ -210,6 +234,7 @@ CONSTRAINTS: Mapping[str, str] = {
     "ingest_ledger_pkey": "ingest_ledger",
     "ingest_ledger_balanced": "ingest_ledger",
     "dead_letters_record_key": "dead_letters",
+    "known_ids_pkey": "known_ids",
 }
 """Constraints that the service or its promises rest on, to their table."""
 
@@ -232,3 +257,5 @@ POLICIES: Mapping[str, tuple[str, str, str | None]] = {
 
 DELETE_TRIGGERS: Mapping[str, str] = {"ai_dialogue_log": "mark_days_of_deleted_dialogues"}
 """Table to the trigger that marks the days of its deleted rows."""
+ID_KEEPERS = 4
+"""Triggers that keep the ids of ai_dialogue_log apart where it is partitioned."""

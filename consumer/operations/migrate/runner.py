@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 from consumer.adapters.admin import AdminConnection, StatementError, connect
-from consumer.operations.migrate import history
+from consumer.operations.migrate import history, partitioned_index
 from consumer.operations.migrate.errors import StatementRefusedError
 from consumer.operations.migrate.files import Migration, Script, load, schema_directory
 from consumer.operations.migrate.planning import MigrationStatus, State, assess, to_apply, to_roll_back
@@ -132,7 +132,7 @@ async def _run_block(db: AdminConnection, file: str, block: Block) -> None:
     if block.transactional:
         async with db.transaction():
             await _run_statements(db, file, block)
-    elif not await _is_built(db, block.statements[0]):
+    elif not await _is_built(db, block.statements[0]) and not await _is_built_by_partition(db, file, block):
         await _run_statements(db, file, block)
 
 
@@ -151,3 +151,12 @@ async def _is_built(db: AdminConnection, statement: Statement) -> bool:
     """
     index = statement.concurrent_index
     return index is not None and bool(await db.rows(query("migrate_index_is_built"), index))
+
+
+async def _is_built_by_partition(db: AdminConnection, file: str, block: Block) -> bool:
+    """Build the index of a concurrent build where its table is partitioned; False where it is not."""
+    statement = block.statements[0]
+    try:
+        return statement.concurrent_index is not None and await partitioned_index.build(db, statement.sql)
+    except StatementError as error:
+        raise StatementRefusedError(file, statement.line, error) from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from consumer.adapters.admin import AdminConnection, StatementError, connect
 from consumer.operations.migrate import expected, history
-from consumer.operations.migrate.checks import Check, Column, Facts, compare
+from consumer.operations.migrate.checks import Check, Column, Facts, Partitioned, compare
 from consumer.operations.migrate.security_checks import Policy, SecurityFacts, compare_security
 from consumer.operations.queries import query
 from consumer.operations.roles import ROLES, Grant
@@ -51,6 +51,7 @@ async def _facts(db: AdminConnection) -> Facts:
         },
         triggers=await _triggers(db),
         foreign_keys_recorded=_FOREIGN_KEYS_VERSION in await history.read(db),
+        partitioned=await _partitioned(db),
     )
 
 
@@ -102,6 +103,11 @@ async def _grants(db: AdminConnection) -> Mapping[str, Collection[Grant]]:
     for row in await db.rows(query("verify_grants"), [*expected.COLUMNS, HISTORY_TABLE], list(ROLES)):
         grants[row["role"]].add(Grant(row["table_name"], row["privilege"], tuple(row["columns"])))
     return grants
+
+
+async def _partitioned(db: AdminConnection) -> Partitioned | None:
+    rows = await db.rows(query("verify_partitions"))
+    return Partitioned(**rows[0]) if rows else None
 
 
 async def _trial_insert(db: AdminConnection) -> Check:
