@@ -20,8 +20,6 @@ from consumer.basis import Basis, UnknownBasis
 from consumer.ingest.days import BusinessDays
 from consumer.ports import StoreError, Unavailable
 
-# Sorting a million latencies stays in memory; one roll-up at a time takes it, and gives it back.
-_WORK_MEM = "SET LOCAL work_mem = '64MB'"
 _FIGURES = (
     "total_dialogues",
     "unique_users",
@@ -154,7 +152,7 @@ class PostgresHistory:
     ) -> Mapping[str, Any] | None:
         await _demand_every_row(transaction)
         await transaction.execute(load("forget_touched_day"), day)
-        await transaction.execute(_WORK_MEM)
+        await transaction.fetch(load("roll_up_settings"))
         [found] = await transaction.fetch(load("figures_of_day"), *under.basis.days.bounds(day))
         figures = _columns(dict(found))
         values = [figures[name] for name in _FIGURES]
