@@ -33,7 +33,8 @@ class Facts:
 
     `tables` table to comment; `columns` table to column name to column; `indexes` (table, index) to whether
     it is usable; `enums` name to labels; `constraints` (table, name) to whether it is validated; `triggers`
-    table to the names of its updated_at triggers; `foreign_keys_recorded` whether schema_migrations has 0004.
+    table to the names of its updated_at triggers; `foreign_keys_recorded` whether schema_migrations has 0004; `views`
+    name to whether it runs with the rights of whoever asks.
     """
 
     tables: Mapping[str, str | None]
@@ -43,6 +44,7 @@ class Facts:
     constraints: Mapping[tuple[str, str], bool]
     triggers: Mapping[str, tuple[str, ...]]
     foreign_keys_recorded: bool
+    views: Mapping[str, bool]
 
 
 def compare(facts: Facts) -> Iterator[Check]:
@@ -55,6 +57,7 @@ def compare(facts: Facts) -> Iterator[Check]:
     yield from (_trigger(facts, table, name) for table, name in expected.TRIGGERS.items())
     yield from (_constraint(facts, name, table) for name, table in expected.CONSTRAINTS.items())
     yield from (_foreign_key(facts, name, table) for name, table in expected.FOREIGN_KEYS.items())
+    yield from (_view(facts, name) for name in expected.VIEWS)
 
 
 def _table(facts: Facts, name: str) -> Check:
@@ -118,3 +121,10 @@ def _foreign_key(facts: Facts, name: str, table: str) -> Check:
     present = any((table, name) in facts.constraints for name, table in expected.FOREIGN_KEYS.items())
     in_use = facts.foreign_keys_recorded or present
     return check if in_use else Check(check.name, ok=True, detail="optional, not applied")
+
+
+def _view(facts: Facts, name: str) -> Check:
+    invoker = facts.views.get(name)
+    mend = f"runs with its owner's rights: ALTER VIEW {name} SET (security_invoker = true)"
+    details = {None: f"missing: {_MEND}", False: mend}
+    return Check(f"view {name}", bool(invoker), details.get(invoker, "runs with the rights of whoever asks"))

@@ -14,7 +14,7 @@ _FOREIGN_KEYS_VERSION = 4
 
 
 async def verify(dsn: str) -> tuple[Check, ...]:
-    """Look at the tables, columns, comments, indexes, enums, triggers and constraints, and try an insert.
+    """Look at the tables, columns, comments, indexes, enums, triggers, constraints and views, and try an insert.
 
     Expects every version, the optional foreign keys only where they were applied. Works just as well where
     the files were run with psql.
@@ -37,6 +37,7 @@ async def _facts(db: AdminConnection) -> Facts:
         },
         triggers=await _triggers(db),
         foreign_keys_recorded=_FOREIGN_KEYS_VERSION in await history.read(db),
+        views={row["name"]: row["invoker"] for row in await db.rows(query("verify_views"), list(expected.VIEWS))},
     )
 
 
