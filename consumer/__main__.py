@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from consumer import __version__
-from consumer.commands import dead_letters, migrate, schema, service
+from consumer.commands import dead_letters, migrate, provenance, retention, schema, service
 from consumer.commands.demo import demo
+from consumer.commands.erase import erase
 from consumer.commands.ledger import ledger
 from consumer.commands.publish import publish
 from consumer.commands.rollup import rollup
@@ -51,6 +52,9 @@ app.command()(publish)
 app.command()(rollup)
 app.command()(ledger)
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(retention.app, name="retention")
+app.command()(erase)
+app.add_typer(provenance.app, name="provenance")
 app.add_typer(service.config_app, name="config")
 app.add_typer(schema.app, name="schema")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ from consumer.adapters.kafka import KafkaSource
 from consumer.adapters.metrics import Metrics
 from consumer.adapters.page import render
 from consumer.adapters.postgres import Database, Transaction
+from consumer.adapters.retention_telemetry import PrometheusRetentionTelemetry
 from consumer.adapters.retry import while_raises
 from consumer.adapters.sql import load
 from consumer.adapters.store import PostgresStore
@@ -24,12 +25,14 @@ from consumer.events.kind import Kind
 from consumer.events.provenance import PROVENANCE
 from consumer.ingest.batch import BatchLimits
 from consumer.ingest.days import BusinessDays
+from consumer.ingest.erased import Key
 from consumer.operations.migrate import schema_directory
 from consumer.operations.migrate.files import load as load_migrations
+from consumer.operations.retention import Expiry, Notices, Retention, RetentionTimer
 from consumer.pipeline import Pipeline, PipelinePolicy
 from consumer.ports import SourceError, StoreError, Unavailable
 from consumer.rollup import RollupTimer
-from consumer.settings import Settings, Topics, owner_name
+from consumer.settings import Erasure, Settings, Topics, owner_name
 
 LEAVE_SECONDS = 5.0
 
@@ -37,6 +40,17 @@ LEAVE_SECONDS = 5.0
 def kinds_by_topic(topics: Topics) -> Mapping[str, Kind]:
     """The kind of event each topic carries."""
     return {topics.dialogue: DIALOGUE, topics.provenance: PROVENANCE}
+
+
+def erasure_keys(settings: Erasure) -> Sequence[Key]:
+    """The key by which erased users are known, then those used before."""
+    return [Key(secret) for secret in settings.secrets]
+
+
+def retention_of(settings: Settings, database: Database) -> Retention:
+    """Retention under these settings."""
+    expiry = Expiry(database, settings.retention.batch_rows)
+    return Retention(expiry, Notices(database, settings.kafka, settings.topics.expired))
 
 
 def policy(settings: Settings) -> PipelinePolicy:
@@ -67,12 +81,21 @@ class Service:
             group=settings.kafka.group_id,
             owner=owner_name(),
             begin_at_end=settings.kafka.start_from == "latest",
+            erasure_keys=erasure_keys(settings.erasure),
         )
         self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings))
         self.history = PostgresHistory(self.database, settings.rollup.timezone, slo.load(settings.slo.file))
         self.rollup = RollupTimer(self.history, self.telemetry, settings.rollup.interval_s)
+        self._timers: Sequence[RollupTimer | RetentionTimer] = [self.rollup, *self._retention(metrics, clock)]
         self._newest_version = load_migrations(schema_directory())[-1].version
         self.http = HttpServer(settings.http, metrics, self.alive, self.ready, self.page)
+
+    def _retention(self, metrics: Metrics, clock: SystemClock) -> Sequence[RetentionTimer]:
+        interval = self.settings.retention.interval_s
+        if interval is None:
+            return []
+        telemetry = PrometheusRetentionTelemetry(metrics, clock)
+        return [RetentionTimer(retention_of(self.settings, self.database), telemetry, interval)]
 
     async def run(self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None) -> None:
         """Run until `stop` is set: stop fetching, write what is held, commit, leave the group.
@@ -100,18 +123,19 @@ class Service:
                 await self.source.stop(LEAVE_SECONDS)
 
     async def _read_until(self, stop: asyncio.Event) -> None:
-        """Read and roll up; whichever fails ends the service, for the supervisor to start it again."""
-        rollup = asyncio.create_task(self.rollup.run())
+        """Read and run the timers; whichever fails ends the service, for the supervisor to start it again."""
+        timers = [asyncio.create_task(timer.run()) for timer in self._timers]
         reading = asyncio.create_task(self.pipeline.run(stop))
         stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({reading, rollup, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if rollup.done():
-                rollup.result()
+            await asyncio.wait({reading, *timers, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for timer in timers:
+                if timer.done():
+                    timer.result()
             async with asyncio.timeout(self.settings.shutdown.timeout_s if stop.is_set() else None):
                 await reading
         finally:
-            for task in (rollup, reading, stopping):
+            for task in (*timers, reading, stopping):
                 task.cancel()
 
     async def _wait_for_schema(self) -> None:

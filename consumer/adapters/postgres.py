@@ -20,6 +20,7 @@ from consumer.settings import Postgres
 
 APPLICATION_NAME = "ragledger"
 COPY_ROWS_A_MESSAGE = 128
+ROWS_STREAMED = 1_000
 UNIQUE_VIOLATION = "23505"
 _SCHEMA_MISSING = frozenset({"42P01", "42703", "42704", "3F000"})
 _COPY_NOT_SUPPORTED = "0A000"
@@ -41,7 +42,7 @@ _CAUSES = {
     "42501": "privilege",
     "57014": "timeout",
 }
-CAUSES = (*sorted(set(_CAUSES.values())), "other", "turn")
+CAUSES = (*sorted(set(_CAUSES.values())), "erasure", "other", "turn")
 # Longer than a transaction waits for its turn; ends what a frozen reader left open.
 _IDLE_SECONDS = 10.0
 
@@ -65,6 +66,12 @@ class Transaction:
         """Run a statement; its rows."""
         with translated_errors():
             return await self._connection.fetch(sql, *arguments)
+
+    async def stream(self, sql: str, *arguments: Any) -> AsyncIterator[asyncpg.Record]:
+        """Run a statement; its rows one by one, of which few are held at a time."""
+        with translated_errors():
+            async for row in self._connection.cursor(sql, *arguments, prefetch=ROWS_STREAMED):
+                yield row
 
     async def copy(self, table: str, columns: Sequence[str], tuples: Sequence[bytes]) -> None:
         """COPY tuples in binary format into a table."""
@@ -115,7 +122,12 @@ class Database:
         """
         assert self._pool is not None, "open() comes first"
         with translated_errors():
-            async with self._pool.acquire() as connection, _given_up_when_broken(connection), connection.transaction():
+            # What is written relies on each statement seeing what was committed before it, whatever the role's default.
+            async with (
+                self._pool.acquire() as connection,
+                _given_up_when_broken(connection),
+                connection.transaction(isolation="read_committed"),
+            ):
                 await connection.execute(self._limits)
                 yield Transaction(connection)
 

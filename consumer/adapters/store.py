@@ -20,6 +20,7 @@ from operator import attrgetter
 from typing import Any
 
 from consumer.adapters.dead_letter_rows import insert_dead_letters
+from consumer.adapters.erasures import Erasures, ErasuresChanged
 from consumer.adapters.postgres import UNIQUE_VIOLATION, CopyNotSupported, Database, Transaction
 from consumer.adapters.retry import while_raises
 from consumer.adapters.sql import load
@@ -28,6 +29,7 @@ from consumer.events.kind import Kind
 from consumer.events.record import Partition
 from consumer.ingest.batch import Batch, DeadLetter
 from consumer.ingest.days import BusinessDays
+from consumer.ingest.erased import ErasedUsers, Key, screen_letters, screen_rows
 from consumer.ingest.offsets import Claim, Span
 from consumer.ingest.rows import Row
 from consumer.ports import Bounds, Fenced, Refused, Telemetry, Turn, Unavailable, Written
@@ -60,9 +62,11 @@ class PostgresStore:
         group: str,
         owner: str,
         begin_at_end: bool,
+        erasure_keys: Sequence[Key] = (),
     ) -> None:
         self._database, self._telemetry, self._days = database, telemetry, days
         self._group, self._owner, self._begin_at_end = group, owner, begin_at_end
+        self._erasures = Erasures(erasure_keys)
         self._under_way = _UnderWay()
         self._copy_supported = True
         self._way = Way.DIRECT
@@ -74,6 +78,7 @@ class PostgresStore:
         topics, numbers = _columns(partitions)
         async with self._database.transaction() as transaction:
             rows = await transaction.fetch(load("claim"), self._group, self._owner, topics, numbers, begin)
+            await self._erasures.read(transaction)
         return [Claim(Partition(r["topic"], r["partition"]), r["epoch"], r["next_offset"]) for r in rows]
 
     async def write(self, batch: Batch, turn: Turn) -> Written:
@@ -101,6 +106,8 @@ class PostgresStore:
         while True:
             try:
                 return await self._transact(batch, turn, way, settle)
+            except ErasuresChanged:
+                await self._erasures.learn(self._database)
             except CopyNotSupported:
                 self._copy_supported, way = False, Way.MERGE
             except Refused as refused:
@@ -110,10 +117,12 @@ class PostgresStore:
 
     async def _transact(self, batch: Batch, turn: Turn, way: Way, settle: Callable[[Written], None]) -> Written:
         async with self._database.transaction() as transaction:
-            written = await self._insert(transaction, batch, way)
+            erased = self._erasures.known
+            written = await self._insert(transaction, batch, way, erased)
             await insert_dead_letters(transaction, written.dead_letters)
             await self._touch_days(transaction, written)
             await _come(turn)
+            await self._erasures.hold(transaction, erased)  # late: while it is held, an erasure waits
             await self._move_ledger(transaction, written)
             settle(written)
         self._way = self._next_way(written)
@@ -123,16 +132,18 @@ class PostgresStore:
         """Duplicates come in runs (a producer retries, a topic is read again): MERGE until a batch has none."""
         return Way.MERGE if written.duplicates or not self._copy_supported else Way.DIRECT
 
-    async def _insert(self, transaction: Transaction, batch: Batch, way: Way) -> Written:
+    async def _insert(self, transaction: Transaction, batch: Batch, way: Way, erased: ErasedUsers) -> Written:
         inserted: dict[Kind, Sequence[Row]] = {}
         duplicates: list[Row] = []
+        screened = screen_rows(batch.rows, erased)
         refused: list[DeadLetter] = []
-        for kind, rows in batch.rows.items():
+        for kind, rows in screened.rows.items():
             outcome = await self._ways()[way](transaction, kind, rows)
             inserted[kind] = outcome.inserted
             duplicates.extend(outcome.duplicates)
             refused.extend(outcome.dead_letters)
-        return Written(batch, inserted, duplicates, [*batch.dead_letters, *refused])
+        letters = screen_letters([*batch.dead_letters, *refused], erased)
+        return Written(batch, inserted, duplicates, [*letters, *screened.dead_letters])
 
     def _ways(self) -> Mapping[Way, Any]:
         return {

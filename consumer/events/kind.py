@@ -48,6 +48,7 @@ class Kind:
     :param facts: the fields that the metrics need to know of one event; of an array its length
     :param clock_field: the field that falls back to the record's timestamp, if any
     :param sums: fields that are the sum of two others when absent; of one part alone there is no sum
+    :param subject_field: the field that names the person the event is about, if any
     """
 
     name: str
@@ -56,6 +57,7 @@ class Kind:
     facts: tuple[str, ...]
     clock_field: str | None = None
     sums: Mapping[str, tuple[str, str]] = dataclass_field(default_factory=dict)
+    subject_field: str | None = None
 
     @cached_property
     def adapter(self) -> TypeAdapter[Values]:
@@ -76,6 +78,11 @@ class Kind:
     def required(self) -> frozenset[str]:
         """The names of the fields an event must bring."""
         return frozenset(name for name, hint in self._hints.items() if get_origin(hint) is Required)
+
+    @cached_property
+    def requires_subject(self) -> bool:
+        """Whether there is no event without the person it is about."""
+        return self.subject_field in self.required
 
     @cached_property
     def json_fields(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ class Reason(StrEnum):
     TOMBSTONE = "tombstone"
     RECORD_TOO_LARGE = "record_too_large"
     REFUSED_BY_DATABASE = "refused_by_database"
+    ERASED_USER = "erased_user"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
+from operator import add
 from typing import Any
 
 import msgspec
 
+from consumer.adapters.erasures import Erasures
 from consumer.adapters.postgres import Database, Transaction
 from consumer.adapters.sql import load
 from consumer.adapters.staging import insert_splitting
@@ -19,6 +21,7 @@ from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.decode import decode
+from consumer.ingest.erased import GONE, Key
 from consumer.ingest.rows import Row
 from consumer.operations.errors import OperationError
 from consumer.operations.queries import query
@@ -47,22 +50,32 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay did: rows written, ids that were there already, and what failed again."""
+    """What a replay did: rows written, ids that were there already, what failed again, what named an erased user."""
 
     inserted: int = 0
     duplicates: int = 0
     failed: int = 0
+    erased: int = 0
 
     def __add__(self, other: Replayed) -> Replayed:
-        return Replayed(self.inserted + other.inserted, self.duplicates + other.duplicates, self.failed + other.failed)
+        sums = map(add, astuple(self), astuple(other))
+        return Replayed(*sums)
 
 
 class DeadLetters:
     """The dead letters of one database."""
 
-    def __init__(self, database: Database, kinds: Mapping[str, Kind], timezone: str, max_record_bytes: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        kinds: Mapping[str, Kind],
+        timezone: str,
+        max_record_bytes: int,
+        erasure_keys: Sequence[Key] = (),
+    ) -> None:
         self._database, self._kinds, self._days = database, kinds, BusinessDays(timezone)
         self._max_record_bytes = max_record_bytes
+        self._erasures = Erasures(erasure_keys)
 
     async def find(self, chosen: Filter, *, settled: bool, at_most: int) -> Sequence[Mapping[str, Any]]:
         """Dead letters, newest first; replayed and discarded ones only when `settled`."""
@@ -84,7 +97,7 @@ class DeadLetters:
         row = dict(rows[0])
         return row | {
             "detail": msgspec.json.decode(row["detail"]),
-            "headers": _headers(row["headers"]),
+            "headers": headers_of(row["headers"]),
         }
 
     async def discard(self, chosen: Filter) -> int:
@@ -108,17 +121,20 @@ class DeadLetters:
             told(total)
 
     async def _replay_chunk(self, transaction: Transaction, chunk: Sequence[Any]) -> Replayed:
+        erased = await self._erasures.hold_newest(transaction)
         records = [_record(row) for row in chunk]
         identity = {_place(record): row["id"] for record, row in zip(records, chunk, strict=True)}
-        rows, failed = self._decode(records)
+        gone = {_place(record) for record in records if erased.named_in(record)}
+        rows, failed = self._decode([record for record in records if _place(record) not in gone])
         inserted, duplicates = 0, 0
         for kind, of_kind in rows.items():
             outcome = await insert_splitting(transaction, kind, of_kind, lambda _: None)
             await self._touch_days(transaction, outcome.inserted)
             inserted, duplicates = inserted + len(outcome.inserted), duplicates + len(outcome.duplicates)
             failed.extend(outcome.dead_letters)
+        await transaction.execute(query("dead_letters_empty"), [identity.pop(place) for place in gone], GONE)
         await self._mark(transaction, identity, failed)
-        return Replayed(inserted, duplicates, len(failed))
+        return Replayed(inserted, duplicates, len(failed), len(gone))
 
     def _decode(self, records: Sequence[StoredRecord]) -> tuple[dict[Kind, list[Row]], list[DeadLetter]]:
         rows: dict[Kind, list[Row]] = {}
@@ -166,11 +182,12 @@ def _record(row: Any) -> StoredRecord:
         row["record_timestamp"],
         row["key"],
         row["value"],
-        tuple(_headers(row["headers"])),
+        tuple(headers_of(row["headers"])),
     )
 
 
-def _headers(stored: str | None) -> list[tuple[str, bytes | None]]:
+def headers_of(stored: str | None) -> list[tuple[str, bytes | None]]:
+    """The headers of a record as they came, from the form in which the table keeps them."""
     headers = msgspec.json.decode(stored) if stored else []
     return [(_header_name(header), _bytes(header["value"])) for header in headers]
 
