@@ -6,6 +6,8 @@ Nothing here needs a session to last: time limits are set for each transaction, 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -22,6 +24,7 @@ APPLICATION_NAME = "ragledger"
 COPY_ROWS_A_MESSAGE = 128
 ROWS_STREAMED = 1_000
 UNIQUE_VIOLATION = "23505"
+_streams = itertools.count(1)
 _SCHEMA_MISSING = frozenset({"42P01", "42703", "42704", "3F000"})
 _COPY_NOT_SUPPORTED = "0A000"
 _RAISED_BY_TRIGGER = "P0001"
@@ -67,11 +70,22 @@ class Transaction:
         with translated_errors():
             return await self._connection.fetch(sql, *arguments)
 
-    async def stream(self, sql: str, *arguments: Any) -> AsyncIterator[asyncpg.Record]:
-        """Run a statement; its rows one by one, of which few are held at a time."""
-        with translated_errors():
-            async for row in self._connection.cursor(sql, *arguments, prefetch=ROWS_STREAMED):
+    async def stream(self, sql: str, *arguments: object) -> AsyncIterator[asyncpg.Record]:
+        """Run a query; its rows one by one, of which few are held at a time.
+
+        A cursor of SQL's own: asyncpg's needs a named statement, and behind a pooler names meet those of others. SQL's
+        takes no arguments, so PostgreSQL writes them as literals first. Each has a name of its own, as asyncpg
+        remembers what a FETCH returns.
+        """
+        texts = [None if argument is None else str(argument) for argument in arguments]
+        quoted = await self.fetch("SELECT quote_nullable(text) AS literal FROM unnest($1::text[]) AS text", texts)
+        literal = re.sub(r"\$(\d+)", lambda place: str(quoted[int(place[1]) - 1]["literal"]), sql)
+        name = f"stream_{next(_streams)}"
+        await self.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {literal}")
+        while rows := await self.fetch(f"FETCH {ROWS_STREAMED} FROM {name}"):
+            for row in rows:
                 yield row
+        await self.execute(f"CLOSE {name}")
 
     async def copy(self, table: str, columns: Sequence[str], tuples: Sequence[bytes]) -> None:
         """COPY tuples in binary format into a table."""

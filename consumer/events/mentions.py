@@ -18,6 +18,7 @@ _DEEPEST = 3
 _HYPHENATED = rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _BARE = rb"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])"  # not any stretch of a longer hash
 _ID = re.compile(_HYPHENATED + b"|" + _BARE, re.IGNORECASE)
+_RUN = re.compile(rb"[0-9A-Fa-f-]{32,}")  # an id is in one of these, and to look for them is quick
 _ESCAPED = re.compile(rb"\\+u00([0-7][0-9a-f])", re.IGNORECASE)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{32,}")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
@@ -42,7 +43,8 @@ def _parts(record: Record) -> Iterator[bytes]:
 def _ids_in(raw: bytes, depth: int) -> set[bytes]:
     found = {raw} if len(raw) == 16 else set()
     text = _unescaped(raw)
-    found |= {bytes.fromhex(match.replace(b"-", b"").decode()) for match in _ID.findall(text)}
+    for run in _RUN.findall(text):
+        found |= {bytes.fromhex(match.replace(b"-", b"").decode()) for match in _ID.findall(run)}
     if depth:
         for run in _BASE64.findall(text):
             found |= _ids_in(_decoded(run), depth - 1)
