@@ -82,8 +82,11 @@ UNION ALL
 SELECT format('enum %s %s', enumtypid::regtype, string_agg(enumlabel, ', ' ORDER BY enumsortorder))
 FROM pg_enum GROUP BY enumtypid
 UNION ALL
-SELECT format('function %s %s', p.oid::regprocedure, prosrc)
+SELECT format('function %s %s%s', p.oid::regprocedure, prosrc, pg_get_function_sqlbody(p.oid))
 FROM pg_proc p WHERE pronamespace = 'public'::regnamespace
+UNION ALL
+SELECT format('view %s %s %s', c.oid::regclass, c.reloptions, pg_get_viewdef(c.oid))
+FROM pg_class c WHERE c.relkind = 'v' AND c.relnamespace = 'public'::regnamespace
 UNION ALL
 SELECT format('comment on %s: %s', pg_describe_object(classoid, objoid, objsubid), description)
 FROM pg_description WHERE pg_describe_object(classoid, objoid, objsubid) NOT LIKE '%extension%'
@@ -111,6 +114,11 @@ def run_files(dsn: str, *files: Path) -> str:
 def one_file(number: str) -> Path:
     """Return the file whose name begins so, such as 0003 or rollback_0003."""
     return next(file for file in (*FILES, *ROLLBACKS) if file.name.startswith(number))
+
+
+def one_rollback(number: str) -> Path:
+    """Return the rollback of the file with this number."""
+    return next(file for file in ROLLBACKS if file.name.startswith(f"rollback_{number}"))
 
 
 def execute(dsn: str, *statements: str) -> None:

@@ -6,6 +6,8 @@ Nothing here needs a session to last: time limits are set for each transaction, 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
 import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -22,8 +24,10 @@ from consumer.settings import Postgres
 
 APPLICATION_NAME = "ragledger"
 COPY_ROWS_A_MESSAGE = 128
+ROWS_STREAMED = 1_000
 UNIQUE_VIOLATION = "23505"
 FOREIGN_KEY_VIOLATION = "23503"
+_streams = itertools.count(1)
 _SCHEMA_MISSING = frozenset({"42P01", "42703", "42704", "3F000"})
 _COPY_NOT_SUPPORTED = "0A000"
 _RAISED_BY_TRIGGER = "P0001"
@@ -48,7 +52,7 @@ _CAUSES = {
 }
 # What a server or a proxy that drops idle connections leaves us with.
 _DROPPED = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError)
-CAUSES = (*sorted(set(_CAUSES.values())), "other", "tls", "turn")
+CAUSES = (*sorted(set(_CAUSES.values())), "erasure", "other", "tls", "turn")
 # Longer than a transaction waits for its turn; ends what a frozen reader left open.
 _IDLE_SECONDS = 10.0
 
@@ -72,6 +76,23 @@ class Transaction:
         """Run a statement; its rows."""
         with translated_errors():
             return await self._connection.fetch(sql, *arguments)
+
+    async def stream(self, sql: str, *arguments: object) -> AsyncIterator[asyncpg.Record]:
+        """Run a query; its rows one by one, of which few are held at a time.
+
+        A cursor of SQL's own: asyncpg's needs a named statement, and behind a pooler names meet those of others. SQL's
+        takes no arguments, so PostgreSQL writes them as literals first. Each has a name of its own, as asyncpg
+        remembers what a FETCH returns.
+        """
+        texts = [None if argument is None else str(argument) for argument in arguments]
+        quoted = await self.fetch("SELECT quote_nullable(text) AS literal FROM unnest($1::text[]) AS text", texts)
+        literal = re.sub(r"\$(\d+)", lambda place: str(quoted[int(place[1]) - 1]["literal"]), sql)
+        name = f"stream_{next(_streams)}"
+        await self.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {literal}")
+        while rows := await self.fetch(f"FETCH {ROWS_STREAMED} FROM {name}"):
+            for row in rows:
+                yield row
+        await self.execute(f"CLOSE {name}")
 
     async def copy(self, table: str, columns: Sequence[str], tuples: Sequence[bytes]) -> None:
         """COPY tuples in binary format into a table."""
@@ -128,14 +149,17 @@ class Database:
                 yield Transaction(connection)
 
     async def _begin(self) -> tuple[PoolConnectionProxy[Any], AsyncExitStack]:
-        """A connection in a transaction. One that was dropped while it lay idle is no outage: another one is taken."""
+        """A connection in a transaction. One that was dropped while it lay idle is no outage: another one is taken.
+
+        What is written relies on each statement seeing what was committed before it, whatever the role's default.
+        """
         assert self._pool is not None, "open() comes first"
         for others in range(self._settings.pool_size, -1, -1):
             async with AsyncExitStack() as ended:
                 connection = await ended.enter_async_context(self._pool.acquire())
                 await ended.enter_async_context(_given_up_when_broken(connection))
                 try:
-                    await ended.enter_async_context(connection.transaction())
+                    await ended.enter_async_context(connection.transaction(isolation="read_committed"))
                 except _DROPPED:
                     with suppress(asyncpg.InterfaceError):  # it may be known to be gone
                         connection.terminate()

@@ -20,6 +20,7 @@ class Reason(StrEnum):
     RECORD_TOO_LARGE = "record_too_large"
     UNKNOWN_REFERENCE = "unknown_reference"
     REFUSED_BY_DATABASE = "refused_by_database"
+    ERASED_USER = "erased_user"
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,13 @@ async def test_verify_expects_every_table_there_is(blank: str) -> None:
     [
         ("DROP TABLE touched_days", "table touched_days", "missing"),
         ("DROP INDEX idx_plugin_enabled", "index idx_plugin_enabled", "missing"),
-        ("ALTER TABLE provenance DROP access_policy", "columns of provenance", "access_policy is missing"),
+        ("ALTER TABLE ai_dialogue_log DROP temperature", "columns of ai_dialogue_log", "temperature is missing"),
+        (
+            "ALTER VIEW source_usability SET (security_invoker = false)",
+            "view source_usability",
+            "runs with its owner's rights",
+        ),
+        ("DROP VIEW answers_citing_unusable_sources", "view answers_citing_unusable_sources", "missing"),
         (
             "ALTER TABLE ai_dialogue_log ALTER token_cost_jpy TYPE numeric(9,2)",
             "columns of ai_dialogue_log",

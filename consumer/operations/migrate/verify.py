@@ -52,6 +52,7 @@ async def _facts(db: AdminConnection) -> Facts:
         triggers=await _triggers(db),
         foreign_keys_recorded=_FOREIGN_KEYS_VERSION in await history.read(db),
         partitioned=await _partitioned(db),
+        views={row["name"]: row["invoker"] for row in await db.rows(query("verify_views"), list(expected.VIEWS))},
     )
 
 
