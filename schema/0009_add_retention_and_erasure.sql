@@ -59,7 +59,7 @@ CREATE TABLE IF NOT EXISTS erased_users (
 );
 
 -- One row. Every flush locks it FOR SHARE just before it commits, an erasure updates it: whichever comes second sees the
--- other. See docs/adr/0037-erasure.md.
+-- other. See docs/adr/0037-erasure-by-keyed-hash.md.
 CREATE TABLE IF NOT EXISTS erasure_version (
   only_row BOOLEAN DEFAULT true CONSTRAINT erasure_version_pkey PRIMARY KEY
     CONSTRAINT erasure_version_one_row CHECK (only_row),

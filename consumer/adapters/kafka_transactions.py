@@ -109,13 +109,13 @@ class TransactionalTopic:
             async with asyncio.timeout(seconds):
                 yield
         except (ProducerFenced, InvalidProducerEpoch) as error:
-            raise SourceError(f"another process writes under the name {self._transactional_id} now") from error
+            problem = f"another process has begun to write under the name {self._transactional_id}, and goes on with it"
+            raise SourceError(problem) from error
         except KafkaError as error:
             raise SourceError(f"Kafka at {servers}: {str(error) or type(error).__name__}") from error
         except TimeoutError:
-            raise SourceError(
-                f"Kafka at {servers} did not do it within {seconds:.0f} s; a transaction is open"
-            ) from None
+            problem = f"no answer within {seconds:.0f} s, or somebody else's transaction stays open on the topic"
+            raise SourceError(f"Kafka at {servers}: {problem}") from None
 
 
 def _begin(partition: Partition, bounds: Bounds, ends: Ends) -> int:
@@ -153,4 +153,6 @@ async def _started(client: Any) -> AsyncIterator[None]:
 
 async def _stop(client: Any) -> None:
     """aiokafka may hang in here and take no cancellation, so it is not waited for any longer."""
-    await asyncio.wait({asyncio.create_task(client.stop())}, timeout=STOP_SECONDS)
+    done, _ = await asyncio.wait({asyncio.create_task(client.stop())}, timeout=STOP_SECONDS)
+    for task in done:
+        task.exception()  # what goes wrong on leaving is nobody's concern

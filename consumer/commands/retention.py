@@ -71,6 +71,7 @@ def _print_preview(found: Preview) -> None:
             "rows to archive and delete": found.expired,
             "rows kept by a legal hold": found.on_hold,
             "notices that wait": found.waiting_notices,
+            "a run was cut off": found.open_run is not None,
         },
     )
     _print_groups("By licence", "license_type", found.by_license)

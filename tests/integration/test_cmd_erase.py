@@ -217,6 +217,8 @@ def test_a_role_that_sees_only_part_of_it_is_refused(offline: Environment, tmp_p
         assert "row-level security hides rows of ai_dialogue_log" in refused.stderr.replace("\n", " ")
         execute(offline.dsn, f"CREATE POLICY everything ON ai_dialogue_log TO {role} USING (true)")
         assert counted(erase(restricted, ALICE, tmp_path))["dialogues"] == 1
+        execute(offline.dsn, "CREATE POLICY less ON ai_dialogue_log AS RESTRICTIVE USING (latency_ms > 0)")
+        assert restricted.run("erase", "--user", str(BOB), "--receipt", str(tmp_path)).returncode == 1
     finally:
         execute(offline.dsn, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 

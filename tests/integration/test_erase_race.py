@@ -190,6 +190,22 @@ async def test_an_erasure_waits_for_a_replay_that_has_begun(scene: Scene) -> Non
     assert letter["replayed_at"]
 
 
+async def test_an_erasure_waits_for_a_run_of_retention_that_is_writing_notices(scene: Scene) -> None:
+    """It has read the owner from the archive and not committed: the notice that it then writes is found."""
+    with psycopg.connect(scene.environment.dsn) as retention:
+        retention.execute("SELECT pg_advisory_xact_lock(hashtextextended('ragledger retention', 0))")
+        retention.execute(
+            "INSERT INTO retention_notices (run_id, owner, notice)"
+            " VALUES (gen_random_uuid(), %(user)s, jsonb_build_object('owner', %(user)s::text))",
+            {"user": ALICE},
+        )
+        erasing = asyncio.create_task(scene.erase(ALICE))
+        await wait_for(lambda: scene.are_waiting(1), message="the erasure waits for the run")
+        retention.commit()
+    assert (await erasing)["notices"] == 1
+    assert whereabouts(scene.environment, ALICE) == []
+
+
 async def test_a_replay_after_the_erasure_stores_nothing(scene: Scene) -> None:
     """Not even a dead letter that came in by another way since."""
     await scene.erase(ALICE)

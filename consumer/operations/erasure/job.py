@@ -92,7 +92,7 @@ class Erasure:
             feedback = 0
             if await _has_feedback(transaction):
                 feedback = (await transaction.fetch(query("erasure_found_feedback"), user))[0]["feedback"]
-        letters = sum([len(named) async for _, named in self._letters(user, told)])
+        letters = sum([len(named) async for named in self._letters(user, told)])
         deleted = {"dialogues": row["dialogues"], "feedback": feedback, "dead_letters": letters}
         unlinked = {name: row[name] for name in _UNLINKED}
         days = sorted(self._days.days_of(map(microseconds, moments)))
@@ -144,14 +144,14 @@ class Erasure:
             told("dialogues", len(rows))
 
     async def _empty_dead_letters(self, erasure: int, user: UUID, told: Progress) -> None:
-        async for _, named in self._letters(user, told):
+        async for named in self._letters(user, told):
             if named:
                 async with self._database.transaction() as transaction:
                     rows = await transaction.fetch(query("dead_letters_empty"), named, GONE)
                     await _add(transaction, erasure, {"dead_letters": len(rows)})
 
-    async def _letters(self, user: UUID, told: Progress) -> AsyncIterator[tuple[int, Sequence[int]]]:
-        """Go through the dead letters: chunk by chunk, the last id, and those of the chunk that name the user."""
+    async def _letters(self, user: UUID, told: Progress) -> AsyncIterator[Sequence[int]]:
+        """Go through the dead letters: chunk by chunk, the ids of those that name the user."""
         last = 0
         while True:
             async with self._database.transaction() as transaction:
@@ -160,12 +160,14 @@ class Erasure:
             if not rows:
                 return
             last = rows[-1]["id"]
-            yield last, [row["id"] for row in rows if user.bytes in ids_named_in(_record(row))]
+            yield [row["id"] for row in rows if user.bytes in ids_named_in(_record(row))]
             told("dead letters", len(rows))
 
     async def _unlink(self, erasure: int, user: UUID, name: str, told: Progress) -> None:
+        """Retention carries the user from one of these tables into the next: not while this looks."""
         while True:
             async with self._database.transaction() as transaction:
+                await transaction.fetch(query("retention_wait_to_lead"))
                 rows = await transaction.fetch(query(f"erasure_{_UNLINKING[name]}"), user, ROWS_AT_A_TIME)
                 await _add(transaction, erasure, {name: len(rows)})
             told("provenance", len(rows))
