@@ -35,11 +35,14 @@ class Unavailable(StoreError):
 
 
 class Refused(StoreError):
-    """The store does not take this data. `sqlstate` is its code; the message never quotes the data."""
+    """The store does not take this data. `sqlstate` is its code; the message never quotes the data.
 
-    def __init__(self, message: str, sqlstate: str) -> None:
+    `constraint` is the one that was violated, if any: schema, table, name.
+    """
+
+    def __init__(self, message: str, sqlstate: str, constraint: tuple[str, str, str] | None = None) -> None:
         super().__init__(message)
-        self.sqlstate = sqlstate
+        self.sqlstate, self.constraint = sqlstate, constraint
 
 
 class Fenced(StoreError):

@@ -29,7 +29,7 @@ class History(Protocol):
         ...
 
     async def roll_up_due(self, day: date, fresh_seconds: float) -> bool:
-        """Compute a day; False when another replica is at it, or was just now.
+        """Compute a day; False when another replica is at it, or was just now, or its rows were archived.
 
         :raises StoreError: not now
         """

@@ -44,7 +44,7 @@ def main(check: bool) -> int:
 
 def generated() -> Mapping[Path, str]:
     """The whole text of every file with something generated in it."""
-    exported = {DOCS / "events" / name: text for name, text in documents(KINDS).items()}
+    exported = {DOCS / "events" / name: text for name, text in documents(KINDS, Topics().expired).items()}
     return exported | {DOCS / page: filled((DOCS / page).read_text("utf-8")) for page in PAGES}
 
 

@@ -31,6 +31,22 @@ CREATE TABLE IF NOT EXISTS computed_days (
   ingest_delay_p95 DOUBLE PRECISION
 );
 
+DO $$
+BEGIN
+  IF to_regrole('ragledger_ingest') IS NOT NULL THEN
+    GRANT SELECT (ingested_at) ON ai_dialogue_log TO ragledger_ingest;
+    GRANT SELECT, INSERT, UPDATE ON rollup_basis, computed_days TO ragledger_ingest;
+  END IF;
+  IF to_regrole('ragledger_compliance') IS NOT NULL THEN
+    GRANT SELECT ON rollup_basis, computed_days TO ragledger_compliance;
+  END IF;
+  IF (SELECT relowner FROM pg_class WHERE oid = 'ingest_ledger'::regclass) = to_regrole('ragledger_owner') THEN
+    ALTER TABLE rollup_basis OWNER TO ragledger_owner;
+    ALTER TABLE computed_days OWNER TO ragledger_owner;
+  END IF;
+END
+$$;
+
 COMMENT ON COLUMN ai_dialogue_log.ingested_at IS 'When the row was stored, UTC: the start of the transaction that did; never changed afterwards; NULL for rows from before this column';
 
 COMMENT ON TABLE rollup_basis IS 'What days are computed under: a business time zone and objectives. The one adopted last is in force';

@@ -20,7 +20,7 @@ from consumer.ingest.batch import Batch, Batcher, BatchLimits
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.decode import decode_all
 from consumer.ingest.offsets import Claim
-from consumer.ports import Store
+from consumer.ports import Bounds, Store, Turn, Written
 from tests.ingestion import as_json, small_dialogue
 from tests.producers import provenance, random_uuid
 from tests.unit.fakes import Changes, FakeStore, FakeTelemetry, Tables
@@ -28,6 +28,8 @@ from tests.unit.fakes import Changes, FakeStore, FakeTelemetry, Tables
 A, B, P = Partition("dialogues", 0), Partition("dialogues", 1), Partition("pieces", 0)
 F, V, G = Partition("verdicts", 0), Partition("checks", 0), Partition("plugins", 0)
 KINDS = {"dialogues": DIALOGUE, "pieces": PROVENANCE, "verdicts": FEEDBACK, "checks": VERIFICATION, "plugins": PLUGIN}
+KINDS = {"dialogues": DIALOGUE, "pieces": PROVENANCE}
+REAL = ["template18", "template15", "partitioned18", "partitioned15"]
 REFUSED = b"1e400000"  # a number in citations that jsonb cannot hold
 
 
@@ -196,3 +198,18 @@ def batch_of(claims: Iterable[Claim], *parts: Sequence[Record], skip_to: dict[Pa
     for partition, position in (skip_to or {}).items():
         batcher.batch.spans[partition].skip_to(position)
     return batcher.seal()
+
+
+async def claim(store: Store, *partitions: Partition, first: int = 0) -> list[Claim]:
+    """Take partitions over that begin at `first`."""
+    return list(await store.claim({partition: Bounds(first, 1000) for partition in partitions}))
+
+
+async def write(store: Store, batch: Batch, turn: Turn | None = None) -> Written:
+    """Write a batch whose turn it is."""
+    return await store.write(batch, turn or AtOnce())
+
+
+async def texts(backend: Backend) -> list[str]:
+    """What is stored."""
+    return sorted((await backend.rows()).values())

@@ -18,10 +18,8 @@ from consumer.adapters.postgres import Database, Transaction
 from consumer.adapters.sql import load
 from consumer.basis import Basis, UnknownBasis
 from consumer.ingest.days import BusinessDays
-from consumer.ports import Unavailable
+from consumer.ports import StoreError, Unavailable
 
-# Sorting a million latencies stays in memory; one roll-up at a time takes it, and gives it back.
-_WORK_MEM = "SET LOCAL work_mem = '64MB'"
 _FIGURES = (
     "total_dialogues",
     "unique_users",
@@ -49,6 +47,16 @@ class _InForce:
 
     id: int
     basis: Basis
+
+
+class Archived(StoreError):
+    """Rows of the day are gone from the table: computing it from the rest would be wrong."""
+
+    def __init__(self, day: date) -> None:
+        super().__init__(
+            f"{day}: rows of this day were archived, so it cannot be computed, and what is stored of it stays."
+            " Leave it out, or bring its month back with `ragledger partition archive --restore`"
+        )
 
 
 class PostgresHistory:
@@ -86,6 +94,9 @@ class PostgresHistory:
             [state] = await transaction.fetch(load("state_of_day"), day, day.isoformat())
             if state["age"] is not None and state["age"] < fresh_seconds:
                 return False  # another replica was quicker
+            if state["touched"] and await _is_archived(transaction, day, force.basis.timezone):
+                await transaction.execute(load("forget_touched_day"), day)
+                return False
             await self._bring_up_to_date(transaction, day, force, dict(state))
         return True
 
@@ -112,10 +123,13 @@ class PostgresHistory:
     async def roll_up(self, day: date) -> Mapping[str, Any]:
         """Compute one day now under our own basis, touched or not, waiting for whoever is rolling up; the day's row.
 
+        :raises Archived: rows of the day were archived; its row stays as it is
         :raises Unavailable: the database cannot do it now
         """
         async with self._database.transaction() as transaction:
             await transaction.fetch(load("wait_to_lead_rollup"))
+            if await _is_archived(transaction, day, self._own.timezone):
+                raise Archived(day)
             [row] = await transaction.fetch(load("use_basis"), self._own.timezone, self._own.json)
             computed = await self._compute(transaction, day, _InForce(row["id"], self._own), asked=True)
         assert computed is not None
@@ -136,8 +150,9 @@ class PostgresHistory:
     async def _compute(
         self, transaction: Transaction, day: date, under: _InForce, *, asked: bool
     ) -> Mapping[str, Any] | None:
+        await _demand_every_row(transaction)
         await transaction.execute(load("forget_touched_day"), day)
-        await transaction.execute(_WORK_MEM)
+        await transaction.fetch(load("roll_up_settings"))
         [found] = await transaction.fetch(load("figures_of_day"), *under.basis.days.bounds(day))
         figures = _columns(dict(found))
         values = [figures[name] for name in _FIGURES]
@@ -147,6 +162,19 @@ class PostgresHistory:
             return None
         await transaction.execute(load("note_computed_day"), day.isoformat(), under.id, figures["ingest_delay_p95"])
         return with_compliance(dict(rows[0]))
+
+
+async def _is_archived(transaction: Transaction, day: date, timezone: str) -> bool:
+    """Archiving waits for the roll-up's lock, so what is found holds until this transaction ends."""
+    return bool((await transaction.fetch(load("day_archived"), day, timezone))[0]["archived"])
+
+
+async def _demand_every_row(transaction: Transaction) -> None:
+    """A day computed from some of its rows would be wrong in silence."""
+    (found,) = await transaction.fetch(load("rows_hidden"), "ai_dialogue_log")
+    if found["hidden"]:
+        problem = f"row-level security hides dialogues from the role {found['role']}"
+        raise Unavailable(f"{problem}: GRANT ragledger_ingest TO {found['role']}", "privilege")
 
 
 async def _basis_in_force(transaction: Transaction) -> tuple[_InForce, datetime]:

@@ -1,4 +1,4 @@
-"""Kafka, through aiokafka, which only this module and `kafka_tools` import."""
+"""Kafka, through aiokafka, which only this module, `kafka_tools` and `kafka_transactions` import."""
 
 from __future__ import annotations
 

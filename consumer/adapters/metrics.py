@@ -153,6 +153,17 @@ ROLLUP_SUCCESS = Metric(
     "rag_rollup_last_success_timestamp_seconds",
     "When this replica last looked for days to compute and left none undone, in seconds since 1970.",
 )
+RETENTION_ROWS = Metric(
+    Counter, "rag_retention_rows_total", "Rows of provenance that this replica has archived and deleted."
+)
+RETENTION_NOTICES = Metric(
+    Counter, "rag_retention_notices_total", "Notices to owners of archived provenance that this replica has published."
+)
+RETENTION_TIMESTAMP = Metric(
+    Gauge,
+    "rag_retention_timestamp_seconds",
+    "When this replica last ended a run of retention without an error, in seconds since 1970; 0: never.",
+)
 
 ALL: Sequence[Metric] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
 

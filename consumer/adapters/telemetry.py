@@ -21,6 +21,7 @@ from consumer.events.rejection import Reason
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.offsets import Claim
 from consumer.ingest.rows import Row
+from consumer.partitions import MadePartition
 from consumer.ports import Clock, Fenced, Written
 
 log = structlog.get_logger("ragledger")
@@ -39,6 +40,7 @@ class PrometheusTelemetry:
         self._unavailable_cause = ""
         self._waits_for_kafka = False
         self._rollup_problem = self._rollup_difference = ""
+        self._partition_problem = ""
         self._last_progress = clock.monotonic()
         self._behind: set[Partition] = set()
         self._stopped: set[Partition] = set()
@@ -207,6 +209,27 @@ class PrometheusTelemetry:
         self._metrics.keep(m.SLO_MET, day["slo_compliance"])
         for gauge, value in gauges:
             gauge.set(nan if value is None else float(value))
+
+    # ── the partitions ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def partition_made(self, made: MadePartition) -> None:
+        """See :meth:`consumer.partitions.PartitionTelemetry.partition_made`."""
+        self._partition_problem = ""
+        if made.waiting:
+            log.warning(
+                "monthly_partition_waiting",
+                partition=made.partition,
+                rows=made.waiting,
+                hint="ragledger partition ensure",
+            )
+        else:
+            log.info("monthly_partition_made", partition=made.partition, moved=made.moved)
+
+    def partitions_failed(self, problem: str) -> None:
+        """See :meth:`consumer.partitions.PartitionTelemetry.partitions_failed`. Said once while it stays the same."""
+        if problem != self._partition_problem:
+            self._partition_problem = problem
+            log.warning("monthly_partitions_failed", problem=problem, then="tried again; rows have a place meanwhile")
 
     # ── the store ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -104,4 +104,5 @@ DIALOGUE = Kind(
     ),
     clock_field="created_at",
     sums={"total_tokens": ("prompt_tokens", "completion_tokens")},
+    subject_field="user_id",
 )

@@ -50,6 +50,7 @@ class Kind:
     :param key: the field that identifies what the event is about; an event without `id` is given one
     :param amends: whether it changes a row that is there already, or will be, instead of being one
     :param sums: fields that are the sum of two others when absent; of one part alone there is no sum
+    :param subject_field: the field that names the person the event is about, if any
     """
 
     name: str
@@ -60,6 +61,7 @@ class Kind:
     key: str = "id"
     amends: bool = False
     sums: Mapping[str, tuple[str, str]] = dataclass_field(default_factory=dict)
+    subject_field: str | None = None
 
     @cached_property
     def adapter(self) -> TypeAdapter[Values]:
@@ -80,6 +82,11 @@ class Kind:
     def required(self) -> frozenset[str]:
         """The names of the fields an event must bring."""
         return frozenset(name for name, hint in self._hints.items() if get_origin(hint) is Required)
+
+    @cached_property
+    def requires_subject(self) -> bool:
+        """Whether there is no event without the person it is about."""
+        return self.subject_field in self.required
 
     @cached_property
     def json_fields(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ _LENGTH = struct.Struct("!i")
 _TRUE, _FALSE = b"\0\0\0\1\1", b"\0\0\0\1\0"
 _pack_length = _LENGTH.pack
 UUID_LENGTH = _pack_length(16)
+_ONE_FIELD = struct.pack("!h", 1)
 _JSONB_VERSION = b"\1"
 _NUMERIC_POSITIVE, _NUMERIC_NEGATIVE = 0x0000, 0x4000
 
@@ -43,6 +44,11 @@ def moment_of(micros: int) -> datetime:
 def length_of(raw: bytes) -> bytes:
     """What stands before a field of these bytes."""
     return _pack_length(len(raw))
+
+
+def id_tuple(raw: bytes) -> bytes:
+    """The tuple of a table that has nothing but an id, of these 16 bytes."""
+    return _ONE_FIELD + UUID_LENGTH + raw
 
 
 def encode_text(text: str) -> bytes:

@@ -51,6 +51,7 @@ class FastLane:
         place = list(kind.fields).index
         self._clock = None if kind.clock_field is None else place(kind.clock_field)
         self._key, self._key_may_lack = place(kind.key), kind.key not in kind.required
+        self._subject = None if kind.subject_field is None else place(kind.subject_field)
         self._facts = [place(name) for name in kind.facts]
         self._sums = [_Sum(place(name), *map(place, parts)) for name, parts in kind.sums.items()]
         self._head = tuple_head(kind)
@@ -120,7 +121,9 @@ class FastLane:
         parts = [part for column in columns for part in column.parts]
         encoded = map(b"".join, zip(repeat(self._head), *parts))
         facts = zip(*(columns[place].facts for place in self._facts), strict=True) if self._facts else repeat(())
-        return list(map(Row, records, columns[self._key].parts[-1], encoded, facts, created_at, unknown_fields))
+        subjects = repeat(b"") if self._subject is None else columns[self._subject].parts[-1]
+        keys = columns[self._key].parts[-1]
+        return list(map(Row, records, keys, encoded, facts, created_at, unknown_fields, subjects))
 
     def _sum_up(self, values: list[Sequence[Any]]) -> None:
         for total, first, second in self._sums:

@@ -65,7 +65,7 @@ async def read_ledger(settings: Settings, database: Database) -> Ledger:
     async with database.transaction() as transaction:
         rows = await transaction.fetch(query("ledger_read"), settings.kafka.group_id)
     lines = {Partition(row["topic"], row["partition"]): LedgerLine(**dict(row)) for row in rows}
-    topics = sorted(settings.topics.model_dump().values())
+    topics = sorted(settings.topics.consumed)
     try:
         bounds = await read_bounds(settings.kafka, topics)
     except SourceError as error:

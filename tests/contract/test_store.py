@@ -1,66 +1,18 @@
-"""What every store promises: one suite, on PostgreSQL 18 and 15 and on the fake that the unit tests rely on."""
+"""What every store promises: one suite, on the fake that the unit tests rely on, and on PostgreSQL 18 and 15 with
+dialogues in one table and in partitions."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from pydantic import SecretStr
 
-from consumer.adapters.postgres import Database
-from consumer.events.record import Partition
-from consumer.ingest.batch import Batch
-from consumer.ingest.offsets import Claim
-from consumer.ports import Bounds, Fenced, Store, Turn, Written
-from consumer.settings import Postgres
+from consumer.ports import Fenced
 from consumer.writer import CommitTurn
-from tests.stack import fresh_database
-from tests.stores import A, AtOnce, B, Backend, F, FakeBackend, Line, P, PostgresBackend, batch_of, records, said
+from tests.stores import REAL, A, B, Backend, F, Line, P, PostgresBackend, batch_of, claim, records, said, texts, write
 
 pytestmark = pytest.mark.timeout(60)
 
 SOMEBODY = "0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"
-
-
-@pytest.fixture(params=["fake", 18, 15])
-def place(request: pytest.FixtureRequest) -> tuple[str, str] | None:
-    """A server and the name of a migrated database on it; none for the fake."""
-    if request.param == "fake":
-        return None
-    if request.param == 15:
-        found: tuple[str, str] = request.getfixturevalue("template15")
-        return found
-    return request.getfixturevalue("stack").dsn, request.getfixturevalue("migrated_template")
-
-
-@pytest.fixture
-async def backend(place: tuple[str, str] | None) -> AsyncIterator[Backend]:
-    """An empty database of this test's own."""
-    if place is None:
-        yield FakeBackend()
-        return
-    with fresh_database(*place) as dsn:
-        database = Database(Postgres(dsn=SecretStr(dsn)))
-        await database.open()
-        try:
-            yield PostgresBackend(dsn, database)
-        finally:
-            await database.close(5)
-
-
-async def claim(store: Store, *partitions: Partition, first: int = 0) -> list[Claim]:
-    """Take partitions over that begin at `first`."""
-    return list(await store.claim({partition: Bounds(first, 1000) for partition in partitions}))
-
-
-async def write(store: Store, batch: Batch, turn: Turn | None = None) -> Written:
-    """Write a batch whose turn it is."""
-    return await store.write(batch, turn or AtOnce())
-
-
-async def texts(backend: Backend) -> list[str]:
-    """What is stored."""
-    return sorted((await backend.rows()).values())
 
 
 async def test_a_partition_never_seen_begins_at_its_first_offset(backend: Backend) -> None:
@@ -219,7 +171,7 @@ async def test_a_batch_whose_predecessor_was_thrown_away_is_fenced(backend: Back
     assert (await backend.ledger(), await texts(backend)) == ({A: Line(0, 0)}, [])
 
 
-@pytest.mark.parametrize("place", [18, 15], indirect=True)
+@pytest.mark.parametrize("place", REAL, indirect=True)
 async def test_the_days_of_new_rows_are_marked_with_them(backend: PostgresBackend) -> None:
     """For the roll-up: not those of duplicates, and none where the batch was fenced. Only a database has days."""
     one = backend.store("one")

@@ -20,7 +20,7 @@ from consumer.ports import Bounds, Store, Written
 from consumer.settings import Postgres
 from tests.producers import dialogue, provenance
 from tests.stack import fresh_database
-from tests.stores import A, AtOnce, F, G, P, PostgresBackend, V, batch_of, said
+from tests.stores import REAL, A, AtOnce, F, G, P, PostgresBackend, V, batch_of, said
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -67,13 +67,11 @@ async def write(store: Store, records: Sequence[StoredRecord]) -> Written:
     return await store.write(batch_of(claims, records), AtOnce())
 
 
-@pytest.fixture(params=[18, 15])
+@pytest.fixture(params=REAL)
 def place(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """A server of either version, and the name of a migrated database on it."""
-    if request.param == 15:
-        found: tuple[str, str] = request.getfixturevalue("template15")
-        return found
-    return request.getfixturevalue("stack").dsn, request.getfixturevalue("migrated_template")
+    """A server, and the name of a migrated database on it."""
+    found: tuple[str, str] = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture

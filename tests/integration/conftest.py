@@ -5,7 +5,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.psql import FILES, run_files, server_dsn
+from tests.archives import HOURLY, roll_up
+from tests.partitions import converted, dress_up
+from tests.psql import FILES, execute, run_files, server_dsn
 from tests.stack import fresh_database
 
 
@@ -30,3 +32,19 @@ def filled(filled_template: tuple[str, str]) -> Iterator[str]:
     """The DSN of a database in which every file has run."""
     with fresh_database(*filled_template) as dsn:
         yield dsn
+
+
+@pytest.fixture
+def dressed(blank: str) -> str:
+    """The DSN of a database with a filled table that has all that a table may have, foreign keys included."""
+    dress_up(blank)
+    return blank
+
+
+@pytest.fixture
+def hourly(filled: str) -> str:
+    """The DSN of a database with three months in partitions, rolled up."""
+    execute(filled, HOURLY)
+    converted(filled)
+    roll_up(filled)
+    return filled

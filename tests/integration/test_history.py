@@ -26,6 +26,7 @@ from consumer.settings import Postgres
 from consumer.slo import DEFAULT_OBJECTIVES, Objective
 from tests.days import assert_day_equals_queries, at_the_edges, bounds, history, insert_dialogues
 from tests.service import Environment
+from tests.stack import wait_for
 from tests.unit.test_rollup import FakeAmendments, FakeDayTelemetry
 
 pytestmark = pytest.mark.timeout(180)
@@ -290,6 +291,32 @@ async def test_of_two_replicas_one_computes_and_a_dead_one_holds_up_nobody(envir
         assert await other.roll_up_due(FIRST, 0) is True
     assert_day_equals_queries(environment, FIRST)
     assert stored_days(environment) == [FIRST]
+
+
+async def test_a_flush_never_waits_for_a_roll_up(environment: Environment) -> None:
+    """The roll-up is held up at its last step with all its locks; rows and marks of the same day go in all the same."""
+    mark(environment, FIRST)
+    insert_dialogues(environment, at_the_edges(FIRST, "UTC"), seed=12)
+    async with opened(environment) as replica:
+        await replica.begin()
+        await replica.roll_up_due(FIRST, 0)
+        mark(environment, FIRST)
+        with psycopg.connect(environment.dsn) as holder:
+            holder.execute("SELECT * FROM rag_metrics_history FOR UPDATE")
+            held_up = asyncio.create_task(replica.roll_up_due(FIRST, 0))
+            waits = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            await wait_for(lambda: environment.value(waits) == 1, message="the roll-up waits")
+            with psycopg.connect(environment.dsn, autocommit=True) as writer:
+                writer.execute("SET lock_timeout = '1s'")
+                writer.execute("INSERT INTO touched_days (day) VALUES (%s)", (FIRST,))
+            insert_dialogues(environment, at_the_edges(FIRST, "UTC"), seed=13)
+            assert not held_up.done()
+        assert await held_up
+    assert environment.value("SELECT count(*) FROM touched_days") == 1
+    await turn(environment)
+    assert_day_equals_queries(environment, FIRST)
 
 
 @pytest.mark.parametrize("day", [date.min, date.max])

@@ -8,13 +8,14 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from consumer.adapters.domain import MAX_MODELS
 from tests.ingestion import Outgoing, as_json, environment_on, send, small_dialogue, wait_for_records
-from tests.service import ServiceProcess, eventually
+from tests.service import Environment, ServiceProcess, eventually
 from tests.stack import Servers
 
 pytestmark = pytest.mark.timeout(180)
@@ -25,23 +26,29 @@ FLOOD = 1200
 
 
 @pytest.fixture(scope="module")
+def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
+    """Topics and a database for all of it."""
+    with environment_on(stack, migrated_template) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
 def service(
-    stack: Servers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+    stack: Servers, environment: Environment, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServiceProcess]:
     """The service, after a producer has tried every trick and then a flood of models."""
-    with environment_on(stack, migrated_template) as environment:
-        chance = random.Random(1)
-        names = [*NASTY, *(f"model-{number}" for number in range(FLOOD))]
-        events = [small_dialogue(chance, model_used=name, query=SECRET, response=SECRET) for name in names]
-        topic = environment.topics["dialogue"]
-        records = [Outgoing(topic, as_json(event)) for event in events]
-        records += [Outgoing(topic, b"\xff\xfe" + SECRET.encode()), Outgoing(topic, None)]
-        send(stack.bootstrap_servers, records)
-        with ServiceProcess(environment, tmp_path_factory.mktemp("scrape") / "log") as running:
-            wait_for_records(environment, len(records))
-            eventually(lambda: running.metric("rag_day_unique_users") > 0)
-            eventually(lambda: running.metric("rag_dialogues_total") == len(names))
-            yield running
+    chance = random.Random(1)
+    names = [*NASTY, *(f"model-{number}" for number in range(FLOOD))]
+    events = [small_dialogue(chance, model_used=name, query=SECRET, response=SECRET) for name in names]
+    topic = environment.topics["dialogue"]
+    records = [Outgoing(topic, as_json(event)) for event in events]
+    records += [Outgoing(topic, b"\xff\xfe" + SECRET.encode()), Outgoing(topic, None)]
+    send(stack.bootstrap_servers, records)
+    with ServiceProcess(environment, tmp_path_factory.mktemp("scrape") / "log") as running:
+        wait_for_records(environment, len(records))
+        eventually(lambda: running.metric("rag_day_unique_users") > 0)
+        eventually(lambda: running.metric("rag_dialogues_total") == len(names))
+        yield running
 
 
 def scrape(service: ServiceProcess, accept: str) -> str:
@@ -95,6 +102,20 @@ def test_the_page_shows_what_is_there_and_no_text_of_events(service: ServiceProc
 def test_throughput_is_measured_from_look_to_look(service: ServiceProcess) -> None:
     """The first look has none to show; then it is a number, 0 while nothing is read."""
     eventually(lambda: re.search(r"Records a second</dt><dd>0</dd>", service.get("/")[1]), timeout=60)
+
+
+def test_a_database_that_answers_slowly_does_not_hang_the_page(
+    environment: Environment, service: ServiceProcess
+) -> None:
+    """A lock on what it reads: within seconds it says so, with what was seen last; then all is well again."""
+    eventually(lambda: service.get("/")[0] == 200)
+    with psycopg.connect(environment.dsn) as holder:
+        holder.execute("LOCK TABLE rag_metrics_history IN ACCESS EXCLUSIVE MODE")
+        _, page = eventually(lambda: (found := service.get("/"))[0] == 503 and found, timeout=30)
+        assert "The database cannot be asked" in page
+        assert "The figures below are those of" in page
+        assert service.get("/healthz")[0] == 200
+    eventually(lambda: service.get("/")[0] == 200)
 
 
 def test_reloading_does_not_reach_the_database(service: ServiceProcess) -> None:

@@ -1,14 +1,10 @@
 -- The figures of one day, exactly from its rows, each with the precision of its column in rag_metrics_history.
--- The index on created_at finds the rows. Two passes over them: count(DISTINCT user_id) in the one with the percentiles
--- makes PostgreSQL 16 and later sort whole rows by user, which takes twice the time of everything else. The inner query
--- counts the citations once, as the document is taken apart for it; OFFSET 0 keeps PostgreSQL from merging the two.
+-- One pass over the rows, which the index on created_at finds. The inner query counts the citations once, as the document
+-- is taken apart for it; OFFSET 0 keeps PostgreSQL from merging the two. Goes with roll_up_settings.sql.
 -- $1 the first moment of the day  $2 that of the next, both UTC: the day is half-open
 SELECT
     count(*)::int AS total_dialogues,
-    (
-        SELECT count(*)
-        FROM (SELECT user_id FROM ai_dialogue_log WHERE created_at >= $1 AND created_at < $2 GROUP BY user_id) AS users
-    )::int AS unique_users,
+    count(DISTINCT user_id)::int AS unique_users,
     avg(CASE WHEN citations > 0 THEN 100.0 ELSE 0.0 END)::numeric(5,2) AS citation_rate,
     coalesce(sum(citations), 0)::bigint AS citation_count,
     percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY latency_ms) AS latency,
@@ -24,7 +20,8 @@ SELECT
     percentile_cont(0.95) WITHIN GROUP (ORDER BY ingest_delay) AS ingest_delay_p95
 FROM (
     SELECT
-        latency_ms, token_cost_jpy, prompt_tokens, completion_tokens, total_tokens, relevance_score, user_feedback,
+        user_id, latency_ms, token_cost_jpy, prompt_tokens, completion_tokens, total_tokens, relevance_score,
+        user_feedback,
         CASE WHEN jsonb_typeof(citations) = 'array' THEN jsonb_array_length(citations) ELSE 0 END AS citations,
         CASE
             WHEN ingested_at > created_at THEN date_part('epoch', ingested_at - created_at)

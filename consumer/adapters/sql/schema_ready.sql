@@ -1,8 +1,10 @@
--- Which of the tables the service writes to are missing.
+-- Which of the tables the service needs are missing.
 SELECT name
 FROM unnest(ARRAY[
     'ai_dialogue_log', 'provenance', 'rag_metrics_history', 'ingest_ledger', 'dead_letters', 'touched_days',
     'kept_feedback', 'kept_verifications', 'plugin_registry',
-    'rollup_basis', 'computed_days'
+    'rollup_basis', 'computed_days',
+    'known_ids', 'partition_archives',
+    'erased_users', 'erasure_version'
 ]) AS name
 WHERE to_regclass(name) IS NULL

@@ -28,12 +28,23 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Partitioned:
+    """How ai_dialogue_log is partitioned; `keepers` are the triggers that keep its ids apart."""
+
+    partitions: int
+    has_default: bool
+    keepers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the database has of ours.
 
     `tables` table to comment; `columns` table to column name to column; `indexes` (table, index) to whether
     it is usable; `enums` name to labels; `constraints` (table, name) to whether it is validated; `triggers`
-    table to the names of its updated_at triggers; `foreign_keys_recorded` whether schema_migrations has 0004.
+    table to the names of its updated_at triggers; `foreign_keys_recorded` whether schema_migrations has 0004;
+    `views` name to whether it runs with the rights of whoever asks; `partitioned` None where ai_dialogue_log is one
+    table.
     """
 
     tables: Mapping[str, str | None]
@@ -43,6 +54,8 @@ class Facts:
     constraints: Mapping[tuple[str, str], bool]
     triggers: Mapping[str, tuple[str, ...]]
     foreign_keys_recorded: bool
+    views: Mapping[str, bool]
+    partitioned: Partitioned | None = None
 
 
 def compare(facts: Facts) -> Iterator[Check]:
@@ -55,6 +68,8 @@ def compare(facts: Facts) -> Iterator[Check]:
     yield from (_trigger(facts, table, name) for table, name in expected.TRIGGERS.items())
     yield from (_constraint(facts, name, table) for name, table in expected.CONSTRAINTS.items())
     yield from (_foreign_key(facts, name, table) for name, table in expected.FOREIGN_KEYS.items())
+    yield _partitions(facts.partitioned)
+    yield from (_view(facts, name) for name in expected.VIEWS)
 
 
 def _table(facts: Facts, name: str) -> Check:
@@ -118,3 +133,23 @@ def _foreign_key(facts: Facts, name: str, table: str) -> Check:
     present = any((table, name) in facts.constraints for name, table in expected.FOREIGN_KEYS.items())
     in_use = facts.foreign_keys_recorded or present
     return check if in_use else Check(check.name, ok=True, detail="optional, not applied")
+
+
+def _partitions(found: Partitioned | None) -> Check:
+    name = "partitions of ai_dialogue_log"
+    if found is None:
+        return Check(name, ok=True, detail="not partitioned")
+    if found.keepers != expected.ID_KEEPERS:
+        return Check(
+            name, ok=False, detail="triggers that keep ids apart are missing: run schema/0011_add_partitions.sql"
+        )
+    if not found.has_default:
+        return Check(name, ok=False, detail="no default partition: run `ragledger partition ensure`")
+    return Check(name, ok=True, detail=f"{found.partitions}, with a default one, and every id is kept once")
+
+
+def _view(facts: Facts, name: str) -> Check:
+    invoker = facts.views.get(name)
+    mend = f"runs with its owner's rights: ALTER VIEW {name} SET (security_invoker = true)"
+    details = {None: f"missing: {_MEND}", False: mend}
+    return Check(f"view {name}", bool(invoker), details.get(invoker, "runs with the rights of whoever asks"))

@@ -152,6 +152,75 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "left_under": "bigint",
         "ingest_delay_p95": "double precision",
     },
+    "known_ids": {
+        "id": "uuid not null",
+    },
+    "partition_conversions": {
+        "id": "bigint not null",
+        "phase": "text not null",
+        "next_block": "bigint not null",
+        "end_block": "bigint not null",
+        "rows_copied": "bigint not null",
+        "started_at": f"{_AWARE} not null",
+        "updated_at": f"{_AWARE} not null",
+        "finished_at": _AWARE,
+    },
+    "partition_archives": {
+        "month": "date not null",
+        "partition": "text not null",
+        "phase": "text not null",
+        "row_count": "bigint",
+        "file": "text",
+        "sha256": "text",
+        "detached_at": f"{_AWARE} not null",
+        "dropped_at": _AWARE,
+    },
+    "retention_runs": {
+        "id": "uuid not null",
+        "begun_at": f"{_AWARE} not null",
+        "ended_at": _AWARE,
+    },
+    "retention_archive": {
+        "id": "uuid not null",
+        "run_id": "uuid not null",
+        "retention_ended_at": f"{_UTC} not null",
+        "archived_at": f"{_AWARE} not null",
+        "provenance": "jsonb not null",
+    },
+    "retention_notices": {
+        "id": "uuid not null",
+        "run_id": "uuid not null",
+        "owner": "uuid",
+        "notice": "jsonb not null",
+        "created_at": f"{_AWARE} not null",
+        "sent_from": "jsonb",
+        "published_at": _AWARE,
+    },
+    "erased_users": {
+        "user_hash": "bytea not null",
+        "key_id": "text not null",
+        "erased_at": f"{_AWARE} not null",
+    },
+    "erasure_version": {
+        "only_row": "boolean not null",
+        "version": "bigint not null",
+    },
+    "erasures": {
+        "id": "bigint not null",
+        "user_hash": "bytea not null",
+        "key_id": "text not null",
+        "requested_by": "text not null",
+        "reference": "text",
+        "begun_at": f"{_AWARE} not null",
+        "finished_at": _AWARE,
+        "dialogues": "bigint not null",
+        "feedback": "bigint not null",
+        "dead_letters": "bigint not null",
+        "provenance": "bigint not null",
+        "archived_provenance": "bigint not null",
+        "notices": "bigint not null",
+        "days": "date[] not null",
+    },
 }
 
 INDEXES: Mapping[str, str] = {
@@ -175,8 +244,17 @@ INDEXES: Mapping[str, str] = {
     "idx_kept_feedback_waiting": "kept_feedback",
     "idx_kept_verifications_waiting": "kept_verifications",
     "idx_rollup_basis_content": "rollup_basis",
+    "idx_partition_conversions_open": "partition_conversions",
+    "idx_retention_runs_open": "retention_runs",
+    "idx_retention_archive_run": "retention_archive",
+    "idx_retention_archive_source": "retention_archive",
+    "idx_retention_notices_waiting": "retention_notices",
+    "idx_erasures_open": "erasures",
 }
 """Index to its table."""
+
+VIEWS: tuple[str, ...] = ("source_usability", "answers_citing_unusable_sources")
+"""Views, each with the rights of whoever asks, or row-level security would not hold in it."""
 
 ENUMS: Mapping[str, tuple[str, ...]] = {
     "content_type": ("material", "creation_log", "generated", "note_article", "ai_response"),
@@ -210,6 +288,10 @@ CONSTRAINTS: Mapping[str, str] = {
     "ingest_ledger_pkey": "ingest_ledger",
     "ingest_ledger_balanced": "ingest_ledger",
     "dead_letters_record_key": "dead_letters",
+    "known_ids_pkey": "known_ids",
+    "retention_archive_pkey": "retention_archive",
+    "erased_users_pkey": "erased_users",
+    "erasure_version_one_row": "erasure_version",
 }
 """Constraints that the service or its promises rest on, to their table."""
 
@@ -219,3 +301,18 @@ FOREIGN_KEYS: Mapping[str, str] = {
     "fk_provenance_acquired_by": "provenance",
 }
 """Foreign keys of the optional version 4, to their table."""
+
+POLICIES: Mapping[str, tuple[str, str, str | None]] = {
+    "ai_dialogue_user_isolation": ("ai_dialogue_log", "r", None),
+    "provenance_read_policy": ("provenance", "r", None),
+    "ai_dialogue_ingest": ("ai_dialogue_log", "*", "ragledger_ingest"),
+    "provenance_ingest": ("provenance", "*", "ragledger_ingest"),
+    "ai_dialogue_compliance": ("ai_dialogue_log", "r", "ragledger_compliance"),
+    "provenance_compliance": ("provenance", "r", "ragledger_compliance"),
+}
+"""Policy to its table, its command as pg_policy has it, and the one role it is for; None: for everybody."""
+
+DELETE_TRIGGERS: Mapping[str, str] = {"ai_dialogue_log": "mark_days_of_deleted_dialogues"}
+"""Table to the trigger that marks the days of its deleted rows."""
+ID_KEEPERS = 4
+"""Triggers that keep the ids of ai_dialogue_log apart where it is partitioned."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 from consumer.adapters.admin import AdminConnection, StatementError, connect
-from consumer.operations.migrate import history
+from consumer.operations.migrate import history, partitioned_index
 from consumer.operations.migrate.errors import StatementRefusedError
 from consumer.operations.migrate.files import Migration, Script, load, schema_directory
 from consumer.operations.migrate.planning import MigrationStatus, State, assess, to_apply, to_roll_back
@@ -25,7 +25,7 @@ Progress = Callable[[str, int, int], None]
 class Step:
     """What became of one file: `action` is applied, rolled back or skipped, with the reason for the last.
 
-    `execution_ms` is how long it ran, in milliseconds.
+    `execution_ms` is how long it ran, in milliseconds; `warnings` are the database's, each with what to do.
     """
 
     version: int
@@ -33,6 +33,7 @@ class Step:
     action: str
     reason: str | None
     execution_ms: int
+    warnings: tuple[str, ...] = ()
 
 
 def silent(_name: str, _place: int, _steps: int) -> None:
@@ -99,13 +100,13 @@ async def _apply(db: AdminConnection, migration: Migration, status: MigrationSta
         return Step(migration.version, migration.name, "skipped", status.reason, 0)
     elapsed = _stopwatch()
     await _run(db, migration.forward, lambda: history.record(db, migration, elapsed()))
-    return Step(migration.version, migration.name, "applied", None, elapsed())
+    return Step(migration.version, migration.name, "applied", None, elapsed(), db.take_warnings())
 
 
 async def _roll_back(db: AdminConnection, migration: Migration) -> Step:
     elapsed = _stopwatch()
     await _run(db, migration.rollback, lambda: history.forget(db, migration.version))
-    return Step(migration.version, migration.name, "rolled back", None, elapsed())
+    return Step(migration.version, migration.name, "rolled back", None, elapsed(), db.take_warnings())
 
 
 def _stopwatch() -> Callable[[], int]:
@@ -131,7 +132,7 @@ async def _run_block(db: AdminConnection, file: str, block: Block) -> None:
     if block.transactional:
         async with db.transaction():
             await _run_statements(db, file, block)
-    elif not await _is_built(db, block.statements[0]):
+    elif not await _is_built(db, block.statements[0]) and not await _is_built_by_partition(db, file, block):
         await _run_statements(db, file, block)
 
 
@@ -150,3 +151,12 @@ async def _is_built(db: AdminConnection, statement: Statement) -> bool:
     """
     index = statement.concurrent_index
     return index is not None and bool(await db.rows(query("migrate_index_is_built"), index))
+
+
+async def _is_built_by_partition(db: AdminConnection, file: str, block: Block) -> bool:
+    """Build the index of a concurrent build where its table is partitioned; False where it is not."""
+    statement = block.statements[0]
+    try:
+        return statement.concurrent_index is not None and await partitioned_index.build(db, statement.sql)
+    except StatementError as error:
+        raise StatementRefusedError(file, statement.line, error) from error

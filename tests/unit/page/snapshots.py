@@ -10,36 +10,27 @@ from typing import Any
 
 from consumer.adapters.page.snapshot import DeadLetters, Reading, Snapshot
 from consumer.events.record import Partition
+from consumer.slo import DEFAULT_OBJECTIVES, judge
 
 NOW = datetime(2026, 1, 31, 14, 3, 5, tzinfo=UTC)
 TODAY = date(2026, 1, 31)
-TARGETS = {
-    "citation_rate": (">", 70.0),
-    "latency_p95": ("<=", 3000.0),
-    "cost_per_answer": ("<=", 10.0),
-    "negative_feedback": ("<=", 10.0),
-    "freshness": ("<=", 60.0),
-}
 
 
-def judged(chance: random.Random, name: str) -> Mapping[str, Any]:
-    """A verdict: mostly met, at times missed, at times without data."""
-    operator, target = TARGETS[name]
-    met = chance.choices((True, False, None), weights=(16, 3, 1))[0]
-    share = chance.uniform(0.4, 0.9) if (met is True) == (operator == "<=") else chance.uniform(1.1, 1.4)
-    return {
-        "target": target,
-        "operator": operator,
-        "actual": None if met is None else round(target * share, 2),
-        "met": met,
-    }
+def judged(figures: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How a day with these figures stands, as it comes out of the database."""
+    verdicts = judge(DEFAULT_OBJECTIVES, figures)
+    return {name: {**one, **{key: _number(one[key]) for key in ("target", "actual")}} for name, one in verdicts.items()}
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def day(chance: random.Random, back: int, **changes: Any) -> Mapping[str, Any]:
     """A day so many days ago."""
     dialogues = round(chance.uniform(9_000, 21_000))
     p50 = chance.uniform(700, 1100)
-    return {
+    figures: dict[str, Any] = {
         "day": TODAY - timedelta(days=back),
         "total_dialogues": dialogues,
         "unique_users": round(dialogues * chance.uniform(0.1, 0.2)),
@@ -49,10 +40,15 @@ def day(chance: random.Random, back: int, **changes: Any) -> Mapping[str, Any]:
         "latency_p99": p50 * chance.uniform(3.5, 5.0),
         "total_cost": Decimal(round(dialogues * chance.uniform(70, 120))) / 100,
         "cost_per_answer": Decimal(round(chance.uniform(70, 120))) / 100,
-        "slo_compliance": {name: judged(chance, name) for name in TARGETS},
         "computed_at": NOW.replace(tzinfo=None),
-        **changes,
     }
+    unseen = {
+        "feedback_positive": 900,
+        "feedback_neutral": 80,
+        "feedback_negative": chance.randint(40, 115) if chance.random() > 0.1 else 0,
+        "ingest_delay_p95": chance.choice((2.4, 3.1, 8.75, 41.0, 130.0)),
+    }
+    return {**figures, "slo_compliance": judged(figures | unseen), **changes}
 
 
 def reading(number: int, topic: str = "rag.dialogue", **changes: Any) -> Reading:

@@ -1,0 +1,2 @@
+-- A conversion begins.
+INSERT INTO partition_conversions (phase) VALUES ('made')

@@ -1,0 +1,7 @@
+-- How much ai_dialogue_log takes, with indexes and long values, and how many rows it has by the planner's statistics: never
+-- counted.
+SELECT sum(pg_total_relation_size(oid))::bigint AS bytes, sum(greatest(reltuples, 0))::bigint AS rows
+FROM pg_class
+WHERE oid IN (
+    SELECT 'ai_dialogue_log'::regclass UNION ALL SELECT relid FROM pg_partition_tree('ai_dialogue_log') WHERE isleaf
+)

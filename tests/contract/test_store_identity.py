@@ -1,0 +1,87 @@
+"""What every store promises of ids: an id is one event, whatever else it states."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from consumer.events.record import Record
+from consumer.writer import CommitTurn
+from tests.stores import REAL, REFUSED, A, B, Backend, Line, PostgresBackend, batch_of, claim, records, texts, write
+
+pytestmark = pytest.mark.timeout(60)
+
+YEAR = 366 * 24 * 3600 * 1000
+
+
+def at(record: Record, later_ms: int) -> int:
+    """The record's timestamp, moved; it is the dialogue's `created_at`."""
+    return record.timestamp + later_ms
+
+
+async def test_an_id_is_one_dialogue_whatever_time_it_states(backend: Backend) -> None:
+    """Published again with another `created_at`, it is a duplicate: written direct, merged, and in one batch."""
+    store = backend.store("one")
+    [claimed] = await claim(store, A)
+    first, second, third = records(A, 0, "a", "b", "c")
+    await write(store, batch_of([claimed], [first]))
+    later = first._replace(offset=1, timestamp=at(first, YEAR))
+    written = await write(store, batch_of([replace(claimed, next_offset=1)], [later]))
+    assert [row.record for row in written.duplicates] == [later]
+    both = [
+        second._replace(offset=2),
+        second._replace(offset=3, timestamp=at(second, -YEAR)),
+        third._replace(offset=4),
+        first._replace(offset=5, timestamp=at(first, 30 * YEAR)),
+    ]
+    written = await write(store, batch_of([replace(claimed, next_offset=2)], both))
+    assert [row.record.offset for row in written.duplicates] == [3, 5]
+    assert await texts(backend) == ["a", "b", "c"]
+    assert await backend.ledger() == {A: Line(0, 6, inserted=3, duplicates=3)}
+
+
+async def test_of_equal_ids_the_first_in_the_batch_is_stored(backend: Backend) -> None:
+    """Also after a duplicate, when rows are merged, and whichever states the earlier time."""
+    store = backend.store("one")
+    [claimed] = await claim(store, A)
+    known = records(A, 0, "known")[0]
+    await write(store, batch_of([claimed], [known]))
+    [row] = records(A, 1, "first", seed=3)
+    other = row._replace(offset=2, value=(row.value or b"").replace(b"first", b"other"), timestamp=at(row, -YEAR))
+    again = known._replace(offset=3)
+    written = await write(store, batch_of([replace(claimed, next_offset=1)], [row, other, again]))
+    assert [duplicate.record.offset for duplicate in written.duplicates] == [2, 3]
+    assert await texts(backend) == ["first", "known"]
+
+
+async def test_a_refused_row_does_not_take_its_id(backend: Backend) -> None:
+    """The same id in its right form can come later, and among refused ones a duplicate is still a duplicate."""
+    store = backend.store("one")
+    [claimed] = await claim(store, A)
+    refused, good = records(A, 0, "refused", "good")
+    doubled = good._replace(offset=2, timestamp=at(good, YEAR))
+    written = await write(store, batch_of([claimed], [refused, good, doubled]))
+    assert (len(written.dead_letters), len(written.duplicates)) == (1, 1)
+    mended = refused._replace(offset=3, value=(refused.value or b"").replace(REFUSED, b"0.75"))
+    await write(store, batch_of([replace(claimed, next_offset=3)], [mended]))
+    assert await backend.ledger() == {A: Line(0, 4, inserted=2, duplicates=1, dead=1)}
+
+
+@pytest.mark.parametrize("place", REAL, indirect=True)
+async def test_of_two_writers_at_once_one_has_the_id(backend: PostgresBackend) -> None:
+    """The second waits for the first one's commit and then finds a duplicate, in whichever month its record is."""
+    one, two = backend.store("one"), backend.store("two")
+    [first], [second] = await claim(one, A), await claim(two, B)
+    [record] = records(A, 0, "a")
+    elsewhere = record._replace(partition=B.partition, timestamp=at(record, YEAR))
+    earlier = CommitTurn(None)
+    writing = asyncio.create_task(write(one, batch_of([first], [record]), CommitTurn(earlier)))
+    await asyncio.wait({writing}, timeout=0.5)  # it has copied its row and waits for its turn to commit
+    waiting = asyncio.create_task(write(two, batch_of([second], [elsewhere])))
+    await asyncio.wait({waiting}, timeout=0.5)
+    assert not writing.done()
+    assert not waiting.done()
+    earlier.over()
+    assert len((await writing).duplicates) == 0
+    assert [row.record for row in (await waiting).duplicates] == [elsewhere]
+    assert await texts(backend) == ["a"]

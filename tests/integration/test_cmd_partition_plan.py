@@ -1,0 +1,100 @@
+"""`ragledger partition plan`: says whether it is time, from what, and what would be done."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.partitions import converted, fill
+from tests.psql import execute
+from tests.service import Environment
+
+DAYS = """
+INSERT INTO rag_metrics_history (date, total_dialogues)
+SELECT timestamp '2026-01-31' - n * interval '1 day', CASE n WHEN 3 THEN {busiest} WHEN 40 THEN 900000 ELSE 10 END
+FROM generate_series(0, 50) AS n
+"""
+
+
+@pytest.fixture
+def environment(filled: str) -> Environment:
+    """A database on either version, without Kafka."""
+    return Environment(filled, "127.0.0.1:9", {})
+
+
+def criteria(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in plan["criteria"]}
+
+
+def test_an_empty_table_needs_no_partitions(environment: Environment) -> None:
+    """Nothing is reached, and what cannot be known is said to be unknown; exit code 0, also with --check."""
+    plan = environment.run_json("partition", "plan")
+    assert (plan["due"], plan["partitioned"], plan["obstacles"]) == (False, False, [])
+    assert [one["measured"] is None for one in plan["criteria"]] == [True, False, True]
+    assert environment.run("partition", "plan", "--check").returncode == 0
+
+
+@pytest.mark.parametrize(("busiest", "due"), [(100_000, False), (100_001, True)])
+def test_the_busiest_of_the_newest_thirty_days_counts(environment: Environment, busiest: int, due: bool) -> None:
+    """A busier day before that does not; with --check it is exit code 3 when it is time, without always 0."""
+    execute(environment.dsn, DAYS.format(busiest=busiest))
+    plan = environment.run_json("partition", "plan")
+    volume = criteria(plan)["rows_a_day"]
+    assert (volume["measured"], volume["reached"], plan["due"]) == (busiest, due, due)
+    assert "2026-01-28" in volume["source"]
+    assert environment.run("partition", "plan", "--check").returncode == (3 if due else 0)
+    assert environment.run("partition", "plan").returncode == 0
+
+
+def test_without_rolled_up_days_the_statistics_tell(environment: Environment) -> None:
+    """Two rows a day, whatever a few wrong clocks say; the table is not counted."""
+    fill(environment.dsn)
+    execute(environment.dsn, "ANALYZE ai_dialogue_log")
+    volume = criteria(environment.run_json("partition", "plan"))["rows_a_day"]
+    assert volume["measured"] == 2
+    assert "statistics" in volume["source"]
+
+
+def test_the_p95_is_measured_with_the_daily_queries(environment: Environment) -> None:
+    """Where pg_stat_statements cannot tell."""
+    fill(environment.dsn)
+    p95 = criteria(environment.run_json("partition", "plan"))["p95_ms"]
+    assert 0 < p95["measured"] < 5000
+    assert "the three daily queries" in p95["source"]
+
+
+def test_the_p95_comes_from_pg_stat_statements_where_it_can(environment: Environment) -> None:
+    """From statements of others; our own questions to the catalog do not count."""
+    fill(environment.dsn)
+    execute(environment.dsn, "CREATE EXTENSION pg_stat_statements")
+    slow = "SELECT count(*), pg_sleep(0.02) FROM ai_dialogue_log WHERE latency_ms = 1"
+    execute(environment.dsn, *[slow] * 25)
+    p95 = criteria(environment.run_json("partition", "plan"))["p95_ms"]
+    assert 20 <= p95["measured"] < 1000
+    assert re.search("2[5-9] calls", p95["source"])
+
+
+def test_it_says_what_a_conversion_would_do_and_what_stands_in_its_way(environment: Environment) -> None:
+    """Step by step with locks and times, in words for people."""
+    fill(environment.dsn)
+    execute(environment.dsn, "CREATE UNIQUE INDEX once ON ai_dialogue_log (session_id)")
+    plan = environment.run_json("partition", "plan")
+    assert [step["name"] for step in plan["steps"]] == ["made", "mirrored", "copied", "verified", "switched", "done"]
+    assert plan["obstacles"] == ["once cannot be unique across partitions without created_at: drop it"]
+    assert plan["disk_bytes"] == criteria(plan)["bytes"]["measured"] > 0
+    shown = environment.run("partition", "plan").stdout
+    assert "It is not time to partition yet." in shown
+    assert "In the way: once cannot be unique" in " ".join(shown.split())
+
+
+def test_a_partitioned_table_shows_its_partitions(environment: Environment) -> None:
+    """It is not time any more; each partition with its span, the default one last."""
+    execute(environment.dsn, DAYS.format(busiest=10**6))
+    fill(environment.dsn)
+    converted(environment.dsn)
+    plan = environment.run_json("partition", "plan")
+    assert (plan["partitioned"], plan["due"], plan["steps"]) == (True, False, [])
+    assert [one["is_default"] for one in plan["partitions"]][-1]
+    assert plan["partitions"][0]["begins_at"] < plan["partitions"][0]["ends_at"]
+    assert environment.run("partition", "plan", "--check").returncode == 0
+    assert "ai_dialogue_log_default" in environment.run("partition", "plan").stdout

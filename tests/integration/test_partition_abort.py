@@ -1,0 +1,73 @@
+"""Conversions that are taken back, held up, or run twice."""
+
+import asyncio
+
+import psycopg
+import pytest
+
+from consumer.operations.partitions import LockNotTakenError, PartitionError, abort, convert, locks
+from tests.partitions import ALL_ROWS, assert_sound, converted, dress, fill, leftovers, one_dialogue
+from tests.psql import catalog, execute, rows
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends a conversion."""
+
+
+STEPS = ("make the new table", "mirror what is written", "copy", "settle deletions", "compare", "replace the table")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_what_is_taken_back_is_as_it_was(dressed: str, step: str) -> None:
+    """Interrupted before any of these steps and then aborted: schema, rows and privileges are those of before."""
+    before = (catalog(dressed), dress(dressed), rows(dressed, ALL_ROWS))
+
+    def told(now: str, _done: int, _total: int | None) -> None:
+        if now == step:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        converted(dressed, told=told)
+    asyncio.run(abort(dressed))
+    assert (catalog(dressed), dress(dressed), rows(dressed, ALL_ROWS)) == before
+    assert leftovers(dressed) == []
+    assert converted(dressed).state == "done"
+    assert_sound(dressed)
+
+
+def test_after_the_table_was_replaced_there_is_no_way_back(filled: str) -> None:
+    """Taking back is refused with what to do instead; going on drops the old table."""
+    fill(filled)
+
+    def told(step: str, _done: int, _total: int | None) -> None:
+        if step == "drop the old table":
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        converted(filled, told=told)
+    with pytest.raises(PartitionError, match="replaced already"):
+        asyncio.run(abort(filled))
+    assert converted(filled).state == "done"
+    assert_sound(filled)
+    assert converted(filled).state == "already partitioned"
+    assert asyncio.run(abort(filled)).state == "no conversion is under way"
+
+
+def test_a_table_that_others_keep_locked_is_left_alone(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After some tries the conversion gives up, names who is in the way, and goes on when it is called again."""
+    fill(filled)
+    monkeypatch.setattr(locks, "LIMITS_MS", (50, 50))
+    with psycopg.connect(filled, application_name="long report") as other:
+        other.execute("SELECT count(*) FROM ai_dialogue_log")
+        with pytest.raises(LockNotTakenError, match="long report"):
+            converted(filled)
+        execute(filled, one_dialogue())
+    assert converted(filled).state == "done"
+    assert_sound(filled)
+
+
+async def test_two_conversions_do_not_run_at_once(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second waits for the first, and then finds the work done."""
+    await asyncio.to_thread(fill, filled)
+    both = await asyncio.gather(*(convert(filled, months_ahead=1) for _ in range(2)))
+    assert sorted(done.state for done in both) == ["already partitioned", "done"]

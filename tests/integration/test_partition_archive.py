@@ -1,0 +1,196 @@
+"""`ragledger partition archive`: months leave the table for files."""
+
+import asyncio
+import csv
+import gzip
+import json
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from consumer import slo
+from consumer.adapters.admin import AdminConnection
+from consumer.adapters.history import PostgresHistory
+from consumer.adapters.postgres import Database
+from consumer.basis import Basis
+from consumer.operations.partitions import ArchiveError
+from consumer.operations.partitions.archive_file import ArchiveWriter, file_sha256
+from consumer.settings import Postgres
+from tests.archives import COUNT, TOKYO, archived, restored, roll_up
+from tests.partitions import one_dialogue
+from tests.psql import execute, rows, value
+from tests.service import Environment
+
+
+def test_months_leave_the_table_for_files_that_hold_their_rows(hourly: str, tmp_path: Path) -> None:
+    """Those before the one named, whole; the file's bytes and rows are what the manifest and the books say."""
+    of_january = {row["id"] for row in rows(hourly, "SELECT id::text FROM ai_dialogue_log_2026_01")}
+    january, february = archived(hourly, tmp_path)
+    assert [(month.month, month.rows) for month in (january, february)] == [("2026-01", 744), ("2026-02", 672)]
+    assert value(hourly, COUNT) == 2160 - 744 - 672
+    assert value(hourly, "SELECT min(created_at)::text FROM ai_dialogue_log") == "2026-03-01 00:00:00"
+    assert value(hourly, "SELECT to_regclass('ai_dialogue_log_2026_01')") is None
+    manifest = json.loads((tmp_path / "ai_dialogue_log_2026_01.manifest.json").read_text())
+    file = tmp_path / manifest["file"]
+    assert manifest["sha256"] == january.sha256 == file_sha256(file)
+    assert (manifest["rows"], manifest["first"], manifest["last"]) == (
+        744,
+        "2026-01-01 00:00:00",
+        "2026-01-31 23:00:00",
+    )
+    books = rows(hourly, "SELECT month::text, phase, row_count, file, sha256 FROM partition_archives ORDER BY month")
+    assert books[0] == {
+        "month": "2026-01-01", "phase": "dropped", "row_count": 744, "file": file.name, "sha256": january.sha256,
+    }  # fmt: skip
+    with gzip.open(file, "rt", newline="") as text:
+        assert {row["id"] for row in csv.DictReader(text)} == of_january
+    assert archived(hourly, tmp_path) == []
+
+
+def timer_turn(dsn: str) -> list[date]:
+    """One turn of the service's timer; the days that it computed."""
+
+    async def turn() -> list[date]:
+        database = Database(Postgres(dsn=SecretStr(dsn)))
+        await database.open()
+        try:
+            history = PostgresHistory(database, Basis("UTC", slo.DEFAULT_OBJECTIVES), "timer")
+            await history.begin()
+            return [day for day in await history.due(0) if await history.roll_up_due(day, 0)]
+        finally:
+            await database.close(5)
+
+    return asyncio.run(turn())
+
+
+ARCHIVED_DAYS = {
+    "UTC": {"2026-01-01", "2026-01-31"},
+    TOKYO: {"2026-01-01", "2026-01-31", "2026-02-01"},
+    "America/New_York": {"2025-12-31", "2026-01-01", "2026-01-31"},
+}
+"""Of the days around the ends of January those that have lost rows when it is archived."""
+
+
+def test_archived_days_are_never_computed_from_what_is_left(hourly: str, tmp_path: Path) -> None:
+    """By the command, which refuses with a reason, and by the service's timer, which leaves the row as it is."""
+    archived(hourly, tmp_path)
+    environment = Environment(hourly, "127.0.0.1:9", {})
+    execute(hourly, "INSERT INTO touched_days (day) VALUES ('2026-01-15')", one_dialogue("'2026-01-15 12:30'"))
+    assert timer_turn(hourly) == []
+    refused = environment.run("rollup", "--day", "2026-01-15")
+    assert (refused.returncode, "archived" in refused.stderr) == (1, True)
+    assert environment.run("rollup", "--since", "2026-03-01", "--until", "2026-03-02").returncode == 0
+    stored = "SELECT total_dialogues FROM rag_metrics_history WHERE date = '2026-01-15'"
+    assert value(hourly, stored) == 4711
+    assert value(hourly, "SELECT count(*) FROM touched_days") == 0
+
+
+@pytest.mark.parametrize("zone", ARCHIVED_DAYS)
+def test_a_day_is_archived_as_soon_as_a_part_of_it_is(hourly: str, tmp_path: Path, zone: str) -> None:
+    """A month ends at midnight UTC; the business day around that midnight has lost some of its rows."""
+    execute(hourly, "DELETE FROM rag_metrics_history")
+    roll_up(hourly, zone)
+    archived(hourly, tmp_path, "2026-02-01", zone)
+    environment = Environment(hourly, "127.0.0.1:9", {}, RAGLEDGER_ROLLUP__TIMEZONE=zone)
+    codes = {
+        day: environment.run("rollup", "--day", day).returncode
+        for day in ("2025-12-31", "2026-01-01", "2026-01-31", "2026-02-01", "2026-02-02")
+    }
+    assert {day for day, code in codes.items() if code} == ARCHIVED_DAYS[zone]
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"), [("UTC", "2026-01-31"), (TOKYO, "2026-02-01"), ("America/New_York", "2025-12-31")]
+)
+def test_a_month_with_marked_days_stays(hourly: str, tmp_path: Path, zone: str, day: str) -> None:
+    """Its figures are not final; the message names the day, and nothing has changed."""
+    roll_up_again = "INSERT INTO rag_metrics_history (date, total_dialogues, unique_users) VALUES ('{}', 1, 1)"
+    for extra in ("2025-12-31", "2026-04-01"):
+        execute(hourly, roll_up_again.format(extra))
+    execute(hourly, f"INSERT INTO touched_days (day) VALUES ('{day}')")
+    with pytest.raises(ArchiveError, match=day):
+        archived(hourly, tmp_path, zone=zone)
+    assert value(hourly, COUNT) == 2160
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_month_with_days_that_were_never_rolled_up_stays(hourly: str, tmp_path: Path) -> None:
+    """Their figures would be lost; the message has the command that computes them."""
+    execute(hourly, "DELETE FROM rag_metrics_history WHERE date BETWEEN '2026-02-03' AND '2026-02-05'")
+    with pytest.raises(ArchiveError, match="ragledger rollup --since 2026-02-03 --until 2026-02-05"):
+        archived(hourly, tmp_path)
+    assert value(hourly, "SELECT count(*) FROM partition_archives WHERE phase <> 'dropped'") == 0
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends the work."""
+
+
+@pytest.mark.parametrize("statement", ["copy_out", "DROP TABLE"])
+def test_archiving_goes_on_where_it_was_interrupted(
+    hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    """After the month was detached, and after the file was written; a file that is gone is written again."""
+    interrupt(monkeypatch, statement)
+    with pytest.raises(Interrupted):
+        archived(hourly, tmp_path)
+    monkeypatch.undo()
+    phase = {"copy_out": "detached", "DROP TABLE": "exported"}[statement]
+    assert value(hourly, "SELECT phase FROM partition_archives") == phase
+    assert value(hourly, "SELECT count(*) FROM ai_dialogue_log_2026_01") == 744
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    assert [month.rows for month in archived(hourly, other)] == [744, 672]
+    restored(hourly, other / "ai_dialogue_log_2026_01.manifest.json")
+    assert value(hourly, COUNT) == 2160 - 672
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    """Let the connection end at a statement."""
+    name = statement if statement == "copy_out" else "execute"
+    real: Callable[..., Any] = getattr(AdminConnection, name)
+
+    async def interrupted(self: AdminConnection, sql: str, *arguments: Any) -> Any:
+        if statement in ("copy_out", sql[: len(statement)]):
+            raise Interrupted
+        return await real(self, sql, *arguments)
+
+    monkeypatch.setattr(AdminConnection, name, interrupted)
+
+
+def test_a_file_that_does_not_hold_the_rows_keeps_the_table(
+    hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that the disk lost are found when the file is read back, before anything is dropped."""
+    real = ArchiveWriter.__exit__
+
+    def torn(self: ArchiveWriter, *arguments: Any) -> None:
+        real(self, *arguments)
+        path = tmp_path / "ai_dialogue_log_2026_01.csv.part"
+        path.write_bytes(path.read_bytes()[:-100])
+
+    monkeypatch.setattr(ArchiveWriter, "__exit__", torn)
+    with pytest.raises(ArchiveError):
+        archived(hourly, tmp_path)
+    assert value(hourly, "SELECT count(*) FROM ai_dialogue_log_2026_01") == 744
+
+
+def test_the_command_says_what_it_archived(hourly: str, tmp_path: Path) -> None:
+    """As a table and as JSON; wrong use is exit code 2."""
+    environment = Environment(hourly, "127.0.0.1:9", {}, RAGLEDGER_PARTITIONS__ARCHIVE_DIR=str(tmp_path / "a" / "b"))
+    shown = environment.run("partition", "archive", "--before", "2026-02")
+    assert (shown.returncode, "744" in shown.stdout) == (0, True), shown.stderr
+    [february] = environment.run_json("partition", "archive", "--before", "2026-03", "--to", str(tmp_path))
+    assert (february["month"], february["rows"]) == ("2026-02", 672)
+    assert {lock["step"] for lock in february["locks"]} == {"detach 2026-02", "drop 2026-02"}
+    back = environment.run_json(
+        "partition", "archive", "--restore", february["file"].replace("csv.gz", "manifest.json")
+    )
+    assert (back["month"], back["rows"]) == ("2026-02", 672)
+    for wrong in ([], ["--before", "2026-03", "--restore", "x"], ["--before", "9999-01"], ["--before", "yesterday"]):
+        assert environment.run("partition", "archive", *wrong).returncode == 2, wrong
+    assert environment.run("partition", "archive", "--restore", str(tmp_path / "none.json")).returncode == 1

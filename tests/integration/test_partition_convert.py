@@ -1,0 +1,87 @@
+"""`ragledger partition convert`: what the table was before, it is afterwards, in partitions."""
+
+import psycopg
+import pytest
+
+from tests.partitions import ALL_ROWS, MONTHS_AHEAD, assert_sound, converted, dress, one_dialogue, own_lines
+from tests.psql import execute, rows, value
+
+
+def test_everything_the_table_has_is_there_afterwards(dressed: str) -> None:
+    """Columns, checks, indexes, foreign keys, triggers, comments, privileges, policies, views, and every row."""
+    before, dress_before, rows_before = own_lines(dressed), dress(dressed), rows(dressed, ALL_ROWS)
+    done = converted(dressed)
+    assert (done.state, done.rows) == ("done", len(rows_before))
+    assert_sound(dressed)
+    assert rows(dressed, ALL_ROWS) == rows_before
+    assert dress(dressed) == dress_before
+    key = "constraint ai_dialogue_log ai_dialogue_log_pkey t PRIMARY KEY (id"
+    changed = {line.replace(", created_at)", ")") if line.startswith(key) else line for line in own_lines(dressed)}
+    key_index = "index t CREATE UNIQUE INDEX ai_dialogue_log_pkey ON "
+    gone = {line for line in set(before) - changed if not line.startswith(key_index)}
+    assert {line for line in gone if " ON public.ai_dialogue_log USING" not in line} == set()
+    assert {line.replace(" ON public.", " ON ONLY public.") for line in gone} <= changed
+
+
+def test_partitions_are_made_for_months_with_rows_and_those_ahead(dressed: str) -> None:
+    """What belongs to none of them is in the default one; each has the settings, the protection and a comment."""
+    converted(dressed)
+    months = value(
+        dressed, "SELECT count(DISTINCT date_trunc('month', created_at)) FROM ai_dialogue_log WHERE query <> 'outside'"
+    )
+    partitions = rows(
+        dressed,
+        "SELECT relname, relrowsecurity, reloptions, relacl::text AS acl, is_default,"
+        " obj_description(pg_class.oid) AS comment"
+        " FROM dialogue_partitions('ai_dialogue_log') JOIN pg_class ON pg_class.oid = partition",
+    )
+    assert months + MONTHS_AHEAD <= len(partitions) - 1 <= months + MONTHS_AHEAD + 1
+    assert all(one["relrowsecurity"] and one["reloptions"] == ["fillfactor=90"] for one in partitions)
+    assert all(one["comment"].startswith("Partition of ai_dialogue_log: dialogues of ") for one in partitions)
+    assert all("partition_reader" not in (one["acl"] or "") for one in partitions)
+    [default] = [one["relname"] for one in partitions if one["is_default"]]
+    assert value(dressed, f"SELECT count(*) FROM {default}") == 4
+
+
+def test_a_reader_sees_through_the_policies_and_never_around_them(dressed: str) -> None:
+    """Of the parent its own rows, of a partition nothing."""
+    converted(dressed)
+    partition = value(dressed, "SELECT max(partition::text) FROM dialogue_partitions('ai_dialogue_log')")
+    with psycopg.connect(dressed, autocommit=True) as connection:
+        connection.execute("SET ROLE partition_reader")
+        assert connection.execute("SELECT count(*) FROM ai_dialogue_log").fetchone() == (0,)
+        connection.execute("SET app.current_user_id = '00000000-0000-0000-0000-000000000003'")
+        seen = connection.execute("SELECT count(*), count(DISTINCT user_id) FROM ai_dialogue_log").fetchone()
+        assert seen == (42, 1)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(f"SELECT count(*) FROM {partition}".encode())
+
+
+def test_views_read_the_new_table(dressed: str) -> None:
+    """Also one that rests on another, with their options and privileges."""
+    converted(dressed)
+    execute(dressed, "ALTER TABLE ai_dialogue_log DISABLE ROW LEVEL SECURITY")
+    execute(dressed, "INSERT INTO users VALUES ('99999999-0000-0000-0000-000000000000')")
+    execute(
+        dressed,
+        one_dialogue().replace(
+            "gen_random_uuid(), gen_random_uuid(), 'q'",
+            "'99999999-0000-0000-0000-000000000000', gen_random_uuid(), 'q'",
+        ),
+    )
+    count = value(dressed, "SELECT count(*) FROM ai_dialogue_log")
+    assert value(dressed, "SELECT count(*) FROM recent") == value(dressed, "SELECT n FROM beyond") == count
+    assert value(dressed, "SELECT count(*) FROM audit") == 1
+
+
+def test_deleting_a_user_still_deletes_the_dialogues(dressed: str) -> None:
+    """Through the foreign key, with the ids; and an unknown user is refused."""
+    converted(dressed)
+    execute(dressed, "DELETE FROM users WHERE id = '00000000-0000-0000-0000-000000000003'")
+    assert (
+        value(dressed, "SELECT count(*) FROM ai_dialogue_log WHERE user_id = '00000000-0000-0000-0000-000000000003'")
+        == 0
+    )
+    assert_sound(dressed)
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        execute(dressed, one_dialogue())

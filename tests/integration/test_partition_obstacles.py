@@ -1,0 +1,75 @@
+"""What stands in the way of a conversion, and what stops one."""
+
+import asyncio
+
+import pytest
+
+from consumer.operations import migrate
+from consumer.operations.partitions import ObstacleError, PartitionError, abort, convert
+from tests.partitions import converted, fill, is_partitioned, leftovers, one_dialogue
+from tests.psql import catalog, execute
+
+OBSTACLES = [
+    ("CREATE TABLE other (dialogue UUID REFERENCES ai_dialogue_log)", "other refers to it"),
+    ("CREATE UNIQUE INDEX once ON ai_dialogue_log (session_id)", "once cannot be unique"),
+    ("CREATE MATERIALIZED VIEW totals AS SELECT count(*) FROM ai_dialogue_log", "materialized view totals rests on it"),
+    ("CREATE VIEW whole AS SELECT ai_dialogue_log FROM ai_dialogue_log", "view whole rests on it"),
+    (
+        "CREATE FUNCTION f(ai_dialogue_log) RETURNS INT LANGUAGE sql AS 'SELECT 1'",
+        "function f(ai_dialogue_log) rests on it",
+    ),
+    ("CREATE TABLE child () INHERITS (ai_dialogue_log)", "child inherits from it"),
+    ("CREATE PUBLICATION everything FOR TABLE ai_dialogue_log", "publication everything has it"),
+    ("ALTER TABLE ai_dialogue_log ADD CHECK (query <> 'x') NOT VALID", "is not validated"),
+    ("CREATE RULE no AS ON DELETE TO ai_dialogue_log DO INSTEAD NOTHING", "rule no"),
+    ("ALTER TABLE ai_dialogue_log ADD number INT GENERATED ALWAYS AS IDENTITY", "column number is an identity column"),
+    ("ALTER TABLE ai_dialogue_log REPLICA IDENTITY FULL", "replica identity"),
+    ("ALTER TABLE ai_dialogue_log DROP CONSTRAINT ai_dialogue_log_pkey", "primary key must be (id)"),
+    ("ALTER TABLE ai_dialogue_log ALTER created_at TYPE timestamptz", "created_at must be a TIMESTAMP"),
+]
+
+
+@pytest.mark.parametrize(("statement", "obstacle"), OBSTACLES)
+def test_what_cannot_be_kept_stands_in_the_way(filled: str, statement: str, obstacle: str) -> None:
+    """The conversion says what, and has changed nothing."""
+    execute(filled, statement)
+    before = catalog(filled)
+    with pytest.raises(ObstacleError) as refused:
+        converted(filled)
+    assert obstacle in str(refused.value)
+    assert catalog(filled) == before
+
+
+def test_a_column_that_is_added_meanwhile_stops_the_replacement(filled: str) -> None:
+    """It would be lost; the table goes on, and the copy can be taken back."""
+    fill(filled)
+
+    def told(step: str, _done: int, _total: int | None) -> None:
+        if step == "replace the table":
+            execute(filled, "ALTER TABLE ai_dialogue_log ADD COLUMN extra INT")
+
+    with pytest.raises(PartitionError, match="changed extra"):
+        converted(filled, told=told)
+    execute(filled, one_dialogue())
+    asyncio.run(abort(filled))
+    assert leftovers(filled) == []
+
+
+def test_a_copy_that_differs_never_replaces_the_table(filled: str) -> None:
+    """Were a row of the copy changed or lost, comparing finds it."""
+    fill(filled)
+
+    def told(step: str, _done: int, _total: int | None) -> None:
+        if step == "compare":
+            execute(filled, "UPDATE ai_dialogue_log_new SET query = 'another' WHERE latency_ms = 33")
+
+    with pytest.raises(PartitionError, match="not equal"):
+        converted(filled, told=told)
+    assert not is_partitioned(filled)
+
+
+async def test_without_its_migration_nothing_is_converted(blank: str) -> None:
+    """It says what to run."""
+    await migrate.up(blank, to=3)
+    with pytest.raises(PartitionError, match="ragledger migrate up"):
+        await convert(blank, months_ahead=1)

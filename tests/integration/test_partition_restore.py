@@ -1,0 +1,102 @@
+"""`ragledger partition archive --restore`: months come back from their files."""
+
+import gzip
+import shutil
+from datetime import date
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from consumer.operations.partitions import ArchiveError
+from tests.archives import archived, restored
+from tests.partitions import ALL_ROWS, assert_sound, one_dialogue
+from tests.psql import execute, psql, rows, value
+from tests.service import Environment
+
+
+def test_a_month_comes_back_as_it_was(hourly: str, tmp_path: Path) -> None:
+    """Every value of every row; its days are computed anew, and its ids are kept still."""
+    before = rows(hourly, ALL_ROWS)
+    archived(hourly, tmp_path)
+    back = restored(hourly, tmp_path / "ai_dialogue_log_2026_01.manifest.json")
+    assert (back.rows, back.moved) == (744, 0)
+    restored(hourly, tmp_path / "ai_dialogue_log_2026_02.manifest.json")
+    assert rows(hourly, ALL_ROWS) == before
+    assert value(hourly, "SELECT count(*) FROM partition_archives") == 0
+    days = [row["day"] for row in rows(hourly, "SELECT DISTINCT day FROM touched_days ORDER BY day")]
+    assert (days[0], days[-1], len(days)) == (date(2026, 1, 1), date(2026, 2, 28), 59)
+    execute(hourly, "DELETE FROM touched_days")
+    assert [month.rows for month in archived(hourly, tmp_path)] == [744, 672]
+
+
+def test_what_comes_for_an_archived_month_has_a_place_and_goes_home_with_it(hourly: str, tmp_path: Path) -> None:
+    """In the default partition until the month is back; a record read again is still a duplicate."""
+    known = value(hourly, "SELECT id::text FROM ai_dialogue_log ORDER BY created_at LIMIT 1")
+    archived(hourly, tmp_path)
+    execute(hourly, one_dialogue("'2026-01-15 12:30'"))
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        execute(hourly, one_dialogue("'2026-01-01'", f"'{known}'"))
+    assert Environment(hourly, "127.0.0.1:9", {}).run("partition", "ensure").returncode == 0
+    where = "SELECT tableoid::regclass::text FROM ai_dialogue_log ORDER BY created_at LIMIT 1"
+    assert value(hourly, where) == "ai_dialogue_log_default"
+    back = restored(hourly, tmp_path / "ai_dialogue_log_2026_01.manifest.json")
+    assert (back.rows, back.moved) == (744, 1)
+    assert value(hourly, "SELECT count(*) FROM ai_dialogue_log_2026_01") == 745
+
+
+def test_what_cannot_come_back_is_refused(hourly: str, tmp_path: Path) -> None:
+    """A month that is there, a file that is damaged, a table of that name that is no partition."""
+    archived(hourly, tmp_path)
+    manifest = tmp_path / "ai_dialogue_log_2026_01.manifest.json"
+    file = tmp_path / "ai_dialogue_log_2026_01.csv.gz"
+    good = file.read_bytes()
+    file.write_bytes(good[:500] + b"\0" + good[501:])
+    with pytest.raises(ArchiveError):
+        restored(hourly, manifest)
+    file.write_bytes(good)
+    execute(hourly, "CREATE TABLE ai_dialogue_log_2026_01 (note TEXT)")
+    with pytest.raises(ArchiveError, match="out of the way"):
+        restored(hourly, manifest)
+    execute(hourly, "DROP TABLE ai_dialogue_log_2026_01")
+    restored(hourly, manifest)
+    with pytest.raises(ArchiveError, match="there already"):
+        restored(hourly, manifest)
+
+
+def test_an_id_that_is_there_already_keeps_the_month_away(hourly: str, tmp_path: Path) -> None:
+    """An id is one dialogue, whatever comes out of a file."""
+    archived(hourly, tmp_path)
+    execute(hourly, "TRUNCATE known_ids", "INSERT INTO known_ids SELECT id FROM ai_dialogue_log")
+    with gzip.open(tmp_path / "ai_dialogue_log_2026_01.csv.gz", "rt") as file:
+        taken = next(line for line in file if line[8:9] == "-")[:36]
+    execute(hourly, one_dialogue("'2026-03-03'", f"'{taken}'"))
+    with pytest.raises(ArchiveError, match="1 ids"):
+        restored(hourly, tmp_path / "ai_dialogue_log_2026_01.manifest.json")
+
+
+def test_psql_can_bring_a_month_back_too(hourly: str, tmp_path: Path) -> None:
+    """As the manual says, without ragledger: the file is plain CSV."""
+    if shutil.which("psql") is None:
+        pytest.skip("the psql client is not installed")
+    before = rows(hourly, ALL_ROWS)
+    archived(hourly, tmp_path)
+    for month in ("2026_01", "2026_02"):
+        file = tmp_path / f"ai_dialogue_log_{month}.csv.gz"
+        header = gzip.decompress(file.read_bytes()).decode().partition("\n")[0]
+        psql(
+            hourly,
+            "-c",
+            "BEGIN",
+            "-c",
+            "SET LOCAL ragledger.keeps_ids = 'on'",
+            "-c",
+            f"\\copy ai_dialogue_log ({header}) FROM PROGRAM 'gunzip -c {file}' CSV HEADER",
+            "-c",
+            f"DELETE FROM partition_archives WHERE month = '{month.replace('_', '-')}-01'",
+            "-c",
+            "COMMIT",
+        )
+    assert Environment(hourly, "127.0.0.1:9", {}).run("partition", "ensure").returncode == 0
+    assert rows(hourly, ALL_ROWS) == before
+    assert_sound(hourly)
