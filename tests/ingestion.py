@@ -91,12 +91,12 @@ def committed_offsets(bootstrap_servers: str, group: str, topic: str, partitions
 
 @contextmanager
 def environment_on(
-    servers: Servers, template: str | None, *, partitions: int = 1, **settings: str
+    servers: Servers, template: str | None, *, partitions: int = 1, kinds: Iterable[str] = TABLES, **settings: str
 ) -> Iterator[Environment]:
-    """Topics of both kinds and a database, a copy of `template`, for as long as the context lasts."""
+    """Topics of these kinds and a database, a copy of `template`, for as long as the context lasts."""
     topics = Topics(servers.bootstrap_servers)
     try:
-        names = {kind: topics.create(partitions, prefix=kind) for kind in TABLES}
+        names = {kind: topics.create(partitions, prefix=kind) for kind in kinds}
         with fresh_database(servers.dsn, template) as dsn:
             yield Environment(dsn, servers.bootstrap_servers, names, **settings)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from consumer.commands.output import Exit, Json, WrongUse, command, out, print_j
 from consumer.operations import slo_rules
 from consumer.operations.slo_rules import Budget, Changes, DayOnly, Spending, Watch
 from consumer.settings import load
+
+_ADDRESS = re.compile(r"https?://[^\s{}]+/")  # braces would be a template of Prometheus
 
 app = typer.Typer(no_args_is_help=True, help="The objectives, for Prometheus.")
 
@@ -29,32 +32,37 @@ def rules(
     skip_refused: Annotated[
         bool, typer.Option("--skip-refused", help="Judge by the day only what Prometheus cannot count.")
     ] = False,
+    runbooks: Annotated[
+        str, typer.Option(metavar="URL", help="Where docs/ is published; links to the runbook begin with it.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Write the recording rules and alerts of the objectives in RAGLEDGER_SLO__FILE, or of the built-in ones.
 
     In the directory, files that it wrote earlier, of objectives that are no more, are removed. No other is touched.
     """
-    _rules(directory, check, skip_refused, as_json)
+    _rules(directory, check, skip_refused, runbooks, as_json)
 
 
 @command
-async def _rules(directory: Path | None, check: bool, skip_refused: bool, as_json: bool) -> Exit:
+async def _rules(directory: Path | None, check: bool, skip_refused: bool, runbooks: str, as_json: bool) -> Exit:
     if check and directory is None:
         raise WrongUse("--check needs the directory that has to hold these rules")
+    if runbooks and not _ADDRESS.fullmatch(runbooks):
+        raise WrongUse("--runbooks has to be an address that ends in /, such as https://docs.example/ragledger/")
     watches = slo_rules.watch_all(slo.load(load().slo.file), skip_refused=skip_refused)
     if directory is not None:
-        return _to_directory(directory, watches, check, as_json)
+        changes = slo_rules.changes(directory, slo_rules.files(watches, runbooks))
+        return _follow(changes, watches, check, as_json)
     if as_json:
         print_json({"objectives": list(map(_objective_json, watches))})
     else:
-        sys.stdout.write(slo_rules.document(watches))
+        sys.stdout.write(slo_rules.document(watches, runbooks))
         sys.stdout.flush()
     return Exit.DONE
 
 
-def _to_directory(directory: Path, watches: Sequence[Watch], check: bool, as_json: bool) -> Exit:
-    changes = slo_rules.changes(directory, slo_rules.files(watches))
+def _follow(changes: Changes, watches: Sequence[Watch], check: bool, as_json: bool) -> Exit:
     if not check:
         slo_rules.apply(changes)
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -90,11 +91,13 @@ def test_other_objectives_have_rules_that_promtool_takes(own: Path) -> None:
 
 
 def test_on_standard_output_they_are_one_file(own: Path, tmp_path: Path) -> None:
-    """With the same groups, and a word on what is judged by the day only; promtool takes it."""
-    done = rules(None, objectives=own.parents[1] / "slo.yml")
+    """With the same groups, links to where the runbook is, and a word on what is judged by the day only."""
+    published = "https://docs.example/ragledger/"
+    done = rules(None, "--runbooks", published, objectives=own.parents[1] / "slo.yml")
     assert (done.returncode, done.stderr) == (0, "")
     assert "# avg_relevance_score >= 0.8, judged by the day only: Prometheus has no metric of it." in done.stdout
-    file = write(tmp_path / "all.yml", done.stdout)
+    assert done.stdout.count(f"runbook_url: {published}docs/operations.md#") == 7
+    file = write(tmp_path / "all.yml", done.stdout.replace(published, ""))
     promtool("check", "rules", "--lint=all", "--lint-fatal", file)
     apart = [group for path in own.iterdir() for group in groups_of(path)]
     assert sorted(groups_of(file), key=lambda group: group["name"]) == sorted(apart, key=lambda group: group["name"])
@@ -200,8 +203,7 @@ def test_a_person_is_told_how_each_objective_is_watched(own: Path) -> None:
 
 def test_a_change_of_objectives_is_noticed_and_followed(own: Path, tmp_path: Path) -> None:
     """Exit code 3 while the directory holds other rules; writing takes out what is no more, and leaves other files."""
-    directory = tmp_path / "rules"
-    assert rules(directory, objectives=own.parents[1] / "slo.yml").returncode == 0
+    directory = Path(shutil.copytree(own, tmp_path / "rules"))
     (directory / "ingestion.yml").write_text("groups: []\n")
     before = names(directory)
     fewer = write(tmp_path / "slo.yml", REFUSED.replace("3200", "3000"))
@@ -219,8 +221,7 @@ def test_a_change_of_objectives_is_noticed_and_followed(own: Path, tmp_path: Pat
 
 def test_a_file_that_was_changed_by_hand_is_not_current(own: Path, tmp_path: Path) -> None:
     """It is written again."""
-    directory, objectives = tmp_path / "rules", own.parents[1] / "slo.yml"
-    rules(directory, objectives=objectives)
+    directory, objectives = Path(shutil.copytree(own, tmp_path / "rules")), own.parents[1] / "slo.yml"
     file = directory / "slo-on.yml"
     text = file.read_text()
     file.write_text(text.replace("vector(0.995)", "vector(0.5)"))
@@ -272,7 +273,8 @@ def test_a_wrong_file_of_objectives_and_a_directory_that_is_none_are_said(tmp_pa
 
 
 def test_wrong_use_is_exit_code_2() -> None:
-    """A check, but of nothing."""
-    done = rules(None, "--check")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "needs the directory" in done.stderr
+    """A check, but of nothing; links to what is no address."""
+    for options, said in ((["--check"], "needs the directory"), (["--runbooks", "docs.example"], "ends in /")):
+        done = rules(None, *options)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr

@@ -12,11 +12,12 @@ import pytest
 from consumer.embedded.workspace import Workspace
 from tests import grafana
 from tests.ingestion import Outgoing, as_json, environment_on, send
-from tests.producers import dialogue, provenance
+from tests.producers import dialogue, provenance, random_uuid
 from tests.prometheus import ALERTS, RECORDS, RULES, PrometheusServer
 from tests.service import Environment, ServiceProcess, eventually
 from tests.stack import Servers
 
+KINDS = ("dialogue", "provenance", "feedback", "plugin")
 KNOWN, FORBIDDEN, OVERDUE, UNKNOWN = (f"https://library.example/{name}" for name in ("a", "b", "c", "elsewhere"))
 PARTITIONS = 4
 NOW = datetime.now(UTC)
@@ -58,18 +59,26 @@ def pieces(chance: random.Random) -> list[dict[str, Any]]:
     ]
 
 
+def amendments(chance: random.Random, first: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """A verdict that can be applied, one that waits, and a plugin's report."""
+    dialogues = (first["id"], str(random_uuid(chance)))
+    given = [{"dialogue_id": one, "user_feedback": 1, "given_at": NOW.isoformat()} for one in dialogues]
+    report = {"name": "press", "source": "https://press.example", "version": "1", "capabilities": {"list": True}}
+    return {"feedback": given, "plugin": [report | {"health_status": "healthy", "reported_at": NOW.isoformat()}]}
+
+
 def wave(environment: Environment, chance: random.Random) -> list[Outgoing]:
     """Records of every outcome; few enough of them are dead letters for it to be no flood."""
     dialogues = good_dialogues(chance, 90)
     dialogues[0]["new_field"] = 1
     again = dialogues[:5]
     values = [as_json(event) for event in dialogues + again] + [b"not JSON"]
-    sources = [as_json(event) for event in pieces(chance)]
-    topics = environment.topics
+    events = {"provenance": pieces(chance), **amendments(chance, dialogues[0])}
+    published = {"dialogue": values} | {kind: list(map(as_json, some)) for kind, some in events.items()}
     return [
-        Outgoing(topic, value, partition=n % PARTITIONS)
-        for topic, published in ((topics["dialogue"], values), (topics["provenance"], sources))
-        for n, value in enumerate(published)
+        Outgoing(environment.topics[kind], value, partition=n % PARTITIONS)
+        for kind, some in published.items()
+        for n, value in enumerate(some)
     ]
 
 
@@ -88,7 +97,9 @@ def observed(stack: Servers, migrated_template: str, tmp_path_factory: pytest.Te
     """Two replicas that have written two waves of records, and a Prometheus that has applied its rules to both."""
     log = tmp_path_factory.mktemp("observed") / "log"
     with ExitStack() as running:
-        environment = running.enter_context(environment_on(stack, migrated_template, partitions=PARTITIONS))
+        environment = running.enter_context(
+            environment_on(stack, migrated_template, partitions=PARTITIONS, kinds=KINDS)
+        )
         replicas = [running.enter_context(ServiceProcess(environment, log)) for _ in range(2)]
         workspace = running.enter_context(Workspace())
         prometheus = PrometheusServer(workspace, {"ragledger": [f"127.0.0.1:{one.port}" for one in replicas]})
@@ -104,10 +115,11 @@ def observed(stack: Servers, migrated_template: str, tmp_path_factory: pytest.Te
 
 
 def all_applied(prometheus: PrometheusServer) -> bool:
-    """Whether every rule has been evaluated since the last record came in: those over 30 days rest on all others."""
+    """Whether every rule has been evaluated since the last record came in: budgets rest on all others but for costs."""
     rules = prometheus.rules()
     known = len(rules) == len(RULES) and all(rule["health"] != "unknown" for rule in rules)
-    return known and len(prometheus.query("slo:period_error_budget_remaining:ratio")) == 4
+    last = {"slo:period_error_budget_remaining:ratio": 4, "slo:cost_per_answer_jpy:mean1h": 1}
+    return known and all(len(prometheus.query(record)) == count for record, count in last.items())
 
 
 def test_every_rule_is_evaluated_without_an_error(observed: Observed) -> None:

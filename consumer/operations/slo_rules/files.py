@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from consumer.operations.slo_rules.budget import SHARED_GROUPS, Group, budget_groups
+from consumer.operations.slo_rules.budget import SHARED_GROUPS, Group, Rule, budget_groups
 from consumer.operations.slo_rules.spending import spending_groups
 from consumer.operations.slo_rules.watching import Budget, DayOnly, Spending, Watch, plain
 from consumer.slo import Objective
@@ -36,17 +36,21 @@ def condition(objective: Objective) -> str:
     return f"{objective.figure} {objective.operator} {plain(objective.target)}"
 
 
-def files(watches: Sequence[Watch]) -> Mapping[str, str]:
-    """Every file's text by its name."""
-    found = {file_name(watch.objective): _text(_of(watch)) for watch in watches if not isinstance(watch, DayOnly)}
-    if any(isinstance(watch, Budget) for watch in watches):
+def files(watches: Sequence[Watch], runbooks: str = "") -> Mapping[str, str]:
+    """Every file's text by its name.
+
+    :param runbooks: what the links to the runbook begin with: the address where docs/ is published
+    """
+    watched = [watch for watch in watches if not isinstance(watch, DayOnly)]
+    found = {file_name(watch.objective): _text(_of(watch, runbooks)) for watch in watched}
+    if any(isinstance(watch, Budget) for watch in watched):
         found[SHARED_FILE] = _text(_SHARED)
     return found
 
 
-def document(watches: Sequence[Watch]) -> str:
-    """The text of all files as one, with a comment on each objective."""
-    parts = [_of(watch) for watch in watches]
+def document(watches: Sequence[Watch], runbooks: str = "") -> str:
+    """The text of all files as one, with a comment on each objective. See :func:`files`."""
+    parts = [_of(watch, runbooks) for watch in watches]
     if any(isinstance(watch, Budget) for watch in watches):
         parts.append(_SHARED)
     listed = "".join(_comment(part.head) + (_yaml(part.groups) if part.groups else "") for part in parts)
@@ -64,14 +68,25 @@ _SHARED = _Part(_SHARED_HEAD, SHARED_GROUPS)
 _KEY, _NO_GROUPS = "groups:\n", "groups: []\n"
 
 
-def _of(watch: Watch) -> _Part:
+def _of(watch: Watch, runbooks: str) -> _Part:
     asks = condition(watch.objective)
     if isinstance(watch, Budget):
         head = _BUDGET_HEAD.format(condition=asks, good=plain(100 * watch.good))
-        return _Part(f"{head}\n{watch.note}", budget_groups(watch))
+        return _Part(f"{head}\n{watch.note}", _leading_to(runbooks, budget_groups(watch)))
     if isinstance(watch, Spending):
-        return _Part(_SPENDING_HEAD.format(condition=asks), spending_groups(watch))
+        return _Part(_SPENDING_HEAD.format(condition=asks), _leading_to(runbooks, spending_groups(watch)))
     return _Part(_DAY_ONLY_HEAD.format(condition=asks, why=watch.why), ())
+
+
+def _leading_to(runbooks: str, groups: Sequence[Group]) -> Sequence[Group]:
+    return [{**group, "rules": [_linked(runbooks, rule) for rule in group["rules"]]} for group in groups]
+
+
+def _linked(runbooks: str, rule: Rule) -> Rule:
+    if "annotations" not in rule:
+        return rule
+    annotations = rule["annotations"]
+    return {**rule, "annotations": {**annotations, "runbook_url": runbooks + annotations["runbook_url"]}}
 
 
 def _text(part: _Part) -> str:
