@@ -23,6 +23,7 @@ objectives:
   - {name: quick, figure: latency_p99, operator: <=, target: 10000}
   - {name: "on", figure: citation_rate, operator: ">=", target: 99.5}
   - {name: spending, figure: total_cost, operator: <=, target: 5000}
+  - {name: each, figure: cost_per_answer, operator: <, target: 0.5}
   - {name: relevant, figure: avg_relevance_score, operator: ">=", target: 0.8}
 """
 REFUSED = """
@@ -84,8 +85,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_other_objectives_have_rules_that_promtool_takes(own: Path) -> None:
     """Two on latency have the same alert, told apart by their labels; what is judged by the day only has none."""
-    files = ["slo-error-budgets.yml", "slo-on.yml", "slo-quick.yml", "slo-spending.yml", "slo-usually_quick.yml"]
-    assert names(own) == files
+    files = ["each", "error-budgets", "on", "quick", "spending", "usually_quick"]
+    assert names(own) == [f"slo-{name}.yml" for name in files]
     said = promtool("check", "rules", "--lint=all", "--lint-fatal", *sorted(own.iterdir()))
     assert said.count("SUCCESS") == len(files)
 
@@ -96,7 +97,7 @@ def test_on_standard_output_they_are_one_file(own: Path, tmp_path: Path) -> None
     done = rules(None, "--runbooks", published, objectives=own.parents[1] / "slo.yml")
     assert (done.returncode, done.stderr) == (0, "")
     assert "# avg_relevance_score >= 0.8, judged by the day only: Prometheus has no metric of it." in done.stdout
-    assert done.stdout.count(f"runbook_url: {published}docs/operations.md#") == 7
+    assert done.stdout.count(f"runbook_url: {published}docs/operations.md#") == 8
     file = write(tmp_path / "all.yml", done.stdout.replace(published, ""))
     promtool("check", "rules", "--lint=all", "--lint-fatal", file)
     apart = [group for path in own.iterdir() for group in groups_of(path)]
@@ -155,6 +156,7 @@ def test_they_fire_and_keep_silent_as_the_objectives_say(own: Path, tmp_path: Pa
         'rag_dialogues_total{model="m", cited="true"}': "0+900x180",
         'rag_dialogues_total{model="m", cited="false"}': "0+100x180",
         'rag_cost_jpy_total{model="m"}': "0+50x180",
+        'rag_priced_dialogues_total{model="m"}': "0+100x180",
     }
     good = {
         f'{latency}_count{{model="m"}}': "0+1000x180",
@@ -163,6 +165,7 @@ def test_they_fire_and_keep_silent_as_the_objectives_say(own: Path, tmp_path: Pa
         'rag_dialogues_total{model="m", cited="true"}': "0+996x180",
         'rag_dialogues_total{model="m", cited="false"}': "0+4x180",
         'rag_cost_jpy_total{model="m"}': "0+25x180",
+        'rag_priced_dialogues_total{model="m"}': "0+100x180",
     }
     cites, costs = "RagledgerFewAnswersCite", "RagledgerCostsTooMuch"
     both = [burning(severity, name) for name in ("usually_quick", "on") for severity in ("page", "ticket")]
@@ -170,7 +173,7 @@ def test_they_fire_and_keep_silent_as_the_objectives_say(own: Path, tmp_path: Pa
         {"interval": "2m", "input_series": series(bad), "alert_rule_test": [
             alerts_at("5h", slow, *both[:2]),
             alerts_at("5h", cites, *both[2:]),
-            alerts_at("5h", costs, {"severity": "ticket", "slo": "spending"}),
+            alerts_at("5h", costs, *({"severity": "ticket", "slo": name} for name in ("spending", "each"))),
         ]},
         {"interval": "2m", "input_series": series(good), "alert_rule_test": [
             alerts_at("5h", slow), alerts_at("5h", cites), alerts_at("5h", costs),

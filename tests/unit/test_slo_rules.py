@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consumer.adapters import metrics as m
@@ -51,6 +51,20 @@ objectives = st.builds(
     target=targets.map(Decimal),
 )
 many = st.lists(objectives, min_size=1, max_size=6, unique_by=lambda one: one.name)
+# Each sort twice, so that what two objectives must not have in common would meet.
+TWICE = [
+    Objective.model_validate({"name": f"{figure}_{target}", "figure": figure, "operator": operator, "target": target})
+    for figure, operator, both in (
+        ("citation_rate", ">=", (80, 90)),
+        ("negative_feedback_rate", "<=", (5, 15)),
+        ("latency_p95", "<", (1000, 3000)),
+        ("latency_p99", "<", (1000, 3000)),
+        ("ingest_delay_p95", "<", (30, 60)),
+        ("cost_per_answer", "<=", (5, 15)),
+        ("total_cost", "<", (100, 200)),
+    )
+    for target in both
+]
 
 
 def watch(figure: Figure, operator: Operator, target: str) -> Watch:
@@ -165,6 +179,7 @@ def test_the_factors_are_sloth_s_where_they_can_be_reached() -> None:
 
 
 @given(many)
+@example(TWICE)
 def test_whatever_the_objectives_are_the_rules_are_well_formed(some: Sequence[Objective]) -> None:
     """Names, labels and numbers are of their kinds, no group and no record stands twice, and nothing is left open."""
     found = groups(watch_all(some, skip_refused=True))

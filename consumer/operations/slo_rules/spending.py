@@ -72,7 +72,7 @@ def _alert(spending: Spending, cost: _Cost) -> Rule:
     return {
         "alert": spending.alert,
         "expr": "\nand on (slo) ".join(conditions) + cost.enough + "\n",
-        "labels": {"severity": "ticket"},
+        "labels": {"severity": "ticket", "slo": objective.name},
         "annotations": {
             "summary": cost.summary.format(plain(objective.target)),
             "description": cost.description,
