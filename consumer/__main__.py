@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 
 from consumer import __version__
-from consumer.commands import dead_letters, migrate, schema, service
+from consumer.commands import dead_letters, ledger, migrate, schema, service
 from consumer.commands.demo import demo
-from consumer.commands.ledger import ledger
 from consumer.commands.publish import publish
 from consumer.commands.rollup import rollup
 from consumer.commands.stack import stack
@@ -49,7 +48,7 @@ app.command()(stack)
 app.add_typer(migrate.app, name="migrate")
 app.command()(publish)
 app.command()(rollup)
-app.command()(ledger)
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(service.config_app, name="config")
 app.add_typer(schema.app, name="schema")

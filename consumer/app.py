@@ -8,15 +8,18 @@ from contextlib import suppress
 from typing import Any
 
 from consumer import slo
+from consumer.adapters import logs
 from consumer.adapters.clock import SystemClock
+from consumer.adapters.day_telemetry import PrometheusDayTelemetry
 from consumer.adapters.history import PostgresHistory
 from consumer.adapters.http import Health, HttpServer
 from consumer.adapters.kafka import KafkaSource
-from consumer.adapters.metrics import Metrics
+from consumer.adapters.metrics import CLIENT_ERRORS, Metrics
 from consumer.adapters.page import render
-from consumer.adapters.postgres import Database, Transaction
+from consumer.adapters.postgres import CLIENT_GRACE_SECONDS, Database, Transaction
 from consumer.adapters.retry import while_raises
 from consumer.adapters.sql import load
+from consumer.adapters.stacks import task_stacks
 from consumer.adapters.store import PostgresStore
 from consumer.adapters.telemetry import PrometheusTelemetry
 from consumer.events.dialogue import DIALOGUE
@@ -30,6 +33,7 @@ from consumer.pipeline import Pipeline, PipelinePolicy
 from consumer.ports import SourceError, StoreError, Unavailable
 from consumer.rollup import RollupTimer
 from consumer.settings import Settings, Topics, owner_name
+from consumer.watchdog import Watchdog, WatchPolicy
 
 LEAVE_SECONDS = 5.0
 
@@ -50,13 +54,28 @@ def policy(settings: Settings) -> PipelinePolicy:
     )
 
 
-class Service:
-    """Kafka ─ poll ─► decode ─► batch ─► write ─► follow up; beside it the roll-up timer and HTTP."""
+def watch_policy(settings: Settings) -> WatchPolicy:
+    """When getting nowhere is a stall under these settings."""
+    stall = settings.watchdog.stall_s
+    return WatchPolicy(
+        stall=stall,
+        statement=settings.postgres.statement_timeout_s + CLIENT_GRACE_SECONDS,
+        rebalance=settings.kafka.rebalance_timeout_ms / 1000,
+        check=min(5.0, stall / 4),
+    )
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+
+class Service:
+    """Kafka ─ poll ─► decode ─► batch ─► write ─► follow up; beside it the roll-up timer, the watchdog and HTTP.
+
+    :param on_stall: is called when the work does not get on, before an orderly end is tried
+    """
+
+    def __init__(self, settings: Settings, on_stall: Callable[[], None] = lambda: None) -> None:
+        self.settings, self._on_stall = settings, on_stall
         kinds = kinds_by_topic(settings.topics)
         clock, metrics = SystemClock(), Metrics()
+        logs.count_library_lines(metrics.counter(CLIENT_ERRORS).inc)
         self.telemetry = PrometheusTelemetry(metrics, clock, kinds.keys())
         self.database = Database(settings.postgres)
         self.source = KafkaSource(settings.kafka, kinds.keys())
@@ -70,7 +89,17 @@ class Service:
         )
         self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings))
         self.history = PostgresHistory(self.database, settings.rollup.timezone, slo.load(settings.slo.file))
-        self.rollup = RollupTimer(self.history, self.telemetry, settings.rollup.interval_s)
+        self.rollup = RollupTimer(self.history, PrometheusDayTelemetry(metrics), settings.rollup.interval_s)
+        self.watchdog = Watchdog(
+            self.pipeline,
+            self.source,
+            clock,
+            watch_policy(settings),
+            topics=kinds.keys(),
+            steps=lambda: self.database.answers,
+            is_database_away=lambda: bool(self.telemetry.outage()),
+            bark=self._bark,
+        )
         self._newest_version = load_migrations(schema_directory())[-1].version
         self.http = HttpServer(settings.http, metrics, self.alive, self.ready, self.page)
 
@@ -79,6 +108,7 @@ class Service:
 
         :param listening: is told the address of the HTTP server
         :raises TimeoutError: stopping took longer than the settings allow; nothing is lost
+        :raises Stalled: the work does not get on, and a new process would; nothing is lost
         """
         await self.database.open()
         try:
@@ -100,19 +130,26 @@ class Service:
                 await self.source.stop(LEAVE_SECONDS)
 
     async def _read_until(self, stop: asyncio.Event) -> None:
-        """Read and roll up; whichever fails ends the service, for the supervisor to start it again."""
-        rollup = asyncio.create_task(self.rollup.run())
-        reading = asyncio.create_task(self.pipeline.run(stop))
-        stopping = asyncio.create_task(stop.wait())
+        """Read, roll up and watch; whichever fails ends the service, for the supervisor to start it again."""
+        rollup = asyncio.create_task(self.rollup.run(), name="roll-up")
+        watching = asyncio.create_task(self.watchdog.run(), name="watchdog")
+        reading = asyncio.create_task(self.pipeline.run(stop), name="reading")
+        stopping = asyncio.create_task(stop.wait(), name="stopping")
         try:
-            await asyncio.wait({reading, rollup, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if rollup.done():
-                rollup.result()
+            await asyncio.wait({reading, rollup, watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for beside in (rollup, watching):
+                if beside.done():
+                    beside.result()
+            watching.cancel()
             async with asyncio.timeout(self.settings.shutdown.timeout_s if stop.is_set() else None):
                 await reading
         finally:
-            for task in (rollup, reading, stopping):
+            for task in (rollup, watching, reading, stopping):
                 task.cancel()
+
+    def _bark(self, problem: str) -> None:
+        self.telemetry.stalled(problem, task_stacks())
+        self._on_stall()
 
     async def _wait_for_schema(self) -> None:
         async for attempt in while_raises(Unavailable, tell=self._tell_waiting):
@@ -148,7 +185,7 @@ class Service:
 
     def alive(self) -> Health:
         """The loop turns, or this would not be answered, and reading goes on where it can."""
-        return Health({"progress": self.telemetry.stall()})
+        return Health({"progress": self.watchdog.problem})
 
     async def ready(self) -> Health:
         """The database can be written, the schema is there, and the group has decided what is ours."""
@@ -156,7 +193,9 @@ class Service:
             {
                 "database": await self._database_problem(),
                 "writes": self.telemetry.outage(),
+                "kafka": self.telemetry.kafka_outage(),
                 "partitions": self._partitions_problem(),
+                "stopped": self.telemetry.stops(),
             }
         )
 

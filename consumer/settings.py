@@ -202,6 +202,15 @@ class Shutdown(Group):
     """Seconds for writing what is held and leaving the group."""
 
 
+class Watchdog(Group):
+    """When a process that gets nowhere ends itself, with exit code 4, for a supervisor to start it again."""
+
+    stall_s: Seconds = 120.0
+    """Seconds without progress although records wait and both servers answer."""
+    blocked_s: Seconds = 30.0
+    """Seconds for which the event loop does nothing at all."""
+
+
 class Log(Group):
     """What is said on standard error."""
 
@@ -226,6 +235,7 @@ class Settings(BaseSettings):
     rollup: Rollup = Rollup()
     slo: Slo = Slo()
     shutdown: Shutdown = Shutdown()
+    watchdog: Watchdog = Watchdog()
     log: Log = Log()
 
     @classmethod

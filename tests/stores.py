@@ -60,6 +60,10 @@ class Backend(Protocol):
 
     async def dead_letters(self) -> list[Letter]: ...
 
+    async def confirm(self, partition: Partition) -> None:
+        """A person says that reading goes on where the ledger stands."""
+        ...
+
 
 class FakeBackend:
     """The tables in memory."""
@@ -93,6 +97,9 @@ class FakeBackend:
             )
             for letter in self._tables.dead_letters.values()
         ]
+
+    async def confirm(self, partition: Partition) -> None:
+        self._tables.confirm(partition)
 
 
 class PostgresBackend:
@@ -135,6 +142,12 @@ class PostgresBackend:
             )
             for row in self.query("SELECT * FROM dead_letters ORDER BY id")
         ]
+
+    async def confirm(self, partition: Partition) -> None:
+        self.query(
+            "UPDATE ingest_ledger SET epoch = epoch + 1, owner = NULL, stopped_at = NULL, stopped_because = NULL"
+            f" WHERE (topic, partition) = ('{partition.topic}', {partition.partition}) RETURNING 1"
+        )
 
 
 class AtOnce:

@@ -6,7 +6,7 @@ Nothing here needs a session to last: time limits are set for each transaction, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import urlencode
@@ -44,6 +44,7 @@ _CAUSES = {
 CAUSES = (*sorted(set(_CAUSES.values())), "other", "turn")
 # Longer than a transaction waits for its turn; ends what a frozen reader left open.
 _IDLE_SECONDS = 10.0
+CLIENT_GRACE_SECONDS = 5.0  # the server's own limit comes first
 
 
 class CopyNotSupported(StoreError):
@@ -51,40 +52,97 @@ class CopyNotSupported(StoreError):
 
 
 class Transaction:
-    """An open transaction. Every method raises :class:`Unavailable` or :class:`Refused` when PostgreSQL objects."""
+    """An open transaction. Every method raises :class:`Unavailable` or :class:`Refused` when PostgreSQL objects.
 
-    def __init__(self, connection: PoolConnectionProxy[Any]) -> None:
-        self._connection = connection
+    :param limit: seconds within which a statement is answered, or the connection is cut
+    :param answered: called for each answer
+    """
+
+    def __init__(self, connection: PoolConnectionProxy[Any], limit: float, answered: Callable[[], None]) -> None:
+        self._connection, self._limit, self._answered = connection, limit, answered
 
     async def execute(self, sql: str, *arguments: Any) -> str:
         """Run a statement; its command tag."""
-        with translated_errors():
+        async with self._bounded():
             return str(await self._connection.execute(sql, *arguments))
 
     async def fetch(self, sql: str, *arguments: Any) -> Sequence[asyncpg.Record]:
         """Run a statement; its rows."""
-        with translated_errors():
+        async with self._bounded():
             return await self._connection.fetch(sql, *arguments)
 
     async def copy(self, table: str, columns: Sequence[str], tuples: Sequence[bytes]) -> None:
         """COPY tuples in binary format into a table."""
-        with translated_errors():
+        async with self._bounded():
             await self._connection.copy_to_table(table, source=_messages(tuples), columns=columns, format="binary")
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """What fails inside is rolled back alone."""
-        async with self._connection.transaction():
+        nested = self._connection.transaction()
+        async with self._bounded():
+            await nested.start()
+        async with self._undone_when_it_fails(nested):
             yield
+        async with self._bounded():
+            await nested.commit()
+
+    @asynccontextmanager
+    async def whole(self, limits: str) -> AsyncIterator[None]:
+        """The transaction itself, from BEGIN to COMMIT or ROLLBACK.
+
+        Whoever is cancelled cuts the connection: a frozen server would not take a ROLLBACK either.
+        """
+        outermost = self._connection.transaction()
+        try:
+            async with self._bounded():
+                await outermost.start()
+            async with self._undone_when_it_fails(outermost):
+                await self.execute(limits)
+                yield
+            async with self._bounded():
+                await outermost.commit()
+        except asyncio.CancelledError:
+            self._connection.terminate()
+            raise
+
+    @asynccontextmanager
+    async def _undone_when_it_fails(self, transaction: Any) -> AsyncIterator[None]:
+        try:
+            yield
+        except Exception:
+            if not self._connection.is_closed():
+                async with self._bounded():
+                    await transaction.rollback()
+            raise
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        """One question. asyncpg's own limit would go on to wait for the cancellation, and does not hold within a COPY.
+
+        A server that goes away in the middle of a COPY can leave asyncpg's state machine in it: never use it again.
+        """
+        with translated_errors():
+            try:
+                async with asyncio.timeout(self._limit):
+                    yield
+            except (TimeoutError, asyncpg.InternalClientError):
+                self._connection.terminate()
+                raise
+        self._answered()
 
 
 class Database:
-    """A pool of connections to one database, which need not be there yet."""
+    """A pool of connections to one database, which need not be there yet.
+
+    `answers` counts the statements that were answered: whether a write under way gets on.
+    """
 
     def __init__(self, settings: Postgres) -> None:
         self._settings = settings
         self._pool: asyncpg.Pool[Any] | None = None
         self._limits = _limits_sql(settings)
+        self.answers = 0
 
     async def open(self) -> None:
         """Make the pool; it connects when first used."""
@@ -92,7 +150,6 @@ class Database:
         self._pool = await asyncpg.create_pool(
             min_size=0,
             max_size=settings.pool_size,
-            command_timeout=settings.statement_timeout_s + 5,  # the server's own limit comes first
             max_inactive_connection_lifetime=60,
             **connect_options(settings),
         )
@@ -114,20 +171,15 @@ class Database:
         :raises Unavailable: no connection, or it was lost; after a lost COMMIT the outcome is unknown
         """
         assert self._pool is not None, "open() comes first"
+        limit = self._settings.statement_timeout_s + CLIENT_GRACE_SECONDS
         with translated_errors():
-            async with self._pool.acquire() as connection, _given_up_when_broken(connection), connection.transaction():
-                await connection.execute(self._limits)
-                yield Transaction(connection)
+            async with self._pool.acquire() as connection:
+                transaction = Transaction(connection, limit, self._count_answer)
+                async with transaction.whole(self._limits):
+                    yield transaction
 
-
-@asynccontextmanager
-async def _given_up_when_broken(connection: PoolConnectionProxy[Any]) -> AsyncIterator[None]:
-    """A server that goes away in the middle of a COPY can leave asyncpg's state machine in it: never use it again."""
-    try:
-        yield
-    except asyncpg.InternalClientError:
-        connection.terminate()
-        raise
+    def _count_answer(self) -> None:
+        self.answers += 1
 
 
 def connect_options(settings: Postgres) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from functools import partial
@@ -20,6 +20,7 @@ from operator import attrgetter
 from typing import Any
 
 from consumer.adapters.dead_letter_rows import insert_dead_letters
+from consumer.adapters.ledger import PostgresLedger
 from consumer.adapters.postgres import UNIQUE_VIOLATION, CopyNotSupported, Database, Transaction
 from consumer.adapters.retry import while_raises
 from consumer.adapters.sql import load
@@ -28,9 +29,9 @@ from consumer.events.kind import Kind
 from consumer.events.record import Partition
 from consumer.ingest.batch import Batch, DeadLetter
 from consumer.ingest.days import BusinessDays
-from consumer.ingest.offsets import Claim, Span
+from consumer.ingest.offsets import Span
 from consumer.ingest.rows import Row
-from consumer.ports import Bounds, Fenced, Refused, Telemetry, Turn, Unavailable, Written
+from consumer.ports import Fenced, Refused, Telemetry, Turn, Unavailable, Written
 
 TURN_SECONDS = 5.0
 SILENT_SECONDS = 10.0
@@ -48,7 +49,7 @@ class Way(IntEnum):
     SPLIT = 2
 
 
-class PostgresStore:
+class PostgresStore(PostgresLedger):
     """See :class:`consumer.ports.Store`."""
 
     def __init__(
@@ -61,20 +62,11 @@ class PostgresStore:
         owner: str,
         begin_at_end: bool,
     ) -> None:
-        self._database, self._telemetry, self._days = database, telemetry, days
-        self._group, self._owner, self._begin_at_end = group, owner, begin_at_end
+        super().__init__(database, group=group, owner=owner, begin_at_end=begin_at_end)
+        self._telemetry, self._days = telemetry, days
         self._under_way = _UnderWay()
         self._copy_supported = True
         self._way = Way.DIRECT
-
-    async def claim(self, bounds: Mapping[Partition, Bounds]) -> Sequence[Claim]:
-        """See :meth:`consumer.ports.Store.claim`."""
-        partitions = sorted(bounds)
-        begin = [bounds[p].end if self._begin_at_end else bounds[p].first for p in partitions]
-        topics, numbers = _columns(partitions)
-        async with self._database.transaction() as transaction:
-            rows = await transaction.fetch(load("claim"), self._group, self._owner, topics, numbers, begin)
-        return [Claim(Partition(r["topic"], r["partition"]), r["epoch"], r["next_offset"]) for r in rows]
 
     async def write(self, batch: Batch, turn: Turn) -> Written:
         """See :meth:`consumer.ports.Store.write`."""
@@ -164,12 +156,10 @@ class PostgresStore:
 
     async def stands_behind(self, batch: Batch) -> bool:
         """Whether the ledger stands, under our epoch, where this batch ends: it was committed before."""
-        spans = _moved(batch)
-        topics, numbers = _columns([span.partition for span in spans])
-        async with self._database.transaction() as transaction:
-            rows = await transaction.fetch(load("read_ledger"), self._group, topics, numbers)
-        standing = {Partition(r["topic"], r["partition"]): (r["epoch"], r["next_offset"]) for r in rows}
-        return all(standing.get(span.partition) == (span.epoch, span.next) for span in spans)
+        spans = {span.partition: span for span in _moved(batch)}
+        rows = await self._read(spans)
+        standing = {partition: (row["epoch"], row["next_offset"]) for partition, row in rows.items()}
+        return standing == {partition: (span.epoch, span.next) for partition, span in spans.items()}
 
 
 class _Attempts:
@@ -235,10 +225,6 @@ async def _come(turn: Turn) -> None:
 
 def _moved(batch: Batch) -> list[Span]:
     return sorted((span for span in batch.spans.values() if span.moved), key=lambda span: span.partition)
-
-
-def _columns(partitions: Collection[Partition]) -> tuple[list[str], list[int]]:
-    return [p.topic for p in partitions], [p.partition for p in partitions]
 
 
 def _ledger_columns(spans: Sequence[Span], written: Written) -> list[list[Any]]:

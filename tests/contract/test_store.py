@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
@@ -13,7 +14,7 @@ from consumer.events.record import Partition
 from consumer.ingest.batch import Batch
 from consumer.ingest.offsets import Claim
 from consumer.operations import migrate
-from consumer.ports import Bounds, Fenced, Store, Turn, Written
+from consumer.ports import Bounds, Fenced, Holder, Store, Turn, Written
 from consumer.settings import Postgres
 from consumer.writer import CommitTurn
 from tests.stack import fresh_database
@@ -81,6 +82,59 @@ async def test_a_partition_never_seen_begins_at_its_first_offset(backend: Backen
     later = {granted.partition: granted for granted in await claim(two, A, B, first=3)}
     assert (later[A].next_offset, later[B].next_offset) == (9, 3)
     assert later[A].epoch > first.epoch
+
+
+async def test_the_first_topic_that_is_told_is_the_one_the_ledger_answers_for(backend: Backend) -> None:
+    """Not told at first, then kept with the next claim; another one later changes nothing."""
+    store, first, second = backend.store("one"), UUID(int=1), UUID(int=2)
+    for told, kept in ((None, None), (first, first), (None, first), (second, first)):
+        [granted] = await store.claim({A: Bounds(0, 1000, told)})
+        assert granted.topic_id == kept
+
+
+async def test_a_stop_is_kept_until_a_person_decides(backend: Backend) -> None:
+    """Whoever claims next is told why; the first reason stays."""
+    store = backend.store("one")
+    granted = {one.partition: one for one in await claim(store, A, B)}
+    assert granted[A].stopped_because == ""
+    await store.stop(granted[A], "retention")
+    await store.stop(granted[A], "something else")
+    again = {one.partition: one.stopped_because for one in await claim(backend.store("two"), A, B)}
+    assert again == {A: "retention", B: ""}
+    await backend.confirm(A)
+    assert [one.stopped_because for one in await claim(store, A)] == [""]
+
+
+async def test_who_has_lost_the_partition_cannot_stop_it(backend: Backend) -> None:
+    """What it knew may be long settled."""
+    one = backend.store("one")
+    [old] = await claim(one, A)
+    await claim(backend.store("two"), A)
+    await one.stop(old, "retention")
+    assert [granted.stopped_because for granted in await claim(one, A)] == [""]
+
+
+async def test_what_was_read_before_a_stop_can_still_be_written(backend: Backend) -> None:
+    """The stop is about what comes next."""
+    store = backend.store("one")
+    claims = await claim(store, A)
+    await store.stop(claims[0], "retention")
+    await write(store, batch_of(claims, records(A, 0, "a")))
+    assert await backend.ledger() == {A: Line(0, 1, inserted=1)}
+
+
+async def test_the_holders_of_partitions_are_told(backend: Backend) -> None:
+    """The newest epoch, and whether anybody has claimed since a decision; unknown partitions are left out."""
+    one, two = backend.store("one"), backend.store("two")
+    await claim(one, A, B)
+    [granted] = await claim(two, B)
+    assert await one.holders([A, B, P]) == {A: Holder(1, is_free=False), B: Holder(granted.epoch, is_free=False)}
+    await backend.confirm(B)
+    assert await one.holders([B]) == {B: Holder(granted.epoch + 1, is_free=True)}
+    with pytest.raises(Fenced):
+        await write(two, batch_of([granted], records(B, 0, "b")))
+    await claim(one, B)
+    assert not (await two.holders([B]))[B].is_free
 
 
 async def test_a_batch_becomes_rows_dead_letters_and_ledger_at_once(backend: Backend) -> None:

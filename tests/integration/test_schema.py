@@ -93,7 +93,7 @@ def test_orphans_stop_the_check_and_mending_them_is_enough(filled: str) -> None:
 
 def test_daily_costs_are_widened_without_a_rewrite(blank: str) -> None:
     """0006 makes room for the mean of a single dialogue at the highest cost, and rewrites no row."""
-    run_files(blank, *FILES[:-1])
+    run_files(blank, *(file for file in FILES if file.name < "0006"))
     too_much = "INSERT INTO rag_metrics_history (date, cost_per_answer) VALUES ('2025-10-29', 999999.99)"
     with pytest.raises(psycopg.errors.NumericValueOutOfRange):
         execute(blank, too_much)
@@ -106,7 +106,7 @@ def test_daily_costs_are_widened_without_a_rewrite(blank: str) -> None:
 def test_narrowing_refuses_days_that_do_not_fit(filled: str) -> None:
     """The rollback of 0006 says how many days do not fit and which is the first, and leaves the columns wide."""
     execute(filled, "INSERT INTO rag_metrics_history (date, cost_per_answer) VALUES ('2025-10-29', 999999.99)")
-    refused = psql(filled, "-f", ROLLBACKS[0], check=False)
+    refused = psql(filled, "-f", one_file("0006").with_name("rollback_0006_widen_daily_costs.sql"), check=False)
     assert refused.returncode == 3
     assert "1 day(s) do not fit, the first is 2025-10-29" in refused.stderr
     assert value(filled, "SELECT cost_per_answer FROM rag_metrics_history") is not None

@@ -99,6 +99,30 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "epoch": "bigint not null",
         "owner": "text",
         "updated_at": f"{_AWARE} not null",
+        "topic_id": "uuid",
+        "stopped_at": _AWARE,
+        "stopped_because": "text",
+    },
+    "ledger_decisions": {
+        "id": "bigint not null",
+        "consumer_group": "text not null",
+        "topic": "text not null",
+        "partition": "integer not null",
+        "decided_at": f"{_AWARE} not null",
+        "decided_by": "text not null",
+        "reason": "text",
+        "problem": "text",
+        "from_offset": "bigint not null",
+        "to_offset": "bigint not null",
+        "begins_anew": "boolean not null",
+        "start_offset": "bigint not null",
+        "inserted": "bigint not null",
+        "duplicates": "bigint not null",
+        "amended": "bigint not null",
+        "dead_lettered": "bigint not null",
+        "gaps": "bigint not null",
+        "topic_id_before": "uuid",
+        "topic_id_after": "uuid",
     },
     "dead_letters": {
         "id": "bigint not null",
@@ -141,6 +165,7 @@ INDEXES: Mapping[str, str] = {
     "idx_rag_metrics_date_unique": "rag_metrics_history",
     "idx_plugin_enabled_healthy": "plugin_registry",
     "idx_dead_letters_open": "dead_letters",
+    "idx_ledger_decisions_partition": "ledger_decisions",
 }
 """Index to its table."""
 
@@ -173,6 +198,7 @@ CONSTRAINTS: Mapping[str, str] = {
     "ingest_ledger_pkey": "ingest_ledger",
     "ingest_ledger_balanced": "ingest_ledger",
     "dead_letters_record_key": "dead_letters",
+    "ledger_decisions_balanced": "ledger_decisions",
 }
 """Constraints that the service or its promises rest on, to their table."""
 
