@@ -11,6 +11,7 @@ from consumer import slo
 from consumer.adapters import logs
 from consumer.adapters.clock import SystemClock
 from consumer.adapters.day_telemetry import PrometheusDayTelemetry
+from consumer.adapters.dead_letter_limit import DeadLetterLimit
 from consumer.adapters.history import PostgresHistory
 from consumer.adapters.http import Health, HttpServer
 from consumer.adapters.kafka import KafkaSource
@@ -86,6 +87,7 @@ class Service:
             group=settings.kafka.group_id,
             owner=owner_name(),
             begin_at_end=settings.kafka.start_from == "latest",
+            limit=DeadLetterLimit(settings.dead_letters),
         )
         self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings))
         self.history = PostgresHistory(self.database, settings.rollup.timezone, slo.load(settings.slo.file))

@@ -245,6 +245,9 @@ class Pipeline:
 
     def _follow_up(self, written: Written) -> None:
         self._committer.note(written.batch.spans.values())
+        for partition, problem in written.stopped.items():
+            self._source.pause([partition])
+            self._claimer.stop(partition, problem, is_kept=True)
 
     def _throw_away(self, batch: Batch, fenced: Fenced) -> None:
         """Nothing of this batch was written, so nothing after it may be: back to where the ledger stands."""
@@ -254,6 +257,8 @@ class Pipeline:
 
     def _lose(self, lost: Collection[Partition], taken: Collection[Partition]) -> None:
         """The ledger says so before a write of ours could: what is held of these partitions can never be written."""
+        if taken and not self._batcher.batch.is_empty:
+            self._telemetry.fenced(Fenced(taken))
         self._claimer.claim_again({*self._batcher.discard(), *lost}, taken)
 
 

@@ -9,7 +9,7 @@ StoreError
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
@@ -85,12 +85,16 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a batch became, once committed."""
+    """What a batch became, once committed.
+
+    :param stopped: partitions that stop with it, and why
+    """
 
     batch: Batch
     inserted: Mapping[Kind, Sequence[Row]]
     duplicates: Sequence[Row]
     dead_letters: Sequence[DeadLetter]
+    stopped: Mapping[Partition, str] = field(default_factory=dict)
 
 
 class Source(Protocol):

@@ -73,8 +73,8 @@ class Kafka(Group):
     """The key of our certificate (PEM)."""
     start_from: Literal["earliest", "latest"] = "earliest"
     """Where to begin with a partition that the ledger does not know."""
-    session_timeout_ms: Annotated[int, Field(ge=1000)] = 10_000
-    """After this long without a heartbeat the group gives our partitions away."""
+    session_timeout_ms: Annotated[int, Field(ge=1000)] = 8_000
+    """After this long without a heartbeat the group gives our partitions away: most of the time that a kill costs."""
     max_poll_interval_ms: Annotated[int, Field(ge=1000)] = 300_000
     """After this long without a poll likewise."""
     rebalance_timeout_ms: Annotated[int, Field(ge=1000)] = 60_000
@@ -163,6 +163,17 @@ class BatchSettings(Group):
     """A record with a larger value becomes a dead letter."""
 
 
+class DeadLetters(Group):
+    """When too many records cannot be stored for it to be their own fault."""
+
+    max_ratio: Annotated[float, Field(gt=0, le=1)] | None = None
+    """A partition stops where more than this share of its newest offsets became dead letters; never when unset."""
+    window: Positive = 1_000
+    """How many of the newest offsets are looked at."""
+    min_count: Positive = 10
+    """A partition does not stop for fewer dead letters than this."""
+
+
 class Http(Group):
     """The page, the metrics, the health."""
 
@@ -231,6 +242,7 @@ class Settings(BaseSettings):
     postgres: Postgres = Postgres()
     topics: Topics = Topics()
     batch: BatchSettings = BatchSettings()
+    dead_letters: DeadLetters = DeadLetters()
     http: Http = Http()
     rollup: Rollup = Rollup()
     slo: Slo = Slo()

@@ -9,6 +9,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
+from consumer.adapters.dead_letter_limit import DeadLetterLimit
 from consumer.adapters.postgres import Database
 from consumer.adapters.store import PostgresStore
 from consumer.events.dialogue import DIALOGUE
@@ -19,6 +20,7 @@ from consumer.ingest.days import BusinessDays
 from consumer.ingest.decode import decode_all
 from consumer.ingest.offsets import Claim
 from consumer.ports import Store
+from consumer.settings import DeadLetters
 from tests.ingestion import as_json, small_dialogue
 from tests.producers import provenance, random_uuid
 from tests.unit.fakes import Changes, FakeStore, FakeTelemetry, Tables
@@ -107,11 +109,12 @@ class PostgresBackend:
 
     def __init__(self, dsn: str, database: Database) -> None:
         self._dsn, self._database = dsn, database
+        self.limits = DeadLetters()
 
     def store(self, owner: str) -> Store:
         telemetry = FakeTelemetry(Changes())
-        days = BusinessDays("UTC")
-        return PostgresStore(self._database, telemetry, days, group="g", owner=owner, begin_at_end=False)
+        days, limit = BusinessDays("UTC"), DeadLetterLimit(self.limits)
+        return PostgresStore(self._database, telemetry, days, group="g", owner=owner, begin_at_end=False, limit=limit)
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query."""

@@ -20,6 +20,7 @@ from consumer.settings import Kafka, SecurityProtocol
 
 REQUEST_TIMEOUT_MS = 30_000
 COMMIT_SECONDS = 5.0
+HEARTBEAT_MS = 1000  # a member hears of a rebalance with its next heartbeat: everybody waits for the last one
 
 
 class Reader(Protocol):
@@ -267,7 +268,7 @@ def _consumer_options(settings: Kafka) -> dict[str, Any]:
         "auto_offset_reset": "none",  # an offset out of range is decided by a person, never silently
         "isolation_level": "read_committed",
         "session_timeout_ms": settings.session_timeout_ms,
-        "heartbeat_interval_ms": max(settings.session_timeout_ms // 3, 300),
+        "heartbeat_interval_ms": max(300, min(settings.session_timeout_ms // 3, HEARTBEAT_MS)),
         "max_poll_interval_ms": settings.max_poll_interval_ms,
         "rebalance_timeout_ms": settings.rebalance_timeout_ms,
         "metadata_max_age_ms": settings.metadata_max_age_ms,

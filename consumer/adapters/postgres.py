@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
@@ -41,6 +41,8 @@ _CAUSES = {
     "42501": "privilege",
     "57014": "timeout",
 }
+# What a server or a proxy that drops idle connections leaves us with.
+_DROPPED = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError)
 CAUSES = (*sorted(set(_CAUSES.values())), "other", "turn")
 # Longer than a transaction waits for its turn; ends what a frozen reader left open.
 _IDLE_SECONDS = 10.0
@@ -60,6 +62,7 @@ class Transaction:
 
     def __init__(self, connection: PoolConnectionProxy[Any], limit: float, answered: Callable[[], None]) -> None:
         self._connection, self._limit, self._answered = connection, limit, answered
+        self._is_cut = False
 
     async def execute(self, sql: str, *arguments: Any) -> str:
         """Run a statement; its command tag."""
@@ -88,20 +91,17 @@ class Transaction:
             await nested.commit()
 
     @asynccontextmanager
-    async def whole(self, limits: str) -> AsyncIterator[None]:
-        """The transaction itself, from BEGIN to COMMIT or ROLLBACK.
+    async def whole(self, begun: Any, limits: str) -> AsyncIterator[None]:
+        """The transaction itself, once it has begun, to COMMIT or ROLLBACK.
 
         Whoever is cancelled cuts the connection: a frozen server would not take a ROLLBACK either.
         """
-        outermost = self._connection.transaction()
         try:
-            async with self._bounded():
-                await outermost.start()
-            async with self._undone_when_it_fails(outermost):
+            async with self._undone_when_it_fails(begun):
                 await self.execute(limits)
                 yield
             async with self._bounded():
-                await outermost.commit()
+                await begun.commit()
         except asyncio.CancelledError:
             self._connection.terminate()
             raise
@@ -111,7 +111,7 @@ class Transaction:
         try:
             yield
         except Exception:
-            if not self._connection.is_closed():
+            if not self._is_cut:
                 async with self._bounded():
                     await transaction.rollback()
             raise
@@ -127,6 +127,7 @@ class Transaction:
                 async with asyncio.timeout(self._limit):
                     yield
             except (TimeoutError, asyncpg.InternalClientError):
+                self._is_cut = True
                 self._connection.terminate()
                 raise
         self._answered()
@@ -142,6 +143,7 @@ class Database:
         self._settings = settings
         self._pool: asyncpg.Pool[Any] | None = None
         self._limits = _limits_sql(settings)
+        self._limit = settings.statement_timeout_s + CLIENT_GRACE_SECONDS
         self.answers = 0
 
     async def open(self) -> None:
@@ -170,13 +172,29 @@ class Database:
 
         :raises Unavailable: no connection, or it was lost; after a lost COMMIT the outcome is unknown
         """
-        assert self._pool is not None, "open() comes first"
-        limit = self._settings.statement_timeout_s + CLIENT_GRACE_SECONDS
         with translated_errors():
-            async with self._pool.acquire() as connection:
-                transaction = Transaction(connection, limit, self._count_answer)
-                async with transaction.whole(self._limits):
+            async with AsyncExitStack() as ended:
+                connection, begun = await self._begin(ended)
+                transaction = Transaction(connection, self._limit, self._count_answer)
+                async with transaction.whole(begun, self._limits):
                     yield transaction
+
+    async def _begin(self, ended: AsyncExitStack) -> tuple[PoolConnectionProxy[Any], Any]:
+        """A connection, and its transaction. One that was dropped while it lay idle is no outage: take another one."""
+        assert self._pool is not None, "open() comes first"
+        for others in range(self._settings.pool_size, -1, -1):
+            connection = await ended.enter_async_context(self._pool.acquire())
+            transaction = connection.transaction()
+            try:
+                async with asyncio.timeout(self._limit):
+                    await transaction.start()
+            except (*_DROPPED, TimeoutError, asyncio.CancelledError) as error:
+                connection.terminate()
+                if not others or not isinstance(error, _DROPPED):
+                    raise
+            else:
+                return connection, transaction
+        raise AssertionError("the last try raises")
 
     def _count_answer(self) -> None:
         self.answers += 1
@@ -238,6 +256,14 @@ def translated_errors() -> Iterator[None]:
         raise Unavailable(
             f"the connection to PostgreSQL failed: {str(error) or type(error).__name__}", "connection"
         ) from error
+
+
+def refusal(sqlstate: str, schema: str, table: str, column: str, constraint: str) -> Refused:
+    """A refusal that a block in the server has caught, as if it had been raised here."""
+    fields = {"C": sqlstate, "s": schema, "t": table, "c": column, "n": constraint}
+    refused = _translate(asyncpg.PostgresError.new(fields))
+    assert isinstance(refused, Refused), sqlstate
+    return refused
 
 
 def _translate(error: asyncpg.PostgresError) -> StoreError:

@@ -1,8 +1,8 @@
-"""Getting rows into a table: straight, merging with what is there, or splitting around what is refused."""
+"""Getting rows into a table: straight, or merging with what is there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from consumer.adapters.postgres import Transaction
@@ -39,38 +39,6 @@ async def insert_merging(transaction: Transaction, kind: Kind, rows: Sequence[Ro
     return await _merge(transaction, kind, stage, rows)
 
 
-async def insert_splitting(
-    transaction: Transaction, kind: Kind, rows: Sequence[Row], tell: Callable[[int], None]
-) -> Outcome:
-    """Merge, halving whatever is refused until the guilty records are alone.
-
-    One guilty record among n costs about 2 log2(n) extra writes, told to `tell`.
-    """
-    stage = await _make_stage(transaction, kind)
-    inserted: list[Row] = []
-    duplicates: list[Row] = []
-    dead_letters: list[DeadLetter] = []
-    waiting, writes = [rows], 0
-    while waiting:
-        part = waiting.pop()
-        writes += 1
-        try:
-            async with transaction.savepoint():
-                outcome = await _merge(transaction, kind, stage, part)
-        except Refused as refused:
-            if len(part) == 1:
-                dead_letters.append(_dead_letter(part[0], refused))
-            else:
-                middle = len(part) // 2
-                waiting += [part[middle:], part[:middle]]  # the first half is taken next: order is kept
-        else:
-            await transaction.execute(f"TRUNCATE {stage}")
-            inserted.extend(outcome.inserted)
-            duplicates.extend(outcome.duplicates)
-    tell(writes)
-    return Outcome(inserted, duplicates, dead_letters)
-
-
 async def _make_stage(transaction: Transaction, kind: Kind) -> str:
     stage = f"stage_{kind.table}"
     await transaction.execute(f"CREATE TEMPORARY TABLE {stage} (LIKE {kind.table} INCLUDING DEFAULTS) ON COMMIT DROP")
@@ -99,6 +67,7 @@ def _sort_out(rows: Sequence[Row], new: set[bytes]) -> Outcome:
     return Outcome(inserted, duplicates, ())
 
 
-def _dead_letter(row: Row, refused: Refused) -> DeadLetter:
+def dead_letter(row: Row, refused: Refused) -> DeadLetter:
+    """What becomes of a row that the database refuses."""
     rejected = Rejected.whole(Reason.REFUSED_BY_DATABASE, f"the database refuses this row: {refused}")
     return DeadLetter(row.record, Rejected(rejected.reason, rejected.faults, sqlstate=refused.sqlstate))

@@ -4,7 +4,7 @@ Three ways to write rows, tried in this order:
 
     DIRECT  COPY straight into the table: the fastest, as long as every id is new
     MERGE   COPY into a staging table, INSERT … ON CONFLICT DO NOTHING: when ids were there before, or COPY is refused
-    SPLIT   MERGE under savepoints, halving until the record that the database refuses is alone: a dead letter
+    SPLIT   MERGE in portions under savepoints, until what the database refuses is alone: dead letters
 """
 
 from __future__ import annotations
@@ -13,18 +13,21 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import IntEnum
 from functools import partial
 from itertools import chain
 from operator import attrgetter
 from typing import Any
 
+from consumer.adapters.dead_letter_limit import DeadLetterLimit
 from consumer.adapters.dead_letter_rows import insert_dead_letters
 from consumer.adapters.ledger import PostgresLedger
 from consumer.adapters.postgres import UNIQUE_VIOLATION, CopyNotSupported, Database, Transaction
 from consumer.adapters.retry import while_raises
+from consumer.adapters.splitting import insert_splitting
 from consumer.adapters.sql import load
-from consumer.adapters.staging import insert_direct, insert_merging, insert_splitting
+from consumer.adapters.staging import insert_direct, insert_merging
 from consumer.events.kind import Kind
 from consumer.events.record import Partition
 from consumer.ingest.batch import Batch, DeadLetter
@@ -61,9 +64,10 @@ class PostgresStore(PostgresLedger):
         group: str,
         owner: str,
         begin_at_end: bool,
+        limit: DeadLetterLimit,
     ) -> None:
         super().__init__(database, group=group, owner=owner, begin_at_end=begin_at_end)
-        self._telemetry, self._days = telemetry, days
+        self._telemetry, self._days, self._limit = telemetry, days, limit
         self._under_way = _UnderWay()
         self._copy_supported = True
         self._way = Way.DIRECT
@@ -107,6 +111,7 @@ class PostgresStore(PostgresLedger):
             await self._touch_days(transaction, written)
             await _come(turn)
             await self._move_ledger(transaction, written)
+            written = await self._stop_over_limit(transaction, written)
             settle(written)
         self._way = self._next_way(written)
         return written
@@ -145,6 +150,10 @@ class PostgresStore(PostgresLedger):
         lost = [span.partition for span in spans if span.partition not in held]
         if lost:
             raise Fenced(lost)
+
+    async def _stop_over_limit(self, transaction: Transaction, written: Written) -> Written:
+        partitions = set(map(Partition._make, map(_PARTITION, written.dead_letters)))
+        return replace(written, stopped=await self._limit.stop(transaction, self._group, partitions))
 
     async def end_silent_writers(self) -> None:
         """End what a frozen replica left in the middle of a COPY.

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from consumer.adapters.postgres import Database, Transaction
+from consumer.adapters.splitting import insert_splitting
 from consumer.adapters.sql import load
-from consumer.adapters.staging import insert_splitting
 from consumer.events.kind import Kind
 from consumer.events.record import StoredRecord
 from consumer.events.rejection import Reason, Rejected

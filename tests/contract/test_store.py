@@ -15,12 +15,26 @@ from consumer.ingest.batch import Batch
 from consumer.ingest.offsets import Claim
 from consumer.operations import migrate
 from consumer.ports import Bounds, Fenced, Holder, Store, Turn, Written
-from consumer.settings import Postgres
+from consumer.settings import DeadLetters, Postgres
 from consumer.writer import CommitTurn
 from tests.stack import fresh_database
 from tests.stores import A, AtOnce, B, Backend, FakeBackend, Line, P, PostgresBackend, batch_of, records
 
 pytestmark = pytest.mark.timeout(60)
+
+# What a decision leaves: new books at an offset.
+DECIDED = """
+    WITH moved AS (
+        UPDATE ingest_ledger
+        SET start_offset = {0}, next_offset = {0}, dead_lettered = 0, inserted = 0, duplicates = 0,
+            stopped_at = NULL, stopped_because = NULL, epoch = epoch + 1, owner = NULL
+        WHERE topic = 'dialogues'
+    )
+    INSERT INTO ledger_decisions (consumer_group, topic, partition, decided_by, from_offset, to_offset, begins_anew,
+                                  start_offset, inserted, duplicates, amended, dead_lettered, gaps)
+    VALUES ('g', 'dialogues', 0, 'me', 0, {0}, true, 0, 0, 0, 0, 0, 0)
+    RETURNING 1
+"""
 
 
 @pytest.fixture(scope="module")
@@ -297,3 +311,47 @@ async def test_the_days_of_new_rows_are_marked_with_them(backend: PostgresBacken
     with pytest.raises(Fenced):
         await write(one, batch_of(claims, records(A, 0, "z", seed=2)))
     assert backend.query("SELECT day FROM touched_days") == []
+
+
+@pytest.mark.parametrize("place", [18, 15], indirect=True)
+async def test_too_many_dead_letters_stop_their_partition(backend: PostgresBackend) -> None:
+    """Among the newest offsets, and not for a few; with the batch that brings them, for whoever claims next."""
+    backend.limits = DeadLetters(max_ratio=0.5, window=10, min_count=4)
+    store = backend.store("one")
+    claims = await claim(store, A, B)
+    position = 0
+
+    async def written(*texts: str) -> dict[Partition, str]:
+        nonlocal position
+        begin = [replace(claims[0], next_offset=position)]
+        found = await write(store, batch_of(begin, records(A, position, *texts)))
+        position += len(texts)
+        return dict(found.stopped)
+
+    assert await written("bad", "bad", "bad") == {}, "too few to be sure"
+    assert await written("a", "b", "c", "d", "e") == {}
+    assert await written("bad", "bad") == {}, "5 of 10"
+    assert await written("f", "g", "h", "i", "j") == {}, "the oldest count no more"
+    assert await written("bad", "bad", "k", "bad") == {}, "4 of the newest 10"
+    assert await written("bad", "bad") == {}, "5 of the newest 10 is not more than half"
+    (problem,) = (await written("bad")).values()
+    assert problem.startswith("6 of its newest 10 offsets became dead letters")
+    assert "RAGLEDGER_DEAD_LETTERS__MAX_RATIO=0.5" in problem
+    assert await written("bad", "l") == {}, "told once"
+    again = {one.partition: one.stopped_because for one in await claim(backend.store("two"), A, B)}
+    assert again == {A: problem, B: ""}
+
+
+@pytest.mark.parametrize("place", [18], indirect=True)
+async def test_dead_letters_before_a_decision_are_settled(backend: PostgresBackend) -> None:
+    """Whoever lets reading go on where it stands, or back, is not stopped at once by what was there before."""
+    backend.limits = DeadLetters(max_ratio=0.5, window=1000, min_count=4)
+    store = backend.store("one")
+    claims = await claim(store, A)
+    assert (await write(store, batch_of(claims, records(A, 0, *["bad"] * 8)))).stopped.keys() == {A}
+    for to_offset, texts in ((8, ("a", "bad", "bad", "bad")), (0, ("bad",) * 8)):
+        backend.query(DECIDED.format(to_offset))
+        claims = await claim(store, A)
+        assert (await write(store, batch_of(claims, records(A, to_offset, *texts)))).stopped == {}
+    more = batch_of([replace(claims[0], next_offset=8)], records(A, 8, *["bad"] * 30, seed=3))
+    assert (await write(store, more)).stopped.keys() == {A}

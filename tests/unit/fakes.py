@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -176,6 +176,7 @@ class FakeStore:
         self.write_seconds: Callable[[], float] = lambda: 0.0
         self.answer_seconds: Callable[[], float] = lambda: 0.0
         self.refuses: Callable[[Row], str | None] = lambda row: None
+        self.stops: Callable[[Written], Mapping[Partition, str]] = lambda written: {}
         self.claim_errors: list[Exception] = []
         self.question_errors: list[Exception] = []
         self.claims: list[Claim] = []
@@ -217,6 +218,9 @@ class FakeStore:
         await asyncio.sleep(self.write_seconds())
         await turn.come()
         written = self._tables.commit(batch, self.refuses)
+        written = replace(written, stopped=self.stops(written))
+        for partition, problem in written.stopped.items():
+            self._tables.ledger[partition].stopped_because = problem
         await asyncio.sleep(self.answer_seconds())
         return written
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from consumer.claims import LOOK_SECONDS
 from consumer.ingest.batch import BatchLimits
 from tests.unit.virtual_time import passes
-from tests.unit.world import A, B, World, policy
+from tests.unit.world import BAD, A, B, World, policy
 
 SECONDS = LOOK_SECONDS + 1
 LONG = 600.0
@@ -110,3 +110,43 @@ async def test_a_decision_about_one_partition_holds_up_no_other() -> None:
         await passes(LONG)
         assert len([claim for claim in reader.store.claims if claim.partition == B]) <= 2
     assert reader.telemetry.count("fenced") == 0
+
+
+async def test_a_batch_can_stop_its_partition_for_every_reader_to_come() -> None:
+    """As the limit on dead letters does: no more is read of it, through a restart, until a person decides."""
+    world = World()
+    async with world.reader() as reader:
+        reader.store.stops = lambda written: {A: "too many"} if written.dead_letters else {}
+        await reader.own(A, B)
+        world.produce(A, 20, BAD)
+        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        world.produce(A, 300)
+        world.produce(B, 300)
+        await world.caught_up(B)
+        await passes(LONG)
+        assert reader.telemetry.all("stopped") == [(A, "too many")]
+    stood = world.tables.ledger[A].next
+    assert stood < 320
+    async with world.reader() as successor:
+        successor.source.assign(A, B)
+        await world.changes.until(lambda: successor.telemetry.count("stopped"))
+        await passes(LONG)
+        assert world.tables.ledger[A].next == stood
+        world.tables.confirm(A)
+        await world.caught_up(A)
+    world.assert_exactly_once(reader, successor)
+
+
+async def test_a_batch_that_is_thrown_away_before_it_is_written_is_fenced_too() -> None:
+    """Another reader has the partition: whether a write or a look finds out first makes no difference."""
+    world = World()
+    async with world.reader(policy=policy(SMALL_AND_LATE)) as reader:
+        await reader.own(A)
+        world.produce(A, 20)
+        await world.changes.until(lambda: reader.source.returned == 20)
+        world.tables.claim(A, 0, "another")
+        await passes(SECONDS)
+        assert reader.telemetry.count("fenced") == 1
+        assert (reader.store.tried, world.offsets(A)) == ([], [])
+        await world.caught_up(A)
+    world.assert_exactly_once(reader)
