@@ -42,6 +42,7 @@ class Exit(IntEnum):
     FAILED = 1
     WRONG_USE = 2
     CHECK_FAILED = 3
+    STALLED = 4
 
 
 class WrongUse(Exception):
