@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from consumer import __version__
-from consumer.commands import dead_letters, migrate, partition, schema, service
+from consumer.commands import dead_letters, migrate, partition, provenance, retention, schema, service
 from consumer.commands.demo import demo
+from consumer.commands.doctor import doctor
+from consumer.commands.erase import erase
 from consumer.commands.ledger import ledger
 from consumer.commands.publish import publish
 from consumer.commands.rollup import rollup
@@ -50,8 +52,12 @@ app.add_typer(migrate.app, name="migrate")
 app.command()(publish)
 app.command()(rollup)
 app.command()(ledger)
+app.command()(doctor)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(partition.app, name="partition")
+app.add_typer(retention.app, name="retention")
+app.command()(erase)
+app.add_typer(provenance.app, name="provenance")
 app.add_typer(service.config_app, name="config")
 app.add_typer(schema.app, name="schema")
 

@@ -3,42 +3,67 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from consumer import slo
+from consumer.adapters.amendments import PostgresAmendments
 from consumer.adapters.clock import SystemClock
 from consumer.adapters.history import PostgresHistory
 from consumer.adapters.http import Health, HttpServer
 from consumer.adapters.kafka import KafkaSource
 from consumer.adapters.metrics import Metrics
-from consumer.adapters.page import render
+from consumer.adapters.page import Look, PageServer
 from consumer.adapters.partitions import PostgresPartitions
 from consumer.adapters.postgres import Database, Transaction
+from consumer.adapters.retention_telemetry import PrometheusRetentionTelemetry
 from consumer.adapters.retry import while_raises
 from consumer.adapters.sql import load
 from consumer.adapters.store import PostgresStore
 from consumer.adapters.telemetry import PrometheusTelemetry
+from consumer.basis import Basis
+from consumer.events.amendments import FEEDBACK, VERIFICATION
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
+from consumer.events.plugin import PLUGIN
 from consumer.events.provenance import PROVENANCE
+from consumer.events.record import Partition
 from consumer.ingest.batch import BatchLimits
 from consumer.ingest.days import BusinessDays
+from consumer.ingest.erased import Key
 from consumer.operations.migrate import schema_directory
 from consumer.operations.migrate.files import load as load_migrations
+from consumer.operations.retention import Expiry, Notices, Retention, RetentionTimer
 from consumer.partitions import PartitionTimer
 from consumer.pipeline import Pipeline, PipelinePolicy
-from consumer.ports import SourceError, StoreError, Unavailable
+from consumer.ports import Bounds, SourceError, Unavailable
 from consumer.rollup import RollupTimer
-from consumer.settings import Settings, Topics, owner_name
+from consumer.settings import Erasure, Settings, Topics, owner_name
 
 LEAVE_SECONDS = 5.0
 
 
 def kinds_by_topic(topics: Topics) -> Mapping[str, Kind]:
     """The kind of event each topic carries."""
-    return {topics.dialogue: DIALOGUE, topics.provenance: PROVENANCE}
+    return {
+        topics.dialogue: DIALOGUE,
+        topics.provenance: PROVENANCE,
+        topics.feedback: FEEDBACK,
+        topics.verification: VERIFICATION,
+        topics.plugin: PLUGIN,
+    }
+
+
+def erasure_keys(settings: Erasure) -> Sequence[Key]:
+    """The key by which erased users are known, then those used before."""
+    return [Key(secret) for secret in settings.secrets]
+
+
+def retention_of(settings: Settings, database: Database) -> Retention:
+    """Retention under these settings."""
+    expiry = Expiry(database, settings.retention.batch_rows)
+    return Retention(expiry, Notices(database, settings.kafka, settings.topics.expired))
 
 
 def policy(settings: Settings) -> PipelinePolicy:
@@ -62,21 +87,38 @@ class Service:
         self.telemetry = PrometheusTelemetry(metrics, clock, kinds.keys())
         self.database = Database(settings.postgres)
         self.source = KafkaSource(settings.kafka, kinds.keys())
+        days = BusinessDays(settings.rollup.timezone)
         store = PostgresStore(
             self.database,
             self.telemetry,
-            BusinessDays(settings.rollup.timezone),
+            days,
             group=settings.kafka.group_id,
             owner=owner_name(),
             begin_at_end=settings.kafka.start_from == "latest",
+            erasure_keys=erasure_keys(settings.erasure),
         )
         self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings))
-        self.history = PostgresHistory(self.database, settings.rollup.timezone, slo.load(settings.slo.file))
-        self.rollup = RollupTimer(self.history, self.telemetry, settings.rollup.interval_s)
+        basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
+        self.history = PostgresHistory(self.database, basis, owner_name())
+        amendments = PostgresAmendments(self.database, days, settings.plugins.unhealthy_after_s)
+        self.rollup = RollupTimer(self.history, amendments, self.telemetry, clock, settings.rollup.interval_s)
         partitions = PostgresPartitions(self.database, settings.partitions.months_ahead)
-        self.partitions = PartitionTimer(partitions, self.telemetry, settings.partitions.interval_s)
+        self._timers: Sequence[RollupTimer | PartitionTimer | RetentionTimer] = [
+            self.rollup,
+            PartitionTimer(partitions, self.telemetry, settings.partitions.interval_s),
+            *self._retention(metrics, clock),
+        ]
         self._newest_version = load_migrations(schema_directory())[-1].version
-        self.http = HttpServer(settings.http, metrics, self.alive, self.ready, self.page)
+        look = Look(self.database, basis, settings.kafka.group_id, self._ends, clock)
+        page = PageServer(look, clock)
+        self.http = HttpServer(settings.http, metrics, self.alive, self.ready, page.get)
+
+    def _retention(self, metrics: Metrics, clock: SystemClock) -> Sequence[RetentionTimer]:
+        interval = self.settings.retention.interval_s
+        if interval is None:
+            return []
+        telemetry = PrometheusRetentionTelemetry(metrics, clock)
+        return [RetentionTimer(retention_of(self.settings, self.database), telemetry, interval)]
 
     async def run(self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None) -> None:
         """Run until `stop` is set: stop fetching, write what is held, commit, leave the group.
@@ -104,20 +146,19 @@ class Service:
                 await self.source.stop(LEAVE_SECONDS)
 
     async def _read_until(self, stop: asyncio.Event) -> None:
-        """Read, and run the timers; whichever fails ends the service, for the supervisor to start it again."""
-        rollup = asyncio.create_task(self.rollup.run())
-        partitions = asyncio.create_task(self.partitions.run())
+        """Read and run the timers; whichever fails ends the service, for the supervisor to start it again."""
+        timers = [asyncio.create_task(timer.run()) for timer in self._timers]
         reading = asyncio.create_task(self.pipeline.run(stop))
         stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({reading, rollup, partitions, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            for timer in (rollup, partitions):
+            await asyncio.wait({reading, *timers, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for timer in timers:
                 if timer.done():
                     timer.result()
             async with asyncio.timeout(self.settings.shutdown.timeout_s if stop.is_set() else None):
                 await reading
         finally:
-            for task in (rollup, partitions, reading, stopping):
+            for task in (*timers, reading, stopping):
                 task.cancel()
 
     async def _wait_for_schema(self) -> None:
@@ -179,12 +220,10 @@ class Service:
             return "the group has not assigned anything yet"
         return "" if self.pipeline.is_claimed else "not every assigned partition is claimed yet"
 
-    async def page(self) -> tuple[int, str]:
-        """The page for people, and its HTTP status."""
-        try:
-            return 200, render(await self.history.newest())
-        except StoreError as error:
-            return 503, render(None, problem=str(error))
+    async def _ends(self, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:
+        """What the partitions hold now, of the topics that are read; the ledger may know others, of earlier days."""
+        topics = self.settings.topics.consumed
+        return await self.source.bounds([partition for partition in partitions if partition.topic in topics])
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

@@ -9,7 +9,7 @@ StoreError
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from consumer.events.kind import Kind
@@ -35,11 +35,14 @@ class Unavailable(StoreError):
 
 
 class Refused(StoreError):
-    """The store does not take this data. `sqlstate` is its code; the message never quotes the data."""
+    """The store does not take this data. `sqlstate` is its code; the message never quotes the data.
 
-    def __init__(self, message: str, sqlstate: str) -> None:
+    `constraint` is the one that was violated, if any: schema, table, name.
+    """
+
+    def __init__(self, message: str, sqlstate: str, constraint: tuple[str, str, str] | None = None) -> None:
         super().__init__(message)
-        self.sqlstate = sqlstate
+        self.sqlstate, self.constraint = sqlstate, constraint
 
 
 class Fenced(StoreError):
@@ -69,12 +72,18 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a batch became, once committed."""
+    """What a batch became, once committed.
+
+    :param amended: what changed a row, or waits for one
+    :param amended_moments: when the changed rows' dialogues took place, in microseconds since 2000-01-01 UTC
+    """
 
     batch: Batch
     inserted: Mapping[Kind, Sequence[Row]]
     duplicates: Sequence[Row]
     dead_letters: Sequence[DeadLetter]
+    amended: Mapping[Kind, Sequence[Row]] = field(default_factory=dict)
+    amended_moments: Collection[int] = ()
 
 
 class Source(Protocol):

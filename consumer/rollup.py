@@ -7,21 +7,29 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Protocol
 
-from consumer.ports import Refused, StoreError
+from consumer.ports import Clock, Refused, StoreError
 
 
 class History(Protocol):
     """The daily aggregates."""
 
-    async def touched(self) -> Sequence[date]:
-        """The days whose rows have changed since they were computed, newest first.
+    async def begin(self) -> str:
+        """Take up the settings that days are computed under; at the first call ours are put in force.
+
+        :returns: in which settings those in force differ from ours, empty where they do not
+        :raises StoreError: not now
+        """
+        ...
+
+    async def due(self, fresh_seconds: float) -> Sequence[date]:
+        """The days to be computed, newest first; one that was computed less than `fresh_seconds` ago can wait.
 
         :raises StoreError: not now
         """
         ...
 
-    async def roll_up_touched(self, day: date) -> bool:
-        """Compute a touched day; False when another replica is at it, or its rows were archived and its row stays.
+    async def roll_up_due(self, day: date, fresh_seconds: float) -> bool:
+        """Compute a day; False when another replica is at it, or was just now, or its rows were archived.
 
         :raises StoreError: not now
         """
@@ -29,6 +37,17 @@ class History(Protocol):
 
     async def newest(self) -> Mapping[str, Any] | None:
         """The newest day's row."""
+        ...
+
+
+class Amendments(Protocol):
+    """What changes rows after they were written."""
+
+    async def settle(self) -> Sequence[str]:
+        """Apply what still waits although its row is there; call plugins unhealthy that nobody hears of: their names.
+
+        :raises StoreError: not now
+        """
         ...
 
 
@@ -43,38 +62,75 @@ class DayTelemetry(Protocol):
         """The newest day's row, by whichever replica it was computed."""
         ...
 
+    def plugins_silent(self, names: Sequence[str]) -> None:
+        """These plugins have reported nothing for too long."""
+        ...
+
     def rollup_failed(self, problem: str) -> None:
-        """The days could not be computed now; the marks are still there."""
+        """The days could not be computed now; what is due stays due."""
+        ...
+
+    def rollup_settings_differ(self, difference: str) -> None:
+        """Days are computed under settings other than ours: in which way; empty where they are the same."""
         ...
 
 
 class RollupTimer:
-    """Rolls up every `interval` seconds; a restart loses nothing, as the marks are in the database."""
+    """Looks twice in every `interval`, so that no row is older than it, even when the replica that computes dies.
 
-    def __init__(self, history: History, telemetry: DayTelemetry, interval: float) -> None:
-        self._history, self._telemetry, self._interval = history, telemetry, interval
+    Of two replicas that look, one computes: the other finds the row fresh. A restart loses nothing, as what is due is
+    in the database.
+    """
+
+    def __init__(
+        self, history: History, amendments: Amendments, telemetry: DayTelemetry, clock: Clock, interval: float
+    ) -> None:
+        self._history, self._amendments, self._telemetry, self._clock = history, amendments, telemetry, clock
+        self._pause = interval / 2
 
     async def run(self) -> None:
         """Roll up at once, then on the timer, for ever."""
         while True:
-            await self.turn()
-            await asyncio.sleep(self._interval)
+            if await self.turn():
+                await asyncio.sleep(self._pause)
 
-    async def turn(self) -> None:
-        """Roll up every touched day, then show the newest one. What fails keeps its mark, and holds up no other day."""
+    async def turn(self, fresh_seconds: float | None = None) -> bool:
+        """Roll up what is due, then show the newest day. What fails stays due, and holds up no other day.
+
+        :param fresh_seconds: a row can wait that was computed less than this ago; half of the interval when unset
+        :returns: whether everything was looked at; where it takes long, today's row is due again before the end
+        """
+        fresh = self._pause if fresh_seconds is None else fresh_seconds
         try:
-            for day in await self._history.touched():
-                await self._roll_up(day)
+            await self._settle_amendments()
+            self._telemetry.rollup_settings_differ(await self._history.begin())
+            finished = await self._roll_up(await self._history.due(fresh), fresh)
             newest = await self._history.newest()
         except StoreError as error:
             self._telemetry.rollup_failed(str(error))
-            return
+            return True
         if newest is not None:
             self._telemetry.newest_day(newest)
+        return finished
 
-    async def _roll_up(self, day: date) -> None:
+    async def _settle_amendments(self) -> None:
+        """Before the days, as they change rows."""
+        silent = await self._amendments.settle()
+        if silent:
+            self._telemetry.plugins_silent(silent)
+
+    async def _roll_up(self, days: Sequence[date], fresh: float) -> bool:
+        """At least two days each time: the newest, which may be due again and again, must not hold up the others."""
+        started = self._clock.monotonic()
+        for done, day in enumerate(days):
+            if done >= 2 and self._clock.monotonic() - started >= self._pause:
+                return False
+            await self._roll_up_one(day, fresh)
+        return True
+
+    async def _roll_up_one(self, day: date, fresh: float) -> None:
         try:
-            if await self._history.roll_up_touched(day):
+            if await self._history.roll_up_due(day, fresh):
                 self._telemetry.rolled_up([day])
         except Refused as error:
             self._telemetry.rollup_failed(f"{day}: {error}")

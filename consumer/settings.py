@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -29,7 +29,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from consumer.variables import PREFIX, Layers, variables
 from consumer.variables import SettingsError as SettingsError
 
+SSL_FILES = frozenset({"sslrootcert", "sslcert", "sslkey"})
 SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
+SHORTEST_KEY = 32
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -124,6 +126,9 @@ class Postgres(Group):
             raise ValueError("must be postgresql://user:password@host:port/database, the port a number") from None
         if not set(modes) <= SSL_MODES:
             raise ValueError(f"has an sslmode that is none of {', '.join(sorted(SSL_MODES))}")
+        for name, path in parse_qsl(parts.query):
+            if name in SSL_FILES and not Path(path).is_file():
+                raise ValueError(f"names {name}={path}, and there is no such file")
         return dsn
 
     @field_validator("ssl_root_cert")
@@ -141,6 +146,19 @@ class Topics(Group):
     """Answered questions."""
     provenance: Annotated[str, Field(min_length=1)] = "rag.provenance"
     """Acquired content."""
+    feedback: Annotated[str, Field(min_length=1)] = "rag.feedback"
+    """Users' verdicts on earlier answers."""
+    verification: Annotated[str, Field(min_length=1)] = "rag.verification"
+    """Checks of provenance."""
+    plugin: Annotated[str, Field(min_length=1)] = "rag.plugin"
+    """What content sources report of themselves."""
+    expired: Annotated[str, Field(min_length=1)] = "rag.provenance.expired"
+    """Notices about provenance whose retention is over: written by `ragledger retention run`, never read."""
+
+    @property
+    def consumed(self) -> Sequence[str]:
+        """The topics that events are read from."""
+        return [name for kind, name in self.model_dump().items() if kind != "expired"]
 
     @model_validator(mode="after")
     def _are_different(self) -> Self:
@@ -188,6 +206,13 @@ class Rollup(Group):
         return name
 
 
+class Plugins(Group):
+    """The registry of content sources."""
+
+    unhealthy_after_s: Seconds = 900.0
+    """Seconds without a report after which a plugin in use is unhealthy."""
+
+
 class Partitions(Group):
     """The monthly partitions of the dialogues, once `ragledger partition convert` has made them."""
 
@@ -197,6 +222,41 @@ class Partitions(Group):
     """Seconds between two looks at what is missing."""
     archive_dir: Path = Path("archives")
     """Where `ragledger partition archive` puts the files of months."""
+
+
+class Retention(Group):
+    """Provenance whose retention is over."""
+
+    interval_s: Seconds | None = None
+    """Seconds between two runs of retention by the service; off when unset."""
+    batch_rows: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    """Rows archived and deleted in one transaction, at most."""
+
+
+class Erasure(Group):
+    """Users who were erased."""
+
+    key: SecretStr | None = None
+    """The key of the hashes by which erased users are known, 32 characters at least; the same for every replica."""
+    previous_keys: SecretStr | None = None
+    """Keys used before, comma-separated: users erased under them stay erased."""
+
+    @property
+    def secrets(self) -> Sequence[bytes]:
+        """The key, then those used before; nothing where no key is set."""
+        given = [self.key, self.previous_keys] if self.key else []
+        texts = [text for secret in given if secret for text in secret.get_secret_value().split(",")]
+        return [text.strip().encode() for text in texts]
+
+    @model_validator(mode="after")
+    def _keys_are_usable(self) -> Self:
+        if self.previous_keys and not self.key:
+            raise ValueError("previous_keys without a key: set the key in use")
+        if any(len(secret) < SHORTEST_KEY for secret in self.secrets):
+            raise ValueError(f"every key needs {SHORTEST_KEY} characters at least, such as from `openssl rand -hex 32`")
+        if self.key and "," in self.key.get_secret_value():
+            raise ValueError("key is one key, without a comma; those used before belong into previous_keys")
+        return self
 
 
 class Slo(Group):
@@ -235,7 +295,10 @@ class Settings(BaseSettings):
     batch: BatchSettings = BatchSettings()
     http: Http = Http()
     rollup: Rollup = Rollup()
+    plugins: Plugins = Plugins()
     partitions: Partitions = Partitions()
+    retention: Retention = Retention()
+    erasure: Erasure = Erasure()
     slo: Slo = Slo()
     shutdown: Shutdown = Shutdown()
     log: Log = Log()

@@ -12,13 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter
 
 from consumer.adapters.metrics import ALL, Metric
+from consumer.adapters.metrics import kind as type_of
 from consumer.app import kinds_by_topic
 from consumer.events.dialogue import Citation, Citations
-from consumer.events.fields import Choice, Field, Flag, JsonObject, Number, Text, Timestamp, Uuid
+from consumer.events.fields import Choice, Field, Flag, JsonObject, JsonObjectOrArray, Number, Text, Timestamp, Uuid
 from consumer.events.kind import Kind
+from consumer.events.plugin import Config, PluginConfig, Seconds
 from consumer.operations.contract import documents
 from consumer.settings import Settings, Topics, variable
 
@@ -26,6 +28,8 @@ DOCS = Path(__file__).resolve().parent
 SCHEMA = DOCS.parent / "schema"
 PAGES = ("configuration.md", "events.md", "metrics.md")
 KINDS = kinds_by_topic(Topics())
+# Whose columns say what the fields of amendments mean.
+_KEPT_IN = {"feedback": "kept_feedback", "verification": "kept_verifications"}
 
 
 def main(check: bool) -> int:
@@ -40,13 +44,14 @@ def main(check: bool) -> int:
 
 def generated() -> Mapping[Path, str]:
     """The whole text of every file with something generated in it."""
-    exported = {DOCS / "events" / name: text for name, text in documents(KINDS).items()}
+    exported = {DOCS / "events" / name: text for name, text in documents(KINDS, Topics().expired).items()}
     return exported | {DOCS / page: filled((DOCS / page).read_text("utf-8")) for page in PAGES}
 
 
 def filled(page: str) -> str:
     """The page, with everything between its `generated` and `/generated` comments made anew."""
     made = {"settings": settings(), "metrics": metrics(), "citation": fields(Kind("citation", "", Citation, facts=()))}
+    made["config"] = _members(TypeAdapter(PluginConfig).json_schema())
     made |= {kind.name: fields(kind) for kind in KINDS.values()}
     block = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
     return block.sub(lambda found: f"{found[1]}\n{made[found[2]]}\n{found[3]}", page)
@@ -97,13 +102,9 @@ def _limits(part: Mapping[str, Any]) -> str:
 def metrics() -> str:
     """A table of every metric."""
     rows = [
-        [f"`{one.name}`", _type(one), ", ".join(f"`{label}`" for label in one.labels), _meaning(one)] for one in ALL
+        [f"`{one.name}`", type_of(one), ", ".join(f"`{label}`" for label in one.labels), _meaning(one)] for one in ALL
     ]
     return table(("metric", "type", "labels", "meaning"), rows)
-
-
-def _type(metric: Metric) -> str:
-    return "histogram" if metric.buckets else metric.type.__name__.lower()
 
 
 def _meaning(metric: Metric) -> str:
@@ -111,9 +112,20 @@ def _meaning(metric: Metric) -> str:
     return f"{metric.meaning} Bounds: {bounds}." if bounds else metric.meaning
 
 
+def _members(schema: Mapping[str, Any]) -> str:
+    """A table of the members that an object is held to."""
+    return table(("member", "takes"), [[f"`{name}`", _json_type(part)] for name, part in schema["properties"].items()])
+
+
+def _json_type(part: Mapping[str, Any]) -> str:
+    if "exclusiveMinimum" in part:
+        return "number above 0"
+    return "array of texts" if "items" in part else {"string": "text"}.get(part.get("type", "object"), "object")
+
+
 def fields(kind: Kind) -> str:
     """A table of an event's fields; what each means is the comment of the column that it fills."""
-    comments = _comments(kind.table)
+    comments = _comments(_KEPT_IN.get(kind.name, kind.table))
     rows = [
         [f"`{name}`", "yes" if name in kind.required else "", _takes(field), *([comments[name]] if comments else [])]
         for name, field in kind.fields.items()
@@ -135,8 +147,19 @@ def _takes(field: Field) -> str:
         return f"{sorts.get(field.scale, f'number, {field.scale} decimals')}, {field.low:,} to {field.high:,}"
     if isinstance(field, Choice):
         return ", ".join(f"`{value}`" for value in field.values) + ("; or its SPDX identifier" if field.aliases else "")
-    names = {Uuid: "UUID", Timestamp: "date-time", Flag: "`true` or `false`", JsonObject: "object"}
-    return names.get(type(field), "array of citations" if isinstance(field, Citations) else type(field).__name__)
+    return _NAMES[type(field)]
+
+
+_NAMES: Mapping[type[Field], str] = {
+    Uuid: "UUID",
+    Timestamp: "date-time",
+    Flag: "`true` or `false`",
+    JsonObject: "object",
+    JsonObjectOrArray: "object or array",
+    Citations: "array of citations",
+    Config: "object, see below",
+    Seconds: "number above 0, not in a string",
+}
 
 
 if __name__ == "__main__":

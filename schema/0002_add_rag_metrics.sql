@@ -1,11 +1,12 @@
 -- 0002_add_rag_metrics: dialogues, provenance, daily metrics and plugins.
 --
 -- Three transactions, so that a table that already holds rows is never locked for long: the first only touches
--- the catalog, the second reads the table to check it, the third builds its indexes. Each may be run again.
+-- the catalog, the second reads the table to check it, the third makes its indexes where that takes no time. Each may
+-- be run again.
 -- Every TIMESTAMP here is UTC. NOW() as a default is UTC where the session's TimeZone is, so writers that
 -- cannot promise that must state their own timestamps, as ragledger does.
 --
--- The four indexes of ai_dialogue_log say at the end why they are not built concurrently.
+-- The four indexes of ai_dialogue_log say at the end why they need not be built concurrently here.
 -- squawk-ignore-file require-concurrent-index-creation
 
 BEGIN;
@@ -283,14 +284,21 @@ ALTER TABLE ai_dialogue_log
   VALIDATE CONSTRAINT ai_dialogue_log_temperature_check;
 COMMIT;
 
--- Readers go on, writers wait while these are built: at once on a new table. Not CONCURRENTLY, so that the file
--- also runs where ai_dialogue_log is partitioned. For a base table with millions of rows, README.md has the way
--- to build them beforehand; they are then found here and left alone.
+-- The indexes of ai_dialogue_log, where building them holds up nobody: on a table without rows. On one with rows 0003
+-- builds them, while writers go on; a partitioned one cannot be built that way, so its indexes are made here.
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = 0;
-CREATE INDEX IF NOT EXISTS idx_ai_dialogue_user ON ai_dialogue_log (user_id);
-CREATE INDEX IF NOT EXISTS idx_ai_dialogue_session ON ai_dialogue_log (session_id);
-CREATE INDEX IF NOT EXISTS idx_ai_dialogue_created_at ON ai_dialogue_log (created_at);
-CREATE INDEX IF NOT EXISTS idx_ai_dialogue_citation_rate ON ai_dialogue_log (citation_rate);
+DO $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_class WHERE oid = 'ai_dialogue_log'::regclass AND relkind = 'p')
+    OR NOT EXISTS (SELECT FROM ai_dialogue_log)
+  THEN
+    CREATE INDEX IF NOT EXISTS idx_ai_dialogue_user ON ai_dialogue_log (user_id);
+    CREATE INDEX IF NOT EXISTS idx_ai_dialogue_session ON ai_dialogue_log (session_id);
+    CREATE INDEX IF NOT EXISTS idx_ai_dialogue_created_at ON ai_dialogue_log (created_at);
+    CREATE INDEX IF NOT EXISTS idx_ai_dialogue_citation_rate ON ai_dialogue_log (citation_rate);
+  END IF;
+END
+$$;
 COMMIT;

@@ -269,6 +269,30 @@ BEGIN
 END
 $$;
 
+-- All of it belongs to the owner of the other tables; the functions with the owner's rights then have those of the dialogues.
+DO $$
+DECLARE
+  ours record;
+BEGIN
+  IF (SELECT relowner FROM pg_class WHERE oid = 'ingest_ledger'::regclass) IS DISTINCT FROM to_regrole('ragledger_owner') THEN
+    RETURN;
+  END IF;
+  FOR ours IN
+    SELECT 'TABLE' AS sort, unnest(ARRAY['known_ids', 'partition_conversions', 'partition_archives']) AS name
+    UNION ALL
+    SELECT 'FUNCTION', oid::regprocedure::text
+    FROM pg_proc
+    WHERE pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'ai_dialogue_log'::regclass)
+      AND proname IN (
+        'keep_dialogue_id', 'watch_dialogue_ids', 'dialogue_partitions', 'dress_dialogue_partition', 'wanted_dialogue_months',
+        'make_dialogue_partition', 'make_default_dialogue_partition', 'ensure_dialogue_partition', 'admit_dialogue_writers'
+      )
+  LOOP
+    EXECUTE format('ALTER %s %s OWNER TO ragledger_owner', ours.sort, ours.name);
+  END LOOP;
+END
+$$;
+
 COMMENT ON TABLE known_ids IS 'Every id of ai_dialogue_log once, where that is partitioned and no index can say so; empty while it is not';
 COMMENT ON COLUMN known_ids.id IS 'Id of a dialogue; also of one whose month was archived, so that reading its record again does not bring it back';
 

@@ -87,5 +87,5 @@ def bad_records(topics: Mapping[str, str]) -> list[Bad]:
         Bad(of_dialogue(dialogue(query=BY_TRIGGER)), "refused_by_database", "", "P0001"),
         Bad(of_provenance(license_type=SECRET), "invalid_field", "license_type"),
         Bad(of_provenance(source_uri=f"https://{chance.randbytes(3000).hex()}"), "refused_by_database", "", "54000"),
-        Bad(of_provenance(acquired_by=BY_CASCADE), "refused_by_database", "", "23503"),
+        Bad(of_provenance(acquired_by=BY_CASCADE), "unknown_reference", "acquired_by", "23503"),
     ]

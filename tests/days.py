@@ -96,10 +96,14 @@ def history(environment: Environment, day: date) -> DictRow:
     return row
 
 
-def assert_day_equals_queries(environment: Environment, day: date, zone: str = "UTC") -> DictRow:
+def assert_day_equals_queries(
+    environment: Environment, day: date, zone: str = "UTC", *, between: tuple[datetime, datetime] | None = None
+) -> DictRow:
     """The day's row is what the queries say over the rows; gives it."""
     row = history(environment, day)
-    [figures], [percentiles] = (environment.query(sql, *bounds(day, zone)) for sql in (QUERIES, PERCENTILES))
+    span = between or bounds(day, zone)
+    [figures], [percentiles] = (environment.query(sql, *span) for sql in (QUERIES, PERCENTILES))
     wanted = figures | percentiles
-    assert {name: row[name] for name in wanted} == wanted
+    differing = {name: (row[name], wanted[name]) for name in wanted if row[name] != wanted[name]}
+    assert differing == {}, f"{day} in {zone}, stored and computed: {differing}"
     return row

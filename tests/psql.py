@@ -21,6 +21,14 @@ CREATE TABLE ai_dialogue_log (
   created_at TIMESTAMP DEFAULT NOW() NOT NULL, updated_at TIMESTAMP DEFAULT NOW() NOT NULL
 )
 """
+PARTITIONED_TABLE = """
+CREATE TABLE ai_dialogue_log (
+  id UUID DEFAULT gen_random_uuid(), user_id UUID NOT NULL, session_id UUID NOT NULL,
+  query TEXT NOT NULL, response TEXT NOT NULL, model_used VARCHAR(100) NOT NULL,
+  created_at TIMESTAMP DEFAULT NOW() NOT NULL, updated_at TIMESTAMP DEFAULT NOW() NOT NULL,
+  PRIMARY KEY (id, created_at)
+) PARTITION BY RANGE (created_at)
+"""
 ONE_DIALOGUE = """
 INSERT INTO ai_dialogue_log (user_id, session_id, query, response, model_used)
 VALUES (gen_random_uuid(), gen_random_uuid(), 'q', 'r', 'm')
@@ -54,13 +62,31 @@ UNION ALL
 SELECT format('constraint %s %s %s %s', conrelid::regclass, conname, convalidated, pg_get_constraintdef(oid))
 FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
 UNION ALL
+SELECT format('policy %s %s on %s to %s: %s %s', polcmd, polname, polrelid::regclass,
+              ARRAY(SELECT rolname FROM pg_roles WHERE oid = ANY (polroles)),
+              pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
+FROM pg_policy
+UNION ALL
+SELECT format('row security %s', relname) FROM pg_class WHERE relrowsecurity
+UNION ALL
+SELECT format('grant %s on %s to %s', privilege_type, relname, grantee::regrole)
+FROM pg_class, aclexplode(relacl)
+WHERE relnamespace = 'public'::regnamespace AND grantee::regrole::text LIKE 'ragledger%' AND grantee <> relowner
+UNION ALL
+SELECT format('grant %s on %s.%s to %s', privilege_type, attrelid::regclass, attname, grantee::regrole)
+FROM pg_attribute, aclexplode(attacl)
+WHERE grantee::regrole::text LIKE 'ragledger%'
+UNION ALL
 SELECT format('trigger %s', pg_get_triggerdef(oid)) FROM pg_trigger WHERE NOT tgisinternal
 UNION ALL
 SELECT format('enum %s %s', enumtypid::regtype, string_agg(enumlabel, ', ' ORDER BY enumsortorder))
 FROM pg_enum GROUP BY enumtypid
 UNION ALL
-SELECT format('function %s %s', p.oid::regprocedure, prosrc)
+SELECT format('function %s %s%s', p.oid::regprocedure, prosrc, pg_get_function_sqlbody(p.oid))
 FROM pg_proc p WHERE pronamespace = 'public'::regnamespace
+UNION ALL
+SELECT format('view %s %s %s', c.oid::regclass, c.reloptions, pg_get_viewdef(c.oid))
+FROM pg_class c WHERE c.relkind = 'v' AND c.relnamespace = 'public'::regnamespace
 UNION ALL
 SELECT format('comment on %s: %s', pg_describe_object(classoid, objoid, objsubid), description)
 FROM pg_description WHERE pg_describe_object(classoid, objoid, objsubid) NOT LIKE '%extension%'
@@ -86,8 +112,13 @@ def run_files(dsn: str, *files: Path) -> str:
 
 
 def one_file(number: str) -> Path:
-    """Return the file with this number, such as 0003."""
-    return next(file for file in FILES if file.name.startswith(number))
+    """Return the file whose name begins so, such as 0003 or rollback_0003."""
+    return next(file for file in (*FILES, *ROLLBACKS) if file.name.startswith(number))
+
+
+def one_rollback(number: str) -> Path:
+    """Return the rollback of the file with this number."""
+    return next(file for file in ROLLBACKS if file.name.startswith(f"rollback_{number}"))
 
 
 def execute(dsn: str, *statements: str) -> None:

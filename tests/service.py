@@ -18,6 +18,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from consumer.embedded.server import free_ports
+from consumer.settings import Topics
 
 POLL_S = 0.05
 START_S = 60.0
@@ -43,6 +44,7 @@ class Environment:
     def __init__(self, dsn: str, bootstrap_servers: str, topics: Mapping[str, str], **settings: str) -> None:
         self.dsn = dsn
         self.topics = dict(topics)
+        nobody_s = {kind: f"none-{uuid4().hex}" for kind in Topics.model_fields}
         self.group = f"group-{uuid4().hex}"
         self.variables = {
             "RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
@@ -51,7 +53,7 @@ class Environment:
             "RAGLEDGER_HTTP__HOST": "127.0.0.1",
             "RAGLEDGER_ROLLUP__INTERVAL_S": "0.5",
             "RAGLEDGER_LOG__FORMAT": "json",
-            **{f"RAGLEDGER_TOPICS__{kind.upper()}": topic for kind, topic in topics.items()},
+            **{f"RAGLEDGER_TOPICS__{kind.upper()}": topic for kind, topic in {**nobody_s, **topics}.items()},
             **settings,
         }
 

@@ -11,7 +11,9 @@ from psycopg.rows import dict_row
 
 from consumer.adapters.postgres import Database
 from consumer.adapters.store import PostgresStore
+from consumer.events.amendments import FEEDBACK, VERIFICATION
 from consumer.events.dialogue import DIALOGUE
+from consumer.events.plugin import PLUGIN
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import Partition, Record, StoredRecord
 from consumer.ingest.batch import Batch, Batcher, BatchLimits
@@ -24,6 +26,8 @@ from tests.producers import provenance, random_uuid
 from tests.unit.fakes import Changes, FakeStore, FakeTelemetry, Tables
 
 A, B, P = Partition("dialogues", 0), Partition("dialogues", 1), Partition("pieces", 0)
+F, V, G = Partition("verdicts", 0), Partition("checks", 0), Partition("plugins", 0)
+KINDS = {"dialogues": DIALOGUE, "pieces": PROVENANCE, "verdicts": FEEDBACK, "checks": VERIFICATION, "plugins": PLUGIN}
 KINDS = {"dialogues": DIALOGUE, "pieces": PROVENANCE}
 REAL = ["template18", "template15", "partitioned18", "partitioned15"]
 REFUSED = b"1e400000"  # a number in citations that jsonb cannot hold
@@ -38,6 +42,7 @@ class Line(NamedTuple):
     duplicates: int = 0
     dead: int = 0
     gaps: int = 0
+    amended: int = 0
 
 
 class Letter(NamedTuple):
@@ -76,7 +81,7 @@ class FakeBackend:
 
     async def ledger(self) -> dict[Partition, Line]:
         return {
-            partition: Line(row.start, row.next, row.inserted, row.duplicates, row.dead_lettered, row.gaps)
+            partition: Line(row.start, row.next, row.inserted, row.duplicates, row.dead_lettered, row.gaps, row.amended)
             for partition, row in self._tables.ledger.items()
         }
 
@@ -116,8 +121,8 @@ class PostgresBackend:
         return {
             Partition(row.pop("topic"), row.pop("partition")): Line(*row.values())
             for row in self.query(
-                "SELECT topic, partition, start_offset, next_offset, inserted, duplicates, dead_lettered, gaps"
-                " FROM ingest_ledger"
+                "SELECT topic, partition, start_offset, next_offset, inserted, duplicates, dead_lettered, gaps,"
+                " amended FROM ingest_ledger"
             )
         }
 
@@ -163,6 +168,11 @@ def records(partition: Partition, first: int, *texts: str, seed: int = 1) -> lis
         StoredRecord(*partition, first + n, 1_700_000_000_000 + n, b"k", value(partition, text, chance))
         for n, text in enumerate(texts)
     ]
+
+
+def said(partition: Partition, offset: int, **members: Any) -> StoredRecord:
+    """A record of these members."""
+    return StoredRecord(*partition, offset, 1_700_000_000_000 + offset, None, as_json(members))
 
 
 def value(partition: Partition, text: str, chance: random.Random) -> bytes:

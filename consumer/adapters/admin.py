@@ -11,11 +11,14 @@ parameters runs inside a transaction, because asyncpg prepares and executes in t
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import asyncpg
+
+from consumer.adapters.tls import certificate_problem
 
 CONNECT_TIMEOUT_S = 10.0
 APPLICATION_NAME = "ragledger admin"
@@ -53,6 +56,19 @@ class AdminConnection:
     def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
         """Wrap an open connection."""
         self._connection = connection
+        self._warnings: list[str] = []
+        connection.add_log_listener(self._on_message)
+
+    def _on_message(self, _connection: object, message: asyncpg.PostgresLogMessage) -> None:
+        """Keep a WARNING with its hint; what is only noted or debugged is for nobody here."""
+        if message.severity == "WARNING":
+            hint = getattr(message, "hint", None)
+            self._warnings.append(f"{message.message}. {hint}" if hint else str(message.message))
+
+    def take_warnings(self) -> tuple[str, ...]:
+        """What the database has warned of since this was last asked."""
+        taken, self._warnings = tuple(self._warnings), []
+        return taken
 
     async def execute(self, sql: str) -> None:
         """Run one statement without parameters, in a transaction only where one is open.
@@ -133,6 +149,9 @@ async def connect(dsn: str) -> AsyncIterator[AdminConnection]:
         )
     except TimeoutError as error:
         raise ConnectError(f"{address(dsn)} did not answer within {CONNECT_TIMEOUT_S:.0f} s") from error
+    except ssl.SSLCertVerificationError as error:
+        problem = certificate_problem(error)
+        raise ConnectError(f"cannot connect to {address(dsn)}: {problem}") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
         raise ConnectError(f"cannot connect to {address(dsn)}: {error}") from error
     try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from consumer.adapters import metrics as m
+from consumer.events.amendments import FEEDBACK
 from consumer.events.dialogue import DIALOGUE, DialogueFacts
 from consumer.events.kind import Kind
 from consumer.events.provenance import PROVENANCE
@@ -24,13 +25,19 @@ class DomainMetrics:
         self._metrics = metrics
         self._models: set[str] = set()
         self._dialogue = cache(lambda model: _DialogueMetrics(metrics, model))
-        self._count_kind = {DIALOGUE: self._count_dialogues, PROVENANCE: self._count_provenance}
+        self._count_kind: Mapping[Kind, Callable[[Sequence[Row]], None]] = {
+            DIALOGUE: self._count_dialogues,
+            PROVENANCE: self._count_provenance,
+            FEEDBACK: self._count_feedback,
+        }
         for verdict in m.FEEDBACK.values():
             metrics.counter(m.FEEDBACK_GIVEN, verdict)
 
     def count(self, kind: Kind, rows: Sequence[Row]) -> None:
         """Count the committed rows of one kind."""
-        self._count_kind[kind](rows)
+        count = self._count_kind.get(kind)
+        if count and rows:
+            count(rows)
 
     def _count_dialogues(self, rows: Sequence[Row]) -> None:
         by_model: dict[str, list[tuple[Any, ...]]] = {}
@@ -39,9 +46,15 @@ class DomainMetrics:
         for model, facts in by_model.items():
             columns = DialogueFacts(*zip(*facts, strict=True))
             self._dialogue(self._model_label(model)).count(columns)
-            for verdict, count in Counter(columns.feedback).items():
-                if verdict is not None:
-                    self._metrics.counter(m.FEEDBACK_GIVEN, m.FEEDBACK[verdict]).inc(count)
+            self._count_verdicts(columns.feedback)
+
+    def _count_feedback(self, rows: Sequence[Row]) -> None:
+        self._count_verdicts([row.facts[0] for row in rows])
+
+    def _count_verdicts(self, verdicts: Sequence[int | None]) -> None:
+        for verdict, count in Counter(verdicts).items():
+            if verdict is not None:
+                self._metrics.counter(m.FEEDBACK_GIVEN, m.FEEDBACK[verdict]).inc(count)
 
     def _model_label(self, model: str) -> str:
         """The model's own name while there are few: a hostile producer must not fill Prometheus."""

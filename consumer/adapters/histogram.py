@@ -17,6 +17,8 @@ class Series:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
+        self.batches = 0
+        """How many times something was counted in: while it stays, so does everything else."""
 
     def observe(self, *values: float) -> None:
         """Count the values in."""
@@ -28,6 +30,7 @@ class Series:
             below = upto
         self._counts[-1] += len(ordered) - below
         self._sum += sum(ordered)
+        self.batches += 1
 
     def buckets(self) -> list[tuple[str, float]]:
         """Each upper bound as Prometheus writes it, and how many values lie at or below it."""
@@ -49,20 +52,21 @@ class BulkHistogram(Collector):
 
     def __init__(self, name: str, meaning: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
         self._name, self._meaning, self._labels, self._bounds = name, meaning, labels, bounds
-        self._series: dict[tuple[str, ...], Series] = {}
+        self.series: dict[tuple[str, ...], Series] = {}
+        """By label values."""
         if not labels:
             self.labels()
 
     def labels(self, *values: str) -> Series:
         """The series of these label values."""
-        series = self._series.get(values)
+        series = self.series.get(values)
         if series is None:
-            series = self._series[values] = Series(self._bounds)
+            series = self.series[values] = Series(self._bounds)
         return series
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """What a scrape sees."""
         family = HistogramMetricFamily(self._name, self._meaning, labels=self._labels)
-        for values, series in self._series.items():
+        for values, series in self.series.items():
             family.add_metric(values, buckets=series.buckets(), sum_value=series.sum)
         yield family

@@ -6,10 +6,24 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from aiohttp import web
-from prometheus_client.exposition import choose_encoder
 
+from consumer.adapters.exposition import Exposition
 from consumer.adapters.metrics import Metrics
+from consumer.adapters.page.document import CONTENT_SECURITY_POLICY
+from consumer.adapters.page.server import Response as Page
 from consumer.settings import Http
+
+# Nothing here is meant to be part of another page, guessed at, or kept by anybody.
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
 
 
 class Health(NamedTuple):
@@ -32,9 +46,9 @@ class HttpServer:
         metrics: Metrics,
         alive: Callable[[], Health],
         ready: Callable[[], Awaitable[Health]],
-        page: Callable[[], Awaitable[tuple[int, str]]],
+        page: Callable[[], Awaitable[Page]],
     ) -> None:
-        self._settings, self._metrics = settings, metrics
+        self._settings, self._exposition = settings, Exposition(metrics)
         self._alive, self._ready, self._page = alive, ready, page
         self._runner: web.AppRunner | None = None
 
@@ -44,6 +58,7 @@ class HttpServer:
         :raises OSError: the address is taken
         """
         app = web.Application()
+        app.on_response_prepare.append(_add_headers)
         app.router.add_get("/metrics", self._get_metrics)
         app.router.add_get("/healthz", self._get_alive)
         app.router.add_get("/readyz", self._get_ready)
@@ -60,8 +75,7 @@ class HttpServer:
             await self._runner.cleanup()
 
     async def _get_metrics(self, request: web.Request) -> web.Response:
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        body = encode(self._metrics.registry)
+        body, content_type = self._exposition.render(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _get_alive(self, _request: web.Request) -> web.Response:
@@ -71,8 +85,14 @@ class HttpServer:
         return _respond(await self._ready())
 
     async def _get_page(self, _request: web.Request) -> web.Response:
-        status, text = await self._page()
-        return web.Response(text=text, status=status, content_type="text/html")
+        page = await self._page()
+        headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": CONTENT_SECURITY_POLICY}
+        return web.Response(body=page.body, status=page.status, headers=headers)
+
+
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
 
 
 def _respond(health: Health) -> web.Response:

@@ -1,4 +1,4 @@
-"""Kafka, through aiokafka, which only this module and `kafka_tools` import."""
+"""Kafka, through aiokafka, which only this module, `kafka_tools` and `kafka_transactions` import."""
 
 from __future__ import annotations
 
@@ -134,6 +134,8 @@ class KafkaSource:
 
         :raises SourceError: the brokers do not answer
         """
+        if self._consumer is None:
+            raise SourceError("no broker has answered yet")
         try:
             return await bounds_of(self._consumer, partitions)
         except KafkaError as error:

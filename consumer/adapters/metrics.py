@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,17 @@ class Metric:
     meaning: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+
+
+class Quantiles(Gauge):
+    """Quantiles that are set, not worked out here. Prometheus wants the label `quantile` in summaries alone."""
+
+    _type = "summary"
+
+
+def kind(metric: Metric) -> str:
+    """The metric's type, as Prometheus names it."""
+    return {Counter: "counter", Gauge: "gauge", Quantiles: Quantiles._type}.get(metric.type, "histogram")
 
 
 OUTCOMES = ("inserted", "duplicate", "amended", "dead_lettered")
@@ -123,13 +134,26 @@ DAY_CITATION_RATE = Metric(
     Gauge, "rag_day_citation_rate", "Share of the newest day's dialogues that cite a source, in percent."
 )
 DAY_USERS = Metric(Gauge, "rag_day_unique_users", "Distinct users of the newest day.")
-DAY_LATENCY = Metric(Gauge, "rag_day_latency_seconds", "Exact latency percentiles of the newest day.", ("quantile",))
+DAY_LATENCY = Metric(
+    Quantiles, "rag_day_latency_seconds", "Exact latency percentiles of the newest day.", ("quantile",)
+)
 DAY_COST = Metric(Gauge, "rag_day_cost_jpy", "Cost of the newest day, in Japanese yen.")
 SLO_MET = Metric(Gauge, "rag_slo_met", "1 where the newest day meets the objective, 0 where it does not.", ("slo",))
 ROLLUP_TIMESTAMP = Metric(
     Gauge,
     "rag_rollup_timestamp_seconds",
     "When the newest day was last computed, by whichever replica, in seconds since 1970.",
+)
+RETENTION_ROWS = Metric(
+    Counter, "rag_retention_rows_total", "Rows of provenance that this replica has archived and deleted."
+)
+RETENTION_NOTICES = Metric(
+    Counter, "rag_retention_notices_total", "Notices to owners of archived provenance that this replica has published."
+)
+RETENTION_TIMESTAMP = Metric(
+    Gauge,
+    "rag_retention_timestamp_seconds",
+    "When this replica last ended a run of retention without an error, in seconds since 1970; 0: never.",
 )
 
 ALL: Sequence[Metric] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
@@ -141,7 +165,7 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a series beside each counter that no dashboard asks for
         self.registry = CollectorRegistry()
-        self._made = {metric: self._make(metric) for metric in ALL}
+        self.made: Mapping[Metric, Counter | Gauge | BulkHistogram] = {metric: self._make(metric) for metric in ALL}
 
     def _make(self, metric: Metric) -> Counter | Gauge | BulkHistogram:
         if metric.type is BulkHistogram:
@@ -154,25 +178,33 @@ class Metrics:
 
     def counter(self, metric: Metric, *labels: str) -> Counter:
         """The counter, for these label values."""
-        made = self._made[metric]
+        made = self.made[metric]
         assert isinstance(made, Counter)
         return made.labels(*labels) if labels else made
 
     def gauge(self, metric: Metric, *labels: str) -> Gauge:
         """The gauge, for these label values."""
-        made = self._made[metric]
+        made = self.made[metric]
         assert isinstance(made, Gauge)
         return made.labels(*labels) if labels else made
 
     def histogram(self, metric: Metric, *labels: str) -> Series:
         """The histogram's series for these label values."""
-        made = self._made[metric]
+        made = self.made[metric]
         assert isinstance(made, BulkHistogram)
         return made.labels(*labels)
 
+    def keep(self, metric: Metric, values: Collection[str]) -> None:
+        """Take out every series of a metric with one label whose value is none of these."""
+        made = self.made[metric]
+        assert isinstance(made, Counter | Gauge)
+        for labels in list(made._metrics):
+            if labels[0] not in values:
+                made.remove(*labels)
+
     def remove(self, metric: Metric, *labels: str) -> None:
         """Take a series out, where there is one."""
-        made = self._made[metric]
+        made = self.made[metric]
         assert isinstance(made, Counter | Gauge)
         if labels in made._metrics:
             made.remove(*labels)

@@ -6,24 +6,33 @@ Nothing here needs a session to last: time limits are set for each transaction, 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
+import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlencode
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from consumer.adapters.tls import certificate_problem
 from consumer.ingest.copy_format import SIGNATURE, TRAILER
 from consumer.ports import Refused, StoreError, Unavailable
 from consumer.settings import Postgres
 
 APPLICATION_NAME = "ragledger"
 COPY_ROWS_A_MESSAGE = 128
+ROWS_STREAMED = 1_000
 UNIQUE_VIOLATION = "23505"
+FOREIGN_KEY_VIOLATION = "23503"
+_streams = itertools.count(1)
 _SCHEMA_MISSING = frozenset({"42P01", "42703", "42704", "3F000"})
 _COPY_NOT_SUPPORTED = "0A000"
 _RAISED_BY_TRIGGER = "P0001"
+_NOT_ALLOWED = "42501"
+_ABOUT_THE_SESSION = frozenset({"28", "53"})  # authentication, connections, memory, disk: nothing of an event
 # Data exceptions, integrity constraints, WITH CHECK OPTION, program limits (an index entry too large, JSON nested too
 # deeply): PostgreSQL's manual, appendix A.
 _DATA_CLASSES = frozenset({"22", "23", "44", "54"})
@@ -41,7 +50,9 @@ _CAUSES = {
     "42501": "privilege",
     "57014": "timeout",
 }
-CAUSES = (*sorted(set(_CAUSES.values())), "other", "turn")
+# What a server or a proxy that drops idle connections leaves us with.
+_DROPPED = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError)
+CAUSES = (*sorted(set(_CAUSES.values())), "erasure", "other", "tls", "turn")
 # Longer than a transaction waits for its turn; ends what a frozen reader left open.
 _IDLE_SECONDS = 10.0
 
@@ -65,6 +76,23 @@ class Transaction:
         """Run a statement; its rows."""
         with translated_errors():
             return await self._connection.fetch(sql, *arguments)
+
+    async def stream(self, sql: str, *arguments: object) -> AsyncIterator[asyncpg.Record]:
+        """Run a query; its rows one by one, of which few are held at a time.
+
+        A cursor of SQL's own: asyncpg's needs a named statement, and behind a pooler names meet those of others. SQL's
+        takes no arguments, so PostgreSQL writes them as literals first. Each has a name of its own, as asyncpg
+        remembers what a FETCH returns.
+        """
+        texts = [None if argument is None else str(argument) for argument in arguments]
+        quoted = await self.fetch("SELECT quote_nullable(text) AS literal FROM unnest($1::text[]) AS text", texts)
+        literal = re.sub(r"\$(\d+)", lambda place: str(quoted[int(place[1]) - 1]["literal"]), sql)
+        name = f"stream_{next(_streams)}"
+        await self.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {literal}")
+        while rows := await self.fetch(f"FETCH {ROWS_STREAMED} FROM {name}"):
+            for row in rows:
+                yield row
+        await self.execute(f"CLOSE {name}")
 
     async def copy(self, table: str, columns: Sequence[str], tuples: Sequence[bytes]) -> None:
         """COPY tuples in binary format into a table."""
@@ -94,6 +122,7 @@ class Database:
             max_size=settings.pool_size,
             command_timeout=settings.statement_timeout_s + 5,  # the server's own limit comes first
             max_inactive_connection_lifetime=60,
+            reset=_nothing_to_reset,
             **connect_options(settings),
         )
 
@@ -113,11 +142,32 @@ class Database:
 
         :raises Unavailable: no connection, or it was lost; after a lost COMMIT the outcome is unknown
         """
-        assert self._pool is not None, "open() comes first"
         with translated_errors():
-            async with self._pool.acquire() as connection, _given_up_when_broken(connection), connection.transaction():
+            connection, ended = await self._begin()
+            async with ended:
                 await connection.execute(self._limits)
                 yield Transaction(connection)
+
+    async def _begin(self) -> tuple[PoolConnectionProxy[Any], AsyncExitStack]:
+        """A connection in a transaction. One that was dropped while it lay idle is no outage: another one is taken.
+
+        What is written relies on each statement seeing what was committed before it, whatever the role's default.
+        """
+        assert self._pool is not None, "open() comes first"
+        for others in range(self._settings.pool_size, -1, -1):
+            async with AsyncExitStack() as ended:
+                connection = await ended.enter_async_context(self._pool.acquire())
+                await ended.enter_async_context(_given_up_when_broken(connection))
+                try:
+                    await ended.enter_async_context(connection.transaction(isolation="read_committed"))
+                except _DROPPED:
+                    with suppress(asyncpg.InterfaceError):  # it may be known to be gone
+                        connection.terminate()
+                    if others:
+                        continue
+                    raise
+                return connection, ended.pop_all()
+        raise AssertionError("the last try raises")
 
 
 @asynccontextmanager
@@ -130,16 +180,19 @@ async def _given_up_when_broken(connection: PoolConnectionProxy[Any]) -> AsyncIt
         raise
 
 
+async def _nothing_to_reset(_connection: object) -> None:
+    """Every setting and lock of ours ends with its transaction; asking the server to forget costs a round trip."""
+
+
 def connect_options(settings: Postgres) -> dict[str, Any]:
     """What asyncpg needs to reach the database."""
     options: dict[str, Any] = {
         "dsn": dsn_of(settings),
         "timeout": settings.connect_timeout_s,
+        "server_settings": {"application_name": APPLICATION_NAME},
     }
     if settings.pgbouncer:
         options["statement_cache_size"] = 0
-    else:
-        options["server_settings"] = {"application_name": APPLICATION_NAME}
     return options
 
 
@@ -180,6 +233,8 @@ def translated_errors() -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise _translate(error) from None
+    except ssl.SSLCertVerificationError as error:
+        raise Unavailable(certificate_problem(error), "tls") from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         if isinstance(error, ValueError):  # an argument that asyncpg cannot encode: ours to mend, no outage
             raise
@@ -194,12 +249,21 @@ def _translate(error: asyncpg.PostgresError) -> StoreError:
     if sqlstate == _COPY_NOT_SUPPORTED:
         return CopyNotSupported(message)
     if sqlstate[:2] in _DATA_CLASSES or sqlstate == _RAISED_BY_TRIGGER:
-        return Refused(message, sqlstate)
+        return Refused(message, sqlstate, _constraint(error))
     return Unavailable(message, _CAUSES.get(sqlstate) or _CAUSES.get(sqlstate[:2], "other"))
+
+
+def _constraint(error: asyncpg.PostgresError) -> tuple[str, str, str] | None:
+    schema, table, name = (getattr(error, part, None) for part in ("schema_name", "table_name", "constraint_name"))
+    return (schema, table, name) if schema and table and name else None
 
 
 def _describe(error: asyncpg.PostgresError, sqlstate: str) -> str:
     """Which column or constraint, and the message where it cannot quote a value."""
+    if sqlstate == _NOT_ALLOWED:
+        return f"{getattr(error, 'message', '')} ({sqlstate}): `ragledger doctor` says what the role lacks"
+    if sqlstate[:2] in _ABOUT_THE_SESSION:
+        return f"{getattr(error, 'message', '')} ({sqlstate})"
     places = [
         f"{name.removesuffix('_name')} {value}"
         for name in ("table_name", "column_name", "constraint_name")

@@ -19,15 +19,18 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any
 
+from consumer.adapters.amendments import apply_to_new
 from consumer.adapters.dead_letter_rows import insert_dead_letters
+from consumer.adapters.erasures import Erasures, ErasuresChanged
 from consumer.adapters.postgres import UNIQUE_VIOLATION, CopyNotSupported, Database, Transaction
 from consumer.adapters.retry import while_raises
 from consumer.adapters.sql import load
-from consumer.adapters.staging import insert_direct, insert_merging, insert_splitting
+from consumer.adapters.staging import Outcome, insert_direct, insert_merging, insert_splitting, join, rows_first
 from consumer.events.kind import Kind
 from consumer.events.record import Partition
-from consumer.ingest.batch import Batch, DeadLetter
+from consumer.ingest.batch import Batch
 from consumer.ingest.days import BusinessDays
+from consumer.ingest.erased import ErasedUsers, Key, screen_letters, screen_rows
 from consumer.ingest.offsets import Claim, Span
 from consumer.ingest.rows import Row
 from consumer.ports import Bounds, Fenced, Refused, Telemetry, Turn, Unavailable, Written
@@ -60,9 +63,11 @@ class PostgresStore:
         group: str,
         owner: str,
         begin_at_end: bool,
+        erasure_keys: Sequence[Key] = (),
     ) -> None:
         self._database, self._telemetry, self._days = database, telemetry, days
         self._group, self._owner, self._begin_at_end = group, owner, begin_at_end
+        self._erasures = Erasures(erasure_keys)
         self._under_way = _UnderWay()
         self._copy_supported = True
         self._way = Way.DIRECT
@@ -74,6 +79,7 @@ class PostgresStore:
         topics, numbers = _columns(partitions)
         async with self._database.transaction() as transaction:
             rows = await transaction.fetch(load("claim"), self._group, self._owner, topics, numbers, begin)
+            await self._erasures.read(transaction)
         return [Claim(Partition(r["topic"], r["partition"]), r["epoch"], r["next_offset"]) for r in rows]
 
     async def write(self, batch: Batch, turn: Turn) -> Written:
@@ -101,6 +107,8 @@ class PostgresStore:
         while True:
             try:
                 return await self._transact(batch, turn, way, settle)
+            except ErasuresChanged:
+                await self._erasures.learn(self._database)
             except CopyNotSupported:
                 self._copy_supported, way = False, Way.MERGE
             except Refused as refused:
@@ -110,10 +118,12 @@ class PostgresStore:
 
     async def _transact(self, batch: Batch, turn: Turn, way: Way, settle: Callable[[Written], None]) -> Written:
         async with self._database.transaction() as transaction:
-            written = await self._insert(transaction, batch, way)
+            erased = self._erasures.known
+            written = await self._insert(transaction, batch, way, erased)
             await insert_dead_letters(transaction, written.dead_letters)
             await self._touch_days(transaction, written)
             await _come(turn)
+            await self._erasures.hold(transaction, erased)  # late: while it is held, an erasure waits
             await self._move_ledger(transaction, written)
             settle(written)
         self._way = self._next_way(written)
@@ -123,16 +133,27 @@ class PostgresStore:
         """Duplicates come in runs (a producer retries, a topic is read again): MERGE until a batch has none."""
         return Way.MERGE if written.duplicates or not self._copy_supported else Way.DIRECT
 
-    async def _insert(self, transaction: Transaction, batch: Batch, way: Way) -> Written:
-        inserted: dict[Kind, Sequence[Row]] = {}
-        duplicates: list[Row] = []
-        refused: list[DeadLetter] = []
-        for kind, rows in batch.rows.items():
-            outcome = await self._ways()[way](transaction, kind, rows)
-            inserted[kind] = outcome.inserted
-            duplicates.extend(outcome.duplicates)
-            refused.extend(outcome.dead_letters)
-        return Written(batch, inserted, duplicates, [*batch.dead_letters, *refused])
+    async def _insert(self, transaction: Transaction, batch: Batch, way: Way, erased: ErasedUsers) -> Written:
+        screened = screen_rows(batch.rows, erased)
+        outcomes = {
+            kind: await self._insert_kind(transaction, kind, screened.rows[kind], way)
+            for kind in rows_first(screened.rows)
+        }
+        total = join([Outcome(dead_letters=batch.dead_letters), *outcomes.values()])
+        letters = screen_letters(total.dead_letters, erased)
+        return Written(
+            batch,
+            {kind: outcome.inserted for kind, outcome in outcomes.items()},
+            total.duplicates,
+            [*letters, *screened.dead_letters],
+            {kind: outcome.amended for kind, outcome in outcomes.items()},
+            total.moments,
+        )
+
+    async def _insert_kind(self, transaction: Transaction, kind: Kind, rows: Sequence[Row], way: Way) -> Outcome:
+        outcome: Outcome = await self._ways()[way](transaction, kind, rows)
+        await apply_to_new(transaction, kind, outcome.inserted)
+        return outcome
 
     def _ways(self) -> Mapping[Way, Any]:
         return {
@@ -142,7 +163,8 @@ class PostgresStore:
         }
 
     async def _touch_days(self, transaction: Transaction, written: Written) -> None:
-        days = self._days.days_of(row.created_at for rows in written.inserted.values() for row in rows)
+        inserted = (row.created_at for rows in written.inserted.values() for row in rows)
+        days = self._days.days_of(chain(inserted, written.amended_moments))
         if days:
             await transaction.execute(load("touch_days"), sorted(days))
 
@@ -244,6 +266,7 @@ def _columns(partitions: Collection[Partition]) -> tuple[list[str], list[int]]:
 def _ledger_columns(spans: Sequence[Span], written: Written) -> list[list[Any]]:
     """Every count is counted, none is a remainder: that they add up to the offsets moved over proves something."""
     inserted = Counter(chain.from_iterable(map(_PARTITION, rows) for rows in written.inserted.values()))
+    amended = Counter(chain.from_iterable(map(_PARTITION, rows) for rows in written.amended.values()))
     duplicates = Counter(map(_PARTITION, written.duplicates))
     dead = Counter(map(_PARTITION, written.dead_letters))
     rows = [
@@ -254,7 +277,7 @@ def _ledger_columns(spans: Sequence[Span], written: Written) -> list[list[Any]]:
             span.next,
             inserted[span.partition],
             duplicates[span.partition],
-            0,
+            amended[span.partition],
             dead[span.partition],
             span.gaps,
         )

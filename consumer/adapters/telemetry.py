@@ -39,7 +39,7 @@ class PrometheusTelemetry:
         self._unavailable_since: float | None = None
         self._unavailable_cause = ""
         self._waits_for_kafka = False
-        self._rollup_problem = ""
+        self._rollup_problem = self._rollup_difference = ""
         self._partition_problem = ""
         self._last_progress = clock.monotonic()
         self._behind: set[Partition] = set()
@@ -69,6 +69,11 @@ class PrometheusTelemetry:
         self._last_progress = self._clock.monotonic()
         for kind, rows in written.inserted.items():
             self._count_rows(rows, "inserted")
+            self._count_unknown_fields(rows)
+            self._observe_delay(rows)
+            self._domain.count(kind, rows)
+        for kind, rows in written.amended.items():
+            self._count_rows(rows, "amended")
             self._count_unknown_fields(rows)
             self._observe_delay(rows)
             self._domain.count(kind, rows)
@@ -163,11 +168,23 @@ class PrometheusTelemetry:
         """See :meth:`consumer.rollup.DayTelemetry.rolled_up`."""
         log.debug("rolled_up", days=[day.isoformat() for day in days])
 
+    def plugins_silent(self, names: Sequence[str]) -> None:
+        """See :meth:`consumer.rollup.DayTelemetry.plugins_silent`."""
+        log.warning("plugins_silent", plugins=list(names), then="unhealthy until they report again")
+
     def rollup_failed(self, problem: str) -> None:
         """See :meth:`consumer.rollup.DayTelemetry.rollup_failed`. Said once while it stays the same."""
         if problem != self._rollup_problem:
             self._rollup_problem = problem
             log.warning("rollup_failed", problem=problem, then="the touched days keep their marks; tried again")
+
+    def rollup_settings_differ(self, difference: str) -> None:
+        """See :meth:`consumer.rollup.DayTelemetry.rollup_settings_differ`. Said once while it stays the same."""
+        if difference and difference != self._rollup_difference:
+            log.warning(
+                "rollup_settings_differ", problem=difference, then="the settings of the replica started last hold"
+            )
+        self._rollup_difference = difference
 
     def newest_day(self, day: Mapping[str, Any]) -> None:
         """See :meth:`consumer.rollup.DayTelemetry.newest_day`."""
@@ -185,6 +202,7 @@ class PrometheusTelemetry:
         gauges += [
             (self._metrics.gauge(m.SLO_MET, name), judged.get("met")) for name, judged in day["slo_compliance"].items()
         ]
+        self._metrics.keep(m.SLO_MET, day["slo_compliance"])
         for gauge, value in gauges:
             gauge.set(nan if value is None else float(value))
 

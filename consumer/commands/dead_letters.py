@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import asdict, astuple
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
 from consumer.adapters.postgres import Database
-from consumer.app import kinds_by_topic
+from consumer.app import erasure_keys, kinds_by_topic
 from consumer.commands.database import opened_database
 from consumer.commands.output import (
     Json,
@@ -24,7 +24,7 @@ from consumer.commands.output import (
     print_table,
     progress,
 )
-from consumer.events import timestamps
+from consumer.commands.times import moment
 from consumer.events.rejection import Reason
 from consumer.operations.dead_letters import DeadLetters, Filter, Replayed
 from consumer.settings import Settings, load
@@ -35,19 +35,11 @@ Topic = Annotated[str | None, typer.Option(help="Only of this topic.")]
 OfReason = Annotated[Reason | None, typer.Option(help="Only with this reason.")]
 
 
-def _moment(text: str) -> datetime:
-    """A date, or an RFC 3339 date-time; without an offset it is UTC."""
-    try:
-        return timestamps.parse(text if len(text) > len("2026-01-31") else f"{text}T00:00:00").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} {error}") from None
-
-
 Since = Annotated[
-    datetime | None, typer.Option(parser=_moment, metavar="TIME", help="Only dead-lettered at or after this time.")
+    datetime | None, typer.Option(parser=moment, metavar="TIME", help="Only dead-lettered at or after this time.")
 ]
 Until = Annotated[
-    datetime | None, typer.Option(parser=_moment, metavar="TIME", help="Only dead-lettered before this time.")
+    datetime | None, typer.Option(parser=moment, metavar="TIME", help="Only dead-lettered before this time.")
 ]
 Ids = Annotated[list[int] | None, typer.Argument(help="Dead letters by id; all that the filters choose when left out.")]
 Everything = Annotated[bool, typer.Option("--all", help="Every open dead letter: needed when nothing is chosen.")]
@@ -113,7 +105,8 @@ def _filter(
 def dead_letters_of(settings: Settings, database: Database) -> DeadLetters:
     """The dead letters, replayed as the service would take them."""
     kinds = kinds_by_topic(settings.topics)
-    return DeadLetters(database, kinds, settings.rollup.timezone, settings.batch.max_record_bytes)
+    keys = erasure_keys(settings.erasure)
+    return DeadLetters(database, kinds, settings.rollup.timezone, settings.batch.max_record_bytes, keys)
 
 
 @asynccontextmanager
@@ -189,7 +182,7 @@ async def _replay(chosen: Filter, as_json: bool) -> None:
 
 
 def _count(done: Replayed) -> int:
-    return done.inserted + done.duplicates + done.failed
+    return sum(astuple(done))
 
 
 @command

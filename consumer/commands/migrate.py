@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from consumer.adapters.postgres import dsn_of
-from consumer.commands.output import Exit, Json, command, out, print_json, print_table, progress
+from consumer.commands.output import Exit, Json, command, err, out, print_json, print_table, progress
 from consumer.operations import migrate
 from consumer.settings import load
 
@@ -75,6 +75,9 @@ async def _steps(
         return
     rows = [(step.name, step.action, step.reason, step.execution_ms) for step in steps]
     print_table("Schema", ("migration", "what", "why", "ms"), rows, empty="nothing to do, everything is applied")
+    for step in steps:
+        for warning in step.warnings:
+            err.print(f"{step.name}: {warning}", style="yellow", markup=False, soft_wrap=True)
 
 
 @command

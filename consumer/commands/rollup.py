@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any
@@ -10,9 +11,12 @@ import typer
 
 from consumer import slo
 from consumer.adapters.history import PostgresHistory
+from consumer.basis import Basis
 from consumer.commands.database import opened_database
-from consumer.commands.output import Json, WrongUse, command, print_json, print_table, progress
-from consumer.settings import Settings, load
+from consumer.commands.output import Exit, Json, WrongUse, command, err, print_json, print_table, progress
+from consumer.commands.service import stop_on_signals
+from consumer.ports import Unavailable
+from consumer.settings import Settings, load, owner_name
 
 TITLES = {
     "total_dialogues": "dialogues",
@@ -33,6 +37,7 @@ TITLES = {
 FIGURES = tuple(TITLES)
 SHORT = 5
 DAYS_ACROSS = 4
+PATIENCE = 5
 
 
 def rollup(
@@ -46,7 +51,7 @@ def rollup(
 
 
 @command
-async def _rollup(day: datetime | None, since: datetime | None, until: datetime | None, as_json: bool) -> None:
+async def _rollup(day: datetime | None, since: datetime | None, until: datetime | None, as_json: bool) -> Exit:
     chosen = _days(day, since, until)
     settings = load()
     rows = await _compute(settings, chosen)
@@ -54,6 +59,11 @@ async def _rollup(day: datetime | None, since: datetime | None, until: datetime 
         print_json(rows)
     else:
         print_days(rows)
+    if len(rows) == len(chosen):
+        return Exit.DONE
+    left = f"--since {chosen[len(rows)]} --until {chosen[-1]}"
+    err.print(f"Stopped: {len(rows)} of {len(chosen)} days are computed. For the others: ragledger rollup {left}")
+    return Exit.FAILED
 
 
 def _days(day: datetime | None, since: datetime | None, until: datetime | None) -> Sequence[date]:
@@ -67,15 +77,38 @@ def _days(day: datetime | None, since: datetime | None, until: datetime | None) 
 
 
 async def _compute(settings: Settings, days: Sequence[date]) -> list[Mapping[str, Any]]:
-    rows = []
+    """The rows of the days, each committed for itself; fewer where a signal came in between."""
+    basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
     async with opened_database(settings) as database:
-        history = PostgresHistory(database, settings.rollup.timezone, slo.load(settings.slo.file))
-        with progress() as bar:
-            task = bar.add_task("days", total=len(days))
-            for day in days:
-                rows.append(await history.roll_up(day))
-                bar.advance(task)
+        history = PostgresHistory(database, basis, owner_name())
+        rows = await _roll_up(history, days, stop_on_signals())
+        difference = await history.difference()
+    if difference:
+        err.print(f"For the service, {difference}: it will compute these days again.", markup=False)
     return rows
+
+
+async def _roll_up(history: PostgresHistory, days: Sequence[date], stop: asyncio.Event) -> list[Mapping[str, Any]]:
+    rows: list[Mapping[str, Any]] = []
+    with progress() as bar:
+        task = bar.add_task("days", total=len(days))
+        for day in days:
+            if stop.is_set():
+                break
+            rows.append(await _patiently(history, day))
+            bar.advance(task)
+    return rows
+
+
+async def _patiently(history: PostgresHistory, day: date) -> Mapping[str, Any]:
+    """Somebody else's roll-up may take longer than we wait for a lock; that of a frozen replica is ended in time."""
+    for _ in range(PATIENCE):
+        try:
+            return await history.roll_up(day)
+        except Unavailable as error:
+            if error.cause != "lock":
+                raise
+    return await history.roll_up(day)
 
 
 def print_days(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -23,5 +23,6 @@ def export(directory: Annotated[Path, typer.Argument(help="Where to write it.")]
 
 @command
 async def _export(directory: Path) -> None:
-    for path in export_documents(kinds_by_topic(load().topics), directory):
+    topics = load().topics
+    for path in export_documents(kinds_by_topic(topics), topics.expired, directory):
         out.print(str(path), markup=False, soft_wrap=True)

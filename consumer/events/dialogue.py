@@ -13,7 +13,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict
 
-from consumer.events.fields import INT_MAX, Field, Number, Text, Timestamp, Uuid, check_storable, invalid
+from consumer.events.fields import INT_MAX, Field, Number, Text, Timestamp, Uuid, check_storable, invalid, without_nulls
 from consumer.events.kind import Kind
 
 _COUNT = Number(Decimal(0), Decimal(INT_MAX))
@@ -53,7 +53,7 @@ class Citations(Field):
         if not isinstance(value, list):
             raise invalid("must be an array of citations")
         check_storable(value)
-        return [_without_nulls(citation) for citation in value]
+        return [without_nulls(citation) for citation in value]
 
     def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Check the array, then each citation under its own path."""
@@ -89,12 +89,6 @@ class Dialogue(TypedDict):
     temperature: NotRequired[Annotated[Decimal, Number(Decimal(0), Decimal(2), scale=2)]]
 
 
-def _without_nulls(citation: Any) -> Any:
-    if not isinstance(citation, dict):
-        return citation
-    return {name: member for name, member in citation.items() if member is not None}
-
-
 DIALOGUE = Kind(
     "dialogue",
     "ai_dialogue_log",
@@ -110,4 +104,5 @@ DIALOGUE = Kind(
     ),
     clock_field="created_at",
     sums={"total_tokens": ("prompt_tokens", "completion_tokens")},
+    subject_field="user_id",
 )

@@ -251,6 +251,31 @@ class JsonObject(Field):
         return {"type": "object"}
 
 
+@dataclass(frozen=True, slots=True)
+class JsonObjectOrArray(Field):
+    """Any JSON object or array, stored as it came."""
+
+    pg_type = "jsonb"
+
+    @override
+    def parse(self, value: Any) -> dict[str, Any] | list[Any]:
+        if not isinstance(value, dict | list):
+            raise invalid("must be an object or an array")
+        check_storable(value)
+        return value
+
+    @override
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": ["object", "array"]}
+
+
+def without_nulls(value: Any) -> Any:
+    """An object without its null members, which count as absent; anything else as it is."""
+    if not isinstance(value, dict):
+        return value
+    return {name: member for name, member in value.items() if member is not None}
+
+
 def check_storable(value: Any) -> None:
     """Refuse what PostgreSQL's text and jsonb cannot hold, at any depth, keys included.
 

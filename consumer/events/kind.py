@@ -43,11 +43,14 @@ class Kind:
     """A kind of event.
 
     :param name: the word its topic, settings and CloudEvents type are known by
-    :param table: the table its rows go to
+    :param table: the table its rows go to, or that it amends
     :param model: the TypedDict that declares its fields
     :param facts: the fields that the metrics need to know of one event; of an array its length
     :param clock_field: the field that falls back to the record's timestamp, if any
+    :param key: the field that identifies what the event is about; an event without `id` is given one
+    :param amends: whether it changes a row that is there already, or will be, instead of being one
     :param sums: fields that are the sum of two others when absent; of one part alone there is no sum
+    :param subject_field: the field that names the person the event is about, if any
     """
 
     name: str
@@ -55,7 +58,10 @@ class Kind:
     model: Any
     facts: tuple[str, ...]
     clock_field: str | None = None
+    key: str = "id"
+    amends: bool = False
     sums: Mapping[str, tuple[str, str]] = dataclass_field(default_factory=dict)
+    subject_field: str | None = None
 
     @cached_property
     def adapter(self) -> TypeAdapter[Values]:
@@ -78,6 +84,11 @@ class Kind:
         return frozenset(name for name, hint in self._hints.items() if get_origin(hint) is Required)
 
     @cached_property
+    def requires_subject(self) -> bool:
+        """Whether there is no event without the person it is about."""
+        return self.subject_field in self.required
+
+    @cached_property
     def json_fields(self) -> tuple[str, ...]:
         """The names of the fields that are stored as the JSON they came in."""
         return tuple(name for name, field in self.fields.items() if field.pg_type == "jsonb")
@@ -92,8 +103,8 @@ class Kind:
         values = self.validate(members)
         self._fall_back_to_record_time(values, record)
         self._sum_up(values)
-        if "id" not in values:
-            values["id"] = identity_of(origin, record)
+        if self.key not in values:
+            values[self.key] = identity_of(origin, record)
         facts = tuple(_fact(values.get(name)) for name in self.facts)
         self._keep_json(payload, values)
         return Event(values, facts, len(members.keys() - self.fields.keys()))
@@ -152,7 +163,7 @@ def _field(hint: Any) -> Field:
     return field
 
 
-_PROBLEMS = {"missing": "required, but missing", "dict_type": "must be an object"}
+_PROBLEMS = {"missing": "required, but missing", "dict_type": "must be an object", "list_type": "must be an array"}
 _REASONS = {"missing": Reason.MISSING_FIELD, "nul_character": Reason.NUL_CHARACTER}
 
 

@@ -67,4 +67,6 @@ class Provenance(TypedDict):
     access_policy: NotRequired[Annotated[dict[str, Any], JsonObject()]]
 
 
-PROVENANCE = Kind("provenance", "provenance", Provenance, facts=("content_type", "license_type"))
+PROVENANCE = Kind(
+    "provenance", "provenance", Provenance, facts=("content_type", "license_type"), subject_field="acquired_by"
+)

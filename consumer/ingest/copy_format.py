@@ -95,6 +95,11 @@ def encode_uuid(value: UUID) -> bytes:
     return UUID_LENGTH + value.bytes
 
 
+def key_bytes(value: UUID | str) -> bytes:
+    """A key as rows carry it: the bytes that stand for it in its COPY field, of a text with their length."""
+    return value.bytes if isinstance(value, UUID) else encode_text(value)
+
+
 def encode_integer(number: int) -> bytes:
     """An integer of 32 bits."""
     return _INT4.pack(4, number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -13,6 +13,8 @@ from consumer.ingest.copy_format import microseconds, moment_of
 # within one; 4 x 24 x 366 slots are a year, and the cache is hit for all but the first event of each slot.
 _SLOT = 15 * 60 * 1_000_000
 _1980 = microseconds(datetime(1980, 1, 1))  # noqa: DTZ001 - naive UTC
+
+_EVER, _NEVER = datetime.min, datetime.max  # noqa: DTZ901 - naive UTC
 
 
 class BusinessDays:
@@ -29,14 +31,29 @@ class BusinessDays:
         """The days that many moments belong to; None counts towards none."""
         known = [moment for moment in moments if moment is not None]
         slots = {moment // _SLOT for moment in known if moment >= _1980}
-        return {self._of_slot(slot) for slot in slots} | {self._compute(moment) for moment in known if moment < _1980}
+        older = {self.day_of(moment_of(moment)) for moment in known if moment < _1980}
+        return older | {self._of_slot(slot) for slot in slots}
 
-    def _of(self, slot: int) -> date:
-        return self._compute(slot * _SLOT)
+    def day_of(self, moment: datetime) -> date:
+        """The day that a naive UTC moment belongs to.
 
-    def _compute(self, micros: int) -> date:
-        moment = moment_of(micros)
+        Where clocks are set back over midnight, the hour before it comes twice; the second time belongs to the new day.
+        """
         try:
-            return moment.replace(tzinfo=UTC).astimezone(self._zone).date()
+            local = moment.replace(tzinfo=UTC).astimezone(self._zone).date()
+            return local if moment < self.bounds(local)[1] else local + timedelta(days=1)
         except OverflowError:  # the first and the last day that a datetime can hold
             return moment.date()
+
+    def bounds(self, day: date) -> tuple[datetime, datetime]:
+        """The first moment of the day and that of the next, naive UTC; half-open, be it 23, 24 or 25 hours later."""
+        return self._begin(day), _NEVER if day == date.max else self._begin(day + timedelta(days=1))
+
+    def _begin(self, day: date) -> datetime:
+        """The first of two midnights where there are two, the end of the gap where there is none."""
+        if day == date.min:  # what a datetime can hold of the day before belongs to it too
+            return _EVER
+        return datetime.combine(day, time.min, self._zone).astimezone(UTC).replace(tzinfo=None)
+
+    def _of(self, slot: int) -> date:
+        return self.day_of(moment_of(slot * _SLOT))

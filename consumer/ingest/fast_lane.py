@@ -27,7 +27,6 @@ from consumer.ingest.rows import Row
 
 _FROM_1970_TO_2000_MS = 946_684_800_000
 _YEAR_10000_MS = 253_402_300_800_000
-_ID = 0
 _NOT_RECOGNISED = (NotRecognised, Rejected, msgspec.MsgspecError, UnicodeError, RecursionError, struct.error)
 
 
@@ -51,6 +50,8 @@ class FastLane:
         self._readers = [reader_of(field) for field in kind.fields.values()]
         place = list(kind.fields).index
         self._clock = None if kind.clock_field is None else place(kind.clock_field)
+        self._key, self._key_may_lack = place(kind.key), kind.key not in kind.required
+        self._subject = None if kind.subject_field is None else place(kind.subject_field)
         self._facts = [place(name) for name in kind.facts]
         self._sums = [_Sum(place(name), *map(place, parts)) for name, parts in kind.sums.items()]
         self._head = tuple_head(kind)
@@ -112,14 +113,17 @@ class FastLane:
     def _all_rows(self, found: Sequence[_Found]) -> Sequence[Row]:
         records, origins, members, unknown_fields = zip(*found, strict=True)
         values: list[Sequence[Any]] = list(zip(*map(msgspec.structs.astuple, members), strict=True))
-        values[_ID] = list(map(_id_of, values[_ID], origins, records))
+        if self._key_may_lack:
+            values[self._key] = list(map(_id_of, values[self._key], origins, records))
         self._sum_up(values)
         columns = [_read(reader, column) for reader, column in zip(self._readers, values, strict=True)]
         created_at = self._read_clock(columns, records)
         parts = [part for column in columns for part in column.parts]
         encoded = map(b"".join, zip(repeat(self._head), *parts))
-        facts = zip(*(columns[place].facts for place in self._facts), strict=True)
-        return list(map(Row, records, columns[_ID].parts[-1], encoded, facts, created_at, unknown_fields))
+        facts = zip(*(columns[place].facts for place in self._facts), strict=True) if self._facts else repeat(())
+        subjects = repeat(b"") if self._subject is None else columns[self._subject].parts[-1]
+        keys = columns[self._key].parts[-1]
+        return list(map(Row, records, keys, encoded, facts, created_at, unknown_fields, subjects))
 
     def _sum_up(self, values: list[Sequence[Any]]) -> None:
         for total, first, second in self._sums:

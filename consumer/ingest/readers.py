@@ -19,8 +19,9 @@ from msgspec import Meta, Raw
 from pydantic_core import PydanticCustomError
 
 from consumer.events.dialogue import CONFIDENCE, Citations
-from consumer.events.fields import Choice, Field, Flag, JsonObject, Number, Text, Timestamp, Uuid
+from consumer.events.fields import Choice, Field, Flag, JsonObject, JsonObjectOrArray, Number, Text, Timestamp, Uuid
 from consumer.events.payload import parse_scalar
+from consumer.events.plugin import Config
 from consumer.ingest.copy_format import (
     NULL,
     UUID_LENGTH,
@@ -176,17 +177,33 @@ class TimestampReader(Reader):
 
 
 class JsonReader(Reader):
-    """JSON objects, kept as they came."""
+    """JSON that begins with one of some brackets, kept as it came."""
+
+    json_type = Raw
+    absent = Raw(_NULL_JSON)
+
+    def __init__(self, brackets: bytes) -> None:
+        self._brackets = brackets
+
+    def read(self, values: Sequence[Raw]) -> Column:
+        """The column."""
+        raws = list(map(bytes, values))
+        if any(raw[0] not in self._brackets and raw != _NULL_JSON for raw in raws):
+            raise NotRecognised
+        return Column((_json_fields(raws),), raws)
+
+
+class OddReader(Reader):
+    """JSON of rare events, held against a declaration: the exact lane's alone."""
 
     json_type = Raw
     absent = Raw(_NULL_JSON)
 
     def read(self, values: Sequence[Raw]) -> Column:
-        """The column."""
-        raws = list(map(bytes, values))
-        if any(raw[:1] != b"{" and raw != _NULL_JSON for raw in raws):
+        """The column, where nothing is in it."""
+        if any(bytes(value) != _NULL_JSON for value in values):
             raise NotRecognised
-        return Column((_json_fields(raws),), raws)
+        return Column(([NULL] * len(values),), [None] * len(values))
 
 
 class PlainCitation(msgspec.Struct, gc=False):
@@ -301,7 +318,9 @@ _READERS: dict[type[Field], Callable[[Any], Reader]] = {
     Uuid: lambda _: UuidReader(),
     Flag: lambda _: FlagReader(),
     Timestamp: lambda _: TimestampReader(),
-    JsonObject: lambda _: JsonReader(),
+    JsonObject: lambda _: JsonReader(b"{"),
+    JsonObjectOrArray: lambda _: JsonReader(b"{["),
+    Config: lambda _: OddReader(),
     Citations: lambda _: CitationsReader(),
     Choice: lambda field: RememberingReader(field, encode_text, str),
     Text: lambda field: TextReader() if field == Text() else RememberingReader(field, encode_text, str),

@@ -9,9 +9,11 @@ from typing import Any
 
 from consumer import __version__
 from consumer.events.kind import Kind
+from consumer.operations.retention.contract import NOTICE_SCHEMA
 
 JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ASYNCAPI = "asyncapi.json"
+EXPIRED = "expired"
 
 
 def json_schema(kind: Kind) -> dict[str, Any]:
@@ -30,20 +32,29 @@ def _optional(kind: Kind, name: str, part: dict[str, Any]) -> dict[str, Any]:
     return part if name in kind.required else {"anyOf": [part, {"type": "null"}]}
 
 
-def asyncapi(kinds: Mapping[str, Kind]) -> dict[str, Any]:
-    """One AsyncAPI 3.0 document: a channel, an operation and a message for each topic."""
+def asyncapi(kinds: Mapping[str, Kind], expired_topic: str) -> dict[str, Any]:
+    """One AsyncAPI 3.0 document: a channel, an operation and a message for each topic.
+
+    :param expired_topic: the one that is written, not read
+    """
+    notice = {EXPIRED: {"$ref": f"#/components/messages/{EXPIRED}"}}
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "ragledger events",
             "version": __version__,
-            "description": "What RAG services publish and ragledger reads.",
+            "description": "What RAG services publish and ragledger reads, and the notices that it writes.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
-        "channels": {kind.name: _channel(topic, kind) for topic, kind in kinds.items()},
-        "operations": {f"read_{kind.name}": _operation(kind) for kind in kinds.values()},
-        "components": {"messages": {kind.name: _message(kind) for kind in kinds.values()}},
+        "channels": {kind.name: _channel(topic, kind) for topic, kind in kinds.items()}
+        | {EXPIRED: {"address": expired_topic, "messages": notice}},
+        "operations": {f"read_{kind.name}": _operation(kind) for kind in kinds.values()}
+        | {f"write_{EXPIRED}": {"action": "send", "channel": {"$ref": f"#/channels/{EXPIRED}"}}},
+        "components": {
+            "messages": {kind.name: _message(kind.name, json_schema(kind)) for kind in kinds.values()}
+            | {EXPIRED: _message(EXPIRED, notice_schema())}
+        },
     }
 
 
@@ -55,29 +66,30 @@ def _operation(kind: Kind) -> dict[str, Any]:
     return {"action": "receive", "channel": {"$ref": f"#/channels/{kind.name}"}}
 
 
-def _message(kind: Kind) -> dict[str, Any]:
-    return {
-        "name": kind.name,
-        "title": f"{kind.name} event",
-        "contentType": "application/json",
-        "payload": json_schema(kind),
-    }
+def _message(name: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": name, "title": payload["title"], "contentType": "application/json", "payload": payload}
 
 
-def documents(kinds: Mapping[str, Kind]) -> dict[str, str]:
+def notice_schema() -> dict[str, Any]:
+    """The JSON Schema of a notice to the owner of archived provenance."""
+    return {"$schema": JSON_SCHEMA_DIALECT, **NOTICE_SCHEMA}
+
+
+def documents(kinds: Mapping[str, Kind], expired_topic: str) -> dict[str, str]:
     """Every document by its file name."""
     found = {f"{kind.name}.schema.json": json_schema(kind) for kind in kinds.values()}
-    return {name: _text(document) for name, document in (found | {ASYNCAPI: asyncapi(kinds)}).items()}
+    found |= {f"{EXPIRED}.schema.json": notice_schema(), ASYNCAPI: asyncapi(kinds, expired_topic)}
+    return {name: _text(document) for name, document in found.items()}
 
 
-def export(kinds: Mapping[str, Kind], directory: Path) -> list[Path]:
+def export(kinds: Mapping[str, Kind], expired_topic: str, directory: Path) -> list[Path]:
     """Write every document; the files written.
 
     :raises OSError: the directory cannot be written
     """
     directory.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, text in documents(kinds).items():
+    for name, text in documents(kinds, expired_topic).items():
         path = directory / name
         path.write_text(text)
         written.append(path)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
+from operator import add
 from typing import Any
 
 import msgspec
 
+from consumer.adapters.amendments import apply_to_new
+from consumer.adapters.erasures import Erasures
 from consumer.adapters.postgres import Database, Transaction
 from consumer.adapters.sql import load
-from consumer.adapters.staging import insert_splitting
+from consumer.adapters.staging import Outcome, insert_splitting, join, rows_first
 from consumer.events.kind import Kind
 from consumer.events.record import StoredRecord
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.decode import decode
+from consumer.ingest.erased import GONE, Key
 from consumer.ingest.rows import Row
 from consumer.operations.errors import OperationError
 from consumer.operations.queries import query
@@ -47,22 +51,32 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay did: rows written, ids that were there already, and what failed again."""
+    """What a replay did: rows written, ids that were there already, amendments taken, and what failed again."""
 
     inserted: int = 0
     duplicates: int = 0
+    amended: int = 0
     failed: int = 0
+    erased: int = 0
 
     def __add__(self, other: Replayed) -> Replayed:
-        return Replayed(self.inserted + other.inserted, self.duplicates + other.duplicates, self.failed + other.failed)
+        return Replayed(*map(add, astuple(self), astuple(other)))
 
 
 class DeadLetters:
     """The dead letters of one database."""
 
-    def __init__(self, database: Database, kinds: Mapping[str, Kind], timezone: str, max_record_bytes: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        kinds: Mapping[str, Kind],
+        timezone: str,
+        max_record_bytes: int,
+        erasure_keys: Sequence[Key] = (),
+    ) -> None:
         self._database, self._kinds, self._days = database, kinds, BusinessDays(timezone)
         self._max_record_bytes = max_record_bytes
+        self._erasures = Erasures(erasure_keys)
 
     async def find(self, chosen: Filter, *, settled: bool, at_most: int) -> Sequence[Mapping[str, Any]]:
         """Dead letters, newest first; replayed and discarded ones only when `settled`."""
@@ -84,7 +98,7 @@ class DeadLetters:
         row = dict(rows[0])
         return row | {
             "detail": msgspec.json.decode(row["detail"]),
-            "headers": _headers(row["headers"]),
+            "headers": headers_of(row["headers"]),
         }
 
     async def discard(self, chosen: Filter) -> int:
@@ -108,17 +122,21 @@ class DeadLetters:
             told(total)
 
     async def _replay_chunk(self, transaction: Transaction, chunk: Sequence[Any]) -> Replayed:
+        erased = await self._erasures.hold_newest(transaction)
         records = [_record(row) for row in chunk]
         identity = {_place(record): row["id"] for record, row in zip(records, chunk, strict=True)}
-        rows, failed = self._decode(records)
-        inserted, duplicates = 0, 0
-        for kind, of_kind in rows.items():
-            outcome = await insert_splitting(transaction, kind, of_kind, lambda _: None)
-            await self._touch_days(transaction, outcome.inserted)
-            inserted, duplicates = inserted + len(outcome.inserted), duplicates + len(outcome.duplicates)
-            failed.extend(outcome.dead_letters)
-        await self._mark(transaction, identity, failed)
-        return Replayed(inserted, duplicates, len(failed))
+        gone = {_place(record) for record in records if erased.named_in(record)}
+        rows, failed = self._decode([record for record in records if _place(record) not in gone])
+        total = Outcome(dead_letters=failed)
+        for kind in rows_first(rows):
+            outcome = await insert_splitting(transaction, kind, rows[kind], lambda _: None)
+            await apply_to_new(transaction, kind, outcome.inserted)
+            total = join([total, outcome])
+        await self._touch_days(transaction, total)
+        await transaction.execute(query("dead_letters_empty"), [identity.pop(place) for place in gone], GONE)
+        await self._mark(transaction, identity, total.dead_letters)
+        written = len(total.inserted), len(total.duplicates), len(total.amended)
+        return Replayed(*written, len(total.dead_letters), len(gone))
 
     def _decode(self, records: Sequence[StoredRecord]) -> tuple[dict[Kind, list[Row]], list[DeadLetter]]:
         rows: dict[Kind, list[Row]] = {}
@@ -136,8 +154,8 @@ class DeadLetters:
             raise Rejected.whole(Reason.WRONG_KIND, f"the settings name no kind of event for topic {record.topic}")
         return self._kinds[record.topic]
 
-    async def _touch_days(self, transaction: Transaction, rows: Sequence[Row]) -> None:
-        days = self._days.days_of(row.created_at for row in rows)
+    async def _touch_days(self, transaction: Transaction, outcome: Outcome) -> None:
+        days = self._days.days_of([*(row.created_at for row in outcome.inserted), *outcome.moments])
         if days:
             await transaction.execute(load("touch_days"), sorted(days))
 
@@ -166,11 +184,12 @@ def _record(row: Any) -> StoredRecord:
         row["record_timestamp"],
         row["key"],
         row["value"],
-        tuple(_headers(row["headers"])),
+        tuple(headers_of(row["headers"])),
     )
 
 
-def _headers(stored: str | None) -> list[tuple[str, bytes | None]]:
+def headers_of(stored: str | None) -> list[tuple[str, bytes | None]]:
+    """The headers of a record as they came, from the form in which the table keeps them."""
     headers = msgspec.json.decode(stored) if stored else []
     return [(_header_name(header), _bytes(header["value"])) for header in headers]
 

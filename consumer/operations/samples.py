@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -26,6 +27,7 @@ _LICENSES = ("cc0", "CC-BY-4.0", "CC-BY-SA-4.0", "MIT", "Apache-2.0", "proprieta
 _CONTENT = ("material", "creation_log", "generated", "note_article", "ai_response")
 _METHODS = ("api_fetch", "manual_upload", "ai_generated", "user_created", "system_import")
 _DIALOGUE_SHARE = 0.7
+_AMENDS_EVERY = 7
 _BAD_EVERY = 50
 _TWICE_EVERY = 40
 
@@ -34,6 +36,7 @@ class Fate(StrEnum):
     """What is meant to become of a sample."""
 
     GOOD = "good"
+    AMENDS = "amends"
     TWICE = "twice"
     BAD = "bad"
 
@@ -48,13 +51,15 @@ class Sample(NamedTuple):
 def samples(count: int, topics: Topics, now: datetime, seed: int) -> Iterator[Sample]:
     """`count` records. The same seed and time give the same records.
 
-    :param now: aware; the answers were given within the hour before
+    :param now: aware; the answers were given just before
     """
     source = _Generator(topics, now, random.Random(seed))  # noqa: S311 - samples, not secrets
     previous: Message | None = None
     for number in range(count):
         if number % _BAD_EVERY == _BAD_EVERY - 1:
             yield Sample(source.bad(number), Fate.BAD)
+        elif number % _AMENDS_EVERY == _AMENDS_EVERY - 1 and previous is not None:
+            yield Sample(source.amending(number), Fate.AMENDS)
         elif number % _TWICE_EVERY == _TWICE_EVERY - 1 and previous is not None:
             yield Sample(previous, Fate.TWICE)
         else:
@@ -66,6 +71,7 @@ class _Generator:
     def __init__(self, topics: Topics, now: datetime, chance: random.Random) -> None:
         self._topics, self._now, self._chance = topics, now, chance
         self._users = [self._uuid() for _ in range(200)]
+        self._seen: dict[str, deque[str]] = {topic: deque(maxlen=200) for topic in (topics.dialogue, topics.provenance)}
         # Never more bad ways than a reader of the demo's table wants to see.
         self._bad_ways = (
             self._not_json,
@@ -77,7 +83,14 @@ class _Generator:
         )
 
     def good(self) -> Message:
-        return self._dialogue() if self._chance.random() < _DIALOGUE_SHARE else self._provenance()
+        message = self._dialogue() if self._chance.random() < _DIALOGUE_SHARE else self._provenance()
+        self._seen[message.topic].append(json.loads(message.value or b"")["id"])
+        return message
+
+    def amending(self, number: int) -> Message:
+        """Feedback on a dialogue, a check of provenance or a plugin's report; some of rows that never come."""
+        ways = (self._feedback, self._verification, self._feedback, self._plugin)
+        return ways[number // _AMENDS_EVERY % len(ways)]()
 
     def bad(self, number: int) -> Message:
         return self._bad_ways[number // _BAD_EVERY % len(self._bad_ways)]()
@@ -95,7 +108,7 @@ class _Generator:
             "query": chance.choice(_QUESTIONS),
             "response": _SENTENCE * chance.randint(2, 14),
             "model_used": chance.choice(_MODELS),
-            "created_at": self._moment(3600).isoformat(),
+            "created_at": self._moment(20).isoformat(),
             "citations": [self._citation() for _ in range(chance.choice((0, 1, 1, 2, 3)))],
             "latency_ms": round(chance.lognormvariate(7.1, 0.5)),
             "token_cost_jpy": round((prompt * 0.02 + completion * 0.08) / 10, 2),
@@ -132,6 +145,39 @@ class _Generator:
             "access_policy": {"visibility": chance.choice(("public", "members"))},
         }
         return Message(self._topics.provenance, _json(members))
+
+    def _feedback(self) -> Message:
+        members = {
+            "dialogue_id": self._one_of(self._topics.dialogue),
+            "user_feedback": self._chance.choice((1, 1, 1, 0, -1)),
+            "given_at": self._moment(60).isoformat(),
+        }
+        return Message(self._topics.feedback, _json(members))
+
+    def _verification(self) -> Message:
+        members = {
+            "provenance_id": self._one_of(self._topics.provenance),
+            "verified_at": self._moment(60).isoformat(),
+            "permission_flag": self._chance.choice((True, True, False)),
+        }
+        return Message(self._topics.verification, _json(members))
+
+    def _plugin(self) -> Message:
+        name = self._chance.choice(("library-catalogue", "wiki", "press-archive"))
+        members = {
+            "name": name,
+            "source": f"https://{name}.example",
+            "capabilities": {"search": True, "list": name != "wiki"},
+            "version": "2.1.0",
+            "health_status": self._chance.choice(("healthy", "healthy", "degraded")),
+            "reported_at": self._moment(60).isoformat(),
+            "config": {"endpoint": f"https://{name}.example/api", "timeout_s": 5},
+        }
+        return Message(self._topics.plugin, _json(members))
+
+    def _one_of(self, topic: str) -> str:
+        """The id of a row that was published, or one that never will be."""
+        return self._chance.choice(self._seen[topic] or [str(self._uuid())])
 
     # ── bad on purpose ───────────────────────────────────────────────────────────────────────────────────────────
 

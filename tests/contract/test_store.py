@@ -8,9 +8,11 @@ import pytest
 
 from consumer.ports import Fenced
 from consumer.writer import CommitTurn
-from tests.stores import REAL, A, B, Backend, Line, P, PostgresBackend, batch_of, claim, records, texts, write
+from tests.stores import REAL, A, B, Backend, F, Line, P, PostgresBackend, batch_of, claim, records, said, texts, write
 
 pytestmark = pytest.mark.timeout(60)
+
+SOMEBODY = "0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"
 
 
 async def test_a_partition_never_seen_begins_at_its_first_offset(backend: Backend) -> None:
@@ -184,3 +186,14 @@ async def test_the_days_of_new_rows_are_marked_with_them(backend: PostgresBacken
     with pytest.raises(Fenced):
         await write(one, batch_of(claims, records(A, 0, "z", seed=2)))
     assert backend.query("SELECT day FROM touched_days") == []
+
+
+async def test_amendments_are_counted_as_such(backend: Backend) -> None:
+    """They are no rows, whether or not there is something to change; a bad one is a dead letter."""
+    store = backend.store("one")
+    claims = await claim(store, A, F)
+    verdict = said(F, 0, dialogue_id=SOMEBODY, user_feedback=1, given_at="2026-01-01T00:00:00Z")
+    written = await write(store, batch_of(claims, records(A, 0, "a"), [verdict], records(F, 1, "bad")))
+    assert {kind.name: len(rows) for kind, rows in written.amended.items() if rows} == {"feedback": 1}
+    assert await texts(backend) == ["a"]
+    assert await backend.ledger() == {A: Line(0, 1, inserted=1), F: Line(0, 2, amended=1, dead=1)}

@@ -52,11 +52,12 @@ def test_the_numbers_of_the_demo_add_up(temporary: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     published = found["published"]
-    assert published["events"] == EVENTS == published["good"] + published["twice"] + published["bad"]
+    assert published["events"] == EVENTS == sum(published[fate] for fate in ("good", "amends", "twice", "bad"))
     assert min(published.values()) > 0
     assert (found["ledger"]["holds"], found["ledger"]["caught_up"]) == (True, True)
     assert total(found, "inserted") == published["good"]
     assert total(found, "duplicates") == published["twice"]
+    assert total(found, "amended") == published["amends"]
     assert total(found, "dead_lettered") == published["bad"]
     assert total(found, "read") == EVENTS + total(found, "gaps")
     assert sum(letter["records"] for letter in found["dead_letters"]) == published["bad"]

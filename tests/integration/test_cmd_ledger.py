@@ -153,13 +153,14 @@ def test_without_kafka_the_equation_is_checked_and_the_lag_is_not_known(environm
     assert "records wait" not in caught_up.stdout, "nobody knows whether records wait"
 
 
-def test_topics_that_are_missing_are_named(environment: Environment) -> None:
+def test_where_there_is_no_topic_at_all_they_are_named(environment: Environment) -> None:
     """A group that has read nothing, on topics that nobody has made: not caught up, and why."""
     missing = on_other_database(environment, environment.dsn)
     missing.variables |= {
         "RAGLEDGER_KAFKA__GROUP_ID": "nobody",
         "RAGLEDGER_TOPICS__DIALOGUE": "no-such-dialogues",
         "RAGLEDGER_TOPICS__PROVENANCE": "no-such-provenance",
+        **{f"RAGLEDGER_TOPICS__{kind}": f"no-such-{kind}" for kind in ("FEEDBACK", "VERIFICATION", "PLUGIN")},
     }
     done = missing.run("ledger", "--caught-up", "--json")
     assert done.returncode == 3

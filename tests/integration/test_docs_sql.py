@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 QUERIES = ("README.md", "docs/sql.md")
-STATEMENTS = ("docs/operations.md",)
+STATEMENTS = ("docs/operations.md", "docs/monitoring.md", "docs/roles.md", "docs/compliance.md")
 
 # One of everything that the queries look for, under the ids that the pages use.
 SAMPLES = """
@@ -43,6 +43,16 @@ VALUES (current_date, 3, '{"latency_p95": {"target": 3000, "operator": "<=", "ac
                            "citation_rate": {"target": 70, "operator": ">", "actual": null, "met": null}}');
 
 INSERT INTO touched_days (day) VALUES (current_date), (current_date);
+
+INSERT INTO rollup_basis (time_zone, objectives, adopted_at, adopted_by) VALUES ('Asia/Tokyo', '[]', now(), 'host:1');
+INSERT INTO computed_days (day, basis_id) SELECT current_date, id FROM rollup_basis;
+INSERT INTO retention_runs (id) VALUES ('0197c9a2-6f3e-7b1a-9c4d-5e6f70819203');
+INSERT INTO retention_archive (id, run_id, retention_ended_at, provenance)
+SELECT gen_random_uuid(), '0197c9a2-6f3e-7b1a-9c4d-5e6f70819203', now(),
+       to_jsonb(p) || '{"content_id": "43c243ee-0945-46ce-9f76-663f8330df68"}'
+FROM provenance AS p LIMIT 1;
+INSERT INTO retention_notices (run_id, notice) VALUES ('0197c9a2-6f3e-7b1a-9c4d-5e6f70819203', '{"total": 1}');
+INSERT INTO erasures (user_hash, key_id, requested_by) VALUES ('\\x00', 'k', 'somebody');
 """
 
 

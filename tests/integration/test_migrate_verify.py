@@ -38,7 +38,13 @@ async def test_verify_expects_every_table_there_is(blank: str) -> None:
     [
         ("DROP TABLE touched_days", "table touched_days", "missing"),
         ("DROP INDEX idx_plugin_enabled", "index idx_plugin_enabled", "missing"),
-        ("ALTER TABLE provenance DROP access_policy", "columns of provenance", "access_policy is missing"),
+        ("ALTER TABLE ai_dialogue_log DROP temperature", "columns of ai_dialogue_log", "temperature is missing"),
+        (
+            "ALTER VIEW source_usability SET (security_invoker = false)",
+            "view source_usability",
+            "runs with its owner's rights",
+        ),
+        ("DROP VIEW answers_citing_unusable_sources", "view answers_citing_unusable_sources", "missing"),
         (
             "ALTER TABLE ai_dialogue_log ALTER token_cost_jpy TYPE numeric(9,2)",
             "columns of ai_dialogue_log",
@@ -71,6 +77,33 @@ async def test_verify_expects_every_table_there_is(blank: str) -> None:
             "ALTER TABLE ai_dialogue_log DROP CONSTRAINT fk_ai_dialogue_user",
             "foreign key fk_ai_dialogue_user",
             "missing",
+        ),
+        (
+            "ALTER TABLE provenance DISABLE ROW LEVEL SECURITY",
+            "policy provenance_read_policy",
+            "ALTER TABLE provenance ENABLE ROW LEVEL SECURITY",
+        ),
+        ("DROP POLICY ai_dialogue_ingest ON ai_dialogue_log", "policy ai_dialogue_ingest", "missing"),
+        (
+            "ALTER POLICY ai_dialogue_user_isolation ON ai_dialogue_log"
+            " USING (user_id = current_setting('app.current_user_id')::uuid)",
+            "policy ai_dialogue_user_isolation",
+            "ends queries with an error while app.current_user_id is not set",
+        ),
+        (
+            "REVOKE INSERT ON dead_letters FROM ragledger_ingest",
+            "role ragledger_ingest",
+            "lacks INSERT on dead_letters",
+        ),
+        (
+            "GRANT SELECT (query) ON ai_dialogue_log TO ragledger_dashboards",
+            "role ragledger_dashboards",
+            "REVOKE SELECT (query) ON ai_dialogue_log FROM ragledger_dashboards",
+        ),
+        (
+            "ALTER TABLE ai_dialogue_log DISABLE TRIGGER mark_days_of_deleted_dialogues",
+            "trigger mark_days_of_deleted_dialogues",
+            "missing or disabled",
         ),
     ],
 )

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from consumer import slo
 from consumer.adapters.history import PostgresHistory
 from consumer.adapters.postgres import Database
+from consumer.basis import Basis
 from consumer.operations.partitions import ArchiveError
 from consumer.operations.partitions.archive_file import ArchiveWriter, file_sha256
 from consumer.settings import Postgres
@@ -54,8 +56,9 @@ def timer_turn(dsn: str) -> list[date]:
         database = Database(Postgres(dsn=SecretStr(dsn)))
         await database.open()
         try:
-            history = PostgresHistory(database, "UTC", ())
-            return [day for day in await history.touched() if await history.roll_up_touched(day)]
+            history = PostgresHistory(database, Basis("UTC", slo.DEFAULT_OBJECTIVES), "timer")
+            await history.begin()
+            return [day for day in await history.due(0) if await history.roll_up_due(day, 0)]
         finally:
             await database.close(5)
 

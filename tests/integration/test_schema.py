@@ -10,7 +10,6 @@ from tests.psql import (
     FILES,
     ONE_DIALOGUE,
     ROLLBACKS,
-    SCHEMA,
     catalog,
     execute,
     one_file,
@@ -94,7 +93,7 @@ def test_orphans_stop_the_check_and_mending_them_is_enough(filled: str) -> None:
 
 def test_daily_costs_are_widened_without_a_rewrite(blank: str) -> None:
     """0006 makes room for the mean of a single dialogue at the highest cost, and rewrites no row."""
-    run_files(blank, *(file for file in FILES if file.name < "0006"))
+    run_files(blank, *[file for file in FILES if file.name < "0006"])
     too_much = "INSERT INTO rag_metrics_history (date, cost_per_answer) VALUES ('2025-10-29', 999999.99)"
     with pytest.raises(psycopg.errors.NumericValueOutOfRange):
         execute(blank, too_much)
@@ -107,10 +106,25 @@ def test_daily_costs_are_widened_without_a_rewrite(blank: str) -> None:
 def test_narrowing_refuses_days_that_do_not_fit(filled: str) -> None:
     """The rollback of 0006 says how many days do not fit and which is the first, and leaves the columns wide."""
     execute(filled, "INSERT INTO rag_metrics_history (date, cost_per_answer) VALUES ('2025-10-29', 999999.99)")
-    refused = psql(filled, "-f", SCHEMA / "rollback_0006_widen_daily_costs.sql", check=False)
+    refused = psql(filled, "-f", one_file("rollback_0006"), check=False)
     assert refused.returncode == 3
     assert "1 day(s) do not fit, the first is 2025-10-29" in refused.stderr
     assert value(filled, "SELECT cost_per_answer FROM rag_metrics_history") is not None
+
+
+def test_rows_from_before_have_no_time_of_storing(blank: str) -> None:
+    """0012 rewrites no row and invents nothing; from then on the time is UTC, whatever the session's time zone is."""
+    run_files(blank, *(file for file in FILES if file.name < "0012"))
+    execute(blank, ONE_DIALOGUE)
+    before = value(blank, "SELECT pg_relation_filenode('ai_dialogue_log')")
+    run_files(blank, one_file("0012"))
+    assert value(blank, "SELECT pg_relation_filenode('ai_dialogue_log')") == before
+    assert value(blank, "SELECT ingested_at FROM ai_dialogue_log") is None
+    with psycopg.connect(blank, autocommit=True) as connection:
+        connection.execute("SET TimeZone = 'Asia/Tokyo'")
+        connection.execute(ONE_DIALOGUE.encode())
+    drift = "SELECT abs(extract(epoch FROM now() AT TIME ZONE 'UTC' - max(ingested_at))) FROM ai_dialogue_log"
+    assert value(blank, drift) < 600
 
 
 def test_a_doubled_trigger_of_an_earlier_draft_goes(blank: str) -> None:
@@ -152,10 +166,10 @@ def test_an_applications_own_function_is_left_alone(blank: str) -> None:
         " FOR EACH ROW EXECUTE FUNCTION update_updated_at_column()",
     )
     before = catalog(blank)
+    theirs = "function update_updated_at_column()"
     run_files(blank, *FILES)
-    named = "function update_updated_at_column()"
-    assert [line for line in catalog(blank) if line.startswith(named)] == [
-        line for line in before if line.startswith(named)
+    assert [line for line in catalog(blank) if line.startswith(theirs)] == [
+        line for line in before if line.startswith(theirs)
     ]
     run_files(blank, *ROLLBACKS)
     assert set(before) <= set(catalog(blank))

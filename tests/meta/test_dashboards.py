@@ -1,6 +1,5 @@
 """Dashboards and rules speak of metrics and sources that exist."""
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -10,16 +9,11 @@ import yaml
 
 from consumer.adapters.histogram import BulkHistogram
 from consumer.adapters.metrics import ALL
-from tests.compose import ROOT
+from tests.compose import load_services
+from tests.grafana import DASHBOARDS, GRAFANA, label_queries, panels, variables
+from tests.prometheus import RULES
 
-GRAFANA = ROOT / "deploy" / "grafana"
-DASHBOARDS = [json.loads(file.read_text("utf-8")) for file in sorted((GRAFANA / "dashboards").glob("*.json"))]
-RULES = [
-    rule
-    for file in sorted((ROOT / "deploy" / "prometheus").glob("rules/*.yml"))
-    for group in yaml.safe_load(file.read_text("utf-8"))["groups"]
-    for rule in group["rules"]
-]
+EACH = pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
 # What Prometheus adds to each series, and what it says by itself.
 TARGET_LABELS = {"job", "instance"}
 WORDS = {"and", "or", "unless", "bool", "offset"}
@@ -27,7 +21,8 @@ WORDS = {"and", "or", "unless", "bool", "offset"}
 
 def declared() -> dict[str, set[str]]:
     """Every series there is, with its labels."""
-    series: dict[str, set[str]] = {"up": set()} | {rule["record"]: set() for rule in RULES if "record" in rule}
+    series: dict[str, set[str]] = {"up": set(), "ALERTS": {"alertname", "alertstate"}}
+    series |= {rule["record"]: set(rule.get("labels", ())) for rule in RULES if "record" in rule}
     for metric in ALL:
         names = [f"{metric.name}_{part}" for part in ("bucket", "sum", "count")]
         for name in names if metric.type is BulkHistogram else [metric.name]:
@@ -46,7 +41,9 @@ def members(value: Any, name: str) -> Iterator[Any]:
 
 
 def expressions() -> list[str]:
-    return [str(one) for one in members([DASHBOARDS, RULES], "expr")]
+    """Those of the dashboards and the rules, but for constants."""
+    found = map(str, members([list(DASHBOARDS.values()), RULES], "expr"))
+    return [one for one in found if not one.startswith("vector(")]
 
 
 def selections(expression: str) -> list[tuple[str, set[str]]]:
@@ -78,22 +75,59 @@ def test_every_query_asks_for_what_is_declared(expression: str) -> None:
         assert recorded or labels <= own | TARGET_LABELS
 
 
-def test_every_query_goes_to_a_source_that_is_provisioned() -> None:
-    """The dashboards name their sources by the identifiers that Grafana is given."""
+@EACH
+def test_every_query_goes_to_a_source_that_is_provisioned(dashboard: dict[str, Any]) -> None:
+    """Sources are variables, of the type that each query is for, and at first those that Grafana is given."""
     file = GRAFANA / "provisioning" / "datasources" / "ragledger.yml"
     provisioned = {(one["type"], one["uid"]) for one in yaml.safe_load(file.read_text())["datasources"]}
-    asked = {(one["type"], one["uid"]) for one in members(DASHBOARDS, "datasource")}
-    assert asked == provisioned
+    sources = [one for one in variables(dashboard).values() if one["type"] == "datasource"]
+    assert {(one["query"], one["current"]["value"]) for one in sources} == provisioned
+    asked = {(one["type"], one["uid"]) for one in members([dashboard["panels"], dashboard["templating"]], "datasource")}
+    assert asked == {(one["query"], f"${{{one['name']}}}") for one in sources}
 
 
-@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard["uid"])
+def test_variables_are_taken_from_what_is_declared() -> None:
+    """Each takes its values from a label of a metric; everything is chosen at first."""
+    series = declared()
+    assert all(label in series[metric] | TARGET_LABELS for metric, label in label_queries())
+    chosen = [
+        one for dashboard in DASHBOARDS.values() for one in variables(dashboard).values() if one["type"] == "query"
+    ]
+    assert all(one["multi"] and one["includeAll"] and one["current"]["value"] == ["$__all"] for one in chosen)
+
+
+@EACH
+def test_a_replica_can_be_chosen(dashboard: dict[str, Any]) -> None:
+    """Every query of the service's own series follows the choice; what rules record has no replica any more."""
+    own = [expression for expression in members(dashboard["panels"], "expr") if "rag_" in expression]
+    assert own
+    assert "instance" in variables(dashboard)
+    for expression in own:
+        assert expression.count('instance=~"$instance"') == len(re.findall(r"\brag_\w+", expression))
+
+
+@EACH
+def test_every_variable_is_used(dashboard: dict[str, Any]) -> None:
+    """No choice is without effect."""
+    text = str(dashboard["panels"])
+    assert [name for name in variables(dashboard) if f"${name}" not in text and f"${{{name}}}" not in text] == []
+
+
+@EACH
+def test_rates_follow_the_zoom(dashboard: dict[str, Any]) -> None:
+    """A rate is over $__rate_interval, whatever the time shown and the interval of the scrapes."""
+    ranges = re.findall(r"\[[^]]*\]", " ".join(members(dashboard["panels"], "expr")))
+    assert set(ranges) == {"[$__rate_interval]"}
+
+
+@EACH
 def test_panels_have_a_place_of_their_own(dashboard: dict[str, Any]) -> None:
     """No two panels share a number or a place, and none is wider than the page."""
-    panels = dashboard["panels"]
-    assert len({panel["id"] for panel in panels}) == len(panels)
+    everything = dashboard["panels"]
+    assert len({panel["id"] for panel in everything}) == len(everything)
     taken = [
         (x, y)
-        for place in (panel["gridPos"] for panel in panels)
+        for place in (panel["gridPos"] for panel in everything)
         for x in range(place["x"], place["x"] + place["w"])
         for y in range(place["y"], place["y"] + place["h"])
     ]
@@ -101,7 +135,40 @@ def test_panels_have_a_place_of_their_own(dashboard: dict[str, Any]) -> None:
     assert max(x for x, _ in taken) < 24
 
 
-@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard["uid"])
-def test_every_panel_has_a_title(dashboard: dict[str, Any]) -> None:
-    """A panel says what it shows."""
+@EACH
+def test_every_panel_says_what_it_shows(dashboard: dict[str, Any]) -> None:
+    """It has a title of its own in its row, a description in whole sentences, and a query."""
     assert all(panel["title"] for panel in dashboard["panels"])
+    for panel in panels(dashboard):
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["targets"], panel["title"]
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+
+
+@EACH
+def test_every_number_has_a_unit(dashboard: dict[str, Any]) -> None:
+    """A graph or a figure has one; the columns of a table have theirs where it is not a count."""
+    units = {"currencyJPY", "ms", "none", "percent", "percentunit", "recps", "s", "short", "wps"}
+    for panel in panels(dashboard):
+        if panel["type"] not in ("table", "heatmap", "status-history"):
+            assert panel["fieldConfig"]["defaults"]["unit"] in units, panel["title"]
+
+
+def test_the_dashboards_are_known_by_names_that_stay() -> None:
+    """Bookmarks and links last; each dashboard links to the others by their common tag."""
+    assert {dashboard["uid"] for dashboard in DASHBOARDS.values()} == {
+        "ragledger-ingestion",
+        "ragledger-provenance",
+        "ragledger-quality",
+    }
+    for dashboard in DASHBOARDS.values():
+        (link,) = dashboard["links"]
+        assert set(link["tags"]) <= set(dashboard["tags"])
+        assert link["type"] == "dashboards"
+        assert dashboard["id"] is None
+
+
+def test_the_compose_file_opens_one_of_them() -> None:
+    """The home page of Grafana is a dashboard that is provisioned."""
+    home = load_services()["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home.removeprefix("/etc/grafana/dashboards/") in DASHBOARDS

@@ -60,13 +60,14 @@ class LedgerRow:
     owner: str = ""
     inserted: int = 0
     duplicates: int = 0
+    amended: int = 0
     dead_lettered: int = 0
     gaps: int = 0
 
     @property
     def is_balanced(self) -> bool:
         """The ledger's equation."""
-        accounted = self.inserted + self.duplicates + self.dead_lettered + self.gaps
+        accounted = self.inserted + self.duplicates + self.amended + self.dead_lettered + self.gaps
         return self.next - self.start == accounted and min(self.inserted, self.gaps) >= 0
 
 
@@ -103,13 +104,17 @@ class Tables:
 
     def _insert(self, batch: Batch, refuses: Callable[[Row], str | None]) -> Written:
         inserted: dict[Kind, Sequence[Row]] = {}
+        amended: dict[Kind, Sequence[Row]] = {}
         duplicates: list[Row] = []
         dead_letters = list(batch.dead_letters)
         for kind, rows in batch.rows.items():
-            new = inserted[kind] = list[Row]()
+            new, changes = list[Row](), list[Row]()
+            inserted[kind], amended[kind] = new, changes
             for row in rows:
                 if sqlstate := refuses(row):
                     dead_letters.append(_refusal(row, sqlstate))
+                elif kind.amends:
+                    changes.append(row)
                 elif (kind.table, row.id) in self.rows:
                     duplicates.append(row)
                 else:
@@ -118,17 +123,19 @@ class Tables:
         for letter in dead_letters:
             key = (partition_of(letter.record), letter.record.offset, letter.record.timestamp)
             self.dead_letters.setdefault(key, letter)
-        return Written(batch, inserted, duplicates, dead_letters)
+        return Written(batch, inserted, duplicates, dead_letters, amended)
 
     def _move(self, moved: Sequence[Span], written: Written) -> None:
         duplicates = Counter(partition_of(row.record) for row in written.duplicates)
+        amended = Counter(partition_of(row.record) for rows in written.amended.values() for row in rows)
         dead = Counter(partition_of(letter.record) for letter in written.dead_letters)
         for span in moved:
             row = self.ledger[span.partition]
             row.next = span.next
             row.duplicates += duplicates[span.partition]
+            row.amended += amended[span.partition]
             row.dead_lettered += dead[span.partition]
-            row.inserted += span.records - duplicates[span.partition] - dead[span.partition]
+            row.inserted += span.records - sum(counted[span.partition] for counted in (duplicates, amended, dead))
             row.gaps += span.gaps
             assert row.is_balanced, row
 

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: valid events of both kinds, in every spelling, and events that are nearly valid."""
+"""Hypothesis strategies: valid events of every kind, in every spelling, and events that are nearly valid."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from consumer.events.amendments import FEEDBACK, VERIFICATION
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
+from consumer.events.plugin import PLUGIN
+from consumer.events.provenance import PROVENANCE
 from consumer.events.record import StoredRecord
-from tests.unit.builders import DIALOGUE_TOPIC, PROVENANCE_TOPIC, cloud_event, cloud_headers
+from tests.unit.builders import cloud_event, cloud_headers
 
 INT_MAX = 2_147_483_647
 
@@ -170,6 +173,49 @@ def provenances() -> st.SearchStrategy[dict[str, Any]]:
     return _with_extras(required, optional)
 
 
+@cache
+def feedbacks() -> st.SearchStrategy[dict[str, Any]]:
+    """Valid feedback events."""
+    verdict = st.sampled_from([-1, 0, 1, "-1", Json("1.0")])
+    return _with_extras({"dialogue_id": uuids(), "user_feedback": verdict, "given_at": date_times()}, {})
+
+
+@cache
+def verifications() -> st.SearchStrategy[dict[str, Any]]:
+    """Valid verification events."""
+    optional = {
+        "permission_flag": st.booleans(),
+        "external_share_consent": st.booleans(),
+        "license_type": st.sampled_from(["cc0", "CC-BY-4.0", "MIT"]),
+    }
+    return _with_extras({"provenance_id": uuids(), "verified_at": date_times()}, optional)
+
+
+@cache
+def plugins() -> st.SearchStrategy[dict[str, Any]]:
+    """Valid plugin events."""
+    config = st.fixed_dictionaries(
+        {},
+        optional={
+            "endpoint": texts() | st.none(),
+            "timeout_s": st.integers(1, 100),
+            "languages": st.lists(texts(), max_size=2),
+            "auth": st.just({"type": "api_key", "secret_ref": "s"}),
+            "options": st.dictionaries(texts(longest=5), json_values(), max_size=2),
+            "more": json_values(),
+        },
+    )
+    optional = {
+        "source": texts(),
+        "capabilities": st.dictionaries(texts(longest=12), json_values(), max_size=3) | st.lists(texts(), max_size=3),
+        "version": texts(),
+        "enabled": st.booleans(),
+        "health_status": st.sampled_from(["healthy", "degraded", "unhealthy", "unknown"]),
+        "config": config,
+    }
+    return _with_extras({"name": texts(1, 255), "reported_at": date_times()}, optional)
+
+
 def _with_extras(
     required: Mapping[str, st.SearchStrategy[Any]], optional: Mapping[str, st.SearchStrategy[Any]]
 ) -> st.SearchStrategy[dict[str, Any]]:
@@ -186,7 +232,14 @@ def _with_extras(
 @cache
 def events(kind: Kind) -> st.SearchStrategy[dict[str, Any]]:
     """Valid events of a kind."""
-    return dialogues() if kind is DIALOGUE else provenances()
+    made = {
+        DIALOGUE: dialogues,
+        PROVENANCE: provenances,
+        FEEDBACK: feedbacks,
+        VERIFICATION: verifications,
+        PLUGIN: plugins,
+    }
+    return made[kind]()
 
 
 @st.composite
@@ -224,10 +277,9 @@ def awkward_values() -> st.SearchStrategy[Any]:
 
 def records(kind: Kind, event: st.SearchStrategy[Any]) -> st.SearchStrategy[StoredRecord]:
     """Records that carry the event in any of the three envelopes."""
-    topic = DIALOGUE_TOPIC if kind is DIALOGUE else PROVENANCE_TOPIC
     return st.builds(
         lambda event, wrap, offset, timestamp: StoredRecord(
-            topic, 0, offset, timestamp, None, *wrap(encode_exactly(event), kind.name)
+            f"rag.{kind.name}", 0, offset, timestamp, None, *wrap(encode_exactly(event), kind.name)
         ),
         event,
         st.sampled_from([_plain, _binary, _structured, _structured_base64]),

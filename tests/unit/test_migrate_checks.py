@@ -18,6 +18,7 @@ GOOD = Facts(
     constraints={(table, name): True for name, table in expected.CONSTRAINTS.items()},
     triggers={table: (name,) for table, name in expected.TRIGGERS.items()},
     foreign_keys_recorded=False,
+    views=dict.fromkeys(expected.VIEWS, True),
 )
 FOREIGN_KEYS = {(table, name): True for name, table in expected.FOREIGN_KEYS.items()}
 
@@ -35,7 +36,7 @@ def test_a_database_as_it_should_be() -> None:
 
 def test_an_empty_database_fails_every_check_but_the_optional_ones() -> None:
     """No check holds by accident where there is nothing."""
-    checks = list(compare(Facts({}, {}, {}, {}, {}, {}, foreign_keys_recorded=False)))
+    checks = list(compare(Facts({}, {}, {}, {}, {}, {}, foreign_keys_recorded=False, views={})))
     assert [check.name for check in checks if check.ok] == [
         "foreign key fk_ai_dialogue_user",
         "foreign key fk_provenance_content",
@@ -51,6 +52,11 @@ def test_an_empty_database_fails_every_check_but_the_optional_ones() -> None:
             replace(GOOD, indexes={**GOOD.indexes, ("provenance", "idx_provenance_source"): False}),
             "index idx_provenance_source",
             "invalid, its build did not finish",
+        ),
+        (
+            replace(GOOD, views={"source_usability": False, "answers_citing_unusable_sources": True}),
+            "view source_usability",
+            "runs with its owner's rights",
         ),
         (
             replace(GOOD, enums={**GOOD.enums, "content_type": ("material",)}),

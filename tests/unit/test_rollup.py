@@ -1,4 +1,4 @@
-"""The roll-up timer: touched days are computed in time, whatever goes wrong in between."""
+"""The roll-up timer: what is due is computed in time, whatever goes wrong in between."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from consumer.ports import Refused, StoreError, Unavailable
 from consumer.rollup import RollupTimer
+from tests.unit.fakes import LoopClock
 from tests.unit.virtual_time import passes
 
 FIRST, SECOND = date(2026, 1, 31), date(2026, 2, 1)
@@ -18,32 +19,61 @@ DAY = {"date": FIRST}
 
 
 class FakeHistory:
-    """Touched days in memory."""
+    """Days in memory: those that are marked, and today's, which is due whenever it is no longer fresh."""
 
-    def __init__(self, *days: date) -> None:
-        self.marked = list(days)
+    def __init__(self, *days: date, today: date | None = None) -> None:
+        self.marked = set(days)
+        self.today = today
+        self.computed: dict[date, float] = {}
         self.looks: list[float] = []
         self.outages: list[StoreError] = []
         self.refused: set[date] = set()
         self.somebody_else_is_at_it = False
+        self.seconds_a_day = 0.0
+        self.difference = ""
         self.row: Mapping[str, Any] | None = DAY
 
-    async def touched(self) -> Sequence[date]:
+    async def begin(self) -> str:
         self.looks.append(asyncio.get_running_loop().time())
         if self.outages:
             raise self.outages.pop(0)
-        return sorted(self.marked, reverse=True)
+        return self.difference
 
-    async def roll_up_touched(self, day: date) -> bool:
+    async def due(self, fresh_seconds: float) -> Sequence[date]:
+        days = self.marked | ({self.today} if self.today else set())
+        return [day for day in sorted(days, reverse=True) if not self.is_fresh(day, fresh_seconds)]
+
+    def is_fresh(self, day: date, seconds: float) -> bool:
+        now = asyncio.get_running_loop().time()
+        return day in self.computed and now - self.computed[day] < seconds
+
+    async def roll_up_due(self, day: date, fresh_seconds: float) -> bool:
         if day in self.refused:
             raise Refused("numeric field overflow", "22003")
-        if self.somebody_else_is_at_it:
+        if self.somebody_else_is_at_it or self.is_fresh(day, fresh_seconds):
             return False
-        self.marked.remove(day)
+        self.marked.discard(day)
+        self.computed[day] = asyncio.get_running_loop().time()
+        await asyncio.sleep(self.seconds_a_day)
         return True
 
     async def newest(self) -> Mapping[str, Any] | None:
         return self.row
+
+
+class FakeAmendments:
+    """Nothing waits, unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.settled = 0
+        self.silent: Sequence[str] = ()
+        self.outages: list[StoreError] = []
+
+    async def settle(self) -> Sequence[str]:
+        if self.outages:
+            raise self.outages.pop(0)
+        self.settled += 1
+        return self.silent
 
 
 class FakeDayTelemetry:
@@ -53,6 +83,11 @@ class FakeDayTelemetry:
         self.days: list[date] = []
         self.newest: list[Mapping[str, Any]] = []
         self.problems: list[str] = []
+        self.differences: list[str] = []
+        self.silent: list[str] = []
+
+    def plugins_silent(self, names: Sequence[str]) -> None:
+        self.silent += names
 
     def rolled_up(self, days: Sequence[date]) -> None:
         self.days += days
@@ -63,14 +98,38 @@ class FakeDayTelemetry:
     def rollup_failed(self, problem: str) -> None:
         self.problems.append(problem)
 
+    def rollup_settings_differ(self, difference: str) -> None:
+        self.differences.append(difference)
+
 
 @asynccontextmanager
-async def running(history: FakeHistory, telemetry: FakeDayTelemetry) -> AsyncIterator[None]:
-    """A timer that looks once a minute."""
-    task = asyncio.create_task(RollupTimer(history, telemetry, 60.0).run())
+async def running(
+    history: FakeHistory,
+    *telemetries: FakeDayTelemetry,
+    apart: float = 0.0,
+    amendments: FakeAmendments | None = None,
+) -> AsyncIterator[None]:
+    """One timer for each telemetry, with an interval of a minute; each started so many seconds after the one before."""
+    tasks = []
+    for telemetry in telemetries:
+        timer = RollupTimer(history, amendments or FakeAmendments(), telemetry, LoopClock(), 60.0)
+        tasks.append(asyncio.create_task(timer.run()))
+        await passes(apart)
     yield
-    assert not task.done(), "the timer has ended"
-    task.cancel()
+    assert not any(task.done() for task in tasks), "a timer has ended"
+    for task in tasks:
+        task.cancel()
+
+
+async def test_amendments_are_settled_before_the_days_are_computed() -> None:
+    """What they change is in the same turn's days; silent plugins are told; an outage is tried again."""
+    history, telemetry, amendments = FakeHistory(FIRST), FakeDayTelemetry(), FakeAmendments()
+    amendments.silent, amendments.outages = ["wiki"], [Unavailable("gone", "connection")]
+    async with running(history, telemetry, amendments=amendments):
+        await passes(1)
+        assert (amendments.settled, telemetry.days, telemetry.problems) == (0, [], ["gone"])
+        await passes(30)
+        assert (amendments.settled, telemetry.days, telemetry.silent) == (1, [FIRST], ["wiki"])
 
 
 async def test_it_looks_at_once_and_then_on_the_timer() -> None:
@@ -79,7 +138,7 @@ async def test_it_looks_at_once_and_then_on_the_timer() -> None:
     async with running(history, telemetry):
         await passes(1)
         assert telemetry.days == [FIRST]
-        history.marked = [SECOND]
+        history.marked = {SECOND}
         await passes(60)
         assert telemetry.days == [FIRST, SECOND]
 
@@ -93,6 +152,51 @@ async def test_one_turn_takes_every_day_there_is() -> None:
     assert telemetry.days == days[::-1]
 
 
+async def test_today_is_never_older_than_the_interval() -> None:
+    """Also where nothing is marked, and while four hundred marked days take eight minutes to compute."""
+    days = [date.fromordinal(730_000 + number) for number in range(400)]
+    history, telemetry = FakeHistory(*days, today=SECOND), FakeDayTelemetry()
+    history.seconds_a_day = 1.2
+    async with running(history, telemetry):
+        for _ in range(1200):
+            await passes(1)
+            assert history.is_fresh(SECOND, 60)
+    assert set(telemetry.days) == {*days, SECOND}
+
+
+async def test_a_day_that_takes_longer_than_the_interval_does_not_hold_up_the_others() -> None:
+    """Today is due again when it is computed, and yet the others get their turn."""
+    history, telemetry = FakeHistory(FIRST, date(2026, 1, 1), today=SECOND), FakeDayTelemetry()
+    history.seconds_a_day = 100.0
+    async with running(history, telemetry):
+        await passes(1000)
+    assert set(telemetry.days) == {FIRST, SECOND, date(2026, 1, 1)}
+
+
+async def test_many_replicas_compute_a_day_no_more_often_than_one() -> None:
+    """Who finds a row fresh leaves it; a day under constant change is computed twice in an interval, not ten times."""
+    history = FakeHistory(today=SECOND)
+    replicas = [FakeDayTelemetry() for _ in range(5)]
+    async with running(history, *replicas, apart=7.0):
+        await passes(600)
+    computed = sum(len(telemetry.days) for telemetry in replicas)
+    assert 10 <= computed <= 23
+
+
+async def test_a_replica_that_dies_leaves_no_row_older_than_the_interval() -> None:
+    """The other one looks within half of it."""
+    history, dying, living = FakeHistory(today=SECOND), FakeDayTelemetry(), FakeDayTelemetry()
+    task = asyncio.create_task(RollupTimer(history, FakeAmendments(), dying, LoopClock(), 60.0).run())
+    await passes(29)
+    async with running(history, living):
+        await passes(2)  # the first has computed again: the worst moment to die
+        task.cancel()
+        for _ in range(300):
+            await passes(1)
+            assert history.is_fresh(SECOND, 60)
+    assert living.days
+
+
 async def test_the_newest_day_is_shown_whoever_computed_it() -> None:
     """Also when another replica is at it, and when nothing was touched."""
     history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
@@ -101,7 +205,7 @@ async def test_the_newest_day_is_shown_whoever_computed_it() -> None:
         await passes(1)
         assert (telemetry.days, telemetry.newest) == ([], [DAY])
         history.somebody_else_is_at_it = False
-        await passes(60)
+        await passes(30)
         assert (telemetry.days, telemetry.newest) == ([FIRST], [DAY, DAY])
 
 
@@ -115,11 +219,11 @@ async def test_no_day_at_all_is_nothing_to_show() -> None:
 
 
 async def test_an_outage_is_told_and_tried_again_on_the_timer() -> None:
-    """The marks are still in the database."""
+    """What is due is still in the database."""
     history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
     history.outages = [Unavailable("down", "connection"), Unavailable("still down", "connection")]
     async with running(history, telemetry):
-        await passes(119)
+        await passes(59)
         assert (telemetry.problems, telemetry.days) == (["down", "still down"], [])
         await passes(2)
         assert telemetry.days == [FIRST]
@@ -130,17 +234,45 @@ async def test_a_day_that_the_database_refuses_holds_up_no_other() -> None:
     history, telemetry = FakeHistory(FIRST, SECOND), FakeDayTelemetry()
     history.refused = {SECOND}
     async with running(history, telemetry):
-        await passes(61)
+        await passes(31)
         assert telemetry.days == [FIRST]
         assert telemetry.problems == ["2026-02-01: numeric field overflow"] * 2
         history.refused.clear()
-        await passes(60)
+        await passes(30)
         assert telemetry.days == [FIRST, SECOND]
 
 
-async def test_the_interval_is_from_turn_to_turn() -> None:
-    """One look a minute while there is nothing to do."""
+async def test_other_settings_in_force_are_told() -> None:
+    """Each time: telemetry decides how often a person wants to read it."""
+    history, telemetry = FakeHistory(), FakeDayTelemetry()
+    history.difference = "the time zone is Asia/Tokyo instead of UTC"
+    async with running(history, telemetry):
+        await passes(31)
+    assert telemetry.differences == [history.difference] * 2
+
+
+async def test_it_looks_twice_in_an_interval() -> None:
+    """From turn to turn, while there is nothing to do."""
     history, telemetry = FakeHistory(), FakeDayTelemetry()
     async with running(history, telemetry):
         await passes(300)
-    assert [later - earlier for earlier, later in pairwise(history.looks)] == [60.0] * 4
+    assert [later - earlier for earlier, later in pairwise(history.looks)] == [30.0] * 9
+
+
+async def test_a_timer_that_fires_late_computes_each_day_once() -> None:
+    """However many intervals were slept through."""
+    history, telemetry = FakeHistory(FIRST, today=SECOND), FakeDayTelemetry()
+    timer = RollupTimer(history, FakeAmendments(), telemetry, LoopClock(), 60.0)
+    await timer.turn()
+    await passes(3600)
+    assert await timer.turn() is True
+    assert telemetry.days == [SECOND, FIRST, SECOND]
+
+
+async def test_a_turn_can_be_told_that_nothing_is_fresh() -> None:
+    """For those who want to see every row as it is now."""
+    history, telemetry = FakeHistory(today=SECOND), FakeDayTelemetry()
+    timer = RollupTimer(history, FakeAmendments(), telemetry, LoopClock(), 60.0)
+    for _ in range(2):
+        await timer.turn(fresh_seconds=0)
+    assert telemetry.days == [SECOND, SECOND]

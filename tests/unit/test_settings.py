@@ -245,6 +245,31 @@ def test_each_kind_needs_a_topic_of_its_own(set_env: Any) -> None:
     assert "a topic of its own" in message
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"ERASURE__KEY": "too short"}, "every key needs 32 characters"),
+        ({"ERASURE__KEY": "k" * 32, "ERASURE__PREVIOUS_KEYS": f"{'o' * 32}, short"}, "every key needs 32 characters"),
+        ({"ERASURE__PREVIOUS_KEYS": "o" * 32}, "set the key in use"),
+        ({"ERASURE__KEY": f"{'k' * 32},{'o' * 32}"}, "one key, without a comma"),
+    ],
+)
+def test_a_key_of_erasure_that_is_none_is_refused(set_env: Any, given: dict[str, str], said: str) -> None:
+    """Too short to be a secret, or not what it is meant to be; never shown."""
+    set_env(**given)
+    message = refusal()
+    assert message.startswith("RAGLEDGER_ERASURE")
+    assert said in message
+    assert not any(value in message for value in given.values())
+
+
+def test_the_keys_of_erasure_in_their_order(set_env: Any) -> None:
+    """The one in use first, then those used before; none where none is set."""
+    assert load().erasure.secrets == []
+    set_env(ERASURE__KEY="k" * 32, ERASURE__PREVIOUS_KEYS=f"{'o' * 32}, {'p' * 40}")
+    assert load().erasure.secrets == [b"k" * 32, b"o" * 32, b"p" * 40]
+
+
 # ── secrets ──
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ DAY: dict[str, Any] = {
     "feedback_positive": 17,
     "feedback_neutral": 1,
     "feedback_negative": 2,
+    "ingest_delay_p95": 60.25,
 }
 FILE = """
 objectives:
@@ -41,10 +41,11 @@ def objective(**changes: Any) -> Objective:
 def test_the_built_in_objectives_judge_a_day() -> None:
     """One member per objective: target, operator, actual, met."""
     assert judge(DEFAULT_OBJECTIVES, DAY) == {
-        "citation_rate": {"target": 70.0, "operator": ">", "actual": 70.01, "met": True},
+        "citation_rate": {"target": 70.0, "operator": ">", "actual": Decimal("70.01"), "met": True},
         "latency_p95": {"target": 3000.0, "operator": "<=", "actual": 3000.0, "met": True},
-        "cost_per_answer": {"target": 10.0, "operator": "<=", "actual": 10.01, "met": False},
+        "cost_per_answer": {"target": 10.0, "operator": "<=", "actual": Decimal("10.01"), "met": False},
         "negative_feedback": {"target": 10.0, "operator": "<=", "actual": 10.0, "met": True},
+        "freshness": {"target": 60.0, "operator": "<=", "actual": 60.25, "met": False},
     }
 
 
@@ -63,11 +64,6 @@ def test_a_figure_without_a_value_is_neither_met_nor_missed() -> None:
     silent = {**DAY, "feedback_positive": 0, "feedback_neutral": 0, "feedback_negative": 0}
     judged = objective(figure="negative_feedback_rate").judge(silent)
     assert (judged["actual"], judged["met"]) == (None, None)
-
-
-def test_what_is_judged_is_json() -> None:
-    """It becomes the column slo_compliance."""
-    assert json.loads(json.dumps(judge(DEFAULT_OBJECTIVES, DAY)))
 
 
 def test_without_a_file_the_built_in_objectives_hold() -> None:
@@ -96,6 +92,11 @@ def test_a_file_replaces_them(tmp_path: Path) -> None:
         (b"objectives: [{name: x, figure: citation_rate, operator: '=', target: 1}]", "operator"),
         (b"objectives: [{name: x, figure: citation_rate, operator: '>', target: many}]", "target"),
         (b"objectives: [{name: x, figure: citation_rate, operator: '>', target: .nan}]", "target"),
+        (b"objectives: [{name: x, figure: citation_rate, operator: '>', target: yes}]", "must be a number"),
+        (b"objectives: [{name: x, figure: citation_rate, operator: '>', target: 1e99}]", "target"),
+        (b"objectives:\n- name: x\n  name: y", "line 3: name stands there twice"),
+        (b"objectives:\n- {? [a]: b}", "line 2"),
+        (b"objectives: &again [*again]", "refers to itself"),
         (b"objectives: [{name: x, figure: citation_rate, operator: '>', target: 1, extra: 1}]", "extra"),
         (b"objectives: [", "file.yaml"),
         (b"objectives: !!python/object:os.system []", "file.yaml"),
@@ -109,6 +110,28 @@ def test_a_wrong_file_stops_with_its_place(content: bytes, said: str, tmp_path: 
     with pytest.raises(SloFileError, match=r"file\.yaml") as caught:
         load(file)
     assert said in str(caught.value)
+
+
+def test_every_fault_is_told_by_its_line(tmp_path: Path) -> None:
+    """The line, the path within the file, and what is allowed; nothing beside that about what is right."""
+    file = tmp_path / "slo.yaml"
+    file.write_text(FILE.replace("operator: <=", "operator: =<").replace('target: "120.50"', "goal: 1"))
+    with pytest.raises(SloFileError) as caught:
+        load(file)
+    assert str(caught.value).splitlines() == [
+        f"{file}, line 6: objectives[1].operator: must be '>', '>=', '<' or '<='",
+        f"{file}, line 4: objectives[1].target: is missing",
+        f"{file}, line 7: objectives[1].goal: there is no such key",
+    ]
+
+
+def test_there_is_a_most_of_objectives(tmp_path: Path) -> None:
+    """Each is a series of a metric."""
+    file = tmp_path / "slo.yaml"
+    line = "- {name: n%d, figure: citation_rate, operator: '>', target: 1}"
+    file.write_text("objectives:\n" + "\n".join(line % number for number in range(51)))
+    with pytest.raises(SloFileError, match="50 objectives at most"):
+        load(file)
 
 
 def test_two_objectives_of_one_name_are_an_error(tmp_path: Path) -> None:

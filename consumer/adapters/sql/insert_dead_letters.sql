@@ -1,8 +1,9 @@
 -- Keep the records that cannot be stored, with the reason. A timestamp that no timestamptz can hold is kept as infinity.
+-- What named an erased user holds nothing any more that somebody would have to decide on.
 -- $1 topics  $2 partitions  $3 offsets  $4 timestamps (ms)  $5 keys  $6 values  $7 headers  $8 reasons
 -- $9 details  $10 SQLSTATEs
 INSERT INTO dead_letters
-    (topic, partition, record_offset, record_timestamp, key, value, headers, reason, detail, sqlstate)
+    (topic, partition, record_offset, record_timestamp, key, value, headers, reason, detail, sqlstate, discarded_at)
 SELECT
     topic, partition, record_offset,
     CASE
@@ -10,7 +11,8 @@ SELECT
         THEN 'epoch'::timestamptz + milliseconds * interval '1 millisecond'
         ELSE 'infinity'
     END,
-    key, value, headers, reason, detail, sqlstate
+    key, value, headers, reason, detail, sqlstate,
+    CASE WHEN reason = 'erased_user' THEN now() END
 FROM unnest(
     $1::text[], $2::int[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[], $7::jsonb[], $8::text[],
     $9::jsonb[], $10::text[]

@@ -2,6 +2,9 @@
 SELECT name
 FROM unnest(ARRAY[
     'ai_dialogue_log', 'provenance', 'rag_metrics_history', 'ingest_ledger', 'dead_letters', 'touched_days',
-    'known_ids', 'partition_archives'
+    'kept_feedback', 'kept_verifications', 'plugin_registry',
+    'rollup_basis', 'computed_days',
+    'known_ids', 'partition_archives',
+    'erased_users', 'erasure_version'
 ]) AS name
 WHERE to_regclass(name) IS NULL

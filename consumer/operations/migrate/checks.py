@@ -43,7 +43,8 @@ class Facts:
     `tables` table to comment; `columns` table to column name to column; `indexes` (table, index) to whether
     it is usable; `enums` name to labels; `constraints` (table, name) to whether it is validated; `triggers`
     table to the names of its updated_at triggers; `foreign_keys_recorded` whether schema_migrations has 0004;
-    `partitioned` None where ai_dialogue_log is one table.
+    `views` name to whether it runs with the rights of whoever asks; `partitioned` None where ai_dialogue_log is one
+    table.
     """
 
     tables: Mapping[str, str | None]
@@ -53,6 +54,7 @@ class Facts:
     constraints: Mapping[tuple[str, str], bool]
     triggers: Mapping[str, tuple[str, ...]]
     foreign_keys_recorded: bool
+    views: Mapping[str, bool]
     partitioned: Partitioned | None = None
 
 
@@ -67,6 +69,7 @@ def compare(facts: Facts) -> Iterator[Check]:
     yield from (_constraint(facts, name, table) for name, table in expected.CONSTRAINTS.items())
     yield from (_foreign_key(facts, name, table) for name, table in expected.FOREIGN_KEYS.items())
     yield _partitions(facts.partitioned)
+    yield from (_view(facts, name) for name in expected.VIEWS)
 
 
 def _table(facts: Facts, name: str) -> Check:
@@ -143,3 +146,10 @@ def _partitions(found: Partitioned | None) -> Check:
     if not found.has_default:
         return Check(name, ok=False, detail="no default partition: run `ragledger partition ensure`")
     return Check(name, ok=True, detail=f"{found.partitions}, with a default one, and every id is kept once")
+
+
+def _view(facts: Facts, name: str) -> Check:
+    invoker = facts.views.get(name)
+    mend = f"runs with its owner's rights: ALTER VIEW {name} SET (security_invoker = true)"
+    details = {None: f"missing: {_MEND}", False: mend}
+    return Check(f"view {name}", bool(invoker), details.get(invoker, "runs with the rights of whoever asks"))

@@ -31,6 +31,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "user_feedback": "integer",
         "context_window_size": "integer",
         "temperature": "numeric(3,2)",
+        "ingested_at": _UTC,
     },
     "provenance": {
         "id": "uuid not null",
@@ -84,6 +85,22 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "config": "jsonb",
         "created_at": f"{_UTC} not null",
         "updated_at": f"{_UTC} not null",
+        "reported_at": _UTC,
+    },
+    "kept_feedback": {
+        "dialogue_id": "uuid not null",
+        "user_feedback": "integer not null",
+        "given_at": f"{_UTC} not null",
+        "applied_at": _AWARE,
+    },
+    "kept_verifications": {
+        "provenance_id": "uuid not null",
+        "verified_at": f"{_UTC} not null",
+        "is_statement": "boolean not null",
+        "permission_flag": "boolean",
+        "external_share_consent": "boolean",
+        "license_type": "text",
+        "applied_at": _AWARE,
     },
     "ingest_ledger": {
         "consumer_group": "text not null",
@@ -121,6 +138,20 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "day": "date not null",
         "touched_at": f"{_AWARE} not null",
     },
+    "rollup_basis": {
+        "id": "bigint not null",
+        "time_zone": "text not null",
+        "objectives": "jsonb not null",
+        "adopted_at": _AWARE,
+        "adopted_by": "text",
+        "created_at": f"{_AWARE} not null",
+    },
+    "computed_days": {
+        "day": "date not null",
+        "basis_id": "bigint not null",
+        "left_under": "bigint",
+        "ingest_delay_p95": "double precision",
+    },
     "known_ids": {
         "id": "uuid not null",
     },
@@ -144,6 +175,52 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "detached_at": f"{_AWARE} not null",
         "dropped_at": _AWARE,
     },
+    "retention_runs": {
+        "id": "uuid not null",
+        "begun_at": f"{_AWARE} not null",
+        "ended_at": _AWARE,
+    },
+    "retention_archive": {
+        "id": "uuid not null",
+        "run_id": "uuid not null",
+        "retention_ended_at": f"{_UTC} not null",
+        "archived_at": f"{_AWARE} not null",
+        "provenance": "jsonb not null",
+    },
+    "retention_notices": {
+        "id": "uuid not null",
+        "run_id": "uuid not null",
+        "owner": "uuid",
+        "notice": "jsonb not null",
+        "created_at": f"{_AWARE} not null",
+        "sent_from": "jsonb",
+        "published_at": _AWARE,
+    },
+    "erased_users": {
+        "user_hash": "bytea not null",
+        "key_id": "text not null",
+        "erased_at": f"{_AWARE} not null",
+    },
+    "erasure_version": {
+        "only_row": "boolean not null",
+        "version": "bigint not null",
+    },
+    "erasures": {
+        "id": "bigint not null",
+        "user_hash": "bytea not null",
+        "key_id": "text not null",
+        "requested_by": "text not null",
+        "reference": "text",
+        "begun_at": f"{_AWARE} not null",
+        "finished_at": _AWARE,
+        "dialogues": "bigint not null",
+        "feedback": "bigint not null",
+        "dead_letters": "bigint not null",
+        "provenance": "bigint not null",
+        "archived_provenance": "bigint not null",
+        "notices": "bigint not null",
+        "days": "date[] not null",
+    },
 }
 
 INDEXES: Mapping[str, str] = {
@@ -164,9 +241,20 @@ INDEXES: Mapping[str, str] = {
     "idx_rag_metrics_date_unique": "rag_metrics_history",
     "idx_plugin_enabled_healthy": "plugin_registry",
     "idx_dead_letters_open": "dead_letters",
+    "idx_kept_feedback_waiting": "kept_feedback",
+    "idx_kept_verifications_waiting": "kept_verifications",
+    "idx_rollup_basis_content": "rollup_basis",
     "idx_partition_conversions_open": "partition_conversions",
+    "idx_retention_runs_open": "retention_runs",
+    "idx_retention_archive_run": "retention_archive",
+    "idx_retention_archive_source": "retention_archive",
+    "idx_retention_notices_waiting": "retention_notices",
+    "idx_erasures_open": "erasures",
 }
 """Index to its table."""
+
+VIEWS: tuple[str, ...] = ("source_usability", "answers_citing_unusable_sources")
+"""Views, each with the rights of whoever asks, or row-level security would not hold in it."""
 
 ENUMS: Mapping[str, tuple[str, ...]] = {
     "content_type": ("material", "creation_log", "generated", "note_article", "ai_response"),
@@ -194,10 +282,16 @@ TRIGGERS: Mapping[str, str] = {
 CONSTRAINTS: Mapping[str, str] = {
     "ai_dialogue_log_user_feedback_check": "ai_dialogue_log",
     "plugin_registry_name_key": "plugin_registry",
+    "plugin_registry_config_check": "plugin_registry",
+    "kept_feedback_pkey": "kept_feedback",
+    "kept_verifications_pkey": "kept_verifications",
     "ingest_ledger_pkey": "ingest_ledger",
     "ingest_ledger_balanced": "ingest_ledger",
     "dead_letters_record_key": "dead_letters",
     "known_ids_pkey": "known_ids",
+    "retention_archive_pkey": "retention_archive",
+    "erased_users_pkey": "erased_users",
+    "erasure_version_one_row": "erasure_version",
 }
 """Constraints that the service or its promises rest on, to their table."""
 
@@ -208,5 +302,17 @@ FOREIGN_KEYS: Mapping[str, str] = {
 }
 """Foreign keys of the optional version 4, to their table."""
 
+POLICIES: Mapping[str, tuple[str, str, str | None]] = {
+    "ai_dialogue_user_isolation": ("ai_dialogue_log", "r", None),
+    "provenance_read_policy": ("provenance", "r", None),
+    "ai_dialogue_ingest": ("ai_dialogue_log", "*", "ragledger_ingest"),
+    "provenance_ingest": ("provenance", "*", "ragledger_ingest"),
+    "ai_dialogue_compliance": ("ai_dialogue_log", "r", "ragledger_compliance"),
+    "provenance_compliance": ("provenance", "r", "ragledger_compliance"),
+}
+"""Policy to its table, its command as pg_policy has it, and the one role it is for; None: for everybody."""
+
+DELETE_TRIGGERS: Mapping[str, str] = {"ai_dialogue_log": "mark_days_of_deleted_dialogues"}
+"""Table to the trigger that marks the days of its deleted rows."""
 ID_KEEPERS = 4
 """Triggers that keep the ids of ai_dialogue_log apart where it is partitioned."""

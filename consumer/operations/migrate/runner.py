@@ -25,7 +25,7 @@ Progress = Callable[[str, int, int], None]
 class Step:
     """What became of one file: `action` is applied, rolled back or skipped, with the reason for the last.
 
-    `execution_ms` is how long it ran, in milliseconds.
+    `execution_ms` is how long it ran, in milliseconds; `warnings` are the database's, each with what to do.
     """
 
     version: int
@@ -33,6 +33,7 @@ class Step:
     action: str
     reason: str | None
     execution_ms: int
+    warnings: tuple[str, ...] = ()
 
 
 def silent(_name: str, _place: int, _steps: int) -> None:
@@ -99,13 +100,13 @@ async def _apply(db: AdminConnection, migration: Migration, status: MigrationSta
         return Step(migration.version, migration.name, "skipped", status.reason, 0)
     elapsed = _stopwatch()
     await _run(db, migration.forward, lambda: history.record(db, migration, elapsed()))
-    return Step(migration.version, migration.name, "applied", None, elapsed())
+    return Step(migration.version, migration.name, "applied", None, elapsed(), db.take_warnings())
 
 
 async def _roll_back(db: AdminConnection, migration: Migration) -> Step:
     elapsed = _stopwatch()
     await _run(db, migration.rollback, lambda: history.forget(db, migration.version))
-    return Step(migration.version, migration.name, "rolled back", None, elapsed())
+    return Step(migration.version, migration.name, "rolled back", None, elapsed(), db.take_warnings())
 
 
 def _stopwatch() -> Callable[[], int]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from consumer.adapters.admin import AdminConnection, StatementError, connect
 from consumer.operations.migrate import expected, history
 from consumer.operations.migrate.checks import Check, Column, Facts, Partitioned, compare
+from consumer.operations.migrate.security_checks import Policy, SecurityFacts, compare_security
 from consumer.operations.queries import query
+from consumer.operations.roles import ROLES, Grant
 
+HISTORY_TABLE = "schema_migrations"
 _FOREIGN_KEYS_VERSION = 4
 
 
 async def verify(dsn: str) -> tuple[Check, ...]:
-    """Look at the tables, columns, comments, indexes, enums, triggers and constraints, and try an insert.
+    """Look at tables, columns, comments, indexes, enums, triggers, constraints, policies, roles, and try an insert.
 
     Expects every version, the optional foreign keys only where they were applied. Works just as well where
     the files were run with psql.
@@ -23,7 +27,17 @@ async def verify(dsn: str) -> tuple[Check, ...]:
     :raises ForeignHistoryError: schema_migrations is another tool's
     """
     async with connect(dsn) as db:
-        return (*compare(await _facts(db)), await _trial_insert(db))
+        return (*await look(db), await _trial_insert(db))
+
+
+async def look(db: AdminConnection) -> tuple[Check, ...]:
+    """Every check of :func:`verify` but the insert.
+
+    :raises DatabaseError: the connection failed
+    :raises ForeignHistoryError: schema_migrations is another tool's
+    """
+    facts = await _facts(db)
+    return (*compare(facts), *compare_security(await _security_facts(db, facts.tables)))
 
 
 async def _facts(db: AdminConnection) -> Facts:
@@ -38,6 +52,7 @@ async def _facts(db: AdminConnection) -> Facts:
         triggers=await _triggers(db),
         foreign_keys_recorded=_FOREIGN_KEYS_VERSION in await history.read(db),
         partitioned=await _partitioned(db),
+        views={row["name"]: row["invoker"] for row in await db.rows(query("verify_views"), list(expected.VIEWS))},
     )
 
 
@@ -62,6 +77,33 @@ async def _triggers(db: AdminConnection) -> dict[str, tuple[str, ...]]:
     for row in await _ask(db, "verify_triggers"):
         triggers[row["table_name"]] += (row["name"],)
     return triggers
+
+
+async def _security_facts(db: AdminConnection, tables: Collection[str]) -> SecurityFacts:
+    roles = await db.rows(query("verify_roles"), list(ROLES))
+    policies = await _ask(db, "verify_policies")
+    triggers: defaultdict[str, set[str]] = defaultdict(set)
+    for row in await _ask(db, "verify_delete_triggers"):
+        triggers[row["table_name"]].add(row["name"])
+    return SecurityFacts(
+        secured={row["table_name"] for row in policies if row["in_force"]},
+        policies={(row["table_name"], row["name"]): _policy(row) for row in policies if row["name"]},
+        roles={row["name"]: row["acts_as_owner"] for row in roles},
+        grants=await _grants(db),
+        delete_triggers=triggers,
+        tables={*tables, *(row["name"] for row in await db.rows(query("verify_tables"), [HISTORY_TABLE]))},
+    )
+
+
+def _policy(row: Mapping[str, Any]) -> Policy:
+    return Policy(row["command"], row["permissive"], tuple(row["roles"]), row["condition"])
+
+
+async def _grants(db: AdminConnection) -> Mapping[str, Collection[Grant]]:
+    grants: defaultdict[str, set[Grant]] = defaultdict(set)
+    for row in await db.rows(query("verify_grants"), [*expected.COLUMNS, HISTORY_TABLE], list(ROLES)):
+        grants[row["role"]].add(Grant(row["table_name"], row["privilege"], tuple(row["columns"])))
+    return grants
 
 
 async def _partitioned(db: AdminConnection) -> Partitioned | None:

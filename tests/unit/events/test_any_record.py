@@ -10,8 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from consumer.events.amendments import FEEDBACK, VERIFICATION
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
+from consumer.events.plugin import PLUGIN
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import StoredRecord
 from consumer.events.rejection import Reason, Rejected
@@ -31,7 +33,8 @@ from tests.unit.builders import (
 )
 from tests.unit.strategies import anything, encode_exactly, events, json_values, nearly_valid, records
 
-BOTH = pytest.mark.parametrize("kind", [DIALOGUE, PROVENANCE], ids=lambda kind: kind.name)
+KINDS = [DIALOGUE, PROVENANCE, FEEDBACK, VERIFICATION, PLUGIN]
+EVERY = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
 def verdict(kind: Kind, taken: StoredRecord) -> Row | Rejected:
@@ -52,7 +55,7 @@ def _verdict(lane: Callable[[Kind, StoredRecord], Row], kind: Kind, taken: Store
         return rejected
 
 
-@BOTH
+@EVERY
 @given(data=st.data())
 def test_every_valid_event_is_stored(kind: Kind, data: st.DataObject) -> None:
     """In every envelope and every spelling."""
@@ -62,14 +65,14 @@ def test_every_valid_event_is_stored(kind: Kind, data: st.DataObject) -> None:
     assert all(row[name] is not None for name in kind.fields.keys() & {k for k, v in event.items() if v is not None})
 
 
-@BOTH
+@EVERY
 @given(data=st.data())
 def test_nearly_valid_events_become_a_row_or_a_reason(kind: Kind, data: st.DataObject) -> None:
     """One member too few, or with a value that may not fit: never anything but a row or a reason."""
     verdict(kind, data.draw(records(kind, nearly_valid(kind))))
 
 
-@BOTH
+@EVERY
 @given(value=json_values(st.text(max_size=6)))
 def test_any_json_becomes_a_row_or_a_reason(kind: Kind, value: Any) -> None:
     """Whatever the value is: plain, or as an envelope."""
@@ -78,7 +81,7 @@ def test_any_json_becomes_a_row_or_a_reason(kind: Kind, value: Any) -> None:
     assert isinstance(verdict(kind, record(raw, STRUCTURED)), Rejected)
 
 
-@BOTH
+@EVERY
 @given(value=st.binary(max_size=60), key=st.none() | st.binary(max_size=5))
 def test_any_bytes_become_a_reason(kind: Kind, value: bytes, key: bytes | None) -> None:
     """Nothing but a reason is ever raised."""
@@ -139,7 +142,7 @@ PLANTED += [[{"source": MARKER, "confidence": MARKER}], [{"source": "s", "confid
 PLANTED += [[{"source": "s", "timestamp": MARKER}], [{"source": MARKER, "x": "\0"}]]
 
 
-@BOTH
+@EVERY
 @pytest.mark.parametrize("value", PLANTED)
 def test_no_reason_quotes_a_field(kind: Kind, value: Any) -> None:
     """A value is planted in every field: whatever is refused, it is not repeated."""
@@ -186,7 +189,7 @@ def test_no_reason_quotes_an_attribute(name: str) -> None:
     assert_silent(verdict(DIALOGUE, record(cloud_event(data_base64=MARKER + "!"), STRUCTURED)))
 
 
-@BOTH
+@EVERY
 @given(data=st.data())
 def test_no_reason_quotes_any_event(kind: Kind, data: st.DataObject) -> None:
     """A marker in every string of an event that is nearly valid."""

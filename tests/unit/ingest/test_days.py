@@ -99,6 +99,55 @@ def test_the_first_and_the_last_day_do_no_harm(zone: str, moment: str) -> None:
     assert day(zone, moment)[:4] in ("0001", "9999")
 
 
+@given(
+    zone=st.sampled_from(sorted(available_timezones())),
+    moment=st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(2100, 1, 1)),
+)
+def test_every_moment_lies_within_the_bounds_of_its_day(zone: str, moment: datetime) -> None:
+    """In any zone there is: what marks a day and what computes it agree, and days follow one another without a gap."""
+    days = BusinessDays(zone)
+    (its_day,) = days.days_of([microseconds(moment)])
+    begins, ends = days.bounds(its_day)
+    assert begins <= moment < ends
+    assert days.bounds(its_day - timedelta(days=1))[1] == begins
+    assert days.bounds(its_day + timedelta(days=1))[0] == ends
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "begins", "hours"),
+    [
+        ("America/Havana", "2026-11-01", "2026-11-01T04:00:00", 25),  # midnight comes twice
+        ("Atlantic/Azores", "2026-10-25", "2026-10-25T00:00:00", 25),
+        ("America/St_Johns", "2006-10-29", "2006-10-29T02:30:00", 25),  # a minute after midnight it is 23:01 again
+        ("America/Sao_Paulo", "2018-11-04", "2018-11-04T03:00:00", 23),  # there is no midnight
+        ("Asia/Kathmandu", "2026-02-28", "2026-02-27T18:15:00", 24),
+        ("Australia/Lord_Howe", "2026-04-05", "2026-04-04T13:00:00", 24.5),
+        ("Pacific/Apia", "2011-12-30", "2011-12-30T10:00:00", 0),  # a day that was left out
+    ],
+)
+def test_bounds_where_clocks_change(zone: str, day: str, begins: str, hours: float) -> None:
+    """Half-open, at the first of two midnights, at the end of a gap."""
+    first, following = BusinessDays(zone).bounds(date.fromisoformat(day))
+    assert first == datetime.fromisoformat(begins)
+    assert following - first == timedelta(hours=hours)
+    for micro, belongs in ((-1, False), (0, hours > 0)):
+        moment = microseconds(first) + micro
+        assert (date.fromisoformat(day) in BusinessDays(zone).days_of([moment])) == belongs
+
+
+def test_the_last_hour_of_a_day_that_comes_twice_belongs_to_the_next() -> None:
+    """The second 23:30 lies behind the midnight at which the next day began."""
+    assert day("America/St_Johns", "2006-10-29T03:00:00") == "2006-10-29"
+    assert day("America/St_Johns", "2006-10-29T02:29:59") == "2006-10-28"
+
+
+def test_the_first_and_the_last_day_have_no_end() -> None:
+    """What a datetime can hold belongs to some day."""
+    days = BusinessDays("Asia/Tokyo")
+    assert days.bounds(date.min)[0] == datetime.min
+    assert days.bounds(date.max)[1] == datetime.max
+
+
 def test_an_unknown_zone_is_an_error() -> None:
     """When the days are made, not at the first event."""
     with pytest.raises(ZoneInfoNotFoundError):

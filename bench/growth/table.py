@@ -1,0 +1,146 @@
+"""The table that grows: filled by PostgreSQL itself, then copied into as ragledger would."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from statistics import median
+from uuid import UUID
+
+import psycopg
+
+from bench import usage
+from bench.events import COLUMNS, DIALOGUE_TABLE, events
+from bench.servers import Connection, Servers
+from consumer.adapters.sql import load
+
+COPIED, ROWS_A_TRANSACTION, ROWS_A_DAY = 50_000, 5_000, 100_000
+_FILL = (Path(__file__).parent / "fill.sql").read_text()
+_STEP = 250_000
+_FIRST_DAY = datetime(2025, 5, 1)  # noqa: DTZ001 - naive UTC, as the column is
+# Both as PostgreSQL can make them: time-ordered ones after RFC 9562 §5.7, their random part from the row's number.
+IDS: Mapping[str, str] = {
+    "time-ordered": (
+        "encode(substring(int8send((extract(epoch FROM moment) * 1000)::bigint) FROM 3) "
+        "|| '\\x7000'::bytea || '\\x80'::bytea || substring(decode(md5(n::text), 'hex') FROM 1 FOR 7), 'hex')::uuid"
+    ),
+    "random": "gen_random_uuid()",
+}
+_REPETITIONS = 3
+_OF_DAY = "WHERE created_at BETWEEN %(begin)s AND %(end)s"
+# The three of the review, and the one that its composite index is for.
+QUERIES: Mapping[str, str] = {
+    "citations of a day": (
+        "SELECT avg(CASE WHEN citations IS NOT NULL AND jsonb_array_length(citations) > 0 THEN 100.0 ELSE 0.0 END), "
+        "sum(CASE WHEN citations IS NOT NULL THEN jsonb_array_length(citations) ELSE 0 END) "
+        f"FROM ai_dialogue_log {_OF_DAY}"
+    ),
+    "latency of a day": (
+        "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY latency_ms), "
+        "percentile_cont(0.95) WITHIN GROUP (ORDER BY latency_ms), "
+        f"percentile_cont(0.99) WITHIN GROUP (ORDER BY latency_ms) FROM ai_dialogue_log {_OF_DAY} "
+        "AND latency_ms IS NOT NULL"
+    ),
+    "users of a day": f"SELECT count(DISTINCT user_id) FROM ai_dialogue_log {_OF_DAY}",
+    "history of a user": (
+        "SELECT id, created_at, query FROM ai_dialogue_log WHERE user_id = md5('user7')::uuid "
+        "ORDER BY created_at DESC LIMIT 50"
+    ),
+}
+ROLL_UP = "roll-up of a day"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What rows cost that are copied into a table which holds `rows` already.
+
+    :param postgres_us: CPU of all of PostgreSQL's processes, for each row
+    :param wal_bytes: bytes of its log, for each row
+    :param milliseconds: the median time of each query, and of the roll-up of a day
+    """
+
+    rows: int
+    postgres_us: float
+    rows_per_s: float
+    wal_bytes: float
+    milliseconds: Mapping[str, float]
+
+
+class GrowingTable:
+    """The dialogues of one database, from empty to large."""
+
+    def __init__(self, servers: Servers, ids: str) -> None:
+        """:param ids: which of :data:`IDS`"""
+        self._servers, self._ids, self._rows, self._copies = servers, ids, 0, 0
+
+    def grow_to(self, rows: int) -> None:
+        """Add rows until there are so many, two sessions at a time."""
+        steps = [(first, min(first + _STEP, rows) - 1) for first in range(self._rows, rows, _STEP)]
+        with ThreadPoolExecutor(2) as sessions:
+            list(sessions.map(self._fill, steps))
+        self._rows = rows
+        with psycopg.connect(self._servers.postgres.dsn, autocommit=True) as connection:
+            connection.execute("VACUUM ANALYZE ai_dialogue_log")
+
+    def _fill(self, step: tuple[int, int]) -> None:
+        first, last = step
+        statement = _FILL.format(first=first, last=last, id=IDS[self._ids])
+        with psycopg.connect(self._servers.postgres.dsn, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def measure(self) -> Cost:
+        """Copy rows in, as many to a transaction as ragledger writes at a time, and ask the queries."""
+        chunks, connection = self._chunks(), self._servers.connection
+        connection.execute("CHECKPOINT")
+        pid, own = self._servers.postgres.pid, {self._servers.backend_pid}
+        with psycopg.connect(self._servers.postgres.dsn, autocommit=True) as writer:
+            before, wal, start = usage.family_cpu_seconds(pid, own), _wal(connection), time.monotonic()
+            for chunk in chunks:
+                _copy(writer, chunk)
+            seconds, written = time.monotonic() - start, _wal(connection) - wal
+            cpu = usage.family_cpu_seconds(pid, own) - before
+        return Cost(self._rows, cpu * 1e6 / COPIED, COPIED / seconds, written / COPIED, self._ask())
+
+    def _chunks(self) -> Sequence[bytes]:
+        """The benchmark's own dialogues, other ones each time; their times lie behind those of all rows there are."""
+        self._copies += 1
+        chance = random.Random(self._copies)  # noqa: S311 - samples, not secrets
+        lines = [event.line for event in events(COPIED, 0.0, seed=100 + self._copies)]
+        if self._ids == "random":
+            lines = [f"{UUID(int=chance.getrandbits(128), version=4)}{line[36:]}" for line in lines]
+        pieces = [lines[start : start + ROWS_A_TRANSACTION] for start in range(0, COPIED, ROWS_A_TRANSACTION)]
+        return ["".join(f"{line}\n" for line in piece).encode() for piece in pieces]
+
+    def _ask(self) -> Mapping[str, float]:
+        """On the newest whole day that was filled; an empty table has none, and takes no time."""
+        begin = _FIRST_DAY + timedelta(days=max(self._rows // ROWS_A_DAY - 1, 0))
+        bounds = {"begin": begin, "end": begin + timedelta(days=1, microseconds=-1)}
+        found = {name: self._time(query, bounds) for name, query in QUERIES.items()}
+        day = {"begins_at": begin, "ends_at": begin + timedelta(days=1)}
+        roll_up = load("figures_of_day").replace("%", "%%").replace("$1", "%(begins_at)s").replace("$2", "%(ends_at)s")
+        return found | {ROLL_UP: self._time(roll_up, day)}
+
+    def _time(self, query: str, parameters: Mapping[str, datetime]) -> float:
+        return median(self._once(query.encode(), parameters) for _ in range(_REPETITIONS)) * 1000
+
+    def _once(self, query: bytes, parameters: Mapping[str, datetime]) -> float:
+        start = time.monotonic()
+        self._servers.connection.execute(query, parameters).fetchall()
+        return time.monotonic() - start
+
+
+def _copy(writer: psycopg.Connection[tuple[object, ...]], chunk: bytes) -> None:
+    columns = ", ".join(COLUMNS[DIALOGUE_TABLE])
+    with writer.cursor().copy(f"COPY ai_dialogue_log ({columns}) FROM STDIN".encode()) as copy:
+        copy.write(chunk)
+
+
+def _wal(connection: Connection) -> int:
+    row = connection.execute("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint").fetchone()
+    assert row is not None
+    return int(row[0])

@@ -1,0 +1,88 @@
+"""Amendments: events that change a row which is there already, or will be.
+
+Each is kept in a table of its own first, where the newest counts, and then applied to its row, where that is there. A
+row that comes later takes what waits for it in the transaction that inserts it. Only where both are under way at once,
+in two transactions that do not see each other, neither does: what is left waiting so, the timer applies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from consumer.adapters.postgres import Database, Transaction
+from consumer.adapters.sql import load
+from consumer.events.amendments import FEEDBACK, VERIFICATION
+from consumer.events.dialogue import DIALOGUE
+from consumer.events.kind import Kind
+from consumer.events.provenance import PROVENANCE
+from consumer.ingest.copy_format import microseconds
+from consumer.ingest.days import BusinessDays
+from consumer.ingest.rows import Row
+
+
+class _Applying(NamedTuple):
+    """The statements that apply what was kept: whether any waits, and the applying itself."""
+
+    waits: str
+    apply: str
+
+
+_OF_AMENDMENT: Mapping[Kind, _Applying] = {
+    FEEDBACK: _Applying("feedback_waits", "apply_feedback"),
+    VERIFICATION: _Applying("verification_waits", "apply_verification"),
+}
+_OF_ROW: Mapping[Kind, _Applying] = {DIALOGUE: _OF_AMENDMENT[FEEDBACK], PROVENANCE: _OF_AMENDMENT[VERIFICATION]}
+
+
+async def make_stage(transaction: Transaction, kind: Kind) -> str:
+    """A temporary table of the events' own fields; its name."""
+    columns = ", ".join(f"{name} {field.pg_type}" for name, field in kind.fields.items())
+    stage = f"stage_{kind.name}"
+    await transaction.execute(f"CREATE TEMPORARY TABLE {stage} ({columns}) ON COMMIT DROP")
+    return stage
+
+
+async def amend(transaction: Transaction, kind: Kind, stage: str, rows: Sequence[Row]) -> Collection[int]:
+    """Keep the amendments, and apply them where their rows are; the moments whose days have changed.
+
+    :raises Refused: the database does not take one of them
+    """
+    await transaction.copy(stage, tuple(kind.fields), [row.encoded for row in rows])
+    await transaction.execute(load(f"keep_{kind.name}"))
+    return await _apply(transaction, _OF_AMENDMENT[kind], rows) if kind in _OF_AMENDMENT else ()
+
+
+async def apply_to_new(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> None:
+    """Apply what waits for rows that have just been inserted; their days are marked anyhow."""
+    applying = _OF_ROW.get(kind)
+    if applying and rows and (await transaction.fetch(load(applying.waits)))[0]["waits"]:
+        await _apply(transaction, applying, rows)
+
+
+async def _apply(transaction: Transaction, applying: _Applying, rows: Sequence[Row]) -> Collection[int]:
+    found = await transaction.fetch(load(applying.apply), [UUID(bytes=id_) for id_ in {row.id for row in rows}])
+    return _moments(found)
+
+
+def _moments(found: Sequence[Any]) -> Collection[int]:
+    return [microseconds(row["created_at"]) for row in found]
+
+
+class PostgresAmendments:
+    """See :class:`consumer.rollup.Amendments`."""
+
+    def __init__(self, database: Database, days: BusinessDays, plugin_silence: float) -> None:
+        """:param plugin_silence: seconds after which a plugin that reports nothing is unhealthy"""
+        self._database, self._days, self._plugin_silence = database, days, plugin_silence
+
+    async def settle(self) -> Sequence[str]:
+        """See :meth:`consumer.rollup.Amendments.settle`."""
+        async with self._database.transaction() as transaction:
+            moments = _moments(await transaction.fetch(load("apply_feedback"), None))
+            await transaction.fetch(load("apply_verification"), None)
+            days = self._days.days_of(moments)
+            if days:
+                await transaction.execute(load("touch_days"), sorted(days))
+            return [row["name"] for row in await transaction.fetch(load("age_plugins"), self._plugin_silence)]

@@ -1,0 +1,29 @@
+-- Write the verdicts that wait into their dialogues, where these are there; when the dialogues took place.
+-- $1 dialogues; NULL for every dialogue that is there and has a verdict waiting
+WITH waiting AS (
+    SELECT dialogue_id, user_feedback
+    FROM kept_feedback
+    WHERE applied_at IS NULL
+      AND dialogue_id = ANY(coalesce($1::uuid[], ARRAY(
+          SELECT feedback.dialogue_id
+          FROM kept_feedback AS feedback
+          JOIN ai_dialogue_log AS dialogue ON dialogue.id = feedback.dialogue_id
+          WHERE feedback.applied_at IS NULL
+      )))
+    ORDER BY dialogue_id
+    FOR UPDATE
+),
+changed AS (
+    UPDATE ai_dialogue_log AS dialogue
+    SET user_feedback = waiting.user_feedback
+    FROM waiting
+    WHERE dialogue.id = waiting.dialogue_id
+    RETURNING dialogue.id, dialogue.created_at
+),
+settled AS (
+    UPDATE kept_feedback AS feedback
+    SET applied_at = now()
+    FROM changed
+    WHERE feedback.dialogue_id = changed.id
+)
+SELECT created_at FROM changed

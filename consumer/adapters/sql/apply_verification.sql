@@ -1,0 +1,68 @@
+-- Write the checks that wait into their provenance, where it is there. Of each field the newest check that states it
+-- counts, in whatever order they come; what the row said itself counts as a check at its last_verified_at, or as older
+-- than any, and is kept before the first one is written over it. A field whose newest statement is not among those that
+-- wait is left as it is: somebody may have mended it by hand.
+-- $1 provenance; NULL for all that is there and has a check waiting
+WITH held AS MATERIALIZED (
+    SELECT id, last_verified_at, permission_flag, external_share_consent, license_type
+    FROM provenance
+    WHERE id IN (
+        SELECT provenance_id
+        FROM kept_verifications
+        WHERE applied_at IS NULL AND ($1::uuid[] IS NULL OR provenance_id = ANY($1))
+    )
+    ORDER BY id
+    FOR UPDATE
+),
+stated AS (
+    INSERT INTO kept_verifications (
+        provenance_id, verified_at, is_statement, permission_flag, external_share_consent, license_type, applied_at
+    )
+    SELECT
+        id, coalesce(last_verified_at, '-infinity'), true, permission_flag, external_share_consent,
+        license_type::text, now()
+    FROM held
+    WHERE NOT EXISTS (
+        SELECT FROM kept_verifications WHERE provenance_id = held.id AND is_statement
+    )
+    RETURNING provenance_id, verified_at, is_statement, permission_flag, external_share_consent, license_type
+),
+known AS (
+    SELECT
+        provenance_id, verified_at, is_statement, permission_flag, external_share_consent, license_type,
+        applied_at IS NULL AS waits
+    FROM kept_verifications
+    WHERE provenance_id IN (SELECT id FROM held)
+    UNION ALL
+    SELECT
+        provenance_id, verified_at, is_statement, permission_flag, external_share_consent, license_type, false
+    FROM stated
+),
+-- Of each field the newest value, where that is one that waits; of two of the same moment the check's.
+newest AS (
+    SELECT
+        provenance_id,
+        max(verified_at) FILTER (WHERE NOT is_statement) AS verified_at,
+        (array_agg(CASE WHEN waits THEN permission_flag END ORDER BY verified_at DESC, is_statement)
+            FILTER (WHERE permission_flag IS NOT NULL))[1] AS permission_flag,
+        (array_agg(CASE WHEN waits THEN external_share_consent END ORDER BY verified_at DESC, is_statement)
+            FILTER (WHERE external_share_consent IS NOT NULL))[1] AS external_share_consent,
+        (array_agg(CASE WHEN waits THEN license_type END ORDER BY verified_at DESC, is_statement)
+            FILTER (WHERE license_type IS NOT NULL))[1] AS license_type
+    FROM known
+    GROUP BY provenance_id
+),
+changed AS (
+    UPDATE provenance AS row
+    SET last_verified_at = greatest(row.last_verified_at, newest.verified_at),
+        permission_flag = coalesce(newest.permission_flag, row.permission_flag),
+        external_share_consent = coalesce(newest.external_share_consent, row.external_share_consent),
+        license_type = coalesce(newest.license_type::license_type, row.license_type)
+    FROM newest
+    WHERE row.id = newest.provenance_id
+    RETURNING row.id
+)
+UPDATE kept_verifications AS verification
+SET applied_at = now()
+FROM changed
+WHERE verification.provenance_id = changed.id AND verification.applied_at IS NULL

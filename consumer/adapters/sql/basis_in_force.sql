@@ -1,0 +1,6 @@
+-- What days are computed under now, and what time it is.
+SELECT id, time_zone, objectives, adopted_by, now() AT TIME ZONE 'UTC' AS now
+FROM rollup_basis
+WHERE adopted_at IS NOT NULL
+ORDER BY adopted_at DESC
+LIMIT 1

@@ -1,0 +1,8 @@
+-- Where the ledger of a group stands, and how many records it has accounted for.
+-- $1 group  $2 how many partitions at most
+SELECT
+    topic, partition, next_offset, inserted + duplicates + amended + dead_lettered AS records, owner, updated_at
+FROM ingest_ledger
+WHERE consumer_group = $1
+ORDER BY topic, partition
+LIMIT $2

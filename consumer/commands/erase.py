@@ -1,0 +1,137 @@
+"""`erase`."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from pydantic_core import PydanticCustomError
+
+from consumer import slo
+from consumer.adapters.admin import address
+from consumer.adapters.history import PostgresHistory
+from consumer.adapters.postgres import Database
+from consumer.app import erasure_keys
+from consumer.basis import Basis
+from consumer.commands.database import opened_database
+from consumer.commands.output import Json, command, err, out, print_json, progress
+from consumer.events.fields import Uuid
+from consumer.operations.erasure import Circumstances, Erasure, Progress, as_text, dry_run, receipt
+from consumer.settings import Settings, load, owner_name
+
+
+def _user(text: str) -> UUID:
+    """A user's id, written as events may write it."""
+    try:
+        user = Uuid().parse(text.strip())
+    except PydanticCustomError as error:
+        raise typer.BadParameter(error.message()) from None
+    if user.int in (0, 2**128 - 1):
+        raise typer.BadParameter("stands for nobody in particular: all that share it would be erased for ever")
+    return user
+
+
+User = Annotated[UUID, typer.Option("--user", parser=_user, metavar="UUID", help="Whom to erase, by id.")]
+Directory = Annotated[
+    Path, typer.Option("--receipt", exists=True, file_okay=False, writable=True, help="Where the receipt is written.")
+]
+
+
+def erase(
+    user: User,
+    dry_run: Annotated[bool, typer.Option(help="Only say what would be done.")] = False,
+    reference: Annotated[str | None, typer.Option(help="The request it answers, for the receipt.")] = None,
+    directory: Directory = Path(),
+    as_json: Json = False,
+) -> None:
+    """Erase a user: dialogues, feedback, dead letters; it stays so when topics are read again. Writes a receipt.
+
+    It may be killed at any point and repeated.
+    """
+    _erase(user, dry_run, reference, directory, as_json)
+
+
+@command
+async def _erase(user: UUID, only_look: bool, reference: str | None, directory: Path, as_json: bool) -> None:
+    settings = load()
+    around = _circumstances(settings, reference)
+    async with opened_database(settings) as database:
+        erasure = _erasure(settings, database)
+        await erasure.demand()
+        if only_look:
+            document = await _look(erasure, user, around)
+        else:
+            document = await _do(erasure, user, around)
+    if as_json:
+        print_json(document)
+    else:
+        out.print(as_text(document), markup=False, soft_wrap=True)
+    if not only_look:
+        _write(document, directory)
+
+
+def _erasure(settings: Settings, database: Database) -> Erasure:
+    basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
+    history = PostgresHistory(database, basis, owner_name())
+    return Erasure(database, history, settings.rollup.timezone, erasure_keys(settings.erasure))
+
+
+def _circumstances(settings: Settings, reference: str | None) -> Circumstances:
+    return Circumstances(
+        address(settings.postgres.dsn.get_secret_value()),
+        f"{getpass.getuser()}@{socket.gethostname()}",
+        reference,
+        settings.topics.consumed,
+        settings.topics.expired,
+    )
+
+
+async def _look(erasure: Erasure, user: UUID, around: Circumstances) -> Mapping[str, Any]:
+    with progress() as bar:
+        found = await erasure.find(user, _told(bar))
+    return dry_run(around, erasure.hash(user), erasure.key_id, found)
+
+
+async def _do(erasure: Erasure, user: UUID, around: Circumstances) -> Mapping[str, Any]:
+    with progress() as bar:
+        history = await erasure.erase(user, around.requested_by, around.reference, _told(bar))
+        left = await erasure.find(user, _told(bar))
+    return receipt(around, history, left)
+
+
+def _told(bar: Any) -> Progress:
+    tasks: dict[str, Any] = {}
+
+    def told(what: str, count: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=None)
+        bar.advance(tasks[what], count)
+
+    return told
+
+
+def _write(document: Mapping[str, Any], directory: Path) -> None:
+    """The receipt in two files, each whole or not there; readable by their owner alone."""
+    name = f"erasure-{document['number']}-{document['user']['hmac_sha256'][:12]}"
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    _write_whole(directory / f"{name}.json", text)
+    _write_whole(directory / f"{name}.txt", f"{as_text(document)}\nSHA-256 of {name}.json: {digest}\n")
+    err.print(f"The receipt is in {directory / name}.json and .txt", markup=False, soft_wrap=True)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", encoding="utf-8", delete=False) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).replace(path)

@@ -1,0 +1,131 @@
+"""The ledger, the dead letters, the days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from consumer.events.record import Partition
+from consumer.operations.doctor.findings import Finding, error, fine, warning
+from consumer.operations.doctor.look import Look
+from consumer.operations.queries import query
+from consumer.ports import Bounds
+
+Rows = Sequence[Mapping[str, Any]]
+IDLE_SECONDS = 300.0
+STALE_SECONDS = 900.0
+MOST_NAMED = 5
+
+
+async def look_at_ledger(look: Look) -> list[Finding]:
+    """The equation, partitions that have stopped, and partitions that nobody reads."""
+    group = look.settings.kafka.group_id
+    rows = await look.db.rows(query("doctor_ledger"), group)
+    bounds = look.brokers.bounds if look.brokers else {}
+    found = [*_unbalanced(rows), *_stopped(rows, bounds, group), *_unread(rows, bounds)]
+    return found or [fine("ledger", f"{len(rows)} partitions add up" if rows else "nothing has been read yet")]
+
+
+def _unbalanced(rows: Rows) -> Iterator[Finding]:
+    wrong = [str(_partition(row)) for row in rows if not row["holds"]]
+    if wrong:
+        fix = (
+            "stop the replicas, keep a copy of ingest_ledger, find out who changed it by hand; ragledger migrate verify"
+        )
+        yield error("ledger", f"does not add up in {_named(wrong)}", fix)
+
+
+def _stopped(rows: Rows, bounds: Mapping[Partition, Bounds], group: str) -> Iterator[Finding]:
+    for row in rows:
+        partition, offset = _partition(row), row["next_offset"]
+        held = bounds.get(partition)
+        if held is None or held.first <= offset <= held.end:
+            continue
+        found = f"{partition} stands at {offset}, and Kafka holds {held.first} to {held.end}"
+        if offset < held.first:
+            moved = f"SET gaps = gaps + ({held.first} - next_offset), next_offset = {held.first}"
+            fix = f"UPDATE ingest_ledger {moved} {_where(group, partition)} AND next_offset < {held.first}"
+            yield error("ledger", f"{found}: records were deleted unread", _DECIDE + fix)
+        else:
+            yield error(
+                "ledger",
+                f"{found}: the topic was made anew",
+                f"{_DECIDE}DELETE FROM ingest_ledger {_where(group, partition)}",  # noqa: S608 - for people to run
+            )
+
+
+_DECIDE = "once you know what was lost, with all replicas stopped: "
+
+
+def _where(group: str, partition: Partition) -> str:
+    quoted = group.replace("'", "''")
+    return f"WHERE consumer_group = '{quoted}' AND topic = '{partition.topic}' AND partition = {partition.partition}"
+
+
+def _unread(rows: Rows, bounds: Mapping[Partition, Bounds]) -> Iterator[Finding]:
+    ledger = {_partition(row): row for row in rows}
+    waiting = [
+        partition
+        for partition, held in sorted(bounds.items())
+        if _reads_from(ledger, partition, held) < held.end and _is_idle(ledger.get(partition))
+    ]
+    if waiting:
+        owners = sorted({str(ledger[partition]["owner"]) for partition in waiting if partition in ledger})
+        found = (
+            f"records wait in {_named([str(partition) for partition in waiting])}, and nobody has written for minutes"
+        )
+        last = f" (last: {', '.join(owners)})" if owners else ""
+        yield error("ledger", f"{found}{last}", "ragledger run; where one runs, its /readyz says why it does not write")
+
+
+def _reads_from(ledger: Mapping[Partition, Mapping[str, Any]], partition: Partition, held: Bounds) -> int:
+    return int(ledger[partition]["next_offset"]) if partition in ledger else held.first
+
+
+def _is_idle(row: Mapping[str, Any] | None) -> bool:
+    return row is None or row["idle_seconds"] > IDLE_SECONDS
+
+
+def _partition(row: Mapping[str, Any]) -> Partition:
+    return Partition(row["topic"], row["partition"])
+
+
+def _named(names: Sequence[str]) -> str:
+    rest = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+async def look_at_dead_letters(look: Look) -> list[Finding]:
+    """Those that nobody has replayed or discarded."""
+    rows = await look.db.rows(query("doctor_dead_letters"))
+    return [_open(row) for row in rows] or [fine("dead letters", "none is open")]
+
+
+def _open(row: Mapping[str, Any]) -> Finding:
+    found = f"{row['records']} open with the reason {row['reason']}, since {row['since']:%Y-%m-%d %H:%M}"
+    choose = f"--reason {row['reason']}"
+    fix = f"ragledger dead-letters list {choose}; then ragledger dead-letters replay {choose}, or discard {choose}"
+    return error("dead letters", found, fix)
+
+
+async def look_at_days(look: Look) -> list[Finding]:
+    """Days that wait for too long to be computed, and days that are still to come."""
+    (row,) = await look.db.rows(query("doctor_days"), look.settings.rollup.timezone)
+    stale = max(STALE_SECONDS, 10 * look.settings.rollup.interval_s)
+    found = [*_stale(row, stale), *_future(row)]
+    return found or [fine("roll-up", f"{row['waiting']} days wait for the next round" if row["waiting"] else "current")]
+
+
+def _stale(row: Mapping[str, Any], seconds: float) -> Iterator[Finding]:
+    if row["waiting"] and row["waiting_seconds"] > seconds:
+        found = f"{row['waiting']} days have waited for {row['waiting_seconds'] / 60:.0f} minutes to be computed"
+        yield error("roll-up", found, f"ragledger rollup --day {row['first_day']}, which says what stands in the way")
+
+
+def _future(row: Mapping[str, Any]) -> Iterator[Finding]:
+    if row["newest"] and row["newest"] > row["today"]:
+        fix = (
+            "SELECT id, created_at FROM ai_dialogue_log WHERE created_at > now() AT TIME ZONE 'UTC' + interval '1 day';"
+            " correct what it finds, and ragledger rollup its days"
+        )
+        yield warning("roll-up", f"the newest day is {row['newest']}: a producer's clock is ahead", fix)

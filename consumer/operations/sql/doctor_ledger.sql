@@ -1,0 +1,9 @@
+-- The ledger of one consumer group: whether its equation holds in each row, and for how long nobody has moved it.
+-- $1 group
+SELECT
+    topic, partition, next_offset, owner,
+    next_offset - start_offset = inserted + duplicates + amended + dead_lettered + gaps AS holds,
+    extract(epoch FROM now() - updated_at)::float8 AS idle_seconds
+FROM ingest_ledger
+WHERE consumer_group = $1
+ORDER BY topic, partition

@@ -1,0 +1,8 @@
+-- Which server this is, who we are, and whether anything can be written.
+SELECT
+    current_setting('server_version_num')::integer AS version_number,
+    current_setting('server_version') AS version,
+    quote_ident(current_database()) AS database,
+    quote_ident(current_user) AS role,
+    pg_is_in_recovery() AS is_standby,
+    current_setting('default_transaction_read_only')::boolean AS is_read_only

@@ -1,0 +1,11 @@
+-- Add to what an erasure has done, in the transaction that did it.
+-- $1 erasure  $2 dialogues  $3 feedback  $4 dead letters  $5 provenance  $6 archived provenance  $7 notices  $8 days
+UPDATE erasures
+SET dialogues = dialogues + $2,
+    feedback = feedback + $3,
+    dead_letters = dead_letters + $4,
+    provenance = provenance + $5,
+    archived_provenance = archived_provenance + $6,
+    notices = notices + $7,
+    days = ARRAY(SELECT DISTINCT day FROM unnest(days || $8::date[]) AS day ORDER BY day)
+WHERE id = $1

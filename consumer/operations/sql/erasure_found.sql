@@ -1,0 +1,14 @@
+-- What there is of a user, dead letters and feedback apart: rows to be deleted, rows to be kept without the user, rows that
+-- are kept as they are.
+-- $1 user
+SELECT
+    (SELECT count(*) FROM ai_dialogue_log WHERE user_id = $1) AS dialogues,
+    (SELECT count(*) FROM provenance WHERE acquired_by = $1 AND NOT is_on_legal_hold(access_policy)) AS provenance,
+    (SELECT count(*) FROM retention_archive WHERE provenance ->> 'acquired_by' = $1::uuid::text) AS archived_provenance,
+    (SELECT count(*) FROM retention_notices WHERE owner = $1) AS notices,
+    (SELECT count(*) FROM provenance WHERE acquired_by = $1 AND is_on_legal_hold(access_policy)) AS on_hold,
+    (
+        SELECT count(*) FROM provenance
+        WHERE access_policy::text ILIKE '%' || $1::uuid::text || '%'
+           OR access_policy::text ILIKE '%' || replace($1::uuid::text, '-', '') || '%'
+    ) AS named_in_policy

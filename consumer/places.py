@@ -1,0 +1,62 @@
+"""YAML in which every value knows its line, so that a message can name the place. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+Path = tuple[int | str, ...]
+
+
+class YamlError(Exception):
+    """The text is not YAML, or says something twice; the message says in which line."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a text says, and in which line each value of it begins, counted from 1."""
+
+    value: Any
+    lines: Mapping[Path, int]
+
+    def line(self, path: Path) -> int:
+        """The line of a value; of the nearest one around it where it is not there."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+def parse(text: bytes) -> Document:
+    """The text's one document, plain values only.
+
+    :raises YamlError: it is not YAML, a key stands twice, or a tag asks for more than plain values
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines = dict(_lines(node, ())) if node is not None else {}
+        return Document(yaml.safe_load(text), lines)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise YamlError(f"line {mark.line + 1 if mark else 1}: {error.problem or error.context}") from None
+    except RecursionError:
+        raise YamlError("line 1: it refers to itself") from None
+    except (UnicodeError, yaml.YAMLError) as error:
+        raise YamlError(" ".join(str(error).split())) from None
+
+
+def _lines(node: yaml.Node, path: Path) -> Iterator[tuple[Path, int]]:
+    yield path, node.start_mark.line + 1
+    if isinstance(node, yaml.SequenceNode):
+        for number, member in enumerate(node.value):
+            yield from _lines(member, (*path, number))
+    if isinstance(node, yaml.MappingNode):
+        seen = set[str]()
+        for key, member in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.MarkedYAMLError(problem=f"{name} stands there twice", problem_mark=key.start_mark)
+            seen.add(name)
+            yield from _lines(member, (*path, name))

@@ -1,0 +1,326 @@
+"""Amendments on the real tables: whatever the order in which they come, rows end up the same."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from consumer.adapters.amendments import PostgresAmendments
+from consumer.adapters.postgres import Database
+from consumer.events.record import Partition, StoredRecord
+from consumer.ingest.days import BusinessDays
+from consumer.ports import Bounds, Store, Written
+from consumer.settings import Postgres
+from tests.producers import dialogue, provenance
+from tests.stack import fresh_database
+from tests.stores import REAL, A, AtOnce, F, G, P, PostgresBackend, V, batch_of, said
+
+pytestmark = pytest.mark.timeout(60)
+
+DAY = "2026-03-04T"
+
+
+class Books(PostgresBackend):
+    """One replica's store, and what it has written."""
+
+    def __init__(self, dsn: str, database: Database) -> None:
+        super().__init__(dsn, database)
+        self.chance = random.Random(5)
+        self.amendments = PostgresAmendments(database, BusinessDays("UTC"), plugin_silence=600)
+        self._writer, self._offsets = self.store("one"), count()
+        self.claims = 0
+
+    async def take(self, *events: tuple[Partition, dict[str, Any]]) -> Written:
+        """Write events as one batch."""
+        records = [said(partition, next(self._offsets), **members) for partition, members in events]
+        return await write(self._writer, records)
+
+    def dialogue(self, **changes: Any) -> tuple[Partition, dict[str, Any]]:
+        members = dialogue(self.chance, user_feedback=None, created_at=f"{DAY}12:00:00Z")
+        return A, members | changes
+
+    def provenance(self, **changes: Any) -> tuple[Partition, dict[str, Any]]:
+        return P, provenance(self.chance, license_type="unknown") | changes
+
+    def row(self, table: str, **wanted: str) -> dict[str, Any]:
+        """The one row with this value."""
+        [(column, value)] = wanted.items()
+        (found,) = self.query(f"SELECT * FROM {table} WHERE {column} = '{value}'")
+        return found
+
+    def touched(self) -> list[str]:
+        """The days that are marked, and forgotten by this look."""
+        return sorted({str(row["day"]) for row in self.query("DELETE FROM touched_days RETURNING day")})
+
+
+async def write(store: Store, records: Sequence[StoredRecord]) -> Written:
+    """Claim the records' partitions where they are, and write the records in one batch."""
+    partitions = {Partition(record.topic, record.partition): record.offset for record in reversed(records)}
+    claims = await store.claim({partition: Bounds(0, 10**6) for partition in partitions})
+    return await store.write(batch_of(claims, records), AtOnce())
+
+
+@pytest.fixture(params=REAL)
+def place(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """A server, and the name of a migrated database on it."""
+    found: tuple[str, str] = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+async def books(place: tuple[str, str]) -> AsyncIterator[Books]:
+    """A migrated database of this test's own."""
+    with fresh_database(*place) as dsn:
+        database = Database(Postgres(dsn=SecretStr(dsn)))
+        await database.open()
+        yield Books(dsn, database)
+        await database.close(5)
+
+
+def verdict(dialogue_id: str, value: int, time: str) -> tuple[Partition, dict[str, Any]]:
+    """A feedback event."""
+    return F, {"dialogue_id": dialogue_id, "user_feedback": value, "given_at": f"{DAY}{time}Z"}
+
+
+def check(provenance_id: str, time: str, **members: Any) -> tuple[Partition, dict[str, Any]]:
+    """A verification event."""
+    return V, {"provenance_id": provenance_id, "verified_at": f"{DAY}{time}Z", **members}
+
+
+def report(time: str, **members: Any) -> tuple[Partition, dict[str, Any]]:
+    """A plugin event."""
+    return G, {"name": "wiki", "reported_at": f"{DAY}{time}Z", **members}
+
+
+WHOLE = {"source": "https://wiki.example", "capabilities": {"search": True}, "version": "1"}
+
+
+# ── feedback ──
+
+
+async def test_feedback_changes_its_dialogue_and_marks_its_day(books: Books) -> None:
+    """The day is the dialogue's, not the verdict's."""
+    answered = books.dialogue(created_at="2026-01-31T23:00:00Z")
+    await books.take(answered)
+    assert books.touched() == ["2026-01-31"]
+    written = await books.take(verdict(answered[1]["id"], -1, "12:00:00"))
+    assert [len(rows) for rows in written.amended.values()] == [1]
+    assert books.row("ai_dialogue_log", id=answered[1]["id"])["user_feedback"] == -1
+    assert books.touched() == ["2026-01-31"]
+
+
+async def test_feedback_waits_for_its_dialogue(books: Books) -> None:
+    """And goes before what the dialogue's own event says."""
+    answered = books.dialogue(user_feedback=0)
+    await books.take(verdict(answered[1]["id"], 1, "12:00:00"))
+    assert books.touched() == []
+    await books.take(answered)
+    assert books.row("ai_dialogue_log", id=answered[1]["id"])["user_feedback"] == 1
+    assert books.row("kept_feedback", dialogue_id=answered[1]["id"])["applied_at"] is not None
+
+
+async def test_feedback_in_the_batch_of_its_dialogue(books: Books) -> None:
+    """Whichever partition was read first."""
+    one, other = books.dialogue(), books.dialogue()
+    await books.take(verdict(one[1]["id"], 1, "12:00:00"), one, other, verdict(other[1]["id"], -1, "12:00:00"))
+    found = {str(row["id"]): row["user_feedback"] for row in books.query("SELECT * FROM ai_dialogue_log")}
+    assert found == {one[1]["id"]: 1, other[1]["id"]: -1}
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one batch", "a batch each"])
+async def test_of_several_verdicts_the_newest_counts(books: Books, apart: bool) -> None:
+    """In whatever order they come; of two of the same moment the one that is read later."""
+    answered = books.dialogue()
+    id_ = answered[1]["id"]
+    verdicts = [verdict(id_, 1, "12:00:02"), verdict(id_, -1, "12:00:01"), verdict(id_, 0, "12:00:02")]
+    await books.take(answered)
+    for some in [[one] for one in verdicts] if apart else [verdicts]:
+        await books.take(*some)
+    assert books.row("ai_dialogue_log", id=id_)["user_feedback"] == 0
+
+
+async def test_feedback_of_a_duplicate_changes_nothing_twice(books: Books) -> None:
+    """A dialogue read again is a duplicate, and keeps the verdict."""
+    answered = books.dialogue(user_feedback=0)
+    await books.take(answered, verdict(answered[1]["id"], 1, "12:00:00"))
+    written = await books.take(answered)
+    assert len(written.duplicates) == 1
+    assert books.row("ai_dialogue_log", id=answered[1]["id"])["user_feedback"] == 1
+
+
+async def test_what_crossed_its_row_is_applied_by_the_timer(books: Books) -> None:
+    """A dialogue and its verdict, written at once by two replicas that do not see each other."""
+    answered = books.dialogue()
+    one, two, held = books.store("two"), books.store("three"), HeldTurn()
+    record, verdict_record = said(A, 0, **answered[1]), said(F, 0, **verdict(answered[1]["id"], 1, "12:00:00")[1])
+    claims = [*await one.claim({A: Bounds(0, 9)}), *await two.claim({F: Bounds(0, 9)})]
+    inserting = asyncio.create_task(one.write(batch_of(claims[:1], [record]), held))
+    await held.arrived.wait()
+    await two.write(batch_of(claims[1:], [verdict_record]), AtOnce())
+    held.go.set()
+    await inserting
+    assert books.row("ai_dialogue_log", id=answered[1]["id"])["user_feedback"] is None
+    books.touched()
+    assert await books.amendments.settle() == []
+    assert books.row("ai_dialogue_log", id=answered[1]["id"])["user_feedback"] == 1
+    assert books.touched() == ["2026-03-04"]
+    assert await books.amendments.settle() == []
+    assert books.touched() == []
+
+
+class HeldTurn:
+    """A turn that comes when the test says so: until then the rows are written, but not committed."""
+
+    def __init__(self) -> None:
+        self.arrived, self.go = asyncio.Event(), asyncio.Event()
+
+    async def come(self) -> None:
+        self.arrived.set()
+        await self.go.wait()
+
+
+# ── verifications ──
+
+
+async def test_a_check_changes_what_it_states_and_nothing_else(books: Books) -> None:
+    """And the time of the last check."""
+    acquired = books.provenance(permission_flag=True, external_share_consent=None)
+    await books.take(acquired, check(acquired[1]["id"], "10:00:00", license_type="CC-BY-4.0"))
+    row = books.row("provenance", id=acquired[1]["id"])
+    assert (row["license_type"], row["permission_flag"], row["external_share_consent"]) == ("cc_by", True, None)
+    assert row["last_verified_at"] == datetime(2026, 3, 4, 10)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_checks_in_any_order_come_to_the_same(books: Books, seed: int) -> None:
+    """Of each field the newest that states it, also where the provenance comes in the middle or last."""
+    acquired = books.provenance()
+    id_ = acquired[1]["id"]
+    events = [
+        acquired,
+        check(id_, "10:00:00", permission_flag=True, license_type="MIT"),
+        check(id_, "11:00:00", external_share_consent=True),
+        check(id_, "12:00:00", permission_flag=False),
+        check(id_, "09:00:00", permission_flag=True, external_share_consent=False, license_type="cc0"),
+    ]
+    random.Random(seed).shuffle(events)
+    for event in events:
+        await books.take(event)
+    row = books.row("provenance", id=id_)
+    stated = row["license_type"], row["permission_flag"], row["external_share_consent"], row["last_verified_at"]
+    assert stated == ("mit", False, True, datetime(2026, 3, 4, 12))
+
+
+async def test_an_older_check_does_not_undo_what_the_row_says_itself(books: Books) -> None:
+    """As of its own last_verified_at; what the row leaves open the check may fill in."""
+    acquired = books.provenance(last_verified_at=f"{DAY}12:00:00Z", permission_flag=False, license_type="mit")
+    older = check(acquired[1]["id"], "11:00:00", permission_flag=True, license_type="cc0", external_share_consent=True)
+    await books.take(acquired, older)
+    row = books.row("provenance", id=acquired[1]["id"])
+    assert (row["license_type"], row["permission_flag"], row["external_share_consent"]) == ("mit", False, True)
+    assert row["last_verified_at"] == datetime(2026, 3, 4, 12)
+
+
+async def test_a_field_that_a_person_has_mended_is_left_alone(books: Books) -> None:
+    """Until a check states that very field."""
+    acquired = books.provenance()
+    await books.take(acquired, check(acquired[1]["id"], "10:00:00", permission_flag=True))
+    books.query(f"UPDATE provenance SET license_type = 'cc0' WHERE id = '{acquired[1]['id']}' RETURNING id")
+    await books.take(check(acquired[1]["id"], "11:00:00", external_share_consent=True))
+    assert books.row("provenance", id=acquired[1]["id"])["license_type"] == "cc0"
+    await books.take(check(acquired[1]["id"], "12:00:00", license_type="MIT"))
+    assert books.row("provenance", id=acquired[1]["id"])["license_type"] == "mit"
+
+
+# ── plugins ──
+
+
+async def test_a_plugin_announces_itself_and_reports(books: Books) -> None:
+    """What a report leaves out stays."""
+    await books.take(report("10:00:00", **WHOLE, config={"timeout_s": 5, "mine": 1}))
+    row = books.row("plugin_registry", name="wiki")
+    assert (row["enabled"], row["health_status"], row["last_health_check"]) == (True, "unknown", None)
+    await books.take(report("10:05:00", health_status="healthy"))
+    row = books.row("plugin_registry", name="wiki")
+    assert (row["version"], row["config"], row["health_status"]) == ("1", {"timeout_s": 5, "mine": 1}, "healthy")
+    assert row["last_health_check"] == row["reported_at"] == datetime(2026, 3, 4, 10, 5)
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one batch", "a batch each"])
+async def test_the_newest_report_wins(books: Books, apart: bool) -> None:
+    """In whatever order they come."""
+    reports = [
+        report("10:00:00", **WHOLE, enabled=True),
+        report("12:00:00", version="3", enabled=False),
+        report("11:00:00", version="2", enabled=True),
+        report("12:00:00", version="4"),
+    ]
+    for some in [[one] for one in reports] if apart else [reports]:
+        await books.take(*some)
+    row = books.row("plugin_registry", name="wiki")
+    assert (row["version"], row["enabled"], row["reported_at"]) == ("4", False, datetime(2026, 3, 4, 12))
+
+
+async def test_a_report_of_a_plugin_not_known_has_to_say_what_it_is(books: Books) -> None:
+    """Else it is a dead letter, and those around it are taken."""
+    written = await books.take(
+        report("10:00:00", health_status="healthy"), (G, {**report("10:00:00", **WHOLE)[1], "name": "press"})
+    )
+    [letter] = written.dead_letters
+    assert letter.rejected.sqlstate == "23502"
+    assert [row["name"] for row in books.query("SELECT name FROM plugin_registry")] == ["press"]
+
+
+async def test_a_silent_plugin_turns_unhealthy_until_it_reports(books: Books) -> None:
+    """Only one that is in use; it is told once."""
+    await books.take(
+        report("10:00:00", **WHOLE, health_status="healthy"),
+        (G, {**report("10:00:00", **WHOLE, enabled=False, health_status="healthy")[1], "name": "off"}),
+        (G, {**WHOLE, "name": "fresh", "reported_at": "2999-01-01T00:00:00Z", "health_status": "healthy"}),
+    )
+    assert list(await books.amendments.settle()) == ["wiki"]
+    assert list(await books.amendments.settle()) == []
+    found = {
+        row["name"]: row["health_status"] for row in books.query("SELECT name, health_status FROM plugin_registry")
+    }
+    assert found == {"wiki": "unhealthy", "off": "healthy", "fresh": "healthy"}
+    await books.take(report("10:00:01", health_status="degraded"))
+    assert books.row("plugin_registry", name="wiki")["health_status"] == "degraded"
+
+
+VALID = [
+    '{"endpoint": "x", "timeout_s": 0.5, "languages": [], "options": {}, "auth": {"type": "none"}}',
+    '{"auth": null, "endpoint": null, "languages": ["a", "b"]}',
+    '{"mine": [1]}',
+    "{}",
+]
+INVALID = [
+    "[]",
+    '"x"',
+    '{"endpoint": 1}',
+    '{"timeout_s": 0}',
+    '{"timeout_s": "5"}',
+    '{"poll_interval_s": -1}',
+    '{"languages": "x"}',
+    '{"languages": ["a", 1]}',
+    '{"languages": [["a"]]}',
+    '{"auth": {}}',
+    '{"auth": "basic"}',
+    '{"auth": {"type": "magic"}}',
+    '{"auth": {"type": "basic", "secret_ref": 1}}',
+    '{"options": []}',
+]
+
+
+async def test_the_database_holds_a_config_to_the_same(books: Books) -> None:
+    """Whoever writes it."""
+    asked = ", ".join(f"plugin_config_is_valid('{config}') AS c{n}" for n, config in enumerate([*VALID, *INVALID]))
+    (found,) = books.query(f"SELECT {asked}")
+    assert list(found.values()) == [True] * len(VALID) + [False] * len(INVALID)

@@ -1,0 +1,592 @@
+"""`ragledger doctor`: finds nothing where all is well, and names each thing that is not, with its remedy."""
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+
+from consumer.embedded import EmbeddedError, PostgresServer, Workspace
+from consumer.operations.roles import INGEST
+from tests.ingestion import dialogues, send
+from tests.psql import ONE_DIALOGUE, execute, rows
+from tests.roles import login, name_of
+from tests.service import Environment, eventually
+from tests.stack import Servers, Topics, fresh_database
+
+pytestmark = pytest.mark.timeout(120)
+
+MANY = 12_000
+WELL = {"log_error_verbosity": "terse", "max_connections": "60"}
+
+
+class Clinic(NamedTuple):
+    """A durable server, the name of a migrated database on it, and topics."""
+
+    server: PostgresServer
+    template: str
+    topics: dict[str, str]
+
+
+class Patient(NamedTuple):
+    """A database: its owner's DSN, and the settings of a service that may write to it."""
+
+    owner: str
+    environment: Environment
+
+    @property
+    def role(self) -> str:
+        return name_of(self.environment.dsn)
+
+    @property
+    def database(self) -> str:
+        return urlsplit(self.owner).path.removeprefix("/")
+
+    def findings(self, code: int | None = None) -> list[dict[str, Any]]:
+        """What the doctor finds; with `code`, what it has to exit with."""
+        done = self.environment.run("doctor", "--json")
+        assert done.stdout, done.stderr
+        assert code is None or done.returncode == code, done.stdout
+        found = json.loads(done.stdout)
+        assert found["ok"] is (done.returncode == 0)
+        return list(found["findings"])
+
+
+def of(findings: list[dict[str, Any]], check: str, severity: str | None = None) -> list[dict[str, Any]]:
+    """Those of a check."""
+    return [one for one in findings if one["check"] == check and severity in (None, one["severity"])]
+
+
+@contextmanager
+def clinic_on(stack: Servers, version: int) -> Iterator[Clinic]:
+    """A server of this file's own, as one would run it: what tests usually switch off is on."""
+    topics = Topics(stack.bootstrap_servers)
+    with Workspace() as workspace, ExitStack() as made:
+        try:
+            server = PostgresServer(workspace, version=version, settings=WELL)
+        except EmbeddedError as error:
+            pytest.skip(str(error))
+        server.start()
+        made.callback(server.stop)
+        made.callback(topics.delete_all)
+        names = {kind: topics.create(2, prefix=kind) for kind in ("dialogue", "provenance")}
+        dsn = made.enter_context(fresh_database(server.dsn))
+        Environment(dsn, "", {}).run("migrate", "up")
+        execute(dsn, "CREATE EXTENSION pg_stat_statements")
+        yield Clinic(server, urlsplit(dsn).path.removeprefix("/"), names)
+
+
+@pytest.fixture(scope="module")
+def newest(stack: Servers) -> Iterator[Clinic]:
+    """The newest PostgreSQL."""
+    with clinic_on(stack, 18) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def oldest(stack: Servers) -> Iterator[Clinic]:
+    """The oldest PostgreSQL."""
+    with clinic_on(stack, 15) as made:
+        yield made
+
+
+def forget_checkpoints(dsn: str) -> None:
+    """Let the server count from nothing."""
+    is_newer = rows(dsn, "SELECT to_regclass('pg_catalog.pg_stat_checkpointer') IS NOT NULL AS newer")[0]["newer"]
+    execute(dsn, f"SELECT pg_stat_reset_shared('{'checkpointer' if is_newer else 'bgwriter'}')")
+
+
+@contextmanager
+def admitted(clinic: Clinic, stack: Servers) -> Iterator[Patient]:
+    """A copy of the database, for a service that is a member of ragledger_ingest."""
+    forget_checkpoints(clinic.server.dsn)  # of the databases that other tests have dropped
+    with fresh_database(clinic.server.dsn, clinic.template) as owner, login(owner, INGEST) as service:
+        yield Patient(owner, Environment(service, stack.bootstrap_servers, clinic.topics))
+
+
+@pytest.fixture
+def patient(newest: Clinic, stack: Servers) -> Iterator[Patient]:
+    """On the newest version."""
+    with admitted(newest, stack) as made:
+        yield made
+
+
+@pytest.fixture(params=["newest", "oldest"])
+def either(request: pytest.FixtureRequest, stack: Servers) -> Iterator[Patient]:
+    """On either version."""
+    with admitted(request.getfixturevalue(request.param), stack) as made:
+        yield made
+
+
+def test_where_all_is_well(either: Patient) -> None:
+    """Exit code 0; no error and no warning; every part was looked at."""
+    found = either.findings(0)
+    assert [one for one in found if one["severity"] in ("error", "warning")] == []
+    looked_at = {one["check"] for one in found}
+    assert looked_at >= {"kafka", "replicas", "postgresql", "postgresql tls", "connections", "settings", "migrations"}
+    assert looked_at >= {"copy", "ledger", "dead letters", "roll-up", "tables", "partitions", "indexes"}
+    assert all(one["fix"] for one in found if one["severity"] == "error")
+
+
+def test_for_people(patient: Patient) -> None:
+    """A table, then what to do in lines that can be copied, then the sum of it."""
+    execute(patient.owner, "DROP INDEX idx_plugin_enabled")
+    done = patient.environment.run("doctor")
+    assert done.returncode == 3
+    assert "MUST  index idx_plugin_enabled" in done.stdout
+    assert "  MUST  index idx_plugin_enabled: run `ragledger migrate up`" in done.stdout
+    assert "1 things must be done." in done.stdout
+
+
+def open_dead_letter(patient: Patient) -> None:
+    execute(
+        patient.owner,
+        "INSERT INTO dead_letters (topic, partition, record_offset, record_timestamp, reason, discarded_at)"
+        " VALUES ('t', 0, 1, now(), 'not_json', NULL), ('t', 0, 2, now(), 'tombstone', now())",
+    )
+
+
+def ledger_row(patient: Patient, next_offset: int, idle: str = "0 s") -> None:
+    execute(
+        patient.owner,
+        "INSERT INTO ingest_ledger (consumer_group, topic, partition, start_offset, next_offset, inserted, owner,"
+        f" updated_at) VALUES ('{patient.environment.group}', '{patient.environment.topics['dialogue']}', 0, 0,"
+        f" {next_offset}, {next_offset}, 'host:1', now() - interval '{idle}')",
+    )
+
+
+def hide_rows(patient: Patient) -> None:
+    execute(patient.owner, "DROP POLICY ai_dialogue_ingest ON ai_dialogue_log")
+
+
+def out_of_balance(patient: Patient) -> None:
+    execute(patient.owner, "ALTER TABLE ingest_ledger DROP CONSTRAINT ingest_ledger_balanced")
+    ledger_row(patient, 0)
+    execute(patient.owner, "UPDATE ingest_ledger SET inserted = 1")
+
+
+def invalid_index(patient: Patient) -> None:
+    execute(patient.owner, *["INSERT INTO plugin_registry VALUES (DEFAULT, gen_random_uuid(), 's', '{}', '1')"] * 2)
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        execute(patient.owner, "CREATE UNIQUE INDEX CONCURRENTLY unfinished ON plugin_registry (source)")
+
+
+def sql(*statements: str) -> Callable[[Patient], None]:
+    """Statements of the owner's; `{role}` and `{database}` are the patient's."""
+    return lambda patient: execute(
+        patient.owner, *(one.format(role=patient.role, database=patient.database) for one in statements)
+    )
+
+
+# What is wrong, the check that finds it, how much it matters, what it says, and what to do.
+CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
+    (
+        sql("DELETE FROM schema_migrations WHERE version = 6"),
+        "migrations",
+        "error",
+        "0006_widen",
+        "ragledger migrate up",
+    ),
+    (sql("UPDATE schema_migrations SET checksum = 'x'"), "migrations", "error", "not the one", "ragledger migrate up"),
+    (
+        sql("INSERT INTO schema_migrations VALUES (9999, '9999_later', 'x', now(), 'o', 1)"),
+        "migrations",
+        "warning",
+        "9999_later",
+        "newest ragledger",
+    ),
+    (sql("DROP INDEX idx_plugin_enabled"), "index idx_plugin_enabled", "error", "missing", "ragledger migrate up"),
+    (invalid_index, "index unfinished", "warning", "invalid", "DROP INDEX CONCURRENTLY unfinished"),
+    (sql("DROP TABLE touched_days"), "tables", "error", "there is no touched_days", "ragledger migrate up"),
+    (
+        sql("REVOKE ragledger_ingest FROM {role}"),
+        "privileges",
+        "error",
+        "lacks INSERT on ai_dialogue_log",
+        "GRANT ragledger_ingest TO {role}",
+    ),
+    (
+        sql("REVOKE INSERT ON dead_letters FROM ragledger_ingest"),
+        "privileges",
+        "error",
+        "{role} lacks INSERT on dead_letters",
+        "GRANT INSERT ON dead_letters TO {role}",
+    ),
+    (
+        sql("REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC, ragledger_ingest"),
+        "privileges",
+        "error",
+        "temporary tables",
+        "GRANT TEMPORARY ON DATABASE {database} TO {role}",
+    ),
+    (sql("GRANT ragledger_owner TO {role}"), "privileges", "warning", "owns the tables", "GRANT ragledger_ingest TO"),
+    (sql("ALTER ROLE {role} SUPERUSER"), "privileges", "warning", "is a superuser", "GRANT ragledger_ingest TO"),
+    (sql("ALTER ROLE {role} CREATEDB"), "privileges", "warning", "may make roles", "ALTER ROLE {role} NOCREATEROLE"),
+    (
+        sql("GRANT DELETE ON provenance TO {role}"),
+        "privileges",
+        "warning",
+        "more than it needs: DELETE on provenance",
+        "REVOKE DELETE ON provenance FROM {role}",
+    ),
+    (
+        hide_rows,
+        "row security",
+        "error",
+        "hides rows of ai_dialogue_log",
+        "CREATE POLICY {role}_reaches_all ON ai_dialogue_log",
+    ),
+    (sql(), "copy", "note", "row-level security applies", "ALTER ROLE {role} BYPASSRLS"),
+    (sql("ALTER ROLE {role} BYPASSRLS"), "copy", "ok", "rows are written with COPY", ""),
+    (
+        sql("ALTER DATABASE {database} SET timezone = 'Asia/Tokyo'"),
+        "time zone",
+        "warning",
+        "sessions are in Asia/Tokyo",
+        "ALTER DATABASE {database} SET timezone = 'UTC'",
+    ),
+    (
+        sql("ALTER DATABASE {database} SET synchronous_commit = off"),
+        "synchronous_commit",
+        "warning",
+        "read again from Kafka",
+        "ALTER SYSTEM SET synchronous_commit = on",
+    ),
+    (
+        sql("ALTER DATABASE {database} SET default_transaction_read_only = on"),
+        "read-only",
+        "error",
+        "read-only by default",
+        "ALTER ROLE {role} SET default_transaction_read_only = off",
+    ),
+    (sql("ALTER DATABASE {database} SET statement_timeout = '5s'"), "statement_timeout", "note", "5 s", ""),
+    (
+        sql("ALTER DATABASE {database} SET transaction_timeout = '30s'"),
+        "transaction_timeout",
+        "warning",
+        "30 s ends every longer transaction",
+        "ALTER ROLE {role} SET transaction_timeout = 0",
+    ),
+    (
+        sql("ALTER ROLE {role} CONNECTION LIMIT 3"),
+        "connections",
+        "error",
+        "limited to 3",
+        "ALTER ROLE {role} CONNECTION LIMIT 10",
+    ),
+    (
+        sql("ALTER DATABASE {database} CONNECTION LIMIT 4"),
+        "connections",
+        "error",
+        "limited to 4",
+        "ALTER DATABASE {database} CONNECTION LIMIT 10",
+    ),
+    (out_of_balance, "ledger", "error", "does not add up", "ragledger migrate verify"),
+    (
+        lambda patient: ledger_row(patient, 10),
+        "ledger",
+        "error",
+        "the topic was made anew",
+        "DELETE FROM ingest_ledger",
+    ),
+    (open_dead_letter, "dead letters", "error", "1 open with the reason not_json", "replay --reason not_json"),
+    (
+        sql("INSERT INTO touched_days (day, touched_at) VALUES ('2026-01-31', now() - interval '1 hour')"),
+        "roll-up",
+        "error",
+        "1 days have waited for 60 minutes",
+        "ragledger rollup --day 2026-01-31",
+    ),
+    (
+        sql("INSERT INTO rag_metrics_history (date) VALUES (current_date + 3)"),
+        "roll-up",
+        "warning",
+        "a producer's clock is ahead",
+        "SELECT id, created_at FROM ai_dialogue_log",
+    ),
+    (
+        sql("INSERT INTO rag_metrics_history (date, total_dialogues) VALUES (current_date - 2, 250000)"),
+        "partitions",
+        "warning",
+        "it is time: 250,000 dialogues a day",
+        "ragledger partition plan",
+    ),
+    (
+        sql("DROP EXTENSION pg_stat_statements"),
+        "statements",
+        "note",
+        "not installed",
+        "CREATE EXTENSION pg_stat_statements",
+    ),
+]
+
+
+@pytest.mark.parametrize(("damage", "check", "severity", "says", "fix"), CASES, ids=[f"{c[1]}: {c[3]}" for c in CASES])
+def test_each_thing_that_is_wrong_is_found(
+    patient: Patient, damage: Callable[[Patient], None], check: str, severity: str, says: str, fix: str
+) -> None:
+    """How much it matters, what it is, the very command or statement; 3 exactly when something must be done."""
+    damage(patient)
+    found = patient.findings(3 if severity == "error" else 0)
+    names = {"role": patient.role, "database": patient.database}
+    assert [
+        one
+        for one in of(found, check, severity)
+        if says.format(**names) in one["found"] and fix.format(**names) in (one["fix"] or "")
+    ], of(found, check)
+
+
+def test_the_statement_that_is_advised_helps(patient: Patient) -> None:
+    """What doctor says to run, run as it stands, mends what was wrong."""
+    execute(
+        patient.owner,
+        f"REVOKE {INGEST} FROM {patient.role}",
+        f"ALTER ROLE {patient.role} CONNECTION LIMIT 3",
+        f"ALTER DATABASE {patient.database} SET timezone = 'Asia/Tokyo'",
+        f"GRANT DELETE ON provenance TO {patient.role}",
+    )
+    ledger_row(patient, 10)
+    treat(patient)  # what the role may not read is seen once it has its rights
+    treat(patient)
+    assert [one for one in patient.findings(0) if one["severity"] in ("error", "warning")] == []
+
+
+def treat(patient: Patient) -> None:
+    """Run every statement that is advised."""
+    for fix in {one["fix"] for one in patient.findings(3) if one["severity"] in ("error", "warning")}:
+        execute(
+            patient.owner, *fix.removeprefix("once you know what was lost, with all replicas stopped: ").split("; ")
+        )
+
+
+# ── tables and statistics ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_dead_rows_missing_statistics_and_unused_indexes(either: Patient) -> None:
+    """Each by its table; unique indexes are none of it, and small tables neither."""
+    execute(
+        either.owner,
+        "ALTER TABLE touched_days SET (autovacuum_enabled = off)",
+        "ALTER TABLE ai_dialogue_log SET (autovacuum_enabled = off)",
+        f"INSERT INTO touched_days (day) SELECT current_date FROM generate_series(1, {MANY})",
+        f"DELETE FROM touched_days WHERE id < {MANY}",
+        f"{ONE_DIALOGUE.replace('VALUES (', 'SELECT ').rstrip().removesuffix(')')} FROM generate_series(1, {MANY})",
+    )
+    found = eventually(lambda: has_statistics(either), message="statistics are there")
+    assert [one["found"].split()[0] for one in of(found, "vacuum")] == ["touched_days"]
+    assert "VACUUM (ANALYZE) touched_days" in of(found, "vacuum")[0]["fix"]
+    assert [one["fix"] for one in of(found, "statistics")] == ["ANALYZE ai_dialogue_log"]
+    unused = {one["found"].split()[0] for one in of(found, "indexes", "note")}
+    assert unused == {
+        "idx_ai_dialogue_user",
+        "idx_ai_dialogue_session",
+        "idx_ai_dialogue_created_at",
+        "idx_ai_dialogue_citation_rate",
+        "idx_ai_dialogue_user_created",
+    }
+    assert all("DROP INDEX CONCURRENTLY public.idx_ai" in one["fix"] for one in of(found, "indexes", "note"))
+
+
+def has_statistics(patient: Patient) -> list[dict[str, Any]]:
+    """The findings, once PostgreSQL has counted."""
+    both = "('touched_days', 'ai_dialogue_log')"
+    counted = rows(
+        patient.owner, f"SELECT n_live_tup + n_dead_tup AS n FROM pg_stat_user_tables WHERE relname IN {both}"
+    )
+    return patient.findings() if all(row["n"] > 10_000 for row in counted) else []
+
+
+def test_the_slowest_statements_are_shown(either: Patient) -> None:
+    """Those on our tables, constants replaced; and a query that is often slow is a reason to partition."""
+    with psycopg.connect(either.owner, autocommit=True) as connection:
+        connection.execute("SELECT pg_stat_statements_reset()")
+        for _ in range(20):
+            connection.execute("SELECT count(*), 'geheim', pg_sleep(0.05) FROM ai_dialogue_log")
+        connection.execute(f"GRANT pg_read_all_stats TO {either.role}".encode())
+    found = either.findings(0)
+    shown = [one["found"] for one in of(found, "statements", "ok")]
+    assert "20 calls" in shown[0]
+    assert "FROM ai_dialogue_log" in shown[0]
+    assert "geheim" not in json.dumps(found)
+
+
+def test_checkpoints_that_are_forced(either: Patient) -> None:
+    """More of them by size than by the clock: the log is too small."""
+    execute(either.owner, *["CHECKPOINT"] * 12)
+    found = eventually(lambda: of(either.findings(), "checkpoints"), message="PostgreSQL has counted them")
+    assert found[0]["severity"] == "warning"
+    assert "ALTER SYSTEM SET max_wal_size = '4096MB'" in found[0]["fix"]
+
+
+@pytest.mark.parametrize("name", ["fsync", "full_page_writes", "autovacuum", "track_counts"])
+def test_settings_that_must_be_on(patient: Patient, name: str) -> None:
+    """Off, they cost the data or the server; the statement that is advised turns them on again."""
+    execute(patient.owner, f"ALTER SYSTEM SET {name} = off", "SELECT pg_reload_conf()")
+    try:
+        (found,) = eventually(lambda: of(patient.findings(), name), message="the server has read its configuration")
+        assert found["severity"] == "error"
+    finally:
+        execute(patient.owner, *f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf()".split("; "))
+    assert found["fix"] == f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf()"
+
+
+def test_more_connections_than_there_are(patient: Patient) -> None:
+    """The pool of each replica counts."""
+    patient.environment.variables["RAGLEDGER_POSTGRES__POOL_SIZE"] = "100"
+    (found,) = of(patient.findings(3), "connections")
+    assert "not enough: 100 for the service" in found["found"]
+    patient.environment.variables["RAGLEDGER_POSTGRES__PGBOUNCER"] = "true"
+    assert of(patient.findings(0), "connections")[0]["severity"] == "note"
+
+
+# ── Kafka ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_topics_that_are_missing(patient: Patient) -> None:
+    """With the command that makes them."""
+    patient.environment.variables["RAGLEDGER_TOPICS__DIALOGUE"] = "nowhere"
+    (found,) = of(patient.findings(3), "topic nowhere")
+    assert "--create --topic nowhere" in found["fix"]
+    assert found["fix"].endswith("--replication-factor 1")
+
+
+def test_a_topic_that_forgets_too_soon(patient: Patient, bootstrap_servers: str) -> None:
+    """Retention shorter than an outage may last, with the command that changes it."""
+    topic = patient.environment.topics["dialogue"]
+    set_retention(bootstrap_servers, topic, "3600000")
+    try:
+        (found,) = of(patient.findings(0), f"topic {topic}", "warning")
+    finally:
+        set_retention(bootstrap_servers, topic, "604800000")
+    assert "deleted after 1.0 hours" in found["found"]
+    assert f"--entity-name {topic} --add-config retention.ms=604800000" in found["fix"]
+
+
+def set_retention(bootstrap_servers: str, topic: str, milliseconds: str) -> None:
+    change = ConfigEntry("retention.ms", milliseconds, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[change])
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    for done in admin.incremental_alter_configs([resource]).values():
+        done.result(30)
+
+
+def test_records_that_nobody_reads(patient: Patient, bootstrap_servers: str) -> None:
+    """Published and not claimed, or claimed and left."""
+    topic = patient.environment.topics["dialogue"]
+    send(bootstrap_servers, (one._replace(partition=1) for one in dialogues(topic, 3, seed=1).values()))
+    (found,) = of(patient.findings(3), "ledger")
+    assert f"records wait in {topic}/1" in found["found"]
+    assert found["fix"].startswith("ragledger run")
+
+
+def test_more_replicas_than_partitions(patient: Patient, bootstrap_servers: str) -> None:
+    """The members of the group are counted."""
+    topics = list(patient.environment.topics.values())
+    members = [
+        Consumer({"bootstrap.servers": bootstrap_servers, "group.id": patient.environment.group}) for _ in range(5)
+    ]
+    try:
+        for member in members:
+            member.subscribe(topics)
+        found = eventually(
+            lambda: polled(members) and of(patient.findings(), "replicas", "warning"), message="all are in"
+        )
+        assert "5 replicas for 4 partitions" in found[0]["found"]
+    finally:
+        for member in members:
+            member.close()
+
+
+def polled(members: list[Consumer]) -> bool:
+    """Let each of them join."""
+    for member in members:
+        member.poll(0.2)
+    return True
+
+
+# ── when things are down ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def nowhere(dsn: str = "postgresql://127.0.0.1:9/nowhere", kafka: str = "127.0.0.1:9") -> Environment:
+    return Environment(dsn, kafka, {})
+
+
+def test_everything_is_down() -> None:
+    """Two findings, no traceback."""
+    done = nowhere().run("doctor", "--json")
+    found = json.loads(done.stdout)["findings"]
+    assert done.returncode == 3
+    assert [(one["check"], one["severity"]) for one in found] == [("kafka", "error"), ("postgresql", "error")]
+    assert "Traceback" not in done.stderr
+
+
+def test_one_of_them_is_down(patient: Patient, bootstrap_servers: str) -> None:
+    """The other is looked at all the same."""
+    patient.environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"] = "127.0.0.1:9"
+    found = patient.findings(3)
+    assert [one["check"] for one in found if one["severity"] == "error"] == ["kafka"]
+    assert of(found, "tables")
+    found = json.loads(nowhere(kafka=bootstrap_servers).run("doctor", "--json").stdout)["findings"]
+    assert [one["severity"] for one in of(found, "kafka")] == ["ok"]
+
+
+@contextmanager
+def silence() -> Iterator[int]:
+    """A port that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
+        yield server.getsockname()[1]
+
+
+def test_nobody_answers() -> None:
+    """Neither is waited for without end."""
+    with silence() as port:
+        began = time.monotonic()
+        done = nowhere(f"postgresql://127.0.0.1:{port}/d", f"127.0.0.1:{port}").run("doctor", "--json")
+        assert time.monotonic() - began < 60
+    assert done.returncode == 3
+    assert ["did not answer within" in one["found"] for one in json.loads(done.stdout)["findings"]] == [True, True]
+
+
+def test_a_table_that_is_locked(patient: Patient) -> None:
+    """What needs it is said to be out of sight, the rest is looked at, and it ends."""
+    with psycopg.connect(patient.owner) as holder:
+        holder.execute("LOCK TABLE ai_dialogue_log IN ACCESS EXCLUSIVE MODE")
+        began = time.monotonic()
+        found = patient.findings()
+        assert time.monotonic() - began < 60
+    assert "could not be looked at within 10 s" in of(found, "tables")[0]["found"]
+    assert of(found, "dead letters")[0]["severity"] == "ok"
+
+
+def test_an_empty_database(newest: Clinic, stack: Servers) -> None:
+    """Migrations are missing, and so is everything that they make: said once each."""
+    with fresh_database(newest.server.dsn) as dsn:
+        done = Environment(dsn, stack.bootstrap_servers, newest.topics).run("doctor", "--json")
+    found = json.loads(done.stdout)["findings"]
+    errors = [(one["check"], one["fix"]) for one in found if one["severity"] == "error"]
+    assert errors == [("migrations", "ragledger migrate up"), ("tables", "ragledger migrate up")]
+
+
+def test_another_tools_migrations(newest: Clinic, stack: Servers) -> None:
+    """Said, and no traceback."""
+    with fresh_database(newest.server.dsn) as dsn:
+        execute(dsn, "CREATE TABLE schema_migrations (version TEXT)")
+        done = Environment(dsn, stack.bootstrap_servers, newest.topics).run("doctor", "--json")
+    assert done.returncode == 3
+    assert "belongs to another tool" in of(json.loads(done.stdout)["findings"], "migrations")[0]["found"]
+
+
+def test_no_bar_where_nobody_watches(patient: Patient) -> None:
+    """Standard error stays empty for scripts."""
+    done: subprocess.CompletedProcess[str] = patient.environment.run("doctor", "--json")
+    assert done.stderr == ""

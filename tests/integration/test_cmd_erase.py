@@ -1,0 +1,320 @@
+"""`ragledger erase`: nothing names the user any more, others lose nothing, and a receipt says what was done."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from tests.erasing import KEY, add_dialogues, add_letters, records_of, spellings, whereabouts
+from tests.ingestion import Outgoing, counts, environment_on, ids, ingest, log_lines, send, wait_for_records
+from tests.notices import ALICE, BOB, acquired, insert
+from tests.psql import execute
+from tests.service import Environment, ServiceProcess, eventually
+from tests.stack import Servers, fresh_database
+
+pytestmark = pytest.mark.timeout(180)
+
+FEEDBACK = "CREATE TABLE IF NOT EXISTS kept_feedback (dialogue_id UUID PRIMARY KEY)"
+
+
+@pytest.fixture
+def offline(stack: Servers, migrated_template: str, tmp_path: Path) -> Iterator[Environment]:
+    """A database alone: erasure needs no Kafka."""
+    with fresh_database(stack.dsn, migrated_template) as dsn:
+        yield Environment(dsn, "127.0.0.1:9", {}, RAGLEDGER_ERASURE__KEY=KEY)
+
+
+@pytest.fixture
+def online(stack: Servers, migrated_template: str) -> Iterator[Environment]:
+    """Topics and a database, for the service."""
+    with environment_on(stack, migrated_template, RAGLEDGER_ERASURE__KEY=KEY) as made:
+        yield made
+
+
+def erase(environment: Environment, user: UUID | str, directory: Path, *options: str) -> Any:
+    """Erase a user; the receipt."""
+    return environment.run_json("erase", "--user", str(user), "--receipt", str(directory), *options)
+
+
+def counted(receipt: Any, part: str = "deleted") -> dict[str, int]:
+    """The counts of a part of a receipt."""
+    return {line["name"]: line["count"] for line in receipt[part]}
+
+
+def test_everything_of_the_user_goes_and_nothing_of_others(offline: Environment, tmp_path: Path) -> None:
+    """Dialogues, feedback, dead letters in every spelling; provenance, its archive and notices without the user."""
+    execute(offline.dsn, FEEDBACK)
+    gone = add_dialogues(offline.dsn, ALICE, "2026-01-01 10:00", "2026-01-02 10:00")
+    stays = add_dialogues(offline.dsn, BOB, "2026-01-01 11:00")
+    execute(
+        offline.dsn,
+        f"INSERT INTO kept_feedback (dialogue_id) SELECT unnest(ARRAY['{gone[0]}', '{stays[0]}']::uuid[])",
+    )
+    named = add_letters(offline.dsn, spellings(ALICE))
+    others = add_letters(offline.dsn, spellings(BOB))
+    insert(offline.dsn, acquired(3, ALICE), acquired(2, BOB))
+    execute(
+        offline.dsn,
+        "INSERT INTO retention_archive (id, run_id, retention_ended_at, provenance)"
+        " SELECT id, gen_random_uuid(), acquired_at, to_jsonb(p) FROM provenance AS p",
+        "INSERT INTO retention_notices (run_id, owner, notice)"
+        " SELECT id, acquired_by, jsonb_build_object('owner', acquired_by) FROM provenance",
+    )
+    before = offline.query("SELECT * FROM dead_letters WHERE id = ANY (%s) ORDER BY id", others)
+    assert len(whereabouts(offline, ALICE)) == 5
+    receipt = erase(offline, ALICE, tmp_path)
+    assert whereabouts(offline, ALICE) == []
+    assert counted(receipt) == {"dialogues": 2, "feedback": 1, "dead_letters": len(named)}
+    assert counted(receipt, "kept_without_the_user") == {"provenance": 3, "archived_provenance": 3, "notices": 3}
+    assert ids(offline) == set(stays)
+    assert offline.query("SELECT dialogue_id FROM kept_feedback") == [{"dialogue_id": stays[0]}]
+    assert offline.query("SELECT * FROM dead_letters WHERE id = ANY (%s) ORDER BY id", others) == before
+    emptied = offline.query("SELECT * FROM dead_letters WHERE id = ANY (%s)", named)
+    assert {(row["key"], row["value"], row["reason"], str(row["headers"])) for row in emptied} == {
+        (None, None, "erased_user", "[]")
+    }
+    assert all(row["discarded_at"] for row in emptied)
+    assert len(offline.run_json("dead-letters", "list")) == len(others)
+    owners = offline.query("SELECT acquired_by, count(*)::int AS n FROM provenance GROUP BY 1 ORDER BY 1")
+    assert [tuple(row.values()) for row in owners] == [(BOB, 2), (None, 3)]
+    assert len(whereabouts(offline, BOB)) == 5
+
+
+def test_the_days_are_computed_at_once(offline: Environment, tmp_path: Path) -> None:
+    """In the business time zone; of a day that has lost all, zeros are left."""
+    offline.variables["RAGLEDGER_ROLLUP__TIMEZONE"] = "Asia/Tokyo"
+    add_dialogues(offline.dsn, ALICE, "2026-01-01 14:59", "2026-01-01 15:01")
+    add_dialogues(offline.dsn, BOB, "2026-01-01 10:00")
+    offline.run("rollup", "--since", "2026-01-01", "--until", "2026-01-02")
+    receipt = erase(offline, ALICE, tmp_path)
+    assert receipt["days_computed_anew"] == ["2026-01-01", "2026-01-02"]
+    days = offline.query(
+        "SELECT date::date::text AS day, total_dialogues, unique_users FROM rag_metrics_history ORDER BY 1"
+    )
+    assert [tuple(day.values()) for day in days] == [("2026-01-01", 1, 1), ("2026-01-02", 0, 0)]
+    assert offline.value("SELECT count(*) FROM touched_days") == 0
+
+
+def test_a_legal_hold_and_policies_that_name_the_user_are_kept_and_said(offline: Environment, tmp_path: Path) -> None:
+    """With the reason; once the hold is released, a second erasure removes the name."""
+    held = insert(offline.dsn, acquired(1, ALICE, access_policy={"legal_hold": True}))
+    insert(offline.dsn, acquired(2, BOB, access_policy={"users": [str(ALICE)]}), acquired(1, ALICE))
+    receipt = erase(offline, ALICE, tmp_path)
+    kept = {line["name"]: line for line in receipt["kept"]}
+    assert (kept["provenance_on_hold"]["count"], kept["provenance_named_in_policy"]["count"]) == (1, 2)
+    assert "legal hold" in kept["provenance_on_hold"]["why"]
+    assert {row["id"] for row in offline.query("SELECT id FROM provenance WHERE acquired_by = %s", ALICE)} == held
+    execute(offline.dsn, "UPDATE provenance SET access_policy = access_policy - 'legal_hold'")
+    assert counted(erase(offline, ALICE, tmp_path), "kept_without_the_user")["provenance"] == 1
+
+
+def test_a_receipt_can_be_filed(offline: Environment, tmp_path: Path) -> None:
+    """Two files, for their owner alone; they do not name the user; the hash can be computed by other tools."""
+    add_dialogues(offline.dsn, ALICE, "2026-01-01 10:00")
+    done = offline.run("erase", "--user", str(ALICE), "--receipt", str(tmp_path), "--reference", "DSR-2026-17")
+    assert done.returncode == 0
+    written, text = sorted(tmp_path.iterdir())
+    assert {path.stat().st_mode & 0o777 for path in (written, text)} == {0o600}
+    receipt = json.loads(written.read_text())
+    assert receipt["user"]["hmac_sha256"] == hmac.new(KEY.encode(), ALICE.bytes, hashlib.sha256).hexdigest()
+    assert receipt["reference"] == "DSR-2026-17"
+    assert "database role" in receipt["requested_by"]
+    assert receipt["begun_at"] <= receipt["finished_at"]
+    assert set(receipt["left_afterwards"].values()) == {0}
+    for content in (written.read_text(), text.read_text(), done.stdout, done.stderr):
+        assert not any(name in content.lower() for name in (str(ALICE), ALICE.hex, KEY))
+    assert hashlib.sha256(written.read_bytes()).hexdigest() in text.read_text()
+    for said in ("DSR-2026-17", "1  rows deleted from ai_dialogue_log", "Backups", "rag.dialogue", "Kept"):
+        assert said in text.read_text()
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(offline: Environment, tmp_path: Path) -> None:
+    """No row, no memory, no file."""
+    execute(offline.dsn, FEEDBACK)
+    (dialogue,) = add_dialogues(offline.dsn, ALICE, "2026-01-01 10:00")
+    execute(offline.dsn, f"INSERT INTO kept_feedback (dialogue_id) VALUES ('{dialogue}')")
+    add_letters(offline.dsn, spellings(ALICE))
+    insert(offline.dsn, acquired(2, ALICE))
+    dry = erase(offline, ALICE, tmp_path, "--dry-run")
+    assert "dry run" in dry["receipt"]
+    assert offline.value("SELECT count(*) FROM erased_users") == 0
+    assert len(whereabouts(offline, ALICE)) == 3
+    assert list(tmp_path.iterdir()) == []
+    real = erase(offline, ALICE, tmp_path)
+    for part in ("user", "deleted", "kept_without_the_user", "days_computed_anew"):
+        assert dry[part] == real[part], part
+
+
+def test_erasing_again_finds_nothing_and_knows_the_first_time(offline: Environment, tmp_path: Path) -> None:
+    """And so does erasing somebody who was never there: the memory is what counts."""
+    add_dialogues(offline.dsn, ALICE, "2026-01-01 10:00")
+    erase(offline, ALICE, tmp_path, "--reference", "first")
+    again = erase(offline, ALICE, tmp_path)
+    assert set(counted(again).values()) == {0}
+    assert [(earlier["reference"], earlier["dialogues"]) for earlier in again["earlier_erasures"]] == [("first", 1)]
+    assert set(counted(erase(offline, uuid4(), tmp_path)).values()) == {0}
+    assert offline.value("SELECT count(*) FROM erased_users") == 2
+
+
+@pytest.mark.parametrize(
+    "user",
+    ["", "nobody", "0190b6f2-7c3e-7a1b-8c4d", str(UUID(int=0)), str(UUID(int=2**128 - 1)), "%", f"{ALICE} {BOB}"],
+)
+def test_who_is_no_user_is_refused(offline: Environment, tmp_path: Path, user: str) -> None:
+    """No id, an id cut off, ids that stand for nobody: wrong use, and nothing is remembered."""
+    done = offline.run("erase", "--user", user, "--receipt", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert offline.value("SELECT count(*) FROM erased_users") == 0
+
+
+def test_without_a_key_nothing_is_erased(offline: Environment, tmp_path: Path) -> None:
+    """The message says what to do; neither does a directory that is not there pass."""
+    add_dialogues(offline.dsn, ALICE, "2026-01-01 10:00")
+    del offline.variables["RAGLEDGER_ERASURE__KEY"]
+    done = offline.run("erase", "--user", str(ALICE), "--receipt", str(tmp_path))
+    assert done.returncode == 1
+    assert "RAGLEDGER_ERASURE__KEY" in done.stderr
+    assert "openssl rand" in done.stderr
+    assert offline.run("erase", "--user", str(ALICE), "--receipt", str(tmp_path / "x")).returncode == 2
+    assert len(ids(offline)) == 1
+
+
+def test_a_new_key_needs_the_old_one_beside_it(offline: Environment, tmp_path: Path) -> None:
+    """Else those erased under it would be forgotten; with it both stay erased."""
+    erase(offline, ALICE, tmp_path)
+    offline.variables["RAGLEDGER_ERASURE__KEY"] = "n" * 32
+    refused = offline.run("erase", "--user", str(BOB), "--receipt", str(tmp_path))
+    assert refused.returncode == 1
+    assert "RAGLEDGER_ERASURE__PREVIOUS_KEYS" in refused.stderr
+    offline.variables["RAGLEDGER_ERASURE__PREVIOUS_KEYS"] = KEY
+    erase(offline, BOB, tmp_path)
+    letters = add_letters(offline.dsn, [spellings(ALICE)[0], spellings(BOB)[0], (None, b"not JSON", [])])
+    assert offline.run_json("dead-letters", "replay")["erased"] == 2
+    assert offline.value("SELECT count(*) FROM dead_letters WHERE value IS NOT NULL AND id = ANY (%s)", letters) == 1
+
+
+def test_a_role_that_sees_only_part_of_it_is_refused(offline: Environment, tmp_path: Path) -> None:
+    """Row-level security hides rows, which it would not delete. A policy that shows all of them is enough."""
+    add_dialogues(offline.dsn, ALICE, "2026-01-01 10:00")
+    role = f"eraser_{uuid4().hex[:8]}"
+    execute(
+        offline.dsn,
+        f"CREATE ROLE {role} LOGIN PASSWORD 'p'",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+        "ALTER TABLE ai_dialogue_log ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY own ON ai_dialogue_log FOR SELECT USING (user_id = gen_random_uuid())",
+    )
+    try:
+        restricted = Environment(with_role(offline.dsn, role), "127.0.0.1:9", {}, RAGLEDGER_ERASURE__KEY=KEY)
+        refused = restricted.run("erase", "--user", str(ALICE), "--receipt", str(tmp_path))
+        assert refused.returncode == 1
+        assert "row-level security hides rows of ai_dialogue_log" in refused.stderr.replace("\n", " ")
+        execute(offline.dsn, f"CREATE POLICY everything ON ai_dialogue_log TO {role} USING (true)")
+        assert counted(erase(restricted, ALICE, tmp_path))["dialogues"] == 1
+        execute(offline.dsn, "CREATE POLICY less ON ai_dialogue_log AS RESTRICTIVE USING (latency_ms > 0)")
+        assert restricted.run("erase", "--user", str(BOB), "--receipt", str(tmp_path)).returncode == 1
+    finally:
+        execute(offline.dsn, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def with_role(dsn: str, role: str) -> str:
+    """The same database as another role."""
+    scheme, _, rest = dsn.partition("://")
+    return f"{scheme}://{role}:p@{rest.rpartition('@')[2]}"
+
+
+def test_who_is_erased_stays_so_when_the_topic_is_read_again(
+    online: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """By another group: every record is accounted for, each of the user's as a dead letter that holds nothing."""
+    topic = online.topics["dialogue"]
+    of_alice, of_bob = records_of(ALICE, topic, 1), records_of(BOB, topic, 2)
+    send(bootstrap_servers, [*of_alice, *of_bob])
+    ingest(online, 12, tmp_path / "log")
+    assert counts(online) == {"inserted": 8, "duplicates": 0, "dead": 4}
+    assert counted(erase(online, ALICE, tmp_path)) == {"dialogues": 4, "feedback": 0, "dead_letters": 2}
+    assert whereabouts(online, ALICE) == []
+    execute(online.dsn, "DELETE FROM dead_letters WHERE reason = 'erased_user'")
+    online.group = online.variables["RAGLEDGER_KAFKA__GROUP_ID"] = f"{online.group}-again"
+    ingest(online, 24, tmp_path / "log")
+    assert counts(online) == {"inserted": 0, "duplicates": 4, "dead": 8}
+    assert whereabouts(online, ALICE) == []
+    assert len(ids(online)) == 4
+    emptied = online.query("SELECT * FROM dead_letters WHERE reason = 'erased_user'")
+    assert len(emptied) == 6
+    assert all(row["discarded_at"] and row["value"] is None and row["key"] is None for row in emptied)
+    assert online.value("SELECT count(*) FROM dead_letters WHERE value IS NOT NULL") == 2
+
+
+def test_a_running_service_knows_at_once(online: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
+    """Without a restart: what a producer sends again after the erasure is not stored, what others send is."""
+    topic = online.topics["dialogue"]
+    of_alice = records_of(ALICE, topic, 1)
+    with ServiceProcess(online, tmp_path / "log") as service:
+        send(bootstrap_servers, of_alice)
+        wait_for_records(online, 6)
+        erase(online, ALICE, tmp_path)
+        send(bootstrap_servers, [*of_alice, *records_of(ALICE, topic, 3), *records_of(BOB, topic, 2)])
+        wait_for_records(online, 24)
+        assert whereabouts(online, ALICE) == []
+        assert len(ids(online)) == 4
+        assert counts(online) == {"inserted": 8, "duplicates": 0, "dead": 16}
+        assert service.metric("rag_dead_letters_total", reason="erased_user") == 12
+
+
+def test_provenance_of_an_erased_user_comes_without_the_user(
+    online: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """It is stored all the same: content has to have its provenance."""
+    erase(online, ALICE, tmp_path)
+    events = [{**row, "content_type": "material", "acquisition_method": "api_fetch"} for row in acquired(2, ALICE)]
+    values = [json.dumps(event, default=str).encode() for event in events]
+    send(bootstrap_servers, [Outgoing(online.topics["provenance"], value) for value in values])
+    ingest(online, 2, tmp_path / "log")
+    assert ids(online, "provenance") == {event["id"] for event in events}
+    assert whereabouts(online, ALICE) == []
+
+
+def test_a_service_without_the_key_waits_for_it(online: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
+    """It stores nothing rather than bring anybody back, says why, is not ready; with the key it goes on."""
+    erase(online, ALICE, tmp_path)
+    del online.variables["RAGLEDGER_ERASURE__KEY"]
+    send(
+        bootstrap_servers,
+        [*records_of(ALICE, online.topics["dialogue"], 1), *records_of(BOB, online.topics["dialogue"], 2)],
+    )
+    with ServiceProcess(online, tmp_path / "log") as service:
+        eventually(lambda: log_lines(tmp_path / "log", "database_unavailable"), message="it says so")
+        said = log_lines(tmp_path / "log", "database_unavailable")[0]
+        assert said["cause"] == "erasure"
+        assert "RAGLEDGER_ERASURE__KEY" in said["problem"]
+        assert service.get("/readyz")[0] == 503
+        assert online.accounted_for() == 0
+    online.variables["RAGLEDGER_ERASURE__KEY"] = KEY
+    ingest(online, 12, tmp_path / "log")
+    assert counts(online) == {"inserted": 4, "duplicates": 0, "dead": 8}
+    assert whereabouts(online, ALICE) == []
+
+
+def test_who_is_taken_off_the_list_is_stored_again(online: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
+    """A row of erased_users deleted by hand, found by the hash in the receipt: a running service notices."""
+    receipt = erase(online, ALICE, tmp_path)
+    with ServiceProcess(online, tmp_path / "log"):
+        send(bootstrap_servers, records_of(ALICE, online.topics["dialogue"], 1)[:1])
+        wait_for_records(online, 1)
+        assert ids(online) == set()
+        hashed = receipt["user"]["hmac_sha256"]
+        with psycopg.connect(online.dsn, autocommit=True) as connection:
+            assert (
+                connection.execute("DELETE FROM erased_users WHERE user_hash = decode(%s, 'hex')", [hashed]).rowcount
+                == 1
+            )
+        send(bootstrap_servers, records_of(ALICE, online.topics["dialogue"], 2)[:1])
+        wait_for_records(online, 2)
+        assert len(ids(online)) == 1

@@ -1,0 +1,217 @@
+"""`ragledger provenance export`: W3C PROV-JSON that other tools take, of any number of rows."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import jsonschema
+import pytest
+from prov.model import ProvActivity, ProvAgent, ProvDocument, ProvEntity
+
+from tests.notices import ALICE, BOB, acquired, insert
+from tests.psql import execute
+from tests.service import Environment
+from tests.stack import Servers, fresh_database
+
+pytestmark = pytest.mark.timeout(120)
+
+# What the PROV-JSON submission says of each member: which attributes an entry must have, beside any others.
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "entity": (),
+    "activity": (),
+    "agent": (),
+    "wasGeneratedBy": ("prov:entity",),
+    "used": ("prov:activity",),
+    "wasDerivedFrom": ("prov:generatedEntity", "prov:usedEntity"),
+    "specializationOf": ("prov:specificEntity", "prov:generalEntity"),
+    "wasAttributedTo": ("prov:entity", "prov:agent"),
+    "wasAssociatedWith": ("prov:activity",),
+}
+NAME = r"^(_|[A-Za-z][\w-]*):[\w.-]+$"
+TYPED = {
+    "type": "object",
+    "properties": {"$": {"type": "string"}, "type": {"type": "string", "pattern": "^(xsd|prov):[A-Za-z_]+$"}},
+    "required": ["$", "type"],
+    "additionalProperties": False,
+}
+ENTRY = {
+    "type": "object",
+    "propertyNames": {"pattern": NAME},
+    "additionalProperties": {"anyOf": [{"type": ["string", "number", "boolean"]}, TYPED]},
+}
+SCHEMA = {
+    "type": "object",
+    "required": ["prefix"],
+    "additionalProperties": False,
+    "properties": {
+        "prefix": {"type": "object", "additionalProperties": {"type": "string", "format": "uri"}},
+        **{
+            member: {
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": {"pattern": NAME},
+                "additionalProperties": {"allOf": [ENTRY, {"required": list(required)}]},
+            }
+            for member, required in REQUIRED.items()
+        },
+    },
+}
+
+
+@pytest.fixture
+def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
+    """A database alone."""
+    with fresh_database(stack.dsn, migrated_template) as dsn:
+        yield Environment(dsn, "127.0.0.1:9", {})
+
+
+def exported(environment: Environment, *options: str) -> dict[str, Any]:
+    """The document, once it is known to be what the submission describes, and that another tool reads it."""
+    done = environment.run("provenance", "export", "--format", "prov-json", *options)
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout, object_pairs_hook=without_doubles)
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
+    ProvDocument.deserialize(content=done.stdout, format="json")
+    return document
+
+
+def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, none of whose names comes twice: a reader would drop the first."""
+    assert len({name for name, _ in pairs}) == len(pairs)
+    return dict(pairs)
+
+
+def test_a_row_is_an_acquisition_with_its_source_copy_and_agent(environment: Environment) -> None:
+    """Read by another implementation: entities, activity, agent, and how they hang together; licence and C2PA."""
+    manifest = {"manifest_url": "https://c2pa.example/m", "hash": "q83v", "alg": "sha256"}
+    (id_,) = insert(environment.dsn, acquired(1, ALICE, access_policy={"c2pa": manifest, "legal_hold": True}))
+    document = exported(environment)
+    copy = document["entity"][f"copy:{id_}"]
+    assert copy["spdx:licenseDeclared"] == "CC-BY-4.0"
+    assert copy["ragledger:retention_ends_at"] == {"$": "2020-02-03T04:05:06.000007Z", "type": "xsd:dateTime"}
+    assert copy["ragledger:c2pa_manifest_url"]["$"] == "https://c2pa.example/m"
+    assert (copy["ragledger:c2pa_hash"], copy["ragledger:c2pa_alg"]) == ("q83v", "sha256")
+    assert copy["ragledger:on_legal_hold"] is True
+    read = ProvDocument.deserialize(content=json.dumps(document), format="json")
+    assert {kind: len(list(read.get_records(kind))) for kind in (ProvEntity, ProvActivity, ProvAgent)} == {
+        ProvEntity: 3,
+        ProvActivity: 1,
+        ProvAgent: 1,
+    }
+    text = read.get_provn()
+    (row,) = environment.query("SELECT content_id FROM provenance")
+    (source,) = [name for name in document["entity"] if name.startswith("source:")]
+    assert document["entity"][source]["prov:location"]["$"] == "https://library.example/0"
+    for said in (
+        f"wasGeneratedBy(copy:{id_}, acquisition:{id_}, 2019-02-03T04:05:06.000007+00:00)",
+        f"used(acquisition:{id_}, {source}, -)",
+        f"wasDerivedFrom(copy:{id_}, {source}, acquisition:{id_}, -, -)",
+        f"wasAttributedTo(copy:{id_}, agent:{ALICE})",
+        f"wasAssociatedWith(acquisition:{id_}, agent:{ALICE}, -)",
+        f"specializationOf(copy:{id_}, content:{row['content_id']})",
+    ):
+        assert said in text
+
+
+def test_what_rows_share_is_told_once(environment: Environment) -> None:
+    """A source, a content, an agent of several rows; a row without an agent has no relation to one."""
+    content = uuid4()
+    shared: dict[str, Any] = {"source_uri": 'https://x.example/"ü"\\ ?', "content_id": content}
+    ids = insert(environment.dsn, acquired(2, ALICE, **shared), acquired(1, BOB, **shared), acquired(1, None, **shared))
+    document = exported(environment)
+    assert set(document["agent"]) == {f"agent:{ALICE}", f"agent:{BOB}"}
+    assert len(document["entity"]) == len(ids) + 2
+    assert len(document["wasAttributedTo"]) == len(document["wasAssociatedWith"]) == 3
+    assert len(document["wasDerivedFrom"]) == len(document["specializationOf"]) == len(document["activity"]) == 4
+
+
+def test_filters_choose_rows(environment: Environment) -> None:
+    """By time (half-open, with an offset too) and by content; nothing chosen is a document without sections."""
+    early, late = acquired(1, acquired_at="2025-01-01"), acquired(1, acquired_at="2025-02-01")
+    insert(environment.dsn, early, late)
+    activities = {
+        options: set(exported(environment, *options).get("activity", ()))
+        for options in (
+            (),
+            ("--since", "2025-02-01"),
+            ("--since", "2025-02-01T00:00:01Z"),
+            ("--until", "2025-02-01"),
+            ("--since", "2025-01-01T09:00:00+09:00", "--until", "2025-01-01T09:00:01+09:00"),
+            ("--content-id", str(late[0]["content_id"])),
+            ("--content-id", str(uuid4())),
+        )
+    }
+    one, other = f"acquisition:{early[0]['id']}", f"acquisition:{late[0]['id']}"
+    assert list(activities.values()) == [{one, other}, {other}, set(), {one}, {one}, {other}, set()]
+    assert exported(environment, "--since", "2030-01-01").keys() == {"prefix"}
+
+
+def test_absurd_values_are_exported(environment: Environment) -> None:
+    """The ends of time, a retention without end, an empty source."""
+    insert(
+        environment.dsn,
+        acquired(1, acquired_at="0001-01-01", retention_years=2_147_483_647),
+        acquired(1, acquired_at="9999-12-31T23:59:59.999999", retention_years=1, source_uri=""),
+    )
+    copies = [part for name, part in exported(environment)["entity"].items() if name.startswith("copy:")]
+    assert not any("ragledger:retention_ends_at" in copy for copy in copies)
+
+
+def test_a_file_is_whole_or_as_it_was(environment: Environment, tmp_path: Path) -> None:
+    """What cannot be written leaves an earlier export alone, and nothing beside it."""
+    insert(environment.dsn, acquired(3))
+    target = tmp_path / "provenance.json"
+    assert environment.run("provenance", "export", "-o", str(target)).returncode == 0
+    before = target.read_text()
+    assert len(json.loads(before)["activity"]) == 3
+    execute(environment.dsn, "ALTER TABLE provenance RENAME COLUMN acquired_by TO x")
+    failed = environment.run("provenance", "export", "-o", str(target))
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert target.read_text() == before
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    "options", [("--format", "xml"), ("--since", "soon"), ("--since", "2026-02-01", "--until", "2026-01-01")]
+)
+def test_wrong_use_is_said(environment: Environment, options: tuple[str, ...]) -> None:
+    """Before anything is written."""
+    done = environment.run("provenance", "export", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr
+
+
+def test_a_large_export_needs_little_memory(environment: Environment, tmp_path: Path) -> None:
+    """Fifty thousand rows with sources of their own: what the process holds is little beside the document."""
+    execute(
+        environment.dsn,
+        "INSERT INTO provenance (content_id, content_type, source_uri, license_type, acquisition_method, acquired_at,"
+        " acquired_by) SELECT gen_random_uuid(), 'material', repeat('x', 400) || n, 'mit', 'api_fetch', now(),"
+        " gen_random_uuid() FROM generate_series(1, 50000) AS n",
+    )
+    small = peak_memory(environment, tmp_path / "small", "--since", datetime.now(UTC).replace(year=9000).isoformat())
+    large = peak_memory(environment, tmp_path / "large")
+    size = (tmp_path / "large").stat().st_size
+    assert size > 80_000_000
+    assert large - small < 30_000_000 < size
+    assert len(json.loads((tmp_path / "large").read_text())["activity"]) == 50_000
+
+
+def peak_memory(environment: Environment, output: Path, *options: str) -> int:
+    """The most bytes that an export held."""
+    script = (
+        "import resource, runpy, sys\n"
+        "sys.argv[0] = 'ragledger'\n"
+        "try:\n    runpy.run_module('consumer', run_name='__main__')\n"
+        "except SystemExit:\n    pass\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)\n"
+    )
+    command = [sys.executable, "-c", script, "provenance", "export", "-o", str(output), *options]
+    done = subprocess.run(command, env=os.environ | environment.variables, capture_output=True, timeout=100, check=True)
+    return int(done.stdout.split()[-1])

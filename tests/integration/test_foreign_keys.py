@@ -1,0 +1,144 @@
+"""With foreign keys on: who is not known costs one dead letter, with the reason, and comes in once it is known."""
+
+import asyncio
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from consumer.operations import migrate
+from tests.ingestion import (
+    Outgoing,
+    as_json,
+    counts,
+    ids,
+    log_lines,
+    send,
+    small_dialogue,
+    wait_for_records,
+)
+from tests.producers import provenance, random_uuid
+from tests.psql import APPLICATION_TABLES, FILES, PARTITIONED_TABLE, execute, rows, run_files, server_dsn, value
+from tests.service import Environment, ServiceProcess, eventually
+from tests.stack import Servers, Topics, fresh_database
+
+pytestmark = pytest.mark.timeout(120)
+
+MANY = 3000
+KNOWN, UNKNOWN = UUID("5018c5a3-91f3-46af-94ff-2f9d15565fb4"), UUID("22222222-2222-4222-8222-222222222222")
+# All in one batch, so that one unknown user could hold up thousands.
+ONE_BATCH = {"RAGLEDGER_BATCH__MAX_ROWS": str(MANY + 1), "RAGLEDGER_BATCH__MAX_DELAY_MS": "60000"}
+
+
+@pytest.fixture(params=[15, 18])
+def environment(request: pytest.FixtureRequest, stack: Servers) -> Iterator[Environment]:
+    """A migrated database with users and materials, of which one each is known."""
+    topics = Topics(stack.bootstrap_servers)
+    with fresh_database(server_dsn(request)) as dsn:
+        execute(dsn, *APPLICATION_TABLES, f"INSERT INTO users VALUES ('{KNOWN}')")
+        execute(dsn, f"INSERT INTO materials VALUES ('{KNOWN}')")
+        asyncio.run(migrate.up(dsn))
+        names = {kind: topics.create(1, prefix=kind) for kind in ("dialogue", "provenance")}
+        yield Environment(dsn, stack.bootstrap_servers, names)
+    topics.delete_all()
+
+
+def users_dialogues(topic: str, users: list[UUID]) -> list[Outgoing]:
+    """A dialogue for each of these users."""
+    chance = random.Random(1)
+    return [
+        Outgoing(topic, as_json(small_dialogue(chance, id=str(random_uuid(chance)), user_id=str(user))))
+        for user in users
+    ]
+
+
+def test_one_unknown_user_among_thousands(environment: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
+    """One dead letter that names column, table and constraint and quotes nothing; the others are stored; replay."""
+    users = [KNOWN] * MANY
+    users.insert(MANY // 3, UNKNOWN)
+    sent = users_dialogues(environment.topics["dialogue"], users)
+    send(bootstrap_servers, sent)
+    with ServiceProcess(environment, tmp_path / "log", **ONE_BATCH) as service:
+        wait_for_records(environment, MANY + 1)
+        eventually(lambda: service.metric("rag_dead_letters_total", reason="unknown_reference") == 1)
+        assert service.metric("rag_batch_rows_count") == 1
+        assert service.stop() == 0
+    assert counts(environment) == {"inserted": MANY, "duplicates": 0, "dead": 1}
+    (letter,) = environment.query("SELECT * FROM dead_letters")
+    assert (letter["reason"], letter["sqlstate"], letter["record_offset"]) == ("unknown_reference", "23503", MANY // 3)
+    (fault,) = letter["detail"]["faults"]
+    assert fault["path"] == "user_id"
+    assert "users has no such row (foreign key fk_ai_dialogue_user)" in fault["problem"]
+    assert "replay --reason unknown_reference" in fault["problem"]
+    assert str(UNKNOWN) not in json.dumps(letter["detail"])
+    assert log_lines(tmp_path / "log", "database_unavailable") == []
+    assert environment.run_json("dead-letters", "replay") == {"inserted": 0, "duplicates": 0, "failed": 1}
+    execute(environment.dsn, f"INSERT INTO users VALUES ('{UNKNOWN}')")
+    replay = environment.run_json("dead-letters", "replay", "--reason", "unknown_reference")
+    assert replay == {"inserted": 1, "duplicates": 0, "failed": 0}
+    assert len(ids(environment)) == MANY + 1
+
+
+def test_unknown_material_and_unknown_acquirer(
+    environment: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """Each by its own column; provenance without an acquirer needs none."""
+    chance = random.Random(2)
+    pieces = [(KNOWN, KNOWN), (UNKNOWN, KNOWN), (KNOWN, UNKNOWN), (KNOWN, None)]
+    events = [
+        provenance(chance, content_id=str(content), acquired_by=str(user) if user else None) for content, user in pieces
+    ]
+    send(bootstrap_servers, [Outgoing(environment.topics["provenance"], as_json(event)) for event in events])
+    with ServiceProcess(environment, tmp_path / "log"):
+        wait_for_records(environment, len(pieces))
+    letters = environment.query("SELECT reason, detail FROM dead_letters ORDER BY record_offset")
+    assert [(one["reason"], one["detail"]["faults"][0]["path"]) for one in letters] == [
+        ("unknown_reference", "content_id"),
+        ("unknown_reference", "acquired_by"),
+    ]
+    execute(environment.dsn, f"INSERT INTO users VALUES ('{UNKNOWN}')")
+    execute(environment.dsn, f"INSERT INTO materials VALUES ('{UNKNOWN}')")
+    assert environment.run_json("dead-letters", "replay")["inserted"] == 2
+    assert len(ids(environment, "provenance")) == len(pieces)
+
+
+def test_what_happens_to_rows_whose_user_or_material_goes(environment: Environment) -> None:
+    """Dialogues go with their user, provenance stays without an acquirer, and content with provenance cannot go."""
+    execute(
+        environment.dsn,
+        "INSERT INTO ai_dialogue_log (user_id, session_id, query, response, model_used)"
+        f" VALUES ('{KNOWN}', '{KNOWN}', 'q', 'r', 'm')",
+        "INSERT INTO provenance (content_id, content_type, source_uri, license_type, acquisition_method, acquired_at,"
+        f" acquired_by) VALUES ('{KNOWN}', 'material', 'u', 'mit', 'api_fetch', '2026-01-31', '{KNOWN}')",
+        f"DELETE FROM users WHERE id = '{KNOWN}'",
+    )
+    assert value(environment.dsn, "SELECT count(*) FROM ai_dialogue_log") == 0
+    assert rows(environment.dsn, "SELECT acquired_by FROM provenance") == [{"acquired_by": None}]
+    refused = environment.run("migrate", "verify")
+    assert refused.returncode == 0, refused.stdout
+    with pytest.raises(psycopg.errors.IntegrityError, match="fk_provenance_content"):
+        execute(environment.dsn, f"DELETE FROM materials WHERE id = '{KNOWN}'")
+
+
+def test_on_a_partitioned_table_the_reason_is_the_same(blank: str) -> None:
+    """There the partition's own copy of the foreign key refuses the row."""
+    execute(blank, PARTITIONED_TABLE, "CREATE TABLE part PARTITION OF ai_dialogue_log DEFAULT", *APPLICATION_TABLES)
+    run_files(blank, *(file for file in FILES if not file.name.startswith("0003")))
+    (record,) = users_dialogues("rag.dialogue", [UNKNOWN])
+    with psycopg.connect(blank, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO dead_letters (topic, partition, record_offset, record_timestamp, value, reason)"
+            " VALUES ('rag.dialogue', 0, 0, '2026-01-01Z', %s, 'not_json')",
+            [record.value],
+        )
+    offline = Environment(blank, "127.0.0.1:9", {"dialogue": "rag.dialogue", "provenance": "rag.provenance"})
+    assert offline.run_json("dead-letters", "replay")["failed"] == 1
+    assert offline.query("SELECT reason, detail->'faults'->0->>'path' AS path FROM dead_letters") == [
+        {"reason": "unknown_reference", "path": "user_id"}
+    ]
+    execute(blank, f"INSERT INTO users VALUES ('{UNKNOWN}')")
+    assert offline.run_json("dead-letters", "replay")["inserted"] == 1

@@ -1,0 +1,107 @@
+"""What the service asks of PostgreSQL while it writes: no more than the page on scaling says."""
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+from pydantic import SecretStr
+
+from consumer.adapters.postgres import Database
+from consumer.adapters.store import PostgresStore, Way
+from consumer.operations.roles import INGEST
+from consumer.ports import Bounds
+from consumer.settings import Postgres
+from tests.psql import execute, rows
+from tests.roles import login, name_of
+from tests.stores import A, AtOnce, P, PostgresBackend, batch_of, records
+
+EVERY_BATCH = {
+    "BEGIN",
+    "COMMIT",
+    "SET LOCAL statement_timeout",
+    "SET LOCAL lock_timeout",
+    "SET LOCAL idle_in_transaction_session_timeout",
+    "SET LOCAL timezone",
+    "COPY ai_dialogue_log",
+    "COPY provenance",
+    "INSERT INTO dead_letters",
+    "INSERT INTO touched_days",
+    "UPDATE ingest_ledger",
+}
+# The client looks up what an array of something is, without a just-in-time compiler for the length of that query.
+ONCE_A_CONNECTION = {"typeinfo_tree", "set_config"}
+AROUND_TROUBLE = {
+    "ROLLBACK",
+    "DO CREATE TEMPORARY TABLE",
+    "COPY stage_ai_dialogue_log",
+    "COPY stage_provenance",
+    "TRUNCATE stage_ai_dialogue_log",
+    "TRUNCATE stage_provenance",
+    "INSERT INTO ai_dialogue_log",
+    "INSERT INTO provenance",
+    "SAVEPOINT",
+    "RELEASE SAVEPOINT",
+    "ROLLBACK TO",
+}
+STATEMENTS = """
+SELECT query FROM pg_stat_statements JOIN pg_roles ON pg_roles.oid = userid WHERE rolname = '{role}' AND toplevel
+"""
+SHAPES = (
+    r"WITH moves AS .*(UPDATE) (ingest_ledger)",
+    r"WITH RECURSIVE (typeinfo_tree)",
+    r"SELECT .*(set_config)",
+    r"(INSERT INTO) (\w+)",
+    r"(COPY|TRUNCATE) \"?(\w+)",
+    r"(SET LOCAL) (\w+)",
+    r"(DO) .*(CREATE TEMPORARY TABLE)",
+    r"(RELEASE SAVEPOINT|ROLLBACK TO|SAVEPOINT|BEGIN|COMMIT|ROLLBACK)",
+)
+
+
+@pytest.fixture(params=["BYPASSRLS", ""], ids=["COPY allowed", "COPY refused"])
+async def store(request: pytest.FixtureRequest, database: str) -> AsyncIterator[tuple[PostgresStore, str, str]]:
+    """A store under a role of its own; the owner's DSN; the role's name."""
+    execute(database, "CREATE EXTENSION pg_stat_statements")
+    with login(database, INGEST, attributes=request.param) as service:
+        pool = Database(Postgres(dsn=SecretStr(service), pgbouncer=True))
+        await pool.open()
+        made = PostgresBackend(database, pool).store("owner")
+        assert isinstance(made, PostgresStore)
+        yield made, database, name_of(service)
+        await pool.close(5)
+
+
+def asked(owner: str, role: str) -> set[str]:
+    """The shape of every statement that the role has run since last time."""
+    found = {shape_of(row["query"]) for row in rows(owner, STATEMENTS.format(role=role))}
+    execute(owner, "SELECT pg_stat_statements_reset()")
+    return found - ONCE_A_CONNECTION
+
+
+def shape_of(statement: str) -> str:
+    """The words by which it is listed, comments left out."""
+    text = " ".join(re.sub(r"--[^\n]*", "", statement).split())
+    for shape in SHAPES:
+        if match := re.match(shape, text):
+            return " ".join(match.groups())
+    return text
+
+
+async def test_the_statements_of_a_batch(store: tuple[PostgresStore, str, str]) -> None:
+    """New rows of both kinds and a dead letter; then rows that are there already, and one that is refused."""
+    writer, owner, role = store
+    bounds = {A: Bounds(0, 100), P: Bounds(0, 100)}
+    claims = await writer.claim(bounds)
+    asked(owner, role)
+    await writer.write_once(batch_of(claims, records(A, 0, "a", "bad"), records(P, 0, "x")), AtOnce(), lambda _: None)
+    first = asked(owner, role)
+    assert first <= EVERY_BATCH | AROUND_TROUBLE
+    bypasses = writer._way is Way.DIRECT
+    assert (first <= EVERY_BATCH) is bypasses
+    assert not bypasses or first == EVERY_BATCH
+    again = [record._replace(offset=record.offset + 2) for record in records(A, 0, "a", "refused")]
+    second = batch_of(await writer.claim(bounds), again, skip_to={A: 4})
+    await writer.write_once(second, AtOnce(), lambda _: None)
+    asked_for = {one for one in asked(owner, role) if not one.startswith("INSERT INTO ingest_ledger")}
+    assert asked_for <= EVERY_BATCH | AROUND_TROUBLE
+    assert "SAVEPOINT" in asked_for

@@ -1,0 +1,323 @@
+"""The service under ragledger_ingest: all it does works, with COPY and without, and no right is too much."""
+
+import asyncio
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import pytest
+from pydantic import SecretStr
+
+from consumer import slo
+from consumer.adapters.amendments import PostgresAmendments
+from consumer.adapters.history import PostgresHistory
+from consumer.adapters.postgres import Database
+from consumer.adapters.sql import load
+from consumer.adapters.store import PostgresStore
+from consumer.basis import Basis
+from consumer.events.dialogue import DIALOGUE
+from consumer.events.provenance import PROVENANCE
+from consumer.ingest.days import BusinessDays
+from consumer.operations import migrate
+from consumer.operations.dead_letters import DeadLetters, Filter
+from consumer.operations.queries import query
+from consumer.operations.roles import GRANTS, INGEST, Grant
+from consumer.ports import Bounds, Unavailable
+from consumer.settings import Postgres
+from tests.ingestion import (
+    Outgoing,
+    as_json,
+    counts,
+    dialogues,
+    ids,
+    log_lines,
+    on_other_database,
+    send,
+    wait_for_records,
+)
+from tests.producers import provenance
+from tests.psql import execute, rows, server_dsn, value
+from tests.roles import login, name_of
+from tests.service import Environment, ServiceProcess, eventually
+from tests.stack import Servers, Topics, fresh_database
+from tests.stores import A, AtOnce, F, G, P, PostgresBackend, V, batch_of, records, said
+
+pytestmark = pytest.mark.timeout(120)
+
+GOOD, TWICE = 60, 7
+DAY = "2026-01-31"
+RULE = "ALTER TABLE ai_dialogue_log ADD CONSTRAINT rule CHECK (query <> 'refused')"
+COPIES = """
+SELECT coalesce(sum(calls) FILTER (WHERE query ~ 'COPY "?ai_dialogue_log'), 0)::int AS direct,
+       coalesce(sum(calls) FILTER (WHERE query ~ 'COPY "?stage_ai_dialogue_log'), 0)::int AS staged
+FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+class Place(NamedTuple):
+    """A database, its owner's DSN, and the settings of a service that is only a member of ragledger_ingest."""
+
+    owner: str
+    environment: Environment
+
+
+@contextmanager
+def place_on(server: str, stack: Servers, attributes: str) -> Iterator[Place]:
+    """Nothing in the database is open to everybody, so that what works is what the role was granted."""
+    topics = Topics(stack.bootstrap_servers)
+    names = {"dialogue": topics.create(2, prefix="dialogue"), "provenance": topics.create(1, prefix="provenance")}
+    with ExitStack() as made:
+        made.callback(topics.delete_all)
+        owner = made.enter_context(fresh_database(server))
+        asyncio.run(migrate.up(owner))
+        name = urlsplit(owner).path.removeprefix("/")
+        execute(owner, f"REVOKE ALL ON DATABASE {name} FROM PUBLIC", "CREATE EXTENSION pg_stat_statements")
+        service = made.enter_context(login(owner, INGEST, attributes=attributes))
+        execute(owner, f"GRANT CONNECT ON DATABASE {name} TO {name_of(service)}")
+        environment = Environment(service, stack.bootstrap_servers, names, RAGLEDGER_BATCH__MAX_DELAY_MS="50")
+        yield Place(owner, environment)
+
+
+@pytest.fixture(params=[(15, ""), (15, "BYPASSRLS"), (18, ""), (18, "BYPASSRLS")], ids=str)
+def place(request: pytest.FixtureRequest, stack: Servers) -> Iterator[Place]:
+    """Row-level security applies to the role, or a superuser has exempted it; on either version."""
+    version, attributes = request.param
+    request.param = version
+    with place_on(server_dsn(request), stack, attributes) as made:
+        yield made
+
+
+@pytest.fixture
+def newest(request: pytest.FixtureRequest, stack: Servers) -> Iterator[Place]:
+    """Row-level security applies to the role, on the newest version."""
+    with place_on(stack.dsn, stack, "") as made:
+        yield made
+
+
+def good(environment: Environment) -> list[Outgoing]:
+    """New records of both kinds."""
+    chance, topics = random.Random(1), environment.topics
+    pieces = [Outgoing(topics["provenance"], as_json(provenance(chance))) for _ in range(GOOD)]
+    return [*dialogues(topics["dialogue"], GOOD, seed=1, created_at=f"{DAY}T12:00:00Z").values(), *pieces]
+
+
+def troublesome(environment: Environment) -> list[Outgoing]:
+    """Some of the good dialogues again, one that a rule refuses, one that is no JSON."""
+    topic = environment.topics["dialogue"]
+    refused = dialogues(topic, 1, seed=2, query="refused", created_at=f"{DAY}T13:00:00Z").values()
+    return [*good(environment)[:TWICE], *refused, Outgoing(topic, b"{")]
+
+
+def test_the_service_does_all_it_does(place: Place, tmp_path: Path) -> None:
+    """Rows, duplicates, dead letters, ledger, days, metrics, and every command; COPY only where PostgreSQL lets it."""
+    environment, as_owner = place.environment, on_other_database(place.environment, place.owner)
+    bootstrap = environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"]
+    execute(place.owner, RULE)
+    send(bootstrap, good(environment))
+    with ServiceProcess(environment, tmp_path / "log") as service:
+        wait_for_records(as_owner, 2 * GOOD)
+        send(bootstrap, troublesome(environment))
+        wait_for_records(as_owner, 2 * GOOD + TWICE + 2)
+        service.wait_ready()
+        eventually(lambda: value(place.owner, "SELECT count(*) FROM touched_days") == 0, message="days are computed")
+        assert service.metric("rag_day_unique_users") > 0
+        assert service.get("/")[0] == 200
+        assert service.stop() == 0
+    assert counts(as_owner) == {"inserted": 2 * GOOD, "duplicates": TWICE, "dead": 2}
+    assert len(ids(as_owner)) == len(ids(as_owner, "provenance")) == GOOD
+    assert total(place) == GOOD
+    assert log_lines(tmp_path / "log", "database_unavailable") == []
+    copies = rows(place.owner, COPIES)[0]
+    bypasses = value(place.owner, f"SELECT rolbypassrls FROM pg_roles WHERE rolname = '{name_of(environment.dsn)}'")
+    assert (copies["direct"] > 0) is bypasses
+    assert copies["staged"] > 0
+
+
+def total(place: Place) -> int:
+    """How many dialogues the day counts."""
+    return int(value(place.owner, f"SELECT total_dialogues FROM rag_metrics_history WHERE DATE(date) = '{DAY}'"))
+
+
+def test_the_commands_work_too(newest: Place, tmp_path: Path) -> None:
+    """ledger, dead-letters in all its forms, rollup, and migrate status."""
+    environment, as_owner = newest.environment, on_other_database(newest.environment, newest.owner)
+    execute(newest.owner, RULE)
+    sent = [*good(environment), *troublesome(environment)]
+    send(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], sent)
+    with ServiceProcess(environment, tmp_path / "log"):
+        wait_for_records(as_owner, len(sent))
+        environment.assert_caught_up()
+    first, second = sorted(letter["id"] for letter in environment.run_json("dead-letters", "list"))
+    assert environment.run_json("dead-letters", "show", str(first))["sqlstate"] in ("23514", None)
+    execute(newest.owner, "ALTER TABLE ai_dialogue_log DROP CONSTRAINT rule")
+    assert environment.run_json("dead-letters", "replay") == {"inserted": 1, "duplicates": 0, "failed": 1}
+    assert environment.run("dead-letters", "discard", str(first), str(second)).returncode == 0
+    assert environment.run("rollup", "--day", DAY).returncode == 0
+    assert total(newest) == GOOD + 1
+    assert environment.run("migrate", "status").returncode == 0
+    assert environment.run("ledger", "--check").returncode == 0
+
+
+def test_it_waits_for_its_rights_and_says_what_is_missing(newest: Place, tmp_path: Path) -> None:
+    """Without the role it stores nothing, loses nothing and names the table; given the role it goes on by itself."""
+    environment, log = newest.environment, tmp_path / "log"
+    role = name_of(environment.dsn)
+    execute(newest.owner, f"REVOKE {INGEST} FROM {role}", f"GRANT TEMPORARY ON DATABASE {database(newest)} TO {role}")
+    wanted = dialogues(environment.topics["dialogue"], GOOD, seed=3)
+    send(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], wanted.values())
+    with ServiceProcess(environment, log) as service:
+        eventually(lambda: log_lines(log, "database_unavailable"), message="a word about it")
+        assert service.get("/readyz")[0] == 503
+        execute(newest.owner, f"GRANT {INGEST} TO {role}")
+        wait_for_records(on_other_database(environment, newest.owner), GOOD)
+        assert service.stop() == 0
+    (said,) = log_lines(log, "database_unavailable")
+    assert said["cause"] == "privilege"
+    assert "permission denied for table schema_migrations (42501)" in said["problem"]
+    assert ids(on_other_database(environment, newest.owner)) == wanted.keys()
+    assert value(newest.owner, "SELECT count(*) FROM dead_letters") == 0
+
+
+def database(place: Place) -> str:
+    return urlsplit(place.owner).path.removeprefix("/")
+
+
+def grants_by_hand(role: str) -> list[str]:
+    """What used to be enough before there were policies."""
+    return [grant.sql(role) for grant in sorted(GRANTS[INGEST])]
+
+
+def test_a_role_with_grants_but_no_policy_computes_no_day_from_nothing(newest: Place) -> None:
+    """It would see no dialogue: the day that is there stays as it is, and what to do is said."""
+    environment, role = newest.environment, name_of(newest.environment.dsn)
+    execute(
+        newest.owner,
+        "INSERT INTO ai_dialogue_log (user_id, session_id, query, response, model_used, created_at)"
+        f" VALUES (gen_random_uuid(), gen_random_uuid(), 'q', 'r', 'm', '{DAY}')",
+    )
+    assert environment.run("rollup", "--day", DAY).returncode == 0
+    assert total(newest) == 1
+    execute(newest.owner, f"REVOKE {INGEST} FROM {role}", f"GRANT USAGE ON SCHEMA public TO {role}")
+    execute(newest.owner, *grants_by_hand(role))
+    refused = environment.run("rollup", "--day", DAY)
+    assert refused.returncode == 1
+    assert f"GRANT {INGEST} TO {role}" in refused.stderr
+    assert total(newest) == 1
+    execute(newest.owner, f"CREATE POLICY ours ON ai_dialogue_log FOR SELECT TO {role} USING (true)")
+    assert environment.run("rollup", "--day", DAY).returncode == 0
+    execute(newest.owner, "CREATE POLICY less ON ai_dialogue_log AS RESTRICTIVE USING (user_id IS NULL)")
+    assert environment.run("rollup", "--day", DAY).returncode == 1
+    execute(newest.owner, "DROP POLICY less ON ai_dialogue_log", "DROP POLICY ours ON ai_dialogue_log")
+    assert total(newest) == 1
+
+
+# ── nothing too much ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def single_rights() -> list[Grant]:
+    """Every right of the role by itself, columns one by one."""
+    return [
+        part
+        for grant in sorted(GRANTS[INGEST])
+        for part in ([Grant(grant.table, grant.privilege, (name,)) for name in grant.columns] or [grant])
+    ]
+
+
+@pytest.fixture(scope="module")
+def rehearsal(stack: Servers, migrated_template: str) -> Iterator[tuple[str, str]]:
+    """A database of the owner's, and the same for a member of ragledger_ingest."""
+    with fresh_database(stack.dsn, migrated_template) as owner, login(owner, INGEST) as service:
+        yield owner, service
+
+
+def test_all_rights_together_are_enough(rehearsal: tuple[str, str]) -> None:
+    """What the next test takes away one by one lets everything through as long as it is whole."""
+    asyncio.run(everything(*rehearsal))
+
+
+@pytest.mark.parametrize("right", single_rights(), ids=str)
+def test_no_right_can_be_spared(rehearsal: tuple[str, str], right: Grant) -> None:
+    """Without any single one of them, something that the service does is refused."""
+    owner, service = rehearsal
+    whole = next(
+        grant
+        for grant in GRANTS[INGEST]
+        if (grant.table, grant.privilege) == (right.table, right.privilege) and set(right.columns) <= set(grant.columns)
+    )
+    execute(owner, right.revoke_sql(INGEST))
+    try:
+        with pytest.raises(Unavailable, match="42501"):
+            asyncio.run(everything(owner, service))
+    finally:
+        execute(owner, whole.sql(INGEST))
+
+
+async def everything(owner: str, service: str) -> None:
+    """All statements of the service and of its commands, one after the other, from empty tables."""
+    execute(
+        owner, "TRUNCATE ai_dialogue_log, provenance, dead_letters, touched_days, rag_metrics_history, ingest_ledger"
+    )
+    database = Database(Postgres(dsn=SecretStr(service)))
+    await database.open()
+    try:
+        await read(owner, database)
+        await compute(database)
+        await settle(database)
+        async with database.transaction() as transaction:
+            await transaction.fetch(load("schema_version"))
+            await transaction.fetch(query("ledger_read"), "g")
+    finally:
+        await database.close(5)
+
+
+async def read(owner: str, database: Database) -> None:
+    """Claim, write rows, duplicates, bad ones and amendments, claim again, and ask where the ledger stands."""
+    store = PostgresBackend(owner, database).store("owner")
+    assert isinstance(store, PostgresStore)
+    bounds = {A: Bounds(0, 100), P: Bounds(0, 100)}
+    first = batch_of(await store.claim(bounds), records(A, 0, "a", "b", "bad", "refused"), records(P, 0, "x"))
+    await store.write_once(first, AtOnce(), lambda _: None)
+    known = [record._replace(offset=record.offset + 4) for record in records(A, 0, "a", "b", "c")]
+    second = batch_of(await store.claim(bounds), known, skip_to={A: 9})
+    written = await store.write_once(second, AtOnce(), lambda _: None)
+    assert (len(written.duplicates), len(written.inserted[DIALOGUE])) == (2, 1)
+    assert await store.stands_behind(second)
+    await store.end_silent_writers()
+    await amend(store, str(UUID(bytes=written.inserted[DIALOGUE][0].id)))
+
+
+async def amend(store: PostgresStore, dialogue_id: str) -> None:
+    """Feedback on a row, a check of one that never comes, a plugin."""
+    time = "2026-01-31T12:00:00Z"
+    events = [
+        said(F, 0, dialogue_id=dialogue_id, user_feedback=1, given_at=time),
+        said(V, 0, provenance_id=dialogue_id, verified_at=time, permission_flag=True),
+        said(G, 0, name="wiki", source="s", capabilities={}, version="1", reported_at=time),
+    ]
+    batch = batch_of(await store.claim({partition: Bounds(0, 10) for partition in (F, V, G)}), events)
+    assert sum(map(len, (await store.write_once(batch, AtOnce(), lambda _: None)).amended.values())) == 3
+
+
+async def compute(database: Database) -> None:
+    """The timer's days, one day by hand, and the newest."""
+    assert await PostgresAmendments(database, BusinessDays("UTC"), 900).settle() == ["wiki"]
+    history = PostgresHistory(database, Basis("UTC", slo.DEFAULT_OBJECTIVES), "owner")
+    await history.begin()
+    for day in await history.due(0):
+        assert await history.roll_up_due(day, 0)
+    await history.roll_up(date(2026, 1, 31))
+    assert await history.newest()
+
+
+async def settle(database: Database) -> None:
+    """List, show, replay and discard dead letters."""
+    letters = DeadLetters(database, {"dialogues": DIALOGUE, "pieces": PROVENANCE}, "UTC", 1 << 20)
+    found = await letters.find(Filter(), settled=True, at_most=10)
+    await letters.show(found[0]["id"])
+    assert (await letters.replay(Filter())).failed == len(found) == 2
+    assert await letters.discard(Filter()) == 2

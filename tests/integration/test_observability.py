@@ -1,0 +1,180 @@
+"""The rules and the dashboards, on a real Prometheus that scrapes two real replicas, and on a real PostgreSQL."""
+
+import random
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import pytest
+
+from consumer.embedded.workspace import Workspace
+from tests import grafana
+from tests.ingestion import Outgoing, as_json, environment_on, send
+from tests.producers import dialogue, provenance
+from tests.prometheus import ALERTS, RECORDS, RULES, PrometheusServer
+from tests.service import Environment, ServiceProcess, eventually
+from tests.stack import Servers
+
+KNOWN, FORBIDDEN, OVERDUE, UNKNOWN = (f"https://library.example/{name}" for name in ("a", "b", "c", "elsewhere"))
+PARTITIONS = 4
+NOW = datetime.now(UTC)
+# A series that is there only in trouble.
+ONLY_IN_TROUBLE = {"rag_stopped_partitions"}
+SELECTOR = re.compile(r"\b(?:rag_\w+|(?:slo|topic|instance):[\w:]+|up)(?:\{[^}]*\})?")
+
+
+class Observed(NamedTuple):
+    """What runs: a database with two replicas that write to it, and a Prometheus that scrapes them."""
+
+    environment: Environment
+    prometheus: PrometheusServer
+
+
+def good_dialogues(chance: random.Random, count: int) -> list[dict[str, Any]]:
+    """Dialogues that meet every objective: each cites, is quick, and is liked, but for a few verdicts."""
+    return [
+        dialogue(
+            chance,
+            model_used=f"model-{n % 3}",
+            citations=[{"source": source} for source in (KNOWN, FORBIDDEN, OVERDUE, UNKNOWN)],
+            latency_ms=chance.randint(50, 2500),
+            user_feedback=-1 if n % 20 == 0 else 1 - n % 2,
+        )
+        for n in range(count)
+    ]
+
+
+def pieces(chance: random.Random) -> list[dict[str, Any]]:
+    """Provenance of every sort that the dashboards look for."""
+    a_year_ago = NOW - timedelta(days=365)
+    return [
+        provenance(chance, source_uri=KNOWN, external_share_consent=True, last_verified_at=NOW.isoformat()),
+        provenance(chance, source_uri=FORBIDDEN, permission_flag=False, license_type="proprietary"),
+        provenance(chance, source_uri=OVERDUE, acquired_at="2020-01-01T00:00:00Z", retention_years=1),
+        provenance(chance, acquired_at=(a_year_ago + timedelta(days=9)).isoformat(), retention_years=1),
+        provenance(chance, license_type="unknown", last_verified_at=a_year_ago.isoformat()),
+    ]
+
+
+def wave(environment: Environment, chance: random.Random) -> list[Outgoing]:
+    """Records of every outcome; few enough of them are dead letters for it to be no flood."""
+    dialogues = good_dialogues(chance, 90)
+    dialogues[0]["new_field"] = 1
+    again = dialogues[:5]
+    values = [as_json(event) for event in dialogues + again] + [b"not JSON"]
+    sources = [as_json(event) for event in pieces(chance)]
+    topics = environment.topics
+    return [
+        Outgoing(topic, value, partition=n % PARTITIONS)
+        for topic, published in ((topics["dialogue"], values), (topics["provenance"], sources))
+        for n, value in enumerate(published)
+    ]
+
+
+def publish(observed: Observed, seed: int) -> None:
+    """Publish a wave, and wait until Prometheus has seen that all of it is accounted for."""
+    environment, prometheus = observed
+    before = prometheus.value("sum(rag_records_total)") or 0
+    records = wave(environment, random.Random(seed))
+    send(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], records)
+    wanted = before + len(records)
+    eventually(lambda: prometheus.value("sum(rag_records_total)") == wanted, message=f"{wanted} records scraped")
+
+
+@pytest.fixture(scope="module")
+def observed(stack: Servers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+    """Two replicas that have written two waves of records, and a Prometheus that has applied its rules to both."""
+    log = tmp_path_factory.mktemp("observed") / "log"
+    with ExitStack() as running:
+        environment = running.enter_context(environment_on(stack, migrated_template, partitions=PARTITIONS))
+        replicas = [running.enter_context(ServiceProcess(environment, log)) for _ in range(2)]
+        workspace = running.enter_context(Workspace())
+        prometheus = PrometheusServer(workspace, {"ragledger": [f"127.0.0.1:{one.port}" for one in replicas]})
+        prometheus.start()
+        shared = "min(rag_assigned_partitions) > 0 and count(rag_assigned_partitions) == 2"
+        eventually(lambda: prometheus.query(shared), message=shared)
+        found = Observed(environment, prometheus)
+        # What a counter holds when it is first scraped is no increase: it takes a second wave to see one.
+        publish(found, seed=1)
+        publish(found, seed=2)
+        eventually(lambda: all_applied(prometheus), message="every rule applied")
+        yield found
+
+
+def all_applied(prometheus: PrometheusServer) -> bool:
+    """Whether every rule has been evaluated since the last record came in: those over 30 days rest on all others."""
+    rules = prometheus.rules()
+    known = len(rules) == len(RULES) and all(rule["health"] != "unknown" for rule in rules)
+    return known and len(prometheus.query("slo:period_error_budget_remaining:ratio")) == 4
+
+
+def test_every_rule_is_evaluated_without_an_error(observed: Observed) -> None:
+    """Prometheus says of each that its last evaluation was well."""
+    ill = {rule["name"]: rule.get("lastError") for rule in observed.prometheus.rules() if rule["health"] != "ok"}
+    assert ill == {}
+
+
+def test_every_recording_rule_records_something(observed: Observed) -> None:
+    """No series is empty, and none is without a value."""
+    for record in {rule["record"] for rule in RECORDS}:
+        found = observed.prometheus.query(record)
+        assert found, record
+        assert all(value == value for _, value in found), (record, found)
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: f"{alert['alert']}-{alert['labels']['severity']}")
+def test_every_alert_looks_at_something(observed: Observed, alert: dict[str, Any]) -> None:
+    """Each series that it selects is there, so that it is silent because all is well, and not for want of data."""
+    for selector in SELECTOR.findall(alert["expr"]):
+        if selector not in ONLY_IN_TROUBLE:
+            assert observed.prometheus.query(selector), selector
+
+
+def test_only_the_dead_letters_set_off_an_alert(observed: Observed) -> None:
+    """The records that could not be stored do, and everything else is well."""
+    firing = 'count by (alertname) (ALERTS{alertstate="firing"})'
+    eventually(lambda: observed.prometheus.query(firing), message="an alert")
+    assert [labels["alertname"] for labels, _ in observed.prometheus.query(firing)] == ["RagledgerDeadLetters"]
+
+
+@pytest.mark.parametrize("query", grafana.promql(), ids=lambda query: query.place)
+def test_every_query_of_prometheus_shows_something(observed: Observed, query: grafana.Query) -> None:
+    """None is refused, none is empty, and each label of the legend is there."""
+    found = observed.prometheus.query(query.text)
+    assert found
+    for label in re.findall(r"{{(\w+)}}", query.target["legendFormat"]):
+        assert all(label in labels for labels, _ in found)
+
+
+@pytest.mark.parametrize(("metric", "label"), sorted(set(grafana.label_queries())))
+def test_every_variable_has_values(observed: Observed, metric: str, label: str) -> None:
+    """There is something to choose."""
+    assert observed.prometheus.label_values(metric, label)
+
+
+@pytest.fixture(scope="module")
+def rows_of(observed: Observed) -> Iterator[Any]:
+    """Runs a query of a dashboard in Grafana's role, once every day is computed; gives column names and rows."""
+    with grafana.as_grafana(observed.environment.dsn) as connection:
+
+        def run(statement: str) -> tuple[list[str], list[dict[str, Any]]]:
+            cursor = connection.execute(statement.encode())
+            assert cursor.description
+            return [column.name for column in cursor.description], cursor.fetchall()
+
+        eventually(lambda: run("SELECT date FROM rag_metrics_history")[1], message="a day computed")
+        yield run
+
+
+@pytest.mark.parametrize("query", grafana.sql(), ids=lambda query: query.place)
+def test_every_query_of_postgresql_shows_something(rows_of: Any, query: grafana.Query) -> None:
+    """Each runs in Grafana's role, finds rows, and has the columns that its panel speaks of."""
+    columns, rows = rows_of(grafana.with_time(query.text))
+    assert rows
+    named = {one["matcher"]["options"] for one in query.panel["fieldConfig"]["overrides"]}
+    assert named <= set(columns) | {row.get("metric") for row in rows}
+    assert query.panel["options"].get("xField", columns[0]) in columns
+    if query.target["format"] == "time_series":
+        assert all(isinstance(row["time"], datetime) for row in rows)

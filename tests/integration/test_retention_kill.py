@@ -1,0 +1,163 @@
+"""`ragledger retention run`, killed at every step: everything is archived, and every owner hears of it once."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+from pydantic import SecretStr
+
+from consumer.adapters.kafka_tools import Message
+from consumer.adapters.kafka_transactions import TransactionalTopic
+from consumer.adapters.postgres import Database
+from consumer.operations.retention import Notices
+from consumer.settings import Kafka, Postgres
+from tests.ingestion import ids
+from tests.notices import ALICE, BOB, Notice, acquired, insert, published, retention_environment, run_killed
+from tests.psql import execute
+from tests.service import Environment
+from tests.stack import Servers, Topics
+
+pytestmark = pytest.mark.timeout(120)
+
+MOST_STEPS = 150
+
+
+@pytest.fixture
+def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
+    """A database and a topic for notices; a batch takes what some runs left."""
+    with retention_environment(stack, migrated_template, RAGLEDGER_RETENTION__BATCH_ROWS="30") as made:
+        yield made
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_every_step_each_owner_is_told_once(environment: Environment) -> None:
+    """SIGKILL at one step after the other, each run going on where the one before was killed, until one ends."""
+    over: set[UUID] = set()
+    for step in range(1, MOST_STEPS):
+        over |= insert(environment.dsn, acquired(1, ALICE), acquired(1, BOB), acquired(1))
+        if run_killed(environment, step, "retention", "run") == 0:
+            break
+    else:
+        pytest.fail(f"a run has more than {MOST_STEPS} steps")
+    assert step > 20
+    assert ids(environment, "provenance") == set()
+    assert environment.value("SELECT count(*) FROM retention_archive") == len(over)
+    assert environment.value("SELECT count(*) FROM retention_notices WHERE published_at IS NULL") == 0
+    assert environment.value("SELECT count(*) FROM retention_runs WHERE ended_at IS NULL") == 0
+    told = published(environment)
+    assert_once(told)
+    assert {content["id"] for notice in told for content in notice.body["contents"]} == set(map(str, over))
+
+
+def assert_once(told: list[Notice]) -> None:
+    """No notice twice, no piece of provenance in two notices, no owner told of one run in two notices."""
+    contents = [content["id"] for notice in told for content in notice.body["contents"]]
+    assert Counter(contents).most_common(1)[0][1] == 1
+    assert Counter(notice.body["notice_id"] for notice in told).most_common(1)[0][1] == 1
+    assert Counter((notice.body["run_id"], notice.body["owner"]) for notice in told).most_common(1)[0][1] == 1
+
+
+def kafka(environment: Environment) -> Kafka:
+    """The settings of the environment."""
+    servers = environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"]
+    return Kafka(bootstrap_servers=servers, group_id=environment.group)
+
+
+def topic_of(environment: Environment) -> TransactionalTopic:
+    """The topic of notices, as a run writes it."""
+    return TransactionalTopic(kafka(environment), environment.topics["expired"], f"{environment.group}-retention")
+
+
+def test_what_an_earlier_process_has_in_an_open_transaction_is_aborted(environment: Environment) -> None:
+    """It has sent and not committed: the next run publishes the notices, and the earlier one can commit no more."""
+    insert(environment.dsn, acquired(2, ALICE))
+
+    async def scenario() -> None:
+        async with topic_of(environment) as earlier:
+            producer = earlier._producer
+            await producer.begin_transaction()
+            await producer.send_and_wait(environment.topics["expired"], b'{"unfinished": true}')
+            done = await asyncio.to_thread(environment.run_json, "retention", "run")
+            assert done["published"] == 1
+            with pytest.raises(Exception, match="transactional"):
+                await producer.commit_transaction()
+
+    asyncio.run(scenario())
+    assert [notice.body.get("owner") for notice in published(environment)] == [str(ALICE)]
+
+
+def test_what_got_through_and_was_not_marked_is_found(environment: Environment) -> None:
+    """Committed to Kafka, then killed before the database knew: found in the topic, whichever the partition."""
+    insert(environment.dsn, acquired(2, ALICE), acquired(1, BOB))
+    environment.run_json("retention", "run")
+    execute(environment.dsn, "UPDATE retention_notices SET published_at = NULL")
+    done = environment.run_json("retention", "run")
+    assert (done["published"], done["found"]) == (0, 2)
+    assert len(published(environment)) == 2
+    assert environment.run_json("retention", "run")["found"] == 0
+
+
+def test_records_of_others_in_the_topic_do_not_matter(environment: Environment) -> None:
+    """Without headers, and with an id that is none of ours."""
+    insert(environment.dsn, acquired(1, ALICE))
+    environment.run_json("retention", "run")
+    execute(environment.dsn, "UPDATE retention_notices SET published_at = NULL")
+    topic = environment.topics["expired"]
+
+    async def scenario() -> None:
+        async with topic_of(environment) as writing:
+            other = [("ce_id", b"another's"), ("x", b"\xff")]
+            await writing.write([Message(topic, b"{}"), Message(topic, b"{}", None, other)])
+
+    asyncio.run(scenario())
+    assert environment.run_json("retention", "run")["found"] == 1
+
+
+def test_where_it_cannot_be_told_a_person_decides(environment: Environment, bootstrap_servers: str) -> None:
+    """The topic was made anew since: nothing is sent, the message says what to do, and --publish-again does it."""
+    insert(environment.dsn, acquired(1, ALICE))
+    environment.run_json("retention", "run")
+    execute(environment.dsn, "UPDATE retention_notices SET published_at = NULL")
+    topics = Topics(bootstrap_servers)
+    environment.variables["RAGLEDGER_TOPICS__EXPIRED"] = topics.create(1, prefix="expired")
+    execute(environment.dsn, f'UPDATE retention_notices SET sent_from = \'{{"{topics._names[0]}": {{"0": 7}}}}\'')
+    try:
+        refused = environment.run("retention", "run")
+        assert refused.returncode == 1
+        assert "--publish-again" in refused.stderr.replace("\n", " ")
+        assert environment.run_json("retention", "preview")["waiting_notices"] == 1
+        assert environment.run_json("retention", "run", "--publish-again")["published"] == 1
+    finally:
+        topics.delete_all()
+
+
+def test_many_notices_are_published_in_parts(environment: Environment) -> None:
+    """More owners than one transaction of Kafka takes."""
+    count = 1100
+    insert(environment.dsn, [row for number in range(count) for row in acquired(1, UUID(int=number + 1))])
+    environment.variables["RAGLEDGER_RETENTION__BATCH_ROWS"] = "1000"
+    assert environment.run_json("retention", "run")["published"] == count
+    told = published(environment)
+    assert len(told) == count
+    assert_once(told)
+
+
+async def test_an_owner_who_is_erased_before_publishing_is_not_named(environment: Environment) -> None:
+    """A notice that waits is published without an owner."""
+    insert(environment.dsn, acquired(1, ALICE))
+    environment.run_json("retention", "run")
+    execute(
+        environment.dsn,
+        "UPDATE retention_notices SET published_at = NULL, sent_from = NULL, owner = NULL,"
+        " notice = notice || '{\"owner\": null}'",
+    )
+    database = Database(Postgres(dsn=SecretStr(environment.dsn)))
+    await database.open()
+    try:
+        await Notices(database, kafka(environment), environment.topics["expired"]).publish(lambda *_: None)
+    finally:
+        await database.close(5)
+    notice = (await asyncio.to_thread(published, environment))[-1]
+    assert (notice.key, notice.body["owner"]) == (None, None)

@@ -1,0 +1,289 @@
+"""Making the roles, sharing them between databases of one server, and taking them back."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from consumer.embedded import EmbeddedError, PostgresServer, Workspace
+from consumer.operations import migrate
+from consumer.operations.roles import INGEST, MIGRATOR, OWNER, READER, ROLES
+from tests.psql import APPLICATION_TABLES, FILES, catalog, execute, one_file, psql, rows, run_files, value
+from tests.roles import as_role, login, name_of
+from tests.service import Environment
+from tests.stack import fresh_database
+
+ROLLBACK = one_file("0008").with_name("rollback_0008_add_row_security.sql")
+EARLIER = [file for file in FILES if file.name < "0008"]
+OURS = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'ragledger\\_%' ORDER BY 1"
+OWNERS = """
+SELECT DISTINCT relowner::regrole::text AS owner FROM pg_class
+WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+"""
+
+
+@pytest.fixture(scope="module", params=[15, 18])
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A PostgreSQL of this file's own: roles belong to the whole server."""
+    with Workspace() as workspace:
+        try:
+            own = PostgresServer(workspace, version=request.param, durable=False)
+        except EmbeddedError as error:
+            pytest.skip(str(error))
+        own.start()
+        yield own.dsn
+        own.stop()
+
+
+@pytest.fixture
+def database(server: str) -> Iterator[str]:
+    """An empty database; afterwards the server has none of the roles any more."""
+    with fresh_database(server) as dsn:
+        yield dsn
+    for role in names(server):
+        execute(server, f"DROP ROLE {role}")
+
+
+@contextmanager
+def owned_by(server: str, role: str) -> Iterator[str]:
+    """An empty database that belongs to a role, for that role."""
+    with fresh_database(server) as dsn:
+        execute(server, f"ALTER DATABASE {urlsplit(dsn).path.removeprefix('/')} OWNER TO {role}")
+        yield as_role(dsn, role)
+
+
+@contextmanager
+def person(server: str, attributes: str = "") -> Iterator[str]:
+    """The name of a role that may log in, and owns nothing yet."""
+    with login(server, attributes=attributes) as dsn:
+        yield name_of(dsn)
+
+
+def names(dsn: str) -> list[str]:
+    """The roles of ours that the server has."""
+    return [row["rolname"] for row in rows(dsn, OURS)]
+
+
+def owners(dsn: str) -> set[str]:
+    """Who owns the tables."""
+    return {row["owner"] for row in rows(dsn, OWNERS)}
+
+
+async def failures(dsn: str) -> dict[str, str]:
+    return {check.name: check.detail for check in await migrate.verify(dsn) if not check.ok}
+
+
+async def test_a_superuser_makes_everything(database: str) -> None:
+    """All roles, all tables in the hands of the owner, and verify has nothing to say; a second run changes nothing."""
+    await migrate.up(database)
+    assert names(database) == sorted(ROLES)
+    assert owners(database) == {OWNER}
+    assert await failures(database) == {}
+    before = catalog(database)
+    run_files(database, *FILES)
+    assert catalog(database) == before
+    assert await failures(database) == {}
+
+
+async def test_rolling_back_takes_everything_back(database: str) -> None:
+    """Policies, trigger, grants, owner and roles; and up again gives the same."""
+    await migrate.up(database, to=6)
+    before = catalog(database)
+    await migrate.up(database)
+    after = catalog(database)
+    await migrate.down(database, to=6)
+    assert catalog(database) == before
+    assert owners(database) == {"postgres"}
+    assert names(database) == []
+    await migrate.up(database)
+    assert catalog(database) == after
+
+
+async def test_without_the_right_to_make_roles_policies_are_made(server: str, database: str) -> None:
+    """A warning names what an administrator has to do; then the file makes up for the rest."""
+    with person(server) as owner, owned_by(server, owner) as dsn:
+        (warned,) = [step.warnings for step in await migrate.up(dsn) if step.version == 8]
+        assert f"{owner} may not make all the roles" in warned[0]
+        statements = [f"CREATE ROLE {role} NOLOGIN" for role in ROLES]
+        assert all(statement in warned[0] for statement in statements)
+        assert await failures(dsn) == {}
+        assert "as an administrator" in {c.name: c.detail for c in await migrate.verify(dsn)}[f"role {INGEST}"]
+        made = rows(dsn, "SELECT policyname FROM pg_policies ORDER BY 1")
+        assert [row["policyname"] for row in made] == ["ai_dialogue_user_isolation", "provenance_read_policy"]
+        execute(server, *statements, f"GRANT {OWNER} TO {MIGRATOR}")
+        assert "lacks INSERT on ai_dialogue_log" in (await failures(dsn))[f"role {INGEST}"]
+        assert "the tables stay with" in run_files(dsn, one_file("0008"))
+        assert await failures(dsn) == {}
+        assert owners(dsn) == {owner}
+
+
+async def test_the_owner_of_a_database_who_may_make_roles(server: str, database: str) -> None:
+    """No superuser is needed: everything is made, the migrating role keeps its rights, and can go all the way back."""
+    with person(server, "CREATEROLE") as owner, owned_by(server, owner) as dsn:
+        assert [step.warnings for step in await migrate.up(dsn) if step.warnings] == []
+        assert owners(dsn) == {OWNER}
+        assert await failures(dsn) == {}
+        await migrate.down(dsn, to=2)
+        assert owners(dsn) == {owner}
+        assert names(dsn) == []
+        await migrate.up(dsn)
+        await migrate.down(dsn, to=0)
+
+
+def test_the_command_shows_what_the_database_warns_of(server: str, database: str) -> None:
+    """For people on standard error, for scripts in the JSON."""
+    with person(server) as owner, owned_by(server, owner) as dsn:
+        environment = Environment(dsn, "127.0.0.1:9", {})
+        done = environment.run("migrate", "up")
+        assert done.returncode == 0
+        assert "0008_add_row_security" in done.stderr
+        assert f"As an administrator: CREATE ROLE {OWNER} NOLOGIN;" in done.stderr.replace("\n", " ")
+        environment.run("migrate", "down", "--to", "6")
+        steps = json.loads(environment.run("migrate", "up", "--json").stdout)
+        assert len(steps[-1]["warnings"]) == 1
+
+
+async def test_two_databases_share_the_roles(server: str, database: str) -> None:
+    """Rolled back in one, they stay for the other, with all that they may do there, and go with the last."""
+    with fresh_database(server) as other:
+        await migrate.up(database)
+        await migrate.up(other)
+        await migrate.down(database, to=6)
+        assert names(server) == sorted(ROLES)
+        assert await failures(other) == {}
+        with login(other, INGEST) as service:
+            assert value(service, "SELECT count(*) FROM touched_days") == 0
+        await migrate.down(other, to=6)
+        assert names(server) == []
+
+
+async def test_two_databases_migrate_at_the_same_time(server: str, database: str) -> None:
+    """Whoever comes second waits for the first one's roles and uses them."""
+    with ExitStack() as made:
+        dsns = [made.enter_context(fresh_database(server)) for _ in range(4)]
+        await asyncio.gather(*(migrate.up(dsn, to=6) for dsn in dsns))
+        await asyncio.gather(*(migrate.up(dsn) for dsn in dsns))
+        for dsn in dsns:
+            assert await failures(dsn) == {}
+        await asyncio.gather(*(migrate.down(dsn, to=6) for dsn in dsns))
+    assert names(server) == []
+
+
+async def test_waiting_for_another_database_ends_well(server: str, database: str) -> None:
+    """The other one has made a role but not committed: this one waits, finds the role made, and goes on."""
+    await migrate.up(database, to=6)
+    with psycopg.connect(server) as other:
+        other.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(OWNER)))
+        waiting = asyncio.create_task(migrate.up(database))
+        while not await asyncio.to_thread(is_waiting, server):
+            assert not waiting.done()
+            await asyncio.sleep(0.05)
+        other.commit()
+        await waiting
+    assert await failures(database) == {}
+
+
+def is_waiting(server: str) -> bool:
+    """Whether a session waits for another one's transaction."""
+    return bool(value(server, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"))
+
+
+async def test_a_role_in_use_is_not_dropped(server: str, database: str) -> None:
+    """One with members stays, one that somebody granted more stays; each is said, and nothing is taken from them."""
+    await migrate.up(database)
+    with fresh_database(server) as other, login(database, READER) as reader:
+        execute(other, "CREATE TABLE mine ()", f"GRANT SELECT ON mine TO {INGEST}")
+        said = run_files(database, ROLLBACK)
+        assert f"role {READER} stays: it has members" in said
+        assert f"role {INGEST} stays: it is in use elsewhere" in said
+        assert names(server) == [INGEST, READER]
+        assert value(other, f"SELECT has_table_privilege('{INGEST}', 'mine', 'SELECT')") is True
+        assert value(server, f"SELECT pg_has_role('{name_of(reader)}', '{READER}', 'MEMBER')") is True
+        run_files(database, ROLLBACK, one_file("0008"))
+        assert (await failures(database)) == {}
+    await migrate.down(database, to=6)
+
+
+async def test_tables_of_the_application_stay_with_it(server: str, database: str) -> None:
+    """Only what the migrating role owns is handed over."""
+    with person(server) as application:
+        execute(
+            database,
+            "CREATE TABLE ai_dialogue_log (id UUID PRIMARY KEY DEFAULT gen_random_uuid(), user_id UUID NOT NULL,"
+            " session_id UUID NOT NULL, query TEXT NOT NULL, response TEXT NOT NULL, model_used VARCHAR(100) NOT NULL,"
+            " created_at TIMESTAMP DEFAULT NOW() NOT NULL, updated_at TIMESTAMP DEFAULT NOW() NOT NULL)",
+            f"ALTER TABLE ai_dialogue_log OWNER TO {application}",
+        )
+        await migrate.up(database)
+        assert owners(database) == {OWNER, application}
+        assert await failures(database) == {}
+        await migrate.down(database, to=0)
+        assert owners(database) == {application}
+        execute(database, "DROP TABLE ai_dialogue_log")
+
+
+async def test_a_migrator_can_migrate(server: str, database: str) -> None:
+    """With ragledger_migrator alone: down and up of what belongs to the owner, and verify."""
+    await migrate.up(database)
+    with login(database, MIGRATOR) as migrator:
+        await migrate.down(migrator, to=6)
+        await migrate.up(migrator)
+        assert await failures(migrator) == {}
+        execute(migrator, "ALTER TABLE touched_days ADD note TEXT", "ALTER TABLE touched_days DROP note")
+        execute(database, f"REASSIGN OWNED BY {name_of(migrator)} TO postgres")
+    await migrate.down(database, to=6)
+
+
+async def test_what_a_migrator_makes_can_belong_to_the_owner(server: str, database: str) -> None:
+    """With the role set at login, the next migrator may change it too."""
+    await migrate.up(database)
+    with login(database, MIGRATOR) as first, login(database, MIGRATOR) as second:
+        execute(database, f"ALTER ROLE {name_of(first)} SET role = '{OWNER}'")
+        execute(first, "CREATE TABLE more ()")
+        execute(second, "DROP TABLE more")
+    await migrate.down(database, to=6)
+
+
+async def test_it_works_in_a_schema_of_its_own(server: str, database: str) -> None:
+    """The search path decides; the trigger finds its tables there for whoever deletes."""
+    execute(database, "CREATE SCHEMA ragledger")
+    own = f"{database}?options=-csearch_path%3Dragledger"
+    await migrate.up(own)
+    assert await failures(own) == {}
+    execute(
+        database,
+        "INSERT INTO ragledger.rag_metrics_history (date) VALUES ('2025-10-29')",
+        "INSERT INTO ragledger.ai_dialogue_log (user_id, session_id, query, response, model_used, created_at)"
+        " VALUES (gen_random_uuid(), gen_random_uuid(), 'q', 'r', 'm', '2025-10-29')",
+        "DELETE FROM ragledger.ai_dialogue_log",
+    )
+    assert value(database, "SELECT string_agg(day::text, ' ') FROM ragledger.touched_days") == "2025-10-29"
+    await migrate.down(own, to=0)
+
+
+async def test_a_database_that_psql_made_is_taken_over(server: str, database: str) -> None:
+    """schema_migrations comes later than the roles, and is granted and handed over all the same."""
+    run_files(database, *FILES)
+    await migrate.up(database)
+    assert owners(database) == {OWNER}
+    assert await failures(database) == {}
+
+
+def test_foreign_keys_come_later_as_well(server: str, database: str) -> None:
+    """0004 runs after 0008 has handed the tables over."""
+    run_files(database, *FILES)
+    execute(database, *APPLICATION_TABLES)
+    run_files(database, one_file("0004"))
+    assert value(database, "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated") == 3
+
+
+def test_rolling_back_what_is_not_there_does_nothing(server: str, database: str) -> None:
+    """Twice, on an empty database and on one with the earlier files."""
+    run_files(database, ROLLBACK, ROLLBACK)
+    run_files(database, *EARLIER, ROLLBACK)
+    assert psql(database, "-Atc", "SELECT count(*) FROM pg_policies").stdout.strip() == "0"

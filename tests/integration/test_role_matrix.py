@@ -1,0 +1,119 @@
+"""Every role on every table with every verb: what is declared works, and everything else is refused."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import psycopg
+import pytest
+from psycopg.errors import InsufficientPrivilege
+
+from consumer.operations import migrate
+from consumer.operations.migrate import expected
+from consumer.operations.roles import GRANTS, MIGRATOR, OWNER, ROLES, Grant
+from tests.psql import ONE_DEAD_LETTER, ONE_DIALOGUE, ONE_LEDGER_ROW, ONE_PROVENANCE, rows, server_dsn
+from tests.roles import login
+from tests.stack import fresh_database
+
+COLUMNS = {**expected.COLUMNS, "schema_migrations": {"version": "", "name": "", "applied_by": ""}}
+INSERTS = {
+    "ai_dialogue_log": ONE_DIALOGUE,
+    "provenance": ONE_PROVENANCE,
+    "rag_metrics_history": "INSERT INTO rag_metrics_history (date) VALUES ('2025-10-29')",
+    "plugin_registry": "INSERT INTO plugin_registry (name, source, capabilities, version) VALUES ('n', 's', '{}', '1')",
+    "ingest_ledger": ONE_LEDGER_ROW,
+    "dead_letters": ONE_DEAD_LETTER,
+    "touched_days": "INSERT INTO touched_days (day) VALUES ('2025-10-29')",
+    "schema_migrations": "INSERT INTO schema_migrations VALUES (9999, '9999_x', 'x', now(), 'x', 1)",
+}
+VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
+
+
+@pytest.fixture(scope="module", params=[15, 18])
+def doors(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """A migrated database, and the DSN of a login for each role."""
+    with fresh_database(server_dsn(request)) as dsn, ExitStack() as logins:
+        asyncio.run(migrate.up(dsn))
+        yield {role: logins.enter_context(login(dsn, role)) for role in ROLES}
+
+
+def declared(role: str, table: str, verb: str) -> set[str] | None:
+    """The columns on which a role may do something; None where it may not at all."""
+    every = set(COLUMNS[table])
+    if role in (OWNER, MIGRATOR):
+        return every
+    found = [grant for grant in GRANTS[role] if (grant.table, grant.privilege) == (table, verb)]
+    return {column for grant in found for column in (grant.columns or every)} if found else None
+
+
+def let_through(dsn: str, *tried: str) -> dict[str, bool]:
+    """Whether each statement is let through; all are undone."""
+    with psycopg.connect(dsn) as connection:
+        return {statement: _may(connection, statement) for statement in tried}
+
+
+def _may(connection: "psycopg.Connection[tuple[object, ...]]", statement: str) -> bool:
+    try:
+        connection.execute(statement.encode())
+    except InsufficientPrivilege:
+        return False
+    finally:
+        connection.rollback()
+    return True
+
+
+def statements(table: str, verb: str, columns: set[str]) -> dict[str, bool]:
+    """What to try on a table, and whether it is to be let through when these columns are granted."""
+    every = list(COLUMNS[table])
+    if verb == "SELECT":
+        return {f"SELECT {column} FROM {table}": column in columns for column in every} | {
+            f"SELECT * FROM {table}": columns == set(every)
+        }
+    if verb == "UPDATE":
+        return {f"UPDATE {table} SET {column} = DEFAULT WHERE false": column in columns for column in every}
+    whole = {"INSERT": INSERTS[table], "DELETE": f"DELETE FROM {table}", "TRUNCATE": f"TRUNCATE {table}"}
+    return {whole[verb]: bool(columns)}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("table", COLUMNS)
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_may_what_is_declared(doors: dict[str, str], role: str, table: str, verb: str) -> None:
+    """No more, down to the column, and no less."""
+    wanted = statements(table, verb, declared(role, table, verb) or set())
+    assert let_through(doors[role], *wanted) == wanted
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nobody_but_the_owners_may_change_the_schema(doors: dict[str, str], role: str) -> None:
+    """Tables, policies and triggers belong to the owner; so does making new ones in the schema."""
+    changes = (
+        "ALTER TABLE ai_dialogue_log DISABLE ROW LEVEL SECURITY",
+        "DROP POLICY ai_dialogue_user_isolation ON ai_dialogue_log",
+        "ALTER TABLE ai_dialogue_log DISABLE TRIGGER USER",
+        "CREATE TABLE more ()",
+        "DROP TABLE touched_days",
+    )
+    assert set(let_through(doors[role], *changes).values()) == {role in (OWNER, MIGRATOR)}
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if role not in (OWNER, MIGRATOR)])
+def test_no_role_can_become_another(doors: dict[str, str], role: str) -> None:
+    """Neither with SET ROLE nor with SET SESSION AUTHORIZATION."""
+    others = {*ROLES, "postgres"} - {role}
+    ways = [f"SET {way} {other}" for way in ("ROLE", "SESSION AUTHORIZATION") for other in others]
+    assert not any(let_through(doors[role], *ways).values())
+
+
+def test_the_roles_are_no_more_than_groups(doors: dict[str, str]) -> None:
+    """They cannot log in, and hold no attribute that reaches beyond the tables."""
+    attributes = "rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
+    found = rows(doors[OWNER], f"SELECT rolname, {attributes} AS more FROM pg_roles WHERE rolname LIKE 'ragledger%'")
+    assert {row["rolname"]: row["more"] for row in found} == dict.fromkeys(ROLES, False)
+
+
+def test_a_grant_says_itself_as_sql() -> None:
+    """On columns or on the whole table."""
+    grant = Grant("dead_letters", "UPDATE", ("detail", "reason"))
+    assert grant.sql("r") == "GRANT UPDATE (detail, reason) ON dead_letters TO r"
+    assert Grant("touched_days", "DELETE").revoke_sql("r") == "REVOKE DELETE ON touched_days FROM r"

@@ -1,0 +1,125 @@
+"""A scrape of the real service under hostile producers, held against Prometheus' own tool."""
+
+import random
+import re
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from consumer.adapters.domain import MAX_MODELS
+from tests.ingestion import Outgoing, as_json, environment_on, send, small_dialogue, wait_for_records
+from tests.service import Environment, ServiceProcess, eventually
+from tests.stack import Servers
+
+pytestmark = pytest.mark.timeout(180)
+
+SECRET = "geheime-frage"
+NASTY = ['"', "\\", 'a"} 1\nrag_fake_total 7', "\n# HELP x y", "x" * 100, "😀" * 100, "\u202e\ufeff\x7f", " ", "model="]
+FLOOD = 1200
+
+
+@pytest.fixture(scope="module")
+def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
+    """Topics and a database for all of it."""
+    with environment_on(stack, migrated_template) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def service(
+    stack: Servers, environment: Environment, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServiceProcess]:
+    """The service, after a producer has tried every trick and then a flood of models."""
+    chance = random.Random(1)
+    names = [*NASTY, *(f"model-{number}" for number in range(FLOOD))]
+    events = [small_dialogue(chance, model_used=name, query=SECRET, response=SECRET) for name in names]
+    topic = environment.topics["dialogue"]
+    records = [Outgoing(topic, as_json(event)) for event in events]
+    records += [Outgoing(topic, b"\xff\xfe" + SECRET.encode()), Outgoing(topic, None)]
+    send(stack.bootstrap_servers, records)
+    with ServiceProcess(environment, tmp_path_factory.mktemp("scrape") / "log") as running:
+        wait_for_records(environment, len(records))
+        eventually(lambda: running.metric("rag_day_unique_users") > 0)
+        eventually(lambda: running.metric("rag_dialogues_total") == len(names))
+        yield running
+
+
+def scrape(service: ServiceProcess, accept: str) -> str:
+    """The body of /metrics."""
+    request = urllib.request.Request(f"http://127.0.0.1:{service.port}/metrics", headers={"Accept": accept})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return str(response.read().decode())
+
+
+def test_promtool_has_nothing_to_say(service: ServiceProcess, tmp_path: Path) -> None:
+    """About names, units, types, help texts and escapes, in the format that Prometheus checks."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed")
+    body = scrape(service, "text/plain")
+    done = subprocess.run([promtool, "check", "metrics"], input=body.encode(), capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_models_are_bounded_and_shown_as_they_are(service: ServiceProcess) -> None:
+    """A thousand names of their own, the rest together; no name becomes a line, and none is altered."""
+    for accept, parse in (("text/plain", parse_text), ("application/openmetrics-text", parse_openmetrics)):
+        body = scrape(service, accept)
+        samples = [sample for family in parse(body) for sample in family.samples]
+        models = {sample.labels["model"] for sample in samples if sample.name == "rag_citations_total"}
+        assert len(models) == MAX_MODELS + 1
+        assert {*NASTY, "other"} <= models
+        assert "rag_fake_total" not in {sample.name for sample in samples}
+        dialogues = sum(sample.value for sample in samples if sample.name == "rag_dialogues_total")
+        assert dialogues == len(NASTY) + FLOOD
+        assert SECRET not in body
+
+
+def test_the_page_shows_what_is_there_and_no_text_of_events(service: ServiceProcess) -> None:
+    """Today's figures, the partitions with their lag, the dead letters by reason; security headers on everything."""
+    status, page = service.get("/")
+    assert status == 200
+    assert f"<dd>{len(NASTY) + FLOOD:,}</dd>" in page
+    assert re.search(r'<th scope="row">dialogue-\w+/0</th>', page)
+    eventually(lambda: "Everything is read." in service.get("/")[1], message="no lag")
+    for reason in ("not_json", "tombstone"):
+        assert reason in page
+    assert SECRET not in page
+    for path in ("/", "/metrics", "/healthz", "/readyz"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{service.port}{path}", timeout=10) as response:
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
+            assert response.headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_throughput_is_measured_from_look_to_look(service: ServiceProcess) -> None:
+    """The first look has none to show; then it is a number, 0 while nothing is read."""
+    eventually(lambda: re.search(r"Records a second</dt><dd>0</dd>", service.get("/")[1]), timeout=60)
+
+
+def test_a_database_that_answers_slowly_does_not_hang_the_page(
+    environment: Environment, service: ServiceProcess
+) -> None:
+    """A lock on what it reads: within seconds it says so, with what was seen last; then all is well again."""
+    eventually(lambda: service.get("/")[0] == 200)
+    with psycopg.connect(environment.dsn) as holder:
+        holder.execute("LOCK TABLE rag_metrics_history IN ACCESS EXCLUSIVE MODE")
+        _, page = eventually(lambda: (found := service.get("/"))[0] == 503 and found, timeout=30)
+        assert "The database cannot be asked" in page
+        assert "The figures below are those of" in page
+        assert service.get("/healthz")[0] == 200
+    eventually(lambda: service.get("/")[0] == 200)
+
+
+def test_reloading_does_not_reach_the_database(service: ServiceProcess) -> None:
+    """Two hundred readers within moments are all answered the same way, and quickly enough for the loop to go on."""
+    pages = {service.get("/")[1] for _ in range(200)}
+    assert 1 <= len(pages) <= 100
+    assert service.get("/healthz")[0] == 200

@@ -1,0 +1,174 @@
+"""The rules: each alert leads to its runbook, the objectives are those of the service, and each rule has a test."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from consumer import slo
+from consumer.adapters import metrics as m
+from consumer.adapters.postgres import CAUSES
+from tests.compose import ROOT
+from tests.meta.test_docs import anchors, prose
+from tests.prometheus import ALERTS, PROMETHEUS, RECORDS, RULES
+
+OPERATIONS, MONITORING = ROOT / "docs" / "operations.md", ROOT / "docs" / "monitoring.md"
+# The daily objective that each SLO comes from: its threshold among the bad events, and the share of good ones.
+DAILY = {"citation-rate": "citation_rate", "latency": "latency_p95", "negative-feedback": "negative_feedback"}
+WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+SLOS = sorted({rule["labels"]["sloth_slo"] for rule in RECORDS if rule["record"] == "slo:objective:ratio"})
+EACH_ALERT = pytest.mark.parametrize(
+    "alert", ALERTS, ids=lambda alert: f"{alert['alert']}-{alert['labels']['severity']}"
+)
+
+
+def recorded(record: str, name: str) -> dict[str, Any]:
+    """The rule of an SLO that records this."""
+    (rule,) = [one for one in RECORDS if one["record"] == record and one["labels"]["sloth_slo"] == name]
+    return rule
+
+
+def objective(name: str) -> float:
+    """The share of good events that an SLO asks for."""
+    expression = recorded("slo:objective:ratio", name)["expr"]
+    return float(expression.removeprefix("vector(").removesuffix(")"))
+
+
+def expectations(member: str) -> Iterator[dict[str, Any]]:
+    """The expectations of this sort in the files for `promtool test rules`."""
+    for file in sorted((PROMETHEUS / "tests").glob("*.yml")):
+        for test in yaml.safe_load(file.read_text("utf-8"))["tests"]:
+            yield from test.get(member, ())
+
+
+# ── what a person is told ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@EACH_ALERT
+def test_every_alert_says_what_is_wrong_and_what_to_do(alert: dict[str, Any]) -> None:
+    """A summary of one line, a description, how urgent it is, and a section of the runbook that names the alert."""
+    annotations = alert["annotations"]
+    assert annotations.keys() == {"summary", "description", "runbook_url"}
+    assert len(annotations["summary"]) < 80
+    assert annotations["description"].endswith(".")
+    assert alert["labels"]["severity"] in ("page", "ticket")
+    file, _, anchor = annotations["runbook_url"].partition("#")
+    assert ROOT / file == OPERATIONS
+    assert anchor in anchors(OPERATIONS)
+    assert f"`{alert['alert']}`" in section(anchor)
+
+
+def section(anchor: str) -> str:
+    """The text under a heading of the runbook."""
+    parts = re.split(r"^## (.+)$", OPERATIONS.read_text("utf-8"), flags=re.MULTILINE)
+    texts = {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-"): text
+        for title, text in zip(parts[1::2], parts[2::2], strict=True)
+    }
+    return texts[anchor]
+
+
+def test_every_alert_is_listed() -> None:
+    """The page on monitoring has each with its severity, and no other."""
+    rows = re.findall(r"^\| `(Ragledger\w+)` \| (page|ticket) \|", prose(MONITORING), re.MULTILINE)
+    assert sorted(rows) == sorted((alert["alert"], alert["labels"]["severity"]) for alert in ALERTS)
+
+
+# ── objectives ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_objectives_are_the_built_in_ones() -> None:
+    """Those that a share of events can express; the latency's threshold is a bound of its histogram."""
+    daily = {one.name: one for one in slo.DEFAULT_OBJECTIVES}
+    assert set(DAILY) == set(SLOS) - {"freshness"}
+    assert daily["citation_rate"].operator == ">"
+    assert objective("citation-rate") == float(daily["citation_rate"].target / 100)
+    assert objective("negative-feedback") == float(1 - daily["negative_feedback"].target / 100)
+    assert objective("latency") == 0.95
+    threshold = float(daily["latency_p95"].target / 1000)
+    assert threshold in m.LATENCY_SECONDS
+    assert f'le="{threshold}"' in recorded("slo:sli_error:ratio_rate5m", "latency")["expr"]
+
+
+@pytest.mark.parametrize("name", SLOS)
+def test_an_objective_is_said_everywhere_alike(name: str) -> None:
+    """The information for people agrees with the number that counts, and every label with the SLO."""
+    assert float(recorded("sloth_slo_info", name)["labels"]["sloth_objective"]) == pytest.approx(100 * objective(name))
+    own = [rule for rule in RULES if rule.get("labels", {}).get("sloth_slo") == name]
+    assert all(rule["labels"].get("sloth_id", f"ragledger-{name}") == f"ragledger-{name}" for rule in own)
+    assert set(re.findall(r'sloth_id="([^"]+)"', str([rule["expr"] for rule in own]))) == {f"ragledger-{name}"}
+
+
+@pytest.mark.parametrize("name", SLOS)
+def test_the_windows_differ_in_nothing_else(name: str) -> None:
+    """Each ratio is that of 5 minutes with another window, in the expression and in the label."""
+    model = recorded("slo:sli_error:ratio_rate5m", name)
+    for window in WINDOWS:
+        rule = recorded(f"slo:sli_error:ratio_rate{window}", name)
+        assert rule["expr"] == model["expr"].replace("[5m]", f"[{window}]")
+        assert rule["labels"] == model["labels"] | {"sloth_window": window}
+
+
+@pytest.mark.parametrize("name", SLOS)
+def test_no_burn_rate_is_out_of_reach(name: str) -> None:
+    """If every event were bad, each condition of each alert would hold; the quicker ones need more."""
+    budget = 1 - objective(name)
+    alerts = [alert for alert in ALERTS if alert["labels"].get("sloth_slo") == name]
+    assert [alert["labels"]["severity"] for alert in alerts] == ["page", "ticket"]
+    conditions = [
+        (window, float(factor))
+        for alert in alerts
+        for window, factor in re.findall(r"ratio_rate(\w+)\{[^}]*\} > on \(sloth_id\) ([\d.]+) \*", alert["expr"])
+    ]
+    factors = [factor for _, factor in conditions]
+    assert [window for window, _ in conditions] == ["5m", "1h", "30m", "6h", "2h", "1d", "6h", "3d"]
+    assert factors[::2] == factors[1::2]
+    assert factors == sorted(factors, reverse=True)
+    assert factors[0] * budget < 0.9
+    assert factors[-1] == 1
+
+
+def test_every_cause_of_a_retry_is_in_one_alert() -> None:
+    """But for waiting in turn, which is no fault."""
+    expressions = " ".join(alert["expr"] for alert in ALERTS)
+    causes = [cause for listed in re.findall(r'cause=~"([^"]+)"', expressions) for cause in listed.split("|")]
+    assert sorted([*causes, "turn"]) == sorted(CAUSES)
+
+
+# ── tests ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@EACH_ALERT
+def test_every_alert_is_tested_for_firing_and_for_silence(alert: dict[str, Any]) -> None:
+    """With the labels and the text it has when it fires."""
+    severity = alert["labels"]["severity"]
+    cases = [
+        [one for one in case["exp_alerts"] if one["exp_labels"]["severity"] == severity]
+        for case in expectations("alert_rule_test")
+        if case["alertname"] == alert["alert"]
+    ]
+    assert any(cases)
+    assert not all(cases)
+    assert all(one["exp_annotations"].keys() == alert["annotations"].keys() for case in cases for one in case)
+
+
+def test_every_recording_rule_is_tested_for_its_value() -> None:
+    """Of each SLO, where each SLO has it."""
+    samples = [
+        (case["expr"], sample["labels"]) for case in expectations("promql_expr_test") for sample in case["exp_samples"]
+    ]
+    for rule in RECORDS:
+        name = rule.get("labels", {}).get("sloth_slo", "")
+        window = rule.get("labels", {}).get("sloth_window", "")
+        assert any(
+            matches(rule["record"], expression) and name in labels and window in labels
+            for expression, labels in samples
+        ), rule
+
+
+def matches(record: str, expression: str) -> bool:
+    """Whether a test's expression asks for the record, by its name or by a pattern for it."""
+    patterns = re.findall(r'__name__=~"([^"]+)"', expression)
+    return record in re.findall(r"[\w:]+", expression) or any(re.fullmatch(one, record) for one in patterns)

@@ -1,0 +1,107 @@
+"""Ids that a record names: found in whatever spelling, in records that are no events too."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.events.dialogue import DIALOGUE
+from consumer.events.kind import Kind
+from consumer.events.mentions import ids_named_in
+from consumer.events.provenance import PROVENANCE
+from consumer.ingest.decode import decode
+from tests.unit.builders import USER, cloud_event, dialogue, encode, record
+from tests.unit.strategies import events, records
+
+ID = UUID(USER)
+BARE = ID.hex
+TOKEN = b".".join(
+    base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
+    for part in ({"alg": "HS256"}, {"sub": USER, "name": "x"}, "s" * 40)
+)
+
+
+def escaped(text: str) -> str:
+    """The text with every character as JSON may escape it."""
+    return "".join(f"\\u{ord(character):04x}" for character in text)
+
+
+@pytest.mark.parametrize("kind", [DIALOGUE, PROVENANCE], ids=lambda kind: kind.name)
+@given(data=st.data())
+def test_whoever_an_event_is_about_is_named_in_its_record(kind: Kind, data: st.DataObject) -> None:
+    """In every envelope and every spelling that decoding takes: what could be stored of a user can be found."""
+    taken = data.draw(records(kind, events(kind)))
+    row = decode(kind, taken)
+    assert not row.subject or row.subject in ids_named_in(taken)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        encode(dialogue()),
+        encode(dialogue(user_id=USER.upper())),
+        encode(dialogue(user_id=BARE)),
+        f'{{"user_id": "{escaped(USER)}"'.encode(),
+        f'{{"user_id": "{escaped(BARE.upper())}"'.encode(),
+        json.dumps({"payload": json.dumps({"user_id": "?"}).replace("?", escaped(USER))}).encode(),
+        json.dumps({"a": json.dumps({"b": json.dumps({"user_id": USER})})}).encode(),
+        json.dumps(dialogue()).encode("utf-16"),
+        json.dumps(dialogue()).encode("utf-32-le"),
+        json.dumps(cloud_event(data_base64=base64.b64encode(encode(dialogue())).decode())).replace("/", "\\/").encode(),
+        json.dumps(cloud_event(data_base64=base64.b64encode(f'"{escaped(USER)}"'.encode()).decode())).encode(),
+        base64.b64encode(base64.b64encode(encode(dialogue()))),
+        f"urn:uuid:{USER}".encode(),
+        f"{{{USER.upper()}}}".encode(),
+        f"code{USER}beef".encode(),
+        f"user={BARE}&x=1".encode(),
+        b"\xff\xfe not text " + USER.encode() + b"\xff",
+        encode(dialogue())[:60],
+    ],
+)
+def test_an_id_is_found_in_a_value(value: bytes) -> None:
+    """Broken or not, escaped or encoded."""
+    assert ID.bytes in ids_named_in(record(value))
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        record(None, key=USER.encode()),
+        record(b"x", key=ID.bytes),
+        record(b"x", [("user", ID.bytes)]),
+        record(b"x", [("user", USER.encode())]),
+        record(b"x", [(f"user-{USER}", None)]),
+        record(b"x", [("authorization", b"Bearer " + TOKEN)]),
+    ],
+)
+def test_an_id_is_found_in_key_and_headers(taken: object) -> None:
+    """As text, as 16 bytes, in a token."""
+    assert ID.bytes in ids_named_in(taken)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"x", BARE.encode() * 2, BARE.encode() + b"f", USER.encode()[:-1], USER.replace("-", ":").encode()],
+)
+def test_what_is_no_id_names_nobody(value: bytes) -> None:
+    """A longer hash that holds the same digits, an id cut off, digits in another form."""
+    assert ID.bytes not in ids_named_in(record(value))
+
+
+@given(st.binary(max_size=200), st.binary(max_size=40))
+def test_any_bytes_are_looked_through(value: bytes, key: bytes) -> None:
+    """Nothing that a record may hold makes it fail."""
+    assert all(len(found) == 16 for found in ids_named_in(record(value, [("h", value)], key=key)))
+
+
+@given(st.uuids(), st.sampled_from([str, str.upper, escaped, lambda text: text.replace("-", "")]))
+def test_every_id_of_a_record_is_found(one: UUID, spell: Callable[[str], str]) -> None:
+    """Not the first alone."""
+    value = f'["{USER}", "{spell(str(one))}"]'.encode()
+    assert ids_named_in(record(value)) >= {ID.bytes, one.bytes}
