@@ -47,6 +47,7 @@ async def insert_splitting(
 
     One guilty record among n costs about 2 log2(n) extra writes, told to `tell`.
     """
+    await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # or a deferred one would refuse the whole at COMMIT
     stage = await _make_stage(transaction, kind)
     inserted: list[Row] = []
     duplicates: list[Row] = []

@@ -2,13 +2,15 @@
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
 ROOT = Path(__file__).parents[2]
 QUERIES = ("README.md", "docs/sql.md")
-STATEMENTS = ("docs/operations.md", "docs/roles.md")
+STATEMENTS = ("docs/operations.md",)
+ROLES = "docs/roles.md"
 
 # One of everything that the queries look for, under the ids that the pages use.
 SAMPLES = """
@@ -99,3 +101,13 @@ def test_booking_deleted_records_as_gaps_keeps_the_equation(samples: str) -> Non
         assert connection.execute(statement.encode()).rowcount == 1
         moved = connection.execute("SELECT next_offset, gaps FROM ingest_ledger WHERE topic = 'rag.dialogue'")
         assert moved.fetchone() == (600, 585)
+
+
+def test_the_statements_about_roles_run_one_after_the_other(samples: str) -> None:
+    """Read from the top, with what was made before, and taken back afterwards; the database of the page is this one."""
+    name = urlsplit(samples).path.removeprefix("/")
+    with psycopg.connect(samples) as connection:
+        for block in sql_blocks(ROLES):
+            statements = block.replace("DATABASE ragledger", f"DATABASE {name}")
+            connection.execute(re.sub(r"^(BEGIN|COMMIT);$", "", statements, flags=re.MULTILINE).encode())
+        connection.rollback()
