@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -9,7 +10,8 @@ from psycopg.rows import dict_row
 
 ROOT = Path(__file__).parents[2]
 QUERIES = ("README.md", "docs/sql.md")
-STATEMENTS = ("docs/operations.md", "docs/monitoring.md", "docs/roles.md", "docs/compliance.md")
+STATEMENTS = ("docs/operations.md", "docs/monitoring.md", "docs/compliance.md")
+ROLES = "docs/roles.md"
 
 # One of everything that the queries look for, under the ids that the pages use.
 SAMPLES = """
@@ -120,3 +122,13 @@ def test_the_books_that_were_closed_and_the_open_ones_all_add_up(samples: str) -
     ]
     for row in found:
         assert row["next_offset"] - row["start_offset"] == sum(row[name] for name in counts)
+
+
+def test_the_statements_about_roles_run_one_after_the_other(samples: str) -> None:
+    """Read from the top, with what was made before, and taken back afterwards; the database of the page is this one."""
+    name = urlsplit(samples).path.removeprefix("/")
+    with psycopg.connect(samples) as connection:
+        for block in sql_blocks(ROLES):
+            statements = block.replace("DATABASE ragledger", f"DATABASE {name}")
+            connection.execute(re.sub(r"^(BEGIN|COMMIT);$", "", statements, flags=re.MULTILINE).encode())
+        connection.rollback()
