@@ -7,11 +7,10 @@ from typing import Annotated
 import typer
 
 from consumer import __version__
-from consumer.commands import dead_letters, migrate, partition, provenance, retention, schema, service, slo
+from consumer.commands import dead_letters, ledger, migrate, partition, provenance, retention, schema, service, slo
 from consumer.commands.demo import demo
 from consumer.commands.doctor import doctor
 from consumer.commands.erase import erase
-from consumer.commands.ledger import ledger
 from consumer.commands.publish import publish
 from consumer.commands.rollup import rollup
 from consumer.commands.stack import stack
@@ -51,8 +50,8 @@ app.command()(stack)
 app.add_typer(migrate.app, name="migrate")
 app.command()(publish)
 app.command()(rollup)
-app.command()(ledger)
 app.command()(doctor)
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(partition.app, name="partition")
 app.add_typer(retention.app, name="retention")

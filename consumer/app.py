@@ -8,18 +8,23 @@ from contextlib import suppress
 from typing import Any
 
 from consumer import slo
+from consumer.adapters import logs
 from consumer.adapters.amendments import PostgresAmendments
 from consumer.adapters.clock import SystemClock
+from consumer.adapters.day_telemetry import PrometheusDayTelemetry
+from consumer.adapters.dead_letter_limit import DeadLetterLimit
 from consumer.adapters.history import PostgresHistory
 from consumer.adapters.http import Health, HttpServer
 from consumer.adapters.kafka import KafkaSource
-from consumer.adapters.metrics import Metrics
+from consumer.adapters.metrics import CLIENT_ERRORS, Metrics
 from consumer.adapters.page import Look, PageServer
+from consumer.adapters.partition_telemetry import LoggedPartitions
 from consumer.adapters.partitions import PostgresPartitions
-from consumer.adapters.postgres import Database, Transaction
+from consumer.adapters.postgres import CLIENT_GRACE_SECONDS, Database, Transaction
 from consumer.adapters.retention_telemetry import PrometheusRetentionTelemetry
 from consumer.adapters.retry import while_raises
 from consumer.adapters.sql import load
+from consumer.adapters.stacks import task_stacks
 from consumer.adapters.store import PostgresStore
 from consumer.adapters.telemetry import PrometheusTelemetry
 from consumer.basis import Basis
@@ -40,6 +45,7 @@ from consumer.pipeline import Pipeline, PipelinePolicy
 from consumer.ports import Bounds, SourceError, Unavailable
 from consumer.rollup import RollupTimer
 from consumer.settings import Erasure, Settings, Topics, owner_name
+from consumer.watchdog import Watchdog, WatchPolicy
 
 LEAVE_SECONDS = 5.0
 
@@ -77,13 +83,28 @@ def policy(settings: Settings) -> PipelinePolicy:
     )
 
 
-class Service:
-    """Kafka ─ poll ─► decode ─► batch ─► write ─► follow up; beside it the roll-up timer and HTTP."""
+def watch_policy(settings: Settings) -> WatchPolicy:
+    """When getting nowhere is a stall under these settings."""
+    stall = settings.watchdog.stall_s
+    return WatchPolicy(
+        stall=stall,
+        statement=settings.postgres.statement_timeout_s + CLIENT_GRACE_SECONDS,
+        rebalance=settings.kafka.rebalance_timeout_ms / 1000,
+        check=min(5.0, stall / 4),
+    )
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+
+class Service:
+    """Kafka ─ poll ─► decode ─► batch ─► write ─► follow up; beside it the roll-up timer, the watchdog and HTTP.
+
+    :param on_stall: is called when the work does not get on, before an orderly end is tried
+    """
+
+    def __init__(self, settings: Settings, on_stall: Callable[[], None] = lambda: None) -> None:
+        self.settings, self._on_stall = settings, on_stall
         kinds = kinds_by_topic(settings.topics)
         clock, metrics = SystemClock(), Metrics()
+        logs.count_library_lines(metrics.counter(CLIENT_ERRORS).inc)
         self.telemetry = PrometheusTelemetry(metrics, clock, kinds.keys())
         self.database = Database(settings.postgres)
         self.source = KafkaSource(settings.kafka, kinds.keys())
@@ -95,36 +116,49 @@ class Service:
             group=settings.kafka.group_id,
             owner=owner_name(),
             begin_at_end=settings.kafka.start_from == "latest",
+            limit=DeadLetterLimit(settings.dead_letters),
             erasure_keys=erasure_keys(settings.erasure),
         )
         self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings))
         basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
         self.history = PostgresHistory(self.database, basis, owner_name())
         amendments = PostgresAmendments(self.database, days, settings.plugins.unhealthy_after_s)
-        self.rollup = RollupTimer(self.history, amendments, self.telemetry, clock, settings.rollup.interval_s)
+        told = PrometheusDayTelemetry(metrics, clock)
+        self.rollup = RollupTimer(self.history, amendments, told, clock, settings.rollup.interval_s)
         partitions = PostgresPartitions(self.database, settings.partitions.months_ahead)
-        self._timers: Sequence[RollupTimer | PartitionTimer | RetentionTimer] = [
-            self.rollup,
-            PartitionTimer(partitions, self.telemetry, settings.partitions.interval_s),
-            *self._retention(metrics, clock),
-        ]
+        self._timers: Mapping[str, RollupTimer | PartitionTimer | RetentionTimer] = {
+            "roll-up": self.rollup,
+            "partitions": PartitionTimer(partitions, LoggedPartitions(), settings.partitions.interval_s),
+            **self._retention(metrics, clock),
+        }
+        self.watchdog = Watchdog(
+            self.pipeline,
+            self.source,
+            clock,
+            watch_policy(settings),
+            topics=kinds.keys(),
+            steps=lambda: self.database.answers,
+            is_database_away=lambda: bool(self.telemetry.outage()),
+            bark=self._bark,
+        )
         self._newest_version = load_migrations(schema_directory())[-1].version
         look = Look(self.database, basis, settings.kafka.group_id, self._ends, clock)
         page = PageServer(look, clock)
         self.http = HttpServer(settings.http, metrics, self.alive, self.ready, page.get)
 
-    def _retention(self, metrics: Metrics, clock: SystemClock) -> Sequence[RetentionTimer]:
+    def _retention(self, metrics: Metrics, clock: SystemClock) -> Mapping[str, RetentionTimer]:
         interval = self.settings.retention.interval_s
         if interval is None:
-            return []
+            return {}
         telemetry = PrometheusRetentionTelemetry(metrics, clock)
-        return [RetentionTimer(retention_of(self.settings, self.database), telemetry, interval)]
+        return {"retention": RetentionTimer(retention_of(self.settings, self.database), telemetry, interval)}
 
     async def run(self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None) -> None:
         """Run until `stop` is set: stop fetching, write what is held, commit, leave the group.
 
         :param listening: is told the address of the HTTP server
         :raises TimeoutError: stopping took longer than the settings allow; nothing is lost
+        :raises Stalled: the work does not get on, and a new process would; nothing is lost
         """
         await self.database.open()
         try:
@@ -146,20 +180,27 @@ class Service:
                 await self.source.stop(LEAVE_SECONDS)
 
     async def _read_until(self, stop: asyncio.Event) -> None:
-        """Read and run the timers; whichever fails ends the service, for the supervisor to start it again."""
-        timers = [asyncio.create_task(timer.run()) for timer in self._timers]
-        reading = asyncio.create_task(self.pipeline.run(stop))
-        stopping = asyncio.create_task(stop.wait())
+        """Read, run the timers and watch; whichever fails ends the service, for the supervisor to start it again."""
+        watching = asyncio.create_task(self.watchdog.run(), name="watchdog")
+        timers = [asyncio.create_task(timer.run(), name=name) for name, timer in self._timers.items()]
+        beside: Sequence[asyncio.Task[Any]] = [watching, *timers]
+        reading = asyncio.create_task(self.pipeline.run(stop), name="reading")
+        stopping = asyncio.create_task(stop.wait(), name="stopping")
         try:
-            await asyncio.wait({reading, *timers, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            for timer in timers:
-                if timer.done():
-                    timer.result()
+            await asyncio.wait({reading, *beside, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in beside:
+                if task.done():
+                    task.result()
+            watching.cancel()
             async with asyncio.timeout(self.settings.shutdown.timeout_s if stop.is_set() else None):
                 await reading
         finally:
-            for task in (*timers, reading, stopping):
+            for task in (*beside, reading, stopping):
                 task.cancel()
+
+    def _bark(self, problem: str) -> None:
+        self.telemetry.stalled(problem, task_stacks())
+        self._on_stall()
 
     async def _wait_for_schema(self) -> None:
         async for attempt in while_raises(Unavailable, tell=self._tell_waiting):
@@ -195,7 +236,7 @@ class Service:
 
     def alive(self) -> Health:
         """The loop turns, or this would not be answered, and reading goes on where it can."""
-        return Health({"progress": self.telemetry.stall()})
+        return Health({"progress": self.watchdog.problem})
 
     async def ready(self) -> Health:
         """The database can be written, the schema is there, and the group has decided what is ours."""
@@ -203,7 +244,9 @@ class Service:
             {
                 "database": await self._database_problem(),
                 "writes": self.telemetry.outage(),
+                "kafka": self.telemetry.kafka_outage(),
                 "partitions": self._partitions_problem(),
+                "stopped": self.telemetry.stops(),
             }
         )
 

@@ -1,33 +1,66 @@
-"""Which partitions the group gave us, and which of them the ledger lets us write for."""
+"""Which partitions the group gave us, and which of them the ledger lets us write for.
+
+An assigned partition is in one of these states:
+
+    wanted    to be claimed as soon as Kafka and the database answer
+    held      claimed: ours to read and write, until the ledger says otherwise
+    yielded   another reader has claimed it; claimed again later, if the group still counts it as ours
+    stopped   it cannot be read on, until a person decides
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from consumer.events.record import Partition
 from consumer.ingest.offsets import Claim
-from consumer.ports import Bounds, Source, SourceError, Store, Telemetry, Unavailable
+from consumer.ports import Bounds, Claims, Holder, Source, SourceError, Telemetry, Unavailable
+from consumer.problems import is_made_anew, topic_made_anew, unreadable
 
 RETRY_SECONDS = 1.0
+LOOK_SECONDS = 5.0
+ANSWER_SECONDS = 10.0  # a server that takes longer to say who holds a few rows is as good as away
+
+
+@dataclass(slots=True)
+class _Stop:
+    """A stopped partition: under which claim, why, and whether the ledger knows."""
+
+    claim: Claim
+    problem: str
+    is_kept: bool
 
 
 class Claimer:
     """Claims what is assigned, in a task of its own, because a rebalance must not wait for the database.
 
-    The reading task takes the granted claims when it is between two polls.
+    The reading task takes the granted claims when it is between two polls. Every few seconds a look at the ledger and
+    at the topics tells whether the claims still hold.
+
+    :param on_lost: is told of held and stopped partitions whose claim is lost, and which of these another reader has
     """
 
-    def __init__(self, source: Source, store: Store, telemetry: Telemetry, reclaim_delay: float) -> None:
+    def __init__(
+        self,
+        source: Source,
+        store: Claims,
+        telemetry: Telemetry,
+        reclaim_delay: float,
+        on_lost: Callable[[Collection[Partition], Collection[Partition]], None],
+    ) -> None:
         self._source, self._store, self._telemetry = source, store, telemetry
-        self._reclaim_delay = reclaim_delay
+        self._reclaim_delay, self._on_lost = reclaim_delay, on_lost
         self._assigned: frozenset[Partition] | None = None
         self._wanted: set[Partition] = set()
         self._granted: list[Claim] = []
-        self._stopped: set[Partition] = set()
+        self._held: dict[Partition, Claim] = {}
+        self._yielded: dict[Partition, asyncio.TimerHandle] = {}
+        self._stopped: dict[Partition, _Stop] = {}
         self._changed = asyncio.Event()
-        self._timers: set[asyncio.TimerHandle] = set()
 
     @property
     def is_assigned(self) -> bool:
@@ -40,108 +73,197 @@ class Claimer:
         return self.is_assigned and not self._wanted
 
     @property
-    def stopped(self) -> AbstractSet[Partition]:
-        """The partitions that cannot be read on, until a person has decided and they are assigned anew."""
-        return self._stopped
+    def held(self) -> AbstractSet[Partition]:
+        """The partitions that are ours to read and write."""
+        return self._held.keys()
 
-    def stop(self, partition: Partition, problem: str) -> None:
-        """A partition cannot be read on; said once."""
-        if partition not in self._stopped:
-            self._stopped.add(partition)
-            self._telemetry.stopped(partition, problem)
+    @property
+    def stopped(self) -> AbstractSet[Partition]:
+        """The partitions that cannot be read on, until a person has decided."""
+        return self._stopped.keys()
+
+    # ── what the reading task and the group tell ─────────────────────────────────────────────────────────────────
 
     def assign(self, partitions: Collection[Partition]) -> None:
         """These, and only these, are ours now."""
-        self._forget_timers()
+        self._forget()
         self._assigned = frozenset(partitions)
-        self._granted.clear()
         self._wanted = set(partitions)
         self._changed.set()
 
     def revoke(self) -> None:
         """Nothing is ours until the next assignment."""
+        self._forget()
         self._assigned = None
-        self._wanted.clear()
-        self._granted.clear()
-        self._stopped.clear()
-        self._forget_timers()
 
-    def claim_again(self, partitions: Collection[Partition], fenced: Collection[Partition]) -> None:
-        """Claim afresh after a batch was thrown away: the fenced ones only later, as somebody else has them.
-
-        If the group still counts them as ours after the delay, that somebody is gone.
-        """
-        self._want(set(partitions) - set(fenced))
-        loop = asyncio.get_running_loop()
-        self._timers = {timer for timer in self._timers if timer.when() > loop.time()}
-        self._timers.add(loop.call_later(self._reclaim_delay, self._want, frozenset(fenced)))
-
-    def _forget_timers(self) -> None:
-        for timer in self._timers:
+    def _forget(self) -> None:
+        for timer in self._yielded.values():
             timer.cancel()
-        self._timers.clear()
+        for state in (self._wanted, self._granted, self._held, self._yielded, self._stopped):
+            state.clear()
+
+    def stop(self, partition: Partition, problem: str, *, is_kept: bool = False) -> None:
+        """A partition cannot be read on; what was taken in before may still be written.
+
+        :param is_kept: whether the ledger knows already
+        """
+        claim = self._held.pop(partition, None)
+        if claim is not None:
+            self._stop(_Stop(claim, problem, is_kept))
+            self._changed.set()
+
+    def claim_again(self, partitions: Collection[Partition], taken: Collection[Partition]) -> None:
+        """Claim afresh after a batch was thrown away: those that another reader has taken only later.
+
+        If the group still counts them as ours after the delay, that reader is gone.
+        """
+        for partition in taken:
+            self._claim_later(partition)
+        for partition in set(partitions) - set(taken) - self._stopped.keys():
+            self._want(partition)
 
     def granted(self) -> Sequence[Claim]:
         """The claims granted since the last call."""
         claims, self._granted = self._granted, []
         return claims
 
-    async def run(self) -> None:
-        """Claim whatever is wanted, for ever."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            await self._claim_wanted()
+    def _claim_later(self, partition: Partition) -> None:
+        self._let_go(partition)
+        if partition in (self._assigned or ()):
+            loop = asyncio.get_running_loop()
+            self._yielded[partition] = loop.call_later(self._reclaim_delay, self._want, partition)
 
-    def _want(self, partitions: Collection[Partition]) -> None:
-        self._wanted |= set(partitions) & (self._assigned or set())
-        if self._wanted:
+    def _let_go(self, partition: Partition) -> None:
+        """Claiming twice would fence ourselves, so a later claim that was planned is dropped too."""
+        self._held.pop(partition, None)
+        self._stopped.pop(partition, None)
+        if partition in self._yielded:
+            self._yielded.pop(partition).cancel()
+
+    def _want(self, partition: Partition) -> None:
+        self._let_go(partition)
+        if partition in (self._assigned or ()):
+            self._wanted.add(partition)
             self._changed.set()
+
+    # ── the task ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Claim whatever is wanted and look after what is held, for ever."""
+        while True:
+            await self._wait()
+            try:
+                await self._turn()
+            except (SourceError, Unavailable):
+                await asyncio.sleep(RETRY_SECONDS)
+                self._changed.set()
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._changed.clear()
+
+    async def _turn(self) -> None:
+        await self._look_at_ledger()
+        await self._claim_wanted()
+        await self._keep_stops()
+        await self._look_at_topics()
 
     async def _claim_wanted(self) -> None:
         assigned, wanted = self._assigned, frozenset(self._wanted)
         if not wanted:
             return
-        try:
+        with self._telling_of_kafka():
             bounds = await self._source.bounds(wanted)
+        try:
             claims = await self._store.claim(bounds)
-        except (SourceError, Unavailable) as error:
-            await self._try_again_later(error)
-            return
+        except Unavailable as error:
+            self._telemetry.unavailable(error.cause, str(error))
+            raise
         self._telemetry.available()
         if assigned is self._assigned:  # else a rebalance has overtaken us, and the ledger's epoch covers it
             self._grant(claims, bounds)
-
-    async def _try_again_later(self, error: SourceError | Unavailable) -> None:
-        if isinstance(error, Unavailable):
-            self._telemetry.unavailable(error.cause, str(error))
-        await asyncio.sleep(RETRY_SECONDS)
-        self._changed.set()
 
     def _grant(self, claims: Sequence[Claim], bounds: Mapping[Partition, Bounds]) -> None:
         readable = []
         for claim in claims:
             self._wanted.discard(claim.partition)
-            problem = _problem(claim.next_offset, bounds[claim.partition])
+            problem = claim.stopped_because or unreadable(claim, bounds[claim.partition])
             if problem:
-                self.stop(claim.partition, problem)
+                self._stop(_Stop(claim, problem, bool(claim.stopped_because)))
             else:
-                self._stopped.discard(claim.partition)
+                self._held[claim.partition] = claim
                 readable.append(claim)
         self._granted.extend(readable)
         self._telemetry.claimed(readable)
 
+    def _stop(self, stop: _Stop) -> None:
+        self._stopped[stop.claim.partition] = stop
+        self._telemetry.stopped(stop.claim.partition, stop.problem)
 
-def _problem(next_offset: int, bounds: Bounds) -> str | None:
-    """Why reading cannot go on from `next_offset`; never skipped or started over silently."""
-    if next_offset < bounds.first:
-        return (
-            f"the ledger stands at offset {next_offset}, but the partition now begins at {bounds.first}: "
-            f"{bounds.first - next_offset} offsets were deleted by retention before they were read"
-        )
-    if next_offset > bounds.end:
-        return (
-            f"the ledger stands at offset {next_offset}, but the partition ends at {bounds.end}: "
-            "the topic was deleted and made anew, or lost records"
-        )
-    return None
+    async def _look_at_ledger(self) -> None:
+        """A claim can be lost without a write of ours: to another reader, or by somebody's decision."""
+        claims = self._claims()
+        if not claims and not self._yielded:
+            return
+        holders = await self._ask_for_holders({*claims, *self._yielded})
+        free = {partition for partition, holder in holders.items() if holder.is_free} | (claims.keys() - holders.keys())
+        now = self._claims()  # a rebalance may have overtaken the answer
+        lost = [p for p, claim in claims.items() if now.get(p) is claim and not _holds(claim, holders.get(p))]
+        if lost:
+            self._telemetry.overtaken(lost)
+            for partition in lost:
+                self._let_go(partition)
+            self._on_lost(lost, set(lost) - free)
+        for partition in free & self._yielded.keys():
+            self._want(partition)
+
+    def _claims(self) -> Mapping[Partition, Claim]:
+        return self._held | {partition: stop.claim for partition, stop in self._stopped.items()}
+
+    async def _ask_for_holders(self, partitions: Collection[Partition]) -> Mapping[Partition, Holder]:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                holders = await self._store.holders(partitions)
+        except TimeoutError:
+            self._telemetry.silent("timeout", f"PostgreSQL has not answered for {ANSWER_SECONDS:.0f} s")
+            raise Unavailable("no answer", "timeout") from None
+        except Unavailable as error:
+            self._telemetry.silent(error.cause, str(error))
+            raise
+        self._telemetry.answered()
+        return holders
+
+    async def _keep_stops(self) -> None:
+        """Have it in the ledger, for whoever claims after us."""
+        for stop in [stop for stop in self._stopped.values() if not stop.is_kept]:
+            await self._store.stop(stop.claim, stop.problem)
+            stop.is_kept = True
+
+    async def _look_at_topics(self) -> None:
+        """A topic made anew may soon be longer than the old one was, and then no offset tells."""
+        if not self._held:
+            return
+        with self._telling_of_kafka():
+            ids = await self._source.topic_ids({partition.topic for partition in self._held})
+        for partition, claim in list(self._held.items()):
+            if is_made_anew(claim.topic_id, ids.get(partition.topic)):
+                self._source.pause([partition])
+                self.stop(partition, topic_made_anew(partition))
+
+    @contextmanager
+    def _telling_of_kafka(self) -> Iterator[None]:
+        try:
+            yield
+        except SourceError as error:
+            self._telemetry.kafka_unavailable(error)
+            raise
+        self._telemetry.kafka_available()
+
+
+def _holds(claim: Claim, holder: Holder | None) -> bool:
+    return holder is not None and holder.epoch == claim.epoch

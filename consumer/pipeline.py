@@ -19,7 +19,9 @@ from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
 from consumer.ingest.batch import Batch, Batcher, BatchLimits
 from consumer.ingest.decode import decode_all
+from consumer.ingest.offsets import Span
 from consumer.ports import Clock, Fenced, Source, Store, Stretch, Telemetry, Written
+from consumer.problems import position_lost
 from consumer.writer import Writer
 
 
@@ -62,10 +64,12 @@ class Pipeline:
         self._source, self._store, self._telemetry, self._clock = source, store, telemetry, clock
         self._kinds, self._policy = kinds, policy
         self._batcher = Batcher(policy.limits)
-        self._claimer = Claimer(source, store, telemetry, policy.reclaim_delay)
+        self._claimer = Claimer(source, store, telemetry, policy.reclaim_delay, self._lose)
         self._committer = Committer(source, telemetry, clock)
         self._writer = Writer(store, telemetry, clock, self._follow_up, self._throw_away)
         self._stalled = False
+        self._waited = 0.0
+        self._waiting_since: float | None = None
 
     @property
     def is_assigned(self) -> bool:
@@ -76,6 +80,23 @@ class Pipeline:
     def is_claimed(self) -> bool:
         """Whether every assigned partition is claimed."""
         return self._claimer.is_settled
+
+    @property
+    def positions(self) -> Mapping[Partition, int]:
+        """Where reading stands in each partition that is ours to read; -1 where it has not begun."""
+        spans = ((partition, self._batcher.span(partition)) for partition in self._claimer.held)
+        return {partition: -1 if span is None else span.next for partition, span in spans}
+
+    @property
+    def seconds_waited(self) -> float:
+        """How long reading has waited for the writer so far."""
+        since = self._waiting_since
+        return self._waited + (0.0 if since is None else self._clock.monotonic() - since)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether batches are being written."""
+        return self._writer.is_busy
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then write what is held and commit.
@@ -119,10 +140,11 @@ class Pipeline:
 
     def on_position_lost(self, partitions: Collection[Partition]) -> None:
         """The broker no longer holds what comes next: these partitions stop, what was taken of them is written."""
+        self._source.pause(partitions)
         for partition in partitions:
             span = self._batcher.span(partition)
             if span is not None:
-                self._claimer.stop(partition, f"offset {span.next} was deleted by retention before it was read")
+                self._claimer.stop(partition, position_lost(span.next))
 
     async def _drain(self) -> None:
         """Write everything taken in so far, and commit."""
@@ -156,16 +178,19 @@ class Pipeline:
 
     async def _take(self, stretch: Stretch) -> None:
         """Take the stretch in, slice by slice, as long as its partition stays ours."""
-        span = self._batcher.span(stretch.partition)
+        span = self._readable_span(stretch.partition)
         if span is None:
             return
         for records in _slices(stretch.records, self._policy.slice_records):
             self._take_slice(records)
             await self._hand_over_if_ready()
             await asyncio.sleep(0)
-            current = self._batcher.span(stretch.partition)
+            current = self._readable_span(stretch.partition)
             if current is None or current.epoch != span.epoch:
                 return
+
+    def _readable_span(self, partition: Partition) -> Span | None:
+        return None if partition in self._claimer.stopped else self._batcher.span(partition)
 
     def _take_slice(self, records: Sequence[Record]) -> None:
         batch = self._batcher.batch
@@ -180,7 +205,7 @@ class Pipeline:
     def _skip_gaps(self) -> None:
         """Follow the source over offsets that hold no record for us, or a marker at the end would wait for ever."""
         spans = self._batcher.spans
-        for partition, position in self._source.positions(spans).items():
+        for partition, position in self._source.positions(spans.keys() - self._claimer.stopped).items():
             span = spans[partition]
             if position > span.next:
                 span.skip_to(position)
@@ -192,10 +217,12 @@ class Pipeline:
             self._put_or_free_slot()
 
     async def _wait_for_slot(self) -> None:
-        started = self._clock.monotonic()
+        self._waiting_since = started = self._clock.monotonic()
         while not await self._writer.slot_within(self._policy.stall_seconds):
             await self._stall()
-        self._telemetry.backpressure(self._clock.monotonic() - started)
+        seconds = self._clock.monotonic() - started
+        self._waited, self._waiting_since = self._waited + seconds, None
+        self._telemetry.backpressure(seconds)
         if self._stalled:
             self._stalled = False
             self._source.resume(self._batcher.spans.keys() - self._claimer.stopped)
@@ -218,12 +245,21 @@ class Pipeline:
 
     def _follow_up(self, written: Written) -> None:
         self._committer.note(written.batch.spans.values())
+        for partition, problem in written.stopped.items():
+            self._source.pause([partition])
+            self._claimer.stop(partition, problem, is_kept=True)
 
     def _throw_away(self, batch: Batch, fenced: Fenced) -> None:
         """Nothing of this batch was written, so nothing after it may be: back to where the ledger stands."""
         spans = self._batcher.spans
         if any(p in spans and spans[p].epoch == span.epoch for p, span in batch.spans.items()):
             self._claimer.claim_again(self._batcher.discard(), fenced.partitions)
+
+    def _lose(self, lost: Collection[Partition], taken: Collection[Partition]) -> None:
+        """The ledger says so before a write of ours could: what is held of these partitions can never be written."""
+        if taken and not self._batcher.batch.is_empty:
+            self._telemetry.fenced(Fenced(taken))
+        self._claimer.claim_again({*self._batcher.discard(), *lost}, taken)
 
 
 def _slices(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:

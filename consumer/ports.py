@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+from uuid import UUID
 
 from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
@@ -64,10 +65,25 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The first offset a partition still holds, and the one after the last committed record."""
+    """The first offset a partition still holds, and the one after the last committed record.
+
+    :param topic_id: which topic of this name it is, as one made anew has another; None where no broker tells
+    """
 
     first: int
     end: int
+    topic_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who may move a partition's row of the ledger: the newest epoch.
+
+    :param is_free: nobody has claimed the row since somebody decided about it
+    """
+
+    epoch: int
+    is_free: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +92,7 @@ class Written:
 
     :param amended: what changed a row, or waits for one
     :param amended_moments: when the changed rows' dialogues took place, in microseconds since 2000-01-01 UTC
+    :param stopped: partitions that stop with it, and why
     """
 
     batch: Batch
@@ -84,6 +101,7 @@ class Written:
     dead_letters: Sequence[DeadLetter]
     amended: Mapping[Kind, Sequence[Row]] = field(default_factory=dict)
     amended_moments: Collection[int] = ()
+    stopped: Mapping[Partition, str] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -109,8 +127,19 @@ class Source(Protocol):
         """Read on from these offsets, and start fetching where it was stopped."""
         ...
 
-    def pause(self) -> None:
-        """Stop fetching; :meth:`poll` goes on to keep the membership but returns nothing."""
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, UUID]:
+        """Which topics of these names there are now; left out where the brokers do not tell, or there is none.
+
+        :raises SourceError: the brokers do not answer
+        """
+        ...
+
+    async def answers_anew(self, partitions: Collection[Partition]) -> bool:
+        """Whether a client that is made just now, and knows nothing yet, is told what the partitions hold."""
+        ...
+
+    def pause(self, partitions: Collection[Partition] | None = None) -> None:
+        """Stop fetching, everything where none are named; :meth:`poll` goes on, to keep the membership."""
         ...
 
     def resume(self, partitions: Collection[Partition]) -> None:
@@ -146,8 +175,8 @@ class Turn(Protocol):
         ...
 
 
-class Store(Protocol):
-    """The tables and the ledger."""
+class Claims(Protocol):
+    """Who may write for which partition."""
 
     async def claim(self, bounds: Mapping[Partition, Bounds]) -> Sequence[Claim]:
         """Take over the partitions; one seen for the first time begins at its first or end offset, as configured.
@@ -155,6 +184,24 @@ class Store(Protocol):
         :raises Unavailable: try again
         """
         ...
+
+    async def stop(self, claim: Claim, problem: str) -> None:
+        """Keep in the ledger that the partition has stopped until a person decides; nothing where the claim is lost.
+
+        :raises Unavailable: try again
+        """
+        ...
+
+    async def holders(self, partitions: Collection[Partition]) -> Mapping[Partition, Holder]:
+        """Who holds the partitions now; those that the ledger does not know are left out.
+
+        :raises Unavailable: not now
+        """
+        ...
+
+
+class Store(Claims, Protocol):
+    """The tables and the ledger."""
 
     async def write(self, batch: Batch, turn: Turn) -> Written:
         """Write the batch in one transaction, committed in its turn, waiting out every outage.
@@ -175,6 +222,10 @@ class Telemetry(Protocol):
         """A batch was thrown away because another reader has the partition."""
         ...
 
+    def overtaken(self, partitions: Collection[Partition]) -> None:
+        """Claims were lost, to another reader or by a decision about the ledger."""
+        ...
+
     def assigned(self, partitions: Collection[Partition]) -> None:
         """The group has given this reader these partitions."""
         ...
@@ -188,11 +239,27 @@ class Telemetry(Protocol):
         ...
 
     def unavailable(self, cause: str, message: str) -> None:
-        """The store cannot be used; another try follows."""
+        """The store cannot be written to; another try follows."""
         ...
 
     def available(self) -> None:
-        """The store has answered."""
+        """A write was answered."""
+        ...
+
+    def silent(self, cause: str, message: str) -> None:
+        """The store does not even answer a question; another follows."""
+        ...
+
+    def answered(self) -> None:
+        """The store has answered a question."""
+        ...
+
+    def kafka_unavailable(self, error: Exception) -> None:
+        """Kafka does not answer; another try follows."""
+        ...
+
+    def kafka_available(self) -> None:
+        """Kafka has answered."""
         ...
 
     def split(self, writes: int) -> None:

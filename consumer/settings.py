@@ -75,8 +75,8 @@ class Kafka(Group):
     """The key of our certificate (PEM)."""
     start_from: Literal["earliest", "latest"] = "earliest"
     """Where to begin with a partition that the ledger does not know."""
-    session_timeout_ms: Annotated[int, Field(ge=1000)] = 10_000
-    """After this long without a heartbeat the group gives our partitions away."""
+    session_timeout_ms: Annotated[int, Field(ge=1000)] = 8_000
+    """After this long without a heartbeat the group gives our partitions away: most of the time that a kill costs."""
     max_poll_interval_ms: Annotated[int, Field(ge=1000)] = 300_000
     """After this long without a poll likewise."""
     rebalance_timeout_ms: Annotated[int, Field(ge=1000)] = 60_000
@@ -181,6 +181,17 @@ class BatchSettings(Group):
     """A record with a larger value becomes a dead letter."""
 
 
+class DeadLetters(Group):
+    """When too many records cannot be stored for it to be their own fault."""
+
+    max_ratio: Annotated[float, Field(gt=0, le=1)] | None = None
+    """A partition stops where more than this share of its newest offsets became dead letters; never when unset."""
+    window: Positive = 1_000
+    """How many of the newest offsets are looked at."""
+    min_count: Positive = 10
+    """A partition does not stop for fewer dead letters than this."""
+
+
 class Http(Group):
     """The page, the metrics, the health."""
 
@@ -273,6 +284,15 @@ class Shutdown(Group):
     """Seconds for writing what is held and leaving the group."""
 
 
+class Watchdog(Group):
+    """When a process that gets nowhere ends itself, with exit code 4, for a supervisor to start it again."""
+
+    stall_s: Seconds = 120.0
+    """Seconds without progress although records wait and both servers answer."""
+    blocked_s: Seconds = 30.0
+    """Seconds for which the event loop does nothing at all."""
+
+
 class Log(Group):
     """What is said on standard error."""
 
@@ -293,6 +313,7 @@ class Settings(BaseSettings):
     postgres: Postgres = Postgres()
     topics: Topics = Topics()
     batch: BatchSettings = BatchSettings()
+    dead_letters: DeadLetters = DeadLetters()
     http: Http = Http()
     rollup: Rollup = Rollup()
     plugins: Plugins = Plugins()
@@ -301,6 +322,7 @@ class Settings(BaseSettings):
     erasure: Erasure = Erasure()
     slo: Slo = Slo()
     shutdown: Shutdown = Shutdown()
+    watchdog: Watchdog = Watchdog()
     log: Log = Log()
 
     @classmethod

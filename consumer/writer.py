@@ -48,6 +48,12 @@ class Writer:
         self._sealed: asyncio.Queue[tuple[Batch, CommitTurn]] = asyncio.Queue()
         self._last_turn = CommitTurn(None)
         self._last_turn.over()
+        self._unfinished = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether batches wait or are being written."""
+        return self._unfinished > 0
 
     async def slot(self) -> None:
         """Wait for a free slot and take it."""
@@ -70,6 +76,7 @@ class Writer:
         """Have a batch written; the caller holds a slot for it."""
         self._last_turn = CommitTurn(self._last_turn)
         self._sealed.put_nowait((batch, self._last_turn))
+        self._unfinished += 1
 
     async def idle(self) -> None:
         """Wait until every batch put is written or thrown away."""
@@ -88,12 +95,14 @@ class Writer:
                 turn.over()
                 self._slots.release()
                 self._sealed.task_done()
+                self._unfinished -= 1
 
     async def _write(self, batch: Batch, turn: CommitTurn) -> None:
         started = self._clock.monotonic()
         try:
             written = await self._store.write(batch, turn)
         except Fenced as fenced:
+            self._telemetry.available()
             self._telemetry.fenced(fenced)
             self._on_fenced(batch, fenced)
         else:

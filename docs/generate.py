@@ -92,6 +92,8 @@ def _allowed(part: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
 
 
 def _limits(part: Mapping[str, Any]) -> str:
+    if "exclusiveMinimum" in part and "maximum" in part:
+        return f", more than {part['exclusiveMinimum']:g}, at most {part['maximum']:g}"
     if "maximum" in part:
         return f", {part['minimum']} to {part['maximum']}"
     if "minimum" in part:

@@ -1,44 +1,19 @@
 -- 0008_add_row_security: who sees which rows, roles to give to people and programs, marks for the days of deleted rows.
 --
--- Every new role, and with it every service that is not the owner of the tables, sees no row of ai_dialogue_log and
--- provenance from here on, unless it is given one of the roles below or a policy of its own. Not FORCE: the owner has to
--- see all rows, or indexes, foreign keys and backups would work on some of them. Nobody is meant to log in as the owner.
+-- Every role that is not the owner of the tables, the service's too, sees no row of ai_dialogue_log and provenance from
+-- here on, unless it is given one of the roles below or a policy of its own. Not FORCE: the owner has to see all rows, or
+-- indexes, foreign keys and backups would work on some of them. Nobody is meant to log in as the owner.
 --
 -- Roles belong to the whole server. Where another database of it has made them they are used as they are; where they are
 -- missing and this role may not make them, a WARNING says so, policies are made all the same, and the file is run again
 -- once an administrator has made them.
+--
+-- Many transactions, none of which locks two tables: so the file can run while rows are written and days computed.
+
+-- ── roles ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
-
--- ── policies for readers ────────────────────────────────────────────────────────────────────────────────────────────
-
-ALTER TABLE ai_dialogue_log ENABLE ROW LEVEL SECURITY;
-ALTER TABLE provenance ENABLE ROW LEVEL SECURITY;
-
--- A setting that is unset, empty or no UUID is nobody: no rows, and no error that would end an administrator's query.
--- In a subquery of its own each setting is read once a query instead of once a row, and an index can be used.
-DROP POLICY IF EXISTS ai_dialogue_user_isolation ON ai_dialogue_log;
-CREATE POLICY ai_dialogue_user_isolation ON ai_dialogue_log FOR SELECT USING (
-  user_id = (
-    SELECT substring(current_setting('app.current_user_id', true) FROM '^(?:[0-9A-Fa-f]{4}-?){7}[0-9A-Fa-f]{4}$')::uuid
-  )
-);
-
-DROP POLICY IF EXISTS provenance_read_policy ON provenance;
-CREATE POLICY provenance_read_policy ON provenance FOR SELECT USING (
-  acquired_by = (
-    SELECT substring(current_setting('app.current_user_id', true) FROM '^(?:[0-9A-Fa-f]{4}-?){7}[0-9A-Fa-f]{4}$')::uuid
-  )
-  OR (SELECT current_setting('app.user_role', true) = 'admin')
-);
-
-COMMENT ON POLICY ai_dialogue_user_isolation ON ai_dialogue_log IS
-  'Users see their own dialogues: app.current_user_id says who the user is';
-COMMENT ON POLICY provenance_read_policy ON provenance IS
-  'Who acquired a piece of content sees its provenance; so does everybody while app.user_role is admin';
-
--- ── roles ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 DO $$
 DECLARE
@@ -130,18 +105,10 @@ BEGIN
 END
 $$;
 
--- Row-level security stops COPY for these two all the same; the service then inserts from a temporary table.
-DROP POLICY IF EXISTS ai_dialogue_ingest ON ai_dialogue_log;
-DROP POLICY IF EXISTS provenance_ingest ON provenance;
-DROP POLICY IF EXISTS ai_dialogue_compliance ON ai_dialogue_log;
-DROP POLICY IF EXISTS provenance_compliance ON provenance;
 DO $$
 BEGIN
   IF to_regrole('ragledger_ingest') IS NOT NULL THEN
-    CREATE POLICY ai_dialogue_ingest ON ai_dialogue_log TO ragledger_ingest USING (true) WITH CHECK (true);
-    CREATE POLICY provenance_ingest ON provenance TO ragledger_ingest USING (true) WITH CHECK (true);
-    COMMENT ON POLICY ai_dialogue_ingest ON ai_dialogue_log IS 'The service reaches every row; its grants say what it may do';
-    COMMENT ON POLICY provenance_ingest ON provenance IS 'The service reaches every row; its grants say what it may do';
+    -- The service inserts from a temporary table where COPY is refused to it, and where ids come twice.
     IF pg_has_role(current_user, (SELECT datdba FROM pg_database WHERE datname = current_database()), 'USAGE') THEN
       EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO ragledger_ingest', current_database());
     ELSIF NOT has_database_privilege('ragledger_ingest', current_database(), 'TEMPORARY') THEN
@@ -149,73 +116,104 @@ BEGIN
         USING HINT = format('As its owner: GRANT TEMPORARY ON DATABASE %I TO ragledger_ingest.', current_database());
     END IF;
   END IF;
+END
+$$;
+COMMIT;
+
+-- ── policies ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- For readers: a setting that is unset, empty or no UUID is nobody. No rows, and no error that would end an
+-- administrator's query. In a subquery of its own each setting is read once a query instead of once a row, and an index
+-- can be used.
+-- For the service and for auditors: every row. Row-level security stops COPY for the service all the same.
+BEGIN;
+SET LOCAL lock_timeout = '5s';
+ALTER TABLE ai_dialogue_log ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS ai_dialogue_user_isolation ON ai_dialogue_log;
+DROP POLICY IF EXISTS ai_dialogue_ingest ON ai_dialogue_log;
+DROP POLICY IF EXISTS ai_dialogue_compliance ON ai_dialogue_log;
+CREATE POLICY ai_dialogue_user_isolation ON ai_dialogue_log FOR SELECT USING (
+  user_id = (
+    SELECT substring(current_setting('app.current_user_id', true) FROM '^(?:[0-9A-Fa-f]{4}-?){7}[0-9A-Fa-f]{4}$')::uuid
+  )
+);
+COMMENT ON POLICY ai_dialogue_user_isolation ON ai_dialogue_log IS
+  'Users see their own dialogues: app.current_user_id says who the user is';
+DO $$
+BEGIN
+  IF to_regrole('ragledger_ingest') IS NOT NULL THEN
+    CREATE POLICY ai_dialogue_ingest ON ai_dialogue_log TO ragledger_ingest USING (true) WITH CHECK (true);
+    COMMENT ON POLICY ai_dialogue_ingest ON ai_dialogue_log IS
+      'The service reaches every row; its grants say what it may do';
+  END IF;
   IF to_regrole('ragledger_compliance') IS NOT NULL THEN
     CREATE POLICY ai_dialogue_compliance ON ai_dialogue_log FOR SELECT TO ragledger_compliance USING (true);
-    CREATE POLICY provenance_compliance ON provenance FOR SELECT TO ragledger_compliance USING (true);
     COMMENT ON POLICY ai_dialogue_compliance ON ai_dialogue_log IS 'Auditors see every dialogue';
+  END IF;
+END
+$$;
+COMMIT;
+
+BEGIN;
+SET LOCAL lock_timeout = '5s';
+ALTER TABLE provenance ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS provenance_read_policy ON provenance;
+DROP POLICY IF EXISTS provenance_ingest ON provenance;
+DROP POLICY IF EXISTS provenance_compliance ON provenance;
+CREATE POLICY provenance_read_policy ON provenance FOR SELECT USING (
+  acquired_by = (
+    SELECT substring(current_setting('app.current_user_id', true) FROM '^(?:[0-9A-Fa-f]{4}-?){7}[0-9A-Fa-f]{4}$')::uuid
+  )
+  OR (SELECT current_setting('app.user_role', true) = 'admin')
+);
+COMMENT ON POLICY provenance_read_policy ON provenance IS
+  'Who acquired a piece of content sees its provenance; so does everybody while app.user_role is admin';
+DO $$
+BEGIN
+  IF to_regrole('ragledger_ingest') IS NOT NULL THEN
+    CREATE POLICY provenance_ingest ON provenance TO ragledger_ingest USING (true) WITH CHECK (true);
+    COMMENT ON POLICY provenance_ingest ON provenance IS 'The service reaches every row; its grants say what it may do';
+  END IF;
+  IF to_regrole('ragledger_compliance') IS NOT NULL THEN
+    CREATE POLICY provenance_compliance ON provenance FOR SELECT TO ragledger_compliance USING (true);
     COMMENT ON POLICY provenance_compliance ON provenance IS 'Auditors see all provenance';
   END IF;
 END
 $$;
-
--- ── days of deleted dialogues ───────────────────────────────────────────────────────────────────────────────────────
-
--- Whoever deletes a dialogue, by its user's foreign key too, marks its day, so that the day is computed anew. The marks
--- are made with the rights of the table's owner: who deletes a user need not know of touched_days. The database does not
--- know the business time zone, so the days before and after count as well, if they were ever computed or marked.
-CREATE OR REPLACE FUNCTION mark_days_of_deleted_dialogues() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER AS $function$
-BEGIN
-  INSERT INTO touched_days (day)
-  SELECT DISTINCT gone.day + shift
-  FROM (SELECT DISTINCT DATE(created_at) AS day FROM deleted_dialogues) AS gone, generate_series(-1, 1) AS shift
-  WHERE EXISTS (SELECT FROM rag_metrics_history AS history WHERE DATE(history.date) = gone.day + shift)
-     OR EXISTS (SELECT FROM touched_days AS marked WHERE marked.day = gone.day + shift);
-  RETURN NULL;
-END
-$function$;
-COMMENT ON FUNCTION mark_days_of_deleted_dialogues() IS
-  'Trigger function: marks the days of deleted dialogues, so that their aggregates are computed anew';
-REVOKE EXECUTE ON FUNCTION mark_days_of_deleted_dialogues() FROM PUBLIC;
-DO $$
-BEGIN
-  -- Of whoever deletes, no search path may lead to tables of the same name.
-  EXECUTE format(
-    'ALTER FUNCTION mark_days_of_deleted_dialogues() SET search_path = pg_catalog, %I, pg_temp', current_schema()
-  );
-END
-$$;
-
--- For each statement and for deletes alone: inserts and COPY never meet it.
-CREATE OR REPLACE TRIGGER mark_days_of_deleted_dialogues
-  AFTER DELETE ON ai_dialogue_log
-  REFERENCING OLD TABLE AS deleted_dialogues
-  FOR EACH STATEMENT EXECUTE FUNCTION mark_days_of_deleted_dialogues();
-COMMENT ON TRIGGER mark_days_of_deleted_dialogues ON ai_dialogue_log IS 'Days that lose a dialogue are computed anew';
+COMMIT;
 
 -- ── the owner ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 -- What belongs to the migrating role itself goes to ragledger_owner, so that others can migrate later; the migrating role
 -- becomes a member and keeps all its rights. What belongs to somebody else, such as the application, stays theirs.
+BEGIN;
+DO $$
+BEGIN
+  IF to_regrole('ragledger_owner') IS NULL OR current_user = 'ragledger_owner' THEN
+    RETURN;
+  END IF;
+  EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I TO ragledger_owner', current_schema());
+  IF NOT pg_has_role('ragledger_owner', 'USAGE') THEN
+    EXECUTE format('GRANT ragledger_owner TO %I', current_user);
+  END IF;
+EXCEPTION WHEN insufficient_privilege THEN
+  NULL;  -- said below
+END
+$$;
+COMMIT;
+
+-- Outside of a transaction, so that each object is handed over in one of its own.
 DO $$
 DECLARE
   mine CONSTANT oid := (SELECT oid FROM pg_roles WHERE rolname = current_user);
   kind CONSTANT text := CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END;
   handed_over record;
 BEGIN
-  IF to_regrole('ragledger_owner') IS NULL OR mine = to_regrole('ragledger_owner') THEN
+  IF to_regrole('ragledger_owner') IS NULL OR current_user = 'ragledger_owner' THEN
     RETURN;
   END IF;
-  BEGIN
-    EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I TO ragledger_owner', current_schema());
-    IF NOT pg_has_role(mine, 'ragledger_owner', 'USAGE') THEN
-      EXECUTE format('GRANT ragledger_owner TO %I', current_user);
-    END IF;
-  EXCEPTION WHEN insufficient_privilege THEN
-    NULL;  -- said below
-  END;
   IF NOT has_schema_privilege('ragledger_owner', current_schema(), 'CREATE')
-    OR NOT pg_has_role(mine, 'ragledger_owner', 'USAGE') OR NOT pg_has_role(mine, 'ragledger_owner', kind)
+    OR NOT pg_has_role('ragledger_owner', 'USAGE') OR NOT pg_has_role('ragledger_owner', kind)
   THEN
     RAISE WARNING 'the tables stay with %', current_user
       USING HINT = format('As an administrator: GRANT ragledger_owner TO %I; GRANT USAGE, CREATE ON SCHEMA %I TO '
@@ -247,9 +245,52 @@ BEGIN
       AND p.oid IN (to_regprocedure('update_updated_at_column()'), to_regprocedure('mark_days_of_deleted_dialogues()'),
         to_regprocedure('plugin_config_is_valid(jsonb)'))
   LOOP
+    PERFORM set_config('lock_timeout', '5s', true);
     EXECUTE format('ALTER %s %s OWNER TO ragledger_owner', handed_over.sort, handed_over.name);
+    COMMIT;
   END LOOP;
 END
 $$;
+
+-- ── days of deleted dialogues ───────────────────────────────────────────────────────────────────────────────────────
+
+BEGIN;
+SET LOCAL lock_timeout = '5s';
+
+-- Whoever deletes a dialogue, by its user's foreign key too, marks its day, so that the day is computed anew. The marks
+-- are made with the rights of the table's owner: who deletes a user need not know of touched_days. The database does not
+-- know the business time zone, so the days before and after count as well, if they were ever computed or marked.
+CREATE OR REPLACE FUNCTION mark_days_of_deleted_dialogues() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER AS $function$
+BEGIN
+  INSERT INTO touched_days (day)
+  SELECT DISTINCT gone.day + shift
+  FROM (SELECT DISTINCT DATE(created_at) AS day FROM deleted_dialogues) AS gone, generate_series(-1, 1) AS shift
+  WHERE EXISTS (SELECT FROM rag_metrics_history AS history WHERE DATE(history.date) = gone.day + shift)
+     OR EXISTS (SELECT FROM touched_days AS marked WHERE marked.day = gone.day + shift);
+  RETURN NULL;
+END
+$function$;
+COMMENT ON FUNCTION mark_days_of_deleted_dialogues() IS
+  'Trigger function: marks the days of deleted dialogues, so that their aggregates are computed anew';
+REVOKE EXECUTE ON FUNCTION mark_days_of_deleted_dialogues() FROM PUBLIC;
+DO $$
+BEGIN
+  -- Of whoever deletes, no search path may lead to tables of the same name.
+  EXECUTE format(
+    'ALTER FUNCTION mark_days_of_deleted_dialogues() SET search_path = pg_catalog, %I, pg_temp', current_schema()
+  );
+  IF (SELECT relowner FROM pg_class WHERE oid = to_regclass('touched_days')) = to_regrole('ragledger_owner') THEN
+    ALTER FUNCTION mark_days_of_deleted_dialogues() OWNER TO ragledger_owner;
+  END IF;
+END
+$$;
+
+-- For each statement and for deletes alone: inserts and COPY never meet it.
+CREATE OR REPLACE TRIGGER mark_days_of_deleted_dialogues
+  AFTER DELETE ON ai_dialogue_log
+  REFERENCING OLD TABLE AS deleted_dialogues
+  FOR EACH STATEMENT EXECUTE FUNCTION mark_days_of_deleted_dialogues();
+COMMENT ON TRIGGER mark_days_of_deleted_dialogues ON ai_dialogue_log IS 'Days that lose a dialogue are computed anew';
 
 COMMIT;

@@ -1,11 +1,21 @@
 """Dialogues of three months that are archived and brought back."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from consumer.adapters.admin import AdminConnection
 from consumer.operations.partitions import Archived, Restored, archive, restore
 from tests.psql import execute
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends the work."""
+
 
 TOKYO = "Asia/Tokyo"
 # Three months with rows that CSV and compression could get wrong: every hour one, with odd texts and missing values.
@@ -40,3 +50,16 @@ def archived(dsn: str, directory: Path, before: str = "2026-03-01", zone: str = 
 def restored(dsn: str, manifest: Path, zone: str = "UTC") -> Restored:
     """Bring a month back."""
     return asyncio.run(restore(dsn, manifest=manifest, timezone=zone))
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    """Let the connection end at a statement."""
+    name = statement if statement == "copy_out" else "execute"
+    real: Callable[..., Any] = getattr(AdminConnection, name)
+
+    async def interrupted(self: AdminConnection, sql: str, *arguments: Any) -> Any:
+        if statement in ("copy_out", sql[: len(statement)]):
+            raise Interrupted
+        return await real(self, sql, *arguments)
+
+    monkeypatch.setattr(AdminConnection, name, interrupted)

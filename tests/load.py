@@ -32,10 +32,14 @@ class Load:
         assert service.metric("rag_dead_letters_total") == 0
 
 
-def wait_for_retries(service: ServiceProcess, count: int, **labels: str) -> None:
+def wait_for_retries(service: ServiceProcess, count: int, *, timeout: float = 60.0, **labels: str) -> None:
     """Wait until so many more tries have failed: the outage has lasted a while."""
     wanted = service.metric("rag_write_retries_total", **labels) + count
-    eventually(lambda: service.metric("rag_write_retries_total", **labels) >= wanted, message=f"{wanted} retries")
+
+    def failed() -> bool:
+        return service.metric("rag_write_retries_total", **labels) >= wanted
+
+    eventually(failed, timeout=timeout, message=f"{wanted} retries")
 
 
 def assert_alive_but_not_ready(service: ServiceProcess) -> None:

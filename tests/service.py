@@ -103,13 +103,14 @@ class ServiceProcess:
 
     def __init__(self, environment: Environment, log: Path, **settings: str) -> None:
         self.port = free_ports(1)[0]
+        self.command: tuple[str, ...] = ("-m", "consumer", "run")
         self._log = log.open("ab")
         self._variables = {**environment.variables, "RAGLEDGER_HTTP__PORT": str(self.port), **settings}
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "consumer", "run"],
+            [sys.executable, *self.command],
             env=os.environ | self._variables,
             stdout=self._log,
             stderr=subprocess.STDOUT,

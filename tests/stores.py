@@ -9,6 +9,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
+from consumer.adapters.dead_letter_limit import DeadLetterLimit
 from consumer.adapters.postgres import Database
 from consumer.adapters.store import PostgresStore
 from consumer.events.amendments import FEEDBACK, VERIFICATION
@@ -21,6 +22,7 @@ from consumer.ingest.days import BusinessDays
 from consumer.ingest.decode import decode_all
 from consumer.ingest.offsets import Claim
 from consumer.ports import Bounds, Store, Turn, Written
+from consumer.settings import DeadLetters
 from tests.ingestion import as_json, small_dialogue
 from tests.producers import provenance, random_uuid
 from tests.unit.fakes import Changes, FakeStore, FakeTelemetry, Tables
@@ -28,7 +30,6 @@ from tests.unit.fakes import Changes, FakeStore, FakeTelemetry, Tables
 A, B, P = Partition("dialogues", 0), Partition("dialogues", 1), Partition("pieces", 0)
 F, V, G = Partition("verdicts", 0), Partition("checks", 0), Partition("plugins", 0)
 KINDS = {"dialogues": DIALOGUE, "pieces": PROVENANCE, "verdicts": FEEDBACK, "checks": VERIFICATION, "plugins": PLUGIN}
-KINDS = {"dialogues": DIALOGUE, "pieces": PROVENANCE}
 REAL = ["template18", "template15", "partitioned18", "partitioned15"]
 REFUSED = b"1e400000"  # a number in citations that jsonb cannot hold
 
@@ -66,6 +67,10 @@ class Backend(Protocol):
 
     async def dead_letters(self) -> list[Letter]: ...
 
+    async def confirm(self, partition: Partition) -> None:
+        """A person says that reading goes on where the ledger stands."""
+        ...
+
 
 class FakeBackend:
     """The tables in memory."""
@@ -100,17 +105,21 @@ class FakeBackend:
             for letter in self._tables.dead_letters.values()
         ]
 
+    async def confirm(self, partition: Partition) -> None:
+        self._tables.confirm(partition)
+
 
 class PostgresBackend:
     """The tables in PostgreSQL, looked at through another driver."""
 
     def __init__(self, dsn: str, database: Database) -> None:
         self._dsn, self._database = dsn, database
+        self.limits = DeadLetters()
 
     def store(self, owner: str) -> Store:
         telemetry = FakeTelemetry(Changes())
-        days = BusinessDays("UTC")
-        return PostgresStore(self._database, telemetry, days, group="g", owner=owner, begin_at_end=False)
+        days, limit = BusinessDays("UTC"), DeadLetterLimit(self.limits)
+        return PostgresStore(self._database, telemetry, days, group="g", owner=owner, begin_at_end=False, limit=limit)
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query."""
@@ -141,6 +150,12 @@ class PostgresBackend:
             )
             for row in self.query("SELECT * FROM dead_letters ORDER BY id")
         ]
+
+    async def confirm(self, partition: Partition) -> None:
+        self.query(
+            "UPDATE ingest_ledger SET epoch = epoch + 1, owner = NULL, stopped_at = NULL, stopped_because = NULL"
+            f" WHERE (topic, partition) = ('{partition.topic}', {partition.partition}) RETURNING 1"
+        )
 
 
 class AtOnce:

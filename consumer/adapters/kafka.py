@@ -7,17 +7,20 @@ import ssl
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
+from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.helpers import create_ssl_context
 
+from consumer.adapters.topic_ids import topic_ids
 from consumer.events.record import Partition
 from consumer.ports import Bounds, SourceError, Stretch
 from consumer.settings import Kafka, SecurityProtocol
 
 REQUEST_TIMEOUT_MS = 30_000
 COMMIT_SECONDS = 5.0
+HEARTBEAT_MS = 1000  # a member hears of a rebalance with its next heartbeat: everybody waits for the last one
 
 
 class Reader(Protocol):
@@ -76,7 +79,7 @@ class KafkaSource:
         except NoOffsetForPartitionError:
             return []  # the moment between assignment and claim: the claim seeks
         except OffsetOutOfRangeError as error:
-            self._lose_position([Partition(*partition) for partition in error.args[0]])
+            await self._lose_position([Partition(*partition) for partition in error.args[0]])
             return []
         positions = self.positions(fetched)
         return [
@@ -85,12 +88,23 @@ class KafkaSource:
             if partition in positions
         ]
 
-    def _lose_position(self, partitions: Collection[Partition]) -> None:
+    async def _lose_position(self, partitions: Collection[Partition]) -> None:
         """aiokafka may raise an error it kept from before a rebalance: only what is still ours is meant."""
         assert self._reader is not None
-        ours = [partition for partition in partitions if partition in self._consumer.assignment()]
-        self._consumer.pause(*(TopicPartition(*partition) for partition in ours))
-        self._reader.on_position_lost(ours)
+        if self._settings.client_rack:
+            partitions = await self._lost_at_leader(partitions)
+        self._reader.on_position_lost(
+            [partition for partition in partitions if partition in self._consumer.assignment()]
+        )
+
+    async def _lost_at_leader(self, partitions: Collection[Partition]) -> Collection[Partition]:
+        """With a rack a follower was asked, which may only be behind its leader; then the client asks the leader."""
+        positions = self.positions(partitions)
+        try:
+            bounds = await self.bounds(positions)
+        except SourceError:
+            return []  # asked again by the next fetch
+        return [p for p, position in positions.items() if not bounds[p].first <= position <= bounds[p].end]
 
     def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """See :meth:`consumer.ports.Source.positions`.
@@ -149,9 +163,41 @@ class KafkaSource:
                 self._consumer.seek(TopicPartition(*partition), offset)
         self.resume(positions.keys())
 
-    def pause(self) -> None:
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, UUID]:
+        """See :meth:`consumer.ports.Source.topic_ids`."""
+        try:
+            return await topic_ids(self._consumer._client, topics)
+        except KafkaError as error:
+            raise SourceError(f"no broker of {self._settings.bootstrap_servers} answers: {error}") from error
+
+    async def answers_anew(self, partitions: Collection[Partition]) -> bool:
+        """See :meth:`consumer.ports.Source.answers_anew`."""
+        client = AIOKafkaConsumer(**client_options(self._settings), isolation_level="read_committed")
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_MS / 1000):
+                await client.start()
+                await bounds_of(client, partitions)
+        except (KafkaError, TimeoutError):
+            return False
+        finally:
+            await client.stop()
+        return True
+
+    def pause(self, partitions: Collection[Partition] | None = None) -> None:
         """See :meth:`consumer.ports.Source.pause`."""
-        self._consumer.pause(*self._consumer.assignment())
+        assigned = self._consumer.assignment()
+        wanted = assigned if partitions is None else [TopicPartition(*p) for p in partitions if p in assigned]
+        self._consumer.pause(*wanted)
+
+    def hold(self, assigned: Collection[TopicPartition]) -> None:
+        """Fetching is unblocked already: pause before anything is awaited, so that nothing is read before its claim.
+
+        aiokafka fetches nothing at all from a broker as long as one of its partitions has no position, which one that
+        has stopped might not get for days. So each gets one, from which nothing is fetched while it is paused.
+        """
+        self.pause()
+        for partition in assigned:
+            self._consumer.seek(partition, 0)
 
     def resume(self, partitions: Collection[Partition]) -> None:
         """See :meth:`consumer.ports.Source.resume`."""
@@ -182,8 +228,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         with self._source.keep_failure():
-            # Fetching is unblocked already: pause before anything is awaited, so nothing is read before its claim.
-            self._source.pause()
+            self._source.hold(assigned)
             self._reader.on_assigned([Partition(*partition) for partition in assigned])
 
 
@@ -191,7 +236,8 @@ async def bounds_of(consumer: Any, partitions: Collection[Partition]) -> Mapping
     """Ask the brokers what the partitions hold; the end is the last stable offset of a read_committed consumer."""
     wanted = [TopicPartition(*partition) for partition in partitions]
     first, end = await consumer.beginning_offsets(wanted), await consumer.end_offsets(wanted)
-    return {Partition(*partition): Bounds(first[partition], end[partition]) for partition in wanted}
+    ids = await topic_ids(consumer._client, {partition.topic for partition in wanted})
+    return {Partition(*p): Bounds(first[p], end[p], ids.get(p.topic)) for p in wanted}
 
 
 def client_options(settings: Kafka) -> dict[str, Any]:
@@ -224,7 +270,7 @@ def _consumer_options(settings: Kafka) -> dict[str, Any]:
         "auto_offset_reset": "none",  # an offset out of range is decided by a person, never silently
         "isolation_level": "read_committed",
         "session_timeout_ms": settings.session_timeout_ms,
-        "heartbeat_interval_ms": max(settings.session_timeout_ms // 3, 300),
+        "heartbeat_interval_ms": max(300, min(settings.session_timeout_ms // 3, HEARTBEAT_MS)),
         "max_poll_interval_ms": settings.max_poll_interval_ms,
         "rebalance_timeout_ms": settings.rebalance_timeout_ms,
         "metadata_max_age_ms": settings.metadata_max_age_ms,

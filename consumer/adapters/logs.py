@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -14,30 +16,57 @@ from consumer.settings import Log
 _log = structlog.get_logger("ragledger")
 
 # aiokafka says the same line hundreds of times a second while a broker is away.
-REPEAT_SECONDS = 30.0
+QUIET_SECONDS = 30.0
+REMIND_SECONDS = 3600.0
 _MOST_REMEMBERED = 1000
 
 
+@dataclass(slots=True)
+class _Repeated:
+    """A line that comes again and again: when it was let through, when it was last seen, how many were held back."""
+
+    said: float
+    seen: float
+    held: int = 0
+
+
 class OncePerOutage(logging.Filter):
-    """Lets a line of a library through once per :data:`REPEAT_SECONDS`, with the number of those held back."""
+    """Lets a line of a library through once, until nobody has said it for a while, or for very long.
+
+    It then has the number of those held back. Each is counted, held back or not.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+        self._lines: dict[tuple[str, str], _Repeated] = {}
+        self.count: Callable[[], None] = lambda: None
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._lines.clear()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Hold a repeated line back."""
+        self.count()
         key, now = (record.name, str(record.msg)), time.monotonic()
-        since, held = self._seen.get(key, (-REPEAT_SECONDS, 0))
-        if now - since < REPEAT_SECONDS:
-            self._seen[key] = (since, held + 1)
+        line = self._lines.get(key)
+        if line is not None and now - line.seen < QUIET_SECONDS and now - line.said < REMIND_SECONDS:
+            line.seen, line.held = now, line.held + 1
             return False
-        if len(self._seen) >= _MOST_REMEMBERED:
-            self._seen.clear()
-        self._seen[key] = (now, 0)
-        if held:
-            record.msg = f"{record.msg} (and {held} times more)"
+        if len(self._lines) >= _MOST_REMEMBERED:
+            self._lines.clear()
+        self._lines[key] = _Repeated(now, now)
+        if line is not None and line.held:
+            record.msg = f"{record.msg} (and {line.held} times more)"
         return True
+
+
+_once = OncePerOutage()
+
+
+def count_library_lines(count: Callable[[], None]) -> None:
+    """Have each warning and error of a library counted, also those that nobody gets to see."""
+    _once.count = count
 
 
 def configure(settings: Log, *, libraries: bool = True) -> None:
@@ -73,7 +102,8 @@ def _renderers(settings: Log) -> list[Any]:
 
 def _configure_libraries(settings: Log, level: int) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(OncePerOutage())
+    _once.forget()
+    handler.addFilter(_once)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[

@@ -110,6 +110,12 @@ STOPPED = Metric(
     "1 for a partition that cannot be read on from where the ledger stands; a person has to decide.",
     ("topic", "partition"),
 )
+UP = Metric(Gauge, "rag_up", "1 while this replica can use the server: database or kafka.", ("server",))
+CLIENT_ERRORS = Metric(
+    Counter,
+    "rag_client_errors_total",
+    "Warnings and errors that client libraries have logged, those held back as repetitions included.",
+)
 BUILD_INFO = Metric(Gauge, "rag_build_info", "Always 1; the labels tell what runs.", ("version", "python"))
 
 DIALOGUES = Metric(

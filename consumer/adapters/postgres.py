@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import re
 import ssl
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlencode
@@ -26,7 +26,6 @@ APPLICATION_NAME = "ragledger"
 COPY_ROWS_A_MESSAGE = 128
 ROWS_STREAMED = 1_000
 UNIQUE_VIOLATION = "23505"
-FOREIGN_KEY_VIOLATION = "23503"
 _streams = itertools.count(1)
 _SCHEMA_MISSING = frozenset({"42P01", "42703", "42704", "3F000"})
 _COPY_NOT_SUPPORTED = "0A000"
@@ -55,6 +54,7 @@ _DROPPED = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.Int
 CAUSES = (*sorted(set(_CAUSES.values())), "erasure", "other", "tls", "turn")
 # Longer than a transaction waits for its turn; ends what a frozen reader left open.
 _IDLE_SECONDS = 10.0
+CLIENT_GRACE_SECONDS = 5.0  # the server's own limit comes first
 
 
 class CopyNotSupported(StoreError):
@@ -62,19 +62,24 @@ class CopyNotSupported(StoreError):
 
 
 class Transaction:
-    """An open transaction. Every method raises :class:`Unavailable` or :class:`Refused` when PostgreSQL objects."""
+    """An open transaction. Every method raises :class:`Unavailable` or :class:`Refused` when PostgreSQL objects.
 
-    def __init__(self, connection: PoolConnectionProxy[Any]) -> None:
-        self._connection = connection
+    :param limit: seconds within which a statement is answered, or the connection is cut
+    :param answered: called for each answer
+    """
+
+    def __init__(self, connection: PoolConnectionProxy[Any], limit: float, answered: Callable[[], None]) -> None:
+        self._connection, self._limit, self._answered = connection, limit, answered
+        self._is_cut = False
 
     async def execute(self, sql: str, *arguments: Any) -> str:
         """Run a statement; its command tag."""
-        with translated_errors():
+        async with self._bounded():
             return str(await self._connection.execute(sql, *arguments))
 
     async def fetch(self, sql: str, *arguments: Any) -> Sequence[asyncpg.Record]:
         """Run a statement; its rows."""
-        with translated_errors():
+        async with self._bounded():
             return await self._connection.fetch(sql, *arguments)
 
     async def stream(self, sql: str, *arguments: object) -> AsyncIterator[asyncpg.Record]:
@@ -96,23 +101,77 @@ class Transaction:
 
     async def copy(self, table: str, columns: Sequence[str], tuples: Sequence[bytes]) -> None:
         """COPY tuples in binary format into a table."""
-        with translated_errors():
+        async with self._bounded():
             await self._connection.copy_to_table(table, source=_messages(tuples), columns=columns, format="binary")
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """What fails inside is rolled back alone."""
-        async with self._connection.transaction():
+        nested = self._connection.transaction()
+        async with self._bounded():
+            await nested.start()
+        async with self._undone_when_it_fails(nested):
             yield
+        async with self._bounded():
+            await nested.commit()
+
+    @asynccontextmanager
+    async def whole(self, begun: Any, limits: str) -> AsyncIterator[None]:
+        """The transaction itself, once it has begun, to COMMIT or ROLLBACK.
+
+        Whoever is cancelled cuts the connection: a frozen server would not take a ROLLBACK either.
+        """
+        try:
+            async with self._undone_when_it_fails(begun):
+                await self.execute(limits)
+                yield
+            async with self._bounded():
+                await begun.commit()
+        except asyncio.CancelledError:
+            self._connection.terminate()
+            raise
+
+    @asynccontextmanager
+    async def _undone_when_it_fails(self, transaction: Any) -> AsyncIterator[None]:
+        try:
+            yield
+        except Exception:
+            if not self._is_cut:
+                async with self._bounded():
+                    await transaction.rollback()
+            raise
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        """One question. asyncpg's own limit would go on to wait for the cancellation, and does not hold within a COPY.
+
+        A server that goes away in the middle of a COPY can leave asyncpg's state machine in it: never use it again.
+        """
+        with translated_errors():
+            try:
+                async with asyncio.timeout(self._limit):
+                    yield
+            except (TimeoutError, asyncpg.InternalClientError) as error:
+                self._is_cut = True
+                self._connection.terminate()
+                if isinstance(error, TimeoutError):
+                    raise TimeoutError(f"no answer for {self._limit:.0f} s") from None
+                raise
+        self._answered()
 
 
 class Database:
-    """A pool of connections to one database, which need not be there yet."""
+    """A pool of connections to one database, which need not be there yet.
+
+    `answers` counts the statements that were answered: whether a write under way gets on.
+    """
 
     def __init__(self, settings: Postgres) -> None:
         self._settings = settings
         self._pool: asyncpg.Pool[Any] | None = None
         self._limits = _limits_sql(settings)
+        self._limit = settings.statement_timeout_s + CLIENT_GRACE_SECONDS
+        self.answers = 0
 
     async def open(self) -> None:
         """Make the pool; it connects when first used."""
@@ -120,7 +179,6 @@ class Database:
         self._pool = await asyncpg.create_pool(
             min_size=0,
             max_size=settings.pool_size,
-            command_timeout=settings.statement_timeout_s + 5,  # the server's own limit comes first
             max_inactive_connection_lifetime=60,
             reset=_nothing_to_reset,
             **connect_options(settings),
@@ -143,41 +201,35 @@ class Database:
         :raises Unavailable: no connection, or it was lost; after a lost COMMIT the outcome is unknown
         """
         with translated_errors():
-            connection, ended = await self._begin()
-            async with ended:
-                await connection.execute(self._limits)
-                yield Transaction(connection)
+            async with AsyncExitStack() as ended:
+                connection, begun = await self._begin(ended)
+                transaction = Transaction(connection, self._limit, self._count_answer)
+                async with transaction.whole(begun, self._limits):
+                    yield transaction
 
-    async def _begin(self) -> tuple[PoolConnectionProxy[Any], AsyncExitStack]:
-        """A connection in a transaction. One that was dropped while it lay idle is no outage: another one is taken.
+    async def _begin(self, ended: AsyncExitStack) -> tuple[PoolConnectionProxy[Any], Any]:
+        """A connection, and its transaction. One that was dropped while it lay idle is no outage: take another one.
 
         What is written relies on each statement seeing what was committed before it, whatever the role's default.
         """
         assert self._pool is not None, "open() comes first"
         for others in range(self._settings.pool_size, -1, -1):
-            async with AsyncExitStack() as ended:
-                connection = await ended.enter_async_context(self._pool.acquire())
-                await ended.enter_async_context(_given_up_when_broken(connection))
-                try:
-                    await ended.enter_async_context(connection.transaction(isolation="read_committed"))
-                except _DROPPED:
-                    with suppress(asyncpg.InterfaceError):  # it may be known to be gone
-                        connection.terminate()
-                    if others:
-                        continue
+            connection = await ended.enter_async_context(self._pool.acquire())
+            transaction = connection.transaction(isolation="read_committed")
+            try:
+                async with asyncio.timeout(self._limit):
+                    await transaction.start()
+            except (*_DROPPED, TimeoutError, asyncio.CancelledError) as error:
+                with suppress(asyncpg.InterfaceError):  # it may be known to be gone
+                    connection.terminate()
+                if not others or not isinstance(error, _DROPPED):
                     raise
-                return connection, ended.pop_all()
+            else:
+                return connection, transaction
         raise AssertionError("the last try raises")
 
-
-@asynccontextmanager
-async def _given_up_when_broken(connection: PoolConnectionProxy[Any]) -> AsyncIterator[None]:
-    """A server that goes away in the middle of a COPY can leave asyncpg's state machine in it: never use it again."""
-    try:
-        yield
-    except asyncpg.InternalClientError:
-        connection.terminate()
-        raise
+    def _count_answer(self) -> None:
+        self.answers += 1
 
 
 async def _nothing_to_reset(_connection: object) -> None:
@@ -241,6 +293,14 @@ def translated_errors() -> Iterator[None]:
         raise Unavailable(
             f"the connection to PostgreSQL failed: {str(error) or type(error).__name__}", "connection"
         ) from error
+
+
+def refusal(sqlstate: str, schema: str, table: str, column: str, constraint: str) -> Refused:
+    """A refusal that a block in the server has caught, as if it had been raised here."""
+    fields = {"C": sqlstate, "s": schema, "t": table, "c": column, "n": constraint}
+    refused = _translate(asyncpg.PostgresError.new(fields))
+    assert isinstance(refused, Refused), sqlstate
+    return refused
 
 
 def _translate(error: asyncpg.PostgresError) -> StoreError:

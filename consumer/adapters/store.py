@@ -4,15 +4,16 @@ Three ways to write rows, tried in this order:
 
     DIRECT  COPY straight into the table: the fastest, as long as every id is new
     MERGE   COPY into a staging table, INSERT … ON CONFLICT DO NOTHING: when ids were there before, or COPY is refused
-    SPLIT   MERGE under savepoints, halving until the record that the database refuses is alone: a dead letter
+    SPLIT   MERGE in portions under savepoints, until what the database refuses is alone: dead letters
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import IntEnum
 from functools import partial
 from itertools import chain
@@ -20,12 +21,15 @@ from operator import attrgetter
 from typing import Any
 
 from consumer.adapters.amendments import apply_to_new
+from consumer.adapters.dead_letter_limit import DeadLetterLimit
 from consumer.adapters.dead_letter_rows import insert_dead_letters
 from consumer.adapters.erasures import Erasures, ErasuresChanged
+from consumer.adapters.ledger import PostgresLedger
 from consumer.adapters.postgres import UNIQUE_VIOLATION, CopyNotSupported, Database, Transaction
 from consumer.adapters.retry import while_raises
+from consumer.adapters.splitting import insert_splitting
 from consumer.adapters.sql import load
-from consumer.adapters.staging import Outcome, insert_direct, insert_merging, insert_splitting, join, rows_first
+from consumer.adapters.staging import Outcome, insert_direct, insert_merging, join, rows_first
 from consumer.events.kind import Kind
 from consumer.events.record import Partition
 from consumer.ingest.batch import Batch
@@ -51,7 +55,7 @@ class Way(IntEnum):
     SPLIT = 2
 
 
-class PostgresStore:
+class PostgresStore(PostgresLedger):
     """See :class:`consumer.ports.Store`."""
 
     def __init__(
@@ -63,24 +67,21 @@ class PostgresStore:
         group: str,
         owner: str,
         begin_at_end: bool,
+        limit: DeadLetterLimit,
         erasure_keys: Sequence[Key] = (),
     ) -> None:
-        self._database, self._telemetry, self._days = database, telemetry, days
-        self._group, self._owner, self._begin_at_end = group, owner, begin_at_end
+        super().__init__(database, group=group, owner=owner, begin_at_end=begin_at_end)
+        self._telemetry, self._days, self._limit = telemetry, days, limit
         self._erasures = Erasures(erasure_keys)
         self._under_way = _UnderWay()
         self._copy_supported = True
         self._way = Way.DIRECT
 
     async def claim(self, bounds: Mapping[Partition, Bounds]) -> Sequence[Claim]:
-        """See :meth:`consumer.ports.Store.claim`."""
-        partitions = sorted(bounds)
-        begin = [bounds[p].end if self._begin_at_end else bounds[p].first for p in partitions]
-        topics, numbers = _columns(partitions)
-        async with self._database.transaction() as transaction:
-            rows = await transaction.fetch(load("claim"), self._group, self._owner, topics, numbers, begin)
-            await self._erasures.read(transaction)
-        return [Claim(Partition(r["topic"], r["partition"]), r["epoch"], r["next_offset"]) for r in rows]
+        """See :meth:`consumer.ports.Claims.claim`. What was erased is read anew."""
+        claims = await super().claim(bounds)
+        await self._erasures.learn(self._database)
+        return claims
 
     async def write(self, batch: Batch, turn: Turn) -> Written:
         """See :meth:`consumer.ports.Store.write`."""
@@ -125,6 +126,7 @@ class PostgresStore:
             await _come(turn)
             await self._erasures.hold(transaction, erased)  # late: while it is held, an erasure waits
             await self._move_ledger(transaction, written)
+            written = await self._stop_over_limit(transaction, written)
             settle(written)
         self._way = self._next_way(written)
         return written
@@ -176,6 +178,10 @@ class PostgresStore:
         if lost:
             raise Fenced(lost)
 
+    async def _stop_over_limit(self, transaction: Transaction, written: Written) -> Written:
+        partitions = set(map(Partition._make, map(_PARTITION, written.dead_letters)))
+        return replace(written, stopped=await self._limit.stop(transaction, self._group, partitions))
+
     async def end_silent_writers(self) -> None:
         """End what a frozen replica left in the middle of a COPY.
 
@@ -186,12 +192,10 @@ class PostgresStore:
 
     async def stands_behind(self, batch: Batch) -> bool:
         """Whether the ledger stands, under our epoch, where this batch ends: it was committed before."""
-        spans = _moved(batch)
-        topics, numbers = _columns([span.partition for span in spans])
-        async with self._database.transaction() as transaction:
-            rows = await transaction.fetch(load("read_ledger"), self._group, topics, numbers)
-        standing = {Partition(r["topic"], r["partition"]): (r["epoch"], r["next_offset"]) for r in rows}
-        return all(standing.get(span.partition) == (span.epoch, span.next) for span in spans)
+        spans = {span.partition: span for span in _moved(batch)}
+        rows = await self._read(spans)
+        standing = {partition: (row["epoch"], row["next_offset"]) for partition, row in rows.items()}
+        return standing == {partition: (span.epoch, span.next) for partition, span in spans.items()}
 
 
 class _Attempts:
@@ -257,10 +261,6 @@ async def _come(turn: Turn) -> None:
 
 def _moved(batch: Batch) -> list[Span]:
     return sorted((span for span in batch.spans.values() if span.moved), key=lambda span: span.partition)
-
-
-def _columns(partitions: Collection[Partition]) -> tuple[list[str], list[int]]:
-    return [p.topic for p in partitions], [p.partition for p in partitions]
 
 
 def _ledger_columns(spans: Sequence[Span], written: Written) -> list[list[Any]]:

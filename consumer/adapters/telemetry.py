@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, date, datetime
-from math import nan
+from collections.abc import Collection, Sequence
 from operator import attrgetter
-from typing import Any
 
 import structlog
 
 from consumer import __version__
 from consumer.adapters import metrics as m
 from consumer.adapters.domain import DomainMetrics
+from consumer.adapters.outages import Outage
 from consumer.adapters.postgres import CAUSES
 from consumer.events.record import Partition
 from consumer.events.rejection import Reason
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.offsets import Claim
 from consumer.ingest.rows import Row
-from consumer.partitions import MadePartition
 from consumer.ports import Clock, Fenced, Written
+from consumer.problems import command_to_settle
 
 log = structlog.get_logger("ragledger")
-
-STALL_SECONDS = 120.0
 
 _TOPIC, _TIMESTAMP = attrgetter("record.topic"), attrgetter("record.timestamp")
 
@@ -36,14 +32,8 @@ class PrometheusTelemetry:
 
     def __init__(self, metrics: m.Metrics, clock: Clock, topics: Collection[str]) -> None:
         self._metrics, self._clock = metrics, clock
-        self._unavailable_since: float | None = None
-        self._unavailable_cause = ""
-        self._waits_for_kafka = False
-        self._rollup_problem = self._rollup_difference = ""
-        self._partition_problem = ""
-        self._last_progress = clock.monotonic()
-        self._behind: set[Partition] = set()
-        self._stopped: set[Partition] = set()
+        self._database, self._kafka = Outage(clock), Outage(clock)
+        self._stopped: dict[Partition, str] = {}
         self._domain = DomainMetrics(metrics)
         self._initialise(topics)
 
@@ -57,6 +47,8 @@ class PrometheusTelemetry:
             self._metrics.counter(m.UNKNOWN_FIELDS, topic)
         for cause in CAUSES:
             self._metrics.counter(m.WRITE_RETRIES, cause)
+        for server in ("database", "kafka"):
+            self._metrics.gauge(m.UP, server).set(1)
         self._metrics.gauge(m.BUILD_INFO, __version__, platform.python_version()).set(1)
 
     # ── batches ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -66,7 +58,6 @@ class PrometheusTelemetry:
         self._metrics.histogram(m.BATCH_ROWS_WRITTEN).observe(written.batch.records)
         self._metrics.histogram(m.BATCH_WRITE).observe(seconds)
         self._metrics.gauge(m.LAST_COMMIT).set(self._clock.wall())
-        self._last_progress = self._clock.monotonic()
         for kind, rows in written.inserted.items():
             self._count_rows(rows, "inserted")
             self._count_unknown_fields(rows)
@@ -107,7 +98,6 @@ class PrometheusTelemetry:
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         """See :meth:`consumer.ports.Telemetry.assigned`."""
-        self._last_progress = self._clock.monotonic()
         self._metrics.counter(m.REBALANCES).inc()
         self._metrics.gauge(m.ASSIGNED).set(len(partitions))
         log.info("assigned", partitions=sorted(map(str, partitions)))
@@ -115,17 +105,25 @@ class PrometheusTelemetry:
     def revoked(self, partitions: Collection[Partition]) -> None:
         """See :meth:`consumer.ports.Telemetry.revoked`."""
         self._metrics.gauge(m.ASSIGNED).set(0)
-        self._behind -= set(partitions)
-        self._stopped -= set(partitions)
+        self._go_on(partitions)
         for partition in partitions:
-            labels = (partition.topic, str(partition.partition))
-            for metric in (m.LAG_RECORDS, m.LAG_SECONDS, m.STOPPED):
-                self._metrics.remove(metric, *labels)
+            for metric in (m.LAG_RECORDS, m.LAG_SECONDS):
+                self._metrics.remove(metric, partition.topic, str(partition.partition))
 
     def claimed(self, claims: Collection[Claim]) -> None:
         """See :meth:`consumer.ports.Telemetry.claimed`."""
+        self._go_on([claim.partition for claim in claims])
         if claims:
             log.info("claimed", partitions={str(claim.partition): claim.next_offset for claim in claims})
+
+    def overtaken(self, partitions: Collection[Partition]) -> None:
+        """See :meth:`consumer.ports.Telemetry.overtaken`."""
+        self._go_on(partitions)
+        log.warning(
+            "overtaken",
+            partitions=sorted(map(str, partitions)),
+            then="what was not written yet is thrown away, and read again by whoever claims them",
+        )
 
     def fenced(self, fenced: Fenced) -> None:
         """See :meth:`consumer.ports.Telemetry.fenced`."""
@@ -139,9 +137,20 @@ class PrometheusTelemetry:
     def stopped(self, partition: Partition, problem: str) -> None:
         """See :meth:`consumer.ports.Telemetry.stopped`."""
         self._metrics.gauge(m.STOPPED, partition.topic, str(partition.partition)).set(1)
-        self._stopped.add(partition)
-        self._behind.discard(partition)
-        log.error("partition_stopped", partition=str(partition), problem=problem)
+        self._stopped[partition] = problem
+        log.error("partition_stopped", partition=str(partition), problem=problem, settle=command_to_settle(partition))
+
+    def stops(self) -> str:
+        """Which partitions have stopped, why, and what a person can do; empty where none has."""
+        return "; ".join(
+            f"{partition} has stopped: {problem}; settle it with `{command_to_settle(partition)}`"
+            for partition, problem in sorted(self._stopped.items())
+        )
+
+    def _go_on(self, partitions: Collection[Partition]) -> None:
+        for partition in partitions:
+            self._stopped.pop(partition, None)
+            self._metrics.remove(m.STOPPED, partition.topic, str(partition.partition))
 
     def drain_timed_out(self, seconds: float) -> None:
         """See :meth:`consumer.ports.Telemetry.drain_timed_out`."""
@@ -150,139 +159,73 @@ class PrometheusTelemetry:
     def lag(self, partition: Partition, records: int, seconds: float) -> None:
         """See :meth:`consumer.ports.Telemetry.lag`."""
         labels = (partition.topic, str(partition.partition))
-        self._note_behind(partition, records > 0)
         self._metrics.gauge(m.LAG_RECORDS, *labels).set(records)
         self._metrics.gauge(m.LAG_SECONDS, *labels).set(seconds)
 
-    def _note_behind(self, partition: Partition, behind: bool) -> None:
-        if not behind or partition in self._stopped:  # where a person has to decide, a restart would not help
-            self._behind.discard(partition)
-            return
-        if not self._behind:  # there was nothing to do until now
-            self._last_progress = self._clock.monotonic()
-        self._behind.add(partition)
-
-    # ── the days ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def rolled_up(self, days: Sequence[date]) -> None:
-        """See :meth:`consumer.rollup.DayTelemetry.rolled_up`."""
-        log.debug("rolled_up", days=[day.isoformat() for day in days])
-
-    def plugins_silent(self, names: Sequence[str]) -> None:
-        """See :meth:`consumer.rollup.DayTelemetry.plugins_silent`."""
-        log.warning("plugins_silent", plugins=list(names), then="unhealthy until they report again")
-
-    def rollup_failed(self, problem: str) -> None:
-        """See :meth:`consumer.rollup.DayTelemetry.rollup_failed`. Said once while it stays the same."""
-        if problem != self._rollup_problem:
-            self._rollup_problem = problem
-            log.warning("rollup_failed", problem=problem, then="the touched days keep their marks; tried again")
-
-    def rollup_succeeded(self) -> None:
-        """See :meth:`consumer.rollup.DayTelemetry.rollup_succeeded`."""
-        self._metrics.gauge(m.ROLLUP_SUCCESS).set(self._clock.wall())
-
-    def rollup_settings_differ(self, difference: str) -> None:
-        """See :meth:`consumer.rollup.DayTelemetry.rollup_settings_differ`. Said once while it stays the same."""
-        if difference and difference != self._rollup_difference:
-            log.warning(
-                "rollup_settings_differ", problem=difference, then="the settings of the replica started last hold"
-            )
-        self._rollup_difference = difference
-
-    def newest_day(self, day: Mapping[str, Any]) -> None:
-        """See :meth:`consumer.rollup.DayTelemetry.newest_day`."""
-        self._rollup_problem = ""
-        gauges = [
-            (self._metrics.gauge(m.DAY_CITATION_RATE), day["citation_rate"]),
-            (self._metrics.gauge(m.DAY_USERS), day["unique_users"]),
-            (self._metrics.gauge(m.DAY_COST), day["total_cost"]),
-            (self._metrics.gauge(m.ROLLUP_TIMESTAMP), timestamp_of(day["computed_at"])),
-        ]
-        gauges += [
-            (self._metrics.gauge(m.DAY_LATENCY, quantile), seconds(day[column]))
-            for quantile, column in (("0.5", "latency_p50"), ("0.95", "latency_p95"), ("0.99", "latency_p99"))
-        ]
-        gauges += [
-            (self._metrics.gauge(m.SLO_MET, name), judged.get("met")) for name, judged in day["slo_compliance"].items()
-        ]
-        self._metrics.keep(m.SLO_MET, day["slo_compliance"])
-        for gauge, value in gauges:
-            gauge.set(nan if value is None else float(value))
-
-    # ── the partitions ───────────────────────────────────────────────────────────────────────────────────────────
-
-    def partition_made(self, made: MadePartition) -> None:
-        """See :meth:`consumer.partitions.PartitionTelemetry.partition_made`."""
-        self._partition_problem = ""
-        if made.waiting:
-            log.warning(
-                "monthly_partition_waiting",
-                partition=made.partition,
-                rows=made.waiting,
-                hint="ragledger partition ensure",
-            )
-        else:
-            log.info("monthly_partition_made", partition=made.partition, moved=made.moved)
-
-    def partitions_failed(self, problem: str) -> None:
-        """See :meth:`consumer.partitions.PartitionTelemetry.partitions_failed`. Said once while it stays the same."""
-        if problem != self._partition_problem:
-            self._partition_problem = problem
-            log.warning("monthly_partitions_failed", problem=problem, then="tried again; rows have a place meanwhile")
-
     # ── the store ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @property
-    def is_available(self) -> bool:
-        """Whether the last word from the store was not a complaint."""
-        return self._unavailable_since is None
-
     def outage(self) -> str:
-        """For how long writes have failed; empty while they do not."""
-        if self._unavailable_since is None:
-            return ""
-        return f"writing has failed for {self._clock.monotonic() - self._unavailable_since:.0f} s"
+        """For how long the database could not be used; empty while it can."""
+        seconds = self._database.seconds
+        return "" if seconds is None else f"the database could not be used for {seconds:.0f} s"
+
+    def kafka_outage(self) -> str:
+        """For how long Kafka has not answered; empty while it does."""
+        seconds = self._kafka.seconds
+        return "" if seconds is None else f"Kafka has not answered for {seconds:.0f} s"
 
     def unavailable(self, cause: str, message: str) -> None:
         """See :meth:`consumer.ports.Telemetry.unavailable`. An outage is logged once for each cause, not once a try."""
         self._metrics.counter(m.WRITE_RETRIES, cause).inc()
-        if cause != "turn" and cause != self._unavailable_cause:
-            self._unavailable_cause = cause
-            if self._unavailable_since is None:
-                self._unavailable_since = self._clock.monotonic()
-            log.error("database_unavailable", cause=cause, problem=message, then="fetching waits; nothing is lost")
+        if cause != "turn":
+            self._begin_outage("writes", cause, message)
 
     def available(self) -> None:
         """See :meth:`consumer.ports.Telemetry.available`."""
-        if self._unavailable_since is not None:
-            seconds = self._clock.monotonic() - self._unavailable_since
-            self._unavailable_since, self._unavailable_cause = None, ""
-            self._last_progress = self._clock.monotonic()
+        self._end_outage("writes")
+
+    def silent(self, cause: str, message: str) -> None:
+        """See :meth:`consumer.ports.Telemetry.silent`."""
+        self._begin_outage("questions", cause, message)
+
+    def answered(self) -> None:
+        """See :meth:`consumer.ports.Telemetry.answered`."""
+        self._end_outage("questions")
+
+    def _begin_outage(self, part: str, cause: str, message: str) -> None:
+        self._metrics.gauge(m.UP, "database").set(0)
+        if self._database.begin(part, cause):
+            log.error("database_unavailable", cause=cause, problem=message, then="fetching waits; nothing is lost")
+
+    def _end_outage(self, part: str) -> None:
+        seconds = self._database.end(part)
+        if seconds is not None:
+            self._metrics.gauge(m.UP, "database").set(1)
             log.info("database_available", outage_seconds=round(seconds, 1))
 
     def kafka_unavailable(self, error: Exception) -> None:
-        """Kafka does not answer; logged once."""
-        if not self._waits_for_kafka:
-            self._waits_for_kafka = True
-            log.error("kafka_unavailable", problem=str(error), then="tried again until it answers")
+        """See :meth:`consumer.ports.Telemetry.kafka_unavailable`. Logged once an outage."""
+        self._metrics.gauge(m.UP, "kafka").set(0)
+        if self._kafka.begin("client", "connection"):
+            log.error("kafka_unavailable", problem=str(error), then="tried again until it answers; nothing is lost")
+
+    def kafka_available(self) -> None:
+        """See :meth:`consumer.ports.Telemetry.kafka_available`."""
+        seconds = self._kafka.end("client")
+        if seconds is not None:
+            self._metrics.gauge(m.UP, "kafka").set(1)
+            log.info("kafka_available", outage_seconds=round(seconds, 1))
+
+    def stalled(self, problem: str, stacks: Sequence[str]) -> None:
+        """The work does not get on; where each task stands, for whoever looks for the cause."""
+        log.error(
+            "stalled", problem=problem, then="the process ends; nothing is lost, the next one reads on", tasks=stacks
+        )
 
     def topics_missing(self, topics: Collection[str]) -> None:
         """These topics do not exist yet; they are read as soon as they do."""
         if topics:
             log.warning("topics_missing", topics=sorted(topics), then="read as soon as they are made")
-
-    def stall(self) -> str:
-        """Why no progress is made although there is something to do; empty while all is well.
-
-        An outage of the database is no stall: a restart would not mend it.
-        """
-        if not self._behind or not self.is_available:
-            return ""
-        idle = self._clock.monotonic() - self._last_progress
-        if idle < STALL_SECONDS:
-            return ""
-        return f"nothing was committed for {idle:.0f} s although {len(self._behind)} partitions have records waiting"
 
     def split(self, writes: int) -> None:
         """See :meth:`consumer.ports.Telemetry.split`."""
@@ -291,13 +234,3 @@ class PrometheusTelemetry:
     def backpressure(self, seconds: float) -> None:
         """See :meth:`consumer.ports.Telemetry.backpressure`."""
         self._metrics.counter(m.BACKPRESSURE).inc(seconds)
-
-
-def timestamp_of(moment: datetime | None) -> float | None:
-    """A naive UTC moment in seconds since 1970, where there is one."""
-    return None if moment is None else moment.replace(tzinfo=UTC).timestamp()
-
-
-def seconds(milliseconds: float | None) -> float | None:
-    """Milliseconds as seconds, where there are any."""
-    return None if milliseconds is None else milliseconds / 1000

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from consumer.commands.database import opened_database
-from consumer.commands.output import Exit, Json, command, err, out, print_json, print_table
+from consumer.commands.output import Exit, Json, command, err, out, print_json, print_mapping, print_table
+from consumer.events.record import Partition
+from consumer.operations.decisions import Target
+from consumer.operations.decisions import decisions as list_decisions
+from consumer.operations.decisions import resume as decide_to_resume
 from consumer.operations.ledger import Ledger, read_ledger
+from consumer.problems import command_to_settle
 from consumer.settings import load
 
 COLUMNS = ("partition", "read", "inserted", "doubled", "amended", "dead", "gaps", "lag", "adds up")
 
 
+app = typer.Typer(help="What became of every record, partition by partition; and decisions about it.")
+
+TARGETS = ("earliest", "latest", "here")
+
+
+def _target(text: str) -> Target:
+    """One of the words, or an offset."""
+    if text in TARGETS:
+        return text  # type: ignore[return-value]
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    raise typer.BadParameter(f"{text!r} is none of {', '.join(TARGETS)}, and no offset")
+
+
+@app.callback(invoke_without_command=True)
 def ledger(
+    context: typer.Context,
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 unless the equation holds everywhere.")] = False,
     caught_up: Annotated[
         bool, typer.Option("--caught-up", help="Exit with 3 also while a committed record waits.")
@@ -26,7 +47,40 @@ def ledger(
 
     For every partition, always: read = inserted + duplicates + amended + dead + gaps.
     """
-    _ledger(check, caught_up, as_json)
+    if context.invoked_subcommand is None:
+        _ledger(check, caught_up, as_json)
+    elif check or caught_up or as_json:
+        raise typer.BadParameter(f"options of the table itself do not go with `{context.invoked_subcommand}`")
+
+
+@app.command()
+def resume(
+    topic: Annotated[str, typer.Option(help="The topic.")],
+    partition: Annotated[int, typer.Option(min=0, help="Its partition.")],
+    from_: Annotated[
+        Any,
+        typer.Option(
+            "--from",
+            parser=_target,
+            metavar="earliest|latest|here|OFFSET",
+            help="Where to go on: the first offset there is, the end, where the ledger stands, or an offset.",
+        ),
+    ],
+    reason: Annotated[str | None, typer.Option(help="Why; kept with the decision.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Decide where a partition is read on, also while replicas run: they notice within seconds.
+
+    Offsets skipped are booked as gaps. Going back, or to a topic made anew, closes the books of the partition and
+    begins new ones; the closed ones stay with the decision.
+    """
+    _resume(Partition(topic, partition), from_, reason, as_json)
+
+
+@app.command()
+def decisions(as_json: Json = False) -> None:
+    """List what was decided, newest first, with the books as they stood."""
+    _decisions(as_json)
 
 
 @command
@@ -42,6 +96,40 @@ async def _ledger(check: bool, caught_up: bool, as_json: bool) -> Exit:
     if not as_json and (check or caught_up):
         _explain(found, caught_up)
     return Exit.CHECK_FAILED if failed else Exit.DONE
+
+
+@command
+async def _resume(partition: Partition, target: Target, reason: str | None, as_json: bool) -> None:
+    settings = load()
+    async with opened_database(settings) as database:
+        decision = await decide_to_resume(settings, database, partition, target, reason)
+    if as_json:
+        print_json(asdict(decision))
+        return
+    print_mapping(f"{partition} is read on", asdict(decision))
+
+
+@command
+async def _decisions(as_json: bool) -> None:
+    settings = load()
+    async with opened_database(settings) as database:
+        found = await list_decisions(settings, database)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            f"{one['topic']}/{one['partition']}",
+            one["decided_at"],
+            one["from_offset"],
+            one["to_offset"],
+            one["begins_anew"],
+            one["decided_by"],
+            one["reason"],
+        )
+        for one in found
+    ]
+    print_table("Decisions", ("partition", "when", "from", "to", "new books", "who", "why"), rows)
 
 
 def print_ledger_json(found: Ledger) -> None:
@@ -76,6 +164,11 @@ def print_ledger(found: Ledger) -> None:
         for line in found.lines
     ]
     print_table("Ledger", COLUMNS, rows, empty="no partition has been claimed yet")
+    for line in found.lines:
+        if line.stopped_because:
+            partition = Partition(line.topic, line.partition)
+            said = f"{partition} has stopped: {line.stopped_because}.\nOnce it is clear where to go on:"
+            err.print(f"{said} {command_to_settle(partition)}", markup=False, soft_wrap=True)
     if found.kafka_problem:
         err.print(f"The lag is not known: {found.kafka_problem}", markup=False)
 

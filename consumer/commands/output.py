@@ -42,6 +42,7 @@ class Exit(IntEnum):
     FAILED = 1
     WRONG_USE = 2
     CHECK_FAILED = 3
+    STALLED = 4
 
 
 class WrongUse(Exception):
@@ -112,6 +113,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
         box=box.SIMPLE_HEAD,
         show_header=any(columns),
         padding=(0, 1, 0, 0),
+        show_edge=False,
+        pad_edge=False,
     )
     for index, column in enumerate(columns):
         numeric = all(isinstance(row[index], int | float | Decimal | None) for row in rows)

@@ -13,9 +13,11 @@ from pydantic import SecretStr
 
 from consumer import slo
 from consumer.adapters import logs
+from consumer.adapters.loop_guard import LoopGuard
 from consumer.app import Service
 from consumer.commands.output import Exit, Json, command, out, print_json, print_table
 from consumer.settings import Settings, load, variable
+from consumer.watchdog import Stalled
 
 LEAVE_MARGIN_SECONDS = 15.0
 
@@ -29,11 +31,15 @@ async def run() -> Exit | None:
     logs.configure(settings.log)
     stop = stop_on_signals(settings.shutdown.timeout_s + LEAVE_MARGIN_SECONDS)
     calm_garbage_collector()
+    guard = LoopGuard(settings.watchdog.blocked_s, Exit.STALLED)
+    guard.start()
     try:
-        await Service(settings).run(stop, logs.listening)
+        await Service(settings, on_stall=lambda: guard.end_within(LEAVE_MARGIN_SECONDS)).run(stop, logs.listening)
     except TimeoutError:
         logs.shutdown_timed_out(settings.shutdown.timeout_s)
         return Exit.FAILED
+    except Stalled:
+        return Exit.STALLED
     logs.stopped()
     return Exit.DONE
 

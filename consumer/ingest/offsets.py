@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from consumer.events.record import Partition, Record
 
@@ -14,11 +15,15 @@ class Claim:
 
     :param epoch: goes up with every claim; only the newest may move the ledger
     :param next_offset: the offset reading goes on from
+    :param topic_id: the topic that the ledger answers for; None where no broker has told
+    :param stopped_because: why a person has to decide first; empty where nobody has to
     """
 
     partition: Partition
     epoch: int
     next_offset: int
+    topic_id: UUID | None = None
+    stopped_because: str = ""
 
 
 @dataclass(slots=True)

@@ -14,8 +14,9 @@ import msgspec
 from consumer.adapters.amendments import apply_to_new
 from consumer.adapters.erasures import Erasures
 from consumer.adapters.postgres import Database, Transaction
+from consumer.adapters.splitting import insert_splitting
 from consumer.adapters.sql import load
-from consumer.adapters.staging import Outcome, insert_splitting, join, rows_first
+from consumer.adapters.staging import Outcome, join, rows_first
 from consumer.events.kind import Kind
 from consumer.events.record import StoredRecord
 from consumer.events.rejection import Reason, Rejected

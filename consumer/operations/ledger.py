@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from uuid import UUID
 
 from consumer.adapters.kafka_tools import read_bounds
 from consumer.adapters.postgres import Database
@@ -31,6 +32,9 @@ class LedgerLine:
     owner: str | None
     updated_at: datetime | None
     holds: bool
+    topic_id: UUID | None = None
+    stopped_at: datetime | None = None
+    stopped_because: str | None = None
     lag: int | None = None
 
     @property

@@ -3,16 +3,32 @@ dialogues in one table and in partitions."""
 
 import asyncio
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
-from consumer.ports import Fenced
+from consumer.events.record import Partition
+from consumer.ports import Bounds, Fenced, Holder
+from consumer.settings import DeadLetters
 from consumer.writer import CommitTurn
 from tests.stores import REAL, A, B, Backend, F, Line, P, PostgresBackend, batch_of, claim, records, said, texts, write
 
 pytestmark = pytest.mark.timeout(60)
 
 SOMEBODY = "0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"
+# What a decision leaves: new books at an offset.
+DECIDED = """
+    WITH moved AS (
+        UPDATE ingest_ledger
+        SET start_offset = {0}, next_offset = {0}, dead_lettered = 0, inserted = 0, duplicates = 0,
+            stopped_at = NULL, stopped_because = NULL, epoch = epoch + 1, owner = NULL
+        WHERE topic = 'dialogues'
+    )
+    INSERT INTO ledger_decisions (consumer_group, topic, partition, decided_by, from_offset, to_offset, begins_anew,
+                                  start_offset, inserted, duplicates, amended, dead_lettered, gaps)
+    VALUES ('g', 'dialogues', 0, 'me', 0, {0}, true, 0, 0, 0, 0, 0, 0)
+    RETURNING 1
+"""
 
 
 async def test_a_partition_never_seen_begins_at_its_first_offset(backend: Backend) -> None:
@@ -24,6 +40,59 @@ async def test_a_partition_never_seen_begins_at_its_first_offset(backend: Backen
     later = {granted.partition: granted for granted in await claim(two, A, B, first=3)}
     assert (later[A].next_offset, later[B].next_offset) == (9, 3)
     assert later[A].epoch > first.epoch
+
+
+async def test_the_first_topic_that_is_told_is_the_one_the_ledger_answers_for(backend: Backend) -> None:
+    """Not told at first, then kept with the next claim; another one later changes nothing."""
+    store, first, second = backend.store("one"), UUID(int=1), UUID(int=2)
+    for told, kept in ((None, None), (first, first), (None, first), (second, first)):
+        [granted] = await store.claim({A: Bounds(0, 1000, told)})
+        assert granted.topic_id == kept
+
+
+async def test_a_stop_is_kept_until_a_person_decides(backend: Backend) -> None:
+    """Whoever claims next is told why; the first reason stays."""
+    store = backend.store("one")
+    granted = {one.partition: one for one in await claim(store, A, B)}
+    assert granted[A].stopped_because == ""
+    await store.stop(granted[A], "retention")
+    await store.stop(granted[A], "something else")
+    again = {one.partition: one.stopped_because for one in await claim(backend.store("two"), A, B)}
+    assert again == {A: "retention", B: ""}
+    await backend.confirm(A)
+    assert [one.stopped_because for one in await claim(store, A)] == [""]
+
+
+async def test_who_has_lost_the_partition_cannot_stop_it(backend: Backend) -> None:
+    """What it knew may be long settled."""
+    one = backend.store("one")
+    [old] = await claim(one, A)
+    await claim(backend.store("two"), A)
+    await one.stop(old, "retention")
+    assert [granted.stopped_because for granted in await claim(one, A)] == [""]
+
+
+async def test_what_was_read_before_a_stop_can_still_be_written(backend: Backend) -> None:
+    """The stop is about what comes next."""
+    store = backend.store("one")
+    claims = await claim(store, A)
+    await store.stop(claims[0], "retention")
+    await write(store, batch_of(claims, records(A, 0, "a")))
+    assert await backend.ledger() == {A: Line(0, 1, inserted=1)}
+
+
+async def test_the_holders_of_partitions_are_told(backend: Backend) -> None:
+    """The newest epoch, and whether anybody has claimed since a decision; unknown partitions are left out."""
+    one, two = backend.store("one"), backend.store("two")
+    await claim(one, A, B)
+    [granted] = await claim(two, B)
+    assert await one.holders([A, B, P]) == {A: Holder(1, is_free=False), B: Holder(granted.epoch, is_free=False)}
+    await backend.confirm(B)
+    assert await one.holders([B]) == {B: Holder(granted.epoch + 1, is_free=True)}
+    with pytest.raises(Fenced):
+        await write(two, batch_of([granted], records(B, 0, "b")))
+    await claim(one, B)
+    assert not (await two.holders([B]))[B].is_free
 
 
 async def test_a_batch_becomes_rows_dead_letters_and_ledger_at_once(backend: Backend) -> None:
@@ -197,3 +266,47 @@ async def test_amendments_are_counted_as_such(backend: Backend) -> None:
     assert {kind.name: len(rows) for kind, rows in written.amended.items() if rows} == {"feedback": 1}
     assert await texts(backend) == ["a"]
     assert await backend.ledger() == {A: Line(0, 1, inserted=1), F: Line(0, 2, amended=1, dead=1)}
+
+
+@pytest.mark.parametrize("place", REAL, indirect=True)
+async def test_too_many_dead_letters_stop_their_partition(backend: PostgresBackend) -> None:
+    """Among the newest offsets, and not for a few; with the batch that brings them, for whoever claims next."""
+    backend.limits = DeadLetters(max_ratio=0.5, window=10, min_count=4)
+    store = backend.store("one")
+    claims = await claim(store, A, B)
+    position = 0
+
+    async def written(*texts: str) -> dict[Partition, str]:
+        nonlocal position
+        begin = [replace(claims[0], next_offset=position)]
+        found = await write(store, batch_of(begin, records(A, position, *texts)))
+        position += len(texts)
+        return dict(found.stopped)
+
+    assert await written("bad", "bad", "bad") == {}, "too few to be sure"
+    assert await written("a", "b", "c", "d", "e") == {}
+    assert await written("bad", "bad") == {}, "5 of 10"
+    assert await written("f", "g", "h", "i", "j") == {}, "the oldest count no more"
+    assert await written("bad", "bad", "k", "bad") == {}, "4 of the newest 10"
+    assert await written("bad", "bad") == {}, "5 of the newest 10 is not more than half"
+    (problem,) = (await written("bad")).values()
+    assert problem.startswith("6 of its newest 10 offsets became dead letters")
+    assert "RAGLEDGER_DEAD_LETTERS__MAX_RATIO=0.5" in problem
+    assert await written("bad", "l") == {}, "told once"
+    again = {one.partition: one.stopped_because for one in await claim(backend.store("two"), A, B)}
+    assert again == {A: problem, B: ""}
+
+
+@pytest.mark.parametrize("place", ["template18"], indirect=True)
+async def test_dead_letters_before_a_decision_are_settled(backend: PostgresBackend) -> None:
+    """Whoever lets reading go on where it stands, or back, is not stopped at once by what was there before."""
+    backend.limits = DeadLetters(max_ratio=0.5, window=1000, min_count=4)
+    store = backend.store("one")
+    claims = await claim(store, A)
+    assert (await write(store, batch_of(claims, records(A, 0, *["bad"] * 8)))).stopped.keys() == {A}
+    for to_offset, values in ((8, ("a", "bad", "bad", "bad")), (0, ("bad",) * 8)):
+        backend.query(DECIDED.format(to_offset))
+        claims = await claim(store, A)
+        assert (await write(store, batch_of(claims, records(A, to_offset, *values)))).stopped == {}
+    more = batch_of([replace(claims[0], next_offset=8)], records(A, 8, *["bad"] * 30, seed=3))
+    assert (await write(store, more)).stopped.keys() == {A}

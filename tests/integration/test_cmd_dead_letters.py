@@ -176,8 +176,9 @@ def test_list_filters_by_topic_reason_and_time(letters: Letters, copy: Environme
     provenance_topic = copy.topics["provenance"]
     of_topic = copy.run_json("dead-letters", "list", "--topic", provenance_topic)
     assert len(of_topic) == sum(bad.record.topic == provenance_topic for bad in letters.bad)
-    refused = copy.run_json("dead-letters", "list", "--reason", "refused_by_database", "--topic", provenance_topic)
-    assert {one["sqlstate"] for one in refused} == {"54000", "23503"}
+    for reason, sqlstate in (("refused_by_database", "54000"), ("unknown_reference", "23503")):
+        refused = copy.run_json("dead-letters", "list", "--reason", reason, "--topic", provenance_topic)
+        assert {one["sqlstate"] for one in refused} == {sqlstate}
     copy.query(
         "UPDATE dead_letters SET dead_lettered_at = '2026-01-01 12:00Z'::timestamptz + id * '1 h'::interval RETURNING 1"
     )

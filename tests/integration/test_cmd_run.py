@@ -44,6 +44,8 @@ COMMANDS = {
     "publish",
     "rollup",
     "ledger",
+    "ledger resume",
+    "ledger decisions",
     "dead-letters list",
     "dead-letters show",
     "dead-letters replay",
@@ -66,7 +68,7 @@ def commands(group: Any, path: str = "") -> Iterator[str]:
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, f"{path}{name} ")
-        else:
+        if not hasattr(command, "commands") or command.invoke_without_command:
             yield f"{path}{name}"
 
 

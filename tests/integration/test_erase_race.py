@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from consumer.adapters.dead_letter_limit import DeadLetterLimit
 from consumer.adapters.history import PostgresHistory
 from consumer.adapters.postgres import Database
 from consumer.adapters.store import PostgresStore
@@ -23,6 +24,7 @@ from consumer.ingest.erased import Key
 from consumer.operations.dead_letters import DeadLetters, Filter
 from consumer.operations.erasure import Erasure
 from consumer.ports import Bounds, Turn, Unavailable, Written
+from consumer.settings import DeadLetters as Limits
 from consumer.settings import Postgres
 from tests.erasing import KEY, add_letters, whereabouts
 from tests.ingestion import as_json, small_dialogue
@@ -35,6 +37,7 @@ from tests.unit.fakes import Changes, FakeTelemetry
 pytestmark = pytest.mark.timeout(60)
 
 KEYS = [Key(KEY.encode())]
+NO_LIMIT = DeadLetterLimit(Limits())
 IN_TRANSACTION = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND state = 'idle in transaction' AND pid <> pg_backend_pid()
@@ -66,7 +69,7 @@ class Scene:
         telemetry = FakeTelemetry(Changes())
         days = BusinessDays("UTC")
         self.store = PostgresStore(
-            writing, telemetry, days, group="g", owner="o", begin_at_end=False, erasure_keys=KEYS
+            writing, telemetry, days, group="g", owner="o", begin_at_end=False, limit=NO_LIMIT, erasure_keys=KEYS
         )
         self.letters = DeadLetters(writing, {"dialogues": DIALOGUE}, "UTC", 1 << 20, KEYS)
         self._erasure = Erasure(erasing, PostgresHistory(erasing, Basis("UTC", []), "eraser"), "UTC", KEYS)
@@ -223,9 +226,8 @@ async def test_without_the_key_a_claim_is_refused(scene: Scene, database: str) -
     """Nothing is written by a replica that cannot recognise who was erased."""
     await scene.erase(ALICE)
     async with opened(database) as other:
-        store = PostgresStore(
-            other, FakeTelemetry(Changes()), BusinessDays("UTC"), group="g", owner="o", begin_at_end=False
-        )
+        telemetry, days = FakeTelemetry(Changes()), BusinessDays("UTC")
+        store = PostgresStore(other, telemetry, days, group="g", owner="o", begin_at_end=False, limit=NO_LIMIT)
         with pytest.raises(Unavailable) as refused:
             await store.claim({A: Bounds(0, 1)})
     assert refused.value.cause == "erasure"

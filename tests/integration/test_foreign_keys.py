@@ -142,3 +142,20 @@ def test_on_a_partitioned_table_the_reason_is_the_same(blank: str) -> None:
     ]
     execute(blank, f"INSERT INTO users VALUES ('{UNKNOWN}')")
     assert offline.run_json("dead-letters", "replay")["inserted"] == 1
+
+
+def test_a_foreign_key_that_is_checked_at_the_end_makes_no_difference(
+    environment: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """Deferred by whoever made it, it would refuse the whole transaction: it is checked at once instead."""
+    execute(
+        environment.dsn,
+        "ALTER TABLE ai_dialogue_log ALTER CONSTRAINT fk_ai_dialogue_user DEFERRABLE INITIALLY DEFERRED",
+    )
+    sent = users_dialogues(environment.topics["dialogue"], [KNOWN, UNKNOWN, KNOWN])
+    send(bootstrap_servers, sent)
+    with ServiceProcess(environment, tmp_path / "log") as service:
+        wait_for_records(environment, 3)
+        assert service.stop() == 0
+    assert counts(environment) == {"inserted": 2, "duplicates": 0, "dead": 1}
+    assert environment.value("SELECT reason FROM dead_letters") == "unknown_reference"

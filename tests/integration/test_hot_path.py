@@ -42,6 +42,7 @@ AROUND_TROUBLE = {
     "SAVEPOINT",
     "RELEASE SAVEPOINT",
     "ROLLBACK TO",
+    "SET CONSTRAINTS",
 }
 STATEMENTS = """
 SELECT query FROM pg_stat_statements JOIN pg_roles ON pg_roles.oid = userid WHERE rolname = '{role}' AND toplevel
@@ -53,6 +54,7 @@ SHAPES = (
     r"(INSERT INTO) (\w+)",
     r"(COPY|TRUNCATE) \"?(\w+)",
     r"(SET LOCAL) (\w+)",
+    r"(SET CONSTRAINTS)",
     r"(DO) .*(CREATE TEMPORARY TABLE)",
     r"(RELEASE SAVEPOINT|ROLLBACK TO|SAVEPOINT|BEGIN|COMMIT|ROLLBACK)",
 )

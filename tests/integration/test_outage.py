@@ -2,16 +2,19 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import psycopg
 import pytest
 
 from consumer.embedded import Stack
 from consumer.operations import migrate
+from tests.frozen import frozen
 from tests.ingestion import environment_on, log_lines, wait_for_records
 from tests.load import Load, assert_alive_but_not_ready, said, wait_for_retries
 from tests.service import Environment, ServiceProcess, eventually
@@ -30,6 +33,8 @@ SHORT_LIMITS = {
 }
 LARGE_BATCHES = {"RAGLEDGER_BATCH__MAX_ROWS": "400", "RAGLEDGER_BATCH__MAX_DELAY_MS": "5000"}
 RESTARTS = 2
+NOTICED_S = 16.0  # a look every 5 s, and 10 s to answer
+GIVEN_UP_S = 20.0  # the statement timeout of these tests, a grace of 5 s, and then a connection that is not made
 SMALL_BATCHES = {"RAGLEDGER_BATCH__MAX_ROWS": "20", "RAGLEDGER_BATCH__MAX_DELAY_MS": "50"}
 
 
@@ -107,6 +112,8 @@ def test_an_outage_while_nothing_is_read_is_said_too(servers: Stack, environment
         load.publish(100)
         load.assert_exact(service)
         assert service.stop() == 0
+    assert len(log_lines(log, "database_unavailable")) == 1
+    assert len(log_lines(log, "database_available")) == 1
     assert len(log_lines(log, "rollup_failed")) == 1
 
 
@@ -164,19 +171,116 @@ def test_what_is_no_fault_of_the_records_makes_no_dead_letter(
         load.assert_exact(service)
 
 
+def test_memory_is_flat_and_nothing_is_fetched_while_the_database_is_away(
+    servers: Stack, environment: Environment, tmp_path: Path
+) -> None:
+    """A topic fills up with many times what the reader may hold; it holds no more, and afterwards reads all of it."""
+    load = Load(environment)
+    held = {"RAGLEDGER_BATCH__MAX_ROWS": "100", "RAGLEDGER_KAFKA__FETCH_MAX_BYTES": "1048576"}
+    with ServiceProcess(environment, tmp_path / "log", **held) as service:
+        load.publish(200)
+        wait_for_records(environment, 200)
+        servers.postgres.kill()
+        try:
+            load.publish(1000, response=LONG_TEXT)
+            wait_for_retries(service, 5, cause="connection")
+            before, network = resident(service), received(service)
+            for _ in range(5):
+                load.publish(1000, response=LONG_TEXT)
+            wait_for_retries(service, 5, cause="connection")
+            assert resident(service) < before + 20e6
+            assert received(service) < network + 5e6, "fetching goes on"
+        finally:
+            servers.postgres.restart()
+        load.assert_exact(service)
+        assert service.stop() == 0
+
+
+def resident(service: ServiceProcess) -> int:
+    """Bytes of memory of the process."""
+    return int(psutil.Process(service.running.pid).memory_info().rss)
+
+
+def received(service: ServiceProcess) -> int:
+    """Bytes that the process has read so far, from the network above all."""
+    return int(psutil.Process(service.running.pid).io_counters().read_chars)
+
+
+def test_a_frozen_postgresql_is_noticed_and_given_up_in_time(
+    servers: Stack, environment: Environment, tmp_path: Path
+) -> None:
+    """Noticed by a question, whatever a write may take; a write is given up after its own limit and a grace."""
+    load, log = Load(environment), tmp_path / "log"
+    load.publish(1500)
+    with ServiceProcess(environment, log, RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S="600") as service:
+        wait_for_records(environment, 300)
+        with frozen(servers.postgres.pid):
+            load.publish(300)
+            moment = time.monotonic()
+            eventually(lambda: service.metric("rag_up", server="database") == 0, timeout=NOTICED_S, message="noticed")
+            assert_alive_but_not_ready(service)
+            print(f"noticed after {time.monotonic() - moment:.1f} s")
+        load.assert_exact(service)
+        eventually(lambda: service.metric("rag_up", server="database") == 1, message="over")
+        assert service.stop() == 0
+    assert len(log_lines(log, "database_unavailable")) == len(log_lines(log, "database_available")) == 1
+
+
+def test_a_write_that_meets_a_frozen_postgresql_is_given_up(
+    servers: Stack, environment: Environment, tmp_path: Path
+) -> None:
+    """After the statement timeout and 5 s; the server need not take a cancellation. Then it is tried again."""
+    load = Load(environment)
+    make_slow(environment)
+    with ServiceProcess(environment, tmp_path / "log", **LARGE_BATCHES) as service:
+        load.publish(400, response=LONG_TEXT)
+        wait_for_copy(environment)
+        with frozen(servers.postgres.pid):
+            wait_for_retries(service, 1, cause="connection", timeout=GIVEN_UP_S)
+            wait_for_retries(service, 1, cause="connection", timeout=GIVEN_UP_S)
+            assert_alive_but_not_ready(service)
+        load.assert_exact(service)
+        assert service.stop() == 0
+
+
 def test_kafka_killed_under_load_is_waited_out(servers: Stack, environment: Environment, tmp_path: Path) -> None:
-    """Gone in the middle of reading and back on the same address: read on, exact, and no flood in the log."""
+    """Gone in the middle of reading and back on the same address: read on, exact, said once, no flood in the log."""
     load, log = Load(environment), tmp_path / "log"
     load.publish(1500)
     with ServiceProcess(environment, log) as service:
         wait_for_records(environment, 200)
         servers.kafka.kill()
         try:
-            eventually(lambda: "Error" in log.read_text() or "dead" in log.read_text(), message="a word about it")
-            assert service.get("/healthz")[0] == 200
+            eventually(lambda: service.metric("rag_up", server="kafka") == 0, timeout=NOTICED_S, message="noticed")
+            assert_alive_but_not_ready(service)
+            lines = len(log.read_text().splitlines())
+            failed = service.metric("rag_client_errors_total")
+            eventually(lambda: service.metric("rag_client_errors_total") > failed + 100, message="the client complains")
+            assert len(log.read_text().splitlines()) < lines + 20
         finally:
             servers.kafka.restart()
         load.publish(200)
         load.assert_exact(service)
-        assert len(log.read_text().splitlines()) < 100
+        eventually(lambda: service.get("/readyz")[0] == 200, message="ready")
         assert service.stop() == 0
+    assert len(log_lines(log, "kafka_unavailable")) == len(log_lines(log, "kafka_available")) == 1
+    assert len(log.read_text().splitlines()) < 100
+
+
+def test_a_frozen_kafka_is_noticed_and_waited_out(servers: Stack, environment: Environment, tmp_path: Path) -> None:
+    """It takes connections and answers nothing; the watchdog knows that a new client would fare no better."""
+    load, log = Load(environment), tmp_path / "log"
+    load.publish(300)
+    with ServiceProcess(environment, log, RAGLEDGER_WATCHDOG__STALL_S="5") as service:
+        load.assert_exact(service)
+        with frozen(servers.kafka.pid):
+            eventually(lambda: service.metric("rag_up", server="kafka") == 0, timeout=30, message="noticed")
+            assert_alive_but_not_ready(service)
+            eventually(lambda: service.metric("rag_client_errors_total") > 3, timeout=60, message="requests time out")
+            assert service.running.poll() is None
+        load.publish(100)
+        load.assert_exact(service)
+        eventually(lambda: service.get("/readyz")[0] == 200, message="ready")
+        assert service.stop() == 0
+    assert len(log_lines(log, "kafka_unavailable")) == 1
+    assert log_lines(log, "stalled") == []

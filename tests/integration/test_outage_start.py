@@ -1,6 +1,7 @@
 """The service started before what it needs: it waits, says once what for, and goes on by itself."""
 
 import os
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,49 @@ def test_started_before_kafka_and_its_topics_it_says_what_it_waits_for(database:
         missing = [line for line in said(log, name) if f"{name}/0" not in line]
         assert missing, f"nobody learns that {name} is missing"
     assert len(log.read_text().splitlines()) < 40
+
+
+ORDERS = [
+    order
+    for order in permutations(("kafka", "topics", "postgresql", "schema"))
+    if order.index("kafka") < order.index("topics") and order.index("postgresql") < order.index("schema")
+]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=">".join)
+def test_started_before_everything_it_goes_on_whatever_comes_first(tmp_path: Path, order: tuple[str, ...]) -> None:
+    """Until the last of the four is there it is alive and not ready; what it waits for is said once."""
+    log = tmp_path / "log"
+    names = {"dialogue": "first-dialogue", "provenance": "first-provenance"}
+    with Workspace() as workspace:
+        kafka, postgres = KafkaNode(workspace), PostgresServer(workspace, durable=False)
+        quick = {"RAGLEDGER_KAFKA__METADATA_MAX_AGE_MS": "300"}
+        environment = Environment(postgres.dsn, kafka.bootstrap_servers, names, **quick)
+        load = Load(environment)
+
+        def bring(part: str) -> None:
+            if part == "topics":
+                make_topics(environment)
+                load.publish(30)
+            elif part == "schema":
+                assert environment.run("migrate", "up").returncode == 0
+            else:
+                (kafka if part == "kafka" else postgres).start()
+
+        with ServiceProcess(environment, log) as service:
+            eventually(lambda: service.get("/healthz")[0] == 200, message="it listens")
+            for part in order:
+                assert service.get("/healthz")[0] == 200
+                assert service.get("/readyz")[0] == 503 or part == "topics"
+                bring(part)
+            service.wait_ready()
+            load.assert_exact(service)
+            assert service.stop() == 0
+    causes = [line["cause"] for line in log_lines(log, "database_unavailable")]
+    assert len(causes) == len(set(causes))
+    assert len(log_lines(log, "kafka_unavailable")) <= 1
+    assert len(log_lines(log, "topics_missing")) <= 1
+    assert len(log.read_text().splitlines()) < 60
 
 
 def make_topics(environment: Environment) -> None:

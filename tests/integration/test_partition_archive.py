@@ -4,7 +4,6 @@ import asyncio
 import csv
 import gzip
 import json
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,13 @@ import pytest
 from pydantic import SecretStr
 
 from consumer import slo
-from consumer.adapters.admin import AdminConnection
 from consumer.adapters.history import PostgresHistory
 from consumer.adapters.postgres import Database
 from consumer.basis import Basis
 from consumer.operations.partitions import ArchiveError
 from consumer.operations.partitions.archive_file import ArchiveWriter, file_sha256
 from consumer.settings import Postgres
-from tests.archives import COUNT, TOKYO, archived, restored, roll_up
+from tests.archives import COUNT, TOKYO, Interrupted, archived, interrupt, restored, roll_up
 from tests.partitions import one_dialogue
 from tests.psql import execute, rows, value
 from tests.service import Environment
@@ -126,10 +124,6 @@ def test_a_month_with_days_that_were_never_rolled_up_stays(hourly: str, tmp_path
     assert value(hourly, "SELECT count(*) FROM partition_archives WHERE phase <> 'dropped'") == 0
 
 
-class Interrupted(Exception):
-    """Stands for whatever ends the work."""
-
-
 @pytest.mark.parametrize("statement", ["copy_out", "DROP TABLE"])
 def test_archiving_goes_on_where_it_was_interrupted(
     hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
@@ -147,19 +141,6 @@ def test_archiving_goes_on_where_it_was_interrupted(
     assert [month.rows for month in archived(hourly, other)] == [744, 672]
     restored(hourly, other / "ai_dialogue_log_2026_01.manifest.json")
     assert value(hourly, COUNT) == 2160 - 672
-
-
-def interrupt(monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
-    """Let the connection end at a statement."""
-    name = statement if statement == "copy_out" else "execute"
-    real: Callable[..., Any] = getattr(AdminConnection, name)
-
-    async def interrupted(self: AdminConnection, sql: str, *arguments: Any) -> Any:
-        if statement in ("copy_out", sql[: len(statement)]):
-            raise Interrupted
-        return await real(self, sql, *arguments)
-
-    monkeypatch.setattr(AdminConnection, name, interrupted)
 
 
 def test_a_file_that_does_not_hold_the_rows_keeps_the_table(

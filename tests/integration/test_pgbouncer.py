@@ -109,6 +109,11 @@ def test_every_command_works_through_the_pooler(direct: Environment, pooler: PgB
         execute(direct.dsn, "ALTER TABLE ai_dialogue_log DROP CONSTRAINT rule")
         assert environment.run_json("dead-letters", "replay") == {"inserted": 2, "duplicates": 0, "failed": 0}
         assert environment.run_json("rollup", "--day", "2026-01-31")[0]["total_dialogues"] == 52
+        found = environment.run_json("doctor")["findings"]
+        assert [one for one in found if "could not be looked at" in one["found"]] == []
+        assert [one["found"] for one in found if one["check"] == "connections"] == [
+            "behind a pooler: its own limits count"
+        ]
         pooler.console("RECONNECT")  # or its connections of this role would outlive the role
         pooler.console(f"KILL {rows(direct.dsn, 'SELECT current_database() AS name')[0]['name']}")
 

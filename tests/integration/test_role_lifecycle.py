@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -12,11 +14,14 @@ from psycopg import sql
 
 from consumer.embedded import EmbeddedError, PostgresServer, Workspace
 from consumer.operations import migrate
+from consumer.operations.migrate import expected
 from consumer.operations.roles import INGEST, MIGRATOR, OWNER, READER, ROLES
+from tests.ingestion import Outgoing, as_json, counts, dialogues, environment_on, log_lines, send, wait_for_records
+from tests.producers import provenance
 from tests.psql import APPLICATION_TABLES, FILES, catalog, execute, one_file, psql, rows, run_files, value
 from tests.roles import as_role, login, name_of
-from tests.service import Environment
-from tests.stack import fresh_database
+from tests.service import Environment, ServiceProcess
+from tests.stack import Servers, fresh_database
 
 ROLLBACK = one_file("0008").with_name("rollback_0008_add_row_security.sql")
 EARLIER = [file for file in FILES if file.name < "0008"]
@@ -170,7 +175,8 @@ async def test_two_databases_migrate_at_the_same_time(server: str, database: str
         await asyncio.gather(*(migrate.up(dsn) for dsn in dsns))
         for dsn in dsns:
             assert await failures(dsn) == {}
-        await asyncio.gather(*(migrate.down(dsn, to=6) for dsn in dsns))
+        for dsn in dsns:
+            await migrate.down(dsn, to=6)
     assert names(server) == []
 
 
@@ -287,3 +293,38 @@ def test_rolling_back_what_is_not_there_does_nothing(server: str, database: str)
     run_files(database, ROLLBACK, ROLLBACK)
     run_files(database, *EARLIER, ROLLBACK)
     assert psql(database, "-Atc", "SELECT count(*) FROM pg_policies").stdout.strip() == "0"
+
+
+@pytest.mark.timeout(120)
+def test_it_runs_while_rows_are_written_and_days_computed(
+    stack: Servers, migrated_template: str, tmp_path: Path
+) -> None:
+    """Again and again under load, each time with everything to do: never a deadlock, and nobody is held up for long."""
+    with environment_on(stack, migrated_template, RAGLEDGER_ROLLUP__INTERVAL_S="0.1") as environment:
+        environment.variables |= {"RAGLEDGER_BATCH__MAX_ROWS": "20", "RAGLEDGER_BATCH__MAX_DELAY_MS": "20"}
+        published = 0
+        with ServiceProcess(environment, tmp_path / "log") as service:
+            for seed in range(6):
+                both = [*dialogues(environment.topics["dialogue"], 100, seed).values(), *pieces(environment, seed)]
+                send(stack.bootstrap_servers, both)
+                published += len(both)
+                execute(environment.dsn, *TAKEN_BACK)
+                run_files(environment.dsn, one_file("0008"))
+            wait_for_records(environment, published)
+            assert service.stop() == 0
+        assert counts(environment) == {"inserted": published, "duplicates": 0, "dead": 0}
+        assert owners(environment.dsn) == {OWNER}
+        assert log_lines(tmp_path / "log", "database_unavailable") == []
+
+
+TAKEN_BACK = [
+    *(f"ALTER TABLE {table} OWNER TO CURRENT_USER" for table in expected.COLUMNS),
+    "ALTER TABLE ai_dialogue_log DISABLE ROW LEVEL SECURITY",
+    "ALTER TABLE provenance DISABLE ROW LEVEL SECURITY",
+]
+
+
+def pieces(environment: Environment, seed: int) -> list[Outgoing]:
+    """Provenance."""
+    chance = random.Random(seed)
+    return [Outgoing(environment.topics["provenance"], as_json(provenance(chance))) for _ in range(100)]

@@ -93,7 +93,7 @@ def test_orphans_stop_the_check_and_mending_them_is_enough(filled: str) -> None:
 
 def test_daily_costs_are_widened_without_a_rewrite(blank: str) -> None:
     """0006 makes room for the mean of a single dialogue at the highest cost, and rewrites no row."""
-    run_files(blank, *[file for file in FILES if file.name < "0006"])
+    run_files(blank, *(file for file in FILES if file.name < "0006"))
     too_much = "INSERT INTO rag_metrics_history (date, cost_per_answer) VALUES ('2025-10-29', 999999.99)"
     with pytest.raises(psycopg.errors.NumericValueOutOfRange):
         execute(blank, too_much)

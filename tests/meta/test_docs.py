@@ -139,7 +139,7 @@ def mentions() -> list[str]:
 def find_command(words: list[str]) -> tuple[Any, list[str]]:
     """The command that the words name, and the words behind its name."""
     command: Any = get_command(app)
-    while words and hasattr(command, "commands"):
+    while words and hasattr(command, "commands") and not words[0].startswith("-"):
         assert words[0] in command.commands, words
         command, words = command.commands[words[0]], words[1:]
     return command, words

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from uuid import UUID
 
 from consumer.events.record import Partition, Record, StoredRecord
 from consumer.ports import Bounds, SourceError, Stretch
@@ -72,11 +73,21 @@ class FakeBroker:
         self.changes = changes
         self.logs: dict[Partition, Log] = {}
         self.committed: dict[Partition, int] = {}
+        self.topic_ids: dict[str, UUID] = {}
         self.is_down = False
+        self.answers_anew = False
+        self._made = 0
 
     def create(self, partition: Partition, first: int = 0) -> None:
         """A partition without records, which begins at `first`."""
         self.logs[partition] = Log(first=first, end=first)
+
+    def make_anew(self, topic: str) -> None:
+        """Delete the topic and make one of the same name: its partitions are empty."""
+        self._made += 1
+        self.topic_ids[topic] = UUID(int=self._made)
+        for partition in [partition for partition in self.logs if partition.topic == topic]:
+            self.create(partition)
 
     def append(self, partition: Partition, *events: Any, timestamp: int = TIMESTAMP) -> Sequence[Record]:
         """Produce one record for each event: a mapping as JSON, bytes as they are, None a tombstone."""
@@ -190,7 +201,6 @@ class FakeSource:
         assert self.reader is not None
         await asyncio.sleep(LATENCY_SECONDS)
         self.lost += 1
-        self.paused.add(partition)
         self.reader.on_position_lost([partition])
         return []
 
@@ -215,15 +225,26 @@ class FakeSource:
         if self._broker.is_down:
             raise SourceError("no broker answers")
         logs = {partition: self._broker.logs[partition] for partition in partitions}
-        return {partition: Bounds(log.first, log.end) for partition, log in logs.items()}
+        ids = self._broker.topic_ids
+        return {partition: Bounds(log.first, log.end, ids.get(partition.topic)) for partition, log in logs.items()}
+
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, UUID]:
+        await asyncio.sleep(LATENCY_SECONDS)
+        if self._broker.is_down:
+            raise SourceError("no broker answers")
+        return {topic: found for topic, found in self._broker.topic_ids.items() if topic in topics}
 
     def seek(self, positions: Mapping[Partition, int]) -> None:
         self.seeks.append(positions)
         self.assigned |= {partition: offset for partition, offset in positions.items() if partition in self.assigned}
         self.resume(positions.keys())
 
-    def pause(self) -> None:
-        self.paused = set(self.assigned)
+    async def answers_anew(self, partitions: Collection[Partition]) -> bool:
+        await asyncio.sleep(LATENCY_SECONDS)
+        return self._broker.answers_anew
+
+    def pause(self, partitions: Collection[Partition] | None = None) -> None:
+        self.paused |= self.assigned.keys() if partitions is None else self.assigned.keys() & set(partitions)
         self._changes.notify()
 
     def resume(self, partitions: Collection[Partition]) -> None:

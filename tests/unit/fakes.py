@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
 from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
@@ -18,7 +19,7 @@ from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import Batch, DeadLetter
 from consumer.ingest.offsets import Claim, Span
 from consumer.ingest.rows import Row
-from consumer.ports import Bounds, Fenced, Turn, Written
+from consumer.ports import Bounds, Fenced, Holder, Turn, Written
 from tests.unit.fake_kafka import Changes, FakeBroker, FakeSource, Log
 
 __all__ = ["Changes", "FakeBroker", "FakeSource", "FakeStore", "FakeTelemetry", "LedgerRow", "Log", "LoopClock"]
@@ -57,7 +58,9 @@ class LedgerRow:
     start: int
     next: int
     epoch: int = 0
-    owner: str = ""
+    owner: str | None = None
+    topic_id: UUID | None = None
+    stopped_because: str = ""
     inserted: int = 0
     duplicates: int = 0
     amended: int = 0
@@ -80,11 +83,23 @@ class Tables:
         self.rows: dict[tuple[str, bytes], Row] = {}
         self.dead_letters: dict[tuple[Partition, int, int], DeadLetter] = {}
 
-    def claim(self, partition: Partition, first: int, owner: str) -> Claim:
+    def claim(self, partition: Partition, first: int, owner: str, topic_id: UUID | None = None) -> Claim:
         """Take a partition over: whoever had it before can move its ledger no more."""
         row = self.ledger.setdefault(partition, LedgerRow(first, first))
-        row.epoch, row.owner = row.epoch + 1, owner
-        return Claim(partition, row.epoch, row.next)
+        row.epoch, row.owner, row.topic_id = row.epoch + 1, owner, row.topic_id or topic_id
+        return Claim(partition, row.epoch, row.next, row.topic_id, row.stopped_because)
+
+    def decide(self, partition: Partition, offset: int, topic_id: UUID | None = None) -> None:
+        """A person says where to go on: a new stretch begins, and nobody holds it yet."""
+        row = self.ledger[partition]
+        self.ledger[partition] = LedgerRow(offset, offset, row.epoch + 1, None, topic_id or row.topic_id)
+        self._changes.notify()
+
+    def confirm(self, partition: Partition) -> None:
+        """A person says that reading goes on where the ledger stands; nobody holds it yet."""
+        row = self.ledger[partition]
+        row.epoch, row.owner, row.stopped_because = row.epoch + 1, None, ""
+        self._changes.notify()
 
     def commit(self, batch: Batch, refuses: Callable[[Row], str | None]) -> Written:
         """All of the batch, or nothing of it."""
@@ -168,7 +183,9 @@ class FakeStore:
         self.write_seconds: Callable[[], float] = lambda: 0.0
         self.answer_seconds: Callable[[], float] = lambda: 0.0
         self.refuses: Callable[[Row], str | None] = lambda row: None
+        self.stops: Callable[[Written], Mapping[Partition, str]] = lambda written: {}
         self.claim_errors: list[Exception] = []
+        self.question_errors: list[Exception] = []
         self.claims: list[Claim] = []
         self.tried: list[Batch] = []
         self.times: list[float] = []
@@ -177,10 +194,27 @@ class FakeStore:
         await asyncio.sleep(self.answer_seconds())
         if self.claim_errors:
             raise self.claim_errors.pop(0)
-        claims = [self._tables.claim(partition, bounds[partition].first, self._owner) for partition in sorted(bounds)]
+        claims = [
+            self._tables.claim(partition, bounds[partition].first, self._owner, bounds[partition].topic_id)
+            for partition in sorted(bounds)
+        ]
         self.claims += claims
         self._changes.notify()
         return claims
+
+    async def stop(self, claim: Claim, problem: str) -> None:
+        await asyncio.sleep(self.answer_seconds())
+        row = self._tables.ledger[claim.partition]
+        if row.epoch == claim.epoch:
+            row.stopped_because = row.stopped_because or problem
+        self._changes.notify()
+
+    async def holders(self, partitions: Collection[Partition]) -> Mapping[Partition, Holder]:
+        await asyncio.sleep(self.answer_seconds())
+        if self.question_errors:
+            raise self.question_errors.pop(0)
+        rows = {p: self._tables.ledger[p] for p in partitions if p in self._tables.ledger}
+        return {partition: Holder(row.epoch, row.owner is None) for partition, row in rows.items()}
 
     async def write(self, batch: Batch, turn: Turn) -> Written:
         """Waits as long as the gate is closed, as the real one waits out an outage; commits in its turn."""
@@ -191,6 +225,9 @@ class FakeStore:
         await asyncio.sleep(self.write_seconds())
         await turn.come()
         written = self._tables.commit(batch, self.refuses)
+        written = replace(written, stopped=self.stops(written))
+        for partition, problem in written.stopped.items():
+            self._tables.ledger[partition].stopped_because = problem
         await asyncio.sleep(self.answer_seconds())
         return written
 
@@ -229,11 +266,26 @@ class FakeTelemetry:
     def claimed(self, claims: Collection[Claim]) -> None:
         self._tell("claimed", list(claims))
 
+    def overtaken(self, partitions: Collection[Partition]) -> None:
+        self._tell("overtaken", set(partitions))
+
     def unavailable(self, cause: str, message: str) -> None:
         self._tell("unavailable", cause, message)
 
     def available(self) -> None:
         self._tell("available")
+
+    def silent(self, cause: str, message: str) -> None:
+        self._tell("silent", cause, message)
+
+    def answered(self) -> None:
+        self._tell("answered")
+
+    def kafka_unavailable(self, error: Exception) -> None:
+        self._tell("kafka_unavailable", error)
+
+    def kafka_available(self) -> None:
+        self._tell("kafka_available")
 
     def split(self, writes: int) -> None:
         self._tell("split", writes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from consumer.adapters.day_telemetry import PrometheusDayTelemetry
 from consumer.adapters.metrics import Metrics
 from consumer.adapters.telemetry import PrometheusTelemetry
 from consumer.events.dialogue import DIALOGUE
@@ -26,6 +27,7 @@ class Scope:
         self.clock = ManualClock(1000.0)
         self.metrics = Metrics()
         self.telemetry = PrometheusTelemetry(self.metrics, self.clock, TOPICS)
+        self.days = PrometheusDayTelemetry(self.metrics, self.clock)
 
     def value(self, name: str, **labels: str) -> float | None:
         """The value of one series."""

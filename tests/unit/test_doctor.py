@@ -133,21 +133,23 @@ HERE = Partition("rag.dialogue", 0)
 
 
 def ledger_row(**changes: Any) -> dict[str, Any]:
-    return {**HERE._asdict(), "next_offset": 10, "owner": "host:1", "holds": True, "idle_seconds": 0.0, **changes}
+    stands = {"next_offset": 10, "epoch": 1, "topic_id": None, "stopped_because": None, "holds": True}
+    return {**HERE._asdict(), **stands, "owner": "host:1", "idle_seconds": 0.0, **changes}
 
 
-def test_partitions_that_have_stopped_get_their_statement() -> None:
-    """Offsets deleted unread are booked as gaps, a topic made anew is forgotten; both only of this partition."""
-    (deleted,) = books._stopped([ledger_row()], {HERE: Bounds(12, 20)}, "it's")
-    assert deleted.fix
-    assert deleted.fix.endswith(
-        "UPDATE ingest_ledger SET gaps = gaps + (12 - next_offset), next_offset = 12 WHERE consumer_group = 'it''s'"
-        " AND topic = 'rag.dialogue' AND partition = 0 AND next_offset < 12"
-    )
-    (anew,) = books._stopped([ledger_row()], {HERE: Bounds(0, 5)}, "g")
-    assert "DELETE FROM ingest_ledger WHERE consumer_group = 'g'" in str(anew.fix)
-    assert list(books._stopped([ledger_row()], {HERE: Bounds(0, 10)}, "g")) == []
-    assert list(books._stopped([ledger_row()], {}, "g")) == []
+def test_partitions_that_have_stopped_get_the_command_that_settles_it() -> None:
+    """Whether the reader has said so already, or doctor is the first to see that it cannot be read on."""
+    found = [
+        *books._stopped([ledger_row()], {HERE: Bounds(12, 20)}),
+        *books._stopped([ledger_row()], {HERE: Bounds(0, 5)}),
+        *books._stopped([ledger_row(stopped_because="too many dead letters")], {HERE: Bounds(0, 10)}),
+    ]
+    said = ("2 offsets were deleted by retention", "the topic was deleted and made anew", "too many dead letters")
+    for finding, problem in zip(found, said, strict=True):
+        assert problem in finding.found
+        assert "ragledger ledger resume --topic rag.dialogue --partition 0 --from earliest" in str(finding.fix)
+    assert list(books._stopped([ledger_row()], {HERE: Bounds(0, 10)})) == []
+    assert list(books._stopped([ledger_row()], {})) == []
 
 
 @pytest.mark.parametrize(

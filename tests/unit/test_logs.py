@@ -52,14 +52,36 @@ def test_the_next_one_says_how_many_were_held_back(clock: Any) -> None:
     once = logs.OncePerOutage()
     for _ in range(5):
         once.filter(line("no broker %s", 1))
-    clock.now += logs.REPEAT_SECONDS
+    clock.now += logs.QUIET_SECONDS
     later = line("no broker %s", 2)
     assert once.filter(later)
     assert later.getMessage() == "no broker 2 (and 4 times more)"
-    clock.now += logs.REPEAT_SECONDS
+    clock.now += logs.QUIET_SECONDS
     last = line("no broker %s", 3)
     assert once.filter(last)
     assert last.getMessage() == "no broker 3"
+
+
+def test_a_line_that_never_ceases_is_said_once(clock: Any) -> None:
+    """An outage of an hour is one line, not one in half a minute; after that it is said again, as a reminder."""
+    once = logs.OncePerOutage()
+    passed = 0
+    while clock.now < 500 + logs.REMIND_SECONDS:
+        passed += once.filter(line("no broker %s", 1))
+        clock.now += 1
+    assert passed == 1
+    reminder = line("no broker %s", 1)
+    assert once.filter(reminder)
+    assert "and 3599 times more" in reminder.getMessage()
+
+
+def test_every_line_is_counted(clock: Any) -> None:
+    """Also those that nobody gets to see."""
+    once, counted = logs.OncePerOutage(), []
+    once.count = lambda: counted.append(1)
+    for _ in range(7):
+        once.filter(line("no broker"))
+    assert len(counted) == 7
 
 
 def test_other_lines_pass(clock: Any) -> None:
@@ -74,7 +96,7 @@ def test_what_it_remembers_is_bounded(clock: Any) -> None:
     once = logs.OncePerOutage()
     for number in range(5000):
         assert once.filter(line(f"line {number}"))
-    assert len(once._seen) <= 1000
+    assert len(once._lines) <= 1000
 
 
 # ── what is said ──

@@ -10,9 +10,9 @@ from itertools import pairwise
 
 from structlog.testing import capture_logs
 
+from consumer.adapters.partition_telemetry import LoggedPartitions
 from consumer.partitions import MadePartition, PartitionTimer
 from consumer.ports import StoreError, Unavailable
-from tests.unit.scope import Scope
 from tests.unit.virtual_time import passes
 
 JANUARY = MadePartition(date(2026, 1, 1), "ai_dialogue_log_2026_01", 7, 0)
@@ -84,7 +84,7 @@ async def test_an_outage_is_told_and_tried_again_on_the_timer() -> None:
 
 def test_the_log_says_what_was_made_and_what_waits() -> None:
     """Rows that are too many to be moved at once are a warning, with the command that helps."""
-    telemetry = Scope().telemetry
+    telemetry = LoggedPartitions()
     with capture_logs() as said:
         telemetry.partition_made(JANUARY)
         telemetry.partition_made(CROWDED)
@@ -96,7 +96,7 @@ def test_the_log_says_what_was_made_and_what_waits() -> None:
 
 def test_a_problem_is_said_once_while_it_stays_the_same() -> None:
     """And again when it comes back after something was made."""
-    telemetry = Scope().telemetry
+    telemetry = LoggedPartitions()
     with capture_logs() as said:
         for problem in ("no right", "no right", "locked", "no right"):
             telemetry.partitions_failed(problem)

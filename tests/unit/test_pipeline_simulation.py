@@ -51,6 +51,7 @@ class Simulation:
             self.rebalance_all: 4,
             self.lose_sight_of_one: 2,
             self.claim_from_outside: 1,
+            self.decide_from_outside: 1,
             self.slow_down: 3,
             self.close_the_database: 2,
             self.open_the_database: 3,
@@ -116,6 +117,11 @@ class Simulation:
     async def claim_from_outside(self) -> None:
         """Some other process claims a partition and is never seen again."""
         self.world.tables.claim(self.random.choice((A, B, C)), 0, "passer-by")
+
+    async def decide_from_outside(self) -> None:
+        """A person says that a partition is read on from where it stands, without need."""
+        if self.world.tables.ledger:
+            self.world.tables.confirm(self.random.choice(list(self.world.tables.ledger)))
 
     async def slow_down(self) -> None:
         """One reader's database takes its time to write, and to answer after the commit."""

@@ -1,18 +1,23 @@
-"""Telemetry: whether the reader is alive, and the figures of the newest day."""
+"""Telemetry: outages, stopped partitions, and the figures of the newest day."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, MutableMapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from tests.unit.builders import dialogue
+from consumer.ingest.offsets import Claim
+from consumer.ports import SourceError
 from tests.unit.fakes import WALL_START
 from tests.unit.scope import Scope
 from tests.unit.world import A, B
+
+Lines = list[MutableMapping[str, Any]]
 
 DAY: dict[str, Any] = {
     "citation_rate": Decimal("71.50"),
@@ -27,86 +32,103 @@ DAY: dict[str, Any] = {
 
 
 @pytest.fixture
-def scope() -> Scope:
+def lines() -> Iterator[Lines]:
+    """What is logged."""
+    with capture_logs() as logged:
+        yield logged
+
+
+@pytest.fixture
+def scope(lines: Lines) -> Scope:
     """Telemetry of two topics."""
     return Scope()
 
 
-# ── whether it is alive ──
+# ── outages ──
 
 
-def test_no_progress_although_there_is_something_to_do_is_a_stall(scope: Scope) -> None:
-    """After two minutes; a commit ends it."""
-    scope.telemetry.lag(A, 5, 1.0)
-    scope.clock.now += 119
-    assert scope.telemetry.stall() == ""
-    scope.clock.now += 2
-    assert "nothing was committed for 121 s although 1 partitions have records waiting" in scope.telemetry.stall()
-    scope.write(dialogue())
-    assert scope.telemetry.stall() == ""
+def events(lines: Lines) -> list[str]:
+    """What was said, in order."""
+    return [line["event"] for line in lines]
 
 
-def test_idling_is_no_stall(scope: Scope) -> None:
-    """Where nothing waits, nothing has to be committed."""
-    scope.telemetry.lag(A, 0, 0.0)
-    scope.clock.now += 10_000
-    assert scope.telemetry.stall() == ""
-
-
-def test_the_first_record_after_a_long_idle_time_is_no_stall(scope: Scope) -> None:
-    """The two minutes begin when there is something to do, not with the last commit hours ago."""
-    scope.telemetry.lag(A, 0, 0.0)
-    scope.clock.now += 10_000
-    scope.telemetry.lag(A, 1, 0.0)
-    assert scope.telemetry.stall() == ""
-    scope.clock.now += 119
-    scope.telemetry.lag(A, 2, 119.0)
-    assert scope.telemetry.stall() == ""
-    scope.clock.now += 2
-    assert scope.telemetry.stall() != ""
-
-
-def test_an_outage_of_the_database_is_no_stall(scope: Scope) -> None:
-    """A restart would not mend it."""
-    scope.telemetry.lag(A, 5, 1.0)
-    scope.telemetry.unavailable("connection", "refused")
-    scope.clock.now += 10_000
-    assert scope.telemetry.stall() == ""
-
-
-def test_after_an_outage_the_two_minutes_begin_anew(scope: Scope) -> None:
-    """The first write comes a moment after the database is back; until then nothing is wrong."""
-    scope.telemetry.lag(A, 5, 1.0)
-    scope.telemetry.unavailable("connection", "refused")
-    scope.clock.now += 10_000
+def test_an_outage_of_the_database_is_said_once_and_when_it_is_over(scope: Scope, lines: Lines) -> None:
+    """However many tries it takes; each try is counted."""
+    assert scope.telemetry.outage() == ""
+    for _ in range(50):
+        scope.telemetry.unavailable("connection", "refused")
+        scope.telemetry.silent("connection", "refused")
+        scope.clock.now += 1
+    assert scope.telemetry.outage() == "the database could not be used for 50 s"
+    assert events(lines) == ["database_unavailable"]
+    assert scope.series("rag_write_retries_total")["connection",] == 50
+    scope.telemetry.answered()
     scope.telemetry.available()
-    assert scope.telemetry.stall() == ""
-    scope.clock.now += 121
-    assert scope.telemetry.stall() != ""
+    assert scope.telemetry.outage() == ""
+    assert events(lines) == ["database_unavailable", "database_available"]
 
 
-def test_a_stopped_partition_is_no_stall(scope: Scope) -> None:
-    """A person has to decide; a restart would not mend it, and the other partitions are read on."""
-    scope.telemetry.lag(A, 5, 1.0)
+def test_another_cause_in_the_same_outage_is_news_once(scope: Scope, lines: Lines) -> None:
+    """A server that goes down is first shutting down, then not there, then starting."""
+    for cause in ("shutdown", "connection", "shutdown", "connection"):
+        scope.telemetry.unavailable(cause, "no")
+    assert [line["cause"] for line in lines] == ["shutdown", "connection"]
+
+
+def test_a_database_that_answers_but_takes_no_writes_is_still_away(scope: Scope, lines: Lines) -> None:
+    """Full, locked, read-only: questions are answered all the time, and nothing is said of that."""
+    scope.telemetry.unavailable("lock", "locked")
+    for _ in range(10):
+        scope.telemetry.answered()
+        scope.telemetry.unavailable("lock", "locked")
+    assert scope.telemetry.outage() != ""
+    assert events(lines) == ["database_unavailable"]
+
+
+def test_waiting_for_the_turn_is_no_outage(scope: Scope, lines: Lines) -> None:
+    """Another batch of ours is just slower."""
+    scope.telemetry.unavailable("turn", "an earlier batch is not committed yet")
+    assert scope.telemetry.outage() == ""
+    assert lines == []
+
+
+def test_an_outage_of_kafka_is_said_once_and_when_it_is_over(scope: Scope, lines: Lines) -> None:
+    """It is not one of the database."""
+    for _ in range(50):
+        scope.telemetry.kafka_unavailable(SourceError("no broker answers"))
+        scope.clock.now += 1
+    assert scope.telemetry.kafka_outage() == "Kafka has not answered for 50 s"
+    assert scope.telemetry.outage() == ""
+    scope.telemetry.kafka_available()
+    scope.telemetry.kafka_available()
+    assert scope.telemetry.kafka_outage() == ""
+    assert events(lines) == ["kafka_unavailable", "kafka_available"]
+
+
+# ── stopped partitions ──
+
+
+def test_a_stopped_partition_is_told_with_the_command_that_settles_it(scope: Scope, lines: Lines) -> None:
+    """In the log, as a metric and to whoever asks; until it is claimed to be read on."""
+    assert scope.telemetry.stops() == ""
     scope.telemetry.stopped(A, "deleted by retention")
-    scope.clock.now += 60
-    scope.telemetry.lag(A, 9, 60.0)
-    scope.clock.now += 10_000
-    assert scope.telemetry.stall() == ""
-    scope.telemetry.lag(B, 1, 1.0)
-    scope.clock.now += 121
-    assert "1 partitions" in scope.telemetry.stall()
+    assert scope.series("rag_stopped_partitions") == {(A.topic, "0"): 1}
+    command = f"ragledger ledger resume --topic {A.topic} --partition 0 --from earliest"
+    assert command in scope.telemetry.stops()
+    [line] = lines
+    assert (line["event"], line["settle"]) == ("partition_stopped", command)
+    scope.telemetry.claimed([Claim(B, 1, 0)])
+    assert "deleted by retention" in scope.telemetry.stops()
+    scope.telemetry.claimed([Claim(A, 3, 0)])
+    assert scope.telemetry.stops() == ""
+    assert scope.series("rag_stopped_partitions") == {}
 
 
-def test_partitions_that_are_gone_are_no_stall(scope: Scope) -> None:
-    """What they have waiting is another reader's; a new assignment begins anew."""
-    scope.telemetry.lag(A, 5, 1.0)
+def test_a_stopped_partition_that_is_gone_is_somebody_elses(scope: Scope) -> None:
+    """Whoever is assigned it tells."""
+    scope.telemetry.stopped(A, "a problem")
     scope.telemetry.revoked([A])
-    scope.clock.now += 10_000
-    assert scope.telemetry.stall() == ""
-    scope.telemetry.assigned([A])
-    scope.telemetry.lag(A, 5, 1.0)
-    assert scope.telemetry.stall() == ""
+    assert (scope.telemetry.stops(), scope.series("rag_stopped_partitions")) == ("", {})
 
 
 # ── the days ──
@@ -114,7 +136,7 @@ def test_partitions_that_are_gone_are_no_stall(scope: Scope) -> None:
 
 def test_the_newest_day_is_shown(scope: Scope) -> None:
     """Seconds for milliseconds; NaN where the day has no value."""
-    scope.telemetry.newest_day(DAY)
+    scope.days.newest_day(DAY)
     shown = [scope.value(f"rag_day_{name}") for name in ("citation_rate", "unique_users", "cost_jpy")]
     assert shown == [71.5, 12, 345.6]
     latency = scope.series("rag_day_latency_seconds")
@@ -128,17 +150,17 @@ def test_the_newest_day_is_shown(scope: Scope) -> None:
 
 def test_the_last_success_of_the_roll_up_is_shown(scope: Scope) -> None:
     """By our own clock, and of this replica; a failure leaves it where it is."""
-    scope.telemetry.rollup_succeeded()
+    scope.days.rollup_succeeded()
     scope.clock.now += 60
-    scope.telemetry.rollup_failed("a problem")
+    scope.days.rollup_failed("a problem")
     assert scope.value("rag_rollup_last_success_timestamp_seconds") == WALL_START + 1000
-    scope.telemetry.rollup_succeeded()
+    scope.days.rollup_succeeded()
     assert scope.value("rag_rollup_last_success_timestamp_seconds") == WALL_START + 1060
 
 
 def test_a_day_that_somebody_else_has_written_is_shown_too(scope: Scope) -> None:
     """Another job's row may say neither when it was computed nor how it meets our objectives."""
     foreign: dict[str, Any] = {**dict.fromkeys(DAY), "unique_users": 3, "slo_compliance": {}}
-    scope.telemetry.newest_day(foreign)
+    scope.days.newest_day(foreign)
     assert scope.value("rag_day_unique_users") == 3
     assert math.isnan(scope.value("rag_day_cost_jpy") or 0)

@@ -1,10 +1,16 @@
--- Take over partitions: the epoch goes up, so whoever had them before can move the ledger no more.
+-- Take over partitions: the epoch goes up, so whoever had them before can move the ledger no more. The ledger answers for
+-- one topic; where it does not know yet for which, for the one that is there now.
 -- $1 group  $2 owner  $3 topics  $4 partitions  $5 where to begin with a partition never seen before
+-- $6 ids of the topics, null where no broker tells
 INSERT INTO ingest_ledger AS ledger
-    (consumer_group, topic, partition, start_offset, next_offset, epoch, owner, updated_at)
-SELECT $1, wanted.topic, wanted.partition, wanted.begin_at, wanted.begin_at, 1, $2, now()
-FROM unnest($3::text[], $4::int[], $5::bigint[]) AS wanted (topic, partition, begin_at)
+    (consumer_group, topic, partition, start_offset, next_offset, epoch, owner, topic_id, updated_at)
+SELECT $1, wanted.topic, wanted.partition, wanted.begin_at, wanted.begin_at, 1, $2, wanted.topic_id, now()
+FROM unnest($3::text[], $4::int[], $5::bigint[], $6::uuid[]) AS wanted (topic, partition, begin_at, topic_id)
 ORDER BY wanted.topic, wanted.partition
 ON CONFLICT (consumer_group, topic, partition)
-DO UPDATE SET epoch = ledger.epoch + 1, owner = excluded.owner, updated_at = now()
-RETURNING topic, partition, epoch, next_offset
+DO UPDATE SET
+    epoch = ledger.epoch + 1,
+    owner = excluded.owner,
+    topic_id = coalesce(ledger.topic_id, excluded.topic_id),
+    updated_at = now()
+RETURNING topic, partition, epoch, next_offset, topic_id, stopped_because

@@ -1,6 +1,6 @@
--- Where the ledger stands in these partitions, and who may move it.
+-- Where the ledger stands in these partitions, and who may move it: nobody yet where the owner is null.
 -- $1 group  $2 topics  $3 partitions
-SELECT ledger.topic, ledger.partition, ledger.epoch, ledger.next_offset
+SELECT ledger.topic, ledger.partition, ledger.epoch, ledger.next_offset, ledger.owner
 FROM ingest_ledger AS ledger
 JOIN unnest($2::text[], $3::int[]) AS wanted (topic, partition) USING (topic, partition)
 WHERE ledger.consumer_group = $1

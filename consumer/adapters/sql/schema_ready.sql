@@ -5,6 +5,7 @@ FROM unnest(ARRAY[
     'kept_feedback', 'kept_verifications', 'plugin_registry',
     'rollup_basis', 'computed_days',
     'known_ids', 'partition_archives',
-    'erased_users', 'erasure_version'
+    'erased_users', 'erasure_version',
+    'ledger_decisions'
 ]) AS name
 WHERE to_regclass(name) IS NULL

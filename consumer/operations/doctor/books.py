@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from consumer.events.record import Partition
+from consumer.ingest.offsets import Claim
 from consumer.operations.doctor.findings import Finding, error, fine, warning
 from consumer.operations.doctor.look import Look
 from consumer.operations.queries import query
 from consumer.ports import Bounds
+from consumer.problems import command_to_settle, unreadable
 
 Rows = Sequence[Mapping[str, Any]]
 IDLE_SECONDS = 300.0
@@ -22,7 +24,7 @@ async def look_at_ledger(look: Look) -> list[Finding]:
     group = look.settings.kafka.group_id
     rows = await look.db.rows(query("doctor_ledger"), group)
     bounds = look.brokers.bounds if look.brokers else {}
-    found = [*_unbalanced(rows), *_stopped(rows, bounds, group), *_unread(rows, bounds)]
+    found = [*_unbalanced(rows), *_stopped(rows, bounds), *_unread(rows, bounds)]
     return found or [fine("ledger", f"{len(rows)} partitions add up" if rows else "nothing has been read yet")]
 
 
@@ -35,31 +37,18 @@ def _unbalanced(rows: Rows) -> Iterator[Finding]:
         yield error("ledger", f"does not add up in {_named(wrong)}", fix)
 
 
-def _stopped(rows: Rows, bounds: Mapping[Partition, Bounds], group: str) -> Iterator[Finding]:
+def _stopped(rows: Rows, bounds: Mapping[Partition, Bounds]) -> Iterator[Finding]:
     for row in rows:
-        partition, offset = _partition(row), row["next_offset"]
-        held = bounds.get(partition)
-        if held is None or held.first <= offset <= held.end:
-            continue
-        found = f"{partition} stands at {offset}, and Kafka holds {held.first} to {held.end}"
-        if offset < held.first:
-            moved = f"SET gaps = gaps + ({held.first} - next_offset), next_offset = {held.first}"
-            fix = f"UPDATE ingest_ledger {moved} {_where(group, partition)} AND next_offset < {held.first}"
-            yield error("ledger", f"{found}: records were deleted unread", _DECIDE + fix)
-        else:
-            yield error(
-                "ledger",
-                f"{found}: the topic was made anew",
-                f"{_DECIDE}DELETE FROM ingest_ledger {_where(group, partition)}",  # noqa: S608 - for people to run
-            )
+        partition = _partition(row)
+        problem = row["stopped_because"] or _unreadable(row, bounds.get(partition))
+        if problem:
+            fix = f"once you know what was lost: {command_to_settle(partition)}"
+            yield error("ledger", f"{partition} has stopped: {problem}", fix)
 
 
-_DECIDE = "once you know what was lost, with all replicas stopped: "
-
-
-def _where(group: str, partition: Partition) -> str:
-    quoted = group.replace("'", "''")
-    return f"WHERE consumer_group = '{quoted}' AND topic = '{partition.topic}' AND partition = {partition.partition}"
+def _unreadable(row: Mapping[str, Any], held: Bounds | None) -> str:
+    claim = Claim(_partition(row), row["epoch"], row["next_offset"], row["topic_id"])
+    return "" if held is None else unreadable(claim, held)
 
 
 def _unread(rows: Rows, bounds: Mapping[Partition, Bounds]) -> Iterator[Finding]:

@@ -116,6 +116,30 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "epoch": "bigint not null",
         "owner": "text",
         "updated_at": f"{_AWARE} not null",
+        "topic_id": "uuid",
+        "stopped_at": _AWARE,
+        "stopped_because": "text",
+    },
+    "ledger_decisions": {
+        "id": "bigint not null",
+        "consumer_group": "text not null",
+        "topic": "text not null",
+        "partition": "integer not null",
+        "decided_at": f"{_AWARE} not null",
+        "decided_by": "text not null",
+        "reason": "text",
+        "problem": "text",
+        "from_offset": "bigint not null",
+        "to_offset": "bigint not null",
+        "begins_anew": "boolean not null",
+        "start_offset": "bigint not null",
+        "inserted": "bigint not null",
+        "duplicates": "bigint not null",
+        "amended": "bigint not null",
+        "dead_lettered": "bigint not null",
+        "gaps": "bigint not null",
+        "topic_id_before": "uuid",
+        "topic_id_after": "uuid",
     },
     "dead_letters": {
         "id": "bigint not null",
@@ -250,6 +274,7 @@ INDEXES: Mapping[str, str] = {
     "idx_retention_archive_source": "retention_archive",
     "idx_retention_notices_waiting": "retention_notices",
     "idx_erasures_open": "erasures",
+    "idx_ledger_decisions_partition": "ledger_decisions",
 }
 """Index to its table."""
 
@@ -292,6 +317,7 @@ CONSTRAINTS: Mapping[str, str] = {
     "retention_archive_pkey": "retention_archive",
     "erased_users_pkey": "erased_users",
     "erasure_version_one_row": "erasure_version",
+    "ledger_decisions_balanced": "ledger_decisions",
 }
 """Constraints that the service or its promises rest on, to their table."""
 

@@ -1,7 +1,8 @@
--- The ledger of one consumer group: whether its equation holds in each row, and for how long nobody has moved it.
+-- The ledger of one consumer group: whether its equation holds in each row, why it has stopped if it has, and for how
+-- long nobody has moved it.
 -- $1 group
 SELECT
-    topic, partition, next_offset, owner,
+    topic, partition, next_offset, epoch, owner, topic_id, stopped_because,
     next_offset - start_offset = inserted + duplicates + amended + dead_lettered + gaps AS holds,
     extract(epoch FROM now() - updated_at)::float8 AS idle_seconds
 FROM ingest_ledger

@@ -2,7 +2,7 @@
 -- $1 group
 SELECT
     topic, partition, start_offset, next_offset, inserted, duplicates, amended, dead_lettered, gaps, epoch, owner,
-    updated_at,
+    updated_at, topic_id, stopped_at, stopped_because,
     next_offset - start_offset = inserted + duplicates + amended + dead_lettered + gaps AS holds
 FROM ingest_ledger
 WHERE consumer_group = $1

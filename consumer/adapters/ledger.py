@@ -1,0 +1,55 @@
+"""The ledger in PostgreSQL: who may write for which partition."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from consumer.adapters.postgres import Database
+from consumer.adapters.sql import load
+from consumer.events.record import Partition
+from consumer.ingest.offsets import Claim
+from consumer.ports import Bounds, Holder
+
+
+class PostgresLedger:
+    """See :class:`consumer.ports.Claims`."""
+
+    def __init__(self, database: Database, *, group: str, owner: str, begin_at_end: bool) -> None:
+        self._database, self._group = database, group
+        self._owner, self._begin_at_end = owner, begin_at_end
+
+    async def claim(self, bounds: Mapping[Partition, Bounds]) -> Sequence[Claim]:
+        """See :meth:`consumer.ports.Claims.claim`."""
+        partitions = sorted(bounds)
+        begin = [bounds[p].end if self._begin_at_end else bounds[p].first for p in partitions]
+        ids = [bounds[p].topic_id for p in partitions]
+        async with self._database.transaction() as transaction:
+            arguments = (self._group, self._owner, *columns(partitions), begin, ids)
+            rows = await transaction.fetch(load("claim"), *arguments)
+        return [_claim(row) for row in rows]
+
+    async def stop(self, claim: Claim, problem: str) -> None:
+        """See :meth:`consumer.ports.Claims.stop`."""
+        async with self._database.transaction() as transaction:
+            await transaction.execute(load("stop_partition"), self._group, *claim.partition, claim.epoch, problem)
+
+    async def holders(self, partitions: Collection[Partition]) -> Mapping[Partition, Holder]:
+        """See :meth:`consumer.ports.Claims.holders`."""
+        rows = await self._read(partitions)
+        return {partition: Holder(row["epoch"], row["owner"] is None) for partition, row in rows.items()}
+
+    async def _read(self, partitions: Collection[Partition]) -> Mapping[Partition, Any]:
+        async with self._database.transaction() as transaction:
+            rows = await transaction.fetch(load("read_ledger"), self._group, *columns(partitions))
+        return {Partition(row["topic"], row["partition"]): row for row in rows}
+
+
+def columns(partitions: Collection[Partition]) -> tuple[list[str], list[int]]:
+    """The partitions as two columns of a statement."""
+    return [p.topic for p in partitions], [p.partition for p in partitions]
+
+
+def _claim(row: Any) -> Claim:
+    partition = Partition(row["topic"], row["partition"])
+    return Claim(partition, row["epoch"], row["next_offset"], row["topic_id"], row["stopped_because"] or "")

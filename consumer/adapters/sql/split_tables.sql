@@ -1,0 +1,33 @@
+-- What a splitting insert works with. The stage takes whatever was encoded for the table and refuses as little as it can:
+-- no lengths, no scales, no labels, JSON as the bytes it came in. What is wrong with a row is then found by the INSERT,
+-- row by row in the server, and not by the COPY of all of them. Its rows are numbered in the order of the COPY.
+-- Formatted in: table, columns (a quoted list), stage, new, refused, progress. DO takes no arguments.
+DO $$
+BEGIN
+    EXECUTE (
+        SELECT format(
+            'CREATE TEMPORARY TABLE {stage} (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, %s) ON COMMIT DROP',
+            string_agg(
+                format('%I %s', attname, CASE
+                    WHEN base.typname = 'jsonb' THEN 'bytea'
+                    WHEN base.typtype = 'e' THEN 'text'
+                    ELSE format_type(base.oid, NULL)
+                END),
+                ', ' ORDER BY attnum
+            )
+        )
+        FROM pg_attribute
+        JOIN pg_type AS own ON own.oid = atttypid
+        JOIN pg_type AS base ON base.oid = CASE own.typtype WHEN 'd' THEN own.typbasetype ELSE own.oid END
+        WHERE attrelid = '{table}'::regclass AND attname IN ({columns})
+    );
+    CREATE TEMPORARY TABLE {new} (id uuid) ON COMMIT DROP;
+    CREATE TEMPORARY TABLE {refused} (
+        number bigint, sqlstate text, table_schema text, table_name text, column_name text, constraint_name text
+    ) ON COMMIT DROP;
+    CREATE TEMPORARY TABLE {progress} (
+        number bigint NOT NULL, last bigint NOT NULL, size bigint NOT NULL, guilty_before bigint NOT NULL,
+        since_guilty bigint NOT NULL, writes bigint NOT NULL
+    ) ON COMMIT DROP;
+END
+$$

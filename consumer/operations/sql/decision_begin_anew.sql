@@ -1,0 +1,18 @@
+-- Close the books, which the decision keeps, and begin new ones. The epoch goes up and the row has no owner, so whoever
+-- reads the partition now is fenced, and may claim it again at once.
+-- $1 group  $2 topic  $3 partition  $4 first offset of the new books  $5 id of the topic from now on
+UPDATE ingest_ledger
+SET start_offset = $4::bigint,
+    next_offset = $4::bigint,
+    inserted = 0,
+    duplicates = 0,
+    amended = 0,
+    dead_lettered = 0,
+    gaps = 0,
+    topic_id = $5::uuid,
+    stopped_at = NULL,
+    stopped_because = NULL,
+    epoch = epoch + 1,
+    owner = NULL,
+    updated_at = now()
+WHERE consumer_group = $1 AND topic = $2 AND partition = $3

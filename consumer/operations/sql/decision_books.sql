@@ -1,0 +1,7 @@
+-- The books of one partition, held so that nobody moves them until the decision is written.
+-- $1 group  $2 topic  $3 partition
+SELECT
+    start_offset, next_offset, inserted, duplicates, amended, dead_lettered, gaps, topic_id, stopped_because
+FROM ingest_ledger
+WHERE consumer_group = $1 AND topic = $2 AND partition = $3
+FOR UPDATE

@@ -1,0 +1,239 @@
+"""Whether the work gets on where there is something to do. Polling proves nothing: aiokafka can stop fetching from a
+partition, or stop taking part in its group, without an error and for good. Only a new process mends that.
+
+An outage, a stopped partition, a slow database and a long statement are no stalls: a new process would not mend them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from consumer.events.record import Partition
+from consumer.ports import Clock, Source, SourceError
+
+ANSWER_SECONDS = 10.0
+
+
+class Stalled(Exception):
+    """The work does not get on, and would not by itself: the process has to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchPolicy:
+    """When getting nowhere is a stall, in seconds.
+
+    :param stall: of trying without getting on
+    :param statement: the longest that one statement of a write may take
+    :param rebalance: the longest that the group may take to assign partitions
+    :param check: from one look to the next
+    """
+
+    stall: float
+    statement: float
+    rebalance: float
+    check: float
+
+
+class Work(Protocol):
+    """The work that is watched: the pipeline."""
+
+    @property
+    def is_assigned(self) -> bool:
+        """Whether the group has decided what is ours, be it nothing."""
+        ...
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether nothing waits to be claimed."""
+        ...
+
+    @property
+    def positions(self) -> Mapping[Partition, int]:
+        """Where reading stands in each partition that is ours to read; -1 where it has not begun."""
+        ...
+
+    @property
+    def seconds_waited(self) -> float:
+        """How long reading has waited for the writer so far."""
+        ...
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether batches are being written."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What can be seen of the work at one moment.
+
+    :param ends: the ends of its partitions, asked of the brokers just now; None where they do not answer
+    :param steps: statements that the database has answered so far
+    """
+
+    now: float
+    ends: Mapping[Partition, int] | None
+    positions: Mapping[Partition, int]
+    seconds_waited: float
+    is_writing: bool
+    is_assigned: bool
+    is_claimed: bool
+    steps: int
+    is_database_away: bool
+
+
+class _Stopwatch:
+    """Adds up the seconds for which something holds without a break."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def run(self, seconds: float, *, holds: bool) -> float:
+        self.seconds = self.seconds + seconds if holds else 0.0
+        return self.seconds
+
+
+class ProgressWatch:
+    """Compares one glimpse with the next, and says what does not get on."""
+
+    def __init__(self, policy: WatchPolicy) -> None:
+        self._policy = policy
+        self._before: Glimpse | None = None
+        self._idle: dict[Partition, _Stopwatch] = {}
+        self._writing, self._joining, self._claiming = _Stopwatch(), _Stopwatch(), _Stopwatch()
+
+    def look(self, seen: Glimpse) -> str:
+        """What does not get on; empty while all is well."""
+        before, self._before = self._before, seen
+        if before is None:
+            return ""
+        # A frozen process, or a loop that came late, has not tried meanwhile.
+        seconds = min(seen.now - before.now, 2 * self._policy.check)
+        problems = (
+            self._reading_problem(before, seen, seconds),
+            self._writing_problem(before, seen, seconds),
+            self._group_problem(seen, seconds),
+        )
+        return "; ".join(filter(None, problems))
+
+    def _reading_problem(self, before: Glimpse, seen: Glimpse, seconds: float) -> str:
+        """Only seconds in which reading did not wait for the writer count: a slow database is no stall."""
+        tried = max(0.0, seconds - (seen.seconds_waited - before.seconds_waited))
+        self._idle = {partition: self._idle.get(partition, _Stopwatch()) for partition in seen.positions}
+        for partition, idle in self._idle.items():
+            if seen.ends is not None or seen.is_database_away:
+                idle.run(tried, holds=_stands_still(partition, before, seen) and not seen.is_database_away)
+        stuck = [str(partition) for partition, idle in self._idle.items() if idle.seconds >= self._policy.stall]
+        if not stuck:
+            return ""
+        return f"nothing was read of {', '.join(sorted(stuck))} for {self._policy.stall:.0f} s although records wait"
+
+    def _writing_problem(self, before: Glimpse, seen: Glimpse, seconds: float) -> str:
+        holds = seen.is_writing and seen.steps == before.steps and not seen.is_database_away
+        longest = self._policy.stall + self._policy.statement
+        if self._writing.run(seconds, holds=holds) < longest:
+            return ""
+        return f"a write has got no answer for {longest:.0f} s and was not given up"
+
+    def _group_problem(self, seen: Glimpse, seconds: float) -> str:
+        answered = seen.ends is not None
+        joining = self._joining.run(seconds, holds=answered and not seen.is_assigned)
+        claiming = self._claiming.run(
+            seconds,
+            holds=answered and seen.is_assigned and not seen.is_claimed and not seen.is_database_away,
+        )
+        longest = self._policy.stall + self._policy.rebalance
+        if joining >= longest:
+            return f"the group has assigned nothing for {longest:.0f} s although the brokers answer"
+        if claiming >= self._policy.stall:
+            return f"assigned partitions were not claimed for {self._policy.stall:.0f} s although all answer"
+        return ""
+
+
+def _stands_still(partition: Partition, before: Glimpse, seen: Glimpse) -> bool:
+    position = seen.positions[partition]
+    waits = seen.ends is not None and seen.ends.get(partition, position) > position
+    return waits and before.positions.get(partition) == position
+
+
+class Watchdog:
+    """Looks every few seconds, with questions of its own to the brokers.
+
+    :param steps: how many statements the database has answered
+    :param bark: is given what does not get on, while everything still stands as it was found
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        source: Source,
+        clock: Clock,
+        policy: WatchPolicy,
+        *,
+        topics: Collection[str],
+        steps: Callable[[], int],
+        is_database_away: Callable[[], bool],
+        bark: Callable[[str], None],
+    ) -> None:
+        self._work, self._source, self._clock, self._policy = work, source, clock, policy
+        self._topics, self._steps, self._is_database_away = topics, steps, is_database_away
+        self._bark = bark
+        self._watch = ProgressWatch(policy)
+        self._deaf = _Stopwatch()
+        self.problem = ""
+
+    async def run(self) -> None:
+        """Look until something does not get on.
+
+        :raises Stalled: it does not
+        """
+        while True:
+            await asyncio.sleep(self._policy.check)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look once.
+
+        :raises Stalled: something does not get on
+        """
+        seen = self._glimpse(await self._ends())
+        self.problem = self._watch.look(seen) or await self._deafness(seen)
+        if self.problem:
+            self._bark(self.problem)
+            raise Stalled(self.problem)
+
+    async def _ends(self) -> Mapping[Partition, int] | None:
+        partitions = self._work.positions.keys()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                if not partitions:
+                    await self._source.topic_ids(self._topics)
+                    return {}
+                bounds = await self._source.bounds(partitions)
+        except (SourceError, TimeoutError):
+            return None
+        return {partition: found.end for partition, found in bounds.items()}
+
+    def _glimpse(self, ends: Mapping[Partition, int] | None) -> Glimpse:
+        work = self._work
+        return Glimpse(
+            self._clock.monotonic(),
+            ends,
+            dict(work.positions),
+            work.seconds_waited,
+            work.is_writing,
+            work.is_assigned,
+            work.is_claimed,
+            self._steps(),
+            self._is_database_away(),
+        )
+
+    async def _deafness(self, seen: Glimpse) -> str:
+        """A client may know only addresses that are gone; then another one, made now, gets the answer it does not."""
+        deaf = self._deaf.run(self._policy.check, holds=seen.ends is None)
+        if deaf < self._policy.stall or not await self._source.answers_anew(seen.positions.keys()):
+            return ""
+        return f"the brokers answer a new client, but have not answered this one for {self._policy.stall:.0f} s"

@@ -1,0 +1,116 @@
+"""The limit on dead letters: it really stops the reader, through kills and restarts, until a person lets it go on."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ingestion import Outgoing, counts, dialogues, environment_on, log_lines, send, wait_for_records
+from tests.service import Environment, ServiceProcess, eventually
+from tests.stack import Servers
+
+pytestmark = pytest.mark.timeout(120)
+
+BAD = b"{"
+IN_FLIGHT = 4 * 250  # the batch that is one too many, those behind it in the writer, and the one being filled
+
+
+@pytest.fixture
+def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
+    """At most a tenth of the records may be bad; batches so small that a stop comes soon."""
+    limit = {"RAGLEDGER_DEAD_LETTERS__MAX_RATIO": "0.1", "RAGLEDGER_BATCH__MAX_ROWS": "50"}
+    with environment_on(stack, migrated_template, partitions=1, **limit) as made:
+        yield made
+
+
+def publish(environment: Environment, bootstrap_servers: str, good: int, bad: int, seed: int) -> None:
+    """Good records, with the bad ones evenly between them."""
+    topic = environment.topics["dialogue"]
+    records = list(dialogues(topic, good, seed).values())
+    for number in range(bad):
+        records.insert(number * (good + bad) // max(bad, 1), Outgoing(topic, BAD))
+    send(bootstrap_servers, records)
+
+
+def standing(environment: Environment) -> Any:
+    """The ledger's row of the dialogues."""
+    (row,) = environment.query("SELECT * FROM ingest_ledger WHERE topic = %s", environment.topics["dialogue"])
+    return row
+
+
+def wait_until_stopped(environment: Environment, service: ServiceProcess) -> None:
+    """By the metric, on /readyz with what to do, and in the ledger; alive, as a restart would not help."""
+    topic = environment.topics["dialogue"]
+    eventually(lambda: service.metric("rag_stopped_partitions", topic=topic) == 1, timeout=30, message="stopped")
+    status, body = service.get("/readyz")
+    said = json.loads(body)["checks"]["stopped"]
+    assert status == 503
+    assert "became dead letters" in said
+    assert f"ragledger ledger resume --topic {topic} --partition 0" in said
+    assert service.get("/healthz")[0] == 200
+    assert "became dead letters" in standing(environment)["stopped_because"]
+
+
+def resume(environment: Environment, where: str) -> None:
+    """Let it be read on."""
+    place = ("--topic", environment.topics["dialogue"], "--partition", "0", "--from", where)
+    environment.run_json("ledger", "resume", *place)
+
+
+def test_too_many_dead_letters_stop_the_reader_until_a_person_lets_it_go_on(
+    environment: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """Of a topic that is mostly bad a few batches are written and no more, whoever reads; then it goes on, exactly."""
+    good, bad, log = 1500, 1500, tmp_path / "log"
+    publish(environment, bootstrap_servers, good, bad, seed=1)
+    with ServiceProcess(environment, log) as service:
+        wait_until_stopped(environment, service)
+        stood = standing(environment)["next_offset"]
+        assert stood <= IN_FLIGHT, "the records behind were left alone"
+        send(bootstrap_servers, dialogues(environment.topics["provenance"], 1, seed=2).values())
+        eventually(lambda: environment.accounted_for() == stood + 1, message="other partitions go on")
+        service.kill()
+    with ServiceProcess(environment, log) as service:
+        wait_until_stopped(environment, service)
+        assert standing(environment)["next_offset"] == stood
+        assert len(log_lines(log, "partition_stopped")) == 2
+        resume(environment, "here")
+        eventually(lambda: standing(environment)["next_offset"] > stood, message="read on, and judged anew")
+        wait_until_stopped(environment, service)
+        assert service.stop() == 0
+    environment.variables["RAGLEDGER_DEAD_LETTERS__MAX_RATIO"] = "1"
+    with ServiceProcess(environment, log) as service:
+        wait_until_stopped(environment, service)
+        resume(environment, "here")
+        wait_for_records(environment, good + bad + 1)
+        assert service.get("/readyz")[0] == 200
+        assert service.stop() == 0
+    assert counts(environment) == {"inserted": good, "duplicates": 0, "dead": bad + 1}
+
+
+def test_fewer_dead_letters_than_the_limit_stop_nobody(
+    environment: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """One in twenty; and a few at the very beginning, which would be all of what was read so far."""
+    topic = environment.topics["dialogue"]
+    send(bootstrap_servers, [Outgoing(topic, BAD)] * 5)
+    with ServiceProcess(environment, tmp_path / "log") as service:
+        wait_for_records(environment, 5)
+        publish(environment, bootstrap_servers, 1900, 100, seed=3)
+        wait_for_records(environment, 2005)
+        assert service.metric("rag_stopped_partitions") == 0
+        assert service.get("/readyz")[0] == 200
+        assert service.stop() == 0
+
+
+def test_without_a_limit_nobody_is_stopped(environment: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
+    """The default: every record is bad, each is kept, and reading goes on."""
+    del environment.variables["RAGLEDGER_DEAD_LETTERS__MAX_RATIO"]
+    send(bootstrap_servers, [Outgoing(environment.topics["dialogue"], BAD)] * 2000)
+    with ServiceProcess(environment, tmp_path / "log") as service:
+        wait_for_records(environment, 2000)
+        assert service.metric("rag_stopped_partitions") == 0
+        assert service.stop() == 0
+    assert counts(environment)["dead"] == 2000

@@ -1,0 +1,145 @@
+"""How soon the work goes on after a replica is gone, in an orderly way or not; measured under a stream of records."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.ingestion import counts, environment_on, ids
+from tests.service import Environment, ServiceProcess, eventually
+from tests.slow_copy import make_slow
+from tests.stack import Servers
+from tests.stream import Progress, Stream
+
+pytestmark = pytest.mark.timeout(180)
+
+PARTITIONS = 6
+AFTER_A_KILL_S = 15.0
+A_FEW_S = 8.0
+
+
+@pytest.fixture
+def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
+    """Every setting that matters has its default."""
+    with environment_on(stack, migrated_template, partitions=PARTITIONS) as made:
+        yield made
+
+
+def assert_exact(environment: Environment, stream: Stream) -> None:
+    """Everything published is a row, once, and nothing was read into the ledger twice."""
+    stream.end()
+    environment.assert_caught_up()
+    assert counts(environment) == {"inserted": len(stream.published), "duplicates": 0, "dead": 0}
+    assert ids(environment) == stream.published
+
+
+def seconds_until_all_move(progress: Progress, partitions: set[int], moment: float) -> float:
+    """Wait until each of the partitions has moved after a moment; how long the last one took."""
+    eventually(
+        lambda: all(progress.first_move_after(moment, partition) for partition in partitions),
+        message="every partition is written again",
+    )
+    return max(progress.first_move_after(moment, partition) or 0.0 for partition in partitions)
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["anytime", "in the middle of a COPY"])
+def test_after_a_kill_a_survivor_writes_within_fifteen_seconds(
+    environment: Environment, tmp_path: Path, busy: bool
+) -> None:
+    """From SIGKILL of one of two to the first row committed of each of its partitions."""
+    if busy:
+        make_slow(environment)
+    with (
+        ServiceProcess(environment, tmp_path / "one") as victim,
+        ServiceProcess(environment, tmp_path / "two") as survivor,
+        Progress(environment) as progress,
+        Stream(environment, PARTITIONS) as stream,
+    ):
+        owners = (victim.running.pid, survivor.running.pid)
+        eventually(lambda: all(len(progress.of(pid)) == PARTITIONS / 2 for pid in owners), message="shared out")
+        lost = progress.of(victim.running.pid)
+        moment = time.monotonic()
+        victim.kill()
+        seconds = seconds_until_all_move(progress, lost, moment)
+        print(f"written again after {seconds:.1f} s")
+        assert seconds < AFTER_A_KILL_S
+        assert_exact(environment, stream)
+        assert survivor.stop() == 0
+
+
+def test_the_only_replica_killed_and_started_at_once_writes_within_fifteen_seconds(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """A supervisor starts it again; the group still counts on the dead one, whose session has to end first."""
+    with Progress(environment) as progress, Stream(environment, PARTITIONS) as stream:
+        with ServiceProcess(environment, tmp_path / "one") as victim:
+            eventually(lambda: len(progress.of(victim.running.pid)) == PARTITIONS, message="at work")
+            moment = time.monotonic()
+            victim.kill()
+        with ServiceProcess(environment, tmp_path / "two") as successor:
+            seconds = seconds_until_all_move(progress, set(range(PARTITIONS)), moment)
+            print(f"written again after {seconds:.1f} s")
+            assert seconds < AFTER_A_KILL_S
+            assert_exact(environment, stream)
+            assert successor.stop() == 0
+
+
+def test_a_rolling_restart_under_load_holds_no_partition_up(environment: Environment, tmp_path: Path) -> None:
+    """Three replicas, each stopped and started again: nothing is doubled, no partition waits for more than seconds."""
+    with ExitStack() as replicas, Progress(environment) as progress, Stream(environment, PARTITIONS) as stream:
+
+        def start(name: str) -> ServiceProcess:
+            return replicas.enter_context(ServiceProcess(environment, tmp_path / name))
+
+        running = [start(f"old {n}") for n in range(3)]
+        eventually(lambda: all(progress.of(one.running.pid) for one in running), message="shared out")
+        since = time.monotonic()
+        for n, old in enumerate(running):
+            assert old.stop() == 0
+            running[n] = start(f"new {n}")
+            pid = running[n].running.pid
+            eventually(lambda pid=pid: progress.of(pid), message="the new one is at work")  # type: ignore[misc]
+        until = time.monotonic()
+        gap = progress.longest_gap(since, until)
+        print(f"restarted in {until - since:.1f} s; the longest gap of a partition was {gap:.1f} s")
+        assert gap < A_FEW_S
+        assert_exact(environment, stream)
+        assert [one.stop() for one in running] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_orderly_stop_under_load_leaves_nothing_to_read_again(
+    environment: Environment, tmp_path: Path, number: signal.Signals
+) -> None:
+    """It ends in time, with 0; whoever comes next begins where it ended, and finds no duplicate."""
+    with Stream(environment, PARTITIONS) as stream:
+        for turn in range(3):
+            with ServiceProcess(environment, tmp_path / f"turn {turn}") as service:
+                before = environment.accounted_for()
+                eventually(lambda before=before: environment.accounted_for() > before + 100)  # type: ignore[misc]
+                moment = time.monotonic()
+                service.send(number)
+                assert service.running.wait(40) == 0
+                print(f"stopped in {time.monotonic() - moment:.1f} s")
+        with ServiceProcess(environment, tmp_path / "last") as service:
+            assert_exact(environment, stream)
+            assert service.stop() == 0
+
+
+def test_a_second_signal_under_load_ends_it_at_once_and_loses_nothing(environment: Environment, tmp_path: Path) -> None:
+    """In the middle of writing: what was not committed is read again."""
+    make_slow(environment)
+    with Stream(environment, PARTITIONS) as stream:
+        with ServiceProcess(environment, tmp_path / "one", RAGLEDGER_BATCH__MAX_DELAY_MS="2000") as service:
+            eventually(lambda: environment.accounted_for() > 0, message="at work")
+            service.send(signal.SIGTERM)
+            service.send(signal.SIGINT)
+            moment = time.monotonic()
+            assert service.running.wait(10) in (130, 143)
+            assert time.monotonic() - moment < 5
+        with ServiceProcess(environment, tmp_path / "two") as service:
+            assert_exact(environment, stream)
+            assert service.stop() == 0

@@ -1,0 +1,142 @@
+"""A process that gets nowhere ends itself, with its stacks and an exit code of its own; whoever only waits does not."""
+
+import signal
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.ingestion import Outgoing, counts, dialogues, environment_on, ids, log_lines, send, wait_for_records
+from tests.load import wait_for_retries
+from tests.service import Environment, ServiceProcess, eventually
+from tests.slow_copy import make_slow
+from tests.stack import Servers
+from tests.stuck import StuckService
+
+pytestmark = pytest.mark.timeout(120)
+
+STALLED = 4
+STALL_S = 3.0
+QUICK = {
+    "RAGLEDGER_WATCHDOG__STALL_S": str(STALL_S),
+    "RAGLEDGER_WATCHDOG__BLOCKED_S": "2",
+    "RAGLEDGER_KAFKA__REBALANCE_TIMEOUT_MS": "3000",
+    "RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S": "30",
+}
+
+
+@pytest.fixture
+def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
+    """A watchdog that is quick to bark."""
+    with environment_on(stack, migrated_template, partitions=2, **QUICK) as made:
+        yield made
+
+
+def evenly(records: Iterable[Outgoing]) -> list[Outgoing]:
+    """Over both partitions."""
+    return [record._replace(partition=n % 2) for n, record in enumerate(records)]
+
+
+@pytest.mark.parametrize(
+    ("harm", "problem"),
+    [
+        ("fetcher", "although records wait"),
+        ("partition", "although records wait"),
+        ("group", "the group has assigned nothing"),
+    ],
+)
+def test_a_client_that_silently_stops_ends_the_process(
+    environment: Environment, bootstrap_servers: str, tmp_path: Path, harm: str, problem: str
+) -> None:
+    """With the reason, the stacks and exit code 4; the next process reads on, and nothing is lost or doubled."""
+    topic, log = environment.topics["dialogue"], tmp_path / "log"
+    wanted = dialogues(topic, 40, seed=1, response="geheim")
+    send(bootstrap_servers, evenly(wanted.values()))
+    with StuckService(harm, environment, log) as service:
+        wait_for_records(environment, 40)
+        service.harm()
+        assert service.get("/healthz")[0] == 200
+        more = dialogues(topic, 40, seed=2, response="geheim")
+        send(bootstrap_servers, evenly(more.values()))
+        assert service.running.wait(60) == STALLED
+    (stalled,) = log_lines(log, "stalled")
+    assert problem in stalled["problem"]
+    assert any("reading: " in task and "pipeline.py" in task for task in stalled["tasks"])
+    assert "geheim" not in log.read_text()
+    with ServiceProcess(environment, tmp_path / "next") as service:
+        wait_for_records(environment, 80)
+        assert service.stop() == 0
+    assert ids(environment) == wanted.keys() | more.keys()
+    assert counts(environment) == {"inserted": 80, "duplicates": 0, "dead": 0}
+
+
+def test_a_blocked_loop_ends_the_process(environment: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
+    """Nothing inside the loop could: a thread does, with the stacks of all threads."""
+    log = tmp_path / "log"
+    send(bootstrap_servers, dialogues(environment.topics["dialogue"], 20, seed=3, response="geheim").values())
+    with StuckService("loop", environment, log) as service:
+        wait_for_records(environment, 20)
+        service.harm()
+        assert service.running.wait(30) == STALLED
+    assert log_lines(log, "loop_blocked")
+    assert "stuck.py" in log.read_text(), "the stack shows what blocks it"
+    assert "geheim" not in log.read_text()
+
+
+def test_a_frozen_process_is_not_taken_for_a_blocked_one(
+    environment: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """Stopped for longer than either limit, and continued: neither the thread nor the watchdog counts that time."""
+    topic = environment.topics["dialogue"]
+    with ServiceProcess(environment, tmp_path / "log") as service:
+        service.wait_ready()
+        service.send(signal.SIGSTOP)
+        send(bootstrap_servers, dialogues(topic, 30, seed=4).values())
+        with psycopg.connect(environment.dsn, autocommit=True) as connection:
+            connection.execute("SELECT pg_sleep(%s)", [STALL_S * 2])
+        service.send(signal.SIGCONT)
+        wait_for_records(environment, 30)
+        assert service.stop() == 0
+
+
+def test_a_slow_database_wakes_no_dog(environment: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
+    """One statement takes longer than the limit, and reading waits for it all the time."""
+    topic, log = environment.topics["dialogue"], tmp_path / "log"
+    make_slow(environment)
+    rows = int(STALL_S * 3 * 1000)
+    send(bootstrap_servers, dialogues(topic, rows, seed=5).values())
+    with ServiceProcess(environment, log, RAGLEDGER_BATCH__MAX_ROWS=str(rows // 2)) as service:
+        wait_for_records(environment, rows)
+        assert service.metric("rag_batch_write_seconds_sum") > STALL_S
+        assert service.stop() == 0
+    assert log_lines(log, "stalled") == []
+
+
+def test_a_lock_and_a_stopped_partition_wake_no_dog(
+    environment: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """A new process would mend neither."""
+    topic, log = environment.topics["dialogue"], tmp_path / "log"
+    limits = {"RAGLEDGER_POSTGRES__LOCK_TIMEOUT_S": "1", "RAGLEDGER_BATCH__MAX_ROWS": "10"}
+    with ServiceProcess(environment, tmp_path / "before") as service:
+        eventually(lambda: environment.value("SELECT count(*) FROM ingest_ledger") == 4, message="claimed")
+        assert service.stop() == 0
+    with psycopg.connect(environment.dsn) as connection:
+        connection.execute(
+            "UPDATE ingest_ledger SET start_offset = 9999, next_offset = 9999 WHERE topic = %s AND partition = 1",
+            [topic],
+        )
+        connection.commit()
+        send(bootstrap_servers, dialogues(topic, 500, seed=6).values())
+        with ServiceProcess(environment, log, **limits) as service:
+            eventually(lambda: service.metric("rag_stopped_partitions") == 1, message="stopped")
+            connection.execute("LOCK TABLE ai_dialogue_log IN ACCESS EXCLUSIVE MODE")
+            send(bootstrap_servers, dialogues(topic, 500, seed=7).values())
+            wait_for_retries(service, 5, cause="lock")
+            assert service.get("/healthz")[0] == 200
+            connection.rollback()
+            eventually(lambda: service.metric("rag_write_retries_total", cause="lock") > 0)
+            assert service.running.poll() is None
+            assert service.stop() == 0
+    assert log_lines(log, "stalled") == []
