@@ -10,8 +10,7 @@ from psycopg.rows import dict_row
 
 ROOT = Path(__file__).parents[2]
 QUERIES = ("README.md", "docs/sql.md")
-STATEMENTS = ("docs/operations.md", "docs/monitoring.md", "docs/compliance.md")
-ROLES = "docs/roles.md"
+STATEMENTS = ("docs/operations.md", "docs/monitoring.md", "docs/roles.md", "docs/compliance.md")
 
 # One of everything that the queries look for, under the ids that the pages use.
 SAMPLES = """
@@ -101,14 +100,6 @@ def test_the_proof_of_the_readme_holds(samples: str) -> None:
         assert [row[-1] for row in cursor.fetchall()] == [True, True]
 
 
-@pytest.mark.parametrize("statements", sql_blocks(*STATEMENTS))
-def test_every_statement_of_the_runbook_runs(samples: str, statements: str) -> None:
-    """Each is taken back afterwards; the roles and rows of others are not touched."""
-    with psycopg.connect(samples) as connection:
-        connection.execute(statements.encode())
-        connection.rollback()
-
-
 def test_the_books_that_were_closed_and_the_open_ones_all_add_up(samples: str) -> None:
     """The runbook's account over decisions: a line for each stretch of each partition, and each line holds."""
     (statement,) = [block for block in sql_blocks(*STATEMENTS) if "begins_anew" in block]
@@ -124,11 +115,12 @@ def test_the_books_that_were_closed_and_the_open_ones_all_add_up(samples: str) -
         assert row["next_offset"] - row["start_offset"] == sum(row[name] for name in counts)
 
 
-def test_the_statements_about_roles_run_one_after_the_other(samples: str) -> None:
+@pytest.mark.parametrize("page", STATEMENTS)
+def test_the_statements_of_a_page_run_one_after_the_other(samples: str, page: str) -> None:
     """Read from the top, with what was made before, and taken back afterwards; the database of the page is this one."""
     name = urlsplit(samples).path.removeprefix("/")
     with psycopg.connect(samples) as connection:
-        for block in sql_blocks(ROLES):
+        for block in sql_blocks(page):
             statements = block.replace("DATABASE ragledger", f"DATABASE {name}")
             connection.execute(re.sub(r"^(BEGIN|COMMIT);$", "", statements, flags=re.MULTILINE).encode())
         connection.rollback()
