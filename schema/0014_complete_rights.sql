@@ -1,7 +1,9 @@
--- 0014_hand_over_functions: the functions of 0010 belong to the owner of the tables, as everything else does.
+-- 0014_complete_rights: what the files after 0008 left out.
 --
--- 0010 left them to who had run it. Another member of ragledger_migrator could then neither run that file again nor its
--- rollback. What belongs to somebody who is not the migrating role stays theirs, with a WARNING.
+-- ragledger_ingest may empty dead letters: whoever replays one that names an erased user has to.
+-- The functions of 0010 belong to the owner of the tables. 0010 left them to who had run it, and another member of
+-- ragledger_migrator could then neither run that file again nor its rollback. What belongs to somebody who is not the
+-- migrating role stays theirs, with a WARNING.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -10,6 +12,9 @@ DO $$
 DECLARE
   ours record;
 BEGIN
+  IF to_regrole('ragledger_ingest') IS NOT NULL THEN
+    GRANT UPDATE (key, value, headers) ON dead_letters TO ragledger_ingest;
+  END IF;
   IF (SELECT relowner FROM pg_class WHERE oid = 'ingest_ledger'::regclass) IS DISTINCT FROM to_regrole('ragledger_owner') THEN
     RETURN;
   END IF;
