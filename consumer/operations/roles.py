@@ -31,6 +31,7 @@ _VERIFIED = ("last_verified_at", "permission_flag", "external_share_consent", "l
 _MOVED = ("next_offset", "inserted", "duplicates", "amended", "dead_lettered", "gaps", "epoch", "owner", "updated_at")
 _DECIDED = ("start_offset", "topic_id", "stopped_at", "stopped_because")
 _SETTLED = ("reason", "detail", "sqlstate", "replayed_at", "discarded_at")
+_EMPTIED = ("key", "value", "headers")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,7 +80,7 @@ GRANTS: Mapping[str, frozenset[Grant]] = {
             *_grants("rag_metrics_history", "SELECT INSERT UPDATE"),
             *_grants("ingest_ledger", "SELECT INSERT", UPDATE=(*_MOVED, *_DECIDED)),
             *_grants("ledger_decisions", "SELECT INSERT"),
-            *_grants("dead_letters", "SELECT INSERT", UPDATE=_SETTLED),
+            *_grants("dead_letters", "SELECT INSERT", UPDATE=(*_SETTLED, *_EMPTIED)),
             *_grants("touched_days", "SELECT INSERT DELETE"),
             *_grants("schema_migrations", "SELECT"),
         )

@@ -18,13 +18,15 @@ from consumer.operations.migrate import expected
 from consumer.operations.roles import INGEST, MIGRATOR, OWNER, READER, ROLES
 from tests.ingestion import Outgoing, as_json, counts, dialogues, environment_on, log_lines, send, wait_for_records
 from tests.producers import provenance
-from tests.psql import APPLICATION_TABLES, FILES, catalog, execute, one_file, psql, rows, run_files, value
+from tests.psql import APPLICATION_TABLES, FILES, ROLLBACKS, catalog, execute, one_file, psql, rows, run_files, value
 from tests.roles import as_role, login, name_of
 from tests.service import Environment, ServiceProcess
 from tests.stack import Servers, fresh_database
 
 ROLLBACK = one_file("0008").with_name("rollback_0008_add_row_security.sql")
 EARLIER = [file for file in FILES if file.name < "0008"]
+WITH_ROLES = FILES[len(EARLIER) :]
+ROLLBACKS_TO_7 = ROLLBACKS[: len(WITH_ROLES)]
 OURS = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'ragledger\\_%' ORDER BY 1"
 OWNERS = """
 SELECT DISTINCT relowner::regrole::text AS owner FROM pg_class
@@ -122,7 +124,7 @@ async def test_without_the_right_to_make_roles_policies_are_made(server: str, da
         assert [row["policyname"] for row in made] == ["ai_dialogue_user_isolation", "provenance_read_policy"]
         execute(server, *statements, f"GRANT {OWNER} TO {MIGRATOR}")
         assert "lacks INSERT on ai_dialogue_log" in (await failures(dsn))[f"role {INGEST}"]
-        assert "the tables stay with" in run_files(dsn, one_file("0008"))
+        assert "the tables stay with" in run_files(dsn, *WITH_ROLES)
         assert await failures(dsn) == {}
         assert owners(dsn) == {owner}
 
@@ -150,7 +152,7 @@ def test_the_command_shows_what_the_database_warns_of(server: str, database: str
         assert f"As an administrator: CREATE ROLE {OWNER} NOLOGIN;" in done.stderr.replace("\n", " ")
         environment.run("migrate", "down", "--to", "6")
         steps = json.loads(environment.run("migrate", "up", "--json").stdout)
-        assert len(steps[-1]["warnings"]) == 1
+        assert [len(step["warnings"]) for step in steps if step["version"] == 8] == [1]
 
 
 async def test_two_databases_share_the_roles(server: str, database: str) -> None:
@@ -204,13 +206,13 @@ async def test_a_role_in_use_is_not_dropped(server: str, database: str) -> None:
     await migrate.up(database)
     with fresh_database(server) as other, login(database, READER) as reader:
         execute(other, "CREATE TABLE mine ()", f"GRANT SELECT ON mine TO {INGEST}")
-        said = run_files(database, ROLLBACK)
+        said = run_files(database, *ROLLBACKS_TO_7)
         assert f"role {READER} stays: it has members" in said
         assert f"role {INGEST} stays: it is in use elsewhere" in said
         assert names(server) == [INGEST, READER]
         assert value(other, f"SELECT has_table_privilege('{INGEST}', 'mine', 'SELECT')") is True
         assert value(server, f"SELECT pg_has_role('{name_of(reader)}', '{READER}', 'MEMBER')") is True
-        run_files(database, ROLLBACK, one_file("0008"))
+        run_files(database, ROLLBACK, *WITH_ROLES)
         assert (await failures(database)) == {}
     await migrate.down(database, to=6)
 
@@ -317,8 +319,13 @@ def test_it_runs_while_rows_are_written_and_days_computed(
         assert log_lines(tmp_path / "log", "database_unavailable") == []
 
 
+def made_before_the_roles(table: str) -> bool:
+    """Whether 0008 hands it over; later files hand over what they make themselves."""
+    return any(f"CREATE TABLE IF NOT EXISTS {table} " in file.read_text() for file in EARLIER)
+
+
 TAKEN_BACK = [
-    *(f"ALTER TABLE {table} OWNER TO CURRENT_USER" for table in expected.COLUMNS),
+    *(f"ALTER TABLE {table} OWNER TO CURRENT_USER" for table in expected.COLUMNS if made_before_the_roles(table)),
     "ALTER TABLE ai_dialogue_log DISABLE ROW LEVEL SECURITY",
     "ALTER TABLE provenance DISABLE ROW LEVEL SECURITY",
 ]

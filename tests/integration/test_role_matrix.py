@@ -3,29 +3,22 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import product
 
 import psycopg
 import pytest
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import InsufficientPrivilege, IntegrityError
 
 from consumer.operations import migrate
 from consumer.operations.migrate import expected
 from consumer.operations.roles import GRANTS, MIGRATOR, OWNER, ROLES, Grant
-from tests.psql import ONE_DEAD_LETTER, ONE_DIALOGUE, ONE_LEDGER_ROW, ONE_PROVENANCE, rows, server_dsn
+from tests.psql import ONE_DIALOGUE, ONE_PROVENANCE, rows, server_dsn
 from tests.roles import login
 from tests.stack import fresh_database
 
 COLUMNS = {**expected.COLUMNS, "schema_migrations": {"version": "", "name": "", "applied_by": ""}}
-INSERTS = {
-    "ai_dialogue_log": ONE_DIALOGUE,
-    "provenance": ONE_PROVENANCE,
-    "rag_metrics_history": "INSERT INTO rag_metrics_history (date) VALUES ('2025-10-29')",
-    "plugin_registry": "INSERT INTO plugin_registry (name, source, capabilities, version) VALUES ('n', 's', '{}', '1')",
-    "ingest_ledger": ONE_LEDGER_ROW,
-    "dead_letters": ONE_DEAD_LETTER,
-    "touched_days": "INSERT INTO touched_days (day) VALUES ('2025-10-29')",
-    "schema_migrations": "INSERT INTO schema_migrations VALUES (9999, '9999_x', 'x', now(), 'x', 1)",
-}
+# Rows that row-level security has to let in; of the other tables, a row that NOT NULL or a key may refuse afterwards.
+INSERTS = {"ai_dialogue_log": ONE_DIALOGUE, "provenance": ONE_PROVENANCE}
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
 
 
@@ -57,6 +50,8 @@ def _may(connection: "psycopg.Connection[tuple[object, ...]]", statement: str) -
         connection.execute(statement.encode())
     except InsufficientPrivilege:
         return False
+    except IntegrityError:
+        return True  # privileges are looked at first
     finally:
         connection.rollback()
     return True
@@ -71,17 +66,21 @@ def statements(table: str, verb: str, columns: set[str]) -> dict[str, bool]:
         }
     if verb == "UPDATE":
         return {f"UPDATE {table} SET {column} = DEFAULT WHERE false": column in columns for column in every}
-    whole = {"INSERT": INSERTS[table], "DELETE": f"DELETE FROM {table}", "TRUNCATE": f"TRUNCATE {table}"}
+    insert = INSERTS.get(table, f"INSERT INTO {table} DEFAULT VALUES")
+    whole = {"INSERT": insert, "DELETE": f"DELETE FROM {table}", "TRUNCATE": f"TRUNCATE {table}"}
     return {whole[verb]: bool(columns)}
 
 
-@pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("table", COLUMNS)
 @pytest.mark.parametrize("role", ROLES)
-def test_each_role_may_what_is_declared(doors: dict[str, str], role: str, table: str, verb: str) -> None:
+def test_each_role_may_what_is_declared(doors: dict[str, str], role: str) -> None:
     """No more, down to the column, and no less."""
-    wanted = statements(table, verb, declared(role, table, verb) or set())
-    assert let_through(doors[role], *wanted) == wanted
+    wanted = {
+        statement: may
+        for table, verb in product(COLUMNS, VERBS)
+        for statement, may in statements(table, verb, declared(role, table, verb) or set()).items()
+    }
+    found = let_through(doors[role], *wanted)
+    assert {statement: may for statement, may in found.items() if may is not wanted[statement]} == {}
 
 
 @pytest.mark.parametrize("role", ROLES)

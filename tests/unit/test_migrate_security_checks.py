@@ -40,6 +40,7 @@ def test_without_roles_only_the_two_policies_are_looked_for() -> None:
     assert failed(facts) == []
     details = {check.name: check.detail for check in compare_security(facts)}
     assert f"CREATE ROLE {INGEST} NOLOGIN" in details[f"role {INGEST}"]
+    assert "0008_add_row_security.sql and every later file" in details[f"role {INGEST}"]
     assert len(failed(replace(facts, policies={}))) == 2
 
 
@@ -72,7 +73,7 @@ def test_grants_on_tables_that_are_not_there_are_not_missed() -> None:
         (
             replace(GOOD, grants={**GRANTS, INGEST: GRANTS[INGEST] - {Grant("touched_days", "DELETE")}}),
             f"role {INGEST}",
-            "lacks DELETE on touched_days",
+            "lacks DELETE on touched_days: run 0008_add_row_security.sql and every later file again",
         ),
         (
             replace(GOOD, grants={**GRANTS, DASHBOARDS: GRANTS[DASHBOARDS] | {Grant("provenance", "SELECT")}}),

@@ -11,6 +11,8 @@ from consumer.operations.roles import MIGRATOR, OWNER, ROLES, Grant, differences
 
 _FILE = "0008_add_row_security.sql"
 _AGAIN = f"run {_FILE} again with psql"
+# Each file grants what it makes, and nothing to a role that is not there yet.
+_ALL_AGAIN = f"run {_FILE} and every later file again with psql"
 _QUIET = "current_setting('app.current_user_id'::text, true)"
 
 
@@ -71,7 +73,8 @@ def _policy_problem(facts: SecurityFacts, name: str, table: str, wanted: Policy)
 def _role(facts: SecurityFacts, role: str) -> Check:
     name = f"role {role}"
     if role not in facts.roles:
-        return Check(name, ok=True, detail=f"not made: CREATE ROLE {role} NOLOGIN as an administrator, then {_AGAIN}")
+        make = f"CREATE ROLE {role} NOLOGIN as an administrator"
+        return Check(name, ok=True, detail=f"not made: {make}, then {_ALL_AGAIN}")
     if role == OWNER:
         return Check(name, ok=True, detail="there")
     problem = _migrator_problem(facts) if role == MIGRATOR else _grants_problem(facts, role)
@@ -85,7 +88,7 @@ def _migrator_problem(facts: SecurityFacts) -> str:
 
 def _grants_problem(facts: SecurityFacts, role: str) -> str:
     lacking, beyond = differences(role, facts.grants.get(role, ()), facts.tables)
-    problems = [f"lacks {', '.join(map(str, lacking))}: {_AGAIN}"] if lacking else []
+    problems = [f"lacks {', '.join(map(str, lacking))}: {_ALL_AGAIN}"] if lacking else []
     if beyond:
         revoke = "; ".join(grant.revoke_sql(role) for grant in beyond)
         problems.append(f"may more than it should: {revoke}, or make a role of your own for that")
