@@ -18,6 +18,7 @@ from confluent_kafka.admin._resource import ResourceType
 
 from consumer.embedded import EmbeddedError, PostgresServer, Workspace
 from consumer.operations.roles import INGEST
+from consumer.settings import Topics as Names
 from tests.ingestion import dialogues, send
 from tests.psql import ONE_DIALOGUE, execute, rows
 from tests.roles import login, name_of
@@ -79,7 +80,7 @@ def clinic_on(stack: Servers, version: int) -> Iterator[Clinic]:
         server.start()
         made.callback(server.stop)
         made.callback(topics.delete_all)
-        names = {kind: topics.create(2, prefix=kind) for kind in ("dialogue", "provenance")}
+        names = {kind: topics.create(1, prefix=kind) for kind in Names.model_fields if kind != "expired"}
         dsn = made.enter_context(fresh_database(server.dsn))
         Environment(dsn, "", {}).run("migrate", "up")
         execute(dsn, "CREATE EXTENSION pg_stat_statements")
@@ -493,7 +494,7 @@ def test_more_replicas_than_partitions(patient: Patient, bootstrap_servers: str)
     """The members of the group are counted."""
     topics = list(patient.environment.topics.values())
     members = [
-        Consumer({"bootstrap.servers": bootstrap_servers, "group.id": patient.environment.group}) for _ in range(5)
+        Consumer({"bootstrap.servers": bootstrap_servers, "group.id": patient.environment.group}) for _ in range(6)
     ]
     try:
         for member in members:
@@ -501,7 +502,7 @@ def test_more_replicas_than_partitions(patient: Patient, bootstrap_servers: str)
         found = eventually(
             lambda: polled(members) and of(patient.findings(), "replicas", "warning"), message="all are in"
         )
-        assert "5 replicas for 4 partitions" in found[0]["found"]
+        assert "6 replicas for 5 partitions" in found[0]["found"]
     finally:
         for member in members:
             member.close()

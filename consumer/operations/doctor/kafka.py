@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from consumer.adapters.kafka_admin import KafkaFacts, Topic
 from consumer.operations.doctor.findings import Finding, error, fine, note, warning
@@ -28,8 +29,9 @@ def look_at_topics(settings: Settings, facts: KafkaFacts) -> Iterator[Finding]:
     yield from _security(settings.kafka)
     for name in settings.topics.model_dump().values():
         topic = facts.topics.get(name)
-        yield from _topic(name, topic, servers) if topic else [_missing(name, servers, facts.brokers)]
-    yield _replicas(facts, settings.kafka.group_id)
+        yield from _topic(name, topic, servers) if topic else [_missing(name, settings, facts.brokers)]
+    read = {name: topic for name, topic in facts.topics.items() if name in settings.topics.consumed}
+    yield _replicas(replace(facts, topics=read), settings.kafka.group_id)
 
 
 def _security(kafka: Kafka) -> Iterator[Finding]:
@@ -42,9 +44,13 @@ def _security(kafka: Kafka) -> Iterator[Finding]:
         yield warning("kafka tls", f"records travel unencrypted ({kafka.security_protocol})", fix)
 
 
-def _missing(name: str, servers: str, brokers: int) -> Finding:
+def _missing(name: str, settings: Settings, brokers: int) -> Finding:
+    servers, copies = settings.kafka.bootstrap_servers, min(brokers, COPIES)
     command = f"kafka-topics.sh --bootstrap-server {servers} --create --topic {name} --partitions 6"
-    return error(f"topic {name}", "there is no such topic", f"{command} --replication-factor {min(brokers, COPIES)}")
+    fix = f"{command} --replication-factor {copies}"
+    if name == settings.topics.expired and settings.retention.interval_s is None:
+        return note(f"topic {name}", "there is no such topic: only `ragledger retention run` needs it", fix)
+    return error(f"topic {name}", "there is no such topic", fix)
 
 
 def _topic(name: str, topic: Topic, servers: str) -> Iterator[Finding]:
