@@ -75,7 +75,7 @@ WHERE relnamespace = 'public'::regnamespace AND grantee::regrole::text LIKE 'rag
 UNION ALL
 SELECT format('grant %s on %s.%s to %s', privilege_type, attrelid::regclass, attname, grantee::regrole)
 FROM pg_attribute, aclexplode(attacl)
-WHERE grantee::regrole::text LIKE 'ragledger%'
+WHERE grantee::regrole::text LIKE 'ragledger%' AND NOT attisdropped  -- 15 keeps the grants of columns that are gone
 UNION ALL
 SELECT format('trigger %s', pg_get_triggerdef(oid)) FROM pg_trigger WHERE NOT tgisinternal
 UNION ALL

@@ -236,7 +236,7 @@ def test_discard_settles_what_was_chosen_and_keeps_the_record(letters: Letters, 
     assert copy.run_json("dead-letters", "discard", "1") == {"discarded": 0}
     assert copy.run_json("dead-letters", "discard", "--reason", "tombstone") == {"discarded": 1}
     replayed = copy.run_json("dead-letters", "replay", "1", "2")
-    assert replayed == {"inserted": 0, "duplicates": 0, "failed": 0, "erased": 0}
+    assert set(replayed.values()) == {0}
     assert copy.run_json("dead-letters", "discard", "--all") == {"discarded": len(letters.bad) - 3}
     assert copy.value("SELECT count(*) FROM dead_letters WHERE discarded_at IS NOT NULL") == len(letters.bad)
     assert copy.run_json("dead-letters", "list") == []

@@ -20,8 +20,6 @@ from tests.stack import Servers, fresh_database
 
 pytestmark = pytest.mark.timeout(180)
 
-FEEDBACK = "CREATE TABLE IF NOT EXISTS kept_feedback (dialogue_id UUID PRIMARY KEY)"
-
 
 @pytest.fixture
 def offline(stack: Servers, migrated_template: str, tmp_path: Path) -> Iterator[Environment]:
@@ -49,12 +47,11 @@ def counted(receipt: Any, part: str = "deleted") -> dict[str, int]:
 
 def test_everything_of_the_user_goes_and_nothing_of_others(offline: Environment, tmp_path: Path) -> None:
     """Dialogues, feedback, dead letters in every spelling; provenance, its archive and notices without the user."""
-    execute(offline.dsn, FEEDBACK)
     gone = add_dialogues(offline.dsn, ALICE, "2026-01-01 10:00", "2026-01-02 10:00")
     stays = add_dialogues(offline.dsn, BOB, "2026-01-01 11:00")
     execute(
         offline.dsn,
-        f"INSERT INTO kept_feedback (dialogue_id) SELECT unnest(ARRAY['{gone[0]}', '{stays[0]}']::uuid[])",
+        f"INSERT INTO kept_feedback VALUES ('{gone[0]}', 1, now()), ('{stays[0]}', 1, now())",
     )
     named = add_letters(offline.dsn, spellings(ALICE))
     others = add_letters(offline.dsn, spellings(BOB))
@@ -130,15 +127,15 @@ def test_a_receipt_can_be_filed(offline: Environment, tmp_path: Path) -> None:
     for content in (written.read_text(), text.read_text(), done.stdout, done.stderr):
         assert not any(name in content.lower() for name in (str(ALICE), ALICE.hex, KEY))
     assert hashlib.sha256(written.read_bytes()).hexdigest() in text.read_text()
-    for said in ("DSR-2026-17", "1  rows deleted from ai_dialogue_log", "Backups", "rag.dialogue", "Kept"):
+    topic = offline.variables["RAGLEDGER_TOPICS__DIALOGUE"]
+    for said in ("DSR-2026-17", "1  rows deleted from ai_dialogue_log", "Backups", topic, "Kept"):
         assert said in text.read_text()
 
 
 def test_a_dry_run_says_the_same_and_changes_nothing(offline: Environment, tmp_path: Path) -> None:
     """No row, no memory, no file."""
-    execute(offline.dsn, FEEDBACK)
     (dialogue,) = add_dialogues(offline.dsn, ALICE, "2026-01-01 10:00")
-    execute(offline.dsn, f"INSERT INTO kept_feedback (dialogue_id) VALUES ('{dialogue}')")
+    execute(offline.dsn, f"INSERT INTO kept_feedback VALUES ('{dialogue}', 1, now())")
     add_letters(offline.dsn, spellings(ALICE))
     insert(offline.dsn, acquired(2, ALICE))
     dry = erase(offline, ALICE, tmp_path, "--dry-run")
@@ -215,7 +212,8 @@ def test_a_role_that_sees_only_part_of_it_is_refused(offline: Environment, tmp_p
         refused = restricted.run("erase", "--user", str(ALICE), "--receipt", str(tmp_path))
         assert refused.returncode == 1
         assert "row-level security hides rows of ai_dialogue_log" in refused.stderr.replace("\n", " ")
-        execute(offline.dsn, f"CREATE POLICY everything ON ai_dialogue_log TO {role} USING (true)")
+        for table in ("ai_dialogue_log", "provenance"):
+            execute(offline.dsn, f"CREATE POLICY everything ON {table} TO {role} USING (true)")
         assert counted(erase(restricted, ALICE, tmp_path))["dialogues"] == 1
         execute(offline.dsn, "CREATE POLICY less ON ai_dialogue_log AS RESTRICTIVE USING (latency_ms > 0)")
         assert restricted.run("erase", "--user", str(BOB), "--receipt", str(tmp_path)).returncode == 1

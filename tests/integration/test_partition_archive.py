@@ -75,6 +75,7 @@ ARCHIVED_DAYS = {
 
 def test_archived_days_are_never_computed_from_what_is_left(hourly: str, tmp_path: Path) -> None:
     """By the command, which refuses with a reason, and by the service's timer, which leaves the row as it is."""
+    timer_turn(hourly)  # judges the days of which it is not known what they were computed under, once
     archived(hourly, tmp_path)
     environment = Environment(hourly, "127.0.0.1:9", {})
     execute(hourly, "INSERT INTO touched_days (day) VALUES ('2026-01-15')", one_dialogue("'2026-01-15 12:30'"))

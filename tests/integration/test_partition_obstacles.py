@@ -25,7 +25,10 @@ OBSTACLES = [
     ("ALTER TABLE ai_dialogue_log ADD number INT GENERATED ALWAYS AS IDENTITY", "column number is an identity column"),
     ("ALTER TABLE ai_dialogue_log REPLICA IDENTITY FULL", "replica identity"),
     ("ALTER TABLE ai_dialogue_log DROP CONSTRAINT ai_dialogue_log_pkey", "primary key must be (id)"),
-    ("ALTER TABLE ai_dialogue_log ALTER created_at TYPE timestamptz", "created_at must be a TIMESTAMP"),
+    (
+        "DROP VIEW answers_citing_unusable_sources; ALTER TABLE ai_dialogue_log ALTER created_at TYPE timestamptz",
+        "created_at must be a TIMESTAMP",
+    ),
 ]
 
 
