@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,15 +25,15 @@ setup: $(VENV)/.complete ## Make .venv with the pinned, hashed requirements
 demo: setup ## Run the main job on an embedded Kafka and PostgreSQL (ARGS="--events 20000 --exit --json")
 	@$(BIN)/ragledger demo $(ARGS)
 
-test: setup ## Run every test on the embedded stack (RAGLEDGER_TEST_STACK=docker: on containers)
-	$(BIN)/python -m pytest $(ARGS)
+test: setup ## Run every test, two files at a time, each on an embedded stack (RAGLEDGER_TEST_STACK=docker: on containers)
+	$(PYTEST) $(ARGS)
 
 check: setup ## Format, lint, types, layers, unit tests: under a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests/unit tests/meta -q
+	$(PYTEST) tests/unit tests/meta -q
 
 format: setup ## Format the code and mend what lint can mend
 	$(BIN)/ruff format .

@@ -99,8 +99,10 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str = "none") -> None:
-    """A table, numbers to the right."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str = "none", *, unbroken: str = ""
+) -> None:
+    """A table, numbers to the right; `unbroken` is the column whose values people copy."""
     rows = list(rows)
     out.print()
     if not rows:
@@ -118,7 +120,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     )
     for index, column in enumerate(columns):
         numeric = all(isinstance(row[index], int | float | Decimal | None) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+        whole = numeric or column == unbroken
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*map(show, row))
     out.print(table)

@@ -89,7 +89,7 @@ async def _show(as_json: bool) -> None:
     if as_json:
         print_json({name: value for name, value, _ in effective})
         return
-    print_table("Settings", ("variable", "value", "meaning"), effective)
+    print_table("Settings", ("variable", "value", "meaning"), effective, unbroken="variable")
 
 
 @command

@@ -347,7 +347,7 @@ def test_each_thing_that_is_wrong_is_found(
     ], of(found, check)
 
 
-def test_the_statement_that_is_advised_helps(patient: Patient) -> None:
+def test_what_is_advised_helps(patient: Patient) -> None:
     """What doctor says to run, run as it stands, mends what was wrong."""
     execute(
         patient.owner,
@@ -363,11 +363,14 @@ def test_the_statement_that_is_advised_helps(patient: Patient) -> None:
 
 
 def treat(patient: Patient) -> None:
-    """Run every statement that is advised."""
+    """Run every statement and every command that is advised."""
     for fix in {one["fix"] for one in patient.findings(3) if one["severity"] in ("error", "warning")}:
-        execute(
-            patient.owner, *fix.removeprefix("once you know what was lost, with all replicas stopped: ").split("; ")
-        )
+        program, *arguments = fix.removeprefix("once you know what was lost: ").split()
+        if program == "ragledger":
+            done = patient.environment.run(*arguments)
+            assert done.returncode == 0, done.stderr
+        else:
+            execute(patient.owner, *fix.split("; "))
 
 
 # ── tables and statistics ────────────────────────────────────────────────────────────────────────────────────────────
