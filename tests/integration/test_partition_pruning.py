@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 import psycopg
 import pytest
 
 from consumer.adapters.sql import load
+from consumer.ingest.days import BusinessDays
 from consumer.operations.queries import query
 from tests.archives import HOURLY
 from tests.partitions import converted
@@ -80,8 +82,9 @@ def test_the_daily_queries_prune(parts: str, name: str, prepared: bool) -> None:
 def test_the_roll_up_reads_the_months_of_its_day(
     parts: str, day: str, zone: str, read: set[str], prepared: bool
 ) -> None:
-    """One, or two where the business day lies around the end of a month; its bounds are only known when it runs."""
-    assert partitions_read(parts, load("roll_up_day"), f"'{day}'", f"'{zone}'", prepared=prepared) == read
+    """One, or two where the business day lies around the end of a month."""
+    bounds = [f"'{moment}'::timestamp" for moment in BusinessDays(zone).bounds(date.fromisoformat(day))]
+    assert partitions_read(parts, load("figures_of_day"), *bounds, prepared=prepared) == read
 
 
 HISTORY = "SELECT * FROM ai_dialogue_log WHERE user_id = $1::uuid {} ORDER BY created_at DESC LIMIT 50"
