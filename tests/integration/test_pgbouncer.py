@@ -107,7 +107,8 @@ def test_every_command_works_through_the_pooler(direct: Environment, pooler: PgB
             assert replica.stop() == 0
         assert environment.run("ledger", "--check", "--caught-up").returncode == 0
         execute(direct.dsn, "ALTER TABLE ai_dialogue_log DROP CONSTRAINT rule")
-        assert environment.run_json("dead-letters", "replay") == {"inserted": 2, "duplicates": 0, "failed": 0}
+        replayed = environment.run_json("dead-letters", "replay")
+        assert {name: count for name, count in replayed.items() if count} == {"inserted": 2}
         assert environment.run_json("rollup", "--day", "2026-01-31")[0]["total_dialogues"] == 52
         found = environment.run_json("doctor")["findings"]
         assert [one for one in found if "could not be looked at" in one["found"]] == []
@@ -134,9 +135,14 @@ def test_a_replica_frozen_in_the_middle_of_a_copy_is_ended_behind_the_pooler(
 ) -> None:
     """The pooler keeps its session open; the successor finds it by its name, ends it, and writes on."""
     environment = pooled(direct, pooler)
-    wanted = publish(direct, 600, seed=6, response=LONG_TEXT)
+    wanted = publish(direct, 1500, seed=6, response=LONG_TEXT)  # more than the buffers on both sides of the pooler hold
     make_slow(direct)
-    with ServiceProcess(environment, tmp_path / "frozen", RAGLEDGER_BATCH__MAX_ROWS="5000") as frozen:
+    large = {
+        "RAGLEDGER_BATCH__MAX_ROWS": "5000",
+        "RAGLEDGER_BATCH__MAX_BYTES": "67108864",
+        "RAGLEDGER_BATCH__MAX_DELAY_MS": "3000",
+    }
+    with ServiceProcess(environment, tmp_path / "frozen", **large) as frozen:
         wait_for_copy(direct)
         frozen.send(signal.SIGSTOP)
         wait_for_silence(direct)
