@@ -160,5 +160,6 @@ def test_a_dead_amendment_can_be_replayed(environment: Environment, tmp_path: Pa
         eventually(lambda: environment.value("SELECT count(*) FROM dead_letters") == 1)
         send(servers, [Outgoing(topic, as_json(announcement))])
         eventually(lambda: environment.accounted_for() == 2)
-    assert environment.run_json("dead-letters", "replay") == {"inserted": 0, "duplicates": 0, "amended": 1, "failed": 0}
+    replayed = environment.run_json("dead-letters", "replay")
+    assert {name: count for name, count in replayed.items() if count} == {"amended": 1}
     assert environment.value("SELECT health_status FROM plugin_registry") == "degraded"

@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from consumer.settings import Topics
 from tests.ingestion import small_dialogue
 from tests.producers import provenance
 from tests.service import Environment
@@ -23,7 +24,8 @@ MAKERS: dict[str, Callable[..., dict[str, Any]]] = {"dialogue": small_dialogue, 
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory that did not exist before."""
     directory = tmp_path_factory.mktemp("export") / "new" / "events"
-    done = Environment("postgresql://127.0.0.1:9/x", "127.0.0.1:9", {}).run("schema", "export", str(directory))
+    topics = Topics().model_dump()  # the documents in the repository name the defaults
+    done = Environment("postgresql://127.0.0.1:9/x", "127.0.0.1:9", topics).run("schema", "export", str(directory))
     assert (done.returncode, done.stderr) == (0, "")
     assert {Path(line) for line in done.stdout.split()} == set(directory.iterdir())
     return directory
