@@ -33,7 +33,7 @@ from consumer.ingest.copy_format import (
     length_of,
 )
 
-# The standard library's parser gives up at the interpreter's recursion limit; leave deep JSON to it long before that.
+# Less than the levels that the exact lane takes, so that whatever might be too deep is left to it.
 MOST_BRACKETS = 400
 REMEMBERED = 50_000
 _LONGEST_REMEMBERED = 128  # what is longer is valid but will not come again
