@@ -206,7 +206,8 @@ class CitationsReader(Reader):
     _decode = msgspec.json.Decoder(list[PlainCitation] | None).decode
 
     def __init__(self) -> None:
-        self._confidences = RememberingReader(CONFIDENCE, encode_numeric, Raw)
+        # Only held against its range: it stays as it came, and written out 1e-999999999 would take a gigabyte.
+        self._confidences = RememberingReader(CONFIDENCE, lambda _: NULL, Raw)
 
     def read(self, values: Sequence[Raw]) -> Column:
         """The column."""
