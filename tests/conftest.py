@@ -27,6 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """What `make fuzz` and a person at work may want otherwise."""
     group = parser.getgroup("ragledger")
     group.addoption("--fuzz-records", type=int, default=8000, help="hostile records to make (default: %(default)s)")
+    group.addoption(
+        "--faults-seed", type=int, default=1, help="where the chance of faults begins (default: %(default)s)"
+    )
     group.addoption("--fuzz-seed", type=int, default=1, help="where their chance begins (default: %(default)s)")
 
 

@@ -1,0 +1,102 @@
+"""A scenario: traffic, replicas, faults; then the account, the days, and how soon all was well again."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from tests.bad_records import RULES
+from tests.faults.audit import TIMEZONE, Account, assert_days_equal_queries, take_account
+from tests.faults.fleet import Fleet
+from tests.faults.lab import Lab
+from tests.faults.observer import Observer, Recovery
+from tests.faults.traffic import BAD, Traffic
+from tests.psql import execute
+from tests.service import Environment, eventually
+
+REST_SECONDS = 90.0
+# The least that a broker takes by default: a dead member is noticed after six seconds.
+QUICK = {
+    "RAGLEDGER_KAFKA__SESSION_TIMEOUT_MS": "6000",
+    "RAGLEDGER_KAFKA__REBALANCE_TIMEOUT_MS": "15000",
+    "RAGLEDGER_BATCH__MAX_ROWS": "200",
+}
+
+
+@dataclass
+class Scene:
+    """What a scenario works with, and what it leaves behind."""
+
+    lab: Lab
+    environment: Environment
+    fleet: Fleet
+    traffic: Traffic
+    observer: Observer
+    chance: Random
+    faults: Counter[str] = field(default_factory=Counter)
+    recoveries: list[Recovery] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+    account: Account | None = None
+
+    def recover(self, fault: str, since: float | None = None, seconds: float = 90.0) -> Recovery:
+        """Note a fault that is over (`since`: or was then), and wait until all is well again."""
+        self.faults[fault] += 1
+        self.recoveries.append(self.observer.recovery(time.monotonic() if since is None else since, seconds))
+        return self.recoveries[-1]
+
+    def come_to_rest(self) -> Account:
+        """End the traffic, wait until everything is written, and hold it all against each other.
+
+        Raises:
+            AssertionError: a record was lost, doubled or not accounted for; a day does not equal its queries.
+            TimeoutError: something waits for ever.
+        """
+        self.lab.heal()
+        self.fleet.heal()
+        self.traffic.stop()
+        self.environment.assert_caught_up(timeout=REST_SECONDS)
+        self.account = take_account(self.environment, self.traffic, self.lab.bootstrap_servers)
+        assert self.account.is_exact, self.account
+        assert assert_days_equal_queries(self.environment) > 0
+        self.seconds = time.monotonic() - self.started
+        return self.account
+
+
+@contextmanager
+def set_scene(
+    lab: Lab,
+    directory: Path,
+    seed: int,
+    *,
+    replicas: int = 2,
+    partitions: int = 4,
+    rate: float = 300.0,
+    bad: float = BAD,
+    **settings: str,
+) -> Iterator[Scene]:
+    """Traffic that is being written, until the scenario is over; at its end it comes to rest, unless it has failed."""
+    names = {f"RAGLEDGER_{name.upper()}": value for name, value in settings.items()}
+    with ExitStack() as undo:
+        environment = undo.enter_context(
+            lab.environment(partitions, **QUICK, RAGLEDGER_ROLLUP__TIMEZONE=TIMEZONE, **names)
+        )
+        execute(environment.dsn, RULES[0])
+        traffic = Traffic(lab.bootstrap_servers, environment.topics, seed, rate, bad)
+        undo.callback(traffic.stop)
+        undo.callback(lab.heal)
+        observer = Observer(environment, traffic)
+        undo.callback(observer.stop)
+        fleet = undo.enter_context(Fleet(lab, environment, directory, replicas))
+        scene = Scene(lab, environment, fleet, traffic, observer, Random(seed))
+        fleet.wait_ready()
+        traffic.start()
+        observer.start()
+        eventually(lambda: observer.accounted > 0, message="the first records are written")
+        yield scene
+        scene.come_to_rest()
