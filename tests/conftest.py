@@ -25,12 +25,11 @@ from tests.stack import (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What `make fuzz` and a person at work may want otherwise."""
-    group = parser.getgroup("ragledger")
-    group.addoption("--fuzz-records", type=int, default=8000, help="hostile records to make (default: %(default)s)")
-    group.addoption(
-        "--faults-seed", type=int, default=1, help="where the chance of faults begins (default: %(default)s)"
-    )
-    group.addoption("--fuzz-seed", type=int, default=1, help="where their chance begins (default: %(default)s)")
+    group, default = parser.getgroup("ragledger"), "(default: %(default)s)"
+    group.addoption("--fuzz-records", type=int, default=8000, help=f"hostile records to make {default}")
+    group.addoption("--fuzz-seed", type=int, default=1, help=f"where their chance begins {default}")
+    group.addoption("--faults-seed", type=int, default=1, help=f"where the chance of faults begins {default}")
+    group.addoption("--long", type=float, default=0.0, help=f"how much of the long run of faults to run {default}")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -18,6 +18,14 @@ from tests.service import Environment, eventually
 
 TIMEZONE = "Asia/Tokyo"
 READ_SECONDS = 60.0
+
+
+class Place(NamedTuple):
+    """Where a record is in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -45,18 +53,21 @@ def take_account(environment: Environment, traffic: Traffic, bootstrap_servers: 
     Raises:
         AssertionError: the brokers have lost a record that they had acknowledged, or hold one that was aborted.
     """
-    held = read_committed(bootstrap_servers, environment.topics)
+    held = Counter(read_committed(bootstrap_servers, environment.topics).values())
     assert not traffic.acknowledged - held, "the brokers have lost what they had acknowledged"
     assert not held - traffic.acknowledged - traffic.in_doubt, "the brokers hold what was never acknowledged"
     return compare(environment, held)
 
 
-def compare(environment: Environment, held: Counter[Sent]) -> Account:
-    """The tables and the ledger against what was committed to Kafka."""
+def compare(environment: Environment, held: Counter[Sent], forgotten: Counter[str] | None = None) -> Account:
+    """The tables and the ledger against what was committed to Kafka.
+
+    :param forgotten: what ledger rows had counted that were deleted since
+    """
     good = Counter({sent: count for sent, count in held.items() if not sent.is_bad})
     bad = Counter({sent: count for sent, count in held.items() if sent.is_bad})
     rows, letters = _rows(environment), _dead_letters(environment)
-    counted = _ledger(environment)
+    counted = ledger_sums(environment) + (forgotten or Counter())
     duplicates = good.total() - len(good)
     return Account(
         records=held.total(),
@@ -65,7 +76,7 @@ def compare(environment: Environment, held: Counter[Sent]) -> Account:
         dead_letters=letters.total(),
         lost=len(good.keys() - rows) + (bad - letters).total(),
         doubled=(letters - bad).total() + abs(counted["inserted"] - len(rows)),
-        unaccounted=abs(counted["duplicates"] - duplicates) + abs(counted["dead"] - bad.total()),
+        unaccounted=abs(counted["duplicates"] - duplicates) + abs(counted["dead_lettered"] - bad.total()),
         invented=len(rows - good.keys()),
     )
 
@@ -84,17 +95,13 @@ def _dead_letters(environment: Environment) -> Counter[Sent]:
     return Counter(Sent(kinds[letter["topic"]], bytes(letter["key"])) for letter in letters)
 
 
-def _ledger(environment: Environment) -> Mapping[str, int]:
+def ledger_sums(environment: Environment) -> Counter[str]:
     """The sums, after a look at the equation of each partition."""
     lines = environment.query("SELECT * FROM ingest_ledger")
     for line in lines:
         parts = (line[name] for name in ("inserted", "duplicates", "amended", "dead_lettered", "gaps"))
         assert line["next_offset"] - line["start_offset"] == sum(parts), line
-    return {
-        "inserted": sum(line["inserted"] for line in lines),
-        "duplicates": sum(line["duplicates"] for line in lines),
-        "dead": sum(line["dead_lettered"] for line in lines),
-    }
+    return Counter({name: sum(line[name] for line in lines) for name in ("inserted", "duplicates", "dead_lettered")})
 
 
 def assert_days_equal_queries(environment: Environment) -> int:
@@ -109,8 +116,8 @@ def assert_days_equal_queries(environment: Environment) -> int:
     return len(days)
 
 
-def read_committed(bootstrap_servers: str, topics: Mapping[str, str]) -> Counter[Sent]:
-    """Every committed record of the topics, read by another client than the service's."""
+def read_committed(bootstrap_servers: str, topics: Mapping[str, str]) -> Mapping[Place, Sent]:
+    """Every committed record of the topics by its place, read by another client than the service's."""
     kinds = {topic: kind for kind, topic in topics.items()}
     consumer = Consumer(
         {
@@ -125,20 +132,21 @@ def read_committed(bootstrap_servers: str, topics: Mapping[str, str]) -> Counter
     )
     try:
         left = {(part.topic, part.partition) for part in _assign_all(consumer, topics.values())}
-        found: Counter[Sent] = Counter()
+        found: dict[Place, Sent] = {}
         deadline = time.monotonic() + READ_SECONDS
         while left:
             messages = consumer.consume(500, 0.2)
             assert messages or time.monotonic() < deadline, f"Kafka does not answer for {left}"
-            found.update(_sent(message, kinds) for message in messages if not message.error())
+            found.update(_placed(message, kinds) for message in messages if not message.error())
             left -= {(message.topic(), message.partition()) for message in messages if message.error()}
         return found
     finally:
         consumer.close()
 
 
-def _sent(message: Any, kinds: Mapping[str, str]) -> Sent:
-    return Sent(kinds[message.topic()], message.key())
+def _placed(message: Any, kinds: Mapping[str, str]) -> tuple[Place, Sent]:
+    place = Place(message.topic(), message.partition(), message.offset())
+    return place, Sent(kinds[message.topic()], message.key())
 
 
 def _assign_all(consumer: Any, topics: Collection[str]) -> list[TopicPartition]:

@@ -37,12 +37,18 @@ def seed(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--faults-seed"))
 
 
+@pytest.fixture
+def long(request: pytest.FixtureRequest) -> float:
+    """The share of the long run that is asked for."""
+    return float(request.config.getoption("--long"))
+
+
 @pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest) -> Iterator[Results]:
     """What the scenarios find; kept in a file, and shown at the end."""
     made = request.config.stash[_RESULTS] = Results()
     yield made
-    made.write(DIRECTORY / "scenarios.json")
+    made.write(DIRECTORY)
 
 
 @pytest.fixture

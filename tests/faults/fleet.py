@@ -53,6 +53,18 @@ class Replica:
         """Wait until it is ready, under whatever process."""
         eventually(lambda: self.service.get("/readyz")[0] == 200, message=f"{self.name} ready")
 
+    def wait_answering(self) -> None:
+        """Wait until it answers at all."""
+        eventually(lambda: self.service.get("/metrics")[0] == 200, timeout=10, message=f"{self.name} answers")
+
+    def wait_not_ready(self) -> None:
+        """Wait until it says that it cannot work."""
+        eventually(lambda: self.service.get("/readyz")[0] == 503, message=f"{self.name} not ready")
+
+    def wait_ended(self) -> None:
+        """Wait until it is gone."""
+        eventually(lambda: self.has_ended, message=f"{self.name} gone")
+
     def kill(self) -> None:
         """SIGKILL; the supervisor leaves the place empty until the next :meth:`start`."""
         self.is_wanted = False
@@ -62,6 +74,11 @@ class Replica:
         """SIGTERM; the exit code."""
         self.is_wanted = False
         return self.service.stop()
+
+    def leave(self) -> None:
+        """SIGTERM, without waiting for what becomes of it."""
+        self.is_wanted = False
+        self.service.send(signal.SIGTERM)
 
     def freeze(self) -> None:
         """SIGSTOP."""

@@ -108,4 +108,6 @@ class Observer:
 
 
 def _all_moved(before: Sample, now: Sample) -> bool:
-    return bool(now.offsets) and all(offset > before.offsets.get(part, -1) for part, offset in now.offsets.items())
+    """Whether every partition that records go to has been written."""
+    used = {part: offset for part, offset in before.offsets.items() if offset > 0}
+    return bool(used) and all(now.offsets.get(part, 0) > offset for part, offset in used.items())

@@ -54,7 +54,7 @@ class Trap:
         self._release(forward=False)
 
     def _release(self, *, forward: bool) -> None:
-        self._forward = forward
+        self._forward, self._left = forward, 0  # one that has not sprung never will
         self._thread.call(self._released.set)
 
     def meets(self, step: Step) -> bool:

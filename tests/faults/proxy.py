@@ -98,6 +98,10 @@ class Proxy:
         """
         self._thread.call(lambda: self._hold(frozenset(ways), pid))
 
+    def hold_present(self) -> None:
+        """The connections there are lead nowhere any more, in either direction; new ones are not affected."""
+        self._thread.call(self._hold_present)
+
     def slow(self, bytes_per_second: float) -> None:
         """Pass no more than so many bytes a second on each connection, in each direction."""
         self._thread.call(lambda: self._slow(bytes_per_second))
@@ -131,6 +135,10 @@ class Proxy:
         for link in self._links:
             if link.client_port in ports:
                 link.held = ways
+
+    def _hold_present(self) -> None:
+        for link in self._links:
+            link.held = BOTH
 
     def _slow(self, bytes_per_second: float) -> None:
         self._bytes_per_second = bytes_per_second

@@ -28,7 +28,7 @@ def outlast(scene: Scene) -> None:
     wanted = scene.traffic.count + OUTAGE_RECORDS
     eventually(lambda: scene.traffic.count >= wanted, message="records come in meanwhile")
     for replica in scene.fleet.replicas:
-        eventually(lambda: replica.service.get("/readyz")[0] == 503, message="not ready")  # noqa: B023 - used at once
+        replica.wait_not_ready()
         assert replica.service.get("/healthz")[0] == 200
 
 

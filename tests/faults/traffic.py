@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -16,12 +16,21 @@ from tests.bad_records import BY_RULE
 from tests.ingestion import as_json, small_dialogue
 from tests.producers import bad_value, provenance, random_uuid
 
-BAD, SAME_AGAIN = 0.02, 0.03
-REFUSED = 0.1  # of the bad ones, by the database
-ABORTED = 0.3  # of the transactions
 DAYS = ("2026-02-03T14:59:59.999999Z", "2026-02-03T15:00:00Z", "2026-02-04T09:00:00+09:00", "2026-02-05T12:00:00Z")
 # As often as it takes: a producer in earnest does not give up because a broker is away.
 PATIENT = {"enable.idempotence": True, "linger.ms": 5, "message.timeout.ms": 600_000, "retry.backoff.max.ms": 500}
+
+
+class Mix(NamedTuple):
+    """Shares: bad records, of these the ones that the database refuses, records sent again, transactions aborted."""
+
+    bad: float = 0.02
+    refused: float = 0.1
+    again: float = 0.03
+    aborted: float = 0.3
+
+
+STEADY = Mix()
 
 
 class Sent(NamedTuple):
@@ -51,16 +60,16 @@ class Outgoing(NamedTuple):
 class Maker:
     """Makes records: new ones, some that were sent before, some bad ones."""
 
-    def __init__(self, chance: random.Random, bad: float = BAD) -> None:
-        self._chance, self._bad = chance, bad
+    def __init__(self, chance: random.Random, mix: Mix = STEADY) -> None:
+        self._chance, self._mix = chance, mix
         self._before: list[Outgoing] = []
 
     def next(self) -> Outgoing:
         """One record."""
         dice = self._chance.random()
-        if dice < self._bad:
+        if dice < self._mix.bad:
             return self._bad_one()
-        if dice < self._bad + SAME_AGAIN and self._before:
+        if dice < self._mix.bad + self._mix.again and self._before:
             return self._chance.choice(self._before)
         return self._new_one()
 
@@ -77,26 +86,26 @@ class Maker:
         return small_dialogue(self._chance, created_at=self._chance.choice(DAYS), **changes)
 
     def _bad_one(self) -> Outgoing:
-        refused = self._chance.random() < REFUSED
-        value = as_json(self._event("dialogue", query=BY_RULE)) if refused else bad_value(self._chance)
-        return Outgoing(Sent("dialogue", f"bad {random_uuid(self._chance)}".encode()), value)
+        name = f"bad {random_uuid(self._chance)}".encode()
+        if self._chance.random() < self._mix.refused:
+            return Outgoing(Sent("dialogue", name), as_json(self._event("dialogue", query=BY_RULE)))
+        return Outgoing(Sent(self._chance.choice(("dialogue", "provenance")), name), bad_value(self._chance))
 
 
 class Traffic:
     """A steady stream from two producers, one of them with transactions; a context manager that ends it."""
 
     def __init__(
-        self, bootstrap_servers: str, topics: Mapping[str, str], seed: int, rate: float, bad: float = BAD
+        self, bootstrap_servers: str, topics: Mapping[str, str], seed: int, rate: float, mix: Mix = STEADY
     ) -> None:
         """`rate` is records a second in all."""
         self._bootstrap_servers, self._topics = bootstrap_servers, topics
-        self._seed, self._rate, self._bad = seed, rate, bad
+        self._seed, self._rate, self._mix = seed, rate, mix
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
         self._failures: list[BaseException] = []
         self.acknowledged: Counter[Sent] = Counter()
-        self.aborted: set[Sent] = set()
         self.in_doubt: Counter[Sent] = Counter()
 
     @property
@@ -129,6 +138,33 @@ class Traffic:
             assert not thread.is_alive(), "a producer waits for the brokers for ever"
         assert not self._failures, self._failures
 
+    def send(self, records: Iterable[Outgoing], **options: Any) -> None:
+        """Send some more, in order, and wait until they are acknowledged.
+
+        Raises:
+            AssertionError: one was not.
+        """
+        producer = Producer({"bootstrap.servers": self._bootstrap_servers, **PATIENT, **options})
+        for record in records:
+            self._produce(producer, record, self._on_delivery(record.sent))
+        assert producer.flush(120) == 0
+
+    def leave_open(self, records: Iterable[Outgoing], seconds: float) -> Any:
+        """Send some in a transaction that nobody ends: the broker does so after so many seconds.
+
+        Gives what has to be kept until then.
+        """
+        sent = list(records)
+        name = {"bootstrap.servers": self._bootstrap_servers, "transactional.id": f"left {sent[0].sent.key!r}"}
+        milliseconds = {"transaction.timeout.ms": int(seconds * 1000), "message.timeout.ms": int(seconds * 500)}
+        producer = Producer({**PATIENT, **name, **milliseconds})
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        for record in sent:
+            self._produce(producer, record, None)
+        assert producer.flush(30) == 0
+        return producer
+
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
@@ -137,7 +173,7 @@ class Traffic:
 
     def _send_plain(self) -> None:
         producer = Producer({"bootstrap.servers": self._bootstrap_servers, **PATIENT})
-        maker, pace = Maker(random.Random(f"{self._seed} plain"), self._bad), Pace(self._rate / 2)
+        maker, pace = Maker(random.Random(f"{self._seed} plain"), self._mix), Pace(self._rate / 2)
         while not self._ending.is_set():
             record = maker.next()
             self._produce(producer, record, self._on_delivery(record.sent))
@@ -165,7 +201,7 @@ class Traffic:
 
     def _send_transactions(self) -> None:
         chance = random.Random(f"{self._seed} transactions")
-        maker, pace = Maker(chance, self._bad), Pace(self._rate / 2)
+        maker, pace = Maker(chance, self._mix), Pace(self._rate / 2)
         while not self._ending.is_set():
             producer = self._transactional()
             while not self._ending.is_set() and self._one_transaction(producer, maker, chance, pace):
@@ -182,7 +218,7 @@ class Traffic:
         """False when the producer is of no use any more: what it was about is in doubt."""
         records = [maker.next() for _ in range(chance.choice((1, 5, 40, 80)))]
         sent = [record.sent for record in records]
-        commit = chance.random() >= ABORTED
+        commit = chance.random() >= self._mix.aborted
         try:
             producer.begin_transaction()
             for record in records:
@@ -193,8 +229,9 @@ class Traffic:
             with self._lock:
                 self.in_doubt.update(sent)
             return False
-        with self._lock:
-            self.acknowledged.update(sent) if commit else self.aborted.update(sent)
+        if commit:
+            with self._lock:
+                self.acknowledged.update(sent)
         return True
 
     def _end(self, producer: Any, commit: bool) -> None:
