@@ -124,6 +124,11 @@ class Pipeline:
             if span is not None:
                 self._claimer.stop(partition, f"offset {span.next} was deleted by retention before it was read")
 
+    def on_unreadable(self, partition: Partition, offset: int) -> None:
+        """The client cannot unpack this record: the partition stops, what was taken before it is written."""
+        why = "its batch is damaged, or the name of one of its headers is not UTF-8"
+        self._claimer.stop(partition, f"the record at offset {offset} cannot be read: {why}")
+
     async def _drain(self) -> None:
         """Write everything taken in so far, and commit."""
         await self._writer.slot()
