@@ -29,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fuzz-records", type=int, default=8000, help=f"hostile records to make {default}")
     group.addoption("--fuzz-seed", type=int, default=1, help=f"where their chance begins {default}")
     group.addoption("--faults-seed", type=int, default=1, help=f"where the chance of faults begins {default}")
+    group.addoption("--write-docs", action="store_true", help="write docs/reliability.md from what the faults did")
     group.addoption("--long", type=float, default=0.0, help=f"how much of the long run of faults to run {default}")
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.faults import docs
 from tests.faults.lab import Lab, open_lab
 from tests.faults.results import DIRECTORY, Results
 from tests.faults.scene import Scene, set_scene
+from tests.stack import uses_docker
 
 Stage = Callable[..., AbstractContextManager[Scene]]
 _RESULTS = pytest.StashKey[Results]()
@@ -20,6 +22,8 @@ _RESULTS = pytest.StashKey[Results]()
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """One broker and PostgreSQL, behind proxies; who harms them has them healed at the end."""
+    if uses_docker():
+        pytest.skip("only embedded servers can be killed")
     with open_lab() as made:
         yield made
 
@@ -49,6 +53,8 @@ def results(request: pytest.FixtureRequest) -> Iterator[Results]:
     made = request.config.stash[_RESULTS] = Results()
     yield made
     made.write(DIRECTORY)
+    if request.config.getoption("--write-docs"):
+        docs.write()
 
 
 @pytest.fixture

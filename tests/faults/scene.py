@@ -33,6 +33,7 @@ class Scene:
     """What a scenario works with, and what it leaves behind.
 
     :param happened: faults by name, where they are more than those recovered from
+    :param may_end: how many processes may end by themselves, to be started again by their supervisor
     :param busy: replicas that something is being done to
     :param held: what the tables have to hold in the end, where Kafka itself does not hold it any more
     :param forgotten: what ledger rows had counted that were deleted
@@ -48,9 +49,8 @@ class Scene:
     happened: Counter[str] = field(default_factory=Counter)
     recoveries: dict[str, list[Recovery]] = field(default_factory=lambda: defaultdict(list))
     busy: set[str] = field(default_factory=set)
+    may_end: int = 0
     rebalances: int | None = None
-    started: float = field(default_factory=time.monotonic)
-    seconds: float = 0.0
     account: Account | None = None
     held: Counter[Sent] | None = None
     forgotten: Counter[str] | None = None
@@ -65,7 +65,8 @@ class Scene:
         """End the traffic, wait until everything is written, and hold it all against each other.
 
         Raises:
-            AssertionError: a record was lost, doubled or not accounted for; a day does not equal its queries.
+            AssertionError: a record was lost, doubled or not accounted for; a day does not equal its queries; a
+                process has ended by itself.
             TimeoutError: something waits for ever.
         """
         self.lab.heal()
@@ -75,7 +76,7 @@ class Scene:
         self.account = self._take_account()
         assert self.account.is_exact, self.account
         assert_days_equal_queries(self.environment)
-        self.seconds = time.monotonic() - self.started
+        assert self.fleet.ended_by_themselves <= self.may_end, "a process has ended by itself: its log says why"
         return self.account
 
     def _take_account(self) -> Account:
