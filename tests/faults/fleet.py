@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.faults.lab import Lab, through
+from tests.faults.lab import WRITERS, Lab, through
 from tests.faults.postgres_wire import PostgresProxy
 from tests.service import Environment, ServiceProcess, eventually
 
@@ -20,11 +20,12 @@ LOOK_SECONDS = 0.2
 class Replica:
     """One place for a process: when it has ended, another one takes the same place."""
 
-    def __init__(self, lab: Lab, environment: Environment, directory: Path, name: str) -> None:
-        self.name, self.log = name, directory / f"{name}.log"
+    def __init__(self, lab: Lab, environment: Environment, directory: Path, number: int) -> None:
+        self.name = f"replica-{number}"
+        self.log = directory / f"{self.name}.log"
         self.postgres = PostgresProxy(lab.thread, lab.postgres.port)
         self._environment = environment
-        self._dsn = through(environment.variables["RAGLEDGER_POSTGRES__DSN"], self.postgres.port)
+        self._dsn = through(environment.dsn, self.postgres.port, WRITERS[number % len(WRITERS)])
         self.is_wanted = False
         self.process: ServiceProcess | None = None
 
@@ -99,9 +100,7 @@ class Fleet:
     """Some replicas; a context manager that ends them all."""
 
     def __init__(self, lab: Lab, environment: Environment, directory: Path, size: int) -> None:
-        self.replicas: Sequence[Replica] = [
-            Replica(lab, environment, directory, f"replica-{number}") for number in range(size)
-        ]
+        self.replicas: Sequence[Replica] = [Replica(lab, environment, directory, number) for number in range(size)]
         self.ended_by_themselves = 0
         self._is_over = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, daemon=True)

@@ -31,12 +31,11 @@ BROKER_PROPERTIES = {
 }
 POSTGRES_SETTINGS = {"max_connections": "60", "log_error_verbosity": "terse"}
 TEMPLATE = "ragledger"
-WRITER = "ragledger_writer"
-# The service runs as one who owns nothing; superusers have connections left when others have none.
-ROLE = (
-    f"CREATE ROLE {WRITER} LOGIN",
-    f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {WRITER}",
-    f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {WRITER}",
+# Logins as docs/roles.md has them, without COPY and with it; superusers have connections left when others have none.
+WRITERS = ("ragledger_writer", "ragledger_copier")
+ROLES = (
+    f"CREATE ROLE {WRITERS[0]} LOGIN IN ROLE ragledger_ingest",
+    f"CREATE ROLE {WRITERS[1]} LOGIN IN ROLE ragledger_ingest BYPASSRLS",
 )
 
 
@@ -74,7 +73,7 @@ class Lab:
             make_topics(admin, list(names.values()), partitions, min(3, len(self.brokers)))
             dsn = undo.enter_context(fresh_database(self.postgres.dsn_of("postgres"), TEMPLATE))
             made = Environment(dsn, self.proxied_bootstrap_servers, names, **settings)
-            made.variables["RAGLEDGER_POSTGRES__DSN"] = dsn.replace("//postgres@", f"//{WRITER}@")
+            made.variables["RAGLEDGER_POSTGRES__DSN"] = dsn.replace("//postgres@", f"//{WRITERS[0]}@")
             yield made
 
     def heal(self) -> None:
@@ -116,7 +115,7 @@ def open_lab(brokers: int = 1) -> Iterator[Lab]:
             proxy.open()
             undo.callback(proxy.close)
         asyncio.run(migrate.up(postgres.dsn))
-        execute(postgres.dsn, *ROLE)
+        execute(postgres.dsn, *ROLES)
         yield Lab(thread, nodes, proxies, postgres)
 
 
@@ -140,7 +139,6 @@ def _proxied(thread: LoopThread, node: KafkaNode) -> Proxy:
     return proxy
 
 
-def through(dsn: str, port: int) -> str:
-    """The same database by way of another port."""
-    parts = urlsplit(dsn)
-    return urlunsplit(parts._replace(netloc=f"{parts.username}@127.0.0.1:{port}"))
+def through(dsn: str, port: int, writer: str) -> str:
+    """The same database by way of another port, for one of the writers."""
+    return urlunsplit(urlsplit(dsn)._replace(netloc=f"{writer}@127.0.0.1:{port}"))

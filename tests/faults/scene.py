@@ -36,7 +36,6 @@ class Scene:
     :param may_end: how many processes may end by themselves, to be started again by their supervisor
     :param busy: replicas that something is being done to
     :param held: what the tables have to hold in the end, where Kafka itself does not hold it any more
-    :param forgotten: what ledger rows had counted that were deleted
     """
 
     lab: Lab
@@ -53,7 +52,6 @@ class Scene:
     rebalances: int | None = None
     account: Account | None = None
     held: Counter[Sent] | None = None
-    forgotten: Counter[str] | None = None
 
     def recover(self, fault: str, since: float | None = None, seconds: float = 90.0) -> Recovery:
         """Wait until all is well again after a fault that is over (or was at `since`), and note how long it took."""
@@ -82,7 +80,7 @@ class Scene:
     def _take_account(self) -> Account:
         """Against what Kafka holds; where it was made to forget, against what is known to be right (`held`)."""
         if self.held is not None:
-            return compare(self.environment, self.held, self.forgotten)
+            return compare(self.environment, self.held)
         return take_account(self.environment, self.traffic, self.lab.bootstrap_servers)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tests.faults.audit import Place, ledger_sums, read_committed
+from tests.faults.audit import Place, read_committed
 from tests.faults.conftest import Stage
 from tests.faults.lab import Lab, delete_topics, make_topics
 from tests.faults.scene import Scene
@@ -20,9 +22,6 @@ pytestmark = pytest.mark.timeout(300)
 
 BACKLOG = 900  # records that come in while nobody reads
 GONE = 20  # of one partition, deleted before they were read
-LEAP = """
-    UPDATE ingest_ledger SET gaps = gaps + (%s - next_offset), next_offset = %s WHERE topic = %s AND partition = %s
-"""
 
 
 def test_retention_passes_the_reader(lab: Lab, stage: Stage) -> None:
@@ -33,8 +32,9 @@ def test_retention_passes_the_reader(lab: Lab, stage: Stage) -> None:
         place = delete_unread(scene)
         start_all(scene)
         wait_until_stopped(scene, [place])
-        scene.environment.query(f"{LEAP} RETURNING topic", place.offset, place.offset, place.topic, place.partition)
-        restart_all(scene)
+        decision = resume(scene, place)
+        assert (decision["to_offset"], decision["skipped"], decision["begins_anew"]) == (place.offset, GONE, False)
+        wait_until_none_stopped(scene)
         scene.happened["retention passed the reader"] += 1
         unread = {one for one in before if one[:2] == place[:2] and place.offset - GONE <= one.offset < place.offset}
         scene.held = Counter(sent for one, sent in before.items() if one not in unread)
@@ -66,18 +66,11 @@ def start_all(scene: Scene) -> None:
         replica.start()
 
 
-def restart_all(scene: Scene) -> None:
-    """A running replica does not notice what a person has decided."""
-    for replica in scene.fleet.replicas:
-        assert replica.stop() == 0
-        replica.start()
-
-
 def wait_until_stopped(scene: Scene, places: list[Place]) -> None:
     """Said in the log, shown by a metric, and nothing is written for them, while the others catch up."""
     wanted = {f"{place.topic}/{place.partition}" for place in places}
     eventually(lambda: stopped(scene) >= wanted, message=f"{wanted} stopped")
-    assert sum(replica.service.metric("rag_stopped_partitions") for replica in scene.fleet.replicas) == len(places)
+    assert stopped_now(scene) == len(places)
     before = offsets(scene)
     others = {place: offset for place, offset in before.items() if f"{place[0]}/{place[1]}" not in wanted}
     assert others, "there are others"
@@ -89,6 +82,24 @@ def stopped(scene: Scene) -> set[str]:
     """The partitions that the replicas say have stopped."""
     lines = [line for replica in scene.fleet.replicas for line in log_lines(replica.log, "partition_stopped")]
     return {line["partition"] for line in lines}
+
+
+def stopped_now(scene: Scene) -> float:
+    """How many partitions the replicas show as stopped."""
+    return sum(replica.service.metric("rag_stopped_partitions") for replica in scene.fleet.replicas)
+
+
+def resume(scene: Scene, place: Place) -> Mapping[str, Any]:
+    """Decide as a person would that the partition is read on from the first record there is; replicas go on running."""
+    where = ("--topic", place.topic, "--partition", str(place.partition), "--from", "earliest")
+    decision: Mapping[str, Any] = scene.environment.run_json("ledger", "resume", *where)
+    return decision
+
+
+def wait_until_none_stopped(scene: Scene) -> None:
+    """The replicas notice the decision by themselves."""
+    eventually(lambda: stopped_now(scene) == 0, message="the decision is noticed")
+    scene.fleet.wait_ready()
 
 
 def offsets(scene: Scene) -> dict[tuple[str, int], int]:
@@ -110,9 +121,10 @@ def test_a_topic_made_anew(lab: Lab, stage: Stage) -> None:
         make_anew(lab, topic)
         scene.traffic.send(record for record in records(scene.seed, 40) if record.sent.kind == "dialogue")
         start_all(scene)
-        wait_until_stopped(scene, [Place(topic, number, 0) for number in range(2)])
-        scene.forgotten = forget(scene, topic)
-        restart_all(scene)
+        places = [Place(topic, number, 0) for number in range(2)]
+        wait_until_stopped(scene, places)
+        assert all(resume(scene, place)["begins_anew"] for place in places)
+        wait_until_none_stopped(scene)
         new = read_committed(lab.bootstrap_servers, {"dialogue": topic})
         scene.held = old + Counter(new.values())
         scene.happened["topic made anew"] += 1
@@ -124,10 +136,3 @@ def make_anew(lab: Lab, topic: str) -> None:
     delete_topics(admin, [topic])
     eventually(lambda: topic not in admin.list_topics(timeout=30).topics, message="the topic is gone")
     make_topics(admin, [topic], 2)
-
-
-def forget(scene: Scene, topic: str) -> Counter[str]:
-    """Delete the topic's ledger rows; what they had counted."""
-    before = ledger_sums(scene.environment)
-    scene.environment.query("DELETE FROM ingest_ledger WHERE topic = %s RETURNING topic", topic)
-    return before - ledger_sums(scene.environment)
