@@ -14,6 +14,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 from aiokafka.helpers import create_ssl_context
 
 from consumer.adapters.fetching import Fetching, Unreadable
+from consumer.adapters.kafka_connection import mend_connections
 from consumer.adapters.topic_ids import topic_ids
 from consumer.events.record import Partition
 from consumer.ports import Bounds, SourceError, Stretch
@@ -22,6 +23,8 @@ from consumer.settings import Kafka, SecurityProtocol
 REQUEST_TIMEOUT_MS = 30_000
 COMMIT_SECONDS = 5.0
 HEARTBEAT_MS = 1000  # a member hears of a rebalance with its next heartbeat: everybody waits for the last one
+
+mend_connections()
 
 
 class Reader(Protocol):

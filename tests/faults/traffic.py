@@ -17,8 +17,14 @@ from tests.ingestion import as_json, small_dialogue
 from tests.producers import bad_value, provenance, random_uuid
 
 DAYS = ("2026-02-03T14:59:59.999999Z", "2026-02-03T15:00:00Z", "2026-02-04T09:00:00+09:00", "2026-02-05T12:00:00Z")
-# As often as it takes: a producer in earnest does not give up because a broker is away.
-PATIENT = {"enable.idempotence": True, "linger.ms": 5, "message.timeout.ms": 600_000, "retry.backoff.max.ms": 500}
+# As often as it takes: a producer in earnest does not give up because a broker is away, nor does it say so each time.
+PATIENT = {
+    "enable.idempotence": True,
+    "linger.ms": 5,
+    "message.timeout.ms": 600_000,
+    "retry.backoff.max.ms": 500,
+    "log_level": 2,
+}
 
 
 class Mix(NamedTuple):
