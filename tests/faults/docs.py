@@ -21,7 +21,7 @@ NOT_YET = "Not taken yet."
 def write(results: Path = DIRECTORY) -> None:
     """Take new results in, keep what there are none of, and write the page."""
     figures = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
-    for part in ("scenarios", "long"):
+    for part in ("scenarios", "long", "fuzz"):
         if (found := results / f"{part}.json").exists():
             figures[part] = json.loads(found.read_text("utf-8"))
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
@@ -30,13 +30,14 @@ def write(results: Path = DIRECTORY) -> None:
 
 def page(figures: Mapping[str, Any]) -> str:
     """The page that the figures make."""
-    scenarios, long = figures.get("scenarios"), figures.get("long")
+    scenarios, long, fuzz = (figures.get(part) for part in ("scenarios", "long", "fuzz"))
     return Template(TEMPLATE.read_text("utf-8")).substitute(
         scenarios=_table(COLUMNS, _rows(scenarios["scenarios"])) if scenarios else NOT_YET,
         scenarios_sum=_sum(scenarios["scenarios"]) if scenarios else "",
         long_intro=_intro(long["scenarios"][0]) if long else NOT_YET,
         long=_table(LONG_COLUMNS, _long_rows(long["scenarios"][0])) if long else "",
         long_sum=_sum(long["scenarios"]) if long else "",
+        fuzz=_fuzz(fuzz) if fuzz else NOT_YET,
         machine="\n\n".join(
             f"{name}: {_machine(document)}"
             for name, document in (("The scenarios", scenarios), ("The long run", long))
@@ -92,6 +93,16 @@ def _sum(scenarios: Sequence[Mapping[str, Any]]) -> str:
         f"In all {total['records']:,} committed records became {total['rows']:,} rows, {total['duplicates']:,} "
         f"duplicates and {total['dead_letters']:,} dead letters. Lost: {total['lost']:,}. Doubled: "
         f"{total['doubled']:,}. Unaccounted: {total['unaccounted']:,}."
+    )
+
+
+def _fuzz(document: Mapping[str, Any]) -> str:
+    verdicts: dict[str, int] = dict(document["verdicts"])
+    total, rows = sum(verdicts.values()), verdicts.pop("row")
+    reasons = ", ".join(f"`{reason}` {count:,}" for reason, count in sorted(verdicts.items(), key=lambda one: -one[1]))
+    return (
+        f"{document['taken_at'][:10]}, seed {document['seed']}: {total:,} records, each with the verdict it ought to "
+        f"have. {rows:,} became rows, {total - rows:,} a reason: {reasons}."
     )
 
 

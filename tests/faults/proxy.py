@@ -163,7 +163,7 @@ class Proxy:
         self._links.add(link)
         self._tasks.add(task)
         try:
-            with suppress(OSError, asyncio.IncompleteReadError):
+            with suppress(OSError, asyncio.CancelledError):  # the end of it either way; asyncio would log the latter
                 await self._pass(link, reader)
         finally:
             link.abort()

@@ -89,7 +89,9 @@ def _offsets(batch: Batch) -> list[int]:
 
 @pytest.mark.timeout(7200)
 @BOTH
-def test_each_hostile_record_becomes_one_row_or_one_dead_letter(kind: Kind, fuzz_records: int, fuzz_seed: int) -> None:
+def test_each_hostile_record_becomes_one_row_or_one_dead_letter(
+    kind: Kind, fuzz_records: int, fuzz_seed: int, verdicts: Counter[str]
+) -> None:
     """In slices and batches of any size: no crash, the exact lane's verdict, nothing counted twice, nothing missing."""
     chance, left = random.Random(f"{fuzz_seed}/{kind.name}"), fuzz_records // 2
     seen: Counter[str] = Counter()
@@ -105,3 +107,4 @@ def test_each_hostile_record_becomes_one_row_or_one_dead_letter(kind: Kind, fuzz
     print(f"{kind.name}: {seen.total():,} records, {dict(seen.most_common())}")
     assert seen["row"] > seen.total() / 5, "enough of them are right for the fast lane to be tried"
     assert seen["row"] < seen.total() * 9 / 10, "enough of them are wrong"
+    verdicts.update(seen)
