@@ -19,13 +19,18 @@ NOT_YET = "Not taken yet."
 
 
 def write(results: Path = DIRECTORY) -> None:
-    """Take new results in, keep what there are none of, and write the page."""
+    """Take new results in, keep what there are none of, scenario by scenario, and write the page."""
     figures = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
     for part in ("scenarios", "long", "fuzz"):
         if (found := results / f"{part}.json").exists():
-            figures[part] = json.loads(found.read_text("utf-8"))
+            figures[part] = _merged(figures.get(part, {}), json.loads(found.read_text("utf-8")))
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     PAGE.write_text(page(figures), "utf-8")
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> Mapping[str, Any]:
+    by_title = {one["title"]: one for document in (old, new) for one in document.get("scenarios", ())}
+    return {**new, "scenarios": [*by_title.values()]} if by_title else new
 
 
 def page(figures: Mapping[str, Any]) -> str:

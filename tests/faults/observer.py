@@ -65,6 +65,11 @@ class Observer:
         """Records written, as of the last look."""
         return self._samples[-1].accounted if self._samples else 0
 
+    def written(self, topic: str) -> int:
+        """How many partitions of a topic have been written, as of the last look."""
+        offsets = self._samples[-1].offsets if self._samples else {}
+        return sum(offset > 0 for (name, _), offset in offsets.items() if name == topic)
+
     def wait_for_more(self, count: int, seconds: float = RECOVERY_SECONDS) -> None:
         """Wait until so many more records are written."""
         wanted = self.accounted + count

@@ -119,6 +119,7 @@ def set_scene(
         fleet.wait_ready()
         traffic.start()
         observer.start()
-        eventually(lambda: observer.accounted > 0, message="the first records are written")
+        # A replica whose partitions were never written would not be missed by a recovery.
+        eventually(lambda: observer.written(environment.topics["dialogue"]) == partitions, message="all are written")
         yield scene
         scene.come_to_rest()
