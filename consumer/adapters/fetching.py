@@ -40,7 +40,9 @@ class Fetching:
 
         :param before: the positions now, to go back to
         :raises Unreadable: reading cannot go on in this partition
+        :raises KafkaError: aiokafka has given up fetching, which it logs once and tells nobody
         """
+        self._raise_if_ended()
         try:
             fetched = await self._fetch(timeout_ms, max_records)
         except Exception as error:
@@ -52,6 +54,11 @@ class Fetching:
             return {}
         self._forget_innocent(before)
         return fetched
+
+    def _raise_if_ended(self) -> None:
+        ended = self._consumer._fetcher.error_future
+        if ended.done():
+            ended.result()
 
     async def _fetch(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, Sequence[Any]]:
         if not self._careful:

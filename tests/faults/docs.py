@@ -114,8 +114,8 @@ def _fuzz(document: Mapping[str, Any]) -> str:
 def _machine(document: Mapping[str, Any]) -> str:
     machine, versions = document["machine"], document["versions"]
     return (
-        f"{document['taken_at'][:10]}, {machine['cores']} cores of {machine['processor']} with other work running on "
-        f"them (a load of {machine['load']:.0f} in the end), {machine['memory_gb']} GB, {machine['system']}; Kafka "
+        f"{document['taken_at'][:10]}, {machine['cores']} cores of {machine['processor']} (load "
+        f"{machine['load']:.0f} at the end, the suite included), {machine['memory_gb']} GB, {machine['system']}; Kafka "
         f"{versions['Kafka']}, PostgreSQL {versions['PostgreSQL']}."
     )
 

@@ -1,16 +1,20 @@
-"""A connection to a broker that is gone a moment before it is used."""
+"""What aiokafka makes of a connection that is gone a moment before it is used, and of errors that it does not know."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import uvloop
-from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaConnectionError
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.admin import ApiVersionRequest
 
+from consumer.adapters.fetching import Fetching
 from consumer.adapters.kafka import client_options
 from consumer.settings import Kafka
+from tests.stack import wait_for
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -35,3 +39,22 @@ async def send_after_reset(bootstrap_servers: str) -> None:
         await client.topics()
     finally:
         await client.stop()
+
+
+async def test_fetching_that_has_ended(
+    bootstrap_servers: str, topic_factory: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is an error of the next poll, and not a partition that nobody reads any more."""
+    client: Any = AIOKafkaConsumer(**client_options(Kafka(bootstrap_servers=bootstrap_servers)))
+    await client.start()
+    try:
+        client.assign([TopicPartition(topic_factory(), 0)])
+        fetching = Fetching(client)
+        assert await fetching.fetch({}, 0, 1) == {}
+        monkeypatch.setattr(client._fetcher, "_get_actions_per_node", None)  # an error that nobody foresaw
+        await wait_for(client._fetcher.error_future.done)
+        with pytest.raises(KafkaError):
+            await fetching.fetch({}, 0, 1)
+    finally:
+        with suppress(KafkaError):
+            await client.stop()
