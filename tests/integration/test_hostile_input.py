@@ -24,6 +24,9 @@ pytestmark = pytest.mark.timeout(180)
 
 RECORDS = 1500
 LARGE = {"message.max.bytes": 2_000_000}
+ONE_OF_EACH = """
+    SELECT DISTINCT ON (reason) id FROM dead_letters ORDER BY reason, octet_length(key) DESC NULLS LAST
+"""
 # The words of each that no message of ours can hold by chance.
 SECRETS = (CANARY, SECRET, "Aufnahmen", "library.example", "[31m")
 
@@ -100,7 +103,7 @@ def test_no_dead_letter_writes_to_the_terminal(
     send(bootstrap_servers, records, **LARGE)
     with ServiceProcess(environment, tmp_path / "log"):
         wait_for_records(environment, len(records))
-    listed, ids = environment.run("dead-letters", "list"), environment.query("SELECT id FROM dead_letters ORDER BY id")
+    listed, ids = environment.run("dead-letters", "list"), environment.query(ONE_OF_EACH)
     shown = [environment.run("dead-letters", "show", str(row["id"])) for row in ids]
     for done in (listed, *shown):
         assert (done.returncode, done.stderr) == (0, "")
