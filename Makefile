@@ -45,6 +45,9 @@ bench: setup ## Time raw COPY and ragledger side by side
 faults: setup ## Kill, freeze, cut and restart things, and count (bounded)
 	$(BIN)/python -m pytest tests/faults $(ARGS)
 
+fuzz: setup ## Decode a million hostile records (ARGS="--fuzz-records 100000 --fuzz-seed 2")
+	$(BIN)/python -m pytest tests/unit/fuzz -s --fuzz-records 1000000 $(ARGS)
+
 lock: setup ## Pin the requirements again from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --allow-unsafe pyproject.toml -o requirements/runtime.txt
@@ -53,4 +56,4 @@ lock: setup ## Pin the requirements again from pyproject.toml
 clean: ## Remove what the targets made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo test check format bench faults lock clean
+.PHONY: help setup demo test check format bench faults fuzz lock clean

@@ -21,7 +21,7 @@ from consumer.ingest.batch import Batch, Batcher, BatchLimits
 from consumer.ingest.decode import decode_all
 from consumer.ingest.offsets import Span
 from consumer.ports import Clock, Fenced, Source, Store, Stretch, Telemetry, Written
-from consumer.problems import position_lost
+from consumer.problems import position_lost, record_unreadable
 from consumer.writer import Writer
 
 
@@ -145,6 +145,10 @@ class Pipeline:
             span = self._batcher.span(partition)
             if span is not None:
                 self._claimer.stop(partition, position_lost(span.next))
+
+    def on_unreadable(self, partition: Partition, offset: int) -> None:
+        """The client cannot unpack this record: the partition stops, what was taken before it is written."""
+        self._claimer.stop(partition, record_unreadable(offset))
 
     async def _drain(self) -> None:
         """Write everything taken in so far, and commit."""

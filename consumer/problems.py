@@ -44,6 +44,14 @@ def position_lost(offset: int) -> str:
     )
 
 
+def record_unreadable(offset: int) -> str:
+    """The client cannot unpack a record, so it cannot read past it either."""
+    return (
+        f"the record at offset {offset} cannot be read: its batch is damaged, or the name of one of its headers is not "
+        f"UTF-8; --from {offset + 1} leaves it out"
+    )
+
+
 def command_to_settle(partition: Partition) -> str:
     """What a person types once it is clear where to go on."""
     topic, number = partition

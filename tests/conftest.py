@@ -23,6 +23,16 @@ from tests.stack import (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `make fuzz` and a person at work may want otherwise."""
+    group, default = parser.getgroup("ragledger"), "(default: %(default)s)"
+    group.addoption("--fuzz-records", type=int, default=8000, help=f"hostile records to make {default}")
+    group.addoption("--fuzz-seed", type=int, default=1, help=f"where their chance begins {default}")
+    group.addoption("--faults-seed", type=int, default=1, help=f"where the chance of faults begins {default}")
+    group.addoption("--write-docs", action="store_true", help="write docs/reliability.md from what the faults did")
+    group.addoption("--long", type=float, default=0.0, help=f"how much of the long run of faults to run {default}")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Nobody reads the list of skipped tests of a build: there, what is not installed fails."""

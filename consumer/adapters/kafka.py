@@ -1,4 +1,4 @@
-"""Kafka, through aiokafka, which only this module, `kafka_tools` and `kafka_transactions` import."""
+"""Kafka, through aiokafka, which only the Kafka adapters import."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.helpers import create_ssl_context
 
+from consumer.adapters.fetching import Fetching, Unreadable
+from consumer.adapters.kafka_connection import mend_connections
 from consumer.adapters.topic_ids import topic_ids
 from consumer.events.record import Partition
 from consumer.ports import Bounds, SourceError, Stretch
@@ -21,6 +23,8 @@ from consumer.settings import Kafka, SecurityProtocol
 REQUEST_TIMEOUT_MS = 30_000
 COMMIT_SECONDS = 5.0
 HEARTBEAT_MS = 1000  # a member hears of a rebalance with its next heartbeat: everybody waits for the last one
+
+mend_connections()
 
 
 class Reader(Protocol):
@@ -38,6 +42,10 @@ class Reader(Protocol):
         """The broker no longer holds the offsets we are at; these partitions are paused."""
         ...
 
+    def on_unreadable(self, partition: Partition, offset: int) -> None:
+        """The record at this offset cannot be unpacked; the partition is paused."""
+        ...
+
 
 class KafkaSource:
     """A member of the consumer group, as a :class:`consumer.ports.Source`."""
@@ -45,6 +53,7 @@ class KafkaSource:
     def __init__(self, settings: Kafka, topics: Collection[str]) -> None:
         self._settings, self._topics = settings, list(topics)
         self._consumer: Any = None
+        self._fetching: Any = None
         self._reader: Reader | None = None
         self._failure: BaseException | None = None
         self.missing_topics: frozenset[str] = frozenset()
@@ -61,7 +70,7 @@ class KafkaSource:
         except KafkaError as error:
             await consumer.stop()
             raise SourceError(f"no broker of {self._settings.bootstrap_servers} answers: {error}") from error
-        self._consumer = consumer
+        self._consumer, self._fetching = consumer, Fetching(consumer)
         self.missing_topics = frozenset(self._topics) - await consumer.topics()
         consumer.subscribe(self._topics, listener=_Listener(self, reader))
 
@@ -74,8 +83,14 @@ class KafkaSource:
         """See :meth:`consumer.ports.Source.poll`."""
         if self._failure is not None:
             raise self._failure
+        assert self._reader is not None
+        before = self.positions([Partition(*partition) for partition in self._consumer.assignment()])
         try:
-            fetched = await self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=max_records)
+            fetched = await self._fetching.fetch(before, int(timeout * 1000), max_records)
+        except Unreadable as error:
+            self._consumer.pause(TopicPartition(*error.partition))
+            self._reader.on_unreadable(error.partition, error.offset)
+            return []
         except NoOffsetForPartitionError:
             return []  # the moment between assignment and claim: the claim seeks
         except OffsetOutOfRangeError as error:

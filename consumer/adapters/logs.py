@@ -95,8 +95,10 @@ def quiet_libraries() -> None:
 
 def _renderers(settings: Log) -> list[Any]:
     """For people a plain traceback; for machines one line. Neither shows what variables hold, which is event text."""
-    if settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty()):
-        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    on_terminal = sys.stderr.isatty()
+    if settings.format == "console" or (settings.format == "auto" and on_terminal):
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(colors=on_terminal, exception_formatter=plain)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
 
 

@@ -16,6 +16,7 @@ import typer
 import uvloop
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -123,7 +124,7 @@ def print_table(
         whole = numeric or column == unbroken
         table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
     for row in rows:
-        table.add_row(*map(show, row))
+        table.add_row(*(escape(show(value)) for value in row))
     out.print(table)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
+from itertools import islice
 from typing import Annotated, Any, NamedTuple, NotRequired, Required
 from uuid import UUID
 
@@ -19,6 +21,8 @@ from consumer.events.kind import Kind
 _COUNT = Number(Decimal(0), Decimal(INT_MAX))
 _UNIT = Number(Decimal(0), Decimal(1), scale=2)
 CONFIDENCE = Number(Decimal(0), Decimal(1), scale=None)
+# A record of 8 MB may hold four million faulty citations. To find them all takes gigabytes, and nobody reads the list.
+MOST_FAULTY_CITATIONS = 20
 
 
 class DialogueFacts(NamedTuple):
@@ -49,11 +53,11 @@ class Citations(Field):
     pg_type = "jsonb"
 
     def check(self, value: Any) -> list[dict[str, Any]]:
-        """The array with null members left out, ready for the declaration."""
+        """The array with null members left out, ready for the declaration; it ends with the last fault to be told."""
         if not isinstance(value, list):
             raise invalid("must be an array of citations")
         check_storable(value)
-        return [without_nulls(citation) for citation in value]
+        return _until_faulty_enough([without_nulls(citation) for citation in value])
 
     def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Check the array, then each citation under its own path."""
@@ -87,6 +91,18 @@ class Dialogue(TypedDict):
     user_feedback: NotRequired[Annotated[int, Number(Decimal(-1), Decimal(1))]]
     context_window_size: NotRequired[Annotated[int, _COUNT]]
     temperature: NotRequired[Annotated[Decimal, Number(Decimal(0), Decimal(2), scale=2)]]
+
+
+def _until_faulty_enough(citations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if len(citations) <= MOST_FAULTY_CITATIONS:
+        return citations
+    faulty = (place for place, citation in enumerate(citations) if not _is_right()(citation))
+    return citations[: next(islice(faulty, MOST_FAULTY_CITATIONS - 1, None), len(citations)) + 1]
+
+
+@cache
+def _is_right() -> Callable[[Any], bool]:
+    return TypeAdapter(Citation).validator.isinstance_python
 
 
 DIALOGUE = Kind(

@@ -9,34 +9,52 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
+from itertools import accumulate
 from typing import Any, NoReturn
 
 from consumer.events.numbers import exact
 from consumer.events.rejection import Reason, Rejected
 
+# Half of what the parser can follow, however deep in the interpreter's stack it is called: with the interpreter's limit
+# alone the same record would be a row on one Python and a dead letter on another.
+MOST_LEVELS = 500
+
+_strings = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _skip = re.compile(r"[ \t\n\r,:]*").match
 
 
 def parse(value: bytes) -> dict[str, Any]:
     """The members of the JSON object in `value`; numbers as Decimal.
 
-    :raises Rejected: it is not UTF-8, not JSON, or not an object
+    :raises Rejected: it is not UTF-8, not JSON, not an object, or nested deeper than :data:`MOST_LEVELS`
     """
     try:
-        payload = _DECODER.decode(value.decode())
+        text = value.decode()
+        if _levels(text) > MOST_LEVELS:
+            raise _not_json(f"not JSON that can be read: nested deeper than {MOST_LEVELS} levels")
+        payload = _DECODER.decode(text)
     except UnicodeDecodeError as error:
         raise _not_json(f"not UTF-8: byte {error.start} cannot be decoded") from None
     except json.JSONDecodeError as error:
         raise _not_json(
             f"not JSON: {error.msg.removesuffix(' at')} at line {error.lineno} column {error.colno}"
         ) from None
-    except RecursionError:
-        raise _not_json("not JSON that can be read: nested too deeply") from None
     except ValueError as error:
         raise _not_json(f"not JSON: {error}") from None
     if not isinstance(payload, dict):
         raise _not_json("JSON, but not an object")
     return payload
+
+
+def _levels(text: str) -> int:
+    """How deep objects and arrays are nested; not looked at closely where it cannot be too deep."""
+    most = text.count("[") + text.count("{")
+    if most <= MOST_LEVELS:
+        return most
+    return max(accumulate(_STEPS.get(character, 0) for character in _strings.sub("", text)))
+
+
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 def parse_scalar(value: bytes) -> Any:

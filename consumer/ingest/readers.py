@@ -34,7 +34,7 @@ from consumer.ingest.copy_format import (
     length_of,
 )
 
-# The standard library's parser gives up at the interpreter's recursion limit; leave deep JSON to it long before that.
+# Less than the levels that the exact lane takes, so that whatever might be too deep is left to it.
 MOST_BRACKETS = 400
 REMEMBERED = 50_000
 _LONGEST_REMEMBERED = 128  # what is longer is valid but will not come again
@@ -223,7 +223,8 @@ class CitationsReader(Reader):
     _decode = msgspec.json.Decoder(list[PlainCitation] | None).decode
 
     def __init__(self) -> None:
-        self._confidences = RememberingReader(CONFIDENCE, encode_numeric, Raw)
+        # Only held against its range: it stays as it came, and written out 1e-999999999 would take a gigabyte.
+        self._confidences = RememberingReader(CONFIDENCE, lambda _: NULL, Raw)
 
     def read(self, values: Sequence[Raw]) -> Column:
         """The column."""

@@ -123,6 +123,20 @@ def test_a_citation_s_faults_are_named_by_their_path(citation: Any, path: str, r
     assert (rejected.reason, paths(rejected)) == (reason, [f"citations[2].{path}"])
 
 
+def test_of_very_many_faulty_citations_twenty_are_named() -> None:
+    """A record of 8 MB may hold millions: the list would take gigabytes. Good ones between them count for nothing."""
+    good, bad = {"source": "s"}, {"source": "s", "confidence": 7, "timestamp": 1}
+    faults = paths(refuse(dialogue(citations=[good, bad] * 500 + [1] * 1_000_000, latency_ms="x")))
+    named = [f"citations[{place}].{name}" for place in range(1, 41, 2) for name in ("confidence", "timestamp")]
+    assert faults == [*named, "latency_ms"]
+    few = [bad, *[good] * 100, bad]
+    assert [path.partition(".")[0] for path in paths(refuse(dialogue(citations=few)))] == [
+        *["citations[0]"] * 2,
+        *["citations[101]"] * 2,
+    ]
+    accept(dialogue(citations=[good] * 100))
+
+
 def test_further_members_of_a_citation_are_kept() -> None:
     """They are the producer's business, whatever they hold, and are no unknown fields of the event."""
     text = '[{"source":"s","title":null,"page":[1,{"x":null}],"citations":{"source":2}}]'

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from consumer.events.payload import parse, raw_members
 from consumer.events.provenance import PROVENANCE
-from consumer.events.rejection import Reason, Rejected
+from consumer.events.rejection import Reason
 from tests.unit.builders import accept, dialogue, encode, provenance, refuse, with_raw
 from tests.unit.strategies import json_values
 
@@ -69,17 +69,36 @@ def test_numbers_follow_the_grammar(number: str) -> None:
         assert refuse(with_raw(dialogue(), **{name: number})).reason is Reason.NOT_JSON
 
 
-@pytest.mark.parametrize("depth", [500, 1000, 3000, 20_000])
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
-@pytest.mark.parametrize("place", ["citations", "unknown"])
-def test_deep_nesting_is_a_verdict_not_a_crash(place: str, opening: str, depth: int) -> None:
-    """However deep: stored, or refused in words."""
-    nested = opening * depth + "1" + ("]" if opening == "[" else "}") * depth
-    value = with_raw(dialogue(), **{place: nested if place == "unknown" else f'[{{"source":"s","x":{nested}}}]'})
-    try:
-        accept(value)
-    except Rejected:
-        assert "nested too deeply" in str(refuse(value))
+@pytest.mark.parametrize(("place", "levels_around"), [("citations", 3), ("unknown", 1)])
+def test_json_may_be_nested_500_levels_deep(place: str, levels_around: int, opening: str) -> None:
+    """One more is refused, in words, and so are twenty thousand: whatever the interpreter could follow."""
+
+    def nested(levels: int) -> bytes:
+        depth = levels - levels_around
+        inner = opening * depth + "1" + ("]" if opening == "[" else "}") * depth
+        return with_raw(dialogue(), **{place: inner if place == "unknown" else f'[{{"source":"s","x":{inner}}}]'})
+
+    accept(nested(500))
+    for levels in (501, 900, 1000, 3000, 20_000):
+        rejected = refuse(nested(levels))
+        assert (rejected.reason, "nested deeper than 500 levels" in str(rejected)) == (Reason.NOT_JSON, True)
+
+
+@pytest.mark.parametrize("depth", [400, 499])
+def test_the_verdict_on_nesting_does_not_depend_on_who_asks(depth: int) -> None:
+    """The interpreter counts the calls that led here too: from deep in its stack the verdict is the same."""
+
+    def deeper(calls: int) -> None:
+        accept(with_raw(dialogue(), unknown="[" * depth + "]" * depth)) if calls == 0 else deeper(calls - 1)
+
+    for calls in (0, 100, 300):
+        deeper(calls)
+
+
+def test_brackets_in_strings_nest_nothing() -> None:
+    """Nor do those of one level count as many; escaped quotation marks end no string."""
+    accept(with_raw(dialogue(), query=f'"{"[" * 2000}"', x=rf'"\"{"{" * 2000}"', y="[" + "[]," * 2000 + "[]]"))
 
 
 # ── duplicate keys ──

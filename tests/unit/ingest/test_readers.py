@@ -5,6 +5,8 @@ from __future__ import annotations
 import tracemalloc
 from decimal import Decimal
 
+import pytest
+
 from consumer.events.dialogue import DIALOGUE
 from consumer.ingest.decode import decode
 from tests.unit.builders import accept, dialogue, record, with_raw
@@ -19,6 +21,15 @@ def test_long_numbers_are_not_kept() -> None:
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 1_000_000
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("tiny", ["1e-400000", "1e-999999999", "0e-999999999", '"1e-999999999"'])
+def test_a_number_of_very_many_decimals_takes_no_time(tiny: str) -> None:
+    """It is between 0 and 1, and stays as it came; nobody has to write all its digits down."""
+    text = f'[{{"source":"s","confidence":{tiny}}}]'
+    assert accept(with_raw(dialogue(), citations=text))["citations"] == text.encode()
+    assert accept(with_raw(dialogue(), token_cost_jpy=tiny, temperature=tiny))["token_cost_jpy"] == 0
 
 
 def test_what_is_remembered_is_still_judged_by_its_own_field() -> None:

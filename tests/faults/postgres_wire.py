@@ -1,0 +1,181 @@
+"""PostgreSQL's protocol as it passes by (the manual's chapter "Frontend/Backend Protocol"), and traps set in it.
+
+Without TLS every message is plain, so a fault can be timed to the very step of a flush with no help from the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from tests.faults.loop import LoopThread
+from tests.faults.proxy import Proxy, Tap, Way
+
+_ENCRYPTION_REQUESTS = {80877103, 80877104}  # SSLRequest, GSSENCRequest
+
+
+class Step(Enum):
+    """The steps of a flush, each the message that is held when its trap springs."""
+
+    BEGIN = "before the transaction"
+    COPY = "inside COPY"
+    LEDGER = "before the ledger moves"
+    COMMIT = "before COMMIT"
+    COMMITTED = "after COMMIT, before its answer"
+
+
+class Trap:
+    """Springs once, at the nth time that a step is seen: the message is held until it is released."""
+
+    def __init__(self, thread: LoopThread, step: Step, nth: int) -> None:
+        self.step, self._thread, self._left = step, thread, nth
+        self._sprung, self._released = threading.Event(), asyncio.Event()
+        self._forward = False
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the step is reached.
+
+        Raises:
+            TimeoutError: it was not.
+        """
+        if not self._sprung.wait(seconds):
+            raise TimeoutError(f"not within {seconds} s: {self.step.value}")
+
+    def let_pass(self) -> None:
+        """Let the message go on its way."""
+        self._release(forward=True)
+
+    def tear(self) -> None:
+        """The message is lost and the connection reset."""
+        self._release(forward=False)
+
+    def _release(self, *, forward: bool) -> None:
+        self._forward, self._left = forward, 0  # one that has not sprung never will
+        self._thread.call(self._released.set)
+
+    def meets(self, step: Step) -> bool:
+        """Count a step; whether the trap springs now."""
+        if step is not self.step or self._sprung.is_set():
+            return False
+        self._left -= 1
+        return self._left == 0
+
+    async def spring(self) -> bool:
+        """Hold the message; whether it may go on."""
+        self._sprung.set()
+        await self._released.wait()
+        return self._forward
+
+
+class PostgresProxy(Proxy):
+    """In front of PostgreSQL."""
+
+    def __init__(self, thread: LoopThread, upstream_port: int) -> None:
+        super().__init__(thread, upstream_port, self._tap)
+        self._loop_thread = thread
+        self._trap: Trap | None = None
+
+    def set_trap(self, step: Step, nth: int = 1) -> Trap:
+        """The one trap that is set, on every connection through this proxy."""
+        trap = Trap(self._loop_thread, step, nth)
+        self._loop_thread.call(lambda: setattr(self, "_trap", trap))
+        return trap
+
+    def _tap(self, abort: Callable[[], None]) -> Tap:
+        return _PostgresTap(lambda: self._trap, abort)
+
+
+@dataclass
+class _Session:
+    """What is known of one session."""
+
+    statements: dict[bytes, bytes] = field(default_factory=dict)
+    flushes: bool = False
+
+    def step(self, way: Way, kind: bytes, body: bytes) -> Step | None:
+        """The step of a flush that a message is, if any."""
+        return self._backend(kind, body) if way is Way.TO_CLIENT else self._frontend(kind, body)
+
+    def _backend(self, kind: bytes, body: bytes) -> Step | None:
+        return Step.COMMITTED if kind == b"C" and body == b"COMMIT\0" and self.flushes else None
+
+    def _frontend(self, kind: bytes, body: bytes) -> Step | None:
+        if kind == b"Q":
+            return self._query(body)
+        if kind == b"d":
+            return Step.COPY
+        if kind == b"P":
+            name, statement, _ = body.split(b"\0", 2)
+            self.statements[name] = statement
+        if kind == b"B" and b"UPDATE ingest_ledger" in self.statements.get(body.split(b"\0", 2)[1], b""):
+            self.flushes = True
+            return Step.LEDGER
+        return None
+
+    def _query(self, body: bytes) -> Step | None:
+        if body.startswith(b"BEGIN"):
+            self.flushes = False
+            return Step.BEGIN
+        self.flushes |= body.startswith(b"COPY")
+        return Step.COMMIT if body.startswith(b"COMMIT") and self.flushes else None
+
+
+class _PostgresTap(Tap):
+    """Cuts the bytes into messages, and shows each to the trap."""
+
+    def __init__(self, trap: Callable[[], Trap | None], abort: Callable[[], None]) -> None:
+        self._trap, self._abort = trap, abort
+        self._session = _Session()
+        self._rest = dict.fromkeys(Way, b"")
+        self._is_started = False
+        self._bare_answers = 0
+
+    async def pieces(self, way: Way, data: bytes) -> AsyncIterator[bytes]:
+        """As many messages at a time as may pass; only whole ones."""
+        data = self._rest[way] + data
+        done = place = 0
+        while size := self._size(way, data, place):
+            step, trap = self._step(way, data[place : place + size]), self._trap()
+            if step and trap and trap.meets(step):
+                yield data[done:place]
+                done = place
+                if not await trap.spring():
+                    self._abort()
+                    return
+            place += size
+        self._rest[way] = data[place:]
+        yield data[done:place]
+
+    def _size(self, way: Way, data: bytes, place: int) -> int:
+        """The bytes of the message that begins here; 0 while it is not whole."""
+        if way is Way.TO_CLIENT and self._bare_answers:
+            return min(1, len(data) - place)
+        head = 1 if self._has_type(way) else 0
+        if len(data) < place + head + 4:
+            return 0
+        size = head + int(struct.unpack_from("!i", data, place + head)[0])
+        return size if len(data) >= place + size else 0
+
+    def _has_type(self, way: Way) -> bool:
+        """Only what a client says first has no type byte."""
+        return self._is_started or way is Way.TO_CLIENT
+
+    def _step(self, way: Way, message: bytes) -> Step | None:
+        if way is Way.TO_CLIENT and self._bare_answers:
+            self._bare_answers -= 1
+            return None
+        if not self._has_type(way):
+            self._start(message)
+            return None
+        return self._session.step(way, message[:1], message[5:])
+
+    def _start(self, message: bytes) -> None:
+        """A client that asks for encryption is answered with a bare byte, and then starts again."""
+        if struct.unpack_from("!i", message, 4)[0] in _ENCRYPTION_REQUESTS:
+            self._bare_answers += 1
+        else:
+            self._is_started = True

@@ -1,0 +1,212 @@
+"""A TCP proxy on the loopback interface, and the bad weather it can make: cut, reset, held (half-open), slow."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import suppress
+from enum import Enum
+
+import psutil
+
+from consumer.embedded.server import free_ports
+from tests.faults.loop import LoopThread
+
+CHUNK = 65_536
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close() sends a RST
+
+
+class Way(Enum):
+    """The two directions of a connection."""
+
+    TO_SERVER = "to the server"
+    TO_CLIENT = "to the client"
+
+
+BOTH = frozenset(Way)
+
+
+class Tap:
+    """Sees every byte of one connection; may hold it up, and change nothing. This one only lets pass."""
+
+    async def pieces(self, _way: Way, data: bytes) -> AsyncIterator[bytes]:
+        """What goes on, piece by piece."""
+        yield data
+
+
+class Link:
+    """One connection through the proxy."""
+
+    def __init__(self, client: asyncio.StreamWriter, tap: Tap) -> None:
+        self.client, self.server, self.tap = client, _NOBODY, tap
+        self.client_port: int = client.get_extra_info("peername")[1]
+        self.held: frozenset[Way] = frozenset()
+
+    def abort(self) -> None:
+        """Send both ends a RST."""
+        for end in (self.client, self.server):
+            if end is not None:
+                with suppress(OSError):
+                    end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                end.transport.abort()
+
+
+_NOBODY: asyncio.StreamWriter | None = None
+
+
+class Proxy:
+    """Passes connections on to a port of the loopback interface. Every method may be called from any thread."""
+
+    def __init__(
+        self, thread: LoopThread, upstream_port: int, make_tap: Callable[[Callable[[], None]], Tap] = lambda _: Tap()
+    ) -> None:
+        """`make_tap` makes the tap of a new connection; it is given what aborts that connection."""
+        self.port = free_ports(1)[0]
+        self._thread, self._upstream_port, self._make_tap = thread, upstream_port, make_tap
+        self._server: asyncio.Server | None = None
+        self._links: set[Link] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._held: frozenset[Way] = frozenset()
+        self._held_of: dict[int, frozenset[Way]] = {}
+        self._bytes_per_second = 0.0
+        self._changed = asyncio.Event()
+
+    # ── weather ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open(self) -> None:
+        """Listen."""
+        self._thread.run(self._open())
+
+    def close(self) -> None:
+        """Stop listening, and end every connection."""
+        self._thread.run(self._close())
+
+    def cut(self) -> None:
+        """Every connection is reset, new ones are refused."""
+        self.close()
+
+    def reset(self) -> None:
+        """Every connection is reset; new ones are taken."""
+        self._thread.call(self._abort_all)
+
+    def hold(self, ways: Collection[Way] = BOTH, *, pid: int | None = None) -> None:
+        """Half-open: connections stay, new ones are accepted, but nothing passes any more in these directions.
+
+        With `pid` only the connections of that process are held.
+        """
+        self._thread.call(lambda: self._hold(frozenset(ways), pid))
+
+    def hold_present(self) -> None:
+        """The connections there are lead nowhere any more, in either direction; new ones are not affected."""
+        self._thread.call(self._hold_present)
+
+    def slow(self, bytes_per_second: float) -> None:
+        """Pass no more than so many bytes a second on each connection, in each direction."""
+        self._thread.call(lambda: self._slow(bytes_per_second))
+
+    def heal(self) -> None:
+        """Fair weather: what was held goes on its way, new connections are taken."""
+        self._thread.run(self._heal())
+
+    async def _open(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+
+    async def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self._abort_all()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _abort_all(self) -> None:
+        for link in list(self._links):
+            link.abort()
+
+    def _hold(self, ways: frozenset[Way], pid: int | None) -> None:
+        if pid is None:
+            self._held = ways
+            return
+        self._held_of[pid] = ways
+        ports = _ports_of(pid)
+        for link in self._links:
+            if link.client_port in ports:
+                link.held = ways
+
+    def _hold_present(self) -> None:
+        for link in self._links:
+            link.held = BOTH
+
+    def _slow(self, bytes_per_second: float) -> None:
+        self._bytes_per_second = bytes_per_second
+
+    async def _heal(self) -> None:
+        self._held, self._bytes_per_second = frozenset(), 0.0
+        self._held_of.clear()
+        for link in self._links:
+            link.held = frozenset()
+        self._changed.set()
+        self._changed = asyncio.Event()
+        if self._server is None:
+            await self._open()
+
+    # ── connections ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        link = Link(writer, self._make_tap(lambda: link.abort()))
+        link.held = self._held_for(link.client_port)
+        self._links.add(link)
+        self._tasks.add(task)
+        try:
+            with suppress(OSError, asyncio.CancelledError):  # the end of it either way; asyncio would log the latter
+                await self._pass(link, reader)
+        finally:
+            link.abort()
+            self._links.discard(link)
+            self._tasks.discard(task)
+
+    def _held_for(self, client_port: int) -> frozenset[Way]:
+        for pid, ways in self._held_of.items():
+            if client_port in _ports_of(pid):
+                return ways
+        return frozenset()
+
+    async def _pass(self, link: Link, reader: asyncio.StreamReader) -> None:
+        await self._fair(link, Way.TO_SERVER)
+        from_server, link.server = await asyncio.open_connection("127.0.0.1", self._upstream_port)
+        pumps = [
+            asyncio.ensure_future(self._pump(link, Way.TO_SERVER, reader, link.server)),
+            asyncio.ensure_future(self._pump(link, Way.TO_CLIENT, from_server, link.client)),
+        ]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+
+    async def _pump(self, link: Link, way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(CHUNK):
+            async for piece in link.tap.pieces(way, data):
+                await self._fair(link, way)
+                if self._bytes_per_second:
+                    await asyncio.sleep(len(piece) / self._bytes_per_second)
+                writer.write(piece)
+                await writer.drain()
+        await self._fair(link, way)  # nor does the end of a connection get through
+
+    async def _fair(self, link: Link, way: Way) -> None:
+        while way in self._held or way in link.held:
+            await self._changed.wait()
+
+
+def _ports_of(pid: int) -> set[int]:
+    try:
+        return {connection.laddr.port for connection in psutil.Process(pid).net_connections("tcp4")}
+    except psutil.Error:
+        return set()

@@ -1,0 +1,58 @@
+"""The account itself: it is worth something only if it notices what is wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tests.faults.audit import compare, read_committed
+from tests.faults.lab import Lab
+from tests.faults.scene import Scene, set_scene
+
+pytestmark = pytest.mark.timeout(180)
+
+LOST_ROW = "DELETE FROM provenance WHERE id = (SELECT id FROM provenance LIMIT 1) RETURNING id"
+LOST_LETTER = "DELETE FROM dead_letters WHERE id = (SELECT max(id) FROM dead_letters) RETURNING id"
+INVENTED_ROW = """
+    INSERT INTO ai_dialogue_log (user_id, session_id, query, response, model_used)
+    VALUES (gen_random_uuid(), gen_random_uuid(), 'q', 'r', 'm') RETURNING id
+"""
+DOUBLED_LETTER = """
+    INSERT INTO dead_letters (topic, partition, record_offset, record_timestamp, key, reason)
+    SELECT topic, partition, record_offset + 1000000, record_timestamp, key, reason FROM dead_letters LIMIT 1
+    RETURNING id
+"""
+MISCOUNTED = """
+    UPDATE ingest_ledger SET inserted = inserted - 1, duplicates = duplicates + 1
+    WHERE ctid = (SELECT ctid FROM ingest_ledger WHERE inserted > 0 LIMIT 1) RETURNING topic
+"""
+
+
+def test_the_account_notices(lab: Lab, tmp_path: Path, seed: int) -> None:
+    """A row gone, a dead letter gone, one too many of each, a count that is off by one: the scenario fails."""
+    with pytest.raises(AssertionError, match=r"lost=2, doubled=\d+, unaccounted=\d+, invented=1"):
+        play_and_harm(lab, tmp_path, seed)
+
+
+def play_and_harm(lab: Lab, directory: Path, seed: int) -> None:
+    """A scene without a fault that is exact, until somebody lays hands on the tables before its end."""
+    with set_scene(lab, directory, seed, replicas=1) as scene:
+        scene.observer.wait_for_more(600)
+        assert scene.come_to_rest().is_exact
+        scene.held = Counter(read_committed(lab.bootstrap_servers, scene.environment.topics).values())
+        for harm, what in ((LOST_ROW, "lost"), (LOST_LETTER, "lost"), (INVENTED_ROW, "invented")):
+            assert after(scene, harm, what) == 1
+        for harm, what in ((DOUBLED_LETTER, "doubled"), (MISCOUNTED, "unaccounted")):
+            assert after(scene, harm, what) > 0
+
+
+def after(scene: Scene, harm: str, what: str) -> int:
+    """What the account says more of it once the harm is done."""
+    assert scene.held is not None
+    before = asdict(compare(scene.environment, scene.held))
+    scene.environment.query(harm)
+    found: int = asdict(compare(scene.environment, scene.held))[what]
+    return found - int(before[what])

@@ -1,0 +1,78 @@
+"""Everything mixed, for long: kills, zombies, restarts of both servers, bad weather, comings and goings.
+
+Only with `--long`: `make faults ARGS="tests/faults/test_long_run.py --long 1"` takes most of an hour, a tenth of it a
+tenth of that.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.faults.conftest import Stage
+from tests.faults.lab import Lab
+from tests.faults.scene import Scene
+from tests.faults.troubles import PLAN
+
+pytestmark = pytest.mark.timeout(3 * 3600)
+
+OVERLAPPING = 0.3
+RECOVERY_SECONDS = 180.0
+TWO_AT_ONCE = "two of these at once"
+_GENERATION = re.compile(r"[Ss]tabilized group (\S+) generation (\d+)")
+
+
+def test_everything_mixed(cluster: Lab, stage: Stage, long: float, capsys: pytest.CaptureFixture[str]) -> None:
+    """After each of them all partitions are written again; in the end nothing was lost, doubled or left out."""
+    if not long:
+        pytest.skip("the long run is asked for with --long 1")
+    limits = {"postgres__statement_timeout_s": "5", "postgres__connect_timeout_s": "3"}
+    with stage("long run, everything mixed", cluster, replicas=3, rate=200.0, **limits) as scene:
+        scene.may_end = len(PLAN)  # what hangs for long may end itself
+        plan = shuffled(scene.chance, long)
+        total = len(plan)
+        while plan:
+            label = trouble(scene, plan)
+            recovery = scene.recover(label, seconds=RECOVERY_SECONDS)
+            with capsys.disabled():
+                done, sent, written = total - len(plan), scene.traffic.count, scene.observer.accounted
+                print(
+                    f"\r{done:4}/{total}  {sent:9,} sent  {written:9,} written  "
+                    f"{recovery.written:5.1f} s  {recovery.caught_up:5.1f} s  {label}",
+                    flush=True,
+                )
+        scene.rebalances = generations(cluster, scene.environment.group)
+
+
+def shuffled(chance: Random, share: float) -> list[str]:
+    """The names of everything that is to happen, in an order of chance."""
+    names = [name for name, (_, count) in PLAN.items() for _ in range(max(1, round(count * share)))]
+    chance.shuffle(names)
+    return names
+
+
+def trouble(scene: Scene, plan: list[str]) -> str:
+    """Make the next trouble of the plan, and now and then the one after it, of another sort, before it is over."""
+    names = [plan.pop()]
+    if plan and plan[-1] != names[0] and scene.chance.random() < OVERLAPPING:
+        names.append(plan.pop())
+    with ExitStack() as under_way:
+        for name in names:
+            under_way.enter_context(PLAN[name][0](scene))
+            scene.happened[name] += 1
+    return names[0] if len(names) == 1 else TWO_AT_ONCE
+
+
+def generations(lab: Lab, group: str) -> int:
+    """How often the group has settled anew, as the brokers' logs tell."""
+    found = [
+        int(generation)
+        for broker in lab.brokers
+        for name, generation in _GENERATION.findall(Path(broker.log).read_text(errors="replace"))
+        if name == group
+    ]
+    return max(found, default=0)

@@ -1,0 +1,94 @@
+"""The network between the service and its servers: cut, slow, half-open, reset."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.conftest import Stage
+from tests.faults.lab import Lab
+from tests.faults.proxy import BOTH, Proxy, Way
+from tests.faults.scene import Scene, last
+
+pytestmark = pytest.mark.timeout(400)
+
+SHORT_LIMITS = {"postgres__statement_timeout_s": "4", "postgres__connect_timeout_s": "3"}
+HELD_SECONDS = 9.0  # longer than the session and the statement timeout
+SLOW = 20_000.0  # bytes a second on each connection
+
+
+def database_links(scene: Scene) -> list[Proxy]:
+    """Those of all replicas."""
+    return [replica.postgres for replica in scene.fleet.replicas]
+
+
+def kafka_links(scene: Scene) -> list[Proxy]:
+    """Those to all brokers."""
+    return list(scene.lab.broker_proxies)
+
+
+@pytest.mark.parametrize(
+    ("links", "server"), [(database_links, "PostgreSQL"), (kafka_links, "Kafka")], ids=["postgresql", "kafka"]
+)
+def test_bad_weather(lab: Lab, stage: Stage, links: Callable[[Scene], list[Proxy]], server: str) -> None:
+    """Cut, reset, half-open in each direction and in both, slow: each for a while, then fair again."""
+    weather: dict[str, Callable[[Proxy], None]] = {
+        "cut": Proxy.cut,
+        "half-open, nothing arrives": lambda proxy: proxy.hold([Way.TO_SERVER]),
+        "half-open, nothing comes back": lambda proxy: proxy.hold([Way.TO_CLIENT]),
+        "half-open in both directions": lambda proxy: proxy.hold(BOTH),
+        "slow": lambda proxy: proxy.slow(SLOW),
+    }
+    with stage(f"network to {server} cut, half-open, slow, reset", lab, **SHORT_LIMITS) as scene:
+        for name, make in weather.items():
+            for proxy in links(scene):
+                make(proxy)
+            last(HELD_SECONDS)
+            for proxy in links(scene):
+                proxy.heal()
+            scene.recover(f"network to {server} {name}")
+        for _ in range(5):
+            for proxy in links(scene):
+                proxy.reset()
+            scene.recover(f"network to {server} reset")
+
+
+@pytest.mark.parametrize(
+    ("links", "server"), [(database_links, "PostgreSQL"), (kafka_links, "Kafka")], ids=["postgresql", "kafka"]
+)
+def test_connections_that_are_dead_and_do_not_know(
+    lab: Lab, stage: Stage, links: Callable[[Scene], list[Proxy]], server: str
+) -> None:
+    """The machine at the other end is gone without a word: only new connections lead anywhere."""
+    with stage(f"connections to {server} dead without a word", lab, **SHORT_LIMITS) as scene:
+        for proxy in links(scene):
+            proxy.hold_present()
+        scene.recover(f"connections to {server} dead")
+
+
+def test_one_replica_cut_off_from_kafka(lab: Lab, stage: Stage) -> None:
+    """It still reaches PostgreSQL, and goes on writing what it holds until another one has claimed its partitions."""
+    with stage("one replica cut off from Kafka alone", lab) as scene:
+        alone, other = scene.fleet.replicas
+        for proxy in kafka_links(scene):
+            proxy.hold(pid=alone.pid)
+        scene.recover("one replica cut off from Kafka", time.monotonic())
+        last(HELD_SECONDS)
+        owners = {row["owner"].rpartition(":")[2] for row in scene.environment.query("SELECT owner FROM ingest_ledger")}
+        assert owners == {str(other.pid)}
+        for proxy in kafka_links(scene):
+            proxy.heal()
+        scene.recover("one replica back")
+
+
+def test_one_replica_cut_off_from_postgresql(lab: Lab, stage: Stage) -> None:
+    """It keeps its partitions, as it is a member in good standing: they wait, the others go on."""
+    with stage("one replica cut off from PostgreSQL alone", lab) as scene:
+        alone, _ = scene.fleet.replicas
+        alone.postgres.cut()
+        last(HELD_SECONDS)
+        assert alone.service.get("/readyz")[0] == 503
+        alone.postgres.heal()
+        scene.recover("one replica cut off from PostgreSQL")

@@ -1,0 +1,50 @@
+"""Replicas that come and go faster than the group can settle."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.conftest import Stage
+from tests.faults.fleet import Replica
+from tests.faults.lab import Lab
+from tests.faults.scene import Scene, last
+
+pytestmark = pytest.mark.timeout(300)
+
+CHANGES = 30
+
+
+def test_a_storm_of_rebalances(lab: Lab, stage: Stage) -> None:
+    """Every second one comes, leaves or is killed; when the storm is over, all is written, and each record once."""
+    with stage("rebalance storm: a replica comes or goes every second", lab, replicas=4) as scene:
+        for _ in range(CHANGES):
+            change(scene, scene.chance.choice(scene.fleet.replicas))
+            last(1.0)
+        for replica in scene.fleet.replicas:
+            if not replica.is_wanted:
+                replica.wait_ended()
+                replica.start()
+        scene.recover("storm over")
+
+
+def change(scene: Scene, replica: Replica) -> None:
+    """Come, leave, or be killed."""
+    if replica.has_ended:
+        replica.start()
+        scene.happened["replica came"] += 1
+    elif replica.is_wanted and scene.chance.random() < 0.5:
+        replica.kill()
+        scene.happened["replica killed"] += 1
+    elif replica.is_wanted:
+        replica.leave()
+        scene.happened["replica left"] += 1
+
+
+def test_a_rolling_restart(lab: Lab, stage: Stage) -> None:
+    """Three replicas, one after the other, orderly and under load: each ends with 0, and nothing is read twice."""
+    with stage("rolling restart of three replicas", lab, replicas=3) as scene:
+        for replica in scene.fleet.replicas:
+            assert replica.stop() == 0
+            replica.start()
+            replica.wait_ready()
+            scene.recover("replica restarted")

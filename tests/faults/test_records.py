@@ -1,0 +1,77 @@
+"""Records that are trouble by themselves: bad ones, very large ones, transactions that come to nothing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.conftest import Stage
+from tests.faults.lab import Lab
+from tests.faults.scene import last
+from tests.faults.traffic import Maker, Mix, Outgoing, Sent
+from tests.ingestion import as_json, small_dialogue
+from tests.producers import random_uuid
+
+pytestmark = pytest.mark.timeout(300)
+
+MAX_RECORD_BYTES = 8_388_608  # the service's default
+FETCH_MAX_BYTES = 16_777_216  # likewise
+LEFT_OPEN_SECONDS = 4.0
+LARGE = {"message.max.bytes": 33_000_000, "compression.type": "zstd", "linger.ms": 0}
+
+
+@pytest.mark.parametrize(
+    ("mix", "title"),
+    [
+        (Mix(bad=0.01), "poisoned topic, 1 % bad"),
+        (Mix(bad=0.5), "poisoned topic, 50 % bad"),
+        (Mix(bad=1.0), "poisoned topic, nothing but bad records"),
+        (Mix(bad=1.0, refused=1.0), "nothing but records that PostgreSQL refuses"),
+    ],
+)
+def test_a_poisoned_topic(lab: Lab, stage: Stage, mix: Mix, title: str) -> None:
+    """Each bad record is one dead letter, the good ones are rows, and the service keeps up."""
+    with stage(title, lab, mix=mix) as scene:
+        scene.observer.wait_for_more(2000, seconds=120)
+        scene.recover(title)
+        for replica in scene.fleet.replicas:
+            assert replica.service.get("/healthz")[0] == 200
+
+
+def of_size(chance: random.Random, size: int) -> Outgoing:
+    """A dialogue of exactly so many bytes, which is bad where that is too many; none compresses well."""
+    key = str(random_uuid(chance))
+    event = small_dialogue(chance, id=key, response="")
+    left = size - len(as_json(event))
+    text = chance.randbytes(left // 2 + 1).hex()[:left]
+    name = key if size <= MAX_RECORD_BYTES else f"bad {key}"
+    return Outgoing(Sent("dialogue", name.encode()), as_json(event | {"response": text}))
+
+
+def test_records_at_and_above_the_limits(lab: Lab, stage: Stage) -> None:
+    """Up to the limit a row, one byte more a dead letter, also beyond what one fetch may hold; the small ones pass."""
+    sizes = [1_048_576, MAX_RECORD_BYTES - 1, MAX_RECORD_BYTES, MAX_RECORD_BYTES + 1, FETCH_MAX_BYTES + 1, 30_000_000]
+    with stage("records at and above the size limits", lab, rate=60.0) as scene:
+        scene.traffic.send((of_size(scene.chance, size) for size in sizes * 2), **LARGE)
+        scene.recover("large records")
+        found = scene.environment.query("SELECT reason, octet_length(value) AS size FROM dead_letters ORDER BY 2")
+        large = [row["size"] for row in found if row["reason"] == "record_too_large"]
+        assert large == sorted(size for size in sizes * 2 if size > MAX_RECORD_BYTES)
+
+
+def test_transactions_that_come_to_nothing(lab: Lab, stage: Stage) -> None:
+    """Most are aborted, and some left open until the broker ends them: what waits behind these is read then."""
+    with stage("transactions aborted, and left open", lab, mix=Mix(aborted=0.8)) as scene:
+        for number in range(3):
+            left = scene.traffic.leave_open(records(scene.seed + number, 20), LEFT_OPEN_SECONDS)
+            last(LEFT_OPEN_SECONDS)
+            scene.recover("transaction left open")
+            del left
+
+
+def records(seed: int, count: int) -> Iterator[Outgoing]:
+    """Good ones."""
+    maker = Maker(random.Random(f"{seed} left open"), Mix(bad=0.0))
+    return (maker.next() for _ in range(count))

@@ -1,0 +1,32 @@
+"""The few faults that every test run tries; all of them: `make faults`."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.faults.conftest import Stage
+from tests.faults.lab import Lab
+from tests.faults.postgres_wire import Step
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def test_the_worst_moments_of_a_flush(lab: Lab, stage: Stage) -> None:
+    """COMMIT whose answer is lost, a kill right after a commit, the database restarted: exact, and soon well again."""
+    with stage("smoke: lost answer, kill after COMMIT, PostgreSQL restarted", lab) as scene:
+        first, second = scene.fleet.replicas
+        trap = first.postgres.set_trap(Step.COMMITTED)
+        trap.wait(60)
+        trap.tear()
+        scene.recover("answer to COMMIT lost")
+        trap = second.postgres.set_trap(Step.COMMITTED, 2)
+        trap.wait(60)
+        second.kill()
+        killed = time.monotonic()
+        trap.tear()
+        scene.recover("SIGKILL after COMMIT", killed)
+        lab.postgres.kill()
+        lab.postgres.start()
+        scene.recover("PostgreSQL killed")

@@ -1,0 +1,120 @@
+"""Faults to be mixed: each begins, lasts while something else may happen, and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+
+from confluent_kafka.admin import AdminClient
+
+from tests.faults.fleet import Replica
+from tests.faults.lab import Lab
+from tests.faults.postgres_wire import Step
+from tests.faults.proxy import BOTH, Proxy, Way
+from tests.faults.scene import Scene, last
+from tests.service import eventually
+
+Trouble = Callable[[Scene], AbstractContextManager[None]]
+
+
+@contextmanager
+def chosen(scene: Scene) -> Iterator[Replica]:
+    """A replica that nothing else is done to meanwhile."""
+    replica = scene.chance.choice([one for one in scene.fleet.replicas if one.name not in scene.busy])
+    scene.busy.add(replica.name)
+    try:
+        yield replica
+    finally:
+        scene.busy.discard(replica.name)
+
+
+@contextmanager
+def kill(scene: Scene) -> Iterator[None]:
+    """SIGKILL, at a step of a flush or at any moment; another process takes the place at once."""
+    with chosen(scene) as replica:
+        trap = replica.postgres.set_trap(scene.chance.choice(list(Step)), scene.chance.randint(1, 5))
+        if scene.chance.random() < 0.7:
+            with suppress(TimeoutError):  # it may have no partitions at the moment
+                trap.wait(5)
+        replica.kill()
+        trap.tear()
+        replica.start()
+        yield
+
+
+@contextmanager
+def freeze(scene: Scene) -> Iterator[None]:
+    """A zombie: SIGSTOP for longer than the session timeout."""
+    with chosen(scene) as replica:
+        replica.freeze()
+        yield
+        last(scene.chance.uniform(7, 11))
+        replica.thaw()
+
+
+@contextmanager
+def restart_database(scene: Scene) -> Iterator[None]:
+    """Killed, or stopped in good order; away for a while."""
+    postgres = scene.lab.postgres
+    postgres.kill() if scene.chance.random() < 0.6 else postgres.stop()
+    yield
+    last(scene.chance.uniform(0, 4))
+    postgres.start()
+
+
+@contextmanager
+def restart_broker(scene: Scene) -> Iterator[None]:
+    """One of three, killed or stopped in good order; away for a while."""
+    broker = scene.chance.choice(scene.lab.brokers)
+    broker.kill() if scene.chance.random() < 0.7 else broker.stop()
+    yield
+    last(scene.chance.uniform(0, 8))
+    broker.start()
+    eventually(lambda: is_whole(scene.lab), timeout=90, message="every partition has all its copies again")
+
+
+@contextmanager
+def bad_weather(scene: Scene) -> Iterator[None]:
+    """One link cut, reset, held or slow: a replica's to PostgreSQL, or everybody's to one broker."""
+    proxy = scene.chance.choice([*scene.lab.broker_proxies, *(one.postgres for one in scene.fleet.replicas)])
+    scene.chance.choice(_WEATHER)(proxy)
+    yield
+    last(scene.chance.uniform(1, 8))
+    proxy.heal()
+
+
+_WEATHER: tuple[Callable[[Proxy], None], ...] = (
+    Proxy.cut,
+    Proxy.reset,
+    lambda proxy: proxy.hold(BOTH),
+    lambda proxy: proxy.hold([Way.TO_CLIENT]),
+    lambda proxy: proxy.hold([Way.TO_SERVER]),
+    lambda proxy: proxy.slow(20_000),
+)
+
+
+@contextmanager
+def leave_and_come(scene: Scene) -> Iterator[None]:
+    """SIGTERM, and when it is gone, another one comes."""
+    with chosen(scene) as replica:
+        replica.leave()
+        yield
+        replica.wait_ended()
+        replica.start()
+
+
+# How often each happens in a whole long run.
+PLAN: Mapping[str, tuple[Trouble, int]] = {
+    "process killed": (kill, 110),
+    "process frozen beyond its session": (freeze, 14),
+    "PostgreSQL killed or restarted": (restart_database, 24),
+    "broker killed or restarted": (restart_broker, 24),
+    "network cut, half-open, slow or reset": (bad_weather, 30),
+    "replica left, another came": (leave_and_come, 20),
+}
+
+
+def is_whole(lab: Lab) -> bool:
+    """Whether every partition is on as many brokers as it should be."""
+    topics = AdminClient({"bootstrap.servers": lab.bootstrap_servers}).list_topics(timeout=30).topics.values()
+    return all(len(part.isrs) == len(part.replicas) for topic in topics for part in topic.partitions.values())

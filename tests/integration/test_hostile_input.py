@@ -1,0 +1,112 @@
+"""Hostile records through the whole service: each accounted for, and nothing of them in a log or on a terminal."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from consumer.events.dialogue import DIALOGUE
+from consumer.events.provenance import PROVENANCE
+from consumer.events.record import StoredRecord
+from tests.bad_records import MAX_RECORD_BYTES, SECRET, bad_records, make_rules
+from tests.ingestion import Outgoing, as_json, counts, environment_on, send, small_dialogue, wait_for_records
+from tests.service import Environment, ServiceProcess
+from tests.stack import Servers
+from tests.unit.fuzz.hostile import Hostile
+from tests.unit.fuzz.values import CANARY, CONTROLS
+
+pytestmark = pytest.mark.timeout(180)
+
+RECORDS = 1500
+LARGE = {"message.max.bytes": 2_000_000}
+ONE_OF_EACH = """
+    SELECT DISTINCT ON (reason) id FROM dead_letters ORDER BY reason, octet_length(key) DESC NULLS LAST
+"""
+# The words of each that no message of ours can hold by chance.
+SECRETS = (CANARY, SECRET, "Aufnahmen", "library.example", "[31m")
+
+
+@pytest.fixture
+def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
+    """A database with rules of its own, and a service that says all it can say."""
+    settings = {"RAGLEDGER_LOG__LEVEL": "DEBUG", "RAGLEDGER_BATCH__MAX_RECORD_BYTES": str(MAX_RECORD_BYTES)}
+    with environment_on(stack, migrated_template, partitions=2, **settings) as made:
+        make_rules(made.dsn)
+        yield made
+
+
+def hostile(environment: Environment, seed: int) -> list[Outgoing]:
+    """Records of both kinds, half of them plain, a canary in every text, key and header; and one for every reason."""
+    chance = random.Random(seed)
+    found = [bad.record for bad in bad_records(environment.topics)]
+    for kind in (DIALOGUE, PROVENANCE):
+        maker, topic = Hostile(kind, chance), environment.topics[kind.name]
+        while len(found) < RECORDS * (1 if kind is DIALOGUE else 2):
+            found.extend(outgoing(topic, record) for record in maker.slice(40) if can_be_sent(record))
+    models = [small_dialogue(chance, model_used=f"{CONTROLS}{n}", query=CANARY) for n in range(3)]
+    return found + [Outgoing(environment.topics["dialogue"], as_json(event)) for event in models]
+
+
+def can_be_sent(record: StoredRecord) -> bool:
+    """The client takes header names that are C strings only."""
+    return all(name and "\0" not in name for name, _ in record.headers)
+
+
+def outgoing(topic: str, record: StoredRecord) -> Outgoing:
+    """The record as a producer has it; its time is a sane one, as brokers refuse others."""
+    return Outgoing(topic, record.value, record.key, record.headers)
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_nothing_of_an_event_is_said(
+    environment: Environment, bootstrap_servers: str, tmp_path: Path, log_format: str
+) -> None:
+    """Not in the log at its most talkative, whatever fails; no line of it is forged; no control character gets in."""
+    records, log = hostile(environment, seed=1), tmp_path / "log"
+    send(bootstrap_servers, records, **LARGE)
+    with ServiceProcess(environment, log, RAGLEDGER_LOG__FORMAT=log_format) as service:
+        wait_for_records(environment, len(records), timeout=120)
+        assert_labels_are_sound(service)
+        assert service.stop() == 0
+    assert sum(counts(environment).values()) == len(records)
+    text = log.read_text()
+    assert [secret for secret in SECRETS if secret in text] == []
+    assert text.replace("\n", "").isprintable()
+    if log_format == "json":
+        assert all("event" in json.loads(line) for line in text.splitlines())
+    environment.assert_caught_up()
+
+
+def assert_labels_are_sound(service: ServiceProcess) -> None:
+    """A model's name is a label; whatever is in it, the exposition can be read, and the page does not repeat it."""
+    families = list(text_string_to_metric_families(service.get("/metrics")[1]))
+    models = {sample.labels["model"] for family in families for sample in family.samples if "model" in sample.labels}
+    assert any(CONTROLS in model for model in models)
+    assert CANARY not in service.get("/")[1]
+
+
+def test_no_dead_letter_writes_to_the_terminal(
+    environment: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """What an event holds is shown to a person who asks for it, but it moves no cursor and paints nothing."""
+    topic = environment.topics["dialogue"]
+    nasty = f"[bold red]{CONTROLS}[/] [link=http://evil.example] [/nothing]"
+    records = [
+        Outgoing(topic, nasty.encode(), nasty.encode(), [(nasty, nasty.encode()), ("x", b"\x1b[2J\xff")]),
+        *(bad.record for bad in bad_records(environment.topics)),
+    ]
+    send(bootstrap_servers, records, **LARGE)
+    with ServiceProcess(environment, tmp_path / "log"):
+        wait_for_records(environment, len(records))
+    listed, ids = environment.run("dead-letters", "list"), environment.query(ONE_OF_EACH)
+    shown = [environment.run("dead-letters", "show", str(row["id"])) for row in ids]
+    for done in (listed, *shown):
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.replace("\n", "").isprintable()
+    assert SECRET not in listed.stdout
+    assert any("[bold" in done.stdout and "/nothing]" in done.stdout for done in shown), "it is shown as it is"

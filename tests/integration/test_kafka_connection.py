@@ -1,0 +1,60 @@
+"""What aiokafka makes of a connection that is gone a moment before it is used, and of errors that it does not know."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import uvloop
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.protocol.admin import ApiVersionRequest
+
+from consumer.adapters.fetching import Fetching
+from consumer.adapters.kafka import client_options
+from consumer.settings import Kafka
+from tests.stack import wait_for
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def test_a_reset_that_aiokafka_has_not_heard_of(bootstrap_servers: str) -> None:
+    """Sending is an error that it can go on after, under uvloop too, and the next connection works."""
+    uvloop.run(send_after_reset(bootstrap_servers))
+
+
+async def send_after_reset(bootstrap_servers: str) -> None:
+    """Reset the connection under the client's hands, and send."""
+    client: Any = AIOKafkaConsumer(**client_options(Kafka(bootstrap_servers=bootstrap_servers)))
+    await client.start()
+    try:
+        await client.topics()
+        (connection,) = client._client._conns.values()
+        connection._writer.transport.abort()
+        await asyncio.sleep(0)  # the turn of the loop in which the transport is closed
+        with pytest.raises(KafkaConnectionError):
+            connection.send(ApiVersionRequest())
+        assert not connection.connected()
+        await client.topics()
+    finally:
+        await client.stop()
+
+
+async def test_fetching_that_has_ended(
+    bootstrap_servers: str, topic_factory: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is an error of the next poll, and not a partition that nobody reads any more."""
+    client: Any = AIOKafkaConsumer(**client_options(Kafka(bootstrap_servers=bootstrap_servers)))
+    await client.start()
+    try:
+        client.assign([TopicPartition(topic_factory(), 0)])
+        fetching = Fetching(client)
+        assert await fetching.fetch({}, 0, 1) == {}
+        monkeypatch.setattr(client._fetcher, "_get_actions_per_node", None)  # an error that nobody foresaw
+        await wait_for(client._fetcher.error_future.done)
+        with pytest.raises(KafkaError):
+            await fetching.fetch({}, 0, 1)
+    finally:
+        with suppress(KafkaError):
+            await client.stop()

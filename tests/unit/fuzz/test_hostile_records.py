@@ -1,0 +1,110 @@
+"""A flood of hostile records: nothing breaks, each is accounted for once, and nothing of an event is ever repeated.
+
+A sample runs with every test run; `make fuzz` runs a million.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from consumer.events.dialogue import DIALOGUE
+from consumer.events.kind import Kind
+from consumer.events.provenance import PROVENANCE
+from consumer.events.record import Partition, Record, StoredRecord
+from consumer.ingest.batch import Batch, Batcher, BatchLimits
+from consumer.ingest.offsets import Claim
+from tests.unit.fuzz.checks import check_slice
+from tests.unit.fuzz.hostile import Hostile
+
+PARTITION = Partition("t", 0)
+MAX_BYTES = 100_000
+BOTH = pytest.mark.parametrize("kind", [DIALOGUE, PROVENANCE], ids=lambda kind: kind.name)
+
+
+class Reader:
+    """Takes slices in as the pipeline does, sometimes a part of one a second time, and seals batches."""
+
+    def __init__(self, kind: Kind, chance: random.Random) -> None:
+        self._kind = kind
+        self._batcher = Batcher(BatchLimits(max_rows=chance.choice((1, 50, 500)), max_bytes=1 << 30, max_delay=60.0))
+        self._batcher.claim(Claim(PARTITION, 1, 0))
+        self.verdicts: Counter[str] = Counter()
+
+    def take(self, records: Sequence[StoredRecord]) -> Iterator[Batch]:
+        """Take records in, which are checked on the way; whatever batch is full."""
+        batch = self._batcher.batch
+        taken = batch.spans[PARTITION].take(records)
+        if taken:
+            verdicts = check_slice(self._kind, list(map(_stored, taken)), MAX_BYTES)
+            self.verdicts.update(getattr(getattr(one, "reason", None), "value", "row") for one in verdicts)
+            batch.add(self._kind, taken, verdicts)
+        if self._batcher.is_ready(0.0):
+            yield self._batcher.seal()
+
+    def skip_to(self, position: int) -> None:
+        """The source has passed offsets that hold nothing."""
+        self._batcher.batch.spans[PARTITION].skip_to(position)
+
+    def rest(self) -> Batch:
+        """The last batch."""
+        return self._batcher.seal()
+
+
+def _stored(record: Record) -> StoredRecord:
+    assert isinstance(record, StoredRecord)
+    return record
+
+
+def read(hostile: Hostile, reader: Reader, count: int) -> Iterator[tuple[Sequence[StoredRecord], list[Batch]]]:
+    """Slices of records that are new, and the batches that were sealed with them."""
+    taken, previous = 0, list[StoredRecord]()
+    while taken < count:
+        records = hostile.slice(hostile.chance.choice((1, 2, 7, 40, 250)))
+        again = previous[-3:] if hostile.chance.random() < 0.1 else []  # a fetch may begin below the position
+        yield records, list(reader.take([*again, *records]))
+        if hostile.chance.random() < 0.1:
+            reader.skip_to(hostile.leave_gap())
+        taken, previous = taken + len(records), list(records)
+
+
+def assert_accounted(batches: Sequence[Batch], published: Sequence[StoredRecord]) -> None:
+    """Each record is one row or one dead letter of one batch; spans follow each other; what lies between is a gap."""
+    offsets = [place for batch in batches for place in _offsets(batch)]
+    assert sorted(offsets) == [record.offset for record in published]
+    spans = [batch.spans[PARTITION] for batch in batches]
+    assert [span.start for span in spans[1:]] == [span.next for span in spans[:-1]]
+    for batch, span in zip(batches, spans, strict=True):
+        assert span.next - span.start == batch.records + span.gaps
+        assert all(span.start <= offset < span.next for offset in _offsets(batch))
+
+
+def _offsets(batch: Batch) -> list[int]:
+    rows = [row.record.offset for rows in batch.rows.values() for row in rows]
+    return rows + [letter.record.offset for letter in batch.dead_letters]
+
+
+@pytest.mark.timeout(7200)
+@BOTH
+def test_each_hostile_record_becomes_one_row_or_one_dead_letter(
+    kind: Kind, fuzz_records: int, fuzz_seed: int, verdicts: Counter[str]
+) -> None:
+    """In slices and batches of any size: no crash, the exact lane's verdict, nothing counted twice, nothing missing."""
+    chance, left = random.Random(f"{fuzz_seed}/{kind.name}"), fuzz_records // 2
+    seen: Counter[str] = Counter()
+    while left > 0:
+        hostile, reader = Hostile(kind, chance), Reader(kind, chance)
+        published, batches = list[StoredRecord](), list[Batch]()
+        for new, sealed in read(hostile, reader, min(left, 5000)):
+            published.extend(new)
+            batches.extend(sealed)
+        assert_accounted([*batches, reader.rest()], published)
+        seen += reader.verdicts
+        left -= len(published)
+    print(f"{kind.name}: {seen.total():,} records, {dict(seen.most_common())}")
+    assert seen["row"] > seen.total() / 5, "enough of them are right for the fast lane to be tried"
+    assert seen["row"] < seen.total() * 9 / 10, "enough of them are wrong"
+    verdicts.update(seen)

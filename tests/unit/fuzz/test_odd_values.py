@@ -1,0 +1,75 @@
+"""Each odd value in each field that it nearly fits, at every place of a slice: nothing changes for those around it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from consumer.events.dialogue import DIALOGUE
+from consumer.events.kind import Kind
+from consumer.events.provenance import PROVENANCE
+from consumer.events.record import StoredRecord
+from tests.unit.fuzz import values
+from tests.unit.fuzz.checks import check_slice
+from tests.unit.fuzz.hostile import Event, Hostile, encode
+
+MAX_BYTES = 1_000_000
+FIELDS = [
+    pytest.param(kind, name, id=f"{kind.name}.{name}")
+    for kind in (DIALOGUE, PROVENANCE)
+    for name in (*kind.fields, "nobody knows me")
+]
+
+
+def odd_values(kind: Kind, name: str) -> Sequence[str]:
+    """What to put there; times also into citations."""
+    found = values.fitting(kind.fields[name].pg_type if name in kind.fields else "") + values.CONSTANTS
+    if name == "citations":
+        found += [f'[{{"source":"s","timestamp":{time}}}]' for time in values.TIMES]
+        found += [f'[{{"source":"s","confidence":{number}}}]' for number in (*values.NUMBERS, *values.QUOTED_NUMBERS)]
+    return found
+
+
+def changed(event: Event, name: str, value: str) -> Event:
+    """The event with another value in one field."""
+    spelt = json.dumps(name)
+    return [*(member for member in event if member[0] != spelt), (spelt, value)]
+
+
+@pytest.mark.parametrize(("kind", "name"), FIELDS)
+def test_an_odd_value_among_plain_ones(kind: Kind, name: str) -> None:
+    """First, last and in the middle of a slice of four."""
+    hostile = Hostile(kind, random.Random(name))
+    for place, value in enumerate(odd_values(kind, name)):
+        records = [hostile.plain() for _ in range(4)]
+        odd = hostile.record(encode(changed(hostile.plain_events[0], name, value)))
+        records.insert(place % 5, odd)
+        check_slice(kind, records, MAX_BYTES)
+
+
+@pytest.mark.parametrize(("kind", "name"), FIELDS)
+def test_odd_values_side_by_side(kind: Kind, name: str) -> None:
+    """All of them in one slice, in any order, plain ones between; then the odd ones alone."""
+    chance = random.Random(name)
+    hostile = Hostile(kind, chance)
+    events = [changed(chance.choice(hostile.plain_events), name, value) for value in odd_values(kind, name)]
+    odd = [hostile.record(encode(event)) for event in chance.sample(events, len(events))]
+    mixed: list[StoredRecord] = [one for record in odd for one in (record, hostile.plain())]
+    for records in (mixed, odd):
+        check_slice(kind, records, MAX_BYTES)
+
+
+@pytest.mark.parametrize("kind", [DIALOGUE, PROVENANCE], ids=lambda kind: kind.name)
+def test_every_field_odd_in_another_record(kind: Kind) -> None:
+    """Each column finds its own odd places, one after the other, and the plain ones stay."""
+    hostile = Hostile(kind, random.Random(4))
+    for shift in range(30):
+        records = []
+        for place, name in enumerate(kind.fields):
+            found = odd_values(kind, name)
+            value = found[(7 * shift + place) % len(found)]
+            records += [hostile.plain(), hostile.record(encode(changed(hostile.plain_events[place], name, value)))]
+        check_slice(kind, records, MAX_BYTES)
