@@ -50,7 +50,13 @@ _CAUSES = {
     "57014": "timeout",
 }
 # What a server or a proxy that drops idle connections leaves us with.
-_DROPPED = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError)
+_DROPPED = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    ConnectionError,
+)
 CAUSES = (*sorted(set(_CAUSES.values())), "erasure", "other", "tls", "turn")
 # Longer than a transaction waits for its turn; ends what a frozen reader left open.
 _IDLE_SECONDS = 10.0
@@ -116,14 +122,13 @@ class Transaction:
             await nested.commit()
 
     @asynccontextmanager
-    async def whole(self, begun: Any, limits: str) -> AsyncIterator[None]:
+    async def whole(self, begun: Any) -> AsyncIterator[None]:
         """The transaction itself, once it has begun, to COMMIT or ROLLBACK.
 
         Whoever is cancelled cuts the connection: a frozen server would not take a ROLLBACK either.
         """
         try:
             async with self._undone_when_it_fails(begun):
-                await self.execute(limits)
                 yield
             async with self._bounded():
                 await begun.commit()
@@ -136,7 +141,7 @@ class Transaction:
         try:
             yield
         except Exception:
-            if not self._is_cut:
+            if not self._is_cut and not self._connection.is_closed():
                 async with self._bounded():
                     await transaction.rollback()
             raise
@@ -204,11 +209,12 @@ class Database:
             async with AsyncExitStack() as ended:
                 connection, begun = await self._begin(ended)
                 transaction = Transaction(connection, self._limit, self._count_answer)
-                async with transaction.whole(begun, self._limits):
+                async with transaction.whole(begun):
                     yield transaction
 
     async def _begin(self, ended: AsyncExitStack) -> tuple[PoolConnectionProxy[Any], Any]:
-        """A connection, and its transaction. One that was dropped while it lay idle is no outage: take another one.
+        """A connection, and its transaction under our limits. One that was dropped while it lay idle is no outage: take
+        another one.
 
         What is written relies on each statement seeing what was committed before it, whatever the role's default.
         """
@@ -219,7 +225,8 @@ class Database:
             try:
                 async with asyncio.timeout(self._limit):
                     await transaction.start()
-            except (*_DROPPED, TimeoutError, asyncio.CancelledError) as error:
+                    await connection.execute(self._limits)
+            except BaseException as error:
                 with suppress(asyncpg.InterfaceError):  # it may be known to be gone
                     connection.terminate()
                 if not others or not isinstance(error, _DROPPED):

@@ -17,11 +17,14 @@ class PrometheusRetentionTelemetry:
         self._metrics, self._clock = metrics, clock
         self._problem = ""
 
-    def retention_done(self, rows: int, notices: int) -> None:
-        """Rows that were archived, notices that were published."""
-        self._problem = ""
+    def retention_stepped(self, rows: int, notices: int) -> None:
+        """Rows that were archived, notices that were published, by one step."""
         self._metrics.counter(m.RETENTION_ROWS).inc(rows)
         self._metrics.counter(m.RETENTION_NOTICES).inc(notices)
+
+    def retention_done(self, rows: int, notices: int) -> None:
+        """Rows that were archived, notices that were published, by the whole run."""
+        self._problem = ""
         self._metrics.gauge(m.RETENTION_TIMESTAMP).set(self._clock.wall())
         if rows or notices:
             log.info("retention_done", archived=rows, published_notices=notices)

@@ -101,7 +101,12 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str = "none", *, unbroken: str = ""
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    empty: str = "none",
+    *,
+    unbroken: str | None = None,
 ) -> None:
     """A table, numbers to the right; `unbroken` is the column whose values people copy."""
     rows = list(rows)

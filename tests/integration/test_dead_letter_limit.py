@@ -40,6 +40,11 @@ def standing(environment: Environment) -> Any:
     return row
 
 
+def reached(environment: Environment) -> int:
+    """The offset that comes next."""
+    return int(standing(environment)["next_offset"])
+
+
 def wait_until_stopped(environment: Environment, service: ServiceProcess) -> None:
     """By the metric, on /readyz with what to do, and in the ledger; alive, as a restart would not help."""
     topic = environment.topics["dialogue"]
@@ -67,17 +72,17 @@ def test_too_many_dead_letters_stop_the_reader_until_a_person_lets_it_go_on(
     publish(environment, bootstrap_servers, good, bad, seed=1)
     with ServiceProcess(environment, log) as service:
         wait_until_stopped(environment, service)
-        stood = standing(environment)["next_offset"]
-        assert stood <= IN_FLIGHT, "the records behind were left alone"
         send(bootstrap_servers, dialogues(environment.topics["provenance"], 1, seed=2).values())
-        eventually(lambda: environment.accounted_for() == stood + 1, message="other partitions go on")
+        eventually(lambda: environment.accounted_for() == reached(environment) + 1, message="other partitions go on")
         service.kill()
+    stood = reached(environment)
+    assert stood <= IN_FLIGHT, "the records behind were left alone"
     with ServiceProcess(environment, log) as service:
         wait_until_stopped(environment, service)
-        assert standing(environment)["next_offset"] == stood
+        assert reached(environment) == stood
         assert len(log_lines(log, "partition_stopped")) == 2
         resume(environment, "here")
-        eventually(lambda: standing(environment)["next_offset"] > stood, message="read on, and judged anew")
+        eventually(lambda: reached(environment) > stood, message="read on, and judged anew")
         wait_until_stopped(environment, service)
         assert service.stop() == 0
     environment.variables["RAGLEDGER_DEAD_LETTERS__MAX_RATIO"] = "1"

@@ -77,6 +77,7 @@ def test_one_that_wakes_too_slowly_is_waited_for(environment: Environment, stack
             eventually(lambda: compute.is_asleep, message="it sleeps")
             wanted |= publish(environment, 20, seed=5)
             wait_for_records(environment, len(wanted))
+            eventually(lambda: service.metric("rag_up", server="database") == 1, message="the outage is over")
             assert service.stop() == 0
     assert_exact(environment, wanted)
     outages = [len(log_lines(log, event)) for event in ("database_unavailable", "database_available")]

@@ -38,13 +38,16 @@ def test_a_partition_that_an_attempt_did_not_know_is_read_from_its_beginning() -
 class FakeRetention:
     """Does what the test says."""
 
-    def __init__(self, outcome: Callable[[], Done]) -> None:
-        self._outcome = outcome
+    def __init__(self, outcome: Callable[[], Done], *steps: Done) -> None:
+        self._outcome, self._steps = outcome, steps
         self.waited: list[bool] = []
 
     async def run(self, *, wait: bool, told: Callable[[Done], None] = lambda _: None) -> Done:
         self.waited.append(wait)
-        return self._outcome()
+        for step in self._steps:
+            told(step)
+        told(done := self._outcome())
+        return done
 
 
 def telemetry() -> tuple[Metrics, PrometheusRetentionTelemetry]:
@@ -74,12 +77,13 @@ async def test_a_turn_that_fails_is_said_once_and_ends_nothing(error: Exception)
         raise error
 
     metrics, telling = telemetry()
-    timer = RetentionTimer(FakeRetention(fail), telling, 60)  # type: ignore[arg-type]
+    timer = RetentionTimer(FakeRetention(fail, Done(deleted=3, archived=2)), telling, 60)  # type: ignore[arg-type]
     with capture_logs() as logs:
         await timer.turn()
         await timer.turn()
     assert [(line["event"], line["problem"]) for line in logs] == [("retention_failed", "x")]
     assert metrics.registry.get_sample_value("rag_retention_timestamp_seconds") == 0
+    assert metrics.registry.get_sample_value("rag_retention_rows_total") == 4, "what was archived before counts"
 
 
 async def test_a_turn_that_finds_nothing_says_nothing() -> None:

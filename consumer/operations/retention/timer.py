@@ -6,12 +6,16 @@ import asyncio
 from typing import Protocol
 
 from consumer.operations.errors import OperationError
-from consumer.operations.retention.run import Retention
+from consumer.operations.retention.run import Done, Retention
 from consumer.ports import SourceError, StoreError
 
 
 class RetentionTelemetry(Protocol):
     """What is told of retention."""
+
+    def retention_stepped(self, rows: int, notices: int) -> None:
+        """So many more rows are archived, and notices published, whatever becomes of the rest of the run."""
+        ...
 
     def retention_done(self, rows: int, notices: int) -> None:
         """A run of this replica has ended: rows it archived, notices it published."""
@@ -35,9 +39,17 @@ class RetentionTimer:
             await asyncio.sleep(self._interval)
 
     async def turn(self) -> None:
-        """One run."""
+        """One run. What a step has done counts also where a later one fails."""
+        rows = notices = 0
+
+        def count(total: Done) -> None:
+            nonlocal rows, notices
+            in_topic = total.published + total.found
+            self._telemetry.retention_stepped(total.archived - rows, in_topic - notices)
+            rows, notices = total.archived, in_topic
+
         try:
-            done = await self._retention.run(wait=False)
+            done = await self._retention.run(wait=False, told=count)
         except (OperationError, SourceError, StoreError) as error:
             self._telemetry.retention_failed(str(error))
         else:
