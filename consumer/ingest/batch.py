@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import attrgetter
 
 from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
 from consumer.events.rejection import Rejected
 from consumer.ingest.offsets import Claim, Span
 from consumer.ingest.rows import Row
+
+_VALUE, _KEY = attrgetter("value"), attrgetter("key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class Batch:
                 if isinstance(verdict, Rejected)
             ]
         self.records += len(records)
-        self.size += sum(len(record.value or b"") + len(record.key or b"") for record in records)
+        self.size += sum(map(len, filter(None, chain(map(_VALUE, records), map(_KEY, records)))))
 
 
 class Batcher:

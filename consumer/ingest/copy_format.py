@@ -6,9 +6,10 @@ Every field is a 32-bit length and that many bytes, -1 for NULL; numbers are in 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import repeat
 from typing import Any
 from uuid import UUID
 
@@ -24,8 +25,7 @@ _INT4 = struct.Struct("!ii")
 _INT8 = struct.Struct("!iq")
 _LENGTH = struct.Struct("!i")
 _TRUE, _FALSE = b"\0\0\0\1\1", b"\0\0\0\1\0"
-_pack_length = _LENGTH.pack
-UUID_LENGTH = _pack_length(16)
+UUID_LENGTH = _LENGTH.pack(16)
 _ONE_FIELD = struct.pack("!h", 1)
 _JSONB_VERSION = b"\1"
 _NUMERIC_POSITIVE, _NUMERIC_NEGATIVE = 0x0000, 0x4000
@@ -41,9 +41,9 @@ def moment_of(micros: int) -> datetime:
     return _POSTGRES_EPOCH + micros * _MICROSECOND
 
 
-def length_of(raw: bytes) -> bytes:
-    """What stands before a field of these bytes."""
-    return _pack_length(len(raw))
+def length_prefix(length: int) -> bytes:
+    """What stands before a field of so many bytes."""
+    return _LENGTH.pack(length)
 
 
 def id_tuple(raw: bytes) -> bytes:
@@ -54,12 +54,17 @@ def id_tuple(raw: bytes) -> bytes:
 def encode_text(text: str) -> bytes:
     """Text, varchar, and an enum's label."""
     raw = text.encode()
-    return length_of(raw) + raw
+    return length_prefix(len(raw)) + raw
+
+
+def jsonb_head(length: int) -> bytes:
+    """What stands before so many bytes of JSON: the length, and the version byte of jsonb's wire format."""
+    return length_prefix(length + 1) + _JSONB_VERSION
 
 
 def encode_jsonb(raw: bytes) -> bytes:
-    """JSON as the bytes it came in, behind the version byte of jsonb's wire format."""
-    return _pack_length(len(raw) + 1) + _JSONB_VERSION + raw
+    """JSON as the bytes it came in."""
+    return jsonb_head(len(raw)) + raw
 
 
 def encode_numeric(number: Decimal) -> bytes:
@@ -74,7 +79,7 @@ def encode_numeric(number: Decimal) -> bytes:
     groups, weight = _groups(whole, fraction.rjust(scale, "0"))
     flag = _NUMERIC_NEGATIVE if sign and groups else _NUMERIC_POSITIVE
     body = struct.pack(f"!hhHh{len(groups)}h", len(groups), weight, flag, scale, *groups)
-    return _pack_length(len(body)) + body
+    return _LENGTH.pack(len(body)) + body
 
 
 def _groups(whole: str, fraction: str) -> tuple[list[int], int]:
@@ -108,6 +113,11 @@ def encode_integer(number: int) -> bytes:
 def encode_microseconds(micros: int) -> bytes:
     """A timestamp, as microseconds since 2000-01-01."""
     return _INT8.pack(8, micros)
+
+
+def encode_many_microseconds(many: Sequence[int]) -> list[bytes]:
+    """Many timestamps, without a call of ours for each."""
+    return list(map(_INT8.pack, repeat(8), many))
 
 
 def encode_boolean(flag: bool) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from operator import attrgetter
 
 from consumer.events.kind import Kind
 from consumer.events.record import Record
@@ -19,7 +20,7 @@ def decode_all(kind: Kind, records: Sequence[Record], max_bytes: int | None = No
 
     :param max_bytes: a larger value is refused; None takes any
     """
-    if max_bytes is not None and any(record.value is not None and len(record.value) > max_bytes for record in records):
+    if max_bytes is not None and max(map(len, filter(None, map(_VALUE, records))), default=0) > max_bytes:
         return [_refuse_or_decode(kind, record, max_bytes) for record in records]
     rows = _fast_lane(kind).decode(records)
     return [_decode_exactly(kind, record) if row is None else row for record, row in zip(records, rows, strict=True)]
@@ -52,3 +53,4 @@ def _decode_exactly(kind: Kind, record: Record) -> Verdict:
 
 
 _fast_lane = cache(FastLane)
+_VALUE = attrgetter("value")

@@ -10,9 +10,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from itertools import repeat
+from itertools import compress, repeat
+from operator import attrgetter
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import msgspec
 from msgspec import Raw
@@ -21,7 +21,7 @@ from consumer.events.envelope import open_envelope
 from consumer.events.kind import Kind, identity_of
 from consumer.events.record import Record
 from consumer.events.rejection import Rejected
-from consumer.ingest.copy_format import encode_microseconds, tuple_head
+from consumer.ingest.copy_format import encode_many_microseconds, tuple_head
 from consumer.ingest.readers import Column, NotRecognised, Reader, check_depth, reader_of
 from consumer.ingest.rows import Row
 
@@ -38,8 +38,23 @@ class _Sum(NamedTuple):
     second: int
 
 
-# A record, the CloudEvents source and id it came with, its members that are fields, how many others it has.
-_Found = tuple[Record, tuple[str, str] | None, Any, int]
+class _Found(NamedTuple):
+    """Records, and what was found in each: the CloudEvents source and id it came with, its members that are fields
+    (None where the exact lane has to look), how many others it has.
+    """
+
+    records: Sequence[Record]
+    origins: Sequence[tuple[str, str] | None]
+    members: Sequence[Any]
+    unknown_fields: Sequence[int]
+
+    def without(self, places: AbstractSet[int]) -> _Found:
+        """The others."""
+        wanted = [place not in places for place in range(len(self.records))]
+        return _Found(*(list(compress(column, wanted)) for column in self))
+
+
+_HEADERS, _VALUE = attrgetter("headers"), attrgetter("value")
 
 
 class FastLane:
@@ -75,48 +90,67 @@ class FastLane:
         # A Raw takes a null by itself; its reader knows one.
         return name, reader.json_type if reader.json_type is Raw else reader.json_type | None, reader.absent
 
-    def decode(self, records: Sequence[Record]) -> list[Row | None]:
+    def decode(self, records: Sequence[Record]) -> Sequence[Row | None]:
         """The rows of the records that have the common shape; None where the exact lane has to look."""
-        found = [self._find(record) for record in records]
-        rows = iter(self._rows([one for one in found if one is not None]))
-        return [None if one is None else next(rows) for one in found]
+        return self._rows(self._find_all(records)) if records else ()
 
-    def _find(self, record: Record) -> _Found | None:
+    def _find_all(self, records: Sequence[Record]) -> _Found:
+        values = list(map(_VALUE, records))
+        if None in values or any(map(_HEADERS, records)):
+            return _Found(records, *zip(*map(self._find, records), strict=True))
+        return _Found(records, [None] * len(records), *self._read(values))
+
+    def _find(self, record: Record) -> tuple[tuple[str, str] | None, Any, int]:
         try:
-            if record.headers or record.value is None:
-                value, origin = open_envelope(record, self._kind.name)
-            else:
-                value, origin = record.value, None  # most records: not even a call
+            value, origin = open_envelope(record, self._kind.name)
+        except Rejected:
+            return None, None, 0
+        (members,), (unknown_fields,) = self._read([value])
+        return origin, members, unknown_fields
+
+    def _read(self, values: Sequence[bytes]) -> tuple[list[Any], list[int]]:
+        """Of each value the members that are fields, and how many are not; where none are, without a call of ours."""
+        members: list[Any] = []
+        unknown_fields = [0] * len(values)
+        strictly = map(self._strict, values)
+        while len(members) < len(values):
             try:
-                return record, origin, self._strict(value), 0
-            except msgspec.ValidationError:
-                return record, origin, *self._find_among_others(value)
+                for found in strictly:
+                    members.append(found)  # noqa: PERF402 - an error has to leave what was found before it
+            except _NOT_RECOGNISED:
+                place = len(members)
+                found, unknown_fields[place] = self._read_among_others(values[place])
+                members.append(found)
+        return members, unknown_fields
+
+    def _read_among_others(self, value: bytes) -> tuple[Any, int]:
+        """What those that are no field hold the exact lane would have read too."""
+        try:
+            members = self._lenient(value)
+            check_depth(value)
+            value.decode()
+            return members, len(self._members(value).keys() - self._kind.fields.keys())
         except _NOT_RECOGNISED:
-            return None
+            return None, 0
 
-    def _find_among_others(self, value: bytes) -> tuple[Any, int]:
-        """The members that are fields, and how many are not: what these hold the exact lane would have read too."""
-        members = self._lenient(value)
-        check_depth(value)
-        value.decode()
-        return members, len(self._members(value).keys() - self._kind.fields.keys())
-
-    def _rows(self, found: Sequence[_Found]) -> Sequence[Row | None]:
+    def _rows(self, found: _Found) -> Sequence[Row | None]:
         """All at once, but for those that turn out not to have the common shape after all."""
         try:
-            return self._all_rows(found) if found else ()
+            return self._all_rows(found)
         except _Odd as odd:
-            others = [one for place, one in enumerate(found) if place not in odd.places]
-            rows = iter(self._rows(others))
-            return [None if place in odd.places else next(rows) for place in range(len(found))]
+            others = found.without(odd.places)
+            rows = iter(self._rows(others) if others.records else ())
+            return [None if place in odd.places else next(rows) for place in range(len(found.records))]
 
-    def _all_rows(self, found: Sequence[_Found]) -> Sequence[Row]:
-        records, origins, members, unknown_fields = zip(*found, strict=True)
+    def _all_rows(self, found: _Found) -> Sequence[Row]:
+        records, origins, members, unknown_fields = found
+        if not all(members):
+            raise _Odd({place for place, one in enumerate(members) if not one})
         values: list[Sequence[Any]] = list(zip(*map(msgspec.structs.astuple, members), strict=True))
         if self._key_may_lack:
             values[self._key] = list(map(_id_of, values[self._key], origins, records))
         self._sum_up(values)
-        columns = [_read(reader, column) for reader, column in zip(self._readers, values, strict=True)]
+        columns = [_read_column(reader, column) for reader, column in zip(self._readers, values, strict=True)]
         created_at = self._read_clock(columns, records)
         parts = [part for column in columns for part in column.parts]
         encoded = map(b"".join, zip(repeat(self._head), *parts))
@@ -142,7 +176,7 @@ class FastLane:
         moments = [
             _moment_of(record) if moment is None else moment for moment, record in zip(said, records, strict=True)
         ]
-        columns[self._clock] = Column((list(map(encode_microseconds, moments)),), moments)
+        columns[self._clock] = Column((encode_many_microseconds(moments),), moments)
         return moments
 
 
@@ -154,7 +188,7 @@ class _Odd(Exception):
         self.places = places
 
 
-def _read(reader: Reader, values: Sequence[Any]) -> Column:
+def _read_column(reader: Reader, values: Sequence[Any]) -> Column:
     """The column.
 
     :raises _Odd: some of the values the exact lane has to look at
@@ -173,8 +207,8 @@ def _recognises(reader: Reader, value: Any) -> bool:
     return True
 
 
-def _id_of(said: UUID | None, origin: tuple[str, str] | None, record: Record) -> UUID:
-    return identity_of(origin, record) if said is None else said
+def _id_of(said: str | None, origin: tuple[str, str] | None, record: Record) -> str:
+    return str(identity_of(origin, record)) if said is None else said
 
 
 def _sum_unless_said(total: int | None, first: int | None, second: int | None) -> int | None:

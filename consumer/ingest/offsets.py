@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from uuid import UUID
 
 from consumer.events.record import Partition, Record
+
+_TIMESTAMP = attrgetter("timestamp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Span:
         if records:
             self.next = records[-1].offset + 1
             self.records += len(records)
-            self.newest_timestamp = max(self.newest_timestamp, max(record.timestamp for record in records))
+            self.newest_timestamp = max(self.newest_timestamp, max(map(_TIMESTAMP, records)))
         return records
 
     def skip_to(self, position: int) -> None:

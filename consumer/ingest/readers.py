@@ -7,12 +7,12 @@ Raw); what repeats (numbers, models, enums) is encoded once, by the exact lane's
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import product, repeat
-from operator import contains
+from operator import contains, floordiv, sub
 from typing import Annotated, Any, NamedTuple
-from uuid import UUID
 
 import msgspec
 from msgspec import Meta, Raw
@@ -27,11 +27,11 @@ from consumer.ingest.copy_format import (
     UUID_LENGTH,
     encode_boolean,
     encode_integer,
-    encode_jsonb,
-    encode_microseconds,
+    encode_many_microseconds,
     encode_numeric,
     encode_text,
-    length_of,
+    jsonb_head,
+    length_prefix,
 )
 
 # Less than the levels that the exact lane takes, so that whatever might be too deep is left to it.
@@ -95,18 +95,24 @@ class Memory(dict[Any, Any]):
         return list(map(self.__getitem__, values))
 
 
+_LENGTHS = Memory(length_prefix)
+_JSONB_HEADS = Memory(jsonb_head)
+
+
 class UuidReader(Reader):
-    """UUIDs."""
+    """UUIDs, as 32 hexadecimal digits and four hyphens."""
 
-    json_type = UUID
+    json_type = str
 
-    def read(self, values: Sequence[UUID | None]) -> Column:
+    def read(self, values: Sequence[str | None]) -> Column:
         """The column, its lengths apart from its ids: those of the events themselves are needed without."""
-        ids = [b"" if value is None else value.int.to_bytes(16, "big") for value in values]
-        return Column(
-            ([length_of(id_) if id_ else NULL for id_ in ids] if None in values else [UUID_LENGTH] * len(ids), ids),
-            values,
-        )
+        present = [value for value in values if value is not None]
+        ids = _ids_of(present)
+        if len(present) == len(values):
+            return Column(([UUID_LENGTH] * len(values), ids), values)
+        of_present = iter(ids)
+        lengths = [NULL if value is None else UUID_LENGTH for value in values]
+        return Column((lengths, [b"" if value is None else next(of_present) for value in values]), values)
 
 
 class IntegerReader(Reader):
@@ -114,10 +120,11 @@ class IntegerReader(Reader):
 
     def __init__(self, field: Number) -> None:
         self.json_type = Annotated[int, Meta(ge=int(field.low), le=int(field.high))]
+        self._known = Memory(lambda value: NULL if value is None else encode_integer(value))
 
     def read(self, values: Sequence[int | None]) -> Column:
         """The column."""
-        return Column(([NULL if value is None else encode_integer(value) for value in values],), values)
+        return Column((self._known.of(values),), values)
 
 
 class FlagReader(Reader):
@@ -140,7 +147,9 @@ class TextReader(Reader):
         texts = [b"" if value is None else value.encode() for value in values]
         if any(map(contains, texts, repeat(0))):
             raise NotRecognised
-        lengths = [NULL if value is None else length_of(text) for value, text in zip(values, texts, strict=True)]
+        lengths = _LENGTHS.of(map(len, texts))
+        if None in values:
+            lengths = [NULL if value is None else length for value, length in zip(values, lengths, strict=True)]
         return Column((lengths, texts), values)
 
 
@@ -155,8 +164,15 @@ class RememberingReader(Reader):
 
     def read(self, values: Sequence[Any]) -> Column:
         """The column."""
-        known = self._known.of(map(bytes, values) if self.json_type is Raw else values)
+        known = self.know(values)
         return Column(([encoded for encoded, _ in known],), [value for _, value in known])
+
+    def know(self, values: Sequence[Any]) -> Sequence[tuple[bytes, Any]]:
+        """Each value encoded, and as it is.
+
+        :raises NotRecognised: the exact lane has to look at one of them
+        """
+        return self._known.of(map(bytes, values) if self.json_type is Raw else values)
 
     def _learn(self, key: Any) -> tuple[bytes, Any]:
         if key is None or key == _NULL_JSON:
@@ -173,7 +189,10 @@ class TimestampReader(Reader):
     def read(self, values: Sequence[str | None]) -> Column:
         """The column."""
         moments = read_moments(values)
-        return Column(([NULL if moment is None else encode_microseconds(moment) for moment in moments],), moments)
+        encoded = iter(encode_many_microseconds([moment for moment in moments if moment is not None]))
+        if None not in moments:
+            return Column((list(encoded),), moments)
+        return Column(([NULL if moment is None else next(encoded) for moment in moments],), moments)
 
 
 class JsonReader(Reader):
@@ -190,7 +209,7 @@ class JsonReader(Reader):
         raws = list(map(bytes, values))
         if any(raw[0] not in self._brackets and raw != _NULL_JSON for raw in raws):
             raise NotRecognised
-        return Column((_json_fields(raws),), raws)
+        return Column(_json_parts(raws), raws)
 
 
 class OddReader(Reader):
@@ -229,12 +248,29 @@ class CitationsReader(Reader):
     def read(self, values: Sequence[Raw]) -> Column:
         """The column."""
         raws = list(map(bytes, values))
-        fields = _json_fields(raws)
+        parts = _json_parts(raws)
         found = list(map(self._decode, raws))
         citations = [citation for of_one in found if of_one for citation in of_one]
-        self._confidences.read([citation.confidence for citation in citations])
+        self._confidences.know([citation.confidence for citation in citations])
         _plain_times([citation.timestamp for citation in citations if citation.timestamp is not None])
-        return Column((fields,), [None if of_one is None else len(of_one) for of_one in found])
+        return Column(parts, [None if of_one is None else len(of_one) for of_one in found])
+
+
+def _ids_of(texts: Sequence[str]) -> list[bytes]:
+    """The 16 bytes of each id.
+
+    :raises NotRecognised: one is not of this form
+    """
+    joined = ",".join(texts).encode()
+    # As many of this form as there are texts: no text can hold a comma, or there would be more.
+    if joined.translate(_HEXADECIMAL_TO_ZERO) != b",".join([_PLAIN_ID] * len(texts)):
+        raise NotRecognised
+    raw = unhexlify(joined.translate(None, b",-"))
+    return [raw[start : start + 16] for start in range(0, len(raw), 16)]
+
+
+_PLAIN_ID = b"00000000-0000-0000-0000-000000000000"
+_HEXADECIMAL_TO_ZERO = bytes.maketrans(b"123456789abcdefABCDEF", b"0" * 21)
 
 
 def read_moments(texts: Sequence[str | None]) -> Sequence[int | None]:
@@ -242,19 +278,24 @@ def read_moments(texts: Sequence[str | None]) -> Sequence[int | None]:
 
     :raises NotRecognised: another form, or in one of the years that an offset may lead out of
     """
-    times = iter(_plain_times([text for text in texts if text is not None]))
-    return [None if text is None else _microseconds(next(times)) for text in texts]
+    present = [text for text in texts if text is not None]
+    moments = _microseconds(_plain_times(present))
+    if len(present) == len(texts):
+        return moments
+    of_present = iter(moments)
+    return [None if text is None else next(of_present) for text in texts]
 
 
-def _microseconds(time: datetime) -> int:
-    return (time - (_NAIVE_EPOCH if time.tzinfo is None else _EPOCH)) // _MICROSECOND
+def _microseconds(times: Sequence[datetime]) -> list[int]:
+    epochs = [_EPOCH if time.tzinfo else _NAIVE_EPOCH for time in times]
+    return list(map(floordiv, map(sub, times, epochs), repeat(_MICROSECOND)))
 
 
 def _plain_times(texts: Sequence[str]) -> Sequence[datetime]:
     if not texts:
         return ()
     joined = '","'.join(texts)
-    if not _PLAIN_TIMES.issuperset(_shapes(joined)) or "0001-" in joined or "9999-" in joined:
+    if not _are_plain(joined, len(texts[0])) or "0001-" in joined or "9999-" in joined:
         raise NotRecognised
     times = _decode_times(f'["{joined}"]')
     if len(times) != len(texts):  # one of them held what joins them
@@ -262,12 +303,17 @@ def _plain_times(texts: Sequence[str]) -> Sequence[datetime]:
     return times
 
 
+def _are_plain(joined: str, first_length: int) -> bool:
+    """Whether each time, of which the first is so long, has a plain form; mostly all have the same."""
+    shapes = joined.encode().translate(_DIGITS_TO_ZERO)
+    first = shapes[:first_length]
+    many, rest = divmod(len(shapes) + 3, first_length + 3)
+    same = not rest and shapes == b'","'.join([first] * many)
+    return first in _PLAIN_TIMES if same else _PLAIN_TIMES.issuperset(shapes.split(b'","'))
+
+
 _decode_times = msgspec.json.Decoder(list[datetime]).decode
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
-
-
-def _shapes(joined: str) -> set[bytes]:
-    return set(joined.encode().translate(_DIGITS_TO_ZERO).split(b'","'))
 
 
 # Up to microseconds, with a T or a space, in UTC or with an offset: what every reader of times reads alike.
@@ -279,32 +325,45 @@ _PLAIN_TIMES = frozenset(
 )
 
 
-def _json_fields(raws: Sequence[bytes]) -> list[bytes]:
-    """JSON as it came, once it is known that PostgreSQL can hold it and that the exact lane would not object."""
-    for raw in raws:
-        _check_json(raw)
-    return [NULL if raw == _NULL_JSON else encode_jsonb(raw) for raw in raws]
+def _json_parts(raws: Sequence[bytes]) -> Sequence[Sequence[bytes]]:
+    """JSON as it came, once it is known that PostgreSQL can hold it and that the exact lane would not object: what
+    stands before it apart from it, as it may be long.
+    """
+    _check_json(raws)
+    heads = _JSONB_HEADS.of(map(len, raws))
+    if _NULL_JSON not in raws:
+        return heads, raws
+    heads = [NULL if raw == _NULL_JSON else head for raw, head in zip(raws, heads, strict=True)]
+    return heads, [b"" if raw == _NULL_JSON else raw for raw in raws]
 
 
-def _check_json(raw: bytes) -> None:
+def _check_json(raws: Sequence[bytes]) -> None:
     """Leave to the exact lane what is nested deeply, and what may be an escaped NUL: it knows an escaped backslash
     from an escape. Broken UTF-8 is an error here, as msgspec does not look for it in what it only slices out. Halves of
     surrogate pairs need no look: msgspec has refused them already.
     """
-    if b"\\" in raw and b"\\u0000" in raw:  # the search for one byte is much the quicker
+    joined = b",".join(raws)
+    if b"\\" in joined and b"\\u0000" in joined:  # the search for one byte is much the quicker
         raise NotRecognised
-    if not raw.isascii():
-        raw.decode()
-    check_depth(raw)
+    if not joined.isascii():
+        joined.decode()  # the comma is a byte of its own: what is broken in one cannot be whole in here
+    if any(map(_may_be_deep, raws)):
+        raise NotRecognised
 
 
 def check_depth(raw: bytes) -> None:
     """Leave to the exact lane what might be nested too deeply.
 
+    :param raw: valid JSON
     :raises NotRecognised: it has so many brackets
     """
-    if len(raw) > MOST_BRACKETS and raw.count(b"[") + raw.count(b"{") > MOST_BRACKETS:
+    if _may_be_deep(raw):
         raise NotRecognised
+
+
+def _may_be_deep(raw: bytes) -> bool:
+    # Each bracket that opens has one that closes.
+    return len(raw) > 2 * MOST_BRACKETS and raw.count(b"[") + raw.count(b"{") > MOST_BRACKETS
 
 
 def _exactly(field: Field, key: Any) -> Any:
