@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from consumer.events.envelope import open_envelope
+from consumer.events.envelope import Envelope, open_envelope
 from consumer.events.kind import Kind, identity_of
 from consumer.events.record import Record
 from consumer.events.rejection import Rejected
@@ -54,6 +54,7 @@ class _Found(NamedTuple):
         return _Found(*(list(compress(column, wanted)) for column in self))
 
 
+_UNREADABLE = Envelope(b"", None)  # no lane finds a member in there
 _HEADERS, _VALUE = attrgetter("headers"), attrgetter("value")
 
 
@@ -95,18 +96,17 @@ class FastLane:
         return self._rows(self._find_all(records)) if records else ()
 
     def _find_all(self, records: Sequence[Record]) -> _Found:
-        values = list(map(_VALUE, records))
+        values: Sequence[Any] = list(map(_VALUE, records))
+        origins: Sequence[Any] = [None] * len(records)
         if None in values or any(map(_HEADERS, records)):
-            return _Found(records, *zip(*map(self._find, records), strict=True))
-        return _Found(records, [None] * len(records), *self._read(values))
+            values, origins = zip(*map(self._open, records), strict=True)
+        return _Found(records, origins, *self._read(values))
 
-    def _find(self, record: Record) -> tuple[tuple[str, str] | None, Any, int]:
+    def _open(self, record: Record) -> Envelope:
         try:
-            value, origin = open_envelope(record, self._kind.name)
-        except Rejected:
-            return None, None, 0
-        (members,), (unknown_fields,) = self._read([value])
-        return origin, members, unknown_fields
+            return open_envelope(record, self._kind.name)
+        except _NOT_RECOGNISED:
+            return _UNREADABLE
 
     def _read(self, values: Sequence[bytes]) -> tuple[list[Any], list[int]]:
         """Of each value the members that are fields, and how many are not; where none are, without a call of ours."""
