@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
 from consumer import __version__
-from consumer.commands import dead_letters, ledger, migrate, partition, provenance, retention, schema, service, slo
-from consumer.commands.demo import demo
-from consumer.commands.doctor import doctor
-from consumer.commands.erase import erase
-from consumer.commands.publish import publish
-from consumer.commands.rollup import rollup
-from consumer.commands.stack import stack
+from consumer.commands.lazy import LazyGroup
+
+
+class Commands(LazyGroup):
+    """Every command, in the order in which they are listed."""
+
+    places: ClassVar = {
+        "run": "consumer.commands.service:run",
+        "demo": "consumer.commands.demo:demo",
+        "stack": "consumer.commands.stack:stack",
+        "migrate": "consumer.commands.migrate:app",
+        "publish": "consumer.commands.publish:publish",
+        "rollup": "consumer.commands.rollup:rollup",
+        "doctor": "consumer.commands.doctor:doctor",
+        "ledger": "consumer.commands.ledger:app",
+        "dead-letters": "consumer.commands.dead_letters:app",
+        "partition": "consumer.commands.partition:app",
+        "retention": "consumer.commands.retention:app",
+        "erase": "consumer.commands.erase:erase",
+        "provenance": "consumer.commands.provenance:app",
+        "config": "consumer.commands.config:app",
+        "schema": "consumer.commands.schema:app",
+        "slo": "consumer.commands.slo:app",
+    }
+
 
 app = typer.Typer(
     name="ragledger",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     help="Keeps the books of retrieval-augmented generation: from Kafka to PostgreSQL, exactly once in effect.",
@@ -37,29 +56,6 @@ def main_options(
     ] = False,
 ) -> None:
     """Options before the command."""
-
-
-@app.command()
-def run() -> None:
-    """Run the service until SIGTERM or SIGINT: then write what is held, commit, leave the group."""
-    service.run()
-
-
-app.command()(demo)
-app.command()(stack)
-app.add_typer(migrate.app, name="migrate")
-app.command()(publish)
-app.command()(rollup)
-app.command()(doctor)
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(dead_letters.app, name="dead-letters")
-app.add_typer(partition.app, name="partition")
-app.add_typer(retention.app, name="retention")
-app.command()(erase)
-app.add_typer(provenance.app, name="provenance")
-app.add_typer(service.config_app, name="config")
-app.add_typer(schema.app, name="schema")
-app.add_typer(slo.app, name="slo")
 
 
 def main() -> None:

@@ -28,48 +28,21 @@ from consumer.adapters.stacks import task_stacks
 from consumer.adapters.store import PostgresStore
 from consumer.adapters.telemetry import PrometheusTelemetry
 from consumer.basis import Basis
-from consumer.events.amendments import FEEDBACK, VERIFICATION
-from consumer.events.dialogue import DIALOGUE
-from consumer.events.kind import Kind
-from consumer.events.plugin import PLUGIN
-from consumer.events.provenance import PROVENANCE
 from consumer.events.record import Partition
 from consumer.ingest.batch import BatchLimits
 from consumer.ingest.days import BusinessDays
-from consumer.ingest.erased import Key
 from consumer.operations.migrate import schema_directory
 from consumer.operations.migrate.files import load as load_migrations
-from consumer.operations.retention import Expiry, Notices, Retention, RetentionTimer
+from consumer.operations.retention import Retention, RetentionTimer
 from consumer.partitions import PartitionTimer
+from consumer.parts import erasure_keys, kinds_by_topic
 from consumer.pipeline import Pipeline, PipelinePolicy
 from consumer.ports import Bounds, SourceError, Unavailable
 from consumer.rollup import RollupTimer
-from consumer.settings import Erasure, Settings, Topics, owner_name
+from consumer.settings import Settings, owner_name
 from consumer.watchdog import Watchdog, WatchPolicy
 
 LEAVE_SECONDS = 5.0
-
-
-def kinds_by_topic(topics: Topics) -> Mapping[str, Kind]:
-    """The kind of event each topic carries."""
-    return {
-        topics.dialogue: DIALOGUE,
-        topics.provenance: PROVENANCE,
-        topics.feedback: FEEDBACK,
-        topics.verification: VERIFICATION,
-        topics.plugin: PLUGIN,
-    }
-
-
-def erasure_keys(settings: Erasure) -> Sequence[Key]:
-    """The key by which erased users are known, then those used before."""
-    return [Key(secret) for secret in settings.secrets]
-
-
-def retention_of(settings: Settings, database: Database) -> Retention:
-    """Retention under these settings."""
-    expiry = Expiry(database, settings.retention.batch_rows)
-    return Retention(expiry, Notices(database, settings.kafka, settings.topics.expired))
 
 
 def policy(settings: Settings) -> PipelinePolicy:
@@ -151,7 +124,7 @@ class Service:
         if interval is None:
             return {}
         telemetry = PrometheusRetentionTelemetry(metrics, clock)
-        return {"retention": RetentionTimer(retention_of(self.settings, self.database), telemetry, interval)}
+        return {"retention": RetentionTimer(Retention.under(self.settings, self.database), telemetry, interval)}
 
     async def run(self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None) -> None:
         """Run until `stop` is set: stop fetching, write what is held, commit, leave the group.

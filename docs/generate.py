@@ -16,12 +16,12 @@ from pydantic import SecretStr, TypeAdapter
 
 from consumer.adapters.metrics import ALL, Metric
 from consumer.adapters.metrics import kind as type_of
-from consumer.app import kinds_by_topic
 from consumer.events.dialogue import Citation, Citations
 from consumer.events.fields import Choice, Field, Flag, JsonObject, JsonObjectOrArray, Number, Text, Timestamp, Uuid
 from consumer.events.kind import Kind
 from consumer.events.plugin import Config, PluginConfig, Seconds
 from consumer.operations.contract import documents
+from consumer.parts import kinds_by_topic
 from consumer.settings import Settings, Topics, variable
 
 DOCS = Path(__file__).resolve().parent

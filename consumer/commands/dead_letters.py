@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import typer
 
 from consumer.adapters.postgres import Database
-from consumer.app import erasure_keys, kinds_by_topic
 from consumer.commands.database import opened_database
 from consumer.commands.output import (
     Json,
@@ -27,6 +26,7 @@ from consumer.commands.output import (
 from consumer.commands.times import moment
 from consumer.events.rejection import Reason
 from consumer.operations.dead_letters import DeadLetters, Filter, Replayed
+from consumer.parts import erasure_keys, kinds_by_topic
 from consumer.settings import Settings, load
 
 app = typer.Typer(no_args_is_help=True, help="Records that could not be stored as they were meant.")

@@ -31,7 +31,7 @@ from consumer.commands.output import (
     progress,
 )
 from consumer.commands.rollup import print_days
-from consumer.commands.service import stop_on_signals
+from consumer.commands.signals import stop_on_signals
 from consumer.commands.stack import make_stack, watch
 from consumer.operations import migrate
 from consumer.operations.dead_letters import Filter

@@ -20,12 +20,12 @@ from consumer import slo
 from consumer.adapters.admin import address
 from consumer.adapters.history import PostgresHistory
 from consumer.adapters.postgres import Database
-from consumer.app import erasure_keys
 from consumer.basis import Basis
 from consumer.commands.database import opened_database
 from consumer.commands.output import Json, command, err, out, print_json, progress
 from consumer.events.fields import Uuid
 from consumer.operations.erasure import Circumstances, Erasure, Progress, as_text, dry_run, receipt
+from consumer.parts import erasure_keys
 from consumer.settings import Settings, load, owner_name
 
 

@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from consumer.adapters.kafka_tools import publish as publish_messages
-from consumer.app import kinds_by_topic
 from consumer.commands.output import Exit, Json, WrongUse, command, err, out, print_json, progress
 from consumer.operations.publish import BadLine, Line, lines, messages, sort_out
+from consumer.parts import kinds_by_topic
 from consumer.settings import Settings, load
 
 MOST_SHOWN = 20

@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from consumer.app import retention_of
 from consumer.commands.database import opened_database
 from consumer.commands.output import Json, WrongUse, command, out, print_json, print_mapping, print_table, progress
 from consumer.commands.times import moment
-from consumer.operations.retention import Done, Expiry, Notices, Preview
+from consumer.operations.retention import Done, Expiry, Notices, Preview, Retention
 from consumer.settings import load
 
 app = typer.Typer(no_args_is_help=True, help="Provenance whose retention is over.")
@@ -95,7 +94,7 @@ async def _run(publish_again: bool, as_json: bool) -> None:
         total = (await expiry.preview(datetime.now(UTC).replace(tzinfo=None), 0)).expired
         with progress() as bar:
             task = bar.add_task("archiving", total=total)
-            done = await retention_of(settings, database).run(
+            done = await Retention.under(settings, database).run(
                 wait=True, told=lambda so_far: bar.update(task, completed=so_far.deleted)
             )
     if as_json:

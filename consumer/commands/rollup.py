@@ -14,7 +14,7 @@ from consumer.adapters.history import PostgresHistory
 from consumer.basis import Basis
 from consumer.commands.database import opened_database
 from consumer.commands.output import Exit, Json, WrongUse, command, err, print_json, print_table, progress
-from consumer.commands.service import stop_on_signals
+from consumer.commands.signals import stop_on_signals
 from consumer.ports import Unavailable
 from consumer.settings import Settings, load, owner_name
 

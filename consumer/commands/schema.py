@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from consumer.app import kinds_by_topic
 from consumer.commands.output import command, out
 from consumer.operations.contract import export as export_documents
+from consumer.parts import kinds_by_topic
 from consumer.settings import load
 
 app = typer.Typer(no_args_is_help=True, help="The event contract, for producers.")

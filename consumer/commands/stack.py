@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from consumer.commands.output import Exit, Json, command, err, fail, out, print_json
-from consumer.commands.service import stop_on_signals
+from consumer.commands.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from consumer.embedded import Stack

@@ -13,9 +13,9 @@ from jsonschema import Draft202012Validator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from consumer.app import kinds_by_topic
 from consumer.embedded.jars import KAFKA_VERSION
 from consumer.operations.publish import lines, sort_out
+from consumer.parts import kinds_by_topic
 from consumer.settings import Http, Topics
 from tests.compose import ROOT, load_compose, load_services
 

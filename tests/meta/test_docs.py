@@ -19,11 +19,11 @@ from typer.main import get_command
 from consumer import slo
 from consumer.__main__ import app
 from consumer.adapters.metrics import ALL
-from consumer.app import kinds_by_topic
 from consumer.events.kind import Kind
 from consumer.events.record import StoredRecord
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.decode import decode
+from consumer.parts import kinds_by_topic
 from consumer.settings import Topics, known_variables, load
 from consumer.variables import OUTSIDE
 

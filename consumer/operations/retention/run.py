@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from operator import add
 
+from consumer.adapters.postgres import Database
 from consumer.operations.retention.expiry import Expiry
 from consumer.operations.retention.notices import Notices
+from consumer.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,12 @@ class Retention:
 
     def __init__(self, expiry: Expiry, notices: Notices) -> None:
         self._expiry, self._notices = expiry, notices
+
+    @classmethod
+    def under(cls, settings: Settings, database: Database) -> Retention:
+        """As the settings have it."""
+        expiry = Expiry(database, settings.retention.batch_rows)
+        return cls(expiry, Notices(database, settings.kafka, settings.topics.expired))
 
     async def run(self, *, wait: bool, told: Callable[[Done], None] = lambda _: None) -> Done:
         """Take out everything whose retention is over, and publish every notice that waits.

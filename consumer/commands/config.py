@@ -1,0 +1,51 @@
+"""`config`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from pydantic import SecretStr
+
+from consumer import slo
+from consumer.commands.output import Json, command, out, print_json, print_table
+from consumer.settings import Settings, load, variable
+
+app = typer.Typer(no_args_is_help=True, help="The effective settings.")
+
+
+@app.command()
+def show(as_json: Json = False) -> None:
+    """Show every setting with its value (secrets hidden) and what it means."""
+    _show(as_json)
+
+
+@app.command()
+def check() -> None:
+    """Say whether the settings are right; exit code 1 if not."""
+    _check()
+
+
+@command
+async def _show(as_json: bool) -> None:
+    effective = _effective(load())
+    if as_json:
+        print_json({name: value for name, value, _ in effective})
+        return
+    print_table("Settings", ("variable", "value", "meaning"), effective, unbroken="variable")
+
+
+@command
+async def _check() -> None:
+    slo.load(load().slo.file)
+    out.print("The settings are right.")
+
+
+def _effective(settings: Settings) -> list[tuple[str, Any, str]]:
+    rows = []
+    for group_name, group in settings:
+        for name, field in type(group).model_fields.items():
+            value = getattr(group, name)
+            shown = "(hidden)" if isinstance(value, SecretStr) else value
+            rows.append((variable(group_name, name), shown, field.description or ""))
+    return rows
