@@ -7,13 +7,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from bench.errors import BenchError
-from bench.growth.table import Cost, GrowingTable
+from bench.growth.table import FIRST_DAY, ROWS_A_DAY, Cost, GrowingTable
 from bench.servers import Servers, started_servers
 from consumer.settings import variable
 
 SHAPES = ("plain", "partitioned")
+_MAKE_MONTHS = """
+SELECT make_dialogue_partition(month::date, 0, NULL)
+FROM generate_series(%s::timestamp, %s::timestamp, interval '1 month') AS month
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ def measure(ids: str, shape: str, sizes: Sequence[int], tell: Callable[[str], No
     """
     with started_servers(tell) as servers:
         if shape == "partitioned":
-            _partition(servers)
+            _partition(servers, FIRST_DAY + timedelta(days=max(sizes) // ROWS_A_DAY + 1))
         table, costs = GrowingTable(servers, ids), []
         for size in sizes:
             tell(f"{shape}, {ids}: growing to {size:,} rows")
@@ -42,8 +47,8 @@ def measure(ids: str, shape: str, sizes: Sequence[int], tell: Callable[[str], No
         return Curve(ids, shape, costs)
 
 
-def _partition(servers: Servers) -> None:
-    """As an operator would."""
+def _partition(servers: Servers, last_day: datetime) -> None:
+    """As an operator would, with a partition for each month that is going to be filled."""
     done = subprocess.run(
         [sys.executable, "-m", "consumer", "partition", "convert"],
         env={**os.environ, variable("postgres", "dsn"): servers.postgres.dsn},
@@ -54,3 +59,4 @@ def _partition(servers: Servers) -> None:
     )
     if done.returncode:
         raise BenchError(f"the table cannot be partitioned (exit code {done.returncode}):\n{done.stdout}{done.stderr}")
+    servers.connection.execute(_MAKE_MONTHS, (FIRST_DAY, last_day))

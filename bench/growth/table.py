@@ -22,7 +22,9 @@ from consumer.adapters.sql import load
 COPIED, ROWS_A_TRANSACTION, ROWS_A_DAY = 50_000, 5_000, 100_000
 _FILL = (Path(__file__).parent / "fill.sql").read_text()
 _STEP = 250_000
-_FIRST_DAY = datetime(2025, 5, 1)  # noqa: DTZ001 - naive UTC, as the column is
+FIRST_DAY = datetime(2025, 5, 1)  # noqa: DTZ001 - naive UTC, as the column is
+_BETWEEN = timedelta(days=1) / ROWS_A_DAY
+_ID, _CREATED_AT = map(COLUMNS[DIALOGUE_TABLE].index, ("id", "created_at"))
 # Both as PostgreSQL can make them: time-ordered ones after RFC 9562 §5.7, their random part from the row's number.
 IDS: Mapping[str, str] = {
     "time-ordered": (
@@ -90,7 +92,9 @@ class GrowingTable:
     def _fill(self, step: tuple[int, int]) -> None:
         first, last = step
         statement = _FILL.format(first=first, last=last, id=IDS[self._ids])
-        with psycopg.connect(self._servers.postgres.dsn, autocommit=True) as connection:
+        with psycopg.connect(self._servers.postgres.dsn) as connection:
+            if _keeps_ids(connection):
+                statement = f"WITH filled AS ({statement} RETURNING id) INSERT INTO known_ids SELECT id FROM filled"
             connection.execute(statement.encode())
 
     def measure(self) -> Cost:
@@ -106,19 +110,17 @@ class GrowingTable:
             cpu = usage.family_cpu_seconds(pid, own) - before
         return Cost(self._rows, cpu * 1e6 / COPIED, COPIED / seconds, written / COPIED, self._ask())
 
-    def _chunks(self) -> Sequence[bytes]:
-        """The benchmark's own dialogues, other ones each time; their times lie behind those of all rows there are."""
+    def _chunks(self) -> Sequence[Sequence[str]]:
+        """The benchmark's own dialogues, other ones each time; in ids and times they follow upon the rows there are."""
         self._copies += 1
+        made = enumerate(events(COPIED, 0.0, seed=100 + self._copies), self._rows)
         chance = random.Random(self._copies)  # noqa: S311 - samples, not secrets
-        lines = [event.line for event in events(COPIED, 0.0, seed=100 + self._copies)]
-        if self._ids == "random":
-            lines = [f"{UUID(int=chance.getrandbits(128), version=4)}{line[36:]}" for line in lines]
-        pieces = [lines[start : start + ROWS_A_TRANSACTION] for start in range(0, COPIED, ROWS_A_TRANSACTION)]
-        return ["".join(f"{line}\n" for line in piece).encode() for piece in pieces]
+        lines = [_moved(event.line, FIRST_DAY + number * _BETWEEN, self._ids, chance) for number, event in made]
+        return [lines[start : start + ROWS_A_TRANSACTION] for start in range(0, COPIED, ROWS_A_TRANSACTION)]
 
     def _ask(self) -> Mapping[str, float]:
         """On the newest whole day that was filled; an empty table has none, and takes no time."""
-        begin = _FIRST_DAY + timedelta(days=max(self._rows // ROWS_A_DAY - 1, 0))
+        begin = FIRST_DAY + timedelta(days=max(self._rows // ROWS_A_DAY - 1, 0))
         bounds = {"begin": begin, "end": begin + timedelta(days=1, microseconds=-1)}
         found = {name: self._time(query, bounds) for name, query in QUERIES.items()}
         day = {"begins_at": begin, "ends_at": begin + timedelta(days=1)}
@@ -134,10 +136,36 @@ class GrowingTable:
         return time.monotonic() - start
 
 
-def _copy(writer: psycopg.Connection[tuple[object, ...]], chunk: bytes) -> None:
-    columns = ", ".join(COLUMNS[DIALOGUE_TABLE])
-    with writer.cursor().copy(f"COPY ai_dialogue_log ({columns}) FROM STDIN".encode()) as copy:
-        copy.write(chunk)
+def _moved(line: str, moment: datetime, ids: str, chance: random.Random) -> str:
+    """A row of COPY's text format, with another time, and an id of the wanted sort."""
+    fields = line.split("\t")
+    by_chance = UUID(int=chance.getrandbits(128), version=4)
+    fields[_ID] = str(by_chance if ids == "random" else _at(moment, by_chance))
+    fields[_CREATED_AT] = moment.isoformat(" ")
+    return "\t".join(fields)
+
+
+def _at(moment: datetime, by_chance: UUID) -> str:
+    """Version 7: the time in front, the rest by chance."""
+    milliseconds = (moment - datetime(1970, 1, 1)) // timedelta(milliseconds=1)  # noqa: DTZ001 - naive UTC
+    return f"{milliseconds:012x}7{by_chance.hex[13:]}"
+
+
+def _copy(writer: psycopg.Connection[tuple[object, ...]], lines: Sequence[str]) -> None:
+    """In one transaction, and where ids are kept apart these first, as ragledger does it."""
+    with writer.transaction():
+        if _keeps_ids(writer):
+            _copy_lines(writer, "known_ids (id)", [line.partition("\t")[0] for line in lines])
+        _copy_lines(writer, f"ai_dialogue_log ({', '.join(COLUMNS[DIALOGUE_TABLE])})", lines)
+
+
+def _copy_lines(writer: psycopg.Connection[tuple[object, ...]], into: str, lines: Sequence[str]) -> None:
+    with writer.cursor().copy(f"COPY {into} FROM STDIN".encode()) as copy:
+        copy.write("".join(f"{line}\n" for line in lines).encode())
+
+
+def _keeps_ids(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
+    return connection.execute(load("keep_ids").encode()).fetchone() is not None
 
 
 def _wal(connection: Connection) -> int:
