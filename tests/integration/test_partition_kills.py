@@ -100,7 +100,7 @@ def test_a_conversion_survives_any_number_of_kills(filled: str) -> None:
         while not is_partitioned(filled):
             with started(environment, "partition", "convert") as process:
                 try:
-                    process.wait(0.9 + chance.random() * 0.5 + kills * 0.15)
+                    process.wait(0.25 + chance.random() * 0.3 + kills * 0.15)
                 except subprocess.TimeoutExpired:
                     kills += 1
     assert kills >= 3
