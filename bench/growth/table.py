@@ -119,7 +119,7 @@ class GrowingTable:
         return [lines[start : start + ROWS_A_TRANSACTION] for start in range(0, COPIED, ROWS_A_TRANSACTION)]
 
     def _ask(self) -> Mapping[str, float]:
-        """On the newest whole day that was filled; an empty table has none, and takes no time."""
+        """On the newest whole day that was filled; a table that began empty has what was just copied in."""
         begin = FIRST_DAY + timedelta(days=max(self._rows // ROWS_A_DAY - 1, 0))
         bounds = {"begin": begin, "end": begin + timedelta(days=1, microseconds=-1)}
         found = {name: self._time(query, bounds) for name, query in QUERIES.items()}

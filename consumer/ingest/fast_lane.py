@@ -22,7 +22,8 @@ from consumer.events.kind import Kind, identity_of
 from consumer.events.record import Record
 from consumer.events.rejection import Rejected
 from consumer.ingest.copy_format import encode_many_microseconds, tuple_head
-from consumer.ingest.readers import Column, NotRecognised, Reader, check_depth, reader_of
+from consumer.ingest.in_bulk import NotRecognised, check_depth
+from consumer.ingest.readers import Column, Reader, reader_of
 from consumer.ingest.rows import Row
 
 _FROM_1970_TO_2000_MS = 946_684_800_000

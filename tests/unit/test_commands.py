@@ -1,0 +1,35 @@
+"""Commands are imported when they are asked for."""
+
+import subprocess
+import sys
+
+import pytest
+
+ASK = """
+import sys
+from consumer.__main__ import main
+sys.argv = ["ragledger", *sys.argv[1:]]
+try:
+    main()
+finally:
+    print(sorted({"aiohttp", "aiokafka"} & sys.modules.keys()), file=sys.stderr)
+"""
+
+
+def imported(*arguments: str) -> str:
+    """Which libraries of the service a command has imported before it begins."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, *arguments, "--help"], capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stderr.strip()
+
+
+@pytest.mark.parametrize("command", ["migrate", "partition", "rollup", "config", "erase", "slo"])
+def test_a_command_about_the_database_needs_no_library_of_the_service(command: str) -> None:
+    """Importing them takes longer than most of these commands do."""
+    assert imported(command) == "[]"
+
+
+def test_the_service_needs_them() -> None:
+    """Else the test above could not fail."""
+    assert imported("run") == "['aiohttp', 'aiokafka']"
