@@ -9,9 +9,8 @@ an older claim can slip behind a newer one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from consumer.claims import Claimer
 from consumer.commits import Committer
@@ -185,8 +184,12 @@ class Pipeline:
         span = self._readable_span(stretch.partition)
         if span is None:
             return
-        for records in _slices(stretch.records, self._policy.slice_records):
-            self._take_slice(records)
+        records, place = stretch.records, 0
+        while place < len(records):
+            piece = records[place : place + self._policy.slice_records]
+            piece = piece[: self._batcher.room(piece)]
+            place += len(piece)
+            self._take_slice(piece)
             await self._hand_over_if_ready()
             await asyncio.sleep(0)
             current = self._readable_span(stretch.partition)
@@ -221,15 +224,21 @@ class Pipeline:
             self._put_or_free_slot()
 
     async def _wait_for_slot(self) -> None:
-        self._waiting_since = started = self._clock.monotonic()
+        self._waiting_since = self._clock.monotonic()
         while not await self._writer.slot_within(self._policy.stall_seconds):
+            self._note_waiting()
             await self._stall()
-        seconds = self._clock.monotonic() - started
-        self._waited, self._waiting_since = self._waited + seconds, None
-        self._telemetry.backpressure(seconds)
+        self._note_waiting()
+        self._waiting_since = None
         if self._stalled:
             self._stalled = False
             self._source.resume(self._batcher.spans.keys() - self._claimer.stopped)
+
+    def _note_waiting(self) -> None:
+        """While it lasts, too: an outage of hours is not to be seen only once it is over."""
+        seconds, self._waiting_since = self.seconds_waited - self._waited, self._clock.monotonic()
+        self._waited += seconds
+        self._telemetry.backpressure(seconds)
 
     async def _stall(self) -> None:
         """The writer is held up for long: stop fetching, but keep polling, or the group takes us for dead."""
@@ -264,9 +273,3 @@ class Pipeline:
         if taken and not self._batcher.batch.is_empty:
             self._telemetry.fenced(Fenced(taken))
         self._claimer.claim_again({*self._batcher.discard(), *lost}, taken)
-
-
-def _slices(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
-    iterator = iter(records)
-    while piece := list(islice(iterator, size)):
-        yield piece

@@ -66,6 +66,46 @@ def provenance(chance: random.Random, **changes: Any) -> dict[str, Any]:
     return members | changes
 
 
+def feedback(chance: random.Random, **changes: Any) -> dict[str, Any]:
+    """A valid verdict on an answer."""
+    members: dict[str, Any] = {
+        "dialogue_id": str(random_uuid(chance)),
+        "user_feedback": chance.choice([-1, 0, 1]),
+        "given_at": "2026-01-02T03:04:05.25+09:00",
+    }
+    return members | changes
+
+
+def verification(chance: random.Random, **changes: Any) -> dict[str, Any]:
+    """A valid check of provenance."""
+    members: dict[str, Any] = {
+        "provenance_id": str(random_uuid(chance)),
+        "verified_at": "2026-03-05T00:00:00Z",
+        "permission_flag": chance.random() < 0.5,
+        "license_type": chance.choice(["CC-BY-4.0", "mit", None]),
+    }
+    return members | changes
+
+
+def plugin(chance: random.Random, **changes: Any) -> dict[str, Any]:
+    """A valid report of a content source."""
+    members: dict[str, Any] = {
+        "name": f"Wiki größe {chance.randint(1, 99)}",
+        "source": "https://wiki.example/api",
+        "capabilities": {"search": True, "formats": ["html", "md"]},
+        "version": "1.4.2",
+        "enabled": chance.random() < 0.9,
+        "health_status": chance.choice(["healthy", "degraded", "unhealthy", "unknown"]),
+        "reported_at": "2026-03-05T00:00:00Z",
+        "config": {
+            "poll_interval_s": 60,
+            "languages": ["de", "ja"],
+            "auth": {"type": "api_key", "secret_ref": "vault:wiki"},
+        },
+    }
+    return members | changes
+
+
 def random_uuid(chance: random.Random) -> UUID:
     """A version 4 id from a seeded source."""
     return UUID(int=chance.getrandbits(128), version=4)

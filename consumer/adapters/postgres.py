@@ -29,12 +29,11 @@ UNIQUE_VIOLATION = "23505"
 _streams = itertools.count(1)
 _SCHEMA_MISSING = frozenset({"42P01", "42703", "42704", "3F000"})
 _COPY_NOT_SUPPORTED = "0A000"
-_RAISED_BY_TRIGGER = "P0001"
 _NOT_ALLOWED = "42501"
 _ABOUT_THE_SESSION = frozenset({"28", "53"})  # authentication, connections, memory, disk: nothing of an event
 # Data exceptions, integrity constraints, WITH CHECK OPTION, program limits (an index entry too large, JSON nested too
-# deeply): PostgreSQL's manual, appendix A.
-_DATA_CLASSES = frozenset({"22", "23", "44", "54"})
+# deeply), what triggers raise: PostgreSQL's manual, appendix A; class 45 is the SQL standard's for users' own errors.
+_DATA_CLASSES = frozenset({"22", "23", "44", "45", "54", "P0"})
 _CAUSES = {
     "08": "connection",
     "25": "read_only",
@@ -315,7 +314,7 @@ def _translate(error: asyncpg.PostgresError) -> StoreError:
     message = _describe(error, sqlstate)
     if sqlstate == _COPY_NOT_SUPPORTED:
         return CopyNotSupported(message)
-    if sqlstate[:2] in _DATA_CLASSES or sqlstate == _RAISED_BY_TRIGGER:
+    if sqlstate[:2] in _DATA_CLASSES:
         return Refused(message, sqlstate, _constraint(error))
     return Unavailable(message, _CAUSES.get(sqlstate) or _CAUSES.get(sqlstate[:2], "other"))
 

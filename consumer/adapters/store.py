@@ -110,7 +110,9 @@ class PostgresStore(PostgresLedger):
                 return await self._transact(batch, turn, way, settle)
             except ErasuresChanged:
                 await self._erasures.learn(self._database)
-            except CopyNotSupported:
+            except CopyNotSupported as error:
+                if way is not Way.DIRECT:  # it was not COPY then that PostgreSQL has no support for
+                    raise Unavailable(str(error), "other") from error
                 self._copy_supported, way = False, Way.MERGE
             except Refused as refused:
                 if way is Way.SPLIT:  # not a row then, but something of ours: a bug must be loud

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
-from operator import attrgetter
+from itertools import accumulate
 
 from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
@@ -13,12 +13,13 @@ from consumer.events.rejection import Rejected
 from consumer.ingest.offsets import Claim, Span
 from consumer.ingest.rows import Row
 
-_VALUE, _KEY = attrgetter("value"), attrgetter("key")
-
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """When a batch is full: rows, bytes of the records it holds, or seconds since its first record."""
+    """When a batch is full: rows, bytes of the records it holds, or seconds since its first record.
+
+    It never holds more rows, nor a record more than reaches the bytes.
+    """
 
     max_rows: int
     max_bytes: int
@@ -55,6 +56,12 @@ class Batch:
             return True
         return self.seconds_left(limits, now) == 0.0
 
+    def room(self, limits: BatchLimits, records: Sequence[Record]) -> int:
+        """How many of the records it takes until it is full; one at least, as a full batch is sealed at once."""
+        sizes = _sizes(records[: max(limits.max_rows - self.records, 1)])
+        left = limits.max_bytes - self.size
+        return len(sizes) if sum(sizes) <= left else bisect_left(list(accumulate(sizes)), left) + 1
+
     def seconds_left(self, limits: BatchLimits, now: float) -> float | None:
         """Seconds until the batch has waited long enough; None when it holds nothing."""
         return None if self.opened_at is None else max(0.0, self.opened_at + limits.max_delay - now)
@@ -76,7 +83,7 @@ class Batch:
                 if isinstance(verdict, Rejected)
             ]
         self.records += len(records)
-        self.size += sum(map(len, filter(None, chain(map(_VALUE, records), map(_KEY, records)))))
+        self.size += sum(_sizes(records))
 
 
 class Batcher:
@@ -115,6 +122,10 @@ class Batcher:
         """The open batch."""
         return self._batch
 
+    def room(self, records: Sequence[Record]) -> int:
+        """How many of the records the open batch takes until it is full."""
+        return self._batch.room(self.limits, records)
+
     def is_ready(self, now: float) -> bool:
         """Whether the open batch should be written."""
         return self._batch.is_ready(self.limits, now)
@@ -128,3 +139,8 @@ class Batcher:
         sealed = self._batch
         self._batch = Batch(spans={partition: span.follow() for partition, span in sealed.spans.items()})
         return sealed
+
+
+def _sizes(records: Sequence[Record]) -> Sequence[int]:
+    """Bytes of each record's value and key."""
+    return [len(record.value or b"") + len(record.key or b"") for record in records]

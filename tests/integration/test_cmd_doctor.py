@@ -17,6 +17,7 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourceType
 
 from consumer.embedded import EmbeddedError, PostgresServer, Workspace
+from consumer.operations.doctor.server_settings import RELOAD
 from consumer.operations.roles import INGEST
 from consumer.settings import Topics as Names
 from tests.ingestion import dialogues, send
@@ -430,6 +431,22 @@ def test_checkpoints_that_are_forced(either: Patient) -> None:
     found = eventually(lambda: of(either.findings(), "checkpoints"), message="PostgreSQL has counted them")
     assert found[0]["severity"] == "warning"
     assert "ALTER SYSTEM SET max_wal_size = '4096MB'" in found[0]["fix"]
+
+
+def test_compression(oldest: Clinic, stack: Servers) -> None:
+    """pglz is noted where the server has lz4, which Debian's has; what is advised settles it."""
+    names = ("default_toast_compression", "wal_compression")
+    with admitted(oldest, stack) as patient:
+        execute(patient.owner, "ALTER SYSTEM SET wal_compression = pglz", RELOAD)
+        try:
+            found = eventually(lambda: of(patient.findings(0), names[1]), message="the server has read it")
+            found += of(patient.findings(0), names[0])
+            assert [one["severity"] for one in found] == ["note", "note"]
+            execute(patient.owner, *found[0]["fix"].split("; "), found[1]["fix"].partition(",")[0])
+            eventually(lambda: not of(patient.findings(0), names[1]), message="the server has read it again")
+            assert not of(patient.findings(0), names[0])
+        finally:
+            execute(patient.owner, "ALTER SYSTEM RESET wal_compression", RELOAD)
 
 
 @pytest.mark.parametrize("name", ["fsync", "full_page_writes", "autovacuum", "track_counts"])

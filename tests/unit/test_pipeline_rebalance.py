@@ -17,11 +17,11 @@ async def test_a_revoke_drains_before_letting_go() -> None:
     async with world.reader() as reader:
         reader.store.write_seconds = lambda: 1.0
         await reader.own(A)
-        world.produce(A, 250)
-        await world.changes.until(lambda: reader.source.returned == 250)
+        world.produce(A, 90)
+        await world.changes.until(lambda: reader.source.returned == 90)
         await reader.source.revoke()
         assert world.is_caught_up(A)
-        assert world.broker.committed == {A: 250}
+        assert world.broker.committed == {A: 90}
         assert reader.telemetry.all("revoked") == [({A},)]
     world.assert_exactly_once(reader)
 

@@ -24,7 +24,7 @@ BEGIN
             END;
         EXCEPTION
             WHEN data_exception OR integrity_constraint_violation OR with_check_option_violation
-                OR program_limit_exceeded OR raise_exception THEN
+                OR program_limit_exceeded OR plpgsql_error OR SQLSTATE '45000' THEN  -- each the whole class
             IF at.size > 1 THEN
                 at.guilty_before := at.number + at.size;
                 at.size := at.size / 2;

@@ -15,6 +15,7 @@ _NAMES = (
     *("fsync", "full_page_writes", "synchronous_commit", "autovacuum", "track_counts", "TimeZone", "max_wal_size"),
     *("statement_timeout", "transaction_timeout", "log_error_verbosity", "max_connections"),
     *("superuser_reserved_connections", "reserved_connections", "server_version_num"),
+    *("default_toast_compression", "wal_compression"),
 )
 _MUST_BE_ON = {
     "fsync": "a crash of the machine can leave the database beyond repair",
@@ -33,6 +34,7 @@ async def look_at_settings(look: Look) -> list[Finding]:
         *_time(found, look.database),
         *_limits(found, look),
         *_log(found),
+        *_compression({row["name"]: row for row in rows}, look.database),
         *await _checkpoints(look, found),
     ]
     return [*(problems or [fine("settings", "as they should be")]), *await _connections(look, found)]
@@ -81,6 +83,17 @@ def _log(found: Mapping[str, str]) -> Iterator[Finding]:
     if found.get("log_error_verbosity", "terse") != "terse":
         fix = f"ALTER SYSTEM SET log_error_verbosity = terse; {RELOAD}"
         yield note("log_error_verbosity", "PostgreSQL's log quotes a row that it refuses, question and answer", fix)
+
+
+def _compression(found: Mapping[str, Mapping[str, Any]], database: str) -> Iterator[Finding]:
+    """pglz is what every server has, and the dearest. See ADR 0045 for what was measured."""
+    values, log = found["default_toast_compression"], found["wal_compression"]
+    if values["setting"] == "pglz" and "lz4" in values["choices"]:
+        fix = f"ALTER DATABASE {database} SET default_toast_compression = 'lz4', then restart the service"
+        yield note("default_toast_compression", "pglz: lz4 writes long questions and answers with less CPU", fix)
+    if log["setting"] == "pglz":
+        fix = f"ALTER SYSTEM SET wal_compression = {'lz4' if 'lz4' in log['choices'] else 'off'}; {RELOAD}"
+        yield note("wal_compression", "pglz: costs PostgreSQL more CPU than it saves writing", fix)
 
 
 async def _checkpoints(look: Look, found: Mapping[str, str]) -> list[Finding]:

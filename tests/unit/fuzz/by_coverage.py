@@ -16,34 +16,32 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["consumer.events", "consumer.ingest"]):
-    from consumer.events.dialogue import DIALOGUE
-    from consumer.events.provenance import PROVENANCE
     from tests.unit.fuzz.checks import check_slice
-    from tests.unit.fuzz.hostile import Hostile, encode
+    from tests.unit.fuzz.hostile import KINDS, Hostile, encode
 
 MAX_BYTES = 4096
 SEEDS = 300
 _STRUCTURED = (("content-type", b"application/cloudevents+json"),)
 _BINARY = (("ce_specversion", b"1.0"), ("ce_type", b"rag.dialogue"), ("ce_source", b"/s"), ("ce_id", b"1"))
 _HEADERS = ((), (), (), _STRUCTURED, _BINARY, (("x", b"y"),))
-_MAKERS = [Hostile(kind, random.Random(1)) for kind in (DIALOGUE, PROVENANCE)]
+_MAKERS = [Hostile(kind, random.Random(1)) for kind in KINDS]
 
 
 def one_input(raw: bytes) -> None:
     """The first byte chooses kind, envelope and place among plain records; the rest is the value."""
     chosen, value = raw[0] if raw else 0, raw[1:]
-    hostile, headers = _MAKERS[chosen % 2], _HEADERS[chosen // 2 % len(_HEADERS)]
+    hostile, headers = _MAKERS[chosen % len(_MAKERS)], _HEADERS[chosen // len(_MAKERS) % len(_HEADERS)]
     records = [hostile.plain(), hostile.plain()]
-    records.insert(chosen // 16 % 3, hostile.record(value, headers))
+    records.insert(chosen // 32 % 3, hostile.record(value, headers))
     check_slice(hostile.kind, records, MAX_BYTES)
 
 
 def write_seeds(directory: Path) -> None:
     """Events to begin with, nearly right ones too."""
     for number in range(SEEDS):
-        hostile = _MAKERS[number % 2]
+        hostile = _MAKERS[number % len(_MAKERS)]
         event = hostile.changed() if number % 3 else hostile.plain_events[number % len(hostile.plain_events)]
-        (directory / str(number)).write_bytes(bytes([number % 2]) + encode(event)[:MAX_BYTES])
+        (directory / str(number)).write_bytes(bytes([number % len(_MAKERS)]) + encode(event)[:MAX_BYTES])
 
 
 if __name__ == "__main__":

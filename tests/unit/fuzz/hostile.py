@@ -11,17 +11,23 @@ import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 
+from consumer.events.amendments import FEEDBACK, VERIFICATION
+from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
+from consumer.events.plugin import PLUGIN
+from consumer.events.provenance import PROVENANCE
 from consumer.events.record import StoredRecord
-from tests.producers import dialogue, provenance
+from tests import producers
 from tests.unit.fuzz import values
 from tests.unit.fuzz.values import CANARY, CONTROLS
 
 Headers = tuple[tuple[str, bytes | None], ...]
 Event = list[tuple[str, str]]
 
+KINDS = (DIALOGUE, PROVENANCE, FEEDBACK, VERIFICATION, PLUGIN)
+
 _PLAIN_EVENTS = 150
-_MAKERS = {"dialogue": dialogue, "provenance": provenance}
+_FREE_TEXTS = {"query", "response", "source_uri", "source", "version"}
 _TIMESTAMPS = (1_767_225_600_123, 0, -1, 1, -(2**63), 2**63 - 1, 253_402_300_799_999, 253_402_300_800_000, 10**15)
 _OFTEN = 1_767_225_600_123
 _STRANGERS = ("stranger", "", "größe", CANARY, CANARY + CONTROLS, "id ", "ID", "__proto__", "query\0", "\ud800")
@@ -38,18 +44,18 @@ class Hostile:
         self._offset = 0
 
     def _plain_event(self) -> Event:
-        event = _MAKERS[self.kind.name](self.chance)
+        event = getattr(producers, self.kind.name)(self.chance)
         if self.kind.clock_field:
             event[self.kind.clock_field] = "2026-01-31T09:30:00.5Z"
-        event.update({name: f"{CANARY} {event[name]}" for name in ("query", "response", "source_uri") if name in event})
-        for nested in (event.get("access_policy"), *event.get("citations", ())):
+        event.update({name: f"{CANARY} {event[name]}" for name in _FREE_TEXTS & event.keys()})
+        for nested in (event.get("access_policy"), event.get("config"), *event.get("citations", ())):
             if nested is not None:
                 nested["note"] = f"{CANARY} größe\\u0000 ✓"
         return [(json.dumps(name), json.dumps(member, ensure_ascii=False)) for name, member in event.items()]
 
     def slice(self, size: int) -> Sequence[StoredRecord]:
         """So many records in a row: plain ones, and odd ones at places of chance, now few, now all of them."""
-        share = self.chance.choice((0.0, 0.05, 0.3, 0.7, 1.0, 1.0))
+        share = self.chance.choice((0.0, 0.05, 0.3, 0.7, 1.0, 1.0)) if size > 1 else 0.5
         return [self.odd() if self.chance.random() < share else self.plain() for _ in range(size)]
 
     def plain(self) -> StoredRecord:
@@ -104,8 +110,10 @@ class Hostile:
         return self.record(encode(self.changed(), self.chance))
 
     def timeless(self) -> StoredRecord:
-        """Without a time and without an id: both have to come from the record."""
-        own = {'"id"', '"created_at"', '"acquired_at"'}
+        """Without a time and without an id: both come from the record, where the kind lets them."""
+        own = {
+            json.dumps(name) for name in (self.kind.key, "id", "created_at", "acquired_at", "given_at", "verified_at")
+        }
         left = [member for member in self.chance.choice(self.plain_events) if member[0] not in own]
         return self.record(encode(left))
 

@@ -11,18 +11,15 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
-from consumer.events.provenance import PROVENANCE
 from consumer.events.record import Partition, Record, StoredRecord
 from consumer.ingest.batch import Batch, Batcher, BatchLimits
 from consumer.ingest.offsets import Claim
 from tests.unit.fuzz.checks import check_slice
-from tests.unit.fuzz.hostile import Hostile
+from tests.unit.fuzz.hostile import KINDS, Hostile
 
 PARTITION = Partition("t", 0)
 MAX_BYTES = 100_000
-BOTH = pytest.mark.parametrize("kind", [DIALOGUE, PROVENANCE], ids=lambda kind: kind.name)
 
 
 class Reader:
@@ -88,12 +85,12 @@ def _offsets(batch: Batch) -> list[int]:
 
 
 @pytest.mark.timeout(7200)
-@BOTH
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_each_hostile_record_becomes_one_row_or_one_dead_letter(
     kind: Kind, fuzz_records: int, fuzz_seed: int, verdicts: Counter[str]
 ) -> None:
     """In slices and batches of any size: no crash, the exact lane's verdict, nothing counted twice, nothing missing."""
-    chance, left = random.Random(f"{fuzz_seed}/{kind.name}"), fuzz_records // 2
+    chance, left = random.Random(f"{fuzz_seed}/{kind.name}"), fuzz_records // len(KINDS)
     seen: Counter[str] = Counter()
     while left > 0:
         hostile, reader = Hostile(kind, chance), Reader(kind, chance)

@@ -8,19 +8,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
-from consumer.events.provenance import PROVENANCE
 from consumer.events.record import StoredRecord
 from tests.unit.fuzz import values
 from tests.unit.fuzz.checks import check_slice
-from tests.unit.fuzz.hostile import Event, Hostile, encode
+from tests.unit.fuzz.hostile import KINDS, Event, Hostile, encode
 
 MAX_BYTES = 1_000_000
 FIELDS = [
-    pytest.param(kind, name, id=f"{kind.name}.{name}")
-    for kind in (DIALOGUE, PROVENANCE)
-    for name in (*kind.fields, "nobody knows me")
+    pytest.param(kind, name, id=f"{kind.name}.{name}") for kind in KINDS for name in (*kind.fields, "nobody knows me")
 ]
 
 
@@ -62,7 +58,7 @@ def test_odd_values_side_by_side(kind: Kind, name: str) -> None:
         check_slice(kind, records, MAX_BYTES)
 
 
-@pytest.mark.parametrize("kind", [DIALOGUE, PROVENANCE], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_every_field_odd_in_another_record(kind: Kind) -> None:
     """Each column finds its own odd places, one after the other, and the plain ones stay."""
     hostile = Hostile(kind, random.Random(4))
