@@ -123,9 +123,9 @@ class Claimer:
             self._want(partition)
 
     def granted(self) -> Sequence[Claim]:
-        """The claims granted since the last call."""
+        """The claims granted since the last call, but for those that were lost or stopped again."""
         claims, self._granted = self._granted, []
-        return claims
+        return [claim for claim in claims if self._held.get(claim.partition) is claim]
 
     def _claim_later(self, partition: Partition) -> None:
         self._let_go(partition)

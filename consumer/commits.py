@@ -57,12 +57,17 @@ class Committer:
             await self.flush()
 
     async def flush(self) -> None:
-        """Commit what has moved and tell the lag."""
+        """Commit what has moved and tell the lag. What Kafka does not take is tried again by the next."""
         self._tell_lag()
         offsets = {partition: self._standing[partition].next_offset for partition in self._uncommitted}
-        self._uncommitted.clear()
-        if offsets:
-            await self._source.commit(offsets)
+        if offsets and await self._source.commit(offsets):
+            self._uncommitted -= {
+                partition for partition, offset in offsets.items() if self._is_newest(partition, offset)
+            }
+
+    def _is_newest(self, partition: Partition, offset: int) -> bool:
+        standing = self._standing.get(partition)
+        return standing is None or standing.next_offset == offset
 
     def _tell_lag(self) -> None:
         now = self._clock.wall()

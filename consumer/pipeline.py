@@ -197,7 +197,7 @@ class Pipeline:
                 return
 
     def _readable_span(self, partition: Partition) -> Span | None:
-        return None if partition in self._claimer.stopped else self._batcher.span(partition)
+        return self._batcher.span(partition) if partition in self._claimer.held else None
 
     def _take_slice(self, records: Sequence[Record]) -> None:
         batch = self._batcher.batch
@@ -210,9 +210,13 @@ class Pipeline:
             batch.open_at(self._clock.monotonic())
 
     def _skip_gaps(self) -> None:
-        """Follow the source over offsets that hold no record for us, or a marker at the end would wait for ever."""
+        """Follow the source over offsets that hold no record for us, or a marker at the end would wait for ever.
+
+        Of a partition that is no longer held, the source may have returned records that were not taken in: they are
+        none of these.
+        """
         spans = self._batcher.spans
-        for partition, position in self._source.positions(spans.keys() - self._claimer.stopped).items():
+        for partition, position in self._source.positions(spans.keys() & self._claimer.held).items():
             span = spans[partition]
             if position > span.next:
                 span.skip_to(position)
@@ -232,7 +236,7 @@ class Pipeline:
         self._waiting_since = None
         if self._stalled:
             self._stalled = False
-            self._source.resume(self._batcher.spans.keys() - self._claimer.stopped)
+            self._source.resume(self._batcher.spans.keys() & self._claimer.held)
 
     def _note_waiting(self) -> None:
         """While it lasts, too: an outage of hours is not to be seen only once it is over."""

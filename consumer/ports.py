@@ -56,11 +56,10 @@ class Fenced(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """What one poll returned of one partition, and the reader's position behind it."""
+    """What one poll returned of one partition."""
 
     partition: Partition
     records: Sequence[Record]
-    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +145,8 @@ class Source(Protocol):
         """Fetch again."""
         ...
 
-    async def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Tell Kafka where reading stands, for lag tools. Best effort: the ledger is what counts."""
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        """Tell Kafka where reading stands, for lag tools; whether it knows now. The ledger is what counts."""
         ...
 
 

@@ -48,6 +48,8 @@ class Fetching:
         except Exception as error:
             culprit = _unpacked_when_raised(error)
             if culprit is None:
+                if self._careful:  # one call of two may have returned records before the other one raised
+                    self._go_back(before)
                 raise
             self._go_back(before)
             self._suspect(culprit)

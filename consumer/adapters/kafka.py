@@ -22,6 +22,7 @@ from consumer.settings import Kafka, SecurityProtocol
 
 REQUEST_TIMEOUT_MS = 30_000
 COMMIT_SECONDS = 5.0
+STOP_SECONDS = 10.0
 HEARTBEAT_MS = 1000  # a member hears of a rebalance with its next heartbeat: everybody waits for the last one
 
 mend_connections()
@@ -67,17 +68,17 @@ class KafkaSource:
         consumer = AIOKafkaConsumer(**_consumer_options(self._settings))
         try:
             await consumer.start()
+            self.missing_topics = frozenset(self._topics) - await consumer.topics()
         except KafkaError as error:
-            await consumer.stop()
+            await _stop(consumer, STOP_SECONDS)
             raise SourceError(f"no broker of {self._settings.bootstrap_servers} answers: {error}") from error
         self._consumer, self._fetching = consumer, Fetching(consumer)
-        self.missing_topics = frozenset(self._topics) - await consumer.topics()
         consumer.subscribe(self._topics, listener=_Listener(self, reader))
 
     async def stop(self, timeout: float) -> None:
-        """Leave the group. aiokafka may hang in here and take no cancellation, so it is not waited for any longer."""
+        """Leave the group, waiting so many seconds at most."""
         if self._consumer is not None:
-            await asyncio.wait({asyncio.create_task(self._consumer.stop())}, timeout=timeout)
+            await _stop(self._consumer, timeout)
 
     async def poll(self, timeout: float, max_records: int) -> Sequence[Stretch]:
         """See :meth:`consumer.ports.Source.poll`."""
@@ -96,12 +97,8 @@ class KafkaSource:
         except OffsetOutOfRangeError as error:
             await self._lose_position([Partition(*partition) for partition in error.args[0]])
             return []
-        positions = self.positions(fetched)
-        return [
-            Stretch(Partition(*partition), records, positions[partition])
-            for partition, records in fetched.items()
-            if partition in positions
-        ]
+        ours = self.positions(fetched)  # a rebalance may have come meanwhile
+        return [Stretch(Partition(*partition), records) for partition, records in fetched.items() if partition in ours]
 
     async def _lose_position(self, partitions: Collection[Partition]) -> None:
         """aiokafka may raise an error it kept from before a rebalance: only what is still ours is meant."""
@@ -195,7 +192,7 @@ class KafkaSource:
         except (KafkaError, TimeoutError):
             return False
         finally:
-            await client.stop()
+            await _stop(client, STOP_SECONDS)
         return True
 
     def pause(self, partitions: Collection[Partition] | None = None) -> None:
@@ -219,8 +216,8 @@ class KafkaSource:
         assigned = self._consumer.assignment()
         self._consumer.resume(*(TopicPartition(*p) for p in partitions if p in assigned))
 
-    async def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """See :meth:`consumer.ports.Source.commit`. A commit lost is made up for by the next one."""
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        """See :meth:`consumer.ports.Source.commit`. Of what is not ours any more nothing is to be told."""
         assigned = self._consumer.assignment()
         ours = {TopicPartition(*p): offset for p, offset in offsets.items() if p in assigned}
         try:
@@ -228,7 +225,8 @@ class KafkaSource:
                 async with asyncio.timeout(COMMIT_SECONDS):
                     await self._consumer.commit(ours)
         except (KafkaError, IllegalStateError, TimeoutError):
-            return
+            return False
+        return True
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -245,6 +243,11 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         with self._source.keep_failure():
             self._source.hold(assigned)
             self._reader.on_assigned([Partition(*partition) for partition in assigned])
+
+
+async def _stop(consumer: Any, timeout: float) -> None:
+    """aiokafka may hang in here and take no cancellation, so it is not waited for any longer."""
+    await asyncio.wait({asyncio.create_task(consumer.stop())}, timeout=timeout)
 
 
 async def bounds_of(consumer: Any, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:

@@ -20,7 +20,7 @@ from consumer.ingest.batch import DeadLetter
 from consumer.ingest.rows import Row
 from consumer.ports import Refused
 
-ROUND_SECONDS = 5  # well below any statement timeout, and often enough to see that it gets on
+ROUND_SECONDS = 1  # well below any statement timeout, and often enough to see that it gets on
 
 
 async def insert_splitting(

@@ -85,10 +85,10 @@ class PostgresStore(PostgresLedger):
 
     async def write(self, batch: Batch, turn: Turn) -> Written:
         """See :meth:`consumer.ports.Store.write`."""
-        if not self._under_way.disjoint(batch):
-            await turn.come()  # or two of our own transactions could wait for each other over an id in both
-        attempts = _Attempts(self, batch, turn)
+        is_disjoint, attempts = self._under_way.disjoint(batch), _Attempts(self, batch, turn)
         with self._under_way.held(batch):
+            if not is_disjoint:
+                await turn.come()  # or two of our own transactions could wait for each other over an id in both
             async for attempt in while_raises(Unavailable, tell=self._tell_unavailable):
                 with attempt:
                     written = await attempts.next()

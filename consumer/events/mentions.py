@@ -19,7 +19,8 @@ _HYPHENATED = rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _BARE = rb"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])"  # not any stretch of a longer hash
 _ID = re.compile(_HYPHENATED + b"|" + _BARE, re.IGNORECASE)
 _RUN = re.compile(rb"[0-9A-Fa-f-]{32,}")  # an id is in one of these, and to look for them is quick
-_ESCAPED = re.compile(rb"\\+u00([0-7][0-9a-f])", re.IGNORECASE)
+# Each run of backslashes is looked at once, from its first one on: a record may be nothing but backslashes.
+_ESCAPED = re.compile(rb"(?<!\\)\\++u00([0-7][0-9a-f])", re.IGNORECASE)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{32,}")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 

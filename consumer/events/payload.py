@@ -19,8 +19,9 @@ from consumer.events.rejection import Reason, Rejected
 # alone the same record would be a row on one Python and a dead letter on another.
 MOST_LEVELS = 500
 
-_strings = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_skip = re.compile(r"[ \t\n\r,:]*").match
+# A string that never ends reaches to the end: looking for its end again from each quote in it would take for ever.
+_STRINGS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_SKIPPED = re.compile(r"[ \t\n\r,:]*")
 
 
 def parse(value: bytes) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def _levels(text: str) -> int:
     most = text.count("[") + text.count("{")
     if most <= MOST_LEVELS:
         return most
-    return max(accumulate(_STEPS.get(character, 0) for character in _strings.sub("", text)))
+    return max(accumulate(_STEPS.get(character, 0) for character in _STRINGS.sub("", text)))
 
 
 _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
@@ -84,7 +85,7 @@ def raw_members(value: bytes, names: Collection[str]) -> dict[str, bytes]:
 
 def _after(text: str, place: int) -> int:
     """The place of the next thing that is neither white space nor punctuation between members."""
-    match = _skip(text, place)
+    match = _SKIPPED.match(text, place)
     assert match is not None
     return match.end()
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, NotRequired, Required
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
+from pydantic import FailFast, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict, override
 
@@ -59,7 +59,7 @@ class PluginConfig(TypedDict):
     endpoint: NotRequired[Annotated[str, Text()]]
     poll_interval_s: NotRequired[Annotated[Decimal, Seconds()]]
     timeout_s: NotRequired[Annotated[Decimal, Seconds()]]
-    languages: NotRequired[list[Annotated[str, Text()]]]
+    languages: NotRequired[Annotated[list[Annotated[str, Text()]], FailFast()]]  # of millions, one fault is enough
     auth: NotRequired[PluginAuth]
     options: NotRequired[dict[str, Any]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -97,11 +97,6 @@ class Batcher:
         """Begin with a partition: from now on its records are taken, from the claim's position on."""
         self._batch.spans[claim.partition] = Span.begin(claim)
 
-    def release(self, partitions: Iterable[Partition]) -> None:
-        """Take no more of these partitions. The open batch must have been sealed, or is being thrown away."""
-        for partition in partitions:
-            self._batch.spans.pop(partition, None)
-
     def discard(self) -> Sequence[Partition]:
         """Throw the open batch and every claim away; the partitions that were claimed."""
         claimed = tuple(self._batch.spans)
@@ -142,5 +137,12 @@ class Batcher:
 
 
 def _sizes(records: Sequence[Record]) -> Sequence[int]:
-    """Bytes of each record's value and key."""
-    return [len(record.value or b"") + len(record.key or b"") for record in records]
+    """Bytes of each record: value, key and headers."""
+    return [
+        len(record.value or b"") + len(record.key or b"") + (_header_bytes(record) if record.headers else 0)
+        for record in records
+    ]
+
+
+def _header_bytes(record: Record) -> int:
+    return sum(len(name) + len(value or b"") for name, value in record.headers)

@@ -46,7 +46,7 @@ class Column(NamedTuple):
     """One column of many events.
 
     :param parts: what the COPY fields are made of: part after part, each with an item for every event
-    :param facts: what the metrics are told of each value; None where there is none
+    :param facts: what is known of each value beside its bytes, for the metrics and the row; None where there is none
     """
 
     parts: Sequence[Sequence[bytes]]

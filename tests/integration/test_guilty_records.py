@@ -19,8 +19,8 @@ pytestmark = pytest.mark.timeout(180)
 
 BATCH = 10_000
 ONE_BATCH = {"RAGLEDGER_BATCH__MAX_ROWS": str(BATCH), "RAGLEDGER_BATCH__MAX_DELAY_MS": "20000"}
-# Who refuses it, and the SQLSTATE: the type of a column, a rule, a missing parent, a trigger.
-REFUSALS = {"type": "22003", "rule": "23514", "parent": "23503", "trigger": "P0001"}
+# Who refuses it, and the SQLSTATE: the type of a column, a rule, a missing parent, a trigger with a code or without.
+REFUSALS = {"type": "22003", "rule": "23514", "parent": "23503", "trigger": "P0001", "assert": "P0004", "own": "45007"}
 STRANGER = "11111111-1111-4111-8111-111111111111"
 RULES = (
     "ALTER TABLE ai_dialogue_log ADD CONSTRAINT rule CHECK (query <> 'rule')",
@@ -28,7 +28,9 @@ RULES = (
     f"INSERT INTO users SELECT user_id::uuid FROM (VALUES ('{UUID(int=7)}')) AS known (user_id)",
     "ALTER TABLE ai_dialogue_log ADD CONSTRAINT parent FOREIGN KEY (user_id) REFERENCES users (id)",
     "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
-    " $$ BEGIN IF NEW.query = 'trigger' THEN RAISE EXCEPTION 'no: %', NEW.response; END IF; RETURN NEW; END $$",
+    " $$ BEGIN IF NEW.query = 'trigger' THEN RAISE EXCEPTION 'no: %', NEW.response; END IF;"
+    " IF NEW.query = 'own' THEN RAISE EXCEPTION USING ERRCODE = '45007'; END IF;"
+    " ASSERT NEW.query <> 'assert'; RETURN NEW; END $$",
     "CREATE TRIGGER refuse BEFORE INSERT ON ai_dialogue_log FOR EACH ROW EXECUTE FUNCTION refuse()",
 )
 
@@ -98,7 +100,7 @@ def assert_each_has_its_fate(environment: Environment, made: dict[UUID, Outgoing
 
 
 @pytest.mark.parametrize(
-    ("place", "refusal"), [(0, "type"), (BATCH - 1, "rule"), (6_789, "parent"), (3_333, "trigger")]
+    ("place", "refusal"), [(0, "type"), (BATCH - 1, "rule"), (6_789, "parent"), (3_333, "trigger"), (17, "own")]
 )
 def test_one_guilty_record_among_ten_thousand_costs_a_few_writes(
     environment: Environment, bootstrap_servers: str, tmp_path: Path, place: int, refusal: str
@@ -112,7 +114,7 @@ def test_one_guilty_record_among_ten_thousand_costs_a_few_writes(
     assert_each_has_its_fate(environment, made, guilty)
 
 
-@pytest.mark.parametrize("refusal", [*REFUSALS, "any"])
+@pytest.mark.parametrize("refusal", ["type", "rule", "parent", "trigger", "any"])
 @pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
 def test_many_guilty_records_do_not_melt_the_service(
     environment: Environment, bootstrap_servers: str, tmp_path: Path, share: float, refusal: str

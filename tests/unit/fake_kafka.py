@@ -128,6 +128,7 @@ class FakeSource:
         self.paused: set[Partition] = set()
         self.rebalancing = False
         self.failure: Exception | None = None
+        self.refuses_commits = False
         self.polls: list[float] = []
         self.returned = 0
         self.lost = 0
@@ -155,9 +156,7 @@ class FakeSource:
 
     def deliver(self, partition: Partition, records: Sequence[Record]) -> None:
         """Let the next poll return these records, whatever they are."""
-        position = self.assigned[partition]
-        assert position is not None
-        self.extra.append(Stretch(partition, records, position))
+        self.extra.append(Stretch(partition, records))
         self._changes.notify()
 
     # ── the port ──
@@ -210,8 +209,8 @@ class FakeSource:
             return []
         offsets = (offset for offset in range(position, log.end) if offset in log.records)
         records = [log.records[offset] for offset, _ in zip(offsets, range(room), strict=False)]
-        self.assigned[partition] = after = records[-1].offset + 1 if records else log.end
-        return [Stretch(partition, records, after)] if records else []
+        self.assigned[partition] = records[-1].offset + 1 if records else log.end
+        return [Stretch(partition, records)] if records else []
 
     def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         known = ((partition, self.assigned.get(partition)) for partition in partitions)
@@ -251,7 +250,10 @@ class FakeSource:
         self.paused -= set(partitions)
         self._changes.notify()
 
-    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        if self.refuses_commits:
+            return False
         ours = {partition: offset for partition, offset in offsets.items() if partition in self.assigned}
         self._broker.committed |= ours
         self._changes.notify()
+        return True

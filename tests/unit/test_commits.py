@@ -55,6 +55,18 @@ async def test_what_the_ledger_knows_is_committed_from_the_start() -> None:
     assert desk.broker.committed == {A: 40}
 
 
+async def test_what_kafka_does_not_take_is_committed_later() -> None:
+    """Also where nothing is written any more; and the newest, where something is."""
+    desk = Desk()
+    desk.committer.begin([Claim(A, 1, 40), Claim(B, 1, 7)])
+    desk.source.refuses_commits = True
+    await desk.committer.flush()
+    desk.committer.note([span(40, 5)])
+    desk.source.refuses_commits = False
+    await desk.committer.flush()
+    assert desk.broker.committed == {A: 45, B: 7}
+
+
 async def test_a_written_span_is_committed_to_its_end() -> None:
     """Records and gaps."""
     desk = Desk()

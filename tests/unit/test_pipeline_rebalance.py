@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
+from consumer.ingest.batch import BatchLimits
 from consumer.ports import Unavailable
 from tests.unit.virtual_time import passes
-from tests.unit.world import A, B, C, Reader, World, policy
+from tests.unit.world import BAD, A, B, C, Reader, World, policy
 
 
 async def test_a_revoke_drains_before_letting_go() -> None:
@@ -23,6 +24,33 @@ async def test_a_revoke_drains_before_letting_go() -> None:
         assert world.is_caught_up(A)
         assert world.broker.committed == {A: 90}
         assert reader.telemetry.all("revoked") == [({A},)]
+    world.assert_exactly_once(reader)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.3, 0.5, 0.7])
+async def test_what_was_not_taken_of_a_stopped_partition_is_no_gap(delay: float) -> None:
+    """Nor is it read on, when a rebalance comes while the reader waits for the writer with another partition."""
+    world = World()
+    roomy = BatchLimits(max_rows=600, max_bytes=10_000_000, max_delay=0.2)
+    async with world.reader(policy=policy(roomy, slice_records=200)) as reader:
+        reader.store.stops = lambda written: {A: "too many"} if written.dead_letters else {}
+        await reader.own(A, B)
+        world.produce(A, 20, BAD)
+        world.produce(A, 5480)
+        reader.store.write_seconds = lambda: 0.3
+        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        await passes(3)
+        stood = world.tables.ledger[A].next
+        assert stood < (reader.source.assigned[A] or 0)
+        world.produce(B, 6000)
+        waited = reader.pipeline.seconds_waited
+        await world.changes.until(lambda: reader.pipeline.seconds_waited > waited)
+        await passes(delay)
+        await reader.rebalanced_to(A, B)
+        assert world.tables.ledger[A].next == stood
+        reader.store.stops = lambda _: {}
+        world.tables.confirm(A)
+        await world.caught_up(A, B)
     world.assert_exactly_once(reader)
 
 

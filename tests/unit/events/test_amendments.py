@@ -69,6 +69,12 @@ def test_what_does_not_fit_is_named(kind: Kind, members: dict[str, Any], path: s
     assert all(str(fault).count("Input") == 0 for fault in refused.faults)
 
 
+def test_of_many_faults_in_a_list_the_first_is_enough() -> None:
+    """A dead letter of millions of them would be larger than what the database takes."""
+    refused = refuse(NEEDED[PLUGIN] | {"config": {"languages": ["de", *[1] * 100_000], "endpoint": 5}}, PLUGIN)
+    assert paths(refused) == ["config.endpoint", "config.languages[1]"]
+
+
 def test_a_config_is_kept_as_it_came() -> None:
     """Members nobody knows included; a null member counts as absent."""
     config = {"endpoint": None, "timeout_s": 1.50, "auth": {"type": "none", "secret_ref": None}, "mine": [1.10]}

@@ -94,6 +94,18 @@ def test_what_is_no_id_names_nobody(value: bytes) -> None:
     assert ID.bytes not in ids_named_in(record(value))
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "repeated",
+    [b"\\", b"\\u00", b"\\\\u003", b"\\/", b"0", b"-", b"a-", b"\0", BARE[:-1].encode(), b"A" * 32 + b"."],
+    ids=ascii,
+)
+def test_a_large_value_is_looked_through_at_once(repeated: bytes) -> None:
+    """Whatever it is made of; an id at its end is found."""
+    value = repeated * (1_000_000 // len(repeated)) + b" " + USER.encode()
+    assert ID.bytes in ids_named_in(record(value))
+
+
 @given(st.binary(max_size=200), st.binary(max_size=40))
 def test_any_bytes_are_looked_through(value: bytes, key: bytes) -> None:
     """Nothing that a record may hold makes it fail."""

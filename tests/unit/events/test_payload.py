@@ -101,6 +101,17 @@ def test_brackets_in_strings_nest_nothing() -> None:
     accept(with_raw(dialogue(), query=f'"{"[" * 2000}"', x=rf'"\"{"{" * 2000}"', y="[" + "[]," * 2000 + "[]]"))
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "repeated", [r"{ \"key\": \"value\", ", r"\\", "[", '["', "{" * 3 + '"', r"[\"", "[0,", '{"a":'], ids=ascii
+)
+@pytest.mark.parametrize("cut", ["", "\\", '"'])
+def test_a_large_record_that_is_broken_off_is_told_at_once(repeated: str, cut: str) -> None:
+    """However many brackets and quotation marks there are: hours would pass if each were looked at from each."""
+    text = '{"query":"' + repeated * (1_000_000 // len(repeated)) + cut
+    assert refuse(text.encode()).reason is Reason.NOT_JSON
+
+
 # ── duplicate keys ──
 
 
