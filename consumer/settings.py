@@ -6,13 +6,14 @@ Frozen groups; each part of the program is given its own group, never the whole.
 from __future__ import annotations
 
 import os
+import re
 import socket
+from collections import Counter
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qs, parse_qsl, urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -26,15 +27,18 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from consumer import dsn as dsns
 from consumer.variables import PREFIX, Layers, variables
 from consumer.variables import SettingsError as SettingsError
 
-SSL_FILES = frozenset({"sslrootcert", "sslcert", "sslkey"})
-SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 SHORTEST_KEY = 32
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# PostgreSQL's are whole milliseconds in 32 bits, and 0 would be no limit at all.
+Limit = Annotated[float, Field(ge=0.001, le=2_147_483)]
+TopicName = Annotated[str, Field(min_length=1, max_length=249, pattern=r"^[a-zA-Z0-9._-]+$")]
+_BROKER = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/,@\[\]]+)(:\d{1,5})?")
 
 
 class Group(BaseModel):
@@ -88,10 +92,24 @@ class Kafka(Group):
     client_rack: str | None = None
     """Our rack, to fetch from a replica nearby (KIP-392)."""
 
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _are_addresses(cls, servers: str) -> str:
+        if not all(_BROKER.fullmatch(server.strip()) for server in servers.split(",")):
+            raise ValueError("must be host:port, comma-separated, each port a number")
+        return servers
+
+    @field_validator("ssl_cafile", "ssl_certfile", "ssl_keyfile")
+    @classmethod
+    def _is_there(cls, path: Path | None) -> Path | None:
+        return _existing(path)
+
     @model_validator(mode="after")
     def _sasl_needs_credentials(self) -> Self:
         if "SASL" in self.security_protocol and not (self.sasl_username and self.sasl_password):
-            raise ValueError("SASL needs both sasl_username and sasl_password")
+            protocol = f"{variable('kafka', 'security_protocol')}={self.security_protocol.value!r}"
+            needed = f"{variable('kafka', 'sasl_username')} and {variable('kafka', 'sasl_password')}"
+            raise ValueError(f"{protocol}: needs both {needed}")
         return self
 
 
@@ -108,51 +126,39 @@ class Postgres(Group):
     """Behind a pooler in transaction mode: no prepared statements are kept."""
     connect_timeout_s: Seconds = 10.0
     """For a new connection."""
-    statement_timeout_s: Seconds = 60.0
+    statement_timeout_s: Limit = 60.0
     """For one statement of a write; also ends what a frozen reader left in the middle of a COPY."""
-    lock_timeout_s: Seconds = 10.0
+    lock_timeout_s: Limit = 10.0
     """For a lock, such as the ledger row that another reader is just moving."""
 
     @field_validator("dsn")
     @classmethod
     def _is_postgres(cls, dsn: SecretStr) -> SecretStr:
-        if not dsn.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("must begin with postgresql://")
-        try:
-            parts = urlsplit(dsn.get_secret_value())
-            modes = parse_qs(parts.query).get("sslmode", ["prefer"])
-            _ = parts.port
-        except ValueError:
-            raise ValueError("must be postgresql://user:password@host:port/database, the port a number") from None
-        if not set(modes) <= SSL_MODES:
-            raise ValueError(f"has an sslmode that is none of {', '.join(sorted(SSL_MODES))}")
-        for name, path in parse_qsl(parts.query):
-            if name in SSL_FILES and not Path(path).is_file():
-                raise ValueError(f"names {name}={path}, and there is no such file")
+        problems = list(dsns.problems_of(dsn.get_secret_value()))
+        if problems:
+            raise ValueError("; ".join(problems))
         return dsn
 
     @field_validator("ssl_root_cert")
     @classmethod
     def _is_there(cls, path: Path | None) -> Path | None:
-        if path is not None and not path.is_file():
-            raise ValueError("there is no such file")
-        return path
+        return _existing(path)
 
 
 class Topics(Group):
     """The topics, by kind of event."""
 
-    dialogue: Annotated[str, Field(min_length=1)] = "rag.dialogue"
+    dialogue: TopicName = "rag.dialogue"
     """Answered questions."""
-    provenance: Annotated[str, Field(min_length=1)] = "rag.provenance"
+    provenance: TopicName = "rag.provenance"
     """Acquired content."""
-    feedback: Annotated[str, Field(min_length=1)] = "rag.feedback"
+    feedback: TopicName = "rag.feedback"
     """Users' verdicts on earlier answers."""
-    verification: Annotated[str, Field(min_length=1)] = "rag.verification"
+    verification: TopicName = "rag.verification"
     """Checks of provenance."""
-    plugin: Annotated[str, Field(min_length=1)] = "rag.plugin"
+    plugin: TopicName = "rag.plugin"
     """What content sources report of themselves."""
-    expired: Annotated[str, Field(min_length=1)] = "rag.provenance.expired"
+    expired: TopicName = "rag.provenance.expired"
     """Notices about provenance whose retention is over: written by `ragledger retention run`, never read."""
 
     @property
@@ -162,9 +168,11 @@ class Topics(Group):
 
     @model_validator(mode="after")
     def _are_different(self) -> Self:
-        names = list(self.model_dump().values())
-        if len(set(names)) < len(names):
-            raise ValueError("each kind needs a topic of its own: the topic decides the kind")
+        names = self.model_dump()
+        taken = Counter(names.values())
+        same = [f"{variable('topics', kind)}={name!r}" for kind, name in names.items() if taken[name] > 1]
+        if same:
+            raise ValueError(f"{' and '.join(same)}: each kind needs a topic of its own, as the topic decides the kind")
         return self
 
 
@@ -262,11 +270,19 @@ class Erasure(Group):
     @model_validator(mode="after")
     def _keys_are_usable(self) -> Self:
         if self.previous_keys and not self.key:
-            raise ValueError("previous_keys without a key: set the key in use")
+            raise ValueError(
+                f"{variable('erasure', 'previous_keys')} without {variable('erasure', 'key')}: set the key in use"
+            )
         if any(len(secret) < SHORTEST_KEY for secret in self.secrets):
-            raise ValueError(f"every key needs {SHORTEST_KEY} characters at least, such as from `openssl rand -hex 32`")
+            raise ValueError(
+                f"{variable('erasure', 'key')}: every key needs {SHORTEST_KEY} characters at least, such as from"
+                " `openssl rand -hex 32`"
+            )
         if self.key and "," in self.key.get_secret_value():
-            raise ValueError("key is one key, without a comma; those used before belong into previous_keys")
+            raise ValueError(
+                f"{variable('erasure', 'key')}: is one key, without a comma; those used before belong into"
+                f" {variable('erasure', 'previous_keys')}"
+            )
         return self
 
 
@@ -369,6 +385,12 @@ def known_variables() -> dict[str, Any]:
     }
 
 
+def _existing(path: Path | None) -> Path | None:
+    if path is not None and not path.is_file():
+        raise ValueError("there is no such file")
+    return path
+
+
 def _refuse_unknown(names: Collection[str]) -> None:
     known = known_variables()
     unknown = sorted(name for name in names if name not in known)
@@ -383,7 +405,9 @@ def _unknown(name: str, known: Collection[str]) -> str:
 
 
 def _explain(problem: Any) -> str:
-    text = problem["msg"].removeprefix("Value error, ")
+    text: str = problem["msg"].removeprefix("Value error, ")
+    if text.startswith(PREFIX):  # about several, and says which
+        return text
     sentence = text if text[:2].isupper() else text[:1].lower() + text[1:]
     return f"{variable(*problem['loc'])}{_value(problem)}: {sentence}"
 
@@ -394,4 +418,5 @@ def _value(problem: Any) -> str:
     field = known_variables().get(name)
     if field is None:
         return ""
-    return "=(hidden)" if "SecretStr" in str(field.annotation) else f"={problem.get('input')!r}"
+    given = problem.get("input")
+    return "=(hidden)" if "SecretStr" in str(field.annotation) else f"={'' if given is None else given!r}"

@@ -51,4 +51,5 @@ def _secrets(path: str | None) -> Mapping[str, str | None]:
         return {}
     if not Path(path).is_dir():
         raise SettingsError(f"{SECRETS_DIR}={path!r}: there is no such directory")
-    return {file.name: file.read_text().strip() for file in Path(path).iterdir() if file.is_file()}
+    ours = (file for file in Path(path).iterdir() if file.name.upper().startswith(PREFIX) and file.is_file())
+    return {file.name: file.read_text().strip() for file in ours}

@@ -37,11 +37,11 @@ from consumer.operations import migrate
 from consumer.operations.dead_letters import Filter
 from consumer.operations.ledger import Ledger, read_ledger
 from consumer.operations.samples import Sample, samples
-from consumer.settings import Http, Settings, load
+from consumer.settings import Http, Kafka, Postgres, Settings, load
 
 PARTITIONS = 3
 POLL_SECONDS = 0.1
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 60.0
 DEAD_LETTERS_SHOWN = 12
 
 
@@ -68,9 +68,9 @@ def demo(
 
 @command
 async def _demo(events: int, leave: bool, as_json: bool) -> Exit:
-    stop = stop_on_signals()
+    stop, base = stop_on_signals(), load()
     async with make_stack() as servers:
-        settings = _settings(servers.bootstrap_servers, servers.dsn)
+        settings = _settings(base, servers.bootstrap_servers, servers.dsn)
         logs.configure(settings.log, libraries=False)
         await _prepare(settings)
         addresses: dict[str, str] = {"Kafka": servers.bootstrap_servers, "PostgreSQL": servers.dsn}
@@ -86,13 +86,12 @@ async def _demo(events: int, leave: bool, as_json: bool) -> Exit:
     return Exit.DONE
 
 
-def _settings(bootstrap_servers: str, dsn: str) -> Settings:
-    """The settings of the environment, on the embedded servers and a free port."""
-    base = load()
+def _settings(base: Settings, bootstrap_servers: str, dsn: str) -> Settings:
+    """The settings of the environment, on the embedded servers and a free port; these know no TLS and no passwords."""
     return base.model_copy(
         update={
-            "kafka": base.kafka.model_copy(update={"bootstrap_servers": bootstrap_servers}),
-            "postgres": base.postgres.model_copy(update={"dsn": SecretStr(dsn)}),
+            "kafka": Kafka(bootstrap_servers=bootstrap_servers, group_id=base.kafka.group_id),
+            "postgres": Postgres(dsn=SecretStr(dsn), pool_size=base.postgres.pool_size),
             "http": Http(host="127.0.0.1", port=0),
             "rollup": base.rollup.model_copy(update={"interval_s": 1.0}),
             "log": base.log.model_copy(update={"level": "ERROR"}),
@@ -140,8 +139,8 @@ async def _work(settings: Settings, service: Service, events: int, addresses: Ma
 
 
 async def _caught_up(settings: Settings, service: Service, events: int, tell: Any) -> Ledger:
-    """Wait until the ledger has accounted for every record."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    """Wait until the ledger has accounted for every record, as long as it gets on."""
+    before, deadline = 0, time.monotonic() + PATIENCE_SECONDS
     while True:
         with suppress(OSError):
             ledger = await read_ledger(settings, service.database)
@@ -149,8 +148,10 @@ async def _caught_up(settings: Settings, service: Service, events: int, tell: An
             tell(done)
             if done >= events:
                 return ledger
+            if done > before:
+                before, deadline = done, time.monotonic() + PATIENCE_SECONDS
         if time.monotonic() > deadline:
-            raise TimeoutError(f"only {done} of {events} records were accounted for in {PATIENCE_SECONDS:.0f} s")
+            raise TimeoutError(f"only {before} of {events} records are accounted for, and it does not get on")
         await asyncio.sleep(POLL_SECONDS)
 
 

@@ -34,7 +34,7 @@ async def _stack(postgres_version: int, as_json: bool) -> Exit:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
         return Exit.DONE
-    _started(starting)
+    starting.result()
     try:
         _announce(servers, as_json)
         await watch(servers, stop)
@@ -43,27 +43,14 @@ async def _stack(postgres_version: int, as_json: bool) -> Exit:
     return Exit.DONE
 
 
-def _started(starting: asyncio.Task[Stack]) -> None:
-    from consumer.embedded import EmbeddedError
-
-    try:
-        starting.result()
-    except EmbeddedError as error:
-        fail(str(error))
-
-
 def make_stack(postgres_version: int = 18) -> Stack:
     """The embedded servers, not yet started; says what to install where the extra is missing."""
     try:
-        from consumer.embedded import EmbeddedError, Stack
+        from consumer.embedded import Stack
     except ImportError as error:
         fail(str(error))
         raise
-    try:
-        return Stack(postgres_version=postgres_version, progress=lambda text: err.print(text, style="dim"))
-    except EmbeddedError as error:
-        fail(str(error))
-        raise
+    return Stack(postgres_version=postgres_version, progress=lambda text: err.print(text, style="dim"))
 
 
 def _announce(servers: Stack, as_json: bool) -> None:

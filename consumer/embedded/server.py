@@ -27,7 +27,7 @@ _PORTS = range(15_000, 30_000)
 Progress = Callable[[str], None]
 
 
-class EmbeddedError(RuntimeError):
+class EmbeddedError(OSError):
     """An embedded server could not be prepared, started or stopped; the message says why and what to do."""
 
 

@@ -152,7 +152,14 @@ def test_settings_do_not_change() -> None:
         ("ROLLUP__INTERVAL_S", "0", "greater than 0"),
         ("ROLLUP__INTERVAL_S", "inf", "finite"),
         ("SHUTDOWN__TIMEOUT_S", "nan", ""),
-        ("POSTGRES__STATEMENT_TIMEOUT_S", "inf", "finite"),
+        ("POSTGRES__STATEMENT_TIMEOUT_S", "inf", "less than or equal to 2147483"),
+        ("POSTGRES__LOCK_TIMEOUT_S", "0.0004", "greater than or equal to 0.001"),
+        ("KAFKA__BOOTSTRAP_SERVERS", "kafka:abc", "host:port, comma-separated"),
+        ("KAFKA__BOOTSTRAP_SERVERS", "a:9092,,b:9092", "host:port, comma-separated"),
+        ("KAFKA__BOOTSTRAP_SERVERS", "PLAINTEXT://a:9092", "host:port, comma-separated"),
+        ("KAFKA__BOOTSTRAP_SERVERS", "", "host:port, comma-separated"),
+        ("KAFKA__SSL_CAFILE", "/nowhere/at/all", "there is no such file"),
+        ("TOPICS__DIALOGUE", "rag dialogue", "match pattern"),
         ("ROLLUP__TIMEZONE", "Mars/Olympus", "IANA"),
         ("LOG__LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ("POSTGRES__POOL_SIZE", "1", "greater than or equal to"),
@@ -201,6 +208,14 @@ def test_an_unknown_variable_in_the_env_file_stops_too(set_env: Any, tmp_path: P
     assert refusal() == f"RAGLEDGER_{name}: there is no such setting (did you mean RAGLEDGER_KAFKA__GROUP_ID?)"
 
 
+def test_other_files_in_the_secrets_directory_are_not_read(set_env: Any, tmp_path: Path) -> None:
+    """A keystore next to ours is nobody's text."""
+    (tmp_path / "keystore.jks").write_bytes(b"\xfe\xed\xfe\xed")
+    (tmp_path / "RAGLEDGER_LOG__LEVEL").write_text("DEBUG")
+    set_env(SECRETS_DIR=str(tmp_path))
+    assert load().log.level == "DEBUG"
+
+
 def test_an_unknown_file_in_the_secrets_directory_stops_too(set_env: Any, tmp_path: Path) -> None:
     """A misspelt secret would otherwise be missed at the first connection."""
     (tmp_path / "RAGLEDGER_POSTGRES__DNS").write_text(SECRET)
@@ -232,8 +247,9 @@ def test_sasl_needs_credentials(set_env: Any, protocol: str, given: dict[str, st
     """Both of them; the message says which settings these are, and not what they hold."""
     set_env(KAFKA__SECURITY_PROTOCOL=protocol, **given)
     message = refusal()
-    assert "sasl_username" in message
-    assert "sasl_password" in message
+    assert message.startswith(f"RAGLEDGER_KAFKA__SECURITY_PROTOCOL='{protocol}': ")
+    assert "RAGLEDGER_KAFKA__SASL_USERNAME" in message
+    assert "RAGLEDGER_KAFKA__SASL_PASSWORD" in message
     assert SECRET not in message
 
 
@@ -241,7 +257,7 @@ def test_each_kind_needs_a_topic_of_its_own(set_env: Any) -> None:
     """The topic decides the kind."""
     set_env(TOPICS__DIALOGUE="same", TOPICS__PROVENANCE="same")
     message = refusal()
-    assert message.startswith("RAGLEDGER_TOPICS")
+    assert message.startswith("RAGLEDGER_TOPICS__DIALOGUE='same' and RAGLEDGER_TOPICS__PROVENANCE='same': ")
     assert "a topic of its own" in message
 
 
@@ -268,6 +284,54 @@ def test_the_keys_of_erasure_in_their_order(set_env: Any) -> None:
     assert load().erasure.secrets == []
     set_env(ERASURE__KEY="k" * 32, ERASURE__PREVIOUS_KEYS=f"{'o' * 32}, {'p' * 40}")
     assert load().erasure.secrets == [b"k" * 32, b"o" * 32, b"p" * 40]
+
+
+# ── addresses ──
+
+
+@pytest.mark.parametrize("servers", ["a", "a:1", "a.example:9092, b:9093", "[::1]:9092", "10.0.0.1:9092,10.0.0.2"])
+def test_addresses_of_brokers(set_env: Any, servers: str) -> None:
+    """With a port or without, one or several."""
+    set_env(KAFKA__BOOTSTRAP_SERVERS=servers)
+    assert load().kafka.bootstrap_servers == servers
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "u:p@h:5432/d",
+        "u:p@h1:5432,h2:5433/d?target_session_attrs=read-write",
+        "h/d?sslmode=require&application_name=x&options=-c%20geqo%3Doff",
+        "[::1]:5432/d",
+        "u:p%40%2F@/d?host=/run/postgresql",
+        "",
+    ],
+)
+def test_dsns_that_the_client_understands(set_env: Any, rest: str) -> None:
+    """Several hosts, a socket, settings of the server, nothing at all."""
+    set_env(POSTGRES__DSN=f"postgresql://{rest}")
+    assert load().postgres.dsn.get_secret_value().endswith(rest)
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ("h:5432x/d", "the port a number"),
+        ("h:5432,h2:x/d", "the port a number"),
+        ("h/d?sslmode=on", "an sslmode that is none of allow"),
+        ("h/d?target_session_attrs=leader", "target_session_attrs that are none of any"),
+        ("h/d?sslmode=require&channel_binding=require", "has channel_binding, which is libpq's"),
+        ("h/d?connect_timeout=10", "set RAGLEDGER_POSTGRES__CONNECT_TIMEOUT_S"),
+        ("h/d?sslrootcert=/nowhere/at/all", "there is no such file"),
+    ],
+)
+def test_dsns_that_it_does_not(set_env: Any, rest: str, said: str) -> None:
+    """Told at the start: the server would refuse them for ever, and look as if it were away."""
+    set_env(POSTGRES__DSN=f"postgresql://u:{SECRET}@{rest}")
+    message = refusal()
+    assert message.startswith("RAGLEDGER_POSTGRES__DSN=(hidden): ")
+    assert said in message
+    assert SECRET not in message
 
 
 # ── secrets ──
