@@ -91,6 +91,7 @@ class Written:
 
     :param amended: what changed a row, or waits for one
     :param amended_moments: when the changed rows' dialogues took place, in microseconds since 2000-01-01 UTC
+    :param news: of what amended those that were not known before
     :param stopped: partitions that stop with it, and why
     """
 
@@ -100,6 +101,7 @@ class Written:
     dead_letters: Sequence[DeadLetter]
     amended: Mapping[Kind, Sequence[Row]] = field(default_factory=dict)
     amended_moments: Collection[int] = ()
+    news: Mapping[Kind, Sequence[Row]] = field(default_factory=dict)
     stopped: Mapping[Partition, str] = field(default_factory=dict)
 
 

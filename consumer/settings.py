@@ -256,7 +256,7 @@ class Erasure(Group):
     """Users who were erased."""
 
     key: SecretStr | None = None
-    """The key of the hashes by which erased users are known, 32 characters at least; the same for every replica."""
+    """The key of the hashes of erased users, 32 characters at least, for every replica; the database's when unset."""
     previous_keys: SecretStr | None = None
     """Keys used before, comma-separated: users erased under them stay erased."""
 

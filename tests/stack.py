@@ -187,6 +187,12 @@ class Topics:
         self._names.append(name)
         return name
 
+    def later(self, *, prefix: str = "test") -> str:
+        """The name of a topic that somebody else is going to make."""
+        name = f"{prefix}-{uuid4().hex}"
+        self._names.append(name)
+        return name
+
     def delete_all(self) -> None:
         """Delete what was created."""
         if self._names:

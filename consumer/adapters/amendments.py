@@ -44,14 +44,29 @@ async def make_stage(transaction: Transaction, kind: Kind) -> str:
     return stage
 
 
-async def amend(transaction: Transaction, kind: Kind, stage: str, rows: Sequence[Row]) -> Collection[int]:
-    """Keep the amendments, and apply them where their rows are; the moments whose days have changed.
+class Amended(NamedTuple):
+    """What amendments came to.
+
+    :param moments: whose days have changed
+    :param news: those that tell what was not known; all of them, where nobody counts them
+    """
+
+    moments: Collection[int]
+    news: Sequence[Row]
+
+
+async def amend(transaction: Transaction, kind: Kind, stage: str, rows: Sequence[Row]) -> Amended:
+    """Keep the amendments, and apply them where their rows are.
 
     :raises Refused: the database does not take one of them
     """
     await transaction.copy(stage, tuple(kind.fields), [row.encoded for row in rows])
+    news = rows
+    if kind is FEEDBACK:
+        news = [rows[found["place"]] for found in await transaction.fetch(load("news_of_feedback"))]
     await transaction.execute(load(f"keep_{kind.name}"))
-    return await _apply(transaction, _OF_AMENDMENT[kind], rows) if kind in _OF_AMENDMENT else ()
+    moments = await _apply(transaction, _OF_AMENDMENT[kind], rows) if kind in _OF_AMENDMENT else ()
+    return Amended(moments, news)
 
 
 async def apply_to_new(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> None:

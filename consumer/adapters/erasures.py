@@ -22,11 +22,12 @@ class ErasuresChanged(StoreError):
 class Erasures:
     """What this process knows of the erased users.
 
-    :param keys: the key in use, then those used before; none where erasure is not set up
+    :param keys: the key in use, then those used before; where none is set, the one that the database keeps is in use
     """
 
     def __init__(self, keys: Sequence[Key] = ()) -> None:
-        self._keys = tuple(keys)
+        self._set = tuple(keys)
+        self.keys: Sequence[Key] = self._set
         self.known = ErasedUsers()
 
     async def learn(self, database: Database) -> None:
@@ -40,10 +41,11 @@ class Erasures:
     async def read(self, transaction: Transaction) -> None:
         """Read the set within a transaction. Errors as in :meth:`learn`."""
         (row,) = await transaction.fetch(load("erased_users"))
-        unknown = sorted(set(row["key_ids"]) - {key.id for key in self._keys})
+        self.keys = (*self._set, Key(row["key"]))
+        unknown = sorted(set(row["key_ids"]) - {key.id for key in self.keys})
         if unknown:
             raise Unavailable(_MISSING_KEY.format(ids=", ".join(unknown)), "erasure")
-        keys = [key for key in self._keys if key.id in row["key_ids"]]
+        keys = [key for key in self.keys if key.id in row["key_ids"]]
         self.known = ErasedUsers(row["hashes"], keys, row["version"])
 
     async def hold(self, transaction: Transaction, screened_by: ErasedUsers) -> None:

@@ -218,5 +218,13 @@ def _neighbours(day: date) -> Sequence[date]:
 
 
 def with_compliance(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A row of rag_metrics_history with `slo_compliance` as a mapping."""
-    return {**row, "slo_compliance": msgspec.json.decode(row["slo_compliance"] or "{}")}
+    """A row of rag_metrics_history with its judgements by objective, whatever other hands have written there."""
+    found = msgspec.json.decode(row["slo_compliance"] or "{}")
+    members = found.items() if isinstance(found, dict) else ()
+    return {**row, "slo_compliance": {name: _judgement(one) for name, one in members if isinstance(one, dict)}}
+
+
+def _judgement(one: Mapping[str, Any]) -> Mapping[str, Any]:
+    figures = {name: one[name] if isinstance(one.get(name), int | float) else None for name in ("target", "actual")}
+    met = one.get("met")
+    return {**figures, "operator": str(one.get("operator", "")), "met": met if isinstance(met, bool) else None}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
 from consumer.adapters.kafka import bounds_of, client_options
 from consumer.events.record import Partition
@@ -17,6 +17,8 @@ from consumer.ports import Bounds, SourceError
 from consumer.settings import Kafka
 
 IN_FLIGHT = 1000
+AS_THE_BROKER_HAS_IT = -1
+"""As many partitions or replicas as the broker's own settings say (KIP-464)."""
 
 
 class Message(NamedTuple):
@@ -106,16 +108,20 @@ async def create_topics(settings: Kafka, topics: Collection[str], partitions: in
         await admin.start()
         try:
             for topic in topics:
-                await _create_topic(admin, NewTopic(topic, partitions, replication))
+                # Without an assignment of replicas it would take no AS_THE_BROKER_HAS_IT.
+                replicas: dict[str, Any] = (
+                    {"replica_assignments": {}} if AS_THE_BROKER_HAS_IT in (partitions, replication) else {}
+                )
+                await _create_topic(admin, NewTopic(topic, partitions, replication, **replicas))
         finally:
             await admin.close()
 
 
 async def _create_topic(admin: Any, topic: NewTopic) -> None:
-    try:
-        await admin.create_topics([topic])
-    except TopicAlreadyExistsError:
-        return
+    """aiokafka raises what goes wrong on the way, and hands over what the broker objects to."""
+    for _, code, message in (await admin.create_topics([topic])).topic_errors:
+        if code not in (NoError.errno, TopicAlreadyExistsError.errno):
+            raise for_code(code)(message)
 
 
 @asynccontextmanager

@@ -137,7 +137,12 @@ PRICED = Metric(
     Counter, "rag_priced_dialogues_total", "Dialogues stored that state their cost, free ones included.", ("model",)
 )
 COST = Metric(Counter, "rag_cost_jpy_total", "Cost of the dialogues stored, in Japanese yen.", ("model",))
-FEEDBACK_GIVEN = Metric(Counter, "rag_feedback_total", "Verdicts of users on dialogues stored.", ("value",))
+FEEDBACK_GIVEN = Metric(
+    Counter,
+    "rag_feedback_total",
+    "Verdicts of users, each once: those of dialogues stored, and later ones newer than what is known.",
+    ("value",),
+)
 PROVENANCE = Metric(Counter, "rag_provenance_total", "Provenance records stored.", ("content_type", "license_type"))
 
 DAY_CITATION_RATE = Metric(

@@ -40,9 +40,9 @@ async def _amend(transaction: Transaction, kind: Kind, rows: Sequence[Row], tell
     stage = await amendments.make_stage(transaction, kind)
 
     async def amend(part: Sequence[Row]) -> Outcome:
-        moments = await amendments.amend(transaction, kind, stage, part)
+        moments, news = await amendments.amend(transaction, kind, stage, part)
         await transaction.execute(f"TRUNCATE {stage}")
-        return Outcome(amended=part, moments=moments)
+        return Outcome(amended=part, moments=moments, news=news)
 
     halved = await _halve(transaction, rows, amend)
     tell(halved.writes)

@@ -23,6 +23,7 @@ class Outcome(NamedTuple):
     """What the rows of one kind became.
 
     :param moments: microseconds since 2000-01-01 UTC at which rows lie that were amended: their days have changed
+    :param news: of what amended those that were not known before
     """
 
     inserted: Sequence[Row] = ()
@@ -30,6 +31,7 @@ class Outcome(NamedTuple):
     amended: Sequence[Row] = ()
     dead_letters: Sequence[DeadLetter] = ()
     moments: Collection[int] = ()
+    news: Sequence[Row] = ()
 
 
 def join(outcomes: Collection[Outcome]) -> Outcome:
@@ -62,7 +64,8 @@ async def insert_merging(transaction: Transaction, kind: Kind, rows: Sequence[Ro
     """
     if kind.amends:
         stage = await amendments.make_stage(transaction, kind)
-        return Outcome(amended=rows, moments=await amendments.amend(transaction, kind, stage, rows))
+        moments, news = await amendments.amend(transaction, kind, stage, rows)
+        return Outcome(amended=rows, moments=moments, news=news)
     names = {"table": kind.table, "stage": f"stage_{kind.table}", "names": ", ".join(kind.fields)}
     await transaction.execute(load("make_stage").format(**names))
     await transaction.copy(names["stage"], tuple(kind.fields), [row.encoded for row in rows])

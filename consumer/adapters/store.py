@@ -152,6 +152,7 @@ class PostgresStore(PostgresLedger):
             [*letters, *screened.dead_letters],
             {kind: outcome.amended for kind, outcome in outcomes.items()},
             total.moments,
+            {kind: outcome.news for kind, outcome in outcomes.items()},
         )
 
     async def _insert_kind(self, transaction: Transaction, kind: Kind, rows: Sequence[Row], way: Way) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Collection, Sequence
+from itertools import chain
 from operator import attrgetter
 
 import structlog
@@ -58,15 +59,12 @@ class PrometheusTelemetry:
         self._metrics.histogram(m.BATCH_ROWS_WRITTEN).observe(written.batch.records)
         self._metrics.histogram(m.BATCH_WRITE).observe(seconds)
         self._metrics.gauge(m.LAST_COMMIT).set(self._clock.wall())
-        for kind, rows in written.inserted.items():
-            self._count_rows(rows, "inserted")
-            self._count_unknown_fields(rows)
-            self._observe_delay(rows)
-            self._domain.count(kind, rows)
-        for kind, rows in written.amended.items():
-            self._count_rows(rows, "amended")
-            self._count_unknown_fields(rows)
-            self._observe_delay(rows)
+        for outcome, by_kind in (("inserted", written.inserted), ("amended", written.amended)):
+            for rows in by_kind.values():
+                self._count_rows(rows, outcome)
+                self._count_unknown_fields(rows)
+                self._observe_delay(rows)
+        for kind, rows in chain(written.inserted.items(), written.news.items()):
             self._domain.count(kind, rows)
         self._count_rows(written.duplicates, "duplicate")
         self._count_dead_letters(written.dead_letters)

@@ -22,7 +22,7 @@ from consumer.adapters.history import PostgresHistory
 from consumer.adapters.postgres import Database
 from consumer.basis import Basis
 from consumer.commands.database import opened_database
-from consumer.commands.output import Json, command, err, out, print_json, progress
+from consumer.commands.output import Json, WrongUse, command, err, out, print_json, progress
 from consumer.events.fields import Uuid
 from consumer.operations.erasure import Circumstances, Erasure, Progress, as_text, dry_run, receipt
 from consumer.parts import erasure_keys
@@ -42,7 +42,7 @@ def _user(text: str) -> UUID:
 
 User = Annotated[UUID, typer.Option("--user", parser=_user, metavar="UUID", help="Whom to erase, by id.")]
 Directory = Annotated[
-    Path, typer.Option("--receipt", exists=True, file_okay=False, writable=True, help="Where the receipt is written.")
+    Path, typer.Option("--receipt", exists=True, file_okay=False, help="Where the receipt is written.")
 ]
 
 
@@ -62,6 +62,8 @@ def erase(
 
 @command
 async def _erase(user: UUID, only_look: bool, reference: str | None, directory: Path, as_json: bool) -> None:
+    if not only_look:
+        _demand_place(directory)
     settings = load()
     around = _circumstances(settings, reference)
     async with opened_database(settings) as database:
@@ -117,6 +119,15 @@ def _told(bar: Any) -> Progress:
         bar.advance(tasks[what], count)
 
     return told
+
+
+def _demand_place(directory: Path) -> None:
+    """Before anything is erased; root may write where nobody can."""
+    try:
+        NamedTemporaryFile(dir=directory, prefix=".erasure-").close()
+    except OSError as error:
+        problem = f"the receipt cannot be written into {directory} ({error.strerror})"
+        raise WrongUse(f"{problem}: name another place with --receipt") from None
 
 
 def _write(document: Mapping[str, Any], directory: Path) -> None:

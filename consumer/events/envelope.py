@@ -17,6 +17,7 @@ from consumer.events.rejection import Fault, Reason, Rejected
 
 STRUCTURED = "application/cloudevents+json"
 _BATCHED = "application/cloudevents-batch+json"
+_VERSION = re.compile(r"1\.0(\.\d+)?", re.ASCII)
 _REQUIRED = ("specversion", "type", "source", "id")
 
 
@@ -96,7 +97,7 @@ def _origin(attributes: Mapping[str, Any], kind: str, prefix: str) -> tuple[str,
     for name in _REQUIRED:
         if not isinstance(attributes.get(name), str) or not attributes[name]:
             raise _broken(f"{prefix}{name}", "required in a CloudEvent: a string that is not empty")
-    if not attributes["specversion"].startswith("1."):
+    if not _VERSION.fullmatch(attributes["specversion"]):
         raise _broken(f"{prefix}specversion", "only CloudEvents 1.0 is understood")
     _check_type(attributes["type"], kind, f"{prefix}type")
     return attributes["source"], attributes["id"]

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from consumer.adapters.amendments import PostgresAmendments
 from consumer.adapters.postgres import Database
+from consumer.events.amendments import FEEDBACK
 from consumer.events.record import Partition, StoredRecord
 from consumer.ingest.days import BusinessDays
 from consumer.ports import Bounds, Store, Written
@@ -114,6 +115,21 @@ async def test_feedback_changes_its_dialogue_and_marks_its_day(books: Books) -> 
     assert [len(rows) for rows in written.amended.values()] == [1]
     assert books.row("ai_dialogue_log", id=answered[1]["id"])["user_feedback"] == -1
     assert books.touched() == ["2026-01-31"]
+
+
+async def test_feedback_that_is_read_again_is_no_news(books: Books) -> None:
+    """It amends as before, and is not counted again; nor is one that is older than what is known."""
+    first, other = books.dialogue(), books.dialogue()
+    verdicts = [
+        verdict(first[1]["id"], -1, "12:00:00"),
+        verdict(first[1]["id"], 1, "13:00:00"),
+        verdict(other[1]["id"], 0, "12:00:00"),
+        verdict(other[1]["id"], 1, "12:00:00"),
+    ]
+    written = await books.take(first, *verdicts)
+    assert sorted(row.facts for row in written.news[FEEDBACK]) == [(-1,), (1,), (1,)]
+    again = await books.take(*verdicts, verdict(first[1]["id"], 0, "11:00:00"), verdict(first[1]["id"], 0, "14:00:00"))
+    assert (len(again.amended[FEEDBACK]), [row.facts for row in again.news[FEEDBACK]]) == (6, [(0,)])
 
 
 async def test_feedback_waits_for_its_dialogue(books: Books) -> None:

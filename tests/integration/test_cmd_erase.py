@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -170,16 +171,48 @@ def test_who_is_no_user_is_refused(offline: Environment, tmp_path: Path, user: s
     assert offline.value("SELECT count(*) FROM erased_users") == 0
 
 
-def test_without_a_key_nothing_is_erased(offline: Environment, tmp_path: Path) -> None:
-    """The message says what to do; neither does a directory that is not there pass."""
+def test_without_a_place_for_the_receipt_nothing_is_erased(offline: Environment, tmp_path: Path) -> None:
+    """Wrong use, and the message says what to do."""
     add_dialogues(offline.dsn, ALICE, "2026-01-01 10:00")
-    del offline.variables["RAGLEDGER_ERASURE__KEY"]
-    done = offline.run("erase", "--user", str(ALICE), "--receipt", str(tmp_path))
-    assert done.returncode == 1
-    assert "RAGLEDGER_ERASURE__KEY" in done.stderr
-    assert "openssl rand" in done.stderr
     assert offline.run("erase", "--user", str(ALICE), "--receipt", str(tmp_path / "x")).returncode == 2
+    done = offline.run("erase", "--user", str(ALICE), "--receipt", "/proc")
+    assert done.returncode == 2
+    assert "name another place with --receipt" in done.stderr
+    assert offline.run("erase", "--user", str(ALICE), "--receipt", "/proc", "--dry-run").returncode == 0
     assert len(ids(offline)) == 1
+
+
+def test_without_a_key_the_database_keeps_one(online: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
+    """Nobody has to prepare anything; who was erased stays so, also once a key is set."""
+    del online.variables["RAGLEDGER_ERASURE__KEY"]
+    topic = online.topics["dialogue"]
+    dry, real = (erase(online, ALICE, tmp_path, *options) for options in (["--dry-run"], []))
+    assert dry["user"] == real["user"]
+    send(bootstrap_servers, records_of(ALICE, topic, 3))
+    ingest(online, 6, tmp_path / "log")
+    online.variables["RAGLEDGER_ERASURE__KEY"] = KEY
+    assert erase(online, BOB, tmp_path)["user"]["key_id"] != real["user"]["key_id"]
+    send(bootstrap_servers, [*records_of(ALICE, topic, 4), *records_of(BOB, topic, 5)])
+    ingest(online, 18, tmp_path / "log")
+    assert counts(online)["inserted"] == 0
+    assert whereabouts(online, ALICE) == whereabouts(online, BOB) == []
+
+
+def test_days_of_archived_months_are_left_as_they_are(offline: Environment, tmp_path: Path) -> None:
+    """A dialogue that came late to one of them goes too, and the erasure comes to its end."""
+    now = datetime.now(UTC)
+    archived = (now.replace(day=1) - timedelta(days=70)).replace(day=10, hour=12)
+    add_dialogues(offline.dsn, BOB, archived.isoformat(" ", "seconds"), now.isoformat(" ", "seconds"))
+    offline.run("partition", "convert")
+    offline.run("rollup", "--day", archived.date().isoformat())
+    before = (now.replace(day=1) - timedelta(days=31)).strftime("%Y-%m")
+    done = offline.run("partition", "archive", "--before", before, "--to", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    add_dialogues(offline.dsn, ALICE, archived.isoformat(" ", "seconds"))
+    receipt = erase(offline, ALICE, tmp_path)
+    assert (counted(receipt)["dialogues"], receipt["finished_at"] is None) == (1, False)
+    assert whereabouts(offline, ALICE) == []
+    assert offline.value("SELECT total_dialogues FROM rag_metrics_history") == 1
 
 
 def test_a_new_key_needs_the_old_one_beside_it(offline: Environment, tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ class Tables:
         for letter in dead_letters:
             key = (partition_of(letter.record), letter.record.offset, letter.record.timestamp)
             self.dead_letters.setdefault(key, letter)
-        return Written(batch, inserted, duplicates, dead_letters, amended)
+        return Written(batch, inserted, duplicates, dead_letters, amended, news=amended)
 
     def _move(self, moved: Sequence[Span], written: Written) -> None:
         duplicates = Counter(partition_of(row.record) for row in written.duplicates)

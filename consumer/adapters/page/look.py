@@ -58,7 +58,7 @@ class Look:
             self._now(),
             today,
             timezone,
-            [_day(dict(day)) for day in days],
+            [with_compliance(dict(day)) for day in days],
             [_reading(dict(row)) for row in partitions],
             [DeadLetters(**dict(row)) for row in letters],
         )
@@ -89,19 +89,6 @@ class Look:
         except (SourceError, TimeoutError) as error:
             return replace(snapshot, kafka_problem=str(error) or "Kafka does not answer")
         return replace(snapshot, partitions=[_with_lag(one, bounds) for one in snapshot.partitions])
-
-
-def _day(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A day, with nothing but judgements in `slo_compliance`: other hands may have written there too."""
-    found = with_compliance(row)["slo_compliance"]
-    members = found.items() if isinstance(found, dict) else ()
-    return {**row, "slo_compliance": {name: _judgement(one) for name, one in members if isinstance(one, dict)}}
-
-
-def _judgement(one: Mapping[str, Any]) -> Mapping[str, Any]:
-    figures = {name: one[name] if isinstance(one.get(name), int | float) else None for name in ("target", "actual")}
-    met = one.get("met")
-    return {**figures, "operator": str(one.get("operator", "")), "met": met if isinstance(met, bool) else None}
 
 
 def _reading(row: Mapping[str, Any]) -> Reading:

@@ -12,13 +12,14 @@ What each transaction has done is counted in it, in `erasures`. Killed at any po
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 from uuid import UUID
 
 from consumer.adapters.erasures import Erasures
-from consumer.adapters.history import PostgresHistory
+from consumer.adapters.history import Archived, PostgresHistory
 from consumer.adapters.postgres import Database, Transaction
 from consumer.adapters.sql import load
 from consumer.events.mentions import ids_named_in
@@ -27,7 +28,6 @@ from consumer.ingest.copy_format import microseconds
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import GONE, Key
 from consumer.operations.dead_letters import headers_of
-from consumer.operations.errors import OperationError
 from consumer.operations.queries import query
 from consumer.operations.visibility import demand_whole_tables
 
@@ -64,21 +64,19 @@ class Found:
 class Erasure:
     """The erasure of users of one database.
 
-    :param keys: the key in use first
+    :param keys: the key in use first; where none is set, the one that the database keeps is in use
     """
 
     def __init__(self, database: Database, history: PostgresHistory, timezone: str, keys: Sequence[Key]) -> None:
         self._database, self._history, self._days = database, history, BusinessDays(timezone)
-        self._keys, self._erasures = tuple(keys), Erasures(keys)
+        self._erasures = Erasures(keys)
 
     async def demand(self) -> None:
-        """Make sure that it can be done, and be kept.
+        """Make sure that it can be done, and be kept; before anything else.
 
-        :raises OperationError: no key is set, or row-level security hides rows
+        :raises OperationError: row-level security hides rows
         :raises Unavailable: users were erased under a key that is not set here
         """
-        if not self._keys:
-            raise OperationError(_NO_KEY)
         async with self._database.transaction() as transaction:
             await demand_whole_tables(transaction, *_TABLES, _FEEDBACK)
             await self._erasures.read(transaction)
@@ -117,18 +115,22 @@ class Erasure:
 
     def hash(self, user: UUID) -> bytes:
         """By what the user is remembered."""
-        return self._keys[0].hash(user.bytes)
+        return self._key.hash(user.bytes)
 
     @property
     def key_id(self) -> str:
         """Which key that hash is made with."""
-        return self._keys[0].id
+        return self._key.id
+
+    @property
+    def _key(self) -> Key:
+        return self._erasures.keys[0]
 
     async def _begin(self, user: UUID, requested_by: str, reference: str | None) -> int:
-        key, hashed = self._keys[0], self.hash(user)
+        hashed = self.hash(user)
         async with self._database.transaction() as transaction:
-            await transaction.execute(query("erasure_remember"), hashed, key.id)
-            rows = await transaction.fetch(query("erasure_begin"), hashed, key.id, requested_by, reference)
+            await transaction.execute(query("erasure_remember"), hashed, self.key_id)
+            rows = await transaction.fetch(query("erasure_begin"), hashed, self.key_id, requested_by, reference)
         return int(rows[0]["id"])
 
     async def _delete_dialogues(self, erasure: int, user: UUID, told: Progress) -> None:
@@ -178,7 +180,8 @@ class Erasure:
         async with self._database.transaction() as transaction:
             days = [row["day"] for row in await transaction.fetch(query("erasure_days"), erasure)]
         for day in days:
-            await self._history.roll_up(day)
+            with suppress(Archived):  # its row is all there is left of the day; it names nobody
+                await self._history.roll_up(day)
             told("days", 1)
 
 
@@ -201,10 +204,3 @@ async def _delete_feedback(transaction: Transaction, dialogues: Sequence[UUID]) 
 def _record(row: Any) -> StoredRecord:
     place = row["topic"], row["partition"], row["record_offset"], 0
     return StoredRecord(*place, row["key"], row["value"], tuple(headers_of(row["headers"])))
-
-
-_NO_KEY = (
-    "no key for the hashes of erased users is set, and without their hashes they would come back when a topic is read"
-    " again: set RAGLEDGER_ERASURE__KEY, such as to what `openssl rand -hex 32` prints, for every replica of the"
-    " service first, then here; keep it safe, for it cannot be replaced"
-)

@@ -42,7 +42,8 @@ _WHY_PLACES = (
     " They are numbers that the ledger has to account for."
 )
 _WHY_FIGURES = (
-    "Daily aggregates, computed anew without the user, and counts of records in the ledger. They name nobody."
+    "Daily aggregates, computed anew without the user (those of archived months stay as they are), and counts of"
+    " records in the ledger. They name nobody."
 )
 _OUT_OF_REACH = (
     (

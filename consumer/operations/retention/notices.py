@@ -16,11 +16,12 @@ from uuid import UUID
 
 import msgspec
 
-from consumer.adapters.kafka_tools import Message, read_bounds
+from consumer.adapters.kafka_tools import AS_THE_BROKER_HAS_IT, Message, create_topics, read_bounds
 from consumer.adapters.kafka_transactions import Ends, TransactionalTopic, Vanished
 from consumer.adapters.postgres import Database
 from consumer.operations.errors import OperationError
 from consumer.operations.queries import query
+from consumer.ports import SourceError
 from consumer.settings import Kafka
 
 NOTICES_AT_A_TIME = 500
@@ -35,16 +36,20 @@ class Notices:
         self._database, self._kafka, self._topic = database, kafka, topic
 
     async def demand_topic(self) -> None:
-        """Make sure that there is somewhere to publish to.
+        """Make sure that there is somewhere to publish to: the topic is made where there is none.
 
-        :raises OperationError: there is no such topic
+        :raises OperationError: there is no such topic, and Kafka does not let us make it
         :raises SourceError: Kafka does not answer
         """
-        if not await read_bounds(self._kafka, [self._topic]):
+        if await read_bounds(self._kafka, [self._topic]):
+            return
+        try:
+            await create_topics(self._kafka, [self._topic], AS_THE_BROKER_HAS_IT, AS_THE_BROKER_HAS_IT)
+        except SourceError as error:
             raise OperationError(
-                f"there is no topic {self._topic} for the notices, so nothing was deleted: make the topic, or name"
-                " another one with RAGLEDGER_TOPICS__EXPIRED"
-            )
+                f"there is no topic {self._topic} for the notices, and it cannot be made, so nothing was deleted: make"
+                f" it, or name another one with RAGLEDGER_TOPICS__EXPIRED ({error})"
+            ) from error
 
     async def forget_attempts(self) -> None:
         """Take it that no waiting notice got through: what a person decides where it cannot be told."""
