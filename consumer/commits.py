@@ -15,7 +15,10 @@ INTERVAL_SECONDS = 1.0
 
 @dataclass(slots=True)
 class _Standing:
-    """Where the ledger stands in a partition, and the newest record timestamp written (milliseconds; -1 unknown)."""
+    """Where the ledger stands in a partition, and the newest record timestamp written (milliseconds; -1 unknown).
+
+    Before anything was written it is that of the first record read.
+    """
 
     next_offset: int
     timestamp: int = -1
@@ -34,6 +37,12 @@ class Committer:
         for claim in claims:
             self._standing[claim.partition] = _Standing(claim.next_offset)
             self._uncommitted.add(claim.partition)
+
+    def read(self, partition: Partition, timestamp: int) -> None:
+        """A record of this time waits to be written: how far the ledger is behind, as long as nothing was."""
+        standing = self._standing.get(partition)
+        if standing is not None and standing.timestamp < 0:
+            standing.timestamp = timestamp
 
     def note(self, spans: Iterable[Span]) -> None:
         """The ledger has moved to the end of these spans."""

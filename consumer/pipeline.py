@@ -206,6 +206,7 @@ class Pipeline:
         taken = span.take(records)
         if taken:
             batch.add(kind, taken, decode_all(kind, taken, self._policy.max_record_bytes))
+            self._committer.read(span.partition, taken[0].timestamp)
         if span.moved:
             batch.open_at(self._clock.monotonic())
 

@@ -76,7 +76,7 @@ LAG_RECORDS = Metric(
 LAG_SECONDS = Metric(
     Gauge,
     "rag_consumer_lag_seconds",
-    "Age of the newest record written, where newer ones wait; 0 where none do.",
+    "Age of the newest record written, or of the first one read before that, where records wait; 0 where none do.",
     ("topic", "partition"),
 )
 DEAD_LETTERS = Metric(

@@ -107,6 +107,18 @@ async def test_the_lag_is_what_the_ledger_is_behind() -> None:
     assert await desk.lag() == {A: (90, pytest.approx(7.0)), B: (0, 0.0)}
 
 
+async def test_before_the_first_write_the_lag_is_the_age_of_what_waits() -> None:
+    """A database that is away after a restart is seen in seconds too."""
+    desk = Desk()
+    desk.committer.begin([Claim(A, 1, 0)])
+    desk.committer.read(A, NOW_MS - 3000)
+    desk.committer.read(A, NOW_MS - 1000)
+    desk.committer.read(B, NOW_MS)
+    assert await desk.lag() == {A: (100, pytest.approx(3.0))}
+    desk.committer.note([span(0, 10, timestamp=NOW_MS - 1000)])
+    assert await desk.lag() == {A: (90, pytest.approx(1.0))}
+
+
 async def test_there_is_no_lag_once_caught_up() -> None:
     """However old the newest record is."""
     desk = Desk()
