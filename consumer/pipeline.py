@@ -66,6 +66,8 @@ class Pipeline:
         self._claimer = Claimer(source, store, telemetry, policy.reclaim_delay, self._lose)
         self._committer = Committer(source, telemetry, clock)
         self._writer = Writer(store, telemetry, clock, self._follow_up, self._throw_away)
+        # Behind the newest record that the source has returned: what is not taken in of these is no gap.
+        self._returned: dict[Partition, int] = {}
         self._stalled = False
         self._waited = 0.0
         self._waiting_since: float | None = None
@@ -161,8 +163,7 @@ class Pipeline:
     async def _read(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self._begin_claimed()
-            stretches = await self._source.poll(self._patience(), self._policy.poll_records)
-            for stretch in stretches:
+            for stretch in await self._poll(self._patience(), self._policy.poll_records):
                 await self._take(stretch)
             self._skip_gaps()
             await self._hand_over_if_ready()
@@ -171,9 +172,16 @@ class Pipeline:
         claims = self._claimer.granted()
         for claim in claims:
             self._batcher.claim(claim)
+            self._returned.pop(claim.partition, None)
         if claims:
             self._source.seek({claim.partition: claim.next_offset for claim in claims})
             self._committer.begin(claims)
+
+    async def _poll(self, timeout: float, max_records: int) -> Sequence[Stretch]:
+        stretches = await self._source.poll(timeout, max_records)
+        for stretch in stretches:
+            self._returned[stretch.partition] = stretch.records[-1].offset + 1
+        return stretches
 
     def _patience(self) -> float:
         left = self._batcher.seconds_left(self._clock.monotonic())
@@ -213,13 +221,16 @@ class Pipeline:
     def _skip_gaps(self) -> None:
         """Follow the source over offsets that hold no record for us, or a marker at the end would wait for ever.
 
-        Of a partition that is no longer held, the source may have returned records that were not taken in: they are
-        none of these.
+        What the source has returned and was not taken in, for whatever reason, is none of these: it is read again, or
+        by whoever holds the partition then.
         """
         spans = self._batcher.spans
         for partition, position in self._source.positions(spans.keys() & self._claimer.held).items():
             span = spans[partition]
-            if position > span.next:
+            if self._returned.get(partition, 0) > span.next:
+                self._returned.pop(partition)
+                self._source.seek({partition: span.next})
+            elif position > span.next:
                 span.skip_to(position)
                 self._batcher.batch.open_at(self._clock.monotonic())
 
@@ -250,7 +261,7 @@ class Pipeline:
         if not self._stalled:
             self._stalled = True
             self._source.pause()
-        await self._source.poll(0, 1)
+        await self._poll(0, 1)  # returns nothing; if it ever did, that would be read again
 
     def _put_or_free_slot(self) -> None:
         """Seal the open batch for the writer; the caller holds a slot for it."""

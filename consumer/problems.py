@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from uuid import UUID
 
 from consumer.events.record import Partition
@@ -52,7 +53,12 @@ def record_unreadable(offset: int) -> str:
     )
 
 
-def command_to_settle(partition: Partition) -> str:
-    """What a person types once it is clear where to go on."""
+def command_to_settle(partition: Partition, problem: str) -> str:
+    """What a person types once it is clear where to go on: as the problem says, or else from the beginning."""
     topic, number = partition
-    return f"ragledger ledger resume --topic {topic} --partition {number} --from earliest"
+    said = _SUGGESTED.search(problem)
+    where = said[1] if said else "earliest"
+    return f"ragledger ledger resume --topic {topic} --partition {number} --from {where}"
+
+
+_SUGGESTED = re.compile(r"--from (\w+)")

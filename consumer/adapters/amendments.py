@@ -8,7 +8,7 @@ in two transactions that do not see each other, neither does: what is left waiti
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from consumer.adapters.postgres import Database, Transaction
@@ -16,6 +16,7 @@ from consumer.adapters.sql import load
 from consumer.events.amendments import FEEDBACK, VERIFICATION
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
+from consumer.events.plugin import PLUGIN
 from consumer.events.provenance import PROVENANCE
 from consumer.ingest.copy_format import microseconds
 from consumer.ingest.days import BusinessDays
@@ -23,15 +24,16 @@ from consumer.ingest.rows import Row
 
 
 class _Applying(NamedTuple):
-    """The statements that apply what was kept: whether any waits, and the applying itself."""
+    """The statements that apply what was kept: whether any waits, what is done first, and the applying itself."""
 
     waits: str
+    before: str | None
     apply: str
 
 
 _OF_AMENDMENT: Mapping[Kind, _Applying] = {
-    FEEDBACK: _Applying("feedback_waits", "apply_feedback"),
-    VERIFICATION: _Applying("verification_waits", "apply_verification"),
+    FEEDBACK: _Applying("feedback_waits", None, "apply_feedback"),
+    VERIFICATION: _Applying("verification_waits", "lock_verified", "apply_verification"),
 }
 _OF_ROW: Mapping[Kind, _Applying] = {DIALOGUE: _OF_AMENDMENT[FEEDBACK], PROVENANCE: _OF_AMENDMENT[VERIFICATION]}
 
@@ -64,8 +66,10 @@ async def amend(transaction: Transaction, kind: Kind, stage: str, rows: Sequence
     news = rows
     if kind is FEEDBACK:
         news = [rows[found["place"]] for found in await transaction.fetch(load("news_of_feedback"))]
+    if kind is PLUGIN:
+        await transaction.fetch(load("lock_plugins"))
     await transaction.execute(load(f"keep_{kind.name}"))
-    moments = await _apply(transaction, _OF_AMENDMENT[kind], rows) if kind in _OF_AMENDMENT else ()
+    moments = await _apply(transaction, _OF_AMENDMENT[kind], _ids(rows)) if kind in _OF_AMENDMENT else ()
     return Amended(moments, news)
 
 
@@ -73,15 +77,18 @@ async def apply_to_new(transaction: Transaction, kind: Kind, rows: Sequence[Row]
     """Apply what waits for rows that have just been inserted; their days are marked anyhow."""
     applying = _OF_ROW.get(kind)
     if applying and rows and (await transaction.fetch(load(applying.waits)))[0]["waits"]:
-        await _apply(transaction, applying, rows)
+        await _apply(transaction, applying, _ids(rows))
 
 
-async def _apply(transaction: Transaction, applying: _Applying, rows: Sequence[Row]) -> Collection[int]:
-    found = await transaction.fetch(load(applying.apply), [UUID(bytes=id_) for id_ in {row.id for row in rows}])
-    return _moments(found)
+def _ids(rows: Sequence[Row]) -> Sequence[UUID]:
+    return [UUID(bytes=id_) for id_ in {row.id for row in rows}]
 
 
-def _moments(found: Sequence[Any]) -> Collection[int]:
+async def _apply(transaction: Transaction, applying: _Applying, ids: Sequence[UUID] | None) -> Collection[int]:
+    """Apply what waits for these, or all that waits; the moments of the dialogues that were changed."""
+    if applying.before is not None:
+        await transaction.fetch(load(applying.before), ids)
+    found = await transaction.fetch(load(applying.apply), ids)
     return [microseconds(row["created_at"]) for row in found]
 
 
@@ -95,8 +102,8 @@ class PostgresAmendments:
     async def settle(self) -> Sequence[str]:
         """See :meth:`consumer.rollup.Amendments.settle`."""
         async with self._database.transaction() as transaction:
-            moments = _moments(await transaction.fetch(load("apply_feedback"), None))
-            await transaction.fetch(load("apply_verification"), None)
+            moments = await _apply(transaction, _OF_AMENDMENT[FEEDBACK], None)
+            await _apply(transaction, _OF_AMENDMENT[VERIFICATION], None)
             days = self._days.days_of(moments)
             if days:
                 await transaction.execute(load("touch_days"), sorted(days))

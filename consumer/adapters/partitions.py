@@ -28,5 +28,7 @@ class PostgresPartitions:
 
     async def _ensure_one(self, after: date) -> MadePartition | None:
         async with self._database.transaction() as transaction:
+            # A roll-up that was planned while rows are moved out of the default partition would not find them.
+            await transaction.fetch(load("wait_to_lead_rollup"))
             [row] = await transaction.fetch(load("ensure_partition"), self._months_ahead, after, self._move_at_most)
         return MadePartition(**dict(row)) if row["month"] is not None else None

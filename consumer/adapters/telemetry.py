@@ -136,12 +136,13 @@ class PrometheusTelemetry:
         """See :meth:`consumer.ports.Telemetry.stopped`."""
         self._metrics.gauge(m.STOPPED, partition.topic, str(partition.partition)).set(1)
         self._stopped[partition] = problem
-        log.error("partition_stopped", partition=str(partition), problem=problem, settle=command_to_settle(partition))
+        settle = command_to_settle(partition, problem)
+        log.error("partition_stopped", partition=str(partition), problem=problem, settle=settle)
 
     def stops(self) -> str:
         """Which partitions have stopped, why, and what a person can do; empty where none has."""
         return "; ".join(
-            f"{partition} has stopped: {problem}; settle it with `{command_to_settle(partition)}`"
+            f"{partition} has stopped: {problem}; settle it with `{command_to_settle(partition, problem)}`"
             for partition, problem in sorted(self._stopped.items())
         )
 

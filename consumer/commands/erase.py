@@ -25,6 +25,7 @@ from consumer.commands.database import opened_database
 from consumer.commands.output import Json, WrongUse, command, err, out, print_json, progress
 from consumer.events.fields import Uuid
 from consumer.operations.erasure import Circumstances, Erasure, Progress, as_text, dry_run, receipt
+from consumer.operations.errors import OperationError
 from consumer.parts import erasure_keys
 from consumer.settings import Settings, load, owner_name
 
@@ -107,6 +108,8 @@ async def _do(erasure: Erasure, user: UUID, around: Circumstances) -> Mapping[st
     with progress() as bar:
         history = await erasure.erase(user, around.requested_by, around.reference, _told(bar))
         left = await erasure.find(user, _told(bar))
+    if any(left.deleted.values()):
+        raise OperationError("rows of the user have come to light meanwhile, as partitions were made: erase once more")
     return receipt(around, history, left)
 
 

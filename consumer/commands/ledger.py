@@ -168,7 +168,7 @@ def print_ledger(found: Ledger) -> None:
         if line.stopped_because:
             partition = Partition(line.topic, line.partition)
             said = f"{partition} has stopped: {line.stopped_because}.\nOnce it is clear where to go on:"
-            err.print(f"{said} {command_to_settle(partition)}", markup=False, soft_wrap=True)
+            err.print(f"{said} {command_to_settle(partition, line.stopped_because)}", markup=False, soft_wrap=True)
     if found.kafka_problem:
         err.print(f"The lag is not known: {found.kafka_problem}", markup=False)
 

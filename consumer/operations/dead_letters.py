@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
+from itertools import accumulate
 from operator import add
 from typing import Any
 
@@ -29,6 +30,7 @@ from consumer.operations.errors import OperationError
 from consumer.operations.queries import query
 
 REPLAY_CHUNK = 500
+CHUNK_BYTES = 33_554_432
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ class DeadLetters:
         total, after = Replayed(), 0
         while True:
             async with self._database.transaction() as transaction:
-                chunk = await transaction.fetch(query("dead_letters_take"), *chosen.arguments(), after, REPLAY_CHUNK)
+                taken = await transaction.fetch(query("dead_letters_take"), *chosen.arguments(), after, REPLAY_CHUNK)
+                chunk = await transaction.fetch(query("dead_letters_read"), _fitting(taken))
                 if not chunk:
                     return total
                 total += await self._replay_chunk(transaction, chunk)
@@ -171,6 +174,16 @@ class DeadLetters:
             [msgspec.json.encode(rejected.detail()).decode() for rejected in again.values()],
             [rejected.sqlstate for rejected in again.values()],
         )
+
+
+def _fitting(taken: Sequence[Any]) -> Sequence[int]:
+    """The ids of as many as fit into memory together, and of one at least."""
+    sizes = accumulate(row["bytes"] for row in taken)
+    return [
+        row["id"]
+        for place, (row, size) in enumerate(zip(taken, sizes, strict=True))
+        if not place or size <= CHUNK_BYTES
+    ]
 
 
 def _place(record: Any) -> tuple[str, int, int, int]:

@@ -27,6 +27,8 @@ pytestmark = pytest.mark.timeout(60)
 
 DAY = "2026-03-04T"
 
+Event = tuple[Partition, dict[str, Any]]
+
 
 class Books(PostgresBackend):
     """One replica's store, and what it has written."""
@@ -202,7 +204,40 @@ class HeldTurn:
         await self.go.wait()
 
 
+async def write_while_it_commits(books: Books, newer: Event, older: Event) -> None:
+    """Have one replica write the newer of two events; another one writes the older, from another partition, in the
+    moment in which the first is about to commit."""
+    partition, members = older
+    held, elsewhere = HeldTurn(), Partition(partition.topic, 1)
+    first, second = books.store("two"), books.store("three")
+    records = [said(newer[0], next(books._offsets), **newer[1]), said(elsewhere, 0, **members)]
+    claims = [
+        await store.claim({Partition(one.topic, one.partition): Bounds(one.offset, 10**6)})
+        for store, one in zip((first, second), records, strict=True)
+    ]
+    writing = asyncio.create_task(first.write(batch_of(claims[0], records[:1]), held))
+    await held.arrived.wait()
+    behind = asyncio.create_task(second.write(batch_of(claims[1], records[1:]), AtOnce()))
+    await asyncio.wait({behind}, timeout=0.5)
+    held.go.set()
+    await asyncio.gather(writing, behind)
+
+
 # ── verifications ──
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["first checks", "later ones"])
+async def test_an_older_check_does_not_undo_one_that_is_committing(books: Books, is_first: bool) -> None:
+    """Two partitions may hold checks of one piece of provenance, and two replicas read them."""
+    acquired = books.provenance(permission_flag=None, external_share_consent=None)
+    id_ = acquired[1]["id"]
+    await books.take(acquired, *([] if is_first else [check(id_, "08:00:00", license_type="cc0")]))
+    newer = check(id_, "10:00:00", permission_flag=False)
+    await write_while_it_commits(books, newer, check(id_, "09:00:00", permission_flag=True))
+    await books.take(check(id_, "09:30:00", external_share_consent=False))
+    row = books.row("provenance", id=id_)
+    assert (row["permission_flag"], row["external_share_consent"]) == (False, False)
+    assert row["last_verified_at"] == datetime(2026, 3, 4, 10)
 
 
 async def test_a_check_changes_what_it_states_and_nothing_else(books: Books) -> None:
@@ -282,6 +317,14 @@ async def test_the_newest_report_wins(books: Books, apart: bool) -> None:
         await books.take(*some)
     row = books.row("plugin_registry", name="wiki")
     assert (row["version"], row["enabled"], row["reported_at"]) == ("4", False, datetime(2026, 3, 4, 12))
+
+
+async def test_what_a_report_leaves_out_stays_as_another_replica_commits_it(books: Books) -> None:
+    """Two partitions may hold reports of one plugin."""
+    await books.take(report("10:00:00", **WHOLE))
+    await write_while_it_commits(books, report("11:00:00", version="2"), report("12:00:00", health_status="healthy"))
+    row = books.row("plugin_registry", name="wiki")
+    assert (row["version"], row["health_status"], row["reported_at"]) == ("2", "healthy", datetime(2026, 3, 4, 12))
 
 
 async def test_a_report_of_a_plugin_not_known_has_to_say_what_it_is(books: Books) -> None:

@@ -144,6 +144,32 @@ def test_archiving_goes_on_where_it_was_interrupted(
     assert value(hourly, COUNT) == 2160 - 672
 
 
+def test_the_archive_of_another_database_is_not_overwritten(hourly: str, tmp_path: Path) -> None:
+    """Nor taken for ours, where the work was interrupted behind the export: the table stays."""
+    theirs = tmp_path / "ai_dialogue_log_2026_01.csv.gz"
+    theirs.write_bytes(gzip.compress(b"id\r\n1\r\n"))
+    with pytest.raises(ArchiveError, match="move the file and its manifest away"):
+        archived(hourly, tmp_path)
+    assert value(hourly, "SELECT count(*) FROM ai_dialogue_log_2026_01") == 744
+    assert gzip.decompress(theirs.read_bytes()) == b"id\r\n1\r\n"
+    theirs.unlink()
+    assert [month.rows for month in archived(hourly, tmp_path)] == [744, 672]
+
+
+def test_a_whole_archive_of_the_same_month_is_not_taken_for_ours(
+    hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File and manifest agree with each other, but not with the books of this database."""
+    interrupt(monkeypatch, "DROP TABLE")
+    with pytest.raises(Interrupted):
+        archived(hourly, tmp_path)
+    monkeypatch.undo()
+    execute(hourly, "UPDATE partition_archives SET sha256 = repeat('0', 64)")
+    months = archived(hourly, tmp_path)  # written anew, and the same
+    assert [month.rows for month in months] == [744, 672]
+    assert value(hourly, "SELECT sha256 FROM partition_archives WHERE month = '2026-01-01'") == months[0].sha256
+
+
 def test_a_file_that_does_not_hold_the_rows_keeps_the_table(
     hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,21 @@ async def test_fetching_goes_on_after_a_stall() -> None:
     world.assert_exactly_once(reader)
 
 
+async def test_what_is_returned_although_fetching_is_paused_is_read_again() -> None:
+    """No client should do that; but what is returned to nobody must not pass for a gap."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A)
+        await stalled(reader)
+        for record in world.produce(A, 5):
+            reader.source.deliver(A, [record])
+            reader.source.assigned[A] = record.offset + 1
+            await passes(3)
+        reader.store.gate.set()
+        await world.caught_up(A)
+    world.assert_exactly_once()
+
+
 async def test_the_time_spent_waiting_is_told() -> None:
     """While it lasts, and once there is room again the rest."""
     world = World()

@@ -37,7 +37,8 @@ judged AS (
 UPDATE ingest_ledger AS ledger
 SET stopped_at = now(),
     stopped_because = format(
-        '%s of its newest %s offsets became dead letters, more than RAGLEDGER_DEAD_LETTERS__MAX_RATIO=%s allows',
+        '%s of its newest %s offsets became dead letters, more than RAGLEDGER_DEAD_LETTERS__MAX_RATIO=%s allows;'
+        ' --from here goes on behind them',
         judged.letters, judged.offsets, $4::float8
     )
 FROM judged

@@ -42,7 +42,7 @@ def _stopped(rows: Rows, bounds: Mapping[Partition, Bounds]) -> Iterator[Finding
         partition = _partition(row)
         problem = row["stopped_because"] or _unreadable(row, bounds.get(partition))
         if problem:
-            fix = f"once you know what was lost: {command_to_settle(partition)}"
+            fix = f"once you know what was lost: {command_to_settle(partition, problem)}"
             yield error("ledger", f"{partition} has stopped: {problem}", fix)
 
 

@@ -18,7 +18,15 @@ from typing import Any
 
 from consumer.adapters.admin import AdminConnection, connect
 from consumer.operations.migrate import history
-from consumer.operations.partitions.archive_file import FORMAT, ArchiveWriter, Manifest, demand_equal, keep, read_back
+from consumer.operations.partitions.archive_file import (
+    FORMAT,
+    ArchiveWriter,
+    Manifest,
+    demand_equal,
+    file_sha256,
+    keep,
+    read_back,
+)
 from consumer.operations.partitions.errors import ArchiveError
 from consumer.operations.partitions.locks import Lock, short_transaction, under_lock
 from consumer.operations.partitions.shape import read_shape
@@ -75,6 +83,7 @@ class _Month:
         self._month: date = row["month"]
         self._partition: str = row["partition"]
         self._phase: str = row["phase"]
+        self._sha256: str | None = row["sha256"]
         self._name = f"ai_dialogue_log_{self._month:%Y_%m}"
         self._locks: list[Lock] = []
 
@@ -130,7 +139,7 @@ class _Month:
             demand_equal(manifest, self._directory / manifest.file)
         except ArchiveError:
             return None  # the table is still there to be written again
-        return manifest
+        return manifest if manifest.sha256 == self._sha256 else None
 
     async def _export(self) -> Manifest:
         """Write the file, read it back, and only then say that it is there."""
@@ -148,6 +157,7 @@ class _Month:
                     writer.write,
                 )
         manifest = self._manifest(found, part, writer.content_sha256)
+        self._demand_place(path, manifest)
         keep(part, path)
         manifest.write(self._directory / f"{self._name}.manifest.json")
         async with short_transaction(self._db, 0):
@@ -155,6 +165,14 @@ class _Month:
                 query("partition_note_exported"), self._month, manifest.rows, manifest.file, manifest.sha256
             )
         return manifest
+
+    def _demand_place(self, path: Path, manifest: Manifest) -> None:
+        """Another database may archive into the same directory, or this one may have before a month was restored."""
+        if path.is_file() and file_sha256(path) not in (manifest.sha256, self._sha256):
+            raise ArchiveError(
+                f"{path} is there already, and is another archive of {self._month:%Y-%m}. The table stays;"
+                " move the file and its manifest away, or name another directory with --to"
+            )
 
     def _manifest(self, found: dict[str, Any], part: Path, content_sha256: str) -> Manifest:
         read = read_back(part)

@@ -1,12 +1,7 @@
 -- Lock the next open dead letters for a replay; another replay at the same time takes others.
 -- $1 ids or null for all  $2 topic or null  $3 reason or null  $4 since or null  $5 until or null
 -- $6 ids greater than this  $7 at most
-SELECT
-    id, topic, partition, record_offset, key, value, headers,
-    CASE
-        WHEN isfinite(record_timestamp) THEN round(extract(epoch FROM record_timestamp) * 1000)::bigint
-        ELSE 9223372036854775807
-    END AS record_timestamp
+SELECT id, coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0) AS bytes
 FROM dead_letters
 WHERE replayed_at IS NULL AND discarded_at IS NULL
   AND ($1::bigint[] IS NULL OR id = ANY ($1))
