@@ -205,6 +205,7 @@ class Service:
         async for attempt in while_raises(SourceError, tell=self.telemetry.kafka_unavailable):
             with attempt:
                 await self.source.start(self.pipeline)
+        self.telemetry.kafka_available()
         self.telemetry.topics_missing(self.source.missing_topics)
 
     def alive(self) -> Health:

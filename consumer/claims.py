@@ -206,10 +206,11 @@ class Claimer:
         self._telemetry.stopped(stop.claim.partition, stop.problem)
 
     async def _look_at_ledger(self) -> None:
-        """A claim can be lost without a write of ours: to another reader, or by somebody's decision."""
+        """A claim can be lost without a write of ours: to another reader, or by somebody's decision.
+
+        Who has no partition asks too: an outage would never be over for a reader that asks nothing any more.
+        """
         claims = self._claims()
-        if not claims and not self._yielded:
-            return
         holders = await self._ask_for_holders({*claims, *self._yielded})
         free = {partition for partition, holder in holders.items() if holder.is_free} | (claims.keys() - holders.keys())
         now = self._claims()  # a rebalance may have overtaken the answer
@@ -236,6 +237,8 @@ class Claimer:
             self._telemetry.silent(error.cause, str(error))
             raise
         self._telemetry.answered()
+        if not self._held and not self._wanted:
+            self._telemetry.available()  # nothing is there to be written that could tell
         return holders
 
     async def _keep_stops(self) -> None:
@@ -246,8 +249,6 @@ class Claimer:
 
     async def _look_at_topics(self) -> None:
         """A topic made anew may soon be longer than the old one was, and then no offset tells."""
-        if not self._held:
-            return
         with self._telling_of_kafka():
             ids = await self._source.topic_ids({partition.topic for partition in self._held})
         for partition, claim in list(self._held.items()):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+import itertools
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from consumer.events.record import Partition
 from consumer.ingest.offsets import Claim, Span
-from consumer.ports import Clock, Source, Telemetry
+from consumer.ports import Clock, Source, SourceError, Telemetry
 
 INTERVAL_SECONDS = 1.0
+TURNS_A_LOOK = 10
 
 
 @dataclass(slots=True)
@@ -31,6 +33,7 @@ class Committer:
         self._source, self._telemetry, self._clock = source, telemetry, clock
         self._standing: dict[Partition, _Standing] = {}
         self._uncommitted: set[Partition] = set()
+        self._ends: Mapping[Partition, int] = {}
 
     def begin(self, claims: Iterable[Claim]) -> None:
         """Start with claimed partitions; what the ledger knows is worth committing at once."""
@@ -47,8 +50,8 @@ class Committer:
     def note(self, spans: Iterable[Span]) -> None:
         """The ledger has moved to the end of these spans."""
         for span in spans:
-            if span.moved:
-                before = self._standing.get(span.partition, _Standing(span.start))
+            before = self._standing.get(span.partition)
+            if span.moved and before is not None:  # else it is not ours any more
                 newest = max(before.timestamp, span.newest_timestamp)
                 self._standing[span.partition] = _Standing(span.next, newest)
                 self._uncommitted.add(span.partition)
@@ -61,9 +64,11 @@ class Committer:
 
     async def run(self) -> None:
         """Commit and tell, for ever."""
-        while True:
+        for turn in itertools.count():
             await asyncio.sleep(INTERVAL_SECONDS)
             await self.flush()
+            if turn % TURNS_A_LOOK == 0:
+                await self._look_at_ends()
 
     async def flush(self) -> None:
         """Commit what has moved and tell the lag. What Kafka does not take is tried again by the next."""
@@ -78,10 +83,21 @@ class Committer:
         standing = self._standing.get(partition)
         return standing is None or standing.next_offset == offset
 
+    async def _look_at_ends(self) -> None:
+        """Ask: while fetching is paused, which is when the lag grows, no fetch tells."""
+        try:
+            bounds = await self._source.bounds(list(self._standing))
+        except SourceError:
+            return
+        self._ends = {partition: found.end for partition, found in bounds.items()}
+
     def _tell_lag(self) -> None:
-        now = self._clock.wall()
-        for partition, end in self._source.ends(self._standing).items():
-            standing = self._standing[partition]
+        now, fetched = self._clock.wall(), self._source.ends(self._standing)
+        for partition, standing in self._standing.items():
+            known = [ends[partition] for ends in (fetched, self._ends) if partition in ends]
+            if not known:
+                continue
+            end = max(known)
             behind = max(0, end - standing.next_offset)
             age = now - standing.timestamp / 1000 if behind and standing.timestamp >= 0 else 0.0
             self._telemetry.lag(partition, behind, max(0.0, age))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qs, parse_qsl, urlsplit
 
 SCHEMES = ("postgresql://", "postgres://")
 SSL_FILES = frozenset({"sslrootcert", "sslcert", "sslkey"})
@@ -29,7 +29,23 @@ def problems_of(dsn: str) -> Iterator[str]:
     if not dsn.startswith(SCHEMES):
         yield "must begin with postgresql://"
         return
-    parts = urlsplit(dsn)
+    parts = _taken_apart(dsn)
+    if parts is None:
+        yield "is no URL that can be taken apart: write special characters of user and password as %40 and the like"
+        return
+    yield from _problems_of_parts(parts)
+
+
+def _taken_apart(dsn: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(dsn)
+    except ValueError:  # whose text quotes user and password
+        return None
+    # Where these are, what was meant as a password would be taken for a host.
+    return None if parts.fragment or "@" in parts.path + parts.query else parts
+
+
+def _problems_of_parts(parts: SplitResult) -> Iterator[str]:
     if not all(map(_HOST.fullmatch, parts.netloc.rpartition("@")[2].split(","))):
         yield "must be postgresql://user:password@host:port/database, the port a number; several hosts with commas"
     given = parse_qs(parts.query)

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Protocol
 
-from consumer.ports import Clock, Refused, StoreError
+from consumer.ports import Clock, StoreError, Unavailable
+
+# Why one day cannot be computed now although others can: it is too large, or somebody holds what it needs.
+OF_ONE_DAY = frozenset({"conflict", "lock", "resources", "timeout"})
 
 
 class History(Protocol):
@@ -106,7 +109,7 @@ class RollupTimer:
         """
         fresh = self._pause if fresh_seconds is None else fresh_seconds
         try:
-            await self._settle_amendments()
+            is_settled = await self._settle_amendments()
             self._telemetry.rollup_settings_differ(await self._history.begin())
             due = await self._history.due(fresh)
             computed = await self._roll_up(due, fresh)
@@ -117,15 +120,20 @@ class RollupTimer:
         if newest is not None:
             self._telemetry.newest_day(newest)
         # A day that another replica is at may be one that it cannot compute: only who computed it knows.
-        if all(computed):
+        if all(computed) and is_settled:
             self._telemetry.rollup_succeeded()
         return len(computed) == len(due)
 
-    async def _settle_amendments(self) -> None:
-        """Before the days, as they change rows."""
-        silent = await self._amendments.settle()
+    async def _settle_amendments(self) -> bool:
+        """Before the days, as they change rows; whether that could be done. What cannot be applied holds up no day."""
+        try:
+            silent = await self._amendments.settle()
+        except StoreError as error:
+            self._telemetry.rollup_failed(f"what waits for dialogues and provenance cannot be applied: {error}")
+            return False
         if silent:
             self._telemetry.plugins_silent(silent)
+        return True
 
     async def _roll_up(self, days: Sequence[date], fresh: float) -> Sequence[bool]:
         """Whether each day was computed here, as far as the time went. At least two days each time: the newest, which
@@ -139,9 +147,12 @@ class RollupTimer:
         return computed
 
     async def _roll_up_one(self, day: date, fresh: float) -> bool:
+        """What is wrong with one day holds up no other; where nothing can be done now, the turn ends."""
         try:
             computed = await self._history.roll_up_due(day, fresh)
-        except Refused as error:
+        except StoreError as error:
+            if isinstance(error, Unavailable) and error.cause not in OF_ONE_DAY:
+                raise
             self._telemetry.rollup_failed(f"{day}: {error}")
             return False
         if computed:

@@ -6,6 +6,7 @@ Frozen groups; each part of the program is given its own group, never the whole.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import socket
 from collections import Counter
@@ -34,7 +35,7 @@ from consumer.variables import SettingsError as SettingsError
 SHORTEST_KEY = 32
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=1_000_000_000, allow_inf_nan=False)]
 # PostgreSQL's are whole milliseconds in 32 bits, and 0 would be no limit at all.
 Limit = Annotated[float, Field(ge=0.001, le=2_147_483)]
 TopicName = Annotated[str, Field(min_length=1, max_length=249, pattern=r"^[a-zA-Z0-9._-]+$")]
@@ -369,6 +370,15 @@ def load() -> Settings:
 def owner_name() -> str:
     """Who we are in the ledger: host and process, which is enough to find us."""
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def user_name() -> str:
+    """Who runs this, for the books: user and host."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user needs no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def variable(*path: str | int) -> str:

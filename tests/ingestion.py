@@ -105,7 +105,7 @@ def environment_on(
 
 def on_other_database(environment: Environment, dsn: str) -> Environment:
     """The same topics and settings on another database."""
-    other = Environment(dsn, "", environment.topics)
+    other = Environment(dsn, "127.0.0.1:9", environment.topics)
     other.group = environment.group
     other.variables = {**environment.variables, "RAGLEDGER_POSTGRES__DSN": dsn}
     return other

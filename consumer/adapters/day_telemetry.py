@@ -21,6 +21,8 @@ class PrometheusDayTelemetry:
     def __init__(self, metrics: m.Metrics, clock: Clock) -> None:
         self._metrics, self._clock = metrics, clock
         self._problem = self._difference = ""
+        for gauge in (m.DAY_CITATION_RATE, m.DAY_USERS, m.DAY_COST, m.ROLLUP_TIMESTAMP):
+            metrics.gauge(gauge).set(nan)  # nothing is known yet, which is not 0
 
     def rolled_up(self, days: Sequence[date]) -> None:
         """See :meth:`consumer.rollup.DayTelemetry.rolled_up`."""
@@ -38,6 +40,7 @@ class PrometheusDayTelemetry:
 
     def rollup_succeeded(self) -> None:
         """See :meth:`consumer.rollup.DayTelemetry.rollup_succeeded`."""
+        self._problem = ""
         self._metrics.gauge(m.ROLLUP_SUCCESS).set(self._clock.wall())
 
     def rollup_settings_differ(self, difference: str) -> None:
@@ -50,7 +53,6 @@ class PrometheusDayTelemetry:
 
     def newest_day(self, day: Mapping[str, Any]) -> None:
         """See :meth:`consumer.rollup.DayTelemetry.newest_day`."""
-        self._problem = ""
         gauges = [
             (self._metrics.gauge(m.DAY_CITATION_RATE), day["citation_rate"]),
             (self._metrics.gauge(m.DAY_USERS), day["unique_users"]),

@@ -92,7 +92,7 @@ class PostgresHistory:
                 return False
             force, _ = await _basis_in_force(transaction)
             [state] = await transaction.fetch(load("state_of_day"), day, day.isoformat())
-            if state["age"] is not None and state["age"] < fresh_seconds:
+            if state["age"] is not None and 0 <= state["age"] < fresh_seconds:
                 return False  # another replica was quicker
             if state["touched"] and await _is_archived(transaction, day, force.basis.timezone):
                 await transaction.execute(load("forget_touched_day"), day)
@@ -166,7 +166,8 @@ class PostgresHistory:
 
 async def _is_archived(transaction: Transaction, day: date, timezone: str) -> bool:
     """Archiving waits for the roll-up's lock, so what is found holds until this transaction ends."""
-    return bool((await transaction.fetch(load("day_archived"), day, timezone))[0]["archived"])
+    bounds = BusinessDays(timezone).bounds(day)
+    return bool((await transaction.fetch(load("day_archived"), *bounds))[0]["archived"])
 
 
 async def _demand_every_row(transaction: Transaction) -> None:
@@ -193,7 +194,10 @@ async def _basis_in_force(transaction: Transaction) -> tuple[_InForce, datetime]
 async def _is_complete(transaction: Transaction, day: date, state: Mapping[str, Any], days: BusinessDays) -> bool:
     """Whether the dialogues that the stored figures speak of are all there: computing anew what was archived, or erased
     by other hands, would lose the only record of it."""
-    before = days if state["time_zone"] is None else BusinessDays(state["time_zone"])
+    try:
+        before = days if state["time_zone"] is None else BusinessDays(state["time_zone"])
+    except (ValueError, KeyError):  # a time zone that only another version knows
+        return False
     [found] = await transaction.fetch(load("count_dialogues"), *before.bounds(day))
     return bool(found["dialogues"] >= state["total_dialogues"])
 

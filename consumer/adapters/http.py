@@ -14,6 +14,7 @@ from consumer.adapters.page.server import Response as Page
 from consumer.settings import Http
 
 # Nothing here is meant to be part of another page, guessed at, or kept by anybody.
+SHUTDOWN_SECONDS = 2.0  # for those who do not read what they have asked for
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -63,7 +64,7 @@ class HttpServer:
         app.router.add_get("/healthz", self._get_alive)
         app.router.add_get("/readyz", self._get_ready)
         app.router.add_get("/", self._get_page)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._settings.host, self._settings.port).start()
         host, port = self._runner.addresses[0][:2]

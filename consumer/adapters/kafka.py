@@ -97,6 +97,8 @@ class KafkaSource:
         except OffsetOutOfRangeError as error:
             await self._lose_position([Partition(*partition) for partition in error.args[0]])
             return []
+        except KafkaError as error:
+            raise SourceError(f"Kafka at {self._settings.bootstrap_servers} does not let us read: {error}") from error
         ours = self.positions(fetched)  # a rebalance may have come meanwhile
         return [Stretch(Partition(*partition), records) for partition, records in fetched.items() if partition in ours]
 
@@ -275,9 +277,12 @@ def client_options(settings: Kafka) -> dict[str, Any]:
 def _ssl_context(settings: Kafka) -> ssl.SSLContext | None:
     if settings.security_protocol not in (SecurityProtocol.SSL, SecurityProtocol.SASL_SSL):
         return None
-    context: ssl.SSLContext = create_ssl_context(
-        cafile=settings.ssl_cafile, certfile=settings.ssl_certfile, keyfile=settings.ssl_keyfile
-    )
+    try:
+        context: ssl.SSLContext = create_ssl_context(
+            cafile=settings.ssl_cafile, certfile=settings.ssl_certfile, keyfile=settings.ssl_keyfile
+        )
+    except OSError as error:
+        raise SourceError(f"RAGLEDGER_KAFKA__SSL_CAFILE, __SSL_CERTFILE, __SSL_KEYFILE: {error}") from error
     return context
 
 

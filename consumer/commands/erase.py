@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -27,7 +25,7 @@ from consumer.events.fields import Uuid
 from consumer.operations.erasure import Circumstances, Erasure, Progress, as_text, dry_run, receipt
 from consumer.operations.errors import OperationError
 from consumer.parts import erasure_keys
-from consumer.settings import Settings, load, owner_name
+from consumer.settings import Settings, load, owner_name, user_name
 
 
 def _user(text: str) -> UUID:
@@ -74,12 +72,12 @@ async def _erase(user: UUID, only_look: bool, reference: str | None, directory: 
             document = await _look(erasure, user, around)
         else:
             document = await _do(erasure, user, around)
+    if not only_look:
+        _write(document, directory)  # before anything is printed: nobody may be there to read it
     if as_json:
         print_json(document)
     else:
         out.print(as_text(document), markup=False, soft_wrap=True)
-    if not only_look:
-        _write(document, directory)
 
 
 def _erasure(settings: Settings, database: Database) -> Erasure:
@@ -91,7 +89,7 @@ def _erasure(settings: Settings, database: Database) -> Erasure:
 def _circumstances(settings: Settings, reference: str | None) -> Circumstances:
     return Circumstances(
         address(settings.postgres.dsn.get_secret_value()),
-        f"{getpass.getuser()}@{socket.gethostname()}",
+        user_name(),
         reference,
         settings.topics.consumed,
         settings.topics.expired,

@@ -74,10 +74,21 @@ def command(function: Callable[P, Coroutine[Any, Any, Exit | None]]) -> Callable
             fail(str(error), Exit.WRONG_USE)
         except EXPECTED_ERRORS as error:
             fail(str(error) or type(error).__name__)
+        except ExceptionGroup as group:
+            _, others = group.split(EXPECTED_ERRORS)
+            if others is not None:
+                raise
+            fail("; ".join(sorted(_messages(group))))
         else:
             raise typer.Exit(code or Exit.DONE)
 
     return run
+
+
+def _messages(error: Exception) -> set[str]:
+    if isinstance(error, ExceptionGroup):
+        return set().union(*map(_messages, error.exceptions))
+    return {str(error) or type(error).__name__}
 
 
 def fail(message: str, code: Exit = Exit.FAILED) -> None:

@@ -159,7 +159,10 @@ class DeadLetters:
         return self._kinds[record.topic]
 
     async def _touch_days(self, transaction: Transaction, outcome: Outcome) -> None:
-        days = self._days.days_of([*(row.created_at for row in outcome.inserted), *outcome.moments])
+        moments = [*(row.created_at for row in outcome.inserted), *outcome.moments]
+        days = self._days.days_of(moments)
+        for basis in await transaction.fetch(load("basis_in_force")):  # the service's, whatever is set here
+            days |= BusinessDays(basis["time_zone"]).days_of(moments)
         if days:
             await transaction.execute(load("touch_days"), sorted(days))
 

@@ -6,9 +6,6 @@ are closed and kept with the decision, and new ones begin: so every offset is ac
 
 from __future__ import annotations
 
-import os
-import pwd
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,7 +18,7 @@ from consumer.operations.errors import OperationError
 from consumer.operations.queries import query
 from consumer.ports import Bounds
 from consumer.problems import is_made_anew, unreadable
-from consumer.settings import Settings
+from consumer.settings import Settings, user_name
 
 Target = Literal["earliest", "latest", "here"] | int
 
@@ -104,7 +101,7 @@ async def _carry_out(
     await transaction.execute(
         query("decision_keep"),
         *place,
-        _who(),
+        user_name(),
         reason,
         decision.problem,
         decision.to_offset,
@@ -113,11 +110,3 @@ async def _carry_out(
     )
     way = "decision_begin_anew" if decision.begins_anew else "decision_skip"
     await transaction.execute(query(way), *place, decision.to_offset, topic_id)
-
-
-def _who() -> str:
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's user needs no name
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"

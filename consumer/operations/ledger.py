@@ -74,8 +74,10 @@ async def read_ledger(settings: Settings, database: Database) -> Ledger:
         bounds = await read_bounds(settings.kafka, topics)
     except SourceError as error:
         return Ledger([*lines.values()], str(error))
-    # Nobody has to publish every kind of event; but where there is no topic at all, something is wrong.
-    return Ledger(_with_lag(lines, bounds), None if bounds else f"there is no topic {', '.join(topics)}")
+    # Nobody has to publish every kind of event; but a topic that was read once, or any at all, should be there.
+    hidden = sorted({p.topic for p in lines} & set(topics) - {p.topic for p in bounds})
+    missing = hidden if bounds else topics
+    return Ledger(_with_lag(lines, bounds), f"Kafka shows no topic {', '.join(missing)}" if missing else None)
 
 
 def _with_lag(lines: Mapping[Partition, LedgerLine], bounds: Mapping[Partition, Bounds]) -> list[LedgerLine]:

@@ -83,7 +83,7 @@ def clinic_on(stack: Servers, version: int) -> Iterator[Clinic]:
         made.callback(topics.delete_all)
         names = {kind: topics.create(1, prefix=kind) for kind in Names.model_fields if kind != "expired"}
         dsn = made.enter_context(fresh_database(server.dsn))
-        Environment(dsn, "", {}).run("migrate", "up")
+        assert Environment(dsn, "127.0.0.1:9", {}).run("migrate", "up").returncode == 0
         execute(dsn, "CREATE EXTENSION pg_stat_statements")
         yield Clinic(server, urlsplit(dsn).path.removeprefix("/"), names)
 

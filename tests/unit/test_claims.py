@@ -337,6 +337,20 @@ async def test_a_database_that_does_not_answer_questions_is_told() -> None:
         assert office.telemetry.count("answered") > before
 
 
+async def test_a_reader_without_partitions_hears_that_an_outage_is_over() -> None:
+    """It has nothing to claim and nothing to write, and would be called not ready for ever."""
+    async with at_work() as office:
+        office.store.claim_errors = [Unavailable("down", "connection")]
+        office.claimer.assign([A])
+        await passes(0.5)
+        office.claimer.revoke()
+        office.claimer.assign([])
+        office.telemetry.told.clear()
+        await passes(2 * LOOK_SECONDS)
+        told = {name for name, _ in office.telemetry.told}
+        assert told >= {"available", "answered", "kafka_available"}
+
+
 async def test_an_outage_of_kafka_is_told() -> None:
     """By a reader that has nothing to do but to keep its claims."""
     async with at_work() as office:

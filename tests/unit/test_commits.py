@@ -122,13 +122,38 @@ async def test_before_the_first_write_the_lag_is_the_age_of_what_waits() -> None
 async def test_there_is_no_lag_once_caught_up() -> None:
     """However old the newest record is."""
     desk = Desk()
+    desk.committer.begin([Claim(A, 1, 0)])
     desk.committer.note([span(0, 100, timestamp=0)])
     assert await desk.lag() == {A: (0, 0.0)}
+
+
+async def test_what_commits_after_it_was_given_away_is_not_told() -> None:
+    """A batch that was in flight for longer than a rebalance waits."""
+    desk = Desk()
+    desk.committer.begin([Claim(A, 1, 0)])
+    desk.committer.forget([A])
+    desk.committer.note([span(0, 10)])
+    assert (await desk.lag(), desk.broker.committed) == ({}, {})
+
+
+async def test_the_lag_grows_while_nothing_is_fetched() -> None:
+    """As during an outage of the database: then the brokers are asked."""
+    desk = Desk()
+    desk.committer.begin([Claim(A, 1, 0)])
+    ends = {A: 100}
+    desk.source.ends = lambda partitions: ends  # type: ignore[method-assign]
+    running = asyncio.create_task(desk.committer.run())
+    await passes(5)
+    desk.broker.append_gap(A, 900)
+    await passes(15)
+    running.cancel()
+    assert desk.telemetry.all("lag")[-1][:2] == (A, 1000)
 
 
 async def test_clocks_that_disagree_give_no_negative_lag() -> None:
     """A producer's clock may be ahead, and an end that was fetched earlier may lie behind the ledger."""
     desk = Desk()
+    desk.committer.begin([Claim(A, 1, 0)])
     desk.committer.note([span(0, 10, timestamp=NOW_MS + 60_000)])
     assert await desk.lag() == {A: (90, 0.0)}
     desk.committer.note([span(10, 500)])
@@ -138,6 +163,7 @@ async def test_clocks_that_disagree_give_no_negative_lag() -> None:
 async def test_a_gap_does_not_make_the_lag_look_younger() -> None:
     """The newest record written is still the one before the gap."""
     desk = Desk()
+    desk.committer.begin([Claim(A, 1, 0)])
     desk.committer.note([span(0, 10, timestamp=NOW_MS - 5000)])
     desk.committer.note([span(10, 0, gap=5)])
     assert await desk.lag() == {A: (85, pytest.approx(5.0))}
@@ -146,6 +172,7 @@ async def test_a_gap_does_not_make_the_lag_look_younger() -> None:
 async def test_the_newest_record_stays_the_newest() -> None:
     """A later span with older timestamps does not make the lag look older."""
     desk = Desk()
+    desk.committer.begin([Claim(A, 1, 0)])
     desk.committer.note([span(0, 10, timestamp=NOW_MS - 1000)])
     desk.committer.note([span(10, 10, timestamp=NOW_MS - 90_000)])
     assert await desk.lag() == {A: (80, pytest.approx(1.0))}
@@ -154,6 +181,7 @@ async def test_the_newest_record_stays_the_newest() -> None:
 async def test_records_without_a_timestamp_have_no_age() -> None:
     """The offsets are told all the same."""
     desk = Desk()
+    desk.committer.begin([Claim(A, 1, 0)])
     desk.committer.note([span(0, 10, timestamp=-1)])
     assert await desk.lag() == {A: (90, 0.0)}
 

@@ -9,8 +9,10 @@ from datetime import date
 from itertools import pairwise
 from typing import Any
 
+import pytest
+
 from consumer.ports import Refused, StoreError, Unavailable
-from consumer.rollup import RollupTimer
+from consumer.rollup import OF_ONE_DAY, RollupTimer
 from tests.unit.fakes import LoopClock
 from tests.unit.virtual_time import passes
 
@@ -28,6 +30,7 @@ class FakeHistory:
         self.looks: list[float] = []
         self.outages: list[StoreError] = []
         self.refused: set[date] = set()
+        self.refusal: StoreError = Refused("numeric field overflow", "22003")
         self.somebody_else_is_at_it = False
         self.seconds_a_day = 0.0
         self.difference = ""
@@ -49,7 +52,7 @@ class FakeHistory:
 
     async def roll_up_due(self, day: date, fresh_seconds: float) -> bool:
         if day in self.refused:
-            raise Refused("numeric field overflow", "22003")
+            raise self.refusal
         if self.somebody_else_is_at_it or self.is_fresh(day, fresh_seconds):
             return False
         self.marked.discard(day)
@@ -126,14 +129,15 @@ async def running(
 
 
 async def test_amendments_are_settled_before_the_days_are_computed() -> None:
-    """What they change is in the same turn's days; silent plugins are told; an outage is tried again."""
+    """What they change is in the same turn's days; silent plugins are told; what fails holds up no day."""
     history, telemetry, amendments = FakeHistory(FIRST), FakeDayTelemetry(), FakeAmendments()
     amendments.silent, amendments.outages = ["wiki"], [Unavailable("gone", "connection")]
     async with running(history, telemetry, amendments=amendments):
         await passes(1)
-        assert (amendments.settled, telemetry.days, telemetry.problems) == (0, [], ["gone"])
+        assert (amendments.settled, telemetry.days, telemetry.successes) == (0, [FIRST], 0)
+        assert [problem.endswith("cannot be applied: gone") for problem in telemetry.problems] == [True]
         await passes(30)
-        assert (amendments.settled, telemetry.days, telemetry.silent) == (1, [FIRST], ["wiki"])
+        assert (amendments.settled, telemetry.silent, telemetry.successes) == (1, ["wiki"], 1)
 
 
 async def test_it_looks_at_once_and_then_on_the_timer() -> None:
@@ -268,14 +272,23 @@ async def test_a_turn_that_ran_out_of_time_is_a_success() -> None:
         assert telemetry.successes == len(telemetry.days) // 3
 
 
+@pytest.mark.parametrize("cause", sorted(OF_ONE_DAY))
+async def test_a_day_that_cannot_be_computed_now_holds_up_no_other(cause: str) -> None:
+    """Too many dialogues for the time limit, a lock that is held: the newest day is due first at every turn."""
+    history, telemetry = FakeHistory(FIRST, SECOND), FakeDayTelemetry()
+    history.refused, history.refusal = {SECOND}, Unavailable("not now", cause)
+    await RollupTimer(history, FakeAmendments(), telemetry, LoopClock(), 60.0).turn()
+    assert (telemetry.days, telemetry.successes) == ([FIRST], 0)
+
+
 async def test_a_turn_that_leaves_something_undone_is_no_success() -> None:
     """An outage, a day that the database refuses, and a day that another replica is at, perhaps in vain."""
     history, telemetry, amendments = FakeHistory(FIRST, SECOND), FakeDayTelemetry(), FakeAmendments()
     timer = RollupTimer(history, amendments, telemetry, LoopClock(), 60.0)
-    history.outages, amendments.outages = [Unavailable("down", "connection")], [Unavailable("down", "connection")]
-    for _ in range(2):
-        await timer.turn()
+    history.outages = [Unavailable("down", "connection")]
+    await timer.turn()
     history.refused = {FIRST}
+    amendments.outages = [Unavailable("down", "connection")]
     await timer.turn()
     assert (telemetry.days, telemetry.successes) == ([SECOND], 0)
     history.refused.clear()

@@ -313,6 +313,16 @@ def test_dsns_that_the_client_understands(set_env: Any, rest: str) -> None:
     assert load().postgres.dsn.get_secret_value().endswith(rest)
 
 
+@pytest.mark.parametrize("password", ["p\uff20x", "a[b]c", "12#34", "12/34", "1?a=1", "p@q/r@s"])
+def test_a_password_that_takes_a_dsn_apart_is_not_shown(set_env: Any, password: str) -> None:
+    """Nor taken for a host: whoever has one is told how to write it."""
+    set_env(POSTGRES__DSN=f"postgresql://{SECRET}:{password}@h/d")
+    message = refusal()
+    assert message.startswith("RAGLEDGER_POSTGRES__DSN=(hidden): is no URL")
+    assert SECRET not in message
+    assert password not in message
+
+
 @pytest.mark.parametrize(
     ("rest", "said"),
     [

@@ -64,6 +64,7 @@ def window(snapshot: Snapshot) -> Sequence[date]:
     """Thirty days up to today; up to the newest day where that is longer ago."""
     newest = snapshot.days[0]["day"]
     end = snapshot.today if snapshot.today and (snapshot.today - newest).days < DAYS else newest
+    end = max(end, date.min + timedelta(days=DAYS - 1))
     return [end - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
 
 

@@ -15,5 +15,6 @@ SELECT stale.day
 FROM stale
 LEFT JOIN rag_metrics_history AS history ON date(history.date) = stale.day
 WHERE history.computed_at IS NULL
-   OR history.computed_at <= (now() AT TIME ZONE 'UTC') - $3::float8 * interval '1 second'
+   OR history.computed_at NOT BETWEEN
+        (now() AT TIME ZONE 'UTC') - $3::float8 * interval '1 second' AND (now() AT TIME ZONE 'UTC')
 ORDER BY stale.day DESC
