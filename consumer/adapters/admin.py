@@ -145,7 +145,8 @@ async def connect(dsn: str) -> AsyncIterator[AdminConnection]:
             dsn,
             timeout=CONNECT_TIMEOUT_S,
             statement_cache_size=0,
-            server_settings={"application_name": APPLICATION_NAME},
+            # Rows are copied into files and back as text, maybe by sessions that read dates in another order.
+            server_settings={"application_name": APPLICATION_NAME, "datestyle": "ISO"},
         )
     except TimeoutError as error:
         raise ConnectError(f"{address(dsn)} did not answer within {CONNECT_TIMEOUT_S:.0f} s") from error

@@ -139,7 +139,10 @@ class PostgresHistory:
         """In which settings the running service differs from ours; empty where it does not, or there is none."""
         async with self._database.transaction() as transaction:
             rows = await transaction.fetch(load("basis_in_force"))
-        return self._own.difference(Basis.parse(rows[0]["time_zone"], rows[0]["objectives"])) if rows else ""
+        try:
+            return self._own.difference(Basis.parse(rows[0]["time_zone"], rows[0]["objectives"])) if rows else ""
+        except UnknownBasis as error:  # of another version
+            return str(error)
 
     async def newest(self) -> Mapping[str, Any] | None:
         """See :meth:`consumer.rollup.History.newest`."""

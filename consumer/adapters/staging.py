@@ -40,8 +40,10 @@ def join(outcomes: Collection[Outcome]) -> Outcome:
 
 
 def rows_first(kinds: Collection[Kind]) -> Sequence[Kind]:
-    """The kinds in the order in which they are written: amendments last, as the rows they change may be there too."""
-    return sorted(kinds, key=attrgetter("amends"))
+    """The kinds in the order in which they are written: amendments last, as the rows they change may be there too, and
+    always in the same order, as two replicas could else wait for each other's locks.
+    """
+    return sorted(kinds, key=attrgetter("amends", "name"))
 
 
 async def insert_direct(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> Outcome:

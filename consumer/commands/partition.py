@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
@@ -14,14 +15,16 @@ from rich.progress import Progress, TaskID
 from consumer.adapters.partitions import MOVE_AT_MOST, PostgresPartitions
 from consumer.adapters.postgres import dsn_of
 from consumer.commands.database import opened_database
-from consumer.commands.output import Exit, Json, WrongUse, command, out, print_json, print_table, progress, show
+from consumer.commands.output import Exit, Json, WrongUse, command, err, out, print_json, print_table, progress, show
 from consumer.operations.partitions import Converted, Lock, Plan, abort, archive, convert, plan, restore
 from consumer.partitions import MadePartition
+from consumer.ports import Unavailable
 from consumer.settings import Settings, load
 
 app = typer.Typer(no_args_is_help=True, help="Monthly partitions of ai_dialogue_log.")
 
 CRITERIA = {"rows_a_day": "rows a day", "bytes": "size in GB", "p95_ms": "p95 of queries in ms"}
+TRIES, PAUSE_SECONDS = 10, 1.0
 GB = 1000**3
 
 
@@ -154,7 +157,7 @@ async def _convert(take_back: bool, as_json: bool) -> None:
     else:
         with progress() as bar:
             converted = await convert(dsn, months_ahead=settings.partitions.months_ahead, told=_Bar(bar).copied)
-        made = await _make_missing(settings, settings.partitions.months_ahead, MOVE_AT_MOST)
+        made = await _make_missing_afterwards(settings)
     if as_json:
         print_json(asdict(converted) | {"partitions": [asdict(one) for one in made]})
     else:
@@ -198,6 +201,18 @@ async def _ensure(months_ahead: int | None, max_rows: int, as_json: bool) -> Non
 async def _make_missing(settings: Settings, months_ahead: int, max_rows: int) -> Sequence[MadePartition]:
     async with opened_database(settings) as database:
         return [made async for made in PostgresPartitions(database, months_ahead, max_rows).ensure()]
+
+
+async def _make_missing_afterwards(settings: Settings) -> Sequence[MadePartition]:
+    """The table is converted: that others hold a lock for long is no failure of that."""
+    for _ in range(TRIES):
+        try:
+            return await _make_missing(settings, settings.partitions.months_ahead, MOVE_AT_MOST)
+        except Unavailable as error:
+            problem = error
+            await asyncio.sleep(PAUSE_SECONDS)
+    err.print(f"Months are missing still ({problem}): the service makes them, or `ragledger partition ensure`.")
+    return ()
 
 
 @command

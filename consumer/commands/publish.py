@@ -14,6 +14,7 @@ from consumer.adapters.kafka_tools import publish as publish_messages
 from consumer.commands.output import Exit, Json, WrongUse, command, err, out, print_json, progress
 from consumer.operations.publish import BadLine, Line, lines, messages, sort_out
 from consumer.parts import kinds_by_topic
+from consumer.ports import SourceError
 from consumer.settings import Settings, load
 
 MOST_SHOWN = 20
@@ -71,6 +72,21 @@ def _name(bad: Sequence[BadLine]) -> None:
 
 
 async def _send(settings: Settings, topic: str, good: Sequence[Line]) -> int:
+    acknowledged = 0
     with progress() as bar:
         task = bar.add_task("publishing", total=len(good))
-        return await publish_messages(settings.kafka, messages(topic, good), lambda: bar.advance(task))
+
+        def sent() -> None:
+            nonlocal acknowledged
+            acknowledged += 1
+            bar.advance(task)
+
+        try:
+            return await publish_messages(settings.kafka, messages(topic, good), sent)
+        except SourceError as error:
+            if not acknowledged:
+                raise
+            known = f"{acknowledged:,} of {len(good):,} records are known to be in {topic}"
+            raise SourceError(
+                f"{error}. {known}; published again, those without an id of their own count twice"
+            ) from error

@@ -22,6 +22,7 @@ _RUN = re.compile(rb"[0-9A-Fa-f-]{32,}")  # an id is in one of these, and to loo
 # Each run of backslashes is looked at once, from its first one on: a record may be nothing but backslashes.
 _ESCAPED = re.compile(rb"(?<!\\)\\++u00([0-7][0-9a-f])", re.IGNORECASE)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{32,}")
+_LONGEST_TOKEN = 1024  # of these any beginning is tried: what stands before the base64 may look like it
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
@@ -48,7 +49,8 @@ def _ids_in(raw: bytes, depth: int) -> set[bytes]:
         found |= {bytes.fromhex(match.replace(b"-", b"").decode()) for match in _ID.findall(run)}
     if depth:
         for run in _BASE64.findall(text):
-            found |= _ids_in(_decoded(run), depth - 1)
+            for shift in range(4 if len(run) <= _LONGEST_TOKEN else 1):
+                found |= _ids_in(_decoded(run[shift:]), depth - 1)
     return found
 
 

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from consumer.adapters.partitions import PostgresPartitions
 from consumer.adapters.postgres import Database
+from consumer.adapters.sql import load
 from consumer.partitions import MadePartition
 from consumer.ports import Unavailable
 from consumer.settings import Postgres
@@ -84,6 +85,22 @@ async def test_more_rows_than_may_be_moved_at_once_wait(parts: str) -> None:
     [last] = await ensured(parts, 6, at_most=5)
     assert (last.partition, last.moved, last.waiting) == (month(5), 5, 0)
     assert_sound(parts)
+
+
+async def test_no_month_is_made_while_days_are_computed(parts: str) -> None:
+    """A roll-up that is planned while rows leave the default partition would find them neither here nor there."""
+    execute(parts, one_dialogue("now() AT TIME ZONE 'UTC' + interval '3 months'"))
+    with psycopg.connect(parts) as rolling_up:
+        rolling_up.execute(load("wait_to_lead_rollup").encode())
+        making = asyncio.create_task(ensured(parts, 3))
+        waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while not value(parts, waits):
+            assert not making.done(), "it did not wait"
+            await asyncio.sleep(0.05)
+        assert value(parts, DEFAULT) == 1
+        rolling_up.commit()
+        [made] = await making
+    assert (made.partition, made.moved) == (month(3), 1)
 
 
 async def test_a_table_that_is_not_partitioned_is_left_alone(filled: str) -> None:

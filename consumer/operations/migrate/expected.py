@@ -228,6 +228,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     "erasure_version": {
         "only_row": "boolean not null",
         "version": "bigint not null",
+        "key": "bytea not null",
     },
     "erasures": {
         "id": "bigint not null",

@@ -42,12 +42,15 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """What one transaction did: rows deleted, those of them archived, notices written; and whether more is to come."""
+    """What one transaction did: rows deleted, those of them archived, notices written; whether more is to come, and
+    whether it was ours to do at all.
+    """
 
     deleted: int = 0
     archived: int = 0
     notices: int = 0
     more: bool = False
+    leads: bool = True
 
 
 class Expiry:
@@ -84,7 +87,7 @@ class Expiry:
             if wait:
                 await transaction.fetch(query("retention_wait_to_lead"))
             elif not (await transaction.fetch(query("retention_lead")))[0]["leads"]:
-                return Archived()
+                return Archived(leads=False)
             await demand_whole_tables(transaction, "provenance")
             return await self._archive(transaction)
 

@@ -64,6 +64,8 @@ class Retention:
 
         while (batch := await self._expiry.archive(wait=wait)).more:
             count(Done(batch.deleted, batch.archived))
+        if not batch.leads:
+            return done  # whoever is at it publishes too, and we would cut its producer off
         count(Done(notices=batch.notices))
         await self._notices.publish(lambda published, found: count(Done(published=published, found=found)))
         return done

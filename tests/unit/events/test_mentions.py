@@ -56,6 +56,8 @@ def test_whoever_an_event_is_about_is_named_in_its_record(kind: Kind, data: st.D
         json.dumps(cloud_event(data_base64=base64.b64encode(encode(dialogue())).decode())).replace("/", "\\/").encode(),
         json.dumps(cloud_event(data_base64=base64.b64encode(f'"{escaped(USER)}"'.encode()).decode())).encode(),
         base64.b64encode(base64.b64encode(encode(dialogue()))),
+        b"v1_" + base64.b64encode(USER.encode()),
+        b"prefix/" + base64.urlsafe_b64encode(b"user=" + USER.encode()),
         f"urn:uuid:{USER}".encode(),
         f"{{{USER.upper()}}}".encode(),
         f"code{USER}beef".encode(),
