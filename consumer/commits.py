@@ -13,6 +13,7 @@ from consumer.ports import Clock, Source, SourceError, Telemetry
 
 INTERVAL_SECONDS = 1.0
 TURNS_A_LOOK = 10
+LOOK_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -86,8 +87,9 @@ class Committer:
     async def _look_at_ends(self) -> None:
         """Ask: while fetching is paused, which is when the lag grows, no fetch tells."""
         try:
-            bounds = await self._source.bounds(list(self._standing))
-        except SourceError:
+            async with asyncio.timeout(LOOK_SECONDS):
+                bounds = await self._source.bounds(list(self._standing))
+        except (SourceError, TimeoutError):
             return
         self._ends = {partition: found.end for partition, found in bounds.items()}
 
