@@ -183,7 +183,7 @@ class BatchSettings(Group):
     max_rows: Positive = 5_000
     """Records at most."""
     max_bytes: Positive = 16_777_216
-    """Bytes of keys and values at most."""
+    """Bytes of keys, values and headers at most, but for the record that reaches it."""
     max_delay_ms: Positive = 200
     """Milliseconds since its first record at most."""
     max_record_bytes: Positive = 8_388_608
