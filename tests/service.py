@@ -172,3 +172,23 @@ class ServiceProcess:
                 if all(f'{label}="{wanted}"' in series for label, wanted in labels.items()):
                     total += float(value)
         return total
+
+    def wait_metric(self, name: str, value: Any, *, timeout: float = 20.0, **labels: str) -> None:
+        """Wait until a metric has a value: what is committed is counted a moment later."""
+        eventually(
+            lambda: self.metric(name, **labels) == value,
+            timeout=timeout,
+            message=f"{name}{labels or ''} == {value}",
+        )
+
+    def wait_metric_above(self, name: str, bound: float, *, timeout: float = 20.0, **labels: str) -> None:
+        """Wait until a metric exceeds a bound."""
+        eventually(
+            lambda: self.metric(name, **labels) > bound,
+            timeout=timeout,
+            message=f"{name}{labels or ''} > {bound}",
+        )
+
+    def wait_page(self, path: str, status: int, *, timeout: float = 20.0) -> None:
+        """Wait until a page answers with a status."""
+        eventually(lambda: self.get(path)[0] == status, timeout=timeout, message=f"{path}: {status}")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from consumer.ports import Clock
 
+# A server that goes away and comes back shuts down, refuses connections, answers nothing, and recovers: one story.
+_AWAY = frozenset({"connection", "shutdown", "system", "timeout"})
+
 
 class Outage:
     """A server that is away, as our parts see it: begun by the first that complains, over when all are content.
@@ -15,7 +18,7 @@ class Outage:
         self._clock = clock
         self._since: float | None = None
         self._parts: set[str] = set()
-        self._causes: set[str] = set()
+        self._remedies: set[str] = set()
 
     @property
     def seconds(self) -> float | None:
@@ -23,12 +26,17 @@ class Outage:
         return None if self._since is None else self._clock.monotonic() - self._since
 
     def begin(self, part: str, cause: str) -> bool:
-        """A part complains; whether that is news, as the first complaint of this cause in the outage is."""
+        """A part complains; whether that is news.
+
+        The first complaint of an outage is, and each that asks for another remedy: a lock, a missing privilege. The
+        stages of one restart are not.
+        """
         if self._since is None:
             self._since = self._clock.monotonic()
         self._parts.add(part)
-        is_news = cause not in self._causes
-        self._causes.add(cause)
+        remedy = "away" if cause in _AWAY else cause
+        is_news = remedy not in self._remedies
+        self._remedies.add(remedy)
         return is_news
 
     def end(self, part: str) -> float | None:
@@ -38,5 +46,5 @@ class Outage:
         if self._parts or seconds is None:
             return None
         self._since = None
-        self._causes.clear()
+        self._remedies.clear()
         return seconds

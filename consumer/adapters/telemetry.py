@@ -174,7 +174,7 @@ class PrometheusTelemetry:
         return "" if seconds is None else f"Kafka has not answered for {seconds:.0f} s"
 
     def unavailable(self, cause: str, message: str) -> None:
-        """See :meth:`consumer.ports.Telemetry.unavailable`. An outage is logged once for each cause, not once a try."""
+        """See :meth:`consumer.ports.Telemetry.unavailable`. Logged once for each remedy, not once a try."""
         self._metrics.counter(m.WRITE_RETRIES, cause).inc()
         if cause != "turn":
             self._begin_outage("writes", cause, message)

@@ -29,7 +29,7 @@ def outlast(scene: Scene) -> None:
     eventually(lambda: scene.traffic.count >= wanted, message="records come in meanwhile")
     for replica in scene.fleet.replicas:
         replica.wait_not_ready()
-        assert replica.service.get("/healthz")[0] == 200
+        replica.service.wait_page("/healthz", 200)
 
 
 def test_killed_and_restarted(lab: Lab, stage: Stage) -> None:

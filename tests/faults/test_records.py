@@ -37,7 +37,7 @@ def test_a_poisoned_topic(lab: Lab, stage: Stage, mix: Mix, title: str) -> None:
         scene.observer.wait_for_more(2000, seconds=120)
         scene.recover(title)
         for replica in scene.fleet.replicas:
-            assert replica.service.get("/healthz")[0] == 200
+            replica.service.wait_page("/healthz", 200)
 
 
 def of_size(chance: random.Random, size: int) -> Outgoing:

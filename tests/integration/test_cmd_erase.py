@@ -296,7 +296,7 @@ def test_a_running_service_knows_at_once(online: Environment, bootstrap_servers:
         assert whereabouts(online, ALICE) == []
         assert len(ids(online)) == 4
         assert counts(online) == {"inserted": 8, "duplicates": 0, "dead": 16}
-        assert service.metric("rag_dead_letters_total", reason="erased_user") == 12
+        service.wait_metric("rag_dead_letters_total", 12, reason="erased_user")
 
 
 def test_provenance_of_an_erased_user_comes_without_the_user(
@@ -325,7 +325,7 @@ def test_a_service_without_the_key_waits_for_it(online: Environment, bootstrap_s
         said = log_lines(tmp_path / "log", "database_unavailable")[0]
         assert said["cause"] == "erasure"
         assert "RAGLEDGER_ERASURE__KEY" in said["problem"]
-        assert service.get("/readyz")[0] == 503
+        service.wait_page("/readyz", 503)
         assert online.accounted_for() == 0
     online.variables["RAGLEDGER_ERASURE__KEY"] = KEY
     ingest(online, 12, tmp_path / "log")

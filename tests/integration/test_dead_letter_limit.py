@@ -54,7 +54,7 @@ def wait_until_stopped(environment: Environment, service: ServiceProcess) -> Non
     assert status == 503
     assert "became dead letters" in said
     assert f"ragledger ledger resume --topic {topic} --partition 0" in said
-    assert service.get("/healthz")[0] == 200
+    service.wait_page("/healthz", 200)
     assert "became dead letters" in standing(environment)["stopped_because"]
 
 
@@ -90,7 +90,7 @@ def test_too_many_dead_letters_stop_the_reader_until_a_person_lets_it_go_on(
         wait_until_stopped(environment, service)
         resume(environment, "here")
         wait_for_records(environment, good + bad + 1)
-        assert service.get("/readyz")[0] == 200
+        service.wait_page("/readyz", 200)
         assert service.stop() == 0
     assert counts(environment) == {"inserted": good, "duplicates": 0, "dead": bad + 1}
 
@@ -105,8 +105,8 @@ def test_fewer_dead_letters_than_the_limit_stop_nobody(
         wait_for_records(environment, 5)
         publish(environment, bootstrap_servers, 1900, 100, seed=3)
         wait_for_records(environment, 2005)
-        assert service.metric("rag_stopped_partitions") == 0
-        assert service.get("/readyz")[0] == 200
+        service.wait_metric("rag_stopped_partitions", 0)
+        service.wait_page("/readyz", 200)
         assert service.stop() == 0
 
 
@@ -116,6 +116,6 @@ def test_without_a_limit_nobody_is_stopped(environment: Environment, bootstrap_s
     send(bootstrap_servers, [Outgoing(environment.topics["dialogue"], BAD)] * 2000)
     with ServiceProcess(environment, tmp_path / "log") as service:
         wait_for_records(environment, 2000)
-        assert service.metric("rag_stopped_partitions") == 0
+        service.wait_metric("rag_stopped_partitions", 0)
         assert service.stop() == 0
     assert counts(environment)["dead"] == 2000

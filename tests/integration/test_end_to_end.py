@@ -107,14 +107,14 @@ def wait_for_records(environment: Environment, count: int) -> None:
 
 def assert_metrics_agree(service: ServiceProcess, published: Published) -> None:
     """The counters say what the tables hold."""
-    assert service.metric("rag_records_total", outcome="inserted") == len(published.rows)
-    assert service.metric("rag_records_total", outcome="duplicate") == published.duplicates
-    assert service.metric("rag_records_total", outcome="dead_lettered") == published.bad
-    assert service.metric("rag_dead_letters_total") == published.bad
+    service.wait_metric("rag_records_total", len(published.rows), outcome="inserted")
+    service.wait_metric("rag_records_total", published.duplicates, outcome="duplicate")
+    service.wait_metric("rag_records_total", published.bad, outcome="dead_lettered")
+    service.wait_metric("rag_dead_letters_total", published.bad)
     dialogues = sum(kind == "dialogue" for kind in published.rows.values())
-    assert service.metric("rag_dialogues_total") == dialogues
-    assert service.metric("rag_dialogue_latency_seconds_count") == dialogues
-    assert service.metric("rag_provenance_total") == len(published.rows) - dialogues
+    service.wait_metric("rag_dialogues_total", dialogues)
+    service.wait_metric("rag_dialogue_latency_seconds_count", dialogues)
+    service.wait_metric("rag_provenance_total", len(published.rows) - dialogues)
 
 
 def test_a_kill_in_the_middle_changes_nothing(environment: Environment, bootstrap_servers: str, tmp_path: Path) -> None:

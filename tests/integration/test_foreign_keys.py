@@ -70,7 +70,7 @@ def test_one_unknown_user_among_thousands(environment: Environment, bootstrap_se
     with ServiceProcess(environment, tmp_path / "log", **ONE_BATCH) as service:
         wait_for_records(environment, MANY + 1)
         eventually(lambda: service.metric("rag_dead_letters_total", reason="unknown_reference") == 1)
-        assert service.metric("rag_batch_rows_count") == 1
+        service.wait_metric("rag_batch_rows_count", 1)
         assert service.stop() == 0
     assert counts(environment) == {"inserted": MANY, "duplicates": 0, "dead": 1}
     (letter,) = environment.query("SELECT * FROM dead_letters")

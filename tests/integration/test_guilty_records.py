@@ -75,7 +75,7 @@ def ingest(environment: Environment, log: Path, count: int) -> tuple[float, floa
         def done() -> bool:
             nonlocal slowest
             began = time.monotonic()
-            assert service.get("/healthz")[0] == 200
+            service.wait_page("/healthz", 200)
             slowest = max(slowest, time.monotonic() - began)
             return environment.accounted_for() >= count
 

@@ -138,10 +138,10 @@ def test_metrics_in_both_formats_hold_what_the_contract_names(
 def test_the_day_gauges_are_the_newest_row(environment: Environment, service: ServiceProcess) -> None:
     """In seconds and percent as their names say."""
     day = environment.query("SELECT * FROM rag_metrics_history ORDER BY date DESC LIMIT 1")[0]
-    assert service.metric("rag_day_unique_users") == day["unique_users"]
-    assert service.metric("rag_day_citation_rate") == float(day["citation_rate"])
-    assert service.metric("rag_day_latency_seconds", quantile="0.95") == pytest.approx(day["latency_p95"] / 1000)
-    assert service.metric("rag_day_cost_jpy") == float(day["total_cost"])
+    service.wait_metric("rag_day_unique_users", day["unique_users"])
+    service.wait_metric("rag_day_citation_rate", float(day["citation_rate"]))
+    service.wait_metric("rag_day_latency_seconds", pytest.approx(day["latency_p95"] / 1000), quantile="0.95")
+    service.wait_metric("rag_day_cost_jpy", float(day["total_cost"]))
     for name, judged in day["slo_compliance"].items():
         met = service.metric("rag_slo_met", slo=name)
         assert met == judged["met"] if judged["met"] is not None else met != met
@@ -174,7 +174,7 @@ def test_the_page_for_people_shows_the_newest_day(service: ServiceProcess) -> No
     assert page.lstrip().lower().startswith("<!doctype html")
     assert "dialogues" in page
     assert "/metrics" in page
-    assert service.get("/nowhere")[0] == 404
+    service.wait_page("/nowhere", 404)
 
 
 def test_before_the_schema_the_service_is_alive_not_ready_and_says_what_to_do(
@@ -186,11 +186,11 @@ def test_before_the_schema_the_service_is_alive_not_ready_and_says_what_to_do(
         send(bootstrap_servers, records.values())
         with ServiceProcess(environment, tmp_path / "log") as service:
             eventually(lambda: service.metric("rag_write_retries_total", cause="schema") >= 4, timeout=30)
-            assert service.get("/healthz")[0] == 200
+            service.wait_page("/healthz", 200)
             status, body = service.get("/readyz")
             assert status == 503
             assert "ragledger migrate up" in json.loads(body)["checks"]["database"]
-            assert service.get("/metrics")[0] == 200
+            service.wait_page("/metrics", 200)
             [said] = log_lines(tmp_path / "log", "database_unavailable")
             assert "ragledger migrate up" in said["problem"]
             assert environment.run("migrate", "up").returncode == 0

@@ -127,8 +127,8 @@ def test_the_service_does_all_it_does(place: Place, tmp_path: Path) -> None:
         wait_for_records(as_owner, 2 * GOOD + TWICE + 2)
         service.wait_ready()
         eventually(lambda: value(place.owner, "SELECT count(*) FROM touched_days") == 0, message="days are computed")
-        assert service.metric("rag_day_unique_users") > 0
-        assert service.get("/")[0] == 200
+        service.wait_metric_above("rag_day_unique_users", 0)
+        service.wait_page("/", 200)
         assert service.stop() == 0
     assert counts(as_owner) == {"inserted": 2 * GOOD, "duplicates": TWICE, "dead": 2}
     assert len(ids(as_owner)) == len(ids(as_owner, "provenance")) == GOOD
@@ -175,7 +175,7 @@ def test_it_waits_for_its_rights_and_says_what_is_missing(newest: Place, tmp_pat
     send(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], wanted.values())
     with ServiceProcess(environment, log) as service:
         eventually(lambda: log_lines(log, "database_unavailable"), message="a word about it")
-        assert service.get("/readyz")[0] == 503
+        service.wait_page("/readyz", 503)
         execute(newest.owner, f"GRANT {INGEST} TO {role}")
         wait_for_records(on_other_database(environment, newest.owner), GOOD)
         assert service.stop() == 0

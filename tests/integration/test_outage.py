@@ -71,7 +71,7 @@ def test_postgresql_killed_under_load_is_waited_out(servers: Stack, environment:
             load.publish(300)
             wait_for_retries(service, 4, cause="connection")
             assert_alive_but_not_ready(service)
-            assert service.get("/metrics")[0] == 200
+            service.wait_page("/metrics", 200)
         finally:
             servers.postgres.restart()
         load.publish(200)
@@ -173,7 +173,7 @@ def test_what_is_no_fault_of_the_records_makes_no_dead_letter(
         with trouble(connection):
             load.publish(200)
             wait_for_retries(service, 3, cause=cause)
-            assert service.get("/healthz")[0] == 200
+            service.wait_page("/healthz", 200)
         load.assert_exact(service)
 
 

@@ -96,7 +96,7 @@ def test_started_before_everything_it_goes_on_whatever_comes_first(tmp_path: Pat
         with ServiceProcess(environment, log) as service:
             eventually(lambda: service.get("/healthz")[0] == 200, message="it listens")
             for part in order:
-                assert service.get("/healthz")[0] == 200
+                service.wait_page("/healthz", 200)
                 assert service.get("/readyz")[0] == 503 or part == "topics"
                 bring(part)
             service.wait_ready()

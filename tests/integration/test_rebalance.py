@@ -77,8 +77,8 @@ def test_a_frozen_replica_that_wakes_up_is_fenced(
             assert [row["owner"].rpartition(":")[2] for row in owners] == [str(second.running.pid)]
             frozen.send(signal.SIGCONT)
             eventually(lambda: log_lines(log, "fenced"), message="fenced")
-            assert frozen.metric("rag_fenced_total") > 0
-            assert frozen.metric("rag_records_total", outcome="inserted") == 0
+            frozen.wait_metric_above("rag_fenced_total", 0)
+            frozen.wait_metric("rag_records_total", 0, outcome="inserted")
             assert second.stop() == 0
         # The one that was fenced has everything now, and is as good as any.
         eventually(lambda: frozen.get("/readyz")[0] == 200, message="ready again")

@@ -114,7 +114,7 @@ def test_a_database_that_answers_slowly_does_not_hang_the_page(
         _, page = eventually(lambda: (found := service.get("/"))[0] == 503 and found, timeout=30)
         assert "The database cannot be asked" in page
         assert "The figures below are those of" in page
-        assert service.get("/healthz")[0] == 200
+        service.wait_page("/healthz", 200)
     eventually(lambda: service.get("/")[0] == 200)
 
 
@@ -122,4 +122,4 @@ def test_reloading_does_not_reach_the_database(service: ServiceProcess) -> None:
     """Two hundred readers within moments are all answered the same way, and quickly enough for the loop to go on."""
     pages = {service.get("/")[1] for _ in range(200)}
     assert 1 <= len(pages) <= 100
-    assert service.get("/healthz")[0] == 200
+    service.wait_page("/healthz", 200)

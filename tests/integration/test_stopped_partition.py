@@ -70,7 +70,7 @@ def assert_stopped(environment: Environment, service: ServiceProcess, log: Path,
     assert status == 503
     assert why in json.loads(body)["checks"]["stopped"]
     assert command in json.loads(body)["checks"]["stopped"]
-    assert service.get("/healthz")[0] == 200
+    service.wait_page("/healthz", 200)
     said = log_lines(log, "partition_stopped")[-1]
     assert why in said["problem"]
     assert said["settle"] == command
@@ -115,7 +115,7 @@ def test_a_topic_made_anew_that_is_longer_than_the_old_one_stops(
         assert (decided["from_offset"], decided["to_offset"], decided["begins_anew"]) == (20, 0, True)
         eventually(lambda: ids(environment) == old.keys() | new.keys(), timeout=NOTICED_S, message="read on")
         eventually(lambda: service.get("/readyz")[0] == 200, timeout=NOTICED_S, message="ready")
-        assert service.metric("rag_stopped_partitions") == 0
+        service.wait_metric("rag_stopped_partitions", 0)
         environment.assert_caught_up()
         line = line_of(environment)
         assert (line["start_offset"], line["next_offset"], line["inserted"]) == (0, 50, 50)
@@ -232,7 +232,7 @@ def test_a_decision_reaches_a_reader_that_has_nothing_to_do(
         decided = resume(environment, "0")
         assert (decided["begins_anew"], decided["problem"]) == (True, None)
         eventually(lambda: line_of(environment)["duplicates"] == 300, timeout=NOTICED_S, message="read again")
-        assert service.get("/readyz")[0] == 200
+        service.wait_page("/readyz", 200)
         assert service.stop() == 0
     assert ids(environment) == wanted.keys()
     line = line_of(environment)

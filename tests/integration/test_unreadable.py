@@ -80,8 +80,8 @@ def test_an_unreadable_record_stops_its_partition_alone(
         wanted |= publish(bootstrap_servers, topic, BEHIND, [1], seed=30)
         eventually(lambda: ids(environment) >= wanted, message="the sound one goes on")
         assert ids(environment) == wanted
-        assert service.metric("rag_stopped_partitions") == len(SPOILT)
-        assert service.get("/healthz")[0] == 200
+        service.wait_metric("rag_stopped_partitions", len(SPOILT))
+        service.wait_page("/healthz", 200)
         for partition in SPOILT:
             assert leave_out(environment, topic, partition)["skipped"] == 1
         eventually(lambda: ids(environment) == wanted | behind, message="all written")

@@ -56,7 +56,7 @@ def test_a_client_that_silently_stops_ends_the_process(
     with StuckService(harm, environment, log) as service:
         wait_for_records(environment, 40)
         service.harm()
-        assert service.get("/healthz")[0] == 200
+        service.wait_page("/healthz", 200)
         more = dialogues(topic, 40, seed=2, response="geheim")
         send(bootstrap_servers, evenly(more.values()))
         assert service.running.wait(60) == STALLED
@@ -108,7 +108,7 @@ def test_a_slow_database_wakes_no_dog(environment: Environment, bootstrap_server
     send(bootstrap_servers, dialogues(topic, rows, seed=5).values())
     with ServiceProcess(environment, log, RAGLEDGER_BATCH__MAX_ROWS=str(rows // 2)) as service:
         wait_for_records(environment, rows)
-        assert service.metric("rag_batch_write_seconds_sum") > STALL_S
+        service.wait_metric_above("rag_batch_write_seconds_sum", STALL_S)
         assert service.stop() == 0
     assert log_lines(log, "stalled") == []
 
@@ -134,7 +134,7 @@ def test_a_lock_and_a_stopped_partition_wake_no_dog(
             connection.execute("LOCK TABLE ai_dialogue_log IN ACCESS EXCLUSIVE MODE")
             send(bootstrap_servers, dialogues(topic, 500, seed=7).values())
             wait_for_retries(service, 5, cause="lock")
-            assert service.get("/healthz")[0] == 200
+            service.wait_page("/healthz", 200)
             connection.rollback()
             eventually(lambda: service.metric("rag_write_retries_total", cause="lock") > 0)
             assert service.running.poll() is None

@@ -68,11 +68,18 @@ def test_an_outage_of_the_database_is_said_once_and_when_it_is_over(scope: Scope
     assert events(lines) == ["database_unavailable", "database_available"]
 
 
-def test_another_cause_in_the_same_outage_is_news_once(scope: Scope, lines: Lines) -> None:
-    """A server that goes down is first shutting down, then not there, then starting."""
-    for cause in ("shutdown", "connection", "shutdown", "connection"):
+def test_the_stages_of_one_restart_are_one_line(scope: Scope, lines: Lines) -> None:
+    """A server that restarts shuts down, is not there, does not answer, and recovers."""
+    for cause in ("shutdown", "connection", "timeout", "system", "shutdown", "connection"):
         scope.telemetry.unavailable(cause, "no")
-    assert [line["cause"] for line in lines] == ["shutdown", "connection"]
+    assert [line["cause"] for line in lines] == ["shutdown"]
+
+
+def test_a_cause_with_another_remedy_in_the_same_outage_is_news_once(scope: Scope, lines: Lines) -> None:
+    """The server is back, but the role has lost a privilege."""
+    for cause in ("connection", "privilege", "connection", "privilege"):
+        scope.telemetry.unavailable(cause, "no")
+    assert [line["cause"] for line in lines] == ["connection", "privilege"]
 
 
 def test_a_database_that_answers_but_takes_no_writes_is_still_away(scope: Scope, lines: Lines) -> None:
