@@ -205,7 +205,7 @@ def _encode(raw: bytes, chance: random.Random) -> bytes:
 
 
 def _surround(raw: bytes, chance: random.Random) -> bytes:
-    before, after = chance.choice(_SURROUNDINGS + ((b"", raw), (b"", b"\n" + raw)))
+    before, after = chance.choice((*_SURROUNDINGS, (b"", raw), (b"", b"\n" + raw)))
     return before + raw + after
 
 
