@@ -20,8 +20,8 @@ from consumer.events.kind import Kind
 
 _COUNT = Number(Decimal(0), Decimal(INT_MAX))
 _UNIT = Number(Decimal(0), Decimal(1), scale=2)
-# A cosine computed in binary floating point may leave its range by less than this scale shows. Only the check of the range
-# uses the rounded number: citations are stored as they came.
+# A cosine computed in binary floating point may leave its range by less than this scale shows. Only the check of the
+# range uses the rounded number: citations are stored as they came.
 CONFIDENCE = Number(Decimal(0), Decimal(1), scale=6)
 # A record of 8 MB may hold four million faulty citations. To find them all takes gigabytes, and nobody reads the list.
 MOST_FAULTY_CITATIONS = 20
