@@ -33,7 +33,7 @@ def _registry_frame(value: bytes) -> str | None:
     """A zero byte and a schema id in front of the value; Apicurio's ids have eight bytes, Confluent's have four."""
     end = 9 if value[1:5] == bytes(4) else 5
     schema_id = int.from_bytes(value[1:end], "big")
-    if not value.startswith(_MAGIC) or len(value) < end or not schema_id:
+    if not value.startswith(_MAGIC) or len(value) <= end or not schema_id:
         return None
     is_json = value[end:].lstrip().startswith(b"{")
     content = "JSON (JSON Schema serializer)" if is_json else "binary data (Avro or Protobuf serializer)"
