@@ -145,8 +145,8 @@ def _takes(field: Field) -> str:
     if isinstance(field, Text):
         return "text" if field.longest is None else f"text, {field.shortest} to {field.longest} characters"
     if isinstance(field, Number):
-        sorts = {0: "whole number", None: "number"}
-        return f"{sorts.get(field.scale, f'number, {field.scale} decimals')}, {field.low:,} to {field.high:,}"
+        sort = f"number, {field.scale} decimals" if field.scale else "whole number"
+        return f"{sort}, {field.low:,} to {field.high:,}"
     if isinstance(field, Choice):
         return ", ".join(f"`{value}`" for value in field.values) + ("; or its SPDX identifier" if field.aliases else "")
     return _NAMES[type(field)]

@@ -122,7 +122,7 @@ def bad_value(chance: random.Random) -> bytes | None:
         json.dumps(dialogue(chance, latency_ms=-1)).encode(),
         json.dumps(dialogue(chance, query=None)).encode(),
         json.dumps(dialogue(chance, response="a\0b")).encode(),
-        json.dumps(dialogue(chance, model_used="m" * 101)).encode(),
+        json.dumps(dialogue(chance, model_used="m" * 256)).encode(),
         json.dumps(dialogue(chance, citations=[{"source": "s", "weight": 0.75}])).replace("0.75", "1e400000").encode(),
     ]
     return chance.choice(ways)

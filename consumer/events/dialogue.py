@@ -20,7 +20,9 @@ from consumer.events.kind import Kind
 
 _COUNT = Number(Decimal(0), Decimal(INT_MAX))
 _UNIT = Number(Decimal(0), Decimal(1), scale=2)
-CONFIDENCE = Number(Decimal(0), Decimal(1), scale=None)
+# A cosine computed in binary floating point may leave its range by less than this scale shows. Only the check of the
+# range uses the rounded number: citations are stored as they came.
+CONFIDENCE = Number(Decimal(0), Decimal(1), scale=6)
 # A record of 8 MB may hold four million faulty citations. To find them all takes gigabytes, and nobody reads the list.
 MOST_FAULTY_CITATIONS = 20
 
@@ -78,7 +80,7 @@ class Dialogue(TypedDict):
     session_id: Required[Annotated[UUID, Uuid()]]
     query: Required[Annotated[str, Text()]]
     response: Required[Annotated[str, Text()]]
-    model_used: Required[Annotated[str, Text(shortest=1, longest=100)]]
+    model_used: Required[Annotated[str, Text(shortest=1, longest=255)]]
     created_at: NotRequired[Annotated[datetime, Timestamp()]]
     citations: NotRequired[Annotated[list[Citation], Citations()]]
     latency_ms: NotRequired[Annotated[int, _COUNT]]

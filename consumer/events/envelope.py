@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from consumer.events.formats import BYTE_ORDER_MARK
 from consumer.events.payload import parse, raw_members
 from consumer.events.record import Record
 from consumer.events.rejection import Fault, Reason, Rejected
@@ -18,7 +19,8 @@ from consumer.events.rejection import Fault, Reason, Rejected
 STRUCTURED = "application/cloudevents+json"
 _BATCHED = "application/cloudevents-batch+json"
 _VERSION = re.compile(r"1\.0(\.\d+)?", re.ASCII)
-_REQUIRED = ("specversion", "type", "source", "id")
+ATTRIBUTES = ("specversion", "type", "source", "id")
+"""The attributes that every CloudEvent must have (spec 1.0 §3.1)."""
 
 
 class Envelope(NamedTuple):
@@ -31,35 +33,44 @@ class Envelope(NamedTuple):
 def open_envelope(record: Record, kind: str) -> Envelope:
     """Take the event out of its envelope and hold the envelope's type against `kind`.
 
+    A byte order mark before the value is left out.
+
     :raises Rejected: a tombstone, an envelope that is not whole, or one whose type names another kind
     """
     value = record.value
     if value is None:
         raise Rejected.whole(Reason.TOMBSTONE, "a tombstone: the record has no value")
+    value = value.removeprefix(BYTE_ORDER_MARK)
     if not record.headers:
         return Envelope(value, None)
     return _open_with_headers(dict(record.headers), value, kind)
 
 
 def _open_with_headers(headers: Mapping[str, bytes | None], value: bytes, kind: str) -> Envelope:
-    content_type = _media_type(headers)
+    content_type = media_type(headers)
     if content_type == STRUCTURED:
         return _structured(value, kind)
+    if content_type.startswith("application/cloudevents+"):
+        raise _broken("content-type", f"only the JSON format of CloudEvents is understood, {STRUCTURED}")
     if content_type == _BATCHED:
         raise _broken("content-type", "a batch of CloudEvents in one record is not understood; send one event a record")
     attributes = {name[3:]: text for name, text in headers.items() if name.startswith("ce_")}
     return _binary(attributes, value, kind) if attributes else Envelope(value, None)
 
 
-def _media_type(headers: Mapping[str, bytes | None]) -> str:
+def media_type(headers: Mapping[str, bytes | None]) -> str:
+    """The media type that the content type names, in lower case; empty if there is none.
+
+    Quotation marks around it are left out: Spring writes header values as JSON strings.
+    """
     for name, value in headers.items():
         if name.lower() == "content-type" and value:
-            return value.decode("latin-1").split(";")[0].strip().lower()
+            return value.decode("latin-1").split(";")[0].strip(' \t\r\n"').lower()
     return ""
 
 
 def _binary(attributes: Mapping[str, bytes | None], value: bytes, kind: str) -> Envelope:
-    texts = {name: _text(name, attributes.get(name)) for name in _REQUIRED}
+    texts = {name: _text(name, attributes.get(name)) for name in ATTRIBUTES}
     return Envelope(value, _origin(texts, kind, "ce_"))
 
 
@@ -87,14 +98,14 @@ def _data(attributes: Mapping[str, Any], value: bytes) -> bytes:
 
 def _decode_base64(text: Any) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode(text, validate=True).removeprefix(BYTE_ORDER_MARK)
     except (TypeError, ValueError, binascii.Error):
         raise _broken("data_base64", "is not base64") from None
 
 
 def _origin(attributes: Mapping[str, Any], kind: str, prefix: str) -> tuple[str, str]:
-    """Source and id, once the required attributes (spec 1.0 §3.1) are there and the type agrees."""
-    for name in _REQUIRED:
+    """Source and id, once the required attributes are there and the type agrees."""
+    for name in ATTRIBUTES:
         if not isinstance(attributes.get(name), str) or not attributes[name]:
             raise _broken(f"{prefix}{name}", "required in a CloudEvent: a string that is not empty")
     if not _VERSION.fullmatch(attributes["specversion"]):

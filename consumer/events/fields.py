@@ -105,12 +105,11 @@ class Number(Field):
     """A JSON number, or a string that holds one, rounded to `scale` decimals and then held against the range.
 
     Rounding comes first because that is PostgreSQL's order: 999999.994 fits numeric(8,2), 999999.995 does not.
-    A `scale` of None rounds nothing: for members of a JSON column, which are stored as they came.
     """
 
     low: Decimal
     high: Decimal
-    scale: int | None = 0
+    scale: int = 0
 
     @property
     def pg_type(self) -> str:  # type: ignore[override]
@@ -137,8 +136,6 @@ class Number(Field):
         # Far out of range whatever the rounding; quantizing it would write all its digits down first.
         if not number.is_finite() or number.adjusted() > _MOST_DIGITS:
             raise invalid(f"must be between {self.low} and {self.high}")
-        if self.scale is None:
-            return number
         rounded = number.quantize(Decimal(1).scaleb(-self.scale), context=_ROUNDING)
         return rounded if rounded else abs(rounded)  # PostgreSQL knows no negative zero
 

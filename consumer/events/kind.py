@@ -23,6 +23,7 @@ from consumer.events.fields import Field
 from consumer.events.payload import parse, raw_members
 from consumer.events.record import Record
 from consumer.events.rejection import Fault, Reason, Rejected
+from consumer.events.wrappers import wrapper_of
 
 Values = dict[str, Any]
 
@@ -100,7 +101,7 @@ class Kind:
         """
         payload, origin = open_envelope(record, self.name)
         members = parse(payload)
-        values = self.validate(members)
+        values = self._validate_unwrapped(members, record)
         self._fall_back_to_record_time(values, record)
         self._sum_up(values)
         if self.key not in values:
@@ -119,6 +120,18 @@ class Kind:
             return dict(self.adapter.validate_python(known))
         except ValidationError as error:
             raise _rejection(error) from None
+
+    def _validate_unwrapped(self, members: Mapping[str, Any], record: Record) -> Values:
+        """Like :meth:`validate`, but a known wrapper around the event is named, not the fields that it lacks."""
+        try:
+            return self.validate(members)
+        except Rejected:
+            wrapper = (
+                None if any(members.get(name) is not None for name in self.required) else wrapper_of(members, record)
+            )
+            if wrapper is None:
+                raise
+            raise wrapper from None
 
     def _keep_json(self, payload: bytes, values: Values) -> None:
         present = tuple(name for name in self.json_fields if name in values)

@@ -6,11 +6,15 @@ from decimal import Decimal, InvalidOperation
 
 
 def exact(text: str) -> Decimal:
-    """The number in `text`, which is one by JSON's grammar; infinite where Decimal cannot hold its exponent.
+    """The number in `text`, which is one by JSON's grammar.
 
-    Such an exponent has nineteen digits or more: the number lies beyond every column, whatever it was.
+    Decimal cannot hold an exponent of nineteen digits or more. Such a number is zero at the scale of every column, or
+    lies beyond the range of every column, and is returned as zero or as infinity.
     """
     try:
         return Decimal(text)
     except InvalidOperation:
+        digits, _, exponent = text.lower().partition("e")
+        if exponent.startswith("-") or not Decimal(digits):
+            return Decimal(0)
         return Decimal("-Infinity" if text.startswith("-") else "Infinity")

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from itertools import accumulate
 from typing import Any, NoReturn
 
+from consumer.events.formats import format_of
 from consumer.events.numbers import exact
 from consumer.events.rejection import Reason, Rejected
 
@@ -30,21 +31,48 @@ def parse(value: bytes) -> dict[str, Any]:
     :raises Rejected: it is not UTF-8, not JSON, not an object, or nested deeper than :data:`MOST_LEVELS`
     """
     try:
-        text = value.decode()
-        if _levels(text) > MOST_LEVELS:
-            raise _not_json(f"not JSON that can be read: nested deeper than {MOST_LEVELS} levels")
-        payload = _DECODER.decode(text)
-    except UnicodeDecodeError as error:
-        raise _not_json(f"not UTF-8: byte {error.start} cannot be decoded") from None
-    except json.JSONDecodeError as error:
-        raise _not_json(
-            f"not JSON: {error.msg.removesuffix(' at')} at line {error.lineno} column {error.colno}"
-        ) from None
+        document = _read(value.decode())
     except ValueError as error:
-        raise _not_json(f"not JSON: {error}") from None
-    if not isinstance(payload, dict):
-        raise _not_json("JSON, but not an object")
-    return payload
+        raise _not_json(format_of(value) or _in_words(error)) from None
+    if not isinstance(document, dict):
+        raise _not_json(_instead_of_object(document))
+    return document
+
+
+def _read(text: str) -> Any:
+    if _levels(text) > MOST_LEVELS:
+        raise ValueError(f"nested deeper than {MOST_LEVELS} levels")
+    return _DECODER.decode(text)
+
+
+def _in_words(error: ValueError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8: byte {error.start} cannot be decoded"
+    if not isinstance(error, json.JSONDecodeError):
+        return f"not JSON: {error}"
+    place = f"line {error.lineno} column {error.colno}"
+    if error.msg == "Extra data" and error.doc[error.pos :].lstrip(", \t\r\n")[:1] in ("{", "["):
+        return f"several JSON documents: the second begins at {place}; {_ONE_EVENT}"
+    return f"not JSON: {error.msg.removesuffix(' at')} at {place}"
+
+
+def _instead_of_object(document: Any) -> str:
+    if isinstance(document, list):
+        return f"a JSON array, not an object; {_ONE_EVENT}"
+    if isinstance(document, str) and _holds_json(document):
+        return "a JSON string that holds JSON: the event was encoded twice; publish the object itself"
+    return "JSON, but not an object"
+
+
+def _holds_json(text: str) -> bool:
+    try:
+        document = _read(text)
+    except ValueError:
+        return False
+    return _holds_json(document) if isinstance(document, str) else isinstance(document, dict | list)
+
+
+_ONE_EVENT = "a record holds one event, so publish each as a record of its own"
 
 
 def _levels(text: str) -> int:
@@ -52,7 +80,7 @@ def _levels(text: str) -> int:
     most = text.count("[") + text.count("{")
     if most <= MOST_LEVELS:
         return most
-    return max(accumulate(_STEPS.get(character, 0) for character in _STRINGS.sub("", text)))
+    return max(accumulate(_STEPS.get(character, 0) for character in _STRINGS.sub("", text)), default=0)
 
 
 _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 
-# RFC 3339 §5.6, with three liberties: the offset may be missing (it then is UTC), a space may stand for the T (the
-# note in §5.6), and any number of fraction digits is taken (Go and Java send nine).
+# RFC 3339 §5.6, with five liberties, none of which can mean another time: the offset may be missing (it then is UTC), a
+# space may stand for the T (the note in §5.6), any number of fraction digits is taken (Go and Java send nine), the
+# seconds may be missing (they then are 0), and so may the colon of the offset.
 _RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d):(\d\d)(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):(\d\d))?",
+    r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d)(?::(\d\d)(?:\.(\d+))?)?(?:([Zz])|([+-])(\d\d):?(\d\d))?",
     re.ASCII,
 )
 
@@ -26,7 +27,7 @@ def parse(text: str) -> datetime:
     date, clock, second, fraction, _zulu, sign, hours, minutes = match.groups()
     leap = second == "60"
     try:
-        whole = datetime.fromisoformat(f"{date}T{clock}:{'59' if leap else second}")
+        whole = datetime.fromisoformat(f"{date}T{clock}:{'59' if leap else second or '00'}")
         return whole + _extra(leap, fraction) - _offset(sign, hours, minutes)
     except (ValueError, OverflowError):
         raise ValueError("is not a date-time that exists between the years 1 and 9999") from None

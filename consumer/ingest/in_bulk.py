@@ -19,7 +19,7 @@ from consumer.ingest.copy_format import NULL, jsonb_head, length_prefix
 # Less than the levels that the exact lane takes, so that whatever might be too deep is left to it.
 MOST_BRACKETS = 400
 REMEMBERED = 50_000
-_LONGEST_REMEMBERED = 128  # what is longer is valid but will not come again
+_LONGEST_REMEMBERED = 255  # no name of a model is longer; longer numbers are valid, but are not sent again
 NULL_JSON = b"null"
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - the same moment, for times without an offset

@@ -217,3 +217,41 @@ def test_an_envelope_that_contradicts_the_topic_or_is_not_whole_is_a_dead_letter
     assert [letter["detail"]["faults"][0]["path"] for letter in letters] == list(wrong)
     kinds = ["wrong_kind" if name.endswith("type") and name != "content-type" else "invalid_envelope" for name in wrong]
     assert [letter["reason"] for letter in letters] == kinds
+
+
+def test_odd_but_clear_spellings_are_rows_and_other_formats_are_named(
+    environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
+) -> None:
+    """A byte order mark, a quoted content type, short times, a long model, a rounded cosine."""
+    chance, mark = random.Random(3), b"\xef\xbb\xbf"
+
+    def event(query: str, **changes: Any) -> dict[str, Any]:
+        return small_dialogue(chance, id=None, query=query, **{"created_at": "2026-01-31T18:30+0900", **changes})
+
+    citations = [{"source": "s", "confidence": 1.0000001, "timestamp": "2026-01-31T09:30Z"}]
+    quoted = [("content-type", b'"application/cloudevents+json; charset=utf-8"')]
+    framed = mark + b"\0\0\0\0\x07{}"
+    unannounced = as_json({"specversion": "1.0", "type": "rag.dialogue", "source": "/c", "id": "1", "data": {}})
+    records = [
+        Outgoing(topic, mark + as_json(event("1 mark", citations=citations))),
+        structured(topic, id="q", data=event("2 quoted"))._replace(headers=quoted),
+        Outgoing(topic, as_json(event("3 model", model_used="m" * 255))),
+        Outgoing(topic, as_json(event("too long", model_used="m" * 256))),
+        Outgoing(topic, framed),
+        Outgoing(topic, unannounced),
+    ]
+    send(bootstrap_servers, records)
+    ingest(environment, len(records), tmp_path / "log")
+    assert counts(environment) == {"inserted": 3, "duplicates": 0, "dead": 3}
+    assert queries(environment) == ["1 mark", "2 quoted", "3 model"]
+    times = environment.query("SELECT DISTINCT created_at::text AS at FROM ai_dialogue_log")
+    assert times == [{"at": "2026-01-31 09:30:00"}]
+    [stored] = environment.query("SELECT citations FROM ai_dialogue_log WHERE query = '1 mark'")
+    assert stored["citations"] == citations
+    letters = environment.query(
+        "SELECT value, reason, detail ->> 'message' AS said FROM dead_letters ORDER BY record_offset"
+    )
+    assert [letter["reason"] for letter in letters] == ["invalid_field", "not_json", "invalid_envelope"]
+    assert bytes(letters[1]["value"]) == framed
+    assert "schema id 7" in letters[1]["said"]
+    assert "content-type header is missing" in letters[2]["said"]

@@ -75,18 +75,19 @@ def counts(high: int = INT_MAX) -> st.SearchStrategy[Any]:
 
 @cache
 def date_times() -> st.SearchStrategy[str]:
-    """RFC 3339 date-times, with and without fraction and offset, some with a leap second."""
+    """RFC 3339 date-times, with and without seconds, fraction and offset, some with a leap second."""
     date = st.dates().filter(lambda day: 2 <= day.year <= 9998).map(str)
-    second = st.sampled_from(["00", "07", "59", "60"])
     fraction = st.one_of(st.just(""), st.text("0123456789", min_size=1, max_size=12).map(lambda digits: f".{digits}"))
-    offset = st.sampled_from(["", "Z", "z", "+00:00", "-00:00", "+05:45", "-11:30", "+23:59", "-23:59"])
+    second = st.one_of(st.just(""), st.tuples(st.sampled_from([":00", ":07", ":59", ":60"]), fraction).map("".join))
+    offset = st.sampled_from(
+        ["", "Z", "z", "+00:00", "-00:00", "+05:45", "-11:30", "+23:59", "-23:59", "+0900", "-1130"]
+    )
     return st.builds(
-        lambda date, hour, minute, second, fraction, offset: f"{date}T{hour:02}:{minute:02}:{second}{fraction}{offset}",
+        lambda date, hour, minute, second, offset: f"{date}T{hour:02}:{minute:02}{second}{offset}",
         date,
         st.integers(0, 23),
         st.integers(0, 59),
         second,
-        fraction,
         offset,
     )
 
@@ -111,7 +112,7 @@ def citations() -> st.SearchStrategy[Any]:
         {"source": texts()},
         optional={
             "title": texts() | st.none(),
-            "confidence": numbers(0, 1, 4),
+            "confidence": numbers(0, 1, 4) | st.sampled_from(["1.0000001", Json("-1e-9")]),
             "timestamp": date_times(),
             "page": json_values(),
         },
@@ -130,7 +131,7 @@ def dialogues() -> st.SearchStrategy[dict[str, Any]]:
         "session_id": uuids(),
         "query": texts(),
         "response": texts(),
-        "model_used": texts(1, 100),
+        "model_used": texts(1, 255),
     }
     optional = {
         "id": uuids(),

@@ -17,7 +17,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "session_id": "uuid not null",
         "query": "text not null",
         "response": "text not null",
-        "model_used": "character varying(100) not null",
+        "model_used": "character varying(255) not null",
         "created_at": f"{_UTC} not null",
         "updated_at": f"{_UTC} not null",
         "citations": "jsonb",

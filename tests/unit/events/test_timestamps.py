@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason
-from tests.unit.builders import accept, dialogue, paths, provenance, record, refusal, refuse, stored
+from consumer.ingest.decode import decode_all
+from consumer.ingest.rows import Row
+from tests.unit.builders import SESSION, accept, dialogue, paths, provenance, record, refusal, refuse, stored
 
 
 def stored_time(text: str) -> str:
@@ -117,15 +119,59 @@ def test_what_does_not_exist_is_refused(text: str) -> None:
     assert paths(refuse(dialogue(citations=[{"source": "s", "timestamp": text}]))) == ["citations[0].timestamp"]
 
 
-OTHER_SPELLINGS = ["", "now", "infinity", "2026-01-31", "2026-01-31T09:30Z", "20260131T093000Z", "2026-W05-6T09:30:00Z"]
-OTHER_SPELLINGS += ["2026-01-31T09:30:00.Z", "2026-01-31T09:30:00,5Z", "2026-01-31T09:30:00+0900", "1767225600"]
+DATE, OFFSETS = "2026-01-31", {"": 0, "Z": 0, "z": 0, "+09:00": 9, "+0900": 9, "-0000": 0, "-1100": -11, "-11:00": -11}
+
+
+@pytest.mark.parametrize("separator", ["T", "t", " "])
+@pytest.mark.parametrize("clock", ["21:30", "21:30:00", "21:30:00.0", "21:30:00.000000000"])
+@pytest.mark.parametrize(("offset", "hours"), OFFSETS.items())
+def test_seconds_and_the_colon_of_the_offset_may_be_missing(
+    separator: str, clock: str, offset: str, hours: int
+) -> None:
+    """In every combination with what RFC 3339 has: the column holds the very bytes of the full form."""
+    spelt = accept(dialogue(created_at=f"{DATE}{separator}{clock}{offset}"))
+    sign = "-" if hours < 0 else "+"
+    full = accept(dialogue(created_at=f"{DATE}T21:30:00{sign}{abs(hours):02}:00"))
+    assert spelt.row.encoded == full.row.encoded
+    assert spelt.row.created_at == full.row.created_at
+    assert stored_time(f"{DATE}{separator}{clock}{offset}") == str(full["created_at"])
+
+
+@pytest.mark.parametrize(
+    "offset", ["+09", "-11", "+9:00", "+900", "+09000", "+09:0", "+2400", "+0060", "0900", "Z+0900"]
+)
+def test_an_offset_has_hours_and_minutes(offset: str) -> None:
+    """What is neither RFC 3339 nor only its colon short is refused."""
+    for clock in ("09:30", "09:30:00"):
+        assert paths(refuse(dialogue(created_at=f"{DATE}T{clock}{offset}"))) == ["created_at"]
+
+
+def test_times_in_short_forms_among_others_are_stored_alike() -> None:
+    """Whatever stands around them in a slice of records."""
+    times = [f"{DATE}T09:30:00Z", f"{DATE}T09:30Z", f"{DATE}T18:30:00+0900", f"{DATE}T18:30+09:00", f"{DATE}T09:30"] * 3
+    rows = decode_all(
+        DIALOGUE, [record(dialogue(id=SESSION, created_at=time), offset=n) for n, time in enumerate(times)]
+    )
+    assert len({row.encoded for row in rows if isinstance(row, Row)}) == 1
+    assert all(isinstance(row, Row) for row in rows)
+
+
+OTHER_SPELLINGS = ["", "now", "infinity", "2026-01-31", "20260131T093000Z", "2026-W05-6T09:30:00Z"]
+OTHER_SPELLINGS += ["2026-01-31T09:30:00.Z", "2026-01-31T09:30:00,5Z", "2026-01-31T09:30.5Z", "1767225600"]
+OTHER_SPELLINGS += [
+    "2026-01-31T0930Z",
+    "2026-01-31T09Z",
+    "2026-01-31T09:3Z",
+    "2026-01-31T09:30:Z",
+    "2026-01-31T093000Z",
+]
 OTHER_SPELLINGS += ["2026-01-31T09:30:00 Z", " 2026-01-31T09:30:00Z", "2026-01-31T09:30:00Z\n", "+2026-01-31T09:30:00Z"]
 OTHER_SPELLINGS += ["\u0662\u0660\u0662\u0666-01-31T09:30:00Z"]
 
 
 @pytest.mark.parametrize("text", OTHER_SPELLINGS)
 def test_other_spellings_are_refused(text: str) -> None:
-    """Only RFC 3339 is taken: nothing is guessed."""
+    """Only RFC 3339 is taken, and what can mean nothing else: nothing is guessed."""
     assert "RFC 3339" in str(refuse(dialogue(created_at=text)))
 
 

@@ -205,11 +205,26 @@ def _encode(raw: bytes, chance: random.Random) -> bytes:
 
 
 def _surround(raw: bytes, chance: random.Random) -> bytes:
-    before, after = chance.choice(((b" ", b"\n"), (b"[", b"]"), (b"", b"}"), (b"", raw), (b"/**/", b""), (b'"', b'"')))
+    before, after = chance.choice((*_SURROUNDINGS, (b"", raw), (b"", b"\n" + raw)))
     return before + raw + after
 
 
-_MANGLERS: Sequence[Callable[[bytes, random.Random], bytes]] = (_change, _change, _break_off, _encode, _surround)
+def _frame(raw: bytes, chance: random.Random) -> bytes:
+    return b"\0" + chance.choice((0, 7, 0x7B, 2**31)).to_bytes(chance.choice((4, 8)), "big") + raw
+
+
+def _wrap(raw: bytes, chance: random.Random) -> bytes:
+    text = raw.decode("utf-8", "ignore")
+    attributes = b'{"specversion": "1.0", "type": "rag.dialogue", "source": "/s", "id": "1", "data": '
+    connect = b'{"schema": null, "payload": '
+    return chance.choice((json.dumps(text).encode(), connect + raw + b"}", attributes + raw + b"}"))
+
+
+_SURROUNDINGS = ((b" ", b"\n"), (b"[", b"]"), (b"", b"}"), (b"/**/", b""), (b'"', b'"'), (b"\xef\xbb\xbf", b""))
+_MANGLERS: Sequence[Callable[[bytes, random.Random], bytes]] = (
+    *(_change, _change, _break_off, _encode),
+    *(_surround, _frame, _wrap),
+)
 _WAYS: Sequence[Callable[[Hostile], StoredRecord]] = (
     Hostile.in_members,
     Hostile.timeless,
