@@ -18,7 +18,8 @@ from typing import Any
 
 import asyncpg
 
-from consumer.adapters.tls import certificate_problem
+from consumer.adapters.tls import certificate_problem, tls_options
+from consumer.dsn import DsnError, parse
 
 CONNECT_TIMEOUT_S = 10.0
 APPLICATION_NAME = "ragledger admin"
@@ -136,7 +137,7 @@ class AdminConnection:
 
 @asynccontextmanager
 async def connect(dsn: str) -> AsyncIterator[AdminConnection]:
-    """Connect to `dsn` (a postgresql:// URL or libpq keywords) within `CONNECT_TIMEOUT_S` seconds.
+    """Connect to `dsn` (a postgresql:// URL) within `CONNECT_TIMEOUT_S` seconds.
 
     :raises ConnectError: the message names the address and the reason, never the password
     """
@@ -147,14 +148,19 @@ async def connect(dsn: str) -> AsyncIterator[AdminConnection]:
             statement_cache_size=0,
             # Rows are copied into files and back as text, maybe by sessions that read dates in another order.
             server_settings={"application_name": APPLICATION_NAME, "datestyle": "ISO"},
+            **tls_options(dsn),
         )
     except TimeoutError as error:
         raise ConnectError(f"{address(dsn)} did not answer within {CONNECT_TIMEOUT_S:.0f} s") from error
     except ssl.SSLCertVerificationError as error:
         problem = certificate_problem(error)
         raise ConnectError(f"cannot connect to {address(dsn)}: {problem}") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+    except DsnError as error:
+        raise ConnectError(f"the DSN {error}") from None
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise ConnectError(f"cannot connect to {address(dsn)}: {error}") from error
+    except ValueError:  # whose text quotes what it could not read, be it a piece of a password
+        raise ConnectError(f"cannot connect to {address(dsn)}: the DSN, or a variable PG*, cannot be read") from None
     try:
         yield AdminConnection(connection)
     finally:
@@ -165,10 +171,10 @@ async def connect(dsn: str) -> AsyncIterator[AdminConnection]:
 
 def address(dsn: str) -> str:
     """Return where a DSN points to, host, port and database, without user, password and options."""
-    scheme, separator, rest = dsn.partition("://")
-    if not separator or scheme not in ("postgresql", "postgres"):
+    try:
+        return parse(dsn).address
+    except DsnError:
         return "the configured PostgreSQL"
-    return rest.partition("?")[0].rpartition("@")[2] or "the default PostgreSQL"
 
 
 @contextmanager

@@ -12,12 +12,11 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
-from urllib.parse import urlencode
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from consumer.adapters.tls import certificate_problem
+from consumer.adapters.tls import certificate_problem, tls_options
 from consumer.ingest.copy_format import SIGNATURE, TRAILER
 from consumer.ports import Refused, StoreError, Unavailable
 from consumer.settings import Postgres
@@ -244,10 +243,12 @@ async def _nothing_to_reset(_connection: object) -> None:
 
 def connect_options(settings: Postgres) -> dict[str, Any]:
     """What asyncpg needs to reach the database."""
+    dsn = dsn_of(settings)
     options: dict[str, Any] = {
-        "dsn": dsn_of(settings),
+        "dsn": dsn,
         "timeout": settings.connect_timeout_s,
         "server_settings": {"application_name": APPLICATION_NAME},
+        **tls_options(dsn),
     }
     if settings.pgbouncer:
         options["statement_cache_size"] = 0
@@ -255,12 +256,8 @@ def connect_options(settings: Postgres) -> dict[str, Any]:
 
 
 def dsn_of(settings: Postgres) -> str:
-    """The DSN, which with authorities to trust asks for a verified server."""
-    dsn = settings.dsn.get_secret_value()
-    if settings.ssl_root_cert is None:
-        return dsn
-    tls = urlencode({"sslmode": "verify-full", "sslrootcert": str(settings.ssl_root_cert)})
-    return f"{dsn}{'&' if '?' in dsn else '?'}{tls}"
+    """The DSN as asyncpg reads it, which with authorities to trust asks for a verified server."""
+    return settings.parsed.for_client()
 
 
 def _limits_sql(settings: Postgres) -> str:

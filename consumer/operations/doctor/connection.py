@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-from consumer.adapters.postgres import dsn_of
+from consumer.dsn import VERIFIED
 from consumer.operations.doctor.findings import Finding, error, fine, warning
 from consumer.operations.doctor.look import Look
 from consumer.operations.queries import query
 
 OLDEST, NEWEST = 15, 18
-_VERIFIED = ("verify-full", "verify-ca")
 
 
 def unreachable(problem: str) -> Finding:
@@ -47,12 +44,11 @@ def _writable(row: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _tls(look: Look) -> Iterator[Finding]:
-    parts = urlsplit(dsn_of(look.settings.postgres))
-    mode = parse_qs(parts.query).get("sslmode", [os.environ.get("PGSSLMODE", "prefer")])[-1]
-    host = parts.hostname or "localhost"
-    if host.startswith("127.") or host in ("localhost", "::1"):
+    dsn = look.settings.postgres.parsed
+    mode, host = dsn.sslmode or "prefer", dsn.host or "localhost"
+    if host.startswith(("127.", "/", "%2F")) or host in ("localhost", "::1"):
         yield fine("postgresql tls", "not needed on the same machine")
-    elif mode in _VERIFIED:
+    elif mode in VERIFIED:
         yield fine("postgresql tls", f"the server is verified (sslmode={mode})")
     else:
         found = f"nobody verifies who {host} is (sslmode={mode}): a password could go to anybody"
