@@ -18,6 +18,7 @@ from typing import Any
 
 import asyncpg
 
+from consumer.adapters.session import SETTINGS, set_local
 from consumer.adapters.tls import certificate_problem, tls_options
 from consumer.dsn import DsnError, parse
 
@@ -58,6 +59,8 @@ class AdminConnection:
         """Wrap an open connection."""
         self._connection = connection
         self._warnings: list[str] = []
+        self.settings = dict(SETTINGS)
+        """What each transaction sets for itself."""
         connection.add_log_listener(self._on_message)
 
     def _on_message(self, _connection: object, message: asyncpg.PostgresLogMessage) -> None:
@@ -84,8 +87,8 @@ class AdminConnection:
 
         :raises StatementError: :raises ConnectionLostError:
         """
-        with _translated():
-            async with self._connection.transaction():
+        async with self._savepoint_or_transaction():
+            with _translated():
                 return [dict(row) for row in await self._connection.fetch(sql, *parameters)]
 
     async def copy_out(self, select: str, write: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
@@ -119,6 +122,8 @@ class AdminConnection:
         with _translated():
             await transaction.start()
         try:
+            with _translated():
+                await self._connection.execute(set_local(self.settings))
             yield
         except BaseException:
             await self._undo(transaction)
@@ -128,6 +133,24 @@ class AdminConnection:
             return
         with _translated():
             await transaction.commit()
+
+    @asynccontextmanager
+    async def _savepoint_or_transaction(self) -> AsyncIterator[None]:
+        """What one statement runs in: a transaction of its own, or a part of the one that is open."""
+        if not self._connection.is_in_transaction():
+            async with self.transaction():
+                yield
+            return
+        savepoint = self._connection.transaction()
+        with _translated():
+            await savepoint.start()
+        try:
+            yield
+        except BaseException:
+            await self._undo(savepoint)
+            raise
+        with _translated():
+            await savepoint.commit()
 
     async def _undo(self, transaction: asyncpg.transaction.Transaction) -> None:
         if not self._connection.is_closed():  # a lost connection has undone it already

@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from consumer.adapters.session import SETTINGS, set_local
 from consumer.adapters.tls import certificate_problem, tls_options
 from consumer.ingest.copy_format import SIGNATURE, TRAILER
 from consumer.ports import Refused, StoreError, Unavailable
@@ -261,14 +262,14 @@ def dsn_of(settings: Postgres) -> str:
 
 
 def _limits_sql(settings: Postgres) -> str:
-    """SET LOCAL, as a pooler may hand the next transaction another session. UTC is what now() writes in defaults."""
+    """What our SQL relies on, and UTC, which now() writes in defaults."""
     limits = {
         "statement_timeout": settings.statement_timeout_s,
         "lock_timeout": settings.lock_timeout_s,
         "idle_in_transaction_session_timeout": _IDLE_SECONDS,
     }
-    in_milliseconds = "; ".join(f"SET LOCAL {name} = {int(seconds * 1000)}" for name, seconds in limits.items())
-    return f"{in_milliseconds}; SET LOCAL timezone = 'UTC'"
+    in_milliseconds = {name: str(int(seconds * 1000)) for name, seconds in limits.items()}
+    return set_local({**in_milliseconds, **SETTINGS, "timezone": "UTC"})
 
 
 async def _messages(tuples: Sequence[bytes]) -> AsyncIterator[bytes]:

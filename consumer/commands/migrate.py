@@ -11,6 +11,7 @@ import typer
 from consumer.adapters.postgres import dsn_of
 from consumer.commands.output import Exit, Json, command, err, out, print_json, print_table, progress
 from consumer.operations import migrate
+from consumer.parts import erasure_keys
 from consumer.settings import load
 
 app = typer.Typer(no_args_is_help=True, help="The database schema: the files under schema/, recorded with checksums.")
@@ -32,10 +33,13 @@ def up(
 @app.command()
 def down(
     to: Annotated[int, typer.Option(help="The version that stays; 0 rolls everything back. Deletes data.")],
+    delete_data: Annotated[
+        bool, typer.Option("--delete-data", help="Also what no topic brings back, such as who was erased.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Roll back every version above --to. This deletes data: have a backup."""
-    _steps(lambda told: migrate.down(_dsn(), to=to, progress=told), as_json)
+    _steps(lambda told: migrate.down(_dsn(), to=to, delete_data=delete_data, progress=told), as_json)
 
 
 @app.command()
@@ -105,7 +109,8 @@ async def _plan(to: int | None, as_json: bool) -> None:
 
 @command
 async def _verify(as_json: bool) -> Exit:
-    checks: Sequence[Any] = await migrate.verify(_dsn())
+    settings = load()
+    checks: Sequence[Any] = await migrate.verify(dsn_of(settings.postgres), erasure_keys(settings.erasure))
     wrong = [check for check in checks if not check.ok]
     if as_json:
         print_json({"ok": not wrong, "checks": [asdict(check) for check in checks]})

@@ -21,7 +21,7 @@ def unreachable(problem: str) -> Finding:
 async def look_at_server(look: Look) -> list[Finding]:
     """Version, standby, TLS."""
     (row,) = await look.db.rows(query("doctor_server"))
-    return [*_version(row), *_writable(row), *_tls(look)]
+    return [*_version(row), *_encoding(row), *_writable(row), *_tls(look)]
 
 
 def _version(row: dict[str, Any]) -> Iterator[Finding]:
@@ -33,6 +33,13 @@ def _version(row: dict[str, Any]) -> Iterator[Finding]:
         yield warning("postgresql", f"{found}: not tested with this ragledger", "use a newer ragledger")
     else:
         yield fine("postgresql", found)
+
+
+def _encoding(row: dict[str, Any]) -> Iterator[Finding]:
+    if row["encoding"] != "UTF8":
+        found = f"the encoding of the database is {row['encoding']}: text of events that it does not have is refused"
+        fix = "CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0, and name it in RAGLEDGER_POSTGRES__DSN"
+        yield error("encoding", found, fix)
 
 
 def _writable(row: dict[str, Any]) -> Iterator[Finding]:
