@@ -13,6 +13,7 @@ from consumer.commands.output import Exit, Json, command, err, out, print_json, 
 from consumer.operations import migrate
 from consumer.parts import erasure_keys
 from consumer.settings import load
+from consumer.text import printable_lines
 
 app = typer.Typer(no_args_is_help=True, help="The database schema: the files under schema/, recorded with checksums.")
 
@@ -81,7 +82,7 @@ async def _steps(
     print_table("Schema", ("migration", "what", "why", "ms"), rows, empty="nothing to do, everything is applied")
     for step in steps:
         for warning in step.warnings:
-            err.print(f"{step.name}: {warning}", style="yellow", markup=False, soft_wrap=True)
+            err.print(f"{step.name}: {printable_lines(warning)}", style="yellow", markup=False, soft_wrap=True)
 
 
 @command
