@@ -268,8 +268,8 @@ def _limits_sql(settings: Postgres) -> str:
         "lock_timeout": settings.lock_timeout_s,
         "idle_in_transaction_session_timeout": _IDLE_SECONDS,
     }
-    in_milliseconds = {name: str(int(seconds * 1000)) for name, seconds in limits.items()}
-    return set_local({**in_milliseconds, **SETTINGS, "timezone": "UTC"})
+    in_milliseconds = "; ".join(f"SET LOCAL {name} = {int(seconds * 1000)}" for name, seconds in limits.items())
+    return f"{in_milliseconds}; SET LOCAL timezone = 'UTC'; {set_local(SETTINGS)}"
 
 
 async def _messages(tuples: Sequence[bytes]) -> AsyncIterator[bytes]:

@@ -20,5 +20,5 @@ SETTINGS: Mapping[str, str] = {
 
 
 def set_local(settings: Mapping[str, str]) -> str:
-    """Statements that set them until the transaction ends."""
-    return "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in settings.items())
+    """One statement that sets them until the transaction ends."""
+    return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
