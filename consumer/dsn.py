@@ -99,15 +99,21 @@ class Dsn:
     @property
     def is_pooled(self) -> bool:
         """Whether it says that a pooler in transaction mode is in between."""
-        return any(
-            name in self.parameters and (values is None or self.parameters[name].lower() in values)
+        return bool(self._pooler_hints)
+
+    @property
+    def _pooler_hints(self) -> frozenset[str]:
+        given = self.parameters
+        return frozenset(
+            name
             for name, values in _POOLED.items()
+            if name in given and (values is None or given[name].lower() in values)
         )
 
     @property
     def ignored(self) -> tuple[str, ...]:
         """The names of the parameters that change nothing."""
-        return tuple(sorted(name for name in self.parameters if name not in UNDERSTOOD))
+        return tuple(sorted(self.parameters.keys() - UNDERSTOOD - self._pooler_hints))
 
     @property
     def sslmode(self) -> str | None:
@@ -159,12 +165,24 @@ def parse(dsn: str) -> Dsn:
     _refuse_unescaped(rest, credentials)
     if "@" in query + database:  # what was meant as a password would be taken for a host
         raise DsnError(f"is no URL that can be taken apart: {_ESCAPED}")
-    if not all(map(_HOST.fullmatch, hosts.split(","))):
+    if not _are_hosts(hosts):
         raise DsnError(
             "must be postgresql://user:password@host:port/database, the port a number; several hosts with commas;"
             f" {_ESCAPED}"
         )
     return Dsn(credentials + at, hosts, slash + database, _parameters(query))
+
+
+def _are_hosts(hosts: str) -> bool:
+    """One or several; none at all is the client's choice."""
+    each = [_HOST.fullmatch(host) for host in hosts.split(",")]
+    ports = [match[3] for match in each if match and match[3]]
+    is_named = len(each) == 1 or all(match and match[1] for match in each)
+    return all(each) and is_named and all(_is_port(port[1:]) for port in ports)
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535
 
 
 _ESCAPED = "special characters of user and password written as %40 for @, %2F for /, %3A for : and the like"
@@ -230,8 +248,14 @@ def _problems_of(given: Mapping[str, str]) -> Iterator[str]:
     for name, allowed in CHOICES.items():
         if name in given and given[name] not in allowed:
             yield f"has {_ARTICLE.get(name, f'a value of {name}')} that is none of {', '.join(sorted(allowed))}"
-    if not all(port.isdecimal() and len(port) <= 5 for port in given.get("port", "1").split(",")):
-        yield "has a port that is no number"
+    ports = given.get("port", "1").split(",")
+    if not all(map(_is_port, ports)):
+        yield "has a port that is no number up to 65535"
+    hosts = given.get("host", "h").split(",")
+    if not all(host.startswith("/") or (host and _are_hosts(host)) for host in hosts) and given.get("host"):
+        yield "has a host that is none"
+    if len(ports) > 1 and "host" in given and len(ports) != len(hosts):
+        yield "has another number of ports than of hosts"
     for name in sorted(SSL_FILES & given.keys()):
         if not (name == "sslrootcert" and given[name] == SYSTEM) and not Path(given[name]).is_file():
             path = "(hidden)" if SECRETS & given.keys() else given[name]

@@ -339,6 +339,12 @@ def test_a_password_that_takes_a_dsn_apart_is_not_shown(set_env: Any, password: 
         ("h/d?schema=rag", "options=-csearch_path%3D"),
         ("h/d?sslmode", "as parameter 1"),
         ("h/d?port=x", "a port that is no number"),
+        ("h:70000/d", "the port a number"),
+        ("h1,,h2/d", "the port a number"),
+        ("/d?host=a,,b", "a host that is none"),
+        ("/d?host=[::1", "a host that is none"),
+        ("/d?host=a:b", "a host that is none"),
+        ("/d?host=a,b&port=1,2,3", "another number of ports than of hosts"),
         ("h/d?pgbouncer=maybe", "a value of pgbouncer that is none of"),
         ("h/d?sslrootcert=system&sslmode=require", "needs sslmode=verify-full"),
         ("h/d?sslnegotiation=direct", "needs sslmode=require or stricter"),
@@ -385,6 +391,7 @@ def test_the_setting_wins_over_a_dsn_that_names_a_pooler(set_env: Any) -> None:
 
 def test_what_is_ignored_is_said_by_name(set_env: Any) -> None:
     """One sentence for the DSN, one for what Kubernetes sets."""
+    set_env(POSTGRES__DSN="postgresql://h/d?pgbouncer=true")
     assert ignored(load()) == []
     set_env(POSTGRES__DSN=f"postgresql://u:{SECRET}@h/d?pool_timeout=1&connection_limit=1", PORT="tcp://10.0.0.1:9108")
     links, parameters = ignored(load())
