@@ -18,64 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+from consumer.dsn_parameters import (
+    CHOICES,
+    IGNORED,
+    INSTEAD,
+    POOLED,
+    SECRETS,
+    SSL_FILES,
+    SYSTEM,
+    UNDERSTOOD,
+    VERIFIED,
+)
+
 SCHEMES = ("postgresql://", "postgres://")
-SYSTEM = "system"
-"""As the value of sslrootcert: the authorities that the operating system trusts, as in libpq 16."""
-VERIFIED = ("verify-ca", "verify-full")
-SECRETS = frozenset({"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"})
-TLS_VERSIONS = frozenset({"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"})
-_BOOLEANS = frozenset({"true", "false", "1", "0", "on", "off", "yes", "no"})
-_TRUE = frozenset({"true", "1", "on", "yes"})
-CHOICES: Mapping[str, frozenset[str]] = {
-    "sslmode": frozenset({"disable", "allow", "prefer", "require", *VERIFIED}),
-    "target_session_attrs": frozenset({"any", "primary", "standby", "read-write", "read-only", "prefer-standby"}),
-    "sslnegotiation": frozenset({"postgres", "direct"}),
-    "ssl_min_protocol_version": TLS_VERSIONS,
-    "ssl_max_protocol_version": TLS_VERSIONS,
-    "gsslib": frozenset({"gssapi"}),
-    "pgbouncer": _BOOLEANS,
-}
-SSL_FILES = frozenset({"sslrootcert", "sslcert", "sslkey", "sslcrl"})
-# What asyncpg understands, and `options`, which the server does.
-UNDERSTOOD = frozenset(
-    {
-        *("host", "port", "dbname", "database", "user", "password", "passfile", "service", "options"),
-        *("sslmode", "sslpassword", "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version"),
-        *("target_session_attrs", "krbsrvname", "gsslib", *SSL_FILES),
-    }
-)
-# Hints for other clients that a pooler in transaction mode is in between, as name and values. None: any value.
-# Prisma, Supabase and Vercel, SQLAlchemy and asyncpg, JDBC, Rails.
-_POOLED: Mapping[str, frozenset[str] | None] = {
-    "pgbouncer": _TRUE,
-    "supa": None,
-    "workaround": None,
-    "pool_mode": frozenset({"transaction", "statement"}),
-    "statement_cache_size": frozenset({"0"}),
-    "prepared_statement_cache_size": frozenset({"0"}),
-    "prepareThreshold": frozenset({"0"}),
-    "prepared_statements": frozenset({"false"}),
-}
-# What says nothing that matters here: how other clients pool, wait and name themselves, and what of libpq only tunes a
-# connection. https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORDS
-IGNORED = frozenset(
-    {
-        *("application_name", "fallback_application_name", "ApplicationName", "client_encoding", "encoding"),
-        *("channel_binding", "connect_timeout", "connection_limit", "pool_timeout", "socket_timeout", "max_idle_time"),
-        *("pool_size", "pool", "pool_max_conns", "pool_min_conns", "pool_max_conn_lifetime", "pool_max_conn_idle_time"),
-        *("max_connections", "idle_timeout", "reconnect", "uselibpqcompat", "keepalives", "keepalives_count"),
-        *("keepalives_idle", "keepalives_interval", "tcp_user_timeout", "tcpKeepAlive", "load_balance_hosts"),
-        *("gssencmode", "gssdelegation", "sslcompression", "sslsni", "sslcertmode", "min_protocol_version"),
-        *("max_protocol_version", *_POOLED),
-    }
-)
-_INSTEAD = {
-    "ssl": "write sslmode=require or sslmode=verify-full",
-    "sslaccept": "write sslmode=verify-full or sslmode=require",
-    "hostaddr": "name it as the host",
-    "schema": "write options=-csearch_path%3D and the schema",
-    "currentSchema": "write options=-csearch_path%3D and the schema",
-}
 _ARTICLE = {"sslmode": "an sslmode", "target_session_attrs": "a target_session_attrs"}
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(%25[\w.-]+)?\]|[^\s:,@/?#\[\]]*)(:\d{1,5})?")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
@@ -106,7 +61,7 @@ class Dsn:
         given = self.parameters
         return frozenset(
             name
-            for name, values in _POOLED.items()
+            for name, values in POOLED.items()
             if name in given and (values is None or given[name].lower() in values)
         )
 
@@ -227,7 +182,7 @@ def _is_default_schema(name: str, value: str) -> bool:
 def _unknown(name: str, place: int) -> str:
     if not name:
         return f"has something else than a known name=value as parameter {place} behind the ?: write & in values as %26"
-    return f"has {name}, which ragledger does not know: {_INSTEAD.get(name, 'leave it out')}"
+    return f"has {name}, which ragledger does not know: {INSTEAD.get(name, 'leave it out')}"
 
 
 def problems_of(dsn: str) -> Iterator[str]:

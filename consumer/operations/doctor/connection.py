@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from consumer.dsn import VERIFIED
+from consumer.dsn_parameters import VERIFIED
 from consumer.operations.doctor.findings import Finding, error, fine, warning
 from consumer.operations.doctor.look import Look
 from consumer.operations.queries import query
