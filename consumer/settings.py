@@ -29,7 +29,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from consumer import dsn as dsns
-from consumer.variables import PREFIX, Layers, variables
+from consumer.variables import PREFIX, Layers, service_links, variables
 from consumer.variables import SettingsError as SettingsError
 
 SHORTEST_KEY = 32
@@ -132,6 +132,24 @@ class Postgres(Group):
     lock_timeout_s: Limit = 10.0
     """For a lock, such as the ledger row that another reader is just moving."""
 
+    @property
+    def parsed(self) -> dsns.Dsn:
+        """The DSN taken apart, with the authorities that are set beside it."""
+        parsed = dsns.parse(self.dsn.get_secret_value())
+        if self.ssl_root_cert is None:
+            return parsed
+        return parsed.with_parameters(sslmode="verify-full", sslrootcert=str(self.ssl_root_cert))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _heed_pooler(cls, given: Any) -> Any:
+        """A DSN made for a pooler says so itself, unless the setting says otherwise."""
+        dsn = given.get("dsn") if isinstance(given, dict) else None
+        text = dsn.get_secret_value() if isinstance(dsn, SecretStr) else dsn
+        if not isinstance(text, str) or "pgbouncer" in given or any(dsns.problems_of(text)):
+            return given
+        return {**given, "pgbouncer": True} if dsns.parse(text).is_pooled else given
+
     @field_validator("dsn")
     @classmethod
     def _is_postgres(cls, dsn: SecretStr) -> SecretStr:
@@ -139,6 +157,16 @@ class Postgres(Group):
         if problems:
             raise ValueError("; ".join(problems))
         return dsn
+
+    @model_validator(mode="after")
+    def _authorities_are_known(self) -> Self:
+        if dsns.lacks_authorities(self.parsed):
+            raise ValueError(
+                f"{variable('postgres', 'dsn')}=(hidden): has an sslmode that verifies the server, and nothing says by"
+                " which authorities: add sslrootcert=system for those of the operating system, or sslrootcert= with a"
+                " file (PEM)"
+            )
+        return self
 
     @field_validator("ssl_root_cert")
     @classmethod
@@ -367,6 +395,16 @@ def load() -> Settings:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
 
 
+def ignored(settings: Settings) -> Sequence[str]:
+    """What was given and changes nothing, a sentence each: nobody has to wonder why it has no effect."""
+    links, parameters = service_links(), settings.postgres.parsed.ignored
+    sentences = [
+        f"{len(links)} variables that Kubernetes sets for services named like ragledger: {', '.join(links)}",
+        f"parameters of {variable('postgres', 'dsn')} that are meant for other clients: {', '.join(parameters)}",
+    ]
+    return [sentence for sentence, names in zip(sentences, (links, parameters), strict=True) if names]
+
+
 def owner_name() -> str:
     """Who we are in the ledger: host and process, which is enough to find us."""
     return f"{socket.gethostname()}:{os.getpid()}"
@@ -409,9 +447,13 @@ def _refuse_unknown(names: Collection[str]) -> None:
 
 
 def _unknown(name: str, known: Collection[str]) -> str:
-    close = get_close_matches(name, known, n=1)
+    close = [one for one in known if _squeezed(one) == _squeezed(name)] or get_close_matches(name, known, n=1)
     hint = f" (did you mean {close[0]}?)" if close else "; `ragledger config show` lists them all"
     return f"{name}: there is no such setting{hint}"
+
+
+def _squeezed(name: str) -> str:
+    return name.replace("_", "")
 
 
 def _explain(problem: Any) -> str:
@@ -429,4 +471,5 @@ def _value(problem: Any) -> str:
     if field is None:
         return ""
     given = problem.get("input")
-    return "=(hidden)" if "SecretStr" in str(field.annotation) else f"={'' if given is None else given!r}"
+    is_hidden = "SecretStr" in str(field.annotation) or "@" in str(given)  # an address with credentials before it
+    return "=(hidden)" if is_hidden else f"={'' if given is None else given!r}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dotenv import dotenv_values
 from pydantic_settings import EnvSettingsSource
+
+from consumer import env_file
+from consumer.service_links import is_service_link
 
 PREFIX = "RAGLEDGER_"
 ENV_FILE, SECRETS_DIR = "RAGLEDGER_ENV_FILE", "RAGLEDGER_SECRETS_DIR"
@@ -26,30 +28,56 @@ class Layers(EnvSettingsSource):
         return {name.lower(): value for name, value in variables().items()}
 
 
-def variables() -> dict[str, str | None]:
+def variables() -> dict[str, str]:
     """Every variable of ours, from the environment, the env file and the secrets directory, names in upper case.
 
-    :raises SettingsError: the file or the directory is not there
+    :raises SettingsError: the file or the directory is not there, or cannot be read
     """
-    layers = (_secrets(os.environ.get(SECRETS_DIR)), _env_file(os.environ.get(ENV_FILE)), os.environ)
-    merged: dict[str, str | None] = {}
+    links = set(service_links())
+    environment = {name: value for name, value in os.environ.items() if name not in links}
+    layers = (_secrets(os.environ.get(SECRETS_DIR)), _env_file(os.environ.get(ENV_FILE)), environment)
+    merged: dict[str, str] = {}
     for layer in layers:
         merged.update({name.upper(): value for name, value in layer.items() if name.upper().startswith(PREFIX)})
+    _refuse_unreadable(merged)
     return {name: value for name, value in merged.items() if name not in OUTSIDE}
 
 
-def _env_file(path: str | None) -> Mapping[str, str | None]:
+def service_links() -> tuple[str, ...]:
+    """The variables of the environment that are Kubernetes' and no settings."""
+    return tuple(sorted(name for name, value in os.environ.items() if is_service_link(name, value)))
+
+
+def _refuse_unreadable(values: Mapping[str, str]) -> None:
+    """Bytes that are not UTF-8 come as lone surrogates, which no server can be sent."""
+    for name, value in values.items():
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise SettingsError(f"{name}: is not UTF-8")
+
+
+def _env_file(path: str | None) -> Mapping[str, str]:
     if not path:
         return {}
     if not Path(path).is_file():
         raise SettingsError(f"{ENV_FILE}={path!r}: there is no such file")
-    return dotenv_values(path)
+    try:
+        return env_file.read(Path(path))
+    except env_file.EnvFileError as error:
+        raise SettingsError(f"{ENV_FILE}={path!r}, {error}") from None
 
 
-def _secrets(path: str | None) -> Mapping[str, str | None]:
+def _secrets(path: str | None) -> Mapping[str, str]:
     if not path:
         return {}
     if not Path(path).is_dir():
         raise SettingsError(f"{SECRETS_DIR}={path!r}: there is no such directory")
-    ours = (file for file in Path(path).iterdir() if file.name.upper().startswith(PREFIX) and file.is_file())
-    return {file.name: file.read_text().strip() for file in ours}
+    return dict(_secret_files(Path(path)))
+
+
+def _secret_files(directory: Path) -> Iterator[tuple[str, str]]:
+    for file in directory.iterdir():
+        if file.name.upper().startswith(PREFIX) and file.is_file():
+            try:
+                yield file.name, file.read_text("utf-8-sig").strip()
+            except UnicodeDecodeError:
+                raise SettingsError(f"{SECRETS_DIR}: {file} is not UTF-8") from None

@@ -6,6 +6,9 @@
 -- table has. Writers that keep the ids themselves, many at once, say so for their transaction with the setting
 -- ragledger.keeps_ids, and the triggers leave their rows alone.
 --
+-- Where quote_all_identifiers was on it failed before; where it did not fail it is the same as it was:
+-- ragledger: formerly 8b9505dd8e99ee4a7caa783bf059e1758df4610d3e560f7427de86ac9370b2aa
+--
 -- An ai_dialogue_log that is partitioned already gets the triggers here, and the second transaction collects its ids.
 
 BEGIN;
@@ -15,8 +18,8 @@ SET LOCAL lock_timeout = '5s';
 -- last and so cannot pass for one of ours.
 DO $$
 BEGIN
-  PERFORM set_config('search_path', quote_ident(relnamespace::regnamespace::text) || ', pg_temp', true)
-  FROM pg_class WHERE oid = 'ai_dialogue_log'::regclass;
+  PERFORM set_config('search_path', quote_ident(nspname) || ', pg_temp', true)
+  FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = 'ai_dialogue_log'::regclass;
 END
 $$;
 

@@ -1,7 +1,8 @@
 -- Rollback of 0011_add_partitions.
 -- WARNING: where ai_dialogue_log is partitioned it stays so, with its rows, but nothing keeps one id from being stored
 -- twice with another created_at any more, and nobody makes new partitions. Which months were archived is forgotten: their
--- days must not be rolled up again. Refuses while a conversion is under way.
+-- days must not be rolled up again. Refuses while a conversion is under way; and, unless ragledger.delete_data is on
+-- (PGOPTIONS=-cragledger.delete_data=on), while a partitioned table needs its ids or months are archived.
 -- squawk-ignore-file ban-drop-table, ban-drop-function
 
 BEGIN;
@@ -15,6 +16,23 @@ BEGIN
   IF EXISTS (SELECT FROM partition_conversions WHERE finished_at IS NULL) THEN
     RAISE EXCEPTION 'ai_dialogue_log is being converted into partitions'
       USING ERRCODE = 'object_in_use', HINT = 'Finish it with `ragledger partition convert`, or take it back with --abort.';
+  END IF;
+END
+$$;
+
+DO $$
+DECLARE
+  kept bigint;
+  archived bigint;
+BEGIN
+  IF to_regclass('known_ids') IS NULL OR current_setting('ragledger.delete_data', true) = 'on' THEN
+    RETURN;
+  END IF;
+  SELECT count(*) INTO kept FROM known_ids;
+  SELECT count(*) INTO archived FROM partition_archives;
+  IF kept + archived > 0 THEN
+    RAISE EXCEPTION 'ai_dialogue_log is partitioned: % ids are kept apart here, and % months are archived', kept, archived
+      USING ERRCODE = 'object_in_use', HINT = 'Without them an id can be stored twice, and archived months come back. Keep 0011, or delete them with `ragledger migrate down --delete-data`.';
   END IF;
 END
 $$;

@@ -18,7 +18,9 @@ from typing import Any
 
 import asyncpg
 
-from consumer.adapters.tls import certificate_problem
+from consumer.adapters.session import SETTINGS, set_local
+from consumer.adapters.tls import certificate_problem, tls_options
+from consumer.dsn import DsnError, parse
 
 CONNECT_TIMEOUT_S = 10.0
 APPLICATION_NAME = "ragledger admin"
@@ -57,6 +59,8 @@ class AdminConnection:
         """Wrap an open connection."""
         self._connection = connection
         self._warnings: list[str] = []
+        self.settings = dict(SETTINGS)
+        """What each transaction sets for itself."""
         connection.add_log_listener(self._on_message)
 
     def _on_message(self, _connection: object, message: asyncpg.PostgresLogMessage) -> None:
@@ -83,8 +87,8 @@ class AdminConnection:
 
         :raises StatementError: :raises ConnectionLostError:
         """
-        with _translated():
-            async with self._connection.transaction():
+        async with self._savepoint_or_transaction():
+            with _translated():
                 return [dict(row) for row in await self._connection.fetch(sql, *parameters)]
 
     async def copy_out(self, select: str, write: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
@@ -118,6 +122,8 @@ class AdminConnection:
         with _translated():
             await transaction.start()
         try:
+            with _translated():
+                await self._connection.execute(set_local(self.settings))
             yield
         except BaseException:
             await self._undo(transaction)
@@ -128,6 +134,24 @@ class AdminConnection:
         with _translated():
             await transaction.commit()
 
+    @asynccontextmanager
+    async def _savepoint_or_transaction(self) -> AsyncIterator[None]:
+        """What one statement runs in: a transaction of its own, or a part of the one that is open."""
+        if not self._connection.is_in_transaction():
+            async with self.transaction():
+                yield
+            return
+        savepoint = self._connection.transaction()
+        with _translated():
+            await savepoint.start()
+        try:
+            yield
+        except BaseException:
+            await self._undo(savepoint)
+            raise
+        with _translated():
+            await savepoint.commit()
+
     async def _undo(self, transaction: asyncpg.transaction.Transaction) -> None:
         if not self._connection.is_closed():  # a lost connection has undone it already
             with _translated():
@@ -136,7 +160,7 @@ class AdminConnection:
 
 @asynccontextmanager
 async def connect(dsn: str) -> AsyncIterator[AdminConnection]:
-    """Connect to `dsn` (a postgresql:// URL or libpq keywords) within `CONNECT_TIMEOUT_S` seconds.
+    """Connect to `dsn` (a postgresql:// URL) within `CONNECT_TIMEOUT_S` seconds.
 
     :raises ConnectError: the message names the address and the reason, never the password
     """
@@ -147,14 +171,19 @@ async def connect(dsn: str) -> AsyncIterator[AdminConnection]:
             statement_cache_size=0,
             # Rows are copied into files and back as text, maybe by sessions that read dates in another order.
             server_settings={"application_name": APPLICATION_NAME, "datestyle": "ISO"},
+            **tls_options(dsn),
         )
     except TimeoutError as error:
         raise ConnectError(f"{address(dsn)} did not answer within {CONNECT_TIMEOUT_S:.0f} s") from error
     except ssl.SSLCertVerificationError as error:
         problem = certificate_problem(error)
         raise ConnectError(f"cannot connect to {address(dsn)}: {problem}") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+    except DsnError as error:
+        raise ConnectError(f"the DSN {error}") from None
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise ConnectError(f"cannot connect to {address(dsn)}: {error}") from error
+    except ValueError:  # whose text quotes what it could not read, be it a piece of a password
+        raise ConnectError(f"cannot connect to {address(dsn)}: the DSN, or a variable PG*, cannot be read") from None
     try:
         yield AdminConnection(connection)
     finally:
@@ -165,10 +194,10 @@ async def connect(dsn: str) -> AsyncIterator[AdminConnection]:
 
 def address(dsn: str) -> str:
     """Return where a DSN points to, host, port and database, without user, password and options."""
-    scheme, separator, rest = dsn.partition("://")
-    if not separator or scheme not in ("postgresql", "postgres"):
+    try:
+        return parse(dsn).address
+    except DsnError:
         return "the configured PostgreSQL"
-    return rest.partition("?")[0].rpartition("@")[2] or "the default PostgreSQL"
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from aiohttp import web
 
 from consumer.adapters.exposition import Exposition
+from consumer.adapters.http_connections import IDLE_SECONDS, Connections, most_connections
 from consumer.adapters.metrics import Metrics
 from consumer.adapters.page.document import CONTENT_SECURITY_POLICY
 from consumer.adapters.page.server import Response as Page
@@ -52,6 +54,7 @@ class HttpServer:
         self._settings, self._exposition = settings, Exposition(metrics)
         self._alive, self._ready, self._page = alive, ready, page
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
 
     async def start(self) -> tuple[str, int]:
         """Listen; the address that was bound.
@@ -64,14 +67,21 @@ class HttpServer:
         app.router.add_get("/healthz", self._get_alive)
         app.router.add_get("/readyz", self._get_ready)
         app.router.add_get("/", self._get_page)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, keepalive_timeout=IDLE_SECONDS
+        )
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._settings.host, self._settings.port).start()
-        host, port = self._runner.addresses[0][:2]
+        assert self._runner.server is not None
+        connections = Connections(self._runner.server, most_connections())
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(connections, self._settings.host, self._settings.port)
+        host, port = self._listener.sockets[0].getsockname()[:2]
         return host, port
 
     async def stop(self) -> None:
         """Stop listening."""
+        if self._listener is not None:
+            self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
 

@@ -45,10 +45,14 @@ async def read_bounds(settings: Kafka, topics: Collection[str]) -> Mapping[Parti
         )
 
 
-async def publish(settings: Kafka, messages: Iterable[Message], sent: Callable[[], None] = lambda: None) -> int:
+async def publish(
+    settings: Kafka, messages: Iterable[Message], acknowledged: Callable[[int], None] = lambda _: None
+) -> int:
     """Publish, each record acknowledged by every replica in sync and written once; how many there were.
 
-    :param sent: called for each acknowledged record
+    Of the messages no more are held than are in flight.
+
+    :param acknowledged: called for each acknowledged record with its place among the messages, counted from 0
     :raises SourceError: Kafka does not answer, or refuses a record
     """
     producer = AIOKafkaProducer(
@@ -56,25 +60,22 @@ async def publish(settings: Kafka, messages: Iterable[Message], sent: Callable[[
     )
     count = 0
     async with _explained(settings), _started(producer):
-        messages = await _to_topics_that_exist(producer, messages)
-        waiting: set[asyncio.Future[Any]] = set()
+        known = (await producer.client.fetch_all_metadata()).topics()
+        waiting: dict[asyncio.Future[Any], int] = {}
         for message in messages:
+            _demand_topic(message.topic, known)
             if len(waiting) >= IN_FLIGHT:
-                waiting = await _settle(waiting, sent, asyncio.FIRST_COMPLETED)
-            waiting.add(await _send(producer, message))
+                await _settle(waiting, acknowledged, asyncio.FIRST_COMPLETED)
+            waiting[await _send(producer, message)] = count
             count += 1
-        await _settle(waiting, sent, asyncio.ALL_COMPLETED)
+        await _settle(waiting, acknowledged, asyncio.ALL_COMPLETED)
     return count
 
 
-async def _to_topics_that_exist(producer: Any, messages: Iterable[Message]) -> Sequence[Message]:
+def _demand_topic(topic: str, known: Collection[str]) -> None:
     """The client would ask for a missing topic again and again; say so at once instead."""
-    known = (await producer.client.fetch_all_metadata()).topics()
-    messages = list(messages)
-    missing = sorted({message.topic for message in messages} - known)
-    if missing:
-        raise SourceError(f"there is no topic {', '.join(missing)}: make it first")
-    return messages
+    if topic not in known:
+        raise SourceError(f"there is no topic {topic}: make it first")
 
 
 async def _send(producer: Any, message: Message) -> asyncio.Future[Any]:
@@ -88,14 +89,20 @@ async def _send(producer: Any, message: Message) -> asyncio.Future[Any]:
     return future
 
 
-async def _settle(waiting: set[Any], sent: Callable[[], None], until: str) -> set[Any]:
+async def _settle(waiting: dict[asyncio.Future[Any], int], acknowledged: Callable[[int], None], until: str) -> None:
+    """Wait for one or all, and take out those that are done.
+
+    One that failed does not hide those that were acknowledged beside it.
+    """
     if not waiting:
-        return waiting
-    done, pending = await asyncio.wait(waiting, return_when=until)
+        return
+    done, _ = await asyncio.wait(waiting, return_when=until)
+    places = {future: waiting.pop(future) for future in done}
+    for future, place in places.items():
+        if not future.cancelled() and future.exception() is None:
+            acknowledged(place)
     for future in done:
         future.result()
-        sent()
-    return pending
 
 
 async def create_topics(settings: Kafka, topics: Collection[str], partitions: int, replication: int = 1) -> None:

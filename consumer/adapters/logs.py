@@ -124,6 +124,11 @@ def listening(host: str, port: int) -> None:
     _log.info("listening", http=f"http://{host}:{port}")
 
 
+def ignored(what: str) -> None:
+    """Something was given that changes nothing."""
+    _log.info("ignored", what=what)
+
+
 def stopped() -> None:
     """Everything held was written."""
     _log.info("stopped")

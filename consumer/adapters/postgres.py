@@ -12,12 +12,12 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
-from urllib.parse import urlencode
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from consumer.adapters.tls import certificate_problem
+from consumer.adapters.session import SETTINGS, set_local
+from consumer.adapters.tls import certificate_problem, tls_options
 from consumer.ingest.copy_format import SIGNATURE, TRAILER
 from consumer.ports import Refused, StoreError, Unavailable
 from consumer.settings import Postgres
@@ -244,10 +244,12 @@ async def _nothing_to_reset(_connection: object) -> None:
 
 def connect_options(settings: Postgres) -> dict[str, Any]:
     """What asyncpg needs to reach the database."""
+    dsn = dsn_of(settings)
     options: dict[str, Any] = {
-        "dsn": dsn_of(settings),
+        "dsn": dsn,
         "timeout": settings.connect_timeout_s,
         "server_settings": {"application_name": APPLICATION_NAME},
+        **tls_options(dsn),
     }
     if settings.pgbouncer:
         options["statement_cache_size"] = 0
@@ -255,23 +257,19 @@ def connect_options(settings: Postgres) -> dict[str, Any]:
 
 
 def dsn_of(settings: Postgres) -> str:
-    """The DSN, which with authorities to trust asks for a verified server."""
-    dsn = settings.dsn.get_secret_value()
-    if settings.ssl_root_cert is None:
-        return dsn
-    tls = urlencode({"sslmode": "verify-full", "sslrootcert": str(settings.ssl_root_cert)})
-    return f"{dsn}{'&' if '?' in dsn else '?'}{tls}"
+    """The DSN as asyncpg reads it, which with authorities to trust asks for a verified server."""
+    return settings.parsed.for_client()
 
 
 def _limits_sql(settings: Postgres) -> str:
-    """SET LOCAL, as a pooler may hand the next transaction another session. UTC is what now() writes in defaults."""
+    """What our SQL relies on, and UTC, which now() writes in defaults."""
     limits = {
         "statement_timeout": settings.statement_timeout_s,
         "lock_timeout": settings.lock_timeout_s,
         "idle_in_transaction_session_timeout": _IDLE_SECONDS,
     }
     in_milliseconds = "; ".join(f"SET LOCAL {name} = {int(seconds * 1000)}" for name, seconds in limits.items())
-    return f"{in_milliseconds}; SET LOCAL timezone = 'UTC'"
+    return f"{in_milliseconds}; SET LOCAL timezone = 'UTC'; {set_local(SETTINGS)}"
 
 
 async def _messages(tuples: Sequence[bytes]) -> AsyncIterator[bytes]:

@@ -1,11 +1,34 @@
-"""What is wrong with a server's certificate, in words for whoever has to mend it."""
+"""TLS to PostgreSQL: what asyncpg leaves out, and what is wrong with a server's certificate in words."""
 
 from __future__ import annotations
 
 import ssl
+from typing import Any
+
+from consumer import dsn as dsns
 
 _EXPIRED = 10
 _OTHER_NAME = frozenset({62, 64})  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH
+
+
+def tls_options(dsn: str) -> dict[str, Any]:
+    """What asyncpg is given beside the DSN: it takes `sslrootcert=system` for the name of a file."""
+    parsed = dsns.parse(dsn)
+    if not parsed.trusts_system:
+        return {}
+    given = parsed.parameters
+    context = ssl.create_default_context()
+    if "sslcert" in given:
+        context.load_cert_chain(given["sslcert"], given.get("sslkey"), lambda: given.get("sslpassword", ""))
+    context.minimum_version = _version(given.get("ssl_min_protocol_version", "TLSv1.2"))
+    if "ssl_max_protocol_version" in given:
+        context.maximum_version = _version(given["ssl_max_protocol_version"])
+    context.set_alpn_protocols(["postgresql"])
+    return {"ssl": context}
+
+
+def _version(name: str) -> ssl.TLSVersion:
+    return ssl.TLSVersion[name.replace(".", "_")]
 
 
 def certificate_problem(error: ssl.SSLCertVerificationError) -> str:

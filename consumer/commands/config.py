@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from consumer import slo
 from consumer.commands.output import Json, command, out, print_json, print_table
-from consumer.settings import Settings, load, variable
+from consumer.settings import Settings, ignored, load, variable
 
 app = typer.Typer(no_args_is_help=True, help="The effective settings.")
 
@@ -37,7 +37,10 @@ async def _show(as_json: bool) -> None:
 
 @command
 async def _check() -> None:
-    slo.load(load().slo.file)
+    settings = load()
+    slo.load(settings.slo.file)
+    for what in ignored(settings):
+        out.print(f"Ignored: {what}.", markup=False, soft_wrap=True)
     out.print("The settings are right.")
 
 

@@ -28,6 +28,7 @@ from consumer.events.rejection import Reason
 from consumer.operations.dead_letters import DeadLetters, Filter, Replayed
 from consumer.parts import erasure_keys, kinds_by_topic
 from consumer.settings import Settings, load
+from consumer.text import printable
 
 app = typer.Typer(no_args_is_help=True, help="Records that could not be stored as they were meant.")
 
@@ -164,8 +165,7 @@ def _jsonable(value: Any) -> Any:
 
 def _readable(value: Any) -> Any:
     if isinstance(value, bytes):
-        text = value.decode("utf-8", "backslashreplace")
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        return printable(value.decode("utf-8", "backslashreplace"))
     return value
 
 
@@ -190,7 +190,9 @@ async def _discard(chosen: Filter, everything: bool, as_json: bool) -> None:
     if chosen == Filter() and not everything:
         raise WrongUse("name ids, choose with a filter, or say --all")
     async with _dead_letters() as letters:
-        count = await letters.discard(chosen)
+        with progress() as bar:
+            task = bar.add_task("discarding", total=None)
+            count = await letters.discard(chosen, lambda done: bar.update(task, completed=done))
     if as_json:
         print_json({"discarded": count})
         return

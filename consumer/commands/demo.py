@@ -129,7 +129,7 @@ async def _work(settings: Settings, service: Service, events: int, addresses: Ma
         publishing = bar.add_task("published", total=events)
         storing = bar.add_task("accounted for", total=events)
         published = asyncio.create_task(
-            publish(settings.kafka, [sample.message for sample in chosen], lambda: bar.advance(publishing))
+            publish(settings.kafka, [sample.message for sample in chosen], lambda _: bar.advance(publishing))
         )
         ledger = await _caught_up(settings, service, events, lambda done: bar.update(storing, completed=done))
         await published

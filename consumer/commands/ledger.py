@@ -16,6 +16,7 @@ from consumer.operations.decisions import resume as decide_to_resume
 from consumer.operations.ledger import Ledger, read_ledger
 from consumer.problems import command_to_settle
 from consumer.settings import load
+from consumer.text import printable
 
 COLUMNS = ("partition", "read", "inserted", "doubled", "amended", "dead", "gaps", "lag", "adds up")
 
@@ -167,7 +168,7 @@ def print_ledger(found: Ledger) -> None:
     for line in found.lines:
         if line.stopped_because:
             partition = Partition(line.topic, line.partition)
-            said = f"{partition} has stopped: {line.stopped_because}.\nOnce it is clear where to go on:"
+            said = f"{partition} has stopped: {printable(line.stopped_because)}.\nOnce it is clear where to go on:"
             err.print(f"{said} {command_to_settle(partition, line.stopped_because)}", markup=False, soft_wrap=True)
     if found.kafka_problem:
         err.print(f"The lag is not known: {found.kafka_problem}", markup=False)

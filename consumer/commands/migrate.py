@@ -11,7 +11,9 @@ import typer
 from consumer.adapters.postgres import dsn_of
 from consumer.commands.output import Exit, Json, command, err, out, print_json, print_table, progress
 from consumer.operations import migrate
+from consumer.parts import erasure_keys
 from consumer.settings import load
+from consumer.text import printable_lines
 
 app = typer.Typer(no_args_is_help=True, help="The database schema: the files under schema/, recorded with checksums.")
 
@@ -32,10 +34,13 @@ def up(
 @app.command()
 def down(
     to: Annotated[int, typer.Option(help="The version that stays; 0 rolls everything back. Deletes data.")],
+    delete_data: Annotated[
+        bool, typer.Option("--delete-data", help="Also what no topic brings back, such as who was erased.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Roll back every version above --to. This deletes data: have a backup."""
-    _steps(lambda told: migrate.down(_dsn(), to=to, progress=told), as_json)
+    _steps(lambda told: migrate.down(_dsn(), to=to, delete_data=delete_data, progress=told), as_json)
 
 
 @app.command()
@@ -77,7 +82,7 @@ async def _steps(
     print_table("Schema", ("migration", "what", "why", "ms"), rows, empty="nothing to do, everything is applied")
     for step in steps:
         for warning in step.warnings:
-            err.print(f"{step.name}: {warning}", style="yellow", markup=False, soft_wrap=True)
+            err.print(f"{step.name}: {printable_lines(warning)}", style="yellow", markup=False, soft_wrap=True)
 
 
 @command
@@ -105,7 +110,8 @@ async def _plan(to: int | None, as_json: bool) -> None:
 
 @command
 async def _verify(as_json: bool) -> Exit:
-    checks: Sequence[Any] = await migrate.verify(_dsn())
+    settings = load()
+    checks: Sequence[Any] = await migrate.verify(dsn_of(settings.postgres), erasure_keys(settings.erasure))
     wrong = [check for check in checks if not check.ok]
     if as_json:
         print_json({"ok": not wrong, "checks": [asdict(check) for check in checks]})

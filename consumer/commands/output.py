@@ -27,6 +27,7 @@ from consumer.operations.migrate import MigrationError
 from consumer.ports import SourceError, StoreError
 from consumer.settings import SettingsError
 from consumer.slo import SloFileError
+from consumer.text import printable, printable_lines
 
 P = ParamSpec("P")
 
@@ -93,7 +94,7 @@ def _messages(error: Exception) -> set[str]:
 
 def fail(message: str, code: Exit = Exit.FAILED) -> None:
     """Say what is wrong and end with the code."""
-    err.print(f"ragledger: {message}", style="bold red", soft_wrap=True, markup=False)
+    err.print(f"ragledger: {printable_lines(message)}", style="bold red", soft_wrap=True, markup=False)
     raise typer.Exit(code)
 
 
@@ -156,7 +157,7 @@ def show(value: Any) -> str:
         return f"{value:,.2f}".removesuffix(".00")
     if isinstance(value, int | Decimal):
         return f"{value:,}"
-    return str(value)
+    return printable(str(value))
 
 
 def print_mapping(title: str, values: Mapping[str, Any]) -> None:

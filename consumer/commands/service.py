@@ -9,7 +9,7 @@ from consumer.adapters.loop_guard import LoopGuard
 from consumer.app import Service
 from consumer.commands.output import Exit, command
 from consumer.commands.signals import stop_on_signals
-from consumer.settings import load
+from consumer.settings import ignored, load
 from consumer.watchdog import Stalled
 
 LEAVE_MARGIN_SECONDS = 15.0
@@ -20,6 +20,8 @@ async def run() -> Exit | None:
     """Run the service until SIGTERM or SIGINT: then write what is held, commit, leave the group."""
     settings = load()
     logs.configure(settings.log)
+    for what in ignored(settings):
+        logs.ignored(what)
     stop = stop_on_signals(settings.shutdown.timeout_s + LEAVE_MARGIN_SECONDS)
     calm_garbage_collector()
     guard = LoopGuard(settings.watchdog.blocked_s, Exit.STALLED)

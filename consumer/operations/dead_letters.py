@@ -28,8 +28,10 @@ from consumer.ingest.erased import GONE, Key
 from consumer.ingest.rows import Row
 from consumer.operations.errors import OperationError
 from consumer.operations.queries import query
+from consumer.ports import StoreError
 
 REPLAY_CHUNK = 500
+DISCARD_CHUNK = 5_000
 CHUNK_BYTES = 33_554_432
 
 
@@ -104,10 +106,30 @@ class DeadLetters:
             "headers": headers_of(row["headers"]),
         }
 
-    async def discard(self, chosen: Filter) -> int:
-        """Settle them without a replay; how many."""
+    async def discard(self, chosen: Filter, told: Callable[[int], None] = lambda _: None) -> int:
+        """Settle those that are there now without a replay; how many.
+
+        A transaction for each chunk, so that none of them is long, and what was done stays done.
+
+        :param told: is given the number so far after each chunk
+        :raises OperationError: it ended before all were settled
+        """
+        total, after, until = 0, 0, await self._newest()
+        while after < until:
+            try:
+                async with self._database.transaction() as transaction:
+                    taken = (after, until, DISCARD_CHUNK)
+                    (row,) = await transaction.fetch(query("dead_letters_discard"), *chosen.arguments(), *taken)
+            except StoreError as error:
+                raise OperationError(f"{error}. {total:,} were discarded before; run it again for the rest") from error
+            total, after = total + row["discarded"], row["last_id"] or until
+            told(total)
+        return total
+
+    async def _newest(self) -> int:
         async with self._database.transaction() as transaction:
-            return len(await transaction.fetch(query("dead_letters_discard"), *chosen.arguments()))
+            (row,) = await transaction.fetch("SELECT coalesce(max(id), 0) AS newest FROM dead_letters")
+        return int(row["newest"])
 
     async def replay(self, chosen: Filter, told: Callable[[Replayed], None] = lambda _: None) -> Replayed:
         """Decode the original bytes again; rows and marks are one transaction a chunk, so killing it is safe.

@@ -152,3 +152,39 @@ def test_check_looks_into_the_file_of_objectives(tmp_path: Path) -> None:
     """Settings that `run` refuses are not right."""
     missing = tmp_path / "slo.yaml"
     assert str(missing) in refused({"RAGLEDGER_SLO__FILE": str(missing)})
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        f"postgresql://app@srv:{SECRET}@h/d",
+        f"postgresql://u:a@{SECRET}:c@h/d",
+        f"postgresql://u:12#{SECRET}@h/d",
+        f"postgresql://u@h/d?password=1&{SECRET}=2",
+    ],
+)
+def test_a_password_that_takes_the_dsn_apart_is_refused_by_every_command(dsn: str) -> None:
+    """At the start, by the name of the setting, without a traceback; the password is in none of them."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("RAGLEDGER_")}
+    for command in (["config", "check"], ["config", "show"], ["run"], ["migrate", "status"], ["doctor"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "consumer", *command],
+            env=ours | {"RAGLEDGER_POSTGRES__DSN": dsn},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("ragledger: RAGLEDGER_POSTGRES__DSN=(hidden): ")
+        assert SECRET not in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_check_says_what_it_ignores() -> None:
+    """Parameters for other clients, and what Kubernetes sets."""
+    variables = {"RAGLEDGER_POSTGRES__DSN": f"{DSN}?pool_timeout=9", "RAGLEDGER_PORT": "tcp://10.0.0.1:9108"}
+    done = config("check", variables)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "RAGLEDGER_PORT." in done.stdout
+    assert "pool_timeout." in done.stdout

@@ -241,3 +241,18 @@ def test_discard_settles_what_was_chosen_and_keeps_the_record(letters: Letters, 
     assert copy.run_json("dead-letters", "discard", "--all") == {"discarded": len(letters.bad) - 3}
     assert copy.value("SELECT count(*) FROM dead_letters WHERE discarded_at IS NOT NULL") == len(letters.bad)
     assert copy.run_json("dead-letters", "list") == []
+
+
+def test_many_are_discarded_a_chunk_at_a_time(stack: Servers, migrated_template: str) -> None:
+    """Each chunk is a transaction of its own; every one is settled, and none of another topic."""
+    with environment_on(stack, migrated_template) as environment:
+        many = (
+            "INSERT INTO dead_letters (topic, partition, record_offset, record_timestamp, reason)"
+            " SELECT CASE WHEN n % 10 = 0 THEN 'other' ELSE 't' END, 0, n, now(), 'not_json'"
+            " FROM generate_series(1, 20000) AS n RETURNING 1"
+        )
+        environment.query(many)
+        assert environment.run_json("dead-letters", "discard", "--topic", "t") == {"discarded": 18_000}
+        moments = "SELECT count(DISTINCT discarded_at) FROM dead_letters WHERE discarded_at IS NOT NULL"
+        assert environment.value(moments) == 4
+        assert environment.run_json("dead-letters", "discard", "--all") == {"discarded": 2_000}

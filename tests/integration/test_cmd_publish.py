@@ -1,7 +1,11 @@
 """`ragledger publish`: all lines or none, and what is wrong by line and field."""
 
 import json
+import os
 import random
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from tests.ingestion import as_json, environment_on, ids, ingest, small_dialogue, watermark
 from tests.producers import provenance
-from tests.service import Environment
+from tests.service import Environment, eventually
 from tests.stack import Servers
 
 pytestmark = pytest.mark.timeout(120)
@@ -196,3 +200,87 @@ def test_a_line_that_the_service_would_not_take_for_its_size_is_wrong(
     assert done.returncode == 1
     assert "line 1" in done.stderr
     assert watermark(bootstrap_servers, topic) == first
+
+
+# ── interrupted, and larger than memory should be ──
+
+
+def started(environment: Environment, *arguments: str, stdin: int | None = None) -> "subprocess.Popen[str]":
+    """`ragledger publish`, not waited for."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "consumer", "publish", *arguments],
+        env=os.environ | environment.variables,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_says_what_is_published_and_where_to_go_on(
+    stack: Servers, migrated_template: str, bootstrap_servers: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    """From the line it names the rest can be published; together it is everything."""
+    with environment_on(stack, migrated_template) as environment:
+        topic = environment.topics["dialogue"]
+        file = tmp_path / "events.jsonl"
+        lines = [good_line(seed) for seed in range(300)] * 200
+        file.write_bytes(b"\n".join(lines) + b"\n")
+        process = started(environment, str(file), "--topic", topic, "--json")
+        eventually(lambda: watermark(bootstrap_servers, topic) > 0)
+        process.send_signal(number)
+        said, problem = process.communicate(timeout=60)
+        found = json.loads(said)
+        assert (process.returncode, 0 < found["published"] < len(lines)) == (1, True)
+        assert f"Go on from line {found['next_line']}" in problem
+        assert f"{found['published']:,} of {len(lines):,} records are known to be in" in problem
+        held = watermark(bootstrap_servers, topic)
+        assert found["published"] <= held <= found["published"] + found["in_doubt"]
+        assert found["next_line"] <= found["published"] + 1 + found["in_doubt"]
+        assert values(bootstrap_servers, topic, held - 1) == [lines[held - 1]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_before_anything_is_published_says_so(
+    environment: Environment, bootstrap_servers: str, topic: str, number: signal.Signals
+) -> None:
+    """While standard input is waited for."""
+    first = watermark(bootstrap_servers, topic)
+    process = started(environment, "-", "--topic", topic, stdin=subprocess.PIPE)
+    eventually(lambda: "SigCgt" in (status := Path(f"/proc/{process.pid}/status").read_text()) and caught(status, 15))
+    process.send_signal(number)
+    assert process.wait(30) == 1
+    assert process.stderr is not None
+    assert process.stderr.read() == "Interrupted: nothing was published.\n"
+    assert watermark(bootstrap_servers, topic) == first
+    process.communicate()
+
+
+def caught(status: str, number: int) -> bool:
+    """Whether a process handles a signal, by what the kernel says of it."""
+    (mask,) = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt")]
+    return bool(mask >> (number - 1) & 1)
+
+
+def test_a_pipe_is_read_twice_as_well(
+    environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
+) -> None:
+    """A named one, and one wrong line at its end: nothing is published; with room nowhere, that is said."""
+    first = watermark(bootstrap_servers, topic)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = started(environment, str(pipe), "--topic", topic)
+    pipe.write_bytes(good_line(20) + b"\n{\n")
+    _, problem = process.communicate(timeout=60)
+    assert (process.returncode, "line 2" in problem) == (1, True)
+    assert watermark(bootstrap_servers, topic) == first
+
+
+def test_a_line_without_end_is_wrong_and_not_held(environment: Environment, topic: str) -> None:
+    """Many times as long as any record may be: named as too large, the line behind it by its number."""
+    content = b"x" * 100_000_000 + b"\n" + b" " * 40_000_000 + b"{}\n{\n"
+    done = environment.run("publish", "-", "--topic", topic, stdin=content)
+    assert done.returncode == 1
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()[:3]] == ["line 1", "line 2", "line 3"]
+    assert "bytes" in done.stderr.splitlines()[0]

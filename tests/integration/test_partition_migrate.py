@@ -83,7 +83,7 @@ def test_every_file_runs_again_but_the_concurrent_one(parts: str) -> None:
 async def test_back_and_forth_gives_the_same_schema(parts: str) -> None:
     """Also the index that cannot be built concurrently here: each partition's is, and they are put together."""
     before = set(catalog(parts))
-    await migrate.down(parts, to=2)
+    await migrate.down(parts, to=2, delete_data=True)
     assert value(parts, "SELECT to_regclass('idx_ai_dialogue_user_created')") is None
     await migrate.up(parts)
     assert await failures(parts) == {}
@@ -94,7 +94,7 @@ async def test_back_and_forth_gives_the_same_schema(parts: str) -> None:
 
 async def test_a_build_that_was_interrupted_goes_on(parts: str) -> None:
     """The index is there and invalid, some partitions have theirs, one was left invalid."""
-    await migrate.down(parts, to=2)
+    await migrate.down(parts, to=2, delete_data=True)
     partitions = (
         "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'ai_dialogue_log'::regclass"
     )
@@ -111,8 +111,9 @@ async def test_a_build_that_was_interrupted_goes_on(parts: str) -> None:
     assert await failures(parts) == {}
 
 
-def test_rollbacks_keep_the_partitions_and_their_rows(parts: str) -> None:
+def test_rollbacks_keep_the_partitions_and_their_rows(parts: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With psql, twice each: what stays is the base table with its base columns, partitioned, and every row."""
+    monkeypatch.setenv("PGOPTIONS", "-cragledger.delete_data=on")
     count = value(parts, "SELECT count(*) FROM ai_dialogue_log")
     for file in ROLLBACKS:
         run_files(parts, file, file)

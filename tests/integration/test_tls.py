@@ -113,6 +113,16 @@ def test_authorities_can_be_named_by_a_setting(here: Encrypted) -> None:
         assert "the server's certificate is not accepted" in refused.stderr
 
 
+def test_the_system_s_authorities_can_be_trusted(here: Encrypted, elsewhere: Encrypted) -> None:
+    """sslrootcert=system, as in libpq 16: what OpenSSL trusts, and the name has to match."""
+    for place, wanted in ((here, 0), (elsewhere, 1)):
+        known = offline(f"{place.server.dsn}?sslrootcert=system", SSL_CERT_FILE=str(place.authority.certificate))
+        unknown = offline(f"{place.server.dsn}?sslrootcert=system", SSL_CERT_FILE=str(place.stranger.certificate))
+        for command in (["migrate", "status"], ["dead-letters", "list"]):
+            assert ("certificate is not accepted" in known.run(*command).stderr) == bool(wanted)
+            assert "certificate is not accepted" in unknown.run(*command).stderr
+
+
 def test_an_unknown_authority_is_refused(here: Encrypted) -> None:
     """One line that says so, and how to name the right one."""
     for command in (["migrate", "status"], ["ledger"]):

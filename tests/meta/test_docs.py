@@ -230,7 +230,7 @@ def test_the_secrets_shown_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (tmp_path / Path(block.info[-1]).name).write_text(block.content)
     monkeypatch.setenv("RAGLEDGER_SECRETS_DIR", str(tmp_path))
     settings = load()
-    assert settings.postgres.dsn.get_secret_value().endswith("?sslmode=verify-full")
+    assert settings.postgres.dsn.get_secret_value().endswith("?sslmode=verify-full&sslrootcert=system")
     assert settings.kafka.sasl_password
     assert settings.kafka.sasl_password.get_secret_value() == "secret"
 

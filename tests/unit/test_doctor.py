@@ -101,8 +101,8 @@ def test_what_cannot_be_written() -> None:
         ("postgresql:///d", "", "ok"),
         ("postgresql://db.example/d", "", "warning"),
         ("postgresql://db.example/d?sslmode=require", "", "warning"),
-        ("postgresql://db.example/d?sslmode=verify-full", "", "ok"),
-        ("postgresql://db.example/d", "verify-full", "ok"),
+        ("postgresql://db.example/d?sslrootcert=system", "", "ok"),
+        ("postgresql://db.example/d?sslrootcert=system", "verify-full", "ok"),
     ],
 )
 def test_a_server_elsewhere_is_verified(monkeypatch: pytest.MonkeyPatch, dsn: str, variable: str, wanted: str) -> None:

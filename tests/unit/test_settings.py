@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from pydantic import ValidationError
 
-from consumer.settings import Settings, SettingsError, known_variables, load, owner_name, variable
+from consumer.settings import Settings, SettingsError, ignored, known_variables, load, owner_name, variable
+from consumer.variables import service_links
 
 SECRET = "hunter2"
 
@@ -304,6 +306,7 @@ def test_addresses_of_brokers(set_env: Any, servers: str) -> None:
         "h/d?sslmode=require&application_name=x&options=-c%20geqo%3Doff",
         "[::1]:5432/d",
         "u:p%40%2F@/d?host=/run/postgresql",
+        "[fe80::1%25eth0]:5432/d?sslmode=verify-full&sslrootcert=system",
         "",
     ],
 )
@@ -329,9 +332,25 @@ def test_a_password_that_takes_a_dsn_apart_is_not_shown(set_env: Any, password: 
         ("h:5432x/d", "the port a number"),
         ("h:5432,h2:x/d", "the port a number"),
         ("h/d?sslmode=on", "an sslmode that is none of allow"),
-        ("h/d?target_session_attrs=leader", "target_session_attrs that are none of any"),
-        ("h/d?sslmode=require&channel_binding=require", "has channel_binding, which is libpq's"),
-        ("h/d?connect_timeout=10", "set RAGLEDGER_POSTGRES__CONNECT_TIMEOUT_S"),
+        ("h/d?target_session_attrs=leader", "target_session_attrs that is none of any"),
+        ("h/d?hostaddr=10.0.0.1", "has hostaddr, which ragledger does not know: name it as the host"),
+        ("h/d?sslmod=require", "has sslmod, which ragledger does not know"),
+        ("h/d?ssl=true", "write sslmode=require or sslmode=verify-full"),
+        ("h/d?schema=rag", "options=-csearch_path%3D"),
+        ("h/d?sslmode", "as parameter 1"),
+        ("h/d?port=x", "a port that is no number"),
+        ("h:70000/d", "the port a number"),
+        ("h1,,h2/d", "the port a number"),
+        ("/d?host=a,,b", "a host that is none"),
+        ("/d?host=[::1", "a host that is none"),
+        ("/d?host=a:b", "a host that is none"),
+        ("/d?host=a,b&port=1,2,3", "another number of ports than of hosts"),
+        ("h/d?pgbouncer=maybe", "a value of pgbouncer that is none of"),
+        ("h/d?sslrootcert=system&sslmode=require", "needs sslmode=verify-full"),
+        ("h/d?sslnegotiation=direct", "needs sslmode=require or stricter"),
+        ("h/d?ssl_min_protocol_version=SSLv3", "none of TLSv1"),
+        ("h%zz/d", "write a % as %25"),
+        ("h/d?password=100%", "write a % as %25"),
         ("h/d?sslrootcert=/nowhere/at/all", "there is no such file"),
     ],
 )
@@ -344,6 +363,123 @@ def test_dsns_that_it_does_not(set_env: Any, rest: str, said: str) -> None:
     assert SECRET not in message
 
 
+@pytest.mark.parametrize(
+    ("rest", "parts"),
+    [
+        ("u:p%40@h/d?schema=public&pgbouncer=true&connection_limit=1", ("u:p%40@h/d", {}, True)),
+        ("h/d?supa=base-pooler.x&sslmode=require", ("h/d", {"sslmode": "require"}, True)),
+        ("h/d?options=endpoint%3Dep-1&channel_binding=require", ("h/d", {"options": "endpoint=ep-1"}, False)),
+        ("h/d?statement_cache_size=0", ("h/d", {}, True)),
+        ("h/d?statement_cache_size=100&pgbouncer=false", ("h/d", {}, False)),
+        ("h/d?connect_timeout=10&application_name=x", ("h/d", {}, False)),
+        ("u@h/d?password=a+b%26c", ("u@h/d", {"password": "a+b&c"}, False)),
+    ],
+)
+def test_what_of_a_dsn_the_client_is_given(set_env: Any, rest: str, parts: tuple[str, dict[str, str], bool]) -> None:
+    """What is meant for other clients is left out, a pooler is heeded, and asyncpg decodes what was meant."""
+    set_env(POSTGRES__DSN=f"postgres://{rest}")
+    postgres = load().postgres
+    sent = urlsplit(postgres.parsed.for_client())
+    assert (sent.netloc + sent.path, dict(parse_qsl(sent.query)), postgres.pgbouncer) == parts
+
+
+def test_the_setting_wins_over_a_dsn_that_names_a_pooler(set_env: Any) -> None:
+    """A person has set it."""
+    set_env(POSTGRES__DSN="postgresql://h/d?pgbouncer=true", POSTGRES__PGBOUNCER="false")
+    assert not load().postgres.pgbouncer
+
+
+def test_what_is_ignored_is_said_by_name(set_env: Any) -> None:
+    """One sentence for the DSN, one for what Kubernetes sets."""
+    set_env(POSTGRES__DSN="postgresql://h/d?pgbouncer=true")
+    assert ignored(load()) == []
+    set_env(POSTGRES__DSN=f"postgresql://u:{SECRET}@h/d?pool_timeout=1&connection_limit=1", PORT="tcp://10.0.0.1:9108")
+    links, parameters = ignored(load())
+    assert links.endswith(": RAGLEDGER_PORT")
+    assert parameters.endswith(": connection_limit, pool_timeout")
+
+
+@pytest.mark.parametrize("prefix", ["jdbc:postgresql://", "postgresql+asyncpg://", "postgres+psycopg2://"])
+def test_the_url_of_another_client_is_told_as_such(set_env: Any, prefix: str) -> None:
+    """With what to leave out."""
+    set_env(POSTGRES__DSN=f"{prefix}u:{SECRET}@h/d")
+    assert "must begin with postgresql://: that is the URL of another client" in refusal()
+
+
+@pytest.mark.parametrize("rest", ["h/d?sslmode=verify-full", "h/d?sslmode=verify-ca"])
+def test_a_server_that_nobody_can_verify_is_refused(
+    set_env: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rest: str
+) -> None:
+    """Every connection would fail; any of the places where authorities are named is enough."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("PGSSLROOTCERT", raising=False)
+    set_env(POSTGRES__DSN=f"postgresql://{rest}")
+    assert "sslrootcert=system" in refusal()
+    authorities = tmp_path / ".postgresql" / "root.crt"
+    authorities.parent.mkdir()
+    authorities.touch()
+    load()
+    authorities.unlink()
+    monkeypatch.setenv("PGSSLROOTCERT", "/etc/ca.pem")
+    load()
+    monkeypatch.delenv("PGSSLROOTCERT")
+    ca = tmp_path / "ca.pem"
+    ca.touch()
+    set_env(POSTGRES__SSL_ROOT_CERT=str(ca))
+    assert load().postgres.parsed.parameters["sslrootcert"] == str(ca)
+
+
+# ── what Kubernetes sets ──
+
+SERVICE_LINKS = {
+    "PORT": "tcp://10.0.0.1:9108",
+    "SERVICE_HOST": "10.0.0.1",
+    "SERVICE_PORT": "9108",
+    "SERVICE_PORT_HTTP": "9108",
+    "PORT_9108_TCP": "tcp://10.0.0.1:9108",
+    "PORT_9108_TCP_PROTO": "tcp",
+    "PORT_9108_TCP_PORT": "9108",
+    "PORT_9108_TCP_ADDR": "10.0.0.1",
+    "KAFKA_PORT": "tcp://[fd00::1]:9092",
+    "KAFKA_SERVICE_HOST": "fd00::1",
+    "METRICS_V2_PORT_53_UDP": "udp://10.0.0.1:53",
+    "METRICS_V2_SERVICE_PORT_DNS_TCP": "53",
+}
+
+
+def test_what_kubernetes_sets_for_a_service_named_like_us_is_no_setting(set_env: Any) -> None:
+    """Recognised by name and value together."""
+    set_env(**SERVICE_LINKS)
+    load()
+    assert service_links() == tuple(sorted(f"RAGLEDGER_{name}" for name in SERVICE_LINKS))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTP_PORT", "9109"),
+        ("PORT", "9109"),
+        ("KAFKA_SERVICE_HOST", "kafka"),
+        ("SERVICE_PORT", "http"),
+        ("PORT_9108_TCP_PROTO", "TLS"),
+        ("PORT_9108_TCP", "tcp://kafka:9108"),
+        ("HTTP__SERVICE_HOST", "10.0.0.1"),
+    ],
+)
+def test_a_typo_is_none_of_these(set_env: Any, name: str, value: str) -> None:
+    """One underscore too few is the usual one."""
+    set_env(**{name: value})
+    message = refusal()
+    assert f"RAGLEDGER_{name}: there is no such setting" in message
+    assert name != "HTTP_PORT" or "did you mean RAGLEDGER_HTTP__PORT?" in message
+
+
+def test_a_setting_is_never_taken_for_one(set_env: Any) -> None:
+    """The name of a setting is a setting, whatever it holds."""
+    set_env(HTTP__PORT="tcp://10.0.0.1:9108")
+    assert "RAGLEDGER_HTTP__PORT=" in refusal()
+
+
 # ── secrets ──
 
 
@@ -353,6 +489,7 @@ def test_a_secret_is_hidden_in_errors(set_env: Any, dsn: str) -> None:
     set_env(POSTGRES__DSN=dsn)
     message = refusal()
     assert message == "RAGLEDGER_POSTGRES__DSN=(hidden): must begin with postgresql://"
+    assert SECRET not in message
 
 
 def test_no_error_shows_a_secret(set_env: Any) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-from consumer.adapters.postgres import dsn_of
+from consumer.dsn_parameters import VERIFIED
 from consumer.operations.doctor.findings import Finding, error, fine, warning
 from consumer.operations.doctor.look import Look
 from consumer.operations.queries import query
 
 OLDEST, NEWEST = 15, 18
-_VERIFIED = ("verify-full", "verify-ca")
 
 
 def unreachable(problem: str) -> Finding:
@@ -24,7 +21,7 @@ def unreachable(problem: str) -> Finding:
 async def look_at_server(look: Look) -> list[Finding]:
     """Version, standby, TLS."""
     (row,) = await look.db.rows(query("doctor_server"))
-    return [*_version(row), *_writable(row), *_tls(look)]
+    return [*_version(row), *_encoding(row), *_writable(row), *_tls(look)]
 
 
 def _version(row: dict[str, Any]) -> Iterator[Finding]:
@@ -38,6 +35,13 @@ def _version(row: dict[str, Any]) -> Iterator[Finding]:
         yield fine("postgresql", found)
 
 
+def _encoding(row: dict[str, Any]) -> Iterator[Finding]:
+    if row["encoding"] != "UTF8":
+        found = f"the encoding of the database is {row['encoding']}: text of events that it does not have is refused"
+        fix = "CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0, and name it in RAGLEDGER_POSTGRES__DSN"
+        yield error("encoding", found, fix)
+
+
 def _writable(row: dict[str, Any]) -> Iterator[Finding]:
     if row["is_standby"]:
         yield error("read-only", "this is a standby: nothing can be written", "let the DSN name the primary")
@@ -47,12 +51,11 @@ def _writable(row: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _tls(look: Look) -> Iterator[Finding]:
-    parts = urlsplit(dsn_of(look.settings.postgres))
-    mode = parse_qs(parts.query).get("sslmode", [os.environ.get("PGSSLMODE", "prefer")])[-1]
-    host = parts.hostname or "localhost"
-    if host.startswith("127.") or host in ("localhost", "::1"):
+    dsn = look.settings.postgres.parsed
+    mode, host = dsn.sslmode or "prefer", dsn.host or "localhost"
+    if host.startswith(("127.", "/", "%2F")) or host in ("localhost", "::1"):
         yield fine("postgresql tls", "not needed on the same machine")
-    elif mode in _VERIFIED:
+    elif mode in VERIFIED:
         yield fine("postgresql tls", f"the server is verified (sslmode={mode})")
     else:
         found = f"nobody verifies who {host} is (sslmode={mode}): a password could go to anybody"

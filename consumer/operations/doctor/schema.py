@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from consumer.adapters.postgres import dsn_of
+from consumer.ingest.erased import Key
 from consumer.operations import migrate
 from consumer.operations.doctor.findings import Finding, error, fine, warning
 from consumer.operations.doctor.look import Look
@@ -21,8 +22,9 @@ async def look_at_schema(look: Look) -> list[Finding]:
     except migrate.MigrationError as problem:
         return [error("migrations", str(problem), "the message says what to do")]
     found = [*_migrations(status.migrations)]
+    keys = [Key(secret) for secret in look.settings.erasure.secrets]
     if all(finding.fix is None for finding in found):
-        found += [_check(check) for check in await look_at_schema_objects(look.db) if not check.ok]
+        found += [_check(check) for check in await look_at_schema_objects(look.db, keys) if not check.ok]
     return [*found, *await _invalid_indexes(look)]
 
 

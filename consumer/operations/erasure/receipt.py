@@ -9,6 +9,7 @@ from typing import Any
 
 from consumer import __version__
 from consumer.operations.erasure.job import Found
+from consumer.text import printable
 
 _COUNTED = ("dialogues", "feedback", "dead_letters", "provenance", "archived_provenance", "notices")
 _DELETED = {
@@ -168,7 +169,9 @@ def as_text(document: Mapping[str, Any]) -> str:
     """A receipt, or a dry run, for people: plain text, a line for each statement."""
     lines = [document["receipt"].capitalize(), ""]
     plain = ("number", "requested_by", "reference", "begun_at", "finished_at", "database", "software")
-    lines += [f"{name.replace('_', ' ')}: {document[name] or '-'}" for name in plain if name in document]
+    lines += [
+        f"{name.replace('_', ' ')}: {printable(str(document[name] or '-'))}" for name in plain if name in document
+    ]
     lines += [f"user, as HMAC-SHA-256 under key {document['user']['key_id']}: {document['user']['hmac_sha256']}"]
     lines += ["", "Deleted", *(_line(part) for part in document["deleted"])]
     lines += ["", "Kept without the user", *(_line(part) for part in document["kept_without_the_user"]), _WHY_UNLINKED]

@@ -6,7 +6,10 @@
     ├── ChangedFileError        a file is not the one that was applied
     ├── ForeignHistoryError     schema_migrations belongs to another tool
     ├── LockTakenError          another migration runs and does not end
+    ├── EncodingError           the database is not UTF-8
+    ├── ReadOnlyError           nothing can be written: a standby, or the default of transactions
     └── StatementRefusedError   the database refused a statement of a file
+        └── RollbackRefusedError    data needs what a rollback would take away; nothing was rolled back
 
 Errors of the connection itself are :class:`consumer.adapters.admin.DatabaseError`.
 """
@@ -78,6 +81,31 @@ class LockTakenError(MigrationError):
         )
 
 
+class EncodingError(MigrationError):
+    """The database cannot hold every text."""
+
+    def __init__(self, encoding: str) -> None:
+        """Name the encoding and the way out."""
+        super().__init__(
+            f"The encoding of this database is {encoding}, and events are UTF-8: text that it does not have would be"
+            " refused or mixed up. Nothing was changed. Make another database with"
+            " `CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0` and name it in RAGLEDGER_POSTGRES__DSN."
+        )
+
+
+class ReadOnlyError(MigrationError):
+    """Nothing can be written."""
+
+    def __init__(self, *, is_standby: bool) -> None:
+        """Say why, and what to do."""
+        super().__init__(
+            "This server is a standby: let RAGLEDGER_POSTGRES__DSN name the primary."
+            if is_standby
+            else "Transactions are read-only by default: default_transaction_read_only is on for this role or this"
+            " database. ALTER ROLE or ALTER DATABASE … RESET default_transaction_read_only, or use another role."
+        )
+
+
 class StatementRefusedError(MigrationError):
     """The database refused a statement of a file."""
 
@@ -91,3 +119,14 @@ class StatementRefusedError(MigrationError):
             f"{file}, line {line}: {cause}\n{advice} What the file had committed before this line stays, and"
             " does not mind being run again."
         )
+
+
+class RollbackRefusedError(StatementRefusedError):
+    """Rollbacks refused before anything was undone."""
+
+    def __init__(self, refused: Sequence[tuple[str, int, StatementError]]) -> None:
+        """Name each file with its reason and what to do."""
+        self.file, self.line, first = refused[0]
+        self.sqlstate = first.sqlstate
+        reasons = [f"{file}: {cause}. {cause.hint or ''}".rstrip() for file, _, cause in refused]
+        MigrationError.__init__(self, "\n".join([*reasons, "Nothing was rolled back."]))

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import consumer
 from consumer.operations.migrate.errors import SchemaFilesError
-from consumer.operations.migrate.statements import Block, blocks, split
+from consumer.operations.migrate.statements import Block, Statement, blocks, split
 
 _NAME = re.compile(r"(?P<rollback>rollback_)?(?P<name>(?P<version>\d{4})_[a-z0-9_]+)\.sql")
+_FORMERLY = re.compile(r"^-- ragledger: formerly (?P<checksum>[0-9a-f]{64})$", re.MULTILINE)
 _REQUIRES = re.compile(r"^-- ragledger: requires-tables (?P<tables>\w+(?:, \w+)*)$", re.MULTILINE)
 
 
@@ -28,16 +29,25 @@ class Script:
         """What it runs, statement by statement, its own BEGIN and COMMIT left out."""
         return tuple(statement.sql for block in self.blocks for statement in block.statements)
 
+    @property
+    def refusals(self) -> tuple[Statement, ...]:
+        """The statements that only look whether it may run, and raise an error where it may not."""
+        return tuple(s for block in self.blocks for s in block.statements if s.is_refusal)
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """A numbered step: the file, its rollback twin, and the tables of others it cannot do without."""
+    """A numbered step: the file, its rollback twin, and the tables of others it cannot do without.
+
+    `formerly` has the checksums of earlier forms of the file that did the same wherever they could be applied.
+    """
 
     version: int
     name: str
     forward: Script
     rollback: Script
     requires: tuple[str, ...]
+    formerly: tuple[str, ...] = ()
 
 
 def schema_directory() -> Path:
@@ -86,13 +96,15 @@ def _demand_distinct(migrations: tuple[Migration, ...], directory: Path) -> None
 
 
 def _migration(forward: Path, rollback: Path) -> Migration:
-    required = _REQUIRES.search(forward.read_text("utf-8"))
+    text = forward.read_text("utf-8")
+    required = _REQUIRES.search(text)
     return Migration(
         version=int(_parse(forward)["version"]),
         name=forward.stem,
         forward=_script(forward),
         rollback=_script(rollback),
         requires=tuple(required["tables"].split(", ")) if required else (),
+        formerly=tuple(_FORMERLY.findall(text)),
     )
 
 

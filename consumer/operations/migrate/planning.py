@@ -95,7 +95,7 @@ def to_roll_back(migrations: Sequence[Migration], history: Collection[int], to: 
 
 def _assess(migration: Migration, applied: Applied | None, missing_tables: Collection[str]) -> MigrationStatus:
     state, reason = State.PENDING, None
-    if applied is not None and applied.checksum == migration.forward.checksum:
+    if applied is not None and applied.checksum in (migration.forward.checksum, *migration.formerly):
         state = State.APPLIED
     elif applied is not None:
         state, reason = State.CHANGED, "the file is not the one that was applied"

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
 from consumer.adapters.admin import AdminConnection, StatementError, connect
 from consumer.operations.migrate import history, partitioned_index
-from consumer.operations.migrate.errors import StatementRefusedError
+from consumer.operations.migrate.errors import EncodingError, ReadOnlyError, RollbackRefusedError, StatementRefusedError
 from consumer.operations.migrate.files import Migration, Script, load, schema_directory
 from consumer.operations.migrate.planning import MigrationStatus, State, assess, to_apply, to_roll_back
 from consumer.operations.migrate.statements import Block, Statement
 from consumer.operations.queries import query
 
 LOCK_WAIT_S = 600.0
+DELETE_DATA = "ragledger.delete_data"
+"""With it on, rollbacks do not refuse because of data that they delete."""
 
 Progress = Callable[[str, int, int], None]
 """Called before each step with the name of its file, its place counted from 1, and the number of steps."""
@@ -58,6 +60,7 @@ async def up(
     """
     migrations = load(directory or schema_directory())
     async with history.exclusive(dsn, lock_wait_s), connect(dsn) as db:
+        await _demand_usable(db)
         await history.ensure(db)
         missing = await history.missing_tables(db, migrations)
         chosen = to_apply(migrations, assess(migrations, await history.read(db), missing), to)
@@ -72,13 +75,15 @@ async def down(
     dsn: str,
     *,
     to: int,
+    delete_data: bool = False,
     directory: Path | None = None,
     progress: Progress = silent,
     lock_wait_s: float = LOCK_WAIT_S,
 ) -> tuple[Step, ...]:
     """Roll back every version above `to`, newest first; with 0 or 1 nothing of ours stays but the base table.
 
-    Deletes data: see the WARNING at the top of each rollback file.
+    Deletes data: see the WARNING at the top of each rollback file. A file whose data no topic brings back refuses,
+    unless `delete_data` says otherwise. Every file is asked before the first of them runs.
 
     :raises MigrationError: :raises DatabaseError: as :func:`up`
     """
@@ -86,6 +91,9 @@ async def down(
     async with history.exclusive(dsn, lock_wait_s), connect(dsn) as db:
         await history.ensure(db)
         chosen = to_roll_back(migrations, await history.read(db), to)
+        if delete_data:
+            db.settings[DELETE_DATA] = "on"
+        await _ask_all(db, chosen)
         steps = []
         for place, migration in enumerate(chosen, 1):
             progress(migration.rollback.file.removesuffix(".sql"), place, len(chosen))
@@ -93,6 +101,31 @@ async def down(
         if len(chosen) == len(migrations):
             await history.drop(db)
         return tuple(steps)
+
+
+async def _demand_usable(db: AdminConnection) -> None:
+    (row,) = await db.rows(query("migrate_database"))
+    if row["encoding"] != "UTF8":
+        raise EncodingError(row["encoding"])
+    if row["is_read_only"]:
+        raise ReadOnlyError(is_standby=row["is_standby"])
+
+
+async def _ask_all(db: AdminConnection, chosen: Sequence[Migration]) -> None:
+    """Run what may refuse, of every file, and take it back.
+
+    :raises RollbackRefusedError: at least one of them does
+    """
+    refused = []
+    for script in (migration.rollback for migration in chosen):
+        for statement in script.refusals:
+            try:
+                async with db.transaction(keep=False):
+                    await db.execute(statement.sql)
+            except StatementError as error:
+                refused.append((script.file, statement.line, error))
+    if refused:
+        raise RollbackRefusedError(refused)
 
 
 async def _apply(db: AdminConnection, migration: Migration, status: MigrationStatus) -> Step:

@@ -41,6 +41,7 @@ _OTHER_CONTROL = re.compile(
 _CONCURRENT_INDEX = re.compile(
     r'CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+IF\s+NOT\s+EXISTS\s+("?)(?P<name>\w+)\1', re.IGNORECASE
 )
+_REFUSAL = re.compile(r"DO\b.*\bRAISE\s+EXCEPTION\b", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ class Statement:
         """The index that a CREATE INDEX CONCURRENTLY IF NOT EXISTS is about."""
         match = _CONCURRENT_INDEX.match(self.sql)
         return match["name"] if match else None
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether it is a block that may raise an error of its own."""
+        return bool(_REFUSAL.match(self.sql))
 
 
 @dataclass(frozen=True, slots=True)

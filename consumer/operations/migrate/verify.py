@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from consumer.adapters.admin import AdminConnection, StatementError, connect
+from consumer.ingest.erased import Key
 from consumer.operations.migrate import expected, history
 from consumer.operations.migrate.checks import Check, Column, Facts, Partitioned, compare
 from consumer.operations.migrate.security_checks import Policy, SecurityFacts, compare_security
@@ -17,27 +18,30 @@ HISTORY_TABLE = "schema_migrations"
 _FOREIGN_KEYS_VERSION = 4
 
 
-async def verify(dsn: str) -> tuple[Check, ...]:
-    """Look at tables, columns, comments, indexes, enums, triggers, constraints, policies, roles, and try an insert.
+async def verify(dsn: str, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
+    """Look at tables, columns, comments, indexes, enums, triggers, constraints, policies, roles, encoding, keys of
+    erasure, and try an insert.
 
     Expects every version, the optional foreign keys only where they were applied. Works just as well where
     the files were run with psql.
 
+    :param keys: of erasure, as they are set here
     :raises DatabaseError: the connection failed
     :raises ForeignHistoryError: schema_migrations is another tool's
     """
     async with connect(dsn) as db:
-        return (*await look(db), await _trial_insert(db))
+        return (*await look(db, keys), await _trial_insert(db))
 
 
-async def look(db: AdminConnection) -> tuple[Check, ...]:
+async def look(db: AdminConnection, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
     """Every check of :func:`verify` but the insert.
 
     :raises DatabaseError: the connection failed
     :raises ForeignHistoryError: schema_migrations is another tool's
     """
     facts = await _facts(db)
-    return (*compare(facts), *compare_security(await _security_facts(db, facts.tables)))
+    security = await _security_facts(db, facts.tables)
+    return (*compare(facts), *compare_security(security), await _encoding(db), *await _erasure_keys(db, facts, keys))
 
 
 async def _facts(db: AdminConnection) -> Facts:
@@ -54,6 +58,31 @@ async def _facts(db: AdminConnection) -> Facts:
         partitioned=await _partitioned(db),
         views={row["name"]: row["invoker"] for row in await db.rows(query("verify_views"), list(expected.VIEWS))},
     )
+
+
+async def _encoding(db: AdminConnection) -> Check:
+    (row,) = await db.rows("SELECT current_setting('server_encoding') AS encoding")
+    found = row["encoding"]
+    advice = "events are UTF-8, and text that it does not have is refused: CREATE DATABASE name ENCODING 'UTF8'"
+    return Check("encoding", found == "UTF8", found if found == "UTF8" else f"{found}: {advice} TEMPLATE template0")
+
+
+async def _erasure_keys(db: AdminConnection, facts: Facts, keys: Sequence[Key]) -> Sequence[Check]:
+    """Whether each erased user can be told from others; nothing where the tables are not as they should be."""
+    if "erased_users" not in facts.tables or "key" not in facts.columns.get("erasure_version", {}):
+        return []
+    rows = await db.rows(query("erasure_keys_in_use"))
+    known = {key.id for key in [*keys, *(Key(row["kept_key"]) for row in rows if row["kept_key"])]}
+    unknown = [f"{row['users']} under key id {row['key_id']}" for row in rows if row["key_id"] not in known]
+    detail = f"users were erased under a key that is not known here ({', '.join(unknown)}): {_KEY_ADVICE}"
+    return [Check("keys of erased users", not unknown, detail if unknown else "each is known")]
+
+
+_KEY_ADVICE = (
+    "services write nothing before they have it. Set it as RAGLEDGER_ERASURE__KEY or RAGLEDGER_ERASURE__PREVIOUS_KEYS,"
+    " or bring erasure_version.key back from a backup; where it is lost for good, erase the users again and delete"
+    " those rows of erased_users"
+)
 
 
 async def _ask(db: AdminConnection, name: str) -> list[dict[str, Any]]:

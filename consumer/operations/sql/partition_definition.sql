@@ -37,7 +37,8 @@ FROM (
     SELECT 5, format('CREATE POLICY %I ON ai_dialogue_log_new AS %s FOR %s TO %s%s%s', policyname, permissive, cmd,
         (SELECT string_agg(CASE role WHEN 'public' THEN 'PUBLIC' ELSE quote_ident(role) END, ', ') FROM unnest(roles) AS role),
         ' USING (' || qual || ')', ' WITH CHECK (' || with_check || ')')
-    FROM old JOIN pg_policies ON schemaname = relnamespace::regnamespace::text AND tablename = relname
+    FROM old JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    JOIN pg_policies ON schemaname = nspname AND tablename = relname
     UNION ALL
     SELECT 6, format('COMMENT ON POLICY %I ON ai_dialogue_log_new IS %L', polname, description)
     FROM old JOIN pg_policy AS policy ON polrelid = old.oid

@@ -11,7 +11,10 @@ WITH known AS (
 bounds AS (
     SELECT histogram_bounds::text::timestamp[] AS moments
     FROM pg_stats
-    WHERE schemaname = (SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = 'ai_dialogue_log'::regclass)
+    WHERE schemaname = (
+        SELECT nspname FROM pg_namespace JOIN pg_class ON relnamespace = pg_namespace.oid
+        WHERE pg_class.oid = 'ai_dialogue_log'::regclass
+      )
       AND tablename = 'ai_dialogue_log' AND attname = 'created_at' AND histogram_bounds IS NOT NULL
     ORDER BY inherited DESC
     LIMIT 1

@@ -1,0 +1,24 @@
+"""Settings of a session that an owner may have changed for the database or the role, and that our SQL relies on.
+
+They are set for each transaction, as a pooler may hand the next one another session, and refuses to be told at the
+start of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+SETTINGS: Mapping[str, str] = {
+    "quote_all_identifiers": "off",  # names are read from the catalog as text
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+    "row_security": "on",  # off turns every query under a policy into an error
+    "plpgsql.extra_errors": "none",
+}
+
+
+def set_local(settings: Mapping[str, str]) -> str:
+    """One statement that sets them until the transaction ends."""
+    return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())

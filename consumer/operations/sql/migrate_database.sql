@@ -1,0 +1,5 @@
+-- What of the database decides whether the schema can be made in it.
+SELECT
+    current_setting('server_encoding') AS encoding,
+    current_setting('transaction_read_only')::boolean AS is_read_only,
+    pg_is_in_recovery() AS is_standby

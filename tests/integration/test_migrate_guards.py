@@ -1,0 +1,129 @@
+"""`ragledger migrate down` asks every file before it undoes anything, and keeps what no topic brings back."""
+
+from uuid import uuid4
+
+import pytest
+
+from consumer.ingest.erased import Key
+from consumer.operations import migrate
+from consumer.operations.partitions import convert
+from tests.psql import (
+    ONE_DEAD_LETTER,
+    ONE_DIALOGUE,
+    ONE_LEDGER_ROW,
+    ROLLBACKS,
+    catalog,
+    execute,
+    one_rollback,
+    psql,
+    rows,
+    run_files,
+    value,
+)
+
+pytestmark = pytest.mark.timeout(120)
+
+DELETE = "PGOPTIONS", "-cragledger.delete_data=on"
+DECISION = """
+INSERT INTO ledger_decisions (consumer_group, topic, partition, decided_by, from_offset, to_offset, begins_anew,
+  start_offset, inserted, duplicates, amended, dead_lettered, gaps)
+VALUES ('g', 't', 0, 'somebody', 0, 0, true, 0, 0, 0, 0, 0, 0)
+"""
+FEEDBACK = "INSERT INTO kept_feedback (dialogue_id, user_feedback, given_at) VALUES (gen_random_uuid(), 1, now())"
+NOTICE = "INSERT INTO retention_notices (run_id, notice) VALUES (gen_random_uuid(), '{}')"
+
+
+def erase_somebody(dsn: str, key_id: str) -> None:
+    """Note that a user was erased."""
+    execute(dsn, f"INSERT INTO erased_users (user_hash, key_id) VALUES (sha256('{uuid4()}'::bytea), '{key_id}')")
+
+
+def own_key_id(dsn: str) -> str:
+    """The id of the key that the database keeps, as the service computes it."""
+    return Key(bytes(value(dsn, "SELECT key FROM erasure_version"))).id
+
+
+def test_the_guarded_files_are_tried() -> None:
+    """Whoever adds a table whose rows no topic brings back guards it, and tries it here."""
+    guarded = {file.name[9:13] for file in ROLLBACKS if "ragledger.delete_data" in file.read_text()}
+    assert guarded >= {"0005", "0007", "0009", "0011", "0013", "0015"}
+
+
+@pytest.mark.parametrize(
+    ("number", "data", "said"),
+    [
+        ("0005", ONE_DEAD_LETTER, "1 dead letters are open"),
+        ("0007", FEEDBACK, "1 verdicts and checks wait"),
+        ("0009", NOTICE, "0 users were erased, 0 rows of provenance are archived, 1 notices wait"),
+        ("0013", DECISION, "1 decisions are recorded"),
+        (
+            "0013",
+            f"{ONE_LEDGER_ROW}; UPDATE ingest_ledger SET stopped_at = now(), stopped_because = 'x'",
+            "1 partitions have stopped",
+        ),
+    ],
+)
+async def test_a_file_far_down_stops_the_whole_plan(filled: str, number: str, data: str, said: str) -> None:
+    """Nothing is undone, be it by a file that has nothing against it; psql is refused as well."""
+    execute(filled, data)
+    await migrate.up(filled)
+    before = catalog(filled)
+    with pytest.raises(migrate.RollbackRefusedError) as caught:
+        await migrate.down(filled, to=2)
+    assert said in str(caught.value)
+    assert "Nothing was rolled back." in str(caught.value)
+    assert catalog(filled) == before
+    refused = psql(filled, "-f", one_rollback(number), check=False)
+    assert (refused.returncode, said in refused.stderr) == (3, True)
+    assert catalog(filled) == before
+    steps = await migrate.down(filled, to=2, delete_data=True)
+    assert {step.action for step in steps} == {"rolled back"}
+
+
+async def test_the_key_of_erased_users_stays(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a user was erased under it; a key that is set elsewhere is no reason. With psql the same."""
+    await migrate.up(filled)
+    key = value(filled, "SELECT key FROM erasure_version")
+    erase_somebody(filled, Key(b"k" * 32).id)
+    await migrate.down(filled, to=14)
+    await migrate.up(filled)
+    assert value(filled, "SELECT key FROM erasure_version") != key
+    erase_somebody(filled, own_key_id(filled))
+    key = value(filled, "SELECT key FROM erasure_version")
+    for to in (14, 9):
+        with pytest.raises(migrate.RollbackRefusedError, match="1 users were erased under the key"):
+            await migrate.down(filled, to=to)
+    assert psql(filled, "-f", one_rollback("0015"), check=False).returncode == 3
+    assert value(filled, "SELECT key FROM erasure_version") == key
+    with pytest.raises(migrate.RollbackRefusedError, match=r"(?s)0015.*key.*0009.*2 users were erased"):
+        await migrate.down(filled, to=0)
+    monkeypatch.setenv(*DELETE)
+    run_files(filled, *ROLLBACKS)
+
+
+async def test_a_key_that_is_lost_is_found(filled: str) -> None:
+    """Verify names its id and what to do, unless it is set."""
+    lost = Key(b"l" * 32)
+    await migrate.up(filled)
+    erase_somebody(filled, own_key_id(filled))
+    assert await failed(filled) == {}
+    erase_somebody(filled, lost.id)
+    assert f"1 under key id {lost.id}" in (await failed(filled))["keys of erased users"]
+    assert await failed(filled, lost) == {}
+
+
+async def failed(dsn: str, *keys: Key) -> dict[str, str]:
+    """What verify finds wrong."""
+    return {check.name: check.detail for check in await migrate.verify(dsn, keys) if not check.ok}
+
+
+async def test_ids_of_a_partitioned_table_stay(filled: str) -> None:
+    """An id could be stored twice otherwise; without rows there is nothing to keep."""
+    execute(filled, ONE_DIALOGUE)
+    await migrate.up(filled)
+    await convert(filled, months_ahead=1)
+    with pytest.raises(migrate.RollbackRefusedError, match="1 ids are kept apart"):
+        await migrate.down(filled, to=10)
+    assert rows(filled, "SELECT version FROM schema_migrations WHERE version > 10")
+    execute(filled, "DELETE FROM ai_dialogue_log")
+    await migrate.down(filled, to=10)

@@ -1,0 +1,131 @@
+"""What an owner may have set for the database or the role: everything works all the same, or says what to do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from consumer.operations import migrate
+from consumer.operations.migrate import State
+from consumer.operations.partitions import convert
+from tests.ingestion import dialogues, environment_on, ids, ingest, send
+from tests.psql import FILES, ROLLBACKS, catalog, execute, rows, run_files
+from tests.service import Environment
+from tests.stack import Servers, fresh_database, with_database
+
+pytestmark = pytest.mark.timeout(120)
+
+UNUSUAL = {
+    "quote_all_identifiers": "on",
+    "TimeZone": "Asia/Tokyo",
+    "DateStyle": "SQL, DMY",
+    "IntervalStyle": "sql_standard",
+    "bytea_output": "escape",
+    "default_transaction_isolation": "serializable",
+    "standard_conforming_strings": "off",
+    "escape_string_warning": "off",
+    "row_security": "off",
+    "check_function_bodies": "off",
+    "plpgsql.extra_errors": "all",
+    "xmloption": "document",
+    "client_encoding": "LATIN1",
+    "array_nulls": "off",
+    "extra_float_digits": "0",
+    "lock_timeout": "4s",
+}
+
+
+def set_all(dsn: str, settings: dict[str, str]) -> None:
+    """For every session of the database that begins from now on."""
+    name = urlsplit(dsn).path.removeprefix("/")
+    execute(dsn, *(f"ALTER DATABASE {name} SET {setting} = '{value}'" for setting, value in settings.items()))
+
+
+async def failures(dsn: str) -> dict[str, str]:
+    """What verify finds wrong."""
+    return {check.name: check.detail for check in await migrate.verify(dsn) if not check.ok}
+
+
+@pytest.fixture
+def unusual(blank: str) -> str:
+    """An empty database whose owner has set all that is unusual."""
+    set_all(blank, UNUSUAL)
+    return blank
+
+
+async def test_everything_unusual_at_once(unusual: str) -> None:
+    """Up, verify, partitions, and all the way back."""
+    await migrate.up(unusual)
+    assert await failures(unusual) == {}
+    await convert(unusual, months_ahead=1)
+    assert await failures(unusual) == {}
+    await migrate.down(unusual, to=0)
+
+
+def test_the_files_run_with_psql(unusual: str, request: pytest.FixtureRequest) -> None:
+    """As they are, twice; the schema is the one that a usual database gets."""
+    run_files(unusual, *FILES, *FILES)
+    name = urlsplit(unusual).path.removeprefix("/")
+    execute(unusual, f"ALTER DATABASE {name} RESET ALL")
+    made = catalog(unusual)
+    with fresh_database(with_database(unusual, "postgres")) as usual:
+        run_files(usual, *FILES)
+        assert catalog(usual) == made
+    set_all(unusual, UNUSUAL)
+    run_files(unusual, *ROLLBACKS)
+
+
+def test_the_service_writes(stack: Servers, migrated_template: str, tmp_path: Path) -> None:
+    """Rows, days and ledger; and its tools read them."""
+    with environment_on(stack, migrated_template) as environment:
+        set_all(environment.dsn, UNUSUAL)
+        wanted = dialogues(environment.topics["dialogue"], 50, seed=1)
+        send(stack.bootstrap_servers, wanted.values())
+        ingest(environment, 50, tmp_path / "log")
+        assert ids(environment) == wanted.keys()
+        assert environment.run("ledger", "--check", "--caught-up").returncode == 0
+
+
+async def test_a_read_only_default_is_said(blank: str) -> None:
+    """With what to do about it, and nothing is done."""
+    set_all(blank, {"default_transaction_read_only": "on"})
+    with pytest.raises(migrate.ReadOnlyError, match="default_transaction_read_only"):
+        await migrate.up(blank)
+
+
+async def test_the_earlier_form_of_a_file_counts_as_applied(blank: str) -> None:
+    """0011 did the same before it took quote_all_identifiers, where it could be applied."""
+    await migrate.up(blank)
+    (file,) = [file for file in FILES if file.name.startswith("0011")]
+    (former,) = [line.split()[-1] for line in file.read_text().splitlines() if "ragledger: formerly" in line]
+    execute(blank, f"UPDATE schema_migrations SET checksum = '{former}' WHERE version = 11")
+    assert {one.state for one in (await migrate.status(blank)).migrations} == {State.APPLIED, State.SKIPPED}
+    assert await migrate.up(blank, to=3) == ()
+
+
+# ── encodings ──
+
+
+@pytest.fixture(params=["LATIN1", "SQL_ASCII"])
+def encoded(request: pytest.FixtureRequest, stack: Servers) -> Iterator[str]:
+    """An empty database in another encoding."""
+    with fresh_database(stack.dsn) as dsn:
+        name = urlsplit(dsn).path.removeprefix("/")
+        execute(stack.dsn, f"DROP DATABASE {name}")
+        execute(
+            stack.dsn,
+            f"CREATE DATABASE {name} ENCODING '{request.param}' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0",
+        )
+        yield dsn
+
+
+async def test_another_encoding_is_refused_before_anything_is_made(encoded: str) -> None:
+    """Up says which it is and what to do; the doctor and verify say it of tables that psql has made."""
+    with pytest.raises(migrate.EncodingError, match="ENCODING 'UTF8'"):
+        await migrate.up(encoded)
+    assert rows(encoded, "SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
+    done = Environment(encoded, "127.0.0.1:9", {}).run("doctor", "--json")
+    assert '"check": "encoding", "severity": "error"' in done.stdout
+    run_files(encoded, *FILES)
+    assert "ENCODING 'UTF8'" in (await failures(encoded))["encoding"]
