@@ -1,6 +1,7 @@
 """Dialogues of three months that are archived and brought back."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from consumer.adapters.admin import AdminConnection
 from consumer.operations.partitions import Archived, Restored, archive, restore
+from consumer.operations.queries import query
 from tests.psql import execute
 
 
@@ -50,6 +52,13 @@ def archived(dsn: str, directory: Path, before: str = "2026-03-01", zone: str = 
 def restored(dsn: str, manifest: Path, zone: str = "UTC") -> Restored:
     """Bring a month back."""
     return asyncio.run(restore(dsn, manifest=manifest, timezone=zone))
+
+
+def archive_at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """Let it be this time, UTC, for whoever archives."""
+    module = sys.modules["consumer.operations.partitions.archive"]
+    now, then = "now() AT TIME ZONE 'UTC'", f"timestamp '{moment}'"
+    monkeypatch.setattr(module, "query", lambda name: query(name).replace(now, then))
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, statement: str) -> None:

@@ -61,7 +61,7 @@ WHERE pronamespace = 'public'::regnamespace AND prosecdef
 
 @pytest.fixture
 def stranger(filled: str) -> Iterator[str]:
-    """A database, and the DSN of a login without a grant; what is made from now on is readable for everybody by default."""
+    """The DSN of a login without a grant; what is made in the database from now on is readable for all by default."""
     execute(filled, HOURLY, "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
     with login(filled) as dsn:
         yield dsn
@@ -89,9 +89,10 @@ def test_nothing_is_open_after_any_command_or_within_one(
     look("ensured")
     roll_up(filled)
     for statement in ("copy_out", "DROP TABLE"):
-        with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        with monkeypatch.context() as patch:
             interrupt(patch, statement)
-            archived(filled, tmp_path)
+            with pytest.raises(Interrupted):
+                archived(filled, tmp_path)
         look(f"archiving interrupted at {statement}")
     archived(filled, tmp_path)
     look("archived")

@@ -12,7 +12,7 @@ from consumer.operations.partitions.errors import (
 )
 from consumer.operations.partitions.locks import Lock
 from consumer.operations.partitions.plan import Plan, plan
-from consumer.operations.partitions.restore import Restored, restore
+from consumer.operations.partitions.restore import Restored, attach, restore
 
 __all__ = [
     "ArchiveError",
@@ -28,6 +28,7 @@ __all__ = [
     "Restored",
     "abort",
     "archive",
+    "attach",
     "convert",
     "plan",
     "restore",
