@@ -22,7 +22,6 @@ from consumer.commands.output import Json, WrongUse, command, err, out, print_js
 from consumer.events.fields import Uuid
 from consumer.files import FileError, demand_writable, write
 from consumer.operations.erasure import Circumstances, Erasure, Progress, as_text, dry_run, receipt
-from consumer.operations.errors import OperationError
 from consumer.parts import erasure_keys
 from consumer.settings import Settings, load, owner_name, user_name
 
@@ -68,9 +67,9 @@ async def _erase(user: UUID, only_look: bool, reference: str | None, directory: 
         erasure = _erasure(settings, database)
         await erasure.demand()
         if only_look:
-            document = await _look(erasure, user, around)
+            document = await _look(erasure, user, around, settings)
         else:
-            document = await _do(erasure, user, around)
+            document = await _do(erasure, user, around, settings)
     if not only_look:
         _write(document, directory)  # before anything is printed: nobody may be there to read it
     if as_json:
@@ -95,19 +94,18 @@ def _circumstances(settings: Settings, reference: str | None) -> Circumstances:
     )
 
 
-async def _look(erasure: Erasure, user: UUID, around: Circumstances) -> Mapping[str, Any]:
+async def _look(erasure: Erasure, user: UUID, around: Circumstances, settings: Settings) -> Mapping[str, Any]:
     with progress() as bar:
         found = await erasure.find(user, _told(bar))
-    return dry_run(around, erasure.hash(user), erasure.key_id, found)
+        files = await erasure.archives(user, settings.partitions.archive_dir, _told(bar))
+    return dry_run(around, erasure.hash(user), erasure.key_id, found, files)
 
 
-async def _do(erasure: Erasure, user: UUID, around: Circumstances) -> Mapping[str, Any]:
+async def _do(erasure: Erasure, user: UUID, around: Circumstances, settings: Settings) -> Mapping[str, Any]:
     with progress() as bar:
-        history = await erasure.erase(user, around.requested_by, around.reference, _told(bar))
-        left = await erasure.find(user, _told(bar))
-    if any(left.deleted.values()):
-        raise OperationError("rows of the user have come to light meanwhile, as partitions were made: erase once more")
-    return receipt(around, history, left)
+        history, left = await erasure.erase(user, around.requested_by, around.reference, _told(bar))
+        files = await erasure.archives(user, settings.partitions.archive_dir, _told(bar))
+    return receipt(around, history, left, files)
 
 
 def _told(bar: Any) -> Progress:

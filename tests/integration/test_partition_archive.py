@@ -146,18 +146,17 @@ def test_the_zone_of_the_service_counts_as_well(hourly: str, tmp_path: Path, mon
 def test_no_change_of_settings_computes_a_day_that_has_lost_rows(hourly: str, tmp_path: Path) -> None:
     """Neither another time zone nor being today; judged it is, and after all has come back it is computed."""
     timer_turn(hourly, "UTC")
-    execute(hourly, "UPDATE rag_metrics_history SET total_dialogues = 50")
+    execute(hourly, "UPDATE rag_metrics_history SET total_dialogues = 24, citation_count = 50")
     archived(hourly, tmp_path, "2026-02-01")
-    stored = "SELECT total_dialogues FROM rag_metrics_history WHERE date = '2026-02-01'"
+    stored = "SELECT citation_count FROM rag_metrics_history WHERE date = '2026-02-01'"
     timer_turn(hourly, TOKYO)  # its first nine hours were in January
     assert value(hourly, stored) == 50
-    execute(hourly, "UPDATE ai_dialogue_log SET user_feedback = 1 WHERE created_at::date = '2026-02-01'")
-    execute(hourly, "INSERT INTO touched_days (day) VALUES ('2026-02-01')", "DELETE FROM computed_days")
-    timer_turn(hourly, TOKYO, "2026-02-01")  # as if it were today
+    execute(hourly, "UPDATE computed_days SET left_under = NULL, basis_id = (SELECT max(id) FROM rollup_basis)")
+    timer_turn(hourly, TOKYO, "2026-02-01")  # as if it were today, which is always computed
     assert value(hourly, stored) == 50
     restored(hourly, tmp_path / "ai_dialogue_log_2026_01.manifest.json", TOKYO)
     timer_turn(hourly, TOKYO)
-    assert value(hourly, stored) == 24
+    assert value(hourly, stored) == 8
 
 
 def test_a_month_with_days_that_were_never_rolled_up_stays(hourly: str, tmp_path: Path) -> None:

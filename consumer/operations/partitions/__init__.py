@@ -1,6 +1,7 @@
 """Partitions of ai_dialogue_log: `plan`, `convert`, `archive`; `ensure` is the service's own, in its adapter."""
 
 from consumer.operations.partitions.archive import Archived, archive
+from consumer.operations.partitions.archive_file import rows_of
 from consumer.operations.partitions.conversion import Converted, abort, convert
 from consumer.operations.partitions.errors import (
     ArchiveError,
@@ -32,4 +33,5 @@ __all__ = [
     "convert",
     "plan",
     "restore",
+    "rows_of",
 ]

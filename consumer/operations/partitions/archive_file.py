@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
+from uuid import UUID
 
 from consumer.files import Output, write
 from consumer.operations.partitions.errors import ArchiveError
@@ -114,6 +115,21 @@ def read_back(path: Path) -> ReadBack:
     except (EOFError, OSError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise ArchiveError(f"{path} cannot be read back: {error}") from error
     return ReadBack(path.stat().st_size, file_sha256(path), content.hexdigest(), rows)
+
+
+def rows_of(path: Path, user: UUID) -> int:
+    """How many rows of a file are a user's.
+
+    :raises ArchiveError: it cannot be read, or is no archive of dialogues
+    """
+    csv.field_size_limit(sys.maxsize)
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+            rows = csv.reader(file)
+            place = next(rows).index("user_id")
+            return sum(row[place] == str(user) for row in rows)
+    except (EOFError, OSError, StopIteration, IndexError, ValueError, csv.Error, zlib.error) as error:
+        raise ArchiveError(f"{path} cannot be read: {error}") from error
 
 
 def demand_equal(manifest: Manifest, path: Path) -> None:
