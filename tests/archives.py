@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from consumer.adapters.admin import AdminConnection
+from consumer.ingest.erased import Key
 from consumer.operations.partitions import Archived, Restored, archive, restore
 from consumer.operations.queries import query
 from tests.psql import execute
@@ -43,9 +44,12 @@ def roll_up(dsn: str, zone: str = "UTC") -> None:
     )
 
 
-def archived(dsn: str, directory: Path, before: str = "2026-03-01", zone: str = "UTC") -> list[Archived]:
+def archived(
+    dsn: str, directory: Path, before: str = "2026-03-01", zone: str = "UTC", keys: Sequence[Key] = ()
+) -> list[Archived]:
     """Archive what is older."""
-    work = archive(dsn, before=date.fromisoformat(before), directory=directory, timezone=zone, told=lambda *_: None)
+    first = date.fromisoformat(before)
+    work = archive(dsn, before=first, directory=directory, timezone=zone, told=lambda *_: None, keys=keys)
     return list(asyncio.run(work))
 
 

@@ -8,10 +8,8 @@ from typing import Any
 
 from consumer.operations.doctor.findings import Finding, error, fine, note, warning
 from consumer.operations.doctor.look import Look
-from consumer.operations.migrate import LOCK_KEY
+from consumer.operations.migrate.history import LOCK_KEY
 from consumer.operations.queries import query
-
-MONTH = "ai_dialogue_log_%Y_%m"
 
 
 async def look_at_copies(look: Look) -> list[Finding]:
@@ -29,16 +27,16 @@ def _finding(row: Mapping[str, Any]) -> Finding:
         if name.endswith("_new"):
             fix += "; or ragledger partition convert --abort"
         return warning("copies", f"a conversion was interrupted; {name} holds dialogues once more", fix)
-    return _month(name, row["is_coming_back"])
+    return _month(name, row["phase"])
 
 
-def _month(name: str, is_coming_back: bool) -> Finding:
+def _month(name: str, phase: str | None) -> Finding:
     year, month = map(int, name.rsplit("_", 2)[1:])
     following = date(year + month // 12, month % 12 + 1, 1)
     found = f"{year}-{month:02} is not in ai_dialogue_log: its dialogues are in the table {name}, which nobody reads"
+    if phase is None:
+        fix = f"ragledger partition archive --restore MANIFEST, which begins anew; or, where it is no use, DROP TABLE {name}"
+        return error("copies", f"{found}: bringing it back from its file was interrupted", fix)
     back = f"ragledger partition archive --attach {year}-{month:02}"
-    if is_coming_back:
-        again = "ragledger partition archive --restore with its manifest, which begins anew"
-        return error("copies", f"{found}: bringing it back was interrupted", f"{again}; or {back}")
     goes_on = f"ragledger partition archive --before {following:%Y-%m}, which goes on where it stood"
     return error("copies", f"{found}: archiving it was interrupted", f"{goes_on}; or {back}, which puts it back")

@@ -1,7 +1,7 @@
 -- Tables with dialogues that are not in ai_dialogue_log: months on their way out or back, and what a conversion has made;
--- and whether the command that has to do with them is running.
+-- which phase of archiving they are in, and whether the command that has to do with them is running.
 SELECT relname::text AS name,
-       EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'within_its_month') AS is_coming_back,
+       (SELECT phase FROM partition_archives WHERE to_regclass(partition) = pg_class.oid AND phase <> 'dropped') AS phase,
        EXISTS (
            SELECT FROM pg_locks
            WHERE locktype = 'advisory' AND granted AND objsubid = 1
