@@ -55,7 +55,8 @@ class Archived(StoreError):
     def __init__(self, day: date) -> None:
         super().__init__(
             f"{day}: rows of this day were archived, so it cannot be computed, and what is stored of it stays."
-            " Leave it out, or bring its month back with `ragledger partition archive --restore`"
+            " Leave it out, or bring its month back with `ragledger partition archive --restore`, or --attach where its"
+            " archiving was interrupted"
         )
 
 

@@ -35,7 +35,7 @@ def _month(name: str, phase: str | None) -> Finding:
     following = date(year + month // 12, month % 12 + 1, 1)
     found = f"{year}-{month:02} is not in ai_dialogue_log: its dialogues are in the table {name}, which nobody reads"
     if phase is None:
-        fix = f"ragledger partition archive --restore MANIFEST, which begins anew; or, where it is no use, DROP TABLE {name}"
+        fix = f"ragledger partition archive --restore MANIFEST, which begins anew; or, without it, DROP TABLE {name}"
         return error("copies", f"{found}: bringing it back from its file was interrupted", fix)
     back = f"ragledger partition archive --attach {year}-{month:02}"
     goes_on = f"ragledger partition archive --before {following:%Y-%m}, which goes on where it stood"
