@@ -332,3 +332,30 @@ def test_notices_that_were_sent_with_the_user_are_named(plain: Environment, tmp_
     receipt = erase(plain, tmp_path)
     assert kept(receipt, "sent_notices")["notices"] == [str(sent)]
     assert whereabouts(plain, ALICE) == []
+
+
+def test_archiving_killed_at_every_step_loses_and_brings_back_nothing(months: Environment, tmp_path: Path) -> None:
+    """SIGKILL at one step after the other, each attempt going on where the one before was killed; so is putting back."""
+    directory = tmp_path / "archives"
+    arguments = ("partition", "archive", "--before", "2026-02")
+    step = first_step_not_reached(months, arguments, back=("partition", "archive", "--attach", "2026-01"))
+    assert step > 15
+    erase(months, tmp_path / "receipts")
+    assert value(months.dsn, COUNT) == 2160 - 744
+    file = directory / "ai_dialogue_log_2026_01.csv.gz"
+    assert gzip.decompress(file.read_bytes()).count(b"NULL") == 744
+    assert sorted(path.name for path in directory.iterdir()) == [file.name, "ai_dialogue_log_2026_01.manifest.json"]
+    assert rows(months.dsn, "SELECT phase FROM partition_archives") == [{"phase": "dropped"}]
+
+
+def first_step_not_reached(environment: Environment, arguments: tuple[str, ...], back: tuple[str, ...]) -> int:
+    """Kill a command at each of its steps; after every fifth put the month back, killed itself on the way."""
+    for step in range(1, 80):
+        if run_killed(environment, step, *arguments) == 0:
+            return step
+        if step % 5 == 0 and value(environment.dsn, "SELECT count(*) FROM partition_archives") == 1:
+            run_killed(environment, step // 2, *back)
+            assert environment.run(*back).returncode in (0, 1)
+            assert value(environment.dsn, COUNT) == 2160
+            execute(environment.dsn, "DELETE FROM touched_days")
+    raise AssertionError("archiving has more steps than that")
