@@ -335,7 +335,7 @@ def test_notices_that_were_sent_with_the_user_are_named(plain: Environment, tmp_
 
 
 def test_archiving_killed_at_every_step_loses_and_brings_back_nothing(months: Environment, tmp_path: Path) -> None:
-    """SIGKILL at one step after the other, each attempt going on where the one before was killed; so is putting back."""
+    """SIGKILL at one step after the other, each attempt going on where the one before was killed, and so back."""
     directory = tmp_path / "archives"
     arguments = ("partition", "archive", "--before", "2026-02")
     step = first_step_not_reached(months, arguments, back=("partition", "archive", "--attach", "2026-01"))
