@@ -124,7 +124,8 @@ class Service:
         if interval is None:
             return {}
         telemetry = PrometheusRetentionTelemetry(metrics, clock)
-        return {"retention": RetentionTimer(Retention.under(self.settings, self.database), telemetry, interval)}
+        retention = Retention.under(self.settings, self.database, erasure_keys(self.settings.erasure))
+        return {"retention": RetentionTimer(retention, telemetry, interval)}
 
     async def run(self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None) -> None:
         """Run until `stop` is set: stop fetching, write what is held, commit, leave the group.

@@ -1,7 +1,8 @@
 """Dialogues of three months that are archived and brought back."""
 
 import asyncio
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 
 from consumer.adapters.admin import AdminConnection
+from consumer.ingest.erased import Key
 from consumer.operations.partitions import Archived, Restored, archive, restore
+from consumer.operations.queries import query
 from tests.psql import execute
 
 
@@ -41,15 +44,25 @@ def roll_up(dsn: str, zone: str = "UTC") -> None:
     )
 
 
-def archived(dsn: str, directory: Path, before: str = "2026-03-01", zone: str = "UTC") -> list[Archived]:
+def archived(
+    dsn: str, directory: Path, before: str = "2026-03-01", zone: str = "UTC", keys: Sequence[Key] = ()
+) -> list[Archived]:
     """Archive what is older."""
-    work = archive(dsn, before=date.fromisoformat(before), directory=directory, timezone=zone, told=lambda *_: None)
+    first = date.fromisoformat(before)
+    work = archive(dsn, before=first, directory=directory, timezone=zone, told=lambda *_: None, keys=keys)
     return list(asyncio.run(work))
 
 
 def restored(dsn: str, manifest: Path, zone: str = "UTC") -> Restored:
     """Bring a month back."""
     return asyncio.run(restore(dsn, manifest=manifest, timezone=zone))
+
+
+def archive_at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """Let it be this time, UTC, for whoever archives."""
+    module = sys.modules["consumer.operations.partitions.archive"]
+    now, then = "now() AT TIME ZONE 'UTC'", f"timestamp '{moment}'"
+    monkeypatch.setattr(module, "query", lambda name: query(name).replace(now, then))
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, statement: str) -> None:

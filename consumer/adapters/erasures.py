@@ -7,7 +7,8 @@ deletes afterwards: what a flush has committed before, it finds; what commits la
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from consumer.adapters.postgres import Database, Transaction
 from consumer.adapters.sql import load
@@ -41,6 +42,10 @@ class Erasures:
     async def read(self, transaction: Transaction) -> None:
         """Read the set within a transaction. Errors as in :meth:`learn`."""
         (row,) = await transaction.fetch(load("erased_users"))
+        self.take(dict(row))
+
+    def take(self, row: Mapping[str, Any]) -> None:
+        """Know what the database has answered. Errors as in :meth:`learn`."""
         self.keys = (*self._set, Key(row["key"]))
         unknown = sorted(set(row["key_ids"]) - {key.id for key in self.keys})
         if unknown:

@@ -55,7 +55,8 @@ class Archived(StoreError):
     def __init__(self, day: date) -> None:
         super().__init__(
             f"{day}: rows of this day were archived, so it cannot be computed, and what is stored of it stays."
-            " Leave it out, or bring its month back with `ragledger partition archive --restore`"
+            " Leave it out, or bring its month back with `ragledger partition archive --restore`, or --attach where its"
+            " archiving was interrupted"
         )
 
 
@@ -94,9 +95,10 @@ class PostgresHistory:
             [state] = await transaction.fetch(load("state_of_day"), day, day.isoformat())
             if state["age"] is not None and 0 <= state["age"] < fresh_seconds:
                 return False  # another replica was quicker
-            if state["touched"] and await _is_archived(transaction, day, force.basis.timezone):
+            if await _is_archived(transaction, day, force.basis.timezone):
                 await transaction.execute(load("forget_touched_day"), day)
-                return False
+                judged = await _judge_anew(transaction, day, force, dict(state))
+                return judged or not state["touched"]
             await self._bring_up_to_date(transaction, day, force, dict(state))
         return True
 
@@ -107,13 +109,11 @@ class PostgresHistory:
         if state["touched"] or not state["has_row"] or state["basis_id"] == force.id:
             await self._compute(transaction, day, force, asked=False)
         elif not moved:
-            await _judge(transaction, day, force)
-            await transaction.execute(load("note_judged_day"), day.isoformat(), force.id)
+            await _judge_anew(transaction, day, force, state)
         elif await _is_complete(transaction, day, state, force.basis.days):
             await self._compute(transaction, day, force, asked=False)
         else:
-            await _judge(transaction, day, force)
-            await transaction.execute(load("leave_day"), day.isoformat(), force.id)
+            await _judge_anew(transaction, day, force, state)
             return
         if moved:
             await transaction.execute(load("touch_days_without_row"), _neighbours(day))
@@ -203,6 +203,16 @@ async def _is_complete(transaction: Transaction, day: date, state: Mapping[str, 
         return False
     [found] = await transaction.fetch(load("count_dialogues"), *before.bounds(day))
     return bool(found["dialogues"] >= state["total_dialogues"])
+
+
+async def _judge_anew(transaction: Transaction, day: date, under: _InForce, state: Mapping[str, Any]) -> bool:
+    """Hold a day to the basis in force without computing it; whether it has a row that was not."""
+    if not state["has_row"] or under.id in (state["basis_id"], state["left_under"]):
+        return False
+    await _judge(transaction, day, under)
+    note = "note_judged_day" if state["time_zone"] == under.basis.timezone else "leave_day"
+    await transaction.execute(load(note), day.isoformat(), under.id)
+    return True
 
 
 async def _judge(transaction: Transaction, day: date, under: _InForce) -> None:

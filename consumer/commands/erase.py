@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -22,8 +20,8 @@ from consumer.basis import Basis
 from consumer.commands.database import opened_database
 from consumer.commands.output import Json, WrongUse, command, err, out, print_json, progress
 from consumer.events.fields import Uuid
+from consumer.files import FileError, demand_writable, write
 from consumer.operations.erasure import Circumstances, Erasure, Progress, as_text, dry_run, receipt
-from consumer.operations.errors import OperationError
 from consumer.parts import erasure_keys
 from consumer.settings import Settings, load, owner_name, user_name
 
@@ -69,9 +67,9 @@ async def _erase(user: UUID, only_look: bool, reference: str | None, directory: 
         erasure = _erasure(settings, database)
         await erasure.demand()
         if only_look:
-            document = await _look(erasure, user, around)
+            document = await _look(erasure, user, around, settings)
         else:
-            document = await _do(erasure, user, around)
+            document = await _do(erasure, user, around, settings)
     if not only_look:
         _write(document, directory)  # before anything is printed: nobody may be there to read it
     if as_json:
@@ -96,19 +94,18 @@ def _circumstances(settings: Settings, reference: str | None) -> Circumstances:
     )
 
 
-async def _look(erasure: Erasure, user: UUID, around: Circumstances) -> Mapping[str, Any]:
+async def _look(erasure: Erasure, user: UUID, around: Circumstances, settings: Settings) -> Mapping[str, Any]:
     with progress() as bar:
         found = await erasure.find(user, _told(bar))
-    return dry_run(around, erasure.hash(user), erasure.key_id, found)
+        files = await erasure.archives(user, settings.partitions.archive_dir, _told(bar))
+    return dry_run(around, erasure.hash(user), erasure.key_id, found, files)
 
 
-async def _do(erasure: Erasure, user: UUID, around: Circumstances) -> Mapping[str, Any]:
+async def _do(erasure: Erasure, user: UUID, around: Circumstances, settings: Settings) -> Mapping[str, Any]:
     with progress() as bar:
-        history = await erasure.erase(user, around.requested_by, around.reference, _told(bar))
-        left = await erasure.find(user, _told(bar))
-    if any(left.deleted.values()):
-        raise OperationError("rows of the user have come to light meanwhile, as partitions were made: erase once more")
-    return receipt(around, history, left)
+        history, left = await erasure.erase(user, around.requested_by, around.reference, _told(bar))
+        files = await erasure.archives(user, settings.partitions.archive_dir, _told(bar))
+    return receipt(around, history, left, files)
 
 
 def _told(bar: Any) -> Progress:
@@ -123,12 +120,11 @@ def _told(bar: Any) -> Progress:
 
 
 def _demand_place(directory: Path) -> None:
-    """Before anything is erased; root may write where nobody can."""
+    """Before anything is erased."""
     try:
-        NamedTemporaryFile(dir=directory, prefix=".erasure-").close()
-    except OSError as error:
-        problem = f"the receipt cannot be written into {directory} ({error.strerror})"
-        raise WrongUse(f"{problem}: name another place with --receipt") from None
+        demand_writable(directory)
+    except FileError as error:
+        raise WrongUse(f"the receipt has no place: {error} with --receipt") from None
 
 
 def _write(document: Mapping[str, Any], directory: Path) -> None:
@@ -136,14 +132,6 @@ def _write(document: Mapping[str, Any], directory: Path) -> None:
     name = f"erasure-{document['number']}-{document['user']['hmac_sha256'][:12]}"
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()
-    _write_whole(directory / f"{name}.json", text)
-    _write_whole(directory / f"{name}.txt", f"{as_text(document)}\nSHA-256 of {name}.json: {digest}\n")
+    write(directory / f"{name}.json", text)
+    write(directory / f"{name}.txt", f"{as_text(document)}\nSHA-256 of {name}.json: {digest}\n")
     err.print(f"The receipt is in {directory / name}.json and .txt", markup=False, soft_wrap=True)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", encoding="utf-8", delete=False) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)

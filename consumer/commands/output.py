@@ -22,6 +22,7 @@ from rich.table import Table
 
 from consumer.adapters import logs
 from consumer.adapters.admin import DatabaseError
+from consumer.files import FileError
 from consumer.operations.errors import OperationError
 from consumer.operations.migrate import MigrationError
 from consumer.ports import SourceError, StoreError
@@ -53,6 +54,7 @@ class WrongUse(Exception):
 
 EXPECTED_ERRORS = (
     DatabaseError,
+    FileError,
     MigrationError,
     OperationError,
     OSError,

@@ -16,8 +16,21 @@ from consumer.adapters.partitions import MOVE_AT_MOST, PostgresPartitions
 from consumer.adapters.postgres import dsn_of
 from consumer.commands.database import opened_database
 from consumer.commands.output import Exit, Json, WrongUse, command, err, out, print_json, print_table, progress, show
-from consumer.operations.partitions import Converted, Lock, Plan, abort, archive, convert, plan, restore
+from consumer.files import make_directory
+from consumer.operations.partitions import (
+    Converted,
+    Lock,
+    Plan,
+    Restored,
+    abort,
+    archive,
+    attach,
+    convert,
+    plan,
+    restore,
+)
 from consumer.partitions import MadePartition
+from consumer.parts import erasure_keys
 from consumer.ports import Unavailable
 from consumer.settings import Settings, load
 
@@ -75,10 +88,17 @@ def archive_command(
     back: Annotated[
         Path | None, typer.Option("--restore", help="Bring a month back: its file ending in .manifest.json.")
     ] = None,
+    stuck: Annotated[
+        datetime | None,
+        typer.Option("--attach", formats=["%Y-%m"], help="Put a month back whose archiving was interrupted."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Move whole months out of the table into files, each read back before its rows are dropped; or one back."""
-    _archive(before, to, back, as_json)
+    """Move whole months out of the table into files, each read back before its rows are dropped; or one back.
+
+    It may be interrupted at any point: run it again and it goes on, or put the month back with --attach.
+    """
+    _archive(before, to, back, stuck, as_json)
 
 
 @command
@@ -216,14 +236,20 @@ async def _make_missing_afterwards(settings: Settings) -> Sequence[MadePartition
 
 
 @command
-async def _archive(before: datetime | None, to: Path | None, back: Path | None, as_json: bool) -> None:
+async def _archive(
+    before: datetime | None, to: Path | None, back: Path | None, stuck: datetime | None, as_json: bool
+) -> None:
     settings = load()
-    if (before is None) == (back is None):
-        raise WrongUse("give either --before YYYY-MM, or --restore FILE")
-    if back is not None:
-        await _restore(settings, back, as_json)
-    elif before is not None:
+    if [before, back, stuck].count(None) != 2:
+        raise WrongUse("give one of --before YYYY-MM, --restore FILE, --attach YYYY-MM")
+    if before is not None:
         await _move_out(settings, _whole_months(before), _made(to or settings.partitions.archive_dir), as_json)
+        return
+    dsn, timezone, keys = dsn_of(settings.postgres), settings.rollup.timezone, erasure_keys(settings.erasure)
+    if back is not None:
+        _print_restored(await restore(dsn, manifest=back, timezone=timezone, keys=keys), as_json)
+    elif stuck is not None:
+        _print_restored(await attach(dsn, month=stuck.date(), timezone=timezone, keys=keys), as_json)
 
 
 def _whole_months(before: datetime) -> date:
@@ -234,7 +260,7 @@ def _whole_months(before: datetime) -> date:
 
 
 def _made(directory: Path) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     return directory
 
 
@@ -246,6 +272,7 @@ async def _move_out(settings: Settings, before: date, directory: Path, as_json: 
             directory=directory,
             timezone=settings.rollup.timezone,
             told=_Bar(bar).copied,
+            keys=erasure_keys(settings.erasure),
         )
     if as_json:
         print_json([asdict(one) for one in done])
@@ -255,10 +282,11 @@ async def _move_out(settings: Settings, before: date, directory: Path, as_json: 
     _print_locks([lock for one in done for lock in one.locks])
 
 
-async def _restore(settings: Settings, manifest: Path, as_json: bool) -> None:
-    restored = await restore(dsn_of(settings.postgres), manifest=manifest, timezone=settings.rollup.timezone)
+def _print_restored(restored: Restored, as_json: bool) -> None:
     if as_json:
         print_json(asdict(restored))
         return
     out.print(f"{restored.month} is back: {restored.rows:,} rows, and {restored.moved:,} that came for it meanwhile.")
+    if restored.erased:
+        out.print(f"{restored.erased:,} rows stayed away: their users were erased.")
     _print_locks([restored.lock])

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -18,6 +13,7 @@ import typer
 from consumer.commands.database import opened_database
 from consumer.commands.output import WrongUse, command, err
 from consumer.commands.times import moment
+from consumer.files import written_or_passed_on
 from consumer.operations.provenance_export import Choice
 from consumer.operations.provenance_export import export as export_provenance
 from consumer.settings import load
@@ -61,28 +57,10 @@ async def _export(since: datetime | None, until: datetime | None, content_id: UU
         raise WrongUse("--until has to lie after --since")
     choice = Choice(_naive(since), _naive(until), content_id)
     async with opened_database(load()) as database:
-        with _opened(output) as write:
-            rows = await export_provenance(database, choice, write)
+        with written_or_passed_on(output or Path("/dev/stdout")) as file:
+            rows = await export_provenance(database, choice, lambda text: file.write(text.encode()))
     err.print(f"{rows:,} rows of provenance.")
 
 
 def _naive(time: datetime | None) -> datetime | None:
     return None if time is None else time.replace(tzinfo=None)
-
-
-@contextmanager
-def _opened(output: Path | None) -> Iterator[Callable[[str], Any]]:
-    """Where to write. A file is there as a whole, or as it was before."""
-    if output is None:
-        yield sys.stdout.write
-        sys.stdout.flush()
-        return
-    with NamedTemporaryFile("w", dir=output.parent, prefix=f".{output.name}.", encoding="utf-8", delete=False) as file:
-        try:
-            yield file.write
-        except BaseException:
-            Path(file.name).unlink()
-            raise
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(output)

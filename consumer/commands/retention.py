@@ -13,6 +13,7 @@ from consumer.commands.database import opened_database
 from consumer.commands.output import Json, WrongUse, command, out, print_json, print_mapping, print_table, progress
 from consumer.commands.times import moment
 from consumer.operations.retention import Done, Expiry, Notices, Preview, Retention
+from consumer.parts import erasure_keys
 from consumer.settings import load
 
 app = typer.Typer(no_args_is_help=True, help="Provenance whose retention is over.")
@@ -94,7 +95,7 @@ async def _run(publish_again: bool, as_json: bool) -> None:
         total = (await expiry.preview(datetime.now(UTC).replace(tzinfo=None), 0)).expired
         with progress() as bar:
             task = bar.add_task("archiving", total=total)
-            done = await Retention.under(settings, database).run(
+            done = await Retention.under(settings, database, erasure_keys(settings.erasure)).run(
                 wait=True, told=lambda so_far: bar.update(task, completed=so_far.deleted)
             )
     if as_json:

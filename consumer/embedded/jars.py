@@ -10,6 +10,8 @@ import os
 import shutil
 from pathlib import Path
 
+from consumer.files import make_directory
+
 KAFKA_VERSION = "4.3.1"
 _COORDINATES = "+".join(
     [
@@ -47,7 +49,7 @@ def install() -> None:
     Raises:
         Exception: whatever the resolver met, mostly that the network is not there.
     """
-    cache_directory().mkdir(parents=True, exist_ok=True)
+    make_directory(cache_directory())
     with (cache_directory() / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if cached_classpath() is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from consumer import __version__
 from consumer.events.kind import Kind
+from consumer.files import PUBLIC, make_directory, write
 from consumer.operations.retention.contract import NOTICE_SCHEMA
 
 JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -85,13 +86,13 @@ def documents(kinds: Mapping[str, Kind], expired_topic: str) -> dict[str, str]:
 def export(kinds: Mapping[str, Kind], expired_topic: str, directory: Path) -> list[Path]:
     """Write every document; the files written.
 
-    :raises OSError: the directory cannot be written
+    :raises FileError: the directory cannot be written
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory, PUBLIC)
     written = []
     for name, text in documents(kinds, expired_topic).items():
         path = directory / name
-        path.write_text(text)
+        write(path, text, PUBLIC)
         written.append(path)
     return written
 

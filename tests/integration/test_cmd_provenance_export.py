@@ -177,6 +177,25 @@ def test_a_file_is_whole_or_as_it_was(environment: Environment, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_what_is_no_file_is_written_into(environment: Environment, tmp_path: Path) -> None:
+    """A pipe, and standard output by its name in /dev; neither is replaced by a file, and a link is left alone."""
+    ids = insert(environment.dsn, acquired(2))
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["/bin/cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+        assert environment.run("provenance", "export", "-o", str(pipe)).returncode == 0
+        document = json.loads(reader.communicate(timeout=30)[0])
+    assert len(document["activity"]) == len(ids)
+    assert pipe.is_fifo()
+    assert len(exported(environment, "-o", "/dev/stdout")["activity"]) == len(ids)
+    link.symlink_to(tmp_path / "victim")
+    refused = environment.run("provenance", "export", "-o", str(link))
+    assert (refused.returncode, "is a link" in refused.stderr) == (1, True)
+    full = environment.run("provenance", "export", "-o", "/dev/full")
+    assert (full.returncode, "/dev/full cannot be written: No space left" in full.stderr) == (1, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+
+
 @pytest.mark.parametrize(
     "options", [("--format", "xml"), ("--since", "soon"), ("--since", "2026-02-01", "--until", "2026-01-01")]
 )

@@ -330,3 +330,14 @@ def test_archived_provenance_can_be_put_back(environment: Environment) -> None:
     assert after["row"] == {**before["row"], "access_policy": policy}
     assert archived(environment) == set()
     assert environment.run_json("retention", "run") == NOTHING
+
+
+def test_a_notice_that_waits_names_nobody_who_was_erased(environment: Environment, tmp_path: Path) -> None:
+    """Also one that was written while the user was being erased: the owner is held against the erased users last."""
+    erased = environment.run("erase", "--user", str(ALICE), "--receipt", str(tmp_path))
+    assert erased.returncode == 0, erased.stderr
+    insert(environment.dsn, acquired(2, ALICE), acquired(1, BOB))
+    assert environment.run_json("retention", "run")["published"] == 2
+    assert {notice.body["owner"] for notice in published(environment)} == {None, str(BOB)}
+    assert {notice.key for notice in published(environment)} == {None, str(BOB).encode()}
+    assert environment.query("SELECT id FROM retention_notices WHERE owner = %s", ALICE) == []

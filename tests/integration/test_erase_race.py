@@ -81,7 +81,8 @@ class Scene:
 
     async def erase(self, user: UUID) -> Any:
         """Erase, as the command does; what was done this time."""
-        return (await self._erasure.erase(user, "test", None, lambda *_: None))[0]
+        history, _ = await self._erasure.erase(user, "test", None, lambda *_: None)
+        return history[0]
 
     def are_waiting(self, sessions: int) -> bool:
         """Whether so many sessions wait for a lock."""

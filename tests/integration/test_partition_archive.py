@@ -18,7 +18,7 @@ from consumer.basis import Basis
 from consumer.operations.partitions import ArchiveError
 from consumer.operations.partitions.archive_file import ArchiveWriter, file_sha256
 from consumer.settings import Postgres
-from tests.archives import COUNT, TOKYO, Interrupted, archived, interrupt, restored, roll_up
+from tests.archives import COUNT, TOKYO, Interrupted, archive_at, archived, interrupt, restored, roll_up
 from tests.partitions import one_dialogue
 from tests.psql import execute, rows, value
 from tests.service import Environment
@@ -49,16 +49,17 @@ def test_months_leave_the_table_for_files_that_hold_their_rows(hourly: str, tmp_
     assert archived(hourly, tmp_path) == []
 
 
-def timer_turn(dsn: str) -> list[date]:
-    """One turn of the service's timer; the days that it computed."""
+def timer_turn(dsn: str, zone: str = "UTC", today: str = "") -> list[date]:
+    """One turn of the service's timer, in a zone, on a day of its own; the days that it computed."""
 
     async def turn() -> list[date]:
         database = Database(Postgres(dsn=SecretStr(dsn)))
         await database.open()
         try:
-            history = PostgresHistory(database, Basis("UTC", slo.DEFAULT_OBJECTIVES), "timer")
+            history = PostgresHistory(database, Basis(zone, slo.DEFAULT_OBJECTIVES), "timer")
             await history.begin()
-            return [day for day in await history.due(0) if await history.roll_up_due(day, 0)]
+            due = [date.fromisoformat(today)] if today else await history.due(0)
+            return [day for day in due if await history.roll_up_due(day, 0)]
         finally:
             await database.close(5)
 
@@ -115,6 +116,47 @@ def test_a_month_with_marked_days_stays(hourly: str, tmp_path: Path, zone: str, 
         archived(hourly, tmp_path, zone=zone)
     assert value(hourly, COUNT) == 2160
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_month_stays_until_its_last_business_day_is_over(
+    hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a zone east of UTC today has a part of the month that has just ended there; west of it, yesterday goes on."""
+    for zone, before, after in (
+        (TOKYO, "2026-02-01 14:59", "2026-02-01 15:00"),
+        ("America/New_York", "2026-03-01 04:59", "2026-03-01 05:00"),
+    ):
+        archive_at(monkeypatch, before)
+        with pytest.raises(ArchiveError, match=f"last business day .{zone}.* is over at {after} UTC"):
+            archived(hourly, tmp_path, before[:8] + "01", zone)
+        archive_at(monkeypatch, after)
+        execute(hourly, "DELETE FROM rag_metrics_history")
+        roll_up(hourly, zone)
+        assert len(archived(hourly, tmp_path, before[:8] + "01", zone)) == 1
+
+
+def test_the_zone_of_the_service_counts_as_well(hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever archives without its settings is not led by the default."""
+    timer_turn(hourly, TOKYO)
+    archive_at(monkeypatch, "2026-02-01 14:59")
+    with pytest.raises(ArchiveError, match="2026-02-01 15:00 UTC"):
+        archived(hourly, tmp_path, "2026-02-01")
+
+
+def test_no_change_of_settings_computes_a_day_that_has_lost_rows(hourly: str, tmp_path: Path) -> None:
+    """Neither another time zone nor being today; judged it is, and after all has come back it is computed."""
+    timer_turn(hourly, "UTC")
+    execute(hourly, "UPDATE rag_metrics_history SET total_dialogues = 24, citation_count = 50")
+    archived(hourly, tmp_path, "2026-02-01")
+    stored = "SELECT citation_count FROM rag_metrics_history WHERE date = '2026-02-01'"
+    timer_turn(hourly, TOKYO)  # its first nine hours were in January
+    assert value(hourly, stored) == 50
+    execute(hourly, "UPDATE computed_days SET left_under = NULL, basis_id = (SELECT max(id) FROM rollup_basis)")
+    timer_turn(hourly, TOKYO, "2026-02-01")  # as if it were today, which is always computed
+    assert value(hourly, stored) == 50
+    restored(hourly, tmp_path / "ai_dialogue_log_2026_01.manifest.json", TOKYO)
+    timer_turn(hourly, TOKYO)
+    assert value(hourly, stored) == 8
 
 
 def test_a_month_with_days_that_were_never_rolled_up_stays(hourly: str, tmp_path: Path) -> None:
@@ -178,13 +220,32 @@ def test_a_file_that_does_not_hold_the_rows_keeps_the_table(
 
     def torn(self: ArchiveWriter, *arguments: Any) -> None:
         real(self, *arguments)
-        path = tmp_path / "ai_dialogue_log_2026_01.csv.part"
+        [path] = tmp_path.glob(".ai_dialogue_log_2026_01.csv.gz.*")
         path.write_bytes(path.read_bytes()[:-100])
 
     monkeypatch.setattr(ArchiveWriter, "__exit__", torn)
     with pytest.raises(ArchiveError):
         archived(hourly, tmp_path)
     assert value(hourly, "SELECT count(*) FROM ai_dialogue_log_2026_01") == 744
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_archives_are_for_their_owner_alone_and_follow_no_link(hourly: str, tmp_path: Path) -> None:
+    """They hold full texts. A link that somebody has planted keeps the table, whatever it leads to."""
+    directory = tmp_path / "made"
+    environment = Environment(hourly, "127.0.0.1:9", {}, RAGLEDGER_PARTITIONS__ARCHIVE_DIR=str(directory))
+    environment.run_json("partition", "archive", "--before", "2026-02")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (directory, *directory.iterdir())}
+    assert modes == {
+        "made": 0o700, "ai_dialogue_log_2026_01.csv.gz": 0o600, "ai_dialogue_log_2026_01.manifest.json": 0o600,
+    }  # fmt: skip
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (directory / "ai_dialogue_log_2026_02.csv.gz").symlink_to(victim)
+    refused = environment.run("partition", "archive", "--before", "2026-03")
+    assert (refused.returncode, "is a link" in refused.stderr) == (1, True)
+    assert victim.read_text() == "mine"
+    assert value(hourly, "SELECT count(*) FROM ai_dialogue_log_2026_02") == 672
 
 
 def test_the_command_says_what_it_archived(hourly: str, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.files import written
 from consumer.operations.partitions.archive_file import (
     FORMAT,
     ArchiveWriter,
@@ -33,7 +34,7 @@ def as_csv(rows: list[list[str]]) -> bytes:
 
 async def write(path: Path, pieces: list[bytes]) -> Manifest:
     """Write a file and describe it."""
-    with ArchiveWriter(path) as writer:
+    with written(path) as file, ArchiveWriter(file) as writer:
         for piece in pieces:
             await writer.write(piece)
     read = read_back(path)

@@ -11,6 +11,7 @@ from consumer.adapters.kafka_tools import read_bounds
 from consumer.adapters.postgres import dsn_of
 from consumer.operations.doctor import connection, kafka
 from consumer.operations.doctor.books import look_at_days, look_at_dead_letters, look_at_ledger
+from consumer.operations.doctor.copies import look_at_copies
 from consumer.operations.doctor.findings import Finding, Report, Severity, error, report, warning
 from consumer.operations.doctor.look import Brokers, Look
 from consumer.operations.doctor.privileges import look_at_privileges
@@ -37,6 +38,7 @@ ON_OUR_TABLES: Sequence[tuple[str, Check]] = (
     ("dead letters", look_at_dead_letters),
     ("roll-up", look_at_days),
     ("tables", look_at_tables),
+    ("copies", look_at_copies),
     ("indexes", look_at_indexes),
     ("statements", look_at_statements),
 )

@@ -1,20 +1,23 @@
 """Erasing one user.
 
     remember   the hash of the user, committed first: from then on nothing stores a dialogue of the user again
-    delete     dialogues and the feedback on them, in batches, each with the marks of the days it touches
+    delete     dialogues and the feedback on them in every table that has some, in batches, each with the marks of the
+               days it touches
     empty      dead letters that name the user
     unlink     provenance, its archive and notices are kept without the user
+    count      what is left, in every place at once: where there is something, all of that again
     compute    the days touched, anew
 
-What each transaction has done is counted in it, in `erasures`. Killed at any point, it is repeated as it was begun.
+What each transaction has done is counted in it, in `erasures`. Killed at any point, it is repeated as it was begun. Two
+at once take turns, and are one erasure.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +31,10 @@ from consumer.ingest.copy_format import microseconds
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import GONE, Key
 from consumer.operations.dead_letters import headers_of
+from consumer.operations.erasure import dialogues
+from consumer.operations.erasure.files import ArchiveFile, look_into
+from consumer.operations.erasure.found import Found
+from consumer.operations.errors import OperationError
 from consumer.operations.queries import query
 from consumer.operations.visibility import demand_whole_tables
 
@@ -36,29 +43,13 @@ LETTERS_AT_A_TIME = 500
 LETTER_BYTES_AT_A_TIME = 33_554_432
 _TABLES = ("ai_dialogue_log", "dead_letters", "provenance", "retention_archive", "retention_notices")
 _FEEDBACK = "kept_feedback"
+_STOLEN = 2
+"""Batches in which others have deleted everything, after which all of it is counted."""
 _UNLINKED = ("provenance", "archived_provenance", "notices")
 _UNLINKING = {"provenance": "provenance", "archived_provenance": "archive", "notices": "notices"}
 
 Progress = Callable[[str, int], None]
 """Is given what was worked on, and how many of it were done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What there is of a user.
-
-    :param deleted: by name, what would be or was deleted
-    :param unlinked: by name, what would be or was kept without the user
-    :param on_hold: rows of provenance that are kept with the user, because of a legal hold
-    :param named_in_policy: rows of provenance whose access_policy names the user
-    :param days: whose aggregates are computed anew
-    """
-
-    deleted: Mapping[str, int]
-    unlinked: Mapping[str, int]
-    on_hold: int
-    named_in_policy: int
-    days: Sequence[date]
 
 
 class Erasure:
@@ -86,32 +77,49 @@ class Erasure:
         async with self._database.transaction() as transaction:
             await transaction.execute("SET TRANSACTION READ ONLY")
             (row,) = await transaction.fetch(query("erasure_found"), user)
-            moments = [found["moment"] for found in await transaction.fetch(query("erasure_found_days"), user)]
-            feedback = 0
-            if await _has_feedback(transaction):
-                feedback = (await transaction.fetch(query("erasure_found_feedback"), user))[0]["feedback"]
+            said = await dialogues.find(transaction, user)
         letters = sum([len(named) async for named in self._letters(user, told)])
-        deleted = {"dialogues": row["dialogues"], "feedback": feedback, "dead_letters": letters}
+        deleted = {"dialogues": said.count, "feedback": said.feedback, "dead_letters": letters}
         unlinked = {name: row[name] for name in _UNLINKED}
-        days = sorted(self._days.days_of(map(microseconds, moments)))
-        return Found(deleted, unlinked, row["on_hold"], row["named_in_policy"], days)
+        return Found(
+            deleted, unlinked, row["on_hold"], row["named_in_policy"], row["sent_notices"], self._days_of(said.moments)
+        )
 
-    async def erase(self, user: UUID, requested_by: str, reference: str | None, told: Progress) -> Sequence[Any]:
-        """Erase the user; every erasure of the user so far, this one first.
+    async def archives(self, user: UUID, directory: Path, told: Progress) -> Sequence[ArchiveFile]:
+        """Archives of months that hold the user's dialogues; an erasure does not change them."""
+        return await look_into(self._database, directory, user, told)
+
+    async def erase(
+        self, user: UUID, requested_by: str, reference: str | None, told: Progress
+    ) -> tuple[Sequence[Any], Found]:
+        """Erase the user; every erasure of the user so far, this one first, and what is left: nothing to be erased.
 
         :param requested_by: who runs it
         :param reference: the request it answers
         :raises StoreError: not now; what is done stays done, and repeating it goes on
+        :raises OperationError: something keeps rows that it should delete; it is not finished
         """
         erasure = await self._begin(user, requested_by, reference)
-        await self._delete_dialogues(erasure, user, told)
-        await self._empty_dead_letters(erasure, user, told)
-        for name in _UNLINKED:
-            await self._unlink(erasure, user, name, told)
+        left = await self._until_nothing_is_left(erasure, user, told)
         await self._compute_days(erasure, told)
         async with self._database.transaction() as transaction:
             await transaction.execute(query("erasure_finish"), erasure)
-            return await transaction.fetch(query("erasure_history"), self.hash(user))
+            return await transaction.fetch(query("erasure_history"), self.hash(user), erasure), left
+
+    async def _until_nothing_is_left(self, erasure: int, user: UUID, told: Progress) -> Found:
+        """Tables come and go meanwhile, and others delete: what counts is that nothing is there any more."""
+        before = -1
+        while True:
+            done = await self._delete_dialogues(erasure, user, told)
+            done += await self._empty_dead_letters(erasure, user, told)
+            for name in _UNLINKED:
+                done += await self._unlink(erasure, user, name, told)
+            left = await self.find(user, told)
+            if not left.total:
+                return left
+            if not done and left.total == before:
+                raise OperationError(_STAYS.format(what=left.named))
+            before = left.total
 
     def hash(self, user: UUID) -> bytes:
         """By what the user is remembered."""
@@ -121,6 +129,9 @@ class Erasure:
     def key_id(self) -> str:
         """Which key that hash is made with."""
         return self._key.id
+
+    def _days_of(self, moments: Iterable[datetime]) -> Sequence[date]:
+        return sorted(self._days.days_of(map(microseconds, moments)))
 
     @property
     def _key(self) -> Key:
@@ -133,24 +144,53 @@ class Erasure:
             rows = await transaction.fetch(query("erasure_begin"), hashed, self.key_id, requested_by, reference)
         return int(rows[0]["id"])
 
-    async def _delete_dialogues(self, erasure: int, user: UUID, told: Progress) -> None:
-        while True:
-            async with self._database.transaction() as transaction:
-                rows = await transaction.fetch(query("erasure_dialogues"), user, ROWS_AT_A_TIME)
-                if not rows:
-                    return
-                days = sorted(self._days.days_of(microseconds(row["created_at"]) for row in rows))
-                await transaction.execute(load("touch_days"), days)
-                feedback = await _delete_feedback(transaction, [row["id"] for row in rows])
-                await _add(transaction, erasure, {"dialogues": len(rows), "feedback": feedback}, days)
-            told("dialogues", len(rows))
+    @asynccontextmanager
+    async def _step(self, user: UUID) -> AsyncIterator[Transaction]:
+        async with self._database.transaction() as transaction:
+            await transaction.fetch(query("erasure_one_at_a_time"), user)
+            yield transaction
 
-    async def _empty_dead_letters(self, erasure: int, user: UUID, told: Progress) -> None:
+    async def _delete_dialogues(self, erasure: int, user: UUID, told: Progress) -> int:
+        """From ai_dialogue_log first. A conversion may just be copying what was deleted there: its copy comes later."""
+        async with self._database.transaction() as transaction:
+            first, *others = await dialogues.places(transaction)
+        done = await self._delete_from(first, erasure, user, told)
+        async with self._database.transaction() as transaction:
+            await transaction.fetch(query("erasure_await_copying"))
+        for place in others:
+            done += await self._delete_from(place, erasure, user, told)
+        return done
+
+    async def _delete_from(self, place: dialogues.Place, erasure: int, user: UUID, told: Progress) -> int:
+        done = stolen = 0
+        while stolen < _STOLEN:
+            async with self._step(user) as transaction:
+                if not place.is_first and place not in await dialogues.places(transaction):
+                    break  # it is a partition by now, or gone
+                gone = await dialogues.delete(transaction, user, place, ROWS_AT_A_TIME)
+                if gone.count:
+                    await self._count_deleted(transaction, erasure, gone, place)
+            told("dialogues", gone.count)
+            done, stolen = done + gone.count, 0 if gone.count else stolen + 1
+        return done
+
+    async def _count_deleted(
+        self, transaction: Transaction, erasure: int, gone: dialogues.Dialogues, place: dialogues.Place
+    ) -> None:
+        days = self._days_of(gone.moments)
+        await transaction.execute(load("touch_days"), days)
+        counted = 0 if place.is_double else gone.count
+        await _add(transaction, erasure, {"dialogues": counted, "feedback": gone.feedback}, days)
+
+    async def _empty_dead_letters(self, erasure: int, user: UUID, told: Progress) -> int:
+        done = 0
         async for named in self._letters(user, told):
             if named:
-                async with self._database.transaction() as transaction:
+                async with self._step(user) as transaction:
                     rows = await transaction.fetch(query("dead_letters_empty"), named, GONE)
                     await _add(transaction, erasure, {"dead_letters": len(rows)})
+                done += len(rows)
+        return done
 
     async def _letters(self, user: UUID, told: Progress) -> AsyncIterator[Sequence[int]]:
         """Go through the dead letters: chunk by chunk, the ids of those that name the user."""
@@ -165,16 +205,20 @@ class Erasure:
             yield [row["id"] for row in rows if user.bytes in ids_named_in(_record(row))]
             told("dead letters", len(rows))
 
-    async def _unlink(self, erasure: int, user: UUID, name: str, told: Progress) -> None:
+    async def _unlink(self, erasure: int, user: UUID, name: str, told: Progress) -> int:
         """Retention carries the user from one of these tables into the next: not while this looks."""
+        done = 0
         while True:
             async with self._database.transaction() as transaction:
                 await transaction.fetch(query("retention_wait_to_lead"))
                 rows = await transaction.fetch(query(f"erasure_{_UNLINKING[name]}"), user, ROWS_AT_A_TIME)
-                await _add(transaction, erasure, {name: len(rows)})
+                if rows:
+                    sent = [row["id"] for row in rows if row.get("sent")]
+                    await _add(transaction, erasure, {name: len(rows)}, sent=sent)
             told("provenance", len(rows))
             if not rows:
-                return
+                return done
+            done += len(rows)
 
     async def _compute_days(self, erasure: int, told: Progress) -> None:
         async with self._database.transaction() as transaction:
@@ -185,22 +229,24 @@ class Erasure:
             told("days", 1)
 
 
-async def _add(transaction: Transaction, erasure: int, counts: Mapping[str, int], days: Sequence[date] = ()) -> None:
+async def _add(
+    transaction: Transaction,
+    erasure: int,
+    counts: Mapping[str, int],
+    days: Sequence[date] = (),
+    sent: Sequence[UUID] = (),
+) -> None:
     names = ("dialogues", "feedback", "dead_letters", *_UNLINKED)
-    await transaction.execute(query("erasure_add"), erasure, *(counts.get(name, 0) for name in names), list(days))
-
-
-async def _has_feedback(transaction: Transaction) -> bool:
-    rows = await transaction.fetch("SELECT to_regclass($1) IS NOT NULL AS there", _FEEDBACK)
-    return bool(rows[0]["there"])
-
-
-async def _delete_feedback(transaction: Transaction, dialogues: Sequence[UUID]) -> int:
-    if not await _has_feedback(transaction):
-        return 0
-    return len(await transaction.fetch(query("erasure_feedback"), list(dialogues)))
+    values = (counts.get(name, 0) for name in names)
+    await transaction.execute(query("erasure_add"), erasure, *values, list(days), list(sent))
 
 
 def _record(row: Any) -> StoredRecord:
     place = row["topic"], row["partition"], row["record_offset"], 0
     return StoredRecord(*place, row["key"], row["value"], tuple(headers_of(row["headers"])))
+
+
+_STAYS = (
+    "the erasure is not finished: {what} of the user stay although they were deleted. Look for a trigger, rule or"
+    " policy of your own that keeps them, or for an application that writes them again, and erase once more"
+)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from consumer import __version__
-from consumer.operations.erasure.job import Found
+from consumer.operations.erasure.files import ArchiveFile
+from consumer.operations.erasure.found import Found
 from consumer.text import printable
 
 _COUNTED = ("dialogues", "feedback", "dead_letters", "provenance", "archived_provenance", "notices")
@@ -46,6 +47,14 @@ _WHY_FIGURES = (
     "Daily aggregates, computed anew without the user (those of archived months stay as they are), and counts of"
     " records in the ledger. They name nobody."
 )
+_WHY_FILES = (
+    "Archives of months hold dialogues of the user, or it cannot be told whether they do. They are not changed: delete"
+    " or replace each by hand. Bringing a month back with ragledger leaves the user's dialogues out."
+)
+_WHY_SENT = (
+    "Notices that were published, or were just being published, with the user as owner. They stay in {expired} until"
+    " the topic's retention deletes them."
+)
 _OUT_OF_REACH = (
     (
         "The topics of Kafka",
@@ -62,8 +71,8 @@ _OUT_OF_REACH = (
         "Physical ones follow at once. Logical ones follow where deletions are replicated.",
     ),
     (
-        "Exported and detached data",
-        "Partitions that were detached or archived to files, and any export or report made from these tables.",
+        "Exported data",
+        "Archives that were moved or copied elsewhere, and any export or report made from these tables.",
     ),
     ("Pages of PostgreSQL", "Deleted rows leave the disk when VACUUM has run and their pages are written again."),
     ("Logs", "ragledger logs no text and no id of a user. PostgreSQL's own log may quote rows that it refused."),
@@ -82,7 +91,9 @@ class Circumstances:
     expired_topic: str
 
 
-def dry_run(around: Circumstances, user_hash: bytes, key_id: str, found: Found) -> dict[str, Any]:
+def dry_run(
+    around: Circumstances, user_hash: bytes, key_id: str, found: Found, files: Sequence[ArchiveFile]
+) -> dict[str, Any]:
     """What an erasure would do."""
     head = {
         "receipt": "erasure of a user, dry run: nothing was changed",
@@ -91,14 +102,17 @@ def dry_run(around: Circumstances, user_hash: bytes, key_id: str, found: Found) 
         "reference": around.reference,
     }
     counts = {**found.deleted, **found.unlinked}
-    return head | _body(around, counts, [day.isoformat() for day in found.days], found)
+    return head | _body(around, counts, found.days, [*_kept(found), *_copies(around, files, found.sent_notices)])
 
 
-def receipt(around: Circumstances, history: Sequence[Mapping[str, Any]], left: Found) -> dict[str, Any]:
+def receipt(
+    around: Circumstances, history: Sequence[Mapping[str, Any]], left: Found, files: Sequence[ArchiveFile]
+) -> dict[str, Any]:
     """What an erasure did.
 
     :param history: every erasure of the user, this one first
     :param left: what there is of the user afterwards
+    :param files: archives that hold the user, or may
     """
     this = history[0]
     head = {
@@ -110,7 +124,8 @@ def receipt(around: Circumstances, history: Sequence[Mapping[str, Any]], left: F
         "begun_at": _moment(this["begun_at"]),
         "finished_at": _moment(this["finished_at"]),
     }
-    body = _body(around, this, [day.isoformat() for day in this["days"]], left)
+    sent = list(map(str, this["sent_notices"]))
+    body = _body(around, this, this["days"], [*_kept(left), *_copies(around, files, len(sent), notices=sent)])
     afterwards = {"left_afterwards": {**left.deleted, **left.unlinked}}
     return head | body | afterwards | {"earlier_erasures": [_earlier(row) for row in history[1:]]}
 
@@ -123,14 +138,16 @@ def _who(around: Circumstances, user_hash: bytes, key_id: str) -> dict[str, Any]
     }
 
 
-def _body(around: Circumstances, counts: Mapping[str, int], days: Sequence[str], found: Found) -> dict[str, Any]:
+def _body(
+    around: Circumstances, counts: Mapping[str, int], days: Sequence[date], kept: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
     return {
         "deleted": [_counted(name, counts[name], what) for name, what in _DELETED.items()],
         "kept_without_the_user": [
             _counted(name, counts[name], what) | {"why": _WHY_UNLINKED} for name, what in _UNLINKED.items()
         ],
-        "kept": list(_kept(found)),
-        "days_computed_anew": list(days),
+        "kept": kept,
+        "days_computed_anew": [day.isoformat() for day in days],
         "out_of_reach": [{"where": where, "what": what} for where, what in _out_of_reach(around)],
     }
 
@@ -145,6 +162,13 @@ def _kept(found: Found) -> Iterator[dict[str, Any]]:
     yield {"name": "hash", "count": 1, "why": _WHY_REMEMBERED}
     yield {"name": "places_of_records", "count": None, "why": _WHY_PLACES}
     yield {"name": "figures", "count": None, "why": _WHY_FIGURES}
+
+
+def _copies(
+    around: Circumstances, files: Sequence[ArchiveFile], sent: int, **named: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    yield {"name": "archives", "count": len(files), "why": _WHY_FILES, "files": [file.as_json() for file in files]}
+    yield {"name": "sent_notices", "count": sent, "why": _WHY_SENT.format(expired=around.expired_topic), **named}
 
 
 def _out_of_reach(around: Circumstances) -> Iterator[tuple[str, str]]:
@@ -175,7 +199,7 @@ def as_text(document: Mapping[str, Any]) -> str:
     lines += [f"user, as HMAC-SHA-256 under key {document['user']['key_id']}: {document['user']['hmac_sha256']}"]
     lines += ["", "Deleted", *(_line(part) for part in document["deleted"])]
     lines += ["", "Kept without the user", *(_line(part) for part in document["kept_without_the_user"]), _WHY_UNLINKED]
-    lines += ["", "Kept", *(_because(part) for part in document["kept"] if part["count"] != 0)]
+    lines += ["", "Kept", *(line for part in document["kept"] if part["count"] != 0 for line in _because(part))]
     lines += ["", "Days computed anew", f"  {', '.join(document['days_computed_anew']) or 'none'}"]
     if "left_afterwards" in document:
         left = [f"{count} {name.replace('_', ' ')}" for name, count in document["left_afterwards"].items()]
@@ -192,6 +216,10 @@ def _line(part: Mapping[str, Any]) -> str:
     return f"  {part['count']:>8,}  {part['what']}"
 
 
-def _because(part: Mapping[str, Any]) -> str:
+def _because(part: Mapping[str, Any]) -> Iterator[str]:
     count = "" if part["count"] is None else f"{part['count']:,} "
-    return f"  {count}{part['name'].replace('_', ' ')}: {part['why']}"
+    yield f"  {count}{part['name'].replace('_', ' ')}: {part['why']}"
+    for file in part.get("files", ()):
+        yield f"    {file['file']}: {file['problem'] or str(file['rows']) + ' rows'}"
+    for notice in part.get("notices", ()):
+        yield f"    {notice}"

@@ -198,6 +198,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "sha256": "text",
         "detached_at": f"{_AWARE} not null",
         "dropped_at": _AWARE,
+        "directory": "text",
     },
     "retention_runs": {
         "id": "uuid not null",
@@ -245,6 +246,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "archived_provenance": "bigint not null",
         "notices": "bigint not null",
         "days": "date[] not null",
+        "sent_notices": "uuid[] not null",
     },
 }
 

@@ -14,7 +14,7 @@ from consumer.operations.migrate.files import Migration
 from consumer.operations.migrate.planning import Applied
 from consumer.operations.queries import query
 
-_LOCK_KEY = int.from_bytes(b"ragledgr")
+LOCK_KEY = int.from_bytes(b"ragledgr")
 _LOCK_POLL_S = 0.2
 
 
@@ -43,7 +43,7 @@ async def exclusive(dsn: str, wait_s: float) -> AsyncIterator[None]:
 
 async def _take(holder: AdminConnection) -> bool:
     await holder.rows(query("migrate_lock_lives_on"))
-    (row,) = await holder.rows("SELECT pg_try_advisory_xact_lock($1) AS taken", _LOCK_KEY)
+    (row,) = await holder.rows("SELECT pg_try_advisory_xact_lock($1) AS taken", LOCK_KEY)
     return bool(row["taken"])
 
 

@@ -1,6 +1,7 @@
 """Partitions of ai_dialogue_log: `plan`, `convert`, `archive`; `ensure` is the service's own, in its adapter."""
 
 from consumer.operations.partitions.archive import Archived, archive
+from consumer.operations.partitions.archive_file import rows_of
 from consumer.operations.partitions.conversion import Converted, abort, convert
 from consumer.operations.partitions.errors import (
     ArchiveError,
@@ -12,7 +13,7 @@ from consumer.operations.partitions.errors import (
 )
 from consumer.operations.partitions.locks import Lock
 from consumer.operations.partitions.plan import Plan, plan
-from consumer.operations.partitions.restore import Restored, restore
+from consumer.operations.partitions.restore import Restored, attach, restore
 
 __all__ = [
     "ArchiveError",
@@ -28,7 +29,9 @@ __all__ = [
     "Restored",
     "abort",
     "archive",
+    "attach",
     "convert",
     "plan",
     "restore",
+    "rows_of",
 ]

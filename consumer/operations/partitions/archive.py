@@ -6,6 +6,9 @@
 
 Each step ends with its name in partition_archives. So it may be killed at any point, and goes on after the last step
 that was done. PostgreSQL detaches CONCURRENTLY only where there is no default partition; a short lock does it too.
+
+Users who are erased meanwhile are in none of it: their rows are taken out of the table that is written to the file, and
+where somebody is erased while it is written, it is written again.
 """
 
 from __future__ import annotations
@@ -17,18 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from consumer.adapters.admin import AdminConnection, connect
+from consumer.ingest.erased import Key
 from consumer.operations.migrate import history
-from consumer.operations.partitions.archive_file import (
-    FORMAT,
-    ArchiveWriter,
-    Manifest,
-    demand_equal,
-    file_sha256,
-    keep,
-    read_back,
-)
+from consumer.operations.partitions.archive_file import Manifest, demand_equal
 from consumer.operations.partitions.errors import ArchiveError
+from consumer.operations.partitions.export import Export
 from consumer.operations.partitions.locks import Lock, short_transaction, under_lock
+from consumer.operations.partitions.months import business_zone, demand_computed, demand_over, demand_unmarked
+from consumer.operations.partitions.screening import Screening
 from consumer.operations.partitions.shape import read_shape
 from consumer.operations.queries import query
 
@@ -51,22 +50,29 @@ class Archived:
     locks: tuple[Lock, ...]
 
 
-async def archive(dsn: str, *, before: date, directory: Path, timezone: str, told: Told) -> tuple[Archived, ...]:
+async def archive(
+    dsn: str, *, before: date, directory: Path, timezone: str, told: Told, keys: Sequence[Key] = ()
+) -> tuple[Archived, ...]:
     """Archive every month before the one that begins at `before`, or go on where an earlier run was interrupted.
 
-    :param timezone: the business time zone, in which days were rolled up
+    :param timezone: our business time zone; where a service has put another one in force, that one counts too
+    :param keys: by which erased users are known, as for :class:`consumer.adapters.erasures.Erasures`
     :raises ArchiveError: a month cannot be archived now; the ones before it are
+    :raises FileError: its file cannot be written; the ones before it are archived, and it goes on with the next run
+    :raises Unavailable: users were erased under a key that is not set here
     :raises PartitionError: :raises MigrationError: :raises DatabaseError: as for a conversion
     """
     async with history.exclusive(dsn, OTHER_WAIT_S), connect(dsn) as db:
         shape = await read_shape(db)
         if shape.kind != "p":
             raise ArchiveError("ai_dialogue_log is not partitioned: run `ragledger partition convert` first")
+        zones = (await business_zone(db, timezone), timezone)
         months = await _archivable(db, before)
         done = []
         for place, row in enumerate(months):
             told(f"{row['month']:%Y-%m}", place, len(months))
-            done.append(await _Month(db, row, shape.columns, directory).archive(timezone))
+            export = Export(db, row, shape.columns, directory, Screening(db, keys))
+            done.append(await _Month(db, row, export).archive(zones))
         return tuple(done)
 
 
@@ -78,123 +84,51 @@ async def _archivable(db: AdminConnection, before: date) -> Sequence[dict[str, A
 class _Month:
     """One month on its way out."""
 
-    def __init__(self, db: AdminConnection, row: dict[str, Any], columns: Sequence[str], directory: Path) -> None:
-        self._db, self._columns, self._directory = db, columns, directory
+    def __init__(self, db: AdminConnection, row: dict[str, Any], export: Export) -> None:
+        self._db, self._row, self._export = db, row, export
         self._month: date = row["month"]
         self._partition: str = row["partition"]
-        self._phase: str = row["phase"]
-        self._sha256: str | None = row["sha256"]
-        self._name = f"ai_dialogue_log_{self._month:%Y_%m}"
         self._locks: list[Lock] = []
 
-    async def archive(self, timezone: str) -> Archived:
-        if self._phase == "attached":
-            await self._detach(timezone)
-        manifest = await self._exported() or await self._export()
+    async def archive(self, zones: Sequence[str]) -> Archived:
+        if self._row["phase"] == "attached":
+            await self._detach(zones)
+        manifest = await self._exported() or await self._export.run()
         await self._drop()
         return Archived(
             manifest.month,
             self._partition,
             manifest.rows,
-            str(self._directory / manifest.file),
+            str(self._export.directory / manifest.file),
             manifest.bytes,
             manifest.sha256,
             tuple(self._locks),
         )
 
-    async def _detach(self, timezone: str) -> None:
-        await self._demand_history(timezone)
+    async def _detach(self, zones: Sequence[str]) -> None:
+        demand_over(self._month, zones, self._row["now"])
+        await demand_computed(self._db, self._month, self._partition, zones[0])
 
         async def detach() -> None:
-            marked = [row["day"] for row in await self._db.rows(query("partition_touched_days"), self._month, timezone)]
-            if marked:
-                raise ArchiveError(
-                    f"{self._month:%Y-%m} has days that have to be rolled up first: {_listed(marked)}."
-                    " The service does so within its interval, or `ragledger rollup`"
-                )
+            await demand_unmarked(self._db, self._month, zones[0])
             await self._db.rows(query("partition_note_detached"), self._month, self._partition)
             await self._db.execute(f"ALTER TABLE ai_dialogue_log DETACH PARTITION {self._partition}")
 
         lock = query("partition_archive_lock").format(partition=self._partition)
         self._locks.append(await under_lock(self._db, f"detach {self._month:%Y-%m}", lock, detach))
 
-    async def _demand_history(self, timezone: str) -> None:
-        """Nobody waits for this look at every row; what comes in after it brings a mark."""
-        days = query("partition_days_without_history").format(partition=self._partition)
-        async with short_transaction(self._db, 0):
-            missing = [row["day"] for row in await self._db.rows(days, timezone)]
-        if missing:
-            raise ArchiveError(
-                f"{self._month:%Y-%m} has days that were never rolled up: {_listed(missing)}. Compute them first:"
-                f" ragledger rollup --since {missing[0]} --until {missing[-1]}"
-            )
-
     async def _exported(self) -> Manifest | None:
-        """The file of an earlier run, if it is here and still holds what it should."""
-        path = self._directory / f"{self._name}.manifest.json"
-        if self._phase != "exported" or not path.is_file():
+        """The file of an earlier run, if it is here and holds what the table does: who was erased is in neither."""
+        path = self._export.manifest_path
+        if self._row["phase"] != "exported" or not path.is_file():
             return None
         try:
             manifest = Manifest.read(path)
-            demand_equal(manifest, self._directory / manifest.file)
+            demand_equal(manifest, path.parent / manifest.file)
         except ArchiveError:
             return None  # the table is still there to be written again
-        return manifest if manifest.sha256 == self._sha256 else None
-
-    async def _export(self) -> Manifest:
-        """Write the file, read it back, and only then say that it is there."""
-        part, path = (self._directory / f"{self._name}.csv.{end}" for end in ("part", "gz"))
-        async with short_transaction(self._db, 0):
-            [found] = await self._db.rows(query("partition_describe").format(partition=self._partition))
-            if found["hides_rows"]:
-                raise ArchiveError(
-                    f"row-level security hides rows of {self._partition}: run this as a role with BYPASSRLS"
-                )
-            columns = ", ".join(self._columns)
-            with ArchiveWriter(part) as writer:
-                await self._db.copy_out(
-                    f"SELECT {columns} FROM {self._partition} ORDER BY created_at, id",  # noqa: S608 - our own identifiers
-                    writer.write,
-                )
-        manifest = self._manifest(found, part, writer.content_sha256)
-        self._demand_place(path, manifest)
-        keep(part, path)
-        manifest.write(self._directory / f"{self._name}.manifest.json")
-        async with short_transaction(self._db, 0):
-            await self._db.rows(
-                query("partition_note_exported"), self._month, manifest.rows, manifest.file, manifest.sha256
-            )
-        return manifest
-
-    def _demand_place(self, path: Path, manifest: Manifest) -> None:
-        """Another database may archive into the same directory, or this one may have before a month was restored."""
-        if path.is_file() and file_sha256(path) not in (manifest.sha256, self._sha256):
-            raise ArchiveError(
-                f"{path} is there already, and is another archive of {self._month:%Y-%m}. The table stays;"
-                " move the file and its manifest away, or name another directory with --to"
-            )
-
-    def _manifest(self, found: dict[str, Any], part: Path, content_sha256: str) -> Manifest:
-        read = read_back(part)
-        if (read.rows, read.content_sha256) != (found["rows"], content_sha256):
-            raise ArchiveError(
-                f"{part} does not hold what {self._partition} does: {read.rows} rows instead of {found['rows']},"
-                " or other bytes. The table stays; look at the disk, and run the command again"
-            )
-        return Manifest(
-            FORMAT,
-            "ai_dialogue_log",
-            f"{self._month:%Y-%m}",
-            tuple(self._columns),
-            read.rows,
-            found["first"],
-            found["last"],
-            f"{self._name}.csv.gz",
-            read.bytes,
-            read.sha256,
-            content_sha256,
-            found["server_version"],
-        )
+        rows = await self._export.count()
+        return manifest if (manifest.sha256, manifest.rows) == (self._row["sha256"], rows) else None
 
     async def _drop(self) -> None:
         async def drop() -> None:
@@ -203,8 +137,3 @@ class _Month:
 
         lock = f"LOCK TABLE {self._partition} IN ACCESS EXCLUSIVE MODE"
         self._locks.append(await under_lock(self._db, f"drop {self._month:%Y-%m}", lock, drop))
-
-
-def _listed(days: Sequence[date]) -> str:
-    shown = ", ".join(map(str, days[:5]))
-    return f"{shown} and {len(days) - 5} more" if len(days) > 5 else shown

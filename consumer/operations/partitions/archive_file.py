@@ -6,15 +6,16 @@ import csv
 import gzip
 import hashlib
 import json
-import os
 import sys
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Self, cast
+from uuid import UUID
 
+from consumer.files import Output, write
 from consumer.operations.partitions.errors import ArchiveError
 
 FORMAT = "ragledger archive 1"
@@ -58,37 +59,28 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Write the manifest; there is either all of it or none."""
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
-        keep(part, path)
+        write(path, json.dumps(asdict(self), indent=2) + "\n")
 
 
 class ArchiveWriter:
     """Compresses CSV into a file, and knows the SHA-256 of what it was given."""
 
-    def __init__(self, path: Path) -> None:
-        """Begin the file anew."""
-        self._path, self._content = path, hashlib.sha256()
-        self._file: IO[bytes] | None = None
-        self._gzip: gzip.GzipFile | None = None
+    def __init__(self, file: Output) -> None:
+        """Without name and time in it, equal content gives an equal file."""
+        self._file, self._content = file, hashlib.sha256()
+        self._gzip = gzip.GzipFile(filename="", fileobj=cast(IO[bytes], file), mode="wb", compresslevel=6, mtime=0)
 
     def __enter__(self) -> Self:
-        self._file = self._path.open("wb")
-        # Without name and time in it, equal content gives an equal file.
-        self._gzip = gzip.GzipFile(filename="", fileobj=self._file, mode="wb", compresslevel=6, mtime=0)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._gzip is not None
-        assert self._file is not None
         self._gzip.close()
-        self._file.close()
+        self._file.flush()
 
     async def write(self, piece: bytes) -> None:
         """Add some bytes."""
-        assert self._gzip is not None
         self._content.update(piece)
         self._gzip.write(piece)
 
@@ -125,6 +117,21 @@ def read_back(path: Path) -> ReadBack:
     return ReadBack(path.stat().st_size, file_sha256(path), content.hexdigest(), rows)
 
 
+def rows_of(path: Path, user: UUID) -> int:
+    """How many rows of a file are a user's.
+
+    :raises ArchiveError: it cannot be read, or is no archive of dialogues
+    """
+    csv.field_size_limit(sys.maxsize)
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+            rows = csv.reader(file)
+            place = next(rows).index("user_id")
+            return sum(row[place] == str(user) for row in rows)
+    except (EOFError, OSError, StopIteration, IndexError, ValueError, csv.Error, zlib.error) as error:
+        raise ArchiveError(f"{path} cannot be read: {error}") from error
+
+
 def demand_equal(manifest: Manifest, path: Path) -> None:
     """Hold a file against its manifest.
 
@@ -155,18 +162,3 @@ async def content(path: Path) -> AsyncIterator[bytes]:
     with gzip.open(path, "rb") as file:
         while piece := file.read(PIECE):
             yield piece
-
-
-def keep(part: Path, path: Path) -> None:
-    """Give a finished file its name, on the disk as well: a crash of the machine leaves it whole or not there."""
-    _sync(part)
-    part.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

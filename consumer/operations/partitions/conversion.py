@@ -146,6 +146,7 @@ class Conversion:
             raise ObstacleError(obstacles)
         months = [row["month"] for row in await self._db.rows(query("partition_months"), self._months_ahead)]
         await self._db.execute(query("partition_make_table"))
+        await self._run_all("partition_undress_tables")
         await self._run_all("partition_definition")
         await self._run_all("partition_make_partitions", months)
         await self._run_all("partition_foreign_keys")
@@ -162,6 +163,7 @@ class Conversion:
         changes = ", ".join(f"{column} = excluded.{column}" for column in self._columns)
         functions = query("partition_mirror_functions").format(columns=", ".join(self._columns), changes=changes)
         await self._db.execute(functions)
+        await self._run_all("partition_undress_mirror")
         await self._db.execute(query("partition_mirror_triggers"))
 
     # ── copied, verified ─────────────────────────────────────────────────────────────────────────────────────────

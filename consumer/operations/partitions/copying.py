@@ -42,6 +42,7 @@ async def _copy(db: AdminConnection, columns: Sequence[str], first: int, end: in
     for tries in range(1, TRIES + 1):
         try:
             async with short_transaction(db, LOCK_MS):
+                await db.rows(query("partition_copying"))
                 await db.execute(query("partition_copy_ids").format(**places))
                 [row] = await db.rows(query("partition_copy_rows").format(**places))
                 await db.rows(query("partition_note_copied"), end, row["copied"])

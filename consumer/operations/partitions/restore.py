@@ -1,97 +1,166 @@
-"""`ragledger partition archive --restore`: a month comes back from its file."""
+"""`ragledger partition archive --restore` and `--attach`: a month comes back from its file, or from its table.
+
+What comes back is held against the erased users first. It gets into the table at the last step, in which the roll-up
+waits; until then the table is as it was.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from consumer.adapters.admin import AdminConnection, connect
+from consumer.ingest.erased import Key
 from consumer.operations.migrate import history
 from consumer.operations.partitions.archive import OTHER_WAIT_S
 from consumer.operations.partitions.archive_file import Manifest, content, demand_equal
 from consumer.operations.partitions.errors import ArchiveError
 from consumer.operations.partitions.locks import Lock, short_transaction, under_lock
+from consumer.operations.partitions.months import business_zone
+from consumer.operations.partitions.screening import Screening
 from consumer.operations.partitions.shape import Shape, read_shape
 from consumer.operations.queries import query
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A month that is back: rows out of the file, and rows that had come for the month since it was archived."""
+    """A month that is back: rows that it has brought, rows that had come for the month since it was archived, and rows
+    that stayed away because their users were erased.
+    """
 
     month: str
     partition: str
     rows: int
     moved: int
+    erased: int
     lock: Lock
 
 
-async def restore(dsn: str, *, manifest: Path, timezone: str) -> Restored:
-    """Bring a month back. Until the last step the table is as it was, and the command may be run again.
+async def restore(dsn: str, *, manifest: Path, timezone: str, keys: Sequence[Key] = ()) -> Restored:
+    """Bring a month back from its file. The command may be run again.
 
     :param manifest: the manifest; the file lies beside it
+    :param keys: by which erased users are known
     :raises ArchiveError: file and manifest do not agree, or the month cannot come back
+    :raises Unavailable: users were erased under a key that is not set here
     :raises PartitionError: :raises MigrationError: :raises DatabaseError: as for a conversion
     """
     described = Manifest.read(manifest)
     demand_equal(described, manifest.parent / described.file)
+    async with _return(dsn, date.fromisoformat(f"{described.month}-01"), keys) as back:
+        await back.load(described, manifest.parent / described.file)
+        return await back.attach(timezone)
+
+
+async def attach(dsn: str, *, month: date, timezone: str, keys: Sequence[Key] = ()) -> Restored:
+    """Put a month back whose archiving was interrupted: its table becomes a partition again. Errors as in `restore`."""
+    async with _return(dsn, month, keys) as back:
+        await back.take_up()
+        return await back.attach(timezone)
+
+
+@asynccontextmanager
+async def _return(dsn: str, month: date, keys: Sequence[Key]) -> AsyncIterator[_Return]:
     async with history.exclusive(dsn, OTHER_WAIT_S), connect(dsn) as db:
-        job = _Restore(db, await read_shape(db), described, manifest.parent / described.file)
-        return await job.run(timezone)
+        yield _Return(db, await read_shape(db), month, Screening(db, keys))
 
 
-class _Restore:
-    def __init__(self, db: AdminConnection, shape: Shape, manifest: Manifest, path: Path) -> None:
-        self._db, self._shape, self._manifest, self._path = db, shape, manifest, path
-        self._month = date.fromisoformat(f"{manifest.month}-01")
-        self._partition = f"ai_dialogue_log_{self._month:%Y_%m}"
-        self._moved = 0
+class _Return:
+    """One month on its way back."""
 
-    async def run(self, timezone: str) -> Restored:
-        await self._load()
+    def __init__(self, db: AdminConnection, shape: Shape, month: date, screening: Screening) -> None:
+        self._db, self._shape, self._month, self._screening = db, shape, month, screening
+        self._name = f"{month:%Y-%m}"
+        self._partition = f"ai_dialogue_log_{month:%Y_%m}"
+        self._rows = self._erased = self._moved = 0
 
-        async def attach() -> None:
-            [row] = await self._db.rows(query("partition_attach"), self._month, self._partition)
-            self._moved = row["moved"]
-            await self._db.execute(f"ALTER TABLE {self._partition} DROP CONSTRAINT within_its_month")
-            await self._db.rows(query("partition_forget_archive"), self._month, timezone)
-
-        lock = await under_lock(self._db, f"attach {self._manifest.month}", query("partition_restore_lock"), attach)
-        return Restored(self._manifest.month, self._partition, self._manifest.rows, self._moved, lock)
-
-    async def _load(self) -> None:
-        """The rows in a table of their own, their ids kept."""
+    async def load(self, manifest: Manifest, path: Path) -> None:
+        """The rows of a file in a table of their own, their ids kept."""
         async with short_transaction(self._db, 0):
-            self._demand_fitting(await self._db.rows(query("partition_archive_state"), self._month, self._partition))
-            places = {"partition": self._partition, "month": self._manifest.month}
-            await self._db.execute(query("partition_restore_table").format(**places))
-            await self._db.copy_in(self._partition, _unquoted(self._manifest.columns), content(self._path))
-            [row] = await self._db.rows(query("partition_restored_twice").format(**places))
+            self._demand_columns(manifest.columns)
+            await self._demand_away()
+            await self._db.execute(query("partition_restore_table").format(**self._places))
+            await self._db.execute(query("partition_bound").format(**self._places))
+            await self._db.copy_in(self._partition, _unquoted(manifest.columns), content(path))
+            self._rows = manifest.rows
+            self._erased = await self._screening.clean(self._partition)
+            [row] = await self._db.rows(query("partition_restored_twice").format(**self._places))
             if row["doubled"]:
-                raise ArchiveError(f"{row['doubled']} ids of {self._path} are in ai_dialogue_log already")
+                raise ArchiveError(f"{row['doubled']} ids of {path} are in ai_dialogue_log already")
             await self._db.execute(
                 f"INSERT INTO known_ids (id) SELECT id FROM {self._partition} ON CONFLICT DO NOTHING"  # noqa: S608
             )
 
-    def _demand_fitting(self, states: Sequence[dict[str, str]]) -> None:
+    async def take_up(self) -> None:
+        """The table of a month whose archiving was interrupted."""
+        async with short_transaction(self._db, 0):
+            self._partition = await self._demand_stuck()
+            await self._db.execute(query("partition_bound").format(**self._places))
+            [found] = await self._db.rows(query("partition_describe").format(**self._places))
+            self._rows = found["rows"]
+            self._erased = await self._screening.clean(self._partition)
+
+    async def attach(self, timezone: str) -> Restored:
+        """Make the table a partition."""
+        zone, screened, erased = await business_zone(self._db, timezone), self._screening.version, 0
+
+        async def attach() -> None:
+            nonlocal erased
+            if await self._screening.hold() != screened:  # by what is committed: this may be tried more than once
+                erased = await self._screening.clean(self._partition)
+            [row] = await self._db.rows(query("partition_attach"), self._month, self._partition)
+            self._moved = row["moved"]
+            await self._db.execute(f"ALTER TABLE {self._partition} DROP CONSTRAINT within_its_month")
+            await self._db.rows(query("partition_forget_archive"), self._month, zone)
+
+        lock = await under_lock(self._db, f"attach {self._name}", query("partition_restore_lock"), attach)
+        erased += self._erased
+        return Restored(self._name, self._partition, self._rows - erased, self._moved, erased, lock)
+
+    @property
+    def _places(self) -> dict[str, str]:
+        return {"partition": self._partition, "month": self._name}
+
+    async def _demand_away(self) -> None:
+        problems = {
+            "attached": f"{self._name} is there already",
+            "detached": _UNFINISHED.format(month=self._name),
+            "exported": _UNFINISHED.format(month=self._name),
+            "in the way": f"there is a table {self._partition} that is no partition: move it out of the way",
+        }
+        for row in await self._db.rows(query("partition_archive_state"), self._month, self._partition):
+            if row["phase"] in problems:
+                raise ArchiveError(problems[row["phase"]])
+
+    async def _demand_stuck(self) -> str:
+        """The table of the month."""
+        states = await self._db.rows(query("partition_archive_state"), self._month, self._partition)
+        found = {row["phase"]: row["partition"] for row in states}
+        if "attached" in found:
+            raise ArchiveError(f"{self._name} is there already")
+        if "dropped" in found:
+            raise ArchiveError(f"{self._name} is in its file: bring it back with --restore")
+        stuck: str | None = found.get("detached") or found.get("exported")
+        if stuck is None:
+            raise ArchiveError(f"{self._name} was not on its way out of the table")
+        return stuck
+
+    def _demand_columns(self, columns: Sequence[str]) -> None:
         if self._shape.kind != "p":
             raise ArchiveError(
                 "ai_dialogue_log is not partitioned: copy the file into it with psql, as the manual says"
             )
-        if missing := set(self._manifest.columns) - set(self._shape.columns):
+        if missing := set(columns) - set(self._shape.columns):
             raise ArchiveError(f"ai_dialogue_log has no column {', '.join(sorted(missing))}, which the file has")
-        month = self._manifest.month
-        problems = {
-            "attached": f"{month} is there already",
-            "detached": f"archiving {month} is not finished: run `ragledger partition archive --before` again",
-            "exported": f"archiving {month} is not finished: run `ragledger partition archive --before` again",
-            "in the way": f"there is a table {self._partition} that is no partition: move it out of the way",
-        }
-        for state in states:
-            if state["phase"] in problems:
-                raise ArchiveError(problems[state["phase"]])
+
+
+_UNFINISHED = (
+    "archiving {month} is not finished: run `ragledger partition archive --before` again, or put it back with"
+    " `ragledger partition archive --attach {month}`"
+)
 
 
 def _unquoted(columns: Sequence[str]) -> list[str]:

@@ -3,7 +3,8 @@
     start    a producer under the one transactional id: Kafka commits or aborts what an earlier one had under way, and
              lets it write no more
     look     for the notices that an earlier attempt has sent; those that are in the topic are marked
-    send     the others: note where the topic ends, send in one transaction of Kafka, mark
+    send     the others: note where the topic ends, send in one transaction of Kafka, mark. Owners who were erased
+             are not named: an erasure that begins later finds the note
 
 Killed before the commit, nothing is in the topic; killed after it and before the mark, the next one looks and finds.
 """
@@ -16,9 +17,11 @@ from uuid import UUID
 
 import msgspec
 
+from consumer.adapters.erasures import Erasures
 from consumer.adapters.kafka_tools import AS_THE_BROKER_HAS_IT, Message, create_topics, read_bounds
 from consumer.adapters.kafka_transactions import Ends, TransactionalTopic, Vanished
-from consumer.adapters.postgres import Database
+from consumer.adapters.postgres import Database, Transaction
+from consumer.ingest.erased import Key
 from consumer.operations.errors import OperationError
 from consumer.operations.queries import query
 from consumer.ports import SourceError
@@ -30,10 +33,14 @@ ID_HEADER = "ce_id"
 
 
 class Notices:
-    """The notices of one database, on their way to one topic."""
+    """The notices of one database, on their way to one topic.
 
-    def __init__(self, database: Database, kafka: Kafka, topic: str) -> None:
+    :param keys: by which erased users are known
+    """
+
+    def __init__(self, database: Database, kafka: Kafka, topic: str, keys: Sequence[Key] = ()) -> None:
         self._database, self._kafka, self._topic = database, kafka, topic
+        self._erasures = Erasures(keys)
 
     async def demand_topic(self) -> None:
         """Make sure that there is somewhere to publish to: the topic is made where there is none.
@@ -67,6 +74,7 @@ class Notices:
         :param told: is given, after each step, how many it published, and how many it found in the topic
         :raises OperationError: it cannot be told what an earlier attempt got through
         :raises SourceError: Kafka cannot be used now, or another process has taken over
+        :raises Unavailable: users were erased under a key that is not set here
         """
         if not await self.waiting():
             return
@@ -101,9 +109,19 @@ class Notices:
         ids = [notice["id"] for notice in notices]
         sent_from = {self._topic: await topic.ends()}
         async with self._database.transaction() as transaction:
+            notices = await self._unname(transaction, notices)
             await transaction.execute(query("retention_attempt"), ids, msgspec.json.encode(sent_from).decode())
         await topic.write([self._message(notice) for notice in notices])
         await self._mark(ids)
+
+    async def _unname(self, transaction: Transaction, notices: Sequence[Any]) -> Sequence[Any]:
+        """The notices, without those owners who are erased by now."""
+        erased = await self._erasures.hold_newest(transaction)
+        gone = [one["id"] for one in notices if one["owner"] is not None and erased.has(one["owner"].bytes)]
+        if not gone:
+            return notices
+        unnamed = {one["id"]: one for one in await transaction.fetch(query("retention_unname"), gone)}
+        return [unnamed.get(one["id"], one) for one in notices]
 
     async def _mark(self, ids: Sequence[UUID] | set[UUID]) -> None:
         if ids:

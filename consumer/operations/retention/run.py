@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from operator import add
 
 from consumer.adapters.postgres import Database
+from consumer.ingest.erased import Key
 from consumer.operations.retention.expiry import Expiry
 from consumer.operations.retention.notices import Notices
 from consumer.settings import Settings
@@ -40,10 +41,10 @@ class Retention:
         self._expiry, self._notices = expiry, notices
 
     @classmethod
-    def under(cls, settings: Settings, database: Database) -> Retention:
-        """As the settings have it."""
+    def under(cls, settings: Settings, database: Database, keys: Sequence[Key]) -> Retention:
+        """As the settings have it; `keys` are those by which erased users are known."""
         expiry = Expiry(database, settings.retention.batch_rows)
-        return cls(expiry, Notices(database, settings.kafka, settings.topics.expired))
+        return cls(expiry, Notices(database, settings.kafka, settings.topics.expired, keys))
 
     async def run(self, *, wait: bool, told: Callable[[Done], None] = lambda _: None) -> Done:
         """Take out everything whose retention is over, and publish every notice that waits.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from consumer.files import PUBLIC, make_directory, write
 from consumer.operations.errors import OperationError
 from consumer.operations.slo_rules.files import MARK
 
@@ -39,12 +40,10 @@ def changes(directory: Path, files: Mapping[str, str]) -> Changes:
 def apply(changes: Changes) -> None:
     """Write and remove. Each file is whole at any moment: Prometheus may look at any.
 
-    :raises OSError: the directory cannot be written
+    :raises FileError: the directory cannot be written
     """
     for path, text in changes.write.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        unfinished.write_text(text, "utf-8")
-        unfinished.replace(path)
+        make_directory(path.parent, PUBLIC)
+        write(path, text, PUBLIC)
     for path in changes.remove:
         path.unlink()

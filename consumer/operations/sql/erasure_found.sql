@@ -1,11 +1,13 @@
--- What there is of a user, dead letters and feedback apart: rows to be deleted, rows to be kept without the user, rows that
--- are kept as they are.
+-- What there is of a user beside dialogues, feedback and dead letters: rows to be kept without the user, rows that are
+-- kept as they are.
 -- $1 user
 SELECT
-    (SELECT count(*) FROM ai_dialogue_log WHERE user_id = $1) AS dialogues,
     (SELECT count(*) FROM provenance WHERE acquired_by = $1 AND NOT is_on_legal_hold(access_policy)) AS provenance,
     (SELECT count(*) FROM retention_archive WHERE provenance ->> 'acquired_by' = $1::uuid::text) AS archived_provenance,
     (SELECT count(*) FROM retention_notices WHERE owner = $1) AS notices,
+    (
+        SELECT count(*) FROM retention_notices WHERE owner = $1 AND (published_at IS NOT NULL OR sent_from IS NOT NULL)
+    ) AS sent_notices,
     (SELECT count(*) FROM provenance WHERE acquired_by = $1 AND is_on_legal_hold(access_policy)) AS on_hold,
     (
         SELECT count(*) FROM provenance

@@ -1,5 +1,5 @@
 -- How many verdicts are kept on a user's dialogues.
--- $1 user
+-- dialogues: erasure_of_user.sql for every table  $1 user
 SELECT count(*) AS feedback
 FROM kept_feedback
-WHERE dialogue_id IN (SELECT id FROM ai_dialogue_log WHERE user_id = $1)
+WHERE dialogue_id IN (SELECT id FROM ({dialogues}) AS dialogue)

@@ -1,4 +1,5 @@
--- A month is back: its days count again, and are computed anew.
+-- A month is back: its days count again, and are computed anew, but for those that another month has a part of that is
+-- still away.
 -- $1 month  $2 business time zone
 WITH back AS (
     DELETE FROM partition_archives WHERE month = $1

@@ -1,0 +1,6 @@
+-- Let a table say that it has a month's rows and no others. Without that, attaching it would read all of it under a lock.
+-- {partition}  {month}: YYYY-MM
+ALTER TABLE {partition} DROP CONSTRAINT IF EXISTS within_its_month;
+ALTER TABLE {partition} ADD CONSTRAINT within_its_month CHECK (
+  created_at >= '{month}-01' AND created_at < timestamp '{month}-01' + interval '1 month'
+)

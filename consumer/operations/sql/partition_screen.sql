@@ -1,0 +1,12 @@
+-- Take the dialogues of users out of a table that is no partition, with their ids and the verdicts on them; how many.
+-- {table}  $1 users
+WITH gone AS (
+    DELETE FROM {table} WHERE user_id = ANY ($1::uuid[]) RETURNING id
+),
+forgotten AS (
+    DELETE FROM known_ids USING gone WHERE known_ids.id = gone.id
+),
+unsaid AS (
+    DELETE FROM kept_feedback USING gone WHERE dialogue_id = gone.id
+)
+SELECT count(*) AS rows FROM gone

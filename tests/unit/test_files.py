@@ -1,0 +1,221 @@
+"""Files that commands leave behind: whole or not there, for their owner alone, and no link leads astray."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consumer.files import (
+    PUBLIC,
+    FileError,
+    demand_writable,
+    make_directory,
+    write,
+    written,
+    written_or_passed_on,
+)
+
+
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    """The one most systems have."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def names(directory: Path) -> list[str]:
+    """What is in it."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+def mode_of(path: Path) -> int:
+    """Its permissions."""
+    return path.stat().st_mode & 0o777
+
+
+def test_a_file_is_for_its_owner_alone_and_whole(tmp_path: Path) -> None:
+    """Until it is written, the one before is there; then nothing else is left in the directory."""
+    path = tmp_path / "archive"
+    path.write_text("before")
+    with written(path) as file:
+        file.write(b"after")
+        file.flush()
+        assert mode_of(file.path) == 0o600
+        assert path.read_text() == "before"
+    assert (path.read_text(), mode_of(path), names(tmp_path)) == ("after", 0o600, ["archive"])
+
+
+def test_what_others_read_is_as_the_umask_has_it(tmp_path: Path) -> None:
+    """Rules, for Prometheus."""
+    make_directory(tmp_path / "for" / "all", PUBLIC)
+    write(tmp_path / "for" / "all" / "rules", "x", PUBLIC)
+    assert [mode_of(tmp_path / path) for path in ("for", "for/all", "for/all/rules")] == [0o755, 0o755, 0o644]
+
+
+def test_directories_are_for_their_owner_alone(tmp_path: Path) -> None:
+    """Each that was missing; the others stay as they are."""
+    make_directory(tmp_path / "a" / "b")
+    make_directory(tmp_path / "a" / "b")
+    assert [mode_of(tmp_path / path) for path in ("a", "a/b")] == [0o700, 0o700]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="name another place"):
+        make_directory(tmp_path / "file")
+
+
+@pytest.mark.parametrize("target", ["victim", "nothing"])
+def test_a_link_is_neither_followed_nor_replaced(tmp_path: Path, target: str) -> None:
+    """Whether it leads to a file or to nothing; also not by way of `--output`."""
+    (tmp_path / "victim").write_text("mine")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / target)
+    for opening in (written, written_or_passed_on):
+        with pytest.raises(FileError, match="is a link"), opening(link):
+            pytest.fail("it was opened")
+    assert link.is_symlink()
+    assert (tmp_path / "victim").read_text() == "mine"
+    assert names(tmp_path) == ["link", "victim"]
+
+
+def test_a_link_that_comes_meanwhile_is_found(tmp_path: Path) -> None:
+    """Between the first byte and the last."""
+    path = tmp_path / "archive"
+    with pytest.raises(FileError, match="is a link"), written(path):
+        path.symlink_to(tmp_path / "victim")
+    assert names(tmp_path) == ["archive"]
+
+
+def test_a_pipe_is_written_into_and_stays(tmp_path: Path) -> None:
+    """So is a device, and a descriptor of this process."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    with written_or_passed_on(pipe) as file:
+        file.write(b"passed on")
+    reader.join(10)
+    assert (read, pipe.is_fifo()) == ([b"passed on"], True)
+    with pytest.raises(FileError, match="is a pipe"), written(pipe):
+        pytest.fail("it was opened")
+    with written_or_passed_on(Path("/dev/null")) as file:
+        file.write(b"gone")
+    assert Path("/dev/null").is_char_device()
+    ours, theirs = os.pipe()
+    with written_or_passed_on(Path(f"/dev/fd/{theirs}")) as file:
+        file.write(b"x")
+    assert os.read(ours, 9) == b"x"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_what_ends_the_writing_leaves_what_was_there(tmp_path: Path, error: type[BaseException]) -> None:
+    """And no draft."""
+    path = tmp_path / "archive"
+    path.write_text("before")
+    with pytest.raises(error), written(path):
+        raise error
+    assert (path.read_text(), names(tmp_path)) == ("before", ["archive"])
+
+
+WAITS = """
+import asyncio, sys, time
+from pathlib import Path
+import uvloop
+from consumer.files import written
+
+async def work():
+    with written(Path(sys.argv[1])) as file:
+        file.write(b"half")
+        print("ready", flush=True)
+        await asyncio.sleep(60)
+
+uvloop.run(work())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_no_draft(tmp_path: Path, number: signal.Signals) -> None:
+    """While the event loop waits for a database, as it mostly does."""
+    with waiting(tmp_path / "archive") as process:
+        assert len(names(tmp_path)) == 1
+        process.send_signal(number)
+        assert process.wait(20) == -number
+    assert names(tmp_path) == []
+
+
+def test_the_draft_of_a_killed_process_goes_with_the_next_file_and_that_of_a_live_one_stays(tmp_path: Path) -> None:
+    """Nothing can clean up after SIGKILL but who comes next."""
+    with waiting(tmp_path / "archive"):
+        with waiting(tmp_path / "archive") as killed:
+            assert len(names(tmp_path)) == 2
+            killed.kill()
+            killed.wait(20)
+        write(tmp_path / "archive", "whole")
+        [alive, _] = names(tmp_path)
+        assert alive.endswith(".part")
+
+
+class waiting:  # noqa: N801 - reads as what it does
+    """A process that has written half a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._process = subprocess.Popen([sys.executable, "-c", WAITS, str(path)], stdout=subprocess.PIPE)
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"ready\n"
+        return self._process
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate(timeout=20)
+
+
+def test_a_full_disk_is_told_with_the_file_and_what_to_do(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk; the device for a pipe into one."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(FileError, match=r"/archive cannot be written: File too large: .*name another place"):
+            write(tmp_path / "archive", "x" * 10_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert names(tmp_path) == []
+    with pytest.raises(FileError, match="/dev/full cannot be written: No space left on device: make room"):
+        pass_on(Path("/dev/full"))
+
+
+def pass_on(path: Path) -> None:
+    """Write a little."""
+    with written_or_passed_on(path) as file:
+        file.write(b"x")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EIO, errno.EDQUOT])
+def test_each_trouble_of_a_disk_has_its_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """With the name of the file."""
+
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(FileError, match=f"archive cannot be written: {os.strerror(number)}: "):
+        write(tmp_path / "archive", "x")
+    assert names(tmp_path) == []
+
+
+def test_a_place_is_tried_before_it_is_needed(tmp_path: Path) -> None:
+    """Nothing stays of the trial."""
+    demand_writable(tmp_path)
+    assert names(tmp_path) == []
+    with pytest.raises(FileError, match="/proc cannot be written"):
+        demand_writable(Path("/proc"))
