@@ -1,15 +1,9 @@
 -- Write the verdicts that wait into their dialogues, where these are there; when the dialogues took place.
--- $1 dialogues; NULL for every dialogue that is there and has a verdict waiting
+-- $1 dialogues
 WITH waiting AS (
     SELECT dialogue_id, user_feedback
     FROM kept_feedback
-    WHERE applied_at IS NULL
-      AND dialogue_id = ANY(coalesce($1::uuid[], ARRAY(
-          SELECT feedback.dialogue_id
-          FROM kept_feedback AS feedback
-          JOIN ai_dialogue_log AS dialogue ON dialogue.id = feedback.dialogue_id
-          WHERE feedback.applied_at IS NULL
-      )))
+    WHERE applied_at IS NULL AND dialogue_id = ANY($1::uuid[])
     ORDER BY dialogue_id
     FOR UPDATE
 ),
