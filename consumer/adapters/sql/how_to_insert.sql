@@ -9,7 +9,7 @@ SELECT
         WHERE tgrelid = to_regclass($1::text) AND tgname = 'keep_dialogue_id_on_insert'
     ) IS NOT NULL AS keeps_ids,
     EXISTS (
-        SELECT FROM pg_partition_tree(to_regclass($1)) AS part
-        JOIN pg_trigger ON tgrelid = part.relid
+        SELECT FROM pg_trigger
         WHERE tgtype & 7 = 7 AND tgenabled IN ('O', 'A')  -- 7: for each row, before, INSERT
+          AND (tgrelid = to_regclass($1) OR tgrelid IN (SELECT relid FROM pg_partition_tree(to_regclass($1))))
     ) AS may_skip
