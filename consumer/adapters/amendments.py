@@ -35,7 +35,7 @@ Tell = Callable[[str, str], None]
 
 
 class _Applying(NamedTuple):
-    """The table in which amendments are kept, and the statements that apply them.
+    """The tables in which amendments are kept and which they amend, and the statements that apply them.
 
     :param waits: whether any waits
     :param lock: what locks the rows to be changed, and returns their ids; None where applying does so itself
@@ -45,6 +45,7 @@ class _Applying(NamedTuple):
     """
 
     table: str
+    amends: str
     waits: str
     lock: str | None
     apply: str
@@ -54,10 +55,17 @@ class _Applying(NamedTuple):
 
 _OF_AMENDMENT: Mapping[Kind, _Applying] = {
     FEEDBACK: _Applying(
-        "kept_feedback", "feedback_waits", None, "apply_feedback", "page_waiting_feedback", "set_feedback_aside"
+        "kept_feedback",
+        FEEDBACK.table,
+        "feedback_waits",
+        None,
+        "apply_feedback",
+        "page_waiting_feedback",
+        "set_feedback_aside",
     ),
     VERIFICATION: _Applying(
         "kept_verifications",
+        VERIFICATION.table,
         "verification_waits",
         "lock_verified",
         "apply_verification",
@@ -131,7 +139,9 @@ async def _apply(transaction: Transaction, applying: _Applying, ids: Sequence[UU
     if applying.lock is not None:
         ids = [row["id"] for row in await transaction.fetch(load(applying.lock), ids)]
     found = await transaction.fetch(load(applying.apply), ids)
-    return [microseconds(row["created_at"]) for row in found]
+    if not all(row["is_changed"] for row in found):
+        raise skipped(applying.amends)
+    return [microseconds(row["created_at"]) for row in found if row["created_at"] is not None]
 
 
 async def _apply_setting_aside(

@@ -1,4 +1,5 @@
--- Write the verdicts that wait into their dialogues, where these are there; when the dialogues took place.
+-- Write the verdicts that wait into their dialogues, where these are there; when the dialogues took place, and
+-- whether each was changed: a trigger of somebody's may have left one out.
 -- $1 dialogues
 WITH waiting AS (
     SELECT dialogue_id, user_feedback
@@ -20,4 +21,7 @@ settled AS (
     FROM changed
     WHERE feedback.dialogue_id = changed.id
 )
-SELECT created_at FROM changed
+SELECT dialogue.created_at, changed.id IS NOT NULL AS is_changed
+FROM waiting
+JOIN ai_dialogue_log AS dialogue ON dialogue.id = waiting.dialogue_id
+LEFT JOIN changed ON changed.id = dialogue.id

@@ -1,7 +1,8 @@
 -- Write the checks that wait into their provenance, where it is there. Of each field the newest check that states it
 -- counts, in whatever order they come; what the row said itself counts as a check at its last_verified_at, or as older
 -- than any, and is kept before the first one is written over it. A field whose newest statement is not among those that
--- wait is left as it is: somebody may have mended it by hand.
+-- wait is left as it is: somebody may have mended it by hand. Tells of each row whether it was changed: a trigger of
+-- somebody's may have left one out.
 -- $1 provenance that this transaction has locked in an earlier statement: this one then sees every check that was
 -- committed before the lock was had
 WITH held AS MATERIALIZED (
@@ -60,8 +61,13 @@ changed AS (
     FROM newest
     WHERE row.id = newest.provenance_id
     RETURNING row.id
+),
+settled AS (
+    UPDATE kept_verifications AS verification
+    SET applied_at = now()
+    FROM changed
+    WHERE verification.provenance_id = changed.id AND verification.applied_at IS NULL
 )
-UPDATE kept_verifications AS verification
-SET applied_at = now()
-FROM changed
-WHERE verification.provenance_id = changed.id AND verification.applied_at IS NULL
+SELECT NULL::timestamp AS created_at, changed.id IS NOT NULL AS is_changed
+FROM held
+LEFT JOIN changed USING (id)
