@@ -388,7 +388,9 @@ def _explain(error: asyncpg.PostgresError, sqlstate: str, places: Sequence[str])
 
 def _describe(error: asyncpg.PostgresError, sqlstate: str, places: Sequence[str]) -> str:
     """What kind of error it is, and where; never its message, which may quote a value."""
-    return f"{type(error).__name__} ({sqlstate}){': ' + ', '.join(places) if places else ''}"
+    is_known = type(error) is not asyncpg.UnknownPostgresError
+    name = type(error).__name__ if is_known else "an SQLSTATE that is not PostgreSQL's own"
+    return f"{name} ({sqlstate}){': ' + ', '.join(places) if places else ''}"
 
 
 def _places(error: asyncpg.PostgresError) -> list[str]:

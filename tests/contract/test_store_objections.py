@@ -48,6 +48,15 @@ OF_NO_ROW: dict[str, tuple[Sequence[str], str, str, str]] = {
         "refused",
         "23505",
     ),
+    "dead letters left out": (
+        (
+            FUNCTION.format("RETURN NULL;"),
+            TRIGGER.format(when="BEFORE INSERT", table="dead_letters"),
+        ),
+        "DROP TRIGGER own ON dead_letters",
+        "refused",
+        "02000",
+    ),
     "ledger": (
         ("ALTER TABLE ingest_ledger ADD CONSTRAINT own CHECK (next_offset < 2)",),
         "ALTER TABLE ingest_ledger DROP CONSTRAINT own",

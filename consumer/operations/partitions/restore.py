@@ -72,7 +72,7 @@ class _Restore:
             if row["doubled"]:
                 raise ArchiveError(f"{row['doubled']} ids of {self._path} are in ai_dialogue_log already")
             await self._db.execute(
-                f"INSERT INTO known_ids (id) SELECT id FROM {self._partition} ON CONFLICT DO NOTHING"  # noqa: S608
+                f"INSERT INTO known_ids (id) SELECT id FROM {self._partition} ON CONFLICT (id) DO NOTHING"  # noqa: S608
             )
 
     def _demand_fitting(self, states: Sequence[dict[str, str]]) -> None:
