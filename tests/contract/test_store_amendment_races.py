@@ -13,6 +13,7 @@ import pytest
 from consumer.adapters import amendments
 from consumer.adapters.postgres import Transaction
 from consumer.adapters.sql import load
+from consumer.events.amendments import VERIFICATION
 from consumer.events.record import Partition
 from consumer.ports import Bounds
 from tests.contract.test_store_amendments import (
@@ -148,7 +149,7 @@ async def test_a_check_that_is_settled_does_not_undo_one_that_commits_meanwhile(
         return await fetch(self, sql, *arguments)
 
     monkeypatch.setattr(Transaction, "fetch", stepping)
-    applying = next(one for one in amendments._OF_AMENDMENT.values() if one.table == "kept_verifications")
+    applying = amendments._OF_AMENDMENT[VERIFICATION]
     async with books._database.transaction() as transaction:
         await amendments._apply(transaction, applying, [UUID(id_)])
     monkeypatch.undo()
