@@ -95,7 +95,8 @@ class Service:
         self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings))
         basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
         self.history = PostgresHistory(self.database, basis, owner_name())
-        amendments = PostgresAmendments(self.database, days, settings.plugins.unhealthy_after_s)
+        silence = settings.plugins.unhealthy_after_s
+        amendments = PostgresAmendments(self.database, days, silence, self.telemetry.set_aside)
         told = PrometheusDayTelemetry(metrics, clock)
         self.rollup = RollupTimer(self.history, amendments, told, clock, settings.rollup.interval_s)
         partitions = PostgresPartitions(self.database, settings.partitions.months_ahead)

@@ -38,12 +38,14 @@ class Unavailable(StoreError):
 class Refused(StoreError):
     """The store does not take this data. `sqlstate` is its code; the message never quotes the data.
 
-    `constraint` is the one that was violated, if any: schema, table, name.
+    `constraint` is the one that was violated, if any: schema, table, name. `statement` is ours that was refused.
     """
 
-    def __init__(self, message: str, sqlstate: str, constraint: tuple[str, str, str] | None = None) -> None:
+    def __init__(
+        self, message: str, sqlstate: str, constraint: tuple[str, str, str] | None = None, statement: str = ""
+    ) -> None:
         super().__init__(message)
-        self.sqlstate, self.constraint = sqlstate, constraint
+        self.sqlstate, self.constraint, self.statement = sqlstate, constraint, statement
 
 
 class Fenced(StoreError):
@@ -265,6 +267,10 @@ class Telemetry(Protocol):
 
     def split(self, writes: int) -> None:
         """Guilty records were looked for by halving; it took `writes` extra writes."""
+        ...
+
+    def set_aside(self, table: str, sqlstate: str) -> None:
+        """The database refuses to apply an amendment that was kept in `table`; it is not tried again."""
         ...
 
     def stopped(self, partition: Partition, problem: str) -> None:

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from consumer.ports import Clock, StoreError, Unavailable
 
-# Why one day cannot be computed now although others can: it is too large, or somebody holds what it needs.
-OF_ONE_DAY = frozenset({"conflict", "lock", "resources", "timeout"})
+# Why one day cannot be computed now although others can: it is too large, somebody holds what it needs, or a trigger of
+# somebody's refuses its row.
+OF_ONE_DAY = frozenset({"conflict", "lock", "refused", "resources", "timeout"})
 
 
 class History(Protocol):

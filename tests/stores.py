@@ -113,17 +113,17 @@ class PostgresBackend:
     """The tables in PostgreSQL, looked at through another driver."""
 
     def __init__(self, dsn: str, database: Database) -> None:
-        self._dsn, self._database = dsn, database
+        self.dsn, self._database = dsn, database
         self.limits = DeadLetters()
 
     def store(self, owner: str) -> Store:
-        telemetry = FakeTelemetry(Changes())
+        telemetry = self.telemetry = FakeTelemetry(Changes())
         days, limit = BusinessDays("UTC"), DeadLetterLimit(self.limits)
         return PostgresStore(self._database, telemetry, days, group="g", owner=owner, begin_at_end=False, limit=limit)
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query."""
-        with psycopg.connect(self._dsn, row_factory=dict_row, autocommit=True) as connection:
+        with psycopg.connect(self.dsn, row_factory=dict_row, autocommit=True) as connection:
             return connection.execute(sql.encode()).fetchall()
 
     async def ledger(self) -> dict[Partition, Line]:

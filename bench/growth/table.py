@@ -165,7 +165,9 @@ def _copy_lines(writer: psycopg.Connection[tuple[object, ...]], into: str, lines
 
 
 def _keeps_ids(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
-    return connection.execute(load("keep_ids").encode()).fetchone() is not None
+    row = connection.execute(load("how_to_insert").replace("$1", "'ai_dialogue_log'").encode()).fetchone()
+    assert row is not None
+    return bool(row[0])
 
 
 def _wal(connection: Connection) -> int:

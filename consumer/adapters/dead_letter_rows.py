@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from consumer.adapters.postgres import Transaction
+from consumer.adapters.postgres import Transaction, skipped
 from consumer.adapters.sql import load
 from consumer.ingest.batch import DeadLetter
 
@@ -17,11 +17,17 @@ async def insert_dead_letters(transaction: Transaction, letters: Sequence[DeadLe
     """Keep the records that cannot be stored, with the reasons; one that is there already stays as it is.
 
     :raises Unavailable: not now
+    :raises Refused: a trigger or a constraint of somebody's does not take one
     """
     if not letters:
         return
     rows = [_dead_letter_row(letter) for letter in letters]
-    await transaction.execute(load("insert_dead_letters"), *(list(column) for column in zip(*rows, strict=True)))
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    inserted = await transaction.execute(load("insert_dead_letters"), *columns)
+    if inserted != f"INSERT 0 {len(rows)}":  # some were there already, when a topic is read again
+        (found,) = await transaction.fetch(load("dead_letters_missing"), *columns[:3])
+        if found["missing"]:
+            raise skipped("dead_letters")
 
 
 def _dead_letter_row(letter: DeadLetter) -> tuple[Any, ...]:

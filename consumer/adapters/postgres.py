@@ -17,6 +17,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from consumer.adapters.session import SETTINGS, set_local
+from consumer.adapters.sql import name_of
 from consumer.adapters.tls import certificate_problem, tls_options
 from consumer.ingest.copy_format import SIGNATURE, TRAILER
 from consumer.ports import Refused, StoreError, Unavailable
@@ -29,6 +30,8 @@ UNIQUE_VIOLATION = "23505"
 _streams = itertools.count(1)
 _SCHEMA_MISSING = frozenset({"42P01", "42703", "42704", "3F000"})
 _COPY_NOT_SUPPORTED = "0A000"
+# The standard's "no data": a row was neither inserted nor was its id there before.
+SKIPPED = "02000"
 _NOT_ALLOWED = "42501"
 _ABOUT_THE_SESSION = frozenset({"28", "53"})  # authentication, connections, memory, disk: nothing of an event
 # Data exceptions, integrity constraints, WITH CHECK OPTION, program limits (an index entry too large, JSON nested too
@@ -48,6 +51,12 @@ _CAUSES = {
     "42501": "privilege",
     "57014": "timeout",
 }
+# What PostgreSQL itself calls an outage: connections, read-only, authentication, conflicts, resources, locks, shutdown,
+# the system, broken files. The pattern is used in the server too.
+OUTAGES = "08|25|28|40|53|57|58|55006|55P03|XX001|XX002"
+_IS_OUTAGE = re.compile(OUTAGES)
+# Where PL/pgSQL's RAISE reports from: somebody's trigger chose the SQLSTATE, whatever class it is of.
+_RAISE = "exec_stmt_raise"
 # What a server or a proxy that drops idle connections leaves us with.
 _DROPPED = (
     asyncpg.PostgresConnectionError,
@@ -56,14 +65,28 @@ _DROPPED = (
     asyncpg.InternalClientError,
     ConnectionError,
 )
-CAUSES = (*sorted(set(_CAUSES.values())), "erasure", "other", "tls", "turn")
+CAUSES = (*sorted(set(_CAUSES.values())), "erasure", "other", "refused", "tls", "turn")
 # Longer than a transaction waits for its turn; ends what a frozen reader left open.
 _IDLE_SECONDS = 10.0
 CLIENT_GRACE_SECONDS = 5.0  # the server's own limit comes first
 
 
-class CopyNotSupported(StoreError):
+class Objection(Unavailable):
+    """PostgreSQL objects, and it is no outage: something of ours is wrong (a right, a table), or a row has provoked it.
+
+    Who writes rows finds out which; for everybody else the store cannot be used now.
+    """
+
+    def __init__(self, message: str, cause: str, sqlstate: str, constraint: tuple[str, str, str] | None = None) -> None:
+        super().__init__(message, cause)
+        self.sqlstate, self.constraint = sqlstate, constraint
+
+
+class CopyNotSupported(Objection):
     """PostgreSQL refuses COPY here (row-level security applies to this role): insert from a staging table instead."""
+
+
+OBJECTIONS = (Refused, Objection)
 
 
 class Transaction:
@@ -79,12 +102,12 @@ class Transaction:
 
     async def execute(self, sql: str, *arguments: Any) -> str:
         """Run a statement; its command tag."""
-        async with self._bounded():
+        async with self._bounded(sql):
             return str(await self._connection.execute(sql, *arguments))
 
     async def fetch(self, sql: str, *arguments: Any) -> Sequence[asyncpg.Record]:
         """Run a statement; its rows."""
-        async with self._bounded():
+        async with self._bounded(sql):
             return await self._connection.fetch(sql, *arguments)
 
     async def stream(self, sql: str, *arguments: object) -> AsyncIterator[asyncpg.Record]:
@@ -105,9 +128,21 @@ class Transaction:
         await self.execute(f"CLOSE {name}")
 
     async def copy(self, table: str, columns: Sequence[str], tuples: Sequence[bytes]) -> None:
-        """COPY tuples in binary format into a table."""
-        async with self._bounded():
-            await self._connection.copy_to_table(table, source=_messages(tuples), columns=columns, format="binary")
+        """COPY tuples in binary format into a table.
+
+        :raises CopyNotSupported: PostgreSQL takes no COPY into this table
+        """
+        try:
+            async with self._bounded(f"COPY {table}"):
+                copied = await self._connection.copy_to_table(
+                    table, source=_messages(tuples), columns=columns, format="binary"
+                )
+        except Objection as error:
+            if error.sqlstate == _COPY_NOT_SUPPORTED:
+                raise CopyNotSupported(str(error), error.cause, error.sqlstate) from None
+            raise
+        if copied != f"COPY {len(tuples)}":
+            raise skipped(table)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -146,12 +181,12 @@ class Transaction:
             raise
 
     @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
+    async def _bounded(self, sql: str = "transaction") -> AsyncIterator[None]:
         """One question. asyncpg's own limit would go on to wait for the cancellation, and does not hold within a COPY.
 
         A server that goes away in the middle of a COPY can leave asyncpg's state machine in it: never use it again.
         """
-        with translated_errors():
+        with translated_errors(sql):
             try:
                 async with asyncio.timeout(self._limit):
                     yield
@@ -280,7 +315,7 @@ async def _messages(tuples: Sequence[bytes]) -> AsyncIterator[bytes]:
 
 
 @contextmanager
-def translated_errors() -> Iterator[None]:
+def translated_errors(sql: str = "") -> Iterator[None]:
     """asyncpg's errors as ours.
 
     Never the DETAIL of a PostgreSQL error: it quotes the row, which is event text.
@@ -288,7 +323,7 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except asyncpg.PostgresError as error:
-        raise _translate(error) from None
+        raise _translate(error, name_of(sql)) from None
     except ssl.SSLCertVerificationError as error:
         raise Unavailable(certificate_problem(error), "tls") from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
@@ -302,21 +337,34 @@ def translated_errors() -> Iterator[None]:
 
 
 def refusal(sqlstate: str, schema: str, table: str, column: str, constraint: str) -> Refused:
-    """A refusal that a block in the server has caught, as if it had been raised here."""
-    fields = {"C": sqlstate, "s": schema, "t": table, "c": column, "n": constraint}
-    refused = _translate(asyncpg.PostgresError.new(fields))
-    assert isinstance(refused, Refused), sqlstate
-    return refused
+    """A refusal that a block in the server has caught: a row was in it, and without the row there was no error."""
+    if sqlstate == SKIPPED:
+        return skipped(table)
+    error = asyncpg.PostgresError.new({"C": sqlstate, "s": schema, "t": table, "c": column, "n": constraint})
+    return Refused(_describe(error, sqlstate, _places(error)), sqlstate, _constraint(error))
 
 
-def _translate(error: asyncpg.PostgresError) -> StoreError:
-    sqlstate = error.sqlstate or "XX000"
-    message = _describe(error, sqlstate)
-    if sqlstate == _COPY_NOT_SUPPORTED:
-        return CopyNotSupported(message)
+def skipped(table: str) -> Refused:
+    """A row that was not inserted, although its id was not there before and nothing has raised an error."""
+    return Refused(f"a trigger on {table} has left the row out, or changed its id ({SKIPPED})", SKIPPED)
+
+
+def _translate(error: asyncpg.PostgresError, statement: str = "") -> StoreError:
+    sqlstate, constraint = error.sqlstate or "XX000", _constraint(error)
     if sqlstate[:2] in _DATA_CLASSES:
-        return Refused(message, sqlstate, _constraint(error))
-    return Unavailable(message, _CAUSES.get(sqlstate) or _CAUSES.get(sqlstate[:2], "other"))
+        return Refused(_describe(error, sqlstate, _places(error)), sqlstate, constraint, statement)
+    places = [*([f"statement {statement}"] if statement else []), *_places(error)]
+    message, cause = _explain(error, sqlstate, places), _CAUSES.get(sqlstate) or _CAUSES.get(sqlstate[:2], "other")
+    if _is_raised(error):
+        return Objection(message, "refused", sqlstate, constraint)
+    if _IS_OUTAGE.match(sqlstate):
+        return Unavailable(message, cause)
+    return Objection(message, "refused" if cause == "other" else cause, sqlstate, constraint)
+
+
+def _is_raised(error: asyncpg.PostgresError) -> bool:
+    """Whether somebody's PL/pgSQL has raised it, whose message may quote a row."""
+    return getattr(error, "server_source_function", None) == _RAISE
 
 
 def _constraint(error: asyncpg.PostgresError) -> tuple[str, str, str] | None:
@@ -324,16 +372,29 @@ def _constraint(error: asyncpg.PostgresError) -> tuple[str, str, str] | None:
     return (schema, table, name) if schema and table and name else None
 
 
-def _describe(error: asyncpg.PostgresError, sqlstate: str) -> str:
-    """Which column or constraint, and the message where it cannot quote a value."""
+def _explain(error: asyncpg.PostgresError, sqlstate: str, places: Sequence[str]) -> str:
+    """What is wrong and what to do about it, for whoever runs the service."""
+    if _is_raised(error):
+        return _describe(error, sqlstate, places)
     if sqlstate == _NOT_ALLOWED:
         return f"{getattr(error, 'message', '')} ({sqlstate}): `ragledger doctor` says what the role lacks"
     if sqlstate[:2] in _ABOUT_THE_SESSION:
         return f"{getattr(error, 'message', '')} ({sqlstate})"
-    places = [
+    advice = "; is the schema current? Run `ragledger migrate up`" if sqlstate in _SCHEMA_MISSING else ""
+    return f"{_describe(error, sqlstate, places)}{advice}"
+
+
+def _describe(error: asyncpg.PostgresError, sqlstate: str, places: Sequence[str]) -> str:
+    """What kind of error it is, and where; never its message, which may quote a value."""
+    is_known = type(error) is not asyncpg.UnknownPostgresError
+    name = type(error).__name__ if is_known else "an SQLSTATE that is not PostgreSQL's own"
+    return f"{name} ({sqlstate}){': ' + ', '.join(places) if places else ''}"
+
+
+def _places(error: asyncpg.PostgresError) -> list[str]:
+    """Which table, column or constraint."""
+    return [
         f"{name.removesuffix('_name')} {value}"
         for name in ("table_name", "column_name", "constraint_name")
         if (value := getattr(error, name, None))
     ]
-    advice = "; is the schema current? Run `ragledger migrate up`" if sqlstate in _SCHEMA_MISSING else ""
-    return f"{type(error).__name__} ({sqlstate}){': ' + ', '.join(places) if places else ''}{advice}"

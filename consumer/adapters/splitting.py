@@ -7,13 +7,14 @@ good one does, instead of several round trips for each row.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from consumer.adapters import amendments
-from consumer.adapters.postgres import Transaction, refusal
+from consumer.adapters.halving import halve
+from consumer.adapters.postgres import OUTAGES, SKIPPED, Objection, Transaction, refusal
 from consumer.adapters.sql import load
-from consumer.adapters.staging import IDS, Outcome, join, keeps_ids
+from consumer.adapters.staging import IDS, Outcome, how_to_insert, join
 from consumer.events.kind import Kind
 from consumer.events.rejection import Fault, Reason, Rejected
 from consumer.ingest.batch import DeadLetter
@@ -30,7 +31,7 @@ async def insert_splitting(
 
     One guilty row among n costs about log2(n) writes, and where every row is guilty each costs one.
 
-    :raises Refused: not for a row, but for something of ours
+    :raises Refused: :raises Objection: not for a row, but for something of ours
     """
     await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal at COMMIT would name no row
     return await (_amend if kind.amends else _insert)(transaction, kind, rows, tell)
@@ -38,57 +39,36 @@ async def insert_splitting(
 
 async def _amend(transaction: Transaction, kind: Kind, rows: Sequence[Row], tell: Callable[[int], None]) -> Outcome:
     stage = await amendments.make_stage(transaction, kind)
+    outcomes = [Outcome()]
 
-    async def amend(part: Sequence[Row]) -> Outcome:
+    async def amend(part: Sequence[Row]) -> None:
         moments, news = await amendments.amend(transaction, kind, stage, part)
         await transaction.execute(f"TRUNCATE {stage}")
-        return Outcome(amended=part, moments=moments, news=news)
+        outcomes.append(Outcome(amended=part, moments=moments, news=news))
 
-    halved = await _halve(transaction, rows, amend)
-    tell(halved.writes)
-    return join([Outcome(), *halved.outcomes])
+    async def refuse(row: Row, error: Refused | Objection) -> None:
+        outcomes.append(Outcome(dead_letters=[DeadLetter(row.record, _refused(error))]))
+
+    tell(await halve(transaction, rows, amend, refuse))
+    return join(outcomes)
 
 
 async def _insert(transaction: Transaction, kind: Kind, rows: Sequence[Row], tell: Callable[[int], None]) -> Outcome:
     names = await _make_tables(transaction, kind)
+    staged: list[Row] = []
+    dead_letters: list[DeadLetter] = []
 
-    async def stage(part: Sequence[Row]) -> Outcome:
+    async def stage(part: Sequence[Row]) -> None:
         await transaction.copy(names["stage"], tuple(kind.fields), [row.encoded for row in part])
-        return Outcome(inserted=part)
+        staged.extend(part)
 
-    halved = await _halve(transaction, rows, stage)
-    staged = join([Outcome(), *halved.outcomes])
-    tell(await _insert_staged(transaction, kind, names) if staged.inserted else 0)
+    async def refuse(row: Row, error: Refused | Objection) -> None:
+        dead_letters.append(DeadLetter(row.record, _refused(error)))
+
+    await halve(transaction, rows, stage, refuse)
+    tell(await _insert_staged(transaction, kind, names) if staged else 0)
     became = await transaction.fetch(load("split_outcome").format(**names))
-    return join([Outcome(dead_letters=staged.dead_letters), _sort_out(staged.inserted, became)])
-
-
-class _Halved(NamedTuple):
-    """What became of the parts that were taken and of the rows that were not, and how many writes that took."""
-
-    outcomes: Sequence[Outcome]
-    writes: int
-
-
-async def _halve(
-    transaction: Transaction, rows: Sequence[Row], write: Callable[[Sequence[Row]], Awaitable[Outcome]]
-) -> _Halved:
-    """Write all rows, or halves of them until those that are refused are alone."""
-    outcomes: list[Outcome] = []
-    waiting, writes = [rows], 0
-    while waiting:
-        part = waiting.pop()
-        writes += 1
-        try:
-            async with transaction.savepoint():
-                outcomes.append(await write(part))
-        except Refused as refused:
-            middle = len(part) // 2
-            if middle:
-                waiting += [part[middle:], part[:middle]]  # the first half is taken next: order is kept
-            else:
-                outcomes.append(Outcome(dead_letters=[_dead_letter(part[0], refused)]))
-    return _Halved(outcomes, writes)
+    return join([Outcome(dead_letters=dead_letters), _sort_out(staged, became)])
 
 
 async def _make_tables(transaction: Transaction, kind: Kind) -> dict[str, str]:
@@ -113,10 +93,12 @@ async def _insert_staged(transaction: Transaction, kind: Kind, names: dict[str, 
 async def _portions(transaction: Transaction, kind: Kind, names: dict[str, str]) -> str:
     """The block that inserts portion by portion."""
     (found,) = await transaction.fetch(load("split_values"), kind.table, list(kind.fields))
-    portion = load("split_portion_keeping_ids" if await keeps_ids(transaction, kind) else "split_portion")
+    how = await how_to_insert(transaction, kind)
+    portion = load("split_portion_keeping_ids" if how.keeps_ids else "split_portion")
     columns = {"table": kind.table, "names": ", ".join(kind.fields), "values": found["values"]}
     insert = portion.format(ids=IDS.get(kind.table), **columns, **names)
-    return load("split_insert").format(insert=insert, seconds=ROUND_SECONDS, **names)
+    codes = {"outages": OUTAGES, "skipped": SKIPPED}
+    return load("split_insert").format(insert=insert, table=kind.table, seconds=ROUND_SECONDS, **codes, **names)
 
 
 def _sort_out(staged: Sequence[Row], became: Sequence[Any]) -> Outcome:
@@ -145,10 +127,6 @@ def _unknown_reference(outcome: Any) -> Rejected:
     return Rejected(Reason.UNKNOWN_REFERENCE, [Fault(outcome["columns"], problem)], sqlstate=outcome["sqlstate"])
 
 
-def _refused(refused: Refused) -> Rejected:
+def _refused(refused: Refused | Objection) -> Rejected:
     fault = Fault("", f"the database refuses this row: {refused}")
     return Rejected(Reason.REFUSED_BY_DATABASE, [fault], sqlstate=refused.sqlstate)
-
-
-def _dead_letter(row: Row, refused: Refused) -> DeadLetter:
-    return DeadLetter(row.record, _refused(refused))

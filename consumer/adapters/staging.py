@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
+from uuid import UUID
 
 from consumer.adapters import amendments
-from consumer.adapters.postgres import Transaction
+from consumer.adapters.postgres import Transaction, skipped
 from consumer.adapters.sql import load
 from consumer.events.kind import Kind
 from consumer.ingest.batch import DeadLetter
@@ -46,14 +47,34 @@ def rows_first(kinds: Collection[Kind]) -> Sequence[Kind]:
     return sorted(kinds, key=attrgetter("amends", "name"))
 
 
+class Insertion(NamedTuple):
+    """How rows get into a table.
+
+    :param keeps_ids: its ids are kept apart, by us for the rest of this transaction
+    :param may_skip: a trigger of somebody's may leave rows out, or change their ids: COPY would not tell
+    """
+
+    keeps_ids: bool
+    may_skip: bool
+
+
+async def how_to_insert(transaction: Transaction, kind: Kind) -> Insertion:
+    """How rows get into this kind's table now."""
+    (found,) = await transaction.fetch(load("how_to_insert"), kind.table)
+    return Insertion(**dict(found))
+
+
 async def insert_direct(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> Outcome:
     """COPY into the table; the ids first, where they are kept apart. Amendments are merged, as they are never rows.
 
-    :raises Refused: a row is refused; with SQLSTATE 23505 an id was there before
+    :raises Refused: :raises Objection: a row is refused; with SQLSTATE 23505 an id may have been there before
     """
     if kind.amends:
-        return await insert_merging(transaction, kind, rows)
-    if await keeps_ids(transaction, kind):
+        return await _amend(transaction, kind, rows)
+    how = await how_to_insert(transaction, kind)
+    if how.may_skip:
+        return await _merge(transaction, kind, rows, how)
+    if how.keeps_ids:
         await transaction.copy(IDS[kind.table], ("id",), [id_tuple(row.id) for row in rows])
     await transaction.copy(kind.table, tuple(kind.fields), [row.encoded for row in rows])
     return Outcome(inserted=rows)
@@ -62,23 +83,39 @@ async def insert_direct(transaction: Transaction, kind: Kind, rows: Sequence[Row
 async def insert_merging(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> Outcome:
     """COPY into a staging table, then take what is new; of an id that comes twice the first is taken.
 
-    :raises Refused: a row is refused
+    :raises Refused: :raises Objection: a row is refused
     """
     if kind.amends:
-        stage = await amendments.make_stage(transaction, kind)
-        moments, news = await amendments.amend(transaction, kind, stage, rows)
-        return Outcome(amended=rows, moments=moments, news=news)
+        return await _amend(transaction, kind, rows)
+    return await _merge(transaction, kind, rows, await how_to_insert(transaction, kind))
+
+
+async def _amend(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> Outcome:
+    stage = await amendments.make_stage(transaction, kind)
+    moments, news = await amendments.amend(transaction, kind, stage, rows)
+    return Outcome(amended=rows, moments=moments, news=news)
+
+
+async def _merge(transaction: Transaction, kind: Kind, rows: Sequence[Row], how: Insertion) -> Outcome:
     names = {"table": kind.table, "stage": f"stage_{kind.table}", "names": ", ".join(kind.fields)}
     await transaction.execute(load("make_stage").format(**names))
     await transaction.copy(names["stage"], tuple(kind.fields), [row.encoded for row in rows])
-    merge = load("merge_keeping_ids" if await keeps_ids(transaction, kind) else "merge")
+    merge = load("merge_keeping_ids" if how.keeps_ids else "merge")
     new = await transaction.fetch(merge.format(ids=IDS.get(kind.table), **names))
-    return _sort_out(rows, {row["id"].bytes for row in new})
+    outcome = _sort_out(rows, {row["id"].bytes for row in new})
+    if how.may_skip and outcome.duplicates:
+        await _demand_present(transaction, kind, outcome.duplicates)
+    return outcome
 
 
-async def keeps_ids(transaction: Transaction, kind: Kind) -> bool:
-    """Whether the ids of this kind are kept apart, by us for the rest of this transaction."""
-    return kind.table in IDS and bool(await transaction.fetch(load("keep_ids")))
+async def _demand_present(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> None:
+    """What was not inserted must have been there: else it was left out, or came in under another id.
+
+    :raises Refused: one is not there, as far as the table tells; the ids of archived months are not in it either
+    """
+    ids = [UUID(bytes=row.id) for row in rows]
+    if await transaction.fetch(load("ids_missing").format(table=kind.table), ids):
+        raise skipped(kind.table)
 
 
 def _sort_out(rows: Sequence[Row], new: set[bytes]) -> Outcome:

@@ -3,8 +3,11 @@
 Three ways to write rows, tried in this order:
 
     DIRECT  COPY straight into the table: the fastest, as long as every id is new
-    MERGE   COPY into a staging table, INSERT … ON CONFLICT DO NOTHING: when ids were there before, or COPY is refused
+    MERGE   COPY into a stage, INSERT … ON CONFLICT (id) DO NOTHING: when ids were there before, or COPY is refused
     SPLIT   MERGE in portions under savepoints, until what the database refuses is alone: dead letters
+
+Whatever PostgreSQL does not call an outage leads to SPLIT. What is refused there although no row is in it is nobody's
+record: the batch waits, and says for what.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from consumer.adapters.dead_letter_limit import DeadLetterLimit
 from consumer.adapters.dead_letter_rows import insert_dead_letters
 from consumer.adapters.erasures import Erasures, ErasuresChanged
 from consumer.adapters.ledger import PostgresLedger
-from consumer.adapters.postgres import UNIQUE_VIOLATION, CopyNotSupported, Database, Transaction
+from consumer.adapters.postgres import UNIQUE_VIOLATION, CopyNotSupported, Database, Objection, Transaction
 from consumer.adapters.retry import while_raises
 from consumer.adapters.splitting import insert_splitting
 from consumer.adapters.sql import load
@@ -104,25 +107,29 @@ class PostgresStore(PostgresLedger):
         :raises Unavailable: not now, or its turn does not come
         :raises Fenced: the ledger does not stand where the batch begins
         """
-        way = self._way
+        way, is_copy_refused = self._way, False
         while True:
             try:
-                return await self._transact(batch, turn, way, settle)
+                written = await self._transact(batch, turn, way, settle)
             except ErasuresChanged:
                 await self._erasures.learn(self._database)
-            except CopyNotSupported as error:
-                if way is not Way.DIRECT:  # it was not COPY then that PostgreSQL has no support for
-                    raise Unavailable(str(error), "other") from error
-                self._copy_supported, way = False, Way.MERGE
-            except Refused as refused:
-                if way is Way.SPLIT:  # not a row then, but something of ours: a bug must be loud
-                    raise
-                way = Way.MERGE if refused.sqlstate == UNIQUE_VIOLATION and way is Way.DIRECT else Way.SPLIT
+            except CopyNotSupported:
+                way, is_copy_refused = Way.MERGE, True
+            except (Refused, Objection) as error:
+                if way is Way.SPLIT:
+                    raise _of_no_record(error) from error
+                way = _next_try(way, error)
+            else:
+                if way is Way.MERGE and is_copy_refused:  # else somebody's trigger was what had no support
+                    self._copy_supported = False
+                self._way = self._next_way(written)
+                return written
 
     async def _transact(self, batch: Batch, turn: Turn, way: Way, settle: Callable[[Written], None]) -> Written:
         async with self._database.transaction() as transaction:
             erased = self._erasures.known
             written = await self._insert(transaction, batch, way, erased)
+            await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what COMMIT would refuse names no row
             await insert_dead_letters(transaction, written.dead_letters)
             await self._touch_days(transaction, written)
             await _come(turn)
@@ -130,7 +137,6 @@ class PostgresStore(PostgresLedger):
             await self._move_ledger(transaction, written)
             written = await self._stop_over_limit(transaction, written)
             settle(written)
-        self._way = self._next_way(written)
         return written
 
     def _next_way(self, written: Written) -> Way:
@@ -157,7 +163,8 @@ class PostgresStore(PostgresLedger):
 
     async def _insert_kind(self, transaction: Transaction, kind: Kind, rows: Sequence[Row], way: Way) -> Outcome:
         outcome: Outcome = await self._ways()[way](transaction, kind, rows)
-        await apply_to_new(transaction, kind, outcome.inserted)
+        tell = self._telemetry.set_aside if way is Way.SPLIT else None
+        await apply_to_new(transaction, kind, outcome.inserted, tell)
         return outcome
 
     def _ways(self) -> Mapping[Way, Any]:
@@ -260,6 +267,18 @@ async def _come(turn: Turn) -> None:
             await turn.come()
     except TimeoutError:
         raise Unavailable("an earlier batch is not committed yet", "turn") from None
+
+
+def _next_try(way: Way, error: Refused | Objection) -> Way:
+    return Way.MERGE if error.sqlstate == UNIQUE_VIOLATION and way is Way.DIRECT else Way.SPLIT
+
+
+def _of_no_record(error: Refused | Objection) -> Unavailable:
+    """The database refuses what holds no record at all, or what was only found refused with no record left to blame."""
+    statement = f", in the statement {error.statement}" if isinstance(error, Refused) and error.statement else ""
+    advice = "`ragledger doctor` checks rights and schema; look at the table's triggers and rules, and PostgreSQL's log"
+    cause = error.cause if isinstance(error, Objection) else "refused"
+    return Unavailable(f"{error}{statement}: no record is the cause. {advice}", cause)
 
 
 def _moved(batch: Batch) -> list[Span]:

@@ -230,6 +230,15 @@ class PrometheusTelemetry:
         """See :meth:`consumer.ports.Telemetry.split`."""
         self._metrics.counter(m.SPLIT_WRITES).inc(writes)
 
+    def set_aside(self, table: str, sqlstate: str) -> None:
+        """See :meth:`consumer.ports.Telemetry.set_aside`."""
+        log.error(
+            "amendment_refused",
+            table=table,
+            sqlstate=sqlstate,
+            then="it is set aside with its SQLSTATE; docs/operations.md says how to apply it again",
+        )
+
     def backpressure(self, seconds: float) -> None:
         """See :meth:`consumer.ports.Telemetry.backpressure`."""
         self._metrics.counter(m.BACKPRESSURE).inc(seconds)

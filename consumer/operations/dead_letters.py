@@ -156,7 +156,7 @@ class DeadLetters:
         total = Outcome(dead_letters=failed)
         for kind in rows_first(rows):
             outcome = await insert_splitting(transaction, kind, rows[kind], lambda _: None)
-            await apply_to_new(transaction, kind, outcome.inserted)
+            await apply_to_new(transaction, kind, outcome.inserted, lambda *_: None)
             total = join([total, outcome])
         await self._touch_days(transaction, total)
         await transaction.execute(query("dead_letters_empty"), [identity.pop(place) for place in gone], GONE)

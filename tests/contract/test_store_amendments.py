@@ -36,7 +36,10 @@ class Books(PostgresBackend):
     def __init__(self, dsn: str, database: Database) -> None:
         super().__init__(dsn, database)
         self.chance = random.Random(5)
-        self.amendments = PostgresAmendments(database, BusinessDays("UTC"), plugin_silence=600)
+        self.set_aside: list[tuple[str, str]] = []
+        self.amendments = PostgresAmendments(
+            database, BusinessDays("UTC"), 600, lambda *said: self.set_aside.append(said)
+        )
         self._writer, self._offsets = self.store("one"), count()
         self.claims = 0
 

@@ -311,7 +311,7 @@ async def amend(store: PostgresStore, dialogue_id: str) -> None:
 
 async def compute(database: Database) -> None:
     """The timer's days, one day by hand, and the newest."""
-    assert await PostgresAmendments(database, BusinessDays("UTC"), 900).settle() == ["wiki"]
+    assert await PostgresAmendments(database, BusinessDays("UTC"), 900, print).settle() == ["wiki"]
     history = PostgresHistory(database, Basis("UTC", slo.DEFAULT_OBJECTIVES), "owner")
     await history.begin()
     for day in await history.due(0):

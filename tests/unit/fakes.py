@@ -287,6 +287,9 @@ class FakeTelemetry:
     def kafka_available(self) -> None:
         self._tell("kafka_available")
 
+    def set_aside(self, table: str, sqlstate: str) -> None:
+        self._tell("set_aside", table, sqlstate)
+
     def split(self, writes: int) -> None:
         self._tell("split", writes)
 

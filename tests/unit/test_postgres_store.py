@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from consumer.adapters.dead_letter_limit import DeadLetterLimit
-from consumer.adapters.postgres import CopyNotSupported, Database
+from consumer.adapters.postgres import CopyNotSupported, Database, Objection
 from consumer.adapters.store import PostgresStore, Way
 from consumer.events.dialogue import DIALOGUE
 from consumer.ingest.batch import Batch
@@ -72,9 +72,10 @@ async def test_no_two_transactions_are_under_way_over_one_id() -> None:
 
 
 async def test_what_has_no_support_without_copy_is_no_matter_of_copy() -> None:
-    """It is waited out like whatever else fails, not tried at once again without end."""
+    """A row is looked for, and where there is none it is waited out, not tried at once again without end."""
     store, turn = Store(), CommitTurn(None)
-    store.fails = lambda _: CopyNotSupported("a trigger of somebody's")
+    said = ("a trigger of somebody's", "refused", "0A000")
+    store.fails = lambda way: CopyNotSupported(*said) if way is Way.DIRECT else Objection(*said)
     with pytest.raises(Unavailable, match="a trigger"):
         await store.write_once(batch_of(1, b"x"), turn, lambda _: None)
-    assert store.ways == [Way.DIRECT, Way.MERGE]
+    assert store.ways == [Way.DIRECT, Way.MERGE, Way.SPLIT]

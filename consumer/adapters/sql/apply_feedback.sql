@@ -1,15 +1,10 @@
--- Write the verdicts that wait into their dialogues, where these are there; when the dialogues took place.
--- $1 dialogues; NULL for every dialogue that is there and has a verdict waiting
+-- Write the verdicts that wait into their dialogues, where these are there; when the dialogues took place, and
+-- whether each was changed: a trigger of somebody's may have left one out.
+-- $1 dialogues
 WITH waiting AS (
     SELECT dialogue_id, user_feedback
     FROM kept_feedback
-    WHERE applied_at IS NULL
-      AND dialogue_id = ANY(coalesce($1::uuid[], ARRAY(
-          SELECT feedback.dialogue_id
-          FROM kept_feedback AS feedback
-          JOIN ai_dialogue_log AS dialogue ON dialogue.id = feedback.dialogue_id
-          WHERE feedback.applied_at IS NULL
-      )))
+    WHERE applied_at IS NULL AND dialogue_id = ANY($1::uuid[])
     ORDER BY dialogue_id
     FOR UPDATE
 ),
@@ -26,4 +21,7 @@ settled AS (
     FROM changed
     WHERE feedback.dialogue_id = changed.id
 )
-SELECT created_at FROM changed
+SELECT dialogue.created_at, changed.id IS NOT NULL AS is_changed
+FROM waiting
+JOIN ai_dialogue_log AS dialogue ON dialogue.id = waiting.dialogue_id
+LEFT JOIN changed ON changed.id = dialogue.id

@@ -1,18 +1,18 @@
 -- Write the checks that wait into their provenance, where it is there. Of each field the newest check that states it
 -- counts, in whatever order they come; what the row said itself counts as a check at its last_verified_at, or as older
 -- than any, and is kept before the first one is written over it. A field whose newest statement is not among those that
--- wait is left as it is: somebody may have mended it by hand.
--- $1 provenance; NULL for all that is there and has a check waiting
+-- wait is left as it is: somebody may have mended it by hand. Tells of each row whether it was changed: a trigger of
+-- somebody's may have left one out.
+-- $1 provenance that this transaction has locked in an earlier statement: this one then sees every check that was
+-- committed before the lock was had
 WITH held AS MATERIALIZED (
     SELECT id, last_verified_at, permission_flag, external_share_consent, license_type
     FROM provenance
     WHERE id IN (
         SELECT provenance_id
         FROM kept_verifications
-        WHERE applied_at IS NULL AND ($1::uuid[] IS NULL OR provenance_id = ANY($1))
+        WHERE applied_at IS NULL AND provenance_id = ANY($1::uuid[])
     )
-    ORDER BY id
-    FOR UPDATE
 ),
 stated AS (
     INSERT INTO kept_verifications (
@@ -32,7 +32,7 @@ known AS (
         provenance_id, verified_at, is_statement, permission_flag, external_share_consent, license_type,
         applied_at IS NULL AS waits
     FROM kept_verifications
-    WHERE provenance_id IN (SELECT id FROM held)
+    WHERE provenance_id IN (SELECT id FROM held) AND sqlstate IS NULL
     UNION ALL
     SELECT
         provenance_id, verified_at, is_statement, permission_flag, external_share_consent, license_type, false
@@ -61,8 +61,13 @@ changed AS (
     FROM newest
     WHERE row.id = newest.provenance_id
     RETURNING row.id
+),
+settled AS (
+    UPDATE kept_verifications AS verification
+    SET applied_at = now()
+    FROM changed
+    WHERE verification.provenance_id = changed.id AND verification.applied_at IS NULL
 )
-UPDATE kept_verifications AS verification
-SET applied_at = now()
-FROM changed
-WHERE verification.provenance_id = changed.id AND verification.applied_at IS NULL
+SELECT NULL::timestamp AS created_at, changed.id IS NOT NULL AS is_changed
+FROM held
+LEFT JOIN changed USING (id)

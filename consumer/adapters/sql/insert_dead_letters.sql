@@ -1,16 +1,21 @@
--- Keep the records that cannot be stored, with the reason. A timestamp that no timestamptz can hold is kept as infinity.
+-- Keep the records that cannot be stored, with the reason. A timestamp beyond the years that clients can read is one of
+-- another unit: it is taken to be in microseconds, or else nanoseconds, and kept as it is beside that.
 -- What named an erased user holds nothing any more that somebody would have to decide on.
 -- $1 topics  $2 partitions  $3 offsets  $4 timestamps (ms)  $5 keys  $6 values  $7 headers  $8 reasons
 -- $9 details  $10 SQLSTATEs
 INSERT INTO dead_letters
-    (topic, partition, record_offset, record_timestamp, key, value, headers, reason, detail, sqlstate, discarded_at)
+    (
+        topic, partition, record_offset, record_timestamp, record_timestamp_ms, key, value, headers, reason, detail,
+        sqlstate, discarded_at
+    )
 SELECT
     topic, partition, record_offset,
-    CASE
-        WHEN milliseconds BETWEEN -62135596800000 AND 253402300799999
-        THEN 'epoch'::timestamptz + milliseconds * interval '1 millisecond'
-        ELSE 'infinity'
+    'epoch'::timestamptz + CASE
+        WHEN milliseconds BETWEEN -62135596800000 AND 253402300799999 THEN milliseconds * interval '1 millisecond'
+        WHEN milliseconds BETWEEN -62135596800000000 AND 253402300799999999 THEN milliseconds * interval '1 microsecond'
+        ELSE milliseconds / 1000 * interval '1 microsecond'
     END,
+    CASE WHEN milliseconds NOT BETWEEN -62135596800000 AND 253402300799999 THEN milliseconds END,
     key, value, headers, reason, detail, sqlstate,
     CASE WHEN reason = 'erased_user' THEN now() END
 FROM unnest(
@@ -20,4 +25,4 @@ FROM unnest(
     topic, partition, record_offset, milliseconds, key, value, headers, reason, detail, sqlstate
 )
 ORDER BY topic, partition, record_offset
-ON CONFLICT DO NOTHING
+ON CONFLICT (topic, partition, record_offset, record_timestamp) DO NOTHING

@@ -14,4 +14,5 @@ ON CONFLICT (provenance_id, verified_at, is_statement) DO UPDATE
 SET permission_flag = coalesce(excluded.permission_flag, kept.permission_flag),
     external_share_consent = coalesce(excluded.external_share_consent, kept.external_share_consent),
     license_type = coalesce(excluded.license_type, kept.license_type),
-    applied_at = NULL
+    applied_at = NULL,
+    sqlstate = NULL

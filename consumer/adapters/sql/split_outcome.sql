@@ -1,9 +1,16 @@
 -- What became of each staged row, in the order of the COPY: refused, with why; new; or neither, a duplicate. Of an id that
 -- was staged twice only the first row that was not refused can be the one that is new. What a foreign key refuses comes
--- with its columns and the table they refer to.
+-- with its columns and the table they refer to. Of an index of a partition the name is that of the partitioned table's.
 -- Formatted in: stage, new, refused.
 SELECT
-    refused.sqlstate, refused.table_schema, refused.table_name, refused.column_name, refused.constraint_name,
+    refused.sqlstate, refused.table_schema, refused.table_name, refused.column_name,
+    coalesce((
+        SELECT relname::text
+        FROM pg_class
+        WHERE oid = pg_partition_root(to_regclass(
+            quote_ident(refused.table_schema) || '.' || quote_ident(refused.constraint_name)
+        ))
+    ), refused.constraint_name) AS constraint_name,
     reference.confrelid::regclass::text AS referred,
     (
         SELECT string_agg(attname, ', ' ORDER BY array_position(reference.conkey, attnum))

@@ -1,11 +1,16 @@
--- One portion of a splitting insert: take what is new in it into the table, and note its ids.
+-- One portion of a splitting insert: take what is new in it into the table, and note its ids; `missing` are the others.
 -- Formatted in: table, names, values (what becomes of the staged columns), stage, new.
-WITH inserted AS (
+WITH portion AS (
+    SELECT * FROM {stage} WHERE number >= at.number AND number < at.number + at.size
+),
+inserted AS (
     INSERT INTO {table} ({names})
-    SELECT {values} FROM {stage}
-    WHERE number >= at.number AND number < at.number + at.size
+    SELECT {values} FROM portion
     ORDER BY number
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (id) DO NOTHING
     RETURNING id
+),
+noted AS (
+    INSERT INTO {new} SELECT id FROM inserted
 )
-INSERT INTO {new} SELECT id FROM inserted
+SELECT array_agg(id) INTO missing FROM (SELECT id FROM portion EXCEPT SELECT id FROM inserted) AS others

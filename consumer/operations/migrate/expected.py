@@ -92,6 +92,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "user_feedback": "integer not null",
         "given_at": f"{_UTC} not null",
         "applied_at": _AWARE,
+        "sqlstate": "text",
     },
     "kept_verifications": {
         "provenance_id": "uuid not null",
@@ -101,6 +102,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "external_share_consent": "boolean",
         "license_type": "text",
         "applied_at": _AWARE,
+        "sqlstate": "text",
     },
     "ingest_ledger": {
         "consumer_group": "text not null",
@@ -156,6 +158,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "dead_lettered_at": f"{_AWARE} not null",
         "replayed_at": _AWARE,
         "discarded_at": _AWARE,
+        "record_timestamp_ms": "bigint",
     },
     "touched_days": {
         "id": "bigint not null",

@@ -91,7 +91,7 @@ class _Return:
             if row["doubled"]:
                 raise ArchiveError(f"{row['doubled']} ids of {path} are in ai_dialogue_log already")
             await self._db.execute(
-                f"INSERT INTO known_ids (id) SELECT id FROM {self._partition} ON CONFLICT DO NOTHING"  # noqa: S608
+                f"INSERT INTO known_ids (id) SELECT id FROM {self._partition} ON CONFLICT (id) DO NOTHING"  # noqa: S608
             )
 
     async def take_up(self) -> None:

@@ -2,4 +2,4 @@
 -- {first}, {end}: the first block and the one after the last
 INSERT INTO known_ids (id)
 SELECT id FROM ONLY ai_dialogue_log WHERE ctid >= '({first},0)' AND ctid < '({end},0)'
-ON CONFLICT DO NOTHING
+ON CONFLICT (id) DO NOTHING

@@ -4,7 +4,7 @@
 CREATE OR REPLACE FUNCTION mirror_ai_dialogue_log_insert() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
-  INSERT INTO known_ids (id) SELECT id FROM written ON CONFLICT DO NOTHING;
+  INSERT INTO known_ids (id) SELECT id FROM written ON CONFLICT (id) DO NOTHING;
   INSERT INTO ai_dialogue_log_new ({columns}) SELECT {columns} FROM written
   ON CONFLICT (id, created_at) DO UPDATE SET {changes};
   RETURN NULL;
@@ -32,7 +32,7 @@ BEGIN
   DELETE FROM known_ids AS kept
   USING (SELECT id FROM gone EXCEPT SELECT id FROM written) AS renamed
   WHERE kept.id = renamed.id;
-  INSERT INTO known_ids (id) SELECT id FROM written ON CONFLICT DO NOTHING;
+  INSERT INTO known_ids (id) SELECT id FROM written ON CONFLICT (id) DO NOTHING;
   INSERT INTO ai_dialogue_log_new ({columns}) SELECT {columns} FROM written
   ON CONFLICT (id, created_at) DO UPDATE SET {changes};
   RETURN NULL;

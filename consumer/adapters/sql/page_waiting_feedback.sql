@@ -1,0 +1,12 @@
+-- The next verdicts that wait, in order of their dialogues: the last of them, and those whose dialogue is there.
+-- $1 from this dialogue on  $2 at most
+WITH waiting AS MATERIALIZED (
+    SELECT dialogue_id AS id
+    FROM kept_feedback
+    WHERE applied_at IS NULL AND dialogue_id >= $1
+    ORDER BY dialogue_id
+    LIMIT $2
+)
+SELECT
+    (SELECT id FROM waiting ORDER BY id DESC LIMIT 1) AS last,
+    ARRAY(SELECT id FROM waiting WHERE EXISTS (SELECT FROM ai_dialogue_log AS row WHERE row.id = waiting.id)) AS present

@@ -1,0 +1,178 @@
+"""What the database refuses although no row of ours is the cause, and what it refuses of amendments."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import SecretStr
+
+from consumer.adapters.postgres import Database
+from consumer.events.record import Partition
+from consumer.settings import Postgres
+from tests.psql import execute
+from tests.refusals import FUNCTION, NOON, TRIGGER, assert_told, event, ingest, prepare, raising
+from tests.roles import login
+from tests.stores import REAL, A, F, G, Line, P, PostgresBackend, V, batch_of, claim, records, said, texts, write
+
+pytestmark = pytest.mark.timeout(60)
+
+# ── what no row provokes ──
+
+EVERY_STATEMENT = (
+    "CREATE FUNCTION closed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'closed'; END $$",
+    "CREATE TRIGGER closed BEFORE INSERT ON ai_dialogue_log FOR EACH STATEMENT EXECUTE FUNCTION closed()",
+)
+# What the owner does, what undoes it, and what the service says.
+OF_NO_ROW: dict[str, tuple[Sequence[str], str, str, str]] = {
+    "table": (("ALTER TABLE provenance RENAME TO gone",), "ALTER TABLE gone RENAME TO provenance", "schema", "42P01"),
+    "column": (
+        ("ALTER TABLE ai_dialogue_log RENAME query TO question",),
+        "ALTER TABLE ai_dialogue_log RENAME question TO query",
+        "schema",
+        "42703",
+    ),
+    "statement trigger": (EVERY_STATEMENT, "DROP TRIGGER closed ON ai_dialogue_log", "refused", "P0001"),
+    "rule": (
+        ("CREATE RULE own AS ON INSERT TO ai_dialogue_log WHERE false DO ALSO SELECT 1",),
+        "DROP RULE own ON ai_dialogue_log",
+        "refused",
+        "0A000",
+    ),
+    "dead letters": (
+        ("CREATE UNIQUE INDEX own ON dead_letters ((1))",),
+        "DROP INDEX own",
+        "refused",
+        "23505",
+    ),
+    "dead letters left out": (
+        (
+            FUNCTION.format("RETURN NULL;"),
+            TRIGGER.format(when="BEFORE INSERT", table="dead_letters"),
+        ),
+        "DROP TRIGGER own ON dead_letters",
+        "refused",
+        "02000",
+    ),
+    "ledger": (
+        ("ALTER TABLE ingest_ledger ADD CONSTRAINT own CHECK (next_offset < 2)",),
+        "ALTER TABLE ingest_ledger DROP CONSTRAINT own",
+        "refused",
+        "23514",
+    ),
+}
+
+
+async def said_of(backend: PostgresBackend, sqlstate: str) -> tuple[str, str]:
+    """What the store says first that names this SQLSTATE: cause and message."""
+    while True:
+        for cause, message in backend.telemetry.all("unavailable"):
+            if sqlstate in message:
+                return cause, message
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("case", OF_NO_ROW)
+@pytest.mark.parametrize("place", ["template18"], indirect=True)
+async def test_what_no_row_provokes_is_waited_out_and_said(backend: PostgresBackend, case: str) -> None:
+    """Not a single dead letter; the message names the SQLSTATE, and what to do."""
+    statements, undo, cause, sqlstate = OF_NO_ROW[case]
+    store = backend.store("one")
+    await write(store, batch_of(await claim(store, A), records(A, 0, "bad")))
+    execute(backend.dsn, *statements)
+    known, claims = await backend.dead_letters(), await claim(store, A, P)
+    batch = batch_of(claims, [event(A, 1, "a"), event(A, 2, "b")], records(A, 3, "bad"), [event(P, 0, "p")])
+    if case == "rule":  # COPY takes no notice of rules
+        batch = batch_of(claims, [event(A, 1, "a"), event(A, 2, "a", number=1)], [event(P, 0, "p")])
+    writing = asyncio.create_task(write(store, batch))
+    told = await said_of(backend, sqlstate)
+    assert told[0] == cause
+    assert "ragledger" in told[1]
+    assert await backend.dead_letters() == known
+    execute(backend.dsn, undo)
+    written = await writing
+    assert len(written.dead_letters) == (0 if case == "rule" else 1)
+    assert "p" in await texts(backend)
+
+
+@pytest.mark.parametrize("place", ["template18", "partitioned18", "template15"], indirect=True)
+async def test_a_policy_refuses_single_rows_and_a_missing_right_none(backend: PostgresBackend) -> None:
+    """Both are 42501."""
+    execute(
+        backend.dsn,
+        "CREATE POLICY own ON ai_dialogue_log AS RESTRICTIVE FOR INSERT WITH CHECK (query <> 'guilty')",
+    )
+    with login(backend.dsn, "ragledger_ingest") as service:
+        database = Database(Postgres(dsn=SecretStr(service)))
+        await database.open()
+        try:
+            mine = PostgresBackend(backend.dsn, database)
+            letters = await ingest(mine, A, "good", ["guilty", "guilty"])
+            assert_told(backend, letters, ["42501"] * 2, None)
+            role = service.split("://")[1].split("@")[0].split(":")[0]
+            store = mine.store("two")
+            claims = await claim(store, A)
+            execute(backend.dsn, "REVOKE INSERT ON ai_dialogue_log FROM ragledger_ingest")
+            writing = asyncio.create_task(write(store, batch_of(claims, [event(A, 90, "a"), event(A, 91, "b")])))
+            assert (await said_of(mine, "42501"))[0] == "privilege"
+            execute(backend.dsn, f'GRANT INSERT ON ai_dialogue_log TO "{role}"')
+            assert (await writing).dead_letters == []
+        finally:
+            execute(backend.dsn, "GRANT INSERT ON ai_dialogue_log TO ragledger_ingest")
+            await database.close(5)
+
+
+@pytest.mark.parametrize("place", REAL, indirect=True)
+async def test_a_row_that_a_trigger_skips_does_not_burn_its_id(backend: PostgresBackend) -> None:
+    """Once the trigger is gone the same id can come in; nothing is left of it before."""
+    prepare(backend, A, raising("RETURN NULL"))
+    store = backend.store("one")
+    await write(store, batch_of(await claim(store, A), [event(A, 0, "guilty"), event(A, 1, "b")]))
+    execute(backend.dsn, "DROP TRIGGER own ON ai_dialogue_log")
+    again = event(A, 2, "guilty", number=0)
+    written = await write(store, batch_of(await claim(store, A), [again]))
+    assert [row.record for rows in written.inserted.values() for row in rows] == [again]
+    assert await backend.ledger() == {A: Line(0, 3, inserted=2, dead=1)}
+
+
+# ── amendments ──
+
+LATER = "2026-03-04T13:00:00Z"
+SOMEBODY = "0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"
+AMENDING: dict[Partition, tuple[str, str, dict[str, Any]]] = {
+    F: ("kept_feedback", "user_feedback = -1", {"dialogue_id": SOMEBODY, "user_feedback": -1, "given_at": NOON}),
+    V: ("kept_verifications", "license_type = 'mit'", {"provenance_id": SOMEBODY, "license_type": "mit"}),
+    G: ("plugin_registry", "version = '9'", {"name": "own", "source": "s", "capabilities": {}, "version": "9"}),
+}
+AMENDING[V][2]["verified_at"] = AMENDING[G][2]["reported_at"] = NOON
+
+
+@pytest.mark.parametrize(
+    ("does", "sqlstate"), [("RETURN NULL", "02000"), ("RAISE EXCEPTION '' USING ERRCODE = 'RL001'", "RL001")]
+)
+@pytest.mark.parametrize("partition", AMENDING, ids=lambda one: one.topic)
+@pytest.mark.parametrize("place", ["template18"], indirect=True)
+async def test_an_amendment_that_its_table_does_not_take_is_a_dead_letter(
+    backend: PostgresBackend, partition: Partition, does: str, sqlstate: str
+) -> None:
+    """Those around it are kept."""
+    table, guilt, members = AMENDING[partition]
+    execute(
+        backend.dsn,
+        FUNCTION.format(f"IF NEW.{guilt} THEN {does}; END IF; RETURN NEW;"),
+        TRIGGER.format(when="BEFORE INSERT OR UPDATE", table=table),
+    )
+    store = backend.store("one")
+    good = {"user_feedback": 1, "license_type": "cc0", "version": "1"}
+    first = members | {name: value for name, value in good.items() if name in members}
+    other = first | {name: str(UUID(int=7)) for name in members if name.endswith("_id")}
+    other |= {"name": "other"} if "name" in members else {}
+    guilty = members | {name: LATER for name in members if name.endswith("_at")}
+    batch = [said(partition, place, **one) for place, one in enumerate([first, guilty, other])]
+    written = await write(store, batch_of(await claim(store, partition), batch))
+    assert [len(rows) for rows in written.amended.values()] == [2]
+    assert await backend.ledger() == {partition: Line(0, 3, amended=2, dead=1)}
+    assert [(letter.offset, letter.sqlstate) for letter in await backend.dead_letters()] == [(1, sqlstate)]

@@ -1,0 +1,94 @@
+"""What an owner's constraints, triggers and policies do to single rows: each such row is a dead letter, whatever it
+raises, and the rows around it are written, in whichever way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psycopg
+import pytest
+
+from consumer.events.record import Partition
+from tests.refusals import assert_told, deferred, ingest, prepare, raising
+from tests.stores import A, P, PostgresBackend
+
+pytestmark = pytest.mark.timeout(60)
+
+# What raises, by its SQLSTATE: classes of outages, too, where a trigger chooses one.
+RAISED = ["RL001", "38001", "39004", "42501", "42P01", "0A000", "XX000", "02000", "P0004", "40001", "53100", "55000"]
+RAISED += ["57014", "57P01", "58030", "08006", "25006", "28000"]
+RAISE_IT = "RAISE EXCEPTION 'no: %', NEW.id USING ERRCODE = split_part(NEW.{text}, ' ', 2)"
+# Each with its guilty texts, the SQLSTATEs, and the constraint that is named.
+ROW_BY_ROW: dict[str, tuple[Sequence[str], Sequence[str], Sequence[str], str | None]] = {
+    "raised": (raising(RAISE_IT), [f"guilty {code}" for code in RAISED], RAISED, None),
+    "raised at the end": (deferred(RAISE_IT), [f"guilty {code}" for code in RAISED], RAISED, None),
+    "raised after": (raising(RAISE_IT, "AFTER INSERT"), ["guilty RL001", "guilty 55000"], ["RL001", "55000"], None),
+    "assertion": (raising("ASSERT false"), ["guilty"], ["P0004"], None),
+    "missing table": (raising("INSERT INTO nowhere VALUES (1)"), ["guilty"], ["42P01"], None),
+    "skipped": (raising("RETURN NULL"), ["guilty", "guilty too"], ["02000"] * 2, None),
+    "other id": (raising("NEW.id := gen_random_uuid()"), ["guilty", "guilty too"], ["02000"] * 2, None),
+    "check": (("ALTER TABLE {table} ADD CONSTRAINT own CHECK ({text} <> 'guilty')",), ["guilty"], ["23514"], "own"),
+}
+WITH_ANOTHER: dict[str, tuple[Sequence[str], str, str | None]] = {
+    "unique index": (("CREATE UNIQUE INDEX own ON {table} ({key})",), "23505", "own"),
+    "expression": (("CREATE UNIQUE INDEX own ON {table} (lower({text}){rest})",), "23505", "own"),
+    "partial": (("CREATE UNIQUE INDEX own ON {table} ({key}) WHERE {text} > ''",), "23505", "own"),
+    "nulls": (("CREATE UNIQUE INDEX own ON {table} ({key}) NULLS NOT DISTINCT",), "23505", "own"),
+    "constraint": (("ALTER TABLE {table} ADD CONSTRAINT own UNIQUE ({key})",), "23505", "own"),
+    "deferrable": (
+        ("ALTER TABLE {table} ADD CONSTRAINT own UNIQUE ({key}) DEFERRABLE",),
+        "23505",
+        "own",
+    ),
+    "deferred": (
+        ("ALTER TABLE {table} ADD CONSTRAINT own UNIQUE ({key}) DEFERRABLE INITIALLY DEFERRED",),
+        "23505",
+        "own",
+    ),
+    "exclusion": (("ALTER TABLE {table} ADD CONSTRAINT own EXCLUDE ({text} WITH =)",), "23P01", "own"),
+    "deferred exclusion": (
+        ("ALTER TABLE {table} ADD CONSTRAINT own EXCLUDE ({text} WITH =) INITIALLY DEFERRED",),
+        "23P01",
+        "own",
+    ),
+}
+
+
+EVERYWHERE = [
+    ("template18", A, "alone"),
+    ("template18", A, "duplicates"),
+    ("partitioned18", A, "good"),
+    ("partitioned18", A, "refused"),
+    ("template15", A, "refused"),
+    ("partitioned15", A, "duplicates"),
+    ("template18", P, "good"),
+    ("template18", P, "duplicates"),
+]
+PLACES = pytest.mark.parametrize(("place", "partition", "company"), EVERYWHERE, indirect=["place"], ids=str)
+
+
+@pytest.mark.parametrize("case", ROW_BY_ROW)
+@PLACES
+async def test_what_a_row_provokes_is_its_dead_letter(
+    backend: PostgresBackend, case: str, partition: Partition, company: str
+) -> None:
+    """An error of its own, of whatever class, or no error at all."""
+    statements, guilty, sqlstates, own = ROW_BY_ROW[case]
+    prepare(backend, partition, statements)
+    letters = await ingest(backend, partition, company, guilty)
+    assert_told(backend, letters, sqlstates, own)
+
+
+@pytest.mark.parametrize("case", WITH_ANOTHER)
+@PLACES
+async def test_a_conflict_with_another_row_is_no_duplicate(
+    backend: PostgresBackend, case: str, partition: Partition, company: str
+) -> None:
+    """A duplicate is a record whose id is there already."""
+    statements, sqlstate, own = WITH_ANOTHER[case]
+    try:
+        prepare(backend, partition, statements)
+    except psycopg.errors.FeatureNotSupported:
+        pytest.skip("this version has no such constraint on a partitioned table")
+    letters = await ingest(backend, partition, company, ["taken"], already=["taken"])
+    assert_told(backend, letters, [sqlstate], own)
