@@ -5,7 +5,12 @@ An assigned partition is in one of these states:
     wanted    to be claimed as soon as Kafka and the database answer
     held      claimed: ours to read and write, until the ledger says otherwise
     yielded   another reader has claimed it; claimed again later, if the group still counts it as ours
-    stopped   it cannot be read on, until a person decides
+    stopping  it cannot be read on; what was taken in before the stop is being written. Where that is thrown away, it is
+              wanted again, and whoever reads up to there stops there
+    stopped   everything before the stop is committed, and the ledger keeps the stop, until a person decides
+
+Only a partition that has stopped is reported: what is advised then, to go on behind the stop, gives up nothing that
+waits to be written.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from consumer.events.record import Partition
-from consumer.ingest.offsets import Claim
+from consumer.ingest.offsets import Claim, StopReason
 from consumer.ports import Bounds, Claims, Holder, Source, SourceError, Telemetry, Unavailable
 from consumer.problems import is_made_anew, topic_made_anew, unreadable
 
@@ -28,11 +33,12 @@ ANSWER_SECONDS = 10.0  # a server that takes longer to say who holds a few rows 
 
 @dataclass(slots=True)
 class _Stop:
-    """A stopped partition: under which claim, why, and whether the ledger knows."""
+    """A partition that stops at an offset: under which claim, why, and whether the ledger keeps it."""
 
     claim: Claim
-    problem: str
-    is_kept: bool
+    offset: int
+    reason: StopReason
+    is_kept: bool = False
 
 
 class Claimer:
@@ -42,6 +48,7 @@ class Claimer:
     at the topics tells whether the claims still hold.
 
     :param on_lost: is told of held and stopped partitions whose claim is lost, and which of these another reader has
+    :param reads_on_at: the offset that comes next, of what was taken in under a claim
     """
 
     def __init__(
@@ -51,9 +58,11 @@ class Claimer:
         telemetry: Telemetry,
         reclaim_delay: float,
         on_lost: Callable[[Collection[Partition], Collection[Partition]], None],
+        reads_on_at: Callable[[Claim], int],
     ) -> None:
         self._source, self._store, self._telemetry = source, store, telemetry
         self._reclaim_delay, self._on_lost = reclaim_delay, on_lost
+        self._reads_on_at = reads_on_at
         self._assigned: frozenset[Partition] | None = None
         self._wanted: set[Partition] = set()
         self._granted: list[Claim] = []
@@ -79,7 +88,7 @@ class Claimer:
 
     @property
     def stopped(self) -> AbstractSet[Partition]:
-        """The partitions that cannot be read on, until a person has decided."""
+        """The partitions that cannot be read on, stopping ones among them."""
         return self._stopped.keys()
 
     # ── what the reading task and the group tell ─────────────────────────────────────────────────────────────────
@@ -102,14 +111,24 @@ class Claimer:
         for state in (self._wanted, self._granted, self._held, self._yielded, self._stopped):
             state.clear()
 
-    def stop(self, partition: Partition, problem: str, *, is_kept: bool = False) -> None:
-        """A partition cannot be read on; what was taken in before may still be written.
-
-        :param is_kept: whether the ledger knows already
-        """
+    def stop(self, partition: Partition, reason: StopReason) -> None:
+        """A partition cannot be read on; what was taken in before is still written."""
         claim = self._held.pop(partition, None)
         if claim is not None:
-            self._stop(_Stop(claim, problem, is_kept))
+            self._stopped[partition] = _Stop(claim, self._reads_on_at(claim), reason)
+            self._changed.set()
+
+    def stopped_in_ledger(self, partition: Partition, reason: StopReason) -> None:
+        """A write has stopped a partition: that comes first, whatever it was stopping for."""
+        stopping = self._stopped.get(partition)
+        claim = self._held.pop(partition, None) or (stopping.claim if stopping else None)
+        if claim is not None:
+            self._stopped[partition] = _Stop(claim, claim.next_offset, reason)
+            self._report(self._stopped[partition], reason)
+
+    def on_written(self) -> None:
+        """Something was committed: it may be what a stop waits for."""
+        if any(not stop.is_kept for stop in self._stopped.values()):
             self._changed.set()
 
     def claim_again(self, partitions: Collection[Partition], taken: Collection[Partition]) -> None:
@@ -119,7 +138,8 @@ class Claimer:
         """
         for partition in taken:
             self._claim_later(partition)
-        for partition in set(partitions) - set(taken) - self._stopped.keys():
+        stopped = {partition for partition, stop in self._stopped.items() if stop.is_kept}
+        for partition in set(partitions) - set(taken) - stopped:
             self._want(partition)
 
     def granted(self) -> Sequence[Claim]:
@@ -192,18 +212,14 @@ class Claimer:
         readable = []
         for claim in claims:
             self._wanted.discard(claim.partition)
-            problem = claim.stopped_because or unreadable(claim, bounds[claim.partition])
-            if problem:
-                self._stop(_Stop(claim, problem, bool(claim.stopped_because)))
+            reason = claim.stop or unreadable(claim, bounds[claim.partition])
+            if reason:
+                self._stopped[claim.partition] = _Stop(claim, claim.next_offset, reason)
             else:
                 self._held[claim.partition] = claim
                 readable.append(claim)
         self._granted.extend(readable)
         self._telemetry.claimed(readable)
-
-    def _stop(self, stop: _Stop) -> None:
-        self._stopped[stop.claim.partition] = stop
-        self._telemetry.stopped(stop.claim.partition, stop.problem)
 
     async def _look_at_ledger(self) -> None:
         """A claim can be lost without a write of ours: to another reader, or by somebody's decision.
@@ -242,10 +258,15 @@ class Claimer:
         return holders
 
     async def _keep_stops(self) -> None:
-        """Have it in the ledger, for whoever claims after us."""
-        for stop in [stop for stop in self._stopped.values() if not stop.is_kept]:
-            await self._store.stop(stop.claim, stop.problem)
-            stop.is_kept = True
+        """Have them in the ledger, for whoever claims after us, once everything before them is committed."""
+        for partition, stop in [(partition, stop) for partition, stop in self._stopped.items() if not stop.is_kept]:
+            kept = await self._store.stop(stop.claim, stop.offset, stop.reason)
+            if kept and self._stopped.get(partition) is stop:  # a rebalance may have overtaken the answer
+                self._report(stop, kept)
+
+    def _report(self, stop: _Stop, kept: StopReason) -> None:
+        stop.is_kept = True
+        self._telemetry.stopped(stop.claim.partition, kept)
 
     async def _look_at_topics(self) -> None:
         """A topic made anew may soon be longer than the old one was, and then no offset tells."""

@@ -18,9 +18,9 @@ from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
 from consumer.ingest.batch import Batch, Batcher, BatchLimits
 from consumer.ingest.decode import decode_all
-from consumer.ingest.offsets import Span
+from consumer.ingest.offsets import Claim, Span
 from consumer.ports import Clock, Fenced, Source, Store, Stretch, Telemetry, Written
-from consumer.problems import position_lost, record_unreadable
+from consumer.problems import batch_unreadable, position_lost
 from consumer.writer import Writer
 
 
@@ -63,7 +63,7 @@ class Pipeline:
         self._source, self._store, self._telemetry, self._clock = source, store, telemetry, clock
         self._kinds, self._policy = kinds, policy
         self._batcher = Batcher(policy.limits)
-        self._claimer = Claimer(source, store, telemetry, policy.reclaim_delay, self._lose)
+        self._claimer = Claimer(source, store, telemetry, policy.reclaim_delay, self._lose, self._reads_on_at)
         self._committer = Committer(source, telemetry, clock)
         self._writer = Writer(store, telemetry, clock, self._follow_up, self._throw_away)
         # Behind the newest record that the source has returned: what is not taken in of these is no gap.
@@ -147,9 +147,18 @@ class Pipeline:
             if span is not None:
                 self._claimer.stop(partition, position_lost(span.next))
 
-    def on_unreadable(self, partition: Partition, offset: int) -> None:
-        """The client cannot unpack this record: the partition stops, what was taken before it is written."""
-        self._claimer.stop(partition, record_unreadable(offset))
+    def on_unreadable(self, partition: Partition, first: int, last: int, why: str) -> None:
+        """The client cannot read these offsets: the partition stops, what was taken before them is written."""
+        self._skip_gaps({partition})
+        span = self._readable_span(partition)
+        if span is not None and span.next == first:
+            self._claimer.stop(partition, batch_unreadable(first, last, why))
+        elif span is not None:
+            self._source.seek({partition: span.next})  # not all before them was taken in
+
+    def _reads_on_at(self, claim: Claim) -> int:
+        span = self._batcher.span(claim.partition)
+        return claim.next_offset if span is None or span.epoch != claim.epoch else span.next
 
     async def _drain(self) -> None:
         """Write everything taken in so far, and commit."""
@@ -165,7 +174,7 @@ class Pipeline:
             self._begin_claimed()
             for stretch in await self._poll(self._patience(), self._policy.poll_records):
                 await self._take(stretch)
-            self._skip_gaps()
+            self._skip_gaps(self._batcher.spans.keys())
             await self._hand_over_if_ready()
 
     def _begin_claimed(self) -> None:
@@ -218,14 +227,15 @@ class Pipeline:
         if span.moved:
             batch.open_at(self._clock.monotonic())
 
-    def _skip_gaps(self) -> None:
+    def _skip_gaps(self, partitions: Collection[Partition]) -> None:
         """Follow the source over offsets that hold no record for us, or a marker at the end would wait for ever.
 
         What the source has returned and was not taken in, for whatever reason, is none of these: it is read again, or
         by whoever holds the partition then.
         """
         spans = self._batcher.spans
-        for partition, position in self._source.positions(spans.keys() & self._claimer.held).items():
+        readable = spans.keys() & self._claimer.held & set(partitions)
+        for partition, position in self._source.positions(readable).items():
             span = spans[partition]
             if self._returned.get(partition, 0) > span.next:
                 self._returned.pop(partition)
@@ -274,9 +284,10 @@ class Pipeline:
 
     def _follow_up(self, written: Written) -> None:
         self._committer.note(written.batch.spans.values())
-        for partition, problem in written.stopped.items():
+        for partition, reason in written.stopped.items():
             self._source.pause([partition])
-            self._claimer.stop(partition, problem, is_kept=True)
+            self._claimer.stopped_in_ledger(partition, reason)
+        self._claimer.on_written()
 
     def _throw_away(self, batch: Batch, fenced: Fenced) -> None:
         """Nothing of this batch was written, so nothing after it may be: back to where the ledger stands."""

@@ -16,7 +16,7 @@ from uuid import UUID
 from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
 from consumer.ingest.batch import Batch, DeadLetter
-from consumer.ingest.offsets import Claim
+from consumer.ingest.offsets import Claim, StopReason
 from consumer.ingest.rows import Row
 
 
@@ -104,7 +104,7 @@ class Written:
     amended: Mapping[Kind, Sequence[Row]] = field(default_factory=dict)
     amended_moments: Collection[int] = ()
     news: Mapping[Kind, Sequence[Row]] = field(default_factory=dict)
-    stopped: Mapping[Partition, str] = field(default_factory=dict)
+    stopped: Mapping[Partition, StopReason] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -188,8 +188,11 @@ class Claims(Protocol):
         """
         ...
 
-    async def stop(self, claim: Claim, problem: str) -> None:
-        """Keep in the ledger that the partition has stopped until a person decides; nothing where the claim is lost.
+    async def stop(self, claim: Claim, offset: int, reason: StopReason) -> StopReason | None:
+        """Keep in the ledger that the partition has stopped at this offset until a person decides.
+
+        :returns: the reason that the ledger keeps, which is the first one; None where nothing is kept, as the claim is
+            lost or what comes before the offset is not committed yet
 
         :raises Unavailable: try again
         """
@@ -273,7 +276,7 @@ class Telemetry(Protocol):
         """The database refuses to apply an amendment that was kept in `table`; it is not tried again."""
         ...
 
-    def stopped(self, partition: Partition, problem: str) -> None:
+    def stopped(self, partition: Partition, reason: StopReason) -> None:
         """A partition cannot be read on from where the ledger stands; a person has to decide."""
         ...
 

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import re
+from typing import Any
 from uuid import UUID
 
 from consumer.events.record import Partition
-from consumer.ingest.offsets import Claim
+from consumer.ingest.offsets import Claim, StopReason
 from consumer.ports import Bounds
 
 
-def unreadable(claim: Claim, bounds: Bounds) -> str:
-    """Why a claimed partition cannot be read; empty where it can."""
+def unreadable(claim: Claim, bounds: Bounds) -> StopReason | None:
+    """Why a claimed partition cannot be read; None where it can."""
     if is_made_anew(claim.topic_id, bounds.topic_id):
         return topic_made_anew(claim.partition)
     if claim.next_offset < bounds.first:
-        return (
+        return StopReason(
             f"the ledger stands at offset {claim.next_offset}, but the partition now begins at {bounds.first}: "
             f"{bounds.first - claim.next_offset} offsets were deleted by retention before they were read"
         )
     if claim.next_offset > bounds.end:
-        return (
+        return StopReason(
             f"the ledger stands at offset {claim.next_offset}, but the partition ends at {bounds.end}: "
-            "the topic was deleted and made anew, or lost records"
+            "the topic was deleted and made anew, or lost records",
+            diverges_at=bounds.end,
         )
-    return ""
+    return None
 
 
 def is_made_anew(known: UUID | None, found: UUID | None) -> bool:
@@ -32,33 +33,47 @@ def is_made_anew(known: UUID | None, found: UUID | None) -> bool:
     return known is not None and found is not None and known != found
 
 
-def topic_made_anew(partition: Partition) -> str:
+def topic_made_anew(partition: Partition) -> StopReason:
     """The topic is another one under the same name, however long it is."""
-    return f"the topic {partition.topic} was deleted and made anew: the ledger answers for the topic it was before"
+    return StopReason(
+        f"the topic {partition.topic} was deleted and made anew: the ledger answers for the topic it was before"
+    )
 
 
-def position_lost(offset: int) -> str:
-    """A running reader was told by the broker that it does not hold this offset."""
-    return (
+def position_lost(offset: int) -> StopReason:
+    """A running reader was told by the broker that it does not hold this offset. Where the topic lost records, nobody
+    knows from which offset on, and it may have grown again since.
+    """
+    return StopReason(
         f"offset {offset} comes next, but Kafka does not hold it: it was deleted by retention before it was read, "
-        "or the topic was made anew, or lost records"
+        "or the topic was made anew, or lost records",
+        diverges_at=0,
     )
 
 
-def record_unreadable(offset: int) -> str:
-    """The client cannot unpack a record, so it cannot read past it either."""
-    return (
-        f"the record at offset {offset} cannot be read: its batch is damaged, or the name of one of its headers is not "
-        f"UTF-8; --from {offset + 1} leaves it out"
+def batch_unreadable(first: int, last: int, why: str) -> StopReason:
+    """The records of a batch cannot be told apart, so nobody can say what they are."""
+    which = f"offset {first}" if first == last else f"offsets {first} to {last}"
+    return StopReason(
+        f"the batch of {which} cannot be read: {why}. Reading on behind it gives up {last - first + 1} offsets",
+        resume_from=str(last + 1),
+        unreadable_from=first,
+        unreadable_until=last + 1,
     )
 
 
-def command_to_settle(partition: Partition, problem: str) -> str:
-    """What a person types once it is clear where to go on: as the problem says, or else from the beginning."""
+def kept_reason(row: Any) -> StopReason | None:
+    """Why a partition has stopped, from its row of the ledger; None where it has not.
+
+    What a version from before migration 0016 has kept says nothing of where to go on.
+    """
+    if row["stopped_because"] is None:
+        return None
+    offsets = row["unreadable_from"], row["unreadable_until"], row["diverges_at"]
+    return StopReason(row["stopped_because"], row["resume_from"] or "earliest", *offsets)
+
+
+def command_to_settle(partition: Partition, reason: StopReason) -> str:
+    """What a person types once it is clear that reading may go on there."""
     topic, number = partition
-    said = _SUGGESTED.search(problem)
-    where = said[1] if said else "earliest"
-    return f"ragledger ledger resume --topic {topic} --partition {number} --from {where}"
-
-
-_SUGGESTED = re.compile(r"--from (\w+)")
+    return f"ragledger ledger resume --topic {topic} --partition {number} --from {reason.resume_from}"

@@ -153,7 +153,8 @@ class PostgresBackend:
 
     async def confirm(self, partition: Partition) -> None:
         self.query(
-            "UPDATE ingest_ledger SET epoch = epoch + 1, owner = NULL, stopped_at = NULL, stopped_because = NULL"
+            "UPDATE ingest_ledger SET epoch = epoch + 1, owner = NULL, stopped_at = NULL, stopped_because = NULL,"
+            " resume_from = NULL, unreadable_from = NULL, unreadable_until = NULL, diverges_at = NULL"
             f" WHERE (topic, partition) = ('{partition.topic}', {partition.partition}) RETURNING 1"
         )
 

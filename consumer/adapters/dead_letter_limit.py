@@ -8,6 +8,8 @@ from consumer.adapters.ledger import columns
 from consumer.adapters.postgres import Transaction
 from consumer.adapters.sql import load
 from consumer.events.record import Partition
+from consumer.ingest.offsets import StopReason
+from consumer.problems import kept_reason
 from consumer.settings import DeadLetters
 
 
@@ -19,7 +21,7 @@ class DeadLetterLimit:
 
     async def stop(
         self, transaction: Transaction, group: str, partitions: Collection[Partition]
-    ) -> Mapping[Partition, str]:
+    ) -> Mapping[Partition, StopReason]:
         """Stop those of the partitions, which have new dead letters, that are over the limit; why.
 
         :raises Unavailable: not now
@@ -28,4 +30,5 @@ class DeadLetterLimit:
             return {}
         limits = (self._settings.max_ratio, self._settings.window, self._settings.min_count)
         rows = await transaction.fetch(load("stop_over_limit"), group, *columns(partitions), *limits)
-        return {Partition(row["topic"], row["partition"]): row["stopped_because"] for row in rows}
+        reasons = ((Partition(row["topic"], row["partition"]), kept_reason(row)) for row in rows)
+        return {partition: reason for partition, reason in reasons if reason}

@@ -49,8 +49,9 @@ def _dead_letter_row(letter: DeadLetter) -> tuple[Any, ...]:
 def _header(name: str, value: bytes | None) -> dict[str, str | None]:
     """A header in JSON: its value in base64, its key too where jsonb could not hold it."""
     text = None if value is None else base64.b64encode(value).decode()
-    if "\0" in name:
-        return {"key_base64": base64.b64encode(name.encode()).decode(), "value": text}
+    raw = name.encode("utf-8", "surrogateescape")
+    if "\0" in name or raw.decode("utf-8", "replace") != name:
+        return {"key_base64": base64.b64encode(raw).decode(), "value": text}
     return {"key": name, "value": text}
 
 

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.helpers import create_ssl_context
 
-from consumer.adapters.fetching import Fetching, Unreadable
+from consumer.adapters.fetching import Fetching
 from consumer.adapters.kafka_connection import mend_connections
 from consumer.adapters.topic_ids import topic_ids
 from consumer.events.record import Partition
@@ -43,8 +43,8 @@ class Reader(Protocol):
         """The broker no longer holds the offsets we are at; these partitions are paused."""
         ...
 
-    def on_unreadable(self, partition: Partition, offset: int) -> None:
-        """The record at this offset cannot be unpacked; the partition is paused."""
+    def on_unreadable(self, partition: Partition, first: int, last: int, why: str) -> None:
+        """These offsets come next, and cannot be read; the partition is paused."""
         ...
 
 
@@ -85,13 +85,9 @@ class KafkaSource:
         if self._failure is not None:
             raise self._failure
         assert self._reader is not None
-        before = self.positions([Partition(*partition) for partition in self._consumer.assignment()])
+        self._report_unreadable(self._reader)
         try:
-            fetched = await self._fetching.fetch(before, int(timeout * 1000), max_records)
-        except Unreadable as error:
-            self._consumer.pause(TopicPartition(*error.partition))
-            self._reader.on_unreadable(error.partition, error.offset)
-            return []
+            fetched = await self._fetching.fetch(int(timeout * 1000), max_records)
         except NoOffsetForPartitionError:
             return []  # the moment between assignment and claim: the claim seeks
         except OffsetOutOfRangeError as error:
@@ -101,6 +97,13 @@ class KafkaSource:
             raise SourceError(f"Kafka at {self._settings.bootstrap_servers} does not let us read: {error}") from error
         ours = self.positions(fetched)  # a rebalance may have come meanwhile
         return [Stretch(Partition(*partition), records) for partition, records in fetched.items() if partition in ours]
+
+    def _report_unreadable(self, reader: Reader) -> None:
+        """What was fetched before it has been taken in by now, unless the partition is paused."""
+        read = self._consumer.assignment() - self._consumer.paused()
+        for found in self._fetching.unreadable(self.positions(read)):
+            self.pause([found.partition])
+            reader.on_unreadable(found.partition, found.first, found.last, found.why)
 
     async def _lose_position(self, partitions: Collection[Partition]) -> None:
         """aiokafka may raise an error it kept from before a rebalance: only what is still ours is meant."""
@@ -210,6 +213,7 @@ class KafkaSource:
         has stopped might not get for days. So each gets one, from which nothing is fetched while it is paused.
         """
         self.pause()
+        self._fetching.forget()
         for partition in assigned:
             self._consumer.seek(partition, 0)
 

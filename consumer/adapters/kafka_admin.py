@@ -54,6 +54,18 @@ async def look_at_kafka(settings: Kafka, topics: Collection[str]) -> KafkaFacts:
         raise SourceError(f"Kafka at {settings.bootstrap_servers}: {error}") from error
 
 
+async def count_members(settings: Kafka) -> int | None:
+    """How many members the group has; None where that cannot be told.
+
+    :raises SourceError: no broker answers
+    """
+    try:
+        async with _admin(settings) as admin:
+            return await _members(admin, settings.group_id)
+    except KafkaError as error:
+        raise SourceError(f"Kafka at {settings.bootstrap_servers}: {error}") from error
+
+
 @asynccontextmanager
 async def _admin(settings: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**client_options(settings))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 from consumer.adapters.postgres import Database
 from consumer.adapters.sql import load
 from consumer.events.record import Partition
-from consumer.ingest.offsets import Claim
+from consumer.ingest.offsets import Claim, StopReason
 from consumer.ports import Bounds, Holder
+from consumer.problems import kept_reason
 
 
 class PostgresLedger:
@@ -29,10 +31,12 @@ class PostgresLedger:
             rows = await transaction.fetch(load("claim"), *arguments)
         return [_claim(row) for row in rows]
 
-    async def stop(self, claim: Claim, problem: str) -> None:
+    async def stop(self, claim: Claim, offset: int, reason: StopReason) -> StopReason | None:
         """See :meth:`consumer.ports.Claims.stop`."""
+        place = (self._group, *claim.partition, claim.epoch, offset)
         async with self._database.transaction() as transaction:
-            await transaction.execute(load("stop_partition"), self._group, *claim.partition, claim.epoch, problem)
+            rows = await transaction.fetch(load("stop_partition"), *place, *astuple(reason))
+        return kept_reason(rows[0]) if rows else None
 
     async def holders(self, partitions: Collection[Partition]) -> Mapping[Partition, Holder]:
         """See :meth:`consumer.ports.Claims.holders`."""
@@ -52,4 +56,4 @@ def columns(partitions: Collection[Partition]) -> tuple[list[str], list[int]]:
 
 def _claim(row: Any) -> Claim:
     partition = Partition(row["topic"], row["partition"])
-    return Claim(partition, row["epoch"], row["next_offset"], row["topic_id"], row["stopped_because"] or "")
+    return Claim(partition, row["epoch"], row["next_offset"], row["topic_id"], kept_reason(row))

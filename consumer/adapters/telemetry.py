@@ -18,7 +18,7 @@ from consumer.adapters.postgres import CAUSES
 from consumer.events.record import Partition
 from consumer.events.rejection import Reason
 from consumer.ingest.batch import DeadLetter
-from consumer.ingest.offsets import Claim
+from consumer.ingest.offsets import Claim, StopReason
 from consumer.ingest.rows import Row
 from consumer.ports import Clock, Fenced, Written
 from consumer.problems import command_to_settle
@@ -34,7 +34,7 @@ class PrometheusTelemetry:
     def __init__(self, metrics: m.Metrics, clock: Clock, topics: Collection[str]) -> None:
         self._metrics, self._clock = metrics, clock
         self._database, self._kafka = Outage(clock), Outage(clock)
-        self._stopped: dict[Partition, str] = {}
+        self._stopped: dict[Partition, StopReason] = {}
         self._domain = DomainMetrics(metrics)
         self._initialise(topics)
 
@@ -132,18 +132,18 @@ class PrometheusTelemetry:
             then="the batch is thrown away; its records are read by the new owner",
         )
 
-    def stopped(self, partition: Partition, problem: str) -> None:
+    def stopped(self, partition: Partition, reason: StopReason) -> None:
         """See :meth:`consumer.ports.Telemetry.stopped`."""
         self._metrics.gauge(m.STOPPED, partition.topic, str(partition.partition)).set(1)
-        self._stopped[partition] = problem
-        settle = command_to_settle(partition, problem)
-        log.error("partition_stopped", partition=str(partition), problem=problem, settle=settle)
+        self._stopped[partition] = reason
+        settle = command_to_settle(partition, reason)
+        log.error("partition_stopped", partition=str(partition), problem=reason.problem, settle=settle)
 
     def stops(self) -> str:
         """Which partitions have stopped, why, and what a person can do; empty where none has."""
         return "; ".join(
-            f"{partition} has stopped: {problem}; settle it with `{command_to_settle(partition, problem)}`"
-            for partition, problem in sorted(self._stopped.items())
+            f"{partition} has stopped: {reason.problem}; settle it with `{command_to_settle(partition, reason)}`"
+            for partition, reason in sorted(self._stopped.items(), key=lambda item: item[0])
         )
 
     def _go_on(self, partitions: Collection[Partition]) -> None:

@@ -159,13 +159,20 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, list):
-        return [[name, _jsonable(content)] for name, content in value]
+        return [[_name(name), _jsonable(content)] for name, content in value]
     return value
+
+
+def _name(name: str) -> str:
+    """A header's name, its bytes that are not UTF-8 as \\xNN."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _readable(value: Any) -> Any:
     if isinstance(value, bytes):
         return printable(value.decode("utf-8", "backslashreplace"))
+    if isinstance(value, list):
+        return [(_name(name), content) for name, content in value]
     return value
 
 

@@ -14,7 +14,7 @@ from consumer.operations.decisions import Target
 from consumer.operations.decisions import decisions as list_decisions
 from consumer.operations.decisions import resume as decide_to_resume
 from consumer.operations.ledger import Ledger, read_ledger
-from consumer.problems import command_to_settle
+from consumer.problems import command_to_settle, kept_reason
 from consumer.settings import load
 from consumer.text import printable
 
@@ -68,14 +68,20 @@ def resume(
         ),
     ],
     reason: Annotated[str | None, typer.Option(help="Why; kept with the decision.")] = None,
+    give_up_readable: Annotated[
+        bool, typer.Option("--give-up-readable", help="Go on there although it gives up offsets that can be read.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Decide where a partition is read on, also while replicas run: they notice within seconds.
 
+    What nobody can read may be skipped: what Kafka holds no more, and what a stop has called unreadable. Whatever else
+    would be skipped is counted and refused, unless it is given up by name.
+
     Offsets skipped are booked as gaps. Going back, or to a topic made anew, closes the books of the partition and
     begins new ones; the closed ones stay with the decision.
     """
-    _resume(Partition(topic, partition), from_, reason, as_json)
+    _resume(Partition(topic, partition), from_, reason, give_up_readable, as_json)
 
 
 @app.command()
@@ -100,10 +106,12 @@ async def _ledger(check: bool, caught_up: bool, as_json: bool) -> Exit:
 
 
 @command
-async def _resume(partition: Partition, target: Target, reason: str | None, as_json: bool) -> None:
+async def _resume(
+    partition: Partition, target: Target, reason: str | None, give_up_readable: bool, as_json: bool
+) -> None:
     settings = load()
     async with opened_database(settings) as database:
-        decision = await decide_to_resume(settings, database, partition, target, reason)
+        decision = await decide_to_resume(settings, database, partition, target, reason, give_up_readable)
     if as_json:
         print_json(asdict(decision))
         return
@@ -125,12 +133,13 @@ async def _decisions(as_json: bool) -> None:
             one["from_offset"],
             one["to_offset"],
             one["begins_anew"],
+            one["given_up"],
             one["decided_by"],
             one["reason"],
         )
         for one in found
     ]
-    print_table("Decisions", ("partition", "when", "from", "to", "new books", "who", "why"), rows)
+    print_table("Decisions", ("partition", "when", "from", "to", "new books", "given up", "who", "why"), rows)
 
 
 def print_ledger_json(found: Ledger) -> None:
@@ -166,10 +175,11 @@ def print_ledger(found: Ledger) -> None:
     ]
     print_table("Ledger", COLUMNS, rows, empty="no partition has been claimed yet")
     for line in found.lines:
-        if line.stopped_because:
+        reason = kept_reason(asdict(line))
+        if reason:
             partition = Partition(line.topic, line.partition)
-            said = f"{partition} has stopped: {printable(line.stopped_because)}.\nOnce it is clear where to go on:"
-            err.print(f"{said} {command_to_settle(partition, line.stopped_because)}", markup=False, soft_wrap=True)
+            said = f"{partition} has stopped: {printable(reason.problem)}.\nOnce it is clear where to go on:"
+            err.print(f"{said} {command_to_settle(partition, reason)}", markup=False, soft_wrap=True)
     if found.kafka_problem:
         err.print(f"The lag is not known: {found.kafka_problem}", markup=False)
 

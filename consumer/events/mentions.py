@@ -37,7 +37,7 @@ def ids_named_in(record: Record) -> set[bytes]:
 def _parts(record: Record) -> Iterator[bytes]:
     yield from (part for part in (record.key, record.value) if part)
     for name, value in record.headers:
-        yield name.encode("utf-8", "surrogatepass")
+        yield name.encode("utf-8", "surrogateescape")
         if value:
             yield value
 

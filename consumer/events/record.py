@@ -45,3 +45,20 @@ class StoredRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+class UnreadableRecord(NamedTuple):
+    """A record that can be told from the others and not be read as a whole; `problem` says why.
+
+    A header's name that is not UTF-8 is decoded with `surrogateescape`. Where key, value and headers cannot be told
+    apart, `value` is the whole record.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    problem: str

@@ -7,7 +7,7 @@ from functools import cache
 from operator import attrgetter
 
 from consumer.events.kind import Kind
-from consumer.events.record import Record
+from consumer.events.record import Record, UnreadableRecord
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.fast_lane import FastLane
 from consumer.ingest.rows import Row, decode_exactly
@@ -20,6 +20,8 @@ def decode_all(kind: Kind, records: Sequence[Record], max_bytes: int | None = No
 
     :param max_bytes: a larger value is refused; None takes any
     """
+    if UnreadableRecord in map(type, records):
+        return [_unreadable(record) or decode_all(kind, [record], max_bytes)[0] for record in records]
     if max_bytes is not None and max(map(len, filter(None, map(_VALUE, records))), default=0) > max_bytes:
         return [_refuse_or_decode(kind, record, max_bytes) for record in records]
     rows = _fast_lane(kind).decode(records)
@@ -36,6 +38,12 @@ def decode(kind: Kind, record: Record, max_bytes: int | None = None) -> Row:
     if isinstance(verdict, Rejected):
         raise verdict
     return verdict
+
+
+def _unreadable(record: Record) -> Rejected | None:
+    if not isinstance(record, UnreadableRecord):
+        return None
+    return Rejected.whole(Reason.UNREADABLE_RECORD, record.problem)
 
 
 def _refuse_or_decode(kind: Kind, record: Record, max_bytes: int) -> Verdict:

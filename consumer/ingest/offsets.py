@@ -13,20 +13,38 @@ _TIMESTAMP = attrgetter("timestamp")
 
 
 @dataclass(frozen=True, slots=True)
+class StopReason:
+    """Why a partition cannot be read on, until a person decides.
+
+    :param problem: in words
+    :param resume_from: where the command that is advised goes on, as its `--from` takes it
+    :param unreadable_from: the first offset that cannot be read; None where the stop is about something else
+    :param unreadable_until: the offset behind the last one
+    :param diverges_at: from this offset on the topic may hold other records than those that were read
+    """
+
+    problem: str
+    resume_from: str = "earliest"
+    unreadable_from: int | None = None
+    unreadable_until: int | None = None
+    diverges_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """The right to write for a partition, as the ledger granted it.
 
     :param epoch: goes up with every claim; only the newest may move the ledger
     :param next_offset: the offset reading goes on from
     :param topic_id: the topic that the ledger answers for; None where no broker has told
-    :param stopped_because: why a person has to decide first; empty where nobody has to
+    :param stop: why a person has to decide first; None where nobody has to
     """
 
     partition: Partition
     epoch: int
     next_offset: int
     topic_id: UUID | None = None
-    stopped_because: str = ""
+    stop: StopReason | None = None
 
 
 @dataclass(slots=True)

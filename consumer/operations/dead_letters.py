@@ -19,7 +19,7 @@ from consumer.adapters.splitting import insert_splitting
 from consumer.adapters.sql import load
 from consumer.adapters.staging import Outcome, join, rows_first
 from consumer.events.kind import Kind
-from consumer.events.record import StoredRecord
+from consumer.events.record import Record, StoredRecord, UnreadableRecord
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.days import BusinessDays
@@ -164,7 +164,7 @@ class DeadLetters:
         written = len(total.inserted), len(total.duplicates), len(total.amended)
         return Replayed(*written, len(total.dead_letters), len(gone))
 
-    def _decode(self, records: Sequence[StoredRecord]) -> tuple[dict[Kind, list[Row]], list[DeadLetter]]:
+    def _decode(self, records: Sequence[Record]) -> tuple[dict[Kind, list[Row]], list[DeadLetter]]:
         rows: dict[Kind, list[Row]] = {}
         failed: list[DeadLetter] = []
         for record in records:
@@ -175,7 +175,7 @@ class DeadLetters:
                 failed.append(DeadLetter(record, rejected))
         return rows, failed
 
-    def _kind(self, record: StoredRecord) -> Kind:
+    def _kind(self, record: Record) -> Kind:
         if record.topic not in self._kinds:
             raise Rejected.whole(Reason.WRONG_KIND, f"the settings name no kind of event for topic {record.topic}")
         return self._kinds[record.topic]
@@ -215,8 +215,9 @@ def _place(record: Any) -> tuple[str, int, int, int]:
     return record.topic, record.partition, record.offset, record.timestamp
 
 
-def _record(row: Any) -> StoredRecord:
-    return StoredRecord(
+def _record(row: Any) -> StoredRecord | UnreadableRecord:
+    """What could not be read stays so: of some of these the value is the whole record."""
+    record = StoredRecord(
         row["topic"],
         row["partition"],
         row["record_offset"],
@@ -225,6 +226,9 @@ def _record(row: Any) -> StoredRecord:
         row["value"],
         tuple(headers_of(row["headers"])),
     )
+    if row["reason"] != Reason.UNREADABLE_RECORD:
+        return record
+    return UnreadableRecord(*record, problem=msgspec.json.decode(row["detail"])["message"])
 
 
 def headers_of(stored: str | None) -> list[tuple[str, bytes | None]]:
@@ -234,7 +238,9 @@ def headers_of(stored: str | None) -> list[tuple[str, bytes | None]]:
 
 
 def _header_name(header: Mapping[str, str]) -> str:
-    return header["key"] if "key" in header else base64.b64decode(header["key_base64"]).decode()
+    if "key" in header:
+        return header["key"]
+    return base64.b64decode(header["key_base64"]).decode("utf-8", "surrogateescape")
 
 
 def _bytes(text: str | None) -> bytes | None:

@@ -2,6 +2,9 @@
 
 Ahead under the same topic, the offsets skipped are gaps and the books go on. Back, or to a topic made anew, the books
 are closed and kept with the decision, and new ones begin: so every offset is accounted for once in each.
+
+What can be read is given up only by name. Nobody can read what Kafka holds no more, once no replica holds it either,
+and what the stop that the ledger keeps has called unreadable.
 """
 
 from __future__ import annotations
@@ -10,14 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from consumer.adapters.kafka_admin import count_members
 from consumer.adapters.kafka_tools import read_bounds
 from consumer.adapters.postgres import Database, Transaction
 from consumer.events.record import Partition
-from consumer.ingest.offsets import Claim
+from consumer.ingest.offsets import Claim, StopReason
 from consumer.operations.errors import OperationError
 from consumer.operations.queries import query
 from consumer.ports import Bounds
-from consumer.problems import is_made_anew, unreadable
+from consumer.problems import command_to_settle, is_made_anew, kept_reason, unreadable
 from consumer.settings import Settings, user_name
 
 Target = Literal["earliest", "latest", "here"] | int
@@ -25,7 +29,10 @@ Target = Literal["earliest", "latest", "here"] | int
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided: `skipped` offsets are booked as gaps, or the books were closed and new ones begin."""
+    """What was decided: `skipped` offsets are booked as gaps, or the books were closed and new ones begin.
+
+    :param given_up: offsets that may hold records, and that are read neither now nor later
+    """
 
     topic: str
     partition: int
@@ -34,14 +41,22 @@ class Decision:
     begins_anew: bool
     skipped: int
     problem: str | None
+    given_up: int
 
 
 async def resume(
-    settings: Settings, database: Database, partition: Partition, target: Target, reason: str | None
+    settings: Settings,
+    database: Database,
+    partition: Partition,
+    target: Target,
+    reason: str | None,
+    give_up_readable: bool = False,
 ) -> Decision:
     """Let reading go on at `target`: the first offset that is there, the end, where the ledger stands, or an offset.
 
-    :raises OperationError: the ledger or Kafka does not know the partition, or it does not hold the offset
+    :param give_up_readable: whether offsets that can be read may be given up
+    :raises OperationError: the ledger or Kafka does not know the partition, it does not hold the offset, or going on
+        there gives up what can be read
     :raises SourceError: Kafka does not answer
     :raises Unavailable: the database does not
     """
@@ -51,6 +66,9 @@ async def resume(
     async with database.transaction() as transaction:
         books = await _hold_books(transaction, settings.kafka.group_id, partition)
         decision = _decide(partition, books, bounds, target)
+        if not give_up_readable:
+            _refuse_to_give_up(partition, books, decision)
+            await _refuse_while_in_flight(settings, partition, books, bounds, decision)
         await _carry_out(transaction, settings.kafka.group_id, decision, books["topic_id"], bounds, reason)
     return decision
 
@@ -77,10 +95,53 @@ async def _hold_books(transaction: Transaction, group: str, partition: Partition
 def _decide(partition: Partition, books: Any, bounds: Bounds, target: Target) -> Decision:
     now, anew = books["next_offset"], is_made_anew(books["topic_id"], bounds.topic_id)
     to = _offset(partition, now, anew, bounds, target)
-    standing = Claim(partition, 0, now, books["topic_id"])
-    problem = books["stopped_because"] or unreadable(standing, bounds) or None
+    reason = kept_reason(books) or unreadable(Claim(partition, 0, now, books["topic_id"]), bounds)
     begins_anew = anew or to < now
-    return Decision(*partition, now, to, begins_anew, 0 if begins_anew else to - now, problem)
+    skipped = 0 if begins_anew else to - now
+    unread_from = bounds.first if anew else max(bounds.first, _known_until(now, reason))
+    given_up = _readable(unread_from, to, None if anew else reason)
+    return Decision(*partition, now, to, begins_anew, skipped, reason.problem if reason else None, given_up)
+
+
+def _known_until(now: int, reason: StopReason | None) -> int:
+    """The offset up to which the records there are those that were read."""
+    return now if reason is None or reason.diverges_at is None else min(now, reason.diverges_at)
+
+
+def _readable(begin: int, end: int, reason: StopReason | None) -> int:
+    """How many of these offsets nobody has called unreadable."""
+    count = max(0, end - begin)
+    if reason is None or reason.unreadable_from is None or reason.unreadable_until is None:
+        return count
+    return count - max(0, min(end, reason.unreadable_until) - max(begin, reason.unreadable_from))
+
+
+def _refuse_to_give_up(partition: Partition, books: Any, decision: Decision) -> None:
+    if decision.given_up:
+        reason = kept_reason(books)
+        instead = command_to_settle(partition, reason if reason else StopReason("", "here"))
+        raise OperationError(
+            f"going on with {partition} at offset {decision.to_offset} gives up {decision.given_up:,} offsets that can "
+            f"be read, and nothing is changed. Without a loss: {instead}. To give them up: --give-up-readable"
+        )
+
+
+async def _refuse_while_in_flight(
+    settings: Settings, partition: Partition, books: Any, bounds: Bounds, decision: Decision
+) -> None:
+    """What Kafka holds no more, a replica may still have to write. Once it has, it stops, and the ledger keeps that."""
+    is_gone = decision.begins_anew and is_made_anew(books["topic_id"], bounds.topic_id)
+    is_gone = is_gone or decision.from_offset < min(bounds.first, decision.to_offset)
+    if not is_gone or books["stopped_because"] is not None:
+        return
+    members = await count_members(settings.kafka)
+    if members != 0:
+        who = "A replica" if members else "Whether replicas run cannot be told; one"
+        raise OperationError(
+            f"{partition} has not stopped yet. {who} may still have to write records that Kafka holds no more; it "
+            "stops afterwards, and `ragledger ledger` says so. Wait for that, or stop the replicas, or give up "
+            "whatever they hold: --give-up-readable"
+        )
 
 
 def _offset(partition: Partition, now: int, anew: bool, bounds: Bounds, target: Target) -> int:
@@ -107,6 +168,7 @@ async def _carry_out(
         decision.to_offset,
         decision.begins_anew,
         topic_id,
+        decision.given_up,
     )
     way = "decision_begin_anew" if decision.begins_anew else "decision_skip"
     await transaction.execute(query(way), *place, decision.to_offset, topic_id)

@@ -35,6 +35,10 @@ class LedgerLine:
     topic_id: UUID | None = None
     stopped_at: datetime | None = None
     stopped_because: str | None = None
+    resume_from: str | None = None
+    unreadable_from: int | None = None
+    unreadable_until: int | None = None
+    diverges_at: int | None = None
     lag: int | None = None
 
     @property

@@ -29,7 +29,8 @@ _COUNTED = (
 )
 _VERIFIED = ("last_verified_at", "permission_flag", "external_share_consent", "license_type")
 _MOVED = ("next_offset", "inserted", "duplicates", "amended", "dead_lettered", "gaps", "epoch", "owner", "updated_at")
-_DECIDED = ("start_offset", "topic_id", "stopped_at", "stopped_because")
+_STOPPED = ("resume_from", "unreadable_from", "unreadable_until", "diverges_at")
+_DECIDED = ("start_offset", "topic_id", "stopped_at", "stopped_because", *_STOPPED)
 _SETTLED = ("reason", "detail", "sqlstate", "replayed_at", "discarded_at")
 _EMPTIED = ("key", "value", "headers")
 

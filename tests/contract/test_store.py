@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from consumer.events.record import Partition
+from consumer.ingest.offsets import StopReason
 from consumer.ports import Bounds, Fenced, Holder
 from consumer.settings import DeadLetters
 from consumer.writer import CommitTurn
@@ -15,6 +16,8 @@ from tests.stores import REAL, A, B, Backend, F, Line, P, PostgresBackend, batch
 
 pytestmark = pytest.mark.timeout(60)
 
+UNREADABLE = StopReason("damaged", "9", 2, 9)
+LOST = StopReason("lost records", diverges_at=7)
 SOMEBODY = "0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"
 # What a decision leaves: new books at an offset.
 DECIDED = """
@@ -51,16 +54,28 @@ async def test_the_first_topic_that_is_told_is_the_one_the_ledger_answers_for(ba
 
 
 async def test_a_stop_is_kept_until_a_person_decides(backend: Backend) -> None:
-    """Whoever claims next is told why; the first reason stays."""
+    """Whoever claims next is told why, in words and numbers; the first reason stays, and is told to who has another."""
     store = backend.store("one")
     granted = {one.partition: one for one in await claim(store, A, B)}
-    assert granted[A].stopped_because == ""
-    await store.stop(granted[A], "retention")
-    await store.stop(granted[A], "something else")
-    again = {one.partition: one.stopped_because for one in await claim(backend.store("two"), A, B)}
-    assert again == {A: "retention", B: ""}
+    assert granted[A].stop is None
+    for reason in (UNREADABLE, UNREADABLE, LOST):
+        assert await store.stop(granted[A], 0, reason) == UNREADABLE
+    again = {one.partition: one.stop for one in await claim(backend.store("two"), A, B)}
+    assert again == {A: UNREADABLE, B: None}
     await backend.confirm(A)
-    assert [one.stopped_because for one in await claim(store, A)] == [""]
+    assert [one.stop for one in await claim(store, A)] == [None]
+
+
+async def test_a_stop_is_kept_once_everything_before_it_is_committed(backend: Backend) -> None:
+    """Else whoever goes on behind it would give up what waits to be written."""
+    store = backend.store("one")
+    claims = await claim(store, A)
+    assert await store.stop(claims[0], 2, UNREADABLE) is None
+    assert [one.stop for one in await claim(store, A)] == [None]
+    claims = await claim(store, A)
+    await write(store, batch_of(claims, records(A, 0, "a", "b")))
+    assert await store.stop(claims[0], 2, UNREADABLE) == UNREADABLE
+    assert [one.stop for one in await claim(store, A)] == [UNREADABLE]
 
 
 async def test_who_has_lost_the_partition_cannot_stop_it(backend: Backend) -> None:
@@ -68,15 +83,15 @@ async def test_who_has_lost_the_partition_cannot_stop_it(backend: Backend) -> No
     one = backend.store("one")
     [old] = await claim(one, A)
     await claim(backend.store("two"), A)
-    await one.stop(old, "retention")
-    assert [granted.stopped_because for granted in await claim(one, A)] == [""]
+    assert await one.stop(old, 0, LOST) is None
+    assert [granted.stop for granted in await claim(one, A)] == [None]
 
 
 async def test_what_was_read_before_a_stop_can_still_be_written(backend: Backend) -> None:
-    """The stop is about what comes next."""
+    """As with the limit on dead letters, which stops in the middle of what is in flight."""
     store = backend.store("one")
     claims = await claim(store, A)
-    await store.stop(claims[0], "retention")
+    await store.stop(claims[0], 0, LOST)
     await write(store, batch_of(claims, records(A, 0, "a")))
     assert await backend.ledger() == {A: Line(0, 1, inserted=1)}
 
@@ -281,7 +296,8 @@ async def test_too_many_dead_letters_stop_their_partition(backend: PostgresBacke
         begin = [replace(claims[0], next_offset=position)]
         found = await write(store, batch_of(begin, records(A, position, *texts)))
         position += len(texts)
-        return dict(found.stopped)
+        assert all(reason.resume_from == "here" for reason in found.stopped.values())
+        return {partition: reason.problem for partition, reason in found.stopped.items()}
 
     assert await written("bad", "bad", "bad") == {}, "too few to be sure"
     assert await written("a", "b", "c", "d", "e") == {}
@@ -293,8 +309,8 @@ async def test_too_many_dead_letters_stop_their_partition(backend: PostgresBacke
     assert problem.startswith("6 of its newest 10 offsets became dead letters")
     assert "RAGLEDGER_DEAD_LETTERS__MAX_RATIO=0.5" in problem
     assert await written("bad", "l") == {}, "told once"
-    again = {one.partition: one.stopped_because for one in await claim(backend.store("two"), A, B)}
-    assert again == {A: problem, B: ""}
+    again = {one.partition: one.stop for one in await claim(backend.store("two"), A, B)}
+    assert again == {A: StopReason(problem, "here"), B: None}
 
 
 @pytest.mark.parametrize("place", ["template18"], indirect=True)

@@ -23,6 +23,7 @@ from consumer.basis import Basis
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.provenance import PROVENANCE
 from consumer.ingest.days import BusinessDays
+from consumer.ingest.offsets import StopReason
 from consumer.operations import migrate
 from consumer.operations.dead_letters import DeadLetters, Filter
 from consumer.operations.migrate import expected
@@ -291,7 +292,8 @@ async def read(owner: str, database: Database) -> None:
     written = await store.write_once(second, AtOnce(), lambda _: None)
     assert (len(written.duplicates), len(written.inserted[DIALOGUE])) == (2, 1)
     assert await store.stands_behind(second)
-    await store.stop((await store.claim(bounds))[0], "because")
+    [claimed] = await store.claim({A: bounds[A]})
+    assert await store.stop(claimed, 9, StopReason("because")) == StopReason("because")
     await store.holders([A])
     await store.end_silent_writers()
     await amend(store, str(UUID(bytes=written.inserted[DIALOGUE][0].id)))
@@ -336,7 +338,7 @@ async def decide(database: Database) -> None:
         async with database.transaction() as transaction:
             [books] = await transaction.fetch(query("decision_books"), *place)
             to, anew = books["next_offset"], way == "decision_begin_anew"
-            await transaction.execute(query("decision_keep"), *place, "me", None, None, to, anew, None)
+            await transaction.execute(query("decision_keep"), *place, "me", None, None, to, anew, None, 0)
             await transaction.execute(query(way), *place, to, None)
     async with database.transaction() as transaction:
         assert len(await transaction.fetch(query("decisions_list"), "g")) == 2

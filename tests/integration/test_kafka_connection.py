@@ -50,11 +50,11 @@ async def test_fetching_that_has_ended(
     try:
         client.assign([TopicPartition(topic_factory(), 0)])
         fetching = Fetching(client)
-        assert await fetching.fetch({}, 0, 1) == {}
+        assert await fetching.fetch(0, 1) == {}
         monkeypatch.setattr(client._fetcher, "_get_actions_per_node", None)  # an error that nobody foresaw
         await wait_for(client._fetcher.error_future.done)
         with pytest.raises(KafkaError):
-            await fetching.fetch({}, 0, 1)
+            await fetching.fetch(0, 1)
     finally:
         with suppress(KafkaError):
             await client.stop()

@@ -95,6 +95,14 @@ def resume(environment: Environment, where: str, *more: str) -> Any:
     return environment.run_json("ledger", "resume", "--topic", topic, "--partition", "0", "--from", where, *more)
 
 
+def give_up(environment: Environment, where: str) -> int:
+    """Decide to go on where offsets are given up that can be read, which takes an option; how many."""
+    topic = environment.topics["dialogue"]
+    done = environment.run("ledger", "resume", "--topic", topic, "--partition", "0", "--from", where)
+    assert (done.returncode, "--give-up-readable" in done.stderr) == (1, True)
+    return int(resume(environment, where, "--give-up-readable")["given_up"])
+
+
 def test_a_topic_made_anew_that_is_longer_than_the_old_one_stops(
     environment: Environment, bootstrap_servers: str, admin: AdminClient, tmp_path: Path
 ) -> None:
@@ -191,7 +199,7 @@ def test_retention_that_overtakes_a_running_reader_stops_its_partition(
         assert_stopped(environment, service, log, "deleted by retention")
         stood = line_of(environment)["next_offset"]
         assert len(ids(environment)) == stood < 1990
-        resume(environment, "1995")
+        assert give_up(environment, "1995") == 5
         eventually(lambda: line_of(environment)["next_offset"] == 2000, timeout=NOTICED_S + 15, message="read on")
         line = line_of(environment)
         assert (line["inserted"], line["gaps"]) == (stood + 5, 1995 - stood)
@@ -215,7 +223,7 @@ def test_a_topic_that_lost_records_stays_stopped_although_it_grows_again(
     with ServiceProcess(environment, log) as service:
         assert_stopped(environment, service, log, "partition ends at 0")
         assert ids(environment) == set()
-        resume(environment, "here")
+        assert give_up(environment, "here") == 10
         eventually(lambda: len(ids(environment)) == 20, timeout=NOTICED_S, message="read on from where it stood")
         assert service.stop() == 0
 

@@ -1,91 +1,275 @@
-"""A record that the client cannot unpack: its partition stops before it, the others go on, nothing is passed over."""
+"""Records that the client cannot unpack: what can be read of their batch is read, the rest is kept or named."""
 
-import asyncio
-import random
-from collections.abc import Iterable, Iterator
+import base64
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from tests.ingestion import as_json, dialogues, environment_on, ids, log_lines, send, small_dialogue
+from tests.bad_batches import BAD_NAME, CODECS, KEY, damage_on_disk, send_batch
+from tests.ingestion import dialogues, environment_on, ids, ingest, log_lines, wait_for_records
 from tests.service import Environment, ServiceProcess, eventually
 from tests.stack import Servers
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
-PARTITIONS = 3
-SPOILT = (0, 2)  # one of them is looked at after the sound one, whose records must not be lost with its failure
-BEFORE, BEHIND = 120, 30
-
-
-class NoUtf8(str):
-    """A name that other clients would put on the wire as it is."""
-
-    def encode(self, *_arguments: str) -> bytes:
-        return b"geheim \xff"
+BATCH = 21
 
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Three partitions a topic."""
-    with environment_on(stack, migrated_template, partitions=PARTITIONS) as made:
+    """One partition a topic."""
+    with environment_on(stack, migrated_template) as made:
         yield made
 
 
-async def send_unreadable(bootstrap_servers: str, topic: str, partition: int) -> None:
-    """One record with such a header."""
-    producer: Any = AIOKafkaProducer(bootstrap_servers=bootstrap_servers)
-    await producer.start()
-    try:
-        batch = producer.create_batch()
-        batch._builder = _DefaultRecordBatchBuilderPy(2, 0, False, -1, -1, 0, 1 << 20)  # the quick one checks names
-        value = as_json(small_dialogue(random.Random(partition)))
-        batch.append(key=None, value=value, timestamp=None, headers=[(NoUtf8("x"), b"geheim")])
-        await (await producer.send_batch(batch, topic, partition=partition))
-    finally:
-        await producer.stop()
+@pytest.fixture
+def topic(environment: Environment) -> str:
+    """That of dialogues."""
+    return environment.topics["dialogue"]
 
 
-def publish(bootstrap_servers: str, topic: str, count: int, partitions: Iterable[int], seed: int) -> set[UUID]:
-    """Dialogues for each of these partitions; their ids."""
-    made: set[UUID] = set()
-    for partition in partitions:
-        records = dialogues(topic, count, seed + partition)
-        send(bootstrap_servers, [record._replace(partition=partition) for record in records.values()])
-        made |= records.keys()
-    return made
+class Events(dict[UUID, bytes]):
+    """Dialogues by id."""
+
+    @classmethod
+    def make(cls, topic: str, count: int, seed: int) -> "Events":
+        return cls({event: record.value or b"" for event, record in dialogues(topic, count, seed).items()})
 
 
-def leave_out(environment: Environment, topic: str, partition: int) -> Any:
-    """Decide as the log says: go on behind the record that cannot be read."""
-    where = ("--topic", topic, "--partition", str(partition), "--from", str(BEFORE + 1))
-    return environment.run_json("ledger", "resume", *where)
+def publish(bootstrap_servers: str, topic: str, count: int, seed: int, *bad: int, codec: str = "none") -> set[UUID]:
+    """A batch of dialogues, the bad ones in these places; the ids of the others."""
+    events = Events.make(topic, count, seed)
+    send_batch(bootstrap_servers, topic, list(events.values()), bad, codec)
+    return {event for place, event in enumerate(events) if place not in bad}
 
 
-def test_an_unreadable_record_stops_its_partition_alone(
-    environment: Environment, bootstrap_servers: str, tmp_path: Path
+def line_of(environment: Environment, topic: str) -> Any:
+    """What the ledger says of the partition."""
+    (line,) = environment.query("SELECT * FROM ingest_ledger WHERE topic = %s", topic)
+    counted = ("inserted", "duplicates", "amended", "dead_lettered", "gaps")
+    assert line["next_offset"] - line["start_offset"] == sum(line[name] for name in counted)
+    return line
+
+
+def reached(environment: Environment, topic: str) -> int:
+    """The offset that comes next; -1 before the partition was claimed."""
+    sql = "SELECT coalesce(max(next_offset), -1) FROM ingest_ledger WHERE topic = %s"
+    return int(environment.value(sql, topic))
+
+
+def letters(environment: Environment) -> list[Any]:
+    """The dead letters."""
+    return environment.query("SELECT * FROM dead_letters ORDER BY record_offset")
+
+
+def test_a_record_with_an_unreadable_name_is_a_dead_letter_and_reading_goes_on(
+    environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
 ) -> None:
-    """What came before it is written, nothing behind it, and all of the other partitions; then a person decides."""
-    topic, log = environment.topics["dialogue"], tmp_path / "log"
-    wanted = publish(bootstrap_servers, topic, BEFORE, range(PARTITIONS), seed=10)
-    for partition in SPOILT:
-        asyncio.run(send_unreadable(bootstrap_servers, topic, partition))
-    behind = publish(bootstrap_servers, topic, BEHIND, SPOILT, seed=20)
-    with ServiceProcess(environment, log) as service:
-        eventually(lambda: len(log_lines(log, "partition_stopped")) == len(SPOILT), message="stopped")
-        wanted |= publish(bootstrap_servers, topic, BEHIND, [1], seed=30)
-        eventually(lambda: ids(environment) >= wanted, message="the sound one goes on")
-        assert ids(environment) == wanted
-        service.wait_metric("rag_stopped_partitions", len(SPOILT))
-        service.wait_page("/healthz", 200)
-        for partition in SPOILT:
-            assert leave_out(environment, topic, partition)["skipped"] == 1
-        eventually(lambda: ids(environment) == wanted | behind, message="all written")
+    """In every codec; first, last, several, alone; the batch before and the one behind are whole."""
+    wanted, count, bad = set[UUID](), 0, list[int]()
+    places: Sequence[Sequence[int]] = ((10,), (0, 20), (0,), (20,), (9, 10, 11))
+    for number, (codec, at) in enumerate([*zip(CODECS, places, strict=True), *((codec, (0,)) for codec in CODECS)]):
+        size = BATCH if number < len(CODECS) else 1
+        wanted |= publish(bootstrap_servers, topic, size, number, *at, codec=codec)
+        bad += [count + place for place in at]
+        count += size
+    with ServiceProcess(environment, tmp_path / "log") as service:
+        wait_for_records(environment, count)
+        assert service.metric("rag_dead_letters_total", reason="unreadable_record") == len(bad)
+        assert service.get("/readyz")[0] == 200
         environment.assert_caught_up()
         assert service.stop() == 0
-    assert all(f"offset {BEFORE} " in line["problem"] for line in log_lines(log, "partition_stopped"))
-    assert "geheim" not in log.read_text()
+    assert ids(environment) == wanted
+    found = letters(environment)
+    assert [letter["record_offset"] for letter in found] == bad
+    assert {letter["reason"] for letter in found} == {"unreadable_record"}
+    assert all(json.loads(letter["value"])["id"] and letter["key"] == KEY for letter in found)
+    name = {"key_base64": base64.b64encode(BAD_NAME).decode(), "value": base64.b64encode(b"geheim").decode()}
+    assert all(letter["headers"] == [{"key": "sound", "value": "MQ=="}, name] for letter in found)
+    assert all("header" in letter["detail"]["message"] for letter in found)
+    line = line_of(environment, topic)
+    assert (line["inserted"], line["dead_lettered"], line["gaps"]) == (len(wanted), len(bad), 0)
+    assert "geheim" not in (tmp_path / "log").read_text()
+
+
+def test_reading_goes_on_in_the_middle_of_such_a_batch(
+    environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
+) -> None:
+    """The batch is fetched from its beginning again: neither is anything of it read twice, nor passed over."""
+    wanted = publish(bootstrap_servers, topic, BATCH, 1, 3, 10, 17, codec="zstd")
+    with ServiceProcess(environment, tmp_path / "log", RAGLEDGER_BATCH__MAX_ROWS="2") as service:
+        eventually(lambda: reached(environment, topic) == BATCH, message="read")
+        for again in (10, 11, 20):
+            assert environment.run_json(
+                *settle(f"ragledger ledger resume --topic {topic} --partition 0 --from {again}")
+            )
+            eventually(lambda: reached(environment, topic) == BATCH, message="read again")
+            line = line_of(environment, topic)
+            dead = sum(place >= again for place in (10, 17))
+            assert line["start_offset"] == again
+            assert (line["duplicates"], line["dead_lettered"]) == (BATCH - again - dead, dead)
+        assert service.stop() == 0
+    assert ids(environment) == wanted
+    assert [letter["record_offset"] for letter in letters(environment)] == [3, 10, 17]
+
+
+def test_such_dead_letters_survive_every_command(
+    environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
+) -> None:
+    """Shown, listed, replayed in vain and kept as they are, erased with their user, discarded."""
+    events = Events.make(topic, 3, 1)
+    send_batch(bootstrap_servers, topic, list(events.values()), range(3), "lz4")
+    ingest(environment, 3, tmp_path / "log")
+    before = letters(environment)
+    listed = environment.run_json("dead-letters", "list", "--reason", "unreadable_record")
+    assert len(listed) == 3
+    shown = environment.run_json("dead-letters", "show", str(before[0]["id"]))
+    assert shown["headers"][1] == ["geheim \\xff", base64.b64encode(b"geheim").decode()]
+    assert environment.run("dead-letters", "show", str(before[0]["id"])).returncode == 0
+    replayed = environment.run_json("dead-letters", "replay")
+    assert (replayed["failed"], replayed["inserted"]) == (3, 0)
+    assert letters(environment) == before
+    user = json.loads(before[0]["value"])["user_id"]
+    assert environment.run("erase", "--user", user, "--receipt", str(tmp_path)).returncode == 0
+    emptied, *others = letters(environment)
+    assert (emptied["reason"], emptied["value"], emptied["headers"]) == ("erased_user", None, [])
+    assert others == before[1:]
+    assert environment.run_json("dead-letters", "discard", "--reason", "unreadable_record") == {"discarded": 2}
+    assert ids(environment) == set()
+
+
+# ── batches whose records cannot be told apart ───────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def locked(environment: Environment) -> Iterator[None]:
+    """Nobody can write dialogues."""
+    with psycopg.connect(environment.dsn) as connection:
+        connection.execute("LOCK TABLE ai_dialogue_log IN ACCESS EXCLUSIVE MODE")
+        yield
+        connection.rollback()
+
+
+def damage(stack: Servers, topic: str, offset: int) -> tuple[int, int]:
+    """Damage a batch; its offsets."""
+    directory = getattr(stack, "directory", None)
+    if directory is None:
+        pytest.skip("the broker's files are in a container")
+    return damage_on_disk(directory, topic, offset)
+
+
+def settle(said: str) -> Any:
+    """Type what was said, literally."""
+    program, *arguments = said.split()
+    assert program == "ragledger"
+    return [*arguments]
+
+
+def resume(environment: Environment, topic: str, where: int | str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Decide."""
+    place = ("--topic", topic, "--partition", "0", "--from", str(where))
+    return environment.run("ledger", "resume", *place, *more)
+
+
+def wait_until_stopped(log: Path, times: int = 1) -> Any:
+    """The newest line that says so."""
+    eventually(lambda: len(log_lines(log, "partition_stopped")) >= times, message="stopped")
+    return log_lines(log, "partition_stopped")[-1]
+
+
+def test_a_damaged_batch_is_given_up_as_a_whole_by_one_command(
+    environment: Environment, bootstrap_servers: str, stack: Servers, topic: str, tmp_path: Path
+) -> None:
+    """Its first and last offset are named; what is behind it is read, after one step."""
+    log = tmp_path / "log"
+    wanted = publish(bootstrap_servers, topic, 4, 1, codec="gzip")
+    publish(bootstrap_servers, topic, BATCH, 2, codec="zstd")
+    wanted |= publish(bootstrap_servers, topic, 5, 3, 1)
+    assert damage(stack, topic, 10) == (4, 24)
+    with ServiceProcess(environment, log) as service:
+        said = wait_until_stopped(log)
+        assert "offsets 4 to 24" in said["problem"]
+        assert "gives up 21 offsets" in said["problem"]
+        assert said["settle"].endswith("--from 25")
+        line = line_of(environment, topic)
+        assert (line["next_offset"], line["unreadable_from"], line["unreadable_until"]) == (4, 4, 25)
+        for beyond in (26, "latest"):
+            refused = resume(environment, topic, beyond)
+            assert (refused.returncode, "--give-up-readable" in refused.stderr) == (1, True)
+        assert line_of(environment, topic) == line
+        decided = environment.run_json(*settle(said["settle"]))
+        assert (decided["skipped"], decided["given_up"]) == (21, 0)
+        wait_for_records(environment, 9)
+        environment.assert_caught_up()
+        assert service.stop() == 0
+    assert ids(environment) == wanted
+    line = line_of(environment, topic)
+    assert (line["inserted"], line["dead_lettered"], line["gaps"], line["unreadable_from"]) == (8, 1, 21, None)
+    assert len(log_lines(log, "partition_stopped")) == 1
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_stop_is_not_told_before_what_precedes_it_is_written(
+    environment: Environment, bootstrap_servers: str, stack: Servers, topic: str, tmp_path: Path, killed: bool
+) -> None:
+    """While the batch below waits, with or without a kill: whoever then types what the log says loses nothing."""
+    log, quick = tmp_path / "log", {"RAGLEDGER_POSTGRES__LOCK_TIMEOUT_S": "1"}
+    wanted = publish(bootstrap_servers, topic, 30, 1)
+    publish(bootstrap_servers, topic, 1, 2)
+    wanted |= publish(bootstrap_servers, topic, 5, 3)
+    damage(stack, topic, 30)
+    with ExitStack() as services:
+        with locked(environment):
+            service = services.enter_context(ServiceProcess(environment, log, **quick))
+            eventually(lambda: service.metric("rag_write_retries_total", cause="lock") > 0, message="the batch waits")
+            assert log_lines(log, "partition_stopped") == []
+            line = line_of(environment, topic)
+            assert (line["next_offset"], line["stopped_at"]) == (0, None)
+            refused = resume(environment, topic, 31)
+            assert (refused.returncode, "31 offsets" in refused.stderr.replace("\n", " ")) == (1, True)
+            assert line_of(environment, topic) == line
+            if killed:
+                service.kill()
+        if killed:
+            service = services.enter_context(ServiceProcess(environment, log))
+        said = wait_until_stopped(log)
+        assert line_of(environment, topic)["next_offset"] == 30
+        assert environment.run_json(*settle(said["settle"]))["skipped"] == 1
+        wait_for_records(environment, 35)
+        environment.assert_caught_up()
+        assert service.stop() == 0
+    assert ids(environment) == wanted
+    line = line_of(environment, topic)
+    assert (line["inserted"], line["gaps"]) == (35, 1)
+
+
+def test_what_can_be_read_is_given_up_by_name_alone(
+    environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
+) -> None:
+    """Counted in the refusal, in the confirmation and in the list of decisions; what is gone already is not counted."""
+    wanted = publish(bootstrap_servers, topic, 10, 1)
+    ingest(environment, 10, tmp_path / "log")
+    publish(bootstrap_servers, topic, 7, 2)
+    before = line_of(environment, topic)
+    for where, count in ((15, 5), ("latest", 7)):
+        refused = resume(environment, topic, where)
+        assert (refused.returncode, f"gives up {count} offsets" in refused.stderr.replace("\n", " ")) == (1, True)
+    assert line_of(environment, topic) == before
+    assert environment.run_json("ledger", "decisions") == []
+    done = resume(environment, topic, 15, "--give-up-readable", "--json")
+    assert {name: json.loads(done.stdout)[name] for name in ("skipped", "given_up")} == {"skipped": 5, "given_up": 5}
+    again = resume(environment, topic, 15, "--json")
+    assert json.loads(again.stdout)["given_up"] == 0
+    (newest, oldest) = environment.run_json("ledger", "decisions")
+    assert (newest["given_up"], oldest["given_up"]) == (0, 5)
+    ingest(environment, 12, tmp_path / "log")
+    assert len(ids(environment) - wanted) == 2
+    line = line_of(environment, topic)
+    assert (line["next_offset"], line["gaps"]) == (17, 5)

@@ -55,13 +55,18 @@ class Reader(Protocol):
     def on_assigned(self, partitions: Collection[Partition]) -> None: ...
     async def on_revoked(self, partitions: Collection[Partition]) -> None: ...
     def on_position_lost(self, partitions: Collection[Partition]) -> None: ...
+    def on_unreadable(self, partition: Partition, first: int, last: int, why: str) -> None: ...
 
 
 @dataclass(slots=True)
 class Log:
-    """One partition: its records by offset, the first offset it still holds, the offset after its last."""
+    """One partition: its records by offset, the first offset it still holds, the offset after its last.
+
+    `damaged` are batches whose records cannot be told apart: first offset and last.
+    """
 
     records: dict[int, Record] = field(default_factory=dict)
+    damaged: list[tuple[int, int]] = field(default_factory=list)
     first: int = 0
     end: int = 0
 
@@ -104,6 +109,12 @@ class FakeBroker:
         """Offsets that hold no record: transaction markers, aborted or compacted records."""
         self.logs[partition].end += offsets
         self.changes.notify()
+
+    def append_damaged(self, partition: Partition, offsets: int) -> None:
+        """A batch whose records cannot be told apart."""
+        log = self.logs[partition]
+        log.damaged.append((log.end, log.end + offsets - 1))
+        self.append_gap(partition, offsets)
 
     def delete_before(self, partition: Partition, offset: int) -> None:
         """Retention."""
@@ -207,10 +218,19 @@ class FakeSource:
         """A gap at the end of the partition is passed only by a fetch that returns no record."""
         if room <= 0:
             return []
-        offsets = (offset for offset in range(position, log.end) if offset in log.records)
+        end = min((max(first, position) for first, last in log.damaged if last >= position), default=log.end)
+        if end == position < log.end:
+            self._meet_damage(partition, position, log)
+            return []
+        offsets = (offset for offset in range(position, end) if offset in log.records)
         records = [log.records[offset] for offset, _ in zip(offsets, range(room), strict=False)]
-        self.assigned[partition] = records[-1].offset + 1 if records else log.end
+        self.assigned[partition] = records[-1].offset + 1 if records else end
         return [Stretch(partition, records)] if records else []
+
+    def _meet_damage(self, partition: Partition, position: int, log: Log) -> None:
+        assert self.reader is not None
+        self.pause([partition])
+        self.reader.on_unreadable(partition, position, next(last for _, last in log.damaged if last >= position), "why")
 
     def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         known = ((partition, self.assigned.get(partition)) for partition in partitions)

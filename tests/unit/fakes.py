@@ -17,7 +17,7 @@ from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import Batch, DeadLetter
-from consumer.ingest.offsets import Claim, Span
+from consumer.ingest.offsets import Claim, Span, StopReason
 from consumer.ingest.rows import Row
 from consumer.ports import Bounds, Fenced, Holder, Turn, Written
 from tests.unit.fake_kafka import Changes, FakeBroker, FakeSource, Log
@@ -60,7 +60,7 @@ class LedgerRow:
     epoch: int = 0
     owner: str | None = None
     topic_id: UUID | None = None
-    stopped_because: str = ""
+    stop: StopReason | None = None
     inserted: int = 0
     duplicates: int = 0
     amended: int = 0
@@ -87,7 +87,7 @@ class Tables:
         """Take a partition over: whoever had it before can move its ledger no more."""
         row = self.ledger.setdefault(partition, LedgerRow(first, first))
         row.epoch, row.owner, row.topic_id = row.epoch + 1, owner, row.topic_id or topic_id
-        return Claim(partition, row.epoch, row.next, row.topic_id, row.stopped_because)
+        return Claim(partition, row.epoch, row.next, row.topic_id, row.stop)
 
     def decide(self, partition: Partition, offset: int, topic_id: UUID | None = None) -> None:
         """A person says where to go on: a new stretch begins, and nobody holds it yet."""
@@ -95,10 +95,20 @@ class Tables:
         self.ledger[partition] = LedgerRow(offset, offset, row.epoch + 1, None, topic_id or row.topic_id)
         self._changes.notify()
 
+    def settle(self, partition: Partition) -> None:
+        """A person does what a stop advises; nothing that can be read may be given up with it."""
+        row = self.ledger[partition]
+        assert row.stop is not None
+        if row.stop.unreadable_until is not None:
+            assert row.next == row.stop.unreadable_from, "what comes before the stop is not committed"
+            row.gaps += row.stop.unreadable_until - row.next
+            row.next = row.stop.unreadable_until
+        self.confirm(partition)
+
     def confirm(self, partition: Partition) -> None:
         """A person says that reading goes on where the ledger stands; nobody holds it yet."""
         row = self.ledger[partition]
-        row.epoch, row.owner, row.stopped_because = row.epoch + 1, None, ""
+        row.epoch, row.owner, row.stop = row.epoch + 1, None, None
         self._changes.notify()
 
     def commit(self, batch: Batch, refuses: Callable[[Row], str | None]) -> Written:
@@ -183,7 +193,7 @@ class FakeStore:
         self.write_seconds: Callable[[], float] = lambda: 0.0
         self.answer_seconds: Callable[[], float] = lambda: 0.0
         self.refuses: Callable[[Row], str | None] = lambda row: None
-        self.stops: Callable[[Written], Mapping[Partition, str]] = lambda written: {}
+        self.stops: Callable[[Written], Mapping[Partition, StopReason]] = lambda written: {}
         self.claim_errors: list[Exception] = []
         self.question_errors: list[Exception] = []
         self.claims: list[Claim] = []
@@ -202,12 +212,14 @@ class FakeStore:
         self._changes.notify()
         return claims
 
-    async def stop(self, claim: Claim, problem: str) -> None:
+    async def stop(self, claim: Claim, offset: int, reason: StopReason) -> StopReason | None:
         await asyncio.sleep(self.answer_seconds())
         row = self._tables.ledger[claim.partition]
-        if row.epoch == claim.epoch:
-            row.stopped_because = row.stopped_because or problem
+        if (row.epoch, row.next) != (claim.epoch, offset):
+            return None
+        row.stop = row.stop or reason
         self._changes.notify()
+        return row.stop
 
     async def holders(self, partitions: Collection[Partition]) -> Mapping[Partition, Holder]:
         await asyncio.sleep(self.answer_seconds())
@@ -226,8 +238,8 @@ class FakeStore:
         await turn.come()
         written = self._tables.commit(batch, self.refuses)
         written = replace(written, stopped=self.stops(written))
-        for partition, problem in written.stopped.items():
-            self._tables.ledger[partition].stopped_because = problem
+        for partition, reason in written.stopped.items():
+            self._tables.ledger[partition].stop = self._tables.ledger[partition].stop or reason
         await asyncio.sleep(self.answer_seconds())
         return written
 
@@ -293,8 +305,8 @@ class FakeTelemetry:
     def split(self, writes: int) -> None:
         self._tell("split", writes)
 
-    def stopped(self, partition: Partition, problem: str) -> None:
-        self._tell("stopped", partition, problem)
+    def stopped(self, partition: Partition, reason: StopReason) -> None:
+        self._tell("stopped", partition, reason)
 
     def drain_timed_out(self, seconds: float) -> None:
         self._tell("drain_timed_out", seconds)

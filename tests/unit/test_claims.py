@@ -30,7 +30,9 @@ class Office:
         self.store = FakeStore(self.tables, self.changes)
         self.telemetry = FakeTelemetry(self.changes)
         self.lost: list[tuple[set[Partition], set[Partition]]] = []
-        self.claimer = Claimer(self.source, self.store, self.telemetry, DELAY, self._lose)
+        self.claimer = Claimer(
+            self.source, self.store, self.telemetry, DELAY, self._lose, lambda claim: claim.next_offset
+        )
 
     def _lose(self, lost: Collection[Partition], taken: Collection[Partition]) -> None:
         self.lost.append((set(lost), set(taken)))
@@ -52,6 +54,9 @@ class Deaf:
         return
 
     def on_position_lost(self, partitions: Collection[Partition]) -> None:
+        return
+
+    def on_unreadable(self, partition: Partition, first: int, last: int, why: str) -> None:
         return
 
 
@@ -198,7 +203,7 @@ async def test_partitions_that_cannot_be_read_on_are_told_and_not_granted() -> N
         assert (await office.granted()).keys() == {C}
         assert office.claimer.is_settled
         assert office.claimer.stopped == {A, B}
-        said = dict(office.telemetry.all("stopped"))
+        said = {partition: reason.problem for partition, reason in office.telemetry.all("stopped")}
         assert "6 offsets were deleted by retention" in said[A]
         assert "the topic was deleted and made anew" in said[B]
 
@@ -209,7 +214,9 @@ async def test_a_stop_stays_although_its_cause_is_gone() -> None:
         office.tables.claim(A, 21, "somebody before")
         office.claimer.assign([A])
         await office.granted(2)
-        assert "partition ends at 0" in office.tables.ledger[A].stopped_because
+        stop = office.tables.ledger[A].stop
+        assert stop is not None
+        assert "partition ends at 0" in stop.problem
         office.broker.append_gap(A, 50)
         office.claimer.revoke()
         office.claimer.assign([A])
@@ -231,8 +238,8 @@ async def test_a_topic_made_anew_stops_however_long_it_is() -> None:
         office.broker.append_gap(A, 50)
         office.claimer.assign([A])
         assert await office.granted() == {}
-        ((stopped, problem),) = office.telemetry.all("stopped")
-        assert (stopped, "made anew" in problem) == (A, True)
+        ((stopped, reason),) = office.telemetry.all("stopped")
+        assert (stopped, "made anew" in reason.problem) == (A, True)
 
 
 async def test_a_topic_made_anew_under_a_running_reader_stops_too() -> None:
@@ -248,7 +255,9 @@ async def test_a_topic_made_anew_under_a_running_reader_stops_too() -> None:
         assert (office.claimer.held, office.claimer.stopped) == (set(), {A})
         assert A in office.source.paused
         await passes(LOOK_SECONDS)
-        assert "made anew" in office.tables.ledger[A].stopped_because
+        stop = office.tables.ledger[A].stop
+        assert stop is not None
+        assert "made anew" in stop.problem
 
 
 async def test_a_topic_whose_id_was_never_told_is_taken_for_what_it_is() -> None:

@@ -130,10 +130,11 @@ def test_time_limits() -> None:
 # ── books ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 HERE = Partition("rag.dialogue", 0)
+NOT_STOPPED = dict.fromkeys(("resume_from", "unreadable_from", "unreadable_until", "diverges_at"))
 
 
 def ledger_row(**changes: Any) -> dict[str, Any]:
-    stands = {"next_offset": 10, "epoch": 1, "topic_id": None, "stopped_because": None, "holds": True}
+    stands = {"next_offset": 10, "epoch": 1, "topic_id": None, "stopped_because": None, "holds": True, **NOT_STOPPED}
     return {**HERE._asdict(), **stands, "owner": "host:1", "idle_seconds": 0.0, **changes}
 
 
@@ -142,12 +143,14 @@ def test_partitions_that_have_stopped_get_the_command_that_settles_it() -> None:
     found = [
         *books._stopped([ledger_row()], {HERE: Bounds(12, 20)}),
         *books._stopped([ledger_row()], {HERE: Bounds(0, 5)}),
-        *books._stopped([ledger_row(stopped_because="too many dead letters")], {HERE: Bounds(0, 10)}),
+        *books._stopped(
+            [ledger_row(stopped_because="too many dead letters", resume_from="here")], {HERE: Bounds(0, 10)}
+        ),
     ]
     said = ("2 offsets were deleted by retention", "the topic was deleted and made anew", "too many dead letters")
-    for finding, problem in zip(found, said, strict=True):
+    for finding, problem, where in zip(found, said, ("earliest", "earliest", "here"), strict=True):
         assert problem in finding.found
-        assert "ragledger ledger resume --topic rag.dialogue --partition 0 --from earliest" in str(finding.fix)
+        assert f"ragledger ledger resume --topic rag.dialogue --partition 0 --from {where}" in str(finding.fix)
     assert list(books._stopped([ledger_row()], {HERE: Bounds(0, 10)})) == []
     assert list(books._stopped([ledger_row()], {})) == []
 

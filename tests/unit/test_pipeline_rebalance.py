@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from consumer.ingest.batch import BatchLimits
+from consumer.ingest.offsets import StopReason
 from consumer.ports import Unavailable
 from tests.unit.virtual_time import passes
 from tests.unit.world import BAD, A, B, C, Reader, World, policy
@@ -33,7 +34,7 @@ async def test_what_was_not_taken_of_a_stopped_partition_is_no_gap(delay: float)
     world = World()
     roomy = BatchLimits(max_rows=600, max_bytes=10_000_000, max_delay=0.2)
     async with world.reader(policy=policy(roomy, slice_records=200)) as reader:
-        reader.store.stops = lambda written: {A: "too many"} if written.dead_letters else {}
+        reader.store.stops = lambda written: {A: StopReason("too many", "here")} if written.dead_letters else {}
         await reader.own(A, B)
         world.produce(A, 20, BAD)
         world.produce(A, 5480)
@@ -267,9 +268,9 @@ async def test_a_ledger_out_of_bounds_stops_its_partition(ledger: int, first: in
         reader.source.assign(A, B)
         await world.caught_up(B)
         await passes(30)
-    ((stopped, problem),) = reader.telemetry.all("stopped")
+    ((stopped, reason),) = reader.telemetry.all("stopped")
     assert stopped == A
-    assert problem.startswith(said)
+    assert reason.problem.startswith(said)
     assert (world.offsets(A), world.tables.ledger[A].next) == ([], ledger)
 
 

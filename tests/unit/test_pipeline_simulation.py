@@ -16,6 +16,7 @@ from uuid import UUID
 import pytest
 
 from consumer.ingest.batch import BatchLimits
+from consumer.ingest.offsets import StopReason
 from consumer.ports import Unavailable
 from tests.unit.builders import dialogue, encode
 from tests.unit.fakes import partition_of
@@ -23,6 +24,7 @@ from tests.unit.virtual_time import passes
 from tests.unit.world import BAD, GOOD, A, B, C, Reader, World, policy
 
 STEPS = 60
+TOO_BAD = StopReason("bad", "here")
 LIMITS = BatchLimits(max_rows=50, max_bytes=20_000, max_delay=0.2)
 OWN_IDS = [str(UUID(int=number, version=4)) for number in range(5)]
 
@@ -47,13 +49,14 @@ class Simulation:
         likely: Mapping[Callable[[], Awaitable[None]], int] = {
             self.produce: 8,
             self.leave_a_gap: 2,
+            self.damage_a_batch: 3,
             self.let_time_pass: 6,
             self.rebalance_all: 4,
             self.lose_sight_of_one: 2,
             self.claim_from_outside: 1,
             self.decide_from_outside: 1,
             self.stop_at_bad_ones: 2,
-            self.settle_stops: 2,
+            self.settle_stops: 4,
             self.slow_down: 3,
             self.close_the_database: 2,
             self.open_the_database: 3,
@@ -94,6 +97,10 @@ class Simulation:
         """A transaction marker, aborted records, compacted ones."""
         self.world.broker.append_gap(self.random.choice((A, B, C)), self.random.randint(1, 5))
 
+    async def damage_a_batch(self) -> None:
+        """A batch whose records cannot be told apart: its partition stops before it, until a person gives it up."""
+        self.world.broker.append_damaged(self.random.choice((A, B, C)), self.random.randint(1, 40))
+
     async def let_time_pass(self) -> None:
         """From a blink to a long wait."""
         await passes(self.random.choice((0.0, 0.01, 0.2, 1.0, 3.0, 15.0)))
@@ -130,15 +137,17 @@ class Simulation:
     async def stop_at_bad_ones(self) -> None:
         """A limit on dead letters: a partition stops with the batch that holds one, until a person decides."""
         for reader in self.readers:
-            reader.store.stops = lambda written: {partition_of(letter.record): "bad" for letter in written.dead_letters}
+            reader.store.stops = lambda written: {
+                partition_of(letter.record): TOO_BAD for letter in written.dead_letters
+            }
 
     async def settle_stops(self) -> None:
         """A person has mended the producer, and says that every stopped partition is read on."""
         for reader in self.readers:
             reader.store.stops = lambda _: {}
         for partition, row in self.world.tables.ledger.items():
-            if row.stopped_because:
-                self.world.tables.confirm(partition)
+            if row.stop:
+                self.world.tables.settle(partition)
 
     async def slow_down(self) -> None:
         """One reader's database takes its time to write, and to answer after the commit."""

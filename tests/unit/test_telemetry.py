@@ -14,7 +14,7 @@ from consumer.events.dialogue import DIALOGUE
 from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import Batch, DeadLetter
-from consumer.ingest.offsets import Claim
+from consumer.ingest.offsets import Claim, StopReason
 from consumer.ingest.rows import Row
 from consumer.ports import Fenced, Written
 from tests.unit.builders import DIALOGUE_TOPIC, PROVENANCE_TOPIC, dialogue, provenance, record
@@ -170,7 +170,7 @@ def test_lag_is_shown_by_partition_and_gone_after_a_revoke(scope: Scope) -> None
     scope.telemetry.lag(B, 0, 0.0)
     assert scope.series("rag_consumer_lag_records") == {(DIALOGUE_TOPIC, "0"): 5, (DIALOGUE_TOPIC, "1"): 0}
     assert scope.value("rag_consumer_lag_seconds", topic=DIALOGUE_TOPIC, partition="0") == 1.5
-    scope.telemetry.stopped(A, "a problem")
+    scope.telemetry.stopped(A, StopReason("a problem"))
     assert scope.series("rag_stopped_partitions") == {(DIALOGUE_TOPIC, "0"): 1}
     scope.telemetry.revoked([A, B])
     for name in ("rag_consumer_lag_records", "rag_consumer_lag_seconds", "rag_stopped_partitions"):

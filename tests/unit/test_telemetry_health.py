@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from consumer.ingest.offsets import Claim
+from consumer.ingest.offsets import Claim, StopReason
 from consumer.ports import SourceError
 from tests.unit.fakes import WALL_START
 from tests.unit.scope import Scope
@@ -118,7 +118,7 @@ def test_an_outage_of_kafka_is_said_once_and_when_it_is_over(scope: Scope, lines
 def test_a_stopped_partition_is_told_with_the_command_that_settles_it(scope: Scope, lines: Lines) -> None:
     """In the log, as a metric and to whoever asks; until it is claimed to be read on."""
     assert scope.telemetry.stops() == ""
-    scope.telemetry.stopped(A, "deleted by retention")
+    scope.telemetry.stopped(A, StopReason("deleted by retention"))
     assert scope.series("rag_stopped_partitions") == {(A.topic, "0"): 1}
     command = f"ragledger ledger resume --topic {A.topic} --partition 0 --from earliest"
     assert command in scope.telemetry.stops()
@@ -133,7 +133,7 @@ def test_a_stopped_partition_is_told_with_the_command_that_settles_it(scope: Sco
 
 def test_a_stopped_partition_that_is_gone_is_somebody_elses(scope: Scope) -> None:
     """Whoever is assigned it tells."""
-    scope.telemetry.stopped(A, "a problem")
+    scope.telemetry.stopped(A, StopReason("a problem"))
     scope.telemetry.revoked([A])
     assert (scope.telemetry.stops(), scope.series("rag_stopped_partitions")) == ("", {})
 

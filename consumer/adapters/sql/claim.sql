@@ -13,4 +13,6 @@ DO UPDATE SET
     owner = excluded.owner,
     topic_id = coalesce(ledger.topic_id, excluded.topic_id),
     updated_at = now()
-RETURNING topic, partition, epoch, next_offset, topic_id, stopped_because
+RETURNING
+    topic, partition, epoch, next_offset, topic_id,
+    stopped_because, resume_from, unreadable_from, unreadable_until, diverges_at

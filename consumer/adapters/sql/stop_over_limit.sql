@@ -37,14 +37,16 @@ judged AS (
 UPDATE ingest_ledger AS ledger
 SET stopped_at = now(),
     stopped_because = format(
-        '%s of its newest %s offsets became dead letters, more than RAGLEDGER_DEAD_LETTERS__MAX_RATIO=%s allows;'
-        ' --from here goes on behind them',
+        '%s of its newest %s offsets became dead letters, more than RAGLEDGER_DEAD_LETTERS__MAX_RATIO=%s allows',
         judged.letters, judged.offsets, $4::float8
-    )
+    ),
+    resume_from = 'here'
 FROM judged
 WHERE ledger.consumer_group = $1
   AND ledger.topic = judged.topic
   AND ledger.partition = judged.partition
   AND judged.letters >= $6::bigint
   AND judged.letters > $4::float8 * judged.offsets
-RETURNING ledger.topic, ledger.partition, ledger.stopped_because
+RETURNING
+    ledger.topic, ledger.partition,
+    ledger.stopped_because, ledger.resume_from, ledger.unreadable_from, ledger.unreadable_until, ledger.diverges_at

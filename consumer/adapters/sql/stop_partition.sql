@@ -1,5 +1,13 @@
--- Keep that a partition has stopped, and why, unless that is kept already or another reader has claimed it since.
--- $1 group  $2 topic  $3 partition  $4 epoch  $5 why
+-- Keep that a partition has stopped, and why: once everything before the stop is committed, and unless another reader has
+-- claimed it since. The reason that is kept already stays; it is what comes back.
+-- $1 group  $2 topic  $3 partition  $4 epoch  $5 offset of the stop
+-- $6 why  $7 where to go on  $8 first offset that cannot be read  $9 the offset behind the last  $10 diverges at
 UPDATE ingest_ledger
-SET stopped_at = now(), stopped_because = $5
-WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND stopped_at IS NULL
+SET stopped_at = coalesce(stopped_at, now()),
+    stopped_because = CASE WHEN stopped_at IS NULL THEN $6 ELSE stopped_because END,
+    resume_from = CASE WHEN stopped_at IS NULL THEN $7 ELSE resume_from END,
+    unreadable_from = CASE WHEN stopped_at IS NULL THEN $8::bigint ELSE unreadable_from END,
+    unreadable_until = CASE WHEN stopped_at IS NULL THEN $9::bigint ELSE unreadable_until END,
+    diverges_at = CASE WHEN stopped_at IS NULL THEN $10::bigint ELSE diverges_at END
+WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND next_offset = $5
+RETURNING stopped_because, resume_from, unreadable_from, unreadable_until, diverges_at

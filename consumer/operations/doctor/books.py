@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from consumer.events.record import Partition
-from consumer.ingest.offsets import Claim
+from consumer.ingest.offsets import Claim, StopReason
 from consumer.operations.doctor.findings import Finding, error, fine, warning
 from consumer.operations.doctor.look import Look
 from consumer.operations.queries import query
 from consumer.ports import Bounds
-from consumer.problems import command_to_settle, unreadable
+from consumer.problems import command_to_settle, kept_reason, unreadable
 
 Rows = Sequence[Mapping[str, Any]]
 IDLE_SECONDS = 300.0
@@ -40,15 +40,15 @@ def _unbalanced(rows: Rows) -> Iterator[Finding]:
 def _stopped(rows: Rows, bounds: Mapping[Partition, Bounds]) -> Iterator[Finding]:
     for row in rows:
         partition = _partition(row)
-        problem = row["stopped_because"] or _unreadable(row, bounds.get(partition))
-        if problem:
-            fix = f"once you know what was lost: {command_to_settle(partition, problem)}"
-            yield error("ledger", f"{partition} has stopped: {problem}", fix)
+        reason = kept_reason(row) or _unreadable(row, bounds.get(partition))
+        if reason:
+            fix = f"once you know what was lost: {command_to_settle(partition, reason)}"
+            yield error("ledger", f"{partition} has stopped: {reason.problem}", fix)
 
 
-def _unreadable(row: Mapping[str, Any], held: Bounds | None) -> str:
+def _unreadable(row: Mapping[str, Any], held: Bounds | None) -> StopReason | None:
     claim = Claim(_partition(row), row["epoch"], row["next_offset"], row["topic_id"])
-    return "" if held is None else unreadable(claim, held)
+    return None if held is None else unreadable(claim, held)
 
 
 def _unread(rows: Rows, bounds: Mapping[Partition, Bounds]) -> Iterator[Finding]:

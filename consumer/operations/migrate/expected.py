@@ -121,6 +121,10 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "topic_id": "uuid",
         "stopped_at": _AWARE,
         "stopped_because": "text",
+        "resume_from": "text",
+        "unreadable_from": "bigint",
+        "unreadable_until": "bigint",
+        "diverges_at": "bigint",
     },
     "ledger_decisions": {
         "id": "bigint not null",
@@ -142,6 +146,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "gaps": "bigint not null",
         "topic_id_before": "uuid",
         "topic_id_after": "uuid",
+        "given_up": "bigint",
     },
     "dead_letters": {
         "id": "bigint not null",

@@ -1,7 +1,7 @@
 -- The records of dead letters that this transaction has locked.
 -- $1 ids
 SELECT
-    id, topic, partition, record_offset, key, value, headers,
+    id, topic, partition, record_offset, key, value, headers, reason, detail,
     CASE
         WHEN record_timestamp_ms IS NOT NULL THEN record_timestamp_ms
         WHEN isfinite(record_timestamp) THEN round(extract(epoch FROM record_timestamp) * 1000)::bigint

@@ -1,7 +1,8 @@
 -- The books of one partition, held so that nobody moves them until the decision is written.
 -- $1 group  $2 topic  $3 partition
 SELECT
-    start_offset, next_offset, inserted, duplicates, amended, dead_lettered, gaps, topic_id, stopped_because
+    start_offset, next_offset, inserted, duplicates, amended, dead_lettered, gaps, topic_id,
+    stopped_because, resume_from, unreadable_from, unreadable_until, diverges_at
 FROM ingest_ledger
 WHERE consumer_group = $1 AND topic = $2 AND partition = $3
 FOR UPDATE

@@ -2,7 +2,8 @@
 -- long nobody has moved it.
 -- $1 group
 SELECT
-    topic, partition, next_offset, epoch, owner, topic_id, stopped_because,
+    topic, partition, next_offset, epoch, owner, topic_id,
+    stopped_because, resume_from, unreadable_from, unreadable_until, diverges_at,
     next_offset - start_offset = inserted + duplicates + amended + dead_lettered + gaps AS holds,
     extract(epoch FROM now() - updated_at)::float8 AS idle_seconds
 FROM ingest_ledger

@@ -2,7 +2,8 @@
 -- $1 group
 SELECT
     topic, partition, start_offset, next_offset, inserted, duplicates, amended, dead_lettered, gaps, epoch, owner,
-    updated_at, topic_id, stopped_at, stopped_because,
+    updated_at, topic_id, stopped_at,
+    stopped_because, resume_from, unreadable_from, unreadable_until, diverges_at,
     next_offset - start_offset = inserted + duplicates + amended + dead_lettered + gaps AS holds
 FROM ingest_ledger
 WHERE consumer_group = $1

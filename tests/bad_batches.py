@@ -1,0 +1,75 @@
+"""Batches as no well-behaved client sends them, and batches that a disk has damaged."""
+
+import asyncio
+import struct
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+BAD_NAME = b"geheim \xff"
+KEY = b"key \xff\x00"
+
+
+class NoUtf8(str):
+    """A name that other clients would put on the wire as it is."""
+
+    def encode(self, *_arguments: str) -> bytes:
+        return BAD_NAME
+
+
+def headers(is_bad: bool) -> list[tuple[str, bytes | None]]:
+    """Those of a record; one of a bad record has a name that is not UTF-8."""
+    return [("sound", b"1"), (NoUtf8("bad") if is_bad else "also sound", b"geheim")]
+
+
+def send_batch(
+    bootstrap_servers: str, topic: str, values: Sequence[bytes], bad: Collection[int], codec: str = "none"
+) -> int:
+    """One batch of partition 0, with bad records in these places; its first offset."""
+    return asyncio.run(_send_batch(bootstrap_servers, topic, values, bad, codec))
+
+
+async def _send_batch(
+    bootstrap_servers: str, topic: str, values: Sequence[bytes], bad: Collection[int], codec: str
+) -> int:
+    producer: Any = AIOKafkaProducer(bootstrap_servers=bootstrap_servers)
+    await producer.start()
+    try:
+        batch = producer.create_batch()
+        # The quick builder checks names, and this one takes the codec as a number.
+        batch._builder = _DefaultRecordBatchBuilderPy(2, CODECS.index(codec), False, -1, -1, 0, 1 << 24)
+        for place, value in enumerate(values):
+            batch.append(key=KEY, value=value, timestamp=None, headers=headers(place in bad))
+        sent = await (await producer.send_batch(batch, topic, partition=0))
+    finally:
+        await producer.stop()
+    return int(sent.offset)
+
+
+def damage_on_disk(directory: Path, topic: str, offset: int) -> tuple[int, int]:
+    """Flip a bit in the batch of partition 0 that holds the offset, in the file of the broker whose directory this is;
+    first and last offset of the batch.
+    """
+    (segment,) = directory.glob(f"kafka-*/{topic}-0/00000000000000000000.log")
+    for place, length, first, last in _batches(segment.read_bytes()):
+        if first <= offset <= last:
+            with segment.open("r+b") as file:
+                file.seek(place + length - 1)
+                flipped = file.read(1)[0] ^ 1
+                file.seek(place + length - 1)
+                file.write(bytes([flipped]))
+            return first, last
+    raise AssertionError(f"no batch holds offset {offset}")
+
+
+def _batches(log: bytes) -> Iterator[tuple[int, int, int, int]]:
+    place = 0
+    while place + 27 <= len(log):
+        base, length = struct.unpack_from(">qi", log, place)
+        (delta,) = struct.unpack_from(">i", log, place + 23)
+        yield place, length + 12, base, base + delta
+        place += length + 12

@@ -1,0 +1,52 @@
+"""Records that the client could tell from the others and could not unpack."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from consumer.adapters.dead_letter_rows import _header
+from consumer.events.dialogue import DIALOGUE
+from consumer.events.mentions import ids_named_in
+from consumer.events.record import UnreadableRecord
+from consumer.events.rejection import Reason, Rejected
+from consumer.ingest.decode import decode_all
+from consumer.ingest.rows import Row
+from consumer.operations.dead_letters import headers_of
+from tests.unit.builders import DIALOGUE_TOPIC, USER, dialogue, encode, record
+
+
+def unreadable(value: bytes | None, name: bytes = b"\xff") -> UnreadableRecord:
+    """A record whose header has this name."""
+    headers = ((name.decode("utf-8", "surrogateescape"), b"1"),)
+    return UnreadableRecord(DIALOGUE_TOPIC, 0, 3, 1, None, value, headers, "the name of a header is not UTF-8")
+
+
+@pytest.mark.parametrize("most_bytes", [None, 10, 100_000])
+def test_they_are_rejected_for_what_they_are_and_the_others_are_decoded(most_bytes: int | None) -> None:
+    """Although the value alone would be a good event."""
+    good = record(dialogue())
+    found = decode_all(DIALOGUE, [good, unreadable(encode(dialogue())), good], most_bytes)
+    kinds = [type(one) for one in found]
+    assert kinds == ([Rejected] * 3 if most_bytes == 10 else [Row, Rejected, Row])
+    middle = found[1]
+    assert isinstance(middle, Rejected)
+    assert (middle.reason, str(middle)) == (Reason.UNREADABLE_RECORD, "the name of a header is not UTF-8")
+
+
+@pytest.mark.parametrize("name", [b"plain", b"\xff", b"a\0b", "größe".encode(), b"\xed\xa0\x80", b"\0\xc3"])
+def test_the_name_of_a_header_is_kept_byte_for_byte(name: bytes) -> None:
+    """Through jsonb, which holds neither NUL nor what is not UTF-8."""
+    stored = msgspec.json.encode([_header(name.decode("utf-8", "surrogateescape"), None)]).decode()
+    ((back, value),) = headers_of(stored)
+    assert (back.encode("utf-8", "surrogateescape"), value) == (name, None)
+    assert "\\u0000" not in stored
+
+
+def test_a_user_is_found_in_the_name_of_a_header_too() -> None:
+    """As sixteen bytes that are no text."""
+    raw = UUID(USER).bytes[:15] + b"\xff"
+    assert raw in ids_named_in(unreadable(None, raw))
+    assert UUID(USER).bytes in ids_named_in(unreadable(b"\x00\x01" + USER.encode()))

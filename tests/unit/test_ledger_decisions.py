@@ -1,0 +1,69 @@
+"""What a decision gives up of what can be read."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from consumer.events.record import Partition
+from consumer.operations import decisions
+from consumer.operations.errors import OperationError
+from consumer.ports import Bounds
+
+HERE = Partition("rag.dialogue", 0)
+OLD, NEW = UUID(int=1), UUID(int=2)
+DAMAGED = {"stopped_because": "damaged", "resume_from": "41", "unreadable_from": 30, "unreadable_until": 41}
+LIMIT = {"stopped_because": "too many dead letters", "resume_from": "here"}
+LOST = {"stopped_because": "lost records", "diverges_at": 12}
+
+
+def books(**changes: Any) -> dict[str, Any]:
+    """A row of the ledger."""
+    names = ("stopped_because", "resume_from", "unreadable_from", "unreadable_until", "diverges_at")
+    return {"next_offset": 30, "topic_id": OLD, **dict.fromkeys(names), **changes}
+
+
+@pytest.mark.parametrize(
+    ("row", "bounds", "target", "given_up"),
+    [
+        (books(), Bounds(0, 50, OLD), "here", 0),
+        (books(), Bounds(0, 50, OLD), "earliest", 0),
+        (books(), Bounds(0, 50, OLD), 7, 0),
+        (books(), Bounds(0, 50, OLD), 31, 1),
+        (books(), Bounds(0, 50, OLD), "latest", 20),
+        (books(), Bounds(40, 50, OLD), "earliest", 0),
+        (books(), Bounds(40, 50, OLD), 43, 3),
+        (books(), Bounds(40, 50, OLD), "latest", 10),
+        (books(**DAMAGED), Bounds(0, 50, OLD), 41, 0),
+        (books(**DAMAGED), Bounds(0, 50, OLD), 35, 0),
+        (books(**DAMAGED), Bounds(0, 50, OLD), 42, 1),
+        (books(**DAMAGED), Bounds(0, 50, OLD), "latest", 9),
+        (books(**DAMAGED), Bounds(35, 50, OLD), 45, 4),
+        (books(**DAMAGED) | {"next_offset": 25}, Bounds(0, 50, OLD), 41, 5),
+        (books(**LIMIT), Bounds(0, 50, OLD), "here", 0),
+        (books(**LIMIT), Bounds(0, 50, OLD), "latest", 20),
+        (books(**LOST), Bounds(0, 50, OLD), "here", 18),
+        (books(**LOST), Bounds(0, 50, OLD), 12, 0),
+        (books(**LOST | {"diverges_at": 0}), Bounds(0, 50, OLD), "here", 30),
+        (books(**LOST | {"diverges_at": 0}), Bounds(0, 50, OLD), "earliest", 0),
+        (books(**LOST | {"diverges_at": 0}), Bounds(40, 50, OLD), "earliest", 0),
+        (books(**LOST), Bounds(0, 50, OLD), 15, 3),
+        (books(), Bounds(0, 12, OLD), "latest", 0),
+        (books(), Bounds(0, 50, NEW), "earliest", 0),
+        (books(), Bounds(0, 50, NEW), "latest", 50),
+        (books(), Bounds(5, 50, NEW), 8, 3),
+        (books(**DAMAGED), Bounds(0, 50, NEW), "latest", 50),
+    ],
+)
+def test_what_is_given_up_is_counted(row: dict[str, Any], bounds: Bounds, target: Any, given_up: int) -> None:
+    """And refused; what Kafka holds no more and what a stop calls unreadable is not among it."""
+    decision = decisions._decide(HERE, row, bounds, target)
+    assert decision.given_up == given_up
+    if given_up:
+        with pytest.raises(OperationError, match=f"gives up {given_up} offsets") as refused:
+            decisions._refuse_to_give_up(HERE, row, decision)
+        assert "--give-up-readable" in str(refused.value)
+    else:
+        decisions._refuse_to_give_up(HERE, row, decision)
