@@ -56,12 +56,6 @@ class Erasures:
         if await _hold(transaction) != screened_by.version:
             raise ErasuresChanged("the set of erased users has changed")
 
-    async def hold_newest(self, transaction: Transaction) -> ErasedUsers:
-        """Keep the set as it is until the transaction ends, and read it where it has changed. Errors as in `learn`."""
-        if await _hold(transaction) != self.known.version:
-            await self.read(transaction)
-        return self.known
-
 
 async def _hold(transaction: Transaction) -> int:
     for row in await transaction.fetch(load("hold_erasures")):
