@@ -76,6 +76,8 @@ class Pipeline:
         self._writer = Writer(store, telemetry, clock, self._follow_up, self._throw_away)
         # Behind the newest record that the source has returned: what is not taken in of these is no gap.
         self._returned: dict[Partition, int] = {}
+        # How many batches were committed, and how many thrown away because of a fence.
+        self.commits = self.fences = 0
         self._stalled = False
         self._waited = 0.0
         self._waiting_since: float | None = None
@@ -306,6 +308,7 @@ class Pipeline:
     # ── what was written ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _follow_up(self, written: Written) -> None:
+        self.commits += 1
         self._committer.note(written.batch.spans.values())
         for partition, problem in written.stopped.items():
             self._source.pause([partition])
@@ -313,6 +316,7 @@ class Pipeline:
 
     def _throw_away(self, batch: Batch, fenced: Fenced) -> None:
         """Nothing of this batch was written, so nothing after it may be: back to where the ledger stands."""
+        self.fences += 1
         spans = self._batcher.spans
         if any(p in spans and spans[p].epoch == span.epoch for p, span in batch.spans.items()):
             self._claimer.claim_again(self._batcher.discard(), fenced.partitions)
@@ -320,5 +324,6 @@ class Pipeline:
     def _lose(self, lost: Collection[Partition], taken: Collection[Partition]) -> None:
         """The ledger says so before a write of ours could: what is held of these partitions can never be written."""
         if taken and not self._batcher.batch.is_empty:
+            self.fences += 1
             self._telemetry.fenced(Fenced(taken))
         self._claimer.claim_again({*self._batcher.discard(), *lost}, taken)
