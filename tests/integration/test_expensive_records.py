@@ -1,4 +1,4 @@
-"""Records that cost seconds to decode or to look through: the group hears of us, transactions stay short, all is kept."""
+"""Records that cost seconds to decode or to look through: the loop turns, transactions stay short, all is kept."""
 
 import json
 import random
@@ -58,7 +58,7 @@ def longest_answer(service: ServiceProcess) -> Iterator[list[float]]:
     def ask() -> None:
         while not ended.is_set():
             began = time.monotonic()
-            assert service.get("/healthz")[0] == 200
+            service.get("/healthz")
             seconds[0] = max(seconds[0], time.monotonic() - began)
 
     asking = threading.Thread(target=ask)
@@ -70,7 +70,7 @@ def longest_answer(service: ServiceProcess) -> Iterator[list[float]]:
         asking.join()
 
 
-@pytest.mark.parametrize("citations", [[flat(8_000_000)] * 3, [flat(1_000_000)] * 12, [deep(4_000_000)] * 2])
+@pytest.mark.parametrize("citations", [[flat(8_000_000)] * 3, [flat(1_000_000)] * 30, [deep(4_000_000)] * 2])
 def test_two_replicas_write_expensive_records_without_losing_the_group(
     environment: Environment, bootstrap_servers: str, tmp_path: Path, citations: list[str]
 ) -> None:
@@ -83,10 +83,10 @@ def test_two_replicas_write_expensive_records_without_losing_the_group(
             service.wait_ready()
         values = [exact_only(array, seed) for seed, array in enumerate(citations)]
         records = [Outgoing(topic, value, partition=n % 2) for n, value in enumerate(values)]
-        blocked = [running.enter_context(longest_answer(service)) for service in services]
-        send(bootstrap_servers, records, **LARGE)
-        wait_for_records(environment, len(values), timeout=120)
-        assert max(seconds for (seconds,) in blocked) < MOST_SECONDS
+        with longest_answer(services[0]) as one, longest_answer(services[1]) as two:
+            send(bootstrap_servers, records, **LARGE)
+            wait_for_records(environment, len(values), timeout=120)
+        assert max(*one, *two) < MOST_SECONDS
         assert sum(service.metric("rag_fenced_total") for service in services) == 0
         for service in services:
             assert service.stop() == 0
@@ -100,8 +100,8 @@ def test_broken_records_are_looked_through_before_the_transaction_begins(
     """As long as that takes: no transaction lies idle for a second, and who was erased is not kept."""
     erased = uuid4()
     environment.run("erase", "--user", str(erased), "--receipt", str(tmp_path))
-    hex_digits = "0123456789abcdef" * 180_000  # one run, in which ids and base64 are looked for at every place
-    values = [f'{{"user_id": "{user}", "x": "{hex_digits}'.encode() for user in (erased, uuid4(), erased)]
+    tokens = ("QUJD" * 250 + " ") * 7_500  # in each of them ids are looked for behind base64
+    values = [f'{{"user_id": "{user}", "x": "{tokens}'.encode() for user in (erased, uuid4(), erased)]
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     with ServiceProcess(environment, log) as service:
         service.wait_ready()
