@@ -7,8 +7,10 @@ which take about 30 ms for each megabyte of a record. One thread, because severa
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,4 +20,13 @@ _THREAD = ThreadPoolExecutor(max_workers=1, thread_name_prefix="aside")
 
 async def aside(work: Callable[[], T]) -> T:
     """See :class:`consumer.ports.Aside`."""
-    return await asyncio.get_running_loop().run_in_executor(_THREAD, work)
+    return await asyncio.get_running_loop().run_in_executor(_THREAD, partial(_without_collecting, work))
+
+
+def _without_collecting(work: Callable[[], T]) -> T:
+    """Nothing of it goes in cycles, and looking for some in millions of lists would hold up the loop for seconds."""
+    gc.disable()
+    try:
+        return work()
+    finally:
+        gc.enable()
