@@ -1,7 +1,7 @@
 """A thread for work that takes long, so that the event loop turns and the group hears of us meanwhile.
 
 A thread and not a process: Python gives the loop its turn within 5 ms, but for single calls in C, such as parsing JSON,
-which take about 30 ms for each megabyte of a record. One thread, because several would compete with the loop.
+which take up to 50 ms for each megabyte of a record. One thread, because several would compete with the loop.
 """
 
 from __future__ import annotations

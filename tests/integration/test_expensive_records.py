@@ -9,10 +9,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from tests.erasing import KEY
 from tests.ingestion import Outgoing, as_json, counts, environment_on, log_lines, send, small_dialogue, wait_for_records
+from tests.integration.test_cmd_replay import DEAD_LETTER, start_replay
 from tests.service import Environment, ServiceProcess
 from tests.stack import Servers
 
@@ -122,6 +124,22 @@ def test_broken_records_are_looked_through_before_the_transaction_begins(
         ("erased_user", True),
     ]
     assert log_lines(log, "database_unavailable") == []
+
+
+def test_a_replay_decodes_before_its_transaction_begins(environment: Environment) -> None:
+    """As long as that takes: its locks and its transaction last no second."""
+    values = [exact_only(flat(8_000_000), seed) for seed in range(3)]
+    letters = [(environment.topics["dialogue"], offset, value) for offset, value in enumerate(values)]
+    with psycopg.connect(environment.dsn, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.executemany(DEAD_LETTER, letters)
+    longest = 0.0
+    with start_replay(environment) as replay:
+        while replay.poll() is None:
+            longest = max(longest, idle_in_transaction(environment))
+        assert replay.stdout is not None
+        assert json.loads(replay.stdout.read())["inserted"] == len(values)
+    assert longest < 1.0
+    assert environment.value("SELECT count(*) FROM dead_letters WHERE replayed_at IS NOT NULL") == len(values)
 
 
 def idle_in_transaction(environment: Environment) -> float:
