@@ -10,6 +10,7 @@ from typing import Any
 from consumer import slo
 from consumer.adapters import logs
 from consumer.adapters.amendments import PostgresAmendments
+from consumer.adapters.aside import aside
 from consumer.adapters.clock import SystemClock
 from consumer.adapters.day_telemetry import PrometheusDayTelemetry
 from consumer.adapters.dead_letter_limit import DeadLetterLimit
@@ -92,7 +93,7 @@ class Service:
             limit=DeadLetterLimit(settings.dead_letters),
             erasure_keys=erasure_keys(settings.erasure),
         )
-        self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings))
+        self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings), aside)
         basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
         self.history = PostgresHistory(self.database, basis, owner_name())
         silence = settings.plugins.unhealthy_after_s

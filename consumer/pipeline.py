@@ -9,17 +9,19 @@ an older claim can slip behind a newer one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from consumer.claims import Claimer
 from consumer.commits import Committer
 from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
 from consumer.ingest.batch import Batch, Batcher, BatchLimits
-from consumer.ingest.decode import decode_all
+from consumer.ingest.decode import Verdict, decode_all
 from consumer.ingest.offsets import Claim, Span
-from consumer.ports import Clock, Fenced, Source, Store, Stretch, Telemetry, Written
+from consumer.ingest.slices import Slicer
+from consumer.ports import Aside, Clock, Fenced, Source, Store, Stretch, Telemetry, Written
 from consumer.problems import batch_unreadable, position_lost
 from consumer.writer import Writer
 
@@ -32,6 +34,8 @@ class PipelinePolicy:
     :param max_record_bytes: a larger value becomes a dead letter
     :param poll_records: records taken from the source at a time
     :param slice_records: records decoded before the loop gets a turn, or the write would stall behind decoding
+    :param slice_bytes: bytes of them at most; a larger record is decoded beside the loop
+    :param slice_seconds: seconds that decoding them should take at most: what took longer is followed by smaller slices
     :param poll_timeout: seconds a poll may wait
     :param drain_timeout: seconds a rebalance waits for batches in flight
     :param stall_seconds: seconds of waiting for the writer after which fetching is paused
@@ -42,6 +46,8 @@ class PipelinePolicy:
     max_record_bytes: int
     poll_records: int = 500
     slice_records: int = 250
+    slice_bytes: int = 524_288
+    slice_seconds: float = 0.02
     poll_timeout: float = 0.25
     drain_timeout: float = 20.0
     stall_seconds: float = 2.0
@@ -59,15 +65,19 @@ class Pipeline:
         clock: Clock,
         kinds: Mapping[str, Kind],
         policy: PipelinePolicy,
+        aside: Aside,
     ) -> None:
         self._source, self._store, self._telemetry, self._clock = source, store, telemetry, clock
-        self._kinds, self._policy = kinds, policy
+        self._kinds, self._policy, self._aside = kinds, policy, aside
+        self._slicer = Slicer(policy.slice_records, policy.slice_bytes, policy.slice_seconds)
         self._batcher = Batcher(policy.limits)
         self._claimer = Claimer(source, store, telemetry, policy.reclaim_delay, self._lose, self._reads_on_at)
         self._committer = Committer(source, telemetry, clock)
         self._writer = Writer(store, telemetry, clock, self._follow_up, self._throw_away)
         # Behind the newest record that the source has returned: what is not taken in of these is no gap.
         self._returned: dict[Partition, int] = {}
+        # How many batches were committed, and how many thrown away because of a fence.
+        self.commits = self.fences = 0
         self._stalled = False
         self._waited = 0.0
         self._waiting_since: float | None = None
@@ -201,31 +211,56 @@ class Pipeline:
         span = self._readable_span(stretch.partition)
         if span is None:
             return
-        records, place = stretch.records, 0
+        records, place = span.fresh(stretch.records), 0
         while place < len(records):
-            piece = records[place : place + self._policy.slice_records]
+            piece = self._slicer.cut(records, place)
             piece = piece[: self._batcher.room(piece)]
             place += len(piece)
-            self._take_slice(piece)
+            verdicts = await self._decode(piece)
+            if not self._is_still_readable(span):
+                return
+            self._take_slice(piece, verdicts)
             await self._hand_over_if_ready()
             await asyncio.sleep(0)
-            current = self._readable_span(stretch.partition)
-            if current is None or current.epoch != span.epoch:
+            if not self._is_still_readable(span):
                 return
+
+    async def _decode(self, records: Sequence[Record]) -> Sequence[Verdict]:
+        """On the loop as long as that is quick, which is checked; beside it what takes long."""
+        decode = partial(decode_all, self._kinds[records[0].topic], records, self._policy.max_record_bytes)
+        if self._slicer.is_large(records):
+            return await self._hand_over_while(self._aside(decode))
+        began = self._clock.monotonic()
+        verdicts = decode()
+        self._slicer.took(records, self._clock.monotonic() - began)
+        return verdicts
+
+    async def _hand_over_while(self, decoding: Awaitable[Sequence[Verdict]]) -> Sequence[Verdict]:
+        """What was taken in before must not wait for one large record."""
+        task = asyncio.ensure_future(decoding)
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=self._patience())
+                await self._hand_over_if_ready()
+            return task.result()
+        finally:
+            task.cancel()
 
     def _readable_span(self, partition: Partition) -> Span | None:
         return self._batcher.span(partition) if partition in self._claimer.held else None
 
-    def _take_slice(self, records: Sequence[Record]) -> None:
+    def _is_still_readable(self, span: Span) -> bool:
+        """Whether the partition is held under the claim that it was read under."""
+        current = self._readable_span(span.partition)
+        return current is not None and current.epoch == span.epoch
+
+    def _take_slice(self, records: Sequence[Record], verdicts: Sequence[Verdict]) -> None:
         batch = self._batcher.batch
         span = batch.spans[Partition(records[0].topic, records[0].partition)]
-        kind = self._kinds[span.partition.topic]
-        taken = span.take(records)
-        if taken:
-            batch.add(kind, taken, decode_all(kind, taken, self._policy.max_record_bytes))
-            self._committer.read(span.partition, taken[0].timestamp)
-        if span.moved:
-            batch.open_at(self._clock.monotonic())
+        span.take(records)
+        batch.add(self._kinds[span.partition.topic], records, verdicts)
+        self._committer.read(span.partition, records[0].timestamp)
+        batch.open_at(self._clock.monotonic())
 
     def _skip_gaps(self, partitions: Collection[Partition]) -> None:
         """Follow the source over offsets that hold no record for us, or a marker at the end would wait for ever.
@@ -283,6 +318,7 @@ class Pipeline:
     # ── what was written ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _follow_up(self, written: Written) -> None:
+        self.commits += 1
         self._committer.note(written.batch.spans.values())
         for partition, reason in written.stopped.items():
             self._source.pause([partition])
@@ -291,6 +327,7 @@ class Pipeline:
 
     def _throw_away(self, batch: Batch, fenced: Fenced) -> None:
         """Nothing of this batch was written, so nothing after it may be: back to where the ledger stands."""
+        self.fences += 1
         spans = self._batcher.spans
         if any(p in spans and spans[p].epoch == span.epoch for p, span in batch.spans.items()):
             self._claimer.claim_again(self._batcher.discard(), fenced.partitions)
@@ -298,5 +335,6 @@ class Pipeline:
     def _lose(self, lost: Collection[Partition], taken: Collection[Partition]) -> None:
         """The ledger says so before a write of ours could: what is held of these partitions can never be written."""
         if taken and not self._batcher.batch.is_empty:
+            self.fences += 1
             self._telemetry.fenced(Fenced(taken))
         self._claimer.claim_again({*self._batcher.discard(), *lost}, taken)

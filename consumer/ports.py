@@ -8,9 +8,9 @@ StoreError
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from consumer.events.kind import Kind
@@ -18,6 +18,8 @@ from consumer.events.record import Partition, Record
 from consumer.ingest.batch import Batch, DeadLetter
 from consumer.ingest.offsets import Claim, StopReason
 from consumer.ingest.rows import Row
+
+T = TypeVar("T")
 
 
 class StoreError(Exception):
@@ -167,6 +169,14 @@ class Clock(Protocol):
 
     def wall(self) -> float:
         """Seconds since 1970: for comparing with record timestamps, never for the data itself."""
+        ...
+
+
+class Aside(Protocol):
+    """Does what takes long beside the event loop, one piece of work after the other."""
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        """What the work returns. Cancelled while the work is being done, it is done to its end, for nothing."""
         ...
 
 

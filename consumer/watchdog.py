@@ -65,6 +65,16 @@ class Work(Protocol):
         """Whether batches are being written."""
         ...
 
+    @property
+    def commits(self) -> int:
+        """How many batches were committed so far."""
+        ...
+
+    @property
+    def fences(self) -> int:
+        """How many batches were thrown away so far because another reader had claimed their partitions."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
@@ -83,6 +93,8 @@ class Glimpse:
     is_claimed: bool
     steps: int
     is_database_away: bool
+    commits: int = 0
+    fences: int = 0
 
 
 class _Stopwatch:
@@ -96,6 +108,30 @@ class _Stopwatch:
         return self.seconds
 
 
+class _Fences:
+    """For how long batches have been thrown away one after the other, and none was committed.
+
+    The time from the first fence to the newest one counts: a single one is how it should be, and what takes long after
+    it is not a fence's matter. After a longer break than replicas take to claim in turn a streak begins anew.
+    """
+
+    def __init__(self, longest_break: float) -> None:
+        self._longest_break = longest_break
+        self._now = self._first = self._newest = 0.0
+        self.count = 0
+
+    def look(self, before: Glimpse, seen: Glimpse, seconds: float) -> float:
+        """Seconds that the streak has lasted; so many have passed since the last look."""
+        self._now += seconds
+        if seen.commits > before.commits or self._now - self._newest > self._longest_break:
+            self.count = 0
+        if seen.fences > before.fences:
+            self._first = self._first if self.count else self._now
+            self._newest = self._now
+            self.count += seen.fences - before.fences
+        return self._newest - self._first if self.count else 0.0
+
+
 class ProgressWatch:
     """Compares one glimpse with the next, and says what does not get on."""
 
@@ -104,6 +140,7 @@ class ProgressWatch:
         self._before: Glimpse | None = None
         self._idle: dict[Partition, _Stopwatch] = {}
         self._writing, self._joining, self._claiming = _Stopwatch(), _Stopwatch(), _Stopwatch()
+        self._fences = _Fences(policy.stall + policy.rebalance)
 
     def look(self, seen: Glimpse) -> str:
         """What does not get on; empty while all is well."""
@@ -116,6 +153,7 @@ class ProgressWatch:
             self._reading_problem(before, seen, seconds),
             self._writing_problem(before, seen, seconds),
             self._group_problem(seen, seconds),
+            self._fence_problem(before, seen, seconds),
         )
         return "; ".join(filter(None, problems))
 
@@ -137,6 +175,15 @@ class ProgressWatch:
         if self._writing.run(seconds, holds=holds) < longest:
             return ""
         return f"a write has got no answer for {longest:.0f} s and was not given up"
+
+    def _fence_problem(self, before: Glimpse, seen: Glimpse, seconds: float) -> str:
+        lasted = self._fences.look(before, seen, seconds)
+        if lasted < self._policy.stall:
+            return ""
+        return (
+            f"{self._fences.count} batches in {lasted:.0f} s were thrown away because another reader had claimed their"
+            " partitions, and none was committed"
+        )
 
     def _group_problem(self, seen: Glimpse, seconds: float) -> str:
         answered = seen.ends is not None
@@ -229,6 +276,8 @@ class Watchdog:
             work.is_claimed,
             self._steps(),
             self._is_database_away(),
+            work.commits,
+            work.fences,
         )
 
     async def _deafness(self, seen: Glimpse) -> str:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from consumer.adapters.postgres import Transaction, skipped
 from consumer.adapters.sql import load
+from consumer.events.record import Record
 from consumer.ingest.batch import DeadLetter
+from consumer.ingest.erased import Place, place_of
 
 
-async def insert_dead_letters(transaction: Transaction, letters: Sequence[DeadLetter]) -> None:
+async def insert_dead_letters(
+    transaction: Transaction, letters: Sequence[DeadLetter], headers: Mapping[Place, str]
+) -> None:
     """Keep the records that cannot be stored, with the reasons; one that is there already stays as it is.
 
+    :param headers: of each record that has some, as :func:`headers_in_json` made them before the transaction
     :raises Unavailable: not now
     :raises Refused: a trigger or a constraint of somebody's does not take one
     """
     if not letters:
         return
-    rows = [_dead_letter_row(letter) for letter in letters]
+    rows = [_dead_letter_row(letter, headers) for letter in letters]
     columns = [list(column) for column in zip(*rows, strict=True)]
     inserted = await transaction.execute(load("insert_dead_letters"), *columns)
     if inserted != f"INSERT 0 {len(rows)}":  # some were there already, when a topic is read again
@@ -30,7 +35,14 @@ async def insert_dead_letters(transaction: Transaction, letters: Sequence[DeadLe
             raise skipped("dead_letters")
 
 
-def _dead_letter_row(letter: DeadLetter) -> tuple[Any, ...]:
+def headers_in_json(records: Iterable[Record]) -> dict[Place, str]:
+    """The headers of the records that have some, as the table keeps them; slow where they are many or large."""
+    return {
+        place_of(record): _json([_header(*header) for header in record.headers]) for record in records if record.headers
+    }
+
+
+def _dead_letter_row(letter: DeadLetter, headers: Mapping[Place, str]) -> tuple[Any, ...]:
     record, rejected = letter.record, letter.rejected
     return (
         record.topic,
@@ -39,7 +51,7 @@ def _dead_letter_row(letter: DeadLetter) -> tuple[Any, ...]:
         record.timestamp,
         record.key,
         record.value,
-        _json([_header(*header) for header in record.headers]),
+        headers[place_of(record)] if record.headers else "[]",
         rejected.reason.value,
         _json(rejected.detail()),
         rejected.sqlstate,

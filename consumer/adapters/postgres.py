@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -25,6 +25,7 @@ from consumer.settings import Postgres
 
 APPLICATION_NAME = "ragledger"
 COPY_ROWS_A_MESSAGE = 128
+COPY_BYTES_A_MESSAGE = 1_048_576
 ROWS_STREAMED = 1_000
 UNIQUE_VIOLATION = "23505"
 _streams = itertools.count(1)
@@ -48,6 +49,8 @@ _CAUSES = {
     "57": "shutdown",
     "58": "system",
     # Where the class says less than the code.
+    "25P03": "timeout",
+    "25P04": "timeout",
     "42501": "privilege",
     "57014": "timeout",
 }
@@ -68,6 +71,12 @@ _DROPPED = (
 CAUSES = (*sorted(set(_CAUSES.values())), "erasure", "other", "refused", "tls", "turn")
 # Longer than a transaction waits for its turn; ends what a frozen reader left open.
 _IDLE_SECONDS = 10.0
+_IDLE = "25P03"
+_ENDED = (
+    "the connection to PostgreSQL was ended from the other side in the middle of a transaction, between two statements:"
+    f" as the server does with a transaction in which nothing is asked for {_IDLE_SECONDS:.0f} s ({_IDLE}), or when it"
+    " is shut down"
+)
 CLIENT_GRACE_SECONDS = 5.0  # the server's own limit comes first
 
 
@@ -167,7 +176,7 @@ class Transaction:
             async with self._bounded():
                 await begun.commit()
         except asyncio.CancelledError:
-            self._connection.terminate()
+            self._cut()
             raise
 
     @asynccontextmanager
@@ -175,7 +184,7 @@ class Transaction:
         try:
             yield
         except Exception:
-            if not self._is_cut and not self._connection.is_closed():
+            if not self._is_cut and not self._is_gone():
                 async with self._bounded():
                     await transaction.rollback()
             raise
@@ -191,12 +200,27 @@ class Transaction:
                 async with asyncio.timeout(self._limit):
                     yield
             except (TimeoutError, asyncpg.InternalClientError) as error:
-                self._is_cut = True
-                self._connection.terminate()
+                self._cut()
                 if isinstance(error, TimeoutError):
                     raise TimeoutError(f"no answer for {self._limit:.0f} s") from None
                 raise
+            except asyncpg.InterfaceError as error:
+                if self._is_gone():
+                    raise Unavailable(_ENDED, "connection") from error
+                raise
         self._answered()
+
+    def _cut(self) -> None:
+        self._is_cut = True
+        with suppress(asyncpg.InterfaceError):  # it may be known to be gone
+            self._connection.terminate()
+
+    def _is_gone(self) -> bool:
+        """The pool takes a connection back as soon as it is lost, and then not even this may be asked of it."""
+        try:
+            return bool(self._connection.is_closed())
+        except asyncpg.InterfaceError:
+            return True
 
 
 class Database:
@@ -308,10 +332,19 @@ def _limits_sql(settings: Postgres) -> str:
 
 
 async def _messages(tuples: Sequence[bytes]) -> AsyncIterator[bytes]:
+    """Messages need not end where tuples do: large tuples are cut, so that the loop turns between two pieces."""
     yield SIGNATURE
     for start in range(0, len(tuples), COPY_ROWS_A_MESSAGE):
-        yield b"".join(tuples[start : start + COPY_ROWS_A_MESSAGE])
+        rows = tuples[start : start + COPY_ROWS_A_MESSAGE]
+        for message in [b"".join(rows)] if sum(map(len, rows)) <= COPY_BYTES_A_MESSAGE else _pieces(rows):
+            yield message
     yield TRAILER
+
+
+def _pieces(tuples: Iterable[bytes]) -> Iterator[bytes]:
+    for one in tuples:
+        for start in range(0, len(one), COPY_BYTES_A_MESSAGE):
+            yield one[start : start + COPY_BYTES_A_MESSAGE]
 
 
 @contextmanager
@@ -323,7 +356,7 @@ def translated_errors(sql: str = "") -> Iterator[None]:
     try:
         yield
     except asyncpg.PostgresError as error:
-        raise _translate(error, name_of(sql)) from None
+        raise _translate(_said_by_server(error), name_of(sql)) from None
     except ssl.SSLCertVerificationError as error:
         raise Unavailable(certificate_problem(error), "tls") from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
@@ -334,6 +367,13 @@ def translated_errors(sql: str = "") -> Iterator[None]:
         raise Unavailable(
             f"the connection to PostgreSQL failed: {str(error) or type(error).__name__}", "connection"
         ) from error
+
+
+def _said_by_server(error: asyncpg.PostgresError) -> asyncpg.PostgresError:
+    """What the server said before it ended the connection; asyncpg has it as the cause."""
+    cause = error.__cause__
+    is_lost = isinstance(error, asyncpg.PostgresConnectionError)
+    return cause if is_lost and isinstance(cause, asyncpg.PostgresError) else error
 
 
 def refusal(sqlstate: str, schema: str, table: str, column: str, constraint: str) -> Refused:
@@ -380,6 +420,8 @@ def _explain(error: asyncpg.PostgresError, sqlstate: str, places: Sequence[str])
         return f"{getattr(error, 'message', '')} ({sqlstate}): `ragledger doctor` says what the role lacks"
     if sqlstate[:2] in _ABOUT_THE_SESSION:
         return f"{getattr(error, 'message', '')} ({sqlstate})"
+    if sqlstate == _IDLE:
+        return f"PostgreSQL ended the transaction, in which nothing was asked for {_IDLE_SECONDS:.0f} s ({sqlstate})"
     advice = "; is the schema current? Run `ragledger migrate up`" if sqlstate in _SCHEMA_MISSING else ""
     return f"{_describe(error, sqlstate, places)}{advice}"
 

@@ -29,6 +29,7 @@ from consumer.adapters.dead_letter_rows import insert_dead_letters
 from consumer.adapters.erasures import Erasures, ErasuresChanged
 from consumer.adapters.ledger import PostgresLedger
 from consumer.adapters.postgres import UNIQUE_VIOLATION, CopyNotSupported, Database, Objection, Transaction
+from consumer.adapters.preparation import Preparation, Prepared
 from consumer.adapters.retry import while_raises
 from consumer.adapters.splitting import insert_splitting
 from consumer.adapters.sql import load
@@ -37,7 +38,7 @@ from consumer.events.kind import Kind
 from consumer.events.record import Partition
 from consumer.ingest.batch import Batch
 from consumer.ingest.days import BusinessDays
-from consumer.ingest.erased import ErasedUsers, Key, screen_letters, screen_rows
+from consumer.ingest.erased import Key
 from consumer.ingest.offsets import Claim, Span
 from consumer.ingest.rows import Row
 from consumer.ports import Bounds, Fenced, Refused, Telemetry, Turn, Unavailable, Written
@@ -101,7 +102,7 @@ class PostgresStore(PostgresLedger):
     def _tell_unavailable(self, error: Unavailable) -> None:
         self._telemetry.unavailable(error.cause, str(error))
 
-    async def write_once(self, batch: Batch, turn: Turn, settle: Callable[[Written], None]) -> Written:
+    async def write_once(self, preparation: Preparation, turn: Turn, settle: Callable[[Written], None]) -> Written:
         """One transaction, in whichever way the rows can be written; `settle` is called right before COMMIT.
 
         :raises Unavailable: not now, or its turn does not come
@@ -109,8 +110,9 @@ class PostgresStore(PostgresLedger):
         """
         way, is_copy_refused = self._way, False
         while True:
+            prepared = await preparation.under(self._erasures.known, rows_may_be_refused=way is Way.SPLIT)
             try:
-                written = await self._transact(batch, turn, way, settle)
+                written = await self._transact(prepared, turn, way, settle)
             except ErasuresChanged:
                 await self._erasures.learn(self._database)
             except CopyNotSupported:
@@ -125,15 +127,14 @@ class PostgresStore(PostgresLedger):
                 self._way = self._next_way(written)
                 return written
 
-    async def _transact(self, batch: Batch, turn: Turn, way: Way, settle: Callable[[Written], None]) -> Written:
+    async def _transact(self, prepared: Prepared, turn: Turn, way: Way, settle: Callable[[Written], None]) -> Written:
         async with self._database.transaction() as transaction:
-            erased = self._erasures.known
-            written = await self._insert(transaction, batch, way, erased)
+            written = await self._insert(transaction, prepared, way)
             await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what COMMIT would refuse names no row
-            await insert_dead_letters(transaction, written.dead_letters)
+            await insert_dead_letters(transaction, written.dead_letters, prepared.headers)
             await self._touch_days(transaction, written)
             await _come(turn)
-            await self._erasures.hold(transaction, erased)  # late: while it is held, an erasure waits
+            await self._erasures.hold(transaction, prepared.erased)  # late: while it is held, an erasure waits
             await self._move_ledger(transaction, written)
             written = await self._stop_over_limit(transaction, written)
             settle(written)
@@ -143,19 +144,18 @@ class PostgresStore(PostgresLedger):
         """Duplicates come in runs (a producer retries, a topic is read again): MERGE until a batch has none."""
         return Way.MERGE if written.duplicates or not self._copy_supported else Way.DIRECT
 
-    async def _insert(self, transaction: Transaction, batch: Batch, way: Way, erased: ErasedUsers) -> Written:
-        screened = screen_rows(batch.rows, erased)
+    async def _insert(self, transaction: Transaction, prepared: Prepared, way: Way) -> Written:
+        screened = prepared.screened
         outcomes = {
             kind: await self._insert_kind(transaction, kind, screened.rows[kind], way)
             for kind in rows_first(screened.rows)
         }
-        total = join([Outcome(dead_letters=batch.dead_letters), *outcomes.values()])
-        letters = screen_letters(total.dead_letters, erased)
+        total = join([Outcome(), *outcomes.values()])
         return Written(
-            batch,
+            prepared.batch,
             {kind: outcome.inserted for kind, outcome in outcomes.items()},
             total.duplicates,
-            [*letters, *screened.dead_letters],
+            [*screened.dead_letters, *screened.later(total.dead_letters)],
             {kind: outcome.amended for kind, outcome in outcomes.items()},
             total.moments,
             {kind: outcome.news for kind, outcome in outcomes.items()},
@@ -213,6 +213,7 @@ class _Attempts:
 
     def __init__(self, store: PostgresStore, batch: Batch, turn: Turn) -> None:
         self._store, self._batch, self._turn = store, batch, turn
+        self._preparation = Preparation(batch)
         self._unanswered: Written | None = None
         self._first = True
 
@@ -221,7 +222,7 @@ class _Attempts:
             await self._turn.come()  # what failed may have failed for want of its turn
         self._first = False
         try:
-            return await self._store.write_once(self._batch, self._turn, self._before_commit)
+            return await self._store.write_once(self._preparation, self._turn, self._before_commit)
         except Unavailable as error:
             if error.cause == "lock":
                 await self._store.end_silent_writers()

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Annotated, Any, NamedTuple, NotRequired, Required
 from uuid import UUID
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
+from pydantic import FailFast, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict
 
@@ -54,17 +54,21 @@ class Citations(Field):
 
     pg_type = "jsonb"
 
-    def check(self, value: Any) -> list[dict[str, Any]]:
-        """The array with null members left out, ready for the declaration; it ends with the last fault to be told."""
+    def check(self, value: Any, find_faults: Callable[[Any], Any]) -> Any:
+        """The array, once every citation is known to be right: what is stored are the bytes it came in.
+
+        :param find_faults: holds an array against the declaration, citation by citation, and raises what is wrong
+        """
         if not isinstance(value, list):
             raise invalid("must be an array of citations")
         check_storable(value)
-        return _until_faulty_enough([without_nulls(citation) for citation in value])
+        citations = [without_nulls(citation) for citation in value]
+        return citations if _are_right()(citations) else find_faults(_until_faulty_enough(citations))
 
     def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Check the array, then each citation under its own path."""
         citations = handler.generate_schema(Sequence[Citation])
-        return core_schema.no_info_before_validator_function(self.check, citations)
+        return core_schema.no_info_wrap_validator_function(self.check, citations)
 
     def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """An array of the citation's own schema, which allows further members."""
@@ -96,10 +100,16 @@ class Dialogue(TypedDict):
 
 
 def _until_faulty_enough(citations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The array up to the last fault that is told."""
     if len(citations) <= MOST_FAULTY_CITATIONS:
         return citations
     faulty = (place for place, citation in enumerate(citations) if not _is_right()(citation))
     return citations[: next(islice(faulty, MOST_FAULTY_CITATIONS - 1, None), len(citations)) + 1]
+
+
+@cache
+def _are_right() -> Callable[[Any], bool]:
+    return TypeAdapter(Annotated[list[Citation], FailFast()]).validator.isinstance_python
 
 
 @cache

@@ -15,6 +15,7 @@ from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_UP, Context, Decimal
 from typing import Any, cast
 from uuid import UUID
 
+import msgspec
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import override
@@ -268,7 +269,7 @@ class JsonObjectOrArray(Field):
 
 def without_nulls(value: Any) -> Any:
     """An object without its null members, which count as absent; anything else as it is."""
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or None not in value.values():
         return value
     return {name: member for name, member in value.items() if member is not None}
 
@@ -278,6 +279,14 @@ def check_storable(value: Any) -> None:
 
     :raises PydanticCustomError: a NUL character, or half of a surrogate pair
     """
+    if isinstance(value, str):
+        _check_text(value)
+        return
+    try:
+        if b"\\u0000" not in msgspec.json.encode(value):
+            return  # one call instead of one for each text in it
+    except (UnicodeEncodeError, RecursionError):
+        pass
     waiting = [value]  # a list instead of recursion: JSON may be nested deeper than Python may call
     while waiting:
         found = waiting.pop()

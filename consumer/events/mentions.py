@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 from consumer.events.record import Record
 
@@ -22,6 +23,7 @@ _RUN = re.compile(rb"[0-9A-Fa-f-]{32,}")  # an id is in one of these, and to loo
 # Each run of backslashes is looked at once, from its first one on: a record may be nothing but backslashes.
 _ESCAPED = re.compile(rb"(?<!\\)\\++u00([0-7][0-9a-f])", re.IGNORECASE)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{32,}")
+_PORTION, _LONGEST_ID = 65_536, 36
 _LONGEST_TOKEN = 1024  # of these any beginning is tried: what stands before the base64 may look like it
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
@@ -45,13 +47,18 @@ def _parts(record: Record) -> Iterator[bytes]:
 def _ids_in(raw: bytes, depth: int) -> set[bytes]:
     found = {raw} if len(raw) == 16 else set()
     text = _unescaped(raw)
-    for run in _RUN.findall(text):
-        found |= {bytes.fromhex(match.replace(b"-", b"").decode()) for match in _ID.findall(run)}
+    for portion in chain.from_iterable(map(_portions, _RUN.findall(text))):
+        found |= {bytes.fromhex(match.replace(b"-", b"").decode()) for match in _ID.findall(portion)}
     if depth:
         for run in _BASE64.findall(text):
             for shift in range(4 if len(run) <= _LONGEST_TOKEN else 1):
                 found |= _ids_in(_decoded(run[shift:]), depth - 1)
     return found
+
+
+def _portions(run: bytes) -> Iterator[bytes]:
+    """A run in overlapping portions: within one search no other thread gets a turn."""
+    return (run[start : start + _PORTION + _LONGEST_ID] for start in range(0, len(run), _PORTION))
 
 
 def _unescaped(raw: bytes) -> bytes:

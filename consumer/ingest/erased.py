@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import chain
 
 import msgspec
 
@@ -22,6 +24,8 @@ from consumer.ingest.rows import Row, decode_exactly
 
 REMEMBERED = 50_000
 _KEY_ID = b"ragledger erasure key"
+
+Place = tuple[str, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -68,42 +72,90 @@ class ErasedUsers:
         """Those of the users who were erased."""
         return frozenset(filter(self.has, set(users)))
 
-    def named_in(self, record: Record) -> bool:
-        """Whether a record names one of them."""
-        return bool(self._hashes) and any(map(self.has, ids_named_in(record)))
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Screened:
-    """Rows that may be stored, and the dead letters that others became."""
+    """What may be stored of a batch.
+
+    :param rows: those that may
+    :param dead_letters: those that the others became, and the batch's own
+    :param naming: places of records that name an erased user: a dead letter that one of them becomes is emptied
+    """
 
     rows: Mapping[Kind, Sequence[Row]]
     dead_letters: Sequence[DeadLetter]
+    naming: AbstractSet[Place] = frozenset()
+
+    def later(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
+        """Dead letters that rows have become since."""
+        if not self.naming:
+            return letters
+        return [emptied(one.record) if place_of(one.record) in self.naming else one for one in letters]
 
 
-def screen_rows(rows: Mapping[Kind, Sequence[Row]], erased: ErasedUsers) -> Screened:
-    """Take out what must not be stored again."""
-    if not erased:
-        return Screened(rows, ())
-    letters: list[DeadLetter] = []
-    return Screened({kind: _screen(kind, of_kind, erased, letters) for kind, of_kind in rows.items()}, letters)
+class Mentions:
+    """Which ids records name, found once for each record."""
+
+    def __init__(self) -> None:
+        self._ids: dict[Place, AbstractSet[bytes]] = {}
+
+    def names(self, record: Record, erased: ErasedUsers) -> bool:
+        """Whether a record names an erased user."""
+        if not erased:
+            return False
+        place = place_of(record)
+        if place not in self._ids:
+            self._ids[place] = ids_named_in(record)
+        return any(map(erased.has, self._ids[place]))
 
 
-def _screen(kind: Kind, rows: Sequence[Row], erased: ErasedUsers, letters: list[DeadLetter]) -> Sequence[Row]:
-    gone = erased.among(row.subject for row in rows if row.subject)
-    if not gone:
-        return rows
-    if kind.requires_subject:
-        letters += [emptied(row.record) for row in rows if row.subject in gone]
-        return [row for row in rows if row.subject not in gone]
-    return [decode_exactly(kind, row.record, anonymous=True) if row.subject in gone else row for row in rows]
+class Screening:
+    """Holds one batch against the erased users. That takes seconds for large records, so it is done before the
+    transaction begins, and what was found is kept: another attempt, or a newer set, looks through no record again.
+    """
+
+    def __init__(self, rows: Mapping[Kind, Sequence[Row]], dead_letters: Sequence[DeadLetter]) -> None:
+        self._rows, self._dead_letters = rows, dead_letters
+        self._mentions = Mentions()
+        self._anonymous: dict[Place, Row] = {}
+
+    def under(self, erased: ErasedUsers, *, rows_may_be_refused: bool) -> Screened:
+        """What may be stored.
+
+        :param rows_may_be_refused: the records of rows are looked through too, as rows may become dead letters
+        """
+        if not erased:
+            return Screened(self._rows, self._dead_letters)
+        letters = [
+            emptied(one.record) if self._mentions.names(one.record, erased) else one for one in self._dead_letters
+        ]
+        rows = {kind: self._screen(kind, of_kind, erased, letters) for kind, of_kind in self._rows.items()}
+        naming = frozenset(
+            place_of(row.record)
+            for row in (chain.from_iterable(rows.values()) if rows_may_be_refused else ())
+            if self._mentions.names(row.record, erased)
+        )
+        return Screened(rows, letters, naming)
+
+    def _screen(self, kind: Kind, rows: Sequence[Row], erased: ErasedUsers, letters: list[DeadLetter]) -> Sequence[Row]:
+        gone = erased.among(row.subject for row in rows if row.subject)
+        if not gone:
+            return rows
+        if kind.requires_subject:
+            letters += [emptied(row.record) for row in rows if row.subject in gone]
+            return [row for row in rows if row.subject not in gone]
+        return [self._without_subject(kind, row) if row.subject in gone else row for row in rows]
+
+    def _without_subject(self, kind: Kind, row: Row) -> Row:
+        place = place_of(row.record)
+        if place not in self._anonymous:
+            self._anonymous[place] = decode_exactly(kind, row.record, anonymous=True)
+        return self._anonymous[place]
 
 
-def screen_letters(letters: Sequence[DeadLetter], erased: ErasedUsers) -> Sequence[DeadLetter]:
-    """The dead letters, those that name an erased user emptied."""
-    if not erased:
-        return letters
-    return [emptied(letter.record) if erased.named_in(letter.record) else letter for letter in letters]
+def place_of(record: Record) -> Place:
+    """Where a record was read, and when it was sent: by this a dead letter is known."""
+    return record.topic, record.partition, record.offset, record.timestamp
 
 
 def emptied(record: Record) -> DeadLetter:

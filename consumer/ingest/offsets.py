@@ -70,13 +70,18 @@ class Span:
         """The empty span that begins where this one ends."""
         return Span(self.partition, self.epoch, self.next, self.next)
 
+    def fresh(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Those of the records, which come in the order of their offsets, that were not read before."""
+        if records and records[0].offset < self.next:
+            return [record for record in records if record.offset >= self.next]
+        return records
+
     def take(self, records: Sequence[Record]) -> Sequence[Record]:
         """Count records in, which come in the order of their offsets.
 
         :returns: those that count: what lies before the position was read already
         """
-        if records and records[0].offset < self.next:
-            records = [record for record in records if record.offset >= self.next]
+        records = self.fresh(records)
         if records:
             self.next = records[-1].offset + 1
             self.records += len(records)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import astuple, dataclass
 from datetime import datetime
+from functools import partial
 from itertools import accumulate
 from operator import add
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from consumer.adapters.amendments import apply_to_new
-from consumer.adapters.erasures import Erasures
+from consumer.adapters.aside import aside
+from consumer.adapters.erasures import Erasures, ErasuresChanged
 from consumer.adapters.postgres import Database, Transaction
 from consumer.adapters.splitting import insert_splitting
 from consumer.adapters.sql import load
@@ -24,7 +27,7 @@ from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.decode import decode
-from consumer.ingest.erased import GONE, Key
+from consumer.ingest.erased import GONE, ErasedUsers, Key, Mentions, Place, place_of
 from consumer.ingest.rows import Row
 from consumer.operations.errors import OperationError
 from consumer.operations.queries import query
@@ -66,6 +69,13 @@ class Replayed:
 
     def __add__(self, other: Replayed) -> Replayed:
         return Replayed(*map(add, astuple(self), astuple(other)))
+
+
+class _Decoded(NamedTuple):
+    """What becomes of the records of a chunk, but for what the database says."""
+
+    rows: Mapping[Kind, Sequence[Row]]
+    failed: Sequence[DeadLetter]
 
 
 class DeadLetters:
@@ -137,34 +147,55 @@ class DeadLetters:
         :param told: is given the total after each chunk
         """
         total, after = Replayed(), 0
-        while True:
-            async with self._database.transaction() as transaction:
-                taken = await transaction.fetch(query("dead_letters_take"), *chosen.arguments(), after, REPLAY_CHUNK)
-                chunk = await transaction.fetch(query("dead_letters_read"), _fitting(taken))
-                if not chunk:
-                    return total
-                total += await self._replay_chunk(transaction, chunk)
+        while chunk := await self._read_next(chosen, after):
+            total += await self._replay_chunk(chunk)
             after = chunk[-1]["id"]
             told(total)
+        return total
 
-    async def _replay_chunk(self, transaction: Transaction, chunk: Sequence[Any]) -> Replayed:
-        erased = await self._erasures.hold_newest(transaction)
+    async def _read_next(self, chosen: Filter, after: int) -> Sequence[Any]:
+        async with self._database.transaction() as transaction:
+            taken = await transaction.fetch(query("dead_letters_take"), *chosen.arguments(), after, REPLAY_CHUNK)
+            return await transaction.fetch(query("dead_letters_read"), _fitting(taken))
+
+    async def _replay_chunk(self, chunk: Sequence[Any]) -> Replayed:
+        """What takes long comes first: PostgreSQL ends a transaction that lies idle, and its locks hold others up."""
         records = [_record(row) for row in chunk]
-        identity = {_place(record): row["id"] for record, row in zip(records, chunk, strict=True)}
-        gone = {_place(record) for record in records if erased.named_in(record)}
-        rows, failed = self._decode([record for record in records if _place(record) not in gone])
-        total = Outcome(dead_letters=failed)
-        for kind in rows_first(rows):
-            outcome = await insert_splitting(transaction, kind, rows[kind], lambda _: None)
+        identity = {place_of(record): row["id"] for record, row in zip(records, chunk, strict=True)}
+        decoded, mentions = await aside(partial(self._decode, records)), Mentions()
+        while True:
+            erased = self._erasures.known
+            gone = await aside(partial(_naming, records, mentions, erased))
+            try:
+                async with self._database.transaction() as transaction:
+                    await self._erasures.hold(transaction, erased)
+                    return await self._write_chunk(transaction, decoded, identity, gone)
+            except ErasuresChanged:
+                await self._erasures.learn(self._database)
+
+    async def _write_chunk(
+        self, transaction: Transaction, decoded: _Decoded, identity: Mapping[Place, int], gone: AbstractSet[Place]
+    ) -> Replayed:
+        """Of the chunk what nobody else has settled since it was read."""
+        ids = list(identity.values())
+        taken = await transaction.fetch(query("dead_letters_take"), *Filter(ids).arguments(), 0, len(ids))
+        still_open = {row["id"] for row in taken}
+        open_letters = {place: letter for place, letter in identity.items() if letter in still_open}
+        readable = open_letters.keys() - gone
+        total = Outcome(dead_letters=[letter for letter in decoded.failed if place_of(letter.record) in readable])
+        for kind in rows_first(decoded.rows):
+            rows = [row for row in decoded.rows[kind] if place_of(row.record) in readable]
+            outcome = await insert_splitting(transaction, kind, rows, lambda _: None)
             await apply_to_new(transaction, kind, outcome.inserted, lambda *_: None)
             total = join([total, outcome])
         await self._touch_days(transaction, total)
-        await transaction.execute(query("dead_letters_empty"), [identity.pop(place) for place in gone], GONE)
-        await self._mark(transaction, identity, total.dead_letters)
+        emptied = [letter for place, letter in open_letters.items() if place in gone]
+        await transaction.execute(query("dead_letters_empty"), emptied, GONE)
+        await self._mark(transaction, {place: open_letters[place] for place in readable}, total.dead_letters)
         written = len(total.inserted), len(total.duplicates), len(total.amended)
-        return Replayed(*written, len(total.dead_letters), len(gone))
+        return Replayed(*written, len(total.dead_letters), len(emptied))
 
-    def _decode(self, records: Sequence[Record]) -> tuple[dict[Kind, list[Row]], list[DeadLetter]]:
+    def _decode(self, records: Sequence[Record]) -> _Decoded:
         rows: dict[Kind, list[Row]] = {}
         failed: list[DeadLetter] = []
         for record in records:
@@ -173,7 +204,7 @@ class DeadLetters:
                 rows.setdefault(kind, []).append(decode(kind, record, self._max_record_bytes))
             except Rejected as rejected:
                 failed.append(DeadLetter(record, rejected))
-        return rows, failed
+        return _Decoded(rows, failed)
 
     def _kind(self, record: Record) -> Kind:
         if record.topic not in self._kinds:
@@ -189,7 +220,7 @@ class DeadLetters:
             await transaction.execute(load("touch_days"), sorted(days))
 
     async def _mark(self, transaction: Transaction, identity: Mapping[Any, int], failed: Sequence[DeadLetter]) -> None:
-        again = {identity[_place(letter.record)]: letter.rejected for letter in failed}
+        again = {identity[place_of(letter.record)]: letter.rejected for letter in failed}
         done = [letter for letter in identity.values() if letter not in again]
         await transaction.execute(query("dead_letters_replayed"), done)
         await transaction.execute(
@@ -211,8 +242,9 @@ def _fitting(taken: Sequence[Any]) -> Sequence[int]:
     ]
 
 
-def _place(record: Any) -> tuple[str, int, int, int]:
-    return record.topic, record.partition, record.offset, record.timestamp
+def _naming(records: Sequence[Record], mentions: Mentions, erased: ErasedUsers) -> AbstractSet[Place]:
+    """Where records lie that name an erased user."""
+    return {place_of(record) for record in records if mentions.names(record, erased)}
 
 
 def _record(row: Any) -> StoredRecord | UnreadableRecord:

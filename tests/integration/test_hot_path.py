@@ -7,6 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from consumer.adapters.postgres import Database
+from consumer.adapters.preparation import Preparation
 from consumer.adapters.store import PostgresStore, Way
 from consumer.operations.roles import INGEST
 from consumer.ports import Bounds
@@ -112,7 +113,9 @@ async def test_the_statements_of_a_batch(store: tuple[PostgresStore, str, str]) 
     bounds = {A: Bounds(0, 100), P: Bounds(0, 100)}
     claims = await writer.claim(bounds)
     asked(owner, role)
-    await writer.write_once(batch_of(claims, records(A, 0, "a", "bad"), records(P, 0, "x")), AtOnce(), lambda _: None)
+    await writer.write_once(
+        Preparation(batch_of(claims, records(A, 0, "a", "bad"), records(P, 0, "x"))), AtOnce(), lambda _: None
+    )
     first = asked(owner, role)
     assert first <= EVERY_BATCH | AROUND_TROUBLE
     bypasses = writer._way is Way.DIRECT
@@ -120,7 +123,7 @@ async def test_the_statements_of_a_batch(store: tuple[PostgresStore, str, str]) 
     assert not bypasses or first == EVERY_BATCH
     again = [record._replace(offset=record.offset + 2) for record in records(A, 0, "a", "refused")]
     second = batch_of(await writer.claim(bounds), again, skip_to={A: 4})
-    await writer.write_once(second, AtOnce(), lambda _: None)
+    await writer.write_once(Preparation(second), AtOnce(), lambda _: None)
     asked_for = asked(owner, role) - CLAIMING
     assert asked_for <= EVERY_BATCH | AROUND_TROUBLE
     assert "SAVEPOINT" in asked_for

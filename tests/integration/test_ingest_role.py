@@ -17,6 +17,7 @@ from consumer import slo
 from consumer.adapters.amendments import PostgresAmendments
 from consumer.adapters.history import PostgresHistory
 from consumer.adapters.postgres import Database
+from consumer.adapters.preparation import Preparation
 from consumer.adapters.sql import load
 from consumer.adapters.store import PostgresStore
 from consumer.basis import Basis
@@ -286,10 +287,10 @@ async def read(owner: str, database: Database) -> None:
     assert isinstance(store, PostgresStore)
     bounds = {A: Bounds(0, 100), P: Bounds(0, 100)}
     first = batch_of(await store.claim(bounds), records(A, 0, "a", "b", "bad", "refused"), records(P, 0, "x"))
-    await store.write_once(first, AtOnce(), lambda _: None)
+    await store.write_once(Preparation(first), AtOnce(), lambda _: None)
     known = [record._replace(offset=record.offset + 4) for record in records(A, 0, "a", "b")]
     second = batch_of(await store.claim(bounds), known, records(A, 6, "c"), skip_to={A: 9})
-    written = await store.write_once(second, AtOnce(), lambda _: None)
+    written = await store.write_once(Preparation(second), AtOnce(), lambda _: None)
     assert (len(written.duplicates), len(written.inserted[DIALOGUE])) == (2, 1)
     assert await store.stands_behind(second)
     [claimed] = await store.claim({A: bounds[A]})
@@ -308,7 +309,7 @@ async def amend(store: PostgresStore, dialogue_id: str) -> None:
         said(G, 0, name="wiki", source="s", capabilities={}, version="1", reported_at=time),
     ]
     batch = batch_of(await store.claim({partition: Bounds(0, 10) for partition in (F, V, G)}), events)
-    assert sum(map(len, (await store.write_once(batch, AtOnce(), lambda _: None)).amended.values())) == 3
+    assert sum(map(len, (await store.write_once(Preparation(batch), AtOnce(), lambda _: None)).amended.values())) == 3
 
 
 async def compute(database: Database) -> None:

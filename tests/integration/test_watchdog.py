@@ -140,3 +140,35 @@ def test_a_lock_and_a_stopped_partition_wake_no_dog(
             assert service.running.poll() is None
             assert service.stop() == 0
     assert log_lines(log, "stalled") == []
+
+
+def test_a_process_that_is_fenced_for_ever_ends(
+    environment: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """Whatever it reads, another one has claimed it by the time it is written; the next process writes it."""
+    topic, log = environment.topics["dialogue"], tmp_path / "log"
+    limits = {
+        "RAGLEDGER_KAFKA__SESSION_TIMEOUT_MS": "6000",  # after so long a fenced partition is claimed again
+        "RAGLEDGER_KAFKA__REBALANCE_TIMEOUT_MS": "15000",
+        "RAGLEDGER_WATCHDOG__STALL_S": "8",
+    }
+    with (
+        ServiceProcess(environment, log, **limits) as service,
+        psycopg.connect(environment.dsn, autocommit=True) as other,
+    ):
+        service.wait_ready()
+
+        def has_ended() -> bool:
+            other.execute("UPDATE ingest_ledger SET epoch = epoch + 1, owner = 'x' WHERE owner <> 'x'")
+            return service.running.poll() is not None
+
+        has_ended()
+        send(bootstrap_servers, evenly(dialogues(topic, 40, seed=8).values()))
+        eventually(has_ended, message="the watchdog")
+        assert service.running.wait(30) == STALLED
+    (stalled,) = log_lines(log, "stalled")
+    assert "another reader had claimed their partitions, and none was committed" in stalled["problem"]
+    with ServiceProcess(environment, tmp_path / "next") as service:
+        wait_for_records(environment, 40)
+        assert service.stop() == 0
+    assert counts(environment) == {"inserted": 40, "duplicates": 0, "dead": 0}

@@ -23,7 +23,7 @@ from consumer.ports import Bounds, Fenced, Holder, Turn, Written
 from tests.unit.fake_kafka import Changes, FakeBroker, FakeSource, Log
 
 __all__ = ["Changes", "FakeBroker", "FakeSource", "FakeStore", "FakeTelemetry", "LedgerRow", "Log", "LoopClock"]
-__all__ += ["ManualClock", "Tables", "partition_of"]
+__all__ += ["ManualClock", "Tables", "in_a_while", "partition_of"]
 
 WALL_START = 1_767_225_600.0
 
@@ -36,6 +36,15 @@ class LoopClock:
 
     def wall(self) -> float:
         return WALL_START + self.monotonic()
+
+
+ASIDE_SECONDS = 0.7
+
+
+async def in_a_while(work: Callable[[], Any]) -> Any:
+    """See :class:`consumer.ports.Aside`: work that takes long, in virtual time."""
+    await asyncio.sleep(ASIDE_SECONDS)
+    return work()
 
 
 @dataclass

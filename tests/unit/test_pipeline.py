@@ -11,6 +11,7 @@ from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason
 from consumer.ingest.batch import BatchLimits
 from tests.unit.builders import dialogue, encode, provenance
+from tests.unit.fakes import ASIDE_SECONDS
 from tests.unit.virtual_time import passes
 from tests.unit.world import BAD, GOOD, A, B, P, World, policy
 
@@ -241,3 +242,33 @@ async def test_what_was_written_is_told_once_committed() -> None:
     ((written, seconds),) = reader.telemetry.all("written")
     assert [row.record.offset for row in written.inserted[DIALOGUE]] == [0, 2]
     assert ([letter.record.offset for letter in written.dead_letters], seconds) == ([1], pytest.approx(0.5))
+
+
+# ── records that take long ──
+
+
+async def test_what_was_taken_in_does_not_wait_for_a_large_record_to_be_decoded() -> None:
+    """It is written while the large one is decoded beside the loop, which turns meanwhile."""
+    world, large = World(), dialogue(query="x" * 3_000)
+    async with world.reader(policy=policy(slice_bytes=2_000)) as reader:
+        await reader.own(A)
+        world.produce(A, 1)
+        world.produce(A, 1, large)
+        await world.changes.until(lambda: world.tables.ledger[A].next == 1)
+        assert reader.pipeline.positions[A] == 1
+        await world.caught_up(A)
+    assert [batch.records for batch in reader.store.tried] == [1, 1]
+
+
+async def test_a_record_whose_partition_is_lost_while_it_is_decoded_is_not_taken_in() -> None:
+    """The next owner reads it."""
+    world, large = World(), dialogue(query="x" * 3_000)
+    async with world.reader(policy=policy(slice_bytes=2_000)) as first, world.reader("two") as second:
+        await first.own(A)
+        world.produce(A, 3, large)
+        await passes(ASIDE_SECONDS / 2)
+        await first.source.revoke()
+        await second.own(A)
+        await world.caught_up(A)
+    assert first.store.tried == []
+    assert len(world.offsets(A)) == 3

@@ -39,7 +39,11 @@ class Simulation:
         self.rebalance: asyncio.Task[None] | None = None
 
     def _new_reader(self) -> Reader:
-        changes = {"poll_records": self.random.choice((20, 500)), "slice_records": self.random.choice((5, 250))}
+        changes = {
+            "poll_records": self.random.choice((20, 500)),
+            "slice_records": self.random.choice((5, 250)),
+            "slice_bytes": self.random.choice((100, 524_288)),  # of 100 each good record is decoded beside the loop
+        }
         reader = self.world.reader(f"reader {self.random.random():.3f}", policy(LIMITS, drain_timeout=5.0, **changes))
         reader.start()
         return reader

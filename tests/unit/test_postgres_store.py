@@ -11,6 +11,7 @@ import pytest
 
 from consumer.adapters.dead_letter_limit import DeadLetterLimit
 from consumer.adapters.postgres import CopyNotSupported, Database, Objection
+from consumer.adapters.preparation import Preparation, Prepared
 from consumer.adapters.store import PostgresStore, Way
 from consumer.events.dialogue import DIALOGUE
 from consumer.ingest.batch import Batch
@@ -33,7 +34,8 @@ class Store(PostgresStore):
         self.ways: list[Way] = []
         self.fails: Callable[[Way], Exception | None] = lambda _: None
 
-    async def _transact(self, batch: Batch, turn: Turn, way: Way, settle: Callable[[Written], None]) -> Written:
+    async def _transact(self, prepared: Prepared, turn: Turn, way: Way, settle: Callable[[Written], None]) -> Written:
+        batch = prepared.batch
         self.ways.append(way)
         if (error := self.fails(way)) is not None:
             raise error
@@ -47,7 +49,7 @@ class Store(PostgresStore):
 
 def batch_of(number: int, *ids: bytes) -> Batch:
     """A batch with dialogues of these ids, known by a number."""
-    rows: list[Any] = [SimpleNamespace(id=own) for own in ids]
+    rows: list[Any] = [SimpleNamespace(id=own, record=SimpleNamespace(headers=())) for own in ids]
     return Batch(rows={DIALOGUE: rows}, records=number)
 
 
@@ -77,5 +79,5 @@ async def test_what_has_no_support_without_copy_is_no_matter_of_copy() -> None:
     said = ("a trigger of somebody's", "refused", "0A000")
     store.fails = lambda way: CopyNotSupported(*said) if way is Way.DIRECT else Objection(*said)
     with pytest.raises(Unavailable, match="a trigger"):
-        await store.write_once(batch_of(1, b"x"), turn, lambda _: None)
+        await store.write_once(Preparation(batch_of(1, b"x")), turn, lambda _: None)
     assert store.ways == [Way.DIRECT, Way.MERGE, Way.SPLIT]

@@ -126,6 +126,49 @@ def test_seconds_for_which_the_process_was_frozen_do_not_count(watched: Watched)
     assert watched.first_problem(BEHIND, 2 * POLICY.check) is None
 
 
+# ── fences ──
+
+
+def test_fences_without_a_commit_between_them_are_a_stall(watched: Watched) -> None:
+    """However much is read again each time: nothing of it is ever written."""
+    found = None
+    for cycle in range(100):
+        seen = replace(BEHIND, positions={A: cycle % 3, B: 10}, fences=cycle)
+        found = found or watched.first_problem(seen, 10.0)
+    assert found is not None
+    assert "thrown away" in found[1]
+    assert POLICY.stall <= watched.now
+
+
+@pytest.mark.parametrize("commits_every", [1, 5])
+def test_fences_between_commits_are_no_stall(watched: Watched, commits_every: int) -> None:
+    """Something gets on."""
+    for cycle in range(100):
+        seen = replace(QUIET, fences=cycle, commits=cycle // commits_every)
+        assert watched.first_problem(seen, 10.0) is None
+
+
+def test_one_fence_is_none_however_long_the_next_batch_takes(watched: Watched) -> None:
+    """It was right: another reader had the partition; and a slow write is another matter."""
+    assert watched.first_problem(QUIET, 10.0) is None
+    for step in range(100):
+        seen = replace(QUIET, fences=2, is_writing=True, steps=step)
+        assert watched.first_problem(seen, POLICY.statement) is None
+
+
+def test_fences_long_apart_with_nothing_to_do_between_them_are_no_stall(watched: Watched) -> None:
+    """As when a partition moves every hour and all its records are read elsewhere."""
+    for fences in range(20):
+        assert watched.first_problem(replace(QUIET, fences=fences), 3600.0) is None
+
+
+def test_a_fence_before_and_one_after_the_process_was_frozen_are_no_stall(watched: Watched) -> None:
+    """It has not tried meanwhile."""
+    for fences in range(3):
+        assert watched.first_problem(replace(QUIET, fences=fences), 10.0) is None
+        watched.now += POLICY.stall + 1
+
+
 # ── writing ──
 
 

@@ -22,6 +22,7 @@ from tests.unit.fakes import (
     FakeTelemetry,
     LoopClock,
     Tables,
+    in_a_while,
     partition_of,
 )
 
@@ -98,7 +99,7 @@ class Reader:
         self.store = FakeStore(world.tables, world.changes, name)
         self.telemetry = FakeTelemetry(world.changes)
         kinds: dict[str, Kind] = dict(KINDS)
-        self.pipeline = Pipeline(self.source, self.store, self.telemetry, LoopClock(), kinds, policy)
+        self.pipeline = Pipeline(self.source, self.store, self.telemetry, LoopClock(), kinds, policy, in_a_while)
         self.source.reader = self.pipeline
         self.running: asyncio.Task[None] | None = None
 

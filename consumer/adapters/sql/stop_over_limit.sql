@@ -1,5 +1,6 @@
 -- Stop the partitions in which too many of the newest offsets became dead letters, in the transaction that moved over
--- them: the stop is as durable as what it is about. What a decision has settled does not count again.
+-- them: the stop is as durable as what it is about. What a decision has settled does not count again, and what named an
+-- erased user could be stored as it was meant, for all we know.
 -- $1 group  $2 topics  $3 partitions  $4 share allowed  $5 offsets looked at  $6 dead letters at least
 WITH newest AS (
     SELECT
@@ -31,6 +32,7 @@ judged AS (
           AND letter.partition = newest.partition
           AND letter.record_offset >= newest.first_offset
           AND letter.record_offset < newest.next_offset
+          AND letter.reason <> 'erased_user'
           AND (newest.decided_at IS NULL OR letter.dead_lettered_at >= newest.decided_at)
     ) AS dead
 )

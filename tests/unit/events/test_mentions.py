@@ -119,3 +119,10 @@ def test_every_id_of_a_record_is_found(one: UUID, spell: Callable[[str], str]) -
     """Not the first alone."""
     value = f'["{USER}", "{spell(str(one))}"]'.encode()
     assert ids_named_in(record(value)) >= {ID.bytes, one.bytes}
+
+
+@pytest.mark.parametrize("before", range(65_490, 65_580, 7))
+def test_an_id_anywhere_in_a_very_long_run_is_found(before: int) -> None:
+    """Also where it lies across two of the portions in which such a run is searched."""
+    assert ID.bytes in ids_named_in(record(b"-" * before + str(ID).encode() + b"-" * 100))
+    assert ID.bytes in ids_named_in(record(b"-" * before + ID.hex.encode() + b"-" * 100))

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from uuid import UUID
 
 import pytest
 
 from consumer.events.dialogue import DIALOGUE
+from consumer.events.kind import Kind
+from consumer.events.mentions import ids_named_in
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import Record
 from consumer.events.rejection import Reason, Rejected
+from consumer.ingest import erased as erased_module
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.decode import decode, decode_all
-from consumer.ingest.erased import REMEMBERED, ErasedUsers, Key, screen_letters, screen_rows
+from consumer.ingest.erased import REMEMBERED, ErasedUsers, Key, Screened, Screening
 from consumer.ingest.rows import Row
 from tests.unit.builders import PROVENANCE_TOPIC, SESSION, USER, dialogue, provenance, record
 from tests.unit.copy_reader import read_tuple
@@ -32,9 +36,18 @@ def rows_of(*users: str) -> Sequence[Row]:
     return [verdict for verdict in verdicts if isinstance(verdict, Row)]
 
 
-def letter(value: bytes) -> DeadLetter:
+def letter(value: bytes, offset: int = 0) -> DeadLetter:
     """A dead letter that holds this."""
-    return DeadLetter(record(value, [("h", b"v")], key=b"k"), Rejected.whole(Reason.NOT_JSON, "not JSON"))
+    return DeadLetter(
+        record(value, [("h", b"v")], key=b"k", offset=offset), Rejected.whole(Reason.NOT_JSON, "not JSON")
+    )
+
+
+def screen(
+    rows: Mapping[Kind, Sequence[Row]], letters: Sequence[DeadLetter] = (), erased: ErasedUsers = ERASED
+) -> Screened:
+    """What may be stored, where no row will be refused."""
+    return Screening(rows, letters).under(erased, rows_may_be_refused=False)
 
 
 def parts(taken: Record) -> tuple[object, ...]:
@@ -57,16 +70,16 @@ def test_the_id_of_a_key_tells_keys_apart_and_no_more() -> None:
 def test_where_nobody_is_erased_nothing_is_looked_at() -> None:
     """The very same rows and dead letters, not even copied."""
     rows, letters = {DIALOGUE: rows_of(USER)}, [letter(USER.encode())]
-    screened = screen_rows(rows, ErasedUsers())
+    screened = screen(rows, letters, ErasedUsers())
     assert screened.rows is rows
-    assert screened.dead_letters == ()
-    assert screen_letters(letters, ErasedUsers()) is letters
+    assert screened.dead_letters is letters
+    assert screened.later(letters) is letters
 
 
 def test_a_dialogue_of_an_erased_user_becomes_a_dead_letter_that_holds_nothing() -> None:
     """Neither key nor value nor headers; its place, so that the ledger can account for it. Others are stored."""
     rows = rows_of(USER, OTHER, USER.upper())
-    screened = screen_rows({DIALOGUE: rows}, ERASED)
+    screened = screen({DIALOGUE: rows})
     assert screened.rows == {DIALOGUE: [rows[1]]}
     assert [parts(one.record) for one in screened.dead_letters] == [
         (*parts(rows[n].record)[:4], None, None, ()) for n in (0, 2)
@@ -79,7 +92,7 @@ def test_provenance_of_an_erased_user_is_stored_without_the_user() -> None:
     """Everything else of it as it came."""
     events = [provenance(acquired_by=user, retention_years=7) for user in (USER, OTHER, None)]
     rows = [decode(PROVENANCE, record(event, topic=PROVENANCE_TOPIC, offset=n)) for n, event in enumerate(events)]
-    screened = screen_rows({PROVENANCE: rows}, ERASED)
+    screened = screen({PROVENANCE: rows})
     assert screened.dead_letters == []
     kept = screened.rows[PROVENANCE]
     assert kept[1:] == rows[1:]
@@ -90,8 +103,9 @@ def test_provenance_of_an_erased_user_is_stored_without_the_user() -> None:
 
 def test_a_dead_letter_that_names_an_erased_user_is_emptied() -> None:
     """Others stay as they are, byte for byte, in their order."""
-    letters = [letter(b"{"), letter(f'{{"user_id": "{USER}"'.encode()), letter(OTHER.encode())]
-    screened = screen_letters(letters, ERASED)
+    values = (b"{", f'{{"user_id": "{USER}"'.encode(), OTHER.encode())
+    letters = [letter(value, offset) for offset, value in enumerate(values)]
+    screened = screen({}, letters).dead_letters
     assert [one.rejected.reason for one in screened] == [Reason.NOT_JSON, Reason.ERASED_USER, Reason.NOT_JSON]
     assert (screened[0], screened[2]) == (letters[0], letters[2])
     assert parts(screened[1].record)[4:] == (None, None, ())
@@ -112,8 +126,32 @@ def test_the_memory_of_users_is_bounded() -> None:
     assert erased.has(GONE.bytes)
 
 
-@pytest.mark.parametrize("named", [True, False])
-def test_whether_a_record_names_an_erased_user(named: bool) -> None:
-    """For dead letters that are replayed."""
-    taken = record(dialogue(user_id=USER if named else OTHER))
-    assert ERASED.named_in(taken) is named
+def test_a_refused_row_that_names_an_erased_user_anywhere_is_emptied() -> None:
+    """That is known before any row is refused; a row of an erased user itself is none any more."""
+    rows = [
+        decode(DIALOGUE, record(dialogue(user_id=OTHER, query=text), offset=n)) for n, text in enumerate((USER, "x"))
+    ]
+    screened = Screening({DIALOGUE: rows}, []).under(ERASED, rows_may_be_refused=True)
+    refused = [DeadLetter(row.record, Rejected.whole(Reason.REFUSED_BY_DATABASE, "no")) for row in rows]
+    first, second = screened.later(refused)
+    assert (first.rejected.reason, first.record.value) == (Reason.ERASED_USER, None)
+    assert second is refused[1]
+
+
+def test_no_record_is_looked_through_again_for_another_attempt_or_a_newer_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verdict is that of the newer set all the same."""
+    looked_through: list[int] = []
+
+    def found(taken: Record) -> AbstractSet[bytes]:
+        looked_through.append(taken.offset)
+        return ids_named_in(taken)
+
+    monkeypatch.setattr(erased_module, "ids_named_in", found)
+    letters = [DeadLetter(record(USER.encode(), offset=n), Rejected.whole(Reason.NOT_JSON, "no")) for n in range(3)]
+    screening = Screening({DIALOGUE: [decode(DIALOGUE, record(dialogue(user_id=OTHER), offset=3))]}, letters)
+    nobody_known = ErasedUsers([KEY.hash(b"x" * 16)], [KEY], version=0)
+    before = screening.under(nobody_known, rows_may_be_refused=False).dead_letters
+    after = [screening.under(ERASED, rows_may_be_refused=True).dead_letters for _ in range(2)]
+    assert {one.rejected.reason for one in before} == {Reason.NOT_JSON}
+    assert {one.rejected.reason for letters in after for one in letters} == {Reason.ERASED_USER}
+    assert looked_through == [0, 1, 2, 3]

@@ -1,0 +1,49 @@
+"""A transaction that PostgreSQL has ended because nothing was asked in it: whoever reads the log is told so."""
+
+import asyncio
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from consumer.adapters.postgres import Database
+from consumer.ports import Unavailable
+from consumer.settings import Postgres
+from tests.service import eventually
+from tests.stack import Servers
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def wait_until_ended(dsn: str, pid: int) -> None:
+    """Until PostgreSQL has ended the session."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        alive = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+        eventually(lambda: connection.execute(alive, [pid]).fetchone() == (0,), message="ended")
+
+
+@pytest.mark.parametrize("the_loop_turns", [True, False])
+async def test_the_cause_is_named(stack: Servers, the_loop_turns: bool) -> None:
+    """By its SQLSTATE: whether the client hears of it at once, or only with its next statement."""
+    database = Database(Postgres(dsn=SecretStr(stack.dsn)))
+    await database.open()
+    try:
+        with pytest.raises(Unavailable, match="25P03") as raised:
+            await lie_idle(database, stack.dsn, the_loop_turns=the_loop_turns)
+        assert "is_closed" not in str(raised.value)
+        async with database.transaction() as transaction:
+            assert await transaction.fetch("SELECT 1")
+    finally:
+        await database.close(5)
+
+
+async def lie_idle(database: Database, dsn: str, *, the_loop_turns: bool) -> None:
+    """Ask nothing within a transaction until PostgreSQL ends it, and then go on."""
+    async with database.transaction() as transaction:
+        await transaction.execute("SET LOCAL idle_in_transaction_session_timeout = 50")
+        ((pid,),) = await transaction.fetch("SELECT pg_backend_pid()")
+        if the_loop_turns:
+            await asyncio.to_thread(wait_until_ended, dsn, pid)
+        else:
+            wait_until_ended(dsn, pid)
+        await transaction.execute("SELECT 1")
