@@ -12,8 +12,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
 from consumer.adapters.kafka import bounds_of, client_options
+from consumer.adapters.kafka_access import denied_topics, topic_denied
+from consumer.adapters.kafka_connection import described
+from consumer.adapters.topic_ids import Operation, topics_named
 from consumer.events.record import Partition
-from consumer.ports import Bounds, SourceError
+from consumer.ports import Bounds, Refusal, SourceError
 from consumer.settings import Kafka
 
 IN_FLIGHT = 1000
@@ -31,18 +34,47 @@ class Message(NamedTuple):
     timestamp_ms: int | None = None
 
 
-async def read_bounds(settings: Kafka, topics: Collection[str]) -> Mapping[Partition, Bounds]:
-    """What every partition of the topics holds; topics that do not exist are left out.
+class TopicsLook(NamedTuple):
+    """What the brokers say about topics.
+
+    :param bounds: what each partition holds; topics that do not exist, or of which we may not know, are left out
+    :param denied: the topics that we may not read
+    """
+
+    bounds: Mapping[Partition, Bounds]
+    denied: Sequence[Refusal]
+
+    @property
+    def hidden(self) -> Sequence[Refusal]:
+        """The topics that we may not even know of."""
+        shown = {partition.topic for partition in self.bounds}
+        return [refusal for refusal in self.denied if refusal.name not in shown]
+
+
+async def look_at_topics(settings: Kafka, topics: Collection[str]) -> TopicsLook:
+    """What every partition of the topics holds, and what we may not read.
 
     :raises SourceError: Kafka does not answer
     """
     consumer = AIOKafkaConsumer(**client_options(settings), isolation_level="read_committed")
     async with _explained(settings), _started(consumer):
-        cluster = await consumer._client.fetch_all_metadata()
-        return await bounds_of(
-            consumer,
-            [Partition(topic, n) for topic in topics for n in cluster.partitions_for_topic(topic) or ()],
-        )
+        named = await topics_named(consumer._client, topics)
+        there = {name: len(topic.replicas) for name, topic in named.items() if topic.exists}
+        if there:
+            await consumer._client.set_topics(there)
+        bounds = await bounds_of(consumer, [Partition(name, n) for name, count in there.items() for n in range(count)])
+        return TopicsLook(bounds, denied_topics(settings, named))
+
+
+async def read_bounds(settings: Kafka, topics: Collection[str]) -> Mapping[Partition, Bounds]:
+    """What every partition of the topics holds; topics that do not exist are left out.
+
+    :raises SourceError: Kafka does not answer, or does not let us know
+    """
+    look = await look_at_topics(settings, topics)
+    if look.hidden:
+        raise SourceError("; ".join(map(str, look.hidden)))
+    return look.bounds
 
 
 async def publish(settings: Kafka, messages: Iterable[Message], sent: Callable[[], None] = lambda: None) -> int:
@@ -56,7 +88,7 @@ async def publish(settings: Kafka, messages: Iterable[Message], sent: Callable[[
     )
     count = 0
     async with _explained(settings), _started(producer):
-        messages = await _to_topics_that_exist(producer, messages)
+        messages = await _to_open_topics(settings, producer, messages)
         waiting: set[asyncio.Future[Any]] = set()
         for message in messages:
             if len(waiting) >= IN_FLIGHT:
@@ -67,11 +99,14 @@ async def publish(settings: Kafka, messages: Iterable[Message], sent: Callable[[
     return count
 
 
-async def _to_topics_that_exist(producer: Any, messages: Iterable[Message]) -> Sequence[Message]:
+async def _to_open_topics(settings: Kafka, producer: Any, messages: Iterable[Message]) -> Sequence[Message]:
     """The client would ask for a missing topic again and again; say so at once instead."""
-    known = (await producer.client.fetch_all_metadata()).topics()
     messages = list(messages)
-    missing = sorted({message.topic for message in messages} - known)
+    named = await topics_named(producer.client, {message.topic for message in messages})
+    denied = [topic_denied(settings, name, Operation.WRITE) for name in named if named[name].denies(Operation.WRITE)]
+    if denied:
+        raise SourceError("; ".join(map(str, denied)))
+    missing = sorted(name for name, topic in named.items() if not topic.exists)
     if missing:
         raise SourceError(f"there is no topic {', '.join(missing)}: make it first")
     return messages
@@ -138,4 +173,4 @@ async def _explained(settings: Kafka) -> AsyncIterator[None]:
     try:
         yield
     except KafkaError as error:
-        raise SourceError(f"Kafka at {settings.bootstrap_servers}: {error}") from error
+        raise SourceError(f"Kafka at {settings.bootstrap_servers}: {described(error)}") from error
