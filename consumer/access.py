@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Protocol
 
 from consumer.ports import Refusal, SourceError
 
-LOOK_SECONDS = 5.0
+TELL_SECONDS = 1.0
+TURNS_A_LOOK = 5
 
 
 class GuardedSource(Protocol):
@@ -51,14 +53,15 @@ class AccessTimer:
         self._source, self._telemetry = source, telemetry
 
     async def run(self) -> None:
-        """Look, for ever."""
-        while True:
-            await self.turn()
-            await asyncio.sleep(LOOK_SECONDS)
+        """Look and tell, for ever."""
+        for turn in itertools.count():
+            await self.turn(asks=turn % TURNS_A_LOOK == 0)
+            await asyncio.sleep(TELL_SECONDS)
 
-    async def turn(self) -> None:
-        """Look once. What the group and the fetches have answered counts also while nobody can be asked."""
-        with suppress(SourceError):
-            await self._source.look_at_access()
+    async def turn(self, *, asks: bool = True) -> None:
+        """Tell what the group and the fetches have answered, which counts also while nobody can be asked."""
+        if asks:
+            with suppress(SourceError):
+                await self._source.look_at_access()
         self._telemetry.refused(self._source.refusals())
         self._telemetry.topics_missing(self._source.missing_topics)

@@ -6,15 +6,9 @@ from typing import Any
 from uuid import uuid4
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import (
-    AclBinding,
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from consumer.embedded.kafka import KafkaNode
@@ -90,8 +84,9 @@ class GuardedKafka:
 
     def grant(self, kind: str, name: str, *operations: str) -> None:
         """Let the user do this."""
-        for done in self.admin.create_acls([_acl(kind, name, one) for one in operations]).values():
-            done.result(REQUEST_TIMEOUT_S)
+        for operation in operations:
+            for done in self.admin.create_acls([_acl(kind, name, operation)]).values():
+                done.result(REQUEST_TIMEOUT_S)
 
     def revoke(self, kind: str, name: str) -> None:
         """Let the user do nothing any more."""

@@ -83,12 +83,13 @@ async def publish(settings: Kafka, messages: Iterable[Message], sent: Callable[[
     :param sent: called for each acknowledged record
     :raises SourceError: Kafka does not answer, or refuses a record
     """
+    messages = list(messages)
+    await _demand_open_topics(settings, {message.topic for message in messages})
     producer = AIOKafkaProducer(
         **client_options(settings), enable_idempotence=True, compression_type="zstd", linger_ms=5
     )
     count = 0
     async with _explained(settings), _started(producer):
-        messages = await _to_open_topics(settings, producer, messages)
         waiting: set[asyncio.Future[Any]] = set()
         for message in messages:
             if len(waiting) >= IN_FLIGHT:
@@ -99,17 +100,17 @@ async def publish(settings: Kafka, messages: Iterable[Message], sent: Callable[[
     return count
 
 
-async def _to_open_topics(settings: Kafka, producer: Any, messages: Iterable[Message]) -> Sequence[Message]:
-    """The client would ask for a missing topic again and again; say so at once instead."""
-    messages = list(messages)
-    named = await topics_named(producer.client, {message.topic for message in messages})
+async def _demand_open_topics(settings: Kafka, topics: Collection[str]) -> None:
+    """The producer would ask for a missing topic again and again, and not start without any right to write."""
+    consumer = AIOKafkaConsumer(**client_options(settings))
+    async with _explained(settings), _started(consumer):
+        named = await topics_named(consumer._client, topics)
     denied = [topic_denied(settings, name, Operation.WRITE) for name in named if named[name].denies(Operation.WRITE)]
     if denied:
         raise SourceError("; ".join(map(str, denied)))
     missing = sorted(name for name, topic in named.items() if not topic.exists)
     if missing:
         raise SourceError(f"there is no topic {', '.join(missing)}: make it first")
-    return messages
 
 
 async def _send(producer: Any, message: Message) -> asyncio.Future[Any]:
