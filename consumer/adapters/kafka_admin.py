@@ -41,9 +41,9 @@ class KafkaFacts:
     """What the brokers say.
 
     :param topics: the topics of the settings that exist
-    :param members: how many replicas are in the group; None: not known
+    :param members: how many members the group has; None: not known
     :param refusals: the topics that we may not read, and the group if we may not join it
-    :param strangers: members of the group that are no replicas
+    :param strangers: those of the members that are not ragledger
     """
 
     topics: Mapping[str, Topic]
@@ -64,13 +64,13 @@ async def look_at_kafka(settings: Kafka, topics: Collection[str]) -> KafkaFacts:
             found = {name: Topic(len(one.replicas), min(one.replicas)) for name, one in named.items() if one.replicas}
             brokers = len((await admin.describe_cluster())["brokers"])
             group, refused = await _group(admin, settings)
-            ours = [one for one in group.members if one.is_ours(topics)] if group else []
+            members = group.members if group else []
             return KafkaFacts(
                 await _with_settings(admin, found),
-                len(ours) if group else None,
+                len(members) if group else None,
                 brokers,
                 [*denied_topics(settings, named), *refused],
-                [one for one in group.members if one not in ours] if group else [],
+                [member for member in members if not member.is_ours(topics)],
             )
     except KafkaError as error:
         raise SourceError(f"Kafka at {settings.bootstrap_servers}: {described(error)}") from error

@@ -48,11 +48,16 @@ class GroupMember:
     topics: frozenset[str] | None
     protocol: str
 
+    @property
+    def is_classic(self) -> bool:
+        """Whether it speaks the group protocol that we speak."""
+        return self.protocol == _CLASSIC
+
     def is_ours(self, topics: Collection[str]) -> bool:
         """Whether it is a replica of ragledger, which reads these topics."""
         if self.client_id == CLIENT_ID:
             return True
-        is_earlier = self.client_id.startswith(_AIOKAFKA_ID) and self.protocol == _CLASSIC
+        is_earlier = self.client_id.startswith(_AIOKAFKA_ID) and self.is_classic
         return is_earlier and self.topics is not None and self.topics <= set(topics)
 
     def takes(self, topics: Collection[str]) -> bool:

@@ -56,12 +56,11 @@ def _refused(refusal: Refusal) -> Finding:
 
 
 def _strangers(settings: Settings, facts: KafkaFacts) -> Iterator[Finding]:
-    """One that is given partitions of ours keeps them from being read."""
+    """What is given to one of them nobody writes. In the classic protocol it may be a replica under another name."""
     fix = "stop them or give them another group id; or RAGLEDGER_KAFKA__GROUP_ID=<a group for ragledger alone>"
     for stranger in facts.strangers:
         found = f"a member is no replica of ragledger: {stranger}"
-        severe = error if stranger.takes(settings.topics.consumed) else warning
-        yield severe(f"group {settings.kafka.group_id}", found, fix)
+        yield (warning if stranger.is_classic else error)(f"group {settings.kafka.group_id}", found, fix)
 
 
 def look_at_transactions(
@@ -140,9 +139,10 @@ def _replicas(facts: KafkaFacts, group: str) -> Finding:
     partitions = sum(topic.partitions for topic in facts.topics.values())
     if facts.members is None:
         return note("replicas", f"the members of group {group} are not known")
-    found = f"{facts.members} replicas for {partitions} partitions"
-    if facts.members == 0:
-        return note("replicas", f"no replica of group {group} is running", "ragledger run")
+    others = f", {len(facts.strangers)} of them other programs" if facts.strangers else ""
+    found = f"{facts.members} replicas for {partitions} partitions{others}"
     if facts.members > partitions:
         return warning("replicas", f"{found}: some have nothing to do", "stop some, or give the topics more partitions")
+    if facts.members == len(facts.strangers):
+        return note("replicas", f"no replica of group {group} is running", "ragledger run")
     return fine("replicas", found)
