@@ -73,7 +73,7 @@ class Glimpse:
 
     :param ends: the ends of its partitions, asked of the brokers just now; None where they do not answer
     :param steps: statements that the database has answered so far
-    :param is_refused: Kafka does not let us use the group or a topic
+    :param refused: what Kafka does not let us use: `topic`, `group`, both or neither
     """
 
     now: float
@@ -85,7 +85,7 @@ class Glimpse:
     is_claimed: bool
     steps: int
     is_database_away: bool
-    is_refused: bool = False
+    refused: frozenset[str] = frozenset()
 
 
 class _Stopwatch:
@@ -143,14 +143,14 @@ class ProgressWatch:
 
     def _group_problem(self, seen: Glimpse, seconds: float) -> str:
         answered = seen.ends is not None
-        joining = self._joining.run(seconds, holds=answered and not seen.is_assigned and not seen.is_refused)
+        joining = self._joining.run(seconds, holds=answered and not seen.is_assigned and "group" not in seen.refused)
         claiming = self._claiming.run(
             seconds,
             holds=answered
             and seen.is_assigned
             and not seen.is_claimed
             and not seen.is_database_away
-            and not seen.is_refused,
+            and "topic" not in seen.refused,
         )
         longest = self._policy.stall + self._policy.rebalance
         if joining >= longest:
@@ -237,7 +237,7 @@ class Watchdog:
             work.is_claimed,
             self._steps(),
             self._is_database_away(),
-            bool(self._source.refusals()),
+            frozenset(refusal.resource for refusal in self._source.refusals()),
         )
 
     async def _deafness(self, seen: Glimpse) -> str:
