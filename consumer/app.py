@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from consumer import slo
+from consumer.access import AccessTimer
 from consumer.adapters import logs
 from consumer.adapters.amendments import PostgresAmendments
 from consumer.adapters.aside import aside
@@ -101,7 +102,8 @@ class Service:
         told = PrometheusDayTelemetry(metrics, clock)
         self.rollup = RollupTimer(self.history, amendments, told, clock, settings.rollup.interval_s)
         partitions = PostgresPartitions(self.database, settings.partitions.months_ahead)
-        self._timers: Mapping[str, RollupTimer | PartitionTimer | RetentionTimer] = {
+        self._timers: Mapping[str, AccessTimer | RollupTimer | PartitionTimer | RetentionTimer] = {
+            "access": AccessTimer(self.source, self.telemetry),
             "roll-up": self.rollup,
             "partitions": PartitionTimer(partitions, LoggedPartitions(), settings.partitions.interval_s),
             **self._retention(metrics, clock),
@@ -209,19 +211,19 @@ class Service:
             with attempt:
                 await self.source.start(self.pipeline)
         self.telemetry.kafka_available()
-        self.telemetry.topics_missing(self.source.missing_topics)
 
     def alive(self) -> Health:
         """The loop turns, or this would not be answered, and reading goes on where it can."""
         return Health({"progress": self.watchdog.problem})
 
     async def ready(self) -> Health:
-        """The database can be written, the schema is there, and the group has decided what is ours."""
+        """The database can be written, Kafka refuses nothing, and the group has decided what is ours."""
         return Health(
             {
                 "database": await self._database_problem(),
                 "writes": self.telemetry.outage(),
                 "kafka": self.telemetry.kafka_outage(),
+                "access": "; ".join(map(str, self.source.refusals())),
                 "partitions": self._partitions_problem(),
                 "stopped": self.telemetry.stops(),
             }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from consumer.events.record import Partition
 from consumer.ingest.offsets import Claim, Span
-from consumer.ports import Clock, Source, SourceError, Telemetry
+from consumer.ports import Clock, End, Source, SourceError, Telemetry
 
 INTERVAL_SECONDS = 1.0
 TURNS_A_LOOK = 10
@@ -21,10 +21,15 @@ class _Standing:
     """Where the ledger stands in a partition, and the newest record timestamp written (milliseconds; -1 unknown).
 
     Before anything was written it is that of the first record read.
+
+    :param stable: the last stable offset while acknowledged records wait behind it, else -1
+    :param since: when it was first seen there
     """
 
     next_offset: int
     timestamp: int = -1
+    stable: int = -1
+    since: float = 0.0
 
 
 class Committer:
@@ -34,7 +39,7 @@ class Committer:
         self._source, self._telemetry, self._clock = source, telemetry, clock
         self._standing: dict[Partition, _Standing] = {}
         self._uncommitted: set[Partition] = set()
-        self._ends: Mapping[Partition, int] = {}
+        self._ends: Mapping[Partition, End] = {}
 
     def begin(self, claims: Iterable[Claim]) -> None:
         """Start with claimed partitions; what the ledger knows is worth committing at once."""
@@ -53,8 +58,8 @@ class Committer:
         for span in spans:
             before = self._standing.get(span.partition)
             if span.moved and before is not None:  # else it is not ours any more
-                newest = max(before.timestamp, span.newest_timestamp)
-                self._standing[span.partition] = _Standing(span.next, newest)
+                before.timestamp = max(before.timestamp, span.newest_timestamp)
+                before.next_offset = span.next
                 self._uncommitted.add(span.partition)
 
     def forget(self, partitions: Collection[Partition]) -> None:
@@ -91,7 +96,7 @@ class Committer:
                 bounds = await self._source.bounds(list(self._standing))
         except (SourceError, TimeoutError):
             return
-        self._ends = {partition: found.end for partition, found in bounds.items()}
+        self._ends = {partition: End(found.end, found.high_watermark) for partition, found in bounds.items()}
 
     def _tell_lag(self) -> None:
         now, fetched = self._clock.wall(), self._source.ends(self._standing)
@@ -99,7 +104,16 @@ class Committer:
             known = [ends[partition] for ends in (fetched, self._ends) if partition in ends]
             if not known:
                 continue
-            end = max(known)
-            behind = max(0, end - standing.next_offset)
+            end = End(max(one.stable for one in known), max(one.high_watermark for one in known))
+            behind = max(0, end.high_watermark - standing.next_offset)
             age = now - standing.timestamp / 1000 if behind and standing.timestamp >= 0 else 0.0
             self._telemetry.lag(partition, behind, max(0.0, age))
+            self._tell_held_back(partition, standing, end)
+
+    def _tell_held_back(self, partition: Partition, standing: _Standing, end: End) -> None:
+        """A transaction is the same one as long as the last stable offset does not move."""
+        now, waiting = self._clock.monotonic(), max(0, end.high_watermark - end.stable)
+        stable = end.stable if waiting else -1
+        if stable != standing.stable:
+            standing.stable, standing.since = stable, now
+        self._telemetry.held_back(partition, waiting, now - standing.since if waiting else 0.0)

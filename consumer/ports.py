@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from consumer.events.kind import Kind
@@ -68,14 +68,46 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The first offset a partition still holds, and the one after the last committed record.
+    """The first offset a partition still holds, and the one after the last record that can be read now.
 
+    :param end: the last stable offset: everything before it is committed or aborted
     :param topic_id: which topic of this name it is, as one made anew has another; None where no broker tells
+    :param held_back: acknowledged offsets from `end` on: an open transaction holds them back from every reader of
+        committed records, those of other producers too
     """
 
     first: int
     end: int
     topic_id: UUID | None = None
+    held_back: int = 0
+
+    @property
+    def high_watermark(self) -> int:
+        """The offset after the last acknowledged record: what the lag is counted to."""
+        return self.end + self.held_back
+
+
+class End(NamedTuple):
+    """Where a partition ends: for readers of committed records, and for its producers. See :class:`Bounds`."""
+
+    stable: int
+    high_watermark: int
+
+
+class Refusal(NamedTuple):
+    """Something of Kafka that this replica may not use until somebody acts.
+
+    :param resource: `topic` or `group`
+    :param fix: what a person does about it, such as the command that grants the right
+    """
+
+    resource: str
+    name: str
+    problem: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.resource} {self.name}: {self.problem} ({self.fix})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +152,8 @@ class Source(Protocol):
         """The offset after the last one returned, markers and aborted records included; unassigned ones left out."""
         ...
 
-    def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
-        """The offset after the last committed record, as of the last fetch; partitions never fetched left out."""
+    def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, End]:
+        """Where the partitions ended at the last fetch; partitions never fetched left out."""
         ...
 
     async def bounds(self, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:
@@ -137,6 +169,10 @@ class Source(Protocol):
 
         :raises SourceError: the brokers do not answer
         """
+        ...
+
+    def refusals(self) -> Collection[Refusal]:
+        """What Kafka does not let us use, as far as it has told."""
         ...
 
     async def answers_anew(self, partitions: Collection[Partition]) -> bool:
@@ -300,4 +336,8 @@ class Telemetry(Protocol):
 
     def lag(self, partition: Partition, records: int, seconds: float) -> None:
         """How far the ledger is behind the partition."""
+        ...
+
+    def held_back(self, partition: Partition, records: int, seconds: float) -> None:
+        """How many records wait behind an open transaction, and for how long we have seen it open."""
         ...

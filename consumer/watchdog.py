@@ -1,7 +1,8 @@
 """Whether the work gets on where there is something to do. Polling proves nothing: aiokafka can stop fetching from a
 partition, or stop taking part in its group, without an error and for good. Only a new process mends that.
 
-An outage, a stopped partition, a slow database and a long statement are no stalls: a new process would not mend them.
+An outage, a stopped partition, a slow database, a long statement, a missing right and a transaction that somebody else
+leaves open are no stalls: a new process would not mend them.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class Glimpse:
 
     :param ends: the ends of its partitions, asked of the brokers just now; None where they do not answer
     :param steps: statements that the database has answered so far
+    :param refused: what Kafka does not let us use: `topic`, `group`, both or neither
     """
 
     now: float
@@ -93,6 +95,7 @@ class Glimpse:
     is_claimed: bool
     steps: int
     is_database_away: bool
+    refused: frozenset[str] = frozenset()
     commits: int = 0
     fences: int = 0
 
@@ -187,10 +190,14 @@ class ProgressWatch:
 
     def _group_problem(self, seen: Glimpse, seconds: float) -> str:
         answered = seen.ends is not None
-        joining = self._joining.run(seconds, holds=answered and not seen.is_assigned)
+        joining = self._joining.run(seconds, holds=answered and not seen.is_assigned and "group" not in seen.refused)
         claiming = self._claiming.run(
             seconds,
-            holds=answered and seen.is_assigned and not seen.is_claimed and not seen.is_database_away,
+            holds=answered
+            and seen.is_assigned
+            and not seen.is_claimed
+            and not seen.is_database_away
+            and "topic" not in seen.refused,
         )
         longest = self._policy.stall + self._policy.rebalance
         if joining >= longest:
@@ -253,7 +260,8 @@ class Watchdog:
             raise Stalled(self.problem)
 
     async def _ends(self) -> Mapping[Partition, int] | None:
-        partitions = self._work.positions.keys()
+        refused = {refusal.name for refusal in self._source.refusals() if refusal.resource == "topic"}
+        partitions = [partition for partition in self._work.positions if partition.topic not in refused]
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 if not partitions:
@@ -276,6 +284,7 @@ class Watchdog:
             work.is_claimed,
             self._steps(),
             self._is_database_away(),
+            frozenset(refusal.resource for refusal in self._source.refusals()),
             work.commits,
             work.fences,
         )

@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, Protocol
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.consumer.fetcher import READ_UNCOMMITTED
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    IllegalStateError,
+    InconsistentGroupProtocolError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.helpers import create_ssl_context
 
 from consumer.adapters.fetching import Fetching
-from consumer.adapters.kafka_connection import mend_connections
+from consumer.adapters.kafka_access import KafkaAccess
+from consumer.adapters.kafka_connection import described, mend_connections
+from consumer.adapters.kafka_group import CLIENT_ID
 from consumer.adapters.topic_ids import topic_ids
 from consumer.events.record import Partition
-from consumer.ports import Bounds, SourceError, Stretch
+from consumer.ports import Bounds, End, Refusal, SourceError, Stretch
 from consumer.settings import Kafka, SecurityProtocol
 
 REQUEST_TIMEOUT_MS = 30_000
 COMMIT_SECONDS = 5.0
 STOP_SECONDS = 10.0
+GROUP_RETRY_SECONDS = 1.0
+FETCH_RETRY_SECONDS = 5.0  # a topic that we may not read is tried again so often
 HEARTBEAT_MS = 1000  # a member hears of a rebalance with its next heartbeat: everybody waits for the last one
 
 mend_connections()
@@ -57,7 +72,9 @@ class KafkaSource:
         self._fetching: Any = None
         self._reader: Reader | None = None
         self._failure: BaseException | None = None
-        self.missing_topics: frozenset[str] = frozenset()
+        self._access = KafkaAccess(settings, topics)
+        self._withheld: set[TopicPartition] = set()
+        self._retry_at = 0.0
 
     async def start(self, reader: Reader) -> None:
         """Join the group; `reader` hears of its decisions. Topics that do not exist yet are read once they do.
@@ -68,10 +85,9 @@ class KafkaSource:
         consumer = AIOKafkaConsumer(**_consumer_options(self._settings))
         try:
             await consumer.start()
-            self.missing_topics = frozenset(self._topics) - await consumer.topics()
         except KafkaError as error:
             await _stop(consumer, STOP_SECONDS)
-            raise SourceError(f"no broker of {self._settings.bootstrap_servers} answers: {error}") from error
+            raise self._unreachable(error) from error
         self._consumer, self._fetching = consumer, Fetching(consumer)
         consumer.subscribe(self._topics, listener=_Listener(self, reader))
 
@@ -80,18 +96,28 @@ class KafkaSource:
         if self._consumer is not None:
             await _stop(self._consumer, timeout)
 
+    def _unreachable(self, error: Exception) -> SourceError:
+        return SourceError(f"no broker of {self._settings.bootstrap_servers} answers: {described(error)}")
+
     async def poll(self, timeout: float, max_records: int) -> Sequence[Stretch]:
         """See :meth:`consumer.ports.Source.poll`."""
         if self._failure is not None:
             raise self._failure
         assert self._reader is not None
         self._report_unreadable(self._reader)
+        self._retry_withheld()
         try:
             fetched = await self._fetching.fetch(int(timeout * 1000), max_records)
         except NoOffsetForPartitionError:
             return []  # the moment between assignment and claim: the claim seeks
         except OffsetOutOfRangeError as error:
             await self._lose_position([Partition(*partition) for partition in error.args[0]])
+            return []
+        except TopicAuthorizationFailedError as error:
+            self._withhold(error.args[0])
+            return []
+        except (GroupAuthorizationFailedError, InconsistentGroupProtocolError) as error:
+            await self._join_again(error)
             return []
         except KafkaError as error:
             raise SourceError(f"Kafka at {self._settings.bootstrap_servers} does not let us read: {error}") from error
@@ -104,6 +130,29 @@ class KafkaSource:
         for found in self._fetching.unreadable(self.positions(read)):
             self.pause([found.partition])
             reader.on_unreadable(found.partition, found.first, found.last, found.why)
+
+    def _withhold(self, topic: str) -> None:
+        """We may not read this topic: leave it out for a while, so that the others are read."""
+        self._access.refuse_fetch(topic)
+        active = self._consumer.assignment() - self._consumer.paused()
+        self._withheld |= {partition for partition in active if partition.topic == topic}
+        self._consumer.pause(*(partition for partition in self._withheld if partition in active))
+        self._retry_at = time.monotonic() + FETCH_RETRY_SECONDS
+
+    def _retry_withheld(self) -> None:
+        if self._withheld and time.monotonic() >= self._retry_at:
+            self._consumer.resume(*(self._withheld & self._consumer.assignment()))
+            self._withheld.clear()
+
+    async def _join_again(self, error: KafkaError) -> None:
+        """The group does not want us: ask again, but not at once.
+
+        After a heartbeat that was refused aiokafka sends no other until it has joined once more, and raises the same
+        error for ever.
+        """
+        self._access.refuse_group(error)
+        self._consumer._coordinator.request_rejoin()
+        await asyncio.sleep(GROUP_RETRY_SECONDS)
 
     async def _lose_position(self, partitions: Collection[Partition]) -> None:
         """aiokafka may raise an error it kept from before a rebalance: only what is still ours is meant."""
@@ -150,15 +199,35 @@ class KafkaSource:
         subscription = self._consumer._subscription.subscription
         return None if subscription is None else subscription.assignment
 
-    def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
-        """See :meth:`consumer.ports.Source.ends`: the last stable offset, behind which transactions are open."""
+    def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, End]:
+        """See :meth:`consumer.ports.Source.ends`."""
         assigned = self._consumer.assignment()
-        ends = {
-            partition: self._consumer.last_stable_offset(TopicPartition(*partition))
-            for partition in partitions
-            if partition in assigned
-        }
+        ends = {partition: self._end(TopicPartition(*partition)) for partition in partitions if partition in assigned}
         return {partition: end for partition, end in ends.items() if end is not None}
+
+    def _end(self, partition: TopicPartition) -> End | None:
+        stable, high_watermark = self._consumer.last_stable_offset(partition), self._consumer.highwater(partition)
+        return None if stable is None or high_watermark is None else End(stable, high_watermark)
+
+    def refusals(self) -> Collection[Refusal]:
+        """See :meth:`consumer.ports.Source.refusals`."""
+        return self._access.refusals
+
+    @property
+    def missing_topics(self) -> Collection[str]:
+        """Topics of ours that did not exist when they were last asked for."""
+        return self._access.missing
+
+    async def look_at_access(self) -> None:
+        """Ask which topics there are, and what we may use.
+
+        :raises SourceError: the brokers do not answer
+        """
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_MS / 1000):
+                await self._access.look(self._consumer._client)
+        except (KafkaError, TimeoutError) as error:
+            raise self._unreachable(error) from error
 
     async def bounds(self, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:
         """See :meth:`consumer.ports.Source.bounds`.
@@ -170,7 +239,9 @@ class KafkaSource:
         try:
             return await bounds_of(self._consumer, partitions)
         except KafkaError as error:
-            raise SourceError(f"the offsets of {len(partitions)} partitions cannot be had: {error}") from error
+            raise SourceError(
+                f"the offsets of {len(partitions)} partitions cannot be had: {described(error)}"
+            ) from error
 
     def seek(self, positions: Mapping[Partition, int]) -> None:
         """See :meth:`consumer.ports.Source.seek`."""
@@ -185,7 +256,7 @@ class KafkaSource:
         try:
             return await topic_ids(self._consumer._client, topics)
         except KafkaError as error:
-            raise SourceError(f"no broker of {self._settings.bootstrap_servers} answers: {error}") from error
+            raise self._unreachable(error) from error
 
     async def answers_anew(self, partitions: Collection[Partition]) -> bool:
         """See :meth:`consumer.ports.Source.answers_anew`."""
@@ -204,6 +275,7 @@ class KafkaSource:
         """See :meth:`consumer.ports.Source.pause`."""
         assigned = self._consumer.assignment()
         wanted = assigned if partitions is None else [TopicPartition(*p) for p in partitions if p in assigned]
+        self._withheld -= set(wanted)  # who pauses also resumes
         self._consumer.pause(*wanted)
 
     def hold(self, assigned: Collection[TopicPartition]) -> None:
@@ -216,6 +288,10 @@ class KafkaSource:
         self._fetching.forget()
         for partition in assigned:
             self._consumer.seek(partition, 0)
+
+    def joined(self) -> None:
+        """The group has taken us in."""
+        self._access.joined()
 
     def resume(self, partitions: Collection[Partition]) -> None:
         """See :meth:`consumer.ports.Source.resume`."""
@@ -248,6 +324,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         with self._source.keep_failure():
             self._source.hold(assigned)
+            self._source.joined()
             self._reader.on_assigned([Partition(*partition) for partition in assigned])
 
 
@@ -259,9 +336,18 @@ async def _stop(consumer: Any, timeout: float) -> None:
 async def bounds_of(consumer: Any, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:
     """Ask the brokers what the partitions hold; the end is the last stable offset of a read_committed consumer."""
     wanted = [TopicPartition(*partition) for partition in partitions]
+    high = await _high_watermarks(consumer, wanted)  # before the ends: what comes in between is not held back
     first, end = await consumer.beginning_offsets(wanted), await consumer.end_offsets(wanted)
     ids = await topic_ids(consumer._client, {partition.topic for partition in wanted})
-    return {Partition(*p): Bounds(first[p], end[p], ids.get(p.topic)) for p in wanted}
+    return {Partition(*p): Bounds(first[p], end[p], ids.get(p.topic), max(0, high[p] - end[p])) for p in wanted}
+
+
+async def _high_watermarks(consumer: Any, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+    """aiokafka asks for the ends under the consumer's own isolation level only."""
+    fetcher = copy(consumer._fetcher)
+    fetcher._isolation_level = READ_UNCOMMITTED
+    ends: Mapping[TopicPartition, int] = await fetcher.end_offsets(partitions, REQUEST_TIMEOUT_MS)
+    return ends
 
 
 def client_options(settings: Kafka) -> dict[str, Any]:
@@ -269,6 +355,7 @@ def client_options(settings: Kafka) -> dict[str, Any]:
     password = settings.sasl_password
     return {
         "bootstrap_servers": settings.bootstrap_servers,
+        "client_id": CLIENT_ID,
         "security_protocol": settings.security_protocol.value,
         "sasl_mechanism": settings.sasl_mechanism,
         "sasl_plain_username": settings.sasl_username,

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from consumer.adapters.kafka import client_options
-from consumer.ports import SourceError
+from consumer.adapters.kafka_access import denied_topics, group_denied
+from consumer.adapters.kafka_connection import described
+from consumer.adapters.kafka_group import Group, GroupMember, describe_group
+from consumer.adapters.kafka_producers import OpenTransaction, open_transactions
+from consumer.adapters.topic_ids import topics_named
+from consumer.events.record import Partition
+from consumer.ports import Refusal, SourceError
 from consumer.settings import Kafka
 
 _SETTINGS = ("cleanup.policy", "retention.ms")
@@ -33,11 +38,19 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class KafkaFacts:
-    """The topics of the settings that exist, how many members the group has (None: not known), how many brokers."""
+    """What the brokers say.
+
+    :param topics: the topics of the settings that exist
+    :param members: how many members the group has; None: not known
+    :param refusals: the topics that we may not read, and the group if we may not join it
+    :param strangers: those of the members that are not ragledger
+    """
 
     topics: Mapping[str, Topic]
     members: int | None
     brokers: int
+    refusals: Sequence[Refusal] = ()
+    strangers: Sequence[GroupMember] = ()
 
 
 async def look_at_kafka(settings: Kafka, topics: Collection[str]) -> KafkaFacts:
@@ -47,11 +60,35 @@ async def look_at_kafka(settings: Kafka, topics: Collection[str]) -> KafkaFacts:
     """
     try:
         async with _admin(settings) as admin:
-            found = await _topics(admin, topics)
+            named = await topics_named(admin._client, topics)
+            found = {name: Topic(len(one.replicas), min(one.replicas)) for name, one in named.items() if one.replicas}
             brokers = len((await admin.describe_cluster())["brokers"])
-            return KafkaFacts(await _with_settings(admin, found), await _members(admin, settings.group_id), brokers)
+            group, refused = await _group(admin, settings)
+            members = group.members if group else []
+            return KafkaFacts(
+                await _with_settings(admin, found),
+                len(members) if group else None,
+                brokers,
+                [*denied_topics(settings, named), *refused],
+                [member for member in members if not member.is_ours(topics)],
+            )
     except KafkaError as error:
-        raise SourceError(f"Kafka at {settings.bootstrap_servers}: {error}") from error
+        raise SourceError(f"Kafka at {settings.bootstrap_servers}: {described(error)}") from error
+
+
+async def find_open_transactions(
+    settings: Kafka, partitions: Collection[Partition]
+) -> Mapping[Partition, OpenTransaction]:
+    """The oldest open transaction of each partition, as far as the brokers tell.
+
+    :raises SourceError: they do not answer
+    """
+    try:
+        async with _admin(settings) as admin:
+            await admin._client.set_topics({partition.topic for partition in partitions})
+            return await open_transactions(admin._client, partitions)
+    except KafkaError as error:
+        raise SourceError(f"Kafka at {settings.bootstrap_servers}: {described(error)}") from error
 
 
 async def count_members(settings: Kafka) -> int | None:
@@ -61,9 +98,10 @@ async def count_members(settings: Kafka) -> int | None:
     """
     try:
         async with _admin(settings) as admin:
-            return await _members(admin, settings.group_id)
+            group, _ = await _group(admin, settings)
+            return len(group.members) if group else None
     except KafkaError as error:
-        raise SourceError(f"Kafka at {settings.bootstrap_servers}: {error}") from error
+        raise SourceError(f"Kafka at {settings.bootstrap_servers}: {described(error)}") from error
 
 
 @asynccontextmanager
@@ -74,17 +112,6 @@ async def _admin(settings: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
         yield admin
     finally:
         await admin.close()
-
-
-async def _topics(admin: AIOKafkaAdminClient, names: Collection[str]) -> Mapping[str, Topic]:
-    described: list[dict[str, Any]] = await admin.describe_topics(list(names))
-    return {
-        topic["topic"]: Topic(
-            len(topic["partitions"]), min(len(partition["replicas"]) for partition in topic["partitions"])
-        )
-        for topic in described
-        if topic["error_code"] == 0 and topic["partitions"]
-    }
 
 
 async def _with_settings(admin: AIOKafkaAdminClient, topics: Mapping[str, Topic]) -> Mapping[str, Topic]:
@@ -99,11 +126,12 @@ async def _with_settings(admin: AIOKafkaAdminClient, topics: Mapping[str, Topic]
     return found
 
 
-async def _members(admin: AIOKafkaAdminClient, group: str) -> int | None:
+async def _group(admin: AIOKafkaAdminClient, settings: Kafka) -> tuple[Group | None, Sequence[Refusal]]:
+    """Who is in the group, if that can be known, and whether we may be."""
     try:
-        (response,) = await admin.describe_consumer_groups([group])
-    except KafkaError:  # no group has ever met on this cluster, or we may not ask
-        return None
-    (described,) = response.groups
-    error, _group, _state, _protocol_type, _protocol, members, *_ = described
-    return len(members) if error == 0 else None
+        group = await describe_group(admin._client, settings.group_id)
+    except GroupAuthorizationFailedError:
+        return None, [group_denied(settings)]
+    except (KafkaError, NotImplementedError):  # no group has ever met on this cluster, or its brokers are old
+        return None, []
+    return group, [] if group.may_read else [group_denied(settings)]

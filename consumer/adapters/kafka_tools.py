@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -12,8 +13,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
 from consumer.adapters.kafka import bounds_of, client_options
+from consumer.adapters.kafka_access import denied_topics, topic_denied
+from consumer.adapters.kafka_connection import described
+from consumer.adapters.topic_ids import Operation, topics_named
 from consumer.events.record import Partition
-from consumer.ports import Bounds, SourceError
+from consumer.ports import Bounds, Refusal, SourceError
 from consumer.settings import Kafka
 
 IN_FLIGHT = 1000
@@ -31,18 +35,47 @@ class Message(NamedTuple):
     timestamp_ms: int | None = None
 
 
-async def read_bounds(settings: Kafka, topics: Collection[str]) -> Mapping[Partition, Bounds]:
-    """What every partition of the topics holds; topics that do not exist are left out.
+class TopicsLook(NamedTuple):
+    """What the brokers say about topics.
+
+    :param bounds: what each partition holds; topics that do not exist, or of which we may not know, are left out
+    :param denied: the topics that we may not read
+    """
+
+    bounds: Mapping[Partition, Bounds]
+    denied: Sequence[Refusal]
+
+    @property
+    def hidden(self) -> Sequence[Refusal]:
+        """The topics that we may not even know of."""
+        shown = {partition.topic for partition in self.bounds}
+        return [refusal for refusal in self.denied if refusal.name not in shown]
+
+
+async def look_at_topics(settings: Kafka, topics: Collection[str]) -> TopicsLook:
+    """What every partition of the topics holds, and what we may not read.
 
     :raises SourceError: Kafka does not answer
     """
     consumer = AIOKafkaConsumer(**client_options(settings), isolation_level="read_committed")
     async with _explained(settings), _started(consumer):
-        cluster = await consumer._client.fetch_all_metadata()
-        return await bounds_of(
-            consumer,
-            [Partition(topic, n) for topic in topics for n in cluster.partitions_for_topic(topic) or ()],
-        )
+        named = await topics_named(consumer._client, topics)
+        there = {name: len(topic.replicas) for name, topic in named.items() if topic.exists}
+        if there:
+            await consumer._client.set_topics(there)
+        bounds = await bounds_of(consumer, [Partition(name, n) for name, count in there.items() for n in range(count)])
+        return TopicsLook(bounds, denied_topics(settings, named))
+
+
+async def read_bounds(settings: Kafka, topics: Collection[str]) -> Mapping[Partition, Bounds]:
+    """What every partition of the topics holds; topics that do not exist are left out.
+
+    :raises SourceError: Kafka does not answer, or does not let us know
+    """
+    look = await look_at_topics(settings, topics)
+    if look.hidden:
+        raise SourceError("; ".join(map(str, look.hidden)))
+    return look.bounds
 
 
 async def publish(
@@ -55,15 +88,19 @@ async def publish(
     :param acknowledged: called for each acknowledged record with its place among the messages, counted from 0
     :raises SourceError: Kafka does not answer, or refuses a record
     """
+    demanded: set[str] = set()
+    remaining = iter(messages)
+    first = list(islice(remaining, 1))
+    for message in first:  # without any right to write the producer would not even start
+        await _demand_open_topic(settings, message.topic, demanded)
     producer = AIOKafkaProducer(
         **client_options(settings), enable_idempotence=True, compression_type="zstd", linger_ms=5
     )
     count = 0
     async with _explained(settings), _started(producer):
-        known = (await producer.client.fetch_all_metadata()).topics()
         waiting: dict[asyncio.Future[Any], int] = {}
-        for message in messages:
-            _demand_topic(message.topic, known)
+        for message in chain(first, remaining):
+            await _demand_open_topic(settings, message.topic, demanded)
             if len(waiting) >= IN_FLIGHT:
                 await _settle(waiting, acknowledged, asyncio.FIRST_COMPLETED)
             waiting[await _send(producer, message)] = count
@@ -72,10 +109,18 @@ async def publish(
     return count
 
 
-def _demand_topic(topic: str, known: Collection[str]) -> None:
-    """The client would ask for a missing topic again and again; say so at once instead."""
-    if topic not in known:
+async def _demand_open_topic(settings: Kafka, topic: str, demanded: set[str]) -> None:
+    """The producer would ask for a missing topic again and again; say so at once instead, and once for each topic."""
+    if topic in demanded:
+        return
+    consumer = AIOKafkaConsumer(**client_options(settings))
+    async with _explained(settings), _started(consumer):
+        found = (await topics_named(consumer._client, {topic}))[topic]
+    if found.denies(Operation.WRITE):
+        raise SourceError(str(topic_denied(settings, topic, Operation.WRITE)))
+    if not found.exists:
         raise SourceError(f"there is no topic {topic}: make it first")
+    demanded.add(topic)
 
 
 async def _send(producer: Any, message: Message) -> asyncio.Future[Any]:
@@ -145,4 +190,4 @@ async def _explained(settings: Kafka) -> AsyncIterator[None]:
     try:
         yield
     except KafkaError as error:
-        raise SourceError(f"Kafka at {settings.bootstrap_servers}: {error}") from error
+        raise SourceError(f"Kafka at {settings.bootstrap_servers}: {described(error)}") from error

@@ -70,7 +70,19 @@ EVENT_DELAY = Metric(
 LAG_RECORDS = Metric(
     Gauge,
     "rag_consumer_lag_records",
-    "Offsets between the ledger and the last committed record of the partition.",
+    "Offsets between the ledger and the high watermark, which is behind the partition's last acknowledged record.",
+    ("topic", "partition"),
+)
+HELD_BACK_RECORDS = Metric(
+    Gauge,
+    "rag_open_transaction_records",
+    "Offsets of the lag that cannot be read yet: they come at or after the beginning of an open transaction.",
+    ("topic", "partition"),
+)
+HELD_BACK_SECONDS = Metric(
+    Gauge,
+    "rag_open_transaction_seconds",
+    "For how long this replica has seen the same transaction hold back acknowledged records; 0 where none does.",
     ("topic", "partition"),
 )
 LAG_SECONDS = Metric(
@@ -109,6 +121,12 @@ STOPPED = Metric(
     "rag_stopped_partitions",
     "1 for a partition that cannot be read on from where the ledger stands; a person has to decide.",
     ("topic", "partition"),
+)
+REFUSED = Metric(
+    Gauge,
+    "rag_kafka_refused",
+    "1 for a topic or the group that Kafka does not let this replica use; the log says why.",
+    ("type", "resource"),
 )
 UP = Metric(Gauge, "rag_up", "1 while this replica can use the server: database or kafka.", ("server",))
 CLIENT_ERRORS = Metric(

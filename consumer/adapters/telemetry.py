@@ -20,10 +20,12 @@ from consumer.events.rejection import Reason
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.offsets import Claim, StopReason
 from consumer.ingest.rows import Row
-from consumer.ports import Clock, Fenced, Written
+from consumer.ports import Clock, Fenced, Refusal, Written
 from consumer.problems import command_to_settle
 
 log = structlog.get_logger("ragledger")
+
+LONG_TRANSACTION_SECONDS = 60.0
 
 _TOPIC, _TIMESTAMP = attrgetter("record.topic"), attrgetter("record.timestamp")
 
@@ -34,7 +36,11 @@ class PrometheusTelemetry:
     def __init__(self, metrics: m.Metrics, clock: Clock, topics: Collection[str]) -> None:
         self._metrics, self._clock = metrics, clock
         self._database, self._kafka = Outage(clock), Outage(clock)
+        self._kafka_problem = ""
         self._stopped: dict[Partition, StopReason] = {}
+        self._refusals: dict[tuple[str, str], Refusal] = {}
+        self._missing: frozenset[str] = frozenset()
+        self._held_back: set[Partition] = set()
         self._domain = DomainMetrics(metrics)
         self._initialise(topics)
 
@@ -105,7 +111,8 @@ class PrometheusTelemetry:
         self._metrics.gauge(m.ASSIGNED).set(0)
         self._go_on(partitions)
         for partition in partitions:
-            for metric in (m.LAG_RECORDS, m.LAG_SECONDS):
+            self._held_back.discard(partition)
+            for metric in (m.LAG_RECORDS, m.LAG_SECONDS, m.HELD_BACK_RECORDS, m.HELD_BACK_SECONDS):
                 self._metrics.remove(metric, partition.topic, str(partition.partition))
 
     def claimed(self, claims: Collection[Claim]) -> None:
@@ -161,6 +168,20 @@ class PrometheusTelemetry:
         self._metrics.gauge(m.LAG_RECORDS, *labels).set(records)
         self._metrics.gauge(m.LAG_SECONDS, *labels).set(seconds)
 
+    def held_back(self, partition: Partition, records: int, seconds: float) -> None:
+        """See :meth:`consumer.ports.Telemetry.held_back`. Logged once for each transaction that stays open for long."""
+        labels = (partition.topic, str(partition.partition))
+        self._metrics.gauge(m.HELD_BACK_RECORDS, *labels).set(records)
+        self._metrics.gauge(m.HELD_BACK_SECONDS, *labels).set(seconds)
+        if seconds < LONG_TRANSACTION_SECONDS:
+            self._held_back.discard(partition)
+        elif partition not in self._held_back:
+            self._held_back.add(partition)
+            then = "these records are read once it is committed or aborted; ragledger doctor names its producer"
+            log.warning(
+                "transaction_open", partition=str(partition), records=records, seconds=round(seconds), then=then
+            )
+
     # ── the store ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def outage(self) -> str:
@@ -171,7 +192,7 @@ class PrometheusTelemetry:
     def kafka_outage(self) -> str:
         """For how long Kafka has not answered; empty while it does."""
         seconds = self._kafka.seconds
-        return "" if seconds is None else f"Kafka has not answered for {seconds:.0f} s"
+        return "" if seconds is None else f"Kafka has not answered for {seconds:.0f} s: {self._kafka_problem}"
 
     def unavailable(self, cause: str, message: str) -> None:
         """See :meth:`consumer.ports.Telemetry.unavailable`. Logged once for each remedy, not once a try."""
@@ -205,6 +226,7 @@ class PrometheusTelemetry:
     def kafka_unavailable(self, error: Exception) -> None:
         """See :meth:`consumer.ports.Telemetry.kafka_unavailable`. Logged once an outage."""
         self._metrics.gauge(m.UP, "kafka").set(0)
+        self._kafka_problem = str(error)
         if self._kafka.begin("client", "connection"):
             log.error("kafka_unavailable", problem=str(error), then="tried again until it answers; nothing is lost")
 
@@ -222,9 +244,22 @@ class PrometheusTelemetry:
         )
 
     def topics_missing(self, topics: Collection[str]) -> None:
-        """These topics do not exist yet; they are read as soon as they do."""
-        if topics:
-            log.warning("topics_missing", topics=sorted(topics), then="read as soon as they are made")
+        """These topics do not exist now; they are read as soon as they do."""
+        gone, self._missing = frozenset(topics) - self._missing, frozenset(topics)
+        if gone:
+            log.warning("topics_missing", topics=sorted(gone), then="read as soon as they are made")
+
+    def refused(self, refusals: Collection[Refusal]) -> None:
+        """Kafka does not let us use these; each is logged when it begins and when it is over."""
+        now = {(refusal.resource, refusal.name): refusal for refusal in refusals}
+        for known, refusal in now.items():
+            if self._refusals.get(known) != refusal:
+                self._metrics.gauge(m.REFUSED, *known).set(1)
+                log.error("kafka_refuses", **refusal._asdict(), then="tried again every few seconds")
+        for resource, name in self._refusals.keys() - now.keys():
+            self._metrics.remove(m.REFUSED, resource, name)
+            log.info("kafka_permits", resource=resource, name=name)
+        self._refusals = now
 
     def split(self, writes: int) -> None:
         """See :meth:`consumer.ports.Telemetry.split`."""

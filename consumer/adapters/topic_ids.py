@@ -1,6 +1,8 @@
-"""Which topic a name stands for: Kafka gives each topic an id, and one made anew another.
+"""What the brokers say about topics by name: whether there is one, which one, and what we may do with it.
 
-aiokafka speaks the metadata request up to version 5; ids come with version 10 (Kafka 2.8), which is spelt out here.
+Kafka gives each topic an id, and one made anew another. aiokafka speaks the metadata request up to version 5; ids and
+rights come with version 10 (Kafka 2.8), which is spelt out here. An older broker still tells an unauthorized topic from
+a missing one.
 """
 
 from __future__ import annotations
@@ -8,12 +10,21 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
 from io import BytesIO
 from typing import Any
 from uuid import UUID
 
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, NodeNotReadyError
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    KafkaError,
+    NodeNotReadyError,
+    NoError,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.metadata import MetadataRequest_v5
 from aiokafka.protocol.types import (
     AbstractType,
     Boolean,
@@ -31,18 +42,74 @@ _NONE = UUID(int=0)
 _TEXT = CompactString("utf-8")
 
 
-async def topic_ids(client: Any, topics: Collection[str]) -> Mapping[str, UUID]:
-    """The ids of these topics; left out where there is no such topic, or no broker that tells.
+UNKNOWN_RIGHTS = -(2**31)
+"""How a broker says that it does not tell the rights."""
+
+
+class Operation(IntEnum):
+    """Kafka's numbers of operations, which are places of bits in a set of rights."""
+
+    READ = 3
+    WRITE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTopic:
+    """What a broker says about a name.
+
+    :param error: Kafka's error code; 0: there is such a topic
+    :param topic_id: None if the broker does not tell ids
+    :param rights: the set of operations that we may do; None if the broker does not tell rights
+    :param replicas: for each partition, how many copies it has
+    """
+
+    error: int
+    topic_id: UUID | None = None
+    rights: int | None = None
+    replicas: tuple[int, ...] = ()
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a topic that we may know of."""
+        return bool(self.error == NoError.errno)
+
+    def denies(self, operation: Operation) -> bool:
+        """Whether we may not do this, be it that we may not even know of the topic."""
+        if self.error == TopicAuthorizationFailedError.errno:
+            return True
+        return self.exists and self.rights is not None and not self.rights & (1 << operation)
+
+
+async def topics_named(client: Any, topics: Collection[str]) -> Mapping[str, NamedTopic]:
+    """What any broker says about each of these names.
 
     :param client: an aiokafka client that has found the brokers
     :raises KafkaError: no broker answers
     """
-    try:
-        response = await _ask_any_broker(client, _TopicIdsRequest(topics))
-    except (IncompatibleBrokerVersion, NotImplementedError):
-        return {}
-    found = [(topic[1], topic[2]) for topic in response.topics if not topic[0]]
-    return {name: topic_id for name, topic_id in found if topic_id != _NONE}
+    response = await _ask_any_broker(client, _TopicsRequest(topics))
+    named = _named_10 if response.API_VERSION >= _TopicsResponse10.API_VERSION else _named_5
+    return dict(named(*topic) for topic in response.topics)
+
+
+def _named_5(error: int, name: str, _internal: bool, partitions: Any) -> tuple[str, NamedTopic]:
+    return name, NamedTopic(error, replicas=tuple(len(partition[3]) for partition in partitions))
+
+
+def _named_10(
+    error: int, name: str, topic_id: UUID, _internal: bool, partitions: Any, rights: int, _tags: Any
+) -> tuple[str, NamedTopic]:
+    replicas = tuple(len(partition[4]) for partition in partitions)
+    known_id = None if topic_id == _NONE else topic_id
+    return name, NamedTopic(error, known_id, None if rights == UNKNOWN_RIGHTS else rights, replicas)
+
+
+async def topic_ids(client: Any, topics: Collection[str]) -> Mapping[str, UUID]:
+    """The ids of these topics; left out where there is no such topic, or no broker that tells.
+
+    :raises KafkaError: no broker answers
+    """
+    named = await topics_named(client, topics)
+    return {name: topic.topic_id for name, topic in named.items() if topic.exists and topic.topic_id is not None}
 
 
 async def _ask_any_broker(client: Any, request: Any) -> Any:
@@ -63,17 +130,21 @@ async def _ask_any_broker(client: Any, request: Any) -> Any:
     raise failure
 
 
-class _Uuid(AbstractType):  # type: ignore[misc]
+class Uuid(AbstractType):  # type: ignore[misc]
+    """16 bytes."""
+
     @classmethod
     def encode(cls, value: UUID) -> bytes:
+        """As the protocol has it."""
         return value.bytes
 
     @classmethod
     def decode(cls, data: BytesIO) -> UUID:
+        """From the next 16 bytes."""
         return UUID(bytes=data.read(16))
 
 
-class _TopicIdsResponse(Response):  # type: ignore[misc]
+class _TopicsResponse10(Response):  # type: ignore[misc]
     API_KEY = _METADATA
     API_VERSION = 10
     SCHEMA = Schema(
@@ -89,7 +160,7 @@ class _TopicIdsResponse(Response):  # type: ignore[misc]
             CompactArray(
                 ("error_code", Int16),
                 ("name", _TEXT),
-                ("topic_id", _Uuid),
+                ("topic_id", Uuid),
                 ("is_internal", Boolean),
                 (
                     "partitions",
@@ -113,13 +184,13 @@ class _TopicIdsResponse(Response):  # type: ignore[misc]
     )
 
 
-class _TopicIdsRequest10(RequestStruct):  # type: ignore[misc]
+class _TopicsRequest10(RequestStruct):  # type: ignore[misc]
     FLEXIBLE_VERSION = True
     API_KEY = _METADATA
     API_VERSION = 10
-    RESPONSE_TYPE = _TopicIdsResponse
+    RESPONSE_TYPE = _TopicsResponse10
     SCHEMA = Schema(
-        ("topics", CompactArray(("topic_id", _Uuid), ("name", _TEXT), ("tags", TaggedFields))),
+        ("topics", CompactArray(("topic_id", Uuid), ("name", _TEXT), ("tags", TaggedFields))),
         ("allow_auto_topic_creation", Boolean),
         ("include_cluster_authorized_operations", Boolean),
         ("include_topic_authorized_operations", Boolean),
@@ -127,12 +198,16 @@ class _TopicIdsRequest10(RequestStruct):  # type: ignore[misc]
     )
 
 
-class _TopicIdsRequest(Request[_TopicIdsRequest10]):  # type: ignore[misc]
+class _TopicsRequest(Request[MetadataRequest_v5 | _TopicsRequest10]):  # type: ignore[misc]
+    """Never lets a broker create a topic."""
+
     API_KEY = _METADATA
 
     def __init__(self, topics: Collection[str]) -> None:
-        self._topics = topics
+        self._topics = sorted(topics)
 
-    def build(self, request_struct_class: type[_TopicIdsRequest10]) -> _TopicIdsRequest10:
-        topics: list[tuple[UUID, str, Mapping[int, bytes]]] = [(_NONE, topic, {}) for topic in sorted(self._topics)]
-        return request_struct_class(topics, False, False, False, {})
+    def build(self, request_struct_class: Any) -> Any:
+        if request_struct_class is MetadataRequest_v5:
+            return request_struct_class(self._topics, False)
+        topics: list[tuple[UUID, str, Mapping[int, bytes]]] = [(_NONE, topic, {}) for topic in self._topics]
+        return request_struct_class(topics, False, False, True, {})

@@ -18,7 +18,7 @@ from consumer.problems import command_to_settle, kept_reason
 from consumer.settings import load
 from consumer.text import printable
 
-COLUMNS = ("partition", "read", "inserted", "doubled", "amended", "dead", "gaps", "lag", "adds up")
+COLUMNS = ("partition", "read", "inserted", "doubled", "amended", "dead", "gaps", "lag", "held back", "adds up")
 
 
 app = typer.Typer(help="What became of every record, partition by partition; and decisions about it.")
@@ -40,13 +40,14 @@ def ledger(
     context: typer.Context,
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 unless the equation holds everywhere.")] = False,
     caught_up: Annotated[
-        bool, typer.Option("--caught-up", help="Exit with 3 also while a committed record waits.")
+        bool, typer.Option("--caught-up", help="Exit with 3 also while an acknowledged record waits.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Show, per partition, what was read, written, doubled, dead, and what waits.
 
-    For every partition, always: read = inserted + duplicates + amended + dead + gaps.
+    For every partition, always: read = inserted + duplicates + amended + dead + gaps. The lag goes up to the high
+    watermark; held back is what of it cannot be read yet because a producer's transaction is open.
     """
     if context.invoked_subcommand is None:
         _ledger(check, caught_up, as_json)
@@ -153,6 +154,7 @@ def ledger_json(found: Ledger) -> dict[str, object]:
         "holds": found.holds,
         "caught_up": found.is_caught_up,
         "kafka_problem": found.kafka_problem,
+        "refused": [refusal._asdict() for refusal in found.refused],
         "partitions": [asdict(line) | {"read": line.read} for line in found.lines],
     }
 
@@ -169,6 +171,7 @@ def print_ledger(found: Ledger) -> None:
             line.dead_lettered,
             line.gaps,
             line.lag,
+            line.held_back,
             line.holds,
         )
         for line in found.lines
@@ -181,7 +184,10 @@ def print_ledger(found: Ledger) -> None:
             said = f"{partition} has stopped: {printable(reason.problem)}.\nOnce it is clear where to go on:"
             err.print(f"{said} {command_to_settle(partition, reason)}", markup=False, soft_wrap=True)
     if found.kafka_problem:
-        err.print(f"The lag is not known: {found.kafka_problem}", markup=False)
+        err.print(f"The lag is not known: {found.kafka_problem}", markup=False, soft_wrap=True)
+    for refusal in found.refused:
+        if str(refusal) not in (found.kafka_problem or ""):
+            err.print(f"Nothing more is read of {refusal}", markup=False, soft_wrap=True)
 
 
 def _explain(found: Ledger, caught_up: bool) -> None:
@@ -197,4 +203,8 @@ def _explain(found: Ledger, caught_up: bool) -> None:
 def _waiting(found: Ledger) -> str:
     if found.kafka_problem:
         return "Whether anything waits is not known."
-    return "Nothing waits." if found.is_caught_up else "Committed records wait to be read."
+    if found.is_caught_up:
+        return "Nothing waits."
+    held_back = sum(line.held_back or 0 for line in found.lines)
+    behind = f", {held_back:,} of them behind an open transaction: see ragledger doctor" if held_back else ""
+    return f"Records wait to be read{behind}."

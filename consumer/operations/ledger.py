@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from consumer.adapters.kafka_tools import read_bounds
+from consumer.adapters.kafka_tools import look_at_topics
 from consumer.adapters.postgres import Database
 from consumer.events.record import Partition
 from consumer.operations.queries import query
-from consumer.ports import Bounds, SourceError
+from consumer.ports import Bounds, Refusal, SourceError
 from consumer.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerLine:
-    """One partition. `lag` is None where Kafka could not be asked; `holds` is whether the equation does."""
+    """One partition. `holds` is whether the equation does.
+
+    :param lag: offsets up to the high watermark; None if Kafka could not be asked
+    :param held_back: how many of them wait behind an open transaction
+    """
 
     topic: str
     partition: int
@@ -40,6 +44,7 @@ class LedgerLine:
     unreadable_until: int | None = None
     diverges_at: int | None = None
     lag: int | None = None
+    held_back: int | None = None
 
     @property
     def read(self) -> int:
@@ -53,6 +58,7 @@ class Ledger:
 
     lines: Sequence[LedgerLine]
     kafka_problem: str | None = None
+    refused: Sequence[Refusal] = ()
 
     @property
     def holds(self) -> bool:
@@ -61,7 +67,7 @@ class Ledger:
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether Kafka was asked, there is a topic, and no committed record waits."""
+        """Whether Kafka was asked, there is a topic, and no acknowledged record waits."""
         return self.kafka_problem is None and all(line.lag == 0 for line in self.lines)
 
 
@@ -75,18 +81,23 @@ async def read_ledger(settings: Settings, database: Database) -> Ledger:
     lines = {Partition(row["topic"], row["partition"]): LedgerLine(**dict(row)) for row in rows}
     topics = sorted(settings.topics.consumed)
     try:
-        bounds = await read_bounds(settings.kafka, topics)
+        bounds, denied = look = await look_at_topics(settings.kafka, topics)
     except SourceError as error:
         return Ledger([*lines.values()], str(error))
     # Nobody has to publish every kind of event; but a topic that was read once, or any at all, should be there.
-    hidden = sorted({p.topic for p in lines} & set(topics) - {p.topic for p in bounds})
-    missing = hidden if bounds else topics
-    return Ledger(_with_lag(lines, bounds), f"Kafka shows no topic {', '.join(missing)}" if missing else None)
+    hidden = {refusal.name for refusal in look.hidden}
+    gone = {p.topic for p in lines} & set(topics) - {p.topic for p in bounds} - hidden
+    missing = sorted(gone) if bounds or hidden else topics
+    problems = [*map(str, look.hidden), *([f"Kafka shows no topic {', '.join(missing)}"] if missing else [])]
+    return Ledger(_with_lag(lines, bounds, hidden), "; ".join(problems) or None, denied)
 
 
-def _with_lag(lines: Mapping[Partition, LedgerLine], bounds: Mapping[Partition, Bounds]) -> list[LedgerLine]:
+def _with_lag(
+    lines: Mapping[Partition, LedgerLine], bounds: Mapping[Partition, Bounds], hidden: Collection[str]
+) -> list[LedgerLine]:
     partitions = sorted(lines.keys() | bounds.keys())
-    return [_line(partition, lines.get(partition), bounds.get(partition)) for partition in partitions]
+    found = [_line(partition, lines.get(partition), bounds.get(partition)) for partition in partitions]
+    return [replace(line, lag=None, held_back=None) if line.topic in hidden else line for line in found]
 
 
 def _line(partition: Partition, line: LedgerLine | None, bounds: Bounds | None) -> LedgerLine:
@@ -94,8 +105,8 @@ def _line(partition: Partition, line: LedgerLine | None, bounds: Bounds | None) 
         assert bounds is not None
         line = _unclaimed(partition, bounds.first)
     if bounds is None:  # a topic of other days, of which nothing can wait
-        return replace(line, lag=0)
-    return replace(line, lag=bounds.end - line.next_offset)
+        return replace(line, lag=0, held_back=0)
+    return replace(line, lag=bounds.high_watermark - line.next_offset, held_back=bounds.held_back)
 
 
 def _unclaimed(partition: Partition, first: int) -> LedgerLine:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from consumer.events.record import Partition, Record, StoredRecord
-from consumer.ports import Bounds, SourceError, Stretch
+from consumer.ports import Bounds, End, Refusal, SourceError, Stretch
 from tests.unit.builders import TIMESTAMP, encode
 
 LATENCY_SECONDS = 0.01
@@ -62,13 +62,15 @@ class Reader(Protocol):
 class Log:
     """One partition: its records by offset, the first offset it still holds, the offset after its last.
 
-    `damaged` are batches whose records cannot be told apart: first offset and last.
+    `held_back` offsets wait behind an open transaction. `damaged` are batches whose records cannot be told apart: first
+    offset and last.
     """
 
     records: dict[int, Record] = field(default_factory=dict)
     damaged: list[tuple[int, int]] = field(default_factory=list)
     first: int = 0
     end: int = 0
+    held_back: int = 0
 
 
 class FakeBroker:
@@ -140,6 +142,7 @@ class FakeSource:
         self.rebalancing = False
         self.failure: Exception | None = None
         self.refuses_commits = False
+        self.refused: list[Refusal] = []
         self.polls: list[float] = []
         self.returned = 0
         self.lost = 0
@@ -236,8 +239,12 @@ class FakeSource:
         known = ((partition, self.assigned.get(partition)) for partition in partitions)
         return {partition: position for partition, position in known if position is not None}
 
-    def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
-        return {partition: self._broker.logs[partition].end for partition in partitions if partition in self.assigned}
+    def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, End]:
+        logs = {partition: self._broker.logs[partition] for partition in partitions if partition in self.assigned}
+        return {partition: End(log.end, log.end + log.held_back) for partition, log in logs.items()}
+
+    def refusals(self) -> Collection[Refusal]:
+        return self.refused
 
     async def bounds(self, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:
         await asyncio.sleep(LATENCY_SECONDS)
@@ -245,7 +252,10 @@ class FakeSource:
             raise SourceError("no broker answers")
         logs = {partition: self._broker.logs[partition] for partition in partitions}
         ids = self._broker.topic_ids
-        return {partition: Bounds(log.first, log.end, ids.get(partition.topic)) for partition, log in logs.items()}
+        return {
+            partition: Bounds(log.first, log.end, ids.get(partition.topic), log.held_back)
+            for partition, log in logs.items()
+        }
 
     async def topic_ids(self, topics: Collection[str]) -> Mapping[str, UUID]:
         await asyncio.sleep(LATENCY_SECONDS)

@@ -325,3 +325,6 @@ class FakeTelemetry:
 
     def lag(self, partition: Partition, records: int, seconds: float) -> None:
         self._tell("lag", partition, records, seconds)
+
+    def held_back(self, partition: Partition, records: int, seconds: float) -> None:
+        self._tell("held_back", partition, records, seconds)

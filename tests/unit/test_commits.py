@@ -10,6 +10,7 @@ import pytest
 from consumer.commits import Committer
 from consumer.events.record import Partition, StoredRecord
 from consumer.ingest.offsets import Claim, Span
+from consumer.ports import End
 from tests.unit.fakes import WALL_START, Changes, FakeBroker, FakeSource, FakeTelemetry, ManualClock
 from tests.unit.virtual_time import passes
 from tests.unit.world import A, B
@@ -140,7 +141,7 @@ async def test_the_lag_grows_while_nothing_is_fetched() -> None:
     """As during an outage of the database: then the brokers are asked."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 0)])
-    ends = {A: 100}
+    ends = {A: End(100, 100)}
     desk.source.ends = lambda partitions: ends  # type: ignore[method-assign]
     running = asyncio.create_task(desk.committer.run())
     await passes(5)
@@ -194,3 +195,26 @@ async def test_it_commits_and_tells_once_a_second() -> None:
     await passes(10.5)
     running.cancel()
     assert desk.telemetry.count("lag") == 10
+
+
+async def test_the_lag_goes_up_to_the_high_watermark() -> None:
+    """What waits behind an open transaction waits, also where everything that can be read was written."""
+    desk = Desk()
+    desk.broker.logs[A].held_back = 7
+    desk.committer.begin([Claim(A, 1, 100), Claim(B, 1, 100)])
+    assert await desk.lag() == {A: (7, 0.0), B: (0, 0.0)}
+    assert desk.telemetry.all("held_back") == [(A, 7, 0.0), (B, 0, 0.0)]
+
+
+async def test_an_open_transaction_is_timed_until_it_is_over() -> None:
+    """It is another one once the last stable offset has moved."""
+    desk = Desk()
+    desk.committer.begin([Claim(A, 1, 100)])
+    told = []
+    for held_back, moved in ((7, 0), (9, 0), (9, 3), (0, 9)):
+        desk.broker.logs[A].held_back = held_back
+        desk.broker.logs[A].end += moved
+        await desk.lag()
+        told += desk.telemetry.all("held_back")
+        desk.clock.now += 60
+    assert told == [(A, 7, 0.0), (A, 9, 60.0), (A, 9, 0.0), (A, 0, 0.0)]

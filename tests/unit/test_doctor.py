@@ -1,6 +1,7 @@
 """What the doctor makes of what it is told, where the real thing cannot be had in a test."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from consumer.adapters.kafka_admin import KafkaFacts, Topic
+from consumer.adapters.kafka_group import GroupMember
+from consumer.adapters.kafka_producers import OpenTransaction
 from consumer.events.record import Partition
 from consumer.operations.doctor import books, connection, kafka, server_settings, statements, storage
 from consumer.operations.doctor.findings import Finding, Severity, report
@@ -71,6 +74,56 @@ def test_a_topic_keeps_its_records_for_as_long_as_an_outage_may_last(topic: Topi
 def test_no_more_replicas_than_partitions(members: int | None, wanted: str) -> None:
     """One too many has nothing to do."""
     assert kafka._replicas(KafkaFacts({"t": Topic(2, 1)}, members, 1), "g").severity == wanted
+
+
+def test_members_that_are_other_programs() -> None:
+    """They are named, are no replicas, and one of the new protocol is certainly none."""
+    old = GroupMember("rdkafka", "/10.0.0.1", frozenset({"rag.dialogue"}), "classic")
+    new = GroupMember("rdkafka", "/10.0.0.2", None, "consumer")
+    facts = KafkaFacts({"t": Topic(4, 1)}, 2, 1, (), [old, new])
+    found = list(kafka._strangers(Settings(), facts))
+    assert [(one.severity, one.check) for one in found] == [
+        ("warning", "group ragledger"),
+        ("error", "group ragledger"),
+    ]
+    assert "client rdkafka at 10.0.0.1 (protocol classic, subscribes to rag.dialogue)" in found[0].found
+    assert "no replica of group g is running" in kafka._replicas(facts, "g").found
+    with_ours = kafka._replicas(replace(facts, members=3), "g")
+    assert with_ours.found == "3 replicas for 4 partitions, 2 of them other programs"
+
+
+@pytest.mark.parametrize(
+    ("client_id", "topics", "protocol", "is_ours"),
+    [
+        ("ragledger", {"elsewhere"}, "classic", True),
+        ("aiokafka-0.14.0", {"rag.dialogue"}, "classic", True),
+        ("aiokafka-0.14.0", {"rag.dialogue", "elsewhere"}, "classic", False),
+        ("aiokafka-0.14.0", {"rag.dialogue"}, "consumer", False),
+        ("aiokafka-0.14.0", None, "classic", False),
+        ("rdkafka", {"rag.dialogue"}, "classic", False),
+    ],
+)
+def test_a_replica_of_an_earlier_version_is_no_stranger(
+    client_id: str, topics: set[str] | None, protocol: str, is_ours: bool
+) -> None:
+    """Or no new replica would become ready before the last old one has gone."""
+    member = GroupMember(client_id, "/h", None if topics is None else frozenset(topics), protocol)
+    assert member.is_ours(["rag.dialogue", "rag.plugin"]) is is_ours
+
+
+@pytest.mark.parametrize(
+    ("transaction", "severity"),
+    [(None, "warning"), (OpenTransaction(7, 12, 990_000), "note"), (OpenTransaction(7, 12, 900_000), "error")],
+)
+def test_records_behind_an_open_transaction(transaction: OpenTransaction | None, severity: str) -> None:
+    """Something must be done only about one that nobody works on; what was not found out is for a person to look at."""
+    place = Partition("rag.dialogue", 3)
+    open_now = {} if transaction is None else {place: transaction}
+    bounds = {place: Bounds(0, 12, held_back=5), Partition("rag.plugin", 0): Bounds(0, 12)}
+    (found,) = kafka.look_at_transactions(Settings(), bounds, open_now, 1000.0)
+    assert (found.severity, "5 records of rag.dialogue/3 wait" in found.found) == (severity, True)
+    assert "--topic rag.dialogue --partition 3" in (found.fix or "")
+    assert ("--start-offset 12" in (found.fix or "")) is (severity == "error")
 
 
 # ── PostgreSQL ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -104,7 +104,7 @@ def test_an_outage_of_kafka_is_said_once_and_when_it_is_over(scope: Scope, lines
     for _ in range(50):
         scope.telemetry.kafka_unavailable(SourceError("no broker answers"))
         scope.clock.now += 1
-    assert scope.telemetry.kafka_outage() == "Kafka has not answered for 50 s"
+    assert scope.telemetry.kafka_outage() == "Kafka has not answered for 50 s: no broker answers"
     assert scope.telemetry.outage() == ""
     scope.telemetry.kafka_available()
     scope.telemetry.kafka_available()

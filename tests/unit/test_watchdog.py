@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from consumer.events.record import Partition
+from consumer.ports import Refusal
 from consumer.watchdog import Glimpse, ProgressWatch, Stalled, Watchdog, WatchPolicy
 from tests.unit.fakes import LoopClock
 from tests.unit.virtual_time import passes
@@ -228,6 +229,20 @@ def test_an_outage_of_kafka_is_no_stall_of_the_group(watched: Watched) -> None:
         assert watched.first_problem(replace(seen, ends=None), 100_000) is None
 
 
+def test_a_group_that_does_not_take_us_in_is_no_stall(watched: Watched) -> None:
+    """A new process would not be taken in either. A topic that may not be read does not excuse it."""
+    joining = replace(QUIET, is_assigned=False, ends={}, positions={})
+    assert watched.first_problem(replace(joining, refused=frozenset({"group"})), 10_000) is None
+    assert watched.first_problem(replace(joining, refused=frozenset({"topic"})), 1000) is not None
+
+
+def test_a_claim_of_a_topic_that_may_not_be_read_is_no_stall(watched: Watched) -> None:
+    """Nobody tells where such a partition begins and ends."""
+    claiming = replace(QUIET, is_claimed=False)
+    assert watched.first_problem(replace(claiming, refused=frozenset({"topic"})), 10_000) is None
+    assert watched.first_problem(claiming, 1000) is not None
+
+
 # ── the dog ──
 
 
@@ -302,3 +317,29 @@ async def test_a_client_that_alone_gets_no_answer_ends_the_work() -> None:
         await passes(2 * POLICY.check)
         with pytest.raises(Stalled, match="new client"):
             await dog
+
+
+async def test_a_topic_that_may_not_be_read_does_not_wake_the_dog() -> None:
+    """Its records wait until the right is granted; a new process would not get them. The others are watched."""
+    world = World()
+    async with world.reader() as reader, watching(world, reader) as dog:
+        await reader.own(A, B)
+        reader.source.refused = [Refusal("topic", A.topic, "not authorized", "grant it")]
+        freeze(reader, A)
+        world.produce(A, 10)
+        await passes(1000)
+        assert not dog.done()
+        reader.source.refused = []
+        await passes(2 * POLICY.stall)
+        with pytest.raises(Stalled, match=str(A)):
+            await dog
+
+
+async def test_records_behind_an_open_transaction_do_not_wake_the_dog() -> None:
+    """Nobody can read them, a new process neither."""
+    world = World()
+    async with world.reader() as reader, watching(world, reader) as dog:
+        await reader.own(A)
+        world.broker.logs[A].held_back = 1000
+        await passes(1000)
+        assert not dog.done()

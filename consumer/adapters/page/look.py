@@ -103,4 +103,4 @@ def _with_rate(one: Reading, before: Mapping[Partition, int], seconds: float) ->
 
 def _with_lag(one: Reading, bounds: Mapping[Partition, Bounds]) -> Reading:
     found = bounds.get(one.partition)
-    return one if found is None else replace(one, lag=max(0, found.end - one.next_offset))
+    return one if found is None else replace(one, lag=max(0, found.high_watermark - one.next_offset))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from consumer.adapters.admin import AdminConnection, ConnectError, ConnectionLostError, StatementError, connect
-from consumer.adapters.kafka_admin import look_at_kafka
+from consumer.adapters.kafka_admin import find_open_transactions, look_at_kafka
 from consumer.adapters.kafka_tools import read_bounds
 from consumer.adapters.postgres import dsn_of
 from consumer.operations.doctor import connection, kafka
@@ -60,13 +61,16 @@ async def _kafka(settings: Settings) -> tuple[list[Finding], Brokers | None]:
         async with asyncio.timeout(KAFKA_SECONDS):
             facts = await look_at_kafka(settings.kafka, topics)
             brokers = Brokers(facts, await read_bounds(settings.kafka, list(facts.topics)))
+            held_back = [partition for partition, held in brokers.bounds.items() if held.held_back]
+            open_now = await find_open_transactions(settings.kafka, held_back) if held_back else {}
     except SourceError as problem:
         return [kafka.unreachable(str(problem))], None
     except TimeoutError:
         return [
             kafka.unreachable(f"{settings.kafka.bootstrap_servers} did not answer within {KAFKA_SECONDS:g} s")
         ], None
-    return list(kafka.look_at_topics(settings, facts)), brokers
+    waiting = kafka.look_at_transactions(settings, brokers.bounds, open_now, time.time())
+    return [*kafka.look_at_topics(settings, facts), *waiting], brokers
 
 
 async def _postgres(settings: Settings, brokers: Brokers | None, told: Told) -> list[Finding]:
