@@ -5,9 +5,10 @@ from tests.service import Environment, eventually
 
 # More than the buffers between client and server hold, so that either of them has to wait for the other.
 LONG_TEXT = "Zwölf Monate, sofern nichts anderes vereinbart ist. " * 400
+# A trigger before each row would have the rows merged instead of copied.
 SLOW_ROWS = (
-    "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END'",
-    "CREATE TRIGGER slow BEFORE INSERT ON ai_dialogue_log FOR EACH ROW EXECUTE FUNCTION slow()",
+    "CREATE FUNCTION slow(uuid) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.001); RETURN true; END'",
+    "ALTER TABLE ai_dialogue_log ADD CONSTRAINT slow CHECK (slow(id)) NOT VALID",
 )
 _COPYING = """
     SELECT count(*) FROM pg_stat_activity
