@@ -15,4 +15,11 @@ COMMIT;
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 ALTER TABLE IF EXISTS dead_letters DROP COLUMN IF EXISTS record_timestamp_ms;
+DO $$
+BEGIN
+    IF to_regclass('dead_letters') IS NOT NULL THEN
+        COMMENT ON COLUMN dead_letters.record_timestamp IS 'Timestamp of the record; tells it from one at the same offset of a topic made anew';
+    END IF;
+END
+$$;
 COMMIT;
