@@ -184,7 +184,7 @@ class Transaction:
         try:
             yield
         except Exception:
-            if not self._is_cut and not self._is_gone():
+            if not self._is_cut and not _is_gone(self._connection):
                 async with self._bounded():
                     await transaction.rollback()
             raise
@@ -198,14 +198,15 @@ class Transaction:
         with translated_errors(sql):
             try:
                 async with asyncio.timeout(self._limit):
-                    yield
+                    with _noticing_loss(self._connection):
+                        yield
             except (TimeoutError, asyncpg.InternalClientError) as error:
                 self._cut()
                 if isinstance(error, TimeoutError):
                     raise TimeoutError(f"no answer for {self._limit:.0f} s") from None
                 raise
             except asyncpg.InterfaceError as error:
-                if self._is_gone():
+                if _is_gone(self._connection):
                     raise Unavailable(_ENDED, "connection") from error
                 raise
         self._answered()
@@ -214,13 +215,6 @@ class Transaction:
         self._is_cut = True
         with suppress(asyncpg.InterfaceError):  # it may be known to be gone
             self._connection.terminate()
-
-    def _is_gone(self) -> bool:
-        """The pool takes a connection back as soon as it is lost, and then not even this may be asked of it."""
-        try:
-            return bool(self._connection.is_closed())
-        except asyncpg.InterfaceError:
-            return True
 
 
 class Database:
@@ -282,8 +276,9 @@ class Database:
             transaction = connection.transaction(isolation="read_committed")
             try:
                 async with asyncio.timeout(self._limit):
-                    await transaction.start()
-                    await connection.execute(self._limits)
+                    with _noticing_loss(connection):
+                        await transaction.start()
+                        await connection.execute(self._limits)
             except BaseException as error:
                 with suppress(asyncpg.InterfaceError):  # it may be known to be gone
                     connection.terminate()
@@ -295,6 +290,25 @@ class Database:
 
     def _count_answer(self) -> None:
         self.answers += 1
+
+
+def _is_gone(connection: Any) -> bool:
+    """The pool takes a connection back as soon as it is lost, and then not even this may be asked of it."""
+    try:
+        return bool(connection.is_closed()) or bool(connection._transport.is_closing())
+    except asyncpg.InterfaceError:
+        return True
+
+
+@contextmanager
+def _noticing_loss(connection: PoolConnectionProxy[Any]) -> Iterator[None]:
+    """Under uvloop, sending on a connection that is gone is a RuntimeError until asyncpg hears of it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if _is_gone(connection):
+            raise ConnectionResetError("it was closed from the other side") from error
+        raise
 
 
 async def _nothing_to_reset(_connection: object) -> None:
