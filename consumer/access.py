@@ -35,7 +35,7 @@ class GuardedSource(Protocol):
 
 
 class AccessTelemetry(Protocol):
-    """What is told of it."""
+    """Where changes of access are reported."""
 
     def refused(self, refusals: Collection[Refusal]) -> None:
         """Kafka does not let us use these, and nothing else."""

@@ -182,7 +182,7 @@ async def connect(dsn: str) -> AsyncIterator[AdminConnection]:
         raise ConnectError(f"the DSN {error}") from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise ConnectError(f"cannot connect to {address(dsn)}: {error}") from error
-    except ValueError:  # whose text quotes what it could not read, be it a piece of a password
+    except ValueError:  # its message quotes the input, which may hold a part of a password
         raise ConnectError(f"cannot connect to {address(dsn)}: the DSN, or a variable PG*, cannot be read") from None
     try:
         yield AdminConnection(connection)

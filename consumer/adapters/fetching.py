@@ -34,15 +34,15 @@ class Fetching:
         return {place: records for place, records in fetched.items() if records}
 
     def unreadable(self, positions: Mapping[TopicPartition, int]) -> Sequence[UnreadableRange]:
-        """What cannot be read and comes next; each is told once.
+        """The unreadable offsets that come next, each returned once.
 
-        :param positions: of the partitions that are read; of one that is paused nothing is told yet
+        :param positions: of the partitions being read; paused ones are left out
         """
         found = [self._met.pop(place) for place in positions if place in self._met]
         return [one for one in found if one.first == positions[TopicPartition(*one.partition)]]
 
     def forget(self) -> None:
-        """Partitions were assigned anew."""
+        """Partitions were assigned again."""
         self._met.clear()
 
     def _raise_if_ended(self) -> None:
