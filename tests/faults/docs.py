@@ -76,10 +76,10 @@ def _seconds(one: Mapping[str, Any], name: str) -> str:
 def _intro(one: Mapping[str, Any]) -> str:
     happened = ", ".join(f"{name}: {count:,}" for name, count in one["happened"].items())
     return (
-        f"{'' if one['passed'] else '**Failed.** '}Three replicas ran on three brokers with three copies of everything, for "
-        f"{one['seconds'] / 60:.0f} minutes, with seed {one['seed']}. The faults: {happened}; {one['rebalances']:,} rebalances. About a "
-        f"third of the faults began during another one. {one['ended_by_themselves']} processes ended by "
-        "themselves and were restarted."
+        f"{'' if one['passed'] else '**Failed.** '}Three replicas ran on three brokers with three copies of everything "
+        f"for {one['seconds'] / 60:.0f} minutes, with seed {one['seed']}. The faults: {happened}; "
+        f"{one['rebalances']:,} rebalances. About a third of the faults began during another one. "
+        f"{one['ended_by_themselves']} processes ended by themselves and were restarted."
     )
 
 
