@@ -139,8 +139,9 @@ class Claimer:
 
         :param leader_epoch: the newest one under which its log is written
         """
-        claim = self._held.pop(partition, None)
-        if claim is not None:
+        claim = self._held.get(partition)
+        if claim is not None and claim not in self._granted:  # else it was compared just now, and not read since
+            del self._held[partition]
             self._logs.add(claim, leader_epoch, is_new=False)
             self._changed.set()
 
@@ -270,7 +271,9 @@ class Claimer:
             else:
                 self._held[claim.partition] = claim
                 self._granted.append(claim)
-        self._telemetry.claimed([claim for claim, is_new, reason in verdicts.values() if is_new and not reason])
+        new = [claim for claim, is_new, reason in verdicts.values() if is_new and not reason]
+        if new:
+            self._telemetry.claimed(new)
 
     async def _look_at_ledger(self) -> None:
         """A claim can be lost without a write of ours: to another reader, or by somebody's decision.

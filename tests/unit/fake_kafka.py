@@ -63,7 +63,8 @@ class Log:
     """One partition: its records by offset, the first offset it still holds, the offset after its last.
 
     `held_back` offsets wait behind an open transaction. `damaged` are batches whose records cannot be told apart: first
-    offset and last. `epochs` are the leaders' epochs, each with the offset at which it began; without any, none are kept.
+    offset and last. `epochs` are the leaders' epochs, each with the offset at which it began; without any none are
+    kept.
     """
 
     records: dict[int, Record] = field(default_factory=dict)
