@@ -15,7 +15,7 @@ from typing import Protocol
 from consumer.events.record import Partition
 from consumer.ports import Answers, Clock, Source, SourceError
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 15.0  # longer than it takes to ask leaders that do not answer, and those that follow them
 
 
 class Stalled(Exception):
@@ -269,7 +269,8 @@ class Watchdog:
 
     async def _ends(self) -> Answers[int] | None:
         refused = {refusal.name for refusal in self._source.refusals() if refusal.resource == "topic"}
-        partitions = [partition for partition in self._work.positions if partition.topic not in refused]
+        asked = (*self._work.positions, *self._work.unanswered)
+        partitions = [partition for partition in asked if partition.topic not in refused]
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 if not partitions:
@@ -295,13 +296,17 @@ class Watchdog:
             frozenset(refusal.resource for refusal in self._source.refusals()),
             work.commits,
             work.fences,
-            frozenset({*work.unanswered, *(ends.unanswered if ends is not None else ())}),
+            frozenset(() if ends is None else ends.unanswered),
         )
 
     async def _deafness(self, seen: Glimpse) -> str:
         """A client may know only addresses that are gone; then another one, made now, gets the answer it does not."""
         deaf = self._deaf.run(self._policy.check, holds=seen.ends is None or bool(seen.unanswered))
+        if deaf < self._policy.stall:
+            return ""
         asked = seen.positions.keys() if seen.ends is None else seen.unanswered
-        if deaf < self._policy.stall or not await self._source.answers_anew(asked):
+        if not await self._source.answers_anew(asked):
+            if seen.ends is not None:
+                self._deaf = _Stopwatch()  # a partition may have no leader for days
             return ""
         return f"the brokers answer a new client, but have not answered this one for {self._policy.stall:.0f} s"

@@ -97,7 +97,7 @@ async def _ask_once(leaders: Mapping[Partition, int | None], ask: Ask[T]) -> Ans
     unanswered: dict[Partition, str] = {}
     for partition, leader in leaders.items():
         if leader is None:
-            unanswered[partition] = "the brokers do not know it"
+            unanswered[partition] = "the brokers do not show it: it was deleted, or this user may not know of it"
         elif leader < 0:
             unanswered[partition] = "it has no leader"
         else:
