@@ -111,7 +111,11 @@ def _late(comparison: _Comparison, bounds: Bounds) -> str:
 
 
 def question_about(claim: Claim, bounds: Bounds) -> EpochQuestion | None:
-    """What the leader has to answer so that the log can be compared; None where it cannot be, or need not."""
+    """What the leader has to answer so that the log can be compared; None where it cannot be, or need not.
+
+    The leader that wrote what was read last still leads where the epochs are equal. Then its end tells all there is to
+    know, and where the log is too short all the same, nobody can say from which offset on.
+    """
     if claim.leader_epoch is None or bounds.leader_epoch is None or is_made_anew(claim.topic_id, bounds.topic_id):
         return None
-    return EpochQuestion(claim.leader_epoch, bounds.leader_epoch)
+    return EpochQuestion(claim.leader_epoch, bounds.leader_epoch) if claim.leader_epoch < bounds.leader_epoch else None

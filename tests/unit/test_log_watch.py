@@ -159,6 +159,19 @@ async def test_a_ledger_from_before_the_migration_takes_the_log_for_what_it_is()
         await assert_stopped(world, reader)
 
 
+async def test_a_ledger_from_before_the_migration_that_is_beyond_the_end_says_no_more_than_it_knows() -> None:
+    """The epoch was not known when the log was cut, so it may be another one from its beginning on."""
+    world = world_with_epochs()
+    world.produce(A, 80)
+    world.tables.claim(A, 100, "a version that knows of no epochs")
+    async with world.reader() as reader:
+        reader.source.assign(A)
+        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        await passes(5)
+    assert "partition ends at 80" in stop_of(world).problem
+    assert (stop_of(world).diverges_at, stop_of(world).resume_from) == (0, "earliest")
+
+
 async def test_brokers_that_keep_no_epochs_are_read_as_before() -> None:
     """A claim and records without an epoch; a position that is gone stops, and nobody knows from where on."""
     world = World()
