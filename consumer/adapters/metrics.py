@@ -122,6 +122,12 @@ STOPPED = Metric(
     "1 for a partition that cannot be read on from where the ledger stands; a person has to decide.",
     ("topic", "partition"),
 )
+LEADERLESS = Metric(
+    Gauge,
+    "rag_leaderless_partitions",
+    "1 for a partition without a leader that answers: nothing is read of it until it has one.",
+    ("topic", "partition"),
+)
 REFUSED = Metric(
     Gauge,
     "rag_kafka_refused",
