@@ -1,6 +1,6 @@
--- Take over partitions: the epoch goes up, so whoever had them before can move the ledger no more. The ledger answers for
--- one topic; where it does not know yet for which, for the one that is there now. The same goes for the leader epoch
--- under which the log is known to hold what was read; it is not known where a version that keeps none has read on since.
+-- Claim partitions. The epoch goes up, so the previous owner can no longer move the ledger. The ledger belongs to one
+-- topic. If its topic id is unknown so far, it takes the id of the present topic. The same holds for the leader epoch
+-- under which the log is known to hold what was read; it is unknown if a version that keeps none has read since.
 -- $1 group  $2 owner  $3 topics  $4 partitions  $5 where to begin with a partition never seen before
 -- $6 ids of the topics  $7 epochs of the partitions' leaders, each null where no broker tells
 INSERT INTO ingest_ledger AS ledger

@@ -1,6 +1,6 @@
--- Move the ledger over what this transaction has written. A row that another reader has claimed, or that does not
--- stand where this batch began, is not moved and not returned: the caller is fenced. Locked in order, so that two
--- readers at odds wait for each other instead of deadlocking.
+-- Move the ledger over the offsets that this transaction has written. If another replica has claimed a row, or the row
+-- is not at the offset at which this batch began, the row is not moved and not returned: the caller is fenced. Rows are
+-- locked in order, so that two replicas with conflicting claims wait for each other instead of deadlocking.
 -- $1 group  $2 topics  $3 partitions  $4 epochs  $5 expected offsets  $6 next offsets
 -- $7 inserted  $8 duplicates  $9 amended  $10 dead-lettered  $11 gaps
 -- $12 leader epochs under which the logs are known to hold what was read, null where that is not known

@@ -1,5 +1,5 @@
--- Close the books, which the decision keeps, and begin new ones. The epoch goes up and the row has no owner, so whoever
--- reads the partition now is fenced, and may claim it again at once.
+-- Close the books, which the decision keeps, and begin new ones. The epoch goes up and the row has no owner. So the
+-- replica that reads the partition now is fenced, and may claim it again at once.
 -- $1 group  $2 topic  $3 partition  $4 first offset of the new books  $5 id of the topic from now on
 -- $6 epoch of the partition's leader, null where no broker tells
 UPDATE ingest_ledger

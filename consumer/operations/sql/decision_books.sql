@@ -1,4 +1,4 @@
--- The books of one partition, held so that nobody moves them until the decision is written.
+-- The books of one partition, locked so that nobody moves them until the decision is written.
 -- $1 group  $2 topic  $3 partition
 SELECT
     start_offset, next_offset, inserted, duplicates, amended, dead_lettered, gaps, topic_id,

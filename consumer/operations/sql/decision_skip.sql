@@ -1,5 +1,5 @@
--- Go on further ahead under the same books: what is skipped holds no record for us. The epoch goes up and the row has no
--- owner, so whoever reads the partition now is fenced, and may claim it again at once.
+-- Move forward under the same books: the skipped offsets hold no record for us. The epoch goes up and the row has no
+-- owner. So the replica that reads the partition now is fenced, and may claim it again at once.
 -- $1 group  $2 topic  $3 partition  $4 to offset  $5 id of the topic from now on
 -- $6 epoch of the partition's leader, null where no broker tells
 UPDATE ingest_ledger

@@ -1,5 +1,5 @@
--- The ledger of one consumer group: whether its equation holds in each row, why it has stopped if it has, and for how
--- long nobody has moved it.
+-- The ledger of one consumer group: whether its equation holds in each row, why a row has stopped if it has, and for
+-- how long nobody has moved it.
 -- $1 group
 SELECT
     topic, partition, next_offset, epoch, owner, topic_id,
