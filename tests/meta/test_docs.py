@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from pydantic import SecretStr
 from typer.main import get_command
 
 from consumer import slo
@@ -241,6 +242,32 @@ def test_the_secrets_shown_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert settings.postgres.dsn.get_secret_value().endswith("?sslmode=verify-full&sslrootcert=system")
     assert settings.kafka.sasl_password
     assert settings.kafka.sasl_password.get_secret_value() == "secret"
+
+
+RECIPES = [block.content for block in blocks(DOCS / "recipes.md") if "recipe" in block.info]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_read(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an env file: each value arrives as it is written; the files that it names are there."""
+    for name in re.findall(r"=/etc/ragledger/(\S+)", recipe):
+        (tmp_path / name).touch()
+    file = tmp_path / "ragledger.env"
+    file.write_text(recipe.replace("/etc/ragledger", str(tmp_path)))
+    monkeypatch.setenv("RAGLEDGER_ENV_FILE", str(file))
+    settings = load()
+    for name, value in (line.split("=", 1) for line in file.read_text().splitlines()):
+        group, member = name.removeprefix("RAGLEDGER_").lower().split("__")
+        read = getattr(getattr(settings, group), member)
+        assert str(read.get_secret_value() if isinstance(read, SecretStr) else read).lower() in (
+            value.lower(),
+            f"{value}.0",
+        )
+
+
+def test_there_are_recipes() -> None:
+    """For both sides."""
+    assert len(RECIPES) >= 6
 
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
