@@ -148,5 +148,5 @@ def catalog(dsn: str) -> list[str]:
 
 def server_dsn(request: pytest.FixtureRequest) -> str:
     """Return the DSN of the server whose major version is the fixture's parameter, 15 or 18."""
-    server = request.getfixturevalue("postgres15" if request.param == 15 else "stack")
+    server = request.getfixturevalue("postgres15" if request.param == 15 else "postgres18")
     return str(server.dsn)
