@@ -13,6 +13,7 @@ import pytest
 
 from consumer.embedded import EmbeddedError, PostgresServer, Workspace
 from consumer.embedded.postgres import BUNDLED_VERSION
+from tests.service import ServiceProcess
 from tests.shared import Kafka, Run, is_worker, kafka_of
 from tests.stack import Database, DockerPostgres, Servers, SharedServers, Topics, fresh_database, uses_docker
 
@@ -29,11 +30,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Nobody reads the list of skipped tests of a build: there, what is not installed fails."""
+    """A failure comes with the end of the logs of its services.
+
+    Nobody reads the list of skipped tests of a build: there, what is not installed fails.
+    """
     report = yield
     if report.skipped and "not installed" in str(report.longrepr) and os.environ.get("CI"):
         report.outcome = "failed"
+    if report.failed:
+        report.sections += [(f"log of {one.log.name}", one.last_lines()) for one in ServiceProcess.started]
     return report
+
+
+def pytest_runtest_logfinish() -> None:
+    """Services that have ended are of no interest to the next test."""
+    ServiceProcess.started[:] = [one for one in ServiceProcess.started if one.running.poll() is None]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -10,8 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import pytest
 
@@ -66,7 +65,7 @@ class Run:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Worker) -> None:
         """Tell each worker where Kafka is going to be."""
-        node.workerinput["kafka"] = tuple(self._place())  # only plain types are sent
+        node.workerinput["kafka"] = (*self._place(),)  # only plain types can be sent
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
@@ -78,7 +77,7 @@ class Run:
                 pytest.exit(str(error), returncode=pytest.ExitCode.INTERNAL_ERROR)
 
     def pytest_unconfigure(self) -> None:
-        """End Kafka and remove the folder, after those of the workers: their guards need a moment where one was killed."""
+        """End Kafka and remove the folder. Those of the workers go first: the guard of a killed one needs a moment."""
         self._broker.stop()
         deadline = time.monotonic() + CLEANED_UP_S
         while any(self._workspace.directory.glob("ragledger-*")) and time.monotonic() < deadline:
@@ -106,7 +105,7 @@ def is_worker(config: pytest.Config) -> bool:
 def kafka_of(config: pytest.Config) -> Kafka:
     """Return the broker of this run."""
     if is_worker(config):
-        return Kafka(*config.workerinput["kafka"])
+        return Kafka(*cast(Worker, config).workerinput["kafka"])
     run = config.pluginmanager.get_plugin("ragledger-run")
     assert isinstance(run, Run)
     return run.kafka()

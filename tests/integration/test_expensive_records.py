@@ -18,7 +18,7 @@ from tests.integration.test_cmd_replay import DEAD_LETTER, start_replay
 from tests.service import Environment, ServiceProcess
 from tests.stack import Servers
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 SESSION_MS = 6_000  # the least that a broker takes by default: what blocks the loop for longer loses the partitions
 MOST_SECONDS = 1.5  # that the loop may be blocked, on a busy machine

@@ -21,7 +21,7 @@ from tests.ingestion import Outgoing, as_json, dialogues, ids, log_lines, send, 
 from tests.service import Environment, ServiceProcess, eventually
 from tests.stack import Servers, fresh_database
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 KINDS = ("dialogue", "provenance", "feedback", "verification", "plugin")
 QUICK = {"RAGLEDGER_KAFKA__METADATA_MAX_AGE_MS": "1000", "RAGLEDGER_KAFKA__SESSION_TIMEOUT_MS": "6000"}
