@@ -191,3 +191,17 @@ class ServiceProcess:
     def wait_page(self, path: str, status: int, *, timeout: float = 20.0) -> None:
         """Wait until a page answers with a status."""
         eventually(lambda: self.get(path)[0] == status, timeout=timeout, message=f"{path}: {status}")
+
+    def checks(self) -> dict[str, str]:
+        """What /readyz says of each check; empty where it does not answer."""
+        body = self.get("/readyz")[1]
+        return dict(json.loads(body)["checks"]) if body else {}
+
+    def wait_check(self, name: str, *words: str, timeout: float = 20.0) -> None:
+        """Wait until /readyz is red, and what it says of a check contains these words."""
+
+        def says_so() -> bool:
+            said = self.checks().get(name, "")
+            return all(word in said for word in words) and self.get("/readyz")[0] == 503
+
+        eventually(says_so, timeout=timeout, message=f"{name}: {words} in {self.checks()}")

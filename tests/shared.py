@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, cast
 
@@ -19,6 +20,7 @@ from tests.stack import QUICK_RESTART, DockerKafka, uses_docker
 
 WITH_KAFKA = "tests/integration/"
 CLEANED_UP_S = 20.0
+LONG_S = 20.0
 DOWNLOAD_S = 600
 
 
@@ -45,6 +47,7 @@ class Run:
         self._workspace = Workspace()
         self._broker = DockerKafka() if uses_docker() else KafkaNode(self._workspace, properties=QUICK_RESTART)
         self._is_started = False
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         os.environ["TMPDIR"] = tempfile.tempdir = str(self._workspace.directory)
 
     def kafka(self) -> Kafka:
@@ -75,6 +78,20 @@ class Run:
                 self.kafka()
             except EmbeddedError as error:
                 pytest.exit(str(error), returncode=pytest.ExitCode.INTERNAL_ERROR)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add up how long each test takes that is not marked as slow, its fixtures included."""
+        if "slow" not in report.keywords:
+            self._seconds[report.nodeid] += report.duration
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Name the long ones. They do not fail: on a busy machine every test takes long."""
+        long = [(name, seconds) for name, seconds in self._seconds.items() if seconds > LONG_S]
+        if long:
+            advice = f"over {LONG_S:.0f} s: if that is so on a quiet machine, mark it with pytest.mark.slow"
+            terminalreporter.section(advice)
+            for name, seconds in sorted(long, key=lambda one: -one[1]):
+                terminalreporter.write_line(f"{seconds:5.1f} s  {name}")
 
     def pytest_unconfigure(self) -> None:
         """End Kafka and remove the folder. Those of the workers go first: the guard of a killed one needs a moment."""

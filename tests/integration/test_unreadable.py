@@ -83,8 +83,8 @@ def test_a_record_with_an_unreadable_name_is_a_dead_letter_and_reading_goes_on(
         count += size
     with ServiceProcess(environment, tmp_path / "log") as service:
         wait_for_records(environment, count)
-        assert service.metric("rag_dead_letters_total", reason="unreadable_record") == len(bad)
-        assert service.get("/readyz")[0] == 200
+        service.wait_metric("rag_dead_letters_total", len(bad), reason="unreadable_record")
+        service.wait_page("/readyz", 200)
         environment.assert_caught_up()
         assert service.stop() == 0
     assert ids(environment) == wanted
