@@ -34,17 +34,34 @@ def filled(filled_template: tuple[str, str]) -> Iterator[str]:
         yield dsn
 
 
+@pytest.fixture(scope="session", params=[15, 18])
+def dressed_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """A server's DSN, on either version, and the name of a database on it with all that a table may have."""
+    server = server_dsn(request)
+    with fresh_database(server) as dsn:
+        dress_up(dsn)
+        yield server, urlsplit(dsn).path.removeprefix("/")
+
+
 @pytest.fixture
-def dressed(blank: str) -> str:
+def dressed(dressed_template: tuple[str, str]) -> Iterator[str]:
     """The DSN of a database with a filled table that has all that a table may have, foreign keys included."""
-    dress_up(blank)
-    return blank
+    with fresh_database(*dressed_template) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def hourly_template(filled_template: tuple[str, str]) -> Iterator[tuple[str, str]]:
+    """A server's DSN and the name of a database on it with three months in partitions, rolled up."""
+    with fresh_database(*filled_template) as dsn:
+        execute(dsn, HOURLY)
+        converted(dsn)
+        roll_up(dsn)
+        yield filled_template[0], urlsplit(dsn).path.removeprefix("/")
 
 
 @pytest.fixture
-def hourly(filled: str) -> str:
+def hourly(hourly_template: tuple[str, str]) -> Iterator[str]:
     """The DSN of a database with three months in partitions, rolled up."""
-    execute(filled, HOURLY)
-    converted(filled)
-    roll_up(filled)
-    return filled
+    with fresh_database(*hourly_template) as dsn:
+        yield dsn

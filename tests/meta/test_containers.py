@@ -222,7 +222,7 @@ def test_prometheus_scrapes_the_service() -> None:
 
 
 def test_the_workflow_runs_what_people_run() -> None:
-    """Both Pythons run `make check` and `make test-all`, the Docker job the compose file and the tests on containers."""
+    """Both Pythons run `make check` and all tests, the Docker job the compose file and the tests on containers."""
     test, docker = WORKFLOW["jobs"]["test"], WORKFLOW["jobs"]["docker"]
     assert test["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
     commands = [step.get("run", "").split(" PYTHON=")[0] for step in test["steps"]]
