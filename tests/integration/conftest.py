@@ -10,6 +10,9 @@ from tests.partitions import converted, dress_up
 from tests.psql import FILES, execute, run_files, server_dsn
 from tests.stack import fresh_database
 
+# What takes a second or two for each test runs on the newest version every time, and on the oldest with the slow tests.
+LARGE = [pytest.param(15, marks=pytest.mark.slow), 18]
+
 
 @pytest.fixture(params=[15, 18])
 def blank(request: pytest.FixtureRequest) -> Iterator[str]:
@@ -34,7 +37,7 @@ def filled(filled_template: tuple[str, str]) -> Iterator[str]:
         yield dsn
 
 
-@pytest.fixture(scope="session", params=[15, 18])
+@pytest.fixture(scope="session", params=LARGE)
 def dressed_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     """A server's DSN, on either version, and the name of a database on it with all that a table may have."""
     server = server_dsn(request)
@@ -50,14 +53,16 @@ def dressed(dressed_template: tuple[str, str]) -> Iterator[str]:
         yield dsn
 
 
-@pytest.fixture(scope="session")
-def hourly_template(filled_template: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    """A server's DSN and the name of a database on it with three months in partitions, rolled up."""
-    with fresh_database(*filled_template) as dsn:
+@pytest.fixture(scope="session", params=LARGE)
+def hourly_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """A server's DSN, on either version, and the name of a database on it with three months in partitions."""
+    server = server_dsn(request)
+    with fresh_database(server) as dsn:
+        run_files(dsn, *FILES)
         execute(dsn, HOURLY)
         converted(dsn)
         roll_up(dsn)
-        yield filled_template[0], urlsplit(dsn).path.removeprefix("/")
+        yield server, urlsplit(dsn).path.removeprefix("/")
 
 
 @pytest.fixture
