@@ -10,11 +10,11 @@ from tests.partitions import converted, dress_up
 from tests.psql import FILES, execute, run_files, server_dsn
 from tests.stack import fresh_database
 
-# What takes a second or two for each test runs on the newest version every time, and on the oldest with the slow tests.
+# Where each test begins with an empty database it takes a second or two: on the oldest version with the slow tests.
 LARGE = [pytest.param(15, marks=pytest.mark.slow), 18]
 
 
-@pytest.fixture(params=[15, 18])
+@pytest.fixture(params=LARGE)
 def blank(request: pytest.FixtureRequest) -> Iterator[str]:
     """The DSN of an empty database, on either version."""
     with fresh_database(server_dsn(request)) as dsn:
