@@ -93,16 +93,16 @@ async def patient_bounds_of(
 
 async def log_ends(
     settings: Kafka, claims: Collection[Claim], bounds: Mapping[Partition, Bounds]
-) -> Mapping[Partition, int | None]:
+) -> Answers[int | None]:
     """Up to which offsets the logs hold what was written under the claims' leader epochs and earlier ones.
 
-    :returns: left out or None where nobody tells
+    :returns: left out where the claims' leaders still lead, or no epochs are known; None where the leaders keep none
     :raises SourceError: Kafka does not answer
     """
     held = [(claim, bounds[claim.partition]) for claim in claims if claim.partition in bounds]
     questions = {claim.partition: asked for claim, found in held if (asked := question_about(claim, found))}
     if not questions:
-        return {}
+        return Answers({})
     consumer = AIOKafkaConsumer(**client_options(settings))
     async with _explained(settings), _started(consumer):
         await consumer._client.set_topics({partition.topic for partition in questions})
