@@ -15,7 +15,7 @@ from typing import NamedTuple
 from consumer.events.record import Partition
 from consumer.ingest.offsets import Claim, StopReason
 from consumer.ports import Answers, Bounds, EpochQuestion, Source
-from consumer.problems import is_made_anew, unreadable
+from consumer.problems import is_behind, is_made_anew, leader_is_behind, unreadable
 
 
 class Verdict(NamedTuple):
@@ -76,7 +76,9 @@ class LogWatch:
         """
         asked = dict(self._comparisons)
         bounds = await self._source.bounds(asked.keys())
-        late = {p: _late(asked[p], found) for p, found in bounds.items() if _is_late(asked[p], found)}
+        late = {
+            p: leader_is_behind(asked[p].leader_epoch, found) for p, found in bounds.items() if _late(asked[p], found)
+        }
         ends = await self._source.epoch_ends(
             {
                 p: question
@@ -96,18 +98,9 @@ class LogWatch:
         return Verdict(replace(claim, leader_epoch=epoch), comparison.is_new, unreadable(reading, bounds, log_end))
 
 
-def _is_late(comparison: _Comparison, bounds: Bounds) -> bool:
-    """A leader that has not heard of an epoch was deposed and does not know it yet; its log tells nothing."""
-    if bounds.leader_epoch is None or is_made_anew(comparison.claim.topic_id, bounds.topic_id):
-        return False
-    return bounds.leader_epoch < comparison.leader_epoch
-
-
-def _late(comparison: _Comparison, bounds: Bounds) -> str:
-    return (
-        f"its leader answers under epoch {bounds.leader_epoch}, and epoch {comparison.leader_epoch} was read before: "
-        "that leader is out of date, or the brokers were restored to an earlier state"
-    )
+def _late(comparison: _Comparison, bounds: Bounds) -> bool:
+    """A leader that is behind may be followed by one that is not; a topic made anew begins with the first epoch."""
+    return is_behind(comparison.leader_epoch, bounds) and not is_made_anew(comparison.claim.topic_id, bounds.topic_id)
 
 
 def question_about(claim: Claim, bounds: Bounds) -> EpochQuestion | None:

@@ -18,6 +18,8 @@ def unreadable(claim: Claim, bounds: Bounds, log_end: int | None = None) -> Stop
     """
     if is_made_anew(claim.topic_id, bounds.topic_id):
         return topic_made_anew(claim.partition)
+    if is_behind(claim.leader_epoch, bounds):
+        return StopReason(leader_is_behind(claim.leader_epoch, bounds), diverges_at=0)
     if log_end is not None and log_end < claim.next_offset:
         return log_diverged(claim, bounds, log_end)
     if claim.next_offset < bounds.first:
@@ -32,6 +34,19 @@ def unreadable(claim: Claim, bounds: Bounds, log_end: int | None = None) -> Stop
             diverges_at=0,  # it may have lost more, and grown again since
         )
     return None
+
+
+def is_behind(leader_epoch: int | None, bounds: Bounds) -> bool:
+    """Whether the leader has not heard of an epoch: it was deposed and does not know it yet, or its log is another."""
+    return leader_epoch is not None and bounds.leader_epoch is not None and bounds.leader_epoch < leader_epoch
+
+
+def leader_is_behind(leader_epoch: int | None, bounds: Bounds) -> str:
+    """What a log tells nothing for."""
+    return (
+        f"its leader answers under epoch {bounds.leader_epoch}, and epoch {leader_epoch} was read before: that leader "
+        "is out of date, or the brokers were restored to an earlier state"
+    )
 
 
 def log_diverged(claim: Claim, bounds: Bounds, log_end: int) -> StopReason:

@@ -26,7 +26,7 @@ from consumer.ports import Answers, Bounds, Refusal, SourceError
 from consumer.settings import Kafka
 
 IN_FLIGHT = 1000
-LEADER_TRIES, LEADER_RETRY_SECONDS = 4, 0.25
+PATIENCE_SECONDS, RETRY_SECONDS = 2.0, 0.25
 AS_THE_BROKER_HAS_IT = -1
 """As many partitions or replicas as the broker's own settings say (KIP-464)."""
 
@@ -77,15 +77,15 @@ async def look_at_topics(settings: Kafka, topics: Collection[str]) -> TopicsLook
 async def patient_bounds_of(
     client: Any, partitions: Collection[Partition], isolation: int = READ_COMMITTED
 ) -> Answers[Bounds]:
-    """What the partitions hold. A topic that was just made has no leaders yet, so a second is waited for them.
+    """What the partitions hold. A topic that was just made has no leaders yet, so some are asked for again for a while.
 
     :raises KafkaError: no broker answers
     """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + PATIENCE_SECONDS
     found = await bounds_of(client, partitions, isolation)
-    for _ in range(LEADER_TRIES):
-        if not found.unanswered:
-            break
-        await asyncio.sleep(LEADER_RETRY_SECONDS)
+    while found.unanswered and loop.time() < until:
+        await asyncio.sleep(RETRY_SECONDS)
         again = await bounds_of(client, found.unanswered.keys(), isolation)
         found = Answers({**found, **again}, again.unanswered)
     return found
@@ -93,16 +93,16 @@ async def patient_bounds_of(
 
 async def log_ends(
     settings: Kafka, claims: Collection[Claim], bounds: Mapping[Partition, Bounds]
-) -> Mapping[Partition, int | None]:
+) -> Answers[int | None]:
     """Up to which offsets the logs hold what was written under the claims' leader epochs and earlier ones.
 
-    :returns: left out or None where nobody tells
+    :returns: left out where the claims' leaders still lead, or no epochs are known; None where the leaders keep none
     :raises SourceError: Kafka does not answer
     """
     held = [(claim, bounds[claim.partition]) for claim in claims if claim.partition in bounds]
     questions = {claim.partition: asked for claim, found in held if (asked := question_about(claim, found))}
     if not questions:
-        return {}
+        return Answers({})
     consumer = AIOKafkaConsumer(**client_options(settings))
     async with _explained(settings), _started(consumer):
         await consumer._client.set_topics({partition.topic for partition in questions})

@@ -63,7 +63,7 @@ async def resume(
     bounds = await _bounds(settings, partition)
     async with database.transaction() as transaction:
         asked = await _hold_books(transaction, settings.kafka.group_id, partition)
-    log_end = (await log_ends(settings.kafka, [_claim(partition, asked)], {partition: bounds})).get(partition)
+    log_end = await _log_end(settings, _claim(partition, asked), bounds)
     async with database.transaction() as transaction:
         books = await _hold_books(transaction, settings.kafka.group_id, partition)
         if books["leader_epoch"] != asked["leader_epoch"]:
@@ -71,7 +71,7 @@ async def resume(
         decision = _decide(partition, books, bounds, target, log_end)
         if not give_up_readable:
             _refuse_to_give_up(partition, _advised(partition, books, bounds, log_end), decision)
-            await _refuse_while_in_flight(settings, partition, books, bounds, decision)
+            await _refuse_while_in_flight(settings, partition, books, bounds, decision, log_end)
         await _carry_out(transaction, settings.kafka.group_id, decision, books["topic_id"], bounds, reason)
     return decision
 
@@ -83,6 +83,14 @@ async def _bounds(settings: Settings, partition: Partition) -> Bounds:
     if partition not in bounds:
         raise OperationError(f"Kafka has no partition {partition}")
     return bounds[partition]
+
+
+async def _log_end(settings: Settings, claim: Claim, bounds: Bounds) -> int | None:
+    ends = await log_ends(settings.kafka, [claim], {claim.partition: bounds})
+    if claim.partition in ends.unanswered:
+        why = ends.unanswered[claim.partition]
+        raise OperationError(f"whether the log of {claim.partition} holds what was read cannot be known now: {why}")
+    return ends.get(claim.partition)
 
 
 async def decisions(settings: Settings, database: Database) -> Sequence[Mapping[str, Any]]:
@@ -152,11 +160,12 @@ def _refuse_to_give_up(partition: Partition, advised: StopReason, decision: Deci
 
 
 async def _refuse_while_in_flight(
-    settings: Settings, partition: Partition, books: Any, bounds: Bounds, decision: Decision
+    settings: Settings, partition: Partition, books: Any, bounds: Bounds, decision: Decision, log_end: int | None
 ) -> None:
     """What Kafka holds no more, a replica may still have to write. Once it has, it stops, and the ledger keeps that."""
     is_gone = decision.begins_anew and is_made_anew(books["topic_id"], bounds.topic_id)
     is_gone = is_gone or decision.from_offset < min(bounds.first, decision.to_offset)
+    is_gone = is_gone or (log_end is not None and log_end < decision.from_offset)
     if not is_gone or books["stopped_because"] is not None:
         return
     members = await count_members(settings.kafka)

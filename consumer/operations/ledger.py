@@ -101,10 +101,10 @@ async def read_ledger(settings: Settings, database: Database) -> Ledger:
 async def _diverged(
     settings: Settings, lines: Mapping[Partition, LedgerLine], bounds: Mapping[Partition, Bounds]
 ) -> Mapping[Partition, LedgerLine]:
-    """The lines of partitions that have not stopped yet, and will, as their logs do not hold what was read."""
+    """The lines of partitions that have not stopped yet, and whose logs do not hold what was read."""
     going = {partition: _claim(line) for partition, line in lines.items() if line.stopped_because is None}
     ends = await log_ends(settings.kafka, going.values(), bounds)
-    found = {partition: unreadable(going[partition], bounds[partition], end) for partition, end in ends.items()}
+    found = {p: unreadable(going[p], bounds[p], ends.get(p)) for p in going.keys() & bounds.keys()}
     return {
         partition: replace(
             lines[partition],

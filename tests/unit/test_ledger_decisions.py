@@ -8,9 +8,9 @@ from uuid import UUID
 import pytest
 
 from consumer.events.record import Partition
-from consumer.operations import decisions
+from consumer.operations import decisions, ledger
 from consumer.operations.errors import OperationError
-from consumer.ports import Bounds
+from consumer.ports import Answers, Bounds
 
 HERE = Partition("rag.dialogue", 0)
 OLD, NEW = UUID(int=1), UUID(int=2)
@@ -99,3 +99,40 @@ def test_a_cut_that_lies_behind_an_earlier_one_changes_nothing(log_end: int | No
     bounds = Bounds(0, 50, OLD, leader_epoch=6)
     assert decisions._advised(HERE, books(**CUT), bounds, log_end).resume_from == "22"
     assert decisions._decide(HERE, books(**CUT), bounds, 27, log_end).given_up == 5
+
+
+def test_brokers_that_were_restored_hold_nothing_that_is_known() -> None:
+    """Their epochs are lower than the one under which was read: only the beginning gives up nothing."""
+    bounds = Bounds(0, 50, OLD, leader_epoch=3)
+    assert decisions._decide(HERE, books(), bounds, "here").given_up == 30
+    assert decisions._advised(HERE, books(), bounds, None).resume_from == "earliest"
+    assert decisions._decide(HERE, books(), bounds, "earliest").given_up == 0
+    assert decisions._decide(HERE, books(), Bounds(0, 50, NEW, leader_epoch=0), "earliest").given_up == 0
+
+
+@pytest.mark.parametrize(
+    ("next_offset", "diverges_at", "bounds", "lag"),
+    [
+        (30, None, Bounds(0, 30), 0),
+        (30, 20, Bounds(0, 30), 10),
+        (30, 20, Bounds(25, 30), 5),
+        (30, 0, Bounds(0, 20), 20),
+        (30, 20, Bounds(0, 18, held_back=2), 0),
+    ],
+)
+def test_what_lies_behind_a_cut_waits_to_be_read(
+    next_offset: int, diverges_at: int | None, bounds: Bounds, lag: int
+) -> None:
+    """However far the ledger stands: a partition that has as many new records as were cut off is not caught up."""
+    line = ledger.LedgerLine(*HERE, 0, next_offset, 30, 0, 0, 0, 0, 1, None, None, True, diverges_at=diverges_at)
+    (found,) = ledger._with_lag({HERE: line}, Answers({HERE: bounds}), ())
+    assert found.lag == lag
+    assert ledger.Ledger([found]).is_caught_up == (lag == 0)
+
+
+def test_a_partition_whose_leader_does_not_answer_is_not_caught_up() -> None:
+    """Nobody knows what waits in it."""
+    line = ledger.LedgerLine(*HERE, 0, 30, 30, 0, 0, 0, 0, 1, None, None, True)
+    (found,) = ledger._with_lag({HERE: line}, Answers({}, {HERE: "it has no leader"}), ())
+    assert found.lag is None
+    assert not ledger.Ledger([found]).is_caught_up

@@ -141,6 +141,22 @@ def test_a_stopped_partition_that_is_gone_is_somebody_elses(scope: Scope) -> Non
 # ── the days ──
 
 
+def test_a_partition_without_a_leader_is_told_once_and_when_it_has_one(scope: Scope, lines: Lines) -> None:
+    """However often it is asked for; what was not asked just now stays as it was, and what is revoked is forgotten."""
+    telemetry, labels = scope.telemetry, {"topic": A.topic, "partition": str(A.partition)}
+    for why in ("it has no leader", "broker 3, its leader, has not answered for 5 s"):
+        telemetry.unanswered({A, B}, {A: why})
+        assert telemetry.leaderless() == f"{A}: {why}"
+    telemetry.unanswered({B}, {})
+    assert scope.value("rag_leaderless_partitions", **labels) == 1
+    telemetry.unanswered({A}, {})
+    assert (telemetry.leaderless(), scope.value("rag_leaderless_partitions", **labels)) == ("", None)
+    assert events(lines) == ["partition_without_leader", "partition_leader_answers"]
+    telemetry.unanswered({A}, {A: "it has no leader"})
+    telemetry.revoked([A])
+    assert (telemetry.leaderless(), scope.value("rag_leaderless_partitions", **labels)) == ("", None)
+
+
 def test_the_newest_day_is_shown(scope: Scope) -> None:
     """Seconds for milliseconds; NaN where the day has no value."""
     scope.days.newest_day(DAY)

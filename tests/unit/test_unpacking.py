@@ -17,7 +17,7 @@ from consumer.events.record import Partition, UnreadableRecord
 from tests.bad_batches import BAD_NAME, CODECS, headers
 
 PLACE = TopicPartition("t", 0)
-RECORDS_AT, CRC_AT, ATTRIBUTES_AT, DELTA_AT, COUNT_AT = 61, 17, 21, 23, 57
+RECORDS_AT, EPOCH_AT, CRC_AT, ATTRIBUTES_AT, DELTA_AT, COUNT_AT = 61, 12, 17, 21, 23, 57
 CONTROL, TRANSACTIONAL = 0x20, 0x10
 
 patch_unpacking()
@@ -174,3 +174,48 @@ def test_a_batch_that_is_hardly_one_is_named() -> None:
     raw[8:12] = struct.pack(">i", 8)
     found, _ = read(raw + batch(1, 1))
     assert (whole(found).first, whole(found).last) == (0, 0)
+
+
+# ── leader epochs ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def of_epoch(raw: bytearray, epoch: int) -> bytearray:
+    """Written under this leader epoch, which the checksum does not cover."""
+    raw[EPOCH_AT : EPOCH_AT + 4] = struct.pack(">i", epoch)
+    return raw
+
+
+def epochs(*batches: bytes | bytearray, position: int = 0) -> list[int | None]:
+    """After each record that a fetch gives, and in the end."""
+    records = fetcher.PartitionRecords(
+        PLACE, fetcher.MemoryRecords(b"".join(map(bytes, batches))), (), position, None, None, True, 1
+    )
+    return [*(records.leader_epoch for _ in records), records.leader_epoch]
+
+
+def test_each_position_has_the_epoch_of_its_batch() -> None:
+    """Also behind a batch without a record for us, and where a record could not be unpacked; none is kept as -1."""
+    first, second = of_epoch(batch(0, 2), 4), of_epoch(batch(2, 2, bad=(0,)), 6)
+    assert epochs(first, second) == [4, 4, 6, 6, 6]
+    assert epochs(first, sealed(of_epoch(control(2), 7))) == [4, 4, 7]
+    assert epochs(of_epoch(batch(0, 1), -1)) == [None, None]
+    assert epochs() == [None]
+
+
+def test_a_damaged_batch_tells_no_epoch() -> None:
+    """Its header may be damaged, too: what counts is the batch before it."""
+    damaged = of_epoch(batch(2, 2), 2**30)
+    damaged[-1] ^= 1
+    assert epochs(of_epoch(batch(0, 2), 4), damaged) == [4, 4, 4, 4]
+    assert epochs(damaged, position=2) == [None, None]
+
+
+def control(base: int) -> bytearray:
+    """The marker of a transaction that was committed."""
+    builder = _DefaultRecordBatchBuilderPy(2, 0, True, 7, 0, 0, 1 << 20)
+    builder.append(0, 1000, b"\x00\x00\x00\x01", b"\x00\x00\x00\x00\x00\x00", [])
+    raw = bytearray(builder.build())
+    raw[:8] = struct.pack(">q", base)
+    attributes = struct.unpack(">h", raw[ATTRIBUTES_AT : ATTRIBUTES_AT + 2])[0] | CONTROL | TRANSACTIONAL
+    raw[ATTRIBUTES_AT : ATTRIBUTES_AT + 2] = struct.pack(">h", attributes)
+    return raw
