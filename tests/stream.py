@@ -66,7 +66,9 @@ class Stream(Background):
     def step(self) -> None:
         """One portion, a few records for each partition."""
         made = dialogues(self._topic, PORTION, seed=10_000 + len(self.published))
-        send(self._bootstrap, (r._replace(partition=n % self._partitions) for n, r in enumerate(made.values())))
+        evenly = (record._replace(partition=n % self._partitions) for n, record in enumerate(made.values()))
+        # Without it the producer may write a record twice where an answer is late, and that is a duplicate.
+        send(self._bootstrap, evenly, **{"enable.idempotence": True})
         self.published |= made.keys()
         self._stop.wait(PAUSE_S)
 

@@ -15,7 +15,7 @@ from tests.stack import fresh_database
 from tests.stores import REAL, Backend, FakeBackend, PostgresBackend
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def template15(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     """A server of the oldest version that is supported, and the name of a migrated database on it."""
     server = request.getfixturevalue("postgres15").dsn
@@ -24,7 +24,7 @@ def template15(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
         yield server, urlsplit(dsn).path.removeprefix("/")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def template18(request: pytest.FixtureRequest) -> tuple[str, str]:
     """The same of the newest version."""
     return request.getfixturevalue("postgres18").dsn, request.getfixturevalue("migrated_template")
@@ -37,13 +37,13 @@ def partitioned(template: tuple[str, str]) -> Iterator[tuple[str, str]]:
         yield template[0], urlsplit(dsn).path.removeprefix("/")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def partitioned18(template18: tuple[str, str]) -> Iterator[tuple[str, str]]:
     """The newest version, in partitions."""
     yield from partitioned(template18)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def partitioned15(template15: tuple[str, str]) -> Iterator[tuple[str, str]]:
     """The oldest version, in partitions."""
     yield from partitioned(template15)
