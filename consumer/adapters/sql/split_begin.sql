@@ -1,5 +1,5 @@
--- Begin with everything that is staged as one portion.
--- Formatted in: stage, progress.
-INSERT INTO {progress} (number, last, size, guilty_before, since_guilty, writes)
-SELECT min(number), max(number), max(number) - min(number) + 1, min(number), 0, 0
+-- Begin with the first rows that are staged as one portion.
+-- Formatted in: first (how many), stage, progress.
+INSERT INTO {progress} (number, last, size, guilty_before, since_guilty, affordable, writes)
+SELECT min(number), max(number), least({first}, max(number) - min(number) + 1), min(number), 0, {first}, 0
 FROM {stage}
