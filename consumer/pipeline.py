@@ -20,10 +20,9 @@ from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
 from consumer.ingest.batch import Batch, Batcher, BatchLimits
 from consumer.ingest.decode import Verdict, decode_all
-from consumer.ingest.offsets import Claim, Span
+from consumer.ingest.offsets import Claim, Span, StopReason
 from consumer.ingest.slices import Slicer
 from consumer.ports import Aside, Clock, Fenced, Source, Store, Stretch, Telemetry, Written
-from consumer.problems import batch_unreadable
 from consumer.writer import Writer
 
 
@@ -161,14 +160,14 @@ class Pipeline:
         for partition in partitions:
             self._claimer.compare(partition)
 
-    def on_unreadable(self, partition: Partition, first: int, last: int, why: str) -> None:
-        """The client cannot read these offsets: the partition stops, what was taken before them is written."""
+    def on_unreadable(self, partition: Partition, first: int, reason: StopReason) -> None:
+        """This offset comes next and cannot be read: the partition stops, what was taken before it is written."""
         self._skip_gaps({partition})
         span = self._readable_span(partition)
         if span is not None and span.next == first:
-            self._claimer.stop(partition, batch_unreadable(first, last, why))
+            self._claimer.stop(partition, reason)
         elif span is not None:
-            self._source.seek({partition: span.next})  # not all before them was taken in
+            self._source.seek({partition: span.next})  # not all before it was taken in
 
     def _reads_on_at(self, claim: Claim) -> int:
         span = self._batcher.span(claim.partition)

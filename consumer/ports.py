@@ -131,7 +131,7 @@ class End(NamedTuple):
 class Refusal(NamedTuple):
     """Something of Kafka that this replica may not use until somebody acts.
 
-    :param resource: `topic` or `group`
+    :param resource: `topic`, `group` or `transactional-id`
     :param fix: what a person does about it, such as the command that grants the right
     """
 

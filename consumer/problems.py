@@ -76,10 +76,27 @@ def batch_unreadable(first: int, last: int, why: str) -> StopReason:
     """The records of a batch cannot be told apart, so nobody can say what they are."""
     which = f"offset {first}" if first == last else f"offsets {first} to {last}"
     return StopReason(
-        f"the batch of {which} cannot be read: {why}. Reading on behind it gives up {last - first + 1} offsets",
+        f"{which} cannot be read: {why}. Reading on behind gives up {last - first + 1} offsets",
         resume_from=str(last + 1),
         unreadable_from=first,
         unreadable_until=last + 1,
+    )
+
+
+def kafka_silent(first: int, until: int | None, answer: str) -> StopReason:
+    """Kafka holds records there and returns none. Another replica of the topic may, so nothing is given up by what is
+    advised.
+
+    :param until: the offset at which it returns records again; None if it does at none
+    """
+    which = f"offset {first}" if until in (None, first + 1) else f"the offsets {first} to {until - 1}"
+    problem = f"Kafka holds records at {which} and returns none, but answers with {answer}"
+    cause = "The file of the broker that leads the partition may be damaged: let a sound replica lead it"
+    if until is None:
+        return StopReason(f"{problem}; nor does it return any from behind. {cause}", resume_from="here")
+    otherwise = f"If there is none, `--from {until}` gives up {until - first} offsets"
+    return StopReason(
+        f"{problem}. {cause}. {otherwise}", resume_from="here", unreadable_from=first, unreadable_until=until
     )
 
 

@@ -54,16 +54,34 @@ def damage_on_disk(directory: Path, topic: str, offset: int) -> tuple[int, int]:
     """Flip a bit in the batch of partition 0 that holds the offset, in the file of the broker whose directory this is;
     first and last offset of the batch.
     """
+    segment, place, length, first, last = _find(directory, topic, offset)
+    _write(segment, place + length - 1, bytes([segment.read_bytes()[place + length - 1] ^ 1]))
+    return first, last
+
+
+def damage_number_on_disk(directory: Path, topic: str, offset: int, at: int, form: str, more: int) -> tuple[int, int]:
+    """Add to a number in the header of that batch; first and last offset of the batch.
+
+    :param at: where it lies in the header, and `form` is how, as `struct` has it
+    """
+    segment, place, _, first, last = _find(directory, topic, offset)
+    (number,) = struct.unpack_from(form, segment.read_bytes(), place + at)
+    _write(segment, place + at, struct.pack(form, number + more))
+    return first, last
+
+
+def _find(directory: Path, topic: str, offset: int) -> tuple[Path, int, int, int, int]:
     (segment,) = directory.glob(f"kafka-*/{topic}-0/00000000000000000000.log")
-    for place, length, first, last in _batches(segment.read_bytes()):
-        if first <= offset <= last:
-            with segment.open("r+b") as file:
-                file.seek(place + length - 1)
-                flipped = file.read(1)[0] ^ 1
-                file.seek(place + length - 1)
-                file.write(bytes([flipped]))
-            return first, last
+    for found in _batches(segment.read_bytes()):
+        if found[2] <= offset <= found[3]:
+            return segment, *found
     raise AssertionError(f"no batch holds offset {offset}")
+
+
+def _write(segment: Path, place: int, value: bytes) -> None:
+    with segment.open("r+b") as file:
+        file.seek(place)
+        file.write(value)
 
 
 def _batches(log: bytes) -> Iterator[tuple[int, int, int, int]]:

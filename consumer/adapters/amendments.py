@@ -162,7 +162,7 @@ async def _apply_setting_aside(
         await transaction.execute(load(applying.set_aside), id_, error.sqlstate)
         tell(applying.table, error.sqlstate)
 
-    await halve(transaction, ids, apply, set_aside)
+    await halve(transaction, ids, apply, set_aside, first=1)  # a trigger may take long about each
     return moments
 
 

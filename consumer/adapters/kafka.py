@@ -28,9 +28,12 @@ from consumer.adapters.kafka_connection import described, mend_connections
 from consumer.adapters.kafka_group import CLIENT_ID
 from consumer.adapters.leader_epochs import epoch_ends
 from consumer.adapters.leaders import bounds_of
+from consumer.adapters.silence import Silence
 from consumer.adapters.topic_ids import topic_ids
 from consumer.events.record import Partition
+from consumer.ingest.offsets import StopReason
 from consumer.ports import Answers, Bounds, End, EpochQuestion, Position, Refusal, SourceError, Stretch
+from consumer.problems import batch_unreadable, kafka_silent
 from consumer.settings import Kafka, SecurityProtocol
 
 REQUEST_TIMEOUT_MS = 30_000
@@ -58,8 +61,8 @@ class Reader(Protocol):
         """The broker no longer holds the offsets we are at; these partitions are paused."""
         ...
 
-    def on_unreadable(self, partition: Partition, first: int, last: int, why: str) -> None:
-        """These offsets come next, and cannot be read; the partition is paused."""
+    def on_unreadable(self, partition: Partition, first: int, reason: StopReason) -> None:
+        """This offset comes next, and cannot be read; the partition is paused."""
         ...
 
 
@@ -70,6 +73,7 @@ class KafkaSource:
         self._settings, self._topics = settings, list(topics)
         self._consumer: Any = None
         self._fetching: Any = None
+        self._silence: Any = None
         self._reader: Reader | None = None
         self._failure: BaseException | None = None
         self._access = KafkaAccess(settings, topics)
@@ -88,12 +92,13 @@ class KafkaSource:
         except KafkaError as error:
             await _stop(consumer, STOP_SECONDS)
             raise self._unreachable(error) from error
-        self._consumer, self._fetching = consumer, Fetching(consumer)
+        self._consumer, self._fetching, self._silence = consumer, Fetching(consumer), Silence(consumer)
         consumer.subscribe(self._topics, listener=_Listener(self, reader))
 
     async def stop(self, timeout: float) -> None:
         """Leave the group, waiting so many seconds at most."""
         if self._consumer is not None:
+            self._silence.stop()
             await _stop(self._consumer, timeout)
 
     def _unreachable(self, error: Exception) -> SourceError:
@@ -104,7 +109,11 @@ class KafkaSource:
         if self._failure is not None:
             raise self._failure
         assert self._reader is not None
-        self._report_unreadable(self._reader)
+        read = self.positions(self._consumer.assignment() - self._consumer.paused())
+        positions = {partition: position.offset for partition, position in read.items()}
+        self._report_unreadable(self._reader, positions)
+        if brought := self._take_brought(self._reader, positions):
+            return brought
         self._retry_withheld()
         try:
             fetched = await self._fetching.fetch(int(timeout * 1000), max_records)
@@ -127,12 +136,24 @@ class KafkaSource:
             for partition, position in ours.items()
         ]
 
-    def _report_unreadable(self, reader: Reader) -> None:
+    def _report_unreadable(self, reader: Reader, positions: Mapping[Partition, int]) -> None:
         """What was fetched before it has been taken in by now, unless the partition is paused."""
-        read = self._consumer.assignment() - self._consumer.paused()
-        for found in self._fetching.unreadable(self.positions(read)):
+        for found in self._fetching.unreadable(positions):
             self.pause([found.partition])
-            reader.on_unreadable(found.partition, found.first, found.last, found.why)
+            reader.on_unreadable(found.partition, found.first, batch_unreadable(found.first, found.last, found.why))
+
+    def _take_brought(self, reader: Reader, positions: Mapping[Partition, int]) -> Sequence[Stretch]:
+        """What Kafka has not returned where it was fetched, but in an answer about a later offset."""
+        brought = []
+        for silent in self._silence.watch(positions):
+            partition = Partition(*silent.place)
+            if silent.until == silent.first:
+                self._consumer.seek(TopicPartition(*partition), silent.next)
+                brought.append(Stretch(partition, silent.records, silent.leader_epoch))
+            else:
+                self.pause([partition])
+                reader.on_unreadable(partition, silent.first, kafka_silent(silent.first, silent.until, silent.answer))
+        return [stretch for stretch in brought if stretch.records]
 
     def _withhold(self, topic: str) -> None:
         """We may not read this topic: leave it out for a while, so that the others are read."""

@@ -27,6 +27,11 @@ def group_denied(settings: Kafka) -> Refusal:
     return _denied(settings, "group", settings.group_id, Operation.READ)
 
 
+def transactional_id_denied(settings: Kafka, name: str) -> Refusal:
+    """This user may not write under the transactional id."""
+    return _denied(settings, "transactional-id", name, Operation.WRITE)
+
+
 def _denied(settings: Kafka, resource: str, name: str, operation: Operation) -> Refusal:
     what = operation.name.capitalize()
     user = settings.sasl_username or "<as the brokers call it>"

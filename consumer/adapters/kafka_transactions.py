@@ -10,9 +10,10 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.consumer.fetcher import READ_UNCOMMITTED
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced, TransactionalIdAuthorizationFailed
 
 from consumer.adapters.kafka import client_options
+from consumer.adapters.kafka_access import transactional_id_denied
 from consumer.adapters.kafka_tools import Message, patient_bounds_of
 from consumer.events.record import Partition
 from consumer.ports import Bounds, SourceError
@@ -113,6 +114,8 @@ class TransactionalTopic:
         try:
             async with asyncio.timeout(seconds):
                 yield
+        except TransactionalIdAuthorizationFailed as error:
+            raise SourceError(str(transactional_id_denied(self._settings, self._transactional_id))) from error
         except (ProducerFenced, InvalidProducerEpoch) as error:
             problem = f"another process has begun to write under the name {self._transactional_id}, and goes on with it"
             raise SourceError(problem) from error

@@ -60,8 +60,11 @@ _CAUSES = {
 # the system, broken files. The pattern is used in the server too.
 OUTAGES = "08|25|28|40|53|57|58|55006|55P03|XX001|XX002"
 _IS_OUTAGE = re.compile(OUTAGES)
-# Where PL/pgSQL's RAISE reports from: somebody's trigger chose the SQLSTATE, whatever class it is of.
+# Where PL/pgSQL's RAISE reports from: somebody's trigger chose the SQLSTATE, whatever class it is of. Within the server
+# only the first line of the context tells, in the server's language and with the function's name, which may be quoted;
+# RAISE is the last word of it, or nearly. A line that quotes a statement has a quotation mark before any PL/pgSQL.
 _RAISE = "exec_stmt_raise"
+RAISED = r"""^[^"]*PL/pgSQL.*[^[:alnum:]_"()]RAISE([^[:alnum:]_"()][^"()]*)?$"""
 # What a server or a proxy that drops idle connections leaves us with.
 _DROPPED = (
     asyncpg.PostgresConnectionError,
@@ -74,12 +77,26 @@ CAUSES = (*sorted(set(_CAUSES.values())), "erasure", "other", "refused", "tls", 
 # Longer than a transaction waits for its turn; ends what a frozen reader left open.
 _IDLE_SECONDS = 10.0
 _IDLE = "25P03"
+_CANCELED = "57014"
 _ENDED = (
     "the connection to PostgreSQL was ended from the other side in the middle of a transaction, between two statements:"
     f" as the server does with a transaction in which nothing is asked for {_IDLE_SECONDS:.0f} s ({_IDLE}), or when it"
     " is shut down"
 )
+_ROUND_SECONDS = 1.0  # often enough to see that the work gets on
 CLIENT_GRACE_SECONDS = 5.0  # the server's own limit comes first
+
+
+def _raise_every_sqlstate() -> None:
+    """asyncpg takes SQLSTATEs of the classes 01 and 02 for notices, and a notice takes no traceback: whoever handles
+    one gets a TypeError instead. A trigger may raise them as errors, and then they are to be none that asyncpg knows.
+    """
+    known: dict[str, type] = vars(type(asyncpg.PostgresError))["_message_map"]
+    for sqlstate in [code for code, kind in known.items() if issubclass(kind, asyncpg.PostgresLogMessage)]:
+        del known[sqlstate]
+
+
+_raise_every_sqlstate()
 
 
 class Objection(Unavailable):
@@ -103,12 +120,14 @@ OBJECTIONS = (Refused, Objection)
 class Transaction:
     """An open transaction. Every method raises :class:`Unavailable` or :class:`Refused` when PostgreSQL objects.
 
-    :param limit: seconds within which a statement is answered, or the connection is cut
+    :param longest: seconds that the server lets a statement take; soon after it the connection is cut
     :param answered: called for each answer
+    :ivar round_seconds: how long a statement should take whose length can be chosen
     """
 
-    def __init__(self, connection: PoolConnectionProxy[Any], limit: float, answered: Callable[[], None]) -> None:
-        self._connection, self._limit, self._answered = connection, limit, answered
+    def __init__(self, connection: PoolConnectionProxy[Any], longest: float, answered: Callable[[], None]) -> None:
+        self._connection, self._limit, self._answered = connection, longest + CLIENT_GRACE_SECONDS, answered
+        self.round_seconds = min(_ROUND_SECONDS, longest / 8)
         self._is_cut = False
 
     async def execute(self, sql: str, *arguments: Any) -> str:
@@ -222,13 +241,15 @@ class Transaction:
 class Database:
     """A pool of connections to one database, which need not be there yet.
 
-    `answers` counts the statements that were answered: whether a write under way gets on.
+    `answers` counts the statements that were answered: whether a write under way gets on. `statement_seconds` is the
+    longest that one may take.
     """
 
     def __init__(self, settings: Postgres) -> None:
         self._settings = settings
         self._pool: asyncpg.Pool[Any] | None = None
         self._limits = _limits_sql(settings)
+        self.statement_seconds = settings.statement_timeout_s
         self._limit = settings.statement_timeout_s + CLIENT_GRACE_SECONDS
         self.answers = 0
 
@@ -265,7 +286,7 @@ class Database:
         with translated_errors():
             async with AsyncExitStack() as ended:
                 connection, begun = await self._begin(ended, isolation)
-                transaction = Transaction(connection, self._limit, self._count_answer)
+                transaction = Transaction(connection, self.statement_seconds, self._count_answer)
                 async with transaction.whole(begun):
                     yield transaction
 
@@ -395,7 +416,7 @@ def _said_by_server(error: asyncpg.PostgresError) -> asyncpg.PostgresError:
 
 def refusal(sqlstate: str, schema: str, table: str, column: str, constraint: str) -> Refused:
     """A refusal that a block in the server has caught: a row was in it, and without the row there was no error."""
-    if sqlstate == SKIPPED:
+    if sqlstate == SKIPPED and table:  # else somebody's trigger has raised it
         return skipped(table)
     error = asyncpg.PostgresError.new({"C": sqlstate, "s": schema, "t": table, "c": column, "n": constraint})
     return Refused(_describe(error, sqlstate, _places(error)), sqlstate, _constraint(error))
@@ -437,6 +458,9 @@ def _explain(error: asyncpg.PostgresError, sqlstate: str, places: Sequence[str])
         return f"{getattr(error, 'message', '')} ({sqlstate}): `ragledger doctor` says what the role lacks"
     if sqlstate[:2] in _ABOUT_THE_SESSION:
         return f"{getattr(error, 'message', '')} ({sqlstate})"
+    if sqlstate == _CANCELED:
+        limit = "it took longer than RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S allows, or somebody has cancelled it"
+        return f"{_describe(error, sqlstate, places)}: {limit}"
     if sqlstate == _IDLE:
         return f"PostgreSQL ended the transaction, in which nothing was asked for {_IDLE_SECONDS:.0f} s ({sqlstate})"
     advice = "; is the schema current? Run `ragledger migrate up`" if sqlstate in _SCHEMA_MISSING else ""
@@ -446,7 +470,7 @@ def _explain(error: asyncpg.PostgresError, sqlstate: str, places: Sequence[str])
 def _describe(error: asyncpg.PostgresError, sqlstate: str, places: Sequence[str]) -> str:
     """What kind of error it is, and where; never its message, which may quote a value."""
     is_known = type(error) is not asyncpg.UnknownPostgresError
-    name = type(error).__name__ if is_known else "an SQLSTATE that is not PostgreSQL's own"
+    name = type(error).__name__ if is_known else "an SQLSTATE that PostgreSQL itself raises no error with"
     return f"{name} ({sqlstate}){': ' + ', '.join(places) if places else ''}"
 
 

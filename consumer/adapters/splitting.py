@@ -12,7 +12,7 @@ from typing import Any
 
 from consumer.adapters import amendments
 from consumer.adapters.halving import halve
-from consumer.adapters.postgres import OUTAGES, SKIPPED, Objection, Transaction, refusal
+from consumer.adapters.postgres import OUTAGES, RAISED, SKIPPED, Objection, Transaction, refusal
 from consumer.adapters.sql import load
 from consumer.adapters.staging import IDS, Outcome, how_to_insert, join
 from consumer.events.kind import Kind
@@ -21,23 +21,25 @@ from consumer.ingest.batch import DeadLetter
 from consumer.ingest.rows import Row
 from consumer.ports import Refused
 
-ROUND_SECONDS = 1  # well below any statement timeout, and often enough to see that it gets on
-
 
 async def insert_splitting(
-    transaction: Transaction, kind: Kind, rows: Sequence[Row], tell: Callable[[int], None]
+    transaction: Transaction, kind: Kind, rows: Sequence[Row], tell: Callable[[int], None], first: int | None = None
 ) -> Outcome:
     """Insert what the table takes; of an id that comes twice the first is taken. Tells how many writes that took.
 
     One guilty row among n costs about log2(n) writes, and where every row is guilty each costs one.
 
+    :param first: how many rows to begin with, where each may take long; all of them without it
+
     :raises Refused: :raises Objection: not for a row, but for something of ours
     """
     await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal at COMMIT would name no row
-    return await (_amend if kind.amends else _insert)(transaction, kind, rows, tell)
+    return await (_amend if kind.amends else _insert)(transaction, kind, rows, tell, first)
 
 
-async def _amend(transaction: Transaction, kind: Kind, rows: Sequence[Row], tell: Callable[[int], None]) -> Outcome:
+async def _amend(
+    transaction: Transaction, kind: Kind, rows: Sequence[Row], tell: Callable[[int], None], first: int | None
+) -> Outcome:
     stage = await amendments.make_stage(transaction, kind)
     outcomes = [Outcome()]
 
@@ -49,11 +51,13 @@ async def _amend(transaction: Transaction, kind: Kind, rows: Sequence[Row], tell
     async def refuse(row: Row, error: Refused | Objection) -> None:
         outcomes.append(Outcome(dead_letters=[DeadLetter(row.record, _refused(error))]))
 
-    tell(await halve(transaction, rows, amend, refuse))
+    tell(await halve(transaction, rows, amend, refuse, first))
     return join(outcomes)
 
 
-async def _insert(transaction: Transaction, kind: Kind, rows: Sequence[Row], tell: Callable[[int], None]) -> Outcome:
+async def _insert(
+    transaction: Transaction, kind: Kind, rows: Sequence[Row], tell: Callable[[int], None], first: int | None
+) -> Outcome:
     names = await _make_tables(transaction, kind)
     staged: list[Row] = []
     dead_letters: list[DeadLetter] = []
@@ -66,7 +70,7 @@ async def _insert(transaction: Transaction, kind: Kind, rows: Sequence[Row], tel
         dead_letters.append(DeadLetter(row.record, _refused(error)))
 
     await halve(transaction, rows, stage, refuse)
-    tell(await _insert_staged(transaction, kind, names) if staged else 0)
+    tell(await _insert_staged(transaction, kind, names, first or len(staged)) if staged else 0)
     became = await transaction.fetch(load("split_outcome").format(**names))
     return join([Outcome(dead_letters=dead_letters), _sort_out(staged, became)])
 
@@ -79,9 +83,9 @@ async def _make_tables(transaction: Transaction, kind: Kind) -> dict[str, str]:
     return names
 
 
-async def _insert_staged(transaction: Transaction, kind: Kind, names: dict[str, str]) -> int:
+async def _insert_staged(transaction: Transaction, kind: Kind, names: dict[str, str], first: int) -> int:
     """Round by round, until every staged row is in or refused; how many writes that took."""
-    await transaction.execute(load("split_begin").format(**names))
+    await transaction.execute(load("split_begin").format(first=first, **names))
     block = await _portions(transaction, kind, names)
     while True:
         await transaction.execute(block)
@@ -97,8 +101,10 @@ async def _portions(transaction: Transaction, kind: Kind, names: dict[str, str])
     portion = load("split_portion_keeping_ids" if how.keeps_ids else "split_portion")
     columns = {"table": kind.table, "names": ", ".join(kind.fields), "values": found["values"]}
     insert = portion.format(ids=IDS.get(kind.table), **columns, **names)
-    codes = {"outages": OUTAGES, "skipped": SKIPPED}
-    return load("split_insert").format(insert=insert, table=kind.table, seconds=ROUND_SECONDS, **codes, **names)
+    codes = {"outages": OUTAGES, "raised": RAISED, "skipped": SKIPPED}
+    return load("split_insert").format(
+        insert=insert, table=kind.table, seconds=transaction.round_seconds, **codes, **names
+    )
 
 
 def _sort_out(staged: Sequence[Row], became: Sequence[Any]) -> Outcome:

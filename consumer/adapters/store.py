@@ -1,10 +1,12 @@
 """The tables and the fenced ledger: one batch, one transaction.
 
-Three ways to write rows, tried in this order:
+Ways to write rows, tried in this order:
 
     DIRECT  COPY straight into the table: the fastest, as long as every id is new
     MERGE   COPY into a stage, INSERT … ON CONFLICT (id) DO NOTHING: when ids were there before, or COPY is refused
     SPLIT   MERGE in portions under savepoints, until what the database refuses is alone: dead letters
+    SLOW    SPLIT, beginning with one row: portions of a second at most, where a batch takes longer than a statement
+            may, because somebody's trigger takes long about each row
 
 Whatever PostgreSQL does not call an outage leads to SPLIT. What is refused there although no row is in it is nobody's
 record: the batch waits, and says for what.
@@ -13,6 +15,7 @@ record: the batch waits, and says for what.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,6 +60,7 @@ class Way(IntEnum):
     DIRECT = 0
     MERGE = 1
     SPLIT = 2
+    SLOW = 3
 
 
 class PostgresStore(PostgresLedger):
@@ -102,15 +106,18 @@ class PostgresStore(PostgresLedger):
     def _tell_unavailable(self, error: Unavailable) -> None:
         self._telemetry.unavailable(error.cause, str(error))
 
-    async def write_once(self, preparation: Preparation, turn: Turn, settle: Callable[[Written], None]) -> Written:
+    async def write_once(
+        self, preparation: Preparation, turn: Turn, settle: Callable[[Written], None], *, is_slow: bool = False
+    ) -> Written:
         """One transaction, in whichever way the rows can be written; `settle` is called right before COMMIT.
 
+        :param is_slow: whether an attempt has taken too long
         :raises Unavailable: not now, or its turn does not come
         :raises Fenced: the ledger does not stand where the batch begins
         """
-        way, is_copy_refused = self._way, False
+        way, is_copy_refused, began = Way.SLOW if is_slow else self._way, False, time.monotonic()
         while True:
-            prepared = await preparation.under(self._erasures.known, rows_may_be_refused=way is Way.SPLIT)
+            prepared = await preparation.under(self._erasures.known, rows_may_be_refused=way >= Way.SPLIT)
             try:
                 written = await self._transact(prepared, turn, way, settle)
             except ErasuresChanged:
@@ -118,13 +125,13 @@ class PostgresStore(PostgresLedger):
             except CopyNotSupported:
                 way, is_copy_refused = Way.MERGE, True
             except (Refused, Objection) as error:
-                if way is Way.SPLIT:
+                if way >= Way.SPLIT:
                     raise _of_no_record(error) from error
                 way = _next_try(way, error)
             else:
                 if way is Way.MERGE and is_copy_refused:  # else somebody's trigger was what had no support
                     self._copy_supported = False
-                self._way = self._next_way(written)
+                self._way = self._next_way(way, written, time.monotonic() - began)
                 return written
 
     async def _transact(self, prepared: Prepared, turn: Turn, way: Way, settle: Callable[[Written], None]) -> Written:
@@ -140,8 +147,12 @@ class PostgresStore(PostgresLedger):
             settle(written)
         return written
 
-    def _next_way(self, written: Written) -> Way:
-        """Duplicates come in runs (a producer retries, a topic is read again): MERGE until a batch has none."""
+    def _next_way(self, way: Way, written: Written, seconds: float) -> Way:
+        """Duplicates come in runs (a producer retries, a topic is read again): MERGE until a batch has none. SLOW as
+        long as no batch would fit into a statement.
+        """
+        if way is Way.SLOW and seconds > self._database.statement_seconds / 2:
+            return way
         return Way.MERGE if written.duplicates or not self._copy_supported else Way.DIRECT
 
     async def _insert(self, transaction: Transaction, prepared: Prepared, way: Way) -> Written:
@@ -163,7 +174,7 @@ class PostgresStore(PostgresLedger):
 
     async def _insert_kind(self, transaction: Transaction, kind: Kind, rows: Sequence[Row], way: Way) -> Outcome:
         outcome: Outcome = await self._ways()[way](transaction, kind, rows)
-        tell = self._telemetry.set_aside if way is Way.SPLIT else None
+        tell = self._telemetry.set_aside if way >= Way.SPLIT else None
         await apply_to_new(transaction, kind, outcome.inserted, tell)
         return outcome
 
@@ -172,6 +183,7 @@ class PostgresStore(PostgresLedger):
             Way.DIRECT: insert_direct,
             Way.MERGE: insert_merging,
             Way.SPLIT: partial(insert_splitting, tell=self._telemetry.split),
+            Way.SLOW: partial(insert_splitting, tell=self._telemetry.split, first=1),
         }
 
     async def _touch_days(self, transaction: Transaction, written: Written) -> None:
@@ -215,15 +227,18 @@ class _Attempts:
         self._store, self._batch, self._turn = store, batch, turn
         self._preparation = Preparation(batch)
         self._unanswered: Written | None = None
-        self._first = True
+        self._first, self._is_slow = True, False
 
     async def next(self) -> Written:
         if not self._first:
             await self._turn.come()  # what failed may have failed for want of its turn
         self._first = False
         try:
-            return await self._store.write_once(self._preparation, self._turn, self._before_commit)
+            return await self._store.write_once(
+                self._preparation, self._turn, self._before_commit, is_slow=self._is_slow
+            )
         except Unavailable as error:
+            self._is_slow = self._is_slow or error.cause == "timeout"
             if error.cause == "lock":
                 await self._store.end_silent_writers()
             raise

@@ -14,14 +14,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.consumer import fetcher
+from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
 from consumer.adapters.record_batches import UnreadableBatch, records_of
 from consumer.events.record import Partition
 
+MOST_BYTES = 4_194_304
 _LENGTH_AT, _OVERHEAD, _EPOCH_AT, _MAGIC_AT = 8, 12, 12, 16
+_LEAST_LENGTH = 14  # what follows the length in the smallest batch of the oldest format
 _NEWEST_MAGIC = b"\x02"
 _LAST_DELTA_AT, _COUNT_AT = 23, 57
+DISPLACED = "its first offset, which no checksum covers, cannot be right: it would overlap another batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,32 +36,68 @@ class UnreadableRange:
     first: int
     last: int
     why: str
+    value: None = None
 
 
 class Batches:
-    """What a fetch returned of one partition: aiokafka's `MemoryRecords`, which tell where the newest batch lies."""
+    """What a fetch returned of one partition: aiokafka's `MemoryRecords`, which tell where the newest batch lies.
+
+    :ivar position: the offset that comes next; None if nobody has said
+    :ivar is_displaced: whether the newest batch cannot lie where it says
+    """
 
     def __init__(self, raw: bytes) -> None:
         self._raw, self._records = raw, MemoryRecords(raw)
         self._begin = self._end = 0
         self.earlier_leader_epoch: int | None = None
+        self.position: int | None = None
+        self.is_displaced = False
 
     def has_next(self) -> bool:
-        """Whether another batch is there as a whole."""
-        return bool(self._records.has_next())
+        """Whether another batch is there as a whole. With a length that cannot be, everything ends: from there on the
+        broker is asked again.
+        """
+        return bool(self._records.has_next()) and self._next_length() >= _LEAST_LENGTH
 
     def size_in_bytes(self) -> int:
-        """Bytes of everything."""
-        return int(self._records.size_in_bytes())
+        """Bytes of everything; none, if there is no whole batch: aiokafka would step over an offset then, and fail."""
+        return int(self._records.size_in_bytes()) if self.has_next() else 0
+
+    def _next_length(self) -> int:
+        (length,) = struct.unpack_from(">i", self._raw, self._end + _LENGTH_AT)
+        return int(length)
 
     def next_batch(self) -> Any:
-        """The next batch, as aiokafka unpacks it."""
+        """The next batch, as aiokafka unpacks it.
+
+        :raises UnreadableBatch: aiokafka would take it for what it is not
+        """
         self.earlier_leader_epoch = self.newest_leader_epoch
-        (length,) = struct.unpack_from(">i", self._raw, self._end + _LENGTH_AT)
-        self._begin, self._end = self._end, self._end + _OVERHEAD + length
+        self._begin, self._end = self._end, self._end + _OVERHEAD + self._next_length()
         if self._raw[self._begin + _MAGIC_AT : self._begin + _MAGIC_AT + 1] > _NEWEST_MAGIC:
             raise UnreadableBatch("aiokafka takes whatever is newer for the newest that it knows")
+        self.is_displaced = self._overlaps()
+        if self.is_displaced:
+            raise UnreadableBatch(DISPLACED)
         return self._records.next_batch()
+
+    def _overlaps(self) -> bool:
+        """Whether the newest batch cannot lie where it says, as no checksum covers its first offset. One that goes on
+        where the one before has ended is right, whatever the one behind it says; what the checksum covers is not asked.
+        """
+        if self.newest[_MAGIC_AT : _MAGIC_AT + 1] != _NEWEST_MAGIC or len(self.newest) < _LAST_DELTA_AT + 4:
+            return False
+        base, before, is_first = self.newest_base, self.position, self._begin == 0
+        (delta,) = struct.unpack_from(">i", self.newest, _LAST_DELTA_AT)
+        end = base + delta + 1
+        self.position = end if before is None else max(before, end)
+        if before is None or base == before or (is_first and base < before <= end):
+            return False
+        return (base < before or end > self.next_base(end)) and _has_its_checksum(self.newest)
+
+    def next_base(self, default: int) -> int:
+        """The offset with which the next batch begins, as it says; `default` if there is none."""
+        return self._base(self._end) if self._end + _LENGTH_AT <= len(self._raw) else default
 
     @property
     def newest_leader_epoch(self) -> int | None:
@@ -72,14 +112,24 @@ class Batches:
         """The bytes of the newest batch."""
         return self._raw[self._begin : self._end]
 
+    def newest_records(self, place: Any) -> Iterator[Any]:
+        """The records of the newest batch, one by one.
+
+        :raises UnreadableBatch: the rest of it cannot be read
+        """
+        if self.is_displaced:
+            raise UnreadableBatch(DISPLACED)
+        yield from records_of(self.newest, place)
+
     def newest_end(self, position: int) -> int:
         """The offset behind the newest batch. Its header may be damaged too: of what is told by its last offset, by its
         count, and by the batch behind it, what two agree on counts, else the least; so nothing behind it is given up.
 
         :param position: an offset in it
         """
+        said = () if self.is_displaced else self._said()
         told: list[int] = [
-            self._base(self._begin) + struct.unpack_from(">i", self.newest, at)[0] + more for at, more in self._said()
+            self._base(self._begin) + struct.unpack_from(">i", self.newest, at)[0] + more for at, more in said
         ]
         if self._end + _LENGTH_AT <= len(self._raw):
             told.append(self._base(self._end))
@@ -95,8 +145,12 @@ class Batches:
 
     @property
     def newest_base(self) -> int:
-        """The offset with which the newest batch begins."""
+        """The offset with which the newest batch begins, as it says."""
         return self._base(self._begin)
+
+    def newest_begin(self, position: int) -> int:
+        """The first offset of the newest batch from a position on; what lies between holds no record."""
+        return position if self.is_displaced else max(position, self.newest_base)
 
 
 class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
@@ -105,6 +159,10 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     next_fetch_offset: int
 
     _is_damaged = False
+
+    def __init__(self, place: Any, records: Batches, aborted: Any, position: int, *more: Any) -> None:
+        records.position = position
+        super().__init__(place, records, aborted, position, *more)
 
     @property
     def leader_epoch(self) -> int | None:
@@ -128,7 +186,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         """The rest of the newest batch, record by record; whether reading can go on behind it."""
         self._is_damaged = True
         try:
-            for record in records_of(self._records.newest, self._tp):
+            for record in self._records.newest_records(self._tp):
                 self._is_damaged = False
                 if record.offset >= self.next_fetch_offset:
                     self.next_fetch_offset = record.offset + 1
@@ -140,18 +198,44 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         return True
 
     def _unreadable_rest(self, why: str) -> UnreadableRange:
-        """Reading stands before it now: what lies between holds no record."""
-        self.next_fetch_offset = max(self.next_fetch_offset, self._records.newest_base)
+        """Reading stands before it now."""
+        self.next_fetch_offset = self._records.newest_begin(self.next_fetch_offset)
         end = self._records.newest_end(self.next_fetch_offset)
-        return UnreadableRange(Partition(*self._tp), self.next_fetch_offset, end - 1, why)
+        return UnreadableRange(Partition(*self._tp), self.next_fetch_offset, end - 1, f"their batch is damaged: {why}")
 
 
 class FetchResult(fetcher.FetchResult):  # type: ignore[misc]
-    """What a fetch returned of one partition: moves its position, and keeps beside it which leader epoch it is of."""
+    """What a fetch returned of one partition: taken in parts of some bytes, as all of it is unpacked on the event loop.
+
+    Records that compress well may be a thousand times as many bytes as were fetched.
+    """
+
+    _partition_records: Any
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        """The next records; more than `MOST_BYTES` of values only in the last of them."""
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        found: list[Any] = []
+        size = 0
+        for record in self._partition_records:
+            found.append(record)
+            size += len(record.value or b"")
+            if len(found) == max_records or size >= MOST_BYTES:
+                self._update_position()
+                return found
+        self._update_position()
+        self._partition_records = None
+        return found
 
     def _update_position(self) -> None:
+        """Keep the leader epoch of what was returned beside the position."""
         super()._update_position()
         self._assignment.state_value(self._topic_partition).leader_epoch = self._partition_records.leader_epoch
+
+
+def _has_its_checksum(batch: bytes) -> bool:
+    return bool(DefaultRecordBatch(batch).validate_crc())
 
 
 def patch_unpacking() -> None:

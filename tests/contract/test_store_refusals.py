@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import psycopg
 import pytest
 
+from consumer.adapters.postgres import RAISED as RAISED_AT
 from consumer.events.record import Partition
 from tests.refusals import assert_told, deferred, ingest, prepare, raising
 from tests.stores import A, P, PostgresBackend
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.timeout(60)
 
 # What raises, by its SQLSTATE: classes of outages, too, where a trigger chooses one.
 RAISED = ["RL001", "38001", "39004", "42501", "42P01", "0A000", "XX000", "02000", "P0004", "40001", "53100", "55000"]
-RAISED += ["57014", "57P01", "58030", "08006", "25006", "28000"]
+RAISED += ["57014", "57P01", "58030", "08006", "25006", "28000", "01000", "0100C"]
 RAISE_IT = "RAISE EXCEPTION 'no: %', NEW.id USING ERRCODE = split_part(NEW.{text}, ' ', 2)"
 # Each with its guilty texts, the SQLSTATEs, and the constraint that is named.
 ROW_BY_ROW: dict[str, tuple[Sequence[str], Sequence[str], Sequence[str], str | None]] = {
@@ -92,3 +93,55 @@ async def test_a_conflict_with_another_row_is_no_duplicate(
         pytest.skip("this version has no such constraint on a partitioned table")
     letters = await ingest(backend, partition, company, ["taken"], already=["taken"])
     assert_told(backend, letters, [sqlstate], own)
+
+
+@pytest.mark.parametrize("sqlstate", ["01000", "02000", "02001", "03000", "40001", "08003", "57P03", "XX001"])
+@pytest.mark.parametrize("place", ["template18"], indirect=True)
+async def test_whatever_is_raised_first_the_client_survives_it(backend: PostgresBackend, sqlstate: str) -> None:
+    """Alone, so that the client hears of it and not only the block in the server; asyncpg has notices for some."""
+    prepare(backend, A, raising(RAISE_IT))
+    letters = await ingest(backend, A, "good", [f"guilty {sqlstate}"])
+    assert_told(backend, letters, [sqlstate], None)
+    assert "left the row out" not in backend.query("SELECT detail ->> 'message' AS said FROM dead_letters")[0]["said"]
+
+
+@pytest.mark.parametrize("name", ["own", '"Own"', '"own ""one"""', '"RAISE (it)"'])
+@pytest.mark.parametrize("place", ["template18", "template15"], indirect=True)
+async def test_whatever_the_function_is_called_its_error_is_the_rows(backend: PostgresBackend, name: str) -> None:
+    """Also one of a class of outages."""
+    prepare(backend, A, [statement.replace("own()", f"{name}()") for statement in raising(RAISE_IT)])
+    letters = await ingest(backend, A, "duplicates", ["guilty 40001", "guilty 57014"])
+    assert_told(backend, letters, ["40001", "57014"], None)
+
+
+# How PostgreSQL's translations put it that a function is at some statement.
+AT = [
+    "PL/pgSQL function {} line 3 at {}",
+    "PL/pgSQL-Funktion {} Zeile 3 bei {}",
+    "funci\u00f3n PL/pgSQL {} en la l\u00ednea 3 en {}",
+    "fonction PL/pgSQL {}, ligne 3 \u00e0 {}",
+    "PL/pgSQL\u95a2\u6570{}\u306e3\u884c\u76ee - {}",
+    'PL/pgSQL \ud568\uc218 "{}" \uc758 3\ubc88\uc9f8 {}',
+    "{} PL/pgSQL fonksiyonu, 3. sat\u0131r, {} i\u00e7inde",
+    "PL/pgSQL \u51fd\u6570 {} \u7b2c 3 \u884c\u7684 {} \u5904",
+    "PL/pgSQL \u10e4\u10e3\u10dc\u10e5\u10ea\u10d8\u10d0 {} 3 {}-\u10e1\u10d7\u10d0\u10dc",
+]
+
+
+@pytest.mark.parametrize("place", ["template18"], indirect=True)
+def test_in_whatever_language_the_server_speaks_it_is_seen_who_has_raised(backend: PostgresBackend) -> None:
+    """Of an error's context: RAISE is told from other statements, and from a statement that is quoted."""
+
+    def is_raised(line: str) -> bool:
+        with psycopg.connect(backend.dsn) as connection:
+            found = connection.execute("SELECT %s::text ~ %s::text", (line, RAISED_AT)).fetchone()
+        return found is not None and bool(found[0])
+
+    for at in AT:
+        assert is_raised(at.format("own()", "RAISE")), at
+        for other in ("SQL statement", "PERFORM", "assignment"):
+            assert not is_raised(at.format("own()", other)), at
+            assert not is_raised(at.format("raise()", other)), at
+    assert is_raised(AT[0].format('"Own"(text)', "RAISE"))
+    assert not is_raised('SQL statement "SELECT own() -- PL/pgSQL RAISE"')
+    assert not is_raised('SQL statement "SELECT 1 -- PL/pgSQL function line 1 at RAISE')

@@ -13,9 +13,13 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import Consumer
+from pydantic import SecretStr
 
+from consumer.adapters.kafka_transactions import TransactionalTopic
 from consumer.embedded.workspace import Workspace
-from tests.guarded_kafka import GuardedKafka
+from consumer.ports import SourceError
+from consumer.settings import Kafka, SecurityProtocol
+from tests.guarded_kafka import PASSWORD, USER, GuardedKafka
 from tests.ingestion import Outgoing, as_json, dialogues, ids, log_lines, send, small_dialogue, wait_for_records
 from tests.service import Environment, ServiceProcess, eventually
 from tests.stack import Servers, fresh_database
@@ -313,3 +317,17 @@ def test_records_behind_an_open_transaction_wait(
             service.wait_metric("rag_open_transaction_seconds", 0, topic=topic)
             assert service.stop() == 0
         assert first | behind < ids(environment)
+
+
+async def test_a_missing_right_to_a_transactional_id_is_named(guarded: GuardedKafka) -> None:
+    """With the command that grants it, as of a topic."""
+    settings = Kafka(
+        bootstrap_servers=guarded.guarded_servers,
+        security_protocol=SecurityProtocol.SASL_PLAINTEXT,
+        sasl_mechanism="PLAIN",
+        sasl_username=USER,
+        sasl_password=SecretStr(PASSWORD),
+    )
+    with pytest.raises(SourceError, match="--operation Write --transactional-id 'own-retention'"):
+        async with TransactionalTopic(settings, guarded.create("notices"), "own-retention"):
+            raise AssertionError("it was let in")

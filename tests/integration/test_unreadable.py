@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.bad_batches import BAD_NAME, CODECS, KEY, damage_on_disk, send_batch
+from tests.bad_batches import BAD_NAME, CODECS, KEY, damage_number_on_disk, damage_on_disk, send_batch
 from tests.ingestion import dialogues, environment_on, ids, ingest, log_lines, wait_for_records
 from tests.service import Environment, ServiceProcess, eventually
 from tests.shared import Kafka
@@ -178,9 +178,9 @@ def resume(environment: Environment, topic: str, where: int | str, *more: str) -
     return environment.run("ledger", "resume", *place, *more)
 
 
-def wait_until_stopped(log: Path, times: int = 1) -> Any:
+def wait_until_stopped(log: Path, times: int = 1, timeout: float = 60.0) -> Any:
     """The newest line that says so."""
-    eventually(lambda: len(log_lines(log, "partition_stopped")) >= times, message="stopped")
+    eventually(lambda: len(log_lines(log, "partition_stopped")) >= times, timeout=timeout, message="stopped")
     return log_lines(log, "partition_stopped")[-1]
 
 
@@ -273,3 +273,87 @@ def test_what_can_be_read_is_given_up_by_name_alone(
     assert len(ids(environment) - wanted) == 2
     line = line_of(environment, topic)
     assert (line["next_offset"], line["gaps"]) == (17, 5)
+
+
+# ── files in which the broker itself does not find the records any more ───────────────────────────────────────────────
+
+
+LENGTH, FIRST_OFFSET = (8, ">i"), (0, ">q")
+
+
+def damage_number(stack: Servers, topic: str, offset: int, where: tuple[int, str], more: int) -> None:
+    """Damage the header of a batch."""
+    directory = getattr(stack, "directory", None)
+    if directory is None:
+        pytest.skip("the broker's files are in a container")
+    damage_number_on_disk(directory, topic, offset, *where, more)
+
+
+def test_records_that_only_a_later_offset_brings_are_read(
+    environment: Environment, bootstrap_servers: str, stack: Servers, topic: str, tmp_path: Path
+) -> None:
+    """Behind a length that is wrong by one the broker finds no batch by its first offset, and still by its last."""
+    log = tmp_path / "log"
+    wanted = publish(bootstrap_servers, topic, 4, 1)
+    publish(bootstrap_servers, topic, BATCH, 2)
+    wanted |= publish(bootstrap_servers, topic, 5, 3)
+    damage_number(stack, topic, 10, LENGTH, 1)
+    with ServiceProcess(environment, log) as service:
+        said = wait_until_stopped(log)
+        assert (line_of(environment, topic)["next_offset"], said["settle"].endswith("--from 25")) == (4, True)
+        assert environment.run_json(*settle(said["settle"]))["given_up"] == 0
+        wait_for_records(environment, 9)
+        environment.assert_caught_up()
+        assert service.get("/readyz")[0] == 200
+        assert service.stop() == 0
+    assert ids(environment) == wanted
+    assert line_of(environment, topic)["gaps"] == BATCH
+    assert len(log_lines(log, "partition_stopped")) == 1
+
+
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize("more", [-100_000, 2**30])
+def test_a_partition_of_which_kafka_returns_nothing_stops_and_no_other(
+    environment: Environment, bootstrap_servers: str, stack: Servers, topic: str, tmp_path: Path, more: int
+) -> None:
+    """With an error or without one. The command that is printed gives up nothing, however often it is typed."""
+    log, other = tmp_path / "log", environment.topics["provenance"]
+    wanted = publish(bootstrap_servers, topic, 4, 1)
+    publish(bootstrap_servers, topic, BATCH, 2)
+    publish(bootstrap_servers, topic, 300, 3)
+    damage_number(stack, topic, 10, LENGTH, more)
+    with ServiceProcess(environment, log) as service:
+        for times in (1, 2):
+            said = wait_until_stopped(log, times, timeout=150)  # it is asked for after 10 s, several times
+            assert "returns none" in said["problem"]
+            assert said["settle"].endswith("--from here")
+            assert service.get("/readyz")[0] == 503
+            line = line_of(environment, topic)
+            assert (line["next_offset"], line["gaps"]) == (4, 0)
+            decided = environment.run_json(*settle(said["settle"]))
+            assert (decided["skipped"], decided["given_up"]) == (0, 0)
+        send_batch(bootstrap_servers, other, [b"not JSON"], ())
+        eventually(lambda: reached(environment, other) == 1, message="the other topic is read")
+        assert service.stop() == 0
+    assert ids(environment) == wanted
+
+
+@pytest.mark.parametrize("more", [3, -2, 10**9])
+def test_a_batch_with_another_first_offset_takes_no_record_with_it(
+    environment: Environment, bootstrap_servers: str, stack: Servers, topic: str, tmp_path: Path, more: int
+) -> None:
+    """No checksum covers it: read where it says, the batch would hide records of its neighbours."""
+    log = tmp_path / "log"
+    wanted = publish(bootstrap_servers, topic, 4, 1)
+    publish(bootstrap_servers, topic, BATCH, 2)
+    wanted |= publish(bootstrap_servers, topic, 5, 3)
+    damage_number(stack, topic, 10, FIRST_OFFSET, more)
+    with ServiceProcess(environment, log) as service:
+        said = wait_until_stopped(log)
+        assert "first offset" in said["problem"]
+        assert environment.run_json(*settle(said["settle"]))["given_up"] == 0
+        wait_for_records(environment, 9)
+        environment.assert_caught_up()
+        assert service.stop() == 0
+    assert ids(environment) == wanted
+    assert line_of(environment, topic)["gaps"] == BATCH

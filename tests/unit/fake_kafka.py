@@ -10,7 +10,9 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from consumer.events.record import Partition, Record, StoredRecord
+from consumer.ingest.offsets import StopReason
 from consumer.ports import Answers, Bounds, End, EpochQuestion, Position, Refusal, SourceError, Stretch
+from consumer.problems import batch_unreadable
 from tests.unit.builders import TIMESTAMP, encode
 
 LATENCY_SECONDS = 0.01
@@ -55,7 +57,7 @@ class Reader(Protocol):
     def on_assigned(self, partitions: Collection[Partition]) -> None: ...
     async def on_revoked(self, partitions: Collection[Partition]) -> None: ...
     def on_position_lost(self, partitions: Collection[Partition]) -> None: ...
-    def on_unreadable(self, partition: Partition, first: int, last: int, why: str) -> None: ...
+    def on_unreadable(self, partition: Partition, first: int, reason: StopReason) -> None: ...
 
 
 @dataclass(slots=True)
@@ -266,7 +268,8 @@ class FakeSource:
     def _meet_damage(self, partition: Partition, position: int, log: Log) -> None:
         assert self.reader is not None
         self.pause([partition])
-        self.reader.on_unreadable(partition, position, next(last for _, last in log.damaged if last >= position), "why")
+        last = next(last for _, last in log.damaged if last >= position)
+        self.reader.on_unreadable(partition, position, batch_unreadable(position, last, "why"))
 
     def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:
         known = ((partition, self.assigned.get(partition)) for partition in partitions)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from consumer.claims import ANSWER_SECONDS, LOOK_SECONDS, Claimer
 from consumer.events.record import Partition
-from consumer.ingest.offsets import Claim
+from consumer.ingest.offsets import Claim, StopReason
 from consumer.ports import SourceError, StoreError, Unavailable
 from tests.unit.fakes import Changes, FakeBroker, FakeSource, FakeStore, FakeTelemetry, Tables
 from tests.unit.virtual_time import passes
@@ -56,7 +56,7 @@ class Deaf:
     def on_position_lost(self, partitions: Collection[Partition]) -> None:
         return
 
-    def on_unreadable(self, partition: Partition, first: int, last: int, why: str) -> None:
+    def on_unreadable(self, partition: Partition, first: int, reason: StopReason) -> None:
         return
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.record.util import calc_crc32c
 
-from consumer.adapters.unpacking import UnreadableRange, patch_unpacking
+from consumer.adapters.unpacking import MOST_BYTES, UnreadableRange, patch_unpacking
 from consumer.events.record import Partition, UnreadableRecord
 from tests.bad_batches import BAD_NAME, CODECS, headers
 
@@ -168,12 +169,79 @@ def test_of_an_aborted_transaction_nothing_is_returned() -> None:
     assert ([one.offset for one in found if one.offset < 5], stands) == ([], 7)
 
 
-def test_a_batch_that_is_hardly_one_is_named() -> None:
-    """Shorter than any batch can be."""
-    raw = bytearray(batch(0, 1)[:20])
-    raw[8:12] = struct.pack(">i", 8)
-    found, _ = read(raw + batch(1, 1))
-    assert (whole(found).first, whole(found).last) == (0, 0)
+@pytest.mark.parametrize("length", [-(2**31), -13, -5, 0, 13, 2**31 - 1])
+def test_with_a_length_that_cannot_be_reading_ends_before_the_batch(length: int) -> None:
+    """What is behind cannot be found: the broker is asked again from there, and nothing is stepped over."""
+    raw = batch(3, 21)
+    raw[8:12] = struct.pack(">i", length)
+    found, stands = read(batch(0, 3), raw, batch(24, 2))
+    assert ([one.offset for one in found], stands) == ([0, 1, 2], 3)
+    alone = fetcher.MemoryRecords(bytes(raw + batch(24, 2)))
+    assert (alone.has_next(), alone.size_in_bytes()) == (False, 0)
+
+
+@pytest.mark.parametrize("length", [20, 200, 10_000])
+def test_what_a_wrong_length_leads_to_is_never_taken_for_offsets(length: int) -> None:
+    """It may end anywhere in the batch or behind it."""
+    raw = batch(3, 21)
+    raw[8:12] = struct.pack(">i", length)
+    found, stands = read(batch(0, 3), raw, *(batch(24 + number, 1) for number in range(200)))
+    assert [one.offset for one in found[:-1]] == [0, 1, 2]
+    assert (whole(found).first, whole(found).last, stands) == (3, 23, 3)
+
+
+@pytest.mark.parametrize("position", [0, 3])
+@pytest.mark.parametrize("base", [7, 10**12])
+def test_a_batch_that_overlaps_the_next_one_is_named(base: int, position: int) -> None:
+    """No checksum covers a batch's first offset. Its records are given up and not those behind."""
+    raw = batch(3, 21)
+    raw[:8] = struct.pack(">q", base)
+    found, stands = read(*([batch(0, 3)] if position == 0 else []), raw, batch(24, 2), position=position)
+    assert [one.offset for one in found[:-1]] == list(range(position, 3))
+    assert (whole(found).first, whole(found).last, stands) == (3, 23, 3)
+    assert "first offset" in whole(found).why
+
+
+@pytest.mark.parametrize("base", [0, 1, 20])
+def test_a_batch_that_overlaps_the_one_before_is_named(base: int) -> None:
+    """The one before went on where its own predecessor ended, so it is right."""
+    raw = batch(24, 5)
+    raw[:8] = struct.pack(">q", base)
+    found, stands = read(batch(0, 3), batch(3, 21), raw, batch(29, 2))
+    assert [one.offset for one in found[:-1]] == list(range(24))
+    assert (whole(found).first, whole(found).last, stands) == (24, 28, 24)
+
+
+def test_offsets_that_compaction_has_left_out_are_no_overlap() -> None:
+    """Neither between batches nor before the first one."""
+    found, stands = read(batch(5, 3), batch(20, 2), batch(30, 1), position=2)
+    assert ([one.offset for one in found], stands) == ([5, 6, 7, 20, 21, 30], 31)
+
+
+def test_records_are_unpacked_some_bytes_at_a_time() -> None:
+    """However little was fetched: what compresses well would block the loop, and fill the memory."""
+    value, count = bytes(1 << 20), 20
+    raw = []
+    for number in range(count):
+        builder = _DefaultRecordBatchBuilderPy(2, CODECS.index("zstd"), False, 7, 0, 0, 1 << 21)
+        builder.append(0, 1000, None, value, [])
+        raw.append(bytearray(builder.build()))
+        raw[-1][:8] = struct.pack(">q", number)
+    place = SimpleNamespace(position=0, paused=False)
+    place.consumed_to = lambda position: setattr(place, "position", position)
+    records = fetcher.PartitionRecords(PLACE, fetcher.MemoryRecords(b"".join(raw)), (), 0, None, None, True, 1)
+    fetched = fetcher.FetchResult(
+        PLACE,
+        assignment=SimpleNamespace(active=True, state_value=lambda _: place),
+        partition_records=records,
+        backoff=0,
+    )
+    taken = []
+    while fetched.has_more():
+        taken.append([one.offset for one in fetched.getall(500)])
+        assert place.position == sum(map(len, taken))
+    assert [len(part) for part in taken if part] == [MOST_BYTES >> 20] * 5
+    assert [offset for part in taken for offset in part] == list(range(count))
 
 
 # ── leader epochs ────────────────────────────────────────────────────────────────────────────────────────────────

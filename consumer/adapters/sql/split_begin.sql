@@ -1,5 +1,5 @@
--- Start a split with all staged rows as one portion.
--- Formatted in: stage, progress.
-INSERT INTO {progress} (number, last, size, guilty_before, since_guilty, writes)
-SELECT min(number), max(number), max(number) - min(number) + 1, min(number), 0, 0
+-- Start a split with the first staged rows as one portion.
+-- Formatted in: first (how many), stage, progress.
+INSERT INTO {progress} (number, last, size, guilty_before, since_guilty, affordable, writes)
+SELECT min(number), max(number), least({first}, max(number) - min(number) + 1), min(number), 0, {first}, 0
 FROM {stage}

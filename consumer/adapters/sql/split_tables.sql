@@ -27,7 +27,7 @@ BEGIN
     ) ON COMMIT DROP;
     CREATE TEMPORARY TABLE {progress} (
         number bigint NOT NULL, last bigint NOT NULL, size bigint NOT NULL, guilty_before bigint NOT NULL,
-        since_guilty bigint NOT NULL, writes bigint NOT NULL
+        since_guilty bigint NOT NULL, affordable bigint NOT NULL, writes bigint NOT NULL
     ) ON COMMIT DROP;
 END
 $$

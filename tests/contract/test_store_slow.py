@@ -1,0 +1,103 @@
+"""An owner's trigger that takes long about each row: a batch takes longer than a statement may, and is written all the
+same. What takes too long is no row's fault, so none becomes a dead letter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from pydantic import SecretStr
+
+from consumer.adapters.amendments import PostgresAmendments
+from consumer.adapters.postgres import Database
+from consumer.events.record import StoredRecord
+from consumer.ingest.days import BusinessDays
+from consumer.settings import Postgres
+from tests.psql import execute
+from tests.refusals import FUNCTION, NOON, TRIGGER, event
+from tests.stack import fresh_database
+from tests.stores import A, F, Line, PostgresBackend, batch_of, claim, said, texts, write
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.parametrize("place", ["template18", "partitioned18", "template15"], indirect=True),
+]
+
+STATEMENT_SECONDS = 1.0
+ROW_SECONDS = 0.02
+ROWS = 150  # three times as many as a statement has time for
+
+
+@pytest.fixture
+async def backend(place: tuple[str, str]) -> AsyncIterator[PostgresBackend]:
+    """A database whose statements may not take long."""
+    with fresh_database(*place) as dsn:
+        database = Database(Postgres(dsn=SecretStr(dsn), statement_timeout_s=STATEMENT_SECONDS))
+        await database.open()
+        try:
+            yield PostgresBackend(dsn, database)
+        finally:
+            await database.close(5)
+
+
+def slow(backend: PostgresBackend, when: str) -> None:
+    """Give the table a trigger."""
+    body = f"PERFORM pg_sleep({ROW_SECONDS}); IF NEW.query = 'guilty' THEN RAISE 'no'; END IF; RETURN NEW;"
+    execute(backend.dsn, FUNCTION.format(body), TRIGGER.format(when=when, table="ai_dialogue_log"))
+
+
+@pytest.mark.parametrize("when", ["BEFORE INSERT", "AFTER INSERT"])
+async def test_rows_that_take_long_are_written_in_portions(backend: PostgresBackend, when: str) -> None:
+    """In one transaction; the next batch begins so, and with it what is refused is refused alone. Once rows are quick
+    again they go the quick way."""
+    slow(backend, when)
+    store = backend.store("one")
+    good = [event(A, offset, f"good {offset}") for offset in range(ROWS)]
+    await write(store, batch_of(await claim(store, A), good))
+    assert await backend.ledger() == {A: Line(0, ROWS, inserted=ROWS)}
+    too_long = [cause for cause, _ in backend.telemetry.all("unavailable")]
+    assert too_long == ["timeout"]
+    more = [event(A, ROWS + place, "guilty" if place == 70 else f"more {place}") for place in range(ROWS)]
+    await write(store, batch_of(await claim(store, A), more))
+    assert len(backend.telemetry.all("unavailable")) == 1
+    assert await backend.ledger() == {A: Line(0, 2 * ROWS, inserted=2 * ROWS - 1, dead=1)}
+    assert [letter.sqlstate for letter in await backend.dead_letters()] == ["P0001"]
+    assert len(await texts(backend)) == 2 * ROWS - 1
+    execute(backend.dsn, "DROP TRIGGER own ON ai_dialogue_log")
+    splits = len(backend.telemetry.all("split"))
+    for number in range(2):
+        await write(store, batch_of(await claim(store, A), [event(A, 2 * ROWS + number, "quick")]))
+    assert len(backend.telemetry.all("split")) == splits + 1
+
+
+def verdicts(dialogues: Sequence[StoredRecord]) -> list[StoredRecord]:
+    """One on each of the dialogues."""
+    ids = [json.loads(one.value or b"")["id"] for one in dialogues]
+    return [said(F, place, dialogue_id=id_, user_feedback=1, given_at=NOON) for place, id_ in enumerate(ids)]
+
+
+async def test_verdicts_on_such_rows_are_applied_in_portions(backend: PostgresBackend) -> None:
+    """At once, or later by the timer."""
+    store = backend.store("one")
+    dialogues = [event(A, offset, f"good {offset}") for offset in range(ROWS)]
+    await write(store, batch_of(await claim(store, A), dialogues))
+    slow(backend, "BEFORE UPDATE")
+    most = ROWS * 2 // 3
+    await write(store, batch_of(await claim(store, F), verdicts(dialogues[:most])))
+    assert _applied(backend) == most
+    execute(
+        backend.dsn,
+        "UPDATE kept_feedback SET applied_at = NULL",
+        f"INSERT INTO kept_feedback (dialogue_id, user_feedback, given_at) SELECT id, 1, '{NOON}' FROM ai_dialogue_log"
+        " ON CONFLICT DO NOTHING",
+    )
+    told: list[tuple[str, str]] = []
+    timer = PostgresAmendments(backend._database, BusinessDays("UTC"), 60, lambda *what: told.append(what))
+    await timer.settle()
+    assert (_applied(backend), told) == (ROWS, [])
+
+
+def _applied(backend: PostgresBackend) -> int:
+    (found,) = backend.query("SELECT count(applied_at) AS applied FROM kept_feedback WHERE sqlstate IS NULL")
+    return int(found["applied"])
