@@ -262,9 +262,10 @@ class Database:
     async def transaction(self, isolation: Isolation = "read_committed") -> AsyncIterator[Transaction]:
         """A transaction with the time limits of the settings, committed at the end.
 
-        What is written relies on each statement seeing what was committed before it, whatever the role's default. What a
-        session got when it began it has for ever: a primary that became a standby, a search path. After errors that may
-        come of it, later transactions get new sessions.
+        What is written relies on each statement seeing what was committed before it, whatever the role's default.
+
+        What a session got when it began it has for ever: a primary that became a standby, a search path. After errors
+        that may come of it, later transactions get new sessions.
 
         :param isolation: for readers that need one state of the database over several statements
         :raises Unavailable: no connection, or it was lost; after a lost COMMIT the outcome is unknown
