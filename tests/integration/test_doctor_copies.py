@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.archives import Interrupted, archived, interrupt, restored
+from tests.archives import HOURLY, Interrupted, archived, interrupt, restored
 from tests.partitions import ALL_ROWS, assert_sound, converted
-from tests.psql import rows
+from tests.psql import execute, rows
 from tests.service import Environment
 
 pytestmark = pytest.mark.timeout(180)
@@ -39,6 +39,7 @@ def test_a_conversion_that_was_interrupted(filled: str, step: str, table: str, c
             raise Interrupted
 
     environment = Environment(filled, "127.0.0.1:9", {})
+    execute(filled, HOURLY)
     with pytest.raises(Interrupted):
         converted(filled, told=told)
     [found] = copies(environment)
@@ -55,7 +56,7 @@ def test_a_month_whose_return_was_interrupted(hourly: str, tmp_path: Path, monke
     archived(hourly, tmp_path)
     manifest = tmp_path / "ai_dialogue_log_2026_01.manifest.json"
     with monkeypatch.context() as patch:
-        interrupt(patch, "SELECT pg_advisory_xact_lock")
+        interrupt(patch, "ALTER TABLE ai_dialogue_log_2026_01 DROP")
         with pytest.raises(Interrupted):
             restored(hourly, manifest)
     [found] = copies(environment)
