@@ -54,7 +54,7 @@ def _terminated_text(value: bytes) -> str | None:
     """What C calls a string, sent with its end."""
     if not value.endswith(b"\0"):
         return None
-    return "text that ends with a zero byte; publish the JSON without it (its length is one byte less)"
+    return "text that ends with a zero byte, as a string in C does; publish the JSON without it"
 
 
 def _encoding(name: str) -> str:
