@@ -22,7 +22,7 @@ from consumer.adapters.metrics import CLIENT_ERRORS, Metrics
 from consumer.adapters.page import Look, PageServer
 from consumer.adapters.partition_telemetry import LoggedPartitions
 from consumer.adapters.partitions import PostgresPartitions
-from consumer.adapters.postgres import CLIENT_GRACE_SECONDS, Database, Transaction
+from consumer.adapters.postgres import CLIENT_GRACE_SECONDS, Database, WrongDatabase
 from consumer.adapters.retention_telemetry import PrometheusRetentionTelemetry
 from consumer.adapters.retry import while_raises
 from consumer.adapters.sql import load
@@ -191,20 +191,25 @@ class Service:
 
     async def _check_schema(self) -> None:
         async with self.database.transaction() as transaction:
+            (database,) = await transaction.fetch(load("schema_recorded"))
             missing = [row["name"] for row in await transaction.fetch(load("schema_ready"))]
-            version = await self._recorded_version(transaction)
-        if missing:
-            raise Unavailable(f"no table {', '.join(missing)} yet: run `ragledger migrate up`", "schema")
-        if version is not None and version < self._newest_version:
-            problem = f"the schema stands at version {version}, this ragledger needs {self._newest_version}"
-            raise Unavailable(f"{problem}: run `ragledger migrate up`", "schema")
+            # Nothing is recorded after psql alone: then the tables have to speak for themselves.
+            recorded = await transaction.fetch(load("schema_version")) if database["recorded"] else []
+            problem = self._schema_problem(database["encoding"], missing, recorded)
+            if problem:
+                raise WrongDatabase(problem, "schema")
 
-    async def _recorded_version(self, transaction: Transaction) -> int | None:
-        """None where nothing is recorded, as after psql alone: then the tables have to speak for themselves."""
-        if not (await transaction.fetch(load("schema_recorded")))[0]["recorded"]:
-            return None
-        version: int | None = (await transaction.fetch(load("schema_version")))[0]["version"]
-        return version
+    def _schema_problem(self, encoding: str, missing: Sequence[str], recorded: Sequence[Any]) -> str:
+        if encoding != "UTF8":
+            problem = f"the encoding of the database is {encoding}, and events are UTF-8"
+            return f"{problem}: `ragledger doctor` says what to do"
+        if missing:
+            return f"no table {', '.join(missing)} yet: run `ragledger migrate up`"
+        for version in [row["version"] for row in recorded if row["version"] is not None]:
+            if version < self._newest_version:
+                problem = f"the schema stands at version {version}, this ragledger needs {self._newest_version}"
+                return f"{problem}: run `ragledger migrate up`"
+        return ""
 
     async def _join_group(self) -> None:
         async for attempt in while_raises(SourceError, tell=self.telemetry.kafka_unavailable):

@@ -29,6 +29,7 @@ from consumer.dsn_parameters import (
     UNDERSTOOD,
     VERIFIED,
 )
+from consumer.given import HIDDEN, is_file, may_hold_secret
 
 SCHEMES = ("postgresql://", "postgres://")
 _ARTICLE = {"sslmode": "an sslmode", "target_session_attrs": "a target_session_attrs"}
@@ -108,6 +109,8 @@ def parse(dsn: str) -> Dsn:
 
     :raises DsnError: it cannot be, or not in one way only
     """
+    if dsn.startswith(("'", '"')):  # Docker's --env-file, and Compose before 2, take quotation marks for a part of it
+        raise DsnError("begins with a quotation mark: leave out the quotation marks around it")
     if not dsn.startswith(SCHEMES):
         advice = (
             ": that is the URL of another client; leave out what it puts before" if _OTHER_CLIENTS.match(dsn) else ""
@@ -124,6 +127,11 @@ def parse(dsn: str) -> Dsn:
         raise DsnError(
             "must be postgresql://user:password@host:port/database, the port a number; several hosts with commas;"
             f" {_ESCAPED}"
+        )
+    if re.search(r"[;&=]", database):  # parameters that would be shown as a part of the name
+        raise DsnError(
+            "has ; & or = behind the name of the database: parameters begin with ? and are separated by &; what belongs"
+            " to the name is written as %3B, %26 and %3D"
         )
     return Dsn(credentials + at, hosts, slash + database, _parameters(query))
 
@@ -212,8 +220,8 @@ def _problems_of(given: Mapping[str, str]) -> Iterator[str]:
     if len(ports) > 1 and "host" in given and len(ports) != len(hosts):
         yield "has another number of ports than of hosts"
     for name in sorted(SSL_FILES & given.keys()):
-        if not (name == "sslrootcert" and given[name] == SYSTEM) and not Path(given[name]).is_file():
-            path = "(hidden)" if SECRETS & given.keys() else given[name]
+        if not (name == "sslrootcert" and given[name] == SYSTEM) and not is_file(Path(given[name])):
+            path = HIDDEN if SECRETS & given.keys() or may_hold_secret(given[name]) else given[name]
             yield f"names {name}={path}, and there is no such file"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import yaml
 
 Path = tuple[int | str, ...]
+# PyYAML quotes names of the text, which may be another file than was meant; a single character says what is wrong.
+_QUOTED = re.compile(r" '[^']{2,}'")
 
 
 class YamlError(Exception):
@@ -40,11 +43,12 @@ def parse(text: bytes) -> Document:
         return Document(yaml.safe_load(text), lines)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise YamlError(f"line {mark.line + 1 if mark else 1}: {error.problem or error.context}") from None
+        problem = _QUOTED.sub("", error.problem or error.context or "")
+        raise YamlError(f"line {mark.line + 1 if mark else 1}: {problem}") from None
     except RecursionError:
         raise YamlError("line 1: it refers to itself") from None
     except (UnicodeError, yaml.YAMLError) as error:
-        raise YamlError(" ".join(str(error).split())) from None
+        raise YamlError(_QUOTED.sub("", " ".join(str(error).split()))) from None
 
 
 def _lines(node: yaml.Node, path: Path) -> Iterator[tuple[Path, int]]:

@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from consumer import dsn as dsns
+from consumer.given import HIDDEN, is_file, shown
 from consumer.variables import PREFIX, Layers, service_links, variables
 from consumer.variables import SettingsError as SettingsError
 
@@ -434,7 +435,7 @@ def known_variables() -> dict[str, Any]:
 
 
 def _existing(path: Path | None) -> Path | None:
-    if path is not None and not path.is_file():
+    if path is not None and not is_file(path):
         raise ValueError("there is no such file")
     return path
 
@@ -471,5 +472,6 @@ def _value(problem: Any) -> str:
     if field is None:
         return ""
     given = problem.get("input")
-    is_hidden = "SecretStr" in str(field.annotation) or "@" in str(given)  # an address with credentials before it
-    return "=(hidden)" if is_hidden else f"={'' if given is None else given!r}"
+    if "SecretStr" in str(field.annotation):
+        return f"={HIDDEN}"
+    return f"={'' if given is None else shown(given)}"

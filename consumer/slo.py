@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from consumer.events.kind import path_text
+from consumer.given import shown
 from consumer.places import Document, YamlError, parse
 
 Operator = Literal[">", ">=", "<", "<="]
@@ -97,8 +98,8 @@ def load(path: Path | None) -> Sequence[Objective]:
         return DEFAULT_OBJECTIVES
     try:
         document = parse(path.read_bytes())
-    except OSError as error:
-        raise SloFileError(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise SloFileError(f"{shown(path)}: cannot be read: {getattr(error, 'strerror', error)}") from None
     except YamlError as error:
         raise SloFileError(f"{path}: not YAML: {error}") from None
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic_settings import EnvSettingsSource
 
 from consumer import env_file
+from consumer.given import is_directory, is_file, shown
 from consumer.service_links import is_service_link
 
 PREFIX = "RAGLEDGER_"
@@ -34,7 +35,8 @@ def variables() -> dict[str, str]:
     :raises SettingsError: the file or the directory is not there, or cannot be read
     """
     links = set(service_links())
-    environment = {name: value for name, value in os.environ.items() if name not in links}
+    # A secret that was made from a file ends with that file's end of line.
+    environment = {name: value.rstrip("\r\n") for name, value in os.environ.items() if name not in links}
     layers = (_secrets(os.environ.get(SECRETS_DIR)), _env_file(os.environ.get(ENV_FILE)), environment)
     merged: dict[str, str] = {}
     for layer in layers:
@@ -58,8 +60,8 @@ def _refuse_unreadable(values: Mapping[str, str]) -> None:
 def _env_file(path: str | None) -> Mapping[str, str]:
     if not path:
         return {}
-    if not Path(path).is_file():
-        raise SettingsError(f"{ENV_FILE}={path!r}: there is no such file")
+    if not is_file(Path(path)):
+        raise SettingsError(f"{ENV_FILE}={shown(path)}: there is no such file")
     try:
         return env_file.read(Path(path))
     except env_file.EnvFileError as error:
@@ -69,8 +71,8 @@ def _env_file(path: str | None) -> Mapping[str, str]:
 def _secrets(path: str | None) -> Mapping[str, str]:
     if not path:
         return {}
-    if not Path(path).is_dir():
-        raise SettingsError(f"{SECRETS_DIR}={path!r}: there is no such directory")
+    if not is_directory(Path(path)):
+        raise SettingsError(f"{SECRETS_DIR}={shown(path)}: there is no such directory")
     return dict(_secret_files(Path(path)))
 
 

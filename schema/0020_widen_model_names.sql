@@ -3,6 +3,10 @@
 -- A varchar that becomes longer changes the catalog only: no row is rewritten and no index is rebuilt, whatever the size
 -- of the table. Views that read the column are dropped and created again in the same transaction, because PostgreSQL
 -- changes no type under a view. See docs/adr/0053-longer-model-names.md.
+--
+-- Where default privileges give somebody new tables, an earlier form of this file gave them the views as well; elsewhere
+-- it did the same:
+-- ragledger: formerly 5f1f4aa2bf16e1a7e7fc0a9efa42d7445ecf2e633818422c1f0cac9d62ba6714
 -- squawk-ignore-file changing-column-type
 
 BEGIN;
@@ -74,18 +78,25 @@ BEGIN
     SELECT 2, format('ALTER VIEW %s OWNER TO %I', name, pg_get_userbyid(relowner))
     WHERE pg_get_userbyid(relowner) <> current_user
     UNION ALL
-    SELECT 3, format('GRANT %s ON %s TO %s%s', privilege_type, name,
+    -- What default privileges give with the creation, and the view did not have.
+    SELECT DISTINCT 3, format('REVOKE ALL ON %s FROM %s', name,
+      CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END)
+    FROM pg_default_acl, aclexplode(defaclacl)
+    WHERE defaclrole = to_regrole(quote_ident(current_user)) AND defaclobjtype = 'r'
+      AND defaclnamespace IN (0, relnamespace) AND grantee NOT IN (defaclrole, relowner)
+    UNION ALL
+    SELECT 4, format('GRANT %s ON %s TO %s%s', privilege_type, name,
       CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
       CASE WHEN is_grantable AND grantee <> relowner THEN ' WITH GRANT OPTION' ELSE '' END)
     FROM aclexplode(relacl)
     UNION ALL
-    SELECT 4, format('GRANT %s (%I) ON %s TO %s%s', privilege_type, attname, name,
+    SELECT 5, format('GRANT %s (%I) ON %s TO %s%s', privilege_type, attname, name,
       CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
       CASE WHEN is_grantable AND grantee <> relowner THEN ' WITH GRANT OPTION' ELSE '' END)
     FROM pg_attribute, aclexplode(attacl)
     WHERE attrelid = view.oid
     UNION ALL
-    SELECT 5, CASE objsubid
+    SELECT 6, CASE objsubid
       WHEN 0 THEN format('COMMENT ON VIEW %s IS %L', name, description)
       ELSE format('COMMENT ON COLUMN %s.%I IS %L', name, attname, description)
     END

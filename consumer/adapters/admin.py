@@ -18,6 +18,7 @@ from typing import Any
 
 import asyncpg
 
+from consumer.adapters.client_files import UnreadableError, read_by_client
 from consumer.adapters.session import SETTINGS, set_local
 from consumer.adapters.tls import certificate_problem, tls_options
 from consumer.dsn import DsnError, parse
@@ -165,14 +166,15 @@ async def connect(dsn: str) -> AsyncIterator[AdminConnection]:
     :raises ConnectError: the message names the address and the reason, never the password
     """
     try:
-        connection = await asyncpg.connect(
-            dsn,
-            timeout=CONNECT_TIMEOUT_S,
-            statement_cache_size=0,
-            # Rows are copied into files and back as text, maybe by sessions that read dates in another order.
-            server_settings={"application_name": APPLICATION_NAME, "datestyle": "ISO"},
-            **tls_options(dsn),
-        )
+        with read_by_client():
+            connection = await asyncpg.connect(
+                dsn,
+                timeout=CONNECT_TIMEOUT_S,
+                statement_cache_size=0,
+                # Rows are copied into files and back as text, maybe by sessions that read dates in another order.
+                server_settings={"application_name": APPLICATION_NAME, "datestyle": "ISO"},
+                **tls_options(dsn),
+            )
     except TimeoutError as error:
         raise ConnectError(f"{address(dsn)} did not answer within {CONNECT_TIMEOUT_S:.0f} s") from error
     except ssl.SSLCertVerificationError as error:
@@ -182,8 +184,8 @@ async def connect(dsn: str) -> AsyncIterator[AdminConnection]:
         raise ConnectError(f"the DSN {error}") from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise ConnectError(f"cannot connect to {address(dsn)}: {error}") from error
-    except ValueError:  # its message quotes the input, which may hold a part of a password
-        raise ConnectError(f"cannot connect to {address(dsn)}: the DSN, or a variable PG*, cannot be read") from None
+    except UnreadableError as error:
+        raise ConnectError(f"cannot connect to {address(dsn)}: {error}") from None
     try:
         yield AdminConnection(connection)
     finally:

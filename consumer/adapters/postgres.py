@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from consumer.adapters.client_files import UnreadableError, read_by_client
 from consumer.adapters.session import SETTINGS, set_local
 from consumer.adapters.sql import name_of
 from consumer.adapters.tls import certificate_problem, tls_options
@@ -108,6 +109,10 @@ class Objection(Unavailable):
     def __init__(self, message: str, cause: str, sqlstate: str, constraint: tuple[str, str, str] | None = None) -> None:
         super().__init__(message, cause)
         self.sqlstate, self.constraint = sqlstate, constraint
+
+
+class WrongDatabase(Unavailable):
+    """The database that answers is not as it has to be; raised within a transaction by whoever looks."""
 
 
 class CopyNotSupported(Objection):
@@ -280,15 +285,23 @@ class Database:
 
         What is written relies on each statement seeing what was committed before it, whatever the role's default.
 
+        What a session got when it began it has for ever: a primary that became a standby, a search path. After errors
+        that may come of it, later transactions get new sessions.
+
         :param isolation: for readers that need one state of the database over several statements
         :raises Unavailable: no connection, or it was lost; after a lost COMMIT the outcome is unknown
         """
-        with translated_errors():
-            async with AsyncExitStack() as ended:
-                connection, begun = await self._begin(ended, isolation)
-                transaction = Transaction(connection, self.statement_seconds, self._count_answer)
-                async with transaction.whole(begun):
-                    yield transaction
+        try:
+            with translated_errors():
+                async with AsyncExitStack() as ended:
+                    connection, begun = await self._begin(ended, isolation)
+                    transaction = Transaction(connection, self.statement_seconds, self._count_answer)
+                    async with transaction.whole(begun):
+                        yield transaction
+        except Unavailable as error:
+            if self._pool is not None and (error.cause == "read_only" or isinstance(error, WrongDatabase)):
+                await self._pool.expire_connections()
+            raise
 
     async def _begin(self, ended: AsyncExitStack, isolation: Isolation) -> tuple[PoolConnectionProxy[Any], Any]:
         """A connection, and its transaction under our limits. One that was dropped while it lay idle is no outage: take
@@ -296,7 +309,8 @@ class Database:
         """
         assert self._pool is not None, "open() comes first"
         for others in range(self._settings.pool_size, -1, -1):
-            connection = await ended.enter_async_context(self._pool.acquire())
+            with read_by_client():
+                connection = await ended.enter_async_context(self._pool.acquire())
             transaction = connection.transaction(isolation=isolation)
             try:
                 async with asyncio.timeout(self._limit):
@@ -395,6 +409,8 @@ def translated_errors(sql: str = "") -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise _translate(_said_by_server(error), name_of(sql)) from None
+    except UnreadableError as error:
+        raise Unavailable(str(error), "connection") from None
     except ssl.SSLCertVerificationError as error:
         raise Unavailable(certificate_problem(error), "tls") from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:

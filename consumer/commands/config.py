@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from consumer import slo
 from consumer.commands.output import Json, command, out, print_json, print_table
+from consumer.given import HIDDEN, may_hold_secret
 from consumer.settings import Settings, ignored, load, variable
 
 app = typer.Typer(no_args_is_help=True, help="The effective settings.")
@@ -49,6 +50,6 @@ def _effective(settings: Settings) -> list[tuple[str, Any, str]]:
     for group_name, group in settings:
         for name, field in type(group).model_fields.items():
             value = getattr(group, name)
-            shown = "(hidden)" if isinstance(value, SecretStr) else value
-            rows.append((variable(group_name, name), shown, field.description or ""))
+            is_hidden = isinstance(value, SecretStr) or may_hold_secret(value)
+            rows.append((variable(group_name, name), HIDDEN if is_hidden else value, field.description or ""))
     return rows

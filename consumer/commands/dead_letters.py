@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, astuple
 from datetime import datetime
 from typing import Annotated, Any
@@ -23,9 +23,11 @@ from consumer.commands.output import (
     print_table,
     progress,
 )
+from consumer.commands.signals import stop_on_signals
 from consumer.commands.times import moment
 from consumer.events.rejection import Reason
 from consumer.operations.dead_letters import DeadLetters, Filter, Replayed
+from consumer.operations.errors import OperationError
 from consumer.parts import erasure_keys, kinds_by_topic
 from consumer.settings import Settings, load
 from consumer.text import printable
@@ -179,9 +181,8 @@ def _readable(value: Any) -> Any:
 @command
 async def _replay(chosen: Filter, as_json: bool) -> None:
     async with _dead_letters() as letters:
-        with progress() as bar:
-            task = bar.add_task("replaying", total=None)
-            total = await letters.replay(chosen, lambda done: bar.update(task, completed=_count(done)))
+        with _stoppable("replay", "tried again") as told:
+            total = await letters.replay(chosen, lambda done: told(_count(done)))
     if as_json:
         print_json(asdict(total))
         return
@@ -192,14 +193,28 @@ def _count(done: Replayed) -> int:
     return sum(astuple(done))
 
 
+@contextmanager
+def _stoppable(work: str, done: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar; between two chunks, each of which is committed, a signal ends the work."""
+    stop = stop_on_signals()
+    with progress() as bar:
+        task = bar.add_task(work, total=None)
+
+        def told(count: int) -> None:
+            bar.update(task, completed=count)
+            if stop.is_set():
+                raise OperationError(f"interrupted: {count:,} dead letters were {done}; {work} again for the rest")
+
+        yield told
+
+
 @command
 async def _discard(chosen: Filter, everything: bool, as_json: bool) -> None:
     if chosen == Filter() and not everything:
         raise WrongUse("name ids, choose with a filter, or say --all")
     async with _dead_letters() as letters:
-        with progress() as bar:
-            task = bar.add_task("discarding", total=None)
-            count = await letters.discard(chosen, lambda done: bar.update(task, completed=done))
+        with _stoppable("discard", "discarded") as told:
+            count = await letters.discard(chosen, told)
     if as_json:
         print_json({"discarded": count})
         return

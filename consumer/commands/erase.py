@@ -71,7 +71,7 @@ async def _erase(user: UUID, only_look: bool, reference: str | None, directory: 
         else:
             document = await _do(erasure, user, around, settings)
     if not only_look:
-        _write(document, directory)  # before anything is printed: nobody may be there to read it
+        _file(document, directory)  # before anything is printed: nobody may be there to read it
     if as_json:
         print_json(document)
     else:
@@ -125,6 +125,16 @@ def _demand_place(directory: Path) -> None:
         demand_writable(directory)
     except FileError as error:
         raise WrongUse(f"the receipt has no place: {error} with --receipt") from None
+
+
+def _file(document: Mapping[str, Any], directory: Path) -> None:
+    try:
+        _write(document, directory)
+    except FileError as error:
+        raise FileError(
+            f"the user is erased, and only the receipt is missing: {error} with --receipt; the same command again"
+            " writes one that tells of this erasure too"
+        ) from error
 
 
 def _write(document: Mapping[str, Any], directory: Path) -> None:

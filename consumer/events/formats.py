@@ -26,14 +26,14 @@ def format_of(value: bytes) -> str | None:
     for signature, problem in _SIGNATURES:
         if signature.match(value):
             return problem
-    return _registry_frame(value) or _binary_data(value)
+    return _registry_frame(value) or _binary_data(value) or _terminated_text(value)
 
 
 def _registry_frame(value: bytes) -> str | None:
     """A zero byte and a schema id in front of the value; Apicurio's ids have eight bytes, Confluent's have four."""
-    end = 9 if value[1:5] == bytes(4) else 5
+    end = 9 if value[1:5] == bytes(4) and value[5:6] not in (b"{", b"[") else 5
     schema_id = int.from_bytes(value[1:end], "big")
-    if not value.startswith(_MAGIC) or len(value) <= end or not schema_id:
+    if not value.startswith(_MAGIC) or len(value) <= end or not (schema_id or end == 5):
         return None
     is_json = value[end:].lstrip().startswith(b"{")
     content = "JSON (JSON Schema serializer)" if is_json else "binary data (Avro or Protobuf serializer)"
@@ -48,6 +48,13 @@ def _binary_data(value: bytes) -> str | None:
     if value.lstrip()[:1] in b'{["' or not _NOT_TEXT.search(value[:_LOOKED_AT]):
         return None
     return "binary data, not JSON (serialized with Avro or Protobuf, perhaps); publish JSON in UTF-8"
+
+
+def _terminated_text(value: bytes) -> str | None:
+    """What C calls a string, sent with its end."""
+    if not value.endswith(b"\0"):
+        return None
+    return "text that ends with a zero byte, as a string in C does; publish the JSON without it"
 
 
 def _encoding(name: str) -> str:
@@ -73,11 +80,15 @@ def _signatures() -> Sequence[tuple[re.Pattern[bytes], str]]:
         rb"\xff\x06\0\0sNaPpY|\x82SNAPPY\0": _compressed("snappy"),
         rb"BZh[1-9]1AY&SY": _compressed("bzip2"),
         rb"PK\x03\x04": "a zip archive; publish the JSON itself",
+        rb"\x03[\x00\x05].{16}": (
+            "framed by the AWS Glue Schema Registry serializer: header version 03 and the id of a schema version stand"
+            " before the data; publish plain JSON, with a serializer that uses no schema registry"
+        ),
         rb"Obj\x01": "an Avro container file; publish JSON, one event a record",
         rb"PAR1": "a Parquet file; publish JSON, one event a record",
         rb"\xac\xed\0\x05": "a serialized Java object; publish JSON, with a serializer for strings or JSON",
     }
-    return [(re.compile(pattern), problem) for pattern, problem in named.items()]
+    return [(re.compile(pattern, re.DOTALL), problem) for pattern, problem in named.items()]
 
 
 _SIGNATURES = _signatures()

@@ -126,9 +126,9 @@ class Kind:
         try:
             return self.validate(members)
         except Rejected:
-            wrapper = (
-                None if any(members.get(name) is not None for name in self.required) else wrapper_of(members, record)
-            )
+            if any(members.get(name) is not None for name in self.required):
+                raise
+            wrapper = wrapper_of(members, record, self.required)
             if wrapper is None:
                 raise
             raise wrapper from None

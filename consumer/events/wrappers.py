@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from consumer.events.envelope import ATTRIBUTES, STRUCTURED, media_type
@@ -10,7 +10,7 @@ from consumer.events.record import Record
 from consumer.events.rejection import Fault, Reason, Rejected
 
 
-def wrapper_of(members: Mapping[str, Any], record: Record) -> Rejected | None:
+def wrapper_of(members: Mapping[str, Any], record: Record, required: Collection[str]) -> Rejected | None:
     """Why an object without any field that the event requires is refused; None if it is no known wrapper."""
     if _is_from_connect(members):
         problem = (
@@ -20,7 +20,37 @@ def wrapper_of(members: Mapping[str, Any], record: Record) -> Rejected | None:
         return Rejected.whole(Reason.INVALID_ENVELOPE, problem)
     if all(isinstance(members.get(name), str) for name in ATTRIBUTES):
         return Rejected(Reason.INVALID_ENVELOPE, [_hidden_cloud_event(media_type(dict(record.headers)))])
+    for name in sorted(_WRAPPING & members.keys()):
+        if _holds_event(members[name], required):
+            problem = "holds the event; the value of the record must be the event itself, without what is around it"
+            return Rejected(Reason.INVALID_ENVELOPE, [Fault(name, problem)])
     return None
+
+
+# Debezium's and those of an outbox, of queues and event buses of the clouds, and of webhooks.
+_WRAPPING = frozenset(
+    {
+        "after",
+        "body",
+        "content",
+        "data",
+        "detail",
+        "event",
+        "message",
+        "Message",
+        "object",
+        "payload",
+        "record",
+        "value",
+    }
+)
+
+
+def _holds_event(value: Any, required: Collection[str]) -> bool:
+    """Whether it has all that the event requires; JSON in a string is looked through, not parsed."""
+    if isinstance(value, str):
+        return value.lstrip().startswith("{") and all(f'"{name}"' in value for name in required)
+    return isinstance(value, dict) and all(value.get(name) is not None for name in required)
 
 
 def _is_from_connect(members: Mapping[str, Any]) -> bool:

@@ -2,7 +2,11 @@
 
 import base64
 import json
+import os
 import random
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
 
 from tests.bad_records import MAX_RECORD_BYTES, SECRET, TEXT, Bad, bad_records, make_rules
@@ -256,3 +261,35 @@ def test_many_are_discarded_a_chunk_at_a_time(stack: Servers, migrated_template:
         moments = "SELECT count(DISTINCT discarded_at) FROM dead_letters WHERE discarded_at IS NOT NULL"
         assert environment.value(moments) == 4
         assert environment.run_json("dead-letters", "discard", "--all") == {"discarded": 2_000}
+
+
+@pytest.mark.parametrize(("work", "done", "chunk"), [("discard", "discarded", 5_000), ("replay", "tried again", 500)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_says_how_many_are_settled(
+    stack: Servers, migrated_template: str, work: str, done: str, chunk: int, number: signal.Signals
+) -> None:
+    """It comes while the first of three chunks waits for a lock: that one is ended, and the others are left."""
+    with environment_on(stack, migrated_template) as environment, psycopg.connect(environment.dsn) as other:
+        environment.query(
+            "INSERT INTO dead_letters (topic, partition, record_offset, record_timestamp, value, reason)"
+            f" SELECT 't', 0, n, now(), 'x', 'not_json' FROM generate_series(1, 3 * {chunk}) AS n RETURNING 1"
+        )
+        other.execute("LOCK TABLE dead_letters IN SHARE MODE")
+        command = [sys.executable, "-m", "consumer", "dead-letters", work, "--reason", "not_json"]
+        process = subprocess.Popen(
+            command, env=os.environ | environment.variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        eventually(lambda: environment.value(waiting) == 1)
+        process.send_signal(number)
+        with pytest.raises(subprocess.TimeoutExpired):  # the chunk under way is not given up
+            process.wait(0.5)
+        other.rollback()
+        said, problem = process.communicate(timeout=60)
+        assert (process.returncode, said.strip()) == (1, "")
+        assert problem == f"ragledger: interrupted: {chunk:,} dead letters were {done}; {work} again for the rest\n"
+        assert environment.run_json("dead-letters", "discard", "--all") == {
+            "discarded": 2 * chunk if work == "discard" else 3 * chunk
+        }

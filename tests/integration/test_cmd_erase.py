@@ -3,6 +3,10 @@
 import hashlib
 import hmac
 import json
+import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -110,6 +114,25 @@ def test_a_legal_hold_and_policies_that_name_the_user_are_kept_and_said(offline:
     assert {row["id"] for row in offline.query("SELECT id FROM provenance WHERE acquired_by = %s", ALICE)} == held
     execute(offline.dsn, "UPDATE provenance SET access_policy = access_policy - 'legal_hold'")
     assert counted(erase(offline, ALICE, tmp_path), "kept_without_the_user")["provenance"] == 1
+
+
+def test_a_receipt_that_cannot_be_written_says_that_the_user_is_erased(offline: Environment, tmp_path: Path) -> None:
+    """The place was there, but not enough of it; the receipt of the next run tells of both."""
+    add_dialogues(offline.dsn, ALICE, "2026-01-01T00:00")
+    command = shlex.join([sys.executable, "-m", "consumer", "erase", "--user", str(ALICE), "--receipt", str(tmp_path)])
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -f 1; exec {command} --reference first"],
+        env=os.environ | offline.variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (1, "", [])
+    assert done.stderr.startswith("ragledger: the user is erased, and only the receipt is missing: ")
+    assert whereabouts(offline, ALICE) == []
+    again = erase(offline, ALICE, tmp_path)
+    assert [(one["reference"], one["dialogues"]) for one in again["earlier_erasures"]] == [("first", 1)]
 
 
 def test_a_receipt_can_be_filed(offline: Environment, tmp_path: Path) -> None:

@@ -67,6 +67,16 @@ def test_what_is_over_is_archived_and_deleted_and_each_owner_told_once(environme
     assert len(published(environment)) == 3
 
 
+def test_notices_are_no_records_that_wait_for_the_service(environment: Environment) -> None:
+    """Nobody here reads them, and the doctor does not miss it."""
+    insert(environment.dsn, acquired())
+    assert environment.run_json("retention", "run")["published"] == 1
+    findings = environment.run_json("doctor")["findings"]
+    assert [(one["severity"], one["found"]) for one in findings if one["check"] == "ledger"] == [
+        ("ok", "nothing has been read yet")
+    ]
+
+
 def test_a_notice_is_what_its_schema_says(environment: Environment) -> None:
     """A CloudEvent whose id is the notice's, keyed by the owner; an owner with much is told the first hundred."""
     insert(environment.dsn, acquired(101, ALICE), acquired(1))

@@ -119,6 +119,19 @@ def test_views_of_others_come_back_as_they_were(before: str) -> None:
     assert widths(before) == {"character varying(100)"}
 
 
+def test_views_of_others_get_no_right_by_default_privileges(before: str) -> None:
+    """Which were set after the view was made: it would be open to everybody, with its owner's rights."""
+    execute(before, *OTHERS[:2], "ALTER DEFAULT PRIVILEGES GRANT SELECT, UPDATE ON TABLES TO PUBLIC, pg_monitor")
+    held = (
+        "SELECT has_table_privilege('pg_monitor', 'reports.models', 'SELECT, UPDATE') OR EXISTS"
+        " (SELECT FROM pg_class, aclexplode(relacl) WHERE relname = 'models' AND grantee = 0) AS is_open"
+    )
+    assert value(before, held) is False
+    for file in (UP, DOWN):
+        run_files(before, file)
+        assert value(before, held) is False, file
+
+
 @pytest.mark.parametrize(
     "special",
     [

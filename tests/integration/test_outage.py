@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
@@ -101,6 +102,29 @@ def test_an_outage_while_nothing_is_read_is_said_too(
         eventually(lambda: said(log, "database_available"), timeout=20, message="a word about its end")
         assert service.stop() == 0
     assert_one_outage_told(log)
+
+
+def test_a_primary_that_became_a_standby_is_left_for_the_new_one(environment: Environment, tmp_path: Path) -> None:
+    """The old one goes on answering and takes no writes: sessions with it are given up, and new ones are made."""
+    load, log = Load(environment), tmp_path / "log"
+    load.publish(100)
+    database = urlsplit(environment.dsn).path.removeprefix("/")
+    with ServiceProcess(environment, log) as service:
+        wait_for_records(environment, 100)
+        service.wait_ready()
+        with psycopg.connect(environment.dsn, autocommit=True) as other:
+            other.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on".encode())
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            load.publish(100)
+            wait_for_retries(service, 3, cause="read_only")
+            # What holds now for new sessions only, as behind a name that leads to another server now.
+            other.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only".encode())
+        load.assert_exact(service)
+        service.wait_ready()
+        assert service.stop() == 0
 
 
 def assert_one_outage_told(log: Path) -> None:

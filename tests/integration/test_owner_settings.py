@@ -11,7 +11,8 @@ from consumer.operations.migrate import State
 from consumer.operations.partitions import convert
 from tests.ingestion import dialogues, environment_on, ids, ingest, send
 from tests.psql import FILES, ROLLBACKS, catalog, execute, rows, run_files
-from tests.service import Environment
+from tests.roles import login
+from tests.service import Environment, ServiceProcess, eventually
 from tests.stack import Servers, fresh_database, with_database
 
 pytestmark = pytest.mark.timeout(120)
@@ -104,6 +105,15 @@ async def test_the_earlier_form_of_a_file_counts_as_applied(blank: str) -> None:
     assert await migrate.up(blank, to=3) == ()
 
 
+async def test_a_role_that_may_make_no_tables_is_told_so(blank: str) -> None:
+    """As nobody may in the schema public since PostgreSQL 15; or the search path leads nowhere."""
+    with login(blank) as dsn:
+        with pytest.raises(migrate.NoPlaceError, match="GRANT CREATE ON SCHEMA public TO"):
+            await migrate.up(dsn)
+        with pytest.raises(migrate.NoPlaceError, match="CREATE SCHEMA name AUTHORIZATION"):
+            await migrate.up(f"{dsn}?options=-csearch_path%3Dnowhere")
+
+
 # ── encodings ──
 
 
@@ -129,3 +139,17 @@ async def test_another_encoding_is_refused_before_anything_is_made(encoded: str)
     assert '"check": "encoding", "severity": "error"' in done.stdout
     run_files(encoded, *FILES)
     assert "ENCODING 'UTF8'" in (await failures(encoded))["encoding"]
+
+
+def test_the_service_waits_before_a_database_in_another_encoding(
+    encoded: str, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """Whose tables psql has made: no record is read, and the probe and the log say why."""
+    run_files(encoded, *FILES)
+    environment = Environment(encoded, bootstrap_servers, {})
+    with ServiceProcess(environment, tmp_path / "log") as service:
+        problem = eventually(lambda: "the encoding of the database is" in service.get("/readyz")[1])
+        assert problem
+        eventually(lambda: "events are UTF-8" in (tmp_path / "log").read_text())
+        assert service.get("/readyz")[0] == 503
+        assert service.stop() == 0

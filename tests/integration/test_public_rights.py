@@ -9,7 +9,7 @@ from psycopg.errors import InsufficientPrivilege
 
 from tests.archives import HOURLY, Interrupted, archived, interrupt, restored, roll_up
 from tests.partitions import converted
-from tests.psql import execute, one_file, one_rollback, rows, run_files, value
+from tests.psql import ROLLBACKS, execute, one_file, one_rollback, rows, run_files, value
 from tests.roles import login, name_of
 from tests.service import Environment
 
@@ -103,6 +103,13 @@ def test_nothing_is_open_after_any_command_or_within_one(
     look("erased")
     run_files(filled, one_rollback("0019"), one_file("0019"), one_file("0011"), one_file("0009"), one_file("0019"))
     look("rolled back, and migrated again")
+
+
+def test_no_rollback_gives_everybody_a_right(filled: str, stranger: str) -> None:
+    """After each, from the newest to the oldest, while one of them has run and the next has not."""
+    for file in ROLLBACKS:
+        run_files(filled, file)
+        assert opened(filled, stranger) == [], file.name
 
 
 def converted_step_by_step(dsn: str, look: Callable[[str], None]) -> None:

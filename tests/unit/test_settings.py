@@ -480,6 +480,23 @@ def test_a_setting_is_never_taken_for_one(set_env: Any) -> None:
     assert "RAGLEDGER_HTTP__PORT=" in refusal()
 
 
+def test_the_end_of_a_line_is_no_part_of_a_value(set_env: Any) -> None:
+    """A Kubernetes secret that was made from a file has the end of its line in it."""
+    set_env(POSTGRES__DSN="postgresql://u:p@h/d\n", KAFKA__SASL_PASSWORD="p w \r\n", TOPICS__DIALOGUE="t\n")
+    found = load()
+    assert found.postgres.dsn.get_secret_value() == "postgresql://u:p@h/d"
+    assert found.kafka.sasl_password is not None
+    assert found.kafka.sasl_password.get_secret_value() == "p w "
+    assert found.topics.dialogue == "t"
+
+
+@pytest.mark.parametrize("mark", ["'", '"'])
+def test_quotation_marks_around_a_dsn_are_named(set_env: Any, mark: str) -> None:
+    """Docker's --env-file takes them for a part of the value."""
+    set_env(POSTGRES__DSN=f"{mark}postgresql://u:{SECRET}@h/d{mark}")
+    assert refusal().endswith("begins with a quotation mark: leave out the quotation marks around it")
+
+
 # ── secrets ──
 
 

@@ -6,15 +6,18 @@ import os
 import traceback
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from asyncpg import connect_utils
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from consumer import slo
 from consumer.adapters.admin import ConnectError, connect
-from consumer.adapters.postgres import connect_options
+from consumer.adapters.postgres import Database, connect_options
 from consumer.commands.config import _effective
+from consumer.ports import Unavailable
 from consumer.settings import SettingsError, ignored, known_variables, load
 
 # Pieces of four characters that no message has in it, and what takes a DSN apart between them.
@@ -32,6 +35,8 @@ DSNS = st.sampled_from(
         "postgresql://h/d?password={}&sslmode=require",
         "postgresql://h/d?password={}&sslrootcert=/nowhere",
         "postgresql://app@h/d?sslpassword={}",
+        "postgresql://app@h/d;password={}",
+        "postgresql://app@h/d&sslmode=require&password={}",
         "postgresql://:{}@h",
         "jdbc:postgresql://app:{}@h/d",
         "postgresql+asyncpg://app:{}@h/d?ssl=require",
@@ -121,6 +126,101 @@ def test_nothing_of_a_file_is_shown(
         clean.setenv(variable, value)
         assert not any(run in shown() for run in run_of(secret))
         clean.delenv(variable)
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\n" + "\n".join(["Zq7K" * 16] * 25) + "\n-----END PRIVATE KEY-----\n"
+CONNECTION_STRINGS = [
+    "Endpoint=sb://x.servicebus.windows.net/;SharedAccessKeyName=Root;SharedAccessKey=Zq7K=",
+    "host=h user=u password=Zq7K dbname=d",
+    'org.apache.kafka.common.security.plain.PlainLoginModule required username="u" password="Zq7K";',
+    '{"username": "u", "password": "Zq7K"}',
+    "postgresql://u:Zq7K@h/d",
+]
+
+
+@pytest.mark.parametrize("name", sorted({*known_variables(), "RAGLEDGER_ENV_FILE", "RAGLEDGER_SECRETS_DIR"}))
+@pytest.mark.parametrize("secret", [PEM, *CONNECTION_STRINGS])
+def test_nothing_of_a_secret_in_a_variable_for_something_else_is_shown(
+    clean: pytest.MonkeyPatch, name: str, secret: str
+) -> None:
+    """A key instead of its file, a connection string instead of brokers."""
+    clean.setenv(name, secret)
+    assert "Zq7K" not in printed()
+
+
+def printed() -> str:
+    """What `config show` prints, or why the settings are refused."""
+    try:
+        return json.dumps(_effective(load()), default=str)
+    except SettingsError as error:
+        return "".join(traceback.format_exception(error))
+
+
+def test_nothing_of_a_key_in_a_dsn_is_shown(clean: pytest.MonkeyPatch) -> None:
+    """Instead of the name of its file."""
+    for name in ("sslkey", "sslcert", "sslrootcert"):
+        clean.setenv("RAGLEDGER_POSTGRES__DSN", f"postgresql://u@h/d?sslmode=verify-full&{name}={quote(PEM)}")
+        assert "there is no such file" in shown()
+        assert "Zq7K" not in shown()
+
+
+@pytest.mark.parametrize("content", [PEM, "*Zq7K", "!Zq7K x", "&Zq7K", "- &a b\n- *Zq7K", "Zq7K: 'x"])
+def test_nothing_of_a_secret_in_the_file_of_objectives_is_shown(tmp_path: Path, content: str) -> None:
+    """A file that holds a secret was named instead."""
+    file = tmp_path / "slo.yaml"
+    file.write_text(content)
+    with pytest.raises(slo.SloFileError) as caught:
+        slo.load(file)
+    assert "Zq7K" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_nothing_of_a_key_instead_of_the_file_of_objectives_is_shown() -> None:
+    """Its name is too long for a file."""
+    with pytest.raises(slo.SloFileError) as caught:
+        slo.load(Path(PEM))
+    assert "Zq7K" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("variable", "content"),
+    [
+        ("PGSERVICEFILE", "password=Zq7K\n"),
+        ("PGSERVICEFILE", "[app]\nhost=127.0.0.1\npassword=%(Zq7K)s\n"),
+        ("PGSERVICEFILE", "[app]\npassword=Zq7K\npassword=Zq7K\n"),
+        ("PGSERVICEFILE", "[app]\nport=Zq7K\n"),
+        ("PGPASSFILE", "127.0.0.1:1:*:u:Zq7K\n\xff"),
+    ],
+)
+def test_nothing_of_the_files_of_the_client_is_shown(
+    clean: pytest.MonkeyPatch, tmp_path: Path, variable: str, content: str
+) -> None:
+    """Python's own errors quote the line, and in it the password."""
+    file = tmp_path / "file"
+    file.write_bytes(content.encode("latin-1"))
+    file.chmod(0o600)
+    clean.setenv(variable, str(file))
+    dsn = "postgresql:///?service=app" if variable == "PGSERVICEFILE" else "postgresql://u@127.0.0.1:1/d"
+    clean.setenv("RAGLEDGER_POSTGRES__DSN", dsn)
+    for attempt, expected in ((connect_as_tool, ConnectError), (connect_as_service, Unavailable)):
+        with pytest.raises(expected) as caught:
+            asyncio.run(attempt(dsn))
+        said = "".join(traceback.format_exception(caught.value))
+        assert "Zq7K" not in said
+        assert "PGSERVICEFILE" in said
+
+
+async def connect_as_tool(dsn: str) -> None:
+    """As the commands of an operator do."""
+    async with connect(dsn):
+        pass
+
+
+async def connect_as_service(_dsn: str) -> None:
+    """As the service does."""
+    database = Database(load().postgres)
+    await database.open()
+    async with database.transaction():
+        pass
 
 
 def test_every_secret_is_tried() -> None:

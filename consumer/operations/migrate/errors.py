@@ -7,6 +7,7 @@
     ├── ForeignHistoryError     schema_migrations belongs to another tool
     ├── LockTakenError          another migration runs and does not end
     ├── EncodingError           the database is not UTF-8
+    ├── NoPlaceError            no schema that tables may be made in
     ├── ReadOnlyError           nothing can be written: a standby, or the default of transactions
     └── StatementRefusedError   the database refused a statement of a file
         └── RollbackRefusedError    data needs what a rollback would take away; nothing was rolled back
@@ -103,6 +104,22 @@ class ReadOnlyError(MigrationError):
             if is_standby
             else "Transactions are read-only by default: default_transaction_read_only is on for this role or this"
             " database. ALTER ROLE or ALTER DATABASE … RESET default_transaction_read_only, or use another role."
+        )
+
+
+class NoPlaceError(MigrationError):
+    """There is no schema that this role may make tables in."""
+
+    def __init__(self, role: str, schema: str | None) -> None:
+        """Name the role and the schema, if there is one, and what to do."""
+        super().__init__(
+            f"Role {role} may not make tables in schema {schema}; since PostgreSQL 15 nobody may in public without a"
+            f' grant. As an administrator: GRANT CREATE ON SCHEMA {schema} TO "{role}", or make {role} the owner of the'
+            " database."
+            if schema
+            else f"No schema of the search_path of role {role} is there: make one with"
+            f' `CREATE SCHEMA name AUTHORIZATION "{role}"`, or name another in the DSN'
+            " (`?options=-csearch_path%3Dname`)."
         )
 
 

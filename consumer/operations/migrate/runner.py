@@ -9,7 +9,13 @@ from time import monotonic
 
 from consumer.adapters.admin import AdminConnection, StatementError, connect
 from consumer.operations.migrate import history, partitioned_index
-from consumer.operations.migrate.errors import EncodingError, ReadOnlyError, RollbackRefusedError, StatementRefusedError
+from consumer.operations.migrate.errors import (
+    EncodingError,
+    NoPlaceError,
+    ReadOnlyError,
+    RollbackRefusedError,
+    StatementRefusedError,
+)
 from consumer.operations.migrate.files import Migration, Script, load, schema_directory
 from consumer.operations.migrate.planning import MigrationStatus, State, assess, to_apply, to_roll_back
 from consumer.operations.migrate.statements import Block, Statement
@@ -109,6 +115,8 @@ async def _demand_usable(db: AdminConnection) -> None:
         raise EncodingError(row["encoding"])
     if row["is_read_only"]:
         raise ReadOnlyError(is_standby=row["is_standby"])
+    if not row["may_create"]:
+        raise NoPlaceError(row["role"], row["schema"])
 
 
 async def _ask_all(db: AdminConnection, chosen: Sequence[Migration]) -> None:

@@ -139,6 +139,14 @@ def test_the_frame_of_a_schema_registry_is_named_with_its_id(
     assert "without" in said or "no schema registry" in said
 
 
+def test_other_frames_and_ends_are_named() -> None:
+    """Schema id 0 before JSON, the frame of AWS Glue, and the end of a string in C."""
+    assert "magic byte 00 and schema id 0 stand before JSON" in said_of(bytes(5) + VALUE)
+    for compression in (b"\x00", b"\x05"):
+        assert "AWS Glue" in said_of(b"\x03" + compression + bytes(range(16)) + b"\n" + VALUE)
+    assert said_of(VALUE + b"\0").startswith("text that ends with a zero byte")
+
+
 @pytest.mark.parametrize("value", [b"\0", b"\0\0\0", b"\0" * 5, b"\0" * 9, b"\0" * 400])
 def test_zero_bytes_alone_are_no_frame(value: bytes) -> None:
     """There is no schema 0."""
@@ -244,7 +252,7 @@ def test_several_documents_in_one_record_are_named(between: bytes, end: bytes) -
 
 def test_something_else_behind_the_event_is_not_called_a_document() -> None:
     """The place is named."""
-    for rest in (b" x", b"}", b"\0", b'"a"', b"1"):
+    for rest in (b" x", b"}", b"\0x", b'"a"', b"1"):
         assert said_of(VALUE + rest).startswith("not JSON: Extra data at line 1 column ")
 
 
@@ -391,8 +399,10 @@ def test_a_missing_field_beside_such_members_is_what_is_named(lost: str, schema:
     [
         {},
         {"schema": {}},
-        {"payload": EVENT},
-        {"schema": "public", "payload": EVENT},
+        {"payload": {**EVENT, "query": None}},
+        {"payload": [EVENT]},
+        {"payload": "{"},
+        {"other": EVENT},
         {"schema": {}, "payload": {}, "more": 1},
         {"specversion": "1.0", "type": "t", "source": "s"},
         {"specversion": 1, "type": "t", "source": "s", "id": USER},
@@ -403,6 +413,26 @@ def test_an_object_that_is_no_known_wrapper_lacks_fields(members: dict[str, Any]
     rejected = refuse(encode(members))
     assert rejected.reason is Reason.MISSING_FIELD
     assert not is_accused(rejected)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    ("name", "around"),
+    [
+        ("after", {"before": None, "op": "c", "source": {"db": "x"}}),
+        ("payload", {"schema": "public", "aggregatetype": "answer"}),
+        ("data", {"type": "rag.dialogue", "source": "/s", "id": "1"}),
+        ("Message", {"Type": "Notification", "MessageId": USER}),
+        ("value", {}),
+    ],
+)
+def test_the_member_that_holds_the_event_is_named(kind: Kind, name: str, around: dict[str, Any]) -> None:
+    """As an object, and as JSON in a string."""
+    event = getattr(producers, kind.name)(random.Random(1))
+    for held in (event, json.dumps(event)):
+        rejected = refuse(around | {name: held}, kind)
+        assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, [name])
+        assert str(rejected).startswith(f"{name}: holds the event; ")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
