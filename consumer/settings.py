@@ -49,7 +49,7 @@ class Group(BaseModel):
 
 
 class SecurityProtocol(StrEnum):
-    """How to talk to Kafka."""
+    """Security protocols of Kafka."""
 
     PLAINTEXT = "PLAINTEXT"
     SSL = "SSL"
@@ -58,40 +58,40 @@ class SecurityProtocol(StrEnum):
 
 
 class Kafka(Group):
-    """Where the records come from."""
+    """The Kafka cluster that records are read from."""
 
     bootstrap_servers: str = "localhost:9092"
-    """Brokers to ask first: host:port, comma-separated."""
+    """Brokers for the first connection: host:port, comma-separated."""
     group_id: Annotated[str, Field(min_length=1)] = "ragledger"
-    """The consumer group, and the ledger's name for it."""
+    """Name of the consumer group, in Kafka and in the ledger."""
     security_protocol: SecurityProtocol = SecurityProtocol.PLAINTEXT
-    """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+    """Security protocol of the brokers."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    """How to authenticate with SASL."""
+    """SASL mechanism."""
     sasl_username: str | None = None
-    """The SASL user."""
+    """SASL user."""
     sasl_password: SecretStr | None = None
-    """The SASL password."""
+    """SASL password."""
     ssl_cafile: Path | None = None
-    """Authorities to trust (PEM); the system's when unset."""
+    """File of certificate authorities to trust (PEM); the system's if unset."""
     ssl_certfile: Path | None = None
-    """Our certificate (PEM), where the brokers ask for one."""
+    """File of our client certificate (PEM), if the brokers require one."""
     ssl_keyfile: Path | None = None
-    """The key of our certificate (PEM)."""
+    """File of the key of our client certificate (PEM)."""
     start_from: Literal["earliest", "latest"] = "earliest"
-    """Where to begin with a partition that the ledger does not know."""
+    """First position in a partition that the ledger does not know yet."""
     session_timeout_ms: Annotated[int, Field(ge=1000)] = 8_000
-    """After this long without a heartbeat the group gives our partitions away: most of the time that a kill costs."""
+    """Without a heartbeat for this long, the replica loses its partitions. Most of the delay after a kill is this."""
     max_poll_interval_ms: Annotated[int, Field(ge=1000)] = 300_000
-    """After this long without a poll likewise."""
+    """Without a poll for this long, the replica loses its partitions too."""
     rebalance_timeout_ms: Annotated[int, Field(ge=1000)] = 60_000
-    """How long the group waits for us to let go in a rebalance."""
+    """Time for which the group waits for this replica to give up its partitions in a rebalance."""
     metadata_max_age_ms: Annotated[int, Field(ge=100)] = 15_000
-    """How soon a new topic or partition is noticed."""
+    """Longest time until the replica notices a new topic or partition."""
     fetch_max_bytes: Positive = 16_777_216
-    """Bytes one fetch may return."""
+    """Largest number of bytes that one fetch returns."""
     client_rack: str | None = None
-    """Our rack, to fetch from a replica nearby (KIP-392)."""
+    """Rack of this replica, to fetch from a broker nearby (KIP-392)."""
 
     @field_validator("bootstrap_servers")
     @classmethod
@@ -115,22 +115,22 @@ class Kafka(Group):
 
 
 class Postgres(Group):
-    """Where the rows go."""
+    """The PostgreSQL database that rows are written to."""
 
     dsn: SecretStr = SecretStr("postgresql://localhost/ragledger")
     """postgresql://user:password@host:port/database?sslmode=…"""
     pool_size: Annotated[int, Field(ge=3, le=100)] = 5
-    """Connections at most: two write, the others claim, roll up and answer health checks."""
+    """Largest number of connections: two write, the others claim, roll up and answer health checks."""
     ssl_root_cert: Path | None = None
-    """Authorities to trust (PEM); with it the server's certificate and name are verified."""
+    """File of certificate authorities to trust (PEM). If set, the server's certificate and name are verified."""
     pgbouncer: bool = False
-    """Behind a pooler in transaction mode: no prepared statements are kept."""
+    """Whether a pooler in transaction mode is in between. If so, no prepared statements are kept."""
     connect_timeout_s: Seconds = 10.0
-    """For a new connection."""
+    """Time limit for a new connection, in seconds."""
     statement_timeout_s: Limit = 60.0
-    """For one statement of a write; also ends what a frozen reader left in the middle of a COPY."""
+    """Time limit for one statement of a write, in seconds. It also ends the COPY of a frozen replica."""
     lock_timeout_s: Limit = 10.0
-    """For a lock, such as the ledger row that another reader is just moving."""
+    """Time limit for a lock, in seconds, such as the lock of a ledger row that another replica is moving."""
 
     @property
     def parsed(self) -> dsns.Dsn:
@@ -175,7 +175,7 @@ class Postgres(Group):
 
 
 class Topics(Group):
-    """The topics, by kind of event."""
+    """Names of the topics, by kind of event."""
 
     dialogue: TopicName = "rag.dialogue"
     """Answered questions."""
@@ -186,9 +186,9 @@ class Topics(Group):
     verification: TopicName = "rag.verification"
     """Checks of provenance."""
     plugin: TopicName = "rag.plugin"
-    """What content sources report of themselves."""
+    """Reports of content sources about themselves."""
     expired: TopicName = "rag.provenance.expired"
-    """Notices about provenance whose retention is over: written by `ragledger retention run`, never read."""
+    """Notices about provenance whose retention is over. Retention writes this topic; ragledger never consumes it."""
 
     @property
     def consumed(self) -> Sequence[str]:
@@ -206,45 +206,45 @@ class Topics(Group):
 
 
 class BatchSettings(Group):
-    """When a batch is written."""
+    """Limits of a batch. At the first limit reached, the batch is written."""
 
     max_rows: Positive = 5_000
-    """Records at most."""
+    """Largest number of records."""
     max_bytes: Positive = 16_777_216
-    """Bytes of keys, values and headers at most, but for the record that reaches it."""
+    """Largest number of bytes in keys, values and headers. The record that reaches the limit may exceed it."""
     max_delay_ms: Positive = 200
-    """Milliseconds since its first record at most."""
+    """Longest time since the batch's first record, in milliseconds."""
     max_record_bytes: Positive = 8_388_608
     """A record with a larger value becomes a dead letter."""
 
 
 class DeadLetters(Group):
-    """When too many records cannot be stored for it to be their own fault."""
+    """The limit on dead letters. Above it the fault is probably not in the records, so the partition stops."""
 
     max_ratio: Annotated[float, Field(gt=0, le=1)] | None = None
-    """A partition stops where more than this share of its newest offsets became dead letters; never when unset."""
+    """A partition stops if more than this share of its newest offsets became dead letters; no limit if unset."""
     window: Positive = 1_000
-    """How many of the newest offsets are looked at."""
+    """Number of newest offsets that the share is computed over."""
     min_count: Positive = 10
-    """A partition does not stop for fewer dead letters than this."""
+    """With fewer dead letters than this, a partition does not stop."""
 
 
 class Http(Group):
-    """The page, the metrics, the health."""
+    """The HTTP server: the page, the metrics and the health checks."""
 
     host: str = "0.0.0.0"  # noqa: S104 - Prometheus and the probes come from outside the container
     """Address to listen on."""
     port: Port = 9108
-    """Port to listen on; 0 takes a free one."""
+    """Port to listen on; 0 chooses a free port."""
 
 
 class Rollup(Group):
     """The daily aggregates."""
 
     interval_s: Seconds = 60.0
-    """Seconds between two looks at the touched days."""
+    """Seconds between two checks for due days."""
     timezone: str = "UTC"
-    """The business time zone: where a day begins."""
+    """The business time zone, which decides where a day begins."""
 
     @field_validator("timezone")
     @classmethod
@@ -262,32 +262,32 @@ class Plugins(Group):
 
 
 class Partitions(Group):
-    """The monthly partitions of the dialogues, once `ragledger partition convert` has made them."""
+    """The monthly partitions of the dialogues, after `ragledger partition convert` has created them."""
 
     months_ahead: Annotated[int, Field(ge=1, le=24)] = 3
-    """Months beyond the current one that have a partition."""
+    """Number of months after the current one for which partitions are created."""
     interval_s: Seconds = 3600.0
-    """Seconds between two looks at what is missing."""
+    """Seconds between two checks for missing partitions."""
     archive_dir: Path = Path("archives")
-    """Where `ragledger partition archive` puts the files of months."""
+    """Directory into which `ragledger partition archive` writes the files of months."""
 
 
 class Retention(Group):
     """Provenance whose retention is over."""
 
     interval_s: Seconds | None = None
-    """Seconds between two runs of retention by the service; off when unset."""
+    """Seconds between two runs of retention by the service; no runs if unset."""
     batch_rows: Annotated[int, Field(ge=1, le=100_000)] = 1_000
-    """Rows archived and deleted in one transaction, at most."""
+    """Largest number of rows that one transaction archives and deletes."""
 
 
 class Erasure(Group):
-    """Users who were erased."""
+    """Erasures of users."""
 
     key: SecretStr | None = None
-    """The key of the hashes of erased users, 32 characters at least, for every replica; the database's when unset."""
+    """Key of the hashes of erased users: at least 32 characters, the same for all replicas; the database's if unset."""
     previous_keys: SecretStr | None = None
-    """Keys used before, comma-separated: users erased under them stay erased."""
+    """Earlier keys, comma-separated. Users who were erased under them stay erased."""
 
     @property
     def secrets(self) -> Sequence[bytes]:
@@ -319,32 +319,32 @@ class Slo(Group):
     """The objectives."""
 
     file: Path | None = None
-    """A file of objectives (YAML); the built-in ones when unset."""
+    """File of objectives (YAML); the built-in objectives if unset."""
 
 
 class Shutdown(Group):
-    """How to stop."""
+    """The shutdown of the service."""
 
     timeout_s: Seconds = 30.0
-    """Seconds for writing what is held and leaving the group."""
+    """Seconds within which the service writes all batches and leaves the group."""
 
 
 class Watchdog(Group):
-    """When a process that gets nowhere ends itself, with exit code 4, for a supervisor to start it again."""
+    """The watchdog. It ends a process that makes no progress, with exit code 4, so that a supervisor restarts it."""
 
     stall_s: Seconds = 120.0
-    """Seconds without progress although records wait and both servers answer."""
+    """Seconds without progress, although records wait and both servers answer, after which the process ends."""
     blocked_s: Seconds = 30.0
-    """Seconds for which the event loop does nothing at all."""
+    """Seconds for which the event loop is blocked, after which the process ends."""
 
 
 class Log(Group):
-    """What is said on standard error."""
+    """The log on standard error."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """The least level that is said."""
+    """The lowest level that is logged."""
     format: Literal["auto", "console", "json"] = "auto"
-    """console for people, json for machines; auto: console on a terminal."""
+    """console for people, json for machines; auto is console on a terminal and json elsewhere."""
 
 
 class Settings(BaseSettings):

@@ -23,7 +23,7 @@ class Metric:
 
 
 class Quantiles(Gauge):
-    """Quantiles that are set, not worked out here. Prometheus wants the label `quantile` in summaries alone."""
+    """Quantiles that are set, not computed here. Prometheus allows the label `quantile` only in summaries."""
 
     _type = "summary"
 
@@ -37,7 +37,7 @@ OUTCOMES = ("inserted", "duplicate", "amended", "dead_lettered")
 TOKEN_TYPES = ("prompt", "completion")
 FEEDBACK = {-1: "negative", 0: "neutral", 1: "positive"}
 
-# A bucket bound at every threshold an objective is likely to have: a ratio is exact only at a bound.
+# One bound at each likely threshold of an objective, because a ratio is exact only at a bound.
 LATENCY_SECONDS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0)
 WRITE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 DELAY_SECONDS: tuple[float, ...] = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0)
@@ -47,7 +47,7 @@ BATCH_ROWS = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000)
 RECORDS = Metric(
     Counter,
     "rag_records_total",
-    "Records whose fate is committed: inserted, duplicate of an earlier one, amended an earlier row, dead-lettered.",
+    "Records with a committed outcome: inserted, duplicate, amended or dead_lettered.",
     ("topic", "outcome"),
 )
 BATCH_ROWS_WRITTEN = Metric(
@@ -56,39 +56,39 @@ BATCH_ROWS_WRITTEN = Metric(
 BATCH_WRITE = Metric(
     BulkHistogram,
     "rag_batch_write_seconds",
-    "Time to write one batch, from its first try to its commit, outages included.",
+    "Time to write one batch, from its first attempt to its commit, including outages.",
     (),
     WRITE_SECONDS,
 )
 EVENT_DELAY = Metric(
     BulkHistogram,
     "rag_event_delay_seconds",
-    "Age of a record at its commit: from its Kafka timestamp until it can be queried.",
+    "Age of a record at its commit: the time from its Kafka timestamp until queries can see it.",
     (),
     DELAY_SECONDS,
 )
 LAG_RECORDS = Metric(
     Gauge,
     "rag_consumer_lag_records",
-    "Offsets between the ledger and the high watermark, which is behind the partition's last acknowledged record.",
+    "Offsets from the ledger's position up to the high watermark of the partition.",
     ("topic", "partition"),
 )
 HELD_BACK_RECORDS = Metric(
     Gauge,
     "rag_open_transaction_records",
-    "Offsets of the lag that cannot be read yet: they come at or after the beginning of an open transaction.",
+    "Offsets of the lag that cannot be read yet, because they are at or after the start of an open transaction.",
     ("topic", "partition"),
 )
 HELD_BACK_SECONDS = Metric(
     Gauge,
     "rag_open_transaction_seconds",
-    "For how long this replica has seen the same transaction hold back acknowledged records; 0 where none does.",
+    "Time for which this replica has seen the same transaction hold back acknowledged records; 0 if none does.",
     ("topic", "partition"),
 )
 LAG_SECONDS = Metric(
     Gauge,
     "rag_consumer_lag_seconds",
-    "Age of the newest record written, or of the first one read before that, where records wait; 0 where none do.",
+    "Age of the newest written record (before the first write: of the first record read); 0 if no records wait.",
     ("topic", "partition"),
 )
 DEAD_LETTERS = Metric(
@@ -97,71 +97,79 @@ DEAD_LETTERS = Metric(
 UNKNOWN_FIELDS = Metric(
     Counter,
     "rag_unknown_fields_total",
-    "Members of stored events that are no field of their kind: producers that moved first, or misspelt.",
+    "Members of stored events that are not fields of their kind, such as newer or misspelt ones.",
     ("topic",),
 )
-REBALANCES = Metric(Counter, "rag_rebalances_total", "Assignments that the group gave this replica.")
+REBALANCES = Metric(
+    Counter, "rag_rebalances_total", "Assignments of partitions that this replica has received from the group."
+)
 FENCED = Metric(Counter, "rag_fenced_total", "Batches thrown away because another replica had claimed the partition.")
 WRITE_RETRIES = Metric(
     Counter,
     "rag_write_retries_total",
-    "Tries at a write that the database could not take just then, by cause.",
+    "Failed attempts to use the database that are repeated, by cause.",
     ("cause",),
 )
 SPLIT_WRITES = Metric(
-    Counter, "rag_split_writes_total", "Extra writes made to find the records that the database refuses."
+    Counter, "rag_split_writes_total", "Extra writes that find the records that the database refuses."
 )
-BACKPRESSURE = Metric(Counter, "rag_backpressure_seconds_total", "Time that reading has waited for the writer.")
+BACKPRESSURE = Metric(Counter, "rag_backpressure_seconds_total", "Time for which reading has waited for the writer.")
 LAST_COMMIT = Metric(
-    Gauge, "rag_last_commit_timestamp_seconds", "When a batch was last committed, in seconds since 1970."
+    Gauge, "rag_last_commit_timestamp_seconds", "Time of the last committed batch, in seconds since 1970."
 )
 ASSIGNED = Metric(Gauge, "rag_assigned_partitions", "Partitions that the group has assigned to this replica.")
 STOPPED = Metric(
     Gauge,
     "rag_stopped_partitions",
-    "1 for a partition that cannot be read on from where the ledger stands; a person has to decide.",
+    "1 for a partition that cannot be read from the ledger's position; a person has to decide.",
+    ("topic", "partition"),
+)
+LEADERLESS = Metric(
+    Gauge,
+    "rag_leaderless_partitions",
+    "1 for a partition without a leader that answers: nothing is read of it until it has one.",
     ("topic", "partition"),
 )
 REFUSED = Metric(
     Gauge,
     "rag_kafka_refused",
-    "1 for a topic or the group that Kafka does not let this replica use; the log says why.",
+    "1 for a topic or the group that Kafka does not allow this replica to use; the log gives the reason.",
     ("type", "resource"),
 )
 UP = Metric(Gauge, "rag_up", "1 while this replica can use the server: database or kafka.", ("server",))
 CLIENT_ERRORS = Metric(
     Counter,
     "rag_client_errors_total",
-    "Warnings and errors that client libraries have logged, those held back as repetitions included.",
+    "Warnings and errors of client libraries, including repetitions that the log leaves out.",
 )
-BUILD_INFO = Metric(Gauge, "rag_build_info", "Always 1; the labels tell what runs.", ("version", "python"))
+BUILD_INFO = Metric(Gauge, "rag_build_info", "Always 1; the labels name the versions in use.", ("version", "python"))
 
 DIALOGUES = Metric(
     Counter,
     "rag_dialogues_total",
-    "Dialogues stored, by model and whether they cite a source.",
+    "Stored dialogues, by model and by whether they cite a source.",
     ("model", "cited"),
 )
-CITATIONS = Metric(Counter, "rag_citations_total", "Citations in the dialogues stored.", ("model",))
+CITATIONS = Metric(Counter, "rag_citations_total", "Citations in stored dialogues.", ("model",))
 DIALOGUE_LATENCY = Metric(
     BulkHistogram,
     "rag_dialogue_latency_seconds",
-    "Time the RAG service took to answer, where it says so (latency_ms).",
+    "Time that the RAG service took to answer, if the event states it (latency_ms).",
     ("model",),
     LATENCY_SECONDS,
 )
-TOKENS = Metric(Counter, "rag_tokens_total", "Tokens in the dialogues stored.", ("model", "type"))
+TOKENS = Metric(Counter, "rag_tokens_total", "Tokens in stored dialogues.", ("model", "type"))
 PRICED = Metric(
-    Counter, "rag_priced_dialogues_total", "Dialogues stored that state their cost, free ones included.", ("model",)
+    Counter, "rag_priced_dialogues_total", "Stored dialogues that state their cost, including a cost of 0.", ("model",)
 )
-COST = Metric(Counter, "rag_cost_jpy_total", "Cost of the dialogues stored, in Japanese yen.", ("model",))
+COST = Metric(Counter, "rag_cost_jpy_total", "Cost of stored dialogues, in Japanese yen.", ("model",))
 FEEDBACK_GIVEN = Metric(
     Counter,
     "rag_feedback_total",
-    "Verdicts of users, each once: those of dialogues stored, and later ones newer than what is known.",
+    "Users' verdicts, each counted once: in stored dialogues, and in feedback newer than the known verdict.",
     ("value",),
 )
-PROVENANCE = Metric(Counter, "rag_provenance_total", "Provenance records stored.", ("content_type", "license_type"))
+PROVENANCE = Metric(Counter, "rag_provenance_total", "Stored provenance records.", ("content_type", "license_type"))
 
 DAY_CITATION_RATE = Metric(
     Gauge, "rag_day_citation_rate", "Share of the newest day's dialogues that cite a source, in percent."
@@ -171,16 +179,16 @@ DAY_LATENCY = Metric(
     Quantiles, "rag_day_latency_seconds", "Exact latency percentiles of the newest day.", ("quantile",)
 )
 DAY_COST = Metric(Gauge, "rag_day_cost_jpy", "Cost of the newest day, in Japanese yen.")
-SLO_MET = Metric(Gauge, "rag_slo_met", "1 where the newest day meets the objective, 0 where it does not.", ("slo",))
+SLO_MET = Metric(Gauge, "rag_slo_met", "1 if the newest day meets the objective, 0 if it misses it.", ("slo",))
 ROLLUP_TIMESTAMP = Metric(
     Gauge,
     "rag_rollup_timestamp_seconds",
-    "When the newest day was last computed, by whichever replica, in seconds since 1970.",
+    "Time at which any replica last computed the newest day, in seconds since 1970.",
 )
 ROLLUP_SUCCESS = Metric(
     Gauge,
     "rag_rollup_last_success_timestamp_seconds",
-    "When this replica last looked for days to compute and left none undone, in seconds since 1970.",
+    "Time at which this replica last found no due day, or computed all of them, in seconds since 1970.",
 )
 RETENTION_ROWS = Metric(
     Counter, "rag_retention_rows_total", "Rows of provenance that this replica has archived and deleted."
@@ -191,7 +199,7 @@ RETENTION_NOTICES = Metric(
 RETENTION_TIMESTAMP = Metric(
     Gauge,
     "rag_retention_timestamp_seconds",
-    "When this replica last ended a run of retention without an error, in seconds since 1970; 0: never.",
+    "Time at which this replica last ended a run of retention without an error, in seconds since 1970; 0 if never.",
 )
 
 ALL: Sequence[Metric] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -11,7 +11,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -22,6 +22,8 @@ from consumer.adapters.tls import certificate_problem, tls_options
 from consumer.ingest.copy_format import SIGNATURE, TRAILER
 from consumer.ports import Refused, StoreError, Unavailable
 from consumer.settings import Postgres
+
+Isolation: TypeAlias = Literal["read_committed", "repeatable_read"]
 
 APPLICATION_NAME = "ragledger"
 COPY_ROWS_A_MESSAGE = 128
@@ -252,28 +254,29 @@ class Database:
             self._pool.terminate()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
+    async def transaction(self, isolation: Isolation = "read_committed") -> AsyncIterator[Transaction]:
         """A transaction with the time limits of the settings, committed at the end.
 
+        What is written relies on each statement seeing what was committed before it, whatever the role's default.
+
+        :param isolation: for readers that need one state of the database over several statements
         :raises Unavailable: no connection, or it was lost; after a lost COMMIT the outcome is unknown
         """
         with translated_errors():
             async with AsyncExitStack() as ended:
-                connection, begun = await self._begin(ended)
+                connection, begun = await self._begin(ended, isolation)
                 transaction = Transaction(connection, self._limit, self._count_answer)
                 async with transaction.whole(begun):
                     yield transaction
 
-    async def _begin(self, ended: AsyncExitStack) -> tuple[PoolConnectionProxy[Any], Any]:
+    async def _begin(self, ended: AsyncExitStack, isolation: Isolation) -> tuple[PoolConnectionProxy[Any], Any]:
         """A connection, and its transaction under our limits. One that was dropped while it lay idle is no outage: take
         another one.
-
-        What is written relies on each statement seeing what was committed before it, whatever the role's default.
         """
         assert self._pool is not None, "open() comes first"
         for others in range(self._settings.pool_size, -1, -1):
             connection = await ended.enter_async_context(self._pool.acquire())
-            transaction = connection.transaction(isolation="read_committed")
+            transaction = connection.transaction(isolation=isolation)
             try:
                 async with asyncio.timeout(self._limit):
                     with _noticing_loss(connection):

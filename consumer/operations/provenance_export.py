@@ -58,8 +58,8 @@ async def export(database: Database, choice: Choice, write: Callable[[str], obje
     :raises OperationError: row-level security hides rows
     :raises Unavailable: the database cannot be asked now; what is written is no whole document
     """
-    async with database.transaction() as transaction:
-        await transaction.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    async with database.transaction("repeatable_read") as transaction:
+        await transaction.execute("SET TRANSACTION READ ONLY")
         await transaction.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # the reader may take its time
         await demand_whole_tables(transaction, "provenance")
         return await _Document(transaction, choice, write).write()

@@ -13,7 +13,7 @@ from tests.faults.results import DIRECTORY
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, FIGURES = DOCS / "reliability.md", DOCS / "reliability.json"
 TEMPLATE = Path(__file__).with_name("reliability.md")
-COLUMNS = ("fault", "faults", "records", "lost", "doubled", "unaccounted", "written again", "caught up")
+COLUMNS = ("fault", "faults", "records", "lost", "stored twice", "unaccounted", "written again", "caught up")
 LONG_COLUMNS = ("fault", "times", "written again: median", "worst", "caught up: median", "worst")
 NOT_YET = "Not taken yet."
 
@@ -76,10 +76,10 @@ def _seconds(one: Mapping[str, Any], name: str) -> str:
 def _intro(one: Mapping[str, Any]) -> str:
     happened = ", ".join(f"{name}: {count:,}" for name, count in one["happened"].items())
     return (
-        f"{'' if one['passed'] else '**Failed.** '}Three replicas on three brokers with three copies of everything, "
-        f"{one['seconds'] / 60:.0f} minutes, seed {one['seed']}. {happened}; {one['rebalances']:,} rebalances. About a "
-        f"third of the faults began while another one lasted. {one['ended_by_themselves']} processes ended by "
-        "themselves and were started again."
+        f"{'' if one['passed'] else '**Failed.** '}Three replicas ran on three brokers with three copies of everything "
+        f"for {one['seconds'] / 60:.0f} minutes, with seed {one['seed']}. The faults: {happened}; "
+        f"{one['rebalances']:,} rebalances. About a third of the faults began during another one. "
+        f"{one['ended_by_themselves']} processes ended by themselves and were restarted."
     )
 
 
@@ -96,7 +96,7 @@ def _sum(scenarios: Sequence[Mapping[str, Any]]) -> str:
     total = {name: sum(account[name] for account in accounts) for name in accounts[0]}
     return (
         f"In all {total['records']:,} committed records became {total['rows']:,} rows, {total['duplicates']:,} "
-        f"duplicates and {total['dead_letters']:,} dead letters. Lost: {total['lost']:,}. Doubled: "
+        f"duplicates and {total['dead_letters']:,} dead letters. Lost: {total['lost']:,}. Stored twice: "
         f"{total['doubled']:,}. Unaccounted: {total['unaccounted']:,}."
     )
 
@@ -106,8 +106,8 @@ def _fuzz(document: Mapping[str, Any]) -> str:
     total, rows = sum(verdicts.values()), verdicts.pop("row")
     reasons = ", ".join(f"`{reason}` {count:,}" for reason, count in sorted(verdicts.items(), key=lambda one: -one[1]))
     return (
-        f"{document['taken_at'][:10]}, seed {document['seed']}: {total:,} records, each with the verdict it ought to "
-        f"have. {rows:,} became rows, {total - rows:,} a reason: {reasons}."
+        f"{document['taken_at'][:10]}, seed {document['seed']}: {total:,} records, each with the expected verdict. "
+        f"{rows:,} became rows, {total - rows:,} a reason: {reasons}."
     )
 
 

@@ -62,7 +62,7 @@ def test_connections_that_are_dead_and_do_not_know(
     lab: Lab, stage: Stage, links: Callable[[Scene], list[Proxy]], server: str
 ) -> None:
     """The machine at the other end is gone without a word: only new connections lead anywhere."""
-    with stage(f"connections to {server} dead without a word", lab, **SHORT_LIMITS) as scene:
+    with stage(f"connections to {server} silently dead", lab, **SHORT_LIMITS) as scene:
         for proxy in links(scene):
             proxy.hold_present()
         scene.recover(f"connections to {server} dead")

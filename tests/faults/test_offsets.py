@@ -26,7 +26,7 @@ GONE = 20  # of one partition, deleted before they were read
 
 def test_retention_passes_the_reader(lab: Lab, stage: Stage) -> None:
     """Records deleted before they were read: their partition stops, the others go on; told to, it leaps."""
-    with stage("retention passes the reader", lab) as scene:
+    with stage("retention deletes records before they are read", lab) as scene:
         build_up_backlog(scene)
         before = read_committed(lab.bootstrap_servers, scene.environment.topics)
         place = delete_unread(scene)
@@ -35,7 +35,7 @@ def test_retention_passes_the_reader(lab: Lab, stage: Stage) -> None:
         decision = resume(scene, place)
         assert (decision["to_offset"], decision["skipped"], decision["begins_anew"]) == (place.offset, GONE, False)
         wait_until_none_stopped(scene)
-        scene.happened["retention passed the reader"] += 1
+        scene.happened["retention deleted unread records"] += 1
         unread = {one for one in before if one[:2] == place[:2] and place.offset - GONE <= one.offset < place.offset}
         scene.held = Counter(sent for one, sent in before.items() if one not in unread)
 
@@ -110,7 +110,7 @@ def offsets(scene: Scene) -> dict[tuple[str, int], int]:
 
 def test_a_topic_made_anew(lab: Lab, stage: Stage) -> None:
     """Deleted and made again under its name, with fewer records: nothing of it is taken for what was there before."""
-    with stage("topic deleted and made anew", lab, partitions=2) as scene:
+    with stage("topic deleted and recreated", lab, partitions=2) as scene:
         scene.observer.wait_for_more(BACKLOG)
         scene.traffic.stop()
         scene.environment.assert_caught_up()
@@ -127,7 +127,7 @@ def test_a_topic_made_anew(lab: Lab, stage: Stage) -> None:
         wait_until_none_stopped(scene)
         new = read_committed(lab.bootstrap_servers, {"dialogue": topic})
         scene.held = old + Counter(new.values())
-        scene.happened["topic made anew"] += 1
+        scene.happened["topic recreated"] += 1
 
 
 def make_anew(lab: Lab, topic: str) -> None:

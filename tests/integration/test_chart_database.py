@@ -16,7 +16,7 @@ from tests.roles import as_role
 from tests.service import Environment, ServiceProcess
 from tests.stack import Servers, Topics
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 EVENTS = 50
 EXAMPLE = CHART / "examples" / "strimzi-cloudnativepg" / "resources.yaml"

@@ -18,7 +18,7 @@ from tests.notices import ALICE, acquired, insert
 from tests.service import Environment, ServiceProcess, eventually
 from tests.stack import REQUEST_TIMEOUT_S, Servers, fresh_database
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 EVENTS = 20
 KINDS = {"topic": "TOPIC", "group": "GROUP", "transactionalId": "TRANSACTIONAL_ID"}

@@ -23,6 +23,7 @@ EVERY_BATCH = {
     "SET LOCAL lock_timeout",
     "SET LOCAL idle_in_transaction_session_timeout",
     "SET LOCAL timezone",
+    "SELECT set_config",
     "SELECT pg_trigger",
     "COPY ai_dialogue_log",
     "COPY provenance",
@@ -32,6 +33,7 @@ EVERY_BATCH = {
     "INSERT INTO touched_days",
     "SELECT erasure_version",
     "UPDATE ingest_ledger",
+    "SET CONSTRAINTS",
 }
 # The client looks up what an array of something is, without a just-in-time compiler for the length of that query.
 ONCE_A_CONNECTION = {"typeinfo_tree", "set_config"}
@@ -51,7 +53,6 @@ AROUND_TROUBLE = {
     "SAVEPOINT",
     "RELEASE SAVEPOINT",
     "ROLLBACK TO",
-    "SET CONSTRAINTS",
 }
 CLAIMING = {"INSERT INTO ingest_ledger", "SELECT erased_users"}
 STATEMENTS = """
@@ -60,8 +61,9 @@ SELECT query FROM pg_stat_statements JOIN pg_roles ON pg_roles.oid = userid WHER
 SHAPES = (
     r"WITH moves AS .*(UPDATE) (ingest_ledger)",
     r"WITH RECURSIVE (typeinfo_tree)",
-    r"(SELECT) set_config.*FROM (pg_trigger)",
-    r"SELECT .*(set_config)",
+    r"(SELECT) .*set_config.*FROM (pg_trigger)",
+    r"SELECT current_setting.*(set_config)",
+    r"(SELECT) (set_config)",
     r"(SELECT) EXISTS \(SELECT FROM (kept_\w+)",
     r"(SELECT) version FROM (erasure_version)",
     r"(SELECT) \(SELECT version FROM erasure_version\) AS version, .*(erased_users)",

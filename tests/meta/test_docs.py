@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,6 +102,13 @@ def test_every_page_can_be_found() -> None:
     """The index links to each page of the documentation."""
     linked = {(DOCS / link).resolve() for link in re.findall(r"\]\(([^)#\s]+)\)", prose(DOCS / "index.md"))}
     assert {page for page in PAGES if page != DOCS / "index.md"} - linked == set()
+
+
+def test_the_index_lists_each_page_once() -> None:
+    """A row each, among the pages and among the decisions."""
+    rows = re.findall(r"^\| \[[^]]+\]\(([^)]+)\)", prose(DOCS / "index.md"), re.MULTILINE)
+    assert rows
+    assert [row for row, times in Counter(rows).items() if times > 1] == []
 
 
 # ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────

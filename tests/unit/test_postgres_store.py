@@ -19,7 +19,7 @@ from consumer.ingest.days import BusinessDays
 from consumer.ports import Turn, Unavailable, Written
 from consumer.settings import DeadLetters
 from consumer.writer import CommitTurn, Writer
-from tests.unit.fakes import Changes, FakeTelemetry, LoopClock
+from tests.unit.fakes import Changes, FakeTelemetry, LoopClock, in_a_while
 
 
 class Store(PostgresStore):
@@ -73,8 +73,9 @@ async def test_no_two_transactions_are_under_way_over_one_id() -> None:
     assert store.met == {frozenset((3, 4))}
 
 
-async def test_what_has_no_support_without_copy_is_no_matter_of_copy() -> None:
+async def test_what_has_no_support_without_copy_is_no_matter_of_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row is looked for, and where there is none it is waited out, not tried at once again without end."""
+    monkeypatch.setattr("consumer.adapters.preparation.aside", in_a_while)  # virtual time does not wait for a thread
     store, turn = Store(), CommitTurn(None)
     said = ("a trigger of somebody's", "refused", "0A000")
     store.fails = lambda way: CopyNotSupported(*said) if way is Way.DIRECT else Objection(*said)

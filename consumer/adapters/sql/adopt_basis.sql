@@ -1,4 +1,4 @@
--- Put a business time zone and objectives in force: the replica that starts last decides.
+-- Put a business time zone and objectives in force. The replica that starts last decides.
 -- $1 time zone  $2 objectives  $3 who
 INSERT INTO rollup_basis AS basis (time_zone, objectives, adopted_at, adopted_by)
 VALUES ($1, $2::jsonb, clock_timestamp(), $3)

@@ -1,4 +1,4 @@
--- Plugins in use that nobody has heard of for too long are unhealthy until they report again.
+-- Mark plugins in use as unhealthy if they have not reported for too long. Their next report ends this.
 -- $1 seconds of silence
 UPDATE plugin_registry
 SET health_status = 'unhealthy'

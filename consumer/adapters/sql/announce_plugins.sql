@@ -1,5 +1,5 @@
--- Let in plugins that nobody knows yet and that say what they are, as of no report so far. Two replicas that do so at once
--- wait for each other here, and the later one finds the row: what both have to say is then merged under its lock.
+-- Insert unknown plugins that state the required fields, without the report itself. If two replicas do this at once,
+-- they wait for each other here, and the later one finds the row. Both reports are then merged under the row's lock.
 INSERT INTO plugin_registry (name, source, capabilities, version)
 SELECT DISTINCT ON (name) name, source, capabilities, version
 FROM stage_plugin

@@ -1,5 +1,5 @@
--- Write the verdicts that wait into their dialogues, where these are there; when the dialogues took place, and
--- whether each was changed: a trigger of somebody's may have left one out.
+-- Write waiting verdicts into their dialogues, if these are there. Returns the time of each dialogue, and whether the
+-- row was changed: a trigger of the owner may have left it out.
 -- $1 dialogues
 WITH waiting AS (
     SELECT dialogue_id, user_feedback

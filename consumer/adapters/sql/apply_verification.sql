@@ -1,8 +1,8 @@
--- Write the checks that wait into their provenance, where it is there. Of each field the newest check that states it
--- counts, in whatever order they come; what the row said itself counts as a check at its last_verified_at, or as older
--- than any, and is kept before the first one is written over it. A field whose newest statement is not among those that
--- wait is left as it is: somebody may have mended it by hand. Tells of each row whether it was changed: a trigger of
--- somebody's may have left one out.
+-- Write waiting checks into their provenance, if it is there. For each field, the newest check that states it counts,
+-- whatever the order of arrival. The row's own values count as a check at its last_verified_at, or as older than all
+-- checks; they are kept before the first check overwrites them. A field whose newest value comes from no waiting check
+-- is not changed, because somebody may have corrected it by hand. Returns for each row whether it was changed: a
+-- trigger of the owner may have left it out.
 -- $1 provenance that this transaction has locked in an earlier statement: this one then sees every check that was
 -- committed before the lock was had
 WITH held AS MATERIALIZED (
@@ -38,7 +38,8 @@ known AS (
         provenance_id, verified_at, is_statement, permission_flag, external_share_consent, license_type, false
     FROM stated
 ),
--- Of each field the newest value, where that is one that waits; of two of the same moment the check's.
+-- For each field the newest value, if it comes from a waiting check. At the same time, a check counts before the row's
+-- own values.
 newest AS (
     SELECT
         provenance_id,

@@ -1,4 +1,4 @@
--- Whether one of these records has no dead letter.
+-- Whether any of these records has no dead letter.
 -- $1 topics  $2 partitions  $3 offsets
 SELECT EXISTS (
     SELECT FROM unnest($1::text[], $2::int[], $3::bigint[]) AS letter (topic, partition, record_offset)

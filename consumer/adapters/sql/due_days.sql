@@ -1,6 +1,5 @@
--- The days to be computed, newest first, because today matters most: those whose rows have changed, those that were
--- computed under another basis, and today's, where it has a row. A day that was computed just now can wait: another
--- replica has seen to it.
+-- The due days, newest first, because today matters most: days whose rows have changed, days of another basis, and
+-- today if it has a row. A day that was computed just now can wait: another replica has done it.
 -- $1 the basis in force  $2 today  $3 seconds for which a row is fresh
 WITH stale AS (
     SELECT day FROM touched_days

@@ -1,6 +1,6 @@
--- End sessions of ours that sit in the middle of a COPY and hear nothing from their client: a frozen replica, whose rows
--- would make us wait for as long as it sleeps. No time limit of PostgreSQL's ends them while they read from the client.
--- A healthy writer that is ended all the same only tries again.
+-- End our sessions that are inside a COPY and receive nothing from their client. The client is a frozen replica, and
+-- its rows would make us wait until it wakes up. No time limit of PostgreSQL applies while a session reads from its
+-- client. If a healthy writer is ended by mistake, it only tries again.
 -- $1 seconds of silence
 SELECT pg_terminate_backend(pid)
 FROM pg_stat_activity

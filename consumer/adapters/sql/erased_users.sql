@@ -1,4 +1,4 @@
--- Who was erased, the version of that set, and the key that is kept here: all as of one moment.
+-- The erased users, the version of this set, and the key that the database keeps, all from one snapshot.
 SELECT
     (SELECT version FROM erasure_version) AS version,
     (SELECT key FROM erasure_version) AS key,

@@ -1,4 +1,4 @@
--- Whether a staged verdict is neither kept nor older than the one that is: a trigger of somebody's has left it out.
+-- Whether a staged verdict is neither kept nor older than the kept one: a trigger of the owner has left it out.
 SELECT EXISTS (
     SELECT FROM stage_feedback AS staged
     LEFT JOIN kept_feedback AS kept USING (dialogue_id)

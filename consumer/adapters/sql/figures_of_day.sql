@@ -1,6 +1,7 @@
--- The figures of one day, exactly from its rows, each with the precision of its column in rag_metrics_history.
--- One pass over the rows, which the index on created_at finds. The inner query counts the citations once, as the document
--- is taken apart for it; OFFSET 0 keeps PostgreSQL from merging the two. Goes with roll_up_settings.sql.
+-- The exact figures of one day from its rows, each with the precision of its column in rag_metrics_history.
+-- One pass over the rows, which the index on created_at finds. The inner query counts the citations once, because each
+-- count has to parse the document; OFFSET 0 keeps PostgreSQL from merging the two queries. Run it with
+-- roll_up_settings.sql.
 -- $1 the first moment of the day  $2 that of the next, both UTC: the day is half-open
 SELECT
     count(*)::int AS total_dialogues,

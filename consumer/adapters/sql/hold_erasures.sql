@@ -1,3 +1,3 @@
--- The version of the set of erased users, which stays what it is until this transaction ends: an erasure updates the row.
--- Where one is doing so this waits for its end, and returns the version after it.
+-- The version of the set of erased users. It cannot change until this transaction ends, because an erasure updates the
+-- row. If an erasure is updating it, this waits for the end of that transaction and returns the new version.
 SELECT version FROM erasure_version FOR SHARE

@@ -1,6 +1,7 @@
--- How rows get into a table. Whether its ids are kept apart, as they are where ai_dialogue_log is partitioned and no index
--- can keep them unique: then this transaction keeps them itself, many at once, and the triggers that do so for other
--- writers leave its rows alone. And whether a trigger of somebody's may leave rows out, or change their ids.
+-- How to insert rows into a table: two facts.
+-- keeps_ids: whether the table keeps known ids. A partitioned ai_dialogue_log does, because no index can keep its ids
+-- unique. Then this transaction inserts the ids itself, many at once, and the triggers for other writers skip its rows.
+-- may_skip: whether a trigger of the owner may leave rows out, or change their ids.
 -- $1 table
 SELECT
     (

@@ -1,4 +1,4 @@
--- Which of these ids the table does not have.
+-- The given ids that the table does not contain.
 -- {table}  $1 ids
 SELECT staged.id
 FROM unnest($1::uuid[]) AS staged (id)

@@ -1,6 +1,6 @@
--- Keep the records that cannot be stored, with the reason. A timestamp beyond the years that clients can read is one of
--- another unit: it is taken to be in microseconds, or else nanoseconds, and kept as it is beside that.
--- What named an erased user holds nothing any more that somebody would have to decide on.
+-- Keep records that cannot be stored, with the reason. If a timestamp is beyond the years that clients can read, it has
+-- another unit: it is read as microseconds, or else as nanoseconds, and its original value is kept in a column of its
+-- own. A record that names an erased user is already discarded, because nobody has to decide about it.
 -- $1 topics  $2 partitions  $3 offsets  $4 timestamps (ms)  $5 keys  $6 values  $7 headers  $8 reasons
 -- $9 details  $10 SQLSTATEs
 INSERT INTO dead_letters

@@ -1,4 +1,4 @@
--- Keep the newest verdict on each dialogue; of two of the same moment the one that was read later.
+-- Keep the newest verdict on each dialogue. If two have the same time, keep the one that was read later.
 INSERT INTO kept_feedback AS kept (dialogue_id, user_feedback, given_at)
 SELECT DISTINCT ON (dialogue_id) dialogue_id, user_feedback, given_at
 FROM stage_feedback

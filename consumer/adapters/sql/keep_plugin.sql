@@ -1,5 +1,5 @@
--- Take plugins' reports over, the newest last; what a report leaves out stays. A report older than the newest that is
--- known changes nothing. Of a plugin not known yet the report has to state what the table requires.
+-- Apply plugins' reports, the newest last. A field that a report leaves out is not changed. A report older than the
+-- newest known one changes nothing. The first report of an unknown plugin has to state the required columns.
 WITH counting AS (
     SELECT stage.*, stage.ctid AS place
     FROM stage_plugin AS stage

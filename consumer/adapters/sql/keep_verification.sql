@@ -1,4 +1,4 @@
--- Keep every check; of two of the same moment each field is what was read last.
+-- Keep every check. If two have the same time, each field keeps the value that was read last.
 INSERT INTO kept_verifications AS kept
     (provenance_id, verified_at, permission_flag, external_share_consent, license_type)
 SELECT

@@ -1,6 +1,6 @@
--- Lock the provenance that checks wait for, in a statement of its own: what applies them then sees the checks that
--- another transaction has committed meanwhile, and an older one cannot undo a newer one. What is not returned here must
--- not be changed: provenance that comes in meanwhile would be locked too late.
+-- Lock the provenance that checks wait for, in a statement of its own. The statement that applies the checks then sees
+-- all checks that other transactions have committed meanwhile, so an older check cannot undo a newer one. Only the
+-- returned rows may be changed: provenance that arrives later would be locked too late.
 -- $1 provenance
 SELECT id
 FROM provenance

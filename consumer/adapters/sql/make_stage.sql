@@ -1,6 +1,6 @@
--- A temporary table with the columns of a table of ours, for rows on their way there. From the catalog, as CREATE TABLE …
--- (LIKE …) asks for the right to read the whole table, and the service has no business with the texts in it. Without the
--- table's constraints: the INSERT meets them.
+-- Create a temporary table with the columns of one of our tables, to stage rows for it. The columns come from the
+-- catalog, because CREATE TABLE … (LIKE …) needs the right to read the whole table, and the service must not read its
+-- texts. The stage has no constraints: the later INSERT checks them.
 -- Formatted in: table, stage. DO takes no arguments.
 DO $$
 BEGIN

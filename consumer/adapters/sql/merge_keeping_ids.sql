@@ -1,5 +1,5 @@
--- Take what is new in the staging table into a table whose ids are kept apart: each id once, with the first row that has
--- it. A row whose id is there is a duplicate; a conflict with any other constraint is an error.
+-- Insert the new rows of the staging table into a table that keeps known ids: each new id once, with its first row. A
+-- row whose id is already known is a duplicate. A conflict with any other constraint is an error.
 -- {table}  {ids}: where its ids are kept  {stage}  {names}: the columns
 WITH new AS (
     INSERT INTO {ids} (id) SELECT id FROM {stage} ON CONFLICT (id) DO NOTHING RETURNING id

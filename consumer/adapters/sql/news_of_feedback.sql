@@ -1,5 +1,5 @@
--- Which of the staged verdicts tell something new, by their place: those newer than what is known of the dialogue; of
--- several of one moment the last, which is the one that is kept. To be asked before they are kept.
+-- The places of the staged verdicts that are new: verdicts newer than the kept one of the dialogue. If several have the
+-- same time, only the last one, because this one is kept. Run it before the verdicts are kept.
 SELECT DISTINCT ON (staged.dialogue_id, staged.given_at) staged.place
 FROM (
     SELECT dialogue_id, given_at, row_number() OVER (ORDER BY ctid) - 1 AS place FROM stage_feedback

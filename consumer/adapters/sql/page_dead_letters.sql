@@ -1,5 +1,5 @@
--- The newest open dead letters by topic and reason: counts and times, never what is in them. Bounded by the index on
--- open dead letters, however many there are.
+-- The newest open dead letters by topic and reason: counts and times, never content. The index on open dead letters
+-- limits the work, however many there are.
 -- $1 how many dead letters to look at
 SELECT topic, reason, count(*) AS records, min(dead_lettered_at) AS first, max(dead_lettered_at) AS last
 FROM (

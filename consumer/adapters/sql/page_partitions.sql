@@ -1,4 +1,4 @@
--- Where the ledger of a group stands, and how many records it has accounted for.
+-- The ledger of a group: its position in each partition, and the number of records it has counted.
 -- $1 group  $2 how many partitions at most
 SELECT
     topic, partition, next_offset, inserted + duplicates + amended + dead_lettered AS records, owner, updated_at

@@ -1,4 +1,4 @@
--- The next verdicts that wait, in order of their dialogues: the last of them, and those whose dialogue is there.
+-- The next waiting verdicts, in order of their dialogues: the last dialogue, and the dialogues that are there.
 -- $1 from this dialogue on  $2 at most
 WITH waiting AS MATERIALIZED (
     SELECT dialogue_id AS id

@@ -1,4 +1,4 @@
--- The next checks that wait, in order of their provenance: the last of it, and that which is there.
+-- The next waiting checks, in order of their provenance: the last provenance, and the provenance that is there.
 -- $1 from this provenance on  $2 at most
 WITH waiting AS MATERIALIZED (
     SELECT DISTINCT provenance_id AS id

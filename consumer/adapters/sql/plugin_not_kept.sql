@@ -1,4 +1,4 @@
--- Whether a staged report is newer than what is known of its plugin: a trigger of somebody's has left it out.
+-- Whether a staged report is newer than the known state of its plugin: a trigger of the owner has left it out.
 SELECT EXISTS (
     SELECT FROM stage_plugin AS staged
     LEFT JOIN plugin_registry AS known USING (name)

@@ -1,4 +1,4 @@
--- Where the ledger stands in these partitions, and who may move it: nobody yet where the owner is null.
+-- The ledger's position in these partitions, and the owner that may move it. A null owner means nobody yet.
 -- $1 group  $2 topics  $3 partitions
 SELECT ledger.topic, ledger.partition, ledger.epoch, ledger.next_offset, ledger.owner
 FROM ingest_ledger AS ledger

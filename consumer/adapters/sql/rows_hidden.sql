@@ -1,5 +1,5 @@
--- Whether row-level security hides rows of a table from us: it applies to our role, and no policy shows us every row, or
--- a restrictive one takes some away again.
+-- Whether row-level security hides rows of a table from our role: it applies to the role, and either no policy shows it
+-- every row, or a restrictive policy hides some again.
 -- $1 table
 WITH ours AS (
     SELECT polpermissive AS permissive, pg_get_expr(polqual, polrelid) = 'true' AS shows_all

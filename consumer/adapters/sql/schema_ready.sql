@@ -1,4 +1,4 @@
--- Which of the tables the service needs are missing.
+-- The tables that the service needs and that are missing.
 SELECT name
 FROM unnest(ARRAY[
     'ai_dialogue_log', 'provenance', 'rag_metrics_history', 'ingest_ledger', 'dead_letters', 'touched_days',

@@ -1,2 +1,2 @@
--- The newest migration that is recorded.
+-- The newest recorded migration.
 SELECT max(version) AS version FROM schema_migrations

@@ -1,4 +1,4 @@
--- Begin with everything that is staged as one portion.
+-- Start a split with all staged rows as one portion.
 -- Formatted in: stage, progress.
 INSERT INTO {progress} (number, last, size, guilty_before, since_guilty, writes)
 SELECT min(number), max(number), max(number) - min(number) + 1, min(number), 0, 0

@@ -1,13 +1,14 @@
--- Insert staged rows in portions, each under a savepoint, and keep apart those that the table refuses. After a refusal
--- the portion is halved until the guilty row is alone; between a guilty row and the end of the portion that was refused
--- is at least that one, so half of that stretch is tried next. What follows a guilty row begins with a portion as long as
--- twice the stretch before it, and grows with each that goes in: one guilty row among n costs little more than log2(n)
--- writes, and where every row is guilty each costs one. Ends after {seconds} seconds at the latest, to be called again.
+-- Insert staged rows in portions, each under a savepoint, and record the rows that the table refuses.
+-- After a refusal the portion is halved until the rejected row is alone. A refused portion contains at least one
+-- rejected row, so after the first good half, half of the remaining rows are tried next. After a rejected row, the next
+-- portion is twice as long as the run of good rows before it, and grows with each success. One rejected row among n
+-- costs little more than log2(n) writes. If every row is rejected, each costs one write. The block returns after
+-- {seconds} seconds at the latest and is called again.
 --
--- Whatever error a row alone raises is that row's, if a portion of no rows raises none: then the table is there, and so are
--- our rights. Only what PostgreSQL itself calls an outage is raised again; a SQLSTATE of such a class that a trigger has
--- chosen (RAISE is the innermost statement then) is not. Deferred constraints are checked portion by portion, after the
--- statement, as COMMIT would do it.
+-- An error that a single row raises belongs to this row, if an empty portion raises none: then the table exists and our
+-- rights suffice. Only errors that PostgreSQL itself calls an outage are raised again. A trigger may raise an SQLSTATE
+-- of such a class; then RAISE is the innermost statement, and the error belongs to the row. Deferred constraints are
+-- checked after each portion, as COMMIT would check them.
 -- Formatted in: insert (of one portion), table, refused, progress, outages, skipped, seconds.
 DO $$
 DECLARE

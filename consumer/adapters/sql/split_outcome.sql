@@ -1,6 +1,7 @@
--- What became of each staged row, in the order of the COPY: refused, with why; new; or neither, a duplicate. Of an id that
--- was staged twice only the first row that was not refused can be the one that is new. What a foreign key refuses comes
--- with its columns and the table they refer to. Of an index of a partition the name is that of the partitioned table's.
+-- The outcome of each staged row, in the order of the COPY: refused, with the error; new; or else a duplicate. If an id
+-- was staged twice, only the first row that was not refused can be new. For a foreign key's refusal, the result
+-- contains its columns and the referenced table. If the index belongs to a partition, the result names the index of the
+-- partitioned table.
 -- Formatted in: stage, new, refused.
 SELECT
     refused.sqlstate, refused.table_schema, refused.table_name, refused.column_name,

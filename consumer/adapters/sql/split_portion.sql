@@ -1,4 +1,4 @@
--- One portion of a splitting insert: take what is new in it into the table, and note its ids; `missing` are the others.
+-- One portion of a split: insert its new rows into the table and record their ids. `missing` holds the other ids.
 -- Formatted in: table, names, values (what becomes of the staged columns), stage, new.
 WITH portion AS (
     SELECT * FROM {stage} WHERE number >= at.number AND number < at.number + at.size

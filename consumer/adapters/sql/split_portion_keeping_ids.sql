@@ -1,5 +1,5 @@
--- One portion of a splitting insert into a table whose ids are kept apart: each id once, with the first row that has it.
--- `missing` are the ids that were new but did not come in.
+-- One portion of a split into a table that keeps known ids: each new id once, with its first row. `missing` holds the
+-- ids that were new but whose rows were not inserted.
 -- Formatted in: table, ids (where its ids are kept), names, values (what becomes of the staged columns), stage, new.
 WITH portion AS (
     SELECT * FROM {stage} WHERE number >= at.number AND number < at.number + at.size

@@ -1,3 +1,3 @@
--- Whether every staged row is in or refused, and how many writes that took so far.
+-- Whether every staged row is inserted or refused, and the number of writes so far.
 -- Formatted in: progress.
 SELECT number > last AS is_done, writes FROM {progress}

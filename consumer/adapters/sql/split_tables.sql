@@ -1,6 +1,6 @@
--- What a splitting insert works with. The stage takes whatever was encoded for the table and refuses as little as it can:
--- no lengths, no scales, no labels, JSON as the bytes it came in. What is wrong with a row is then found by the INSERT,
--- row by row in the server, and not by the COPY of all of them. Its rows are numbered in the order of the COPY.
+-- The temporary tables of a split. The stage accepts the encoded rows of the table and refuses as little as possible:
+-- no lengths, no scales, no labels, JSON as raw bytes. The INSERT then finds a wrong row, row by row in the server; the
+-- COPY would fail as a whole. The rows are numbered in the order of the COPY.
 -- Formatted in: table, columns (a quoted list), stage, new, refused, progress. DO takes no arguments.
 DO $$
 BEGIN

@@ -1,8 +1,8 @@
--- What becomes of the columns of the stage on their way into the table, in the order of the names.
+-- Expressions that convert the columns of the stage to those of the table, in the order of the names.
 -- $1 table  $2 column names
 SELECT string_agg(
     CASE
-        -- Behind the version byte of jsonb's binary form is its text.
+        -- In jsonb's binary form, the text follows the version byte.
         WHEN base.typname = 'jsonb' THEN format('convert_from(substr(%I, 2), ''UTF8'')::jsonb', attname)
         WHEN base.typtype = 'e' THEN format('%I::%s', attname, format_type(base.oid, NULL))
         ELSE quote_ident(attname)

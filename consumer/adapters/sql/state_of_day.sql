@@ -1,4 +1,4 @@
--- How a day stands: whether its rows have changed since it was computed, what it was computed under, and how long ago.
+-- The state of a day: whether its rows have changed since it was computed, its basis, and its age.
 -- $1 day, as in the marks  $2 day
 SELECT
     EXISTS (SELECT FROM touched_days WHERE touched_days.day = $1::date) AS touched,

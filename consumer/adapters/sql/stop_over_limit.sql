@@ -1,6 +1,6 @@
--- Stop the partitions in which too many of the newest offsets became dead letters, in the transaction that moved over
--- them: the stop is as durable as what it is about. What a decision has settled does not count again, and what named an
--- erased user could be stored as it was meant, for all we know.
+-- Stop partitions in which too many of the newest offsets became dead letters. The transaction that moved over these
+-- offsets does this, so the stop is as durable as they are. Dead letters from before the last decision do not count
+-- again. Dead letters of erased users do not count: nothing shows that they could not have been stored.
 -- $1 group  $2 topics  $3 partitions  $4 share allowed  $5 offsets looked at  $6 dead letters at least
 WITH newest AS (
     SELECT

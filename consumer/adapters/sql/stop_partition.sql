@@ -1,5 +1,5 @@
--- Keep that a partition has stopped, and why: once everything before the stop is committed, and unless another reader has
--- claimed it since. The reason that is kept already stays; it is what comes back.
+-- Record that a partition has stopped, and why: only after everything before the stop is committed, and only if no
+-- other replica has claimed the partition since. An already recorded reason stays, and is returned.
 -- $1 group  $2 topic  $3 partition  $4 epoch  $5 offset of the stop
 -- $6 why  $7 where to go on  $8 first offset that cannot be read  $9 the offset behind the last  $10 diverges at
 UPDATE ingest_ledger

@@ -1,4 +1,4 @@
--- A day as it is stored, with the figure that has no column in rag_metrics_history.
+-- A stored day, with the figure that has no column in rag_metrics_history.
 -- $1 day
 SELECT history.*, computed.ingest_delay_p95
 FROM rag_metrics_history AS history

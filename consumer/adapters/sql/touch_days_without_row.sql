@@ -1,4 +1,4 @@
--- Mark days that have no row yet; one that has a row of another basis is noticed by that.
+-- Mark days that have no row yet. A day whose row has another basis needs no mark: its basis shows that it is due.
 -- $1 days
 INSERT INTO touched_days (day)
 SELECT wanted.day

@@ -1,4 +1,4 @@
--- Whether a staged check is not kept: a trigger of somebody's has left it out.
+-- Whether a staged check is not kept: a trigger of the owner has left it out.
 SELECT EXISTS (
     SELECT FROM stage_verification AS staged
     LEFT JOIN kept_verifications AS kept USING (provenance_id, verified_at)

@@ -1,5 +1,5 @@
--- Write a day's figures over whatever row the day had; its row. Where there are neither dialogues nor a row, nothing is
--- written unless the day was asked for.
+-- Write a day's figures over its row, if it has one, and return the row. If there are neither dialogues nor a row,
+-- nothing is written unless somebody asked for this day.
 -- $1 day  $2 to $17 its figures, in the order of the columns  $18 one member per objective  $19 whether it was asked for
 INSERT INTO rag_metrics_history AS history (
     date, total_dialogues, unique_users, citation_rate, citation_count, latency_p50, latency_p95, latency_p99,

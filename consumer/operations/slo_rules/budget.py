@@ -134,9 +134,9 @@ def _condition(budget: Budget, urgency: Urgency) -> str:
 def _description(budget: Budget, urgency: Urgency) -> str:
     share, period = "{{ $value | humanizePercentage }}", f"At this pace the error budget of {PERIOD_DAYS} days"
     if urgency is TICKET:
-        return f"For a day or more, {budget.trouble}: {share} in the last hours. {period} is gone before they are over."
+        return f"For a day or more, {budget.trouble}: {share} in the last hours. {period} is used up too early."
     days = ceil(PERIOD_DAYS / urgency.burns[-1].within(1 - budget.good))
-    return f"For an hour or more, {budget.trouble}: {share} of the latest. {period} lasts {days} days at most."
+    return f"For an hour or more, {budget.trouble}: {share} of the newest events. {period} lasts at most {days} days."
 
 
 _OURS = f'{{sloth_service="{SERVICE}"}}'

@@ -16,14 +16,14 @@ MARK = "# Written by `ragledger slo rules`. Change the objectives, and have it w
 # No name of an objective has a hyphen.
 SHARED_FILE = "slo-error-budgets.yml"
 _SHARED_HEAD = """\
-What every objective with an error budget has: how large it is, and how fast and how far it is used up. The names and
-labels are those of Sloth, so its dashboards and tools find them."""
+Rules for all objectives with an error budget: the size of the budget, how fast it burns, and how much is left. The
+names and labels are those of Sloth, so Sloth's dashboards and tools find them."""
 _BUDGET_HEAD = """\
 {condition}, as an error budget over 30 days: {good} % of the events have to be good.
-Windows without events have no ratio, as its NaN would spoil every longer window."""
+A window without events has no ratio, because its NaN would spoil every longer window."""
 _DAY_ONLY_HEAD = "{condition}, judged by the day only: {why}."
 _SPENDING_HEAD = """\
-{condition}, over the last 24 hours instead of over a day: what is spent is no share of anything."""
+{condition}, over the last 24 hours instead of over a day: money spent is not a share of events."""
 
 
 def file_name(objective: Objective) -> str:

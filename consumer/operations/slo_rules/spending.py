@@ -41,7 +41,7 @@ _COSTS: Mapping[Figure, _Cost] = {
         ("1d", "1h"),
         f"\nand on () {_PRICED.replace('WINDOW', '1d')} >= {ENOUGH}",
         "An answer costs more than {} JPY on average",
-        "In the last 24 hours it was {{ $value | humanize }} JPY, and in the last hour it was too much as well.",
+        "The mean of the last 24 hours was {{ $value | humanize }} JPY. The mean of the last hour was too high too.",
     ),
     "total_cost": _Cost(
         "slo:total_cost_jpy:increase",
@@ -49,7 +49,7 @@ _COSTS: Mapping[Figure, _Cost] = {
         ("1d",),
         "",
         "The answers of 24 hours cost more than {} JPY",
-        "Those of the last 24 hours cost {{ $value | humanize }} JPY in all.",
+        "The answers of the last 24 hours cost {{ $value | humanize }} JPY in total.",
     ),
 }
 

@@ -198,9 +198,9 @@ _PERCENTILES: Mapping[Figure, _Percentile] = {
         Decimal("0.95"),
         1,
         "s",
-        "too many records can be queried only after more than {}",
-        note="Counted from its Kafka timestamp, for each record that became a row or changed one, once it is written.\n"
-        "What a producer publishes late is seen in the day's figure alone, what waits in RagledgerLagHigh.",
+        "too many records take longer than {} to be stored",
+        note="The delay counts from the Kafka timestamp, for each written record that became a row or changed one.\n"
+        "If a producer publishes late, only the day's figure shows it. RagledgerLagHigh covers waiting records.",
     ),
 }
 _COSTS: Sequence[Figure] = ("cost_per_answer", "total_cost")

@@ -1,4 +1,4 @@
--- Settle the next open dead letters without replaying them; the records stay, as the audit needs them.
+-- Discard the next open dead letters. The records stay, because the audit needs them.
 -- $1 ids or null for all  $2 topic or null  $3 reason or null  $4 since or null  $5 until or null
 -- $6 ids greater than this  $7 up to this one  $8 at most
 WITH chosen AS (

@@ -1,4 +1,4 @@
--- Empty dead letters that name an erased user: what is left is what reading the record again would leave.
+-- Empty dead letters that name an erased user. They keep only what reading the record again would keep.
 -- $1 ids  $2 detail
 UPDATE dead_letters
 SET key = NULL, value = NULL, headers = '[]', sqlstate = NULL, reason = 'erased_user', detail = $2::jsonb,

@@ -1,4 +1,4 @@
--- Keep the newest reason of dead letters that failed again.
+-- Store the newest reason of dead letters that failed again.
 -- $1 ids  $2 reasons  $3 details  $4 SQLSTATEs
 UPDATE dead_letters
 SET reason = again.reason, detail = again.detail, sqlstate = again.sqlstate

@@ -1,3 +1,3 @@
--- One dead letter, whole.
+-- One complete dead letter.
 -- $1 id
 SELECT * FROM dead_letters WHERE id = $1

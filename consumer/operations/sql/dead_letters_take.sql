@@ -1,4 +1,4 @@
--- Lock the next open dead letters for a replay; another replay at the same time takes others.
+-- Lock the next open dead letters for a replay. A concurrent replay takes others.
 -- $1 ids or null for all  $2 topic or null  $3 reason or null  $4 since or null  $5 until or null
 -- $6 ids greater than this  $7 at most
 SELECT id, coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0) AS bytes

@@ -1,4 +1,4 @@
--- Write the decision down, with the books as they stand.
+-- Store the decision, with the present books.
 -- $1 group  $2 topic  $3 partition  $4 who  $5 why  $6 what was wrong  $7 to offset  $8 whether new books begin
 -- $9 id of the topic from now on  $10 readable offsets given up
 INSERT INTO ledger_decisions (

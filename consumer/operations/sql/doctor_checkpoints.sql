@@ -1,2 +1,2 @@
--- Checkpoints that came with the clock, and those that the log's size forced. From PostgreSQL 17 on.
+-- Checkpoints started by time, and those forced by the size of the log, from PostgreSQL 17 on.
 SELECT num_timed AS timed, num_requested AS requested, stats_reset FROM pg_stat_checkpointer

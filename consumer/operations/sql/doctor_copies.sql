@@ -1,5 +1,5 @@
--- Tables with dialogues that are not in ai_dialogue_log: months on their way out or back, and what a conversion has made;
--- which phase of archiving they are in, and whether the command that has to do with them is running.
+-- Tables with dialogues outside ai_dialogue_log: months that are being archived or restored, and tables of a
+-- conversion. Returns the phase of archiving of each, and whether the command that works on it is running.
 SELECT relname::text AS name,
        (SELECT phase FROM partition_archives WHERE to_regclass(partition) = pg_class.oid AND phase <> 'dropped') AS phase,
        EXISTS (

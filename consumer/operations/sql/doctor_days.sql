@@ -1,4 +1,4 @@
--- How many days wait to be computed, the first of them, for how long, and which is the newest that was, beside today in
+-- How many days wait to be computed, the first of them, how long it has waited, the newest computed day, and today in
 -- the business time zone.
 -- $1 business time zone
 SELECT

@@ -1,4 +1,4 @@
--- Indexes of the tables in our schema that no query can use, those of our own files left out: `verify` has them.
+-- Indexes of the tables in our schema that no query can use, without those of our own files, which `verify` checks.
 SELECT i.indexrelid::regclass::text AS name, i.indrelid::regclass::text AS table_name
 FROM pg_index AS i
 JOIN pg_class AS c ON c.oid = i.indexrelid AND c.relnamespace = current_schema()::regnamespace AND c.relkind = 'i'

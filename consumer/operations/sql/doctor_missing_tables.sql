@@ -1,4 +1,4 @@
--- The tables of ours that are not there.
+-- Our tables that are missing.
 SELECT name
 FROM unnest(ARRAY[
     'ai_dialogue_log', 'provenance', 'rag_metrics_history', 'plugin_registry', 'ingest_ledger', 'dead_letters',

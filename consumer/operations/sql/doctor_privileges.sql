@@ -1,4 +1,5 @@
--- What our role may do on the named tables that exist: on the whole table where `columns` is null, else on which columns.
+-- The privileges of our role on the named tables that exist: on the whole table if `columns` is null, else on these
+-- columns.
 -- $1 tables
 SELECT named.name AS table_name, privilege, NULL::text[] AS columns
 FROM unnest($1::text[]) AS named (name)

@@ -1,5 +1,5 @@
--- Our own role: what it is, whose member, and whether it may make temporary tables. A table that belongs to it, or to a
--- role whose rights it has, is its own.
+-- Our own role: its attributes, its memberships, and whether it may create temporary tables. A table counts as its own
+-- if it belongs to the role, or to a role whose rights it has.
 -- $1 tables
 SELECT
     quote_ident(rolname) AS name,

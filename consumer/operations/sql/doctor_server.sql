@@ -1,4 +1,4 @@
--- Which server this is, who we are, and whether anything can be written.
+-- The server, our identity on it, and whether it accepts writes.
 SELECT
     current_setting('server_version_num')::integer AS version_number,
     current_setting('server_version') AS version,

@@ -1,5 +1,5 @@
--- How many clients are connected, how many of them are replicas of ours in this database as far as we may see, and what
--- limits their number.
+-- Number of connected clients, how many of them are our replicas in this database as far as our role can see, and the
+-- limits of connections.
 SELECT
     count(*) FILTER (WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()) AS connected,
     count(*) FILTER (WHERE application_name = 'ragledger' AND datname = current_database()) AS ours,

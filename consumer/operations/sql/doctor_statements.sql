@@ -1,5 +1,6 @@
--- The statements on our tables that took the most time in this database, with mean and 95th percentile (that of a normal
--- distribution of the same mean and spread) in milliseconds. Constants in them are replaced by PostgreSQL already.
+-- The statements on our tables that took the most time in this database, with mean and 95th percentile in milliseconds.
+-- The percentile is that of a normal distribution of the same mean and deviation. PostgreSQL has already replaced
+-- constants in the statements.
 -- Formatted in: the schema of the extension.
 SELECT
     regexp_replace(regexp_replace(query, '--[^\n]*', '', 'g'), '\s+', ' ', 'g') AS statement,

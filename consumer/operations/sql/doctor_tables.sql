@@ -1,5 +1,5 @@
--- The named tables with their partitions: size in bytes, of which indexes, live and dead rows, whether statistics were ever
--- gathered, and the age of the oldest transaction id, which must not come near two thousand million.
+-- The named tables with their partitions: size in bytes, size of indexes, live and dead rows, whether statistics were
+-- ever gathered, and the age of the oldest transaction id, which must not come near two thousand million.
 -- $1 tables
 WITH parts AS (
     SELECT named.name, c.oid AS root, c.relkind = 'p' AS partitioned, coalesce(part.relid, c.oid) AS relid

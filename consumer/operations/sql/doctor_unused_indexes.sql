@@ -1,5 +1,6 @@
--- Indexes of the named tables and their partitions that no query has used since `since`, the larger ones first. Unique ones
--- are left out: they work without ever being scanned. So are those of tables that are too small for an index to be used.
+-- Indexes of the named tables and their partitions that no query has used since `since`, the larger ones first. Unique
+-- indexes are left out, because they work without scans. Indexes of tables too small for an index to be used are left
+-- out too.
 -- $1 tables  $2 least number of rows
 SELECT
     s.schemaname AS schema_name, s.relname AS table_name, s.indexrelname AS name,

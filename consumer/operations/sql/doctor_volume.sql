@@ -1,4 +1,4 @@
--- Dialogues of the busiest whole day of the last week.
+-- The number of dialogues on the busiest whole day of the last week.
 -- $1 business time zone
 SELECT max(total_dialogues) AS dialogues
 FROM rag_metrics_history

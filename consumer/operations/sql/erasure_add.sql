@@ -1,4 +1,4 @@
--- Add to what an erasure has done, in the transaction that did it.
+-- Add to the counts of an erasure, in the transaction that erases.
 -- $1 erasure  $2 dialogues  $3 feedback  $4 dead letters  $5 provenance  $6 archived provenance  $7 notices  $8 days
 -- $9 notices that were sent
 UPDATE erasures

@@ -1,4 +1,4 @@
--- Keep archived provenance without the user.
+-- Remove the user from archived provenance, which is kept.
 -- $1 user  $2 at most
 UPDATE retention_archive
 SET provenance = provenance || '{"acquired_by": null}'

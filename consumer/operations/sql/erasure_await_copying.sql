@@ -1,2 +1,3 @@
--- Wait for the piece that a conversion is just copying: it may have seen what is deleted by now, and no later one can.
+-- Wait for the portion that a conversion is copying: it may have seen rows that are deleted by now. Later portions
+-- cannot.
 SELECT pg_advisory_xact_lock(hashtextextended('ragledger copying', 0))

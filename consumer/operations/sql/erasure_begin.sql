@@ -1,4 +1,5 @@
--- Begin an erasure, or go on with one that was cut off or is under way: who asked for it, and why, is added to what is there.
+-- Begin an erasure, or continue one that was interrupted or is running. The new requester and reference are added to
+-- the stored ones.
 -- $1 hash  $2 key id  $3 who  $4 reference or null
 INSERT INTO erasures AS begun (user_hash, key_id, requested_by, reference)
 VALUES ($1, $2, $3::text || ', database role ' || session_user, $4)

@@ -1,5 +1,6 @@
--- Every table that holds dialogues, ai_dialogue_log first: months on their way out or back, and the other table of a
--- conversion, which has the same dialogues once more. None of them comes or goes while ai_dialogue_log is locked.
+-- Every table that holds dialogues, ai_dialogue_log first: months that are being archived or restored, and the other
+-- table of a conversion, which holds the same dialogues again. None is added or removed while ai_dialogue_log is
+-- locked.
 SELECT format('%I.%I', nspname, relname) AS name, pg_class.oid = to_regclass('ai_dialogue_log') AS is_first,
        relname IN ('ai_dialogue_log_new', 'ai_dialogue_log_before') AS is_double
 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace

@@ -1,4 +1,4 @@
--- The next dead letters that still hold something, as many as together stay below a size, and at least one.
+-- The next dead letters that are not empty: as many as stay below a total size, but at least one.
 -- $1 ids greater than this  $2 at most  $3 bytes
 SELECT id, topic, partition, record_offset, key, value, headers::text AS headers
 FROM (

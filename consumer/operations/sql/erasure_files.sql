@@ -1,2 +1,2 @@
--- The files that months were or are written into, as far as is known where they are.
+-- The files of archived months, including unfinished ones, with their directories if known.
 SELECT file, directory FROM partition_archives WHERE file IS NOT NULL ORDER BY month

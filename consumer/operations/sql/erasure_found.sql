@@ -1,5 +1,5 @@
--- What there is of a user beside dialogues, feedback and dead letters: rows to be kept without the user, rows that are
--- kept as they are.
+-- Rows of a user outside dialogues, feedback and dead letters: rows that are kept without the user, and rows that are
+-- kept unchanged.
 -- $1 user
 SELECT
     (SELECT count(*) FROM provenance WHERE acquired_by = $1 AND NOT is_on_legal_hold(access_policy)) AS provenance,

@@ -1,3 +1,3 @@
--- How many dialogues of a user there are, each counted once.
+-- Number of dialogues of a user, each counted once.
 -- dialogues: erasure_of_user.sql for every table  $1 user
 SELECT count(DISTINCT id) AS dialogues FROM ({dialogues}) AS dialogue

@@ -1,4 +1,4 @@
--- How many verdicts are kept on a user's dialogues.
+-- Number of kept verdicts on a user's dialogues.
 -- dialogues: erasure_of_user.sql for every table  $1 user
 SELECT count(*) AS feedback
 FROM kept_feedback

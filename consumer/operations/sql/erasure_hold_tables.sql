@@ -1,2 +1,2 @@
--- No table with dialogues comes or goes until this transaction ends; who reads and writes them is not held up.
+-- No table with dialogues is added or removed until this transaction ends. Readers and writers are not blocked.
 LOCK TABLE ai_dialogue_log IN ACCESS SHARE MODE

@@ -1,3 +1,3 @@
--- Keep the ids of dialogues no longer that were deleted where no trigger does so.
+-- Remove the known ids of deleted dialogues, for tables on which no trigger does this.
 -- $1 dialogues
 DELETE FROM known_ids WHERE id = ANY ($1::uuid[])

@@ -1,5 +1,5 @@
--- Keep notices without the user; those that wait are published without an owner. Which of them were sent, or are just
--- being sent, with the user's name.
+-- Remove the user from notices, which are kept. Waiting notices are published without an owner. Returns which notices
+-- were sent, or are being sent, with the user's id.
 -- $1 user  $2 at most
 UPDATE retention_notices
 SET owner = NULL, notice = notice || '{"owner": null}'

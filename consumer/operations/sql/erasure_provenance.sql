@@ -1,4 +1,4 @@
--- Keep provenance without the user, as ON DELETE SET NULL would; what is on legal hold stays as it is.
+-- Remove the user from provenance, as ON DELETE SET NULL would. Provenance on legal hold is not changed.
 -- $1 user  $2 at most
 UPDATE provenance
 SET acquired_by = NULL

@@ -1,4 +1,5 @@
--- What has been applied. Made by the first `ragledger migrate up`; the files themselves do not need it.
+-- Create the table of applied files. The first `ragledger migrate up` runs it; the files themselves do not need the
+-- table.
 CREATE TABLE IF NOT EXISTS schema_migrations (
   version INTEGER CONSTRAINT schema_migrations_pkey PRIMARY KEY,
   name TEXT NOT NULL,

@@ -1,4 +1,4 @@
--- What of the database decides whether the schema can be made in it.
+-- Properties of the database that decide whether the schema can be created in it.
 SELECT
     current_setting('server_encoding') AS encoding,
     current_setting('transaction_read_only')::boolean AS is_read_only,

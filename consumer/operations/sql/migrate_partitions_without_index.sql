@@ -1,4 +1,4 @@
--- The partitions of a table that have no index of theirs attached to an index of the table.
+-- The partitions of a table without an index that is attached to the given index of the table.
 -- $1 the table  $2 its index
 SELECT inhrelid::regclass::text AS partition, regexp_replace(child.relname, '^' || $1 || '_', '') AS suffix
 FROM pg_inherits

@@ -1,5 +1,5 @@
--- Months to archive, oldest first: whole months before $1 that are partitions, and those whose archiving was interrupted,
--- with the file that may be there of them; and what time it is, UTC.
+-- Months to archive, oldest first: whole months before $1 that are partitions, and months whose archiving was
+-- interrupted, with the checksum of the file that may exist for them. Also the current time, UTC.
 -- $1 the first day of the first month that stays
 SELECT begins_at::date AS month, partition::text AS partition, 'attached' AS phase, NULL AS sha256,
        now() AT TIME ZONE 'UTC' AS now

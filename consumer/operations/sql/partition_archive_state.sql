@@ -1,5 +1,5 @@
--- What stands for a month: attached where it is a partition, the phase of its archiving, and a table of that name, unless an
--- interrupted run has made it, which its check constraint tells.
+-- The state of a month: attached if it is a partition, the phase of its archiving, and 'in the way' for another table
+-- with this name. A table that an interrupted run has created has a known check constraint and is not in the way.
 -- $1 month  $2 name of its partition
 SELECT 'attached' AS phase, partition::text AS partition
 FROM dialogue_partitions('ai_dialogue_log')

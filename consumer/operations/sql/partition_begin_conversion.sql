@@ -1,2 +1,2 @@
--- A conversion begins.
+-- Record that a conversion begins.
 INSERT INTO partition_conversions (phase) VALUES ('made')

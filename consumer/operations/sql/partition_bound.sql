@@ -1,4 +1,5 @@
--- Let a table say that it has a month's rows and no others. Without that, attaching it would read all of it under a lock.
+-- Add a constraint that the table holds only rows of its month. Without it, attaching would read the whole table under
+-- a lock.
 -- {partition}  {month}: YYYY-MM
 ALTER TABLE {partition} DROP CONSTRAINT IF EXISTS within_its_month;
 ALTER TABLE {partition} ADD CONSTRAINT within_its_month CHECK (

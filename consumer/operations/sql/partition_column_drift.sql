@@ -1,4 +1,5 @@
--- Columns in which ai_dialogue_log and ai_dialogue_log_new differ: somebody changed one of them during the conversion.
+-- Columns that differ between ai_dialogue_log and ai_dialogue_log_new: somebody changed one table during the
+-- conversion.
 SELECT DISTINCT attname::text AS name
 FROM (
     SELECT attname, atttypid, atttypmod, attnotnull, count(*) AS tables

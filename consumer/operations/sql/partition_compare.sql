@@ -1,5 +1,5 @@
--- The old table and its copy in one snapshot: how many rows, and a sum over what is in them, column by column; and how many
--- ids are kept.
+-- The old table and its copy in one snapshot: number of rows, a sum over the values of each column, and number of known
+-- ids.
 -- {columns}: the columns of the table
 SELECT old.row_count AS old_rows, copy.row_count AS new_rows, old.content = copy.content AS same_content,
        (SELECT count(*) FROM known_ids) AS ids

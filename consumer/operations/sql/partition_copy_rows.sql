@@ -1,4 +1,5 @@
--- Copy the rows of some blocks of the old table. What the mirror has brought already is as new or newer.
+-- Copy the rows of some blocks of the old table. Rows that the mirror has already written are as new or newer, and
+-- stay.
 -- {columns}: the columns of the table  {first}, {end}: the first block and the one after the last
 WITH copied AS (
     INSERT INTO ai_dialogue_log_new ({columns})

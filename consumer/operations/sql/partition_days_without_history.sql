@@ -1,4 +1,4 @@
--- Days that have rows in a partition, and none in rag_metrics_history: their figures would be lost.
+-- Days that have rows in a partition but none in rag_metrics_history. Archiving would lose their figures.
 -- {partition}  $1 business time zone
 SELECT (created_at AT TIME ZONE 'UTC' AT TIME ZONE $1)::date AS day FROM {partition}
 EXCEPT

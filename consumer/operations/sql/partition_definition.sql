@@ -1,5 +1,5 @@
--- All that ai_dialogue_log has and a copy made with LIKE has not, as statements for ai_dialogue_log_new, in the order in
--- which they run: owner, indexes, foreign keys, privileges, row-level security, comments.
+-- Everything that ai_dialogue_log has and a copy made with LIKE lacks, as statements for ai_dialogue_log_new, in the
+-- order in which they run: owner, indexes, foreign keys, privileges, row-level security, comments.
 WITH old AS (
     SELECT * FROM pg_class WHERE oid = 'ai_dialogue_log'::regclass
 ),

@@ -1,4 +1,5 @@
--- The foreign keys of ai_dialogue_log as statements for ai_dialogue_log_new. Last, as they lock the tables referred to.
+-- The foreign keys of ai_dialogue_log as statements for ai_dialogue_log_new. They run last, because they lock the
+-- referenced tables.
 SELECT statement
 FROM (
     SELECT 1 AS place, format('ALTER TABLE ai_dialogue_log_new ADD CONSTRAINT %I %s', conname, pg_get_constraintdef(oid)) AS statement

@@ -1,5 +1,5 @@
--- A month is back: its days count again, and are computed anew, but for those that another month has a part of that is
--- still away.
+-- Record that a month is restored. Its days count again and are marked, so that they are computed again. The roll-up
+-- skips a day that also belongs to another, still archived month.
 -- $1 month  $2 business time zone
 WITH back AS (
     DELETE FROM partition_archives WHERE month = $1

@@ -1,4 +1,4 @@
--- Who holds a lock on ai_dialogue_log, longest first.
+-- Sessions that hold a lock on ai_dialogue_log, longest first.
 SELECT pid, coalesce(nullif(application_name, ''), backend_type) AS program, round(extract(epoch FROM now() - xact_start))::int AS seconds
 FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'relation' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())

@@ -1,5 +1,5 @@
--- The partitions of ai_dialogue_log_new as statements: the default one with the old table's storage settings, then a month
--- each.
+-- The partitions of ai_dialogue_log_new as statements: the default one with the old table's storage settings, then one
+-- for each month.
 -- $1 months, each by its first day
 WITH months AS (
     SELECT month, 'ai_dialogue_log_' || to_char(month, 'YYYY_MM') AS name FROM unnest($1::date[]) AS month

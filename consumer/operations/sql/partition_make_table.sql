@@ -1,5 +1,5 @@
--- The partitioned table that is to take the place of ai_dialogue_log, still empty and under another name, and beside it
--- the list of what was deleted while rows were copied. Ids kept for a conversion that was aborted go.
+-- Create the partitioned table that replaces ai_dialogue_log, still empty and under another name, and the list of rows
+-- deleted while rows are copied. Known ids of an aborted conversion are deleted.
 CREATE TABLE ai_dialogue_log_new (LIKE ai_dialogue_log INCLUDING ALL EXCLUDING INDEXES)
 PARTITION BY RANGE (created_at);
 ALTER TABLE ai_dialogue_log_new ADD CONSTRAINT ai_dialogue_log_new_pkey PRIMARY KEY (id, created_at);

@@ -1,5 +1,6 @@
--- From now on, what is written to ai_dialogue_log is written to ai_dialogue_log_new in the same transaction. A row that is
--- just being copied cannot be seen and so not be deleted: what was deleted is listed, and looked at again after copying.
+-- Functions that repeat every write to ai_dialogue_log on ai_dialogue_log_new, in the same transaction. A delete cannot
+-- see, and so cannot delete, a row that is being copied. Deleted rows are therefore listed, and checked again after
+-- copying.
 -- {columns}: the columns of the table  {changes}: each of them taken over from the row that could not be inserted
 CREATE OR REPLACE FUNCTION mirror_ai_dialogue_log_insert() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$

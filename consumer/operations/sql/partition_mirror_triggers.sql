@@ -1,5 +1,5 @@
--- The triggers of the mirror. Every transaction that wrote before them has ended when this lock is there, and what it wrote
--- lies below the block at which copying ends.
+-- Create the triggers of the mirror. When this lock is granted, every transaction that wrote before has ended, and its
+-- rows are below the block at which copying ends.
 CREATE TRIGGER mirror_ai_dialogue_log_insert AFTER INSERT ON ai_dialogue_log
   REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION mirror_ai_dialogue_log_insert();
 CREATE TRIGGER mirror_ai_dialogue_log_update AFTER UPDATE ON ai_dialogue_log

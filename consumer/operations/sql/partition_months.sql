@@ -1,5 +1,6 @@
--- The months that ai_dialogue_log has rows of, found one after the other in the index on created_at, and those ahead; as
--- many as a clock that is wrong cannot multiply: none that is ten years past or further ahead.
+-- The months in which ai_dialogue_log has rows, found one after the other in the index on created_at, and the months
+-- ahead. Months more than ten years ago, and months further ahead, are left out, so that a wrong clock cannot multiply
+-- partitions.
 -- $1 months ahead
 WITH RECURSIVE span AS (
     SELECT date_trunc('month', now() AT TIME ZONE 'UTC') AS this_month

@@ -1,3 +1,3 @@
--- A month is in a file that was read back.
+-- Record that a month is in a file that was read back.
 -- $1 month
 UPDATE partition_archives SET phase = 'exported' WHERE month = $1

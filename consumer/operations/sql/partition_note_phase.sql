@@ -1,4 +1,4 @@
--- Note that a step is done.
+-- Record that a step is done.
 -- $1 its name
 UPDATE partition_conversions
 SET phase = $1, updated_at = now(), finished_at = CASE WHEN $1 IN ('done', 'aborted') THEN now() END

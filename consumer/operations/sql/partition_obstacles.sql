@@ -1,4 +1,4 @@
--- What stands in the way of converting ai_dialogue_log, one sentence a row.
+-- Obstacles to converting ai_dialogue_log, one sentence for each row.
 WITH old AS (
     SELECT oid, relowner, reltype, relreplident FROM pg_class WHERE oid = 'ai_dialogue_log'::regclass
 )

@@ -1,4 +1,4 @@
--- A table for the rows of an archived month.
+-- Create a table for the rows of an archived month.
 -- {partition}  {month}: YYYY-MM
 DROP TABLE IF EXISTS {partition};
 CREATE TABLE {partition} (LIKE ai_dialogue_log INCLUDING ALL);

@@ -1,3 +1,3 @@
--- How many of the ids that were brought back the table has as well.
+-- The number of restored ids that ai_dialogue_log has as well.
 -- {partition}
 SELECT count(*) AS doubled FROM {partition} JOIN ai_dialogue_log USING (id)

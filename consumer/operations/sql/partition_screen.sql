@@ -1,4 +1,5 @@
--- Take the dialogues of users out of a table that is no partition, with their ids and the verdicts on them; how many.
+-- Delete the dialogues of users from a table that is not a partition, with their known ids and kept verdicts. Returns
+-- the number.
 -- {table}  $1 users
 WITH gone AS (
     DELETE FROM {table} WHERE user_id = ANY ($1::uuid[]) RETURNING id

@@ -1,4 +1,4 @@
--- Take out of the copy what was deleted while it was being copied, unless it has come back since.
+-- Delete from the copy the rows that were deleted while they were being copied, unless they have been inserted again.
 WITH settled AS (
     DELETE FROM ai_dialogue_log_deleted RETURNING id, created_at
 ),

@@ -1,5 +1,5 @@
--- What ai_dialogue_log is, no row where it is missing: r for a table, p for a partitioned one; its columns, quoted, without those
--- that are computed; and whether what it needs to be partitioned was installed (migration 0011).
+-- The kind of ai_dialogue_log: r for a table, p for a partitioned table, no row if it is missing. Also its columns,
+-- quoted, without computed ones, and whether everything that partitioning needs is installed (migration 0011).
 SELECT
     relkind::text AS kind,
     to_regclass('known_ids') IS NOT NULL AS prepared,

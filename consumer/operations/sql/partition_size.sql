@@ -1,5 +1,5 @@
--- How much ai_dialogue_log takes, with indexes and long values, and how many rows it has by the planner's statistics: never
--- counted.
+-- The size of ai_dialogue_log with indexes and long values, and its number of rows by the planner's statistics. It
+-- never counts.
 SELECT sum(pg_total_relation_size(oid))::bigint AS bytes, sum(greatest(reltuples, 0))::bigint AS rows
 FROM pg_class
 WHERE oid IN (

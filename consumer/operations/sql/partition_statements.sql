@@ -1,4 +1,5 @@
--- What pg_stat_statements has of queries of ai_dialogue_log, our own left out: they begin with a comment. Times in ms.
+-- Queries on ai_dialogue_log in pg_stat_statements, without our own, which begin with a comment. Times are in
+-- milliseconds.
 SELECT calls::bigint AS calls, mean_exec_time AS mean, stddev_exec_time AS deviation, max_exec_time AS longest
 FROM pg_stat_statements
 WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())

@@ -1,5 +1,5 @@
--- What puts ai_dialogue_log_new in the place of ai_dialogue_log, as statements in the order in which they run: names of
--- tables and indexes, the old table's own triggers, and views, which would otherwise go on looking at the old table.
+-- Statements that put ai_dialogue_log_new in the place of ai_dialogue_log, in the order in which they run: names of
+-- tables and indexes, the old table's own triggers, and views, which would otherwise still read the old table.
 WITH old AS (
     SELECT * FROM pg_class WHERE oid = 'ai_dialogue_log'::regclass
 ),

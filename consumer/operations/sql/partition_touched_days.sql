@@ -1,4 +1,4 @@
--- Days of a month that are marked: they have to be rolled up before their rows go.
+-- Marked days of a month. They have to be rolled up before their rows leave the table.
 -- $1 month  $2 business time zone
 SELECT DISTINCT day
 FROM touched_days

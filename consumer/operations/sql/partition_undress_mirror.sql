@@ -1,6 +1,6 @@
--- Who may call the functions of the mirror, as statements that take it away. They run with the rights of the owner, and
--- PostgreSQL lets everybody call a new function: whoever may could put one on a table of their own and so write any
--- dialogue into the copy, or delete it there.
+-- Statements that revoke the right to call the functions of the mirror. The functions run with the rights of the owner,
+-- and PostgreSQL allows everybody to call a new function. With this right, anybody could attach a function to a table
+-- of their own, and so write any dialogue into the copy or delete it there.
 SELECT DISTINCT format('REVOKE ALL ON FUNCTION %s FROM %s', pg_proc.oid::regprocedure,
     CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END) AS statement
 FROM pg_proc, aclexplode(coalesce(proacl, acldefault('f', proowner)))

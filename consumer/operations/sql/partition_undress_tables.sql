@@ -1,5 +1,5 @@
--- What default privileges have given others on the tables of a conversion, as statements that take it away: the copy
--- shall have the privileges of ai_dialogue_log and no others, and nobody needs the list of deletions.
+-- Statements that revoke the rights that default privileges have granted on the tables of a conversion. The copy must
+-- have only the privileges of ai_dialogue_log, and nobody needs the list of deletions.
 SELECT DISTINCT format('REVOKE ALL ON %I FROM %s', relname,
     CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END) AS statement
 FROM pg_class, aclexplode(relacl)

@@ -1,4 +1,4 @@
--- Take the mirror off ai_dialogue_log.
+-- Remove the mirror from ai_dialogue_log.
 DROP TRIGGER IF EXISTS mirror_ai_dialogue_log_insert ON ai_dialogue_log;
 DROP TRIGGER IF EXISTS mirror_ai_dialogue_log_update ON ai_dialogue_log;
 DROP TRIGGER IF EXISTS mirror_ai_dialogue_log_delete ON ai_dialogue_log;

@@ -1,3 +1,3 @@
--- Who has dialogues in a table.
+-- The users who have dialogues in a table.
 -- {table}
 SELECT DISTINCT user_id FROM {table}

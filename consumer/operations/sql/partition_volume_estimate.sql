@@ -1,5 +1,5 @@
--- Rows a day by the planner's statistics: the middle nine tenths of the rows over the days they span, so that a clock that
--- is wrong does not count. Without statistics of created_at, all rows over the days from the first to the last. NULL where
+-- Rows a day by the planner's statistics: the middle nine tenths of the rows over the days they span, so that a wrong
+-- clock has no effect. Without statistics of created_at: all rows over the days from the first to the last. NULL if
 -- nothing is known.
 WITH known AS (
     SELECT sum(reltuples) FILTER (WHERE reltuples >= 0) AS estimated_rows

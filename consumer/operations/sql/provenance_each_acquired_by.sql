@@ -1,4 +1,4 @@
--- Every acquired_by of the provenance that is exported, once.
+-- Every acquired_by of the exported provenance, once.
 -- $1 acquired at or after, or null  $2 acquired before, or null  $3 content or null
 SELECT DISTINCT acquired_by
 FROM provenance

@@ -1,4 +1,4 @@
--- Every content_id of the provenance that is exported, once.
+-- Every content_id of the exported provenance, once.
 -- $1 acquired at or after, or null  $2 acquired before, or null  $3 content or null
 SELECT DISTINCT content_id
 FROM provenance

@@ -1,4 +1,4 @@
--- Every source_uri of the provenance that is exported, once.
+-- Every source_uri of the exported provenance, once.
 -- $1 acquired at or after, or null  $2 acquired before, or null  $3 content or null
 SELECT DISTINCT source_uri
 FROM provenance

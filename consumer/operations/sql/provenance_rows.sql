@@ -1,4 +1,4 @@
--- Provenance as its export tells it.
+-- Provenance with the columns of its export.
 -- $1 acquired at or after, or null  $2 acquired before, or null  $3 content or null
 SELECT
     id, content_id, content_type::text AS content_type, source_uri, license_type::text AS license_type,

@@ -1,12 +1,13 @@
--- Take provenance out whose retention is over: delete, with what was kept of its checks, and keep in the archive, in one
--- statement.
+-- Archive provenance whose retention is over: one statement deletes it, with its kept checks, and inserts it into the
+-- archive.
 --
--- idx_provenance_expiring leads to it, one scan for each number of years there is: within one of them, whatever was
--- acquired long enough ago is over. Two days of slack, as a year counted back from 29 February is not one counted on; the
--- exact condition follows. Nothing was acquired six thousand years ago, and PostgreSQL's time begins soon before.
+-- The index idx_provenance_expiring finds these rows, with one scan for each number of years. Within one number of
+-- years, every row that was acquired long enough ago is over. The scan allows two extra days, because counting a year
+-- back from 29 February differs from counting forward. The exact condition follows. Nothing was acquired six thousand
+-- years ago, and PostgreSQL's time begins shortly before that.
 --
--- The DELETE asks for retention and legal hold once more, on the row as it is once it is locked: a hold that was placed
--- meanwhile is honoured. A row that is in the archive already, because its topic was read again, is only deleted.
+-- The DELETE checks retention and legal hold again, on the current row after it is locked, so a hold that was placed
+-- meanwhile counts. If a row is already in the archive, because its topic was read again, it is only deleted.
 -- $1 run  $2 rows at most
 WITH RECURSIVE terms AS (
     (SELECT retention_years AS years FROM provenance WHERE retention_years IS NOT NULL ORDER BY 1 LIMIT 1)

@@ -1,3 +1,3 @@
--- A run has archived its first rows.
+-- Record that a run has archived its first rows.
 -- $1 run
 INSERT INTO retention_runs (id) VALUES ($1)

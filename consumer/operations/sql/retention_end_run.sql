@@ -1,4 +1,5 @@
--- End a run: write one notice for each owner of what it has archived. Those without an owner are told of in one of null.
+-- End a run: write one notice for each owner of the rows that it archived. Rows without an owner share one notice with
+-- a null owner.
 -- $1 run  $2 contents named in one notice, at most
 WITH contents AS (
     SELECT

@@ -1,2 +1,2 @@
--- Whether this transaction may archive: one process at a time, and no session lock, so a pooler does not matter.
+-- Whether this transaction may archive: one process at a time. No session lock, so it works behind a pooler.
 SELECT pg_try_advisory_xact_lock(hashtextextended('ragledger retention', 0)) AS leads

@@ -1,2 +1,2 @@
--- The run that is open, if there is one: it was begun by us, or by somebody who was killed.
+-- The open run, if there is one. We began it, or a process that was killed did.
 SELECT id FROM retention_runs WHERE ended_at IS NULL FOR UPDATE

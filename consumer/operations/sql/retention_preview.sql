@@ -1,5 +1,5 @@
--- What retention would take out at a moment: in all, and by licence, by owner, by month of its end. Rows on legal hold
--- are counted beside, not among them. Finds them as retention_archive.sql does.
+-- Rows that retention would archive at a moment: in total, and by licence, by owner, and by the month in which
+-- retention ends. Rows on legal hold are counted separately. It finds rows as retention_archive.sql does.
 -- $1 moment, UTC  $2 owners at most
 WITH RECURSIVE terms AS (
     (SELECT retention_years AS years FROM provenance WHERE retention_years IS NOT NULL ORDER BY 1 LIMIT 1)

@@ -1,2 +1,2 @@
--- Take it that no waiting notice is in a topic: somebody has decided so where it could not be told.
+-- Assume that no waiting notice is in a topic. A person has decided so, because it cannot be checked.
 UPDATE retention_notices SET sent_from = NULL WHERE published_at IS NULL

@@ -1,4 +1,4 @@
--- The next notices that are not known to be in the topic, those first that may be there.
+-- The next notices that are not known to be in the topic. Notices that may already be there come first.
 -- $1 at most
 SELECT id, owner, notice::text AS notice, sent_from::text AS sent_from
 FROM retention_notices

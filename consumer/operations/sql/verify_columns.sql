@@ -1,4 +1,4 @@
--- Every column of the named tables: its type, with "not null" behind it where that holds, and its comment.
+-- Every column of the named tables: its type, followed by "not null" if this applies, and its comment.
 SELECT
   named.name AS table_name,
   a.attname::text AS name,

@@ -1,4 +1,4 @@
--- The enabled triggers of the named tables that fire for each statement that deletes.
+-- The enabled triggers of the named tables that run after each deleting statement.
 -- $1 tables
 SELECT named.name AS table_name, t.tgname::text AS name
 FROM unnest($1::text[]) AS named (name)

@@ -1,5 +1,5 @@
--- What the named roles are granted on the named tables, their own tables left out; of a privilege that is granted on
--- columns alone, which.
+-- Privileges of the named roles on the named tables, without the roles' own tables. For a privilege that is granted
+-- only on columns, also the columns.
 -- $1 tables  $2 roles
 SELECT r.rolname::text AS role, named.name AS table_name, acl.privilege_type AS privilege, '{}'::text[] AS columns
 FROM unnest($1::text[]) AS named (name)

@@ -1,5 +1,5 @@
--- Where ai_dialogue_log is partitioned: its partitions, whether one of them is the default, and how many of the triggers that
--- keep ids apart are there. No row where it is not partitioned.
+-- If ai_dialogue_log is partitioned: its partitions, whether one of them is the default, and the number of existing
+-- triggers that maintain known ids. No row if it is not partitioned.
 SELECT
     count(inhrelid) AS partitions,
     coalesce(bool_or(pg_get_expr(child.relpartbound, child.oid) = 'DEFAULT'), false) AS has_default,

@@ -1,4 +1,4 @@
--- The policies of the named tables: for which command, for which roles, and the condition; and whether they are in force.
+-- The policies of the named tables: command, roles and condition, and whether they are in force.
 -- $1 tables
 SELECT
     named.name AS table_name,

@@ -1,5 +1,5 @@
--- Those of the named tables of which this role may not see, change or delete every row: row-level security is active, and
--- either a restrictive policy narrows it down or no permissive one gives all rows to each of the three.
+-- The named tables in which this role may not see, change or delete every row: row-level security is active, and either
+-- a restrictive policy limits the role, or for one of the three commands no permissive policy allows all rows.
 -- $1 tables
 SELECT named.name
 FROM unnest($1::text[]) AS named (name)
