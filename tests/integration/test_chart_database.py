@@ -11,10 +11,12 @@ from consumer.embedded import PostgresServer, Workspace
 from consumer.operations import migrate
 from tests.chart import CHART, documents
 from tests.ingestion import dialogues, ids, on_other_database, send, wait_for_records
-from tests.psql import execute
+from tests.psql import execute, rows
 from tests.roles import as_role
 from tests.service import Environment, ServiceProcess
 from tests.stack import Servers, Topics
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 EVENTS = 50
 EXAMPLE = CHART / "examples" / "strimzi-cloudnativepg" / "resources.yaml"
@@ -57,6 +59,8 @@ def test_the_owner_migrates_and_the_service_writes(place: Place, tmp_path: Path)
     """Nothing is left to an administrator: every check of the schema holds, and each login can do its work."""
     asyncio.run(migrate.up(place.owner))
     assert [check for check in asyncio.run(migrate.verify(place.owner)) if not check.ok] == []
+    owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+    assert [row["tableowner"] for row in rows(place.owner, owners)] == ["ragledger_owner"]
     wanted = dialogues(place.environment.topics["dialogue"], EVENTS, seed=1)
     send(place.environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], wanted.values())
     as_owner = on_other_database(place.environment, place.owner)

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,26 @@ def test_a_mistake_is_noticed(tmp_path: Path) -> None:
     mistaken.write_text(template().replace("readinessProbe", "redinessProbe"))
     with pytest.raises(AssertionError, match="redinessProbe"):
         check(mistaken)
+
+
+def test_the_packed_chart_is_the_same(tmp_path: Path) -> None:
+    """What is linked to is in the package, what is only for the repository is not."""
+    helm("package", CHART, "--destination", tmp_path)
+    (packed,) = tmp_path.glob("*.tgz")
+    with tarfile.open(packed) as archive:
+        names = archive.getnames()
+    assert not [name for name in names if "examples" in name]
+    render = ("--namespace", "rag", "--values", EXAMPLES[-1] / "values.yaml")
+    assert helm("template", "ragledger", packed, *render) == helm("template", "ragledger", CHART, *render)
+
+
+@pytest.mark.parametrize("example", [None, *EXAMPLES], ids=lambda example: example.name if example else "none")
+def test_the_notes_warn_of_what_is_missing(example: Path | None) -> None:
+    """Where Kafka and PostgreSQL are, unless the values say it."""
+    given: Sequence[str | Path] = ["--values", example / "values.yaml"] if example else []
+    notes = helm("install", "ragledger", CHART, "--dry-run=client", *given).split("\nNOTES:\n")[1]
+    assert "ragledger doctor" in notes
+    assert notes.count("WARNING") == (0 if example else 2)
 
 
 # ── settings ─────────────────────────────────────────────────────────────────────────────────────────────────────────
