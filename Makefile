@@ -5,11 +5,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-WORKERS ?= 2
+# More than there are cores: tests mostly wait.
+WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-9s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.complete: pyproject.toml requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ragledger needs Python 3.11 or newer: run make PYTHON=/path/to/python3.11"; exit 1; }
@@ -25,8 +26,13 @@ setup: $(VENV)/.complete ## Make .venv with the pinned, hashed requirements
 demo: setup ## Run the main job on an embedded Kafka and PostgreSQL (ARGS="--events 20000 --exit --json")
 	@$(BIN)/ragledger demo $(ARGS)
 
-test: setup ## Run every test, two files at a time, each on an embedded stack (RAGLEDGER_TEST_STACK=docker: on containers)
-	$(PYTEST) $(ARGS)
+test: setup ## Run the tests, on an embedded Kafka and PostgreSQL (RAGLEDGER_TEST_STACK=docker: on containers)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: setup ## Run the tests that are marked as slow
+	$(PYTEST) -m slow $(ARGS)
+
+test-all: test test-slow ## Run every test
 
 check: setup ## Format, lint, types, layers, unit tests: under a minute
 	$(BIN)/ruff format --check .
@@ -56,4 +62,4 @@ lock: setup ## Pin the requirements again from pyproject.toml
 clean: ## Remove what the targets made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo test check format bench faults fuzz lock clean
+.PHONY: help setup demo test test-slow test-all check format bench faults fuzz lock clean

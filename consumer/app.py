@@ -225,6 +225,7 @@ class Service:
                 "kafka": self.telemetry.kafka_outage(),
                 "access": "; ".join(map(str, self.source.refusals())),
                 "partitions": self._partitions_problem(),
+                "leaders": self.telemetry.leaderless(),
                 "stopped": self.telemetry.stops(),
             }
         )

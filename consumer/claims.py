@@ -3,7 +3,9 @@
 An assigned partition is in one of these states:
 
     wanted    to be claimed as soon as Kafka and the database answer
-    held      claimed: ours to read and write, until the ledger says otherwise
+    compared  claimed; read as soon as Kafka has said that the log still holds what was read of it. A held partition
+              comes back here when another leader writes its log, or its position is gone
+    held      ours to read and write, until the ledger says otherwise
     yielded   another reader has claimed it; claimed again later, if the group still counts it as ours
     stopping  it cannot be read on; what was taken in before the stop is being written. Where that is thrown away, it is
               wanted again, and whoever reads up to there stops there
@@ -20,11 +22,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from consumer.events.record import Partition
 from consumer.ingest.offsets import Claim, StopReason
-from consumer.ports import Bounds, Claims, Holder, Source, SourceError, Telemetry, Unavailable
-from consumer.problems import is_made_anew, topic_made_anew, unreadable
+from consumer.log_watch import LogWatch
+from consumer.ports import Answers, Claims, Holder, Source, SourceError, Telemetry, Unavailable
+from consumer.problems import is_made_anew, topic_made_anew
 
 RETRY_SECONDS = 1.0
 LOOK_SECONDS = 5.0
@@ -45,7 +49,8 @@ class Claimer:
     """Claims what is assigned, in a task of its own, because a rebalance must not wait for the database.
 
     The reading task takes the granted claims when it is between two polls. Every few seconds a look at the ledger and
-    at the topics tells whether the claims still hold.
+    at the topics tells whether the claims still hold. A partition whose leader does not answer waits by itself, and is
+    asked about again and again.
 
     :param on_lost: is told of held and stopped partitions whose claim is lost, and which of these another reader has
     :param reads_on_at: the offset that comes next, of what was taken in under a claim
@@ -62,9 +67,10 @@ class Claimer:
     ) -> None:
         self._source, self._store, self._telemetry = source, store, telemetry
         self._reclaim_delay, self._on_lost = reclaim_delay, on_lost
-        self._reads_on_at = reads_on_at
+        self._reads_on_at, self._logs = reads_on_at, LogWatch(source, reads_on_at)
         self._assigned: frozenset[Partition] | None = None
         self._wanted: set[Partition] = set()
+        self._unanswered: dict[Partition, str] = {}
         self._granted: list[Claim] = []
         self._held: dict[Partition, Claim] = {}
         self._yielded: dict[Partition, asyncio.TimerHandle] = {}
@@ -78,8 +84,17 @@ class Claimer:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing waits to be claimed."""
-        return self.is_assigned and not self._wanted
+        """Whether nothing waits to be claimed, but for what has no leader that answers."""
+        return self.is_assigned and self._waiting <= self.unanswered
+
+    @property
+    def unanswered(self) -> AbstractSet[Partition]:
+        """What waits to be claimed and has no leader that answers."""
+        return self._waiting & self._unanswered.keys()
+
+    @property
+    def _waiting(self) -> AbstractSet[Partition]:
+        return self._wanted | self._logs.claims.keys()
 
     @property
     def held(self) -> AbstractSet[Partition]:
@@ -108,20 +123,32 @@ class Claimer:
     def _forget(self) -> None:
         for timer in self._yielded.values():
             timer.cancel()
-        for state in (self._wanted, self._granted, self._held, self._yielded, self._stopped):
+        for state in (self._wanted, self._granted, self._held, self._yielded, self._stopped, self._unanswered):
             state.clear()
+        self._logs.clear()
 
     def stop(self, partition: Partition, reason: StopReason) -> None:
         """A partition cannot be read on; what was taken in before is still written."""
-        claim = self._held.pop(partition, None)
+        claim = self._held.pop(partition, None) or self._logs.drop(partition)
         if claim is not None:
             self._stopped[partition] = _Stop(claim, self._reads_on_at(claim), reason)
+            self._changed.set()
+
+    def compare(self, partition: Partition, leader_epoch: int | None = None) -> None:
+        """A held partition, which is paused, is granted again once its log is known to hold what was read of it.
+
+        :param leader_epoch: the newest one under which its log is written
+        """
+        claim = self._held.get(partition)
+        if claim is not None and claim not in self._granted:  # else it was compared just now, and not read since
+            del self._held[partition]
+            self._logs.add(claim, leader_epoch, is_new=False)
             self._changed.set()
 
     def stopped_in_ledger(self, partition: Partition, reason: StopReason) -> None:
         """A write has stopped a partition: that comes first, whatever it was stopping for."""
         stopping = self._stopped.get(partition)
-        claim = self._held.pop(partition, None) or (stopping.claim if stopping else None)
+        claim = self._held.pop(partition, None) or self._logs.drop(partition) or (stopping.claim if stopping else None)
         if claim is not None:
             self._stopped[partition] = _Stop(claim, claim.next_offset, reason)
             self._report(self._stopped[partition], reason)
@@ -156,6 +183,7 @@ class Claimer:
     def _let_go(self, partition: Partition) -> None:
         """Claiming twice would fence ourselves, so a later claim that was planned is dropped too."""
         self._held.pop(partition, None)
+        self._logs.drop(partition)
         self._stopped.pop(partition, None)
         if partition in self._yielded:
             self._yielded.pop(partition).cancel()
@@ -172,9 +200,7 @@ class Claimer:
         """Claim whatever is wanted and look after what is held, for ever."""
         while True:
             await self._wait()
-            try:
-                await self._turn()
-            except (SourceError, Unavailable):
+            if not await self._turn():
                 await asyncio.sleep(RETRY_SECONDS)
                 self._changed.set()
 
@@ -187,11 +213,16 @@ class Claimer:
         finally:
             self._changed.clear()
 
-    async def _turn(self) -> None:
-        await self._look_at_ledger()
-        await self._claim_wanted()
-        await self._keep_stops()
-        await self._look_at_topics()
+    async def _turn(self) -> bool:
+        """Whether nothing has to be tried again soon. What one step cannot do now keeps no other from being done."""
+        answered = True
+        steps = (self._look_at_ledger, self._claim_wanted, self._compare_logs, self._keep_stops, self._look_at_topics)
+        for step in steps:
+            try:
+                await step()
+            except (SourceError, Unavailable):
+                answered = False
+        return answered and not self.unanswered
 
     async def _claim_wanted(self) -> None:
         assigned, wanted = self._assigned, frozenset(self._wanted)
@@ -199,6 +230,11 @@ class Claimer:
             return
         with self._telling_of_kafka():
             bounds = await self._source.bounds(wanted)
+        if assigned is not self._assigned:
+            return
+        self._note_answers(wanted, bounds)
+        if not bounds:
+            return
         try:
             claims = await self._store.claim(bounds)
         except Unavailable as error:
@@ -206,20 +242,38 @@ class Claimer:
             raise
         self._telemetry.available()
         if assigned is self._assigned:  # else a rebalance has overtaken us, and the ledger's epoch covers it
-            self._grant(claims, bounds)
+            self._take_over(claims)
 
-    def _grant(self, claims: Sequence[Claim], bounds: Mapping[Partition, Bounds]) -> None:
-        readable = []
+    def _take_over(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
             self._wanted.discard(claim.partition)
-            reason = claim.stop or unreadable(claim, bounds[claim.partition])
+            if claim.stop:
+                self._stopped[claim.partition] = _Stop(claim, claim.next_offset, claim.stop)
+            else:
+                self._logs.add(claim, is_new=True)
+
+    def _note_answers(self, asked: AbstractSet[Partition], answers: Answers[Any]) -> None:
+        self._unanswered = {p: why for p, why in self._unanswered.items() if p not in asked} | dict(answers.unanswered)
+        self._telemetry.unanswered(asked, answers.unanswered)
+
+    async def _compare_logs(self) -> None:
+        assigned, asked = self._assigned, self._logs.claims.keys()
+        if not asked:
+            return
+        with self._telling_of_kafka():
+            verdicts = await self._logs.look()
+        if assigned is not self._assigned:
+            return
+        self._note_answers(asked, verdicts)
+        for claim, _, reason in verdicts.values():
             if reason:
-                self._stopped[claim.partition] = _Stop(claim, claim.next_offset, reason)
+                self._stopped[claim.partition] = _Stop(claim, self._reads_on_at(claim), reason)
             else:
                 self._held[claim.partition] = claim
-                readable.append(claim)
-        self._granted.extend(readable)
-        self._telemetry.claimed(readable)
+                self._granted.append(claim)
+        new = [claim for claim, is_new, reason in verdicts.values() if is_new and not reason]
+        if new:
+            self._telemetry.claimed(new)
 
     async def _look_at_ledger(self) -> None:
         """A claim can be lost without a write of ours: to another reader, or by somebody's decision.
@@ -240,7 +294,7 @@ class Claimer:
             self._want(partition)
 
     def _claims(self) -> Mapping[Partition, Claim]:
-        return self._held | {partition: stop.claim for partition, stop in self._stopped.items()}
+        return {**self._readable(), **{partition: stop.claim for partition, stop in self._stopped.items()}}
 
     async def _ask_for_holders(self, partitions: Collection[Partition]) -> Mapping[Partition, Holder]:
         try:
@@ -268,11 +322,14 @@ class Claimer:
         stop.is_kept = True
         self._telemetry.stopped(stop.claim.partition, kept)
 
+    def _readable(self) -> Mapping[Partition, Claim]:
+        return {**self._held, **self._logs.claims}
+
     async def _look_at_topics(self) -> None:
         """A topic made anew may soon be longer than the old one was, and then no offset tells."""
         with self._telling_of_kafka():
-            ids = await self._source.topic_ids({partition.topic for partition in self._held})
-        for partition, claim in list(self._held.items()):
+            ids = await self._source.topic_ids({partition.topic for partition in self._readable()})
+        for partition, claim in self._readable().items():
             if is_made_anew(claim.topic_id, ids.get(partition.topic)):
                 self._source.pause([partition])
                 self.stop(partition, topic_made_anew(partition))

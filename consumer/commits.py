@@ -13,7 +13,7 @@ from consumer.ports import Clock, End, Source, SourceError, Telemetry
 
 INTERVAL_SECONDS = 1.0
 TURNS_A_LOOK = 10
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 8.0  # longer than one leader that does not answer is waited for
 
 
 @dataclass(slots=True)
@@ -96,6 +96,7 @@ class Committer:
                 bounds = await self._source.bounds(list(self._standing))
         except (SourceError, TimeoutError):
             return
+        self._telemetry.unanswered(self._standing.keys(), bounds.unanswered)
         self._ends = {partition: End(found.end, found.high_watermark) for partition, found in bounds.items()}
 
     def _tell_lag(self) -> None:

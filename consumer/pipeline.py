@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,7 +23,7 @@ from consumer.ingest.decode import Verdict, decode_all
 from consumer.ingest.offsets import Claim, Span
 from consumer.ingest.slices import Slicer
 from consumer.ports import Aside, Clock, Fenced, Source, Store, Stretch, Telemetry, Written
-from consumer.problems import batch_unreadable, position_lost
+from consumer.problems import batch_unreadable
 from consumer.writer import Writer
 
 
@@ -89,8 +90,13 @@ class Pipeline:
 
     @property
     def is_claimed(self) -> bool:
-        """Whether every assigned partition is claimed."""
+        """Whether every assigned partition is claimed, but for those without a leader that answers."""
         return self._claimer.is_settled
+
+    @property
+    def unanswered(self) -> AbstractSet[Partition]:
+        """The assigned partitions that wait to be claimed and have no leader that answers."""
+        return self._claimer.unanswered
 
     @property
     def positions(self) -> Mapping[Partition, int]:
@@ -150,12 +156,10 @@ class Pipeline:
         self._telemetry.revoked(partitions)
 
     def on_position_lost(self, partitions: Collection[Partition]) -> None:
-        """The broker no longer holds what comes next: these partitions stop, what was taken of them is written."""
+        """The broker does not hold what comes next. What has become of it shows when the log is compared."""
         self._source.pause(partitions)
         for partition in partitions:
-            span = self._batcher.span(partition)
-            if span is not None:
-                self._claimer.stop(partition, position_lost(span.next))
+            self._claimer.compare(partition)
 
     def on_unreadable(self, partition: Partition, first: int, last: int, why: str) -> None:
         """The client cannot read these offsets: the partition stops, what was taken before them is written."""
@@ -190,11 +194,15 @@ class Pipeline:
     def _begin_claimed(self) -> None:
         claims = self._claimer.granted()
         for claim in claims:
-            self._batcher.claim(claim)
             self._returned.pop(claim.partition, None)
+            span = self._batcher.span(claim.partition)
+            if span is not None and span.epoch == claim.epoch:  # its log was compared: read on
+                span.leader_epoch = claim.leader_epoch
+            else:
+                self._batcher.claim(claim)
+                self._committer.begin([claim])
         if claims:
-            self._source.seek({claim.partition: claim.next_offset for claim in claims})
-            self._committer.begin(claims)
+            self._source.seek({claim.partition: self._reads_on_at(claim) for claim in claims})
 
     async def _poll(self, timeout: float, max_records: int) -> Sequence[Stretch]:
         stretches = await self._source.poll(timeout, max_records)
@@ -209,7 +217,7 @@ class Pipeline:
     async def _take(self, stretch: Stretch) -> None:
         """Take the stretch in, slice by slice, as long as its partition stays ours."""
         span = self._readable_span(stretch.partition)
-        if span is None:
+        if span is None or self._is_to_be_compared(span, stretch.leader_epoch):
             return
         records, place = span.fresh(stretch.records), 0
         while place < len(records):
@@ -254,6 +262,14 @@ class Pipeline:
         current = self._readable_span(span.partition)
         return current is not None and current.epoch == span.epoch
 
+    def _is_to_be_compared(self, span: Span, leader_epoch: int | None) -> bool:
+        """Where another leader writes now, nothing is taken in before the log is known to hold what was read."""
+        if span.is_known_log(leader_epoch):
+            return False
+        self._source.pause([span.partition])
+        self._claimer.compare(span.partition, leader_epoch)
+        return True
+
     def _take_slice(self, records: Sequence[Record], verdicts: Sequence[Verdict]) -> None:
         batch = self._batcher.batch
         span = batch.spans[Partition(records[0].topic, records[0].partition)]
@@ -275,8 +291,8 @@ class Pipeline:
             if self._returned.get(partition, 0) > span.next:
                 self._returned.pop(partition)
                 self._source.seek({partition: span.next})
-            elif position > span.next:
-                span.skip_to(position)
+            elif position.offset > span.next and not self._is_to_be_compared(span, position.leader_epoch):
+                span.skip_to(position.offset)
                 self._batcher.batch.open_at(self._clock.monotonic())
 
     async def _hand_over_if_ready(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from consumer.events.kind import Kind
@@ -20,6 +20,17 @@ from consumer.ingest.offsets import Claim, StopReason
 from consumer.ingest.rows import Row
 
 T = TypeVar("T")
+
+
+class Answers(dict[Partition, T], Generic[T]):
+    """What the leaders of partitions have answered.
+
+    :param unanswered: the partitions of which nobody has answered, and why: no leader, or one that does not answer
+    """
+
+    def __init__(self, answered: Mapping[Partition, T], unanswered: Mapping[Partition, str] | None = None) -> None:
+        super().__init__(answered)
+        self.unanswered: Mapping[Partition, str] = dict(unanswered or {})
 
 
 class StoreError(Exception):
@@ -60,10 +71,31 @@ class Fenced(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """What one poll returned of one partition."""
+    """What one poll returned of one partition.
+
+    :param leader_epoch: of the newest of the records; None where the log does not keep it
+    """
 
     partition: Partition
     records: Sequence[Record]
+    leader_epoch: int | None = None
+
+
+class Position(NamedTuple):
+    """The offset that comes next, and the leader epoch of what was returned before it; None where that is unknown."""
+
+    offset: int
+    leader_epoch: int | None = None
+
+
+class EpochQuestion(NamedTuple):
+    """Up to which offset does a log hold what was written under this leader epoch and earlier ones?
+
+    :param asked_of: the epoch of the leader that is asked: any other one does not answer
+    """
+
+    leader_epoch: int
+    asked_of: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +106,14 @@ class Bounds:
     :param topic_id: which topic of this name it is, as one made anew has another; None where no broker tells
     :param held_back: acknowledged offsets from `end` on: an open transaction holds them back from every reader of
         committed records, those of other producers too
+    :param leader_epoch: under which its leader has answered; None where no broker tells
     """
 
     first: int
     end: int
     topic_id: UUID | None = None
     held_back: int = 0
+    leader_epoch: int | None = None
 
     @property
     def high_watermark(self) -> int:
@@ -148,16 +182,26 @@ class Source(Protocol):
         """The next records, waiting up to `timeout` seconds for the first. Also keeps the group membership alive."""
         ...
 
-    def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
-        """The offset after the last one returned, markers and aborted records included; unassigned ones left out."""
+    def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:
+        """Behind the last offset returned, markers and aborted records included; unassigned partitions left out."""
         ...
 
     def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, End]:
         """Where the partitions ended at the last fetch; partitions never fetched left out."""
         ...
 
-    async def bounds(self, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:
-        """What the partitions hold now."""
+    async def bounds(self, partitions: Collection[Partition]) -> Answers[Bounds]:
+        """What the partitions hold now, as far as their leaders answer.
+
+        :raises SourceError: no broker answers
+        """
+        ...
+
+    async def epoch_ends(self, questions: Mapping[Partition, EpochQuestion]) -> Answers[int | None]:
+        """The answers, as far as the leaders give one; None where a leader does not keep epochs.
+
+        :raises SourceError: no broker answers
+        """
         ...
 
     def seek(self, positions: Mapping[Partition, int]) -> None:
@@ -176,7 +220,7 @@ class Source(Protocol):
         ...
 
     async def answers_anew(self, partitions: Collection[Partition]) -> bool:
-        """Whether a client that is made just now, and knows nothing yet, is told what the partitions hold."""
+        """Whether a client that is made just now, and knows nothing yet, is told what any of the partitions hold."""
         ...
 
     def pause(self, partitions: Collection[Partition] | None = None) -> None:
@@ -312,6 +356,10 @@ class Telemetry(Protocol):
 
     def kafka_available(self) -> None:
         """Kafka has answered."""
+        ...
+
+    def unanswered(self, asked: Collection[Partition], why: Mapping[Partition, str]) -> None:
+        """The leaders of these partitions were asked; `why` has those of which none has answered."""
         ...
 
     def split(self, writes: int) -> None:

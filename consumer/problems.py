@@ -10,22 +10,39 @@ from consumer.ingest.offsets import Claim, StopReason
 from consumer.ports import Bounds
 
 
-def unreadable(claim: Claim, bounds: Bounds) -> StopReason | None:
-    """Why a claimed partition cannot be read; None where it can."""
+def unreadable(claim: Claim, bounds: Bounds, log_end: int | None = None) -> StopReason | None:
+    """Why a claimed partition cannot be read; None where it can.
+
+    :param log_end: up to which offset the log holds what was written under the claim's leader epoch and earlier ones;
+        None where nobody can tell
+    """
     if is_made_anew(claim.topic_id, bounds.topic_id):
         return topic_made_anew(claim.partition)
+    if log_end is not None and log_end < claim.next_offset:
+        return log_diverged(claim, bounds, log_end)
     if claim.next_offset < bounds.first:
         return StopReason(
             f"the ledger stands at offset {claim.next_offset}, but the partition now begins at {bounds.first}: "
             f"{bounds.first - claim.next_offset} offsets were deleted by retention before they were read"
         )
-    if claim.next_offset > bounds.end:
+    if claim.next_offset > bounds.end and log_end is None:  # else the end has only not been made known yet
         return StopReason(
             f"the ledger stands at offset {claim.next_offset}, but the partition ends at {bounds.end}: "
             "the topic was deleted and made anew, or lost records",
-            diverges_at=bounds.end,
+            diverges_at=0,  # it may have lost more, and grown again since
         )
     return None
+
+
+def log_diverged(claim: Claim, bounds: Bounds, log_end: int) -> StopReason:
+    """The log was cut off before the offset that comes next, and whatever lies behind the cut was never read."""
+    return StopReason(
+        f"it was read up to offset {claim.next_offset}, but its log holds what was read only up to offset {log_end}: "
+        "it was cut off there, by the election of a leader that was not in sync or by the loss of a disk. What was "
+        f"written from offset {log_end} on since then was not read",
+        resume_from=str(log_end) if log_end >= bounds.first else "earliest",
+        diverges_at=log_end,
+    )
 
 
 def is_made_anew(known: UUID | None, found: UUID | None) -> bool:
@@ -37,17 +54,6 @@ def topic_made_anew(partition: Partition) -> StopReason:
     """The topic is another one under the same name, however long it is."""
     return StopReason(
         f"the topic {partition.topic} was deleted and made anew: the ledger answers for the topic it was before"
-    )
-
-
-def position_lost(offset: int) -> StopReason:
-    """A running reader was told by the broker that it does not hold this offset. Where the topic lost records, nobody
-    knows from which offset on, and it may have grown again since.
-    """
-    return StopReason(
-        f"offset {offset} comes next, but Kafka does not hold it: it was deleted by retention before it was read, "
-        "or the topic was made anew, or lost records",
-        diverges_at=0,
     )
 
 

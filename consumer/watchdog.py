@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from consumer.events.record import Partition
-from consumer.ports import Clock, Source, SourceError
+from consumer.ports import Answers, Clock, Source, SourceError
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 15.0  # longer than it takes to ask leaders that do not answer, and those that follow them
 
 
 class Stalled(Exception):
@@ -48,7 +48,12 @@ class Work(Protocol):
 
     @property
     def is_claimed(self) -> bool:
-        """Whether nothing waits to be claimed."""
+        """Whether nothing waits to be claimed, but for what has no leader that answers."""
+        ...
+
+    @property
+    def unanswered(self) -> Collection[Partition]:
+        """What waits to be claimed and has no leader that answers."""
         ...
 
     @property
@@ -81,7 +86,9 @@ class Work(Protocol):
 class Glimpse:
     """What can be seen of the work at one moment.
 
-    :param ends: the ends of its partitions, asked of the brokers just now; None where they do not answer
+    :param ends: the ends of its partitions, asked of the brokers just now, as far as their leaders answer; None where
+        no broker does
+    :param unanswered: partitions that have no leader that answers
     :param steps: statements that the database has answered so far
     :param refused: what Kafka does not let us use: `topic`, `group`, both or neither
     """
@@ -98,6 +105,7 @@ class Glimpse:
     refused: frozenset[str] = frozenset()
     commits: int = 0
     fences: int = 0
+    unanswered: frozenset[Partition] = frozenset()
 
 
 class _Stopwatch:
@@ -259,20 +267,21 @@ class Watchdog:
             self._bark(self.problem)
             raise Stalled(self.problem)
 
-    async def _ends(self) -> Mapping[Partition, int] | None:
+    async def _ends(self) -> Answers[int] | None:
         refused = {refusal.name for refusal in self._source.refusals() if refusal.resource == "topic"}
-        partitions = [partition for partition in self._work.positions if partition.topic not in refused]
+        asked = (*self._work.positions, *self._work.unanswered)
+        partitions = [partition for partition in asked if partition.topic not in refused]
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 if not partitions:
                     await self._source.topic_ids(self._topics)
-                    return {}
+                    return Answers({})
                 bounds = await self._source.bounds(partitions)
         except (SourceError, TimeoutError):
             return None
-        return {partition: found.end for partition, found in bounds.items()}
+        return Answers({partition: found.end for partition, found in bounds.items()}, bounds.unanswered)
 
-    def _glimpse(self, ends: Mapping[Partition, int] | None) -> Glimpse:
+    def _glimpse(self, ends: Answers[int] | None) -> Glimpse:
         work = self._work
         return Glimpse(
             self._clock.monotonic(),
@@ -287,11 +296,17 @@ class Watchdog:
             frozenset(refusal.resource for refusal in self._source.refusals()),
             work.commits,
             work.fences,
+            frozenset(() if ends is None else ends.unanswered),
         )
 
     async def _deafness(self, seen: Glimpse) -> str:
         """A client may know only addresses that are gone; then another one, made now, gets the answer it does not."""
-        deaf = self._deaf.run(self._policy.check, holds=seen.ends is None)
-        if deaf < self._policy.stall or not await self._source.answers_anew(seen.positions.keys()):
+        deaf = self._deaf.run(self._policy.check, holds=seen.ends is None or bool(seen.unanswered))
+        if deaf < self._policy.stall:
+            return ""
+        asked = seen.positions.keys() if seen.ends is None else seen.unanswered
+        if not await self._source.answers_anew(asked):
+            if seen.ends is not None:
+                self._deaf = _Stopwatch()  # a partition may have no leader for days
             return ""
         return f"the brokers answer a new client, but have not answered this one for {self._policy.stall:.0f} s"

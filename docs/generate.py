@@ -1,4 +1,5 @@
-"""Writes what the documentation takes from the code: settings, metrics, the fields of events, their schemas.
+"""Writes what the documentation takes from the code: settings, metrics, the fields of events, their schemas. And what
+the Helm chart does.
 
 python docs/generate.py          write it
 python docs/generate.py --check  name the files that are not current, and exit with 1 if there are any
@@ -12,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from generate_chart import CHART, rows
+from generate_chart import files as chart_files
 from pydantic import SecretStr, TypeAdapter
 
 from consumer.adapters.metrics import ALL, Metric
@@ -26,7 +29,7 @@ from consumer.settings import Settings, Topics, variable
 
 DOCS = Path(__file__).resolve().parent
 SCHEMA = DOCS.parent / "schema"
-PAGES = ("configuration.md", "events.md", "metrics.md")
+PAGES = (DOCS / "configuration.md", DOCS / "events.md", DOCS / "metrics.md", CHART / "README.md")
 KINDS = kinds_by_topic(Topics())
 # Whose columns say what the fields of amendments mean.
 _KEPT_IN = {"feedback": "kept_feedback", "verification": "kept_verifications"}
@@ -45,12 +48,13 @@ def main(check: bool) -> int:
 def generated() -> Mapping[Path, str]:
     """The whole text of every file with something generated in it."""
     exported = {DOCS / "events" / name: text for name, text in documents(KINDS, Topics().expired).items()}
-    return exported | {DOCS / page: filled((DOCS / page).read_text("utf-8")) for page in PAGES}
+    return exported | chart_files() | {page: filled(page.read_text("utf-8")) for page in PAGES}
 
 
 def filled(page: str) -> str:
     """The page, with everything between its `generated` and `/generated` comments made anew."""
     made = {"settings": settings(), "metrics": metrics(), "citation": fields(Kind("citation", "", Citation, facts=()))}
+    made["values"] = table(("value", "default", "meaning"), rows())
     made["config"] = _members(TypeAdapter(PluginConfig).json_schema())
     made |= {kind.name: fields(kind) for kind in KINDS.values()}
     block = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)

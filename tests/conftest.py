@@ -1,26 +1,21 @@
-"""Fixtures: one Kafka and one PostgreSQL for each worker of the run, a database and topics for each test.
+"""Fixtures: one Kafka for the run, one PostgreSQL of each version for each worker, a database and topics for each test.
 
 Only what a test asks for is started. With `RAGLEDGER_TEST_STACK=docker` the servers run in containers.
 """
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
-from consumer.embedded import EmbeddedError, PostgresServer, Stack, Workspace
-from tests.stack import (
-    QUICK_RESTART,
-    Database,
-    DockerPostgres,
-    DockerStack,
-    Servers,
-    Topics,
-    fresh_database,
-    uses_docker,
-)
+from consumer.embedded import EmbeddedError, PostgresServer, Workspace
+from consumer.embedded.postgres import BUNDLED_VERSION
+from tests.service import ServiceProcess
+from tests.shared import Kafka, Run, is_worker, kafka_of
+from tests.stack import Database, DockerPostgres, Servers, SharedServers, Topics, fresh_database, uses_docker
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,76 +30,108 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Nobody reads the list of skipped tests of a build: there, what is not installed fails."""
+    """A failure comes with the end of the logs of its services.
+
+    Nobody reads the list of skipped tests of a build: there, what is not installed fails.
+    """
     report = yield
     if report.skipped and "not installed" in str(report.longrepr) and os.environ.get("CI"):
         report.outcome = "failed"
+    if report.failed:
+        report.sections += [(f"log of {one.log.name}", one.last_lines()) for one in ServiceProcess.started]
     return report
 
 
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Servers]:
-    """Kafka and PostgreSQL, shared by all tests: leave them running."""
-    with DockerStack() if uses_docker() else Stack(durable=False, kafka_properties=QUICK_RESTART) as servers:
-        yield servers
+def pytest_runtest_logfinish() -> None:
+    """Services that have ended are of no interest to the next test."""
+    ServiceProcess.started[:] = [one for one in ServiceProcess.started if one.running.poll() is None]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The process that a person starts owns what the whole run shares."""
+    if not is_worker(config):
+        config.pluginmanager.register(Run(), "ragledger-run")
 
 
 @pytest.fixture(scope="session")
-def bootstrap_servers(stack: Servers) -> str:
+def kafka(request: pytest.FixtureRequest) -> Kafka:
+    """The broker of the run, shared by all tests of all workers: leave it running."""
+    return kafka_of(request.config)
+
+
+@pytest.fixture(scope="session")
+def bootstrap_servers(kafka: Kafka) -> str:
     """Where Kafka is, as `host:port`."""
-    return stack.bootstrap_servers
+    return kafka.bootstrap_servers
 
 
-@pytest.fixture
-def postgres_server(stack: Servers) -> PostgresServer:
-    """The shared server itself, to be killed and restarted; who does leaves it running."""
-    if not isinstance(stack, Stack):
-        pytest.skip("only an embedded PostgreSQL can be killed and restarted")
-    return stack.postgres
+@pytest.fixture(scope="session")
+def postgres18() -> Iterator[Database]:
+    """The newest PostgreSQL, shared by all tests of this worker: leave it running."""
+    yield from _postgres(BUNDLED_VERSION)
 
 
 @pytest.fixture(scope="session")
 def postgres15() -> Iterator[Database]:
-    """The oldest PostgreSQL that is supported, shared by all tests."""
+    """The oldest PostgreSQL that is supported, shared by all tests of this worker."""
+    yield from _postgres(15)
+
+
+def _postgres(version: int) -> Iterator[Database]:
     if uses_docker():
-        with DockerPostgres(15) as container:
+        with DockerPostgres(version) as container:
             yield container
         return
     with Workspace() as workspace:
-        server = _postgres15(workspace)
+        server = _installed(workspace, version)
         server.start()
         yield server
-        server.stop()
+        # At once and without a checkpoint: the directory is removed anyway.
+        server.stop(signal.SIGQUIT)
 
 
-def _postgres15(workspace: Workspace) -> PostgresServer:
+def _installed(workspace: Workspace, version: int) -> PostgresServer:
     try:
-        return PostgresServer(workspace, version=15, durable=False)
+        return PostgresServer(workspace, version=version, durable=False)
     except EmbeddedError as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
-def migrated_template(stack: Servers) -> Iterator[str]:
+def stack(bootstrap_servers: str, postgres18: Database) -> Servers:
+    """Kafka and PostgreSQL."""
+    return SharedServers(bootstrap_servers, postgres18.dsn)
+
+
+@pytest.fixture
+def postgres_server(postgres18: Database) -> PostgresServer:
+    """The worker's server itself, to be killed and restarted; who does leaves it running."""
+    if not isinstance(postgres18, PostgresServer):
+        pytest.skip("only an embedded PostgreSQL can be killed and restarted")
+    return postgres18
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres18: Database) -> Iterator[str]:
     """The name of a database with every migration applied, for `database` to copy."""
     from consumer.operations import migrate
 
-    with fresh_database(stack.dsn) as dsn:
+    with fresh_database(postgres18.dsn) as dsn:
         asyncio.run(migrate.up(dsn))
         yield urlsplit(dsn).path.removeprefix("/")
 
 
 @pytest.fixture
-def database(stack: Servers, migrated_template: str) -> Iterator[str]:
+def database(postgres18: Database, migrated_template: str) -> Iterator[str]:
     """The DSN of a migrated database of this test's own."""
-    with fresh_database(stack.dsn, migrated_template) as dsn:
+    with fresh_database(postgres18.dsn, migrated_template) as dsn:
         yield dsn
 
 
 @pytest.fixture
-def empty_database(stack: Servers) -> Iterator[str]:
+def empty_database(postgres18: Database) -> Iterator[str]:
     """The DSN of an empty database of this test's own."""
-    with fresh_database(stack.dsn) as dsn:
+    with fresh_database(postgres18.dsn) as dsn:
         yield dsn
 
 

@@ -28,8 +28,8 @@ class Load:
         assert counts(self._environment) == {"inserted": len(self.published), "duplicates": 0, "dead": 0}
         assert ids(self._environment) == self.published.keys()
         assert self._environment.value("SELECT count(*) FROM dead_letters") == 0
-        assert service.metric("rag_records_total", outcome="inserted") == len(self.published)
-        assert service.metric("rag_dead_letters_total") == 0
+        service.wait_metric("rag_records_total", len(self.published), outcome="inserted")
+        service.wait_metric("rag_dead_letters_total", 0)
 
 
 def wait_for_retries(service: ServiceProcess, count: int, *, timeout: float = 60.0, **labels: str) -> None:
@@ -44,8 +44,8 @@ def wait_for_retries(service: ServiceProcess, count: int, *, timeout: float = 60
 
 def assert_alive_but_not_ready(service: ServiceProcess) -> None:
     """A restart would not mend it, so the process says that it is well, and that it cannot work."""
-    assert service.get("/healthz")[0] == 200
-    assert service.get("/readyz")[0] == 503
+    service.wait_page("/healthz", 200)
+    service.wait_page("/readyz", 503)
 
 
 def said(log: Path, word: str) -> list[str]:

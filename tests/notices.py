@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -12,7 +10,7 @@ from uuid import UUID, uuid4
 import psycopg
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
-from tests.kill_at import ROOT
+from tests import program
 from tests.service import Environment
 from tests.stack import Servers, Topics, fresh_database
 
@@ -116,13 +114,7 @@ def _until_ends(consumer: Consumer, partitions: int) -> list[Notice]:
 
 def run_killed(environment: Environment, step: int, *arguments: str) -> int:
     """Run a command that is killed at a step; its exit code, -9 where it got that far."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.kill_at", *arguments],
-        cwd=ROOT,
-        env=os.environ | environment.variables | {"KILL_AT": str(step)},
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode in (0, -9), done.stderr.decode()
+    variables = os.environ | environment.variables | {"KILL_AT": str(step)}
+    done = program.run("tests.kill_at", *arguments, environment=variables)
+    assert done.returncode in (0, -9), done.stderr
     return done.returncode

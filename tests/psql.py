@@ -108,7 +108,7 @@ def psql(dsn: str, *arguments: str | Path, check: bool = True) -> subprocess.Com
 
 def run_files(dsn: str, *files: Path) -> str:
     """Run these files one after the other and return what psql said on stderr."""
-    return "".join(psql(dsn, "-f", file).stderr for file in files)
+    return psql(dsn, *(option for file in files for option in ("-f", file))).stderr if files else ""
 
 
 def one_file(number: str) -> Path:
@@ -148,5 +148,5 @@ def catalog(dsn: str) -> list[str]:
 
 def server_dsn(request: pytest.FixtureRequest) -> str:
     """Return the DSN of the server whose major version is the fixture's parameter, 15 or 18."""
-    server = request.getfixturevalue("postgres15" if request.param == 15 else "stack")
+    server = request.getfixturevalue("postgres15" if request.param == 15 else "postgres18")
     return str(server.dsn)

@@ -4,21 +4,21 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from uuid import uuid4
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from consumer.embedded.server import free_ports
+from consumer.embedded.server import free_ports, last_lines
 from consumer.settings import Topics
+from tests import program
 
 POLL_S = 0.05
 START_S = 60.0
@@ -59,15 +59,7 @@ class Environment:
 
     def run(self, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        done = subprocess.run(
-            [sys.executable, "-m", "consumer", *arguments],
-            env=os.environ | self.variables,
-            input=stdin,
-            capture_output=True,
-            timeout=120,
-            check=False,
-        )
-        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+        return program.run("consumer", *arguments, environment=os.environ | self.variables, stdin=stdin)
 
     def run_json(self, *arguments: str) -> Any:
         """What a command prints with --json."""
@@ -101,20 +93,22 @@ class Environment:
 class ServiceProcess:
     """`ragledger run` as a context manager; stopped with SIGTERM at the end unless it has ended."""
 
+    started: ClassVar[list["ServiceProcess"]] = []
+
     def __init__(self, environment: Environment, log: Path, **settings: str) -> None:
         self.port = free_ports(1)[0]
-        self.command: tuple[str, ...] = ("-m", "consumer", "run")
-        self._log = log.open("ab")
+        self.command: tuple[str, ...] = ("consumer", "run")
+        self.log = log
+        self._output = log.open("ab")
         self._variables = {**environment.variables, "RAGLEDGER_HTTP__PORT": str(self.port), **settings}
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: program.Program | None = None
 
     def __enter__(self) -> Self:
-        self.process = subprocess.Popen(
-            [sys.executable, *self.command],
-            env=os.environ | self._variables,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
+        module, *arguments = self.command
+        with Path(os.devnull).open("rb") as nothing:
+            streams = nothing, self._output, self._output
+            self.process = program.Program(module, arguments, os.environ | self._variables, *streams)
+        self.started.append(self)
         return self
 
     def __exit__(
@@ -127,13 +121,18 @@ class ServiceProcess:
                 self.running.wait(60)
             except subprocess.TimeoutExpired:
                 self.running.kill()
-        self._log.close()
+                self.running.wait()
+        self._output.close()
 
     @property
-    def running(self) -> "subprocess.Popen[bytes]":
+    def running(self) -> program.Program:
         """The process."""
         assert self.process is not None
         return self.process
+
+    def last_lines(self) -> str:
+        """The end of its log, for whoever wants to know why a test has failed."""
+        return last_lines(self.log)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
@@ -192,3 +191,17 @@ class ServiceProcess:
     def wait_page(self, path: str, status: int, *, timeout: float = 20.0) -> None:
         """Wait until a page answers with a status."""
         eventually(lambda: self.get(path)[0] == status, timeout=timeout, message=f"{path}: {status}")
+
+    def checks(self) -> dict[str, str]:
+        """What /readyz says of each check; empty where it does not answer."""
+        body = self.get("/readyz")[1]
+        return dict(json.loads(body)["checks"]) if body else {}
+
+    def wait_check(self, name: str, *words: str, timeout: float = 20.0) -> None:
+        """Wait until /readyz is red, and what it says of a check contains these words."""
+
+        def says_so() -> bool:
+            said = self.checks().get(name, "")
+            return all(word in said for word in words) and self.get("/readyz")[0] == 503
+
+        eventually(says_so, timeout=timeout, message=f"{name}: {words} in {self.checks()}")

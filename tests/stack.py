@@ -5,9 +5,9 @@ import os
 import time
 from asyncio import sleep
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -43,6 +43,13 @@ class Servers(Protocol):
     def dsn(self) -> str: ...
 
 
+class SharedServers(NamedTuple):
+    """The Kafka of the run and the PostgreSQL of the worker: leave them running."""
+
+    bootstrap_servers: str
+    dsn: str
+
+
 class Database(Protocol):
     """Where a PostgreSQL is."""
 
@@ -72,38 +79,26 @@ class DockerPostgres:
         self._container.stop()
 
 
-class DockerStack:
-    """Kafka and PostgreSQL in containers, of the images that the compose file names."""
+class DockerKafka:
+    """Kafka in a container, of the image that the compose file names."""
 
     def __init__(self) -> None:
         self._port = free_ports(1)[0]
-        self._kafka = (
+        self._container = (
             DockerContainer(f"apache/kafka:{KAFKA_VERSION}", env=kafka_environment(self._port))
             .with_bind_ports(9092, self._port)
             .waiting_for(LogMessageWaitStrategy("Kafka Server started"))
         )
-        self._postgres = DockerPostgres()
-        self._started = ExitStack()
 
     @property
     def bootstrap_servers(self) -> str:
         return f"localhost:{self._port}"
 
-    @property
-    def dsn(self) -> str:
-        return self._postgres.dsn
+    def start(self) -> None:
+        self._container.start()
 
-    def __enter__(self) -> Self:
-        with ExitStack() as started:
-            started.enter_context(self._kafka)
-            started.enter_context(self._postgres)
-            self._started = started.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._started.close()
+    def stop(self) -> None:
+        self._container.stop()
 
 
 def kafka_environment(port: int) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import psycopg
+import pytest
 from psycopg.rows import dict_row
 
 from consumer.adapters.dead_letter_limit import DeadLetterLimit
@@ -30,7 +31,7 @@ from tests.unit.fakes import Changes, FakeStore, FakeTelemetry, Tables
 A, B, P = Partition("dialogues", 0), Partition("dialogues", 1), Partition("pieces", 0)
 F, V, G = Partition("verdicts", 0), Partition("checks", 0), Partition("plugins", 0)
 KINDS = {"dialogues": DIALOGUE, "pieces": PROVENANCE, "verdicts": FEEDBACK, "checks": VERIFICATION, "plugins": PLUGIN}
-REAL = ["template18", "template15", "partitioned18", "partitioned15"]
+REAL = ["template18", "template15", "partitioned18", pytest.param("partitioned15", marks=pytest.mark.slow)]
 REFUSED = b"1e400000"  # a number in citations that jsonb cannot hold
 
 

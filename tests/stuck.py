@@ -27,7 +27,7 @@ class StuckService(ServiceProcess):
 
     def __init__(self, harm: str, environment: Environment, log: Path, **settings: str) -> None:
         super().__init__(environment, log, **settings)
-        self.command = ("-m", "tests.stuck", harm, "run")
+        self.command = ("tests.stuck", harm, "run")
 
     def harm(self) -> None:
         """Do it."""

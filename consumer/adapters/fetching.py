@@ -12,6 +12,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumer.adapters.unpacking import UnreadableRange, patch_unpacking
+from consumer.events.record import Partition
+from consumer.ports import Position
 
 patch_unpacking()
 
@@ -33,13 +35,13 @@ class Fetching:
         self._met |= {place: records.pop() for place, records in fetched.items() if _ends_unreadable(records)}
         return {place: records for place, records in fetched.items() if records}
 
-    def unreadable(self, positions: Mapping[TopicPartition, int]) -> Sequence[UnreadableRange]:
+    def unreadable(self, positions: Mapping[Partition, Position]) -> Sequence[UnreadableRange]:
         """The unreadable offsets that come next, each returned once.
 
         :param positions: of the partitions being read; paused ones are left out
         """
-        found = [self._met.pop(place) for place in positions if place in self._met]
-        return [one for one in found if one.first == positions[TopicPartition(*one.partition)]]
+        found = [self._met.pop(TopicPartition(*place)) for place in positions if place in self._met]
+        return [one for one in found if one.first == positions[one.partition].offset]
 
     def forget(self) -> None:
         """Partitions were assigned again."""

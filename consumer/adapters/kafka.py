@@ -7,12 +7,10 @@ import ssl
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
 from typing import Any, Protocol
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.consumer.fetcher import READ_UNCOMMITTED
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     IllegalStateError,
@@ -28,9 +26,11 @@ from consumer.adapters.fetching import Fetching
 from consumer.adapters.kafka_access import KafkaAccess
 from consumer.adapters.kafka_connection import described, mend_connections
 from consumer.adapters.kafka_group import CLIENT_ID
+from consumer.adapters.leader_epochs import epoch_ends
+from consumer.adapters.leaders import bounds_of
 from consumer.adapters.topic_ids import topic_ids
 from consumer.events.record import Partition
-from consumer.ports import Bounds, End, Refusal, SourceError, Stretch
+from consumer.ports import Answers, Bounds, End, EpochQuestion, Position, Refusal, SourceError, Stretch
 from consumer.settings import Kafka, SecurityProtocol
 
 REQUEST_TIMEOUT_MS = 30_000
@@ -111,7 +111,7 @@ class KafkaSource:
         except NoOffsetForPartitionError:
             return []  # the moment between assignment and claim: the claim seeks
         except OffsetOutOfRangeError as error:
-            await self._lose_position([Partition(*partition) for partition in error.args[0]])
+            self._lose_position([Partition(*partition) for partition in error.args[0]])
             return []
         except TopicAuthorizationFailedError as error:
             self._withhold(error.args[0])
@@ -122,7 +122,10 @@ class KafkaSource:
         except KafkaError as error:
             raise SourceError(f"Kafka at {self._settings.bootstrap_servers} does not let us read: {error}") from error
         ours = self.positions(fetched)  # a rebalance may have come meanwhile
-        return [Stretch(Partition(*partition), records) for partition, records in fetched.items() if partition in ours]
+        return [
+            Stretch(partition, fetched[TopicPartition(*partition)], position.leader_epoch)
+            for partition, position in ours.items()
+        ]
 
     def _report_unreadable(self, reader: Reader) -> None:
         """What was fetched before it has been taken in by now, unless the partition is paused."""
@@ -154,25 +157,14 @@ class KafkaSource:
         self._consumer._coordinator.request_rejoin()
         await asyncio.sleep(GROUP_RETRY_SECONDS)
 
-    async def _lose_position(self, partitions: Collection[Partition]) -> None:
+    def _lose_position(self, partitions: Collection[Partition]) -> None:
         """aiokafka may raise an error it kept from before a rebalance: only what is still ours is meant."""
         assert self._reader is not None
-        if self._settings.client_rack:
-            partitions = await self._lost_at_leader(partitions)
         self._reader.on_position_lost(
             [partition for partition in partitions if partition in self._consumer.assignment()]
         )
 
-    async def _lost_at_leader(self, partitions: Collection[Partition]) -> Collection[Partition]:
-        """With a rack a follower was asked, which may only be behind its leader; then the client asks the leader."""
-        positions = self.positions(partitions)
-        try:
-            bounds = await self.bounds(positions)
-        except SourceError:
-            return []  # asked again by the next fetch
-        return [p for p, position in positions.items() if not bounds[p].first <= position <= bounds[p].end]
-
-    def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+    def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:
         """See :meth:`consumer.ports.Source.positions`.
 
         Read from the subscription state because `AIOKafkaConsumer.position` would wait for a partition that has none.
@@ -182,7 +174,7 @@ class KafkaSource:
             return {}
         states = ((partition, assignment.state_value(TopicPartition(*partition))) for partition in partitions)
         return {
-            Partition(*partition): state.position
+            Partition(*partition): Position(state.position, getattr(state, "leader_epoch", None))
             for partition, state in states
             if state is not None and state.has_valid_position
         }
@@ -229,19 +221,21 @@ class KafkaSource:
         except (KafkaError, TimeoutError) as error:
             raise self._unreachable(error) from error
 
-    async def bounds(self, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:
-        """See :meth:`consumer.ports.Source.bounds`.
-
-        :raises SourceError: the brokers do not answer
-        """
+    async def bounds(self, partitions: Collection[Partition]) -> Answers[Bounds]:
+        """See :meth:`consumer.ports.Source.bounds`."""
         if self._consumer is None:
             raise SourceError("no broker has answered yet")
         try:
-            return await bounds_of(self._consumer, partitions)
+            return await bounds_of(self._consumer._client, partitions)
         except KafkaError as error:
-            raise SourceError(
-                f"the offsets of {len(partitions)} partitions cannot be had: {described(error)}"
-            ) from error
+            raise self._unreachable(error) from error
+
+    async def epoch_ends(self, questions: Mapping[Partition, EpochQuestion]) -> Answers[int | None]:
+        """See :meth:`consumer.ports.Source.epoch_ends`."""
+        try:
+            return await epoch_ends(self._consumer._client, questions)
+        except KafkaError as error:
+            raise self._unreachable(error) from error
 
     def seek(self, positions: Mapping[Partition, int]) -> None:
         """See :meth:`consumer.ports.Source.seek`."""
@@ -260,16 +254,16 @@ class KafkaSource:
 
     async def answers_anew(self, partitions: Collection[Partition]) -> bool:
         """See :meth:`consumer.ports.Source.answers_anew`."""
-        client = AIOKafkaConsumer(**client_options(self._settings), isolation_level="read_committed")
+        client = AIOKafkaConsumer(**client_options(self._settings))
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_MS / 1000):
                 await client.start()
-                await bounds_of(client, partitions)
+                found = await bounds_of(client._client, partitions)
         except (KafkaError, TimeoutError):
             return False
         finally:
             await _stop(client, STOP_SECONDS)
-        return True
+        return bool(found) or not partitions
 
     def pause(self, partitions: Collection[Partition] | None = None) -> None:
         """See :meth:`consumer.ports.Source.pause`."""
@@ -331,23 +325,6 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 async def _stop(consumer: Any, timeout: float) -> None:
     """aiokafka may hang in here and take no cancellation, so it is not waited for any longer."""
     await asyncio.wait({asyncio.create_task(consumer.stop())}, timeout=timeout)
-
-
-async def bounds_of(consumer: Any, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:
-    """Ask the brokers what the partitions hold; the end is the last stable offset of a read_committed consumer."""
-    wanted = [TopicPartition(*partition) for partition in partitions]
-    high = await _high_watermarks(consumer, wanted)  # before the ends: what comes in between is not held back
-    first, end = await consumer.beginning_offsets(wanted), await consumer.end_offsets(wanted)
-    ids = await topic_ids(consumer._client, {partition.topic for partition in wanted})
-    return {Partition(*p): Bounds(first[p], end[p], ids.get(p.topic), max(0, high[p] - end[p])) for p in wanted}
-
-
-async def _high_watermarks(consumer: Any, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
-    """aiokafka asks for the ends under the consumer's own isolation level only."""
-    fetcher = copy(consumer._fetcher)
-    fetcher._isolation_level = READ_UNCOMMITTED
-    ends: Mapping[TopicPartition, int] = await fetcher.end_offsets(partitions, REQUEST_TIMEOUT_MS)
-    return ends
 
 
 def client_options(settings: Kafka) -> dict[str, Any]:

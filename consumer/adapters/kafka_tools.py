@@ -10,17 +10,23 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
-from consumer.adapters.kafka import bounds_of, client_options
+from consumer.adapters.kafka import client_options
 from consumer.adapters.kafka_access import denied_topics, topic_denied
 from consumer.adapters.kafka_connection import described
+from consumer.adapters.leader_epochs import epoch_ends
+from consumer.adapters.leaders import bounds_of
 from consumer.adapters.topic_ids import Operation, topics_named
 from consumer.events.record import Partition
-from consumer.ports import Bounds, Refusal, SourceError
+from consumer.ingest.offsets import Claim
+from consumer.log_watch import question_about
+from consumer.ports import Answers, Bounds, Refusal, SourceError
 from consumer.settings import Kafka
 
 IN_FLIGHT = 1000
+LEADER_TRIES, LEADER_RETRY_SECONDS = 4, 0.25
 AS_THE_BROKER_HAS_IT = -1
 """As many partitions or replicas as the broker's own settings say (KIP-464)."""
 
@@ -42,13 +48,13 @@ class TopicsLook(NamedTuple):
     :param denied: the topics that we may not read
     """
 
-    bounds: Mapping[Partition, Bounds]
+    bounds: Answers[Bounds]
     denied: Sequence[Refusal]
 
     @property
     def hidden(self) -> Sequence[Refusal]:
         """The topics that we may not even know of."""
-        shown = {partition.topic for partition in self.bounds}
+        shown = {partition.topic for partition in (*self.bounds, *self.bounds.unanswered)}
         return [refusal for refusal in self.denied if refusal.name not in shown]
 
 
@@ -57,17 +63,53 @@ async def look_at_topics(settings: Kafka, topics: Collection[str]) -> TopicsLook
 
     :raises SourceError: Kafka does not answer
     """
-    consumer = AIOKafkaConsumer(**client_options(settings), isolation_level="read_committed")
+    consumer = AIOKafkaConsumer(**client_options(settings))
     async with _explained(settings), _started(consumer):
         named = await topics_named(consumer._client, topics)
         there = {name: len(topic.replicas) for name, topic in named.items() if topic.exists}
         if there:
             await consumer._client.set_topics(there)
-        bounds = await bounds_of(consumer, [Partition(name, n) for name, count in there.items() for n in range(count)])
+        partitions = [Partition(name, n) for name, count in there.items() for n in range(count)]
+        bounds = await patient_bounds_of(consumer._client, partitions)
         return TopicsLook(bounds, denied_topics(settings, named))
 
 
-async def read_bounds(settings: Kafka, topics: Collection[str]) -> Mapping[Partition, Bounds]:
+async def patient_bounds_of(
+    client: Any, partitions: Collection[Partition], isolation: int = READ_COMMITTED
+) -> Answers[Bounds]:
+    """What the partitions hold. A topic that was just made has no leaders yet, so a second is waited for them.
+
+    :raises KafkaError: no broker answers
+    """
+    found = await bounds_of(client, partitions, isolation)
+    for _ in range(LEADER_TRIES):
+        if not found.unanswered:
+            break
+        await asyncio.sleep(LEADER_RETRY_SECONDS)
+        again = await bounds_of(client, found.unanswered.keys(), isolation)
+        found = Answers({**found, **again}, again.unanswered)
+    return found
+
+
+async def log_ends(
+    settings: Kafka, claims: Collection[Claim], bounds: Mapping[Partition, Bounds]
+) -> Mapping[Partition, int | None]:
+    """Up to which offsets the logs hold what was written under the claims' leader epochs and earlier ones.
+
+    :returns: left out or None where nobody tells
+    :raises SourceError: Kafka does not answer
+    """
+    held = [(claim, bounds[claim.partition]) for claim in claims if claim.partition in bounds]
+    questions = {claim.partition: asked for claim, found in held if (asked := question_about(claim, found))}
+    if not questions:
+        return {}
+    consumer = AIOKafkaConsumer(**client_options(settings))
+    async with _explained(settings), _started(consumer):
+        await consumer._client.set_topics({partition.topic for partition in questions})
+        return await epoch_ends(consumer._client, questions)
+
+
+async def read_bounds(settings: Kafka, topics: Collection[str]) -> Answers[Bounds]:
     """What every partition of the topics holds; topics that do not exist are left out.
 
     :raises SourceError: Kafka does not answer, or does not let us know

@@ -9,10 +9,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.consumer.fetcher import READ_UNCOMMITTED
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
-from consumer.adapters.kafka import bounds_of, client_options
-from consumer.adapters.kafka_tools import Message
+from consumer.adapters.kafka import client_options
+from consumer.adapters.kafka_tools import Message, patient_bounds_of
 from consumer.events.record import Partition
 from consumer.ports import Bounds, SourceError
 from consumer.settings import Kafka
@@ -97,10 +98,14 @@ class TransactionalTopic:
 
     async def _bounds(self, topic: str) -> Mapping[Partition, Bounds]:
         """First and last offsets; the last is not that of committed records alone."""
-        consumer = AIOKafkaConsumer(**client_options(self._settings), isolation_level="read_uncommitted")
+        consumer = AIOKafkaConsumer(**client_options(self._settings))
         async with self._explained(READ_SECONDS), _started(consumer):
             cluster = await consumer._client.fetch_all_metadata()
-            return await bounds_of(consumer, [Partition(topic, n) for n in cluster.partitions_for_topic(topic) or ()])
+            partitions = [Partition(topic, n) for n in cluster.partitions_for_topic(topic) or ()]
+            bounds = await patient_bounds_of(consumer._client, partitions, READ_UNCOMMITTED)
+        if bounds.unanswered:
+            raise SourceError("; ".join(f"{partition}: {why}" for partition, why in sorted(bounds.unanswered.items())))
+        return bounds
 
     @asynccontextmanager
     async def _explained(self, seconds: float) -> AsyncIterator[None]:

@@ -26,8 +26,9 @@ class PostgresLedger:
         partitions = sorted(bounds)
         begin = [bounds[p].end if self._begin_at_end else bounds[p].first for p in partitions]
         ids = [bounds[p].topic_id for p in partitions]
+        epochs = [bounds[p].leader_epoch for p in partitions]
         async with self._database.transaction() as transaction:
-            arguments = (self._group, self._owner, *columns(partitions), begin, ids)
+            arguments = (self._group, self._owner, *columns(partitions), begin, ids, epochs)
             rows = await transaction.fetch(load("claim"), *arguments)
         return [_claim(row) for row in rows]
 
@@ -56,4 +57,4 @@ def columns(partitions: Collection[Partition]) -> tuple[list[str], list[int]]:
 
 def _claim(row: Any) -> Claim:
     partition = Partition(row["topic"], row["partition"])
-    return Claim(partition, row["epoch"], row["next_offset"], row["topic_id"], kept_reason(row))
+    return Claim(partition, row["epoch"], row["next_offset"], row["topic_id"], kept_reason(row), row["leader_epoch"])

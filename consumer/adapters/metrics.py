@@ -124,6 +124,12 @@ STOPPED = Metric(
     "1 for a partition that cannot be read from the ledger's position; a person has to decide.",
     ("topic", "partition"),
 )
+LEADERLESS = Metric(
+    Gauge,
+    "rag_leaderless_partitions",
+    "1 for a partition whose leader does not answer; it is not read until one does.",
+    ("topic", "partition"),
+)
 REFUSED = Metric(
     Gauge,
     "rag_kafka_refused",

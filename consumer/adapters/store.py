@@ -303,6 +303,7 @@ def _ledger_columns(spans: Sequence[Span], written: Written) -> list[list[Any]]:
             amended[span.partition],
             dead[span.partition],
             span.gaps,
+            span.leader_epoch,
         )
         for span in spans
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
 
@@ -41,6 +41,7 @@ class PrometheusTelemetry:
         self._refusals: dict[tuple[str, str], Refusal] = {}
         self._missing: frozenset[str] = frozenset()
         self._held_back: set[Partition] = set()
+        self._leaderless: dict[Partition, str] = {}
         self._domain = DomainMetrics(metrics)
         self._initialise(topics)
 
@@ -110,6 +111,7 @@ class PrometheusTelemetry:
         """See :meth:`consumer.ports.Telemetry.revoked`."""
         self._metrics.gauge(m.ASSIGNED).set(0)
         self._go_on(partitions)
+        self._forget_leaders(partitions)
         for partition in partitions:
             self._held_back.discard(partition)
             for metric in (m.LAG_RECORDS, m.LAG_SECONDS, m.HELD_BACK_RECORDS, m.HELD_BACK_SECONDS):
@@ -236,6 +238,29 @@ class PrometheusTelemetry:
         if seconds is not None:
             self._metrics.gauge(m.UP, "kafka").set(1)
             log.info("kafka_available", outage_seconds=round(seconds, 1))
+
+    def unanswered(self, asked: Collection[Partition], why: Mapping[Partition, str]) -> None:
+        """See :meth:`consumer.ports.Telemetry.unanswered`. Logged when it begins, and when it is over."""
+        found = self._forget_leaders(self._leaderless.keys() & set(asked) - why.keys())
+        if found:
+            log.info("partition_leader_answers", partitions=sorted(map(str, found)))
+        new = [partition for partition in why if partition not in self._leaderless]
+        self._leaderless |= why
+        for partition in sorted(new):
+            self._metrics.gauge(m.LEADERLESS, partition.topic, str(partition.partition)).set(1)
+            then = "asked again until it answers; the other partitions are read meanwhile"
+            log.error("partition_without_leader", partition=str(partition), problem=why[partition], then=then)
+
+    def leaderless(self) -> str:
+        """Which partitions have no leader that answers, and why; empty where each has."""
+        return "; ".join(f"{partition}: {why}" for partition, why in sorted(self._leaderless.items()))
+
+    def _forget_leaders(self, partitions: Collection[Partition]) -> Collection[Partition]:
+        """Those of the partitions that had no leader that answered, which does not count any more."""
+        known = [partition for partition in partitions if self._leaderless.pop(partition, None) is not None]
+        for partition in known:
+            self._metrics.remove(m.LEADERLESS, partition.topic, str(partition.partition))
+        return known
 
     def stalled(self, problem: str, stacks: Sequence[str]) -> None:
         """The work does not get on; where each task stands, for whoever looks for the cause."""

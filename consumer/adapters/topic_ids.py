@@ -37,6 +37,7 @@ from aiokafka.protocol.types import (
 )
 
 ANSWER_SECONDS = 10.0
+PATIENCE_SECONDS = 1.0
 _METADATA = 3
 _NONE = UUID(int=0)
 _TEXT = CompactString("utf-8")
@@ -113,21 +114,39 @@ async def topic_ids(client: Any, topics: Collection[str]) -> Mapping[str, UUID]:
 
 
 async def _ask_any_broker(client: Any, request: Any) -> Any:
-    """One that does not answer may be down alone."""
+    """One that does not answer may be down alone: after a moment the next one is asked too; the first answer counts."""
     brokers = [broker.nodeId for broker in client.cluster.brokers()]
     random.shuffle(brokers)
     failure: KafkaError = NodeNotReadyError("no broker is known")
-    for broker in brokers:
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return await client.send(broker, request)
-        except IncompatibleBrokerVersion:
-            raise
-        except TimeoutError:
-            failure = NodeNotReadyError(f"broker {broker} has not answered for {ANSWER_SECONDS:.0f} s")
-        except KafkaError as error:
-            failure = error
+    asked: dict[asyncio.Future[Any], int] = {}
+    try:
+        while brokers or asked:
+            if brokers:
+                broker = brokers.pop()
+                asked[asyncio.ensure_future(_ask(client, broker, request))] = broker
+            answered, _ = await asyncio.wait(
+                asked, timeout=PATIENCE_SECONDS if brokers else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            for one in answered:
+                asked.pop(one)
+                error = one.exception()
+                if error is None:
+                    return one.result()
+                if not isinstance(error, KafkaError) or isinstance(error, IncompatibleBrokerVersion):
+                    raise error
+                failure = error
+    finally:
+        for one in asked:
+            one.cancel()
     raise failure
+
+
+async def _ask(client: Any, broker: int, request: Any) -> Any:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await client.send(broker, request)
+    except TimeoutError:
+        raise NodeNotReadyError(f"broker {broker} has not answered for {ANSWER_SECONDS:.0f} s") from None
 
 
 class Uuid(AbstractType):  # type: ignore[misc]

@@ -19,7 +19,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from consumer.adapters.record_batches import UnreadableBatch, records_of
 from consumer.events.record import Partition
 
-_LENGTH_AT, _OVERHEAD, _MAGIC_AT = 8, 12, 16
+_LENGTH_AT, _OVERHEAD, _EPOCH_AT, _MAGIC_AT = 8, 12, 12, 16
 _NEWEST_MAGIC = b"\x02"
 _LAST_DELTA_AT, _COUNT_AT = 23, 57
 
@@ -40,6 +40,7 @@ class Batches:
     def __init__(self, raw: bytes) -> None:
         self._raw, self._records = raw, MemoryRecords(raw)
         self._begin = self._end = 0
+        self.earlier_leader_epoch: int | None = None
 
     def has_next(self) -> bool:
         """Whether another batch is there as a whole."""
@@ -51,11 +52,20 @@ class Batches:
 
     def next_batch(self) -> Any:
         """The next batch, as aiokafka unpacks it."""
+        self.earlier_leader_epoch = self.newest_leader_epoch
         (length,) = struct.unpack_from(">i", self._raw, self._end + _LENGTH_AT)
         self._begin, self._end = self._end, self._end + _OVERHEAD + length
         if self._raw[self._begin + _MAGIC_AT : self._begin + _MAGIC_AT + 1] > _NEWEST_MAGIC:
             raise UnreadableBatch("aiokafka takes whatever is newer for the newest that it knows")
         return self._records.next_batch()
+
+    @property
+    def newest_leader_epoch(self) -> int | None:
+        """Under which leader epoch the newest batch was written; None where its format does not tell."""
+        if self.newest[_MAGIC_AT : _MAGIC_AT + 1] != _NEWEST_MAGIC:
+            return None
+        (epoch,) = struct.unpack_from(">i", self.newest, _EPOCH_AT)
+        return int(epoch) if epoch >= 0 else None
 
     @property
     def newest(self) -> bytes:
@@ -94,6 +104,14 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
     next_fetch_offset: int
 
+    _is_damaged = False
+
+    @property
+    def leader_epoch(self) -> int | None:
+        """Of the newest batch of which anything could be read; None where it is not known."""
+        records: Batches = self._records
+        return records.earlier_leader_epoch if self._is_damaged else records.newest_leader_epoch
+
     def _unpack_records(self) -> Generator[Any, None, None]:
         while True:
             try:
@@ -108,8 +126,10 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
     def _unpack_apart(self) -> Generator[Any, None, bool]:
         """The rest of the newest batch, record by record; whether reading can go on behind it."""
+        self._is_damaged = True
         try:
             for record in records_of(self._records.newest, self._tp):
+                self._is_damaged = False
                 if record.offset >= self.next_fetch_offset:
                     self.next_fetch_offset = record.offset + 1
                     yield record
@@ -126,7 +146,16 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         return UnreadableRange(Partition(*self._tp), self.next_fetch_offset, end - 1, why)
 
 
+class FetchResult(fetcher.FetchResult):  # type: ignore[misc]
+    """What a fetch returned of one partition: moves its position, and keeps beside it which leader epoch it is of."""
+
+    def _update_position(self) -> None:
+        super()._update_position()
+        self._assignment.state_value(self._topic_partition).leader_epoch = self._partition_records.leader_epoch
+
+
 def patch_unpacking() -> None:
     """Have every consumer of this process unpack like this; aiokafka has no setting for it."""
     fetcher.MemoryRecords = Batches
     fetcher.PartitionRecords = PartitionRecords
+    fetcher.FetchResult = FetchResult

@@ -38,6 +38,7 @@ class Claim:
     :param next_offset: the offset reading goes on from
     :param topic_id: the topic that the ledger answers for; None where no broker has told
     :param stop: why a person has to decide first; None where nobody has to
+    :param leader_epoch: the newest leader epoch under which the log is known to hold what was read; None: not known
     """
 
     partition: Partition
@@ -45,6 +46,7 @@ class Claim:
     next_offset: int
     topic_id: UUID | None = None
     stop: StopReason | None = None
+    leader_epoch: int | None = None
 
 
 @dataclass(slots=True)
@@ -52,6 +54,8 @@ class Span:
     """A stretch of one partition, from `start` up to but not including `next`, and how many records it held.
 
     What lies between without a record is a gap: transaction markers, records of aborted transactions, compacted ones.
+
+    :param leader_epoch: the newest leader epoch under which the log is known to hold what was read; None: not known
     """
 
     partition: Partition
@@ -60,15 +64,21 @@ class Span:
     next: int
     records: int = 0
     newest_timestamp: int = -1
+    leader_epoch: int | None = None
 
     @classmethod
     def begin(cls, claim: Claim) -> Span:
         """An empty span at the claim's position."""
-        return cls(claim.partition, claim.epoch, claim.next_offset, claim.next_offset)
+        offset = claim.next_offset
+        return cls(claim.partition, claim.epoch, offset, offset, leader_epoch=claim.leader_epoch)
 
     def follow(self) -> Span:
         """The empty span that begins where this one ends."""
-        return Span(self.partition, self.epoch, self.next, self.next)
+        return Span(self.partition, self.epoch, self.next, self.next, leader_epoch=self.leader_epoch)
+
+    def is_known_log(self, leader_epoch: int | None) -> bool:
+        """Whether what was written under this leader epoch is known to follow what was read."""
+        return self.leader_epoch is None or leader_epoch is None or leader_epoch <= self.leader_epoch
 
     def fresh(self, records: Sequence[Record]) -> Sequence[Record]:
         """Those of the records, which come in the order of their offsets, that were not read before."""

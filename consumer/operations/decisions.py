@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from consumer.adapters.kafka_admin import count_members
-from consumer.adapters.kafka_tools import read_bounds
+from consumer.adapters.kafka_tools import log_ends, read_bounds
 from consumer.adapters.postgres import Database, Transaction
 from consumer.events.record import Partition
 from consumer.ingest.offsets import Claim, StopReason
@@ -60,17 +60,29 @@ async def resume(
     :raises SourceError: Kafka does not answer
     :raises Unavailable: the database does not
     """
-    bounds = (await read_bounds(settings.kafka, [partition.topic])).get(partition)
-    if bounds is None:
-        raise OperationError(f"Kafka has no partition {partition}")
+    bounds = await _bounds(settings, partition)
+    async with database.transaction() as transaction:
+        asked = await _hold_books(transaction, settings.kafka.group_id, partition)
+    log_end = (await log_ends(settings.kafka, [_claim(partition, asked)], {partition: bounds})).get(partition)
     async with database.transaction() as transaction:
         books = await _hold_books(transaction, settings.kafka.group_id, partition)
-        decision = _decide(partition, books, bounds, target)
+        if books["leader_epoch"] != asked["leader_epoch"]:
+            raise OperationError(f"{partition} is being read under another leader since a moment ago: try again")
+        decision = _decide(partition, books, bounds, target, log_end)
         if not give_up_readable:
-            _refuse_to_give_up(partition, books, decision)
+            _refuse_to_give_up(partition, _advised(partition, books, bounds, log_end), decision)
             await _refuse_while_in_flight(settings, partition, books, bounds, decision)
         await _carry_out(transaction, settings.kafka.group_id, decision, books["topic_id"], bounds, reason)
     return decision
+
+
+async def _bounds(settings: Settings, partition: Partition) -> Bounds:
+    bounds = await read_bounds(settings.kafka, [partition.topic])
+    if partition in bounds.unanswered:
+        raise OperationError(f"what {partition} holds cannot be known now: {bounds.unanswered[partition]}")
+    if partition not in bounds:
+        raise OperationError(f"Kafka has no partition {partition}")
+    return bounds[partition]
 
 
 async def decisions(settings: Settings, database: Database) -> Sequence[Mapping[str, Any]]:
@@ -92,20 +104,34 @@ async def _hold_books(transaction: Transaction, group: str, partition: Partition
     return rows[0]
 
 
-def _decide(partition: Partition, books: Any, bounds: Bounds, target: Target) -> Decision:
+def _decide(partition: Partition, books: Any, bounds: Bounds, target: Target, log_end: int | None = None) -> Decision:
     now, anew = books["next_offset"], is_made_anew(books["topic_id"], bounds.topic_id)
     to = _offset(partition, now, anew, bounds, target)
-    reason = kept_reason(books) or unreadable(Claim(partition, 0, now, books["topic_id"]), bounds)
+    kept, found = kept_reason(books), unreadable(_claim(partition, books), bounds, log_end)
+    reason = kept or found
     begins_anew = anew or to < now
     skipped = 0 if begins_anew else to - now
-    unread_from = bounds.first if anew else max(bounds.first, _known_until(now, reason))
+    unread_from = bounds.first if anew else max(bounds.first, _known_until(now, kept, found))
     given_up = _readable(unread_from, to, None if anew else reason)
     return Decision(*partition, now, to, begins_anew, skipped, reason.problem if reason else None, given_up)
 
 
-def _known_until(now: int, reason: StopReason | None) -> int:
-    """The offset up to which the records there are those that were read."""
-    return now if reason is None or reason.diverges_at is None else min(now, reason.diverges_at)
+def _claim(partition: Partition, books: Any) -> Claim:
+    return Claim(partition, 0, books["next_offset"], books["topic_id"], leader_epoch=books["leader_epoch"])
+
+
+def _known_until(now: int, *reasons: StopReason | None) -> int:
+    """The offset up to which the records there are those that were read. A log may be cut off again after a stop."""
+    return min([now, *(one.diverges_at for one in reasons if one is not None and one.diverges_at is not None)])
+
+
+def _advised(partition: Partition, books: Any, bounds: Bounds, log_end: int | None) -> StopReason:
+    """What says where to go on without a loss: what the ledger keeps, unless the log has been cut off further since."""
+    kept, found = kept_reason(books), unreadable(_claim(partition, books), bounds, log_end)
+    now = books["next_offset"]
+    if found is not None and (kept is None or _known_until(now, found) < _known_until(now, kept)):
+        return found
+    return kept or StopReason("", "here")
 
 
 def _readable(begin: int, end: int, reason: StopReason | None) -> int:
@@ -116,10 +142,9 @@ def _readable(begin: int, end: int, reason: StopReason | None) -> int:
     return count - max(0, min(end, reason.unreadable_until) - max(begin, reason.unreadable_from))
 
 
-def _refuse_to_give_up(partition: Partition, books: Any, decision: Decision) -> None:
+def _refuse_to_give_up(partition: Partition, advised: StopReason, decision: Decision) -> None:
     if decision.given_up:
-        reason = kept_reason(books)
-        instead = command_to_settle(partition, reason if reason else StopReason("", "here"))
+        instead = command_to_settle(partition, advised)
         raise OperationError(
             f"going on with {partition} at offset {decision.to_offset} gives up {decision.given_up:,} offsets that can "
             f"be read, and nothing is changed. Without a loss: {instead}. To give them up: --give-up-readable"
@@ -171,4 +196,4 @@ async def _carry_out(
         decision.given_up,
     )
     way = "decision_begin_anew" if decision.begins_anew else "decision_skip"
-    await transaction.execute(query(way), *place, decision.to_offset, topic_id)
+    await transaction.execute(query(way), *place, decision.to_offset, topic_id, bounds.leader_epoch)

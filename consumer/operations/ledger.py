@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from consumer.adapters.kafka_tools import look_at_topics
+from consumer.adapters.kafka_tools import log_ends, look_at_topics
 from consumer.adapters.postgres import Database
 from consumer.events.record import Partition
+from consumer.ingest.offsets import Claim
 from consumer.operations.queries import query
-from consumer.ports import Bounds, Refusal, SourceError
+from consumer.ports import Answers, Bounds, Refusal, SourceError
+from consumer.problems import unreadable
 from consumer.settings import Settings
 
 
@@ -19,7 +21,7 @@ from consumer.settings import Settings
 class LedgerLine:
     """One partition. `holds` is whether the equation does.
 
-    :param lag: offsets up to the high watermark; None if Kafka could not be asked
+    :param lag: offsets up to the high watermark, from where the log diverges if it does; None if it is not known
     :param held_back: how many of them wait behind an open transaction
     """
 
@@ -37,6 +39,7 @@ class LedgerLine:
     updated_at: datetime | None
     holds: bool
     topic_id: UUID | None = None
+    leader_epoch: int | None = None
     stopped_at: datetime | None = None
     stopped_because: str | None = None
     resume_from: str | None = None
@@ -82,22 +85,50 @@ async def read_ledger(settings: Settings, database: Database) -> Ledger:
     topics = sorted(settings.topics.consumed)
     try:
         bounds, denied = look = await look_at_topics(settings.kafka, topics)
+        lines |= await _diverged(settings, lines, bounds)
     except SourceError as error:
         return Ledger([*lines.values()], str(error))
     # Nobody has to publish every kind of event; but a topic that was read once, or any at all, should be there.
     hidden = {refusal.name for refusal in look.hidden}
-    gone = {p.topic for p in lines} & set(topics) - {p.topic for p in bounds} - hidden
-    missing = sorted(gone) if bounds or hidden else topics
+    shown = {p.topic for p in (*bounds, *bounds.unanswered)}
+    gone = {p.topic for p in lines} & set(topics) - shown - hidden
+    missing = sorted(gone) if shown or hidden else topics
     problems = [*map(str, look.hidden), *([f"Kafka shows no topic {', '.join(missing)}"] if missing else [])]
+    problems += [f"{partition}: {why}" for partition, why in sorted(bounds.unanswered.items())]
     return Ledger(_with_lag(lines, bounds, hidden), "; ".join(problems) or None, denied)
 
 
+async def _diverged(
+    settings: Settings, lines: Mapping[Partition, LedgerLine], bounds: Mapping[Partition, Bounds]
+) -> Mapping[Partition, LedgerLine]:
+    """The lines of partitions that have not stopped yet, and will, as their logs do not hold what was read."""
+    going = {partition: _claim(line) for partition, line in lines.items() if line.stopped_because is None}
+    ends = await log_ends(settings.kafka, going.values(), bounds)
+    found = {partition: unreadable(going[partition], bounds[partition], end) for partition, end in ends.items()}
+    return {
+        partition: replace(
+            lines[partition],
+            stopped_because=reason.problem,
+            resume_from=reason.resume_from,
+            diverges_at=reason.diverges_at,
+        )
+        for partition, reason in found.items()
+        if reason is not None and reason.diverges_at is not None
+    }
+
+
+def _claim(line: LedgerLine) -> Claim:
+    partition = Partition(line.topic, line.partition)
+    return Claim(partition, line.epoch, line.next_offset, line.topic_id, leader_epoch=line.leader_epoch)
+
+
 def _with_lag(
-    lines: Mapping[Partition, LedgerLine], bounds: Mapping[Partition, Bounds], hidden: Collection[str]
+    lines: Mapping[Partition, LedgerLine], bounds: Answers[Bounds], hidden: Collection[str]
 ) -> list[LedgerLine]:
     partitions = sorted(lines.keys() | bounds.keys())
-    found = [_line(partition, lines.get(partition), bounds.get(partition)) for partition in partitions]
-    return [replace(line, lag=None, held_back=None) if line.topic in hidden else line for line in found]
+    unknown = {partition for partition in partitions if partition.topic in hidden} | bounds.unanswered.keys()
+    found = {partition: _line(partition, lines.get(partition), bounds.get(partition)) for partition in partitions}
+    return [replace(line, lag=None, held_back=None) if p in unknown else line for p, line in found.items()]
 
 
 def _line(partition: Partition, line: LedgerLine | None, bounds: Bounds | None) -> LedgerLine:
@@ -106,7 +137,10 @@ def _line(partition: Partition, line: LedgerLine | None, bounds: Bounds | None) 
         line = _unclaimed(partition, bounds.first)
     if bounds is None:  # a topic of other days, of which nothing can wait
         return replace(line, lag=0, held_back=0)
-    return replace(line, lag=bounds.high_watermark - line.next_offset, held_back=bounds.held_back)
+    known_until = line.next_offset
+    if line.diverges_at is not None:
+        known_until = max(bounds.first, min(known_until, line.diverges_at))
+    return replace(line, lag=bounds.high_watermark - known_until, held_back=bounds.held_back)
 
 
 def _unclaimed(partition: Partition, first: int) -> LedgerLine:

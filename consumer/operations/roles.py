@@ -29,6 +29,7 @@ _COUNTED = (
 )
 _VERIFIED = ("last_verified_at", "permission_flag", "external_share_consent", "license_type")
 _MOVED = ("next_offset", "inserted", "duplicates", "amended", "dead_lettered", "gaps", "epoch", "owner", "updated_at")
+_COMPARED = ("leader_epoch", "leader_epoch_at")
 _STOPPED = ("resume_from", "unreadable_from", "unreadable_until", "diverges_at")
 _DECIDED = ("start_offset", "topic_id", "stopped_at", "stopped_because", *_STOPPED)
 _SETTLED = ("reason", "detail", "sqlstate", "replayed_at", "discarded_at")
@@ -79,7 +80,7 @@ GRANTS: Mapping[str, frozenset[Grant]] = {
             *_grants("rollup_basis", "SELECT INSERT UPDATE"),
             *_grants("computed_days", "SELECT INSERT UPDATE"),
             *_grants("rag_metrics_history", "SELECT INSERT UPDATE"),
-            *_grants("ingest_ledger", "SELECT INSERT", UPDATE=(*_MOVED, *_DECIDED)),
+            *_grants("ingest_ledger", "SELECT INSERT", UPDATE=(*_MOVED, *_COMPARED, *_DECIDED)),
             *_grants("ledger_decisions", "SELECT INSERT"),
             *_grants("dead_letters", "SELECT INSERT", UPDATE=(*_SETTLED, *_EMPTIED)),
             *_grants("touched_days", "SELECT INSERT DELETE"),

@@ -27,7 +27,7 @@ def template15(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def template18(request: pytest.FixtureRequest) -> tuple[str, str]:
     """The same of the newest version."""
-    return request.getfixturevalue("stack").dsn, request.getfixturevalue("migrated_template")
+    return request.getfixturevalue("postgres18").dsn, request.getfixturevalue("migrated_template")
 
 
 def partitioned(template: tuple[str, str]) -> Iterator[tuple[str, str]]:

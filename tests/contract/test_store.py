@@ -53,6 +53,29 @@ async def test_the_first_topic_that_is_told_is_the_one_the_ledger_answers_for(ba
         assert granted.topic_id == kept
 
 
+async def test_the_ledger_keeps_the_leader_epoch_of_what_was_read(backend: Backend) -> None:
+    """The one there is when the partition is first claimed; then that under which the batches were read."""
+    store = backend.store("one")
+    for told, kept in ((None, None), (4, 4), (5, 4), (None, 4)):
+        [granted] = await store.claim({A: Bounds(0, 1000, leader_epoch=told)})
+        assert granted.leader_epoch == kept
+    await write(store, batch_of([replace(granted, leader_epoch=7)], records(A, 0, "a")))
+    [granted] = await store.claim({A: Bounds(0, 1000, leader_epoch=8)})
+    assert (granted.next_offset, granted.leader_epoch) == (1, 7)
+
+
+@pytest.mark.parametrize("place", REAL, indirect=True)
+async def test_an_epoch_from_before_a_version_that_keeps_none_is_forgotten(backend: PostgresBackend) -> None:
+    """It has read on meanwhile, perhaps under later leaders: what it left would look like a log that was cut off."""
+    store = backend.store("one")
+    claims = await store.claim({A: Bounds(0, 1000, leader_epoch=4)})
+    await write(store, batch_of(claims, records(A, 0, "a")))
+    backend.query("UPDATE ingest_ledger SET next_offset = 9, gaps = gaps + 8 RETURNING 1")
+    for told, kept in ((6, 6), (7, 6)):
+        [granted] = await store.claim({A: Bounds(0, 1000, leader_epoch=told)})
+        assert (granted.next_offset, granted.leader_epoch) == (9, kept)
+
+
 async def test_a_stop_is_kept_until_a_person_decides(backend: Backend) -> None:
     """Whoever claims next is told why, in words and numbers; the first reason stays, and is told to who has another."""
     store = backend.store("one")

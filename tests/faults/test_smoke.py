@@ -10,7 +10,7 @@ from tests.faults.conftest import Stage
 from tests.faults.lab import Lab
 from tests.faults.postgres_wire import Step
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 def test_the_worst_moments_of_a_flush(lab: Lab, stage: Stage) -> None:

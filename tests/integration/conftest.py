@@ -10,8 +10,11 @@ from tests.partitions import converted, dress_up
 from tests.psql import FILES, execute, run_files, server_dsn
 from tests.stack import fresh_database
 
+# Where each test begins with an empty database it takes a second or two: on the oldest version with the slow tests.
+LARGE = [pytest.param(15, marks=pytest.mark.slow), 18]
 
-@pytest.fixture(params=[15, 18])
+
+@pytest.fixture(params=LARGE)
 def blank(request: pytest.FixtureRequest) -> Iterator[str]:
     """The DSN of an empty database, on either version."""
     with fresh_database(server_dsn(request)) as dsn:
@@ -34,17 +37,36 @@ def filled(filled_template: tuple[str, str]) -> Iterator[str]:
         yield dsn
 
 
+@pytest.fixture(scope="session", params=LARGE)
+def dressed_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """A server's DSN, on either version, and the name of a database on it with all that a table may have."""
+    server = server_dsn(request)
+    with fresh_database(server) as dsn:
+        dress_up(dsn)
+        yield server, urlsplit(dsn).path.removeprefix("/")
+
+
 @pytest.fixture
-def dressed(blank: str) -> str:
+def dressed(dressed_template: tuple[str, str]) -> Iterator[str]:
     """The DSN of a database with a filled table that has all that a table may have, foreign keys included."""
-    dress_up(blank)
-    return blank
+    with fresh_database(*dressed_template) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session", params=LARGE)
+def hourly_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """A server's DSN, on either version, and the name of a database on it with three months in partitions."""
+    server = server_dsn(request)
+    with fresh_database(server) as dsn:
+        run_files(dsn, *FILES)
+        execute(dsn, HOURLY)
+        converted(dsn)
+        roll_up(dsn)
+        yield server, urlsplit(dsn).path.removeprefix("/")
 
 
 @pytest.fixture
-def hourly(filled: str) -> str:
+def hourly(hourly_template: tuple[str, str]) -> Iterator[str]:
     """The DSN of a database with three months in partitions, rolled up."""
-    execute(filled, HOURLY)
-    converted(filled)
-    roll_up(filled)
-    return filled
+    with fresh_database(*hourly_template) as dsn:
+        yield dsn

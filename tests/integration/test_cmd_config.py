@@ -2,11 +2,12 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
+from tests import program
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -17,14 +18,7 @@ DSN = f"postgresql://writer:{SECRET}@db.example:5432/ragledger"
 def config(command: str, variables: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `ragledger config` with these variables only."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("RAGLEDGER_")}
-    return subprocess.run(
-        [sys.executable, "-m", "consumer", "config", command, *arguments],
-        env=ours | dict(variables),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    return program.run("consumer", "config", command, *arguments, environment=ours | dict(variables))
 
 
 def refused(variables: Mapping[str, str]) -> str:
@@ -167,14 +161,7 @@ def test_a_password_that_takes_the_dsn_apart_is_refused_by_every_command(dsn: st
     """At the start, by the name of the setting, without a traceback; the password is in none of them."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("RAGLEDGER_")}
     for command in (["config", "check"], ["config", "show"], ["run"], ["migrate", "status"], ["doctor"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "consumer", *command],
-            env=ours | {"RAGLEDGER_POSTGRES__DSN": dsn},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        done = program.run("consumer", *command, environment=ours | {"RAGLEDGER_POSTGRES__DSN": dsn})
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith("ragledger: RAGLEDGER_POSTGRES__DSN=(hidden): ")
         assert SECRET not in done.stderr

@@ -70,6 +70,7 @@ def test_the_numbers_of_the_demo_add_up(temporary: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_demo_for_people_shows_tables_and_the_verdict(temporary: Path) -> None:
     """One event is enough: tables, and the ledger's verdict in the last line."""
     done = demo(temporary, "--events", "1")

@@ -102,6 +102,7 @@ def test_one_line_of_json_when_both_are_ready_and_nothing_left_after_sigterm(tem
         stack.assert_nothing_left(temporary)
 
 
+@pytest.mark.slow
 def test_a_stop_during_the_start_leaves_nothing_either(temporary: Path) -> None:
     """Ctrl-C as soon as the first server process is there."""
     with started(temporary) as stack:
@@ -111,6 +112,7 @@ def test_a_stop_during_the_start_leaves_nothing_either(temporary: Path) -> None:
         stack.assert_nothing_left(temporary)
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_ends_the_command_with_1(temporary: Path) -> None:
     """Killed from outside: the command says so instead of pretending that all is well."""
     with started(temporary) as stack:

@@ -96,6 +96,7 @@ def kafka_of_the_compose_file(directory: Path) -> Iterator[tuple[str, str]]:
         node.stop()
 
 
+@pytest.mark.slow
 def test_kafka_starts_with_the_environment(tmp_path: Path) -> None:
     """As the image translates it, Kafka starts on it; a record goes in by a transaction and comes out to a group."""
     with kafka_of_the_compose_file(tmp_path) as (outside, inside):

@@ -78,6 +78,7 @@ def test_postgres_15_is_the_other_version(postgres15: Database) -> None:
         assert connection.info.server_version // 10_000 == 15
 
 
+@pytest.mark.slow
 async def test_a_stack_leaves_no_process_and_no_file() -> None:
     """After a stack has stopped, its directory and every process it started are gone."""
     before = own_children()
@@ -89,6 +90,7 @@ async def test_a_stack_leaves_no_process_and_no_file() -> None:
     assert not stack.directory.exists()
 
 
+@pytest.mark.slow
 async def test_the_second_start_does_not_resolve_the_jars_again(stack: Servers) -> None:
     """Where a stack has run before, the jars are known, and only the servers have to start."""
     said: list[str] = []
@@ -96,6 +98,7 @@ async def test_the_second_start_does_not_resolve_the_jars_again(stack: Servers) 
         assert sorted(said) == ["starting Kafka 4.3.1", "starting PostgreSQL 18"]
 
 
+@pytest.mark.slow
 async def test_killed_kafka_keeps_its_records(own_stack: Stack) -> None:
     """A record acknowledged before SIGKILL is there after a restart on the same port."""
     topics = Topics(own_stack.bootstrap_servers)
@@ -108,6 +111,7 @@ async def test_killed_kafka_keeps_its_records(own_stack: Stack) -> None:
     assert await consume(own_stack.bootstrap_servers, topic) == b"before"
 
 
+@pytest.mark.slow
 def test_killed_postgres_keeps_its_rows(own_stack: Stack) -> None:
     """A row committed before SIGKILL is there after a restart on the same port, with backends at work."""
     with psycopg.connect(own_stack.dsn) as connection:
@@ -120,6 +124,7 @@ def test_killed_postgres_keeps_its_rows(own_stack: Stack) -> None:
         assert connection.execute("SELECT value FROM kept").fetchone() == (1,)
 
 
+@pytest.mark.slow
 async def test_servers_end_with_an_owner_that_was_killed() -> None:
     """SIGKILL to the owner takes both servers and the directory with it."""
     owner = await asyncio.create_subprocess_exec(sys.executable, "-c", OWNER, stdout=subprocess.PIPE)
@@ -131,6 +136,7 @@ async def test_servers_end_with_an_owner_that_was_killed() -> None:
     await wait_for(lambda: not Path(directory).exists(), message="directory is still there")
 
 
+@pytest.mark.slow
 async def test_a_failed_start_says_why_and_leaves_nothing() -> None:
     """A setting that Kafka refuses is named in the error; PostgreSQL, started beside it, is gone too."""
     before = own_children()
@@ -141,6 +147,7 @@ async def test_a_failed_start_says_why_and_leaves_nothing() -> None:
     assert not stack.directory.exists()
 
 
+@pytest.mark.slow
 async def test_a_cancelled_start_leaves_nothing() -> None:
     """A start that is cancelled half-way, as a signal does, gives up and cleans up."""
     before = own_children()
@@ -154,6 +161,7 @@ async def test_a_cancelled_start_leaves_nothing() -> None:
     assert not stack.directory.exists()
 
 
+@pytest.mark.slow
 async def test_three_nodes_are_one_cluster() -> None:
     """A topic replicated three times outlives the loss of a node."""
     with Workspace() as workspace:

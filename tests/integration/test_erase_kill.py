@@ -13,6 +13,8 @@ from tests.notices import ALICE, BOB, acquired, insert, run_killed
 from tests.service import Environment
 from tests.stack import Servers, fresh_database
 
+pytestmark = pytest.mark.slow
+
 MOST_STEPS = 150
 
 

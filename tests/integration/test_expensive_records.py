@@ -18,7 +18,7 @@ from tests.integration.test_cmd_replay import DEAD_LETTER, start_replay
 from tests.service import Environment, ServiceProcess
 from tests.stack import Servers
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 SESSION_MS = 6_000  # the least that a broker takes by default: what blocks the loop for longer loses the partitions
 MOST_SECONDS = 1.5  # that the loop may be blocked, on a busy machine
@@ -164,8 +164,8 @@ def test_letters_of_erased_users_do_not_stop_a_partition(
     limit = {"RAGLEDGER_DEAD_LETTERS__MAX_RATIO": "0.1", "RAGLEDGER_DEAD_LETTERS__MIN_COUNT": "10"}
     with ServiceProcess(environment, tmp_path / "log", **limit) as service:
         wait_for_records(environment, 59)
-        assert service.metric("rag_stopped_partitions") == 0
+        service.wait_metric("rag_stopped_partitions", 0)
         send(bootstrap_servers, [Outgoing(topic, b"{", partition=0)])
         wait_for_records(environment, 60)
-        assert json.loads(service.get("/readyz")[1])["checks"]["stopped"] != ""
+        service.wait_check("stopped", "dead letters")
         assert service.stop() == 0

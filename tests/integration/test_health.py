@@ -1,6 +1,5 @@
 """What the service says of itself over HTTP, to Prometheus, to an orchestrator and to people."""
 
-import json
 import random
 import urllib.request
 from collections.abc import Iterator
@@ -81,7 +80,8 @@ def service(environment: Environment, tmp_path_factory: pytest.TempPathFactory) 
     with ServiceProcess(environment, tmp_path_factory.mktemp("health") / "log") as running:
         wait_for_records(environment, 10)
         eventually(lambda: environment.value("SELECT count(*) FROM touched_days") == 0)
-        eventually(lambda: running.metric("rag_day_unique_users") > 0)
+        running.wait_metric_above("rag_day_unique_users", 0)
+        running.wait_metric("rag_records_total", 10)
         yield running
 
 
@@ -187,9 +187,7 @@ def test_before_the_schema_the_service_is_alive_not_ready_and_says_what_to_do(
         with ServiceProcess(environment, tmp_path / "log") as service:
             eventually(lambda: service.metric("rag_write_retries_total", cause="schema") >= 4, timeout=30)
             service.wait_page("/healthz", 200)
-            status, body = service.get("/readyz")
-            assert status == 503
-            assert "ragledger migrate up" in json.loads(body)["checks"]["database"]
+            service.wait_check("database", "ragledger migrate up")
             service.wait_page("/metrics", 200)
             [said] = log_lines(tmp_path / "log", "database_unavailable")
             assert "ragledger migrate up" in said["problem"]

@@ -15,7 +15,7 @@ from consumer.events.provenance import PROVENANCE
 from consumer.events.record import StoredRecord
 from tests.bad_records import MAX_RECORD_BYTES, SECRET, bad_records, make_rules
 from tests.ingestion import Outgoing, as_json, counts, environment_on, send, small_dialogue, wait_for_records
-from tests.service import Environment, ServiceProcess
+from tests.service import Environment, ServiceProcess, eventually
 from tests.stack import Servers
 from tests.unit.fuzz.hostile import Hostile
 from tests.unit.fuzz.values import CANARY, CONTROLS
@@ -84,9 +84,12 @@ def test_nothing_of_an_event_is_said(
 
 def assert_labels_are_sound(service: ServiceProcess) -> None:
     """A model's name is a label; whatever is in it, the exposition can be read, and the page does not repeat it."""
-    families = list(text_string_to_metric_families(service.get("/metrics")[1]))
-    models = {sample.labels["model"] for family in families for sample in family.samples if "model" in sample.labels}
-    assert any(CONTROLS in model for model in models)
+
+    def models() -> set[str]:
+        families = text_string_to_metric_families(service.get("/metrics")[1])
+        return {sample.labels["model"] for family in families for sample in family.samples if "model" in sample.labels}
+
+    eventually(lambda: any(CONTROLS in model for model in models()), message="counted, which is after COMMIT")
     assert CANARY not in service.get("/")[1]
 
 

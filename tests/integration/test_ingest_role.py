@@ -56,6 +56,8 @@ pytestmark = pytest.mark.timeout(120)
 GOOD, TWICE = 60, 7
 DAY = "2026-01-31"
 RULE = "ALTER TABLE ai_dialogue_log ADD CONSTRAINT rule CHECK (query <> 'refused')"
+# What other tests have run would crowd out statements that run once.
+STATISTICS = ("CREATE EXTENSION pg_stat_statements", "SELECT pg_stat_statements_reset()")
 COPIES = """
 SELECT coalesce(sum(calls) FILTER (WHERE query ~ 'COPY "?ai_dialogue_log'), 0)::int AS direct,
        coalesce(sum(calls) FILTER (WHERE query ~ 'COPY "?(split_)?stage_ai_dialogue_log'), 0)::int AS staged
@@ -80,7 +82,7 @@ def place_on(server: str, stack: Servers, attributes: str) -> Iterator[Place]:
         owner = made.enter_context(fresh_database(server))
         asyncio.run(migrate.up(owner))
         name = urlsplit(owner).path.removeprefix("/")
-        execute(owner, f"REVOKE ALL ON DATABASE {name} FROM PUBLIC", "CREATE EXTENSION pg_stat_statements")
+        execute(owner, f"REVOKE ALL ON DATABASE {name} FROM PUBLIC", *STATISTICS)
         service = made.enter_context(login(owner, INGEST, attributes=attributes))
         execute(owner, f"GRANT CONNECT ON DATABASE {name} TO {name_of(service)}")
         environment = Environment(service, stack.bootstrap_servers, names, RAGLEDGER_BATCH__MAX_DELAY_MS="50")
@@ -247,6 +249,7 @@ def test_all_rights_together_are_enough(rehearsal: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("right", single_rights(), ids=str)
+@pytest.mark.slow
 def test_no_right_can_be_spared(rehearsal: tuple[str, str], right: Grant) -> None:
     """Without any single one of them, something that the service does is refused."""
     owner, service = rehearsal

@@ -3,7 +3,6 @@
 One broker with an authorizer that creates topics for whoever asks, for all of these tests.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from tests.ingestion import Outgoing, as_json, dialogues, ids, log_lines, send, 
 from tests.service import Environment, ServiceProcess, eventually
 from tests.stack import Servers, fresh_database
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 KINDS = ("dialogue", "provenance", "feedback", "verification", "plugin")
 QUICK = {"RAGLEDGER_KAFKA__METADATA_MAX_AGE_MS": "1000", "RAGLEDGER_KAFKA__SESSION_TIMEOUT_MS": "6000"}
@@ -53,12 +52,6 @@ def user_environment(guarded: GuardedKafka, stack: Servers, template: str) -> It
         yield environment
 
 
-def checks(service: ServiceProcess) -> dict[str, str]:
-    """What /readyz says of each check; empty where it does not answer."""
-    body = service.get("/readyz")[1]
-    return dict(json.loads(body)["checks"]) if body else {}
-
-
 def findings(environment: Environment) -> dict[str, dict[str, Any]]:
     """What `doctor` finds that is not as it should be, the worst of each check."""
     found = environment.run_json("doctor")["findings"]
@@ -67,16 +60,12 @@ def findings(environment: Environment) -> dict[str, dict[str, Any]]:
 
 def wait_for_access(service: ServiceProcess, *words: str) -> None:
     """Wait until /readyz is red and names these."""
-    eventually(
-        lambda: all(word in checks(service).get("access", "") for word in words) and service.get("/readyz")[0] == 503,
-        timeout=60,
-        message=f"{words} in {checks(service)}",
-    )
+    service.wait_check("access", *words, timeout=60)
 
 
 def wait_until_clean(service: ServiceProcess) -> None:
     """Wait until /readyz is green again."""
-    eventually(lambda: service.get("/readyz")[0] == 200, timeout=90, message=f"ready: {checks(service)}")
+    eventually(lambda: service.get("/readyz")[0] == 200, timeout=90, message=f"ready: {service.checks()}")
 
 
 def wait_for_line(log: Path, event: str, resource: str) -> None:
@@ -145,7 +134,7 @@ def test_an_unauthorized_topic_is_no_missing_one(
             assert (found["severity"], grant in found["fix"], "--create" in found["fix"]) == ("error", True, False)
             caught_up = environment.run("ledger", "--check", "--caught-up")
             assert (caught_up.returncode, topic in caught_up.stderr) == (3, True)
-            assert service.metric("rag_kafka_refused", resource=topic) == 1
+            service.wait_metric("rag_kafka_refused", 1, resource=topic)
             guarded.grant("topic", topic, "Read")
             wait_for_records(environment, 21)
             wait_until_clean(service)
@@ -194,7 +183,8 @@ def test_a_group_that_may_not_be_joined_is_named(
             begun, cpu = time.monotonic(), _cpu_seconds(service)
             eventually(lambda: time.monotonic() - begun > 8)
             assert _cpu_seconds(service) - cpu < 4
-            assert (service.running.poll(), service.get("/healthz")[0]) == (None, 200)
+            service.wait_page("/healthz", 200)
+            assert service.running.poll() is None
             guarded.grant("group", group, "Read")
             wait_for_records(environment, 10)
             wait_until_clean(service)
@@ -271,8 +261,8 @@ def test_a_stranger_in_the_group_is_named(
             assert f"protocol {protocol}" in named["found"]
             with ServiceProcess(environment, tmp_path / "log") as service:
                 eventually(
-                    lambda: stranger.poll(0.1) is not None or "somebody-else" in checks(service).get("access", ""),
-                    message=str(checks(service)),
+                    lambda: stranger.poll(0.1) is not None or "somebody-else" in service.checks().get("access", ""),
+                    message=str(service.checks()),
                 )
                 wait_for_access(service, "somebody-else")
                 stranger.close()
@@ -320,6 +310,6 @@ def test_records_behind_an_open_transaction_wait(
             wait_for_records(environment, 48)
             environment.assert_caught_up()
             eventually(lambda: service.metric("rag_consumer_lag_records", topic=topic) == 0)
-            assert service.metric("rag_open_transaction_seconds", topic=topic) == 0
+            service.wait_metric("rag_open_transaction_seconds", 0, topic=topic)
             assert service.stop() == 0
         assert first | behind < ids(environment)

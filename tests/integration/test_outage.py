@@ -1,26 +1,23 @@
-"""Outages of PostgreSQL and Kafka: waited out, said once, and nothing lost, doubled or made a dead letter."""
+"""Outages of PostgreSQL: waited out, said once, and nothing lost, doubled or made a dead letter."""
 
-import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 import psycopg
 import pytest
 
-from consumer.embedded import Stack
-from consumer.operations import migrate
+from consumer.embedded import PostgresServer
 from tests.frozen import frozen
 from tests.ingestion import environment_on, log_lines, wait_for_records
 from tests.load import Load, assert_alive_but_not_ready, said, wait_for_retries
 from tests.service import Environment, ServiceProcess, eventually
 from tests.slow_copy import LONG_TEXT, make_slow, wait_for_copy
-from tests.stack import QUICK_RESTART
+from tests.stack import Servers
 
 pytestmark = [
     pytest.mark.timeout(180),
@@ -39,41 +36,29 @@ GIVEN_UP_S = 20.0  # the statement timeout of these tests, a grace of 5 s, and t
 SMALL_BATCHES = {"RAGLEDGER_BATCH__MAX_ROWS": "20", "RAGLEDGER_BATCH__MAX_DELAY_MS": "50"}
 
 
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Stack]:
-    """A Kafka and a PostgreSQL of this file's own, to be killed; who does starts them again."""
-    with Stack(durable=False, kafka_properties=QUICK_RESTART) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def template(servers: Stack) -> str:
-    """A migrated database."""
-    asyncio.run(migrate.up(servers.dsn))
-    return urlsplit(servers.dsn).path.removeprefix("/")
-
-
 @pytest.fixture
-def environment(servers: Stack, template: str) -> Iterator[Environment]:
+def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
     """Small batches and short limits, so that an outage meets many transactions."""
-    with environment_on(servers, template, partitions=2, **SMALL_BATCHES, **SHORT_LIMITS) as made:
+    with environment_on(stack, migrated_template, partitions=2, **SMALL_BATCHES, **SHORT_LIMITS) as made:
         yield made
 
 
-def test_postgresql_killed_under_load_is_waited_out(servers: Stack, environment: Environment, tmp_path: Path) -> None:
+def test_postgresql_killed_under_load_is_waited_out(
+    postgres_server: PostgresServer, environment: Environment, tmp_path: Path
+) -> None:
     """SIGKILL in the middle of writing, a while away, back: resumed by itself, one line in the log for each end."""
     load, log = Load(environment), tmp_path / "log"
     load.publish(1500)
     with ServiceProcess(environment, log) as service:
         wait_for_records(environment, 300)
-        servers.postgres.kill()
+        postgres_server.kill()
         try:
             load.publish(300)
             wait_for_retries(service, 4, cause="connection")
             assert_alive_but_not_ready(service)
             service.wait_page("/metrics", 200)
         finally:
-            servers.postgres.restart()
+            postgres_server.restart()
         load.publish(200)
         load.assert_exact(service)
         service.wait_ready()
@@ -81,8 +66,9 @@ def test_postgresql_killed_under_load_is_waited_out(servers: Stack, environment:
     assert_one_outage_told(log)
 
 
+@pytest.mark.slow
 def test_postgresql_restarted_in_the_middle_of_large_copies_is_waited_out(
-    servers: Stack, environment: Environment, tmp_path: Path
+    postgres_server: PostgresServer, environment: Environment, tmp_path: Path
 ) -> None:
     """Each time the connection ends while the client waits to be allowed to send more: noticed, and written again."""
     load = Load(environment)
@@ -91,22 +77,24 @@ def test_postgresql_restarted_in_the_middle_of_large_copies_is_waited_out(
         for _ in range(RESTARTS):
             load.publish(400, response=LONG_TEXT)
             wait_for_copy(environment)
-            servers.postgres.restart()
+            postgres_server.restart()
         load.assert_exact(service)
         assert service.stop() == 0
 
 
-def test_an_outage_while_nothing_is_read_is_said_too(servers: Stack, environment: Environment, tmp_path: Path) -> None:
+def test_an_outage_while_nothing_is_read_is_said_too(
+    postgres_server: PostgresServer, environment: Environment, tmp_path: Path
+) -> None:
     """Nobody writes, but the service is not ready and says so once; then it goes on as if nothing had been."""
     load, log = Load(environment), tmp_path / "log"
     with ServiceProcess(environment, log) as service:
         service.wait_ready()
-        servers.postgres.kill()
+        postgres_server.kill()
         try:
             eventually(lambda: said(log, "database_unavailable"), timeout=20, message="a word about it")
             assert_alive_but_not_ready(service)
         finally:
-            servers.postgres.restart()
+            postgres_server.restart()
         eventually(lambda: service.get("/readyz")[0] == 200, timeout=20)
         load.publish(100)
         load.assert_exact(service)
@@ -177,8 +165,9 @@ def test_what_is_no_fault_of_the_records_makes_no_dead_letter(
         load.assert_exact(service)
 
 
+@pytest.mark.slow
 def test_memory_is_flat_and_nothing_is_fetched_while_the_database_is_away(
-    servers: Stack, environment: Environment, tmp_path: Path
+    postgres_server: PostgresServer, environment: Environment, tmp_path: Path
 ) -> None:
     """A topic fills up with many times what the reader may hold; it holds no more, and afterwards reads all of it."""
     load = Load(environment)
@@ -186,7 +175,7 @@ def test_memory_is_flat_and_nothing_is_fetched_while_the_database_is_away(
     with ServiceProcess(environment, tmp_path / "log", **held) as service:
         load.publish(200)
         wait_for_records(environment, 200)
-        servers.postgres.kill()
+        postgres_server.kill()
         try:
             load.publish(1000, response=LONG_TEXT)
             wait_for_retries(service, 5, cause="connection")
@@ -197,7 +186,7 @@ def test_memory_is_flat_and_nothing_is_fetched_while_the_database_is_away(
             assert resident(service) < before + 20e6
             assert received(service) < network + 5e6, "fetching goes on"
         finally:
-            servers.postgres.restart()
+            postgres_server.restart()
         load.assert_exact(service)
         assert service.stop() == 0
 
@@ -212,15 +201,16 @@ def received(service: ServiceProcess) -> int:
     return int(psutil.Process(service.running.pid).io_counters().read_chars)
 
 
+@pytest.mark.slow
 def test_a_frozen_postgresql_is_noticed_and_given_up_in_time(
-    servers: Stack, environment: Environment, tmp_path: Path
+    postgres_server: PostgresServer, environment: Environment, tmp_path: Path
 ) -> None:
     """Noticed by a question, whatever a write may take; a write is given up after its own limit and a grace."""
     load, log = Load(environment), tmp_path / "log"
     load.publish(1500)
     with ServiceProcess(environment, log, RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S="600") as service:
         wait_for_records(environment, 300)
-        with frozen(servers.postgres.pid):
+        with frozen(postgres_server.pid):
             load.publish(300)
             moment = time.monotonic()
             eventually(lambda: service.metric("rag_up", server="database") == 0, timeout=NOTICED_S, message="noticed")
@@ -232,8 +222,9 @@ def test_a_frozen_postgresql_is_noticed_and_given_up_in_time(
     assert len(log_lines(log, "database_unavailable")) == len(log_lines(log, "database_available")) == 1
 
 
+@pytest.mark.slow
 def test_a_write_that_meets_a_frozen_postgresql_is_given_up(
-    servers: Stack, environment: Environment, tmp_path: Path
+    postgres_server: PostgresServer, environment: Environment, tmp_path: Path
 ) -> None:
     """After the statement timeout and 5 s; the server need not take a cancellation. Then it is tried again."""
     load = Load(environment)
@@ -241,52 +232,9 @@ def test_a_write_that_meets_a_frozen_postgresql_is_given_up(
     with ServiceProcess(environment, tmp_path / "log", **LARGE_BATCHES) as service:
         load.publish(400, response=LONG_TEXT)
         wait_for_copy(environment)
-        with frozen(servers.postgres.pid):
+        with frozen(postgres_server.pid):
             wait_for_retries(service, 1, cause="connection", timeout=GIVEN_UP_S)
             wait_for_retries(service, 1, cause="connection", timeout=GIVEN_UP_S)
             assert_alive_but_not_ready(service)
         load.assert_exact(service)
         assert service.stop() == 0
-
-
-def test_kafka_killed_under_load_is_waited_out(servers: Stack, environment: Environment, tmp_path: Path) -> None:
-    """Gone in the middle of reading and back on the same address: read on, exact, said once, no flood in the log."""
-    load, log = Load(environment), tmp_path / "log"
-    load.publish(1500)
-    with ServiceProcess(environment, log) as service:
-        wait_for_records(environment, 200)
-        servers.kafka.kill()
-        try:
-            eventually(lambda: service.metric("rag_up", server="kafka") == 0, timeout=NOTICED_S, message="noticed")
-            assert_alive_but_not_ready(service)
-            lines = len(log.read_text().splitlines())
-            failed = service.metric("rag_client_errors_total")
-            eventually(lambda: service.metric("rag_client_errors_total") > failed + 100, message="the client complains")
-            assert len(log.read_text().splitlines()) < lines + 20
-        finally:
-            servers.kafka.restart()
-        load.publish(200)
-        load.assert_exact(service)
-        eventually(lambda: service.get("/readyz")[0] == 200, message="ready")
-        assert service.stop() == 0
-    assert len(log_lines(log, "kafka_unavailable")) == len(log_lines(log, "kafka_available")) == 1
-    assert len(log.read_text().splitlines()) < 100
-
-
-def test_a_frozen_kafka_is_noticed_and_waited_out(servers: Stack, environment: Environment, tmp_path: Path) -> None:
-    """It takes connections and answers nothing; the watchdog knows that a new client would fare no better."""
-    load, log = Load(environment), tmp_path / "log"
-    load.publish(300)
-    with ServiceProcess(environment, log, RAGLEDGER_WATCHDOG__STALL_S="5") as service:
-        load.assert_exact(service)
-        with frozen(servers.kafka.pid):
-            eventually(lambda: service.metric("rag_up", server="kafka") == 0, timeout=30, message="noticed")
-            assert_alive_but_not_ready(service)
-            eventually(lambda: service.metric("rag_client_errors_total") > 3, timeout=60, message="requests time out")
-            assert service.running.poll() is None
-        load.publish(100)
-        load.assert_exact(service)
-        eventually(lambda: service.get("/readyz")[0] == 200, message="ready")
-        assert service.stop() == 0
-    assert len(log_lines(log, "kafka_unavailable")) == 1
-    assert log_lines(log, "stalled") == []

@@ -39,6 +39,7 @@ def test_started_before_postgresql_it_says_what_it_waits_for(tmp_path: Path) -> 
     assert len(said(log, "ragledger migrate up")) == 1, "nobody learns that the schema is missing"
 
 
+@pytest.mark.slow
 def test_started_before_kafka_and_its_topics_it_says_what_it_waits_for(database: str, tmp_path: Path) -> None:
     """First no broker answers, then topics are missing: each is named once, and it reads when they are there."""
     log = tmp_path / "log"
@@ -74,6 +75,7 @@ ORDERS = [
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=">".join)
+@pytest.mark.slow
 def test_started_before_everything_it_goes_on_whatever_comes_first(tmp_path: Path, order: tuple[str, ...]) -> None:
     """Until the last of the four is there it is alive and not ready; what it waits for is said once."""
     log = tmp_path / "log"

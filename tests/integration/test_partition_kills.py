@@ -17,7 +17,7 @@ from tests.partitions import ALL_ROWS, assert_sound, converted, fill, is_partiti
 from tests.psql import execute, rows, value
 from tests.service import Environment, eventually
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 STEPS = {
     "make the new table": "made",

@@ -28,7 +28,7 @@ from tests.psql import FILES, execute, run_files, server_dsn
 from tests.service import Environment, ServiceProcess
 from tests.stack import Servers, fresh_database
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 FILLED = 200_000
 FILL = f"""

@@ -23,7 +23,7 @@ from tests.service import Environment, ServiceProcess, eventually
 from tests.slow_copy import LONG_TEXT, make_slow, wait_for_copy, wait_for_silence
 from tests.stack import Servers
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 PARTITIONS = 3
 # The least that a broker takes by default: a dead member is noticed after six seconds.

@@ -14,7 +14,7 @@ from tests.slow_copy import make_slow
 from tests.stack import Servers
 from tests.stream import Progress, Stream
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 PARTITIONS = 6
 AFTER_A_KILL_S = 15.0

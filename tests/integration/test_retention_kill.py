@@ -19,7 +19,7 @@ from tests.psql import execute
 from tests.service import Environment
 from tests.stack import Servers, Topics
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 MOST_STEPS = 150
 

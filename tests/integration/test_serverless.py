@@ -12,7 +12,7 @@ from tests.serverless import Serverless
 from tests.service import Environment, ServiceProcess, eventually
 from tests.stack import Servers
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 WAKE_S = 5.0
 # Nothing of ours keeps it awake: no days are computed while nobody writes.

@@ -1,6 +1,5 @@
 """Partitions that cannot be read on in silence: they stop, say why, stay stopped, and go on where a person says."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,14 +63,11 @@ def line_of(environment: Environment) -> Any:
 def assert_stopped(environment: Environment, service: ServiceProcess, log: Path, why: str) -> None:
     """It says so everywhere a person may look, with what to do; it is alive, as a restart would not help."""
     topic = environment.topics["dialogue"]
-    eventually(lambda: service.metric("rag_stopped_partitions", topic=topic) == 1, timeout=30, message="stopped")
-    status, body = service.get("/readyz")
+    service.wait_metric("rag_stopped_partitions", 1, topic=topic)
     command = f"ragledger ledger resume --topic {topic} --partition 0 --from earliest"
-    assert status == 503
-    assert why in json.loads(body)["checks"]["stopped"]
-    assert command in json.loads(body)["checks"]["stopped"]
+    service.wait_check("stopped", why, command)
     service.wait_page("/healthz", 200)
-    said = log_lines(log, "partition_stopped")[-1]
+    said = eventually(lambda: log_lines(log, "partition_stopped"), message="said in the log")[-1]
     assert why in said["problem"]
     assert said["settle"] == command
     eventually(lambda: line_of(environment)["stopped_at"], timeout=NOTICED_S, message="kept in the ledger")

@@ -168,8 +168,7 @@ def test_the_service_waits_for_a_certificate_it_can_accept(
         (said,) = eventually(lambda: log_lines(log, "database_unavailable"))
         assert said["cause"] == "tls"
         assert "connect by a name that is in the certificate" in said["problem"]
-        status, text = service.get("/readyz")
-        assert (status, "certificate" in text) == (503, True)
+        service.wait_check("database", "certificate")
         assert service.stop() == 0
 
 

@@ -15,6 +15,7 @@ import pytest
 from tests.bad_batches import BAD_NAME, CODECS, KEY, damage_on_disk, send_batch
 from tests.ingestion import dialogues, environment_on, ids, ingest, log_lines, wait_for_records
 from tests.service import Environment, ServiceProcess, eventually
+from tests.shared import Kafka
 from tests.stack import Servers
 
 pytestmark = pytest.mark.timeout(180)
@@ -82,8 +83,8 @@ def test_a_record_with_an_unreadable_name_is_a_dead_letter_and_reading_goes_on(
         count += size
     with ServiceProcess(environment, tmp_path / "log") as service:
         wait_for_records(environment, count)
-        assert service.metric("rag_dead_letters_total", reason="unreadable_record") == len(bad)
-        assert service.get("/readyz")[0] == 200
+        service.wait_metric("rag_dead_letters_total", len(bad), reason="unreadable_record")
+        service.wait_page("/readyz", 200)
         environment.assert_caught_up()
         assert service.stop() == 0
     assert ids(environment) == wanted
@@ -157,12 +158,11 @@ def locked(environment: Environment) -> Iterator[None]:
         connection.rollback()
 
 
-def damage(stack: Servers, topic: str, offset: int) -> tuple[int, int]:
+def damage(kafka: Kafka, topic: str, offset: int) -> tuple[int, int]:
     """Damage a batch; its offsets."""
-    directory = getattr(stack, "directory", None)
-    if directory is None:
+    if not kafka.directory:
         pytest.skip("the broker's files are in a container")
-    return damage_on_disk(directory, topic, offset)
+    return damage_on_disk(Path(kafka.directory), topic, offset)
 
 
 def settle(said: str) -> Any:
@@ -185,14 +185,14 @@ def wait_until_stopped(log: Path, times: int = 1) -> Any:
 
 
 def test_a_damaged_batch_is_given_up_as_a_whole_by_one_command(
-    environment: Environment, bootstrap_servers: str, stack: Servers, topic: str, tmp_path: Path
+    environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path
 ) -> None:
     """Its first and last offset are named; what is behind it is read, after one step."""
     log = tmp_path / "log"
     wanted = publish(bootstrap_servers, topic, 4, 1, codec="gzip")
     publish(bootstrap_servers, topic, BATCH, 2, codec="zstd")
     wanted |= publish(bootstrap_servers, topic, 5, 3, 1)
-    assert damage(stack, topic, 10) == (4, 24)
+    assert damage(kafka, topic, 10) == (4, 24)
     with ServiceProcess(environment, log) as service:
         said = wait_until_stopped(log)
         assert "offsets 4 to 24" in said["problem"]
@@ -217,14 +217,14 @@ def test_a_damaged_batch_is_given_up_as_a_whole_by_one_command(
 
 @pytest.mark.parametrize("killed", [True, False])
 def test_a_stop_is_not_told_before_what_precedes_it_is_written(
-    environment: Environment, bootstrap_servers: str, stack: Servers, topic: str, tmp_path: Path, killed: bool
+    environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path, killed: bool
 ) -> None:
     """While the batch below waits, with or without a kill: whoever then types what the log says loses nothing."""
     log, quick = tmp_path / "log", {"RAGLEDGER_POSTGRES__LOCK_TIMEOUT_S": "1"}
     wanted = publish(bootstrap_servers, topic, 30, 1)
     publish(bootstrap_servers, topic, 1, 2)
     wanted |= publish(bootstrap_servers, topic, 5, 3)
-    damage(stack, topic, 30)
+    damage(kafka, topic, 30)
     with ExitStack() as services:
         with locked(environment):
             service = services.enter_context(ServiceProcess(environment, log, **quick))

@@ -14,6 +14,8 @@ from consumer.operations import migrate
 from tests.psql import BASE_TABLE, ONE_DIALOGUE, catalog, execute, rows, value
 from tests.service import Environment
 
+pytestmark = pytest.mark.slow
+
 OLD_ROWS = 2_000_000
 FILL = f"""
 INSERT INTO ai_dialogue_log (user_id, session_id, query, response, model_used, created_at)

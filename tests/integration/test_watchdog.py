@@ -46,6 +46,7 @@ def evenly(records: Iterable[Outgoing]) -> list[Outgoing]:
         ("group", "the group has assigned nothing"),
     ],
 )
+@pytest.mark.slow
 def test_a_client_that_silently_stops_ends_the_process(
     environment: Environment, bootstrap_servers: str, tmp_path: Path, harm: str, problem: str
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_blocked_loop_ends_the_process(environment: Environment, bootstrap_ser
     assert "geheim" not in log.read_text()
 
 
+@pytest.mark.slow
 def test_a_frozen_process_is_not_taken_for_a_blocked_one(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
@@ -100,6 +102,7 @@ def test_a_frozen_process_is_not_taken_for_a_blocked_one(
         assert service.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_slow_database_wakes_no_dog(environment: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
     """One statement takes longer than the limit, and reading waits for it all the time."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
@@ -113,6 +116,7 @@ def test_a_slow_database_wakes_no_dog(environment: Environment, bootstrap_server
     assert log_lines(log, "stalled") == []
 
 
+@pytest.mark.slow
 def test_a_lock_and_a_stopped_partition_wake_no_dog(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
@@ -142,6 +146,7 @@ def test_a_lock_and_a_stopped_partition_wake_no_dog(
     assert log_lines(log, "stalled") == []
 
 
+@pytest.mark.slow
 def test_a_process_that_is_fenced_for_ever_ends(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:

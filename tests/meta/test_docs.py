@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from pydantic import SecretStr
 from typer.main import get_command
 
 from consumer import slo
@@ -29,7 +31,7 @@ from consumer.variables import OUTSIDE
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("schema/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("schema/*.md"), *ROOT.glob("deploy/helm/**/*.md")])
 # The schema's README shows usage, with brackets and placeholders, not commands to paste.
 WITH_COMMANDS = [page for page in PAGES if page.parent.name != "schema"]
 KINDS = {kind.name: kind for kind in kinds_by_topic(Topics()).values()}
@@ -100,6 +102,13 @@ def test_every_page_can_be_found() -> None:
     """The index links to each page of the documentation."""
     linked = {(DOCS / link).resolve() for link in re.findall(r"\]\(([^)#\s]+)\)", prose(DOCS / "index.md"))}
     assert {page for page in PAGES if page != DOCS / "index.md"} - linked == set()
+
+
+def test_the_index_lists_each_page_once() -> None:
+    """A row each, among the pages and among the decisions."""
+    rows = re.findall(r"^\| \[[^]]+\]\(([^)]+)\)", prose(DOCS / "index.md"), re.MULTILINE)
+    assert rows
+    assert [row for row, times in Counter(rows).items() if times > 1] == []
 
 
 # ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -233,6 +242,32 @@ def test_the_secrets_shown_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert settings.postgres.dsn.get_secret_value().endswith("?sslmode=verify-full&sslrootcert=system")
     assert settings.kafka.sasl_password
     assert settings.kafka.sasl_password.get_secret_value() == "secret"
+
+
+RECIPES = [block.content for block in blocks(DOCS / "recipes.md") if "recipe" in block.info]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_read(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an env file: each value arrives as it is written; the files that it names are there."""
+    for name in re.findall(r"=/etc/ragledger/(\S+)", recipe):
+        (tmp_path / name).touch()
+    file = tmp_path / "ragledger.env"
+    file.write_text(recipe.replace("/etc/ragledger", str(tmp_path)))
+    monkeypatch.setenv("RAGLEDGER_ENV_FILE", str(file))
+    settings = load()
+    for name, value in (line.split("=", 1) for line in file.read_text().splitlines()):
+        group, member = name.removeprefix("RAGLEDGER_").lower().split("__")
+        read = getattr(getattr(settings, group), member)
+        assert str(read.get_secret_value() if isinstance(read, SecretStr) else read).lower() in (
+            value.lower(),
+            f"{value}.0",
+        )
+
+
+def test_there_are_recipes() -> None:
+    """For both sides."""
+    assert len(RECIPES) >= 6
 
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,5 +1,6 @@
-"""What `make test` runs: everything but the long suite of faults."""
+"""What `make test` and `make test-slow` run: all tests but the long suite of faults, each in exactly one of the two."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -16,3 +17,26 @@ def test_every_directory_of_tests_is_run() -> None:
     assert tops - {ONLY_A_SAMPLE_OF} == {path for path in paths if not path.startswith(ONLY_A_SAMPLE_OF)}
     assert [path for path in paths if path.startswith(ONLY_A_SAMPLE_OF)]
     assert all((ROOT / path).exists() for path in paths)
+
+
+def recipe(target: str) -> tuple[list[str], str]:
+    """What a target of the Makefile depends on, and its commands."""
+    found = re.search(
+        rf"^{target}:([^#\n]*)[^\n]*\n((?:\t.*\n)*)", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE
+    )
+    assert found, target
+    return found[1].split(), found[2].strip()
+
+
+def test_every_test_is_in_exactly_one_of_the_two() -> None:
+    """The marker decides, and nothing else; `make test-all` is both."""
+    assert recipe("test") == (["setup"], '$(PYTEST) -m "not slow" $(ARGS)')
+    assert recipe("test-slow") == (["setup"], "$(PYTEST) -m slow $(ARGS)")
+    assert recipe("test-all") == (["test", "test-slow"], "")
+
+
+def test_the_build_runs_both_without_a_second_chance() -> None:
+    """A test that fails once has failed: the cause is in the test or in the product."""
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert re.findall(r"^make .*", script, re.MULTILINE) == ["make check", "make --keep-going test test-all"]
+    assert "last-failed" not in script

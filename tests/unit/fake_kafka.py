@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from consumer.events.record import Partition, Record, StoredRecord
-from consumer.ports import Bounds, End, Refusal, SourceError, Stretch
+from consumer.ports import Answers, Bounds, End, EpochQuestion, Position, Refusal, SourceError, Stretch
 from tests.unit.builders import TIMESTAMP, encode
 
 LATENCY_SECONDS = 0.01
@@ -63,7 +63,8 @@ class Log:
     """One partition: its records by offset, the first offset it still holds, the offset after its last.
 
     `held_back` offsets wait behind an open transaction. `damaged` are batches whose records cannot be told apart: first
-    offset and last.
+    offset and last. `epochs` are the leaders' epochs, each with the offset at which it began; without any none are
+    kept.
     """
 
     records: dict[int, Record] = field(default_factory=dict)
@@ -71,6 +72,28 @@ class Log:
     first: int = 0
     end: int = 0
     held_back: int = 0
+    epochs: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def leader_epoch(self) -> int | None:
+        """Under which its leader writes."""
+        return self.epochs[-1][0] if self.epochs else None
+
+    def epoch_at(self, offset: int) -> int | None:
+        """Under which this offset was written."""
+        return max((epoch for epoch, start in self.epochs if start <= offset), default=None)
+
+    def epoch_end(self, epoch: int) -> int | None:
+        """Behind what was written under this epoch and earlier ones."""
+        if not self.epochs or epoch > self.epochs[-1][0]:
+            return None
+        return next((start for later, start in self.epochs if later > epoch), self.end)
+
+    def cut(self, end: int) -> None:
+        """What lies from this offset on is gone."""
+        self.records = {offset: record for offset, record in self.records.items() if offset < end}
+        self.epochs = [(epoch, start) for epoch, start in self.epochs if start < end]
+        self.end = end
 
 
 class FakeBroker:
@@ -82,6 +105,7 @@ class FakeBroker:
         self.committed: dict[Partition, int] = {}
         self.topic_ids: dict[str, UUID] = {}
         self.is_down = False
+        self.leaderless: dict[Partition, str] = {}
         self.answers_anew = False
         self._made = 0
 
@@ -95,6 +119,15 @@ class FakeBroker:
         self.topic_ids[topic] = UUID(int=self._made)
         for partition in [partition for partition in self.logs if partition.topic == topic]:
             self.create(partition)
+
+    def elect(self, partition: Partition, cut_to: int | None = None) -> None:
+        """Another leader writes from now on; one that was not in sync cuts the log off at an offset."""
+        log = self.logs[partition]
+        newest = -1 if log.leader_epoch is None else log.leader_epoch
+        if cut_to is not None:
+            log.cut(cut_to)
+        log.epochs.append((newest + 1, log.end))
+        self.changes.notify()
 
     def append(self, partition: Partition, *events: Any, timestamp: int = TIMESTAMP) -> Sequence[Record]:
         """Produce one record for each event: a mapping as JSON, bytes as they are, None a tombstone."""
@@ -200,7 +233,7 @@ class FakeSource:
     async def _fetch(self, max_records: int) -> list[Stretch]:
         stretches, self.extra = self.extra, []
         for partition, position in list(self.assigned.items()):
-            if partition in self.paused or position is None or self.rebalancing:
+            if partition in self.paused or position is None or self.rebalancing or partition in self._broker.leaderless:
                 continue
             log = self._broker.logs[partition]
             if not log.first <= position <= log.end:
@@ -227,17 +260,21 @@ class FakeSource:
             return []
         offsets = (offset for offset in range(position, end) if offset in log.records)
         records = [log.records[offset] for offset, _ in zip(offsets, range(room), strict=False)]
-        self.assigned[partition] = records[-1].offset + 1 if records else end
-        return [Stretch(partition, records)] if records else []
+        self.assigned[partition] = behind = records[-1].offset + 1 if records else end
+        return [Stretch(partition, records, log.epoch_at(behind - 1))] if records else []
 
     def _meet_damage(self, partition: Partition, position: int, log: Log) -> None:
         assert self.reader is not None
         self.pause([partition])
         self.reader.on_unreadable(partition, position, next(last for _, last in log.damaged if last >= position), "why")
 
-    def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+    def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:
         known = ((partition, self.assigned.get(partition)) for partition in partitions)
-        return {partition: position for partition, position in known if position is not None}
+        return {
+            partition: Position(position, self._broker.logs[partition].epoch_at(position - 1))
+            for partition, position in known
+            if position is not None
+        }
 
     def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, End]:
         logs = {partition: self._broker.logs[partition] for partition in partitions if partition in self.assigned}
@@ -246,16 +283,29 @@ class FakeSource:
     def refusals(self) -> Collection[Refusal]:
         return self.refused
 
-    async def bounds(self, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:
+    async def bounds(self, partitions: Collection[Partition]) -> Answers[Bounds]:
+        led = await self._led(partitions)
+        ids = self._broker.topic_ids
+        return Answers(
+            {
+                partition: Bounds(log.first, log.end, ids.get(partition.topic), log.held_back, log.leader_epoch)
+                for partition, log in led.items()
+            },
+            led.unanswered,
+        )
+
+    async def epoch_ends(self, questions: Mapping[Partition, EpochQuestion]) -> Answers[int | None]:
+        led = await self._led(questions.keys())
+        moved = {p: "another epoch" for p, log in led.items() if log.leader_epoch != questions[p].asked_of}
+        ends = {p: log.epoch_end(questions[p].leader_epoch) for p, log in led.items() if p not in moved}
+        return Answers(ends, {**led.unanswered, **moved})
+
+    async def _led(self, partitions: Collection[Partition]) -> Answers[Log]:
         await asyncio.sleep(LATENCY_SECONDS)
         if self._broker.is_down:
             raise SourceError("no broker answers")
-        logs = {partition: self._broker.logs[partition] for partition in partitions}
-        ids = self._broker.topic_ids
-        return {
-            partition: Bounds(log.first, log.end, ids.get(partition.topic), log.held_back)
-            for partition, log in logs.items()
-        }
+        leaderless = {p: why for p, why in self._broker.leaderless.items() if p in partitions}
+        return Answers({p: self._broker.logs[p] for p in partitions if p not in leaderless}, leaderless)
 
     async def topic_ids(self, topics: Collection[str]) -> Mapping[str, UUID]:
         await asyncio.sleep(LATENCY_SECONDS)

@@ -70,6 +70,7 @@ class LedgerRow:
     owner: str | None = None
     topic_id: UUID | None = None
     stop: StopReason | None = None
+    leader_epoch: int | None = None
     inserted: int = 0
     duplicates: int = 0
     amended: int = 0
@@ -92,11 +93,19 @@ class Tables:
         self.rows: dict[tuple[str, bytes], Row] = {}
         self.dead_letters: dict[tuple[Partition, int, int], DeadLetter] = {}
 
-    def claim(self, partition: Partition, first: int, owner: str, topic_id: UUID | None = None) -> Claim:
+    def claim(
+        self,
+        partition: Partition,
+        first: int,
+        owner: str,
+        topic_id: UUID | None = None,
+        leader_epoch: int | None = None,
+    ) -> Claim:
         """Take a partition over: whoever had it before can move its ledger no more."""
         row = self.ledger.setdefault(partition, LedgerRow(first, first))
         row.epoch, row.owner, row.topic_id = row.epoch + 1, owner, row.topic_id or topic_id
-        return Claim(partition, row.epoch, row.next, row.topic_id, row.stop)
+        row.leader_epoch = leader_epoch if row.leader_epoch is None else row.leader_epoch
+        return Claim(partition, row.epoch, row.next, row.topic_id, row.stop, row.leader_epoch)
 
     def decide(self, partition: Partition, offset: int, topic_id: UUID | None = None) -> None:
         """A person says where to go on: a new stretch begins, and nobody holds it yet."""
@@ -165,7 +174,7 @@ class Tables:
         dead = Counter(partition_of(letter.record) for letter in written.dead_letters)
         for span in moved:
             row = self.ledger[span.partition]
-            row.next = span.next
+            row.next, row.leader_epoch = span.next, span.leader_epoch
             row.duplicates += duplicates[span.partition]
             row.amended += amended[span.partition]
             row.dead_lettered += dead[span.partition]
@@ -214,8 +223,8 @@ class FakeStore:
         if self.claim_errors:
             raise self.claim_errors.pop(0)
         claims = [
-            self._tables.claim(partition, bounds[partition].first, self._owner, bounds[partition].topic_id)
-            for partition in sorted(bounds)
+            self._tables.claim(partition, held.first, self._owner, held.topic_id, held.leader_epoch)
+            for partition, held in sorted(bounds.items())
         ]
         self.claims += claims
         self._changes.notify()
@@ -307,6 +316,9 @@ class FakeTelemetry:
 
     def kafka_available(self) -> None:
         self._tell("kafka_available")
+
+    def unanswered(self, asked: Collection[Partition], why: Mapping[Partition, str]) -> None:
+        self._tell("unanswered", set(asked), dict(why))
 
     def set_aside(self, table: str, sqlstate: str) -> None:
         self._tell("set_aside", table, sqlstate)

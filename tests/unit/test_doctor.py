@@ -187,25 +187,39 @@ NOT_STOPPED = dict.fromkeys(("resume_from", "unreadable_from", "unreadable_until
 
 
 def ledger_row(**changes: Any) -> dict[str, Any]:
-    stands = {"next_offset": 10, "epoch": 1, "topic_id": None, "stopped_because": None, "holds": True, **NOT_STOPPED}
+    stands = {
+        "next_offset": 10,
+        "epoch": 1,
+        "topic_id": None,
+        "leader_epoch": 3,
+        "stopped_because": None,
+        "holds": True,
+        **NOT_STOPPED,
+    }
     return {**HERE._asdict(), **stands, "owner": "host:1", "idle_seconds": 0.0, **changes}
 
 
 def test_partitions_that_have_stopped_get_the_command_that_settles_it() -> None:
     """Whether the reader has said so already, or doctor is the first to see that it cannot be read on."""
     found = [
-        *books._stopped([ledger_row()], {HERE: Bounds(12, 20)}),
-        *books._stopped([ledger_row()], {HERE: Bounds(0, 5)}),
+        *books._stopped([ledger_row()], {HERE: Bounds(12, 20)}, {}),
+        *books._stopped([ledger_row()], {HERE: Bounds(0, 5)}, {}),
+        *books._stopped([ledger_row()], {HERE: Bounds(0, 20)}, {HERE: 7}),
         *books._stopped(
-            [ledger_row(stopped_because="too many dead letters", resume_from="here")], {HERE: Bounds(0, 10)}
+            [ledger_row(stopped_because="too many dead letters", resume_from="here")], {HERE: Bounds(0, 10)}, {}
         ),
     ]
-    said = ("2 offsets were deleted by retention", "the topic was deleted and made anew", "too many dead letters")
-    for finding, problem, where in zip(found, said, ("earliest", "earliest", "here"), strict=True):
+    said = (
+        "2 offsets were deleted by retention",
+        "the topic was deleted and made anew",
+        "up to offset 10, but its log holds what was read only up to offset 7",
+        "too many dead letters",
+    )
+    for finding, problem, where in zip(found, said, ("earliest", "earliest", "7", "here"), strict=True):
         assert problem in finding.found
         assert f"ragledger ledger resume --topic rag.dialogue --partition 0 --from {where}" in str(finding.fix)
-    assert list(books._stopped([ledger_row()], {HERE: Bounds(0, 10)})) == []
-    assert list(books._stopped([ledger_row()], {})) == []
+    assert list(books._stopped([ledger_row()], {HERE: Bounds(0, 10)}, {HERE: 10})) == []
+    assert list(books._stopped([ledger_row()], {}, {})) == []
 
 
 @pytest.mark.parametrize(

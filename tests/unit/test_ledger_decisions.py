@@ -22,7 +22,7 @@ LOST = {"stopped_because": "lost records", "diverges_at": 12}
 def books(**changes: Any) -> dict[str, Any]:
     """A row of the ledger."""
     names = ("stopped_because", "resume_from", "unreadable_from", "unreadable_until", "diverges_at")
-    return {"next_offset": 30, "topic_id": OLD, **dict.fromkeys(names), **changes}
+    return {"next_offset": 30, "topic_id": OLD, "leader_epoch": 4, **dict.fromkeys(names), **changes}
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,8 @@ def books(**changes: Any) -> dict[str, Any]:
         (books(**LOST | {"diverges_at": 0}), Bounds(0, 50, OLD), "earliest", 0),
         (books(**LOST | {"diverges_at": 0}), Bounds(40, 50, OLD), "earliest", 0),
         (books(**LOST), Bounds(0, 50, OLD), 15, 3),
-        (books(), Bounds(0, 12, OLD), "latest", 0),
+        (books(), Bounds(0, 12, OLD), "latest", 12),
+        (books(), Bounds(0, 12, OLD), "earliest", 0),
         (books(), Bounds(0, 50, NEW), "earliest", 0),
         (books(), Bounds(0, 50, NEW), "latest", 50),
         (books(), Bounds(5, 50, NEW), 8, 3),
@@ -61,9 +62,40 @@ def test_what_is_given_up_is_counted(row: dict[str, Any], bounds: Bounds, target
     """And refused; what Kafka holds no more and what a stop calls unreadable is not among it."""
     decision = decisions._decide(HERE, row, bounds, target)
     assert decision.given_up == given_up
+    advised = decisions._advised(HERE, row, bounds, None)
     if given_up:
         with pytest.raises(OperationError, match=f"gives up {given_up} offsets") as refused:
-            decisions._refuse_to_give_up(HERE, row, decision)
+            decisions._refuse_to_give_up(HERE, advised, decision)
         assert "--give-up-readable" in str(refused.value)
     else:
-        decisions._refuse_to_give_up(HERE, row, decision)
+        decisions._refuse_to_give_up(HERE, advised, decision)
+
+
+CUT = {"stopped_because": "cut off", "resume_from": "22", "diverges_at": 22}
+
+
+@pytest.mark.parametrize("row", [books(), books(**LIMIT), books(**DAMAGED), books(**CUT)])
+@pytest.mark.parametrize(
+    ("log_end", "target", "given_up"),
+    [(12, "here", 18), (12, 25, 13), (12, 22, 10), (12, 12, 0), (12, "earliest", 0), (0, 1, 1), (0, "earliest", 0)],
+)
+def test_a_log_that_was_cut_off_hides_what_was_not_read(
+    row: dict[str, Any], log_end: int, target: Any, given_up: int
+) -> None:
+    """Whatever the partition has stopped for, or whether it has: what lies behind the cut was never read. What is
+    advised instead gives up nothing.
+    """
+    bounds = Bounds(0, 50, OLD, leader_epoch=5)
+    assert decisions._decide(HERE, row, bounds, target, log_end).given_up == given_up
+    advised = int(decisions._advised(HERE, row, bounds, log_end).resume_from)
+    assert advised == log_end
+    assert decisions._decide(HERE, row, Bounds(0, log_end, OLD, leader_epoch=5), "latest", log_end).given_up == 0
+    assert decisions._decide(HERE, row, bounds, advised, log_end).given_up == 0
+
+
+@pytest.mark.parametrize("log_end", [22, 27, 30, None])
+def test_a_cut_that_lies_behind_an_earlier_one_changes_nothing(log_end: int | None) -> None:
+    """The ledger has kept the earlier one, which gives up less."""
+    bounds = Bounds(0, 50, OLD, leader_epoch=6)
+    assert decisions._advised(HERE, books(**CUT), bounds, log_end).resume_from == "22"
+    assert decisions._decide(HERE, books(**CUT), bounds, 27, log_end).given_up == 5

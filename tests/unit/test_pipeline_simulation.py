@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Any
@@ -55,6 +55,8 @@ class Simulation:
             self.leave_a_gap: 2,
             self.damage_a_batch: 3,
             self.let_time_pass: 6,
+            self.elect_another_leader: 2,
+            self.lose_or_find_a_leader: 2,
             self.rebalance_all: 4,
             self.lose_sight_of_one: 2,
             self.claim_from_outside: 1,
@@ -77,6 +79,7 @@ class Simulation:
     async def come_to_rest(self) -> None:
         """All obstacles away; everything produced must arrive."""
         await self.open_the_database()
+        self.world.broker.leaderless.clear()
         for reader in self.readers:
             reader.store.write_seconds = reader.store.answer_seconds = lambda: 0.0
         if self.rebalance:
@@ -104,6 +107,16 @@ class Simulation:
     async def damage_a_batch(self) -> None:
         """A batch whose records cannot be told apart: its partition stops before it, until a person gives it up."""
         self.world.broker.append_damaged(self.random.choice((A, B, C)), self.random.randint(1, 40))
+
+    async def elect_another_leader(self) -> None:
+        """Cleanly: whatever was read stays in the log."""
+        self.world.broker.elect(self.random.choice((A, B, C)))
+
+    async def lose_or_find_a_leader(self) -> None:
+        """A partition has none for a while; the others must not care."""
+        leaderless, partition = self.world.broker.leaderless, self.random.choice((A, B, C))
+        if leaderless.pop(partition, None) is None:
+            leaderless[partition] = "it has no leader"
 
     async def let_time_pass(self) -> None:
         """From a blink to a long wait."""
@@ -211,6 +224,11 @@ class Simulation:
         )
         assert all(row.is_balanced for row in tables.ledger.values())
         assert self.world.is_caught_up(A, B, C)
+        assert not any("holds what was read" in reason.problem for reason in self.stops())
+
+    def stops(self) -> Sequence[StopReason]:
+        """Why partitions have stopped, as the readers that are left have told."""
+        return [reason for reader in self.readers for _, reason in reader.telemetry.all("stopped")]
 
 
 @pytest.mark.parametrize("seed", [*range(20), 224])

@@ -319,6 +319,37 @@ async def test_a_client_that_alone_gets_no_answer_ends_the_work() -> None:
             await dog
 
 
+@pytest.mark.parametrize("is_claimed", [True, False])
+async def test_a_partition_without_a_leader_does_not_wake_the_dog(is_claimed: bool) -> None:
+    """Whether it had one when it was claimed or not. Only where a new client is told what this one is not, it does."""
+    world = World()
+    async with world.reader() as reader, watching(world, reader) as dog:
+        if is_claimed:
+            await reader.own(A, B)
+        world.broker.leaderless[A] = "it has no leader"
+        if not is_claimed:
+            reader.source.assign(A, B)
+        await passes(2_000)
+        assert not dog.done()
+        world.broker.answers_anew = True
+        await passes(2 * POLICY.stall)
+        with pytest.raises(Stalled, match="new client"):
+            await dog
+
+
+async def test_a_leader_that_is_out_of_date_does_not_wake_the_dog() -> None:
+    """It answers, this client as any other; what it says is what does not do."""
+    world = World()
+    world.broker.answers_anew = True
+    world.broker.elect(A)
+    world.tables.claim(A, 0, "somebody before", None, 7)
+    async with world.reader() as reader, watching(world, reader) as dog:
+        reader.source.assign(A, B)
+        await passes(2_000)
+        assert not dog.done()
+        assert reader.pipeline.unanswered == {A}
+
+
 async def test_a_topic_that_may_not_be_read_does_not_wake_the_dog() -> None:
     """Its records wait until the right is granted; a new process would not get them. The others are watched."""
     world = World()

@@ -3,14 +3,16 @@
 -- locked in order, so that two replicas with conflicting claims wait for each other instead of deadlocking.
 -- $1 group  $2 topics  $3 partitions  $4 epochs  $5 expected offsets  $6 next offsets
 -- $7 inserted  $8 duplicates  $9 amended  $10 dead-lettered  $11 gaps
+-- $12 leader epochs under which the logs are known to hold the records that were read, null if unknown
 WITH moves AS (
     SELECT *
     FROM unnest(
         $2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[],
-        $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[]
+        $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[],
+        $12::int[]
     ) AS move (
         topic, partition, epoch, expected_offset, next_offset,
-        inserted, duplicates, amended, dead_lettered, gaps
+        inserted, duplicates, amended, dead_lettered, gaps, leader_epoch
     )
 ),
 held AS (
@@ -30,6 +32,8 @@ SET next_offset = moves.next_offset,
     amended = ledger.amended + moves.amended,
     dead_lettered = ledger.dead_lettered + moves.dead_lettered,
     gaps = ledger.gaps + moves.gaps,
+    leader_epoch = moves.leader_epoch,
+    leader_epoch_at = moves.next_offset,
     updated_at = now()
 FROM moves JOIN held USING (topic, partition)
 WHERE ledger.consumer_group = $1

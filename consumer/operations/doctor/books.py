@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from consumer.adapters.kafka_tools import log_ends
 from consumer.events.record import Partition
 from consumer.ingest.offsets import Claim, StopReason
 from consumer.operations.doctor.findings import Finding, error, fine, warning
 from consumer.operations.doctor.look import Look
 from consumer.operations.queries import query
-from consumer.ports import Bounds
+from consumer.ports import Bounds, SourceError
 from consumer.problems import command_to_settle, kept_reason, unreadable
 
 Rows = Sequence[Mapping[str, Any]]
@@ -24,8 +25,16 @@ async def look_at_ledger(look: Look) -> list[Finding]:
     group = look.settings.kafka.group_id
     rows = await look.db.rows(query("doctor_ledger"), group)
     bounds = look.brokers.bounds if look.brokers else {}
-    found = [*_unbalanced(rows), *_stopped(rows, bounds), *_unread(rows, bounds)]
+    ends = await _log_ends(look, rows, bounds)
+    found = [*_unbalanced(rows), *_stopped(rows, bounds, ends), *_unread(rows, bounds)]
     return found or [fine("ledger", f"{len(rows)} partitions add up" if rows else "nothing has been read yet")]
+
+
+async def _log_ends(look: Look, rows: Rows, bounds: Mapping[Partition, Bounds]) -> Mapping[Partition, int | None]:
+    try:
+        return await log_ends(look.settings.kafka, [_claim(row) for row in rows], bounds)
+    except SourceError:
+        return {}
 
 
 def _unbalanced(rows: Rows) -> Iterator[Finding]:
@@ -37,18 +46,21 @@ def _unbalanced(rows: Rows) -> Iterator[Finding]:
         yield error("ledger", f"does not add up in {_named(wrong)}", fix)
 
 
-def _stopped(rows: Rows, bounds: Mapping[Partition, Bounds]) -> Iterator[Finding]:
+def _stopped(rows: Rows, bounds: Mapping[Partition, Bounds], ends: Mapping[Partition, int | None]) -> Iterator[Finding]:
     for row in rows:
         partition = _partition(row)
-        reason = kept_reason(row) or _unreadable(row, bounds.get(partition))
+        reason = kept_reason(row) or _unreadable(row, bounds.get(partition), ends.get(partition))
         if reason:
             fix = f"once you know what was lost: {command_to_settle(partition, reason)}"
             yield error("ledger", f"{partition} has stopped: {reason.problem}", fix)
 
 
-def _unreadable(row: Mapping[str, Any], held: Bounds | None) -> StopReason | None:
-    claim = Claim(_partition(row), row["epoch"], row["next_offset"], row["topic_id"])
-    return None if held is None else unreadable(claim, held)
+def _unreadable(row: Mapping[str, Any], held: Bounds | None, log_end: int | None) -> StopReason | None:
+    return None if held is None else unreadable(_claim(row), held, log_end)
+
+
+def _claim(row: Mapping[str, Any]) -> Claim:
+    return Claim(_partition(row), row["epoch"], row["next_offset"], row["topic_id"], leader_epoch=row["leader_epoch"])
 
 
 def _unread(rows: Rows, bounds: Mapping[Partition, Bounds]) -> Iterator[Finding]:

@@ -70,7 +70,8 @@ async def _kafka(settings: Settings) -> tuple[list[Finding], Brokers | None]:
             kafka.unreachable(f"{settings.kafka.bootstrap_servers} did not answer within {KAFKA_SECONDS:g} s")
         ], None
     waiting = kafka.look_at_transactions(settings, brokers.bounds, open_now, time.time())
-    return [*kafka.look_at_topics(settings, facts), *waiting], brokers
+    leaderless = kafka.look_at_leaders(settings, brokers.bounds.unanswered)
+    return [*kafka.look_at_topics(settings, facts), *leaderless, *waiting], brokers
 
 
 async def _postgres(settings: Settings, brokers: Brokers | None, told: Told) -> list[Finding]:

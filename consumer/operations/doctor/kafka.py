@@ -63,6 +63,17 @@ def _strangers(settings: Settings, facts: KafkaFacts) -> Iterator[Finding]:
         yield (warning if stranger.is_classic else error)(f"group {settings.kafka.group_id}", found, fix)
 
 
+def look_at_leaders(settings: Settings, unanswered: Mapping[Partition, str]) -> Iterator[Finding]:
+    """Partitions of which nothing can be read."""
+    fix = (
+        "start the brokers that hold its copies: "
+        f"kafka-topics.sh --bootstrap-server {settings.kafka.bootstrap_servers} --describe --unavailable-partitions"
+    )
+    for partition, why in sorted(unanswered.items()):
+        if partition.topic in settings.topics.consumed:
+            yield error(f"topic {partition.topic}", f"nothing can be read of {partition}: {why}", fix)
+
+
 def look_at_transactions(
     settings: Settings, bounds: Mapping[Partition, Bounds], found: Mapping[Partition, OpenTransaction], now: float
 ) -> Iterator[Finding]:

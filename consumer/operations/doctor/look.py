@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from consumer.adapters.admin import AdminConnection
 from consumer.adapters.kafka_admin import KafkaFacts
-from consumer.events.record import Partition
-from consumer.ports import Bounds
+from consumer.ports import Answers, Bounds
 from consumer.settings import Settings
 
 
@@ -17,7 +15,7 @@ class Brokers:
     """What the brokers have said."""
 
     facts: KafkaFacts
-    bounds: Mapping[Partition, Bounds]
+    bounds: Answers[Bounds]
 
 
 @dataclass(frozen=True, slots=True)

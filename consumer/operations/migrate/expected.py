@@ -125,6 +125,8 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "unreadable_from": "bigint",
         "unreadable_until": "bigint",
         "diverges_at": "bigint",
+        "leader_epoch": "integer",
+        "leader_epoch_at": "bigint",
     },
     "ledger_decisions": {
         "id": "bigint not null",

@@ -48,7 +48,8 @@ class Notices:
         :raises OperationError: there is no such topic, and Kafka does not let us make it
         :raises SourceError: Kafka does not answer
         """
-        if await read_bounds(self._kafka, [self._topic]):
+        found = await read_bounds(self._kafka, [self._topic])
+        if found or found.unanswered:
             return
         try:
             await create_topics(self._kafka, [self._topic], AS_THE_BROKER_HAS_IT, AS_THE_BROKER_HAS_IT)

@@ -1,6 +1,7 @@
 -- Close the books, which the decision keeps, and begin new ones. The epoch goes up and the row has no owner. So the
 -- replica that reads the partition now is fenced, and may claim it again at once.
 -- $1 group  $2 topic  $3 partition  $4 first offset of the new books  $5 id of the topic from now on
+-- $6 epoch of the partition's leader, null if no broker reports it
 UPDATE ingest_ledger
 SET start_offset = $4::bigint,
     next_offset = $4::bigint,
@@ -10,6 +11,8 @@ SET start_offset = $4::bigint,
     dead_lettered = 0,
     gaps = 0,
     topic_id = $5::uuid,
+    leader_epoch = $6::int,
+    leader_epoch_at = $4::bigint,
     stopped_at = NULL,
     stopped_because = NULL,
     resume_from = NULL,

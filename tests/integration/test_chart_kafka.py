@@ -1,0 +1,77 @@
+"""The topics and the rights of the chart's example with Strimzi, on a broker that grants nothing else."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
+
+from consumer.embedded.workspace import Workspace
+from consumer.settings import Kafka, Topics
+from tests.chart import documents
+from tests.guarded_kafka import USER, GuardedKafka
+from tests.ingestion import dialogues, send, wait_for_records
+from tests.integration.test_chart_database import EXAMPLE
+from tests.service import Environment, ServiceProcess, eventually
+from tests.stack import REQUEST_TIMEOUT_S, Servers, fresh_database
+
+pytestmark = pytest.mark.timeout(300)
+
+EVENTS = 20
+KINDS = {"topic": "TOPIC", "group": "GROUP", "transactionalId": "TRANSACTIONAL_ID"}
+PATTERNS = {"prefix": "PREFIXED", "literal": "LITERAL"}
+OPERATIONS = {"DescribeConfigs": "DESCRIBE_CONFIGS"}
+
+
+def objects(kind: str) -> list[dict[str, Any]]:
+    """The example's objects of a kind."""
+    return [one for one in documents(EXAMPLE.read_text("utf-8")) if one["kind"] == kind]
+
+
+def bindings(rule: Mapping[str, Any]) -> Sequence[AclBinding]:
+    """The rights of one rule of a KafkaUser, as its operator grants them."""
+    resource = rule["resource"]
+    return [
+        AclBinding(
+            ResourceType[KINDS[resource["type"]]],
+            resource["name"],
+            ResourcePatternType[PATTERNS[resource.get("patternType", "literal")]],
+            f"User:{USER}",
+            "*",
+            AclOperation[OPERATIONS.get(operation, operation.upper())],
+            AclPermissionType.ALLOW,
+        )
+        for operation in rule["operations"]
+    ]
+
+
+@pytest.fixture
+def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
+    """A service with the example's names, and a user with the example's rights."""
+    (user,) = objects("KafkaUser")
+    rights = [binding for rule in user["spec"]["authorization"]["acls"] for binding in bindings(rule)]
+    with Workspace() as workspace, fresh_database(stack.dsn, migrated_template) as dsn:
+        guarded = GuardedKafka(workspace)
+        for topic in objects("KafkaTopic"):
+            guarded.create_named(topic["metadata"]["name"], topic["spec"]["partitions"])
+        for done in guarded.admin.create_acls(rights).values():
+            done.result(REQUEST_TIMEOUT_S)
+        group = {"RAGLEDGER_KAFKA__GROUP_ID": Kafka().group_id}
+        made = Environment(dsn, guarded.guarded_servers, Topics().model_dump(), **{**guarded.login, **group})
+        send(guarded.open_servers, dialogues("rag.dialogue", EVENTS, seed=1).values())
+        yield made
+
+
+def test_the_rights_are_enough(environment: Environment, tmp_path: Path) -> None:
+    """To read every topic, for retention to publish its notices, and for `doctor` to look at everything."""
+    with ServiceProcess(environment, tmp_path / "log") as service:
+        wait_for_records(environment, EVENTS)
+        eventually(lambda: service.get("/readyz")[0] == 200, message="ready")
+        looked_at = [one for one in environment.run_json("doctor")["findings"] if one["check"].startswith("topic ")]
+        assert {one["check"] for one in looked_at} == {f"topic {name}" for name in Topics().model_dump().values()}
+        assert [one for one in looked_at if one["severity"] == "error" or "may not" in one["found"]] == []
+        assert service.stop() == 0
+    assert environment.run("retention", "run").returncode == 0
+    assert environment.run("ledger", "--check").returncode == 0

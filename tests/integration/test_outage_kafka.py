@@ -1,0 +1,83 @@
+"""Outages of Kafka: waited out, said once, and nothing lost, doubled or made a dead letter."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consumer.embedded import KafkaNode, Workspace
+from tests.frozen import frozen
+from tests.ingestion import environment_on, log_lines, wait_for_records
+from tests.load import Load, assert_alive_but_not_ready
+from tests.service import Environment, ServiceProcess, eventually
+from tests.stack import QUICK_RESTART, Database, SharedServers
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(os.environ.get("RAGLEDGER_TEST_STACK") == "docker", reason="this kills embedded servers"),
+]
+
+SMALL_BATCHES = {"RAGLEDGER_BATCH__MAX_ROWS": "20", "RAGLEDGER_BATCH__MAX_DELAY_MS": "50"}
+NOTICED_S = 16.0  # a look every 5 s, and 10 s to answer
+
+
+@pytest.fixture(scope="module")
+def kafka() -> Iterator[KafkaNode]:
+    """A broker of this file's own, to be killed; who does starts it again."""
+    with Workspace() as workspace:
+        node = KafkaNode(workspace, properties=QUICK_RESTART)
+        node.start()
+        yield node
+
+
+@pytest.fixture
+def environment(kafka: KafkaNode, postgres18: Database, migrated_template: str) -> Iterator[Environment]:
+    """Small batches, so that an outage comes between many."""
+    servers = SharedServers(kafka.bootstrap_servers, postgres18.dsn)
+    with environment_on(servers, migrated_template, partitions=2, **SMALL_BATCHES) as made:
+        yield made
+
+
+def test_kafka_killed_under_load_is_waited_out(kafka: KafkaNode, environment: Environment, tmp_path: Path) -> None:
+    """Gone in the middle of reading and back on the same address: read on, exact, said once, no flood in the log."""
+    load, log = Load(environment), tmp_path / "log"
+    load.publish(1500)
+    with ServiceProcess(environment, log) as service:
+        wait_for_records(environment, 200)
+        kafka.kill()
+        try:
+            eventually(lambda: service.metric("rag_up", server="kafka") == 0, timeout=NOTICED_S, message="noticed")
+            assert_alive_but_not_ready(service)
+            lines = len(log.read_text().splitlines())
+            failed = service.metric("rag_client_errors_total")
+            eventually(lambda: service.metric("rag_client_errors_total") > failed + 100, message="the client complains")
+            assert len(log.read_text().splitlines()) < lines + 20
+        finally:
+            kafka.restart()
+        load.publish(200)
+        load.assert_exact(service)
+        eventually(lambda: service.get("/readyz")[0] == 200, message="ready")
+        assert service.stop() == 0
+    assert len(log_lines(log, "kafka_unavailable")) == len(log_lines(log, "kafka_available")) == 1
+    assert len(log.read_text().splitlines()) < 100
+
+
+def test_a_frozen_kafka_is_noticed_and_waited_out(kafka: KafkaNode, environment: Environment, tmp_path: Path) -> None:
+    """It takes connections and answers nothing; the watchdog knows that a new client would fare no better."""
+    load, log = Load(environment), tmp_path / "log"
+    load.publish(300)
+    with ServiceProcess(environment, log, RAGLEDGER_WATCHDOG__STALL_S="5") as service:
+        load.assert_exact(service)
+        with frozen(kafka.pid):
+            eventually(lambda: service.metric("rag_up", server="kafka") == 0, timeout=30, message="noticed")
+            assert_alive_but_not_ready(service)
+            eventually(lambda: service.metric("rag_client_errors_total") > 3, timeout=60, message="requests time out")
+            assert service.running.poll() is None
+        load.publish(100)
+        load.assert_exact(service)
+        eventually(lambda: service.get("/readyz")[0] == 200, message="ready")
+        assert service.stop() == 0
+    assert len(log_lines(log, "kafka_unavailable")) == 1
+    assert log_lines(log, "stalled") == []

@@ -1,0 +1,84 @@
+"""The wheel by itself: built twice it is the same, and installed into an empty environment it does what it says."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chart import ROOT
+
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(os.environ.get("RAGLEDGER_TEST_STACK") == "docker", reason="this is about the embedded servers"),
+]
+
+EVENTS = 200
+
+
+def build(directory: Path) -> Path:
+    """The wheel, built by the project's own hatchling."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(directory)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    (wheel,) = directory.glob("*.whl")
+    return wheel
+
+
+def constraints(file: Path) -> Path:
+    """The pinned versions, without hashes, which pip would want for the wheel too."""
+    pinned = re.findall(
+        r"^[a-z][\w.-]*==\S+(?: ; [^\\\n]+)?", (ROOT / "requirements" / "dev.txt").read_text("utf-8"), re.M
+    )
+    file.write_text("\n".join(pinned))
+    return file
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A directory that every user may enter, as PostgreSQL's has to."""
+    directory = Path(tempfile.mkdtemp(prefix="wheel-test-"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def installed(place: Path) -> Path:
+    """The command, in an environment with nothing but the wheel and what it asks for."""
+    wheel, environment = build(place / "dist"), place / "environment"
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, timeout=120)
+    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pinned = ["--constraint", str(constraints(place / "constraints.txt"))]
+    subprocess.run([*pip, *pinned, f"{wheel}[embedded]"], cwd=place, check=True, timeout=600)
+    return environment / "bin" / "ragledger"
+
+
+def run(command: Path, *arguments: str) -> str:
+    """What the command prints, started far from the repository."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAGLEDGER_", "PYTHON"))}
+    environment |= {"PATH": "/usr/bin:/bin", "TMPDIR": str(command.parents[2])}
+    done = subprocess.run(
+        [command, *arguments], cwd="/", env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_wheel_is_built_alike(tmp_path: Path) -> None:
+    """Byte for byte, so that anybody can build it again and compare."""
+    assert build(tmp_path / "one").read_bytes() == build(tmp_path / "two").read_bytes()
+
+
+def test_the_demo_runs_from_the_wheel(installed: Path) -> None:
+    """Kafka, PostgreSQL, migrations, the service: all of it comes with the wheel and its requirements."""
+    found = json.loads(run(installed, "demo", "--events", str(EVENTS), "--exit", "--json"))
+    assert found["published"]["events"] == EVENTS
+    assert (found["ledger"]["holds"], found["ledger"]["caught_up"]) == (True, True)
+    modules = run(installed.with_name("python"), "-c", "import consumer; print(consumer.__file__)")
+    assert str(ROOT) not in modules
