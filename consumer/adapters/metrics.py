@@ -127,7 +127,7 @@ STOPPED = Metric(
 LEADERLESS = Metric(
     Gauge,
     "rag_leaderless_partitions",
-    "1 for a partition without a leader that answers: nothing is read of it until it has one.",
+    "1 for a partition whose leader does not answer; it is not read until one does.",
     ("topic", "partition"),
 )
 REFUSED = Metric(

@@ -1,8 +1,9 @@
 -- Claim partitions. The epoch goes up, so the previous owner can no longer move the ledger. The ledger belongs to one
--- topic. If its topic id is unknown so far, it takes the id of the present topic. The same holds for the leader epoch
--- under which the log is known to hold what was read; it is unknown if a version that keeps none has read since.
--- $1 group  $2 owner  $3 topics  $4 partitions  $5 where to begin with a partition never seen before
--- $6 ids of the topics  $7 epochs of the partitions' leaders, each null where no broker tells
+-- topic. If its topic id is unknown so far, it takes the id of the present topic. In the same way it takes the leader
+-- epoch under which the log is known to hold the records that were read. This epoch is unknown if a version without
+-- leader epochs has moved the ledger since.
+-- $1 group  $2 owner  $3 topics  $4 partitions  $5 first offset of a partition never seen before
+-- $6 ids of the topics  $7 epochs of the partitions' leaders, each null if no broker reports it
 INSERT INTO ingest_ledger AS ledger
     (consumer_group, topic, partition, start_offset, next_offset, epoch, owner, topic_id, leader_epoch, leader_epoch_at,
      updated_at)

@@ -3,7 +3,7 @@
 -- locked in order, so that two replicas with conflicting claims wait for each other instead of deadlocking.
 -- $1 group  $2 topics  $3 partitions  $4 epochs  $5 expected offsets  $6 next offsets
 -- $7 inserted  $8 duplicates  $9 amended  $10 dead-lettered  $11 gaps
--- $12 leader epochs under which the logs are known to hold what was read, null where that is not known
+-- $12 leader epochs under which the logs are known to hold the records that were read, null if unknown
 WITH moves AS (
     SELECT *
     FROM unnest(

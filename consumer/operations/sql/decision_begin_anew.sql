@@ -1,7 +1,7 @@
 -- Close the books, which the decision keeps, and begin new ones. The epoch goes up and the row has no owner. So the
 -- replica that reads the partition now is fenced, and may claim it again at once.
 -- $1 group  $2 topic  $3 partition  $4 first offset of the new books  $5 id of the topic from now on
--- $6 epoch of the partition's leader, null where no broker tells
+-- $6 epoch of the partition's leader, null if no broker reports it
 UPDATE ingest_ledger
 SET start_offset = $4::bigint,
     next_offset = $4::bigint,
