@@ -244,6 +244,15 @@ def test_records_are_unpacked_some_bytes_at_a_time() -> None:
     assert [offset for part in taken for offset in part] == list(range(count))
 
 
+@pytest.mark.parametrize("base", [28, 10**9])
+def test_behind_a_displaced_batch_reading_goes_on_at_the_next_one(base: int) -> None:
+    """A broker returns it again, because it says that it holds what comes next."""
+    raw = batch(3, 21)
+    raw[:8] = struct.pack(">q", base)
+    found, stands = read(raw, batch(24, 5), position=24)
+    assert ([one.offset for one in found], stands) == ([24, 25, 26, 27, 28], 29)
+
+
 # ── leader epochs ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
