@@ -1,10 +1,10 @@
 -- Insert staged rows in portions, each under a savepoint, and record the rows that the table refuses.
 -- After a refusal the portion is halved until the rejected row is alone. A refused portion contains at least one
 -- rejected row, so after the first good half, half of the remaining rows are tried next. After a rejected row, the next
--- portion is twice as long as the run of good rows before it, and grows with each success, as far as {seconds} seconds
--- suffice at the pace of the portion before. One rejected row among n costs little more than log2(n) writes. If every row
--- is rejected, each costs one write. If a trigger is slow about each row, no statement exceeds its time limit. The block
--- returns after {seconds} seconds at the latest and is called again.
+-- portion is twice as long as the run of good rows before it. Portions grow with each success, but only up to the
+-- number of rows that fits into {seconds} seconds at the pace of the last portion. So if a trigger is slow for each
+-- row, no statement exceeds its time limit. One rejected row among n costs little more than log2(n) writes. If every
+-- row is rejected, each costs one write. The block returns after {seconds} seconds at the latest and is called again.
 --
 -- An error that a single row raises belongs to this row, if an empty portion raises none: then the table exists and our
 -- rights suffice. Only errors that PostgreSQL itself calls an outage are raised again. A trigger may raise an SQLSTATE
