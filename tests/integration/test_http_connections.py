@@ -22,13 +22,8 @@ class FewDescriptors(ServiceProcess):
     """The service with as many descriptors as a small container allows."""
 
     def __enter__(self) -> "FewDescriptors":
-        script = (
-            "import resource, runpy, sys;"
-            f"resource.setrlimit(resource.RLIMIT_NOFILE, ({DESCRIPTORS}, {DESCRIPTORS}));"
-            "sys.argv = ['ragledger', 'run']; runpy.run_module('consumer', run_name='__main__')"
-        )
-        self.command = ("-c", script)
         super().__enter__()
+        resource.prlimit(self.running.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
         return self
 
 
