@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench import docs, report, results
 from bench.errors import BenchError
 from bench.run import Plan, run
-from consumer.embedded import EmbeddedError
+from consumer.devstack import EmbeddedError
 
 QUICK_EVENTS, QUICK_ROUNDS = 50_000, 3
 err = Console(stderr=True, highlight=False)

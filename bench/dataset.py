@@ -13,7 +13,7 @@ from bench import database, topics
 from bench.events import COLUMNS, DIALOGUE_TABLE, PROVENANCE_TABLE, Event
 from bench.psql import copy_in, copy_out
 from bench.servers import Servers
-from consumer.settings import Topics
+from consumer.settings.model import Topics
 
 _NAMES = Topics()
 TOPICS: Mapping[str, str] = {DIALOGUE_TABLE: _NAMES.dialogue, PROVENANCE_TABLE: _NAMES.provenance}

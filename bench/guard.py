@@ -19,12 +19,12 @@ from typing import Annotated, Any
 import typer
 
 from bench.events import DIALOGUE_TABLE, PROVENANCE_TABLE, events
+from consumer.decode.lanes import decode_all
+from consumer.decode.rows import Row
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import StoredRecord
-from consumer.ingest.decode import decode_all
-from consumer.ingest.rows import Row
 
 BOUND = Path(__file__).with_name("guard.json")
 TOLERANCE = 1.3

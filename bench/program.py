@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.errors import BenchError
-from consumer.embedded import Workspace
+from consumer.devstack import Workspace
 
 STOP_TIMEOUT_S = 60.0
 _LOG_BYTES = 3000

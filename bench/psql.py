@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.errors import BenchError
 from bench.events import COLUMNS
 from bench.servers import Servers
-from consumer.embedded import EmbeddedError, find_binaries
+from consumer.devstack import EmbeddedError, find_binaries
 
 TIMEOUT_S = 1800.0
 

@@ -15,8 +15,8 @@ from bench.local import is_ok
 from bench.measure import Measurement
 from bench.program import Program
 from bench.servers import Servers
-from consumer.embedded.server import free_ports
-from consumer.settings import Topics, variable
+from consumer.devstack.server import free_ports
+from consumer.settings.model import Topics, variable
 
 NAME = "ragledger"
 IDLE = "idle."

@@ -23,7 +23,7 @@ from bench.servers import JVM_OPTIONS, POSTGRES_SETTINGS, Servers
 from bench.summary import Summary, Target, of, summarize, targets, targets_against, targets_of
 from bench.topics import COMPRESSION, PARTITIONS
 from consumer import __version__
-from consumer.embedded.jars import KAFKA_VERSION
+from consumer.devstack.jars import KAFKA_VERSION
 
 OURS = frozenset({NAME, *COPY_NAMES.values()})
 DIRECTORY = Path(__file__).parent / "results"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.rows import TupleRow
 
-from consumer.embedded import KafkaNode, PostgresServer, Workspace
-from consumer.operations import migrate
+from consumer.admin import migrate
+from consumer.devstack import KafkaNode, PostgresServer, Workspace
 
 # A broker that is let run: the embedded one starts quicker, but never compiles its hot code well.
 JVM_OPTIONS = ("-Xms1g", "-Xmx1g")

@@ -7,29 +7,29 @@ from typing import Annotated, ClassVar
 import typer
 
 from consumer import __version__
-from consumer.commands.lazy import LazyGroup
+from consumer.cli.lazy import LazyGroup
 
 
 class Commands(LazyGroup):
     """Every command, in the order in which they are listed."""
 
     places: ClassVar = {
-        "run": "consumer.commands.service:run",
-        "demo": "consumer.commands.demo:demo",
-        "stack": "consumer.commands.stack:stack",
-        "migrate": "consumer.commands.migrate:app",
-        "publish": "consumer.commands.publish:publish",
-        "rollup": "consumer.commands.rollup:rollup",
-        "doctor": "consumer.commands.doctor:doctor",
-        "ledger": "consumer.commands.ledger:app",
-        "dead-letters": "consumer.commands.dead_letters:app",
-        "partition": "consumer.commands.partition:app",
-        "retention": "consumer.commands.retention:app",
-        "erase": "consumer.commands.erase:erase",
-        "provenance": "consumer.commands.provenance:app",
-        "config": "consumer.commands.config:app",
-        "schema": "consumer.commands.schema:app",
-        "slo": "consumer.commands.slo:app",
+        "run": "consumer.cli.service:run",
+        "demo": "consumer.cli.demo:demo",
+        "stack": "consumer.cli.stack:stack",
+        "migrate": "consumer.cli.migrate:app",
+        "publish": "consumer.cli.publish:publish",
+        "rollup": "consumer.cli.rollup:rollup",
+        "doctor": "consumer.cli.doctor:doctor",
+        "ledger": "consumer.cli.ledger:app",
+        "dead-letters": "consumer.cli.dead_letters:app",
+        "partition": "consumer.cli.partition:app",
+        "retention": "consumer.cli.retention:app",
+        "erase": "consumer.cli.erase:erase",
+        "provenance": "consumer.cli.provenance:app",
+        "config": "consumer.cli.config:app",
+        "schema": "consumer.cli.schema:app",
+        "slo": "consumer.cli.slo:app",
     }
 
 

@@ -41,7 +41,7 @@ inside ragledger config check
 inside ragledger config show > /dev/null
 
 echo '--- the schema came along'
-inside python -c 'from consumer.operations.migrate import schema_directory as found; print(found(), *sorted(path.name for path in found().glob("0*.sql")))'
+inside python -c 'from consumer.admin.migrate import schema_directory as found; print(found(), *sorted(path.name for path in found().glob("0*.sql")))'
 
 echo '--- nothing that builds'
 inside sh -c '! command -v gcc && ! ls /opt/build /src 2> /dev/null && ! python -c "import pip" 2> /dev/null && echo none'

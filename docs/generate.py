@@ -17,15 +17,15 @@ from generate_chart import CHART, rows
 from generate_chart import files as chart_files
 from pydantic import SecretStr, TypeAdapter
 
-from consumer.adapters.metrics import ALL, Metric
-from consumer.adapters.metrics import kind as type_of
+from consumer.admin.contract import documents
 from consumer.events.dialogue import Citation, Citations
 from consumer.events.fields import Choice, Field, Flag, JsonObject, JsonObjectOrArray, Number, Text, Timestamp, Uuid
 from consumer.events.kind import Kind
 from consumer.events.plugin import Config, PluginConfig, Seconds
-from consumer.operations.contract import documents
-from consumer.parts import kinds_by_topic
-from consumer.settings import Settings, Topics, variable
+from consumer.events.registry import kinds_by_topic
+from consumer.settings.model import Settings, Topics, variable
+from consumer.telemetry.metrics import ALL, Metric
+from consumer.telemetry.metrics import kind as type_of
 
 DOCS = Path(__file__).resolve().parent
 SCHEMA = DOCS.parent / "schema"

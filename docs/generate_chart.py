@@ -12,7 +12,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import SecretStr
 
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 
 CHART = Path(__file__).resolve().parents[1] / "deploy" / "helm" / "ragledger"
 NOTE = "# Made by `python docs/generate.py` from the service's settings.\n"

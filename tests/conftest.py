@@ -11,11 +11,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from consumer.embedded import EmbeddedError, PostgresServer, Workspace
-from consumer.embedded.postgres import BUNDLED_VERSION
-from tests.service import ServiceProcess
-from tests.shared import Kafka, Run, is_worker, kafka_of
-from tests.stack import Database, DockerPostgres, Servers, SharedServers, Topics, fresh_database, uses_docker
+from consumer.devstack import EmbeddedError, PostgresServer, Workspace
+from consumer.devstack.postgres import BUNDLED_VERSION
+from tests.support.service import ServiceProcess
+from tests.support.shared import Kafka, Run, is_worker, kafka_of
+from tests.support.stack import Database, DockerPostgres, Servers, SharedServers, Topics, fresh_database, uses_docker
+
+# A shell ignores SIGINT for what it starts in the background, and the programs under test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -114,7 +117,7 @@ def postgres_server(postgres18: Database) -> PostgresServer:
 @pytest.fixture(scope="session")
 def migrated_template(postgres18: Database) -> Iterator[str]:
     """The name of a database with every migration applied, for `database` to copy."""
-    from consumer.operations import migrate
+    from consumer.admin import migrate
 
     with fresh_database(postgres18.dsn) as dsn:
         asyncio.run(migrate.up(dsn))

@@ -19,7 +19,7 @@ from bench.growth import docs
 from bench.growth.curve import SHAPES, measure
 from bench.growth.table import IDS
 from bench.results import DIRECTORY, this_machine
-from consumer.embedded import EmbeddedError
+from consumer.devstack import EmbeddedError
 
 SIZES = "0,1000000,10000000,30000000"
 err = Console(stderr=True, highlight=False)

@@ -17,7 +17,7 @@ import psycopg
 from bench import usage
 from bench.events import COLUMNS, DIALOGUE_TABLE, events
 from bench.servers import Connection, Servers
-from consumer.adapters.sql import load
+from consumer.postgres.queries import load
 
 COPIED, ROWS_A_TRANSACTION, ROWS_A_DAY = 50_000, 5_000, 100_000
 _FILL = (Path(__file__).parent / "fill.sql").read_text()

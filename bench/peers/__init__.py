@@ -15,7 +15,7 @@ from bench.peers import bento, bento_build, connect, connect_jars, flat
 from bench.peers.missing import Missing
 from bench.rounds import Contestant
 from bench.servers import Servers
-from consumer.embedded.jars import cache_directory
+from consumer.devstack.jars import cache_directory
 
 Found = tuple[list[Contestant], dict[str, str]]
 

@@ -13,7 +13,7 @@ from bench.local import is_ok
 from bench.program import Program
 from bench.ragledger import IDLE
 from bench.servers import Servers
-from consumer.embedded.server import free_ports
+from consumer.devstack.server import free_ports
 
 NAME = "Bento"
 

@@ -18,7 +18,7 @@ from bench.peers import flat
 from bench.program import Program
 from bench.ragledger import IDLE
 from bench.servers import Servers
-from consumer.embedded.server import free_ports
+from consumer.devstack.server import free_ports
 
 # As Kafka's own start script has them.
 JVM_OPTIONS = ("-Xms256m", "-Xmx2g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")

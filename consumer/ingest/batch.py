@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from consumer.decode.rows import Row
 from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
 from consumer.events.rejection import Rejected
 from consumer.ingest.offsets import Claim, Span
-from consumer.ingest.rows import Row
 
 
 @dataclass(frozen=True, slots=True)

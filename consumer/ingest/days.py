@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from consumer.ingest.copy_format import microseconds, moment_of
+from consumer.decode.copy_format import microseconds, moment_of
 
 # Every offset of the time zone database since 1980 is a multiple of a quarter of an hour, so midnight never falls
 # within one; 4 x 24 x 366 slots are a year, and the cache is hit for all but the first event of each slot.

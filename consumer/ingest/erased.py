@@ -15,12 +15,13 @@ from itertools import chain
 
 import msgspec
 
+from consumer.decode.rows import Row, decode_exactly
 from consumer.events.kind import Kind
 from consumer.events.mentions import ids_named_in
 from consumer.events.record import Record, StoredRecord
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import DeadLetter
-from consumer.ingest.rows import Row, decode_exactly
+from consumer.settings.model import Erasure
 
 REMEMBERED = 50_000
 _KEY_ID = b"ragledger erasure key"
@@ -167,3 +168,8 @@ def emptied(record: Record) -> DeadLetter:
 _ERASED = Rejected.whole(Reason.ERASED_USER, "names a user who was erased; nothing of it is kept")
 GONE = msgspec.json.encode(_ERASED.detail()).decode()
 """The detail, as JSON, of a dead letter that was emptied."""
+
+
+def erasure_keys(settings: Erasure) -> Sequence[Key]:
+    """The key by which erased users are known, then those used before."""
+    return [Key(secret) for secret in settings.secrets]

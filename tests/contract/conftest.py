@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import SecretStr
 
-from consumer.adapters.postgres import Database
-from consumer.operations import migrate
-from consumer.operations.partitions import convert
-from consumer.settings import Postgres
-from tests.stack import fresh_database
-from tests.stores import REAL, Backend, FakeBackend, PostgresBackend
+from consumer.admin import migrate
+from consumer.maintenance.table_partitions import convert
+from consumer.postgres.client import Database
+from consumer.settings.model import Postgres
+from tests.support.stack import fresh_database
+from tests.support.stores import REAL, Backend, FakeBackend, PostgresBackend
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,25 @@ import pytest
 
 from consumer.events.record import Partition
 from consumer.ingest.offsets import StopReason
-from consumer.ports import Bounds, Fenced, Holder
-from consumer.settings import DeadLetters
-from consumer.writer import CommitTurn
-from tests.stores import REAL, A, B, Backend, F, Line, P, PostgresBackend, batch_of, claim, records, said, texts, write
+from consumer.ingest.ports import Bounds, Fenced, Holder
+from consumer.ingest.writer import CommitTurn
+from consumer.settings.model import DeadLetters
+from tests.support.stores import (
+    REAL,
+    A,
+    B,
+    Backend,
+    F,
+    Line,
+    P,
+    PostgresBackend,
+    batch_of,
+    claim,
+    records,
+    said,
+    texts,
+    write,
+)
 
 pytestmark = pytest.mark.timeout(60)
 

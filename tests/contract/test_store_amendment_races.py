@@ -10,12 +10,12 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from consumer.adapters import amendments
-from consumer.adapters.postgres import Transaction
-from consumer.adapters.sql import load
 from consumer.events.amendments import VERIFICATION
 from consumer.events.record import Partition
-from consumer.ports import Bounds
+from consumer.ingest.ports import Bounds
+from consumer.postgres import amendments
+from consumer.postgres.client import Transaction
+from consumer.postgres.queries import load
 from tests.contract.test_store_amendments import (
     WHOLE,
     Books,
@@ -27,8 +27,8 @@ from tests.contract.test_store_amendments import (
     report,
     verdict,
 )
-from tests.psql import execute
-from tests.stores import AtOnce, G, batch_of, said
+from tests.support.psql import execute
+from tests.support.stores import AtOnce, G, batch_of, said
 
 __all__ = ["books", "place"]
 pytestmark = pytest.mark.timeout(60)

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from consumer.adapters.amendments import PostgresAmendments
-from consumer.adapters.postgres import Database
 from consumer.events.amendments import FEEDBACK
 from consumer.events.record import Partition, StoredRecord
 from consumer.ingest.days import BusinessDays
-from consumer.ports import Bounds, Store, Written
-from consumer.settings import Postgres
-from tests.producers import dialogue, provenance
-from tests.stack import fresh_database
-from tests.stores import REAL, A, AtOnce, F, G, P, PostgresBackend, V, batch_of, said
+from consumer.ingest.ports import Bounds, Store, Written
+from consumer.postgres.amendments import PostgresAmendments
+from consumer.postgres.client import Database
+from consumer.settings.model import Postgres
+from tests.support.producers import dialogue, provenance
+from tests.support.stack import fresh_database
+from tests.support.stores import REAL, A, AtOnce, F, G, P, PostgresBackend, V, batch_of, said
 
 pytestmark = pytest.mark.timeout(60)
 

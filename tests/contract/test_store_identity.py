@@ -6,8 +6,21 @@ from dataclasses import replace
 import pytest
 
 from consumer.events.record import Record
-from consumer.writer import CommitTurn
-from tests.stores import REAL, REFUSED, A, B, Backend, Line, PostgresBackend, batch_of, claim, records, texts, write
+from consumer.ingest.writer import CommitTurn
+from tests.support.stores import (
+    REAL,
+    REFUSED,
+    A,
+    B,
+    Backend,
+    Line,
+    PostgresBackend,
+    batch_of,
+    claim,
+    records,
+    texts,
+    write,
+)
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -10,13 +10,28 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
-from consumer.adapters.postgres import Database
 from consumer.events.record import Partition
-from consumer.settings import Postgres
-from tests.psql import execute
-from tests.refusals import FUNCTION, NOON, TRIGGER, assert_told, event, ingest, prepare, raising
-from tests.roles import login
-from tests.stores import REAL, A, F, G, Line, P, PostgresBackend, V, batch_of, claim, records, said, texts, write
+from consumer.postgres.client import Database
+from consumer.settings.model import Postgres
+from tests.support.psql import execute
+from tests.support.refusals import FUNCTION, NOON, TRIGGER, assert_told, event, ingest, prepare, raising
+from tests.support.roles import login
+from tests.support.stores import (
+    REAL,
+    A,
+    F,
+    G,
+    Line,
+    P,
+    PostgresBackend,
+    V,
+    batch_of,
+    claim,
+    records,
+    said,
+    texts,
+    write,
+)
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import psycopg
 import pytest
 
-from consumer.adapters.postgres import RAISED as RAISED_AT
 from consumer.events.record import Partition
-from tests.refusals import assert_told, deferred, ingest, prepare, raising
-from tests.stores import A, P, PostgresBackend
+from consumer.postgres.client import RAISED as RAISED_AT
+from tests.support.refusals import assert_told, deferred, ingest, prepare, raising
+from tests.support.stores import A, P, PostgresBackend
 
 pytestmark = pytest.mark.timeout(60)
 

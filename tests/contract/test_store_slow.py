@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from pydantic import SecretStr
 
-from consumer.adapters.amendments import PostgresAmendments
-from consumer.adapters.postgres import Database
 from consumer.events.record import StoredRecord
 from consumer.ingest.days import BusinessDays
-from consumer.settings import Postgres
-from tests.psql import execute
-from tests.refusals import FUNCTION, NOON, TRIGGER, event
-from tests.stack import fresh_database
-from tests.stores import A, F, Line, PostgresBackend, batch_of, claim, said, texts, write
+from consumer.postgres.amendments import PostgresAmendments
+from consumer.postgres.client import Database
+from consumer.settings.model import Postgres
+from tests.support.psql import execute
+from tests.support.refusals import FUNCTION, NOON, TRIGGER, event
+from tests.support.stack import fresh_database
+from tests.support.stores import A, F, Line, PostgresBackend, batch_of, claim, said, texts, write
 
 pytestmark = [
     pytest.mark.timeout(120),

@@ -7,13 +7,13 @@ import random
 
 import pytest
 
+from consumer.admin.dead_letters import DeadLetters, Filter
+from consumer.decode.lanes import decode
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.record import StoredRecord
-from consumer.ingest.decode import decode
-from consumer.operations.dead_letters import DeadLetters, Filter
-from tests.ingestion import as_json, small_dialogue
-from tests.psql import execute
-from tests.stores import A, PostgresBackend, batch_of, claim, write
+from tests.support.ingestion import as_json, small_dialogue
+from tests.support.psql import execute
+from tests.support.stores import A, PostgresBackend, batch_of, claim, write
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 
-from tests.days import assert_day_equals_queries
 from tests.faults.traffic import Sent, Traffic
-from tests.ingestion import TABLES
-from tests.service import Environment, eventually
+from tests.support.days import assert_day_equals_queries
+from tests.support.ingestion import TABLES
+from tests.support.service import Environment, eventually
 
 TIMEZONE = "Asia/Tokyo"
 READ_SECONDS = 60.0

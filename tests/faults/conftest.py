@@ -13,7 +13,7 @@ from tests.faults import docs
 from tests.faults.lab import Lab, open_lab
 from tests.faults.results import DIRECTORY, Results
 from tests.faults.scene import Scene, set_scene
-from tests.stack import uses_docker
+from tests.support.stack import uses_docker
 
 Stage = Callable[..., AbstractContextManager[Scene]]
 _RESULTS = pytest.StashKey[Results]()

@@ -12,7 +12,7 @@ from typing import Self
 
 from tests.faults.lab import WRITERS, Lab, through
 from tests.faults.postgres_wire import PostgresProxy
-from tests.service import Environment, ServiceProcess, eventually
+from tests.support.service import Environment, ServiceProcess, eventually
 
 LOOK_SECONDS = 0.2
 

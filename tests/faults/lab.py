@@ -12,15 +12,15 @@ from uuid import uuid4
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from consumer.embedded import KafkaCluster, KafkaNode, PostgresServer, Workspace
-from consumer.embedded.server import free_ports
-from consumer.operations import migrate
+from consumer.admin import migrate
+from consumer.devstack import KafkaCluster, KafkaNode, PostgresServer, Workspace
+from consumer.devstack.server import free_ports
 from tests.faults.loop import LoopThread
 from tests.faults.proxy import Proxy
-from tests.ingestion import TABLES
-from tests.psql import execute
-from tests.service import Environment
-from tests.stack import QUICK_RESTART, REQUEST_TIMEOUT_S, fresh_database
+from tests.support.ingestion import TABLES
+from tests.support.psql import execute
+from tests.support.service import Environment
+from tests.support.stack import QUICK_RESTART, REQUEST_TIMEOUT_S, fresh_database
 
 BROKER_PROPERTIES = {
     **QUICK_RESTART,

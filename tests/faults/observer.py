@@ -12,7 +12,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from tests.faults.traffic import Traffic
-from tests.service import Environment, eventually
+from tests.support.service import Environment, eventually
 
 SAMPLE_SECONDS = 0.1
 RECOVERY_SECONDS = 90.0

@@ -11,7 +11,7 @@ from enum import Enum
 
 import psutil
 
-from consumer.embedded.server import free_ports
+from consumer.devstack.server import free_ports
 from tests.faults.loop import LoopThread
 
 CHUNK = 65_536

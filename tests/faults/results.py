@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.results import this_machine
-from consumer.embedded.jars import KAFKA_VERSION
-from consumer.embedded.postgres import BUNDLED_VERSION
+from consumer.devstack.jars import KAFKA_VERSION
+from consumer.devstack.postgres import BUNDLED_VERSION
 from tests.faults.audit import Account
 from tests.faults.observer import Recovery
 from tests.faults.scene import Scene

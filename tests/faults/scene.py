@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from tests.bad_records import RULES
 from tests.faults.audit import TIMEZONE, Account, assert_days_equal_queries, compare, take_account
 from tests.faults.fleet import Fleet
 from tests.faults.lab import Lab
 from tests.faults.observer import Observer, Recovery
 from tests.faults.traffic import STEADY, Mix, Sent, Traffic
-from tests.psql import execute
-from tests.service import Environment, eventually
+from tests.support.bad_records import RULES
+from tests.support.psql import execute
+from tests.support.service import Environment, eventually
 
 REST_SECONDS = 90.0
 # The least that a broker takes by default: a dead member is noticed after six seconds.

@@ -15,7 +15,7 @@ from psycopg import sql
 from tests.faults.conftest import Stage
 from tests.faults.lab import Lab
 from tests.faults.scene import Scene
-from tests.service import eventually
+from tests.support.service import eventually
 
 pytestmark = pytest.mark.timeout(300)
 

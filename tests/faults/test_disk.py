@@ -17,7 +17,7 @@ from tests.faults.conftest import Stage
 from tests.faults.lab import Lab
 from tests.faults.scene import Scene
 from tests.faults.test_database import outlast
-from tests.load import wait_for_retries
+from tests.support.load import wait_for_retries
 
 pytestmark = [
     pytest.mark.timeout(300),

@@ -10,7 +10,7 @@ from tests.faults.conftest import Stage
 from tests.faults.lab import Lab
 from tests.faults.postgres_wire import Step
 from tests.faults.scene import Scene
-from tests.service import eventually
+from tests.support.service import eventually
 
 pytestmark = pytest.mark.timeout(300)
 

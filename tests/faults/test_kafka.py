@@ -7,7 +7,7 @@ import time
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from consumer.embedded import KafkaNode
+from consumer.devstack import KafkaNode
 from tests.faults.conftest import Stage
 from tests.faults.lab import Lab
 from tests.faults.scene import Scene, last

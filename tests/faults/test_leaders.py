@@ -15,9 +15,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from tests.faults.lab import Lab, delete_topics
-from tests.ingestion import Outgoing, dialogues, ids, log_lines, send
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import REQUEST_TIMEOUT_S
+from tests.support.ingestion import Outgoing, dialogues, ids, log_lines, send
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import REQUEST_TIMEOUT_S
 
 pytestmark = pytest.mark.timeout(400)
 

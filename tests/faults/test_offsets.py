@@ -15,8 +15,8 @@ from tests.faults.conftest import Stage
 from tests.faults.lab import Lab, delete_topics, make_topics
 from tests.faults.scene import Scene
 from tests.faults.test_records import records
-from tests.ingestion import log_lines
-from tests.service import eventually
+from tests.support.ingestion import log_lines
+from tests.support.service import eventually
 
 pytestmark = pytest.mark.timeout(300)
 

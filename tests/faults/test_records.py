@@ -11,8 +11,8 @@ from tests.faults.conftest import Stage
 from tests.faults.lab import Lab
 from tests.faults.scene import last
 from tests.faults.traffic import Maker, Mix, Outgoing, Sent
-from tests.ingestion import as_json, small_dialogue
-from tests.producers import random_uuid
+from tests.support.ingestion import as_json, small_dialogue
+from tests.support.producers import random_uuid
 
 pytestmark = pytest.mark.timeout(300)
 

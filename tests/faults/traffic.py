@@ -12,9 +12,9 @@ from uuid import UUID
 
 from confluent_kafka import KafkaException, Producer
 
-from tests.bad_records import BY_RULE
-from tests.ingestion import as_json, small_dialogue
-from tests.producers import bad_value, provenance, random_uuid
+from tests.support.bad_records import BY_RULE
+from tests.support.ingestion import as_json, small_dialogue
+from tests.support.producers import bad_value, provenance, random_uuid
 
 DAYS = ("2026-02-03T14:59:59.999999Z", "2026-02-03T15:00:00Z", "2026-02-04T09:00:00+09:00", "2026-02-05T12:00:00Z")
 # As often as it takes: a producer in earnest does not give up because a broker is away, nor does it say so each time.

@@ -12,7 +12,7 @@ from tests.faults.lab import Lab
 from tests.faults.postgres_wire import Step
 from tests.faults.proxy import BOTH, Proxy, Way
 from tests.faults.scene import Scene, last
-from tests.service import eventually
+from tests.support.service import eventually
 
 Trouble = Callable[[Scene], AbstractContextManager[None]]
 

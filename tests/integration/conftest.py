@@ -5,10 +5,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.archives import HOURLY, roll_up
-from tests.partitions import converted, dress_up
-from tests.psql import FILES, execute, run_files, server_dsn
-from tests.stack import fresh_database
+from tests.support.archives import HOURLY, roll_up
+from tests.support.partitions import converted, dress_up
+from tests.support.psql import FILES, execute, run_files, server_dsn
+from tests.support.stack import fresh_database
 
 # Where each test begins with an empty database it takes a second or two: on the oldest version with the slow tests.
 LARGE = [pytest.param(15, marks=pytest.mark.slow), 18]

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.ingestion import Outgoing, as_json, send, small_dialogue
-from tests.producers import provenance, random_uuid
-from tests.service import Environment, ServiceProcess, eventually
+from tests.support.ingestion import Outgoing, as_json, send, small_dialogue
+from tests.support.producers import provenance, random_uuid
+from tests.support.service import Environment, ServiceProcess, eventually
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from consumer.embedded import PostgresServer, Workspace
-from consumer.operations import migrate
-from tests.chart import CHART, documents
-from tests.ingestion import dialogues, ids, on_other_database, send, wait_for_records
-from tests.psql import execute, rows
-from tests.roles import as_role
-from tests.service import Environment, ServiceProcess
-from tests.stack import Servers, Topics
+from consumer.admin import migrate
+from consumer.devstack import PostgresServer, Workspace
+from tests.support.chart import CHART, documents
+from tests.support.ingestion import dialogues, ids, on_other_database, send, wait_for_records
+from tests.support.psql import execute, rows
+from tests.support.roles import as_role
+from tests.support.service import Environment, ServiceProcess
+from tests.support.stack import Servers, Topics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -8,15 +8,15 @@ import pytest
 from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
-from consumer.embedded.workspace import Workspace
-from consumer.settings import Kafka, Topics
-from tests.chart import documents
-from tests.guarded_kafka import USER, GuardedKafka
-from tests.ingestion import dialogues, send, wait_for_records
+from consumer.devstack.workspace import Workspace
+from consumer.settings.model import Kafka, Topics
 from tests.integration.test_chart_database import EXAMPLE
-from tests.notices import ALICE, acquired, insert
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import REQUEST_TIMEOUT_S, Servers, fresh_database
+from tests.support.chart import documents
+from tests.support.guarded_kafka import USER, GuardedKafka
+from tests.support.ingestion import dialogues, send, wait_for_records
+from tests.support.notices import ALICE, acquired, insert
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import REQUEST_TIMEOUT_S, Servers, fresh_database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

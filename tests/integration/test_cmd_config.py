@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import program
+from tests.support import program
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 
-from tests.bad_records import MAX_RECORD_BYTES, SECRET, TEXT, Bad, bad_records, make_rules
-from tests.ingestion import (
+from tests.support.bad_records import MAX_RECORD_BYTES, SECRET, TEXT, Bad, bad_records, make_rules
+from tests.support.ingestion import (
     TABLES,
     Outgoing,
     as_json,
@@ -32,9 +32,9 @@ from tests.ingestion import (
     small_dialogue,
     wait_for_records,
 )
-from tests.producers import provenance
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers, fresh_database
+from tests.support.producers import provenance
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers, fresh_database
 
 pytestmark = pytest.mark.timeout(120)
 

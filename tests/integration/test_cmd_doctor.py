@@ -16,15 +16,15 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
-from consumer.embedded import EmbeddedError, PostgresServer, Workspace
-from consumer.operations.doctor.server_settings import RELOAD
-from consumer.operations.roles import INGEST
-from consumer.settings import Topics as Names
-from tests.ingestion import dialogues, send
-from tests.psql import ONE_DIALOGUE, execute, rows
-from tests.roles import login, name_of
-from tests.service import Environment, eventually
-from tests.stack import Servers, Topics, fresh_database
+from consumer.admin.doctor.server_settings import RELOAD
+from consumer.admin.roles import INGEST
+from consumer.devstack import EmbeddedError, PostgresServer, Workspace
+from consumer.settings.model import Topics as Names
+from tests.support.ingestion import dialogues, send
+from tests.support.psql import ONE_DIALOGUE, execute, rows
+from tests.support.roles import login, name_of
+from tests.support.service import Environment, eventually
+from tests.support.stack import Servers, Topics, fresh_database
 
 pytestmark = pytest.mark.timeout(120)
 

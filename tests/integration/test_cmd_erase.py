@@ -16,12 +16,12 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from tests.erasing import KEY, add_dialogues, add_letters, records_of, spellings, whereabouts
-from tests.ingestion import Outgoing, counts, environment_on, ids, ingest, log_lines, send, wait_for_records
-from tests.notices import ALICE, BOB, acquired, insert
-from tests.psql import execute
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers, fresh_database
+from tests.support.erasing import KEY, add_dialogues, add_letters, records_of, spellings, whereabouts
+from tests.support.ingestion import Outgoing, counts, environment_on, ids, ingest, log_lines, send, wait_for_records
+from tests.support.notices import ALICE, BOB, acquired, insert
+from tests.support.psql import execute
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers, fresh_database
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from tests.ingestion import Outgoing, dialogues, environment_on, ingest, on_other_database, send
-from tests.producers import produce_transactions
-from tests.service import Environment
-from tests.stack import Servers, fresh_database
+from tests.support.ingestion import Outgoing, dialogues, environment_on, ingest, on_other_database, send
+from tests.support.producers import produce_transactions
+from tests.support.service import Environment
+from tests.support.stack import Servers, fresh_database
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.partitions import converted, fill
-from tests.psql import execute
-from tests.service import Environment
+from tests.support.partitions import converted, fill
+from tests.support.psql import execute
+from tests.support.service import Environment
 
 DAYS = """
 INSERT INTO rag_metrics_history (date, total_dialogues)

@@ -14,10 +14,10 @@ import jsonschema
 import pytest
 from prov.model import ProvActivity, ProvAgent, ProvDocument, ProvEntity
 
-from tests.notices import ALICE, BOB, acquired, insert
-from tests.psql import execute
-from tests.service import Environment
-from tests.stack import Servers, fresh_database
+from tests.support.notices import ALICE, BOB, acquired, insert
+from tests.support.psql import execute
+from tests.support.service import Environment
+from tests.support.stack import Servers, fresh_database
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -14,10 +14,10 @@ from uuid import UUID
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from tests.ingestion import as_json, environment_on, ids, ingest, small_dialogue, watermark
-from tests.producers import provenance
-from tests.service import Environment, eventually
-from tests.stack import Servers
+from tests.support.ingestion import as_json, environment_on, ids, ingest, small_dialogue, watermark
+from tests.support.producers import provenance
+from tests.support.service import Environment, eventually
+from tests.support.stack import Servers
 
 pytestmark = pytest.mark.timeout(120)
 

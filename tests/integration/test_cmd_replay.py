@@ -12,8 +12,8 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.bad_records import BY_CASCADE, BY_RULE, Bad, bad_records, make_rules
-from tests.ingestion import (
+from tests.support.bad_records import BY_CASCADE, BY_RULE, Bad, bad_records, make_rules
+from tests.support.ingestion import (
     Outgoing,
     as_json,
     counts,
@@ -24,9 +24,9 @@ from tests.ingestion import (
     send,
     small_dialogue,
 )
-from tests.psql import execute
-from tests.service import Environment, eventually
-from tests.stack import Servers, fresh_database
+from tests.support.psql import execute
+from tests.support.service import Environment, eventually
+from tests.support.stack import Servers, fresh_database
 
 pytestmark = pytest.mark.timeout(120)
 

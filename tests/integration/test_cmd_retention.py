@@ -14,11 +14,11 @@ import jsonschema
 import psycopg
 import pytest
 
-from tests.ingestion import Outgoing, as_json, environment_on, ids, ingest, log_lines, send
-from tests.notices import ALICE, BOB, acquired, insert, published, retention_environment
-from tests.psql import execute
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers, Topics
+from tests.support.ingestion import Outgoing, as_json, environment_on, ids, ingest, log_lines, send
+from tests.support.notices import ALICE, BOB, acquired, insert, published, retention_environment
+from tests.support.psql import execute
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers, Topics
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -255,7 +255,7 @@ def test_two_runs_at_once_tell_each_owner_once(environment: Environment) -> None
 
 def test_the_index_leads_to_what_is_over(environment: Environment) -> None:
     """idx_provenance_expiring is scanned, once for each number of years, and the table as a whole is not."""
-    sql = (Path(__file__).parents[2] / "consumer" / "operations" / "sql" / "retention_archive.sql").read_text()
+    sql = (Path(__file__).parents[2] / "consumer" / "postgres" / "queries" / "retention_archive.sql").read_text()
     fill = """
         INSERT INTO provenance (id, content_id, content_type, source_uri, license_type, acquisition_method, acquired_at,
                                 retention_years)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.days import assert_day_equals_queries, at_the_edges, bounds, history, insert_dialogues
-from tests.ingestion import Outgoing, as_json, environment_on, send, small_dialogue, wait_for_records
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers, fresh_database
+from tests.support.days import assert_day_equals_queries, at_the_edges, bounds, history, insert_dialogues
+from tests.support.ingestion import Outgoing, as_json, environment_on, send, small_dialogue, wait_for_records
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers, fresh_database
 
 pytestmark = pytest.mark.timeout(120)
 

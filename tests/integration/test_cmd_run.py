@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from consumer.__main__ import app
-from tests.ingestion import (
+from tests.support.ingestion import (
     Outgoing,
     as_json,
     committed_offsets,
@@ -27,8 +27,8 @@ from tests.ingestion import (
     small_dialogue,
     wait_for_records,
 )
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -9,10 +9,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from consumer.settings import Topics
-from tests.ingestion import small_dialogue
-from tests.producers import provenance
-from tests.service import Environment
+from consumer.settings.model import Topics
+from tests.support.ingestion import small_dialogue
+from tests.support.producers import provenance
+from tests.support.service import Environment
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.prometheus import PROMETHEUS, promtool
-from tests.service import Environment
+from tests.support.prometheus import PROMETHEUS, promtool
+from tests.support.service import Environment
 
 pytestmark = pytest.mark.timeout(180)
 

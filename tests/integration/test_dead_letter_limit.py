@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.ingestion import Outgoing, counts, dialogues, environment_on, log_lines, send, wait_for_records
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers
+from tests.support.ingestion import Outgoing, counts, dialogues, environment_on, log_lines, send, wait_for_records
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -6,11 +6,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.ingestion import dialogues, environment_on, send, wait_for_records
-from tests.psql import APPLICATION_TABLES, FILES, PARTITIONED_TABLE, execute, one_file, rows, run_files, value
-from tests.roles import login, name_of
-from tests.service import ServiceProcess, eventually
-from tests.stack import Servers
+from tests.support.ingestion import dialogues, environment_on, send, wait_for_records
+from tests.support.psql import APPLICATION_TABLES, FILES, PARTITIONED_TABLE, execute, one_file, rows, run_files, value
+from tests.support.roles import login, name_of
+from tests.support.service import ServiceProcess, eventually
+from tests.support.stack import Servers
 
 ANNA, BEN = UUID("5018c5a3-91f3-46af-94ff-2f9d15565fb4"), UUID("11111111-1111-4111-8111-111111111111")
 MARKS = "SELECT DISTINCT day::text AS day FROM touched_days ORDER BY 1"

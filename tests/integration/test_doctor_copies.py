@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.archives import HOURLY, Interrupted, archived, interrupt, restored
-from tests.partitions import ALL_ROWS, assert_sound, converted
-from tests.psql import execute, rows
-from tests.service import Environment
+from tests.support.archives import HOURLY, Interrupted, archived, interrupt, restored
+from tests.support.partitions import ALL_ROWS, assert_sound, converted
+from tests.support.psql import execute, rows
+from tests.support.service import Environment
 
 pytestmark = pytest.mark.timeout(180)
 

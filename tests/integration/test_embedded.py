@@ -12,12 +12,12 @@ import psycopg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from consumer.embedded import EmbeddedError, KafkaCluster, PostgresServer, Stack, Workspace, postgres
-from tests.stack import QUICK_RESTART, Database, Servers, Topics, wait_for
+from consumer.devstack import EmbeddedError, KafkaCluster, PostgresServer, Stack, Workspace, postgres
+from tests.support.stack import QUICK_RESTART, Database, Servers, Topics, wait_for
 
 OWNER = """
 import json, signal
-from consumer.embedded import Stack
+from consumer.devstack import Stack
 with Stack(durable=False) as stack:
     print(json.dumps([str(stack.directory), stack.kafka.pid, stack.postgres.pid]), flush=True)
     signal.pause()
@@ -186,7 +186,7 @@ def test_a_missing_version_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPa
 
 def test_without_the_extra_the_import_says_what_to_install() -> None:
     """Importing the embedded servers without their packages names the extra."""
-    script = "import sys; sys.modules['jgo'] = None; import consumer.embedded"
+    script = "import sys; sys.modules['jgo'] = None; import consumer.devstack"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "need jgo, which is not installed" in result.stderr
     assert "pip install 'ragledger[embedded]'" in result.stderr

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.producers import CODECS, Published, bad_value, dialogue, produce, produce_transactions, provenance
-from tests.service import Environment, ServiceProcess, eventually
+from tests.support.producers import CODECS, Published, bad_value, dialogue, produce, produce_transactions, provenance
+from tests.support.service import Environment, ServiceProcess, eventually
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -13,11 +13,11 @@ from cloudevents.core.bindings import kafka as sdk
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from tests.bad_records import CLOUD_EVENT
-from tests.ingestion import Outgoing, as_json, counts, environment_on, ids, ingest, send, small_dialogue
-from tests.producers import provenance, random_uuid
-from tests.service import Environment
-from tests.stack import Servers
+from tests.support.bad_records import CLOUD_EVENT
+from tests.support.ingestion import Outgoing, as_json, counts, environment_on, ids, ingest, send, small_dialogue
+from tests.support.producers import provenance, random_uuid
+from tests.support.service import Environment
+from tests.support.stack import Servers
 
 pytestmark = pytest.mark.timeout(120)
 

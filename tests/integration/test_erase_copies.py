@@ -14,15 +14,15 @@ import psycopg
 import pytest
 
 from consumer.ingest.erased import Key
-from consumer.operations.partitions.export import Export
-from tests.archives import COUNT, HOURLY, Interrupted, archived, interrupt, roll_up
-from tests.erasing import KEY, add_dialogues, whereabouts
-from tests.kill_at import ROOT
-from tests.notices import ALICE, run_killed
-from tests.partitions import assert_sound, converted
-from tests.psql import execute, rows, value
-from tests.service import Environment, eventually
-from tests.stack import Servers, fresh_database
+from consumer.maintenance.table_partitions.export import Export
+from tests.support.archives import COUNT, HOURLY, Interrupted, archived, interrupt, roll_up
+from tests.support.erasing import KEY, add_dialogues, whereabouts
+from tests.support.kill_at import ROOT
+from tests.support.notices import ALICE, run_killed
+from tests.support.partitions import assert_sound, converted
+from tests.support.psql import execute, rows, value
+from tests.support.service import Environment, eventually
+from tests.support.stack import Servers, fresh_database
 
 pytestmark = pytest.mark.timeout(180)
 

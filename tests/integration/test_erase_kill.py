@@ -7,11 +7,11 @@ from uuid import UUID
 
 import pytest
 
-from tests.erasing import KEY, add_dialogues, add_letters, spellings, whereabouts
-from tests.ingestion import ids
-from tests.notices import ALICE, BOB, acquired, insert, run_killed
-from tests.service import Environment
-from tests.stack import Servers, fresh_database
+from tests.support.erasing import KEY, add_dialogues, add_letters, spellings, whereabouts
+from tests.support.ingestion import ids
+from tests.support.notices import ALICE, BOB, acquired, insert, run_killed
+from tests.support.service import Environment
+from tests.support.stack import Servers, fresh_database
 
 pytestmark = pytest.mark.slow
 

@@ -12,27 +12,27 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from consumer.adapters.dead_letter_limit import DeadLetterLimit
-from consumer.adapters.history import PostgresHistory
-from consumer.adapters.postgres import Database
-from consumer.adapters.store import PostgresStore
-from consumer.basis import Basis
+from consumer.admin.dead_letters import DeadLetters, Filter
+from consumer.admin.erasure import Erasure
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.record import StoredRecord
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import Key
-from consumer.operations.dead_letters import DeadLetters, Filter
-from consumer.operations.erasure import Erasure
-from consumer.ports import Bounds, Turn, Unavailable, Written
-from consumer.settings import DeadLetters as Limits
-from consumer.settings import Postgres
-from tests.erasing import KEY, add_letters, whereabouts
-from tests.ingestion import as_json, small_dialogue
-from tests.notices import ALICE, BOB
-from tests.service import Environment
-from tests.stack import wait_for
-from tests.stores import A, AtOnce, batch_of
-from tests.unit.fakes import Changes, FakeTelemetry
+from consumer.ingest.ports import Bounds, Turn, Unavailable, Written
+from consumer.ingest.rollup_basis import Basis
+from consumer.postgres.client import Database
+from consumer.postgres.dead_letter_limit import DeadLetterLimit
+from consumer.postgres.history import PostgresHistory
+from consumer.postgres.store import PostgresStore
+from consumer.settings.model import DeadLetters as Limits
+from consumer.settings.model import Postgres
+from tests.support.erasing import KEY, add_letters, whereabouts
+from tests.support.fakes import Changes, FakeTelemetry
+from tests.support.ingestion import as_json, small_dialogue
+from tests.support.notices import ALICE, BOB
+from tests.support.service import Environment
+from tests.support.stack import wait_for
+from tests.support.stores import A, AtOnce, batch_of
 
 pytestmark = pytest.mark.timeout(60)
 

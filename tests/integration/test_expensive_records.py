@@ -12,11 +12,20 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from tests.erasing import KEY
-from tests.ingestion import Outgoing, as_json, counts, environment_on, log_lines, send, small_dialogue, wait_for_records
 from tests.integration.test_cmd_replay import DEAD_LETTER, start_replay
-from tests.service import Environment, ServiceProcess
-from tests.stack import Servers
+from tests.support.erasing import KEY
+from tests.support.ingestion import (
+    Outgoing,
+    as_json,
+    counts,
+    environment_on,
+    log_lines,
+    send,
+    small_dialogue,
+    wait_for_records,
+)
+from tests.support.service import Environment, ServiceProcess
+from tests.support.stack import Servers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

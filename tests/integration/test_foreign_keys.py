@@ -10,8 +10,8 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from consumer.operations import migrate
-from tests.ingestion import (
+from consumer.admin import migrate
+from tests.support.ingestion import (
     Outgoing,
     as_json,
     counts,
@@ -21,10 +21,10 @@ from tests.ingestion import (
     small_dialogue,
     wait_for_records,
 )
-from tests.producers import provenance, random_uuid
-from tests.psql import APPLICATION_TABLES, FILES, PARTITIONED_TABLE, execute, rows, run_files, server_dsn, value
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers, Topics, fresh_database
+from tests.support.producers import provenance, random_uuid
+from tests.support.psql import APPLICATION_TABLES, FILES, PARTITIONED_TABLE, execute, rows, run_files, server_dsn, value
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers, Topics, fresh_database
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -9,11 +9,20 @@ from uuid import UUID
 
 import pytest
 
-from tests.ingestion import Outgoing, as_json, counts, environment_on, ids, send, small_dialogue, wait_for_records
-from tests.producers import random_uuid
-from tests.psql import execute
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers
+from tests.support.ingestion import (
+    Outgoing,
+    as_json,
+    counts,
+    environment_on,
+    ids,
+    send,
+    small_dialogue,
+    wait_for_records,
+)
+from tests.support.producers import random_uuid
+from tests.support.psql import execute
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers
 
 pytestmark = pytest.mark.timeout(180)
 

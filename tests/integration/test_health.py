@@ -11,7 +11,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.ingestion import (
+from tests.support.ingestion import (
     Outgoing,
     as_json,
     dialogues,
@@ -21,9 +21,9 @@ from tests.ingestion import (
     small_dialogue,
     wait_for_records,
 )
-from tests.producers import provenance
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers
+from tests.support.producers import provenance
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers
 
 pytestmark = pytest.mark.timeout(120)
 

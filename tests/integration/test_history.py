@@ -15,19 +15,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from consumer.adapters.clock import SystemClock
-from consumer.adapters.history import PostgresHistory
-from consumer.adapters.postgres import Database
-from consumer.basis import Basis
+from consumer.ingest.clock import SystemClock
 from consumer.ingest.days import BusinessDays
-from consumer.ports import Unavailable
-from consumer.rollup import RollupTimer
-from consumer.settings import Postgres
-from consumer.slo import DEFAULT_OBJECTIVES, Objective
-from tests.days import assert_day_equals_queries, at_the_edges, bounds, history, insert_dialogues
-from tests.service import Environment
-from tests.stack import wait_for
-from tests.unit.test_rollup import FakeAmendments, FakeDayTelemetry
+from consumer.ingest.ports import Unavailable
+from consumer.ingest.rollup_basis import Basis
+from consumer.ingest.slo import DEFAULT_OBJECTIVES, Objective
+from consumer.maintenance.rollup import RollupTimer
+from consumer.postgres.client import Database
+from consumer.postgres.history import PostgresHistory
+from consumer.settings.model import Postgres
+from tests.support.days import assert_day_equals_queries, at_the_edges, bounds, history, insert_dialogues
+from tests.support.service import Environment
+from tests.support.stack import wait_for
+from tests.unit.maintenance.test_rollup import FakeAmendments, FakeDayTelemetry
 
 pytestmark = pytest.mark.timeout(180)
 

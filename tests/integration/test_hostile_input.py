@@ -13,10 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import StoredRecord
-from tests.bad_records import MAX_RECORD_BYTES, SECRET, bad_records, make_rules
-from tests.ingestion import Outgoing, as_json, counts, environment_on, send, small_dialogue, wait_for_records
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers
+from tests.support.bad_records import MAX_RECORD_BYTES, SECRET, bad_records, make_rules
+from tests.support.ingestion import Outgoing, as_json, counts, environment_on, send, small_dialogue, wait_for_records
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers
 from tests.unit.fuzz.hostile import Hostile
 from tests.unit.fuzz.values import CANARY, CONTROLS
 

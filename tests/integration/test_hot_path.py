@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator
 import pytest
 from pydantic import SecretStr
 
-from consumer.adapters.postgres import Database
-from consumer.adapters.preparation import Preparation
-from consumer.adapters.store import PostgresStore, Way
-from consumer.operations.roles import INGEST
-from consumer.ports import Bounds
-from consumer.settings import Postgres
-from tests.psql import execute, rows
-from tests.roles import login, name_of
-from tests.stores import A, AtOnce, P, PostgresBackend, batch_of, records
+from consumer.admin.roles import INGEST
+from consumer.ingest.ports import Bounds
+from consumer.postgres.client import Database
+from consumer.postgres.preparation import Preparation
+from consumer.postgres.store import PostgresStore, Way
+from consumer.settings.model import Postgres
+from tests.support.psql import execute, rows
+from tests.support.roles import login, name_of
+from tests.support.stores import A, AtOnce, P, PostgresBackend, batch_of, records
 
 EVERY_BATCH = {
     "BEGIN",

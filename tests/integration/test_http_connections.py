@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import Environment, ServiceProcess, eventually
+from tests.support.service import Environment, ServiceProcess, eventually
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -6,11 +6,11 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from consumer.adapters.postgres import Database
-from consumer.ports import Unavailable
-from consumer.settings import Postgres
-from tests.service import eventually
-from tests.stack import Servers
+from consumer.ingest.ports import Unavailable
+from consumer.postgres.client import Database
+from consumer.settings.model import Postgres
+from tests.support.service import eventually
+from tests.support.stack import Servers
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -13,26 +13,25 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
-from consumer import slo
-from consumer.adapters.amendments import PostgresAmendments
-from consumer.adapters.history import PostgresHistory
-from consumer.adapters.postgres import Database
-from consumer.adapters.preparation import Preparation
-from consumer.adapters.sql import load
-from consumer.adapters.store import PostgresStore
-from consumer.basis import Basis
+from consumer.admin import migrate
+from consumer.admin.dead_letters import DeadLetters, Filter
+from consumer.admin.migrate import expected
+from consumer.admin.roles import GRANTS, INGEST, Grant
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.provenance import PROVENANCE
+from consumer.ingest import slo
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.offsets import StopReason
-from consumer.operations import migrate
-from consumer.operations.dead_letters import DeadLetters, Filter
-from consumer.operations.migrate import expected
-from consumer.operations.queries import query
-from consumer.operations.roles import GRANTS, INGEST, Grant
-from consumer.ports import Bounds, Unavailable
-from consumer.settings import Postgres
-from tests.ingestion import (
+from consumer.ingest.ports import Bounds, Unavailable
+from consumer.ingest.rollup_basis import Basis
+from consumer.postgres.amendments import PostgresAmendments
+from consumer.postgres.client import Database
+from consumer.postgres.history import PostgresHistory
+from consumer.postgres.preparation import Preparation
+from consumer.postgres.queries import load
+from consumer.postgres.store import PostgresStore
+from consumer.settings.model import Postgres
+from tests.support.ingestion import (
     Outgoing,
     as_json,
     counts,
@@ -43,13 +42,13 @@ from tests.ingestion import (
     send,
     wait_for_records,
 )
-from tests.partitions import converted
-from tests.producers import provenance
-from tests.psql import execute, rows, server_dsn, value
-from tests.roles import login, name_of
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers, Topics, fresh_database
-from tests.stores import A, AtOnce, F, G, P, PostgresBackend, V, batch_of, records, said
+from tests.support.partitions import converted
+from tests.support.producers import provenance
+from tests.support.psql import execute, rows, server_dsn, value
+from tests.support.roles import login, name_of
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers, Topics, fresh_database
+from tests.support.stores import A, AtOnce, F, G, P, PostgresBackend, V, batch_of, records, said
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -279,7 +278,7 @@ async def everything(owner: str, service: str) -> None:
         await decide(database)
         async with database.transaction() as transaction:
             await transaction.fetch(load("schema_version"))
-            await transaction.fetch(query("ledger_read"), "g")
+            await transaction.fetch(load("ledger_read"), "g")
     finally:
         await database.close(5)
 
@@ -340,9 +339,9 @@ async def decide(database: Database) -> None:
     place = ("g", "dialogues", 0)
     for way in ("decision_skip", "decision_begin_anew"):
         async with database.transaction() as transaction:
-            [books] = await transaction.fetch(query("decision_books"), *place)
+            [books] = await transaction.fetch(load("decision_books"), *place)
             to, anew = books["next_offset"], way == "decision_begin_anew"
-            await transaction.execute(query("decision_keep"), *place, "me", None, None, to, anew, None, 0)
-            await transaction.execute(query(way), *place, to, None)
+            await transaction.execute(load("decision_keep"), *place, "me", None, None, to, anew, None, 0)
+            await transaction.execute(load(way), *place, to, None)
     async with database.transaction() as transaction:
-        assert len(await transaction.fetch(query("decisions_list"), "g")) == 2
+        assert len(await transaction.fetch(load("decisions_list"), "g")) == 2

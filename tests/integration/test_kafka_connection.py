@@ -11,10 +11,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.admin import ApiVersionRequest
 
-from consumer.adapters.fetching import Fetching
-from consumer.adapters.kafka import client_options
-from consumer.settings import Kafka
-from tests.stack import wait_for
+from consumer.kafka.consumer import client_options
+from consumer.kafka.fetch import Fetching
+from consumer.settings.model import Kafka
+from tests.support.stack import wait_for
 
 pytestmark = pytest.mark.timeout(60)
 

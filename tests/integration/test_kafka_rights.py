@@ -15,14 +15,14 @@ import pytest
 from confluent_kafka import Consumer
 from pydantic import SecretStr
 
-from consumer.adapters.kafka_transactions import TransactionalTopic
-from consumer.embedded.workspace import Workspace
-from consumer.ports import SourceError
-from consumer.settings import Kafka, SecurityProtocol
-from tests.guarded_kafka import PASSWORD, USER, GuardedKafka
-from tests.ingestion import Outgoing, as_json, dialogues, ids, log_lines, send, small_dialogue, wait_for_records
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers, fresh_database
+from consumer.devstack.workspace import Workspace
+from consumer.ingest.ports import SourceError
+from consumer.kafka.transactions import TransactionalTopic
+from consumer.settings.model import Kafka, SecurityProtocol
+from tests.support.guarded_kafka import PASSWORD, USER, GuardedKafka
+from tests.support.ingestion import Outgoing, as_json, dialogues, ids, log_lines, send, small_dialogue, wait_for_records
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers, fresh_database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.service import eventually
+from tests.support.service import eventually
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,7 +21,7 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 HANGING = """
 import os, pathlib, threading, pytest
-from tests.service import Environment, ServiceProcess
+from tests.support.service import Environment, ServiceProcess
 
 @pytest.mark.timeout({seconds}, func_only=True)
 def test_that_hangs(database, tmp_path):

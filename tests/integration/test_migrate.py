@@ -5,9 +5,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from consumer.operations import migrate
-from consumer.operations.migrate import State
-from tests.psql import APPLICATION_TABLES, FILES, ROLLBACKS, catalog, execute, psql, rows, run_files, value
+from consumer.admin import migrate
+from consumer.admin.migrate import State
+from tests.support.psql import APPLICATION_TABLES, FILES, ROLLBACKS, catalog, execute, psql, rows, run_files, value
 
 HISTORY = "SELECT version, checksum, applied_by FROM schema_migrations ORDER BY version"
 WITHOUT_OPTIONAL = [int(file.name[:4]) for file in FILES if not file.name.startswith("0004")]

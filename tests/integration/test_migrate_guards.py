@@ -4,10 +4,10 @@ from uuid import uuid4
 
 import pytest
 
+from consumer.admin import migrate
 from consumer.ingest.erased import Key
-from consumer.operations import migrate
-from consumer.operations.partitions import convert
-from tests.psql import (
+from consumer.maintenance.table_partitions import convert
+from tests.support.psql import (
     ONE_DEAD_LETTER,
     ONE_DIALOGUE,
     ONE_LEDGER_ROW,

@@ -7,11 +7,12 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from consumer.adapters.admin import ConnectError, DatabaseError
-from consumer.operations import migrate
-from consumer.operations.migrate import State
-from tests.psql import FILES, SCHEMA, execute, rows, value
-from tests.stack import with_database
+from consumer.admin import migrate
+from consumer.admin.migrate import State
+from consumer.postgres.admin import ConnectError, DatabaseError
+from consumer.postgres.schema_lock import LockTakenError
+from tests.support.psql import FILES, SCHEMA, execute, rows, value
+from tests.support.stack import with_database
 
 WITHOUT_OPTIONAL = [int(file.name[:4]) for file in FILES if not file.name.startswith("0004")]
 
@@ -53,7 +54,7 @@ async def test_waiting_for_another_migration_has_an_end(blank: str) -> None:
     key = int.from_bytes(b"ragledgr")
     with psycopg.connect(blank) as other:
         other.execute("SELECT pg_advisory_xact_lock(%s)", [key])
-        with pytest.raises(migrate.LockTakenError, match="pg_stat_activity"):
+        with pytest.raises(LockTakenError, match="pg_stat_activity"):
             await migrate.up(blank, lock_wait_s=0)
     assert ran(await migrate.up(blank, lock_wait_s=0), "applied") == WITHOUT_OPTIONAL
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from consumer.operations import migrate
-from consumer.operations.migrate import expected
-from tests.psql import APPLICATION_TABLES, FILES, catalog, execute, rows, run_files, value
+from consumer.admin import migrate
+from consumer.admin.migrate import expected
+from tests.support.psql import APPLICATION_TABLES, FILES, catalog, execute, rows, run_files, value
 
 
 async def failures(dsn: str) -> dict[str, str]:

@@ -7,10 +7,10 @@ import asyncio
 import psycopg
 import pytest
 
-from consumer.operations import migrate
-from consumer.operations.partitions import convert
-from tests.partitions import converted, fill
-from tests.psql import FILES, ONE_DIALOGUE, catalog, execute, one_file, psql, rows, run_files, value
+from consumer.admin import migrate
+from consumer.maintenance.table_partitions import convert
+from tests.support.partitions import converted, fill
+from tests.support.psql import FILES, ONE_DIALOGUE, catalog, execute, one_file, psql, rows, run_files, value
 
 UP, DOWN = one_file("0020"), one_file("rollback_0020")
 LONG, LONGER = ONE_DIALOGUE.replace("'m'", f"'{'m' * 255}'"), ONE_DIALOGUE.replace("'m'", f"'{'m' * 256}'")

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from consumer.embedded.workspace import Workspace
-from tests import grafana
-from tests.ingestion import Outgoing, as_json, environment_on, send
-from tests.producers import dialogue, provenance, random_uuid
-from tests.prometheus import ALERTS, RECORDS, RULES, PrometheusServer
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers
+from consumer.devstack.workspace import Workspace
+from tests.support import grafana
+from tests.support.ingestion import Outgoing, as_json, environment_on, send
+from tests.support.producers import dialogue, provenance, random_uuid
+from tests.support.prometheus import ALERTS, RECORDS, RULES, PrometheusServer
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers
 
 KINDS = ("dialogue", "provenance", "feedback", "plugin")
 KNOWN, FORBIDDEN, OVERDUE, UNKNOWN = (f"https://library.example/{name}" for name in ("a", "b", "c", "elsewhere"))

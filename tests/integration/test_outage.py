@@ -12,13 +12,13 @@ import psutil
 import psycopg
 import pytest
 
-from consumer.embedded import PostgresServer
-from tests.frozen import frozen
-from tests.ingestion import environment_on, log_lines, wait_for_records
-from tests.load import Load, assert_alive_but_not_ready, said, wait_for_retries
-from tests.service import Environment, ServiceProcess, eventually
-from tests.slow_copy import LONG_TEXT, make_slow, wait_for_copy
-from tests.stack import Servers
+from consumer.devstack import PostgresServer
+from tests.support.frozen import frozen
+from tests.support.ingestion import environment_on, log_lines, wait_for_records
+from tests.support.load import Load, assert_alive_but_not_ready, said, wait_for_retries
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.slow_copy import LONG_TEXT, make_slow, wait_for_copy
+from tests.support.stack import Servers
 
 pytestmark = [
     pytest.mark.timeout(180),

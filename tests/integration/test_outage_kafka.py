@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from consumer.embedded import KafkaNode, Workspace
-from tests.frozen import frozen
-from tests.ingestion import environment_on, log_lines, wait_for_records
-from tests.load import Load, assert_alive_but_not_ready
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import QUICK_RESTART, Database, SharedServers
+from consumer.devstack import KafkaNode, Workspace
+from tests.support.frozen import frozen
+from tests.support.ingestion import environment_on, log_lines, wait_for_records
+from tests.support.load import Load, assert_alive_but_not_ready
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import QUICK_RESTART, Database, SharedServers
 
 pytestmark = [
     pytest.mark.slow,

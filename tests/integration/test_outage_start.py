@@ -8,10 +8,10 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from consumer.embedded import KafkaNode, PostgresServer, Workspace
-from tests.ingestion import log_lines
-from tests.load import Load, assert_alive_but_not_ready, said, wait_for_retries
-from tests.service import Environment, ServiceProcess, eventually
+from consumer.devstack import KafkaNode, PostgresServer, Workspace
+from tests.support.ingestion import log_lines
+from tests.support.load import Load, assert_alive_but_not_ready, said, wait_for_retries
+from tests.support.service import Environment, ServiceProcess, eventually
 
 pytestmark = [
     pytest.mark.timeout(120),

@@ -6,14 +6,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from consumer.operations import migrate
-from consumer.operations.migrate import State
-from consumer.operations.partitions import convert
-from tests.ingestion import dialogues, environment_on, ids, ingest, send
-from tests.psql import FILES, ROLLBACKS, catalog, execute, rows, run_files
-from tests.roles import login
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers, fresh_database, with_database
+from consumer.admin import migrate
+from consumer.admin.migrate import State
+from consumer.maintenance.table_partitions import convert
+from tests.support.ingestion import dialogues, environment_on, ids, ingest, send
+from tests.support.psql import FILES, ROLLBACKS, catalog, execute, rows, run_files
+from tests.support.roles import login
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers, fresh_database, with_database
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from consumer.adapters.clock import SystemClock
-from consumer.adapters.http import Health, HttpServer
-from consumer.adapters.metrics import Metrics
-from consumer.adapters.page import PageServer
-from consumer.adapters.page.snapshot import Snapshot
-from consumer.settings import Http
-from tests.browser import Tab, opened_browser
-from tests.stack import wait_for
-from tests.unit.page.snapshots import reading, snapshot
-from tests.unit.page.test_document import STATES
+from consumer.http.page import PageServer
+from consumer.http.page.snapshot import Snapshot
+from consumer.http.server import Health, HttpServer
+from consumer.ingest.clock import SystemClock
+from consumer.settings.model import Http
+from consumer.telemetry.metrics import Metrics
+from tests.support.browser import Tab, opened_browser
+from tests.support.stack import wait_for
+from tests.unit.http.page.snapshots import reading, snapshot
+from tests.unit.http.page.test_document import STATES
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -5,9 +5,9 @@ import asyncio
 import psycopg
 import pytest
 
-from consumer.operations.partitions import LockNotTakenError, PartitionError, abort, convert, locks
-from tests.partitions import ALL_ROWS, assert_sound, converted, dress, fill, leftovers, one_dialogue
-from tests.psql import catalog, execute, rows
+from consumer.maintenance.table_partitions import LockNotTakenError, PartitionError, abort, convert, locks
+from tests.support.partitions import ALL_ROWS, assert_sound, converted, dress, fill, leftovers, one_dialogue
+from tests.support.psql import catalog, execute, rows
 
 
 class Interrupted(Exception):

@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from consumer import slo
-from consumer.adapters.history import PostgresHistory
-from consumer.adapters.postgres import Database
-from consumer.basis import Basis
-from consumer.operations.partitions import ArchiveError
-from consumer.operations.partitions.archive_file import ArchiveWriter, file_sha256
-from consumer.settings import Postgres
-from tests.archives import COUNT, TOKYO, Interrupted, archive_at, archived, interrupt, restored, roll_up
-from tests.partitions import one_dialogue
-from tests.psql import execute, rows, value
-from tests.service import Environment
+from consumer.ingest import slo
+from consumer.ingest.rollup_basis import Basis
+from consumer.maintenance.table_partitions import ArchiveError
+from consumer.maintenance.table_partitions.archive_file import ArchiveWriter, file_sha256
+from consumer.postgres.client import Database
+from consumer.postgres.history import PostgresHistory
+from consumer.settings.model import Postgres
+from tests.support.archives import COUNT, TOKYO, Interrupted, archive_at, archived, interrupt, restored, roll_up
+from tests.support.partitions import one_dialogue
+from tests.support.psql import execute, rows, value
+from tests.support.service import Environment
 
 
 def test_months_leave_the_table_for_files_that_hold_their_rows(hourly: str, tmp_path: Path) -> None:

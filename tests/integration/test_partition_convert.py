@@ -3,8 +3,8 @@
 import psycopg
 import pytest
 
-from tests.partitions import ALL_ROWS, MONTHS_AHEAD, assert_sound, converted, dress, one_dialogue, own_lines
-from tests.psql import execute, rows, value
+from tests.support.partitions import ALL_ROWS, MONTHS_AHEAD, assert_sound, converted, dress, one_dialogue, own_lines
+from tests.support.psql import execute, rows, value
 
 
 def test_everything_the_table_has_is_there_afterwards(dressed: str) -> None:

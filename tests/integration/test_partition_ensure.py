@@ -9,17 +9,16 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from consumer.adapters.partitions import PostgresPartitions
-from consumer.adapters.postgres import Database
-from consumer.adapters.sql import load
-from consumer.partitions import MadePartition
-from consumer.ports import Unavailable
-from consumer.settings import Postgres
-from tests.ingestion import environment_on, log_lines
-from tests.partitions import MONTHS_AHEAD, assert_sound, converted, fill, one_dialogue
-from tests.psql import execute, rows, value
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers
+from consumer.ingest.ports import Unavailable
+from consumer.postgres.client import Database
+from consumer.postgres.queries import load
+from consumer.postgres.table_partitions import MadePartition, PostgresPartitions
+from consumer.settings.model import Postgres
+from tests.support.ingestion import environment_on, log_lines
+from tests.support.partitions import MONTHS_AHEAD, assert_sound, converted, fill, one_dialogue
+from tests.support.psql import execute, rows, value
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers
 
 DEFAULT = "SELECT count(*) FROM ai_dialogue_log_default"
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.archives import COUNT, Interrupted, archived, interrupt
-from tests.partitions import ALL_ROWS, assert_sound, converted, fill, is_partitioned, one_dialogue
-from tests.psql import execute, rows, value
-from tests.service import Environment, eventually
+from tests.support.archives import COUNT, Interrupted, archived, interrupt
+from tests.support.partitions import ALL_ROWS, assert_sound, converted, fill, is_partitioned, one_dialogue
+from tests.support.psql import execute, rows, value
+from tests.support.service import Environment, eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.ingestion import (
+from tests.support.ingestion import (
     Outgoing,
     as_json,
     counts,
@@ -22,11 +22,11 @@ from tests.ingestion import (
     small_dialogue,
     wait_for_records,
 )
-from tests.partitions import assert_sound, one_dialogue
-from tests.producers import random_uuid
-from tests.psql import FILES, execute, run_files, server_dsn
-from tests.service import Environment, ServiceProcess
-from tests.stack import Servers, fresh_database
+from tests.support.partitions import assert_sound, one_dialogue
+from tests.support.producers import random_uuid
+from tests.support.psql import FILES, execute, run_files, server_dsn
+from tests.support.service import Environment, ServiceProcess
+from tests.support.stack import Servers, fresh_database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

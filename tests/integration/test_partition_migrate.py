@@ -3,10 +3,10 @@
 import psycopg
 import pytest
 
-from consumer.operations import migrate
-from consumer.operations.partitions import abort, convert
-from tests.partitions import IDS_APART, assert_sound, fill, is_partitioned, one_dialogue
-from tests.psql import (
+from consumer.admin import migrate
+from consumer.maintenance.table_partitions import abort, convert
+from tests.support.partitions import IDS_APART, assert_sound, fill, is_partitioned, one_dialogue
+from tests.support.psql import (
     APPLICATION_TABLES,
     BASE_COLUMNS,
     FILES,

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from consumer.operations import migrate
-from consumer.operations.partitions import ObstacleError, PartitionError, abort, convert
-from tests.partitions import converted, fill, is_partitioned, leftovers, one_dialogue
-from tests.psql import catalog, execute
+from consumer.admin import migrate
+from consumer.maintenance.table_partitions import ObstacleError, PartitionError, abort, convert
+from tests.support.partitions import converted, fill, is_partitioned, leftovers, one_dialogue
+from tests.support.psql import catalog, execute
 
 OBSTACLES = [
     ("CREATE TABLE other (dialogue UUID REFERENCES ai_dialogue_log)", "other refers to it"),

@@ -9,13 +9,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from consumer.adapters.sql import load
 from consumer.ingest.days import BusinessDays
-from consumer.operations.queries import query
-from tests.archives import HOURLY
-from tests.partitions import converted
-from tests.psql import execute
-from tests.stack import fresh_database
+from consumer.postgres.queries import load
+from tests.support.archives import HOURLY
+from tests.support.partitions import converted
+from tests.support.psql import execute
+from tests.support.stack import fresh_database
 
 JANUARY_FEBRUARY = ("'2026-01-31 12:00'", "'2026-02-01 12:00'")
 SOMEBODY = "00000000-0000-0000-0000-000000000003"
@@ -61,7 +60,7 @@ def executed_scans(plan: Mapping[str, Any]) -> list[str]:
 @pytest.mark.parametrize("prepared", [False, True])
 def test_the_daily_queries_prune(parts: str, name: str, prepared: bool) -> None:
     """All three, with the moments written into them and as parameters."""
-    sql = query(f"partition_daily_{name}")
+    sql = load(f"partition_daily_{name}")
     assert partitions_read(parts, sql, *JANUARY_FEBRUARY, prepared=prepared) == BOTH
     one = partitions_read(parts, sql, "'2026-02-01'", "'2026-02-28 23:59:59.999999'", prepared=prepared)
     assert one == {"ai_dialogue_log_2026_02"}

@@ -8,11 +8,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from consumer.operations.partitions import ArchiveError
-from tests.archives import archived, restored
-from tests.partitions import ALL_ROWS, assert_sound, one_dialogue
-from tests.psql import execute, psql, rows, value
-from tests.service import Environment
+from consumer.maintenance.table_partitions import ArchiveError
+from tests.support.archives import archived, restored
+from tests.support.partitions import ALL_ROWS, assert_sound, one_dialogue
+from tests.support.psql import execute, psql, rows, value
+from tests.support.service import Environment
 
 
 def test_a_month_comes_back_as_it_was(hourly: str, tmp_path: Path) -> None:

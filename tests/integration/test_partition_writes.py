@@ -3,8 +3,8 @@
 import psycopg
 import pytest
 
-from tests.partitions import ALL_ROWS, assert_sound, converted, fill, is_partitioned, one_dialogue
-from tests.psql import execute, rows, value
+from tests.support.partitions import ALL_ROWS, assert_sound, converted, fill, is_partitioned, one_dialogue
+from tests.support.psql import execute, rows, value
 
 
 def test_an_id_is_one_dialogue_whoever_writes_it(filled: str) -> None:

@@ -7,16 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from consumer.embedded import Workspace
-from consumer.operations import migrate
-from consumer.operations.roles import INGEST
-from tests.ingestion import counts, dialogues, environment_on, ids, log_lines, on_other_database, send, wait_for_records
-from tests.pgbouncer import PgBouncer
-from tests.psql import execute, rows, value
-from tests.roles import login, name_of
-from tests.service import Environment, ServiceProcess, eventually
-from tests.slow_copy import LONG_TEXT, make_slow, wait_for_copy, wait_for_silence
-from tests.stack import Servers, fresh_database
+from consumer.admin import migrate
+from consumer.admin.roles import INGEST
+from consumer.devstack import Workspace
+from tests.support.ingestion import (
+    counts,
+    dialogues,
+    environment_on,
+    ids,
+    log_lines,
+    on_other_database,
+    send,
+    wait_for_records,
+)
+from tests.support.pgbouncer import PgBouncer
+from tests.support.psql import execute, rows, value
+from tests.support.roles import login, name_of
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.slow_copy import LONG_TEXT, make_slow, wait_for_copy, wait_for_silence
+from tests.support.stack import Servers, fresh_database
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from consumer.adapters.sql import load
+from consumer.postgres.queries import load
 from tests.integration.test_docs_sql import sql_blocks
 
 pytestmark = pytest.mark.timeout(180)
@@ -137,7 +137,7 @@ def test_what_the_page_asks_is_bounded(connection: psycopg.Connection) -> None:
 
 def test_the_page_never_reads_text_of_events() -> None:
     """None of its queries names a column that holds some."""
-    directory = Path(__file__).parents[2] / "consumer" / "adapters" / "sql"
+    directory = Path(__file__).parents[2] / "consumer" / "postgres" / "queries"
     texts = {"query", "response", "citations", "value", "headers", "key", "detail"}
     files = sorted(directory.glob("page_*.sql"))
     assert files

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.prometheus import PROMETHEUS, RULE_FILES, RULES, promtool
+from tests.support.prometheus import PROMETHEUS, RULE_FILES, RULES, promtool
 
 TEST_FILES = sorted((PROMETHEUS / "tests").glob("*.yml"))
 

@@ -7,11 +7,11 @@ import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
-from tests.archives import HOURLY, Interrupted, archived, interrupt, restored, roll_up
-from tests.partitions import converted
-from tests.psql import ROLLBACKS, execute, one_file, one_rollback, rows, run_files, value
-from tests.roles import login, name_of
-from tests.service import Environment
+from tests.support.archives import HOURLY, Interrupted, archived, interrupt, restored, roll_up
+from tests.support.partitions import converted
+from tests.support.psql import ROLLBACKS, execute, one_file, one_rollback, rows, run_files, value
+from tests.support.roles import login, name_of
+from tests.support.service import Environment
 
 STEPS = (
     "make the new table",

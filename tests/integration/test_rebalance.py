@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.ingestion import (
+from tests.support.ingestion import (
     Outgoing,
     committed_offsets,
     counts,
@@ -19,9 +19,9 @@ from tests.ingestion import (
     send,
     wait_for_records,
 )
-from tests.service import Environment, ServiceProcess, eventually
-from tests.slow_copy import LONG_TEXT, make_slow, wait_for_copy, wait_for_silence
-from tests.stack import Servers
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.slow_copy import LONG_TEXT, make_slow, wait_for_copy, wait_for_silence
+from tests.support.stack import Servers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.ingestion import counts, environment_on, ids
-from tests.service import Environment, ServiceProcess, eventually
-from tests.slow_copy import make_slow
-from tests.stack import Servers
-from tests.stream import Progress, Stream
+from tests.support.ingestion import counts, environment_on, ids
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.slow_copy import make_slow
+from tests.support.stack import Servers
+from tests.support.stream import Progress, Stream
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -8,16 +8,16 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
-from consumer.adapters.kafka_tools import Message
-from consumer.adapters.kafka_transactions import TransactionalTopic
-from consumer.adapters.postgres import Database
-from consumer.operations.retention import Notices
-from consumer.settings import Kafka, Postgres
-from tests.ingestion import ids
-from tests.notices import ALICE, BOB, Notice, acquired, insert, published, retention_environment, run_killed
-from tests.psql import execute
-from tests.service import Environment
-from tests.stack import Servers, Topics
+from consumer.kafka.tools import Message
+from consumer.kafka.transactions import TransactionalTopic
+from consumer.maintenance.retention import Notices
+from consumer.postgres.client import Database
+from consumer.settings.model import Kafka, Postgres
+from tests.support.ingestion import ids
+from tests.support.notices import ALICE, BOB, Notice, acquired, insert, published, retention_environment, run_killed
+from tests.support.psql import execute
+from tests.support.service import Environment
+from tests.support.stack import Servers, Topics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

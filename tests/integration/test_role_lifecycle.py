@@ -12,16 +12,36 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from consumer.embedded import EmbeddedError, PostgresServer, Workspace
-from consumer.operations import migrate
-from consumer.operations.migrate import expected
-from consumer.operations.roles import INGEST, MIGRATOR, OWNER, READER, ROLES
-from tests.ingestion import Outgoing, as_json, counts, dialogues, environment_on, log_lines, send, wait_for_records
-from tests.producers import provenance
-from tests.psql import APPLICATION_TABLES, FILES, ROLLBACKS, catalog, execute, one_file, psql, rows, run_files, value
-from tests.roles import as_role, login, name_of
-from tests.service import Environment, ServiceProcess
-from tests.stack import Servers, fresh_database
+from consumer.admin import migrate
+from consumer.admin.migrate import expected
+from consumer.admin.roles import INGEST, MIGRATOR, OWNER, READER, ROLES
+from consumer.devstack import EmbeddedError, PostgresServer, Workspace
+from tests.support.ingestion import (
+    Outgoing,
+    as_json,
+    counts,
+    dialogues,
+    environment_on,
+    log_lines,
+    send,
+    wait_for_records,
+)
+from tests.support.producers import provenance
+from tests.support.psql import (
+    APPLICATION_TABLES,
+    FILES,
+    ROLLBACKS,
+    catalog,
+    execute,
+    one_file,
+    psql,
+    rows,
+    run_files,
+    value,
+)
+from tests.support.roles import as_role, login, name_of
+from tests.support.service import Environment, ServiceProcess
+from tests.support.stack import Servers, fresh_database
 
 ROLLBACK = one_file("0008").with_name("rollback_0008_add_row_security.sql")
 EARLIER = [file for file in FILES if file.name < "0008"]

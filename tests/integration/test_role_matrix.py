@@ -9,12 +9,12 @@ import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege, IntegrityError
 
-from consumer.operations import migrate
-from consumer.operations.migrate import expected
-from consumer.operations.roles import GRANTS, MIGRATOR, OWNER, ROLES, Grant
-from tests.psql import ONE_DIALOGUE, ONE_PROVENANCE, rows, server_dsn
-from tests.roles import login
-from tests.stack import fresh_database
+from consumer.admin import migrate
+from consumer.admin.migrate import expected
+from consumer.admin.roles import GRANTS, MIGRATOR, OWNER, ROLES, Grant
+from tests.support.psql import ONE_DIALOGUE, ONE_PROVENANCE, rows, server_dsn
+from tests.support.roles import login
+from tests.support.stack import fresh_database
 
 COLUMNS = {**expected.COLUMNS, "schema_migrations": {"version": "", "name": "", "applied_by": ""}}
 # Rows that row-level security has to let in; of the other tables, a row that NOT NULL or a key may refuse afterwards.

@@ -6,11 +6,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from consumer.operations import migrate
-from consumer.operations.roles import COMPLIANCE, INGEST, READER
-from tests.psql import FILES, ONE_DIALOGUE, execute, one_file, rows, run_files, server_dsn, value
-from tests.roles import login, name_of
-from tests.stack import fresh_database
+from consumer.admin import migrate
+from consumer.admin.roles import COMPLIANCE, INGEST, READER
+from tests.support.psql import FILES, ONE_DIALOGUE, execute, one_file, rows, run_files, server_dsn, value
+from tests.support.roles import login, name_of
+from tests.support.stack import fresh_database
 
 ANNA, BEN = UUID("5018c5a3-91f3-46af-94ff-2f9d15565fb4"), UUID("11111111-1111-4111-8111-111111111111")
 SAMPLES = (

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from tests.psql import (
+from tests.support.psql import (
     APPLICATION_TABLES,
     FILES,
     ROLLBACKS,

@@ -5,7 +5,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests.psql import (
+from tests.support.psql import (
     APPLICATION_TABLES,
     FILES,
     ONE_DEAD_LETTER,

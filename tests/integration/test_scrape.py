@@ -13,10 +13,10 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from consumer.adapters.domain import MAX_MODELS
-from tests.ingestion import Outgoing, as_json, environment_on, send, small_dialogue, wait_for_records
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers
+from consumer.telemetry.domain import MAX_MODELS
+from tests.support.ingestion import Outgoing, as_json, environment_on, send, small_dialogue, wait_for_records
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers
 
 pytestmark = pytest.mark.timeout(180)
 

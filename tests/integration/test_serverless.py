@@ -6,11 +6,20 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.ingestion import counts, dialogues, environment_on, ids, log_lines, on_other_database, send, wait_for_records
-from tests.psql import execute, value
-from tests.serverless import Serverless
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers
+from tests.support.ingestion import (
+    counts,
+    dialogues,
+    environment_on,
+    ids,
+    log_lines,
+    on_other_database,
+    send,
+    wait_for_records,
+)
+from tests.support.psql import execute, value
+from tests.support.serverless import Serverless
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from tests.notices import ALICE, BOB, acquired, insert
-from tests.psql import execute, rows, value
+from tests.support.notices import ALICE, BOB, acquired, insert
+from tests.support.psql import execute, rows, value
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -9,10 +9,10 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import KafkaException, NewTopic
 
-from tests.ingestion import dialogues, environment_on, ids, log_lines, send, wait_for_records
-from tests.psql import execute
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import REQUEST_TIMEOUT_S, Servers
+from tests.support.ingestion import dialogues, environment_on, ids, log_lines, send, wait_for_records
+from tests.support.psql import execute
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import REQUEST_TIMEOUT_S, Servers
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -9,12 +9,12 @@ from urllib.parse import urlencode
 import psycopg
 import pytest
 
-from consumer.embedded import EmbeddedError, PostgresServer, Workspace
-from tests.certificates import Authority, hand_over
-from tests.ingestion import counts, dialogues, ids, log_lines, send, wait_for_records
-from tests.psql import execute, value
-from tests.service import Environment, ServiceProcess, eventually
-from tests.stack import Servers, Topics, fresh_database
+from consumer.devstack import EmbeddedError, PostgresServer, Workspace
+from tests.support.certificates import Authority, hand_over
+from tests.support.ingestion import counts, dialogues, ids, log_lines, send, wait_for_records
+from tests.support.psql import execute, value
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers, Topics, fresh_database
 
 pytestmark = pytest.mark.timeout(120)
 

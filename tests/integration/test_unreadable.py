@@ -12,11 +12,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.bad_batches import BAD_NAME, CODECS, KEY, damage_number_on_disk, damage_on_disk, send_batch
-from tests.ingestion import dialogues, environment_on, ids, ingest, log_lines, wait_for_records
-from tests.service import Environment, ServiceProcess, eventually
-from tests.shared import Kafka
-from tests.stack import Servers
+from tests.support.bad_batches import BAD_NAME, CODECS, KEY, damage_number_on_disk, damage_on_disk, send_batch
+from tests.support.ingestion import dialogues, environment_on, ids, ingest, log_lines, wait_for_records
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.shared import Kafka
+from tests.support.stack import Servers
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from consumer.operations import migrate
-from tests.psql import BASE_TABLE, ONE_DIALOGUE, catalog, execute, rows, value
-from tests.service import Environment
+from consumer.admin import migrate
+from tests.support.psql import BASE_TABLE, ONE_DIALOGUE, catalog, execute, rows, value
+from tests.support.service import Environment
 
 pytestmark = pytest.mark.slow
 

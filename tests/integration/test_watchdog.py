@@ -7,12 +7,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.ingestion import Outgoing, counts, dialogues, environment_on, ids, log_lines, send, wait_for_records
-from tests.load import wait_for_retries
-from tests.service import Environment, ServiceProcess, eventually
-from tests.slow_copy import make_slow
-from tests.stack import Servers
-from tests.stuck import StuckService
+from tests.support.ingestion import Outgoing, counts, dialogues, environment_on, ids, log_lines, send, wait_for_records
+from tests.support.load import wait_for_retries
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.slow_copy import make_slow
+from tests.support.stack import Servers
+from tests.support.stuck import StuckService
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
-from consumer import slo
-from consumer.adapters import metrics
-from consumer.adapters.postgres import CAUSES
-from tests.compose import ROOT
+from consumer.ingest import slo
+from consumer.ingest.ports import CAUSES
+from consumer.telemetry import metrics
 from tests.meta.test_docs import anchors, prose
-from tests.prometheus import ALERTS, PROMETHEUS, RECORDS, RULES
+from tests.support.compose import ROOT
+from tests.support.prometheus import ALERTS, PROMETHEUS, RECORDS, RULES
 
 OPERATIONS, MONITORING = ROOT / "docs" / "operations.md", ROOT / "docs" / "monitoring.md"
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")

@@ -12,9 +12,9 @@ import yaml
 from typer.main import get_command
 
 from consumer.__main__ import app
-from consumer.service_links import is_service_link
-from consumer.settings import Settings, Topics, load
-from tests.chart import CHART, EXAMPLES, ROOT, documents, golden, golden_objects, pods, wanted
+from consumer.settings.model import Settings, Topics, load
+from consumer.settings.service_links import is_service_link
+from tests.support.chart import CHART, EXAMPLES, ROOT, documents, golden, golden_objects, pods, wanted
 
 OBJECTS = golden_objects()
 PODS = list(pods(OBJECTS))
@@ -56,7 +56,7 @@ def test_the_versions_are_the_projects() -> None:
 
 @EVERY_EXAMPLE
 def test_what_is_rendered_is_current(example: Path) -> None:
-    """`python -m tests.chart` would change nothing."""
+    """`python -m tests.support.chart` would change nothing."""
     assert golden(example) == wanted(example)
 
 

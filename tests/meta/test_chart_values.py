@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from consumer.settings import Settings, known_variables
-from tests.chart import CHART, EXAMPLES, ROOT, documents, helm, pods, program, rendered, template, values
+from consumer.settings.model import Settings, known_variables
+from tests.support.chart import CHART, EXAMPLES, ROOT, documents, helm, pods, program, rendered, template, values
 
 SCHEMAS = Path(__file__).parent / "schemas"
 KUBERNETES = sorted(directory.name for directory in SCHEMAS.glob("v*"))

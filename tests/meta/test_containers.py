@@ -13,11 +13,11 @@ from jsonschema import Draft202012Validator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from consumer.embedded.jars import KAFKA_VERSION
-from consumer.operations.publish import lines, sort_out
-from consumer.parts import kinds_by_topic
-from consumer.settings import Http, Topics
-from tests.compose import ROOT, load_compose, load_services
+from consumer.admin.publish import lines, sort_out
+from consumer.devstack.jars import KAFKA_VERSION
+from consumer.events.registry import kinds_by_topic
+from consumer.settings.model import Http, Topics
+from tests.support.compose import ROOT, load_compose, load_services
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from consumer.adapters.histogram import BulkHistogram
-from consumer.adapters.metrics import ALL
-from tests.compose import load_services
-from tests.grafana import DASHBOARDS, GRAFANA, label_queries, panels, variables
-from tests.prometheus import RULES
+from consumer.telemetry.histogram import BulkHistogram
+from consumer.telemetry.metrics import ALL
+from tests.support.compose import load_services
+from tests.support.grafana import DASHBOARDS, GRAFANA, label_queries, panels, variables
+from tests.support.prometheus import RULES
 
 EACH = pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
 # What Prometheus adds to each series, and what it says by itself.

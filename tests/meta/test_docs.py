@@ -18,16 +18,16 @@ from jsonschema import Draft202012Validator
 from pydantic import SecretStr
 from typer.main import get_command
 
-from consumer import slo
 from consumer.__main__ import app
-from consumer.adapters.metrics import ALL
+from consumer.decode.lanes import decode
 from consumer.events.kind import Kind
 from consumer.events.record import StoredRecord
+from consumer.events.registry import kinds_by_topic
 from consumer.events.rejection import Reason, Rejected
-from consumer.ingest.decode import decode
-from consumer.parts import kinds_by_topic
-from consumer.settings import Topics, known_variables, load
-from consumer.variables import OUTSIDE
+from consumer.ingest import slo
+from consumer.settings.model import Topics, known_variables, load
+from consumer.settings.sources import OUTSIDE
+from consumer.telemetry.metrics import ALL
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

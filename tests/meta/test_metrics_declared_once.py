@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import Counter, Gauge
 
-from consumer.adapters.metrics import ALL, Metric, Metrics, Quantiles
+from consumer.telemetry.metrics import ALL, Metric, Metrics, Quantiles
 
 ROOT = Path(__file__).parents[2]
 # The public names, with the labels that dashboards and alerts rely on.
@@ -124,4 +124,4 @@ def test_no_other_file_makes_metrics() -> None:
             imported = isinstance(node, ast.ImportFrom) and node.module == "prometheus_client"
             if imported and makers & {alias.name for alias in node.names}:  # type: ignore[attr-defined]
                 found.append(path.relative_to(ROOT).as_posix())
-    assert found == ["consumer/adapters/metrics.py"]
+    assert found == ["consumer/telemetry/metrics.py"]

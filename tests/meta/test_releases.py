@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from consumer.settings import Settings, known_variables
-from consumer.variables import OUTSIDE
-from tests.chart import CHART, ROOT, program
+from consumer.settings.model import Settings, known_variables
+from consumer.settings.sources import OUTSIDE
+from tests.support.chart import CHART, ROOT, program
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 EVERY_WORKFLOW = pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)

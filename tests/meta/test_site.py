@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chart import ROOT
+from tests.support.chart import ROOT
 
 pytestmark = pytest.mark.timeout(300)
 

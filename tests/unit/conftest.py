@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 from hypothesis import Phase, settings
 
-from tests.unit.virtual_time import VirtualTimeLoop
+from tests.support.virtual_time import VirtualTimeLoop
 
 # Explaining a failure traces every line, which takes minutes before Python 3.12; the example itself is enough.
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)

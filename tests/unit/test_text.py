@@ -2,8 +2,8 @@
 
 import pytest
 
-from consumer.commands.output import fail, print_table
-from consumer.operations.erasure import as_text
+from consumer.admin.erasure import as_text
+from consumer.cli.output import fail, print_table
 from consumer.text import printable, printable_lines
 
 FORGED = "DSR-1\nDeleted\n\x1b[2K\u202e"

@@ -11,7 +11,7 @@ from consumer.events.amendments import FEEDBACK, VERIFICATION
 from consumer.events.kind import Kind
 from consumer.events.plugin import PLUGIN
 from consumer.events.rejection import Reason
-from tests.unit.builders import accept, paths, refuse
+from tests.support.builders import accept, paths, refuse
 
 ID = "0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"
 MOMENT = "2026-01-31T09:30:00+09:00"

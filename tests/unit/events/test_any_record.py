@@ -10,6 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from consumer.decode.lanes import decode
+from consumer.decode.rows import Row, decode_exactly
 from consumer.events.amendments import FEEDBACK, VERIFICATION
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
@@ -17,9 +19,7 @@ from consumer.events.plugin import PLUGIN
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import StoredRecord
 from consumer.events.rejection import Reason, Rejected
-from consumer.ingest.decode import decode
-from consumer.ingest.rows import Row, decode_exactly
-from tests.unit.builders import (
+from tests.support.builders import (
     STRUCTURED,
     TIMESTAMP,
     cloud_event,
@@ -31,7 +31,7 @@ from tests.unit.builders import (
     stored,
     with_raw,
 )
-from tests.unit.strategies import anything, encode_exactly, events, json_values, nearly_valid, records
+from tests.support.strategies import anything, encode_exactly, events, json_values, nearly_valid, records
 
 KINDS = [DIALOGUE, PROVENANCE, FEEDBACK, VERIFICATION, PLUGIN]
 EVERY = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

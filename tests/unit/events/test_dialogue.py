@@ -11,7 +11,7 @@ import pytest
 
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.rejection import Reason
-from tests.unit.builders import SESSION, USER, accept, dialogue, encode, paths, refuse, with_raw
+from tests.support.builders import SESSION, USER, accept, dialogue, encode, paths, refuse, with_raw
 
 FULL = dialogue(
     id="0190b6f2-7c3e-7a1b-8c4d-5e6f70819203",

@@ -9,7 +9,7 @@ import pytest
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason
-from tests.unit.builders import (
+from tests.support.builders import (
     STRUCTURED,
     Headers,
     accept,

@@ -13,8 +13,8 @@ from pydantic_core import PydanticCustomError
 from consumer.events.fields import check_storable
 from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason
-from tests.unit.builders import accept, dialogue, paths, provenance, refuse, with_raw
-from tests.unit.strategies import texts
+from tests.support.builders import accept, dialogue, paths, provenance, refuse, with_raw
+from tests.support.strategies import texts
 
 BARE = "0190b6f27c3e7a1b8c4d5e6f70819203"
 

@@ -15,6 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.admin.publish import Line, sort_out
+from consumer.decode.lanes import decode_all
+from consumer.decode.rows import Row
 from consumer.events.amendments import FEEDBACK, VERIFICATION
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.formats import format_of
@@ -22,11 +25,8 @@ from consumer.events.kind import Kind
 from consumer.events.plugin import PLUGIN
 from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason, Rejected
-from consumer.ingest.decode import decode_all
-from consumer.ingest.rows import Row
-from consumer.operations.publish import Line, sort_out
-from tests import producers
-from tests.unit.builders import (
+from tests.support import producers
+from tests.support.builders import (
     STRUCTURED,
     USER,
     Headers,
@@ -40,7 +40,7 @@ from tests.unit.builders import (
     refuse,
     with_raw,
 )
-from tests.unit.strategies import anything, encode_exactly, json_values, texts
+from tests.support.strategies import anything, encode_exactly, json_values, texts
 
 MARK = b"\xef\xbb\xbf"
 SECRET = "Geheimnis7"

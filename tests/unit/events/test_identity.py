@@ -12,7 +12,7 @@ from consumer.events.dialogue import DIALOGUE
 from consumer.events.identity import from_cloudevent, from_record
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import StoredRecord
-from tests.unit.builders import (
+from tests.support.builders import (
     STRUCTURED,
     TIMESTAMP,
     accept,

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.decode.lanes import decode
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
 from consumer.events.mentions import ids_named_in
 from consumer.events.provenance import PROVENANCE
-from consumer.ingest.decode import decode
-from tests.unit.builders import USER, cloud_event, dialogue, encode, record
-from tests.unit.strategies import events, records
+from tests.support.builders import USER, cloud_event, dialogue, encode, record
+from tests.support.strategies import events, records
 
 ID = UUID(USER)
 BARE = ID.hex

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from consumer.events.rejection import Reason
-from tests.unit.builders import accept, dialogue, paths, refuse, with_raw
+from tests.support.builders import accept, dialogue, paths, refuse, with_raw
 
 
 def take(name: str, text: str) -> Decimal | int | None:

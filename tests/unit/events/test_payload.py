@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from consumer.events.payload import parse, raw_members
 from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason
-from tests.unit.builders import accept, dialogue, encode, provenance, refuse, with_raw
-from tests.unit.strategies import json_values
+from tests.support.builders import accept, dialogue, encode, provenance, refuse, with_raw
+from tests.support.strategies import json_values
 
 
 @pytest.mark.parametrize("value", [b"x", b"{", b"{'a':1}", b'{"a":1,}', b'{"a":1} x', b'{"a" 1}', b"{a:1}"])

@@ -10,7 +10,7 @@ import pytest
 
 from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason
-from tests.unit.builders import USER, accept, paths, provenance, refuse
+from tests.support.builders import USER, accept, paths, provenance, refuse
 
 FULL = provenance(
     id="0190b6f2-7c3e-7a1b-8c4d-5e6f70819203",

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.decode.lanes import decode_all
+from consumer.decode.rows import Row
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason
-from consumer.ingest.decode import decode_all
-from consumer.ingest.rows import Row
-from tests.unit.builders import SESSION, accept, dialogue, paths, provenance, record, refusal, refuse, stored
+from tests.support.builders import SESSION, accept, dialogue, paths, provenance, record, refusal, refuse, stored
 
 
 def stored_time(text: str) -> str:

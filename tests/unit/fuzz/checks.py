@@ -7,14 +7,14 @@ import struct
 from collections.abc import Sequence
 from uuid import UUID
 
+from consumer.decode.lanes import Verdict, decode_all
+from consumer.decode.rows import Row, decode_exactly
 from consumer.events.envelope import open_envelope
 from consumer.events.kind import Kind
 from consumer.events.payload import parse
 from consumer.events.record import StoredRecord
 from consumer.events.rejection import Reason, Rejected
-from consumer.ingest.decode import Verdict, decode_all
-from consumer.ingest.rows import Row, decode_exactly
-from tests.unit.copy_reader import read_tuple
+from tests.support.copy_reader import read_tuple
 from tests.unit.fuzz.values import CANARY
 
 

@@ -17,7 +17,7 @@ from consumer.events.kind import Kind
 from consumer.events.plugin import PLUGIN
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import StoredRecord
-from tests import producers
+from tests.support import producers
 from tests.unit.fuzz import values
 from tests.unit.fuzz.values import CANARY, CONTROLS
 

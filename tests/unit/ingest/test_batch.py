@@ -9,13 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from consumer.decode.lanes import decode_all
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.record import Partition
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import Batch, Batcher, BatchLimits
-from consumer.ingest.decode import decode_all
 from consumer.ingest.offsets import Claim
-from tests.unit.builders import dialogue, encode, record
+from tests.support.builders import dialogue, encode, record
 
 A, B = Partition("rag.dialogue", 0), Partition("rag.dialogue", 1)
 LIMITS = BatchLimits(max_rows=3, max_bytes=10_000, max_delay=0.5)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.ingest.copy_format import microseconds
+from consumer.decode.copy_format import microseconds
 from consumer.ingest.days import BusinessDays
 
 ZONES = ["UTC", "Asia/Tokyo", "Asia/Kathmandu", "Asia/Kolkata", "America/New_York", "America/St_Johns", "Europe/Berlin"]

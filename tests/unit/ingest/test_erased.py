@@ -10,6 +10,8 @@ from uuid import UUID
 
 import pytest
 
+from consumer.decode.lanes import decode, decode_all
+from consumer.decode.rows import Row
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
 from consumer.events.mentions import ids_named_in
@@ -18,11 +20,9 @@ from consumer.events.record import Record
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest import erased as erased_module
 from consumer.ingest.batch import DeadLetter
-from consumer.ingest.decode import decode, decode_all
 from consumer.ingest.erased import REMEMBERED, ErasedUsers, Key, Screened, Screening
-from consumer.ingest.rows import Row
-from tests.unit.builders import PROVENANCE_TOPIC, SESSION, USER, dialogue, provenance, record
-from tests.unit.copy_reader import read_tuple
+from tests.support.builders import PROVENANCE_TOPIC, SESSION, USER, dialogue, provenance, record
+from tests.support.copy_reader import read_tuple
 
 KEY, OTHER_KEY = Key(b"k" * 32), Key(b"o" * 32)
 OTHER = "44444444-4444-4444-8444-444444444444"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from consumer.events.record import Record
 from consumer.ingest.slices import LEAST_BYTES, Slicer
-from tests.unit.builders import record
+from tests.support.builders import record
 
 MOST = 524_288
 

@@ -7,15 +7,15 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from consumer.adapters.dead_letter_rows import _header
+from consumer.admin.dead_letters import headers_of
+from consumer.decode.lanes import decode_all
+from consumer.decode.rows import Row
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.mentions import ids_named_in
 from consumer.events.record import UnreadableRecord
 from consumer.events.rejection import Reason, Rejected
-from consumer.ingest.decode import decode_all
-from consumer.ingest.rows import Row
-from consumer.operations.dead_letters import headers_of
-from tests.unit.builders import DIALOGUE_TOPIC, USER, dialogue, encode, record
+from consumer.postgres.dead_letters import _header
+from tests.support.builders import DIALOGUE_TOPIC, USER, dialogue, encode, record
 
 
 def unreadable(value: bytes | None, name: bytes = b"\xff") -> UnreadableRecord:

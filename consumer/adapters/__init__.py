@@ -1,1 +1,0 @@
-"""Where the client libraries live: one module is the only importer of each."""

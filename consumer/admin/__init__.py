@@ -1,0 +1,1 @@
+"""One module or package for each job of an operator."""

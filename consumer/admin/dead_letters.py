@@ -1,0 +1,278 @@
+"""`ragledger dead-letters`: look at them, replay them, settle them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import astuple, dataclass
+from datetime import datetime
+from functools import partial
+from itertools import accumulate
+from operator import add
+from typing import Any, NamedTuple
+
+import msgspec
+
+from consumer.decode.lanes import decode
+from consumer.decode.rows import Row
+from consumer.errors import OperationError
+from consumer.events.kind import Kind
+from consumer.events.record import Record, StoredRecord, UnreadableRecord
+from consumer.events.rejection import Reason, Rejected
+from consumer.ingest.batch import DeadLetter
+from consumer.ingest.days import BusinessDays
+from consumer.ingest.erased import GONE, ErasedUsers, Key, Mentions, Place, place_of
+from consumer.ingest.ports import StoreError
+from consumer.postgres.amendments import apply_to_new
+from consumer.postgres.aside import aside
+from consumer.postgres.client import Database, Transaction
+from consumer.postgres.erasures import Erasures, ErasuresChanged
+from consumer.postgres.queries import load
+from consumer.postgres.splitting import insert_splitting
+from consumer.postgres.staging import Outcome, join, rows_first
+
+REPLAY_CHUNK = 500
+DISCARD_CHUNK = 5_000
+CHUNK_BYTES = 33_554_432
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which dead letters: by id, topic, reason, and when they were dead-lettered (half-open)."""
+
+    ids: Sequence[int] | None = None
+    topic: str | None = None
+    reason: Reason | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def arguments(self) -> tuple[Any, ...]:
+        """The arguments of every statement that takes ids first."""
+        return (None if self.ids is None else list(self.ids), *self.conditions())
+
+    def conditions(self) -> tuple[Any, ...]:
+        """All but the ids."""
+        return (self.topic, self.reason.value if self.reason else None, self.since, self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay did: rows written, ids that were there already, amendments taken, and what failed again."""
+
+    inserted: int = 0
+    duplicates: int = 0
+    amended: int = 0
+    failed: int = 0
+    erased: int = 0
+
+    def __add__(self, other: Replayed) -> Replayed:
+        return Replayed(*map(add, astuple(self), astuple(other)))
+
+
+class _Decoded(NamedTuple):
+    """What becomes of the records of a chunk, but for what the database says."""
+
+    rows: Mapping[Kind, Sequence[Row]]
+    failed: Sequence[DeadLetter]
+
+
+class DeadLetters:
+    """The dead letters of one database."""
+
+    def __init__(
+        self,
+        database: Database,
+        kinds: Mapping[str, Kind],
+        timezone: str,
+        max_record_bytes: int,
+        erasure_keys: Sequence[Key] = (),
+    ) -> None:
+        self._database, self._kinds, self._days = database, kinds, BusinessDays(timezone)
+        self._max_record_bytes = max_record_bytes
+        self._erasures = Erasures(erasure_keys)
+
+    async def find(self, chosen: Filter, *, settled: bool, at_most: int) -> Sequence[Mapping[str, Any]]:
+        """Dead letters, newest first; replayed and discarded ones only when `settled`."""
+        async with self._database.transaction() as transaction:
+            rows = await transaction.fetch(load("dead_letters_list"), *chosen.conditions(), settled, at_most)
+        return [dict(row) | {"detail": msgspec.json.decode(row["detail"])} for row in rows]
+
+    async def show(self, letter: int) -> Mapping[str, Any]:
+        """One dead letter, key, value and headers included.
+
+        :raises OperationError: there is none with that id
+        """
+        async with self._database.transaction() as transaction:
+            rows = await transaction.fetch(load("dead_letters_show"), letter)
+        if not rows:
+            raise OperationError(
+                f"no dead letter has the id {letter}: `ragledger dead-letters list` shows those there are"
+            )
+        row = dict(rows[0])
+        return row | {
+            "detail": msgspec.json.decode(row["detail"]),
+            "headers": headers_of(row["headers"]),
+        }
+
+    async def discard(self, chosen: Filter, told: Callable[[int], None] = lambda _: None) -> int:
+        """Settle those that are there now without a replay; how many.
+
+        A transaction for each chunk, so that none of them is long, and what was done stays done.
+
+        :param told: is given the number so far after each chunk
+        :raises OperationError: it ended before all were settled
+        """
+        total, after, until = 0, 0, await self._newest()
+        while after < until:
+            try:
+                async with self._database.transaction() as transaction:
+                    taken = (after, until, DISCARD_CHUNK)
+                    (row,) = await transaction.fetch(load("dead_letters_discard"), *chosen.arguments(), *taken)
+            except StoreError as error:
+                raise OperationError(f"{error}. {total:,} were discarded before; run it again for the rest") from error
+            total, after = total + row["discarded"], row["last_id"] or until
+            told(total)
+        return total
+
+    async def _newest(self) -> int:
+        async with self._database.transaction() as transaction:
+            (row,) = await transaction.fetch("SELECT coalesce(max(id), 0) AS newest FROM dead_letters")
+        return int(row["newest"])
+
+    async def replay(self, chosen: Filter, told: Callable[[Replayed], None] = lambda _: None) -> Replayed:
+        """Decode the original bytes again; rows and marks are one transaction a chunk, so killing it is safe.
+
+        :param told: is given the total after each chunk
+        """
+        total, after = Replayed(), 0
+        while chunk := await self._read_next(chosen, after):
+            total += await self._replay_chunk(chunk)
+            after = chunk[-1]["id"]
+            told(total)
+        return total
+
+    async def _read_next(self, chosen: Filter, after: int) -> Sequence[Any]:
+        async with self._database.transaction() as transaction:
+            taken = await transaction.fetch(load("dead_letters_take"), *chosen.arguments(), after, REPLAY_CHUNK)
+            return await transaction.fetch(load("dead_letters_read"), _fitting(taken))
+
+    async def _replay_chunk(self, chunk: Sequence[Any]) -> Replayed:
+        """What takes long comes first: PostgreSQL ends a transaction that lies idle, and its locks hold others up."""
+        records = [_record(row) for row in chunk]
+        identity = {place_of(record): row["id"] for record, row in zip(records, chunk, strict=True)}
+        decoded, mentions = await aside(partial(self._decode, records)), Mentions()
+        while True:
+            erased = self._erasures.known
+            gone = await aside(partial(_naming, records, mentions, erased))
+            try:
+                async with self._database.transaction() as transaction:
+                    await self._erasures.hold(transaction, erased)
+                    return await self._write_chunk(transaction, decoded, identity, gone)
+            except ErasuresChanged:
+                await self._erasures.learn(self._database)
+
+    async def _write_chunk(
+        self, transaction: Transaction, decoded: _Decoded, identity: Mapping[Place, int], gone: AbstractSet[Place]
+    ) -> Replayed:
+        """Of the chunk what nobody else has settled since it was read."""
+        ids = list(identity.values())
+        taken = await transaction.fetch(load("dead_letters_take"), *Filter(ids).arguments(), 0, len(ids))
+        still_open = {row["id"] for row in taken}
+        open_letters = {place: letter for place, letter in identity.items() if letter in still_open}
+        readable = open_letters.keys() - gone
+        total = Outcome(dead_letters=[letter for letter in decoded.failed if place_of(letter.record) in readable])
+        for kind in rows_first(decoded.rows):
+            rows = [row for row in decoded.rows[kind] if place_of(row.record) in readable]
+            outcome = await insert_splitting(transaction, kind, rows, lambda _: None)
+            await apply_to_new(transaction, kind, outcome.inserted, lambda *_: None)
+            total = join([total, outcome])
+        await self._touch_days(transaction, total)
+        emptied = [letter for place, letter in open_letters.items() if place in gone]
+        await transaction.execute(load("dead_letters_empty"), emptied, GONE)
+        await self._mark(transaction, {place: open_letters[place] for place in readable}, total.dead_letters)
+        written = len(total.inserted), len(total.duplicates), len(total.amended)
+        return Replayed(*written, len(total.dead_letters), len(emptied))
+
+    def _decode(self, records: Sequence[Record]) -> _Decoded:
+        rows: dict[Kind, list[Row]] = {}
+        failed: list[DeadLetter] = []
+        for record in records:
+            try:
+                kind = self._kind(record)
+                rows.setdefault(kind, []).append(decode(kind, record, self._max_record_bytes))
+            except Rejected as rejected:
+                failed.append(DeadLetter(record, rejected))
+        return _Decoded(rows, failed)
+
+    def _kind(self, record: Record) -> Kind:
+        if record.topic not in self._kinds:
+            raise Rejected.whole(Reason.WRONG_KIND, f"the settings name no kind of event for topic {record.topic}")
+        return self._kinds[record.topic]
+
+    async def _touch_days(self, transaction: Transaction, outcome: Outcome) -> None:
+        moments = [*(row.created_at for row in outcome.inserted), *outcome.moments]
+        days = self._days.days_of(moments)
+        for basis in await transaction.fetch(load("basis_in_force")):  # the service's, whatever is set here
+            days |= BusinessDays(basis["time_zone"]).days_of(moments)
+        if days:
+            await transaction.execute(load("touch_days"), sorted(days))
+
+    async def _mark(self, transaction: Transaction, identity: Mapping[Any, int], failed: Sequence[DeadLetter]) -> None:
+        again = {identity[place_of(letter.record)]: letter.rejected for letter in failed}
+        done = [letter for letter in identity.values() if letter not in again]
+        await transaction.execute(load("dead_letters_replayed"), done)
+        await transaction.execute(
+            load("dead_letters_failed_again"),
+            list(again),
+            [rejected.reason.value for rejected in again.values()],
+            [msgspec.json.encode(rejected.detail()).decode() for rejected in again.values()],
+            [rejected.sqlstate for rejected in again.values()],
+        )
+
+
+def _fitting(taken: Sequence[Any]) -> Sequence[int]:
+    """The ids of as many as fit into memory together, and of one at least."""
+    sizes = accumulate(row["bytes"] for row in taken)
+    return [
+        row["id"]
+        for place, (row, size) in enumerate(zip(taken, sizes, strict=True))
+        if not place or size <= CHUNK_BYTES
+    ]
+
+
+def _naming(records: Sequence[Record], mentions: Mentions, erased: ErasedUsers) -> AbstractSet[Place]:
+    """Where records lie that name an erased user."""
+    return {place_of(record) for record in records if mentions.names(record, erased)}
+
+
+def _record(row: Any) -> StoredRecord | UnreadableRecord:
+    """What could not be read stays so: of some of these the value is the whole record."""
+    record = StoredRecord(
+        row["topic"],
+        row["partition"],
+        row["record_offset"],
+        row["record_timestamp"],
+        row["key"],
+        row["value"],
+        tuple(headers_of(row["headers"])),
+    )
+    if row["reason"] != Reason.UNREADABLE_RECORD:
+        return record
+    return UnreadableRecord(*record, problem=msgspec.json.decode(row["detail"])["message"])
+
+
+def headers_of(stored: str | None) -> list[tuple[str, bytes | None]]:
+    """The headers of a record as they came, from the form in which the table keeps them."""
+    headers = msgspec.json.decode(stored) if stored else []
+    return [(_header_name(header), _bytes(header["value"])) for header in headers]
+
+
+def _header_name(header: Mapping[str, str]) -> str:
+    if "key" in header:
+        return header["key"]
+    return base64.b64decode(header["key_base64"]).decode("utf-8", "surrogateescape")
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)

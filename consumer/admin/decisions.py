@@ -1,0 +1,208 @@
+"""`ragledger ledger resume`: a person decides where reading goes on, and the books keep that it was decided.
+
+Ahead under the same topic, the offsets skipped are gaps and the books go on. Back, or to a topic made anew, the books
+are closed and kept with the decision, and new ones begin: so every offset is accounted for once in each.
+
+What can be read is given up only by name. Nobody can read what Kafka holds no more, once no replica holds it either,
+and what the stop that the ledger keeps has called unreadable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from consumer.errors import OperationError
+from consumer.events.record import Partition
+from consumer.ingest.offsets import Claim, StopReason
+from consumer.ingest.ports import Bounds
+from consumer.ingest.stop_reasons import command_to_settle, is_made_anew, kept_reason, unreadable
+from consumer.kafka.admin import count_members
+from consumer.kafka.tools import log_ends, read_bounds
+from consumer.postgres.client import Database, Transaction
+from consumer.postgres.queries import load
+from consumer.settings.model import Settings, user_name
+
+Target = Literal["earliest", "latest", "here"] | int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided: `skipped` offsets are booked as gaps, or the books were closed and new ones begin.
+
+    :param given_up: offsets that may hold records, and that are read neither now nor later
+    """
+
+    topic: str
+    partition: int
+    from_offset: int
+    to_offset: int
+    begins_anew: bool
+    skipped: int
+    problem: str | None
+    given_up: int
+
+
+async def resume(
+    settings: Settings,
+    database: Database,
+    partition: Partition,
+    target: Target,
+    reason: str | None,
+    give_up_readable: bool = False,
+) -> Decision:
+    """Let reading go on at `target`: the first offset that is there, the end, where the ledger stands, or an offset.
+
+    :param give_up_readable: whether offsets that can be read may be given up
+    :raises OperationError: the ledger or Kafka does not know the partition, it does not hold the offset, or going on
+        there gives up what can be read
+    :raises SourceError: Kafka does not answer
+    :raises Unavailable: the database does not
+    """
+    bounds = await _bounds(settings, partition)
+    async with database.transaction() as transaction:
+        asked = await _hold_books(transaction, settings.kafka.group_id, partition)
+    log_end = await _log_end(settings, _claim(partition, asked), bounds)
+    async with database.transaction() as transaction:
+        books = await _hold_books(transaction, settings.kafka.group_id, partition)
+        if books["leader_epoch"] != asked["leader_epoch"]:
+            raise OperationError(f"{partition} is being read under another leader since a moment ago: try again")
+        decision = _decide(partition, books, bounds, target, log_end)
+        if not give_up_readable:
+            _refuse_to_give_up(partition, _advised(partition, books, bounds, log_end), decision)
+            await _refuse_while_in_flight(settings, partition, books, bounds, decision, log_end)
+        await _carry_out(transaction, settings.kafka.group_id, decision, books["topic_id"], bounds, reason)
+    return decision
+
+
+async def _bounds(settings: Settings, partition: Partition) -> Bounds:
+    bounds = await read_bounds(settings.kafka, [partition.topic])
+    if partition in bounds.unanswered:
+        raise OperationError(f"what {partition} holds cannot be known now: {bounds.unanswered[partition]}")
+    if partition not in bounds:
+        raise OperationError(f"Kafka has no partition {partition}")
+    return bounds[partition]
+
+
+async def _log_end(settings: Settings, claim: Claim, bounds: Bounds) -> int | None:
+    ends = await log_ends(settings.kafka, [claim], {claim.partition: bounds})
+    if claim.partition in ends.unanswered:
+        why = ends.unanswered[claim.partition]
+        raise OperationError(f"whether the log of {claim.partition} holds what was read cannot be known now: {why}")
+    return ends.get(claim.partition)
+
+
+async def decisions(settings: Settings, database: Database) -> Sequence[Mapping[str, Any]]:
+    """Every decision of the configured group, newest first.
+
+    :raises Unavailable: the database cannot be asked
+    """
+    async with database.transaction() as transaction:
+        return [dict(row) for row in await transaction.fetch(load("decisions_list"), settings.kafka.group_id)]
+
+
+async def _hold_books(transaction: Transaction, group: str, partition: Partition) -> Any:
+    rows = await transaction.fetch(load("decision_books"), group, *partition)
+    if not rows:
+        raise OperationError(
+            f"the ledger of group {group} does not know {partition}, so there is nothing to decide: "
+            "reading begins where RAGLEDGER_KAFKA__START_FROM says"
+        )
+    return rows[0]
+
+
+def _decide(partition: Partition, books: Any, bounds: Bounds, target: Target, log_end: int | None = None) -> Decision:
+    now, anew = books["next_offset"], is_made_anew(books["topic_id"], bounds.topic_id)
+    to = _offset(partition, now, anew, bounds, target)
+    kept, found = kept_reason(books), unreadable(_claim(partition, books), bounds, log_end)
+    reason = kept or found
+    begins_anew = anew or to < now
+    skipped = 0 if begins_anew else to - now
+    unread_from = bounds.first if anew else max(bounds.first, _known_until(now, kept, found))
+    given_up = _readable(unread_from, to, None if anew else reason)
+    return Decision(*partition, now, to, begins_anew, skipped, reason.problem if reason else None, given_up)
+
+
+def _claim(partition: Partition, books: Any) -> Claim:
+    return Claim(partition, 0, books["next_offset"], books["topic_id"], leader_epoch=books["leader_epoch"])
+
+
+def _known_until(now: int, *reasons: StopReason | None) -> int:
+    """The offset up to which the records there are those that were read. A log may be cut off again after a stop."""
+    return min([now, *(one.diverges_at for one in reasons if one is not None and one.diverges_at is not None)])
+
+
+def _advised(partition: Partition, books: Any, bounds: Bounds, log_end: int | None) -> StopReason:
+    """What says where to go on without a loss: what the ledger keeps, unless the log has been cut off further since."""
+    kept, found = kept_reason(books), unreadable(_claim(partition, books), bounds, log_end)
+    now = books["next_offset"]
+    if found is not None and (kept is None or _known_until(now, found) < _known_until(now, kept)):
+        return found
+    return kept or StopReason("", "here")
+
+
+def _readable(begin: int, end: int, reason: StopReason | None) -> int:
+    """How many of these offsets nobody has called unreadable."""
+    count = max(0, end - begin)
+    if reason is None or reason.unreadable_from is None or reason.unreadable_until is None:
+        return count
+    return count - max(0, min(end, reason.unreadable_until) - max(begin, reason.unreadable_from))
+
+
+def _refuse_to_give_up(partition: Partition, advised: StopReason, decision: Decision) -> None:
+    if decision.given_up:
+        instead = command_to_settle(partition, advised)
+        raise OperationError(
+            f"going on with {partition} at offset {decision.to_offset} gives up {decision.given_up:,} offsets that can "
+            f"be read, and nothing is changed. Without a loss: {instead}. To give them up: --give-up-readable"
+        )
+
+
+async def _refuse_while_in_flight(
+    settings: Settings, partition: Partition, books: Any, bounds: Bounds, decision: Decision, log_end: int | None
+) -> None:
+    """What Kafka holds no more, a replica may still have to write. Once it has, it stops, and the ledger keeps that."""
+    is_gone = decision.begins_anew and is_made_anew(books["topic_id"], bounds.topic_id)
+    is_gone = is_gone or decision.from_offset < min(bounds.first, decision.to_offset)
+    is_gone = is_gone or (log_end is not None and log_end < decision.from_offset)
+    if not is_gone or books["stopped_because"] is not None:
+        return
+    members = await count_members(settings.kafka)
+    if members != 0:
+        who = "A replica" if members else "Whether replicas run cannot be told; one"
+        raise OperationError(
+            f"{partition} has not stopped yet. {who} may still have to write records that Kafka holds no more; it "
+            "stops afterwards, and `ragledger ledger` says so. Wait for that, or stop the replicas, or give up "
+            "whatever they hold: --give-up-readable"
+        )
+
+
+def _offset(partition: Partition, now: int, anew: bool, bounds: Bounds, target: Target) -> int:
+    if target == "here" and anew:
+        raise OperationError(f"{partition} was made anew: say earliest, latest or an offset of the new topic")
+    words = {"earliest": bounds.first, "latest": bounds.end, "here": now}
+    offset = target if isinstance(target, int) else words[target]
+    if not bounds.first <= offset <= bounds.end:
+        raise OperationError(f"{partition} holds the offsets {bounds.first} to {bounds.end}, not {offset}")
+    return offset
+
+
+async def _carry_out(
+    transaction: Transaction, group: str, decision: Decision, known_id: Any, bounds: Bounds, reason: str | None
+) -> None:
+    place = (group, decision.topic, decision.partition)
+    topic_id = bounds.topic_id or known_id
+    await transaction.execute(
+        load("decision_keep"),
+        *place,
+        user_name(),
+        reason,
+        decision.problem,
+        decision.to_offset,
+        decision.begins_anew,
+        topic_id,
+        decision.given_up,
+    )
+    way = "decision_begin_anew" if decision.begins_anew else "decision_skip"
+    await transaction.execute(load(way), *place, decision.to_offset, topic_id, bounds.leader_epoch)

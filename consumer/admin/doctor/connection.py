@@ -1,0 +1,62 @@
+"""The database: which it is, whether it can be written, and who could listen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from consumer.admin.doctor.findings import Finding, error, fine, warning
+from consumer.admin.doctor.look import Look
+from consumer.postgres.queries import load
+from consumer.settings.dsn_parameters import VERIFIED
+
+OLDEST, NEWEST = 15, 18
+
+
+def unreachable(problem: str) -> Finding:
+    """No connection to the database."""
+    return error("postgresql", problem, "start it, or mend RAGLEDGER_POSTGRES__DSN")
+
+
+async def look_at_server(look: Look) -> list[Finding]:
+    """Version, standby, TLS."""
+    (row,) = await look.db.rows(load("doctor_server"))
+    return [*_version(row), *_encoding(row), *_writable(row), *_tls(look)]
+
+
+def _version(row: dict[str, Any]) -> Iterator[Finding]:
+    major = row["version_number"] // 10_000
+    found = f"version {row['version']}, database {row['database']}, role {row['role']}"
+    if major < OLDEST:
+        yield error("postgresql", f"{found}: too old", f"upgrade to PostgreSQL {OLDEST} or newer")
+    elif major > NEWEST:
+        yield warning("postgresql", f"{found}: not tested with this ragledger", "use a newer ragledger")
+    else:
+        yield fine("postgresql", found)
+
+
+def _encoding(row: dict[str, Any]) -> Iterator[Finding]:
+    if row["encoding"] != "UTF8":
+        found = f"the encoding of the database is {row['encoding']}: text of events that it does not have is refused"
+        fix = "CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0, and name it in RAGLEDGER_POSTGRES__DSN"
+        yield error("encoding", found, fix)
+
+
+def _writable(row: dict[str, Any]) -> Iterator[Finding]:
+    if row["is_standby"]:
+        yield error("read-only", "this is a standby: nothing can be written", "let the DSN name the primary")
+    elif row["is_read_only"]:
+        fix = f"ALTER ROLE {row['role']} SET default_transaction_read_only = off (or ALTER DATABASE, where it is set)"
+        yield error("read-only", "transactions are read-only by default", fix)
+
+
+def _tls(look: Look) -> Iterator[Finding]:
+    dsn = look.settings.postgres.parsed
+    mode, host = dsn.sslmode or "prefer", dsn.host or "localhost"
+    if host.startswith(("127.", "/", "%2F")) or host in ("localhost", "::1"):
+        yield fine("postgresql tls", "not needed on the same machine")
+    elif mode in VERIFIED:
+        yield fine("postgresql tls", f"the server is verified (sslmode={mode})")
+    else:
+        found = f"nobody verifies who {host} is (sslmode={mode}): a password could go to anybody"
+        yield warning("postgresql tls", found, "add sslmode=verify-full and sslrootcert=… to RAGLEDGER_POSTGRES__DSN")

@@ -1,0 +1,42 @@
+"""Dialogues that are in no file and not in ai_dialogue_log either: a command that was interrupted has left them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from consumer.admin.doctor.findings import Finding, error, fine, note, warning
+from consumer.admin.doctor.look import Look
+from consumer.postgres.queries import load
+from consumer.postgres.schema_lock import LOCK_KEY
+
+
+async def look_at_copies(look: Look) -> list[Finding]:
+    """Months on their way out of the table or back, conversions half done."""
+    rows = await look.db.rows(load("doctor_copies"), LOCK_KEY)
+    return [_finding(row) for row in rows] or [fine("copies", "every dialogue is in ai_dialogue_log or in an archive")]
+
+
+def _finding(row: Mapping[str, Any]) -> Finding:
+    name = row["name"]
+    if row["is_running"]:
+        return note("copies", f"{name} belongs to a command that is running")
+    if name.endswith(("_new", "_before")):
+        fix = "ragledger partition convert, which goes on where it stood"
+        if name.endswith("_new"):
+            fix += "; or ragledger partition convert --abort"
+        return warning("copies", f"a conversion was interrupted; {name} holds dialogues once more", fix)
+    return _month(name, row["phase"])
+
+
+def _month(name: str, phase: str | None) -> Finding:
+    year, month = map(int, name.rsplit("_", 2)[1:])
+    following = date(year + month // 12, month % 12 + 1, 1)
+    found = f"{year}-{month:02} is not in ai_dialogue_log: its dialogues are in the table {name}, which nobody reads"
+    if phase is None:
+        fix = f"ragledger partition archive --restore MANIFEST, which begins anew; or, without it, DROP TABLE {name}"
+        return error("copies", f"{found}: bringing it back from its file was interrupted", fix)
+    back = f"ragledger partition archive --attach {year}-{month:02}"
+    goes_on = f"ragledger partition archive --before {following:%Y-%m}, which goes on where it stood"
+    return error("copies", f"{found}: archiving it was interrupted", f"{goes_on}; or {back}, which puts it back")

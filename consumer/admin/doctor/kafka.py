@@ -1,0 +1,159 @@
+"""Topics, their retention, rights, open transactions, and whether there are partitions for every replica."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from consumer.admin.doctor.findings import Finding, error, fine, note, warning
+from consumer.events.record import Partition
+from consumer.ingest.ports import Bounds, Refusal
+from consumer.kafka.admin import KafkaFacts, Topic
+from consumer.kafka.producers import OpenTransaction
+from consumer.settings.model import Kafka, SecurityProtocol, Settings
+
+HOUR_MS = 3_600_000
+# A weekend: an outage that begins on Friday evening is mended on Monday.
+LONGEST_OUTAGE_HOURS = 72
+COPIES = 3
+# The longest that a producer's transaction may take unless it asks for more.
+LONG_TRANSACTION_SECONDS = 60
+_LOOPBACK = ("localhost", "127.", "[::1]")
+
+
+def unreachable(problem: str) -> Finding:
+    """No broker answers."""
+    fix = "start the brokers, or mend RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS and the settings beside it"
+    return error("kafka", problem, fix)
+
+
+def look_at_topics(settings: Settings, facts: KafkaFacts) -> Iterator[Finding]:
+    """Everything about the brokers that the database need not be asked for."""
+    servers = settings.kafka.bootstrap_servers
+    yield fine("kafka", f"{servers} answers")
+    yield from _security(settings.kafka)
+    denied = {refusal.name: refusal for refusal in facts.refusals if refusal.resource == "topic"}
+    for name in settings.topics.model_dump().values():
+        yield from _named(name, settings, facts, denied)
+    yield from (_refused(refusal) for refusal in facts.refusals if refusal.resource != "topic")
+    yield from _strangers(settings, facts)
+    read = {name: topic for name, topic in facts.topics.items() if name in settings.topics.consumed}
+    yield _replicas(replace(facts, topics=read), settings.kafka.group_id)
+
+
+def _named(name: str, settings: Settings, facts: KafkaFacts, denied: Mapping[str, Refusal]) -> Iterator[Finding]:
+    topic = facts.topics.get(name)
+    if topic:
+        yield from _topic(name, topic, settings.kafka.bootstrap_servers)
+    if name in denied and name in settings.topics.consumed:
+        yield _refused(denied[name])
+    elif not topic:
+        yield _missing(name, settings, facts.brokers)
+
+
+def _refused(refusal: Refusal) -> Finding:
+    return error(f"{refusal.resource} {refusal.name}", refusal.problem, refusal.fix)
+
+
+def _strangers(settings: Settings, facts: KafkaFacts) -> Iterator[Finding]:
+    """What is given to one of them nobody writes. In the classic protocol it may be a replica under another name."""
+    fix = "stop them or give them another group id; or RAGLEDGER_KAFKA__GROUP_ID=<a group for ragledger alone>"
+    for stranger in facts.strangers:
+        found = f"a member is no replica of ragledger: {stranger}"
+        yield (warning if stranger.is_classic else error)(f"group {settings.kafka.group_id}", found, fix)
+
+
+def look_at_leaders(settings: Settings, unanswered: Mapping[Partition, str]) -> Iterator[Finding]:
+    """Partitions of which nothing can be read."""
+    fix = (
+        "start the brokers that hold its copies: "
+        f"kafka-topics.sh --bootstrap-server {settings.kafka.bootstrap_servers} --describe --unavailable-partitions"
+    )
+    for partition, why in sorted(unanswered.items()):
+        if partition.topic in settings.topics.consumed:
+            yield error(f"topic {partition.topic}", f"nothing can be read of {partition}: {why}", fix)
+
+
+def look_at_transactions(
+    settings: Settings, bounds: Mapping[Partition, Bounds], found: Mapping[Partition, OpenTransaction], now: float
+) -> Iterator[Finding]:
+    """Records that wait behind an open transaction.
+
+    :param now: seconds since 1970
+    """
+    for partition, held in sorted(bounds.items()):
+        if held.held_back and partition.topic in settings.topics.consumed:
+            yield _held_back(partition, held, found.get(partition), settings.kafka.bootstrap_servers, now)
+
+
+def _held_back(
+    partition: Partition, held: Bounds, transaction: OpenTransaction | None, servers: str, now: float
+) -> Finding:
+    check, found = (
+        f"topic {partition.topic}",
+        f"{held.held_back} records of {partition} wait behind an open transaction",
+    )
+    tool = f"kafka-transactions.sh --bootstrap-server {servers}"
+    place = f"--topic {partition.topic} --partition {partition.partition}"
+    look = f"{tool} describe-producers {place}"
+    if transaction is None:
+        return warning(check, found, look)
+    age = now - transaction.written_at / 1000
+    found += (
+        f" of producer {transaction.producer_id}, begun at offset {transaction.start}, last written {age:.0f} s ago"
+    )
+    abort = f"{tool} abort {place} --start-offset {transaction.start}"
+    fix = f"have the producer commit or abort it; only if it is gone for good, drop what it sent: {abort}"
+    return note(check, found, look) if age < LONG_TRANSACTION_SECONDS else error(check, found, fix)
+
+
+def _security(kafka: Kafka) -> Iterator[Finding]:
+    hosts = [server.strip() for server in kafka.bootstrap_servers.split(",")]
+    in_the_clear = kafka.security_protocol in (SecurityProtocol.PLAINTEXT, SecurityProtocol.SASL_PLAINTEXT)
+    if in_the_clear and not all(host.startswith(_LOOPBACK) for host in hosts):
+        fix = (
+            "RAGLEDGER_KAFKA__SECURITY_PROTOCOL=SASL_SSL, with RAGLEDGER_KAFKA__SSL_CAFILE where the authority is yours"
+        )
+        yield warning("kafka tls", f"records travel unencrypted ({kafka.security_protocol})", fix)
+
+
+def _missing(name: str, settings: Settings, brokers: int) -> Finding:
+    servers, copies = settings.kafka.bootstrap_servers, min(brokers, COPIES)
+    command = f"kafka-topics.sh --bootstrap-server {servers} --create --topic {name} --partitions 6"
+    fix = f"{command} --replication-factor {copies}"
+    if name == settings.topics.expired and settings.retention.interval_s is None:
+        return note(f"topic {name}", "there is no such topic: only `ragledger retention run` needs it", fix)
+    return error(f"topic {name}", "there is no such topic", fix)
+
+
+def _topic(name: str, topic: Topic, servers: str) -> Iterator[Finding]:
+    check = f"topic {name}"
+    change = (
+        f"kafka-configs.sh --bootstrap-server {servers} --alter --entity-type topics --entity-name {name} --add-config"
+    )
+    problems = []
+    if topic.retention_ms is None:
+        yield note(check, "its retention is not known: this user may not describe it")
+    elif 0 <= topic.retention_ms < LONGEST_OUTAGE_HOURS * HOUR_MS:
+        kept = f"{topic.retention_ms / HOUR_MS:.1f} hours"
+        problems.append((f"records are deleted after {kept}: no outage may last longer", "retention.ms=604800000"))
+    if topic.cleanup and "compact" in topic.cleanup:
+        problems.append(("records may be compacted away before they are read", "cleanup.policy=delete"))
+    yield from (warning(check, found, f"{change} {setting}") for found, setting in problems)
+    if topic.replicas < 2:
+        yield note(check, "one copy of each partition: a lost disk loses what was not read yet")
+    if not problems:
+        yield fine(check, f"{topic.partitions} partitions")
+
+
+def _replicas(facts: KafkaFacts, group: str) -> Finding:
+    partitions = sum(topic.partitions for topic in facts.topics.values())
+    if facts.members is None:
+        return note("replicas", f"the members of group {group} are not known")
+    others = f", {len(facts.strangers)} of them other programs" if facts.strangers else ""
+    found = f"{facts.members} replicas for {partitions} partitions{others}"
+    if facts.members > partitions:
+        return warning("replicas", f"{found}: some have nothing to do", "stop some, or give the topics more partitions")
+    if facts.members == len(facts.strangers):
+        return note("replicas", f"no replica of group {group} is running", "ragledger run")
+    return fine("replicas", found)

@@ -1,0 +1,59 @@
+"""Migrations: whether they have run, and whether what they made is still there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from consumer.admin import migrate
+from consumer.admin.doctor.findings import Finding, error, fine, warning
+from consumer.admin.doctor.look import Look
+from consumer.admin.migrate.verify import look as look_at_schema_objects
+from consumer.ingest.erased import Key
+from consumer.postgres.client import dsn_of
+from consumer.postgres.queries import load
+
+UP = "ragledger migrate up"
+
+
+async def look_at_schema(look: Look) -> list[Finding]:
+    """What is pending, changed or newer; where nothing is, what is missing or broken; and invalid indexes."""
+    try:
+        status = await migrate.status(dsn_of(look.settings.postgres))
+    except migrate.MigrationError as problem:
+        return [error("migrations", str(problem), "the message says what to do")]
+    found = [*_migrations(status.migrations)]
+    keys = [Key(secret) for secret in look.settings.erasure.secrets]
+    if all(finding.fix is None for finding in found):
+        found += [_check(check) for check in await look_at_schema_objects(look.db, keys) if not check.ok]
+    return [*found, *await _invalid_indexes(look)]
+
+
+def _migrations(versions: Sequence[migrate.MigrationStatus]) -> Iterator[Finding]:
+    pending = [version.name for version in versions if version.state is migrate.State.PENDING]
+    if pending:
+        yield error("migrations", f"not applied: {', '.join(pending)}", UP)
+    for version in versions:
+        if version.state is migrate.State.CHANGED:
+            fix = "put the applied file back; `ragledger migrate up` shows both checksums and the way out"
+            yield error("migrations", f"{version.name}: {version.reason}", fix)
+        if version.state is migrate.State.UNKNOWN:
+            yield warning("migrations", f"{version.name}: {version.reason}", "use the newest ragledger everywhere")
+    if not pending:
+        yield fine("migrations", f"{sum(one.state is migrate.State.APPLIED for one in versions)} applied")
+
+
+def _check(check: migrate.Check) -> Finding:
+    found, _, fix = check.detail.partition(": ")
+    return error(check.name, found, fix or "ragledger migrate verify")
+
+
+async def _invalid_indexes(look: Look) -> list[Finding]:
+    rows = await look.db.rows(load("doctor_invalid_indexes"))
+    return [
+        warning(
+            f"index {row['name']}",
+            f"invalid: its build did not finish; it costs every write to {row['table_name']} and helps nobody",
+            f"DROP INDEX CONCURRENTLY {row['name']}",
+        )
+        for row in rows
+    ]

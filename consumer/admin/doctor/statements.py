@@ -1,0 +1,73 @@
+"""The slowest statements, where pg_stat_statements is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from consumer.admin.doctor.findings import Finding, fine, note, warning
+from consumer.admin.doctor.look import Look
+from consumer.postgres.admin import StatementError
+from consumer.postgres.queries import load
+
+SHOWN, LONGEST = 5, 100
+FEW_CALLS = 20
+_WORK = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "COPY", "MERGE")
+LOADED = "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements' (beside what is there), and a restart"
+CREATED = "CREATE EXTENSION pg_stat_statements"
+
+
+async def look_at_statements(look: Look) -> list[Finding]:
+    """What took the most time, and what is close to its time limit."""
+    (row,) = await look.db.rows(load("doctor_statements_schema"))
+    if row["schema_name"] is None:
+        there = "not installed" if row["available"] else "not installed, and not on this server"
+        return [note("statements", f"pg_stat_statements is {there}: nobody knows what is slow", f"{LOADED}; {CREATED}")]
+    try:
+        found = await _read(look, row["schema_name"])
+    except StatementError as error:
+        return [note("statements", f"pg_stat_statements cannot be read: {error.message}", LOADED)]
+    limit = look.settings.postgres.statement_timeout_s
+    return [*_sight(row["sees_all"], look.role), *_shown(found), *_slow(found, limit)]
+
+
+def _sight(sees_all: bool, role: str) -> Iterator[Finding]:
+    if not sees_all:
+        yield note("statements", f"{role} sees only its own statements", f"GRANT pg_read_all_stats TO {role}")
+
+
+async def slowest_query_ms(look: Look) -> float | None:
+    """The 95th percentile of the slowest query on dialogues that is run often, in ms; None where nobody knows."""
+    (row,) = await look.db.rows(load("doctor_statements_schema"))
+    if row["schema_name"] is None:
+        return None
+    try:
+        found = await _read(look, row["schema_name"])
+    except StatementError:
+        return None
+    queries = [one["p95_ms"] for one in found if _is_query(one["statement"]) and one["calls"] >= FEW_CALLS]
+    return max(queries, default=None)
+
+
+def _is_query(statement: str) -> bool:
+    text = statement.strip().lower()
+    return text.startswith(("select", "with")) and "ai_dialogue_log" in text and "insert" not in text
+
+
+async def _read(look: Look, schema: str) -> Sequence[Mapping[str, Any]]:
+    rows = await look.db.rows(load("doctor_statements").replace("{schema}", schema))
+    return [row for row in rows if row["statement"].lstrip().upper().startswith(_WORK)]
+
+
+def _shown(found: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    for one in found[:SHOWN]:
+        took = f"{one['total_ms'] / 1000:,.1f} s in {one['calls']:,} calls, {one['mean_ms']:,.1f} ms each"
+        yield fine("statements", f"{took}: {one['statement'].strip()[:LONGEST]}")
+
+
+def _slow(found: Sequence[Mapping[str, Any]], limit_s: float) -> Iterator[Finding]:
+    for one in found:
+        if one["p95_ms"] > limit_s * 1000 / 2:
+            what = one["statement"].strip()[:LONGEST]
+            fix = "RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S higher, or look at EXPLAIN (ANALYZE, BUFFERS) of it"
+            yield warning("statements", f"close to the limit of {limit_s:g} s: {what}", fix)

@@ -1,0 +1,147 @@
+"""`ragledger ledger`: per partition what was read, written, doubled and dead, and the proof that it adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from consumer.events.record import Partition
+from consumer.ingest.offsets import Claim
+from consumer.ingest.ports import Answers, Bounds, Refusal, SourceError
+from consumer.ingest.stop_reasons import unreadable
+from consumer.kafka.tools import log_ends, look_at_topics
+from consumer.postgres.client import Database
+from consumer.postgres.queries import load
+from consumer.settings.model import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """One partition. `holds` is whether the equation does.
+
+    :param lag: offsets up to the high watermark, from where the log diverges if it does; None if it is not known
+    :param held_back: how many of them wait behind an open transaction
+    """
+
+    topic: str
+    partition: int
+    start_offset: int
+    next_offset: int
+    inserted: int
+    duplicates: int
+    amended: int
+    dead_lettered: int
+    gaps: int
+    epoch: int
+    owner: str | None
+    updated_at: datetime | None
+    holds: bool
+    topic_id: UUID | None = None
+    leader_epoch: int | None = None
+    stopped_at: datetime | None = None
+    stopped_because: str | None = None
+    resume_from: str | None = None
+    unreadable_from: int | None = None
+    unreadable_until: int | None = None
+    diverges_at: int | None = None
+    lag: int | None = None
+    held_back: int | None = None
+
+    @property
+    def read(self) -> int:
+        """Offsets read: what the ledger has moved over."""
+        return self.next_offset - self.start_offset
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Every partition of the group, and those of the topics that nobody has claimed yet."""
+
+    lines: Sequence[LedgerLine]
+    kafka_problem: str | None = None
+    refused: Sequence[Refusal] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether the equation holds everywhere."""
+        return all(line.holds for line in self.lines)
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether Kafka was asked, there is a topic, and no acknowledged record waits."""
+        return self.kafka_problem is None and all(line.lag == 0 for line in self.lines)
+
+
+async def read_ledger(settings: Settings, database: Database) -> Ledger:
+    """The ledger of the configured group against what Kafka holds.
+
+    :raises Unavailable: the database cannot be asked
+    """
+    async with database.transaction() as transaction:
+        rows = await transaction.fetch(load("ledger_read"), settings.kafka.group_id)
+    lines = {Partition(row["topic"], row["partition"]): LedgerLine(**dict(row)) for row in rows}
+    topics = sorted(settings.topics.consumed)
+    try:
+        bounds, denied = look = await look_at_topics(settings.kafka, topics)
+        lines |= await _diverged(settings, lines, bounds)
+    except SourceError as error:
+        return Ledger([*lines.values()], str(error))
+    # Nobody has to publish every kind of event; but a topic that was read once, or any at all, should be there.
+    hidden = {refusal.name for refusal in look.hidden}
+    shown = {p.topic for p in (*bounds, *bounds.unanswered)}
+    gone = {p.topic for p in lines} & set(topics) - shown - hidden
+    missing = sorted(gone) if shown or hidden else topics
+    problems = [*map(str, look.hidden), *([f"Kafka shows no topic {', '.join(missing)}"] if missing else [])]
+    problems += [f"{partition}: {why}" for partition, why in sorted(bounds.unanswered.items())]
+    return Ledger(_with_lag(lines, bounds, hidden), "; ".join(problems) or None, denied)
+
+
+async def _diverged(
+    settings: Settings, lines: Mapping[Partition, LedgerLine], bounds: Mapping[Partition, Bounds]
+) -> Mapping[Partition, LedgerLine]:
+    """The lines of partitions that have not stopped yet, and whose logs do not hold what was read."""
+    going = {partition: _claim(line) for partition, line in lines.items() if line.stopped_because is None}
+    ends = await log_ends(settings.kafka, going.values(), bounds)
+    found = {p: unreadable(going[p], bounds[p], ends.get(p)) for p in going.keys() & bounds.keys()}
+    return {
+        partition: replace(
+            lines[partition],
+            stopped_because=reason.problem,
+            resume_from=reason.resume_from,
+            diverges_at=reason.diverges_at,
+        )
+        for partition, reason in found.items()
+        if reason is not None and reason.diverges_at is not None
+    }
+
+
+def _claim(line: LedgerLine) -> Claim:
+    partition = Partition(line.topic, line.partition)
+    return Claim(partition, line.epoch, line.next_offset, line.topic_id, leader_epoch=line.leader_epoch)
+
+
+def _with_lag(
+    lines: Mapping[Partition, LedgerLine], bounds: Answers[Bounds], hidden: Collection[str]
+) -> list[LedgerLine]:
+    partitions = sorted(lines.keys() | bounds.keys())
+    unknown = {partition for partition in partitions if partition.topic in hidden} | bounds.unanswered.keys()
+    found = {partition: _line(partition, lines.get(partition), bounds.get(partition)) for partition in partitions}
+    return [replace(line, lag=None, held_back=None) if p in unknown else line for p, line in found.items()]
+
+
+def _line(partition: Partition, line: LedgerLine | None, bounds: Bounds | None) -> LedgerLine:
+    if line is None:
+        assert bounds is not None
+        line = _unclaimed(partition, bounds.first)
+    if bounds is None:  # a topic of other days, of which nothing can wait
+        return replace(line, lag=0, held_back=0)
+    known_until = line.next_offset
+    if line.diverges_at is not None:
+        known_until = max(bounds.first, min(known_until, line.diverges_at))
+    return replace(line, lag=bounds.high_watermark - known_until, held_back=bounds.held_back)
+
+
+def _unclaimed(partition: Partition, first: int) -> LedgerLine:
+    return LedgerLine(*partition, first, first, 0, 0, 0, 0, 0, 0, None, None, holds=True)

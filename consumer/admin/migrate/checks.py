@@ -1,0 +1,155 @@
+"""Compares what the database has with what it should have. Pure: :mod:`verify` gathers the facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from consumer.admin.migrate import expected
+
+_MEND = "run `ragledger migrate up`"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; `detail` says what was found or, where it is not right, what to do."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its type as format_type prints it, with "not null" where that holds."""
+
+    type: str
+    comment: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Partitioned:
+    """How ai_dialogue_log is partitioned; `keepers` are the triggers that keep its ids apart."""
+
+    partitions: int
+    has_default: bool
+    keepers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the database has of ours.
+
+    `tables` table to comment; `columns` table to column name to column; `indexes` (table, index) to whether
+    it is usable; `enums` name to labels; `constraints` (table, name) to whether it is validated; `triggers`
+    table to the names of its updated_at triggers; `foreign_keys_recorded` whether schema_migrations has 0004;
+    `views` name to whether it runs with the rights of whoever asks; `partitioned` None where ai_dialogue_log is one
+    table.
+    """
+
+    tables: Mapping[str, str | None]
+    columns: Mapping[str, Mapping[str, Column]]
+    indexes: Mapping[tuple[str, str], bool]
+    enums: Mapping[str, tuple[str, ...]]
+    constraints: Mapping[tuple[str, str], bool]
+    triggers: Mapping[str, tuple[str, ...]]
+    foreign_keys_recorded: bool
+    views: Mapping[str, bool]
+    partitioned: Partitioned | None = None
+
+
+def compare(facts: Facts) -> Iterator[Check]:
+    """Check everything but the trial insert."""
+    yield from (_table(facts, name) for name in expected.COLUMNS)
+    yield from (_columns(facts, name) for name in expected.COLUMNS)
+    yield from (_comments(facts, name) for name in expected.COLUMNS)
+    yield from (_index(facts, name, table) for name, table in expected.INDEXES.items())
+    yield from (_enum(facts, name, labels) for name, labels in expected.ENUMS.items())
+    yield from (_trigger(facts, table, name) for table, name in expected.TRIGGERS.items())
+    yield from (_constraint(facts, name, table) for name, table in expected.CONSTRAINTS.items())
+    yield from (_foreign_key(facts, name, table) for name, table in expected.FOREIGN_KEYS.items())
+    yield _partitions(facts.partitioned)
+    yield from (_view(facts, name) for name in expected.VIEWS)
+
+
+def _table(facts: Facts, name: str) -> Check:
+    exists = name in facts.tables
+    return Check(f"table {name}", exists, "exists" if exists else f"missing: {_MEND}")
+
+
+def _columns(facts: Facts, table: str) -> Check:
+    found = facts.columns.get(table, {})
+    wrong = [
+        f"{name} is {found[name].type if name in found else 'missing'} instead of {type_}"
+        for name, type_ in expected.COLUMNS[table].items()
+        if name not in found or found[name].type != type_
+    ]
+    detail = f"{'; '.join(wrong)}: {_MEND}, or change what it leaves by hand" if wrong else f"{len(found)} as expected"
+    return Check(f"columns of {table}", not wrong, detail)
+
+
+def _comments(facts: Facts, table: str) -> Check:
+    found = facts.columns.get(table, {})
+    bare = [name for name in expected.COLUMNS[table] if name not in found or not found[name].comment]
+    if not facts.tables.get(table):
+        bare.insert(0, "the table itself")
+    detail = f"none on {', '.join(bare)}: {_MEND}" if bare else "on the table and every column"
+    return Check(f"comments of {table}", not bare, detail)
+
+
+def _index(facts: Facts, name: str, table: str) -> Check:
+    usable = facts.indexes.get((table, name))
+    details = {
+        None: f"missing: {_MEND}",
+        False: f"invalid, its build did not finish: DROP INDEX {name} and {_MEND}",
+    }
+    return Check(f"index {name}", bool(usable), details.get(usable, f"valid, on {table}"))
+
+
+def _enum(facts: Facts, name: str, labels: tuple[str, ...]) -> Check:
+    found = facts.enums.get(name)
+    detail = f"missing: {_MEND}" if found is None else ", ".join(found)
+    if found is not None and found != labels:
+        detail += f" instead of {', '.join(labels)}: another application's type? Give ragledger a schema of its own"
+    return Check(f"enum {name}", found == labels, detail)
+
+
+def _trigger(facts: Facts, table: str, name: str) -> Check:
+    found = facts.triggers.get(table, ())
+    detail = f"{name} alone keeps updated_at"
+    if found != (name,):
+        detail = f"{', '.join(found) or 'none'} instead of {name} alone: {_MEND}, or drop the others"
+    return Check(f"trigger on {table}", found == (name,), detail)
+
+
+def _constraint(facts: Facts, name: str, table: str, kind: str = "constraint") -> Check:
+    validated = facts.constraints.get((table, name))
+    details = {None: f"missing: {_MEND}", False: f"not validated: ALTER TABLE {table} VALIDATE CONSTRAINT {name}"}
+    return Check(f"{kind} {name}", bool(validated), details.get(validated, f"holds for every row of {table}"))
+
+
+def _foreign_key(facts: Facts, name: str, table: str) -> Check:
+    check = _constraint(facts, name, table, "foreign key")
+    present = any((table, name) in facts.constraints for name, table in expected.FOREIGN_KEYS.items())
+    in_use = facts.foreign_keys_recorded or present
+    return check if in_use else Check(check.name, ok=True, detail="optional, not applied")
+
+
+def _partitions(found: Partitioned | None) -> Check:
+    name = "partitions of ai_dialogue_log"
+    if found is None:
+        return Check(name, ok=True, detail="not partitioned")
+    if found.keepers != expected.ID_KEEPERS:
+        return Check(
+            name, ok=False, detail="triggers that keep ids apart are missing: run schema/0011_add_partitions.sql"
+        )
+    if not found.has_default:
+        return Check(name, ok=False, detail="no default partition: run `ragledger partition ensure`")
+    return Check(name, ok=True, detail=f"{found.partitions}, with a default one, and every id is kept once")
+
+
+def _view(facts: Facts, name: str) -> Check:
+    invoker = facts.views.get(name)
+    mend = f"runs with its owner's rights: ALTER VIEW {name} SET (security_invoker = true)"
+    details = {None: f"missing: {_MEND}", False: mend}
+    return Check(f"view {name}", bool(invoker), details.get(invoker, "runs with the rights of whoever asks"))

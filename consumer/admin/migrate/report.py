@@ -1,0 +1,62 @@
+"""`ragledger migrate status` and `plan`: what has run, what would. Both only read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from consumer.admin.migrate import history
+from consumer.admin.migrate.files import Migration, load, schema_directory
+from consumer.admin.migrate.planning import MigrationStatus, State, assess, to_apply
+from consumer.postgres.admin import connect
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Every version, in order."""
+
+    migrations: tuple[MigrationStatus, ...]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether nothing is left to apply and no applied file has changed."""
+        return all(status.state not in (State.PENDING, State.CHANGED) for status in self.migrations)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What `up` would do with one file: run `statements`, or with a `skipped` reason nothing."""
+
+    version: int
+    name: str
+    skipped: str | None
+    statements: tuple[str, ...]
+
+
+async def status(dsn: str, *, directory: Path | None = None) -> Status:
+    """Say where every version stands. What was only ever run with psql is pending: `up` notes it down.
+
+    :raises MigrationError: :raises DatabaseError: as :func:`consumer.admin.migrate.up`
+    """
+    return Status((await _assess(dsn, directory))[1])
+
+
+async def plan(dsn: str, *, to: int | None = None, directory: Path | None = None) -> tuple[Planned, ...]:
+    """Say what `up` would run, and which SQL; empty where there is nothing to do.
+
+    :raises MigrationError: :raises DatabaseError: as :func:`consumer.admin.migrate.up`
+    """
+    migrations, statuses = await _assess(dsn, directory)
+    return tuple(_planned(migration, status) for migration, status in to_apply(migrations, statuses, to))
+
+
+def _planned(migration: Migration, status: MigrationStatus) -> Planned:
+    statements = () if status.state is State.SKIPPED else migration.forward.statements
+    return Planned(migration.version, migration.name, status.reason, statements)
+
+
+async def _assess(dsn: str, directory: Path | None) -> tuple[tuple[Migration, ...], tuple[MigrationStatus, ...]]:
+    migrations = load(directory or schema_directory())
+    async with connect(dsn) as db:
+        missing = await history.missing_tables(db, migrations)
+        return migrations, assess(migrations, await history.read(db), missing)

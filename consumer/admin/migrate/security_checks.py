@@ -1,0 +1,101 @@
+"""Compares policies, roles and grants with what they should be. Pure: :mod:`verify` gathers the facts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from consumer.admin.migrate import expected
+from consumer.admin.migrate.checks import Check
+from consumer.admin.roles import MIGRATOR, OWNER, ROLES, Grant, differences
+
+_FILE = "0008_add_row_security.sql"
+_AGAIN = f"run {_FILE} again with psql"
+# Each file grants what it makes, and nothing to a role that is not there yet.
+_ALL_AGAIN = f"run {_FILE} and every later file again with psql"
+_QUIET = "current_setting('app.current_user_id'::text, true)"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy: its command as pg_policy has it, the roles it is for (none: everybody), and its condition."""
+
+    command: str
+    permissive: bool
+    roles: tuple[str, ...]
+    condition: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityFacts:
+    """What the database has of ours.
+
+    `secured` tables with row-level security; `policies` (table, name) to policy; `roles` name to whether it may act as
+    the owner; `grants` role to what it is granted; `delete_triggers` table to its triggers; `tables` those there are.
+    """
+
+    secured: Collection[str]
+    policies: Mapping[tuple[str, str], Policy]
+    roles: Mapping[str, bool]
+    grants: Mapping[str, Collection[Grant]]
+    delete_triggers: Mapping[str, Collection[str]]
+    tables: Collection[str]
+
+
+def compare_security(facts: SecurityFacts) -> Iterator[Check]:
+    """Check policies, roles, grants, and the trigger that marks days."""
+    yield from (_policy(facts, name) for name in expected.POLICIES)
+    yield from (_role(facts, role) for role in ROLES)
+    yield from (_delete_trigger(facts, table, name) for table, name in expected.DELETE_TRIGGERS.items())
+
+
+def _policy(facts: SecurityFacts, name: str) -> Check:
+    table, command, role = expected.POLICIES[name]
+    if role is not None and role not in facts.roles:
+        return Check(f"policy {name}", ok=True, detail=f"not made: there is no role {role}")
+    problem = _policy_problem(facts, name, table, Policy(command, True, (role,) if role else (), None))
+    return Check(f"policy {name}", not problem, problem or f"in force on {table}")
+
+
+def _policy_problem(facts: SecurityFacts, name: str, table: str, wanted: Policy) -> str:
+    found = facts.policies.get((table, name))
+    if found is None:
+        return f"missing: {_AGAIN}"
+    if table not in facts.secured:
+        return f"not in force: ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
+    if (found.command, found.permissive, found.roles) != (wanted.command, wanted.permissive, wanted.roles):
+        return f"made for other commands or roles than it should be: {_AGAIN}"
+    if not wanted.roles and _QUIET not in (found.condition or ""):
+        return f"ends queries with an error while app.current_user_id is not set: {_AGAIN}"
+    return ""
+
+
+def _role(facts: SecurityFacts, role: str) -> Check:
+    name = f"role {role}"
+    if role not in facts.roles:
+        make = f"CREATE ROLE {role} NOLOGIN as an administrator"
+        return Check(name, ok=True, detail=f"not made: {make}, then {_ALL_AGAIN}")
+    if role == OWNER:
+        return Check(name, ok=True, detail="there")
+    problem = _migrator_problem(facts) if role == MIGRATOR else _grants_problem(facts, role)
+    return Check(name, not problem, problem or "may do what it should, and no more")
+
+
+def _migrator_problem(facts: SecurityFacts) -> str:
+    is_needed = OWNER in facts.roles and not facts.roles[MIGRATOR]
+    return f"may not act as the owner: GRANT {OWNER} TO {MIGRATOR}" if is_needed else ""
+
+
+def _grants_problem(facts: SecurityFacts, role: str) -> str:
+    lacking, beyond = differences(role, facts.grants.get(role, ()), facts.tables)
+    problems = [f"lacks {', '.join(map(str, lacking))}: {_ALL_AGAIN}"] if lacking else []
+    if beyond:
+        revoke = "; ".join(grant.revoke_sql(role) for grant in beyond)
+        problems.append(f"may more than it should: {revoke}, or make a role of your own for that")
+    return "; ".join(problems)
+
+
+def _delete_trigger(facts: SecurityFacts, table: str, name: str) -> Check:
+    there = name in facts.delete_triggers.get(table, ())
+    detail = "marks the days of deleted rows" if there else f"missing or disabled: {_AGAIN}"
+    return Check(f"trigger {name}", there, detail)

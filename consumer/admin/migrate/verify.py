@@ -1,0 +1,150 @@
+"""`ragledger migrate verify`: the checks after a migration. Changes nothing; the trial row is rolled back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from consumer.admin.migrate import expected, history
+from consumer.admin.migrate.checks import Check, Column, Facts, Partitioned, compare
+from consumer.admin.migrate.security_checks import Policy, SecurityFacts, compare_security
+from consumer.admin.roles import ROLES, Grant
+from consumer.ingest.erased import Key
+from consumer.postgres.admin import AdminConnection, StatementError, connect
+from consumer.postgres.queries import load
+
+HISTORY_TABLE = "schema_migrations"
+_FOREIGN_KEYS_VERSION = 4
+
+
+async def verify(dsn: str, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
+    """Look at tables, columns, comments, indexes, enums, triggers, constraints, policies, roles, encoding, keys of
+    erasure, and try an insert.
+
+    Expects every version, the optional foreign keys only where they were applied. Works just as well where
+    the files were run with psql.
+
+    :param keys: of erasure, as they are set here
+    :raises DatabaseError: the connection failed
+    :raises ForeignHistoryError: schema_migrations is another tool's
+    """
+    async with connect(dsn) as db:
+        return (*await look(db, keys), await _trial_insert(db))
+
+
+async def look(db: AdminConnection, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
+    """Every check of :func:`verify` but the insert.
+
+    :raises DatabaseError: the connection failed
+    :raises ForeignHistoryError: schema_migrations is another tool's
+    """
+    facts = await _facts(db)
+    security = await _security_facts(db, facts.tables)
+    return (*compare(facts), *compare_security(security), await _encoding(db), *await _erasure_keys(db, facts, keys))
+
+
+async def _facts(db: AdminConnection) -> Facts:
+    return Facts(
+        tables={row["name"]: row["comment"] for row in await _ask(db, "verify_tables")},
+        columns=await _columns(db),
+        indexes={(row["table_name"], row["name"]): row["usable"] for row in await _ask(db, "verify_indexes")},
+        enums=await _enums(db),
+        constraints={
+            (row["table_name"], row["name"]): row["validated"] for row in await _ask(db, "verify_constraints")
+        },
+        triggers=await _triggers(db),
+        foreign_keys_recorded=_FOREIGN_KEYS_VERSION in await history.read(db),
+        partitioned=await _partitioned(db),
+        views={row["name"]: row["invoker"] for row in await db.rows(load("verify_views"), list(expected.VIEWS))},
+    )
+
+
+async def _encoding(db: AdminConnection) -> Check:
+    (row,) = await db.rows("SELECT current_setting('server_encoding') AS encoding")
+    found = row["encoding"]
+    advice = "events are UTF-8, and text that it does not have is refused: CREATE DATABASE name ENCODING 'UTF8'"
+    return Check("encoding", found == "UTF8", found if found == "UTF8" else f"{found}: {advice} TEMPLATE template0")
+
+
+async def _erasure_keys(db: AdminConnection, facts: Facts, keys: Sequence[Key]) -> Sequence[Check]:
+    """Whether each erased user can be told from others; nothing where the tables are not as they should be."""
+    if "erased_users" not in facts.tables or "key" not in facts.columns.get("erasure_version", {}):
+        return []
+    rows = await db.rows(load("erasure_keys_in_use"))
+    known = {key.id for key in [*keys, *(Key(row["kept_key"]) for row in rows if row["kept_key"])]}
+    unknown = [f"{row['users']} under key id {row['key_id']}" for row in rows if row["key_id"] not in known]
+    detail = f"users were erased under a key that is not known here ({', '.join(unknown)}): {_KEY_ADVICE}"
+    return [Check("keys of erased users", not unknown, detail if unknown else "each is known")]
+
+
+_KEY_ADVICE = (
+    "services write nothing before they have it. Set it as RAGLEDGER_ERASURE__KEY or RAGLEDGER_ERASURE__PREVIOUS_KEYS,"
+    " or bring erasure_version.key back from a backup; where it is lost for good, erase the users again and delete"
+    " those rows of erased_users"
+)
+
+
+async def _ask(db: AdminConnection, name: str) -> list[dict[str, Any]]:
+    return await db.rows(load(name), list(expected.COLUMNS))
+
+
+async def _columns(db: AdminConnection) -> dict[str, dict[str, Column]]:
+    columns: defaultdict[str, dict[str, Column]] = defaultdict(dict)
+    for row in await _ask(db, "verify_columns"):
+        columns[row["table_name"]][row["name"]] = Column(row["type"], row["comment"])
+    return columns
+
+
+async def _enums(db: AdminConnection) -> dict[str, tuple[str, ...]]:
+    rows = await db.rows(load("verify_enums"), list(expected.ENUMS))
+    return {row["name"]: tuple(row["labels"]) for row in rows}
+
+
+async def _triggers(db: AdminConnection) -> dict[str, tuple[str, ...]]:
+    triggers: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
+    for row in await _ask(db, "verify_triggers"):
+        triggers[row["table_name"]] += (row["name"],)
+    return triggers
+
+
+async def _security_facts(db: AdminConnection, tables: Collection[str]) -> SecurityFacts:
+    roles = await db.rows(load("verify_roles"), list(ROLES))
+    policies = await _ask(db, "verify_policies")
+    triggers: defaultdict[str, set[str]] = defaultdict(set)
+    for row in await _ask(db, "verify_delete_triggers"):
+        triggers[row["table_name"]].add(row["name"])
+    return SecurityFacts(
+        secured={row["table_name"] for row in policies if row["in_force"]},
+        policies={(row["table_name"], row["name"]): _policy(row) for row in policies if row["name"]},
+        roles={row["name"]: row["acts_as_owner"] for row in roles},
+        grants=await _grants(db),
+        delete_triggers=triggers,
+        tables={*tables, *(row["name"] for row in await db.rows(load("verify_tables"), [HISTORY_TABLE]))},
+    )
+
+
+def _policy(row: Mapping[str, Any]) -> Policy:
+    return Policy(row["command"], row["permissive"], tuple(row["roles"]), row["condition"])
+
+
+async def _grants(db: AdminConnection) -> Mapping[str, Collection[Grant]]:
+    grants: defaultdict[str, set[Grant]] = defaultdict(set)
+    for row in await db.rows(load("verify_grants"), [*expected.COLUMNS, HISTORY_TABLE], list(ROLES)):
+        grants[row["role"]].add(Grant(row["table_name"], row["privilege"], tuple(row["columns"])))
+    return grants
+
+
+async def _partitioned(db: AdminConnection) -> Partitioned | None:
+    rows = await db.rows(load("verify_partitions"))
+    return Partitioned(**rows[0]) if rows else None
+
+
+async def _trial_insert(db: AdminConnection) -> Check:
+    name = "insert into plugin_registry"
+    try:
+        async with db.transaction(keep=False):
+            await db.rows(load("verify_plugin_insert"))
+    except StatementError as error:
+        return Check(name, ok=False, detail=str(error))
+    return Check(name, ok=True, detail="taken, and rolled back")

@@ -1,0 +1,44 @@
+"""`doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from consumer.admin.doctor import Report, Severity, examine
+from consumer.cli.output import Exit, Json, command, out, print_json, print_table, progress
+from consumer.settings.model import load
+
+LABELS = {Severity.ERROR: "MUST", Severity.WARNING: "should", Severity.NOTE: "note", Severity.OK: "ok"}
+
+
+def doctor(as_json: Json = False) -> None:
+    """Look at Kafka, PostgreSQL, the schema, the role, settings and books, and say what to do.
+
+    Changes nothing. Exit code 3 when something must be done.
+    """
+    _doctor(as_json)
+
+
+@command
+async def _doctor(as_json: bool) -> Exit:
+    settings = load()
+    with progress() as bar:
+        task = bar.add_task("looking", total=None)
+        found = await examine(settings, lambda name: bar.update(task, description=name))
+    if as_json:
+        print_json({"ok": found.holds, "findings": [asdict(finding) for finding in found.findings]})
+    else:
+        print_report(found)
+    return Exit.DONE if found.holds else Exit.CHECK_FAILED
+
+
+def print_report(found: Report) -> None:
+    """The findings for people, the worst first; then what to do, each in one line that can be copied."""
+    print_table(
+        "Doctor", ("", "check", "found"), [(LABELS[one.severity], one.check, one.found) for one in found.findings]
+    )
+    for one in found.findings:
+        if one.fix:
+            out.print(f"{LABELS[one.severity]:>6}  {one.check}: {one.fix}", markup=False, soft_wrap=True)
+    todo = sum(one.severity is Severity.ERROR for one in found.findings)
+    out.print(f"\n{todo} things must be done." if todo else "\nNothing must be done.")

@@ -1,0 +1,121 @@
+"""`migrate`: the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from consumer.admin import migrate
+from consumer.cli.output import Exit, Json, command, err, out, print_json, print_table, progress
+from consumer.ingest.erased import erasure_keys
+from consumer.postgres.client import dsn_of
+from consumer.settings.model import load
+from consumer.text import printable_lines
+
+app = typer.Typer(no_args_is_help=True, help="The database schema: the files under schema/, recorded with checksums.")
+
+
+def _dsn() -> str:
+    return dsn_of(load().postgres)
+
+
+@app.command()
+def up(
+    to: Annotated[int | None, typer.Option(help="The last version to apply; all when left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Apply what has not been applied yet."""
+    _steps(lambda told: migrate.up(_dsn(), to=to, progress=told), as_json)
+
+
+@app.command()
+def down(
+    to: Annotated[int, typer.Option(help="The version that stays; 0 rolls everything back. Deletes data.")],
+    delete_data: Annotated[
+        bool, typer.Option("--delete-data", help="Also what no topic brings back, such as who was erased.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Roll back every version above --to. This deletes data: have a backup."""
+    _steps(lambda told: migrate.down(_dsn(), to=to, delete_data=delete_data, progress=told), as_json)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Show where every version stands."""
+    _status(as_json)
+
+
+@app.command()
+def plan(
+    to: Annotated[int | None, typer.Option(help="The last version to apply; all when left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what `up` would run, and which SQL."""
+    _plan(to, as_json)
+
+
+@app.command()
+def verify(as_json: Json = False) -> None:
+    """Check the schema as it is: tables, columns, indexes, enums, triggers, comments; exit code 3 if one is wrong."""
+    _verify(as_json)
+
+
+@command
+async def _steps(
+    work: Callable[[Callable[[str, int, int], None]], Awaitable[Sequence[migrate.Step]]], as_json: bool
+) -> None:
+    with progress() as bar:
+        task = bar.add_task("schema", total=None)
+
+        def told(name: str, place: int, steps: int) -> None:
+            bar.update(task, description=name, completed=place - 1, total=steps)
+
+        steps = await work(told)
+    if as_json:
+        print_json([asdict(step) for step in steps])
+        return
+    rows = [(step.name, step.action, step.reason, step.execution_ms) for step in steps]
+    print_table("Schema", ("migration", "what", "why", "ms"), rows, empty="nothing to do, everything is applied")
+    for step in steps:
+        for warning in step.warnings:
+            err.print(f"{step.name}: {printable_lines(warning)}", style="yellow", markup=False, soft_wrap=True)
+
+
+@command
+async def _status(as_json: bool) -> None:
+    found = await migrate.status(_dsn())
+    if as_json:
+        print_json({"current": found.is_current, "migrations": [asdict(one) for one in found.migrations]})
+        return
+    rows = [(one.version, one.name, one.state.value, one.reason) for one in found.migrations]
+    print_table("Schema", ("version", "migration", "state", "why"), rows)
+
+
+@command
+async def _plan(to: int | None, as_json: bool) -> None:
+    planned = await migrate.plan(_dsn(), to=to)
+    if as_json:
+        print_json([asdict(one) for one in planned])
+        return
+    if not planned:
+        out.print("Nothing to do: everything is applied.")
+    for one in planned:
+        out.print(f"\n[bold]-- {one.name}[/bold]" + (f" (skipped: {one.skipped})" if one.skipped else ""))
+        out.print(";\n\n".join(one.statements), markup=False)
+
+
+@command
+async def _verify(as_json: bool) -> Exit:
+    settings = load()
+    checks: Sequence[Any] = await migrate.verify(dsn_of(settings.postgres), erasure_keys(settings.erasure))
+    wrong = [check for check in checks if not check.ok]
+    if as_json:
+        print_json({"ok": not wrong, "checks": [asdict(check) for check in checks]})
+    else:
+        rows = [("ok" if check.ok else "WRONG", check.name, check.detail) for check in checks]
+        print_table("Schema", ("", "check", "found"), rows)
+    return Exit.CHECK_FAILED if wrong else Exit.DONE

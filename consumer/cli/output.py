@@ -1,0 +1,179 @@
+"""What every command shares: running, printing for people and for scripts, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import date, datetime
+from decimal import Decimal
+from enum import IntEnum
+from functools import wraps
+from typing import Annotated, Any, ParamSpec
+
+import typer
+import uvloop
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from consumer.admin.migrate import MigrationError
+from consumer.errors import OperationError
+from consumer.files import FileError
+from consumer.ingest.ports import SourceError, StoreError
+from consumer.ingest.slo import SloFileError
+from consumer.postgres.admin import DatabaseError
+from consumer.settings.model import SettingsError
+from consumer.telemetry import logs
+from consumer.text import printable, printable_lines
+
+P = ParamSpec("P")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of tables for people.")]
+
+
+class Exit(IntEnum):
+    """Exit codes."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_USE = 2
+    CHECK_FAILED = 3
+    STALLED = 4
+
+
+class WrongUse(Exception):
+    """The command was called in a way that makes no sense; the message says what does."""
+
+
+EXPECTED_ERRORS = (
+    DatabaseError,
+    FileError,
+    MigrationError,
+    OperationError,
+    OSError,
+    SettingsError,
+    SloFileError,
+    SourceError,
+    StoreError,
+)
+
+
+def command(function: Callable[P, Coroutine[Any, Any, Exit | None]]) -> Callable[P, None]:
+    """Run an async command; say what is expected to go wrong in one line instead of a traceback."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        logs.quiet_libraries()
+        try:
+            code = uvloop.run(function(*args, **kwargs))
+        except WrongUse as error:
+            fail(str(error), Exit.WRONG_USE)
+        except EXPECTED_ERRORS as error:
+            fail(str(error) or type(error).__name__)
+        except ExceptionGroup as group:
+            _, others = group.split(EXPECTED_ERRORS)
+            if others is not None:
+                raise
+            fail("; ".join(sorted(_messages(group))))
+        else:
+            raise typer.Exit(code or Exit.DONE)
+
+    return run
+
+
+def _messages(error: Exception) -> set[str]:
+    if isinstance(error, ExceptionGroup):
+        return set().union(*map(_messages, error.exceptions))
+    return {str(error) or type(error).__name__}
+
+
+def fail(message: str, code: Exit = Exit.FAILED) -> None:
+    """Say what is wrong and end with the code."""
+    err.print(f"ragledger: {printable_lines(message)}", style="bold red", soft_wrap=True, markup=False)
+    raise typer.Exit(code)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return float(value)
+    return str(value)
+
+
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    empty: str = "none",
+    *,
+    unbroken: str | None = None,
+) -> None:
+    """A table, numbers to the right; `unbroken` is the column whose values people copy."""
+    rows = list(rows)
+    out.print()
+    if not rows:
+        out.print(f"[bold]{title}[/bold]: {empty}")
+        return
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_header=any(columns),
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        pad_edge=False,
+    )
+    for index, column in enumerate(columns):
+        numeric = all(isinstance(row[index], int | float | Decimal | None) for row in rows)
+        whole = numeric or column == unbroken
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
+    for row in rows:
+        table.add_row(*(escape(show(value)) for value in row))
+    out.print(table)
+
+
+def show(value: Any) -> str:
+    """A value as people read it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, float):
+        return f"{value:,.2f}".removesuffix(".00")
+    if isinstance(value, int | Decimal):
+        return f"{value:,}"
+    return printable(str(value))
+
+
+def print_mapping(title: str, values: Mapping[str, Any]) -> None:
+    """Names and values, one a line."""
+    print_table(title, ("", ""), [(name, show(value)) for name, value in values.items()])
+
+
+def progress() -> AbstractContextManager[Progress]:
+    """A progress bar on standard error; nothing where nobody watches."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        disable=not err.is_terminal,
+    )

@@ -1,0 +1,291 @@
+"""`partition`: monthly partitions of the dialogues."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress, TaskID
+
+from consumer.cli.database import opened_database
+from consumer.cli.output import Exit, Json, WrongUse, command, err, out, print_json, print_table, progress, show
+from consumer.files import make_directory
+from consumer.ingest.erased import erasure_keys
+from consumer.ingest.ports import Unavailable
+from consumer.maintenance.table_partitions import (
+    Converted,
+    Lock,
+    Plan,
+    Restored,
+    abort,
+    archive,
+    attach,
+    convert,
+    plan,
+    restore,
+)
+from consumer.postgres.client import dsn_of
+from consumer.postgres.table_partitions import MOVE_AT_MOST, MadePartition, PostgresPartitions
+from consumer.settings.model import Settings, load
+
+app = typer.Typer(no_args_is_help=True, help="Monthly partitions of ai_dialogue_log.")
+
+CRITERIA = {"rows_a_day": "rows a day", "bytes": "size in GB", "p95_ms": "p95 of queries in ms"}
+TRIES, PAUSE_SECONDS = 10, 1.0
+GB = 1000**3
+
+
+@app.command("plan")
+def plan_command(
+    check: Annotated[bool, typer.Option("--check", help="Exit with 3 if it is time to partition.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say whether it is time to partition, and what that would do; or how the partitions stand. Changes nothing."""
+    _plan(check, as_json)
+
+
+@app.command("convert")
+def convert_command(
+    take_back: Annotated[
+        bool, typer.Option("--abort", help="Take a conversion back that has not replaced the table yet.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Turn ai_dialogue_log into monthly partitions while others go on writing.
+
+    It may be interrupted at any point: run it again and it goes on, or take it back with --abort.
+    """
+    _convert(take_back, as_json)
+
+
+@app.command("ensure")
+def ensure_command(
+    months_ahead: Annotated[
+        int | None,
+        typer.Option(min=1, max=24, help="Months beyond the current one; as the settings say when left out."),
+    ] = None,
+    max_rows: Annotated[
+        int, typer.Option(min=0, help="Rows of one month to move out of the default partition, under a lock on it.")
+    ] = MOVE_AT_MOST,
+    as_json: Json = False,
+) -> None:
+    """Make the partitions that are missing, and move rows of their months out of the default partition."""
+    _ensure(months_ahead, max_rows, as_json)
+
+
+@app.command("archive")
+def archive_command(
+    before: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m"], help="The first month that stays, such as 2026-01.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Where the files go; as the settings say when left out.")] = None,
+    back: Annotated[
+        Path | None, typer.Option("--restore", help="Bring a month back: its file ending in .manifest.json.")
+    ] = None,
+    stuck: Annotated[
+        datetime | None,
+        typer.Option("--attach", formats=["%Y-%m"], help="Put a month back whose archiving was interrupted."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Move whole months out of the table into files, each read back before its rows are dropped; or one back.
+
+    It may be interrupted at any point: run it again and it goes on, or put the month back with --attach.
+    """
+    _archive(before, to, back, stuck, as_json)
+
+
+@command
+async def _plan(check: bool, as_json: bool) -> Exit:
+    found = await plan(dsn_of(load().postgres))
+    if as_json:
+        print_json(asdict(found))
+    else:
+        _print_plan(found)
+    return Exit.CHECK_FAILED if check and found.due else Exit.DONE
+
+
+def _print_plan(found: Plan) -> None:
+    rows = [
+        (
+            CRITERIA[one.name],
+            _figure(one.name, one.measured),
+            _figure(one.name, one.threshold),
+            show(one.reached),
+            one.source,
+        )
+        for one in found.criteria
+    ]
+    print_table("Is it time?", ("", "measured", "more than", "reached", "source"), rows)
+    if found.partitioned:
+        out.print("\nai_dialogue_log is partitioned already.")
+        _print_partitions(found)
+        return
+    out.print("\nIt is time to partition." if found.due else "\nIt is not time to partition yet.")
+    steps = [(step.name, step.does, step.lock, _duration(step.seconds)) for step in found.steps]
+    print_table("What `ragledger partition convert` would do", ("step", "what", "locks", "about"), steps)
+    out.print(f"It needs about {show(found.disk_bytes / GB)} GB of disk beside the table until the old one is dropped.")
+    for obstacle in found.obstacles:
+        out.print(f"In the way: {obstacle}", markup=False)
+
+
+def _print_partitions(found: Plan) -> None:
+    rows = [
+        (
+            one.partition,
+            one.begins_at and f"{one.begins_at:%Y-%m-%d}",
+            one.ends_at and f"{one.ends_at:%Y-%m-%d}",
+            one.rows,
+            one.bytes / GB,
+        )
+        for one in found.partitions
+    ]
+    print_table(
+        "Partitions", ("partition", "from", "up to", "rows (about)", "GB"), [tuple(map(_shown, row)) for row in rows]
+    )
+
+
+def _shown(value: object) -> object:
+    return "-" if value is None else value
+
+
+def _figure(name: str, value: float | None) -> float | str:
+    if value is None:
+        return "-"
+    return value / GB if name == "bytes" else value
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+@command
+async def _convert(take_back: bool, as_json: bool) -> None:
+    settings = load()
+    dsn = dsn_of(settings.postgres)
+    if take_back:
+        converted = await abort(dsn)
+        made: Sequence[MadePartition] = ()
+    else:
+        with progress() as bar:
+            converted = await convert(dsn, months_ahead=settings.partitions.months_ahead, told=_Bar(bar).copied)
+        made = await _make_missing_afterwards(settings)
+    if as_json:
+        print_json(asdict(converted) | {"partitions": [asdict(one) for one in made]})
+    else:
+        _print_converted(converted)
+
+
+class _Bar:
+    """A progress bar whose steps have different lengths."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task: TaskID = bar.add_task("convert", total=None)
+
+    def copied(self, step: str, done: int, total: int | None) -> None:
+        self._bar.update(self._task, description=step, completed=done, total=total)
+
+
+def _print_converted(converted: Converted) -> None:
+    out.print(f"ai_dialogue_log: {converted.state}, in {converted.seconds:,.1f} s.")
+    if converted.rows is not None:
+        out.print(f"{converted.rows:,} rows were compared and are equal.")
+    _print_locks(converted.locks)
+
+
+def _print_locks(locks: Sequence[Lock]) -> None:
+    rows = [(lock.step, lock.tries, lock.waited_ms, lock.held_ms) for lock in locks]
+    print_table("Locks", ("step", "tries", "waited at most ms", "held ms"), rows)
+
+
+@command
+async def _ensure(months_ahead: int | None, max_rows: int, as_json: bool) -> None:
+    settings = load()
+    made = await _make_missing(settings, months_ahead or settings.partitions.months_ahead, max_rows)
+    if as_json:
+        print_json([asdict(one) for one in made])
+        return
+    rows = [(one.partition, "no, too many rows" if one.waiting else "yes", one.moved, one.waiting) for one in made]
+    print_table("Partitions", ("partition", "made", "rows moved", "rows waiting"), rows, empty="nothing is missing")
+
+
+async def _make_missing(settings: Settings, months_ahead: int, max_rows: int) -> Sequence[MadePartition]:
+    async with opened_database(settings) as database:
+        return [made async for made in PostgresPartitions(database, months_ahead, max_rows).ensure()]
+
+
+async def _make_missing_afterwards(settings: Settings) -> Sequence[MadePartition]:
+    """The table is converted: that others hold a lock for long is no failure of that."""
+    for _ in range(TRIES):
+        try:
+            return await _make_missing(settings, settings.partitions.months_ahead, MOVE_AT_MOST)
+        except Unavailable as error:
+            problem = error
+            await asyncio.sleep(PAUSE_SECONDS)
+    err.print(f"Months are missing still ({problem}): the service makes them, or `ragledger partition ensure`.")
+    return ()
+
+
+@command
+async def _archive(
+    before: datetime | None, to: Path | None, back: Path | None, stuck: datetime | None, as_json: bool
+) -> None:
+    settings = load()
+    if [before, back, stuck].count(None) != 2:
+        raise WrongUse("give one of --before YYYY-MM, --restore FILE, --attach YYYY-MM")
+    if before is not None:
+        await _move_out(settings, _whole_months(before), _made(to or settings.partitions.archive_dir), as_json)
+        return
+    dsn, timezone, keys = dsn_of(settings.postgres), settings.rollup.timezone, erasure_keys(settings.erasure)
+    if back is not None:
+        _print_restored(await restore(dsn, manifest=back, timezone=timezone, keys=keys), as_json)
+    elif stuck is not None:
+        _print_restored(await attach(dsn, month=stuck.date(), timezone=timezone, keys=keys), as_json)
+
+
+def _whole_months(before: datetime) -> date:
+    now = datetime.now(UTC)
+    if (before.year, before.month) > (now.year, now.month):
+        raise WrongUse(f"--before {before:%Y-%m} would take the current month, which is not over yet")
+    return before.date()
+
+
+def _made(directory: Path) -> Path:
+    make_directory(directory)
+    return directory
+
+
+async def _move_out(settings: Settings, before: date, directory: Path, as_json: bool) -> None:
+    with progress() as bar:
+        done = await archive(
+            dsn_of(settings.postgres),
+            before=before,
+            directory=directory,
+            timezone=settings.rollup.timezone,
+            told=_Bar(bar).copied,
+            keys=erasure_keys(settings.erasure),
+        )
+    if as_json:
+        print_json([asdict(one) for one in done])
+        return
+    rows = [(one.month, one.rows, one.bytes, one.file, one.sha256) for one in done]
+    print_table("Archived", ("month", "rows", "bytes", "file", "SHA-256"), rows, empty="there is no month to archive")
+    _print_locks([lock for one in done for lock in one.locks])
+
+
+def _print_restored(restored: Restored, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(restored))
+        return
+    out.print(f"{restored.month} is back: {restored.rows:,} rows, and {restored.moved:,} that came for it meanwhile.")
+    if restored.erased:
+        out.print(f"{restored.erased:,} rows stayed away: their users were erased.")
+    _print_locks([restored.lock])

@@ -1,0 +1,28 @@
+"""`schema`: the event contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from consumer.admin.contract import export as export_documents
+from consumer.cli.output import command, out
+from consumer.events.registry import kinds_by_topic
+from consumer.settings.model import load
+
+app = typer.Typer(no_args_is_help=True, help="The event contract, for producers.")
+
+
+@app.command()
+def export(directory: Annotated[Path, typer.Argument(help="Where to write it.")]) -> None:
+    """Write the JSON Schema of each event and one AsyncAPI 3 document."""
+    _export(directory)
+
+
+@command
+async def _export(directory: Path) -> None:
+    topics = load().topics
+    for path in export_documents(kinds_by_topic(topics), topics.expired, directory):
+        out.print(str(path), markup=False, soft_wrap=True)

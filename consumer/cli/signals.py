@@ -1,0 +1,29 @@
+"""What ends a command that runs until it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+from consumer.cli.output import Exit
+
+
+def stop_on_signals(limit: float | None = None) -> asyncio.Event:
+    """An event that the first SIGTERM or SIGINT sets; the second ends the process at once, which loses nothing.
+
+    :param limit: seconds after the first signal at which the process ends whatever hangs
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+        if limit is not None:
+            loop.call_later(limit, os._exit, Exit.FAILED)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return stop

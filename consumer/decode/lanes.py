@@ -1,0 +1,64 @@
+"""From records to rows: the fast lane first, the exact lane for whatever that does not recognise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from operator import attrgetter
+
+from consumer.decode.fast_lane import FastLane
+from consumer.decode.rows import Row, decode_exactly
+from consumer.events.kind import Kind
+from consumer.events.record import Record, UnreadableRecord
+from consumer.events.rejection import Reason, Rejected
+
+Verdict = Row | Rejected
+
+
+def decode_all(kind: Kind, records: Sequence[Record], max_bytes: int | None = None) -> Sequence[Verdict]:
+    """What becomes of each record: its row, or why it cannot be stored as it was meant.
+
+    :param max_bytes: a larger value is refused; None takes any
+    """
+    if UnreadableRecord in map(type, records):
+        return [_unreadable(record) or decode_all(kind, [record], max_bytes)[0] for record in records]
+    if max_bytes is not None and max(map(len, filter(None, map(_VALUE, records))), default=0) > max_bytes:
+        return [_refuse_or_decode(kind, record, max_bytes) for record in records]
+    rows = _fast_lane(kind).decode(records)
+    return [_decode_exactly(kind, record) if row is None else row for record, row in zip(records, rows, strict=True)]
+
+
+def decode(kind: Kind, record: Record, max_bytes: int | None = None) -> Row:
+    """The row of one record.
+
+    :param max_bytes: a larger value is refused; None takes any
+    :raises Rejected: the record cannot be stored as it was meant
+    """
+    (verdict,) = decode_all(kind, [record], max_bytes)
+    if isinstance(verdict, Rejected):
+        raise verdict
+    return verdict
+
+
+def _unreadable(record: Record) -> Rejected | None:
+    if not isinstance(record, UnreadableRecord):
+        return None
+    return Rejected.whole(Reason.UNREADABLE_RECORD, record.problem)
+
+
+def _refuse_or_decode(kind: Kind, record: Record, max_bytes: int) -> Verdict:
+    if record.value is None or len(record.value) <= max_bytes:
+        return decode_all(kind, [record])[0]
+    problem = f"the value has {len(record.value):,} bytes; at most {max_bytes:,} are taken"
+    return Rejected.whole(Reason.RECORD_TOO_LARGE, problem)
+
+
+def _decode_exactly(kind: Kind, record: Record) -> Verdict:
+    try:
+        return decode_exactly(kind, record)
+    except Rejected as rejected:
+        return rejected
+
+
+_fast_lane = cache(FastLane)
+_VALUE = attrgetter("value")

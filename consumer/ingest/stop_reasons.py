@@ -1,0 +1,117 @@
+"""Why a partition cannot be read on from where the ledger stands. Never skipped or started over silently."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from consumer.events.record import Partition
+from consumer.ingest.offsets import Claim, StopReason
+from consumer.ingest.ports import Bounds
+
+
+def unreadable(claim: Claim, bounds: Bounds, log_end: int | None = None) -> StopReason | None:
+    """Why a claimed partition cannot be read; None where it can.
+
+    :param log_end: up to which offset the log holds what was written under the claim's leader epoch and earlier ones;
+        None where nobody can tell
+    """
+    if is_made_anew(claim.topic_id, bounds.topic_id):
+        return topic_made_anew(claim.partition)
+    if is_behind(claim.leader_epoch, bounds):
+        return StopReason(leader_is_behind(claim.leader_epoch, bounds), diverges_at=0)
+    if log_end is not None and log_end < claim.next_offset:
+        return log_diverged(claim, bounds, log_end)
+    if claim.next_offset < bounds.first:
+        return StopReason(
+            f"the ledger stands at offset {claim.next_offset}, but the partition now begins at {bounds.first}: "
+            f"{bounds.first - claim.next_offset} offsets were deleted by retention before they were read"
+        )
+    if claim.next_offset > bounds.end and log_end is None:  # else the end has only not been made known yet
+        return StopReason(
+            f"the ledger stands at offset {claim.next_offset}, but the partition ends at {bounds.end}: "
+            "the topic was deleted and made anew, or lost records",
+            diverges_at=0,  # it may have lost more, and grown again since
+        )
+    return None
+
+
+def is_behind(leader_epoch: int | None, bounds: Bounds) -> bool:
+    """Whether the leader has not heard of an epoch: it was deposed and does not know it yet, or its log is another."""
+    return leader_epoch is not None and bounds.leader_epoch is not None and bounds.leader_epoch < leader_epoch
+
+
+def leader_is_behind(leader_epoch: int | None, bounds: Bounds) -> str:
+    """What a log tells nothing for."""
+    return (
+        f"its leader answers under epoch {bounds.leader_epoch}, and epoch {leader_epoch} was read before: that leader "
+        "is out of date, or the brokers were restored to an earlier state"
+    )
+
+
+def log_diverged(claim: Claim, bounds: Bounds, log_end: int) -> StopReason:
+    """The log was cut off before the offset that comes next, and whatever lies behind the cut was never read."""
+    return StopReason(
+        f"it was read up to offset {claim.next_offset}, but its log holds what was read only up to offset {log_end}: "
+        "it was cut off there, by the election of a leader that was not in sync or by the loss of a disk. What was "
+        f"written from offset {log_end} on since then was not read",
+        resume_from=str(log_end) if log_end >= bounds.first else "earliest",
+        diverges_at=log_end,
+    )
+
+
+def is_made_anew(known: UUID | None, found: UUID | None) -> bool:
+    """Whether the topic that is there is not the one known, as far as anybody can tell."""
+    return known is not None and found is not None and known != found
+
+
+def topic_made_anew(partition: Partition) -> StopReason:
+    """The topic is another one under the same name, however long it is."""
+    return StopReason(
+        f"the topic {partition.topic} was deleted and made anew: the ledger answers for the topic it was before"
+    )
+
+
+def batch_unreadable(first: int, last: int, why: str) -> StopReason:
+    """The records of a batch cannot be told apart, so nobody can say what they are."""
+    which = f"offset {first}" if first == last else f"offsets {first} to {last}"
+    return StopReason(
+        f"{which} cannot be read: {why}. Reading on behind gives up {last - first + 1} offsets",
+        resume_from=str(last + 1),
+        unreadable_from=first,
+        unreadable_until=last + 1,
+    )
+
+
+def kafka_silent(first: int, until: int | None, answer: str) -> StopReason:
+    """Kafka holds records there and returns none. Another replica of the topic may, so nothing is given up by what is
+    advised.
+
+    :param until: the offset at which it returns records again; None if it does at none
+    """
+    which = f"offset {first}" if until in (None, first + 1) else f"the offsets {first} to {until - 1}"
+    problem = f"Kafka holds records at {which} and returns none, but answers with {answer}"
+    cause = "The file of the broker that leads the partition may be damaged: let a sound replica lead it"
+    if until is None:
+        return StopReason(f"{problem}; nor does it return any from behind. {cause}", resume_from="here")
+    otherwise = f"If there is none, `--from {until}` gives up {until - first} offsets"
+    return StopReason(
+        f"{problem}. {cause}. {otherwise}", resume_from="here", unreadable_from=first, unreadable_until=until
+    )
+
+
+def kept_reason(row: Any) -> StopReason | None:
+    """Why a partition has stopped, from its row of the ledger; None where it has not.
+
+    What a version from before migration 0016 has kept says nothing of where to go on.
+    """
+    if row["stopped_because"] is None:
+        return None
+    offsets = row["unreadable_from"], row["unreadable_until"], row["diverges_at"]
+    return StopReason(row["stopped_because"], row["resume_from"] or "earliest", *offsets)
+
+
+def command_to_settle(partition: Partition, reason: StopReason) -> str:
+    """What a person types once it is clear that reading may go on there."""
+    topic, number = partition
+    return f"ragledger ledger resume --topic {topic} --partition {number} --from {reason.resume_from}"

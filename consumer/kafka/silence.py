@@ -1,0 +1,178 @@
+"""Partitions of which Kafka returns nothing, although it holds records where reading stands.
+
+A broker whose file of a partition is damaged, in the length of a batch for one, does not find what lies behind: it
+answers with nothing at all, or with an error, for ever. aiokafka takes both for answers that will be better the next
+time. So a partition that has stood still for a while is asked for in a request of its own; and when Kafka keeps silent
+there too, offset after offset behind it, until something comes again.
+
+What comes may be a batch that begins where reading stands: a segment's index knows batches by their last offset. Then
+nothing is missing, and the batch is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer.fetcher import READ_COMMITTED
+from aiokafka.errors import CorruptRecordException, KafkaError, NoError, UnknownError, for_code
+from aiokafka.protocol.fetch import FetchRequest
+
+from consumer.kafka.unpacking import Batches, PartitionRecords, UnreadableRange
+
+AFTER_SECONDS = 10.0
+TRIES = 3
+TRY_SECONDS = 1.0
+# Segments are indexed every 4 KiB, so a broker finds something again soon behind a damaged batch. Further ahead the
+# steps double, and are then halved.
+NEAR = 2_000
+_WAIT_MS = 500  # what lies in other storage takes longer to come
+_WITH_RACKS, _ABORTED_AT = 11, -3  # since this version of the answer a replica to ask comes before the records
+_NEVER_GOOD = (CorruptRecordException, UnknownError)
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """At the offset `first` Kafka returns nothing.
+
+    :param until: the next offset whose record it does return; None if there is none, `first` if a request for a later
+        offset has brought the records
+    :param answer: what it answers instead of records
+    :param records: those brought so; `next` is the offset behind them, `leader_epoch` the one of their leader
+    """
+
+    place: TopicPartition
+    first: int
+    until: int | None
+    answer: str
+    records: Sequence[Any] = ()
+    next: int = 0
+    leader_epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What was returned at an offset; `silence` is what came instead of records, empty if some came or nobody knows."""
+
+    silence: str = ""
+    raw: bytes = b""
+    aborted: Sequence[Any] = field(default=())
+
+
+class Silence:
+    """Watches the partitions that are being read, and asks beside the reading."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+        self._since: dict[TopicPartition, tuple[int, float]] = {}
+        self._asking: asyncio.Task[Silent | None] | None = None
+
+    def watch(self, positions: Mapping[TopicPartition, int]) -> Sequence[Silent]:
+        """Those of the partitions about which Kafka was found to be silent.
+
+        :param positions: where reading stands in each partition that is being read
+        """
+        now = time.monotonic()
+        known, self._since = self._since, {}
+        for place, position in positions.items():
+            before = known.get(place)
+            self._since[place] = before if before is not None and before[0] == position else (position, now)
+        if self._asking is None:
+            self._ask_for_one(now)
+            return []
+        return self._found(positions) if self._asking.done() else []
+
+    def stop(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            self._asking.cancel()
+
+    def _ask_for_one(self, now: float) -> None:
+        for place, (position, since) in self._since.items():
+            if now - since >= AFTER_SECONDS and self._waits(place, position):
+                self._asking = asyncio.create_task(self._ask(place, position))
+                return
+
+    def _waits(self, place: TopicPartition, position: int) -> bool:
+        """Whether there is something to read, as far as fetches have told."""
+        stable = self._consumer.last_stable_offset(place)
+        return stable is None or stable > position
+
+    def _found(self, positions: Mapping[TopicPartition, int]) -> Sequence[Silent]:
+        assert self._asking is not None
+        found, self._asking = self._asking.result(), None
+        self._since.clear()
+        return [found] if found is not None and positions.get(found.place) == found.first else []
+
+    async def _ask(self, place: TopicPartition, position: int) -> Silent | None:
+        try:
+            for _ in range(TRIES):
+                answer = await self._answer(place, position, _WAIT_MS)
+                if not answer.silence:
+                    return None
+                await asyncio.sleep(TRY_SECONDS)
+            end = (await self._consumer.end_offsets([place]))[place]
+            return _silent(place, position, answer.silence, await self._next_answer(place, position, end))
+        except KafkaError:
+            return None
+
+    async def _next_answer(self, place: TopicPartition, position: int, end: int) -> _Answer | None:
+        """The records returned for the first offset behind this one at which some are; None if there are none."""
+        near = min(end, position + NEAR)
+        for offset in range(position + 1, near):
+            if not (answer := await self._answer(place, offset)).silence:
+                return answer
+        silent, step, found = near - 1, NEAR, None
+        while found is None:
+            if silent >= end - 1:
+                return None
+            returned, step = min(silent + step, end - 1), 2 * step
+            answer = await self._answer(place, returned)
+            silent, found = (returned, None) if answer.silence else (silent, answer)
+        while returned - silent > 1:
+            middle = (silent + returned) // 2
+            answer = await self._answer(place, middle)
+            silent, returned, found = (middle, returned, found) if answer.silence else (silent, middle, answer)
+        return found
+
+    async def _answer(self, place: TopicPartition, offset: int, wait_ms: int = 0) -> _Answer:
+        """What Kafka returns at an offset.
+
+        :raises KafkaError: it does not answer
+        """
+        client = self._consumer._client
+        leader = client.cluster.leader_for_partition(place)
+        if leader is None or leader == -1:
+            return _Answer()
+        wanted = [(place.topic, [(place.partition, offset, 1)])]
+        response = await client.send(leader, FetchRequest(wait_ms, 1, 1, READ_COMMITTED, wanted))
+        for _, partitions in response.topics:
+            for _, code, _, stable, *more in partitions:
+                raw, aborted = more[-1] or b"", more[_ABORTED_AT if response.API_VERSION >= _WITH_RACKS else -2]
+                return _Answer(_silence(for_code(code), offset, stable, raw), raw, aborted or ())
+        return _Answer()  # so it is when a quota is used up
+
+
+def _silence(error: Any, offset: int, stable: int, raw: bytes) -> str:
+    if error in _NEVER_GOOD:
+        return f"the error {error.__name__} ({error.errno})"
+    if error is NoError and offset < stable and not Batches(raw).has_next():
+        return "an empty answer" if not raw else "what cannot be a batch"
+    return ""
+
+
+def _silent(place: TopicPartition, position: int, answer: str, found: _Answer | None) -> Silent | None:
+    if found is None:
+        return Silent(place, position, None, answer)
+    batches = Batches(found.raw)
+    if not batches.has_next():
+        return None  # what was held there is gone meanwhile
+    if (begin := batches.next_base(position)) > position:
+        return Silent(place, position, begin, answer)
+    unpacked = PartitionRecords(place, batches, found.aborted, position, None, None, True, READ_COMMITTED)
+    records = [record for record in unpacked if not isinstance(record, UnreadableRange)]
+    return Silent(place, position, position, answer, records, unpacked.next_fetch_offset, unpacked.leader_epoch)

@@ -1,0 +1,1 @@
+"""What runs on a timer: days, months, retention."""

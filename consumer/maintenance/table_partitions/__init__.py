@@ -1,0 +1,37 @@
+"""Partitions of ai_dialogue_log: `plan`, `convert`, `archive`; `ensure` is the service's own, in its adapter."""
+
+from consumer.maintenance.table_partitions.archive import Archived, archive
+from consumer.maintenance.table_partitions.archive_file import rows_of
+from consumer.maintenance.table_partitions.conversion import Converted, abort, convert
+from consumer.maintenance.table_partitions.errors import (
+    ArchiveError,
+    LockNotTakenError,
+    NotEqualError,
+    NotPreparedError,
+    ObstacleError,
+    PartitionError,
+)
+from consumer.maintenance.table_partitions.locks import Lock
+from consumer.maintenance.table_partitions.plan import Plan, plan
+from consumer.maintenance.table_partitions.restore import Restored, attach, restore
+
+__all__ = [
+    "ArchiveError",
+    "Archived",
+    "Converted",
+    "Lock",
+    "LockNotTakenError",
+    "NotEqualError",
+    "NotPreparedError",
+    "ObstacleError",
+    "PartitionError",
+    "Plan",
+    "Restored",
+    "abort",
+    "archive",
+    "attach",
+    "convert",
+    "plan",
+    "restore",
+    "rows_of",
+]

@@ -1,0 +1,78 @@
+"""A month of the table is one of UTC; the days that are rolled up are those of the business time zone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+
+from consumer.ingest.days import BusinessDays
+from consumer.maintenance.table_partitions.errors import ArchiveError
+from consumer.maintenance.table_partitions.locks import short_transaction
+from consumer.postgres.admin import AdminConnection
+from consumer.postgres.queries import load
+
+
+async def business_zone(db: AdminConnection, own: str) -> str:
+    """The time zone that days are computed in: the one in force, or our own where no service has run yet."""
+    rows = await db.rows(load("basis_in_force"))
+    return str(rows[0]["time_zone"]) if rows else own
+
+
+def over_at(month: date, days: BusinessDays) -> datetime:
+    """When the last business day that has a part of a month is over, naive UTC; half a day or more after the month's
+    own end, where the time zone is not UTC.
+    """
+    last_moment = datetime.combine(_next(month), time.min) - timedelta(microseconds=1)
+    return days.bounds(days.day_of(last_moment))[1]
+
+
+def _next(month: date) -> date:
+    return (month.replace(day=1) + timedelta(days=31)).replace(day=1)
+
+
+def demand_over(month: date, zones: Sequence[str], now: datetime) -> None:
+    """Make sure that no business day goes on that has a part of the month: its figures would lose that part.
+
+    :param now: naive UTC
+    :raises ArchiveError: one does
+    """
+    over = max(over_at(month, BusinessDays(zone)) for zone in zones)
+    if now < over:
+        raise ArchiveError(
+            f"{month:%Y-%m} cannot be archived yet: its last business day ({', '.join(sorted(set(zones)))}) is over at"
+            f" {over:%Y-%m-%d %H:%M} UTC"
+        )
+
+
+async def demand_computed(db: AdminConnection, month: date, partition: str, zone: str) -> None:
+    """Make sure that every day of the month has its figures. Nobody waits for this look at every row; what comes in
+    after it brings a mark.
+
+    :raises ArchiveError: some have none
+    """
+    async with short_transaction(db, 0):
+        days = await db.rows(load("partition_days_without_history").format(partition=partition), zone)
+    missing = [row["day"] for row in days]
+    if missing:
+        raise ArchiveError(
+            f"{month:%Y-%m} has days that were never rolled up: {_listed(missing)}. Compute them first:"
+            f" ragledger rollup --since {missing[0]} --until {missing[-1]}"
+        )
+
+
+async def demand_unmarked(db: AdminConnection, month: date, zone: str) -> None:
+    """Make sure that no day of the month waits to be computed; under the lock of the roll-up.
+
+    :raises ArchiveError: some do
+    """
+    marked = [row["day"] for row in await db.rows(load("partition_touched_days"), month, zone)]
+    if marked:
+        raise ArchiveError(
+            f"{month:%Y-%m} has days that have to be rolled up first: {_listed(marked)}."
+            " The service does so within its interval, or `ragledger rollup`"
+        )
+
+
+def _listed(days: Sequence[date]) -> str:
+    shown = ", ".join(map(str, days[:5]))
+    return f"{shown} and {len(days) - 5} more" if len(days) > 5 else shown

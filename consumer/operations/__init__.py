@@ -1,1 +1,0 @@
-"""An operator's jobs, one module each."""

@@ -1,0 +1,214 @@
+"""One connection for an operator's job, with errors a person can read.
+
+    DatabaseError
+    ├── ConnectError          no connection: address, credentials, TLS, an outage
+    ├── ConnectionLostError   it ended in the middle of the work
+    └── StatementError        the database refused a statement; carries its SQLSTATE
+
+Works behind a transaction-mode pooler: no session settings, no named prepared statements, and whatever takes
+parameters runs inside a transaction, because asyncpg prepares and executes in two round trips.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+import asyncpg
+
+from consumer.postgres.client_files import UnreadableError, read_by_client
+from consumer.postgres.session import SETTINGS, set_local
+from consumer.postgres.tls import certificate_problem, tls_options
+from consumer.settings.dsn import DsnError, parse
+
+CONNECT_TIMEOUT_S = 10.0
+APPLICATION_NAME = "ragledger admin"
+
+
+class DatabaseError(Exception):
+    """What went wrong between us and the database."""
+
+
+class ConnectError(DatabaseError):
+    """No connection could be made."""
+
+
+class ConnectionLostError(DatabaseError):
+    """The connection ended before the work did; what was not committed is undone."""
+
+
+class StatementError(DatabaseError):
+    """The database refused a statement.
+
+    The message is the database's own without its DETAIL, which may quote a whole row.
+    """
+
+    def __init__(self, error: asyncpg.PostgresError) -> None:
+        """Keep of the driver's error what may be shown."""
+        self.sqlstate: str = error.sqlstate or "XX000"
+        self.message: str = getattr(error, "message", None) or str(error)
+        self.hint: str | None = getattr(error, "hint", None)
+        super().__init__(f"{self.message} (SQLSTATE {self.sqlstate})")
+
+
+class AdminConnection:
+    """A connection; made by :func:`connect`."""
+
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        """Wrap an open connection."""
+        self._connection = connection
+        self._warnings: list[str] = []
+        self.settings = dict(SETTINGS)
+        """What each transaction sets for itself."""
+        connection.add_log_listener(self._on_message)
+
+    def _on_message(self, _connection: object, message: asyncpg.PostgresLogMessage) -> None:
+        """Keep a WARNING with its hint; what is only noted or debugged is for nobody here."""
+        if message.severity == "WARNING":
+            hint = getattr(message, "hint", None)
+            self._warnings.append(f"{message.message}. {hint}" if hint else str(message.message))
+
+    def take_warnings(self) -> tuple[str, ...]:
+        """What the database has warned of since this was last asked."""
+        taken, self._warnings = tuple(self._warnings), []
+        return taken
+
+    async def execute(self, sql: str) -> None:
+        """Run one statement without parameters, in a transaction only where one is open.
+
+        :raises StatementError: :raises ConnectionLostError:
+        """
+        with _translated():
+            await self._connection.execute(sql)
+
+    async def rows(self, sql: str, *parameters: object) -> list[dict[str, Any]]:
+        """Run one statement with parameters and return its rows, column name to value.
+
+        :raises StatementError: :raises ConnectionLostError:
+        """
+        async with self._savepoint_or_transaction():
+            with _translated():
+                return [dict(row) for row in await self._connection.fetch(sql, *parameters)]
+
+    async def copy_out(self, select: str, write: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
+        """Give the rows of a query to `write`, piece by piece: CSV in UTF-8 with a header, NULL an empty field.
+
+        :raises StatementError: :raises ConnectionLostError:
+        """
+        with _translated():
+            await self._connection.copy_from_query(select, output=write, format="csv", header=True, encoding="utf8")
+
+    async def copy_in(self, table: str, columns: Sequence[str], csv: AsyncIterable[bytes]) -> None:
+        """Copy what :meth:`copy_out` gave into a table.
+
+        :raises StatementError: :raises ConnectionLostError:
+        """
+        with _translated():
+            await self._connection.copy_to_table(
+                table, source=csv, columns=columns, format="csv", header=True, encoding="utf8"
+            )
+
+    @asynccontextmanager
+    async def transaction(self, *, keep: bool = True) -> AsyncIterator[None]:
+        """Open a transaction; at the end commit it, or with `keep=False` undo it. An error undoes it.
+
+        READ COMMITTED whatever the role's default is: idle between two statements it then holds no snapshot,
+        for which a concurrent index build elsewhere would wait.
+
+        :raises StatementError: :raises ConnectionLostError:
+        """
+        transaction = self._connection.transaction(isolation="read_committed")
+        with _translated():
+            await transaction.start()
+        try:
+            with _translated():
+                await self._connection.execute(set_local(self.settings))
+            yield
+        except BaseException:
+            await self._undo(transaction)
+            raise
+        if not keep:
+            await self._undo(transaction)
+            return
+        with _translated():
+            await transaction.commit()
+
+    @asynccontextmanager
+    async def _savepoint_or_transaction(self) -> AsyncIterator[None]:
+        """What one statement runs in: a transaction of its own, or a part of the one that is open."""
+        if not self._connection.is_in_transaction():
+            async with self.transaction():
+                yield
+            return
+        savepoint = self._connection.transaction()
+        with _translated():
+            await savepoint.start()
+        try:
+            yield
+        except BaseException:
+            await self._undo(savepoint)
+            raise
+        with _translated():
+            await savepoint.commit()
+
+    async def _undo(self, transaction: asyncpg.transaction.Transaction) -> None:
+        if not self._connection.is_closed():  # a lost connection has undone it already
+            with _translated():
+                await transaction.rollback()
+
+
+@asynccontextmanager
+async def connect(dsn: str) -> AsyncIterator[AdminConnection]:
+    """Connect to `dsn` (a postgresql:// URL) within `CONNECT_TIMEOUT_S` seconds.
+
+    :raises ConnectError: the message names the address and the reason, never the password
+    """
+    try:
+        with read_by_client():
+            connection = await asyncpg.connect(
+                dsn,
+                timeout=CONNECT_TIMEOUT_S,
+                statement_cache_size=0,
+                # Rows are copied into files and back as text, maybe by sessions that read dates in another order.
+                server_settings={"application_name": APPLICATION_NAME, "datestyle": "ISO"},
+                **tls_options(dsn),
+            )
+    except TimeoutError as error:
+        raise ConnectError(f"{address(dsn)} did not answer within {CONNECT_TIMEOUT_S:.0f} s") from error
+    except ssl.SSLCertVerificationError as error:
+        problem = certificate_problem(error)
+        raise ConnectError(f"cannot connect to {address(dsn)}: {problem}") from error
+    except DsnError as error:
+        raise ConnectError(f"the DSN {error}") from None
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise ConnectError(f"cannot connect to {address(dsn)}: {error}") from error
+    except UnreadableError as error:
+        raise ConnectError(f"cannot connect to {address(dsn)}: {error}") from None
+    try:
+        yield AdminConnection(connection)
+    finally:
+        # Taking leave is no part of the work: where the server does not answer, asyncpg cuts the connection.
+        with suppress(TimeoutError, OSError, asyncpg.InterfaceError):
+            await connection.close(timeout=CONNECT_TIMEOUT_S)
+
+
+def address(dsn: str) -> str:
+    """Return where a DSN points to, host, port and database, without user, password and options."""
+    try:
+        return parse(dsn).address
+    except DsnError:
+        return "the configured PostgreSQL"
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.PostgresConnectionError as error:
+        raise ConnectionLostError(f"the connection to PostgreSQL was lost: {error}") from error
+    except asyncpg.PostgresError as error:
+        raise StatementError(error) from error
+    except (asyncpg.InterfaceError, OSError) as error:
+        raise ConnectionLostError(f"the connection to PostgreSQL was lost: {error}") from error

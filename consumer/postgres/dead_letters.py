@@ -1,0 +1,71 @@
+"""Dead letters, on their way into their table."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from consumer.events.record import Record
+from consumer.ingest.batch import DeadLetter
+from consumer.ingest.erased import Place, place_of
+from consumer.postgres.client import Transaction, skipped
+from consumer.postgres.queries import load
+
+
+async def insert_dead_letters(
+    transaction: Transaction, letters: Sequence[DeadLetter], headers: Mapping[Place, str]
+) -> None:
+    """Keep the records that cannot be stored, with the reasons; one that is there already stays as it is.
+
+    :param headers: of each record that has some, as :func:`headers_in_json` made them before the transaction
+    :raises Unavailable: not now
+    :raises Refused: a trigger or a constraint of somebody's does not take one
+    """
+    if not letters:
+        return
+    rows = [_dead_letter_row(letter, headers) for letter in letters]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    inserted = await transaction.execute(load("insert_dead_letters"), *columns)
+    if inserted != f"INSERT 0 {len(rows)}":  # some were there already, when a topic is read again
+        (found,) = await transaction.fetch(load("dead_letters_missing"), *columns[:3])
+        if found["missing"]:
+            raise skipped("dead_letters")
+
+
+def headers_in_json(records: Iterable[Record]) -> dict[Place, str]:
+    """The headers of the records that have some, as the table keeps them; slow where they are many or large."""
+    return {
+        place_of(record): _json([_header(*header) for header in record.headers]) for record in records if record.headers
+    }
+
+
+def _dead_letter_row(letter: DeadLetter, headers: Mapping[Place, str]) -> tuple[Any, ...]:
+    record, rejected = letter.record, letter.rejected
+    return (
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp,
+        record.key,
+        record.value,
+        headers[place_of(record)] if record.headers else "[]",
+        rejected.reason.value,
+        _json(rejected.detail()),
+        rejected.sqlstate,
+    )
+
+
+def _header(name: str, value: bytes | None) -> dict[str, str | None]:
+    """A header in JSON: its value in base64, its key too where jsonb could not hold it."""
+    text = None if value is None else base64.b64encode(value).decode()
+    raw = name.encode("utf-8", "surrogateescape")
+    if "\0" in name or raw.decode("utf-8", "replace") != name:
+        return {"key_base64": base64.b64encode(raw).decode(), "value": text}
+    return {"key": name, "value": text}
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

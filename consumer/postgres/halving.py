@@ -1,0 +1,65 @@
+"""Finding what the database refuses, by halving, under savepoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from consumer.ingest.ports import Refused
+from consumer.postgres.client import OBJECTIONS, Objection, Transaction
+
+T = TypeVar("T")
+
+_GROWTH = 8
+
+
+async def halve(
+    transaction: Transaction,
+    items: Sequence[T],
+    write: Callable[[Sequence[T]], Awaitable[None]],
+    refuse: Callable[[T, Refused | Objection], Awaitable[None]],
+    first: int | None = None,
+) -> int:
+    """Write all items, or halves of them until those that are refused are alone, which are given to `refuse`.
+
+    :param first: how many to begin with, where each may take long; as many follow as a round has time for
+
+    An error is an item's if writing no item raises none: then the table is there, and so are our rights.
+
+    :returns: how many writes that took
+    :raises Refused: :raises Objection: for no item, but for something of ours
+    """
+    waiting, writes, is_sound, room = [items], 0, False, first or len(items)
+    while waiting:
+        part = waiting.pop()
+        if len(part) > room:
+            waiting.append(part[room:])
+            part = part[:room]
+        writes += 1
+        began = time.monotonic()
+        error = await _tried(transaction, part, write)
+        if error is None:
+            affordable = int(len(part) * transaction.round_seconds / max(time.monotonic() - began, 0.001))
+            room = max(1, min(_GROWTH * room, affordable))
+            continue
+        if middle := len(part) // 2:
+            waiting += [part[middle:], part[:middle]]  # the first half is taken next: order is kept
+            continue
+        if not is_sound and (fault := await _tried(transaction, part[:0], write)):
+            raise fault
+        is_sound = True
+        await refuse(part[0], error)
+    return writes
+
+
+async def _tried(
+    transaction: Transaction, part: Sequence[T], write: Callable[[Sequence[T]], Awaitable[None]]
+) -> Refused | Objection | None:
+    """Write the part; the error, if that leaves the transaction as it was."""
+    try:
+        async with transaction.savepoint():
+            await write(part)
+    except OBJECTIONS as error:
+        return error
+    return None

@@ -1,0 +1,247 @@
+"""The daily aggregates in PostgreSQL.
+
+A day is computed under a basis: a business time zone and objectives. The replica that started last puts its own in
+force, and every replica computes under the one in force. Each day remembers the basis it was computed under, so days of
+another one are noticed, whoever computed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+
+from consumer.ingest.days import BusinessDays
+from consumer.ingest.ports import StoreError, Unavailable
+from consumer.ingest.rollup_basis import Basis, UnknownBasis
+from consumer.postgres.client import Database, Transaction
+from consumer.postgres.queries import load
+
+_FIGURES = (
+    "total_dialogues",
+    "unique_users",
+    "citation_rate",
+    "citation_count",
+    "latency_p50",
+    "latency_p95",
+    "latency_p99",
+    "total_cost",
+    "cost_per_answer",
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "avg_relevance_score",
+    "feedback_positive",
+    "feedback_neutral",
+    "feedback_negative",
+)
+_json = msgspec.json.Encoder(decimal_format="number")
+
+
+@dataclass(frozen=True, slots=True)
+class _InForce:
+    """The basis that days are computed under, and its number in the database."""
+
+    id: int
+    basis: Basis
+
+
+class Archived(StoreError):
+    """Rows of the day are gone from the table: computing it from the rest would be wrong."""
+
+    def __init__(self, day: date) -> None:
+        super().__init__(
+            f"{day}: rows of this day were archived, so it cannot be computed, and what is stored of it stays."
+            " Leave it out, or bring its month back with `ragledger partition archive --restore`, or --attach where its"
+            " archiving was interrupted"
+        )
+
+
+class PostgresHistory:
+    """See :class:`consumer.maintenance.rollup.History`."""
+
+    def __init__(self, database: Database, basis: Basis, owner: str) -> None:
+        self._database, self._own, self._owner = database, basis, owner
+        self._has_begun = False
+
+    # ── the timer's days ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def begin(self) -> str:
+        """See :meth:`consumer.maintenance.rollup.History.begin`."""
+        async with self._database.transaction() as transaction:
+            if not self._has_begun:
+                await transaction.execute(load("adopt_basis"), self._own.timezone, self._own.json, self._owner)
+            force, _ = await _basis_in_force(transaction)
+        self._has_begun = True
+        return self._own.difference(force.basis)
+
+    async def due(self, fresh_seconds: float) -> Sequence[date]:
+        """See :meth:`consumer.maintenance.rollup.History.due`."""
+        async with self._database.transaction() as transaction:
+            force, now = await _basis_in_force(transaction)
+            today = force.basis.days.day_of(now).isoformat()
+            rows = await transaction.fetch(load("due_days"), force.id, today, fresh_seconds)
+        return [row["day"] for row in rows]
+
+    async def roll_up_due(self, day: date, fresh_seconds: float) -> bool:
+        """See :meth:`History.roll_up_due`. Forgetting the marks and writing are one transaction."""
+        async with self._database.transaction() as transaction:
+            if not (await transaction.fetch(load("lead_rollup")))[0]["leads"]:
+                return False
+            force, _ = await _basis_in_force(transaction)
+            [state] = await transaction.fetch(load("state_of_day"), day, day.isoformat())
+            if state["age"] is not None and 0 <= state["age"] < fresh_seconds:
+                return False  # another replica was quicker
+            if await _is_archived(transaction, day, force.basis.timezone):
+                await transaction.execute(load("forget_touched_day"), day)
+                judged = await _judge_anew(transaction, day, force, dict(state))
+                return judged or not state["touched"]
+            await self._bring_up_to_date(transaction, day, force, dict(state))
+        return True
+
+    async def _bring_up_to_date(
+        self, transaction: Transaction, day: date, force: _InForce, state: Mapping[str, Any]
+    ) -> None:
+        moved = state["has_row"] and state["time_zone"] != force.basis.timezone
+        if state["touched"] or not state["has_row"] or state["basis_id"] == force.id:
+            await self._compute(transaction, day, force, asked=False)
+        elif not moved:
+            await _judge_anew(transaction, day, force, state)
+        elif await _is_complete(transaction, day, state, force.basis.days):
+            await self._compute(transaction, day, force, asked=False)
+        else:
+            await _judge_anew(transaction, day, force, state)
+            return
+        if moved:
+            await transaction.execute(load("touch_days_without_row"), _neighbours(day))
+
+    # ── one day ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def roll_up(self, day: date) -> Mapping[str, Any]:
+        """Compute one day now under our own basis, touched or not, waiting for whoever is rolling up; the day's row.
+
+        :raises Archived: rows of the day were archived; its row stays as it is
+        :raises Unavailable: the database cannot do it now
+        """
+        async with self._database.transaction() as transaction:
+            await transaction.fetch(load("wait_to_lead_rollup"))
+            if await _is_archived(transaction, day, self._own.timezone):
+                raise Archived(day)
+            [row] = await transaction.fetch(load("use_basis"), self._own.timezone, self._own.json)
+            computed = await self._compute(transaction, day, _InForce(row["id"], self._own), asked=True)
+        assert computed is not None
+        return computed
+
+    async def difference(self) -> str:
+        """In which settings the running service differs from ours; empty where it does not, or there is none."""
+        async with self._database.transaction() as transaction:
+            rows = await transaction.fetch(load("basis_in_force"))
+        try:
+            return self._own.difference(Basis.parse(rows[0]["time_zone"], rows[0]["objectives"])) if rows else ""
+        except UnknownBasis as error:  # of another version
+            return str(error)
+
+    async def newest(self) -> Mapping[str, Any] | None:
+        """See :meth:`consumer.maintenance.rollup.History.newest`."""
+        async with self._database.transaction() as transaction:
+            rows = await transaction.fetch(load("newest_day"))
+        return with_compliance(dict(rows[0])) if rows else None
+
+    async def _compute(
+        self, transaction: Transaction, day: date, under: _InForce, *, asked: bool
+    ) -> Mapping[str, Any] | None:
+        await _demand_every_row(transaction)
+        await transaction.execute(load("forget_touched_day"), day)
+        await transaction.fetch(load("roll_up_settings"))
+        [found] = await transaction.fetch(load("figures_of_day"), *under.basis.days.bounds(day))
+        figures = _columns(dict(found))
+        values = [figures[name] for name in _FIGURES]
+        compliance = _json.encode(under.basis.judge(figures)).decode()
+        rows = await transaction.fetch(load("write_day"), day.isoformat(), *values, compliance, asked)
+        if not rows:
+            return None
+        await transaction.execute(load("note_computed_day"), day.isoformat(), under.id, figures["ingest_delay_p95"])
+        return with_compliance(dict(rows[0]))
+
+
+async def _is_archived(transaction: Transaction, day: date, timezone: str) -> bool:
+    """Archiving waits for the roll-up's lock, so what is found holds until this transaction ends."""
+    bounds = BusinessDays(timezone).bounds(day)
+    return bool((await transaction.fetch(load("day_archived"), *bounds))[0]["archived"])
+
+
+async def _demand_every_row(transaction: Transaction) -> None:
+    """A day computed from some of its rows would be wrong in silence."""
+    (found,) = await transaction.fetch(load("rows_hidden"), "ai_dialogue_log")
+    if found["hidden"]:
+        problem = f"row-level security hides dialogues from the role {found['role']}"
+        raise Unavailable(f"{problem}: GRANT ragledger_ingest TO {found['role']}", "privilege")
+
+
+async def _basis_in_force(transaction: Transaction) -> tuple[_InForce, datetime]:
+    rows = await transaction.fetch(load("basis_in_force"))
+    if not rows:
+        raise Unavailable("nobody has said what days are computed under: start a replica", "schema")
+    [row] = rows
+    try:
+        return _InForce(row["id"], Basis.parse(row["time_zone"], row["objectives"])), row["now"]
+    except UnknownBasis as error:
+        raise Unavailable(
+            f"{error} (set by {row['adopted_by']}): bring all replicas to one version", "schema"
+        ) from None
+
+
+async def _is_complete(transaction: Transaction, day: date, state: Mapping[str, Any], days: BusinessDays) -> bool:
+    """Whether the dialogues that the stored figures speak of are all there: computing anew what was archived, or erased
+    by other hands, would lose the only record of it."""
+    try:
+        before = days if state["time_zone"] is None else BusinessDays(state["time_zone"])
+    except (ValueError, KeyError):  # a time zone that only another version knows
+        return False
+    [found] = await transaction.fetch(load("count_dialogues"), *before.bounds(day))
+    return bool(found["dialogues"] >= state["total_dialogues"])
+
+
+async def _judge_anew(transaction: Transaction, day: date, under: _InForce, state: Mapping[str, Any]) -> bool:
+    """Hold a day to the basis in force without computing it; whether it has a row that was not."""
+    if not state["has_row"] or under.id in (state["basis_id"], state["left_under"]):
+        return False
+    await _judge(transaction, day, under)
+    note = "note_judged_day" if state["time_zone"] == under.basis.timezone else "leave_day"
+    await transaction.execute(load(note), day.isoformat(), under.id)
+    return True
+
+
+async def _judge(transaction: Transaction, day: date, under: _InForce) -> None:
+    """Hold a stored day against the objectives without computing it anew."""
+    [row] = await transaction.fetch(load("stored_day"), day.isoformat())
+    compliance = _json.encode(under.basis.judge(dict(row))).decode()
+    await transaction.execute(load("judge_day"), day.isoformat(), compliance)
+
+
+def _columns(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures by column. The three percentiles are worked out at once; None where nothing states a latency."""
+    p50, p95, p99 = found["latency"] or (None, None, None)
+    return {**found, "latency_p50": p50, "latency_p95": p95, "latency_p99": p99}
+
+
+def _neighbours(day: date) -> Sequence[date]:
+    """In another time zone, what was this day's is partly theirs."""
+    numbers = (day.toordinal() - 1, day.toordinal() + 1)
+    return [date.fromordinal(number) for number in numbers if date.min.toordinal() <= number <= date.max.toordinal()]
+
+
+def with_compliance(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row of rag_metrics_history with its judgements by objective, whatever other hands have written there."""
+    found = msgspec.json.decode(row["slo_compliance"] or "{}")
+    members = found.items() if isinstance(found, dict) else ()
+    return {**row, "slo_compliance": {name: _judgement(one) for name, one in members if isinstance(one, dict)}}
+
+
+def _judgement(one: Mapping[str, Any]) -> Mapping[str, Any]:
+    figures = {name: one[name] if isinstance(one.get(name), int | float) else None for name in ("target", "actual")}
+    met = one.get("met")
+    return {**figures, "operator": str(one.get("operator", "")), "met": met if isinstance(met, bool) else None}

@@ -1,0 +1,55 @@
+"""The lock that keeps two changes of one schema apart: migrations, and the conversion and archives of months."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import monotonic
+
+from consumer.errors import OperationError
+from consumer.postgres.admin import APPLICATION_NAME, AdminConnection, connect
+from consumer.postgres.queries import load
+
+LOCK_KEY = int.from_bytes(b"ragledgr")
+_LOCK_POLL_S = 0.2
+
+
+class LockTakenError(OperationError):
+    """Another migration holds the lock."""
+
+    def __init__(self, waited_s: float) -> None:
+        """Say how to find it."""
+        super().__init__(
+            f"Another migration of this database was still running after {waited_s:.0f} s. Let it end, or"
+            f" find it in pg_stat_activity by its application_name, {APPLICATION_NAME!r}."
+        )
+
+
+@asynccontextmanager
+async def exclusive(dsn: str, wait_s: float) -> AsyncIterator[None]:
+    """Be the only migration of this database, waiting up to `wait_s` seconds for another one to end.
+
+    The lock belongs to a transaction on a connection of its own. A session's lock would not survive a
+    transaction-mode pooler, and the transactions of the work must come and go, or be none at all.
+
+    :raises LockTakenError: the other one did not end
+    """
+    # Asking again instead of waiting inside the database: a waiting statement has a snapshot, the other
+    # migration's concurrent index build waits for all snapshots, and so the two would wait for each other.
+    deadline = monotonic() + wait_s
+    async with connect(dsn) as holder:
+        while True:
+            async with holder.transaction():
+                if await _take(holder):
+                    yield
+                    return
+            if monotonic() > deadline:
+                raise LockTakenError(wait_s)
+            await asyncio.sleep(_LOCK_POLL_S)
+
+
+async def _take(holder: AdminConnection) -> bool:
+    await holder.rows(load("migrate_lock_lives_on"))
+    (row,) = await holder.rows("SELECT pg_try_advisory_xact_lock($1) AS taken", LOCK_KEY)
+    return bool(row["taken"])

@@ -1,0 +1,1 @@
+"""What an operator sets: the model, and where its values come from."""

@@ -1,0 +1,238 @@
+"""What a DSN says, read strictly and before anything is connected: a wrong one would look like a server that is away.
+
+asyncpg reads a DSN less strictly than libpq: it takes the first @ for the end of the credentials, leaves a broken %
+as it is, turns + into a space, and sends every parameter that it does not know to the server as a setting. A password
+with special characters then becomes a host, a port or a database, which later messages show. So whatever can be read
+in two ways is refused here, and asyncpg is given a DSN that is written out anew.
+
+No message repeats anything of a DSN but the names of parameters and of files, and these only where they cannot be a
+piece of a secret.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from consumer.settings.dsn_parameters import (
+    CHOICES,
+    IGNORED,
+    INSTEAD,
+    POOLED,
+    SECRETS,
+    SSL_FILES,
+    SYSTEM,
+    UNDERSTOOD,
+    VERIFIED,
+)
+from consumer.settings.given import HIDDEN, is_file, may_hold_secret
+
+SCHEMES = ("postgresql://", "postgres://")
+_ARTICLE = {"sslmode": "an sslmode", "target_session_attrs": "a target_session_attrs"}
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(%25[\w.-]+)?\]|[^\s:,@/?#\[\]]*)(:\d{1,5})?")
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
+_NAME = re.compile(r"[A-Za-z][\w.-]{0,39}", re.ASCII)
+_OTHER_CLIENTS = re.compile(r"jdbc:|postgres(ql)?\+\w+://")
+
+
+class DsnError(ValueError):
+    """A DSN is wrong; the message completes "the DSN …"."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Dsn:
+    """A DSN taken apart: credentials and hosts as they are written, the parameters decoded."""
+
+    credentials: str
+    hosts: str
+    database: str
+    parameters: Mapping[str, str]
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether it says that a pooler in transaction mode is in between."""
+        return bool(self._pooler_hints)
+
+    @property
+    def _pooler_hints(self) -> frozenset[str]:
+        given = self.parameters
+        return frozenset(
+            name
+            for name, values in POOLED.items()
+            if name in given and (values is None or given[name].lower() in values)
+        )
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The names of the parameters that change nothing."""
+        return tuple(sorted(self.parameters.keys() - UNDERSTOOD - self._pooler_hints))
+
+    @property
+    def sslmode(self) -> str | None:
+        """How the connection is protected, where anything says so."""
+        default = "verify-full" if self.trusts_system else os.environ.get("PGSSLMODE") or None
+        return self.parameters.get("sslmode", default)
+
+    @property
+    def trusts_system(self) -> bool:
+        """Whether the system's authorities are trusted."""
+        return self.parameters.get("sslrootcert", os.environ.get("PGSSLROOTCERT")) == SYSTEM
+
+    def with_parameters(self, **parameters: str) -> Dsn:
+        """The same with parameters added or replaced."""
+        return Dsn(self.credentials, self.hosts, self.database, {**self.parameters, **parameters})
+
+    def for_client(self) -> str:
+        """It in full, for asyncpg: what that does not understand left out, and nothing that it reads otherwise."""
+        given = {name: value for name, value in self.parameters.items() if name in UNDERSTOOD}
+        query = "&".join(f"{name}={quote(value, safe='/:')}" for name, value in given.items())
+        return f"postgresql://{self.credentials}{self.hosts}{self.database}{'?' if query else ''}{query}"
+
+    @property
+    def host(self) -> str:
+        """The first host; empty where the client chooses."""
+        first = (self.hosts or self.parameters.get("host", "")).partition(",")[0]
+        return first.partition("]")[0].lstrip("[") if first.startswith("[") else first.partition(":")[0]
+
+    @property
+    def address(self) -> str:
+        """Hosts, ports and database, for messages."""
+        return f"{self.hosts}{self.database}" or "the default PostgreSQL"
+
+
+def parse(dsn: str) -> Dsn:
+    """Take a DSN apart.
+
+    :raises DsnError: it cannot be, or not in one way only
+    """
+    if dsn.startswith(("'", '"')):  # Docker's --env-file, and Compose before 2, take quotation marks for a part of it
+        raise DsnError("begins with a quotation mark: leave out the quotation marks around it")
+    if not dsn.startswith(SCHEMES):
+        advice = (
+            ": that is the URL of another client; leave out what it puts before" if _OTHER_CLIENTS.match(dsn) else ""
+        )
+        raise DsnError(f"must begin with postgresql://{advice}")
+    rest = dsn.partition("://")[2]
+    before, _, query = rest.partition("?")
+    netloc, slash, database = before.partition("/")
+    credentials, at, hosts = netloc.rpartition("@")
+    _refuse_unescaped(rest, credentials)
+    if "@" in query + database:  # what was meant as a password would be taken for a host
+        raise DsnError(f"is no URL that can be taken apart: {_ESCAPED}")
+    if not _are_hosts(hosts):
+        raise DsnError(
+            "must be postgresql://user:password@host:port/database, the port a number; several hosts with commas;"
+            f" {_ESCAPED}"
+        )
+    if re.search(r"[;&=]", database):  # parameters that would be shown as a part of the name
+        raise DsnError(
+            "has ; & or = behind the name of the database: parameters begin with ? and are separated by &; what belongs"
+            " to the name is written as %3B, %26 and %3D"
+        )
+    return Dsn(credentials + at, hosts, slash + database, _parameters(query))
+
+
+def _are_hosts(hosts: str) -> bool:
+    """One or several; none at all is the client's choice."""
+    each = [_HOST.fullmatch(host) for host in hosts.split(",")]
+    ports = [match[3] for match in each if match and match[3]]
+    is_named = len(each) == 1 or all(match and match[1] for match in each)
+    return all(each) and is_named and all(_is_port(port[1:]) for port in ports)
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535
+
+
+_ESCAPED = "special characters of user and password written as %40 for @, %2F for /, %3A for : and the like"
+
+
+def _refuse_unescaped(rest: str, credentials: str) -> None:
+    if re.search(r"[\s\x00-\x1f\x7f#]", rest) or re.search(r"[@\[\]]", credentials) or not rest.isprintable():
+        raise DsnError(f"is no URL that can be taken apart: {_ESCAPED}")
+    if _BROKEN_ESCAPE.search(rest):
+        raise DsnError("has a % without two hexadecimal digits behind it: write a % as %25")
+    try:
+        unquote(rest, errors="strict")
+        rest.encode()
+        urlsplit(f"postgresql://{rest}")  # as asyncpg does; its errors quote user and password
+    except UnicodeError:
+        raise DsnError("has characters that are not UTF-8") from None
+    except ValueError:
+        raise DsnError(f"is no URL that can be taken apart: {_ESCAPED}") from None
+
+
+def _parameters(query: str) -> Mapping[str, str]:
+    """The parameters, of several with one name the last.
+
+    Behind a secret the name of an unknown one is not shown: it may be the rest of a secret with a & in it.
+    """
+    found: dict[str, str] = {}
+    for place, part in enumerate(query.split("&") if query else (), 1):
+        name, separator, value = part.partition("=")
+        unknown = name not in UNDERSTOOD | IGNORED and not _is_default_schema(name, value)
+        if not separator or unknown:
+            is_shown = separator and _NAME.fullmatch(name) and not SECRETS & found.keys()
+            raise DsnError(_unknown(name if is_shown else "", place))
+        found[name] = unquote(value)
+    return found
+
+
+def _is_default_schema(name: str, value: str) -> bool:
+    """Prisma names the schema of its tables; the default one is where ours are as well."""
+    return name in ("schema", "currentSchema") and value == "public"
+
+
+def _unknown(name: str, place: int) -> str:
+    if not name:
+        return f"has something else than a known name=value as parameter {place} behind the ?: write & in values as %26"
+    return f"has {name}, which ragledger does not know: {INSTEAD.get(name, 'leave it out')}"
+
+
+def problems_of(dsn: str) -> Iterator[str]:
+    """What is wrong with a DSN, in words that complete "the DSN …"."""
+    try:
+        parsed = parse(dsn)
+    except DsnError as error:
+        yield str(error)
+        return
+    yield from _problems_of(parsed.parameters)
+    if parsed.trusts_system and parsed.sslmode != "verify-full":
+        yield "has sslrootcert=system, which needs sslmode=verify-full"
+    if parsed.parameters.get("sslnegotiation") == "direct" and parsed.sslmode not in ("require", *VERIFIED):
+        yield "has sslnegotiation=direct, which needs sslmode=require or stricter"
+
+
+def _problems_of(given: Mapping[str, str]) -> Iterator[str]:
+    for name, allowed in CHOICES.items():
+        if name in given and given[name] not in allowed:
+            yield f"has {_ARTICLE.get(name, f'a value of {name}')} that is none of {', '.join(sorted(allowed))}"
+    ports = given.get("port", "1").split(",")
+    if not all(map(_is_port, ports)):
+        yield "has a port that is no number up to 65535"
+    hosts = given.get("host", "h").split(",")
+    if not all(host.startswith("/") or (host and _are_hosts(host)) for host in hosts) and given.get("host"):
+        yield "has a host that is none"
+    if len(ports) > 1 and "host" in given and len(ports) != len(hosts):
+        yield "has another number of ports than of hosts"
+    for name in sorted(SSL_FILES & given.keys()):
+        if not (name == "sslrootcert" and given[name] == SYSTEM) and not is_file(Path(given[name])):
+            path = HIDDEN if SECRETS & given.keys() or may_hold_secret(given[name]) else given[name]
+            yield f"names {name}={path}, and there is no such file"
+
+
+def lacks_authorities(dsn: Dsn) -> bool:
+    """Whether the server is to be verified, and nothing says by which authorities, so that no connection is made."""
+    named = dsn.parameters.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")
+    return dsn.sslmode in VERIFIED and not named and not _home_authorities().is_file()
+
+
+def _home_authorities() -> Path:
+    try:
+        return Path.home() / ".postgresql" / "root.crt"
+    except RuntimeError:  # a container's user needs no home
+        return Path("root.crt")

@@ -1,0 +1,477 @@
+"""Settings: environment variables ``RAGLEDGER_GROUP__NAME``, also from an env file and a secrets directory.
+
+Frozen groups; each part of the program is given its own group, never the whole.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import socket
+from collections import Counter
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from consumer.settings import dsn as dsns
+from consumer.settings.given import HIDDEN, is_file, shown
+from consumer.settings.sources import PREFIX, Layers, service_links, variables
+from consumer.settings.sources import SettingsError as SettingsError
+
+SHORTEST_KEY = 32
+Port = Annotated[int, Field(ge=0, le=65535)]
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, le=1_000_000_000, allow_inf_nan=False)]
+# PostgreSQL's are whole milliseconds in 32 bits, and 0 would be no limit at all.
+Limit = Annotated[float, Field(ge=0.001, le=2_147_483)]
+TopicName = Annotated[str, Field(min_length=1, max_length=249, pattern=r"^[a-zA-Z0-9._-]+$")]
+_BROKER = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/,@\[\]]+)(:\d{1,5})?")
+
+
+class Group(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SecurityProtocol(StrEnum):
+    """Security protocols of Kafka."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_PLAINTEXT = "SASL_PLAINTEXT"
+    SASL_SSL = "SASL_SSL"
+
+
+class Kafka(Group):
+    """The Kafka cluster that records are read from."""
+
+    bootstrap_servers: str = "localhost:9092"
+    """Brokers for the first connection: host:port, comma-separated."""
+    group_id: Annotated[str, Field(min_length=1)] = "ragledger"
+    """Name of the consumer group, in Kafka and in the ledger."""
+    security_protocol: SecurityProtocol = SecurityProtocol.PLAINTEXT
+    """Security protocol of the brokers."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    """SASL mechanism."""
+    sasl_username: str | None = None
+    """SASL user."""
+    sasl_password: SecretStr | None = None
+    """SASL password."""
+    ssl_cafile: Path | None = None
+    """File of certificate authorities to trust (PEM); the system's if unset."""
+    ssl_certfile: Path | None = None
+    """File of our client certificate (PEM), if the brokers require one."""
+    ssl_keyfile: Path | None = None
+    """File of the key of our client certificate (PEM)."""
+    start_from: Literal["earliest", "latest"] = "earliest"
+    """First position in a partition that the ledger does not know yet."""
+    session_timeout_ms: Annotated[int, Field(ge=1000)] = 8_000
+    """Without a heartbeat for this long, the replica loses its partitions. Most of the delay after a kill is this."""
+    max_poll_interval_ms: Annotated[int, Field(ge=1000)] = 300_000
+    """Without a poll for this long, the replica loses its partitions too."""
+    rebalance_timeout_ms: Annotated[int, Field(ge=1000)] = 60_000
+    """Time for which the group waits for this replica to give up its partitions in a rebalance."""
+    metadata_max_age_ms: Annotated[int, Field(ge=100)] = 15_000
+    """Longest time until the replica notices a new topic or partition."""
+    fetch_max_bytes: Positive = 16_777_216
+    """Largest number of bytes that one fetch returns."""
+    client_rack: str | None = None
+    """Rack of this replica, to fetch from a broker nearby (KIP-392)."""
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _are_addresses(cls, servers: str) -> str:
+        if not all(_BROKER.fullmatch(server.strip()) for server in servers.split(",")):
+            raise ValueError("must be host:port, comma-separated, each port a number")
+        return servers
+
+    @field_validator("ssl_cafile", "ssl_certfile", "ssl_keyfile")
+    @classmethod
+    def _is_there(cls, path: Path | None) -> Path | None:
+        return _existing(path)
+
+    @model_validator(mode="after")
+    def _sasl_needs_credentials(self) -> Self:
+        if "SASL" in self.security_protocol and not (self.sasl_username and self.sasl_password):
+            protocol = f"{variable('kafka', 'security_protocol')}={self.security_protocol.value!r}"
+            needed = f"{variable('kafka', 'sasl_username')} and {variable('kafka', 'sasl_password')}"
+            raise ValueError(f"{protocol}: needs both {needed}")
+        return self
+
+
+class Postgres(Group):
+    """The PostgreSQL database that rows are written to."""
+
+    dsn: SecretStr = SecretStr("postgresql://localhost/ragledger")
+    """postgresql://user:password@host:port/database?sslmode=…"""
+    pool_size: Annotated[int, Field(ge=3, le=100)] = 5
+    """Largest number of connections: two write, the others claim, roll up and answer health checks."""
+    ssl_root_cert: Path | None = None
+    """File of certificate authorities to trust (PEM). If set, the server's certificate and name are verified."""
+    pgbouncer: bool = False
+    """Whether a pooler in transaction mode is in between. If so, no prepared statements are kept."""
+    connect_timeout_s: Seconds = 10.0
+    """Time limit for a new connection, in seconds."""
+    statement_timeout_s: Limit = 60.0
+    """Time limit for one statement of a write, in seconds. It also ends the COPY of a frozen replica."""
+    lock_timeout_s: Limit = 10.0
+    """Time limit for a lock, in seconds, such as the lock of a ledger row that another replica is moving."""
+
+    @property
+    def parsed(self) -> dsns.Dsn:
+        """The DSN taken apart, with the authorities that are set beside it."""
+        parsed = dsns.parse(self.dsn.get_secret_value())
+        if self.ssl_root_cert is None:
+            return parsed
+        return parsed.with_parameters(sslmode="verify-full", sslrootcert=str(self.ssl_root_cert))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _heed_pooler(cls, given: Any) -> Any:
+        """A DSN made for a pooler says so itself, unless the setting says otherwise."""
+        dsn = given.get("dsn") if isinstance(given, dict) else None
+        text = dsn.get_secret_value() if isinstance(dsn, SecretStr) else dsn
+        if not isinstance(text, str) or "pgbouncer" in given or any(dsns.problems_of(text)):
+            return given
+        return {**given, "pgbouncer": True} if dsns.parse(text).is_pooled else given
+
+    @field_validator("dsn")
+    @classmethod
+    def _is_postgres(cls, dsn: SecretStr) -> SecretStr:
+        problems = list(dsns.problems_of(dsn.get_secret_value()))
+        if problems:
+            raise ValueError("; ".join(problems))
+        return dsn
+
+    @model_validator(mode="after")
+    def _authorities_are_known(self) -> Self:
+        if dsns.lacks_authorities(self.parsed):
+            raise ValueError(
+                f"{variable('postgres', 'dsn')}=(hidden): has an sslmode that verifies the server, and nothing says by"
+                " which authorities: add sslrootcert=system for those of the operating system, or sslrootcert= with a"
+                " file (PEM)"
+            )
+        return self
+
+    @field_validator("ssl_root_cert")
+    @classmethod
+    def _is_there(cls, path: Path | None) -> Path | None:
+        return _existing(path)
+
+
+class Topics(Group):
+    """Names of the topics, by kind of event."""
+
+    dialogue: TopicName = "rag.dialogue"
+    """Answered questions."""
+    provenance: TopicName = "rag.provenance"
+    """Acquired content."""
+    feedback: TopicName = "rag.feedback"
+    """Users' verdicts on earlier answers."""
+    verification: TopicName = "rag.verification"
+    """Checks of provenance."""
+    plugin: TopicName = "rag.plugin"
+    """Reports of content sources about themselves."""
+    expired: TopicName = "rag.provenance.expired"
+    """Notices about provenance whose retention is over. Retention writes this topic; ragledger never consumes it."""
+
+    @property
+    def consumed(self) -> Sequence[str]:
+        """The topics that events are read from."""
+        return [name for kind, name in self.model_dump().items() if kind != "expired"]
+
+    @model_validator(mode="after")
+    def _are_different(self) -> Self:
+        names = self.model_dump()
+        taken = Counter(names.values())
+        same = [f"{variable('topics', kind)}={name!r}" for kind, name in names.items() if taken[name] > 1]
+        if same:
+            raise ValueError(f"{' and '.join(same)}: each kind needs a topic of its own, as the topic decides the kind")
+        return self
+
+
+class BatchSettings(Group):
+    """Limits of a batch. At the first limit reached, the batch is written."""
+
+    max_rows: Positive = 5_000
+    """Largest number of records."""
+    max_bytes: Positive = 16_777_216
+    """Largest number of bytes in keys, values and headers. The record that reaches the limit may exceed it."""
+    max_delay_ms: Positive = 200
+    """Longest time since the batch's first record, in milliseconds."""
+    max_record_bytes: Positive = 8_388_608
+    """A record with a larger value becomes a dead letter."""
+
+
+class DeadLetters(Group):
+    """The limit on dead letters. Above it the fault is probably not in the records, so the partition stops."""
+
+    max_ratio: Annotated[float, Field(gt=0, le=1)] | None = None
+    """A partition stops if more than this share of its newest offsets became dead letters; no limit if unset."""
+    window: Positive = 1_000
+    """Number of newest offsets that the share is computed over."""
+    min_count: Positive = 10
+    """With fewer dead letters than this, a partition does not stop."""
+
+
+class Http(Group):
+    """The HTTP server: the page, the metrics and the health checks."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - Prometheus and the probes come from outside the container
+    """Address to listen on."""
+    port: Port = 9108
+    """Port to listen on; 0 chooses a free port."""
+
+
+class Rollup(Group):
+    """The daily aggregates."""
+
+    interval_s: Seconds = 60.0
+    """Seconds between two checks for due days."""
+    timezone: str = "UTC"
+    """The business time zone, which decides where a day begins."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError("must be a time zone of the IANA database, such as UTC or Asia/Tokyo")
+        return name
+
+
+class Plugins(Group):
+    """The registry of content sources."""
+
+    unhealthy_after_s: Seconds = 900.0
+    """Seconds without a report after which a plugin in use is unhealthy."""
+
+
+class Partitions(Group):
+    """The monthly partitions of the dialogues, after `ragledger partition convert` has created them."""
+
+    months_ahead: Annotated[int, Field(ge=1, le=24)] = 3
+    """Number of months after the current one for which partitions are created."""
+    interval_s: Seconds = 3600.0
+    """Seconds between two checks for missing partitions."""
+    archive_dir: Path = Path("archives")
+    """Directory into which `ragledger partition archive` writes the files of months."""
+
+
+class Retention(Group):
+    """Provenance whose retention is over."""
+
+    interval_s: Seconds | None = None
+    """Seconds between two runs of retention by the service; no runs if unset."""
+    batch_rows: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    """Largest number of rows that one transaction archives and deletes."""
+
+
+class Erasure(Group):
+    """Erasures of users."""
+
+    key: SecretStr | None = None
+    """Key of the hashes of erased users: at least 32 characters, the same for all replicas; the database's if unset."""
+    previous_keys: SecretStr | None = None
+    """Earlier keys, comma-separated. Users who were erased under them stay erased."""
+
+    @property
+    def secrets(self) -> Sequence[bytes]:
+        """The key, then those used before; nothing where no key is set."""
+        given = [self.key, self.previous_keys] if self.key else []
+        texts = [text for secret in given if secret for text in secret.get_secret_value().split(",")]
+        return [text.strip().encode() for text in texts]
+
+    @model_validator(mode="after")
+    def _keys_are_usable(self) -> Self:
+        if self.previous_keys and not self.key:
+            raise ValueError(
+                f"{variable('erasure', 'previous_keys')} without {variable('erasure', 'key')}: set the key in use"
+            )
+        if any(len(secret) < SHORTEST_KEY for secret in self.secrets):
+            raise ValueError(
+                f"{variable('erasure', 'key')}: every key needs {SHORTEST_KEY} characters at least, such as from"
+                " `openssl rand -hex 32`"
+            )
+        if self.key and "," in self.key.get_secret_value():
+            raise ValueError(
+                f"{variable('erasure', 'key')}: is one key, without a comma; those used before belong into"
+                f" {variable('erasure', 'previous_keys')}"
+            )
+        return self
+
+
+class Slo(Group):
+    """The objectives."""
+
+    file: Path | None = None
+    """File of objectives (YAML); the built-in objectives if unset."""
+
+
+class Shutdown(Group):
+    """The shutdown of the service."""
+
+    timeout_s: Seconds = 30.0
+    """Seconds within which the service writes all batches and leaves the group."""
+
+
+class Watchdog(Group):
+    """The watchdog. It ends a process that makes no progress, with exit code 4, so that a supervisor restarts it."""
+
+    stall_s: Seconds = 120.0
+    """Seconds without progress, although records wait and both servers answer, after which the process ends."""
+    blocked_s: Seconds = 30.0
+    """Seconds for which the event loop is blocked, after which the process ends."""
+
+
+class Log(Group):
+    """The log on standard error."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The lowest level that is logged."""
+    format: Literal["auto", "console", "json"] = "auto"
+    """console for people, json for machines; auto is console on a terminal and json elsewhere."""
+
+
+class Settings(BaseSettings):
+    """All settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", env_parse_none_str="", frozen=True, extra="forbid"
+    )
+
+    kafka: Kafka = Kafka()
+    postgres: Postgres = Postgres()
+    topics: Topics = Topics()
+    batch: BatchSettings = BatchSettings()
+    dead_letters: DeadLetters = DeadLetters()
+    http: Http = Http()
+    rollup: Rollup = Rollup()
+    plugins: Plugins = Plugins()
+    partitions: Partitions = Partitions()
+    retention: Retention = Retention()
+    erasure: Erasure = Erasure()
+    slo: Slo = Slo()
+    shutdown: Shutdown = Shutdown()
+    watchdog: Watchdog = Watchdog()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read our own layers, in which a misspelt name is noticed wherever it stands."""
+        return init_settings, Layers(settings_cls)
+
+
+def load() -> Settings:
+    """The settings of this process.
+
+    :raises SettingsError: something is wrong or unknown
+    """
+    _refuse_unknown(variables())
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+def ignored(settings: Settings) -> Sequence[str]:
+    """What was given and changes nothing, a sentence each: nobody has to wonder why it has no effect."""
+    links, parameters = service_links(), settings.postgres.parsed.ignored
+    sentences = [
+        f"{len(links)} variables that Kubernetes sets for services named like ragledger: {', '.join(links)}",
+        f"parameters of {variable('postgres', 'dsn')} that are meant for other clients: {', '.join(parameters)}",
+    ]
+    return [sentence for sentence, names in zip(sentences, (links, parameters), strict=True) if names]
+
+
+def owner_name() -> str:
+    """Who we are in the ledger: host and process, which is enough to find us."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def user_name() -> str:
+    """Who runs this, for the books: user and host."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user needs no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def variable(*path: str | int) -> str:
+    """The environment variable of a setting: ("kafka", "group_id") is RAGLEDGER_KAFKA__GROUP_ID."""
+    return PREFIX + "__".join(str(step).upper() for step in path)
+
+
+def known_variables() -> dict[str, Any]:
+    """Every setting's environment variable and its field."""
+    return {
+        variable(group, name): field
+        for group, group_field in Settings.model_fields.items()
+        for name, field in group_field.annotation.model_fields.items()  # type: ignore[union-attr]
+    }
+
+
+def _existing(path: Path | None) -> Path | None:
+    if path is not None and not is_file(path):
+        raise ValueError("there is no such file")
+    return path
+
+
+def _refuse_unknown(names: Collection[str]) -> None:
+    known = known_variables()
+    unknown = sorted(name for name in names if name not in known)
+    if unknown:
+        raise SettingsError("\n".join(_unknown(name, known) for name in unknown))
+
+
+def _unknown(name: str, known: Collection[str]) -> str:
+    close = [one for one in known if _squeezed(one) == _squeezed(name)] or get_close_matches(name, known, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else "; `ragledger config show` lists them all"
+    return f"{name}: there is no such setting{hint}"
+
+
+def _squeezed(name: str) -> str:
+    return name.replace("_", "")
+
+
+def _explain(problem: Any) -> str:
+    text: str = problem["msg"].removeprefix("Value error, ")
+    if text.startswith(PREFIX):  # about several, and says which
+        return text
+    sentence = text if text[:2].isupper() else text[:1].lower() + text[1:]
+    return f"{variable(*problem['loc'])}{_value(problem)}: {sentence}"
+
+
+def _value(problem: Any) -> str:
+    """What the setting holds, unless it is a secret or a whole group, which may have one in it."""
+    name = variable(*problem["loc"])
+    field = known_variables().get(name)
+    if field is None:
+        return ""
+    given = problem.get("input")
+    if "SecretStr" in str(field.annotation):
+        return f"={HIDDEN}"
+    return f"={'' if given is None else shown(given)}"

@@ -1,0 +1,1 @@
+"""Metrics, logs, and the guard of the event loop."""

@@ -1,0 +1,147 @@
+"""What the tests of commands and of operation share: records with keys and headers, and what became of them."""
+
+import json
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from tests.support.producers import dialogue, random_uuid
+from tests.support.service import Environment, ServiceProcess, eventually
+from tests.support.stack import Servers, Topics, fresh_database
+
+TABLES = {"dialogue": "ai_dialogue_log", "provenance": "provenance"}
+SMALL = {"query": "q", "response": "r", "citations": []}
+
+
+class Outgoing(NamedTuple):
+    """A record as its producer has it."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+    timestamp_ms: int = 0
+    partition: int = -1
+
+
+def send(bootstrap_servers: str, records: Iterable[Outgoing], **config: Any) -> None:
+    """Publish in order and wait until every record is acknowledged.
+
+    Raises:
+        AssertionError: one was not.
+    """
+    errors: list[Any] = []
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 5, **config})
+    for record in records:
+        producer.produce(
+            record.topic,
+            record.value,
+            record.key,
+            record.partition,
+            on_delivery=lambda error, _: errors.append(error) if error else None,
+            timestamp=record.timestamp_ms,
+            headers=list(record.headers),
+        )
+        producer.poll(0)
+    assert producer.flush(60) == 0
+    assert not errors, errors
+
+
+def small_dialogue(chance: random.Random, **changes: Any) -> dict[str, Any]:
+    """A valid dialogue that is quick to write."""
+    return dialogue(chance, **{**SMALL, **changes})
+
+
+def as_json(event: Mapping[str, Any]) -> bytes:
+    """The event as a record's value."""
+    return json.dumps(event, ensure_ascii=False).encode()
+
+
+def dialogues(topic: str, count: int, seed: int, **changes: Any) -> dict[UUID, Outgoing]:
+    """Valid dialogues by id; the same seed gives the same."""
+    chance = random.Random(seed)
+    events = [small_dialogue(chance, id=str(random_uuid(chance)), **changes) for _ in range(count)]
+    return {UUID(event["id"]): Outgoing(topic, as_json(event)) for event in events}
+
+
+def watermark(bootstrap_servers: str, topic: str, partitions: int = 1) -> int:
+    """How many records were ever written to a topic."""
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "watermarks"})
+    try:
+        ends = [consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=30)[1] for n in range(partitions)]
+    finally:
+        consumer.close()
+    return sum(ends)
+
+
+def committed_offsets(bootstrap_servers: str, group: str, topic: str, partitions: int) -> list[int]:
+    """What the group has committed to Kafka."""
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group})
+    try:
+        wanted = [TopicPartition(topic, n) for n in range(partitions)]
+        return [found.offset for found in consumer.committed(wanted, timeout=30)]
+    finally:
+        consumer.close()
+
+
+@contextmanager
+def environment_on(
+    servers: Servers, template: str | None, *, partitions: int = 1, kinds: Iterable[str] = TABLES, **settings: str
+) -> Iterator[Environment]:
+    """Topics of these kinds and a database, a copy of `template`, for as long as the context lasts."""
+    topics = Topics(servers.bootstrap_servers)
+    try:
+        names = {kind: topics.create(partitions, prefix=kind) for kind in kinds}
+        with fresh_database(servers.dsn, template) as dsn:
+            yield Environment(dsn, servers.bootstrap_servers, names, **settings)
+    finally:
+        topics.delete_all()
+
+
+def on_other_database(environment: Environment, dsn: str) -> Environment:
+    """The same topics and settings on another database."""
+    other = Environment(dsn, "127.0.0.1:9", environment.topics)
+    other.group = environment.group
+    other.variables = {**environment.variables, "RAGLEDGER_POSTGRES__DSN": dsn}
+    return other
+
+
+def ids(environment: Environment, kind: str = "dialogue") -> set[UUID]:
+    """The ids of the rows of a kind."""
+    return {row["id"] for row in environment.query(f"SELECT id FROM {TABLES[kind]}")}
+
+
+def counts(environment: Environment) -> dict[str, int]:
+    """The ledger's sums, after a look at its equation."""
+    row = environment.query(
+        "SELECT coalesce(sum(inserted), 0)::int AS inserted, coalesce(sum(duplicates), 0)::int AS duplicates,"
+        " coalesce(sum(dead_lettered), 0)::int AS dead, coalesce(bool_and(next_offset - start_offset ="
+        " inserted + duplicates + amended + dead_lettered + gaps), true) AS holds FROM ingest_ledger"
+        " WHERE consumer_group = %s",
+        environment.group,
+    )[0]
+    assert row.pop("holds")
+    return row
+
+
+def wait_for_records(environment: Environment, count: int, *, timeout: float = 60.0) -> None:
+    """Wait until the ledgers of all groups account for so many records."""
+    eventually(lambda: environment.accounted_for() >= count, timeout=timeout, message=f"{count} accounted for")
+
+
+def ingest(environment: Environment, count: int, log: Path, **settings: str) -> None:
+    """Run the service until so many records are accounted for, and stop it."""
+    with ServiceProcess(environment, log, **settings) as service:
+        wait_for_records(environment, count)
+        assert service.stop() == 0
+
+
+def log_lines(log: Path, event: str) -> list[dict[str, Any]]:
+    """The service's own log lines about an event."""
+    lines = [line for line in log.read_text().splitlines() if line.startswith("{")]
+    return [said for said in map(json.loads, lines) if said.get("event") == event]

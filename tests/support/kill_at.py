@@ -1,0 +1,78 @@
+"""Runs ragledger and kills it, for real, at the step that KILL_AT counts to: python -m tests.support.kill_at COMMAND…
+
+A step is a statement about to be sent to PostgreSQL, a COMMIT about to be sent or just answered, or a call of Kafka
+about to begin or just over. With KILL_AT from 1 up, until the command ends by itself, it is killed everywhere once.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from consumer.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+KAFKA_CALLS = {
+    AIOKafkaProducer: ("start", "begin_transaction", "commit_transaction", "stop"),
+    AIOKafkaConsumer: ("start",),
+}
+
+
+class Steps:
+    """Counts steps, and ends the process at one of them."""
+
+    def __init__(self, last: int) -> None:
+        self._last, self._count = last, 0
+
+    def step(self) -> None:
+        """One more."""
+        self._count += 1
+        if self._count == self._last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def statement(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The call with a statement, a step before it and, for COMMIT, one after it; what only sets up is none."""
+
+        @wraps(call)
+        async def wrapped(connection: Any, sql: str, *args: Any, **kwargs: Any) -> Any:
+            if not sql.startswith(("BEGIN", "SET")):
+                self.step()
+            result = await call(connection, sql, *args, **kwargs)
+            if sql.startswith("COMMIT"):
+                self.step()
+            return result
+
+        return wrapped
+
+    def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The call, a step before and one after it."""
+
+        @wraps(call)
+        async def wrapped(*args: Any, **kwargs: Any) -> Any:
+            self.step()
+            result = await call(*args, **kwargs)
+            self.step()
+            return result
+
+        return wrapped
+
+
+def patch(steps: Steps) -> None:
+    """Count every statement and every call of Kafka."""
+    for name in ("execute", "fetch"):
+        setattr(asyncpg.Connection, name, steps.statement(getattr(asyncpg.Connection, name)))
+    for client, names in KAFKA_CALLS.items():
+        for name in names:
+            setattr(client, name, steps.around(getattr(client, name)))
+
+
+if __name__ == "__main__":
+    patch(Steps(int(os.environ["KILL_AT"])))
+    sys.argv[0] = "ragledger"
+    main()

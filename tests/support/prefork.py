@@ -1,0 +1,99 @@
+"""Starts Python programs by forking: `python -m tests.support.prefork FD`, driven by `tests.support.program`.
+
+Importing the libraries costs a command more CPU than its work does, and the tests run a thousand of them. Here the
+libraries are imported once. Nothing of ragledger is: each program imports that itself, as `python -m` would, in a
+process of its own with its own arguments, environment, and standard streams.
+"""
+
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = (
+    "aiohttp.web",
+    "aiokafka",
+    "asyncpg",
+    "msgspec",
+    "prometheus_client",
+    "pydantic",
+    "pydantic_settings",
+    "rich.progress",
+    "rich.table",
+    "structlog",
+    "tenacity",
+    "typer.rich_utils",
+    "uvloop",
+    "yaml",
+)
+LONGEST_REQUEST = 1 << 20
+
+
+def next_request(control: socket.socket) -> dict[str, Any] | None:
+    """Serve requests; returns in each new process what it is to run, and None in the server once no client is left."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that watch
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, LONGEST_REQUEST, 4)
+        if not message:
+            return None
+        if os.fork() == 0:
+            control.close()
+            connection, *streams = descriptors
+            return begin(json.loads(message), socket.socket(fileno=connection), streams)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def begin(request: dict[str, Any], connection: socket.socket, streams: list[int]) -> dict[str, Any]:
+    """Fork once more: the parent keeps watch and ends, the child returns to run the program."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    pid = os.fork()
+    if pid:
+        watch(pid, connection)
+        os._exit(0)
+    connection.close()
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    time.tzset()
+    return request
+
+
+def watch(pid: int, connection: socket.socket) -> None:
+    """Report the pid and later the exit code; kill the process once the client is gone."""
+    connection.sendall(b"%d\n" % pid)
+    ended = os.pidfd_open(pid)
+    readable, _, _ = select.select([connection.fileno(), ended], [], [])
+    if connection.fileno() in readable:
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    with suppress(OSError):
+        connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+
+
+def main() -> None:
+    """Import, serve, and in each new process run the module that was asked for."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    for name in LIBRARIES:
+        import_module(name)
+    # Compiled once a run, also where the environment says that no bytecode is to be written into the source tree.
+    sys.pycache_prefix, sys.dont_write_bytecode = str(Path(tempfile.gettempdir()) / "bytecode"), False
+    assert not [name for name in sys.modules if name.partition(".")[0] == "consumer"]
+    if request := next_request(control):
+        sys.argv = ["", *request["arguments"]]
+        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""A broker, a database and readers between them: what the tests of the pipeline set up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from consumer.events.kind import Kind
+from consumer.events.record import Partition, Record
+from consumer.ingest.batch import BatchLimits
+from consumer.ingest.pipeline import Pipeline, PipelinePolicy
+from tests.support.builders import DIALOGUE_TOPIC, KINDS, PROVENANCE_TOPIC, dialogue, encode
+from tests.support.fakes import (
+    Changes,
+    FakeBroker,
+    FakeSource,
+    FakeStore,
+    FakeTelemetry,
+    LoopClock,
+    Tables,
+    in_a_while,
+    partition_of,
+)
+
+A, B, C = (Partition(DIALOGUE_TOPIC, number) for number in range(3))
+P = Partition(PROVENANCE_TOPIC, 0)
+
+LIMITS = BatchLimits(max_rows=100, max_bytes=1_000_000, max_delay=0.2)
+GOOD, BAD = dialogue(), b"not JSON"
+
+
+def policy(limits: BatchLimits = LIMITS, **changes: Any) -> PipelinePolicy:
+    """A policy with small batches."""
+    return PipelinePolicy(limits, **{"max_record_bytes": 100_000, **changes})
+
+
+@dataclass
+class World:
+    """Everything outside of the readers."""
+
+    changes: Changes = field(default_factory=Changes)
+
+    def __post_init__(self) -> None:
+        self.broker = FakeBroker(self.changes)
+        self.tables = Tables(self.changes)
+        for partition in (A, B, C, P):
+            self.broker.create(partition)
+
+    def reader(self, name: str = "one", policy: PipelinePolicy = policy()) -> Reader:  # noqa: B008 - frozen
+        """A replica, not yet running."""
+        return Reader(self, name, policy)
+
+    def produce(self, partition: Partition, count: int, event: Any = GOOD) -> Sequence[Record]:
+        """Append `count` records."""
+        return self.broker.append(partition, *[event] * count)
+
+    def is_caught_up(self, *partitions: Partition) -> bool:
+        """Whether the ledger stands at the end of these partitions."""
+        return all(
+            partition in self.tables.ledger and self.tables.ledger[partition].next == self.broker.logs[partition].end
+            for partition in partitions
+        )
+
+    async def caught_up(self, *partitions: Partition) -> None:
+        """Wait until the ledger stands at the end of these partitions."""
+        await self.changes.until(lambda: self.is_caught_up(*partitions))
+
+    def assert_exactly_once(self, *readers: Reader) -> None:
+        """Every record is a row or a dead letter, once; the ledger balances; the readers told just that."""
+        records = self.broker.all_records()
+        good = {(*partition_of(one), one.offset) for one in records if one.value == encode(GOOD)}
+        rows = [row.record for row in self.tables.rows.values()]
+        assert sorted((*partition_of(one), one.offset) for one in rows) == sorted(good)
+        assert len(self.tables.dead_letters) == len(records) - len(good)
+        for partition, row in self.tables.ledger.items():
+            log = self.broker.logs[partition]
+            assert row.is_balanced
+            assert (row.next, row.duplicates) == (log.end, 0)
+            assert row.gaps == log.end - row.start - sum(partition_of(one) == partition for one in records)
+        told = [written for reader in readers for (written, _) in reader.telemetry.all("written")]
+        assert not readers or sum(written.batch.records for written in told) == len(records)
+
+    def offsets(self, partition: Partition) -> list[int]:
+        """The offsets whose rows are in, in the order in which they were written."""
+        records = (row.record for row in self.tables.rows.values())
+        return [record.offset for record in records if (record.topic, record.partition) == partition]
+
+
+class Reader:
+    """One replica: a pipeline on a source and a store of its own. As a context manager it runs."""
+
+    def __init__(self, world: World, name: str, policy: PipelinePolicy) -> None:
+        self.world, self.stopping = world, asyncio.Event()
+        self.source = FakeSource(world.broker)
+        self.store = FakeStore(world.tables, world.changes, name)
+        self.telemetry = FakeTelemetry(world.changes)
+        kinds: dict[str, Kind] = dict(KINDS)
+        self.pipeline = Pipeline(self.source, self.store, self.telemetry, LoopClock(), kinds, policy, in_a_while)
+        self.source.reader = self.pipeline
+        self.running: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.stop()
+        else:
+            await self.kill()
+
+    def start(self) -> None:
+        """Begin to run."""
+        self.running = asyncio.create_task(self.pipeline.run(self.stopping))
+        self.running.add_done_callback(self._ended)
+
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        """Whoever waits for this reader's work would wait for ever."""
+        if not running.cancelled() and running.exception() is not None:
+            self.world.changes.failure = running.exception()
+            self.world.changes.notify()
+
+    async def stop(self) -> None:
+        """Stop in order, unless it was killed."""
+        assert self.running is not None
+        if self.running.cancelled():
+            return
+        self.store.gate.set()
+        self.stopping.set()
+        async with asyncio.timeout(60):
+            await self.running
+
+    async def kill(self) -> None:
+        """SIGKILL: whatever was not committed is gone."""
+        assert self.running is not None
+        self.running.cancel()
+        with suppress(asyncio.CancelledError, ExceptionGroup):
+            await self.running
+
+    async def own(self, *partitions: Partition) -> None:
+        """Be assigned these partitions, and wait for the claims to be in force."""
+        self.source.assign(*partitions)
+        await self.world.changes.until(lambda: set(partitions) <= self.sought())
+
+    def sought(self) -> set[Partition]:
+        """The partitions that reading has begun with at some time."""
+        return {partition for seek in self.source.seeks for partition in seek}
+
+    async def rebalanced_to(self, *partitions: Partition) -> None:
+        """Let go of everything and be assigned these."""
+        await self.source.revoke()
+        self.source.assign(*partitions)

@@ -1,0 +1,293 @@
+"""What the doctor makes of what it is told, where the real thing cannot be had in a test."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from consumer.admin.doctor import books, connection, kafka, server_settings, statements, storage
+from consumer.admin.doctor.findings import Finding, Severity, report
+from consumer.events.record import Partition
+from consumer.ingest.ports import Bounds
+from consumer.kafka.admin import KafkaFacts, Topic
+from consumer.kafka.group import GroupMember
+from consumer.kafka.producers import OpenTransaction
+from consumer.settings.model import Kafka, Postgres, SecurityProtocol, Settings
+
+WEEK = 7 * 24 * kafka.HOUR_MS
+
+
+def severities(found: Iterator[Finding] | list[Finding]) -> list[str]:
+    return [finding.severity.value for finding in found]
+
+
+def test_the_worst_comes_first_and_only_errors_count() -> None:
+    """The order of the checks is kept otherwise; a warning lets the check hold."""
+    names = [("a", Severity.OK), ("b", Severity.WARNING), ("c", Severity.ERROR), ("d", Severity.WARNING)]
+    made = report([Finding(name, severity, "") for name, severity in names])
+    assert [finding.check for finding in made.findings] == ["c", "b", "d", "a"]
+    assert not made.holds
+    assert report([Finding("b", Severity.WARNING, "")]).holds
+
+
+# ── Kafka ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("servers", "protocol", "wanted"),
+    [
+        ("localhost:9092, 127.0.0.1:9093", SecurityProtocol.PLAINTEXT, []),
+        ("kafka.example:9092", SecurityProtocol.PLAINTEXT, ["warning"]),
+        ("localhost:9092,kafka.example:9092", SecurityProtocol.SASL_PLAINTEXT, ["warning"]),
+        ("kafka.example:9092", SecurityProtocol.SASL_SSL, []),
+    ],
+)
+def test_records_in_the_clear(servers: str, protocol: SecurityProtocol, wanted: list[str]) -> None:
+    """On the same machine nobody listens; elsewhere it takes TLS."""
+    password = SecretStr("secret")
+    settings = Kafka(bootstrap_servers=servers, security_protocol=protocol, sasl_username="u", sasl_password=password)
+    assert severities(kafka._security(settings)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("topic", "wanted"),
+    [
+        (Topic(6, 3, WEEK, "delete"), ["ok"]),
+        (Topic(6, 3, -1, "delete"), ["ok"]),
+        (Topic(6, 1, WEEK, "delete"), ["note", "ok"]),
+        (Topic(6, 3, kafka.HOUR_MS, "delete"), ["warning"]),
+        (Topic(6, 3, WEEK, "compact"), ["warning"]),
+        (Topic(6, 3, kafka.HOUR_MS, "compact,delete"), ["warning", "warning"]),
+        (Topic(6, 3, None, None), ["note", "ok"]),
+    ],
+)
+def test_a_topic_keeps_its_records_for_as_long_as_an_outage_may_last(topic: Topic, wanted: list[str]) -> None:
+    """Neither deleted within a weekend nor compacted, and more than one copy."""
+    assert severities(kafka._topic("rag.dialogue", topic, "localhost:9092")) == wanted
+
+
+@pytest.mark.parametrize(("members", "wanted"), [(None, "note"), (0, "note"), (1, "ok"), (2, "ok"), (3, "warning")])
+def test_no_more_replicas_than_partitions(members: int | None, wanted: str) -> None:
+    """One too many has nothing to do."""
+    assert kafka._replicas(KafkaFacts({"t": Topic(2, 1)}, members, 1), "g").severity == wanted
+
+
+def test_members_that_are_other_programs() -> None:
+    """They are named, are no replicas, and one of the new protocol is certainly none."""
+    old = GroupMember("rdkafka", "/10.0.0.1", frozenset({"rag.dialogue"}), "classic")
+    new = GroupMember("rdkafka", "/10.0.0.2", None, "consumer")
+    facts = KafkaFacts({"t": Topic(4, 1)}, 2, 1, (), [old, new])
+    found = list(kafka._strangers(Settings(), facts))
+    assert [(one.severity, one.check) for one in found] == [
+        ("warning", "group ragledger"),
+        ("error", "group ragledger"),
+    ]
+    assert "client rdkafka at 10.0.0.1 (protocol classic, subscribes to rag.dialogue)" in found[0].found
+    assert "no replica of group g is running" in kafka._replicas(facts, "g").found
+    with_ours = kafka._replicas(replace(facts, members=3), "g")
+    assert with_ours.found == "3 replicas for 4 partitions, 2 of them other programs"
+
+
+@pytest.mark.parametrize(
+    ("client_id", "topics", "protocol", "is_ours"),
+    [
+        ("ragledger", {"elsewhere"}, "classic", True),
+        ("aiokafka-0.14.0", {"rag.dialogue"}, "classic", True),
+        ("aiokafka-0.14.0", {"rag.dialogue", "elsewhere"}, "classic", False),
+        ("aiokafka-0.14.0", {"rag.dialogue"}, "consumer", False),
+        ("aiokafka-0.14.0", None, "classic", False),
+        ("rdkafka", {"rag.dialogue"}, "classic", False),
+    ],
+)
+def test_a_replica_of_an_earlier_version_is_no_stranger(
+    client_id: str, topics: set[str] | None, protocol: str, is_ours: bool
+) -> None:
+    """Or no new replica would become ready before the last old one has gone."""
+    member = GroupMember(client_id, "/h", None if topics is None else frozenset(topics), protocol)
+    assert member.is_ours(["rag.dialogue", "rag.plugin"]) is is_ours
+
+
+@pytest.mark.parametrize(
+    ("transaction", "severity"),
+    [(None, "warning"), (OpenTransaction(7, 12, 990_000), "note"), (OpenTransaction(7, 12, 900_000), "error")],
+)
+def test_records_behind_an_open_transaction(transaction: OpenTransaction | None, severity: str) -> None:
+    """Something must be done only about one that nobody works on; what was not found out is for a person to look at."""
+    place = Partition("rag.dialogue", 3)
+    open_now = {} if transaction is None else {place: transaction}
+    bounds = {place: Bounds(0, 12, held_back=5), Partition("rag.plugin", 0): Bounds(0, 12)}
+    (found,) = kafka.look_at_transactions(Settings(), bounds, open_now, 1000.0)
+    assert (found.severity, "5 records of rag.dialogue/3 wait" in found.found) == (severity, True)
+    assert "--topic rag.dialogue --partition 3" in (found.fix or "")
+    assert ("--start-offset 12" in (found.fix or "")) is (severity == "error")
+
+
+# ── PostgreSQL ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted"), [(140_011, "error"), (150_000, "ok"), (180_006, "ok"), (190_000, "warning")]
+)
+def test_versions(version: int, wanted: str) -> None:
+    """What is too old does not work; what is too new was not tried."""
+    row = {"version_number": version, "version": "", "database": "", "role": ""}
+    assert severities(connection._version(row)) == [wanted]
+
+
+def test_what_cannot_be_written() -> None:
+    """A standby, or a role whose transactions are read-only."""
+    writable = {"is_standby": False, "is_read_only": False, "role": "r"}
+    assert severities(connection._writable(writable)) == []
+    assert severities(connection._writable(writable | {"is_standby": True, "is_read_only": True})) == ["error"]
+    assert severities(connection._writable(writable | {"is_read_only": True})) == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("dsn", "variable", "wanted"),
+    [
+        ("postgresql://localhost/d", "", "ok"),
+        ("postgresql://u@127.0.0.1/d", "", "ok"),
+        ("postgresql:///d", "", "ok"),
+        ("postgresql://db.example/d", "", "warning"),
+        ("postgresql://db.example/d?sslmode=require", "", "warning"),
+        ("postgresql://db.example/d?sslrootcert=system", "", "ok"),
+        ("postgresql://db.example/d?sslrootcert=system", "verify-full", "ok"),
+    ],
+)
+def test_a_server_elsewhere_is_verified(monkeypatch: pytest.MonkeyPatch, dsn: str, variable: str, wanted: str) -> None:
+    """By the DSN, or by libpq's variable."""
+    monkeypatch.setenv("PGSSLMODE", variable) if variable else monkeypatch.delenv("PGSSLMODE", raising=False)
+    look: Any = SimpleNamespace(settings=SimpleNamespace(postgres=Postgres(dsn=SecretStr(dsn))))
+    assert severities(connection._tls(look)) == [wanted]
+
+
+def limits(found: dict[str, str], **ours: float) -> list[str]:
+    settings = Settings(postgres=Postgres(**ours))
+    look: Any = SimpleNamespace(settings=settings, role="r")
+    return severities(server_settings._limits({"statement_timeout": "0", **found}, look))
+
+
+def test_time_limits() -> None:
+    """A limit of the server that is shorter than a batch may take, and limits of ours in the wrong order."""
+    assert limits({}) == []
+    assert limits({"transaction_timeout": "5000"}) == ["warning"]
+    assert limits({"transaction_timeout": "90000"}) == []
+    assert limits({"statement_timeout": "5000"}) == ["note"]
+    assert limits({}, lock_timeout_s=60, statement_timeout_s=60) == ["warning"]
+
+
+# ── books ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+HERE = Partition("rag.dialogue", 0)
+NOT_STOPPED = dict.fromkeys(("resume_from", "unreadable_from", "unreadable_until", "diverges_at"))
+
+
+def ledger_row(**changes: Any) -> dict[str, Any]:
+    stands = {
+        "next_offset": 10,
+        "epoch": 1,
+        "topic_id": None,
+        "leader_epoch": 3,
+        "stopped_because": None,
+        "holds": True,
+        **NOT_STOPPED,
+    }
+    return {**HERE._asdict(), **stands, "owner": "host:1", "idle_seconds": 0.0, **changes}
+
+
+def test_partitions_that_have_stopped_get_the_command_that_settles_it() -> None:
+    """Whether the reader has said so already, or doctor is the first to see that it cannot be read on."""
+    found = [
+        *books._stopped([ledger_row()], {HERE: Bounds(12, 20)}, {}),
+        *books._stopped([ledger_row()], {HERE: Bounds(0, 5)}, {}),
+        *books._stopped([ledger_row()], {HERE: Bounds(0, 20)}, {HERE: 7}),
+        *books._stopped(
+            [ledger_row(stopped_because="too many dead letters", resume_from="here")], {HERE: Bounds(0, 10)}, {}
+        ),
+    ]
+    said = (
+        "2 offsets were deleted by retention",
+        "the topic was deleted and made anew",
+        "up to offset 10, but its log holds what was read only up to offset 7",
+        "too many dead letters",
+    )
+    for finding, problem, where in zip(found, said, ("earliest", "earliest", "7", "here"), strict=True):
+        assert problem in finding.found
+        assert f"ragledger ledger resume --topic rag.dialogue --partition 0 --from {where}" in str(finding.fix)
+    assert list(books._stopped([ledger_row()], {HERE: Bounds(0, 10)}, {HERE: 10})) == []
+    assert list(books._stopped([ledger_row()], {}, {})) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "bounds", "wanted"),
+    [
+        ([], Bounds(0, 0), 0),
+        ([], Bounds(5, 6), 1),
+        ([ledger_row()], Bounds(0, 10), 0),
+        ([ledger_row()], Bounds(0, 11), 0),
+        ([ledger_row(idle_seconds=3600.0)], Bounds(0, 10), 0),
+        ([ledger_row(idle_seconds=3600.0)], Bounds(0, 11), 1),
+    ],
+)
+def test_records_that_wait_and_nobody_writes(rows: list[dict[str, Any]], bounds: Bounds, wanted: int) -> None:
+    """Waiting for a moment is nothing; so is silence where nothing waits."""
+    assert len(list(books._unread(rows, {HERE: bounds}))) == wanted
+
+
+def test_days_of_the_future() -> None:
+    """Of a clock that is ahead."""
+    row = {"waiting": 0, "newest": date(2026, 2, 1), "today": date(2026, 1, 31)}
+    assert severities(books._future(row)) == ["warning"]
+    assert severities(books._future(row | {"newest": row["today"]})) == []
+    assert severities(books._future(row | {"newest": None})) == []
+
+
+# ── storage ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("a_day", "size", "slowest", "wanted"),
+    [
+        (100_000, 50 << 30, 500.0, 0),
+        (100_001, 0, None, 1),
+        (0, (50 << 30) + 1, None, 1),
+        (0, 0, 501.0, 1),
+        (10**6, 10**12, 9000.0, 3),
+    ],
+)
+def test_when_to_partition(a_day: int, size: int, slowest: float | None, wanted: int) -> None:
+    """More than 100,000 dialogues a day, 50 GB, or half a second in one query of twenty."""
+    assert len(storage.reasons_to_partition(a_day, size, slowest)) == wanted
+
+
+def table(**changes: Any) -> dict[str, Any]:
+    return {"name": "t", "dead": 0, "live": 0, "analyzed": True, "transaction_age": 1, **changes}
+
+
+def test_vacuum() -> None:
+    """Many dead rows, rows without statistics, transaction ids that run out; nothing of it for small tables."""
+    assert severities(storage._vacuum([table()])) == []
+    assert severities(storage._vacuum([table(dead=20_000, live=50_000)])) == ["warning"]
+    assert severities(storage._vacuum([table(dead=20_000, live=500_000)])) == []
+    assert severities(storage._vacuum([table(live=20_000, analyzed=False)])) == ["warning"]
+    assert severities(storage._vacuum([table(live=20, analyzed=False, transaction_age=None)])) == []
+    assert severities(storage._vacuum([table(transaction_age=1_500_000_000)])) == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (1023, "1023 B"), (8192, "8.0 kB"), (53 << 30, "53 GB"), (5 << 50, "5120 TB")]
+)
+def test_sizes(size: int, text: str) -> None:
+    """As people write them."""
+    assert storage._size(size) == text
+
+
+def test_statements_close_to_their_limit() -> None:
+    """More than half of it in one case of twenty."""
+    one = {"statement": "SELECT 1", "p95_ms": 31_000.0}
+    assert severities(statements._slow([one], 60)) == ["warning"]
+    assert severities(statements._slow([one], 90)) == []

@@ -1,0 +1,381 @@
+"""Claims: which partitions the group gave us, and which of them the ledger lets us write for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+
+from consumer.events.record import Partition
+from consumer.ingest.claims import ANSWER_SECONDS, LOOK_SECONDS, Claimer
+from consumer.ingest.offsets import Claim, StopReason
+from consumer.ingest.ports import SourceError, StoreError, Unavailable
+from tests.support.fakes import Changes, FakeBroker, FakeSource, FakeStore, FakeTelemetry, Tables
+from tests.support.virtual_time import passes
+from tests.support.world import A, B, C
+
+DELAY = 10.0
+
+
+class Office:
+    """A claimer, between a fake Kafka and a fake database."""
+
+    def __init__(self) -> None:
+        self.changes = Changes()
+        self.broker = FakeBroker(self.changes)
+        for partition in (A, B, C):
+            self.broker.create(partition)
+        self.tables = Tables(self.changes)
+        self.source = FakeSource(self.broker)
+        self.store = FakeStore(self.tables, self.changes)
+        self.telemetry = FakeTelemetry(self.changes)
+        self.lost: list[tuple[set[Partition], set[Partition]]] = []
+        self.claimer = Claimer(
+            self.source, self.store, self.telemetry, DELAY, self._lose, lambda claim: claim.next_offset
+        )
+
+    def _lose(self, lost: Collection[Partition], taken: Collection[Partition]) -> None:
+        self.lost.append((set(lost), set(taken)))
+        self.claimer.claim_again(lost, taken)
+
+    async def granted(self, seconds: float = 0.5) -> dict[Partition, Claim]:
+        """What is granted after a while."""
+        await passes(seconds)
+        return {claim.partition: claim for claim in self.claimer.granted()}
+
+
+class Deaf:
+    """A reader that does nothing about what the group decides."""
+
+    def on_assigned(self, partitions: Collection[Partition]) -> None:
+        return
+
+    async def on_revoked(self, partitions: Collection[Partition]) -> None:
+        return
+
+    def on_position_lost(self, partitions: Collection[Partition]) -> None:
+        return
+
+    def on_unreadable(self, partition: Partition, first: int, reason: StopReason) -> None:
+        return
+
+
+@asynccontextmanager
+async def at_work() -> AsyncIterator[Office]:
+    """An office whose claimer runs."""
+    office = Office()
+    running = asyncio.create_task(office.claimer.run())
+    yield office
+    assert not running.done()
+    running.cancel()
+
+
+async def test_what_is_assigned_is_claimed() -> None:
+    """At the ledger's position, under a new epoch; told once."""
+    async with at_work() as office:
+        office.broker.append_gap(B, 50)
+        office.tables.claim(B, 7, "somebody before")
+        office.claimer.assign([A, B])
+        assert not office.claimer.is_settled
+        assert await office.granted() == {A: Claim(A, 1, 0), B: Claim(B, 2, 7)}
+        assert office.claimer.is_settled
+        assert office.claimer.granted() == []
+        assert office.telemetry.count("claimed") == 1
+
+
+async def test_a_partition_seen_for_the_first_time_begins_at_its_bounds() -> None:
+    """Whatever retention has left of it."""
+    async with at_work() as office:
+        office.broker.append_gap(A, 50)
+        office.broker.delete_before(A, 20)
+        office.claimer.assign([A])
+        assert (await office.granted())[A].next_offset == 20
+
+
+async def test_an_assignment_of_nothing_is_settled() -> None:
+    """More readers than partitions: knowingly none."""
+    async with at_work() as office:
+        assert not office.claimer.is_assigned
+        office.claimer.assign([])
+        assert (office.claimer.is_assigned, office.claimer.is_settled) == (True, True)
+        assert await office.granted() == {}
+
+
+async def test_a_revoke_takes_back_what_was_granted_but_not_yet_begun() -> None:
+    """Whoever comes next has a newer epoch."""
+    async with at_work() as office:
+        office.claimer.assign([A])
+        await passes(1)
+        office.claimer.revoke()
+        assert await office.granted() == {}
+        assert (office.claimer.is_assigned, office.claimer.is_settled) == (False, False)
+
+
+async def test_a_new_assignment_replaces_the_old_one() -> None:
+    """What is no longer ours is not granted, although its answer is under way."""
+    async with at_work() as office:
+        office.store.answer_seconds = lambda: 2.0
+        office.claimer.assign([A, B])
+        await passes(1)
+        office.claimer.revoke()
+        office.claimer.assign([B, C])
+        granted = await office.granted(10)
+        assert granted.keys() == {B, C}
+        assert granted[B].epoch == office.tables.ledger[B].epoch
+
+
+async def test_what_is_claimed_again_is_claimed_at_once() -> None:
+    """All but the fenced partitions, which somebody else has."""
+    async with at_work() as office:
+        office.claimer.assign([A, B])
+        await office.granted()
+        office.claimer.claim_again([A, B], [A])
+        assert await office.granted() == {B: Claim(B, 2, 0)}
+        assert await office.granted(DELAY - 1) == {}
+        assert await office.granted(1) == {A: Claim(A, 2, 0)}
+
+
+async def test_what_is_not_ours_is_not_claimed_again() -> None:
+    """A fence on a partition that the group has taken away since."""
+    async with at_work() as office:
+        office.claimer.assign([A, B])
+        await office.granted()
+        office.claimer.claim_again([B], [B])
+        office.claimer.revoke()
+        office.claimer.assign([A])
+        assert (await office.granted(DELAY * 3)).keys() == {A}
+
+
+async def test_after_a_revoke_nothing_is_claimed_again() -> None:
+    """A batch that turns out to be fenced while letting go must not take the partition from its next owner."""
+    async with at_work() as office:
+        office.claimer.assign([A])
+        await office.granted()
+        office.claimer.revoke()
+        office.claimer.claim_again([A], [])
+        assert await office.granted(DELAY * 3) == {}
+        assert office.tables.ledger[A].epoch == 1
+
+
+async def test_an_old_delay_does_not_outlive_its_assignment() -> None:
+    """Claiming what is claimed already would fence ourselves: neither before nor after the revoke."""
+    async with at_work() as office:
+        office.claimer.assign([A])
+        await office.granted()
+        office.claimer.claim_again([A], [A])
+        office.claimer.revoke()
+        office.claimer.claim_again([A], [A])
+        office.claimer.assign([A])
+        assert (await office.granted())[A].epoch == 2
+        assert await office.granted(DELAY * 3) == {}
+
+
+async def test_an_outage_is_waited_out() -> None:
+    """Of Kafka and of the database: again and again, until both answer."""
+    async with at_work() as office:
+        office.broker.is_down = True
+        office.store.claim_errors = [Unavailable("locked", "lock") for _ in range(3)]
+        office.claimer.assign([A])
+        assert await office.granted(30) == {}
+        office.broker.is_down = False
+        assert await office.granted(30) == {A: Claim(A, 1, 0)}
+
+
+async def test_an_outage_while_claiming_is_told() -> None:
+    """A person who looks for the reason finds it: claims are the first thing that an outage stops."""
+    async with at_work() as office:
+        office.store.claim_errors = [Unavailable("locked", "lock")]
+        office.claimer.assign([A])
+        await office.granted(5)
+        assert office.telemetry.all("unavailable") == [("lock", "locked")]
+        assert office.telemetry.count("available") == 1
+
+
+async def test_partitions_that_cannot_be_read_on_are_told_and_not_granted() -> None:
+    """Below what is still there, or behind the end; they are settled: waiting would not mend it."""
+    async with at_work() as office:
+        for partition in (A, B, C):
+            office.broker.append_gap(partition, 20)
+        office.broker.delete_before(A, 10)
+        office.tables.claim(A, 4, "somebody before")
+        office.tables.claim(B, 21, "somebody before")
+        office.claimer.assign([A, B, C])
+        assert (await office.granted()).keys() == {C}
+        assert office.claimer.is_settled
+        assert office.claimer.stopped == {A, B}
+        said = {partition: reason.problem for partition, reason in office.telemetry.all("stopped")}
+        assert "6 offsets were deleted by retention" in said[A]
+        assert "the topic was deleted and made anew" in said[B]
+
+
+async def test_a_stop_stays_although_its_cause_is_gone() -> None:
+    """The ledger keeps it: a topic that lost records may soon be long enough again, and nobody would know."""
+    async with at_work() as office:
+        office.tables.claim(A, 21, "somebody before")
+        office.claimer.assign([A])
+        await office.granted(2)
+        stop = office.tables.ledger[A].stop
+        assert stop is not None
+        assert "partition ends at 0" in stop.problem
+        office.broker.append_gap(A, 50)
+        office.claimer.revoke()
+        office.claimer.assign([A])
+        assert await office.granted(60) == {}
+        assert office.claimer.stopped == {A}
+        (_, first), (_, second) = office.telemetry.all("stopped")
+        assert first == second
+
+
+async def test_a_topic_made_anew_stops_however_long_it_is() -> None:
+    """Its id tells: offsets would not, once it is longer than the old one was."""
+    async with at_work() as office:
+        office.broker.make_anew(A.topic)
+        office.broker.append_gap(A, 10)
+        office.claimer.assign([A])
+        await office.granted()
+        office.claimer.revoke()
+        office.broker.make_anew(A.topic)
+        office.broker.append_gap(A, 50)
+        office.claimer.assign([A])
+        assert await office.granted() == {}
+        ((stopped, reason),) = office.telemetry.all("stopped")
+        assert (stopped, "made anew" in reason.problem) == (A, True)
+
+
+async def test_a_topic_made_anew_under_a_running_reader_stops_too() -> None:
+    """Noticed by a look at the topics; nothing of it is fetched any more, and the ledger knows."""
+    async with at_work() as office:
+        office.broker.make_anew(A.topic)
+        office.source.reader = Deaf()
+        office.source.assign(A)
+        office.claimer.assign([A])
+        office.source.seek({claim.partition: 0 for claim in (await office.granted()).values()})
+        office.broker.make_anew(A.topic)
+        await passes(LOOK_SECONDS + 1)
+        assert (office.claimer.held, office.claimer.stopped) == (set(), {A})
+        assert A in office.source.paused
+        await passes(LOOK_SECONDS)
+        stop = office.tables.ledger[A].stop
+        assert stop is not None
+        assert "made anew" in stop.problem
+
+
+async def test_a_topic_whose_id_was_never_told_is_taken_for_what_it_is() -> None:
+    """An older broker, or a ledger from before: the id is kept with the first claim that knows it."""
+    async with at_work() as office:
+        office.tables.claim(A, 0, "somebody before")
+        office.broker.make_anew(A.topic)
+        office.claimer.assign([A])
+        assert (await office.granted()).keys() == {A}
+        assert office.tables.ledger[A].topic_id == office.broker.topic_ids[A.topic]
+
+
+async def test_after_a_decision_a_stopped_partition_is_claimed_without_a_restart() -> None:
+    """Within seconds, where the decision says."""
+    async with at_work() as office:
+        office.broker.append_gap(A, 50)
+        office.broker.delete_before(A, 20)
+        office.tables.claim(A, 4, "somebody before")
+        office.claimer.assign([A])
+        assert await office.granted() == {}
+        office.tables.decide(A, 30)
+        granted = await office.granted(LOOK_SECONDS + 1)
+        assert granted[A].next_offset == 30
+        assert office.claimer.stopped == set()
+
+
+async def test_a_decision_about_a_partition_that_is_read_is_noticed_without_a_write() -> None:
+    """An idle reader would go on from where it stands, for ever."""
+    async with at_work() as office:
+        office.broker.append_gap(A, 50)
+        office.claimer.assign([A, B])
+        await office.granted()
+        office.tables.decide(A, 30)
+        granted = await office.granted(LOOK_SECONDS + 1)
+        assert office.lost == [({A}, set())]
+        assert office.telemetry.all("overtaken") == [({A},)]
+        assert granted == {A: Claim(A, 3, 30)}
+
+
+async def test_a_claim_lost_to_another_reader_is_noticed_without_a_write() -> None:
+    """The other reader is left in peace, until the group must have noticed that one of the two is gone."""
+    async with at_work() as office:
+        office.claimer.assign([A])
+        await office.granted()
+        office.tables.claim(A, 0, "another")
+        assert await office.granted(LOOK_SECONDS + DELAY - 1) == {}
+        assert office.lost == [({A}, {A})]
+        assert (await office.granted(LOOK_SECONDS)).keys() == {A}
+
+
+async def test_a_decision_ends_the_waiting_for_another_reader() -> None:
+    """The row has no owner then: whoever sees it first may claim it, and claims it once."""
+    async with at_work() as office:
+        office.claimer.assign([A])
+        await office.granted()
+        office.claimer.claim_again([A], [A])
+        office.tables.decide(A, 0)
+        assert (await office.granted(LOOK_SECONDS + 1)).keys() == {A}
+        assert await office.granted(DELAY * 3) == {}
+
+
+async def test_a_ledger_row_that_somebody_has_deleted_is_made_anew() -> None:
+    """As for a partition seen for the first time."""
+    async with at_work() as office:
+        office.claimer.assign([A])
+        await office.granted()
+        del office.tables.ledger[A]
+        assert (await office.granted(LOOK_SECONDS + 1)).keys() == {A}
+
+
+async def test_a_database_that_does_not_answer_questions_is_told() -> None:
+    """Refusing them, or frozen: within seconds, whatever the time limits of writes; and told when it is over."""
+    async with at_work() as office:
+        office.claimer.assign([A])
+        await office.granted()
+        office.store.question_errors = [Unavailable("gone", "connection")]
+        await passes(LOOK_SECONDS + 1)
+        assert office.telemetry.all("silent") == [("connection", "gone")]
+        office.store.answer_seconds = lambda: 3600.0
+        await passes(LOOK_SECONDS + ANSWER_SECONDS + 1)
+        assert office.telemetry.count("silent") == 2
+        assert office.telemetry.all("silent")[1][0] == "timeout"
+        office.store.answer_seconds = lambda: 0.0
+        before = office.telemetry.count("answered")
+        await passes(ANSWER_SECONDS + LOOK_SECONDS)
+        assert office.telemetry.count("answered") > before
+
+
+async def test_a_reader_without_partitions_hears_that_an_outage_is_over() -> None:
+    """It has nothing to claim and nothing to write, and would be called not ready for ever."""
+    async with at_work() as office:
+        office.store.claim_errors = [Unavailable("down", "connection")]
+        office.claimer.assign([A])
+        await passes(0.5)
+        office.claimer.revoke()
+        office.claimer.assign([])
+        office.telemetry.told.clear()
+        await passes(2 * LOOK_SECONDS)
+        told = {name for name, _ in office.telemetry.told}
+        assert told >= {"available", "answered", "kafka_available"}
+
+
+async def test_an_outage_of_kafka_is_told() -> None:
+    """By a reader that has nothing to do but to keep its claims."""
+    async with at_work() as office:
+        office.broker.make_anew(A.topic)
+        office.claimer.assign([A])
+        await office.granted()
+        office.broker.is_down = True
+        await passes(LOOK_SECONDS + 1)
+        assert office.telemetry.count("kafka_unavailable") > 0
+        office.broker.is_down = False
+        before = office.telemetry.count("kafka_available")
+        await passes(LOOK_SECONDS + 1)
+        assert office.telemetry.count("kafka_available") > before
+
+
+def test_errors_say_what_the_caller_does_next() -> None:
+    """An outage of the store is a store's error, one of Kafka's is not."""
+    assert issubclass(Unavailable, StoreError)
+    assert not issubclass(SourceError, StoreError)

@@ -1,0 +1,274 @@
+"""The main path: from the source to the tables, once and in order, flushed when full or when it has waited."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from consumer.events.dialogue import DIALOGUE
+from consumer.events.provenance import PROVENANCE
+from consumer.events.rejection import Reason
+from consumer.ingest.batch import BatchLimits
+from tests.support.builders import dialogue, encode, provenance
+from tests.support.fakes import ASIDE_SECONDS
+from tests.support.virtual_time import passes
+from tests.support.world import BAD, GOOD, A, B, P, World, policy
+
+
+async def test_records_land_once_and_in_order() -> None:
+    """Every record of a partition becomes one row, in offset order."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A, B)
+        world.produce(A, 1000)
+        world.produce(B, 10)
+        await world.caught_up(A, B)
+    assert world.offsets(A) == list(range(1000))
+    world.assert_exactly_once(reader)
+
+
+async def test_the_topic_decides_the_kind() -> None:
+    """Each topic's records become rows of its own table, in one batch."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A, P)
+        world.produce(A, 1)
+        world.broker.append(P, provenance(), dialogue())
+        await world.caught_up(A, P)
+    assert [table for table, _ in world.tables.rows] == [DIALOGUE.table, PROVENANCE.table]
+    assert [letter.rejected.reason for letter in world.tables.dead_letters.values()] == [Reason.MISSING_FIELD]
+
+
+async def test_reading_begins_where_the_ledger_stands() -> None:
+    """Whatever was committed to Kafka: the ledger is what counts."""
+    world = World()
+    world.produce(A, 100)
+    world.tables.claim(A, 40, "somebody before")
+    world.broker.committed[A] = 7
+    async with world.reader() as reader:
+        await reader.own(A)
+        await world.caught_up(A)
+    assert world.offsets(A) == list(range(40, 100))
+
+
+async def test_nothing_is_read_before_it_is_claimed() -> None:
+    """A partition is assigned long before the database lets us write for it."""
+    world = World()
+    world.produce(A, 10)
+    world.broker.is_down = True
+    async with world.reader() as reader:
+        reader.source.assign(A)
+        await passes(30)
+        assert (reader.source.returned, reader.pipeline.is_claimed) == (0, False)
+        world.broker.is_down = False
+        await world.caught_up(A)
+    world.assert_exactly_once(reader)
+
+
+# ── when a batch is written ──
+
+
+async def test_a_full_batch_is_written_at_once() -> None:
+    """By rows: nothing waits for the delay, and no batch holds much more than it may."""
+    world = World()
+    async with world.reader(policy=policy(slice_records=50)) as reader:
+        await reader.own(A)
+        world.produce(A, 1000)
+        before = asyncio.get_running_loop().time()
+        await world.changes.until(lambda: world.tables.ledger[A].next >= 900)
+        assert max(reader.store.times) == before
+        await world.caught_up(A)
+    assert max(batch.records for batch in reader.store.tried) <= 100 + 50 - 1
+
+
+async def test_a_batch_is_full_by_bytes_too() -> None:
+    """Few large records are written as soon as they weigh enough."""
+    world, heavy = World(), dialogue(query="x" * 1000)
+    limits = BatchLimits(max_rows=1000, max_bytes=3 * len(encode(heavy)), max_delay=60)
+    async with world.reader(policy=policy(limits, slice_records=1)) as reader:
+        await reader.own(A)
+        world.produce(A, 9, heavy)
+        await world.caught_up(A)
+        assert [batch.records for batch in reader.store.tried] == [3, 3, 3]
+
+
+async def test_a_batch_is_written_when_its_first_record_has_waited() -> None:
+    """The delay begins with the first record; later ones do not prolong it."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A)
+        await passes(5)
+        first = asyncio.get_running_loop().time()
+        for _ in range(4):
+            world.produce(A, 1)
+            await passes(0.06)
+        await world.caught_up(A)
+        assert reader.store.times == [pytest.approx(first + 0.2)]
+        assert reader.store.tried[0].records == 4
+
+
+async def test_nothing_is_written_while_there_is_nothing() -> None:
+    """An idle reader leaves the database alone."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A, B)
+        await passes(60)
+    assert reader.store.tried == []
+
+
+# ── what cannot be stored ──
+
+
+async def test_what_cannot_be_stored_becomes_a_dead_letter() -> None:
+    """Each with its reason, between rows that are stored."""
+    world = World()
+    async with world.reader(policy=policy(max_record_bytes=1000)) as reader:
+        await reader.own(A)
+        world.broker.append(A, GOOD, BAD, None, dialogue(query="x" * 1000), dialogue(query=None), GOOD)
+        await world.caught_up(A)
+    reasons = {offset: letter.rejected.reason for (_, offset, _), letter in world.tables.dead_letters.items()}
+    expected = [Reason.NOT_JSON, Reason.TOMBSTONE, Reason.RECORD_TOO_LARGE, Reason.MISSING_FIELD]
+    assert reasons == dict(zip((1, 2, 3, 4), expected, strict=True))
+    assert world.offsets(A) == [0, 5]
+
+
+async def test_a_record_of_the_largest_size_is_taken() -> None:
+    """One byte more is too large; the reason says both sizes."""
+    world, event = World(), dialogue(query="x" * 1000)
+    size = len(encode(event))
+    async with world.reader(policy=policy(max_record_bytes=size)) as reader:
+        await reader.own(A)
+        world.broker.append(A, event, dialogue(query="x" * 1001))
+        await world.caught_up(A)
+    assert world.offsets(A) == [0]
+    (letter,) = world.tables.dead_letters.values()
+    assert str(letter.rejected) == f"the value has {size + 1:,} bytes; at most {size:,} are taken"
+
+
+async def test_what_the_database_refuses_becomes_a_dead_letter() -> None:
+    """Only the guilty record; the ledger counts it as such."""
+    world = World()
+    async with world.reader() as reader:
+        reader.store.refuses = lambda row: "22021" if row.record.offset == 3 else None
+        await reader.own(A)
+        world.produce(A, 6)
+        await world.caught_up(A)
+    assert (world.tables.ledger[A].inserted, world.tables.ledger[A].dead_lettered) == (5, 1)
+
+
+async def test_an_event_that_comes_twice_is_one_row() -> None:
+    """First write wins; the second counts as a duplicate, in the same batch or in a later one."""
+    world, event = World(), dialogue(id="0190b6f2-7c3e-7a1b-8c4d-5e6f70819203")
+    async with world.reader() as reader:
+        await reader.own(A, B)
+        world.broker.append(A, event, event)
+        await world.caught_up(A)
+        world.broker.append(B, event)
+        await world.caught_up(B)
+    assert world.offsets(A) == [0]
+    assert [world.tables.ledger[partition].duplicates for partition in (A, B)] == [1, 1]
+
+
+# ── offsets ──
+
+
+async def test_gaps_between_records_are_counted() -> None:
+    """Transaction markers, aborted and compacted records hold nothing for us."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A)
+        world.broker.append_gap(A, 3)
+        world.produce(A, 2)
+        world.broker.append_gap(A, 4)
+        world.produce(A, 1)
+        await world.caught_up(A)
+    assert (world.tables.ledger[A].inserted, world.tables.ledger[A].gaps) == (3, 7)
+
+
+async def test_a_gap_at_the_end_moves_the_ledger() -> None:
+    """A transaction's marker is the last offset of its partition: without a record behind it, it must not stay lag."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A, B)
+        world.produce(A, 2)
+        world.broker.append_gap(A)
+        world.broker.append_gap(B, 2)
+        await world.caught_up(A, B)
+    assert (world.tables.ledger[A].gaps, world.tables.ledger[B].gaps) == (1, 2)
+
+
+async def test_what_was_read_already_is_dropped() -> None:
+    """A record below the position is no record, and waiting for it does not keep the reader busy."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A)
+        old = world.produce(A, 5)
+        await world.caught_up(A)
+        reader.source.deliver(A, old)
+        await passes(10)
+        assert reader.source.polls[-1] == 0.25
+        world.produce(A, 1)
+        await world.caught_up(A)
+    world.assert_exactly_once(reader)
+
+
+async def test_kafka_is_told_where_the_ledger_stands() -> None:
+    """For lag tools, within about a second, also for what the ledger knew before."""
+    world = World()
+    world.produce(B, 5)
+    world.tables.claim(B, 5, "somebody before")
+    async with world.reader() as reader:
+        await reader.own(A, B)
+        world.produce(A, 7)
+        await world.caught_up(A)
+        await passes(1.5)
+        assert world.broker.committed == {A: 7, B: 5}
+
+
+# ── what is told ──
+
+
+async def test_what_was_written_is_told_once_committed() -> None:
+    """What became of every record, and how long it took, waiting included."""
+    world = World()
+    async with world.reader() as reader:
+        reader.store.write_seconds = lambda: 0.5
+        await reader.own(A)
+        world.broker.append(A, GOOD, BAD, GOOD)
+        await world.caught_up(A)
+        assert reader.telemetry.count("written") == 0
+        await world.changes.until(lambda: reader.telemetry.count("written"))
+    ((written, seconds),) = reader.telemetry.all("written")
+    assert [row.record.offset for row in written.inserted[DIALOGUE]] == [0, 2]
+    assert ([letter.record.offset for letter in written.dead_letters], seconds) == ([1], pytest.approx(0.5))
+
+
+# ── records that take long ──
+
+
+async def test_what_was_taken_in_does_not_wait_for_a_large_record_to_be_decoded() -> None:
+    """It is written while the large one is decoded beside the loop, which turns meanwhile."""
+    world, large = World(), dialogue(query="x" * 3_000)
+    async with world.reader(policy=policy(slice_bytes=2_000)) as reader:
+        await reader.own(A)
+        world.produce(A, 1)
+        world.produce(A, 1, large)
+        await world.changes.until(lambda: world.tables.ledger[A].next == 1)
+        assert reader.pipeline.positions[A] == 1
+        await world.caught_up(A)
+    assert [batch.records for batch in reader.store.tried] == [1, 1]
+
+
+async def test_a_record_whose_partition_is_lost_while_it_is_decoded_is_not_taken_in() -> None:
+    """The next owner reads it."""
+    world, large = World(), dialogue(query="x" * 3_000)
+    async with world.reader(policy=policy(slice_bytes=2_000)) as first, world.reader("two") as second:
+        await first.own(A)
+        world.produce(A, 3, large)
+        await passes(ASIDE_SECONDS / 2)
+        await first.source.revoke()
+        await second.own(A)
+        await world.caught_up(A)
+    assert first.store.tried == []
+    assert len(world.offsets(A)) == 3

@@ -1,0 +1,276 @@
+"""Partitions that stop and people's decisions about them, while the reader runs."""
+
+from __future__ import annotations
+
+from consumer.ingest.batch import BatchLimits
+from consumer.ingest.claims import LOOK_SECONDS
+from consumer.ingest.offsets import StopReason
+from tests.support.virtual_time import passes
+from tests.support.world import BAD, A, B, World, policy
+
+SECONDS = LOOK_SECONDS + 1
+LONG = 600.0
+TOO_MANY = StopReason("too many", "here")
+SMALL_AND_LATE = BatchLimits(max_rows=100, max_bytes=1_000_000, max_delay=30.0)
+
+
+async def test_what_was_read_before_a_stop_is_written_and_nothing_after_it_is_passed_over() -> None:
+    """The topic is made anew while records of the old one wait in the open batch, and the new one grows longer."""
+    world = World()
+    world.broker.make_anew(A.topic)
+    async with world.reader(policy=policy(SMALL_AND_LATE)) as reader:
+        await reader.own(A)
+        world.produce(A, 20)
+        await world.changes.until(lambda: reader.source.returned == 20)
+        world.broker.make_anew(A.topic)
+        world.broker.append_gap(A, 20)
+        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        world.broker.append_gap(A, 500)
+        await passes(LONG)
+    assert world.offsets(A) == list(range(20))
+    row = world.tables.ledger[A]
+    assert (row.next, row.gaps) == (20, 0)
+    assert row.stop is not None
+    assert "made anew" in row.stop.problem
+
+
+async def test_records_that_the_reader_holds_when_a_partition_stops_are_no_gaps() -> None:
+    """The source is ahead of what was taken in: what lies between was neither read nor absent."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A)
+        world.produce(A, 20)
+        await world.caught_up(A)
+        made = world.produce(A, 30)
+        reader.pipeline._claimer.stop(A, StopReason("because a test says so"))
+        reader.source.assigned[A] = 50
+        reader.source.deliver(A, made)
+        await passes(SECONDS)
+        assert world.tables.ledger[A].next == 20
+        world.tables.confirm(A)
+        await world.caught_up(A)
+    assert world.offsets(A) == list(range(50))
+    assert world.tables.ledger[A].gaps == 0
+
+
+async def test_after_a_decision_the_reader_goes_on_where_it_says() -> None:
+    """Stopped by retention; told to go on further ahead; no restart, and the others were never held up."""
+    world = World()
+    world.produce(A, 50)
+    world.tables.claim(A, 4, "somebody before")
+    world.broker.delete_before(A, 20)
+    async with world.reader() as reader:
+        reader.source.assign(A, B)
+        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        await passes(LONG)
+        world.tables.decide(A, 30)
+        await world.caught_up(A)
+    assert world.offsets(A) == list(range(30, 50))
+    assert reader.telemetry.count("stopped") == 1
+
+
+async def test_a_decision_reaches_a_reader_that_holds_records() -> None:
+    """They are thrown away, unwritten, and reading goes on where the decision says; nothing twice in the new books."""
+    world = World()
+    async with world.reader(policy=policy(SMALL_AND_LATE)) as reader:
+        await reader.own(A, B)
+        world.produce(A, 20)
+        world.produce(B, 20)
+        await world.changes.until(lambda: reader.source.returned == 40)
+        world.tables.decide(A, 10)
+        await passes(SECONDS)
+        world.produce(A, 100)
+        world.produce(B, 100)
+        await world.caught_up(A, B)
+    assert world.offsets(A) == list(range(10, 120))
+    assert world.offsets(B) == list(range(120))
+    assert (world.tables.ledger[A].inserted, world.tables.ledger[A].duplicates) == (110, 0)
+
+
+async def test_going_back_counts_what_is_there_already_as_duplicates() -> None:
+    """An idle reader notices by itself."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A)
+        world.produce(A, 50)
+        await world.caught_up(A)
+        world.tables.decide(A, 0)
+        await world.caught_up(A)
+        await passes(LONG)
+    row = world.tables.ledger[A]
+    assert (row.start, row.next, row.inserted, row.duplicates) == (0, 50, 0, 50)
+
+
+async def test_a_decision_about_one_partition_holds_up_no_other() -> None:
+    """They are claimed again at once and read on."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A, B)
+        world.tables.decide(A, 0)
+        await world.changes.until(lambda: reader.telemetry.count("overtaken"))
+        world.produce(B, 20)
+        await world.caught_up(B)
+        await passes(LONG)
+        assert len([claim for claim in reader.store.claims if claim.partition == B]) <= 2
+    assert reader.telemetry.count("fenced") == 0
+
+
+async def test_a_batch_can_stop_its_partition_for_every_reader_to_come() -> None:
+    """As the limit on dead letters does: no more is read of it, through a restart, until a person decides."""
+    world = World()
+    async with world.reader() as reader:
+        reader.store.stops = lambda written: {A: TOO_MANY} if written.dead_letters else {}
+        await reader.own(A, B)
+        world.produce(A, 20, BAD)
+        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        world.produce(A, 300)
+        world.produce(B, 300)
+        await world.caught_up(B)
+        await passes(LONG)
+        assert reader.telemetry.all("stopped") == [(A, TOO_MANY)]
+    stood = world.tables.ledger[A].next
+    assert stood < 320
+    async with world.reader() as successor:
+        successor.source.assign(A, B)
+        await world.changes.until(lambda: successor.telemetry.count("stopped"))
+        await passes(LONG)
+        assert world.tables.ledger[A].next == stood
+        world.tables.confirm(A)
+        await world.caught_up(A)
+    world.assert_exactly_once(reader, successor)
+
+
+async def test_a_batch_that_is_thrown_away_before_it_is_written_is_fenced_too() -> None:
+    """Another reader has the partition: whether a write or a look finds out first makes no difference."""
+    world = World()
+    async with world.reader(policy=policy(SMALL_AND_LATE)) as reader:
+        await reader.own(A)
+        world.produce(A, 20)
+        await world.changes.until(lambda: reader.source.returned == 20)
+        world.tables.claim(A, 0, "another")
+        await passes(SECONDS)
+        assert reader.telemetry.count("fenced") == 1
+        assert (reader.store.tried, world.offsets(A)) == ([], [])
+        await world.caught_up(A)
+    world.assert_exactly_once(reader)
+
+
+# ── a stop while what precedes it is in flight ──
+
+
+async def test_a_stop_is_kept_and_told_once_what_precedes_it_is_committed() -> None:
+    """As long as the writer waits, whoever looks into the ledger or the log finds no command to type."""
+    world = World()
+    world.produce(A, 30)
+    world.broker.append_damaged(A, 3)
+    world.produce(A, 5)
+    async with world.reader() as reader:
+        reader.store.gate.clear()
+        await reader.own(A)
+        await passes(LONG)
+        assert reader.pipeline._claimer.stopped == {A}
+        assert (reader.telemetry.count("stopped"), world.tables.ledger[A].stop) == (0, None)
+        reader.store.gate.set()
+        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        row = world.tables.ledger[A]
+        assert row.stop is not None
+        assert (row.next, row.stop.unreadable_from, row.stop.unreadable_until) == (30, 30, 33)
+        assert row.stop.resume_from == "33"
+        world.tables.settle(A)
+        await world.caught_up(A)
+    assert world.offsets(A) == [*range(30), *range(33, 38)]
+    assert (row.gaps, reader.telemetry.count("stopped")) == (3, 1)
+
+
+async def test_a_stop_with_nothing_in_flight_is_kept_at_once() -> None:
+    """Nothing is read of the partition, and no batch will ever be written for it."""
+    world = World()
+    world.broker.append_damaged(A, 3)
+    async with world.reader() as reader:
+        await reader.own(A)
+        await passes(1)
+        assert world.tables.ledger[A].stop is not None
+        assert reader.telemetry.count("stopped") == 1
+
+
+async def test_a_stop_behind_a_gap_is_kept_once_the_ledger_has_passed_it() -> None:
+    """No record waits, but the ledger has to move."""
+    world = World()
+    world.broker.append_gap(A, 4)
+    world.broker.append_damaged(A, 3)
+    async with world.reader() as reader:
+        await reader.own(A)
+        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+    row = world.tables.ledger[A]
+    assert row.stop is not None
+    assert (row.next, row.gaps, row.stop.unreadable_from) == (4, 4, 4)
+
+
+async def test_what_a_fence_throws_away_before_a_stop_is_read_again() -> None:
+    """The fence is about another partition of the same batch, and the stop must not outlive what preceded it."""
+    world = World()
+    async with world.reader(policy=policy(SMALL_AND_LATE)) as reader:
+        await reader.own(A, B)
+        world.produce(B, 10)
+        world.produce(A, 30)
+        world.broker.append_damaged(A, 3)
+        await world.changes.until(lambda: reader.pipeline._claimer.stopped == {A})
+        world.tables.claim(B, 0, "another")
+        await world.changes.until(lambda: reader.telemetry.count("fenced"))
+        assert (world.offsets(A), reader.telemetry.count("stopped")) == ([], 0)
+        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        assert world.tables.ledger[A].next == 30
+    assert world.offsets(A) == list(range(30))
+
+
+async def test_a_rebalance_forgets_a_stop_that_is_not_kept_yet() -> None:
+    """What precedes it is drained, and whoever has the partition next meets it again."""
+    world = World()
+    world.produce(A, 30)
+    world.broker.append_damaged(A, 3)
+    async with world.reader("one", policy(SMALL_AND_LATE)) as one, world.reader("two") as two:
+        await one.own(A)
+        await world.changes.until(lambda: one.pipeline._claimer.stopped == {A})
+        await one.source.revoke()
+        assert (world.tables.ledger[A].next, world.tables.ledger[A].stop) == (30, None)
+        two.source.assign(A)
+        await world.changes.until(lambda: two.telemetry.count("stopped"))
+        await passes(LONG)
+        assert one.telemetry.count("stopped") == 0
+    assert world.tables.ledger[A].next == 30
+
+
+async def test_a_decision_while_a_stop_waits_loses_nothing() -> None:
+    """Go on where the ledger stands: what was in flight is thrown away, read again, and the stop met again."""
+    world = World()
+    world.produce(A, 30)
+    world.broker.append_damaged(A, 3)
+    async with world.reader() as reader:
+        reader.store.gate.clear()
+        await reader.own(A)
+        await world.changes.until(lambda: reader.pipeline._claimer.stopped == {A})
+        world.tables.confirm(A)
+        await passes(SECONDS)
+        reader.store.gate.set()
+        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        assert world.tables.ledger[A].next == 30
+    assert world.offsets(A) == list(range(30))
+
+
+async def test_a_limit_that_stops_what_is_stopping_comes_first() -> None:
+    """It is what the ledger keeps and what is told; the other stop is met again after the decision."""
+    world = World()
+    world.produce(A, 30, BAD)
+    world.broker.append_damaged(A, 3)
+    world.produce(A, 5)
+    async with world.reader() as reader:
+        reader.store.stops = lambda written: {A: TOO_MANY} if written.dead_letters else {}
+        await reader.own(A)
+        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        await passes(LONG)
+        assert reader.telemetry.all("stopped") == [(A, TOO_MANY)]
+        world.tables.settle(A)
+        await world.changes.until(lambda: reader.telemetry.count("stopped") == 2)
+        world.tables.settle(A)
+        await world.caught_up(A)
+    assert world.offsets(A) == list(range(33, 38))

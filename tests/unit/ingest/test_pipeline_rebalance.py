@@ -1,0 +1,327 @@
+"""Rebalances, fences and partitions that cannot be read on: nothing is lost, nothing is doubled."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from consumer.ingest.batch import BatchLimits
+from consumer.ingest.offsets import StopReason
+from consumer.ingest.ports import Unavailable
+from tests.support.virtual_time import passes
+from tests.support.world import BAD, A, B, C, Reader, World, policy
+
+
+async def test_a_revoke_drains_before_letting_go() -> None:
+    """When it returns, everything taken in is written, and Kafka knows."""
+    world = World()
+    async with world.reader() as reader:
+        reader.store.write_seconds = lambda: 1.0
+        await reader.own(A)
+        world.produce(A, 90)
+        await world.changes.until(lambda: reader.source.returned == 90)
+        await reader.source.revoke()
+        assert world.is_caught_up(A)
+        assert world.broker.committed == {A: 90}
+        assert reader.telemetry.all("revoked") == [({A},)]
+    world.assert_exactly_once(reader)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.3, 0.5, 0.7])
+async def test_what_was_not_taken_of_a_stopped_partition_is_no_gap(delay: float) -> None:
+    """Nor is it read on, when a rebalance comes while the reader waits for the writer with another partition."""
+    world = World()
+    roomy = BatchLimits(max_rows=600, max_bytes=10_000_000, max_delay=0.2)
+    async with world.reader(policy=policy(roomy, slice_records=200)) as reader:
+        reader.store.stops = lambda written: {A: StopReason("too many", "here")} if written.dead_letters else {}
+        await reader.own(A, B)
+        world.produce(A, 20, BAD)
+        world.produce(A, 5480)
+        reader.store.write_seconds = lambda: 0.3
+        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        await passes(3)
+        stood = world.tables.ledger[A].next
+        assert stood < (reader.source.assigned[A] or 0)
+        world.produce(B, 6000)
+        waited = reader.pipeline.seconds_waited
+        await world.changes.until(lambda: reader.pipeline.seconds_waited > waited)
+        await passes(delay)
+        await reader.rebalanced_to(A, B)
+        assert world.tables.ledger[A].next == stood
+        reader.store.stops = lambda _: {}
+        world.tables.confirm(A)
+        await world.caught_up(A, B)
+    world.assert_exactly_once(reader)
+
+
+async def test_records_still_in_a_slice_are_dropped_after_a_revoke() -> None:
+    """What is held but not yet taken in belongs to the next owner."""
+    world = World()
+    async with world.reader(policy=policy(slice_records=10)) as first, world.reader("two") as second:
+        first.store.write_seconds = lambda: 0.5
+        await first.own(A)
+        world.produce(A, 500)
+        await world.changes.until(lambda: first.store.tried)
+        await first.rebalanced_to()
+        after = world.tables.ledger[A].next
+        assert after < 500
+        await passes(5)
+        assert world.tables.ledger[A].next == after
+        await second.own(A)
+        await world.caught_up(A)
+    world.assert_exactly_once(first, second)
+
+
+async def test_partitions_move_between_readers() -> None:
+    """Back and forth, while records keep coming."""
+    world = World()
+    async with world.reader() as first, world.reader("two") as second:
+        await first.own(A, B)
+        await second.own(C)
+        for turn in range(6):
+            for partition in (A, B, C):
+                world.produce(partition, 70)
+            await asyncio.gather(first.source.revoke(), second.source.revoke())
+            first.source.assign(*((A,) if turn % 2 else (B, C)))
+            second.source.assign(*((B, C) if turn % 2 else (A,)))
+            await passes(0.1 * turn)
+        await world.caught_up(A, B, C)
+    world.assert_exactly_once(first, second)
+
+
+async def test_a_rebalance_waits_only_so_long() -> None:
+    """The deadline passes and is told; the batches in flight are left to the fence."""
+    world = World()
+    async with world.reader() as first, world.reader("two") as second:
+        await first.own(A)
+        first.store.gate.clear()
+        world.produce(A, 600)
+        await world.changes.until(lambda: first.store.tried)
+        before = asyncio.get_running_loop().time()
+        await first.rebalanced_to()
+        assert asyncio.get_running_loop().time() - before == pytest.approx(20.0)
+        assert first.telemetry.all("drain_timed_out") == [(20.0,)]
+        await second.own(A)
+        await world.caught_up(A)
+        first.store.gate.set()
+        await world.changes.until(lambda: first.telemetry.count("fenced") >= 2)
+    world.assert_exactly_once(second)
+
+
+async def test_a_late_batch_counts_while_nobody_else_has_claimed() -> None:
+    """The partition comes back to us: whether the late batch or the new claim is first, every record is in once."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A)
+        reader.store.gate.clear()
+        world.produce(A, 250)
+        await world.changes.until(lambda: reader.store.tried)
+        await reader.rebalanced_to()
+        reader.store.gate.set()
+        reader.source.assign(A)
+        await world.caught_up(A)
+    world.assert_exactly_once(reader)
+
+
+# ── fences ──
+
+
+async def fence(reader: Reader, count: int) -> None:
+    """Let another reader claim A while `reader` writes `count` records of A and B."""
+    world = reader.world
+    reader.store.gate.clear()
+    world.produce(A, count)
+    world.produce(B, count)
+    await world.changes.until(lambda: reader.store.tried)
+    await passes(1)
+    world.tables.claim(A, 0, "another")
+    reader.store.gate.set()
+
+
+@pytest.mark.parametrize("count", [20, 100, 1000])
+async def test_a_fenced_batch_is_thrown_away_and_read_again(count: int) -> None:
+    """Alone, or with others waiting behind it: every partition goes back to where the ledger stands."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A, B)
+        await fence(reader, count)
+        await world.caught_up(A, B)
+    assert reader.telemetry.count("fenced") >= 1
+    world.assert_exactly_once(reader)
+
+
+async def test_batches_behind_a_fenced_one_do_not_start_it_all_over() -> None:
+    """Three batches of one claim are fenced, and everything is claimed again once."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A, B)
+        await fence(reader, 1000)
+        await world.caught_up(A, B)
+    assert reader.telemetry.count("fenced") == 3
+    assert [claim.epoch for claim in reader.store.claims if claim.partition == B] == [1, 2]
+    assert [claim.epoch for claim in reader.store.claims if claim.partition == A] == [1, 3]
+
+
+async def test_a_fenced_partition_is_left_to_the_other_reader_for_a_while() -> None:
+    """The others are read on at once; only if the group still counts it as ours after the delay is it claimed."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A, B)
+        await fence(reader, 20)
+        before = asyncio.get_running_loop().time()
+        await world.caught_up(B)
+        assert asyncio.get_running_loop().time() - before < 1
+        assert world.tables.ledger[A].owner == "another"
+        await world.caught_up(A)
+        assert asyncio.get_running_loop().time() - before == pytest.approx(10, abs=0.5)
+
+
+async def test_a_fenced_partition_that_the_group_took_away_is_not_claimed() -> None:
+    """It is the other reader's for good."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A, B)
+        await fence(reader, 20)
+        await world.caught_up(B)
+        await reader.rebalanced_to(B)
+        await passes(60)
+    assert (world.tables.ledger[A].owner, world.tables.ledger[A].epoch) == ("another", 2)
+
+
+async def test_a_reader_that_was_frozen_cannot_write_any_more() -> None:
+    """It wakes up with batches in flight, records in hand and no idea: another one has gone on meanwhile."""
+    world = World()
+    async with world.reader() as frozen, world.reader("two") as other:
+        await frozen.own(A)
+        frozen.store.gate.clear()
+        world.produce(A, 5000)
+        await world.changes.until(lambda: frozen.source.paused)
+        await other.own(A)
+        await world.caught_up(A)
+        frozen.store.gate.set()
+        await passes(5)
+        await frozen.rebalanced_to(B)
+        world.produce(A, 50)
+        world.produce(B, 50)
+        await world.caught_up(A, B)
+    assert frozen.telemetry.count("fenced") >= 1
+    assert world.tables.ledger[A].owner == "two"
+    world.assert_exactly_once(frozen, other)
+
+
+# ── claims ──
+
+
+async def test_a_claim_waits_out_every_outage() -> None:
+    """Of the database and of Kafka, and goes on as soon as both are back."""
+    world = World()
+    world.produce(A, 10)
+    world.broker.is_down = True
+    async with world.reader() as reader:
+        reader.store.claim_errors = [Unavailable("down", "connection") for _ in range(5)]
+        reader.source.assign(A)
+        await passes(10)
+        assert world.tables.ledger == {}
+        world.broker.is_down = False
+        await world.caught_up(A)
+    world.assert_exactly_once(reader)
+
+
+async def test_a_claim_that_a_rebalance_has_overtaken_is_not_used() -> None:
+    """Its answer comes when the partition is another reader's already."""
+    world = World()
+    async with world.reader() as slow, world.reader("two") as other:
+        slow.store.answer_seconds = lambda: 5.0
+        slow.source.assign(A)
+        await passes(1)
+        await slow.rebalanced_to(B)
+        await other.own(A)
+        world.produce(A, 10)
+        world.produce(B, 10)
+        await world.caught_up(B)
+        await passes(30)
+        world.produce(A, 10)
+        await world.caught_up(A)
+        assert A not in slow.sought()
+    world.assert_exactly_once(slow, other)
+
+
+# ── partitions that cannot be read on ──
+
+
+@pytest.mark.parametrize(
+    ("ledger", "first", "said"),
+    [
+        (3, 10, "the ledger stands at offset 3, but the partition now begins at 10: 7 offsets were deleted"),
+        (99, 0, "the ledger stands at offset 99, but the partition ends at 20"),
+    ],
+)
+async def test_a_ledger_out_of_bounds_stops_its_partition(ledger: int, first: int, said: str) -> None:
+    """Deleted by retention, or a topic made anew: told, never skipped or started over; the others go on."""
+    world = World()
+    world.produce(A, 20)
+    world.produce(B, 20)
+    world.tables.claim(A, ledger, "somebody before")
+    world.broker.delete_before(A, first)
+    async with world.reader() as reader:
+        reader.source.assign(A, B)
+        await world.caught_up(B)
+        await passes(30)
+    ((stopped, reason),) = reader.telemetry.all("stopped")
+    assert stopped == A
+    assert reason.problem.startswith(said)
+    assert (world.offsets(A), world.tables.ledger[A].next) == ([], ledger)
+
+
+@pytest.mark.parametrize("ledger", [5, 20])
+async def test_a_ledger_at_the_bounds_is_read_on(ledger: int) -> None:
+    """The first offset that is still there, and the end itself, are no problem."""
+    world = World()
+    world.produce(A, 20)
+    world.tables.claim(A, ledger, "somebody before")
+    world.broker.delete_before(A, 5)
+    async with world.reader() as reader:
+        await reader.own(A)
+        world.produce(A, 1)
+        await world.caught_up(A)
+    assert world.offsets(A) == list(range(ledger, 21))
+    assert reader.telemetry.count("stopped") == 0
+
+
+async def test_retention_that_overtakes_the_reader_stops_its_partition() -> None:
+    """The broker deletes what comes next: that partition is stopped and told, once; the others go on."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A, B)
+        world.produce(A, 20)
+        await world.caught_up(A)
+        world.produce(A, 20)
+        world.broker.delete_before(A, 30)
+        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        world.produce(B, 300)
+        await world.caught_up(B)
+        await passes(30)
+    assert [partition for partition, _ in reader.telemetry.all("stopped")] == [A]
+    assert world.tables.ledger[A].next == 20
+    assert len([claim for claim in reader.store.claims if claim.partition == B]) <= 2
+
+
+async def test_a_fence_found_while_letting_go_leaves_no_claim_behind() -> None:
+    """The partition comes back and is claimed; nothing claims it a second time under the reader's hands."""
+    world = World()
+    async with world.reader() as reader:
+        await reader.own(A)
+        reader.store.gate.clear()
+        world.produce(A, 20)
+        await world.changes.until(lambda: reader.store.tried)
+        world.tables.claim(A, 0, "another")
+        revoking = asyncio.create_task(reader.source.revoke())
+        await passes(1)
+        reader.store.gate.set()
+        await revoking
+        reader.source.assign(A)
+        await world.caught_up(A)
+        await passes(60)
+        assert [claim.epoch for claim in reader.store.claims] == [1, 3]
+    world.assert_exactly_once(reader)

@@ -1,0 +1,239 @@
+"""Two readers on one database, and everything that can happen to them in any order; afterwards the books are right.
+
+Time is virtual and every choice comes from the seed, so a failure happens again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from consumer.ingest.batch import BatchLimits
+from consumer.ingest.offsets import StopReason
+from consumer.ingest.ports import Unavailable
+from tests.support.builders import dialogue, encode
+from tests.support.fakes import partition_of
+from tests.support.virtual_time import passes
+from tests.support.world import BAD, GOOD, A, B, C, Reader, World, policy
+
+STEPS = 60
+TOO_BAD = StopReason("bad", "here")
+LIMITS = BatchLimits(max_rows=50, max_bytes=20_000, max_delay=0.2)
+OWN_IDS = [str(UUID(int=number, version=4)) for number in range(5)]
+
+
+class Simulation:
+    """Two readers, and a hand that knows no mercy."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.world = World()
+        self.readers = [self._new_reader(), self._new_reader()]
+        self.rebalance: asyncio.Task[None] | None = None
+
+    def _new_reader(self) -> Reader:
+        changes = {
+            "poll_records": self.random.choice((20, 500)),
+            "slice_records": self.random.choice((5, 250)),
+            "slice_bytes": self.random.choice((100, 524_288)),  # of 100 each good record is decoded beside the loop
+        }
+        reader = self.world.reader(f"reader {self.random.random():.3f}", policy(LIMITS, drain_timeout=5.0, **changes))
+        reader.start()
+        return reader
+
+    async def run(self) -> None:
+        """Do one thing after another, then let everything come to rest."""
+        likely: Mapping[Callable[[], Awaitable[None]], int] = {
+            self.produce: 8,
+            self.leave_a_gap: 2,
+            self.damage_a_batch: 3,
+            self.let_time_pass: 6,
+            self.elect_another_leader: 2,
+            self.lose_or_find_a_leader: 2,
+            self.rebalance_all: 4,
+            self.lose_sight_of_one: 2,
+            self.claim_from_outside: 1,
+            self.decide_from_outside: 1,
+            self.stop_at_bad_ones: 2,
+            self.settle_stops: 4,
+            self.slow_down: 3,
+            self.close_the_database: 2,
+            self.open_the_database: 3,
+            self.fail_claims: 1,
+            self.kill_one: 1,
+            self.restart_one: 1,
+        }
+        await self.rebalance_all()
+        for _ in range(STEPS):
+            (step,) = self.random.choices(list(likely), list(likely.values()))
+            await step()
+        await self.come_to_rest()
+
+    async def come_to_rest(self) -> None:
+        """All obstacles away; everything produced must arrive."""
+        await self.open_the_database()
+        self.world.broker.leaderless.clear()
+        for reader in self.readers:
+            reader.store.write_seconds = reader.store.answer_seconds = lambda: 0.0
+        if self.rebalance:
+            await self.rebalance
+        await self._rebalance({partition: self.random.choice(self.readers) for partition in (A, B, C)})
+        while not self.world.is_caught_up(A, B, C):
+            await self.settle_stops()
+            await passes(1)
+        for reader in self.readers:
+            await reader.stop()
+
+    # ── what can happen ──
+
+    async def produce(self) -> None:
+        """Good records, bad ones, and events that come more than once."""
+        count, partition = self.random.randint(1, self.random.choice((120, 900))), self.random.choice((A, B, C))
+        repeated = partial(self.random.choice, [dialogue(id=own) for own in OWN_IDS])
+        events = [self.random.choices((GOOD, BAD, repeated()), (20, 1, 1))[0] for _ in range(count)]
+        self.world.broker.append(partition, *events)
+
+    async def leave_a_gap(self) -> None:
+        """A transaction marker, aborted records, compacted ones."""
+        self.world.broker.append_gap(self.random.choice((A, B, C)), self.random.randint(1, 5))
+
+    async def damage_a_batch(self) -> None:
+        """A batch whose records cannot be told apart: its partition stops before it, until a person gives it up."""
+        self.world.broker.append_damaged(self.random.choice((A, B, C)), self.random.randint(1, 40))
+
+    async def elect_another_leader(self) -> None:
+        """Cleanly: whatever was read stays in the log."""
+        self.world.broker.elect(self.random.choice((A, B, C)))
+
+    async def lose_or_find_a_leader(self) -> None:
+        """A partition has none for a while; the others must not care."""
+        leaderless, partition = self.world.broker.leaderless, self.random.choice((A, B, C))
+        if leaderless.pop(partition, None) is None:
+            leaderless[partition] = "it has no leader"
+
+    async def let_time_pass(self) -> None:
+        """From a blink to a long wait."""
+        await passes(self.random.choice((0.0, 0.01, 0.2, 1.0, 3.0, 15.0)))
+
+    async def rebalance_all(self) -> None:
+        """The group gives the partitions away anew, while everything else goes on."""
+        if self.rebalance is None or self.rebalance.done():
+            owners = {partition: self.random.choice([*self.readers, None]) for partition in (A, B, C)}
+            self.rebalance = asyncio.create_task(self._rebalance(owners))
+            await passes(0)
+
+    async def _rebalance(self, owners: Mapping[Any, Reader | None]) -> None:
+        await asyncio.gather(*(reader.source.revoke() for reader in self.readers))
+        for reader in self.readers:
+            reader.source.assign(*(partition for partition, owner in owners.items() if owner is reader))
+
+    async def lose_sight_of_one(self) -> None:
+        """The group takes one reader for dead, and gives the other everything; the one goes on as if nothing were."""
+        if self.rebalance and not self.rebalance.done():
+            return
+        (other,) = self.random.sample(self.readers, 1)
+        await other.source.revoke()
+        other.source.assign(A, B, C)
+
+    async def claim_from_outside(self) -> None:
+        """Some other process claims a partition and is never seen again."""
+        self.world.tables.claim(self.random.choice((A, B, C)), 0, "passer-by")
+
+    async def decide_from_outside(self) -> None:
+        """A person says that a partition is read on from where it stands, without need."""
+        if self.world.tables.ledger:
+            self.world.tables.confirm(self.random.choice(list(self.world.tables.ledger)))
+
+    async def stop_at_bad_ones(self) -> None:
+        """A limit on dead letters: a partition stops with the batch that holds one, until a person decides."""
+        for reader in self.readers:
+            reader.store.stops = lambda written: {
+                partition_of(letter.record): TOO_BAD for letter in written.dead_letters
+            }
+
+    async def settle_stops(self) -> None:
+        """A person has mended the producer, and says that every stopped partition is read on."""
+        for reader in self.readers:
+            reader.store.stops = lambda _: {}
+        for partition, row in self.world.tables.ledger.items():
+            if row.stop:
+                self.world.tables.settle(partition)
+
+    async def slow_down(self) -> None:
+        """One reader's database takes its time to write, and to answer after the commit."""
+        store = self.random.choice(self.readers).store
+        store.write_seconds = partial(self.random.choice, (0.0, 0.1, 4.0))
+        store.answer_seconds = partial(self.random.choice, (0.0, 0.05, 2.0))
+
+    async def close_the_database(self) -> None:
+        """An outage for one reader."""
+        self.random.choice(self.readers).store.gate.clear()
+
+    async def open_the_database(self) -> None:
+        """The end of every outage."""
+        for reader in self.readers:
+            reader.store.gate.set()
+
+    async def fail_claims(self) -> None:
+        """The next claims of one reader fail."""
+        errors = [Unavailable("down", "connection") for _ in range(self.random.randint(1, 3))]
+        self.random.choice(self.readers).store.claim_errors = list[Exception](errors)
+
+    async def kill_one(self) -> None:
+        """SIGKILL; another one takes its place at the next rebalance."""
+        await self._replace(self.random.randrange(2), gently=False)
+
+    async def restart_one(self) -> None:
+        """SIGTERM."""
+        await self._replace(self.random.randrange(2), gently=True)
+
+    async def _replace(self, place: int, *, gently: bool) -> None:
+        if self.rebalance:
+            await self.rebalance
+        old = self.readers[place]
+        await (old.stop() if gently else old.kill())
+        self.readers[place] = self._new_reader()
+        self.readers[place].source.assign()
+
+    # ── afterwards ──
+
+    def check(self) -> None:
+        """Every record is in exactly once, and the ledger says so."""
+        tables, records = self.world.tables, self.world.broker.all_records()
+        kinds = Counter(
+            "good" if one.value == encode(GOOD) else "bad" if one.value == BAD else "own" for one in records
+        )
+        own = {one.value for one in records if one.value not in (encode(GOOD), BAD)}
+        rows = [row.record for row in tables.rows.values()]
+        good = [(*partition_of(one), one.offset) for one in rows if one.value == encode(GOOD)]
+        assert len(good) == len(set(good)) == kinds["good"]
+        assert len(rows) == kinds["good"] + len(own)
+        assert len(tables.dead_letters) == kinds["bad"]
+        assert sum(row.inserted for row in tables.ledger.values()) == len(rows)
+        assert sum(row.duplicates for row in tables.ledger.values()) == kinds["own"] - len(own)
+        assert sum(row.dead_lettered for row in tables.ledger.values()) == kinds["bad"]
+        assert sum(row.next for row in tables.ledger.values()) == len(records) + sum(
+            row.gaps for row in tables.ledger.values()
+        )
+        assert all(row.is_balanced for row in tables.ledger.values())
+        assert self.world.is_caught_up(A, B, C)
+        assert not any("holds what was read" in reason.problem for reason in self.stops())
+
+    def stops(self) -> Sequence[StopReason]:
+        """Why partitions have stopped, as the readers that are left have told."""
+        return [reason for reader in self.readers for _, reason in reader.telemetry.all("stopped")]
+
+
+@pytest.mark.parametrize("seed", [*range(20), 224])
+async def test_whatever_happens_every_record_is_in_once(seed: int) -> None:
+    """Deliveries, gaps, rebalances, zombies, fences, slow writes, outages, kills: nothing lost, nothing doubled."""
+    simulation = Simulation(seed)
+    await simulation.run()
+    simulation.check()

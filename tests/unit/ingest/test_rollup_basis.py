@@ -1,0 +1,44 @@
+"""What days are computed under: kept in the database, read by every replica."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from consumer.ingest.rollup_basis import Basis, UnknownBasis
+from consumer.ingest.slo import DEFAULT_OBJECTIVES, Objective
+
+TOKYO = Basis("Asia/Tokyo", DEFAULT_OBJECTIVES)
+ONE = Objective(name="x", figure="citation_rate", operator=">", target=Decimal("70.10"))
+
+
+def test_a_basis_comes_back_as_it_was_kept() -> None:
+    """Targets to the last digit; jsonb may have put the members into another order."""
+    kept = json.dumps([dict(reversed(one.items())) for one in json.loads(Basis("UTC", (ONE,)).json)])
+    assert Basis.parse("UTC", kept) == Basis("UTC", (ONE,))
+    assert Basis.parse(TOKYO.timezone, TOKYO.json).difference(TOKYO) == ""
+
+
+def test_a_difference_is_told_in_words() -> None:
+    """The time zone by name; of objectives only that they are others."""
+    assert TOKYO.difference(Basis("UTC", DEFAULT_OBJECTIVES)) == "the time zone is UTC instead of Asia/Tokyo"
+    assert TOKYO.difference(Basis("Asia/Tokyo", (ONE,))) == "the objectives are others"
+    assert "and the objectives" in TOKYO.difference(Basis("UTC", (ONE,)))
+
+
+@pytest.mark.parametrize(
+    ("timezone", "objectives"),
+    [
+        ("UTC", Basis("UTC", (ONE,)).json.replace("citation_rate", "joy")),
+        ("UTC", Basis("UTC", (ONE,)).json.replace(">", "~")),
+        ("UTC", "{}"),
+        ("Mars/Olympus", "[]"),
+        ("../etc/passwd", "[]"),
+    ],
+)
+def test_what_another_version_put_in_force_may_be_unknown(timezone: str, objectives: str) -> None:
+    """That is an error of its own: this replica then leaves the days to the others."""
+    with pytest.raises(UnknownBasis, match=timezone):
+        Basis.parse(timezone, objectives)

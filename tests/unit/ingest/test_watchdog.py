@@ -1,0 +1,376 @@
+"""The watchdog: a stall is told from everything that only looks like one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from consumer.events.record import Partition
+from consumer.ingest.ports import Refusal
+from consumer.ingest.watchdog import Glimpse, ProgressWatch, Stalled, Watchdog, WatchPolicy
+from tests.support.fakes import LoopClock
+from tests.support.virtual_time import passes
+from tests.support.world import A, B, Reader, World
+
+POLICY = WatchPolicy(stall=60.0, statement=30.0, rebalance=20.0, check=5.0)
+QUIET = Glimpse(
+    now=0.0,
+    ends={A: 10, B: 10},
+    positions={A: 10, B: 10},
+    seconds_waited=0.0,
+    is_writing=False,
+    is_assigned=True,
+    is_claimed=True,
+    steps=0,
+    is_database_away=False,
+)
+BEHIND = replace(QUIET, positions={A: 3, B: 10})
+
+
+class Watched:
+    """A watch that looks every few seconds at something that does not change by itself."""
+
+    def __init__(self) -> None:
+        self.watch = ProgressWatch(POLICY)
+        self.now = 0.0
+
+    def first_problem(self, seen: Glimpse, seconds: float) -> tuple[float, str] | None:
+        """After how long it says what, if it does within so many seconds."""
+        since = self.now
+        while self.now - since < seconds:
+            problem = self.watch.look(replace(seen, now=self.now))
+            if problem:
+                return self.now - since, problem
+            self.now += POLICY.check
+        return None
+
+
+@pytest.fixture
+def watched() -> Watched:
+    """A watch that has seen nothing yet."""
+    return Watched()
+
+
+# ── reading ──
+
+
+def test_a_partition_that_has_more_and_is_not_read_is_a_stall(watched: Watched) -> None:
+    """Although the others are; it is named."""
+    found = watched.first_problem(BEHIND, 1000)
+    assert found is not None
+    seconds, problem = found
+    assert seconds == POLICY.stall
+    assert str(A) in problem
+    assert str(B) not in problem
+
+
+def test_where_nothing_waits_nothing_has_to_be_read(watched: Watched) -> None:
+    """For hours."""
+    assert watched.first_problem(QUIET, 100_000) is None
+
+
+def test_a_partition_that_is_read_slowly_is_no_stall(watched: Watched) -> None:
+    """However far behind it is."""
+    for position in range(100):
+        seen = replace(QUIET, positions={A: position, B: 10}, ends={A: 10_000, B: 10})
+        assert watched.first_problem(seen, POLICY.stall) is None
+
+
+def test_the_time_begins_when_there_is_something_to_read(watched: Watched) -> None:
+    """Not with the last record hours ago."""
+    assert watched.first_problem(QUIET, 10_000) is None
+    found = watched.first_problem(BEHIND, 1000)
+    assert found is not None
+    assert found[0] >= POLICY.stall - POLICY.check
+
+
+def test_a_reader_that_waits_for_the_writer_is_no_stall(watched: Watched) -> None:
+    """A slow database stalls the reader by construction."""
+    for _ in range(1000):
+        assert watched.first_problem(replace(BEHIND, seconds_waited=watched.now), POLICY.check) is None
+
+
+def test_a_reader_that_waits_now_and_then_is_watched_while_it_does_not(watched: Watched) -> None:
+    """Half of the time: it takes twice as long to be sure."""
+    found = None
+    while found is None:
+        found = watched.first_problem(replace(BEHIND, seconds_waited=watched.now / 2), POLICY.check)
+        assert watched.now < 1000
+    assert watched.now == 2 * POLICY.stall
+
+
+def test_a_partition_whose_reading_has_not_begun_is_watched_too(watched: Watched) -> None:
+    """It was claimed, and nobody took the claim up."""
+    assert watched.first_problem(replace(QUIET, positions={A: -1}, ends={A: 0}), 1000) is not None
+
+
+def test_a_partition_that_is_gone_is_forgotten(watched: Watched) -> None:
+    """Whoever gets it back begins anew."""
+    assert watched.first_problem(BEHIND, POLICY.stall - POLICY.check) is None
+    assert watched.first_problem(replace(QUIET, positions={B: 10}), 2 * POLICY.check) is None
+    assert watched.first_problem(BEHIND, POLICY.stall - POLICY.check) is None
+
+
+def test_seconds_in_which_the_brokers_do_not_answer_do_not_count(watched: Watched) -> None:
+    """Nobody knows then whether anything waits."""
+    assert watched.first_problem(replace(BEHIND, ends=None), 10_000) is None
+
+
+def test_seconds_for_which_the_process_was_frozen_do_not_count(watched: Watched) -> None:
+    """It has not tried meanwhile."""
+    assert watched.first_problem(BEHIND, 2 * POLICY.check) is None
+    watched.now += 100_000
+    assert watched.first_problem(BEHIND, 2 * POLICY.check) is None
+
+
+# ── fences ──
+
+
+def test_fences_without_a_commit_between_them_are_a_stall(watched: Watched) -> None:
+    """However much is read again each time: nothing of it is ever written."""
+    found = None
+    for cycle in range(100):
+        seen = replace(BEHIND, positions={A: cycle % 3, B: 10}, fences=cycle)
+        found = found or watched.first_problem(seen, 10.0)
+    assert found is not None
+    assert "thrown away" in found[1]
+    assert POLICY.stall <= watched.now
+
+
+@pytest.mark.parametrize("commits_every", [1, 5])
+def test_fences_between_commits_are_no_stall(watched: Watched, commits_every: int) -> None:
+    """Something gets on."""
+    for cycle in range(100):
+        seen = replace(QUIET, fences=cycle, commits=cycle // commits_every)
+        assert watched.first_problem(seen, 10.0) is None
+
+
+def test_one_fence_is_none_however_long_the_next_batch_takes(watched: Watched) -> None:
+    """It was right: another reader had the partition; and a slow write is another matter."""
+    assert watched.first_problem(QUIET, 10.0) is None
+    for step in range(100):
+        seen = replace(QUIET, fences=2, is_writing=True, steps=step)
+        assert watched.first_problem(seen, POLICY.statement) is None
+
+
+def test_fences_long_apart_with_nothing_to_do_between_them_are_no_stall(watched: Watched) -> None:
+    """As when a partition moves every hour and all its records are read elsewhere."""
+    for fences in range(20):
+        assert watched.first_problem(replace(QUIET, fences=fences), 3600.0) is None
+
+
+def test_a_fence_before_and_one_after_the_process_was_frozen_are_no_stall(watched: Watched) -> None:
+    """It has not tried meanwhile."""
+    for fences in range(3):
+        assert watched.first_problem(replace(QUIET, fences=fences), 10.0) is None
+        watched.now += POLICY.stall + 1
+
+
+# ── writing ──
+
+
+def test_a_write_without_an_answer_is_a_stall(watched: Watched) -> None:
+    """Only after every time limit of its own should have ended it."""
+    found = watched.first_problem(replace(QUIET, is_writing=True), 1000)
+    assert found is not None
+    assert found[0] == POLICY.stall + POLICY.statement
+    assert "write" in found[1]
+
+
+def test_a_long_write_that_gets_on_is_no_stall(watched: Watched) -> None:
+    """Statement by statement, each within its limit."""
+    for step in range(100):
+        assert watched.first_problem(replace(QUIET, is_writing=True, steps=step), POLICY.statement) is None
+
+
+def test_an_outage_of_the_database_is_no_stall(watched: Watched) -> None:
+    """Neither of reading, nor of writing, nor of claiming: a new process would not mend it."""
+    away = replace(BEHIND, is_writing=True, is_claimed=False, is_database_away=True)
+    assert watched.first_problem(away, 100_000) is None
+
+
+def test_after_an_outage_the_time_begins_anew(watched: Watched) -> None:
+    """The first write comes a moment later."""
+    assert watched.first_problem(BEHIND, POLICY.stall - POLICY.check) is None
+    assert watched.first_problem(replace(BEHIND, is_database_away=True), 2 * POLICY.check) is None
+    assert watched.first_problem(BEHIND, POLICY.stall - POLICY.check) is None
+
+
+# ── the group ──
+
+
+def test_a_group_that_assigns_nothing_is_a_stall(watched: Watched) -> None:
+    """Longer than any rebalance may take, while the brokers answer."""
+    found = watched.first_problem(replace(QUIET, positions={}, ends={}, is_assigned=False), 1000)
+    assert found is not None
+    assert found[0] == POLICY.stall + POLICY.rebalance
+    assert "group" in found[1]
+
+
+def test_a_reader_without_partitions_is_no_stall(watched: Watched) -> None:
+    """More replicas than partitions: knowingly none."""
+    assert watched.first_problem(replace(QUIET, positions={}, ends={}), 100_000) is None
+
+
+def test_claims_that_nobody_makes_are_a_stall(watched: Watched) -> None:
+    """Kafka answers, the database answers, and still nothing is claimed."""
+    found = watched.first_problem(replace(QUIET, positions={}, ends={}, is_claimed=False), 1000)
+    assert found is not None
+    assert "claimed" in found[1]
+
+
+def test_an_outage_of_kafka_is_no_stall_of_the_group(watched: Watched) -> None:
+    """Nothing can be assigned or claimed then."""
+    for seen in (replace(QUIET, is_assigned=False), replace(QUIET, is_claimed=False)):
+        assert watched.first_problem(replace(seen, ends=None), 100_000) is None
+
+
+def test_a_group_that_does_not_take_us_in_is_no_stall(watched: Watched) -> None:
+    """A new process would not be taken in either. A topic that may not be read does not excuse it."""
+    joining = replace(QUIET, is_assigned=False, ends={}, positions={})
+    assert watched.first_problem(replace(joining, refused=frozenset({"group"})), 10_000) is None
+    assert watched.first_problem(replace(joining, refused=frozenset({"topic"})), 1000) is not None
+
+
+def test_a_claim_of_a_topic_that_may_not_be_read_is_no_stall(watched: Watched) -> None:
+    """Nobody tells where such a partition begins and ends."""
+    claiming = replace(QUIET, is_claimed=False)
+    assert watched.first_problem(replace(claiming, refused=frozenset({"topic"})), 10_000) is None
+    assert watched.first_problem(claiming, 1000) is not None
+
+
+# ── the dog ──
+
+
+@asynccontextmanager
+async def watching(world: World, reader: Reader) -> AsyncIterator[asyncio.Task[None]]:
+    """A watchdog beside a reader."""
+    barks: list[str] = []
+    dog = Watchdog(
+        reader.pipeline,
+        reader.source,
+        LoopClock(),
+        POLICY,
+        topics=[A.topic],
+        steps=lambda: len(reader.store.times),
+        is_database_away=lambda: not reader.store.gate.is_set(),
+        bark=barks.append,
+    )
+    running = asyncio.create_task(dog.run())
+    yield running
+    if running.done():
+        assert barks == [str(running.exception())] == [dog.problem]
+    running.cancel()
+
+
+def freeze(reader: Reader, partition: Partition) -> None:
+    """Let the source fetch nothing more of a partition, and say nothing."""
+    reader.source.paused.add(partition)
+
+
+async def test_a_source_that_silently_stops_fetching_ends_the_work() -> None:
+    """One partition of two; with what does not get on, told while everything still stands as it was."""
+    world = World()
+    async with world.reader() as reader, watching(world, reader) as dog:
+        await reader.own(A, B)
+        freeze(reader, A)
+        await passes(1000)
+        assert not dog.done(), "nothing waits yet"
+        world.produce(A, 10)
+        for _ in range(30):
+            world.produce(B, 10)
+            await passes(5)
+        with pytest.raises(Stalled, match=str(A)):
+            await dog
+    assert world.is_caught_up(B)
+
+
+async def test_an_outage_and_a_stopped_partition_do_not_wake_the_dog() -> None:
+    """Neither is mended by a new process."""
+    world = World()
+    world.produce(B, 10)
+    world.tables.claim(B, 99, "somebody before")
+    async with world.reader() as reader, watching(world, reader) as dog:
+        reader.source.assign(A, B)
+        await world.changes.until(lambda: A in reader.sought())
+        reader.store.gate.clear()
+        world.produce(A, 5000)
+        await passes(2_000)
+        world.broker.is_down = True
+        await passes(2_000)
+        assert not dog.done()
+
+
+async def test_a_client_that_alone_gets_no_answer_ends_the_work() -> None:
+    """It may know only addresses that are gone; while nobody gets one, it is an outage."""
+    world = World()
+    async with world.reader() as reader, watching(world, reader) as dog:
+        await reader.own(A)
+        world.broker.is_down = True
+        await passes(2_000)
+        assert not dog.done()
+        world.broker.answers_anew = True
+        await passes(2 * POLICY.check)
+        with pytest.raises(Stalled, match="new client"):
+            await dog
+
+
+@pytest.mark.parametrize("is_claimed", [True, False])
+async def test_a_partition_without_a_leader_does_not_wake_the_dog(is_claimed: bool) -> None:
+    """Whether it had one when it was claimed or not. Only where a new client is told what this one is not, it does."""
+    world = World()
+    async with world.reader() as reader, watching(world, reader) as dog:
+        if is_claimed:
+            await reader.own(A, B)
+        world.broker.leaderless[A] = "it has no leader"
+        if not is_claimed:
+            reader.source.assign(A, B)
+        await passes(2_000)
+        assert not dog.done()
+        world.broker.answers_anew = True
+        await passes(2 * POLICY.stall)
+        with pytest.raises(Stalled, match="new client"):
+            await dog
+
+
+async def test_a_leader_that_is_out_of_date_does_not_wake_the_dog() -> None:
+    """It answers, this client as any other; what it says is what does not do."""
+    world = World()
+    world.broker.answers_anew = True
+    world.broker.elect(A)
+    world.tables.claim(A, 0, "somebody before", None, 7)
+    async with world.reader() as reader, watching(world, reader) as dog:
+        reader.source.assign(A, B)
+        await passes(2_000)
+        assert not dog.done()
+        assert reader.pipeline.unanswered == {A}
+
+
+async def test_a_topic_that_may_not_be_read_does_not_wake_the_dog() -> None:
+    """Its records wait until the right is granted; a new process would not get them. The others are watched."""
+    world = World()
+    async with world.reader() as reader, watching(world, reader) as dog:
+        await reader.own(A, B)
+        reader.source.refused = [Refusal("topic", A.topic, "not authorized", "grant it")]
+        freeze(reader, A)
+        world.produce(A, 10)
+        await passes(1000)
+        assert not dog.done()
+        reader.source.refused = []
+        await passes(2 * POLICY.stall)
+        with pytest.raises(Stalled, match=str(A)):
+            await dog
+
+
+async def test_records_behind_an_open_transaction_do_not_wake_the_dog() -> None:
+    """Nobody can read them, a new process neither."""
+    world = World()
+    async with world.reader() as reader, watching(world, reader) as dog:
+        await reader.own(A)
+        world.broker.logs[A].held_back = 1000
+        await passes(1000)
+        assert not dog.done()

@@ -1,0 +1,157 @@
+"""The writer: batches are written side by side and committed in the order in which they were sealed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from consumer.ingest.batch import Batch
+from consumer.ingest.offsets import Claim, Span
+from consumer.ingest.ports import Fenced, Written
+from consumer.ingest.writer import BATCHES_IN_FLIGHT, Writer
+from tests.support.fakes import Changes, FakeStore, FakeTelemetry, LoopClock, Tables
+from tests.support.virtual_time import passes
+from tests.support.world import A
+
+
+class Desk:
+    """A writer at work, on one partition without records: its batches are gaps."""
+
+    def __init__(self) -> None:
+        self.changes = Changes()
+        self.tables = Tables(self.changes)
+        self.store = FakeStore(self.tables, self.changes)
+        self.telemetry = FakeTelemetry(self.changes)
+        self.written: list[Written] = []
+        self.fenced: list[Batch] = []
+        self.writer = Writer(
+            self.store, self.telemetry, LoopClock(), self.written.append, lambda batch, _: self.fenced.append(batch)
+        )
+        self.claim = self.tables.claim(A, 0, "one")
+
+    def batches(self, count: int) -> list[Batch]:
+        """Batches that follow each other."""
+        made: list[Batch] = []
+        span = Span.begin(self.claim)
+        for _ in range(count):
+            span = span.follow()
+            span.skip_to(span.next + 10)
+            made.append(Batch(spans={A: span}))
+        return made
+
+    async def put(self, batch: Batch) -> None:
+        """As the pipeline does: a slot first."""
+        await self.writer.slot()
+        self.writer.put(batch)
+
+
+@asynccontextmanager
+async def at_work() -> AsyncIterator[Desk]:
+    """A desk, as long as it is needed."""
+    desk = Desk()
+    tasks = [asyncio.create_task(work) for work in desk.writer.works()]
+    yield desk
+    for task in tasks:
+        task.cancel()
+
+
+async def test_two_batches_are_written_at_a_time() -> None:
+    """One more waits; who has another finds no slot."""
+    async with at_work() as desk:
+        desk.store.gate.clear()
+        for batch in desk.batches(BATCHES_IN_FLIGHT):
+            await desk.put(batch)
+        await passes(1)
+        assert len(desk.store.tried) == 2
+        assert not await desk.writer.slot_within(5)
+        desk.store.gate.set()
+        assert await desk.writer.slot_within(5)
+
+
+async def test_batches_are_committed_in_the_order_in_which_they_were_sealed() -> None:
+    """Also when a later one is ready first: the ledger moves step by step."""
+    async with at_work() as desk:
+        desk.store.write_seconds = iter([5.0, 0.0, 3.0, 0.0, 1.0]).__next__
+        batches = desk.batches(5)
+        for batch in batches:
+            await desk.put(batch)
+        await desk.writer.idle()
+        assert [written.batch for written in desk.written] == batches
+        assert desk.fenced == []
+        assert desk.tables.ledger[A].next == 50
+
+
+async def test_a_fenced_batch_takes_the_later_ones_with_it() -> None:
+    """Nothing behind a hole may be committed."""
+    async with at_work() as desk:
+        desk.store.write_seconds = lambda: 1.0
+        batches = desk.batches(4)
+        await desk.put(batches[0])
+        await desk.writer.idle()
+        desk.store.gate.clear()
+        for batch in batches[1:]:
+            await desk.put(batch)
+        desk.tables.claim(A, 0, "another")
+        desk.store.gate.set()
+        await desk.writer.idle()
+        assert [written.batch for written in desk.written] == batches[:1]
+        assert desk.fenced == batches[1:]
+        assert desk.telemetry.count("fenced") == 3
+
+
+async def test_idle_waits_for_everything_put() -> None:
+    """Written or thrown away; an idle writer is idle at once."""
+    async with at_work() as desk:
+        await desk.writer.idle()
+        desk.store.write_seconds = lambda: 2.0
+        for batch in desk.batches(3):
+            await desk.put(batch)
+        await desk.writer.idle()
+        assert len(desk.written) == 3
+
+
+async def test_a_slot_that_is_not_needed_is_given_back() -> None:
+    """Or the writer would run out of them."""
+    async with at_work() as desk:
+        for _ in range(10):
+            await desk.writer.slot()
+            desk.writer.free_slot()
+        assert await desk.writer.slot_within(1)
+
+
+async def test_giving_up_on_a_slot_takes_none() -> None:
+    """Waiting in vain costs nothing: afterwards all of them are there."""
+    async with at_work() as desk:
+        desk.store.gate.clear()
+        for batch in desk.batches(BATCHES_IN_FLIGHT):
+            await desk.put(batch)
+        for _ in range(5):
+            assert not await desk.writer.slot_within(0.5)
+        desk.store.gate.set()
+        await desk.writer.idle()
+        assert all([await desk.writer.slot_within(0.1) for _ in range(BATCHES_IN_FLIGHT)])
+
+
+async def test_the_time_to_write_is_told() -> None:
+    """From the first try to the commit, the turn included."""
+    async with at_work() as desk:
+        desk.store.write_seconds = iter([3.0, 1.0]).__next__
+        for batch in desk.batches(2):
+            await desk.put(batch)
+        await desk.writer.idle()
+        assert [seconds for _, seconds in desk.telemetry.all("written")] == [3.0, 3.0]
+
+
+async def test_an_older_claim_s_batch_is_told_as_fenced() -> None:
+    """With the partitions that were lost."""
+    async with at_work() as desk:
+        (batch,) = desk.batches(1)
+        batch.spans = {A: Span.begin(Claim(A, 0, 0))}
+        batch.spans[A].skip_to(5)
+        await desk.put(batch)
+        await desk.writer.idle()
+        ((fenced,),) = desk.telemetry.all("fenced")
+        assert isinstance(fenced, Fenced)
+        assert fenced.partitions == {A}
+        assert str(fenced) == "another reader has claimed rag.dialogue/0"

@@ -1,0 +1,115 @@
+"""The file of an archived month: read back, it is what was written, or it is found out."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.files import written
+from consumer.maintenance.table_partitions.archive_file import (
+    FORMAT,
+    ArchiveWriter,
+    Manifest,
+    content,
+    demand_equal,
+    read_back,
+)
+from consumer.maintenance.table_partitions.errors import ArchiveError
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+
+
+def as_csv(rows: list[list[str]]) -> bytes:
+    """CSV as PostgreSQL may write it: lines end with a line feed, fields with one in it are quoted."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows([["id", "query"], *rows])
+    return text.getvalue().encode()
+
+
+async def write(path: Path, pieces: list[bytes]) -> Manifest:
+    """Write a file and describe it."""
+    with written(path) as file, ArchiveWriter(file) as writer:
+        for piece in pieces:
+            await writer.write(piece)
+    read = read_back(path)
+    assert read.content_sha256 == writer.content_sha256
+    return Manifest(
+        FORMAT, "t", "2026-01", ("id",), read.rows, None, None, path.name, read.bytes, read.sha256,
+        read.content_sha256, "18",
+    )  # fmt: skip
+
+
+def names_in(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+@given(st.lists(st.lists(TEXT, min_size=2, max_size=2), max_size=20))
+async def test_rows_are_counted_whatever_is_in_them(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]
+) -> None:
+    """Line feeds, carriage returns, quotes and commas in a field make no row."""
+    path = tmp_path_factory.mktemp("archive") / "month.csv.gz"
+    data = as_csv(rows)
+    assert (await write(path, [data[:7], data[7:]])).rows == len(rows)
+    assert b"".join([piece async for piece in content(path)]) == data
+
+
+async def test_equal_content_is_an_equal_file(tmp_path: Path) -> None:
+    """No name and no time of writing is in it."""
+    one, two = [await write(tmp_path / name, [as_csv([["1", "a"]])]) for name in ("one.gz", "two.gz")]
+    assert one.sha256 == two.sha256
+
+
+async def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """And leaves no part of itself behind."""
+    manifest = await write(tmp_path / "month.csv.gz", [as_csv([["1", "a"]])])
+    path = tmp_path / "month.manifest.json"
+    manifest.write(path)
+    assert Manifest.read(path) == manifest
+    assert names_in(tmp_path) == ["month.csv.gz", "month.manifest.json"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "ragledger archive 1"}', "not JSON"])
+def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    """By name."""
+    path = tmp_path / "some.json"
+    path.write_text(text)
+    with pytest.raises(ArchiveError, match="is no manifest"):
+        Manifest.read(path)
+
+
+async def test_a_manifest_of_another_format_is_refused(tmp_path: Path) -> None:
+    """A later version may write files that this one cannot read."""
+    manifest = await write(tmp_path / "month.csv.gz", [as_csv([])])
+    path = tmp_path / "month.manifest.json"
+    manifest.write(path)
+    path.write_text(path.read_text().replace(FORMAT, "ragledger archive 2"))
+    with pytest.raises(ArchiveError, match="ragledger archive 2"):
+        Manifest.read(path)
+
+
+@pytest.mark.parametrize("damage", ["a byte", "the end", "another row", "gone", "not gzip"])
+async def test_a_damaged_file_is_found_out(tmp_path: Path, damage: str) -> None:
+    """Whatever has become of it, it is not taken for what was written."""
+    path = tmp_path / "month.csv.gz"
+    manifest = await write(path, [as_csv([[str(n), "text"] for n in range(100)])])
+    demand_equal(manifest, path)
+    data = path.read_bytes()
+    damaged = {
+        "a byte": data[:50] + bytes([data[50] ^ 1]) + data[51:],
+        "the end": data[:-20],
+        "another row": data + gzip.compress(b"101,text\n"),
+        "not gzip": b"id,query\n",
+    }
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(damaged[damage])
+    with pytest.raises(ArchiveError):
+        demand_equal(manifest, path)

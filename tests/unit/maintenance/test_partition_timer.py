@@ -1,0 +1,111 @@
+"""The timer of the partitions: what is missing is made in time, whatever goes wrong in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date
+from itertools import pairwise
+
+from structlog.testing import capture_logs
+
+from consumer.ingest.ports import StoreError, Unavailable
+from consumer.maintenance.table_partitions.log import LoggedPartitions
+from consumer.maintenance.table_partitions.timer import PartitionTimer
+from consumer.postgres.table_partitions import MadePartition
+from tests.support.virtual_time import passes
+
+JANUARY = MadePartition(date(2026, 1, 1), "ai_dialogue_log_2026_01", 7, 0)
+FEBRUARY = MadePartition(date(2026, 2, 1), "ai_dialogue_log_2026_02", 0, 0)
+CROWDED = MadePartition(date(2026, 3, 1), "ai_dialogue_log_2026_03", 0, 10_001)
+
+
+class FakePartitions:
+    """Partitions in memory: each look makes what is missing, or fails."""
+
+    def __init__(self, *missing: MadePartition) -> None:
+        self.missing = list(missing)
+        self.outages: list[StoreError] = []
+        self.looks: list[float] = []
+
+    async def ensure(self) -> AsyncIterator[MadePartition]:
+        self.looks.append(asyncio.get_running_loop().time())
+        while self.missing:
+            if self.outages:
+                raise self.outages.pop(0)
+            yield self.missing.pop(0)
+
+
+class FakePartitionTelemetry:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.made: list[MadePartition] = []
+        self.problems: list[str] = []
+
+    def partition_made(self, made: MadePartition) -> None:
+        self.made.append(made)
+
+    def partitions_failed(self, problem: str) -> None:
+        self.problems.append(problem)
+
+
+@asynccontextmanager
+async def running(partitions: FakePartitions, telemetry: FakePartitionTelemetry) -> AsyncIterator[None]:
+    """A timer that looks once an hour."""
+    task = asyncio.create_task(PartitionTimer(partitions, telemetry, 3600.0).run())
+    yield
+    assert not task.done(), "the timer has ended"
+    task.cancel()
+
+
+async def test_it_looks_at_once_and_then_on_the_timer() -> None:
+    """Everything that is missing is made in one look."""
+    partitions, telemetry = FakePartitions(JANUARY, FEBRUARY), FakePartitionTelemetry()
+    async with running(partitions, telemetry):
+        await passes(1)
+        assert telemetry.made == [JANUARY, FEBRUARY]
+        partitions.missing = [CROWDED]
+        await passes(3 * 3600)
+    assert telemetry.made == [JANUARY, FEBRUARY, CROWDED]
+    assert [later - earlier for earlier, later in pairwise(partitions.looks)] == [3600.0] * 3
+
+
+async def test_an_outage_is_told_and_tried_again_on_the_timer() -> None:
+    """What was made before it stays made."""
+    partitions, telemetry = FakePartitions(JANUARY, FEBRUARY), FakePartitionTelemetry()
+    partitions.outages = [Unavailable("locked", "lock"), Unavailable("down", "connection")]
+    async with running(partitions, telemetry):
+        await passes(3601)
+        assert (telemetry.problems, telemetry.made) == (["locked", "down"], [])
+        await passes(3600)
+        assert telemetry.made == [JANUARY, FEBRUARY]
+
+
+def test_the_log_says_what_was_made_and_what_waits() -> None:
+    """Rows that are too many to be moved at once are a warning, with the command that helps."""
+    telemetry = LoggedPartitions()
+    with capture_logs() as said:
+        telemetry.partition_made(JANUARY)
+        telemetry.partition_made(CROWDED)
+    made, waiting = said
+    assert (made["event"], made["partition"], made["moved"]) == ("monthly_partition_made", JANUARY.partition, 7)
+    assert (waiting["event"], waiting["log_level"], waiting["rows"]) == ("monthly_partition_waiting", "warning", 10_001)
+    assert "ragledger partition ensure" in waiting["hint"]
+
+
+def test_a_problem_is_said_once_while_it_stays_the_same() -> None:
+    """And again when it comes back after something was made."""
+    telemetry = LoggedPartitions()
+    with capture_logs() as said:
+        for problem in ("no right", "no right", "locked", "no right"):
+            telemetry.partitions_failed(problem)
+        telemetry.partition_made(FEBRUARY)
+        telemetry.partitions_failed("no right")
+    assert [line["problem"] for line in said if line["event"] == "monthly_partitions_failed"] == [
+        "no right",
+        "locked",
+        "no right",
+        "no right",
+    ]

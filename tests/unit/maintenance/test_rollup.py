@@ -1,0 +1,336 @@
+"""The roll-up timer: what is due is computed in time, whatever goes wrong in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import date
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from consumer.ingest.ports import Refused, StoreError, Unavailable
+from consumer.maintenance.rollup import OF_ONE_DAY, RollupTimer
+from tests.support.fakes import LoopClock
+from tests.support.virtual_time import passes
+
+FIRST, SECOND = date(2026, 1, 31), date(2026, 2, 1)
+DAY = {"date": FIRST}
+
+
+class FakeHistory:
+    """Days in memory: those that are marked, and today's, which is due whenever it is no longer fresh."""
+
+    def __init__(self, *days: date, today: date | None = None) -> None:
+        self.marked = set(days)
+        self.today = today
+        self.computed: dict[date, float] = {}
+        self.looks: list[float] = []
+        self.outages: list[StoreError] = []
+        self.refused: set[date] = set()
+        self.refusal: StoreError = Refused("numeric field overflow", "22003")
+        self.somebody_else_is_at_it = False
+        self.seconds_a_day = 0.0
+        self.difference = ""
+        self.row: Mapping[str, Any] | None = DAY
+
+    async def begin(self) -> str:
+        self.looks.append(asyncio.get_running_loop().time())
+        if self.outages:
+            raise self.outages.pop(0)
+        return self.difference
+
+    async def due(self, fresh_seconds: float) -> Sequence[date]:
+        days = self.marked | ({self.today} if self.today else set())
+        return [day for day in sorted(days, reverse=True) if not self.is_fresh(day, fresh_seconds)]
+
+    def is_fresh(self, day: date, seconds: float) -> bool:
+        now = asyncio.get_running_loop().time()
+        return day in self.computed and now - self.computed[day] < seconds
+
+    async def roll_up_due(self, day: date, fresh_seconds: float) -> bool:
+        if day in self.refused:
+            raise self.refusal
+        if self.somebody_else_is_at_it or self.is_fresh(day, fresh_seconds):
+            return False
+        self.marked.discard(day)
+        self.computed[day] = asyncio.get_running_loop().time()
+        await asyncio.sleep(self.seconds_a_day)
+        return True
+
+    async def newest(self) -> Mapping[str, Any] | None:
+        return self.row
+
+
+class FakeAmendments:
+    """Nothing waits, unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.settled = 0
+        self.silent: Sequence[str] = ()
+        self.outages: list[StoreError] = []
+
+    async def settle(self) -> Sequence[str]:
+        if self.outages:
+            raise self.outages.pop(0)
+        self.settled += 1
+        return self.silent
+
+
+class FakeDayTelemetry:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.days: list[date] = []
+        self.newest: list[Mapping[str, Any]] = []
+        self.problems: list[str] = []
+        self.differences: list[str] = []
+        self.silent: list[str] = []
+        self.successes = 0
+
+    def rollup_succeeded(self) -> None:
+        self.successes += 1
+
+    def plugins_silent(self, names: Sequence[str]) -> None:
+        self.silent += names
+
+    def rolled_up(self, days: Sequence[date]) -> None:
+        self.days += days
+
+    def newest_day(self, day: Mapping[str, Any]) -> None:
+        self.newest.append(day)
+
+    def rollup_failed(self, problem: str) -> None:
+        self.problems.append(problem)
+
+    def rollup_settings_differ(self, difference: str) -> None:
+        self.differences.append(difference)
+
+
+@asynccontextmanager
+async def running(
+    history: FakeHistory,
+    *telemetries: FakeDayTelemetry,
+    apart: float = 0.0,
+    amendments: FakeAmendments | None = None,
+) -> AsyncIterator[None]:
+    """One timer for each telemetry, with an interval of a minute; each started so many seconds after the one before."""
+    tasks = []
+    for telemetry in telemetries:
+        timer = RollupTimer(history, amendments or FakeAmendments(), telemetry, LoopClock(), 60.0)
+        tasks.append(asyncio.create_task(timer.run()))
+        await passes(apart)
+    yield
+    assert not any(task.done() for task in tasks), "a timer has ended"
+    for task in tasks:
+        task.cancel()
+
+
+async def test_amendments_are_settled_before_the_days_are_computed() -> None:
+    """What they change is in the same turn's days; silent plugins are told; what fails holds up no day."""
+    history, telemetry, amendments = FakeHistory(FIRST), FakeDayTelemetry(), FakeAmendments()
+    amendments.silent, amendments.outages = ["wiki"], [Unavailable("gone", "connection")]
+    async with running(history, telemetry, amendments=amendments):
+        await passes(1)
+        assert (amendments.settled, telemetry.days, telemetry.successes) == (0, [FIRST], 0)
+        assert [problem.endswith("cannot be applied: gone") for problem in telemetry.problems] == [True]
+        await passes(30)
+        assert (amendments.settled, telemetry.silent, telemetry.successes) == (1, ["wiki"], 1)
+
+
+async def test_it_looks_at_once_and_then_on_the_timer() -> None:
+    """Within one interval every touched day is computed."""
+    history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
+    async with running(history, telemetry):
+        await passes(1)
+        assert telemetry.days == [FIRST]
+        history.marked = {SECOND}
+        await passes(60)
+        assert telemetry.days == [FIRST, SECOND]
+
+
+async def test_one_turn_takes_every_day_there_is() -> None:
+    """The newest first, which is the one that people look at."""
+    days = [date.fromordinal(730_000 + number) for number in range(400)]
+    history, telemetry = FakeHistory(*days), FakeDayTelemetry()
+    async with running(history, telemetry):
+        await passes(1)
+    assert telemetry.days == days[::-1]
+
+
+async def test_today_is_never_older_than_the_interval() -> None:
+    """Also where nothing is marked, and while four hundred marked days take eight minutes to compute."""
+    days = [date.fromordinal(730_000 + number) for number in range(400)]
+    history, telemetry = FakeHistory(*days, today=SECOND), FakeDayTelemetry()
+    history.seconds_a_day = 1.2
+    async with running(history, telemetry):
+        for _ in range(1200):
+            await passes(1)
+            assert history.is_fresh(SECOND, 60)
+    assert set(telemetry.days) == {*days, SECOND}
+
+
+async def test_a_day_that_takes_longer_than_the_interval_does_not_hold_up_the_others() -> None:
+    """Today is due again when it is computed, and yet the others get their turn."""
+    history, telemetry = FakeHistory(FIRST, date(2026, 1, 1), today=SECOND), FakeDayTelemetry()
+    history.seconds_a_day = 100.0
+    async with running(history, telemetry):
+        await passes(1000)
+    assert set(telemetry.days) == {FIRST, SECOND, date(2026, 1, 1)}
+
+
+async def test_many_replicas_compute_a_day_no_more_often_than_one() -> None:
+    """Who finds a row fresh leaves it; a day under constant change is computed twice in an interval, not ten times."""
+    history = FakeHistory(today=SECOND)
+    replicas = [FakeDayTelemetry() for _ in range(5)]
+    async with running(history, *replicas, apart=7.0):
+        await passes(600)
+    computed = sum(len(telemetry.days) for telemetry in replicas)
+    assert 10 <= computed <= 23
+
+
+async def test_a_replica_that_dies_leaves_no_row_older_than_the_interval() -> None:
+    """The other one looks within half of it."""
+    history, dying, living = FakeHistory(today=SECOND), FakeDayTelemetry(), FakeDayTelemetry()
+    task = asyncio.create_task(RollupTimer(history, FakeAmendments(), dying, LoopClock(), 60.0).run())
+    await passes(29)
+    async with running(history, living):
+        await passes(2)  # the first has computed again: the worst moment to die
+        task.cancel()
+        for _ in range(300):
+            await passes(1)
+            assert history.is_fresh(SECOND, 60)
+    assert living.days
+
+
+async def test_the_newest_day_is_shown_whoever_computed_it() -> None:
+    """Also when another replica is at it, and when nothing was touched."""
+    history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
+    history.somebody_else_is_at_it = True
+    async with running(history, telemetry):
+        await passes(1)
+        assert (telemetry.days, telemetry.newest) == ([], [DAY])
+        history.somebody_else_is_at_it = False
+        await passes(30)
+        assert (telemetry.days, telemetry.newest) == ([FIRST], [DAY, DAY])
+
+
+async def test_no_day_at_all_is_nothing_to_show() -> None:
+    """An empty database is no error."""
+    history, telemetry = FakeHistory(), FakeDayTelemetry()
+    history.row = None
+    async with running(history, telemetry):
+        await passes(100)
+    assert (telemetry.newest, telemetry.problems) == ([], [])
+
+
+async def test_an_outage_is_told_and_tried_again_on_the_timer() -> None:
+    """What is due is still in the database."""
+    history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
+    history.outages = [Unavailable("down", "connection"), Unavailable("still down", "connection")]
+    async with running(history, telemetry):
+        await passes(59)
+        assert (telemetry.problems, telemetry.days) == (["down", "still down"], [])
+        await passes(2)
+        assert telemetry.days == [FIRST]
+
+
+async def test_a_day_that_the_database_refuses_holds_up_no_other() -> None:
+    """A sum too large for its column is told by its day, every time; the timer must not die silently."""
+    history, telemetry = FakeHistory(FIRST, SECOND), FakeDayTelemetry()
+    history.refused = {SECOND}
+    async with running(history, telemetry):
+        await passes(31)
+        assert telemetry.days == [FIRST]
+        assert telemetry.problems == ["2026-02-01: numeric field overflow"] * 2
+        history.refused.clear()
+        await passes(30)
+        assert telemetry.days == [FIRST, SECOND]
+
+
+async def test_a_turn_that_leaves_nothing_undone_is_a_success() -> None:
+    """Whether there was something to do or not, and whatever day it was."""
+    history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
+    history.row = None
+    async with running(history, telemetry):
+        await passes(1)
+        assert (telemetry.days, telemetry.successes) == ([FIRST], 1)
+        await passes(30)
+        assert (telemetry.days, telemetry.successes) == ([FIRST], 2)
+
+
+async def test_a_turn_that_ran_out_of_time_is_a_success() -> None:
+    """A year of days that takes an hour is no fault while it goes on."""
+    days = [date.fromordinal(730_000 + number) for number in range(365)]
+    history, telemetry = FakeHistory(*days), FakeDayTelemetry()
+    history.seconds_a_day = 10.0
+    async with running(history, telemetry):
+        await passes(600)
+        assert 0 < len(telemetry.days) < len(days)
+        assert telemetry.successes == len(telemetry.days) // 3
+
+
+@pytest.mark.parametrize("cause", sorted(OF_ONE_DAY))
+async def test_a_day_that_cannot_be_computed_now_holds_up_no_other(cause: str) -> None:
+    """Too many dialogues for the time limit, a lock that is held: the newest day is due first at every turn."""
+    history, telemetry = FakeHistory(FIRST, SECOND), FakeDayTelemetry()
+    history.refused, history.refusal = {SECOND}, Unavailable("not now", cause)
+    await RollupTimer(history, FakeAmendments(), telemetry, LoopClock(), 60.0).turn()
+    assert (telemetry.days, telemetry.successes) == ([FIRST], 0)
+
+
+async def test_a_turn_that_leaves_something_undone_is_no_success() -> None:
+    """An outage, a day that the database refuses, and a day that another replica is at, perhaps in vain."""
+    history, telemetry, amendments = FakeHistory(FIRST, SECOND), FakeDayTelemetry(), FakeAmendments()
+    timer = RollupTimer(history, amendments, telemetry, LoopClock(), 60.0)
+    history.outages = [Unavailable("down", "connection")]
+    await timer.turn()
+    history.refused = {FIRST}
+    amendments.outages = [Unavailable("down", "connection")]
+    await timer.turn()
+    assert (telemetry.days, telemetry.successes) == ([SECOND], 0)
+    history.refused.clear()
+    history.somebody_else_is_at_it = True
+    await timer.turn()
+    assert telemetry.successes == 0
+    history.somebody_else_is_at_it = False
+    await timer.turn()
+    assert (telemetry.days, telemetry.successes) == ([SECOND, FIRST], 1)
+
+
+async def test_other_settings_in_force_are_told() -> None:
+    """Each time: telemetry decides how often a person wants to read it."""
+    history, telemetry = FakeHistory(), FakeDayTelemetry()
+    history.difference = "the time zone is Asia/Tokyo instead of UTC"
+    async with running(history, telemetry):
+        await passes(31)
+    assert telemetry.differences == [history.difference] * 2
+
+
+async def test_it_looks_twice_in_an_interval() -> None:
+    """From turn to turn, while there is nothing to do."""
+    history, telemetry = FakeHistory(), FakeDayTelemetry()
+    async with running(history, telemetry):
+        await passes(300)
+    assert [later - earlier for earlier, later in pairwise(history.looks)] == [30.0] * 9
+
+
+async def test_a_timer_that_fires_late_computes_each_day_once() -> None:
+    """However many intervals were slept through."""
+    history, telemetry = FakeHistory(FIRST, today=SECOND), FakeDayTelemetry()
+    timer = RollupTimer(history, FakeAmendments(), telemetry, LoopClock(), 60.0)
+    await timer.turn()
+    await passes(3600)
+    assert await timer.turn() is True
+    assert telemetry.days == [SECOND, FIRST, SECOND]
+
+
+async def test_a_turn_can_be_told_that_nothing_is_fresh() -> None:
+    """For those who want to see every row as it is now."""
+    history, telemetry = FakeHistory(today=SECOND), FakeDayTelemetry()
+    timer = RollupTimer(history, FakeAmendments(), telemetry, LoopClock(), 60.0)
+    for _ in range(2):
+        await timer.turn(fresh_seconds=0)
+    assert telemetry.days == [SECOND, SECOND]

@@ -1,0 +1,84 @@
+"""How the store goes about a batch, without a database: what is under way at once, what is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from consumer.events.dialogue import DIALOGUE
+from consumer.ingest.batch import Batch
+from consumer.ingest.days import BusinessDays
+from consumer.ingest.ports import Turn, Unavailable, Written
+from consumer.ingest.writer import CommitTurn, Writer
+from consumer.postgres.client import CopyNotSupported, Database, Objection
+from consumer.postgres.dead_letter_limit import DeadLetterLimit
+from consumer.postgres.preparation import Preparation, Prepared
+from consumer.postgres.store import PostgresStore, Way
+from consumer.settings.model import DeadLetters
+from tests.support.fakes import Changes, FakeTelemetry, LoopClock, in_a_while
+
+
+class Store(PostgresStore):
+    """Its transactions take a moment, and only remember that they were there."""
+
+    def __init__(self) -> None:
+        limit = DeadLetterLimit(DeadLetters())
+        days, telemetry = BusinessDays("UTC"), FakeTelemetry(Changes())
+        super().__init__(cast(Database, None), telemetry, days, group="g", owner="o", begin_at_end=False, limit=limit)
+        self.under_way: list[Batch] = []
+        self.met: set[frozenset[int]] = set()
+        self.ways: list[Way] = []
+        self.fails: Callable[[Way], Exception | None] = lambda _: None
+
+    async def _transact(self, prepared: Prepared, turn: Turn, way: Way, settle: Callable[[Written], None]) -> Written:
+        batch = prepared.batch
+        self.ways.append(way)
+        if (error := self.fails(way)) is not None:
+            raise error
+        self.met |= {frozenset((other.records, batch.records)) for other in self.under_way}
+        self.under_way.append(batch)
+        await asyncio.sleep(0.01)
+        await turn.come()
+        self.under_way.remove(batch)
+        return Written(batch, {}, [], [])
+
+
+def batch_of(number: int, *ids: bytes) -> Batch:
+    """A batch with dialogues of these ids, known by a number."""
+    rows: list[Any] = [SimpleNamespace(id=own, record=SimpleNamespace(headers=())) for own in ids]
+    return Batch(rows={DIALOGUE: rows}, records=number)
+
+
+async def write_all(store: Store, batches: Sequence[Batch]) -> None:
+    """As the pipeline does, two at a time."""
+    writer = Writer(store, store._telemetry, LoopClock(), lambda _: None, lambda *_: None)
+    async with asyncio.TaskGroup() as tasks:
+        works = [tasks.create_task(work) for work in writer.works()]
+        for batch in batches:
+            await writer.slot()
+            writer.put(batch)
+        await writer.idle()
+        for work in works:
+            work.cancel()
+
+
+async def test_no_two_transactions_are_under_way_over_one_id() -> None:
+    """They would wait for each other; the second one counts from when it waits for its turn."""
+    store = Store()
+    await write_all(store, [batch_of(1, b"x"), batch_of(2, b"x", b"y"), batch_of(3, b"y"), batch_of(4, b"z")])
+    assert store.met == {frozenset((3, 4))}
+
+
+async def test_what_has_no_support_without_copy_is_no_matter_of_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row is looked for, and where there is none it is waited out, not tried at once again without end."""
+    monkeypatch.setattr("consumer.postgres.preparation.aside", in_a_while)  # virtual time does not wait for a thread
+    store, turn = Store(), CommitTurn(None)
+    said = ("a trigger of somebody's", "refused", "0A000")
+    store.fails = lambda way: CopyNotSupported(*said) if way is Way.DIRECT else Objection(*said)
+    with pytest.raises(Unavailable, match="a trigger"):
+        await store.write_once(Preparation(batch_of(1, b"x")), turn, lambda _: None)
+    assert store.ways == [Way.DIRECT, Way.MERGE, Way.SPLIT]

@@ -1,0 +1,60 @@
+"""The env file: what is an assignment, what its value is, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from consumer.settings import env_file
+
+
+def read(tmp_path: Path, content: str | bytes) -> dict[str, str]:
+    """What the file assigns."""
+    file = tmp_path / "env"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return dict(env_file.read(file))
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("A=b", "b"),
+        ("A=", ""),
+        ("A = b ", "b"),
+        ("export A=b", "b"),
+        ("A=b=c", "b=c"),
+        ("A=p${HOME}$HOME\\n", "p${HOME}$HOME\\n"),
+        ("A=b # c", "b # c"),
+        ("A='b c '", "b c "),
+        ('A="b\'c"', "b'c"),
+        ('A="b"c"', 'b"c'),
+        ("A=ü", "ü"),
+        ("A=1\nA=2", "2"),
+        ("# A=1\n\n  # x\nA=2", "2"),
+        ("A=1\r\n", "1"),
+        ("\ufeffA=1", "1"),
+    ],
+)
+def test_values_are_literal(tmp_path: Path, line: str, value: str) -> None:
+    """Nothing is expanded; one pair of quotes, blanks around, CRLF and a byte order mark are taken off."""
+    assert read(tmp_path, line) == {"A": value}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("RAGLEDGER_KAFKA__SASL_PASSWORD: geheim", "line 2 (RAGLEDGER_KAFKA__SASL_PASSWORD): is no assignment"),
+        ("RAGLEDGER_KAFKA__SASL_PASSWORD geheim", "line 2 (RAGLEDGER_KAFKA__SASL_PASSWORD): is no assignment"),
+        ("geheim", "line 2: is no assignment"),
+        ("2geheim=geheim", "line 2: is no assignment"),
+        ('A="geheim', "line 2 (A): the value begins with a quote"),
+        ("A='geheim' # x", "line 2 (A): the value begins with a quote"),
+        ("A=geheim\0", "line 2: has a control character"),
+        (b"A=geheim\xff", "line 2: is not UTF-8"),
+    ],
+)
+def test_a_line_that_is_no_assignment_is_refused(tmp_path: Path, line: str | bytes, said: str) -> None:
+    """By its number, and by a name where it has one of ours; never by what it holds."""
+    with pytest.raises(env_file.EnvFileError) as caught:
+        read(tmp_path, b"X=1\n" + (line if isinstance(line, bytes) else line.encode()))
+    assert str(caught.value).startswith(said)
+    assert "geheim" not in str(caught.value)

@@ -1,0 +1,541 @@
+"""Settings: where they come from, and that a wrong or unknown one stops the start in words."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from pydantic import ValidationError
+
+from consumer.settings.model import Settings, SettingsError, ignored, known_variables, load, owner_name, variable
+from consumer.settings.sources import service_links
+
+SECRET = "hunter2"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of whoever runs the tests."""
+    for name in os.environ:
+        if name.upper().startswith("RAGLEDGER_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def set_env(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets RAGLEDGER_ variables: `set_env(KAFKA__GROUP_ID="x")`."""
+
+    def set_all(**values: str) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(f"RAGLEDGER_{name}", value)
+
+    return set_all
+
+
+def refusal() -> str:
+    """Why the start is refused."""
+    with pytest.raises(SettingsError) as caught:
+        load()
+    return str(caught.value)
+
+
+# ── where they come from ──
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    """Nothing has to be set on a developer's machine."""
+    settings = load()
+    assert settings.kafka.group_id == "ragledger"
+    assert (settings.topics.dialogue, settings.topics.provenance) == ("rag.dialogue", "rag.provenance")
+    assert (settings.http.port, settings.rollup.interval_s, settings.rollup.timezone) == (9108, 60.0, "UTC")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "KAFKA__BOOTSTRAP_SERVERS",
+        "KAFKA__GROUP_ID",
+        "KAFKA__SECURITY_PROTOCOL",
+        "POSTGRES__DSN",
+        "POSTGRES__PGBOUNCER",
+        "TOPICS__DIALOGUE",
+        "TOPICS__PROVENANCE",
+        "BATCH__MAX_ROWS",
+        "BATCH__MAX_BYTES",
+        "BATCH__MAX_DELAY_MS",
+        "HTTP__HOST",
+        "HTTP__PORT",
+        "ROLLUP__INTERVAL_S",
+        "ROLLUP__TIMEZONE",
+        "SLO__FILE",
+        "SHUTDOWN__TIMEOUT_S",
+        "LOG__LEVEL",
+        "LOG__FORMAT",
+    ],
+)
+def test_the_contract_s_settings_exist(name: str) -> None:
+    """Under the names it gives them, each with a meaning."""
+    assert known_variables()[f"RAGLEDGER_{name}"].description
+
+
+def test_every_setting_says_what_it_means() -> None:
+    """`config show` and the documentation are made from it."""
+    assert [name for name, field in known_variables().items() if not field.description] == []
+
+
+def test_the_environment_sets_them(set_env: Any) -> None:
+    """RAGLEDGER_GROUP__NAME, in either case."""
+    set_env(KAFKA__GROUP_ID="mine", HTTP__PORT="0", POSTGRES__PGBOUNCER="true", kafka__client_rack="r1")
+    settings = load()
+    assert (settings.kafka.group_id, settings.kafka.client_rack) == ("mine", "r1")
+    assert (settings.http.port, settings.postgres.pgbouncer) == (0, True)
+
+
+def test_an_env_file_sets_them_and_the_environment_wins(set_env: Any, tmp_path: Path) -> None:
+    """As everywhere."""
+    file = tmp_path / "env"
+    file.write_text("RAGLEDGER_KAFKA__GROUP_ID=from-file\nRAGLEDGER_LOG__LEVEL=DEBUG\n")
+    set_env(ENV_FILE=str(file), LOG__LEVEL="ERROR")
+    settings = load()
+    assert (settings.kafka.group_id, settings.log.level) == ("from-file", "ERROR")
+
+
+@pytest.mark.parametrize("spell", [str.upper, str.lower])
+def test_a_secrets_directory_sets_them(set_env: Any, tmp_path: Path, spell: Any) -> None:
+    """One file per setting, named as its variable, as Docker and Kubernetes mount secrets."""
+    (tmp_path / spell("RAGLEDGER_POSTGRES__DSN")).write_text("postgresql://u:p@h/d\n")
+    (tmp_path / spell("RAGLEDGER_KAFKA__SASL_PASSWORD")).write_text(SECRET)
+    set_env(SECRETS_DIR=str(tmp_path))
+    settings = load()
+    assert settings.postgres.dsn.get_secret_value() == "postgresql://u:p@h/d"
+    assert settings.kafka.sasl_password is not None
+    assert settings.kafka.sasl_password.get_secret_value() == SECRET
+
+
+def test_the_environment_wins_over_a_secret(set_env: Any, tmp_path: Path) -> None:
+    """The nearer one."""
+    (tmp_path / "RAGLEDGER_POSTGRES__DSN").write_text("postgresql://file/d")
+    set_env(SECRETS_DIR=str(tmp_path), POSTGRES__DSN="postgresql://environment/d")
+    assert load().postgres.dsn.get_secret_value() == "postgresql://environment/d"
+
+
+@pytest.mark.parametrize("value", ['{"a": 1}', "[1]", "null", "12345", '"quoted"', " spaces ", "a#b"])
+def test_a_password_is_taken_as_it_is(set_env: Any, value: str) -> None:
+    """Also when it looks like JSON."""
+    set_env(KAFKA__SECURITY_PROTOCOL="SASL_SSL", KAFKA__SASL_USERNAME="u", KAFKA__SASL_PASSWORD=value)
+    password = load().kafka.sasl_password
+    assert password is not None
+    assert password.get_secret_value() == value
+
+
+def test_settings_do_not_change() -> None:
+    """What was checked at the start holds until the end."""
+    settings: Any = load()
+    with pytest.raises(ValidationError):
+        settings.http.port = 1
+    with pytest.raises(ValidationError):
+        settings.http = None
+
+
+# ── what stops the start ──
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HTTP__PORT", "99999", "less than or equal to 65535"),
+        ("HTTP__PORT", "http", "valid integer"),
+        ("KAFKA__GROUP_ID", "", "at least 1 character"),
+        ("KAFKA__SECURITY_PROTOCOL", "TLS", "'PLAINTEXT', 'SSL', 'SASL_PLAINTEXT' or 'SASL_SSL'"),
+        ("BATCH__MAX_ROWS", "0", "greater than or equal to 1"),
+        ("ROLLUP__INTERVAL_S", "0", "greater than 0"),
+        ("ROLLUP__INTERVAL_S", "inf", "finite"),
+        ("SHUTDOWN__TIMEOUT_S", "nan", ""),
+        ("POSTGRES__STATEMENT_TIMEOUT_S", "inf", "less than or equal to 2147483"),
+        ("POSTGRES__LOCK_TIMEOUT_S", "0.0004", "greater than or equal to 0.001"),
+        ("KAFKA__BOOTSTRAP_SERVERS", "kafka:abc", "host:port, comma-separated"),
+        ("KAFKA__BOOTSTRAP_SERVERS", "a:9092,,b:9092", "host:port, comma-separated"),
+        ("KAFKA__BOOTSTRAP_SERVERS", "PLAINTEXT://a:9092", "host:port, comma-separated"),
+        ("KAFKA__BOOTSTRAP_SERVERS", "", "host:port, comma-separated"),
+        ("KAFKA__SSL_CAFILE", "/nowhere/at/all", "there is no such file"),
+        ("TOPICS__DIALOGUE", "rag dialogue", "match pattern"),
+        ("ROLLUP__TIMEZONE", "Mars/Olympus", "IANA"),
+        ("LOG__LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("POSTGRES__POOL_SIZE", "1", "greater than or equal to"),
+    ],
+)
+def test_a_wrong_value_stops_the_start(set_env: Any, name: str, value: str, said: str) -> None:
+    """With the setting's name, its value, and what is allowed."""
+    set_env(**{name: value})
+    message = refusal()
+    assert message.startswith(f"RAGLEDGER_{name}={value!r}: ")
+    assert said in message
+
+
+def test_every_wrong_setting_is_named(set_env: Any) -> None:
+    """One look tells all that is wrong, a line each."""
+    set_env(HTTP__PORT="x", LOG__LEVEL="x", ROLLUP__TIMEZONE="x")
+    lines = refusal().splitlines()
+    assert [line.split("=")[0] for line in lines] == [
+        "RAGLEDGER_HTTP__PORT",
+        "RAGLEDGER_ROLLUP__TIMEZONE",
+        "RAGLEDGER_LOG__LEVEL",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("KAFKA__GRUP_ID", "RAGLEDGER_KAFKA__GROUP_ID"),
+        ("KAFKA_GROUP_ID", "RAGLEDGER_KAFKA__GROUP_ID"),
+        ("HTTP__PROT", "RAGLEDGER_HTTP__PORT"),
+        ("POSTGRESS__DSN", "RAGLEDGER_POSTGRES__DSN"),
+    ],
+)
+def test_an_unknown_variable_stops_with_a_suggestion(set_env: Any, name: str, meant: str) -> None:
+    """A misspelt setting must not be ignored."""
+    set_env(**{name: "x"})
+    assert refusal() == f"RAGLEDGER_{name}: there is no such setting (did you mean {meant}?)"
+
+
+@pytest.mark.parametrize("name", ["KAFKA__GRUP_ID", "KAFK__GROUP_ID"])
+def test_an_unknown_variable_in_the_env_file_stops_too(set_env: Any, tmp_path: Path, name: str) -> None:
+    """Under the name that it has there, with the same suggestion."""
+    file = tmp_path / "env"
+    file.write_text(f"RAGLEDGER_{name}=x\n")
+    set_env(ENV_FILE=str(file))
+    assert refusal() == f"RAGLEDGER_{name}: there is no such setting (did you mean RAGLEDGER_KAFKA__GROUP_ID?)"
+
+
+def test_other_files_in_the_secrets_directory_are_not_read(set_env: Any, tmp_path: Path) -> None:
+    """A keystore next to ours is nobody's text."""
+    (tmp_path / "keystore.jks").write_bytes(b"\xfe\xed\xfe\xed")
+    (tmp_path / "RAGLEDGER_LOG__LEVEL").write_text("DEBUG")
+    set_env(SECRETS_DIR=str(tmp_path))
+    assert load().log.level == "DEBUG"
+
+
+def test_an_unknown_file_in_the_secrets_directory_stops_too(set_env: Any, tmp_path: Path) -> None:
+    """A misspelt secret would otherwise be missed at the first connection."""
+    (tmp_path / "RAGLEDGER_POSTGRES__DNS").write_text(SECRET)
+    set_env(SECRETS_DIR=str(tmp_path))
+    assert refusal() == "RAGLEDGER_POSTGRES__DNS: there is no such setting (did you mean RAGLEDGER_POSTGRES__DSN?)"
+
+
+def test_other_variables_in_the_env_file_are_not_ours(set_env: Any, tmp_path: Path) -> None:
+    """An env file is often shared with other programs, as the environment is."""
+    file = tmp_path / "env"
+    file.write_text("POSTGRES_PASSWORD=x\nRAGLEDGER_LOG__LEVEL=DEBUG\n")
+    set_env(ENV_FILE=str(file))
+    assert load().log.level == "DEBUG"
+
+
+@pytest.mark.parametrize("name", ["ENV_FILE", "SECRETS_DIR"])
+def test_a_file_or_directory_that_is_not_there_stops_the_start(set_env: Any, name: str) -> None:
+    """Whoever names one means it: the defaults would be another database."""
+    set_env(**{name: "/nowhere/at/all"})
+    assert f"RAGLEDGER_{name}" in refusal()
+
+
+# ── what belongs together ──
+
+
+@pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT"])
+@pytest.mark.parametrize("given", [{}, {"KAFKA__SASL_USERNAME": "u"}, {"KAFKA__SASL_PASSWORD": SECRET}])
+def test_sasl_needs_credentials(set_env: Any, protocol: str, given: dict[str, str]) -> None:
+    """Both of them; the message says which settings these are, and not what they hold."""
+    set_env(KAFKA__SECURITY_PROTOCOL=protocol, **given)
+    message = refusal()
+    assert message.startswith(f"RAGLEDGER_KAFKA__SECURITY_PROTOCOL='{protocol}': ")
+    assert "RAGLEDGER_KAFKA__SASL_USERNAME" in message
+    assert "RAGLEDGER_KAFKA__SASL_PASSWORD" in message
+    assert SECRET not in message
+
+
+def test_each_kind_needs_a_topic_of_its_own(set_env: Any) -> None:
+    """The topic decides the kind."""
+    set_env(TOPICS__DIALOGUE="same", TOPICS__PROVENANCE="same")
+    message = refusal()
+    assert message.startswith("RAGLEDGER_TOPICS__DIALOGUE='same' and RAGLEDGER_TOPICS__PROVENANCE='same': ")
+    assert "a topic of its own" in message
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"ERASURE__KEY": "too short"}, "every key needs 32 characters"),
+        ({"ERASURE__KEY": "k" * 32, "ERASURE__PREVIOUS_KEYS": f"{'o' * 32}, short"}, "every key needs 32 characters"),
+        ({"ERASURE__PREVIOUS_KEYS": "o" * 32}, "set the key in use"),
+        ({"ERASURE__KEY": f"{'k' * 32},{'o' * 32}"}, "one key, without a comma"),
+    ],
+)
+def test_a_key_of_erasure_that_is_none_is_refused(set_env: Any, given: dict[str, str], said: str) -> None:
+    """Too short to be a secret, or not what it is meant to be; never shown."""
+    set_env(**given)
+    message = refusal()
+    assert message.startswith("RAGLEDGER_ERASURE")
+    assert said in message
+    assert not any(value in message for value in given.values())
+
+
+def test_the_keys_of_erasure_in_their_order(set_env: Any) -> None:
+    """The one in use first, then those used before; none where none is set."""
+    assert load().erasure.secrets == []
+    set_env(ERASURE__KEY="k" * 32, ERASURE__PREVIOUS_KEYS=f"{'o' * 32}, {'p' * 40}")
+    assert load().erasure.secrets == [b"k" * 32, b"o" * 32, b"p" * 40]
+
+
+# ── addresses ──
+
+
+@pytest.mark.parametrize("servers", ["a", "a:1", "a.example:9092, b:9093", "[::1]:9092", "10.0.0.1:9092,10.0.0.2"])
+def test_addresses_of_brokers(set_env: Any, servers: str) -> None:
+    """With a port or without, one or several."""
+    set_env(KAFKA__BOOTSTRAP_SERVERS=servers)
+    assert load().kafka.bootstrap_servers == servers
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "u:p@h:5432/d",
+        "u:p@h1:5432,h2:5433/d?target_session_attrs=read-write",
+        "h/d?sslmode=require&application_name=x&options=-c%20geqo%3Doff",
+        "[::1]:5432/d",
+        "u:p%40%2F@/d?host=/run/postgresql",
+        "[fe80::1%25eth0]:5432/d?sslmode=verify-full&sslrootcert=system",
+        "",
+    ],
+)
+def test_dsns_that_the_client_understands(set_env: Any, rest: str) -> None:
+    """Several hosts, a socket, settings of the server, nothing at all."""
+    set_env(POSTGRES__DSN=f"postgresql://{rest}")
+    assert load().postgres.dsn.get_secret_value().endswith(rest)
+
+
+@pytest.mark.parametrize("password", ["p\uff20x", "a[b]c", "12#34", "12/34", "1?a=1", "p@q/r@s"])
+def test_a_password_that_takes_a_dsn_apart_is_not_shown(set_env: Any, password: str) -> None:
+    """Nor taken for a host: whoever has one is told how to write it."""
+    set_env(POSTGRES__DSN=f"postgresql://{SECRET}:{password}@h/d")
+    message = refusal()
+    assert message.startswith("RAGLEDGER_POSTGRES__DSN=(hidden): is no URL")
+    assert SECRET not in message
+    assert password not in message
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ("h:5432x/d", "the port a number"),
+        ("h:5432,h2:x/d", "the port a number"),
+        ("h/d?sslmode=on", "an sslmode that is none of allow"),
+        ("h/d?target_session_attrs=leader", "target_session_attrs that is none of any"),
+        ("h/d?hostaddr=10.0.0.1", "has hostaddr, which ragledger does not know: name it as the host"),
+        ("h/d?sslmod=require", "has sslmod, which ragledger does not know"),
+        ("h/d?ssl=true", "write sslmode=require or sslmode=verify-full"),
+        ("h/d?schema=rag", "options=-csearch_path%3D"),
+        ("h/d?sslmode", "as parameter 1"),
+        ("h/d?port=x", "a port that is no number"),
+        ("h:70000/d", "the port a number"),
+        ("h1,,h2/d", "the port a number"),
+        ("/d?host=a,,b", "a host that is none"),
+        ("/d?host=[::1", "a host that is none"),
+        ("/d?host=a:b", "a host that is none"),
+        ("/d?host=a,b&port=1,2,3", "another number of ports than of hosts"),
+        ("h/d?pgbouncer=maybe", "a value of pgbouncer that is none of"),
+        ("h/d?sslrootcert=system&sslmode=require", "needs sslmode=verify-full"),
+        ("h/d?sslnegotiation=direct", "needs sslmode=require or stricter"),
+        ("h/d?ssl_min_protocol_version=SSLv3", "none of TLSv1"),
+        ("h%zz/d", "write a % as %25"),
+        ("h/d?password=100%", "write a % as %25"),
+        ("h/d?sslrootcert=/nowhere/at/all", "there is no such file"),
+    ],
+)
+def test_dsns_that_it_does_not(set_env: Any, rest: str, said: str) -> None:
+    """Told at the start: the server would refuse them for ever, and look as if it were away."""
+    set_env(POSTGRES__DSN=f"postgresql://u:{SECRET}@{rest}")
+    message = refusal()
+    assert message.startswith("RAGLEDGER_POSTGRES__DSN=(hidden): ")
+    assert said in message
+    assert SECRET not in message
+
+
+@pytest.mark.parametrize(
+    ("rest", "parts"),
+    [
+        ("u:p%40@h/d?schema=public&pgbouncer=true&connection_limit=1", ("u:p%40@h/d", {}, True)),
+        ("h/d?supa=base-pooler.x&sslmode=require", ("h/d", {"sslmode": "require"}, True)),
+        ("h/d?options=endpoint%3Dep-1&channel_binding=require", ("h/d", {"options": "endpoint=ep-1"}, False)),
+        ("h/d?statement_cache_size=0", ("h/d", {}, True)),
+        ("h/d?statement_cache_size=100&pgbouncer=false", ("h/d", {}, False)),
+        ("h/d?connect_timeout=10&application_name=x", ("h/d", {}, False)),
+        ("u@h/d?password=a+b%26c", ("u@h/d", {"password": "a+b&c"}, False)),
+    ],
+)
+def test_what_of_a_dsn_the_client_is_given(set_env: Any, rest: str, parts: tuple[str, dict[str, str], bool]) -> None:
+    """What is meant for other clients is left out, a pooler is heeded, and asyncpg decodes what was meant."""
+    set_env(POSTGRES__DSN=f"postgres://{rest}")
+    postgres = load().postgres
+    sent = urlsplit(postgres.parsed.for_client())
+    assert (sent.netloc + sent.path, dict(parse_qsl(sent.query)), postgres.pgbouncer) == parts
+
+
+def test_the_setting_wins_over_a_dsn_that_names_a_pooler(set_env: Any) -> None:
+    """A person has set it."""
+    set_env(POSTGRES__DSN="postgresql://h/d?pgbouncer=true", POSTGRES__PGBOUNCER="false")
+    assert not load().postgres.pgbouncer
+
+
+def test_what_is_ignored_is_said_by_name(set_env: Any) -> None:
+    """One sentence for the DSN, one for what Kubernetes sets."""
+    set_env(POSTGRES__DSN="postgresql://h/d?pgbouncer=true")
+    assert ignored(load()) == []
+    set_env(POSTGRES__DSN=f"postgresql://u:{SECRET}@h/d?pool_timeout=1&connection_limit=1", PORT="tcp://10.0.0.1:9108")
+    links, parameters = ignored(load())
+    assert links.endswith(": RAGLEDGER_PORT")
+    assert parameters.endswith(": connection_limit, pool_timeout")
+
+
+@pytest.mark.parametrize("prefix", ["jdbc:postgresql://", "postgresql+asyncpg://", "postgres+psycopg2://"])
+def test_the_url_of_another_client_is_told_as_such(set_env: Any, prefix: str) -> None:
+    """With what to leave out."""
+    set_env(POSTGRES__DSN=f"{prefix}u:{SECRET}@h/d")
+    assert "must begin with postgresql://: that is the URL of another client" in refusal()
+
+
+@pytest.mark.parametrize("rest", ["h/d?sslmode=verify-full", "h/d?sslmode=verify-ca"])
+def test_a_server_that_nobody_can_verify_is_refused(
+    set_env: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rest: str
+) -> None:
+    """Every connection would fail; any of the places where authorities are named is enough."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("PGSSLROOTCERT", raising=False)
+    set_env(POSTGRES__DSN=f"postgresql://{rest}")
+    assert "sslrootcert=system" in refusal()
+    authorities = tmp_path / ".postgresql" / "root.crt"
+    authorities.parent.mkdir()
+    authorities.touch()
+    load()
+    authorities.unlink()
+    monkeypatch.setenv("PGSSLROOTCERT", "/etc/ca.pem")
+    load()
+    monkeypatch.delenv("PGSSLROOTCERT")
+    ca = tmp_path / "ca.pem"
+    ca.touch()
+    set_env(POSTGRES__SSL_ROOT_CERT=str(ca))
+    assert load().postgres.parsed.parameters["sslrootcert"] == str(ca)
+
+
+# ── what Kubernetes sets ──
+
+SERVICE_LINKS = {
+    "PORT": "tcp://10.0.0.1:9108",
+    "SERVICE_HOST": "10.0.0.1",
+    "SERVICE_PORT": "9108",
+    "SERVICE_PORT_HTTP": "9108",
+    "PORT_9108_TCP": "tcp://10.0.0.1:9108",
+    "PORT_9108_TCP_PROTO": "tcp",
+    "PORT_9108_TCP_PORT": "9108",
+    "PORT_9108_TCP_ADDR": "10.0.0.1",
+    "KAFKA_PORT": "tcp://[fd00::1]:9092",
+    "KAFKA_SERVICE_HOST": "fd00::1",
+    "METRICS_V2_PORT_53_UDP": "udp://10.0.0.1:53",
+    "METRICS_V2_SERVICE_PORT_DNS_TCP": "53",
+}
+
+
+def test_what_kubernetes_sets_for_a_service_named_like_us_is_no_setting(set_env: Any) -> None:
+    """Recognised by name and value together."""
+    set_env(**SERVICE_LINKS)
+    load()
+    assert service_links() == tuple(sorted(f"RAGLEDGER_{name}" for name in SERVICE_LINKS))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTP_PORT", "9109"),
+        ("PORT", "9109"),
+        ("KAFKA_SERVICE_HOST", "kafka"),
+        ("SERVICE_PORT", "http"),
+        ("PORT_9108_TCP_PROTO", "TLS"),
+        ("PORT_9108_TCP", "tcp://kafka:9108"),
+        ("HTTP__SERVICE_HOST", "10.0.0.1"),
+    ],
+)
+def test_a_typo_is_none_of_these(set_env: Any, name: str, value: str) -> None:
+    """One underscore too few is the usual one."""
+    set_env(**{name: value})
+    message = refusal()
+    assert f"RAGLEDGER_{name}: there is no such setting" in message
+    assert name != "HTTP_PORT" or "did you mean RAGLEDGER_HTTP__PORT?" in message
+
+
+def test_a_setting_is_never_taken_for_one(set_env: Any) -> None:
+    """The name of a setting is a setting, whatever it holds."""
+    set_env(HTTP__PORT="tcp://10.0.0.1:9108")
+    assert "RAGLEDGER_HTTP__PORT=" in refusal()
+
+
+def test_the_end_of_a_line_is_no_part_of_a_value(set_env: Any) -> None:
+    """A Kubernetes secret that was made from a file has the end of its line in it."""
+    set_env(POSTGRES__DSN="postgresql://u:p@h/d\n", KAFKA__SASL_PASSWORD="p w \r\n", TOPICS__DIALOGUE="t\n")
+    found = load()
+    assert found.postgres.dsn.get_secret_value() == "postgresql://u:p@h/d"
+    assert found.kafka.sasl_password is not None
+    assert found.kafka.sasl_password.get_secret_value() == "p w "
+    assert found.topics.dialogue == "t"
+
+
+@pytest.mark.parametrize("mark", ["'", '"'])
+def test_quotation_marks_around_a_dsn_are_named(set_env: Any, mark: str) -> None:
+    """Docker's --env-file takes them for a part of the value."""
+    set_env(POSTGRES__DSN=f"{mark}postgresql://u:{SECRET}@h/d{mark}")
+    assert refusal().endswith("begins with a quotation mark: leave out the quotation marks around it")
+
+
+# ── secrets ──
+
+
+@pytest.mark.parametrize("dsn", [f"mysql://u:{SECRET}@h/d", SECRET, f"host=h password={SECRET}"])
+def test_a_secret_is_hidden_in_errors(set_env: Any, dsn: str) -> None:
+    """The name and what is allowed are enough."""
+    set_env(POSTGRES__DSN=dsn)
+    message = refusal()
+    assert message == "RAGLEDGER_POSTGRES__DSN=(hidden): must begin with postgresql://"
+    assert SECRET not in message
+
+
+def test_no_error_shows_a_secret(set_env: Any) -> None:
+    """Whatever else is wrong with the group it is in."""
+    dsn = f"postgresql://u:{SECRET}@h/d"
+    set_env(
+        POSTGRES__DSN=dsn, POSTGRES__POOL_SIZE="x", KAFKA__SASL_PASSWORD=SECRET, KAFKA__SECURITY_PROTOCOL="SASL_SSL"
+    )
+    assert SECRET not in refusal()
+
+
+def test_settings_do_not_print_secrets(set_env: Any) -> None:
+    """Neither as text nor as JSON."""
+    set_env(POSTGRES__DSN=f"postgresql://u:{SECRET}@h/d", KAFKA__SASL_PASSWORD=SECRET)
+    settings = load()
+    assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+def test_the_owner_tells_host_and_process() -> None:
+    """Enough to find the reader that the ledger names."""
+    host, _, process = owner_name().rpartition(":")
+    assert host
+    assert int(process) == os.getpid()
+
+
+def test_a_setting_and_its_variable() -> None:
+    """One rule both ways."""
+    assert variable("kafka", "group_id") == "RAGLEDGER_KAFKA__GROUP_ID"
+    assert all(name.startswith("RAGLEDGER_") and "__" in name for name in known_variables())
+    assert known_variables().keys() == {
+        variable(group, name) for group, settings in Settings() for name in type(settings).model_fields
+    }

@@ -1,0 +1,244 @@
+"""Whatever is wrong with settings, and wherever a secret stands in them: nothing of it is shown."""
+
+import asyncio
+import json
+import os
+import traceback
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from asyncpg import connect_utils
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from consumer.cli.config import _effective
+from consumer.ingest import slo
+from consumer.ingest.ports import Unavailable
+from consumer.postgres.admin import ConnectError, connect
+from consumer.postgres.client import Database, connect_options
+from consumer.settings.model import SettingsError, ignored, known_variables, load
+
+# Pieces of four characters that no message has in it, and what takes a DSN apart between them.
+PIECES = st.sampled_from(["Zq7K", "Xw9P", "Vj3Y", "7301", "Jk5Ä"])
+BETWEEN = st.sampled_from([*"@:/#?%&=,;+ '\"\\[]{}$", "%4", "%zz", "%40", "=x&", "\t", "@h/", ":1@", "://", "\uff20"])
+SECRETS = st.lists(st.one_of(PIECES, BETWEEN), min_size=2, max_size=6).map("".join).filter(lambda s: run_of(s) != set())
+DSNS = st.sampled_from(
+    [
+        "postgresql://app:{}@h/d",
+        "postgres://app@srv:{}@h:5432/d",
+        "postgresql://app:{}@h1:5432,h2:5433/d?target_session_attrs=any",
+        "postgresql://app:{}@[::1]:5432/d",
+        "postgresql://app:{}@/d?host=/run/postgresql",
+        "postgresql://h/d?user=app&password={}",
+        "postgresql://h/d?password={}&sslmode=require",
+        "postgresql://h/d?password={}&sslrootcert=/nowhere",
+        "postgresql://app@h/d?sslpassword={}",
+        "postgresql://app@h/d;password={}",
+        "postgresql://app@h/d&sslmode=require&password={}",
+        "postgresql://:{}@h",
+        "jdbc:postgresql://app:{}@h/d",
+        "postgresql+asyncpg://app:{}@h/d?ssl=require",
+        "postgresql:/app:{}@h/d",
+        "host=h password={} dbname=d",
+        "{}",
+    ]
+)
+OTHERS = ["KAFKA__SASL_PASSWORD", "ERASURE__KEY", "ERASURE__PREVIOUS_KEYS"]
+
+
+def run_of(secret: str) -> set[str]:
+    """Every run of four characters of a secret that belongs to nothing else."""
+    pieces = ("Zq7K", "Xw9P", "Vj3Y", "7301", "Jk5Ä")
+    runs = {secret[start : start + 4] for start in range(len(secret) - 3)}
+    return {run for run in runs if run in pieces}
+
+
+@pytest.fixture
+def clean(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No setting of whoever runs the tests."""
+    for name in os.environ:
+        if name.upper().startswith(("RAGLEDGER_", "PG")):
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def shown() -> str:
+    """All that is shown of the settings: each for itself, or why they are refused, with its traceback."""
+    try:
+        found = load()
+    except SettingsError as error:
+        return "".join(traceback.format_exception(error))
+    texts = [repr(found), str(found), json.dumps(_effective(found), default=str), *ignored(found)]
+    return "\n".join(texts) + connecting(found)
+
+
+def connecting(found: Any) -> str:
+    """What asyncpg says of a DSN that was taken for right: nothing, as it understands it."""
+    options = connect_options(found.postgres)
+    try:
+        connect_utils._parse_connect_dsn_and_args(  # type: ignore[attr-defined]
+            **dict.fromkeys(("host", "port", "user", "password", "passfile", "database", "ssl", "service")),
+            **dict.fromkeys(("servicefile", "direct_tls", "target_session_attrs", "krbsrvname", "gsslib")),
+            **{name: options[name] for name in ("dsn", "server_settings")},
+        )
+    except (ValueError, OSError) as error:
+        return f"NOT UNDERSTOOD {type(error).__name__} {error}"
+    return ""
+
+
+hostile = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@hostile
+@given(secret=SECRETS, dsn=DSNS)
+def test_nothing_of_a_dsn_is_shown(clean: pytest.MonkeyPatch, secret: str, dsn: str) -> None:
+    """Well-formed or not; and what is taken for right, the client understands."""
+    clean.setenv("RAGLEDGER_POSTGRES__DSN", dsn.format(secret))
+    said = shown()
+    assert not any(run in said for run in run_of(secret)), said
+    assert "NOT UNDERSTOOD" not in said
+
+
+@hostile
+@given(secret=SECRETS, name=st.sampled_from(OTHERS), wrong=st.booleans())
+def test_nothing_of_another_secret_is_shown(clean: pytest.MonkeyPatch, secret: str, name: str, wrong: bool) -> None:
+    """Whether it is right, or it or something else of its group is wrong."""
+    clean.setenv(f"RAGLEDGER_{name}", secret)
+    clean.setenv("RAGLEDGER_KAFKA__SECURITY_PROTOCOL", "SASL_SSL" if wrong else "PLAINTEXT")
+    assert not any(run in shown() for run in run_of(secret))
+
+
+@hostile
+@given(secret=SECRETS, name=st.sampled_from(["POSTGRES__DSN", *OTHERS]), mark=st.sampled_from([":", " ", "=", '="']))
+def test_nothing_of_a_file_is_shown(
+    clean: pytest.MonkeyPatch, tmp_path: Path, secret: str, name: str, mark: str
+) -> None:
+    """Neither of a line of the env file that is none, nor of a group that is given as JSON."""
+    file = tmp_path / "env"
+    file.write_text(f"RAGLEDGER_{name}{mark}{secret}\n{secret}\n")
+    group, member = name.lower().split("__")
+    for variable, value in {
+        "RAGLEDGER_ENV_FILE": str(file),
+        f"RAGLEDGER_{group.upper()}": json.dumps({member: secret}),
+    }.items():
+        clean.setenv(variable, value)
+        assert not any(run in shown() for run in run_of(secret))
+        clean.delenv(variable)
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\n" + "\n".join(["Zq7K" * 16] * 25) + "\n-----END PRIVATE KEY-----\n"
+CONNECTION_STRINGS = [
+    "Endpoint=sb://x.servicebus.windows.net/;SharedAccessKeyName=Root;SharedAccessKey=Zq7K=",
+    "host=h user=u password=Zq7K dbname=d",
+    'org.apache.kafka.common.security.plain.PlainLoginModule required username="u" password="Zq7K";',
+    '{"username": "u", "password": "Zq7K"}',
+    "postgresql://u:Zq7K@h/d",
+]
+
+
+@pytest.mark.parametrize("name", sorted({*known_variables(), "RAGLEDGER_ENV_FILE", "RAGLEDGER_SECRETS_DIR"}))
+@pytest.mark.parametrize("secret", [PEM, *CONNECTION_STRINGS])
+def test_nothing_of_a_secret_in_a_variable_for_something_else_is_shown(
+    clean: pytest.MonkeyPatch, name: str, secret: str
+) -> None:
+    """A key instead of its file, a connection string instead of brokers."""
+    clean.setenv(name, secret)
+    assert "Zq7K" not in printed()
+
+
+def printed() -> str:
+    """What `config show` prints, or why the settings are refused."""
+    try:
+        return json.dumps(_effective(load()), default=str)
+    except SettingsError as error:
+        return "".join(traceback.format_exception(error))
+
+
+def test_nothing_of_a_key_in_a_dsn_is_shown(clean: pytest.MonkeyPatch) -> None:
+    """Instead of the name of its file."""
+    for name in ("sslkey", "sslcert", "sslrootcert"):
+        clean.setenv("RAGLEDGER_POSTGRES__DSN", f"postgresql://u@h/d?sslmode=verify-full&{name}={quote(PEM)}")
+        assert "there is no such file" in shown()
+        assert "Zq7K" not in shown()
+
+
+@pytest.mark.parametrize("content", [PEM, "*Zq7K", "!Zq7K x", "&Zq7K", "- &a b\n- *Zq7K", "Zq7K: 'x"])
+def test_nothing_of_a_secret_in_the_file_of_objectives_is_shown(tmp_path: Path, content: str) -> None:
+    """A file that holds a secret was named instead."""
+    file = tmp_path / "slo.yaml"
+    file.write_text(content)
+    with pytest.raises(slo.SloFileError) as caught:
+        slo.load(file)
+    assert "Zq7K" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_nothing_of_a_key_instead_of_the_file_of_objectives_is_shown() -> None:
+    """Its name is too long for a file."""
+    with pytest.raises(slo.SloFileError) as caught:
+        slo.load(Path(PEM))
+    assert "Zq7K" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("variable", "content"),
+    [
+        ("PGSERVICEFILE", "password=Zq7K\n"),
+        ("PGSERVICEFILE", "[app]\nhost=127.0.0.1\npassword=%(Zq7K)s\n"),
+        ("PGSERVICEFILE", "[app]\npassword=Zq7K\npassword=Zq7K\n"),
+        ("PGSERVICEFILE", "[app]\nport=Zq7K\n"),
+        ("PGPASSFILE", "127.0.0.1:1:*:u:Zq7K\n\xff"),
+    ],
+)
+def test_nothing_of_the_files_of_the_client_is_shown(
+    clean: pytest.MonkeyPatch, tmp_path: Path, variable: str, content: str
+) -> None:
+    """Python's own errors quote the line, and in it the password."""
+    file = tmp_path / "file"
+    file.write_bytes(content.encode("latin-1"))
+    file.chmod(0o600)
+    clean.setenv(variable, str(file))
+    dsn = "postgresql:///?service=app" if variable == "PGSERVICEFILE" else "postgresql://u@127.0.0.1:1/d"
+    clean.setenv("RAGLEDGER_POSTGRES__DSN", dsn)
+    for attempt, expected in ((connect_as_tool, ConnectError), (connect_as_service, Unavailable)):
+        with pytest.raises(expected) as caught:
+            asyncio.run(attempt(dsn))
+        said = "".join(traceback.format_exception(caught.value))
+        assert "Zq7K" not in said
+        assert "PGSERVICEFILE" in said
+
+
+async def connect_as_tool(dsn: str) -> None:
+    """As the commands of an operator do."""
+    async with connect(dsn):
+        pass
+
+
+async def connect_as_service(_dsn: str) -> None:
+    """As the service does."""
+    database = Database(load().postgres)
+    await database.open()
+    async with database.transaction():
+        pass
+
+
+def test_every_secret_is_tried() -> None:
+    """A new secret of the settings belongs in here."""
+    secrets = {name for name, field in known_variables().items() if "SecretStr" in str(field.annotation)}
+    assert secrets == {f"RAGLEDGER_{name}" for name in ("POSTGRES__DSN", *OTHERS)}
+
+
+@pytest.mark.parametrize(
+    "dsn", ["postgresql://app@srv:Zq7K@h/d", "postgresql://u:Zq7K@127.0.0.1:1/d", "postgresql://u:Xw9P@h:Zq7K/d"]
+)
+def test_nothing_is_shown_of_a_dsn_that_nobody_has_checked(dsn: str) -> None:
+    """One that a tool is handed directly."""
+
+    async def attempt() -> None:
+        async with connect(dsn):
+            pass
+
+    with pytest.raises(ConnectError) as caught:
+        asyncio.run(attempt())
+    assert not any(run in "".join(traceback.format_exception(caught.value)) for run in ("Zq7K", "Xw9P"))
