@@ -72,8 +72,8 @@ class KafkaSource:
     def __init__(self, settings: Kafka, topics: Collection[str]) -> None:
         self._settings, self._topics = settings, list(topics)
         self._consumer: Any = None
-        self._fetching: Any = None
-        self._silence: Any = None
+        self._fetching: Fetching
+        self._silence: Silence
         self._reader: Reader | None = None
         self._failure: BaseException | None = None
         self._access = KafkaAccess(settings, topics)
@@ -109,8 +109,7 @@ class KafkaSource:
         if self._failure is not None:
             raise self._failure
         assert self._reader is not None
-        read = self.positions(self._consumer.assignment() - self._consumer.paused())
-        positions = {partition: position.offset for partition, position in read.items()}
+        positions = self.positions(self._consumer.assignment() - self._consumer.paused())
         self._report_unreadable(self._reader, positions)
         if brought := self._take_brought(self._reader, positions):
             return brought
@@ -136,16 +135,16 @@ class KafkaSource:
             for partition, position in ours.items()
         ]
 
-    def _report_unreadable(self, reader: Reader, positions: Mapping[Partition, int]) -> None:
+    def _report_unreadable(self, reader: Reader, positions: Mapping[Partition, Position]) -> None:
         """What was fetched before it has been taken in by now, unless the partition is paused."""
         for found in self._fetching.unreadable(positions):
             self.pause([found.partition])
             reader.on_unreadable(found.partition, found.first, batch_unreadable(found.first, found.last, found.why))
 
-    def _take_brought(self, reader: Reader, positions: Mapping[Partition, int]) -> Sequence[Stretch]:
+    def _take_brought(self, reader: Reader, positions: Mapping[Partition, Position]) -> Sequence[Stretch]:
         """What Kafka has not returned where it was fetched, but in an answer about a later offset."""
         brought = []
-        for silent in self._silence.watch(positions):
+        for silent in self._silence.watch({place: position.offset for place, position in positions.items()}):
             partition = Partition(*silent.place)
             if silent.until == silent.first:
                 self._consumer.seek(TopicPartition(*partition), silent.next)

@@ -20,6 +20,7 @@ from tests.support.stack import fresh_database
 from tests.support.stores import A, F, Line, PostgresBackend, batch_of, claim, said, texts, write
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(120),
     pytest.mark.parametrize("place", ["template18", "partitioned18", "template15"], indirect=True),
 ]

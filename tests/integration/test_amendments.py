@@ -15,7 +15,7 @@ from tests.support.ingestion import Outgoing, as_json, send, small_dialogue
 from tests.support.producers import provenance, random_uuid
 from tests.support.service import Environment, ServiceProcess, eventually
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 DIALOGUES, PIECES, NEVER = 600, 200, 20
 START = datetime(2026, 3, 4)

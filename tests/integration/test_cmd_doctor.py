@@ -124,7 +124,7 @@ def patient(newest: Clinic, stack: Servers) -> Iterator[Patient]:
         yield made
 
 
-@pytest.fixture(params=["newest", "oldest"])
+@pytest.fixture(params=["newest", pytest.param("oldest", marks=pytest.mark.slow)])
 def either(request: pytest.FixtureRequest, stack: Servers) -> Iterator[Patient]:
     """On either version."""
     with admitted(request.getfixturevalue(request.param), stack) as made:

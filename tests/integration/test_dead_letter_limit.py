@@ -10,7 +10,7 @@ from tests.support.ingestion import Outgoing, counts, dialogues, environment_on,
 from tests.support.service import Environment, ServiceProcess, eventually
 from tests.support.stack import Servers
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 BAD = b"{"
 IN_FLIGHT = 4 * 250  # the batch that is one too many, those behind it in the writer, and the one being filled

@@ -24,7 +24,7 @@ from tests.support.psql import execute, rows, value
 from tests.support.service import Environment, eventually
 from tests.support.stack import Servers, fresh_database
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 OF_ALICE = 140
 ALICES = f"""

@@ -26,7 +26,7 @@ from tests.support.psql import APPLICATION_TABLES, FILES, PARTITIONED_TABLE, exe
 from tests.support.service import Environment, ServiceProcess, eventually
 from tests.support.stack import Servers, Topics, fresh_database
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 MANY = 3000
 KNOWN, UNKNOWN = UUID("5018c5a3-91f3-46af-94ff-2f9d15565fb4"), UUID("22222222-2222-4222-8222-222222222222")

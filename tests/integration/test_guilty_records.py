@@ -24,7 +24,7 @@ from tests.support.psql import execute
 from tests.support.service import Environment, ServiceProcess, eventually
 from tests.support.stack import Servers
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 BATCH = 10_000
 ONE_BATCH = {"RAGLEDGER_BATCH__MAX_ROWS": str(BATCH), "RAGLEDGER_BATCH__MAX_DELAY_MS": "20000"}

@@ -20,7 +20,7 @@ from tests.support.stack import Servers
 from tests.unit.fuzz.hostile import Hostile
 from tests.unit.fuzz.values import CANARY, CONTROLS
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 RECORDS = 1500
 LARGE = {"message.max.bytes": 2_000_000}

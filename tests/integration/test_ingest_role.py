@@ -342,6 +342,6 @@ async def decide(database: Database) -> None:
             [books] = await transaction.fetch(load("decision_books"), *place)
             to, anew = books["next_offset"], way == "decision_begin_anew"
             await transaction.execute(load("decision_keep"), *place, "me", None, None, to, anew, None, 0)
-            await transaction.execute(load(way), *place, to, None)
+            await transaction.execute(load(way), *place, to, None, 7)
     async with database.transaction() as transaction:
         assert len(await transaction.fetch(load("decisions_list"), "g")) == 2

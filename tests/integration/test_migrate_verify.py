@@ -6,6 +6,8 @@ from consumer.admin import migrate
 from consumer.admin.migrate import expected
 from tests.support.psql import APPLICATION_TABLES, FILES, catalog, execute, rows, run_files, value
 
+pytestmark = pytest.mark.slow
+
 
 async def failures(dsn: str) -> dict[str, str]:
     return {check.name: check.detail for check in await migrate.verify(dsn) if not check.ok}

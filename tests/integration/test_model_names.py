@@ -12,6 +12,8 @@ from consumer.maintenance.table_partitions import convert
 from tests.support.partitions import converted, fill
 from tests.support.psql import FILES, ONE_DIALOGUE, catalog, execute, one_file, psql, rows, run_files, value
 
+pytestmark = pytest.mark.slow
+
 UP, DOWN = one_file("0020"), one_file("rollback_0020")
 LONG, LONGER = ONE_DIALOGUE.replace("'m'", f"'{'m' * 255}'"), ONE_DIALOGUE.replace("'m'", f"'{'m' * 256}'")
 FILES_ON_DISK = (

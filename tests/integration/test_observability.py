@@ -22,7 +22,7 @@ KNOWN, FORBIDDEN, OVERDUE, UNKNOWN = (f"https://library.example/{name}" for name
 PARTITIONS = 4
 NOW = datetime.now(UTC)
 # A series that is there only in trouble.
-ONLY_IN_TROUBLE = {"rag_stopped_partitions", "rag_kafka_refused"}
+ONLY_IN_TROUBLE = {"rag_stopped_partitions", "rag_leaderless_partitions", "rag_kafka_refused"}
 SELECTOR = re.compile(r"\b(?:rag_\w+|(?:slo|topic|instance):[\w:]+|up)(?:\{[^}]*\})?")
 
 

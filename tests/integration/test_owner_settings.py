@@ -15,7 +15,7 @@ from tests.support.roles import login
 from tests.support.service import Environment, ServiceProcess, eventually
 from tests.support.stack import Servers, fresh_database, with_database
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 UNUSUAL = {
     "quote_all_identifiers": "on",

@@ -19,7 +19,7 @@ from tests.support.stack import wait_for
 from tests.unit.http.page.snapshots import reading, snapshot
 from tests.unit.http.page.test_document import STATES
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 DESKTOP, PHONE = (1280, 900), (360, 780)
 # Text against what lies behind it, as WCAG 2.2 counts it; whoever is too faint is named.

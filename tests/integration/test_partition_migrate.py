@@ -20,6 +20,8 @@ from tests.support.psql import (
     value,
 )
 
+pytestmark = pytest.mark.slow
+
 
 class Interrupted(Exception):
     """Stands for whatever ends a conversion."""

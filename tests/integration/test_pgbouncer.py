@@ -27,7 +27,7 @@ from tests.support.service import Environment, ServiceProcess, eventually
 from tests.support.slow_copy import LONG_TEXT, make_slow, wait_for_copy, wait_for_silence
 from tests.support.stack import Servers, fresh_database
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 SERVER_CONNECTIONS = 4
 QUICK = {

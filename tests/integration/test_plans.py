@@ -12,7 +12,7 @@ import pytest
 from consumer.postgres.queries import load
 from tests.integration.test_docs_sql import sql_blocks
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 DAYS, A_DAY = 40, 500
 DIALOGUES = f"""

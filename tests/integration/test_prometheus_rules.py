@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.prometheus import PROMETHEUS, RULE_FILES, RULES, promtool
 
+pytestmark = pytest.mark.slow
+
 TEST_FILES = sorted((PROMETHEUS / "tests").glob("*.yml"))
 
 

@@ -43,6 +43,8 @@ from tests.support.roles import as_role, login, name_of
 from tests.support.service import Environment, ServiceProcess
 from tests.support.stack import Servers, fresh_database
 
+pytestmark = pytest.mark.slow
+
 ROLLBACK = one_file("0008").with_name("rollback_0008_add_row_security.sql")
 EARLIER = [file for file in FILES if file.name < "0008"]
 WITH_ROLES = FILES[len(EARLIER) :]

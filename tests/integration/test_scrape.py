@@ -18,7 +18,7 @@ from tests.support.ingestion import Outgoing, as_json, environment_on, send, sma
 from tests.support.service import Environment, ServiceProcess, eventually
 from tests.support.stack import Servers
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 SECRET = "geheime-frage"
 NASTY = ['"', "\\", 'a"} 1\nrag_fake_total 7', "\n# HELP x y", "x" * 100, "😀" * 100, "\u202e\ufeff\x7f", " ", "model="]

@@ -11,7 +11,7 @@ import pytest
 from tests.support.notices import ALICE, BOB, acquired, insert
 from tests.support.psql import execute, rows, value
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 DIALOGUE = "INSERT INTO ai_dialogue_log (id, user_id, session_id, query, response, model_used, created_at, citations)"
 ANSWERS = "SELECT dialogue_id, source, problems, archived FROM answers_citing_unusable_sources ORDER BY source"

@@ -62,7 +62,7 @@ def archive_at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     """Let it be this time, UTC, for whoever archives."""
     module = sys.modules["consumer.maintenance.table_partitions.archive"]
     now, then = "now() AT TIME ZONE 'UTC'", f"timestamp '{moment}'"
-    monkeypatch.setattr(module, "query", lambda name: load(name).replace(now, then))
+    monkeypatch.setattr(module, "load", lambda name: load(name).replace(now, then))
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, statement: str) -> None:

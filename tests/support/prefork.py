@@ -1,10 +1,11 @@
 """Starts Python programs by forking: `python -m tests.support.prefork FD`, driven by `tests.support.program`.
 
-Importing the libraries costs a command more CPU than its work does, and the tests run a thousand of them. Here the
-libraries are imported once. Nothing of ragledger is: each program imports that itself, as `python -m` would, in a
-process of its own with its own arguments, environment, and standard streams.
+Importing the libraries and ragledger costs a command more CPU than its work does, and the tests run a thousand of them.
+Here they are imported once, but for the command line, which each program imports in a process of its own, with its own
+arguments, environment and standard streams. Tests of starting and of the wheel run `python -m consumer` without this.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -17,7 +18,10 @@ import time
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
+
+import consumer
 
 LIBRARIES = (
     "aiohttp.web",
@@ -89,7 +93,10 @@ def main() -> None:
         import_module(name)
     # Compiled once a run, also where the environment says that no bytecode is to be written into the source tree.
     sys.pycache_prefix, sys.dont_write_bytecode = str(Path(tempfile.gettempdir()) / "bytecode"), False
-    assert not [name for name in sys.modules if name.partition(".")[0] == "consumer"]
+    for module in walk_packages(consumer.__path__, "consumer."):
+        if not module.name.startswith(("consumer.__main__", "consumer.cli")):  # they read the environment
+            import_module(module.name)
+    gc.freeze()  # or collecting would copy all of it in each process
     if request := next_request(control):
         sys.argv = ["", *request["arguments"]]
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)

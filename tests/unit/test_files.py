@@ -127,7 +127,8 @@ def test_what_ends_the_writing_leaves_what_was_there(tmp_path: Path, error: type
 
 
 WAITS = """
-import asyncio, sys, time
+import asyncio, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup lets it be ignored
 from pathlib import Path
 import uvloop
 from consumer.files import written
