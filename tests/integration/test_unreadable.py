@@ -281,23 +281,23 @@ def test_what_can_be_read_is_given_up_by_name_alone(
 LENGTH, FIRST_OFFSET = (8, ">i"), (0, ">q")
 
 
-def damage_number(stack: Servers, topic: str, offset: int, where: tuple[int, str], more: int) -> None:
+def damage_number(kafka: Kafka, topic: str, offset: int, where: tuple[int, str], more: int) -> None:
     """Damage the header of a batch."""
-    directory = getattr(stack, "directory", None)
-    if directory is None:
+    if not kafka.directory:
         pytest.skip("the broker's files are in a container")
-    damage_number_on_disk(directory, topic, offset, *where, more)
+    damage_number_on_disk(Path(kafka.directory), topic, offset, *where, more)
 
 
+@pytest.mark.slow
 def test_records_that_only_a_later_offset_brings_are_read(
-    environment: Environment, bootstrap_servers: str, stack: Servers, topic: str, tmp_path: Path
+    environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path
 ) -> None:
     """Behind a length that is wrong by one the broker finds no batch by its first offset, and still by its last."""
     log = tmp_path / "log"
     wanted = publish(bootstrap_servers, topic, 4, 1)
     publish(bootstrap_servers, topic, BATCH, 2)
     wanted |= publish(bootstrap_servers, topic, 5, 3)
-    damage_number(stack, topic, 10, LENGTH, 1)
+    damage_number(kafka, topic, 10, LENGTH, 1)
     with ServiceProcess(environment, log) as service:
         said = wait_until_stopped(log)
         assert (line_of(environment, topic)["next_offset"], said["settle"].endswith("--from 25")) == (4, True)
@@ -311,17 +311,18 @@ def test_records_that_only_a_later_offset_brings_are_read(
     assert len(log_lines(log, "partition_stopped")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(420)
 @pytest.mark.parametrize("more", [-100_000, 2**30])
 def test_a_partition_of_which_kafka_returns_nothing_stops_and_no_other(
-    environment: Environment, bootstrap_servers: str, stack: Servers, topic: str, tmp_path: Path, more: int
+    environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path, more: int
 ) -> None:
     """With an error or without one. The command that is printed gives up nothing, however often it is typed."""
     log, other = tmp_path / "log", environment.topics["provenance"]
     wanted = publish(bootstrap_servers, topic, 4, 1)
     publish(bootstrap_servers, topic, BATCH, 2)
     publish(bootstrap_servers, topic, 300, 3)
-    damage_number(stack, topic, 10, LENGTH, more)
+    damage_number(kafka, topic, 10, LENGTH, more)
     with ServiceProcess(environment, log) as service:
         for times in (1, 2):
             said = wait_until_stopped(log, times, timeout=150)  # it is asked for after 10 s, several times
@@ -338,16 +339,17 @@ def test_a_partition_of_which_kafka_returns_nothing_stops_and_no_other(
     assert ids(environment) == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [3, -2, 10**9])
 def test_a_batch_with_another_first_offset_takes_no_record_with_it(
-    environment: Environment, bootstrap_servers: str, stack: Servers, topic: str, tmp_path: Path, more: int
+    environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path, more: int
 ) -> None:
     """No checksum covers it: read where it says, the batch would hide records of its neighbours."""
     log = tmp_path / "log"
     wanted = publish(bootstrap_servers, topic, 4, 1)
     publish(bootstrap_servers, topic, BATCH, 2)
     wanted |= publish(bootstrap_servers, topic, 5, 3)
-    damage_number(stack, topic, 10, FIRST_OFFSET, more)
+    damage_number(kafka, topic, 10, FIRST_OFFSET, more)
     with ServiceProcess(environment, log) as service:
         said = wait_until_stopped(log)
         assert "first offset" in said["problem"]
