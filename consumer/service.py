@@ -11,7 +11,7 @@ from consumer.admin.migrate import schema_directory
 from consumer.admin.migrate.files import load as load_migrations
 from consumer.events.record import Partition
 from consumer.events.registry import kinds_by_topic
-from consumer.http.page import Look, PageServer
+from consumer.http.page import PageServer, SnapshotSource
 from consumer.http.server import Health, HttpServer
 from consumer.ingest import slo
 from consumer.ingest.access import AccessTimer
@@ -117,10 +117,10 @@ class Service:
             topics=kinds.keys(),
             steps=lambda: self.database.answers,
             is_database_away=lambda: bool(self.telemetry.outage()),
-            bark=self._bark,
+            on_stall=self._report_stall,
         )
         self._newest_version = load_migrations(schema_directory())[-1].version
-        look = Look(self.database, basis, settings.kafka.group_id, self._ends, clock)
+        look = SnapshotSource(self.database, basis, settings.kafka.group_id, self._ends, clock)
         page = PageServer(look, clock)
         self.http = HttpServer(settings.http, metrics, self.alive, self.ready, page.get)
 
@@ -177,7 +177,7 @@ class Service:
             for task in (*beside, reading, stopping):
                 task.cancel()
 
-    def _bark(self, problem: str) -> None:
+    def _report_stall(self, problem: str) -> None:
         self.telemetry.stalled(problem, task_stacks())
         self._on_stall()
 

@@ -22,7 +22,7 @@ from consumer.events.record import Record, StoredRecord, UnreadableRecord
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.days import BusinessDays
-from consumer.ingest.erased import GONE, ErasedUsers, Key, Mentions, Place, place_of
+from consumer.ingest.erased import GONE, ErasedUsers, Key, Place, UserIds, place_of
 from consumer.ingest.ports import StoreError
 from consumer.postgres.amendments import apply_to_new
 from consumer.postgres.aside import aside
@@ -161,10 +161,10 @@ class DeadLetters:
         """What takes long comes first: PostgreSQL ends a transaction that lies idle, and its locks hold others up."""
         records = [_record(row) for row in chunk]
         identity = {place_of(record): row["id"] for record, row in zip(records, chunk, strict=True)}
-        decoded, mentions = await aside(partial(self._decode, records)), Mentions()
+        decoded, user_ids = await aside(partial(self._decode, records)), UserIds()
         while True:
             erased = self._erasures.known
-            gone = await aside(partial(_naming, records, mentions, erased))
+            gone = await aside(partial(_naming, records, user_ids, erased))
             try:
                 async with self._database.transaction() as transaction:
                     await self._erasures.hold(transaction, erased)
@@ -241,9 +241,9 @@ def _fitting(taken: Sequence[Any]) -> Sequence[int]:
     ]
 
 
-def _naming(records: Sequence[Record], mentions: Mentions, erased: ErasedUsers) -> AbstractSet[Place]:
+def _naming(records: Sequence[Record], user_ids: UserIds, erased: ErasedUsers) -> AbstractSet[Place]:
     """Where records lie that name an erased user."""
-    return {place_of(record) for record in records if mentions.names(record, erased)}
+    return {place_of(record) for record in records if user_ids.names(record, erased)}
 
 
 def _record(row: Any) -> StoredRecord | UnreadableRecord:

@@ -23,7 +23,7 @@ async def run() -> Exit | None:
     for what in ignored(settings):
         logs.ignored(what)
     stop = stop_on_signals(settings.shutdown.timeout_s + LEAVE_MARGIN_SECONDS)
-    calm_garbage_collector()
+    tune_gc()
     guard = LoopGuard(settings.watchdog.blocked_s, Exit.STALLED)
     guard.start()
     try:
@@ -37,7 +37,7 @@ async def run() -> Exit | None:
     return Exit.DONE
 
 
-def calm_garbage_collector() -> None:
+def tune_gc() -> None:
     """Rows live as long as their batch and are never part of a cycle: looking for cycles every 700 of them is waste."""
     gc.collect()
     gc.freeze()

@@ -53,7 +53,7 @@ class Column(NamedTuple):
     facts: Sequence[Any]
 
 
-class Reader:
+class ColumnDecoder:
     """How a column is read: the type msgspec decodes its values as, and what becomes of many of them.
 
     :cvar absent: stands for a value that is missing; one that is null is the same
@@ -70,7 +70,7 @@ class Reader:
         raise NotImplementedError
 
 
-class UuidReader(Reader):
+class UuidDecoder(ColumnDecoder):
     """UUIDs, as 32 hexadecimal digits and four hyphens."""
 
     json_type = str
@@ -82,7 +82,7 @@ class UuidReader(Reader):
         return Column((lengths, ids), values)
 
 
-class IntegerReader(Reader):
+class IntegerDecoder(ColumnDecoder):
     """Integers in their range."""
 
     def __init__(self, field: Number) -> None:
@@ -94,7 +94,7 @@ class IntegerReader(Reader):
         return Column((self._known.of(values),), values)
 
 
-class FlagReader(Reader):
+class FlagDecoder(ColumnDecoder):
     """Booleans."""
 
     json_type = bool
@@ -104,7 +104,7 @@ class FlagReader(Reader):
         return Column(([NULL if value is None else encode_boolean(value) for value in values],), values)
 
 
-class TextReader(Reader):
+class TextDecoder(ColumnDecoder):
     """Long texts."""
 
     json_type = str
@@ -120,7 +120,7 @@ class TextReader(Reader):
         return Column((lengths, texts), values)
 
 
-class RememberingReader(Reader):
+class CachingDecoder(ColumnDecoder):
     """Values that repeat: each is held against its declaration and encoded once."""
 
     def __init__(self, field: Field, encode: Callable[[Any], bytes], json_type: Any) -> None:
@@ -148,7 +148,7 @@ class RememberingReader(Reader):
         return self._encode(value), value
 
 
-class TimestampReader(Reader):
+class TimestampDecoder(ColumnDecoder):
     """Date-times. Their facts are microseconds since 2000-01-01 UTC."""
 
     json_type = str
@@ -159,7 +159,7 @@ class TimestampReader(Reader):
         return Column((where_present(encode_many_microseconds, moments, NULL),), moments)
 
 
-class JsonReader(Reader):
+class JsonDecoder(ColumnDecoder):
     """JSON that begins with one of some brackets, kept as it came."""
 
     json_type = Raw
@@ -176,7 +176,7 @@ class JsonReader(Reader):
         return Column(json_parts(raws), raws)
 
 
-class OddReader(Reader):
+class UncommonDecoder(ColumnDecoder):
     """JSON of rare events, held against a declaration: the exact lane's alone."""
 
     json_type = Raw
@@ -198,7 +198,7 @@ class PlainCitation(msgspec.Struct, gc=False):
     timestamp: str | None = None
 
 
-class CitationsReader(Reader):
+class CitationsDecoder(ColumnDecoder):
     """Arrays of citations, each checked, kept as they came. Their facts are how many there are."""
 
     json_type = Raw
@@ -207,7 +207,7 @@ class CitationsReader(Reader):
 
     def __init__(self) -> None:
         # Only held against its range: it stays as it came, and written out 1e-999999999 would take a gigabyte.
-        self._confidences = RememberingReader(CONFIDENCE, lambda _: NULL, Raw)
+        self._confidences = CachingDecoder(CONFIDENCE, lambda _: NULL, Raw)
 
     def read(self, values: Sequence[Raw]) -> Column:
         """The column."""
@@ -228,20 +228,20 @@ def _exactly(field: Field, key: Any) -> Any:
         raise NotRecognised from None
 
 
-_READERS: dict[type[Field], Callable[[Any], Reader]] = {
-    Uuid: lambda _: UuidReader(),
-    Flag: lambda _: FlagReader(),
-    Timestamp: lambda _: TimestampReader(),
-    JsonObject: lambda _: JsonReader(b"{"),
-    JsonObjectOrArray: lambda _: JsonReader(b"{["),
-    Config: lambda _: OddReader(),
-    Citations: lambda _: CitationsReader(),
-    Choice: lambda field: RememberingReader(field, encode_text, str),
-    Text: lambda field: TextReader() if field == Text() else RememberingReader(field, encode_text, str),
-    Number: lambda field: RememberingReader(field, encode_numeric, Raw) if field.scale else IntegerReader(field),
+_READERS: dict[type[Field], Callable[[Any], ColumnDecoder]] = {
+    Uuid: lambda _: UuidDecoder(),
+    Flag: lambda _: FlagDecoder(),
+    Timestamp: lambda _: TimestampDecoder(),
+    JsonObject: lambda _: JsonDecoder(b"{"),
+    JsonObjectOrArray: lambda _: JsonDecoder(b"{["),
+    Config: lambda _: UncommonDecoder(),
+    Citations: lambda _: CitationsDecoder(),
+    Choice: lambda field: CachingDecoder(field, encode_text, str),
+    Text: lambda field: TextDecoder() if field == Text() else CachingDecoder(field, encode_text, str),
+    Number: lambda field: CachingDecoder(field, encode_numeric, Raw) if field.scale else IntegerDecoder(field),
 }
 
 
-def reader_of(field: Field) -> Reader:
+def reader_of(field: Field) -> ColumnDecoder:
     """The reader of a declared field."""
     return _READERS[type(field)](field)

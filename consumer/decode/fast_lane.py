@@ -1,7 +1,7 @@
 """The fast lane: from the bytes of many records to COPY tuples, a column at a time.
 
 Derived from the same declarations as the pydantic models, field by field. It only ever recognises: whatever is not the
-common shape (numbers in strings, an odd date, a fault of any sort) is left to the exact lane,
+common shape (numbers in strings, an uncommon date, a fault of any sort) is left to the exact lane,
 :meth:`consumer.events.kind.Kind.decode`, whose verdict is final. A differential test holds both equal, byte for byte.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from consumer.decode.column_decoders import Column, Reader, reader_of
+from consumer.decode.column_decoders import Column, ColumnDecoder, reader_of
 from consumer.decode.copy_format import encode_many_microseconds, tuple_head
 from consumer.decode.rows import Row
 from consumer.decode.vectorized import NotRecognised, check_depth
@@ -86,7 +86,7 @@ class FastLane:
         )
         return msgspec.json.Decoder(members)
 
-    def _member(self, name: str, reader: Reader) -> Any:
+    def _member(self, name: str, reader: ColumnDecoder) -> Any:
         if name in self._kind.required:
             return name, reader.json_type
         # A Raw takes a null by itself; its reader knows one.
@@ -138,15 +138,15 @@ class FastLane:
         """All at once, but for those that turn out not to have the common shape after all."""
         try:
             return self._all_rows(found)
-        except _Odd as odd:
-            others = found.without(odd.places)
+        except _Uncommon as uncommon:
+            others = found.without(uncommon.places)
             rows = iter(self._rows(others) if others.records else ())
-            return [None if place in odd.places else next(rows) for place in range(len(found.records))]
+            return [None if place in uncommon.places else next(rows) for place in range(len(found.records))]
 
     def _all_rows(self, found: _Found) -> Sequence[Row]:
         records, origins, members, unknown_fields = found
         if not all(members):
-            raise _Odd({place for place, one in enumerate(members) if not one})
+            raise _Uncommon({place for place, one in enumerate(members) if not one})
         values: list[Sequence[Any]] = list(zip(*map(msgspec.structs.astuple, members), strict=True))
         if self._key_may_lack:
             values[self._key] = list(map(_id_of, values[self._key], origins, records))
@@ -171,9 +171,9 @@ class FastLane:
         said = columns[self._clock].facts
         if None not in said:
             return said
-        odd = {place for place, moment in enumerate(said) if moment is None and not _has_moment(records[place])}
-        if odd:
-            raise _Odd(odd)
+        uncommon = {place for place, moment in enumerate(said) if moment is None and not _has_moment(records[place])}
+        if uncommon:
+            raise _Uncommon(uncommon)
         moments = [
             _moment_of(record) if moment is None else moment for moment, record in zip(said, records, strict=True)
         ]
@@ -181,7 +181,7 @@ class FastLane:
         return moments
 
 
-class _Odd(Exception):
+class _Uncommon(Exception):
     """The events at these places do not have the common shape."""
 
     def __init__(self, places: AbstractSet[int]) -> None:
@@ -189,18 +189,18 @@ class _Odd(Exception):
         self.places = places
 
 
-def _read_column(reader: Reader, values: Sequence[Any]) -> Column:
+def _read_column(reader: ColumnDecoder, values: Sequence[Any]) -> Column:
     """The column.
 
-    :raises _Odd: some of the values the exact lane has to look at
+    :raises _Uncommon: some of the values the exact lane has to look at
     """
     try:
         return reader.read(values)
     except _NOT_RECOGNISED:
-        raise _Odd({place for place, value in enumerate(values) if not _recognises(reader, value)}) from None
+        raise _Uncommon({place for place, value in enumerate(values) if not _recognises(reader, value)}) from None
 
 
-def _recognises(reader: Reader, value: Any) -> bool:
+def _recognises(reader: ColumnDecoder, value: Any) -> bool:
     try:
         reader.read([value])
     except _NOT_RECOGNISED:

@@ -17,9 +17,9 @@ import msgspec
 
 from consumer.decode.rows import Row, decode_exactly
 from consumer.events.kind import Kind
-from consumer.events.mentions import ids_named_in
 from consumer.events.record import Record, StoredRecord
 from consumer.events.rejection import Reason, Rejected
+from consumer.events.user_ids import find_user_ids
 from consumer.ingest.batch import DeadLetter
 from consumer.settings.model import Erasure
 
@@ -94,7 +94,7 @@ class Screened:
         return [emptied(one.record) if place_of(one.record) in self.naming else one for one in letters]
 
 
-class Mentions:
+class UserIds:
     """Which ids records name, found once for each record."""
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class Mentions:
             return False
         place = place_of(record)
         if place not in self._ids:
-            self._ids[place] = ids_named_in(record)
+            self._ids[place] = find_user_ids(record)
         return any(map(erased.has, self._ids[place]))
 
 
@@ -117,7 +117,7 @@ class Screening:
 
     def __init__(self, rows: Mapping[Kind, Sequence[Row]], dead_letters: Sequence[DeadLetter]) -> None:
         self._rows, self._dead_letters = rows, dead_letters
-        self._mentions = Mentions()
+        self._user_ids = UserIds()
         self._anonymous: dict[Place, Row] = {}
 
     def under(self, erased: ErasedUsers, *, rows_may_be_refused: bool) -> Screened:
@@ -128,13 +128,13 @@ class Screening:
         if not erased:
             return Screened(self._rows, self._dead_letters)
         letters = [
-            emptied(one.record) if self._mentions.names(one.record, erased) else one for one in self._dead_letters
+            emptied(one.record) if self._user_ids.names(one.record, erased) else one for one in self._dead_letters
         ]
         rows = {kind: self._screen(kind, of_kind, erased, letters) for kind, of_kind in self._rows.items()}
         naming = frozenset(
             place_of(row.record)
             for row in (chain.from_iterable(rows.values()) if rows_may_be_refused else ())
-            if self._mentions.names(row.record, erased)
+            if self._user_ids.names(row.record, erased)
         )
         return Screened(rows, letters, naming)
 

@@ -21,7 +21,7 @@ from consumer.ingest.batch import Batch, Batcher, BatchLimits
 from consumer.ingest.claims import Claimer
 from consumer.ingest.commits import Committer
 from consumer.ingest.offsets import Claim, Span, StopReason
-from consumer.ingest.ports import Aside, Clock, Fenced, Source, Store, Stretch, Telemetry, Written
+from consumer.ingest.ports import Aside, Clock, Fenced, PartitionRecords, Source, Store, Telemetry, Written
 from consumer.ingest.slices import Slicer
 from consumer.ingest.writer import Writer
 
@@ -203,7 +203,7 @@ class Pipeline:
         if claims:
             self._source.seek({claim.partition: self._reads_on_at(claim) for claim in claims})
 
-    async def _poll(self, timeout: float, max_records: int) -> Sequence[Stretch]:
+    async def _poll(self, timeout: float, max_records: int) -> Sequence[PartitionRecords]:
         stretches = await self._source.poll(timeout, max_records)
         for stretch in stretches:
             self._returned[stretch.partition] = stretch.records[-1].offset + 1
@@ -213,7 +213,7 @@ class Pipeline:
         left = self._batcher.seconds_left(self._clock.monotonic())
         return self._policy.poll_timeout if left is None else min(left, self._policy.poll_timeout)
 
-    async def _take(self, stretch: Stretch) -> None:
+    async def _take(self, stretch: PartitionRecords) -> None:
         """Take the stretch in, slice by slice, as long as its partition stays ours."""
         span = self._readable_span(stretch.partition)
         if span is None or self._is_to_be_compared(span, stretch.leader_epoch):

@@ -89,7 +89,7 @@ class Fenced(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class PartitionRecords:
     """What one poll returned of one partition.
 
     :param leader_epoch: of the newest of the records; None where the log does not keep it
@@ -197,7 +197,7 @@ class Written:
 class Source(Protocol):
     """Records, partition by partition."""
 
-    async def poll(self, timeout: float, max_records: int) -> Sequence[Stretch]:
+    async def poll(self, timeout: float, max_records: int) -> Sequence[PartitionRecords]:
         """The next records, waiting up to `timeout` seconds for the first. Also keeps the group membership alive."""
         ...
 
@@ -282,7 +282,7 @@ class Aside(Protocol):
 class Turn(Protocol):
     """A batch's place in the order of commits, which is the order in which the batches were sealed."""
 
-    async def come(self) -> None:
+    async def wait_turn(self) -> None:
         """Wait until every earlier batch is committed or thrown away."""
         ...
 

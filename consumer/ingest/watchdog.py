@@ -83,7 +83,7 @@ class Work(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Glimpse:
+class ProgressSnapshot:
     """What can be seen of the work at one moment.
 
     :param ends: the ends of its partitions, asked of the brokers just now, as far as their leaders answer; None where
@@ -131,7 +131,7 @@ class _Fences:
         self._now = self._first = self._newest = 0.0
         self.count = 0
 
-    def look(self, before: Glimpse, seen: Glimpse, seconds: float) -> float:
+    def look(self, before: ProgressSnapshot, seen: ProgressSnapshot, seconds: float) -> float:
         """Seconds that the streak has lasted; so many have passed since the last look."""
         self._now += seconds
         if seen.commits > before.commits or self._now - self._newest > self._longest_break:
@@ -148,12 +148,12 @@ class ProgressWatch:
 
     def __init__(self, policy: WatchPolicy) -> None:
         self._policy = policy
-        self._before: Glimpse | None = None
+        self._before: ProgressSnapshot | None = None
         self._idle: dict[Partition, _Stopwatch] = {}
         self._writing, self._joining, self._claiming = _Stopwatch(), _Stopwatch(), _Stopwatch()
         self._fences = _Fences(policy.stall + policy.rebalance)
 
-    def look(self, seen: Glimpse) -> str:
+    def look(self, seen: ProgressSnapshot) -> str:
         """What does not get on; empty while all is well."""
         before, self._before = self._before, seen
         if before is None:
@@ -168,7 +168,7 @@ class ProgressWatch:
         )
         return "; ".join(filter(None, problems))
 
-    def _reading_problem(self, before: Glimpse, seen: Glimpse, seconds: float) -> str:
+    def _reading_problem(self, before: ProgressSnapshot, seen: ProgressSnapshot, seconds: float) -> str:
         """Only seconds in which reading did not wait for the writer count: a slow database is no stall."""
         tried = max(0.0, seconds - (seen.seconds_waited - before.seconds_waited))
         self._idle = {partition: self._idle.get(partition, _Stopwatch()) for partition in seen.positions}
@@ -180,14 +180,14 @@ class ProgressWatch:
             return ""
         return f"nothing was read of {', '.join(sorted(stuck))} for {self._policy.stall:.0f} s although records wait"
 
-    def _writing_problem(self, before: Glimpse, seen: Glimpse, seconds: float) -> str:
+    def _writing_problem(self, before: ProgressSnapshot, seen: ProgressSnapshot, seconds: float) -> str:
         holds = seen.is_writing and seen.steps == before.steps and not seen.is_database_away
         longest = self._policy.stall + self._policy.statement
         if self._writing.run(seconds, holds=holds) < longest:
             return ""
         return f"a write has got no answer for {longest:.0f} s and was not given up"
 
-    def _fence_problem(self, before: Glimpse, seen: Glimpse, seconds: float) -> str:
+    def _fence_problem(self, before: ProgressSnapshot, seen: ProgressSnapshot, seconds: float) -> str:
         lasted = self._fences.look(before, seen, seconds)
         if lasted < self._policy.stall:
             return ""
@@ -196,7 +196,7 @@ class ProgressWatch:
             " partitions, and none was committed"
         )
 
-    def _group_problem(self, seen: Glimpse, seconds: float) -> str:
+    def _group_problem(self, seen: ProgressSnapshot, seconds: float) -> str:
         answered = seen.ends is not None
         joining = self._joining.run(seconds, holds=answered and not seen.is_assigned and "group" not in seen.refused)
         claiming = self._claiming.run(
@@ -215,7 +215,7 @@ class ProgressWatch:
         return ""
 
 
-def _stands_still(partition: Partition, before: Glimpse, seen: Glimpse) -> bool:
+def _stands_still(partition: Partition, before: ProgressSnapshot, seen: ProgressSnapshot) -> bool:
     position = seen.positions[partition]
     waits = seen.ends is not None and seen.ends.get(partition, position) > position
     return waits and before.positions.get(partition) == position
@@ -225,7 +225,7 @@ class Watchdog:
     """Looks every few seconds, with questions of its own to the brokers.
 
     :param steps: how many statements the database has answered
-    :param bark: is given what does not get on, while everything still stands as it was found
+    :param on_stall: is given what does not get on, while everything still stands as it was found
     """
 
     def __init__(
@@ -238,13 +238,13 @@ class Watchdog:
         topics: Collection[str],
         steps: Callable[[], int],
         is_database_away: Callable[[], bool],
-        bark: Callable[[str], None],
+        on_stall: Callable[[str], None],
     ) -> None:
         self._work, self._source, self._clock, self._policy = work, source, clock, policy
         self._topics, self._steps, self._is_database_away = topics, steps, is_database_away
-        self._bark = bark
+        self._on_stall = on_stall
         self._watch = ProgressWatch(policy)
-        self._deaf = _Stopwatch()
+        self._unresponsive = _Stopwatch()
         self.problem = ""
 
     async def run(self) -> None:
@@ -262,9 +262,9 @@ class Watchdog:
         :raises Stalled: something does not get on
         """
         seen = self._glimpse(await self._ends())
-        self.problem = self._watch.look(seen) or await self._deafness(seen)
+        self.problem = self._watch.look(seen) or await self._unresponsiveness(seen)
         if self.problem:
-            self._bark(self.problem)
+            self._on_stall(self.problem)
             raise Stalled(self.problem)
 
     async def _ends(self) -> Answers[int] | None:
@@ -281,9 +281,9 @@ class Watchdog:
             return None
         return Answers({partition: found.end for partition, found in bounds.items()}, bounds.unanswered)
 
-    def _glimpse(self, ends: Answers[int] | None) -> Glimpse:
+    def _glimpse(self, ends: Answers[int] | None) -> ProgressSnapshot:
         work = self._work
-        return Glimpse(
+        return ProgressSnapshot(
             self._clock.monotonic(),
             ends,
             dict(work.positions),
@@ -299,14 +299,14 @@ class Watchdog:
             frozenset(() if ends is None else ends.unanswered),
         )
 
-    async def _deafness(self, seen: Glimpse) -> str:
+    async def _unresponsiveness(self, seen: ProgressSnapshot) -> str:
         """A client may know only addresses that are gone; then another one, made now, gets the answer it does not."""
-        deaf = self._deaf.run(self._policy.check, holds=seen.ends is None or bool(seen.unanswered))
-        if deaf < self._policy.stall:
+        unresponsive = self._unresponsive.run(self._policy.check, holds=seen.ends is None or bool(seen.unanswered))
+        if unresponsive < self._policy.stall:
             return ""
         asked = seen.positions.keys() if seen.ends is None else seen.unanswered
         if not await self._source.answers_anew(asked):
             if seen.ends is not None:
-                self._deaf = _Stopwatch()  # a partition may have no leader for days
+                self._unresponsive = _Stopwatch()  # a partition may have no leader for days
             return ""
         return f"the brokers answer a new client, but have not answered this one for {self._policy.stall:.0f} s"

@@ -20,8 +20,8 @@ class CommitTurn:
         self._before: CommitTurn | None = before
         self._over = asyncio.Event()
 
-    async def come(self) -> None:
-        """See :meth:`consumer.ingest.ports.Turn.come`."""
+    async def wait_turn(self) -> None:
+        """See :meth:`consumer.ingest.ports.Turn.wait_turn`."""
         if self._before is not None:
             await self._before._over.wait()
 

@@ -64,6 +64,6 @@ def described(error: BaseException) -> str:
     return Connection.refusal or str(error) or type(error).__name__
 
 
-def mend_connections() -> None:
+def patch_connections() -> None:
     """Have every client of this process make such connections; aiokafka has no setting for their class."""
     conn.AIOKafkaConnection = Connection

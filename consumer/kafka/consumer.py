@@ -24,10 +24,10 @@ from aiokafka.helpers import create_ssl_context
 
 from consumer.events.record import Partition
 from consumer.ingest.offsets import StopReason
-from consumer.ingest.ports import Answers, Bounds, End, EpochQuestion, Position, Refusal, SourceError, Stretch
+from consumer.ingest.ports import Answers, Bounds, End, EpochQuestion, PartitionRecords, Position, Refusal, SourceError
 from consumer.ingest.stop_reasons import batch_unreadable, kafka_silent
 from consumer.kafka.access import KafkaAccess
-from consumer.kafka.connection import described, mend_connections
+from consumer.kafka.connection import described, patch_connections
 from consumer.kafka.fetch import Fetching
 from consumer.kafka.group import CLIENT_ID
 from consumer.kafka.leader_epochs import epoch_ends
@@ -43,10 +43,10 @@ GROUP_RETRY_SECONDS = 1.0
 FETCH_RETRY_SECONDS = 5.0  # a topic that we may not read is tried again so often
 HEARTBEAT_MS = 1000  # a member hears of a rebalance with its next heartbeat: everybody waits for the last one
 
-mend_connections()
+patch_connections()
 
 
-class Reader(Protocol):
+class SourceListener(Protocol):
     """Who is told what the group decides."""
 
     def on_assigned(self, partitions: Collection[Partition]) -> None:
@@ -74,13 +74,13 @@ class KafkaSource:
         self._consumer: Any = None
         self._fetching: Fetching
         self._silence: Silence
-        self._reader: Reader | None = None
+        self._reader: SourceListener | None = None
         self._failure: BaseException | None = None
         self._access = KafkaAccess(settings, topics)
         self._withheld: set[TopicPartition] = set()
         self._retry_at = 0.0
 
-    async def start(self, reader: Reader) -> None:
+    async def start(self, reader: SourceListener) -> None:
         """Join the group; `reader` hears of its decisions. Topics that do not exist yet are read once they do.
 
         :raises SourceError: no broker can be reached
@@ -104,7 +104,7 @@ class KafkaSource:
     def _unreachable(self, error: Exception) -> SourceError:
         return SourceError(f"no broker of {self._settings.bootstrap_servers} answers: {described(error)}")
 
-    async def poll(self, timeout: float, max_records: int) -> Sequence[Stretch]:
+    async def poll(self, timeout: float, max_records: int) -> Sequence[PartitionRecords]:
         """See :meth:`consumer.ingest.ports.Source.poll`."""
         if self._failure is not None:
             raise self._failure
@@ -131,24 +131,26 @@ class KafkaSource:
             raise SourceError(f"Kafka at {self._settings.bootstrap_servers} does not let us read: {error}") from error
         ours = self.positions(fetched)  # a rebalance may have come meanwhile
         return [
-            Stretch(partition, fetched[TopicPartition(*partition)], position.leader_epoch)
+            PartitionRecords(partition, fetched[TopicPartition(*partition)], position.leader_epoch)
             for partition, position in ours.items()
         ]
 
-    def _report_unreadable(self, reader: Reader, positions: Mapping[Partition, Position]) -> None:
+    def _report_unreadable(self, reader: SourceListener, positions: Mapping[Partition, Position]) -> None:
         """What was fetched before it has been taken in by now, unless the partition is paused."""
         for found in self._fetching.unreadable(positions):
             self.pause([found.partition])
             reader.on_unreadable(found.partition, found.first, batch_unreadable(found.first, found.last, found.why))
 
-    def _take_brought(self, reader: Reader, positions: Mapping[Partition, Position]) -> Sequence[Stretch]:
+    def _take_brought(
+        self, reader: SourceListener, positions: Mapping[Partition, Position]
+    ) -> Sequence[PartitionRecords]:
         """What Kafka has not returned where it was fetched, but in an answer about a later offset."""
         brought = []
         for silent in self._silence.watch({place: position.offset for place, position in positions.items()}):
             partition = Partition(*silent.place)
             if silent.until == silent.first:
                 self._consumer.seek(TopicPartition(*partition), silent.next)
-                brought.append(Stretch(partition, silent.records, silent.leader_epoch))
+                brought.append(PartitionRecords(partition, silent.records, silent.leader_epoch))
             else:
                 self.pause([partition])
                 reader.on_unreadable(partition, silent.first, kafka_silent(silent.first, silent.until, silent.answer))
@@ -328,7 +330,7 @@ class KafkaSource:
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     """aiokafka logs and swallows what a listener raises, so a failure is kept for the next poll to raise."""
 
-    def __init__(self, source: KafkaSource, reader: Reader) -> None:
+    def __init__(self, source: KafkaSource, reader: SourceListener) -> None:
         self._source, self._reader = source, reader
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:

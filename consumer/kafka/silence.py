@@ -22,7 +22,7 @@ from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.errors import CorruptRecordException, KafkaError, NoError, UnknownError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 
-from consumer.kafka.unpacking import Batches, PartitionRecords, UnreadableRange
+from consumer.kafka.unpacking import Batches, PartitionUnpacker, UnreadableRange
 
 AFTER_SECONDS = 10.0
 TRIES = 3
@@ -173,6 +173,6 @@ def _silent(place: TopicPartition, position: int, answer: str, found: _Answer | 
         return None  # what was held there is gone meanwhile
     if (begin := batches.next_base(position)) > position:
         return Silent(place, position, begin, answer)
-    unpacked = PartitionRecords(place, batches, found.aborted, position, None, None, True, READ_COMMITTED)
+    unpacked = PartitionUnpacker(place, batches, found.aborted, position, None, None, True, READ_COMMITTED)
     records = [record for record in unpacked if not isinstance(record, UnreadableRange)]
     return Silent(place, position, position, answer, records, unpacked.next_fetch_offset, unpacked.leader_epoch)

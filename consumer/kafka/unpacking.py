@@ -159,7 +159,7 @@ class Batches:
         return position if self.is_displaced else max(position, self.newest_base)
 
 
-class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
+class PartitionUnpacker(fetcher.PartitionRecords):  # type: ignore[misc]
     """The records of one partition, as far as they can be read."""
 
     next_fetch_offset: int
@@ -247,5 +247,5 @@ def _has_its_checksum(batch: bytes) -> bool:
 def patch_unpacking() -> None:
     """Have every consumer of this process unpack like this; aiokafka has no setting for it."""
     fetcher.MemoryRecords = Batches
-    fetcher.PartitionRecords = PartitionRecords
+    fetcher.PartitionRecords = PartitionUnpacker
     fetcher.FetchResult = FetchResult

@@ -54,7 +54,7 @@ _ID = attrgetter("id")
 _PARTITION = attrgetter("record.topic", "record.partition")
 
 
-class Way(IntEnum):
+class InsertStrategy(IntEnum):
     """How rows are written."""
 
     DIRECT = 0
@@ -83,7 +83,7 @@ class PostgresStore(PostgresLedger):
         self._erasures = Erasures(erasure_keys)
         self._under_way = _UnderWay()
         self._copy_supported = True
-        self._way = Way.DIRECT
+        self._strategy = InsertStrategy.DIRECT
 
     async def claim(self, bounds: Mapping[Partition, Bounds]) -> Sequence[Claim]:
         """See :meth:`consumer.ingest.ports.Claims.claim`. What was erased is read anew."""
@@ -96,7 +96,7 @@ class PostgresStore(PostgresLedger):
         is_disjoint, attempts = self._under_way.disjoint(batch), _Attempts(self, batch, turn)
         with self._under_way.held(batch):
             if not is_disjoint:
-                await turn.come()  # or two of our own transactions could wait for each other over an id in both
+                await turn.wait_turn()  # or two of our own transactions could wait for each other over an id in both
             async for attempt in while_raises(Unavailable, tell=self._tell_unavailable):
                 with attempt:
                     written = await attempts.next()
@@ -109,34 +109,39 @@ class PostgresStore(PostgresLedger):
     async def write_once(
         self, preparation: Preparation, turn: Turn, settle: Callable[[Written], None], *, is_slow: bool = False
     ) -> Written:
-        """One transaction, in whichever way the rows can be written; `settle` is called right before COMMIT.
+        """One transaction, with whichever strategy can write the rows; `settle` is called right before COMMIT.
 
         :param is_slow: whether an attempt has taken too long
         :raises Unavailable: not now, or its turn does not come
         :raises Fenced: the ledger does not stand where the batch begins
         """
-        way, is_copy_refused, began = Way.SLOW if is_slow else self._way, False, time.monotonic()
+        strategy, is_copy_refused, began = InsertStrategy.SLOW if is_slow else self._strategy, False, time.monotonic()
         while True:
-            prepared = await preparation.under(self._erasures.known, rows_may_be_refused=way >= Way.SPLIT)
+            prepared = await preparation.under(
+                self._erasures.known, rows_may_be_refused=strategy >= InsertStrategy.SPLIT
+            )
             try:
-                written = await self._transact(prepared, turn, way, settle)
+                written = await self._transact(prepared, turn, strategy, settle)
             except ErasuresChanged:
                 await self._erasures.learn(self._database)
             except CopyNotSupported:
-                way, is_copy_refused = Way.MERGE, True
+                strategy, is_copy_refused = InsertStrategy.MERGE, True
             except (Refused, Objection) as error:
-                if way >= Way.SPLIT:
+                if strategy >= InsertStrategy.SPLIT:
                     raise _of_no_record(error) from error
-                way = _next_try(way, error)
+                strategy = _next_try(strategy, error)
             else:
-                if way is Way.MERGE and is_copy_refused:  # else somebody's trigger was what had no support
+                # A failed COPY alone proves nothing: a trigger may have been what had no support.
+                if strategy is InsertStrategy.MERGE and is_copy_refused:
                     self._copy_supported = False
-                self._way = self._next_way(way, written, time.monotonic() - began)
+                self._strategy = self._next_strategy(strategy, written, time.monotonic() - began)
                 return written
 
-    async def _transact(self, prepared: Prepared, turn: Turn, way: Way, settle: Callable[[Written], None]) -> Written:
+    async def _transact(
+        self, prepared: Prepared, turn: Turn, strategy: InsertStrategy, settle: Callable[[Written], None]
+    ) -> Written:
         async with self._database.transaction() as transaction:
-            written = await self._insert(transaction, prepared, way)
+            written = await self._insert(transaction, prepared, strategy)
             await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what COMMIT would refuse names no row
             await insert_dead_letters(transaction, written.dead_letters, prepared.headers)
             await self._touch_days(transaction, written)
@@ -147,18 +152,18 @@ class PostgresStore(PostgresLedger):
             settle(written)
         return written
 
-    def _next_way(self, way: Way, written: Written, seconds: float) -> Way:
+    def _next_strategy(self, strategy: InsertStrategy, written: Written, seconds: float) -> InsertStrategy:
         """Duplicates come in runs (a producer retries, a topic is read again): MERGE until a batch has none. SLOW as
         long as no batch would fit into a statement.
         """
-        if way is Way.SLOW and seconds > self._database.statement_seconds / 2:
-            return way
-        return Way.MERGE if written.duplicates or not self._copy_supported else Way.DIRECT
+        if strategy is InsertStrategy.SLOW and seconds > self._database.statement_seconds / 2:
+            return strategy
+        return InsertStrategy.MERGE if written.duplicates or not self._copy_supported else InsertStrategy.DIRECT
 
-    async def _insert(self, transaction: Transaction, prepared: Prepared, way: Way) -> Written:
+    async def _insert(self, transaction: Transaction, prepared: Prepared, strategy: InsertStrategy) -> Written:
         screened = prepared.screened
         outcomes = {
-            kind: await self._insert_kind(transaction, kind, screened.rows[kind], way)
+            kind: await self._insert_kind(transaction, kind, screened.rows[kind], strategy)
             for kind in rows_first(screened.rows)
         }
         total = join([Outcome(), *outcomes.values()])
@@ -172,18 +177,20 @@ class PostgresStore(PostgresLedger):
             {kind: outcome.news for kind, outcome in outcomes.items()},
         )
 
-    async def _insert_kind(self, transaction: Transaction, kind: Kind, rows: Sequence[Row], way: Way) -> Outcome:
-        outcome: Outcome = await self._ways()[way](transaction, kind, rows)
-        tell = self._telemetry.set_aside if way >= Way.SPLIT else None
+    async def _insert_kind(
+        self, transaction: Transaction, kind: Kind, rows: Sequence[Row], strategy: InsertStrategy
+    ) -> Outcome:
+        outcome: Outcome = await self._strategies()[strategy](transaction, kind, rows)
+        tell = self._telemetry.set_aside if strategy >= InsertStrategy.SPLIT else None
         await apply_to_new(transaction, kind, outcome.inserted, tell)
         return outcome
 
-    def _ways(self) -> Mapping[Way, Any]:
+    def _strategies(self) -> Mapping[InsertStrategy, Any]:
         return {
-            Way.DIRECT: insert_direct,
-            Way.MERGE: insert_merging,
-            Way.SPLIT: partial(insert_splitting, tell=self._telemetry.split),
-            Way.SLOW: partial(insert_splitting, tell=self._telemetry.split, first=1),
+            InsertStrategy.DIRECT: insert_direct,
+            InsertStrategy.MERGE: insert_merging,
+            InsertStrategy.SPLIT: partial(insert_splitting, tell=self._telemetry.split),
+            InsertStrategy.SLOW: partial(insert_splitting, tell=self._telemetry.split, first=1),
         }
 
     async def _touch_days(self, transaction: Transaction, written: Written) -> None:
@@ -231,7 +238,7 @@ class _Attempts:
 
     async def next(self) -> Written:
         if not self._first:
-            await self._turn.come()  # what failed may have failed for want of its turn
+            await self._turn.wait_turn()  # what failed may have failed for want of its turn
         self._first = False
         try:
             return await self._store.write_once(
@@ -280,13 +287,14 @@ async def _come(turn: Turn) -> None:
     """Wait for the turn, but not for long: this transaction may be what an earlier one waits for."""
     try:
         async with asyncio.timeout(TURN_SECONDS):
-            await turn.come()
+            await turn.wait_turn()
     except TimeoutError:
         raise Unavailable("an earlier batch is not committed yet", "turn") from None
 
 
-def _next_try(way: Way, error: Refused | Objection) -> Way:
-    return Way.MERGE if error.sqlstate == UNIQUE_VIOLATION and way is Way.DIRECT else Way.SPLIT
+def _next_try(strategy: InsertStrategy, error: Refused | Objection) -> InsertStrategy:
+    is_duplicate = error.sqlstate == UNIQUE_VIOLATION and strategy is InsertStrategy.DIRECT
+    return InsertStrategy.MERGE if is_duplicate else InsertStrategy.SPLIT
 
 
 def _of_no_record(error: Refused | Objection) -> Unavailable:

@@ -202,7 +202,7 @@ class HeldTurn:
     def __init__(self) -> None:
         self.arrived, self.go = asyncio.Event(), asyncio.Event()
 
-    async def come(self) -> None:
+    async def wait_turn(self) -> None:
         self.arrived.set()
         await self.go.wait()
 

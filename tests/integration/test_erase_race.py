@@ -52,7 +52,7 @@ class Gate:
         self._open = asyncio.Event()
         self.waited_for = asyncio.Event()
 
-    async def come(self) -> None:
+    async def wait_turn(self) -> None:
         self.waited_for.set()
         await self._open.wait()
 

@@ -10,7 +10,7 @@ from consumer.admin.roles import INGEST
 from consumer.ingest.ports import Bounds
 from consumer.postgres.client import Database
 from consumer.postgres.preparation import Preparation
-from consumer.postgres.store import PostgresStore, Way
+from consumer.postgres.store import InsertStrategy, PostgresStore
 from consumer.settings.model import Postgres
 from tests.support.psql import execute, rows
 from tests.support.roles import login, name_of
@@ -120,7 +120,7 @@ async def test_the_statements_of_a_batch(store: tuple[PostgresStore, str, str]) 
     )
     first = asked(owner, role)
     assert first <= EVERY_BATCH | AROUND_TROUBLE
-    bypasses = writer._way is Way.DIRECT
+    bypasses = writer._strategy is InsertStrategy.DIRECT
     assert (first <= EVERY_BATCH) is bypasses
     assert not bypasses or first == EVERY_BATCH
     again = [record._replace(offset=record.offset + 2) for record in records(A, 0, "a", "refused")]

@@ -140,7 +140,7 @@ def command_lines() -> list[str]:
     return [line for line in lines if arguments(line) is not None]
 
 
-def mentions() -> list[str]:
+def user_ids() -> list[str]:
     """Inline code that names a command."""
     return sorted({code for page in WITH_COMMANDS for code in inline_code(page) if code.startswith("ragledger ")})
 
@@ -157,7 +157,7 @@ def find_command(words: list[str]) -> tuple[Any, list[str]]:
 def test_there_are_commands_to_look_at() -> None:
     """The tests below have something to look at."""
     assert len(command_lines()) > 10
-    assert len(mentions()) > 10
+    assert len(user_ids()) > 10
 
 
 @pytest.mark.parametrize("line", command_lines())
@@ -171,7 +171,7 @@ def test_every_command_line_is_right(line: str) -> None:
     command.make_context("ragledger", list(rest))
 
 
-@pytest.mark.parametrize("mention", mentions())
+@pytest.mark.parametrize("mention", user_ids())
 def test_every_command_that_is_mentioned_exists(mention: str) -> None:
     """The command and each of its options."""
     command, rest = find_command(mention.split()[1:])

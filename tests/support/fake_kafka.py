@@ -11,7 +11,7 @@ from uuid import UUID
 
 from consumer.events.record import Partition, Record, StoredRecord
 from consumer.ingest.offsets import StopReason
-from consumer.ingest.ports import Answers, Bounds, End, EpochQuestion, Position, Refusal, SourceError, Stretch
+from consumer.ingest.ports import Answers, Bounds, End, EpochQuestion, PartitionRecords, Position, Refusal, SourceError
 from consumer.ingest.stop_reasons import batch_unreadable
 from tests.support.builders import TIMESTAMP, encode
 
@@ -51,7 +51,7 @@ class Changes:
                 await self.next()
 
 
-class Reader(Protocol):
+class SourceListener(Protocol):
     """Who hears what the group decides: the pipeline."""
 
     def on_assigned(self, partitions: Collection[Partition]) -> None: ...
@@ -171,7 +171,7 @@ class FakeSource:
 
     def __init__(self, broker: FakeBroker) -> None:
         self._broker, self._changes = broker, broker.changes
-        self.reader: Reader | None = None
+        self.reader: SourceListener | None = None
         self.assigned: dict[Partition, int | None] = {}
         self.paused: set[Partition] = set()
         self.rebalancing = False
@@ -182,7 +182,7 @@ class FakeSource:
         self.returned = 0
         self.lost = 0
         self.seeks: list[Mapping[Partition, int]] = []
-        self.extra: list[Stretch] = []
+        self.extra: list[PartitionRecords] = []
         self._last_poll, self._polls_at_once = -1.0, 0
 
     # ── the group ──
@@ -205,12 +205,12 @@ class FakeSource:
 
     def deliver(self, partition: Partition, records: Sequence[Record]) -> None:
         """Let the next poll return these records, whatever they are."""
-        self.extra.append(Stretch(partition, records))
+        self.extra.append(PartitionRecords(partition, records))
         self._changes.notify()
 
     # ── the port ──
 
-    async def poll(self, timeout: float, max_records: int) -> Sequence[Stretch]:
+    async def poll(self, timeout: float, max_records: int) -> Sequence[PartitionRecords]:
         self._count_poll(timeout)
         if self.failure is not None:
             raise self.failure
@@ -232,7 +232,7 @@ class FakeSource:
         assert self._polls_at_once < MOST_POLLS_AT_ONCE, "polls without end while no time passes"
         self.polls.append(timeout)
 
-    async def _fetch(self, max_records: int) -> list[Stretch]:
+    async def _fetch(self, max_records: int) -> list[PartitionRecords]:
         stretches, self.extra = self.extra, []
         for partition, position in list(self.assigned.items()):
             if partition in self.paused or position is None or self.rebalancing or partition in self._broker.leaderless:
@@ -244,7 +244,7 @@ class FakeSource:
             stretches += self._read(partition, position, log, room)
         return stretches
 
-    async def _lose_position(self, partition: Partition) -> list[Stretch]:
+    async def _lose_position(self, partition: Partition) -> list[PartitionRecords]:
         """The broker has answered that it does not hold this offset."""
         assert self.reader is not None
         await asyncio.sleep(LATENCY_SECONDS)
@@ -252,7 +252,7 @@ class FakeSource:
         self.reader.on_position_lost([partition])
         return []
 
-    def _read(self, partition: Partition, position: int, log: Log, room: int) -> list[Stretch]:
+    def _read(self, partition: Partition, position: int, log: Log, room: int) -> list[PartitionRecords]:
         """A gap at the end of the partition is passed only by a fetch that returns no record."""
         if room <= 0:
             return []
@@ -263,7 +263,7 @@ class FakeSource:
         offsets = (offset for offset in range(position, end) if offset in log.records)
         records = [log.records[offset] for offset, _ in zip(offsets, range(room), strict=False)]
         self.assigned[partition] = behind = records[-1].offset + 1 if records else end
-        return [Stretch(partition, records, log.epoch_at(behind - 1))] if records else []
+        return [PartitionRecords(partition, records, log.epoch_at(behind - 1))] if records else []
 
     def _meet_damage(self, partition: Partition, position: int, log: Log) -> None:
         assert self.reader is not None

@@ -253,7 +253,7 @@ class FakeStore:
         self._changes.notify()
         await self.gate.wait()
         await asyncio.sleep(self.write_seconds())
-        await turn.come()
+        await turn.wait_turn()
         written = self._tables.commit(batch, self.refuses)
         written = replace(written, stopped=self.stops(written))
         for partition, reason in written.stopped.items():

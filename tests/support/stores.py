@@ -163,7 +163,7 @@ class PostgresBackend:
 class AtOnce:
     """A turn that is there already."""
 
-    async def come(self) -> None:
+    async def wait_turn(self) -> None:
         return
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, error, fine, warning
-from consumer.admin.doctor.look import Look
 from consumer.events.record import Partition
 from consumer.ingest.offsets import Claim, StopReason
 from consumer.ingest.ports import Bounds, SourceError
@@ -20,7 +20,7 @@ STALE_SECONDS = 900.0
 MOST_NAMED = 5
 
 
-async def look_at_ledger(look: Look) -> list[Finding]:
+async def look_at_ledger(look: CheckContext) -> list[Finding]:
     """The equation, partitions that have stopped, and partitions that nobody reads."""
     group = look.settings.kafka.group_id
     rows = await look.db.rows(load("doctor_ledger"), group)
@@ -32,7 +32,9 @@ async def look_at_ledger(look: Look) -> list[Finding]:
     return found or [fine("ledger", f"{len(rows)} partitions add up" if rows else "nothing has been read yet")]
 
 
-async def _log_ends(look: Look, rows: Rows, bounds: Mapping[Partition, Bounds]) -> Mapping[Partition, int | None]:
+async def _log_ends(
+    look: CheckContext, rows: Rows, bounds: Mapping[Partition, Bounds]
+) -> Mapping[Partition, int | None]:
     try:
         return await log_ends(look.settings.kafka, [_claim(row) for row in rows], bounds)
     except SourceError:
@@ -98,7 +100,7 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-async def look_at_dead_letters(look: Look) -> list[Finding]:
+async def look_at_dead_letters(look: CheckContext) -> list[Finding]:
     """Those that nobody has replayed or discarded."""
     rows = await look.db.rows(load("doctor_dead_letters"))
     return [_open(row) for row in rows] or [fine("dead letters", "none is open")]
@@ -111,7 +113,7 @@ def _open(row: Mapping[str, Any]) -> Finding:
     return error("dead letters", found, fix)
 
 
-async def look_at_days(look: Look) -> list[Finding]:
+async def look_at_days(look: CheckContext) -> list[Finding]:
     """Days that wait for too long to be computed, and days that are still to come."""
     (row,) = await look.db.rows(load("doctor_days"), look.settings.rollup.timezone)
     stale = max(STALE_SECONDS, 10 * look.settings.rollup.interval_s)

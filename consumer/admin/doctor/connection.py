@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, error, fine, warning
-from consumer.admin.doctor.look import Look
 from consumer.postgres.queries import load
 from consumer.settings.dsn_parameters import VERIFIED
 
@@ -18,7 +18,7 @@ def unreachable(problem: str) -> Finding:
     return error("postgresql", problem, "start it, or mend RAGLEDGER_POSTGRES__DSN")
 
 
-async def look_at_server(look: Look) -> list[Finding]:
+async def look_at_server(look: CheckContext) -> list[Finding]:
     """Version, standby, TLS."""
     (row,) = await look.db.rows(load("doctor_server"))
     return [*_version(row), *_encoding(row), *_writable(row), *_tls(look)]
@@ -50,7 +50,7 @@ def _writable(row: dict[str, Any]) -> Iterator[Finding]:
         yield error("read-only", "transactions are read-only by default", fix)
 
 
-def _tls(look: Look) -> Iterator[Finding]:
+def _tls(look: CheckContext) -> Iterator[Finding]:
     dsn = look.settings.postgres.parsed
     mode, host = dsn.sslmode or "prefer", dsn.host or "localhost"
     if host.startswith(("127.", "/", "%2F")) or host in ("localhost", "::1"):

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, error, fine, note, warning
-from consumer.admin.doctor.look import Look
 from consumer.postgres.queries import load
 from consumer.postgres.schema_lock import LOCK_KEY
 
 
-async def look_at_copies(look: Look) -> list[Finding]:
+async def look_at_copies(look: CheckContext) -> list[Finding]:
     """Months on their way out of the table or back, conversions half done."""
     rows = await look.db.rows(load("doctor_copies"), LOCK_KEY)
     return [_finding(row) for row in rows] or [fine("copies", "every dialogue is in ai_dialogue_log or in an archive")]

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from consumer.admin.doctor import connection, kafka
 from consumer.admin.doctor.books import look_at_days, look_at_dead_letters, look_at_ledger
+from consumer.admin.doctor.context import Brokers, CheckContext
 from consumer.admin.doctor.copies import look_at_copies
 from consumer.admin.doctor.findings import Finding, Report, Severity, error, report, warning
-from consumer.admin.doctor.look import Brokers, Look
 from consumer.admin.doctor.privileges import look_at_privileges
 from consumer.admin.doctor.schema import UP, look_at_schema
 from consumer.admin.doctor.server_settings import look_at_settings
@@ -27,7 +27,7 @@ from consumer.settings.model import Settings
 KAFKA_SECONDS = 15.0
 CHECK_SECONDS = 10.0
 
-Check = Callable[[Look], Awaitable[Sequence[Finding]]]
+Check = Callable[[CheckContext], Awaitable[Sequence[Finding]]]
 ALWAYS: Sequence[tuple[str, Check]] = (
     ("postgresql", connection.look_at_server),
     ("settings", look_at_settings),
@@ -49,7 +49,7 @@ Told = Callable[[str], None]
 
 
 async def examine(settings: Settings, told: Told = lambda _: None) -> Report:
-    """Look at everything. What cannot be looked at is a finding too."""
+    """CheckContext at everything. What cannot be looked at is a finding too."""
     told("kafka")
     found, brokers = await _kafka(settings)
     return report([*found, *await _postgres(settings, brokers, told)])
@@ -85,7 +85,7 @@ async def _postgres(settings: Settings, brokers: Brokers | None, told: Told) -> 
 async def _checks(db: AdminConnection, settings: Settings, brokers: Brokers | None, told: Told) -> list[Finding]:
     try:
         (row,) = await db.rows(load("doctor_server"))
-        look = Look(db, settings, brokers, row["database"], row["role"])
+        look = CheckContext(db, settings, brokers, row["database"], row["role"])
         found = await _run(look, ALWAYS, told)
         missing = [one["name"] for one in await db.rows(load("doctor_missing_tables"))]
         if missing:
@@ -95,7 +95,7 @@ async def _checks(db: AdminConnection, settings: Settings, brokers: Brokers | No
         return [connection.unreachable(str(problem))]
 
 
-async def _run(look: Look, checks: Sequence[tuple[str, Check]], told: Told) -> list[Finding]:
+async def _run(look: CheckContext, checks: Sequence[tuple[str, Check]], told: Told) -> list[Finding]:
     found: list[Finding] = []
     for name, check in checks:
         told(name)
@@ -103,7 +103,7 @@ async def _run(look: Look, checks: Sequence[tuple[str, Check]], told: Told) -> l
     return found
 
 
-async def _within_limits(name: str, check: Check, look: Look) -> Sequence[Finding]:
+async def _within_limits(name: str, check: Check, look: CheckContext) -> Sequence[Finding]:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             return await check(look)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, error, fine, note, warning
-from consumer.admin.doctor.look import Look
 from consumer.admin.roles import GRANTS, INGEST, Grant
 from consumer.postgres.queries import load
 
@@ -14,7 +14,7 @@ TABLES = sorted({grant.table for grant in GRANTS[INGEST]})
 SECURED = ("ai_dialogue_log", "provenance")
 
 
-async def look_at_privileges(look: Look) -> list[Finding]:
+async def look_at_privileges(look: CheckContext) -> list[Finding]:
     """What is missing, what is too much, and whether PostgreSQL takes COPY from this role."""
     (role,) = await look.db.rows(load("doctor_role"), TABLES)
     held = await look.db.rows(load("doctor_privileges"), TABLES)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from consumer.admin import migrate
+from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, error, fine, warning
-from consumer.admin.doctor.look import Look
 from consumer.admin.migrate.verify import look as look_at_schema_objects
 from consumer.ingest.erased import Key
 from consumer.postgres.client import dsn_of
@@ -15,7 +15,7 @@ from consumer.postgres.queries import load
 UP = "ragledger migrate up"
 
 
-async def look_at_schema(look: Look) -> list[Finding]:
+async def look_at_schema(look: CheckContext) -> list[Finding]:
     """What is pending, changed or newer; where nothing is, what is missing or broken; and invalid indexes."""
     try:
         status = await migrate.status(dsn_of(look.settings.postgres))
@@ -47,7 +47,7 @@ def _check(check: migrate.Check) -> Finding:
     return error(check.name, found, fix or "ragledger migrate verify")
 
 
-async def _invalid_indexes(look: Look) -> list[Finding]:
+async def _invalid_indexes(look: CheckContext) -> list[Finding]:
     rows = await look.db.rows(load("doctor_invalid_indexes"))
     return [
         warning(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, error, fine, note, warning
-from consumer.admin.doctor.look import Look
 from consumer.postgres.queries import load
 
 RELOAD = "SELECT pg_reload_conf()"
@@ -25,7 +25,7 @@ _MUST_BE_ON = {
 }
 
 
-async def look_at_settings(look: Look) -> list[Finding]:
+async def look_at_settings(look: CheckContext) -> list[Finding]:
     """Durability, vacuum, time zone, checkpoints, time limits, connections."""
     rows = await look.db.rows(load("doctor_settings"), list(_NAMES))
     found: Mapping[str, str] = {row["name"]: row["setting"] for row in rows}
@@ -59,7 +59,7 @@ def _time(found: Mapping[str, str], database: str) -> Iterator[Finding]:
         )
 
 
-def _limits(found: Mapping[str, str], look: Look) -> Iterator[Finding]:
+def _limits(found: Mapping[str, str], look: CheckContext) -> Iterator[Finding]:
     ours = look.settings.postgres
     whole = int(found.get("transaction_timeout", 0)) / 1000
     if 0 < whole < ours.statement_timeout_s:
@@ -96,7 +96,7 @@ def _compression(found: Mapping[str, Mapping[str, Any]], database: str) -> Itera
         yield note("wal_compression", "pglz: costs PostgreSQL more CPU than it saves writing", fix)
 
 
-async def _checkpoints(look: Look, found: Mapping[str, str]) -> list[Finding]:
+async def _checkpoints(look: CheckContext, found: Mapping[str, str]) -> list[Finding]:
     is_older = int(found["server_version_num"]) < 170_000
     (row,) = await look.db.rows(load("doctor_checkpoints_15" if is_older else "doctor_checkpoints"))
     if row["requested"] < FEW_CHECKPOINTS or row["requested"] <= row["timed"]:
@@ -112,7 +112,7 @@ async def _checkpoints(look: Look, found: Mapping[str, str]) -> list[Finding]:
     ]
 
 
-async def _connections(look: Look, found: Mapping[str, str]) -> list[Finding]:
+async def _connections(look: CheckContext, found: Mapping[str, str]) -> list[Finding]:
     (row,) = await look.db.rows(load("doctor_sessions"))
     if look.settings.postgres.pgbouncer:
         return [note("connections", "behind a pooler: its own limits count")]

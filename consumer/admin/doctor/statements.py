@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, fine, note, warning
-from consumer.admin.doctor.look import Look
 from consumer.postgres.admin import StatementError
 from consumer.postgres.queries import load
 
@@ -17,7 +17,7 @@ LOADED = "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements' (besi
 CREATED = "CREATE EXTENSION pg_stat_statements"
 
 
-async def look_at_statements(look: Look) -> list[Finding]:
+async def look_at_statements(look: CheckContext) -> list[Finding]:
     """What took the most time, and what is close to its time limit."""
     (row,) = await look.db.rows(load("doctor_statements_schema"))
     if row["schema_name"] is None:
@@ -36,7 +36,7 @@ def _sight(sees_all: bool, role: str) -> Iterator[Finding]:
         yield note("statements", f"{role} sees only its own statements", f"GRANT pg_read_all_stats TO {role}")
 
 
-async def slowest_query_ms(look: Look) -> float | None:
+async def slowest_query_ms(look: CheckContext) -> float | None:
     """The 95th percentile of the slowest query on dialogues that is run often, in ms; None where nobody knows."""
     (row,) = await look.db.rows(load("doctor_statements_schema"))
     if row["schema_name"] is None:
@@ -54,7 +54,7 @@ def _is_query(statement: str) -> bool:
     return text.startswith(("select", "with")) and "ai_dialogue_log" in text and "insert" not in text
 
 
-async def _read(look: Look, schema: str) -> Sequence[Mapping[str, Any]]:
+async def _read(look: CheckContext, schema: str) -> Sequence[Mapping[str, Any]]:
     rows = await look.db.rows(load("doctor_statements").replace("{schema}", schema))
     return [row for row in rows if row["statement"].lstrip().upper().startswith(_WORK)]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, error, fine, note, warning
-from consumer.admin.doctor.look import Look
 from consumer.admin.doctor.statements import slowest_query_ms
 from consumer.admin.migrate import expected
 from consumer.postgres.queries import load
@@ -18,7 +18,7 @@ OLD_TRANSACTIONS = 1_000_000_000
 DIALOGUES_A_DAY, GIGABYTES, QUERY_MS = 100_000, 50, 500
 
 
-async def look_at_tables(look: Look) -> list[Finding]:
+async def look_at_tables(look: CheckContext) -> list[Finding]:
     """Sizes, vacuum, statistics, partitions."""
     rows = await look.db.rows(load("doctor_tables"), TABLES)
     sizes = ", ".join(f"{row['name']} {_size(row['bytes'])}" for row in rows)
@@ -41,7 +41,7 @@ def _vacuum(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
             yield warning("statistics", f"{name} was never analyzed: queries are planned blindly", f"ANALYZE {name}")
 
 
-async def _partitions(look: Look, rows: Sequence[Mapping[str, Any]]) -> list[Finding]:
+async def _partitions(look: CheckContext, rows: Sequence[Mapping[str, Any]]) -> list[Finding]:
     (table,) = [row for row in rows if row["name"] == "ai_dialogue_log"]
     if table["partitioned"]:
         return [fine("partitions", "ai_dialogue_log is partitioned")]
@@ -68,7 +68,7 @@ def reasons_to_partition(dialogues_a_day: int, size: int, slowest_ms: float | No
     return reasons
 
 
-async def look_at_indexes(look: Look) -> list[Finding]:
+async def look_at_indexes(look: CheckContext) -> list[Finding]:
     """Indexes that cost every write and that no query has used."""
     rows = await look.db.rows(load("doctor_unused_indexes"), TABLES, MANY_ROWS)
     return [_unused(row) for row in rows] or [fine("indexes", "each one is used, or its table is small")]

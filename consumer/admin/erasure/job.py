@@ -27,8 +27,8 @@ from consumer.admin.erasure.files import ArchiveFile, look_into
 from consumer.admin.erasure.found import Found
 from consumer.decode.copy_format import microseconds
 from consumer.errors import OperationError
-from consumer.events.mentions import ids_named_in
 from consumer.events.record import StoredRecord
+from consumer.events.user_ids import find_user_ids
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import GONE, Key
 from consumer.postgres.client import Database, Transaction
@@ -201,7 +201,7 @@ class Erasure:
             if not rows:
                 return
             last = rows[-1]["id"]
-            yield [row["id"] for row in rows if user.bytes in ids_named_in(_record(row))]
+            yield [row["id"] for row in rows if user.bytes in find_user_ids(_record(row))]
             told("dead letters", len(rows))
 
     async def _unlink(self, erasure: int, user: UUID, name: str, told: Progress) -> int:

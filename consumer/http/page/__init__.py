@@ -5,7 +5,7 @@ document   makes a page of it, with sections, charts and tables              →
 server     keeps the page for a moment, so that reloading it costs nothing   → status and bytes
 """
 
-from consumer.http.page.look import Look
 from consumer.http.page.server import PageServer
+from consumer.http.page.snapshot_source import SnapshotSource
 
-__all__ = ["Look", "PageServer"]
+__all__ = ["PageServer", "SnapshotSource"]

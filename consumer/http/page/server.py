@@ -12,7 +12,7 @@ from consumer.ingest.ports import Clock
 KEEP_SECONDS = 2.0
 
 
-class Look(Protocol):
+class Snapshots(Protocol):
     """Where the page's content comes from."""
 
     async def take(self) -> Snapshot:
@@ -30,7 +30,7 @@ class Response(NamedTuple):
 class PageServer:
     """The page as it was at most :data:`KEEP_SECONDS` ago; however many ask at once, one look is taken."""
 
-    def __init__(self, look: Look, clock: Clock) -> None:
+    def __init__(self, look: Snapshots, clock: Clock) -> None:
         self._look, self._clock = look, clock
         self._kept: tuple[float, Response] | None = None
         self._looking: asyncio.Task[Response] | None = None

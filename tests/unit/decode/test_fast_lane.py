@@ -228,10 +228,10 @@ def test_an_odd_event_is_left_to_the_exact_lane_alone(members: dict[str, Any]) -
     """Those around it are still recognised, however late it shows."""
     lane, chance = FastLane(DIALOGUE), random.Random(3)
     plain = json.dumps(dialogue(chance)).encode()
-    odd = json.dumps(dialogue(chance) | members).encode()
-    values = [plain, odd, plain, plain, odd]
+    uncommon = json.dumps(dialogue(chance) | members).encode()
+    values = [plain, uncommon, plain, plain, uncommon]
     rows = lane.decode([StoredRecord("topic", 0, n, 1_700_000_000_000, None, value) for n, value in enumerate(values)])
-    assert [row is None for row in rows] == [value is odd for value in values]
+    assert [row is None for row in rows] == [value is uncommon for value in values]
 
 
 def test_an_event_without_a_time_takes_its_record_s() -> None:

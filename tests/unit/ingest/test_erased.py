@@ -14,10 +14,10 @@ from consumer.decode.lanes import decode, decode_all
 from consumer.decode.rows import Row
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
-from consumer.events.mentions import ids_named_in
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import Record
 from consumer.events.rejection import Reason, Rejected
+from consumer.events.user_ids import find_user_ids
 from consumer.ingest import erased as erased_module
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.erased import REMEMBERED, ErasedUsers, Key, Screened, Screening
@@ -144,9 +144,9 @@ def test_no_record_is_looked_through_again_for_another_attempt_or_a_newer_set(mo
 
     def found(taken: Record) -> AbstractSet[bytes]:
         looked_through.append(taken.offset)
-        return ids_named_in(taken)
+        return find_user_ids(taken)
 
-    monkeypatch.setattr(erased_module, "ids_named_in", found)
+    monkeypatch.setattr(erased_module, "find_user_ids", found)
     letters = [DeadLetter(record(USER.encode(), offset=n), Rejected.whole(Reason.NOT_JSON, "no")) for n in range(3)]
     screening = Screening({DIALOGUE: [decode(DIALOGUE, record(dialogue(user_id=OTHER), offset=3))]}, letters)
     nobody_known = ErasedUsers([KEY.hash(b"x" * 16)], [KEY], version=0)

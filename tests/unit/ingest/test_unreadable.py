@@ -11,9 +11,9 @@ from consumer.admin.dead_letters import headers_of
 from consumer.decode.lanes import decode_all
 from consumer.decode.rows import Row
 from consumer.events.dialogue import DIALOGUE
-from consumer.events.mentions import ids_named_in
 from consumer.events.record import UnreadableRecord
 from consumer.events.rejection import Reason, Rejected
+from consumer.events.user_ids import find_user_ids
 from consumer.postgres.dead_letters import _header
 from tests.support.builders import DIALOGUE_TOPIC, USER, dialogue, encode, record
 
@@ -48,5 +48,5 @@ def test_the_name_of_a_header_is_kept_byte_for_byte(name: bytes) -> None:
 def test_a_user_is_found_in_the_name_of_a_header_too() -> None:
     """As sixteen bytes that are no text."""
     raw = UUID(USER).bytes[:15] + b"\xff"
-    assert raw in ids_named_in(unreadable(None, raw))
-    assert UUID(USER).bytes in ids_named_in(unreadable(b"\x00\x01" + USER.encode()))
+    assert raw in find_user_ids(unreadable(None, raw))
+    assert UUID(USER).bytes in find_user_ids(unreadable(b"\x00\x01" + USER.encode()))

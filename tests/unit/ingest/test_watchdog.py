@@ -11,13 +11,13 @@ import pytest
 
 from consumer.events.record import Partition
 from consumer.ingest.ports import Refusal
-from consumer.ingest.watchdog import Glimpse, ProgressWatch, Stalled, Watchdog, WatchPolicy
+from consumer.ingest.watchdog import ProgressSnapshot, ProgressWatch, Stalled, Watchdog, WatchPolicy
 from tests.support.fakes import LoopClock
 from tests.support.virtual_time import passes
 from tests.support.world import A, B, Reader, World
 
 POLICY = WatchPolicy(stall=60.0, statement=30.0, rebalance=20.0, check=5.0)
-QUIET = Glimpse(
+QUIET = ProgressSnapshot(
     now=0.0,
     ends={A: 10, B: 10},
     positions={A: 10, B: 10},
@@ -38,7 +38,7 @@ class Watched:
         self.watch = ProgressWatch(POLICY)
         self.now = 0.0
 
-    def first_problem(self, seen: Glimpse, seconds: float) -> tuple[float, str] | None:
+    def first_problem(self, seen: ProgressSnapshot, seconds: float) -> tuple[float, str] | None:
         """After how long it says what, if it does within so many seconds."""
         since = self.now
         while self.now - since < seconds:
@@ -258,7 +258,7 @@ async def watching(world: World, reader: Reader) -> AsyncIterator[asyncio.Task[N
         topics=[A.topic],
         steps=lambda: len(reader.store.times),
         is_database_away=lambda: not reader.store.gate.is_set(),
-        bark=barks.append,
+        on_stall=barks.append,
     )
     running = asyncio.create_task(dog.run())
     yield running

@@ -1,4 +1,4 @@
-"""How the store goes about a batch, without a database: what is under way at once, what is tried again."""
+"""How the store goes about a batch, without a database: what is under strategy at once, what is tried again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from consumer.ingest.writer import CommitTurn, Writer
 from consumer.postgres.client import CopyNotSupported, Database, Objection
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
 from consumer.postgres.preparation import Preparation, Prepared
-from consumer.postgres.store import PostgresStore, Way
+from consumer.postgres.store import InsertStrategy, PostgresStore
 from consumer.settings.model import DeadLetters
 from tests.support.fakes import Changes, FakeTelemetry, LoopClock, in_a_while
 
@@ -31,18 +31,20 @@ class Store(PostgresStore):
         super().__init__(cast(Database, None), telemetry, days, group="g", owner="o", begin_at_end=False, limit=limit)
         self.under_way: list[Batch] = []
         self.met: set[frozenset[int]] = set()
-        self.ways: list[Way] = []
-        self.fails: Callable[[Way], Exception | None] = lambda _: None
+        self.strategies: list[InsertStrategy] = []
+        self.fails: Callable[[InsertStrategy], Exception | None] = lambda _: None
 
-    async def _transact(self, prepared: Prepared, turn: Turn, way: Way, settle: Callable[[Written], None]) -> Written:
+    async def _transact(
+        self, prepared: Prepared, turn: Turn, strategy: InsertStrategy, settle: Callable[[Written], None]
+    ) -> Written:
         batch = prepared.batch
-        self.ways.append(way)
-        if (error := self.fails(way)) is not None:
+        self.strategies.append(strategy)
+        if (error := self.fails(strategy)) is not None:
             raise error
         self.met |= {frozenset((other.records, batch.records)) for other in self.under_way}
         self.under_way.append(batch)
         await asyncio.sleep(0.01)
-        await turn.come()
+        await turn.wait_turn()
         self.under_way.remove(batch)
         return Written(batch, {}, [], [])
 
@@ -78,7 +80,7 @@ async def test_what_has_no_support_without_copy_is_no_matter_of_copy(monkeypatch
     monkeypatch.setattr("consumer.postgres.preparation.aside", in_a_while)  # virtual time does not wait for a thread
     store, turn = Store(), CommitTurn(None)
     said = ("a trigger of somebody's", "refused", "0A000")
-    store.fails = lambda way: CopyNotSupported(*said) if way is Way.DIRECT else Objection(*said)
+    store.fails = lambda strategy: CopyNotSupported(*said) if strategy is InsertStrategy.DIRECT else Objection(*said)
     with pytest.raises(Unavailable, match="a trigger"):
         await store.write_once(Preparation(batch_of(1, b"x")), turn, lambda _: None)
-    assert store.ways == [Way.DIRECT, Way.MERGE, Way.SPLIT]
+    assert store.strategies == [InsertStrategy.DIRECT, InsertStrategy.MERGE, InsertStrategy.SPLIT]

@@ -28,7 +28,7 @@ _LONGEST_TOKEN = 1024  # of these any beginning is tried: what stands before the
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
-def ids_named_in(record: Record) -> set[bytes]:
+def find_user_ids(record: Record) -> set[bytes]:
     """The 16 bytes of every id that key, value or headers name; more rather than fewer."""
     found: set[bytes] = set()
     for part in _parts(record):

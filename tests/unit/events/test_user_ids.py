@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from consumer.decode.lanes import decode
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
-from consumer.events.mentions import ids_named_in
 from consumer.events.provenance import PROVENANCE
+from consumer.events.user_ids import find_user_ids
 from tests.support.builders import USER, cloud_event, dialogue, encode, record
 from tests.support.strategies import events, records
 
@@ -38,7 +38,7 @@ def test_whoever_an_event_is_about_is_named_in_its_record(kind: Kind, data: st.D
     """In every envelope and every spelling that decoding takes: what could be stored of a user can be found."""
     taken = data.draw(records(kind, events(kind)))
     row = decode(kind, taken)
-    assert not row.subject or row.subject in ids_named_in(taken)
+    assert not row.subject or row.subject in find_user_ids(taken)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_whoever_an_event_is_about_is_named_in_its_record(kind: Kind, data: st.D
 )
 def test_an_id_is_found_in_a_value(value: bytes) -> None:
     """Broken or not, escaped or encoded."""
-    assert ID.bytes in ids_named_in(record(value))
+    assert ID.bytes in find_user_ids(record(value))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_an_id_is_found_in_a_value(value: bytes) -> None:
 )
 def test_an_id_is_found_in_key_and_headers(taken: object) -> None:
     """As text, as 16 bytes, in a token."""
-    assert ID.bytes in ids_named_in(taken)  # type: ignore[arg-type]
+    assert ID.bytes in find_user_ids(taken)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_an_id_is_found_in_key_and_headers(taken: object) -> None:
 )
 def test_what_is_no_id_names_nobody(value: bytes) -> None:
     """A longer hash that holds the same digits, an id cut off, digits in another form."""
-    assert ID.bytes not in ids_named_in(record(value))
+    assert ID.bytes not in find_user_ids(record(value))
 
 
 @pytest.mark.timeout(20)
@@ -105,24 +105,24 @@ def test_what_is_no_id_names_nobody(value: bytes) -> None:
 def test_a_large_value_is_looked_through_at_once(repeated: bytes) -> None:
     """Whatever it is made of; an id at its end is found."""
     value = repeated * (1_000_000 // len(repeated)) + b" " + USER.encode()
-    assert ID.bytes in ids_named_in(record(value))
+    assert ID.bytes in find_user_ids(record(value))
 
 
 @given(st.binary(max_size=200), st.binary(max_size=40))
 def test_any_bytes_are_looked_through(value: bytes, key: bytes) -> None:
     """Nothing that a record may hold makes it fail."""
-    assert all(len(found) == 16 for found in ids_named_in(record(value, [("h", value)], key=key)))
+    assert all(len(found) == 16 for found in find_user_ids(record(value, [("h", value)], key=key)))
 
 
 @given(st.uuids(), st.sampled_from([str, str.upper, escaped, lambda text: text.replace("-", "")]))
 def test_every_id_of_a_record_is_found(one: UUID, spell: Callable[[str], str]) -> None:
     """Not the first alone."""
     value = f'["{USER}", "{spell(str(one))}"]'.encode()
-    assert ids_named_in(record(value)) >= {ID.bytes, one.bytes}
+    assert find_user_ids(record(value)) >= {ID.bytes, one.bytes}
 
 
 @pytest.mark.parametrize("before", range(65_490, 65_580, 7))
 def test_an_id_anywhere_in_a_very_long_run_is_found(before: int) -> None:
     """Also where it lies across two of the portions in which such a run is searched."""
-    assert ID.bytes in ids_named_in(record(b"-" * before + str(ID).encode() + b"-" * 100))
-    assert ID.bytes in ids_named_in(record(b"-" * before + ID.hex.encode() + b"-" * 100))
+    assert ID.bytes in find_user_ids(record(b"-" * before + str(ID).encode() + b"-" * 100))
+    assert ID.bytes in find_user_ids(record(b"-" * before + ID.hex.encode() + b"-" * 100))

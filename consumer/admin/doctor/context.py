@@ -19,7 +19,7 @@ class Brokers:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class CheckContext:
     """A connection as the service makes one, the settings, and what the brokers have said, if they have.
 
     `database` and `role` are where it led to, ready to be put into a statement.

@@ -25,7 +25,7 @@ _LIMIT = f"SET LOCAL statement_timeout = {int(PATIENCE_SECONDS * 1000)}"
 Ends = Callable[[Collection[Partition]], Awaitable[Mapping[Partition, Bounds]]]
 
 
-class Look:
+class SnapshotSource:
     """Takes snapshots; remembers the last ones, for rates and for outages."""
 
     def __init__(self, database: Database, basis: Basis, group: str, ends: Ends, clock: Clock) -> None:
