@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.errors import CorruptRecordException, KafkaError, NoError, UnknownError, for_code
 from aiokafka.protocol.fetch import FetchRequest
@@ -149,7 +150,9 @@ class Silence:
         if leader is None or leader == -1:
             return _Answer()
         wanted = [(place.topic, [(place.partition, offset, 1)])]
-        response = await client.send(leader, FetchRequest(wait_ms, 1, 1, READ_COMMITTED, wanted))
+        # A broker answers the requests of one connection in turn: on the one that fetches, each would wait for a fetch.
+        asked = FetchRequest(wait_ms, 1, 1, READ_COMMITTED, wanted)
+        response = await client.send(leader, asked, group=ConnectionGroup.COORDINATION)
         for _, partitions in response.topics:
             for _, code, _, stable, *more in partitions:
                 raw, aborted = more[-1] or b"", more[_ABORTED_AT if response.API_VERSION >= _WITH_RACKS else -2]
