@@ -15,7 +15,7 @@ from tests.support.stack import QUICK_RESTART, Database, SharedServers
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(300),
     pytest.mark.skipif(os.environ.get("RAGLEDGER_TEST_STACK") == "docker", reason="this kills embedded servers"),
 ]
 
@@ -75,6 +75,7 @@ def test_a_frozen_kafka_is_noticed_and_waited_out(kafka: KafkaNode, environment:
             assert_alive_but_not_ready(service)
             eventually(lambda: service.metric("rag_client_errors_total") > 3, timeout=60, message="requests time out")
             assert service.running.poll() is None
+        eventually(lambda: service.get("/readyz")[0] == 200, message="Kafka answers again")
         load.publish(100)
         load.assert_exact(service)
         eventually(lambda: service.get("/readyz")[0] == 200, message="ready")
