@@ -34,7 +34,7 @@ test-slow: setup ## Run the tests that are marked as slow
 
 test-all: test test-slow ## Run every test
 
-check: setup ## Format, lint, types, layers, unit tests: under a minute
+check: setup ## Format, lint, types, layers, unit tests: about a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -99,7 +99,7 @@ class LogWatch:
 
 
 def _late(comparison: _Comparison, bounds: Bounds) -> bool:
-    """A leader that is behind may be followed by one that is not; a topic made anew begins with the first epoch."""
+    """Whether the leader only knows earlier epochs. A recreated topic starts with the first epoch: that is not late."""
     return is_behind(comparison.leader_epoch, bounds) and not is_made_anew(comparison.claim.topic_id, bounds.topic_id)
 
 

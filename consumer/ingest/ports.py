@@ -239,7 +239,7 @@ class Source(Protocol):
         ...
 
     async def answers_anew(self, partitions: Collection[Partition]) -> bool:
-        """Whether a client that is made just now, and knows nothing yet, is told what any of the partitions hold."""
+        """Whether the brokers tell a new client the bounds of at least one of these partitions."""
         ...
 
     def pause(self, partitions: Collection[Partition] | None = None) -> None:

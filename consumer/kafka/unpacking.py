@@ -91,10 +91,10 @@ class Batches:
         """Whether the newest batch cannot lie where it says, as no checksum covers its first offset. One that goes on
         where the one before has ended is right, whatever the one behind it says; what the checksum covers is not asked.
         """
-        if self.newest[_MAGIC_AT : _MAGIC_AT + 1] != _NEWEST_MAGIC or len(self.newest) < _LAST_DELTA_AT + 4:
+        if not self._has_newest_format(_LAST_DELTA_AT + 4):
             return False
         base, before, is_first = self.newest_base, self.position, self._begin == 0
-        (delta,) = struct.unpack_from(">i", self.newest, _LAST_DELTA_AT)
+        (delta,) = struct.unpack_from(">i", self._raw, self._begin + _LAST_DELTA_AT)
         end = base + delta + 1
         self.position = end if before is None else max(before, end)
         if before is None or base == before or (is_first and base < before <= end):
@@ -108,10 +108,18 @@ class Batches:
     @property
     def newest_leader_epoch(self) -> int | None:
         """Under which leader epoch the newest batch was written; None where its format does not tell."""
-        if self.newest[_MAGIC_AT : _MAGIC_AT + 1] != _NEWEST_MAGIC:
+        if not self._has_newest_format(_MAGIC_AT + 1):
             return None
-        (epoch,) = struct.unpack_from(">i", self.newest, _EPOCH_AT)
+        (epoch,) = struct.unpack_from(">i", self._raw, self._begin + _EPOCH_AT)
         return int(epoch) if epoch >= 0 else None
+
+    def _has_newest_format(self, least: int) -> bool:
+        """Whether the newest batch has the format whose header is known here, and at least so many bytes.
+
+        Read in place: copying the batch for each look at its header would copy all that is fetched several times.
+        """
+        magic_at = self._begin + _MAGIC_AT
+        return self._end - self._begin >= least and self._raw[magic_at : magic_at + 1] == _NEWEST_MAGIC
 
     @property
     def newest(self) -> bytes:

@@ -13,7 +13,7 @@ from consumer.kafka.producers import OpenTransaction
 from consumer.settings.model import Kafka, SecurityProtocol, Settings
 
 HOUR_MS = 3_600_000
-# A weekend: an outage that begins on Friday evening is mended on Monday.
+# A weekend: an outage that begins on Friday evening is fixed on Monday.
 LONGEST_OUTAGE_HOURS = 72
 COPIES = 3
 # The longest that a producer's transaction may take unless it asks for more.
@@ -23,7 +23,7 @@ _LOOPBACK = ("localhost", "127.", "[::1]")
 
 def unreachable(problem: str) -> Finding:
     """No broker answers."""
-    fix = "start the brokers, or mend RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS and the settings beside it"
+    fix = "start the brokers, or correct RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS and the other settings of Kafka"
     return error("kafka", problem, fix)
 
 
