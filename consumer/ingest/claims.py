@@ -27,7 +27,7 @@ from typing import Any
 from consumer.events.record import Partition
 from consumer.ingest.log_watch import LogWatch
 from consumer.ingest.offsets import Claim, StopReason
-from consumer.ingest.ports import Answers, Claims, Holder, Source, SourceError, Telemetry, Unavailable
+from consumer.ingest.ports import Answers, Cause, Claims, Holder, Source, SourceError, Telemetry, Unavailable
 from consumer.ingest.stop_reasons import is_made_anew, topic_made_anew
 
 RETRY_SECONDS = 1.0
@@ -301,8 +301,8 @@ class Claimer:
             async with asyncio.timeout(ANSWER_SECONDS):
                 holders = await self._store.holders(partitions)
         except TimeoutError:
-            self._telemetry.silent("timeout", f"PostgreSQL has not answered for {ANSWER_SECONDS:.0f} s")
-            raise Unavailable("no answer", "timeout") from None
+            self._telemetry.silent(Cause.TIMEOUT, f"PostgreSQL has not answered for {ANSWER_SECONDS:.0f} s")
+            raise Unavailable("no answer", Cause.TIMEOUT) from None
         except Unavailable as error:
             self._telemetry.silent(error.cause, str(error))
             raise

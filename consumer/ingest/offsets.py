@@ -72,7 +72,7 @@ class Span:
         offset = claim.next_offset
         return cls(claim.partition, claim.epoch, offset, offset, leader_epoch=claim.leader_epoch)
 
-    def follow(self) -> Span:
+    def next_span(self) -> Span:
         """The empty span that begins where this one ends."""
         return Span(self.partition, self.epoch, self.next, self.next, leader_epoch=self.leader_epoch)
 

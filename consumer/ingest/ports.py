@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
@@ -19,24 +20,26 @@ from consumer.events.record import Partition, Record
 from consumer.ingest.batch import Batch, DeadLetter
 from consumer.ingest.offsets import Claim, StopReason
 
-# Every cause of an outage of the store, as it stands in metrics.
-CAUSES = (
-    "conflict",
-    "connection",
-    "erasure",
-    "lock",
-    "other",
-    "privilege",
-    "read_only",
-    "refused",
-    "resources",
-    "schema",
-    "shutdown",
-    "system",
-    "timeout",
-    "tls",
-    "turn",
-)
+
+class Cause(StrEnum):
+    """Why the store cannot be used; a label of `rag_write_retries_total`."""
+
+    CONFLICT = "conflict"
+    CONNECTION = "connection"
+    ERASURE = "erasure"
+    LOCK = "lock"
+    OTHER = "other"
+    PRIVILEGE = "privilege"
+    READ_ONLY = "read_only"
+    REFUSED = "refused"
+    RESOURCES = "resources"
+    SCHEMA = "schema"
+    SHUTDOWN = "shutdown"
+    SYSTEM = "system"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    TURN = "turn"
+
 
 T = TypeVar("T")
 
@@ -57,12 +60,9 @@ class StoreError(Exception):
 
 
 class Unavailable(StoreError):
-    """The store cannot be used now: an outage, a lock, a missing table. Never a reason for a dead letter.
+    """The store cannot be used now: an outage, a lock, a missing table. Never a reason for a dead letter."""
 
-    `cause` is one word out of few, for a metric's label.
-    """
-
-    def __init__(self, message: str, cause: str) -> None:
+    def __init__(self, message: str, cause: Cause) -> None:
         super().__init__(message)
         self.cause = cause
 
@@ -353,7 +353,7 @@ class Telemetry(Protocol):
         """The ledger lets this reader write for these partitions."""
         ...
 
-    def unavailable(self, cause: str, message: str) -> None:
+    def unavailable(self, cause: Cause, message: str) -> None:
         """The store cannot be written to; another try follows."""
         ...
 
@@ -361,7 +361,7 @@ class Telemetry(Protocol):
         """A write was answered."""
         ...
 
-    def silent(self, cause: str, message: str) -> None:
+    def silent(self, cause: Cause, message: str) -> None:
         """The store does not even answer a question; another follows."""
         ...
 

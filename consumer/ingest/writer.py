@@ -82,8 +82,8 @@ class Writer:
         """Wait until every batch put is written or thrown away."""
         await self._sealed.join()
 
-    def works(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """What has to run, each in a task of its own, for batches to be written."""
+    def workers(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """The coroutines that write the batches; each one needs a task of its own."""
         return [self._work() for _ in range(WRITERS)]
 
     async def _work(self) -> None:

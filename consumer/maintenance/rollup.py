@@ -1,17 +1,16 @@
-"""The timer that keeps the daily aggregates equal to the rows."""
+"""The periodic job that keeps the daily aggregates equal to the rows."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Protocol
 
-from consumer.ingest.ports import Clock, StoreError, Unavailable
+from consumer.ingest.ports import Cause, Clock, StoreError, Unavailable
 
 # Why one day cannot be computed now although others can: it is too large, somebody holds what it needs, or a trigger of
 # somebody's refuses its row.
-OF_ONE_DAY = frozenset({"conflict", "lock", "refused", "resources", "timeout"})
+OF_ONE_DAY = frozenset({Cause.CONFLICT, Cause.LOCK, Cause.REFUSED, Cause.RESOURCES, Cause.TIMEOUT})
 
 
 class History(Protocol):
@@ -83,32 +82,25 @@ class DayTelemetry(Protocol):
         ...
 
 
-class RollupTimer:
-    """Looks twice in every `interval`, so that no row is older than it, even when the replica that computes dies.
-
-    Of two replicas that look, one computes: the other finds the row fresh. A restart loses nothing, as what is due is
-    in the database.
+class RollupJob:
+    """Computes the days that are due. It runs every `pause` seconds, half of the interval: so no row is older than the
+    interval even if the replica that computes dies. If two replicas run it, one computes and the other finds the row
+    fresh.
     """
 
     def __init__(
         self, history: History, amendments: Amendments, telemetry: DayTelemetry, clock: Clock, interval: float
     ) -> None:
         self._history, self._amendments, self._telemetry, self._clock = history, amendments, telemetry, clock
-        self._pause = interval / 2
+        self.pause = interval / 2
 
-    async def run(self) -> None:
-        """Roll up at once, then on the timer, for ever."""
-        while True:
-            if await self.turn():
-                await asyncio.sleep(self._pause)
-
-    async def turn(self, fresh_seconds: float | None = None) -> bool:
+    async def run_once(self, fresh_seconds: float | None = None) -> bool:
         """Roll up what is due, then show the newest day. What fails stays due, and holds up no other day.
 
         :param fresh_seconds: a row can wait that was computed less than this ago; half of the interval when unset
         :returns: whether everything was looked at; where it takes long, today's row is due again before the end
         """
-        fresh = self._pause if fresh_seconds is None else fresh_seconds
+        fresh = self.pause if fresh_seconds is None else fresh_seconds
         try:
             is_settled = await self._settle_amendments()
             self._telemetry.rollup_settings_differ(await self._history.begin())
@@ -142,7 +134,7 @@ class RollupTimer:
         started = self._clock.monotonic()
         computed: list[bool] = []
         for day in days:
-            if len(computed) >= 2 and self._clock.monotonic() - started >= self._pause:
+            if len(computed) >= 2 and self._clock.monotonic() - started >= self.pause:
                 break
             computed.append(await self._roll_up_one(day, fresh))
         return computed

@@ -17,7 +17,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from consumer.decode.copy_format import SIGNATURE, TRAILER
-from consumer.ingest.ports import Refused, StoreError, Unavailable
+from consumer.ingest.ports import Cause, Refused, StoreError, Unavailable
 from consumer.postgres.client_files import UnreadableError, read_by_client
 from consumer.postgres.queries import name_of
 from consumer.postgres.session import SETTINGS, set_local
@@ -42,20 +42,20 @@ _ABOUT_THE_SESSION = frozenset({"28", "53"})  # authentication, connections, mem
 # deeply), what triggers raise: PostgreSQL's manual, appendix A; class 45 is the SQL standard's for users' own errors.
 _DATA_CLASSES = frozenset({"22", "23", "44", "45", "54", "P0"})
 _CAUSES = {
-    "08": "connection",
-    "25": "read_only",
-    "28": "privilege",
-    "40": "conflict",
-    "42": "schema",
-    "53": "resources",
-    "55": "lock",
-    "57": "shutdown",
-    "58": "system",
+    "08": Cause.CONNECTION,
+    "25": Cause.READ_ONLY,
+    "28": Cause.PRIVILEGE,
+    "40": Cause.CONFLICT,
+    "42": Cause.SCHEMA,
+    "53": Cause.RESOURCES,
+    "55": Cause.LOCK,
+    "57": Cause.SHUTDOWN,
+    "58": Cause.SYSTEM,
     # Where the class says less than the code.
-    "25P03": "timeout",
-    "25P04": "timeout",
-    "42501": "privilege",
-    "57014": "timeout",
+    "25P03": Cause.TIMEOUT,
+    "25P04": Cause.TIMEOUT,
+    "42501": Cause.PRIVILEGE,
+    "57014": Cause.TIMEOUT,
 }
 # What PostgreSQL itself calls an outage: connections, read-only, authentication, conflicts, resources, locks, shutdown,
 # the system, broken files. The pattern is used in the server too.
@@ -105,7 +105,9 @@ class Objection(Unavailable):
     Who writes rows finds out which; for everybody else the store cannot be used now.
     """
 
-    def __init__(self, message: str, cause: str, sqlstate: str, constraint: tuple[str, str, str] | None = None) -> None:
+    def __init__(
+        self, message: str, cause: Cause, sqlstate: str, constraint: tuple[str, str, str] | None = None
+    ) -> None:
         super().__init__(message, cause)
         self.sqlstate, self.constraint = sqlstate, constraint
 
@@ -232,7 +234,7 @@ class Transaction:
                 raise
             except asyncpg.InterfaceError as error:
                 if _is_gone(self._connection):
-                    raise Unavailable(_ENDED, "connection") from error
+                    raise Unavailable(_ENDED, Cause.CONNECTION) from error
                 raise
         self._answered()
 
@@ -298,7 +300,7 @@ class Database:
                     async with transaction.whole(begun):
                         yield transaction
         except Unavailable as error:
-            if self._pool is not None and (error.cause == "read_only" or isinstance(error, WrongDatabase)):
+            if self._pool is not None and (error.cause is Cause.READ_ONLY or isinstance(error, WrongDatabase)):
                 await self._pool.expire_connections()
             raise
 
@@ -409,16 +411,16 @@ def translated_errors(sql: str = "") -> Iterator[None]:
     except asyncpg.PostgresError as error:
         raise _translate(_said_by_server(error), name_of(sql)) from None
     except UnreadableError as error:
-        raise Unavailable(str(error), "connection") from None
+        raise Unavailable(str(error), Cause.CONNECTION) from None
     except ssl.SSLCertVerificationError as error:
-        raise Unavailable(certificate_problem(error), "tls") from error
+        raise Unavailable(certificate_problem(error), Cause.TLS) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
-            raise Unavailable(f"RAGLEDGER_POSTGRES__DSN is not understood: {error}", "connection") from error
+            raise Unavailable(f"RAGLEDGER_POSTGRES__DSN is not understood: {error}", Cause.CONNECTION) from error
         if isinstance(error, ValueError):  # an argument that asyncpg cannot encode: ours to mend, no outage
             raise
         raise Unavailable(
-            f"the connection to PostgreSQL failed: {str(error) or type(error).__name__}", "connection"
+            f"the connection to PostgreSQL failed: {str(error) or type(error).__name__}", Cause.CONNECTION
         ) from error
 
 
@@ -447,12 +449,12 @@ def _translate(error: asyncpg.PostgresError, statement: str = "") -> StoreError:
     if sqlstate[:2] in _DATA_CLASSES:
         return Refused(_describe(error, sqlstate, _places(error)), sqlstate, constraint, statement)
     places = [*([f"statement {statement}"] if statement else []), *_places(error)]
-    message, cause = _explain(error, sqlstate, places), _CAUSES.get(sqlstate) or _CAUSES.get(sqlstate[:2], "other")
+    message, cause = _explain(error, sqlstate, places), _CAUSES.get(sqlstate) or _CAUSES.get(sqlstate[:2], Cause.OTHER)
     if _is_raised(error):
-        return Objection(message, "refused", sqlstate, constraint)
+        return Objection(message, Cause.REFUSED, sqlstate, constraint)
     if _IS_OUTAGE.match(sqlstate):
         return Unavailable(message, cause)
-    return Objection(message, "refused" if cause == "other" else cause, sqlstate, constraint)
+    return Objection(message, Cause.REFUSED if cause is Cause.OTHER else cause, sqlstate, constraint)
 
 
 def _is_raised(error: asyncpg.PostgresError) -> bool:

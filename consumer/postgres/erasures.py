@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from consumer.ingest.erased import ErasedUsers, Key
-from consumer.ingest.ports import StoreError, Unavailable
+from consumer.ingest.ports import Cause, StoreError, Unavailable
 from consumer.postgres.client import Database, Transaction
 from consumer.postgres.queries import load
 
@@ -49,7 +49,7 @@ class Erasures:
         self.keys = (*self._set, Key(row["key"]))
         unknown = sorted(set(row["key_ids"]) - {key.id for key in self.keys})
         if unknown:
-            raise Unavailable(_MISSING_KEY.format(ids=", ".join(unknown)), "erasure")
+            raise Unavailable(_MISSING_KEY.format(ids=", ".join(unknown)), Cause.ERASURE)
         keys = [key for key in self.keys if key.id in row["key_ids"]]
         self.known = ErasedUsers(row["hashes"], keys, row["version"])
 
@@ -71,7 +71,7 @@ class Erasures:
 async def _hold(transaction: Transaction) -> int:
     for row in await transaction.fetch(load("hold_erasures")):
         return int(row["version"])
-    raise Unavailable("the table erasure_version has no row: run `ragledger migrate up`", "schema")
+    raise Unavailable("the table erasure_version has no row: run `ragledger migrate up`", Cause.SCHEMA)
 
 
 _MISSING_KEY = (

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from consumer.ingest.days import BusinessDays
-from consumer.ingest.ports import StoreError, Unavailable
+from consumer.ingest.ports import Cause, StoreError, Unavailable
 from consumer.ingest.rollup_basis import Basis, UnknownBasis
 from consumer.postgres.client import Database, Transaction
 from consumer.postgres.queries import load
@@ -178,19 +178,19 @@ async def _demand_every_row(transaction: Transaction) -> None:
     (found,) = await transaction.fetch(load("rows_hidden"), "ai_dialogue_log")
     if found["hidden"]:
         problem = f"row-level security hides dialogues from the role {found['role']}"
-        raise Unavailable(f"{problem}: GRANT ragledger_ingest TO {found['role']}", "privilege")
+        raise Unavailable(f"{problem}: GRANT ragledger_ingest TO {found['role']}", Cause.PRIVILEGE)
 
 
 async def _basis_in_force(transaction: Transaction) -> tuple[_InForce, datetime]:
     rows = await transaction.fetch(load("basis_in_force"))
     if not rows:
-        raise Unavailable("nobody has said what days are computed under: start a replica", "schema")
+        raise Unavailable("nobody has said what days are computed under: start a replica", Cause.SCHEMA)
     [row] = rows
     try:
         return _InForce(row["id"], Basis.parse(row["time_zone"], row["objectives"])), row["now"]
     except UnknownBasis as error:
         raise Unavailable(
-            f"{error} (set by {row['adopted_by']}): bring all replicas to one version", "schema"
+            f"{error} (set by {row['adopted_by']}): bring all replicas to one version", Cause.SCHEMA
         ) from None
 
 

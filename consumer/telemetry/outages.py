@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from consumer.ingest.ports import Clock
+from consumer.ingest.ports import Cause, Clock
 
 # A server that goes away and comes back shuts down, refuses connections, answers nothing, and recovers: one story.
-_AWAY = frozenset({"connection", "shutdown", "system", "timeout"})
+_AWAY = frozenset({Cause.CONNECTION, Cause.SHUTDOWN, Cause.SYSTEM, Cause.TIMEOUT})
 
 
 class Outage:
@@ -25,7 +25,7 @@ class Outage:
         """How long it lasts; None where there is none."""
         return None if self._since is None else self._clock.monotonic() - self._since
 
-    def begin(self, part: str, cause: str) -> bool:
+    def begin(self, part: str, cause: Cause) -> bool:
         """A part complains; whether that is news.
 
         The first complaint of an outage is, and each that asks for another remedy: a lock, a missing privilege. The

@@ -20,7 +20,7 @@ from consumer.ingest.days import BusinessDays
 from consumer.ingest.ports import Unavailable
 from consumer.ingest.rollup_basis import Basis
 from consumer.ingest.slo import DEFAULT_OBJECTIVES, Objective
-from consumer.maintenance.rollup import RollupTimer
+from consumer.maintenance.rollup import RollupJob
 from consumer.postgres.client import Database
 from consumer.postgres.history import PostgresHistory
 from consumer.settings.model import Postgres
@@ -61,8 +61,8 @@ async def turn(
     """What a replica that starts with these settings does, as if no row were fresh, until nothing is marked."""
     telemetry = FakeDayTelemetry()
     async with opened(environment, zone, objectives) as replica:
-        timer = RollupTimer(replica, FakeAmendments(), telemetry, SystemClock(), 3600)
-        while not await timer.turn(fresh_seconds=0) or environment.value("SELECT count(*) FROM touched_days"):
+        job = RollupJob(replica, FakeAmendments(), telemetry, SystemClock(), 3600)
+        while not await job.run_once(fresh_seconds=0) or environment.value("SELECT count(*) FROM touched_days"):
             pass
     return telemetry
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from consumer.events.record import Partition
 from consumer.ingest.claims import ANSWER_SECONDS, LOOK_SECONDS, Claimer
 from consumer.ingest.offsets import Claim, StopReason
-from consumer.ingest.ports import SourceError, StoreError, Unavailable
+from consumer.ingest.ports import Cause, SourceError, StoreError, Unavailable
 from tests.support.fakes import Changes, FakeBroker, FakeSource, FakeStore, FakeTelemetry, Tables
 from tests.support.virtual_time import passes
 from tests.support.world import A, B, C
@@ -174,7 +174,7 @@ async def test_an_outage_is_waited_out() -> None:
     """Of Kafka and of the database: again and again, until both answer."""
     async with at_work() as office:
         office.broker.is_down = True
-        office.store.claim_errors = [Unavailable("locked", "lock") for _ in range(3)]
+        office.store.claim_errors = [Unavailable("locked", Cause.LOCK) for _ in range(3)]
         office.claimer.assign([A])
         assert await office.granted(30) == {}
         office.broker.is_down = False
@@ -184,7 +184,7 @@ async def test_an_outage_is_waited_out() -> None:
 async def test_an_outage_while_claiming_is_told() -> None:
     """A person who looks for the reason finds it: claims are the first thing that an outage stops."""
     async with at_work() as office:
-        office.store.claim_errors = [Unavailable("locked", "lock")]
+        office.store.claim_errors = [Unavailable("locked", Cause.LOCK)]
         office.claimer.assign([A])
         await office.granted(5)
         assert office.telemetry.all("unavailable") == [("lock", "locked")]
@@ -333,7 +333,7 @@ async def test_a_database_that_does_not_answer_questions_is_told() -> None:
     async with at_work() as office:
         office.claimer.assign([A])
         await office.granted()
-        office.store.question_errors = [Unavailable("gone", "connection")]
+        office.store.question_errors = [Unavailable("gone", Cause.CONNECTION)]
         await passes(LOOK_SECONDS + 1)
         assert office.telemetry.all("silent") == [("connection", "gone")]
         office.store.answer_seconds = lambda: 3600.0
@@ -349,7 +349,7 @@ async def test_a_database_that_does_not_answer_questions_is_told() -> None:
 async def test_a_reader_without_partitions_hears_that_an_outage_is_over() -> None:
     """It has nothing to claim and nothing to write, and would be called not ready for ever."""
     async with at_work() as office:
-        office.store.claim_errors = [Unavailable("down", "connection")]
+        office.store.claim_errors = [Unavailable("down", Cause.CONNECTION)]
         office.claimer.assign([A])
         await passes(0.5)
         office.claimer.revoke()

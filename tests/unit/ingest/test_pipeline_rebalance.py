@@ -8,7 +8,7 @@ import pytest
 
 from consumer.ingest.batch import BatchLimits
 from consumer.ingest.offsets import StopReason
-from consumer.ingest.ports import Unavailable
+from consumer.ingest.ports import Cause, Unavailable
 from tests.support.virtual_time import passes
 from tests.support.world import BAD, A, B, C, Reader, World, policy
 
@@ -219,7 +219,7 @@ async def test_a_claim_waits_out_every_outage() -> None:
     world.produce(A, 10)
     world.broker.is_down = True
     async with world.reader() as reader:
-        reader.store.claim_errors = [Unavailable("down", "connection") for _ in range(5)]
+        reader.store.claim_errors = [Unavailable("down", Cause.CONNECTION) for _ in range(5)]
         reader.source.assign(A)
         await passes(10)
         assert world.tables.ledger == {}

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from consumer.ingest.ports import Refused, StoreError, Unavailable
-from consumer.maintenance.rollup import OF_ONE_DAY, RollupTimer
+from consumer.ingest.ports import Cause, Refused, StoreError, Unavailable
+from consumer.maintenance.periodic import PeriodicJob
+from consumer.maintenance.rollup import OF_ONE_DAY, RollupJob
 from tests.support.fakes import LoopClock
 from tests.support.virtual_time import passes
 
@@ -119,8 +120,8 @@ async def running(
     """One timer for each telemetry, with an interval of a minute; each started so many seconds after the one before."""
     tasks = []
     for telemetry in telemetries:
-        timer = RollupTimer(history, amendments or FakeAmendments(), telemetry, LoopClock(), 60.0)
-        tasks.append(asyncio.create_task(timer.run()))
+        job = RollupJob(history, amendments or FakeAmendments(), telemetry, LoopClock(), 60.0)
+        tasks.append(asyncio.create_task(PeriodicJob("roll-up", job.pause, job.run_once).run()))
         await passes(apart)
     yield
     assert not any(task.done() for task in tasks), "a timer has ended"
@@ -131,7 +132,7 @@ async def running(
 async def test_amendments_are_settled_before_the_days_are_computed() -> None:
     """What they change is in the same turn's days; silent plugins are told; what fails holds up no day."""
     history, telemetry, amendments = FakeHistory(FIRST), FakeDayTelemetry(), FakeAmendments()
-    amendments.silent, amendments.outages = ["wiki"], [Unavailable("gone", "connection")]
+    amendments.silent, amendments.outages = ["wiki"], [Unavailable("gone", Cause.CONNECTION)]
     async with running(history, telemetry, amendments=amendments):
         await passes(1)
         assert (amendments.settled, telemetry.days, telemetry.successes) == (0, [FIRST], 0)
@@ -194,7 +195,8 @@ async def test_many_replicas_compute_a_day_no_more_often_than_one() -> None:
 async def test_a_replica_that_dies_leaves_no_row_older_than_the_interval() -> None:
     """The other one looks within half of it."""
     history, dying, living = FakeHistory(today=SECOND), FakeDayTelemetry(), FakeDayTelemetry()
-    task = asyncio.create_task(RollupTimer(history, FakeAmendments(), dying, LoopClock(), 60.0).run())
+    job = RollupJob(history, FakeAmendments(), dying, LoopClock(), 60.0)
+    task = asyncio.create_task(PeriodicJob("roll-up", job.pause, job.run_once).run())
     await passes(29)
     async with running(history, living):
         await passes(2)  # the first has computed again: the worst moment to die
@@ -229,7 +231,7 @@ async def test_no_day_at_all_is_nothing_to_show() -> None:
 async def test_an_outage_is_told_and_tried_again_on_the_timer() -> None:
     """What is due is still in the database."""
     history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
-    history.outages = [Unavailable("down", "connection"), Unavailable("still down", "connection")]
+    history.outages = [Unavailable("down", Cause.CONNECTION), Unavailable("still down", Cause.CONNECTION)]
     async with running(history, telemetry):
         await passes(59)
         assert (telemetry.problems, telemetry.days) == (["down", "still down"], [])
@@ -273,30 +275,30 @@ async def test_a_turn_that_ran_out_of_time_is_a_success() -> None:
 
 
 @pytest.mark.parametrize("cause", sorted(OF_ONE_DAY))
-async def test_a_day_that_cannot_be_computed_now_holds_up_no_other(cause: str) -> None:
+async def test_a_day_that_cannot_be_computed_now_holds_up_no_other(cause: Cause) -> None:
     """Too many dialogues for the time limit, a lock that is held: the newest day is due first at every turn."""
     history, telemetry = FakeHistory(FIRST, SECOND), FakeDayTelemetry()
     history.refused, history.refusal = {SECOND}, Unavailable("not now", cause)
-    await RollupTimer(history, FakeAmendments(), telemetry, LoopClock(), 60.0).turn()
+    await RollupJob(history, FakeAmendments(), telemetry, LoopClock(), 60.0).run_once()
     assert (telemetry.days, telemetry.successes) == ([FIRST], 0)
 
 
 async def test_a_turn_that_leaves_something_undone_is_no_success() -> None:
     """An outage, a day that the database refuses, and a day that another replica is at, perhaps in vain."""
     history, telemetry, amendments = FakeHistory(FIRST, SECOND), FakeDayTelemetry(), FakeAmendments()
-    timer = RollupTimer(history, amendments, telemetry, LoopClock(), 60.0)
-    history.outages = [Unavailable("down", "connection")]
-    await timer.turn()
+    job = RollupJob(history, amendments, telemetry, LoopClock(), 60.0)
+    history.outages = [Unavailable("down", Cause.CONNECTION)]
+    await job.run_once()
     history.refused = {FIRST}
-    amendments.outages = [Unavailable("down", "connection")]
-    await timer.turn()
+    amendments.outages = [Unavailable("down", Cause.CONNECTION)]
+    await job.run_once()
     assert (telemetry.days, telemetry.successes) == ([SECOND], 0)
     history.refused.clear()
     history.somebody_else_is_at_it = True
-    await timer.turn()
+    await job.run_once()
     assert telemetry.successes == 0
     history.somebody_else_is_at_it = False
-    await timer.turn()
+    await job.run_once()
     assert (telemetry.days, telemetry.successes) == ([SECOND, FIRST], 1)
 
 
@@ -320,17 +322,17 @@ async def test_it_looks_twice_in_an_interval() -> None:
 async def test_a_timer_that_fires_late_computes_each_day_once() -> None:
     """However many intervals were slept through."""
     history, telemetry = FakeHistory(FIRST, today=SECOND), FakeDayTelemetry()
-    timer = RollupTimer(history, FakeAmendments(), telemetry, LoopClock(), 60.0)
-    await timer.turn()
+    job = RollupJob(history, FakeAmendments(), telemetry, LoopClock(), 60.0)
+    await job.run_once()
     await passes(3600)
-    assert await timer.turn() is True
+    assert await job.run_once() is True
     assert telemetry.days == [SECOND, FIRST, SECOND]
 
 
 async def test_a_turn_can_be_told_that_nothing_is_fresh() -> None:
     """For those who want to see every row as it is now."""
     history, telemetry = FakeHistory(today=SECOND), FakeDayTelemetry()
-    timer = RollupTimer(history, FakeAmendments(), telemetry, LoopClock(), 60.0)
+    job = RollupJob(history, FakeAmendments(), telemetry, LoopClock(), 60.0)
     for _ in range(2):
-        await timer.turn(fresh_seconds=0)
+        await job.run_once(fresh_seconds=0)
     assert telemetry.days == [SECOND, SECOND]
