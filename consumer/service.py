@@ -7,8 +7,6 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from consumer.admin.migrate import schema_directory
-from consumer.admin.migrate.files import load as load_migrations
 from consumer.events.record import Partition
 from consumer.events.registry import kinds_by_topic
 from consumer.http.page import PageServer, SnapshotSource
@@ -20,7 +18,7 @@ from consumer.ingest.clock import SystemClock
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import erasure_keys
 from consumer.ingest.pipeline import Pipeline, PipelinePolicy
-from consumer.ingest.ports import Bounds, Cause, SourceError, Unavailable
+from consumer.ingest.ports import Bounds, SourceError, Unavailable
 from consumer.ingest.rollup_basis import Basis
 from consumer.ingest.watchdog import Watchdog, WatchPolicy
 from consumer.kafka.consumer import KafkaSource
@@ -31,12 +29,12 @@ from consumer.maintenance.table_partitions.log import LoggedPartitions
 from consumer.maintenance.table_partitions.timer import PartitionJob
 from consumer.postgres.amendments import PostgresAmendments
 from consumer.postgres.aside import aside
-from consumer.postgres.client import CLIENT_GRACE_SECONDS, Database, WrongDatabase
+from consumer.postgres.client import CLIENT_GRACE_SECONDS, Database
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
 from consumer.postgres.history import PostgresHistory
 from consumer.postgres.ledger import PostgresLedger
-from consumer.postgres.queries import load
 from consumer.postgres.retry import while_raises
+from consumer.postgres.schema_check import check_schema
 from consumer.postgres.store import PostgresStore
 from consumer.postgres.table_partitions import PostgresPartitions
 from consumer.settings.model import Settings, owner_name
@@ -124,7 +122,6 @@ class Service:
             is_database_away=lambda: bool(self.telemetry.outage()),
             on_stall=self._report_stall,
         )
-        self._newest_version = load_migrations(schema_directory())[-1].version
         look = SnapshotSource(self.database, basis, settings.kafka.group_id, self._ends, clock)
         page = PageServer(look, clock)
         self.http = HttpServer(settings.http, metrics, self.alive, self.ready, page.get)
@@ -197,25 +194,7 @@ class Service:
 
     async def _check_schema(self) -> None:
         async with self.database.transaction() as transaction:
-            (database,) = await transaction.fetch(load("schema_recorded"))
-            missing = [row["name"] for row in await transaction.fetch(load("schema_ready"))]
-            # Nothing is recorded after psql alone: then the tables have to speak for themselves.
-            recorded = await transaction.fetch(load("schema_version")) if database["recorded"] else []
-            problem = self._schema_problem(database["encoding"], missing, recorded)
-            if problem:
-                raise WrongDatabase(problem, Cause.SCHEMA)
-
-    def _schema_problem(self, encoding: str, missing: Sequence[str], recorded: Sequence[Any]) -> str:
-        if encoding != "UTF8":
-            problem = f"the encoding of the database is {encoding}, and events are UTF-8"
-            return f"{problem}: `ragledger doctor` says what to do"
-        if missing:
-            return f"no table {', '.join(missing)} yet: run `ragledger migrate up`"
-        for version in [row["version"] for row in recorded if row["version"] is not None]:
-            if version < self._newest_version:
-                problem = f"the schema stands at version {version}, this ragledger needs {self._newest_version}"
-                return f"{problem}: run `ragledger migrate up`"
-        return ""
+            await check_schema(transaction)
 
     async def _join_group(self) -> None:
         async for attempt in while_raises(SourceError, report=self.telemetry.kafka_unavailable):

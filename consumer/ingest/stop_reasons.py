@@ -100,6 +100,15 @@ def kafka_silent(first: int, until: int | None, answer: str) -> StopReason:
     )
 
 
+def too_many_dead_letters(letters: int, offsets: int, max_ratio: float) -> StopReason:
+    """Most records of the partition cannot be stored."""
+    return StopReason(
+        f"{letters} of its newest {offsets} offsets became dead letters, more than "
+        f"RAGLEDGER_DEAD_LETTERS__MAX_RATIO={max_ratio:g} allows",
+        resume_from="here",
+    )
+
+
 def kept_reason(row: Any) -> StopReason | None:
     """Why a partition has stopped, from its row of the ledger; None where it has not.
 

@@ -41,9 +41,14 @@ class PostgresLedger:
 
     async def stop(self, claim: Claim, offset: int, reason: StopReason) -> StopReason | None:
         """See :meth:`consumer.ingest.ports.Claims.stop`."""
-        place = (self.group, *claim.partition, claim.epoch, offset)
         async with self._database.transaction() as transaction:
-            rows = await transaction.fetch(load("stop_partition"), *place, *astuple(reason))
+            return await self.stop_within(transaction, claim.partition, claim.epoch, offset, reason)
+
+    async def stop_within(
+        self, transaction: Transaction, partition: Partition, epoch: int, offset: int, reason: StopReason
+    ) -> StopReason | None:
+        """The same, within a transaction, under the epoch of a claim."""
+        rows = await transaction.fetch(load("stop_partition"), self.group, *partition, epoch, offset, *astuple(reason))
         return kept_reason(rows[0]) if rows else None
 
     async def holders(self, partitions: Collection[Partition]) -> Mapping[Partition, Holder]:

@@ -157,7 +157,11 @@ class PostgresStore:
 
     async def _stop_over_limit(self, transaction: Transaction, written: Written) -> Written:
         partitions = set(map(partition_of, written.dead_letters))
-        return replace(written, stopped=await self._limit.stop(transaction, self._ledger.group, partitions))
+        exceeded = await self._limit.exceeded(transaction, self._ledger.group, partitions)
+        for partition, reason in exceeded.items():
+            span = written.batch.spans[partition]
+            await self._ledger.stop_within(transaction, partition, span.epoch, span.next, reason)
+        return replace(written, stopped=exceeded)
 
     async def _end_silent_writers(self) -> None:
         """End the sessions that a frozen replica left in the middle of a COPY."""
