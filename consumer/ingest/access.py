@@ -13,21 +13,21 @@ RUNS_PER_QUESTION = 5
 
 
 class GuardedSource(Protocol):
-    """A source that may be refused."""
+    """A source whose topics and group Kafka may refuse."""
 
     @property
     def missing_topics(self) -> Collection[str]:
-        """Topics of ours that did not exist when they were last asked for."""
+        """The configured topics that did not exist at the last check."""
         ...
 
     def refusals(self) -> Collection[Refusal]:
-        """What Kafka does not let us use."""
+        """The resources that Kafka refuses."""
         ...
 
     async def look_at_access(self) -> None:
-        """Ask.
+        """Ask Kafka.
 
-        :raises SourceError: nobody answers
+        :raises SourceError: no broker answers
         """
         ...
 
@@ -36,7 +36,7 @@ class AccessTelemetry(Protocol):
     """Where changes of access are reported."""
 
     def refused(self, refusals: Collection[Refusal]) -> None:
-        """Kafka does not let us use these, and nothing else."""
+        """Kafka refuses these resources, and no others."""
         ...
 
     def topics_missing(self, topics: Collection[str]) -> None:

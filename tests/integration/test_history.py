@@ -236,7 +236,7 @@ async def test_the_replica_that_starts_last_decides(environment: Environment) ->
     async with opened(environment, "UTC") as first, opened(environment, TOKYO, CHEAP) as second:
         assert await first.begin() == ""
         assert await second.begin() == ""
-        assert await first.begin() == "the time zone is Asia/Tokyo instead of UTC, and the objectives are others"
+        assert await first.begin() == "the time zone is Asia/Tokyo instead of UTC, and the objectives differ"
         assert await first.roll_up_due(FIRST, 0)
     row = assert_day_equals_queries(environment, FIRST, TOKYO)
     assert row["slo_compliance"].keys() == {"cheap"}

@@ -138,7 +138,7 @@ def test_the_ends_of_every_range_are_taken(filled: str) -> None:
     assert flags == [{"permission_flag": None, "external_share_consent": None, "last_verified_at": None}]
 
 
-def test_a_record_of_a_topic_made_anew_is_another_dead_letter(filled: str) -> None:
+def test_a_record_of_a_topic_recreated_is_another_dead_letter(filled: str) -> None:
     """The same offset with another timestamp is another record."""
     execute(filled, ONE_DEAD_LETTER, ONE_DEAD_LETTER.replace("00:00+00", "00:01+00"))
     assert value(filled, "SELECT count(*) FROM dead_letters") == 2

@@ -99,7 +99,7 @@ def give_up(environment: Environment, where: str) -> int:
     return int(resume(environment, where, "--give-up-readable")["given_up"])
 
 
-def test_a_topic_made_anew_that_is_longer_than_the_old_one_stops(
+def test_a_topic_recreated_that_is_longer_than_the_old_one_stops(
     environment: Environment, bootstrap_servers: str, admin: AdminClient, tmp_path: Path
 ) -> None:
     """While nobody looked; no offset gives it away. After the decision it is read whole, without a restart."""
@@ -133,7 +133,7 @@ def test_a_topic_made_anew_that_is_longer_than_the_old_one_stops(
     assert "the test says so" in environment.run("ledger", "decisions").stdout
 
 
-def test_a_topic_made_anew_under_a_running_reader_stops(
+def test_a_topic_recreated_under_a_running_reader_stops(
     environment: Environment, bootstrap_servers: str, admin: AdminClient, tmp_path: Path
 ) -> None:
     """Within seconds; whatever of it was read before is not read into the books twice."""

@@ -211,7 +211,7 @@ def test_partitions_that_have_stopped_get_the_command_that_settles_it() -> None:
     ]
     said = (
         "2 offsets were deleted by retention",
-        "the topic was deleted and made anew",
+        "the topic was deleted and recreated",
         "up to offset 10, but its log holds what was read only up to offset 7",
         "too many dead letters",
     )

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from consumer.events.record import Partition
-from consumer.ingest.claims import ANSWER_SECONDS, LOOK_SECONDS, Claimer
+from consumer.ingest.claims import ANSWER_SECONDS, CHECK_SECONDS, Claimer
 from consumer.ingest.offsets import Claim, StopReason
 from consumer.ingest.ports import Cause, SourceError, StoreError, Unavailable
 from tests.support.fakes import Changes, FakeBroker, FakeSource, FakeStore, FakeTelemetry, Tables
@@ -205,7 +205,7 @@ async def test_partitions_that_cannot_be_read_on_are_told_and_not_granted() -> N
         assert office.claimer.stopped == {A, B}
         said = {partition: reason.problem for partition, reason in office.telemetry.all("stopped")}
         assert "6 offsets were deleted by retention" in said[A]
-        assert "the topic was deleted and made anew" in said[B]
+        assert "the topic was deleted and recreated" in said[B]
 
 
 async def test_a_stop_stays_although_its_cause_is_gone() -> None:
@@ -226,7 +226,7 @@ async def test_a_stop_stays_although_its_cause_is_gone() -> None:
         assert first == second
 
 
-async def test_a_topic_made_anew_stops_however_long_it_is() -> None:
+async def test_a_topic_recreated_stops_however_long_it_is() -> None:
     """Its id tells: offsets would not, once it is longer than the old one was."""
     async with at_work() as office:
         office.broker.make_anew(A.topic)
@@ -242,7 +242,7 @@ async def test_a_topic_made_anew_stops_however_long_it_is() -> None:
         assert (stopped, "made anew" in reason.problem) == (A, True)
 
 
-async def test_a_topic_made_anew_under_a_running_reader_stops_too() -> None:
+async def test_a_topic_recreated_under_a_running_reader_stops_too() -> None:
     """Noticed by a look at the topics; nothing of it is fetched any more, and the ledger knows."""
     async with at_work() as office:
         office.broker.make_anew(A.topic)
@@ -251,10 +251,10 @@ async def test_a_topic_made_anew_under_a_running_reader_stops_too() -> None:
         office.claimer.assign([A])
         office.source.seek({claim.partition: 0 for claim in (await office.granted()).values()})
         office.broker.make_anew(A.topic)
-        await passes(LOOK_SECONDS + 1)
+        await passes(CHECK_SECONDS + 1)
         assert (office.claimer.held, office.claimer.stopped) == (set(), {A})
         assert A in office.source.paused
-        await passes(LOOK_SECONDS)
+        await passes(CHECK_SECONDS)
         stop = office.tables.ledger[A].stop
         assert stop is not None
         assert "made anew" in stop.problem
@@ -279,7 +279,7 @@ async def test_after_a_decision_a_stopped_partition_is_claimed_without_a_restart
         office.claimer.assign([A])
         assert await office.granted() == {}
         office.tables.decide(A, 30)
-        granted = await office.granted(LOOK_SECONDS + 1)
+        granted = await office.granted(CHECK_SECONDS + 1)
         assert granted[A].next_offset == 30
         assert office.claimer.stopped == set()
 
@@ -291,7 +291,7 @@ async def test_a_decision_about_a_partition_that_is_read_is_noticed_without_a_wr
         office.claimer.assign([A, B])
         await office.granted()
         office.tables.decide(A, 30)
-        granted = await office.granted(LOOK_SECONDS + 1)
+        granted = await office.granted(CHECK_SECONDS + 1)
         assert office.lost == [({A}, set())]
         assert office.telemetry.all("overtaken") == [({A},)]
         assert granted == {A: Claim(A, 3, 30)}
@@ -303,9 +303,9 @@ async def test_a_claim_lost_to_another_reader_is_noticed_without_a_write() -> No
         office.claimer.assign([A])
         await office.granted()
         office.tables.claim(A, 0, "another")
-        assert await office.granted(LOOK_SECONDS + DELAY - 1) == {}
+        assert await office.granted(CHECK_SECONDS + DELAY - 1) == {}
         assert office.lost == [({A}, {A})]
-        assert (await office.granted(LOOK_SECONDS)).keys() == {A}
+        assert (await office.granted(CHECK_SECONDS)).keys() == {A}
 
 
 async def test_a_decision_ends_the_waiting_for_another_reader() -> None:
@@ -315,17 +315,17 @@ async def test_a_decision_ends_the_waiting_for_another_reader() -> None:
         await office.granted()
         office.claimer.claim_again([A], [A])
         office.tables.decide(A, 0)
-        assert (await office.granted(LOOK_SECONDS + 1)).keys() == {A}
+        assert (await office.granted(CHECK_SECONDS + 1)).keys() == {A}
         assert await office.granted(DELAY * 3) == {}
 
 
-async def test_a_ledger_row_that_somebody_has_deleted_is_made_anew() -> None:
+async def test_a_ledger_row_that_somebody_has_deleted_is_recreated() -> None:
     """As for a partition seen for the first time."""
     async with at_work() as office:
         office.claimer.assign([A])
         await office.granted()
         del office.tables.ledger[A]
-        assert (await office.granted(LOOK_SECONDS + 1)).keys() == {A}
+        assert (await office.granted(CHECK_SECONDS + 1)).keys() == {A}
 
 
 async def test_a_database_that_does_not_answer_questions_is_told() -> None:
@@ -334,15 +334,15 @@ async def test_a_database_that_does_not_answer_questions_is_told() -> None:
         office.claimer.assign([A])
         await office.granted()
         office.store.question_errors = [Unavailable("gone", Cause.CONNECTION)]
-        await passes(LOOK_SECONDS + 1)
+        await passes(CHECK_SECONDS + 1)
         assert office.telemetry.all("silent") == [("connection", "gone")]
         office.store.answer_seconds = lambda: 3600.0
-        await passes(LOOK_SECONDS + ANSWER_SECONDS + 1)
+        await passes(CHECK_SECONDS + ANSWER_SECONDS + 1)
         assert office.telemetry.count("silent") == 2
         assert office.telemetry.all("silent")[1][0] == "timeout"
         office.store.answer_seconds = lambda: 0.0
         before = office.telemetry.count("answered")
-        await passes(ANSWER_SECONDS + LOOK_SECONDS)
+        await passes(ANSWER_SECONDS + CHECK_SECONDS)
         assert office.telemetry.count("answered") > before
 
 
@@ -355,7 +355,7 @@ async def test_a_reader_without_partitions_hears_that_an_outage_is_over() -> Non
         office.claimer.revoke()
         office.claimer.assign([])
         office.telemetry.told.clear()
-        await passes(2 * LOOK_SECONDS)
+        await passes(2 * CHECK_SECONDS)
         told = {name for name, _ in office.telemetry.told}
         assert told >= {"available", "answered", "kafka_available"}
 
@@ -367,11 +367,11 @@ async def test_an_outage_of_kafka_is_told() -> None:
         office.claimer.assign([A])
         await office.granted()
         office.broker.is_down = True
-        await passes(LOOK_SECONDS + 1)
+        await passes(CHECK_SECONDS + 1)
         assert office.telemetry.count("kafka_unavailable") > 0
         office.broker.is_down = False
         before = office.telemetry.count("kafka_available")
-        await passes(LOOK_SECONDS + 1)
+        await passes(CHECK_SECONDS + 1)
         assert office.telemetry.count("kafka_available") > before
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from consumer.ingest.batch import BatchLimits
-from consumer.ingest.claims import LOOK_SECONDS
+from consumer.ingest.claims import CHECK_SECONDS
 from consumer.ingest.offsets import StopReason
 from tests.support.virtual_time import passes
 from tests.support.world import BAD, A, B, World, policy
 
-SECONDS = LOOK_SECONDS + 1
+SECONDS = CHECK_SECONDS + 1
 LONG = 600.0
 TOO_MANY = StopReason("too many", "here")
 SMALL_AND_LATE = BatchLimits(max_rows=100, max_bytes=1_000_000, max_delay=30.0)

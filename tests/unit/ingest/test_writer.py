@@ -155,4 +155,4 @@ async def test_an_older_claim_s_batch_is_told_as_fenced() -> None:
         ((fenced,),) = desk.telemetry.all("fenced")
         assert isinstance(fenced, Fenced)
         assert fenced.partitions == {A}
-        assert str(fenced) == "another reader has claimed rag.dialogue/0"
+        assert str(fenced) == "another replica has claimed rag.dialogue/0"
