@@ -1,6 +1,6 @@
 """`ragledger ledger resume`: a person decides where reading goes on, and the books keep that it was decided.
 
-Ahead under the same topic, the offsets skipped are gaps and the books go on. Back, or to a topic made anew, the books
+Ahead under the same topic, the offsets skipped are gaps and the books go on. Back, or to a topic recreated, the books
 are closed and kept with the decision, and new ones begin: so every offset is accounted for once in each.
 
 What can be read is given up only by name. Nobody can read what Kafka holds no more, once no replica holds it either,
@@ -180,7 +180,7 @@ async def _refuse_while_in_flight(
 
 def _offset(partition: Partition, now: int, anew: bool, bounds: Bounds, target: Target) -> int:
     if target == "here" and anew:
-        raise OperationError(f"{partition} was made anew: say earliest, latest or an offset of the new topic")
+        raise OperationError(f"{partition} was recreated: say earliest, latest or an offset of the new topic")
     words = {"earliest": bounds.first, "latest": bounds.end, "here": now}
     offset = target if isinstance(target, int) else words[target]
     if not bounds.first <= offset <= bounds.end:

@@ -79,7 +79,7 @@ def resume(
     What nobody can read may be skipped: what Kafka holds no more, and what a stop has called unreadable. Whatever else
     would be skipped is counted and refused, unless it is given up by name.
 
-    Offsets skipped are booked as gaps. Going back, or to a topic made anew, closes the books of the partition and
+    Offsets skipped are booked as gaps. Going back, or to a topic recreated, closes the books of the partition and
     begins new ones; the closed ones stay with the decision.
     """
     _resume(Partition(topic, partition), from_, reason, give_up_readable, as_json)

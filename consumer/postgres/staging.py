@@ -1,4 +1,4 @@
-"""Getting rows into a table: straight, or merging with what is there."""
+"""Inserts rows into a table: with COPY, or through a staging table."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from consumer.postgres import amendments
 from consumer.postgres.client import Transaction, skipped
 from consumer.postgres.queries import load
 
-# Where a table's ids are kept while it is partitioned: its own key then lets an id in again with another created_at.
+# The table with all ids of a partitioned table, whose own key would accept an id again with another created_at.
 IDS = {"ai_dialogue_log": "known_ids"}
 
 
 class Outcome(NamedTuple):
-    """What the rows of one kind became.
+    """The result for the rows of one kind.
 
-    :param moments: microseconds since 2000-01-01 UTC at which rows lie that were amended: their days have changed
-    :param news: of what amended those that were not known before
+    :param moments: creation times of amended rows, in microseconds since 2000-01-01 UTC: their days have changed
+    :param news: the amendments that were not known before
     """
 
     inserted: Sequence[Row] = ()
@@ -36,22 +36,22 @@ class Outcome(NamedTuple):
 
 
 def join(outcomes: Collection[Outcome]) -> Outcome:
-    """What the rows of several outcomes became."""
+    """One outcome from several."""
     return Outcome(*(list(chain.from_iterable(fields)) for fields in zip(*outcomes, strict=True)))
 
 
 def rows_first(kinds: Collection[Kind]) -> Sequence[Kind]:
-    """The kinds in the order in which they are written: amendments last, as the rows they change may be there too, and
-    always in the same order, as two replicas could else wait for each other's locks.
+    """The order in which kinds are written. Amendments are last, because the batch may have the rows they change. The
+    order is fixed, because two replicas could otherwise wait for each other's locks.
     """
     return sorted(kinds, key=attrgetter("amends", "name"))
 
 
 class Insertion(NamedTuple):
-    """How rows get into a table.
+    """Properties of a table that decide how rows are inserted.
 
-    :param keeps_ids: its ids are kept apart, by us for the rest of this transaction
-    :param may_skip: a trigger of somebody's may leave rows out, or change their ids: COPY would not tell
+    :param keeps_ids: its ids are stored in a table of their own, which this transaction has to fill
+    :param may_skip: a trigger of the owner's may leave rows out or change their ids, and COPY would not report it
     """
 
     keeps_ids: bool
@@ -59,15 +59,15 @@ class Insertion(NamedTuple):
 
 
 async def how_to_insert(transaction: Transaction, kind: Kind) -> Insertion:
-    """How rows get into this kind's table now."""
+    """Query the properties of the table of this kind."""
     (found,) = await transaction.fetch(load("how_to_insert"), kind.table)
     return Insertion(**dict(found))
 
 
 async def insert_direct(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> Outcome:
-    """COPY into the table; the ids first, where they are kept apart. Amendments are merged, as they are never rows.
+    """COPY rows into the table, and before them their ids if these are stored apart. Amendments are applied.
 
-    :raises Refused: :raises Objection: a row is refused; with SQLSTATE 23505 an id may have been there before
+    :raises Refused: :raises Objection: a row is refused. SQLSTATE 23505 may mean a duplicate id
     """
     if kind.amends:
         return await _amend(transaction, kind, rows)
@@ -81,7 +81,7 @@ async def insert_direct(transaction: Transaction, kind: Kind, rows: Sequence[Row
 
 
 async def insert_merging(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> Outcome:
-    """COPY into a staging table, then take what is new; of an id that comes twice the first is taken.
+    """COPY rows into a staging table, then insert those with a new id; the first of two equal ids counts.
 
     :raises Refused: :raises Objection: a row is refused
     """
@@ -109,9 +109,9 @@ async def _merge(transaction: Transaction, kind: Kind, rows: Sequence[Row], how:
 
 
 async def _demand_present(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> None:
-    """What was not inserted must have been there: else it was left out, or came in under another id.
+    """Check that the rows that were not inserted are in the table. Otherwise a trigger left them out.
 
-    :raises Refused: one is not there, as far as the table tells; the ids of archived months are not in it either
+    :raises Refused: one is not in the table
     """
     ids = [UUID(bytes=row.id) for row in rows]
     if await transaction.fetch(load("ids_missing").format(table=kind.table), ids):
@@ -119,7 +119,9 @@ async def _demand_present(transaction: Transaction, kind: Kind, rows: Sequence[R
 
 
 def _sort_out(rows: Sequence[Row], new: set[bytes]) -> Outcome:
-    """A temporary table is scanned in the order it was filled, so the first of two equal ids is the new one."""
+    """Separate new rows from duplicates. PostgreSQL scans a temporary table in the order of insertion, so the first of
+    two equal ids is the new one.
+    """
     inserted, duplicates = [], []
     for row in rows:
         if row.id in new:

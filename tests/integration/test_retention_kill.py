@@ -116,7 +116,7 @@ def test_records_of_others_in_the_topic_do_not_matter(environment: Environment) 
 
 
 def test_where_it_cannot_be_told_a_person_decides(environment: Environment, bootstrap_servers: str) -> None:
-    """The topic was made anew since: nothing is sent, the message says what to do, and --publish-again does it."""
+    """The topic was recreated since: nothing is sent, the message says what to do, and --publish-again does it."""
     insert(environment.dsn, acquired(1, ALICE))
     environment.run_json("retention", "run")
     execute(environment.dsn, "UPDATE retention_notices SET published_at = NULL")

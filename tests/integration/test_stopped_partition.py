@@ -43,7 +43,7 @@ def make_anew(admin: AdminClient, topic: str) -> None:
             return False  # not quite gone yet
         return True
 
-    eventually(is_made, timeout=30, message="the topic is made anew")
+    eventually(is_made, timeout=30, message="the topic is recreated")
 
 
 def delete_before(admin: AdminClient, topic: str, offset: int) -> None:
@@ -112,7 +112,7 @@ def test_a_topic_recreated_that_is_longer_than_the_old_one_stops(
     make_anew(admin, topic)
     send(bootstrap_servers, new.values())
     with ServiceProcess(environment, log) as service:
-        assert_stopped(environment, service, log, "made anew")
+        assert_stopped(environment, service, log, "recreated")
         assert_others_go_on(environment, bootstrap_servers, seed=3)
         assert line_of(environment)["next_offset"] == 20
         decided = resume(environment, "earliest", "--reason", "the test says so")
@@ -126,7 +126,7 @@ def test_a_topic_recreated_that_is_longer_than_the_old_one_stops(
         assert service.stop() == 0
     (decision,) = environment.run_json("ledger", "decisions")
     assert (decision["start_offset"], decision["from_offset"], decision["inserted"]) == (0, 20, 20)
-    assert (decision["reason"], "made anew" in decision["problem"]) == ("the test says so", True)
+    assert (decision["reason"], "recreated" in decision["problem"]) == ("the test says so", True)
     assert decision["topic_id_before"] != decision["topic_id_after"]
     assert "database role" in decision["decided_by"]
     environment.variables["COLUMNS"] = "250"
@@ -144,7 +144,7 @@ def test_a_topic_recreated_under_a_running_reader_stops(
         wait_for_records(environment, 20)
         make_anew(admin, topic)
         send(bootstrap_servers, new.values())
-        assert_stopped(environment, service, log, "made anew")
+        assert_stopped(environment, service, log, "recreated")
         resume(environment, "earliest")
         eventually(lambda: ids(environment) == old.keys() | new.keys(), timeout=NOTICED_S, message="read on")
         environment.assert_caught_up()

@@ -239,7 +239,7 @@ async def test_a_topic_recreated_stops_however_long_it_is() -> None:
         office.claimer.assign([A])
         assert await office.granted() == {}
         ((stopped, reason),) = office.telemetry.all("stopped")
-        assert (stopped, "made anew" in reason.problem) == (A, True)
+        assert (stopped, "recreated" in reason.problem) == (A, True)
 
 
 async def test_a_topic_recreated_under_a_running_reader_stops_too() -> None:
@@ -257,7 +257,7 @@ async def test_a_topic_recreated_under_a_running_reader_stops_too() -> None:
         await passes(CHECK_SECONDS)
         stop = office.tables.ledger[A].stop
         assert stop is not None
-        assert "made anew" in stop.problem
+        assert "recreated" in stop.problem
 
 
 async def test_a_topic_whose_id_was_never_told_is_taken_for_what_it_is() -> None:

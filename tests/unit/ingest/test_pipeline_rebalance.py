@@ -258,7 +258,7 @@ async def test_a_claim_that_a_rebalance_has_overtaken_is_not_used() -> None:
     ],
 )
 async def test_a_ledger_out_of_bounds_stops_its_partition(ledger: int, first: int, said: str) -> None:
-    """Deleted by retention, or a topic made anew: told, never skipped or started over; the others go on."""
+    """Deleted by retention, or a topic recreated: told, never skipped or started over; the others go on."""
     world = World()
     world.produce(A, 20)
     world.produce(B, 20)
