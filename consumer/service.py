@@ -1,4 +1,4 @@
-"""The composition root: what the service is made of, and in which order it starts and stops."""
+"""The composition root: builds the parts of the service, and starts and stops them in order."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ LEAVE_SECONDS = 5.0
 
 
 def policy(settings: Settings) -> PipelinePolicy:
-    """How the pipeline behaves under these settings."""
+    """Return the pipeline's limits and time-outs for these settings."""
     batch, kafka = settings.batch, settings.kafka
     return PipelinePolicy(
         BatchLimits(batch.max_rows, batch.max_bytes, batch.max_delay_ms / 1000),
         max_record_bytes=batch.max_record_bytes,
-        drain_timeout=kafka.rebalance_timeout_ms / 1000 / 3,  # well below what the group waits
+        drain_timeout=kafka.rebalance_timeout_ms / 1000 / 3,  # well below the group's rebalance timeout
         reclaim_delay=kafka.session_timeout_ms / 1000,
     )
 
 
 def watch_policy(settings: Settings) -> WatchPolicy:
-    """When getting nowhere is a stall under these settings."""
+    """Return how long the watchdog waits for progress before it reports a stall."""
     stall = settings.watchdog.stall_s
     return WatchPolicy(
         stall=stall,
@@ -73,7 +73,7 @@ def watch_policy(settings: Settings) -> WatchPolicy:
 class Service:
     """Kafka ─ poll ─► decode ─► batch ─► write ─► follow up; beside it the roll-up timer, the watchdog and HTTP.
 
-    :param on_stall: is called when the work does not get on, before an orderly end is tried
+    :param on_stall: called when the watchdog finds a stall, before the service tries to stop in order
     """
 
     def __init__(self, settings: Settings, on_stall: Callable[[], None] = lambda: None) -> None:
@@ -100,8 +100,8 @@ class Service:
         self.history = PostgresHistory(self.database, basis, owner_name())
         silence = settings.plugins.unhealthy_after_s
         amendments = PostgresAmendments(self.database, days, silence, self.telemetry.set_aside)
-        told = PrometheusDayTelemetry(metrics, clock)
-        self.rollup = RollupTimer(self.history, amendments, told, clock, settings.rollup.interval_s)
+        day_telemetry = PrometheusDayTelemetry(metrics, clock)
+        self.rollup = RollupTimer(self.history, amendments, day_telemetry, clock, settings.rollup.interval_s)
         partitions = PostgresPartitions(self.database, settings.partitions.months_ahead)
         self._timers: Mapping[str, AccessTimer | RollupTimer | PartitionTimer | RetentionTimer] = {
             "access": AccessTimer(self.source, self.telemetry),
@@ -120,8 +120,8 @@ class Service:
             on_stall=self._report_stall,
         )
         self._newest_version = load_migrations(schema_directory())[-1].version
-        look = SnapshotSource(self.database, basis, settings.kafka.group_id, self._ends, clock)
-        page = PageServer(look, clock)
+        snapshots = SnapshotSource(self.database, basis, settings.kafka.group_id, self._ends, clock)
+        page = PageServer(snapshots, clock)
         self.http = HttpServer(settings.http, metrics, self.alive, self.ready, page.get)
 
     def _retention(self, metrics: Metrics, clock: SystemClock) -> Mapping[str, RetentionTimer]:
@@ -133,11 +133,11 @@ class Service:
         return {"retention": RetentionTimer(retention, telemetry, interval)}
 
     async def run(self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None) -> None:
-        """Run until `stop` is set: stop fetching, write what is held, commit, leave the group.
+        """Run until `stop` is set; then stop fetching, write the open batch, commit and leave the group.
 
-        :param listening: is told the address of the HTTP server
+        :param listening: called with the address of the HTTP server
         :raises TimeoutError: stopping took longer than the settings allow; nothing is lost
-        :raises Stalled: the work does not get on, and a new process would; nothing is lost
+        :raises Stalled: no progress is made, and a new process can help; nothing is lost
         """
         await self.database.open()
         try:
@@ -159,7 +159,8 @@ class Service:
                 await self.source.stop(LEAVE_SECONDS)
 
     async def _read_until(self, stop: asyncio.Event) -> None:
-        """Read, run the timers and watch; whichever fails ends the service, for the supervisor to start it again."""
+        """Read, run the timers and watch. If one of these tasks fails, the service ends and the supervisor restarts it.
+        """
         watching = asyncio.create_task(self.watchdog.run(), name="watchdog")
         timers = [asyncio.create_task(timer.run(), name=name) for name, timer in self._timers.items()]
         beside: Sequence[asyncio.Task[Any]] = [watching, *timers]
@@ -182,19 +183,19 @@ class Service:
         self._on_stall()
 
     async def _wait_for_schema(self) -> None:
-        async for attempt in while_raises(Unavailable, tell=self._tell_waiting):
+        async for attempt in while_raises(Unavailable, tell=self._report_waiting):
             with attempt:
                 await self._check_schema()
         self.telemetry.available()
 
-    def _tell_waiting(self, error: Unavailable) -> None:
+    def _report_waiting(self, error: Unavailable) -> None:
         self.telemetry.unavailable(error.cause, str(error))
 
     async def _check_schema(self) -> None:
         async with self.database.transaction() as transaction:
             (database,) = await transaction.fetch(load("schema_recorded"))
             missing = [row["name"] for row in await transaction.fetch(load("schema_ready"))]
-            # Nothing is recorded after psql alone: then the tables have to speak for themselves.
+            # psql alone records no version; then only the missing tables show that the schema is too old.
             recorded = await transaction.fetch(load("schema_version")) if database["recorded"] else []
             problem = self._schema_problem(database["encoding"], missing, recorded)
             if problem:
@@ -202,13 +203,13 @@ class Service:
 
     def _schema_problem(self, encoding: str, missing: Sequence[str], recorded: Sequence[Any]) -> str:
         if encoding != "UTF8":
-            problem = f"the encoding of the database is {encoding}, and events are UTF-8"
+            problem = f"the encoding of the database is {encoding}, but events are UTF-8"
             return f"{problem}: `ragledger doctor` says what to do"
         if missing:
             return f"no table {', '.join(missing)} yet: run `ragledger migrate up`"
         for version in [row["version"] for row in recorded if row["version"] is not None]:
             if version < self._newest_version:
-                problem = f"the schema stands at version {version}, this ragledger needs {self._newest_version}"
+                problem = f"the schema has version {version}, but this ragledger needs {self._newest_version}"
                 return f"{problem}: run `ragledger migrate up`"
         return ""
 
@@ -219,11 +220,11 @@ class Service:
         self.telemetry.kafka_available()
 
     def alive(self) -> Health:
-        """The loop turns, or this would not be answered, and reading goes on where it can."""
+        """Return whether progress is made. An event loop that does not run cannot answer at all."""
         return Health({"progress": self.watchdog.problem})
 
     async def ready(self) -> Health:
-        """The database can be written, Kafka refuses nothing, and the group has decided what is ours."""
+        """Return whether the database can be written, Kafka refuses nothing, and the partitions are assigned."""
         return Health(
             {
                 "database": await self._database_problem(),
@@ -246,17 +247,17 @@ class Service:
 
     def _partitions_problem(self) -> str:
         if not self.pipeline.is_assigned:
-            return "the group has not assigned anything yet"
+            return "the group has not assigned any partitions yet"
         return "" if self.pipeline.is_claimed else "not every assigned partition is claimed yet"
 
     async def _ends(self, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:
-        """What the partitions hold now, of the topics that are read; the ledger may know others, of earlier days."""
+        """Return the bounds of those partitions whose topics are read now; the ledger may hold earlier topics too."""
         topics = self.settings.topics.consumed
         return await self.source.bounds([partition for partition in partitions if partition.topic in topics])
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Do the work; False when `stop` was set first."""
+    """Do the work and return True; return False if `stop` is set first."""
     task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()

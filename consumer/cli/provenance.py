@@ -15,7 +15,7 @@ from consumer.admin.provenance_export import export as export_provenance
 from consumer.cli.database import opened_database
 from consumer.cli.output import WrongUse, command, err
 from consumer.cli.times import moment
-from consumer.files import written_or_passed_on
+from consumer.files import written_or_streamed
 from consumer.settings.model import load
 
 app = typer.Typer(no_args_is_help=True, help="Where content came from, and on what terms.")
@@ -57,7 +57,7 @@ async def _export(since: datetime | None, until: datetime | None, content_id: UU
         raise WrongUse("--until has to lie after --since")
     choice = Choice(_naive(since), _naive(until), content_id)
     async with opened_database(load()) as database:
-        with written_or_passed_on(output or Path("/dev/stdout")) as file:
+        with written_or_streamed(output or Path("/dev/stdout")) as file:
             rows = await export_provenance(database, choice, lambda text: file.write(text.encode()))
     err.print(f"{rows:,} rows of provenance.")
 
