@@ -201,7 +201,8 @@ def _sweep(path: Path) -> None:
 
 @contextmanager
 def _removed_when_ended(draft: Path) -> Iterator[None]:
-    """Remove the draft when the block ends, or when a signal ends the process. A kept draft has another name by then.
+    """Remove the draft when the block ends, or when a signal ends the process. A kept draft has another
+    name by then.
     """
     _unfinished.add(draft)
     ours = threading.current_thread() is threading.main_thread()

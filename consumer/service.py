@@ -159,7 +159,8 @@ class Service:
                 await self.source.stop(LEAVE_SECONDS)
 
     async def _read_until(self, stop: asyncio.Event) -> None:
-        """Read, run the timers and watch. If one of these tasks fails, the service ends and the supervisor restarts it.
+        """Read, run the timers and watch. If one of these tasks fails, the service ends and the supervisor
+        restarts it.
         """
         watching = asyncio.create_task(self.watchdog.run(), name="watchdog")
         timers = [asyncio.create_task(timer.run(), name=name) for name, timer in self._timers.items()]

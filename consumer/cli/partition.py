@@ -175,7 +175,7 @@ async def _convert(take_back: bool, as_json: bool) -> None:
         made: Sequence[MadePartition] = ()
     else:
         with progress() as bar:
-            converted = await convert(dsn, months_ahead=settings.partitions.months_ahead, told=_Bar(bar).copied)
+            converted = await convert(dsn, months_ahead=settings.partitions.months_ahead, on_progress=_Bar(bar).copied)
         made = await _make_missing_afterwards(settings)
     if as_json:
         print_json(asdict(converted) | {"partitions": [asdict(one) for one in made]})
@@ -270,7 +270,7 @@ async def _move_out(settings: Settings, before: date, directory: Path, as_json: 
             before=before,
             directory=directory,
             timezone=settings.rollup.timezone,
-            told=_Bar(bar).copied,
+            on_progress=_Bar(bar).copied,
             keys=erasure_keys(settings.erasure),
         )
     if as_json:

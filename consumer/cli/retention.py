@@ -96,7 +96,7 @@ async def _run(publish_again: bool, as_json: bool) -> None:
         with progress() as bar:
             task = bar.add_task("archiving", total=total)
             done = await Retention.under(settings, database, erasure_keys(settings.erasure)).run(
-                wait=True, told=lambda so_far: bar.update(task, completed=so_far.deleted)
+                wait=True, on_progress=lambda so_far: bar.update(task, completed=so_far.deleted)
             )
     if as_json:
         print_json(asdict(done))

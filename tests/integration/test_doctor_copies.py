@@ -41,7 +41,7 @@ def test_a_conversion_that_was_interrupted(filled: str, step: str, table: str, c
     environment = Environment(filled, "127.0.0.1:9", {})
     execute(filled, HOURLY)
     with pytest.raises(Interrupted):
-        converted(filled, told=told)
+        converted(filled, on_progress=told)
     [found] = copies(environment)
     assert (found["severity"], table in found["found"]) == ("warning", True)
     assert ("--abort" in found["fix"]) == can_abort

@@ -205,7 +205,7 @@ def test_both_tables_of_a_conversion_are_erased_from(plain: Environment, tmp_pat
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(plain.dsn, told=told)
+        converted(plain.dsn, on_progress=told)
     assert counted(erase(plain, tmp_path, "--dry-run"), "dialogues") == OF_ALICE
     receipt = erase(plain, tmp_path)
     assert counted(receipt, "dialogues") == OF_ALICE
@@ -246,7 +246,7 @@ def test_a_piece_that_is_just_being_copied_is_waited_for(plain: Environment, tmp
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(plain.dsn, told=told)
+        converted(plain.dsn, on_progress=told)
     with psycopg.connect(plain.dsn) as copying:
         copying.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended('ragledger copying', 0))")
         copying.execute(

@@ -138,7 +138,7 @@ async def test_a_conversion_under_way_is_not_rolled_back(blank: str) -> None:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        await convert(blank, months_ahead=1, told=told)
+        await convert(blank, months_ahead=1, on_progress=told)
     await migrate.down(blank, to=12)
     before = catalog(blank)
     with pytest.raises(migrate.StatementRefusedError, match="partition convert"):

@@ -1,4 +1,4 @@
-"""The service's own runs of retention."""
+"""The timer that runs retention in the service."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from consumer.maintenance.retention.run import Done, Retention
 
 
 class RetentionTelemetry(Protocol):
-    """What is told of retention."""
+    """Reports on the runs of retention."""
 
     def retention_stepped(self, rows: int, notices: int) -> None:
-        """So many more rows are archived, and notices published, whatever becomes of the rest of the run."""
+        """Report the rows archived and notices published since the last call. They stay done if the run fails later."""
         ...
 
     def retention_done(self, rows: int, notices: int) -> None:
-        """A run of this replica has ended: rows it archived, notices it published."""
+        """Report the end of a run of this replica: rows archived, notices published."""
         ...
 
     def retention_failed(self, problem: str) -> None:
-        """It could not be done now; tried again."""
+        """Report why a run failed; it is retried."""
         ...
 
 
 class RetentionTimer:
-    """Runs every `interval` seconds, one replica at a time; a restart loses nothing."""
+    """Runs retention every `interval` seconds, on one replica at a time. A restart loses nothing."""
 
     def __init__(self, retention: Retention, telemetry: RetentionTelemetry, interval: float) -> None:
         self._retention, self._telemetry, self._interval = retention, telemetry, interval
@@ -39,7 +39,7 @@ class RetentionTimer:
             await asyncio.sleep(self._interval)
 
     async def turn(self) -> None:
-        """One run. What a step has done counts also where a later one fails."""
+        """Run once. Finished steps are reported even if a later step fails."""
         rows = notices = 0
 
         def count(total: Done) -> None:
@@ -49,7 +49,7 @@ class RetentionTimer:
             rows, notices = total.archived, in_topic
 
         try:
-            done = await self._retention.run(wait=False, told=count)
+            done = await self._retention.run(wait=False, on_progress=count)
         except (OperationError, SourceError, StoreError) as error:
             self._telemetry.retention_failed(str(error))
         else:

@@ -1,4 +1,4 @@
-"""The timer that keeps partitions ahead of the dialogues, where the table is partitioned."""
+"""The timer that makes monthly partitions before dialogues need them, if the table is partitioned."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ class Partitions(Protocol):
     """The partitions of the dialogues."""
 
     def ensure(self) -> AsyncIterator[MadePartition]:
-        """Make what is missing, month by month, each in a transaction of its own; nothing where nothing is partitioned.
+        """Make the missing partitions, each in its own transaction. Do nothing if the table is not partitioned.
 
-        :raises StoreError: not now
+        :raises StoreError: the database is unavailable
         """
         ...
 
 
 class PartitionTelemetry(Protocol):
-    """What is told of the partitions."""
+    """Reports on the partitions."""
 
     def partition_made(self, made: MadePartition) -> None:
-        """A partition was made, or could not be because too many rows wait for it."""
+        """Report a new partition, or one that was not made because too many rows would have to be moved into it."""
         ...
 
     def partitions_failed(self, problem: str) -> None:
-        """Partitions could not be made now; until they are, rows of their months go to the default partition."""
+        """Report why partitions were not made; until they are, rows go to the default partition."""
         ...
 
 
 class PartitionTimer:
-    """Looks after the partitions every `interval` seconds."""
+    """Makes missing partitions every `interval` seconds."""
 
     def __init__(self, partitions: Partitions, telemetry: PartitionTelemetry, interval: float) -> None:
         self._partitions, self._telemetry, self._interval = partitions, telemetry, interval
 
     async def run(self) -> None:
-        """Look at once, then on the timer, for ever."""
+        """Check at once, then on the timer, for ever."""
         while True:
             await self.turn()
             await asyncio.sleep(self._interval)
 
     async def turn(self) -> None:
-        """Make what is missing. What fails is tried again next time: rows without a month have a place meanwhile."""
+        """Make the missing partitions. On failure it is retried; rows go to the default partition until then."""
         try:
             async for made in self._partitions.ensure():
                 self._telemetry.partition_made(made)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from consumer.ingest.ports import Refused, StoreError, Unavailable
-from consumer.maintenance.rollup import OF_ONE_DAY, RollupTimer
+from consumer.maintenance.rollup import SINGLE_DAY_CAUSES, RollupTimer
 from tests.support.fakes import LoopClock
 from tests.support.virtual_time import passes
 
@@ -272,7 +272,7 @@ async def test_a_turn_that_ran_out_of_time_is_a_success() -> None:
         assert telemetry.successes == len(telemetry.days) // 3
 
 
-@pytest.mark.parametrize("cause", sorted(OF_ONE_DAY))
+@pytest.mark.parametrize("cause", sorted(SINGLE_DAY_CAUSES))
 async def test_a_day_that_cannot_be_computed_now_holds_up_no_other(cause: str) -> None:
     """Too many dialogues for the time limit, a lock that is held: the newest day is due first at every turn."""
     history, telemetry = FakeHistory(FIRST, SECOND), FakeDayTelemetry()
