@@ -234,7 +234,7 @@ CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
     ),
     (sql("GRANT ragledger_owner TO {role}"), "privileges", "warning", "owns the tables", "GRANT ragledger_ingest TO"),
     (sql("ALTER ROLE {role} SUPERUSER"), "privileges", "warning", "is a superuser", "GRANT ragledger_ingest TO"),
-    (sql("ALTER ROLE {role} CREATEDB"), "privileges", "warning", "may make roles", "ALTER ROLE {role} NOCREATEROLE"),
+    (sql("ALTER ROLE {role} CREATEDB"), "privileges", "warning", "may create roles", "ALTER ROLE {role} NOCREATEROLE"),
     (
         sql("GRANT DELETE ON provenance TO {role}"),
         "privileges",
@@ -294,7 +294,7 @@ CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
         "limited to 4",
         "ALTER DATABASE {database} CONNECTION LIMIT 10",
     ),
-    (out_of_balance, "ledger", "error", "does not add up", "ragledger migrate verify"),
+    (out_of_balance, "ledger", "error", "the equation does not hold", "ragledger migrate verify"),
     (
         lambda patient: ledger_row(patient, 10),
         "ledger",

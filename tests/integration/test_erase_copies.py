@@ -170,7 +170,7 @@ def test_files_that_hold_the_user_are_named_and_bring_nobody_back(months: Enviro
     (elsewhere / "ai_dialogue_log_2026_02.csv.gz").rename(tmp_path / "february")
     receipt = erase(months, tmp_path / "receipts")
     files = {Path(one["file"]).name[16:23]: (one["rows"], one["problem"]) for one in kept(receipt, "archives")["files"]}
-    assert files == {"2026_01": (OF_ALICE, None), "2026_02": (None, "not found from here")}
+    assert files == {"2026_01": (OF_ALICE, None), "2026_02": (None, "not found on this machine")}
     (text,) = (tmp_path / "receipts").glob("*.txt")
     assert f"{elsewhere}/ai_dialogue_log_2026_01.csv.gz: {OF_ALICE} rows" in text.read_text()
     manifest = str(elsewhere / "ai_dialogue_log_2026_01.manifest.json")

@@ -46,7 +46,7 @@ async def test_verify_holds_on_both_shapes(parts: str) -> None:
     """And says which it found."""
     checks = {check.name: check for check in await migrate.verify(parts)}
     assert [check for check in checks.values() if not check.ok] == []
-    assert "every id is kept once" in checks["partitions of ai_dialogue_log"].detail
+    assert "every id is unique" in checks["partitions of ai_dialogue_log"].detail
     assert await migrate.up(parts) == ()
 
 

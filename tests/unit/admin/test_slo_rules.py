@@ -119,7 +119,7 @@ def test_every_refusal_is_said_at_once() -> None:
     found = watch_all(some, skip_refused=True)
     assert [type(one) for one in found] == [DayOnly, DayOnly, Budget]
     assert isinstance(found[1], DayOnly)
-    assert "no bound" in found[1].why
+    assert "not a bucket bound" in found[1].why
 
 
 @pytest.mark.parametrize(
