@@ -148,7 +148,7 @@ def test_for_people(patient: Patient) -> None:
     assert done.returncode == 3
     assert "MUST  index idx_plugin_enabled" in done.stdout
     assert "  MUST  index idx_plugin_enabled: run `ragledger migrate up`" in done.stdout
-    assert "1 things must be done." in done.stdout
+    assert "1 findings must be fixed." in done.stdout
 
 
 def open_dead_letter(patient: Patient) -> None:
@@ -294,7 +294,7 @@ CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
         "limited to 4",
         "ALTER DATABASE {database} CONNECTION LIMIT 10",
     ),
-    (out_of_balance, "ledger", "error", "the equation does not hold", "ragledger migrate verify"),
+    (out_of_balance, "ledger", "error", "does not add up", "ragledger migrate verify"),
     (
         lambda patient: ledger_row(patient, 10),
         "ledger",

@@ -277,7 +277,7 @@ def test_a_wrong_file_of_objectives_and_a_directory_that_is_none_are_said(tmp_pa
 
 def test_wrong_use_is_exit_code_2() -> None:
     """A check, but of nothing; links to what is no address."""
-    for options, said in ((["--check"], "needs the directory"), (["--runbooks", "docs.example"], "ends in /")):
+    for options, said in ((["--check"], "needs the directory"), (["--runbooks", "docs.example"], "ends with /")):
         done = rules(None, *options)
         assert (done.returncode, done.stdout) == (2, "")
         assert said in done.stderr

@@ -29,7 +29,7 @@ async def check_ledger(context: CheckContext) -> list[Finding]:
     bounds = {partition: bounds for partition, bounds in held.items() if partition.topic in topics}
     ends = await _log_ends(context, rows, bounds)
     found = [*_unbalanced(rows), *_stopped(rows, bounds, ends), *_unread(rows, bounds)]
-    return found or [fine("ledger", f"{len(rows)} partitions are in balance" if rows else "nothing has been read yet")]
+    return found or [fine("ledger", f"{len(rows)} partitions add up" if rows else "nothing has been read yet")]
 
 
 async def _log_ends(
@@ -47,7 +47,7 @@ def _unbalanced(rows: Rows) -> Iterator[Finding]:
         fix = (
             "stop the replicas, copy ingest_ledger, and find out who changed it by hand; then: ragledger migrate verify"
         )
-        yield error("ledger", f"the equation does not hold in {_named(wrong)}", fix)
+        yield error("ledger", f"does not add up in {_named(wrong)}", fix)
 
 
 def _stopped(rows: Rows, bounds: Mapping[Partition, Bounds], ends: Mapping[Partition, int | None]) -> Iterator[Finding]:

@@ -161,13 +161,13 @@ def test_what_cannot_be_written() -> None:
 def test_a_server_elsewhere_is_verified(monkeypatch: pytest.MonkeyPatch, dsn: str, variable: str, wanted: str) -> None:
     """By the DSN, or by libpq's variable."""
     monkeypatch.setenv("PGSSLMODE", variable) if variable else monkeypatch.delenv("PGSSLMODE", raising=False)
-    look: Any = SimpleNamespace(settings=SimpleNamespace(postgres=Postgres(dsn=SecretStr(dsn))))
+    context: Any = SimpleNamespace(settings=SimpleNamespace(postgres=Postgres(dsn=SecretStr(dsn))))
     assert severities(connection._tls(context)) == [wanted]
 
 
 def limits(found: dict[str, str], **ours: float) -> list[str]:
     settings = Settings(postgres=Postgres(**ours))
-    look: Any = SimpleNamespace(settings=settings, role="r")
+    context: Any = SimpleNamespace(settings=settings, role="r")
     return severities(server_settings._limits({"statement_timeout": "0", **found}, context))
 
 
