@@ -239,7 +239,7 @@ CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
         sql("GRANT DELETE ON provenance TO {role}"),
         "privileges",
         "warning",
-        "more than it needs: DELETE on provenance",
+        "unneeded privileges: DELETE on provenance",
         "REVOKE DELETE ON provenance FROM {role}",
     ),
     (
@@ -255,7 +255,7 @@ CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
         sql("ALTER DATABASE {database} SET timezone = 'Asia/Tokyo'"),
         "time zone",
         "warning",
-        "sessions are in Asia/Tokyo",
+        "sessions use Asia/Tokyo",
         "ALTER DATABASE {database} SET timezone = 'UTC'",
     ),
     (
@@ -321,7 +321,7 @@ CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
         sql("INSERT INTO rag_metrics_history (date, total_dialogues) VALUES (current_date - 2, 250000)"),
         "partitions",
         "warning",
-        "it is time: 250,000 dialogues a day",
+        "partitioning is due: 250,000 dialogues a day",
         "ragledger partition plan",
     ),
     (
@@ -586,7 +586,7 @@ def test_a_table_that_is_locked(patient: Patient) -> None:
         began = time.monotonic()
         found = patient.findings()
         assert time.monotonic() - began < 60
-    assert "could not be looked at within 10 s" in of(found, "tables")[0]["found"]
+    assert "could not be checked within 10 s" in of(found, "tables")[0]["found"]
     assert of(found, "dead letters")[0]["severity"] == "ok"
 
 

@@ -129,7 +129,7 @@ def test_a_receipt_that_cannot_be_written_says_that_the_user_is_erased(offline: 
         check=False,
     )
     assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (1, "", [])
-    assert done.stderr.startswith("ragledger: the user is erased, and only the receipt is missing: ")
+    assert done.stderr.startswith("ragledger: the user is erased, but the receipt could not be written: ")
     assert whereabouts(offline, ALICE) == []
     again = erase(offline, ALICE, tmp_path)
     assert [(one["reference"], one["dialogues"]) for one in again["earlier_erasures"]] == [("first", 1)]

@@ -58,7 +58,7 @@ async def test_verify_expects_every_table_there_is(blank: str) -> None:
         (
             "ALTER TABLE provenance DISABLE TRIGGER update_provenance_updated_at",
             "trigger on provenance",
-            "none instead of update_provenance_updated_at alone",
+            "none instead of only update_provenance_updated_at",
         ),
         (
             "CREATE TRIGGER again BEFORE UPDATE ON provenance FOR EACH ROW EXECUTE FUNCTION update_updated_at_column()",
