@@ -1,7 +1,7 @@
-"""Errors of operators' jobs: each message says what is wrong, where, and what to do."""
+"""The base error of the operator commands. Each message says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
 
 class OperationError(Exception):
-    """The job cannot be done."""
+    """The command cannot do its job."""

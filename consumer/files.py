@@ -1,8 +1,9 @@
-"""Every file that a command leaves behind.
+"""Writes the files that commands produce.
 
-It is there as a whole, or as it was before, whatever ends the command. It gets its name at the end: until then it is a
-draft beside it, under a name that nobody can foresee. No link is followed, and nothing but a plain file is replaced.
-What a killed process has left goes when the file is written again: nobody holds the lock on it any more.
+A file is complete, or unchanged if the command ends early. It is written as a draft in the same directory, under a
+random name, and renamed at the end. No link is followed, and only a plain file is ever replaced. If a process is
+killed, its draft stays; the next write of the same file removes it, because the dead process no longer holds the
+draft's lock.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from secrets import token_hex
 from types import FrameType
 from typing import Self
 
-# What only its owner may read: texts, users, where things are. What other programs look for, as the umask has it.
+# PRIVATE is for files with event text, user ids or addresses. PUBLIC is for files that other programs read; umask
+# applies.
 PRIVATE, PUBLIC = 0o600, 0o666
 _DIRECTORY_MODES = {PRIVATE: 0o700, PUBLIC: 0o777}
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -36,8 +38,8 @@ _ADVICE = {
     errno.EPERM: "let this user write there, or name another place",
     errno.EROFS: "name another place",
     errno.ENOENT: "make its directory, or name another place",
-    errno.ENOTDIR: "what should be its directory is none: name another place",
-    errno.EIO: "look at the disk",
+    errno.ENOTDIR: "its parent is not a directory: name another place",
+    errno.EIO: "check the disk",
 }
 _unfinished: set[Path] = set()
 
@@ -47,30 +49,30 @@ class FileError(Exception):
 
 
 class Output:
-    """What is being written. `path` is where it lies meanwhile."""
+    """A file that is being written. Until :meth:`keep`, its content is at `path`."""
 
     def __init__(self, target: Path, path: Path, descriptor: int) -> None:
         self.path, self._target, self._is_kept = path, target, False
         self._file = os.fdopen(descriptor, "wb")
 
     def write(self, data: bytes) -> int:
-        """Add some bytes.
+        """Append bytes.
 
         :raises FileError: they cannot be written
         """
-        with _told(self._target):
+        with _file_errors(self._target):
             return self._file.write(data)
 
     def flush(self) -> None:
-        """Hand everything over to the operating system. Errors as in :meth:`write`."""
-        with _told(self._target):
+        """Pass all bytes to the operating system. Raises as :meth:`write` does."""
+        with _file_errors(self._target):
             self._file.flush()
 
     def keep(self) -> None:
-        """Give it its name, on the disk as well: a crash of the machine leaves it whole or not there. Done once."""
+        """Rename the draft to its final name and sync it to the disk. A second call does nothing."""
         if self._is_kept:
             return
-        with _told(self._target):
+        with _file_errors(self._target):
             self._file.flush()
             os.fsync(self._file.fileno())
             demand_plain(self._target)
@@ -82,18 +84,18 @@ class Output:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # what could not be written was said by then
+        with suppress(OSError):  # an earlier write has already raised it
             self._file.close()
 
 
 @contextmanager
 def written(path: Path, mode: int = PRIVATE) -> Iterator[Output]:
-    """Write a file.
+    """Write a file; it gets its name when the block ends without an error.
 
-    :raises FileError: it cannot be, or something else than a plain file has its name
+    :raises FileError: the file cannot be written, or its name belongs to something other than a plain file
     """
     demand_plain(path)
-    with _told(path):
+    with _file_errors(path):
         draft, descriptor = _draft(path, mode)
     with _removed_when_ended(draft), Output(path, draft, descriptor) as output:
         yield output
@@ -101,12 +103,12 @@ def written(path: Path, mode: int = PRIVATE) -> Iterator[Output]:
 
 
 @contextmanager
-def written_or_passed_on(path: Path) -> Iterator[Output]:
-    """Write a file, or into a device, a pipe or a descriptor of this process, which are no files to be replaced.
+def written_or_streamed(path: Path) -> Iterator[Output]:
+    """Write a file, or stream into a device, a pipe or a descriptor of this process; those are never replaced.
 
     :raises FileError: as :func:`written`
     """
-    with _told(path):
+    with _file_errors(path):
         descriptor = _existing(path)
     if descriptor is None:
         with written(path) as output:
@@ -118,17 +120,17 @@ def written_or_passed_on(path: Path) -> Iterator[Output]:
 
 
 def write(path: Path, text: str, mode: int = PRIVATE) -> None:
-    """Write a text. Errors as in :func:`written`."""
+    """Write a text. Raises as :func:`written` does."""
     with written(path, mode) as output:
         output.write(text.encode())
 
 
 def make_directory(path: Path, mode: int = PRIVATE) -> None:
-    """Make a directory with all that lead to it, where they are missing; for files of this mode.
+    """Make a directory and its missing parents, with the directory mode that fits files of `mode`.
 
-    :raises FileError: it cannot be made
+    :raises FileError: the directory cannot be made
     """
-    with _told(path):
+    with _file_errors(path):
         for missing in reversed([one for one in (path, *path.parents) if not one.exists()]):
             missing.mkdir(_DIRECTORY_MODES[mode], exist_ok=True)
         if not path.is_dir():
@@ -136,32 +138,32 @@ def make_directory(path: Path, mode: int = PRIVATE) -> None:
 
 
 def demand_writable(directory: Path) -> None:
-    """Make sure that files can be made there; root may write where nobody can.
+    """Raise if no file can be made in the directory. It makes one, because permission bits do not bind root.
 
-    :raises FileError: they cannot
+    :raises FileError: no file can be made there
     """
-    with _told(directory):
+    with _file_errors(directory):
         draft, descriptor = _draft(directory / "ragledger", PRIVATE)
     os.close(descriptor)
     draft.unlink()
 
 
 def demand_plain(path: Path) -> None:
-    """Make sure that a name is free, or that of a plain file.
+    """Raise if the name belongs to something other than a plain file.
 
-    :raises FileError: it is not
+    :raises FileError: the path is a directory, a link, a pipe, a socket or a device
     """
     try:
         mode = path.lstat().st_mode
     except OSError:
-        return  # whoever writes is told
+        return  # the write that follows raises it
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "a device")
-        raise FileError(f"{path} is {kind}, no plain file, and is left alone: move it away, or name another file")
+        raise FileError(f"{path} is {kind}, not a plain file, and is not replaced: move it away, or name another file")
 
 
 def _existing(path: Path) -> int | None:
-    """Open what is no file to be replaced. A link to one, but for those of the system, is none of that."""
+    """Open a descriptor of this process, a device or a pipe; None for everything else, links to those included."""
     if own := _OWN_DESCRIPTOR.fullmatch(str(path)):
         name, *numbers = own.groups()
         return os.dup(("stdin", "stdout", "stderr").index(name) if name else int(numbers[0] or numbers[1]))
@@ -182,11 +184,11 @@ def _draft(path: Path, mode: int) -> tuple[Path, int]:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
             return draft, descriptor
-        os.close(descriptor)  # swept away before it was locked
+        os.close(descriptor)  # another process removed it before it was locked
 
 
 def _sweep(path: Path) -> None:
-    """Remove drafts of this file whose writers are dead."""
+    """Remove drafts of this file whose processes have ended."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         with suppress(OSError):
             descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -199,7 +201,9 @@ def _sweep(path: Path) -> None:
 
 @contextmanager
 def _removed_when_ended(draft: Path) -> Iterator[None]:
-    """However this ends, and where a signal ends the process too, the draft goes; kept, it has another name by then."""
+    """Remove the draft when the block ends, or when a signal ends the process. A kept draft has another
+    name by then.
+    """
     _unfinished.add(draft)
     ours = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in _SIGNALS} if ours else {}
@@ -216,7 +220,7 @@ def _removed_when_ended(draft: Path) -> Iterator[None]:
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
-    """End as if nobody had minded the signal."""
+    """Remove the drafts, then end the process as the signal does by default."""
     for draft in _unfinished:
         with suppress(OSError):
             draft.unlink()
@@ -225,7 +229,8 @@ def _end(number: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _file_errors(path: Path) -> Iterator[None]:
+    """Raise each OSError as a FileError that says what to do."""
     try:
         yield
     except OSError as error:

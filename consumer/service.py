@@ -1,4 +1,4 @@
-"""The composition root: what the service is made of, and in which order it starts and stops."""
+"""The composition root: builds the parts of the service, and starts and stops them in order."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ LEAVE_SECONDS = 5.0
 
 
 def policy(settings: Settings) -> PipelinePolicy:
-    """How the pipeline behaves under these settings."""
+    """Return the pipeline's limits and time-outs for these settings."""
     batch, kafka = settings.batch, settings.kafka
     return PipelinePolicy(
         BatchLimits(batch.max_rows, batch.max_bytes, batch.max_delay_ms / 1000),
         max_record_bytes=batch.max_record_bytes,
-        drain_timeout=kafka.rebalance_timeout_ms / 1000 / 3,  # well below what the group waits
+        drain_timeout=kafka.rebalance_timeout_ms / 1000 / 3,  # well below the group's rebalance timeout
         reclaim_delay=kafka.session_timeout_ms / 1000,
     )
 
 
 def watch_policy(settings: Settings) -> WatchPolicy:
-    """When getting nowhere is a stall under these settings."""
+    """Return how long the watchdog waits for progress before it reports a stall."""
     stall = settings.watchdog.stall_s
     return WatchPolicy(
         stall=stall,
@@ -73,7 +73,7 @@ def watch_policy(settings: Settings) -> WatchPolicy:
 class Service:
     """Kafka ─ poll ─► decode ─► batch ─► write ─► follow up; beside it the roll-up timer, the watchdog and HTTP.
 
-    :param on_stall: is called when the work does not get on, before an orderly end is tried
+    :param on_stall: called when the watchdog finds a stall, before the service tries to stop in order
     """
 
     def __init__(self, settings: Settings, on_stall: Callable[[], None] = lambda: None) -> None:
@@ -102,8 +102,8 @@ class Service:
         self.history = PostgresHistory(self.database, basis, owner_name())
         silence = settings.plugins.unhealthy_after_s
         amendments = PostgresAmendments(self.database, days, silence, self.telemetry.set_aside)
-        told = PrometheusDayTelemetry(metrics, clock)
-        self.rollup = RollupJob(self.history, amendments, told, clock, settings.rollup.interval_s)
+        day_telemetry = PrometheusDayTelemetry(metrics, clock)
+        self.rollup = RollupJob(self.history, amendments, day_telemetry, clock, settings.rollup.interval_s)
         months = PostgresPartitions(self.database, settings.partitions.months_ahead)
         partitions = PartitionJob(months, LoggedPartitions())
         self._jobs = [
@@ -122,8 +122,8 @@ class Service:
             is_database_away=lambda: bool(self.telemetry.outage()),
             on_stall=self._report_stall,
         )
-        look = SnapshotSource(self.database, basis, settings.kafka.group_id, self._ends, clock)
-        page = PageServer(look, clock)
+        snapshots = SnapshotSource(self.database, basis, settings.kafka.group_id, self._ends, clock)
+        page = PageServer(snapshots, clock)
         self.http = HttpServer(settings.http, metrics, self.alive, self.ready, page.get)
 
     def _retention(self, metrics: Metrics, clock: SystemClock) -> Sequence[PeriodicJob]:
@@ -135,11 +135,11 @@ class Service:
         return [PeriodicJob("retention", interval, RetentionJob(retention, telemetry).run_once)]
 
     async def run(self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None) -> None:
-        """Run until `stop` is set: stop fetching, write what is held, commit, leave the group.
+        """Run until `stop` is set; then stop fetching, write the open batch, commit and leave the group.
 
-        :param listening: is told the address of the HTTP server
+        :param listening: called with the address of the HTTP server
         :raises TimeoutError: stopping took longer than the settings allow; nothing is lost
-        :raises Stalled: the work does not get on, and a new process would; nothing is lost
+        :raises Stalled: no progress is made, and a new process can help; nothing is lost
         """
         await self.database.open()
         try:
@@ -203,11 +203,11 @@ class Service:
         self.telemetry.kafka_available()
 
     def alive(self) -> Health:
-        """The loop turns, or this would not be answered, and reading goes on where it can."""
+        """Return whether progress is made. An event loop that does not run cannot answer at all."""
         return Health({"progress": self.watchdog.problem})
 
     async def ready(self) -> Health:
-        """The database can be written, Kafka refuses nothing, and the group has decided what is ours."""
+        """Return whether the database can be written, Kafka refuses nothing, and the partitions are assigned."""
         return Health(
             {
                 "database": await self._database_problem(),
@@ -230,17 +230,17 @@ class Service:
 
     def _partitions_problem(self) -> str:
         if not self.pipeline.is_assigned:
-            return "the group has not assigned anything yet"
+            return "the group has not assigned any partitions yet"
         return "" if self.pipeline.is_claimed else "not every assigned partition is claimed yet"
 
     async def _ends(self, partitions: Collection[Partition]) -> Mapping[Partition, Bounds]:
-        """What the partitions hold now, of the topics that are read; the ledger may know others, of earlier days."""
+        """Return the bounds of those partitions whose topics are read now; the ledger may hold earlier topics too."""
         topics = self.settings.topics.consumed
         return await self.source.bounds([partition for partition in partitions if partition.topic in topics])
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Do the work; False when `stop` was set first."""
+    """Do the work and return True; return False if `stop` is set first."""
     task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()

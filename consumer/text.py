@@ -1,18 +1,18 @@
-"""Text from outside, made fit for a line on a terminal or in a file. PURE."""
+"""Makes text from outside safe to print. PURE."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """The text with what is no visible character escaped.
+    """Return the text with each unprintable character escaped.
 
-    A newline would pass for a line of ours, an escape sequence could hide or forge what stands around it.
+    Without this, a newline in the text could imitate a line of ours, and an escape sequence could hide or fake output.
     """
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
 def printable_lines(text: str) -> str:
-    """The same line by line, for text of several lines."""
+    """Return the text with each line escaped as in :func:`printable`."""
     return "\n".join(map(printable, text.split("\n")))
 
 

@@ -1,1 +1,1 @@
-"""One module or package for each job of an operator."""
+"""Operator commands: one module or package for each."""

@@ -1,4 +1,6 @@
-"""`ragledger schema export`: the event contract for other people's tools, from the declarations themselves."""
+"""`ragledger schema export`: writes the event contract as JSON Schema and AsyncAPI, from the
+declarations of the kinds.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,9 @@ EXPIRED = "expired"
 
 
 def json_schema(kind: Kind) -> dict[str, Any]:
-    """The JSON Schema of one kind of event.
+    """Return the JSON Schema of one kind of event.
 
-    Further members are allowed: unknown fields are ignored and counted, so that producers may move first.
+    It allows further members: unknown fields are ignored and counted, so that producers can add fields first.
     """
     declared = kind.adapter.json_schema()
     declared["properties"] = {name: _optional(kind, name, part) for name, part in declared["properties"].items()}
@@ -28,15 +30,15 @@ def json_schema(kind: Kind) -> dict[str, Any]:
 
 
 def _optional(kind: Kind, name: str, part: dict[str, Any]) -> dict[str, Any]:
-    """A null counts as absent, so an optional field may be null."""
+    """Allow null for an optional field, because a null counts as absent."""
     part = {key: value for key, value in part.items() if key != "title"}
     return part if name in kind.required else {"anyOf": [part, {"type": "null"}]}
 
 
 def asyncapi(kinds: Mapping[str, Kind], expired_topic: str) -> dict[str, Any]:
-    """One AsyncAPI 3.0 document: a channel, an operation and a message for each topic.
+    """Return an AsyncAPI 3.0 document with a channel, an operation and a message for each topic.
 
-    :param expired_topic: the one that is written, not read
+    :param expired_topic: the topic of the notices, which ragledger writes and does not read
     """
     notice = {EXPIRED: {"$ref": f"#/components/messages/{EXPIRED}"}}
     return {
@@ -44,7 +46,7 @@ def asyncapi(kinds: Mapping[str, Kind], expired_topic: str) -> dict[str, Any]:
         "info": {
             "title": "ragledger events",
             "version": __version__,
-            "description": "What RAG services publish and ragledger reads, and the notices that it writes.",
+            "description": "The events that RAG services publish and ragledger reads, and the notices it writes.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
@@ -72,19 +74,19 @@ def _message(name: str, payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def notice_schema() -> dict[str, Any]:
-    """The JSON Schema of a notice to the owner of archived provenance."""
+    """Return the JSON Schema of a notice to the owner of archived provenance."""
     return {"$schema": JSON_SCHEMA_DIALECT, **NOTICE_SCHEMA}
 
 
 def documents(kinds: Mapping[str, Kind], expired_topic: str) -> dict[str, str]:
-    """Every document by its file name."""
+    """Return every document by its file name."""
     found = {f"{kind.name}.schema.json": json_schema(kind) for kind in kinds.values()}
     found |= {f"{EXPIRED}.schema.json": notice_schema(), ASYNCAPI: asyncapi(kinds, expired_topic)}
     return {name: _text(document) for name, document in found.items()}
 
 
 def export(kinds: Mapping[str, Kind], expired_topic: str, directory: Path) -> list[Path]:
-    """Write every document; the files written.
+    """Write every document. Return the paths of the files.
 
     :raises FileError: the directory cannot be written
     """

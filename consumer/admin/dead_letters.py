@@ -1,4 +1,4 @@
-"""`ragledger dead-letters`: look at them, replay them, settle them."""
+"""`ragledger dead-letters`: lists, shows, replays and discards dead letters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CHUNK_BYTES = 33_554_432
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which dead letters: by id, topic, reason, and when they were dead-lettered (half-open)."""
+    """Selects dead letters by id, topic, reason, and the time at which they were dead-lettered (half-open)."""
 
     ids: Sequence[int] | None = None
     topic: str | None = None
@@ -48,17 +48,17 @@ class Filter:
     until: datetime | None = None
 
     def arguments(self) -> tuple[Any, ...]:
-        """The arguments of every statement that takes ids first."""
+        """Return the arguments for statements whose first parameter is the ids."""
         return (None if self.ids is None else list(self.ids), *self.conditions())
 
     def conditions(self) -> tuple[Any, ...]:
-        """All but the ids."""
+        """Return the arguments without the ids."""
         return (self.topic, self.reason.value if self.reason else None, self.since, self.until)
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay did: rows written, ids that were there already, amendments taken, and what failed again."""
+    """The result of a replay: rows inserted, duplicates, amendments, records that failed again or were erased."""
 
     inserted: int = 0
     duplicates: int = 0
@@ -71,14 +71,14 @@ class Replayed:
 
 
 class _Decoded(NamedTuple):
-    """What becomes of the records of a chunk, but for what the database says."""
+    """The decoded records of a chunk: rows by kind, and the records that were rejected again."""
 
     rows: Mapping[Kind, Sequence[Row]]
     failed: Sequence[DeadLetter]
 
 
 class DeadLetters:
-    """The dead letters of one database."""
+    """Reads and settles the dead letters of one database."""
 
     def __init__(
         self,
@@ -93,21 +93,21 @@ class DeadLetters:
         self._erasures = Erasures(erasure_keys)
 
     async def find(self, chosen: Filter, *, settled: bool, at_most: int) -> Sequence[Mapping[str, Any]]:
-        """Dead letters, newest first; replayed and discarded ones only when `settled`."""
+        """Return dead letters, newest first; with `settled`, replayed and discarded ones too."""
         async with self._database.transaction() as transaction:
             rows = await transaction.fetch(load("dead_letters_list"), *chosen.conditions(), settled, at_most)
         return [dict(row) | {"detail": msgspec.json.decode(row["detail"])} for row in rows]
 
     async def show(self, letter: int) -> Mapping[str, Any]:
-        """One dead letter, key, value and headers included.
+        """Return one dead letter with its key, value and headers.
 
-        :raises OperationError: there is none with that id
+        :raises OperationError: no dead letter has this id
         """
         async with self._database.transaction() as transaction:
             rows = await transaction.fetch(load("dead_letters_show"), letter)
         if not rows:
             raise OperationError(
-                f"no dead letter has the id {letter}: `ragledger dead-letters list` shows those there are"
+                f"no dead letter has the id {letter}: `ragledger dead-letters list` shows the existing ones"
             )
         row = dict(rows[0])
         return row | {
@@ -115,13 +115,13 @@ class DeadLetters:
             "headers": headers_of(row["headers"]),
         }
 
-    async def discard(self, chosen: Filter, told: Callable[[int], None] = lambda _: None) -> int:
-        """Settle those that are there now without a replay; how many.
+    async def discard(self, chosen: Filter, on_progress: Callable[[int], None] = lambda _: None) -> int:
+        """Settle the selected dead letters without a replay. Return their number.
 
-        A transaction for each chunk, so that none of them is long, and what was done stays done.
+        Each chunk is one short transaction. Finished chunks stay discarded if a later one fails.
 
-        :param told: is given the number so far after each chunk
-        :raises OperationError: it ended before all were settled
+        :param on_progress: called after each chunk with the number so far
+        :raises OperationError: the command failed before all were settled
         """
         total, after, until = 0, 0, await self._newest()
         while after < until:
@@ -130,9 +130,9 @@ class DeadLetters:
                     taken = (after, until, DISCARD_CHUNK)
                     (row,) = await transaction.fetch(load("dead_letters_discard"), *chosen.arguments(), *taken)
             except StoreError as error:
-                raise OperationError(f"{error}. {total:,} were discarded before; run it again for the rest") from error
+                raise OperationError(f"{error}. {total:,} are discarded; run it again for the others") from error
             total, after = total + row["discarded"], row["last_id"] or until
-            told(total)
+            on_progress(total)
         return total
 
     async def _newest(self) -> int:
@@ -140,16 +140,16 @@ class DeadLetters:
             (row,) = await transaction.fetch("SELECT coalesce(max(id), 0) AS newest FROM dead_letters")
         return int(row["newest"])
 
-    async def replay(self, chosen: Filter, told: Callable[[Replayed], None] = lambda _: None) -> Replayed:
-        """Decode the original bytes again; rows and marks are one transaction a chunk, so killing it is safe.
+    async def replay(self, chosen: Filter, on_progress: Callable[[Replayed], None] = lambda _: None) -> Replayed:
+        """Decode the original bytes again. Each chunk writes rows and marks in one transaction, so a kill is safe.
 
-        :param told: is given the total after each chunk
+        :param on_progress: called after each chunk with the totals
         """
         total, after = Replayed(), 0
         while chunk := await self._read_next(chosen, after):
             total += await self._replay_chunk(chunk)
             after = chunk[-1]["id"]
-            told(total)
+            on_progress(total)
         return total
 
     async def _read_next(self, chosen: Filter, after: int) -> Sequence[Any]:
@@ -158,7 +158,7 @@ class DeadLetters:
             return await transaction.fetch(load("dead_letters_read"), _fitting(taken))
 
     async def _replay_chunk(self, chunk: Sequence[Any]) -> Replayed:
-        """What takes long comes first: PostgreSQL ends a transaction that lies idle, and its locks hold others up."""
+        """Decode before the transaction begins: PostgreSQL ends one that is idle, and others wait for its locks."""
         records = [_record(row) for row in chunk]
         identity = {place_of(record): row["id"] for record, row in zip(records, chunk, strict=True)}
         decoded, user_ids = await aside(partial(self._decode, records)), UserIds()
@@ -175,7 +175,7 @@ class DeadLetters:
     async def _write_chunk(
         self, transaction: Transaction, decoded: _Decoded, identity: Mapping[Place, int], gone: AbstractSet[Place]
     ) -> Replayed:
-        """Of the chunk what nobody else has settled since it was read."""
+        """Write those records of the chunk whose dead letters are still open."""
         ids = list(identity.values())
         taken = await transaction.fetch(load("dead_letters_take"), *Filter(ids).arguments(), 0, len(ids))
         still_open = {row["id"] for row in taken}
@@ -213,7 +213,7 @@ class DeadLetters:
     async def _touch_days(self, transaction: Transaction, outcome: Outcome) -> None:
         moments = [*(row.created_at for row in outcome.inserted), *outcome.moments]
         days = self._days.days_of(moments)
-        for basis in await transaction.fetch(load("basis_in_force")):  # the service's, whatever is set here
+        for basis in await transaction.fetch(load("basis_in_force")):  # it may differ from the settings here
             days |= BusinessDays(basis["time_zone"]).days_of(moments)
         if days:
             await transaction.execute(load("touch_days"), sorted(days))
@@ -232,7 +232,7 @@ class DeadLetters:
 
 
 def _fitting(taken: Sequence[Any]) -> Sequence[int]:
-    """The ids of as many as fit into memory together, and of one at least."""
+    """Return the ids of the first dead letters that fit into memory together, at least one."""
     sizes = accumulate(row["bytes"] for row in taken)
     return [
         row["id"]
@@ -242,12 +242,12 @@ def _fitting(taken: Sequence[Any]) -> Sequence[int]:
 
 
 def _naming(records: Sequence[Record], user_ids: UserIds, erased: ErasedUsers) -> AbstractSet[Place]:
-    """Where records lie that name an erased user."""
+    """Return the places of the records that name an erased user."""
     return {place_of(record) for record in records if user_ids.names(record, erased)}
 
 
 def _record(row: Any) -> StoredRecord | UnreadableRecord:
-    """What could not be read stays so: of some of these the value is the whole record."""
+    """Return the stored record. An unreadable record stays unreadable: its value may be the whole raw record."""
     record = StoredRecord(
         row["topic"],
         row["partition"],
@@ -263,7 +263,7 @@ def _record(row: Any) -> StoredRecord | UnreadableRecord:
 
 
 def headers_of(stored: str | None) -> list[tuple[str, bytes | None]]:
-    """The headers of a record as they came, from the form in which the table keeps them."""
+    """Return the headers of a record in their original form."""
     headers = msgspec.json.decode(stored) if stored else []
     return [(_header_name(header), _bytes(header["value"])) for header in headers]
 

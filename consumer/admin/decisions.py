@@ -1,10 +1,11 @@
-"""`ragledger ledger resume`: a person decides where reading goes on, and the books keep that it was decided.
+"""`ragledger ledger resume`: stores a person's decision at which offset a stopped partition continues.
 
-Ahead under the same topic, the offsets skipped are gaps and the books go on. Back, or to a topic recreated, the books
-are closed and kept with the decision, and new ones begin: so every offset is accounted for once in each.
+If the target is ahead in the same topic, the skipped offsets are counted as gaps. If it is behind, or the topic was
+recreated, the books are closed and stored with the decision, and new books begin. So in each set of books every offset
+is accounted for once.
 
-What can be read is given up only by name. Nobody can read what Kafka holds no more, once no replica holds it either,
-and what the stop that the ledger keeps has called unreadable.
+Readable offsets are given up only with --give-up-readable. Two kinds of offsets are not readable: those that Kafka no
+longer holds, once no replica holds their records either, and those that the stop in the ledger lists as unreadable.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ Target = Literal["earliest", "latest", "here"] | int
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided: `skipped` offsets are booked as gaps, or the books were closed and new ones begin.
+    """A stored decision. The skipped offsets count as gaps, or the books were closed and new ones begin.
 
-    :param given_up: offsets that may hold records, and that are read neither now nor later
+    :param given_up: offsets that may hold records and will not be read
     """
 
     topic: str
@@ -52,13 +53,13 @@ async def resume(
     reason: str | None,
     give_up_readable: bool = False,
 ) -> Decision:
-    """Let reading go on at `target`: the first offset that is there, the end, where the ledger stands, or an offset.
+    """Let a partition continue at `target`: the first offset, the end, the offset in the ledger, or a given offset.
 
-    :param give_up_readable: whether offsets that can be read may be given up
-    :raises OperationError: the ledger or Kafka does not know the partition, it does not hold the offset, or going on
-        there gives up what can be read
+    :param give_up_readable: whether readable offsets may be given up
+    :raises OperationError: the ledger or Kafka does not know the partition, Kafka does not hold the offset, or readable
+        offsets would be given up
     :raises SourceError: Kafka does not answer
-    :raises Unavailable: the database does not
+    :raises Unavailable: the database is unavailable
     """
     bounds = await _bounds(settings, partition)
     async with database.transaction() as transaction:
@@ -67,7 +68,7 @@ async def resume(
     async with database.transaction() as transaction:
         books = await _hold_books(transaction, settings.kafka.group_id, partition)
         if books["leader_epoch"] != asked["leader_epoch"]:
-            raise OperationError(f"{partition} is being read under another leader since a moment ago: try again")
+            raise OperationError(f"{partition} has just got another leader: run the command again")
         decision = _decide(partition, books, bounds, target, log_end)
         if not give_up_readable:
             _refuse_to_give_up(partition, _advised(partition, books, bounds, log_end), decision)
@@ -79,7 +80,7 @@ async def resume(
 async def _bounds(settings: Settings, partition: Partition) -> Bounds:
     bounds = await read_bounds(settings.kafka, [partition.topic])
     if partition in bounds.unanswered:
-        raise OperationError(f"what {partition} holds cannot be known now: {bounds.unanswered[partition]}")
+        raise OperationError(f"the offsets that {partition} holds cannot be read now: {bounds.unanswered[partition]}")
     if partition not in bounds:
         raise OperationError(f"Kafka has no partition {partition}")
     return bounds[partition]
@@ -89,14 +90,14 @@ async def _log_end(settings: Settings, claim: Claim, bounds: Bounds) -> int | No
     ends = await log_ends(settings.kafka, [claim], {claim.partition: bounds})
     if claim.partition in ends.unanswered:
         why = ends.unanswered[claim.partition]
-        raise OperationError(f"whether the log of {claim.partition} holds what was read cannot be known now: {why}")
+        raise OperationError(f"the log of {claim.partition} cannot be compared with the ledger now: {why}")
     return ends.get(claim.partition)
 
 
 async def decisions(settings: Settings, database: Database) -> Sequence[Mapping[str, Any]]:
-    """Every decision of the configured group, newest first.
+    """Return every decision of the configured group, newest first.
 
-    :raises Unavailable: the database cannot be asked
+    :raises Unavailable: the database is unavailable
     """
     async with database.transaction() as transaction:
         return [dict(row) for row in await transaction.fetch(load("decisions_list"), settings.kafka.group_id)]
@@ -106,8 +107,8 @@ async def _hold_books(transaction: Transaction, group: str, partition: Partition
     rows = await transaction.fetch(load("decision_books"), group, *partition)
     if not rows:
         raise OperationError(
-            f"the ledger of group {group} does not know {partition}, so there is nothing to decide: "
-            "reading begins where RAGLEDGER_KAFKA__START_FROM says"
+            f"the ledger of group {group} has no row for {partition}, so there is nothing to decide: "
+            "reading begins at the offset that RAGLEDGER_KAFKA__START_FROM selects"
         )
     return rows[0]
 
@@ -129,12 +130,12 @@ def _claim(partition: Partition, books: Any) -> Claim:
 
 
 def _known_until(now: int, *reasons: StopReason | None) -> int:
-    """The offset up to which the records there are those that were read. A log may be cut off again after a stop."""
+    """Return the offset up to which the log holds the records that were read. A log may diverge again after a stop."""
     return min([now, *(one.diverges_at for one in reasons if one is not None and one.diverges_at is not None)])
 
 
 def _advised(partition: Partition, books: Any, bounds: Bounds, log_end: int | None) -> StopReason:
-    """What says where to go on without a loss: what the ledger keeps, unless the log has been cut off further since."""
+    """Return the stop reason whose advice loses nothing: the stored one, or a later one that diverges earlier."""
     kept, found = kept_reason(books), unreadable(_claim(partition, books), bounds, log_end)
     now = books["next_offset"]
     if found is not None and (kept is None or _known_until(now, found) < _known_until(now, kept)):
@@ -143,7 +144,7 @@ def _advised(partition: Partition, books: Any, bounds: Bounds, log_end: int | No
 
 
 def _readable(begin: int, end: int, reason: StopReason | None) -> int:
-    """How many of these offsets nobody has called unreadable."""
+    """Return how many of these offsets are not known to be unreadable."""
     count = max(0, end - begin)
     if reason is None or reason.unreadable_from is None or reason.unreadable_until is None:
         return count
@@ -154,15 +155,15 @@ def _refuse_to_give_up(partition: Partition, advised: StopReason, decision: Deci
     if decision.given_up:
         instead = command_to_settle(partition, advised)
         raise OperationError(
-            f"going on with {partition} at offset {decision.to_offset} gives up {decision.given_up:,} offsets that can "
-            f"be read, and nothing is changed. Without a loss: {instead}. To give them up: --give-up-readable"
+            f"continuing {partition} at offset {decision.to_offset} gives up {decision.given_up:,} readable offsets, "
+            f"so nothing was changed. Without loss: {instead}. To give them up: --give-up-readable"
         )
 
 
 async def _refuse_while_in_flight(
     settings: Settings, partition: Partition, books: Any, bounds: Bounds, decision: Decision, log_end: int | None
 ) -> None:
-    """What Kafka holds no more, a replica may still have to write. Once it has, it stops, and the ledger keeps that."""
+    """Refuse while a replica may still hold records that Kafka no longer has. It writes them, stops, and records it."""
     is_gone = decision.begins_anew and is_recreated(books["topic_id"], bounds.topic_id)
     is_gone = is_gone or decision.from_offset < min(bounds.first, decision.to_offset)
     is_gone = is_gone or (log_end is not None and log_end < decision.from_offset)
@@ -170,21 +171,21 @@ async def _refuse_while_in_flight(
         return
     members = await count_members(settings.kafka)
     if members != 0:
-        who = "A replica" if members else "Whether replicas run cannot be told; one"
+        who = "A replica" if members else "It is not known whether replicas run; one"
         raise OperationError(
-            f"{partition} has not stopped yet. {who} may still have to write records that Kafka holds no more; it "
-            "stops afterwards, and `ragledger ledger` says so. Wait for that, or stop the replicas, or give up "
-            "whatever they hold: --give-up-readable"
+            f"{partition} has not stopped yet. {who} may still have to write records that Kafka no longer holds; it "
+            "stops afterwards, and `ragledger ledger` shows that. Wait for it, or stop the replicas, or give up "
+            "the records that they hold: --give-up-readable"
         )
 
 
 def _offset(partition: Partition, now: int, anew: bool, bounds: Bounds, target: Target) -> int:
     if target == "here" and anew:
-        raise OperationError(f"{partition} was recreated: say earliest, latest or an offset of the new topic")
+        raise OperationError(f"{partition} was recreated: name earliest, latest or an offset of the new topic")
     words = {"earliest": bounds.first, "latest": bounds.end, "here": now}
     offset = target if isinstance(target, int) else words[target]
     if not bounds.first <= offset <= bounds.end:
-        raise OperationError(f"{partition} holds the offsets {bounds.first} to {bounds.end}, not {offset}")
+        raise OperationError(f"{partition} holds the offsets {bounds.first} to {bounds.end}, but not {offset}")
     return offset
 
 
@@ -204,5 +205,5 @@ async def _carry_out(
         topic_id,
         decision.given_up,
     )
-    way = "decision_begin_anew" if decision.begins_anew else "decision_skip"
-    await transaction.execute(load(way), *place, decision.to_offset, topic_id, bounds.leader_epoch)
+    statement = "decision_begin_anew" if decision.begins_anew else "decision_skip"
+    await transaction.execute(load(statement), *place, decision.to_offset, topic_id, bounds.leader_epoch)

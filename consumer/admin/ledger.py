@@ -1,4 +1,4 @@
-"""`ragledger ledger`: per partition what was read, written, doubled and dead, and the proof that it adds up."""
+"""`ragledger ledger`: shows the counts of each partition, and proves that they account for every offset."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from consumer.settings.model import Settings
 
 @dataclass(frozen=True, slots=True)
 class LedgerLine:
-    """One partition. `holds` is whether the equation does.
+    """One partition. `holds` says whether its equation holds.
 
-    :param lag: offsets up to the high watermark, from where the log diverges if it does; None if it is not known
-    :param held_back: how many of them wait behind an open transaction
+    :param lag: offsets up to the high watermark, counted from a divergence of the log if there is one; None if unknown
+    :param held_back: how many of them wait behind an open transaction; None if unknown
     """
 
     topic: str
@@ -51,13 +51,13 @@ class LedgerLine:
 
     @property
     def read(self) -> int:
-        """Offsets read: what the ledger has moved over."""
+        """Number of offsets that the ledger covers."""
         return self.next_offset - self.start_offset
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Every partition of the group, and those of the topics that nobody has claimed yet."""
+    """Every partition of the group, and unclaimed partitions of its topics."""
 
     lines: Sequence[LedgerLine]
     kafka_problem: str | None = None
@@ -65,35 +65,39 @@ class Ledger:
 
     @property
     def holds(self) -> bool:
-        """Whether the equation holds everywhere."""
+        """Whether the equation holds for every partition."""
         return all(line.holds for line in self.lines)
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether Kafka was asked, there is a topic, and no acknowledged record waits."""
+        """Whether Kafka answered, a topic exists, and no acknowledged record waits."""
         return self.kafka_problem is None and all(line.lag == 0 for line in self.lines)
 
 
 async def read_ledger(settings: Settings, database: Database) -> Ledger:
-    """The ledger of the configured group against what Kafka holds.
+    """Compare the ledger of the configured group with the partitions in Kafka.
 
-    :raises Unavailable: the database cannot be asked
+    :raises Unavailable: the database is unavailable
     """
     async with database.transaction() as transaction:
         rows = await transaction.fetch(load("ledger_read"), settings.kafka.group_id)
     lines = {Partition(row["topic"], row["partition"]): LedgerLine(**dict(row)) for row in rows}
     topics = sorted(settings.topics.consumed)
     try:
-        bounds, denied = look = await look_at_topics(settings.kafka, topics)
+        bounds, denied = topics_seen = await look_at_topics(settings.kafka, topics)
         lines |= await _diverged(settings, lines, bounds)
     except SourceError as error:
         return Ledger([*lines.values()], str(error))
-    # Nobody has to publish every kind of event; but a topic that was read once, or any at all, should be there.
-    hidden = {refusal.name for refusal in look.hidden}
+    # A topic may be missing if nobody publishes that kind. But a topic that was read before must exist, and at least
+    # one.
+    hidden = {refusal.name for refusal in topics_seen.hidden}
     shown = {p.topic for p in (*bounds, *bounds.unanswered)}
     gone = {p.topic for p in lines} & set(topics) - shown - hidden
     missing = sorted(gone) if shown or hidden else topics
-    problems = [*map(str, look.hidden), *([f"Kafka shows no topic {', '.join(missing)}"] if missing else [])]
+    problems = [
+        *map(str, topics_seen.hidden),
+        *([f"Kafka shows no topic {', '.join(missing)}"] if missing else []),
+    ]
     problems += [f"{partition}: {why}" for partition, why in sorted(bounds.unanswered.items())]
     return Ledger(_with_lag(lines, bounds, hidden), "; ".join(problems) or None, denied)
 
@@ -101,7 +105,7 @@ async def read_ledger(settings: Settings, database: Database) -> Ledger:
 async def _diverged(
     settings: Settings, lines: Mapping[Partition, LedgerLine], bounds: Mapping[Partition, Bounds]
 ) -> Mapping[Partition, LedgerLine]:
-    """The lines of partitions that have not stopped yet, and whose logs do not hold what was read."""
+    """Return the lines of partitions that have not stopped yet, but whose log has diverged."""
     going = {partition: _claim(line) for partition, line in lines.items() if line.stopped_because is None}
     ends = await log_ends(settings.kafka, going.values(), bounds)
     found = {p: unreadable(going[p], bounds[p], ends.get(p)) for p in going.keys() & bounds.keys()}
@@ -135,7 +139,7 @@ def _line(partition: Partition, line: LedgerLine | None, bounds: Bounds | None) 
     if line is None:
         assert bounds is not None
         line = _unclaimed(partition, bounds.first)
-    if bounds is None:  # a topic of other days, of which nothing can wait
+    if bounds is None:  # a topic that is no longer read; nothing of it waits
         return replace(line, lag=0, held_back=0)
     known_until = line.next_offset
     if line.diverges_at is not None:

@@ -1,4 +1,4 @@
-"""Provenance as W3C PROV-JSON (member submission of 24 April 2013), row by row, whatever the size of the table.
+"""Exports provenance as W3C PROV-JSON (member submission of 24 April 2013). It streams, so the table may have any size.
 
 Each row is an acquisition: an activity that used a source and generated a copy of it.
 
@@ -6,7 +6,7 @@ Each row is an acquisition: an activity that used a source and generated a copy 
                                   │  └─ wasGeneratedBy ─► acquisition ─ used ─► source
                                   └─ wasAttributedTo ─► agent ◄─ wasAssociatedWith ─ acquisition
 
-A section of the document is written after the other, each in a pass of its own over the same snapshot.
+The sections are written one after the other. Each reads the same snapshot once.
 """
 
 from __future__ import annotations
@@ -41,38 +41,38 @@ Entry = tuple[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which provenance: acquired within a time (half-open, UTC without a zone), of one piece of content."""
+    """Selects provenance by the time of acquisition (half-open, UTC without a zone) and by content."""
 
     since: datetime | None = None
     until: datetime | None = None
     content_id: UUID | None = None
 
     def arguments(self) -> tuple[Any, ...]:
-        """The arguments of every statement."""
+        """Return the arguments of every statement."""
         return self.since, self.until, self.content_id
 
 
 async def export(database: Database, choice: Choice, write: Callable[[str], object]) -> int:
-    """Write the document piece by piece; how many rows it tells of.
+    """Write the document in pieces. Return the number of rows.
 
     :raises OperationError: row-level security hides rows
-    :raises Unavailable: the database cannot be asked now; what is written is no whole document
+    :raises Unavailable: the database is unavailable; the written document is not complete
     """
     async with database.transaction("repeatable_read") as transaction:
         await transaction.execute("SET TRANSACTION READ ONLY")
-        await transaction.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # the reader may take its time
+        await transaction.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # the output may be slow
         await demand_whole_tables(transaction, "provenance")
         return await _Document(transaction, choice, write).write()
 
 
 class _Document:
-    """One document under way."""
+    """Writes one document."""
 
     def __init__(self, transaction: Transaction, choice: Choice, write: Callable[[str], object]) -> None:
         self._transaction, self._arguments, self._write = transaction, choice.arguments(), write
 
     async def write(self) -> int:
-        """All of it; how many rows there are."""
+        """Write all sections. Return the number of rows."""
         self._write(f'{{"prefix": {json.dumps(PREFIXES)}')
         await self._section("entity", self._entities())
         rows = await self._section("activity", self._of_rows(_acquisition))
@@ -83,7 +83,7 @@ class _Document:
         return rows
 
     async def _section(self, name: str, entries: AsyncIterator[Entry]) -> int:
-        """Without entries there is no section."""
+        """Write a section; leave it out if it has no entries. Return the number of entries."""
         count = 0
         async for key, attributes in entries:
             self._write(f", {json.dumps(name)}: {{" if count == 0 else ", ")
@@ -101,15 +101,15 @@ class _Document:
         async for entry in self._each("source_uri", _source):
             yield entry
 
-    async def _of_rows(self, tell: Callable[[Any], Entry | None]) -> AsyncIterator[Entry]:
+    async def _of_rows(self, entry_of: Callable[[Any], Entry | None]) -> AsyncIterator[Entry]:
         async for row in self._transaction.stream(load("provenance_rows"), *self._arguments):
-            entry = tell(row)
+            entry = entry_of(row)
             if entry is not None:
                 yield entry
 
-    async def _each(self, name: str, tell: Callable[[Any], Entry]) -> AsyncIterator[Entry]:
+    async def _each(self, name: str, entry_of: Callable[[Any], Entry]) -> AsyncIterator[Entry]:
         async for row in self._transaction.stream(load(f"provenance_each_{name}"), *self._arguments):
-            yield tell(row[name])
+            yield entry_of(row[name])
 
 
 def _copy(row: Any) -> Entry:
@@ -206,7 +206,7 @@ def _id(prefix: str, row: Any) -> str:
 
 
 def _source_id(source_uri: str) -> str:
-    """A name of letters and digits, which a URI is not."""
+    """Return a name for a source. PROV names cannot hold a URI, so it is a hash."""
     return f"source:{hashlib.sha256(source_uri.encode()).hexdigest()[:32]}"
 
 

@@ -1,4 +1,4 @@
-"""`ragledger publish`: hold JSON lines against the event's declaration before any of them is published."""
+"""`ragledger publish`: validates JSON lines as events before any of them is published."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from consumer.events.kind import Kind
 from consumer.events.record import StoredRecord
 from consumer.events.rejection import Rejected
 
-# message.max.bytes is a mebibyte unless changed, a batch's header included.
+# Kafka's default of message.max.bytes is 1 MiB, with the header of the batch.
 KAFKA_LIMIT_BYTES = 1_048_576 - 1024
-LONGEST = 16_777_216  # of a line that is read whole
+LONGEST = 16_777_216  # bytes of a line that are read into memory
 CHUNK = 500
 
 
@@ -27,26 +27,26 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that ragledger would not store, and why, field by field."""
+    """A line that ragledger would reject, and why."""
 
     number: int
     problem: str
 
 
 def lines(content: Iterable[bytes]) -> Iterator[Line]:
-    """The lines that hold something."""
+    """Yield the lines that are not blank."""
     for number, text in enumerate(content, 1):
         if text.strip():
             yield Line(number, text.strip())
 
 
-def sort_out(
+def validate(
     kind: Kind, topic: str, found: Iterable[Line], *, now_ms: int, max_record_bytes: int = KAFKA_LIMIT_BYTES
 ) -> tuple[list[Line], list[BadLine]]:
-    """The lines that would become rows, and those that would not.
+    """Return the lines that would become rows, and the rejected ones.
 
-    :param now_ms: stands in for the record's timestamp (milliseconds since 1970)
-    :param max_record_bytes: the service's limit; Kafka's own default holds as well
+    :param now_ms: used as the timestamp of the record (milliseconds since 1970)
+    :param max_record_bytes: the service's limit; Kafka's default limit applies too
     """
     good, bad = [], []
     limit = min(max_record_bytes, KAFKA_LIMIT_BYTES)
@@ -61,55 +61,55 @@ def sort_out(
 
 
 class Validation:
-    """Holds the lines of a file against a declaration chunk by chunk: however long it is, little of it is in memory."""
+    """Validates the lines of a file in chunks, so that memory use does not depend on the length of the file."""
 
     def __init__(self, kind: Kind, topic: str, *, now_ms: int, max_record_bytes: int) -> None:
         self._kind, self._topic, self._now_ms, self._max_record_bytes = kind, topic, now_ms, max_record_bytes
 
     def chunks(self, file: BinaryIO, end: int | None = None) -> Iterator[tuple[list[Line], list[BadLine]]]:
-        """The right and the wrong lines from the beginning of a file on.
+        """Yield the valid and the rejected lines of each chunk, from the beginning of the file.
 
-        :param end: the position at which lines are no longer read; what was appended since is no part of it
+        :param end: stop at this position, so that lines appended later are not read
         """
         file.seek(0)
         found = lines(_bounded(file, end))
         while chunk := list(islice(found, CHUNK)):
-            yield sort_out(self._kind, self._topic, chunk, now_ms=self._now_ms, max_record_bytes=self._max_record_bytes)
+            yield validate(self._kind, self._topic, chunk, now_ms=self._now_ms, max_record_bytes=self._max_record_bytes)
 
 
 def _bounded(file: BinaryIO, end: int | None) -> Iterator[bytes]:
-    """Each line, of one that is far too long no more than its beginning."""
+    """Yield each line; only the first bytes of a line that is much too long."""
     while (end is None or file.tell() < end) and (text := file.readline(LONGEST)):
         is_cut = len(text) == LONGEST and not text.endswith(b"\n")
-        yield text if text.strip() or not is_cut else b"?"  # blanks without end are no empty line
+        yield text if text.strip() or not is_cut else b"?"  # a long run of blanks is not an empty line
         while is_cut and (rest := file.readline(LONGEST)):
             is_cut = not rest.endswith(b"\n")
 
 
 class Acknowledged:
-    """Which of the lines that were sent are known to be in the topic."""
+    """Tracks which of the sent lines were acknowledged."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._waiting: dict[int, int] = {}  # the line of each message by its place, in the order of sending
+        self._waiting: dict[int, int] = {}  # message number, in the order of sending, to its line
         self._sent = self._last = 0
 
     def sending(self, line: int) -> None:
-        """A line is about to be sent."""
+        """Note a line before it is sent."""
         self._waiting[self._sent], self._last = line, line
         self._sent += 1
 
-    def settle(self, place: int) -> None:
-        """The message at this place, counted from 0, was acknowledged."""
-        del self._waiting[place]
+    def settle(self, message: int) -> None:
+        """Note that a message, numbered from 0 in the order of sending, was acknowledged."""
+        del self._waiting[message]
         self.count += 1
 
     @property
     def in_doubt(self) -> int:
-        """How many were sent and not acknowledged."""
+        """Number of lines that were sent and not acknowledged."""
         return len(self._waiting)
 
     @property
     def next_line(self) -> int:
-        """Every line before this one is in the topic."""
+        """The first line that is not known to be in the topic."""
         return next(iter(self._waiting.values()), self._last + 1)

@@ -1,7 +1,6 @@
-"""The roles of migration 0008 and what each may do, by it and by later files.
+"""The expected rights of the roles of migration 0008, for `migrate verify` and `doctor`.
 
-Written down a second time: for `migrate verify` and `doctor`. ragledger_owner owns the tables and ragledger_migrator
-is a member of it; what they may do is not granted.
+ragledger_owner owns the tables, and ragledger_migrator is a member of it; their rights are not grants.
 """
 
 from __future__ import annotations
@@ -38,18 +37,18 @@ _EMPTIED = ("key", "value", "headers")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Grant:
-    """One privilege on one table, such as SELECT; on `columns` alone where there are any."""
+    """One privilege on one table, such as SELECT; only on `columns` if there are any."""
 
     table: str
     privilege: str
     columns: tuple[str, ...] = ()
 
     def sql(self, role: str) -> str:
-        """The statement that grants it."""
+        """Return the statement that grants it."""
         return f"GRANT {self._privilege} ON {self.table} TO {role}"
 
     def revoke_sql(self, role: str) -> str:
-        """The statement that takes it back."""
+        """Return the statement that revokes it."""
         return f"REVOKE {self._privilege} ON {self.table} FROM {role}"
 
     @property
@@ -111,10 +110,10 @@ GRANTS: Mapping[str, frozenset[Grant]] = {
     ),
     DASHBOARDS: frozenset((*_grants("rag_metrics_history", "SELECT"), *_grants("plugin_registry", "SELECT"))),
 }
-"""Role to what it is granted, no more and no less."""
+"""Role to exactly the grants that it has."""
 
 
 def differences(role: str, held: Collection[Grant], tables: Collection[str]) -> tuple[list[Grant], list[Grant]]:
-    """What a role lacks and what it holds beyond, looking only at `tables`, those that there are."""
+    """Return the grants that a role lacks and those it has in excess; only of existing `tables`."""
     wanted = {grant for grant in GRANTS[role] if grant.table in tables}
     return sorted(wanted.difference(held)), sorted(set(held) - wanted)

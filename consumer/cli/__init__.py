@@ -1,1 +1,1 @@
-"""The commands: parse, call, print."""
+"""The command line: each command parses its arguments, calls one async function, and prints the result."""

@@ -12,18 +12,18 @@ from consumer.ingest import slo
 from consumer.settings.given import HIDDEN, may_hold_secret
 from consumer.settings.model import Settings, ignored, load, variable
 
-app = typer.Typer(no_args_is_help=True, help="The effective settings.")
+app = typer.Typer(no_args_is_help=True, help="Show and check the effective settings.")
 
 
 @app.command()
 def show(as_json: Json = False) -> None:
-    """Show every setting with its value (secrets hidden) and what it means."""
+    """Show every setting with its value and meaning; secrets are hidden."""
     _show(as_json)
 
 
 @app.command()
 def check() -> None:
-    """Say whether the settings are right; exit code 1 if not."""
+    """Check the settings; exit code 1 if they are wrong."""
     _check()
 
 
@@ -42,7 +42,7 @@ async def _check() -> None:
     slo.load(settings.slo.file)
     for what in ignored(settings):
         out.print(f"Ignored: {what}.", markup=False, soft_wrap=True)
-    out.print("The settings are right.")
+    out.print("The settings are valid.")
 
 
 def _effective(settings: Settings) -> list[tuple[str, Any, str]]:

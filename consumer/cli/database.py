@@ -1,4 +1,4 @@
-"""The database, opened for one command."""
+"""Opens the database for one command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLOSE_SECONDS = 5.0
 
 @asynccontextmanager
 async def opened_database(settings: Settings) -> AsyncIterator[Database]:
-    """A pool for the length of a command."""
+    """Open a connection pool for the duration of a command."""
     database = Database(settings.postgres)
     await database.open()
     try:

@@ -33,7 +33,7 @@ from consumer.postgres.client import Database
 from consumer.settings.model import Settings, load
 from consumer.text import printable
 
-app = typer.Typer(no_args_is_help=True, help="Records that could not be stored as they were meant.")
+app = typer.Typer(no_args_is_help=True, help="List, show, replay and discard records that could not be stored.")
 
 Topic = Annotated[str | None, typer.Option(help="Only of this topic.")]
 OfReason = Annotated[Reason | None, typer.Option(help="Only with this reason.")]
@@ -45,8 +45,8 @@ Since = Annotated[
 Until = Annotated[
     datetime | None, typer.Option(parser=moment, metavar="TIME", help="Only dead-lettered before this time.")
 ]
-Ids = Annotated[list[int] | None, typer.Argument(help="Dead letters by id; all that the filters choose when left out.")]
-Everything = Annotated[bool, typer.Option("--all", help="Every open dead letter: needed when nothing is chosen.")]
+Ids = Annotated[list[int] | None, typer.Argument(help="Ids of dead letters; by default all that match the filters.")]
+Everything = Annotated[bool, typer.Option("--all", help="Every open dead letter; needed if no id or filter is given.")]
 
 
 @app.command(name="list")
@@ -55,8 +55,8 @@ def list_(
     reason: OfReason = None,
     since: Since = None,
     until: Until = None,
-    settled: Annotated[bool, typer.Option(help="Also those replayed or discarded.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 100,
+    settled: Annotated[bool, typer.Option(help="Also show replayed and discarded ones.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="The largest number to show, newest first.")] = 100,
     as_json: Json = False,
 ) -> None:
     """List dead letters, newest first."""
@@ -64,8 +64,8 @@ def list_(
 
 
 @app.command()
-def show(letter: Annotated[int, typer.Argument(help="Its id.")], as_json: Json = False) -> None:
-    """Show one dead letter, the original record included."""
+def show(letter: Annotated[int, typer.Argument(help="The id.")], as_json: Json = False) -> None:
+    """Show one dead letter with the original record."""
     _show(letter, as_json)
 
 
@@ -78,7 +78,7 @@ def replay(
     until: Until = None,
     as_json: Json = False,
 ) -> None:
-    """Decode the original bytes again and write the rows; what fails again stays, with the new reason."""
+    """Decode the original records again and write the rows. A record that fails again stays, with the new reason."""
     _replay(_filter(ids, topic, reason, since, until), as_json)
 
 
@@ -92,7 +92,7 @@ def discard(
     everything: Everything = False,
     as_json: Json = False,
 ) -> None:
-    """Settle dead letters without writing rows; the records stay in the table."""
+    """Settle dead letters without writing rows. The records stay in the table."""
     _discard(_filter(ids, topic, reason, since, until), everything, as_json)
 
 
@@ -107,7 +107,7 @@ def _filter(
 
 
 def dead_letters_of(settings: Settings, database: Database) -> DeadLetters:
-    """The dead letters, replayed as the service would take them."""
+    """Return the dead letters with the settings of the service, so that a replay decodes as the service does."""
     kinds = kinds_by_topic(settings.topics)
     keys = erasure_keys(settings.erasure)
     return DeadLetters(database, kinds, settings.rollup.timezone, settings.batch.max_record_bytes, keys)
@@ -131,7 +131,7 @@ async def _list(chosen: Filter, settled: bool, limit: int, as_json: bool) -> Non
 
 
 def print_letters(found: Any) -> None:
-    """Dead letters for people."""
+    """Print dead letters as a table."""
     rows = [
         (
             letter["id"],
@@ -158,7 +158,7 @@ async def _show(letter: int, as_json: bool) -> None:
 
 
 def _jsonable(value: Any) -> Any:
-    """Bytes in base64, as they may be anything."""
+    """Return bytes as base64, because they may not be text."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, list):
@@ -167,7 +167,7 @@ def _jsonable(value: Any) -> Any:
 
 
 def _name(name: str) -> str:
-    """A header's name, its bytes that are not UTF-8 as \\xNN."""
+    """Return the name of a header, with bytes that are not UTF-8 as \\xNN."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -182,8 +182,8 @@ def _readable(value: Any) -> Any:
 @command
 async def _replay(chosen: Filter, as_json: bool) -> None:
     async with _dead_letters() as letters:
-        with _stoppable("replay", "tried again") as told:
-            total = await letters.replay(chosen, lambda done: told(_count(done)))
+        with _stoppable("replay", "processed") as on_progress:
+            total = await letters.replay(chosen, lambda done: on_progress(_count(done)))
     if as_json:
         print_json(asdict(total))
         return
@@ -196,26 +196,28 @@ def _count(done: Replayed) -> int:
 
 @contextmanager
 def _stoppable(work: str, done: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar; between two chunks, each of which is committed, a signal ends the work."""
+    """Show a progress bar. A signal ends the work after the current chunk, which is committed."""
     stop = stop_on_signals()
     with progress() as bar:
         task = bar.add_task(work, total=None)
 
-        def told(count: int) -> None:
+        def on_progress(count: int) -> None:
             bar.update(task, completed=count)
             if stop.is_set():
-                raise OperationError(f"interrupted: {count:,} dead letters were {done}; {work} again for the rest")
+                raise OperationError(
+                    f"interrupted: {count:,} dead letters were {done}; run {work} again for the others"
+                )
 
-        yield told
+        yield on_progress
 
 
 @command
 async def _discard(chosen: Filter, everything: bool, as_json: bool) -> None:
     if chosen == Filter() and not everything:
-        raise WrongUse("name ids, choose with a filter, or say --all")
+        raise WrongUse("give ids, a filter, or --all")
     async with _dead_letters() as letters:
-        with _stoppable("discard", "discarded") as told:
-            count = await letters.discard(chosen, told)
+        with _stoppable("discard", "discarded") as on_progress:
+            count = await letters.discard(chosen, on_progress)
     if as_json:
         print_json({"discarded": count})
         return

@@ -1,4 +1,4 @@
-"""`demo`: the whole of it on an embedded Kafka and PostgreSQL."""
+"""`demo`: runs the service on an embedded Kafka and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ DEAD_LETTERS_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """What the demo shows in the end."""
+class Results:
+    """The results that the demo shows at the end."""
 
     published: Mapping[str, int]
     ledger: Ledger
@@ -59,10 +59,10 @@ class Shown:
 
 def demo(
     events: Annotated[int, typer.Option(min=1, help="How many sample events to publish.")] = 5000,
-    leave: Annotated[bool, typer.Option("--exit", help="End when everything is shown.")] = False,
+    leave: Annotated[bool, typer.Option("--exit", help="Exit after showing the results.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run everything once: an embedded Kafka and PostgreSQL, the service, sample events, and what became of them."""
+    """Start an embedded Kafka and PostgreSQL, run the service on sample events, and show the results."""
     _demo(events, leave, as_json)
 
 
@@ -87,7 +87,9 @@ async def _demo(events: int, leave: bool, as_json: bool) -> Exit:
 
 
 def _settings(base: Settings, bootstrap_servers: str, dsn: str) -> Settings:
-    """The settings of the environment, on the embedded servers and a free port; these know no TLS and no passwords."""
+    """Return the settings of the environment, changed to the embedded servers (no TLS, no passwords)
+    and a free port.
+    """
     return base.model_copy(
         update={
             "kafka": Kafka(bootstrap_servers=bootstrap_servers, group_id=base.kafka.group_id),
@@ -110,7 +112,7 @@ def _note_http(addresses: dict[str, str], port: int) -> None:
 
 
 async def _until(stop: asyncio.Event, work: Any) -> Any:
-    """The result of `work`, or None when `stop` was set first."""
+    """Return the result of `work`, or None if `stop` is set first."""
     task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -122,12 +124,12 @@ async def _until(stop: asyncio.Event, work: Any) -> Any:
     return None
 
 
-async def _work(settings: Settings, service: Service, events: int, addresses: Mapping[str, str]) -> Shown:
+async def _work(settings: Settings, service: Service, events: int, addresses: Mapping[str, str]) -> Results:
     started = time.monotonic()
     chosen = list(samples(events, settings.topics, datetime.now(UTC), seed=events))
     with progress() as bar:
         publishing = bar.add_task("published", total=events)
-        storing = bar.add_task("accounted for", total=events)
+        storing = bar.add_task("processed", total=events)
         published = asyncio.create_task(
             publish(settings.kafka, [sample.message for sample in chosen], lambda _: bar.advance(publishing))
         )
@@ -138,20 +140,20 @@ async def _work(settings: Settings, service: Service, events: int, addresses: Ma
     return await _gather(settings, service, chosen, ledger, seconds, addresses)
 
 
-async def _caught_up(settings: Settings, service: Service, events: int, tell: Any) -> Ledger:
-    """Wait until the ledger has accounted for every record, as long as it gets on."""
+async def _caught_up(settings: Settings, service: Service, events: int, on_progress: Any) -> Ledger:
+    """Wait until the ledger covers every record. Give up if it makes no progress for too long."""
     before, deadline = 0, time.monotonic() + PATIENCE_SECONDS
     while True:
         with suppress(OSError):
             ledger = await read_ledger(settings, service.database)
             done = sum(line.read for line in ledger.lines)
-            tell(done)
+            on_progress(done)
             if done >= events:
                 return ledger
             if done > before:
                 before, deadline = done, time.monotonic() + PATIENCE_SECONDS
         if time.monotonic() > deadline:
-            raise TimeoutError(f"only {before} of {events} records are accounted for, and it does not get on")
+            raise TimeoutError(f"only {before} of {events} records are processed, and no progress is made")
         await asyncio.sleep(POLL_SECONDS)
 
 
@@ -162,17 +164,17 @@ async def _gather(
     ledger: Ledger,
     seconds: float,
     addresses: Mapping[str, str],
-) -> Shown:
+) -> Results:
     letters = dead_letters_of(settings, service.database)
     found = await letters.find(Filter(), settled=False, at_most=len(chosen))
     counted = Counter((letter["topic"], letter["reason"], letter["detail"]["message"]) for letter in found)
     reasons = [(topic, reason, count, problem) for (topic, reason, problem), count in counted.most_common()]
     newest = await service.history.newest()
-    fates = Counter(sample.fate.value for sample in chosen)
-    return Shown({"events": len(chosen), **fates}, ledger, reasons, [newest] if newest else [], seconds, addresses)
+    outcomes = Counter(sample.fate.value for sample in chosen)
+    return Results({"events": len(chosen), **outcomes}, ledger, reasons, [newest] if newest else [], seconds, addresses)
 
 
-def _present(shown: Shown, as_json: bool) -> None:
+def _present(shown: Results, as_json: bool) -> None:
     if as_json:
         print_json(_json(shown))
         return
@@ -184,11 +186,11 @@ def _present(shown: Shown, as_json: bool) -> None:
     print_mapping("Open", shown.addresses)
     events = shown.published["events"]
     verdict = "adds up" if shown.ledger.holds else "does NOT add up"
-    out.print(f"\n{events:,} events accounted for in {shown.seconds:.1f} s; the ledger {verdict}.")
+    out.print(f"\n{events:,} events processed in {shown.seconds:.1f} s; the ledger {verdict}.")
 
 
 def print_objectives(days: Sequence[Mapping[str, Any]]) -> None:
-    """How the days stand against the objectives."""
+    """Print the objectives and how the days meet them."""
     rows = [
         (name, f"{judged['operator']} {judged['target']:g}", judged["actual"], judged["met"])
         for day in days
@@ -197,7 +199,7 @@ def print_objectives(days: Sequence[Mapping[str, Any]]) -> None:
     print_table("Objectives", ("objective", "target", "actual", "met"), rows)
 
 
-def _json(shown: Shown) -> dict[str, Any]:
+def _json(shown: Results) -> dict[str, Any]:
     return {
         "published": shown.published,
         "ledger": ledger_json(shown.ledger),
@@ -213,5 +215,5 @@ def _json(shown: Shown) -> dict[str, Any]:
 
 async def _stay(servers: Any, stop: asyncio.Event, as_json: bool) -> None:
     if not as_json:
-        err.print("Everything stays up until Ctrl-C.")
+        err.print("The servers run until Ctrl-C.")
     await watch(servers, stop)

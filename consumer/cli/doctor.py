@@ -12,9 +12,9 @@ LABELS = {Severity.ERROR: "MUST", Severity.WARNING: "should", Severity.NOTE: "no
 
 
 def doctor(as_json: Json = False) -> None:
-    """Look at Kafka, PostgreSQL, the schema, the role, settings and books, and say what to do.
+    """Check Kafka, PostgreSQL, the schema, the role, the settings and the ledger, and say what to do.
 
-    Changes nothing. Exit code 3 when something must be done.
+    Changes nothing. Exit code 3 if something must be fixed.
     """
     _doctor(as_json)
 
@@ -23,7 +23,7 @@ def doctor(as_json: Json = False) -> None:
 async def _doctor(as_json: bool) -> Exit:
     settings = load()
     with progress() as bar:
-        task = bar.add_task("looking", total=None)
+        task = bar.add_task("checking", total=None)
         found = await examine(settings, lambda name: bar.update(task, description=name))
     if as_json:
         print_json({"ok": found.holds, "findings": [asdict(finding) for finding in found.findings]})
@@ -33,7 +33,7 @@ async def _doctor(as_json: bool) -> Exit:
 
 
 def print_report(found: Report) -> None:
-    """The findings for people, the worst first; then what to do, each in one line that can be copied."""
+    """Print the findings as a table, worst first; then each fix on one line, ready to copy."""
     print_table(
         "Doctor", ("", "check", "found"), [(LABELS[one.severity], one.check, one.found) for one in found.findings]
     )
@@ -41,4 +41,4 @@ def print_report(found: Report) -> None:
         if one.fix:
             out.print(f"{LABELS[one.severity]:>6}  {one.check}: {one.fix}", markup=False, soft_wrap=True)
     todo = sum(one.severity is Severity.ERROR for one in found.findings)
-    out.print(f"\n{todo} things must be done." if todo else "\nNothing must be done.")
+    out.print(f"\n{todo} findings must be fixed." if todo else "\nNothing must be fixed.")

@@ -27,51 +27,49 @@ from consumer.settings.model import Settings, load, owner_name, user_name
 
 
 def _user(text: str) -> UUID:
-    """A user's id, written as events may write it."""
+    """Parse a user id in any form that events may use."""
     try:
         user = Uuid().parse(text.strip())
     except PydanticCustomError as error:
         raise typer.BadParameter(error.message()) from None
     if user.int in (0, 2**128 - 1):
-        raise typer.BadParameter("stands for nobody in particular: all that share it would be erased for ever")
+        raise typer.BadParameter("this id belongs to no single user: everybody who shares it would be erased")
     return user
 
 
-User = Annotated[UUID, typer.Option("--user", parser=_user, metavar="UUID", help="Whom to erase, by id.")]
-Directory = Annotated[
-    Path, typer.Option("--receipt", exists=True, file_okay=False, help="Where the receipt is written.")
-]
+User = Annotated[UUID, typer.Option("--user", parser=_user, metavar="UUID", help="The user to erase, by id.")]
+Directory = Annotated[Path, typer.Option("--receipt", exists=True, file_okay=False, help="Directory for the receipt.")]
 
 
 def erase(
     user: User,
-    dry_run: Annotated[bool, typer.Option(help="Only say what would be done.")] = False,
-    reference: Annotated[str | None, typer.Option(help="The request it answers, for the receipt.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Only show what would be done.")] = False,
+    reference: Annotated[str | None, typer.Option(help="The request to which this responds, for the receipt.")] = None,
     directory: Directory = Path(),
     as_json: Json = False,
 ) -> None:
-    """Erase a user: dialogues, feedback, dead letters; it stays so when topics are read again. Writes a receipt.
+    """Erase the dialogues, feedback and dead letters of a user, write a receipt, and never store them again.
 
-    It may be killed at any point and repeated.
+    The command may be interrupted at any point and repeated.
     """
     _erase(user, dry_run, reference, directory, as_json)
 
 
 @command
-async def _erase(user: UUID, only_look: bool, reference: str | None, directory: Path, as_json: bool) -> None:
-    if not only_look:
-        _demand_place(directory)
+async def _erase(user: UUID, is_dry_run: bool, reference: str | None, directory: Path, as_json: bool) -> None:
+    if not is_dry_run:
+        _demand_writable(directory)
     settings = load()
     around = _circumstances(settings, reference)
     async with opened_database(settings) as database:
         erasure = _erasure(settings, database)
         await erasure.demand()
-        if only_look:
-            document = await _look(erasure, user, around, settings)
+        if is_dry_run:
+            document = await _find(erasure, user, around, settings)
         else:
             document = await _do(erasure, user, around, settings)
-    if not only_look:
-        _file(document, directory)  # before anything is printed: nobody may be there to read it
+    if not is_dry_run:
+        _file(document, directory)  # first, because printing may fail
     if as_json:
         print_json(document)
     else:
@@ -94,37 +92,37 @@ def _circumstances(settings: Settings, reference: str | None) -> Circumstances:
     )
 
 
-async def _look(erasure: Erasure, user: UUID, around: Circumstances, settings: Settings) -> Mapping[str, Any]:
+async def _find(erasure: Erasure, user: UUID, around: Circumstances, settings: Settings) -> Mapping[str, Any]:
     with progress() as bar:
-        found = await erasure.find(user, _told(bar))
-        files = await erasure.archives(user, settings.partitions.archive_dir, _told(bar))
+        found = await erasure.find(user, _on_progress(bar))
+        files = await erasure.archives(user, settings.partitions.archive_dir, _on_progress(bar))
     return dry_run(around, erasure.hash(user), erasure.key_id, found, files)
 
 
 async def _do(erasure: Erasure, user: UUID, around: Circumstances, settings: Settings) -> Mapping[str, Any]:
     with progress() as bar:
-        history, left = await erasure.erase(user, around.requested_by, around.reference, _told(bar))
-        files = await erasure.archives(user, settings.partitions.archive_dir, _told(bar))
+        history, left = await erasure.erase(user, around.requested_by, around.reference, _on_progress(bar))
+        files = await erasure.archives(user, settings.partitions.archive_dir, _on_progress(bar))
     return receipt(around, history, left, files)
 
 
-def _told(bar: Any) -> Progress:
+def _on_progress(bar: Any) -> Progress:
     tasks: dict[str, Any] = {}
 
-    def told(what: str, count: int) -> None:
+    def advance(what: str, count: int) -> None:
         if what not in tasks:
             tasks[what] = bar.add_task(what, total=None)
         bar.advance(tasks[what], count)
 
-    return told
+    return advance
 
 
-def _demand_place(directory: Path) -> None:
-    """Before anything is erased."""
+def _demand_writable(directory: Path) -> None:
+    """Raise before anything is erased if the receipt cannot be written."""
     try:
         demand_writable(directory)
     except FileError as error:
-        raise WrongUse(f"the receipt has no place: {error} with --receipt") from None
+        raise WrongUse(f"the receipt cannot be written: {error} with --receipt") from None
 
 
 def _file(document: Mapping[str, Any], directory: Path) -> None:
@@ -132,13 +130,13 @@ def _file(document: Mapping[str, Any], directory: Path) -> None:
         _write(document, directory)
     except FileError as error:
         raise FileError(
-            f"the user is erased, and only the receipt is missing: {error} with --receipt; the same command again"
-            " writes one that tells of this erasure too"
+            f"the user is erased, but the receipt could not be written: {error} with --receipt; run the same command"
+            " again to get a receipt that includes this erasure"
         ) from error
 
 
 def _write(document: Mapping[str, Any], directory: Path) -> None:
-    """The receipt in two files, each whole or not there; readable by their owner alone."""
+    """Write the receipt as two files that only their owner can read."""
     name = f"erasure-{document['number']}-{document['user']['hmac_sha256'][:12]}"
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Commands that are imported when they are asked for: most need few of the libraries that the service is made of."""
+"""Imports each command when it is used, because most commands need few of the service's libraries."""
 
 from __future__ import annotations
 
@@ -12,20 +12,17 @@ from typer.main import get_command, get_group
 
 
 class LazyGroup(TyperGroup):
-    """A group whose commands are :data:`places`: for each name where it is, as `module:attribute`.
-
-    Each is a function, or a Typer of its own.
-    """
+    """A group of commands. :data:`places` maps each name to `module:attribute`, a function or a Typer."""
 
     places: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.commands = cast(Any, _Commands(self.places))  # nobody adds to it
+        self.commands = cast(Any, _Commands(self.places))  # nothing is ever added
 
 
 class _Commands(Mapping[str, Any]):
-    """The commands by name, each imported at its first use."""
+    """Maps a name to its command, which is imported at its first use."""
 
     def __init__(self, places: Mapping[str, str]) -> None:
         self._places = places

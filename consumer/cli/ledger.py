@@ -21,38 +21,38 @@ from consumer.text import printable
 COLUMNS = ("partition", "read", "inserted", "doubled", "amended", "dead", "gaps", "lag", "held back", "adds up")
 
 
-app = typer.Typer(help="What became of every record, partition by partition; and decisions about it.")
+app = typer.Typer(help="Show what became of the records of each partition, and settle stopped partitions.")
 
 TARGETS = ("earliest", "latest", "here")
 
 
 def _target(text: str) -> Target:
-    """One of the words, or an offset."""
+    """Parse a keyword or an offset."""
     if text in TARGETS:
         return text  # type: ignore[return-value]
     if text.isascii() and text.isdecimal():
         return int(text)
-    raise typer.BadParameter(f"{text!r} is none of {', '.join(TARGETS)}, and no offset")
+    raise typer.BadParameter(f"{text!r} is not an offset, and not one of {', '.join(TARGETS)}")
 
 
 @app.callback(invoke_without_command=True)
 def ledger(
     context: typer.Context,
-    check: Annotated[bool, typer.Option("--check", help="Exit with 3 unless the equation holds everywhere.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 3 if the equation does not hold.")] = False,
     caught_up: Annotated[
-        bool, typer.Option("--caught-up", help="Exit with 3 also while an acknowledged record waits.")
+        bool, typer.Option("--caught-up", help="Exit with 3 also if an acknowledged record waits.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show, per partition, what was read, written, doubled, dead, and what waits.
+    """Show for each partition how many records were read, inserted, duplicate, amended, dead, and waiting.
 
-    For every partition, always: read = inserted + duplicates + amended + dead + gaps. The lag goes up to the high
-    watermark; held back is what of it cannot be read yet because a producer's transaction is open.
+    The equation holds for every partition: read = inserted + duplicates + amended + dead + gaps. The lag counts up to
+    the high watermark. Its part "held back" cannot be read yet, because a producer's transaction is open.
     """
     if context.invoked_subcommand is None:
         _ledger(check, caught_up, as_json)
     elif check or caught_up or as_json:
-        raise typer.BadParameter(f"options of the table itself do not go with `{context.invoked_subcommand}`")
+        raise typer.BadParameter(f"these options belong to `ragledger ledger`, not to `{context.invoked_subcommand}`")
 
 
 @app.command()
@@ -65,29 +65,29 @@ def resume(
             "--from",
             parser=_target,
             metavar="earliest|latest|here|OFFSET",
-            help="Where to go on: the first offset there is, the end, where the ledger stands, or an offset.",
+            help="Where to continue: the first offset, the end, the offset in the ledger, or a given offset.",
         ),
     ],
-    reason: Annotated[str | None, typer.Option(help="Why; kept with the decision.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Your reason; stored with the decision.")] = None,
     give_up_readable: Annotated[
-        bool, typer.Option("--give-up-readable", help="Go on there although it gives up offsets that can be read.")
+        bool, typer.Option("--give-up-readable", help="Continue there even if readable offsets are skipped.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Decide where a partition is read on, also while replicas run: they notice within seconds.
+    """Decide at which offset a partition continues. Running replicas notice it within seconds.
 
-    What nobody can read may be skipped: what Kafka holds no more, and what a stop has called unreadable. Whatever else
-    would be skipped is counted and refused, unless it is given up by name.
+    You may skip offsets that cannot be read: those that Kafka no longer holds, and those that a stop has listed as
+    unreadable. The command refuses to skip other offsets, and counts them, unless you pass --give-up-readable.
 
-    Offsets skipped are booked as gaps. Going back, or to a topic recreated, closes the books of the partition and
-    begins new ones; the closed ones stay with the decision.
+    Skipped offsets count as gaps. Going back, or to a recreated topic, closes the books of the partition and opens new
+    ones; the closed books stay with the decision.
     """
     _resume(Partition(topic, partition), from_, reason, give_up_readable, as_json)
 
 
 @app.command()
 def decisions(as_json: Json = False) -> None:
-    """List what was decided, newest first, with the books as they stood."""
+    """List the decisions, newest first, with the books at that time."""
     _decisions(as_json)
 
 
@@ -116,7 +116,7 @@ async def _resume(
     if as_json:
         print_json(asdict(decision))
         return
-    print_mapping(f"{partition} is read on", asdict(decision))
+    print_mapping(f"{partition} continues", asdict(decision))
 
 
 @command
@@ -144,12 +144,12 @@ async def _decisions(as_json: bool) -> None:
 
 
 def print_ledger_json(found: Ledger) -> None:
-    """The ledger for scripts."""
+    """Print the ledger as JSON."""
     print_json(ledger_json(found))
 
 
 def ledger_json(found: Ledger) -> dict[str, object]:
-    """The ledger as JSON has it."""
+    """Return the ledger as a JSON document."""
     return {
         "holds": found.holds,
         "caught_up": found.is_caught_up,
@@ -160,7 +160,7 @@ def ledger_json(found: Ledger) -> dict[str, object]:
 
 
 def print_ledger(found: Ledger) -> None:
-    """The ledger for people."""
+    """Print the ledger as a table."""
     rows = [
         (
             f"{line.topic}/{line.partition}",
@@ -181,18 +181,18 @@ def print_ledger(found: Ledger) -> None:
         reason = kept_reason(asdict(line))
         if reason:
             partition = Partition(line.topic, line.partition)
-            said = f"{partition} has stopped: {printable(reason.problem)}.\nOnce it is clear where to go on:"
+            said = f"{partition} has stopped: {printable(reason.problem)}.\nWhen you know where to continue:"
             err.print(f"{said} {command_to_settle(partition, reason)}", markup=False, soft_wrap=True)
     if found.kafka_problem:
-        err.print(f"The lag is not known: {found.kafka_problem}", markup=False, soft_wrap=True)
+        err.print(f"The lag is unknown: {found.kafka_problem}", markup=False, soft_wrap=True)
     for refusal in found.refused:
         if str(refusal) not in (found.kafka_problem or ""):
-            err.print(f"Nothing more is read of {refusal}", markup=False, soft_wrap=True)
+            err.print(f"No records are read from {refusal}", markup=False, soft_wrap=True)
 
 
 def _explain(found: Ledger, caught_up: bool) -> None:
     out.print(
-        "Every offset is accounted for: read = inserted + duplicates + amended + dead + gaps."
+        "The ledger adds up: read = inserted + duplicates + amended + dead + gaps."
         if found.holds
         else "The ledger does NOT add up in the partitions marked no."
     )
@@ -202,9 +202,9 @@ def _explain(found: Ledger, caught_up: bool) -> None:
 
 def _waiting(found: Ledger) -> str:
     if found.kafka_problem:
-        return "Whether anything waits is not known."
+        return "It is unknown whether records wait."
     if found.is_caught_up:
-        return "Nothing waits."
+        return "No records wait."
     held_back = sum(line.held_back or 0 for line in found.lines)
     behind = f", {held_back:,} of them behind an open transaction: see ragledger doctor" if held_back else ""
     return f"Records wait to be read{behind}."

@@ -1,4 +1,4 @@
-"""`migrate`: the schema."""
+"""`migrate`: changes and checks the schema."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ def _dsn() -> str:
 
 @app.command()
 def up(
-    to: Annotated[int | None, typer.Option(help="The last version to apply; all when left out.")] = None,
+    to: Annotated[int | None, typer.Option(help="The last version to apply; by default all.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Apply what has not been applied yet."""
-    _steps(lambda told: migrate.up(_dsn(), to=to, progress=told), as_json)
+    """Apply all pending migrations."""
+    _steps(lambda on_progress: migrate.up(_dsn(), to=to, progress=on_progress), as_json)
 
 
 @app.command()
 def down(
     to: Annotated[int, typer.Option(help="The version that stays; 0 rolls everything back. Deletes data.")],
     delete_data: Annotated[
-        bool, typer.Option("--delete-data", help="Also what no topic brings back, such as who was erased.")
+        bool, typer.Option("--delete-data", help="Also delete data that no topic contains, such as erased users.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Roll back every version above --to. This deletes data: have a backup."""
-    _steps(lambda told: migrate.down(_dsn(), to=to, delete_data=delete_data, progress=told), as_json)
+    """Roll back every version above --to. This deletes data: make a backup first."""
+    _steps(lambda on_progress: migrate.down(_dsn(), to=to, delete_data=delete_data, progress=on_progress), as_json)
 
 
 @app.command()
 def status(as_json: Json = False) -> None:
-    """Show where every version stands."""
+    """Show the state of every version."""
     _status(as_json)
 
 
 @app.command()
 def plan(
-    to: Annotated[int | None, typer.Option(help="The last version to apply; all when left out.")] = None,
+    to: Annotated[int | None, typer.Option(help="The last version to apply; by default all.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what `up` would run, and which SQL."""
+    """Show the SQL that `up` would run."""
     _plan(to, as_json)
 
 
 @app.command()
 def verify(as_json: Json = False) -> None:
-    """Check the schema as it is: tables, columns, indexes, enums, triggers, comments; exit code 3 if one is wrong."""
+    """Check that the schema is complete: tables, columns, indexes, enums, triggers, comments; exit code 3 if not."""
     _verify(as_json)
 
 
@@ -71,15 +71,17 @@ async def _steps(
     with progress() as bar:
         task = bar.add_task("schema", total=None)
 
-        def told(name: str, place: int, steps: int) -> None:
+        def on_progress(name: str, place: int, steps: int) -> None:
             bar.update(task, description=name, completed=place - 1, total=steps)
 
-        steps = await work(told)
+        steps = await work(on_progress)
     if as_json:
         print_json([asdict(step) for step in steps])
         return
     rows = [(step.name, step.action, step.reason, step.execution_ms) for step in steps]
-    print_table("Schema", ("migration", "what", "why", "ms"), rows, empty="nothing to do, everything is applied")
+    print_table(
+        "Schema", ("migration", "action", "reason", "ms"), rows, empty="nothing to do, all migrations are applied"
+    )
     for step in steps:
         for warning in step.warnings:
             err.print(f"{step.name}: {printable_lines(warning)}", style="yellow", markup=False, soft_wrap=True)
@@ -92,7 +94,7 @@ async def _status(as_json: bool) -> None:
         print_json({"current": found.is_current, "migrations": [asdict(one) for one in found.migrations]})
         return
     rows = [(one.version, one.name, one.state.value, one.reason) for one in found.migrations]
-    print_table("Schema", ("version", "migration", "state", "why"), rows)
+    print_table("Schema", ("version", "migration", "state", "reason"), rows)
 
 
 @command
@@ -102,7 +104,7 @@ async def _plan(to: int | None, as_json: bool) -> None:
         print_json([asdict(one) for one in planned])
         return
     if not planned:
-        out.print("Nothing to do: everything is applied.")
+        out.print("Nothing to do: all migrations are applied.")
     for one in planned:
         out.print(f"\n[bold]-- {one.name}[/bold]" + (f" (skipped: {one.skipped})" if one.skipped else ""))
         out.print(";\n\n".join(one.statements), markup=False)

@@ -1,4 +1,4 @@
-"""What every command shares: running, printing for people and for scripts, and the exit codes."""
+"""Shared by all commands: running them, printing tables and JSON, and the exit codes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ P = ParamSpec("P")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of tables for people.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 class Exit(IntEnum):
@@ -49,7 +49,7 @@ class Exit(IntEnum):
 
 
 class WrongUse(Exception):
-    """The command was called in a way that makes no sense; the message says what does."""
+    """The arguments of the command do not fit together; the message says what does."""
 
 
 EXPECTED_ERRORS = (
@@ -66,7 +66,7 @@ EXPECTED_ERRORS = (
 
 
 def command(function: Callable[P, Coroutine[Any, Any, Exit | None]]) -> Callable[P, None]:
-    """Run an async command; say what is expected to go wrong in one line instead of a traceback."""
+    """Run an async command. Print an expected error as one line instead of a traceback."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -95,13 +95,13 @@ def _messages(error: Exception) -> set[str]:
 
 
 def fail(message: str, code: Exit = Exit.FAILED) -> None:
-    """Say what is wrong and end with the code."""
+    """Print the message to standard error and exit with the code."""
     err.print(f"ragledger: {printable_lines(message)}", style="bold red", soft_wrap=True, markup=False)
     raise typer.Exit(code)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
+    """Print one JSON document to standard output."""
     sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
@@ -122,7 +122,7 @@ def print_table(
     *,
     unbroken: str | None = None,
 ) -> None:
-    """A table, numbers to the right; `unbroken` is the column whose values people copy."""
+    """Print a table with numbers to the right; the column `unbroken` is never wrapped, so that it can be copied."""
     rows = list(rows)
     out.print()
     if not rows:
@@ -148,7 +148,7 @@ def print_table(
 
 
 def show(value: Any) -> str:
-    """A value as people read it."""
+    """Format a value for a table."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -163,12 +163,12 @@ def show(value: Any) -> str:
 
 
 def print_mapping(title: str, values: Mapping[str, Any]) -> None:
-    """Names and values, one a line."""
+    """Print a table of names and values."""
     print_table(title, ("", ""), [(name, show(value)) for name, value in values.items()])
 
 
 def progress() -> AbstractContextManager[Progress]:
-    """A progress bar on standard error; nothing where nobody watches."""
+    """Return a progress bar on standard error; it is hidden if that is not a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""`partition`: monthly partitions of the dialogues."""
+"""`partition`: manages the monthly partitions of the dialogues."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from consumer.postgres.client import dsn_of
 from consumer.postgres.table_partitions import MOVE_AT_MOST, MadePartition, PostgresPartitions
 from consumer.settings.model import Settings, load
 
-app = typer.Typer(no_args_is_help=True, help="Monthly partitions of ai_dialogue_log.")
+app = typer.Typer(no_args_is_help=True, help="Manage the monthly partitions of ai_dialogue_log.")
 
 CRITERIA = {"rows_a_day": "rows a day", "bytes": "size in GB", "p95_ms": "p95 of queries in ms"}
 TRIES, PAUSE_SECONDS = 10, 1.0
@@ -42,39 +42,39 @@ GB = 1000**3
 
 @app.command("plan")
 def plan_command(
-    check: Annotated[bool, typer.Option("--check", help="Exit with 3 if it is time to partition.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 3 if partitioning is due.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say whether it is time to partition, and what that would do; or how the partitions stand. Changes nothing."""
+    """Say whether to partition now and what a conversion would do, or list the partitions. Changes nothing."""
     _plan(check, as_json)
 
 
 @app.command("convert")
 def convert_command(
-    take_back: Annotated[
-        bool, typer.Option("--abort", help="Take a conversion back that has not replaced the table yet.")
+    undo: Annotated[
+        bool, typer.Option("--abort", help="Undo a conversion that has not replaced the table yet.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Turn ai_dialogue_log into monthly partitions while others go on writing.
+    """Convert ai_dialogue_log to monthly partitions while the service and others write.
 
-    It may be interrupted at any point: run it again and it goes on, or take it back with --abort.
+    It may be interrupted at any point: run it again to continue, or undo it with --abort.
     """
-    _convert(take_back, as_json)
+    _convert(undo, as_json)
 
 
 @app.command("ensure")
 def ensure_command(
     months_ahead: Annotated[
         int | None,
-        typer.Option(min=1, max=24, help="Months beyond the current one; as the settings say when left out."),
+        typer.Option(min=1, max=24, help="Months beyond the current one; by default as in the settings."),
     ] = None,
     max_rows: Annotated[
-        int, typer.Option(min=0, help="Rows of one month to move out of the default partition, under a lock on it.")
+        int, typer.Option(min=0, help="The most rows to move from the default partition into a new one, under a lock.")
     ] = MOVE_AT_MOST,
     as_json: Json = False,
 ) -> None:
-    """Make the partitions that are missing, and move rows of their months out of the default partition."""
+    """Make missing partitions, and move their rows out of the default partition."""
     _ensure(months_ahead, max_rows, as_json)
 
 
@@ -83,21 +83,21 @@ def archive_command(
     before: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m"], help="The first month that stays, such as 2026-01.")
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="Where the files go; as the settings say when left out.")] = None,
-    back: Annotated[
-        Path | None, typer.Option("--restore", help="Bring a month back: its file ending in .manifest.json.")
+    to: Annotated[Path | None, typer.Option(help="Directory for the files; by default as in the settings.")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option("--restore", help="Restore a month from its .manifest.json file.")
     ] = None,
-    stuck: Annotated[
+    detached: Annotated[
         datetime | None,
-        typer.Option("--attach", formats=["%Y-%m"], help="Put a month back whose archiving was interrupted."),
+        typer.Option("--attach", formats=["%Y-%m"], help="Attach a month again whose archiving was interrupted."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Move whole months out of the table into files, each read back before its rows are dropped; or one back.
+    """Move whole months from the table to files, or restore one. Each file is read back before its rows are dropped.
 
-    It may be interrupted at any point: run it again and it goes on, or put the month back with --attach.
+    It may be interrupted at any point: run it again to continue, or attach the month again with --attach.
     """
-    _archive(before, to, back, stuck, as_json)
+    _archive(before, to, manifest, detached, as_json)
 
 
 @command
@@ -121,17 +121,17 @@ def _print_plan(found: Plan) -> None:
         )
         for one in found.criteria
     ]
-    print_table("Is it time?", ("", "measured", "more than", "reached", "source"), rows)
+    print_table("Is partitioning due?", ("", "measured", "more than", "reached", "source"), rows)
     if found.partitioned:
-        out.print("\nai_dialogue_log is partitioned already.")
+        out.print("\nai_dialogue_log is already partitioned.")
         _print_partitions(found)
         return
-    out.print("\nIt is time to partition." if found.due else "\nIt is not time to partition yet.")
+    out.print("\nPartitioning is due." if found.due else "\nPartitioning is not due yet.")
     steps = [(step.name, step.does, step.lock, _duration(step.seconds)) for step in found.steps]
-    print_table("What `ragledger partition convert` would do", ("step", "what", "locks", "about"), steps)
-    out.print(f"It needs about {show(found.disk_bytes / GB)} GB of disk beside the table until the old one is dropped.")
+    print_table("What `ragledger partition convert` would do", ("step", "action", "locks", "about"), steps)
+    out.print(f"It needs about {show(found.disk_bytes / GB)} GB more disk until the old table is dropped.")
     for obstacle in found.obstacles:
-        out.print(f"In the way: {obstacle}", markup=False)
+        out.print(f"Obstacle: {obstacle}", markup=False)
 
 
 def _print_partitions(found: Plan) -> None:
@@ -167,15 +167,15 @@ def _duration(seconds: float) -> str:
 
 
 @command
-async def _convert(take_back: bool, as_json: bool) -> None:
+async def _convert(undo: bool, as_json: bool) -> None:
     settings = load()
     dsn = dsn_of(settings.postgres)
-    if take_back:
+    if undo:
         converted = await abort(dsn)
         made: Sequence[MadePartition] = ()
     else:
         with progress() as bar:
-            converted = await convert(dsn, months_ahead=settings.partitions.months_ahead, told=_Bar(bar).copied)
+            converted = await convert(dsn, months_ahead=settings.partitions.months_ahead, on_progress=_Bar(bar).copied)
         made = await _make_missing_afterwards(settings)
     if as_json:
         print_json(asdict(converted) | {"partitions": [asdict(one) for one in made]})
@@ -223,38 +223,38 @@ async def _make_missing(settings: Settings, months_ahead: int, max_rows: int) ->
 
 
 async def _make_missing_afterwards(settings: Settings) -> Sequence[MadePartition]:
-    """The table is converted: that others hold a lock for long is no failure of that."""
+    """Make missing partitions. The conversion is complete, so a lock of another session only delays this."""
     for _ in range(TRIES):
         try:
             return await _make_missing(settings, settings.partitions.months_ahead, MOVE_AT_MOST)
         except Unavailable as error:
             problem = error
             await asyncio.sleep(PAUSE_SECONDS)
-    err.print(f"Months are missing still ({problem}): the service makes them, or `ragledger partition ensure`.")
+    err.print(f"Some months are still missing ({problem}): the service or `ragledger partition ensure` makes them.")
     return ()
 
 
 @command
 async def _archive(
-    before: datetime | None, to: Path | None, back: Path | None, stuck: datetime | None, as_json: bool
+    before: datetime | None, to: Path | None, manifest: Path | None, detached: datetime | None, as_json: bool
 ) -> None:
     settings = load()
-    if [before, back, stuck].count(None) != 2:
-        raise WrongUse("give one of --before YYYY-MM, --restore FILE, --attach YYYY-MM")
+    if [before, manifest, detached].count(None) != 2:
+        raise WrongUse("give exactly one of --before YYYY-MM, --restore FILE, --attach YYYY-MM")
     if before is not None:
         await _move_out(settings, _whole_months(before), _made(to or settings.partitions.archive_dir), as_json)
         return
     dsn, timezone, keys = dsn_of(settings.postgres), settings.rollup.timezone, erasure_keys(settings.erasure)
-    if back is not None:
-        _print_restored(await restore(dsn, manifest=back, timezone=timezone, keys=keys), as_json)
-    elif stuck is not None:
-        _print_restored(await attach(dsn, month=stuck.date(), timezone=timezone, keys=keys), as_json)
+    if manifest is not None:
+        _print_restored(await restore(dsn, manifest=manifest, timezone=timezone, keys=keys), as_json)
+    elif detached is not None:
+        _print_restored(await attach(dsn, month=detached.date(), timezone=timezone, keys=keys), as_json)
 
 
 def _whole_months(before: datetime) -> date:
     now = datetime.now(UTC)
     if (before.year, before.month) > (now.year, now.month):
-        raise WrongUse(f"--before {before:%Y-%m} would take the current month, which is not over yet")
+        raise WrongUse(f"--before {before:%Y-%m} includes the current month, which has not ended")
     return before.date()
 
 
@@ -270,14 +270,14 @@ async def _move_out(settings: Settings, before: date, directory: Path, as_json: 
             before=before,
             directory=directory,
             timezone=settings.rollup.timezone,
-            told=_Bar(bar).copied,
+            on_progress=_Bar(bar).copied,
             keys=erasure_keys(settings.erasure),
         )
     if as_json:
         print_json([asdict(one) for one in done])
         return
     rows = [(one.month, one.rows, one.bytes, one.file, one.sha256) for one in done]
-    print_table("Archived", ("month", "rows", "bytes", "file", "SHA-256"), rows, empty="there is no month to archive")
+    print_table("Archived", ("month", "rows", "bytes", "file", "SHA-256"), rows, empty="no month to archive")
     _print_locks([lock for one in done for lock in one.locks])
 
 
@@ -285,7 +285,7 @@ def _print_restored(restored: Restored, as_json: bool) -> None:
     if as_json:
         print_json(asdict(restored))
         return
-    out.print(f"{restored.month} is back: {restored.rows:,} rows, and {restored.moved:,} that came for it meanwhile.")
+    out.print(f"{restored.month} is restored: {restored.rows:,} rows, and {restored.moved:,} that arrived meanwhile.")
     if restored.erased:
-        out.print(f"{restored.erased:,} rows stayed away: their users were erased.")
+        out.print(f"{restored.erased:,} rows were left out, because their users were erased.")
     _print_locks([restored.lock])

@@ -15,21 +15,21 @@ from consumer.admin.provenance_export import export as export_provenance
 from consumer.cli.database import opened_database
 from consumer.cli.output import WrongUse, command, err
 from consumer.cli.times import moment
-from consumer.files import written_or_passed_on
+from consumer.files import written_or_streamed
 from consumer.settings.model import load
 
-app = typer.Typer(no_args_is_help=True, help="Where content came from, and on what terms.")
+app = typer.Typer(no_args_is_help=True, help="Export the origin of content and its terms of use.")
 
 
 class Format(StrEnum):
-    """Forms of an export."""
+    """Formats of an export."""
 
     PROV_JSON = "prov-json"
 
 
 @app.callback()
 def _group() -> None:
-    """Where content came from, and on what terms."""
+    """Export the origin of content and its terms of use."""
 
 
 @app.command()
@@ -43,21 +43,21 @@ def export(
     ] = None,
     content_id: Annotated[UUID | None, typer.Option(help="Only of this piece of content.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", dir_okay=False, help="A file, instead of standard output.")
+        Path | None, typer.Option("--output", "-o", dir_okay=False, help="Write to a file instead of standard output.")
     ] = None,
 ) -> None:
-    """Write provenance for other tools, row by row, however much there is."""
-    del form  # there is one
+    """Write provenance for other tools. It streams, so the table may have any size."""
+    del form  # only one format exists
     _export(since, until, content_id, output)
 
 
 @command
 async def _export(since: datetime | None, until: datetime | None, content_id: UUID | None, output: Path | None) -> None:
     if since and until and until <= since:
-        raise WrongUse("--until has to lie after --since")
+        raise WrongUse("--until must be after --since")
     choice = Choice(_naive(since), _naive(until), content_id)
     async with opened_database(load()) as database:
-        with written_or_passed_on(output or Path("/dev/stdout")) as file:
+        with written_or_streamed(output or Path("/dev/stdout")) as file:
             rows = await export_provenance(database, choice, lambda text: file.write(text.encode()))
     err.print(f"{rows:,} rows of provenance.")
 

@@ -36,7 +36,7 @@ LEAVE_SECONDS = 20.0
 
 @dataclass
 class Checked:
-    """What a first look at a file has found, up to its end then."""
+    """The result of validating a file once, up to the position `end`."""
 
     good: int = 0
     bad: int = 0
@@ -45,12 +45,12 @@ class Checked:
 
 
 def publish(
-    file: Annotated[str, typer.Argument(help="JSON lines, one event a line; - reads standard input.")],
-    topic: Annotated[str, typer.Option("--topic", help="One of the topics of the settings.")],
-    skip_invalid: Annotated[bool, typer.Option(help="Publish the lines that are right and leave the others.")] = False,
+    file: Annotated[str, typer.Argument(help="JSON lines, one event in each line; - reads standard input.")],
+    topic: Annotated[str, typer.Option("--topic", help="One of the topics in the settings.")],
+    skip_invalid: Annotated[bool, typer.Option(help="Publish the valid lines and skip the others.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Validate JSON lines and publish them; nothing is published unless every line is right."""
+    """Validate JSON lines and publish them. Nothing is published unless every line is valid."""
     _publish(file, topic, skip_invalid, as_json)
 
 
@@ -59,13 +59,13 @@ async def _publish(file: str, topic: str, skip_invalid: bool, as_json: bool) -> 
     settings = load()
     kinds = kinds_by_topic(settings.topics)
     if topic not in kinds:
-        raise WrongUse(f"--topic {topic}: the settings know {', '.join(sorted(kinds))}")
+        raise WrongUse(f"--topic {topic} is not in the settings, which name {', '.join(sorted(kinds))}")
     limit = settings.batch.max_record_bytes
     validation = Validation(kinds[topic], topic, now_ms=int(time.time() * 1000), max_record_bytes=limit)
     stop = stop_on_signals(LEAVE_SECONDS)
-    content, checked = await _unless(stop, lambda: _look(file, validation))
+    content, checked = await _unless(stop, lambda: _check(file, validation))
     if not as_json:
-        _name(checked)
+        _print_invalid(checked)
     refused = bool(checked.bad) and not skip_invalid
     acknowledged = Acknowledged()
     with content:
@@ -74,7 +74,7 @@ async def _publish(file: str, topic: str, skip_invalid: bool, as_json: bool) -> 
     return _report(file, topic, checked, acknowledged, refused, as_json)
 
 
-def _look(file: str, validation: Validation) -> tuple[BinaryIO, Checked]:
+def _check(file: str, validation: Validation) -> tuple[BinaryIO, Checked]:
     content = _copy(sys.stdin.buffer) if file == "-" else _opened(Path(file))
     checked, named = Checked(), list[BadLine]()
     for good, bad in validation.chunks(content):
@@ -86,7 +86,7 @@ def _look(file: str, validation: Validation) -> tuple[BinaryIO, Checked]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """A file, which is read twice; of a pipe a copy."""
+    """Open a file to be read twice; copy a pipe into a file first."""
     content = path.open("rb")
     if stat.S_ISREG(os.fstat(content.fileno()).st_mode):
         return content
@@ -95,20 +95,20 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _copy(content: BinaryIO) -> BinaryIO:
-    """Into a file that nobody else can open and that is gone with us."""
+    """Copy to a file that no other user can open and that is removed with this process."""
     try:
         kept = tempfile.TemporaryFile(prefix="ragledger-")  # noqa: SIM115 - it is read until we end
         shutil.copyfileobj(content, kept)
         kept.flush()
     except OSError as error:
         place = tempfile.gettempdir()
-        problem = f"the input cannot be kept in {place} until it is checked ({error.strerror})"
-        raise OperationError(f"{problem}: name a place with more room in TMPDIR. Nothing was published.") from None
+        problem = f"the input cannot be stored in {place} for validation ({error.strerror})"
+        raise OperationError(f"{problem}: name a directory with more room in TMPDIR. Nothing was published.") from None
     return kept
 
 
 async def _unless(stop: asyncio.Event, work: Any) -> Any:
-    """What a thread makes, unless we are told to end before: it may wait for input for ever, so nobody waits for it."""
+    """Run the work in a thread. Exit if a signal comes first, because the thread may wait for input for ever."""
     working, stopping = asyncio.create_task(asyncio.to_thread(work)), asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if working.done():
@@ -118,22 +118,22 @@ async def _unless(stop: asyncio.Event, work: Any) -> Any:
     os._exit(Exit.FAILED)
 
 
-def _name(checked: Checked) -> None:
+def _print_invalid(checked: Checked) -> None:
     for line in checked.named[:MOST_SHOWN]:
         err.print(f"line {line.number}: {printable(line.problem)}", markup=False, soft_wrap=True)
     if checked.bad > MOST_SHOWN:
-        err.print(f"… and {checked.bad - MOST_SHOWN} lines more")
+        err.print(f"… and {checked.bad - MOST_SHOWN} more lines")
 
 
 def _good(validation: Validation, content: BinaryIO, checked: Checked) -> Iterator[Any]:
-    """The lines that are right, checked once more: the file may have been changed since."""
+    """Yield the valid lines. They are validated again, because the file may have changed since."""
     return (line for good, _ in validation.chunks(content, checked.end) for line in good)
 
 
 async def _send(
     settings: Kafka, topic: str, good: Iterator[Any], total: int, acknowledged: Acknowledged, stop: asyncio.Event
 ) -> None:
-    """Publish until it is done, or until we are told to end."""
+    """Publish until all lines are sent or a signal comes."""
     with progress() as bar:
         task = bar.add_task("publishing", total=total)
 
@@ -144,8 +144,8 @@ async def _send(
                 acknowledged.sending(line.number)
                 yield Message(topic, line.value)
 
-        def settle(place: int) -> None:
-            acknowledged.settle(place)
+        def settle(message: int) -> None:
+            acknowledged.settle(message)
             bar.advance(task)
 
         sending = asyncio.create_task(publish_messages(settings, messages(), settle))
@@ -162,7 +162,7 @@ async def _send(
 
 
 async def _end(sending: asyncio.Task[int]) -> None:
-    """Its error, if it has one; one that hangs is left alone."""
+    """Raise the error of the task, if it has one; if it still runs, cancel it and do not wait long."""
     if sending.done():
         sending.result()
         return
@@ -174,9 +174,9 @@ async def _end(sending: asyncio.Task[int]) -> None:
 def _known(topic: str, acknowledged: Acknowledged, total: int) -> str:
     doubt = f", of which {acknowledged.in_doubt:,} may be there already" if acknowledged.in_doubt else ""
     return (
-        f"{acknowledged.count:,} of {total:,} records are known to be in {topic}, every line before line"
-        f" {acknowledged.next_line} among them. Go on from line {acknowledged.next_line} (`tail -n"
-        f" +{acknowledged.next_line}`){doubt}; published again, those without an id of their own count twice"
+        f"{acknowledged.count:,} of {total:,} records are known to be in {topic}, among them every line before"
+        f" {acknowledged.next_line}. Continue from line {acknowledged.next_line} (`tail -n"
+        f" +{acknowledged.next_line}`){doubt}; a republished record without an id of its own is stored as a second row"
     )
 
 
@@ -186,11 +186,11 @@ def _report(file: str, topic: str, checked: Checked, acknowledged: Acknowledged,
         _report_json(checked, acknowledged, is_whole)
     elif refused:
         total = checked.good + checked.bad
-        err.print(f"Nothing was published: {checked.bad} of {total} lines are wrong (see --skip-invalid).")
+        err.print(f"Nothing was published: {checked.bad} of {total} lines are invalid (see --skip-invalid).")
     elif is_whole:
         out.print(f"Published {acknowledged.count:,} records to {topic}.")
     if not is_whole:
-        said = f"{file} was not published to its end. {_known(topic, acknowledged, checked.good)}."
+        said = f"{file} was not published completely. {_known(topic, acknowledged, checked.good)}."
         err.print(printable(said), markup=False, soft_wrap=True)
     return Exit.DONE if is_whole and not refused else Exit.FAILED
 

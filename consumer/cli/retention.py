@@ -16,7 +16,7 @@ from consumer.ingest.erased import erasure_keys
 from consumer.maintenance.retention import Done, Expiry, Notices, Preview, Retention
 from consumer.settings.model import load
 
-app = typer.Typer(no_args_is_help=True, help="Provenance whose retention is over.")
+app = typer.Typer(no_args_is_help=True, help="Archive and delete provenance whose retention is over.")
 
 _OWNERS = 100
 
@@ -24,11 +24,11 @@ _OWNERS = 100
 @app.command()
 def preview(
     as_of: Annotated[
-        datetime | None, typer.Option(parser=moment, metavar="TIME", help="A moment to come, instead of now.")
+        datetime | None, typer.Option(parser=moment, metavar="TIME", help="A time in the future instead of now.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what `run` would take out: by licence, by owner, by month. Changes nothing."""
+    """Count what `run` would archive and delete: by licence, by owner, by month. Changes nothing."""
     _preview(as_of, as_json)
 
 
@@ -36,13 +36,15 @@ def preview(
 def run(
     publish_again: Annotated[
         bool,
-        typer.Option(help="Publish notices of which it cannot be told whether they got through: perhaps twice."),
+        typer.Option(
+            help="Publish notices again if it is unknown whether they arrived; some may arrive as duplicates."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Archive and delete provenance whose retention is over, and publish one notice for each owner.
 
-    Legal holds are respected. It may be killed at any point and run again.
+    Rows with a legal hold are kept. The command may be interrupted at any point and run again.
     """
     _run(publish_again, as_json)
 
@@ -51,7 +53,7 @@ def run(
 async def _preview(as_of: datetime | None, as_json: bool) -> None:
     now = datetime.now(UTC)
     if as_of is not None and as_of < now:
-        raise WrongUse("--as-of lies in the past: what is over by then is over now")
+        raise WrongUse("--as-of must not be in the past")
     settings = load()
     async with opened_database(settings) as database:
         found = await Expiry(database, settings.retention.batch_rows).preview(
@@ -70,8 +72,8 @@ def _print_preview(found: Preview) -> None:
             "as of": f"{found.as_of:%Y-%m-%d %H:%M:%S} UTC",
             "rows to archive and delete": found.expired,
             "rows kept by a legal hold": found.on_hold,
-            "notices that wait": found.waiting_notices,
-            "a run was cut off": found.open_run is not None,
+            "waiting notices": found.waiting_notices,
+            "a run was interrupted": found.open_run is not None,
         },
     )
     _print_groups("By licence", "license_type", found.by_license)
@@ -81,7 +83,7 @@ def _print_preview(found: Preview) -> None:
 
 def _print_groups(title: str, name: str, groups: Sequence[Mapping[str, Any]]) -> None:
     columns = (name, "expired", "on_hold", "first_ended_at", "last_ended_at")
-    titles = (name.replace("_", " "), "over", "on hold", "first ended", "last ended")
+    titles = (name.replace("_", " "), "expired", "on hold", "first ended", "last ended")
     print_table(title, titles, [tuple(group[column] for column in columns) for group in groups])
 
 
@@ -96,7 +98,7 @@ async def _run(publish_again: bool, as_json: bool) -> None:
         with progress() as bar:
             task = bar.add_task("archiving", total=total)
             done = await Retention.under(settings, database, erasure_keys(settings.erasure)).run(
-                wait=True, told=lambda so_far: bar.update(task, completed=so_far.deleted)
+                wait=True, on_progress=lambda so_far: bar.update(task, completed=so_far.deleted)
             )
     if as_json:
         print_json(asdict(done))
@@ -109,11 +111,11 @@ def _print_done(done: Done) -> None:
         "Retention",
         {
             "rows deleted": done.deleted,
-            "of them archived": done.archived,
+            "rows archived": done.archived,
             "notices written": done.notices,
             "notices published": done.published,
             "notices found in the topic": done.found,
         },
     )
     if done.archived:
-        out.print("They are in retention_archive.")
+        out.print("The archived rows are in retention_archive.")

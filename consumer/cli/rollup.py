@@ -43,10 +43,10 @@ PATIENCE = 5
 def rollup(
     day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="One day.")] = None,
     since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The first day of a range.")] = None,
-    until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last day of it.")] = None,
+    until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last day of the range.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compute days of rag_metrics_history now, exactly, from the rows."""
+    """Compute days of rag_metrics_history now, from their rows."""
     _rollup(day, since, until, as_json)
 
 
@@ -62,7 +62,7 @@ async def _rollup(day: datetime | None, since: datetime | None, until: datetime 
     if len(rows) == len(chosen):
         return Exit.DONE
     left = f"--since {chosen[len(rows)]} --until {chosen[-1]}"
-    err.print(f"Stopped: {len(rows)} of {len(chosen)} days are computed. For the others: ragledger rollup {left}")
+    err.print(f"Interrupted: {len(rows)} of {len(chosen)} days are computed. For the others: ragledger rollup {left}")
     return Exit.FAILED
 
 
@@ -72,19 +72,19 @@ def _days(day: datetime | None, since: datetime | None, until: datetime | None) 
     if day is not None or since is None or until is None:
         raise WrongUse("give either --day D, or both --since D and --until D")
     if until < since:
-        raise WrongUse("--until lies before --since")
+        raise WrongUse("--until is before --since")
     return [since.date() + timedelta(days=number) for number in range((until - since).days + 1)]
 
 
 async def _compute(settings: Settings, days: Sequence[date]) -> list[Mapping[str, Any]]:
-    """The rows of the days, each committed for itself; fewer where a signal came in between."""
+    """Compute and commit each day. Return the rows; fewer if a signal came."""
     basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
     async with opened_database(settings) as database:
         history = PostgresHistory(database, basis, owner_name())
         rows = await _roll_up(history, days, stop_on_signals())
         difference = await history.difference()
     if difference:
-        err.print(f"For the service, {difference}: it will compute these days again.", markup=False)
+        err.print(f"In the service, {difference}: it will compute these days again.", markup=False)
     return rows
 
 
@@ -101,7 +101,7 @@ async def _roll_up(history: PostgresHistory, days: Sequence[date], stop: asyncio
 
 
 async def _patiently(history: PostgresHistory, day: date) -> Mapping[str, Any]:
-    """Somebody else's roll-up may take longer than we wait for a lock; that of a frozen replica is ended in time."""
+    """Retry while another session computes the day. If that session belongs to a frozen replica, PostgreSQL ends it."""
     for _ in range(PATIENCE):
         try:
             return await history.roll_up(day)
@@ -112,7 +112,7 @@ async def _patiently(history: PostgresHistory, day: date) -> Mapping[str, Any]:
 
 
 def print_days(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Days of rag_metrics_history for people: a column a day where there are few, else a line a day."""
+    """Print days of rag_metrics_history: as columns if they are few, otherwise as lines."""
     if len(rows) <= DAYS_ACROSS:
         across = [(TITLES[name], *(row[name] for row in rows)) for name in FIGURES]
         print_table("Days", ("", *(f"{row['date']:%Y-%m-%d}" for row in rows)), across)

@@ -1,4 +1,4 @@
-"""`schema`: the event contract."""
+"""`schema`: exports the event contract."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from consumer.cli.output import command, out
 from consumer.events.registry import kinds_by_topic
 from consumer.settings.model import load
 
-app = typer.Typer(no_args_is_help=True, help="The event contract, for producers.")
+app = typer.Typer(no_args_is_help=True, help="Export the event contract for producers.")
 
 
 @app.command()
-def export(directory: Annotated[Path, typer.Argument(help="Where to write it.")]) -> None:
+def export(directory: Annotated[Path, typer.Argument(help="Directory for the documents.")]) -> None:
     """Write the JSON Schema of each event and one AsyncAPI 3 document."""
     _export(directory)
 

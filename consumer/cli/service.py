@@ -17,7 +17,7 @@ LEAVE_MARGIN_SECONDS = 15.0
 
 @command
 async def run() -> Exit | None:
-    """Run the service until SIGTERM or SIGINT: then write what is held, commit, leave the group."""
+    """Run the service until SIGTERM or SIGINT; then it writes its open batch, commits, and leaves the group."""
     settings = load()
     logs.configure(settings.log)
     for what in ignored(settings):
@@ -38,7 +38,7 @@ async def run() -> Exit | None:
 
 
 def tune_gc() -> None:
-    """Rows live as long as their batch and are never part of a cycle: looking for cycles every 700 of them is waste."""
+    """Run the garbage collector rarely: rows live as long as their batch and never form cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

@@ -1,4 +1,4 @@
-"""What ends a command that runs until it is told to."""
+"""Signals that end a command."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from consumer.cli.output import Exit
 
 
 def stop_on_signals(limit: float | None = None) -> asyncio.Event:
-    """An event that the first SIGTERM or SIGINT sets; the second ends the process at once, which loses nothing.
+    """Return an event that the first SIGTERM or SIGINT sets. A second signal ends the process at once.
 
-    :param limit: seconds after the first signal at which the process ends whatever hangs
+    :param limit: seconds after the first signal until the process is ended, even if a task hangs
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""`slo`: the objectives, for Prometheus."""
+"""`slo`: writes Prometheus rules for the objectives."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from consumer.cli.output import Exit, Json, WrongUse, command, out, print_json, 
 from consumer.ingest import slo
 from consumer.settings.model import load
 
-_ADDRESS = re.compile(r"https?://[^\s{}]+/")  # braces would be a template of Prometheus
+_ADDRESS = re.compile(r"https?://[^\s{}]+/")  # without braces, which begin a template in Prometheus
 
-app = typer.Typer(no_args_is_help=True, help="The objectives, for Prometheus.")
+app = typer.Typer(no_args_is_help=True, help="Write Prometheus rules for the objectives.")
 
 
 @app.command()
 def rules(
     directory: Annotated[
-        Path | None, typer.Argument(help="Where Prometheus looks for rules; standard output when left out.")
+        Path | None, typer.Argument(help="Prometheus's directory of rules; by default standard output.")
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit with 3 unless the directory holds these rules.")
+        bool, typer.Option("--check", help="Write nothing; exit with 3 if the directory does not hold these rules.")
     ] = False,
     skip_refused: Annotated[
-        bool, typer.Option("--skip-refused", help="Judge by the day only what Prometheus cannot count.")
+        bool, typer.Option("--skip-refused", help="Judge objectives by the day only if Prometheus cannot count them.")
     ] = False,
     runbooks: Annotated[
-        str, typer.Option(metavar="URL", help="Where docs/ is published; links to the runbook begin with it.")
+        str, typer.Option(metavar="URL", help="Address of the published docs/, for links to the runbook.")
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Write the recording rules and alerts of the objectives in RAGLEDGER_SLO__FILE, or of the built-in ones.
+    """Write recording rules and alerts for the objectives in RAGLEDGER_SLO__FILE, or for the built-in ones.
 
-    In the directory, files that it wrote earlier, of objectives that are no more, are removed. No other is touched.
+    Files of removed objectives that this command wrote earlier are removed. Other files are not changed.
     """
     _rules(directory, check, skip_refused, runbooks, as_json)
 
@@ -47,9 +47,9 @@ def rules(
 @command
 async def _rules(directory: Path | None, check: bool, skip_refused: bool, runbooks: str, as_json: bool) -> Exit:
     if check and directory is None:
-        raise WrongUse("--check needs the directory that has to hold these rules")
+        raise WrongUse("--check needs the directory of the rules")
     if runbooks and not _ADDRESS.fullmatch(runbooks):
-        raise WrongUse("--runbooks has to be an address that ends in /, such as https://docs.example/ragledger/")
+        raise WrongUse("--runbooks must be an address that ends with /, such as https://docs.example/ragledger/")
     watches = slo_rules.watch_all(slo.load(load().slo.file), skip_refused=skip_refused)
     if directory is not None:
         changes = slo_rules.changes(directory, slo_rules.files(watches, runbooks))
@@ -93,11 +93,11 @@ def _objective_json(watch: Watch) -> dict[str, Any]:
 
 def _print(watches: Sequence[Watch], changes: Changes, check: bool) -> None:
     rows = [(watch.objective.name, slo_rules.condition(watch.objective), _watched_as(watch)) for watch in watches]
-    print_table("Objectives", ("name", "asks for", "watched"), rows)
+    print_table("Objectives", ("name", "objective", "watched"), rows)
     for path in changes.write:
         out.print(f"{'not current' if check else 'written'}: {path}", markup=False, soft_wrap=True)
     for path in changes.remove:
-        out.print(f"{'not wanted' if check else 'removed'}: {path}", markup=False, soft_wrap=True)
+        out.print(f"{'obsolete' if check else 'removed'}: {path}", markup=False, soft_wrap=True)
     if not changes:
         out.print("The rules are current.")
 

@@ -1,4 +1,4 @@
-"""`stack`: only the embedded Kafka and PostgreSQL."""
+"""`stack`: runs only the embedded Kafka and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ CHECK_SECONDS = 1.0
 
 
 def stack(
-    postgres_version: Annotated[int, typer.Option(help="18 comes with it; 15 uses the one that is installed.")] = 18,
+    postgres_version: Annotated[int, typer.Option(help="18 is included; 15 uses the one that is installed.")] = 18,
     as_json: Json = False,
 ) -> None:
-    """Start an embedded Kafka and PostgreSQL; print one line when both are ready; run until SIGTERM or Ctrl-C."""
+    """Start an embedded Kafka and PostgreSQL, print their addresses on one line, and run until SIGTERM or Ctrl-C."""
     _stack(postgres_version, as_json)
 
 
@@ -44,7 +44,7 @@ async def _stack(postgres_version: int, as_json: bool) -> Exit:
 
 
 def make_stack(postgres_version: int = 18) -> Stack:
-    """The embedded servers, not yet started; says what to install where the extra is missing."""
+    """Return the embedded servers, not started. If their packages are missing, say how to install them."""
     try:
         from consumer.devstack import Stack
     except ImportError as error:
@@ -64,7 +64,7 @@ def _announce(servers: Stack, as_json: bool) -> None:
 async def watch(servers: Stack, stop: asyncio.Event) -> None:
     """Wait for `stop`.
 
-    :raises EmbeddedError: a server has ended by itself
+    :raises EmbeddedError: a server has ended unexpectedly
     """
     while not stop.is_set():
         servers.check()

@@ -1,4 +1,4 @@
-"""Times on the command line."""
+"""Parses times on the command line."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from consumer.events import timestamps
 
 
 def moment(text: str) -> datetime:
-    """A date, or an RFC 3339 date-time; without an offset it is UTC.
+    """Parse a date or an RFC 3339 date-time; without an offset it is UTC.
 
-    :raises typer.BadParameter: it is neither
+    :raises typer.BadParameter: the text is neither
     """
     try:
         return timestamps.parse(text if len(text) > len("2026-01-31") else f"{text}T00:00:00").replace(tzinfo=UTC)

@@ -1,7 +1,7 @@
 """A real Kafka and a real PostgreSQL without containers, for `demo`, `stack` and the tests.
 
 Raises:
-    ImportError: the extra `embedded` is not installed; the message says how to get it.
+    ImportError: the extra `embedded` is not installed; the message says how to install it.
 """
 
 from importlib.util import find_spec

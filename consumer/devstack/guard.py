@@ -1,7 +1,7 @@
-"""Ends a workspace's processes and removes its directory, also when the owner could not do so itself.
+"""Ends the processes of a workspace and removes its directory, even if its owner was killed.
 
-Started by the owner as ``python -P guard.py DIRECTORY``, with a pipe as standard input. Each line is the pid
-of a process to end. The end of the pipe means that the owner has ended, in whatever way, SIGKILL included.
+The owner starts it as ``python -P guard.py DIRECTORY``, with a pipe as standard input. Each line is the pid of a
+process to end. The pipe closes when the owner ends, even by SIGKILL.
 """
 
 import ctypes
@@ -25,8 +25,8 @@ def kill_trees(roots: Iterable[psutil.Process]) -> None:
     Raises:
         TimeoutError: one of them still runs after `KILL_TIMEOUT_S` seconds.
     """
-    # PostgreSQL's backends make sessions of their own, so killing a process group would miss them. A stopped
-    # parent forks no more: none can slip in between the look and the kill.
+    # PostgreSQL's backends have sessions of their own, so killing a process group would miss them. A stopped parent
+    # cannot fork, so no child can appear between the listing and the kill.
     family = [process for root in roots for process in _stopped_tree(root)]
     for process in family:
         with suppress(psutil.NoSuchProcess):
@@ -51,14 +51,14 @@ def _wait_until_gone(processes: list[psutil.Process]) -> None:
 
 
 def _is_alive(process: psutil.Process) -> bool:
-    # A zombie holds no file any more; it waits for its parent, which may be the caller.
+    # A zombie holds no files; it waits for its parent, which may be the caller.
     with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 
 def clean(directory: Path, processes: Iterable[psutil.Process]) -> None:
-    """Kill the processes, release what PostgreSQL holds outside of the directory, remove the directory.
+    """Kill the processes, release the shared memory of PostgreSQL, and remove the directory.
 
     Raises:
         TimeoutError: a process survives SIGKILL.
@@ -72,15 +72,15 @@ def clean(directory: Path, processes: Iterable[psutil.Process]) -> None:
 
 
 def _remove_shared_memory(lock_file: Path) -> None:
-    # A killed postmaster leaves the small System V segment that guards its data directory. Line 7 of its lock
-    # file holds the segment's key and id.
+    # A killed postmaster leaves the small System V segment that protects its data directory. Line 7 of its lock file
+    # holds the key and the id of the segment.
     fields = lock_file.read_text().splitlines()[6:7]
     if fields and len(ids := fields[0].split()) == 2:
         ctypes.CDLL(None).shmctl(int(ids[1]), _IPC_RMID, None)
 
 
 def main() -> None:
-    """Note the pids on standard input; at its end clean up the directory named by the first argument."""
+    """Read pids from standard input; at its end, clean up the directory named by the first argument."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     processes = []

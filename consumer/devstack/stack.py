@@ -1,4 +1,4 @@
-"""Kafka and PostgreSQL side by side in one workspace."""
+"""Kafka and PostgreSQL in one workspace."""
 
 import asyncio
 import signal
@@ -15,9 +15,9 @@ from consumer.devstack.workspace import Workspace
 
 
 class Stack:
-    """An embedded Kafka and PostgreSQL, started side by side; leaves no process and no file behind.
+    """An embedded Kafka and PostgreSQL, started at the same time. It leaves no process and no file behind.
 
-    A context manager, synchronous or asynchronous, for one use. A cancelled start gives up at once.
+    A synchronous or asynchronous context manager for one use. A cancelled start ends at once.
     """
 
     def __init__(
@@ -29,16 +29,16 @@ class Stack:
         postgres_settings: Mapping[str, str] | None = None,
         progress: Progress = silent,
     ) -> None:
-        """Make the workspace and choose ports; no server is started.
+        """Create the workspace and choose ports; no server is started.
 
-        `progress` is called with short messages for a person, from other threads.
+        `progress` is called with short messages for people, from other threads.
 
         Raises:
-            EmbeddedError: that version of PostgreSQL is not installed.
+            EmbeddedError: this version of PostgreSQL is not installed.
         """
         self._workspace = Workspace()
         try:
-            # Chosen together, or one could be given out twice.
+            # Chosen in one call; two calls could return the same port.
             broker_port, controller_port, postgres_port = free_ports(3)
             self.kafka = KafkaNode(
                 self._workspace,
@@ -60,24 +60,24 @@ class Stack:
 
     @property
     def bootstrap_servers(self) -> str:
-        """Where Kafka's clients connect, as `host:port`."""
+        """Address for Kafka clients, as `host:port`."""
         return self.kafka.bootstrap_servers
 
     @property
     def dsn(self) -> str:
-        """The DSN of the database `ragledger`, for the superuser."""
+        """DSN of the database `ragledger`, for the superuser."""
         return self.postgres.dsn
 
     @property
     def directory(self) -> Path:
-        """Where the servers keep data and logs until the stack stops."""
+        """Directory of data and logs until the stack stops."""
         return self._workspace.directory
 
     def start(self) -> None:
-        """Start both and wait until they take clients; where one fails, nothing of the other stays either.
+        """Start both and wait until they accept clients. If one fails, the other is removed too.
 
         Raises:
-            EmbeddedError: a server could not be prepared or started, with the last lines of its log.
+            EmbeddedError: a server could not be prepared or started; the message has the last lines of its log.
         """
         try:
             self._start_both()
@@ -90,7 +90,7 @@ class Stack:
             starts = [pool.submit(self.kafka.start), pool.submit(self.postgres.start)]
             try:
                 ended, _ = wait(starts, return_when=FIRST_EXCEPTION)
-                # The first failure is the cause; the other one is only told to give up.
+                # The first failure is the cause; the other start is then cancelled.
                 for start in ended:
                     start.result()
             except BaseException:
@@ -106,21 +106,21 @@ class Stack:
             OSError: the directory cannot be removed.
         """
         try:
-            # At once and without a checkpoint, as a kill, but it sees to its children and its shared memory.
+            # SIGQUIT skips the checkpoint, but PostgreSQL still ends its children and frees its shared memory.
             self.postgres.stop(signal.SIGQUIT)
         finally:
             self._workspace.close()
 
     def abort(self) -> None:
-        """Make a `start` that runs in another thread give up with an `EmbeddedError`."""
+        """Make a `start` in another thread end with an `EmbeddedError`."""
         self.kafka.abort()
         self.postgres.abort()
 
     def check(self) -> None:
-        """Raise where a server has ended by itself; meant to be called now and then while the stack is up.
+        """Raise if a server has ended unexpectedly; call it regularly while the stack runs.
 
         Raises:
-            EmbeddedError: which one, with the last lines of its log.
+            EmbeddedError: a server has ended; the message names it and has the last lines of its log.
         """
         self.kafka.check()
         self.postgres.check()

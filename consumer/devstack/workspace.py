@@ -1,4 +1,4 @@
-"""A temporary directory and the processes that live in it."""
+"""A temporary directory and the processes that use it."""
 
 import os
 import subprocess
@@ -14,21 +14,21 @@ import psutil
 
 from consumer.devstack import guard
 
-# What these say is meant for other servers and other Java programs of the user.
+# These variables are meant for the user's own servers and Java programs.
 _FOREIGN_VARIABLES = ("PG", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH")
 
 
 class Workspace:
-    """A temporary directory and its processes; both are gone when their owner is, however the owner ends.
+    """A temporary directory and its processes. Both are removed when their owner ends, in whatever way.
 
-    A small guard process holds the other end of a pipe and cleans up where the owner could not (SIGKILL).
+    A small guard process reads from a pipe of the owner, and cleans up if the owner was killed (SIGKILL).
     """
 
     def __init__(self) -> None:
-        """Make the directory and start the guard."""
+        """Create the directory and start the guard."""
         self.directory = Path(tempfile.mkdtemp(prefix="ragledger-"))
         if os.geteuid() == 0:
-            # PostgreSQL refuses to run as root; its user must be able to pass through.
+            # PostgreSQL refuses to run as root; its user must be able to enter.
             self.directory.chmod(0o711)
         self._processes: list[subprocess.Popen[bytes]] = []
         try:
@@ -48,7 +48,7 @@ class Workspace:
         self.close()
 
     def spawn(self, command: Sequence[str | Path], *, log: Path, user: str | None = None) -> subprocess.Popen[bytes]:
-        """Start a process whose output is appended to `log`, as `user` (None: the own one).
+        """Start a process as `user` (None: the current one) and append its output to `log`.
 
         Raises:
             OSError: the program cannot be executed.
@@ -66,10 +66,10 @@ class Workspace:
                 extra_groups=None if user is None else [],
             )
         self._processes.append(process)
-        self._tell_guard(process.pid)
+        self._register(process.pid)
         return process
 
-    def _tell_guard(self, pid: int) -> None:
+    def _register(self, pid: int) -> None:
         assert self._guard.stdin is not None
         os.write(self._guard.stdin.fileno(), f"{pid}\n".encode())
 

@@ -1,7 +1,7 @@
-"""Bounds what connections to the HTTP server take: aiohttp accepts any number, and waits for a request for ever.
+"""Limits the connections to the HTTP server. aiohttp accepts any number of them and waits for requests without a limit.
 
-Whoever opens connections and sends nothing would otherwise take every descriptor of the process, also those that the
-database and Kafka need, and /healthz would not answer.
+Otherwise, idle connections could use all descriptors of the process. The database and Kafka need descriptors too, and
+/healthz would not answer.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from aiohttp import web
 
 MOST = 128
 IDLE_SECONDS = 5.0
-"""For the first byte and the last one of a request's headers, and between two requests."""
+"""Limit for the first and the last byte of a request's headers, and for the time between two requests."""
 
 
 def most_connections() -> int:
-    """How many are kept: a quarter of the descriptors at most."""
+    """Return how many connections are kept: at most a quarter of the descriptors."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST if allowed == resource.RLIM_INFINITY else max(1, min(MOST, allowed // 4))
 
 
 class Connections:
-    """Makes the protocol of each new connection, and closes the oldest idle one where there are too many.
+    """Makes the protocol of each new connection, and closes the oldest idle one if there are too many.
 
-    A connection is idle while no request is being answered: also in the middle of a request's headers.
+    A connection is idle while the server is not answering a request of it, even if it has sent part of the headers.
     """
 
     def __init__(self, server: web.Server, most: int) -> None:
         self._server, self._most = server, most
-        self._open: dict[Any, None] = {}  # in the order in which they came
+        self._open: dict[Any, None] = {}  # oldest first
 
     def __call__(self) -> asyncio.Protocol:
-        """The protocol of a connection that was just accepted."""
+        """Return the protocol for a connection that was just accepted."""
         for protocol in [one for one in self._open if _is_over(one)]:
             del self._open[protocol]
         if len(self._open) >= self._most:

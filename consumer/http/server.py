@@ -1,4 +1,4 @@
-"""HTTP: metrics for Prometheus, health for the orchestrator, a page for people."""
+"""The HTTP server: metrics for Prometheus, health for the orchestrator, a page for people."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from consumer.settings.model import Http
 from consumer.telemetry.exposition import Exposition
 from consumer.telemetry.metrics import Metrics
 
-# Nothing here is meant to be part of another page, guessed at, or kept by anybody.
-SHUTDOWN_SECONDS = 2.0  # for those who do not read what they have asked for
+SHUTDOWN_SECONDS = 2.0  # for clients that do not read their responses
+# Responses must not be cached, framed by another page, or interpreted as another type.
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -30,7 +30,7 @@ HEADERS = {
 
 
 class Health(NamedTuple):
-    """Whether it is well, and each single check: empty when it holds, else what is wrong."""
+    """The result of the checks, by name: empty if a check holds, otherwise what is wrong."""
 
     checks: Mapping[str, str]
 
@@ -41,7 +41,7 @@ class Health(NamedTuple):
 
 
 class HttpServer:
-    """Serves while the service runs, and while it still waits for what it needs."""
+    """Answers requests while the service runs, and also while it waits for the servers at its start."""
 
     def __init__(
         self,
@@ -57,9 +57,9 @@ class HttpServer:
         self._listener: asyncio.Server | None = None
 
     async def start(self) -> tuple[str, int]:
-        """Listen; the address that was bound.
+        """Listen. Return the bound address.
 
-        :raises OSError: the address is taken
+        :raises OSError: the address is in use
         """
         app = web.Application()
         app.on_response_prepare.append(_add_headers)

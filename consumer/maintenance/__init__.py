@@ -1,1 +1,1 @@
-"""What runs on a timer: days, months, retention."""
+"""Jobs that run on a timer: daily aggregates, monthly partitions, retention."""

@@ -8,77 +8,78 @@ from typing import Any, Protocol
 
 from consumer.ingest.ports import Cause, Clock, StoreError, Unavailable
 
-# Why one day cannot be computed now although others can: it is too large, somebody holds what it needs, or a trigger of
-# somebody's refuses its row.
-OF_ONE_DAY = frozenset({Cause.CONFLICT, Cause.LOCK, Cause.REFUSED, Cause.RESOURCES, Cause.TIMEOUT})
+# Causes that concern one day: it is too large, another session holds a lock, or a user's trigger rejects its row.
+# The other days can still be computed.
+SINGLE_DAY_CAUSES = frozenset({Cause.CONFLICT, Cause.LOCK, Cause.REFUSED, Cause.RESOURCES, Cause.TIMEOUT})
 
 
 class History(Protocol):
     """The daily aggregates."""
 
     async def begin(self) -> str:
-        """Take up the settings that days are computed under; at the first call ours are put in force.
+        """Read the basis in force. The first call puts ours in force.
 
-        :returns: in which settings those in force differ from ours, empty where they do not
-        :raises StoreError: not now
+        :returns: how the basis in force differs from ours; empty if it does not
+        :raises StoreError: the database is unavailable
         """
         ...
 
     async def due(self, fresh_seconds: float) -> Sequence[date]:
-        """The days to be computed, newest first; one that was computed less than `fresh_seconds` ago can wait.
+        """Return the days to compute, newest first. A day computed less than `fresh_seconds` ago is left out.
 
-        :raises StoreError: not now
+        :raises StoreError: the database is unavailable
         """
         ...
 
     async def roll_up_due(self, day: date, fresh_seconds: float) -> bool:
-        """Compute a day; False when another replica is at it, or was just now, or its rows were archived.
+        """Compute a day. Return False if another replica computes it or just has, or if its rows were archived.
 
-        :raises StoreError: not now
+        :raises StoreError: the database is unavailable
         """
         ...
 
     async def newest(self) -> Mapping[str, Any] | None:
-        """The newest day's row."""
+        """Return the row of the newest day."""
         ...
 
 
 class Amendments(Protocol):
-    """What changes rows after they were written."""
+    """Amendments that wait in the database."""
 
     async def settle(self) -> Sequence[str]:
-        """Apply what still waits although its row is there; call plugins unhealthy that nobody hears of: their names.
+        """Apply waiting amendments whose row now exists, and set silent plugins to unhealthy.
 
-        :raises StoreError: not now
+        :returns: the names of these plugins
+        :raises StoreError: the database is unavailable
         """
         ...
 
 
 class DayTelemetry(Protocol):
-    """What is told of the days."""
+    """Reports on the roll-up."""
 
     def rolled_up(self, days: Sequence[date]) -> None:
-        """These days have been computed."""
+        """Report days that have been computed."""
         ...
 
     def newest_day(self, day: Mapping[str, Any]) -> None:
-        """The newest day's row, by whichever replica it was computed."""
+        """Report the row of the newest day, whichever replica has computed it."""
         ...
 
     def rollup_succeeded(self) -> None:
-        """Nothing was due, or all that was looked at was computed here."""
+        """Report that every due day was computed here, or that none was due."""
         ...
 
     def plugins_silent(self, names: Sequence[str]) -> None:
-        """These plugins have reported nothing for too long."""
+        """Report plugins that have sent nothing for too long."""
         ...
 
     def rollup_failed(self, problem: str) -> None:
-        """The days could not be computed now; what is due stays due."""
+        """Report why days could not be computed; they stay due."""
         ...
 
     def rollup_settings_differ(self, difference: str) -> None:
-        """Days are computed under settings other than ours: in which way; empty where they are the same."""
+        """Report how the basis in force differs from ours; empty if it does not."""
         ...
 
 
@@ -95,10 +96,10 @@ class RollupJob:
         self.pause = interval / 2
 
     async def run_once(self, fresh_seconds: float | None = None) -> bool:
-        """Roll up what is due, then show the newest day. What fails stays due, and holds up no other day.
+        """Compute the due days, then show the newest day. A day that fails stays due and does not delay the others.
 
-        :param fresh_seconds: a row can wait that was computed less than this ago; half of the interval when unset
-        :returns: whether everything was looked at; where it takes long, today's row is due again before the end
+        :param fresh_seconds: a row computed less than this ago can wait; half of the interval by default
+        :returns: whether every due day was tried; if not, today's row may already be due again
         """
         fresh = self.pause if fresh_seconds is None else fresh_seconds
         try:
@@ -112,25 +113,27 @@ class RollupJob:
             return True
         if newest is not None:
             self._telemetry.newest_day(newest)
-        # A day that another replica is at may be one that it cannot compute: only who computed it knows.
+        # A day that another replica is computing may still fail there; only that replica knows.
         if all(computed) and is_settled:
             self._telemetry.rollup_succeeded()
         return len(computed) == len(due)
 
     async def _settle_amendments(self) -> bool:
-        """Before the days, as they change rows; whether that could be done. What cannot be applied holds up no day."""
+        """Apply waiting amendments first, because they change rows. Return False on failure; days are still
+        computed.
+        """
         try:
             silent = await self._amendments.settle()
         except StoreError as error:
-            self._telemetry.rollup_failed(f"what waits for dialogues and provenance cannot be applied: {error}")
+            self._telemetry.rollup_failed(f"amendments that wait for their rows cannot be applied: {error}")
             return False
         if silent:
             self._telemetry.plugins_silent(silent)
         return True
 
     async def _roll_up(self, days: Sequence[date], fresh: float) -> Sequence[bool]:
-        """Whether each day was computed here, as far as the time went. At least two days each time: the newest, which
-        may be due again and again, must not hold up the others."""
+        """Return whether each day was computed here. Stop after the time limit, but try at least two days: the newest
+        may be due every time and must not keep the others waiting."""
         started = self._clock.monotonic()
         computed: list[bool] = []
         for day in days:
@@ -140,11 +143,11 @@ class RollupJob:
         return computed
 
     async def _roll_up_one(self, day: date, fresh: float) -> bool:
-        """What is wrong with one day holds up no other; where nothing can be done now, the turn ends."""
+        """Compute one day. Report an error that concerns only this day; raise any other."""
         try:
             computed = await self._history.roll_up_due(day, fresh)
         except StoreError as error:
-            if isinstance(error, Unavailable) and error.cause not in OF_ONE_DAY:
+            if isinstance(error, Unavailable) and error.cause not in SINGLE_DAY_CAUSES:
                 raise
             self._telemetry.rollup_failed(f"{day}: {error}")
             return False

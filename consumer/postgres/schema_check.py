@@ -28,12 +28,12 @@ async def check_schema(transaction: Transaction) -> None:
 
 def _problem(encoding: str, missing: Sequence[str], recorded: Sequence[Any]) -> str:
     if encoding != "UTF8":
-        problem = f"the encoding of the database is {encoding}, and events are UTF-8"
+        problem = f"the encoding of the database is {encoding}, but events are UTF-8"
         return f"{problem}: `ragledger doctor` says what to do"
     if missing:
         return f"no table {', '.join(missing)} yet: run `ragledger migrate up`"
     for version in [row["version"] for row in recorded if row["version"] is not None]:
         if version < SCHEMA_VERSION:
-            problem = f"the schema stands at version {version}, this ragledger needs {SCHEMA_VERSION}"
+            problem = f"the schema has version {version}, but this ragledger needs {SCHEMA_VERSION}"
             return f"{problem}: run `ragledger migrate up`"
     return ""

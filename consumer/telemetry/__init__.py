@@ -1,1 +1,1 @@
-"""Metrics, logs, and the guard of the event loop."""
+"""Metrics, logs, and a thread that detects a blocked event loop."""

@@ -1,4 +1,4 @@
-"""What is told of the days: the newest one as gauges, and a log line where they cannot be computed."""
+"""Reports on the days: the newest one as gauges, and a log line if days cannot be computed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PrometheusDayTelemetry:
         self._metrics, self._clock = metrics, clock
         self._problem = self._difference = ""
         for gauge in (m.DAY_CITATION_RATE, m.DAY_USERS, m.DAY_COST, m.ROLLUP_TIMESTAMP):
-            metrics.gauge(gauge).set(nan)  # nothing is known yet, which is not 0
+            metrics.gauge(gauge).set(nan)  # unknown, which is not 0
 
     def rolled_up(self, days: Sequence[date]) -> None:
         """See :meth:`consumer.maintenance.rollup.DayTelemetry.rolled_up`."""
@@ -33,10 +33,10 @@ class PrometheusDayTelemetry:
         log.warning("plugins_silent", plugins=list(names), then="unhealthy until they report again")
 
     def rollup_failed(self, problem: str) -> None:
-        """See :meth:`consumer.maintenance.rollup.DayTelemetry.rollup_failed`. Said once while it stays the same."""
+        """See :meth:`consumer.maintenance.rollup.DayTelemetry.rollup_failed`. The same problem is logged once."""
         if problem != self._problem:
             self._problem = problem
-            log.warning("rollup_failed", problem=problem, then="the touched days keep their marks; tried again")
+            log.warning("rollup_failed", problem=problem, then="the touched days stay due; retried")
 
     def rollup_succeeded(self) -> None:
         """See :meth:`consumer.maintenance.rollup.DayTelemetry.rollup_succeeded`."""
@@ -44,10 +44,10 @@ class PrometheusDayTelemetry:
         self._metrics.gauge(m.ROLLUP_SUCCESS).set(self._clock.wall())
 
     def rollup_settings_differ(self, difference: str) -> None:
-        """See :meth:`DayTelemetry.rollup_settings_differ`. Said once while it stays the same."""
+        """See :meth:`DayTelemetry.rollup_settings_differ`. The same difference is logged once."""
         if difference and difference != self._difference:
             log.warning(
-                "rollup_settings_differ", problem=difference, then="the settings of the replica started last hold"
+                "rollup_settings_differ", problem=difference, then="the settings of the replica started last apply"
             )
         self._difference = difference
 
@@ -72,10 +72,10 @@ class PrometheusDayTelemetry:
 
 
 def timestamp_of(moment: datetime | None) -> float | None:
-    """A naive UTC moment in seconds since 1970, where there is one."""
+    """Return a naive UTC time as seconds since 1970; None stays None."""
     return None if moment is None else moment.replace(tzinfo=UTC).timestamp()
 
 
 def seconds(milliseconds: float | None) -> float | None:
-    """Milliseconds as seconds, where there are any."""
+    """Convert milliseconds to seconds; None stays None."""
     return None if milliseconds is None else milliseconds / 1000

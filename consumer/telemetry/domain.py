@@ -1,4 +1,4 @@
-"""Metrics of what the events say: dialogues, tokens, cost, feedback, provenance. Counted from what was committed."""
+"""Metrics of the content of events: dialogues, tokens, cost, feedback, provenance. They count committed rows only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OTHER = "other"
 
 
 class DomainMetrics:
-    """Counts rows a batch at a time, column by column."""
+    """Counts the rows of one batch at a time, column by column."""
 
     def __init__(self, metrics: m.Metrics) -> None:
         self._metrics = metrics
@@ -57,7 +57,7 @@ class DomainMetrics:
                 self._metrics.counter(m.FEEDBACK_GIVEN, m.FEEDBACK[verdict]).inc(count)
 
     def _model_label(self, model: str) -> str:
-        """The model's own name while there are few: a hostile producer must not fill Prometheus."""
+        """Return the model's name, or `other` above a limit: a hostile producer must not flood Prometheus."""
         if model in self._models:
             return model
         if len(self._models) >= MAX_MODELS:
@@ -71,7 +71,7 @@ class DomainMetrics:
 
 
 class _DialogueMetrics:
-    """The children of one model, looked up once."""
+    """The metrics of one model, looked up once."""
 
     def __init__(self, metrics: m.Metrics, model: str) -> None:
         self._dialogues = {
@@ -85,7 +85,7 @@ class _DialogueMetrics:
         self._cost = metrics.counter(m.COST, model)
 
     def count(self, columns: DialogueFacts) -> None:
-        """Count many dialogues, given as columns."""
+        """Count dialogues that are given as columns."""
         cited = sum(map(bool, columns.citations))
         self._dialogues[True].inc(cited)
         self._dialogues[False].inc(len(columns.model) - cited)

@@ -1,4 +1,4 @@
-"""A thread that watches the event loop from outside: a loop that is blocked can neither notice nor say so."""
+"""A thread that watches the event loop, because a blocked loop cannot report itself."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import structlog
 log = structlog.get_logger("ragledger")
 
 TICK_SECONDS = 0.5
-DUMP_SECONDS = 2.0  # whoever reads our standard error may be stuck too
+DUMP_SECONDS = 2.0  # writing to standard error may block too
 
 
 class LoopGuard:
-    """Ends the process when the loop has done nothing for `limit` seconds.
+    """Ends the process if the loop has run nothing for `limit` seconds.
 
-    Seconds are counted by the thread's own ticks: while the whole process is frozen, none pass.
+    The thread counts the seconds by its own ticks, so none pass while the whole process is frozen.
     """
 
     def __init__(self, limit: float, exit_code: int, end: Callable[[int], None] = os._exit) -> None:
@@ -30,16 +30,16 @@ class LoopGuard:
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """Watch the running loop."""
+        """Start to watch the running loop."""
         self._beat(asyncio.get_running_loop())
         threading.Thread(target=self._watch, name="loop guard", daemon=True).start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._stopped.set()
 
     def end_within(self, seconds: float) -> None:
-        """End the process after so many seconds, whatever hangs."""
+        """End the process after so many seconds, even if a task hangs."""
         ending = threading.Timer(seconds, self._end, [self._exit_code])
         ending.daemon = True
         ending.start()
@@ -62,7 +62,7 @@ class LoopGuard:
         log.error(
             "loop_blocked",
             seconds=self._limit,
-            then="the process ends with the stacks of its threads; nothing is lost, the next one reads on",
+            then="the process ends with the stacks of its threads; nothing is lost, its successor continues",
         )
         faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
         self._end(self._exit_code)

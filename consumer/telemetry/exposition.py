@@ -1,9 +1,9 @@
-"""What a scrape sees, in the Prometheus text format and in OpenMetrics.
+"""Renders the metrics for a scrape, in the Prometheus text format and in OpenMetrics.
 
-The client library's own encoders build an object for every sample, sort its labels and escape them anew at each scrape:
-with a thousand models that is twenty-five thousand samples, and a quarter of a second in which the event loop does
-nothing else. Here a series keeps its line until its value changes. The two formats differ in the heads of the families
-alone; a test holds both equal to the client library's, byte for byte.
+The client library's encoders build an object for every sample, and sort and escape its labels again in each scrape.
+With a thousand models that is 25,000 samples and blocks the event loop for a quarter of a second. Here the line of a
+series is cached until its value changes. The two formats differ only in the HELP and TYPE lines. A test compares the
+output with the client library's, byte for byte.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _go_text: Callable[[float], str] = floatToGoString
 
 class _Family(Protocol):
     def lines(self) -> Iterator[str]:
-        """The lines of every series there is now, each with its line end."""
+        """Yield the lines of all present series, each with its line end."""
         ...
 
 
@@ -34,7 +34,7 @@ class Exposition:
         self._families = [(_heads(metric), _family(metric, made)) for metric, made in metrics.made.items()]
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """The body and its content type, for what a client says it accepts."""
+        """Return the body and its content type, for an Accept header."""
         _, content_type = choose_encoder(accept)
         openmetrics = content_type.startswith(_OPENMETRICS)
         parts: list[str] = []
@@ -47,7 +47,7 @@ class Exposition:
 
 
 def _heads(metric: Metric) -> tuple[str, str]:
-    """HELP and TYPE, in the text format and in OpenMetrics, which names a counter without its suffix."""
+    """Return HELP and TYPE for the text format and for OpenMetrics, which omits a counter's suffix."""
     help_text = metric.meaning.replace("\\", r"\\").replace("\n", r"\n")
     name = metric.name.removesuffix("_total")
     text = f"# HELP {metric.name} {help_text}\n# TYPE {metric.name} {kind(metric)}\n"
@@ -103,7 +103,7 @@ class _Histograms:
         return "".join([f"{start} {value}\n" for start, value in zip(starts, values, strict=True)])
 
     def _line_starts(self, labels: tuple[str, ...]) -> Iterator[str]:
-        """The labels are escaped once, not once for each bound."""
+        """Yield the start of each line; the labels are escaped only once."""
         name, names = self._metric.name, self._metric.labels
         pairs = _pairs(names, labels)
         before = "".join(f"{pair}," for pair in pairs if pair < "le")
@@ -115,12 +115,12 @@ class _Histograms:
 
 
 def _text(value: float) -> str:
-    """As the client library writes a number, which for those of up to six digits is as Python does."""
+    """Format a number as the client library does. Up to six digits, Python's repr gives the same and is faster."""
     return repr(value) if -1e6 < value < 1e6 else _go_text(value)
 
 
 def _forget(known: dict[tuple[str, ...], Any], present: Mapping[tuple[str, ...], Any]) -> None:
-    """Series that are gone, such as those of partitions that others have now."""
+    """Remove cached lines of series that are gone, such as those of revoked partitions."""
     for labels in known.keys() - present.keys():
         del known[labels]
 

@@ -1,4 +1,4 @@
-"""A histogram that takes a batch of values at once: a tenth of the cost of observing each for itself."""
+"""A histogram that observes many values at once, at a tenth of the cost of single calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prometheus_client.utils import floatToGoString
 
 
 def bound_name(bound: float) -> str:
-    """An upper bound as Prometheus writes it, the value of the label `le`: 3.0."""
+    """Return an upper bound as in the label `le`: 3.0."""
     name: str = floatToGoString(bound)  # type: ignore[no-untyped-call]
     return name
 
@@ -24,10 +24,10 @@ class Series:
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
         self.batches = 0
-        """How many times something was counted in: while it stays, so does everything else."""
+        """Number of calls of `observe`. While it is unchanged, so are all values."""
 
     def observe(self, *values: float) -> None:
-        """Count the values in."""
+        """Add the values."""
         ordered = sorted(values)
         below = 0
         for place, bound in enumerate(self._bounds):
@@ -39,7 +39,7 @@ class Series:
         self.batches += 1
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Each upper bound as Prometheus writes it, and how many values lie at or below it."""
+        """Return each upper bound as in the label `le`, and the number of values at or below it."""
         names = [*map(bound_name, self._bounds), "+Inf"]
         counted, found = 0, []
         for name, count in zip(names, self._counts, strict=True):
@@ -49,12 +49,12 @@ class Series:
 
     @property
     def sum(self) -> float:
-        """The sum of all values."""
+        """Sum of all values."""
         return self._sum
 
 
 class BulkHistogram(Collector):
-    """A histogram, with a series for each set of label values seen."""
+    """A histogram with one series for each set of label values."""
 
     def __init__(self, name: str, meaning: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
         self._name, self._meaning, self._labels, self._bounds = name, meaning, labels, bounds
@@ -64,14 +64,14 @@ class BulkHistogram(Collector):
             self.labels()
 
     def labels(self, *values: str) -> Series:
-        """The series of these label values."""
+        """Return the series of these label values."""
         series = self.series.get(values)
         if series is None:
             series = self.series[values] = Series(self._bounds)
         return series
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """What a scrape sees."""
+        """Yield the metric for a scrape."""
         family = HistogramMetricFamily(self._name, self._meaning, labels=self._labels)
         for values, series in self.series.items():
             family.add_metric(values, buckets=series.buckets(), sum_value=series.sum)

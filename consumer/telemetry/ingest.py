@@ -1,4 +1,4 @@
-"""What is told of the work: metrics from what was committed, and a log line where a person would want one."""
+"""Reports on ingestion: metrics of committed batches, and log lines for events that a person should know."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PrometheusTelemetry:
         self._initialise(topics)
 
     def _initialise(self, topics: Collection[str]) -> None:
-        """Let every known series start at 0, so that its first increase is seen."""
+        """Start every known series at 0, so that Prometheus sees its first increase."""
         for topic in topics:
             for outcome in m.OUTCOMES:
                 self._metrics.counter(m.RECORDS, topic, outcome)
@@ -128,7 +128,7 @@ class PrometheusTelemetry:
         log.warning(
             "overtaken",
             partitions=sorted(map(str, partitions)),
-            then="what was not written yet is thrown away, and read again by whoever claims them",
+            then="unwritten records are discarded; the new owner reads them again",
         )
 
     def fenced(self, fenced: Fenced) -> None:
@@ -137,7 +137,7 @@ class PrometheusTelemetry:
         log.warning(
             "fenced",
             problem=str(fenced),
-            then="the batch is thrown away; its records are read by the new owner",
+            then="the batch is rolled back; the new owner reads its records",
         )
 
     def stopped(self, partition: Partition, reason: StopReason) -> None:
@@ -148,7 +148,7 @@ class PrometheusTelemetry:
         log.error("partition_stopped", partition=str(partition), problem=reason.problem, settle=settle)
 
     def stops(self) -> str:
-        """Which partitions have stopped, why, and what a person can do; empty where none has."""
+        """Return which partitions have stopped, why, and what a person can do; empty if none has."""
         return "; ".join(
             f"{partition} has stopped: {reason.problem}; settle it with `{command_to_settle(partition, reason)}`"
             for partition, reason in sorted(self._stopped.items(), key=lambda item: item[0])
@@ -161,7 +161,7 @@ class PrometheusTelemetry:
 
     def drain_timed_out(self, seconds: float) -> None:
         """See :meth:`consumer.ingest.ports.Telemetry.drain_timed_out`."""
-        log.warning("drain_timed_out", seconds=seconds, then="the new owner reads these records; the ledger fences us")
+        log.warning("drain_timed_out", seconds=seconds, then="the new owner reads these records; our write is fenced")
 
     def lag(self, partition: Partition, records: int, seconds: float) -> None:
         """See :meth:`consumer.ingest.ports.Telemetry.lag`."""
@@ -170,7 +170,7 @@ class PrometheusTelemetry:
         self._metrics.gauge(m.LAG_SECONDS, *labels).set(seconds)
 
     def held_back(self, partition: Partition, records: int, seconds: float) -> None:
-        """See :meth:`Telemetry.held_back`. Logged once for each transaction that stays open for long."""
+        """See :meth:`Telemetry.held_back`. A transaction that stays open for long is logged once."""
         labels = (partition.topic, str(partition.partition))
         self._metrics.gauge(m.HELD_BACK_RECORDS, *labels).set(records)
         self._metrics.gauge(m.HELD_BACK_SECONDS, *labels).set(seconds)
@@ -178,7 +178,7 @@ class PrometheusTelemetry:
             self._held_back.discard(partition)
         elif partition not in self._held_back:
             self._held_back.add(partition)
-            then = "these records are read once it is committed or aborted; ragledger doctor names its producer"
+            then = "these records are read when it is committed or aborted; ragledger doctor names its producer"
             log.warning(
                 "transaction_open", partition=str(partition), records=records, seconds=round(seconds), then=then
             )
@@ -186,17 +186,18 @@ class PrometheusTelemetry:
     # ── the store ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def outage(self) -> str:
-        """For how long the database could not be used; empty while it can."""
+        """Return for how long the database has been unavailable; empty if it is available."""
         seconds = self._database.seconds
-        return "" if seconds is None else f"the database could not be used for {seconds:.0f} s"
+        return "" if seconds is None else f"the database has been unavailable for {seconds:.0f} s"
 
     def kafka_outage(self) -> str:
-        """For how long Kafka has not answered; empty while it does."""
+        """Return for how long Kafka has not answered; empty if it answers."""
         seconds = self._kafka.seconds
         return "" if seconds is None else f"Kafka has not answered for {seconds:.0f} s: {self._kafka_problem}"
 
     def unavailable(self, cause: Cause, message: str) -> None:
-        """See :meth:`consumer.ingest.ports.Telemetry.unavailable`. Logged once for each remedy, not once a try."""
+        """See :meth:`consumer.ingest.ports.Telemetry.unavailable`. Each kind of cause is logged once, not every retry.
+        """
         self._metrics.counter(m.WRITE_RETRIES, cause).inc()
         if cause is not Cause.TURN:
             self._begin_outage("writes", cause, message)
@@ -225,11 +226,11 @@ class PrometheusTelemetry:
             log.info("database_available", outage_seconds=round(seconds, 1))
 
     def kafka_unavailable(self, error: Exception) -> None:
-        """See :meth:`consumer.ingest.ports.Telemetry.kafka_unavailable`. Logged once an outage."""
+        """See :meth:`consumer.ingest.ports.Telemetry.kafka_unavailable`. An outage is logged once."""
         self._metrics.gauge(m.UP, "kafka").set(0)
         self._kafka_problem = str(error)
         if self._kafka.begin("client", Cause.CONNECTION):
-            log.error("kafka_unavailable", problem=str(error), then="tried again until it answers; nothing is lost")
+            log.error("kafka_unavailable", problem=str(error), then="retried until it answers; nothing is lost")
 
     def kafka_available(self) -> None:
         """See :meth:`consumer.ingest.ports.Telemetry.kafka_available`."""
@@ -239,7 +240,7 @@ class PrometheusTelemetry:
             log.info("kafka_available", outage_seconds=round(seconds, 1))
 
     def unanswered(self, asked: Collection[Partition], why: Mapping[Partition, str]) -> None:
-        """See :meth:`consumer.ingest.ports.Telemetry.unanswered`. Logged when it begins, and when it is over."""
+        """See :meth:`consumer.ingest.ports.Telemetry.unanswered`. The beginning and the end are logged."""
         found = self._forget_leaders(self._leaderless.keys() & set(asked) - why.keys())
         if found:
             log.info("partition_leader_answers", partitions=sorted(map(str, found)))
@@ -247,39 +248,39 @@ class PrometheusTelemetry:
         self._leaderless |= why
         for partition in sorted(new):
             self._metrics.gauge(m.LEADERLESS, partition.topic, str(partition.partition)).set(1)
-            then = "asked again until it answers; the other partitions are read meanwhile"
+            then = "retried until it answers; the other partitions are still read"
             log.error("partition_without_leader", partition=str(partition), problem=why[partition], then=then)
 
     def leaderless(self) -> str:
-        """Which partitions have no leader that answers, and why; empty where each has."""
+        """Return which partitions have no leader that answers, and why; empty if none."""
         return "; ".join(f"{partition}: {why}" for partition, why in sorted(self._leaderless.items()))
 
     def _forget_leaders(self, partitions: Collection[Partition]) -> Collection[Partition]:
-        """Those of the partitions that had no leader that answered, which does not count any more."""
+        """Remove these partitions from the leaderless ones. Return those that were among them."""
         known = [partition for partition in partitions if self._leaderless.pop(partition, None) is not None]
         for partition in known:
             self._metrics.remove(m.LEADERLESS, partition.topic, str(partition.partition))
         return known
 
     def stalled(self, problem: str, stacks: Sequence[str]) -> None:
-        """The work does not get on; where each task stands, for whoever looks for the cause."""
+        """Report a stall, with the stack of each task for the diagnosis."""
         log.error(
-            "stalled", problem=problem, then="the process ends; nothing is lost, the next one reads on", tasks=stacks
+            "stalled", problem=problem, then="the process ends; nothing is lost, its successor continues", tasks=stacks
         )
 
     def topics_missing(self, topics: Collection[str]) -> None:
-        """These topics do not exist now; they are read as soon as they do."""
+        """Report topics that do not exist; they are read as soon as they are created."""
         gone, self._missing = frozenset(topics) - self._missing, frozenset(topics)
         if gone:
-            log.warning("topics_missing", topics=sorted(gone), then="read as soon as they are made")
+            log.warning("topics_missing", topics=sorted(gone), then="read as soon as they are created")
 
     def refused(self, refusals: Collection[Refusal]) -> None:
-        """Kafka does not let us use these; each is logged when it begins and when it is over."""
+        """Report what Kafka does not allow this replica to use. The beginning and the end are logged."""
         now = {(refusal.resource, refusal.name): refusal for refusal in refusals}
         for known, refusal in now.items():
             if self._refusals.get(known) != refusal:
                 self._metrics.gauge(m.REFUSED, *known).set(1)
-                log.error("kafka_refuses", **refusal._asdict(), then="tried again every few seconds")
+                log.error("kafka_refuses", **refusal._asdict(), then="retried every few seconds")
         for resource, name in self._refusals.keys() - now.keys():
             self._metrics.remove(m.REFUSED, resource, name)
             log.info("kafka_permits", resource=resource, name=name)

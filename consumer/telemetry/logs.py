@@ -1,4 +1,4 @@
-"""Logging: structlog for us, and the libraries' own loggers kept from flooding it. The only importer of logging."""
+"""Logging with structlog. Limits the output of libraries. The only module that imports logging."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from consumer.settings.model import Log
 
 _log = structlog.get_logger("ragledger")
 
-# aiokafka says the same line hundreds of times a second while a broker is away.
+# While a broker is unavailable, aiokafka logs the same line hundreds of times a second.
 QUIET_SECONDS = 30.0
 REMIND_SECONDS = 3600.0
 _MOST_REMEMBERED = 1000
 
 
 @dataclass(slots=True)
+@dataclass(slots=True)
 class _Repeated:
-    """A line that comes again and again: when it was let through, when it was last seen, how many were held back."""
+    """A repeated line: when it was last logged, when it last occurred, and how many times it was suppressed since."""
 
-    said: float
+    logged: float
     seen: float
-    held: int = 0
+    suppressed: int = 0
 
 
 class OncePerOutage(logging.Filter):
-    """Lets a line of a library through once, until nobody has said it for a while, or for very long.
+    """Logs a repeated line of a library once, and again after a pause, or after an hour.
 
-    It then has the number of those held back. Each is counted, held back or not.
+    The line then states how many repetitions were suppressed. Every line is counted, suppressed or not.
     """
 
     def __init__(self) -> None:
@@ -42,22 +43,22 @@ class OncePerOutage(logging.Filter):
         self.count: Callable[[], None] = lambda: None
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Forget all earlier lines."""
         self._lines.clear()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Hold a repeated line back."""
+        """Return False for a repeated line."""
         self.count()
         key, now = (record.name, str(record.msg)), time.monotonic()
         line = self._lines.get(key)
-        if line is not None and now - line.seen < QUIET_SECONDS and now - line.said < REMIND_SECONDS:
-            line.seen, line.held = now, line.held + 1
+        if line is not None and now - line.seen < QUIET_SECONDS and now - line.logged < REMIND_SECONDS:
+            line.seen, line.suppressed = now, line.suppressed + 1
             return False
         if len(self._lines) >= _MOST_REMEMBERED:
             self._lines.clear()
         self._lines[key] = _Repeated(now, now)
-        if line is not None and line.held:
-            record.msg = f"{record.msg} (and {line.held} times more)"
+        if line is not None and line.suppressed:
+            record.msg = f"{record.msg} (and {line.suppressed} more times)"
         return True
 
 
@@ -65,14 +66,14 @@ _once = OncePerOutage()
 
 
 def count_library_lines(count: Callable[[], None]) -> None:
-    """Have each warning and error of a library counted, also those that nobody gets to see."""
+    """Set a callback for each warning and error of a library, including suppressed ones."""
     _once.count = count
 
 
 def configure(settings: Log, *, libraries: bool = True) -> None:
-    """Send everything to standard error, for people or for machines.
+    """Configure logging to standard error, for people or for machines.
 
-    :param libraries: whether the libraries' own warnings are let through
+    :param libraries: whether warnings of libraries are logged
     """
     level = logging.getLevelNamesMapping()[settings.level]
     structlog.configure(
@@ -89,12 +90,12 @@ def configure(settings: Log, *, libraries: bool = True) -> None:
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries silent: a command says itself, in one line, what is wrong."""
+    """Silence the libraries; a command reports an error itself, in one line."""
     logging.basicConfig(level=logging.CRITICAL, force=True)
 
 
 def _renderers(settings: Log) -> list[Any]:
-    """For people a plain traceback; for machines one line. Neither shows what variables hold, which is event text."""
+    """Return renderers: a plain traceback for people, one line for machines. Neither shows variables (event text)."""
     on_terminal = sys.stderr.isatty()
     if settings.format == "console" or (settings.format == "auto" and on_terminal):
         plain = structlog.dev.plain_traceback
@@ -120,20 +121,20 @@ def _configure_libraries(settings: Log, level: int) -> None:
 
 
 def listening(host: str, port: int) -> None:
-    """The HTTP server is up."""
+    """Log the address of the HTTP server."""
     _log.info("listening", http=f"http://{host}:{port}")
 
 
 def ignored(what: str) -> None:
-    """Something was given that changes nothing."""
+    """Log a setting that has no effect."""
     _log.info("ignored", what=what)
 
 
 def stopped() -> None:
-    """Everything held was written."""
+    """Log the end of the service; everything was written."""
     _log.info("stopped")
 
 
 def shutdown_timed_out(seconds: float) -> None:
-    """Stopping took too long."""
-    _log.error("shutdown_timed_out", seconds=seconds, then="what was not written is read again at the next start")
+    """Log that stopping took too long."""
+    _log.error("shutdown_timed_out", seconds=seconds, then="unwritten records are read again at the next start")

@@ -1,4 +1,4 @@
-"""Every metric, declared once, with its meaning. `docs/metrics.md` is made from this file."""
+"""Declares every metric with its meaning. `docs/metrics.md` is generated from this file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Metric:
 
 
 class Quantiles(Gauge):
-    """Quantiles that are set, not computed here. Prometheus allows the label `quantile` only in summaries."""
+    """Quantiles that are set and not computed here. Prometheus allows the label `quantile` only in summaries."""
 
     _type = "summary"
 
@@ -37,7 +37,7 @@ OUTCOMES = ("inserted", "duplicate", "amended", "dead_lettered")
 TOKEN_TYPES = ("prompt", "completion")
 FEEDBACK = {-1: "negative", 0: "neutral", 1: "positive"}
 
-# One bound at each likely threshold of an objective, because a ratio is exact only at a bound.
+# Objectives are likely to use these bounds, and a ratio is exact only at a bound.
 LATENCY_SECONDS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0)
 WRITE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 DELAY_SECONDS: tuple[float, ...] = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0)
@@ -103,7 +103,7 @@ UNKNOWN_FIELDS = Metric(
 REBALANCES = Metric(
     Counter, "rag_rebalances_total", "Assignments of partitions that this replica has received from the group."
 )
-FENCED = Metric(Counter, "rag_fenced_total", "Batches thrown away because another replica had claimed the partition.")
+FENCED = Metric(Counter, "rag_fenced_total", "Batches rolled back because another replica had claimed the partition.")
 WRITE_RETRIES = Metric(
     Counter,
     "rag_write_retries_total",
@@ -111,7 +111,7 @@ WRITE_RETRIES = Metric(
     ("cause",),
 )
 SPLIT_WRITES = Metric(
-    Counter, "rag_split_writes_total", "Extra writes that find the records that the database refuses."
+    Counter, "rag_split_writes_total", "Extra writes to isolate the records that the database rejects."
 )
 BACKPRESSURE = Metric(Counter, "rag_backpressure_seconds_total", "Time for which reading has waited for the writer.")
 LAST_COMMIT = Metric(
@@ -209,7 +209,7 @@ class Metrics:
     """The declared metrics in a registry of their own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series beside each counter that no dashboard asks for
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it adds a series to each counter; no dashboard uses it
         self.registry = CollectorRegistry()
         self.made: Mapping[Metric, Counter | Gauge | BulkHistogram] = {metric: self._make(metric) for metric in ALL}
 
@@ -223,25 +223,25 @@ class Metrics:
         return made
 
     def counter(self, metric: Metric, *labels: str) -> Counter:
-        """The counter, for these label values."""
+        """Return the counter for these label values."""
         made = self.made[metric]
         assert isinstance(made, Counter)
         return made.labels(*labels) if labels else made
 
     def gauge(self, metric: Metric, *labels: str) -> Gauge:
-        """The gauge, for these label values."""
+        """Return the gauge for these label values."""
         made = self.made[metric]
         assert isinstance(made, Gauge)
         return made.labels(*labels) if labels else made
 
     def histogram(self, metric: Metric, *labels: str) -> Series:
-        """The histogram's series for these label values."""
+        """Return the histogram series for these label values."""
         made = self.made[metric]
         assert isinstance(made, BulkHistogram)
         return made.labels(*labels)
 
     def keep(self, metric: Metric, values: Collection[str]) -> None:
-        """Take out every series of a metric with one label whose value is none of these."""
+        """Remove every series of a one-label metric whose label value is not among these."""
         made = self.made[metric]
         assert isinstance(made, Counter | Gauge)
         for labels in list(made._metrics):
@@ -249,7 +249,7 @@ class Metrics:
                 made.remove(*labels)
 
     def remove(self, metric: Metric, *labels: str) -> None:
-        """Take a series out, where there is one."""
+        """Remove a series if it exists."""
         made = self.made[metric]
         assert isinstance(made, Counter | Gauge)
         if labels in made._metrics:

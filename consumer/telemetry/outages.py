@@ -1,50 +1,52 @@
-"""Outages: whether a server is away, since when, and what of it is news."""
+"""Outages: whether a server is unavailable, since when, and which problems to log."""
 
 from __future__ import annotations
 
 from consumer.ingest.ports import Cause, Clock
 
-# A server that goes away and comes back shuts down, refuses connections, answers nothing, and recovers: one story.
-_AWAY = frozenset({Cause.CONNECTION, Cause.SHUTDOWN, Cause.SYSTEM, Cause.TIMEOUT})
+# Stages of one restart: the server shuts down, refuses connections, does not answer, recovers. They count as one
+# problem.
+_RESTART = frozenset({Cause.CONNECTION, Cause.SHUTDOWN, Cause.SYSTEM, Cause.TIMEOUT})
 
 
 class Outage:
-    """A server that is away, as our parts see it: begun by the first that complains, over when all are content.
+    """An outage of a server. It begins when the first part of the service reports a problem, and ends when none has
+    one.
 
-    A part may be content while another is not: questions can be answered while nothing can be written.
+    Parts can differ: reads may succeed while writes fail.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._since: float | None = None
         self._parts: set[str] = set()
-        self._remedies: set[str] = set()
+        self._problems: set[str] = set()
 
     @property
     def seconds(self) -> float | None:
-        """How long it lasts; None where there is none."""
+        """Duration of the outage; None if there is none."""
         return None if self._since is None else self._clock.monotonic() - self._since
 
     def begin(self, part: str, cause: Cause) -> bool:
-        """A part complains; whether that is news.
+        """Record that a part has a problem. Return whether to log it.
 
-        The first complaint of an outage is, and each that asks for another remedy: a lock, a missing privilege. The
-        stages of one restart are not.
+        The first problem of an outage is logged, and each one of another kind, such as a lock or a missing privilege.
+        The stages of one restart are one kind.
         """
         if self._since is None:
             self._since = self._clock.monotonic()
         self._parts.add(part)
-        remedy = "away" if cause in _AWAY else cause
-        is_news = remedy not in self._remedies
-        self._remedies.add(remedy)
-        return is_news
+        problem = "restart" if cause in _RESTART else cause
+        is_new = problem not in self._problems
+        self._problems.add(problem)
+        return is_new
 
     def end(self, part: str) -> float | None:
-        """A part is content; how many seconds the outage has lasted where that ends it, else None."""
+        """Record that a part works again. If this ends the outage, return its duration in seconds, otherwise None."""
         self._parts.discard(part)
         seconds = self.seconds
         if self._parts or seconds is None:
             return None
         self._since = None
-        self._remedies.clear()
+        self._problems.clear()
         return seconds

@@ -1,4 +1,4 @@
-"""Where everything stands: the stacks of tasks and threads, by file, line and function. Never what variables hold."""
+"""Stacks of tasks by file, line and function. They never contain the values of variables."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 def task_stacks() -> Sequence[str]:
-    """Each task of the running loop, and where it waits, innermost last."""
+    """Return the stack of each task of the running loop, innermost frame last."""
     return sorted(f"{task.get_name()}: {' > '.join(_places(task.get_coro()))}" for task in asyncio.all_tasks())
 
 
 def _places(awaitable: Any) -> Iterator[str]:
-    """A task knows its outermost frame only; what that one awaits leads to the others."""
+    """Yield the places of all frames. A task has only its outermost frame; each awaits the next one."""
     while awaitable is not None:
         frame = _attribute(awaitable, "cr_frame", "gi_frame", "ag_frame")
         if frame is not None:

@@ -263,7 +263,7 @@ def test_many_are_discarded_a_chunk_at_a_time(stack: Servers, migrated_template:
         assert environment.run_json("dead-letters", "discard", "--all") == {"discarded": 2_000}
 
 
-@pytest.mark.parametrize(("work", "done", "chunk"), [("discard", "discarded", 5_000), ("replay", "tried again", 500)])
+@pytest.mark.parametrize(("work", "done", "chunk"), [("discard", "discarded", 5_000), ("replay", "processed", 500)])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_says_how_many_are_settled(
     stack: Servers, migrated_template: str, work: str, done: str, chunk: int, number: signal.Signals
@@ -289,7 +289,9 @@ def test_an_interruption_says_how_many_are_settled(
         other.rollback()
         said, problem = process.communicate(timeout=60)
         assert (process.returncode, said.strip()) == (1, "")
-        assert problem == f"ragledger: interrupted: {chunk:,} dead letters were {done}; {work} again for the rest\n"
+        assert (
+            problem == f"ragledger: interrupted: {chunk:,} dead letters were {done}; run {work} again for the others\n"
+        )
         assert environment.run_json("dead-letters", "discard", "--all") == {
             "discarded": 2 * chunk if work == "discard" else 3 * chunk
         }

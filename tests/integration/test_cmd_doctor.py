@@ -148,7 +148,7 @@ def test_for_people(patient: Patient) -> None:
     assert done.returncode == 3
     assert "MUST  index idx_plugin_enabled" in done.stdout
     assert "  MUST  index idx_plugin_enabled: run `ragledger migrate up`" in done.stdout
-    assert "1 things must be done." in done.stdout
+    assert "1 findings must be fixed." in done.stdout
 
 
 def open_dead_letter(patient: Patient) -> None:
@@ -234,12 +234,12 @@ CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
     ),
     (sql("GRANT ragledger_owner TO {role}"), "privileges", "warning", "owns the tables", "GRANT ragledger_ingest TO"),
     (sql("ALTER ROLE {role} SUPERUSER"), "privileges", "warning", "is a superuser", "GRANT ragledger_ingest TO"),
-    (sql("ALTER ROLE {role} CREATEDB"), "privileges", "warning", "may make roles", "ALTER ROLE {role} NOCREATEROLE"),
+    (sql("ALTER ROLE {role} CREATEDB"), "privileges", "warning", "may create roles", "ALTER ROLE {role} NOCREATEROLE"),
     (
         sql("GRANT DELETE ON provenance TO {role}"),
         "privileges",
         "warning",
-        "more than it needs: DELETE on provenance",
+        "unneeded privileges: DELETE on provenance",
         "REVOKE DELETE ON provenance FROM {role}",
     ),
     (
@@ -255,7 +255,7 @@ CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
         sql("ALTER DATABASE {database} SET timezone = 'Asia/Tokyo'"),
         "time zone",
         "warning",
-        "sessions are in Asia/Tokyo",
+        "sessions use Asia/Tokyo",
         "ALTER DATABASE {database} SET timezone = 'UTC'",
     ),
     (
@@ -321,7 +321,7 @@ CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
         sql("INSERT INTO rag_metrics_history (date, total_dialogues) VALUES (current_date - 2, 250000)"),
         "partitions",
         "warning",
-        "it is time: 250,000 dialogues a day",
+        "partitioning is due: 250,000 dialogues a day",
         "ragledger partition plan",
     ),
     (
@@ -586,7 +586,7 @@ def test_a_table_that_is_locked(patient: Patient) -> None:
         began = time.monotonic()
         found = patient.findings()
         assert time.monotonic() - began < 60
-    assert "could not be looked at within 10 s" in of(found, "tables")[0]["found"]
+    assert "could not be checked within 10 s" in of(found, "tables")[0]["found"]
     assert of(found, "dead letters")[0]["severity"] == "ok"
 
 

@@ -95,7 +95,7 @@ def test_the_days_are_computed_at_once(offline: Environment, tmp_path: Path) -> 
     add_dialogues(offline.dsn, BOB, "2026-01-01 10:00")
     offline.run("rollup", "--since", "2026-01-01", "--until", "2026-01-02")
     receipt = erase(offline, ALICE, tmp_path)
-    assert receipt["days_computed_anew"] == ["2026-01-01", "2026-01-02"]
+    assert receipt["days_recomputed"] == ["2026-01-01", "2026-01-02"]
     days = offline.query(
         "SELECT date::date::text AS day, total_dialogues, unique_users FROM rag_metrics_history ORDER BY 1"
     )
@@ -129,7 +129,7 @@ def test_a_receipt_that_cannot_be_written_says_that_the_user_is_erased(offline: 
         check=False,
     )
     assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (1, "", [])
-    assert done.stderr.startswith("ragledger: the user is erased, and only the receipt is missing: ")
+    assert done.stderr.startswith("ragledger: the user is erased, but the receipt could not be written: ")
     assert whereabouts(offline, ALICE) == []
     again = erase(offline, ALICE, tmp_path)
     assert [(one["reference"], one["dialogues"]) for one in again["earlier_erasures"]] == [("first", 1)]
@@ -168,7 +168,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(offline: Environment, tmp_p
     assert len(whereabouts(offline, ALICE)) == 3
     assert list(tmp_path.iterdir()) == []
     real = erase(offline, ALICE, tmp_path)
-    for part in ("user", "deleted", "kept_without_the_user", "days_computed_anew"):
+    for part in ("user", "deleted", "kept_without_the_user", "days_recomputed"):
         assert dry[part] == real[part], part
 
 

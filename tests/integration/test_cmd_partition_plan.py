@@ -83,8 +83,8 @@ def test_it_says_what_a_conversion_would_do_and_what_stands_in_its_way(environme
     assert plan["obstacles"] == ["once cannot be unique across partitions without created_at: drop it"]
     assert plan["disk_bytes"] == criteria(plan)["bytes"]["measured"] > 0
     shown = environment.run("partition", "plan").stdout
-    assert "It is not time to partition yet." in shown
-    assert "In the way: once cannot be unique" in " ".join(shown.split())
+    assert "Partitioning is not due yet." in shown
+    assert "Obstacle: once cannot be unique" in " ".join(shown.split())
 
 
 def test_a_partitioned_table_shows_its_partitions(environment: Environment) -> None:

@@ -233,7 +233,7 @@ def test_an_interruption_says_what_is_published_and_where_to_go_on(
         said, problem = process.communicate(timeout=60)
         found = json.loads(said)
         assert (process.returncode, 0 < found["published"] < len(lines)) == (1, True)
-        assert f"Go on from line {found['next_line']}" in problem
+        assert f"Continue from line {found['next_line']}" in problem
         assert f"{found['published']:,} of {len(lines):,} records are known to be in" in problem
         held = watermark(bootstrap_servers, topic)
         assert found["published"] <= held <= found["published"] + found["in_doubt"]

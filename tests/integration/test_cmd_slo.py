@@ -213,7 +213,7 @@ def test_a_change_of_objectives_is_noticed_and_followed(own: Path, tmp_path: Pat
     checked = rules(directory, "--check", objectives=fewer)
     assert checked.returncode == 3
     assert f"not current: {directory}/slo-fresh.yml" in checked.stdout
-    assert f"not wanted: {directory}/slo-on.yml" in checked.stdout
+    assert f"obsolete: {directory}/slo-on.yml" in checked.stdout
     assert names(directory) == before
     written = rules(directory, "--json", objectives=fewer)
     assert written.returncode == 0
@@ -242,7 +242,7 @@ def test_a_target_that_prometheus_cannot_count_is_refused(tmp_path: Path) -> Non
     for option in ([], ["--check"]):
         done = rules(directory, *option, objectives=objectives)
         assert (done.returncode, done.stdout) == (1, "")
-        assert "quick: 3200 ms is no bound of rag_dialogue_latency_seconds" in done.stderr
+        assert "quick: 3200 ms is not a bucket bound of rag_dialogue_latency_seconds" in done.stderr
         assert "3000 or 4000" in done.stderr
         assert "--skip-refused" in done.stderr
         assert not directory.exists()
@@ -277,7 +277,7 @@ def test_a_wrong_file_of_objectives_and_a_directory_that_is_none_are_said(tmp_pa
 
 def test_wrong_use_is_exit_code_2() -> None:
     """A check, but of nothing; links to what is no address."""
-    for options, said in ((["--check"], "needs the directory"), (["--runbooks", "docs.example"], "ends in /")):
+    for options, said in ((["--check"], "needs the directory"), (["--runbooks", "docs.example"], "ends with /")):
         done = rules(None, *options)
         assert (done.returncode, done.stdout) == (2, "")
         assert said in done.stderr

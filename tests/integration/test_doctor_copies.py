@@ -41,7 +41,7 @@ def test_a_conversion_that_was_interrupted(filled: str, step: str, table: str, c
     environment = Environment(filled, "127.0.0.1:9", {})
     execute(filled, HOURLY)
     with pytest.raises(Interrupted):
-        converted(filled, told=told)
+        converted(filled, on_progress=told)
     [found] = copies(environment)
     assert (found["severity"], table in found["found"]) == ("warning", True)
     assert ("--abort" in found["fix"]) == can_abort
@@ -61,9 +61,7 @@ def test_a_month_whose_return_was_interrupted(hourly: str, tmp_path: Path, monke
             restored(hourly, manifest)
     [found] = copies(environment)
     assert found["severity"] == "error"
-    assert (
-        "ai_dialogue_log_2026_01, which nobody reads: bringing it back from its file was interrupted" in found["found"]
-    )
+    assert "ai_dialogue_log_2026_01, which no query reads: restoring it from its file was interrupted" in found["found"]
     follow(environment, found["fix"], MANIFEST=str(manifest))
     assert [one["severity"] for one in copies(environment)] == ["ok"]
     restored(hourly, tmp_path / "ai_dialogue_log_2026_02.manifest.json")

@@ -170,7 +170,7 @@ def test_files_that_hold_the_user_are_named_and_bring_nobody_back(months: Enviro
     (elsewhere / "ai_dialogue_log_2026_02.csv.gz").rename(tmp_path / "february")
     receipt = erase(months, tmp_path / "receipts")
     files = {Path(one["file"]).name[16:23]: (one["rows"], one["problem"]) for one in kept(receipt, "archives")["files"]}
-    assert files == {"2026_01": (OF_ALICE, None), "2026_02": (None, "not found from here")}
+    assert files == {"2026_01": (OF_ALICE, None), "2026_02": (None, "not found on this machine")}
     (text,) = (tmp_path / "receipts").glob("*.txt")
     assert f"{elsewhere}/ai_dialogue_log_2026_01.csv.gz: {OF_ALICE} rows" in text.read_text()
     manifest = str(elsewhere / "ai_dialogue_log_2026_01.manifest.json")
@@ -205,7 +205,7 @@ def test_both_tables_of_a_conversion_are_erased_from(plain: Environment, tmp_pat
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(plain.dsn, told=told)
+        converted(plain.dsn, on_progress=told)
     assert counted(erase(plain, tmp_path, "--dry-run"), "dialogues") == OF_ALICE
     receipt = erase(plain, tmp_path)
     assert counted(receipt, "dialogues") == OF_ALICE
@@ -246,7 +246,7 @@ def test_a_piece_that_is_just_being_copied_is_waited_for(plain: Environment, tmp
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(plain.dsn, told=told)
+        converted(plain.dsn, on_progress=told)
     with psycopg.connect(plain.dsn) as copying:
         copying.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended('ragledger copying', 0))")
         copying.execute(

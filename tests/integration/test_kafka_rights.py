@@ -106,7 +106,7 @@ def test_no_command_creates_a_topic(
             refused = environment.run("publish", str(event), "--topic", topic)
             assert (refused.returncode, f"there is no topic {topic}" in refused.stderr) == (1, True)
             assert environment.run("dead-letters", "list").returncode == 0
-            assert "there is no such topic" in findings(environment)[f"topic {topic}"]["found"]
+            assert "the topic is missing" in findings(environment)[f"topic {topic}"]["found"]
             assert guarded.topics() == before
             guarded.create_named(topic)
             assert environment.run("publish", str(event), "--topic", topic).returncode == 0

@@ -108,7 +108,7 @@ async def test_a_key_that_is_lost_is_found(filled: str) -> None:
     erase_somebody(filled, own_key_id(filled))
     assert await failed(filled) == {}
     erase_somebody(filled, lost.id)
-    assert f"1 under key id {lost.id}" in (await failed(filled))["keys of erased users"]
+    assert f"1 with key id {lost.id}" in (await failed(filled))["keys of erased users"]
     assert await failed(filled, lost) == {}
 
 

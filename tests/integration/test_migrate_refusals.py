@@ -41,7 +41,9 @@ async def test_a_changed_file_is_refused(blank: str, files: Path) -> None:
     await migrate.up(blank, to=2, directory=files)
     changed = files / "0002_add_rag_metrics.sql"
     changed.write_text(changed.read_text() + "-- more\n")
-    with pytest.raises(migrate.ChangedFileError, match=r"(?s)0002_add_rag_metrics\.sql.*applied: .*found: .*Put the"):
+    with pytest.raises(
+        migrate.ChangedFileError, match=r"(?s)0002_add_rag_metrics\.sql.*applied: .*found: .*Restore the"
+    ):
         await migrate.up(blank, directory=files)
     assert (await migrate.status(blank, directory=files)).migrations[0].state is State.CHANGED
     assert recorded(blank) == [2]
@@ -86,7 +88,7 @@ async def test_a_table_in_use_is_left_alone(blank: str, files: Path) -> None:
     await migrate.up(blank)
     with psycopg.connect(blank) as user:
         user.execute("SELECT FROM provenance")
-        with pytest.raises(migrate.StatementRefusedError, match="Somebody else is using the table"):
+        with pytest.raises(migrate.StatementRefusedError, match="Another session is using the table"):
             await migrate.up(blank, directory=files)
 
 

@@ -44,7 +44,7 @@ async def test_verify_expects_every_table_there_is(blank: str) -> None:
         (
             "ALTER VIEW source_usability SET (security_invoker = false)",
             "view source_usability",
-            "runs with its owner's rights",
+            "runs with the rights of its owner",
         ),
         ("DROP VIEW answers_citing_unusable_sources", "view answers_citing_unusable_sources", "missing"),
         (
@@ -58,7 +58,7 @@ async def test_verify_expects_every_table_there_is(blank: str) -> None:
         (
             "ALTER TABLE provenance DISABLE TRIGGER update_provenance_updated_at",
             "trigger on provenance",
-            "none instead of update_provenance_updated_at alone",
+            "none instead of only update_provenance_updated_at",
         ),
         (
             "CREATE TRIGGER again BEFORE UPDATE ON provenance FOR EACH ROW EXECUTE FUNCTION update_updated_at_column()",
@@ -90,7 +90,7 @@ async def test_verify_expects_every_table_there_is(blank: str) -> None:
             "ALTER POLICY ai_dialogue_user_isolation ON ai_dialogue_log"
             " USING (user_id = current_setting('app.current_user_id')::uuid)",
             "policy ai_dialogue_user_isolation",
-            "ends queries with an error while app.current_user_id is not set",
+            "ends queries with an error if app.current_user_id is not set",
         ),
         (
             "REVOKE INSERT ON dead_letters FROM ragledger_ingest",

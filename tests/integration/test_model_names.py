@@ -86,7 +86,7 @@ def test_a_conversion_that_is_under_way_goes_on(before: str, step: str) -> None:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        asyncio.run(convert(before, months_ahead=1, told=told))
+        asyncio.run(convert(before, months_ahead=1, on_progress=told))
     run_files(before, UP)
     execute(before, LONG)
     assert asyncio.run(convert(before, months_ahead=1)).state == "done"

@@ -162,7 +162,7 @@ async def test_a_screen_reader_finds_its_way() -> None:
     }
     assert {"banner", "main", "navigation", "contentinfo", "status"} <= roles.keys()
     assert roles["heading"][:2] == ["ragledger", "Today, 2026-01-31"]
-    assert {"Objectives", "The last 30 days", "Latency", "Reading now", "Dead letters"} <= set(roles["heading"])
+    assert {"Objectives", "The last 30 days", "Latency", "Ingestion", "Dead letters"} <= set(roles["heading"])
     assert roles["navigation"] == ["Endpoints"]
     pictures = roles.get("image", []) + roles.get("img", [])
     assert len(pictures) == 4 + 5
@@ -225,8 +225,8 @@ async def test_an_outage_comes_and_goes_on_an_open_page() -> None:
     """The database goes away: a banner over what was seen last. It comes back: no banner. Nobody reloads anything."""
     async with opened("full") as (site, tab):
         site.shown.snapshot = STATES["away"]
-        await wait_to_see(tab, "part-problem", "The database cannot be asked")
-        assert await seen(tab, "part-problem", "The figures below are those of 14:00:05 UTC.")
+        await wait_to_see(tab, "part-problem", "The database is unavailable")
+        assert await seen(tab, "part-problem", "The figures below are from 14:00:05 UTC.")
         site.shown.snapshot = STATES["full"]
         await wait_for(lambda: tab.value("!document.getElementById('part-problem').textContent"), message="no banner")
 

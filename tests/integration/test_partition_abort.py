@@ -27,7 +27,7 @@ def test_what_is_taken_back_is_as_it_was(dressed: str, step: str) -> None:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(dressed, told=told)
+        converted(dressed, on_progress=told)
     asyncio.run(abort(dressed))
     assert (catalog(dressed), dress(dressed), rows(dressed, ALL_ROWS)) == before
     assert leftovers(dressed) == []
@@ -44,8 +44,8 @@ def test_after_the_table_was_replaced_there_is_no_way_back(filled: str) -> None:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(filled, told=told)
-    with pytest.raises(PartitionError, match="replaced already"):
+        converted(filled, on_progress=told)
+    with pytest.raises(PartitionError, match="already been replaced"):
         asyncio.run(abort(filled))
     assert converted(filled).state == "done"
     assert_sound(filled)

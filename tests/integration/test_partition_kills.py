@@ -39,7 +39,7 @@ def advance_to(dsn: str, step: str) -> None:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(dsn, told=told)
+        converted(dsn, on_progress=told)
 
 
 @contextmanager

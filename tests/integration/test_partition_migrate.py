@@ -46,7 +46,7 @@ async def test_verify_holds_on_both_shapes(parts: str) -> None:
     """And says which it found."""
     checks = {check.name: check for check in await migrate.verify(parts)}
     assert [check for check in checks.values() if not check.ok] == []
-    assert "every id is kept once" in checks["partitions of ai_dialogue_log"].detail
+    assert "every id is unique" in checks["partitions of ai_dialogue_log"].detail
     assert await migrate.up(parts) == ()
 
 
@@ -138,7 +138,7 @@ async def test_a_conversion_under_way_is_not_rolled_back(blank: str) -> None:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        await convert(blank, months_ahead=1, told=told)
+        await convert(blank, months_ahead=1, on_progress=told)
     await migrate.down(blank, to=12)
     before = catalog(blank)
     with pytest.raises(migrate.StatementRefusedError, match="partition convert"):

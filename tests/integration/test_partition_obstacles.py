@@ -52,7 +52,7 @@ def test_a_column_that_is_added_meanwhile_stops_the_replacement(filled: str) -> 
             execute(filled, "ALTER TABLE ai_dialogue_log ADD COLUMN extra INT")
 
     with pytest.raises(PartitionError, match="changed extra"):
-        converted(filled, told=told)
+        converted(filled, on_progress=told)
     execute(filled, one_dialogue())
     asyncio.run(abort(filled))
     assert leftovers(filled) == []
@@ -67,7 +67,7 @@ def test_a_copy_that_differs_never_replaces_the_table(filled: str) -> None:
             execute(filled, "UPDATE ai_dialogue_log_new SET query = 'another' WHERE latency_ms = 33")
 
     with pytest.raises(PartitionError, match="not equal"):
-        converted(filled, told=told)
+        converted(filled, on_progress=told)
     assert not is_partitioned(filled)
 
 

@@ -56,7 +56,7 @@ def test_what_cannot_come_back_is_refused(hourly: str, tmp_path: Path) -> None:
         restored(hourly, manifest)
     file.write_bytes(good)
     execute(hourly, "CREATE TABLE ai_dialogue_log_2026_01 (note TEXT)")
-    with pytest.raises(ArchiveError, match="out of the way"):
+    with pytest.raises(ArchiveError, match="rename or move"):
         restored(hourly, manifest)
     execute(hourly, "DROP TABLE ai_dialogue_log_2026_01")
     restored(hourly, manifest)

@@ -71,7 +71,7 @@ def test_writes_of_others_go_on_at_every_step(filled: str) -> None:
         steps.append(step)
         last[:] = rows(filled, ALL_ROWS)
 
-    converted(filled, told=told)
+    converted(filled, on_progress=told)
     assert len(set(steps)) == 7
     assert rows(filled, ALL_ROWS) == last
     assert_sound(filled)
@@ -85,5 +85,5 @@ def test_emptying_the_table_during_a_conversion_empties_both(filled: str) -> Non
         if step == "compare":
             execute(filled, "TRUNCATE ai_dialogue_log", one_dialogue())
 
-    assert converted(filled, told=told).rows == 1
+    assert converted(filled, on_progress=told).rows == 1
     assert_sound(filled)

@@ -120,9 +120,9 @@ def test_every_command_works_through_the_pooler(direct: Environment, pooler: PgB
         assert {name: count for name, count in replayed.items() if count} == {"inserted": 2}
         assert environment.run_json("rollup", "--day", "2026-01-31")[0]["total_dialogues"] == 52
         found = environment.run_json("doctor")["findings"]
-        assert [one for one in found if "could not be looked at" in one["found"]] == []
+        assert [one for one in found if "could not be checked" in one["found"]] == []
         assert [one["found"] for one in found if one["check"] == "connections"] == [
-            "behind a pooler: its own limits count"
+            "behind a pooler: the limits of the pooler apply"
         ]
         pooler.console("RECONNECT")  # or its connections of this role would outlive the role
         pooler.console(f"KILL {rows(direct.dsn, 'SELECT current_database() AS name')[0]['name']}")

@@ -121,7 +121,7 @@ def converted_step_by_step(dsn: str, look: Callable[[str], None]) -> None:
                 raise Interrupted
 
         with pytest.raises(Interrupted):
-            converted(dsn, told=told)
+            converted(dsn, on_progress=told)
         look(f"interrupted at {step}")
     converted(dsn)
 
@@ -134,7 +134,7 @@ def test_nobody_writes_into_the_copy_through_the_mirror(filled: str, stranger: s
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(filled, told=told)
+        converted(filled, on_progress=told)
     for event, tables in (("INSERT", "NEW TABLE AS written"), ("DELETE", "OLD TABLE AS gone")):
         with psycopg.connect(stranger, autocommit=True) as connection:
             connection.execute("CREATE TEMP TABLE mine (id UUID, created_at TIMESTAMP)")

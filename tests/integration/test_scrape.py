@@ -87,7 +87,7 @@ def test_the_page_shows_what_is_there_and_no_text_of_events(service: ServiceProc
     figure = f"<dd>{len(NASTY) + FLOOD:,}</dd>"
     _, page = eventually(lambda: figure in (found := service.get("/"))[1] and found, message="today's figures")
     assert re.search(r'<th scope="row">dialogue-\w+/0</th>', page)
-    eventually(lambda: "Everything is read." in service.get("/")[1], message="no lag")
+    eventually(lambda: "Up to date." in service.get("/")[1], message="no lag")
     for reason in ("not_json", "tombstone"):
         assert reason in page
     assert SECRET not in page
@@ -111,8 +111,8 @@ def test_a_database_that_answers_slowly_does_not_hang_the_page(
     with psycopg.connect(environment.dsn) as holder:
         holder.execute("LOCK TABLE rag_metrics_history IN ACCESS EXCLUSIVE MODE")
         _, page = eventually(lambda: (found := service.get("/"))[0] == 503 and found, timeout=30)
-        assert "The database cannot be asked" in page
-        assert "The figures below are those of" in page
+        assert "The database is unavailable" in page
+        assert "The figures below are from" in page
         service.wait_page("/healthz", 200)
     eventually(lambda: service.get("/")[0] == 200)
 

@@ -196,7 +196,7 @@ def test_a_damaged_batch_is_given_up_as_a_whole_by_one_command(
     with ServiceProcess(environment, log) as service:
         said = wait_until_stopped(log)
         assert "offsets 4 to 24" in said["problem"]
-        assert "gives up 21 offsets" in said["problem"]
+        assert "gives up 21 readable offsets" in said["problem"]
         assert said["settle"].endswith("--from 25")
         line = line_of(environment, topic)
         assert (line["next_offset"], line["unreadable_from"], line["unreadable_until"]) == (4, 4, 25)
@@ -260,7 +260,10 @@ def test_what_can_be_read_is_given_up_by_name_alone(
     before = line_of(environment, topic)
     for where, count in ((15, 5), ("latest", 7)):
         refused = resume(environment, topic, where)
-        assert (refused.returncode, f"gives up {count} offsets" in refused.stderr.replace("\n", " ")) == (1, True)
+        assert (refused.returncode, f"gives up {count} readable offsets" in refused.stderr.replace("\n", " ")) == (
+            1,
+            True,
+        )
     assert line_of(environment, topic) == before
     assert environment.run_json("ledger", "decisions") == []
     done = resume(environment, topic, 15, "--give-up-readable", "--json")

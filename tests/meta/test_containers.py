@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from consumer.admin.publish import lines, sort_out
+from consumer.admin.publish import lines, validate
 from consumer.devstack.jars import KAFKA_VERSION
 from consumer.events.registry import kinds_by_topic
 from consumer.settings.model import Http, Topics
@@ -209,7 +209,7 @@ def test_the_topics_of_the_settings_are_made() -> None:
 def test_the_samples_are_valid(file: str, topic: str) -> None:
     """Every event that the demo publishes would become a row."""
     with (ROOT / "deploy" / "samples" / f"{file}.jsonl").open("rb") as content:
-        good, bad = sort_out(kinds_by_topic(Topics())[topic], topic, lines(content), now_ms=0)
+        good, bad = validate(kinds_by_topic(Topics())[topic], topic, lines(content), now_ms=0)
     assert len(good) >= 20
     assert bad == []
 

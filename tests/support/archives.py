@@ -49,7 +49,7 @@ def archived(
 ) -> list[Archived]:
     """Archive what is older."""
     first = date.fromisoformat(before)
-    work = archive(dsn, before=first, directory=directory, timezone=zone, told=lambda *_: None, keys=keys)
+    work = archive(dsn, before=first, directory=directory, timezone=zone, on_progress=lambda *_: None, keys=keys)
     return list(asyncio.run(work))
 
 

@@ -21,7 +21,7 @@ from consumer.files import (
     make_directory,
     write,
     written,
-    written_or_passed_on,
+    written_or_streamed,
 )
 
 
@@ -78,7 +78,7 @@ def test_a_link_is_neither_followed_nor_replaced(tmp_path: Path, target: str) ->
     (tmp_path / "victim").write_text("mine")
     link = tmp_path / "link"
     link.symlink_to(tmp_path / target)
-    for opening in (written, written_or_passed_on):
+    for opening in (written, written_or_streamed):
         with pytest.raises(FileError, match="is a link"), opening(link):
             pytest.fail("it was opened")
     assert link.is_symlink()
@@ -101,17 +101,17 @@ def test_a_pipe_is_written_into_and_stays(tmp_path: Path) -> None:
     read: list[bytes] = []
     reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
     reader.start()
-    with written_or_passed_on(pipe) as file:
+    with written_or_streamed(pipe) as file:
         file.write(b"passed on")
     reader.join(10)
     assert (read, pipe.is_fifo()) == ([b"passed on"], True)
     with pytest.raises(FileError, match="is a pipe"), written(pipe):
         pytest.fail("it was opened")
-    with written_or_passed_on(Path("/dev/null")) as file:
+    with written_or_streamed(Path("/dev/null")) as file:
         file.write(b"gone")
     assert Path("/dev/null").is_char_device()
     ours, theirs = os.pipe()
-    with written_or_passed_on(Path(f"/dev/fd/{theirs}")) as file:
+    with written_or_streamed(Path(f"/dev/fd/{theirs}")) as file:
         file.write(b"x")
     assert os.read(ours, 9) == b"x"
 
@@ -197,7 +197,7 @@ def test_a_full_disk_is_told_with_the_file_and_what_to_do(tmp_path: Path) -> Non
 
 def pass_on(path: Path) -> None:
     """Write a little."""
-    with written_or_passed_on(path) as file:
+    with written_or_streamed(path) as file:
         file.write(b"x")
 
 

@@ -23,7 +23,7 @@ def test_a_receipt_has_no_line_that_its_reference_made() -> None:
         "receipt": "receipt",
         "reference": FORGED,
         "user": {"key_id": "k", "hmac_sha256": "h"},
-        **{part: [] for part in ("deleted", "kept_without_the_user", "kept", "days_computed_anew", "out_of_reach")},
+        **{part: [] for part in ("deleted", "kept_without_the_user", "kept", "days_recomputed", "out_of_reach")},
     }
     lines = as_text(document).splitlines()
     assert f"reference: {ESCAPED}" in lines

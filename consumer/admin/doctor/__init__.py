@@ -1,7 +1,7 @@
-"""`ragledger doctor`: looks at everything around the service and says what to do.
+"""`ragledger doctor`: checks the servers, the settings and the data, and says what to do.
 
-Each module looks at one part and returns findings; nothing is changed. `examination` runs them, each within a time
-limit, whatever of Kafka and PostgreSQL is there.
+Each module checks one subject and returns findings; nothing is changed. `examination` runs the checks, each with a time
+limit. If Kafka or PostgreSQL is unavailable, the other one is still checked.
 """
 
 from consumer.admin.doctor.examination import examine

@@ -1,4 +1,4 @@
-"""The ledger, the dead letters, the days."""
+"""Checks the ledger, the dead letters and the days."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ STALE_SECONDS = 900.0
 MOST_NAMED = 5
 
 
-async def look_at_ledger(look: CheckContext) -> list[Finding]:
-    """The equation, partitions that have stopped, and partitions that nobody reads."""
-    group = look.settings.kafka.group_id
-    rows = await look.db.rows(load("doctor_ledger"), group)
-    topics = look.settings.topics.consumed  # nobody here reads the notices
-    held = look.brokers.bounds if look.brokers else {}
+async def check_ledger(context: CheckContext) -> list[Finding]:
+    """Check the equation, stopped partitions, and partitions that no replica reads."""
+    group = context.settings.kafka.group_id
+    rows = await context.db.rows(load("doctor_ledger"), group)
+    topics = context.settings.topics.consumed  # without the notices, which ragledger does not read
+    held = context.brokers.bounds if context.brokers else {}
     bounds = {partition: bounds for partition, bounds in held.items() if partition.topic in topics}
-    ends = await _log_ends(look, rows, bounds)
+    ends = await _log_ends(context, rows, bounds)
     found = [*_unbalanced(rows), *_stopped(rows, bounds, ends), *_unread(rows, bounds)]
     return found or [fine("ledger", f"{len(rows)} partitions add up" if rows else "nothing has been read yet")]
 
 
 async def _log_ends(
-    look: CheckContext, rows: Rows, bounds: Mapping[Partition, Bounds]
+    context: CheckContext, rows: Rows, bounds: Mapping[Partition, Bounds]
 ) -> Mapping[Partition, int | None]:
     try:
-        return await log_ends(look.settings.kafka, [_claim(row) for row in rows], bounds)
+        return await log_ends(context.settings.kafka, [_claim(row) for row in rows], bounds)
     except SourceError:
         return {}
 
@@ -45,7 +45,7 @@ def _unbalanced(rows: Rows) -> Iterator[Finding]:
     wrong = [str(_partition(row)) for row in rows if not row["holds"]]
     if wrong:
         fix = (
-            "stop the replicas, keep a copy of ingest_ledger, find out who changed it by hand; ragledger migrate verify"
+            "stop the replicas, copy ingest_ledger, and find out who changed it by hand; then: ragledger migrate verify"
         )
         yield error("ledger", f"does not add up in {_named(wrong)}", fix)
 
@@ -77,10 +77,13 @@ def _unread(rows: Rows, bounds: Mapping[Partition, Bounds]) -> Iterator[Finding]
     if waiting:
         owners = sorted({str(ledger[partition]["owner"]) for partition in waiting if partition in ledger})
         found = (
-            f"records wait in {_named([str(partition) for partition in waiting])}, and nobody has written for minutes"
+            f"records wait in {_named([str(partition) for partition in waiting])}, and no replica has written for"
+            " minutes"
         )
         last = f" (last: {', '.join(owners)})" if owners else ""
-        yield error("ledger", f"{found}{last}", "ragledger run; where one runs, its /readyz says why it does not write")
+        yield error(
+            "ledger", f"{found}{last}", "ragledger run; if a replica runs, its /readyz says why it does not write"
+        )
 
 
 def _reads_from(ledger: Mapping[Partition, Mapping[str, Any]], partition: Partition, held: Bounds) -> int:
@@ -100,9 +103,9 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-async def look_at_dead_letters(look: CheckContext) -> list[Finding]:
-    """Those that nobody has replayed or discarded."""
-    rows = await look.db.rows(load("doctor_dead_letters"))
+async def check_dead_letters(context: CheckContext) -> list[Finding]:
+    """Check for open dead letters."""
+    rows = await context.db.rows(load("doctor_dead_letters"))
     return [_open(row) for row in rows] or [fine("dead letters", "none is open")]
 
 
@@ -113,24 +116,24 @@ def _open(row: Mapping[str, Any]) -> Finding:
     return error("dead letters", found, fix)
 
 
-async def look_at_days(look: CheckContext) -> list[Finding]:
-    """Days that wait for too long to be computed, and days that are still to come."""
-    (row,) = await look.db.rows(load("doctor_days"), look.settings.rollup.timezone)
-    stale = max(STALE_SECONDS, 10 * look.settings.rollup.interval_s)
+async def check_days(context: CheckContext) -> list[Finding]:
+    """Check for days that have waited too long for the roll-up, and for days in the future."""
+    (row,) = await context.db.rows(load("doctor_days"), context.settings.rollup.timezone)
+    stale = max(STALE_SECONDS, 10 * context.settings.rollup.interval_s)
     found = [*_stale(row, stale), *_future(row)]
-    return found or [fine("roll-up", f"{row['waiting']} days wait for the next round" if row["waiting"] else "current")]
+    return found or [fine("roll-up", f"{row['waiting']} days wait for the next run" if row["waiting"] else "current")]
 
 
 def _stale(row: Mapping[str, Any], seconds: float) -> Iterator[Finding]:
     if row["waiting"] and row["waiting_seconds"] > seconds:
         found = f"{row['waiting']} days have waited for {row['waiting_seconds'] / 60:.0f} minutes to be computed"
-        yield error("roll-up", found, f"ragledger rollup --day {row['first_day']}, which says what stands in the way")
+        yield error("roll-up", found, f"ragledger rollup --day {row['first_day']}, which reports the reason")
 
 
 def _future(row: Mapping[str, Any]) -> Iterator[Finding]:
     if row["newest"] and row["newest"] > row["today"]:
         fix = (
             "SELECT id, created_at FROM ai_dialogue_log WHERE created_at > now() AT TIME ZONE 'UTC' + interval '1 day';"
-            " correct what it finds, and ragledger rollup its days"
+            " correct these rows, then run ragledger rollup for their days"
         )
         yield warning("roll-up", f"the newest day is {row['newest']}: a producer's clock is ahead", fix)

@@ -1,4 +1,4 @@
-"""The database: which it is, whether it can be written, and who could listen."""
+"""Checks the database server: version, encoding, whether it accepts writes, and TLS."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ OLDEST, NEWEST = 15, 18
 
 
 def unreachable(problem: str) -> Finding:
-    """No connection to the database."""
+    """Return the finding for a failed connection."""
     return error("postgresql", problem, "start it, or correct RAGLEDGER_POSTGRES__DSN")
 
 
-async def look_at_server(look: CheckContext) -> list[Finding]:
-    """Version, standby, TLS."""
-    (row,) = await look.db.rows(load("doctor_server"))
-    return [*_version(row), *_encoding(row), *_writable(row), *_tls(look)]
+async def check_server(context: CheckContext) -> list[Finding]:
+    """Check version, encoding, read-only state and TLS."""
+    (row,) = await context.db.rows(load("doctor_server"))
+    return [*_version(row), *_encoding(row), *_writable(row), *_tls(context)]
 
 
 def _version(row: dict[str, Any]) -> Iterator[Finding]:
@@ -37,26 +37,28 @@ def _version(row: dict[str, Any]) -> Iterator[Finding]:
 
 def _encoding(row: dict[str, Any]) -> Iterator[Finding]:
     if row["encoding"] != "UTF8":
-        found = f"the encoding of the database is {row['encoding']}: text of events that it does not have is refused"
-        fix = "CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0, and name it in RAGLEDGER_POSTGRES__DSN"
+        found = f"the encoding of the database is {row['encoding']}: it rejects text that it cannot represent"
+        fix = "CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0, and use it in RAGLEDGER_POSTGRES__DSN"
         yield error("encoding", found, fix)
 
 
 def _writable(row: dict[str, Any]) -> Iterator[Finding]:
     if row["is_standby"]:
-        yield error("read-only", "this is a standby: nothing can be written", "let the DSN name the primary")
+        yield error("read-only", "this server is a standby and accepts no writes", "name the primary in the DSN")
     elif row["is_read_only"]:
-        fix = f"ALTER ROLE {row['role']} SET default_transaction_read_only = off (or ALTER DATABASE, where it is set)"
+        fix = (
+            f"ALTER ROLE {row['role']} SET default_transaction_read_only = off (or ALTER DATABASE, if it is set there)"
+        )
         yield error("read-only", "transactions are read-only by default", fix)
 
 
-def _tls(look: CheckContext) -> Iterator[Finding]:
-    dsn = look.settings.postgres.parsed
+def _tls(context: CheckContext) -> Iterator[Finding]:
+    dsn = context.settings.postgres.parsed
     mode, host = dsn.sslmode or "prefer", dsn.host or "localhost"
     if host.startswith(("127.", "/", "%2F")) or host in ("localhost", "::1"):
         yield fine("postgresql tls", "not needed on the same machine")
     elif mode in VERIFIED:
         yield fine("postgresql tls", f"the server is verified (sslmode={mode})")
     else:
-        found = f"nobody verifies who {host} is (sslmode={mode}): a password could go to anybody"
+        found = f"the certificate of {host} is not verified (sslmode={mode}): an impostor could receive the password"
         yield warning("postgresql tls", found, "add sslmode=verify-full and sslrootcert=… to RAGLEDGER_POSTGRES__DSN")

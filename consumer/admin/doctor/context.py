@@ -1,4 +1,4 @@
-"""What every check is given to look with."""
+"""The data that every check receives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from consumer.settings.model import Settings
 
 @dataclass(frozen=True, slots=True)
 class Brokers:
-    """What the brokers have said."""
+    """Facts from the brokers."""
 
     facts: KafkaFacts
     bounds: Answers[Bounds]
@@ -20,9 +20,9 @@ class Brokers:
 
 @dataclass(frozen=True, slots=True)
 class CheckContext:
-    """A connection as the service makes one, the settings, and what the brokers have said, if they have.
+    """A connection with the service's settings, the settings, and facts from the brokers if they answered.
 
-    `database` and `role` are where it led to, ready to be put into a statement.
+    `database` and `role` are quoted for use in a statement.
     """
 
     db: AdminConnection
@@ -33,5 +33,5 @@ class CheckContext:
 
     @property
     def replicas(self) -> int:
-        """How many replicas run, as far as is known; at least the one that is meant to."""
+        """Number of running replicas as far as known, at least one."""
         return max((self.brokers and self.brokers.facts.members) or 0, 1)

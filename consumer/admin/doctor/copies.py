@@ -1,4 +1,4 @@
-"""Dialogues that are in no file and not in ai_dialogue_log either: a command that was interrupted has left them."""
+"""Checks for dialogues outside ai_dialogue_log and the archives, which an interrupted command has left."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from consumer.postgres.queries import load
 from consumer.postgres.schema_lock import LOCK_KEY
 
 
-async def look_at_copies(look: CheckContext) -> list[Finding]:
-    """Months on their way out of the table or back, conversions half done."""
-    rows = await look.db.rows(load("doctor_copies"), LOCK_KEY)
+async def check_copies(context: CheckContext) -> list[Finding]:
+    """Check for months that are half archived or restored, and for unfinished conversions."""
+    rows = await context.db.rows(load("doctor_copies"), LOCK_KEY)
     return [_finding(row) for row in rows] or [fine("copies", "every dialogue is in ai_dialogue_log or in an archive")]
 
 
@@ -23,20 +23,20 @@ def _finding(row: Mapping[str, Any]) -> Finding:
     if row["is_running"]:
         return note("copies", f"{name} belongs to a command that is running")
     if name.endswith(("_new", "_before")):
-        fix = "ragledger partition convert, which goes on where it stood"
+        fix = "ragledger partition convert, which continues"
         if name.endswith("_new"):
             fix += "; or ragledger partition convert --abort"
-        return warning("copies", f"a conversion was interrupted; {name} holds dialogues once more", fix)
+        return warning("copies", f"a conversion was interrupted; {name} holds a second copy of dialogues", fix)
     return _month(name, row["phase"])
 
 
 def _month(name: str, phase: str | None) -> Finding:
     year, month = map(int, name.rsplit("_", 2)[1:])
     following = date(year + month // 12, month % 12 + 1, 1)
-    found = f"{year}-{month:02} is not in ai_dialogue_log: its dialogues are in the table {name}, which nobody reads"
+    found = f"{year}-{month:02} is not in ai_dialogue_log: its dialogues are in the table {name}, which no query reads"
     if phase is None:
-        fix = f"ragledger partition archive --restore MANIFEST, which begins anew; or, without it, DROP TABLE {name}"
-        return error("copies", f"{found}: bringing it back from its file was interrupted", fix)
+        fix = f"ragledger partition archive --restore MANIFEST, which starts over; or, without it, DROP TABLE {name}"
+        return error("copies", f"{found}: restoring it from its file was interrupted", fix)
     back = f"ragledger partition archive --attach {year}-{month:02}"
-    goes_on = f"ragledger partition archive --before {following:%Y-%m}, which goes on where it stood"
-    return error("copies", f"{found}: archiving it was interrupted", f"{goes_on}; or {back}, which puts it back")
+    goes_on = f"ragledger partition archive --before {following:%Y-%m}, which continues"
+    return error("copies", f"{found}: archiving it was interrupted", f"{goes_on}; or {back}, which attaches it again")

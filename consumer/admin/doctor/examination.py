@@ -1,4 +1,4 @@
-"""Runs every check: within bounded time, and none stopped by another's trouble."""
+"""Runs every check with a time limit. A failing check does not stop the others."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from consumer.admin.doctor import connection, kafka
-from consumer.admin.doctor.books import look_at_days, look_at_dead_letters, look_at_ledger
+from consumer.admin.doctor.books import check_days, check_dead_letters, check_ledger
 from consumer.admin.doctor.context import Brokers, CheckContext
-from consumer.admin.doctor.copies import look_at_copies
+from consumer.admin.doctor.copies import check_copies
 from consumer.admin.doctor.findings import Finding, Report, Severity, error, report, warning
-from consumer.admin.doctor.privileges import look_at_privileges
-from consumer.admin.doctor.schema import UP, look_at_schema
-from consumer.admin.doctor.server_settings import look_at_settings
-from consumer.admin.doctor.statements import look_at_statements
-from consumer.admin.doctor.storage import look_at_indexes, look_at_tables
+from consumer.admin.doctor.privileges import check_privileges
+from consumer.admin.doctor.schema import UP, check_schema
+from consumer.admin.doctor.server_settings import check_settings
+from consumer.admin.doctor.statements import check_statements
+from consumer.admin.doctor.storage import check_indexes, check_tables
 from consumer.ingest.ports import SourceError
 from consumer.kafka.admin import find_open_transactions, look_at_kafka
 from consumer.kafka.tools import read_bounds
@@ -29,30 +29,30 @@ CHECK_SECONDS = 10.0
 
 Check = Callable[[CheckContext], Awaitable[Sequence[Finding]]]
 ALWAYS: Sequence[tuple[str, Check]] = (
-    ("postgresql", connection.look_at_server),
-    ("settings", look_at_settings),
-    ("migrations", look_at_schema),
+    ("postgresql", connection.check_server),
+    ("settings", check_settings),
+    ("migrations", check_schema),
 )
 ON_OUR_TABLES: Sequence[tuple[str, Check]] = (
-    ("privileges", look_at_privileges),
-    ("ledger", look_at_ledger),
-    ("dead letters", look_at_dead_letters),
-    ("roll-up", look_at_days),
-    ("tables", look_at_tables),
-    ("copies", look_at_copies),
-    ("indexes", look_at_indexes),
-    ("statements", look_at_statements),
+    ("privileges", check_privileges),
+    ("ledger", check_ledger),
+    ("dead letters", check_dead_letters),
+    ("roll-up", check_days),
+    ("tables", check_tables),
+    ("copies", check_copies),
+    ("indexes", check_indexes),
+    ("statements", check_statements),
 )
 
-Told = Callable[[str], None]
+OnProgress = Callable[[str], None]
 """Called with the name of each check before it begins."""
 
 
-async def examine(settings: Settings, told: Told = lambda _: None) -> Report:
-    """CheckContext at everything. What cannot be looked at is a finding too."""
-    told("kafka")
+async def examine(settings: Settings, on_progress: OnProgress = lambda _: None) -> Report:
+    """Run all checks. A check that cannot run becomes a finding too."""
+    on_progress("kafka")
     found, brokers = await _kafka(settings)
-    return report([*found, *await _postgres(settings, brokers, told)])
+    return report([*found, *await _postgres(settings, brokers, on_progress)])
 
 
 async def _kafka(settings: Settings) -> tuple[list[Finding], Brokers | None]:
@@ -69,49 +69,49 @@ async def _kafka(settings: Settings) -> tuple[list[Finding], Brokers | None]:
         return [
             kafka.unreachable(f"{settings.kafka.bootstrap_servers} did not answer within {KAFKA_SECONDS:g} s")
         ], None
-    waiting = kafka.look_at_transactions(settings, brokers.bounds, open_now, time.time())
-    leaderless = kafka.look_at_leaders(settings, brokers.bounds.unanswered)
-    return [*kafka.look_at_topics(settings, facts), *leaderless, *waiting], brokers
+    waiting = kafka.check_transactions(settings, brokers.bounds, open_now, time.time())
+    leaderless = kafka.check_leaders(settings, brokers.bounds.unanswered)
+    return [*kafka.check_topics(settings, facts), *leaderless, *waiting], brokers
 
 
-async def _postgres(settings: Settings, brokers: Brokers | None, told: Told) -> list[Finding]:
+async def _postgres(settings: Settings, brokers: Brokers | None, on_progress: OnProgress) -> list[Finding]:
     try:
         async with connect(dsn_of(settings.postgres)) as db:
-            return await _checks(db, settings, brokers, told)
+            return await _checks(db, settings, brokers, on_progress)
     except ConnectError as problem:
         return [connection.unreachable(str(problem))]
 
 
-async def _checks(db: AdminConnection, settings: Settings, brokers: Brokers | None, told: Told) -> list[Finding]:
+async def _checks(
+    db: AdminConnection, settings: Settings, brokers: Brokers | None, on_progress: OnProgress
+) -> list[Finding]:
     try:
         (row,) = await db.rows(load("doctor_server"))
-        look = CheckContext(db, settings, brokers, row["database"], row["role"])
-        found = await _run(look, ALWAYS, told)
+        context = CheckContext(db, settings, brokers, row["database"], row["role"])
+        found = await _run(context, ALWAYS, on_progress)
         missing = [one["name"] for one in await db.rows(load("doctor_missing_tables"))]
         if missing:
-            return [*found, error("tables", f"there is no {', '.join(missing)}: the rest cannot be looked at", UP)]
-        return [*found, *await _run(look, ON_OUR_TABLES, told)]
+            return [*found, error("tables", f"{', '.join(missing)} missing: the other checks cannot run", UP)]
+        return [*found, *await _run(context, ON_OUR_TABLES, on_progress)]
     except ConnectionLostError as problem:
         return [connection.unreachable(str(problem))]
 
 
-async def _run(look: CheckContext, checks: Sequence[tuple[str, Check]], told: Told) -> list[Finding]:
+async def _run(context: CheckContext, checks: Sequence[tuple[str, Check]], on_progress: OnProgress) -> list[Finding]:
     found: list[Finding] = []
     for name, check in checks:
-        told(name)
-        found += await _within_limits(name, check, look)
+        on_progress(name)
+        found += await _within_limits(name, check, context)
     return found
 
 
-async def _within_limits(name: str, check: Check, look: CheckContext) -> Sequence[Finding]:
+async def _within_limits(name: str, check: Check, context: CheckContext) -> Sequence[Finding]:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            return await check(look)
+            return await check(context)
     except TimeoutError:
-        fix = "SELECT pid, now() - xact_start, query FROM pg_stat_activity ORDER BY xact_start, then end what blocks it"
-        return [
-            warning(name, f"could not be looked at within {CHECK_SECONDS:g} s: a lock, or a server under load", fix)
-        ]
+        fix = "SELECT pid, now() - xact_start, query FROM pg_stat_activity ORDER BY xact_start, and end what blocks it"
+        return [warning(name, f"could not be checked within {CHECK_SECONDS:g} s: a lock, or a server under load", fix)]
     except StatementError as problem:
-        fix = f"GRANT ragledger_ingest TO {look.role}" if problem.sqlstate == "42501" else UP
-        return [Finding(name, Severity.ERROR, f"could not be looked at: {problem}", fix)]
+        fix = f"GRANT ragledger_ingest TO {context.role}" if problem.sqlstate == "42501" else UP
+        return [Finding(name, Severity.ERROR, f"could not be checked: {problem}", fix)]

@@ -1,4 +1,4 @@
-"""What a look at one thing has found, and what to do about it."""
+"""The result of a check, and what to do about it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How much a finding matters, the worst first."""
+    """How much a finding matters, worst first."""
 
-    ERROR = "error"  # something must be done
-    WARNING = "warning"  # something should be done
-    NOTE = "note"  # good to know
-    OK = "ok"  # as it should be
+    ERROR = "error"  # must be fixed
+    WARNING = "warning"  # should be fixed
+    NOTE = "note"  # for information
+    OK = "ok"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding: which check it is of, what was found, and the very command or statement that mends it."""
+    """One finding: the check, what was found, and the exact command or statement that fixes it."""
 
     check: str
     severity: Severity
@@ -28,37 +28,37 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Every finding, the worst first, else in the order of the checks."""
+    """Every finding, worst first, otherwise in the order of the checks."""
 
     findings: Sequence[Finding]
 
     @property
     def holds(self) -> bool:
-        """Whether nothing must be done."""
+        """Whether no finding is an error."""
         return all(finding.severity is not Severity.ERROR for finding in self.findings)
 
 
 def report(findings: Sequence[Finding]) -> Report:
-    """Put the findings into their order."""
+    """Sort the findings."""
     order = list(Severity)
     return Report(sorted(findings, key=lambda finding: order.index(finding.severity)))
 
 
 def error(check: str, found: str, fix: str) -> Finding:
-    """Something must be done."""
+    """Return a finding that must be fixed."""
     return Finding(check, Severity.ERROR, found, fix)
 
 
 def warning(check: str, found: str, fix: str) -> Finding:
-    """Something should be done."""
+    """Return a finding that should be fixed."""
     return Finding(check, Severity.WARNING, found, fix)
 
 
 def note(check: str, found: str, fix: str | None = None) -> Finding:
-    """Good to know."""
+    """Return a finding for information."""
     return Finding(check, Severity.NOTE, found, fix)
 
 
 def fine(check: str, found: str) -> Finding:
-    """As it should be."""
+    """Return a finding without a problem."""
     return Finding(check, Severity.OK, found)

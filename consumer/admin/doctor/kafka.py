@@ -1,4 +1,4 @@
-"""Topics, their retention, rights, open transactions, and whether there are partitions for every replica."""
+"""Checks topics, their retention, rights, open transactions, and the number of replicas."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from consumer.kafka.producers import OpenTransaction
 from consumer.settings.model import Kafka, SecurityProtocol, Settings
 
 HOUR_MS = 3_600_000
-# A weekend: an outage that begins on Friday evening is fixed on Monday.
+# A weekend: an outage that begins on Friday evening may be fixed on Monday.
 LONGEST_OUTAGE_HOURS = 72
 COPIES = 3
-# The longest that a producer's transaction may take unless it asks for more.
+# The default limit of a producer's transaction.
 LONG_TRANSACTION_SECONDS = 60
 _LOOPBACK = ("localhost", "127.", "[::1]")
 
 
 def unreachable(problem: str) -> Finding:
-    """No broker answers."""
-    fix = "start the brokers, or correct RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS and the other settings of Kafka"
+    """Return the finding for brokers that do not answer."""
+    fix = "start the brokers, or correct RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS and the other Kafka settings"
     return error("kafka", problem, fix)
 
 
-def look_at_topics(settings: Settings, facts: KafkaFacts) -> Iterator[Finding]:
-    """Everything about the brokers that the database need not be asked for."""
+def check_topics(settings: Settings, facts: KafkaFacts) -> Iterator[Finding]:
+    """Check everything about the brokers that needs no database."""
     servers = settings.kafka.bootstrap_servers
     yield fine("kafka", f"{servers} answers")
     yield from _security(settings.kafka)
@@ -56,28 +56,28 @@ def _refused(refusal: Refusal) -> Finding:
 
 
 def _strangers(settings: Settings, facts: KafkaFacts) -> Iterator[Finding]:
-    """What is given to one of them nobody writes. In the classic protocol it may be a replica under another name."""
+    """Report group members that are not ragledger. A member of the classic protocol may be a renamed replica."""
     fix = "stop them or give them another group id; or RAGLEDGER_KAFKA__GROUP_ID=<a group for ragledger alone>"
     for stranger in facts.strangers:
-        found = f"a member is no replica of ragledger: {stranger}"
+        found = f"a member of the group is not a ragledger replica, so its partitions are not written: {stranger}"
         yield (warning if stranger.is_classic else error)(f"group {settings.kafka.group_id}", found, fix)
 
 
-def look_at_leaders(settings: Settings, unanswered: Mapping[Partition, str]) -> Iterator[Finding]:
-    """Partitions of which nothing can be read."""
+def check_leaders(settings: Settings, unanswered: Mapping[Partition, str]) -> Iterator[Finding]:
+    """Report partitions without an available leader."""
     fix = (
         "start the brokers that hold its copies: "
         f"kafka-topics.sh --bootstrap-server {settings.kafka.bootstrap_servers} --describe --unavailable-partitions"
     )
     for partition, why in sorted(unanswered.items()):
         if partition.topic in settings.topics.consumed:
-            yield error(f"topic {partition.topic}", f"nothing can be read of {partition}: {why}", fix)
+            yield error(f"topic {partition.topic}", f"{partition} cannot be read: {why}", fix)
 
 
-def look_at_transactions(
+def check_transactions(
     settings: Settings, bounds: Mapping[Partition, Bounds], found: Mapping[Partition, OpenTransaction], now: float
 ) -> Iterator[Finding]:
-    """Records that wait behind an open transaction.
+    """Report records that wait behind an open transaction.
 
     :param now: seconds since 1970
     """
@@ -95,16 +95,16 @@ def _held_back(
     )
     tool = f"kafka-transactions.sh --bootstrap-server {servers}"
     place = f"--topic {partition.topic} --partition {partition.partition}"
-    look = f"{tool} describe-producers {place}"
+    inspect = f"{tool} describe-producers {place}"
     if transaction is None:
-        return warning(check, found, look)
+        return warning(check, found, inspect)
     age = now - transaction.written_at / 1000
     found += (
-        f" of producer {transaction.producer_id}, begun at offset {transaction.start}, last written {age:.0f} s ago"
+        f" of producer {transaction.producer_id}: it began at offset {transaction.start}, last write {age:.0f} s ago"
     )
     abort = f"{tool} abort {place} --start-offset {transaction.start}"
-    fix = f"have the producer commit or abort it; only if it is gone for good, drop what it sent: {abort}"
-    return note(check, found, look) if age < LONG_TRANSACTION_SECONDS else error(check, found, fix)
+    fix = f"let the producer commit or abort it; only if the producer is gone for good, drop its records: {abort}"
+    return note(check, found, inspect) if age < LONG_TRANSACTION_SECONDS else error(check, found, fix)
 
 
 def _security(kafka: Kafka) -> Iterator[Finding]:
@@ -112,9 +112,9 @@ def _security(kafka: Kafka) -> Iterator[Finding]:
     in_the_clear = kafka.security_protocol in (SecurityProtocol.PLAINTEXT, SecurityProtocol.SASL_PLAINTEXT)
     if in_the_clear and not all(host.startswith(_LOOPBACK) for host in hosts):
         fix = (
-            "RAGLEDGER_KAFKA__SECURITY_PROTOCOL=SASL_SSL, with RAGLEDGER_KAFKA__SSL_CAFILE where the authority is yours"
+            "RAGLEDGER_KAFKA__SECURITY_PROTOCOL=SASL_SSL, and RAGLEDGER_KAFKA__SSL_CAFILE for an authority of your own"
         )
-        yield warning("kafka tls", f"records travel unencrypted ({kafka.security_protocol})", fix)
+        yield warning("kafka tls", f"records are sent unencrypted ({kafka.security_protocol})", fix)
 
 
 def _missing(name: str, settings: Settings, brokers: int) -> Finding:
@@ -122,8 +122,8 @@ def _missing(name: str, settings: Settings, brokers: int) -> Finding:
     command = f"kafka-topics.sh --bootstrap-server {servers} --create --topic {name} --partitions 6"
     fix = f"{command} --replication-factor {copies}"
     if name == settings.topics.expired and settings.retention.interval_s is None:
-        return note(f"topic {name}", "there is no such topic: only `ragledger retention run` needs it", fix)
-    return error(f"topic {name}", "there is no such topic", fix)
+        return note(f"topic {name}", "the topic is missing: only `ragledger retention run` needs it", fix)
+    return error(f"topic {name}", "the topic is missing", fix)
 
 
 def _topic(name: str, topic: Topic, servers: str) -> Iterator[Finding]:
@@ -133,15 +133,15 @@ def _topic(name: str, topic: Topic, servers: str) -> Iterator[Finding]:
     )
     problems = []
     if topic.retention_ms is None:
-        yield note(check, "its retention is not known: this user may not describe it")
+        yield note(check, "its retention is unknown: this user may not describe the topic")
     elif 0 <= topic.retention_ms < LONGEST_OUTAGE_HOURS * HOUR_MS:
         kept = f"{topic.retention_ms / HOUR_MS:.1f} hours"
-        problems.append((f"records are deleted after {kept}: no outage may last longer", "retention.ms=604800000"))
+        problems.append((f"records are deleted after {kept}: a longer outage loses some", "retention.ms=604800000"))
     if topic.cleanup and "compact" in topic.cleanup:
-        problems.append(("records may be compacted away before they are read", "cleanup.policy=delete"))
+        problems.append(("compaction may remove records before they are read", "cleanup.policy=delete"))
     yield from (warning(check, found, f"{change} {setting}") for found, setting in problems)
     if topic.replicas < 2:
-        yield note(check, "one copy of each partition: a lost disk loses what was not read yet")
+        yield note(check, "each partition has one copy: a lost disk loses the records that were not read yet")
     if not problems:
         yield fine(check, f"{topic.partitions} partitions")
 
@@ -149,11 +149,11 @@ def _topic(name: str, topic: Topic, servers: str) -> Iterator[Finding]:
 def _replicas(facts: KafkaFacts, group: str) -> Finding:
     partitions = sum(topic.partitions for topic in facts.topics.values())
     if facts.members is None:
-        return note("replicas", f"the members of group {group} are not known")
+        return note("replicas", f"the members of group {group} are unknown")
     others = f", {len(facts.strangers)} of them other programs" if facts.strangers else ""
     found = f"{facts.members} replicas for {partitions} partitions{others}"
     if facts.members > partitions:
-        return warning("replicas", f"{found}: some have nothing to do", "stop some, or give the topics more partitions")
+        return warning("replicas", f"{found}: some are idle", "stop some, or give the topics more partitions")
     if facts.members == len(facts.strangers):
         return note("replicas", f"no replica of group {group} is running", "ragledger run")
     return fine("replicas", found)

@@ -1,4 +1,4 @@
-"""The role of the service: whether it holds what it needs, whether it holds more, and which way its rows go."""
+"""Checks the role of the service: missing privileges, unneeded privileges, and whether it may use COPY."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ TABLES = sorted({grant.table for grant in GRANTS[INGEST]})
 SECURED = ("ai_dialogue_log", "provenance")
 
 
-async def look_at_privileges(look: CheckContext) -> list[Finding]:
-    """What is missing, what is too much, and whether PostgreSQL takes COPY from this role."""
-    (role,) = await look.db.rows(load("doctor_role"), TABLES)
-    held = await look.db.rows(load("doctor_privileges"), TABLES)
-    hidden = [table for table in SECURED if (await look.db.rows(load("rows_hidden"), table))[0]["hidden"]]
-    active = (await look.db.rows("SELECT row_security_active($1) AS active", SECURED[0]))[0]["active"]
-    return [*_lacking(role, held, look.database), *_beyond(role, held), *_hidden(role, hidden), *_way(role, active)]
+async def check_privileges(context: CheckContext) -> list[Finding]:
+    """Check missing and unneeded privileges, and whether PostgreSQL accepts COPY from this role."""
+    (role,) = await context.db.rows(load("doctor_role"), TABLES)
+    held = await context.db.rows(load("doctor_privileges"), TABLES)
+    hidden = [table for table in SECURED if (await context.db.rows(load("rows_hidden"), table))[0]["hidden"]]
+    active = (await context.db.rows("SELECT row_security_active($1) AS active", SECURED[0]))[0]["active"]
+    return [*_lacking(role, held, context.database), *_beyond(role, held), *_hidden(role, hidden), *_way(role, active)]
 
 
 def _lacking(role: Mapping[str, Any], held: Sequence[Mapping[str, Any]], database: str) -> Iterator[Finding]:
@@ -30,17 +30,17 @@ def _lacking(role: Mapping[str, Any], held: Sequence[Mapping[str, Any]], databas
         yield error("privileges", f"{role['name']} lacks {', '.join(map(str, lacking))}", give)
     if not role["may_stage"]:
         fix = f"GRANT TEMPORARY ON DATABASE {database} TO {role['name']}"
-        yield error("privileges", f"{role['name']} may not make temporary tables: duplicates cannot be sorted out", fix)
+        yield error("privileges", f"{role['name']} may not make temporary tables: duplicates cannot be skipped", fix)
 
 
 def _give(role: Mapping[str, Any], otherwise: str) -> str:
-    """The role is the shortest way, unless it is held already or not there."""
+    """Return the grant of the ingest role, or `otherwise` if that role is already granted or missing."""
     by_role = role["ingest_exists"] and not role["is_ingest"]
     return f"GRANT {INGEST} TO {role['name']}" if by_role else otherwise
 
 
 def _holds(held: Sequence[Mapping[str, Any]], grant: Grant) -> bool:
-    """Whether a right is held, on the table or on each of its columns; a table that is not there is not missed here."""
+    """Whether a right is held on the table or on each of its columns. A missing table counts as granted."""
     of_table = [row for row in held if row["table_name"] == grant.table]
     rights = [row["columns"] for row in of_table if row["privilege"] == grant.privilege]
     if None in rights:
@@ -50,16 +50,14 @@ def _holds(held: Sequence[Mapping[str, Any]], grant: Grant) -> bool:
 
 def _beyond(role: Mapping[str, Any], held: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     name = role["name"]
-    other = (
-        f"CREATE ROLE ledger_service LOGIN; GRANT {INGEST} TO ledger_service; and name it in RAGLEDGER_POSTGRES__DSN"
-    )
+    other = f"CREATE ROLE ledger_service LOGIN; GRANT {INGEST} TO ledger_service; and use it in RAGLEDGER_POSTGRES__DSN"
     if role["is_superuser"]:
-        yield warning("privileges", f"{name} is a superuser: a stolen password opens the whole server", other)
+        yield warning("privileges", f"{name} is a superuser: a stolen password gives access to the whole server", other)
     elif role["owned"]:
         yield warning("privileges", f"{name} owns the tables: it can drop them, and sees every dialogue", other)
     elif role["may_more"]:
         fix = f"ALTER ROLE {name} NOCREATEROLE NOCREATEDB NOREPLICATION"
-        yield warning("privileges", f"{name} may make roles or databases, or replicate", fix)
+        yield warning("privileges", f"{name} may create roles or databases, or replicate", fix)
     else:
         yield from _too_much(name, held)
 
@@ -69,19 +67,19 @@ def _too_much(name: str, held: Sequence[Mapping[str, Any]]) -> Iterator[Finding]
     beyond = sorted(whole - {grant for grant in GRANTS[INGEST] if not grant.columns})
     if beyond:
         fix = "; ".join(grant.revoke_sql(name) for grant in beyond)
-        yield warning("privileges", f"{name} holds more than it needs: {', '.join(map(str, beyond))}", fix)
+        yield warning("privileges", f"{name} holds unneeded privileges: {', '.join(map(str, beyond))}", fix)
 
 
 def _hidden(role: Mapping[str, Any], tables: Sequence[str]) -> Iterator[Finding]:
     for table in tables:
         policy = f"CREATE POLICY {role['name']}_reaches_all ON {table} TO {role['name']} USING (true) WITH CHECK (true)"
-        found = f"row-level security hides rows of {table} from {role['name']}: it writes nothing and computes no day"
+        found = f"row-level security hides rows of {table} from {role['name']}: it cannot write rows or compute days"
         yield error("row security", found, _give(role, policy))
 
 
 def _way(role: Mapping[str, Any], secured: bool) -> Iterator[Finding]:
     if secured:
         found = "row-level security applies: rows go through a temporary table, which costs PostgreSQL a little more"
-        yield note("copy", found, f"nothing; or, as a superuser: ALTER ROLE {role['name']} BYPASSRLS")
+        yield note("copy", found, f"nothing needed; for COPY, as a superuser: ALTER ROLE {role['name']} BYPASSRLS")
     else:
         yield fine("copy", "rows are written with COPY")

@@ -1,4 +1,4 @@
-"""Migrations: whether they have run, and whether what they made is still there."""
+"""Checks the migrations: whether all have run, and whether the objects that they made still exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from consumer.admin import migrate
 from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, error, fine, warning
-from consumer.admin.migrate.verify import look as look_at_schema_objects
+from consumer.admin.migrate.verify import check_objects
 from consumer.ingest.erased import Key
 from consumer.postgres.client import dsn_of
 from consumer.postgres.queries import load
@@ -15,17 +15,17 @@ from consumer.postgres.queries import load
 UP = "ragledger migrate up"
 
 
-async def look_at_schema(look: CheckContext) -> list[Finding]:
-    """What is pending, changed or newer; where nothing is, what is missing or broken; and invalid indexes."""
+async def check_schema(context: CheckContext) -> list[Finding]:
+    """Report pending, changed or unknown migrations; if there are none, missing or broken objects; invalid indexes."""
     try:
-        status = await migrate.status(dsn_of(look.settings.postgres))
+        status = await migrate.status(dsn_of(context.settings.postgres))
     except migrate.MigrationError as problem:
         return [error("migrations", str(problem), "the message says what to do")]
     found = [*_migrations(status.migrations)]
-    keys = [Key(secret) for secret in look.settings.erasure.secrets]
+    keys = [Key(secret) for secret in context.settings.erasure.secrets]
     if all(finding.fix is None for finding in found):
-        found += [_check(check) for check in await look_at_schema_objects(look.db, keys) if not check.ok]
-    return [*found, *await _invalid_indexes(look)]
+        found += [_check(check) for check in await check_objects(context.db, keys) if not check.ok]
+    return [*found, *await _invalid_indexes(context)]
 
 
 def _migrations(versions: Sequence[migrate.MigrationStatus]) -> Iterator[Finding]:
@@ -34,7 +34,7 @@ def _migrations(versions: Sequence[migrate.MigrationStatus]) -> Iterator[Finding
         yield error("migrations", f"not applied: {', '.join(pending)}", UP)
     for version in versions:
         if version.state is migrate.State.CHANGED:
-            fix = "put the applied file back; `ragledger migrate up` shows both checksums and the way out"
+            fix = "restore the applied file; `ragledger migrate up` shows both checksums and the alternative"
             yield error("migrations", f"{version.name}: {version.reason}", fix)
         if version.state is migrate.State.UNKNOWN:
             yield warning("migrations", f"{version.name}: {version.reason}", "use the newest ragledger everywhere")
@@ -47,12 +47,12 @@ def _check(check: migrate.Check) -> Finding:
     return error(check.name, found, fix or "ragledger migrate verify")
 
 
-async def _invalid_indexes(look: CheckContext) -> list[Finding]:
-    rows = await look.db.rows(load("doctor_invalid_indexes"))
+async def _invalid_indexes(context: CheckContext) -> list[Finding]:
+    rows = await context.db.rows(load("doctor_invalid_indexes"))
     return [
         warning(
             f"index {row['name']}",
-            f"invalid: its build did not finish; it costs every write to {row['table_name']} and helps nobody",
+            f"invalid: its build did not finish; it slows down every write to {row['table_name']} and no query uses it",
             f"DROP INDEX CONCURRENTLY {row['name']}",
         )
         for row in rows

@@ -1,4 +1,4 @@
-"""Settings of PostgreSQL, and of ours beside them, that lose data, stop work or slow it down."""
+"""Checks settings of PostgreSQL and of ragledger that can lose data, stop work or slow it down."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _NAMES = (
     *("default_toast_compression", "wal_compression"),
 )
 _MUST_BE_ON = {
-    "fsync": "a crash of the machine can leave the database beyond repair",
-    "full_page_writes": "a crash of the machine can leave torn pages",
-    "autovacuum": "tables grow without end, and one day the server stops taking writes",
-    "track_counts": "autovacuum does not know where it is needed",
+    "fsync": "a crash of the machine can damage the database beyond repair",
+    "full_page_writes": "a crash of the machine can leave partly written pages",
+    "autovacuum": "tables grow without end, and finally the server accepts no more writes",
+    "track_counts": "autovacuum does not know which tables need it",
 }
 
 
-async def look_at_settings(look: CheckContext) -> list[Finding]:
-    """Durability, vacuum, time zone, checkpoints, time limits, connections."""
-    rows = await look.db.rows(load("doctor_settings"), list(_NAMES))
+async def check_settings(context: CheckContext) -> list[Finding]:
+    """Check durability, vacuum, time zone, checkpoints, time limits and connections."""
+    rows = await context.db.rows(load("doctor_settings"), list(_NAMES))
     found: Mapping[str, str] = {row["name"]: row["setting"] for row in rows}
     problems = [
         *_durability(found),
-        *_time(found, look.database),
-        *_limits(found, look),
+        *_time(found, context.database),
+        *_limits(found, context),
         *_log(found),
-        *_compression({row["name"]: row for row in rows}, look.database),
-        *await _checkpoints(look, found),
+        *_compression({row["name"]: row for row in rows}, context.database),
+        *await _checkpoints(context, found),
     ]
-    return [*(problems or [fine("settings", "as they should be")]), *await _connections(look, found)]
+    return [*(problems or [fine("settings", "no problem found")]), *await _connections(context, found)]
 
 
 def _durability(found: Mapping[str, str]) -> Iterator[Finding]:
@@ -45,7 +45,9 @@ def _durability(found: Mapping[str, str]) -> Iterator[Finding]:
         if found.get(name) == "off":
             yield error(name, f"off: {consequence}", f"ALTER SYSTEM SET {name} = on; {RELOAD}")
     if found.get("synchronous_commit") == "off":
-        consequence = "after a crash the last moments are read again from Kafka, and what people did meanwhile is lost"
+        consequence = (
+            "after a crash, the last batches are read again from Kafka, and the last commits of people are lost"
+        )
         fix = f"ALTER SYSTEM SET synchronous_commit = on; {RELOAD}"
         yield warning("synchronous_commit", f"off: {consequence}", fix)
 
@@ -53,28 +55,28 @@ def _durability(found: Mapping[str, str]) -> Iterator[Finding]:
 def _time(found: Mapping[str, str], database: str) -> Iterator[Finding]:
     zone = found["TimeZone"]
     if zone.upper() not in ("UTC", "ETC/UTC", "GMT", "ETC/GMT", "UCT", "ETC/UCT", "ZULU", "ETC/ZULU"):
-        consequence = "whoever inserts by hand and leaves out a time gets that of another zone; ragledger sets its own"
+        consequence = "a row inserted by hand without a time gets a time of another zone; ragledger's rows do not"
         yield warning(
-            "time zone", f"sessions are in {zone}: {consequence}", f"ALTER DATABASE {database} SET timezone = 'UTC'"
+            "time zone", f"sessions use {zone}: {consequence}", f"ALTER DATABASE {database} SET timezone = 'UTC'"
         )
 
 
-def _limits(found: Mapping[str, str], look: CheckContext) -> Iterator[Finding]:
-    ours = look.settings.postgres
+def _limits(found: Mapping[str, str], context: CheckContext) -> Iterator[Finding]:
+    ours = context.settings.postgres
     whole = int(found.get("transaction_timeout", 0)) / 1000
     if 0 < whole < ours.statement_timeout_s:
         yield warning(
             "transaction_timeout",
-            f"{whole:g} s ends every longer transaction, and a batch may take {ours.statement_timeout_s:g} s",
-            f"ALTER ROLE {look.role} SET transaction_timeout = 0",
+            f"{whole:g} s ends every longer transaction, but a batch may take {ours.statement_timeout_s:g} s",
+            f"ALTER ROLE {context.role} SET transaction_timeout = 0",
         )
     one = int(found["statement_timeout"]) / 1000
     if one:
-        yield note("statement_timeout", f"{one:g} s: ragledger sets its own, but migrations are ended by it")
+        yield note("statement_timeout", f"{one:g} s: ragledger sets its own, but migrations are subject to it")
     if ours.lock_timeout_s >= ours.statement_timeout_s:
         yield warning(
             "lock timeout",
-            "the statement timeout comes first: a lock that is waited for looks like a slow statement",
+            "the statement timeout ends first: waiting for a lock is reported as a slow statement",
             f"RAGLEDGER_POSTGRES__LOCK_TIMEOUT_S below {ours.statement_timeout_s:g}",
         )
 
@@ -82,27 +84,27 @@ def _limits(found: Mapping[str, str], look: CheckContext) -> Iterator[Finding]:
 def _log(found: Mapping[str, str]) -> Iterator[Finding]:
     if found.get("log_error_verbosity", "terse") != "terse":
         fix = f"ALTER SYSTEM SET log_error_verbosity = terse; {RELOAD}"
-        yield note("log_error_verbosity", "PostgreSQL's log quotes a row that it refuses, question and answer", fix)
+        yield note("log_error_verbosity", "PostgreSQL's log quotes rejected rows, with question and answer", fix)
 
 
 def _compression(found: Mapping[str, Mapping[str, Any]], database: str) -> Iterator[Finding]:
-    """pglz is what every server has, and the dearest. See ADR 0045 for what was measured."""
+    """Report pglz. Every server has it, and it is the slowest choice. ADR 0045 has the measurements."""
     values, log = found["default_toast_compression"], found["wal_compression"]
     if values["setting"] == "pglz" and "lz4" in values["choices"]:
         fix = f"ALTER DATABASE {database} SET default_toast_compression = 'lz4', then restart the service"
-        yield note("default_toast_compression", "pglz: lz4 writes long questions and answers with less CPU", fix)
+        yield note("default_toast_compression", "pglz: lz4 compresses long questions and answers with less CPU", fix)
     if log["setting"] == "pglz":
         fix = f"ALTER SYSTEM SET wal_compression = {'lz4' if 'lz4' in log['choices'] else 'off'}; {RELOAD}"
-        yield note("wal_compression", "pglz: costs PostgreSQL more CPU than it saves writing", fix)
+        yield note("wal_compression", "pglz: it costs PostgreSQL more CPU than the smaller log saves", fix)
 
 
-async def _checkpoints(look: CheckContext, found: Mapping[str, str]) -> list[Finding]:
+async def _checkpoints(context: CheckContext, found: Mapping[str, str]) -> list[Finding]:
     is_older = int(found["server_version_num"]) < 170_000
-    (row,) = await look.db.rows(load("doctor_checkpoints_15" if is_older else "doctor_checkpoints"))
+    (row,) = await context.db.rows(load("doctor_checkpoints_15" if is_older else "doctor_checkpoints"))
     if row["requested"] < FEW_CHECKPOINTS or row["requested"] <= row["timed"]:
         return []
     size = int(found["max_wal_size"])
-    consequence = "writes come in bursts and are logged in full again and again"
+    consequence = "writes come in bursts, and full pages are logged again and again"
     return [
         warning(
             "checkpoints",
@@ -112,19 +114,19 @@ async def _checkpoints(look: CheckContext, found: Mapping[str, str]) -> list[Fin
     ]
 
 
-async def _connections(look: CheckContext, found: Mapping[str, str]) -> list[Finding]:
-    (row,) = await look.db.rows(load("doctor_sessions"))
-    if look.settings.postgres.pgbouncer:
-        return [note("connections", "behind a pooler: its own limits count")]
-    needed = look.replicas * look.settings.postgres.pool_size
+async def _connections(context: CheckContext, found: Mapping[str, str]) -> list[Finding]:
+    (row,) = await context.db.rows(load("doctor_sessions"))
+    if context.settings.postgres.pgbouncer:
+        return [note("connections", "behind a pooler: the limits of the pooler apply")]
+    needed = context.replicas * context.settings.postgres.pool_size
     reserved = int(found["superuser_reserved_connections"]) + int(found.get("reserved_connections", 0))
-    limits = {f"ROLE {look.role}": row["role_limit"], f"DATABASE {look.database}": row["database_limit"]}
+    limits = {f"ROLE {context.role}": row["role_limit"], f"DATABASE {context.database}": row["database_limit"]}
     return [*_server_limit(row, needed, int(found["max_connections"]) - reserved), *_other_limits(limits, needed)]
 
 
 def _server_limit(row: Mapping[str, Any], needed: int, there_are: int) -> Iterator[Finding]:
     others = row["connected"] - row["ours"]
-    text = f"{needed} for the service and {others} of others, out of {there_are}"
+    text = f"{needed} for the service and {others} for others, of {there_are} available"
     if needed + others > there_are:
         more = f"ALTER SYSTEM SET max_connections = {2 * (needed + others)} and a restart"
         fix = f"a smaller RAGLEDGER_POSTGRES__POOL_SIZE, a pooler, or {more}"

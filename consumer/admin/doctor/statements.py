@@ -1,4 +1,4 @@
-"""The slowest statements, where pg_stat_statements is installed."""
+"""Checks for slow statements, if pg_stat_statements is installed."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from consumer.postgres.queries import load
 SHOWN, LONGEST = 5, 100
 FEW_CALLS = 20
 _WORK = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "COPY", "MERGE")
-LOADED = "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements' (beside what is there), and a restart"
+LOADED = "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements' (keep the present ones), and a restart"
 CREATED = "CREATE EXTENSION pg_stat_statements"
 
 
-async def look_at_statements(look: CheckContext) -> list[Finding]:
-    """What took the most time, and what is close to its time limit."""
-    (row,) = await look.db.rows(load("doctor_statements_schema"))
+async def check_statements(context: CheckContext) -> list[Finding]:
+    """Report the statements with the largest total time, and those close to their time limit."""
+    (row,) = await context.db.rows(load("doctor_statements_schema"))
     if row["schema_name"] is None:
-        there = "not installed" if row["available"] else "not installed, and not on this server"
-        return [note("statements", f"pg_stat_statements is {there}: nobody knows what is slow", f"{LOADED}; {CREATED}")]
+        there = "not installed" if row["available"] else "not installed, and not available on this server"
+        return [
+            note("statements", f"pg_stat_statements is {there}: slow statements are unknown", f"{LOADED}; {CREATED}")
+        ]
     try:
-        found = await _read(look, row["schema_name"])
+        found = await _read(context, row["schema_name"])
     except StatementError as error:
         return [note("statements", f"pg_stat_statements cannot be read: {error.message}", LOADED)]
-    limit = look.settings.postgres.statement_timeout_s
-    return [*_sight(row["sees_all"], look.role), *_shown(found), *_slow(found, limit)]
+    limit = context.settings.postgres.statement_timeout_s
+    return [*_sight(row["sees_all"], context.role), *_shown(found), *_slow(found, limit)]
 
 
 def _sight(sees_all: bool, role: str) -> Iterator[Finding]:
@@ -36,13 +38,13 @@ def _sight(sees_all: bool, role: str) -> Iterator[Finding]:
         yield note("statements", f"{role} sees only its own statements", f"GRANT pg_read_all_stats TO {role}")
 
 
-async def slowest_query_ms(look: CheckContext) -> float | None:
-    """The 95th percentile of the slowest query on dialogues that is run often, in ms; None where nobody knows."""
-    (row,) = await look.db.rows(load("doctor_statements_schema"))
+async def slowest_query_ms(context: CheckContext) -> float | None:
+    """Return the 95th percentile, in ms, of the slowest frequent query on dialogues; None if it is not known."""
+    (row,) = await context.db.rows(load("doctor_statements_schema"))
     if row["schema_name"] is None:
         return None
     try:
-        found = await _read(look, row["schema_name"])
+        found = await _read(context, row["schema_name"])
     except StatementError:
         return None
     queries = [one["p95_ms"] for one in found if _is_query(one["statement"]) and one["calls"] >= FEW_CALLS]
@@ -54,8 +56,8 @@ def _is_query(statement: str) -> bool:
     return text.startswith(("select", "with")) and "ai_dialogue_log" in text and "insert" not in text
 
 
-async def _read(look: CheckContext, schema: str) -> Sequence[Mapping[str, Any]]:
-    rows = await look.db.rows(load("doctor_statements").replace("{schema}", schema))
+async def _read(context: CheckContext, schema: str) -> Sequence[Mapping[str, Any]]:
+    rows = await context.db.rows(load("doctor_statements").replace("{schema}", schema))
     return [row for row in rows if row["statement"].lstrip().upper().startswith(_WORK)]
 
 
@@ -69,5 +71,5 @@ def _slow(found: Sequence[Mapping[str, Any]], limit_s: float) -> Iterator[Findin
     for one in found:
         if one["p95_ms"] > limit_s * 1000 / 2:
             what = one["statement"].strip()[:LONGEST]
-            fix = "RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S higher, or look at EXPLAIN (ANALYZE, BUFFERS) of it"
+            fix = "raise RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S, or examine it with EXPLAIN (ANALYZE, BUFFERS)"
             yield warning("statements", f"close to the limit of {limit_s:g} s: {what}", fix)

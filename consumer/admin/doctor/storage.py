@@ -1,4 +1,4 @@
-"""Tables and indexes: size, vacuum, statistics, and whether it is time to partition."""
+"""Checks tables and indexes: size, vacuum, statistics, and whether to partition."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ OLD_TRANSACTIONS = 1_000_000_000
 DIALOGUES_A_DAY, GIGABYTES, QUERY_MS = 100_000, 50, 500
 
 
-async def look_at_tables(look: CheckContext) -> list[Finding]:
-    """Sizes, vacuum, statistics, partitions."""
-    rows = await look.db.rows(load("doctor_tables"), TABLES)
+async def check_tables(context: CheckContext) -> list[Finding]:
+    """Check sizes, vacuum, statistics and partitions."""
+    rows = await context.db.rows(load("doctor_tables"), TABLES)
     sizes = ", ".join(f"{row['name']} {_size(row['bytes'])}" for row in rows)
-    return [fine("tables", sizes), *_vacuum(rows), *await _partitions(look, rows)]
+    return [fine("tables", sizes), *_vacuum(rows), *await _partitions(context, rows)]
 
 
 def _vacuum(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
@@ -38,25 +38,25 @@ def _vacuum(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
             fix = f"VACUUM (ANALYZE) {name}; ALTER TABLE {name} SET (autovacuum_vacuum_scale_factor = 0.02)"
             yield warning("vacuum", f"{name} has {share}: autovacuum does not keep up", fix)
         if live > MANY_ROWS and not row["analyzed"]:
-            yield warning("statistics", f"{name} was never analyzed: queries are planned blindly", f"ANALYZE {name}")
+            yield warning("statistics", f"{name} was never analyzed: the planner has no statistics", f"ANALYZE {name}")
 
 
-async def _partitions(look: CheckContext, rows: Sequence[Mapping[str, Any]]) -> list[Finding]:
+async def _partitions(context: CheckContext, rows: Sequence[Mapping[str, Any]]) -> list[Finding]:
     (table,) = [row for row in rows if row["name"] == "ai_dialogue_log"]
     if table["partitioned"]:
         return [fine("partitions", "ai_dialogue_log is partitioned")]
-    (volume,) = await look.db.rows(load("doctor_volume"), look.settings.rollup.timezone)
-    reasons = reasons_to_partition(volume["dialogues"] or 0, table["bytes"], await slowest_query_ms(look))
+    (volume,) = await context.db.rows(load("doctor_volume"), context.settings.rollup.timezone)
+    reasons = reasons_to_partition(volume["dialogues"] or 0, table["bytes"], await slowest_query_ms(context))
     if not reasons:
         return [fine("partitions", "not needed yet")]
-    return [warning("partitions", f"it is time: {'; '.join(reasons)}", "ragledger partition plan")]
+    return [warning("partitions", f"partitioning is due: {'; '.join(reasons)}", "ragledger partition plan")]
 
 
 def reasons_to_partition(dialogues_a_day: int, size: int, slowest_ms: float | None) -> list[str]:
-    """Why `ai_dialogue_log` should be in monthly partitions by now; empty while it need not be.
+    """Return why `ai_dialogue_log` should be partitioned by month now; empty if it should not.
 
     :param size: bytes, indexes included
-    :param slowest_ms: 95th percentile of the slowest query on it, where that is known
+    :param slowest_ms: 95th percentile of its slowest query, if known
     """
     reasons = []
     if dialogues_a_day > DIALOGUES_A_DAY:
@@ -64,19 +64,19 @@ def reasons_to_partition(dialogues_a_day: int, size: int, slowest_ms: float | No
     if size > GIGABYTES << 30:
         reasons.append(f"{_size(size)}, over {GIGABYTES} GB")
     if slowest_ms is not None and slowest_ms > QUERY_MS:
-        reasons.append(f"its slowest query takes {slowest_ms:,.0f} ms in one case of twenty, over {QUERY_MS}")
+        reasons.append(f"the 95th percentile of its slowest query is {slowest_ms:,.0f} ms, over {QUERY_MS}")
     return reasons
 
 
-async def look_at_indexes(look: CheckContext) -> list[Finding]:
-    """Indexes that cost every write and that no query has used."""
-    rows = await look.db.rows(load("doctor_unused_indexes"), TABLES, MANY_ROWS)
-    return [_unused(row) for row in rows] or [fine("indexes", "each one is used, or its table is small")]
+async def check_indexes(context: CheckContext) -> list[Finding]:
+    """Report indexes that no query has used. Each one slows down every write."""
+    rows = await context.db.rows(load("doctor_unused_indexes"), TABLES, MANY_ROWS)
+    return [_unused(row) for row in rows] or [fine("indexes", "every index is used, or its table is small")]
 
 
 def _unused(row: Mapping[str, Any]) -> Finding:
-    found = f"{row['name']} on {row['table_name']} ({_size(row['bytes'])}) was never used since {row['since']:%Y-%m-%d}"
-    ours = "; `migrate verify` will then miss it" if row["name"] in expected.INDEXES else ""
+    found = f"{row['name']} on {row['table_name']} ({_size(row['bytes'])}) is unused since {row['since']:%Y-%m-%d}"
+    ours = "; `migrate verify` then reports it as missing" if row["name"] in expected.INDEXES else ""
     fix = f"if no monthly report needs it: DROP INDEX CONCURRENTLY {row['schema_name']}.{row['name']}{ours}"
     return note("indexes", found, fix)
 

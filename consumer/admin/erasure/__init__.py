@@ -1,9 +1,9 @@
-"""`ragledger erase`: everything of one user, and what stays says nothing of the user any more.
+"""`ragledger erase`: removes the data of one user. Data that has to stay no longer names the user.
 
-job        delete, empty, unlink, compute anew: step by step, each safe to kill and repeat
-dialogues  every table that has dialogues, in whatever phase of whatever command
-files      archives of months, which are looked into
-receipt    what was done, what was kept and why, what is out of reach
+job        delete, empty, unlink, recompute: each step may be interrupted and repeated
+dialogues  every table that holds dialogues, also those that interrupted commands have left
+files      archives of months, which are searched but not changed
+receipt    what was removed, what was kept and why, and what ragledger cannot reach
 """
 
 from consumer.admin.erasure.found import Found

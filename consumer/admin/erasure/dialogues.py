@@ -1,7 +1,7 @@
-"""Where dialogues are: ai_dialogue_log, and the tables beside it that have some, or the same ones once more.
+"""Finds and deletes dialogues in ai_dialogue_log and in the tables beside it that hold dialogues too.
 
-A month on its way out of the table or back is a table of its own, and a conversion has two tables with the same
-dialogues. Commands that were interrupted leave them for as long as nobody runs them again.
+A month that is being archived or restored is a table of its own, and a conversion has two tables with the same
+dialogues. An interrupted command leaves these tables until it is run again.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from consumer.postgres.visibility import demand_whole_tables
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A table: `is_first` is ai_dialogue_log itself, `is_double` one that has the same dialogues once more."""
+class DialogueTable:
+    """A table with dialogues. `is_first`: ai_dialogue_log itself. `is_double`: a second copy of the same dialogues."""
 
     name: str
     is_first: bool
@@ -27,28 +27,29 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Dialogues:
-    """Dialogues of a user: how many, verdicts kept on them, moments of their days."""
+    """Dialogues of a user: their number, the feedback stored for them, and their times of creation."""
 
     count: int
     feedback: int
     moments: Sequence[datetime]
 
 
-async def places(transaction: Transaction) -> Sequence[Place]:
-    """Every table with dialogues, which all stay where they are until the transaction ends.
+async def dialogue_tables(transaction: Transaction) -> Sequence[DialogueTable]:
+    """Return every table with dialogues. A lock keeps them from changing until the transaction ends.
 
     :raises OperationError: row-level security hides rows of one
     """
     await transaction.execute(load("erasure_hold_tables"))
-    found = [Place(**row) for row in await transaction.fetch(load("erasure_copies"))]
-    await demand_whole_tables(transaction, *(place.name for place in found))
+    found = [DialogueTable(**row) for row in await transaction.fetch(load("erasure_copies"))]
+    await demand_whole_tables(transaction, *(table.name for table in found))
     return found
 
 
 async def find(transaction: Transaction, user: UUID) -> Dialogues:
-    """Those of a user, wherever they are, each counted once."""
+    """Return the dialogues of a user in all tables, each counted once."""
     of_user = load("erasure_of_user")
-    everywhere = "\nUNION ALL\n".join([of_user.format(table=place.name) for place in await places(transaction)])
+    selects = [of_user.format(table=table.name) for table in await dialogue_tables(transaction)]
+    everywhere = "\nUNION ALL\n".join(selects)
     (row,) = await transaction.fetch(load("erasure_found_dialogues").format(dialogues=everywhere), user)
     if not row["dialogues"]:
         return Dialogues(0, 0, ())
@@ -60,19 +61,19 @@ async def find(transaction: Transaction, user: UUID) -> Dialogues:
     return Dialogues(row["dialogues"], feedback, [day["moment"] for day in days])
 
 
-async def delete(transaction: Transaction, user: UUID, place: Place, at_most: int) -> Dialogues:
-    """Delete some in one table, with what is kept on them; what is double counts as no dialogue."""
-    rows = await transaction.fetch(load("erasure_dialogues").format(table=place.name), user, at_most)
+async def delete(transaction: Transaction, user: UUID, table: DialogueTable, at_most: int) -> Dialogues:
+    """Delete up to `at_most` dialogues of a user from one table, with their feedback."""
+    rows = await transaction.fetch(load("erasure_dialogues").format(table=table.name), user, at_most)
     if not rows:
         return Dialogues(0, 0, ())
     ids = [row["id"] for row in rows]
-    if not place.is_first:
+    if not table.is_first:
         await transaction.execute(load("erasure_ids"), ids)
     feedback = await transaction.fetch(load("erasure_feedback"), ids) if await has_feedback(transaction) else ()
     return Dialogues(len(rows), len(feedback), [row["created_at"] for row in rows])
 
 
 async def has_feedback(transaction: Transaction) -> bool:
-    """Whether verdicts are kept."""
+    """Return whether the table of feedback exists."""
     rows = await transaction.fetch("SELECT to_regclass('kept_feedback') IS NOT NULL AS there")
     return bool(rows[0]["there"])

@@ -1,4 +1,4 @@
-"""Archives of months: files, which an erasure looks into and does not change."""
+"""Searches archives of months. An erasure reads these files and does not change them."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ PATTERN = "ai_dialogue_log_*.csv.gz"
 
 @dataclass(frozen=True, slots=True)
 class ArchiveFile:
-    """A file that may hold dialogues of the user: how many, or why that is not known."""
+    """A file that may hold dialogues of the user: how many, or why their number is unknown."""
 
     file: str
     rows: int | None
     problem: str | None = None
 
     def as_json(self) -> Mapping[str, Any]:
-        """For the receipt."""
+        """Return it for the receipt."""
         return {"file": self.file, "rows": self.rows, "problem": self.problem}
 
 
-async def look_into(
-    database: Database, directory: Path, user: UUID, told: Callable[[str, int], None]
+async def search_archives(
+    database: Database, directory: Path, user: UUID, on_progress: Callable[[str, int], None]
 ) -> Sequence[ArchiveFile]:
-    """Every archive that holds the user's dialogues, or of which that cannot be told.
+    """Return every archive that holds dialogues of the user, or that cannot be searched.
 
-    :param directory: where archives are written as the settings have it; they may lie elsewhere too
+    :param directory: the archive directory of the settings; archives may be elsewhere too
     """
     async with database.transaction() as transaction:
         noted = await transaction.fetch(load("erasure_files"))
     found = []
     for path in sorted(_paths(noted, directory)):
-        one = await asyncio.to_thread(_look, path, user)
-        told("archives", 1)
+        one = await asyncio.to_thread(_search, path, user)
+        on_progress("archives", 1)
         if one.rows != 0:
             found.append(one)
     return found
 
 
 def _paths(noted: Iterable[Any], directory: Path) -> set[Path]:
-    """The files that are noted, and whatever else lies beside them: months that came back, archives of a test."""
+    """Return the recorded files and all others beside them, such as those of restored months or of tests."""
     named = {Path(row["directory"] or directory).resolve() / row["file"] for row in noted}
     return named | {
-        path for place in {directory.resolve(), *(one.parent for one in named)} for path in place.glob(PATTERN)
+        path for folder in {directory.resolve(), *(one.parent for one in named)} for path in folder.glob(PATTERN)
     }
 
 
-def _look(path: Path, user: UUID) -> ArchiveFile:
+def _search(path: Path, user: UUID) -> ArchiveFile:
     if not path.is_file():
-        return ArchiveFile(str(path), None, "not found from here")
+        return ArchiveFile(str(path), None, "not found on this machine")
     try:
         return ArchiveFile(str(path), rows_of(path, user))
     except ArchiveError as error:

@@ -1,4 +1,4 @@
-"""What there is of a user."""
+"""Counts of the data of one user."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from datetime import date
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What there is of a user.
+    """The data of one user.
 
-    :param deleted: by name, what would be or was deleted
-    :param unlinked: by name, what would be or was kept without the user
-    :param on_hold: rows of provenance that are kept with the user, because of a legal hold
+    :param deleted: rows that are or would be deleted, by name
+    :param unlinked: rows that are or would be kept without the user, by name
+    :param on_hold: rows of provenance that a legal hold keeps together with the user
     :param named_in_policy: rows of provenance whose access_policy names the user
-    :param sent_notices: notices, of those to be unlinked, that name the user in a topic too
-    :param days: whose aggregates are computed anew
+    :param sent_notices: unlinked notices that a topic also holds, with the user's name
+    :param days: days whose aggregates are recomputed
     """
 
     deleted: Mapping[str, int]
@@ -28,11 +28,11 @@ class Found:
 
     @property
     def total(self) -> int:
-        """Rows that an erasure has to do with."""
+        """Number of rows that an erasure deletes or unlinks."""
         return sum(self.deleted.values()) + sum(self.unlinked.values())
 
     @property
     def named(self) -> str:
-        """They, for people."""
+        """The counts as text."""
         there = {**self.deleted, **self.unlinked}
         return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in there.items() if count)

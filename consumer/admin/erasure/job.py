@@ -1,15 +1,14 @@
-"""Erasing one user.
+"""Erases one user.
 
-    remember   the hash of the user, committed first: from then on nothing stores a dialogue of the user again
-    delete     dialogues and the feedback on them in every table that has some, in batches, each with the marks of the
-               days it touches
-    empty      dead letters that name the user
-    unlink     provenance, its archive and notices are kept without the user
-    count      what is left, in every place at once: where there is something, all of that again
-    compute    the days touched, anew
+remember   store the hash of the user and commit: from then on, no dialogue of the user is stored again
+delete     delete dialogues and their feedback in every table, in batches, and mark the days of each batch
+empty      empty the dead letters that name the user
+unlink     keep provenance, its archive and notices, but without the user
+count      count what is left in all tables at once; if anything is, repeat the steps above
+compute    recompute the marked days
 
-What each transaction has done is counted in it, in `erasures`. Killed at any point, it is repeated as it was begun. Two
-at once take turns, and are one erasure.
+Each transaction adds its counts to `erasures`. If the command is killed, the next run continues the same erasure. Two
+runs at once take turns and are one erasure.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from uuid import UUID
 
 from consumer.admin.dead_letters import headers_of
 from consumer.admin.erasure import dialogues
-from consumer.admin.erasure.files import ArchiveFile, look_into
+from consumer.admin.erasure.files import ArchiveFile, search_archives
 from consumer.admin.erasure.found import Found
 from consumer.decode.copy_format import microseconds
 from consumer.errors import OperationError
@@ -42,19 +41,19 @@ LETTERS_AT_A_TIME = 500
 LETTER_BYTES_AT_A_TIME = 33_554_432
 _TABLES = ("ai_dialogue_log", "dead_letters", "provenance", "retention_archive", "retention_notices")
 _FEEDBACK = "kept_feedback"
-_STOLEN = 2
-"""Batches in which others have deleted everything, after which all of it is counted."""
+_EMPTY_BATCHES = 2
+"""After so many batches in which another session had deleted all rows first, everything is counted again."""
 _UNLINKED = ("provenance", "archived_provenance", "notices")
 _UNLINKING = {"provenance": "provenance", "archived_provenance": "archive", "notices": "notices"}
 
 Progress = Callable[[str, int], None]
-"""Is given what was worked on, and how many of it were done."""
+"""Called with the kind of data and the number of rows or files that were processed."""
 
 
 class Erasure:
-    """The erasure of users of one database.
+    """Erases users from one database.
 
-    :param keys: the key in use first; where none is set, the one that the database keeps is in use
+    :param keys: the erasure keys, the one in use first; if none is set, the key in the database is in use
     """
 
     def __init__(self, database: Database, history: PostgresHistory, timezone: str, keys: Sequence[Key]) -> None:
@@ -62,58 +61,58 @@ class Erasure:
         self._erasures = Erasures(keys)
 
     async def demand(self) -> None:
-        """Make sure that it can be done, and be kept; before anything else.
+        """Raise if the erasure cannot be done completely; call it before anything else.
 
         :raises OperationError: row-level security hides rows
-        :raises Unavailable: users were erased under a key that is not set here
+        :raises Unavailable: users were erased with an erasure key that is not set here
         """
         async with self._database.transaction() as transaction:
             await demand_whole_tables(transaction, *_TABLES, _FEEDBACK)
             await self._erasures.read(transaction)
 
-    async def find(self, user: UUID, told: Progress) -> Found:
-        """What there is of the user; changes nothing."""
+    async def find(self, user: UUID, on_progress: Progress) -> Found:
+        """Count the data of the user; change nothing."""
         async with self._database.transaction() as transaction:
             await transaction.execute("SET TRANSACTION READ ONLY")
             (row,) = await transaction.fetch(load("erasure_found"), user)
             said = await dialogues.find(transaction, user)
-        letters = sum([len(named) async for named in self._letters(user, told)])
+        letters = sum([len(named) async for named in self._letters(user, on_progress)])
         deleted = {"dialogues": said.count, "feedback": said.feedback, "dead_letters": letters}
         unlinked = {name: row[name] for name in _UNLINKED}
         return Found(
             deleted, unlinked, row["on_hold"], row["named_in_policy"], row["sent_notices"], self._days_of(said.moments)
         )
 
-    async def archives(self, user: UUID, directory: Path, told: Progress) -> Sequence[ArchiveFile]:
-        """Archives of months that hold the user's dialogues; an erasure does not change them."""
-        return await look_into(self._database, directory, user, told)
+    async def archives(self, user: UUID, directory: Path, on_progress: Progress) -> Sequence[ArchiveFile]:
+        """Return the archives of months that hold dialogues of the user; an erasure does not change them."""
+        return await search_archives(self._database, directory, user, on_progress)
 
     async def erase(
-        self, user: UUID, requested_by: str, reference: str | None, told: Progress
+        self, user: UUID, requested_by: str, reference: str | None, on_progress: Progress
     ) -> tuple[Sequence[Any], Found]:
-        """Erase the user; every erasure of the user so far, this one first, and what is left: nothing to be erased.
+        """Erase the user. Return every erasure of the user, this one first, and the data that is left.
 
-        :param requested_by: who runs it
-        :param reference: the request it answers
-        :raises StoreError: not now; what is done stays done, and repeating it goes on
-        :raises OperationError: something keeps rows that it should delete; it is not finished
+        :param requested_by: the person who runs the command
+        :param reference: the request that it answers
+        :raises StoreError: the database is unavailable; finished steps stay done, and the next run continues
+        :raises OperationError: the database keeps rows that were deleted; the erasure is not finished
         """
         erasure = await self._begin(user, requested_by, reference)
-        left = await self._until_nothing_is_left(erasure, user, told)
-        await self._compute_days(erasure, told)
+        left = await self._until_nothing_is_left(erasure, user, on_progress)
+        await self._compute_days(erasure, on_progress)
         async with self._database.transaction() as transaction:
             await transaction.execute(load("erasure_finish"), erasure)
             return await transaction.fetch(load("erasure_history"), self.hash(user), erasure), left
 
-    async def _until_nothing_is_left(self, erasure: int, user: UUID, told: Progress) -> Found:
-        """Tables come and go meanwhile, and others delete: what counts is that nothing is there any more."""
+    async def _until_nothing_is_left(self, erasure: int, user: UUID, on_progress: Progress) -> Found:
+        """Repeat the steps until a count finds nothing: tables change meanwhile, and other sessions delete too."""
         before = -1
         while True:
-            done = await self._delete_dialogues(erasure, user, told)
-            done += await self._empty_dead_letters(erasure, user, told)
+            done = await self._delete_dialogues(erasure, user, on_progress)
+            done += await self._empty_dead_letters(erasure, user, on_progress)
             for name in _UNLINKED:
-                done += await self._unlink(erasure, user, name, told)
-            left = await self.find(user, told)
+                done += await self._unlink(erasure, user, name, on_progress)
+            left = await self.find(user, on_progress)
             if not left.total:
                 return left
             if not done and left.total == before:
@@ -121,12 +120,12 @@ class Erasure:
             before = left.total
 
     def hash(self, user: UUID) -> bytes:
-        """By what the user is remembered."""
+        """Return the hash by which an erased user is recognised."""
         return self._key.hash(user.bytes)
 
     @property
     def key_id(self) -> str:
-        """Which key that hash is made with."""
+        """Id of the key in use."""
         return self._key.id
 
     def _days_of(self, moments: Iterable[datetime]) -> Sequence[date]:
@@ -149,41 +148,45 @@ class Erasure:
             await transaction.fetch(load("erasure_one_at_a_time"), user)
             yield transaction
 
-    async def _delete_dialogues(self, erasure: int, user: UUID, told: Progress) -> int:
-        """From ai_dialogue_log first. A conversion may just be copying what was deleted there: its copy comes later."""
+    async def _delete_dialogues(self, erasure: int, user: UUID, on_progress: Progress) -> int:
+        """Delete from ai_dialogue_log first. A conversion may be copying deleted rows right now; delete
+        them after it.
+        """
         async with self._database.transaction() as transaction:
-            first, *others = await dialogues.places(transaction)
-        done = await self._delete_from(first, erasure, user, told)
+            first, *others = await dialogues.dialogue_tables(transaction)
+        done = await self._delete_from(first, erasure, user, on_progress)
         async with self._database.transaction() as transaction:
             await transaction.fetch(load("erasure_await_copying"))
-        for place in others:
-            done += await self._delete_from(place, erasure, user, told)
+        for table in others:
+            done += await self._delete_from(table, erasure, user, on_progress)
         return done
 
-    async def _delete_from(self, place: dialogues.Place, erasure: int, user: UUID, told: Progress) -> int:
-        done = stolen = 0
-        while stolen < _STOLEN:
+    async def _delete_from(
+        self, table: dialogues.DialogueTable, erasure: int, user: UUID, on_progress: Progress
+    ) -> int:
+        done = empty = 0
+        while empty < _EMPTY_BATCHES:
             async with self._step(user) as transaction:
-                if not place.is_first and place not in await dialogues.places(transaction):
-                    break  # it is a partition by now, or gone
-                gone = await dialogues.delete(transaction, user, place, ROWS_AT_A_TIME)
+                if not table.is_first and table not in await dialogues.dialogue_tables(transaction):
+                    break  # it has become a partition, or was dropped
+                gone = await dialogues.delete(transaction, user, table, ROWS_AT_A_TIME)
                 if gone.count:
-                    await self._count_deleted(transaction, erasure, gone, place)
-            told("dialogues", gone.count)
-            done, stolen = done + gone.count, 0 if gone.count else stolen + 1
+                    await self._count_deleted(transaction, erasure, gone, table)
+            on_progress("dialogues", gone.count)
+            done, empty = done + gone.count, 0 if gone.count else empty + 1
         return done
 
     async def _count_deleted(
-        self, transaction: Transaction, erasure: int, gone: dialogues.Dialogues, place: dialogues.Place
+        self, transaction: Transaction, erasure: int, gone: dialogues.Dialogues, table: dialogues.DialogueTable
     ) -> None:
         days = self._days_of(gone.moments)
         await transaction.execute(load("touch_days"), days)
-        counted = 0 if place.is_double else gone.count
+        counted = 0 if table.is_double else gone.count
         await _add(transaction, erasure, {"dialogues": counted, "feedback": gone.feedback}, days)
 
-    async def _empty_dead_letters(self, erasure: int, user: UUID, told: Progress) -> int:
+    async def _empty_dead_letters(self, erasure: int, user: UUID, on_progress: Progress) -> int:
         done = 0
-        async for named in self._letters(user, told):
+        async for named in self._letters(user, on_progress):
             if named:
                 async with self._step(user) as transaction:
                     rows = await transaction.fetch(load("dead_letters_empty"), named, GONE)
@@ -191,8 +194,8 @@ class Erasure:
                 done += len(rows)
         return done
 
-    async def _letters(self, user: UUID, told: Progress) -> AsyncIterator[Sequence[int]]:
-        """Go through the dead letters: chunk by chunk, the ids of those that name the user."""
+    async def _letters(self, user: UUID, on_progress: Progress) -> AsyncIterator[Sequence[int]]:
+        """Read all dead letters in chunks. Yield the ids of those that name the user, for each chunk."""
         last = 0
         while True:
             async with self._database.transaction() as transaction:
@@ -202,10 +205,10 @@ class Erasure:
                 return
             last = rows[-1]["id"]
             yield [row["id"] for row in rows if user.bytes in find_user_ids(_record(row))]
-            told("dead letters", len(rows))
+            on_progress("dead letters", len(rows))
 
-    async def _unlink(self, erasure: int, user: UUID, name: str, told: Progress) -> int:
-        """Retention carries the user from one of these tables into the next: not while this looks."""
+    async def _unlink(self, erasure: int, user: UUID, name: str, on_progress: Progress) -> int:
+        """Remove the user from one table. Retention, which copies rows from one table to the next, waits meanwhile."""
         done = 0
         while True:
             async with self._database.transaction() as transaction:
@@ -214,18 +217,18 @@ class Erasure:
                 if rows:
                     sent = [row["id"] for row in rows if row.get("sent")]
                     await _add(transaction, erasure, {name: len(rows)}, sent=sent)
-            told("provenance", len(rows))
+            on_progress("provenance", len(rows))
             if not rows:
                 return done
             done += len(rows)
 
-    async def _compute_days(self, erasure: int, told: Progress) -> None:
+    async def _compute_days(self, erasure: int, on_progress: Progress) -> None:
         async with self._database.transaction() as transaction:
             days = [row["day"] for row in await transaction.fetch(load("erasure_days"), erasure)]
         for day in days:
-            with suppress(Archived):  # its row is all there is left of the day; it names nobody
+            with suppress(Archived):  # only the row of the day is left, and it names no user
                 await self._history.roll_up(day)
-            told("days", 1)
+            on_progress("days", 1)
 
 
 async def _add(
@@ -246,6 +249,6 @@ def _record(row: Any) -> StoredRecord:
 
 
 _STAYS = (
-    "the erasure is not finished: {what} of the user stay although they were deleted. Look for a trigger, rule or"
-    " policy of your own that keeps them, or for an application that writes them again, and erase once more"
+    "the erasure is not finished: {what} of the user are still there although they were deleted. Look for a trigger,"
+    " rule or policy of your own that keeps them, or an application that writes them again; then erase the user again"
 )

@@ -1,4 +1,4 @@
-"""The receipt of an erasure: for a data protection officer to file. It does not name the user."""
+"""The receipt of an erasure, for the files of a data protection officer. It does not name the user."""
 
 from __future__ import annotations
 
@@ -15,74 +15,74 @@ from consumer.text import printable
 _COUNTED = ("dialogues", "feedback", "dead_letters", "provenance", "archived_provenance", "notices")
 _DELETED = {
     "dialogues": "rows deleted from ai_dialogue_log",
-    "feedback": "rows deleted from kept_feedback, the verdicts on these dialogues",
-    "dead_letters": "dead letters that named the user, emptied of key, value and headers",
+    "feedback": "rows deleted from kept_feedback, the feedback on these dialogues",
+    "dead_letters": "dead letters that named the user; their key, value and headers were removed",
 }
 _UNLINKED = {
-    "provenance": "rows of provenance, kept without the user in acquired_by",
-    "archived_provenance": "rows of retention_archive, kept without the user",
-    "notices": "rows of retention_notices, kept without the user as owner",
+    "provenance": "rows of provenance, without the user in acquired_by",
+    "archived_provenance": "rows of retention_archive, without the user",
+    "notices": "rows of retention_notices, without the user as owner",
 }
 _WHY_UNLINKED = (
-    "It says where content came from and on what terms, which has to be known as long as the content is there;"
-    " the content is not the user's alone. Who acquired it is not needed for that and was removed."
+    "Provenance states the origin of content and its terms of use. It has to be known as long as the content exists,"
+    " and the content does not belong to the user alone. The user's id is not needed for this and was removed."
 )
 _WHY_ON_HOLD = (
-    "A legal hold is on them (access_policy.legal_hold), and evidence is not altered. They still name the user in"
-    " acquired_by. Erase the user again when the hold is released."
+    "A legal hold applies to these rows (access_policy.legal_hold), and evidence must not be altered. They still name"
+    " the user in acquired_by. Erase the user again when the hold is released."
 )
 _WHY_NAMED = (
-    "Their access_policy names the user's id. Who may see content is for its owner to say: look at them, and change"
-    " what is no longer right."
+    "The access_policy of these rows names the user's id. The owner of the content decides about access: check these"
+    " rows and correct them if necessary."
 )
 _WHY_REMEMBERED = (
-    "A keyed hash (HMAC-SHA-256) of the user's id, in erased_users and erasures: by it the user is recognised and not"
-    " stored again when a topic is read again. Without the key nobody can tell whose it is."
+    "A keyed hash (HMAC-SHA-256) of the user's id, in erased_users and erasures. It prevents the user's data from being"
+    " stored again when a topic is read again. Without the key, the hash does not reveal the user."
 )
 _WHY_PLACES = (
-    "Of an emptied dead letter, and of a record of the user that is read again: topic, partition, offset, timestamp."
-    " They are numbers that the ledger has to account for."
+    "Topic, partition, offset and timestamp of each emptied dead letter, and of each record of the user that is read"
+    " again. The ledger has to account for every offset."
 )
 _WHY_FIGURES = (
-    "Daily aggregates, computed anew without the user (those of archived months stay as they are), and counts of"
-    " records in the ledger. They name nobody."
+    "Daily aggregates, recomputed without the user (those of archived months are unchanged), and counts of records in"
+    " the ledger. They name no user."
 )
 _WHY_FILES = (
-    "Archives of months hold dialogues of the user, or it cannot be told whether they do. They are not changed: delete"
-    " or replace each by hand. Bringing a month back with ragledger leaves the user's dialogues out."
+    "These archives of months hold dialogues of the user, or could not be searched. They are not changed: delete or"
+    " replace each by hand. When ragledger restores a month, it leaves out the user's dialogues."
 )
 _WHY_SENT = (
-    "Notices that were published, or were just being published, with the user as owner. They stay in {expired} until"
-    " the topic's retention deletes them."
+    "Notices with the user as owner that were published, or were being published. They stay in {expired} until the"
+    " retention of the topic deletes them."
 )
 _OUT_OF_REACH = (
     (
-        "The topics of Kafka",
-        "Records stay in {topics} until the topics' retention deletes them, and so do copies that"
-        " other consumers, mirrors and tiered storage have. Notices published to {expired} may name the user as owner.",
+        "Kafka topics",
+        "Records stay in {topics} until the retention of the topics deletes them. Copies in other consumers, mirrors"
+        " and tiered storage stay too. Notices published to {expired} may name the user as owner.",
     ),
     (
         "Backups, archived WAL, snapshots",
-        "They hold what was deleted until they expire. After restoring one, erase the"
-        " user again before the service is started: the restored database may not remember.",
+        "They hold the deleted data until they expire. After restoring one, erase the user again before the service"
+        " starts: the restored database may not know of the erasure.",
     ),
     (
         "Standbys and logical replicas",
-        "Physical ones follow at once. Logical ones follow where deletions are replicated.",
+        "Physical standbys follow at once. Logical replicas follow if deletions are replicated.",
     ),
     (
         "Exported data",
-        "Archives that were moved or copied elsewhere, and any export or report made from these tables.",
+        "Archives that were moved or copied, and every export or report made from these tables.",
     ),
-    ("Pages of PostgreSQL", "Deleted rows leave the disk when VACUUM has run and their pages are written again."),
-    ("Logs", "ragledger logs no text and no id of a user. PostgreSQL's own log may quote rows that it refused."),
-    ("What others wrote", "The text of other users' dialogues was not searched, nor what other systems keep."),
+    ("PostgreSQL's data files", "Deleted rows leave the disk when VACUUM has run and their pages are written again."),
+    ("Logs", "ragledger logs no text and no user id. PostgreSQL's own log may quote rows that it rejected."),
+    ("Other people's texts", "The text of other users' dialogues was not searched, and neither were other systems."),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """Where and by whom: the database without its password, who runs it, the request it answers, the topics."""
+    """The database without its password, the person who runs the command, the request, and the topics."""
 
     database: str
     requested_by: str
@@ -94,7 +94,7 @@ class Circumstances:
 def dry_run(
     around: Circumstances, user_hash: bytes, key_id: str, found: Found, files: Sequence[ArchiveFile]
 ) -> dict[str, Any]:
-    """What an erasure would do."""
+    """Return the receipt of a dry run: what an erasure would do."""
     head = {
         "receipt": "erasure of a user, dry run: nothing was changed",
         **_who(around, user_hash, key_id),
@@ -108,11 +108,11 @@ def dry_run(
 def receipt(
     around: Circumstances, history: Sequence[Mapping[str, Any]], left: Found, files: Sequence[ArchiveFile]
 ) -> dict[str, Any]:
-    """What an erasure did.
+    """Return the receipt of an erasure.
 
     :param history: every erasure of the user, this one first
-    :param left: what there is of the user afterwards
-    :param files: archives that hold the user, or may
+    :param left: the user's data that is left
+    :param files: archives that hold dialogues of the user, or could not be searched
     """
     this = history[0]
     head = {
@@ -147,7 +147,7 @@ def _body(
             _counted(name, counts[name], what) | {"why": _WHY_UNLINKED} for name, what in _UNLINKED.items()
         ],
         "kept": kept,
-        "days_computed_anew": [day.isoformat() for day in days],
+        "days_recomputed": [day.isoformat() for day in days],
         "out_of_reach": [{"where": where, "what": what} for where, what in _out_of_reach(around)],
     }
 
@@ -190,20 +190,20 @@ def _moment(moment: datetime | None) -> str | None:
 
 
 def as_text(document: Mapping[str, Any]) -> str:
-    """A receipt, or a dry run, for people: plain text, a line for each statement."""
+    """Return a receipt, or a dry run, as plain text."""
     lines = [document["receipt"].capitalize(), ""]
     plain = ("number", "requested_by", "reference", "begun_at", "finished_at", "database", "software")
     lines += [
         f"{name.replace('_', ' ')}: {printable(str(document[name] or '-'))}" for name in plain if name in document
     ]
-    lines += [f"user, as HMAC-SHA-256 under key {document['user']['key_id']}: {document['user']['hmac_sha256']}"]
+    lines += [f"user, as HMAC-SHA-256 with key {document['user']['key_id']}: {document['user']['hmac_sha256']}"]
     lines += ["", "Deleted", *(_line(part) for part in document["deleted"])]
     lines += ["", "Kept without the user", *(_line(part) for part in document["kept_without_the_user"]), _WHY_UNLINKED]
     lines += ["", "Kept", *(line for part in document["kept"] if part["count"] != 0 for line in _because(part))]
-    lines += ["", "Days computed anew", f"  {', '.join(document['days_computed_anew']) or 'none'}"]
+    lines += ["", "Days recomputed", f"  {', '.join(document['days_recomputed']) or 'none'}"]
     if "left_afterwards" in document:
         left = [f"{count} {name.replace('_', ' ')}" for name, count in document["left_afterwards"].items()]
-        lines += ["", "Left of the user when it was done", f"  {', '.join(left)}"]
+        lines += ["", "Data of the user that was left at the end", f"  {', '.join(left)}"]
     lines += [
         "",
         "Out of ragledger's reach",

@@ -1,8 +1,8 @@
-"""The schema's migrations: `up`, `down`, `status`, `plan`, `verify`.
+"""Migrations of the schema: `up`, `down`, `status`, `plan`, `verify`.
 
-The files under schema/ are what runs, the very same that psql runs. Each is taken apart into its statements
-and its own transactions (`statements`), what has run is noted in schema_migrations (`history`), and what is
-to run is decided without a database (`planning`).
+They run the files under schema/, which psql can run too. `statements` splits a file into its statements and
+transactions, `history` records in schema_migrations which files have run, and `planning` decides without a database
+which files to run.
 """
 
 from consumer.admin.migrate.checks import Check

@@ -1,4 +1,4 @@
-"""Compares what the database has with what it should have. Pure: :mod:`verify` gathers the facts."""
+"""Compares the objects of the database with the expected ones. Pure: :mod:`verify` reads the facts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from consumer.admin.migrate import expected
 
-_MEND = "run `ragledger migrate up`"
+_FIX = "run `ragledger migrate up`"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at; `detail` says what was found or, where it is not right, what to do."""
+    """The result of one check; `detail` says what was found and, if it is wrong, how to fix it."""
 
     name: str
     ok: bool
@@ -21,7 +21,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its type as format_type prints it, with "not null" where that holds."""
+    """A column: its type as format_type prints it, followed by "not null" if it is."""
 
     type: str
     comment: str | None
@@ -29,7 +29,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Partitioned:
-    """How ai_dialogue_log is partitioned; `keepers` are the triggers that keep its ids apart."""
+    """The partitions of ai_dialogue_log; `keepers` counts the triggers that keep its ids unique."""
 
     partitions: int
     has_default: bool
@@ -38,13 +38,12 @@ class Partitioned:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the database has of ours.
+    """The objects of ragledger in the database.
 
-    `tables` table to comment; `columns` table to column name to column; `indexes` (table, index) to whether
-    it is usable; `enums` name to labels; `constraints` (table, name) to whether it is validated; `triggers`
-    table to the names of its updated_at triggers; `foreign_keys_recorded` whether schema_migrations has 0004;
-    `views` name to whether it runs with the rights of whoever asks; `partitioned` None where ai_dialogue_log is one
-    table.
+    `tables`: table to comment. `columns`: table to column name to column. `indexes`: (table, index) to whether it is
+    valid. `enums`: name to labels. `constraints`: (table, name) to whether it is validated. `triggers`: table to the
+    names of its updated_at triggers. `foreign_keys_recorded`: whether schema_migrations has 0004. `views`: name to
+    whether it runs with the rights of the caller. `partitioned`: None if ai_dialogue_log is a plain table.
     """
 
     tables: Mapping[str, str | None]
@@ -59,7 +58,7 @@ class Facts:
 
 
 def compare(facts: Facts) -> Iterator[Check]:
-    """Check everything but the trial insert."""
+    """Run all checks except the trial insert."""
     yield from (_table(facts, name) for name in expected.COLUMNS)
     yield from (_columns(facts, name) for name in expected.COLUMNS)
     yield from (_comments(facts, name) for name in expected.COLUMNS)
@@ -74,7 +73,7 @@ def compare(facts: Facts) -> Iterator[Check]:
 
 def _table(facts: Facts, name: str) -> Check:
     exists = name in facts.tables
-    return Check(f"table {name}", exists, "exists" if exists else f"missing: {_MEND}")
+    return Check(f"table {name}", exists, "exists" if exists else f"missing: {_FIX}")
 
 
 def _columns(facts: Facts, table: str) -> Check:
@@ -84,7 +83,7 @@ def _columns(facts: Facts, table: str) -> Check:
         for name, type_ in expected.COLUMNS[table].items()
         if name not in found or found[name].type != type_
     ]
-    detail = f"{'; '.join(wrong)}: {_MEND}, or change what it leaves by hand" if wrong else f"{len(found)} as expected"
+    detail = f"{'; '.join(wrong)}: {_FIX}, or correct by hand what it leaves" if wrong else f"{len(found)} as expected"
     return Check(f"columns of {table}", not wrong, detail)
 
 
@@ -93,22 +92,22 @@ def _comments(facts: Facts, table: str) -> Check:
     bare = [name for name in expected.COLUMNS[table] if name not in found or not found[name].comment]
     if not facts.tables.get(table):
         bare.insert(0, "the table itself")
-    detail = f"none on {', '.join(bare)}: {_MEND}" if bare else "on the table and every column"
+    detail = f"none on {', '.join(bare)}: {_FIX}" if bare else "on the table and every column"
     return Check(f"comments of {table}", not bare, detail)
 
 
 def _index(facts: Facts, name: str, table: str) -> Check:
     usable = facts.indexes.get((table, name))
     details = {
-        None: f"missing: {_MEND}",
-        False: f"invalid, its build did not finish: DROP INDEX {name} and {_MEND}",
+        None: f"missing: {_FIX}",
+        False: f"invalid, its build did not finish: DROP INDEX {name} and {_FIX}",
     }
     return Check(f"index {name}", bool(usable), details.get(usable, f"valid, on {table}"))
 
 
 def _enum(facts: Facts, name: str, labels: tuple[str, ...]) -> Check:
     found = facts.enums.get(name)
-    detail = f"missing: {_MEND}" if found is None else ", ".join(found)
+    detail = f"missing: {_FIX}" if found is None else ", ".join(found)
     if found is not None and found != labels:
         detail += f" instead of {', '.join(labels)}: another application's type? Give ragledger a schema of its own"
     return Check(f"enum {name}", found == labels, detail)
@@ -116,15 +115,15 @@ def _enum(facts: Facts, name: str, labels: tuple[str, ...]) -> Check:
 
 def _trigger(facts: Facts, table: str, name: str) -> Check:
     found = facts.triggers.get(table, ())
-    detail = f"{name} alone keeps updated_at"
+    detail = f"{name} is the only trigger for updated_at"
     if found != (name,):
-        detail = f"{', '.join(found) or 'none'} instead of {name} alone: {_MEND}, or drop the others"
+        detail = f"{', '.join(found) or 'none'} instead of only {name}: {_FIX}, or drop the others"
     return Check(f"trigger on {table}", found == (name,), detail)
 
 
 def _constraint(facts: Facts, name: str, table: str, kind: str = "constraint") -> Check:
     validated = facts.constraints.get((table, name))
-    details = {None: f"missing: {_MEND}", False: f"not validated: ALTER TABLE {table} VALIDATE CONSTRAINT {name}"}
+    details = {None: f"missing: {_FIX}", False: f"not validated: ALTER TABLE {table} VALIDATE CONSTRAINT {name}"}
     return Check(f"{kind} {name}", bool(validated), details.get(validated, f"holds for every row of {table}"))
 
 
@@ -141,15 +140,15 @@ def _partitions(found: Partitioned | None) -> Check:
         return Check(name, ok=True, detail="not partitioned")
     if found.keepers != expected.ID_KEEPERS:
         return Check(
-            name, ok=False, detail="triggers that keep ids apart are missing: run schema/0011_add_partitions.sql"
+            name, ok=False, detail="triggers that keep ids unique are missing: run schema/0011_add_partitions.sql"
         )
     if not found.has_default:
         return Check(name, ok=False, detail="no default partition: run `ragledger partition ensure`")
-    return Check(name, ok=True, detail=f"{found.partitions}, with a default one, and every id is kept once")
+    return Check(name, ok=True, detail=f"{found.partitions} with the default partition, and every id is unique")
 
 
 def _view(facts: Facts, name: str) -> Check:
     invoker = facts.views.get(name)
-    mend = f"runs with its owner's rights: ALTER VIEW {name} SET (security_invoker = true)"
-    details = {None: f"missing: {_MEND}", False: mend}
-    return Check(f"view {name}", bool(invoker), details.get(invoker, "runs with the rights of whoever asks"))
+    fix = f"runs with the rights of its owner: ALTER VIEW {name} SET (security_invoker = true)"
+    details = {None: f"missing: {_FIX}", False: fix}
+    return Check(f"view {name}", bool(invoker), details.get(invoker, "runs with the rights of the caller"))

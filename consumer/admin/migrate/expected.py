@@ -1,6 +1,6 @@
-"""What the database looks like once every file has run, written down a second time for `verify`.
+"""The schema that `verify` expects after all files have run.
 
-Types are as PostgreSQL's format_type prints them.
+Types are written as PostgreSQL's format_type prints them.
 """
 
 from __future__ import annotations
@@ -292,7 +292,7 @@ INDEXES: Mapping[str, str] = {
 """Index to its table."""
 
 VIEWS: tuple[str, ...] = ("source_usability", "answers_citing_unusable_sources")
-"""Views, each with the rights of whoever asks, or row-level security would not hold in it."""
+"""Views. Each runs with the rights of the caller; otherwise row-level security would not apply in it."""
 
 ENUMS: Mapping[str, tuple[str, ...]] = {
     "content_type": ("material", "creation_log", "generated", "note_article", "ai_response"),
@@ -315,7 +315,7 @@ TRIGGERS: Mapping[str, str] = {
     "provenance": "update_provenance_updated_at",
     "plugin_registry": "update_plugin_registry_updated_at",
 }
-"""Table to the one trigger that keeps its updated_at."""
+"""Table to its only trigger for updated_at."""
 
 CONSTRAINTS: Mapping[str, str] = {
     "ai_dialogue_log_user_feedback_check": "ai_dialogue_log",
@@ -332,7 +332,7 @@ CONSTRAINTS: Mapping[str, str] = {
     "erasure_version_one_row": "erasure_version",
     "ledger_decisions_balanced": "ledger_decisions",
 }
-"""Constraints that the service or its promises rest on, to their table."""
+"""Constraints that the service depends on, to their table."""
 
 FOREIGN_KEYS: Mapping[str, str] = {
     "fk_ai_dialogue_user": "ai_dialogue_log",
@@ -349,9 +349,9 @@ POLICIES: Mapping[str, tuple[str, str, str | None]] = {
     "ai_dialogue_compliance": ("ai_dialogue_log", "r", "ragledger_compliance"),
     "provenance_compliance": ("provenance", "r", "ragledger_compliance"),
 }
-"""Policy to its table, its command as pg_policy has it, and the one role it is for; None: for everybody."""
+"""Policy to its table, its command as in pg_policy, and its only role; None: every role."""
 
 DELETE_TRIGGERS: Mapping[str, str] = {"ai_dialogue_log": "mark_days_of_deleted_dialogues"}
 """Table to the trigger that marks the days of its deleted rows."""
 ID_KEEPERS = 4
-"""Triggers that keep the ids of ai_dialogue_log apart where it is partitioned."""
+"""Number of triggers that keep the ids of a partitioned ai_dialogue_log unique."""

@@ -1,4 +1,4 @@
-"""The schema's files: where they are, what each is called, what it is made of."""
+"""Finds and reads the schema files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REQUIRES = re.compile(r"^-- ragledger: requires-tables (?P<tables>\w+(?:, \w+)*
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One file: its name, the SHA-256 of its bytes in hex, and what it runs."""
+    """One file: its name, the SHA-256 of its bytes in hex, and its statements."""
 
     file: str
     checksum: str
@@ -26,20 +26,20 @@ class Script:
 
     @property
     def statements(self) -> tuple[str, ...]:
-        """What it runs, statement by statement, its own BEGIN and COMMIT left out."""
+        """Its statements in order, without its own BEGIN and COMMIT."""
         return tuple(statement.sql for block in self.blocks for statement in block.statements)
 
     @property
     def refusals(self) -> tuple[Statement, ...]:
-        """The statements that only look whether it may run, and raise an error where it may not."""
+        """The statements that only check whether the file may run, and raise an error if not."""
         return tuple(s for block in self.blocks for s in block.statements if s.is_refusal)
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """A numbered step: the file, its rollback twin, and the tables of others it cannot do without.
+    """A numbered migration: the file, its rollback, and the tables of other applications that it requires.
 
-    `formerly` has the checksums of earlier forms of the file that did the same wherever they could be applied.
+    `formerly` holds the checksums of earlier versions of the file that had the same effect.
     """
 
     version: int
@@ -51,9 +51,9 @@ class Migration:
 
 
 def schema_directory() -> Path:
-    """Find the files: in the package where it was installed from a wheel, beside it in a source checkout.
+    """Return the directory of the schema files: inside an installed package, or beside it in a source checkout.
 
-    :raises SchemaFilesError: neither is there
+    :raises SchemaFilesError: neither exists
     """
     package = Path(consumer.__file__).parent
     for candidate in (package / "_schema", package.parent / "schema"):
@@ -65,7 +65,7 @@ def schema_directory() -> Path:
 def load(directory: Path) -> tuple[Migration, ...]:
     """Read every migration of a directory, in the order of the versions.
 
-    :raises SchemaFilesError: a name that is not NNNN_name.sql, a version twice, a file without its twin, a
+    :raises SchemaFilesError: a name that is not NNNN_name.sql, a duplicate version, a file without its twin, or a
         file that cannot be split
     """
     named = [(path, _parse(path)) for path in sorted(directory.glob("*.sql"))]
@@ -89,9 +89,9 @@ def _parse(path: Path) -> re.Match[str]:
 
 def _demand_distinct(migrations: tuple[Migration, ...], directory: Path) -> None:
     versions = [migration.version for migration in migrations]
-    if doubled := sorted({version for version in versions if versions.count(version) > 1}):
+    if duplicates := sorted({version for version in versions if versions.count(version) > 1}):
         raise SchemaFilesError(
-            f"{directory}: version {doubled[0]:04} is given twice. Give the newer file the next number."
+            f"{directory}: two files have version {duplicates[0]:04}. Give the newer file the next number."
         )
 
 
@@ -112,5 +112,5 @@ def _script(path: Path) -> Script:
     content = path.read_bytes()
     parts = blocks(split(content.decode("utf-8"), path.name), path.name)
     if not parts:
-        raise SchemaFilesError(f"{path}: there is no statement in it.")
+        raise SchemaFilesError(f"{path}: the file contains no statement.")
     return Script(path.name, hashlib.sha256(content).hexdigest(), parts)

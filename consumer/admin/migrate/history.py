@@ -1,4 +1,4 @@
-"""The table schema_migrations."""
+"""Reads and writes the table schema_migrations."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from consumer.postgres.queries import load
 
 
 async def ensure(db: AdminConnection) -> None:
-    """Make schema_migrations where it is missing.
+    """Create schema_migrations if it is missing.
 
-    :raises ForeignHistoryError: there is one, of another tool
+    :raises ForeignHistoryError: the table belongs to another tool
     """
     if not await _exists(db):
         await db.execute(load("migrate_create_history"))
 
 
 async def read(db: AdminConnection) -> dict[int, Applied]:
-    """Return what has been applied, by version; nothing where there is no schema_migrations.
+    """Return the applied migrations by version; empty if there is no schema_migrations.
 
-    :raises ForeignHistoryError: it is another tool's
+    :raises ForeignHistoryError: the table belongs to another tool
     """
     if not await _exists(db):
         return {}
@@ -31,22 +31,22 @@ async def read(db: AdminConnection) -> dict[int, Applied]:
 
 
 async def record(db: AdminConnection, migration: Migration, execution_ms: int) -> None:
-    """Note that a file has run."""
+    """Record that a file has run."""
     await db.rows(load("migrate_record"), migration.version, migration.name, migration.forward.checksum, execution_ms)
 
 
 async def forget(db: AdminConnection, version: int) -> None:
-    """Note that a file was rolled back."""
+    """Delete the record of a file that was rolled back."""
     await db.rows("DELETE FROM schema_migrations WHERE version = $1", version)
 
 
 async def drop(db: AdminConnection) -> None:
-    """Leave nothing behind."""
+    """Drop the table."""
     await db.execute("DROP TABLE IF EXISTS schema_migrations")
 
 
 async def missing_tables(db: AdminConnection, migrations: tuple[Migration, ...]) -> frozenset[str]:
-    """Return those tables that some migration requires and the database does not have."""
+    """Return the required tables that the database does not have."""
     required = sorted({table for migration in migrations for table in migration.requires})
     return frozenset(row["name"] for row in await db.rows(load("migrate_missing_tables"), required))
 

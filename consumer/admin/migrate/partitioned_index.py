@@ -1,4 +1,6 @@
-"""CREATE INDEX CONCURRENTLY on a partitioned table, which PostgreSQL refuses: on each partition, then put together."""
+"""Builds an index concurrently on a partitioned table. PostgreSQL cannot, so each partition gets one, then all are
+attached.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,11 @@ _LONGEST_NAME = 63
 
 
 async def build(db: AdminConnection, statement: str) -> bool:
-    """Build the index of a statement where its table is partitioned; False where it is not.
+    """Build the index of a statement if its table is partitioned; return False if it is not.
 
-    Nobody waits for it. Run again after an interruption, it goes on with the partitions that are left.
+    Writers do not wait for it. After an interruption it continues with the partitions that are left.
 
-    :raises StatementError: PostgreSQL refused a part of it
+    :raises StatementError: the database rejected a statement
     """
     match = _STATEMENT.match(statement)
     if match is None or not await _is_partitioned(db, match["table"]):
@@ -29,7 +31,7 @@ async def build(db: AdminConnection, statement: str) -> bool:
     await db.execute(f"CREATE {unique}INDEX IF NOT EXISTS {name} ON ONLY {table} {rest}")
     for row in await db.rows(load("migrate_partitions_without_index"), table, name):
         part = f"{name}_{row['suffix']}"[:_LONGEST_NAME]
-        await db.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {part}")  # what an interrupted build has left
+        await db.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {part}")  # left by an interrupted build
         await db.execute(f"CREATE {unique}INDEX CONCURRENTLY {part} ON {row['partition']} {rest}")
         await db.execute(f"ALTER INDEX {name} ATTACH PARTITION {part}")
     return True

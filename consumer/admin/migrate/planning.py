@@ -1,4 +1,4 @@
-"""Which files have run, which are to run, which cannot: decided from what is known, without a database."""
+"""Decides which files have run, which to run, and which cannot run. It needs no database."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from consumer.admin.migrate.files import Migration
 
 
 class State(StrEnum):
-    """Where a version stands."""
+    """The state of a version."""
 
     APPLIED = "applied"
     PENDING = "pending"
     SKIPPED = "skipped"  # optional, and the tables it needs are missing
-    CHANGED = "changed"  # applied, but the file is another one now
-    UNKNOWN = "unknown"  # applied by a newer ragledger: there is no such file here
+    CHANGED = "changed"  # applied, but the file has changed since
+    UNKNOWN = "unknown"  # applied by a newer ragledger; the file is missing here
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class MigrationStatus:
-    """Where one version stands and, where that needs a word, why; `applied` once it has run."""
+    """The state of one version, a reason if one is needed, and its row in schema_migrations if it has one."""
 
     version: int
     name: str
@@ -47,7 +47,7 @@ class MigrationStatus:
 def assess(
     migrations: Sequence[Migration], history: Mapping[int, Applied], missing_tables: Collection[str]
 ) -> tuple[MigrationStatus, ...]:
-    """Say where every version stands, in the order of the versions."""
+    """Return the state of every version, in order."""
     known = {migration.version for migration in migrations}
     ours = [_assess(migration, history.get(migration.version), missing_tables) for migration in migrations]
     newer = [_newer(applied) for version, applied in history.items() if version not in known]
@@ -57,9 +57,9 @@ def assess(
 def to_apply(
     migrations: Sequence[Migration], statuses: Sequence[MigrationStatus], to: int | None
 ) -> tuple[tuple[Migration, MigrationStatus], ...]:
-    """Choose what `up` runs or skips: all that is pending or skipped up to and including version `to`.
+    """Return the files that `up` runs or skips: all pending or skipped versions up to and including `to`.
 
-    :raises ChangedFileError: an applied file is another one now
+    :raises ChangedFileError: an applied file has changed
     :raises UnknownVersionError: no file has version `to`
     """
     by_version = {migration.version: migration for migration in migrations}
@@ -74,12 +74,12 @@ def to_apply(
 
 
 def to_roll_back(migrations: Sequence[Migration], history: Collection[int], to: int) -> tuple[Migration, ...]:
-    """Choose what `down` runs: every rollback above version `to`, newest first; 0 or 1 is all of them.
+    """Return the migrations that `down` rolls back: all above version `to`, newest first; 0 or 1 means all.
 
-    Also of versions that schema_migrations does not know: they may have been applied with psql, and a
-    rollback that finds nothing does nothing. A changed file is no obstacle: going back may be urgent.
+    Versions without a row in schema_migrations are included, because psql may have applied them; a rollback that finds
+    nothing does nothing. Changed files are included too, because a rollback may be urgent.
 
-    :raises UnknownVersionError: `to` is none of ours, or a newer ragledger has applied what is above it
+    :raises UnknownVersionError: no file has version `to`, or a newer ragledger has applied later versions
     """
     versions = [migration.version for migration in migrations]
     if to not in (0, 1, *versions):
@@ -107,7 +107,7 @@ def _assess(migration: Migration, applied: Applied | None, missing_tables: Colle
 
 
 def _newer(applied: Applied) -> MigrationStatus:
-    reason = "applied by a ragledger that has this file; this one has not"
+    reason = "applied by a newer ragledger; this one does not have the file"
     return MigrationStatus(applied.version, applied.name, State.UNKNOWN, reason, applied)
 
 

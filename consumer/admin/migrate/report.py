@@ -1,4 +1,4 @@
-"""`ragledger migrate status` and `plan`: what has run, what would. Both only read."""
+"""`ragledger migrate status` and `plan`: show which files have run, and which would run. Both only read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What `up` would do with one file: run `statements`, or with a `skipped` reason nothing."""
+    """The effect of `up` on one file: it runs `statements`, or skips the file for the reason in `skipped`."""
 
     version: int
     name: str
@@ -34,7 +34,7 @@ class Planned:
 
 
 async def status(dsn: str, *, directory: Path | None = None) -> Status:
-    """Say where every version stands. What was only ever run with psql is pending: `up` notes it down.
+    """Return the state of every version. Files that only psql has run are pending: `up` records them.
 
     :raises MigrationError: :raises DatabaseError: as :func:`consumer.admin.migrate.up`
     """
@@ -42,7 +42,7 @@ async def status(dsn: str, *, directory: Path | None = None) -> Status:
 
 
 async def plan(dsn: str, *, to: int | None = None, directory: Path | None = None) -> tuple[Planned, ...]:
-    """Say what `up` would run, and which SQL; empty where there is nothing to do.
+    """Return the files that `up` would run, with their SQL; empty if there are none.
 
     :raises MigrationError: :raises DatabaseError: as :func:`consumer.admin.migrate.up`
     """

@@ -1,4 +1,4 @@
-"""`ragledger migrate up` and `down`: runs the files as psql would, and notes what has run."""
+"""`ragledger migrate up` and `down`: run the files as psql would, and record them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from consumer.postgres.schema_lock import exclusive
 
 LOCK_WAIT_S = 600.0
 DELETE_DATA = "ragledger.delete_data"
-"""With it on, rollbacks do not refuse because of data that they delete."""
+"""If this setting is on, rollbacks do not refuse because of the data that they delete."""
 
 Progress = Callable[[str, int, int], None]
-"""Called before each step with the name of its file, its place counted from 1, and the number of steps."""
+"""Called before each file with its name, its position from 1, and the number of files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What became of one file: `action` is applied, rolled back or skipped, with the reason for the last.
+    """The result for one file: `action` is applied, rolled back or skipped; `reason` says why it was skipped.
 
-    `execution_ms` is how long it ran, in milliseconds; `warnings` are the database's, each with what to do.
+    `execution_ms` is its duration in milliseconds; `warnings` are those of the database, each with what to do.
     """
 
     version: int
@@ -46,7 +46,7 @@ class Step:
 
 
 def silent(_name: str, _place: int, _steps: int) -> None:
-    """Take progress and say nothing."""
+    """Ignore progress."""
 
 
 async def up(
@@ -57,12 +57,12 @@ async def up(
     progress: Progress = silent,
     lock_wait_s: float = LOCK_WAIT_S,
 ) -> tuple[Step, ...]:
-    """Apply what has not run yet, up to and including version `to`; return what was applied or skipped.
+    """Apply pending files up to and including version `to`. Return the applied and skipped ones.
 
-    Run it as the owner of the tables; it needs two connections, and they may be a transaction-mode pooler's.
-    Files that were run with psql before are run again, which changes nothing, and noted down.
+    Run it as the owner of the tables. It needs two connections; a transaction-mode pooler may provide them. Files that
+    psql has run before run again, which changes nothing, and are recorded.
 
-    :raises MigrationError: a subclass says what is wrong, see :mod:`consumer.admin.migrate.errors`
+    :raises MigrationError: a subclass names the problem, see :mod:`consumer.admin.migrate.errors`
     :raises DatabaseError: the connection failed
     """
     migrations = load(directory or schema_directory())
@@ -87,10 +87,10 @@ async def down(
     progress: Progress = silent,
     lock_wait_s: float = LOCK_WAIT_S,
 ) -> tuple[Step, ...]:
-    """Roll back every version above `to`, newest first; with 0 or 1 nothing of ours stays but the base table.
+    """Roll back every version above `to`, newest first. With 0 or 1, only the base table stays.
 
-    Deletes data: see the WARNING at the top of each rollback file. A file whose data no topic brings back refuses,
-    unless `delete_data` says otherwise. Every file is asked before the first of them runs.
+    This deletes data: see the WARNING at the top of each rollback file. A file refuses if it would delete data that
+    cannot be read from the topics again, unless `delete_data` is set. All files are checked before the first one runs.
 
     :raises MigrationError: :raises DatabaseError: as :func:`up`
     """
@@ -100,7 +100,7 @@ async def down(
         chosen = to_roll_back(migrations, await history.read(db), to)
         if delete_data:
             db.settings[DELETE_DATA] = "on"
-        await _ask_all(db, chosen)
+        await _check_refusals(db, chosen)
         steps = []
         for place, migration in enumerate(chosen, 1):
             progress(migration.rollback.file.removesuffix(".sql"), place, len(chosen))
@@ -120,10 +120,10 @@ async def _demand_usable(db: AdminConnection) -> None:
         raise NoPlaceError(row["role"], row["schema"])
 
 
-async def _ask_all(db: AdminConnection, chosen: Sequence[Migration]) -> None:
-    """Run what may refuse, of every file, and take it back.
+async def _check_refusals(db: AdminConnection, chosen: Sequence[Migration]) -> None:
+    """Run the refusal checks of every file, and roll them back.
 
-    :raises RollbackRefusedError: at least one of them does
+    :raises RollbackRefusedError: at least one file refuses
     """
     refused = []
     for script in (migration.rollback for migration in chosen):
@@ -157,7 +157,7 @@ def _stopwatch() -> Callable[[], int]:
 
 
 async def _run(db: AdminConnection, script: Script, note: Callable[[], Awaitable[None]]) -> None:
-    """Run a file, and note it down in its last transaction, or behind it where it does not end with one."""
+    """Run a file. Record it in its last transaction, or after the file if that does not end with a transaction."""
     *earlier, last = script.blocks
     for block in earlier:
         await _run_block(db, script.file, block)
@@ -187,16 +187,16 @@ async def _run_statements(db: AdminConnection, file: str, block: Block) -> None:
 
 
 async def _is_built(db: AdminConnection, statement: Statement) -> bool:
-    """Say whether the index of a concurrent build is there and valid.
+    """Return whether the index of a concurrent build exists and is valid.
 
-    IF NOT EXISTS cannot say so on a partitioned table: PostgreSQL refuses CONCURRENTLY before it looks.
+    IF NOT EXISTS is not enough on a partitioned table: PostgreSQL rejects CONCURRENTLY first.
     """
     index = statement.concurrent_index
     return index is not None and bool(await db.rows(queries.load("migrate_index_is_built"), index))
 
 
 async def _is_built_by_partition(db: AdminConnection, file: str, block: Block) -> bool:
-    """Build the index of a concurrent build where its table is partitioned; False where it is not."""
+    """Build the index of a concurrent build if its table is partitioned; return False if it is not."""
     statement = block.statements[0]
     try:
         return statement.concurrent_index is not None and await partitioned_index.build(db, statement.sql)

@@ -1,4 +1,4 @@
-"""Compares policies, roles and grants with what they should be. Pure: :mod:`verify` gathers the facts."""
+"""Compares policies, roles and grants with the expected ones. Pure: :mod:`verify` reads the facts."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from consumer.admin.roles import MIGRATOR, OWNER, ROLES, Grant, differences
 
 _FILE = "0008_add_row_security.sql"
 _AGAIN = f"run {_FILE} again with psql"
-# Each file grants what it makes, and nothing to a role that is not there yet.
+# Each file grants rights on the objects it makes, and only to roles that exist.
 _ALL_AGAIN = f"run {_FILE} and every later file again with psql"
 _QUIET = "current_setting('app.current_user_id'::text, true)"
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy: its command as pg_policy has it, the roles it is for (none: everybody), and its condition."""
+    """A policy: its command as in pg_policy, its roles (none means every role), and its condition."""
 
     command: str
     permissive: bool
@@ -28,10 +28,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class SecurityFacts:
-    """What the database has of ours.
+    """The security objects of ragledger in the database.
 
-    `secured` tables with row-level security; `policies` (table, name) to policy; `roles` name to whether it may act as
-    the owner; `grants` role to what it is granted; `delete_triggers` table to its triggers; `tables` those there are.
+    `secured`: tables with row-level security. `policies`: (table, name) to policy. `roles`: name to whether it may act
+    as the owner. `grants`: role to its grants. `delete_triggers`: table to its triggers. `tables`: existing tables.
     """
 
     secured: Collection[str]
@@ -43,7 +43,7 @@ class SecurityFacts:
 
 
 def compare_security(facts: SecurityFacts) -> Iterator[Check]:
-    """Check policies, roles, grants, and the trigger that marks days."""
+    """Check policies, roles, grants, and the trigger that marks the days of deleted rows."""
     yield from (_policy(facts, name) for name in expected.POLICIES)
     yield from (_role(facts, role) for role in ROLES)
     yield from (_delete_trigger(facts, table, name) for table, name in expected.DELETE_TRIGGERS.items())
@@ -52,7 +52,7 @@ def compare_security(facts: SecurityFacts) -> Iterator[Check]:
 def _policy(facts: SecurityFacts, name: str) -> Check:
     table, command, role = expected.POLICIES[name]
     if role is not None and role not in facts.roles:
-        return Check(f"policy {name}", ok=True, detail=f"not made: there is no role {role}")
+        return Check(f"policy {name}", ok=True, detail=f"not made: the role {role} does not exist")
     problem = _policy_problem(facts, name, table, Policy(command, True, (role,) if role else (), None))
     return Check(f"policy {name}", not problem, problem or f"in force on {table}")
 
@@ -64,9 +64,9 @@ def _policy_problem(facts: SecurityFacts, name: str, table: str, wanted: Policy)
     if table not in facts.secured:
         return f"not in force: ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
     if (found.command, found.permissive, found.roles) != (wanted.command, wanted.permissive, wanted.roles):
-        return f"made for other commands or roles than it should be: {_AGAIN}"
+        return f"applies to the wrong commands or roles: {_AGAIN}"
     if not wanted.roles and _QUIET not in (found.condition or ""):
-        return f"ends queries with an error while app.current_user_id is not set: {_AGAIN}"
+        return f"ends queries with an error if app.current_user_id is not set: {_AGAIN}"
     return ""
 
 
@@ -74,11 +74,11 @@ def _role(facts: SecurityFacts, role: str) -> Check:
     name = f"role {role}"
     if role not in facts.roles:
         make = f"CREATE ROLE {role} NOLOGIN as an administrator"
-        return Check(name, ok=True, detail=f"not made: {make}, then {_ALL_AGAIN}")
+        return Check(name, ok=True, detail=f"does not exist: {make}, then {_ALL_AGAIN}")
     if role == OWNER:
-        return Check(name, ok=True, detail="there")
+        return Check(name, ok=True, detail="exists")
     problem = _migrator_problem(facts) if role == MIGRATOR else _grants_problem(facts, role)
-    return Check(name, not problem, problem or "may do what it should, and no more")
+    return Check(name, not problem, problem or "has exactly the expected rights")
 
 
 def _migrator_problem(facts: SecurityFacts) -> str:
@@ -91,7 +91,7 @@ def _grants_problem(facts: SecurityFacts, role: str) -> str:
     problems = [f"lacks {', '.join(map(str, lacking))}: {_ALL_AGAIN}"] if lacking else []
     if beyond:
         revoke = "; ".join(grant.revoke_sql(role) for grant in beyond)
-        problems.append(f"may more than it should: {revoke}, or make a role of your own for that")
+        problems.append(f"has unexpected rights: {revoke}, or create a role of your own for them")
     return "; ".join(problems)
 
 

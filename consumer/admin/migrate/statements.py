@@ -1,8 +1,8 @@
-"""Takes a SQL file apart as psql does: statement by statement, with its own BEGIN and COMMIT.
+"""Splits a SQL file as psql does: into statements, with its own BEGIN and COMMIT.
 
-Several statements sent as one string are one implicit transaction, in which CREATE INDEX CONCURRENTLY is
-refused: hence one by one. What psql would take differently (its own backslash commands, functions with a body
-in BEGIN ATOMIC) is refused instead of misread.
+PostgreSQL runs several statements sent as one string in one implicit transaction, and rejects CREATE INDEX CONCURRENTLY
+in it; so the statements are sent one by one. Input that psql would treat in another way (its backslash commands, and
+functions with a BEGIN ATOMIC body) is rejected.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from consumer.admin.migrate.errors import SchemaFilesError
 
-# In this order: what is quoted hides what looks like something else inside.
+# The order matters: a quoted text hides everything inside it.
 _TOKEN = re.compile(
     r"""
       (?P<comment> --[^\n]* )
@@ -46,35 +46,35 @@ _REFUSAL = re.compile(r"DO\b.*\bRAISE\s+EXCEPTION\b", re.IGNORECASE | re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement without its semicolon and the comments before it, and the line it begins on."""
+    """One statement without its semicolon and the comments before it, and its first line in the file."""
 
     sql: str
     line: int
 
     @property
     def concurrent_index(self) -> str | None:
-        """The index that a CREATE INDEX CONCURRENTLY IF NOT EXISTS is about."""
+        """The index that a CREATE INDEX CONCURRENTLY IF NOT EXISTS names."""
         match = _CONCURRENT_INDEX.match(self.sql)
         return match["name"] if match else None
 
     @property
     def is_refusal(self) -> bool:
-        """Whether it is a block that may raise an error of its own."""
+        """Whether the statement is a DO block that can raise an error."""
         return bool(_REFUSAL.match(self.sql))
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What a file has between BEGIN and COMMIT, or a single statement outside of any transaction."""
+    """The statements between BEGIN and COMMIT, or one statement outside a transaction."""
 
     statements: tuple[Statement, ...]
     transactional: bool
 
 
 def split(sql: str, file: str) -> tuple[Statement, ...]:
-    """Cut `sql` into its statements. `file` is for messages.
+    """Split `sql` into its statements. `file` is used in messages.
 
-    :raises SchemaFilesError: an unfinished quote or comment, or something only psql understands
+    :raises SchemaFilesError: an unfinished quote or comment, or syntax that only psql understands
     """
     statements: list[Statement] = []
     start: int | None = None
@@ -91,9 +91,9 @@ def split(sql: str, file: str) -> tuple[Statement, ...]:
 
 
 def blocks(statements: tuple[Statement, ...], file: str) -> tuple[Block, ...]:
-    """Group the statements by the file's own transactions.
+    """Group the statements by the transactions of the file.
 
-    :raises SchemaFilesError: BEGIN and COMMIT do not pair up, or the file rolls back by itself
+    :raises SchemaFilesError: BEGIN and COMMIT do not match, or the file rolls back
     """
     grouped: list[Block] = []
     current: list[Statement] | None = None
@@ -132,7 +132,7 @@ def _tokens(sql: str, file: str) -> Iterator[tuple[str, int, int]]:
 
 
 def _block_end(sql: str, start: int, file: str) -> int:
-    """Find the end of a block comment; they nest."""
+    """Return the end of a block comment; block comments nest."""
     depth = 0
     for edge in _BLOCK_EDGE.finditer(sql, start):
         depth += 1 if edge.group() == "/*" else -1

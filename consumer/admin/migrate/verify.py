@@ -1,4 +1,4 @@
-"""`ragledger migrate verify`: the checks after a migration. Changes nothing; the trial row is rolled back."""
+"""`ragledger migrate verify`: checks the schema after a migration. Changes nothing: the trial row is rolled back."""
 
 from __future__ import annotations
 
@@ -19,25 +19,24 @@ _FOREIGN_KEYS_VERSION = 4
 
 
 async def verify(dsn: str, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
-    """Look at tables, columns, comments, indexes, enums, triggers, constraints, policies, roles, encoding, keys of
-    erasure, and try an insert.
+    """Check every object of the schema, the roles, the encoding and the erasure keys, and try an insert.
 
-    Expects every version, the optional foreign keys only where they were applied. Works just as well where
-    the files were run with psql.
+    All versions are expected; the optional foreign keys only if they were applied. It also works if the files were run
+    with psql.
 
-    :param keys: of erasure, as they are set here
+    :param keys: the erasure keys that are set here
     :raises DatabaseError: the connection failed
-    :raises ForeignHistoryError: schema_migrations is another tool's
+    :raises ForeignHistoryError: schema_migrations belongs to another tool
     """
     async with connect(dsn) as db:
-        return (*await look(db, keys), await _trial_insert(db))
+        return (*await check_objects(db, keys), await _trial_insert(db))
 
 
-async def look(db: AdminConnection, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
-    """Every check of :func:`verify` but the insert.
+async def check_objects(db: AdminConnection, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
+    """Run all checks of :func:`verify` except the insert.
 
     :raises DatabaseError: the connection failed
-    :raises ForeignHistoryError: schema_migrations is another tool's
+    :raises ForeignHistoryError: schema_migrations belongs to another tool
     """
     facts = await _facts(db)
     security = await _security_facts(db, facts.tables)
@@ -63,25 +62,25 @@ async def _facts(db: AdminConnection) -> Facts:
 async def _encoding(db: AdminConnection) -> Check:
     (row,) = await db.rows("SELECT current_setting('server_encoding') AS encoding")
     found = row["encoding"]
-    advice = "events are UTF-8, and text that it does not have is refused: CREATE DATABASE name ENCODING 'UTF8'"
+    advice = "events are UTF-8, and text that it cannot represent is rejected: CREATE DATABASE name ENCODING 'UTF8'"
     return Check("encoding", found == "UTF8", found if found == "UTF8" else f"{found}: {advice} TEMPLATE template0")
 
 
 async def _erasure_keys(db: AdminConnection, facts: Facts, keys: Sequence[Key]) -> Sequence[Check]:
-    """Whether each erased user can be told from others; nothing where the tables are not as they should be."""
+    """Check that every erased user's key is known. Return nothing if the tables are missing or incomplete."""
     if "erased_users" not in facts.tables or "key" not in facts.columns.get("erasure_version", {}):
         return []
     rows = await db.rows(load("erasure_keys_in_use"))
     known = {key.id for key in [*keys, *(Key(row["kept_key"]) for row in rows if row["kept_key"])]}
-    unknown = [f"{row['users']} under key id {row['key_id']}" for row in rows if row["key_id"] not in known]
-    detail = f"users were erased under a key that is not known here ({', '.join(unknown)}): {_KEY_ADVICE}"
-    return [Check("keys of erased users", not unknown, detail if unknown else "each is known")]
+    unknown = [f"{row['users']} with key id {row['key_id']}" for row in rows if row["key_id"] not in known]
+    detail = f"users were erased with an erasure key that is not known here ({', '.join(unknown)}): {_KEY_ADVICE}"
+    return [Check("keys of erased users", not unknown, detail if unknown else "every key is known")]
 
 
 _KEY_ADVICE = (
-    "services write nothing before they have it. Set it as RAGLEDGER_ERASURE__KEY or RAGLEDGER_ERASURE__PREVIOUS_KEYS,"
-    " or bring erasure_version.key back from a backup; where it is lost for good, erase the users again and delete"
-    " those rows of erased_users"
+    "services write nothing until they have it. Set it as RAGLEDGER_ERASURE__KEY or RAGLEDGER_ERASURE__PREVIOUS_KEYS,"
+    " or restore erasure_version.key from a backup; if it is lost for good, erase the users again and delete these rows"
+    " of erased_users"
 )
 
 
@@ -147,4 +146,4 @@ async def _trial_insert(db: AdminConnection) -> Check:
             await db.rows(load("verify_plugin_insert"))
     except StatementError as error:
         return Check(name, ok=False, detail=str(error))
-    return Check(name, ok=True, detail="taken, and rolled back")
+    return Check(name, ok=True, detail="accepted, and rolled back")

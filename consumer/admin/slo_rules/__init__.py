@@ -1,10 +1,10 @@
-"""`ragledger slo rules`: the rules for Prometheus, from the objectives.
+"""`ragledger slo rules`: writes rules for Prometheus from the objectives.
 
 watching.py    how Prometheus can watch an objective: as an error budget, as spending, or not at all
-budget.py      the rules of an error budget, in Sloth's shape
-spending.py    the rules of what is spent
-files.py       rules as YAML, a file for each objective or one document
-directory.py   what has to change in a directory so that it holds these files
+budget.py      the rules of an error budget, in the form of Sloth
+spending.py    the rules for spending
+files.py       rules as YAML, one file for each objective or one document
+directory.py   the changes that bring a directory up to date
 """
 
 from __future__ import annotations

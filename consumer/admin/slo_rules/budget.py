@@ -1,4 +1,4 @@
-"""The rules of an error budget, in the shape that Sloth gives them."""
+"""The rules of an error budget, in the form of Sloth."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ RUNBOOK = "docs/operations.md#an-error-budget-burns"
 
 
 class Burn(NamedTuple):
-    """A condition: over both windows, events are bad at a pace that burns the budget this many times too fast.
+    """A condition: over both windows, bad events use up the budget `factor` times too fast.
 
-    `factor` is Sloth's. Where the budget is too large for it to be reached, it is `way` of the way from 1, at which the
-    budget just lasts, to the pace at which every event is bad.
+    `factor` is Sloth's. A large budget may not allow that factor. Then the limit is interpolated between 1, at which
+    the budget just lasts, and the burn rate at which every event is bad; `way` is the weight (0 to 1).
     """
 
     short: str
@@ -31,13 +31,15 @@ class Burn(NamedTuple):
     way: Decimal
 
     def within(self, budget: Decimal) -> Decimal:
-        """The factor for a budget (0 to 1): it can be reached, and a quicker condition has the larger one."""
+        """Return the factor for a budget (0 to 1). It is reachable, and faster conditions have larger factors."""
         reachable = 1 + self.way * (1 / budget - 1)
         return min(self.factor, reachable).quantize(Decimal("0.01"), ROUND_DOWN)
 
 
 class Urgency(NamedTuple):
-    """An alert on either of two burns, where there are enough events for it not to be one bad one at night."""
+    """An alert on either of two burns. It needs `events` events in `window`, so that a single bad event cannot trigger
+    it.
+    """
 
     severity: str
     burns: Sequence[Burn]
@@ -60,7 +62,7 @@ TICKET = Urgency(
 
 
 def budget_groups(budget: Budget) -> Sequence[Group]:
-    """The groups of rules of one objective."""
+    """Return the groups of rules of one objective."""
     name = f"{SERVICE}-{budget.objective.name}"
     return [
         {"name": f"sloth-slo-sli-recordings-{name}", "rules": _indicators(budget)},
@@ -88,7 +90,7 @@ def _indicators(budget: Budget) -> Sequence[Rule]:
 
 
 def _ratio(budget: Budget, window: str) -> Rule:
-    """None where nothing came in: a NaN would spoil every longer window."""
+    """Record no value for a window without events: NaN would make every longer window NaN."""
     events = budget.events
     ratio = f"{events.sum_of_bad('rate', window)}\n/ ({events.sum_of_all('rate', window)} > 0)\n"
     return _record(f"slo:sli_error:ratio_rate{window}", ratio, _labels(budget, sloth_window=window))
@@ -120,7 +122,7 @@ def _alert(budget: Budget, urgency: Urgency) -> Rule:
 
 
 def _condition(budget: Budget, urgency: Urgency) -> str:
-    """The first burn's short window gives the alert its value."""
+    """Return the alert condition. Its value is the short window of the first burn."""
     one = f'{{sloth_id="{SERVICE}-{budget.objective.name}"}}'
     burns = []
     for burn in urgency.burns:
@@ -142,8 +144,8 @@ def _description(budget: Budget, urgency: Urgency) -> str:
 _OURS = f'{{sloth_service="{SERVICE}"}}'
 _TO_BUDGET = f"/ on (sloth_id, sloth_service, sloth_slo) group_left () slo:error_budget:ratio{_OURS}"
 
-# What every objective with a budget has. Bad events over all events, not a mean of ratios: a quiet hour must not weigh
-# as much as a busy one.
+# Rules shared by all objectives with a budget. They divide bad events by all events instead of averaging ratios, so
+# that a quiet hour weighs less than a busy one.
 SHARED_GROUPS: Sequence[Group] = [
     {
         "name": f"sloth-slo-meta-recordings-{SERVICE}",

@@ -1,4 +1,4 @@
-"""A directory of rules: what has to change in it, and changing it."""
+"""Computes and applies the changes that bring a directory of rules up to date."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from consumer.files import PUBLIC, make_directory, write
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Files to be written, with their text, and files of objectives that are no more."""
+    """Files to write, with their text, and files of removed objectives."""
 
     write: Mapping[Path, str]
     remove: Sequence[Path]
@@ -23,9 +23,9 @@ class Changes:
 
 
 def changes(directory: Path, files: Mapping[str, str]) -> Changes:
-    """What has to change so that the directory holds these files, and no others of ours.
+    """Return the changes after which the directory holds these files, and no other files of ours.
 
-    :raises OperationError: a file that we did not write is in the way
+    :raises OperationError: a file with one of these names was not written by ragledger
     :raises OSError: the directory cannot be read
     """
     there = {path: path.read_bytes() for path in sorted(directory.glob("slo-*.yml"))}
@@ -38,7 +38,7 @@ def changes(directory: Path, files: Mapping[str, str]) -> Changes:
 
 
 def apply(changes: Changes) -> None:
-    """Write and remove. Each file is whole at any moment: Prometheus may look at any.
+    """Write and remove files. Each file is always complete, because Prometheus may read it at any time.
 
     :raises FileError: the directory cannot be written
     """

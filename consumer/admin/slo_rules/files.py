@@ -1,4 +1,4 @@
-"""Rules as YAML: a file for each objective, and one for what all budgets have; or all of them in one document."""
+"""Rules as YAML: one file for each objective and one that all budgets share, or all of them in one document."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _SPENDING_HEAD = """\
 
 
 def file_name(objective: Objective) -> str:
-    """The file that an objective's rules are in, where it has any."""
+    """Return the name of the file for an objective's rules."""
     return f"slo-{objective.name}.yml"
 
 
 def condition(objective: Objective) -> str:
-    """What an objective asks for: latency_p95 <= 3000."""
+    """Return the objective as text: latency_p95 <= 3000."""
     return f"{objective.figure} {objective.operator} {plain(objective.target)}"
 
 
 def files(watches: Sequence[Watch], runbooks: str = "") -> Mapping[str, str]:
-    """Every file's text by its name.
+    """Return the text of every file by its name.
 
-    :param runbooks: what the links to the runbook begin with: the address where docs/ is published
+    :param runbooks: prefix of the links to the runbook: the address of the published docs/
     """
     watched = [watch for watch in watches if not isinstance(watch, DayOnly)]
     found = {file_name(watch.objective): _text(_of(watch, runbooks)) for watch in watched}
@@ -49,7 +49,7 @@ def files(watches: Sequence[Watch], runbooks: str = "") -> Mapping[str, str]:
 
 
 def document(watches: Sequence[Watch], runbooks: str = "") -> str:
-    """The text of all files as one, with a comment on each objective. See :func:`files`."""
+    """Return all rules as one document, with a comment on each objective. See :func:`files`."""
     parts = [_of(watch, runbooks) for watch in watches]
     if any(isinstance(watch, Budget) for watch in watches):
         parts.append(_SHARED)
@@ -58,7 +58,7 @@ def document(watches: Sequence[Watch], runbooks: str = "") -> str:
 
 
 class _Part(NamedTuple):
-    """Groups of rules, and what is to be said of them."""
+    """Groups of rules and the comment above them."""
 
     head: str
     groups: Sequence[Group]
@@ -98,13 +98,13 @@ def _comment(head: str) -> str:
 
 
 def _yaml(groups: Sequence[Group]) -> str:
-    """What stands under the key."""
+    """Return the YAML below the key `groups`."""
     text = yaml.dump({"groups": groups}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return text.removeprefix(_KEY)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Expressions of several lines as they are, labels on one line, and nothing written once and referred to."""
+    """Writes multi-line expressions as blocks, labels on one line, and no aliases."""
 
     def ignore_aliases(self, _data: Any) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""The rules of what is spent: recorded over sliding windows, with an alert."""
+"""The rules for spending: recorded over sliding windows, with an alert."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from consumer.ingest.slo import Figure, Operator
 from consumer.telemetry import metrics as m
 
 RUNBOOK = "docs/operations.md#answers-cost-too-much"
-ENOUGH = 100  # answers in a day: of a few, one decides
+ENOUGH = 100  # answers in a day; with fewer, a single one could trigger the alert
 _MISSED: Mapping[Operator, str] = {"<=": ">", "<": ">="}
 
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """A figure of costs: what is recorded over a window, and over which windows it has to be too much.
+    """A figure of costs: the recorded expression, and the windows over which it must be too high for an alert.
 
-    `enough` is a further condition; `summary` takes the target.
+    `enough` is an additional condition. `summary` has a placeholder for the target.
     """
 
     record: str
@@ -33,7 +33,7 @@ class _Cost:
 _SPENT = f"sum(increase({m.COST.name}[WINDOW]))"
 _PRICED = f"sum(increase({m.PRICED.name}[WINDOW]))"
 
-# The short window ends the alert soon after the prices are as they should be again.
+# The short window ends the alert soon after the costs are within the target again.
 _COSTS: Mapping[Figure, _Cost] = {
     "cost_per_answer": _Cost(
         "slo:cost_per_answer_jpy:mean",
@@ -55,7 +55,7 @@ _COSTS: Mapping[Figure, _Cost] = {
 
 
 def spending_groups(spending: Spending) -> Sequence[Group]:
-    """The group of rules of one objective."""
+    """Return the group of rules of one objective."""
     cost = _COSTS[spending.objective.figure]
     labels = {"slo": spending.objective.name}
     records = [

@@ -1,4 +1,4 @@
-"""How Prometheus can watch an objective."""
+"""Decides how Prometheus can watch an objective."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _AT_MOST: Sequence[Operator] = ("<", "<=")
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Selectors of counted events: of all of them, and either of the bad or of the good ones."""
+    """Selectors for counted events: for all of them, and for either the bad or the good ones."""
 
     all: str
     bad: str = ""
     good: str = ""
 
     def sum_of_all(self, function: str, window: str) -> str:
-        """Every event over the window; `function` is rate or increase."""
+        """Return the expression for all events over the window; `function` is rate or increase."""
         return f"sum({function}({self.all}[{window}]))"
 
     def sum_of_bad(self, function: str, window: str) -> str:
-        """The bad ones of them."""
+        """Return the expression for the bad events."""
         if self.bad:
             return f"sum({function}({self.bad}[{window}]))"
         return f"({self.sum_of_all(function, window)} - sum({function}({self.good}[{window}])))"
@@ -37,9 +37,9 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """An error budget: of all events the share `good` has to be good (0 to 1, neither of them); the rest may be bad.
+    """An error budget: the share `good` of all events (between 0 and 1, exclusive) has to be good.
 
-    `trouble` is what an alert says, `note` what whoever reads the rules has to know.
+    `trouble` is the text of the alert, `note` a comment in the rules.
     """
 
     objective: Objective
@@ -52,7 +52,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What is spent over a day, which is no share of anything."""
+    """Spending over a day. It is an amount and not a share of events."""
 
     objective: Objective
     alert: str = "RagledgerCostsTooMuch"
@@ -60,7 +60,7 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class DayOnly:
-    """Prometheus cannot tell: the objective is judged when its day is computed, and only then."""
+    """An objective that Prometheus cannot watch. It is judged only when its day is computed."""
 
     objective: Objective
     why: str
@@ -70,14 +70,14 @@ Watch = Budget | Spending | DayOnly
 
 
 class _Refused(Exception):
-    """Prometheus could watch it, had it another target; the message says which."""
+    """Prometheus could watch the objective with another target; the message names one."""
 
 
 def watch_all(objectives: Sequence[Objective], *, skip_refused: bool = False) -> Sequence[Watch]:
-    """How each objective is watched.
+    """Return how each objective is watched.
 
-    :param skip_refused: judge by the day only what would be refused
-    :raises OperationError: an objective has a target that cannot be watched, but there are others near it that can
+    :param skip_refused: judge an objective by the day only if its target cannot be watched
+    :raises OperationError: a target cannot be watched, although nearby targets can
     """
     watches: list[Watch] = []
     refusals: list[str] = []
@@ -88,7 +88,7 @@ def watch_all(objectives: Sequence[Objective], *, skip_refused: bool = False) ->
             refusals.append(f"{objective.name}: {error}")
             watches.append(DayOnly(objective, str(error)))
     if refusals and not skip_refused:
-        hint = "Change these targets, or have the objectives judged by the day only: --skip-refused"
+        hint = "Change these targets, or judge these objectives by the day only: --skip-refused"
         raise OperationError("\n".join([*refusals, hint]))
     return watches
 
@@ -109,7 +109,7 @@ _WRONG_WAY = "its operator asks for worse, not for better"
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """A figure that is a share of events, in percent; `operators` are those that ask for more of what is good."""
+    """A figure that is a share of events, in percent; `operators` are those that ask for more good events."""
 
     alert: str
     operators: Sequence[Operator]
@@ -130,7 +130,7 @@ class _Share:
 class _Percentile:
     """A figure that is a percentile of a histogram: the share `good` of the events is at or below the target.
 
-    A second is `per_second` of the figure's unit. `trouble` says what is wrong with the events beyond the target.
+    `per_second` is the number of the figure's units in a second. `trouble` describes the events above the target.
     """
 
     alert: str
@@ -153,19 +153,19 @@ class _Percentile:
         return Budget(objective, self.alert, self.good, events, self.trouble.format(f"{bound:g} s"), self.note)
 
     def _advice(self, target: Decimal, bounds: Sequence[Decimal]) -> str:
-        place = bisect(bounds, target)
-        near = " or ".join(map(plain, bounds[max(place - 1, 0) : place + 1]))
-        problem = f"{plain(target)} {self.unit} is no bound of {self.metric.name}"
-        return f"{problem}, so Prometheus cannot count what lies beyond it: choose {near}"
+        position = bisect(bounds, target)
+        near = " or ".join(map(plain, bounds[max(position - 1, 0) : position + 1]))
+        problem = f"{plain(target)} {self.unit} is not a bucket bound of {self.metric.name}"
+        return f"{problem}, so Prometheus cannot count the events above it: choose {near}"
 
 
 def _exactly(bound: float) -> Decimal:
-    """As it is written, 0.1 being a tenth."""
+    """Return the decimal as written: 0.1 is exactly one tenth."""
     return Decimal(repr(bound))
 
 
 def plain(number: Decimal) -> str:
-    """A number as people and PromQL write it, without an exponent: 3000, 0.95."""
+    """Return a number as text without an exponent, as people and PromQL write it: 3000, 0.95."""
     return f"{number.normalize():f}"
 
 

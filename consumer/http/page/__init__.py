@@ -1,8 +1,8 @@
-"""The page at `/`: how the last days went and what is read now. Never shows query or response text.
+"""The page at `/`: the figures of the last days and the state of ingestion. It never shows query or response text.
 
-look       asks the database and Kafka, with bounds on everything            → Snapshot
-document   makes a page of it, with sections, charts and tables              → HTML
-server     keeps the page for a moment, so that reloading it costs nothing   → status and bytes
+snapshot_source   reads the database and Kafka, with time limits         → Snapshot
+document          renders the page with its sections, charts and tables  → HTML
+server            caches the page for two seconds                        → status and bytes
 """
 
 from consumer.http.page.server import PageServer

@@ -1,4 +1,4 @@
-"""Small charts as SVG, drawn by the day. Colours, light and dark, are the stylesheet's. PURE."""
+"""Small SVG charts with one value for each day. The stylesheet sets the colours, light and dark. PURE."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STEPS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 @dataclass(frozen=True)
 class Series:
-    """Values by day, oldest first, None where a day has none. `style` is a class of the stylesheet."""
+    """Values by day, oldest first; None for a day without a value. `style` is a class of the stylesheet."""
 
     name: str
     style: str
@@ -28,18 +28,18 @@ class Series:
 
 @dataclass(frozen=True)
 class Frame:
-    """What all series of a chart share: the days, the height, and how a value is written."""
+    """Shared by all series of a chart: the days, the top of the scale, and how to write a value."""
 
     days: Sequence[date]
     top: float
     write: Callable[[Any], str]
 
     def x(self, place: int) -> float:
-        """The middle of a day's column."""
+        """Return the x coordinate of the middle of a day's column."""
         return _LEFT + _PLOT_WIDTH * (place + 0.5) / len(self.days)
 
     def y(self, value: float) -> float:
-        """The height of a value."""
+        """Return the y coordinate of a value."""
         return _TOP + _PLOT_HEIGHT * (1 - min(value, self.top) / self.top)
 
 
@@ -53,7 +53,7 @@ def lines(
     top: float | None = None,
     target: float | None = None,
 ) -> Html:
-    """A line for each series, broken where days have no value, with a dashed line at the target."""
+    """Draw a line for each series, broken at days without a value, and a dashed line at the target."""
     values = [value for one in series for value in one.values if value is not None]
     frame = Frame(days, top or nice_top([*values, *([target] if target is not None else [])]), write)
     drawn = [node for one in series for node in _line(frame, one)]
@@ -61,20 +61,22 @@ def lines(
 
 
 def bars(title: str, summary: str, days: Sequence[date], series: Series, write: Callable[[Any], str]) -> Html:
-    """A bar for each day."""
+    """Draw a bar for each day."""
     frame = Frame(days, nice_top([value for value in series.values if value is not None]), write)
     drawn = [_bar(frame, series, place, value) for place, value in enumerate(series.values) if value is not None]
     return _svg(title, summary, _axes(frame), *drawn)
 
 
 def strip(summary: str, days: Sequence[date], met: Sequence[bool | None]) -> Html:
-    """A cell for each day: full where an objective was met, crossed where it was missed, a dash without data."""
+    """Draw a cell for each day: filled if the objective was met, crossed if it was missed, a dash if
+    there is no data.
+    """
     cells = [_cell(place, day, verdict, len(days)) for place, (day, verdict) in enumerate(zip(days, met, strict=True))]
     return tag("svg", *cells, class_="strip", viewBox=f"0 0 {WIDTH} 16", role="img", aria_label=summary)
 
 
 def nice_top(values: Sequence[float]) -> float:
-    """The least round number that no value is above: 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20 and so on."""
+    """Return the smallest round number that is not below any value: 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20 and so on."""
     highest = max(values, default=0)
     size = 10.0**-2
     while True:

@@ -1,4 +1,4 @@
-"""The page as a whole, and what a browser may do with it. PURE, but for reading its own assets."""
+"""Renders the whole page and its content security policy. PURE, except that it reads its own assets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _hash(content: str) -> str:
     return f"'sha256-{b64encode(sha256(content.encode()).digest()).decode()}'"
 
 
-# By digest: the page is the same for all who ask within a moment, so a nonce would not be one.
+# Hashes instead of nonces, because the cached page is the same for all clients.
 CONTENT_SECURITY_POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -41,7 +41,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 
 def render(snapshot: Snapshot) -> str:
-    """The page."""
+    """Render the page."""
     body = tag("body", _header(snapshot), _main(snapshot), _footer(snapshot), tag("script", _SCRIPT))
     return f"<!doctype html>\n{tag('html', _head(), body, lang='en')}\n"
 
@@ -83,12 +83,12 @@ def _main(snapshot: Snapshot) -> Html:
 
 
 def _problem(snapshot: Snapshot) -> Html | None:
-    """What is wrong, where something is."""
-    said = [tag("p", tag("strong", "The database cannot be asked: "), snapshot.problem)] if snapshot.problem else []
+    """Render the problems, if there are any."""
+    said = [tag("p", tag("strong", "The database is unavailable: "), snapshot.problem)] if snapshot.problem else []
     if snapshot.problem and snapshot.days and snapshot.shown_at:
-        said.append(tag("p", f"The figures below are those of {clock(snapshot.shown_at)}."))
+        said.append(tag("p", f"The figures below are from {clock(snapshot.shown_at)}."))
     if snapshot.kafka_problem:
-        said.append(tag("p", tag("strong", "How much waits is not known: "), snapshot.kafka_problem))
+        said.append(tag("p", tag("strong", "The lag is unknown: "), snapshot.kafka_problem))
     return tag("div", *said, class_="problem") if said else None
 
 

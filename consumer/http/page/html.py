@@ -1,4 +1,4 @@
-"""HTML that is safe by construction: whatever is not made here is text, and escaped. PURE."""
+"""HTML that is safe by construction: every string that is not :class:`Html` is escaped. PURE."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ _VOID = frozenset({"meta", "link", "br"})
 
 
 class Html(str):
-    """Markup, made by :func:`tag` or written in our own source."""
+    """Markup from :func:`tag` or from our own source."""
 
     __slots__ = ()
 
 
 def tag(element: str, /, *children: object, **attributes: Any) -> Html:
-    """An element. Children that are no :class:`Html` are text; None is left out.
+    """Return an element. Children that are not :class:`Html` are escaped; None is left out.
 
-    Attributes: ``class_`` is class, ``aria_label`` is aria-label; True stands alone, None and False are left out.
+    `class_` becomes class, and `aria_label` becomes aria-label. True gives a bare attribute; None and False give none.
     """
     opened = f"<{element}{''.join(_attribute(key, value) for key, value in attributes.items())}>"
     return Html(opened if element in _VOID else f"{opened}{join(*children)}</{element}>")
 
 
 def join(*children: object) -> Html:
-    """Several nodes as one."""
+    """Return several nodes as one."""
     return Html("".join(_node(child) for child in children if child is not None))
 
 

@@ -1,4 +1,4 @@
-"""The sections of the page, each from a snapshot. PURE."""
+"""The sections of the page, rendered from a snapshot. PURE."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Day = Mapping[str, Any]
 
 
 def newest_day(snapshot: Snapshot) -> Html:
-    """The figures of the newest day."""
+    """Render the figures of the newest day."""
     if not snapshot.days:
         return _nothing_yet(snapshot)
     day = snapshot.days[0]
@@ -41,17 +41,17 @@ def _tile(name: str, value: str) -> Html:
 
 def _nothing_yet(snapshot: Snapshot) -> Html:
     if snapshot.problem:
-        return join(tag("h2", "Days"), tag("p", "No day can be shown before the database has answered."))
+        return join(tag("h2", "Days"), tag("p", "Days are shown when the database has answered."))
     publish = tag("code", "ragledger publish deploy/samples/dialogues.jsonl --topic rag.dialogue")
     return join(
         tag("h2", "Days"),
         tag("p", "No day has been computed yet. A day gets its row with its first dialogues."),
-        tag("p", "To see one, publish some: ", publish),
+        tag("p", "To see one, publish some events: ", publish),
     )
 
 
 def last_days(snapshot: Snapshot) -> Html | None:
-    """Charts of the last thirty days."""
+    """Render the charts of the last thirty days."""
     if not snapshot.days:
         return None
     days = window(snapshot)
@@ -61,7 +61,7 @@ def last_days(snapshot: Snapshot) -> Html | None:
 
 
 def window(snapshot: Snapshot) -> Sequence[date]:
-    """Thirty days up to today; up to the newest day where that is longer ago."""
+    """Return thirty days up to today, or up to the newest day if that is longer ago."""
     newest = snapshot.days[0]["day"]
     end = snapshot.today if snapshot.today and (snapshot.today - newest).days < DAYS else newest
     end = max(end, date.min + timedelta(days=DAYS - 1))
@@ -74,7 +74,7 @@ def _values(days: Sequence[date], rows: Mapping[date, Day], column: str) -> list
 
 
 def _target(rows: Mapping[date, Day], name: str) -> float | None:
-    """The target of an objective under its built-in name, as the newest day was judged."""
+    """Return the target of a built-in objective on the newest day; None if that day has no such objective."""
     judged = rows[max(rows)]["slo_compliance"].get(name)
     return judged["target"] if judged else None
 
@@ -125,7 +125,7 @@ def _key(style: str, name: str) -> Html:
 
 
 def _summary(series: Sequence[Series], write: Any) -> str:
-    """What a chart shows, for those who do not see it."""
+    """Describe a chart in words, for people who cannot see it."""
     said = []
     for one in series:
         known = [value for value in one.values if value is not None]
@@ -136,13 +136,13 @@ def _summary(series: Sequence[Series], write: Any) -> str:
 
 
 def objectives(snapshot: Snapshot) -> Html | None:
-    """How the days stand against the objectives of the newest one."""
+    """Render how the days meet the objectives of the newest day."""
     if not snapshot.days or not snapshot.days[0]["slo_compliance"]:
         return None
     days = window(snapshot)
     verdicts = {day["day"]: day["slo_compliance"] for day in snapshot.days}
     entries = [_objective(name, one, days, verdicts) for name, one in snapshot.days[0]["slo_compliance"].items()]
-    key = tag("p", "A full cell: met. A crossed one: missed. A dash: no data.", class_="note")
+    key = tag("p", "Filled: met. Crossed: missed. Dash: no data.", class_="note")
     return join(tag("h2", "Objectives"), tag("ul", *entries, class_="objectives"), key)
 
 
@@ -152,12 +152,12 @@ def _objective(name: str, judged: Mapping[str, Any], days: Sequence[date], verdi
     known = sum(verdict is not None for verdict in met)
     summary = f"{name}: met on {known - len(missed)} of {plural(known, 'day')} with data"
     summary += f", missed on {', '.join(missed)}" if missed else ""
-    note = f"{number(judged['actual'])}, wanted {comparison(judged['operator'])} {number(judged['target'])}"
+    note = f"{number(judged['actual'])}, target {comparison(judged['operator'])} {number(judged['target'])}"
     line = tag("p", tag("strong", name), " ", verdict(judged), " ", tag("span", note, class_="note"))
     return tag("li", line, charts.strip(summary, days, met))
 
 
 def verdict(judged: Mapping[str, Any]) -> Html:
-    """Met, missed or no data: a word and a sign, never a colour alone."""
+    """Render met, missed or no data as a word and a sign; colour alone is not enough."""
     word, sign = {True: ("met", "✓"), False: ("missed", "✕")}.get(judged["met"], ("no data", NOTHING))
     return tag("span", tag("span", sign, aria_hidden="true"), f" {word}", class_=f"verdict {word.replace(' ', '-')}")

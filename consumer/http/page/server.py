@@ -1,4 +1,4 @@
-"""Keeps the page for a moment, so that reloading it a hundred times a second costs the database nothing."""
+"""Caches the page for a short time, so that frequent reloads do not load the database."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ KEEP_SECONDS = 2.0
 
 
 class Snapshots(Protocol):
-    """Where the page's content comes from."""
+    """Takes snapshots."""
 
     async def take(self) -> Snapshot:
-        """A snapshot, soon, whatever fails."""
+        """Return a snapshot within a few seconds, even if the servers are unavailable."""
         ...
 
 
@@ -28,23 +28,23 @@ class Response(NamedTuple):
 
 
 class PageServer:
-    """The page as it was at most :data:`KEEP_SECONDS` ago; however many ask at once, one look is taken."""
+    """Serves a page that is at most :data:`KEEP_SECONDS` old. Concurrent requests share one snapshot."""
 
-    def __init__(self, look: Snapshots, clock: Clock) -> None:
-        self._look, self._clock = look, clock
+    def __init__(self, snapshots: Snapshots, clock: Clock) -> None:
+        self._snapshots, self._clock = snapshots, clock
         self._kept: tuple[float, Response] | None = None
-        self._looking: asyncio.Task[Response] | None = None
+        self._rendering: asyncio.Task[Response] | None = None
 
     async def get(self) -> Response:
-        """The page, with 200, or with 503 while the database is away."""
+        """Return the page with status 200, or 503 if the database is unavailable."""
         if self._kept is not None and self._clock.monotonic() - self._kept[0] < KEEP_SECONDS:
             return self._kept[1]
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._make())
-        return await asyncio.shield(self._looking)  # one reader who goes away does not take the page from the others
+        if self._rendering is None or self._rendering.done():
+            self._rendering = asyncio.create_task(self._render())
+        return await asyncio.shield(self._rendering)  # a client that disconnects must not cancel it for the others
 
-    async def _make(self) -> Response:
-        snapshot = await self._look.take()
+    async def _render(self) -> Response:
+        snapshot = await self._snapshots.take()
         response = Response(503 if snapshot.problem else 200, render(snapshot).encode())
         self._kept = self._clock.monotonic(), response
         return response

@@ -1,4 +1,4 @@
-"""What the page shows, at one moment. PURE."""
+"""The content of the page at one moment. PURE."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_DEAD_LETTERS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How reading goes in one partition. `rate` is in records a second; None where it is not known, like `lag`."""
+    """The progress of one partition. `rate` is in records a second; None if unknown, like `lag`."""
 
     partition: Partition
     next_offset: int
@@ -40,7 +40,7 @@ class DeadLetters:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the page shows. `problem` says why the rest is of an earlier moment, or not there at all."""
+    """The content of the page. If `problem` is set, the rest is from an earlier moment or missing."""
 
     taken_at: datetime
     today: date | None = None

@@ -1,4 +1,4 @@
-"""What the page shows, asked of the database and of Kafka with bounds on everything."""
+"""Reads the content of the page from the database and Kafka, with time limits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Ends = Callable[[Collection[Partition]], Awaitable[Mapping[Partition, Bounds]]]
 
 
 class SnapshotSource:
-    """Takes snapshots; remembers the last ones, for rates and for outages."""
+    """Takes snapshots; keeps earlier ones to compute rates and to show during an outage."""
 
     def __init__(self, database: Database, basis: Basis, group: str, ends: Ends, clock: Clock) -> None:
         self._database, self._basis, self._group, self._ends, self._clock = database, basis, group, ends, clock
@@ -34,7 +34,7 @@ class SnapshotSource:
         self._last = Snapshot(self._now())
 
     async def take(self) -> Snapshot:
-        """A snapshot, within a few seconds whatever fails; in an outage what was seen last, with the problem."""
+        """Return a snapshot within a few seconds. In an outage, return the last one with the problem."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 snapshot = await self._ask_database()
@@ -64,7 +64,7 @@ class SnapshotSource:
         )
 
     async def _today(self, transaction: Transaction) -> tuple[str, date]:
-        """In the business time zone that is in force, which may have been put there by another replica."""
+        """Return the business time zone in force, which another replica may have set, and today in it."""
         rows = await transaction.fetch(load("basis_in_force"))
         timezone = rows[0]["time_zone"] if rows else self._basis.timezone
         try:
@@ -74,7 +74,7 @@ class SnapshotSource:
         return timezone, days.day_of(self._now().replace(tzinfo=None))
 
     def _with_rates(self, snapshot: Snapshot) -> Snapshot:
-        """Records a second since the oldest look that is not older than half a minute."""
+        """Add rates, computed since the oldest snapshot of the last half minute."""
         now, counts = self._clock.monotonic(), {one.partition: one.records for one in snapshot.partitions}
         while self._counts and now - self._counts[0][0] > RATE_SECONDS:
             self._counts.popleft()

@@ -1,4 +1,4 @@
-"""The tables of the page, each from a snapshot. PURE."""
+"""The tables of the page, rendered from a snapshot. PURE."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from consumer.http.page.html import Html, join, tag
 from consumer.http.page.snapshot import DAYS, MOST_DEAD_LETTERS, MOST_PARTITIONS, DeadLetters, Reading, Snapshot
 from consumer.http.page.words import NOTHING, ago, money, number, plural, stamp, whole
 
-_UNKNOWN = "Not known while the database is away."
+_UNKNOWN = "Unknown while the database is unavailable."
 
 
 class Words(NamedTuple):
-    """A cell with words in it."""
+    """A cell of text, aligned to the left."""
 
     text: str
 
 
 def state(snapshot: Snapshot) -> str:
-    """How it stands: a sentence that stays the same as long as that does, as a screen reader says each new one."""
+    """Return the state as a sentence. It changes only with the state, because a screen reader speaks each new one."""
     if snapshot.problem:
-        return "The database cannot be asked."
+        return "The database is unavailable."
     if not snapshot.partitions:
         return "No partition has been read yet."
     if snapshot.kafka_problem:
-        return "Kafka does not answer; how much waits is not known."
+        return "Kafka does not answer; the lag is unknown."
     waiting = sum(bool(one.lag) for one in snapshot.partitions)
-    return f"Records wait in {plural(waiting, 'partition')}." if waiting else "Everything is read."
+    return f"Records wait in {plural(waiting, 'partition')}." if waiting else "Up to date."
 
 
 def ingestion(snapshot: Snapshot) -> Html:
-    """Throughput and lag, in all and for each partition."""
-    heading = tag("h2", "Reading now", id="reading")
+    """Render throughput and lag, in total and for each partition."""
+    heading = tag("h2", "Ingestion", id="reading")
     rows = [_partition(one, snapshot) for one in snapshot.partitions]
     if not rows:
-        says = _UNKNOWN if snapshot.problem else "No partition has been claimed yet: are there topics?"
+        says = _UNKNOWN if snapshot.problem else "No partition has been claimed yet: do the topics exist?"
         return join(heading, tag("p", says))
-    columns = ("Partition", "Records a second", "Lag", "Accounted for", "Read by", "Last written")
+    columns = ("Partition", "Records a second", "Lag", "Processed", "Read by", "Last written")
     most = f"The first {MOST_PARTITIONS} partitions." if len(rows) == MOST_PARTITIONS else None
     caption = "Throughput and lag of each partition, of all replicas"
     return join(
@@ -50,7 +50,7 @@ def _totals(snapshot: Snapshot) -> Iterable[Html]:
     lags = [one.lag for one in snapshot.partitions if one.lag is not None]
     yield _tile("Records a second", _rate(sum(rates)) if rates else "measuring…")
     yield _tile("Records waiting", whole(sum(lags)) if lags else NOTHING)
-    yield _tile("Accounted for", whole(sum(one.records for one in snapshot.partitions)))
+    yield _tile("Processed", whole(sum(one.records for one in snapshot.partitions)))
 
 
 def _tile(name: str, value: str) -> Html:
@@ -67,16 +67,16 @@ def _partition(one: Reading, snapshot: Snapshot) -> Sequence[object]:
 
 
 def dead_letters(snapshot: Snapshot) -> Html:
-    """The newest open dead letters by reason."""
+    """Render the newest open dead letters by reason."""
     heading = tag("h2", "Dead letters", id="dead-letters")
     if not snapshot.dead_letters:
-        says = _UNKNOWN if snapshot.problem else "None is open."
+        says = _UNKNOWN if snapshot.problem else "No dead letter is open."
         return join(heading, tag("p", says))
-    looked_at = sum(one.records for one in snapshot.dead_letters)
-    most = f"Of the newest {MOST_DEAD_LETTERS:,} only; there are more." if looked_at >= MOST_DEAD_LETTERS else None
+    counted = sum(one.records for one in snapshot.dead_letters)
+    most = f"Only the newest {MOST_DEAD_LETTERS:,}; there are more." if counted >= MOST_DEAD_LETTERS else None
     columns = ("Topic", "Reason", "Records", "Newest", "Oldest")
     rows = [_letters(one, snapshot) for one in snapshot.dead_letters]
-    hint = tag("p", "What is in them: ", tag("code", "ragledger dead-letters list"), class_="note")
+    hint = tag("p", "To see them: ", tag("code", "ragledger dead-letters list"), class_="note")
     return join(heading, table("letters", "Open dead letters by topic and reason", columns, rows, most), hint)
 
 
@@ -86,7 +86,7 @@ def _letters(one: DeadLetters, snapshot: Snapshot) -> Sequence[object]:
 
 
 def days(snapshot: Snapshot) -> Html | None:
-    """Every figure that the charts show, newest first."""
+    """Render every figure of the charts, newest day first."""
     if not snapshot.days:
         return None
     columns = (
@@ -117,7 +117,7 @@ def _day(day: Mapping[str, Any]) -> Sequence[object]:
 def table(
     name: str, caption: str, columns: Sequence[str], rows: Sequence[Sequence[object]], note: str | None = None
 ) -> Html:
-    """A table that scrolls by itself where it is too wide, and can be scrolled with the keyboard."""
+    """Render a table that scrolls on its own if it is too wide, also with the keyboard."""
     head = tag("thead", tag("tr", *(_head(column, cell) for column, cell in zip(columns, rows[0], strict=True))))
     body = tag("tbody", *(_row(row) for row in rows))
     drawn = tag("table", tag("caption", tag("span", caption, id=f"{name}-caption")), head, body)
@@ -134,5 +134,5 @@ def _row(cells: Sequence[object]) -> Html:
 
 
 def _cell(cell: object) -> Html:
-    """What is no number or time stands to the left."""
+    """Render a cell; text is aligned to the left."""
     return tag("td", cell.text, class_="words") if isinstance(cell, Words) else tag("td", cell)

@@ -1,4 +1,4 @@
-"""Numbers and times as people read them. PURE."""
+"""Formats numbers and times for people. PURE."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def number(value: Any, unit: str = "", *, decimals: int = 2) -> str:
-    """1,234.5 with at most so many decimals, and a unit behind it; a dash where there is no value."""
+    """Format as 1,234.5, with at most so many decimals and a unit; a dash if there is no value."""
     if value is None:
         return NOTHING
     shown = f"{value:,.{decimals}f}" if decimals else f"{value:,.0f}"
@@ -19,22 +19,22 @@ def number(value: Any, unit: str = "", *, decimals: int = 2) -> str:
 
 
 def whole(value: Any, unit: str = "") -> str:
-    """Without decimals."""
+    """Format without decimals."""
     return number(value, unit, decimals=0)
 
 
 def money(value: Any) -> str:
-    """Japanese yen, with the two decimals that the columns have."""
+    """Format as Japanese yen with two decimals, as in the columns."""
     return NOTHING if value is None else f"¥{value:,.2f}"
 
 
 def whole_money(value: Any) -> str:
-    """Japanese yen, where there is no room for decimals."""
+    """Format as Japanese yen without decimals."""
     return NOTHING if value is None else f"¥{value:,.0f}"
 
 
 def comparison(operator: str) -> str:
-    """An operator as it is written by hand."""
+    """Return an operator as a mathematical sign."""
     return {"<=": "≤", ">=": "≥"}.get(operator, operator)
 
 

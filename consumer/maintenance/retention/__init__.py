@@ -1,8 +1,8 @@
-"""`ragledger retention`: provenance whose retention is over is archived, deleted, and told to its owners once.
+"""`ragledger retention`: archives and deletes provenance whose retention is over, and sends its owners a notice.
 
-archive  one statement deletes and keeps, batch by batch (`expiry`)
-end      one transaction writes a notice for each owner of what the run has archived (`expiry`)
-publish  each notice gets into the topic once, whoever is killed when (`notices`)
+archive  one statement deletes a batch of rows and archives them (`expiry`)
+end      one transaction writes a notice for each owner whose provenance the run has archived (`expiry`)
+publish  each notice is published exactly once, even if a process is killed (`notices`)
 """
 
 from consumer.maintenance.retention.expiry import Expiry, Preview

@@ -1,4 +1,4 @@
-"""The notice to an owner as JSON Schema: what retention_end_run.sql writes."""
+"""The JSON Schema of the notice to an owner. retention_end_run.sql writes the notices."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _CONTENT["required"] = list(_CONTENT["properties"])
 
 NOTICE_SCHEMA: dict[str, Any] = {
     "title": "expired notice",
-    "description": "Provenance of one owner that a run of retention has archived and deleted.",
+    "description": "Provenance of one owner that one run of retention has archived and deleted.",
     "type": "object",
     "properties": {
         "notice_id": _UUID | {"description": "Identity of the notice, and the id of its CloudEvent"},
-        "run_id": _UUID | {"description": "The run; retention_archive has everything that it took out"},
-        "owner": {"anyOf": [_UUID, {"type": "null"}], "description": "acquired_by of all of it; null: nobody is known"},
+        "run_id": _UUID | {"description": "The run; retention_archive holds everything that it archived"},
+        "owner": {"anyOf": [_UUID, {"type": "null"}], "description": "acquired_by of every piece; null: unknown"},
         "total": {"type": "integer", "minimum": 1, "description": "Pieces of provenance that were archived"},
         "first_ended_at": _TIME,
         "last_ended_at": _TIME,
         "archived_at": _TIME,
-        "contents": {"type": "array", "items": _CONTENT, "description": "Those whose retention ended first"},
-        "contents_are_complete": {"type": "boolean", "description": "Whether contents has all of them"},
+        "contents": {"type": "array", "items": _CONTENT, "description": "The pieces whose retention ended first"},
+        "contents_are_complete": {"type": "boolean", "description": "Whether contents lists every piece"},
     },
 }
 NOTICE_SCHEMA["required"] = list(NOTICE_SCHEMA["properties"])

@@ -1,4 +1,4 @@
-"""Taking provenance out whose retention is over."""
+"""Archives and deletes the provenance whose retention is over."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from consumer.postgres.client import Database, Transaction
 from consumer.postgres.queries import load
 from consumer.postgres.visibility import demand_whole_tables
 
-# A notice stays well below what a record may have, whatever its owner has lost; the archive has the rest.
+# Limits the size of a notice to well below that of the largest record. The archive holds the full list.
 CONTENTS_IN_A_NOTICE = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What retention would take out at a moment.
+    """The rows that a run of retention would archive and delete at a given moment.
 
     :param as_of: that moment, UTC without a zone
     :param expired: rows that would be archived and deleted
-    :param on_hold: rows whose retention is over but for a legal hold
-    :param by_license: for each licence
-    :param by_owner: for each `acquired_by`, those with the most rows first
-    :param by_month: for each month in which a retention ended
-    :param waiting_notices: notices that are not known to be published
-    :param open_run: a run that was begun and not ended: the next one goes on with it
+    :param on_hold: rows that a legal hold keeps although their retention is over
+    :param by_license: counts for each licence
+    :param by_owner: counts for each `acquired_by`, largest first
+    :param by_month: counts for each month in which a retention ended
+    :param waiting_notices: notices that are not marked as published
+    :param open_run: a run that has not ended; the next run continues it
     """
 
     as_of: datetime
@@ -42,8 +42,9 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """What one transaction did: rows deleted, those of them archived, notices written; whether more is to come, and
-    whether it was ours to do at all.
+    """The result of one transaction: rows deleted, rows archived, notices written, and whether more rows wait.
+
+    `leads` is False if another process is running retention and this one did nothing.
     """
 
     deleted: int = 0
@@ -54,7 +55,7 @@ class Archived:
 
 
 class Expiry:
-    """The provenance of one database.
+    """Finds, archives and deletes expired provenance in one database.
 
     :param batch_rows: rows in one transaction, at most
     """
@@ -63,10 +64,10 @@ class Expiry:
         self._database, self._batch_rows = database, batch_rows
 
     async def preview(self, as_of: datetime, owners: int) -> Preview:
-        """What would be taken out; changes nothing.
+        """Count what a run would archive and delete; change nothing.
 
         :param as_of: UTC without a zone
-        :param owners: those shown at most
+        :param owners: the largest number of owners to list
         :raises OperationError: row-level security hides rows
         """
         async with self._database.transaction() as transaction:
@@ -78,9 +79,9 @@ class Expiry:
         return _preview(as_of, rows, waiting, runs[0]["id"] if runs else None)
 
     async def archive(self, *, wait: bool) -> Archived:
-        """Archive and delete one batch or, where nothing is left, end the run: one transaction.
+        """Archive and delete one batch in one transaction. If no rows are left, end the run instead.
 
-        :param wait: for another process that is at it; without, nothing is done then
+        :param wait: wait for another process that is running retention; without it, return at once
         :raises OperationError: row-level security hides rows
         """
         async with self._database.transaction() as transaction:

@@ -1,12 +1,13 @@
-"""Publishing the notices: each gets into the topic once, whoever is killed when.
+"""Publishes the notices. Each is in the topic exactly once, even if a process is killed.
 
-    start    a producer under the one transactional id: Kafka commits or aborts what an earlier one had under way, and
-             lets it write no more
-    look     for the notices that an earlier attempt has sent; those that are in the topic are marked
-    send     the others: note where the topic ends, send in one transaction of Kafka, mark. Owners who were erased
-             are not named: an erasure that begins later finds the note
+start    begin a producer with the one transactional id: Kafka completes the transaction of any earlier producer and
+         rejects its further writes
+find     read the topic for notices that an earlier attempt has sent, and mark them as published
+send     for the others: store the end offsets of the topic, send the notices in one Kafka transaction, mark them.
+         An erased owner is removed from the notice first; a later erasure finds the stored offsets
 
-Killed before the commit, nothing is in the topic; killed after it and before the mark, the next one looks and finds.
+If the process is killed before the commit, the topic holds nothing. If it is killed between the commit and the mark,
+the next attempt finds the notices in the topic.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ ID_HEADER = "ce_id"
 
 
 class Notices:
-    """The notices of one database, on their way to one topic.
+    """Publishes the notices of one database to one topic.
 
-    :param keys: by which erased users are known
+    :param keys: the erasure keys, which identify erased users
     """
 
     def __init__(self, database: Database, kafka: Kafka, topic: str, keys: Sequence[Key] = ()) -> None:
@@ -43,9 +44,9 @@ class Notices:
         self._erasures = Erasures(keys)
 
     async def demand_topic(self) -> None:
-        """Make sure that there is somewhere to publish to: the topic is made where there is none.
+        """Create the topic if it is missing.
 
-        :raises OperationError: there is no such topic, and Kafka does not let us make it
+        :raises OperationError: the topic is missing and Kafka does not allow us to create it
         :raises SourceError: Kafka does not answer
         """
         found = await read_bounds(self._kafka, [self._topic])
@@ -55,45 +56,47 @@ class Notices:
             await create_topics(self._kafka, [self._topic], AS_THE_BROKER_HAS_IT, AS_THE_BROKER_HAS_IT)
         except SourceError as error:
             raise OperationError(
-                f"there is no topic {self._topic} for the notices, and it cannot be made, so nothing was deleted: make"
-                f" it, or name another one with RAGLEDGER_TOPICS__EXPIRED ({error})"
+                f"the topic {self._topic} for the notices is missing and cannot be created, so nothing was deleted:"
+                f" create it, or name another one with RAGLEDGER_TOPICS__EXPIRED ({error})"
             ) from error
 
     async def forget_attempts(self) -> None:
-        """Take it that no waiting notice got through: what a person decides where it cannot be told."""
+        """Publish all waiting notices again, without checking the topic. A person decides this if no check
+        is possible.
+        """
         async with self._database.transaction() as transaction:
             await transaction.execute(load("retention_publish_again"))
 
     async def waiting(self) -> int:
-        """How many notices are not known to be in the topic."""
+        """Return how many notices are not marked as published."""
         async with self._database.transaction() as transaction:
             return int((await transaction.fetch(load("retention_count_waiting")))[0]["waiting"])
 
-    async def publish(self, told: Callable[[int, int], None]) -> None:
-        """Publish every notice that waits.
+    async def publish(self, on_progress: Callable[[int, int], None]) -> None:
+        """Publish every waiting notice.
 
-        :param told: is given, after each step, how many it published, and how many it found in the topic
-        :raises OperationError: it cannot be told what an earlier attempt got through
-        :raises SourceError: Kafka cannot be used now, or another process has taken over
-        :raises Unavailable: users were erased under a key that is not set here
+        :param on_progress: called after each step with the number of notices published, and found in the topic
+        :raises OperationError: the topic no longer shows whether an earlier attempt succeeded
+        :raises SourceError: Kafka is unavailable, or another process has taken over
+        :raises Unavailable: users were erased with an erasure key that is not set here
         """
         if not await self.waiting():
             return
         async with TransactionalTopic(self._kafka, self._topic, f"{self._kafka.group_id}-retention") as topic:
             while notices := await self._next():
                 attempted = [notice for notice in notices if notice["sent_from"]]
-                found = await self._look(topic, attempted)
+                found = await self._find_published(topic, attempted)
                 await self._mark(found)
                 left = [notice for notice in notices if notice["id"] not in found]
                 await self._send(topic, left)
-                told(len(left), len(found))
+                on_progress(len(left), len(found))
 
     async def _next(self) -> Sequence[Any]:
         async with self._database.transaction() as transaction:
             return await transaction.fetch(load("retention_waiting"), NOTICES_AT_A_TIME)
 
-    async def _look(self, topic: TransactionalTopic, attempted: Sequence[Any]) -> set[UUID]:
-        """Those of the notices that are in the topic they were sent to."""
+    async def _find_published(self, topic: TransactionalTopic, attempted: Sequence[Any]) -> set[UUID]:
+        """Return the ids of those notices that are in the topic they were sent to."""
         wanted = {str(notice["id"]).encode(): notice["id"] for notice in attempted}
         found: set[UUID] = set()
         for name, ends in _earliest(attempted).items():
@@ -110,13 +113,13 @@ class Notices:
         ids = [notice["id"] for notice in notices]
         sent_from = {self._topic: await topic.ends()}
         async with self._database.transaction() as transaction:
-            notices = await self._unname(transaction, notices)
+            notices = await self._remove_erased_owners(transaction, notices)
             await transaction.execute(load("retention_attempt"), ids, msgspec.json.encode(sent_from).decode())
         await topic.write([self._message(notice) for notice in notices])
         await self._mark(ids)
 
-    async def _unname(self, transaction: Transaction, notices: Sequence[Any]) -> Sequence[Any]:
-        """The notices, without those owners who are erased by now."""
+    async def _remove_erased_owners(self, transaction: Transaction, notices: Sequence[Any]) -> Sequence[Any]:
+        """Return the notices; the owner is removed if the user has been erased."""
         erased = await self._erasures.hold_newest(transaction)
         gone = [one["id"] for one in notices if one["owner"] is not None and erased.has(one["owner"].bytes)]
         if not gone:
@@ -130,7 +133,9 @@ class Notices:
                 await transaction.execute(load("retention_published"), list(ids))
 
     def _message(self, notice: Any) -> Message:
-        """The notice as a CloudEvent in binary mode; notices of one owner are in one partition."""
+        """Return the notice as a CloudEvent in binary mode. The key puts all notices of one owner into one
+        partition.
+        """
         attributes = {
             "ce_specversion": "1.0",
             "ce_type": EVENT_TYPE,
@@ -144,9 +149,9 @@ class Notices:
 
 
 def _earliest(attempted: Sequence[Any]) -> Mapping[str, Ends]:
-    """For each topic that notices were sent to, where it ended before the first of them.
+    """Return the lowest end offsets stored with these notices, for each topic.
 
-    A partition that one of the attempts did not know is left out: it has to be read from its beginning.
+    A partition that one of the attempts did not list is left out: it has to be read from its beginning.
     """
     earliest: dict[str, dict[int, int]] = {}
     for notice in attempted:
@@ -157,7 +162,7 @@ def _earliest(attempted: Sequence[Any]) -> Mapping[str, Ends]:
 
 
 _CANNOT_TELL = (
-    "{count} notices were sent by an attempt that was cut off, and it cannot be told whether they got through: {why}."
-    " Compare their notice_id with what their readers have; `ragledger retention run --publish-again` sends them once"
-    " more, under the same ids"
+    "{count} notices were sent by an attempt that did not finish, and the topic does not show whether they arrived:"
+    " {why}. Compare their notice_id with the notices that the consumers of the topic have;"
+    " `ragledger retention run --publish-again` sends them again with the same ids"
 )

@@ -1,4 +1,4 @@
-"""A run of retention from its first batch to its last notice."""
+"""One run of retention, from its first batch to its last notice."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from consumer.settings.model import Settings
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What was done.
+    """The totals of a run.
 
     :param deleted: rows deleted from provenance
-    :param archived: those of them that were not in the archive yet
+    :param archived: deleted rows that were not in the archive yet
     :param notices: notices written, one for each owner
     :param published: notices published now, those of earlier runs included
-    :param found: notices that an earlier attempt had got into the topic without knowing
+    :param found: notices that an earlier attempt had published but not marked
     """
 
     deleted: int = 0
@@ -35,25 +35,25 @@ class Done:
 
 
 class Retention:
-    """Archives, deletes, tells the owners. Safe to kill at any point: the next run goes on where this one stood."""
+    """Archives and deletes expired rows and publishes notices. If it is killed, the next run continues its work."""
 
     def __init__(self, expiry: Expiry, notices: Notices) -> None:
         self._expiry, self._notices = expiry, notices
 
     @classmethod
     def under(cls, settings: Settings, database: Database, keys: Sequence[Key]) -> Retention:
-        """As the settings have it; `keys` are those by which erased users are known."""
+        """Build it from the settings; `keys` are the erasure keys, which identify erased users."""
         expiry = Expiry(database, settings.retention.batch_rows)
         return cls(expiry, Notices(database, settings.kafka, settings.topics.expired, keys))
 
-    async def run(self, *, wait: bool, told: Callable[[Done], None] = lambda _: None) -> Done:
-        """Take out everything whose retention is over, and publish every notice that waits.
+    async def run(self, *, wait: bool, on_progress: Callable[[Done], None] = lambda _: None) -> Done:
+        """Archive and delete all rows whose retention is over, and publish every waiting notice.
 
-        :param wait: for another process that is at it
-        :param told: is given the totals after each step
-        :raises OperationError: the topic does not exist, or rows are hidden: nothing was deleted
-        :raises SourceError: Kafka cannot be used now; what is deleted is archived, and its notices wait
-        :raises StoreError: the database cannot be used now
+        :param wait: wait for another process that is running retention
+        :param on_progress: called with the totals after each step
+        :raises OperationError: the topic is missing, or row-level security hides rows: nothing was deleted
+        :raises SourceError: Kafka is unavailable; deleted rows are archived, and their notices wait
+        :raises StoreError: the database is unavailable
         """
         await self._notices.demand_topic()
         done = Done()
@@ -61,12 +61,12 @@ class Retention:
         def count(more: Done) -> None:
             nonlocal done
             done = done + more
-            told(done)
+            on_progress(done)
 
         while (batch := await self._expiry.archive(wait=wait)).more:
             count(Done(batch.deleted, batch.archived))
         if not batch.leads:
-            return done  # whoever is at it publishes too, and we would cut its producer off
+            return done  # the process that leads publishes too; our producer would end its transaction
         count(Done(notices=batch.notices))
         await self._notices.publish(lambda published, found: count(Done(published=published, found=found)))
         return done

@@ -1,4 +1,4 @@
-"""The service's own runs of retention."""
+"""The timer that runs retention in the service."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from consumer.maintenance.retention.run import Done, Retention
 
 
 class RetentionTelemetry(Protocol):
-    """What is told of retention."""
+    """Reports on the runs of retention."""
 
     def retention_stepped(self, rows: int, notices: int) -> None:
-        """So many more rows are archived, and notices published, whatever becomes of the rest of the run."""
+        """Report the rows archived and notices published since the last call. They stay done if the run fails later."""
         ...
 
     def retention_done(self, rows: int, notices: int) -> None:
-        """A run of this replica has ended: rows it archived, notices it published."""
+        """Report the end of a run of this replica: rows archived, notices published."""
         ...
 
     def retention_failed(self, problem: str) -> None:
-        """It could not be done now; tried again."""
+        """Report why a run failed; it is retried."""
         ...
 
 
@@ -42,7 +42,7 @@ class RetentionJob:
             rows, notices = total.archived, in_topic
 
         try:
-            done = await self._retention.run(wait=False, told=count)
+            done = await self._retention.run(wait=False, on_progress=count)
         except (OperationError, SourceError, StoreError) as error:
             self._telemetry.retention_failed(str(error))
         else:

@@ -1,4 +1,4 @@
-"""Partitions of ai_dialogue_log: `plan`, `convert`, `archive`; `ensure` is the service's own, in its adapter."""
+"""`ragledger partition`: plan, convert to, archive and restore the monthly partitions of ai_dialogue_log."""
 
 from consumer.maintenance.table_partitions.archive import Archived, archive
 from consumer.maintenance.table_partitions.archive_file import rows_of

@@ -1,14 +1,15 @@
-"""`ragledger partition archive`: whole months leave the table for files.
+"""`ragledger partition archive`: moves whole months from the table to files.
 
-    detached  the month is a table of its own; its days are not rolled up any more
-    exported  its rows are in a file, which was read back and found to hold them
-    dropped   its table is gone
+detached  the month is a table of its own; its days are no longer rolled up
+exported  its rows are in a file, which was read back and compared
+dropped   its table has been dropped
 
-Each step ends with its name in partition_archives. So it may be killed at any point, and goes on after the last step
-that was done. PostgreSQL detaches CONCURRENTLY only where there is no default partition; a short lock does it too.
+Each step ends by storing its name in partition_archives. If the command is killed, the next run continues after the
+last finished step. PostgreSQL cannot detach CONCURRENTLY while a default partition exists, so a short lock is taken
+instead.
 
-Users who are erased meanwhile are in none of it: their rows are taken out of the table that is written to the file, and
-where somebody is erased while it is written, it is written again.
+Rows of users who are erased meanwhile are deleted from the detached table before the export. If a user is erased during
+the export, the file is written again.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from consumer.postgres.schema_lock import exclusive
 
 OTHER_WAIT_S = 30.0
 
-Told = Callable[[str, int, int], None]
-"""Is given what is being done, and how many of how many months are."""
+OnProgress = Callable[[str, int, int], None]
+"""Called with the month, the number of months finished, and the number of months to archive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """A month that left the table. `file` is where its rows are now; the locks are those it took."""
+    """A month that was archived. `file` is where its rows are now; `locks` are the locks that were taken."""
 
     month: str
     partition: str
@@ -51,15 +52,15 @@ class Archived:
 
 
 async def archive(
-    dsn: str, *, before: date, directory: Path, timezone: str, told: Told, keys: Sequence[Key] = ()
+    dsn: str, *, before: date, directory: Path, timezone: str, on_progress: OnProgress, keys: Sequence[Key] = ()
 ) -> tuple[Archived, ...]:
-    """Archive every month before the one that begins at `before`, or go on where an earlier run was interrupted.
+    """Archive every month before the one that begins at `before`, and continue an interrupted run.
 
-    :param timezone: our business time zone; where a service has put another one in force, that one counts too
-    :param keys: by which erased users are known, as for :class:`consumer.postgres.erasures.Erasures`
-    :raises ArchiveError: a month cannot be archived now; the ones before it are
-    :raises FileError: its file cannot be written; the ones before it are archived, and it goes on with the next run
-    :raises Unavailable: users were erased under a key that is not set here
+    :param timezone: the business time zone of the settings; the one in force in the database counts too
+    :param keys: the erasure keys, as for :class:`consumer.postgres.erasures.Erasures`
+    :raises ArchiveError: a month cannot be archived now; the months before it are archived
+    :raises FileError: a file cannot be written; the months before it are archived, and the next run continues
+    :raises Unavailable: users were erased with an erasure key that is not set here
     :raises PartitionError: :raises MigrationError: :raises DatabaseError: as for a conversion
     """
     async with exclusive(dsn, OTHER_WAIT_S), connect(dsn) as db:
@@ -69,8 +70,8 @@ async def archive(
         zones = (await business_zone(db, timezone), timezone)
         months = await _archivable(db, before)
         done = []
-        for place, row in enumerate(months):
-            told(f"{row['month']:%Y-%m}", place, len(months))
+        for index, row in enumerate(months):
+            on_progress(f"{row['month']:%Y-%m}", index, len(months))
             export = Export(db, row, shape.columns, directory, Screening(db, keys))
             done.append(await _Month(db, row, export).archive(zones))
         return tuple(done)
@@ -82,7 +83,7 @@ async def _archivable(db: AdminConnection, before: date) -> Sequence[dict[str, A
 
 
 class _Month:
-    """One month on its way out."""
+    """Archives one month."""
 
     def __init__(self, db: AdminConnection, row: dict[str, Any], export: Export) -> None:
         self._db, self._row, self._export = db, row, export
@@ -118,7 +119,7 @@ class _Month:
         self._locks.append(await under_lock(self._db, f"detach {self._month:%Y-%m}", lock, detach))
 
     async def _exported(self) -> Manifest | None:
-        """The file of an earlier run, if it is here and holds what the table does: who was erased is in neither."""
+        """Return the manifest of an earlier run if its file is here and holds exactly the rows of the table."""
         path = self._export.manifest_path
         if self._row["phase"] != "exported" or not path.is_file():
             return None
@@ -126,7 +127,7 @@ class _Month:
             manifest = Manifest.read(path)
             demand_equal(manifest, path.parent / manifest.file)
         except ArchiveError:
-            return None  # the table is still there to be written again
+            return None  # the table still holds the rows; the export runs again
         rows = await self._export.count()
         return manifest if (manifest.sha256, manifest.rows) == (self._row["sha256"], rows) else None
 

@@ -1,14 +1,14 @@
-"""`ragledger partition convert`: from one table to monthly partitions, step by step, while others go on writing.
+"""`ragledger partition convert`: converts the table to monthly partitions in steps, while writers continue.
 
-    made      a partitioned table beside the old one, empty, with everything the old one has
-    mirrored  what is written to the old table is written to the new one too, in the same transaction
-    copied    what was there before is copied, some blocks at a time
-    verified  both hold the same rows
-    switched  the new table has the old one's name
-    done      the old table is gone
+made      an empty partitioned table exists beside the old one, with the same definition
+mirrored  triggers write every change of the old table to the new one too, in the same transaction
+copied    the earlier rows are copied, some blocks at a time
+verified  both tables hold the same rows
+switched  the new table has the name of the old one
+done      the old table has been dropped
 
-Each step ends with its name in partition_conversions, in the transaction of its work. So it may be killed at any point,
-and goes on after the last step that was done. Until it is switched, all of it can be taken back.
+Each step stores its name in partition_conversions, in the transaction of its work. If the command is killed, the next
+run continues after the last finished step. Until the switch, everything can be undone with --abort.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from consumer.postgres.schema_lock import exclusive
 
 OTHER_WAIT_S = 30.0
 
-Told = Callable[[str, int, int | None], None]
-"""Is given the step, how many blocks of the old table are copied, and how many there are."""
+OnProgress = Callable[[str, int, int | None], None]
+"""Called with the step, the number of copied blocks of the old table, and the number of its blocks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """What a conversion, or taking one back, has come to. `rows` were compared; `seconds` are those of this run."""
+    """The result of a conversion or of an abort. `rows` is the number compared; `seconds` is the time of this run."""
 
     state: str
     rows: int | None
@@ -43,25 +43,25 @@ class Converted:
 
 
 def silent(_step: str, _copied: int, _blocks: int | None) -> None:
-    """Take progress and say nothing."""
+    """Ignore progress."""
 
 
-async def convert(dsn: str, *, months_ahead: int, told: Told = silent) -> Converted:
-    """Convert ai_dialogue_log, or go on where an earlier run was interrupted. Two connections, as the table's owner.
+async def convert(dsn: str, *, months_ahead: int, on_progress: OnProgress = silent) -> Converted:
+    """Convert ai_dialogue_log, or continue an interrupted run. It uses two connections, as the owner of the table.
 
-    :raises PartitionError: a subclass says what is wrong, see :mod:`consumer.maintenance.table_partitions.errors`
-    :raises MigrationError: a migration, or another conversion, is running
-    :raises DatabaseError: the connection failed, or the database refused a statement
+    :raises PartitionError: a subclass names the problem, see :mod:`consumer.maintenance.table_partitions.errors`
+    :raises MigrationError: a migration or another conversion is running
+    :raises DatabaseError: the connection failed, or the database rejected a statement
     """
     started = monotonic()
     async with exclusive(dsn, OTHER_WAIT_S), connect(dsn) as db:
-        conversion = Conversion(db, months_ahead, told)
+        conversion = Conversion(db, months_ahead, on_progress)
         state = await conversion.run()
         return Converted(state, conversion.rows, tuple(conversion.locks), monotonic() - started)
 
 
 async def abort(dsn: str) -> Converted:
-    """Take a conversion back that has not switched yet: ai_dialogue_log is as it was before.
+    """Undo a conversion that has not switched the tables yet: ai_dialogue_log is as it was before.
 
     :raises PartitionError: :raises MigrationError: :raises DatabaseError: as :func:`convert`
     """
@@ -73,17 +73,17 @@ async def abort(dsn: str) -> Converted:
 
 
 class Conversion:
-    """The steps. `rows` is how many rows were compared, `locks` what was locked, both in this run."""
+    """Runs the steps. `rows` counts the rows compared in this run, `locks` lists the locks taken in it."""
 
-    def __init__(self, db: AdminConnection, months_ahead: int, told: Told) -> None:
-        """Nothing is done yet."""
+    def __init__(self, db: AdminConnection, months_ahead: int, on_progress: OnProgress) -> None:
+        """Store the arguments; nothing is read or changed."""
         self.rows: int | None = None
         self.locks: list[Lock] = []
-        self._db, self._months_ahead, self._told = db, months_ahead, told
+        self._db, self._months_ahead, self._on_progress = db, months_ahead, on_progress
         self._columns: Sequence[str] = ()
 
     async def run(self) -> str:
-        """Take every step that is left; the state it ends in."""
+        """Run all remaining steps. Return the final state."""
         shape = await read_shape(self._db)
         self._columns = shape.columns
         phase = await self._phase()
@@ -104,15 +104,15 @@ class Conversion:
                 return "done"
 
     async def abort(self) -> str:
-        """Drop the copy; the state it ends in."""
+        """Drop the copy. Return the final state."""
         await read_shape(self._db)
         phase = await self._phase()
         if phase is None:
             return "no conversion is under way"
         if phase == "switched":
             raise PartitionError(
-                "The table has been replaced already, and the old one is only waiting to be dropped:"
-                " run `ragledger partition convert` once more to end it."
+                "The table has already been replaced; only the old table remains to be dropped:"
+                " run `ragledger partition convert` again to finish."
             )
         await self._under_lock("take it back", "LOCK TABLE ai_dialogue_log IN ACCESS EXCLUSIVE MODE", self._drop_copy)
         return "aborted"
@@ -122,14 +122,14 @@ class Conversion:
         return rows[0]["phase"] if rows else None
 
     async def _under_lock(self, step: str, lock: str, work: Callable[[], Awaitable[None]]) -> None:
-        self._told(step, 0, None)
+        self._on_progress(step, 0, None)
         self.locks.append(await under_lock(self._db, step, lock, work))
 
     async def _note(self, phase: str) -> None:
         await self._db.rows(load("partition_note_phase"), phase)
 
     async def _run_all(self, name: str, *arguments: object) -> None:
-        """Run the statements that a query gives."""
+        """Run the statements that a query returns."""
         for row in await self._db.rows(load(name), *arguments):
             await self._db.execute(row["statement"])
 
@@ -174,18 +174,20 @@ class Conversion:
             self._db,
             self._columns,
             (conversion["next_block"], conversion["end_block"]),
-            lambda copied, blocks: self._told("copy", copied, blocks),
+            lambda copied, blocks: self._on_progress("copy", copied, blocks),
         )
         await self._under_lock("settle deletions", "LOCK TABLE ai_dialogue_log IN SHARE MODE", self._end_copying)
 
     async def _end_copying(self) -> None:
-        """Look at what was deleted meanwhile. Nobody writes now, so that nothing can come back unseen."""
+        """Apply the deletions recorded during the copy. Writers are locked out, so no deleted row can return."""
         await self._db.execute(load("partition_settle"))
         await self._note("copied")
 
     async def _compare(self) -> None:
-        """Hold both tables against each other. A transaction that was old enough may still have deleted unseen rows."""
-        self._told("compare", 0, None)
+        """Compare both tables. If they differ, apply deletions again: an old transaction may have deleted
+        unseen rows.
+        """
+        self._on_progress("compare", 0, None)
         found = await self._read_both()
         if not _equal(found):
             await self._under_lock("settle deletions", "LOCK TABLE ai_dialogue_log IN SHARE MODE", self._end_copying)
@@ -211,7 +213,7 @@ class Conversion:
     async def _replace_table(self) -> None:
         drifted = [row["name"] for row in await self._db.rows(load("partition_column_drift"))]
         if drifted:
-            raise NotEqualError(f"somebody has changed {', '.join(drifted)} since it was made")
+            raise NotEqualError(f"the definition of {', '.join(drifted)} was changed after the copy was made")
         await self._db.execute(load("partition_settle"))
         await self._db.execute(load("partition_unmirror"))
         await self._run_all("partition_switch")

@@ -1,4 +1,4 @@
-"""Copying the old table into the new one: some blocks at a time, in the order in which they lie on the disk."""
+"""Copies the old table into the new one, some blocks at a time, in their order on the disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from consumer.maintenance.table_partitions.locks import NOT_NOW, short_transacti
 from consumer.postgres.admin import AdminConnection, StatementError
 from consumer.postgres.queries import load
 
-# Below deadlock_timeout: where a writer and we wait for each other, it is us who give up.
+# Below deadlock_timeout: if a writer and the copy wait for each other, the copy gives up first.
 LOCK_MS = 100
 TRIES = 100
 TARGET_S = 0.25
@@ -18,16 +18,18 @@ FIRST_BLOCKS, MOST_BLOCKS = 64, 8192
 
 
 async def copy_blocks(
-    db: AdminConnection, columns: Sequence[str], span: tuple[int, int], told: Callable[[int, int], None]
+    db: AdminConnection, columns: Sequence[str], span: tuple[int, int], on_progress: Callable[[int, int], None]
 ) -> None:
-    """Copy the blocks from the first of `span` up to but not including the second, each transaction a quarter second.
+    """Copy the blocks from the first of `span` up to, but not including, the second.
 
-    :raises StatementError: the database refused it, or a writer was in the way each time
+    Each transaction takes about a quarter of a second.
+
+    :raises StatementError: the database rejected a statement, or a writer held a lock in every try
     """
     position, end = span
     blocks = FIRST_BLOCKS
     while position < end:
-        told(position, end)
+        on_progress(position, end)
         upto = min(position + blocks, end)
         started = monotonic()
         await _copy(db, columns, position, upto)
@@ -37,7 +39,7 @@ async def copy_blocks(
 
 
 async def _copy(db: AdminConnection, columns: Sequence[str], first: int, end: int) -> None:
-    """One transaction; where a writer is in the way, give up for a moment."""
+    """Copy some blocks in one transaction. If a writer holds a lock, roll back, wait and retry."""
     places = {"columns": ", ".join(columns), "first": first, "end": end}
     for tries in range(1, TRIES + 1):
         try:

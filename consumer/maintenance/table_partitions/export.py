@@ -1,4 +1,4 @@
-"""A month that has left the table gets into its file."""
+"""Exports a detached month to its file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from consumer.postgres.queries import load
 
 
 class _ErasedMeanwhileError(Exception):
-    """What was written may hold somebody who was erased since."""
+    """A user was erased during the export; the file may hold that user's rows."""
 
 
 class Export:
-    """Writes one month, of `row` in partition_archivable.sql, into its file."""
+    """Writes one month to its file. `row` comes from partition_archivable.sql."""
 
     def __init__(
         self,
@@ -40,16 +40,16 @@ class Export:
 
     @property
     def manifest_path(self) -> Path:
-        """Where the manifest lies, beside the file."""
+        """Path of the manifest, beside the file."""
         return self.directory / f"ai_dialogue_log_{self._month:%Y_%m}.manifest.json"
 
     async def count(self) -> int:
-        """How many rows the table has."""
+        """Return the number of rows in the table."""
         async with short_transaction(self._db, 0):
             return int((await self._describe())["rows"])
 
     async def run(self) -> Manifest:
-        """Write the file, read it back, and only then say that it is there."""
+        """Write the file, read it back and compare it, and only then record it as exported."""
         while True:
             try:
                 return await self._write()
@@ -90,7 +90,9 @@ class Export:
         return found
 
     async def _note(self, manifest: Manifest) -> None:
-        """Before the file has its name: whoever is killed then leaves a file that is known to be ours."""
+        """Record the file before it gets its name. If the process is killed, the next run knows that the
+        file is ours.
+        """
         async with short_transaction(self._db, 0):
             await self._db.rows(
                 load("partition_note_file"),
@@ -103,22 +105,22 @@ class Export:
         self._noted = manifest.sha256
 
     def _demand_place(self, manifest: Manifest) -> None:
-        """Another database may archive into the same directory, or this one may have before a month was restored."""
+        """Raise if the file belongs to another archive, of another database or of an earlier time. Replace our own."""
         there = file_sha256(self._path) if self._path.is_file() else None
         if there not in (None, manifest.sha256, self._noted):
             raise ArchiveError(
-                f"{self._path} is there already, and is another archive of {self._month:%Y-%m}. The table stays;"
+                f"{self._path} exists already and is another archive of {self._month:%Y-%m}. The table stays;"
                 " move the file and its manifest away, or name another directory with --to"
             )
         if there is not None and there != manifest.sha256:
-            self._path.unlink()  # ours, of before somebody was erased; the table has the rows
+            self._path.unlink()  # ours, from before a user was erased; the table still has the rows
 
     def _manifest(self, found: dict[str, Any], part: Path, content_sha256: str) -> Manifest:
         read = read_back(part)
         if (read.rows, read.content_sha256) != (found["rows"], content_sha256):
             raise ArchiveError(
-                f"{part} does not hold what {self._partition} does: {read.rows} rows instead of {found['rows']},"
-                " or other bytes. The table stays; look at the disk, and run the command again"
+                f"{part} does not hold the rows of {self._partition}: {read.rows} rows instead of {found['rows']},"
+                " or other bytes. The table stays; check the disk and run the command again"
             )
         return Manifest(
             FORMAT,

@@ -1,4 +1,4 @@
-"""Short locks: each is tried for a moment, given up, and tried again, so that nobody queues behind us for long."""
+"""Takes locks in short tries: each try gives up early, so that other sessions do not queue behind it for long."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from consumer.maintenance.table_partitions.errors import LockNotTakenError
 from consumer.postgres.admin import AdminConnection, StatementError
 from consumer.postgres.queries import load
 
-# While we wait for a lock, everybody who comes later waits for us. The last limits are longer than deadlock_timeout (a
-# second by default), after which PostgreSQL makes an autovacuum give way.
+# While a try waits for its lock, every later session waits behind it. The last limits exceed deadlock_timeout (one
+# second by default), after which PostgreSQL cancels an autovacuum that holds the lock.
 LIMITS_MS = (200, 400, 800, *[1200] * 37)
 LONGEST_PAUSE_S = 5.0
-# A lock was not to be had in time, or we were what a deadlock was ended with.
+# The lock was not available in time, or PostgreSQL ended a deadlock by cancelling our statement.
 NOT_NOW = frozenset({"55P03", "40P01"})
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """One lock that was taken: for what, in how many tries, and how long others may have waited for it.
+    """One lock that was taken: the step that needed it, the number of tries, and how long others may have waited.
 
-    `waited_ms` is the longest try to get it, `held_ms` from then to the end of the transaction.
+    `waited_ms` is the longest try, `held_ms` the time from taking the lock to the end of the transaction.
     """
 
     step: str
@@ -36,7 +36,7 @@ class Lock:
 
 @asynccontextmanager
 async def short_transaction(db: AdminConnection, lock_limit_ms: int) -> AsyncIterator[None]:
-    """A transaction that finds the tables by their names, and waits for a lock no longer than this; 0: for ever."""
+    """Run a transaction that has the search path of the tables and waits for a lock at most this long; 0: no limit."""
     async with db.transaction():
         await db.rows(load("partition_search_path"))
         await db.execute(f"SET LOCAL lock_timeout = {lock_limit_ms}; SET LOCAL statement_timeout = 0")
@@ -44,10 +44,10 @@ async def short_transaction(db: AdminConnection, lock_limit_ms: int) -> AsyncIte
 
 
 async def under_lock(db: AdminConnection, step: str, lock: str, work: Callable[[], Awaitable[None]]) -> Lock:
-    """Take a lock with the statement `lock`, do the work, commit; both again from the start while it cannot be had.
+    """Take a lock with the statement `lock`, do the work, and commit. If the lock is not available, repeat all of it.
 
-    :raises LockNotTakenError: not in any of the tries
-    :raises StatementError: the work was refused; nothing of it stays
+    :raises LockNotTakenError: the lock was not available in any try
+    :raises StatementError: the database rejected a statement; the transaction was rolled back
     """
     waited: list[float] = []
     for tries, limit in enumerate(LIMITS_MS, 1):

@@ -1,4 +1,4 @@
-"""What is told of monthly partitions: a log line for each that is made, and one where they cannot be."""
+"""Logs monthly partitions: one line for each new one, and one if they cannot be made."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LoggedPartitions:
             log.info("monthly_partition_made", partition=made.partition, moved=made.moved)
 
     def partitions_failed(self, problem: str) -> None:
-        """See :meth:`PartitionTelemetry.partitions_failed`. Said once while it stays the same."""
+        """See :meth:`PartitionTelemetry.partitions_failed`. The same problem is logged once."""
         if problem != self._problem:
             self._problem = problem
-            log.warning("monthly_partitions_failed", problem=problem, then="tried again; rows have a place meanwhile")
+            log.warning("monthly_partitions_failed", problem=problem, then="retried; rows go to the default partition")

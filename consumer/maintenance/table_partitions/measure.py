@@ -1,4 +1,4 @@
-"""How much there is, measured without reading the table: rows a day, size, and how long queries take."""
+"""Measures the table without reading all of it: rows per day, size, and query times."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _P95_DEVIATIONS = 1.645  # of a normal distribution
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A figure and where it comes from; None where it cannot be had."""
+    """A figure and its origin; `value` is None if there is no figure."""
 
     value: float | None
     source: str
@@ -30,7 +30,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """The table as it is: rows a day, bytes in all, p95 of its queries in milliseconds, and rows by estimate."""
+    """The size of the table: rows per day, bytes in total, p95 of its queries in milliseconds, and estimated rows."""
 
     rows_a_day: Measured
     bytes: Measured
@@ -39,9 +39,9 @@ class Volume:
 
 
 async def measure(db: AdminConnection) -> Volume:
-    """Measure; the queries that are timed run for at most ten seconds each.
+    """Measure the table. Each query that is timed runs for at most ten seconds.
 
-    :raises DatabaseError: the database cannot be asked
+    :raises DatabaseError: the database cannot be queried
     """
     async with short_transaction(db, 0):
         [size] = await db.rows(load("partition_size"))
@@ -63,12 +63,14 @@ async def _rows_a_day(db: AdminConnection) -> Measured:
         )
     estimated = await db.rows(load("partition_volume_estimate"))
     if not estimated:
-        return Measured(None, "no day was rolled up yet, and the planner has no statistics: ANALYZE ai_dialogue_log")
+        return Measured(
+            None, "no day was rolled up yet, and the planner has no statistics: run ANALYZE ai_dialogue_log"
+        )
     return Measured(estimated[0]["rows_a_day"], "the planner's statistics; no day was rolled up yet")
 
 
 async def _by_statements(db: AdminConnection) -> Measured | None:
-    """None where pg_stat_statements is not there, not readable, or has seen too little."""
+    """Estimate from pg_stat_statements; None if it is missing, not readable, or has too few calls."""
     try:
         async with short_transaction(db, 0):
             rows = await db.rows(load("partition_statements"))
@@ -81,9 +83,9 @@ async def _by_statements(db: AdminConnection) -> Measured | None:
 
 
 def p95_of(rows: Sequence[dict[str, Any]]) -> float:
-    """The p95 of all calls together, were they distributed normally; never above the longest one.
+    """Estimate the p95 of all calls together, as if their times were normally distributed; at most the longest time.
 
-    :param rows: of each statement its calls, and the mean, deviation and longest of its times
+    :param rows: for each statement its calls, and the mean, deviation and longest of its times
     """
     calls = sum(row["calls"] for row in rows)
     mean = sum(row["calls"] * row["mean"] for row in rows) / calls
@@ -104,7 +106,7 @@ async def _by_timing(db: AdminConnection) -> Measured:
 
 
 async def _time(db: AdminConnection, name: str, newest: datetime) -> float:
-    """Milliseconds; a query that is cut off counts with the limit."""
+    """Return the time in milliseconds; a query that reaches the time limit counts as the limit."""
     try:
         async with short_transaction(db, 0):
             await db.execute(f"SET LOCAL statement_timeout = {LONGEST_RUN_MS}")

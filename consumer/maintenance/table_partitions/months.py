@@ -1,4 +1,4 @@
-"""A month of the table is one of UTC; the days that are rolled up are those of the business time zone."""
+"""Months and business days: a monthly partition is a month in UTC, a day belongs to the business time zone."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from consumer.postgres.queries import load
 
 
 async def business_zone(db: AdminConnection, own: str) -> str:
-    """The time zone that days are computed in: the one in force, or our own where no service has run yet."""
+    """Return the time zone of the basis in force, or `own` if no service has run yet."""
     rows = await db.rows(load("basis_in_force"))
     return str(rows[0]["time_zone"]) if rows else own
 
 
 def over_at(month: date, days: BusinessDays) -> datetime:
-    """When the last business day that has a part of a month is over, naive UTC; half a day or more after the month's
-    own end, where the time zone is not UTC.
+    """Return when the last business day that overlaps the month ends, naive UTC.
+
+    Depending on the time zone, this is up to a day after the end of the month.
     """
     last_moment = datetime.combine(_next(month), time.min) - timedelta(microseconds=1)
     return days.bounds(days.day_of(last_moment))[1]
@@ -31,10 +32,10 @@ def _next(month: date) -> date:
 
 
 def demand_over(month: date, zones: Sequence[str], now: datetime) -> None:
-    """Make sure that no business day goes on that has a part of the month: its figures would lose that part.
+    """Raise if a business day that overlaps the month has not ended: archiving would change its figures.
 
     :param now: naive UTC
-    :raises ArchiveError: one does
+    :raises ArchiveError: such a day has not ended
     """
     over = max(over_at(month, BusinessDays(zone)) for zone in zones)
     if now < over:
@@ -45,10 +46,9 @@ def demand_over(month: date, zones: Sequence[str], now: datetime) -> None:
 
 
 async def demand_computed(db: AdminConnection, month: date, partition: str, zone: str) -> None:
-    """Make sure that every day of the month has its figures. Nobody waits for this look at every row; what comes in
-    after it brings a mark.
+    """Raise if a day of the month was never rolled up. No lock is held: a row that arrives later touches its day.
 
-    :raises ArchiveError: some have none
+    :raises ArchiveError: some days were never rolled up
     """
     async with short_transaction(db, 0):
         days = await db.rows(load("partition_days_without_history").format(partition=partition), zone)
@@ -61,9 +61,9 @@ async def demand_computed(db: AdminConnection, month: date, partition: str, zone
 
 
 async def demand_unmarked(db: AdminConnection, month: date, zone: str) -> None:
-    """Make sure that no day of the month waits to be computed; under the lock of the roll-up.
+    """Raise if a touched day of the month waits for the roll-up. The caller holds the lock of the roll-up.
 
-    :raises ArchiveError: some do
+    :raises ArchiveError: some days wait
     """
     marked = [row["day"] for row in await db.rows(load("partition_touched_days"), month, zone)]
     if marked:

@@ -1,4 +1,4 @@
-"""`ragledger partition plan`: whether it is time, what a conversion would do, or how the partitions stand."""
+"""`ragledger partition plan`: says whether to convert now and what a conversion does, or describes the partitions."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ ROWS_A_DAY = 100_000
 BYTES = 50 * 1000**3
 P95_MS = 500
 
-# On two shared cores with 1.9 KB dialogues and six indexes, beside a service that writes. Disks and long texts differ.
+# Measured on two shared cores with 1.9 KB dialogues and six indexes, while a service writes. Other disks and texts
+# differ.
 COPIED_ROWS_A_SECOND, COPIED_BYTES_A_SECOND, COMPARED_BYTES_A_SECOND = 8_000, 20_000_000, 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """One figure against its threshold; `measured` is None where it cannot be had."""
+    """One figure and its threshold; `measured` is None if there is no figure."""
 
     name: str
     measured: float | None
@@ -33,7 +34,7 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a conversion: what it does, what it locks and for how long, and about how long it takes."""
+    """One step of a conversion: what it does, what it locks and for how long, and its estimated duration."""
 
     name: str
     does: str
@@ -43,7 +44,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition: half-open in created_at, UTC; None without a bound. Rows are an estimate."""
+    """A partition. Its range of created_at is half-open, UTC; None means no bound. `rows` is an estimate."""
 
     partition: str
     is_default: bool
@@ -55,7 +56,7 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was found. `disk_bytes` is what a conversion needs beside the table; `partitions` those there are."""
+    """The result. `disk_bytes` is the extra space that a conversion needs; `partitions` lists the existing ones."""
 
     partitioned: bool
     due: bool
@@ -67,10 +68,10 @@ class Plan:
 
 
 async def plan(dsn: str) -> Plan:
-    """Look; nothing is changed, and no large table is read.
+    """Inspect the table; nothing is changed, and no large table is read.
 
     :raises NotPreparedError: the table or migration 0011 is missing
-    :raises DatabaseError: the database cannot be asked
+    :raises DatabaseError: the database cannot be queried
     """
     async with connect(dsn) as db:
         shape = await read_shape(db)
@@ -84,7 +85,7 @@ async def plan(dsn: str) -> Plan:
 
 
 def judge(volume: Volume) -> Iterator[Criterion]:
-    """Hold each figure against its threshold."""
+    """Compare each figure with its threshold."""
     yield _criterion("rows_a_day", volume.rows_a_day, ROWS_A_DAY)
     yield _criterion("bytes", volume.bytes, BYTES)
     yield _criterion("p95_ms", volume.p95_ms, P95_MS)
@@ -96,18 +97,18 @@ def _criterion(name: str, measured: Measured, threshold: float) -> Criterion:
 
 
 def steps(rows: int, size: int) -> Iterator[Step]:
-    """What a conversion of a table of this size does, in order, with seconds by rule of thumb."""
+    """Yield the steps of a conversion of a table of this size, in order, with estimated seconds."""
     copy = max(rows / COPIED_ROWS_A_SECOND, size / COPIED_BYTES_A_SECOND)
     compare = size / COMPARED_BYTES_A_SECOND
     moment = "for a moment"
-    yield Step("made", "a partitioned table beside the old one, with all that has", f"tables referred to, {moment}", 1)
-    yield Step("mirrored", "triggers write to both tables from now on", f"against writers, {moment}", 1)
+    yield Step("made", "create an empty partitioned table beside the old one", f"referenced tables, {moment}", 1)
+    yield Step("mirrored", "add triggers that write to both tables", f"writers wait, {moment}", 1)
     yield Step(
-        "copied", "old rows are copied, a quarter of a second at a time", f"against writers, {moment}, at its end", copy
+        "copied", "copy the earlier rows, a quarter of a second at a time", f"writers wait, {moment}, at the end", copy
     )
-    yield Step("verified", "both tables are read and compared", "none", compare)
-    yield Step("switched", "the new table takes the name of the old one", f"against everybody, {moment}", 1)
-    yield Step("done", "the old table is dropped", "on the old table only", 1)
+    yield Step("verified", "read both tables and compare them", "none", compare)
+    yield Step("switched", "give the new table the name of the old one", f"all sessions wait, {moment}", 1)
+    yield Step("done", "drop the old table", "the old table only", 1)
 
 
 async def _obstacles(db: AdminConnection) -> tuple[str, ...]:

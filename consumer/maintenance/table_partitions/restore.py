@@ -1,7 +1,7 @@
-"""`ragledger partition archive --restore` and `--attach`: a month comes back from its file, or from its table.
+"""`ragledger partition archive --restore` and `--attach`: restores a month from its file, or from its detached table.
 
-What comes back is held against the erased users first. It gets into the table at the last step, in which the roll-up
-waits; until then the table is as it was.
+Rows of erased users are deleted before the month is attached. The last step attaches it while the roll-up waits; until
+then the table is unchanged.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from consumer.postgres.schema_lock import exclusive
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A month that is back: rows that it has brought, rows that had come for the month since it was archived, and rows
-    that stayed away because their users were erased.
+    """A restored month.
+
+    `rows` were restored, `moved` had arrived since the month was archived, `erased` were left out because their users
+    were erased.
     """
 
     month: str
@@ -40,36 +42,36 @@ class Restored:
 
 
 async def restore(dsn: str, *, manifest: Path, timezone: str, keys: Sequence[Key] = ()) -> Restored:
-    """Bring a month back from its file. The command may be run again.
+    """Restore a month from its file. The command may be repeated.
 
-    :param manifest: the manifest; the file lies beside it
-    :param keys: by which erased users are known
-    :raises ArchiveError: file and manifest do not agree, or the month cannot come back
-    :raises Unavailable: users were erased under a key that is not set here
+    :param manifest: path of the manifest; the file is beside it
+    :param keys: the erasure keys, which identify erased users
+    :raises ArchiveError: file and manifest differ, or the month cannot be restored
+    :raises Unavailable: users were erased with an erasure key that is not set here
     :raises PartitionError: :raises MigrationError: :raises DatabaseError: as for a conversion
     """
     described = Manifest.read(manifest)
     demand_equal(described, manifest.parent / described.file)
-    async with _return(dsn, date.fromisoformat(f"{described.month}-01"), keys) as back:
-        await back.load(described, manifest.parent / described.file)
-        return await back.attach(timezone)
+    async with _restoring(dsn, date.fromisoformat(f"{described.month}-01"), keys) as month:
+        await month.load(described, manifest.parent / described.file)
+        return await month.attach(timezone)
 
 
 async def attach(dsn: str, *, month: date, timezone: str, keys: Sequence[Key] = ()) -> Restored:
-    """Put a month back whose archiving was interrupted: its table becomes a partition again. Errors as in `restore`."""
-    async with _return(dsn, month, keys) as back:
-        await back.take_up()
-        return await back.attach(timezone)
+    """Attach the table of a month whose archiving was interrupted. Raises as :func:`restore` does."""
+    async with _restoring(dsn, month, keys) as restoring:
+        await restoring.use_detached()
+        return await restoring.attach(timezone)
 
 
 @asynccontextmanager
-async def _return(dsn: str, month: date, keys: Sequence[Key]) -> AsyncIterator[_Return]:
+async def _restoring(dsn: str, month: date, keys: Sequence[Key]) -> AsyncIterator[_Month]:
     async with exclusive(dsn, OTHER_WAIT_S), connect(dsn) as db:
-        yield _Return(db, await read_shape(db), month, Screening(db, keys))
+        yield _Month(db, await read_shape(db), month, Screening(db, keys))
 
 
-class _Return:
-    """One month on its way back."""
+class _Month:
+    """Restores one month."""
 
     def __init__(self, db: AdminConnection, shape: Shape, month: date, screening: Screening) -> None:
         self._db, self._shape, self._month, self._screening = db, shape, month, screening
@@ -78,38 +80,38 @@ class _Return:
         self._rows = self._erased = self._moved = 0
 
     async def load(self, manifest: Manifest, path: Path) -> None:
-        """The rows of a file in a table of their own, their ids kept."""
+        """Load the rows of a file into a new table, and reserve their ids."""
         async with short_transaction(self._db, 0):
             self._demand_columns(manifest.columns)
-            await self._demand_away()
-            await self._db.execute(load("partition_restore_table").format(**self._places))
-            await self._db.execute(load("partition_bound").format(**self._places))
+            await self._demand_absent()
+            await self._db.execute(load("partition_restore_table").format(**self._names))
+            await self._db.execute(load("partition_bound").format(**self._names))
             await self._db.copy_in(self._partition, _unquoted(manifest.columns), content(path))
             self._rows = manifest.rows
             self._erased = await self._screening.clean(self._partition)
-            [row] = await self._db.rows(load("partition_restored_twice").format(**self._places))
+            [row] = await self._db.rows(load("partition_restored_twice").format(**self._names))
             if row["doubled"]:
-                raise ArchiveError(f"{row['doubled']} ids of {path} are in ai_dialogue_log already")
+                raise ArchiveError(f"{row['doubled']} ids of {path} are already in ai_dialogue_log")
             await self._db.execute(
                 f"INSERT INTO known_ids (id) SELECT id FROM {self._partition} ON CONFLICT (id) DO NOTHING"  # noqa: S608
             )
 
-    async def take_up(self) -> None:
-        """The table of a month whose archiving was interrupted."""
+    async def use_detached(self) -> None:
+        """Prepare the table of a month whose archiving was interrupted."""
         async with short_transaction(self._db, 0):
-            self._partition = await self._demand_stuck()
-            await self._db.execute(load("partition_bound").format(**self._places))
-            [found] = await self._db.rows(load("partition_describe").format(**self._places))
+            self._partition = await self._detached_table()
+            await self._db.execute(load("partition_bound").format(**self._names))
+            [found] = await self._db.rows(load("partition_describe").format(**self._names))
             self._rows = found["rows"]
             self._erased = await self._screening.clean(self._partition)
 
     async def attach(self, timezone: str) -> Restored:
-        """Make the table a partition."""
+        """Attach the table as a partition."""
         zone, screened, erased = await business_zone(self._db, timezone), self._screening.version, 0
 
         async def attach() -> None:
             nonlocal erased
-            if await self._screening.hold() != screened:  # by what is committed: this may be tried more than once
+            if await self._screening.hold() != screened:  # recompute: an earlier try may have been rolled back
                 erased = await self._screening.clean(self._partition)
             [row] = await self._db.rows(load("partition_attach"), self._month, self._partition)
             self._moved = row["moved"]
@@ -121,32 +123,32 @@ class _Return:
         return Restored(self._name, self._partition, self._rows - erased, self._moved, erased, lock)
 
     @property
-    def _places(self) -> dict[str, str]:
+    def _names(self) -> dict[str, str]:
         return {"partition": self._partition, "month": self._name}
 
-    async def _demand_away(self) -> None:
+    async def _demand_absent(self) -> None:
         problems = {
-            "attached": f"{self._name} is there already",
+            "attached": f"{self._name} is in the table already",
             "detached": _UNFINISHED.format(month=self._name),
             "exported": _UNFINISHED.format(month=self._name),
-            "in the way": f"there is a table {self._partition} that is no partition: move it out of the way",
+            "in the way": f"a table {self._partition} exists that is not a partition: rename or move it",
         }
         for row in await self._db.rows(load("partition_archive_state"), self._month, self._partition):
             if row["phase"] in problems:
                 raise ArchiveError(problems[row["phase"]])
 
-    async def _demand_stuck(self) -> str:
-        """The table of the month."""
+    async def _detached_table(self) -> str:
+        """Return the name of the detached table of the month."""
         states = await self._db.rows(load("partition_archive_state"), self._month, self._partition)
         found = {row["phase"]: row["partition"] for row in states}
         if "attached" in found:
-            raise ArchiveError(f"{self._name} is there already")
+            raise ArchiveError(f"{self._name} is in the table already")
         if "dropped" in found:
-            raise ArchiveError(f"{self._name} is in its file: bring it back with --restore")
-        stuck: str | None = found.get("detached") or found.get("exported")
-        if stuck is None:
-            raise ArchiveError(f"{self._name} was not on its way out of the table")
-        return stuck
+            raise ArchiveError(f"{self._name} is in its file: restore it with --restore")
+        table: str | None = found.get("detached") or found.get("exported")
+        if table is None:
+            raise ArchiveError(f"{self._name} was not being archived")
+        return table
 
     def _demand_columns(self, columns: Sequence[str]) -> None:
         if self._shape.kind != "p":
@@ -158,11 +160,11 @@ class _Return:
 
 
 _UNFINISHED = (
-    "archiving {month} is not finished: run `ragledger partition archive --before` again, or put it back with"
-    " `ragledger partition archive --attach {month}`"
+    "archiving {month} is not finished: run `ragledger partition archive --before` again, or attach the month"
+    " again with `ragledger partition archive --attach {month}`"
 )
 
 
 def _unquoted(columns: Sequence[str]) -> list[str]:
-    """asyncpg quotes names itself."""
+    """Return the names without quotes, because asyncpg adds its own."""
     return [column[1:-1].replace('""', '"') if column.startswith('"') else column for column in columns]

@@ -1,8 +1,8 @@
-"""Copies of dialogues on their way out or back: what was erased is in none of them.
+"""Deletes rows of erased users from copies of dialogues: months that are being archived or restored.
 
-A table that is no partition is not where an erasure began, or not yet. So who writes a month into a file, or brings one
-back, takes out whom the database knows to be erased, and holds that knowledge when it commits: whoever is erased later
-finds the copy where it then is.
+An erasure deletes from ai_dialogue_log and does not see a table that is not one of its partitions. So a command that
+exports or attaches such a table first deletes the rows of erased users, and locks the set of erased users until it
+commits. A later erasure then finds the rows at their new place.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from consumer.postgres.queries import load
 
 
 class Screening:
-    """Takes the rows of erased users out of tables. Each method belongs into a transaction of its caller."""
+    """Deletes the rows of erased users from tables. Each method runs in a transaction of its caller."""
 
     def __init__(self, db: AdminConnection, keys: Sequence[Key]) -> None:
         self._db, self._erasures = db, Erasures(keys)
 
     async def clean(self, table: str) -> int:
-        """Delete the rows of whoever is erased by now, with what is kept beside them; how many there were.
+        """Delete the rows of erased users, with the data that belongs to them. Return the number of rows.
 
-        :raises Unavailable: users were erased under a key that is not set here
+        :raises Unavailable: users were erased with an erasure key that is not set here
         """
         [known] = await self._db.rows(load("erased_users"))
         self._erasures.take(known)
@@ -37,10 +37,10 @@ class Screening:
 
     @property
     def version(self) -> int | None:
-        """Of the set of erased users that was last cleaned by."""
+        """Version of the set of erased users that the last `clean` used."""
         return self._erasures.known.version
 
     async def hold(self) -> int:
-        """The version of the set now: it stays so until the transaction ends."""
+        """Return the current version of the set, and keep it from changing until the transaction ends."""
         [row] = await self._db.rows(load("hold_erasures"))
         return int(row["version"])

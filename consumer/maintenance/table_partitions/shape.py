@@ -1,4 +1,4 @@
-"""What ai_dialogue_log is now."""
+"""Reads the present form of ai_dialogue_log."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from consumer.postgres.queries import load
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The table: `kind` is r for a table, p for a partitioned one; the columns are quoted, computed ones left out."""
+    """`kind` is r for a plain table, p for a partitioned one; `columns` are quoted and without generated columns."""
 
     kind: str
     columns: tuple[str, ...]
 
 
 async def read_shape(db: AdminConnection) -> Shape:
-    """Look at the table.
+    """Read the form of the table.
 
-    :raises NotPreparedError: it is missing, or what partitions rest on
+    :raises NotPreparedError: the table, or an object that partitions need, is missing
     """
     rows = await db.rows(load("partition_shape"))
     if not rows or not rows[0]["prepared"]:

@@ -13,22 +13,22 @@ class Partitions(Protocol):
     """The partitions of the dialogues."""
 
     def ensure(self) -> AsyncIterator[MadePartition]:
-        """Make what is missing, month by month, each in a transaction of its own; nothing where nothing is partitioned.
+        """Make the missing partitions, each in its own transaction. Do nothing if the table is not partitioned.
 
-        :raises StoreError: not now
+        :raises StoreError: the database is unavailable
         """
         ...
 
 
 class PartitionTelemetry(Protocol):
-    """What is told of the partitions."""
+    """Reports on the partitions."""
 
     def partition_made(self, made: MadePartition) -> None:
-        """A partition was made, or could not be because too many rows wait for it."""
+        """Report a new partition, or one that was not made because too many rows would have to be moved into it."""
         ...
 
     def partitions_failed(self, problem: str) -> None:
-        """Partitions could not be made now; until they are, rows of their months go to the default partition."""
+        """Report why partitions were not made; until they are, rows go to the default partition."""
         ...
 
 

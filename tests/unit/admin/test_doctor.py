@@ -120,7 +120,7 @@ def test_records_behind_an_open_transaction(transaction: OpenTransaction | None,
     place = Partition("rag.dialogue", 3)
     open_now = {} if transaction is None else {place: transaction}
     bounds = {place: Bounds(0, 12, held_back=5), Partition("rag.plugin", 0): Bounds(0, 12)}
-    (found,) = kafka.look_at_transactions(Settings(), bounds, open_now, 1000.0)
+    (found,) = kafka.check_transactions(Settings(), bounds, open_now, 1000.0)
     assert (found.severity, "5 records of rag.dialogue/3 wait" in found.found) == (severity, True)
     assert "--topic rag.dialogue --partition 3" in (found.fix or "")
     assert ("--start-offset 12" in (found.fix or "")) is (severity == "error")
@@ -161,14 +161,14 @@ def test_what_cannot_be_written() -> None:
 def test_a_server_elsewhere_is_verified(monkeypatch: pytest.MonkeyPatch, dsn: str, variable: str, wanted: str) -> None:
     """By the DSN, or by libpq's variable."""
     monkeypatch.setenv("PGSSLMODE", variable) if variable else monkeypatch.delenv("PGSSLMODE", raising=False)
-    look: Any = SimpleNamespace(settings=SimpleNamespace(postgres=Postgres(dsn=SecretStr(dsn))))
-    assert severities(connection._tls(look)) == [wanted]
+    context: Any = SimpleNamespace(settings=SimpleNamespace(postgres=Postgres(dsn=SecretStr(dsn))))
+    assert severities(connection._tls(context)) == [wanted]
 
 
 def limits(found: dict[str, str], **ours: float) -> list[str]:
     settings = Settings(postgres=Postgres(**ours))
-    look: Any = SimpleNamespace(settings=settings, role="r")
-    return severities(server_settings._limits({"statement_timeout": "0", **found}, look))
+    context: Any = SimpleNamespace(settings=settings, role="r")
+    return severities(server_settings._limits({"statement_timeout": "0", **found}, context))
 
 
 def test_time_limits() -> None:

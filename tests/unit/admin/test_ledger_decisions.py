@@ -64,7 +64,7 @@ def test_what_is_given_up_is_counted(row: dict[str, Any], bounds: Bounds, target
     assert decision.given_up == given_up
     advised = decisions._advised(HERE, row, bounds, None)
     if given_up:
-        with pytest.raises(OperationError, match=f"gives up {given_up} offsets") as refused:
+        with pytest.raises(OperationError, match=f"gives up {given_up} readable offsets") as refused:
             decisions._refuse_to_give_up(HERE, advised, decision)
         assert "--give-up-readable" in str(refused.value)
     else:

@@ -56,7 +56,7 @@ def test_an_empty_database_fails_every_check_but_the_optional_ones() -> None:
         (
             replace(GOOD, views={"source_usability": False, "answers_citing_unusable_sources": True}),
             "view source_usability",
-            "runs with its owner's rights",
+            "runs with the rights of its owner",
         ),
         (
             replace(GOOD, enums={**GOOD.enums, "content_type": ("material",)}),
@@ -66,7 +66,7 @@ def test_an_empty_database_fails_every_check_but_the_optional_ones() -> None:
         (
             replace(GOOD, triggers={**GOOD.triggers, "provenance": ("a", "update_provenance_updated_at")}),
             "trigger on provenance",
-            "a, update_provenance_updated_at instead of update_provenance_updated_at alone",
+            "a, update_provenance_updated_at instead of only update_provenance_updated_at",
         ),
         (
             replace(GOOD, constraints={**GOOD.constraints, ("ingest_ledger", "ingest_ledger_balanced"): False}),

@@ -40,7 +40,7 @@ def test_load_reads_what_a_file_requires(tmp_path: Path) -> None:
     [
         (["0002_a"], "0002_a must have both"),
         (["rollback_0002_a"], "0002_a must have both"),
-        (["0002_a", "rollback_0002_a", "0002_b", "rollback_0002_b"], "version 0002 is given twice"),
+        (["0002_a", "rollback_0002_a", "0002_b", "rollback_0002_b"], "two files have version 0002"),
         (["2_a"], "2_a.sql: name it"),
         (["0002_A"], "0002_A.sql: name it"),
     ],
@@ -55,7 +55,7 @@ def test_load_refuses_names_that_mean_nothing(tmp_path: Path, names: list[str], 
 def test_load_refuses_a_file_without_statements(tmp_path: Path) -> None:
     """An empty file is a mistake."""
     write(tmp_path, **{"0002_a": "-- to do\n", "rollback_0002_a": SQL})
-    with pytest.raises(SchemaFilesError, match=r"0002_a\.sql: there is no statement"):
+    with pytest.raises(SchemaFilesError, match=r"0002_a\.sql: the file contains no statement"):
         load(tmp_path)
 
 

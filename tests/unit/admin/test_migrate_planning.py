@@ -84,9 +84,7 @@ def test_a_changed_file_is_refused() -> None:
     """Both checksums are named, and what to do; also where the change is beyond `to`."""
     known = history(2, v3="other")
     assert states(known, set())[1] == "3 changed"
-    with pytest.raises(
-        ChangedFileError, match=r"(?s)0003_m\.sql.*sha256 other.*sha256 sum3.*Put the applied file back"
-    ):
+    with pytest.raises(ChangedFileError, match=r"(?s)0003_m\.sql.*sha256 other.*sha256 sum3.*Restore the applied file"):
         chosen(known, set(), to=2)
 
 

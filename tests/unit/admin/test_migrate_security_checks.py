@@ -62,7 +62,7 @@ def test_grants_on_tables_that_are_not_there_are_not_missed() -> None:
         (
             replace(GOOD, policies={**GOOD.policies, ISOLATION: Policy("r", False, (), QUIET)}),
             "policy ai_dialogue_user_isolation",
-            "other commands or roles",
+            "the wrong commands or roles",
         ),
         (
             replace(GOOD, policies={key: one for key, one in GOOD.policies.items() if key != ISOLATION}),

@@ -106,7 +106,9 @@ def test_a_percentile_is_a_share_below_a_bound(figure: Figure, good: str, operat
 )
 def test_a_target_between_the_bounds_is_refused(target: str, choice: str) -> None:
     """With those next to it: rounding would watch another objective than the one that days are held against."""
-    with pytest.raises(OperationError, match=rf"^x: {target} ms is no bound of rag_dialogue_.*: choose {choice}\n"):
+    with pytest.raises(
+        OperationError, match=rf"^x: {target} ms is not a bucket bound of rag_dialogue_.*: choose {choice}\n"
+    ):
         watch("latency_p95", "<=", target)
 
 
@@ -114,12 +116,14 @@ def test_every_refusal_is_said_at_once() -> None:
     """Or nothing is refused, and these are judged by the day only, for the reason said."""
     wanted = [("a", "latency_p50", "1"), ("b", "ingest_delay_p95", "61"), ("c", "ingest_delay_p95", "300")]
     some = [Objective(name=name, figure=figure, operator="<", target=Decimal(one)) for name, figure, one in wanted]
-    with pytest.raises(OperationError, match=r"(?s)^a: .*\nb: 61 s is no bound .*: choose 60 or 120\n.*--skip-refused"):
+    with pytest.raises(
+        OperationError, match=r"(?s)^a: .*\nb: 61 s is not a bucket bound .*: choose 60 or 120\n.*--skip-refused"
+    ):
         watch_all(some)
     found = watch_all(some, skip_refused=True)
     assert [type(one) for one in found] == [DayOnly, DayOnly, Budget]
     assert isinstance(found[1], DayOnly)
-    assert "no bound" in found[1].why
+    assert "not a bucket bound" in found[1].why
 
 
 @pytest.mark.parametrize(

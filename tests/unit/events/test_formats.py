@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.admin.publish import Line, sort_out
+from consumer.admin.publish import Line, validate
 from consumer.decode.lanes import decode_all
 from consumer.decode.rows import Row
 from consumer.events.amendments import FEEDBACK, VERIFICATION
@@ -460,7 +460,7 @@ def test_a_valid_event_of_each_kind_may_have_such_members(kind: Kind) -> None:
 )
 def test_publish_names_the_same(value: bytes, words: str) -> None:
     """Before anything is published; a line with a byte order mark is taken as the service takes it."""
-    good, bad = sort_out(DIALOGUE, "rag.dialogue", [Line(1, MARK + VALUE), Line(2, value)], now_ms=0)
+    good, bad = validate(DIALOGUE, "rag.dialogue", [Line(1, MARK + VALUE), Line(2, value)], now_ms=0)
     assert [line.number for line in good] == [1]
     assert [line.number for line in bad] == [2]
     assert words in bad[0].problem

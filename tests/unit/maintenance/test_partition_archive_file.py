@@ -80,7 +80,7 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
     """By name."""
     path = tmp_path / "some.json"
     path.write_text(text)
-    with pytest.raises(ArchiveError, match="is no manifest"):
+    with pytest.raises(ArchiveError, match="is not a manifest"):
         Manifest.read(path)
 
 

@@ -42,11 +42,11 @@ class FakeRetention:
         self._outcome, self._steps = outcome, steps
         self.waited: list[bool] = []
 
-    async def run(self, *, wait: bool, told: Callable[[Done], None] = lambda _: None) -> Done:
+    async def run(self, *, wait: bool, on_progress: Callable[[Done], None] = lambda _: None) -> Done:
         self.waited.append(wait)
         for step in self._steps:
-            told(step)
-        told(done := self._outcome())
+            on_progress(step)
+        on_progress(done := self._outcome())
         return done
 
 

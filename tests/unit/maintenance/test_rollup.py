@@ -13,7 +13,7 @@ import pytest
 
 from consumer.ingest.ports import Cause, Refused, StoreError, Unavailable
 from consumer.maintenance.periodic import PeriodicJob
-from consumer.maintenance.rollup import OF_ONE_DAY, RollupJob
+from consumer.maintenance.rollup import SINGLE_DAY_CAUSES, RollupJob
 from tests.support.fakes import LoopClock
 from tests.support.virtual_time import passes
 
@@ -274,7 +274,7 @@ async def test_a_turn_that_ran_out_of_time_is_a_success() -> None:
         assert telemetry.successes == len(telemetry.days) // 3
 
 
-@pytest.mark.parametrize("cause", sorted(OF_ONE_DAY))
+@pytest.mark.parametrize("cause", sorted(SINGLE_DAY_CAUSES))
 async def test_a_day_that_cannot_be_computed_now_holds_up_no_other(cause: Cause) -> None:
     """Too many dialogues for the time limit, a lock that is held: the newest day is due first at every turn."""
     history, telemetry = FakeHistory(FIRST, SECOND), FakeDayTelemetry()

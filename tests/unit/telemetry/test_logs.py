@@ -55,7 +55,7 @@ def test_the_next_one_says_how_many_were_held_back(clock: Any) -> None:
     clock.now += logs.QUIET_SECONDS
     later = line("no broker %s", 2)
     assert once.filter(later)
-    assert later.getMessage() == "no broker 2 (and 4 times more)"
+    assert later.getMessage() == "no broker 2 (and 4 more times)"
     clock.now += logs.QUIET_SECONDS
     last = line("no broker %s", 3)
     assert once.filter(last)
@@ -72,7 +72,7 @@ def test_a_line_that_never_ceases_is_said_once(clock: Any) -> None:
     assert passed == 1
     reminder = line("no broker %s", 1)
     assert once.filter(reminder)
-    assert "and 3599 times more" in reminder.getMessage()
+    assert "and 3599 more times" in reminder.getMessage()
 
 
 def test_every_line_is_counted(clock: Any) -> None:

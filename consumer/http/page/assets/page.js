@@ -1,4 +1,4 @@
-// Brings every part of the page up to date, without moving the reader: what has not changed is left alone.
+// Updates the parts of the page that have changed, and keeps focus and scroll positions.
 (() => {
   "use strict";
   const SECONDS = 5;
@@ -27,7 +27,7 @@
       for (const part of document.querySelectorAll("[id^='part-']")) replace(fresh, part.id);
       replace(fresh, state.id);
     } catch {
-      const said = "The service does not answer; what is shown is no longer current.";
+      const said = "The service does not answer; the figures are not current.";
       if (state.textContent !== said) state.textContent = said;
     }
   };

@@ -161,16 +161,16 @@ def test_headings_are_in_order(shown: Snapshot) -> None:
     ("state", "said"),
     [
         ("full", "Today, 2026-01-31"),
-        ("full", "Everything is read."),
+        ("full", "Up to date."),
         ("empty", "No day has been computed yet"),
         ("empty", "No partition has been claimed yet"),
-        ("empty", "None is open."),
-        ("away from the start", "The database cannot be asked: the connection to PostgreSQL failed: refused"),
-        ("away", "The figures below are those of 14:00:05 UTC."),
-        ("without Kafka", "How much waits is not known: no broker has answered yet"),
+        ("empty", "No dead letter is open."),
+        ("away from the start", "The database is unavailable: the connection to PostgreSQL failed: refused"),
+        ("away", "The figures below are from 14:00:05 UTC."),
+        ("without Kafka", "The lag is unknown: no broker has answered yet"),
         ("first look", "measuring…"),
         ("an old day", "Newest day, 2024-12-27"),
-        ("hostile", "Of the newest 1,000 only"),
+        ("hostile", "Only the newest 1,000"),
     ],
 )
 def test_each_state_is_said_in_words(state: str, said: str) -> None:
