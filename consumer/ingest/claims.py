@@ -49,8 +49,8 @@ class Claimer:
     """Claims what is assigned, in a task of its own, because a rebalance must not wait for the database.
 
     The reading task takes the granted claims when it is between two polls. Every few seconds a look at the ledger and
-    at the topics tells whether the claims still hold. A partition whose leader does not answer waits by itself, and is
-    asked about again and again.
+    at the topics tells whether the claims still hold. A partition whose leader does not answer, or whose row of the
+    ledger is locked, waits by itself, and is asked about again and again.
 
     :param on_lost: is told of held and stopped partitions whose claim is lost, and which of these another reader has
     :param reads_on_at: the offset that comes next, of what was taken in under a claim
@@ -71,6 +71,7 @@ class Claimer:
         self._assigned: frozenset[Partition] | None = None
         self._wanted: set[Partition] = set()
         self._unanswered: dict[Partition, str] = {}
+        self._locked: frozenset[Partition] = frozenset()
         self._granted: list[Claim] = []
         self._held: dict[Partition, Claim] = {}
         self._yielded: dict[Partition, asyncio.TimerHandle] = {}
@@ -227,6 +228,7 @@ class Claimer:
     async def _claim_wanted(self) -> None:
         assigned, wanted = self._assigned, frozenset(self._wanted)
         if not wanted:
+            self._note_locked(())
             return
         with self._telling_of_kafka():
             bounds = await self._source.bounds(wanted)
@@ -243,6 +245,14 @@ class Claimer:
         self._telemetry.available()
         if assigned is self._assigned:  # else a rebalance has overtaken us, and the ledger's epoch covers it
             self._take_over(claims)
+            self._note_locked(bounds.keys() - {claim.partition for claim in claims})
+
+    def _note_locked(self, locked: Collection[Partition]) -> None:
+        """Tell of rows that are locked twice in a row: the transaction of a reader before us ends within moments."""
+        self._telemetry.ledger_locked(self._locked & set(locked))
+        self._locked = frozenset(locked)
+        if locked:
+            raise Unavailable("other transactions hold rows of the ledger", "lock")
 
     def _take_over(self, claims: Sequence[Claim]) -> None:
         for claim in claims:

@@ -293,6 +293,7 @@ class Claims(Protocol):
     async def claim(self, bounds: Mapping[Partition, Bounds]) -> Sequence[Claim]:
         """Take over the partitions; one seen for the first time begins at its first or end offset, as configured.
 
+        :returns: a claim for each, but for those whose rows another transaction holds: try these again
         :raises Unavailable: try again
         """
         ...
@@ -301,7 +302,7 @@ class Claims(Protocol):
         """Keep in the ledger that the partition has stopped at this offset until a person decides.
 
         :returns: the reason that the ledger keeps, which is the first one; None where nothing is kept, as the claim is
-            lost or what comes before the offset is not committed yet
+            lost, what comes before the offset is not committed yet, or another transaction holds the row
 
         :raises Unavailable: try again
         """
@@ -359,6 +360,12 @@ class Telemetry(Protocol):
 
     def available(self) -> None:
         """A write was answered."""
+        ...
+
+    def ledger_locked(self, partitions: Collection[Partition]) -> None:
+        """Other transactions hold the rows of these partitions in the ledger, so they cannot be claimed now; none: no
+        partition waits for that any more.
+        """
         ...
 
     def silent(self, cause: str, message: str) -> None:

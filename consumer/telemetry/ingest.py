@@ -205,6 +205,15 @@ class PrometheusTelemetry:
         """See :meth:`consumer.ingest.ports.Telemetry.available`."""
         self._end_outage("writes")
 
+    def ledger_locked(self, partitions: Collection[Partition]) -> None:
+        """See :meth:`consumer.ingest.ports.Telemetry.ledger_locked`."""
+        if not partitions:
+            self._end_outage("claims")
+            return
+        named = ", ".join(sorted(map(str, partitions)))
+        problem = f"other transactions hold the rows of {named} in ingest_ledger, so these partitions cannot be claimed"
+        self._begin_outage("claims", "lock", f"{problem}: end the sessions that pg_stat_activity shows in them")
+
     def silent(self, cause: str, message: str) -> None:
         """See :meth:`consumer.ingest.ports.Telemetry.silent`."""
         self._begin_outage("questions", cause, message)
