@@ -150,8 +150,8 @@ def _replicas(facts: KafkaFacts, group: str) -> Finding:
     partitions = sum(topic.partitions for topic in facts.topics.values())
     if facts.members is None:
         return note("replicas", f"the members of group {group} are not known")
-    others = f", {len(facts.strangers)} of them other programs" if facts.strangers else ""
-    found = f"{facts.members} replicas for {partitions} partitions{others}"
+    others = f", which other programs ({len(facts.strangers)}) share" if facts.strangers else ""
+    found = f"{facts.members - len(facts.strangers)} replicas for {partitions} partitions{others}"
     if facts.members > partitions:
         return warning("replicas", f"{found}: some have nothing to do", "stop some, or give the topics more partitions")
     if facts.members == len(facts.strangers):
