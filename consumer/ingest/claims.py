@@ -52,7 +52,8 @@ class Claimer:
     """Claims the assigned partitions in a task of its own, because a rebalance must not wait for the database.
 
     The reading task fetches granted claims between two polls. Every few seconds the ledger and the topics are checked,
-    to find lost claims. A partition whose leader does not answer delays no other.
+    to find lost claims. A partition whose leader does not answer, or whose row in the ledger is locked, delays no
+    other.
 
     :param on_lost: called with the partitions whose claims are lost, and with those that another process has claimed
     :param next_offset: returns the offset after the records that were read under a claim
@@ -73,6 +74,7 @@ class Claimer:
         self._assigned: frozenset[Partition] | None = None
         self._wanted: set[Partition] = set()
         self._unanswered: dict[Partition, str] = {}
+        self._locked: frozenset[Partition] = frozenset()
         self._granted: list[Claim] = []
         self._held: dict[Partition, Claim] = {}
         self._yielded: dict[Partition, asyncio.TimerHandle] = {}
@@ -229,6 +231,7 @@ class Claimer:
     async def _claim_wanted(self) -> None:
         assigned, wanted = self._assigned, frozenset(self._wanted)
         if not wanted:
+            self._note_locked(())
             return
         with self._reporting_kafka():
             bounds = await self._source.bounds(wanted)
@@ -245,6 +248,14 @@ class Claimer:
         self._telemetry.available()
         if assigned is self._assigned:  # otherwise a rebalance came first, and the epoch in the ledger covers it
             self._take_over(claims)
+            self._note_locked(bounds.keys() - {claim.partition for claim in claims})
+
+    def _note_locked(self, locked: Collection[Partition]) -> None:
+        """Report rows that are locked at two attempts in a row; a previous holder's transaction ends sooner."""
+        self._telemetry.ledger_locked(self._locked & set(locked))
+        self._locked = frozenset(locked)
+        if locked:
+            raise Unavailable("other transactions hold rows of the ledger", Cause.LOCK)
 
     def _take_over(self, claims: Sequence[Claim]) -> None:
         for claim in claims:

@@ -295,6 +295,7 @@ class Claims(Protocol):
     async def claim(self, bounds: Mapping[Partition, Bounds]) -> Sequence[Claim]:
         """Claim the partitions. A new partition begins at its first offset or at its end, as configured.
 
+        :returns: the claims; a partition whose row another transaction holds is left out: retry it
         :raises Unavailable: retry
         """
         ...
@@ -302,8 +303,8 @@ class Claims(Protocol):
     async def stop(self, claim: Claim, offset: int, reason: StopReason) -> StopReason | None:
         """Record in the ledger that the partition has stopped at this offset until a person decides.
 
-        :returns: the recorded reason, which is the first one; None if nothing was recorded: the claim is lost, or the
-            records before the offset are not committed yet
+        :returns: the recorded reason, which is the first one; None if nothing was recorded: the claim is lost, the
+            records before the offset are not committed yet, or another transaction holds the row
 
         :raises Unavailable: retry
         """
@@ -361,6 +362,12 @@ class Telemetry(Protocol):
 
     def available(self) -> None:
         """A write succeeded."""
+        ...
+
+    def ledger_locked(self, partitions: Collection[Partition]) -> None:
+        """Other transactions hold the rows of these partitions in the ledger, so they cannot be claimed now. Called
+        with no partitions when none waits any more.
+        """
         ...
 
     def silent(self, cause: Cause, message: str) -> None:

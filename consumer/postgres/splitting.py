@@ -19,7 +19,7 @@ from consumer.postgres import amendments
 from consumer.postgres.client import OUTAGES, RAISED, SKIPPED, Objection, Transaction, refusal
 from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
-from consumer.postgres.staging import IDS, Outcome, how_to_insert, join
+from consumer.postgres.staging import IDS, Insertion, Outcome, how_to_insert, join, moments_as_stored
 
 
 async def insert_splitting(
@@ -58,6 +58,7 @@ async def _amend(
 async def _insert(
     transaction: Transaction, kind: Kind, rows: Sequence[Row], report: Callable[[int], None], first: int | None
 ) -> Outcome:
+    how = await how_to_insert(transaction, kind)
     names = await _make_tables(transaction, kind)
     staged: list[Row] = []
     dead_letters: list[DeadLetter] = []
@@ -70,9 +71,10 @@ async def _insert(
         dead_letters.append(DeadLetter(row.record, _refused(error)))
 
     await halve(transaction, rows, stage, refuse)
-    report(await _insert_staged(transaction, kind, names, first or len(staged)) if staged else 0)
+    report(await _insert_staged(transaction, kind, how, names, first or len(staged)) if staged else 0)
     became = await transaction.fetch(load("split_outcome").format(**names))
-    return join([Outcome(dead_letters=dead_letters), _sort_out(staged, became)])
+    outcome = join([Outcome(dead_letters=dead_letters), _sort_out(staged, became)])
+    return outcome._replace(moments=await moments_as_stored(transaction, kind, how, outcome.inserted))
 
 
 async def _make_tables(transaction: Transaction, kind: Kind) -> dict[str, str]:
@@ -83,10 +85,12 @@ async def _make_tables(transaction: Transaction, kind: Kind) -> dict[str, str]:
     return names
 
 
-async def _insert_staged(transaction: Transaction, kind: Kind, names: dict[str, str], first: int) -> int:
+async def _insert_staged(
+    transaction: Transaction, kind: Kind, how: Insertion, names: dict[str, str], first: int
+) -> int:
     """Insert in rounds, until every staged row is inserted or refused; returns the number of writes."""
     await transaction.execute(load("split_begin").format(first=first, **names))
-    block = await _portions(transaction, kind, names)
+    block = await _portions(transaction, kind, how, names)
     while True:
         await transaction.execute(block)
         (reached,) = await transaction.fetch(load("split_progress").format(**names))
@@ -94,10 +98,9 @@ async def _insert_staged(transaction: Transaction, kind: Kind, names: dict[str, 
             return int(reached["writes"])
 
 
-async def _portions(transaction: Transaction, kind: Kind, names: dict[str, str]) -> str:
+async def _portions(transaction: Transaction, kind: Kind, how: Insertion, names: dict[str, str]) -> str:
     """The SQL block that inserts in portions."""
     (found,) = await transaction.fetch(load("split_values"), kind.table, list(kind.fields))
-    how = await how_to_insert(transaction, kind)
     portion = load("split_portion_keeping_ids" if how.keeps_ids else "split_portion")
     columns = {"table": kind.table, "names": ", ".join(kind.fields), "values": found["values"]}
     insert = portion.format(ids=IDS.get(kind.table), **columns, **names)

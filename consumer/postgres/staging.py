@@ -8,10 +8,11 @@ from operator import attrgetter
 from typing import NamedTuple
 from uuid import UUID
 
-from consumer.decode.copy_format import id_tuple
+from consumer.decode.copy_format import id_tuple, microseconds
 from consumer.decode.rows import Row
 from consumer.events.kind import Kind
 from consumer.ingest.batch import DeadLetter
+from consumer.ingest.ports import Cause, Unavailable
 from consumer.postgres import amendments
 from consumer.postgres.client import Transaction, skipped
 from consumer.postgres.queries import load
@@ -23,7 +24,8 @@ IDS = {"ai_dialogue_log": "known_ids"}
 class Outcome(NamedTuple):
     """The result for the rows of one kind.
 
-    :param moments: creation times of amended rows, in microseconds since 2000-01-01 UTC: their days have changed
+    :param moments: creation times, in microseconds since 2000-01-01 UTC, of rows that were amended, or whose time a
+        trigger changed: their days have changed
     :param news: the amendments that were not known before
     """
 
@@ -51,17 +53,38 @@ class Insertion(NamedTuple):
     """Properties of a table that decide how rows are inserted.
 
     :param keeps_ids: its ids are stored in a table of their own, which this transaction has to fill
-    :param may_skip: a trigger of the owner's may leave rows out or change their ids, and COPY would not report it
+    :param may_change: a trigger of the owner's may leave rows out, or change ids and times, and COPY would not report
+    it
     """
 
     keeps_ids: bool
-    may_skip: bool
+    may_change: bool
 
 
 async def how_to_insert(transaction: Transaction, kind: Kind) -> Insertion:
-    """Query the properties of the table of this kind."""
-    (found,) = await transaction.fetch(load("how_to_insert"), kind.table)
-    return Insertion(**dict(found))
+    """Query the properties of the table of this kind.
+
+    :raises Unavailable: a column has a type with another binary format than we write; no row is the cause
+    """
+    types = [field.pg_type for field in kind.fields.values()]
+    (found,) = await transaction.fetch(load("how_to_insert"), kind.table, list(kind.fields), types)
+    if found["misfits"]:
+        advice = "change the type back; `ragledger migrate verify` names every column that differs"
+        raise Unavailable(f"in {kind.table}, {', '.join(found['misfits'])}: {advice}", Cause.SCHEMA)
+    return Insertion(found["keeps_ids"], found["may_change"])
+
+
+async def moments_as_stored(
+    transaction: Transaction, kind: Kind, how: Insertion, rows: Sequence[Row]
+) -> Collection[int]:
+    """The times of inserted rows as the table has them, if a trigger may have changed them; otherwise empty. Their days
+    then differ from those in the events.
+    """
+    if not (how.may_change and rows and kind.clock_field):
+        return ()
+    ids = [UUID(bytes=row.id) for row in rows]
+    found = await transaction.fetch(load("moments_of_rows").format(table=kind.table, moment=kind.clock_field), ids)
+    return [microseconds(row["moment"]) for row in found]
 
 
 async def insert_direct(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> Outcome:
@@ -72,7 +95,7 @@ async def insert_direct(transaction: Transaction, kind: Kind, rows: Sequence[Row
     if kind.amends:
         return await _amend(transaction, kind, rows)
     how = await how_to_insert(transaction, kind)
-    if how.may_skip:
+    if how.may_change:
         return await _merge(transaction, kind, rows, how)
     if how.keeps_ids:
         await transaction.copy(IDS[kind.table], ("id",), [id_tuple(row.id) for row in rows])
@@ -103,9 +126,9 @@ async def _merge(transaction: Transaction, kind: Kind, rows: Sequence[Row], how:
     merge = load("merge_keeping_ids" if how.keeps_ids else "merge")
     new = await transaction.fetch(merge.format(ids=IDS.get(kind.table), **names))
     outcome = _sort_out(rows, {row["id"].bytes for row in new})
-    if how.may_skip and outcome.duplicates:
+    if how.may_change and outcome.duplicates:
         await _demand_present(transaction, kind, outcome.duplicates)
-    return outcome
+    return outcome._replace(moments=await moments_as_stored(transaction, kind, how, outcome.inserted))
 
 
 async def _demand_present(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> None:

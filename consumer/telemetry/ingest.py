@@ -196,8 +196,7 @@ class PrometheusTelemetry:
         return "" if seconds is None else f"Kafka has not answered for {seconds:.0f} s: {self._kafka_problem}"
 
     def unavailable(self, cause: Cause, message: str) -> None:
-        """See :meth:`consumer.ingest.ports.Telemetry.unavailable`. Each kind of cause is logged once, not every retry.
-        """
+        """See :meth:`consumer.ingest.ports.Telemetry.unavailable`. Each kind of cause is logged once, not every retry."""
         self._metrics.counter(m.WRITE_RETRIES, cause).inc()
         if cause is not Cause.TURN:
             self._begin_outage("writes", cause, message)
@@ -205,6 +204,15 @@ class PrometheusTelemetry:
     def available(self) -> None:
         """See :meth:`consumer.ingest.ports.Telemetry.available`."""
         self._end_outage("writes")
+
+    def ledger_locked(self, partitions: Collection[Partition]) -> None:
+        """See :meth:`consumer.ingest.ports.Telemetry.ledger_locked`."""
+        if not partitions:
+            self._end_outage("claims")
+            return
+        named = ", ".join(sorted(map(str, partitions)))
+        problem = f"other transactions hold the rows of {named} in ingest_ledger, so these partitions cannot be claimed"
+        self._begin_outage("claims", Cause.LOCK, f"{problem}: end the sessions that pg_stat_activity shows in them")
 
     def silent(self, cause: Cause, message: str) -> None:
         """See :meth:`consumer.ingest.ports.Telemetry.silent`."""

@@ -83,6 +83,34 @@ async def test_what_is_assigned_is_claimed() -> None:
         assert office.telemetry.count("claimed") == 1
 
 
+async def test_a_locked_row_of_the_ledger_delays_no_other_partition() -> None:
+    """It is told when the row is locked for longer than a moment, and is claimed as soon as it is free."""
+    async with at_work() as office:
+        office.store.locked = {B}
+        office.claimer.assign([A, B, C])
+        assert (await office.granted()).keys() == {A, C}
+        assert not office.claimer.is_settled
+        assert not any(locked for (locked,) in office.telemetry.all("ledger_locked"))
+        await passes(3)
+        assert office.telemetry.all("ledger_locked")[-1] == ([B],)
+        office.store.locked = set()
+        assert (await office.granted(2)).keys() == {B}
+        assert office.claimer.is_settled
+        assert office.telemetry.all("ledger_locked")[-1] == ([],)
+
+
+async def test_a_locked_row_that_is_not_ours_any_more_is_not_told() -> None:
+    """The group has given the partition to another reader."""
+    async with at_work() as office:
+        office.store.locked = {B}
+        office.claimer.assign([A, B])
+        await passes(3)
+        assert office.telemetry.all("ledger_locked")[-1] == ([B],)
+        office.claimer.assign([A])
+        await passes(1)
+        assert office.telemetry.all("ledger_locked")[-1] == ([],)
+
+
 async def test_a_partition_seen_for_the_first_time_begins_at_its_bounds() -> None:
     """Whatever retention has left of it."""
     async with at_work() as office:
