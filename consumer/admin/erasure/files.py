@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from consumer.files import leftovers
 from consumer.maintenance.table_partitions import ArchiveError, rows_of
 from consumer.postgres.client import Database
 from consumer.postgres.queries import load
@@ -39,20 +40,27 @@ async def look_into(
     async with database.transaction() as transaction:
         noted = await transaction.fetch(load("erasure_files"))
     found = []
-    for path in sorted(_paths(noted, directory)):
+    places = {directory.resolve(), *(Path(row["directory"] or directory).resolve() for row in noted)}
+    for path in sorted(_paths(noted, directory, places)):
         one = await asyncio.to_thread(_look, path, user)
         told("archives", 1)
         if one.rows != 0:
             found.append(one)
-    return found
+    return [*found, *(ArchiveFile(str(path), None, _DRAFT) for place in sorted(places) for path in _drafts(place))]
 
 
-def _paths(noted: Iterable[Any], directory: Path) -> set[Path]:
+def _paths(noted: Iterable[Any], directory: Path, places: Iterable[Path]) -> set[Path]:
     """The files that are noted, and whatever else lies beside them: months that came back, archives of a test."""
-    named = {Path(row["directory"] or directory).resolve() / row["file"] for row in noted}
-    return named | {
-        path for place in {directory.resolve(), *(one.parent for one in named)} for path in place.glob(PATTERN)
-    }
+    named = {Path(row["directory"] or directory).resolve() / row["file"] for row in noted if row["file"]}
+    return named | {path for place in places for path in place.glob(PATTERN)}
+
+
+def _drafts(place: Path) -> Iterable[Path]:
+    """What killed commands have left; what is being written is held against the erased users at its end."""
+    return sorted(leftovers(place, PATTERN))
+
+
+_DRAFT = "unfinished, left by a command that was killed: delete it"
 
 
 def _look(path: Path, user: UUID) -> ArchiveFile:

@@ -78,21 +78,28 @@ class _Return:
         self._rows = self._erased = self._moved = 0
 
     async def load(self, manifest: Manifest, path: Path) -> None:
-        """The rows of a file in a table of their own, their ids kept."""
+        """The rows of a file in a table of their own, their ids kept, none of them of somebody erased by then."""
+        self._demand_columns(manifest.columns)
+        await under_lock(self._db, f"make room for {self._name}", load("partition_hold_copies"), self._make_room)
         async with short_transaction(self._db, 0):
-            self._demand_columns(manifest.columns)
-            await self._demand_away()
             await self._db.execute(load("partition_restore_table").format(**self._places))
             await self._db.execute(load("partition_bound").format(**self._places))
             await self._db.copy_in(self._partition, _unquoted(manifest.columns), content(path))
             self._rows = manifest.rows
             self._erased = await self._screening.clean(self._partition)
+            if await self._screening.hold() != self._screening.version:  # no erasure has seen this table
+                self._erased += await self._screening.clean(self._partition)
             [row] = await self._db.rows(load("partition_restored_twice").format(**self._places))
             if row["doubled"]:
                 raise ArchiveError(f"{row['doubled']} ids of {path} are in ai_dialogue_log already")
             await self._db.execute(
                 f"INSERT INTO known_ids (id) SELECT id FROM {self._partition} ON CONFLICT (id) DO NOTHING"  # noqa: S608
             )
+
+    async def _make_room(self) -> None:
+        """Drop what an interrupted run has left."""
+        await self._demand_away()
+        await self._db.execute(f"DROP TABLE IF EXISTS {self._partition}")
 
     async def take_up(self) -> None:
         """The table of a month whose archiving was interrupted."""
