@@ -40,13 +40,18 @@ async def look_into(
     async with database.transaction() as transaction:
         noted = await transaction.fetch(load("erasure_files"))
     found = []
-    places = {directory.resolve(), *(Path(row["directory"] or directory).resolve() for row in noted)}
+    places = _places(noted, directory)
     for path in sorted(_paths(noted, directory, places)):
         one = await asyncio.to_thread(_look, path, user)
         told("archives", 1)
         if one.rows != 0:
             found.append(one)
     return [*found, *(ArchiveFile(str(path), None, _DRAFT) for place in sorted(places) for path in _drafts(place))]
+
+
+def _places(noted: Iterable[Any], directory: Path) -> set[Path]:
+    """The directories where months were archived, and the one of the settings."""
+    return {directory.resolve(), *(Path(row["directory"] or directory).resolve() for row in noted)}
 
 
 def _paths(noted: Iterable[Any], directory: Path, places: Iterable[Path]) -> set[Path]:
