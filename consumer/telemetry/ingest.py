@@ -196,7 +196,7 @@ class PrometheusTelemetry:
         return "" if seconds is None else f"Kafka has not answered for {seconds:.0f} s: {self._kafka_problem}"
 
     def unavailable(self, cause: Cause, message: str) -> None:
-        """See :meth:`consumer.ingest.ports.Telemetry.unavailable`. Each kind of cause is logged once, not every retry."""
+        """See :meth:`consumer.ingest.ports.Telemetry.unavailable`. Each kind of cause is logged once."""
         self._metrics.counter(m.WRITE_RETRIES, cause).inc()
         if cause is not Cause.TURN:
             self._begin_outage("writes", cause, message)
