@@ -1,4 +1,4 @@
-"""What a scrape sees, held against the client library's own encoders."""
+"""Tests that a scrape equals the output of the client library's encoders."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ HOSTILE = [
 
 
 def assert_like_the_library(scope: Scope, exposition: Exposition, accept: str) -> None:
-    """The same bytes and the same content type."""
+    """Compare the bytes and the content type with the library's."""
     encode, content_type = choose_encoder(accept)
     assert exposition.render(accept) == (encode(scope.metrics.registry), content_type)
 
 
 @pytest.fixture
 def scope() -> Scope:
-    """Metrics with a little of everything."""
+    """Return metrics with some series of each type."""
     scope = Scope()
     for name in HOSTILE:
         scope.write(dialogue(model_used=name, latency_ms=1500, token_cost_jpy="1.25", user_feedback=1))
@@ -62,13 +62,13 @@ def scope() -> Scope:
 
 
 @pytest.mark.parametrize("accept", ACCEPTED)
-def test_both_formats_are_those_of_the_library(scope: Scope, accept: str) -> None:
-    """Whatever a client accepts, also where a model's name wants to be a line of its own."""
+def test_both_formats_equal_those_of_the_library(scope: Scope, accept: str) -> None:
+    """This holds for any Accept header, and for a model name with line breaks."""
     assert_like_the_library(scope, Exposition(scope.metrics), accept)
 
 
-def test_a_second_scrape_shows_what_has_changed_since(scope: Scope) -> None:
-    """Counters, gauges that go up, down and to NaN, histograms, and series that come and go."""
+def test_a_second_scrape_shows_the_changes(scope: Scope) -> None:
+    """Counters, gauges that go up, down and to NaN, histograms, and series that appear and disappear."""
     exposition = Exposition(scope.metrics)
     changes: list[Callable[[], None]] = [
         lambda: scope.write(dialogue(model_used="new", latency_ms=3000), dialogue(model_used='"')),
@@ -99,8 +99,8 @@ def test_any_name_and_any_number(name: str, values: list[float]) -> None:
         assert exposition.render(OPENMETRICS)[0] == encode(metrics.registry)
 
 
-def test_a_scrape_writes_anew_only_what_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The work of a scrape follows the models that were busy, not those that exist."""
+def test_a_scrape_formats_only_changed_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cost depends on the models that were active, not on all models."""
     metrics = m.Metrics()
     exposition = Exposition(metrics)
     for number in range(1000):
