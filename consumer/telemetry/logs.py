@@ -22,7 +22,6 @@ _MOST_REMEMBERED = 1000
 
 
 @dataclass(slots=True)
-@dataclass(slots=True)
 class _Repeated:
     """A repeated line: when it was last logged, when it last occurred, and how many times it was suppressed since."""
 

@@ -185,7 +185,7 @@ def test_figures_are_in_the_tables_as_they_are_stored() -> None:
     words = Elements(render(snapshot(days=[day(random.Random(1), 0, **shown, slo_compliance=missed)]))).words
     assert "¥12,345,678,901,234.56" in words
     assert "1,234" in words
-    assert "✕ missed 3,000.5, wanted ≤ 3,000" in words
+    assert "✕ missed 3,000.5, target ≤ 3,000" in words
     assert "Objectives met 0 of 1" in words
 
 
