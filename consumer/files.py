@@ -187,16 +187,23 @@ def _draft(path: Path, mode: int) -> tuple[Path, int]:
         os.close(descriptor)  # another process removed it before it was locked
 
 
-def _sweep(path: Path) -> None:
-    """Remove drafts of this file whose processes have ended."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+def leftovers(directory: Path, pattern: str) -> Iterator[Path]:
+    """Yield the drafts of files that match a pattern and whose processes have ended. Each is locked meanwhile."""
+    for left in directory.glob(f".{pattern}.*.part"):
         with suppress(OSError):
             descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                left.unlink()
+                yield left
             finally:
                 os.close(descriptor)
+
+
+def _sweep(path: Path) -> None:
+    """Remove drafts of this file whose processes have ended."""
+    for left in leftovers(path.parent, glob.escape(path.name)):
+        with suppress(OSError):
+            left.unlink()
 
 
 @contextmanager

@@ -7,14 +7,12 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from consumer.admin.migrate import schema_directory
-from consumer.admin.migrate.files import load as load_migrations
 from consumer.events.record import Partition
 from consumer.events.registry import kinds_by_topic
 from consumer.http.page import PageServer, SnapshotSource
 from consumer.http.server import Health, HttpServer
 from consumer.ingest import slo
-from consumer.ingest.access import AccessTimer
+from consumer.ingest.access import ACCESS_SECONDS, AccessJob
 from consumer.ingest.batch import BatchLimits
 from consumer.ingest.clock import SystemClock
 from consumer.ingest.days import BusinessDays
@@ -24,17 +22,19 @@ from consumer.ingest.ports import Bounds, SourceError, Unavailable
 from consumer.ingest.rollup_basis import Basis
 from consumer.ingest.watchdog import Watchdog, WatchPolicy
 from consumer.kafka.consumer import KafkaSource
-from consumer.maintenance.retention import Retention, RetentionTimer
-from consumer.maintenance.rollup import RollupTimer
+from consumer.maintenance.periodic import PeriodicJob
+from consumer.maintenance.retention import Retention, RetentionJob
+from consumer.maintenance.rollup import RollupJob
 from consumer.maintenance.table_partitions.log import LoggedPartitions
-from consumer.maintenance.table_partitions.timer import PartitionTimer
+from consumer.maintenance.table_partitions.timer import PartitionJob
 from consumer.postgres.amendments import PostgresAmendments
 from consumer.postgres.aside import aside
-from consumer.postgres.client import CLIENT_GRACE_SECONDS, Database, WrongDatabase
+from consumer.postgres.client import CLIENT_GRACE_SECONDS, Database
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
 from consumer.postgres.history import PostgresHistory
-from consumer.postgres.queries import load
+from consumer.postgres.ledger import PostgresLedger
 from consumer.postgres.retry import while_raises
+from consumer.postgres.schema_check import check_schema
 from consumer.postgres.store import PostgresStore
 from consumer.postgres.table_partitions import PostgresPartitions
 from consumer.settings.model import Settings, owner_name
@@ -85,13 +85,15 @@ class Service:
         self.database = Database(settings.postgres)
         self.source = KafkaSource(settings.kafka, kinds.keys())
         days = BusinessDays(settings.rollup.timezone)
+        begins_at_end = settings.kafka.start_from == "latest"
+        ledger = PostgresLedger(
+            self.database, group=settings.kafka.group_id, owner=owner_name(), begin_at_end=begins_at_end
+        )
         store = PostgresStore(
             self.database,
             self.telemetry,
             days,
-            group=settings.kafka.group_id,
-            owner=owner_name(),
-            begin_at_end=settings.kafka.start_from == "latest",
+            ledger,
             limit=DeadLetterLimit(settings.dead_letters),
             erasure_keys=erasure_keys(settings.erasure),
         )
@@ -101,14 +103,15 @@ class Service:
         silence = settings.plugins.unhealthy_after_s
         amendments = PostgresAmendments(self.database, days, silence, self.telemetry.set_aside)
         day_telemetry = PrometheusDayTelemetry(metrics, clock)
-        self.rollup = RollupTimer(self.history, amendments, day_telemetry, clock, settings.rollup.interval_s)
-        partitions = PostgresPartitions(self.database, settings.partitions.months_ahead)
-        self._timers: Mapping[str, AccessTimer | RollupTimer | PartitionTimer | RetentionTimer] = {
-            "access": AccessTimer(self.source, self.telemetry),
-            "roll-up": self.rollup,
-            "partitions": PartitionTimer(partitions, LoggedPartitions(), settings.partitions.interval_s),
-            **self._retention(metrics, clock),
-        }
+        self.rollup = RollupJob(self.history, amendments, day_telemetry, clock, settings.rollup.interval_s)
+        months = PostgresPartitions(self.database, settings.partitions.months_ahead)
+        partitions = PartitionJob(months, LoggedPartitions())
+        self._jobs = [
+            PeriodicJob("access", ACCESS_SECONDS, AccessJob(self.source, self.telemetry).run_once),
+            PeriodicJob("roll-up", self.rollup.pause, self.rollup.run_once),
+            PeriodicJob("partitions", settings.partitions.interval_s, partitions.run_once),
+            *self._retention(metrics, clock),
+        ]
         self.watchdog = Watchdog(
             self.pipeline,
             self.source,
@@ -119,18 +122,17 @@ class Service:
             is_database_away=lambda: bool(self.telemetry.outage()),
             on_stall=self._report_stall,
         )
-        self._newest_version = load_migrations(schema_directory())[-1].version
         snapshots = SnapshotSource(self.database, basis, settings.kafka.group_id, self._ends, clock)
         page = PageServer(snapshots, clock)
         self.http = HttpServer(settings.http, metrics, self.alive, self.ready, page.get)
 
-    def _retention(self, metrics: Metrics, clock: SystemClock) -> Mapping[str, RetentionTimer]:
+    def _retention(self, metrics: Metrics, clock: SystemClock) -> Sequence[PeriodicJob]:
         interval = self.settings.retention.interval_s
         if interval is None:
-            return {}
+            return []
         telemetry = PrometheusRetentionTelemetry(metrics, clock)
         retention = Retention.under(self.settings, self.database, erasure_keys(self.settings.erasure))
-        return {"retention": RetentionTimer(retention, telemetry, interval)}
+        return [PeriodicJob("retention", interval, RetentionJob(retention, telemetry).run_once)]
 
     async def run(self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None) -> None:
         """Run until `stop` is set; then stop fetching, write the open batch, commit and leave the group.
@@ -159,12 +161,10 @@ class Service:
                 await self.source.stop(LEAVE_SECONDS)
 
     async def _read_until(self, stop: asyncio.Event) -> None:
-        """Read, run the timers and watch. If one of these tasks fails, the service ends and the supervisor
-        restarts it.
-        """
+        """Read, run the periodic jobs and watch. If one fails, the service ends and its supervisor restarts it."""
         watching = asyncio.create_task(self.watchdog.run(), name="watchdog")
-        timers = [asyncio.create_task(timer.run(), name=name) for name, timer in self._timers.items()]
-        beside: Sequence[asyncio.Task[Any]] = [watching, *timers]
+        jobs = [asyncio.create_task(job.run(), name=job.name) for job in self._jobs]
+        beside: Sequence[asyncio.Task[Any]] = [watching, *jobs]
         reading = asyncio.create_task(self.pipeline.run(stop), name="reading")
         stopping = asyncio.create_task(stop.wait(), name="stopping")
         try:
@@ -184,38 +184,20 @@ class Service:
         self._on_stall()
 
     async def _wait_for_schema(self) -> None:
-        async for attempt in while_raises(Unavailable, tell=self._report_waiting):
+        async for attempt in while_raises(Unavailable, report=self._report_unavailable):
             with attempt:
                 await self._check_schema()
         self.telemetry.available()
 
-    def _report_waiting(self, error: Unavailable) -> None:
+    def _report_unavailable(self, error: Unavailable) -> None:
         self.telemetry.unavailable(error.cause, str(error))
 
     async def _check_schema(self) -> None:
         async with self.database.transaction() as transaction:
-            (database,) = await transaction.fetch(load("schema_recorded"))
-            missing = [row["name"] for row in await transaction.fetch(load("schema_ready"))]
-            # psql alone records no version; then only the missing tables show that the schema is too old.
-            recorded = await transaction.fetch(load("schema_version")) if database["recorded"] else []
-            problem = self._schema_problem(database["encoding"], missing, recorded)
-            if problem:
-                raise WrongDatabase(problem, "schema")
-
-    def _schema_problem(self, encoding: str, missing: Sequence[str], recorded: Sequence[Any]) -> str:
-        if encoding != "UTF8":
-            problem = f"the encoding of the database is {encoding}, but events are UTF-8"
-            return f"{problem}: `ragledger doctor` says what to do"
-        if missing:
-            return f"no table {', '.join(missing)} yet: run `ragledger migrate up`"
-        for version in [row["version"] for row in recorded if row["version"] is not None]:
-            if version < self._newest_version:
-                problem = f"the schema has version {version}, but this ragledger needs {self._newest_version}"
-                return f"{problem}: run `ragledger migrate up`"
-        return ""
+            await check_schema(transaction)
 
     async def _join_group(self) -> None:
-        async for attempt in while_raises(SourceError, tell=self.telemetry.kafka_unavailable):
+        async for attempt in while_raises(SourceError, report=self.telemetry.kafka_unavailable):
             with attempt:
                 await self.source.start(self.pipeline)
         self.telemetry.kafka_available()

@@ -52,7 +52,7 @@ def generated() -> Mapping[Path, str]:
 
 
 def filled(page: str) -> str:
-    """The page, with everything between its `generated` and `/generated` comments made anew."""
+    """The page, with everything between its `generated` and `/generated` comments recreated."""
     made = {"settings": settings(), "metrics": metrics(), "citation": fields(Kind("citation", "", Citation, facts=()))}
     made["values"] = table(("value", "default", "meaning"), rows())
     made["config"] = _members(TypeAdapter(PluginConfig).json_schema())

@@ -18,7 +18,7 @@ from consumer.errors import OperationError
 from consumer.events.record import Partition
 from consumer.ingest.offsets import Claim, StopReason
 from consumer.ingest.ports import Bounds
-from consumer.ingest.stop_reasons import command_to_settle, is_made_anew, kept_reason, unreadable
+from consumer.ingest.stop_reasons import command_to_settle, is_recreated, kept_reason, unreadable
 from consumer.kafka.admin import count_members
 from consumer.kafka.tools import log_ends, read_bounds
 from consumer.postgres.client import Database, Transaction
@@ -114,7 +114,7 @@ async def _hold_books(transaction: Transaction, group: str, partition: Partition
 
 
 def _decide(partition: Partition, books: Any, bounds: Bounds, target: Target, log_end: int | None = None) -> Decision:
-    now, anew = books["next_offset"], is_made_anew(books["topic_id"], bounds.topic_id)
+    now, anew = books["next_offset"], is_recreated(books["topic_id"], bounds.topic_id)
     to = _offset(partition, now, anew, bounds, target)
     kept, found = kept_reason(books), unreadable(_claim(partition, books), bounds, log_end)
     reason = kept or found
@@ -167,7 +167,7 @@ async def _refuse_while_in_flight(
 
     That replica writes them, then stops, and the ledger stores the stop.
     """
-    is_gone = decision.begins_anew and is_made_anew(books["topic_id"], bounds.topic_id)
+    is_gone = decision.begins_anew and is_recreated(books["topic_id"], bounds.topic_id)
     is_gone = is_gone or decision.from_offset < min(bounds.first, decision.to_offset)
     is_gone = is_gone or (log_end is not None and log_end < decision.from_offset)
     if not is_gone or books["stopped_because"] is not None:

@@ -136,7 +136,7 @@ async def _work(settings: Settings, service: Service, events: int, addresses: Ma
         ledger = await _caught_up(settings, service, events, lambda done: bar.update(storing, completed=done))
         await published
     seconds = time.monotonic() - started
-    await service.rollup.turn(fresh_seconds=0)
+    await service.rollup.run_once(fresh_seconds=0)
     return await _gather(settings, service, chosen, ledger, seconds, addresses)
 
 

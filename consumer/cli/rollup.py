@@ -13,7 +13,7 @@ from consumer.cli.database import opened_database
 from consumer.cli.output import Exit, Json, WrongUse, command, err, print_json, print_table, progress
 from consumer.cli.signals import stop_on_signals
 from consumer.ingest import slo
-from consumer.ingest.ports import Unavailable
+from consumer.ingest.ports import Cause, Unavailable
 from consumer.ingest.rollup_basis import Basis
 from consumer.postgres.history import PostgresHistory
 from consumer.settings.model import Settings, load, owner_name
@@ -106,7 +106,7 @@ async def _patiently(history: PostgresHistory, day: date) -> Mapping[str, Any]:
         try:
             return await history.roll_up(day)
         except Unavailable as error:
-            if error.cause != "lock":
+            if error.cause is not Cause.LOCK:
                 raise
     return await history.roll_up(day)
 

@@ -1,35 +1,33 @@
-"""The timer that looks at what of Kafka may be used, and which topics there are."""
+"""The periodic job that checks the access to Kafka's topics and group, and which topics exist."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Protocol
 
 from consumer.ingest.ports import Refusal, SourceError
 
-TELL_SECONDS = 1.0
-TURNS_A_LOOK = 5
+ACCESS_SECONDS = 1.0
+RUNS_PER_QUESTION = 5
 
 
 class GuardedSource(Protocol):
-    """A source that may be refused."""
+    """A source whose topics and group Kafka may refuse."""
 
     @property
     def missing_topics(self) -> Collection[str]:
-        """Topics of ours that did not exist when they were last asked for."""
+        """The configured topics that did not exist at the last check."""
         ...
 
     def refusals(self) -> Collection[Refusal]:
-        """What Kafka does not let us use."""
+        """The resources that Kafka refuses."""
         ...
 
     async def look_at_access(self) -> None:
-        """Ask.
+        """Ask Kafka.
 
-        :raises SourceError: nobody answers
+        :raises SourceError: no broker answers
         """
         ...
 
@@ -38,7 +36,7 @@ class AccessTelemetry(Protocol):
     """Where changes of access are reported."""
 
     def refused(self, refusals: Collection[Refusal]) -> None:
-        """Kafka does not let us use these, and nothing else."""
+        """Kafka refuses these resources, and no others."""
         ...
 
     def topics_missing(self, topics: Collection[str]) -> None:
@@ -46,22 +44,18 @@ class AccessTelemetry(Protocol):
         ...
 
 
-class AccessTimer:
-    """Looks every few seconds, so that what is granted, revoked, created or deleted is noticed while we run."""
+class AccessJob:
+    """Reports every second what Kafka refuses and which topics are missing; asks Kafka every few seconds."""
 
     def __init__(self, source: GuardedSource, telemetry: AccessTelemetry) -> None:
         self._source, self._telemetry = source, telemetry
+        self._runs = 0
 
-    async def run(self) -> None:
-        """Look and tell, for ever."""
-        for turn in itertools.count():
-            await self.turn(asks=turn % TURNS_A_LOOK == 0)
-            await asyncio.sleep(TELL_SECONDS)
-
-    async def turn(self, *, asks: bool = True) -> None:
-        """Tell what the group and the fetches have answered, which counts also while nobody can be asked."""
-        if asks:
+    async def run_once(self) -> None:
+        """Report what the group and the fetches were refused, even while Kafka does not answer questions."""
+        if self._runs % RUNS_PER_QUESTION == 0:
             with suppress(SourceError):
                 await self._source.look_at_access()
+        self._runs += 1
         self._telemetry.refused(self._source.refusals())
         self._telemetry.topics_missing(self._source.missing_topics)

@@ -1,9 +1,9 @@
-"""A batch: what will be one transaction."""
+"""A batch: the records of one transaction."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -16,9 +16,9 @@ from consumer.ingest.offsets import Claim, Span
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """When a batch is full: rows, bytes of the records it holds, or seconds since its first record.
+    """When a batch is full: number of rows, bytes of its records, or seconds since its first record.
 
-    It never holds more rows, nor a record more than reaches the bytes.
+    A batch never exceeds the rows. Its last record may exceed the bytes.
     """
 
     max_rows: int
@@ -28,7 +28,7 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that cannot be stored as it was meant, and why."""
+    """A record that cannot be stored as its producer meant it, and the reason."""
 
     record: Record
     rejected: Rejected
@@ -36,8 +36,9 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class Batch:
-    """Rows, dead letters and the spans of the partitions they were read from. Filled, sealed, written, forgotten."""
+    """Rows, dead letters, and one span per claimed partition. It is filled, then written, then dropped."""
 
+    limits: BatchLimits
     rows: dict[Kind, list[Row]] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     spans: dict[Partition, Span] = field(default_factory=dict)
@@ -45,34 +46,42 @@ class Batch:
     size: int = 0
     opened_at: float | None = None
 
+    def next(self) -> Batch:
+        """An empty batch that begins where this one ends."""
+        return Batch(self.limits, spans={partition: span.next_span() for partition, span in self.spans.items()})
+
+    def claim(self, claim: Claim) -> None:
+        """Accept the partition's records from the claim's position on."""
+        self.spans[claim.partition] = Span.begin(claim)
+
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to write: no record, and no span has moved."""
+        """Whether there is nothing to write: the batch has no record, and no span has moved."""
         return not self.records and not any(span.moved for span in self.spans.values())
 
-    def is_ready(self, limits: BatchLimits, now: float) -> bool:
-        """Whether the batch is full, or has waited long enough. `now` is on the clock of :meth:`add`."""
-        if self.records >= limits.max_rows or self.size >= limits.max_bytes:
+    def is_ready(self, now: float) -> bool:
+        """Whether the batch is full or has waited long enough. `now` is on the clock of :meth:`open_at`."""
+        if self.records >= self.limits.max_rows or self.size >= self.limits.max_bytes:
             return True
-        return self.seconds_left(limits, now) == 0.0
+        return self.seconds_left(now) == 0.0
 
-    def room(self, limits: BatchLimits, records: Sequence[Record]) -> int:
-        """How many of the records it takes until it is full; one at least, as a full batch is sealed at once."""
-        sizes = _sizes(records[: max(limits.max_rows - self.records, 1)])
-        left = limits.max_bytes - self.size
+    def seconds_left(self, now: float) -> float | None:
+        """Seconds until the batch has waited long enough; None if it is empty."""
+        return None if self.opened_at is None else max(0.0, self.opened_at + self.limits.max_delay - now)
+
+    def room(self, records: Sequence[Record]) -> int:
+        """How many of the records fit; at least one, because a full batch is replaced at once."""
+        sizes = _sizes(records[: max(self.limits.max_rows - self.records, 1)])
+        left = self.limits.max_bytes - self.size
         return len(sizes) if sum(sizes) <= left else bisect_left(list(accumulate(sizes)), left) + 1
 
-    def seconds_left(self, limits: BatchLimits, now: float) -> float | None:
-        """Seconds until the batch has waited long enough; None when it holds nothing."""
-        return None if self.opened_at is None else max(0.0, self.opened_at + limits.max_delay - now)
-
     def open_at(self, now: float) -> None:
-        """Start the delay, unless it runs already."""
+        """Start the delay, unless it has started already."""
         if self.opened_at is None:
             self.opened_at = now
 
     def add(self, kind: Kind, records: Sequence[Record], verdicts: Sequence[Row | Rejected]) -> None:
-        """Take records of one kind in, and what becomes of each."""
+        """Add records of one kind: each is a row or a dead letter, as its verdict says."""
         rows = [verdict for verdict in verdicts if not isinstance(verdict, Rejected)]
         if rows:
             self.rows.setdefault(kind, []).extend(rows)
@@ -84,56 +93,6 @@ class Batch:
             ]
         self.records += len(records)
         self.size += sum(_sizes(records))
-
-
-class Batcher:
-    """The open batch, and for each claimed partition where reading stands."""
-
-    def __init__(self, limits: BatchLimits) -> None:
-        self.limits = limits
-        self._batch = Batch()
-
-    def claim(self, claim: Claim) -> None:
-        """Begin with a partition: from now on its records are taken, from the claim's position on."""
-        self._batch.spans[claim.partition] = Span.begin(claim)
-
-    def discard(self) -> Sequence[Partition]:
-        """Throw the open batch and every claim away; the partitions that were claimed."""
-        claimed = tuple(self._batch.spans)
-        self._batch = Batch()
-        return claimed
-
-    def span(self, partition: Partition) -> Span | None:
-        """Where reading stands in a partition; None when it is not claimed."""
-        return self._batch.spans.get(partition)
-
-    @property
-    def spans(self) -> Mapping[Partition, Span]:
-        """The span of every claimed partition."""
-        return self._batch.spans
-
-    @property
-    def batch(self) -> Batch:
-        """The open batch."""
-        return self._batch
-
-    def room(self, records: Sequence[Record]) -> int:
-        """How many of the records the open batch takes until it is full."""
-        return self._batch.room(self.limits, records)
-
-    def is_ready(self, now: float) -> bool:
-        """Whether the open batch should be written."""
-        return self._batch.is_ready(self.limits, now)
-
-    def seconds_left(self, now: float) -> float | None:
-        """Seconds until the open batch has waited long enough; None when it holds nothing."""
-        return self._batch.seconds_left(self.limits, now)
-
-    def seal(self) -> Batch:
-        """Close the open batch and begin the next one where it ends."""
-        sealed = self._batch
-        self._batch = Batch(spans={partition: span.follow() for partition, span in sealed.spans.items()})
-        return sealed
 
 
 def _sizes(records: Sequence[Record]) -> Sequence[int]:

@@ -1,18 +1,21 @@
-"""Which partitions the group gave us, and which of them the ledger lets us write for.
+"""Claims the assigned partitions in the ledger, and keeps their state.
 
-An assigned partition is in one of these states:
+    state     meaning                                             next state, and what causes it
+    wanted    assigned, not claimed                               compared: the ledger grants the claim
+                                                                  stopped: the ledger has a recorded stop
+    compared  claimed; its log is compared with what was read     held: the log still contains what was read
+                                                                  stopped: it does not
+    held      this process reads and writes it                    compared: a new leader, or the position is gone
+                                                                  yielded: another process claims it (fence)
+                                                                  wanted: a batch was thrown away
+                                                                  stopping: the next offset cannot be read
+    yielded   another process has claimed it                      wanted: after a delay, if it is still assigned
+    stopping  the records before the stop are being written       stopped: they are committed
+                                                                  wanted: they were thrown away
+    stopped   the ledger has recorded the stop                    wanted: a person has decided
 
-    wanted    to be claimed as soon as Kafka and the database answer
-    compared  claimed; read as soon as Kafka has said that the log still holds what was read of it. A held partition
-              comes back here when another leader writes its log, or its position is gone
-    held      ours to read and write, until the ledger says otherwise
-    yielded   another reader has claimed it; claimed again later, if the group still counts it as ours
-    stopping  it cannot be read on; what was taken in before the stop is being written. Where that is thrown away, it is
-              wanted again, and whoever reads up to there stops there
-    stopped   everything before the stop is committed, and the ledger keeps the stop, until a person decides
-
-Only a partition that has stopped is reported: what is advised then, to go on behind the stop, gives up nothing that
-waits to be written.
+A rebalance ends every state. A stop is logged only when the partition is `stopped`: the command in the log, which
+continues after the stop, then gives up no record that still waits to be written.
 """
 
 from __future__ import annotations
@@ -27,17 +30,17 @@ from typing import Any
 from consumer.events.record import Partition
 from consumer.ingest.log_watch import LogWatch
 from consumer.ingest.offsets import Claim, StopReason
-from consumer.ingest.ports import Answers, Claims, Holder, Source, SourceError, Telemetry, Unavailable
-from consumer.ingest.stop_reasons import is_made_anew, topic_made_anew
+from consumer.ingest.ports import Answers, Cause, Claims, Holder, Source, SourceError, Telemetry, Unavailable
+from consumer.ingest.stop_reasons import is_recreated, topic_recreated
 
 RETRY_SECONDS = 1.0
-LOOK_SECONDS = 5.0
-ANSWER_SECONDS = 10.0  # a server that takes longer to say who holds a few rows is as good as away
+CHECK_SECONDS = 5.0
+ANSWER_SECONDS = 10.0  # a server that needs longer to return a few rows counts as unavailable
 
 
 @dataclass(slots=True)
 class _Stop:
-    """A partition that stops at an offset: under which claim, why, and whether the ledger keeps it."""
+    """A partition that stops at an offset; `is_kept` if the ledger has recorded it."""
 
     claim: Claim
     offset: int
@@ -46,14 +49,14 @@ class _Stop:
 
 
 class Claimer:
-    """Claims what is assigned, in a task of its own, because a rebalance must not wait for the database.
+    """Claims the assigned partitions in a task of its own, because a rebalance must not wait for the database.
 
-    The reading task takes the granted claims when it is between two polls. Every few seconds a look at the ledger and
-    at the topics tells whether the claims still hold. A partition whose leader does not answer waits by itself, and is
-    asked about again and again.
+    The reading task fetches granted claims between two polls. Every few seconds the ledger and the topics are checked,
+    to find lost claims. A partition whose leader does not answer, or whose row in the ledger is locked, delays no
+    other.
 
-    :param on_lost: is told of held and stopped partitions whose claim is lost, and which of these another reader has
-    :param reads_on_at: the offset that comes next, of what was taken in under a claim
+    :param on_lost: called with the partitions whose claims are lost, and with those that another process has claimed
+    :param next_offset: returns the offset after the records that were read under a claim
     """
 
     def __init__(
@@ -63,14 +66,15 @@ class Claimer:
         telemetry: Telemetry,
         reclaim_delay: float,
         on_lost: Callable[[Collection[Partition], Collection[Partition]], None],
-        reads_on_at: Callable[[Claim], int],
+        next_offset: Callable[[Claim], int],
     ) -> None:
         self._source, self._store, self._telemetry = source, store, telemetry
         self._reclaim_delay, self._on_lost = reclaim_delay, on_lost
-        self._reads_on_at, self._logs = reads_on_at, LogWatch(source, reads_on_at)
+        self._next_offset, self._logs = next_offset, LogWatch(source, next_offset)
         self._assigned: frozenset[Partition] | None = None
         self._wanted: set[Partition] = set()
         self._unanswered: dict[Partition, str] = {}
+        self._locked: frozenset[Partition] = frozenset()
         self._granted: list[Claim] = []
         self._held: dict[Partition, Claim] = {}
         self._yielded: dict[Partition, asyncio.TimerHandle] = {}
@@ -79,17 +83,17 @@ class Claimer:
 
     @property
     def is_assigned(self) -> bool:
-        """Whether the group has decided what is ours, be it nothing."""
+        """Whether the group has assigned partitions to this process, or has assigned none."""
         return self._assigned is not None
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing waits to be claimed, but for what has no leader that answers."""
+        """Whether every assigned partition is claimed, except those whose leader does not answer."""
         return self.is_assigned and self._waiting <= self.unanswered
 
     @property
     def unanswered(self) -> AbstractSet[Partition]:
-        """What waits to be claimed and has no leader that answers."""
+        """The partitions that wait to be claimed because their leader does not answer."""
         return self._waiting & self._unanswered.keys()
 
     @property
@@ -98,25 +102,25 @@ class Claimer:
 
     @property
     def held(self) -> AbstractSet[Partition]:
-        """The partitions that are ours to read and write."""
+        """The partitions that this process reads and writes."""
         return self._held.keys()
 
     @property
     def stopped(self) -> AbstractSet[Partition]:
-        """The partitions that cannot be read on, stopping ones among them."""
+        """The stopping and the stopped partitions."""
         return self._stopped.keys()
 
-    # ── what the reading task and the group tell ─────────────────────────────────────────────────────────────────
+    # ── calls from the reading task and from the group ───────────────────────────────────────────────────────────
 
     def assign(self, partitions: Collection[Partition]) -> None:
-        """These, and only these, are ours now."""
+        """The group has assigned these partitions, and no others."""
         self._forget()
         self._assigned = frozenset(partitions)
         self._wanted = set(partitions)
         self._changed.set()
 
     def revoke(self) -> None:
-        """Nothing is ours until the next assignment."""
+        """The group has revoked every partition."""
         self._forget()
         self._assigned = None
 
@@ -128,25 +132,25 @@ class Claimer:
         self._logs.clear()
 
     def stop(self, partition: Partition, reason: StopReason) -> None:
-        """A partition cannot be read on; what was taken in before is still written."""
+        """Stop a partition at its next offset. Records before it are still written."""
         claim = self._held.pop(partition, None) or self._logs.drop(partition)
         if claim is not None:
-            self._stopped[partition] = _Stop(claim, self._reads_on_at(claim), reason)
+            self._stopped[partition] = _Stop(claim, self._next_offset(claim), reason)
             self._changed.set()
 
     def compare(self, partition: Partition, leader_epoch: int | None = None) -> None:
-        """A held partition, which is paused, is granted again once its log is known to hold what was read of it.
+        """Compare the log of a held, paused partition; then grant its claim again.
 
-        :param leader_epoch: the newest one under which its log is written
+        :param leader_epoch: the newest epoch under which its log is written
         """
         claim = self._held.get(partition)
-        if claim is not None and claim not in self._granted:  # else it was compared just now, and not read since
+        if claim is not None and claim not in self._granted:  # a claim just granted was compared and not read since
             del self._held[partition]
             self._logs.add(claim, leader_epoch, is_new=False)
             self._changed.set()
 
     def stopped_in_ledger(self, partition: Partition, reason: StopReason) -> None:
-        """A write has stopped a partition: that comes first, whatever it was stopping for."""
+        """A write has recorded a stop. That stop replaces one that is not recorded yet."""
         stopping = self._stopped.get(partition)
         claim = self._held.pop(partition, None) or self._logs.drop(partition) or (stopping.claim if stopping else None)
         if claim is not None:
@@ -154,14 +158,14 @@ class Claimer:
             self._report(self._stopped[partition], reason)
 
     def on_written(self) -> None:
-        """Something was committed: it may be what a stop waits for."""
+        """A batch was committed: a stop may have waited for it."""
         if any(not stop.is_kept for stop in self._stopped.values()):
             self._changed.set()
 
     def claim_again(self, partitions: Collection[Partition], taken: Collection[Partition]) -> None:
-        """Claim afresh after a batch was thrown away: those that another reader has taken only later.
+        """Claim again after a batch was thrown away; claim those that another process has `taken` only after a delay.
 
-        If the group still counts them as ours after the delay, that reader is gone.
+        If they are still assigned to this process after the delay, the other process is gone.
         """
         for partition in taken:
             self._claim_later(partition)
@@ -170,7 +174,7 @@ class Claimer:
             self._want(partition)
 
     def granted(self) -> Sequence[Claim]:
-        """The claims granted since the last call, but for those that were lost or stopped again."""
+        """The claims granted since the last call, without those that were lost or have stopped since."""
         claims, self._granted = self._granted, []
         return [claim for claim in claims if self._held.get(claim.partition) is claim]
 
@@ -181,7 +185,7 @@ class Claimer:
             self._yielded[partition] = loop.call_later(self._reclaim_delay, self._want, partition)
 
     def _let_go(self, partition: Partition) -> None:
-        """Claiming twice would fence ourselves, so a later claim that was planned is dropped too."""
+        """Drop every state, a planned later claim too: a second claim would fence the first."""
         self._held.pop(partition, None)
         self._logs.drop(partition)
         self._stopped.pop(partition, None)
@@ -197,26 +201,26 @@ class Claimer:
     # ── the task ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
-        """Claim whatever is wanted and look after what is held, for ever."""
+        """Claim what is wanted and check what is held, until cancelled."""
         while True:
             await self._wait()
-            if not await self._turn():
+            if not await self._run_steps():
                 await asyncio.sleep(RETRY_SECONDS)
                 self._changed.set()
 
     async def _wait(self) -> None:
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(CHECK_SECONDS):
                 await self._changed.wait()
         except TimeoutError:
             return
         finally:
             self._changed.clear()
 
-    async def _turn(self) -> bool:
-        """Whether nothing has to be tried again soon. What one step cannot do now keeps no other from being done."""
+    async def _run_steps(self) -> bool:
+        """Run every step, even if one of them fails; whether none has to be repeated soon."""
         answered = True
-        steps = (self._look_at_ledger, self._claim_wanted, self._compare_logs, self._keep_stops, self._look_at_topics)
+        steps = (self._check_ledger, self._claim_wanted, self._compare_logs, self._record_stops, self._check_topics)
         for step in steps:
             try:
                 await step()
@@ -227,8 +231,9 @@ class Claimer:
     async def _claim_wanted(self) -> None:
         assigned, wanted = self._assigned, frozenset(self._wanted)
         if not wanted:
+            self._note_locked(())
             return
-        with self._telling_of_kafka():
+        with self._reporting_kafka():
             bounds = await self._source.bounds(wanted)
         if assigned is not self._assigned:
             return
@@ -241,8 +246,16 @@ class Claimer:
             self._telemetry.unavailable(error.cause, str(error))
             raise
         self._telemetry.available()
-        if assigned is self._assigned:  # else a rebalance has overtaken us, and the ledger's epoch covers it
+        if assigned is self._assigned:  # otherwise a rebalance came first, and the epoch in the ledger covers it
             self._take_over(claims)
+            self._note_locked(bounds.keys() - {claim.partition for claim in claims})
+
+    def _note_locked(self, locked: Collection[Partition]) -> None:
+        """Report rows that are locked at two attempts in a row; a previous holder's transaction ends sooner."""
+        self._telemetry.ledger_locked(self._locked & set(locked))
+        self._locked = frozenset(locked)
+        if locked:
+            raise Unavailable("other transactions hold rows of the ledger", Cause.LOCK)
 
     def _take_over(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
@@ -260,14 +273,14 @@ class Claimer:
         assigned, asked = self._assigned, self._logs.claims.keys()
         if not asked:
             return
-        with self._telling_of_kafka():
-            verdicts = await self._logs.look()
+        with self._reporting_kafka():
+            verdicts = await self._logs.compare()
         if assigned is not self._assigned:
             return
         self._note_answers(asked, verdicts)
         for claim, _, reason in verdicts.values():
             if reason:
-                self._stopped[claim.partition] = _Stop(claim, self._reads_on_at(claim), reason)
+                self._stopped[claim.partition] = _Stop(claim, self._next_offset(claim), reason)
             else:
                 self._held[claim.partition] = claim
                 self._granted.append(claim)
@@ -275,15 +288,15 @@ class Claimer:
         if new:
             self._telemetry.claimed(new)
 
-    async def _look_at_ledger(self) -> None:
-        """A claim can be lost without a write of ours: to another reader, or by somebody's decision.
+    async def _check_ledger(self) -> None:
+        """Find claims that another process or a person's decision has ended, before a write would find out.
 
-        Who has no partition asks too: an outage would never be over for a reader that asks nothing any more.
+        A replica without partitions asks too, or it would never notice that an outage has ended.
         """
         claims = self._claims()
         holders = await self._ask_for_holders({*claims, *self._yielded})
         free = {partition for partition, holder in holders.items() if holder.is_free} | (claims.keys() - holders.keys())
-        now = self._claims()  # a rebalance may have overtaken the answer
+        now = self._claims()  # a rebalance may have come before the answer
         lost = [p for p, claim in claims.items() if now.get(p) is claim and not _holds(claim, holders.get(p))]
         if lost:
             self._telemetry.overtaken(lost)
@@ -301,21 +314,21 @@ class Claimer:
             async with asyncio.timeout(ANSWER_SECONDS):
                 holders = await self._store.holders(partitions)
         except TimeoutError:
-            self._telemetry.silent("timeout", f"PostgreSQL has not answered for {ANSWER_SECONDS:.0f} s")
-            raise Unavailable("no answer", "timeout") from None
+            self._telemetry.silent(Cause.TIMEOUT, f"PostgreSQL has not answered for {ANSWER_SECONDS:.0f} s")
+            raise Unavailable("no answer", Cause.TIMEOUT) from None
         except Unavailable as error:
             self._telemetry.silent(error.cause, str(error))
             raise
         self._telemetry.answered()
         if not self._held and not self._wanted:
-            self._telemetry.available()  # nothing is there to be written that could tell
+            self._telemetry.available()  # no write of this process would report it
         return holders
 
-    async def _keep_stops(self) -> None:
-        """Have them in the ledger, for whoever claims after us, once everything before them is committed."""
+    async def _record_stops(self) -> None:
+        """Record stops in the ledger once everything before them is committed."""
         for partition, stop in [(partition, stop) for partition, stop in self._stopped.items() if not stop.is_kept]:
             kept = await self._store.stop(stop.claim, stop.offset, stop.reason)
-            if kept and self._stopped.get(partition) is stop:  # a rebalance may have overtaken the answer
+            if kept and self._stopped.get(partition) is stop:  # a rebalance may have come before the answer
                 self._report(stop, kept)
 
     def _report(self, stop: _Stop, kept: StopReason) -> None:
@@ -325,17 +338,17 @@ class Claimer:
     def _readable(self) -> Mapping[Partition, Claim]:
         return {**self._held, **self._logs.claims}
 
-    async def _look_at_topics(self) -> None:
-        """A topic made anew may soon be longer than the old one was, and then no offset tells."""
-        with self._telling_of_kafka():
+    async def _check_topics(self) -> None:
+        """Find recreated topics by their id: once the new topic is longer than the old one, no offset shows it."""
+        with self._reporting_kafka():
             ids = await self._source.topic_ids({partition.topic for partition in self._readable()})
         for partition, claim in self._readable().items():
-            if is_made_anew(claim.topic_id, ids.get(partition.topic)):
+            if is_recreated(claim.topic_id, ids.get(partition.topic)):
                 self._source.pause([partition])
-                self.stop(partition, topic_made_anew(partition))
+                self.stop(partition, topic_recreated(partition))
 
     @contextmanager
-    def _telling_of_kafka(self) -> Iterator[None]:
+    def _reporting_kafka(self) -> Iterator[None]:
         try:
             yield
         except SourceError as error:

@@ -1,4 +1,4 @@
-"""Offsets committed to Kafka. They follow the ledger, for lag tools and autoscalers; nothing is read from them."""
+"""Commits offsets to Kafka and reports the lag. The offsets follow the ledger, for lag tools and autoscalers only."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from consumer.ingest.offsets import Claim, Span
 from consumer.ingest.ports import Clock, End, Source, SourceError, Telemetry
 
 INTERVAL_SECONDS = 1.0
-TURNS_A_LOOK = 10
-LOOK_SECONDS = 8.0  # longer than one leader that does not answer is waited for
+ROUNDS_PER_QUESTION = 10
+QUESTION_SECONDS = 8.0  # longer than the wait for one leader that does not answer
 
 
 @dataclass(slots=True)
 class _Standing:
-    """Where the ledger stands in a partition, and the newest record timestamp written (milliseconds; -1 unknown).
+    """The position of the ledger in a partition.
 
-    Before anything was written it is that of the first record read.
-
-    :param stable: the last stable offset while acknowledged records wait behind it, else -1
-    :param since: when it was first seen there
+    :param timestamp: of the newest record written, in milliseconds; before the first write, of the first record read;
+        -1 if unknown
+    :param stable: the last stable offset while acknowledged records wait behind it; otherwise -1
+    :param since: when the last stable offset was first seen there
     """
 
     next_offset: int
@@ -33,7 +33,7 @@ class _Standing:
 
 
 class Committer:
-    """Commits to Kafka at most once a second, and tells how far the ledger is behind."""
+    """Commits to Kafka at most once a second, and reports how far the ledger is behind."""
 
     def __init__(self, source: Source, telemetry: Telemetry, clock: Clock) -> None:
         self._source, self._telemetry, self._clock = source, telemetry, clock
@@ -42,13 +42,13 @@ class Committer:
         self._ends: Mapping[Partition, End] = {}
 
     def begin(self, claims: Iterable[Claim]) -> None:
-        """Start with claimed partitions; what the ledger knows is worth committing at once."""
+        """Add claimed partitions, and commit the position of the ledger soon."""
         for claim in claims:
             self._standing[claim.partition] = _Standing(claim.next_offset)
             self._uncommitted.add(claim.partition)
 
     def read(self, partition: Partition, timestamp: int) -> None:
-        """A record of this time waits to be written: how far the ledger is behind, as long as nothing was."""
+        """A record with this timestamp was read. It gives the lag in seconds until the first write."""
         standing = self._standing.get(partition)
         if standing is not None and standing.timestamp < 0:
             standing.timestamp = timestamp
@@ -57,28 +57,28 @@ class Committer:
         """The ledger has moved to the end of these spans."""
         for span in spans:
             before = self._standing.get(span.partition)
-            if span.moved and before is not None:  # else it is not ours any more
+            if span.moved and before is not None:  # None: the partition was revoked
                 before.timestamp = max(before.timestamp, span.newest_timestamp)
                 before.next_offset = span.next
                 self._uncommitted.add(span.partition)
 
     def forget(self, partitions: Collection[Partition]) -> None:
-        """These partitions are no longer ours."""
+        """Remove revoked partitions."""
         for partition in partitions:
             self._standing.pop(partition, None)
             self._uncommitted.discard(partition)
 
     async def run(self) -> None:
-        """Commit and tell, for ever."""
-        for turn in itertools.count():
+        """Commit and report until cancelled."""
+        for round_ in itertools.count():
             await asyncio.sleep(INTERVAL_SECONDS)
             await self.flush()
-            if turn % TURNS_A_LOOK == 0:
-                await self._look_at_ends()
+            if round_ % ROUNDS_PER_QUESTION == 0:
+                await self._ask_for_ends()
 
     async def flush(self) -> None:
-        """Commit what has moved and tell the lag. What Kafka does not take is tried again by the next."""
-        self._tell_lag()
+        """Commit the positions that have moved, and report the lag. The next call retries what Kafka did not accept."""
+        self._report_lag()
         offsets = {partition: self._standing[partition].next_offset for partition in self._uncommitted}
         if offsets and await self._source.commit(offsets):
             self._uncommitted -= {
@@ -89,17 +89,17 @@ class Committer:
         standing = self._standing.get(partition)
         return standing is None or standing.next_offset == offset
 
-    async def _look_at_ends(self) -> None:
-        """Ask: while fetching is paused, which is when the lag grows, no fetch tells."""
+    async def _ask_for_ends(self) -> None:
+        """Ask the brokers for the ends: while fetching is paused, and the lag grows, no fetch reports them."""
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(QUESTION_SECONDS):
                 bounds = await self._source.bounds(list(self._standing))
         except (SourceError, TimeoutError):
             return
         self._telemetry.unanswered(self._standing.keys(), bounds.unanswered)
         self._ends = {partition: End(found.end, found.high_watermark) for partition, found in bounds.items()}
 
-    def _tell_lag(self) -> None:
+    def _report_lag(self) -> None:
         now, fetched = self._clock.wall(), self._source.ends(self._standing)
         for partition, standing in self._standing.items():
             known = [ends[partition] for ends in (fetched, self._ends) if partition in ends]
@@ -109,10 +109,10 @@ class Committer:
             behind = max(0, end.high_watermark - standing.next_offset)
             age = now - standing.timestamp / 1000 if behind and standing.timestamp >= 0 else 0.0
             self._telemetry.lag(partition, behind, max(0.0, age))
-            self._tell_held_back(partition, standing, end)
+            self._report_held_back(partition, standing, end)
 
-    def _tell_held_back(self, partition: Partition, standing: _Standing, end: End) -> None:
-        """A transaction is the same one as long as the last stable offset does not move."""
+    def _report_held_back(self, partition: Partition, standing: _Standing, end: End) -> None:
+        """Report the open transaction: it is the same one as long as the last stable offset does not move."""
         now, waiting = self._clock.monotonic(), max(0, end.high_watermark - end.stable)
         stable = end.stable if waiting else -1
         if stable != standing.stable:

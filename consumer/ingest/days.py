@@ -1,4 +1,4 @@
-"""Which business day a moment belongs to."""
+"""The business day of a moment."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from consumer.decode.copy_format import microseconds, moment_of
 
-# Every offset of the time zone database since 1980 is a multiple of a quarter of an hour, so midnight never falls
-# within one; 4 x 24 x 366 slots are a year, and the cache is hit for all but the first event of each slot.
+# Since 1980 every UTC offset in the time zone database is a multiple of 15 minutes, so midnight never falls inside a
+# slot of 15 minutes. The cache holds the slots of a year: only the first event of a slot is computed.
 _SLOT = 15 * 60 * 1_000_000
 _1980 = microseconds(datetime(1980, 1, 1))  # noqa: DTZ001 - naive UTC
 
@@ -28,16 +28,16 @@ class BusinessDays:
         self._of_slot = lru_cache(maxsize=4 * 24 * 366)(self._of)
 
     def days_of(self, moments: Iterable[int | None]) -> set[date]:
-        """The days that many moments belong to; None counts towards none."""
+        """The days of the moments (microseconds since 2000-01-01 UTC); None is skipped."""
         known = [moment for moment in moments if moment is not None]
         slots = {moment // _SLOT for moment in known if moment >= _1980}
         older = {self.day_of(moment_of(moment)) for moment in known if moment < _1980}
         return older | {self._of_slot(slot) for slot in slots}
 
     def day_of(self, moment: datetime) -> date:
-        """The day that a naive UTC moment belongs to.
+        """The day of a naive UTC moment.
 
-        Where clocks are set back over midnight, the hour before it comes twice; the second time belongs to the new day.
+        If clocks are set back over midnight, the hour before midnight occurs twice; the second one is in the new day.
         """
         try:
             local = moment.replace(tzinfo=UTC).astimezone(self._zone).date()
@@ -46,12 +46,12 @@ class BusinessDays:
             return moment.date()
 
     def bounds(self, day: date) -> tuple[datetime, datetime]:
-        """The first moment of the day and that of the next, naive UTC; half-open, be it 23, 24 or 25 hours later."""
+        """The first moment of the day and of the next day, naive UTC: 23, 24 or 25 hours, half-open."""
         return self._begin(day), _NEVER if day == date.max else self._begin(day + timedelta(days=1))
 
     def _begin(self, day: date) -> datetime:
-        """The first of two midnights where there are two, the end of the gap where there is none."""
-        if day == date.min:  # what a datetime can hold of the day before belongs to it too
+        """The first of two midnights; the end of the gap if midnight does not exist."""
+        if day == date.min:  # the earliest moment of a datetime belongs to it
             return _EVER
         return datetime.combine(day, time.min, self._zone).astimezone(UTC).replace(tzinfo=None)
 

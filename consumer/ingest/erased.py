@@ -1,8 +1,8 @@
-"""Users who were erased: nothing that names them is stored again.
+"""Erased users: nothing that names them is stored again.
 
-Whom it is about is known by a keyed hash alone. A row whose kind requires its subject (a dialogue) is not stored; one
-that can do without (provenance) is stored without it. A dead letter that names such a user is kept as the fact that
-there was a record, and nothing of the record.
+An erased user is recognised only by a keyed hash. A dialogue of an erased user is not stored. Provenance is stored
+without the user. A dead letter that names an erased user is stored without key, value and headers: it proves only that
+there was a record.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Place = tuple[str, int, int, int]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Key:
-    """A secret that turns users into hashes."""
+    """A secret key for the hashes of users."""
 
     secret: bytes
 
     @property
     def id(self) -> str:
-        """By this a key is known without being told."""
+        """Identifies the key without revealing it."""
         return hmac.digest(self.secret, _KEY_ID, "sha256")[:8].hex()
 
     def hash(self, user: bytes) -> bytes:
@@ -46,10 +46,10 @@ class Key:
 
 
 class ErasedUsers:
-    """The users who were erased.
+    """A set of erased users.
 
-    :param hashes: each user's hash, under one of the keys
-    :param version: of this set in the database; None for one that was never read
+    :param hashes: one hash per user, under one of the keys
+    :param version: the version of this set in the database; None if it was not read from there
     """
 
     def __init__(self, hashes: Collection[bytes] = (), keys: Iterable[Key] = (), version: int | None = None) -> None:
@@ -60,7 +60,7 @@ class ErasedUsers:
         return bool(self._hashes)
 
     def has(self, user: bytes) -> bool:
-        """Whether a user, by the 16 bytes of the id, was erased."""
+        """Whether the user with this id (16 bytes) was erased."""
         known = self._known.get(user)
         if known is None:
             known = any(key.hash(user) in self._hashes for key in self._keys)
@@ -70,17 +70,17 @@ class ErasedUsers:
         return known
 
     def among(self, users: Iterable[bytes]) -> frozenset[bytes]:
-        """Those of the users who were erased."""
+        """The erased ones among these users."""
         return frozenset(filter(self.has, set(users)))
 
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """What may be stored of a batch.
+    """The part of a batch that may be stored.
 
-    :param rows: those that may
-    :param dead_letters: those that the others became, and the batch's own
-    :param naming: places of records that name an erased user: a dead letter that one of them becomes is emptied
+    :param rows: the rows that may be stored
+    :param dead_letters: the batch's own, and one for each row that may not be stored
+    :param naming: the places of records that name an erased user: if one becomes a dead letter, it is emptied
     """
 
     rows: Mapping[Kind, Sequence[Row]]
@@ -88,20 +88,20 @@ class Screened:
     naming: AbstractSet[Place] = frozenset()
 
     def later(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
-        """Dead letters that rows have become since."""
+        """Dead letters that were rows when the batch was screened."""
         if not self.naming:
             return letters
         return [emptied(one.record) if place_of(one.record) in self.naming else one for one in letters]
 
 
 class UserIds:
-    """Which ids records name, found once for each record."""
+    """Finds the user ids in records, once per record."""
 
     def __init__(self) -> None:
         self._ids: dict[Place, AbstractSet[bytes]] = {}
 
     def names(self, record: Record, erased: ErasedUsers) -> bool:
-        """Whether a record names an erased user."""
+        """Whether the record names an erased user."""
         if not erased:
             return False
         place = place_of(record)
@@ -111,8 +111,8 @@ class UserIds:
 
 
 class Screening:
-    """Holds one batch against the erased users. That takes seconds for large records, so it is done before the
-    transaction begins, and what was found is kept: another attempt, or a newer set, looks through no record again.
+    """Finds the erased users in one batch. This takes seconds for large records, so it happens before the transaction
+    begins. The results are kept: another attempt, or a newer set of erased users, searches no record again.
     """
 
     def __init__(self, rows: Mapping[Kind, Sequence[Row]], dead_letters: Sequence[DeadLetter]) -> None:
@@ -121,9 +121,9 @@ class Screening:
         self._anonymous: dict[Place, Row] = {}
 
     def under(self, erased: ErasedUsers, *, rows_may_be_refused: bool) -> Screened:
-        """What may be stored.
+        """The part of the batch that may be stored.
 
-        :param rows_may_be_refused: the records of rows are looked through too, as rows may become dead letters
+        :param rows_may_be_refused: whether rows may become dead letters; then their records are searched too
         """
         if not erased:
             return Screened(self._rows, self._dead_letters)
@@ -155,12 +155,12 @@ class Screening:
 
 
 def place_of(record: Record) -> Place:
-    """Where a record was read, and when it was sent: by this a dead letter is known."""
+    """Topic, partition, offset and timestamp of a record: the identity of a dead letter."""
     return record.topic, record.partition, record.offset, record.timestamp
 
 
 def emptied(record: Record) -> DeadLetter:
-    """That there was a record, and nothing of it."""
+    """A dead letter without the contents of its record."""
     place = StoredRecord(record.topic, record.partition, record.offset, record.timestamp, None, None)
     return DeadLetter(place, _ERASED)
 
@@ -171,5 +171,5 @@ GONE = msgspec.json.encode(_ERASED.detail()).decode()
 
 
 def erasure_keys(settings: Erasure) -> Sequence[Key]:
-    """The key by which erased users are known, then those used before."""
+    """The key for hashes of erased users, then the previous keys."""
     return [Key(secret) for secret in settings.secrets]

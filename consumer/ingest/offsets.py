@@ -1,4 +1,4 @@
-"""Offsets: what has been read of a partition and what comes next. The only place that adds one to an offset."""
+"""Offsets: which records of a partition were read, and which offset is next."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _TIMESTAMP = attrgetter("timestamp")
 
 @dataclass(frozen=True, slots=True)
 class StopReason:
-    """Why a partition cannot be read on, until a person decides.
+    """Why a partition has stopped until a person decides.
 
-    :param problem: in words
-    :param resume_from: where the command that is advised goes on, as its `--from` takes it
-    :param unreadable_from: the first offset that cannot be read; None where the stop is about something else
-    :param unreadable_until: the offset behind the last one
+    :param problem: a sentence for that person
+    :param resume_from: the value of `--from` in the command that the product recommends
+    :param unreadable_from: the first unreadable offset; None if the stop has another reason
+    :param unreadable_until: one past the last unreadable offset
     :param diverges_at: from this offset on the topic may hold other records than those that were read
     """
 
@@ -32,13 +32,13 @@ class StopReason:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to write for a partition, as the ledger granted it.
+    """The right to write for a partition, granted by the ledger.
 
-    :param epoch: goes up with every claim; only the newest may move the ledger
-    :param next_offset: the offset reading goes on from
-    :param topic_id: the topic that the ledger answers for; None where no broker has told
-    :param stop: why a person has to decide first; None where nobody has to
-    :param leader_epoch: the newest leader epoch under which the log is known to hold what was read; None: not known
+    :param epoch: grows by one with every claim; only the holder of the newest may move the ledger
+    :param next_offset: the offset at which reading continues
+    :param topic_id: the id of the topic that was read; None if no broker has reported it
+    :param stop: why a person has to decide first; None if the partition can be read
+    :param leader_epoch: the newest leader epoch under which the log is known to contain what was read; None if unknown
     """
 
     partition: Partition
@@ -51,11 +51,11 @@ class Claim:
 
 @dataclass(slots=True)
 class Span:
-    """A stretch of one partition, from `start` up to but not including `next`, and how many records it held.
+    """A range of offsets of one partition, from `start` up to but not including `next`, and its number of records.
 
-    What lies between without a record is a gap: transaction markers, records of aborted transactions, compacted ones.
+    An offset in the range without a record is a gap: a transaction marker, or an aborted or compacted record.
 
-    :param leader_epoch: the newest leader epoch under which the log is known to hold what was read; None: not known
+    :param leader_epoch: as in :class:`Claim`
     """
 
     partition: Partition
@@ -72,24 +72,24 @@ class Span:
         offset = claim.next_offset
         return cls(claim.partition, claim.epoch, offset, offset, leader_epoch=claim.leader_epoch)
 
-    def follow(self) -> Span:
-        """The empty span that begins where this one ends."""
+    def next_span(self) -> Span:
+        """An empty span that begins where this one ends."""
         return Span(self.partition, self.epoch, self.next, self.next, leader_epoch=self.leader_epoch)
 
     def is_known_log(self, leader_epoch: int | None) -> bool:
-        """Whether what was written under this leader epoch is known to follow what was read."""
+        """Whether records of this leader epoch are known to follow the records that were read."""
         return self.leader_epoch is None or leader_epoch is None or leader_epoch <= self.leader_epoch
 
     def fresh(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Those of the records, which come in the order of their offsets, that were not read before."""
+        """The records, in offset order, without those that were read before."""
         if records and records[0].offset < self.next:
             return [record for record in records if record.offset >= self.next]
         return records
 
     def take(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Count records in, which come in the order of their offsets.
+        """Move over records, in offset order.
 
-        :returns: those that count: what lies before the position was read already
+        :returns: the records without those that were read before
         """
         records = self.fresh(records)
         if records:
@@ -99,15 +99,15 @@ class Span:
         return records
 
     def skip_to(self, position: int) -> None:
-        """Move to the reader's position: what lies between is a gap."""
+        """Move to the source's position; the offsets between are gaps."""
         self.next = max(self.next, position)
 
     @property
     def gaps(self) -> int:
-        """Offsets that held no record for us."""
+        """The number of offsets without a record."""
         return self.next - self.start - self.records
 
     @property
     def moved(self) -> bool:
-        """Whether there is anything for the ledger."""
+        """Whether the span contains any offset, so that the ledger moves."""
         return self.next > self.start

@@ -1,9 +1,16 @@
-"""The one loop: poll, decode, batch, write, follow up.
+"""The main loop: poll, decode, batch, write, follow up.
 
-Reading goes on while batches are written. Two are under way at once, so that the database need not wait for us between
-them, but they commit in the order in which they were sealed. One more may wait, and then reading waits: a slow database
-stalls the reader by construction. Only the reading task takes records in, moves claims in and seeks, so no record of
-an older claim can slip behind a newer one.
+Reading continues while batches are written. Two batches are written at a time, so that the database does not wait for
+this process between them. They commit in the order in which they were sealed. One more batch may wait for a writer;
+after that, reading waits: a slow database stalls reading by construction. Only the reading task adds records, starts
+claims and seeks, so a record read under an older claim can never enter a batch after a newer claim.
+
+    batch        states: open → sealed → written, or thrown away
+    open         the reading task adds records (`_take`). It is sealed when it is full, old enough, or drained
+    sealed       a writer writes it as one transaction, in its commit turn (`Writer`)
+    written      `_follow_up`: offsets for Kafka, metrics, partitions that stop
+    thrown away  the ledger does not stand where the batch begins (`Fenced`): `_throw_away` drops every claim of the
+                 open batch, and the claimer claims again. The next claim begins where the ledger stands
 """
 
 from __future__ import annotations
@@ -17,7 +24,7 @@ from functools import partial
 from consumer.decode.lanes import Verdict, decode_all
 from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
-from consumer.ingest.batch import Batch, Batcher, BatchLimits
+from consumer.ingest.batch import Batch, BatchLimits
 from consumer.ingest.claims import Claimer
 from consumer.ingest.commits import Committer
 from consumer.ingest.offsets import Claim, Span, StopReason
@@ -32,14 +39,14 @@ class PipelinePolicy:
 
     :param limits: when a batch is full
     :param max_record_bytes: a larger value becomes a dead letter
-    :param poll_records: records taken from the source at a time
-    :param slice_records: records decoded before the loop gets a turn, or the write would stall behind decoding
-    :param slice_bytes: bytes of them at most; a larger record is decoded beside the loop
-    :param slice_seconds: seconds that decoding them should take at most: what took longer is followed by smaller slices
-    :param poll_timeout: seconds a poll may wait
-    :param drain_timeout: seconds a rebalance waits for batches in flight
-    :param stall_seconds: seconds of waiting for the writer after which fetching is paused
-    :param reclaim_delay: seconds until a fenced partition that is still assigned to us is claimed again
+    :param poll_records: maximum number of records per poll
+    :param slice_records: maximum number of records decoded between two turns of the event loop
+    :param slice_bytes: maximum size of such a slice; a larger record is decoded in a thread
+    :param slice_seconds: how long decoding a slice should take at most; after a slower slice the next one is smaller
+    :param poll_timeout: maximum seconds a poll waits
+    :param drain_timeout: maximum seconds a rebalance waits for batches in flight
+    :param stall_seconds: after waiting this long for the writer, fetching is paused
+    :param reclaim_delay: seconds until a fenced partition that is still assigned to this process is claimed again
     """
 
     limits: BatchLimits
@@ -55,7 +62,7 @@ class PipelinePolicy:
 
 
 class Pipeline:
-    """Moves records from the source to the store, each once in effect."""
+    """Moves records from the source to the store, exactly once in effect."""
 
     def __init__(
         self,
@@ -70,13 +77,13 @@ class Pipeline:
         self._source, self._store, self._telemetry, self._clock = source, store, telemetry, clock
         self._kinds, self._policy, self._aside = kinds, policy, aside
         self._slicer = Slicer(policy.slice_records, policy.slice_bytes, policy.slice_seconds)
-        self._batcher = Batcher(policy.limits)
-        self._claimer = Claimer(source, store, telemetry, policy.reclaim_delay, self._lose, self._reads_on_at)
+        self._batch = Batch(policy.limits)
+        self._claimer = Claimer(source, store, telemetry, policy.reclaim_delay, self._lose, self._next_offset)
         self._committer = Committer(source, telemetry, clock)
         self._writer = Writer(store, telemetry, clock, self._follow_up, self._throw_away)
-        # Behind the newest record that the source has returned: what is not taken in of these is no gap.
+        # One past the newest record the source returned. A returned record that was not added is not a gap.
         self._returned: dict[Partition, int] = {}
-        # How many batches were committed, and how many thrown away because of a fence.
+        # The number of batches committed, and of batches thrown away because of a fence.
         self.commits = self.fences = 0
         self._stalled = False
         self._waited = 0.0
@@ -84,28 +91,28 @@ class Pipeline:
 
     @property
     def is_assigned(self) -> bool:
-        """Whether the group has decided what this reader reads, be it nothing."""
+        """Whether the group has assigned partitions to this process, or has assigned none."""
         return self._claimer.is_assigned
 
     @property
     def is_claimed(self) -> bool:
-        """Whether every assigned partition is claimed, but for those without a leader that answers."""
+        """Whether every assigned partition is claimed, except those whose leader does not answer."""
         return self._claimer.is_settled
 
     @property
     def unanswered(self) -> AbstractSet[Partition]:
-        """The assigned partitions that wait to be claimed and have no leader that answers."""
+        """The assigned partitions that wait to be claimed because their leader does not answer."""
         return self._claimer.unanswered
 
     @property
     def positions(self) -> Mapping[Partition, int]:
-        """Where reading stands in each partition that is ours to read; -1 where it has not begun."""
-        spans = ((partition, self._batcher.span(partition)) for partition in self._claimer.held)
+        """The next offset of each partition held by this process; -1 if reading has not begun."""
+        spans = ((partition, self._batch.spans.get(partition)) for partition in self._claimer.held)
         return {partition: -1 if span is None else span.next for partition, span in spans}
 
     @property
     def seconds_waited(self) -> float:
-        """How long reading has waited for the writer so far."""
+        """How many seconds reading has waited for the writer since the start."""
         since = self._waiting_since
         return self._waited + (0.0 if since is None else self._clock.monotonic() - since)
 
@@ -115,13 +122,13 @@ class Pipeline:
         return self._writer.is_busy
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set, then write what is held and commit.
+        """Work until `stop` is set, then write the open batch and commit.
 
-        :raises ExceptionGroup: a task failed; nothing is lost, the ledger is where the next reader resumes
+        :raises ExceptionGroup: a task failed; nothing is lost, because the next reader resumes at the ledger
         """
         async with asyncio.TaskGroup() as tasks:
-            works = (*self._writer.works(), self._claimer.run(), self._committer.run())
-            background = [tasks.create_task(work) for work in works]
+            coroutines = (*self._writer.workers(), self._claimer.run(), self._committer.run())
+            background = [tasks.create_task(coroutine) for coroutine in coroutines]
             reading = tasks.create_task(self._read(stop))
             await stop.wait()
             await self._stop_reading(reading)
@@ -130,53 +137,53 @@ class Pipeline:
                 task.cancel()
 
     async def _stop_reading(self, reading: asyncio.Task[None]) -> None:
-        """The poll returns by itself, unless a rebalance holds it."""
+        """Wait for the running poll to return. Cancel it if a rebalance keeps it from returning."""
         _, pending = await asyncio.wait({reading}, timeout=2 * self._policy.poll_timeout + 1)
         for task in pending:
             task.cancel()
 
-    # ── what the group tells ─────────────────────────────────────────────────────────────────────────────────────
+    # ── calls from the consumer group ────────────────────────────────────────────────────────────────────────────
 
     def on_assigned(self, partitions: Collection[Partition]) -> None:
-        """The group gave us these partitions; nothing of them is taken in before they are claimed."""
+        """Claim these partitions. Their records are added only after the claim is granted."""
         self._telemetry.assigned(partitions)
         self._claimer.assign(partitions)
 
     async def on_revoked(self, partitions: Collection[Partition]) -> None:
-        """The group takes everything back: write what is held, within the deadline, and let go."""
+        """Write what was read, within the deadline, and give every partition up."""
         self._claimer.revoke()
         try:
             async with asyncio.timeout(self._policy.drain_timeout):
                 await self._drain()
         except TimeoutError:
             self._telemetry.drain_timed_out(self._policy.drain_timeout)
-        self._batcher.discard()
+        self._discard_batch()
         self._committer.forget(partitions)
         self._telemetry.revoked(partitions)
 
     def on_position_lost(self, partitions: Collection[Partition]) -> None:
-        """The broker does not hold what comes next. What has become of it shows when the log is compared."""
+        """The broker no longer has the next offset: compare the log to find out why."""
         self._source.pause(partitions)
         for partition in partitions:
             self._claimer.compare(partition)
 
     def on_unreadable(self, partition: Partition, first: int, reason: StopReason) -> None:
-        """This offset comes next and cannot be read: the partition stops, what was taken before it is written."""
+        """Stop the partition at the unreadable offset `first`. Records before it are still written."""
         self._skip_gaps({partition})
         span = self._readable_span(partition)
         if span is not None and span.next == first:
             self._claimer.stop(partition, reason)
         elif span is not None:
-            self._source.seek({partition: span.next})  # not all before it was taken in
+            self._source.seek({partition: span.next})  # some records before `first` were not added: read them again
 
-    def _reads_on_at(self, claim: Claim) -> int:
-        span = self._batcher.span(claim.partition)
+    def _next_offset(self, claim: Claim) -> int:
+        span = self._batch.spans.get(claim.partition)
         return claim.next_offset if span is None or span.epoch != claim.epoch else span.next
 
     async def _drain(self) -> None:
-        """Write everything taken in so far, and commit."""
+        """Write everything read so far, and commit."""
         await self._writer.slot()
-        self._put_or_free_slot()
+        self._seal()
         await self._writer.idle()
         await self._committer.flush()
 
@@ -184,106 +191,104 @@ class Pipeline:
 
     async def _read(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            self._begin_claimed()
-            for stretch in await self._poll(self._patience(), self._policy.poll_records):
-                await self._take(stretch)
-            self._skip_gaps(self._batcher.spans.keys())
-            await self._hand_over_if_ready()
+            self._start_claims()
+            for polled in await self._poll(self._poll_timeout(), self._policy.poll_records):
+                await self._take(polled)
+            self._skip_gaps(self._batch.spans.keys())
+            await self._seal_if_ready()
 
-    def _begin_claimed(self) -> None:
+    def _start_claims(self) -> None:
         claims = self._claimer.granted()
         for claim in claims:
             self._returned.pop(claim.partition, None)
-            span = self._batcher.span(claim.partition)
-            if span is not None and span.epoch == claim.epoch:  # its log was compared: read on
+            span = self._batch.spans.get(claim.partition)
+            if span is not None and span.epoch == claim.epoch:  # only its log was compared: continue
                 span.leader_epoch = claim.leader_epoch
             else:
-                self._batcher.claim(claim)
+                self._batch.claim(claim)
                 self._committer.begin([claim])
         if claims:
-            self._source.seek({claim.partition: self._reads_on_at(claim) for claim in claims})
+            self._source.seek({claim.partition: self._next_offset(claim) for claim in claims})
 
     async def _poll(self, timeout: float, max_records: int) -> Sequence[PartitionRecords]:
-        stretches = await self._source.poll(timeout, max_records)
-        for stretch in stretches:
-            self._returned[stretch.partition] = stretch.records[-1].offset + 1
-        return stretches
+        polled = await self._source.poll(timeout, max_records)
+        for one in polled:
+            self._returned[one.partition] = one.records[-1].offset + 1
+        return polled
 
-    def _patience(self) -> float:
-        left = self._batcher.seconds_left(self._clock.monotonic())
+    def _poll_timeout(self) -> float:
+        left = self._batch.seconds_left(self._clock.monotonic())
         return self._policy.poll_timeout if left is None else min(left, self._policy.poll_timeout)
 
-    async def _take(self, stretch: PartitionRecords) -> None:
-        """Take the stretch in, slice by slice, as long as its partition stays ours."""
-        span = self._readable_span(stretch.partition)
-        if span is None or self._is_to_be_compared(span, stretch.leader_epoch):
+    async def _take(self, polled: PartitionRecords) -> None:
+        """Decode and add the records, slice by slice, while this process holds their partition."""
+        span = self._readable_span(polled.partition)
+        if span is None or self._is_to_be_compared(span, polled.leader_epoch):
             return
-        records, place = span.fresh(stretch.records), 0
+        records, place = span.fresh(polled.records), 0
         while place < len(records):
             piece = self._slicer.cut(records, place)
-            piece = piece[: self._batcher.room(piece)]
+            piece = piece[: self._batch.room(piece)]
             place += len(piece)
             verdicts = await self._decode(piece)
             if not self._is_still_readable(span):
                 return
-            self._take_slice(piece, verdicts)
-            await self._hand_over_if_ready()
+            self._add(piece, verdicts)
+            await self._seal_if_ready()
             await asyncio.sleep(0)
             if not self._is_still_readable(span):
                 return
 
     async def _decode(self, records: Sequence[Record]) -> Sequence[Verdict]:
-        """On the loop as long as that is quick, which is checked; beside it what takes long."""
+        """Decode on the event loop what is quick, and in a thread what is large. The slicer keeps slices quick."""
         decode = partial(decode_all, self._kinds[records[0].topic], records, self._policy.max_record_bytes)
         if self._slicer.is_large(records):
-            return await self._hand_over_while(self._aside(decode))
+            return await self._seal_while(self._aside(decode))
         began = self._clock.monotonic()
         verdicts = decode()
         self._slicer.took(records, self._clock.monotonic() - began)
         return verdicts
 
-    async def _hand_over_while(self, decoding: Awaitable[Sequence[Verdict]]) -> Sequence[Verdict]:
-        """What was taken in before must not wait for one large record."""
+    async def _seal_while(self, decoding: Awaitable[Sequence[Verdict]]) -> Sequence[Verdict]:
+        """Seal the open batch when it is due, even while one large record is being decoded."""
         task = asyncio.ensure_future(decoding)
         try:
             while not task.done():
-                await asyncio.wait({task}, timeout=self._patience())
-                await self._hand_over_if_ready()
+                await asyncio.wait({task}, timeout=self._poll_timeout())
+                await self._seal_if_ready()
             return task.result()
         finally:
             task.cancel()
 
     def _readable_span(self, partition: Partition) -> Span | None:
-        return self._batcher.span(partition) if partition in self._claimer.held else None
+        return self._batch.spans.get(partition) if partition in self._claimer.held else None
 
     def _is_still_readable(self, span: Span) -> bool:
-        """Whether the partition is held under the claim that it was read under."""
+        """Whether the partition is still held under the claim it was read under."""
         current = self._readable_span(span.partition)
         return current is not None and current.epoch == span.epoch
 
     def _is_to_be_compared(self, span: Span, leader_epoch: int | None) -> bool:
-        """Where another leader writes now, nothing is taken in before the log is known to hold what was read."""
+        """Whether the log must be compared first, because its leader has changed. Pauses the partition if so."""
         if span.is_known_log(leader_epoch):
             return False
         self._source.pause([span.partition])
         self._claimer.compare(span.partition, leader_epoch)
         return True
 
-    def _take_slice(self, records: Sequence[Record], verdicts: Sequence[Verdict]) -> None:
-        batch = self._batcher.batch
-        span = batch.spans[Partition(records[0].topic, records[0].partition)]
+    def _add(self, records: Sequence[Record], verdicts: Sequence[Verdict]) -> None:
+        span = self._batch.spans[Partition(records[0].topic, records[0].partition)]
         span.take(records)
-        batch.add(self._kinds[span.partition.topic], records, verdicts)
+        self._batch.add(self._kinds[span.partition.topic], records, verdicts)
         self._committer.read(span.partition, records[0].timestamp)
-        batch.open_at(self._clock.monotonic())
+        self._batch.open_at(self._clock.monotonic())
 
     def _skip_gaps(self, partitions: Collection[Partition]) -> None:
-        """Follow the source over offsets that hold no record for us, or a marker at the end would wait for ever.
+        """Move the spans over offsets without a record, or a transaction marker at the end would be waited for.
 
-        What the source has returned and was not taken in, for whatever reason, is none of these: it is read again, or
-        by whoever holds the partition then.
+        A record that the source returned and that was not added is not such a gap: it is read again.
         """
-        spans = self._batcher.spans
+        spans = self._batch.spans
         readable = spans.keys() & self._claimer.held & set(partitions)
         for partition, position in self._source.positions(readable).items():
             span = spans[partition]
@@ -292,12 +297,12 @@ class Pipeline:
                 self._source.seek({partition: span.next})
             elif position.offset > span.next and not self._is_to_be_compared(span, position.leader_epoch):
                 span.skip_to(position.offset)
-                self._batcher.batch.open_at(self._clock.monotonic())
+                self._batch.open_at(self._clock.monotonic())
 
-    async def _hand_over_if_ready(self) -> None:
-        if self._batcher.is_ready(self._clock.monotonic()):
+    async def _seal_if_ready(self) -> None:
+        if self._batch.is_ready(self._clock.monotonic()):
             await self._wait_for_slot()
-            self._put_or_free_slot()
+            self._seal()
 
     async def _wait_for_slot(self) -> None:
         self._waiting_since = self._clock.monotonic()
@@ -308,29 +313,35 @@ class Pipeline:
         self._waiting_since = None
         if self._stalled:
             self._stalled = False
-            self._source.resume(self._batcher.spans.keys() & self._claimer.held)
+            self._source.resume(self._batch.spans.keys() & self._claimer.held)
 
     def _note_waiting(self) -> None:
-        """While it lasts, too: an outage of hours is not to be seen only once it is over."""
+        """Report the waiting so far. Called during the wait too, so that a long outage shows before it ends."""
         seconds, self._waiting_since = self.seconds_waited - self._waited, self._clock.monotonic()
         self._waited += seconds
         self._telemetry.backpressure(seconds)
 
     async def _stall(self) -> None:
-        """The writer is held up for long: stop fetching, but keep polling, or the group takes us for dead."""
+        """Stop fetching because the writer is blocked, but keep polling, or the group would expel this process."""
         if not self._stalled:
             self._stalled = True
             self._source.pause()
-        await self._poll(0, 1)  # returns nothing; if it ever did, that would be read again
+        await self._poll(0, 1)  # returns nothing while paused; a returned record would be read again
 
-    def _put_or_free_slot(self) -> None:
-        """Seal the open batch for the writer; the caller holds a slot for it."""
-        if self._batcher.batch.is_empty:
+    def _seal(self) -> None:
+        """Give the open batch to the writer. The caller holds a slot for it."""
+        if self._batch.is_empty:
             self._writer.free_slot()
         else:
-            self._writer.put(self._batcher.seal())
+            sealed, self._batch = self._batch, self._batch.next()
+            self._writer.put(sealed)
 
-    # ── what was written ─────────────────────────────────────────────────────────────────────────────────────────
+    def _discard_batch(self) -> Collection[Partition]:
+        """Drop the open batch and every claim; returns the partitions that were claimed."""
+        claimed, self._batch = self._batch.spans.keys(), Batch(self._policy.limits)
+        return claimed
+
+    # ── after a write ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _follow_up(self, written: Written) -> None:
         self.commits += 1
@@ -341,15 +352,15 @@ class Pipeline:
         self._claimer.on_written()
 
     def _throw_away(self, batch: Batch, fenced: Fenced) -> None:
-        """Nothing of this batch was written, so nothing after it may be: back to where the ledger stands."""
+        """Drop everything read after this batch too, because it was not written; then claim again."""
         self.fences += 1
-        spans = self._batcher.spans
+        spans = self._batch.spans
         if any(p in spans and spans[p].epoch == span.epoch for p, span in batch.spans.items()):
-            self._claimer.claim_again(self._batcher.discard(), fenced.partitions)
+            self._claimer.claim_again(self._discard_batch(), fenced.partitions)
 
     def _lose(self, lost: Collection[Partition], taken: Collection[Partition]) -> None:
-        """The ledger says so before a write of ours could: what is held of these partitions can never be written."""
-        if taken and not self._batcher.batch.is_empty:
+        """Drop the open batch, because the ledger shows that claims were lost: it could never be written."""
+        if taken and not self._batch.is_empty:
             self.fences += 1
             self._telemetry.fenced(Fenced(taken))
-        self._claimer.claim_again({*self._batcher.discard(), *lost}, taken)
+        self._claimer.claim_again({*self._discard_batch(), *lost}, taken)

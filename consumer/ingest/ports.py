@@ -1,15 +1,16 @@
-"""What the pipeline needs of the outside: narrow protocols, and errors that say what the caller does next.
+"""What the pipeline needs from the outside: narrow protocols, and errors named for the caller's next step.
 
 StoreError
-├── Unavailable   the store cannot be used now          → wait and try again, for as long as it takes
-├── Refused       the store does not take this data     → find the record, make it a dead letter
-└── Fenced        another reader has the partition now  → throw the batch away, claim again
+├── Unavailable   the store cannot be used now             → wait and retry, without a limit
+├── Refused       the store does not accept this data      → find the record and make it a dead letter
+└── Fenced        another process has claimed a partition  → throw the batch away and claim again
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
@@ -19,32 +20,34 @@ from consumer.events.record import Partition, Record
 from consumer.ingest.batch import Batch, DeadLetter
 from consumer.ingest.offsets import Claim, StopReason
 
-# Every cause of an outage of the store, as it stands in metrics.
-CAUSES = (
-    "conflict",
-    "connection",
-    "erasure",
-    "lock",
-    "other",
-    "privilege",
-    "read_only",
-    "refused",
-    "resources",
-    "schema",
-    "shutdown",
-    "system",
-    "timeout",
-    "tls",
-    "turn",
-)
+
+class Cause(StrEnum):
+    """Why the store cannot be used; a label of `rag_write_retries_total`."""
+
+    CONFLICT = "conflict"
+    CONNECTION = "connection"
+    ERASURE = "erasure"
+    LOCK = "lock"
+    OTHER = "other"
+    PRIVILEGE = "privilege"
+    READ_ONLY = "read_only"
+    REFUSED = "refused"
+    RESOURCES = "resources"
+    SCHEMA = "schema"
+    SHUTDOWN = "shutdown"
+    SYSTEM = "system"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    TURN = "turn"
+
 
 T = TypeVar("T")
 
 
 class Answers(dict[Partition, T], Generic[T]):
-    """What the leaders of partitions have answered.
+    """The answers of partition leaders, by partition.
 
-    :param unanswered: the partitions of which nobody has answered, and why: no leader, or one that does not answer
+    :param unanswered: partitions without an answer, and why: they have no leader, or it does not answer
     """
 
     def __init__(self, answered: Mapping[Partition, T], unanswered: Mapping[Partition, str] | None = None) -> None:
@@ -53,24 +56,23 @@ class Answers(dict[Partition, T], Generic[T]):
 
 
 class StoreError(Exception):
-    """What went wrong with the store."""
+    """The store cannot do what was asked."""
 
 
 class Unavailable(StoreError):
-    """The store cannot be used now: an outage, a lock, a missing table. Never a reason for a dead letter.
+    """The store cannot be used now: an outage, a lock, a missing table. Never a reason for a dead letter."""
 
-    `cause` is one word out of few, for a metric's label.
-    """
-
-    def __init__(self, message: str, cause: str) -> None:
+    def __init__(self, message: str, cause: Cause) -> None:
         super().__init__(message)
         self.cause = cause
 
 
 class Refused(StoreError):
-    """The store does not take this data. `sqlstate` is its code; the message never quotes the data.
+    """The store does not accept this data. The message never quotes the data.
 
-    `constraint` is the one that was violated, if any: schema, table, name. `statement` is ours that was refused.
+    :param sqlstate: the error code
+    :param constraint: the violated constraint, if any: schema, table, name
+    :param statement: the name of the statement that was refused
     """
 
     def __init__(
@@ -81,18 +83,18 @@ class Refused(StoreError):
 
 
 class Fenced(StoreError):
-    """Another reader has claimed `partitions` since: nothing of the batch was written."""
+    """Another process has claimed `partitions`. Nothing of the batch was written."""
 
     def __init__(self, partitions: Collection[Partition]) -> None:
-        super().__init__(f"another reader has claimed {', '.join(map(str, sorted(partitions)))}")
+        super().__init__(f"another replica has claimed {', '.join(map(str, sorted(partitions)))}")
         self.partitions = frozenset(partitions)
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionRecords:
-    """What one poll returned of one partition.
+    """The records that one poll returned for one partition.
 
-    :param leader_epoch: of the newest of the records; None where the log does not keep it
+    :param leader_epoch: the leader epoch of the newest record; None if the log does not store it
     """
 
     partition: Partition
@@ -101,16 +103,16 @@ class PartitionRecords:
 
 
 class Position(NamedTuple):
-    """The offset that comes next, and the leader epoch of what was returned before it; None where that is unknown."""
+    """The next offset, and the leader epoch of the record before it (None if unknown)."""
 
     offset: int
     leader_epoch: int | None = None
 
 
 class EpochQuestion(NamedTuple):
-    """Up to which offset does a log hold what was written under this leader epoch and earlier ones?
+    """The question at which offset the records of this leader epoch and of earlier ones end in a log.
 
-    :param asked_of: the epoch of the leader that is asked: any other one does not answer
+    :param asked_of: the epoch of the leader that is asked; a leader of another epoch does not answer
     """
 
     leader_epoch: int
@@ -119,13 +121,13 @@ class EpochQuestion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The first offset a partition still holds, and the one after the last record that can be read now.
+    """The first offset that a partition still has, and one past the last record that can be read now.
 
-    :param end: the last stable offset: everything before it is committed or aborted
-    :param topic_id: which topic of this name it is, as one made anew has another; None where no broker tells
-    :param held_back: acknowledged offsets from `end` on: an open transaction holds them back from every reader of
-        committed records, those of other producers too
-    :param leader_epoch: under which its leader has answered; None where no broker tells
+    :param end: the last stable offset: every transaction before it is committed or aborted
+    :param topic_id: the id of the topic; a recreated topic has another one. None if no broker reports it
+    :param held_back: number of acknowledged offsets from `end` on. They wait behind an open transaction, also those of
+        other producers
+    :param leader_epoch: the epoch of the leader that answered; None if no broker reports it
     """
 
     first: int
@@ -136,22 +138,22 @@ class Bounds:
 
     @property
     def high_watermark(self) -> int:
-        """The offset after the last acknowledged record: what the lag is counted to."""
+        """One past the last acknowledged record. The lag is counted up to here."""
         return self.end + self.held_back
 
 
 class End(NamedTuple):
-    """Where a partition ends: for readers of committed records, and for its producers. See :class:`Bounds`."""
+    """The end of a partition for readers of committed records, and for producers. See :class:`Bounds`."""
 
     stable: int
     high_watermark: int
 
 
 class Refusal(NamedTuple):
-    """Something of Kafka that this replica may not use until somebody acts.
+    """A resource that Kafka does not let this replica use.
 
     :param resource: `topic`, `group` or `transactional-id`
-    :param fix: what a person does about it, such as the command that grants the right
+    :param fix: what a person can do about it, for example the command that grants the right
     """
 
     resource: str
@@ -165,9 +167,9 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who may move a partition's row of the ledger: the newest epoch.
+    """The newest claim of a partition in the ledger.
 
-    :param is_free: nobody has claimed the row since somebody decided about it
+    :param is_free: nobody has claimed the partition since a person decided about it
     """
 
     epoch: int
@@ -176,12 +178,12 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a batch became, once committed.
+    """The result of a committed batch.
 
-    :param amended: what changed a row, or waits for one
-    :param amended_moments: when the changed rows' dialogues took place, in microseconds since 2000-01-01 UTC
-    :param news: of what amended those that were not known before
-    :param stopped: partitions that stop with it, and why
+    :param amended: amendments: each changed a row, or waits for one
+    :param amended_moments: creation times of the changed dialogues, in microseconds since 2000-01-01 UTC
+    :param news: the amendments that were not known before
+    :param stopped: partitions that stop after this batch, and why
     """
 
     batch: Batch
@@ -195,92 +197,92 @@ class Written:
 
 
 class Source(Protocol):
-    """Records, partition by partition."""
+    """A source of records: Kafka, or a fake."""
 
     async def poll(self, timeout: float, max_records: int) -> Sequence[PartitionRecords]:
-        """The next records, waiting up to `timeout` seconds for the first. Also keeps the group membership alive."""
+        """Return the next records; wait up to `timeout` seconds for the first. Keeps the group membership alive."""
         ...
 
     def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:
-        """Behind the last offset returned, markers and aborted records included; unassigned partitions left out."""
+        """One past the last offset returned, markers and aborted records included. Skips unassigned partitions."""
         ...
 
     def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, End]:
-        """Where the partitions ended at the last fetch; partitions never fetched left out."""
+        """The ends of the partitions at the last fetch. Skips partitions that were never fetched."""
         ...
 
     async def bounds(self, partitions: Collection[Partition]) -> Answers[Bounds]:
-        """What the partitions hold now, as far as their leaders answer.
+        """Ask for the bounds of the partitions.
 
         :raises SourceError: no broker answers
         """
         ...
 
     async def epoch_ends(self, questions: Mapping[Partition, EpochQuestion]) -> Answers[int | None]:
-        """The answers, as far as the leaders give one; None where a leader does not keep epochs.
+        """Ask the leaders the questions. An answer is None if the leader does not store epochs.
 
         :raises SourceError: no broker answers
         """
         ...
 
     def seek(self, positions: Mapping[Partition, int]) -> None:
-        """Read on from these offsets, and start fetching where it was stopped."""
+        """Continue at these offsets, and resume fetching of these partitions."""
         ...
 
     async def topic_ids(self, topics: Collection[str]) -> Mapping[str, UUID]:
-        """Which topics of these names there are now; left out where the brokers do not tell, or there is none.
+        """The current ids of these topics. Skips topics that do not exist or whose id the brokers do not report.
 
         :raises SourceError: the brokers do not answer
         """
         ...
 
     def refusals(self) -> Collection[Refusal]:
-        """What Kafka does not let us use, as far as it has told."""
+        """The resources that Kafka is known to refuse."""
         ...
 
-    async def answers_anew(self, partitions: Collection[Partition]) -> bool:
-        """Whether the brokers tell a new client the bounds of at least one of these partitions."""
+    async def answers_new_client(self, partitions: Collection[Partition]) -> bool:
+        """Whether a new client gets the bounds of at least one of these partitions."""
         ...
 
     def pause(self, partitions: Collection[Partition] | None = None) -> None:
-        """Stop fetching, everything where none are named; :meth:`poll` goes on, to keep the membership."""
+        """Stop fetching these partitions, or all if None. :meth:`poll` is still called, to keep the membership."""
         ...
 
     def resume(self, partitions: Collection[Partition]) -> None:
-        """Fetch again."""
+        """Fetch these partitions again."""
         ...
 
     async def commit(self, offsets: Mapping[Partition, int]) -> bool:
-        """Tell Kafka where reading stands, for lag tools; whether it knows now. The ledger is what counts."""
+        """Commit offsets to Kafka, for lag tools only; whether that succeeded. Reading resumes at the ledger."""
         ...
 
 
 class SourceError(Exception):
-    """Kafka cannot be asked now. Wait and try again."""
+    """Kafka does not answer. Wait and retry."""
 
 
 class Clock(Protocol):
     """The two clocks."""
 
     def monotonic(self) -> float:
-        """Seconds since some start, never going back: for delays."""
+        """Seconds of a clock that never goes back, for delays."""
         ...
 
     def wall(self) -> float:
-        """Seconds since 1970: for comparing with record timestamps, never for the data itself."""
+        """Seconds since 1970, for comparison with record timestamps. Never stored."""
         ...
 
 
 class Aside(Protocol):
-    """Does what takes long beside the event loop, one piece of work after the other."""
+    """Runs slow functions in a thread, one at a time."""
 
     async def __call__(self, work: Callable[[], T]) -> T:
-        """What the work returns. Cancelled while the work is being done, it is done to its end, for nothing."""
+        """Run the function and return its result. If cancelled, the function still runs to its end."""
         ...
 
 
 class Turn(Protocol):
-    """A batch's place in the order of commits, which is the order in which the batches were sealed."""
+    """The place of a batch in the order of commits, which is the order in which batches were sealed."""
 
     async def wait_turn(self) -> None:
         """Wait until every earlier batch is committed or thrown away."""
@@ -288,27 +290,28 @@ class Turn(Protocol):
 
 
 class Claims(Protocol):
-    """Who may write for which partition."""
+    """The ledger: which process may write for which partition."""
 
     async def claim(self, bounds: Mapping[Partition, Bounds]) -> Sequence[Claim]:
-        """Take over the partitions; one seen for the first time begins at its first or end offset, as configured.
+        """Claim the partitions. A new partition begins at its first offset or at its end, as configured.
 
-        :raises Unavailable: try again
+        :returns: the claims; a partition whose row another transaction holds is left out: retry it
+        :raises Unavailable: retry
         """
         ...
 
     async def stop(self, claim: Claim, offset: int, reason: StopReason) -> StopReason | None:
-        """Keep in the ledger that the partition has stopped at this offset until a person decides.
+        """Record in the ledger that the partition has stopped at this offset until a person decides.
 
-        :returns: the reason that the ledger keeps, which is the first one; None where nothing is kept, as the claim is
-            lost or what comes before the offset is not committed yet
+        :returns: the recorded reason, which is the first one; None if nothing was recorded: the claim is lost, the
+            records before the offset are not committed yet, or another transaction holds the row
 
-        :raises Unavailable: try again
+        :raises Unavailable: retry
         """
         ...
 
     async def holders(self, partitions: Collection[Partition]) -> Mapping[Partition, Holder]:
-        """Who holds the partitions now; those that the ledger does not know are left out.
+        """The newest claims of these partitions. Skips partitions that are not in the ledger.
 
         :raises Unavailable: not now
         """
@@ -319,58 +322,64 @@ class Store(Claims, Protocol):
     """The tables and the ledger."""
 
     async def write(self, batch: Batch, turn: Turn) -> Written:
-        """Write the batch in one transaction, committed in its turn, waiting out every outage.
+        """Write the batch in one transaction and commit it in its turn. Wait for the end of every outage.
 
-        :raises Fenced: another reader has one of the partitions; nothing was written
+        :raises Fenced: another process has claimed one of the partitions; nothing was written
         """
         ...
 
 
 class Telemetry(Protocol):
-    """What is told of the work; nothing here may fail or block."""
+    """Metrics and log. No method may fail or block."""
 
     def written(self, written: Written, seconds: float) -> None:
         """A batch was committed; it took `seconds` to write."""
         ...
 
     def fenced(self, fenced: Fenced) -> None:
-        """A batch was thrown away because another reader has the partition."""
+        """A batch was thrown away because another process has claimed a partition."""
         ...
 
     def overtaken(self, partitions: Collection[Partition]) -> None:
-        """Claims were lost, to another reader or by a decision about the ledger."""
+        """Claims were lost, to another process or by a person's decision about the ledger."""
         ...
 
     def assigned(self, partitions: Collection[Partition]) -> None:
-        """The group has given this reader these partitions."""
+        """The group has assigned these partitions to this process."""
         ...
 
     def revoked(self, partitions: Collection[Partition]) -> None:
-        """The group has taken these partitions away."""
+        """The group has revoked these partitions."""
         ...
 
     def claimed(self, claims: Collection[Claim]) -> None:
-        """The ledger lets this reader write for these partitions."""
+        """The ledger has granted these claims."""
         ...
 
-    def unavailable(self, cause: str, message: str) -> None:
-        """The store cannot be written to; another try follows."""
+    def unavailable(self, cause: Cause, message: str) -> None:
+        """A write failed and will be retried."""
         ...
 
     def available(self) -> None:
-        """A write was answered."""
+        """A write succeeded."""
         ...
 
-    def silent(self, cause: str, message: str) -> None:
-        """The store does not even answer a question; another follows."""
+    def ledger_locked(self, partitions: Collection[Partition]) -> None:
+        """Other transactions hold the rows of these partitions in the ledger, so they cannot be claimed now. Called
+        with no partitions when none waits any more.
+        """
+        ...
+
+    def silent(self, cause: Cause, message: str) -> None:
+        """A query failed and will be repeated."""
         ...
 
     def answered(self) -> None:
-        """The store has answered a question."""
+        """A query succeeded."""
         ...
 
     def kafka_unavailable(self, error: Exception) -> None:
-        """Kafka does not answer; another try follows."""
+        """Kafka does not answer; the request will be repeated."""
         ...
 
     def kafka_available(self) -> None:
@@ -378,33 +387,33 @@ class Telemetry(Protocol):
         ...
 
     def unanswered(self, asked: Collection[Partition], why: Mapping[Partition, str]) -> None:
-        """The leaders of these partitions were asked; `why` has those of which none has answered."""
+        """The leaders of these partitions were asked; `why` has the partitions without an answer."""
         ...
 
     def split(self, writes: int) -> None:
-        """Guilty records were looked for by halving; it took `writes` extra writes."""
+        """Rejected rows were searched for by halving; that took `writes` extra writes."""
         ...
 
     def set_aside(self, table: str, sqlstate: str) -> None:
-        """The database refuses to apply an amendment that was kept in `table`; it is not tried again."""
+        """The database refuses to apply an amendment stored in `table`; it is not retried."""
         ...
 
     def stopped(self, partition: Partition, reason: StopReason) -> None:
-        """A partition cannot be read on from where the ledger stands; a person has to decide."""
+        """A partition has stopped; a person has to decide."""
         ...
 
     def drain_timed_out(self, seconds: float) -> None:
-        """A rebalance did not wait any longer for the batches in flight; the ledger's fence covers them."""
+        """A rebalance no longer waits for the batches in flight; the fence of the ledger covers them."""
         ...
 
     def backpressure(self, seconds: float) -> None:
-        """Reading waited `seconds` for the writer."""
+        """Reading has waited `seconds` for the writer."""
         ...
 
     def lag(self, partition: Partition, records: int, seconds: float) -> None:
-        """How far the ledger is behind the partition."""
+        """How far the ledger is behind the end of the partition."""
         ...
 
     def held_back(self, partition: Partition, records: int, seconds: float) -> None:
-        """How many records wait behind an open transaction, and for how long we have seen it open."""
+        """How many records wait behind an open transaction, and for how long it has been seen open."""
         ...

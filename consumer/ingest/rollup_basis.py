@@ -1,4 +1,4 @@
-"""What days are computed under: a business time zone and objectives. PURE."""
+"""The settings that days are computed with: a business time zone and objectives. PURE."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OBJECTIVES: TypeAdapter[tuple[Objective, ...]] = TypeAdapter(tuple[Objective, .
 
 
 class UnknownBasis(Exception):
-    """Another version of ragledger has put in force what this one does not understand."""
+    """Another version of ragledger has stored settings that this one does not understand."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Basis:
 
     @classmethod
     def parse(cls, timezone: str, objectives: str) -> Basis:
-        """What :attr:`json` has written.
+        """Parse the output of :attr:`json`.
 
         :raises UnknownBasis: a figure, an operator or a time zone that this version does not know
         """
         try:
             basis = cls(timezone, _OBJECTIVES.validate_json(objectives))
             _ = basis.days
-        except (ValueError, KeyError):  # the last where there is no such time zone
+        except (ValueError, KeyError):  # KeyError: there is no such time zone
             raise UnknownBasis(
                 f"days are kept in {timezone} under objectives that this version does not know"
             ) from None
@@ -43,7 +43,7 @@ class Basis:
 
     @property
     def json(self) -> str:
-        """The objectives, as the database keeps them."""
+        """The objectives, as the database stores them."""
         return _OBJECTIVES.dump_json(tuple(self.objectives)).decode()
 
     @cached_property
@@ -56,10 +56,10 @@ class Basis:
         return judge(self.objectives, day)
 
     def difference(self, other: Basis) -> str:
-        """In which settings another basis differs from this one, in words; empty where it does not."""
+        """The settings in which another basis differs from this one, as a sentence; empty if it does not."""
         differing = []
         if self.timezone != other.timezone:
             differing.append(f"the time zone is {other.timezone} instead of {self.timezone}")
         if self.json != other.json:
-            differing.append("the objectives are others")
+            differing.append("the objectives differ")
         return ", and ".join(differing)

@@ -1,4 +1,4 @@
-"""How much is decoded at a time, so that the event loop turns whatever the records are."""
+"""How many records are decoded between two turns of the event loop, so that it never blocks for long."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from operator import attrgetter
 
 from consumer.events.record import Record
 
-# The most expensive JSON there is costs about 0.3 s a megabyte: of this little, some 20 ms.
+# The most expensive JSON takes about 0.3 s per megabyte, so this much takes about 20 ms.
 LEAST_BYTES = 65_536
 _VALUE, _HEADERS = attrgetter("value"), attrgetter("headers")
 
 
 class Slicer:
-    """Cuts records into slices, and learns from the time that each has taken how many bytes the next one may have.
+    """Cuts records into slices. The time that a slice took decides how many bytes the next one may have.
 
-    A record that is larger than a slice may be is a slice by itself, to be decoded beside the loop.
+    A record larger than that is a slice of its own, to be decoded in a thread.
 
-    :param records: of one slice at most
-    :param size: bytes of one slice at most
-    :param seconds: that one slice should take at most
+    :param records: maximum number of records in a slice
+    :param size: maximum bytes of a slice
+    :param seconds: how long decoding a slice should take at most
     """
 
     def __init__(self, records: int, size: int, seconds: float) -> None:
@@ -27,18 +27,18 @@ class Slicer:
         self._size = size
 
     def cut(self, records: Sequence[Record], start: int) -> Sequence[Record]:
-        """The slice that begins at `start`; one record at least."""
+        """The slice that begins at `start`; it has at least one record."""
         found = records[start : start + self._records]
         while len(found) > 1 and _bytes_of(found) > self._size:
             found = found[: len(found) // 2]
         return found
 
     def is_large(self, found: Sequence[Record]) -> bool:
-        """Whether a slice takes too long for the loop."""
+        """Whether a slice would block the event loop for too long."""
         return len(found) == 1 and _bytes_of(found) > self._size
 
     def took(self, found: Sequence[Record], seconds: float) -> None:
-        """A slice took so many seconds on the loop."""
+        """Learn that decoding a slice on the event loop took so many seconds."""
         if seconds > self._seconds:
             fitting = int(_bytes_of(found) * self._seconds / seconds)
             self._size = max(min(fitting, self._size), LEAST_BYTES)
@@ -47,6 +47,6 @@ class Slicer:
 
 
 def _bytes_of(records: Sequence[Record]) -> int:
-    """Without a call of ours for each record, where none has headers."""
+    """Size of values and headers. If no record has headers, no Python function of ours is called per record."""
     values = sum(map(len, filter(None, map(_VALUE, records))))
     return values + sum(len(name) + len(value or b"") for headers in map(_HEADERS, records) for name, value in headers)

@@ -1,4 +1,4 @@
-"""Objectives: what a day is held against. PURE, but for reading the file."""
+"""Service level objectives: what the figures of a day should be. PURE, except for reading the file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SloFileError(Exception):
 
 
 class Objective(BaseModel):
-    """One objective: a figure of the day, and what it has to be."""
+    """One objective: a figure of the day, an operator and a target."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,12 +55,12 @@ class Objective(BaseModel):
     @field_validator("target", mode="before")
     @classmethod
     def _is_a_number(cls, target: Any) -> Any:
-        if isinstance(target, bool):  # what YAML makes of yes, no, on and off
+        if isinstance(target, bool):  # YAML reads yes, no, on and off as booleans
             raise ValueError("must be a number")  # noqa: TRY004 - what a validator raises
         return target
 
     def judge(self, day: Mapping[str, Any]) -> dict[str, Any]:
-        """How `day` (a row of rag_metrics_history) stands; `met` is None where the figure has no value."""
+        """Compare `day` (a row of rag_metrics_history) with the target; `met` is None if the figure has no value."""
         actual = figure(self.figure, day)
         met = None if actual is None else _COMPARE[self.operator](actual, self.target)
         return {"target": self.target, "operator": self.operator, "actual": actual, "met": met}
@@ -76,7 +76,7 @@ DEFAULT_OBJECTIVES: Sequence[Objective] = (
 
 
 def figure(name: Figure, day: Mapping[str, Any]) -> Decimal | float | None:
-    """A figure of the day; the share of negative feedback (percent of verdicts given) is worked out here."""
+    """A figure of the day. The share of negative feedback (percent of all feedback) is computed here."""
     if name != "negative_feedback_rate":
         value: Decimal | float | None = day[name]
         return value

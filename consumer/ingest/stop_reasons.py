@@ -1,4 +1,4 @@
-"""Why a partition cannot be read on from where the ledger stands. Never skipped or started over silently."""
+"""Why a partition stops. Without a person's decision no record is skipped and no partition starts over."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from consumer.ingest.ports import Bounds
 
 
 def unreadable(claim: Claim, bounds: Bounds, log_end: int | None = None) -> StopReason | None:
-    """Why a claimed partition cannot be read; None where it can.
+    """Why a claimed partition cannot be read; None if it can.
 
-    :param log_end: up to which offset the log holds what was written under the claim's leader epoch and earlier ones;
-        None where nobody can tell
+    :param log_end: the offset at which the records of the claim's leader epoch and of earlier ones end; None if unknown
     """
-    if is_made_anew(claim.topic_id, bounds.topic_id):
-        return topic_made_anew(claim.partition)
+    if is_recreated(claim.topic_id, bounds.topic_id):
+        return topic_recreated(claim.partition)
     if is_behind(claim.leader_epoch, bounds):
         return StopReason(leader_is_behind(claim.leader_epoch, bounds), diverges_at=0)
     if log_end is not None and log_end < claim.next_offset:
@@ -27,22 +26,22 @@ def unreadable(claim: Claim, bounds: Bounds, log_end: int | None = None) -> Stop
             f"the ledger stands at offset {claim.next_offset}, but the partition now begins at {bounds.first}: "
             f"{bounds.first - claim.next_offset} offsets were deleted by retention before they were read"
         )
-    if claim.next_offset > bounds.end and log_end is None:  # else the end has only not been made known yet
+    if claim.next_offset > bounds.end and log_end is None:  # otherwise the new leader has not announced the end yet
         return StopReason(
             f"the ledger stands at offset {claim.next_offset}, but the partition ends at {bounds.end}: "
-            "the topic was deleted and made anew, or lost records",
+            "the topic was deleted and recreated, or lost records",
             diverges_at=0,  # it may have lost more, and grown again since
         )
     return None
 
 
 def is_behind(leader_epoch: int | None, bounds: Bounds) -> bool:
-    """Whether the leader has not heard of an epoch: it was deposed and does not know it yet, or its log is another."""
+    """Whether the leader does not know the epoch yet: it was replaced and has not noticed, or it has another log."""
     return leader_epoch is not None and bounds.leader_epoch is not None and bounds.leader_epoch < leader_epoch
 
 
 def leader_is_behind(leader_epoch: int | None, bounds: Bounds) -> str:
-    """What a log tells nothing for."""
+    """Why the log cannot be compared with the answer of this leader."""
     return (
         f"its leader answers under epoch {bounds.leader_epoch}, and epoch {leader_epoch} was read before: that leader "
         "is out of date, or the brokers were restored to an earlier state"
@@ -50,7 +49,7 @@ def leader_is_behind(leader_epoch: int | None, bounds: Bounds) -> str:
 
 
 def log_diverged(claim: Claim, bounds: Bounds, log_end: int) -> StopReason:
-    """The log was cut off before the offset that comes next, and whatever lies behind the cut was never read."""
+    """The log was cut off before the next offset. The records written after the cut were never read."""
     return StopReason(
         f"it was read up to offset {claim.next_offset}, but its log holds what was read only up to offset {log_end}: "
         "it was cut off there, by the election of a leader that was not in sync or by the loss of a disk. What was "
@@ -60,23 +59,21 @@ def log_diverged(claim: Claim, bounds: Bounds, log_end: int) -> StopReason:
     )
 
 
-def is_made_anew(known: UUID | None, found: UUID | None) -> bool:
-    """Whether the topic that is there is not the one known, as far as anybody can tell."""
+def is_recreated(known: UUID | None, found: UUID | None) -> bool:
+    """Whether the topic is known to be another one than before."""
     return known is not None and found is not None and known != found
 
 
-def topic_made_anew(partition: Partition) -> StopReason:
-    """The topic is another one under the same name, however long it is."""
-    return StopReason(
-        f"the topic {partition.topic} was deleted and made anew: the ledger answers for the topic it was before"
-    )
+def topic_recreated(partition: Partition) -> StopReason:
+    """There is another topic under the same name."""
+    return StopReason(f"the topic {partition.topic} was deleted and recreated: the ledger belongs to the earlier topic")
 
 
 def batch_unreadable(first: int, last: int, why: str) -> StopReason:
-    """The records of a batch cannot be told apart, so nobody can say what they are."""
+    """A batch whose records cannot be separated from each other."""
     which = f"offset {first}" if first == last else f"offsets {first} to {last}"
     return StopReason(
-        f"{which} cannot be read: {why}. Reading on behind gives up {last - first + 1} offsets",
+        f"{which} cannot be read: {why}. Continuing after them gives up {last - first + 1} offsets",
         resume_from=str(last + 1),
         unreadable_from=first,
         unreadable_until=last + 1,
@@ -84,10 +81,9 @@ def batch_unreadable(first: int, last: int, why: str) -> StopReason:
 
 
 def kafka_silent(first: int, until: int | None, answer: str) -> StopReason:
-    """Kafka holds records there and returns none. Another replica of the topic may, so nothing is given up by what is
-    advised.
+    """Kafka has records there but returns none. Another broker may, so the recommended command gives up no offset.
 
-    :param until: the offset at which it returns records again; None if it does at none
+    :param until: the next offset at which it returns records; None if there is none
     """
     which = f"offset {first}" if until in (None, first + 1) else f"the offsets {first} to {until - 1}"
     problem = f"Kafka holds records at {which} and returns none, but answers with {answer}"
@@ -100,10 +96,19 @@ def kafka_silent(first: int, until: int | None, answer: str) -> StopReason:
     )
 
 
-def kept_reason(row: Any) -> StopReason | None:
-    """Why a partition has stopped, from its row of the ledger; None where it has not.
+def too_many_dead_letters(letters: int, offsets: int, max_ratio: float) -> StopReason:
+    """Most records of the partition cannot be stored."""
+    return StopReason(
+        f"{letters} of its newest {offsets} offsets became dead letters, more than "
+        f"RAGLEDGER_DEAD_LETTERS__MAX_RATIO={max_ratio:g} allows",
+        resume_from="here",
+    )
 
-    What a version from before migration 0016 has kept says nothing of where to go on.
+
+def kept_reason(row: Any) -> StopReason | None:
+    """Why a partition has stopped, from its row in the ledger; None if it has not.
+
+    A stop recorded before migration 0016 does not say where to continue.
     """
     if row["stopped_because"] is None:
         return None
@@ -112,6 +117,6 @@ def kept_reason(row: Any) -> StopReason | None:
 
 
 def command_to_settle(partition: Partition, reason: StopReason) -> str:
-    """What a person types once it is clear that reading may go on there."""
+    """The command for a person who has decided that reading may continue there."""
     topic, number = partition
     return f"ragledger ledger resume --topic {topic} --partition {number} --from {reason.resume_from}"

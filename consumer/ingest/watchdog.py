@@ -1,8 +1,8 @@
-"""Whether the work gets on where there is something to do. Polling proves nothing: aiokafka can stop fetching from a
-partition, or stop taking part in its group, without an error and for good. Only a new process mends that.
+"""Detects a process that makes no progress although there is something to do, and ends it.
 
-An outage, a stopped partition, a slow database, a long statement, a missing right and a transaction that somebody else
-leaves open are no stalls: a new process would not mend them.
+A successful poll proves nothing: aiokafka can stop fetching a partition, or leave its group, without an error and
+permanently. Only a new process repairs that. An outage, a stopped partition, a slow database, a long statement, a
+missing right and an open transaction of another producer are no stalls: a new process would not repair them.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import Protocol
 from consumer.events.record import Partition
 from consumer.ingest.ports import Answers, Clock, Source, SourceError
 
-ANSWER_SECONDS = 15.0  # longer than it takes to ask leaders that do not answer, and those that follow them
+ANSWER_SECONDS = 15.0  # longer than the time-outs of leaders that do not answer, and of their successors
 
 
 class Stalled(Exception):
-    """The work does not get on, and would not by itself: the process has to end."""
+    """The process makes no progress and cannot recover: it has to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchPolicy:
-    """When getting nowhere is a stall, in seconds.
+    """When missing progress is a stall; all values in seconds.
 
-    :param stall: of trying without getting on
-    :param statement: the longest that one statement of a write may take
-    :param rebalance: the longest that the group may take to assign partitions
-    :param check: from one look to the next
+    :param stall: how long work may be attempted without progress
+    :param statement: the longest time that one statement of a write may take
+    :param rebalance: the longest time that the group may take to assign partitions
+    :param check: the interval between two checks
     """
 
     stall: float
@@ -39,31 +39,31 @@ class WatchPolicy:
 
 
 class Work(Protocol):
-    """The work that is watched: the pipeline."""
+    """What the watchdog sees of the pipeline."""
 
     @property
     def is_assigned(self) -> bool:
-        """Whether the group has decided what is ours, be it nothing."""
+        """Whether the group has assigned partitions to this process, or has assigned none."""
         ...
 
     @property
     def is_claimed(self) -> bool:
-        """Whether nothing waits to be claimed, but for what has no leader that answers."""
+        """Whether every assigned partition is claimed, except those whose leader does not answer."""
         ...
 
     @property
     def unanswered(self) -> Collection[Partition]:
-        """What waits to be claimed and has no leader that answers."""
+        """The partitions that wait to be claimed because their leader does not answer."""
         ...
 
     @property
     def positions(self) -> Mapping[Partition, int]:
-        """Where reading stands in each partition that is ours to read; -1 where it has not begun."""
+        """The next offset of each partition held by this process; -1 if reading has not begun."""
         ...
 
     @property
     def seconds_waited(self) -> float:
-        """How long reading has waited for the writer so far."""
+        """How many seconds reading has waited for the writer since the start."""
         ...
 
     @property
@@ -73,24 +73,23 @@ class Work(Protocol):
 
     @property
     def commits(self) -> int:
-        """How many batches were committed so far."""
+        """The number of batches committed since the start."""
         ...
 
     @property
     def fences(self) -> int:
-        """How many batches were thrown away so far because another reader had claimed their partitions."""
+        """The number of batches thrown away since the start because another replica had claimed their partitions."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressSnapshot:
-    """What can be seen of the work at one moment.
+    """The state of the work at one moment.
 
-    :param ends: the ends of its partitions, asked of the brokers just now, as far as their leaders answer; None where
-        no broker does
-    :param unanswered: partitions that have no leader that answers
-    :param steps: statements that the database has answered so far
-    :param refused: what Kafka does not let us use: `topic`, `group`, both or neither
+    :param ends: the ends of the partitions whose leaders answered just now; None if no broker answered
+    :param unanswered: partitions whose leader does not answer
+    :param steps: the number of statements that the database has answered since the start
+    :param refused: the kinds of resources that Kafka refuses: `topic`, `group`, both or neither
     """
 
     now: float
@@ -109,7 +108,7 @@ class ProgressSnapshot:
 
 
 class _Stopwatch:
-    """Adds up the seconds for which something holds without a break."""
+    """Adds up the seconds for which a condition holds without interruption."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -120,10 +119,10 @@ class _Stopwatch:
 
 
 class _Fences:
-    """For how long batches have been thrown away one after the other, and none was committed.
+    """For how long batches were thrown away one after another, without a commit in between.
 
-    The time from the first fence to the newest one counts: a single one is how it should be, and what takes long after
-    it is not a fence's matter. After a longer break than replicas take to claim in turn a streak begins anew.
+    The time from the first fence to the newest one counts. A single fence is normal, and a wait after it has another
+    cause. After a pause longer than replicas need to claim in turn, the count starts again.
     """
 
     def __init__(self, longest_break: float) -> None:
@@ -131,8 +130,8 @@ class _Fences:
         self._now = self._first = self._newest = 0.0
         self.count = 0
 
-    def look(self, before: ProgressSnapshot, seen: ProgressSnapshot, seconds: float) -> float:
-        """Seconds that the streak has lasted; so many have passed since the last look."""
+    def streak(self, before: ProgressSnapshot, seen: ProgressSnapshot, seconds: float) -> float:
+        """Seconds from the first fence to the newest; `seconds` have passed since the last snapshot."""
         self._now += seconds
         if seen.commits > before.commits or self._now - self._newest > self._longest_break:
             self.count = 0
@@ -144,7 +143,7 @@ class _Fences:
 
 
 class ProgressWatch:
-    """Compares one glimpse with the next, and says what does not get on."""
+    """Compares each snapshot with the one before, and says what makes no progress."""
 
     def __init__(self, policy: WatchPolicy) -> None:
         self._policy = policy
@@ -153,12 +152,12 @@ class ProgressWatch:
         self._writing, self._joining, self._claiming = _Stopwatch(), _Stopwatch(), _Stopwatch()
         self._fences = _Fences(policy.stall + policy.rebalance)
 
-    def look(self, seen: ProgressSnapshot) -> str:
-        """What does not get on; empty while all is well."""
+    def problem(self, seen: ProgressSnapshot) -> str:
+        """What makes no progress; empty if everything does."""
         before, self._before = self._before, seen
         if before is None:
             return ""
-        # A frozen process, or a loop that came late, has not tried meanwhile.
+        # While the process was frozen, or its loop was late, it has not tried.
         seconds = min(seen.now - before.now, 2 * self._policy.check)
         problems = (
             self._reading_problem(before, seen, seconds),
@@ -169,7 +168,7 @@ class ProgressWatch:
         return "; ".join(filter(None, problems))
 
     def _reading_problem(self, before: ProgressSnapshot, seen: ProgressSnapshot, seconds: float) -> str:
-        """Only seconds in which reading did not wait for the writer count: a slow database is no stall."""
+        """Seconds in which reading waited for the writer do not count: a slow database is no stall."""
         tried = max(0.0, seconds - (seen.seconds_waited - before.seconds_waited))
         self._idle = {partition: self._idle.get(partition, _Stopwatch()) for partition in seen.positions}
         for partition, idle in self._idle.items():
@@ -178,21 +177,21 @@ class ProgressWatch:
         stuck = [str(partition) for partition, idle in self._idle.items() if idle.seconds >= self._policy.stall]
         if not stuck:
             return ""
-        return f"nothing was read of {', '.join(sorted(stuck))} for {self._policy.stall:.0f} s although records wait"
+        return f"nothing was read from {', '.join(sorted(stuck))} for {self._policy.stall:.0f} s although records wait"
 
     def _writing_problem(self, before: ProgressSnapshot, seen: ProgressSnapshot, seconds: float) -> str:
         holds = seen.is_writing and seen.steps == before.steps and not seen.is_database_away
         longest = self._policy.stall + self._policy.statement
         if self._writing.run(seconds, holds=holds) < longest:
             return ""
-        return f"a write has got no answer for {longest:.0f} s and was not given up"
+        return f"a write has had no answer for {longest:.0f} s and did not time out"
 
     def _fence_problem(self, before: ProgressSnapshot, seen: ProgressSnapshot, seconds: float) -> str:
-        lasted = self._fences.look(before, seen, seconds)
+        lasted = self._fences.streak(before, seen, seconds)
         if lasted < self._policy.stall:
             return ""
         return (
-            f"{self._fences.count} batches in {lasted:.0f} s were thrown away because another reader had claimed their"
+            f"{self._fences.count} batches in {lasted:.0f} s were thrown away because another replica had claimed their"
             " partitions, and none was committed"
         )
 
@@ -211,7 +210,8 @@ class ProgressWatch:
         if joining >= longest:
             return f"the group has assigned nothing for {longest:.0f} s although the brokers answer"
         if claiming >= self._policy.stall:
-            return f"assigned partitions were not claimed for {self._policy.stall:.0f} s although all answer"
+            waited = f"assigned partitions were not claimed for {self._policy.stall:.0f} s"
+            return f"{waited} although Kafka and PostgreSQL answer"
         return ""
 
 
@@ -222,10 +222,10 @@ def _stands_still(partition: Partition, before: ProgressSnapshot, seen: Progress
 
 
 class Watchdog:
-    """Looks every few seconds, with questions of its own to the brokers.
+    """Checks the progress every few seconds, with its own requests to the brokers.
 
-    :param steps: how many statements the database has answered
-    :param on_stall: is given what does not get on, while everything still stands as it was found
+    :param steps: returns the number of statements that the database has answered
+    :param on_stall: called with the problem before the process ends, so that its state can be logged
     """
 
     def __init__(
@@ -248,21 +248,21 @@ class Watchdog:
         self.problem = ""
 
     async def run(self) -> None:
-        """Look until something does not get on.
+        """Check until cancelled.
 
-        :raises Stalled: it does not
+        :raises Stalled: something makes no progress
         """
         while True:
             await asyncio.sleep(self._policy.check)
-            await self.look()
+            await self.check()
 
-    async def look(self) -> None:
-        """Look once.
+    async def check(self) -> None:
+        """Check once.
 
-        :raises Stalled: something does not get on
+        :raises Stalled: something makes no progress
         """
-        seen = self._glimpse(await self._ends())
-        self.problem = self._watch.look(seen) or await self._unresponsiveness(seen)
+        seen = self._snapshot(await self._ends())
+        self.problem = self._watch.problem(seen) or await self._unresponsiveness(seen)
         if self.problem:
             self._on_stall(self.problem)
             raise Stalled(self.problem)
@@ -281,7 +281,7 @@ class Watchdog:
             return None
         return Answers({partition: found.end for partition, found in bounds.items()}, bounds.unanswered)
 
-    def _glimpse(self, ends: Answers[int] | None) -> ProgressSnapshot:
+    def _snapshot(self, ends: Answers[int] | None) -> ProgressSnapshot:
         work = self._work
         return ProgressSnapshot(
             self._clock.monotonic(),
@@ -300,12 +300,12 @@ class Watchdog:
         )
 
     async def _unresponsiveness(self, seen: ProgressSnapshot) -> str:
-        """A client may know only addresses that are gone; then another one, made now, gets the answer it does not."""
+        """The problem that a new client gets answers and this one does not: it may know only outdated addresses."""
         unresponsive = self._unresponsive.run(self._policy.check, holds=seen.ends is None or bool(seen.unanswered))
         if unresponsive < self._policy.stall:
             return ""
         asked = seen.positions.keys() if seen.ends is None else seen.unanswered
-        if not await self._source.answers_anew(asked):
+        if not await self._source.answers_new_client(asked):
             if seen.ends is not None:
                 self._unresponsive = _Stopwatch()  # a partition may have no leader for days
             return ""

@@ -1,4 +1,4 @@
-"""Writing sealed batches, two at a time, committed in the order in which they were sealed."""
+"""Writes sealed batches, two at a time. They commit in the order in which they were sealed."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class CommitTurn:
             await self._before._over.wait()
 
     def over(self) -> None:
-        """Let the next one come; forget the ones before, or each would keep all of them alive."""
+        """End this turn; the next one begins. Drops the earlier turn, or each would keep all earlier ones alive."""
         self._before = None
         self._over.set()
 
 
 class Writer:
-    """A queue with few slots: who fills it has to have a slot for each batch, and so waits for the store."""
+    """A queue with few slots. The reading task takes a slot for each batch, and so waits for a slow store."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Writer:
 
     @property
     def is_busy(self) -> bool:
-        """Whether batches wait or are being written."""
+        """Whether any batch waits or is being written."""
         return self._unfinished > 0
 
     async def slot(self) -> None:
@@ -60,7 +60,7 @@ class Writer:
         await self._slots.acquire()
 
     async def slot_within(self, seconds: float) -> bool:
-        """Whether a slot could be taken within so many seconds."""
+        """Take a slot within so many seconds; whether that succeeded."""
         try:
             async with asyncio.timeout(seconds):
                 await self._slots.acquire()
@@ -69,21 +69,21 @@ class Writer:
         return True
 
     def free_slot(self) -> None:
-        """Give a slot back that is not needed after all."""
+        """Return an unused slot."""
         self._slots.release()
 
     def put(self, batch: Batch) -> None:
-        """Have a batch written; the caller holds a slot for it."""
+        """Queue a batch. The caller holds a slot for it."""
         self._last_turn = CommitTurn(self._last_turn)
         self._sealed.put_nowait((batch, self._last_turn))
         self._unfinished += 1
 
     async def idle(self) -> None:
-        """Wait until every batch put is written or thrown away."""
+        """Wait until every queued batch is written or thrown away."""
         await self._sealed.join()
 
-    def works(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """What has to run, each in a task of its own, for batches to be written."""
+    def workers(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """The coroutines that write the batches; each one needs a task of its own."""
         return [self._work() for _ in range(WRITERS)]
 
     async def _work(self) -> None:

@@ -274,8 +274,8 @@ class KafkaSource:
         except KafkaError as error:
             raise self._unreachable(error) from error
 
-    async def answers_anew(self, partitions: Collection[Partition]) -> bool:
-        """See :meth:`consumer.ingest.ports.Source.answers_anew`."""
+    async def answers_new_client(self, partitions: Collection[Partition]) -> bool:
+        """See :meth:`consumer.ingest.ports.Source.answers_new_client`."""
         client = AIOKafkaConsumer(**client_options(self._settings))
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_MS / 1000):

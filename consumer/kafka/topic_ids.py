@@ -1,8 +1,8 @@
 """What the brokers say about topics by name: whether there is one, which one, and what we may do with it.
 
-Kafka gives each topic an id, and one made anew another. aiokafka speaks the metadata request up to version 5; ids and
-rights come with version 10 (Kafka 2.8), which is spelt out here. An older broker still tells an unauthorized topic from
-a missing one.
+Kafka gives each topic an id; a recreated topic gets a new one. aiokafka speaks the metadata request up to version 5;
+ids and rights come with version 10 (Kafka 2.8), which is spelt out here. An older broker still tells an unauthorized
+topic from a missing one.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def _begin(partition: Partition, bounds: Bounds, ends: Ends) -> int:
     if bounds.first > begin:
         raise Vanished(f"{partition} begins at offset {bounds.first} now, and they would lie behind {begin}")
     if bounds.end < begin:
-        raise Vanished(f"{partition} ends at offset {bounds.end} now and ended at {begin} then: it was made anew")
+        raise Vanished(f"{partition} ends at offset {bounds.end} now and ended at {begin} then: it was recreated")
     return begin
 
 

@@ -72,6 +72,21 @@ class Batches:
 
         :raises UnreadableBatch: aiokafka would take it for what it is not
         """
+        while not self._is_next_in_place():
+            before = self.position
+            is_passed = before is not None and self.next_base(before + 1) <= before  # reading stands behind its place
+            if is_passed:
+                self._records.next_batch()
+            if not is_passed or not self.has_next():
+                raise UnreadableBatch(DISPLACED)
+        return self._records.next_batch()
+
+    def _is_next_in_place(self) -> bool:
+        """Look at the header of the next batch, which is the newest one from now on; False if it is displaced, and
+        then the position stays.
+
+        :raises UnreadableBatch: aiokafka would take it for what it is not
+        """
         self.earlier_leader_epoch = self.newest_leader_epoch
         self._begin, self._end = self._end, self._end + _OVERHEAD + self._next_length()
         if self._raw[self._begin + _MAGIC_AT : self._begin + _MAGIC_AT + 1] > _NEWEST_MAGIC:
@@ -80,12 +95,7 @@ class Batches:
         self.is_displaced = self._overlaps()
         if self.is_displaced:
             self.position = before
-            if before is not None and self.next_base(before + 1) <= before:  # reading stands behind its true place
-                self._records.next_batch()
-                if self.has_next():
-                    return self.next_batch()
-            raise UnreadableBatch(DISPLACED)
-        return self._records.next_batch()
+        return not self.is_displaced
 
     def _overlaps(self) -> bool:
         """Whether the newest batch cannot lie where it says, as no checksum covers its first offset. One that goes on

@@ -1,17 +1,16 @@
-"""The timer that recomputes the daily aggregates when their rows have changed."""
+"""The periodic job that keeps the daily aggregates equal to the rows."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Protocol
 
-from consumer.ingest.ports import Clock, StoreError, Unavailable
+from consumer.ingest.ports import Cause, Clock, StoreError, Unavailable
 
 # Causes that concern one day: it is too large, another session holds a lock, or a user's trigger rejects its row.
 # The other days can still be computed.
-SINGLE_DAY_CAUSES = frozenset({"conflict", "lock", "refused", "resources", "timeout"})
+SINGLE_DAY_CAUSES = frozenset({Cause.CONFLICT, Cause.LOCK, Cause.REFUSED, Cause.RESOURCES, Cause.TIMEOUT})
 
 
 class History(Protocol):
@@ -84,32 +83,25 @@ class DayTelemetry(Protocol):
         ...
 
 
-class RollupTimer:
-    """Checks twice in every `interval`, so that no day is older than it, even if the replica that computes it dies.
-
-    If two replicas check at the same time, one computes and the other finds the row fresh. A restart loses nothing,
-    because the due days are stored in the database.
+class RollupJob:
+    """Computes the days that are due. It runs every `pause` seconds, half of the interval: so no row is older than the
+    interval even if the replica that computes dies. If two replicas run it, one computes and the other finds the row
+    fresh.
     """
 
     def __init__(
         self, history: History, amendments: Amendments, telemetry: DayTelemetry, clock: Clock, interval: float
     ) -> None:
         self._history, self._amendments, self._telemetry, self._clock = history, amendments, telemetry, clock
-        self._pause = interval / 2
+        self.pause = interval / 2
 
-    async def run(self) -> None:
-        """Roll up at once, then on the timer, for ever."""
-        while True:
-            if await self.turn():
-                await asyncio.sleep(self._pause)
-
-    async def turn(self, fresh_seconds: float | None = None) -> bool:
+    async def run_once(self, fresh_seconds: float | None = None) -> bool:
         """Compute the due days, then show the newest day. A day that fails stays due and does not delay the others.
 
         :param fresh_seconds: a row computed less than this ago can wait; half of the interval by default
         :returns: whether every due day was tried; if not, today's row may already be due again
         """
-        fresh = self._pause if fresh_seconds is None else fresh_seconds
+        fresh = self.pause if fresh_seconds is None else fresh_seconds
         try:
             is_settled = await self._settle_amendments()
             self._telemetry.rollup_settings_differ(await self._history.begin())
@@ -145,7 +137,7 @@ class RollupTimer:
         started = self._clock.monotonic()
         computed: list[bool] = []
         for day in days:
-            if len(computed) >= 2 and self._clock.monotonic() - started >= self._pause:
+            if len(computed) >= 2 and self._clock.monotonic() - started >= self.pause:
                 break
             computed.append(await self._roll_up_one(day, fresh))
         return computed

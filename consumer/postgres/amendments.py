@@ -1,11 +1,12 @@
-"""Amendments: events that change a row which is there already, or will be.
+"""Amendments: events that change a row that exists already, or will exist.
 
-Each is kept in a table of its own first, where the newest counts, and then applied to its row, where that is there. A
-row that comes later takes what waits for it in the transaction that inserts it. Only where both are under way at once,
-in two transactions that do not see each other, neither does: what is left waiting so, the timer applies.
+An amendment is first stored in a table of its own, where the newest one counts. Then it is applied to its row, if the
+row exists. A row that comes later gets its waiting amendments in the transaction that inserts it. If two transactions
+that do not see each other write a row and its amendment, the amendment is left waiting, and the periodic job applies
+it.
 
-An amendment that the database refuses to apply is a dead letter while its record is at hand. When it had to wait, the
-record was written long ago: what was kept of it is set aside with the SQLSTATE, and holds up neither row nor timer.
+If the database refuses an amendment, its record becomes a dead letter. A waiting amendment has no record any more: it
+is set aside with the SQLSTATE, and delays neither the row nor the job.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ from consumer.postgres.client import Database, Objection, Transaction, skipped
 from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
 
-SETTLED_AT_ONCE = 2_000  # waiting amendments looked at in one transaction, well within a statement timeout
-SETTLE_SECONDS = 5.0  # of each turn of the timer, as the days come after
+SETTLED_AT_ONCE = 2_000  # waiting amendments per transaction, so that it stays far below the statement timeout
+SETTLE_SECONDS = 5.0  # per run of the job, because the days come after
 
-Tell = Callable[[str, str], None]
+Report = Callable[[str, str], None]
 
 
 class _Applying(NamedTuple):
-    """The tables in which amendments are kept and which they amend, and the statements that apply them.
+    """Two tables, of amendments and of the rows they change, and the names of the statements that apply them.
 
-    :param waits: whether any waits
-    :param lock: what locks the rows to be changed, and returns their ids; None where applying does so itself
-    :param apply: the applying
-    :param page: the next that wait
-    :param set_aside: what is done with one that is refused
+    :param waits: whether any amendment waits
+    :param lock: locks the rows to change and returns their ids; None if `apply` does so itself
+    :param apply: applies amendments
+    :param page: returns the next waiting amendments
+    :param set_aside: marks an amendment that the database refuses
     """
 
     table: str
@@ -78,7 +79,7 @@ _OF_ROW: Mapping[Kind, _Applying] = {DIALOGUE: _OF_AMENDMENT[FEEDBACK], PROVENAN
 
 
 async def make_stage(transaction: Transaction, kind: Kind) -> str:
-    """A temporary table of the events' own fields; its name."""
+    """Create a temporary table with the fields of the event; returns its name."""
     columns = ", ".join(f"{name} {field.pg_type}" for name, field in kind.fields.items())
     stage = f"stage_{kind.name}"
     await transaction.execute(f"CREATE TEMPORARY TABLE {stage} ({columns}) ON COMMIT DROP")
@@ -86,10 +87,10 @@ async def make_stage(transaction: Transaction, kind: Kind) -> str:
 
 
 class Amended(NamedTuple):
-    """What amendments came to.
+    """The result of amendments.
 
-    :param moments: whose days have changed
-    :param news: those that tell what was not known; all of them, where nobody counts them
+    :param moments: creation times of the changed dialogues, in microseconds since 2000-01-01 UTC
+    :param news: the amendments that were not known before; for kinds without a metric, all of them
     """
 
     moments: Collection[int]
@@ -97,9 +98,9 @@ class Amended(NamedTuple):
 
 
 async def amend(transaction: Transaction, kind: Kind, stage: str, rows: Sequence[Row]) -> Amended:
-    """Keep the amendments, and apply them where their rows are.
+    """Store the amendments, and apply those whose rows exist.
 
-    :raises Refused: :raises Objection: the database does not take one of them
+    :raises Refused: :raises Objection: the database refuses one of them
     """
     await transaction.copy(stage, tuple(kind.fields), [row.encoded for row in rows])
     news = rows
@@ -115,19 +116,19 @@ async def amend(transaction: Transaction, kind: Kind, stage: str, rows: Sequence
     return Amended(moments, news)
 
 
-async def apply_to_new(transaction: Transaction, kind: Kind, rows: Sequence[Row], tell: Tell | None = None) -> None:
-    """Apply what waits for rows that have just been inserted; their days are marked anyhow.
+async def apply_to_new(transaction: Transaction, kind: Kind, rows: Sequence[Row], report: Report | None = None) -> None:
+    """Apply the amendments that wait for rows just inserted. The days of these rows are marked in any case.
 
-    :param tell: is given what is refused and set aside; without it the first that is refused is raised
-    :raises Refused: :raises Objection: the database does not take one of them
+    :param report: called with each amendment that is refused and set aside; if None, the first refusal is raised
+    :raises Refused: :raises Objection: the database refuses an amendment
     """
     applying = _OF_ROW.get(kind)
     if not applying or not rows or not (await transaction.fetch(load(applying.waits)))[0]["waits"]:
         return
-    if tell is None:
+    if report is None:
         await _apply(transaction, applying, _ids(rows))
     else:
-        await _apply_setting_aside(transaction, applying, _ids(rows), tell)
+        await _apply_setting_aside(transaction, applying, _ids(rows), report)
 
 
 def _ids(rows: Sequence[Row]) -> Sequence[UUID]:
@@ -135,7 +136,7 @@ def _ids(rows: Sequence[Row]) -> Sequence[UUID]:
 
 
 async def _apply(transaction: Transaction, applying: _Applying, ids: Sequence[UUID]) -> Collection[int]:
-    """Apply what waits for these; the moments of the dialogues that were changed."""
+    """Apply the amendments that wait for these ids; returns the creation times of the changed dialogues."""
     if applying.lock is not None:
         ids = [row["id"] for row in await transaction.fetch(load(applying.lock), ids)]
     found = await transaction.fetch(load(applying.apply), ids)
@@ -145,40 +146,40 @@ async def _apply(transaction: Transaction, applying: _Applying, ids: Sequence[UU
 
 
 async def _apply_setting_aside(
-    transaction: Transaction, applying: _Applying, ids: Sequence[UUID], tell: Tell
+    transaction: Transaction, applying: _Applying, ids: Sequence[UUID], report: Report
 ) -> Collection[int]:
-    """The same, and set aside what the database refuses.
+    """The same, but set aside the amendments that the database refuses.
 
-    :raises Refused: :raises Objection: for none of these, but for something of ours
+    :raises Refused: :raises Objection: no amendment is the cause
     """
     moments: list[int] = []
 
     async def apply(part: Sequence[UUID]) -> None:
         changed = await _apply(transaction, applying, part)
-        await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal at COMMIT would name no row
+        await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # an error at COMMIT would name no row
         moments.extend(changed)
 
     async def set_aside(id_: UUID, error: Refused | Objection) -> None:
         await transaction.execute(load(applying.set_aside), id_, error.sqlstate)
-        tell(applying.table, error.sqlstate)
+        report(applying.table, error.sqlstate)
 
-    await halve(transaction, ids, apply, set_aside, first=1)  # a trigger may take long about each
+    await halve(transaction, ids, apply, set_aside, first=1)  # a trigger may be slow for each
     return moments
 
 
 class PostgresAmendments:
     """See :class:`consumer.maintenance.rollup.Amendments`."""
 
-    def __init__(self, database: Database, days: BusinessDays, plugin_silence: float, tell: Tell) -> None:
+    def __init__(self, database: Database, days: BusinessDays, plugin_silence: float, report: Report) -> None:
         """
         :param plugin_silence: seconds after which a plugin that reports nothing is unhealthy
-        :param tell: is given the table and SQLSTATE of each amendment that is refused and set aside
+        :param report: called with table and SQLSTATE of each amendment that is refused and set aside
         """
-        self._database, self._days, self._plugin_silence, self._tell = database, days, plugin_silence, tell
+        self._database, self._days, self._plugin_silence, self._report = database, days, plugin_silence, report
         self._from = dict.fromkeys(_OF_AMENDMENT.values(), UUID(int=0))
 
     async def settle(self) -> Sequence[str]:
-        """See :meth:`Amendments.settle`. What there is no time for is left for the next call."""
+        """See :meth:`Amendments.settle`. Stops after a few seconds; the next call continues."""
         for applying in _OF_AMENDMENT.values():
             ends = time.monotonic() + SETTLE_SECONDS
             while await self._settle_some(applying) and time.monotonic() < ends:
@@ -187,11 +188,11 @@ class PostgresAmendments:
             return [row["name"] for row in await transaction.fetch(load("age_plugins"), self._plugin_silence)]
 
     async def _settle_some(self, applying: _Applying) -> bool:
-        """Look at the next amendments that wait; whether there may be more behind them."""
+        """Apply the next waiting amendments; whether there may be more."""
         async with self._database.transaction() as transaction:
             (page,) = await transaction.fetch(load(applying.page), self._from[applying], SETTLED_AT_ONCE)
             if page["present"]:
-                moments = await _apply_setting_aside(transaction, applying, page["present"], self._tell)
+                moments = await _apply_setting_aside(transaction, applying, page["present"], self._report)
                 if days := self._days.days_of(moments):
                     await transaction.execute(load("touch_days"), sorted(days))
         last = page["last"]

@@ -1,7 +1,7 @@
-"""A thread for work that takes long, so that the event loop turns and the group hears of us meanwhile.
+"""A thread for slow work, so that the event loop turns and heartbeats are sent meanwhile.
 
-A thread and not a process: Python gives the loop its turn within 5 ms, but for single calls in C, such as parsing JSON,
-which take up to 50 ms for each megabyte of a record. One thread, because several would compete with the loop.
+A thread, not a process: Python lets the event loop run within 5 ms, except during single calls into C. Such a call, for
+example parsing JSON, takes up to 50 ms per megabyte. There is one thread, because several would compete with the loop.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ async def aside(work: Callable[[], T]) -> T:
 
 
 def _without_collecting(work: Callable[[], T]) -> T:
-    """Nothing of it goes in cycles, and looking for some in millions of lists would hold up the loop for seconds."""
+    """Run without garbage collection: the work makes no cycles, and a search in millions of lists takes seconds."""
     gc.disable()
     try:
         return work()

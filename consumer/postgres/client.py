@@ -1,6 +1,6 @@
-"""PostgreSQL, through asyncpg: connections, transactions, COPY, and its errors in our words.
+"""The PostgreSQL client of the service, on top of asyncpg: connections, transactions, COPY, translated errors.
 
-Nothing here needs a session to last: time limits are set for each transaction, so a pooler in transaction mode fits in.
+It needs no session state: time limits are set in each transaction, so it works behind a pooler in transaction mode.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from consumer.decode.copy_format import SIGNATURE, TRAILER
-from consumer.ingest.ports import Refused, StoreError, Unavailable
+from consumer.ingest.ports import Cause, Refused, StoreError, Unavailable
 from consumer.postgres.client_files import UnreadableError, read_by_client
 from consumer.postgres.queries import name_of
 from consumer.postgres.session import SETTINGS, set_local
@@ -34,39 +34,41 @@ UNIQUE_VIOLATION = "23505"
 _streams = itertools.count(1)
 _SCHEMA_MISSING = frozenset({"42P01", "42703", "42704", "3F000"})
 _COPY_NOT_SUPPORTED = "0A000"
-# The standard's "no data": a row was neither inserted nor was its id there before.
+# "No data" in the SQL standard. Here: a row was not inserted although its id is new.
 SKIPPED = "02000"
 _NOT_ALLOWED = "42501"
-_ABOUT_THE_SESSION = frozenset({"28", "53"})  # authentication, connections, memory, disk: nothing of an event
+_ABOUT_THE_SESSION = frozenset({"28", "53"})  # authentication, connections, memory, disk: the message has no event text
 # Data exceptions, integrity constraints, WITH CHECK OPTION, program limits (an index entry too large, JSON nested too
-# deeply), what triggers raise: PostgreSQL's manual, appendix A; class 45 is the SQL standard's for users' own errors.
+# deeply), errors raised by triggers. Source: PostgreSQL's manual, appendix A; class 45 is the SQL standard's class for
+# errors of users.
 _DATA_CLASSES = frozenset({"22", "23", "44", "45", "54", "P0"})
 _CAUSES = {
-    "08": "connection",
-    "25": "read_only",
-    "28": "privilege",
-    "40": "conflict",
-    "42": "schema",
-    "53": "resources",
-    "55": "lock",
-    "57": "shutdown",
-    "58": "system",
-    # Where the class says less than the code.
-    "25P03": "timeout",
-    "25P04": "timeout",
-    "42501": "privilege",
-    "57014": "timeout",
+    "08": Cause.CONNECTION,
+    "25": Cause.READ_ONLY,
+    "28": Cause.PRIVILEGE,
+    "40": Cause.CONFLICT,
+    "42": Cause.SCHEMA,
+    "53": Cause.RESOURCES,
+    "55": Cause.LOCK,
+    "57": Cause.SHUTDOWN,
+    "58": Cause.SYSTEM,
+    # Codes that say more than their class.
+    "25P03": Cause.TIMEOUT,
+    "25P04": Cause.TIMEOUT,
+    "42501": Cause.PRIVILEGE,
+    "57014": Cause.TIMEOUT,
 }
-# What PostgreSQL itself calls an outage: connections, read-only, authentication, conflicts, resources, locks, shutdown,
-# the system, broken files. The pattern is used in the server too.
+# PostgreSQL's own codes for an outage: connections, read-only, authentication, conflicts, resources, locks, shutdown,
+# the system, broken files. A statement in the server uses the same pattern.
 OUTAGES = "08|25|28|40|53|57|58|55006|55P03|XX001|XX002"
 _IS_OUTAGE = re.compile(OUTAGES)
-# Where PL/pgSQL's RAISE reports from: somebody's trigger chose the SQLSTATE, whatever class it is of. Within the server
-# only the first line of the context tells, in the server's language and with the function's name, which may be quoted;
-# RAISE is the last word of it, or nearly. A line that quotes a statement has a quotation mark before any PL/pgSQL.
+# The C function that reports errors of PL/pgSQL's RAISE: then a trigger of the owner's chose the SQLSTATE, so its class
+# says nothing. A statement in the server sees only the first line of the context, in the server's language and with the
+# name of the function, which may be quoted; RAISE is its last word, or nearly. A line that quotes a statement has a
+# quotation mark before PL/pgSQL.
 _RAISE = "exec_stmt_raise"
 RAISED = r"""^[^"]*PL/pgSQL.*[^[:alnum:]_"()]RAISE([^[:alnum:]_"()][^"()]*)?$"""
-# What a server or a proxy that drops idle connections leaves us with.
+# The errors of asyncpg after a server or a proxy has dropped an idle connection.
 _DROPPED = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
@@ -74,22 +76,23 @@ _DROPPED = (
     asyncpg.InternalClientError,
     ConnectionError,
 )
-# Longer than a transaction waits for its turn; ends what a frozen reader left open.
+# Longer than a transaction waits for its turn. Ends the transactions of a frozen process.
 _IDLE_SECONDS = 10.0
 _IDLE = "25P03"
 _CANCELED = "57014"
 _ENDED = (
-    "the connection to PostgreSQL was ended from the other side in the middle of a transaction, between two statements:"
-    f" as the server does with a transaction in which nothing is asked for {_IDLE_SECONDS:.0f} s ({_IDLE}), or when it"
-    " is shut down"
+    "the server closed the connection in the middle of a transaction, between two statements: it does so if a"
+    f" transaction is idle for {_IDLE_SECONDS:.0f} s ({_IDLE}), or when it shuts down"
 )
-_ROUND_SECONDS = 1.0  # often enough to see that the work gets on
-CLIENT_GRACE_SECONDS = 5.0  # the server's own limit comes first
+_ROUND_SECONDS = 1.0  # short, so that progress can be seen
+CLIENT_GRACE_SECONDS = 5.0  # the server's own limit ends a statement first
 
 
 def _raise_every_sqlstate() -> None:
-    """asyncpg takes SQLSTATEs of the classes 01 and 02 for notices, and a notice takes no traceback: whoever handles
-    one gets a TypeError instead. A trigger may raise them as errors, and then they are to be none that asyncpg knows.
+    """Make asyncpg raise errors of the classes 01 and 02 too, which a trigger may choose.
+
+    asyncpg takes them for notices, and its notices cannot be raised: the caller would get a TypeError. Without an entry
+    here asyncpg raises an UnknownPostgresError.
     """
     known: dict[str, type] = vars(type(asyncpg.PostgresError))["_message_map"]
     for sqlstate in [code for code, kind in known.items() if issubclass(kind, asyncpg.PostgresLogMessage)]:
@@ -100,33 +103,36 @@ _raise_every_sqlstate()
 
 
 class Objection(Unavailable):
-    """PostgreSQL objects, and it is no outage: something of ours is wrong (a right, a table), or a row has provoked it.
+    """PostgreSQL refused a statement, and it is no outage: a right or a table is missing, or a row has caused the
+    error.
 
-    Who writes rows finds out which; for everybody else the store cannot be used now.
+    Code that writes rows finds out which. For all other code the store is unavailable.
     """
 
-    def __init__(self, message: str, cause: str, sqlstate: str, constraint: tuple[str, str, str] | None = None) -> None:
+    def __init__(
+        self, message: str, cause: Cause, sqlstate: str, constraint: tuple[str, str, str] | None = None
+    ) -> None:
         super().__init__(message, cause)
         self.sqlstate, self.constraint = sqlstate, constraint
 
 
 class WrongDatabase(Unavailable):
-    """The database that answers is not as it has to be; raised within a transaction by whoever looks."""
+    """This is not the database that the service needs. Raised within a transaction."""
 
 
 class CopyNotSupported(Objection):
-    """PostgreSQL refuses COPY here (row-level security applies to this role): insert from a staging table instead."""
+    """PostgreSQL does not support COPY here, because row-level security applies to this role."""
 
 
 OBJECTIONS = (Refused, Objection)
 
 
 class Transaction:
-    """An open transaction. Every method raises :class:`Unavailable` or :class:`Refused` when PostgreSQL objects.
+    """An open transaction. Every method raises :class:`Unavailable` or :class:`Refused` if PostgreSQL refuses.
 
-    :param longest: seconds that the server lets a statement take; soon after it the connection is cut
+    :param longest: the server's limit for a statement, in seconds; soon after it the connection is cut
     :param answered: called for each answer
-    :ivar round_seconds: how long a statement should take whose length can be chosen
+    :ivar round_seconds: how long a statement should take if the caller can choose
     """
 
     def __init__(self, connection: PoolConnectionProxy[Any], longest: float, answered: Callable[[], None]) -> None:
@@ -135,21 +141,21 @@ class Transaction:
         self._is_cut = False
 
     async def execute(self, sql: str, *arguments: Any) -> str:
-        """Run a statement; its command tag."""
+        """Run a statement and return its command tag."""
         async with self._bounded(sql):
             return str(await self._connection.execute(sql, *arguments))
 
     async def fetch(self, sql: str, *arguments: Any) -> Sequence[asyncpg.Record]:
-        """Run a statement; its rows."""
+        """Run a statement and return its rows."""
         async with self._bounded(sql):
             return await self._connection.fetch(sql, *arguments)
 
     async def stream(self, sql: str, *arguments: object) -> AsyncIterator[asyncpg.Record]:
-        """Run a query; its rows one by one, of which few are held at a time.
+        """Run a query and yield its rows; only a few are in memory at a time.
 
-        A cursor of SQL's own: asyncpg's needs a named statement, and behind a pooler names meet those of others. SQL's
-        takes no arguments, so PostgreSQL writes them as literals first. Each has a name of its own, as asyncpg
-        remembers what a FETCH returns.
+        Uses a cursor in SQL, because asyncpg's cursor needs a named statement, whose name may exist already behind a
+        pooler. A cursor in SQL takes no arguments, so PostgreSQL first turns them into literals. Each cursor has its
+        own name, because asyncpg caches the row type of a FETCH.
         """
         texts = [None if argument is None else str(argument) for argument in arguments]
         quoted = await self.fetch("SELECT quote_nullable(text) AS literal FROM unnest($1::text[]) AS text", texts)
@@ -164,7 +170,7 @@ class Transaction:
     async def copy(self, table: str, columns: Sequence[str], tuples: Sequence[bytes]) -> None:
         """COPY tuples in binary format into a table.
 
-        :raises CopyNotSupported: PostgreSQL takes no COPY into this table
+        :raises CopyNotSupported: PostgreSQL accepts no COPY into this table
         """
         try:
             async with self._bounded(f"COPY {table}"):
@@ -180,7 +186,7 @@ class Transaction:
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        """What fails inside is rolled back alone."""
+        """A savepoint: if the body fails, only its changes are rolled back."""
         nested = self._connection.transaction()
         async with self._bounded():
             await nested.start()
@@ -191,9 +197,9 @@ class Transaction:
 
     @asynccontextmanager
     async def whole(self, begun: Any) -> AsyncIterator[None]:
-        """The transaction itself, once it has begun, to COMMIT or ROLLBACK.
+        """COMMIT or ROLLBACK the transaction after the body.
 
-        Whoever is cancelled cuts the connection: a frozen server would not take a ROLLBACK either.
+        If the task is cancelled, the connection is cut, because a frozen server would not answer a ROLLBACK either.
         """
         try:
             async with self._undone_when_it_fails(begun):
@@ -216,9 +222,9 @@ class Transaction:
 
     @asynccontextmanager
     async def _bounded(self, sql: str = "transaction") -> AsyncIterator[None]:
-        """One question. asyncpg's own limit would go on to wait for the cancellation, and does not hold within a COPY.
+        """Limit the time of one request. asyncpg's own limit waits for the cancellation, and does not apply to COPY.
 
-        A server that goes away in the middle of a COPY can leave asyncpg's state machine in it: never use it again.
+        If the server disappears during a COPY, asyncpg's connection may stay in that state: it is never used again.
         """
         with translated_errors(sql):
             try:
@@ -232,21 +238,21 @@ class Transaction:
                 raise
             except asyncpg.InterfaceError as error:
                 if _is_gone(self._connection):
-                    raise Unavailable(_ENDED, "connection") from error
+                    raise Unavailable(_ENDED, Cause.CONNECTION) from error
                 raise
         self._answered()
 
     def _cut(self) -> None:
         self._is_cut = True
-        with suppress(asyncpg.InterfaceError):  # it may be known to be gone
+        with suppress(asyncpg.InterfaceError):  # asyncpg may know already that it is closed
             self._connection.terminate()
 
 
 class Database:
-    """A pool of connections to one database, which need not be there yet.
+    """A pool of connections to one database, which may be unavailable at the start.
 
-    `answers` counts the statements that were answered: whether a write under way gets on. `statement_seconds` is the
-    longest that one may take.
+    :ivar answers: the number of statements answered since the start; it shows the progress of a write
+    :ivar statement_seconds: the longest time that a statement may take
     """
 
     def __init__(self, settings: Postgres) -> None:
@@ -258,7 +264,7 @@ class Database:
         self.answers = 0
 
     async def open(self) -> None:
-        """Make the pool; it connects when first used."""
+        """Create the pool. It connects when it is first used."""
         settings = self._settings
         self._pool = await asyncpg.create_pool(
             min_size=0,
@@ -269,7 +275,7 @@ class Database:
         )
 
     async def close(self, timeout: float) -> None:
-        """Close every connection, the hard way after `timeout` seconds."""
+        """Close every connection; cut those that are still open after `timeout` seconds."""
         if self._pool is None:
             return
         try:
@@ -282,12 +288,12 @@ class Database:
     async def transaction(self, isolation: Isolation = "read_committed") -> AsyncIterator[Transaction]:
         """A transaction with the time limits of the settings, committed at the end.
 
-        What is written relies on each statement seeing what was committed before it, whatever the role's default.
+        The isolation is set explicitly, because writes need each statement to see what was committed before it.
 
-        What a session got when it began it has for ever: a primary that became a standby, a search path. After errors
-        that may come of it, later transactions get new sessions.
+        A session keeps what it got at its start: the search path, or a primary that has become a standby. After an
+        error that this may have caused, later transactions get new sessions.
 
-        :param isolation: for readers that need one state of the database over several statements
+        :param isolation: `repeatable_read` if several statements must see one state of the database
         :raises Unavailable: no connection, or it was lost; after a lost COMMIT the outcome is unknown
         """
         try:
@@ -298,13 +304,13 @@ class Database:
                     async with transaction.whole(begun):
                         yield transaction
         except Unavailable as error:
-            if self._pool is not None and (error.cause == "read_only" or isinstance(error, WrongDatabase)):
+            if self._pool is not None and (error.cause is Cause.READ_ONLY or isinstance(error, WrongDatabase)):
                 await self._pool.expire_connections()
             raise
 
     async def _begin(self, ended: AsyncExitStack, isolation: Isolation) -> tuple[PoolConnectionProxy[Any], Any]:
-        """A connection, and its transaction under our limits. One that was dropped while it lay idle is no outage: take
-        another one.
+        """Get a connection and begin a transaction with our limits. A connection that was dropped while it was idle is
+        no outage: try another one.
         """
         assert self._pool is not None, "open() comes first"
         for others in range(self._settings.pool_size, -1, -1):
@@ -317,7 +323,7 @@ class Database:
                         await transaction.start()
                         await connection.execute(self._limits)
             except BaseException as error:
-                with suppress(asyncpg.InterfaceError):  # it may be known to be gone
+                with suppress(asyncpg.InterfaceError):  # asyncpg may know already that it is closed
                     connection.terminate()
                 if not others or not isinstance(error, _DROPPED):
                     raise
@@ -330,7 +336,7 @@ class Database:
 
 
 def _is_gone(connection: Any) -> bool:
-    """The pool takes a connection back as soon as it is lost, and then not even this may be asked of it."""
+    """Whether the connection is closed. The pool takes a lost connection back, and then even this question fails."""
     try:
         return bool(connection.is_closed()) or bool(connection._transport.is_closing())
     except asyncpg.InterfaceError:
@@ -339,21 +345,21 @@ def _is_gone(connection: Any) -> bool:
 
 @contextmanager
 def _noticing_loss(connection: PoolConnectionProxy[Any]) -> Iterator[None]:
-    """Under uvloop, sending on a connection that is gone is a RuntimeError until asyncpg hears of it."""
+    """Under uvloop, sending on a closed connection is a RuntimeError until asyncpg has noticed."""
     try:
         yield
     except RuntimeError as error:
         if _is_gone(connection):
-            raise ConnectionResetError("it was closed from the other side") from error
+            raise ConnectionResetError("the server closed it") from error
         raise
 
 
 async def _nothing_to_reset(_connection: object) -> None:
-    """Every setting and lock of ours ends with its transaction; asking the server to forget costs a round trip."""
+    """Skip the reset of a returned connection: our settings and locks end with each transaction anyway."""
 
 
 def connect_options(settings: Postgres) -> dict[str, Any]:
-    """What asyncpg needs to reach the database."""
+    """Arguments for asyncpg to connect to the database."""
     dsn = dsn_of(settings)
     options: dict[str, Any] = {
         "dsn": dsn,
@@ -367,12 +373,12 @@ def connect_options(settings: Postgres) -> dict[str, Any]:
 
 
 def dsn_of(settings: Postgres) -> str:
-    """The DSN as asyncpg reads it, which with authorities to trust asks for a verified server."""
+    """The DSN for asyncpg. With certificate authorities it asks for a verified server."""
     return settings.parsed.for_client()
 
 
 def _limits_sql(settings: Postgres) -> str:
-    """What our SQL relies on, and UTC, which now() writes in defaults."""
+    """Statements that set the time limits, UTC (for now() in defaults), and the settings our SQL relies on."""
     limits = {
         "statement_timeout": settings.statement_timeout_s,
         "lock_timeout": settings.lock_timeout_s,
@@ -383,7 +389,7 @@ def _limits_sql(settings: Postgres) -> str:
 
 
 async def _messages(tuples: Sequence[bytes]) -> AsyncIterator[bytes]:
-    """Messages need not end where tuples do: large tuples are cut, so that the loop turns between two pieces."""
+    """COPY messages. Large tuples are cut into several messages, so that the event loop runs in between."""
     yield SIGNATURE
     for start in range(0, len(tuples), COPY_ROWS_A_MESSAGE):
         rows = tuples[start : start + COPY_ROWS_A_MESSAGE]
@@ -400,45 +406,42 @@ def _pieces(tuples: Iterable[bytes]) -> Iterator[bytes]:
 
 @contextmanager
 def translated_errors(sql: str = "") -> Iterator[None]:
-    """asyncpg's errors as ours.
-
-    Never the DETAIL of a PostgreSQL error: it quotes the row, which is event text.
-    """
+    """Translate asyncpg's errors into ours, without the DETAIL of PostgreSQL, which quotes the row: event text."""
     try:
         yield
     except asyncpg.PostgresError as error:
         raise _translate(_said_by_server(error), name_of(sql)) from None
     except UnreadableError as error:
-        raise Unavailable(str(error), "connection") from None
+        raise Unavailable(str(error), Cause.CONNECTION) from None
     except ssl.SSLCertVerificationError as error:
-        raise Unavailable(certificate_problem(error), "tls") from error
+        raise Unavailable(certificate_problem(error), Cause.TLS) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
-            raise Unavailable(f"RAGLEDGER_POSTGRES__DSN is not understood: {error}", "connection") from error
-        if isinstance(error, ValueError):  # an argument that asyncpg cannot encode: ours to mend, no outage
+            raise Unavailable(f"RAGLEDGER_POSTGRES__DSN is not understood: {error}", Cause.CONNECTION) from error
+        if isinstance(error, ValueError):  # an argument that asyncpg cannot encode: a fault of this program, no outage
             raise
         raise Unavailable(
-            f"the connection to PostgreSQL failed: {str(error) or type(error).__name__}", "connection"
+            f"the connection to PostgreSQL failed: {str(error) or type(error).__name__}", Cause.CONNECTION
         ) from error
 
 
 def _said_by_server(error: asyncpg.PostgresError) -> asyncpg.PostgresError:
-    """What the server said before it ended the connection; asyncpg has it as the cause."""
+    """The error that the server sent before it closed the connection; asyncpg has it as the cause."""
     cause = error.__cause__
     is_lost = isinstance(error, asyncpg.PostgresConnectionError)
     return cause if is_lost and isinstance(cause, asyncpg.PostgresError) else error
 
 
 def refusal(sqlstate: str, schema: str, table: str, column: str, constraint: str) -> Refused:
-    """A refusal that a block in the server has caught: a row was in it, and without the row there was no error."""
-    if sqlstate == SKIPPED and table:  # else somebody's trigger has raised it
+    """The refusal of a row that a block in the server has caught."""
+    if sqlstate == SKIPPED and table:  # without a table, a trigger has raised it
         return skipped(table)
     error = asyncpg.PostgresError.new({"C": sqlstate, "s": schema, "t": table, "c": column, "n": constraint})
     return Refused(_describe(error, sqlstate, _places(error)), sqlstate, _constraint(error))
 
 
 def skipped(table: str) -> Refused:
-    """A row that was not inserted, although its id was not there before and nothing has raised an error."""
+    """A row was not inserted although its id is new, and there was no error."""
     return Refused(f"a trigger on {table} has left the row out, or changed its id ({SKIPPED})", SKIPPED)
 
 
@@ -447,16 +450,16 @@ def _translate(error: asyncpg.PostgresError, statement: str = "") -> StoreError:
     if sqlstate[:2] in _DATA_CLASSES:
         return Refused(_describe(error, sqlstate, _places(error)), sqlstate, constraint, statement)
     places = [*([f"statement {statement}"] if statement else []), *_places(error)]
-    message, cause = _explain(error, sqlstate, places), _CAUSES.get(sqlstate) or _CAUSES.get(sqlstate[:2], "other")
+    message, cause = _explain(error, sqlstate, places), _CAUSES.get(sqlstate) or _CAUSES.get(sqlstate[:2], Cause.OTHER)
     if _is_raised(error):
-        return Objection(message, "refused", sqlstate, constraint)
+        return Objection(message, Cause.REFUSED, sqlstate, constraint)
     if _IS_OUTAGE.match(sqlstate):
         return Unavailable(message, cause)
-    return Objection(message, "refused" if cause == "other" else cause, sqlstate, constraint)
+    return Objection(message, Cause.REFUSED if cause is Cause.OTHER else cause, sqlstate, constraint)
 
 
 def _is_raised(error: asyncpg.PostgresError) -> bool:
-    """Whether somebody's PL/pgSQL has raised it, whose message may quote a row."""
+    """Whether RAISE in PL/pgSQL caused the error. Its message may quote a row."""
     return getattr(error, "server_source_function", None) == _RAISE
 
 
@@ -466,7 +469,7 @@ def _constraint(error: asyncpg.PostgresError) -> tuple[str, str, str] | None:
 
 
 def _explain(error: asyncpg.PostgresError, sqlstate: str, places: Sequence[str]) -> str:
-    """What is wrong and what to do about it, for whoever runs the service."""
+    """What is wrong and what to do about it, for operators."""
     if _is_raised(error):
         return _describe(error, sqlstate, places)
     if sqlstate == _NOT_ALLOWED:
@@ -474,23 +477,23 @@ def _explain(error: asyncpg.PostgresError, sqlstate: str, places: Sequence[str])
     if sqlstate[:2] in _ABOUT_THE_SESSION:
         return f"{getattr(error, 'message', '')} ({sqlstate})"
     if sqlstate == _CANCELED:
-        limit = "it took longer than RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S allows, or somebody has cancelled it"
+        limit = "it took longer than RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S allows, or was cancelled"
         return f"{_describe(error, sqlstate, places)}: {limit}"
     if sqlstate == _IDLE:
-        return f"PostgreSQL ended the transaction, in which nothing was asked for {_IDLE_SECONDS:.0f} s ({sqlstate})"
+        return f"PostgreSQL ended the transaction because it was idle for {_IDLE_SECONDS:.0f} s ({sqlstate})"
     advice = "; is the schema current? Run `ragledger migrate up`" if sqlstate in _SCHEMA_MISSING else ""
     return f"{_describe(error, sqlstate, places)}{advice}"
 
 
 def _describe(error: asyncpg.PostgresError, sqlstate: str, places: Sequence[str]) -> str:
-    """What kind of error it is, and where; never its message, which may quote a value."""
+    """The kind and place of the error, without its message, which may quote a value."""
     is_known = type(error) is not asyncpg.UnknownPostgresError
-    name = type(error).__name__ if is_known else "an SQLSTATE that PostgreSQL itself raises no error with"
+    name = type(error).__name__ if is_known else "an SQLSTATE that is not one of PostgreSQL's own"
     return f"{name} ({sqlstate}){': ' + ', '.join(places) if places else ''}"
 
 
 def _places(error: asyncpg.PostgresError) -> list[str]:
-    """Which table, column or constraint."""
+    """The table, column and constraint of the error."""
     return [
         f"{name.removesuffix('_name')} {value}"
         for name in ("table_name", "column_name", "constraint_name")

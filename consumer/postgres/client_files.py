@@ -1,6 +1,6 @@
-"""What asyncpg reads beside the DSN when it connects: variables PG*, a service file, a password file.
+"""Errors in what asyncpg reads besides the DSN when it connects: variables PG*, a service file, a password file.
 
-What is wrong with them are errors of Python's own, which quote the line, and in it the password.
+Python's own errors about these quote the line, and the password with it. They are replaced here.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from consumer.settings.dsn import DsnError
 
 PROBLEM = (
     "the DSN, a variable PG*, the service file (PGSERVICEFILE) or the password file (PGPASSFILE) cannot be read:"
-    " see what PostgreSQL's own client, psql, says of it"
+    " try PostgreSQL's own client, psql, for the details"
 )
 
 
 class UnreadableError(Exception):
-    """One of them cannot be read; quotes nothing of it."""
+    """One of them cannot be read. The message quotes nothing."""
 
     def __init__(self) -> None:
         """Say where to look."""
@@ -29,13 +29,13 @@ class UnreadableError(Exception):
 
 @contextmanager
 def read_by_client() -> Iterator[None]:
-    """For whatever connects.
+    """Connect inside this context.
 
-    :raises UnreadableError: instead of the errors that quote
+    :raises UnreadableError: instead of errors that quote a line
     """
     try:
         yield
-    except (asyncpg.InterfaceError, DsnError, OSError):  # those of asyncpg, ours, and of TLS, which quote nothing
+    except (asyncpg.InterfaceError, DsnError, OSError):  # these quote nothing
         raise
     except (configparser.Error, ValueError):
         raise UnreadableError from None

@@ -1,4 +1,4 @@
-"""Dead letters, on their way into their table."""
+"""Writes dead letters."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from consumer.postgres.queries import load
 async def insert_dead_letters(
     transaction: Transaction, letters: Sequence[DeadLetter], headers: Mapping[Place, str]
 ) -> None:
-    """Keep the records that cannot be stored, with the reasons; one that is there already stays as it is.
+    """Insert dead letters. One that is in the table already stays as it is.
 
-    :param headers: of each record that has some, as :func:`headers_in_json` made them before the transaction
+    :param headers: the headers of records, from :func:`headers_in_json`, called before the transaction
     :raises Unavailable: not now
-    :raises Refused: a trigger or a constraint of somebody's does not take one
+    :raises Refused: a trigger or a constraint of the owner's refuses a dead letter
     """
     if not letters:
         return
     rows = [_dead_letter_row(letter, headers) for letter in letters]
     columns = [list(column) for column in zip(*rows, strict=True)]
     inserted = await transaction.execute(load("insert_dead_letters"), *columns)
-    if inserted != f"INSERT 0 {len(rows)}":  # some were there already, when a topic is read again
+    if inserted != f"INSERT 0 {len(rows)}":  # a topic is read again, or a trigger left rows out
         (found,) = await transaction.fetch(load("dead_letters_missing"), *columns[:3])
         if found["missing"]:
             raise skipped("dead_letters")
 
 
 def headers_in_json(records: Iterable[Record]) -> dict[Place, str]:
-    """The headers of the records that have some, as the table keeps them; slow where they are many or large."""
+    """The headers of records in JSON, as the table stores them. Slow if they are many or large."""
     return {
         place_of(record): _json([_header(*header) for header in record.headers]) for record in records if record.headers
     }
@@ -59,7 +59,7 @@ def _dead_letter_row(letter: DeadLetter, headers: Mapping[Place, str]) -> tuple[
 
 
 def _header(name: str, value: bytes | None) -> dict[str, str | None]:
-    """A header in JSON: its value in base64, its key too where jsonb could not hold it."""
+    """A header in JSON. The value is in base64; so is a key that jsonb cannot store."""
     text = None if value is None else base64.b64encode(value).decode()
     raw = name.encode("utf-8", "surrogateescape")
     if "\0" in name or raw.decode("utf-8", "replace") != name:

@@ -1,8 +1,8 @@
-"""The users who were erased, as the database knows them.
+"""The set of erased users in the database.
 
-A flush screens its batch by the set it knows, and locks the version of the set just before it moves the ledger. Where
-the version is another one by then, the flush begins anew with the newer set. An erasure raises the version first and
-deletes afterwards: what a flush has committed before, it finds; what commits later has seen it.
+A write screens its batch with the set it knows, and locks the version of the set just before it moves the ledger. If
+the version has changed by then, the write starts again with the newer set. An erasure raises the version first and
+deletes afterwards. So it finds the rows committed before it, and every later write has seen it.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from consumer.ingest.erased import ErasedUsers, Key
-from consumer.ingest.ports import StoreError, Unavailable
+from consumer.ingest.ports import Cause, StoreError, Unavailable
 from consumer.postgres.client import Database, Transaction
 from consumer.postgres.queries import load
 
 
 class ErasuresChanged(StoreError):
-    """Somebody was erased since the set was read: screen the batch anew."""
+    """A user was erased after the set was read: screen the batch again."""
 
 
 class Erasures:
-    """What this process knows of the erased users.
+    """The set of erased users as this process knows it.
 
-    :param keys: the key in use, then those used before; where none is set, the one that the database keeps is in use
+    :param keys: the current key, then previous keys; without any, the key stored in the database is used
     """
 
     def __init__(self, keys: Sequence[Key] = ()) -> None:
@@ -40,29 +40,29 @@ class Erasures:
             await self.read(transaction)
 
     async def read(self, transaction: Transaction) -> None:
-        """Read the set within a transaction. Errors as in :meth:`learn`."""
+        """Read the set within a transaction. Raises as :meth:`learn` does."""
         (row,) = await transaction.fetch(load("erased_users"))
         self.take(dict(row))
 
     def take(self, row: Mapping[str, Any]) -> None:
-        """Know what the database has answered. Errors as in :meth:`learn`."""
+        """Use the row that the database returned. Raises as :meth:`learn` does."""
         self.keys = (*self._set, Key(row["key"]))
         unknown = sorted(set(row["key_ids"]) - {key.id for key in self.keys})
         if unknown:
-            raise Unavailable(_MISSING_KEY.format(ids=", ".join(unknown)), "erasure")
+            raise Unavailable(_MISSING_KEY.format(ids=", ".join(unknown)), Cause.ERASURE)
         keys = [key for key in self.keys if key.id in row["key_ids"]]
         self.known = ErasedUsers(row["hashes"], keys, row["version"])
 
     async def hold(self, transaction: Transaction, screened_by: ErasedUsers) -> None:
-        """Keep the set as it is until the transaction ends.
+        """Lock the set until the transaction ends.
 
-        :raises ErasuresChanged: it is another one than the batch was screened by
+        :raises ErasuresChanged: it has changed since the batch was screened
         """
         if await _hold(transaction) != screened_by.version:
             raise ErasuresChanged("the set of erased users has changed")
 
     async def hold_newest(self, transaction: Transaction) -> ErasedUsers:
-        """Keep the set as it is until the transaction ends, and read it where it has changed. Errors as in `learn`."""
+        """Lock the set until the transaction ends, and read it if it has changed. Raises as :meth:`learn` does."""
         if await _hold(transaction) != self.known.version:
             await self.read(transaction)
         return self.known
@@ -71,10 +71,10 @@ class Erasures:
 async def _hold(transaction: Transaction) -> int:
     for row in await transaction.fetch(load("hold_erasures")):
         return int(row["version"])
-    raise Unavailable("the table erasure_version has no row: run `ragledger migrate up`", "schema")
+    raise Unavailable("the table erasure_version has no row: run `ragledger migrate up`", Cause.SCHEMA)
 
 
 _MISSING_KEY = (
-    "users were erased under a key that is not set here (key id {ids}), so nothing can be written without risking to"
-    " bring them back: set RAGLEDGER_ERASURE__KEY, or RAGLEDGER_ERASURE__PREVIOUS_KEYS, as for the erasure"
+    "users were erased with a key that is not set here (key id {ids}), so a write could store them again:"
+    " set RAGLEDGER_ERASURE__KEY, or RAGLEDGER_ERASURE__PREVIOUS_KEYS, to the values used for the erasure"
 )

@@ -1,4 +1,4 @@
-"""Finding what the database refuses, by halving, under savepoints."""
+"""Finds the items that the database refuses, by halving, with savepoints."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ async def halve(
     refuse: Callable[[T, Refused | Objection], Awaitable[None]],
     first: int | None = None,
 ) -> int:
-    """Write all items, or halves of them until those that are refused are alone, which are given to `refuse`.
+    """Write all items. If the database refuses them, write each half, until every refused item is alone.
 
-    :param first: how many to begin with, where each may take long; as many follow as a round has time for
+    The error belongs to the item if writing zero items raises none: then the table exists and the role has its rights.
 
-    An error is an item's if writing no item raises none: then the table is there, and so are our rights.
-
-    :returns: how many writes that took
-    :raises Refused: :raises Objection: for no item, but for something of ours
+    :param refuse: called with each refused item
+    :param first: the number of items in the first write, if each item may be slow; later writes adapt to the time
+    :returns: the number of writes
+    :raises Refused: :raises Objection: no item is the cause
     """
     waiting, writes, is_sound, room = [items], 0, False, first or len(items)
     while waiting:
@@ -44,7 +44,7 @@ async def halve(
             room = max(1, min(_GROWTH * room, affordable))
             continue
         if middle := len(part) // 2:
-            waiting += [part[middle:], part[:middle]]  # the first half is taken next: order is kept
+            waiting += [part[middle:], part[:middle]]  # the first half is next, so the order is kept
             continue
         if not is_sound and (fault := await _tried(transaction, part[:0], write)):
             raise fault
@@ -56,7 +56,7 @@ async def halve(
 async def _tried(
     transaction: Transaction, part: Sequence[T], write: Callable[[Sequence[T]], Awaitable[None]]
 ) -> Refused | Objection | None:
-    """Write the part; the error, if that leaves the transaction as it was."""
+    """Write the part; returns the error if it is about the data or the schema."""
     try:
         async with transaction.savepoint():
             await write(part)

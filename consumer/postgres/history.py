@@ -1,8 +1,8 @@
 """The daily aggregates in PostgreSQL.
 
-A day is computed under a basis: a business time zone and objectives. The replica that started last puts its own in
-force, and every replica computes under the one in force. Each day remembers the basis it was computed under, so days of
-another one are noticed, whoever computed them.
+A day is computed with a basis: a business time zone and objectives. The replica that started last stores its basis as
+the current one, and every replica computes with the current one. Each day records its basis, so days with another basis
+are found, whichever replica computed them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from consumer.ingest.days import BusinessDays
-from consumer.ingest.ports import StoreError, Unavailable
+from consumer.ingest.ports import Cause, StoreError, Unavailable
 from consumer.ingest.rollup_basis import Basis, UnknownBasis
 from consumer.postgres.client import Database, Transaction
 from consumer.postgres.queries import load
@@ -42,21 +42,21 @@ _json = msgspec.json.Encoder(decimal_format="number")
 
 
 @dataclass(frozen=True, slots=True)
-class _InForce:
-    """The basis that days are computed under, and its number in the database."""
+class _Current:
+    """The current basis, and its number in the database."""
 
     id: int
     basis: Basis
 
 
 class Archived(StoreError):
-    """Rows of the day are gone from the table: computing it from the rest would be wrong."""
+    """Some rows of the day were archived: computing the day from the others would be wrong."""
 
     def __init__(self, day: date) -> None:
         super().__init__(
-            f"{day}: rows of this day were archived, so it cannot be computed, and what is stored of it stays."
-            " Leave it out, or bring its month back with `ragledger partition archive --restore`, or --attach where its"
-            " archiving was interrupted"
+            f"{day}: rows of this day were archived, so it cannot be computed, and its stored row stays. Leave the day"
+            " out, or restore its month with `ragledger partition archive --restore`, or with --attach if its archiving"
+            " was interrupted"
         )
 
 
@@ -67,53 +67,53 @@ class PostgresHistory:
         self._database, self._own, self._owner = database, basis, owner
         self._has_begun = False
 
-    # ── the timer's days ─────────────────────────────────────────────────────────────────────────────────────────
+    # ── days that are due ────────────────────────────────────────────────────────────────────────────────────────
 
     async def begin(self) -> str:
         """See :meth:`consumer.maintenance.rollup.History.begin`."""
         async with self._database.transaction() as transaction:
             if not self._has_begun:
                 await transaction.execute(load("adopt_basis"), self._own.timezone, self._own.json, self._owner)
-            force, _ = await _basis_in_force(transaction)
+            force, _ = await _current_basis(transaction)
         self._has_begun = True
         return self._own.difference(force.basis)
 
     async def due(self, fresh_seconds: float) -> Sequence[date]:
         """See :meth:`consumer.maintenance.rollup.History.due`."""
         async with self._database.transaction() as transaction:
-            force, now = await _basis_in_force(transaction)
+            force, now = await _current_basis(transaction)
             today = force.basis.days.day_of(now).isoformat()
             rows = await transaction.fetch(load("due_days"), force.id, today, fresh_seconds)
         return [row["day"] for row in rows]
 
     async def roll_up_due(self, day: date, fresh_seconds: float) -> bool:
-        """See :meth:`History.roll_up_due`. Forgetting the marks and writing are one transaction."""
+        """See :meth:`History.roll_up_due`. The marks are removed in the transaction that writes the day."""
         async with self._database.transaction() as transaction:
             if not (await transaction.fetch(load("lead_rollup")))[0]["leads"]:
                 return False
-            force, _ = await _basis_in_force(transaction)
+            force, _ = await _current_basis(transaction)
             [state] = await transaction.fetch(load("state_of_day"), day, day.isoformat())
             if state["age"] is not None and 0 <= state["age"] < fresh_seconds:
                 return False  # another replica was quicker
             if await _is_archived(transaction, day, force.basis.timezone):
                 await transaction.execute(load("forget_touched_day"), day)
-                judged = await _judge_anew(transaction, day, force, dict(state))
+                judged = await _judge_again(transaction, day, force, dict(state))
                 return judged or not state["touched"]
             await self._bring_up_to_date(transaction, day, force, dict(state))
         return True
 
     async def _bring_up_to_date(
-        self, transaction: Transaction, day: date, force: _InForce, state: Mapping[str, Any]
+        self, transaction: Transaction, day: date, force: _Current, state: Mapping[str, Any]
     ) -> None:
         moved = state["has_row"] and state["time_zone"] != force.basis.timezone
         if state["touched"] or not state["has_row"] or state["basis_id"] == force.id:
             await self._compute(transaction, day, force, asked=False)
         elif not moved:
-            await _judge_anew(transaction, day, force, state)
+            await _judge_again(transaction, day, force, state)
         elif await _is_complete(transaction, day, state, force.basis.days):
             await self._compute(transaction, day, force, asked=False)
         else:
-            await _judge_anew(transaction, day, force, state)
+            await _judge_again(transaction, day, force, state)
             return
         if moved:
             await transaction.execute(load("touch_days_without_row"), _neighbours(day))
@@ -121,7 +121,9 @@ class PostgresHistory:
     # ── one day ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def roll_up(self, day: date) -> Mapping[str, Any]:
-        """Compute one day now under our own basis, touched or not, waiting for whoever is rolling up; the day's row.
+        """Compute one day with our own basis, touched or not. Wait for a running roll-up first.
+
+        :returns: the row of the day
 
         :raises Archived: rows of the day were archived; its row stays as it is
         :raises Unavailable: the database cannot do it now
@@ -131,12 +133,12 @@ class PostgresHistory:
             if await _is_archived(transaction, day, self._own.timezone):
                 raise Archived(day)
             [row] = await transaction.fetch(load("use_basis"), self._own.timezone, self._own.json)
-            computed = await self._compute(transaction, day, _InForce(row["id"], self._own), asked=True)
+            computed = await self._compute(transaction, day, _Current(row["id"], self._own), asked=True)
         assert computed is not None
         return computed
 
     async def difference(self) -> str:
-        """In which settings the running service differs from ours; empty where it does not, or there is none."""
+        """The settings in which the current basis differs from ours, as a sentence; empty if they do not differ."""
         async with self._database.transaction() as transaction:
             rows = await transaction.fetch(load("basis_in_force"))
         try:
@@ -151,7 +153,7 @@ class PostgresHistory:
         return with_compliance(dict(rows[0])) if rows else None
 
     async def _compute(
-        self, transaction: Transaction, day: date, under: _InForce, *, asked: bool
+        self, transaction: Transaction, day: date, under: _Current, *, asked: bool
     ) -> Mapping[str, Any] | None:
         await _demand_every_row(transaction)
         await transaction.execute(load("forget_touched_day"), day)
@@ -168,35 +170,39 @@ class PostgresHistory:
 
 
 async def _is_archived(transaction: Transaction, day: date, timezone: str) -> bool:
-    """Archiving waits for the roll-up's lock, so what is found holds until this transaction ends."""
+    """Whether rows of the day were archived. Archiving waits for this transaction's lock, so the answer stays true."""
     bounds = BusinessDays(timezone).bounds(day)
     return bool((await transaction.fetch(load("day_archived"), *bounds))[0]["archived"])
 
 
 async def _demand_every_row(transaction: Transaction) -> None:
-    """A day computed from some of its rows would be wrong in silence."""
+    """Refuse to compute a day from only some of its rows.
+
+    :raises Unavailable: a policy hides rows from this role
+    """
     (found,) = await transaction.fetch(load("rows_hidden"), "ai_dialogue_log")
     if found["hidden"]:
         problem = f"row-level security hides dialogues from the role {found['role']}"
-        raise Unavailable(f"{problem}: GRANT ragledger_ingest TO {found['role']}", "privilege")
+        raise Unavailable(f"{problem}: GRANT ragledger_ingest TO {found['role']}", Cause.PRIVILEGE)
 
 
-async def _basis_in_force(transaction: Transaction) -> tuple[_InForce, datetime]:
+async def _current_basis(transaction: Transaction) -> tuple[_Current, datetime]:
     rows = await transaction.fetch(load("basis_in_force"))
     if not rows:
-        raise Unavailable("nobody has said what days are computed under: start a replica", "schema")
+        raise Unavailable("no replica has stored a time zone and objectives for the days yet: start one", Cause.SCHEMA)
     [row] = rows
     try:
-        return _InForce(row["id"], Basis.parse(row["time_zone"], row["objectives"])), row["now"]
+        return _Current(row["id"], Basis.parse(row["time_zone"], row["objectives"])), row["now"]
     except UnknownBasis as error:
         raise Unavailable(
-            f"{error} (set by {row['adopted_by']}): bring all replicas to one version", "schema"
+            f"{error} (set by {row['adopted_by']}): bring all replicas to one version", Cause.SCHEMA
         ) from None
 
 
 async def _is_complete(transaction: Transaction, day: date, state: Mapping[str, Any], days: BusinessDays) -> bool:
-    """Whether the dialogues that the stored figures speak of are all there: computing anew what was archived, or erased
-    by other hands, would lose the only record of it."""
+    """Whether all dialogues of the stored figures still exist. If some were deleted by other means, the stored row is
+    the only record of them and must stay.
+    """
     try:
         before = days if state["time_zone"] is None else BusinessDays(state["time_zone"])
     except (ValueError, KeyError):  # a time zone that only another version knows
@@ -205,8 +211,8 @@ async def _is_complete(transaction: Transaction, day: date, state: Mapping[str, 
     return bool(found["dialogues"] >= state["total_dialogues"])
 
 
-async def _judge_anew(transaction: Transaction, day: date, under: _InForce, state: Mapping[str, Any]) -> bool:
-    """Hold a day to the basis in force without computing it; whether it has a row that was not."""
+async def _judge_again(transaction: Transaction, day: date, under: _Current, state: Mapping[str, Any]) -> bool:
+    """Judge a day by the current basis without computing it; False if it has no row or was judged already."""
     if not state["has_row"] or under.id in (state["basis_id"], state["left_under"]):
         return False
     await _judge(transaction, day, under)
@@ -215,27 +221,27 @@ async def _judge_anew(transaction: Transaction, day: date, under: _InForce, stat
     return True
 
 
-async def _judge(transaction: Transaction, day: date, under: _InForce) -> None:
-    """Hold a stored day against the objectives without computing it anew."""
+async def _judge(transaction: Transaction, day: date, under: _Current) -> None:
+    """Compare a stored day with the objectives, without computing it again."""
     [row] = await transaction.fetch(load("stored_day"), day.isoformat())
     compliance = _json.encode(under.basis.judge(dict(row))).decode()
     await transaction.execute(load("judge_day"), day.isoformat(), compliance)
 
 
 def _columns(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures by column. The three percentiles are worked out at once; None where nothing states a latency."""
+    """The figures by column. The query returns three percentiles in one value, or None if no row has a latency."""
     p50, p95, p99 = found["latency"] or (None, None, None)
     return {**found, "latency_p50": p50, "latency_p95": p95, "latency_p99": p99}
 
 
 def _neighbours(day: date) -> Sequence[date]:
-    """In another time zone, what was this day's is partly theirs."""
+    """The day before and the day after: in another time zone, dialogues of this day belong to them."""
     numbers = (day.toordinal() - 1, day.toordinal() + 1)
     return [date.fromordinal(number) for number in numbers if date.min.toordinal() <= number <= date.max.toordinal()]
 
 
 def with_compliance(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A row of rag_metrics_history with its judgements by objective, whatever other hands have written there."""
+    """A row of rag_metrics_history with `slo_compliance` decoded; ignores members that are not ours."""
     found = msgspec.json.decode(row["slo_compliance"] or "{}")
     members = found.items() if isinstance(found, dict) else ()
     return {**row, "slo_compliance": {name: _judgement(one) for name, one in members if isinstance(one, dict)}}

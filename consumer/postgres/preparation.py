@@ -1,4 +1,4 @@
-"""What takes long about a batch, done before its transaction begins: PostgreSQL ends a transaction that lies idle."""
+"""The slow work on a batch, done before its transaction: PostgreSQL ends a transaction that is idle for long."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from consumer.postgres.dead_letters import headers_in_json
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A batch, ready for its transaction.
+    """A batch that is ready for its transaction.
 
-    :param erased: the users that it was screened by
-    :param screened: what may be stored of it
-    :param headers: in JSON, of each record that may become a dead letter
+    :param erased: the set of erased users it was screened with
+    :param screened: the part that may be stored
+    :param headers: the headers, in JSON, of each record that may become a dead letter
     """
 
     batch: Batch
@@ -29,7 +29,7 @@ class Prepared:
 
 
 class Preparation:
-    """Prepares one batch, as often as it is tried; what was found out for one attempt the next one need not."""
+    """Prepares one batch for every attempt to write it. Results of one attempt are kept for the next."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
@@ -38,9 +38,9 @@ class Preparation:
         self._prepared: dict[bool, Prepared] = {}
 
     async def under(self, erased: ErasedUsers, *, rows_may_be_refused: bool) -> Prepared:
-        """Ready for a transaction in which the erased users are these.
+        """Prepare the batch for a transaction with this set of erased users.
 
-        :param rows_may_be_refused: whether the transaction makes dead letters of rows, or only the next one
+        :param rows_may_be_refused: whether the transaction turns refused rows into dead letters
         """
         known = self._prepared.get(rows_may_be_refused)
         if known is not None and known.erased is erased:

@@ -11,15 +11,15 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 
 
-def while_raises(*errors: type[Exception], tell: Callable[[Any], None]) -> AsyncRetrying:
-    """Try again after each of `errors`, for as long as it takes, with growing, jittered pauses.
+def while_raises(*errors: type[Exception], report: Callable[[Any], None]) -> AsyncRetrying:
+    """Retry after each of `errors`, without a limit, with growing, jittered pauses.
 
-    :param tell: is given each error before the pause
+    :param report: called with each error before the pause
     """
 
     def before_sleep(state: RetryCallState) -> None:
         assert state.outcome is not None
-        tell(state.outcome.exception())
+        report(state.outcome.exception())
 
     return AsyncRetrying(
         retry=retry_if_exception_type(errors),

@@ -1,4 +1,4 @@
-"""The lock that keeps two changes of one schema apart: migrations, and the conversion and archives of months."""
+"""The lock for changes of the schema: migrations, and conversion and archives of months. One at a time."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class LockTakenError(OperationError):
 
 @asynccontextmanager
 async def exclusive(dsn: str, wait_s: float) -> AsyncIterator[None]:
-    """Be the only migration of this database, waiting up to `wait_s` seconds for another one to end.
+    """Hold the lock inside this context. Waits up to `wait_s` seconds for another migration to end.
 
-    The lock belongs to a transaction on a connection of its own. A session's lock would not survive a
-    transaction-mode pooler, and the transactions of the work must come and go, or be none at all.
+    The lock belongs to a transaction on its own connection. A session lock would not survive a transaction-mode pooler,
+    and the work itself uses several transactions or none.
 
-    :raises LockTakenError: the other one did not end
+    :raises LockTakenError: the other migration did not end
     """
-    # Asking again instead of waiting inside the database: a waiting statement has a snapshot, the other
-    # migration's concurrent index build waits for all snapshots, and so the two would wait for each other.
+    # Poll instead of waiting in the database: a waiting statement holds a snapshot, and the other migration's
+    # concurrent index build waits for all snapshots, so the two would wait for each other.
     deadline = monotonic() + wait_s
     async with connect(dsn) as holder:
         while True:

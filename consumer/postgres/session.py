@@ -1,7 +1,6 @@
-"""Settings of a session that an owner may have changed for the database or the role, and that our SQL relies on.
+"""Settings that our SQL relies on and that an owner may have changed for the database or the role.
 
-They are set for each transaction, as a pooler may hand the next one another session, and refuses to be told at the
-start of one.
+They are set in each transaction, because a pooler may give each transaction another session.
 """
 
 from __future__ import annotations
@@ -20,5 +19,5 @@ SETTINGS: Mapping[str, str] = {
 
 
 def set_local(settings: Mapping[str, str]) -> str:
-    """One statement that sets them until the transaction ends."""
+    """A statement that sets them until the transaction ends."""
     return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())

@@ -1,8 +1,8 @@
-"""Inserting around rows that the table refuses: each becomes a dead letter, all others go in.
+"""Inserts all rows except those that the table refuses; these become dead letters.
 
-The rows are staged where next to nothing is refused, and a block in the server inserts them in portions under
-savepoints, as many in one round trip as fit into a few seconds. So a batch of nothing but bad rows costs about what a
-good one does, instead of several round trips for each row.
+The rows are copied to a staging table with few constraints. Then a block in the server inserts them in portions, with
+savepoints, for about a second per round trip. So a batch of bad rows costs about as much as a good one, instead of
+several round trips per row.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from consumer.postgres import amendments
 from consumer.postgres.client import OUTAGES, RAISED, SKIPPED, Objection, Transaction, refusal
 from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
-from consumer.postgres.staging import IDS, Outcome, how_to_insert, join
+from consumer.postgres.staging import IDS, Insertion, Outcome, how_to_insert, join, moments_as_stored
 
 
 async def insert_splitting(
-    transaction: Transaction, kind: Kind, rows: Sequence[Row], tell: Callable[[int], None], first: int | None = None
+    transaction: Transaction, kind: Kind, rows: Sequence[Row], report: Callable[[int], None], first: int | None = None
 ) -> Outcome:
-    """Insert what the table takes; of an id that comes twice the first is taken. Tells how many writes that took.
+    """Insert the rows that the table accepts; the first of two equal ids counts.
 
-    One guilty row among n costs about log2(n) writes, and where every row is guilty each costs one.
+    One refused row among n costs about log2(n) writes. If every row is refused, each costs one write.
 
-    :param first: how many rows to begin with, where each may take long; all of them without it
-
-    :raises Refused: :raises Objection: not for a row, but for something of ours
+    :param report: called with the number of writes
+    :param first: the number of rows in the first write, if each may be slow; None for all
+    :raises Refused: :raises Objection: no row is the cause
     """
-    await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal at COMMIT would name no row
-    return await (_amend if kind.amends else _insert)(transaction, kind, rows, tell, first)
+    await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # an error at COMMIT would name no row
+    return await (_amend if kind.amends else _insert)(transaction, kind, rows, report, first)
 
 
 async def _amend(
-    transaction: Transaction, kind: Kind, rows: Sequence[Row], tell: Callable[[int], None], first: int | None
+    transaction: Transaction, kind: Kind, rows: Sequence[Row], report: Callable[[int], None], first: int | None
 ) -> Outcome:
     stage = await amendments.make_stage(transaction, kind)
     outcomes = [Outcome()]
@@ -51,13 +51,14 @@ async def _amend(
     async def refuse(row: Row, error: Refused | Objection) -> None:
         outcomes.append(Outcome(dead_letters=[DeadLetter(row.record, _refused(error))]))
 
-    tell(await halve(transaction, rows, amend, refuse, first))
+    report(await halve(transaction, rows, amend, refuse, first))
     return join(outcomes)
 
 
 async def _insert(
-    transaction: Transaction, kind: Kind, rows: Sequence[Row], tell: Callable[[int], None], first: int | None
+    transaction: Transaction, kind: Kind, rows: Sequence[Row], report: Callable[[int], None], first: int | None
 ) -> Outcome:
+    how = await how_to_insert(transaction, kind)
     names = await _make_tables(transaction, kind)
     staged: list[Row] = []
     dead_letters: list[DeadLetter] = []
@@ -70,23 +71,26 @@ async def _insert(
         dead_letters.append(DeadLetter(row.record, _refused(error)))
 
     await halve(transaction, rows, stage, refuse)
-    tell(await _insert_staged(transaction, kind, names, first or len(staged)) if staged else 0)
+    report(await _insert_staged(transaction, kind, how, names, first or len(staged)) if staged else 0)
     became = await transaction.fetch(load("split_outcome").format(**names))
-    return join([Outcome(dead_letters=dead_letters), _sort_out(staged, became)])
+    outcome = join([Outcome(dead_letters=dead_letters), _sort_out(staged, became)])
+    return outcome._replace(moments=await moments_as_stored(transaction, kind, how, outcome.inserted))
 
 
 async def _make_tables(transaction: Transaction, kind: Kind) -> dict[str, str]:
-    """Temporary tables of this kind; their names, as the statements are told them."""
+    """Create the temporary tables of this kind; returns their names."""
     names = {part: f"split_{part}_{kind.table}" for part in ("stage", "new", "refused", "progress")}
     columns = ", ".join(f"'{name}'" for name in kind.fields)
     await transaction.execute(load("split_tables").format(table=kind.table, columns=columns, **names))
     return names
 
 
-async def _insert_staged(transaction: Transaction, kind: Kind, names: dict[str, str], first: int) -> int:
-    """Round by round, until every staged row is in or refused; how many writes that took."""
+async def _insert_staged(
+    transaction: Transaction, kind: Kind, how: Insertion, names: dict[str, str], first: int
+) -> int:
+    """Insert in rounds, until every staged row is inserted or refused; returns the number of writes."""
     await transaction.execute(load("split_begin").format(first=first, **names))
-    block = await _portions(transaction, kind, names)
+    block = await _portions(transaction, kind, how, names)
     while True:
         await transaction.execute(block)
         (reached,) = await transaction.fetch(load("split_progress").format(**names))
@@ -94,10 +98,9 @@ async def _insert_staged(transaction: Transaction, kind: Kind, names: dict[str, 
             return int(reached["writes"])
 
 
-async def _portions(transaction: Transaction, kind: Kind, names: dict[str, str]) -> str:
-    """The block that inserts portion by portion."""
+async def _portions(transaction: Transaction, kind: Kind, how: Insertion, names: dict[str, str]) -> str:
+    """The SQL block that inserts in portions."""
     (found,) = await transaction.fetch(load("split_values"), kind.table, list(kind.fields))
-    how = await how_to_insert(transaction, kind)
     portion = load("split_portion_keeping_ids" if how.keeps_ids else "split_portion")
     columns = {"table": kind.table, "names": ", ".join(kind.fields), "values": found["values"]}
     insert = portion.format(ids=IDS.get(kind.table), **columns, **names)
@@ -120,7 +123,7 @@ def _sort_out(staged: Sequence[Row], became: Sequence[Any]) -> Outcome:
 
 
 def _rejected(outcome: Any) -> Rejected:
-    """Why the row is refused, in words for whoever has to mend it."""
+    """The reason for a dead letter, for the person who has to fix it."""
     if outcome["referred"] is not None:
         return _unknown_reference(outcome)
     places = outcome["table_schema"], outcome["table_name"], outcome["column_name"], outcome["constraint_name"]

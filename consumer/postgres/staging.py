@@ -1,4 +1,4 @@
-"""Getting rows into a table: straight, or merging with what is there."""
+"""Inserts rows into a table: with COPY, or through a staging table."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from operator import attrgetter
 from typing import NamedTuple
 from uuid import UUID
 
-from consumer.decode.copy_format import id_tuple
+from consumer.decode.copy_format import id_tuple, microseconds
 from consumer.decode.rows import Row
 from consumer.events.kind import Kind
 from consumer.ingest.batch import DeadLetter
+from consumer.ingest.ports import Cause, Unavailable
 from consumer.postgres import amendments
 from consumer.postgres.client import Transaction, skipped
 from consumer.postgres.queries import load
 
-# Where a table's ids are kept while it is partitioned: its own key then lets an id in again with another created_at.
+# The table with all ids of a partitioned table, whose own key would accept an id again with another created_at.
 IDS = {"ai_dialogue_log": "known_ids"}
 
 
 class Outcome(NamedTuple):
-    """What the rows of one kind became.
+    """The result for the rows of one kind.
 
-    :param moments: microseconds since 2000-01-01 UTC at which rows lie that were amended: their days have changed
-    :param news: of what amended those that were not known before
+    :param moments: creation times, in microseconds since 2000-01-01 UTC, of rows that were amended, or whose time a
+        trigger changed: their days have changed
+    :param news: the amendments that were not known before
     """
 
     inserted: Sequence[Row] = ()
@@ -36,43 +38,64 @@ class Outcome(NamedTuple):
 
 
 def join(outcomes: Collection[Outcome]) -> Outcome:
-    """What the rows of several outcomes became."""
+    """One outcome from several."""
     return Outcome(*(list(chain.from_iterable(fields)) for fields in zip(*outcomes, strict=True)))
 
 
 def rows_first(kinds: Collection[Kind]) -> Sequence[Kind]:
-    """The kinds in the order in which they are written: amendments last, as the rows they change may be there too, and
-    always in the same order, as two replicas could else wait for each other's locks.
+    """The order in which kinds are written. Amendments are last, because the batch may have the rows they change. The
+    order is fixed, because two replicas could otherwise wait for each other's locks.
     """
     return sorted(kinds, key=attrgetter("amends", "name"))
 
 
 class Insertion(NamedTuple):
-    """How rows get into a table.
+    """Properties of a table that decide how rows are inserted.
 
-    :param keeps_ids: its ids are kept apart, by us for the rest of this transaction
-    :param may_skip: a trigger of somebody's may leave rows out, or change their ids: COPY would not tell
+    :param keeps_ids: its ids are stored in a table of their own, which this transaction has to fill
+    :param may_change: a trigger of the owner's may leave rows out, or change ids and times, and COPY would not report
+    it
     """
 
     keeps_ids: bool
-    may_skip: bool
+    may_change: bool
 
 
 async def how_to_insert(transaction: Transaction, kind: Kind) -> Insertion:
-    """How rows get into this kind's table now."""
-    (found,) = await transaction.fetch(load("how_to_insert"), kind.table)
-    return Insertion(**dict(found))
+    """Query the properties of the table of this kind.
+
+    :raises Unavailable: a column has a type with another binary format than we write; no row is the cause
+    """
+    types = [field.pg_type for field in kind.fields.values()]
+    (found,) = await transaction.fetch(load("how_to_insert"), kind.table, list(kind.fields), types)
+    if found["misfits"]:
+        advice = "change the type back; `ragledger migrate verify` names every column that differs"
+        raise Unavailable(f"in {kind.table}, {', '.join(found['misfits'])}: {advice}", Cause.SCHEMA)
+    return Insertion(found["keeps_ids"], found["may_change"])
+
+
+async def moments_as_stored(
+    transaction: Transaction, kind: Kind, how: Insertion, rows: Sequence[Row]
+) -> Collection[int]:
+    """The times of inserted rows as the table has them, if a trigger may have changed them; otherwise empty. Their days
+    then differ from those in the events.
+    """
+    if not (how.may_change and rows and kind.clock_field):
+        return ()
+    ids = [UUID(bytes=row.id) for row in rows]
+    found = await transaction.fetch(load("moments_of_rows").format(table=kind.table, moment=kind.clock_field), ids)
+    return [microseconds(row["moment"]) for row in found]
 
 
 async def insert_direct(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> Outcome:
-    """COPY into the table; the ids first, where they are kept apart. Amendments are merged, as they are never rows.
+    """COPY rows into the table, and before them their ids if these are stored apart. Amendments are applied.
 
-    :raises Refused: :raises Objection: a row is refused; with SQLSTATE 23505 an id may have been there before
+    :raises Refused: :raises Objection: a row is refused. SQLSTATE 23505 may mean a duplicate id
     """
     if kind.amends:
         return await _amend(transaction, kind, rows)
     how = await how_to_insert(transaction, kind)
-    if how.may_skip:
+    if how.may_change:
         return await _merge(transaction, kind, rows, how)
     if how.keeps_ids:
         await transaction.copy(IDS[kind.table], ("id",), [id_tuple(row.id) for row in rows])
@@ -81,7 +104,7 @@ async def insert_direct(transaction: Transaction, kind: Kind, rows: Sequence[Row
 
 
 async def insert_merging(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> Outcome:
-    """COPY into a staging table, then take what is new; of an id that comes twice the first is taken.
+    """COPY rows into a staging table, then insert those with a new id; the first of two equal ids counts.
 
     :raises Refused: :raises Objection: a row is refused
     """
@@ -103,15 +126,15 @@ async def _merge(transaction: Transaction, kind: Kind, rows: Sequence[Row], how:
     merge = load("merge_keeping_ids" if how.keeps_ids else "merge")
     new = await transaction.fetch(merge.format(ids=IDS.get(kind.table), **names))
     outcome = _sort_out(rows, {row["id"].bytes for row in new})
-    if how.may_skip and outcome.duplicates:
+    if how.may_change and outcome.duplicates:
         await _demand_present(transaction, kind, outcome.duplicates)
-    return outcome
+    return outcome._replace(moments=await moments_as_stored(transaction, kind, how, outcome.inserted))
 
 
 async def _demand_present(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> None:
-    """What was not inserted must have been there: else it was left out, or came in under another id.
+    """Check that the rows that were not inserted are in the table. Otherwise a trigger left them out.
 
-    :raises Refused: one is not there, as far as the table tells; the ids of archived months are not in it either
+    :raises Refused: one is not in the table
     """
     ids = [UUID(bytes=row.id) for row in rows]
     if await transaction.fetch(load("ids_missing").format(table=kind.table), ids):
@@ -119,7 +142,9 @@ async def _demand_present(transaction: Transaction, kind: Kind, rows: Sequence[R
 
 
 def _sort_out(rows: Sequence[Row], new: set[bytes]) -> Outcome:
-    """A temporary table is scanned in the order it was filled, so the first of two equal ids is the new one."""
+    """Separate new rows from duplicates. PostgreSQL scans a temporary table in the order of insertion, so the first of
+    two equal ids is the new one.
+    """
     inserted, duplicates = [], []
     for row in rows:
         if row.id in new:

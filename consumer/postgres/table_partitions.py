@@ -1,4 +1,4 @@
-"""The partitions of ai_dialogue_log in PostgreSQL."""
+"""The table partitions (months) of ai_dialogue_log."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from datetime import date
 from consumer.postgres.client import Database
 from consumer.postgres.queries import load
 
-# Moved at about 20,000 rows a second, with whoever needs the default partition waiting.
+# Rows move at about 20,000 a second. Meanwhile every user of the default partition waits.
 MOVE_AT_MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class MadePartition:
-    """What was done for a month.
+    """The result for one month.
 
     :param month: its first day, UTC
-    :param partition: the partition's name
-    :param moved: rows that were moved into it out of the default partition
-    :param waiting: rows that are too many to be moved at once: the partition was not made
+    :param partition: the name of the table partition
+    :param moved: number of rows moved into it from the default partition
+    :param waiting: number of rows in the default partition that are too many to move: the month was not created
     """
 
     month: date
@@ -44,7 +44,7 @@ class PostgresPartitions:
 
     async def _ensure_one(self, after: date) -> MadePartition | None:
         async with self._database.transaction() as transaction:
-            # A roll-up that was planned while rows are moved out of the default partition would not find them.
+            # A roll-up planned while rows move out of the default partition would not find them.
             await transaction.fetch(load("wait_to_lead_rollup"))
             [row] = await transaction.fetch(load("ensure_partition"), self._months_ahead, after, self._move_at_most)
         return MadePartition(**dict(row)) if row["month"] is not None else None

@@ -1,4 +1,4 @@
-"""TLS to PostgreSQL: what asyncpg leaves out, and what is wrong with a server's certificate in words."""
+"""TLS to PostgreSQL: options that asyncpg does not support, and messages about certificates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OTHER_NAME = frozenset({62, 64})  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and 
 
 
 def tls_options(dsn: str) -> dict[str, Any]:
-    """What asyncpg is given beside the DSN: it takes `sslrootcert=system` for the name of a file."""
+    """Options for asyncpg besides the DSN, because asyncpg reads `sslrootcert=system` as a file name."""
     parsed = dsns.parse(dsn)
     if not parsed.trusts_system:
         return {}

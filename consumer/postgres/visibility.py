@@ -1,4 +1,4 @@
-"""Whether this role sees whole tables: a job that deletes must not take what it cannot see for what is not there."""
+"""Whether row-level security hides rows from this role: a job that deletes must see all of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from consumer.postgres.queries import load
 
 
 async def demand_whole_tables(transaction: Transaction, *tables: str) -> None:
-    """Make sure that no policy hides rows of these tables; those that do not exist are passed over.
+    """Check that no policy hides rows of these tables. Tables that do not exist are skipped.
 
     :raises OperationError: row-level security applies to this role, and no policy shows it every row
     """

@@ -16,7 +16,7 @@ from consumer.events.record import Partition
 from consumer.events.rejection import Reason
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.offsets import Claim, StopReason
-from consumer.ingest.ports import CAUSES, Clock, Fenced, Refusal, Written
+from consumer.ingest.ports import Cause, Clock, Fenced, Refusal, Written
 from consumer.ingest.stop_reasons import command_to_settle
 from consumer.telemetry import metrics as m
 from consumer.telemetry.domain import DomainMetrics
@@ -52,7 +52,7 @@ class PrometheusTelemetry:
             for reason in Reason:
                 self._metrics.counter(m.DEAD_LETTERS, topic, reason.value)
             self._metrics.counter(m.UNKNOWN_FIELDS, topic)
-        for cause in CAUSES:
+        for cause in Cause:
             self._metrics.counter(m.WRITE_RETRIES, cause)
         for server in ("database", "kafka"):
             self._metrics.gauge(m.UP, server).set(1)
@@ -195,19 +195,26 @@ class PrometheusTelemetry:
         seconds = self._kafka.seconds
         return "" if seconds is None else f"Kafka has not answered for {seconds:.0f} s: {self._kafka_problem}"
 
-    def unavailable(self, cause: str, message: str) -> None:
-        """See :meth:`consumer.ingest.ports.Telemetry.unavailable`. Each kind of cause is logged once, not
-        every retry.
-        """
+    def unavailable(self, cause: Cause, message: str) -> None:
+        """See :meth:`consumer.ingest.ports.Telemetry.unavailable`. Each kind of cause is logged once."""
         self._metrics.counter(m.WRITE_RETRIES, cause).inc()
-        if cause != "turn":
+        if cause is not Cause.TURN:
             self._begin_outage("writes", cause, message)
 
     def available(self) -> None:
         """See :meth:`consumer.ingest.ports.Telemetry.available`."""
         self._end_outage("writes")
 
-    def silent(self, cause: str, message: str) -> None:
+    def ledger_locked(self, partitions: Collection[Partition]) -> None:
+        """See :meth:`consumer.ingest.ports.Telemetry.ledger_locked`."""
+        if not partitions:
+            self._end_outage("claims")
+            return
+        named = ", ".join(sorted(map(str, partitions)))
+        problem = f"other transactions hold the rows of {named} in ingest_ledger, so these partitions cannot be claimed"
+        self._begin_outage("claims", Cause.LOCK, f"{problem}: end the sessions that pg_stat_activity shows in them")
+
+    def silent(self, cause: Cause, message: str) -> None:
         """See :meth:`consumer.ingest.ports.Telemetry.silent`."""
         self._begin_outage("questions", cause, message)
 
@@ -215,7 +222,7 @@ class PrometheusTelemetry:
         """See :meth:`consumer.ingest.ports.Telemetry.answered`."""
         self._end_outage("questions")
 
-    def _begin_outage(self, part: str, cause: str, message: str) -> None:
+    def _begin_outage(self, part: str, cause: Cause, message: str) -> None:
         self._metrics.gauge(m.UP, "database").set(0)
         if self._database.begin(part, cause):
             log.error("database_unavailable", cause=cause, problem=message, then="fetching waits; nothing is lost")
@@ -230,7 +237,7 @@ class PrometheusTelemetry:
         """See :meth:`consumer.ingest.ports.Telemetry.kafka_unavailable`. An outage is logged once."""
         self._metrics.gauge(m.UP, "kafka").set(0)
         self._kafka_problem = str(error)
-        if self._kafka.begin("client", "connection"):
+        if self._kafka.begin("client", Cause.CONNECTION):
             log.error("kafka_unavailable", problem=str(error), then="retried until it answers; nothing is lost")
 
     def kafka_available(self) -> None:

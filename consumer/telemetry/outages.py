@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from consumer.ingest.ports import Clock
+from consumer.ingest.ports import Cause, Clock
 
 # Stages of one restart: the server shuts down, refuses connections, does not answer, recovers. They count as one
 # problem.
-_RESTART = frozenset({"connection", "shutdown", "system", "timeout"})
+_RESTART = frozenset({Cause.CONNECTION, Cause.SHUTDOWN, Cause.SYSTEM, Cause.TIMEOUT})
 
 
 class Outage:
@@ -27,7 +27,7 @@ class Outage:
         """Duration of the outage; None if there is none."""
         return None if self._since is None else self._clock.monotonic() - self._since
 
-    def begin(self, part: str, cause: str) -> bool:
+    def begin(self, part: str, cause: Cause) -> bool:
         """Record that a part has a problem. Return whether to log it.
 
         The first problem of an outage is logged, and each one of another kind, such as a lock or a missing privilege.

@@ -41,7 +41,7 @@ EVERY_STATEMENT = (
     "CREATE FUNCTION closed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'closed'; END $$",
     "CREATE TRIGGER closed BEFORE INSERT ON ai_dialogue_log FOR EACH STATEMENT EXECUTE FUNCTION closed()",
 )
-# What the owner does, what undoes it, and what the service says.
+# What the owner does, what undoes it, and what the service says: the cause, and the SQLSTATE or other words.
 OF_NO_ROW: dict[str, tuple[Sequence[str], str, str, str]] = {
     "table": (("ALTER TABLE provenance RENAME TO gone",), "ALTER TABLE gone RENAME TO provenance", "schema", "42P01"),
     "column": (
@@ -49,6 +49,26 @@ OF_NO_ROW: dict[str, tuple[Sequence[str], str, str, str]] = {
         "ALTER TABLE ai_dialogue_log RENAME question TO query",
         "schema",
         "42703",
+    ),
+    "wider column": (
+        ("ALTER TABLE ai_dialogue_log ALTER context_window_size TYPE bigint",),
+        "ALTER TABLE ai_dialogue_log ALTER context_window_size TYPE integer",
+        "schema",
+        "context_window_size has the type bigint, not integer",
+    ),
+    # The bytes of an integer are those of some other number.
+    "column of the same length": (
+        ("ALTER TABLE ai_dialogue_log ALTER context_window_size TYPE real",),
+        "ALTER TABLE ai_dialogue_log ALTER context_window_size TYPE integer",
+        "schema",
+        "context_window_size has the type real, not integer",
+    ),
+    # Every row would be refused, each by itself.
+    "text column": (
+        ("ALTER TABLE provenance ALTER content_id TYPE text",),
+        "ALTER TABLE provenance ALTER content_id TYPE uuid USING content_id::uuid",
+        "schema",
+        "content_id has the type text, not uuid",
     ),
     "statement trigger": (EVERY_STATEMENT, "DROP TRIGGER closed ON ai_dialogue_log", "refused", "P0001"),
     "rule": (
@@ -81,11 +101,11 @@ OF_NO_ROW: dict[str, tuple[Sequence[str], str, str, str]] = {
 }
 
 
-async def said_of(backend: PostgresBackend, sqlstate: str) -> tuple[str, str]:
-    """What the store says first that names this SQLSTATE: cause and message."""
+async def said_of(backend: PostgresBackend, words: str) -> tuple[str, str]:
+    """What the store says first with these words, or this SQLSTATE: cause and message."""
     while True:
         for cause, message in backend.telemetry.all("unavailable"):
-            if sqlstate in message:
+            if words in message:
                 return cause, message
         await asyncio.sleep(0.02)
 
@@ -93,8 +113,8 @@ async def said_of(backend: PostgresBackend, sqlstate: str) -> tuple[str, str]:
 @pytest.mark.parametrize("case", OF_NO_ROW)
 @pytest.mark.parametrize("place", ["template18"], indirect=True)
 async def test_what_no_row_provokes_is_waited_out_and_said(backend: PostgresBackend, case: str) -> None:
-    """Not a single dead letter; the message names the SQLSTATE, and what to do."""
-    statements, undo, cause, sqlstate = OF_NO_ROW[case]
+    """Not a single dead letter; the message says what is wrong, and what to do."""
+    statements, undo, cause, words = OF_NO_ROW[case]
     store = backend.store("one")
     await write(store, batch_of(await claim(store, A), records(A, 0, "bad")))
     execute(backend.dsn, *statements)
@@ -103,7 +123,7 @@ async def test_what_no_row_provokes_is_waited_out_and_said(backend: PostgresBack
     if case == "rule":  # COPY takes no notice of rules
         batch = batch_of(claims, [event(A, 1, "a"), event(A, 2, "a", number=1)], [event(P, 0, "p")])
     writing = asyncio.create_task(write(store, batch))
-    told = await said_of(backend, sqlstate)
+    told = await said_of(backend, words)
     assert told[0] == cause
     assert "ragledger" in told[1]
     assert await backend.dead_letters() == known

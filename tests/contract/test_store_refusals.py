@@ -10,8 +10,8 @@ import pytest
 
 from consumer.events.record import Partition
 from consumer.postgres.client import RAISED as RAISED_AT
-from tests.support.refusals import assert_told, deferred, ingest, prepare, raising
-from tests.support.stores import A, P, PostgresBackend
+from tests.support.refusals import assert_told, deferred, event, ingest, prepare, raising
+from tests.support.stores import A, P, PostgresBackend, batch_of, claim, records, write
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -145,3 +145,19 @@ def test_in_whatever_language_the_server_speaks_it_is_seen_who_has_raised(backen
     assert is_raised(AT[0].format('"Own"(text)', "RAISE"))
     assert not is_raised('SQL statement "SELECT own() -- PL/pgSQL RAISE"')
     assert not is_raised('SQL statement "SELECT 1 -- PL/pgSQL function line 1 at RAISE')
+
+
+@pytest.mark.parametrize("company", ["alone", "good", "duplicates", "refused"])
+@pytest.mark.parametrize("place", ["template18", "template15"], indirect=True)
+async def test_the_day_that_changes_is_the_day_a_trigger_gives_the_row(backend: PostgresBackend, company: str) -> None:
+    """However the row is written: else that day would never be computed."""
+    prepare(backend, A, raising("NEW.created_at := NEW.created_at - interval '3 days'"))
+    start = backend.store("one")
+    guilty = [event(A, 0, "guilty"), event(A, 1, "guilty too")]
+    more = {"alone": [], "good": [event(A, 2, "b")], "duplicates": [event(A, 2, "guilty", number=0)]}
+    others = records(A, 2, "refused") if company == "refused" else more[company]
+    written = await write(start, batch_of(await claim(start, A), guilty, others))
+    assert sum(len(rows) for rows in written.inserted.values()) == 2 + (company == "good")
+    days = {str(row["day"]) for row in backend.query("SELECT day FROM touched_days")}
+    assert "2026-03-01" in days
+    assert {str(row["day"]) for row in backend.query("SELECT created_at::date AS day FROM ai_dialogue_log")} <= days

@@ -108,7 +108,7 @@ def offsets(scene: Scene) -> dict[tuple[str, int], int]:
     return {(line["topic"], line["partition"]): line["next_offset"] for line in lines}
 
 
-def test_a_topic_made_anew(lab: Lab, stage: Stage) -> None:
+def test_a_topic_recreated(lab: Lab, stage: Stage) -> None:
     """Deleted and made again under its name, with fewer records: nothing of it is taken for what was there before."""
     with stage("topic deleted and recreated", lab, partitions=2) as scene:
         scene.observer.wait_for_more(BACKLOG)

@@ -299,7 +299,7 @@ CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
         lambda patient: ledger_row(patient, 10),
         "ledger",
         "error",
-        "the topic was deleted and made anew",
+        "the topic was deleted and recreated",
         "ragledger ledger resume",
     ),
     (open_dead_letter, "dead letters", "error", "1 open with the reason not_json", "replay --reason not_json"),

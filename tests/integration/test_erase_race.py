@@ -23,6 +23,7 @@ from consumer.ingest.rollup_basis import Basis
 from consumer.postgres.client import Database
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
 from consumer.postgres.history import PostgresHistory
+from consumer.postgres.ledger import PostgresLedger
 from consumer.postgres.store import PostgresStore
 from consumer.settings.model import DeadLetters as Limits
 from consumer.settings.model import Postgres
@@ -61,6 +62,11 @@ class Gate:
         self._open.set()
 
 
+def ledger_of(database: Database) -> PostgresLedger:
+    """The ledger of one group."""
+    return PostgresLedger(database, group="g", owner="o", begin_at_end=False)
+
+
 class Scene:
     """A database with a writer, an eraser and an observer on separate connections."""
 
@@ -68,9 +74,7 @@ class Scene:
         self.environment = Environment(dsn, "127.0.0.1:9", {})
         telemetry = FakeTelemetry(Changes())
         days = BusinessDays("UTC")
-        self.store = PostgresStore(
-            writing, telemetry, days, group="g", owner="o", begin_at_end=False, limit=NO_LIMIT, erasure_keys=KEYS
-        )
+        self.store = PostgresStore(writing, telemetry, days, ledger_of(writing), NO_LIMIT, KEYS)
         self.letters = DeadLetters(writing, {"dialogues": DIALOGUE}, "UTC", 1 << 20, KEYS)
         self._erasure = Erasure(erasing, PostgresHistory(erasing, Basis("UTC", []), "eraser"), "UTC", KEYS)
 
@@ -232,7 +236,7 @@ async def test_without_the_key_a_claim_is_refused(scene: Scene, database: str) -
     await scene.erase(ALICE)
     async with opened(database) as other:
         telemetry, days = FakeTelemetry(Changes()), BusinessDays("UTC")
-        store = PostgresStore(other, telemetry, days, group="g", owner="o", begin_at_end=False, limit=NO_LIMIT)
+        store = PostgresStore(other, telemetry, days, ledger_of(other), NO_LIMIT)
         with pytest.raises(Unavailable) as refused:
             await store.claim({A: Bounds(0, 1)})
     assert refused.value.cause == "erasure"

@@ -20,7 +20,7 @@ from consumer.ingest.days import BusinessDays
 from consumer.ingest.ports import Unavailable
 from consumer.ingest.rollup_basis import Basis
 from consumer.ingest.slo import DEFAULT_OBJECTIVES, Objective
-from consumer.maintenance.rollup import RollupTimer
+from consumer.maintenance.rollup import RollupJob
 from consumer.postgres.client import Database
 from consumer.postgres.history import PostgresHistory
 from consumer.settings.model import Postgres
@@ -61,8 +61,8 @@ async def run_timer(
     """Do what a replica with these settings does at its start, as if no row were fresh, until no mark is left."""
     telemetry = FakeDayTelemetry()
     async with opened(environment, zone, objectives) as replica:
-        timer = RollupTimer(replica, FakeAmendments(), telemetry, SystemClock(), 3600)
-        while not await timer.turn(fresh_seconds=0) or environment.value("SELECT count(*) FROM touched_days"):
+        job = RollupJob(replica, FakeAmendments(), telemetry, SystemClock(), 3600)
+        while not await job.run_once(fresh_seconds=0) or environment.value("SELECT count(*) FROM touched_days"):
             pass
     return telemetry
 
@@ -236,7 +236,7 @@ async def test_the_replica_that_starts_last_sets_the_basis(environment: Environm
     async with opened(environment, "UTC") as first, opened(environment, TOKYO, CHEAP) as second:
         assert await first.begin() == ""
         assert await second.begin() == ""
-        assert await first.begin() == "the time zone is Asia/Tokyo instead of UTC, and the objectives are others"
+        assert await first.begin() == "the time zone is Asia/Tokyo instead of UTC, and the objectives differ"
         assert await first.roll_up_due(FIRST, 0)
     row = assert_day_equals_queries(environment, FIRST, TOKYO)
     assert row["slo_compliance"].keys() == {"cheap"}

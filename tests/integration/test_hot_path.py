@@ -9,8 +9,8 @@ from pydantic import SecretStr
 from consumer.admin.roles import INGEST
 from consumer.ingest.ports import Bounds
 from consumer.postgres.client import Database
-from consumer.postgres.preparation import Preparation
-from consumer.postgres.store import InsertStrategy, PostgresStore
+from consumer.postgres.insert import InsertStrategy
+from consumer.postgres.store import PostgresStore
 from consumer.settings.model import Postgres
 from tests.support.psql import execute, rows
 from tests.support.roles import login, name_of
@@ -115,17 +115,15 @@ async def test_the_statements_of_a_batch(store: tuple[PostgresStore, str, str]) 
     bounds = {A: Bounds(0, 100), P: Bounds(0, 100)}
     claims = await writer.claim(bounds)
     asked(owner, role)
-    await writer.write_once(
-        Preparation(batch_of(claims, records(A, 0, "a", "bad"), records(P, 0, "x"))), AtOnce(), lambda _: None
-    )
+    await writer.write(batch_of(claims, records(A, 0, "a", "bad"), records(P, 0, "x")), AtOnce())
     first = asked(owner, role)
     assert first <= EVERY_BATCH | AROUND_TROUBLE
-    bypasses = writer._strategy is InsertStrategy.DIRECT
+    bypasses = writer._choice.current is InsertStrategy.DIRECT
     assert (first <= EVERY_BATCH) is bypasses
     assert not bypasses or first == EVERY_BATCH
     again = [record._replace(offset=record.offset + 2) for record in records(A, 0, "a", "refused")]
     second = batch_of(await writer.claim(bounds), again, skip_to={A: 4})
-    await writer.write_once(Preparation(second), AtOnce(), lambda _: None)
+    await writer.write(second, AtOnce())
     asked_for = asked(owner, role) - CLAIMING
     assert asked_for <= EVERY_BATCH | AROUND_TROUBLE
     assert "SAVEPOINT" in asked_for

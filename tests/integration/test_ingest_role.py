@@ -27,7 +27,6 @@ from consumer.ingest.rollup_basis import Basis
 from consumer.postgres.amendments import PostgresAmendments
 from consumer.postgres.client import Database
 from consumer.postgres.history import PostgresHistory
-from consumer.postgres.preparation import Preparation
 from consumer.postgres.queries import load
 from consumer.postgres.store import PostgresStore
 from consumer.settings.model import Postgres
@@ -289,16 +288,16 @@ async def read(owner: str, database: Database) -> None:
     assert isinstance(store, PostgresStore)
     bounds = {A: Bounds(0, 100), P: Bounds(0, 100)}
     first = batch_of(await store.claim(bounds), records(A, 0, "a", "b", "bad", "refused"), records(P, 0, "x"))
-    await store.write_once(Preparation(first), AtOnce(), lambda _: None)
+    await store.write(first, AtOnce())
     known = [record._replace(offset=record.offset + 4) for record in records(A, 0, "a", "b")]
     second = batch_of(await store.claim(bounds), known, records(A, 6, "c"), skip_to={A: 9})
-    written = await store.write_once(Preparation(second), AtOnce(), lambda _: None)
+    written = await store.write(second, AtOnce())
     assert (len(written.duplicates), len(written.inserted[DIALOGUE])) == (2, 1)
-    assert await store.stands_behind(second)
+    assert await store._ledger.is_moved_by(second)
     [claimed] = await store.claim({A: bounds[A]})
     assert await store.stop(claimed, 9, StopReason("because")) == StopReason("because")
     await store.holders([A])
-    await store.end_silent_writers()
+    await store._end_silent_writers()
     await amend(store, str(UUID(bytes=written.inserted[DIALOGUE][0].id)))
 
 
@@ -311,7 +310,7 @@ async def amend(store: PostgresStore, dialogue_id: str) -> None:
         said(G, 0, name="wiki", source="s", capabilities={}, version="1", reported_at=time),
     ]
     batch = batch_of(await store.claim({partition: Bounds(0, 10) for partition in (F, V, G)}), events)
-    assert sum(map(len, (await store.write_once(Preparation(batch), AtOnce(), lambda _: None)).amended.values())) == 3
+    assert sum(map(len, (await store.write(batch, AtOnce())).amended.values())) == 3
 
 
 async def compute(database: Database) -> None:

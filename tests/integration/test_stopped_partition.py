@@ -117,7 +117,7 @@ def test_a_recreated_topic_that_is_longer_than_the_old_one_stops(
     recreate(admin, topic)
     send(bootstrap_servers, new.values())
     with ServiceProcess(environment, log) as service:
-        assert_stopped(environment, service, log, "made anew")
+        assert_stopped(environment, service, log, "recreated")
         assert_others_continue(environment, bootstrap_servers, seed=3)
         assert line_of(environment)["next_offset"] == 20
         decided = resume(environment, "earliest", "--reason", "the test says so")
@@ -131,7 +131,7 @@ def test_a_recreated_topic_that_is_longer_than_the_old_one_stops(
         assert service.stop() == 0
     (decision,) = environment.run_json("ledger", "decisions")
     assert (decision["start_offset"], decision["from_offset"], decision["inserted"]) == (0, 20, 20)
-    assert (decision["reason"], "made anew" in decision["problem"]) == ("the test says so", True)
+    assert (decision["reason"], "recreated" in decision["problem"]) == ("the test says so", True)
     assert decision["topic_id_before"] != decision["topic_id_after"]
     assert "database role" in decision["decided_by"]
     environment.variables["COLUMNS"] = "250"
@@ -149,7 +149,7 @@ def test_a_topic_that_is_recreated_during_reading_stops(
         wait_for_records(environment, 20)
         recreate(admin, topic)
         send(bootstrap_servers, new.values())
-        assert_stopped(environment, service, log, "made anew")
+        assert_stopped(environment, service, log, "recreated")
         resume(environment, "earliest")
         eventually(lambda: ids(environment) == old.keys() | new.keys(), timeout=NOTICED_S, message="continued")
         environment.assert_caught_up()

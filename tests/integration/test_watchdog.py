@@ -178,7 +178,7 @@ def test_a_process_that_is_fenced_every_time_ends(
         eventually(has_ended, message="the watchdog")
         assert service.running.wait(30) == STALLED
     (stalled,) = log_lines(log, "stalled")
-    assert "another reader had claimed their partitions, and none was committed" in stalled["problem"]
+    assert "another replica had claimed their partitions, and none was committed" in stalled["problem"]
     with ServiceProcess(environment, tmp_path / "next") as service:
         wait_for_records(environment, 40)
         assert service.stop() == 0

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from consumer.ingest import slo
-from consumer.ingest.ports import CAUSES
+from consumer.ingest.ports import Cause
 from consumer.telemetry import metrics
 from tests.meta.test_docs import anchors, prose
 from tests.support.compose import ROOT
@@ -143,7 +143,7 @@ def test_every_cause_of_a_retry_is_in_one_alert() -> None:
     """But for waiting in turn, which is no fault."""
     expressions = " ".join(alert["expr"] for alert in ALERTS)
     causes = [cause for listed in re.findall(r'cause=~"([^"]+)"', expressions) for cause in listed.split("|")]
-    assert sorted([*causes, "turn"]) == sorted(CAUSES)
+    assert sorted([*causes, "turn"]) == sorted(Cause)
 
 
 # ── tests ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,6 +17,7 @@ from consumer.events.kind import Kind
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import StoredRecord
 from consumer.events.rejection import Rejected
+from consumer.ingest.batch import BatchLimits
 from tests.support.copy_reader import read_tuple
 
 Headers = Iterable[tuple[str, bytes | None]]
@@ -27,6 +28,8 @@ TIMESTAMP = 1_767_225_600_123  # 2026-01-01T00:00:00.123Z
 CREATED_AT = "2026-01-01T00:00:00.123Z"
 
 DIALOGUE_TOPIC, PROVENANCE_TOPIC = "rag.dialogue", "rag.provenance"
+# No batch of a test reaches these.
+ROOMY = BatchLimits(max_rows=10_000, max_bytes=1 << 30, max_delay=60.0)
 KINDS: Mapping[str, Kind] = {DIALOGUE_TOPIC: DIALOGUE, PROVENANCE_TOPIC: PROVENANCE}
 
 _DIALOGUE = {"user_id": USER, "session_id": SESSION, "query": "q", "response": "r", "model_used": "m"}

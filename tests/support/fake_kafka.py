@@ -108,7 +108,7 @@ class FakeBroker:
         self.topic_ids: dict[str, UUID] = {}
         self.is_down = False
         self.leaderless: dict[Partition, str] = {}
-        self.answers_anew = False
+        self.answers_new_client = False
         self._made = 0
 
     def create(self, partition: Partition, first: int = 0) -> None:
@@ -321,9 +321,9 @@ class FakeSource:
         self.assigned |= {partition: offset for partition, offset in positions.items() if partition in self.assigned}
         self.resume(positions.keys())
 
-    async def answers_anew(self, partitions: Collection[Partition]) -> bool:
+    async def answers_new_client(self, partitions: Collection[Partition]) -> bool:
         await asyncio.sleep(LATENCY_SECONDS)
-        return self._broker.answers_anew
+        return self._broker.answers_new_client
 
     def pause(self, partitions: Collection[Partition] | None = None) -> None:
         self.paused |= self.assigned.keys() if partitions is None else self.assigned.keys() & set(partitions)

@@ -214,6 +214,7 @@ class FakeStore:
         self.stops: Callable[[Written], Mapping[Partition, StopReason]] = lambda written: {}
         self.claim_errors: list[Exception] = []
         self.question_errors: list[Exception] = []
+        self.locked: set[Partition] = set()
         self.claims: list[Claim] = []
         self.tried: list[Batch] = []
         self.times: list[float] = []
@@ -225,6 +226,7 @@ class FakeStore:
         claims = [
             self._tables.claim(partition, held.first, self._owner, held.topic_id, held.leader_epoch)
             for partition, held in sorted(bounds.items())
+            if partition not in self.locked
         ]
         self.claims += claims
         self._changes.notify()
@@ -298,6 +300,9 @@ class FakeTelemetry:
 
     def overtaken(self, partitions: Collection[Partition]) -> None:
         self._tell("overtaken", set(partitions))
+
+    def ledger_locked(self, partitions: Collection[Partition]) -> None:
+        self._tell("ledger_locked", sorted(partitions))
 
     def unavailable(self, cause: str, message: str) -> None:
         self._tell("unavailable", cause, message)

@@ -14,7 +14,7 @@ from consumer.ingest.ports import Written
 from consumer.telemetry.days import PrometheusDayTelemetry
 from consumer.telemetry.ingest import PrometheusTelemetry
 from consumer.telemetry.metrics import Metrics
-from tests.support.builders import DIALOGUE_TOPIC, PROVENANCE_TOPIC, record
+from tests.support.builders import DIALOGUE_TOPIC, PROVENANCE_TOPIC, ROOMY, record
 from tests.support.fakes import ManualClock
 
 TOPICS = (DIALOGUE_TOPIC, PROVENANCE_TOPIC)
@@ -41,7 +41,7 @@ class Scope:
     def write(self, *events: dict[str, Any], kind: Kind = DIALOGUE, timestamp: int = 0, **outcome: Any) -> None:
         """Tell of a batch in which these events were inserted."""
         rows = rows_of(kind, *events, timestamp=timestamp)
-        batch = Batch(records=len(rows))
+        batch = Batch(ROOMY, records=len(rows))
         self.telemetry.written(Written(batch, {kind: rows}, **{"duplicates": (), "dead_letters": (), **outcome}), 0.2)
 
 

@@ -16,14 +16,16 @@ from consumer.events.dialogue import DIALOGUE
 from consumer.events.plugin import PLUGIN
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import Partition, Record, StoredRecord
-from consumer.ingest.batch import Batch, Batcher, BatchLimits
+from consumer.ingest.batch import Batch
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.offsets import Claim
 from consumer.ingest.ports import Bounds, Store, Turn, Written
 from consumer.postgres.client import Database
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
+from consumer.postgres.ledger import PostgresLedger
 from consumer.postgres.store import PostgresStore
 from consumer.settings.model import DeadLetters
+from tests.support.builders import ROOMY
 from tests.support.fakes import Changes, FakeStore, FakeTelemetry, Tables
 from tests.support.ingestion import as_json, small_dialogue
 from tests.support.producers import provenance, random_uuid
@@ -120,7 +122,8 @@ class PostgresBackend:
     def store(self, owner: str) -> Store:
         telemetry = self.telemetry = FakeTelemetry(Changes())
         days, limit = BusinessDays("UTC"), DeadLetterLimit(self.limits)
-        return PostgresStore(self._database, telemetry, days, group="g", owner=owner, begin_at_end=False, limit=limit)
+        ledger = PostgresLedger(self._database, group="g", owner=owner, begin_at_end=False)
+        return PostgresStore(self._database, telemetry, days, ledger, limit)
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query."""
@@ -206,15 +209,15 @@ def value(partition: Partition, text: str, chance: random.Random) -> bytes:
 
 def batch_of(claims: Iterable[Claim], *parts: Sequence[Record], skip_to: dict[Partition, int] | None = None) -> Batch:
     """What the pipeline would seal."""
-    batcher = Batcher(BatchLimits(10_000, 1 << 30, 60.0))
+    batch = Batch(ROOMY)
     for claim in claims:
-        batcher.claim(claim)
+        batch.claim(claim)
     for record in (record for part in parts for record in part):
-        kind, span = KINDS[record.topic], batcher.batch.spans[partition_of(record)]
-        batcher.batch.add(kind, span.take([record]), decode_all(kind, [record]))
+        kind, span = KINDS[record.topic], batch.spans[partition_of(record)]
+        batch.add(kind, span.take([record]), decode_all(kind, [record]))
     for partition, position in (skip_to or {}).items():
-        batcher.batch.spans[partition].skip_to(position)
-    return batcher.seal()
+        batch.spans[partition].skip_to(position)
+    return batch
 
 
 async def claim(store: Store, *partitions: Partition, first: int = 0) -> list[Claim]:

@@ -149,9 +149,9 @@ def _topic(name: str, topic: Topic, servers: str) -> Iterator[Finding]:
 def _replicas(facts: KafkaFacts, group: str) -> Finding:
     partitions = sum(topic.partitions for topic in facts.topics.values())
     if facts.members is None:
-        return note("replicas", f"the members of group {group} are unknown")
-    others = f", {len(facts.strangers)} of them other programs" if facts.strangers else ""
-    found = f"{facts.members} replicas for {partitions} partitions{others}"
+        return note("replicas", f"the members of group {group} are not known")
+    others = f", which other programs ({len(facts.strangers)}) share" if facts.strangers else ""
+    found = f"{facts.members - len(facts.strangers)} replicas for {partitions} partitions{others}"
     if facts.members > partitions:
         return warning("replicas", f"{found}: some are idle", "stop some, or give the topics more partitions")
     if facts.members == len(facts.strangers):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from consumer.files import leftovers
 from consumer.maintenance.table_partitions import ArchiveError, rows_of
 from consumer.postgres.client import Database
 from consumer.postgres.queries import load
@@ -39,20 +40,32 @@ async def search_archives(
     async with database.transaction() as transaction:
         noted = await transaction.fetch(load("erasure_files"))
     found = []
-    for path in sorted(_paths(noted, directory)):
+    directories = _directories(noted, directory)
+    for path in sorted(_paths(noted, directory, directories)):
         one = await asyncio.to_thread(_search, path, user)
         on_progress("archives", 1)
         if one.rows != 0:
             found.append(one)
-    return found
+    return [*found, *(ArchiveFile(str(path), None, _DRAFT) for one in sorted(directories) for path in _drafts(one))]
 
 
-def _paths(noted: Iterable[Any], directory: Path) -> set[Path]:
+def _directories(noted: Iterable[Any], directory: Path) -> set[Path]:
+    """The directories of all archives, and the one of the settings."""
+    return {directory.resolve(), *(Path(row["directory"] or directory).resolve() for row in noted)}
+
+
+def _paths(noted: Iterable[Any], directory: Path, directories: Iterable[Path]) -> set[Path]:
     """Return the recorded files and all others beside them, such as those of restored months or of tests."""
-    named = {Path(row["directory"] or directory).resolve() / row["file"] for row in noted}
-    return named | {
-        path for folder in {directory.resolve(), *(one.parent for one in named)} for path in folder.glob(PATTERN)
-    }
+    named = {Path(row["directory"] or directory).resolve() / row["file"] for row in noted if row["file"]}
+    return named | {path for one in directories for path in one.glob(PATTERN)}
+
+
+def _drafts(directory: Path) -> Iterable[Path]:
+    """Unfinished files of killed commands. A file that is being written is screened for erased users at its end."""
+    return sorted(leftovers(directory, PATTERN))
+
+
+_DRAFT = "unfinished, left by a command that was killed: delete it"
 
 
 def _search(path: Path, user: UUID) -> ArchiveFile:

@@ -8,6 +8,6 @@ publish  each notice is published exactly once, even if a process is killed (`no
 from consumer.maintenance.retention.expiry import Expiry, Preview
 from consumer.maintenance.retention.notices import Notices
 from consumer.maintenance.retention.run import Done, Retention
-from consumer.maintenance.retention.timer import RetentionTelemetry, RetentionTimer
+from consumer.maintenance.retention.timer import RetentionJob, RetentionTelemetry
 
-__all__ = ["Done", "Expiry", "Notices", "Preview", "Retention", "RetentionTelemetry", "RetentionTimer"]
+__all__ = ["Done", "Expiry", "Notices", "Preview", "Retention", "RetentionJob", "RetentionTelemetry"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Protocol
 
 from consumer.errors import OperationError
@@ -26,20 +25,14 @@ class RetentionTelemetry(Protocol):
         ...
 
 
-class RetentionTimer:
-    """Runs retention every `interval` seconds, on one replica at a time. A restart loses nothing."""
+class RetentionJob:
+    """Runs retention, on one replica at a time."""
 
-    def __init__(self, retention: Retention, telemetry: RetentionTelemetry, interval: float) -> None:
-        self._retention, self._telemetry, self._interval = retention, telemetry, interval
+    def __init__(self, retention: Retention, telemetry: RetentionTelemetry) -> None:
+        self._retention, self._telemetry = retention, telemetry
 
-    async def run(self) -> None:
-        """Run at once, then on the timer, for ever."""
-        while True:
-            await self.turn()
-            await asyncio.sleep(self._interval)
-
-    async def turn(self) -> None:
-        """Run once. Finished steps are reported even if a later step fails."""
+    async def run_once(self) -> None:
+        """One run. What its steps have done is counted even if a later step fails."""
         rows = notices = 0
 
         def count(total: Done) -> None:

@@ -136,5 +136,5 @@ class _Month:
             await self._db.execute(f"DROP TABLE {self._partition}")
             await self._db.rows(load("partition_note_dropped"), self._month)
 
-        lock = f"LOCK TABLE {self._partition} IN ACCESS EXCLUSIVE MODE"
+        lock = f"{load('partition_hold_copies')}; LOCK TABLE {self._partition} IN ACCESS EXCLUSIVE MODE"
         self._locks.append(await under_lock(self._db, f"drop {self._month:%Y-%m}", lock, drop))

@@ -221,9 +221,8 @@ class Conversion:
         await self._note("switched")
 
     async def _drop(self) -> None:
-        await self._under_lock(
-            "drop the old table", "LOCK TABLE ai_dialogue_log_before IN ACCESS EXCLUSIVE MODE", self._drop_old
-        )
+        lock = f"{load('partition_hold_copies')}; LOCK TABLE ai_dialogue_log_before IN ACCESS EXCLUSIVE MODE"
+        await self._under_lock("drop the old table", lock, self._drop_old)
 
     async def _drop_old(self) -> None:
         await self._db.execute("DROP TABLE ai_dialogue_log_before")

@@ -57,6 +57,8 @@ class Export:
                 continue
 
     async def _write(self) -> Manifest:
+        async with short_transaction(self._db, 0):
+            await self._db.rows(load("partition_note_directory"), self._month, str(self.directory))
         with written(self._path) as file:
             manifest = await self._copy(file)
             self._demand_place(manifest)

@@ -80,21 +80,29 @@ class _Month:
         self._rows = self._erased = self._moved = 0
 
     async def load(self, manifest: Manifest, path: Path) -> None:
-        """Load the rows of a file into a new table, and reserve their ids."""
+        """Load the rows of a file into a new table, without those of erased users, and reserve their ids."""
+        self._demand_columns(manifest.columns)
+        await under_lock(self._db, f"make room for {self._name}", load("partition_hold_copies"), self._make_room)
         async with short_transaction(self._db, 0):
-            self._demand_columns(manifest.columns)
-            await self._demand_absent()
             await self._db.execute(load("partition_restore_table").format(**self._names))
             await self._db.execute(load("partition_bound").format(**self._names))
             await self._db.copy_in(self._partition, _unquoted(manifest.columns), content(path))
             self._rows = manifest.rows
             self._erased = await self._screening.clean(self._partition)
+            # An erasure that started meanwhile has not seen this table.
+            if await self._screening.hold() != self._screening.version:
+                self._erased += await self._screening.clean(self._partition)
             [row] = await self._db.rows(load("partition_restored_twice").format(**self._names))
             if row["doubled"]:
                 raise ArchiveError(f"{row['doubled']} ids of {path} are already in ai_dialogue_log")
             await self._db.execute(
                 f"INSERT INTO known_ids (id) SELECT id FROM {self._partition} ON CONFLICT (id) DO NOTHING"  # noqa: S608
             )
+
+    async def _make_room(self) -> None:
+        """Drop the table of an interrupted run."""
+        await self._demand_absent()
+        await self._db.execute(f"DROP TABLE IF EXISTS {self._partition}")
 
     async def use_detached(self) -> None:
         """Prepare the table of a month whose archiving was interrupted."""

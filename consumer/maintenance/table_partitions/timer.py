@@ -1,8 +1,7 @@
-"""The timer that makes monthly partitions before dialogues need them, if the table is partitioned."""
+"""The periodic job that creates the table partitions of coming months, if the table is partitioned."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -33,20 +32,14 @@ class PartitionTelemetry(Protocol):
         ...
 
 
-class PartitionTimer:
-    """Makes missing partitions every `interval` seconds."""
+class PartitionJob:
+    """Creates the partitions that are missing."""
 
-    def __init__(self, partitions: Partitions, telemetry: PartitionTelemetry, interval: float) -> None:
-        self._partitions, self._telemetry, self._interval = partitions, telemetry, interval
+    def __init__(self, partitions: Partitions, telemetry: PartitionTelemetry) -> None:
+        self._partitions, self._telemetry = partitions, telemetry
 
-    async def run(self) -> None:
-        """Check at once, then on the timer, for ever."""
-        while True:
-            await self.turn()
-            await asyncio.sleep(self._interval)
-
-    async def turn(self) -> None:
-        """Make the missing partitions. On failure it is retried; rows go to the default partition until then."""
+    async def run_once(self) -> None:
+        """Create what is missing. Until a failed month is created, its rows go to the default partition."""
         try:
             async for made in self._partitions.ensure():
                 self._telemetry.partition_made(made)

@@ -89,7 +89,7 @@ def test_group_members_that_are_other_programs() -> None:
     assert "client rdkafka at 10.0.0.1 (protocol classic, subscribes to rag.dialogue)" in found[0].found
     assert "no replica of group g is running" in kafka._replicas(facts, "g").found
     with_ours = kafka._replicas(replace(facts, members=3), "g")
-    assert with_ours.found == "3 replicas for 4 partitions, 2 of them other programs"
+    assert with_ours.found == "1 replicas for 4 partitions, which other programs (2) share"
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_stopped_partition_gets_the_command_that_settles_it() -> None:
     ]
     said = (
         "2 offsets were deleted by retention",
-        "the topic was deleted and made anew",
+        "the topic was deleted and recreated",
         "up to offset 10, but its log holds what was read only up to offset 7",
         "too many dead letters",
     )

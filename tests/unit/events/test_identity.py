@@ -72,8 +72,8 @@ def test_ids_from_cloud_events_are_version_5() -> None:
     assert from_cloudevent("ö", "\ud800").variant == OF_CLOUD_EVENT.variant
 
 
-def test_a_topic_made_anew_gives_other_ids() -> None:
-    """The same offset of a topic deleted and made anew is another event: its timestamp differs."""
+def test_a_topic_recreated_gives_other_ids() -> None:
+    """The same offset of a topic deleted and recreated is another event: its timestamp differs."""
     before, after = record(dialogue(), timestamp=1000), record(dialogue(), timestamp=2000)
     assert stored(DIALOGUE, before).id != stored(DIALOGUE, after).id
 

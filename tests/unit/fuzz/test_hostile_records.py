@@ -13,7 +13,7 @@ import pytest
 
 from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record, StoredRecord
-from consumer.ingest.batch import Batch, Batcher, BatchLimits
+from consumer.ingest.batch import Batch, BatchLimits
 from consumer.ingest.offsets import Claim
 from tests.unit.fuzz.checks import check_slice
 from tests.unit.fuzz.hostile import KINDS, Hostile
@@ -27,28 +27,28 @@ class Reader:
 
     def __init__(self, kind: Kind, chance: random.Random) -> None:
         self._kind = kind
-        self._batcher = Batcher(BatchLimits(max_rows=chance.choice((1, 50, 500)), max_bytes=1 << 30, max_delay=60.0))
-        self._batcher.claim(Claim(PARTITION, 1, 0))
+        self._batch = Batch(BatchLimits(max_rows=chance.choice((1, 50, 500)), max_bytes=1 << 30, max_delay=60.0))
+        self._batch.claim(Claim(PARTITION, 1, 0))
         self.verdicts: Counter[str] = Counter()
 
     def take(self, records: Sequence[StoredRecord]) -> Iterator[Batch]:
         """Take records in, which are checked on the way; whatever batch is full."""
-        batch = self._batcher.batch
-        taken = batch.spans[PARTITION].take(records)
+        taken = self._batch.spans[PARTITION].take(records)
         if taken:
             verdicts = check_slice(self._kind, list(map(_stored, taken)), MAX_BYTES)
             self.verdicts.update(getattr(getattr(one, "reason", None), "value", "row") for one in verdicts)
-            batch.add(self._kind, taken, verdicts)
-        if self._batcher.is_ready(0.0):
-            yield self._batcher.seal()
+            self._batch.add(self._kind, taken, verdicts)
+        if self._batch.is_ready(0.0):
+            yield self.rest()
 
     def skip_to(self, position: int) -> None:
         """The source has passed offsets that hold nothing."""
-        self._batcher.batch.spans[PARTITION].skip_to(position)
+        self._batch.spans[PARTITION].skip_to(position)
 
     def rest(self) -> Batch:
-        """The last batch."""
-        return self._batcher.seal()
+        """Seal the open batch."""
+        sealed, self._batch = self._batch, self._batch.next()
+        return sealed
 
 
 def _stored(record: Record) -> StoredRecord:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from consumer.ingest.access import AccessTimer
+from consumer.ingest.access import AccessJob
 from consumer.ingest.ports import Refusal, SourceError
 from tests.support.scope import Scope
 from tests.support.world import A
@@ -41,16 +41,16 @@ def lines() -> Iterator[Lines]:
 async def test_a_refusal_is_told_once_and_when_it_is_over(lines: Lines) -> None:
     """With the command that ends it, and as a series of its own while it lasts."""
     scope, guard = Scope(), Guard()
-    timer = AccessTimer(guard, scope.telemetry)
+    job = AccessJob(guard, scope.telemetry)
     guard.refused = [TOPIC]
     for _ in range(3):
-        await timer.turn()
+        await job.run_once()
     assert [(line["event"], line["name"], line["fix"]) for line in lines] == [
         ("kafka_refuses", "rag.dialogue", "grant it")
     ]
     assert scope.value("rag_kafka_refused", type="topic", resource="rag.dialogue") == 1
     guard.refused = []
-    await timer.turn()
+    await job.run_once()
     assert lines[-1]["event"] == "kafka_permits"
     assert scope.value("rag_kafka_refused", type="topic", resource="rag.dialogue") is None
 
@@ -58,10 +58,10 @@ async def test_a_refusal_is_told_once_and_when_it_is_over(lines: Lines) -> None:
 async def test_missing_topics_are_told_as_they_go_missing(lines: Lines) -> None:
     """Also one that is deleted while we run; and again when it is deleted again."""
     guard = Guard()
-    timer = AccessTimer(guard, Scope().telemetry)
+    job = AccessJob(guard, Scope().telemetry)
     for missing in (["a"], ["a"], ["a", "b"], ["b"], ["a", "b"]):
         guard.missing_topics = missing
-        await timer.turn()
+        await job.run_once()
     assert [line["topics"] for line in lines] == [["a"], ["b"], ["a"]]
 
 

@@ -13,7 +13,7 @@ from consumer.decode.lanes import decode_all
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.record import Partition
 from consumer.events.rejection import Reason, Rejected
-from consumer.ingest.batch import Batch, Batcher, BatchLimits
+from consumer.ingest.batch import Batch, BatchLimits
 from consumer.ingest.offsets import Claim
 from tests.support.builders import dialogue, encode, record
 
@@ -22,21 +22,20 @@ LIMITS = BatchLimits(max_rows=3, max_bytes=10_000, max_delay=0.5)
 REFUSED = Rejected.whole(Reason.NOT_JSON, "not JSON")
 
 
-def batcher(limits: BatchLimits = LIMITS, *partitions: Partition) -> Batcher:
-    """A batcher with claims at offset 10."""
-    made = Batcher(limits)
+def claimed_batch(limits: BatchLimits = LIMITS, *partitions: Partition) -> Batch:
+    """An empty batch with claims at offset 10."""
+    made = Batch(limits)
     for partition in partitions or (A, B):
         made.claim(Claim(partition, 1, 10))
     return made
 
 
-def add(to: Batcher, offset: int, partition: Partition = A, event: Any = None, key: bytes | None = None) -> None:
+def add(to: Batch, offset: int, partition: Partition = A, event: Any = None, key: bytes | None = None) -> None:
     """Take one record in, as the pipeline does."""
     taken = record(dialogue() if event is None else event, partition=partition.partition, offset=offset, key=key)
-    span = to.span(partition)
-    assert span is not None
+    span = to.spans[partition]
     counted = span.take([taken])
-    to.batch.add(DIALOGUE, counted, decode_all(DIALOGUE, counted))
+    to.add(DIALOGUE, counted, decode_all(DIALOGUE, counted))
 
 
 # ── when it is full ──
@@ -44,15 +43,15 @@ def add(to: Batcher, offset: int, partition: Partition = A, event: Any = None, k
 
 def test_an_empty_batch_is_never_ready() -> None:
     """However long it waits: there is nothing to write."""
-    empty = batcher()
-    assert empty.batch.is_empty
+    empty = claimed_batch()
+    assert empty.is_empty
     assert not empty.is_ready(1e9)
     assert empty.seconds_left(1e9) is None
 
 
 def test_a_batch_is_full_by_rows() -> None:
     """Rows and dead letters count alike."""
-    filling = batcher()
+    filling = claimed_batch()
     for offset, event in ((10, None), (11, b"x")):
         add(filling, offset, event=event)
         assert not filling.is_ready(0)
@@ -64,10 +63,10 @@ def test_a_batch_is_full_by_bytes() -> None:
     """Keys and values count, of rows and of dead letters."""
     event = dialogue(query="x" * 100)
     size = len(encode(event))
-    filling = batcher(BatchLimits(max_rows=1000, max_bytes=2 * size + 7, max_delay=1))
+    filling = claimed_batch(BatchLimits(max_rows=1000, max_bytes=2 * size + 7, max_delay=1))
     add(filling, 10, event=event)
     add(filling, 11, event=event, key=b"123")
-    assert filling.batch.size == 2 * size + 3
+    assert filling.size == 2 * size + 3
     assert not filling.is_ready(0)
     add(filling, 12, event=b"four")
     assert filling.is_ready(0)
@@ -75,19 +74,17 @@ def test_a_batch_is_full_by_bytes() -> None:
 
 def test_a_tombstone_without_key_weighs_nothing() -> None:
     """But it counts as a record."""
-    filling = batcher()
-    span = filling.span(A)
-    assert span is not None
-    filling.batch.add(DIALOGUE, [record(None)], [REFUSED])
-    assert (filling.batch.records, filling.batch.size) == (1, 0)
+    filling = claimed_batch()
+    filling.add(DIALOGUE, [record(None)], [REFUSED])
+    assert (filling.records, filling.size) == (1, 0)
 
 
 def test_a_batch_is_ready_when_its_first_record_has_waited_long_enough() -> None:
     """The delay begins with the first record, whatever comes later."""
-    waiting = batcher()
-    waiting.batch.open_at(100.0)
+    waiting = claimed_batch()
+    waiting.open_at(100.0)
     add(waiting, 10)
-    waiting.batch.open_at(100.4)
+    waiting.open_at(100.4)
     assert not waiting.is_ready(100.49)
     assert waiting.seconds_left(100.4) == pytest.approx(0.1)
     assert waiting.is_ready(100.5)
@@ -98,20 +95,20 @@ def test_a_batch_is_ready_when_its_first_record_has_waited_long_enough() -> None
 @example(1023.83, 0.2, 0.2)
 def test_a_batch_is_ready_exactly_when_no_second_is_left(opened_at: float, delay: float, later: float) -> None:
     """Or the reader would poll without waiting for a batch that is not written yet."""
-    waiting = batcher(BatchLimits(max_rows=10, max_bytes=1000, max_delay=delay))
-    waiting.batch.open_at(opened_at)
+    waiting = claimed_batch(BatchLimits(max_rows=10, max_bytes=1000, max_delay=delay))
+    waiting.open_at(opened_at)
     for now in (opened_at + later, opened_at + delay):
         assert waiting.is_ready(now) == (waiting.seconds_left(now) == 0.0)
 
 
 def test_the_next_batch_has_a_delay_of_its_own() -> None:
-    """Sealing stops the clock."""
-    waiting = batcher()
-    waiting.batch.open_at(100.0)
+    """The delay of the one before does not count."""
+    waiting = claimed_batch()
+    waiting.open_at(100.0)
     add(waiting, 10)
-    waiting.seal()
-    assert waiting.seconds_left(200.0) is None
-    assert not waiting.is_ready(200.0)
+    following = waiting.next()
+    assert following.seconds_left(200.0) is None
+    assert not following.is_ready(200.0)
 
 
 # ── what it holds ──
@@ -119,53 +116,35 @@ def test_the_next_batch_has_a_delay_of_its_own() -> None:
 
 def test_rows_are_kept_by_kind_and_in_order() -> None:
     """Each row is tied to its record."""
-    filling = batcher()
+    filling = claimed_batch()
     for offset in (10, 11, 12):
         add(filling, offset)
-    assert [row.record.offset for row in filling.batch.rows[DIALOGUE]] == [10, 11, 12]
+    assert [row.record.offset for row in filling.rows[DIALOGUE]] == [10, 11, 12]
 
 
 def test_dead_letters_are_kept_with_their_reason() -> None:
     """They are records like others."""
-    filling = batcher()
+    filling = claimed_batch()
     add(filling, 10, event=b"x")
-    (letter,) = filling.batch.dead_letters
+    (letter,) = filling.dead_letters
     assert (letter.record.offset, letter.rejected.reason) == (10, Reason.NOT_JSON)
-    assert not filling.batch.is_empty
+    assert not filling.is_empty
 
 
 def test_a_gap_alone_is_worth_writing() -> None:
     """The ledger moves over it."""
-    filling = batcher()
-    span = filling.span(B)
-    assert span is not None
+    filling = claimed_batch()
+    span = filling.spans[B]
     span.skip_to(11)
-    assert not filling.batch.is_empty
-    assert filling.batch.records == 0
-
-
-def test_an_unclaimed_partition_has_no_span() -> None:
-    """Nothing of it can be taken in."""
-    assert batcher(LIMITS, A).span(B) is None
-
-
-def test_what_is_thrown_away_is_gone_with_its_claims() -> None:
-    """The caller is told which partitions have to be claimed again."""
-    filling = batcher()
-    add(filling, 10)
-    filling.batch.open_at(1.0)
-    assert set(filling.discard()) == {A, B}
-    assert filling.batch.is_empty
-    assert (filling.span(A), filling.seconds_left(9.0), dict(filling.spans)) == (None, None, {})
-    assert list(filling.discard()) == []
+    assert not filling.is_empty
+    assert filling.records == 0
 
 
 def test_a_newer_claim_replaces_the_older() -> None:
     """Reading begins at the newer claim's position."""
-    filling = batcher()
+    filling = claimed_batch()
     filling.claim(Claim(A, 2, 30))
-    span = filling.span(A)
-    assert span is not None
+    span = filling.spans[A]
     assert (span.epoch, span.start) == (2, 30)
 
 
@@ -175,7 +154,7 @@ class Filling(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Two partitions, claimed."""
-        self.batcher = batcher()
+        self.batch = claimed_batch()
         self.sealed: list[Batch] = []
         self.begun = {A: 10, B: 10}
         self.epoch = 1
@@ -183,43 +162,41 @@ class Filling(RuleBasedStateMachine):
     @rule(partition=st.sampled_from([A, B]), ahead=st.integers(-3, 6), good=st.booleans())
     def read(self, partition: Partition, ahead: int, good: bool) -> None:
         """A record of a claimed partition, below, at or above the position."""
-        span = self.batcher.span(partition)
-        if span is not None:
-            add(self.batcher, max(0, span.next + ahead), partition, None if good else b"x")
+        add(self.batch, max(0, self.batch.spans[partition].next + ahead), partition, None if good else b"x")
 
     @rule(partition=st.sampled_from([A, B]), ahead=st.integers(0, 6))
     def skip(self, partition: Partition, ahead: int) -> None:
         """A gap at the end."""
-        span = self.batcher.span(partition)
-        if span is not None:
-            span.skip_to(span.next + ahead)
+        span = self.batch.spans[partition]
+        span.skip_to(span.next + ahead)
 
     @rule()
     def seal(self) -> None:
         """Hand the batch over."""
-        self.sealed.append(self.batcher.seal())
+        self.sealed.append(self.batch)
+        self.batch = self.batch.next()
 
     @rule()
     def discard_and_claim(self) -> None:
         """Fenced: everything unsealed is read again, from where the last sealed batch ends."""
-        self.batcher.discard()
+        self.batch = Batch(LIMITS)
         self.epoch += 1
         for partition in (A, B):
-            self.batcher.claim(Claim(partition, self.epoch, self._end(partition)))
+            self.batch.claim(Claim(partition, self.epoch, self._end(partition)))
 
-    @precondition(lambda self: hasattr(self, "batcher"))
+    @precondition(lambda self: hasattr(self, "batch"))
     @invariant()
-    def nothing_is_lost_or_doubled(self) -> None:
+    def nothing_is_lost_or_duplicated(self) -> None:
         """Batches follow each other without a hole, and hold what their spans say."""
         for partition in (A, B):
             position = self.begun[partition]
-            for batch in [*self.sealed, self.batcher.batch]:
+            for batch in [*self.sealed, self.batch]:
                 span = batch.spans[partition]
                 assert span.start == position
                 assert span.next - span.start == span.records + span.gaps == len(_offsets(batch, partition)) + span.gaps
                 assert all(span.start <= offset < span.next for offset in _offsets(batch, partition))
                 position = span.next
-        for batch in [*self.sealed, self.batcher.batch]:
+        for batch in [*self.sealed, self.batch]:
             assert batch.records == sum(span.records for span in batch.spans.values())
             assert batch.is_empty == (not any(span.moved for span in batch.spans.values()))
 

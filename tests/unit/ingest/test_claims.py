@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from consumer.events.record import Partition
-from consumer.ingest.claims import ANSWER_SECONDS, LOOK_SECONDS, Claimer
+from consumer.ingest.claims import ANSWER_SECONDS, CHECK_SECONDS, Claimer
 from consumer.ingest.offsets import Claim, StopReason
-from consumer.ingest.ports import SourceError, StoreError, Unavailable
+from consumer.ingest.ports import Cause, SourceError, StoreError, Unavailable
 from tests.support.fakes import Changes, FakeBroker, FakeSource, FakeStore, FakeTelemetry, Tables
 from tests.support.virtual_time import passes
 from tests.support.world import A, B, C
@@ -81,6 +81,34 @@ async def test_what_is_assigned_is_claimed() -> None:
         assert office.claimer.is_settled
         assert office.claimer.granted() == []
         assert office.telemetry.count("claimed") == 1
+
+
+async def test_a_locked_row_of_the_ledger_delays_no_other_partition() -> None:
+    """It is told when the row is locked for longer than a moment, and is claimed as soon as it is free."""
+    async with at_work() as office:
+        office.store.locked = {B}
+        office.claimer.assign([A, B, C])
+        assert (await office.granted()).keys() == {A, C}
+        assert not office.claimer.is_settled
+        assert not any(locked for (locked,) in office.telemetry.all("ledger_locked"))
+        await passes(3)
+        assert office.telemetry.all("ledger_locked")[-1] == ([B],)
+        office.store.locked = set()
+        assert (await office.granted(2)).keys() == {B}
+        assert office.claimer.is_settled
+        assert office.telemetry.all("ledger_locked")[-1] == ([],)
+
+
+async def test_a_locked_row_that_is_not_ours_any_more_is_not_told() -> None:
+    """The group has given the partition to another reader."""
+    async with at_work() as office:
+        office.store.locked = {B}
+        office.claimer.assign([A, B])
+        await passes(3)
+        assert office.telemetry.all("ledger_locked")[-1] == ([B],)
+        office.claimer.assign([A])
+        await passes(1)
+        assert office.telemetry.all("ledger_locked")[-1] == ([],)
 
 
 async def test_a_partition_seen_for_the_first_time_begins_at_its_bounds() -> None:
@@ -174,7 +202,7 @@ async def test_an_outage_is_waited_out() -> None:
     """Of Kafka and of the database: again and again, until both answer."""
     async with at_work() as office:
         office.broker.is_down = True
-        office.store.claim_errors = [Unavailable("locked", "lock") for _ in range(3)]
+        office.store.claim_errors = [Unavailable("locked", Cause.LOCK) for _ in range(3)]
         office.claimer.assign([A])
         assert await office.granted(30) == {}
         office.broker.is_down = False
@@ -184,7 +212,7 @@ async def test_an_outage_is_waited_out() -> None:
 async def test_an_outage_while_claiming_is_told() -> None:
     """A person who looks for the reason finds it: claims are the first thing that an outage stops."""
     async with at_work() as office:
-        office.store.claim_errors = [Unavailable("locked", "lock")]
+        office.store.claim_errors = [Unavailable("locked", Cause.LOCK)]
         office.claimer.assign([A])
         await office.granted(5)
         assert office.telemetry.all("unavailable") == [("lock", "locked")]
@@ -205,7 +233,7 @@ async def test_partitions_that_cannot_be_read_on_are_told_and_not_granted() -> N
         assert office.claimer.stopped == {A, B}
         said = {partition: reason.problem for partition, reason in office.telemetry.all("stopped")}
         assert "6 offsets were deleted by retention" in said[A]
-        assert "the topic was deleted and made anew" in said[B]
+        assert "the topic was deleted and recreated" in said[B]
 
 
 async def test_a_stop_stays_although_its_cause_is_gone() -> None:
@@ -226,7 +254,7 @@ async def test_a_stop_stays_although_its_cause_is_gone() -> None:
         assert first == second
 
 
-async def test_a_topic_made_anew_stops_however_long_it_is() -> None:
+async def test_a_topic_recreated_stops_however_long_it_is() -> None:
     """Its id tells: offsets would not, once it is longer than the old one was."""
     async with at_work() as office:
         office.broker.make_anew(A.topic)
@@ -239,10 +267,10 @@ async def test_a_topic_made_anew_stops_however_long_it_is() -> None:
         office.claimer.assign([A])
         assert await office.granted() == {}
         ((stopped, reason),) = office.telemetry.all("stopped")
-        assert (stopped, "made anew" in reason.problem) == (A, True)
+        assert (stopped, "recreated" in reason.problem) == (A, True)
 
 
-async def test_a_topic_made_anew_under_a_running_reader_stops_too() -> None:
+async def test_a_topic_recreated_under_a_running_reader_stops_too() -> None:
     """Noticed by a look at the topics; nothing of it is fetched any more, and the ledger knows."""
     async with at_work() as office:
         office.broker.make_anew(A.topic)
@@ -251,13 +279,13 @@ async def test_a_topic_made_anew_under_a_running_reader_stops_too() -> None:
         office.claimer.assign([A])
         office.source.seek({claim.partition: 0 for claim in (await office.granted()).values()})
         office.broker.make_anew(A.topic)
-        await passes(LOOK_SECONDS + 1)
+        await passes(CHECK_SECONDS + 1)
         assert (office.claimer.held, office.claimer.stopped) == (set(), {A})
         assert A in office.source.paused
-        await passes(LOOK_SECONDS)
+        await passes(CHECK_SECONDS)
         stop = office.tables.ledger[A].stop
         assert stop is not None
-        assert "made anew" in stop.problem
+        assert "recreated" in stop.problem
 
 
 async def test_a_topic_whose_id_was_never_told_is_taken_for_what_it_is() -> None:
@@ -279,7 +307,7 @@ async def test_after_a_decision_a_stopped_partition_is_claimed_without_a_restart
         office.claimer.assign([A])
         assert await office.granted() == {}
         office.tables.decide(A, 30)
-        granted = await office.granted(LOOK_SECONDS + 1)
+        granted = await office.granted(CHECK_SECONDS + 1)
         assert granted[A].next_offset == 30
         assert office.claimer.stopped == set()
 
@@ -291,7 +319,7 @@ async def test_a_decision_about_a_partition_that_is_read_is_noticed_without_a_wr
         office.claimer.assign([A, B])
         await office.granted()
         office.tables.decide(A, 30)
-        granted = await office.granted(LOOK_SECONDS + 1)
+        granted = await office.granted(CHECK_SECONDS + 1)
         assert office.lost == [({A}, set())]
         assert office.telemetry.all("overtaken") == [({A},)]
         assert granted == {A: Claim(A, 3, 30)}
@@ -303,9 +331,9 @@ async def test_a_claim_lost_to_another_reader_is_noticed_without_a_write() -> No
         office.claimer.assign([A])
         await office.granted()
         office.tables.claim(A, 0, "another")
-        assert await office.granted(LOOK_SECONDS + DELAY - 1) == {}
+        assert await office.granted(CHECK_SECONDS + DELAY - 1) == {}
         assert office.lost == [({A}, {A})]
-        assert (await office.granted(LOOK_SECONDS)).keys() == {A}
+        assert (await office.granted(CHECK_SECONDS)).keys() == {A}
 
 
 async def test_a_decision_ends_the_waiting_for_another_reader() -> None:
@@ -315,17 +343,17 @@ async def test_a_decision_ends_the_waiting_for_another_reader() -> None:
         await office.granted()
         office.claimer.claim_again([A], [A])
         office.tables.decide(A, 0)
-        assert (await office.granted(LOOK_SECONDS + 1)).keys() == {A}
+        assert (await office.granted(CHECK_SECONDS + 1)).keys() == {A}
         assert await office.granted(DELAY * 3) == {}
 
 
-async def test_a_ledger_row_that_somebody_has_deleted_is_made_anew() -> None:
+async def test_a_ledger_row_that_somebody_has_deleted_is_recreated() -> None:
     """As for a partition seen for the first time."""
     async with at_work() as office:
         office.claimer.assign([A])
         await office.granted()
         del office.tables.ledger[A]
-        assert (await office.granted(LOOK_SECONDS + 1)).keys() == {A}
+        assert (await office.granted(CHECK_SECONDS + 1)).keys() == {A}
 
 
 async def test_a_database_that_does_not_answer_questions_is_told() -> None:
@@ -333,29 +361,29 @@ async def test_a_database_that_does_not_answer_questions_is_told() -> None:
     async with at_work() as office:
         office.claimer.assign([A])
         await office.granted()
-        office.store.question_errors = [Unavailable("gone", "connection")]
-        await passes(LOOK_SECONDS + 1)
+        office.store.question_errors = [Unavailable("gone", Cause.CONNECTION)]
+        await passes(CHECK_SECONDS + 1)
         assert office.telemetry.all("silent") == [("connection", "gone")]
         office.store.answer_seconds = lambda: 3600.0
-        await passes(LOOK_SECONDS + ANSWER_SECONDS + 1)
+        await passes(CHECK_SECONDS + ANSWER_SECONDS + 1)
         assert office.telemetry.count("silent") == 2
         assert office.telemetry.all("silent")[1][0] == "timeout"
         office.store.answer_seconds = lambda: 0.0
         before = office.telemetry.count("answered")
-        await passes(ANSWER_SECONDS + LOOK_SECONDS)
+        await passes(ANSWER_SECONDS + CHECK_SECONDS)
         assert office.telemetry.count("answered") > before
 
 
 async def test_a_reader_without_partitions_hears_that_an_outage_is_over() -> None:
     """It has nothing to claim and nothing to write, and would be called not ready for ever."""
     async with at_work() as office:
-        office.store.claim_errors = [Unavailable("down", "connection")]
+        office.store.claim_errors = [Unavailable("down", Cause.CONNECTION)]
         office.claimer.assign([A])
         await passes(0.5)
         office.claimer.revoke()
         office.claimer.assign([])
         office.telemetry.told.clear()
-        await passes(2 * LOOK_SECONDS)
+        await passes(2 * CHECK_SECONDS)
         told = {name for name, _ in office.telemetry.told}
         assert told >= {"available", "answered", "kafka_available"}
 
@@ -367,11 +395,11 @@ async def test_an_outage_of_kafka_is_told() -> None:
         office.claimer.assign([A])
         await office.granted()
         office.broker.is_down = True
-        await passes(LOOK_SECONDS + 1)
+        await passes(CHECK_SECONDS + 1)
         assert office.telemetry.count("kafka_unavailable") > 0
         office.broker.is_down = False
         before = office.telemetry.count("kafka_available")
-        await passes(LOOK_SECONDS + 1)
+        await passes(CHECK_SECONDS + 1)
         assert office.telemetry.count("kafka_available") > before
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from consumer.events.record import Partition
 from consumer.ingest.batch import BatchLimits
-from consumer.ingest.claims import LOOK_SECONDS, RETRY_SECONDS
+from consumer.ingest.claims import CHECK_SECONDS, RETRY_SECONDS
 from consumer.ingest.offsets import StopReason
-from consumer.ingest.ports import Unavailable
+from consumer.ingest.ports import Cause, Unavailable
 from tests.support.virtual_time import passes
 from tests.support.world import A, B, Reader, World, policy
 from tests.unit.ingest.test_claims import at_work
@@ -284,14 +284,14 @@ async def test_a_stop_is_kept_while_a_claim_fails(trouble: str) -> None:
         office.claimer.assign([A, B])
         await office.granted()
         if trouble == "database":
-            office.store.claim_errors = [Unavailable("locked", "lock") for _ in range(1000)]
+            office.store.claim_errors = [Unavailable("locked", Cause.LOCK) for _ in range(1000)]
         else:
             office.broker.leaderless[B] = "it has no leader"
         office.claimer.claim_again([B], [])
         office.claimer.stop(A, StopReason("because a test says so"))
-        await passes(LOOK_SECONDS)
+        await passes(CHECK_SECONDS)
         assert office.tables.ledger[A].stop == StopReason("because a test says so")
         office.tables.confirm(A)
-        await passes(2 * LOOK_SECONDS)
+        await passes(2 * CHECK_SECONDS)
         office.store.claim_errors.clear()
         assert await office.granted(LONG) != {}

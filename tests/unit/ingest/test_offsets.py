@@ -75,7 +75,7 @@ def test_the_next_span_begins_where_this_one_ends() -> None:
     """Under the same epoch, empty."""
     taken = span(10)
     taken.take(records(20, timestamp=7))
-    following = taken.follow()
+    following = taken.next_span()
     assert (following.start, following.next, following.epoch) == (21, 21, 5)
     assert (following.records, following.moved, following.newest_timestamp) == (0, False, -1)
 
@@ -117,7 +117,7 @@ class Reading(RuleBasedStateMachine):
     def seal(self) -> None:
         """The batch is sealed: the next span follows."""
         self.sealed.append(self.current)
-        self.current = self.current.follow()
+        self.current = self.current.next_span()
 
     @invariant()
     def every_offset_is_accounted_for(self) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from consumer.ingest.batch import BatchLimits
-from consumer.ingest.claims import LOOK_SECONDS
+from consumer.ingest.claims import CHECK_SECONDS
 from consumer.ingest.offsets import StopReason
 from tests.support.virtual_time import passes
 from tests.support.world import BAD, A, B, World, policy
 
-SECONDS = LOOK_SECONDS + 1
+SECONDS = CHECK_SECONDS + 1
 LONG = 600.0
 TOO_MANY = StopReason("too many", "here")
 SMALL_AND_LATE = BatchLimits(max_rows=100, max_bytes=1_000_000, max_delay=30.0)
 
 
 async def test_what_was_read_before_a_stop_is_written_and_nothing_after_it_is_passed_over() -> None:
-    """The topic is made anew while records of the old one wait in the open batch, and the new one grows longer."""
+    """The topic is recreated while records of the old one wait in the open batch, and the new one grows longer."""
     world = World()
     world.broker.make_anew(A.topic)
     async with world.reader(policy=policy(SMALL_AND_LATE)) as reader:
@@ -31,7 +31,7 @@ async def test_what_was_read_before_a_stop_is_written_and_nothing_after_it_is_pa
     row = world.tables.ledger[A]
     assert (row.next, row.gaps) == (20, 0)
     assert row.stop is not None
-    assert "made anew" in row.stop.problem
+    assert "recreated" in row.stop.problem
 
 
 async def test_records_that_the_reader_holds_when_a_partition_stops_are_no_gaps() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from consumer.ingest.batch import BatchLimits
 from consumer.ingest.offsets import StopReason
-from consumer.ingest.ports import Unavailable
+from consumer.ingest.ports import Cause, Unavailable
 from tests.support.virtual_time import passes
 from tests.support.world import BAD, A, B, C, Reader, World, policy
 
@@ -219,7 +219,7 @@ async def test_a_claim_waits_out_every_outage() -> None:
     world.produce(A, 10)
     world.broker.is_down = True
     async with world.reader() as reader:
-        reader.store.claim_errors = [Unavailable("down", "connection") for _ in range(5)]
+        reader.store.claim_errors = [Unavailable("down", Cause.CONNECTION) for _ in range(5)]
         reader.source.assign(A)
         await passes(10)
         assert world.tables.ledger == {}
@@ -258,7 +258,7 @@ async def test_a_claim_that_a_rebalance_has_overtaken_is_not_used() -> None:
     ],
 )
 async def test_a_ledger_out_of_bounds_stops_its_partition(ledger: int, first: int, said: str) -> None:
-    """Deleted by retention, or a topic made anew: told, never skipped or started over; the others go on."""
+    """Deleted by retention, or a topic recreated: told, never skipped or started over; the others go on."""
     world = World()
     world.produce(A, 20)
     world.produce(B, 20)

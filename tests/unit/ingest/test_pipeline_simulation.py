@@ -17,7 +17,7 @@ import pytest
 
 from consumer.ingest.batch import BatchLimits
 from consumer.ingest.offsets import StopReason
-from consumer.ingest.ports import Unavailable
+from consumer.ingest.ports import Cause, Unavailable
 from tests.support.builders import dialogue, encode
 from tests.support.fakes import partition_of
 from tests.support.virtual_time import passes
@@ -183,7 +183,7 @@ class Simulation:
 
     async def fail_claims(self) -> None:
         """The next claims of one reader fail."""
-        errors = [Unavailable("down", "connection") for _ in range(self.random.randint(1, 3))]
+        errors = [Unavailable("down", Cause.CONNECTION) for _ in range(self.random.randint(1, 3))]
         self.random.choice(self.readers).store.claim_errors = list[Exception](errors)
 
     async def kill_one(self) -> None:

@@ -24,7 +24,7 @@ def test_a_basis_comes_back_as_it_was_kept() -> None:
 def test_a_difference_is_told_in_words() -> None:
     """The time zone by name; of objectives only that they are others."""
     assert TOKYO.difference(Basis("UTC", DEFAULT_OBJECTIVES)) == "the time zone is UTC instead of Asia/Tokyo"
-    assert TOKYO.difference(Basis("Asia/Tokyo", (ONE,))) == "the objectives are others"
+    assert TOKYO.difference(Basis("Asia/Tokyo", (ONE,))) == "the objectives differ"
     assert "and the objectives" in TOKYO.difference(Basis("UTC", (ONE,)))
 
 

@@ -42,7 +42,7 @@ class Watched:
         """After how long it says what, if it does within so many seconds."""
         since = self.now
         while self.now - since < seconds:
-            problem = self.watch.look(replace(seen, now=self.now))
+            problem = self.watch.problem(replace(seen, now=self.now))
             if problem:
                 return self.now - since, problem
             self.now += POLICY.check
@@ -313,7 +313,7 @@ async def test_a_client_that_alone_gets_no_answer_ends_the_work() -> None:
         world.broker.is_down = True
         await passes(2_000)
         assert not dog.done()
-        world.broker.answers_anew = True
+        world.broker.answers_new_client = True
         await passes(2 * POLICY.check)
         with pytest.raises(Stalled, match="new client"):
             await dog
@@ -331,7 +331,7 @@ async def test_a_partition_without_a_leader_does_not_wake_the_dog(is_claimed: bo
             reader.source.assign(A, B)
         await passes(2_000)
         assert not dog.done()
-        world.broker.answers_anew = True
+        world.broker.answers_new_client = True
         await passes(2 * POLICY.stall)
         with pytest.raises(Stalled, match="new client"):
             await dog
@@ -340,7 +340,7 @@ async def test_a_partition_without_a_leader_does_not_wake_the_dog(is_claimed: bo
 async def test_a_leader_that_is_out_of_date_does_not_wake_the_dog() -> None:
     """It answers, this client as any other; what it says is what does not do."""
     world = World()
-    world.broker.answers_anew = True
+    world.broker.answers_new_client = True
     world.broker.elect(A)
     world.tables.claim(A, 0, "somebody before", None, 7)
     async with world.reader() as reader, watching(world, reader) as dog:

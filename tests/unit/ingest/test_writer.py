@@ -10,6 +10,7 @@ from consumer.ingest.batch import Batch
 from consumer.ingest.offsets import Claim, Span
 from consumer.ingest.ports import Fenced, Written
 from consumer.ingest.writer import BATCHES_IN_FLIGHT, Writer
+from tests.support.builders import ROOMY
 from tests.support.fakes import Changes, FakeStore, FakeTelemetry, LoopClock, Tables
 from tests.support.virtual_time import passes
 from tests.support.world import A
@@ -35,9 +36,9 @@ class Desk:
         made: list[Batch] = []
         span = Span.begin(self.claim)
         for _ in range(count):
-            span = span.follow()
+            span = span.next_span()
             span.skip_to(span.next + 10)
-            made.append(Batch(spans={A: span}))
+            made.append(Batch(ROOMY, spans={A: span}))
         return made
 
     async def put(self, batch: Batch) -> None:
@@ -50,7 +51,7 @@ class Desk:
 async def at_work() -> AsyncIterator[Desk]:
     """A desk, as long as it is needed."""
     desk = Desk()
-    tasks = [asyncio.create_task(work) for work in desk.writer.works()]
+    tasks = [asyncio.create_task(work) for work in desk.writer.workers()]
     yield desk
     for task in tasks:
         task.cancel()
@@ -154,4 +155,4 @@ async def test_an_older_claim_s_batch_is_told_as_fenced() -> None:
         ((fenced,),) = desk.telemetry.all("fenced")
         assert isinstance(fenced, Fenced)
         assert fenced.partitions == {A}
-        assert str(fenced) == "another reader has claimed rag.dialogue/0"
+        assert str(fenced) == "another replica has claimed rag.dialogue/0"

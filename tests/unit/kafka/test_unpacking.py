@@ -253,6 +253,12 @@ def test_behind_a_displaced_batch_reading_goes_on_at_the_next_one(base: int) -> 
     assert ([one.offset for one in found], stands) == ([24, 25, 26, 27, 28], 29)
 
 
+def test_thousands_of_displaced_batches_in_one_fetch_are_passed() -> None:
+    """Each lies behind its true place; none costs a level of Python's stack."""
+    found, stands = read(*[batch(3, 21)] * 3000, batch(24, 5), position=24)
+    assert ([one.offset for one in found], stands) == ([24, 25, 26, 27, 28], 29)
+
+
 # ── leader epochs ────────────────────────────────────────────────────────────────────────────────────────────────
 
 

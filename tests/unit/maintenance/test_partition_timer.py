@@ -10,9 +10,10 @@ from itertools import pairwise
 
 from structlog.testing import capture_logs
 
-from consumer.ingest.ports import StoreError, Unavailable
+from consumer.ingest.ports import Cause, StoreError, Unavailable
+from consumer.maintenance.periodic import PeriodicJob
 from consumer.maintenance.table_partitions.log import LoggedPartitions
-from consumer.maintenance.table_partitions.timer import PartitionTimer
+from consumer.maintenance.table_partitions.timer import PartitionJob
 from consumer.postgres.table_partitions import MadePartition
 from tests.support.virtual_time import passes
 
@@ -54,9 +55,9 @@ class FakePartitionTelemetry:
 @asynccontextmanager
 async def running(partitions: FakePartitions, telemetry: FakePartitionTelemetry) -> AsyncIterator[None]:
     """Run a timer with an interval of an hour."""
-    task = asyncio.create_task(PartitionTimer(partitions, telemetry, 3600.0).run())
+    task = asyncio.create_task(PeriodicJob("partitions", 3600.0, PartitionJob(partitions, telemetry).run_once).run())
     yield
-    assert not task.done(), "the timer has ended"
+    assert not task.done(), "the job has ended"
     task.cancel()
 
 
@@ -75,7 +76,7 @@ async def test_it_checks_at_once_and_then_on_the_timer() -> None:
 async def test_an_outage_is_reported_and_retried_on_the_timer() -> None:
     """Partitions that were made before stay."""
     partitions, telemetry = FakePartitions(JANUARY, FEBRUARY), FakePartitionTelemetry()
-    partitions.outages = [Unavailable("locked", "lock"), Unavailable("down", "connection")]
+    partitions.outages = [Unavailable("locked", Cause.LOCK), Unavailable("down", Cause.CONNECTION)]
     async with running(partitions, telemetry):
         await passes(3601)
         assert (telemetry.problems, telemetry.made) == (["locked", "down"], [])

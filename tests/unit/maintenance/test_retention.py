@@ -8,8 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from consumer.errors import OperationError
-from consumer.ingest.ports import SourceError, Unavailable
-from consumer.maintenance.retention import Done, RetentionTimer
+from consumer.ingest.ports import Cause, SourceError, Unavailable
+from consumer.maintenance.retention import Done, RetentionJob
 from consumer.maintenance.retention.notices import _earliest
 from consumer.telemetry.metrics import Metrics
 from consumer.telemetry.retention import PrometheusRetentionTelemetry
@@ -61,7 +61,7 @@ async def test_a_run_is_counted_and_does_not_wait() -> None:
     metrics, telling = telemetry()
     retention = FakeRetention(lambda: Done(deleted=5, archived=4, notices=2, published=3))
     with capture_logs() as logs:
-        await RetentionTimer(retention, telling, 60).turn()  # type: ignore[arg-type]
+        await RetentionJob(retention, telling).run_once()  # type: ignore[arg-type]
     value = metrics.registry.get_sample_value
     assert (value("rag_retention_rows_total"), value("rag_retention_notices_total")) == (4, 3)
     assert value("rag_retention_timestamp_seconds") == ManualClock(100.0).wall()
@@ -69,7 +69,7 @@ async def test_a_run_is_counted_and_does_not_wait() -> None:
     assert retention.waited == [False]
 
 
-@pytest.mark.parametrize("error", [OperationError("x"), SourceError("x"), Unavailable("x", "connection")])
+@pytest.mark.parametrize("error", [OperationError("x"), SourceError("x"), Unavailable("x", Cause.CONNECTION)])
 async def test_a_failed_run_is_logged_once_and_retried(error: Exception) -> None:
     """The same reason is logged once. The time of the last success stays."""
 
@@ -77,10 +77,10 @@ async def test_a_failed_run_is_logged_once_and_retried(error: Exception) -> None
         raise error
 
     metrics, telling = telemetry()
-    timer = RetentionTimer(FakeRetention(fail, Done(deleted=3, archived=2)), telling, 60)  # type: ignore[arg-type]
+    job = RetentionJob(FakeRetention(fail, Done(deleted=3, archived=2)), telling)  # type: ignore[arg-type]
     with capture_logs() as logs:
-        await timer.turn()
-        await timer.turn()
+        await job.run_once()
+        await job.run_once()
     assert [(line["event"], line["problem"]) for line in logs] == [("retention_failed", "x")]
     assert metrics.registry.get_sample_value("rag_retention_timestamp_seconds") == 0
     assert metrics.registry.get_sample_value("rag_retention_rows_total") == 4, "rows archived before the failure count"
@@ -90,5 +90,5 @@ async def test_a_run_without_expired_rows_logs_nothing() -> None:
     """Otherwise the log would be full of it."""
     _, telling = telemetry()
     with capture_logs() as logs:
-        await RetentionTimer(FakeRetention(Done), telling, 60).turn()  # type: ignore[arg-type]
+        await RetentionJob(FakeRetention(Done), telling).run_once()  # type: ignore[arg-type]
     assert logs == []

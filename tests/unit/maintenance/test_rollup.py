@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from consumer.ingest.ports import Refused, StoreError, Unavailable
-from consumer.maintenance.rollup import SINGLE_DAY_CAUSES, RollupTimer
+from consumer.ingest.ports import Cause, Refused, StoreError, Unavailable
+from consumer.maintenance.periodic import PeriodicJob
+from consumer.maintenance.rollup import SINGLE_DAY_CAUSES, RollupJob
 from tests.support.fakes import LoopClock
 from tests.support.virtual_time import passes
 
@@ -119,8 +120,8 @@ async def running(
     """Run one timer for each telemetry, with an interval of a minute and the given delays between their starts."""
     tasks = []
     for telemetry in telemetries:
-        timer = RollupTimer(history, amendments or FakeAmendments(), telemetry, LoopClock(), 60.0)
-        tasks.append(asyncio.create_task(timer.run()))
+        job = RollupJob(history, amendments or FakeAmendments(), telemetry, LoopClock(), 60.0)
+        tasks.append(asyncio.create_task(PeriodicJob("roll-up", job.pause, job.run_once).run()))
         await passes(apart)
     yield
     assert not any(task.done() for task in tasks), "a timer has ended"
@@ -131,7 +132,7 @@ async def running(
 async def test_amendments_are_settled_before_the_days_are_computed() -> None:
     """Their changes are in the days of the same run, silent plugins are reported, and a failure delays no day."""
     history, telemetry, amendments = FakeHistory(FIRST), FakeDayTelemetry(), FakeAmendments()
-    amendments.silent, amendments.outages = ["wiki"], [Unavailable("gone", "connection")]
+    amendments.silent, amendments.outages = ["wiki"], [Unavailable("gone", Cause.CONNECTION)]
     async with running(history, telemetry, amendments=amendments):
         await passes(1)
         assert (amendments.settled, telemetry.days, telemetry.successes) == (0, [FIRST], 0)
@@ -194,7 +195,8 @@ async def test_many_replicas_compute_a_day_as_often_as_one() -> None:
 async def test_a_replica_that_dies_leaves_no_row_older_than_the_interval() -> None:
     """The other replica checks within half of the interval."""
     history, dying, living = FakeHistory(today=SECOND), FakeDayTelemetry(), FakeDayTelemetry()
-    task = asyncio.create_task(RollupTimer(history, FakeAmendments(), dying, LoopClock(), 60.0).run())
+    job = RollupJob(history, FakeAmendments(), dying, LoopClock(), 60.0)
+    task = asyncio.create_task(PeriodicJob("roll-up", job.pause, job.run_once).run())
     await passes(29)
     async with running(history, living):
         await passes(2)  # the first replica has just computed: the worst moment for its end
@@ -229,7 +231,7 @@ async def test_without_days_nothing_is_shown() -> None:
 async def test_an_outage_is_reported_and_retried_on_the_timer() -> None:
     """Due days stay in the database."""
     history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
-    history.outages = [Unavailable("down", "connection"), Unavailable("still down", "connection")]
+    history.outages = [Unavailable("down", Cause.CONNECTION), Unavailable("still down", Cause.CONNECTION)]
     async with running(history, telemetry):
         await passes(59)
         assert (telemetry.problems, telemetry.days) == (["down", "still down"], [])
@@ -273,30 +275,30 @@ async def test_a_turn_that_ran_out_of_time_is_a_success() -> None:
 
 
 @pytest.mark.parametrize("cause", sorted(SINGLE_DAY_CAUSES))
-async def test_a_day_that_cannot_be_computed_now_does_not_delay_the_others(cause: str) -> None:
+async def test_a_day_that_cannot_be_computed_now_does_not_delay_the_others(cause: Cause) -> None:
     """It has too many dialogues for the time limit, or a lock is held; as the newest day it is first in every run."""
     history, telemetry = FakeHistory(FIRST, SECOND), FakeDayTelemetry()
     history.refused, history.refusal = {SECOND}, Unavailable("not now", cause)
-    await RollupTimer(history, FakeAmendments(), telemetry, LoopClock(), 60.0).turn()
+    await RollupJob(history, FakeAmendments(), telemetry, LoopClock(), 60.0).run_once()
     assert (telemetry.days, telemetry.successes) == ([FIRST], 0)
 
 
 async def test_a_run_that_leaves_a_day_due_is_not_a_success() -> None:
     """There was an outage, the database rejected a day, or another replica computes it and may fail."""
     history, telemetry, amendments = FakeHistory(FIRST, SECOND), FakeDayTelemetry(), FakeAmendments()
-    timer = RollupTimer(history, amendments, telemetry, LoopClock(), 60.0)
-    history.outages = [Unavailable("down", "connection")]
-    await timer.turn()
+    job = RollupJob(history, amendments, telemetry, LoopClock(), 60.0)
+    history.outages = [Unavailable("down", Cause.CONNECTION)]
+    await job.run_once()
     history.refused = {FIRST}
-    amendments.outages = [Unavailable("down", "connection")]
-    await timer.turn()
+    amendments.outages = [Unavailable("down", Cause.CONNECTION)]
+    await job.run_once()
     assert (telemetry.days, telemetry.successes) == ([SECOND], 0)
     history.refused.clear()
     history.somebody_else_is_at_it = True
-    await timer.turn()
+    await job.run_once()
     assert telemetry.successes == 0
     history.somebody_else_is_at_it = False
-    await timer.turn()
+    await job.run_once()
     assert (telemetry.days, telemetry.successes) == ([SECOND, FIRST], 1)
 
 
@@ -320,17 +322,17 @@ async def test_it_checks_twice_in_an_interval() -> None:
 async def test_a_timer_that_fires_late_computes_each_day_once() -> None:
     """It does so however many intervals it has missed."""
     history, telemetry = FakeHistory(FIRST, today=SECOND), FakeDayTelemetry()
-    timer = RollupTimer(history, FakeAmendments(), telemetry, LoopClock(), 60.0)
-    await timer.turn()
+    job = RollupJob(history, FakeAmendments(), telemetry, LoopClock(), 60.0)
+    await job.run_once()
     await passes(3600)
-    assert await timer.turn() is True
+    assert await job.run_once() is True
     assert telemetry.days == [SECOND, FIRST, SECOND]
 
 
 async def test_a_run_can_treat_every_row_as_old() -> None:
     """This is for callers that need current rows."""
     history, telemetry = FakeHistory(today=SECOND), FakeDayTelemetry()
-    timer = RollupTimer(history, FakeAmendments(), telemetry, LoopClock(), 60.0)
+    job = RollupJob(history, FakeAmendments(), telemetry, LoopClock(), 60.0)
     for _ in range(2):
-        await timer.turn(fresh_seconds=0)
+        await job.run_once(fresh_seconds=0)
     assert telemetry.days == [SECOND, SECOND]

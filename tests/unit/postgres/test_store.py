@@ -1,4 +1,4 @@
-"""How the store goes about a batch, without a database: what is under strategy at once, what is tried again."""
+"""How the store writes batches, without a database: which ones at a time, and what it tries again."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ import pytest
 from consumer.events.dialogue import DIALOGUE
 from consumer.ingest.batch import Batch
 from consumer.ingest.days import BusinessDays
-from consumer.ingest.ports import Turn, Unavailable, Written
+from consumer.ingest.ports import Cause, Unavailable, Written
 from consumer.ingest.writer import CommitTurn, Writer
 from consumer.postgres.client import CopyNotSupported, Database, Objection
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
+from consumer.postgres.insert import InsertStrategy
+from consumer.postgres.ledger import PostgresLedger
 from consumer.postgres.preparation import Preparation, Prepared
-from consumer.postgres.store import InsertStrategy, PostgresStore
+from consumer.postgres.store import PostgresStore, _Writing
 from consumer.settings.model import DeadLetters
+from tests.support.builders import ROOMY
 from tests.support.fakes import Changes, FakeTelemetry, LoopClock, in_a_while
 
 
@@ -26,17 +29,15 @@ class Store(PostgresStore):
     """Its transactions take a moment, and only remember that they were there."""
 
     def __init__(self) -> None:
-        limit = DeadLetterLimit(DeadLetters())
-        days, telemetry = BusinessDays("UTC"), FakeTelemetry(Changes())
-        super().__init__(cast(Database, None), telemetry, days, group="g", owner="o", begin_at_end=False, limit=limit)
+        database, ledger = cast(Database, SimpleNamespace(statement_seconds=60.0)), cast(PostgresLedger, None)
+        telemetry, limit = FakeTelemetry(Changes()), DeadLetterLimit(DeadLetters())
+        super().__init__(database, telemetry, BusinessDays("UTC"), ledger, limit)
         self.under_way: list[Batch] = []
         self.met: set[frozenset[int]] = set()
         self.strategies: list[InsertStrategy] = []
         self.fails: Callable[[InsertStrategy], Exception | None] = lambda _: None
 
-    async def _transact(
-        self, prepared: Prepared, turn: Turn, strategy: InsertStrategy, settle: Callable[[Written], None]
-    ) -> Written:
+    async def _transact(self, writing: _Writing, prepared: Prepared, strategy: InsertStrategy) -> Written:
         batch = prepared.batch
         self.strategies.append(strategy)
         if (error := self.fails(strategy)) is not None:
@@ -44,7 +45,7 @@ class Store(PostgresStore):
         self.met |= {frozenset((other.records, batch.records)) for other in self.under_way}
         self.under_way.append(batch)
         await asyncio.sleep(0.01)
-        await turn.wait_turn()
+        await writing.turn.wait_turn()
         self.under_way.remove(batch)
         return Written(batch, {}, [], [])
 
@@ -52,14 +53,14 @@ class Store(PostgresStore):
 def batch_of(number: int, *ids: bytes) -> Batch:
     """A batch with dialogues of these ids, known by a number."""
     rows: list[Any] = [SimpleNamespace(id=own, record=SimpleNamespace(headers=())) for own in ids]
-    return Batch(rows={DIALOGUE: rows}, records=number)
+    return Batch(ROOMY, rows={DIALOGUE: rows}, records=number)
 
 
 async def write_all(store: Store, batches: Sequence[Batch]) -> None:
     """As the pipeline does, two at a time."""
     writer = Writer(store, store._telemetry, LoopClock(), lambda _: None, lambda *_: None)
     async with asyncio.TaskGroup() as tasks:
-        works = [tasks.create_task(work) for work in writer.works()]
+        works = [tasks.create_task(work) for work in writer.workers()]
         for batch in batches:
             await writer.slot()
             writer.put(batch)
@@ -78,9 +79,9 @@ async def test_no_two_transactions_are_under_way_over_one_id() -> None:
 async def test_what_has_no_support_without_copy_is_no_matter_of_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row is looked for, and where there is none it is waited out, not tried at once again without end."""
     monkeypatch.setattr("consumer.postgres.preparation.aside", in_a_while)  # virtual time does not wait for a thread
-    store, turn = Store(), CommitTurn(None)
-    said = ("a trigger of somebody's", "refused", "0A000")
+    store = Store()
+    said = ("a trigger of somebody's", Cause.REFUSED, "0A000")
     store.fails = lambda strategy: CopyNotSupported(*said) if strategy is InsertStrategy.DIRECT else Objection(*said)
     with pytest.raises(Unavailable, match="a trigger"):
-        await store.write_once(Preparation(batch_of(1, b"x")), turn, lambda _: None)
+        await store._attempt(_Writing(batch := batch_of(1, b"x"), Preparation(batch), CommitTurn(None), False))
     assert store.strategies == [InsertStrategy.DIRECT, InsertStrategy.MERGE, InsertStrategy.SPLIT]

@@ -14,10 +14,10 @@ from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import Batch, DeadLetter
 from consumer.ingest.offsets import Claim, StopReason
-from consumer.ingest.ports import Fenced, Written
+from consumer.ingest.ports import Cause, Fenced, Written
 from consumer.telemetry.domain import MAX_MODELS
 from consumer.telemetry.metrics import FEEDBACK, OUTCOMES
-from tests.support.builders import DIALOGUE_TOPIC, PROVENANCE_TOPIC, dialogue, provenance, record
+from tests.support.builders import DIALOGUE_TOPIC, PROVENANCE_TOPIC, ROOMY, dialogue, provenance, record
 from tests.support.fakes import WALL_START
 from tests.support.scope import TOPICS, Scope, rows_of
 from tests.support.world import A, B
@@ -91,7 +91,7 @@ def test_unknown_fields_are_counted(scope: Scope) -> None:
 
 def test_an_empty_batch_counts_nothing(scope: Scope) -> None:
     """A gap only moves the ledger."""
-    scope.telemetry.written(Written(Batch(), {}, (), ()), 0.1)
+    scope.telemetry.written(Written(Batch(ROOMY), {}, (), ()), 0.1)
     scope.write()
     assert scope.value("rag_batch_rows_count") == 2
 
@@ -137,7 +137,7 @@ def test_models_beyond_a_bound_become_other(scope: Scope) -> None:
     models = [f"model {number}" for number in range(MAX_MODELS + 50)]
     rows = [Row(row.record, row.id, row.encoded, (model, *row.facts[1:]), 0, 0) for model in models]
     for some in (rows[:700], rows[700:], rows[:3]):
-        scope.telemetry.written(Written(Batch(), {DIALOGUE: some}, (), ()), 0.1)
+        scope.telemetry.written(Written(Batch(ROOMY), {DIALOGUE: some}, (), ()), 0.1)
     counted = scope.series("rag_dialogues_total")
     assert len(counted) == 2 * (MAX_MODELS + 1)
     assert counted["other", "false"] == 50
@@ -197,7 +197,7 @@ def test_an_outage_is_counted_on_each_try_and_logged_once(scope: Scope) -> None:
     """The log has its cause, and at the end its duration."""
     with capture_logs() as lines:
         for _ in range(5):
-            scope.telemetry.unavailable("connection", "refused")
+            scope.telemetry.unavailable(Cause.CONNECTION, "refused")
         scope.clock.now += 90
         scope.telemetry.available()
         scope.telemetry.available()

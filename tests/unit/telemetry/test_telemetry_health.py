@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from consumer.ingest.offsets import Claim, StopReason
-from consumer.ingest.ports import SourceError
+from consumer.ingest.ports import Cause, SourceError
 from tests.support.fakes import WALL_START
 from tests.support.scope import Scope
 from tests.support.world import A, B
@@ -56,8 +56,8 @@ def test_an_outage_of_the_database_is_logged_at_its_beginning_and_end(scope: Sco
     """It is logged once for all retries; each retry is counted."""
     assert scope.telemetry.outage() == ""
     for _ in range(50):
-        scope.telemetry.unavailable("connection", "refused")
-        scope.telemetry.silent("connection", "refused")
+        scope.telemetry.unavailable(Cause.CONNECTION, "refused")
+        scope.telemetry.silent(Cause.CONNECTION, "refused")
         scope.clock.now += 1
     assert scope.telemetry.outage() == "the database has been unavailable for 50 s"
     assert events(lines) == ["database_unavailable"]
@@ -70,31 +70,31 @@ def test_an_outage_of_the_database_is_logged_at_its_beginning_and_end(scope: Sco
 
 def test_the_stages_of_one_restart_are_one_line(scope: Scope, lines: Lines) -> None:
     """A server that restarts shuts down, refuses connections, does not answer, and recovers."""
-    for cause in ("shutdown", "connection", "timeout", "system", "shutdown", "connection"):
+    for cause in (Cause.SHUTDOWN, Cause.CONNECTION, Cause.TIMEOUT, Cause.SYSTEM, Cause.SHUTDOWN, Cause.CONNECTION):
         scope.telemetry.unavailable(cause, "no")
     assert [line["cause"] for line in lines] == ["shutdown"]
 
 
 def test_another_kind_of_cause_in_the_same_outage_is_logged_once(scope: Scope, lines: Lines) -> None:
     """The server is available again, but the role has lost a privilege."""
-    for cause in ("connection", "privilege", "connection", "privilege"):
+    for cause in (Cause.CONNECTION, Cause.PRIVILEGE, Cause.CONNECTION, Cause.PRIVILEGE):
         scope.telemetry.unavailable(cause, "no")
     assert [line["cause"] for line in lines] == ["connection", "privilege"]
 
 
 def test_a_database_that_accepts_no_writes_is_still_unavailable(scope: Scope, lines: Lines) -> None:
     """It is full, locked or read-only; answered queries do not end the outage."""
-    scope.telemetry.unavailable("lock", "locked")
+    scope.telemetry.unavailable(Cause.LOCK, "locked")
     for _ in range(10):
         scope.telemetry.answered()
-        scope.telemetry.unavailable("lock", "locked")
+        scope.telemetry.unavailable(Cause.LOCK, "locked")
     assert scope.telemetry.outage() != ""
     assert events(lines) == ["database_unavailable"]
 
 
 def test_waiting_for_the_turn_is_no_outage(scope: Scope, lines: Lines) -> None:
     """Another batch of this replica is only slower."""
-    scope.telemetry.unavailable("turn", "an earlier batch is not committed yet")
+    scope.telemetry.unavailable(Cause.TURN, "an earlier batch is not committed yet")
     assert scope.telemetry.outage() == ""
     assert lines == []
 

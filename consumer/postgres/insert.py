@@ -1,0 +1,124 @@
+"""How the rows of a batch get into their tables.
+
+    DIRECT  COPY into the table. The fastest way; it needs every id to be new
+    MERGE   COPY into a staging table, then INSERT … ON CONFLICT (id) DO NOTHING. For duplicates, and for roles that
+            PostgreSQL refuses COPY
+    SPLIT   MERGE in portions under savepoints, until each row that the database refuses is alone: a dead letter
+    SLOW    SPLIT, starting with one row and with portions of at most a second. For tables whose triggers are so slow
+            that a batch takes longer than a statement may
+
+After a duplicate id DIRECT becomes MERGE. Every other refusal leads to SPLIT. If PostgreSQL refuses something in SPLIT
+too and no row is the cause, the batch waits and says for what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+from consumer.events.kind import Kind
+from consumer.ingest.ports import Cause, Refused, Telemetry, Unavailable, Written
+from consumer.postgres.amendments import apply_to_new
+from consumer.postgres.client import UNIQUE_VIOLATION, CopyNotSupported, Objection, Transaction
+from consumer.postgres.preparation import Prepared
+from consumer.postgres.splitting import insert_splitting
+from consumer.postgres.staging import Outcome, insert_direct, insert_merging, join, rows_first
+
+
+class InsertStrategy(IntEnum):
+    """How rows are written."""
+
+    DIRECT = 0
+    MERGE = 1
+    SPLIT = 2
+    SLOW = 3
+
+    @property
+    def finds_refused_rows(self) -> bool:
+        """Whether rows that the database refuses become dead letters; with the others such a row fails the batch."""
+        return self >= InsertStrategy.SPLIT
+
+    def after(self, error: Refused | Objection) -> InsertStrategy:
+        """The strategy to try next, in the same attempt.
+
+        :raises Unavailable: none is left: no row is the cause
+        """
+        if self.finds_refused_rows:
+            raise _not_about_a_row(error) from error
+        merging_helps = isinstance(error, CopyNotSupported) or error.sqlstate == UNIQUE_VIOLATION
+        return InsertStrategy.MERGE if self is InsertStrategy.DIRECT and merging_helps else InsertStrategy.SPLIT
+
+
+class StrategyChoice:
+    """The strategy for the next batch, learned from the previous ones.
+
+    :param statement_seconds: the longest time that one statement may take
+    """
+
+    def __init__(self, statement_seconds: float) -> None:
+        self._statement_seconds = statement_seconds
+        self._copy_supported = True
+        self.current = InsertStrategy.DIRECT
+
+    def succeeded(self, strategy: InsertStrategy, written: Written, seconds: float, *, copy_refused: bool) -> None:
+        """Learn from a batch that was written.
+
+        :param copy_refused: whether PostgreSQL refused COPY for it. That alone proves nothing, because the error may be
+            a trigger's; if MERGE then works, it was COPY
+        """
+        if strategy is InsertStrategy.MERGE and copy_refused:
+            self._copy_supported = False
+        # SLOW stays as long as no batch would fit into one statement. Duplicates come in runs (a producer retries, a
+        # topic is read again), so MERGE stays until a batch has none.
+        if strategy is InsertStrategy.SLOW and seconds > self._statement_seconds / 2:
+            self.current = strategy
+        elif written.duplicates or not self._copy_supported:
+            self.current = InsertStrategy.MERGE
+        else:
+            self.current = InsertStrategy.DIRECT
+
+
+async def insert_rows(
+    transaction: Transaction, prepared: Prepared, strategy: InsertStrategy, telemetry: Telemetry
+) -> Written:
+    """Insert all rows of a batch and apply all amendments.
+
+    :raises Refused: :raises Objection: the strategy does not work for these rows
+    """
+    screened = prepared.screened
+    outcomes: Mapping[Kind, Outcome] = {
+        kind: await _insert_kind(transaction, kind, prepared, strategy, telemetry) for kind in rows_first(screened.rows)
+    }
+    total = join([Outcome(), *outcomes.values()])
+    return Written(
+        prepared.batch,
+        {kind: outcome.inserted for kind, outcome in outcomes.items()},
+        total.duplicates,
+        [*screened.dead_letters, *screened.later(total.dead_letters)],
+        {kind: outcome.amended for kind, outcome in outcomes.items()},
+        total.moments,
+        {kind: outcome.news for kind, outcome in outcomes.items()},
+    )
+
+
+async def _insert_kind(
+    transaction: Transaction, kind: Kind, prepared: Prepared, strategy: InsertStrategy, telemetry: Telemetry
+) -> Outcome:
+    rows = prepared.screened.rows[kind]
+    if strategy is InsertStrategy.DIRECT:
+        outcome = await insert_direct(transaction, kind, rows)
+    elif strategy is InsertStrategy.MERGE:
+        outcome = await insert_merging(transaction, kind, rows)
+    else:
+        first = 1 if strategy is InsertStrategy.SLOW else None
+        outcome = await insert_splitting(transaction, kind, rows, telemetry.split, first)
+    report = telemetry.set_aside if strategy.finds_refused_rows else None
+    await apply_to_new(transaction, kind, outcome.inserted, report)
+    return outcome
+
+
+def _not_about_a_row(error: Refused | Objection) -> Unavailable:
+    statement = f", in the statement {error.statement}" if isinstance(error, Refused) and error.statement else ""
+    advice = "`ragledger doctor` checks rights and schema; look at the table's triggers and rules, and PostgreSQL's log"
+    cause = error.cause if isinstance(error, Objection) else Cause.REFUSED
+    return Unavailable(f"{error}{statement}: no record is the cause. {advice}", cause)

@@ -1,0 +1,126 @@
+"""An erasure beside a command that moves months: tables come and go, files and drafts lie about."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
+from typing import Any
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from consumer.admin.erasure import dialogues
+from consumer.ingest.erased import Key
+from consumer.maintenance.table_partitions.restore import restore
+from consumer.maintenance.table_partitions.screening import Screening
+from consumer.postgres.client import Database
+from consumer.settings.model import Postgres
+from tests.support.archives import HOURLY, Interrupted, archived, interrupt, roll_up
+from tests.support.erasing import KEY, add_dialogues, whereabouts
+from tests.support.notices import ALICE
+from tests.support.partitions import converted
+from tests.support.psql import execute, value
+from tests.support.service import Environment, eventually
+from tests.support.stack import Servers, fresh_database
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+KEYS = [Key(KEY.encode())]
+WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+
+
+@pytest.fixture
+def months(stack: Servers, migrated_template: str, tmp_path: Path) -> Iterator[Environment]:
+    """Three months in partitions, rolled up; Alice has a dialogue in the first."""
+    with fresh_database(stack.dsn, migrated_template) as dsn:
+        execute(dsn, HOURLY)
+        add_dialogues(dsn, ALICE, "2026-01-02 10:10")
+        converted(dsn)
+        roll_up(dsn)
+        (tmp_path / "receipts").mkdir()
+        yield Environment(dsn, "127.0.0.1:9", {}, RAGLEDGER_ERASURE__KEY=KEY)
+
+
+def erase(environment: Environment, receipts: Path) -> Any:
+    """Erase Alice; the receipt."""
+    return environment.run_json("erase", "--user", str(ALICE), "--receipt", str(receipts))
+
+
+def begin(environment: Environment, *arguments: str) -> "Popen[bytes]":
+    """A command that is under way."""
+    command = [sys.executable, "-m", "consumer", *arguments]
+    return Popen(command, env=os.environ | environment.variables, stdout=DEVNULL, stderr=PIPE)
+
+
+def test_no_table_goes_while_an_erasure_searches_it(
+    months: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive waits with dropping the month; otherwise the search would fail, and call the schema out of date."""
+    with monkeypatch.context() as patch:
+        interrupt(patch, "DROP TABLE")
+        with pytest.raises(Interrupted):
+            archived(months.dsn, tmp_path, "2026-02-01", keys=KEYS)
+
+    async def search() -> int:
+        database = Database(Postgres(dsn=SecretStr(months.dsn)))
+        await database.open()
+        try:
+            async with database.transaction() as transaction:
+                await dialogues.dialogue_tables(transaction)
+                archive = begin(months, "partition", "archive", "--before", "2026-02", "--to", str(tmp_path))
+                await asyncio.to_thread(
+                    eventually, lambda: archive.poll() is not None or value(months.dsn, WAITS), message="it wants to"
+                )
+                assert archive.poll() is None
+                found = await dialogues.find(transaction, ALICE)
+            await asyncio.to_thread(archive.communicate, timeout=60)
+            assert archive.returncode == 0
+            return found.count
+        finally:
+            await database.close(5)
+
+    assert asyncio.run(search()) == 1
+    assert value(months.dsn, "SELECT to_regclass('ai_dialogue_log_2026_01') IS NULL")
+
+
+def test_who_is_erased_while_a_month_is_read_in_is_in_no_table(
+    months: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where the restore ends before the month is a partition again: no erasure has seen its table."""
+    archived(months.dsn, tmp_path, "2026-02-01", keys=KEYS)
+    real = Screening.clean
+
+    async def meanwhile(self: Screening, table: str) -> int:
+        done = await real(self, table)
+        if not value(months.dsn, "SELECT EXISTS (SELECT FROM erased_users)"):
+            await asyncio.to_thread(erase, months, tmp_path / "receipts")
+        return done
+
+    monkeypatch.setattr(Screening, "clean", meanwhile)
+    interrupt(monkeypatch, "ALTER TABLE ai_dialogue_log_2026_01 DROP CONSTRAINT within_its_month")
+    manifest = tmp_path / "ai_dialogue_log_2026_01.manifest.json"
+    with pytest.raises(Interrupted):
+        asyncio.run(restore(months.dsn, manifest=manifest, timezone="UTC", keys=KEYS))
+    assert value(months.dsn, "SELECT count(*) FROM ai_dialogue_log_2026_01") == 744
+    assert whereabouts(months, ALICE) == []
+
+
+def test_what_a_killed_archive_has_left_is_named(months: Environment, tmp_path: Path) -> None:
+    """In a directory that only that run was told of; a draft that is being written is not."""
+    elsewhere = tmp_path / "elsewhere"
+    with psycopg.connect(months.dsn) as barrier:
+        barrier.execute("LOCK TABLE erased_users IN ACCESS EXCLUSIVE MODE")
+        archive = begin(months, "partition", "archive", "--before", "2026-02", "--to", str(elsewhere))
+        eventually(lambda: [*elsewhere.glob(".*")], message="a draft is there")
+        assert archive.poll() is None
+        archive.send_signal(signal.SIGKILL)
+        archive.communicate(timeout=30)
+    [draft] = elsewhere.iterdir()
+    named = next(line for line in erase(months, tmp_path / "receipts")["kept"] if line["name"] == "archives")
+    assert [one["file"] for one in named["files"]] == [str(draft)]
+    assert "delete it" in named["files"][0]["problem"]
+    assert draft.exists()
