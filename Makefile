@@ -1,11 +1,11 @@
-# Every target sets up what it needs; `make` alone lists them.
+# Every target runs `setup` first if needed. `make` alone lists the targets.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# More than there are cores: tests mostly wait.
+# More workers than cores, because tests mostly wait.
 WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
@@ -21,7 +21,7 @@ $(VENV)/.complete: pyproject.toml requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-setup: $(VENV)/.complete ## Make .venv with the pinned, hashed requirements
+setup: $(VENV)/.complete ## Create .venv with the pinned and hashed requirements
 
 demo: setup ## Run the main job on an embedded Kafka and PostgreSQL (ARGS="--events 20000 --exit --json")
 	@$(BIN)/ragledger demo $(ARGS)
@@ -34,32 +34,32 @@ test-slow: setup ## Run the tests that are marked as slow
 
 test-all: test test-slow ## Run every test
 
-check: setup ## Format, lint, types, layers, unit tests: about a minute
+check: setup ## Check format, lint, types and layers, and run the unit tests: about a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PYTEST) tests/unit tests/meta -q
 
-format: setup ## Format the code and mend what lint can mend
+format: setup ## Format the code, and apply the automatic fixes of the linter
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup ## Time raw COPY and ragledger side by side
+bench: setup ## Measure the speed of raw COPY and of ragledger
 	$(BIN)/python -m bench $(ARGS)
 
-faults: setup ## Kill, freeze, cut and restart things, and count (bounded)
+faults: setup ## Run ragledger through kills, freezes and network failures, and check every record
 	$(BIN)/python -m pytest tests/faults $(ARGS)
 
 fuzz: setup ## Decode a million hostile records (ARGS="--fuzz-records 100000 --fuzz-seed 2")
 	$(BIN)/python -m pytest tests/unit/fuzz -s --fuzz-records 1000000 $(ARGS)
 
-lock: setup ## Pin the requirements again from pyproject.toml
+lock: setup ## Update the pinned requirements from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --allow-unsafe pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --allow-unsafe pyproject.toml --extra embedded --group dev -o requirements/dev.txt
 
-clean: ## Remove what the targets made
+clean: ## Remove .venv, builds and caches
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
 
 .PHONY: help setup demo test test-slow test-all check format bench faults fuzz lock clean

@@ -4,8 +4,8 @@ If the target is ahead in the same topic, the skipped offsets are counted as gap
 recreated, the books are closed and stored with the decision, and new books begin. So in each set of books every offset
 is accounted for once.
 
-Readable offsets are given up only with --give-up-readable. Two kinds of offsets are not readable: those that Kafka no
-longer holds, once no replica holds their records either, and those that the stop in the ledger lists as unreadable.
+Readable offsets are given up only with --give-up-readable. An offset is unreadable if neither Kafka nor a replica still
+holds its record, or if the stop in the ledger lists it as unreadable.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _advised(partition: Partition, books: Any, bounds: Bounds, log_end: int | No
 
 
 def _readable(begin: int, end: int, reason: StopReason | None) -> int:
-    """Return how many of these offsets are not known to be unreadable."""
+    """Return how many of these offsets may be readable."""
     count = max(0, end - begin)
     if reason is None or reason.unreadable_from is None or reason.unreadable_until is None:
         return count
@@ -163,7 +163,10 @@ def _refuse_to_give_up(partition: Partition, advised: StopReason, decision: Deci
 async def _refuse_while_in_flight(
     settings: Settings, partition: Partition, books: Any, bounds: Bounds, decision: Decision, log_end: int | None
 ) -> None:
-    """Refuse while a replica may still hold records that Kafka no longer has. It writes them, stops, and records it."""
+    """Refuse while a replica may still hold records that Kafka no longer has.
+
+    That replica writes them, then stops, and the ledger stores the stop.
+    """
     is_gone = decision.begins_anew and is_recreated(books["topic_id"], bounds.topic_id)
     is_gone = is_gone or decision.from_offset < min(bounds.first, decision.to_offset)
     is_gone = is_gone or (log_end is not None and log_end < decision.from_offset)

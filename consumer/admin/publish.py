@@ -91,7 +91,7 @@ class Acknowledged:
 
     def __init__(self) -> None:
         self.count = 0
-        self._waiting: dict[int, int] = {}  # message number, in the order of sending, to its line
+        self._waiting: dict[int, int] = {}  # maps a message's number, in the order of sending, to its line
         self._sent = self._last = 0
 
     def sending(self, line: int) -> None:

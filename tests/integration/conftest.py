@@ -1,4 +1,4 @@
-"""Databases on the oldest and the newest PostgreSQL that is supported."""
+"""Databases on the oldest and the newest supported PostgreSQL."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -10,20 +10,20 @@ from tests.support.partitions import converted, dress_up
 from tests.support.psql import FILES, execute, run_files, server_dsn
 from tests.support.stack import fresh_database
 
-# Where each test begins with an empty database it takes a second or two: on the oldest version with the slow tests.
+# A test that begins with an empty database takes a second or two: on the oldest version it is a slow test.
 LARGE = [pytest.param(15, marks=pytest.mark.slow), 18]
 
 
 @pytest.fixture(params=LARGE)
 def blank(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The DSN of an empty database, on either version."""
+    """Return the DSN of an empty database, on either version."""
     with fresh_database(server_dsn(request)) as dsn:
         yield dsn
 
 
 @pytest.fixture(scope="session", params=[15, 18])
 def filled_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """A server's DSN, on either version, and the name of a database on it in which every file has run."""
+    """Return the DSN of a server, on either version, and the name of a migrated database on it."""
     server = server_dsn(request)
     with fresh_database(server) as dsn:
         run_files(dsn, *FILES)
@@ -32,14 +32,16 @@ def filled_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]
 
 @pytest.fixture
 def filled(filled_template: tuple[str, str]) -> Iterator[str]:
-    """The DSN of a database in which every file has run."""
+    """Return the DSN of a migrated database."""
     with fresh_database(*filled_template) as dsn:
         yield dsn
 
 
 @pytest.fixture(scope="session", params=LARGE)
 def dressed_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """A server's DSN, on either version, and the name of a database on it with all that a table may have."""
+    """Return the DSN of a server, on either version, and the name of a database whose table has every possible
+    property.
+    """
     server = server_dsn(request)
     with fresh_database(server) as dsn:
         dress_up(dsn)
@@ -48,14 +50,14 @@ def dressed_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]
 
 @pytest.fixture
 def dressed(dressed_template: tuple[str, str]) -> Iterator[str]:
-    """The DSN of a database with a filled table that has all that a table may have, foreign keys included."""
+    """Return the DSN of a database with a filled table that has every possible property, foreign keys included."""
     with fresh_database(*dressed_template) as dsn:
         yield dsn
 
 
 @pytest.fixture(scope="session", params=LARGE)
 def hourly_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """A server's DSN, on either version, and the name of a database on it with three months in partitions."""
+    """Return the DSN of a server, on either version, and the name of a database with three monthly partitions."""
     server = server_dsn(request)
     with fresh_database(server) as dsn:
         run_files(dsn, *FILES)
@@ -67,6 +69,6 @@ def hourly_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]
 
 @pytest.fixture
 def hourly(hourly_template: tuple[str, str]) -> Iterator[str]:
-    """The DSN of a database with three months in partitions, rolled up."""
+    """Return the DSN of a database with three monthly partitions, rolled up."""
     with fresh_database(*hourly_template) as dsn:
         yield dsn

@@ -1,4 +1,4 @@
-"""Feedback, verifications and plugins' reports through the whole service, in no order, with a replica killed."""
+"""Tests feedback, verifications and reports of plugins through the service, in any order, with a replica killed."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SMALL_BATCHES = {"RAGLEDGER_BATCH__MAX_ROWS": "60", "RAGLEDGER_BATCH__MAX_DELAY_
 
 @pytest.fixture
 def environment(database: str, bootstrap_servers: str, topic_factory: Callable[..., str]) -> Environment:
-    """A topic of every kind, with three partitions."""
+    """Return an environment with a topic of every kind, each with three partitions."""
     kinds = ("dialogue", "provenance", "feedback", "verification", "plugin")
     return Environment(database, bootstrap_servers, {kind: topic_factory(partitions=3, prefix=kind) for kind in kinds})
 
 
 @dataclass
 class Truth:
-    """What was published, and how the tables must look in the end."""
+    """The published events, and the expected content of the tables."""
 
     topics: dict[str, str]
     chance: random.Random
@@ -45,7 +45,7 @@ class Truth:
         self.amendments += kind not in ("dialogue", "provenance")
 
     def dialogue(self) -> None:
-        """One with up to three verdicts; the newest counts, else what it says itself."""
+        """Return a dialogue with up to three feedback events; the newest one counts, otherwise its own value."""
         event = small_dialogue(self.chance, created_at=self.moment())
         self.add("dialogue", event)
         verdicts = {self.moment(): self.chance.choice((-1, 0, 1)) for _ in range(self.chance.randrange(4))}
@@ -54,7 +54,7 @@ class Truth:
         self.feedback[event["id"]] = verdicts[max(verdicts)] if verdicts else event["user_feedback"]
 
     def piece(self) -> None:
-        """One with up to three checks; of each field the newest that states it counts, else what it says itself."""
+        """Return provenance with up to three checks; for each field the newest check that states it counts."""
         event = provenance(self.chance, license_type="unknown", permission_flag=None)
         self.add("provenance", event)
         checks = {self.moment(): self.check() for _ in range(self.chance.randrange(4))}
@@ -77,7 +77,7 @@ class Truth:
 
 
 def everything(environment: Environment, seed: int) -> Truth:
-    """Rows and their amendments, shuffled, some amendments of rows that never come, some reports of plugins."""
+    """Return rows and amendments in random order, some amendments without a row, and some reports of plugins."""
     truth = Truth(environment.topics, random.Random(seed))
     for _ in range(DIALOGUES):
         truth.dialogue()
@@ -93,7 +93,7 @@ def everything(environment: Environment, seed: int) -> Truth:
 
 
 def assert_true(environment: Environment, truth: Truth) -> None:
-    """Every row as it must be, and every amendment in the ledger."""
+    """Compare every row with the expected one, and the amendments with the ledger."""
     verdicts = environment.query("SELECT id::text, user_feedback FROM ai_dialogue_log")
     assert {row["id"]: row["user_feedback"] for row in verdicts} == truth.feedback
     for row in environment.query("SELECT * FROM provenance"):
@@ -106,7 +106,7 @@ def assert_true(environment: Environment, truth: Truth) -> None:
 
 
 def settled(environment: Environment) -> bool:
-    """Whether nothing waits whose row is there, and every day is computed."""
+    """Return whether every amendment whose row exists is applied, and every day is computed."""
     waiting = "SELECT count(*) FROM kept_feedback f JOIN ai_dialogue_log d ON d.id = f.dialogue_id"
     checks = "SELECT count(*) FROM kept_verifications v JOIN provenance p ON p.id = v.provenance_id"
     return not any(
@@ -119,8 +119,8 @@ def settled(environment: Environment) -> bool:
     )
 
 
-def test_amendments_in_any_order_come_to_the_same(environment: Environment, tmp_path: Path) -> None:
-    """Two replicas, one of them killed in the middle: rows, ledger, days and metrics are as they must be."""
+def test_amendments_in_any_order_have_the_same_result(environment: Environment, tmp_path: Path) -> None:
+    """Two replicas run and one is killed: rows, ledger, days and metrics are as expected."""
     truth = everything(environment, seed=1)
     send(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], truth.records)
     with (
@@ -144,7 +144,7 @@ def test_amendments_in_any_order_come_to_the_same(environment: Environment, tmp_
 
 
 def test_a_dead_amendment_can_be_replayed(environment: Environment, tmp_path: Path) -> None:
-    """A report of a plugin nobody knew yet; after it has announced itself."""
+    """It is a report of an unknown plugin; the replay works after the plugin has announced itself."""
     servers = environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"]
     topic = environment.topics["plugin"]
     health = {"name": "wiki", "health_status": "degraded", "reported_at": "2026-03-04T12:00:00Z"}

@@ -1,4 +1,4 @@
-"""The roles of the example with CloudNativePG, on a server of their own: owner and service can do their work."""
+"""Tests the roles of the CloudNativePG example on a server of their own: owner and service can do their work."""
 
 import asyncio
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ EXAMPLE = CHART / "examples" / "strimzi-cloudnativepg" / "resources.yaml"
 
 
 class Place(NamedTuple):
-    """The database as the operator leaves it: its owner's DSN, and the settings of the service."""
+    """The database as the operator creates it: the owner's DSN, and the settings of the service."""
 
     owner: str
     environment: Environment
 
 
 def specification() -> dict[str, Any]:
-    """What the example says of the database."""
+    """Return the example's database section."""
     (cluster,) = [one for one in documents(EXAMPLE.read_text("utf-8")) if one["kind"] == "Cluster"]
     specification: dict[str, Any] = cluster["spec"]
     return specification
@@ -38,7 +38,7 @@ def specification() -> dict[str, Any]:
 
 @pytest.fixture
 def place(stack: Servers) -> Iterator[Place]:
-    """Roles belong to the whole server, so it is a new one. The statements are in the operator's order."""
+    """Create the roles on a new server, because roles are global. The statements are in the operator's order."""
     wanted, topics = specification(), Topics(stack.bootstrap_servers)
     initial, (role,) = wanted["bootstrap"]["initdb"], wanted["managed"]["roles"]
     with Workspace() as workspace:
@@ -56,7 +56,7 @@ def place(stack: Servers) -> Iterator[Place]:
 
 
 def test_the_owner_migrates_and_the_service_writes(place: Place, tmp_path: Path) -> None:
-    """Nothing is left to an administrator: every check of the schema holds, and each login can do its work."""
+    """No step needs an administrator: every check of the schema passes, and each login can do its work."""
     asyncio.run(migrate.up(place.owner))
     assert [check for check in asyncio.run(migrate.verify(place.owner)) if not check.ok] == []
     owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"

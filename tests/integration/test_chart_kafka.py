@@ -1,4 +1,4 @@
-"""The topics and the rights of the chart's example with Strimzi, on a broker that grants nothing else."""
+"""Tests the topics and rights of the chart's Strimzi example on a broker that grants nothing else."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,12 +27,12 @@ OPERATIONS = {"DescribeConfigs": "DESCRIBE_CONFIGS"}
 
 
 def objects(kind: str) -> list[dict[str, Any]]:
-    """The example's objects of a kind."""
+    """Return the example's objects of a kind."""
     return [one for one in documents(EXAMPLE.read_text("utf-8")) if one["kind"] == kind]
 
 
 def bindings(rule: Mapping[str, Any]) -> Sequence[AclBinding]:
-    """The rights of one rule of a KafkaUser, as its operator grants them."""
+    """Return the rights of one rule of a KafkaUser as ACLs."""
     resource = rule["resource"]
     return [
         AclBinding(
@@ -50,7 +50,7 @@ def bindings(rule: Mapping[str, Any]) -> Sequence[AclBinding]:
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """A service with the example's names, and a user with the example's rights."""
+    """Return a service with the example's names, and a user with the example's rights."""
     (user,) = objects("KafkaUser")
     rights = [binding for rule in user["spec"]["authorization"]["acls"] for binding in bindings(rule)]
     with Workspace() as workspace, fresh_database(stack.dsn, migrated_template) as dsn:
@@ -65,8 +65,8 @@ def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]
         yield made
 
 
-def test_the_rights_are_enough(environment: Environment, tmp_path: Path) -> None:
-    """To read every topic, for retention to publish its notices, and for `doctor` to look at everything."""
+def test_the_rights_are_sufficient(environment: Environment, tmp_path: Path) -> None:
+    """The service reads every topic, retention publishes its notices, and `doctor` can check everything."""
     with ServiceProcess(environment, tmp_path / "log") as service:
         wait_for_records(environment, EVENTS)
         eventually(lambda: service.get("/readyz")[0] == 200, message="ready")

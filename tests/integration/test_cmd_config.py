@@ -1,4 +1,4 @@
-"""Settings: where they come from, what is shown of them, and how a wrong one stops the start."""
+"""Tests the sources of settings, their display, and that a wrong setting stops the start."""
 
 import os
 import subprocess
@@ -16,13 +16,13 @@ DSN = f"postgresql://writer:{SECRET}@db.example:5432/ragledger"
 
 
 def config(command: str, variables: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `ragledger config` with these variables only."""
+    """Run `ragledger config` with only these variables."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("RAGLEDGER_")}
     return program.run("consumer", "config", command, *arguments, environment=ours | dict(variables))
 
 
 def refused(variables: Mapping[str, str]) -> str:
-    """What `config check` says of settings that are wrong; never a secret."""
+    """Return the message of `config check` for wrong settings; it never contains a secret."""
     done = config("check", variables)
     assert done.returncode == 1, done.stdout
     assert done.stdout == ""
@@ -31,8 +31,8 @@ def refused(variables: Mapping[str, str]) -> str:
     return done.stderr
 
 
-def test_show_hides_secrets_and_shows_the_rest(tmp_path: Path) -> None:
-    """For people and for scripts: what was set, what the defaults are, and no password."""
+def test_show_hides_secrets_and_shows_the_other_settings(tmp_path: Path) -> None:
+    """Tables and JSON show settings and defaults, but no password."""
     variables = {
         "RAGLEDGER_POSTGRES__DSN": DSN,
         "RAGLEDGER_KAFKA__SASL_USERNAME": "reader",
@@ -57,7 +57,7 @@ def test_show_hides_secrets_and_shows_the_rest(tmp_path: Path) -> None:
 
 
 def test_an_unknown_variable_stops_the_start_with_a_suggestion() -> None:
-    """Misspelt names are the usual case: each is named with what was probably meant; `run` does not start either."""
+    """Each misspelt name is reported with the likely correct name; `run` does not start either."""
     said = refused({"RAGLEDGER_KAFKA__GROUPID": "x", "RAGLEDGER_BATCH__MAX_ROW": "1"})
     assert "RAGLEDGER_KAFKA__GROUPID" in said
     assert "RAGLEDGER_KAFKA__GROUP_ID?" in said
@@ -66,7 +66,7 @@ def test_an_unknown_variable_stops_the_start_with_a_suggestion() -> None:
 
 
 def test_every_wrong_value_is_named_with_what_is_allowed() -> None:
-    """All at once, each on a line of its own: the variable, its value, what it may be."""
+    """All are reported at once, each on its own line: the variable, its value, and the allowed values."""
     said = refused(
         {
             "RAGLEDGER_BATCH__MAX_ROWS": "many",
@@ -89,8 +89,8 @@ def test_every_wrong_value_is_named_with_what_is_allowed() -> None:
         assert all(word in lines[f"RAGLEDGER_{name}"] for word in words), said
 
 
-def test_settings_at_odds_name_the_settings_and_no_secret() -> None:
-    """SASL without a user: what is missing is said, the password is not."""
+def test_contradicting_settings_are_named_without_secrets() -> None:
+    """With SASL but without a user, the message names the missing setting and not the password."""
     said = refused({"RAGLEDGER_KAFKA__SECURITY_PROTOCOL": "SASL_SSL", "RAGLEDGER_KAFKA__SASL_PASSWORD": SECRET})
     assert "SASL" in said
     assert "sasl_username" in said.lower()
@@ -99,7 +99,9 @@ def test_settings_at_odds_name_the_settings_and_no_secret() -> None:
 
 
 def test_an_env_file_gives_settings_and_the_environment_wins(tmp_path: Path) -> None:
-    """Comments, quotes and the variables of other programs may be in it; an unknown one of ours stops the start."""
+    """The file may contain comments, quotes and variables of other programs; an unknown variable of ours stops
+    the start.
+    """
     file = tmp_path / ".env"
     file.write_text(
         f"# ours\nRAGLEDGER_KAFKA__GROUP_ID=from-file\nRAGLEDGER_POSTGRES__DSN='{DSN}'\n"
@@ -117,22 +119,22 @@ def test_an_env_file_gives_settings_and_the_environment_wins(tmp_path: Path) -> 
     assert "RAGLEDGER_RAGLEDGER" not in said
 
 
-def test_variables_of_other_programs_in_an_env_file_are_theirs(tmp_path: Path) -> None:
-    """One .env for the whole compose project is usual."""
+def test_variables_of_other_programs_in_an_env_file_are_ignored(tmp_path: Path) -> None:
+    """One .env file for the whole compose project is usual."""
     file = tmp_path / ".env"
     file.write_text("POSTGRES_PASSWORD=x\nCOMPOSE_PROJECT_NAME=y\nRAGLEDGER_KAFKA__GROUP_ID=from-file\n")
     shown = config("show", {"RAGLEDGER_ENV_FILE": str(file)}, "--json")
     assert '"RAGLEDGER_KAFKA__GROUP_ID": "from-file"' in shown.stdout, shown.stderr
 
 
-def test_an_env_file_or_secrets_directory_that_is_missing_stops_the_start(tmp_path: Path) -> None:
-    """Going on with the defaults would read other brokers into another database."""
+def test_a_missing_env_file_or_secrets_directory_stops_the_start(tmp_path: Path) -> None:
+    """With the defaults, the service could read other brokers into another database."""
     assert str(tmp_path / "no.env") in refused({"RAGLEDGER_ENV_FILE": str(tmp_path / "no.env")})
     assert str(tmp_path / "none") in refused({"RAGLEDGER_SECRETS_DIR": str(tmp_path / "none")})
 
 
 def test_a_secrets_directory_has_a_file_for_each_setting(tmp_path: Path) -> None:
-    """As Docker and Kubernetes mount them: the file's name is the variable's, its content the value."""
+    """As Docker and Kubernetes mount them: the file has the name of the variable and its value as content."""
     (tmp_path / "RAGLEDGER_POSTGRES__DSN").write_text(f"{DSN}\n")
     (tmp_path / "ragledger_kafka__group_id").write_text("from-secrets\n")
     variables = {"RAGLEDGER_SECRETS_DIR": str(tmp_path)}
@@ -142,8 +144,8 @@ def test_a_secrets_directory_has_a_file_for_each_setting(tmp_path: Path) -> None
     assert "RAGLEDGER_POSTGRES__DSN" in refused(variables)
 
 
-def test_check_looks_into_the_file_of_objectives(tmp_path: Path) -> None:
-    """Settings that `run` refuses are not right."""
+def test_check_reads_the_file_of_objectives(tmp_path: Path) -> None:
+    """Settings that `run` refuses are not valid."""
     missing = tmp_path / "slo.yaml"
     assert str(missing) in refused({"RAGLEDGER_SLO__FILE": str(missing)})
 
@@ -157,8 +159,8 @@ def test_check_looks_into_the_file_of_objectives(tmp_path: Path) -> None:
         f"postgresql://u@h/d?password=1&{SECRET}=2",
     ],
 )
-def test_a_password_that_takes_the_dsn_apart_is_refused_by_every_command(dsn: str) -> None:
-    """At the start, by the name of the setting, without a traceback; the password is in none of them."""
+def test_a_password_that_breaks_the_dsn_is_refused_by_every_command(dsn: str) -> None:
+    """The error names the setting, has no traceback, and never contains the password."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("RAGLEDGER_")}
     for command in (["config", "check"], ["config", "show"], ["run"], ["migrate", "status"], ["doctor"]):
         done = program.run("consumer", *command, environment=ours | {"RAGLEDGER_POSTGRES__DSN": dsn})
@@ -168,8 +170,8 @@ def test_a_password_that_takes_the_dsn_apart_is_refused_by_every_command(dsn: st
         assert "Traceback" not in done.stderr
 
 
-def test_check_says_what_it_ignores() -> None:
-    """Parameters for other clients, and what Kubernetes sets."""
+def test_check_reports_ignored_settings() -> None:
+    """Parameters for other clients, and variables that Kubernetes sets, are ignored."""
     variables = {"RAGLEDGER_POSTGRES__DSN": f"{DSN}?pool_timeout=9", "RAGLEDGER_PORT": "tcp://10.0.0.1:9108"}
     done = config("check", variables)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""Dead letters from the record to the command line: every reason, nothing lost, nothing else held up."""
+"""Tests dead letters from the record to the command line: every reason is kept, and no other record is delayed."""
 
 import base64
 import json
@@ -39,13 +39,13 @@ from tests.support.stack import Servers, fresh_database
 pytestmark = pytest.mark.timeout(120)
 
 GOOD = 40
-# One batch for all: it is written when it is full, and not before.
+# One batch for all: it is written only when it is full.
 ONE_BATCH = {"RAGLEDGER_BATCH__MAX_DELAY_MS": "60000", "RAGLEDGER_BATCH__MAX_RECORD_BYTES": str(MAX_RECORD_BYTES)}
 
 
 @dataclass(frozen=True)
 class Letters:
-    """A database in which a record of every reason has become a dead letter, and what was seen while it did."""
+    """A database with a dead letter for every reason, and what was observed while they arose."""
 
     environment: Environment
     bad: list[Bad]
@@ -55,7 +55,7 @@ class Letters:
 
     @property
     def by_place(self) -> dict[tuple[str, int], Bad]:
-        """Each bad record by its topic and offset: they were published first, in this order."""
+        """Return each bad record by topic and offset; they were published first, in this order."""
         places: dict[str, int] = {}
         found = {}
         for bad in self.bad:
@@ -67,7 +67,7 @@ class Letters:
 
 @pytest.fixture(scope="module")
 def letters(stack: Servers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Letters]:
-    """Good and bad records of both kinds, all of them in one batch."""
+    """Write good and bad records of both kinds in one batch."""
     log = tmp_path_factory.mktemp("letters") / "log"
     with environment_on(stack, migrated_template) as environment:
         make_rules(environment.dsn)
@@ -78,7 +78,7 @@ def letters(stack: Servers, migrated_template: str, tmp_path_factory: pytest.Tem
         total = len(bad) + len(good)
         with ServiceProcess(environment, log, **ONE_BATCH, RAGLEDGER_BATCH__MAX_ROWS=str(total)) as service:
             wait_for_records(environment, total)
-            eventually(lambda: service.metric("rag_batch_rows_count") == 1, message="counted, which is after COMMIT")
+            eventually(lambda: service.metric("rag_batch_rows_count") == 1, message="counted after COMMIT")
             metrics = {name: service.metric(name) for name in ("rag_batch_rows_count", "rag_dead_letters_total")}
             metrics |= {f"dead {topic}": service.metric("rag_dead_letters_total", topic=topic) for topic in TABLES}
             assert service.stop() == 0
@@ -87,19 +87,19 @@ def letters(stack: Servers, migrated_template: str, tmp_path_factory: pytest.Tem
 
 
 def makers() -> list[tuple[str, Any]]:
-    """How events of each kind are made."""
+    """Return functions that make events of each kind."""
     return [("dialogue", small_dialogue), ("provenance", provenance)]
 
 
 @pytest.fixture
 def copy(letters: Letters, stack: Servers) -> Iterator[Environment]:
-    """A copy of that database, to be changed."""
+    """Return a copy of that database, to be changed."""
     with fresh_database(stack.dsn, urlsplit(letters.environment.dsn).path.removeprefix("/")) as dsn:
         yield on_other_database(letters.environment, dsn)
 
 
-def test_every_reason_keeps_key_value_and_headers_byte_for_byte(letters: Letters) -> None:
-    """The original record is whole in the table, the reason and each fault's path beside it."""
+def test_every_dead_letter_keeps_key_value_and_headers_byte_for_byte(letters: Letters) -> None:
+    """The table has the complete original record, with the reason and the path of each fault."""
     rows = letters.environment.query("SELECT * FROM dead_letters ORDER BY id")
     assert len(rows) == len(letters.bad)
     for row in rows:
@@ -113,12 +113,12 @@ def test_every_reason_keeps_key_value_and_headers_byte_for_byte(letters: Letters
 
 
 def encoded(value: bytes | None) -> str | None:
-    """Bytes as JSON has them here."""
+    """Return bytes as the JSON of this table has them."""
     return None if value is None else base64.b64encode(value).decode()
 
 
 def test_headers_are_stored_in_the_form_that_the_column_documents(letters: Letters) -> None:
-    """Whoever reads the table without us goes by the comment on the column, and finds the headers in order."""
+    """A person who reads the table uses the comment on the column, and finds the headers in order."""
     comment = letters.environment.value(
         "SELECT col_description('dead_letters'::regclass, attnum) FROM pg_attribute"
         " WHERE attrelid = 'dead_letters'::regclass AND attname = 'headers'"
@@ -126,11 +126,11 @@ def test_headers_are_stored_in_the_form_that_the_column_documents(letters: Lette
     headers = letters.environment.value("SELECT headers FROM dead_letters ORDER BY id LIMIT 1")
     names = [name for name in headers[0] if name != "value"]
     assert [header[names[0]] for header in headers] == [name for name, _ in letters.bad[0].record.headers]
-    assert all(f'"{name}"' in comment for name in headers[0]), f"{headers[0]} is not what the comment says: {comment}"
+    assert all(f'"{name}"' in comment for name in headers[0]), f"{headers[0]} differs from the comment: {comment}"
 
 
-def test_what_the_database_refuses_is_alone_while_the_rest_of_its_batch_is_written(letters: Letters) -> None:
-    """One batch held them all: every good row is there, the guilty ones are not, and the books add up."""
+def test_a_record_that_the_database_rejects_does_not_affect_its_batch(letters: Letters) -> None:
+    """One batch held them all: every good row is stored, the rejected ones are not, and the ledger adds up."""
     assert letters.metrics["rag_batch_rows_count"] == 1
     assert letters.metrics["rag_dead_letters_total"] == len(letters.bad)
     for kind, wanted in letters.good.items():
@@ -139,15 +139,15 @@ def test_what_the_database_refuses_is_alone_while_the_rest_of_its_batch_is_writt
 
 
 def test_neither_details_nor_the_log_quote_the_event(letters: Letters) -> None:
-    """Event text may be personal: it is in the record's own columns and nowhere else, PostgreSQL's DETAIL included."""
+    """Event text may be personal: it is only in the record's own columns, and PostgreSQL's DETAIL is not stored."""
     assert SECRET not in letters.environment.value("SELECT string_agg(detail::text, ' ') FROM dead_letters")
     assert SECRET not in letters.log
 
 
-def test_a_batch_of_nothing_but_refused_records_becomes_dead_letters(
+def test_a_batch_of_only_rejected_records_becomes_dead_letters(
     stack: Servers, migrated_template: str, tmp_path: Path
 ) -> None:
-    """Refused by the database one and all, or undecodable one and all: no row, no retry for ever, exact books."""
+    """The database rejects all of them, or none can be decoded: no row, no endless retry, exact counts."""
     with environment_on(stack, migrated_template) as environment:
         make_rules(environment.dsn)
         bad = bad_records(environment.topics)
@@ -164,8 +164,10 @@ def test_a_batch_of_nothing_but_refused_records_becomes_dead_letters(
         assert environment.value("SELECT count(*) FROM dead_letters") == total + len(undecodable)
 
 
-def test_reading_again_makes_no_second_dead_letter(letters: Letters, copy: Environment, tmp_path: Path) -> None:
-    """Another group reads the same records: duplicates and dead letters in its books, the same rows in the tables."""
+def test_reading_again_makes_no_duplicate_dead_letter(letters: Letters, copy: Environment, tmp_path: Path) -> None:
+    """Another group reads the same records: its ledger counts duplicates and dead letters, and the tables do not
+    change.
+    """
     before = copy.query("SELECT * FROM dead_letters ORDER BY id")
     copy.group = copy.variables["RAGLEDGER_KAFKA__GROUP_ID"] = f"{copy.group}-again"
     total = len(letters.bad) + GOOD
@@ -175,7 +177,7 @@ def test_reading_again_makes_no_second_dead_letter(letters: Letters, copy: Envir
 
 
 def test_list_filters_by_topic_reason_and_time(letters: Letters, copy: Environment) -> None:
-    """Newest first; times are half-open and UTC; settled ones only when asked for."""
+    """Newest first; times are half-open and UTC; settled ones are listed only on request."""
     everything = copy.run_json("dead-letters", "list")
     assert [one["id"] for one in everything] == sorted((one["id"] for one in everything), reverse=True)
     assert len(everything) == len(letters.bad)
@@ -197,8 +199,8 @@ def test_list_filters_by_topic_reason_and_time(letters: Letters, copy: Environme
     assert copy.run("dead-letters", "list", "--reason", "weather").returncode == 2
 
 
-def test_list_takes_the_times_it_prints(copy: Environment) -> None:
-    """A time copied from the JSON, or written in RFC 3339 with an offset, is a time."""
+def test_list_accepts_the_times_it_prints(copy: Environment) -> None:
+    """It accepts a time from its JSON, and RFC 3339 with an offset."""
     [printed] = {one["dead_lettered_at"] for one in copy.run_json("dead-letters", "list")}
     in_tokyo = datetime.fromisoformat(printed).astimezone(ZoneInfo("Asia/Tokyo")).isoformat()
     for time in (printed, in_tokyo):
@@ -208,7 +210,7 @@ def test_list_takes_the_times_it_prints(copy: Environment) -> None:
 
 
 def test_list_for_people_names_record_reason_and_problem(letters: Letters) -> None:
-    """A table; none is said in words."""
+    """It is a table; an empty list is stated in words."""
     table = letters.environment.run("dead-letters", "list", "--reason", "tombstone").stdout
     assert "tombstone" in table
     none = letters.environment.run("dead-letters", "list", "--topic", "elsewhere")
@@ -217,7 +219,7 @@ def test_list_for_people_names_record_reason_and_problem(letters: Letters) -> No
 
 
 def test_show_gives_the_original_record(letters: Letters) -> None:
-    """For scripts bytes are base64; for people text is text. An unknown id is said, with exit code 1."""
+    """In JSON, bytes are base64; for people, text is text. An unknown id gives exit code 1."""
     environment = letters.environment
     letter = environment.value("SELECT id FROM dead_letters WHERE sqlstate = '23514'")
     [bad] = [bad for bad in letters.bad if bad.sqlstate == "23514"]
@@ -231,11 +233,11 @@ def test_show_gives_the_original_record(letters: Letters) -> None:
     assert "999999" in unknown.stderr
     people = environment.run("dead-letters", "show", str(letter)).stdout
     assert "no_such_question" in people
-    assert TEXT in people.replace("\n", ""), "text that people cannot read"
+    assert TEXT in people.replace("\n", ""), "unreadable text"
 
 
-def test_discard_settles_what_was_chosen_and_keeps_the_record(letters: Letters, copy: Environment) -> None:
-    """By id, by filter, or all when said so; a discarded one is not replayed and not discarded again."""
+def test_discard_settles_the_chosen_ones_and_keeps_the_records(letters: Letters, copy: Environment) -> None:
+    """They are chosen by id, by filter or with --all. A discarded one is not replayed or discarded again."""
     assert copy.run("dead-letters", "discard").returncode == 2
     assert copy.value("SELECT count(*) FROM dead_letters WHERE discarded_at IS NOT NULL") == 0
     assert copy.run_json("dead-letters", "discard", "1", "2", "999999") == {"discarded": 2}
@@ -248,8 +250,8 @@ def test_discard_settles_what_was_chosen_and_keeps_the_record(letters: Letters, 
     assert copy.run_json("dead-letters", "list") == []
 
 
-def test_many_are_discarded_a_chunk_at_a_time(stack: Servers, migrated_template: str) -> None:
-    """Each chunk is a transaction of its own; every one is settled, and none of another topic."""
+def test_many_are_discarded_in_chunks(stack: Servers, migrated_template: str) -> None:
+    """Each chunk is one transaction; every dead letter of the topic is settled, and none of another topic."""
     with environment_on(stack, migrated_template) as environment:
         many = (
             "INSERT INTO dead_letters (topic, partition, record_offset, record_timestamp, reason)"
@@ -265,10 +267,12 @@ def test_many_are_discarded_a_chunk_at_a_time(stack: Servers, migrated_template:
 
 @pytest.mark.parametrize(("work", "done", "chunk"), [("discard", "discarded", 5_000), ("replay", "processed", 500)])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_says_how_many_are_settled(
+def test_an_interruption_reports_how_many_are_settled(
     stack: Servers, migrated_template: str, work: str, done: str, chunk: int, number: signal.Signals
 ) -> None:
-    """It comes while the first of three chunks waits for a lock: that one is ended, and the others are left."""
+    """The signal comes while the first of three chunks waits for a lock: that chunk is finished, the others are
+    left.
+    """
     with environment_on(stack, migrated_template) as environment, psycopg.connect(environment.dsn) as other:
         environment.query(
             "INSERT INTO dead_letters (topic, partition, record_offset, record_timestamp, value, reason)"
@@ -284,7 +288,7 @@ def test_an_interruption_says_how_many_are_settled(
         )
         eventually(lambda: environment.value(waiting) == 1)
         process.send_signal(number)
-        with pytest.raises(subprocess.TimeoutExpired):  # the chunk under way is not given up
+        with pytest.raises(subprocess.TimeoutExpired):  # the current chunk is finished
             process.wait(0.5)
         other.rollback()
         said, problem = process.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""`ragledger demo`: everything once, and its numbers add up."""
+"""Tests `ragledger demo`: it runs everything once, and its numbers add up."""
 
 import json
 import os
@@ -23,7 +23,7 @@ EVENTS = 600
 
 @pytest.fixture
 def temporary() -> Iterator[Path]:
-    """A directory for temporary files that every user may enter, as PostgreSQL's has to."""
+    """Return a directory for temporary files that every user may enter, because PostgreSQL's user has to."""
     directory = Path(tempfile.mkdtemp(prefix="demo-test-"))
     directory.chmod(0o711)
     yield directory
@@ -43,12 +43,12 @@ def demo(temporary: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def total(found: Any, name: str) -> int:
-    """A column of the ledger, summed up."""
+    """Return the sum of a column of the ledger."""
     return sum(line[name] for line in found["ledger"]["partitions"])
 
 
 def test_the_numbers_of_the_demo_add_up(temporary: Path) -> None:
-    """What was published is what the ledger, the dead letters and the day account for; nothing is left behind."""
+    """The published events equal those in the ledger, the dead letters and the day; no file is left behind."""
     done = demo(temporary, "--events", str(EVENTS), "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -73,7 +73,7 @@ def test_the_numbers_of_the_demo_add_up(temporary: Path) -> None:
 
 @pytest.mark.slow
 def test_the_demo_for_people_shows_tables_and_the_verdict(temporary: Path) -> None:
-    """One event is enough: tables, and the ledger's verdict in the last line."""
+    """One event is enough for the tables and the verdict in the last line."""
     done = demo(temporary, "--events", "1")
     assert done.returncode == 0, done.stderr
     for title in ("Published", "Ledger", "Dead letters", "Objectives"):
@@ -82,6 +82,6 @@ def test_the_demo_for_people_shows_tables_and_the_verdict(temporary: Path) -> No
     assert list(temporary.iterdir()) == []
 
 
-def test_no_events_at_all_is_wrong_use(temporary: Path) -> None:
+def test_zero_events_are_wrong_use(temporary: Path) -> None:
     """There would be nothing to show."""
     assert demo(temporary, "--events", "0").returncode == 2

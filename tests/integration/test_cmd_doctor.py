@@ -1,4 +1,4 @@
-"""`ragledger doctor`: finds nothing where all is well, and names each thing that is not, with its remedy."""
+"""Tests `ragledger doctor`: it finds no problem in a healthy installation, and reports each problem with its fix."""
 
 import json
 import socket
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(120)
 
 MANY = 12_000
 WELL = {"log_error_verbosity": "terse", "max_connections": "60"}
-LZ4 = {"default_toast_compression": "lz4"}  # which Debian's PostgreSQL has, and the bundled one has not
+LZ4 = {"default_toast_compression": "lz4"}  # Debian's PostgreSQL has it, the bundled one does not
 
 
 class Clinic(NamedTuple):
@@ -42,7 +42,7 @@ class Clinic(NamedTuple):
 
 
 class Patient(NamedTuple):
-    """A database: its owner's DSN, and the settings of a service that may write to it."""
+    """A database with the DSN of its owner, and the settings of a service that may write to it."""
 
     owner: str
     environment: Environment
@@ -56,7 +56,7 @@ class Patient(NamedTuple):
         return urlsplit(self.owner).path.removeprefix("/")
 
     def findings(self, code: int | None = None) -> list[dict[str, Any]]:
-        """What the doctor finds; with `code`, what it has to exit with."""
+        """Return the findings of the doctor; `code` is the expected exit code."""
         done = self.environment.run("doctor", "--json")
         assert done.stdout, done.stderr
         assert code is None or done.returncode == code, done.stdout
@@ -66,13 +66,13 @@ class Patient(NamedTuple):
 
 
 def of(findings: list[dict[str, Any]], check: str, severity: str | None = None) -> list[dict[str, Any]]:
-    """Those of a check."""
+    """Return the findings of one check."""
     return [one for one in findings if one["check"] == check and severity in (None, one["severity"])]
 
 
 @contextmanager
 def clinic_on(stack: Servers, version: int) -> Iterator[Clinic]:
-    """A server of this file's own, as one would run it: what tests usually switch off is on."""
+    """Start a server for this file with settings as in production, which other tests turn off."""
     topics = Topics(stack.bootstrap_servers)
     with Workspace() as workspace, ExitStack() as made:
         try:
@@ -91,48 +91,48 @@ def clinic_on(stack: Servers, version: int) -> Iterator[Clinic]:
 
 @pytest.fixture(scope="module")
 def newest(stack: Servers) -> Iterator[Clinic]:
-    """The newest PostgreSQL."""
+    """Return the newest PostgreSQL."""
     with clinic_on(stack, 18) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def oldest(stack: Servers) -> Iterator[Clinic]:
-    """The oldest PostgreSQL."""
+    """Return the oldest PostgreSQL."""
     with clinic_on(stack, 15) as made:
         yield made
 
 
 def forget_checkpoints(dsn: str) -> None:
-    """Let the server count from nothing."""
+    """Reset the server's counters."""
     is_newer = rows(dsn, "SELECT to_regclass('pg_catalog.pg_stat_checkpointer') IS NOT NULL AS newer")[0]["newer"]
     execute(dsn, f"SELECT pg_stat_reset_shared('{'checkpointer' if is_newer else 'bgwriter'}')")
 
 
 @contextmanager
 def admitted(clinic: Clinic, stack: Servers) -> Iterator[Patient]:
-    """A copy of the database, for a service that is a member of ragledger_ingest."""
-    forget_checkpoints(clinic.server.dsn)  # of the databases that other tests have dropped
+    """Return a copy of the database, for a service that is a member of ragledger_ingest."""
+    forget_checkpoints(clinic.server.dsn)  # of databases that other tests have dropped
     with fresh_database(clinic.server.dsn, clinic.template) as owner, login(owner, INGEST) as service:
         yield Patient(owner, Environment(service, stack.bootstrap_servers, clinic.topics))
 
 
 @pytest.fixture
 def patient(newest: Clinic, stack: Servers) -> Iterator[Patient]:
-    """On the newest version."""
+    """Return a patient on the newest version."""
     with admitted(newest, stack) as made:
         yield made
 
 
 @pytest.fixture(params=["newest", pytest.param("oldest", marks=pytest.mark.slow)])
 def either(request: pytest.FixtureRequest, stack: Servers) -> Iterator[Patient]:
-    """On either version."""
+    """Return a patient on either version."""
     with admitted(request.getfixturevalue(request.param), stack) as made:
         yield made
 
 
-def test_where_all_is_well(either: Patient) -> None:
-    """Exit code 0; no error and no warning; every part was looked at."""
+def test_a_healthy_installation(either: Patient) -> None:
+    """The exit code is 0, there is no error or warning, and every check has run."""
     found = either.findings(0)
     assert [one for one in found if one["severity"] in ("error", "warning")] == []
     looked_at = {one["check"] for one in found}
@@ -141,8 +141,8 @@ def test_where_all_is_well(either: Patient) -> None:
     assert all(one["fix"] for one in found if one["severity"] == "error")
 
 
-def test_for_people(patient: Patient) -> None:
-    """A table, then what to do in lines that can be copied, then the sum of it."""
+def test_the_output_for_people(patient: Patient) -> None:
+    """A table, then the fixes in lines that can be copied, then a summary."""
     execute(patient.owner, "DROP INDEX idx_plugin_enabled")
     done = patient.environment.run("doctor")
     assert done.returncode == 3
@@ -185,13 +185,13 @@ def invalid_index(patient: Patient) -> None:
 
 
 def sql(*statements: str) -> Callable[[Patient], None]:
-    """Statements of the owner's; `{role}` and `{database}` are the patient's."""
+    """Run statements as the owner; `{role}` and `{database}` are those of the patient."""
     return lambda patient: execute(
         patient.owner, *(one.format(role=patient.role, database=patient.database) for one in statements)
     )
 
 
-# What is wrong, the check that finds it, how much it matters, what it says, and what to do.
+# The defect, the check that finds it, the severity, the finding, and the fix.
 CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
     (
         sql("DELETE FROM schema_migrations WHERE version = 6"),
@@ -335,10 +335,10 @@ CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("damage", "check", "severity", "says", "fix"), CASES, ids=[f"{c[1]}: {c[3]}" for c in CASES])
-def test_each_thing_that_is_wrong_is_found(
+def test_each_defect_is_found(
     patient: Patient, damage: Callable[[Patient], None], check: str, severity: str, says: str, fix: str
 ) -> None:
-    """How much it matters, what it is, the very command or statement; 3 exactly when something must be done."""
+    """The finding has its severity, its text and the exact command or statement. The exit code is 3 only for errors."""
     damage(patient)
     found = patient.findings(3 if severity == "error" else 0)
     names = {"role": patient.role, "database": patient.database}
@@ -349,8 +349,8 @@ def test_each_thing_that_is_wrong_is_found(
     ], of(found, check)
 
 
-def test_what_is_advised_helps(patient: Patient) -> None:
-    """What doctor says to run, run as it stands, mends what was wrong."""
+def test_the_fix_of_a_finding_works(patient: Patient) -> None:
+    """The printed fix, run as it is, removes the finding."""
     execute(
         patient.owner,
         f"REVOKE {INGEST} FROM {patient.role}",
@@ -359,13 +359,13 @@ def test_what_is_advised_helps(patient: Patient) -> None:
         f"GRANT DELETE ON provenance TO {patient.role}",
     )
     ledger_row(patient, 10)
-    treat(patient)  # what the role may not read is seen once it has its rights
+    treat(patient)  # objects that the role may not read are reported after it has its rights
     treat(patient)
     assert [one for one in patient.findings(0) if one["severity"] in ("error", "warning")] == []
 
 
 def treat(patient: Patient) -> None:
-    """Run every statement and every command that is advised."""
+    """Run every statement and command of the fixes."""
     for fix in {one["fix"] for one in patient.findings(3) if one["severity"] in ("error", "warning")}:
         program, *arguments = fix.removeprefix("once you know what was lost: ").split()
         if program == "ragledger":
@@ -379,7 +379,7 @@ def treat(patient: Patient) -> None:
 
 
 def test_dead_rows_missing_statistics_and_unused_indexes(either: Patient) -> None:
-    """Each by its table; unique indexes are none of it, and small tables neither."""
+    """Each is reported by its table; unique indexes and small tables are not."""
     execute(
         either.owner,
         "ALTER TABLE touched_days SET (autovacuum_enabled = off)",
@@ -388,7 +388,7 @@ def test_dead_rows_missing_statistics_and_unused_indexes(either: Patient) -> Non
         f"DELETE FROM touched_days WHERE id < {MANY}",
         f"{ONE_DIALOGUE.replace('VALUES (', 'SELECT ').rstrip().removesuffix(')')} FROM generate_series(1, {MANY})",
     )
-    found = eventually(lambda: has_statistics(either), message="statistics are there")
+    found = eventually(lambda: has_statistics(either), message="statistics exist")
     assert [one["found"].split()[0] for one in of(found, "vacuum")] == ["touched_days"]
     assert "VACUUM (ANALYZE) touched_days" in of(found, "vacuum")[0]["fix"]
     assert [one["fix"] for one in of(found, "statistics")] == ["ANALYZE ai_dialogue_log"]
@@ -404,7 +404,7 @@ def test_dead_rows_missing_statistics_and_unused_indexes(either: Patient) -> Non
 
 
 def has_statistics(patient: Patient) -> list[dict[str, Any]]:
-    """The findings, once PostgreSQL has counted."""
+    """Return the findings after PostgreSQL has counted."""
     both = "('touched_days', 'ai_dialogue_log')"
     counted = rows(
         patient.owner, f"SELECT n_live_tup + n_dead_tup AS n FROM pg_stat_user_tables WHERE relname IN {both}"
@@ -413,7 +413,7 @@ def has_statistics(patient: Patient) -> list[dict[str, Any]]:
 
 
 def test_the_slowest_statements_are_shown(either: Patient) -> None:
-    """Those on our tables, constants replaced; and a query that is often slow is a reason to partition."""
+    """Statements on our tables are shown without constants; a query that is often slow is a reason to partition."""
     with psycopg.connect(either.owner, autocommit=True) as connection:
         connection.execute("SELECT pg_stat_statements_reset()")
         for _ in range(20):
@@ -427,7 +427,7 @@ def test_the_slowest_statements_are_shown(either: Patient) -> None:
 
 
 def test_checkpoints_that_are_forced(either: Patient) -> None:
-    """More of them by size than by the clock: the log is too small."""
+    """If more are forced by size than by time, the log is too small."""
     execute(either.owner, *["CHECKPOINT"] * 12)
     found = eventually(lambda: of(either.findings(), "checkpoints"), message="PostgreSQL has counted them")
     assert found[0]["severity"] == "warning"
@@ -435,16 +435,16 @@ def test_checkpoints_that_are_forced(either: Patient) -> None:
 
 
 def test_compression(oldest: Clinic, stack: Servers) -> None:
-    """pglz is noted where the server has lz4; what is advised settles it."""
+    """pglz is reported if the server has lz4; the fix removes the finding."""
     names = ("default_toast_compression", "wal_compression")
     with admitted(oldest, stack) as patient:
         execute(patient.owner, *(f"ALTER SYSTEM SET {name} = pglz" for name in names), RELOAD)
         try:
-            found = eventually(lambda: of(patient.findings(0), names[1]), message="the server has read it")
+            found = eventually(lambda: of(patient.findings(0), names[1]), message="the server has read the setting")
             found += of(patient.findings(0), names[0])
             assert [one["severity"] for one in found] == ["note", "note"]
             execute(patient.owner, *found[0]["fix"].split("; "), found[1]["fix"].partition(",")[0])
-            eventually(lambda: not of(patient.findings(0), names[1]), message="the server has read it again")
+            eventually(lambda: not of(patient.findings(0), names[1]), message="the server has read the setting again")
             assert not of(patient.findings(0), names[0])
         finally:
             execute(patient.owner, *(f"ALTER SYSTEM RESET {name}" for name in names), RELOAD)
@@ -452,7 +452,7 @@ def test_compression(oldest: Clinic, stack: Servers) -> None:
 
 @pytest.mark.parametrize("name", ["fsync", "full_page_writes", "autovacuum", "track_counts"])
 def test_settings_that_must_be_on(patient: Patient, name: str) -> None:
-    """Off, they cost the data or the server; the statement that is advised turns them on again."""
+    """If they are off, data or the server can be lost; the fix turns them on."""
     execute(patient.owner, f"ALTER SYSTEM SET {name} = off", "SELECT pg_reload_conf()")
     try:
         (found,) = eventually(lambda: of(patient.findings(), name), message="the server has read its configuration")
@@ -462,8 +462,8 @@ def test_settings_that_must_be_on(patient: Patient, name: str) -> None:
     assert found["fix"] == f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf()"
 
 
-def test_more_connections_than_there_are(patient: Patient) -> None:
-    """The pool of each replica counts."""
+def test_more_connections_than_available(patient: Patient) -> None:
+    """The pools of all replicas count."""
     patient.environment.variables["RAGLEDGER_POSTGRES__POOL_SIZE"] = "100"
     (found,) = of(patient.findings(3), "connections")
     assert "not enough: 100 for the service" in found["found"]
@@ -475,15 +475,15 @@ def test_more_connections_than_there_are(patient: Patient) -> None:
 
 
 def test_topics_that_are_missing(patient: Patient) -> None:
-    """With the command that makes them."""
+    """They are reported with the command that creates them."""
     patient.environment.variables["RAGLEDGER_TOPICS__DIALOGUE"] = "nowhere"
     (found,) = of(patient.findings(3), "topic nowhere")
     assert "--create --topic nowhere" in found["fix"]
     assert found["fix"].endswith("--replication-factor 1")
 
 
-def test_a_topic_that_forgets_too_soon(patient: Patient, bootstrap_servers: str) -> None:
-    """Retention shorter than an outage may last, with the command that changes it."""
+def test_a_topic_with_a_short_retention(patient: Patient, bootstrap_servers: str) -> None:
+    """Its retention is shorter than an outage may last; the fix is the command that changes it."""
     topic = patient.environment.topics["dialogue"]
     set_retention(bootstrap_servers, topic, "3600000")
     try:
@@ -502,8 +502,8 @@ def set_retention(bootstrap_servers: str, topic: str, milliseconds: str) -> None
         done.result(30)
 
 
-def test_records_that_nobody_reads(patient: Patient, bootstrap_servers: str) -> None:
-    """Published and not claimed, or claimed and left."""
+def test_records_that_no_replica_reads(patient: Patient, bootstrap_servers: str) -> None:
+    """The partition is unclaimed, or claimed and abandoned."""
     topic = patient.environment.topics["dialogue"]
     send(bootstrap_servers, (one._replace(partition=0) for one in dialogues(topic, 3, seed=1).values()))
     (found,) = of(patient.findings(3), "ledger")
@@ -521,7 +521,7 @@ def test_more_replicas_than_partitions(patient: Patient, bootstrap_servers: str)
         for member in members:
             member.subscribe(topics)
         found = eventually(
-            lambda: polled(members) and of(patient.findings(), "replicas", "warning"), message="all are in"
+            lambda: polled(members) and of(patient.findings(), "replicas", "warning"), message="all have joined"
         )
         assert "6 replicas for 5 partitions" in found[0]["found"]
     finally:
@@ -530,21 +530,21 @@ def test_more_replicas_than_partitions(patient: Patient, bootstrap_servers: str)
 
 
 def polled(members: list[Consumer]) -> bool:
-    """Let each of them join."""
+    """Poll each consumer until it has joined."""
     for member in members:
         member.poll(0.2)
     return True
 
 
-# ── when things are down ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── unavailable servers ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def nowhere(dsn: str = "postgresql://127.0.0.1:9/nowhere", kafka: str = "127.0.0.1:9") -> Environment:
     return Environment(dsn, kafka, {})
 
 
-def test_everything_is_down() -> None:
-    """Two findings, no traceback."""
+def test_both_servers_are_unavailable() -> None:
+    """There are two findings and no traceback."""
     done = nowhere().run("doctor", "--json")
     found = json.loads(done.stdout)["findings"]
     assert done.returncode == 3
@@ -552,8 +552,8 @@ def test_everything_is_down() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_one_of_them_is_down(patient: Patient, bootstrap_servers: str) -> None:
-    """The other is looked at all the same."""
+def test_one_server_is_unavailable(patient: Patient, bootstrap_servers: str) -> None:
+    """The other one is still checked."""
     patient.environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"] = "127.0.0.1:9"
     found = patient.findings(3)
     assert [one["check"] for one in found if one["severity"] == "error"] == ["kafka"]
@@ -564,13 +564,13 @@ def test_one_of_them_is_down(patient: Patient, bootstrap_servers: str) -> None:
 
 @contextmanager
 def silence() -> Iterator[int]:
-    """A port that takes connections and says nothing."""
+    """Return a port that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
         yield server.getsockname()[1]
 
 
-def test_nobody_answers() -> None:
-    """Neither is waited for without end."""
+def test_no_server_answers() -> None:
+    """Doctor does not wait for ever."""
     with silence() as port:
         began = time.monotonic()
         done = nowhere(f"postgresql://127.0.0.1:{port}/d", f"127.0.0.1:{port}").run("doctor", "--json")
@@ -580,7 +580,7 @@ def test_nobody_answers() -> None:
 
 
 def test_a_table_that_is_locked(patient: Patient) -> None:
-    """What needs it is said to be out of sight, the rest is looked at, and it ends."""
+    """The checks that need the table report it, the others run, and doctor ends."""
     with psycopg.connect(patient.owner) as holder:
         holder.execute("LOCK TABLE ai_dialogue_log IN ACCESS EXCLUSIVE MODE")
         began = time.monotonic()
@@ -591,7 +591,7 @@ def test_a_table_that_is_locked(patient: Patient) -> None:
 
 
 def test_an_empty_database(newest: Clinic, stack: Servers) -> None:
-    """Migrations are missing, and so is everything that they make: said once each."""
+    """Missing migrations and missing tables are each reported once."""
     with fresh_database(newest.server.dsn) as dsn:
         done = Environment(dsn, stack.bootstrap_servers, newest.topics).run("doctor", "--json")
     found = json.loads(done.stdout)["findings"]
@@ -599,8 +599,8 @@ def test_an_empty_database(newest: Clinic, stack: Servers) -> None:
     assert errors == [("migrations", "ragledger migrate up"), ("tables", "ragledger migrate up")]
 
 
-def test_another_tools_migrations(newest: Clinic, stack: Servers) -> None:
-    """Said, and no traceback."""
+def test_migrations_of_another_tool(newest: Clinic, stack: Servers) -> None:
+    """They are reported, without a traceback."""
     with fresh_database(newest.server.dsn) as dsn:
         execute(dsn, "CREATE TABLE schema_migrations (version TEXT)")
         done = Environment(dsn, stack.bootstrap_servers, newest.topics).run("doctor", "--json")
@@ -608,7 +608,7 @@ def test_another_tools_migrations(newest: Clinic, stack: Servers) -> None:
     assert "belongs to another tool" in of(json.loads(done.stdout)["findings"], "migrations")[0]["found"]
 
 
-def test_no_bar_where_nobody_watches(patient: Patient) -> None:
+def test_no_progress_bar_without_a_terminal(patient: Patient) -> None:
     """Standard error stays empty for scripts."""
     done: subprocess.CompletedProcess[str] = patient.environment.run("doctor", "--json")
     assert done.stderr == ""

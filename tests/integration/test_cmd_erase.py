@@ -1,4 +1,4 @@
-"""`ragledger erase`: nothing names the user any more, others lose nothing, and a receipt says what was done."""
+"""Tests `ragledger erase`: no data names the user any more, other users lose nothing, and a receipt is written."""
 
 import hashlib
 import hmac
@@ -28,30 +28,32 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture
 def offline(stack: Servers, migrated_template: str, tmp_path: Path) -> Iterator[Environment]:
-    """A database alone: erasure needs no Kafka."""
+    """Return a database without Kafka, which erasure does not need."""
     with fresh_database(stack.dsn, migrated_template) as dsn:
         yield Environment(dsn, "127.0.0.1:9", {}, RAGLEDGER_ERASURE__KEY=KEY)
 
 
 @pytest.fixture
 def online(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Topics and a database, for the service."""
+    """Return topics and a database for the service."""
     with environment_on(stack, migrated_template, RAGLEDGER_ERASURE__KEY=KEY) as made:
         yield made
 
 
 def erase(environment: Environment, user: UUID | str, directory: Path, *options: str) -> Any:
-    """Erase a user; the receipt."""
+    """Erase a user and return the receipt."""
     return environment.run_json("erase", "--user", str(user), "--receipt", str(directory), *options)
 
 
 def counted(receipt: Any, part: str = "deleted") -> dict[str, int]:
-    """The counts of a part of a receipt."""
+    """Return the counts of a part of a receipt."""
     return {line["name"]: line["count"] for line in receipt[part]}
 
 
-def test_everything_of_the_user_goes_and_nothing_of_others(offline: Environment, tmp_path: Path) -> None:
-    """Dialogues, feedback, dead letters in every spelling; provenance, its archive and notices without the user."""
+def test_all_data_of_the_user_is_removed_and_no_other(offline: Environment, tmp_path: Path) -> None:
+    """Dialogues, feedback, and dead letters in every spelling go; provenance, its archive and notices stay
+    without the user.
+    """
     gone = add_dialogues(offline.dsn, ALICE, "2026-01-01 10:00", "2026-01-02 10:00")
     stays = add_dialogues(offline.dsn, BOB, "2026-01-01 11:00")
     execute(
@@ -88,8 +90,8 @@ def test_everything_of_the_user_goes_and_nothing_of_others(offline: Environment,
     assert len(whereabouts(offline, BOB)) == 5
 
 
-def test_the_days_are_computed_at_once(offline: Environment, tmp_path: Path) -> None:
-    """In the business time zone; of a day that has lost all, zeros are left."""
+def test_the_days_are_recomputed_at_once(offline: Environment, tmp_path: Path) -> None:
+    """They are days of the business time zone; a day without dialogues gets zeros."""
     offline.variables["RAGLEDGER_ROLLUP__TIMEZONE"] = "Asia/Tokyo"
     add_dialogues(offline.dsn, ALICE, "2026-01-01 14:59", "2026-01-01 15:01")
     add_dialogues(offline.dsn, BOB, "2026-01-01 10:00")
@@ -103,8 +105,10 @@ def test_the_days_are_computed_at_once(offline: Environment, tmp_path: Path) -> 
     assert offline.value("SELECT count(*) FROM touched_days") == 0
 
 
-def test_a_legal_hold_and_policies_that_name_the_user_are_kept_and_said(offline: Environment, tmp_path: Path) -> None:
-    """With the reason; once the hold is released, a second erasure removes the name."""
+def test_provenance_under_a_hold_and_policies_with_the_user_are_kept_and_reported(
+    offline: Environment, tmp_path: Path
+) -> None:
+    """The receipt has the reason. After the hold is released, a second erasure removes the user."""
     held = insert(offline.dsn, acquired(1, ALICE, access_policy={"legal_hold": True}))
     insert(offline.dsn, acquired(2, BOB, access_policy={"users": [str(ALICE)]}), acquired(1, ALICE))
     receipt = erase(offline, ALICE, tmp_path)
@@ -116,8 +120,8 @@ def test_a_legal_hold_and_policies_that_name_the_user_are_kept_and_said(offline:
     assert counted(erase(offline, ALICE, tmp_path), "kept_without_the_user")["provenance"] == 1
 
 
-def test_a_receipt_that_cannot_be_written_says_that_the_user_is_erased(offline: Environment, tmp_path: Path) -> None:
-    """The place was there, but not enough of it; the receipt of the next run tells of both."""
+def test_a_failed_receipt_reports_that_the_user_is_erased(offline: Environment, tmp_path: Path) -> None:
+    """The disk was full; the receipt of the next run includes both erasures."""
     add_dialogues(offline.dsn, ALICE, "2026-01-01T00:00")
     command = shlex.join([sys.executable, "-m", "consumer", "erase", "--user", str(ALICE), "--receipt", str(tmp_path)])
     done = subprocess.run(
@@ -135,8 +139,8 @@ def test_a_receipt_that_cannot_be_written_says_that_the_user_is_erased(offline: 
     assert [(one["reference"], one["dialogues"]) for one in again["earlier_erasures"]] == [("first", 1)]
 
 
-def test_a_receipt_can_be_filed(offline: Environment, tmp_path: Path) -> None:
-    """Two files, for their owner alone; they do not name the user; the hash can be computed by other tools."""
+def test_the_receipt_is_two_private_files(offline: Environment, tmp_path: Path) -> None:
+    """They do not name the user, and other tools can compute the hash."""
     add_dialogues(offline.dsn, ALICE, "2026-01-01 10:00")
     done = offline.run("erase", "--user", str(ALICE), "--receipt", str(tmp_path), "--reference", "DSR-2026-17")
     assert done.returncode == 0
@@ -156,8 +160,8 @@ def test_a_receipt_can_be_filed(offline: Environment, tmp_path: Path) -> None:
         assert said in text.read_text()
 
 
-def test_a_dry_run_says_the_same_and_changes_nothing(offline: Environment, tmp_path: Path) -> None:
-    """No row, no memory, no file."""
+def test_a_dry_run_has_the_same_counts_and_changes_nothing(offline: Environment, tmp_path: Path) -> None:
+    """It changes no row, remembers no user and writes no file."""
     (dialogue,) = add_dialogues(offline.dsn, ALICE, "2026-01-01 10:00")
     execute(offline.dsn, f"INSERT INTO kept_feedback VALUES ('{dialogue}', 1, now())")
     add_letters(offline.dsn, spellings(ALICE))
@@ -172,8 +176,8 @@ def test_a_dry_run_says_the_same_and_changes_nothing(offline: Environment, tmp_p
         assert dry[part] == real[part], part
 
 
-def test_erasing_again_finds_nothing_and_knows_the_first_time(offline: Environment, tmp_path: Path) -> None:
-    """And so does erasing somebody who was never there: the memory is what counts."""
+def test_a_second_erasure_finds_nothing_and_lists_the_first(offline: Environment, tmp_path: Path) -> None:
+    """Erasing an unknown user works too, because it prevents later storage."""
     add_dialogues(offline.dsn, ALICE, "2026-01-01 10:00")
     erase(offline, ALICE, tmp_path, "--reference", "first")
     again = erase(offline, ALICE, tmp_path)
@@ -187,15 +191,15 @@ def test_erasing_again_finds_nothing_and_knows_the_first_time(offline: Environme
     "user",
     ["", "nobody", "0190b6f2-7c3e-7a1b-8c4d", str(UUID(int=0)), str(UUID(int=2**128 - 1)), "%", f"{ALICE} {BOB}"],
 )
-def test_who_is_no_user_is_refused(offline: Environment, tmp_path: Path, user: str) -> None:
-    """No id, an id cut off, ids that stand for nobody: wrong use, and nothing is remembered."""
+def test_an_id_of_no_user_is_refused(offline: Environment, tmp_path: Path, user: str) -> None:
+    """A missing, incomplete or shared id is wrong use, and no user is remembered."""
     done = offline.run("erase", "--user", user, "--receipt", str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
     assert offline.value("SELECT count(*) FROM erased_users") == 0
 
 
-def test_without_a_place_for_the_receipt_nothing_is_erased(offline: Environment, tmp_path: Path) -> None:
-    """Wrong use, and the message says what to do."""
+def test_without_a_directory_for_the_receipt_nothing_is_erased(offline: Environment, tmp_path: Path) -> None:
+    """It is wrong use, and the message says what to do."""
     add_dialogues(offline.dsn, ALICE, "2026-01-01 10:00")
     assert offline.run("erase", "--user", str(ALICE), "--receipt", str(tmp_path / "x")).returncode == 2
     done = offline.run("erase", "--user", str(ALICE), "--receipt", "/proc")
@@ -206,7 +210,7 @@ def test_without_a_place_for_the_receipt_nothing_is_erased(offline: Environment,
 
 
 def test_without_a_key_the_database_keeps_one(online: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
-    """Nobody has to prepare anything; who was erased stays so, also once a key is set."""
+    """No preparation is needed. Erased users stay erased, also after a key is set."""
     del online.variables["RAGLEDGER_ERASURE__KEY"]
     topic = online.topics["dialogue"]
     dry, real = (erase(online, ALICE, tmp_path, *options) for options in (["--dry-run"], []))
@@ -221,8 +225,8 @@ def test_without_a_key_the_database_keeps_one(online: Environment, bootstrap_ser
     assert whereabouts(online, ALICE) == whereabouts(online, BOB) == []
 
 
-def test_days_of_archived_months_are_left_as_they_are(offline: Environment, tmp_path: Path) -> None:
-    """A dialogue that came late to one of them goes too, and the erasure comes to its end."""
+def test_days_of_archived_months_are_unchanged(offline: Environment, tmp_path: Path) -> None:
+    """A late dialogue of such a day is deleted too, and the erasure finishes."""
     now = datetime.now(UTC)
     archived = (now.replace(day=1) - timedelta(days=70)).replace(day=10, hour=12)
     add_dialogues(offline.dsn, BOB, archived.isoformat(" ", "seconds"), now.isoformat(" ", "seconds"))
@@ -238,8 +242,8 @@ def test_days_of_archived_months_are_left_as_they_are(offline: Environment, tmp_
     assert offline.value("SELECT total_dialogues FROM rag_metrics_history") == 1
 
 
-def test_a_new_key_needs_the_old_one_beside_it(offline: Environment, tmp_path: Path) -> None:
-    """Else those erased under it would be forgotten; with it both stay erased."""
+def test_a_new_key_needs_the_old_one_too(offline: Environment, tmp_path: Path) -> None:
+    """Otherwise users erased with the old key would be forgotten; with both keys they stay erased."""
     erase(offline, ALICE, tmp_path)
     offline.variables["RAGLEDGER_ERASURE__KEY"] = "n" * 32
     refused = offline.run("erase", "--user", str(BOB), "--receipt", str(tmp_path))
@@ -252,8 +256,8 @@ def test_a_new_key_needs_the_old_one_beside_it(offline: Environment, tmp_path: P
     assert offline.value("SELECT count(*) FROM dead_letters WHERE value IS NOT NULL AND id = ANY (%s)", letters) == 1
 
 
-def test_a_role_that_sees_only_part_of_it_is_refused(offline: Environment, tmp_path: Path) -> None:
-    """Row-level security hides rows, which it would not delete. A policy that shows all of them is enough."""
+def test_a_role_that_sees_only_some_rows_is_refused(offline: Environment, tmp_path: Path) -> None:
+    """Row-level security would hide rows from the deletion. A policy that shows all rows is enough."""
     add_dialogues(offline.dsn, ALICE, "2026-01-01 10:00")
     role = f"eraser_{uuid4().hex[:8]}"
     execute(
@@ -278,15 +282,15 @@ def test_a_role_that_sees_only_part_of_it_is_refused(offline: Environment, tmp_p
 
 
 def with_role(dsn: str, role: str) -> str:
-    """The same database as another role."""
+    """Return the same database with another role."""
     scheme, _, rest = dsn.partition("://")
     return f"{scheme}://{role}:p@{rest.rpartition('@')[2]}"
 
 
-def test_who_is_erased_stays_so_when_the_topic_is_read_again(
+def test_an_erased_user_stays_erased_when_the_topic_is_read_again(
     online: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """By another group: every record is accounted for, each of the user's as a dead letter that holds nothing."""
+    """Another group processes every record; those of the user become empty dead letters."""
     topic = online.topics["dialogue"]
     of_alice, of_bob = records_of(ALICE, topic, 1), records_of(BOB, topic, 2)
     send(bootstrap_servers, [*of_alice, *of_bob])
@@ -306,8 +310,10 @@ def test_who_is_erased_stays_so_when_the_topic_is_read_again(
     assert online.value("SELECT count(*) FROM dead_letters WHERE value IS NOT NULL") == 2
 
 
-def test_a_running_service_knows_at_once(online: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
-    """Without a restart: what a producer sends again after the erasure is not stored, what others send is."""
+def test_a_running_service_notices_an_erasure_at_once(
+    online: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """Without a restart, new dialogues of the user are not stored, and those of others are."""
     topic = online.topics["dialogue"]
     of_alice = records_of(ALICE, topic, 1)
     with ServiceProcess(online, tmp_path / "log") as service:
@@ -322,10 +328,10 @@ def test_a_running_service_knows_at_once(online: Environment, bootstrap_servers:
         service.wait_metric("rag_dead_letters_total", 12, reason="erased_user")
 
 
-def test_provenance_of_an_erased_user_comes_without_the_user(
+def test_provenance_of_an_erased_user_is_stored_without_the_user(
     online: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """It is stored all the same: content has to have its provenance."""
+    """Content needs its provenance."""
     erase(online, ALICE, tmp_path)
     events = [{**row, "content_type": "material", "acquisition_method": "api_fetch"} for row in acquired(2, ALICE)]
     values = [json.dumps(event, default=str).encode() for event in events]
@@ -336,7 +342,7 @@ def test_provenance_of_an_erased_user_comes_without_the_user(
 
 
 def test_a_service_without_the_key_waits_for_it(online: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
-    """It stores nothing rather than bring anybody back, says why, is not ready; with the key it goes on."""
+    """It stores nothing, gives the reason and is not ready; with the key it continues."""
     erase(online, ALICE, tmp_path)
     del online.variables["RAGLEDGER_ERASURE__KEY"]
     send(
@@ -344,7 +350,7 @@ def test_a_service_without_the_key_waits_for_it(online: Environment, bootstrap_s
         [*records_of(ALICE, online.topics["dialogue"], 1), *records_of(BOB, online.topics["dialogue"], 2)],
     )
     with ServiceProcess(online, tmp_path / "log") as service:
-        eventually(lambda: log_lines(tmp_path / "log", "database_unavailable"), message="it says so")
+        eventually(lambda: log_lines(tmp_path / "log", "database_unavailable"), message="the reason is given")
         said = log_lines(tmp_path / "log", "database_unavailable")[0]
         assert said["cause"] == "erasure"
         assert "RAGLEDGER_ERASURE__KEY" in said["problem"]
@@ -356,8 +362,10 @@ def test_a_service_without_the_key_waits_for_it(online: Environment, bootstrap_s
     assert whereabouts(online, ALICE) == []
 
 
-def test_who_is_taken_off_the_list_is_stored_again(online: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
-    """A row of erased_users deleted by hand, found by the hash in the receipt: a running service notices."""
+def test_a_user_who_is_removed_from_the_list_is_stored_again(
+    online: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """The row of erased_users is found by the hash in the receipt and deleted by hand; a running service notices it."""
     receipt = erase(online, ALICE, tmp_path)
     with ServiceProcess(online, tmp_path / "log"):
         send(bootstrap_servers, records_of(ALICE, online.topics["dialogue"], 1)[:1])

@@ -1,4 +1,4 @@
-"""`ragledger ledger`: the account per partition, and the exit codes that scripts and probes rely on."""
+"""Tests `ragledger ledger`: the counts of each partition, and the exit codes for scripts and probes."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,9 @@ MARKERS = 2  # one for each transaction
 def environment(
     stack: Servers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Environment]:
-    """Two partitions a topic: good records, doubled ones, bad ones, an aborted and a committed transaction."""
+    """Publish good records, duplicates, bad ones, an aborted and a committed transaction, to two partitions of
+    each topic.
+    """
     with environment_on(stack, migrated_template, partitions=2) as made:
         topic = made.topics["dialogue"]
         good = list(dialogues(topic, GOOD, seed=1).values())
@@ -40,19 +42,19 @@ def environment(
 
 @pytest.fixture
 def copy(environment: Environment, stack: Servers) -> Iterator[Environment]:
-    """A copy of the database, to be changed."""
+    """Return a copy of the database, to be changed."""
     with fresh_database(stack.dsn, urlsplit(environment.dsn).path.removeprefix("/")) as dsn:
         yield on_other_database(environment, dsn)
 
 
 def sums(found: Any) -> dict[str, int]:
-    """The columns of the ledger, summed up over the partitions."""
+    """Return the sums of the ledger's columns over all partitions."""
     names = ("read", "inserted", "duplicates", "amended", "dead_lettered", "gaps", "lag")
     return {name: sum(line[name] for line in found["partitions"]) for name in names}
 
 
-def test_json_accounts_for_every_offset(environment: Environment) -> None:
-    """A line for each partition of each topic, aborted records and markers counted as gaps."""
+def test_json_covers_every_offset(environment: Environment) -> None:
+    """There is a line for each partition; aborted records and markers count as gaps."""
     found = environment.run_json("ledger")
     assert (found["holds"], found["caught_up"], found["kafka_problem"]) == (True, True, None)
     assert [(line["topic"], line["partition"]) for line in found["partitions"]] == sorted(
@@ -76,7 +78,7 @@ def test_json_accounts_for_every_offset(environment: Environment) -> None:
 
 
 def test_the_table_for_people_has_a_line_for_each_partition(environment: Environment) -> None:
-    """Topics with long names where the terminal has room for them, and the verdict in words."""
+    """Long topic names are shown in full if the terminal is wide enough, and the verdict is in words."""
     wide = on_other_database(environment, environment.dsn)
     wide.variables["COLUMNS"] = "160"
     done = wide.run("ledger", "--check", "--caught-up")
@@ -87,8 +89,8 @@ def test_the_table_for_people_has_a_line_for_each_partition(environment: Environ
     assert "No records wait" in done.stdout
 
 
-def test_column_titles_are_not_broken_at_80_characters(stack: Servers, migrated_template: str) -> None:
-    """With the default topics the table fits a terminal of 80 characters."""
+def test_column_titles_are_not_wrapped_at_80_characters(stack: Servers, migrated_template: str) -> None:
+    """With the default topics, the table fits a terminal of 80 characters."""
     with fresh_database(stack.dsn, migrated_template) as dsn:
         made = Environment(dsn, "127.0.0.1:9", {"dialogue": "rag.dialogue", "provenance": "rag.provenance"})
         with psycopg.connect(dsn, autocommit=True) as connection:
@@ -103,8 +105,8 @@ def test_column_titles_are_not_broken_at_80_characters(stack: Servers, migrated_
             assert title in table
 
 
-def test_what_waits_makes_caught_up_exit_with_3(environment: Environment, bootstrap_servers: str) -> None:
-    """A record that nobody has read yet: the equation holds, but something waits."""
+def test_a_waiting_record_makes_caught_up_exit_with_3(environment: Environment, bootstrap_servers: str) -> None:
+    """The equation holds, but one record was not read yet."""
     send(bootstrap_servers, list(dialogues(environment.topics["provenance"], 2, seed=2).values()))
     found = environment.run_json("ledger", "--check")
     assert (found["holds"], found["caught_up"], sums(found)["lag"]) == (True, False, 2)
@@ -116,7 +118,7 @@ def test_what_waits_makes_caught_up_exit_with_3(environment: Environment, bootst
 
 
 def test_an_equation_that_does_not_hold_is_found(copy: Environment) -> None:
-    """Somebody has dropped the constraint and changed a row: exit code 3, and the partition is marked."""
+    """The constraint was dropped and a row changed by hand: exit code 3, and the partition is marked."""
     with psycopg.connect(copy.dsn, autocommit=True) as connection:
         connection.execute("ALTER TABLE ingest_ledger DROP CONSTRAINT ingest_ledger_balanced")
         connection.execute(
@@ -136,8 +138,8 @@ def test_an_equation_that_does_not_hold_is_found(copy: Environment) -> None:
     assert "NOT" in caught_up.stdout
 
 
-def test_without_kafka_the_equation_is_checked_and_the_lag_is_not_known(environment: Environment) -> None:
-    """The ledger is in the database: --check needs no Kafka, --caught-up does and says what is wrong."""
+def test_without_kafka_the_equation_is_checked_and_the_lag_is_unknown(environment: Environment) -> None:
+    """--check needs only the database; --caught-up fails and names the problem."""
     away = on_other_database(environment, environment.dsn)
     away.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"] = "127.0.0.1:9"
     found = away.run("ledger", "--check", "--json")
@@ -150,11 +152,11 @@ def test_without_kafka_the_equation_is_checked_and_the_lag_is_not_known(environm
     assert caught_up.returncode == 3
     assert "127.0.0.1:9" in caught_up.stderr
     assert len(caught_up.stderr.splitlines()) <= 5
-    assert "records wait" not in caught_up.stdout, "nobody knows whether records wait"
+    assert "records wait" not in caught_up.stdout, "it is unknown whether records wait"
 
 
-def test_where_there_is_no_topic_at_all_they_are_named(environment: Environment) -> None:
-    """A group that has read nothing, on topics that nobody has made: not caught up, and why."""
+def test_missing_topics_are_named(environment: Environment) -> None:
+    """No topic exists and nothing was read: the group is not caught up, and the reason is given."""
     missing = on_other_database(environment, environment.dsn)
     missing.variables |= {
         "RAGLEDGER_KAFKA__GROUP_ID": "nobody",
@@ -171,7 +173,7 @@ def test_where_there_is_no_topic_at_all_they_are_named(environment: Environment)
 
 
 def test_without_a_schema_or_a_database_the_message_says_what_to_do(empty_database: str) -> None:
-    """Exit code 1, one line, and no password in it."""
+    """Exit code 1, one line, and no password."""
     empty = Environment(empty_database, "127.0.0.1:9", {})
     for arguments in (["ledger"], ["dead-letters", "list"], ["rollup", "--day", "2026-01-01"]):
         done = empty.run(*arguments)

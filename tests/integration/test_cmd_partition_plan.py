@@ -1,4 +1,4 @@
-"""`ragledger partition plan`: says whether it is time, from what, and what would be done."""
+"""Tests `ragledger partition plan`: whether partitioning is due, why, and what a conversion would do."""
 
 import re
 from typing import Any
@@ -18,7 +18,7 @@ FROM generate_series(0, 50) AS n
 
 @pytest.fixture
 def environment(filled: str) -> Environment:
-    """A database on either version, without Kafka."""
+    """Return a database on either version, without Kafka."""
     return Environment(filled, "127.0.0.1:9", {})
 
 
@@ -27,7 +27,7 @@ def criteria(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_an_empty_table_needs_no_partitions(environment: Environment) -> None:
-    """Nothing is reached, and what cannot be known is said to be unknown; exit code 0, also with --check."""
+    """No threshold is reached, unknown figures are shown as unknown, and the exit code is 0, also with --check."""
     plan = environment.run_json("partition", "plan")
     assert (plan["due"], plan["partitioned"], plan["obstacles"]) == (False, False, [])
     assert [one["measured"] is None for one in plan["criteria"]] == [True, False, True]
@@ -36,7 +36,7 @@ def test_an_empty_table_needs_no_partitions(environment: Environment) -> None:
 
 @pytest.mark.parametrize(("busiest", "due"), [(100_000, False), (100_001, True)])
 def test_the_busiest_of_the_newest_thirty_days_counts(environment: Environment, busiest: int, due: bool) -> None:
-    """A busier day before that does not; with --check it is exit code 3 when it is time, without always 0."""
+    """An earlier busier day does not count. With --check the exit code is 3 if partitioning is due, without it 0."""
     execute(environment.dsn, DAYS.format(busiest=busiest))
     plan = environment.run_json("partition", "plan")
     volume = criteria(plan)["rows_a_day"]
@@ -46,8 +46,8 @@ def test_the_busiest_of_the_newest_thirty_days_counts(environment: Environment, 
     assert environment.run("partition", "plan").returncode == 0
 
 
-def test_without_rolled_up_days_the_statistics_tell(environment: Environment) -> None:
-    """Two rows a day, whatever a few wrong clocks say; the table is not counted."""
+def test_without_rolled_up_days_the_planner_statistics_count(environment: Environment) -> None:
+    """They give two rows a day in spite of some wrong clocks; the table is not counted."""
     fill(environment.dsn)
     execute(environment.dsn, "ANALYZE ai_dialogue_log")
     volume = criteria(environment.run_json("partition", "plan"))["rows_a_day"]
@@ -56,15 +56,15 @@ def test_without_rolled_up_days_the_statistics_tell(environment: Environment) ->
 
 
 def test_the_p95_is_measured_with_the_daily_queries(environment: Environment) -> None:
-    """Where pg_stat_statements cannot tell."""
+    """This happens if pg_stat_statements has no figures."""
     fill(environment.dsn)
     p95 = criteria(environment.run_json("partition", "plan"))["p95_ms"]
     assert 0 < p95["measured"] < 5000
     assert "the three daily queries" in p95["source"]
 
 
-def test_the_p95_comes_from_pg_stat_statements_where_it_can(environment: Environment) -> None:
-    """From statements of others; our own questions to the catalog do not count."""
+def test_the_p95_comes_from_pg_stat_statements_if_possible(environment: Environment) -> None:
+    """Only statements of others count, not our own queries of the catalog."""
     fill(environment.dsn)
     execute(environment.dsn, "CREATE EXTENSION pg_stat_statements")
     slow = "SELECT count(*), pg_sleep(0.02) FROM ai_dialogue_log WHERE latency_ms = 1"
@@ -74,8 +74,8 @@ def test_the_p95_comes_from_pg_stat_statements_where_it_can(environment: Environ
     assert re.search("2[5-9] calls", p95["source"])
 
 
-def test_it_says_what_a_conversion_would_do_and_what_stands_in_its_way(environment: Environment) -> None:
-    """Step by step with locks and times, in words for people."""
+def test_it_describes_a_conversion_and_its_obstacles(environment: Environment) -> None:
+    """It lists each step with its lock and its time."""
     fill(environment.dsn)
     execute(environment.dsn, "CREATE UNIQUE INDEX once ON ai_dialogue_log (session_id)")
     plan = environment.run_json("partition", "plan")
@@ -88,7 +88,7 @@ def test_it_says_what_a_conversion_would_do_and_what_stands_in_its_way(environme
 
 
 def test_a_partitioned_table_shows_its_partitions(environment: Environment) -> None:
-    """It is not time any more; each partition with its span, the default one last."""
+    """Partitioning is not due any more; each partition has its range, and the default one is last."""
     execute(environment.dsn, DAYS.format(busiest=10**6))
     fill(environment.dsn)
     converted(environment.dsn)

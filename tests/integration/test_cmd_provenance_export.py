@@ -1,4 +1,4 @@
-"""`ragledger provenance export`: W3C PROV-JSON that other tools take, of any number of rows."""
+"""Tests `ragledger provenance export`: W3C PROV-JSON for other tools, with any number of rows."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tests.support.stack import Servers, fresh_database
 
 pytestmark = pytest.mark.timeout(120)
 
-# What the PROV-JSON submission says of each member: which attributes an entry must have, beside any others.
+# The attributes that an entry must have, from the PROV-JSON submission; others are allowed.
 REQUIRED: dict[str, tuple[str, ...]] = {
     "entity": (),
     "activity": (),
@@ -66,13 +66,13 @@ SCHEMA = {
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """A database alone."""
+    """Return a database without Kafka."""
     with fresh_database(stack.dsn, migrated_template) as dsn:
         yield Environment(dsn, "127.0.0.1:9", {})
 
 
 def exported(environment: Environment, *options: str) -> dict[str, Any]:
-    """The document, once it is known to be what the submission describes, and that another tool reads it."""
+    """Return the document after checking it against the submission, and with another tool."""
     done = environment.run("provenance", "export", "--format", "prov-json", *options)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout, object_pairs_hook=without_doubles)
@@ -82,13 +82,13 @@ def exported(environment: Environment, *options: str) -> dict[str, Any]:
 
 
 def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, none of whose names comes twice: a reader would drop the first."""
+    """Return an object; raise if a name occurs twice, because a parser would drop the first."""
     assert len({name for name, _ in pairs}) == len(pairs)
     return dict(pairs)
 
 
 def test_a_row_is_an_acquisition_with_its_source_copy_and_agent(environment: Environment) -> None:
-    """Read by another implementation: entities, activity, agent, and how they hang together; licence and C2PA."""
+    """Another implementation reads the entities, the activity, the agent, their relations, the licence and C2PA."""
     manifest = {"manifest_url": "https://c2pa.example/m", "hash": "q83v", "alg": "sha256"}
     (id_,) = insert(environment.dsn, acquired(1, ALICE, access_policy={"c2pa": manifest, "legal_hold": True}))
     document = exported(environment)
@@ -119,8 +119,8 @@ def test_a_row_is_an_acquisition_with_its_source_copy_and_agent(environment: Env
         assert said in text
 
 
-def test_what_rows_share_is_told_once(environment: Environment) -> None:
-    """A source, a content, an agent of several rows; a row without an agent has no relation to one."""
+def test_shared_objects_are_written_once(environment: Environment) -> None:
+    """Several rows share a source, a content and an agent; a row without an agent has no relation to one."""
     content = uuid4()
     shared: dict[str, Any] = {"source_uri": 'https://x.example/"ü"\\ ?', "content_id": content}
     ids = insert(environment.dsn, acquired(2, ALICE, **shared), acquired(1, BOB, **shared), acquired(1, None, **shared))
@@ -132,7 +132,7 @@ def test_what_rows_share_is_told_once(environment: Environment) -> None:
 
 
 def test_filters_choose_rows(environment: Environment) -> None:
-    """By time (half-open, with an offset too) and by content; nothing chosen is a document without sections."""
+    """They choose by time (half-open) and by content; without rows, the document has no sections."""
     early, late = acquired(1, acquired_at="2025-01-01"), acquired(1, acquired_at="2025-02-01")
     insert(environment.dsn, early, late)
     activities = {
@@ -152,8 +152,8 @@ def test_filters_choose_rows(environment: Environment) -> None:
     assert exported(environment, "--since", "2030-01-01").keys() == {"prefix"}
 
 
-def test_absurd_values_are_exported(environment: Environment) -> None:
-    """The ends of time, a retention without end, an empty source."""
+def test_extreme_values_are_exported(environment: Environment) -> None:
+    """The limits of time, a retention without an end, an empty source."""
     insert(
         environment.dsn,
         acquired(1, acquired_at="0001-01-01", retention_years=2_147_483_647),
@@ -163,8 +163,8 @@ def test_absurd_values_are_exported(environment: Environment) -> None:
     assert not any("ragledger:retention_ends_at" in copy for copy in copies)
 
 
-def test_a_file_is_whole_or_as_it_was(environment: Environment, tmp_path: Path) -> None:
-    """What cannot be written leaves an earlier export alone, and nothing beside it."""
+def test_a_failed_export_leaves_the_earlier_file(environment: Environment, tmp_path: Path) -> None:
+    """No other file is left beside it."""
     insert(environment.dsn, acquired(3))
     target = tmp_path / "provenance.json"
     assert environment.run("provenance", "export", "-o", str(target)).returncode == 0
@@ -177,8 +177,8 @@ def test_a_file_is_whole_or_as_it_was(environment: Environment, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_what_is_no_file_is_written_into(environment: Environment, tmp_path: Path) -> None:
-    """A pipe, and standard output by its name in /dev; neither is replaced by a file, and a link is left alone."""
+def test_a_pipe_is_written_to(environment: Environment, tmp_path: Path) -> None:
+    """A pipe and /dev/stdout are not replaced by a file, and a link is refused."""
     ids = insert(environment.dsn, acquired(2))
     pipe, link = tmp_path / "pipe", tmp_path / "link"
     os.mkfifo(pipe)
@@ -199,15 +199,15 @@ def test_what_is_no_file_is_written_into(environment: Environment, tmp_path: Pat
 @pytest.mark.parametrize(
     "options", [("--format", "xml"), ("--since", "soon"), ("--since", "2026-02-01", "--until", "2026-01-01")]
 )
-def test_wrong_use_is_said(environment: Environment, options: tuple[str, ...]) -> None:
-    """Before anything is written."""
+def test_wrong_use_is_reported(environment: Environment, options: tuple[str, ...]) -> None:
+    """It is reported before anything is written."""
     done = environment.run("provenance", "export", *options)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr
 
 
 def test_a_large_export_needs_little_memory(environment: Environment, tmp_path: Path) -> None:
-    """Fifty thousand rows with sources of their own: what the process holds is little beside the document."""
+    """For fifty thousand rows with different sources, the memory is small compared to the document."""
     execute(
         environment.dsn,
         "INSERT INTO provenance (content_id, content_type, source_uri, license_type, acquisition_method, acquired_at,"
@@ -223,7 +223,7 @@ def test_a_large_export_needs_little_memory(environment: Environment, tmp_path: 
 
 
 def peak_memory(environment: Environment, output: Path, *options: str) -> int:
-    """The most bytes that an export held."""
+    """Return the peak memory of an export in bytes."""
     script = (
         "import resource, runpy, sys\n"
         "sys.argv[0] = 'ragledger'\n"

@@ -1,4 +1,4 @@
-"""`ragledger publish`: all lines or none, and what is wrong by line and field."""
+"""Tests `ragledger publish`: all lines or none, and every error with its line and field."""
 
 import json
 import os
@@ -21,29 +21,29 @@ from tests.support.stack import Servers
 
 pytestmark = pytest.mark.timeout(120)
 
-BRIEF = 12  # lines of an error message a person reads
+BRIEF = 12  # error lines that are printed
 
 
 @pytest.fixture(scope="module")
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Topics and a database for all tests of this file."""
+    """Return topics and a database for all tests of this file."""
     with environment_on(stack, migrated_template) as made:
         yield made
 
 
 @pytest.fixture
 def topic(environment: Environment) -> str:
-    """The topic of dialogues."""
+    """Return the topic of dialogues."""
     return environment.topics["dialogue"]
 
 
 def good_line(seed: int, **changes: object) -> bytes:
-    """A line that is right."""
+    """Return a valid line."""
     return as_json(small_dialogue(random.Random(seed), **changes))
 
 
 def values(bootstrap_servers: str, topic: str, first: int) -> list[bytes]:
-    """The values of a topic of one partition from an offset on."""
+    """Return the values of a topic with one partition, from an offset on."""
     count = watermark(bootstrap_servers, topic) - first
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "values"})
     try:
@@ -56,7 +56,9 @@ def values(bootstrap_servers: str, topic: str, first: int) -> list[bytes]:
 def test_a_file_and_standard_input_are_published_byte_for_byte(
     environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
 ) -> None:
-    """Empty lines, CRLF, non-ASCII text and a last line without its end: each line is one record, as it was."""
+    """Each line becomes one record without a change: empty lines, CRLF, non-ASCII text, a last line without a
+    line end.
+    """
     first = watermark(bootstrap_servers, topic)
     lines = [good_line(1, query="früh ✓"), good_line(2, citations=[{"source": "s", "confidence": 0.10}]), good_line(3)]
     content = b"\n" + lines[0] + b"\r\n\n   \n" + lines[1] + b"\n" + lines[2]
@@ -70,10 +72,10 @@ def test_a_file_and_standard_input_are_published_byte_for_byte(
     assert values(bootstrap_servers, topic, first) == lines * 2
 
 
-def test_what_is_published_lands_in_the_tables(
+def test_published_lines_become_rows(
     stack: Servers, migrated_template: str, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """Dialogues and provenance: every line a row."""
+    """Every line of dialogues and provenance becomes a row."""
     with environment_on(stack, migrated_template) as environment:
         wanted = {}
         for kind, make in (("dialogue", small_dialogue), ("provenance", provenance)):
@@ -87,10 +89,10 @@ def test_what_is_published_lands_in_the_tables(
         assert {kind: ids(environment, kind) for kind in wanted} == wanted
 
 
-def test_each_wrong_line_is_named_with_each_wrong_field_and_nothing_is_published(
+def test_each_invalid_line_is_named_with_its_fields_and_nothing_is_published(
     environment: Environment, bootstrap_servers: str, topic: str
 ) -> None:
-    """Line numbers are those of the file, empty lines included; the right lines stay unpublished too."""
+    """Line numbers count empty lines too; valid lines are not published either."""
     first = watermark(bootstrap_servers, topic)
     wrong = good_line(6, user_id="x", latency_ms=-1, citations=[{"source": "s"}, {"confidence": 2}])
     content = b"\n".join([good_line(5), b"", b"{", wrong, b"[]", good_line(7, session_id=None)])
@@ -106,10 +108,10 @@ def test_each_wrong_line_is_named_with_each_wrong_field_and_nothing_is_published
     assert watermark(bootstrap_servers, topic) == first
 
 
-def test_skip_invalid_publishes_the_right_lines_and_still_names_the_wrong_ones(
+def test_skip_invalid_publishes_the_valid_lines_and_names_the_others(
     environment: Environment, bootstrap_servers: str, topic: str
 ) -> None:
-    """With many wrong lines the first ones are named and the others counted."""
+    """If many lines are invalid, the first ones are named and the others counted."""
     first = watermark(bootstrap_servers, topic)
     content = b"\n".join([b"{"] * 99 + [good_line(8), b"nope"])
     done = environment.run("publish", "-", "--topic", topic, "--skip-invalid", stdin=content)
@@ -120,10 +122,8 @@ def test_skip_invalid_publishes_the_right_lines_and_still_names_the_wrong_ones(
     assert values(bootstrap_servers, topic, first) == [good_line(8)]
 
 
-def test_json_says_what_was_published_and_what_is_wrong(
-    environment: Environment, bootstrap_servers: str, topic: str
-) -> None:
-    """One document on standard output, whether lines were left out or everything was refused."""
+def test_json_reports_published_and_invalid_lines(environment: Environment, bootstrap_servers: str, topic: str) -> None:
+    """It is one document, whether lines were skipped or everything was refused."""
     content = b"\n".join([good_line(9), good_line(10, query=None)])
     refused = environment.run("publish", "-", "--topic", topic, "--json", stdin=content)
     assert refused.returncode == 1
@@ -137,7 +137,7 @@ def test_json_says_what_was_published_and_what_is_wrong(
 
 
 def test_an_unknown_topic_is_wrong_use(environment: Environment, topic: str) -> None:
-    """The topic decides the kind, so only those of the settings are taken; the message names them."""
+    """The topic decides the kind, so only topics of the settings are accepted; the message names them."""
     done = environment.run("publish", "-", "--topic", "elsewhere", stdin=good_line(11))
     assert (done.returncode, done.stdout) == (2, "")
     assert "elsewhere" in done.stderr
@@ -145,8 +145,8 @@ def test_an_unknown_topic_is_wrong_use(environment: Environment, topic: str) -> 
     assert environment.run("publish", "-", stdin=good_line(11)).returncode == 2
 
 
-def test_a_file_that_cannot_be_read_is_named(environment: Environment, topic: str, tmp_path: Path) -> None:
-    """No traceback, but the name of the file and what is wrong with it."""
+def test_an_unreadable_file_is_named(environment: Environment, topic: str, tmp_path: Path) -> None:
+    """The message has the name of the file and the problem, but no traceback."""
     for path in (tmp_path / "missing.jsonl", tmp_path):
         done = environment.run("publish", str(path), "--topic", topic)
         assert done.returncode != 0
@@ -154,8 +154,8 @@ def test_a_file_that_cannot_be_read_is_named(environment: Environment, topic: st
         assert "Traceback" not in done.stderr
 
 
-def test_a_topic_that_kafka_does_not_have_is_said_at_once(environment: Environment) -> None:
-    """The settings name it, but nobody has made it: one line with its name, not a minute of retries."""
+def test_a_topic_that_does_not_exist_is_reported_at_once(environment: Environment) -> None:
+    """The topic is in the settings but was not created: one line with its name, without a minute of retries."""
     changed = {**environment.topics, "dialogue": "not-made-yet"}
     without = Environment(environment.dsn, environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], changed)
     started = time.monotonic()
@@ -166,8 +166,8 @@ def test_a_topic_that_kafka_does_not_have_is_said_at_once(environment: Environme
     assert time.monotonic() - started < 20
 
 
-def test_kafka_out_of_reach_is_said_with_its_address(environment: Environment, topic: str) -> None:
-    """Nothing listens there: exit code 1 and a message for people."""
+def test_an_unavailable_kafka_is_reported_with_its_address(environment: Environment, topic: str) -> None:
+    """No program listens there: exit code 1 and a message."""
     away = Environment(environment.dsn, "127.0.0.1:9", environment.topics)
     done = away.run("publish", "-", "--topic", topic, stdin=good_line(13))
     assert (done.returncode, done.stdout) == (1, "")
@@ -176,10 +176,8 @@ def test_kafka_out_of_reach_is_said_with_its_address(environment: Environment, t
     assert len(done.stderr.splitlines()) <= BRIEF
 
 
-def test_a_line_too_large_for_kafka_stops_everything_before_it_begins(
-    environment: Environment, bootstrap_servers: str, topic: str
-) -> None:
-    """Such a line is wrong like any other: named, and nothing is published."""
+def test_a_line_too_large_for_kafka_is_invalid(environment: Environment, bootstrap_servers: str, topic: str) -> None:
+    """It is named, and nothing is published."""
     first = watermark(bootstrap_servers, topic)
     large = good_line(14, response=random.Random(14).randbytes(2_000_000).hex())
     done = environment.run("publish", "-", "--topic", topic, stdin=b"\n".join([good_line(15)] * 3 + [large]))
@@ -188,10 +186,10 @@ def test_a_line_too_large_for_kafka_stops_everything_before_it_begins(
     assert "line 4" in done.stderr
 
 
-def test_a_line_that_the_service_would_not_take_for_its_size_is_wrong(
+def test_a_line_larger_than_the_limit_of_the_service_is_invalid(
     environment: Environment, bootstrap_servers: str, topic: str
 ) -> None:
-    """The limit of the service's own settings holds for publishing too, or a dead letter is published knowingly."""
+    """Otherwise it would be published only to become a dead letter."""
     first = watermark(bootstrap_servers, topic)
     strict = Environment(
         environment.dsn, bootstrap_servers, environment.topics, RAGLEDGER_BATCH__MAX_RECORD_BYTES="600"
@@ -202,11 +200,11 @@ def test_a_line_that_the_service_would_not_take_for_its_size_is_wrong(
     assert watermark(bootstrap_servers, topic) == first
 
 
-# ── interrupted, and larger than memory should be ──
+# ── interruptions and large input ──
 
 
 def started(environment: Environment, *arguments: str, stdin: int | None = None) -> "subprocess.Popen[str]":
-    """`ragledger publish`, not waited for."""
+    """Start `ragledger publish` and do not wait for it."""
     return subprocess.Popen(
         [sys.executable, "-m", "consumer", "publish", *arguments],
         env=os.environ | environment.variables,
@@ -218,10 +216,10 @@ def started(environment: Environment, *arguments: str, stdin: int | None = None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_says_what_is_published_and_where_to_go_on(
+def test_an_interruption_reports_where_to_continue(
     stack: Servers, migrated_template: str, bootstrap_servers: str, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """From the line it names the rest can be published; together it is everything."""
+    """Publishing from the named line on completes the file."""
     with environment_on(stack, migrated_template) as environment:
         topic = environment.topics["dialogue"]
         file = tmp_path / "events.jsonl"
@@ -242,10 +240,10 @@ def test_an_interruption_says_what_is_published_and_where_to_go_on(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_before_anything_is_published_says_so(
+def test_an_interruption_before_the_first_record_is_reported(
     environment: Environment, bootstrap_servers: str, topic: str, number: signal.Signals
 ) -> None:
-    """While standard input is waited for."""
+    """The command waits for standard input."""
     first = watermark(bootstrap_servers, topic)
     process = started(environment, "-", "--topic", topic, stdin=subprocess.PIPE)
     eventually(lambda: "SigCgt" in (status := Path(f"/proc/{process.pid}/status").read_text()) and caught(status, 15))
@@ -258,15 +256,13 @@ def test_an_interruption_before_anything_is_published_says_so(
 
 
 def caught(status: str, number: int) -> bool:
-    """Whether a process handles a signal, by what the kernel says of it."""
+    """Return whether a process handles a signal, according to the kernel."""
     (mask,) = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt")]
     return bool(mask >> (number - 1) & 1)
 
 
-def test_a_pipe_is_read_twice_as_well(
-    environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
-) -> None:
-    """A named one, and one wrong line at its end: nothing is published; with room nowhere, that is said."""
+def test_a_pipe_is_read_twice_too(environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path) -> None:
+    """If the last line is invalid, nothing is published; if there is no room for a copy, that is reported."""
     first = watermark(bootstrap_servers, topic)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -277,8 +273,8 @@ def test_a_pipe_is_read_twice_as_well(
     assert watermark(bootstrap_servers, topic) == first
 
 
-def test_a_line_without_end_is_wrong_and_not_held(environment: Environment, topic: str) -> None:
-    """Many times as long as any record may be: named as too large, the line behind it by its number."""
+def test_an_extremely_long_line_is_invalid_and_not_held_in_memory(environment: Environment, topic: str) -> None:
+    """It is reported as too large, and the line after it has the right number."""
     content = b"x" * 100_000_000 + b"\n" + b" " * 40_000_000 + b"{}\n{\n"
     done = environment.run("publish", "-", "--topic", topic, stdin=content)
     assert done.returncode == 1

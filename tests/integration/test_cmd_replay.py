@@ -1,4 +1,4 @@
-"""`ragledger dead-letters replay`: once the cause is gone, every row appears once, however often it is tried."""
+"""Tests `ragledger dead-letters replay`: when the cause is fixed, every row is written once, in any number of runs."""
 
 import json
 import os
@@ -31,7 +31,7 @@ from tests.support.stack import Servers, fresh_database
 pytestmark = pytest.mark.timeout(120)
 
 NOTHING = {"inserted": 0, "duplicates": 0, "amended": 0, "failed": 0, "erased": 0}
-CHUNK = 500  # dead letters that one transaction of a replay takes
+CHUNK = 500  # dead letters in one transaction of a replay
 DEAD_LETTER = """
     INSERT INTO dead_letters (topic, partition, record_offset, record_timestamp, value, reason)
     VALUES (%s, 0, %s, '2026-01-01Z', %s, 'refused_by_database')
@@ -40,20 +40,20 @@ DEAD_LETTER = """
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Topics and a database, and a service that computes days only when it starts."""
+    """Return topics, a database, and a service that computes days only at its start."""
     with environment_on(stack, migrated_template) as made:
         yield made
 
 
 @pytest.fixture
 def offline(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """A database alone: a replay needs no Kafka."""
+    """Return a database without Kafka, which a replay does not need."""
     with fresh_database(stack.dsn, migrated_template) as dsn:
         yield Environment(dsn, "127.0.0.1:9", {"dialogue": "rag.dialogue", "provenance": "rag.provenance"})
 
 
 def keep_dead_letters(environment: Environment, count: int, seed: int) -> list[UUID]:
-    """Put valid dialogues into the table of dead letters; their ids in order."""
+    """Insert valid dialogues as dead letters. Return their ids in order."""
     found = dialogues("rag.dialogue", count, seed)
     with psycopg.connect(environment.dsn, autocommit=True) as connection, connection.cursor() as cursor:
         rows = [("rag.dialogue", offset, record.value) for offset, record in enumerate(found.values())]
@@ -62,7 +62,7 @@ def keep_dead_letters(environment: Environment, count: int, seed: int) -> list[U
 
 
 def start_replay(environment: Environment) -> subprocess.Popen[bytes]:
-    """A replay of everything, not waited for."""
+    """Start a replay of everything and do not wait for it."""
     return subprocess.Popen(
         [sys.executable, "-m", "consumer", "dead-letters", "replay", "--json"],
         env=os.environ | environment.variables,
@@ -72,14 +72,16 @@ def start_replay(environment: Environment) -> subprocess.Popen[bytes]:
 
 
 def replayed(environment: Environment) -> int:
-    """Dead letters that are marked."""
+    """Return the number of dead letters marked as replayed."""
     return int(environment.value("SELECT count(*) FROM dead_letters WHERE replayed_at IS NOT NULL"))
 
 
-def test_when_the_cause_is_gone_the_rows_appear_once(
+def test_after_the_cause_is_fixed_the_rows_are_written_once(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """A rule dropped, a parent inserted: those rows appear, marked, their days touched; again: nothing."""
+    """A rule is dropped and a parent inserted: the rows are written and marked, and their days touched; a second
+    run does nothing.
+    """
     make_rules(environment.dsn)
     bad = [one for one in bad_records(environment.topics) if one.reason != "record_too_large"]
     send(bootstrap_servers, [one.record for one in bad])
@@ -105,14 +107,14 @@ def test_when_the_cause_is_gone_the_rows_appear_once(
 
 
 def event_id(bad: Bad) -> UUID:
-    """The id an event brings along."""
+    """Return the id in an event."""
     return UUID(json.loads(bad.record.value or b"")["id"])
 
 
-def test_a_row_has_the_id_and_time_that_reading_would_have_given_it(
+def test_a_replayed_row_has_the_same_id_and_time_as_a_row_that_was_read(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """Events without id and created_at, refused and then replayed: another group that reads them finds duplicates."""
+    """The events have no id and no created_at; another group that reads them finds only duplicates."""
     execute(environment.dsn, f"ALTER TABLE ai_dialogue_log ADD CONSTRAINT rule CHECK (query <> '{BY_RULE}')")
     event = as_json(small_dialogue(random.Random(1), id=None, query=BY_RULE))
     topic = environment.topics["dialogue"]
@@ -128,8 +130,8 @@ def test_a_row_has_the_id_and_time_that_reading_would_have_given_it(
     assert counts(environment) == {"inserted": 0, "duplicates": 3, "dead": 0}
 
 
-def test_what_fails_again_stays_with_the_new_reason(offline: Environment) -> None:
-    """Another rule refuses it now, or it never was an event: the newest reason, SQLSTATE and detail are shown."""
+def test_a_record_that_fails_again_stays_with_the_new_reason(offline: Environment) -> None:
+    """Another rule rejects it, or it is no event at all: the newest reason, SQLSTATE and detail are shown."""
     keep_dead_letters(offline, 2, seed=2)
     execute(
         offline.dsn,
@@ -143,8 +145,8 @@ def test_what_fails_again_stays_with_the_new_reason(offline: Environment) -> Non
     assert (second["reason"], second["sqlstate"], second["replayed_at"]) == ("not_json", None, None)
 
 
-def test_an_event_that_came_by_another_way_meanwhile_is_a_duplicate(offline: Environment) -> None:
-    """First write wins; the dead letter is settled."""
+def test_a_record_that_was_stored_meanwhile_is_a_duplicate(offline: Environment) -> None:
+    """The first write wins, and the dead letter is settled."""
     known, new = keep_dead_letters(offline, 2, seed=3)
     execute(
         offline.dsn,
@@ -158,7 +160,7 @@ def test_an_event_that_came_by_another_way_meanwhile_is_a_duplicate(offline: Env
 
 
 def test_filters_and_ids_choose_what_is_replayed(offline: Environment) -> None:
-    """Ids, topic, reason and time; the rest stays open."""
+    """They are ids, topic, reason and time; the others stay open."""
     wanted = keep_dead_letters(offline, 6, seed=4)
     execute(
         offline.dsn,
@@ -172,11 +174,11 @@ def test_filters_and_ids_choose_what_is_replayed(offline: Environment) -> None:
     assert ids(offline) == {wanted[0], wanted[1], wanted[2], wanted[5]}
 
 
-def test_a_replay_killed_in_the_middle_and_repeated_is_exact(offline: Environment) -> None:
-    """SIGKILL while its third transaction waits: two are in for good, the third is not, and the next replay ends it."""
+def test_a_replay_that_is_killed_and_repeated_is_exact(offline: Environment) -> None:
+    """SIGKILL comes while its third transaction waits: two are committed, and the next replay does the rest."""
     wanted = keep_dead_letters(offline, 3 * CHUNK, seed=5)
     with psycopg.connect(offline.dsn) as holder:
-        # An id of the third chunk, not committed: the replay has to wait for the end of this transaction.
+        # An uncommitted id of the third chunk: the replay has to wait for this transaction.
         holder.execute(
             "INSERT INTO ai_dialogue_log (id, user_id, session_id, query, response, model_used)"
             " VALUES (%s, %s, %s, 'q', 'r', 'm')",
@@ -188,19 +190,19 @@ def test_a_replay_killed_in_the_middle_and_repeated_is_exact(offline: Environmen
         process.communicate()
         holder.rollback()
     assert (replayed(offline), len(ids(offline))) == (2 * CHUNK, 2 * CHUNK)
-    eventually(lambda: not waits_for_lock(offline), message="its session is gone")
+    eventually(lambda: not waits_for_lock(offline), message="its session has ended")
     assert offline.run_json("dead-letters", "replay") == NOTHING | {"inserted": CHUNK}
     assert ids(offline) == set(wanted)
     assert replayed(offline) == 3 * CHUNK
 
 
 def waits_for_lock(environment: Environment) -> bool:
-    """Whether somebody in this database waits for a lock."""
+    """Return whether a session of this database waits for a lock."""
     sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     return bool(environment.value(sql))
 
 
-def test_two_replays_at_once_share_the_work(offline: Environment) -> None:
+def test_two_concurrent_replays_share_the_work(offline: Environment) -> None:
     """Together they write every row once."""
     wanted = keep_dead_letters(offline, 4 * CHUNK, seed=6)
     both = [start_replay(offline) for _ in range(2)]
@@ -212,10 +214,10 @@ def test_two_replays_at_once_share_the_work(offline: Environment) -> None:
     assert replayed(offline) == len(wanted)
 
 
-def test_a_record_too_large_is_stored_once_the_limit_is_raised(
+def test_a_large_record_is_stored_after_the_limit_is_raised(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """Under the same limit it stays too large; under a higher one it is a row."""
+    """With the same limit it stays too large."""
     [(wanted, record)] = dialogues(environment.topics["dialogue"], 1, seed=7).items()
     environment.variables["RAGLEDGER_BATCH__MAX_RECORD_BYTES"] = "100"
     send(bootstrap_servers, [record])
@@ -227,8 +229,8 @@ def test_a_record_too_large_is_stored_once_the_limit_is_raised(
     assert ids(environment) == {wanted}
 
 
-def test_replay_for_people_says_how_much_became_of_it(offline: Environment) -> None:
-    """A table of what was written, what was there before, and what failed again."""
+def test_the_output_of_a_replay_for_people(offline: Environment) -> None:
+    """It is a table of rows, duplicates, and records that failed again."""
     keep_dead_letters(offline, 3, seed=8)
     done = offline.run("dead-letters", "replay")
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""`ragledger retention`: what is over goes into the archive, what is held stays, and each owner hears of it once."""
+"""Tests `ragledger retention`: expired rows are archived, held rows stay, and each owner gets one notice."""
 
 import json
 import os
@@ -29,28 +29,28 @@ NOTHING = {"deleted": 0, "archived": 0, "notices": 0, "published": 0, "found": 0
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """A database and a topic for notices; small batches, so that a run has several."""
+    """Return a database and a topic for notices, with small batches, so that a run has several."""
     with retention_environment(stack, migrated_template, RAGLEDGER_RETENTION__BATCH_ROWS="4") as made:
         yield made
 
 
 def archived(environment: Environment) -> set[UUID]:
-    """What is in the archive."""
+    """Return the ids in the archive."""
     return {row["id"] for row in environment.query("SELECT id FROM retention_archive")}
 
 
 def kept(environment: Environment) -> set[UUID]:
-    """What is in the table."""
+    """Return the ids in the table."""
     return ids(environment, "provenance")
 
 
 def ago(**span: float) -> str:
-    """A time before now, as the column has it."""
+    """Return a time before now, in the form of the column."""
     return (datetime.now(UTC) - timedelta(**span)).replace(tzinfo=None).isoformat()
 
 
-def test_what_is_over_is_archived_and_deleted_and_each_owner_told_once(environment: Environment) -> None:
-    """Over several batches and owners, one of them nobody; what is not over stays."""
+def test_expired_rows_are_archived_and_deleted_and_each_owner_gets_one_notice(environment: Environment) -> None:
+    """There are several batches and owners, one of them unknown; other rows stay."""
     over = insert(environment.dsn, acquired(9, ALICE), acquired(3, BOB, license_type="unknown"), acquired(2))
     stays = insert(environment.dsn, acquired(2, ALICE, retention_years=None), acquired(2, ALICE, retention_years=5000))
     before = {row["id"]: row["row"] for row in environment.query("SELECT id, to_jsonb(p) AS row FROM provenance AS p")}
@@ -67,8 +67,8 @@ def test_what_is_over_is_archived_and_deleted_and_each_owner_told_once(environme
     assert len(published(environment)) == 3
 
 
-def test_notices_are_no_records_that_wait_for_the_service(environment: Environment) -> None:
-    """Nobody here reads them, and the doctor does not miss it."""
+def test_notices_do_not_count_as_waiting_records(environment: Environment) -> None:
+    """The service does not read them, and doctor does not report that."""
     insert(environment.dsn, acquired())
     assert environment.run_json("retention", "run")["published"] == 1
     findings = environment.run_json("doctor")["findings"]
@@ -77,8 +77,8 @@ def test_notices_are_no_records_that_wait_for_the_service(environment: Environme
     ]
 
 
-def test_a_notice_is_what_its_schema_says(environment: Environment) -> None:
-    """A CloudEvent whose id is the notice's, keyed by the owner; an owner with much is told the first hundred."""
+def test_a_notice_matches_its_schema(environment: Environment) -> None:
+    """It is a CloudEvent with the notice's id and the owner as key; it lists at most a hundred pieces."""
     insert(environment.dsn, acquired(101, ALICE), acquired(1))
     environment.variables["RAGLEDGER_RETENTION__BATCH_ROWS"] = "1000"
     environment.run_json("retention", "run")
@@ -113,8 +113,10 @@ def test_a_notice_is_what_its_schema_says(environment: Environment) -> None:
         ("-infinity", 1, True),
     ],
 )
-def test_absurd_times_and_years_do_no_harm(environment: Environment, acquired_at: str, years: int, over: bool) -> None:
-    """Whatever an event may state is judged right, and holds up nothing."""
+def test_extreme_times_and_years_are_handled(
+    environment: Environment, acquired_at: str, years: int, over: bool
+) -> None:
+    """Every possible value is judged correctly and does not block the run."""
     row = insert(environment.dsn, acquired(1, acquired_at=acquired_at, retention_years=years))
     other = insert(environment.dsn, acquired(1))
     assert environment.run_json("retention", "preview")["expired"] == 1 + over
@@ -123,7 +125,7 @@ def test_absurd_times_and_years_do_no_harm(environment: Environment, acquired_at
 
 
 def test_a_year_ends_on_its_day(environment: Environment) -> None:
-    """To the second, as acquired_at + retention_years says, a leap day and a row acquired just now included."""
+    """It ends exactly at acquired_at + retention_years, also on a leap day and for a row acquired now."""
     years = datetime.now(UTC).year - 2004
     over = insert(environment.dsn, acquired(1, acquired_at=ago(seconds=2), retention_years=0))
     sql = "SELECT (now() AT TIME ZONE 'UTC' - make_interval(years => %s) + make_interval(secs => %s))::text AS at"
@@ -137,7 +139,7 @@ def test_a_year_ends_on_its_day(environment: Environment) -> None:
 
 @pytest.mark.parametrize("hold", [True, {"matter": "2026-17"}, "yes", 1, []])
 def test_a_legal_hold_is_respected(environment: Environment, hold: Any) -> None:
-    """Anything but false and null holds; once it is released, the row goes with the next run."""
+    """Every value except false and null is a hold; after its release the next run archives the row."""
     held = insert(environment.dsn, acquired(2, ALICE, access_policy={"legal_hold": hold}))
     free = insert(
         environment.dsn,
@@ -154,19 +156,19 @@ def test_a_legal_hold_is_respected(environment: Environment, hold: Any) -> None:
 
 
 def start(environment: Environment, *arguments: str) -> "subprocess.Popen[bytes]":
-    """A command that is not waited for."""
+    """Start a command and do not wait for it."""
     command = [sys.executable, "-m", "consumer", *arguments]
     return subprocess.Popen(command, env=os.environ | environment.variables, stdout=subprocess.PIPE)
 
 
 def waiting_for_locks(environment: Environment) -> int:
-    """How many sessions of this database wait for a lock."""
+    """Return how many sessions of this database wait for a lock."""
     sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     return int(environment.value(sql))
 
 
-def test_a_hold_that_is_placed_while_the_run_is_at_the_row_is_respected(environment: Environment) -> None:
-    """The run has chosen the row and waits for whoever is changing it; then it looks again."""
+def test_a_hold_that_is_set_while_the_run_waits_for_the_row_is_respected(environment: Environment) -> None:
+    """The run has chosen the row and waits for its lock; then it checks the row again."""
     (held,) = insert(environment.dsn, acquired(1, ALICE))
     with psycopg.connect(environment.dsn) as officer:
         officer.execute("UPDATE provenance SET access_policy = '{\"legal_hold\": true}'")
@@ -177,8 +179,8 @@ def test_a_hold_that_is_placed_while_the_run_is_at_the_row_is_respected(environm
     assert kept(environment) == {held}
 
 
-def test_preview_says_how_many_by_licence_owner_and_month(environment: Environment) -> None:
-    """In JSON and for people; a moment to come shows what will be over then; nothing is changed."""
+def test_preview_counts_by_licence_owner_and_month(environment: Environment) -> None:
+    """As JSON and as tables, also for a time in the future; nothing is changed."""
     insert(
         environment.dsn,
         acquired(3, ALICE),
@@ -204,15 +206,15 @@ def test_preview_says_how_many_by_licence_owner_and_month(environment: Environme
 
 
 @pytest.mark.parametrize("arguments", [("preview", "--as-of", "2020-01-01"), ("preview", "--as-of", "soon"), ("runs",)])
-def test_wrong_use_is_said(environment: Environment, arguments: tuple[str, ...]) -> None:
-    """A moment in the past, or none; a command that there is not."""
+def test_wrong_use_is_reported(environment: Environment, arguments: tuple[str, ...]) -> None:
+    """A time in the past, an invalid time, an unknown command."""
     done = environment.run("retention", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr
 
 
-def test_where_there_is_no_topic_it_is_made(environment: Environment) -> None:
-    """Nobody has to prepare anything: with nothing to tell, and with something."""
+def test_a_missing_topic_is_created(environment: Environment) -> None:
+    """No preparation is needed, with or without notices."""
     topics = Topics(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"])
     environment.variables["RAGLEDGER_TOPICS__EXPIRED"] = topics.later()
     try:
@@ -224,23 +226,23 @@ def test_where_there_is_no_topic_it_is_made(environment: Environment) -> None:
 
 
 def test_without_kafka_nothing_is_deleted(environment: Environment) -> None:
-    """The row is still there."""
+    """The row still exists."""
     rows = insert(environment.dsn, acquired(1))
     environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"] = "127.0.0.1:9"
     assert environment.run("retention", "run").returncode == 1
     assert (kept(environment), archived(environment)) == (rows, set())
 
 
-def test_for_people_a_run_says_what_it_did(environment: Environment) -> None:
-    """A table, and where the rows are."""
+def test_the_output_of_a_run_for_people(environment: Environment) -> None:
+    """A table, and the place of the archived rows."""
     insert(environment.dsn, acquired(2, ALICE))
     done = environment.run("retention", "run")
     assert (done.returncode, done.stderr) == (0, "")
     assert "retention_archive" in done.stdout
 
 
-def test_two_runs_at_once_tell_each_owner_once(environment: Environment) -> None:
-    """Together they archive everything; of the two, Kafka lets one publish at a time."""
+def test_two_concurrent_runs_send_each_notice_once(environment: Environment) -> None:
+    """Together they archive everything; Kafka lets only one of them publish at a time."""
     over = insert(environment.dsn, acquired(120, ALICE), acquired(40))
     both = [start(environment, "retention", "run", "--json") for _ in range(2)]
     for process in both:
@@ -253,8 +255,8 @@ def test_two_runs_at_once_tell_each_owner_once(environment: Environment) -> None
     assert totals == {str(ALICE): 120, None: 40}
 
 
-def test_the_index_leads_to_what_is_over(environment: Environment) -> None:
-    """idx_provenance_expiring is scanned, once for each number of years, and the table as a whole is not."""
+def test_the_index_finds_expired_rows(environment: Environment) -> None:
+    """idx_provenance_expiring is scanned once for each number of years; the table is not scanned as a whole."""
     sql = (Path(__file__).parents[2] / "consumer" / "postgres" / "queries" / "retention_archive.sql").read_text()
     fill = """
         INSERT INTO provenance (id, content_id, content_type, source_uri, license_type, acquisition_method, acquired_at,
@@ -274,16 +276,18 @@ def test_the_index_leads_to_what_is_over(environment: Environment) -> None:
 
 
 def plan_nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every node of a plan."""
+    """Return every node of a plan."""
     yield node
     for part in node.get("Plans", []):
         yield from plan_nodes(part)
 
 
-def test_what_is_read_again_goes_again_without_a_second_notice(
+def test_a_row_that_is_read_again_is_archived_again_without_a_second_notice(
     stack: Servers, migrated_template: str, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """Another group reads the topic from its start: the row is back, goes again, and its owner hears nothing new."""
+    """Another group reads the topic from its start: the row returns and is archived again, and its owner gets no
+    new notice.
+    """
     with environment_on(stack, migrated_template) as environment:
         expired = environment.topics["expired"] = environment.topics["dialogue"]
         environment.variables |= {"RAGLEDGER_TOPICS__EXPIRED": expired, "RAGLEDGER_TOPICS__DIALOGUE": "nothing"}
@@ -302,8 +306,8 @@ def test_what_is_read_again_goes_again_without_a_second_notice(
         assert len(published(environment)) == 1
 
 
-def test_the_service_does_it_by_its_timer(stack: Servers, migrated_template: str, tmp_path: Path) -> None:
-    """Off by default; with an interval set, every replica may and one does; metrics and log tell of it."""
+def test_the_service_runs_retention_on_a_timer(stack: Servers, migrated_template: str, tmp_path: Path) -> None:
+    """It is off by default; with an interval, one of the replicas runs it; metrics and log report it."""
     topics = environment_on(stack, migrated_template), retention_environment(stack, migrated_template)
     with topics[0] as environment, topics[1] as other:
         environment.topics["expired"] = other.topics["expired"]
@@ -311,24 +315,24 @@ def test_the_service_does_it_by_its_timer(stack: Servers, migrated_template: str
         over = insert(environment.dsn, acquired(5, ALICE))
         with ServiceProcess(environment, tmp_path / "off") as service:
             service.wait_ready()
-            eventually(lambda: log_lines(tmp_path / "off", "claimed"), message="it reads")
+            eventually(lambda: log_lines(tmp_path / "off", "claimed"), message="the service reads")
             assert kept(environment) == over
         environment.variables["RAGLEDGER_RETENTION__INTERVAL_S"] = "0.2"
         with ServiceProcess(environment, tmp_path / "a") as a, ServiceProcess(environment, tmp_path / "b") as b:
             eventually(lambda: not kept(environment), message="archived")
             late = insert(environment.dsn, acquired(2, BOB))
-            eventually(lambda: archived(environment) == over | late, message="archived by a later turn")
+            eventually(lambda: archived(environment) == over | late, message="archived by a later run")
             both = (a, b)
             eventually(lambda: sum(s.metric("rag_retention_rows_total") for s in both) == 7, message="rows counted")
             eventually(lambda: sum(s.metric("rag_retention_notices_total") for s in both) == 2, message="notices")
         told = {notice.body["owner"]: notice.body["total"] for notice in published(environment)}
         assert told == {str(ALICE): 5, str(BOB): 2}
         logs = (tmp_path / "a", tmp_path / "b")
-        eventually(lambda: any(log_lines(log, "retention_done") for log in logs), message="said in the log")
+        eventually(lambda: any(log_lines(log, "retention_done") for log in logs), message="logged")
 
 
 def test_archived_provenance_can_be_put_back(environment: Environment) -> None:
-    """With the statement of the documentation: the same row as before, under a hold, so that it stays."""
+    """The statement of the documentation inserts the same row with a hold, so that it stays."""
     insert(environment.dsn, acquired(1, ALICE, access_policy={"groups": ["staff"], "n": 1.10}))
     (before,) = environment.query("SELECT to_jsonb(p) AS row FROM provenance AS p")
     environment.run_json("retention", "run")
@@ -343,8 +347,8 @@ def test_archived_provenance_can_be_put_back(environment: Environment) -> None:
     assert environment.run_json("retention", "run") == NOTHING
 
 
-def test_a_notice_that_waits_names_nobody_who_was_erased(environment: Environment, tmp_path: Path) -> None:
-    """Also one that was written while the user was being erased: the owner is held against the erased users last."""
+def test_a_waiting_notice_does_not_name_an_erased_user(environment: Environment, tmp_path: Path) -> None:
+    """This holds even if the user is erased while the notice is written: the owner is checked last."""
     erased = environment.run("erase", "--user", str(ALICE), "--receipt", str(tmp_path))
     assert erased.returncode == 0, erased.stderr
     insert(environment.dsn, acquired(2, ALICE), acquired(1, BOB))

@@ -1,4 +1,4 @@
-"""`ragledger rollup` and the timer: one exact row for every day of the business time zone."""
+"""Tests `ragledger rollup` and the timer: one exact row for every day of the business time zone."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -22,13 +22,13 @@ ZONES = [
     (NEW_YORK, date(2026, 3, 8), 23),
     (NEW_YORK, date(2026, 11, 1), 25),
     ("America/Sao_Paulo", date(2018, 11, 4), 23),  # its midnight did not exist
-    ("Asia/Kathmandu", date(2026, 2, 28), 24),  # 5:45 from UTC
+    ("Asia/Kathmandu", date(2026, 2, 28), 24),  # 5:45 ahead of UTC
 ]
 
 
 @pytest.fixture
 def offline(stack: Servers, migrated_template: str) -> Iterator[Callable[..., Environment]]:
-    """Makes environments on one database, without Kafka."""
+    """Return a function that makes environments on one database, without Kafka."""
     with fresh_database(stack.dsn, migrated_template) as dsn:
         yield lambda **settings: Environment(dsn, "127.0.0.1:9", {}, **settings)
 
@@ -37,7 +37,7 @@ def offline(stack: Servers, migrated_template: str) -> Iterator[Callable[..., En
 def test_a_day_is_half_open_and_equals_the_queries(
     offline: Callable[..., Environment], zone: str, day: date, hours: int
 ) -> None:
-    """Its first microsecond counts, that of the next day does not, be the day 23, 24 or 25 hours long."""
+    """Its first microsecond counts and that of the next day does not, whether the day has 23, 24 or 25 hours."""
     environment = offline(RAGLEDGER_ROLLUP__TIMEZONE=zone)
     begins, ends = bounds(day, zone)
     assert ends - begins == timedelta(hours=hours)
@@ -54,13 +54,13 @@ def test_a_day_is_half_open_and_equals_the_queries(
 
 
 def as_numbers(row: Any) -> dict[str, float]:
-    """The figures of a row, whatever they came as."""
+    """Return the figures of a row as numbers."""
     figures = ("total_dialogues", "unique_users", "citation_rate", "latency_p95", "total_cost", "total_tokens")
     return {name: float(row[name] or 0) for name in figures}
 
 
 def test_a_day_without_dialogues_is_a_row_of_zeros(offline: Callable[..., Environment]) -> None:
-    """Counts and sums are 0; what has no value is NULL; no objective is met or missed."""
+    """Counts and sums are 0; other figures are NULL; no objective is met or missed."""
     environment = offline()
     [printed] = environment.run_json("rollup", "--day", "2026-02-03")
     row = assert_day_equals_queries(environment, date(2026, 2, 3))
@@ -71,10 +71,10 @@ def test_a_day_without_dialogues_is_a_row_of_zeros(offline: Callable[..., Enviro
         assert all(objective.keys() == {"target", "operator", "actual", "met"} for objective in judged.values())
 
 
-def test_a_range_computes_every_day_of_it_again_and_again(offline: Callable[..., Environment]) -> None:
-    """Both ends included, in order; rows are replaced, never added; what has changed since is in the new figures."""
+def test_a_range_computes_each_of_its_days_every_time(offline: Callable[..., Environment]) -> None:
+    """Both ends are included, in order; rows are replaced and not added, and later changes are in the new figures."""
     environment = offline()
-    days = [date(2026, 2, 26) + timedelta(days=n) for n in range(5)]  # over the end of a month
+    days = [date(2026, 2, 26) + timedelta(days=n) for n in range(5)]  # across the end of a month
     insert_dialogues(environment, [datetime(2026, 2, 28, 12)], seed=1)
     for extra in range(2):
         insert_dialogues(environment, [datetime(2026, 3, 1, 12)] * extra, seed=2)
@@ -88,8 +88,8 @@ def test_a_range_computes_every_day_of_it_again_and_again(offline: Callable[...,
     assert created < computed
 
 
-def test_tables_for_people_have_a_column_or_a_line_for_each_day(offline: Callable[..., Environment]) -> None:
-    """Few days side by side with all figures, many as a list."""
+def test_tables_have_a_column_or_a_line_for_each_day(offline: Callable[..., Environment]) -> None:
+    """A few days are columns with all figures; many days are lines."""
     environment = offline()
     insert_dialogues(environment, [datetime(2026, 2, 3, 12)] * 7, seed=3)
     few = environment.run("rollup", "--day", "2026-02-03")
@@ -110,14 +110,14 @@ def test_tables_for_people_have_a_column_or_a_line_for_each_day(offline: Callabl
     ],
 )
 def test_wrong_use_exits_with_2(arguments: list[str]) -> None:
-    """No day, half a range, both ways at once, a range that runs backwards, a day that does not exist."""
+    """No day, half a range, both forms at once, a reversed range, a day that does not exist."""
     done = Environment("postgresql://127.0.0.1:9/x", "127.0.0.1:9", {}).run("rollup", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert "--" in done.stderr
 
 
 def test_objectives_come_from_the_file(offline: Callable[..., Environment], tmp_path: Path) -> None:
-    """One member per objective; a wrong file is named with what is wrong in it."""
+    """There is one member for each objective; a wrong file is reported with its error."""
     file = tmp_path / "slo.yaml"
     file.write_text("objectives:\n  - {name: quick, figure: latency_p95, operator: '<=', target: 1}\n")
     environment = offline(RAGLEDGER_SLO__FILE=str(file))
@@ -134,8 +134,8 @@ def test_objectives_come_from_the_file(offline: Callable[..., Environment], tmp_
     assert "figure" in wrong.stderr
 
 
-def test_costs_of_a_full_day_fit(offline: Callable[..., Environment]) -> None:
-    """Thousands of dialogues at the highest cost each: the sum and the mean have room."""
+def test_the_cost_of_a_busy_day_fits_the_columns(offline: Callable[..., Environment]) -> None:
+    """Thousands of dialogues have the highest cost."""
     environment = offline()
     insert_dialogues(environment, [datetime(2026, 2, 3, 12)] * 200, seed=5)
     environment.query("UPDATE ai_dialogue_log SET token_cost_jpy = 999999.99 RETURNING 1")
@@ -143,10 +143,10 @@ def test_costs_of_a_full_day_fit(offline: Callable[..., Environment]) -> None:
     assert float(assert_day_equals_queries(environment, date(2026, 2, 3))["total_cost"]) == 199_999_998.0
 
 
-def test_two_replicas_keep_one_row_a_day_and_late_events_repair_theirs(
+def test_two_replicas_keep_one_row_a_day_and_late_events_correct_it(
     stack: Servers, migrated_template: str, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """On both timers at once, in the time zone of the business, for days long gone and for today's."""
+    """Both timers run, in the business time zone, for old days and for today."""
     days = [date(2026, 1, 1) + timedelta(days=n) for n in range(3)]
     zone = {"RAGLEDGER_ROLLUP__TIMEZONE": TOKYO, "RAGLEDGER_ROLLUP__INTERVAL_S": "0.1"}
     moments = [moment for day in days for moment in at_the_edges(day, TOKYO)]

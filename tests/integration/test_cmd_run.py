@@ -1,4 +1,4 @@
-"""The command line as a whole, and how `ragledger run` starts and stops."""
+"""Tests the command line as a whole, and the start and stop of `ragledger run`."""
 
 import random
 import signal
@@ -58,13 +58,13 @@ COMMANDS = {
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Two partitions a topic."""
+    """Return an environment with two partitions in each topic."""
     with environment_on(stack, migrated_template, partitions=2) as made:
         yield made
 
 
 def commands(group: Any, path: str = "") -> Iterator[str]:
-    """The full name of every command."""
+    """Return the full name of every command."""
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, f"{path}{name} ")
@@ -72,8 +72,8 @@ def commands(group: Any, path: str = "") -> Iterator[str]:
             yield f"{path}{name}"
 
 
-def test_every_command_explains_itself() -> None:
-    """--help exits with 0 for each, groups included, and says more than the name of its options."""
+def test_every_command_has_a_help_text() -> None:
+    """--help exits with 0 for commands and groups, and has a description besides the options."""
     found = set(commands(typer.main.get_command(app)))
     assert found >= COMMANDS
     for name in {"", *found, *(name.partition(" ")[0] for name in found)}:
@@ -81,11 +81,11 @@ def test_every_command_explains_itself() -> None:
         assert done.exit_code == 0, name
         assert "Usage:" in done.output
         if name in found:
-            assert len(done.output.split("Usage:")[1].splitlines()[2].split()) >= 3, f"{name} is not explained"
+            assert len(done.output.split("Usage:")[1].splitlines()[2].split()) >= 3, f"{name} has no description"
 
 
 def test_the_package_runs_as_a_module_and_as_a_script() -> None:
-    """`python -m consumer` and `ragledger` are the same; the help lists the exit codes."""
+    """`python -m consumer` and `ragledger` are equal; the help lists the exit codes."""
     script = Path(sys.executable).with_name("ragledger")
     for command in ([sys.executable, "-m", "consumer"], [str(script)]):
         done = run(*command, "--help")
@@ -96,8 +96,8 @@ def test_the_package_runs_as_a_module_and_as_a_script() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["frobnicate"], ["dead-letters", "frobnicate"], ["run", "--fast"], []])
-def test_what_is_no_command_exits_with_2(arguments: list[str]) -> None:
-    """An unknown command, one of a group, an unknown option, and none at all."""
+def test_an_unknown_command_exits_with_2(arguments: list[str]) -> None:
+    """An unknown command, an unknown subcommand, an unknown option, or none at all."""
     assert CliRunner().invoke(app, arguments).exit_code == 2
 
 
@@ -110,10 +110,10 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 def test_a_signal_stops_the_service_with_exit_code_0(
     environment: Environment, bootstrap_servers: str, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """What is held is written and committed first: the batch that waits for its delay is not lost or read again."""
+    """It first writes and commits the open batch, which is not lost and not read again."""
     topic = environment.topics["dialogue"]
     records = dialogues(topic, 50, seed=1)
-    # Without the stop these would wait for ten minutes.
+    # Without the signal they would wait for ten minutes.
     with ServiceProcess(environment, tmp_path / "log", RAGLEDGER_BATCH__MAX_DELAY_MS="600000") as service:
         service.wait_ready()
         send(bootstrap_servers, records.values())
@@ -129,8 +129,8 @@ def test_a_signal_stops_the_service_with_exit_code_0(
     assert counts(environment) == {"inserted": len(records), "duplicates": 0, "dead": 0}
 
 
-def test_a_port_that_is_taken_is_said(environment: Environment) -> None:
-    """Exit code 1 and the port, not a traceback."""
+def test_a_port_in_use_is_reported(environment: Environment) -> None:
+    """Exit code 1 and the port, without a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         environment.variables["RAGLEDGER_HTTP__PORT"] = str(port)
@@ -141,7 +141,7 @@ def test_a_port_that_is_taken_is_said(environment: Environment) -> None:
 
 
 def test_a_wrong_setting_stops_the_start(environment: Environment) -> None:
-    """Before anything is read: the name of the setting, exit code 1."""
+    """Exit code 1 and the name of the setting, before anything is read."""
     environment.variables["RAGLEDGER_BATCH__MAX_ROWZ"] = "1"
     done = environment.run("run")
     assert (done.returncode, done.stdout) == (1, "")
@@ -149,10 +149,10 @@ def test_a_wrong_setting_stops_the_start(environment: Environment) -> None:
     assert "RAGLEDGER_BATCH__MAX_ROWS" in done.stderr
 
 
-def test_start_from_latest_skips_what_was_there_before(
+def test_start_from_latest_skips_earlier_records(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """Only for partitions that the ledger does not know: the next start resumes at the ledger, not at the end."""
+    """This applies only to partitions without a row in the ledger; the next start resumes at the ledger."""
     topic = environment.topics["dialogue"]
     chance = random.Random(2)
 

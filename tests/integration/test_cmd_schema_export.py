@@ -1,4 +1,4 @@
-"""`ragledger schema export`: documents that other people's tools take, and that say what the service does."""
+"""Tests `ragledger schema export`: other tools accept the documents, and they match the service."""
 
 import json
 import random
@@ -22,9 +22,9 @@ MAKERS: dict[str, Callable[..., dict[str, Any]]] = {"dialogue": small_dialogue, 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory that did not exist before."""
+    """Return a new directory with the documents."""
     directory = tmp_path_factory.mktemp("export") / "new" / "events"
-    topics = Topics().model_dump()  # the documents in the repository name the defaults
+    topics = Topics().model_dump()  # the documents in the repository have the default names
     done = Environment("postgresql://127.0.0.1:9/x", "127.0.0.1:9", topics).run("schema", "export", str(directory))
     assert (done.returncode, done.stderr) == (0, "")
     assert {Path(line) for line in done.stdout.split()} == set(directory.iterdir())
@@ -32,8 +32,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_the_json_schema_takes_good_events_and_refuses_bad_ones(exported: Path, kind: str) -> None:
-    """A valid draft 2020-12 schema that agrees with the service on what is required, ranges, nulls, further members."""
+def test_the_json_schema_accepts_good_events_and_rejects_bad_ones(exported: Path, kind: str) -> None:
+    """It is valid draft 2020-12 and agrees with the service on required fields, ranges, nulls and further members."""
     schema = json.loads((exported / f"{kind}.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
@@ -51,7 +51,9 @@ def test_the_json_schema_takes_good_events_and_refuses_bad_ones(exported: Path, 
 
 
 def test_the_asyncapi_document_names_topics_and_messages(exported: Path) -> None:
-    """AsyncAPI 3: a channel for each topic, whose message holds the event's schema; every reference leads somewhere."""
+    """AsyncAPI 3: a channel for each topic, with a message that has the event's schema; every reference can be
+    resolved.
+    """
     document = json.loads((exported / "asyncapi.json").read_text())
     assert document["asyncapi"].startswith("3.")
     assert {"title", "version"} <= document["info"].keys()
@@ -65,7 +67,7 @@ def test_the_asyncapi_document_names_topics_and_messages(exported: Path) -> None
 
 
 def references(part: Any) -> list[str]:
-    """Every `$ref` of a document."""
+    """Return every `$ref` of a document."""
     if isinstance(part, list):
         return [found for member in part for found in references(member)]
     if not isinstance(part, dict):
@@ -75,22 +77,22 @@ def references(part: Any) -> list[str]:
 
 
 def resolve(document: Any, reference: str) -> Any:
-    """What a local reference leads to."""
+    """Return the target of a local reference."""
     for step in reference.removeprefix("#/").split("/"):
         document = document[step.replace("~1", "/").replace("~0", "~")]
     return document
 
 
 def test_the_committed_documents_do_not_drift(exported: Path) -> None:
-    """What producers read in the repository is what the service does now."""
+    """The documents in the repository match the service."""
     names = {path.name for path in exported.iterdir()}
     assert {path.name for path in COMMITTED.glob("*.json")} == names, "run: ragledger schema export docs/events"
     for name in names:
         assert (COMMITTED / name).read_text() == (exported / name).read_text(), f"{name} has drifted"
 
 
-def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    """A file is in the way: exit code 1 and its name."""
+def test_an_unwritable_directory_is_reported(tmp_path: Path) -> None:
+    """A file has the name of the directory: exit code 1 and its name."""
     (tmp_path / "file").write_text("")
     target = tmp_path / "file" / "events"
     done = Environment("postgresql://127.0.0.1:9/x", "127.0.0.1:9", {}).run("schema", "export", str(target))

@@ -1,4 +1,4 @@
-"""`ragledger slo rules`: rules for Prometheus that are those of the objectives, whatever these are."""
+"""Tests `ragledger slo rules`: the rules for Prometheus match any objectives."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ objectives:
 
 
 def rules(directory: Path | None, *options: str, objectives: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command, with a database and a Kafka that are not there."""
+    """Run the command without a database and Kafka."""
     settings = {"RAGLEDGER_SLO__FILE": str(objectives)} if objectives else {}
     nowhere = Environment("postgresql://127.0.0.1:9/x", "127.0.0.1:9", {}, **settings)
     return nowhere.run("slo", "rules", *([str(directory)] if directory else []), *options)
 
 
 def write(path: Path, text: str) -> Path:
-    """A file of objectives."""
+    """Write a file of objectives."""
     path.write_text(text)
     return path
 
 
 def names(directory: Path) -> list[str]:
-    """What is in a directory."""
+    """Return the names in a directory."""
     return sorted(path.name for path in directory.iterdir())
 
 
-# ── the rules that are here ──
+# ── the committed rules ──
 
 
 def test_the_committed_rules_are_those_of_the_built_in_objectives() -> None:
-    """To the last byte, and no others."""
+    """They are equal to the last byte, and there are no others."""
     done = rules(PROMETHEUS / "rules", "--check", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     said = json.loads(done.stdout)
@@ -71,28 +71,30 @@ def test_the_committed_rules_are_those_of_the_built_in_objectives() -> None:
     assert {one["file"] for one in said["objectives"]} < set(names(PROMETHEUS / "rules"))
 
 
-# ── rules of other objectives ──
+# ── rules of a user's objectives ──
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The rules of a file of one's own, in a directory that did not exist."""
+    """Write the rules of a user's file into a new directory."""
     directory = tmp_path_factory.mktemp("slo") / "new" / "rules"
     done = rules(directory, objectives=write(directory.parents[1] / "slo.yml", OWN))
     assert (done.returncode, done.stderr) == (0, "")
     return directory
 
 
-def test_other_objectives_have_rules_that_promtool_takes(own: Path) -> None:
-    """Two on latency have the same alert, told apart by their labels; what is judged by the day only has none."""
+def test_promtool_accepts_the_rules_of_other_objectives(own: Path) -> None:
+    """Two objectives for latency share an alert name and differ by labels; an objective judged by the day only
+    has no rule.
+    """
     files = ["each", "error-budgets", "on", "quick", "spending", "usually_quick"]
     assert names(own) == [f"slo-{name}.yml" for name in files]
     said = promtool("check", "rules", "--lint=all", "--lint-fatal", *sorted(own.iterdir()))
     assert said.count("SUCCESS") == len(files)
 
 
-def test_on_standard_output_they_are_one_file(own: Path, tmp_path: Path) -> None:
-    """With the same groups, links to where the runbook is, and a word on what is judged by the day only."""
+def test_standard_output_gets_one_document(own: Path, tmp_path: Path) -> None:
+    """It has the same groups, links to the runbook, and a comment on each objective judged by the day only."""
     published = "https://docs.example/ragledger/"
     done = rules(None, "--runbooks", published, objectives=own.parents[1] / "slo.yml")
     assert (done.returncode, done.stderr) == (0, "")
@@ -105,18 +107,18 @@ def test_on_standard_output_they_are_one_file(own: Path, tmp_path: Path) -> None
 
 
 def groups_of(path: Path) -> list[dict[str, Any]]:
-    """The groups of a file of rules."""
+    """Return the groups of a file of rules."""
     found: list[dict[str, Any]] = yaml.safe_load(path.read_text())["groups"]
     return found
 
 
 def alerts_at(time: str, alert: str, *labels: Mapping[str, str]) -> dict[str, Any]:
-    """Which alerts fire then; their texts are whatever they are."""
+    """Return the expected alerts at a time, without texts."""
     return {"eval_time": time, "alertname": alert, "exp_alerts": [{"exp_labels": dict(one)} for one in labels]}
 
 
 def without_texts(directory: Path, into: Path) -> list[str]:
-    """Copies of the rules without annotations, which promtool would want word by word."""
+    """Write copies of the rules without annotations, which promtool compares word by word."""
     into.mkdir()
     for path in directory.iterdir():
         content = yaml.safe_load(path.read_text())
@@ -128,25 +130,27 @@ def without_texts(directory: Path, into: Path) -> list[str]:
 
 
 def order(directory: Path) -> list[str]:
-    """The groups, those first that others rest on."""
+    """Return the groups in the order of their dependencies."""
     found = [group["name"] for path in directory.iterdir() for group in groups_of(path)]
     ranks = ("sli-recordings", "meta-recordings-ragledger-", "meta-recordings", "slo")
     return sorted(found, key=lambda name: next(rank for rank, part in enumerate(ranks) if part in name))
 
 
 def burning(severity: str, name: str) -> dict[str, str]:
-    """The labels of an alert on an error budget."""
+    """Return the labels of an alert on an error budget."""
     labels = {"severity": severity, "sloth_severity": severity, "sloth_service": "ragledger"}
     return labels | {"sloth_id": f"ragledger-{name}", "sloth_slo": name}
 
 
 def series(values: Mapping[str, str]) -> Sequence[Mapping[str, str]]:
-    """Input series for promtool."""
+    """Return input series for promtool."""
     return [{"series": name, "values": one} for name, one in values.items()]
 
 
-def test_they_fire_and_keep_silent_as_the_objectives_say(own: Path, tmp_path: Path) -> None:
-    """Six of ten answers slower than 0.75 s miss one objective and not the other; so with citations and with costs."""
+def test_the_alerts_fire_only_for_missed_objectives(own: Path, tmp_path: Path) -> None:
+    """Six of ten answers slower than 0.75 s miss one objective and meet the other; likewise with citations and
+    costs.
+    """
     rule_files = without_texts(own, tmp_path / "rules")
     latency, slow = "rag_dialogue_latency_seconds", "RagledgerAnswersAreSlow"
     bad = {
@@ -190,8 +194,8 @@ def test_they_fire_and_keep_silent_as_the_objectives_say(own: Path, tmp_path: Pa
     assert "SUCCESS" in promtool("test", "rules", file)
 
 
-def test_a_person_is_told_how_each_objective_is_watched(own: Path) -> None:
-    """And that nothing had to be written a second time."""
+def test_the_output_says_how_each_objective_is_watched(own: Path) -> None:
+    """A second run writes nothing."""
     done = rules(own, objectives=own.parents[1] / "slo.yml")
     assert (done.returncode, done.stderr) == (0, "")
     said = " ".join(done.stdout.split())
@@ -204,8 +208,8 @@ def test_a_person_is_told_how_each_objective_is_watched(own: Path) -> None:
 # ── changes ──
 
 
-def test_a_change_of_objectives_is_noticed_and_followed(own: Path, tmp_path: Path) -> None:
-    """Exit code 3 while the directory holds other rules; writing takes out what is no more, and leaves other files."""
+def test_a_change_of_objectives_is_detected_and_applied(own: Path, tmp_path: Path) -> None:
+    """Exit code 3 while the directory holds other rules; writing removes obsolete files and keeps foreign ones."""
     directory = Path(shutil.copytree(own, tmp_path / "rules"))
     (directory / "ingestion.yml").write_text("groups: []\n")
     before = names(directory)
@@ -233,11 +237,11 @@ def test_a_file_that_was_changed_by_hand_is_not_current(own: Path, tmp_path: Pat
     assert file.read_text() == text
 
 
-# ── what goes wrong ──
+# ── errors ──
 
 
 def test_a_target_that_prometheus_cannot_count_is_refused(tmp_path: Path) -> None:
-    """With the ones next to it, and nothing written; unless it is to be judged by the day only."""
+    """The message names the nearest targets, and nothing is written, unless --skip-refused is given."""
     objectives, directory = write(tmp_path / "slo.yml", REFUSED), tmp_path / "rules"
     for option in ([], ["--check"]):
         done = rules(directory, *option, objectives=objectives)
@@ -253,8 +257,8 @@ def test_a_target_that_prometheus_cannot_count_is_refused(tmp_path: Path) -> Non
     assert names(directory) == ["slo-error-budgets.yml", "slo-fresh.yml"]
 
 
-def test_a_file_of_other_hands_in_the_way_is_named(tmp_path: Path) -> None:
-    """Nothing is overwritten, and nothing written beside it."""
+def test_a_foreign_file_is_named_and_not_overwritten(tmp_path: Path) -> None:
+    """Nothing else is written either."""
     theirs = tmp_path / "slo-freshness.yml"
     theirs.write_text("groups: []\n")
     done = rules(tmp_path)
@@ -263,8 +267,8 @@ def test_a_file_of_other_hands_in_the_way_is_named(tmp_path: Path) -> None:
     assert names(tmp_path) == [theirs.name]
 
 
-def test_a_wrong_file_of_objectives_and_a_directory_that_is_none_are_said(tmp_path: Path) -> None:
-    """The line of the one, the path of the other."""
+def test_a_wrong_file_of_objectives_and_an_unusable_directory_are_reported(tmp_path: Path) -> None:
+    """The first error has the line, the second the path."""
     wrong = write(tmp_path / "slo.yml", OWN.replace("target: 750", "target: fast"))
     done = rules(tmp_path / "rules", objectives=wrong)
     assert done.returncode == 1
@@ -276,7 +280,7 @@ def test_a_wrong_file_of_objectives_and_a_directory_that_is_none_are_said(tmp_pa
 
 
 def test_wrong_use_is_exit_code_2() -> None:
-    """A check, but of nothing; links to what is no address."""
+    """--check without a directory, and a link that is not an address."""
     for options, said in ((["--check"], "needs the directory"), (["--runbooks", "docs.example"], "ends with /")):
         done = rules(None, *options)
         assert (done.returncode, done.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""`ragledger stack` as a process of its own: one line when ready, nothing left behind."""
+"""Tests `ragledger stack` as a process: it prints one line when ready, and leaves nothing behind."""
 
 import json
 import os
@@ -27,7 +27,7 @@ pytestmark = [
 
 @pytest.fixture
 def temporary() -> Iterator[Path]:
-    """A directory for temporary files that every user may enter, as PostgreSQL's has to."""
+    """Return a directory for temporary files that every user may enter, because PostgreSQL's user has to."""
     directory = Path(tempfile.mkdtemp(prefix="stack-test-"))
     directory.chmod(0o711)
     yield directory
@@ -35,7 +35,7 @@ def temporary() -> Iterator[Path]:
 
 
 class StackProcess:
-    """The command, running."""
+    """The running command."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -43,29 +43,29 @@ class StackProcess:
 
     @property
     def output(self) -> IO[str]:
-        """Its standard output."""
+        """Return its standard output."""
         assert self.process.stdout is not None
         return self.process.stdout
 
     def remember_family(self) -> list[psutil.Process]:
-        """Note every process that has been started so far."""
+        """Record every process that it has started so far."""
         self.family = psutil.Process(self.process.pid).children(recursive=True)
         return self.family
 
     def end(self, number: signal.Signals) -> int:
-        """Send a signal; the exit code."""
+        """Send a signal. Return the exit code."""
         self.remember_family()
         self.process.send_signal(number)
         return self.process.wait(30)
 
     def assert_nothing_left(self, temporary: Path) -> None:
-        """No process, no file."""
+        """Assert that no process and no file is left."""
         eventually(lambda: not any(alive(process) for process in self.family), timeout=10, message="processes are left")
         assert list(temporary.iterdir()) == []
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether it runs; a zombie does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -74,7 +74,7 @@ def alive(process: psutil.Process) -> bool:
 
 @contextmanager
 def started(temporary: Path, *arguments: str) -> Iterator[StackProcess]:
-    """`ragledger stack`, killed at the end unless it has ended."""
+    """Start `ragledger stack`, and kill it at the end of the test if it still runs."""
     with subprocess.Popen(
         [sys.executable, "-m", "consumer", "stack", *arguments],
         env=os.environ | {"TMPDIR": str(temporary)},
@@ -90,7 +90,7 @@ def started(temporary: Path, *arguments: str) -> Iterator[StackProcess]:
 
 
 def test_one_line_of_json_when_both_are_ready_and_nothing_left_after_sigterm(temporary: Path) -> None:
-    """The addresses work at once; SIGTERM ends it with exit code 0; the line was the only one."""
+    """The addresses work at once; SIGTERM ends it with exit code 0; nothing else was printed."""
     with started(temporary, "--json") as stack:
         addresses = json.loads(stack.output.readline())
         assert addresses.keys() == {"bootstrap_servers", "dsn"}
@@ -103,8 +103,8 @@ def test_one_line_of_json_when_both_are_ready_and_nothing_left_after_sigterm(tem
 
 
 @pytest.mark.slow
-def test_a_stop_during_the_start_leaves_nothing_either(temporary: Path) -> None:
-    """Ctrl-C as soon as the first server process is there."""
+def test_a_stop_during_the_start_leaves_nothing(temporary: Path) -> None:
+    """Ctrl-C comes when the first server process has started."""
     with started(temporary) as stack:
         eventually(lambda: len(stack.remember_family()) > 1, message="the first server process")
         assert stack.end(signal.SIGINT) == 0
@@ -113,8 +113,8 @@ def test_a_stop_during_the_start_leaves_nothing_either(temporary: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_ends_the_command_with_1(temporary: Path) -> None:
-    """Killed from outside: the command says so instead of pretending that all is well."""
+def test_a_server_that_ends_unexpectedly_ends_the_command_with_1(temporary: Path) -> None:
+    """It is killed from outside, and the command reports it."""
     with started(temporary) as stack:
         line = stack.output.readline()
         assert "bootstrap_servers=" in line
@@ -125,8 +125,8 @@ def test_a_server_that_dies_ends_the_command_with_1(temporary: Path) -> None:
         stack.assert_nothing_left(temporary)
 
 
-def test_a_version_that_is_not_installed_is_said(temporary: Path) -> None:
-    """Exit code 1, what is missing, and no file left."""
+def test_a_version_that_is_not_installed_is_reported(temporary: Path) -> None:
+    """Exit code 1, the missing version, and no file left."""
     done = subprocess.run(
         [sys.executable, "-m", "consumer", "stack", "--postgres-version", "9"],
         env=os.environ | {"TMPDIR": str(temporary)},

@@ -1,4 +1,4 @@
-"""What the compose file says, held against the programs it says it to."""
+"""Tests the settings of the compose file with the programs that read them."""
 
 import os
 import re
@@ -26,7 +26,7 @@ from tests.support.stack import Topics
 
 OUTSIDE, INSIDE, CONTROLLER = "9092", "19092", "9093"
 TIMEOUT_S = 30.0
-# What the image gives its program beside the environment; the program wants the members, whatever they hold.
+# The image passes these to its program; the program needs the members, but not their values.
 LOGGING = {"Configuration": {"Loggers": {"Root": {"level": "WARN"}, "Logger": []}}}
 
 
@@ -38,7 +38,7 @@ def run(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
 
 @pytest.mark.parametrize("service", ["ragledger", "migrate", "publisher"])
 def test_the_settings_accept_the_environment(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the compose file sets are settings, and they name its Kafka and its PostgreSQL as these are."""
+    """The compose file sets only known settings, and they name its Kafka and its PostgreSQL."""
     for name in [name for name in os.environ if name.startswith("RAGLEDGER_")]:
         monkeypatch.delenv(name)
     services = load_services()
@@ -53,7 +53,7 @@ def test_the_settings_accept_the_environment(service: str, monkeypatch: pytest.M
 
 
 def on_loopback(environment: Mapping[str, str], ports: Mapping[str, int]) -> dict[str, str]:
-    """The environment with other ports, all of them on the loopback interface."""
+    """Return the environment with other ports, all on the loopback interface."""
     address = re.compile(rf"\w*:({'|'.join(ports)})\b")
     return {
         name: address.sub(lambda found: f"127.0.0.1:{ports[found[1]]}", value) for name, value in environment.items()
@@ -61,13 +61,13 @@ def on_loopback(environment: Mapping[str, str], ports: Mapping[str, int]) -> dic
 
 
 def translated(environment: Mapping[str, str], directory: Path) -> dict[str, str]:
-    """The server's properties, made of the environment by the very program that the image starts with."""
+    """Return the server's properties as the image's own program translates them from the environment."""
     for name in ("default", "mounted", "final", "logs"):
         (directory / name).mkdir()
     for name in ("log4j2.yaml", "tools-log4j2.yaml"):
         (directory / "default" / name).write_text(yaml.safe_dump(LOGGING))
     (directory / "default" / "server.properties").touch()
-    # It formats the storage as well; the server gets another directory later.
+    # The program formats the storage too; the server gets another directory later.
     variables = {**environment, "KAFKA_LOG_DIRS": str(directory / "logs")}
     folders = [f"--{name}-configs-dir={directory / name}" for name in ("default", "mounted", "final")]
     run(sys.executable, "-P", jars.__file__)
@@ -79,7 +79,7 @@ def translated(environment: Mapping[str, str], directory: Path) -> dict[str, str
 
 @contextmanager
 def kafka_of_the_compose_file(directory: Path) -> Iterator[tuple[str, str]]:
-    """A Kafka with the compose file's environment; gives its addresses for clients outside and inside."""
+    """Start a Kafka with the compose file's environment. Yield its addresses for clients outside and inside."""
     ports = dict(zip((OUTSIDE, INSIDE, CONTROLLER), free_ports(3), strict=True))
     environment = on_loopback(load_services()["kafka"]["environment"], ports)
     with Workspace() as workspace:
@@ -89,7 +89,7 @@ def kafka_of_the_compose_file(directory: Path) -> Iterator[tuple[str, str]]:
             cluster_id=environment["CLUSTER_ID"],
             jvm_options=environment["KAFKA_HEAP_OPTS"].split(),
         )
-        # These and nothing else: what the embedded Kafka sets by itself would hide what is missing.
+        # Only these: the defaults of the embedded Kafka would hide missing settings.
         node.properties = translated(environment, directory) | {"log.dirs": node.properties["log.dirs"]}
         node.start()
         yield f"127.0.0.1:{ports[OUTSIDE]}", f"127.0.0.1:{ports[INSIDE]}"
@@ -98,7 +98,7 @@ def kafka_of_the_compose_file(directory: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.slow
 def test_kafka_starts_with_the_environment(tmp_path: Path) -> None:
-    """As the image translates it, Kafka starts on it; a record goes in by a transaction and comes out to a group."""
+    """A record is written in a transaction and read by a group."""
     with kafka_of_the_compose_file(tmp_path) as (outside, inside):
         topic = Topics(outside).create()
         producer = Producer({"bootstrap.servers": outside, "transactional.id": "test"})
@@ -114,8 +114,8 @@ def test_kafka_starts_with_the_environment(tmp_path: Path) -> None:
     assert record.value() == b"hello"
 
 
-def test_grafanas_role_may_read_and_nothing_else(filled: str) -> None:
-    """On every version it can run what the panels ask, and see what statements cost; it changes nothing."""
+def test_grafanas_role_may_only_read(filled: str) -> None:
+    """On every version it can run the queries of the panels and see the cost of statements; it cannot change data."""
     with as_grafana(filled) as connection:
         for query in grafana.sql():
             connection.execute(grafana.with_time(query.text).encode())
@@ -129,5 +129,5 @@ def test_grafanas_role_may_read_and_nothing_else(filled: str) -> None:
 
 
 def test_prometheus_accepts_its_configuration() -> None:
-    """`promtool check config` finds nothing wrong, in the rules neither."""
+    """`promtool check config` finds no problem, also in the rules."""
     run(program("promtool"), "check", "config", PROMETHEUS / "prometheus.yml")

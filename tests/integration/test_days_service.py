@@ -1,4 +1,4 @@
-"""The service and its days: restarts under other settings, replicas that die, a back-fill that is interrupted."""
+"""Tests the service and its days: restarts with other settings, killed replicas, an interrupted back-fill."""
 
 import os
 import pty
@@ -24,17 +24,17 @@ SLO = "objectives:\n- {name: cheap, figure: total_cost, operator: '<=', target: 
 
 
 def publish(environment: Environment, moments: list[datetime], seed: int) -> None:
-    """A dialogue at each moment."""
+    """Publish a dialogue for each time."""
     chance = random.Random(seed)
     events = [small_dialogue(chance, created_at=f"{moment.isoformat()}Z") for moment in moments]
     bootstrap = environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"]
     send(bootstrap, [Outgoing(environment.topics["dialogue"], as_json(event)) for event in events])
 
 
-def test_a_restart_under_other_settings_brings_every_day_up_to_date(
+def test_a_restart_with_other_settings_recomputes_every_day(
     stack: Servers, migrated_template: str, tmp_path: Path
 ) -> None:
-    """Time zone and objectives are changed at once; nobody runs a command, and late events still repair their day."""
+    """Time zone and objectives change at once, without a command, and late events still correct their day."""
     slo = tmp_path / "slo.yml"
     slo.write_text(SLO)
     with environment_on(stack, migrated_template) as environment:
@@ -53,7 +53,7 @@ def test_a_restart_under_other_settings_brings_every_day_up_to_date(
                 row = assert_day_equals_queries(environment, day, "Asia/Tokyo")
                 assert row["slo_compliance"].keys() == {"cheap"}
             eventually(lambda: 'rag_slo_met{slo="cheap"}' in service.get("/metrics")[1])
-            eventually(lambda: 'slo="latency_p95"' not in service.get("/metrics")[1], message="the old one is gone")
+            eventually(lambda: 'slo="latency_p95"' not in service.get("/metrics")[1], message="the old basis is gone")
             publish(environment, at_the_edges(DAY, "Asia/Tokyo"), seed=2)
             wait_for_records(environment, 30)
             eventually(lambda: environment.value("SELECT count(*) FROM touched_days") == 0)
@@ -62,10 +62,10 @@ def test_a_restart_under_other_settings_brings_every_day_up_to_date(
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_today_goes_on_when_a_replica_is_gone(
+def test_today_is_computed_when_a_replica_has_died(
     stack: Servers, migrated_template: str, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """Killed or frozen: today's row is computed again by the other one, and stays the only one of its day."""
+    """It is killed or frozen: the other replica computes today, and there is still one row."""
     with environment_on(stack, migrated_template) as environment:
         now = datetime.now(UTC).replace(tzinfo=None)
         publish(environment, [now] * 20, seed=3)
@@ -85,8 +85,10 @@ def test_today_goes_on_when_a_replica_is_gone(
             assert_day_equals_queries(environment, now.date())
 
 
-def test_a_back_fill_can_be_interrupted_and_taken_up_again(database: str, tmp_path: Path) -> None:
-    """Ctrl-C in the middle of ten years: the days computed stay, and the way on is said; a terminal shows progress."""
+def test_a_back_fill_can_be_interrupted_and_continued(database: str, tmp_path: Path) -> None:
+    """Ctrl-C comes in the middle of ten years: computed days stay, the command for the others is printed, and a
+    terminal shows progress.
+    """
     environment = Environment(database, "127.0.0.1:9", {})
     insert_dialogues(environment, [datetime(2020, 1, 1, 12)], seed=4)
     command = [sys.executable, "-m", "consumer", "rollup", "--since", "2020-01-01", "--until", "2029-12-31", "--json"]
@@ -97,7 +99,7 @@ def test_a_back_fill_can_be_interrupted_and_taken_up_again(database: str, tmp_pa
         eventually(lambda: environment.value("SELECT count(*) FROM rag_metrics_history") >= 20)
         running.send_signal(signal.SIGINT)
         shown = b""
-        while True:  # until the other side is closed
+        while True:  # until the other end is closed
             try:
                 shown += os.read(ours, 65536)
             except OSError:
@@ -117,10 +119,8 @@ def test_a_back_fill_can_be_interrupted_and_taken_up_again(database: str, tmp_pa
     assert environment.value("SELECT count(*) FROM rag_metrics_history") == computed + 4
 
 
-def test_a_back_fill_and_the_service_do_not_mind_each_other(
-    stack: Servers, migrated_template: str, tmp_path: Path
-) -> None:
-    """Both compute, one after the other; nothing fails, and every day is right in the end."""
+def test_a_back_fill_and_the_service_can_run_together(stack: Servers, migrated_template: str, tmp_path: Path) -> None:
+    """Both compute one after the other; nothing fails, and every day is correct at the end."""
     with environment_on(stack, migrated_template, RAGLEDGER_ROLLUP__INTERVAL_S="0.1") as environment:
         days = [DAY + timedelta(days=number) for number in range(30)]
         with ServiceProcess(environment, tmp_path / "log"):

@@ -1,4 +1,4 @@
-"""The limit on dead letters: it really stops the reader, through kills and restarts, until a person lets it go on."""
+"""Tests the limit on dead letters: the partition stops, also after kills and restarts, until a person resumes it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,19 +13,19 @@ from tests.support.stack import Servers
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 BAD = b"{"
-IN_FLIGHT = 4 * 250  # the batch that is one too many, those behind it in the writer, and the one being filled
+IN_FLIGHT = 4 * 250  # the batch above the limit, those in the writer, and the open one
 
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """At most a tenth of the records may be bad; batches so small that a stop comes soon."""
+    """At most a tenth of the records may be bad; batches are small, so that a stop comes soon."""
     limit = {"RAGLEDGER_DEAD_LETTERS__MAX_RATIO": "0.1", "RAGLEDGER_BATCH__MAX_ROWS": "50"}
     with environment_on(stack, migrated_template, partitions=1, **limit) as made:
         yield made
 
 
 def publish(environment: Environment, bootstrap_servers: str, good: int, bad: int, seed: int) -> None:
-    """Good records, with the bad ones evenly between them."""
+    """Publish good records with bad ones evenly between them."""
     topic = environment.topics["dialogue"]
     records = list(dialogues(topic, good, seed).values())
     for number in range(bad):
@@ -34,18 +34,18 @@ def publish(environment: Environment, bootstrap_servers: str, good: int, bad: in
 
 
 def standing(environment: Environment) -> Any:
-    """The ledger's row of the dialogues."""
+    """Return the ledger's row of the dialogues."""
     (row,) = environment.query("SELECT * FROM ingest_ledger WHERE topic = %s", environment.topics["dialogue"])
     return row
 
 
 def reached(environment: Environment) -> int:
-    """The offset that comes next."""
+    """Return the next offset."""
     return int(standing(environment)["next_offset"])
 
 
 def wait_until_stopped(environment: Environment, service: ServiceProcess) -> None:
-    """By the metric, on /readyz with what to do, and in the ledger; alive, as a restart would not help."""
+    """Wait for the stop in the metric, on /readyz with the advice, and in the ledger; the service stays alive."""
     topic = environment.topics["dialogue"]
     service.wait_metric("rag_stopped_partitions", 1, topic=topic)
     service.wait_check("stopped", "became dead letters", f"ragledger ledger resume --topic {topic} --partition 0")
@@ -55,30 +55,30 @@ def wait_until_stopped(environment: Environment, service: ServiceProcess) -> Non
 
 
 def resume(environment: Environment, where: str) -> None:
-    """Let it be read on."""
+    """Let the partition continue."""
     place = ("--topic", environment.topics["dialogue"], "--partition", "0", "--from", where)
     environment.run_json("ledger", "resume", *place)
 
 
-def test_too_many_dead_letters_stop_the_reader_until_a_person_lets_it_go_on(
+def test_too_many_dead_letters_stop_the_partition_until_a_person_resumes_it(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """Of a topic that is mostly bad a few batches are written and no more, whoever reads; then it goes on, exactly."""
+    """Only a few batches of a mostly bad topic are written, by any replica; then it continues exactly."""
     good, bad, log = 1500, 1500, tmp_path / "log"
     publish(environment, bootstrap_servers, good, bad, seed=1)
     with ServiceProcess(environment, log) as service:
         wait_until_stopped(environment, service)
         send(bootstrap_servers, dialogues(environment.topics["provenance"], 1, seed=2).values())
-        eventually(lambda: environment.accounted_for() == reached(environment) + 1, message="other partitions go on")
+        eventually(lambda: environment.accounted_for() == reached(environment) + 1, message="other partitions continue")
         service.kill()
     stood = reached(environment)
-    assert stood <= IN_FLIGHT, "the records behind were left alone"
+    assert stood <= IN_FLIGHT, "later records were not written"
     with ServiceProcess(environment, log) as service:
         wait_until_stopped(environment, service)
         assert reached(environment) == stood
-        eventually(lambda: len(log_lines(log, "partition_stopped")) == 2, message="said by either")
+        eventually(lambda: len(log_lines(log, "partition_stopped")) == 2, message="reported by either")
         resume(environment, "here")
-        eventually(lambda: reached(environment) > stood, message="read on, and judged anew")
+        eventually(lambda: reached(environment) > stood, message="continued, and counted again")
         wait_until_stopped(environment, service)
         assert service.stop() == 0
     environment.variables["RAGLEDGER_DEAD_LETTERS__MAX_RATIO"] = "1"
@@ -91,10 +91,10 @@ def test_too_many_dead_letters_stop_the_reader_until_a_person_lets_it_go_on(
     assert counts(environment) == {"inserted": good, "duplicates": 0, "dead": bad + 1}
 
 
-def test_fewer_dead_letters_than_the_limit_stop_nobody(
+def test_fewer_dead_letters_than_the_limit_stop_no_partition(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """One in twenty; and a few at the very beginning, which would be all of what was read so far."""
+    """One in twenty is bad; and some are at the very beginning, when they are all that was read."""
     topic = environment.topics["dialogue"]
     send(bootstrap_servers, [Outgoing(topic, BAD)] * 5)
     with ServiceProcess(environment, tmp_path / "log") as service:
@@ -106,8 +106,8 @@ def test_fewer_dead_letters_than_the_limit_stop_nobody(
         assert service.stop() == 0
 
 
-def test_without_a_limit_nobody_is_stopped(environment: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
-    """The default: every record is bad, each is kept, and reading goes on."""
+def test_without_a_limit_no_partition_stops(environment: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
+    """This is the default: every record is bad and kept, and reading continues."""
     del environment.variables["RAGLEDGER_DEAD_LETTERS__MAX_RATIO"]
     send(bootstrap_servers, [Outgoing(environment.topics["dialogue"], BAD)] * 2000)
     with ServiceProcess(environment, tmp_path / "log") as service:

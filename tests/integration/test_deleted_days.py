@@ -1,4 +1,4 @@
-"""Days whose dialogues are deleted: marked by whoever deletes, and computed anew."""
+"""Tests that deleting dialogues marks their days, which are then recomputed."""
 
 from pathlib import Path
 from uuid import UUID
@@ -24,7 +24,7 @@ def dialogue(moment: str, user: UUID = ANNA) -> str:
 
 
 def computed(*days: str) -> list[str]:
-    """Days that have been computed and are marked no more."""
+    """Return the computed days that have no mark."""
     return [f"INSERT INTO rag_metrics_history (date) VALUES ('{day}')" for day in days] + ["DELETE FROM touched_days"]
 
 
@@ -42,14 +42,14 @@ def marked(dsn: str) -> list[str]:
         ([], []),
     ],
 )
-def test_the_day_is_marked_and_no_day_is_made_up(filled: str, history: list[str], wanted: list[str]) -> None:
-    """The database does not know the business time zone: the days around count too, but only where they exist."""
+def test_the_day_is_marked_and_no_new_day_appears(filled: str, history: list[str], wanted: list[str]) -> None:
+    """The database does not know the business time zone, so the days around it are marked too if they exist."""
     execute(filled, dialogue("2026-01-31 20:00"), *computed(*history), "DELETE FROM ai_dialogue_log")
     assert marked(filled) == wanted
 
 
-def test_a_day_that_is_marked_but_not_computed_yet_is_marked_again(filled: str) -> None:
-    """A roll-up that has taken the first mark and not committed would miss what is deleted meanwhile."""
+def test_a_day_that_is_marked_already_is_marked_again(filled: str) -> None:
+    """Otherwise a roll-up that has read the first mark and not committed would miss the later deletion."""
     execute(filled, dialogue("2026-01-31"), "INSERT INTO touched_days (day) VALUES ('2026-01-31')")
     with psycopg.connect(filled) as rollup:
         rollup.execute("DELETE FROM touched_days")
@@ -59,8 +59,8 @@ def test_a_day_that_is_marked_but_not_computed_yet_is_marked_again(filled: str) 
     assert marked(filled) == ["2026-01-31"]
 
 
-def test_a_delete_that_is_taken_back_leaves_no_mark(filled: str) -> None:
-    """Rows and marks are one transaction; nothing deleted is nothing marked."""
+def test_a_rolled_back_delete_leaves_no_mark(filled: str) -> None:
+    """Rows and marks are in one transaction; without a deleted row there is no mark."""
     execute(filled, dialogue("2026-01-31"), *computed("2026-01-31"))
     with psycopg.connect(filled) as connection:
         connection.execute("DELETE FROM ai_dialogue_log")
@@ -69,8 +69,8 @@ def test_a_delete_that_is_taken_back_leaves_no_mark(filled: str) -> None:
     assert marked(filled) == []
 
 
-def test_who_deletes_a_user_needs_no_right_on_our_tables(filled: str) -> None:
-    """The foreign key deletes the dialogues, and their days are marked, many users and days at once."""
+def test_deleting_a_user_needs_no_right_on_our_tables(filled: str) -> None:
+    """The foreign key deletes the dialogues, and their days are marked, for many users and days at once."""
     execute(filled, *APPLICATION_TABLES, f"INSERT INTO users VALUES ('{ANNA}'), ('{BEN}')")
     run_files(filled, one_file("0004"))
     execute(filled, dialogue("2026-01-30", BEN), dialogue("2026-01-31"), dialogue("2026-02-01", BEN))
@@ -83,7 +83,7 @@ def test_who_deletes_a_user_needs_no_right_on_our_tables(filled: str) -> None:
 
 
 def test_it_works_on_a_partitioned_table(blank: str) -> None:
-    """One trigger on the parent, whatever partition the rows are in."""
+    """The parent has one trigger for all partitions."""
     execute(
         blank,
         PARTITIONED_TABLE,
@@ -96,15 +96,15 @@ def test_it_works_on_a_partitioned_table(blank: str) -> None:
     assert marked(blank) == ["2026-01-10", "2026-05-05"]
 
 
-def test_inserts_never_meet_it(filled: str) -> None:
-    """For each statement, for deletes alone: COPY stays as fast as it was."""
+def test_inserts_do_not_run_the_trigger(filled: str) -> None:
+    """It runs for each DELETE statement only; COPY is as fast as before."""
     found = rows(filled, "SELECT tgtype FROM pg_trigger WHERE tgname = 'mark_days_of_deleted_dialogues'")
     for_each_statement, on_delete = 0, 8
     assert [row["tgtype"] for row in found] == [for_each_statement + on_delete]
 
 
-def test_nobody_can_use_the_function_for_a_trigger_of_their_own(filled: str) -> None:
-    """It runs with the owner's rights, so only the owner may put it on a table."""
+def test_no_other_role_can_use_the_function_for_a_trigger(filled: str) -> None:
+    """It runs with the owner's rights, so only the owner may attach it to a table."""
     with login(filled) as stranger:
         execute(filled, f"CREATE SCHEMA theirs AUTHORIZATION {name_of(stranger)}")
         execute(stranger, "CREATE TABLE theirs.bait (created_at TIMESTAMP)")
@@ -117,8 +117,8 @@ def test_nobody_can_use_the_function_for_a_trigger_of_their_own(filled: str) -> 
 
 
 @pytest.mark.timeout(120)
-def test_a_deleted_user_is_gone_from_the_days(stack: Servers, migrated_template: str, tmp_path: Path) -> None:
-    """In a business time zone east of UTC: the running service computes the day anew from the rows that are left."""
+def test_a_deleted_user_is_removed_from_the_days(stack: Servers, migrated_template: str, tmp_path: Path) -> None:
+    """In a business time zone east of UTC, the running service recomputes the day from the remaining rows."""
     moment = "2026-01-30T20:00:00Z"  # in Tokyo it is the 31st
     with environment_on(stack, migrated_template, RAGLEDGER_ROLLUP__TIMEZONE="Asia/Tokyo") as environment:
         topic = environment.topics["dialogue"]
@@ -132,6 +132,6 @@ def test_a_deleted_user_is_gone_from_the_days(stack: Servers, migrated_template:
             wait_for_records(environment, 8)
             eventually(lambda: rows(environment.dsn, day) == [{"row": "(8,2)"}], message="the day is computed")
             execute(environment.dsn, f"DELETE FROM users WHERE id = '{ANNA}'")
-            eventually(lambda: rows(environment.dsn, day) == [{"row": "(3,1)"}], message="the day is computed anew")
+            eventually(lambda: rows(environment.dsn, day) == [{"row": "(3,1)"}], message="the day is recomputed")
             assert service.stop() == 0
         assert value(environment.dsn, "SELECT count(*) FROM rag_metrics_history") == 1

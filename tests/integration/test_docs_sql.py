@@ -1,4 +1,4 @@
-"""Every SQL statement of the documentation runs, on a database that holds a little of everything."""
+"""Tests that every SQL statement of the documentation runs, on a database with samples of everything."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 QUERIES = ("README.md", "docs/sql.md")
 STATEMENTS = ("docs/operations.md", "docs/monitoring.md", "docs/roles.md", "docs/compliance.md")
 
-# One of everything that the queries look for, under the ids that the pages use.
+# One sample for each query, with the ids that the pages use.
 SAMPLES = """
 INSERT INTO ai_dialogue_log (user_id, session_id, query, response, model_used, created_at, citations, latency_ms,
                              token_cost_jpy, user_feedback)
@@ -63,27 +63,27 @@ INSERT INTO erasures (user_hash, key_id, requested_by) VALUES ('\\x00', 'k', 'so
 
 
 def sql_blocks(*pages: str) -> list[str]:
-    """The SQL of these pages."""
+    """Return the SQL of these pages."""
     texts = [(ROOT / page).read_text("utf-8") for page in pages]
     return [block for text in texts for block in re.findall(r"^```sql\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)]
 
 
 @pytest.fixture
 def samples(database: str) -> str:
-    """The DSN of a database with samples in it."""
+    """Return the DSN of a database with samples."""
     with psycopg.connect(database) as connection:
         connection.execute(SAMPLES.encode())
     return database
 
 
-def test_there_is_sql_to_look_at() -> None:
-    """The tests below have something to look at."""
+def test_the_pages_contain_sql() -> None:
+    """Without this, the tests below could pass without a statement."""
     assert len(sql_blocks(*QUERIES)) > 20
     assert len(sql_blocks(*STATEMENTS)) > 5
 
 
-def test_every_query_reads_and_finds_something(samples: str) -> None:
-    """In a transaction that may not write, each query runs and returns rows; none is so wrong that nothing fits."""
+def test_every_query_reads_and_returns_rows(samples: str) -> None:
+    """Each query runs in a read-only transaction and returns rows."""
     with psycopg.connect(samples, autocommit=True) as connection:
         connection.read_only = True
         empty = [query for query in sql_blocks(*QUERIES) if not connection.execute(query.encode()).fetchall()]
@@ -91,7 +91,7 @@ def test_every_query_reads_and_finds_something(samples: str) -> None:
 
 
 def test_the_proof_of_the_readme_holds(samples: str) -> None:
-    """Its one query says of each partition that it adds up."""
+    """Its query says for each partition that it adds up."""
     (proof,) = sql_blocks("README.md")
     with psycopg.connect(samples) as connection:
         cursor = connection.execute(proof.encode())
@@ -100,8 +100,8 @@ def test_the_proof_of_the_readme_holds(samples: str) -> None:
         assert [row[-1] for row in cursor.fetchall()] == [True, True]
 
 
-def test_the_books_that_were_closed_and_the_open_ones_all_add_up(samples: str) -> None:
-    """The runbook's account over decisions: a line for each stretch of each partition, and each line holds."""
+def test_closed_and_open_books_all_add_up(samples: str) -> None:
+    """The runbook's query has a line for each set of books of each partition, and each line adds up."""
     (statement,) = [block for block in sql_blocks(*STATEMENTS) if "begins_anew" in block]
     counts = ("inserted", "duplicates", "amended", "dead_lettered", "gaps")
     with psycopg.connect(samples, autocommit=True, row_factory=dict_row) as connection:
@@ -116,8 +116,8 @@ def test_the_books_that_were_closed_and_the_open_ones_all_add_up(samples: str) -
 
 
 @pytest.mark.parametrize("page", STATEMENTS)
-def test_the_statements_of_a_page_run_one_after_the_other(samples: str, page: str) -> None:
-    """Read from the top, with what was made before, and taken back afterwards; the database of the page is this one."""
+def test_the_statements_of_a_page_run_in_order(samples: str, page: str) -> None:
+    """They run from the top of the page on the same database, and are undone afterwards."""
     name = urlsplit(samples).path.removeprefix("/")
     with psycopg.connect(samples) as connection:
         for block in sql_blocks(page):

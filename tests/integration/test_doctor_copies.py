@@ -1,4 +1,4 @@
-"""Dialogues that an interrupted command has left outside ai_dialogue_log: doctor finds them, and what it says works."""
+"""Tests dialogues outside ai_dialogue_log after an interrupted command: doctor finds them, and its advice works."""
 
 import shlex
 from pathlib import Path
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.timeout(180)
 
 
 def copies(environment: Environment) -> list[Any]:
-    """What doctor finds of copies."""
+    """Return the doctor's findings about copies."""
     return [one for one in environment.run_json("doctor")["findings"] if one["check"] == "copies"]
 
 
 def follow(environment: Environment, advice: str, **places: str) -> None:
-    """Run the command that an advice begins with."""
+    """Run the command at the beginning of an advice."""
     command = shlex.split(advice.partition(",")[0].partition(";")[0])
     assert command[0] == "ragledger"
     done = environment.run(*(places.get(word, word) for word in command[1:]))
@@ -31,8 +31,8 @@ def follow(environment: Environment, advice: str, **places: str) -> None:
     ("step", "table", "can_abort"),
     [("copy", "ai_dialogue_log_new", True), ("drop the old table", "ai_dialogue_log_before", False)],
 )
-def test_a_conversion_that_was_interrupted(filled: str, step: str, table: str, can_abort: bool) -> None:
-    """Before and after the tables were exchanged; only before can it be taken back."""
+def test_an_interrupted_conversion(filled: str, step: str, table: str, can_abort: bool) -> None:
+    """It is interrupted before and after the switch; only before it can be aborted."""
 
     def told(now: str, _done: int, _total: int | None) -> None:
         if now == step:
@@ -50,8 +50,8 @@ def test_a_conversion_that_was_interrupted(filled: str, step: str, table: str, c
     assert_sound(filled)
 
 
-def test_a_month_whose_return_was_interrupted(hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its rows are in a table that nobody reads, and in the file; it is brought back anew."""
+def test_an_interrupted_restore(hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are in a table that no query reads, and in the file; the restore starts over."""
     environment, before = Environment(hourly, "127.0.0.1:9", {}), rows(hourly, ALL_ROWS)
     archived(hourly, tmp_path)
     manifest = tmp_path / "ai_dialogue_log_2026_01.manifest.json"

@@ -1,4 +1,4 @@
-"""The embedded Kafka and PostgreSQL: they work, keep their data when killed, and leave nothing behind."""
+"""Tests the embedded Kafka and PostgreSQL: they work, keep their data when killed, and leave nothing behind."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ with Stack(durable=False) as stack:
 
 @pytest.fixture(scope="module")
 def own_stack() -> Iterator[Stack]:
-    """A stack that may be killed without harm to other tests."""
+    """Return a stack that may be killed without affecting other tests."""
     with Stack(durable=False, kafka_properties=QUICK_RESTART) as stack:
         yield stack
 
@@ -54,25 +54,25 @@ def is_alive(pid: int) -> bool:
 
 
 def own_children() -> set[psutil.Process]:
-    # Without grandchildren: the backends of the shared PostgreSQL come and go.
+    # Without grandchildren, because backends of the shared PostgreSQL start and end.
     return set(psutil.Process().children())
 
 
-async def test_a_record_goes_in_and_comes_out(bootstrap_servers: str, topic_factory: Callable[..., str]) -> None:
-    """A record produced to the embedded Kafka is consumed by a group."""
+async def test_a_record_is_written_and_read(bootstrap_servers: str, topic_factory: Callable[..., str]) -> None:
+    """A record that is produced to the embedded Kafka is consumed by a group."""
     topic = topic_factory(partitions=1)
     await produce(bootstrap_servers, topic, b"hello")
     assert await consume(bootstrap_servers, topic) == b"hello"
 
 
 def test_the_database_is_ready_to_use(stack: Servers) -> None:
-    """The DSN leads to an empty database in UTF-8 whose clock is UTC."""
+    """The DSN names an empty database in UTF-8 with the time zone UTC."""
     query = "SELECT current_database(), current_setting('server_encoding'), current_setting('timezone')"
     with psycopg.connect(stack.dsn) as connection:
         assert connection.execute(query).fetchone() == ("ragledger", "UTF8", "UTC")
 
 
-def test_postgres_15_is_the_other_version(postgres15: Database) -> None:
+def test_postgres_15_can_be_used(postgres15: Database) -> None:
     """The oldest supported PostgreSQL starts from the binaries of the system."""
     with psycopg.connect(postgres15.dsn) as connection:
         assert connection.info.server_version // 10_000 == 15
@@ -80,7 +80,7 @@ def test_postgres_15_is_the_other_version(postgres15: Database) -> None:
 
 @pytest.mark.slow
 async def test_a_stack_leaves_no_process_and_no_file() -> None:
-    """After a stack has stopped, its directory and every process it started are gone."""
+    """After a stack has stopped, its directory and every process that it started are gone."""
     before = own_children()
     async with Stack(durable=False) as stack:
         assert stack.directory.is_dir()
@@ -92,7 +92,7 @@ async def test_a_stack_leaves_no_process_and_no_file() -> None:
 
 @pytest.mark.slow
 async def test_the_second_start_does_not_resolve_the_jars_again(stack: Servers) -> None:
-    """Where a stack has run before, the jars are known, and only the servers have to start."""
+    """If a stack has run before, the jars are cached, and only the servers start."""
     said: list[str] = []
     async with Stack(durable=False, progress=said.append):
         assert sorted(said) == ["starting Kafka 4.3.1", "starting PostgreSQL 18"]
@@ -100,7 +100,7 @@ async def test_the_second_start_does_not_resolve_the_jars_again(stack: Servers) 
 
 @pytest.mark.slow
 async def test_killed_kafka_keeps_its_records(own_stack: Stack) -> None:
-    """A record acknowledged before SIGKILL is there after a restart on the same port."""
+    """A record acknowledged before SIGKILL exists after a restart on the same port."""
     topics = Topics(own_stack.bootstrap_servers)
     topic = topics.create()
     await produce(own_stack.bootstrap_servers, topic, b"before")
@@ -113,7 +113,7 @@ async def test_killed_kafka_keeps_its_records(own_stack: Stack) -> None:
 
 @pytest.mark.slow
 def test_killed_postgres_keeps_its_rows(own_stack: Stack) -> None:
-    """A row committed before SIGKILL is there after a restart on the same port, with backends at work."""
+    """A row committed before SIGKILL exists after a restart on the same port, with backends at work."""
     with psycopg.connect(own_stack.dsn) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS value")
         connection.commit()
@@ -125,20 +125,20 @@ def test_killed_postgres_keeps_its_rows(own_stack: Stack) -> None:
 
 
 @pytest.mark.slow
-async def test_servers_end_with_an_owner_that_was_killed() -> None:
-    """SIGKILL to the owner takes both servers and the directory with it."""
+async def test_the_servers_end_with_a_killed_owner() -> None:
+    """SIGKILL to the owner also ends both servers and removes the directory."""
     owner = await asyncio.create_subprocess_exec(sys.executable, "-c", OWNER, stdout=subprocess.PIPE)
     assert owner.stdout is not None
     directory, *pids = json.loads(await owner.stdout.readline())
     owner.kill()
     await owner.wait()
     await wait_for(lambda: not any(map(is_alive, pids)), message="servers still run")
-    await wait_for(lambda: not Path(directory).exists(), message="directory is still there")
+    await wait_for(lambda: not Path(directory).exists(), message="the directory still exists")
 
 
 @pytest.mark.slow
-async def test_a_failed_start_says_why_and_leaves_nothing() -> None:
-    """A setting that Kafka refuses is named in the error; PostgreSQL, started beside it, is gone too."""
+async def test_a_failed_start_names_the_reason_and_leaves_nothing() -> None:
+    """The error names a setting that Kafka rejects; PostgreSQL, which was started too, is gone."""
     before = own_children()
     stack = Stack(durable=False, kafka_properties={"log.retention.bytes": "plenty"})
     with pytest.raises(EmbeddedError, match=r"(?s)Kafka.*log\.retention\.bytes"):
@@ -149,11 +149,11 @@ async def test_a_failed_start_says_why_and_leaves_nothing() -> None:
 
 @pytest.mark.slow
 async def test_a_cancelled_start_leaves_nothing() -> None:
-    """A start that is cancelled half-way, as a signal does, gives up and cleans up."""
+    """A start that is cancelled, as by a signal, ends and cleans up."""
     before = own_children()
     stack = Stack(durable=False)
     start = asyncio.create_task(stack.__aenter__())
-    await wait_for(lambda: stack.kafka.is_running, message="Kafka's process is there")
+    await wait_for(lambda: stack.kafka.is_running, message="Kafka's process has started")
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
@@ -163,7 +163,7 @@ async def test_a_cancelled_start_leaves_nothing() -> None:
 
 @pytest.mark.slow
 async def test_three_nodes_are_one_cluster() -> None:
-    """A topic replicated three times outlives the loss of a node."""
+    """A topic with three replicas survives the loss of a node."""
     with Workspace() as workspace:
         cluster = KafkaCluster(workspace, size=3, properties=QUICK_RESTART)
         cluster.start()
@@ -173,8 +173,8 @@ async def test_three_nodes_are_one_cluster() -> None:
         assert await consume(cluster.bootstrap_servers, topic) == b"replicated"
 
 
-def test_a_missing_version_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without the binaries of PostgreSQL 15 the error says where they were sought and how to get them."""
+def test_a_missing_version_is_named_with_the_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without the binaries of PostgreSQL 15, the error says where they were expected and how to install them."""
     monkeypatch.setattr(postgres, "DEBIAN_ROOT", tmp_path)
     with (
         Workspace() as workspace,
@@ -184,8 +184,8 @@ def test_a_missing_version_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPa
     assert str(tmp_path / "15" / "bin" / "initdb") in str(error.value)
 
 
-def test_without_the_extra_the_import_says_what_to_install() -> None:
-    """Importing the embedded servers without their packages names the extra."""
+def test_without_the_extra_the_import_names_it() -> None:
+    """Importing the embedded servers without their packages names the extra to install."""
     script = "import sys; sys.modules['jgo'] = None; import consumer.devstack"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "need jgo, which is not installed" in result.stderr

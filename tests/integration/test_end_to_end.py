@@ -1,4 +1,4 @@
-"""The whole service as a process, between a real Kafka and a real PostgreSQL, seen from outside."""
+"""Tests the whole service as a process with a real Kafka and a real PostgreSQL."""
 
 import json
 import random
@@ -19,13 +19,15 @@ TRANSACTIONS = 40
 
 @pytest.fixture
 def environment(database: str, bootstrap_servers: str, topic_factory: Callable[..., str]) -> Environment:
-    """Both topics with three partitions."""
+    """Return an environment with three partitions in both topics."""
     topics = {kind: topic_factory(partitions=3, prefix=kind) for kind in ("dialogue", "provenance")}
     return Environment(database, bootstrap_servers, topics)
 
 
 def publish_everything(bootstrap_servers: str, environment: Environment, seed: int) -> Published:
-    """Both kinds, in every codec, plain and in transactions of which some abort, some doubled, some bad."""
+    """Publish both kinds in every codec, plain and in transactions of which some abort, with duplicates and bad
+    records.
+    """
     chance, published = random.Random(seed), Published()
     for codec in CODECS:
         records = list(mixed(environment, chance, published, PLAIN_PER_CODEC))
@@ -37,7 +39,7 @@ def publish_everything(bootstrap_servers: str, environment: Environment, seed: i
 def mixed(
     environment: Environment, chance: random.Random, published: Published, count: int
 ) -> Iterator[tuple[str, bytes | None]]:
-    """Records of both kinds, noted as committed."""
+    """Publish records of both kinds, and note them as committed."""
     makers = {"dialogue": dialogue, "provenance": provenance}
     previous: tuple[str, bytes | None] | None = None
     for _ in range(count):
@@ -59,14 +61,14 @@ def mixed(
 def transactions(
     environment: Environment, chance: random.Random, published: Published
 ) -> Iterator[tuple[bool, list[tuple[str, bytes | None]]]]:
-    """Batches, a third of them aborted; the last one too, so that a topic ends with markers."""
+    """Publish batches of which a third is aborted, also the last one, so that a topic ends with markers."""
     for number in range(TRANSACTIONS):
         commit = number % 3 != 0 and number != TRANSACTIONS - 1
         yield commit, list(mixed(environment, chance, published if commit else Published(), 50))
 
 
 def assert_exact(environment: Environment, published: Published) -> None:
-    """Every committed record is one row, one duplicate or one dead letter."""
+    """Assert that every committed record is one row, one duplicate or one dead letter."""
     wanted = {"dialogue": set[str](), "provenance": set[str]()}
     for event_id, kind in published.rows.items():
         wanted[kind].add(str(event_id))
@@ -90,7 +92,7 @@ def assert_exact(environment: Environment, published: Published) -> None:
 def test_every_committed_record_is_one_row_one_duplicate_or_one_dead_letter(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """All codecs, transactions and their aborts, duplicates and malformed records: the account is exact."""
+    """With all codecs, aborted transactions, duplicates and malformed records, the counts are exact."""
     published = publish_everything(bootstrap_servers, environment, seed=1)
     with ServiceProcess(environment, tmp_path / "log") as service:
         wait_for_records(environment, published.records)
@@ -101,12 +103,12 @@ def test_every_committed_record_is_one_row_one_duplicate_or_one_dead_letter(
 
 
 def wait_for_records(environment: Environment, count: int) -> None:
-    """Wait until the ledger accounts for so many records."""
-    eventually(lambda: environment.accounted_for() >= count, message=f"{count} accounted for")
+    """Wait until the ledger covers so many records."""
+    eventually(lambda: environment.accounted_for() >= count, message=f"{count} processed")
 
 
 def assert_metrics_agree(service: ServiceProcess, published: Published) -> None:
-    """The counters say what the tables hold."""
+    """Assert that the counters equal the tables."""
     service.wait_metric("rag_records_total", len(published.rows), outcome="inserted")
     service.wait_metric("rag_records_total", published.duplicates, outcome="duplicate")
     service.wait_metric("rag_records_total", published.bad, outcome="dead_lettered")
@@ -118,7 +120,7 @@ def assert_metrics_agree(service: ServiceProcess, published: Published) -> None:
 
 
 def test_a_kill_in_the_middle_changes_nothing(environment: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
-    """SIGKILL, again and again, at moments of chance: after the last start the account is exact."""
+    """After several SIGKILLs at random times, the counts are exact."""
     published = publish_everything(bootstrap_servers, environment, seed=2)
     for share in (0.1, 0.3, 0.6):
         with ServiceProcess(environment, tmp_path / "log", RAGLEDGER_BATCH__MAX_ROWS="300") as service:
@@ -130,10 +132,10 @@ def test_a_kill_in_the_middle_changes_nothing(environment: Environment, bootstra
     assert_exact(environment, published)
 
 
-def test_sigterm_under_load_writes_what_is_held_and_reads_nothing_again(
+def test_sigterm_under_load_writes_the_open_batch_and_reads_nothing_again(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """A graceful stop commits: Kafka's own offsets stand where the ledger stands, and no duplicate follows."""
+    """A graceful stop commits: Kafka's offsets equal the ledger, and no duplicate follows."""
     published = publish_everything(bootstrap_servers, environment, seed=3)
     with ServiceProcess(environment, tmp_path / "log", RAGLEDGER_BATCH__MAX_ROWS="300") as service:
         wait_for_records(environment, published.records // 4)
@@ -144,10 +146,10 @@ def test_sigterm_under_load_writes_what_is_held_and_reads_nothing_again(
     assert_exact(environment, published)
 
 
-def test_two_replicas_share_the_work_and_double_nothing(
+def test_two_replicas_share_the_work_without_duplicates(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """A replica that joins and one that leaves in the middle: the account is exact."""
+    """One replica joins and one leaves during the work: the counts are exact."""
     published = publish_everything(bootstrap_servers, environment, seed=4)
     slow = {"RAGLEDGER_BATCH__MAX_ROWS": "200"}
     with ServiceProcess(environment, tmp_path / "one", **slow) as first:
@@ -162,7 +164,7 @@ def test_two_replicas_share_the_work_and_double_nothing(
 def test_the_day_equals_the_queries_over_the_rows(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """The roll-up's row is what the three queries say, and a late event repairs its day."""
+    """The day's row equals the three queries, and a late event corrects its day."""
     chance = random.Random(5)
     topic = environment.topics["dialogue"]
     days = ["2026-02-03T23:59:59.999999Z", "2026-02-04T00:00:00Z", "2026-02-04T12:00:00+09:00"]
@@ -181,7 +183,7 @@ def test_the_day_equals_the_queries_over_the_rows(
 
 
 def assert_day_equals_queries(environment: Environment, day: str) -> None:
-    """Hold one row of rag_metrics_history against the queries it is defined by."""
+    """Compare one row of rag_metrics_history with the queries that define it."""
     row = environment.query("SELECT * FROM rag_metrics_history WHERE date = %s::timestamp", day)[0]
     queries = environment.query(
         """

@@ -1,4 +1,4 @@
-"""Every envelope over a real Kafka, from other people's producers: who an event is, and its JSON as it came."""
+"""Tests every envelope over a real Kafka, from other producers: the identity of an event, and its unchanged JSON."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ from tests.support.stack import Servers
 pytestmark = pytest.mark.timeout(120)
 
 STRUCTURED = [("content-type", b"application/cloudevents+json; charset=utf-8")]
-# Spellings that parsing and printing again would change, and text in every script.
+# Spellings that parsing and serializing would change, and text in many scripts.
 CITATIONS = (
     '[ {"source" : "https://a.example/\\u00fc","confidence":0.90, "timestamp":"2026-01-02T03:04:05+00:00", '
     '"weight":1.10,"large":12345678901234567890.123456789,"tiny":1e-30,'
@@ -34,37 +34,37 @@ POLICY = '{"z":1.50,"a":{"tab":"\\t","slash":"\\/"},"visibility":"members","none
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """One partition a topic."""
+    """Return an environment with one partition in each topic."""
     with environment_on(stack, migrated_template) as made:
         yield made
 
 
 @pytest.fixture
 def topic(environment: Environment) -> str:
-    """The topic of dialogues."""
+    """Return the topic of dialogues."""
     return environment.topics["dialogue"]
 
 
 def binary(value: bytes, topic: str, **attributes: str) -> Outgoing:
-    """A CloudEvent in binary mode, as a producer that knows the specification writes it by hand."""
+    """Return a CloudEvent in binary mode, written by hand as the specification says."""
     changed = {f"ce_{name}": text.encode() for name, text in attributes.items()}
     return Outgoing(topic, value, headers=list({**CLOUD_EVENT, **changed}.items()))
 
 
 def structured(topic: str, **members: Any) -> Outgoing:
-    """A CloudEvent in structured mode; `data` or `data_base64` is among the members."""
+    """Return a CloudEvent in structured mode; `data` or `data_base64` is one of the members."""
     event = {"specversion": "1.0", "type": "rag.dialogue", "source": "/chat", "id": "1", **members}
     return Outgoing(topic, as_json(event), headers=STRUCTURED)
 
 
 def by_sdk(message: sdk.KafkaMessage, topic: str) -> Outgoing:
-    """What the SDK has made of an event."""
+    """Return the record that the SDK makes of an event."""
     key = message.key.encode() if isinstance(message.key, str) else message.key
     return Outgoing(topic, message.value, key, list(message.headers.items()))
 
 
 def queries(environment: Environment) -> list[str]:
-    """The questions that are stored, which tell the tests' events apart."""
+    """Return the stored questions, by which the tests recognise their events."""
     return [row["query"] for row in environment.query("SELECT query FROM ai_dialogue_log ORDER BY query")]
 
 
@@ -113,10 +113,12 @@ def test_every_envelope_of_every_producer_is_a_row(
     )
 
 
-def test_source_and_id_of_a_cloud_event_are_its_identity(
+def test_source_and_id_of_a_cloudevent_are_its_identity(
     environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
 ) -> None:
-    """Published twice, in either mode and at another time, it is one row, the first; an id in the data goes before."""
+    """Published twice, in either mode and at another time, it is one row, the first; an id in the data has
+    precedence.
+    """
     chance = random.Random(2)
 
     def data(query: str, event_id: str | None = None) -> dict[str, Any]:
@@ -139,10 +141,10 @@ def test_source_and_id_of_a_cloud_event_are_its_identity(
     assert UUID(own) in ids(environment)
 
 
-def test_without_any_id_reading_again_gives_the_same_ids(
+def test_without_an_id_reading_again_gives_the_same_ids(
     environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
 ) -> None:
-    """Equal records are different events; another group that reads them finds nothing but duplicates."""
+    """Equal records are different events; another group that reads them finds only duplicates."""
     same = as_json(small_dialogue(random.Random(3), id=None))
     piece = as_json(provenance(random.Random(3), id=None))
     records = [Outgoing(topic, same)] * 20 + [Outgoing(environment.topics["provenance"], piece)] * 20
@@ -156,10 +158,8 @@ def test_without_any_id_reading_again_gives_the_same_ids(
     assert ids(environment) | ids(environment, "provenance") == before
 
 
-def test_json_is_stored_as_it_came(
-    environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
-) -> None:
-    """Numbers keep their digits, times their spelling: the column equals PostgreSQL's own reading of the same text."""
+def test_json_is_stored_unchanged(environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path) -> None:
+    """Numbers and times keep their spelling: the column equals PostgreSQL's own parsing of the same text."""
     chance = random.Random(4)
     raw = as_json(small_dialogue(chance, citations=[])).replace(
         b'"citations": []', b'"citations": ' + CITATIONS.encode()
@@ -194,10 +194,10 @@ def test_json_is_stored_as_it_came(
     assert policy["found"] == policy["wanted"]
 
 
-def test_an_envelope_that_contradicts_the_topic_or_is_not_whole_is_a_dead_letter(
+def test_a_wrong_or_incomplete_envelope_is_a_dead_letter(
     environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
 ) -> None:
-    """Each with the attribute that is wrong; an unknown version or a batch of events is said too."""
+    """The dead letter names the wrong attribute; an unknown version or a batch of events is named too."""
     data = small_dialogue(random.Random(5))
     wrong = {
         "ce_type": binary(as_json(data), topic, type="rag.provenance"),
@@ -219,10 +219,10 @@ def test_an_envelope_that_contradicts_the_topic_or_is_not_whole_is_a_dead_letter
     assert [letter["reason"] for letter in letters] == kinds
 
 
-def test_odd_but_clear_spellings_are_rows_and_other_formats_are_named(
+def test_uncommon_but_clear_spellings_are_rows_and_other_formats_are_named(
     environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
 ) -> None:
-    """A byte order mark, a quoted content type, short times, a long model, a rounded cosine."""
+    """A byte order mark, a quoted content type, short times, a long model name, a rounded cosine."""
     chance, mark = random.Random(3), b"\xef\xbb\xbf"
 
     def event(query: str, **changes: Any) -> dict[str, Any]:

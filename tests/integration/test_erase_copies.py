@@ -1,4 +1,6 @@
-"""An erasure holds for every copy of a dialogue, whatever a command has left of it, and whoever else erases."""
+"""Tests that an erasure covers every copy of a dialogue, after any interrupted command, and with concurrent
+deletions.
+"""
 
 import gzip
 import os
@@ -36,7 +38,7 @@ STEPS = ("mirror what is written", "copy", "settle deletions", "compare", "repla
 
 @pytest.fixture
 def plain(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """A database with three months, of which Alice has some dialogues in January; not in partitions."""
+    """Return a database with three months, not partitioned; Alice has some dialogues in January."""
     with fresh_database(stack.dsn, migrated_template) as dsn:
         execute(dsn, HOURLY, ALICES)
         yield Environment(dsn, "127.0.0.1:9", {}, RAGLEDGER_ERASURE__KEY=KEY)
@@ -44,7 +46,7 @@ def plain(stack: Servers, migrated_template: str) -> Iterator[Environment]:
 
 @pytest.fixture
 def months(plain: Environment, tmp_path: Path) -> Environment:
-    """The same in partitions, rolled up, with a directory for archives."""
+    """Return the same in partitions, rolled up, with a directory for archives."""
     converted(plain.dsn)
     roll_up(plain.dsn)
     plain.variables["RAGLEDGER_PARTITIONS__ARCHIVE_DIR"] = str(tmp_path / "archives")
@@ -54,27 +56,27 @@ def months(plain: Environment, tmp_path: Path) -> Environment:
 
 
 def erase(environment: Environment, directory: Path, *options: str) -> Any:
-    """Erase Alice; the receipt."""
+    """Erase Alice and return the receipt."""
     return environment.run_json("erase", "--user", str(ALICE), "--receipt", str(directory), *options)
 
 
 def counted(receipt: Any, name: str) -> int:
-    """How many dialogues, say, a receipt counts as deleted."""
+    """Return how many rows of a kind a receipt counts as deleted."""
     return int(next(line["count"] for line in receipt["deleted"] if line["name"] == name))
 
 
 def kept(receipt: Any, name: str) -> Any:
-    """What a receipt says of something that was kept."""
+    """Return the receipt's entry for data that was kept."""
     return next(line for line in receipt["kept"] if line["name"] == name)
 
 
 def holds(file: Path) -> bool:
-    """Whether an archive names Alice."""
+    """Return whether an archive names Alice."""
     return str(ALICE).encode() in gzip.decompress(file.read_bytes())
 
 
 def with_small_files(environment: Environment, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that may write no large file: to it, the disk is full."""
+    """Run a command that may write only small files, as if the disk were full."""
     command = 'ulimit -f 8; exec "$0" -m consumer "$@"'
     return subprocess.run(
         ["/bin/bash", "-c", command, sys.executable, *arguments],
@@ -87,8 +89,12 @@ def with_small_files(environment: Environment, *arguments: str) -> subprocess.Co
     )
 
 
-def test_a_month_that_a_full_disk_has_stopped_is_found_and_erased_from(months: Environment, tmp_path: Path) -> None:
-    """The message names the file, the doctor the month with both ways out; what is archived then has nobody erased."""
+def test_a_month_whose_archiving_failed_on_a_full_disk_is_found_and_erased_from(
+    months: Environment, tmp_path: Path
+) -> None:
+    """The message names the file, and doctor names the month with both solutions; the later archive has no erased
+    user.
+    """
     full = with_small_files(months, "partition", "archive", "--before", "2026-02")
     file = tmp_path / "archives" / "ai_dialogue_log_2026_01.csv.gz"
     assert (full.returncode, f"{file} cannot be written: File too large" in full.stderr) == (1, True), full.stderr
@@ -108,10 +114,10 @@ def test_a_month_that_a_full_disk_has_stopped_is_found_and_erased_from(months: E
 
 
 @pytest.mark.parametrize("statement", ["copy_out", "DROP TABLE"])
-def test_a_month_can_be_put_back(
+def test_a_month_can_be_attached_again(
     months: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
-    """Without its file, and without those erased meanwhile; its days may be computed again."""
+    """It needs no file, leaves out users erased meanwhile, and its days can be computed again."""
     execute(months.dsn, "DELETE FROM touched_days")
     with monkeypatch.context() as patch:
         interrupt(patch, statement)
@@ -127,10 +133,10 @@ def test_a_month_can_be_put_back(
     assert months.run("partition", "archive", "--attach", "2026-01").returncode == 1
 
 
-def test_who_is_erased_while_the_file_is_written_is_not_in_it(
+def test_a_user_who_is_erased_during_the_export_is_not_in_the_file(
     months: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rows were copied already; the file is written anew, before it has its name."""
+    """The rows were copied already; the file is written again before it gets its name."""
     real = Export._demand_place
     erased: list[Any] = []
 
@@ -146,10 +152,10 @@ def test_who_is_erased_while_the_file_is_written_is_not_in_it(
     assert whereabouts(months, ALICE) == []
 
 
-def test_an_export_that_was_done_before_an_erasure_is_done_again(
+def test_an_export_from_before_an_erasure_is_repeated(
     months: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The receipt names the file, as it lies there; once the month is archived it holds nobody who was erased."""
+    """The receipt names the existing file; after the month is archived, the file holds no erased user."""
     directory = tmp_path / "archives"
     with monkeypatch.context() as patch:
         interrupt(patch, "DROP TABLE")
@@ -163,8 +169,8 @@ def test_an_export_that_was_done_before_an_erasure_is_done_again(
     assert not holds(Path(month["file"]))
 
 
-def test_files_that_hold_the_user_are_named_and_bring_nobody_back(months: Environment, tmp_path: Path) -> None:
-    """One that is found, wherever it was written to, with its rows; one that is not, as such."""
+def test_files_with_the_user_are_named_and_a_restore_leaves_the_user_out(months: Environment, tmp_path: Path) -> None:
+    """A file that is found, in any directory, is named with its rows; a missing one is named as missing."""
     elsewhere = tmp_path / "elsewhere"
     months.run_json("partition", "archive", "--before", "2026-03", "--to", str(elsewhere))
     (elsewhere / "ai_dialogue_log_2026_02.csv.gz").rename(tmp_path / "february")
@@ -178,12 +184,12 @@ def test_files_that_hold_the_user_are_named_and_bring_nobody_back(months: Enviro
     assert (back["rows"], back["erased"]) == (744 - OF_ALICE, OF_ALICE)
     assert whereabouts(months, ALICE) == []
     assert value(months.dsn, "SELECT count(*) FROM known_ids") == 2160 - OF_ALICE
-    again = kept(erase(months, tmp_path / "receipts"), "archives")["files"]  # it lies there still
+    again = kept(erase(months, tmp_path / "receipts"), "archives")["files"]  # the file still exists
     assert [one["rows"] for one in again] == [OF_ALICE, None]
 
 
-def test_a_month_does_not_come_back_without_the_key(months: Environment, tmp_path: Path) -> None:
-    """Nobody can tell then who would come back with it; nor is one archived."""
+def test_a_month_is_not_restored_without_the_key(months: Environment, tmp_path: Path) -> None:
+    """Without it, erased users cannot be recognised; no month is archived either."""
     archived(months.dsn, tmp_path, "2026-02-01")
     erase(months, tmp_path / "receipts")
     del months.variables["RAGLEDGER_ERASURE__KEY"]
@@ -197,8 +203,8 @@ def test_a_month_does_not_come_back_without_the_key(months: Environment, tmp_pat
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_both_tables_of_a_conversion_are_erased_from(plain: Environment, tmp_path: Path, step: str) -> None:
-    """Each dialogue is counted once, and nothing of it comes back when the conversion goes on."""
+def test_an_erasure_covers_both_tables_of_a_conversion(plain: Environment, tmp_path: Path, step: str) -> None:
+    """Each dialogue is counted once, and none returns when the conversion continues."""
 
     def told(now: str, _done: int, _total: int | None) -> None:
         if now == step:
@@ -218,7 +224,7 @@ def test_both_tables_of_a_conversion_are_erased_from(plain: Environment, tmp_pat
 
 @contextmanager
 def started(environment: Environment, *arguments: str) -> "Iterator[subprocess.Popen[bytes]]":
-    """A command under way."""
+    """Start a command."""
     with subprocess.Popen(
         [sys.executable, "-m", "consumer", *arguments],
         cwd=ROOT,
@@ -233,13 +239,13 @@ def started(environment: Environment, *arguments: str) -> "Iterator[subprocess.P
 
 
 def waiting(dsn: str, count: int = 1) -> None:
-    """Wait until so many others wait for a lock."""
+    """Wait until so many sessions wait for a lock."""
     statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    eventually(lambda: value(dsn, statement) >= count, message="somebody waits")
+    eventually(lambda: value(dsn, statement) >= count, message="a session waits")
 
 
-def test_a_piece_that_is_just_being_copied_is_waited_for(plain: Environment, tmp_path: Path) -> None:
-    """The copy has seen a dialogue that is deleted meanwhile, and is killed after its commit."""
+def test_an_erasure_waits_for_rows_that_are_being_copied(plain: Environment, tmp_path: Path) -> None:
+    """The copy has read a dialogue that is then deleted, and is killed after its commit."""
 
     def told(now: str, _done: int, _total: int | None) -> None:
         if now == "settle deletions":
@@ -261,8 +267,8 @@ def test_a_piece_that_is_just_being_copied_is_waited_for(plain: Environment, tmp
     assert whereabouts(plain, ALICE) == []
 
 
-def test_an_erasure_goes_on_where_others_have_deleted(plain: Environment, tmp_path: Path) -> None:
-    """Whole batches that somebody else deletes just then are no sign of the end."""
+def test_an_erasure_continues_if_others_delete_too(plain: Environment, tmp_path: Path) -> None:
+    """Whole batches that another session deletes do not end it early."""
     execute(plain.dsn, f"UPDATE ai_dialogue_log SET user_id = '{ALICE}'")
     with psycopg.connect(plain.dsn) as other:
         gone = other.execute(
@@ -278,8 +284,8 @@ def test_an_erasure_goes_on_where_others_have_deleted(plain: Environment, tmp_pa
     assert erasure == {"dialogues": 1160, "finished": True}
 
 
-def test_two_at_once_are_one_erasure_with_both_references(plain: Environment, tmp_path: Path) -> None:
-    """And both of their receipts say so."""
+def test_two_concurrent_erasures_are_one_with_both_references(plain: Environment, tmp_path: Path) -> None:
+    """Both receipts name both."""
     with psycopg.connect(plain.dsn) as barrier:
         barrier.execute("LOCK TABLE ai_dialogue_log IN SHARE MODE")
         arguments = ("erase", "--user", str(ALICE), "--receipt", str(tmp_path), "--json", "--reference")
@@ -297,7 +303,7 @@ def test_two_at_once_are_one_erasure_with_both_references(plain: Environment, tm
 
 
 def test_a_killed_erasure_keeps_its_reference(plain: Environment, tmp_path: Path) -> None:
-    """Beside that of the run which ends it; one that is stated again is there once."""
+    """The reference of the run that finishes is added; the same reference is stored once."""
     arguments = ("erase", "--user", str(ALICE), "--receipt", str(tmp_path), "--reference")
     assert run_killed(plain, 10, *arguments, "DSR-11") == -9
     assert run_killed(plain, 10, *arguments, "DSR-1") == -9
@@ -305,8 +311,10 @@ def test_a_killed_erasure_keeps_its_reference(plain: Environment, tmp_path: Path
     assert erase(plain, tmp_path)["earlier_erasures"][0]["reference"] == "DSR-11; DSR-1"
 
 
-def test_what_a_trigger_keeps_is_told_and_never_called_finished(plain: Environment, tmp_path: Path) -> None:
-    """The owner's own; the next erasure goes on."""
+def test_rows_that_a_trigger_keeps_are_reported_and_the_erasure_is_not_finished(
+    plain: Environment, tmp_path: Path
+) -> None:
+    """It is a trigger of the database's owner; the next erasure continues."""
     execute(
         plain.dsn,
         "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS"
@@ -322,8 +330,8 @@ def test_what_a_trigger_keeps_is_told_and_never_called_finished(plain: Environme
     assert counted(erase(plain, tmp_path), "dialogues") == OF_ALICE + 1
 
 
-def test_notices_that_were_sent_with_the_user_are_named(plain: Environment, tmp_path: Path) -> None:
-    """Those that wait lose their owner without a word; of those on their way nobody can tell whether they arrived."""
+def test_sent_notices_that_name_the_user_are_listed(plain: Environment, tmp_path: Path) -> None:
+    """Waiting notices lose their owner; for those being sent, it is unknown whether they arrived."""
     sent, waits = uuid4(), uuid4()
     notice = "INSERT INTO retention_notices (id, run_id, owner, notice, sent_from) VALUES ('{}', '{}', '{}', '{}', {})"
     for id_, sent_from in ((sent, "'{}'"), (waits, "NULL")):
@@ -334,8 +342,12 @@ def test_notices_that_were_sent_with_the_user_are_named(plain: Environment, tmp_
     assert whereabouts(plain, ALICE) == []
 
 
-def test_archiving_killed_at_every_step_loses_and_brings_back_nothing(months: Environment, tmp_path: Path) -> None:
-    """SIGKILL at one step after the other, each attempt going on where the one before was killed, and so back."""
+def test_archiving_that_is_killed_at_every_step_loses_and_restores_no_erased_row(
+    months: Environment, tmp_path: Path
+) -> None:
+    """SIGKILL comes at each step in turn; each attempt continues after the previous one, and the month is
+    attached again.
+    """
     directory = tmp_path / "archives"
     arguments = ("partition", "archive", "--before", "2026-02")
     step = first_step_not_reached(months, arguments, back=("partition", "archive", "--attach", "2026-01"))
@@ -349,7 +361,7 @@ def test_archiving_killed_at_every_step_loses_and_brings_back_nothing(months: En
 
 
 def first_step_not_reached(environment: Environment, arguments: tuple[str, ...], back: tuple[str, ...]) -> int:
-    """Kill a command at each of its steps; after every fifth put the month back, killed itself on the way."""
+    """Kill a command at each step; after every fifth kill attach the month again, also with a kill."""
     for step in range(1, 80):
         if run_killed(environment, step, *arguments) == 0:
             return step

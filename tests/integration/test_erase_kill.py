@@ -1,4 +1,4 @@
-"""`ragledger erase`, killed at every step: repeated, it ends what was begun, and the receipt counts all of it."""
+"""Tests `ragledger erase` with a kill at every step: repeated, it finishes, and the receipt counts everything."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,23 +20,21 @@ MOST_STEPS = 150
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """A database alone."""
+    """Return a database without Kafka."""
     with fresh_database(stack.dsn, migrated_template) as dsn:
         yield Environment(dsn, "127.0.0.1:9", {}, RAGLEDGER_ERASURE__KEY=KEY)
 
 
 def total(receipt: Any, name: str) -> int:
-    """What this erasure and the earlier ones of the user have done together."""
+    """Return the totals of this erasure and earlier ones of the user."""
     lines = [*receipt["deleted"], *receipt["kept_without_the_user"]]
     this = next(line["count"] for line in lines if line["name"] == name)
     return int(this + sum(earlier[name] for earlier in receipt["earlier_erasures"]))
 
 
 @pytest.mark.timeout(600)
-def test_killed_at_every_step_and_repeated_nothing_is_left_or_counted_twice(
-    environment: Environment, tmp_path: Path
-) -> None:
-    """SIGKILL at one step after the other, each attempt going on where the one before was killed, until one ends."""
+def test_killed_at_every_step_nothing_is_left_or_counted_twice(environment: Environment, tmp_path: Path) -> None:
+    """SIGKILL comes at each step in turn, and each attempt continues after the previous one, until one finishes."""
     stays = set(add_dialogues(environment.dsn, BOB, "2026-01-01 09:00"))
     arguments = ("erase", "--user", str(ALICE), "--receipt", str(tmp_path))
     letters = 0
@@ -58,7 +56,7 @@ def test_killed_at_every_step_and_repeated_nothing_is_left_or_counted_twice(
 
 
 def assert_gone(environment: Environment, user: UUID) -> None:
-    """Nothing names the user, and the days are what their rows say."""
+    """Assert that no row names the user, and that the days match their rows."""
     assert whereabouts(environment, user) == []
     wrong = environment.query(
         "SELECT date FROM rag_metrics_history AS history WHERE total_dialogues <>"

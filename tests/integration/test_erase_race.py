@@ -1,4 +1,4 @@
-"""An erasure beside a flush or a replay that holds a dialogue of the user: whichever commits first, nothing is left."""
+"""Tests an erasure beside a flush or a replay that holds a dialogue of the user: in any order, nothing is left."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 
 
 class Gate:
-    """A turn that comes when it is opened."""
+    """A turn that comes when the test opens it."""
 
     def __init__(self) -> None:
         self._open = asyncio.Event()
@@ -58,7 +58,7 @@ class Gate:
         await self._open.wait()
 
     def open(self) -> None:
-        """Now."""
+        """Let the turn come."""
         self._open.set()
 
 
@@ -68,7 +68,7 @@ def ledger_of(database: Database) -> PostgresLedger:
 
 
 class Scene:
-    """A database with a writer, an eraser and an observer, none of whom shares a connection with another."""
+    """A database with a writer, an eraser and an observer on separate connections."""
 
     def __init__(self, dsn: str, writing: Database, erasing: Database) -> None:
         self.environment = Environment(dsn, "127.0.0.1:9", {})
@@ -84,23 +84,23 @@ class Scene:
         return await self.store.write(batch_of(claims, records_of(users)), turn)
 
     async def erase(self, user: UUID) -> Any:
-        """Erase, as the command does; what was done this time."""
+        """Erase as the command does. Return the totals of this run."""
         history, _ = await self._erasure.erase(user, "test", None, lambda *_: None)
         return history[0]
 
     def are_waiting(self, sessions: int) -> bool:
-        """Whether so many sessions wait for a lock."""
+        """Return whether so many sessions wait for a lock."""
         return bool(self.environment.value(WAITING) == sessions)
 
     def outcome(self) -> dict[str, Any]:
-        """What the ledger counts, whose dialogues there are, what open dead letters hold."""
+        """Return the ledger's counts, the users with dialogues, and the content of open dead letters."""
         (ledger,) = self.environment.query("SELECT inserted, duplicates, dead_lettered FROM ingest_ledger")
         users = self.environment.query("SELECT user_id FROM ai_dialogue_log ORDER BY user_id")
         return {**ledger, "users": [row["user_id"] for row in users]}
 
 
 def records_of(users: list[UUID]) -> list[StoredRecord]:
-    """A dialogue of each user, then a record that is no event and names the first."""
+    """Return a dialogue of each user, then an invalid record that names the first."""
     chance = random.Random(1)
     values = [as_json(small_dialogue(chance, user_id=str(user))) for user in users]
     values.append(f'{{"user_id": "{users[0]}"'.encode())
@@ -109,7 +109,7 @@ def records_of(users: list[UUID]) -> list[StoredRecord]:
 
 @asynccontextmanager
 async def opened(dsn: str) -> AsyncIterator[Database]:
-    """A pool of its own."""
+    """Return a connection pool of its own."""
     database = Database(Postgres(dsn=SecretStr(dsn)))
     await database.open()
     try:
@@ -120,18 +120,20 @@ async def opened(dsn: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def scene(database: str) -> AsyncIterator[Scene]:
-    """Everybody on one migrated database."""
+    """Return a scene on one migrated database."""
     async with opened(database) as writing, opened(database) as erasing:
         yield Scene(database, writing, erasing)
 
 
 async def both(one: Awaitable[Any], other: Awaitable[Any]) -> tuple[Any, Any]:
-    """The results of both."""
+    """Return the results of both tasks."""
     return await one, await other
 
 
-async def test_a_flush_that_has_copied_the_row_before_the_erasure_begins_anew(scene: Scene) -> None:
-    """The erasure does not wait for it and finds nothing; the flush notices before it commits, and begins anew."""
+async def test_a_flush_that_has_copied_the_row_before_the_erasure_starts_over(scene: Scene) -> None:
+    """The erasure does not wait for it and finds nothing; the flush notices the erasure before its commit, and
+    starts over.
+    """
     gate = Gate()
     flush = asyncio.create_task(scene.flush([ALICE, BOB], gate))
     await gate.waited_for.wait()
@@ -146,7 +148,9 @@ async def test_a_flush_that_has_copied_the_row_before_the_erasure_begins_anew(sc
 
 
 async def test_an_erasure_waits_for_a_flush_that_is_about_to_commit(scene: Scene) -> None:
-    """It holds the version and waits for nothing but the ledger's row: the erasure then finds what it has committed."""
+    """The flush holds the version and waits only for the ledger's row; the erasure then finds the committed
+    dialogue.
+    """
     claims = await scene.store.claim({A: Bounds(0, 1000)})
     with psycopg.connect(scene.environment.dsn) as holder:
         holder.execute("SELECT * FROM ingest_ledger FOR UPDATE")
@@ -162,8 +166,8 @@ async def test_an_erasure_waits_for_a_flush_that_is_about_to_commit(scene: Scene
     assert whereabouts(scene.environment, ALICE) == []
 
 
-async def test_a_flush_that_begins_after_the_erasure_knows(scene: Scene) -> None:
-    """It was claimed long before."""
+async def test_a_flush_that_begins_after_the_erasure_respects_it(scene: Scene) -> None:
+    """Its claim is much older."""
     claims = await scene.store.claim({A: Bounds(0, 1000)})
     await scene.erase(ALICE)
     await scene.store.write(batch_of(claims, records_of([ALICE, BOB])), AtOnce())
@@ -172,7 +176,7 @@ async def test_a_flush_that_begins_after_the_erasure_knows(scene: Scene) -> None
 
 
 async def test_an_erasure_waits_for_a_replay_that_has_begun(scene: Scene) -> None:
-    """The replay waits for somebody's row, the erasure for the replay; then it finds the dialogue and deletes it."""
+    """The replay waits for a row lock and the erasure for the replay; then it finds and deletes the dialogue."""
     chance = random.Random(2)
     event = small_dialogue(chance, user_id=str(ALICE))
     add_letters(scene.environment.dsn, [(None, as_json(event), [])])
@@ -199,7 +203,7 @@ async def test_an_erasure_waits_for_a_replay_that_has_begun(scene: Scene) -> Non
 
 
 async def test_an_erasure_waits_for_a_run_of_retention_that_is_writing_notices(scene: Scene) -> None:
-    """It has read the owner from the archive and not committed: the notice that it then writes is found."""
+    """The run has read the owner from the archive and not committed; the erasure finds the notice that it writes."""
     with psycopg.connect(scene.environment.dsn) as retention:
         retention.execute("SELECT pg_advisory_xact_lock(hashtextextended('ragledger retention', 0))")
         retention.execute(
@@ -215,7 +219,7 @@ async def test_an_erasure_waits_for_a_run_of_retention_that_is_writing_notices(s
 
 
 async def test_a_replay_after_the_erasure_stores_nothing(scene: Scene) -> None:
-    """Not even a dead letter that came in by another way since."""
+    """This includes a dead letter that arrived meanwhile."""
     await scene.erase(ALICE)
     chance = random.Random(3)
     values = [as_json(small_dialogue(chance, user_id=str(user))) for user in (ALICE, BOB)]
@@ -228,7 +232,7 @@ async def test_a_replay_after_the_erasure_stores_nothing(scene: Scene) -> None:
 
 
 async def test_without_the_key_a_claim_is_refused(scene: Scene, database: str) -> None:
-    """Nothing is written by a replica that cannot recognise who was erased."""
+    """A replica that cannot recognise erased users writes nothing."""
     await scene.erase(ALICE)
     async with opened(database) as other:
         telemetry, days = FakeTelemetry(Changes()), BusinessDays("UTC")

@@ -1,4 +1,4 @@
-"""Records that cost seconds to decode or to look through: the loop turns, transactions stay short, all is kept."""
+"""Tests records that take seconds to decode or to search: the loop runs, transactions are short, nothing is lost."""
 
 import json
 import random
@@ -29,41 +29,43 @@ from tests.support.stack import Servers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-SESSION_MS = 6_000  # the least that a broker takes by default: what blocks the loop for longer loses the partitions
-MOST_SECONDS = 1.5  # that the loop may be blocked, on a busy machine
+SESSION_MS = (
+    6_000  # the shortest session timeout that brokers allow by default: a longer block of the loop loses the partitions
+)
+MOST_SECONDS = 1.5  # the longest allowed block of the loop, on a busy machine
 LARGE = {"compression.type": "zstd", "message.max.bytes": 100_000_000, "batch.num.messages": 1}
 SETTINGS = {"RAGLEDGER_KAFKA__SESSION_TIMEOUT_MS": str(SESSION_MS), "RAGLEDGER_ERASURE__KEY": KEY}
 
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Two partitions, and a group that soon gives up on whoever is silent."""
+    """Return two partitions, and a group that soon removes a silent member."""
     with environment_on(stack, migrated_template, partitions=2, kinds=("dialogue",), **SETTINGS) as made:
         yield made
 
 
 def exact_only(citations: str, seed: int) -> bytes:
-    """A valid dialogue that only the exact lane takes, with this array of citations."""
+    """Return a valid dialogue with this array of citations that only the exact lane accepts."""
     chance = random.Random(seed)
     event = as_json(small_dialogue(chance, id=str(UUID(int=chance.getrandbits(128))), latency_ms="5", citations="HERE"))
     return event.replace(b'"HERE"', citations.encode())
 
 
 def flat(size: int) -> str:
-    """Citations of so many bytes."""
+    """Return citations of so many bytes."""
     one = '{"source":"a"}'
     return f"[{','.join([one] * (size // (len(one) + 1)))}]"
 
 
 def deep(size: int) -> str:
-    """Citations of so many bytes that hold brackets in brackets."""
+    """Return citations of so many bytes with nested brackets."""
     one = '{"source":"a","x":' + "[" * 450 + "]" * 450 + "}"
     return f"[{','.join([one] * (size // (len(one) + 1)))}]"
 
 
 @contextmanager
 def longest_answer(service: ServiceProcess) -> Iterator[list[float]]:
-    """How long /healthz has taken to answer at most, once the context has ended: as long as the loop was blocked."""
+    """Measure the longest answer time of /healthz during the context, which is how long the loop was blocked."""
     seconds, ended = [0.0], threading.Event()
 
     def ask() -> None:
@@ -85,7 +87,7 @@ def longest_answer(service: ServiceProcess) -> Iterator[list[float]]:
 def test_two_replicas_write_expensive_records_without_losing_the_group(
     environment: Environment, bootstrap_servers: str, tmp_path: Path, citations: list[str]
 ) -> None:
-    """Neither is fenced by the other, however long decoding takes."""
+    """Neither fences the other, however long decoding takes."""
     topic = environment.topics["dialogue"]
     with ExitStack() as running:
         logs = [tmp_path / name for name in ("one", "two")]
@@ -105,13 +107,13 @@ def test_two_replicas_write_expensive_records_without_losing_the_group(
     assert not [line for log in logs for line in log_lines(log, "overtaken")]
 
 
-def test_broken_records_are_looked_through_before_the_transaction_begins(
+def test_broken_records_are_searched_before_the_transaction_begins(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """As long as that takes: no transaction lies idle for a second, and who was erased is not kept."""
+    """No transaction is idle for a second, and erased users are not stored."""
     erased = uuid4()
     environment.run("erase", "--user", str(erased), "--receipt", str(tmp_path))
-    tokens = ("QUJD" * 250 + " ") * 7_500  # in each of them ids are looked for behind base64
+    tokens = ("QUJD" * 250 + " ") * 7_500  # in each of them ids are searched behind base64
     values = [f'{{"user_id": "{user}", "x": "{tokens}'.encode() for user in (erased, uuid4(), erased)]
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     with ServiceProcess(environment, log) as service:
@@ -136,7 +138,7 @@ def test_broken_records_are_looked_through_before_the_transaction_begins(
 
 
 def test_a_replay_decodes_before_its_transaction_begins(environment: Environment) -> None:
-    """As long as that takes: its locks and its transaction last no second."""
+    """Its locks and its transaction last less than a second."""
     values = [exact_only(flat(8_000_000), seed) for seed in range(3)]
     letters = [(environment.topics["dialogue"], offset, value) for offset, value in enumerate(values)]
     with psycopg.connect(environment.dsn, autocommit=True) as connection, connection.cursor() as cursor:
@@ -152,7 +154,7 @@ def test_a_replay_decodes_before_its_transaction_begins(environment: Environment
 
 
 def idle_in_transaction(environment: Environment) -> float:
-    """For how long the service's transaction has been waiting for the service, at this moment."""
+    """Return for how long the service's transaction has been idle."""
     return float(
         environment.value(
             "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - state_change)), 0) FROM pg_stat_activity"
@@ -161,10 +163,10 @@ def idle_in_transaction(environment: Environment) -> float:
     )
 
 
-def test_letters_of_erased_users_do_not_stop_a_partition(
+def test_dead_letters_of_erased_users_do_not_stop_a_partition(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """However many come: they could be stored as they were meant. Others still count."""
+    """They do not count towards the limit; others do."""
     erased, topic = uuid4(), environment.topics["dialogue"]
     environment.run("erase", "--user", str(erased), "--receipt", str(tmp_path))
     chance = random.Random(1)

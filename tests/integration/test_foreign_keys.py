@@ -1,4 +1,4 @@
-"""With foreign keys on: who is not known costs one dead letter, with the reason, and comes in once it is known."""
+"""Tests foreign keys: an unknown user costs one dead letter with the reason, which can be replayed later."""
 
 import asyncio
 import json
@@ -30,13 +30,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 MANY = 3000
 KNOWN, UNKNOWN = UUID("5018c5a3-91f3-46af-94ff-2f9d15565fb4"), UUID("22222222-2222-4222-8222-222222222222")
-# All in one batch, so that one unknown user could hold up thousands.
+# All in one batch, so that one unknown user could delay thousands.
 ONE_BATCH = {"RAGLEDGER_BATCH__MAX_ROWS": str(MANY + 1), "RAGLEDGER_BATCH__MAX_DELAY_MS": "60000"}
 
 
 @pytest.fixture(params=[15, 18])
 def environment(request: pytest.FixtureRequest, stack: Servers) -> Iterator[Environment]:
-    """A migrated database with users and materials, of which one each is known."""
+    """Return a migrated database with one known user and one known material."""
     topics = Topics(stack.bootstrap_servers)
     with fresh_database(server_dsn(request)) as dsn:
         execute(dsn, *APPLICATION_TABLES, f"INSERT INTO users VALUES ('{KNOWN}')")
@@ -48,7 +48,7 @@ def environment(request: pytest.FixtureRequest, stack: Servers) -> Iterator[Envi
 
 
 def users_dialogues(topic: str, users: list[UUID]) -> list[Outgoing]:
-    """A dialogue for each of these users."""
+    """Return a dialogue for each of these users."""
     chance = random.Random(1)
     return [
         Outgoing(topic, as_json(small_dialogue(chance, id=str(random_uuid(chance)), user_id=str(user))))
@@ -57,12 +57,12 @@ def users_dialogues(topic: str, users: list[UUID]) -> list[Outgoing]:
 
 
 def replayed(**counts: int) -> dict[str, int]:
-    """What `dead-letters replay` prints."""
+    """Return the output of `dead-letters replay`."""
     return dict.fromkeys(("inserted", "duplicates", "amended", "failed", "erased"), 0) | counts
 
 
 def test_one_unknown_user_among_thousands(environment: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
-    """One dead letter that names column, table and constraint and quotes nothing; the others are stored; replay."""
+    """The dead letter names column, table and constraint without a value; the others are stored; a replay works."""
     users = [KNOWN] * MANY
     users.insert(MANY // 3, UNKNOWN)
     sent = users_dialogues(environment.topics["dialogue"], users)
@@ -91,7 +91,7 @@ def test_one_unknown_user_among_thousands(environment: Environment, bootstrap_se
 def test_unknown_material_and_unknown_acquirer(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """Each by its own column; provenance without an acquirer needs none."""
+    """Each is named by its own column; provenance may have no acquirer."""
     chance = random.Random(2)
     pieces = [(KNOWN, KNOWN), (UNKNOWN, KNOWN), (KNOWN, UNKNOWN), (KNOWN, None)]
     events = [
@@ -111,8 +111,10 @@ def test_unknown_material_and_unknown_acquirer(
     assert len(ids(environment, "provenance")) == len(pieces)
 
 
-def test_what_happens_to_rows_whose_user_or_material_goes(environment: Environment) -> None:
-    """Dialogues go with their user, provenance stays without an acquirer, and content with provenance cannot go."""
+def test_rows_whose_user_or_material_is_deleted(environment: Environment) -> None:
+    """Dialogues are deleted with their user, provenance stays without an acquirer, and content with provenance
+    cannot be deleted.
+    """
     execute(
         environment.dsn,
         "INSERT INTO ai_dialogue_log (user_id, session_id, query, response, model_used)"
@@ -130,7 +132,7 @@ def test_what_happens_to_rows_whose_user_or_material_goes(environment: Environme
 
 
 def test_on_a_partitioned_table_the_reason_is_the_same(blank: str) -> None:
-    """There the partition's own copy of the foreign key refuses the row."""
+    """The partition's own copy of the foreign key rejects the row."""
     execute(blank, PARTITIONED_TABLE, "CREATE TABLE part PARTITION OF ai_dialogue_log DEFAULT", *APPLICATION_TABLES)
     run_files(blank, *(file for file in FILES if not file.name.startswith("0003")))
     (record,) = users_dialogues("rag.dialogue", [UNKNOWN])
@@ -149,10 +151,10 @@ def test_on_a_partitioned_table_the_reason_is_the_same(blank: str) -> None:
     assert offline.run_json("dead-letters", "replay")["inserted"] == 1
 
 
-def test_a_foreign_key_that_is_checked_at_the_end_makes_no_difference(
+def test_a_deferred_foreign_key_makes_no_difference(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """Deferred by whoever made it, it would refuse the whole transaction: it is checked at once instead."""
+    """It would reject the whole transaction at its end, so it is checked at once instead."""
     execute(
         environment.dsn,
         "ALTER TABLE ai_dialogue_log ALTER CONSTRAINT fk_ai_dialogue_user DEFERRABLE INITIALLY DEFERRED",

@@ -1,4 +1,4 @@
-"""What the service says of itself over HTTP, to Prometheus, to an orchestrator and to people."""
+"""Tests what the service answers over HTTP: to Prometheus, to an orchestrator and to people."""
 
 import random
 import urllib.request
@@ -62,7 +62,7 @@ OTHERS = {
 
 @pytest.fixture(scope="module")
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Topics and a database with a little of everything."""
+    """Return topics and a database with some records of each kind."""
     with environment_on(stack, migrated_template, partitions=2) as made:
         chance = random.Random(1)
         good = [small_dialogue(chance, model_used='odd "model"\\\n', user_feedback=1) for _ in range(3)]
@@ -76,7 +76,7 @@ def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]
 
 @pytest.fixture(scope="module")
 def service(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """The service, everything read and the day computed."""
+    """Return the service after it has read everything and computed the day."""
     with ServiceProcess(environment, tmp_path_factory.mktemp("health") / "log") as running:
         wait_for_records(environment, 10)
         eventually(lambda: environment.value("SELECT count(*) FROM touched_days") == 0)
@@ -86,27 +86,27 @@ def service(environment: Environment, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def scrape(service: ServiceProcess, accept: str) -> tuple[str, str]:
-    """Content type and body of /metrics."""
+    """Return content type and body of /metrics."""
     request = urllib.request.Request(f"http://127.0.0.1:{service.port}/metrics", headers={"Accept": accept})
     with urllib.request.urlopen(request, timeout=10) as response:
         return response.headers["Content-Type"], response.read().decode()
 
 
 def samples(families: Iterator[Metric]) -> dict[str, list[Any]]:
-    """The samples by name."""
+    """Return the samples by name."""
     found: dict[str, list[Any]] = {}
     for family in families:
-        assert family.documentation, f"{family.name} has no meaning"
+        assert family.documentation, f"{family.name} has no help text"
         for sample in family.samples:
             found.setdefault(sample.name, []).append(sample)
     return found
 
 
-def test_metrics_in_both_formats_hold_what_the_contract_names(
+def test_metrics_in_both_formats_have_the_names_of_the_contract(
     environment: Environment, service: ServiceProcess
 ) -> None:
-    """Prometheus text by default, OpenMetrics where it is asked for; both parse and say the same."""
-    eventually(lambda: service.get("/metrics")[1].count("rag_consumer_lag_seconds{") == 4, message="the lag is told")
+    """Prometheus text by default, OpenMetrics on request; both can be parsed and are equal."""
+    eventually(lambda: service.get("/metrics")[1].count("rag_consumer_lag_seconds{") == 4, message="the lag is shown")
     content_type, text = scrape(service, "*/*")
     assert content_type.startswith("text/plain")
     in_text = samples(iter(parse_text(text)))
@@ -136,7 +136,7 @@ def test_metrics_in_both_formats_hold_what_the_contract_names(
 
 
 def test_the_day_gauges_are_the_newest_row(environment: Environment, service: ServiceProcess) -> None:
-    """In seconds and percent as their names say."""
+    """They are in seconds and percent, as their names say."""
     day = environment.query("SELECT * FROM rag_metrics_history ORDER BY date DESC LIMIT 1")[0]
     service.wait_metric("rag_day_unique_users", day["unique_users"])
     service.wait_metric("rag_day_citation_rate", float(day["citation_rate"]))
@@ -147,10 +147,10 @@ def test_the_day_gauges_are_the_newest_row(environment: Environment, service: Se
         assert met == judged["met"] if judged["met"] is not None else met != met
 
 
-def test_lag_of_a_partition_is_gone_with_the_partition(
+def test_the_lag_of_a_partition_is_removed_with_the_partition(
     environment: Environment, service: ServiceProcess, tmp_path: Path
 ) -> None:
-    """A second replica takes half of them: each reports only its own, and all are reported once."""
+    """A second replica takes half of them: each replica reports only its own partitions, and all are reported once."""
     with ServiceProcess(environment, tmp_path / "log") as second:
         second.wait_ready()
 
@@ -168,7 +168,7 @@ def test_lag_of_a_partition_is_gone_with_the_partition(
 
 
 def test_the_page_for_people_shows_the_newest_day(service: ServiceProcess) -> None:
-    """HTML with today's figures and the way to the rest; a path that does not exist is 404."""
+    """It is HTML with today's figures and links; an unknown path is 404."""
     status, page = service.get("/")
     assert status == 200
     assert page.lstrip().lower().startswith("<!doctype html")
@@ -177,10 +177,10 @@ def test_the_page_for_people_shows_the_newest_day(service: ServiceProcess) -> No
     service.wait_page("/nowhere", 404)
 
 
-def test_before_the_schema_the_service_is_alive_not_ready_and_says_what_to_do(
+def test_without_the_schema_the_service_is_alive_not_ready_and_names_the_fix(
     stack: Servers, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """It waits, names the missing tables once, and goes on by itself when somebody migrates."""
+    """It waits, reports the missing tables once, and continues when the schema is migrated."""
     with environment_on(stack, None) as environment:
         records = dialogues(environment.topics["dialogue"], 20, seed=2)
         send(bootstrap_servers, records.values())
@@ -197,8 +197,8 @@ def test_before_the_schema_the_service_is_alive_not_ready_and_says_what_to_do(
             assert len(log_lines(tmp_path / "log", "database_unavailable")) == 1
 
 
-def test_the_page_for_people_says_that_the_database_is_away(tmp_path: Path) -> None:
-    """503 and a sentence, not an internal error with a traceback in the log."""
+def test_the_page_reports_an_unavailable_database(tmp_path: Path) -> None:
+    """It is 503 with a sentence, not an internal error with a traceback in the log."""
     environment = Environment("postgresql://u:geheim@127.0.0.1:9/x", "127.0.0.1:9", {})
     with ServiceProcess(environment, tmp_path / "log") as service:
         eventually(lambda: service.get("/healthz")[0] == 200, timeout=30)
@@ -210,8 +210,8 @@ def test_the_page_for_people_says_that_the_database_is_away(tmp_path: Path) -> N
     assert "database" in page
 
 
-def test_a_schema_that_is_behind_is_not_ready(stack: Servers, tmp_path: Path) -> None:
-    """Ready means that the schema is current: whoever has not applied the last migration is told to."""
+def test_an_old_schema_is_not_ready(stack: Servers, tmp_path: Path) -> None:
+    """A person who has not applied the last migration is told the command."""
     with environment_on(stack, None) as environment:
         assert environment.run("migrate", "up", "--to", "5").returncode == 0
         with ServiceProcess(environment, tmp_path / "log") as service:
@@ -220,6 +220,6 @@ def test_a_schema_that_is_behind_is_not_ready(stack: Servers, tmp_path: Path) ->
 
 
 def verdict(service: ServiceProcess) -> tuple[int, str] | None:
-    """What /readyz says, once it is ready or waits for a migration."""
+    """Return the body of /readyz once it is ready or waits for a migration."""
     status, body = service.get("/readyz")
     return (status, body) if status == 200 or "migrate up" in body else None

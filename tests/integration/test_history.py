@@ -1,4 +1,4 @@
-"""Days in PostgreSQL: exact against the queries that define them, whatever was changed or put in force since."""
+"""Tests days in PostgreSQL: they equal the queries that define them, after any change of rows or settings."""
 
 import asyncio
 import random
@@ -38,7 +38,7 @@ CHEAP = (Objective(name="cheap", figure="total_cost", operator="<=", target=Deci
 
 @pytest.fixture
 def environment(database: str) -> Environment:
-    """A database without a service."""
+    """Return a database without a service."""
     return Environment(database, "127.0.0.1:9", {})
 
 
@@ -46,7 +46,7 @@ def environment(database: str) -> Environment:
 async def opened(
     environment: Environment, zone: str = "UTC", objectives: Sequence[Objective] = DEFAULT_OBJECTIVES
 ) -> AsyncIterator[PostgresHistory]:
-    """The history as a replica with these settings has it."""
+    """Open the history with the settings of one replica."""
     database = Database(Postgres(dsn=SecretStr(environment.dsn)))
     await database.open()
     try:
@@ -55,10 +55,10 @@ async def opened(
         await database.close(5)
 
 
-async def turn(
+async def run_timer(
     environment: Environment, zone: str = "UTC", objectives: Sequence[Objective] = DEFAULT_OBJECTIVES
 ) -> FakeDayTelemetry:
-    """What a replica that starts with these settings does, as if no row were fresh, until nothing is marked."""
+    """Do what a replica with these settings does at its start, as if no row were fresh, until no mark is left."""
     telemetry = FakeDayTelemetry()
     async with opened(environment, zone, objectives) as replica:
         job = RollupJob(replica, FakeAmendments(), telemetry, SystemClock(), 3600)
@@ -68,7 +68,7 @@ async def turn(
 
 
 def mark(environment: Environment, *days: date) -> None:
-    """Leave marks, as a flush does."""
+    """Add marks, as a flush does."""
     with psycopg.connect(environment.dsn, autocommit=True) as connection:
         connection.execute("INSERT INTO touched_days (day) SELECT unnest(%s::date[])", (list(days),))
 
@@ -80,7 +80,7 @@ def execute(environment: Environment, statement: str, *arguments: Any) -> None:
 
 
 def stored_days(environment: Environment) -> list[date]:
-    """The days that have a row."""
+    """Return the days that have a row."""
     return [row["date"].date() for row in environment.query("SELECT date FROM rag_metrics_history ORDER BY date")]
 
 
@@ -94,7 +94,7 @@ def stored_days(environment: Environment) -> list[date]:
 def test_any_day_in_any_zone_equals_the_queries(
     environment: Environment, zone: str, day: date, seed: int, count: int
 ) -> None:
-    """To the last digit, be the day empty, short, long or left out, and be any figure missing."""
+    """They are equal to the last digit, for empty, short, long and skipped days, and for missing figures."""
     chance = random.Random(seed)
     begins, ends = BusinessDays(zone).bounds(day)
     execute(environment, "TRUNCATE ai_dialogue_log, rag_metrics_history")
@@ -111,27 +111,27 @@ def test_any_day_in_any_zone_equals_the_queries(
     assert row["total_dialogues"] == (count + 1 if begins < ends else 0)
 
 
-async def test_marks_are_used_up_and_late_events_repair_their_day(environment: Environment) -> None:
-    """A day of long ago too; a day that was not marked is left alone."""
+async def test_marks_are_removed_and_late_events_correct_their_day(environment: Environment) -> None:
+    """This works for an old day too; a day without a mark is not changed."""
     days = [FIRST, FIRST + timedelta(days=400)]
     for round_ in range(2):
         insert_dialogues(environment, [moment for day in days for moment in at_the_edges(day, "UTC")], seed=round_)
         mark(environment, *days, days[0])
-        await turn(environment)
+        await run_timer(environment)
         for day in days:
             assert_day_equals_queries(environment, day)
     assert stored_days(environment) == days
     assert environment.value("SELECT count(*) FROM touched_days") == 0
 
 
-async def test_a_day_that_has_become_empty_keeps_a_row_of_zeros(environment: Environment) -> None:
-    """As the queries say of it; a marked day that never had a row gets none."""
+async def test_a_day_that_has_become_empty_gets_zeros(environment: Environment) -> None:
+    """The queries give the same; a marked day that never had a row gets none."""
     insert_dialogues(environment, [datetime(2026, 1, 10, 12)] * 3, seed=1)
     mark(environment, FIRST)
-    await turn(environment)
+    await run_timer(environment)
     execute(environment, "DELETE FROM ai_dialogue_log")
     mark(environment, FIRST, FIRST + timedelta(days=1))
-    await turn(environment)
+    await run_timer(environment)
     row = assert_day_equals_queries(environment, FIRST)
     assert (row["total_dialogues"], row["total_cost"], row["latency_p95"], row["citation_rate"]) == (0, 0, None, None)
     assert {judged["met"] for judged in row["slo_compliance"].values()} == {None}
@@ -139,32 +139,32 @@ async def test_a_day_that_has_become_empty_keeps_a_row_of_zeros(environment: Env
     assert environment.value("SELECT count(*) FROM touched_days") == 0
 
 
-async def test_another_time_zone_computes_every_day_anew(environment: Environment) -> None:
-    """The day after the last too, which had no row, as some of its dialogues are now on it; and back again."""
+async def test_another_time_zone_recomputes_every_day(environment: Environment) -> None:
+    """The day after the last one gets a row too, because some dialogues are now on it; and back again."""
     days = [FIRST + timedelta(days=number) for number in range(3)]
     insert_dialogues(environment, [moment for day in days for moment in at_the_edges(day, "UTC")[1:4]], seed=2)
     mark(environment, *days)
-    await turn(environment)
+    await run_timer(environment)
     assert stored_days(environment) == days
     for zone in (TOKYO, "America/New_York", "UTC"):
-        await turn(environment, zone)
+        await run_timer(environment, zone)
         found = stored_days(environment)
         for day in found:
             assert_day_equals_queries(environment, day, zone)
         total = "SELECT sum(total_dialogues) = (SELECT count(*) FROM ai_dialogue_log) FROM rag_metrics_history"
         assert environment.value(total)
-    again = await turn(environment)
-    assert again.days == [], "nothing is due any more"
+    again = await run_timer(environment)
+    assert again.days == [], "no day is due"
 
 
-async def test_other_objectives_judge_anew_without_a_look_at_the_rows(environment: Environment) -> None:
-    """From the stored figures, so that a day is judged too whose dialogues are long gone."""
+async def test_other_objectives_are_judged_without_reading_the_rows(environment: Environment) -> None:
+    """The stored figures are judged, so that days whose dialogues were archived are judged too."""
     insert_dialogues(environment, [datetime(2026, 1, 10, 12)] * 5, seed=3)
     mark(environment, FIRST)
-    await turn(environment)
+    await run_timer(environment)
     before = history(environment, FIRST)
     execute(environment, "TRUNCATE ai_dialogue_log")
-    await turn(environment, objectives=(*CHEAP, DEFAULT_OBJECTIVES[-1]))
+    await run_timer(environment, objectives=(*CHEAP, DEFAULT_OBJECTIVES[-1]))
     after = history(environment, FIRST)
     assert {name: after[name] for name in after if name != "slo_compliance"} == {
         name: before[name] for name in before if name != "slo_compliance"
@@ -179,45 +179,45 @@ async def test_other_objectives_judge_anew_without_a_look_at_the_rows(environmen
     assert after["slo_compliance"].keys() == {"cheap", "freshness"}
 
 
-async def test_a_day_whose_dialogues_are_gone_is_not_computed_anew(environment: Environment) -> None:
-    """Archived rows must not turn their days into zeros, only because the time zone was changed."""
+async def test_a_day_whose_dialogues_were_archived_is_not_recomputed(environment: Environment) -> None:
+    """A change of the time zone must not run_timer archived days into zeros."""
     days = [FIRST, FIRST + timedelta(days=5)]
     insert_dialogues(environment, [moment for day in days for moment in at_the_edges(day, "UTC")[1:4]], seed=4)
     mark(environment, *days)
-    await turn(environment)
+    await run_timer(environment)
     before = history(environment, FIRST)
-    # As archiving does it: whoever deletes rows one by one has their days computed anew.
+    # As archiving does it; single deletions would cause the day to be recomputed.
     execute(environment, "ALTER TABLE ai_dialogue_log DISABLE TRIGGER mark_days_of_deleted_dialogues")
     execute(environment, "DELETE FROM ai_dialogue_log WHERE created_at < %s", FIRST + timedelta(days=2))
-    await turn(environment, TOKYO, CHEAP)
+    await run_timer(environment, TOKYO, CHEAP)
     kept = history(environment, FIRST)
     assert {name: kept[name] for name in ("total_dialogues", "latency_p95", "total_cost")} == {
         name: before[name] for name in ("total_dialogues", "latency_p95", "total_cost")
     }
     assert kept["slo_compliance"].keys() == {"cheap"}
     assert_day_equals_queries(environment, days[1], TOKYO)
-    assert (await turn(environment, TOKYO, CHEAP)).days == [], "it is not looked at again and again"
+    assert (await run_timer(environment, TOKYO, CHEAP)).days == [], "it is not checked again and again"
     left = "SELECT left_under IS NOT NULL FROM computed_days ORDER BY day"
     assert [row["?column?"] for row in environment.query(left)][:2] == [True, False]
     mark(environment, FIRST)
-    await turn(environment, TOKYO, CHEAP)
+    await run_timer(environment, TOKYO, CHEAP)
     assert_day_equals_queries(environment, FIRST, TOKYO)
 
 
 async def test_days_from_before_the_migration_are_computed_once(environment: Environment) -> None:
-    """Nobody knows what they were computed under."""
+    """Their basis is not known."""
     insert_dialogues(environment, at_the_edges(FIRST, TOKYO)[1:4], seed=5)
     execute(environment, "INSERT INTO rag_metrics_history (date, total_dialogues) VALUES (%s, 1)", FIRST)
-    assert FIRST in (await turn(environment, TOKYO)).days
+    assert FIRST in (await run_timer(environment, TOKYO)).days
     assert_day_equals_queries(environment, FIRST, TOKYO)
-    assert (await turn(environment, TOKYO)).days == []
+    assert (await run_timer(environment, TOKYO)).days == []
 
 
-async def test_a_slip_of_the_command_is_mended_by_the_service(environment: Environment) -> None:
-    """`ragledger rollup` in another time zone is noticed, says so, and does not turn the service around."""
+async def test_a_wrong_run_of_the_command_is_corrected_by_the_service(environment: Environment) -> None:
+    """`ragledger rollup` in another time zone reports the difference, and does not change the basis in force."""
     insert_dialogues(environment, at_the_edges(FIRST, TOKYO), seed=6)
     mark(environment, *(FIRST + timedelta(days=shift) for shift in (-1, 0, 1)))
-    await turn(environment, TOKYO)
+    await run_timer(environment, TOKYO)
     slip = environment.run("rollup", "--day", str(FIRST))
     assert slip.returncode == 0
     assert "the time zone is Asia/Tokyo instead of UTC" in slip.stderr
@@ -225,12 +225,12 @@ async def test_a_slip_of_the_command_is_mended_by_the_service(environment: Envir
     async with opened(environment, TOKYO) as replica:
         assert await replica.begin() == ""
         assert await replica.due(0) == [FIRST]
-    await turn(environment, TOKYO)
+    await run_timer(environment, TOKYO)
     assert_day_equals_queries(environment, FIRST, TOKYO)
 
 
-async def test_the_replica_that_starts_last_decides(environment: Environment) -> None:
-    """The other one says in what it differs, and computes under the settings in force."""
+async def test_the_replica_that_starts_last_sets_the_basis(environment: Environment) -> None:
+    """The other one reports the difference, and computes with the basis in force."""
     insert_dialogues(environment, at_the_edges(FIRST, TOKYO), seed=7)
     mark(environment, FIRST)
     async with opened(environment, "UTC") as first, opened(environment, TOKYO, CHEAP) as second:
@@ -242,8 +242,8 @@ async def test_the_replica_that_starts_last_decides(environment: Environment) ->
     assert row["slo_compliance"].keys() == {"cheap"}
 
 
-async def test_objectives_of_another_version_leave_the_days_alone(environment: Environment) -> None:
-    """A replica that does not understand what is in force says who put it there, and computes nothing."""
+async def test_objectives_of_another_version_are_not_computed(environment: Environment) -> None:
+    """A replica that does not understand the basis in force reports who set it, and computes nothing."""
     mark(environment, FIRST)
     async with opened(environment) as replica:
         await replica.begin()
@@ -260,11 +260,11 @@ async def test_objectives_of_another_version_leave_the_days_alone(environment: E
 
 
 async def test_today_is_due_when_it_is_no_longer_fresh(environment: Environment) -> None:
-    """Without a mark; a day of long ago is not, and neither is today while its row is fresh."""
+    """It needs no mark. An old day is not due, and neither is today while its row is fresh."""
     today = environment.value("SELECT (now() AT TIME ZONE 'UTC')::date")
     insert_dialogues(environment, [datetime(today.year, today.month, today.day), datetime(2026, 1, 10)], seed=8)
     mark(environment, today, FIRST)
-    await turn(environment)
+    await run_timer(environment)
     async with opened(environment) as replica:
         assert await replica.due(0) == [today]
         assert await replica.due(3600) == []
@@ -275,8 +275,8 @@ async def test_today_is_due_when_it_is_no_longer_fresh(environment: Environment)
         assert environment.value("SELECT count(*) FROM touched_days") == 0
 
 
-async def test_of_two_replicas_one_computes_and_a_dead_one_holds_up_nobody(environment: Environment) -> None:
-    """The lock is the transaction's: with the leader's session gone, the other takes over."""
+async def test_one_of_two_replicas_computes_and_a_dead_one_blocks_no_other(environment: Environment) -> None:
+    """The lock belongs to the transaction: when the session of the first replica ends, the other one takes over."""
     insert_dialogues(environment, at_the_edges(FIRST, "UTC"), seed=9)
     mark(environment, FIRST)
     async with opened(environment) as one, opened(environment) as other:
@@ -296,7 +296,7 @@ async def test_of_two_replicas_one_computes_and_a_dead_one_holds_up_nobody(envir
 
 
 async def test_a_flush_never_waits_for_a_roll_up(environment: Environment) -> None:
-    """The roll-up is held up at its last step with all its locks; rows and marks of the same day go in all the same."""
+    """The roll-up waits at its last step with all its locks; rows and marks of the same day are still committed."""
     mark(environment, FIRST)
     insert_dialogues(environment, at_the_edges(FIRST, "UTC"), seed=12)
     async with opened(environment) as replica:
@@ -317,13 +317,13 @@ async def test_a_flush_never_waits_for_a_roll_up(environment: Environment) -> No
             assert not held_up.done()
         assert await held_up
     assert environment.value("SELECT count(*) FROM touched_days") == 1
-    await turn(environment)
+    await run_timer(environment)
     assert_day_equals_queries(environment, FIRST)
 
 
 @pytest.mark.parametrize("day", [date.min, date.max])
-async def test_the_first_and_the_last_day_there_are(environment: Environment, day: date) -> None:
-    """A clock that is wrong by millennia makes a day like any other, and leaves no mark behind."""
+async def test_the_first_and_the_last_possible_day(environment: Environment, day: date) -> None:
+    """A clock that is wrong by millennia gives a normal day, and leaves no mark."""
     moment = datetime.min if day == date.min else datetime(9999, 12, 31, 23, 59, 59, 999999)
     insert_dialogues(environment, [moment], seed=10)
     async with opened(environment) as replica:
@@ -338,7 +338,7 @@ async def test_the_first_and_the_last_day_there_are(environment: Environment, da
 
 
 async def test_freshness_is_the_time_until_a_dialogue_was_stored(environment: Environment) -> None:
-    """Exact from the rows; a clock that is ahead is no delay; rows from before the column are left out."""
+    """It is exact; a clock that is ahead gives no delay; rows from before the column do not count."""
     insert_dialogues(environment, [datetime(2026, 1, 10, 12)] * 4, seed=11)
     delays = ("5 seconds", "25 seconds", "-1 hour", None)
     for row, delay in zip(environment.query("SELECT id FROM ai_dialogue_log"), delays, strict=True):
@@ -349,14 +349,14 @@ async def test_freshness_is_the_time_until_a_dialogue_was_stored(environment: En
             row["id"],
         )
     mark(environment, FIRST)
-    await turn(environment)
+    await run_timer(environment)
     judged = history(environment, FIRST)["slo_compliance"]["freshness"]
-    assert judged == {"target": 60, "operator": "<=", "actual": 23.0, "met": True}  # 95 % of the way from 5 to 25
+    assert judged == {"target": 60, "operator": "<=", "actual": 23.0, "met": True}  # 95 % of the distance from 5 to 25
     assert environment.value("SELECT ingest_delay_p95 FROM computed_days") == 23.0
 
 
-def test_bounds_agree_with_those_of_the_queries_elsewhere() -> None:
-    """The tests of commands and of the service work out bounds by themselves: the same."""
+def test_bounds_equal_those_of_the_queries_elsewhere() -> None:
+    """Tests of commands and of the service compute bounds themselves; the results are equal."""
     for zone in ("UTC", TOKYO, "America/New_York", "Asia/Kathmandu", "America/Havana"):
         for number in range(366):
             day = FIRST + timedelta(days=number)

@@ -1,4 +1,4 @@
-"""Hostile records through the whole service: each accounted for, and nothing of them in a log or on a terminal."""
+"""Tests hostile records through the service: each is counted once, and no log or terminal shows their text."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ LARGE = {"message.max.bytes": 2_000_000}
 ONE_OF_EACH = """
     SELECT DISTINCT ON (reason) id FROM dead_letters ORDER BY reason, octet_length(key) DESC NULLS LAST
 """
-# The words of each that no message of ours can hold by chance.
+# Words of each record that no message of ours contains by chance.
 SECRETS = (CANARY, SECRET, "Aufnahmen", "library.example", "[31m")
 
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """A database with rules of its own, and a service that says all it can say."""
+    """Return a database with rules of its own, and a service with the most verbose log."""
     settings = {"RAGLEDGER_LOG__LEVEL": "DEBUG", "RAGLEDGER_BATCH__MAX_RECORD_BYTES": str(MAX_RECORD_BYTES)}
     with environment_on(stack, migrated_template, partitions=2, **settings) as made:
         make_rules(made.dsn)
@@ -41,7 +41,7 @@ def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]
 
 
 def hostile(environment: Environment, seed: int) -> list[Outgoing]:
-    """Records of both kinds, half of them plain, a canary in every text, key and header; and one for every reason."""
+    """Return records of both kinds with a canary in every text, key and header, and one record for every reason."""
     chance = random.Random(seed)
     found = [bad.record for bad in bad_records(environment.topics)]
     for kind in (DIALOGUE, PROVENANCE):
@@ -53,20 +53,20 @@ def hostile(environment: Environment, seed: int) -> list[Outgoing]:
 
 
 def can_be_sent(record: StoredRecord) -> bool:
-    """The client takes header names that are C strings only."""
+    """Return whether the client accepts the header names, which must be C strings."""
     return all(name and "\0" not in name for name, _ in record.headers)
 
 
 def outgoing(topic: str, record: StoredRecord) -> Outgoing:
-    """The record as a producer has it; its time is a sane one, as brokers refuse others."""
+    """Return the record for the producer, with a time that brokers accept."""
     return Outgoing(topic, record.value, record.key, record.headers)
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_nothing_of_an_event_is_said(
+def test_no_event_text_is_logged(
     environment: Environment, bootstrap_servers: str, tmp_path: Path, log_format: str
 ) -> None:
-    """Not in the log at its most talkative, whatever fails; no line of it is forged; no control character gets in."""
+    """The log at its most verbose has no event text, no forged line and no control character."""
     records, log = hostile(environment, seed=1), tmp_path / "log"
     send(bootstrap_servers, records, **LARGE)
     with ServiceProcess(environment, log, RAGLEDGER_LOG__FORMAT=log_format) as service:
@@ -83,20 +83,20 @@ def test_nothing_of_an_event_is_said(
 
 
 def assert_labels_are_sound(service: ServiceProcess) -> None:
-    """A model's name is a label; whatever is in it, the exposition can be read, and the page does not repeat it."""
+    """Assert that model names are valid labels, and that the page does not show them."""
 
     def models() -> set[str]:
         families = text_string_to_metric_families(service.get("/metrics")[1])
         return {sample.labels["model"] for family in families for sample in family.samples if "model" in sample.labels}
 
-    eventually(lambda: any(CONTROLS in model for model in models()), message="counted, which is after COMMIT")
+    eventually(lambda: any(CONTROLS in model for model in models()), message="counted after COMMIT")
     assert CANARY not in service.get("/")[1]
 
 
 def test_no_dead_letter_writes_to_the_terminal(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """What an event holds is shown to a person who asks for it, but it moves no cursor and paints nothing."""
+    """A person can see the content of an event, but it moves no cursor and sets no colour."""
     topic = environment.topics["dialogue"]
     nasty = f"[bold red]{CONTROLS}[/] [link=http://evil.example] [/nothing]"
     records = [
@@ -112,4 +112,4 @@ def test_no_dead_letter_writes_to_the_terminal(
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.replace("\n", "").isprintable()
     assert SECRET not in listed.stdout
-    assert any("[bold" in done.stdout and "/nothing]" in done.stdout for done in shown), "it is shown as it is"
+    assert any("[bold" in done.stdout and "/nothing]" in done.stdout for done in shown), "it is shown unchanged"

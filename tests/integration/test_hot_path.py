@@ -1,4 +1,4 @@
-"""What the service asks of PostgreSQL while it writes: no more than the page on scaling says."""
+"""Tests the statements of the service while it writes: only those that the page on scaling lists."""
 
 import re
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ EVERY_BATCH = {
     "UPDATE ingest_ledger",
     "SET CONSTRAINTS",
 }
-# The client looks up what an array of something is, without a just-in-time compiler for the length of that query.
+# The client looks up an array type, and turns the just-in-time compiler off for that query.
 ONCE_A_CONNECTION = {"typeinfo_tree", "set_config"}
 AROUND_TROUBLE = {
     "ROLLBACK",
@@ -82,7 +82,7 @@ SHAPES = (
 
 @pytest.fixture(params=["BYPASSRLS", ""], ids=["COPY allowed", "COPY refused"])
 async def store(request: pytest.FixtureRequest, database: str) -> AsyncIterator[tuple[PostgresStore, str, str]]:
-    """A store under a role of its own; the owner's DSN; the role's name."""
+    """Return a store with a role of its own, the owner's DSN, and the role's name."""
     execute(database, "CREATE EXTENSION pg_stat_statements")
     with login(database, INGEST, attributes=request.param) as service:
         pool = Database(Postgres(dsn=SecretStr(service), pgbouncer=True))
@@ -94,14 +94,14 @@ async def store(request: pytest.FixtureRequest, database: str) -> AsyncIterator[
 
 
 def asked(owner: str, role: str) -> set[str]:
-    """The shape of every statement that the role has run since last time."""
+    """Return the form of every statement that the role has run since the last call."""
     found = {shape_of(row["query"]) for row in rows(owner, STATEMENTS.format(role=role))}
     execute(owner, "SELECT pg_stat_statements_reset()")
     return found - ONCE_A_CONNECTION
 
 
 def shape_of(statement: str) -> str:
-    """The words by which it is listed, comments left out."""
+    """Return the words by which a statement is listed, without comments."""
     text = " ".join(re.sub(r"--[^\n]*", "", statement).split())
     for shape in SHAPES:
         if match := re.match(shape, text):
@@ -110,7 +110,7 @@ def shape_of(statement: str) -> str:
 
 
 async def test_the_statements_of_a_batch(store: tuple[PostgresStore, str, str]) -> None:
-    """New rows of both kinds and a dead letter; then rows that are there already, and one that is refused."""
+    """First new rows of both kinds and a dead letter; then duplicates and a rejected row."""
     writer, owner, role = store
     bounds = {A: Bounds(0, 100), P: Bounds(0, 100)}
     claims = await writer.claim(bounds)

@@ -1,4 +1,4 @@
-"""A transaction that PostgreSQL has ended because nothing was asked in it: whoever reads the log is told so."""
+"""Tests a transaction that PostgreSQL ended because it was idle: the log names this cause."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 def wait_until_ended(dsn: str, pid: int) -> None:
-    """Until PostgreSQL has ended the session."""
+    """Wait until PostgreSQL has ended the session."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         alive = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
         eventually(lambda: connection.execute(alive, [pid]).fetchone() == (0,), message="ended")
@@ -24,7 +24,7 @@ def wait_until_ended(dsn: str, pid: int) -> None:
 
 @pytest.mark.parametrize("the_loop_turns", [True, False])
 async def test_the_cause_is_named(stack: Servers, the_loop_turns: bool) -> None:
-    """By its SQLSTATE: whether the client hears of it at once, or only with its next statement."""
+    """It is known by its SQLSTATE, whether the client learns of it at once or with its next statement."""
     database = Database(Postgres(dsn=SecretStr(stack.dsn)))
     await database.open()
     try:
@@ -38,7 +38,7 @@ async def test_the_cause_is_named(stack: Servers, the_loop_turns: bool) -> None:
 
 
 async def lie_idle(database: Database, dsn: str, *, the_loop_turns: bool) -> None:
-    """Ask nothing within a transaction until PostgreSQL ends it, and then go on."""
+    """Send nothing in a transaction until PostgreSQL ends it, and then continue."""
     async with database.transaction() as transaction:
         await transaction.execute("SET LOCAL idle_in_transaction_session_timeout = 50")
         ((pid,),) = await transaction.fetch("SELECT pg_backend_pid()")

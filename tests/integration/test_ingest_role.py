@@ -1,4 +1,4 @@
-"""The service under ragledger_ingest: all it does works, with COPY and without, and no right is too much."""
+"""Tests the service with ragledger_ingest: everything works, with and without COPY, and no right is superfluous."""
 
 import asyncio
 import random
@@ -54,7 +54,7 @@ pytestmark = pytest.mark.timeout(120)
 GOOD, TWICE = 60, 7
 DAY = "2026-01-31"
 RULE = "ALTER TABLE ai_dialogue_log ADD CONSTRAINT rule CHECK (query <> 'refused')"
-# What other tests have run would crowd out statements that run once.
+# Statements of other tests would push out those that run once.
 STATISTICS = ("CREATE EXTENSION pg_stat_statements", "SELECT pg_stat_statements_reset()")
 COPIES = """
 SELECT coalesce(sum(calls) FILTER (WHERE query ~ 'COPY "?ai_dialogue_log'), 0)::int AS direct,
@@ -72,7 +72,7 @@ class Place(NamedTuple):
 
 @contextmanager
 def place_on(server: str, stack: Servers, attributes: str) -> Iterator[Place]:
-    """Nothing in the database is open to everybody, so that what works is what the role was granted."""
+    """Revoke everything from PUBLIC, so that only the role's own rights work."""
     topics = Topics(stack.bootstrap_servers)
     names = {"dialogue": topics.create(2, prefix="dialogue"), "provenance": topics.create(1, prefix="provenance")}
     with ExitStack() as made:
@@ -104,21 +104,21 @@ def newest(request: pytest.FixtureRequest, stack: Servers) -> Iterator[Place]:
 
 
 def good(environment: Environment) -> list[Outgoing]:
-    """New records of both kinds."""
+    """Return new records of both kinds."""
     chance, topics = random.Random(1), environment.topics
     pieces = [Outgoing(topics["provenance"], as_json(provenance(chance))) for _ in range(GOOD)]
     return [*dialogues(topics["dialogue"], GOOD, seed=1, created_at=f"{DAY}T12:00:00Z").values(), *pieces]
 
 
 def troublesome(environment: Environment) -> list[Outgoing]:
-    """Some of the good dialogues again, one that a rule refuses, one that is no JSON."""
+    """Return some duplicates, a dialogue that a rule rejects, and one that is not JSON."""
     topic = environment.topics["dialogue"]
     refused = dialogues(topic, 1, seed=2, query="refused", created_at=f"{DAY}T13:00:00Z").values()
     return [*good(environment)[:TWICE], *refused, Outgoing(topic, b"{")]
 
 
-def test_the_service_does_all_it_does(place: Place, tmp_path: Path) -> None:
-    """Rows, duplicates, dead letters, ledger, days, metrics, and every command; COPY only where PostgreSQL lets it."""
+def test_the_service_works_completely(place: Place, tmp_path: Path) -> None:
+    """Rows, duplicates, dead letters, ledger, days, metrics, and every command; COPY only if PostgreSQL allows it."""
     environment, as_owner = place.environment, on_other_database(place.environment, place.owner)
     bootstrap = environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"]
     execute(place.owner, RULE)
@@ -143,7 +143,7 @@ def test_the_service_does_all_it_does(place: Place, tmp_path: Path) -> None:
 
 
 def total(place: Place) -> int:
-    """How many dialogues the day counts."""
+    """Return the number of dialogues of the day."""
     return int(value(place.owner, f"SELECT total_dialogues FROM rag_metrics_history WHERE DATE(date) = '{DAY}'"))
 
 
@@ -168,15 +168,15 @@ def test_the_commands_work_too(newest: Place, tmp_path: Path) -> None:
     assert environment.run("ledger", "--check").returncode == 0
 
 
-def test_it_waits_for_its_rights_and_says_what_is_missing(newest: Place, tmp_path: Path) -> None:
-    """Without the role it stores nothing, loses nothing and names the table; given the role it goes on by itself."""
+def test_it_waits_for_its_rights_and_names_the_missing_ones(newest: Place, tmp_path: Path) -> None:
+    """Without the role it stores nothing, loses nothing and names the table; with the role it continues."""
     environment, log = newest.environment, tmp_path / "log"
     role = name_of(environment.dsn)
     execute(newest.owner, f"REVOKE {INGEST} FROM {role}", f"GRANT TEMPORARY ON DATABASE {database(newest)} TO {role}")
     wanted = dialogues(environment.topics["dialogue"], GOOD, seed=3)
     send(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], wanted.values())
     with ServiceProcess(environment, log) as service:
-        eventually(lambda: log_lines(log, "database_unavailable"), message="a word about it")
+        eventually(lambda: log_lines(log, "database_unavailable"), message="a log line about it")
         service.wait_page("/readyz", 503)
         execute(newest.owner, f"GRANT {INGEST} TO {role}")
         wait_for_records(on_other_database(environment, newest.owner), GOOD)
@@ -193,12 +193,12 @@ def database(place: Place) -> str:
 
 
 def grants_by_hand(role: str) -> list[str]:
-    """What used to be enough before there were policies."""
+    """Grant the rights that were sufficient before policies existed."""
     return [grant.sql(role) for grant in sorted(GRANTS[INGEST])]
 
 
-def test_a_role_with_grants_but_no_policy_computes_no_day_from_nothing(newest: Place) -> None:
-    """It would see no dialogue: the day that is there stays as it is, and what to do is said."""
+def test_a_role_with_grants_but_no_policy_does_not_compute_days(newest: Place) -> None:
+    """It would see no dialogue: an existing day stays as it is, and the fix is reported."""
     environment, role = newest.environment, name_of(newest.environment.dsn)
     execute(
         newest.owner,
@@ -221,11 +221,11 @@ def test_a_role_with_grants_but_no_policy_computes_no_day_from_nothing(newest: P
     assert total(newest) == 1
 
 
-# ── nothing too much ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── no superfluous right ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def single_rights() -> list[Grant]:
-    """Every right of the role by itself, columns one by one."""
+    """Return every right of the role, each column by itself."""
     return [
         part
         for grant in sorted(GRANTS[INGEST])
@@ -235,21 +235,21 @@ def single_rights() -> list[Grant]:
 
 @pytest.fixture(scope="module")
 def rehearsal(stack: Servers, migrated_template: str) -> Iterator[tuple[str, str]]:
-    """A database of the owner's with partitions, which ask for more, and the same for a member of ragledger_ingest."""
+    """Return a partitioned database, which needs more rights, and the same for a member of ragledger_ingest."""
     with fresh_database(stack.dsn, migrated_template) as owner, login(owner, INGEST) as service:
         converted(owner)
         yield owner, service
 
 
-def test_all_rights_together_are_enough(rehearsal: tuple[str, str]) -> None:
-    """What the next test takes away one by one lets everything through as long as it is whole."""
+def test_all_rights_together_are_sufficient(rehearsal: tuple[str, str]) -> None:
+    """Otherwise the next test would prove nothing."""
     asyncio.run(everything(*rehearsal))
 
 
 @pytest.mark.parametrize("right", single_rights(), ids=str)
 @pytest.mark.slow
-def test_no_right_can_be_spared(rehearsal: tuple[str, str], right: Grant) -> None:
-    """Without any single one of them, something that the service does is refused."""
+def test_every_right_is_needed(rehearsal: tuple[str, str], right: Grant) -> None:
+    """Without any single one of them, some statement of the service fails."""
     owner, service = rehearsal
     whole = next(
         grant
@@ -265,8 +265,8 @@ def test_no_right_can_be_spared(rehearsal: tuple[str, str], right: Grant) -> Non
 
 
 async def everything(owner: str, service: str) -> None:
-    """All statements of the service and of its commands, one after the other, from empty tables."""
-    # Of the two left out, one keeps its only row, and a trigger of the dialogues empties the other.
+    """Run all statements of the service and its commands, beginning with empty tables."""
+    # Two are left out: one keeps its only row, and a trigger of the dialogues empties the other.
     execute(owner, f"TRUNCATE {', '.join(expected.COLUMNS.keys() - {'erasure_version', 'known_ids'})}")
     database = Database(Postgres(dsn=SecretStr(service)))
     await database.open()
@@ -283,7 +283,7 @@ async def everything(owner: str, service: str) -> None:
 
 
 async def read(owner: str, database: Database) -> None:
-    """Claim, write rows, duplicates, bad ones and amendments, claim again, and ask where the ledger stands."""
+    """Claim, write rows, duplicates, bad ones and amendments, claim again, and read the ledger."""
     store = PostgresBackend(owner, database).store("owner")
     assert isinstance(store, PostgresStore)
     bounds = {A: Bounds(0, 100), P: Bounds(0, 100)}
@@ -302,7 +302,7 @@ async def read(owner: str, database: Database) -> None:
 
 
 async def amend(store: PostgresStore, dialogue_id: str) -> None:
-    """Feedback on a row, a check of one that never comes, a plugin."""
+    """Write feedback on a row, a check of a missing one, and a report of a plugin."""
     time = "2026-01-31T12:00:00Z"
     events = [
         said(F, 0, dialogue_id=dialogue_id, user_feedback=1, given_at=time),
@@ -314,7 +314,7 @@ async def amend(store: PostgresStore, dialogue_id: str) -> None:
 
 
 async def compute(database: Database) -> None:
-    """The timer's days, one day by hand, and the newest."""
+    """Compute the timer's days, one day by hand, and read the newest."""
     assert await PostgresAmendments(database, BusinessDays("UTC"), 900, print).settle() == ["wiki"]
     history = PostgresHistory(database, Basis("UTC", slo.DEFAULT_OBJECTIVES), "owner")
     await history.begin()
@@ -334,7 +334,7 @@ async def settle(database: Database) -> None:
 
 
 async def decide(database: Database) -> None:
-    """Let reading go on where it stands, then with new books, and list both decisions."""
+    """Continue at the ledger's offset, then with new books, and list both decisions."""
     place = ("g", "dialogues", 0)
     for way in ("decision_skip", "decision_begin_anew"):
         async with database.transaction() as transaction:

@@ -1,4 +1,4 @@
-"""What aiokafka makes of a connection that is gone a moment before it is used, and of errors that it does not know."""
+"""Tests aiokafka with a connection that was reset just before its use, and with unexpected errors."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,20 +19,20 @@ from tests.support.stack import wait_for
 pytestmark = pytest.mark.timeout(60)
 
 
-def test_a_reset_that_aiokafka_has_not_heard_of(bootstrap_servers: str) -> None:
-    """Sending is an error that it can go on after, under uvloop too, and the next connection works."""
+def test_a_reset_that_aiokafka_has_not_noticed(bootstrap_servers: str) -> None:
+    """Sending raises an error that can be retried, under uvloop too, and the next connection works."""
     uvloop.run(send_after_reset(bootstrap_servers))
 
 
 async def send_after_reset(bootstrap_servers: str) -> None:
-    """Reset the connection under the client's hands, and send."""
+    """Reset the connection below the client, and send."""
     client: Any = AIOKafkaConsumer(**client_options(Kafka(bootstrap_servers=bootstrap_servers)))
     await client.start()
     try:
         await client.topics()
         (connection,) = client._client._conns.values()
         connection._writer.transport.abort()
-        await asyncio.sleep(0)  # the turn of the loop in which the transport is closed
+        await asyncio.sleep(0)  # the iteration of the loop in which the transport is closed
         with pytest.raises(KafkaConnectionError):
             connection.send(ApiVersionRequest())
         assert not connection.connected()
@@ -44,14 +44,14 @@ async def send_after_reset(bootstrap_servers: str) -> None:
 async def test_fetching_that_has_ended(
     bootstrap_servers: str, topic_factory: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Is an error of the next poll, and not a partition that nobody reads any more."""
+    """The next poll raises an error; the partition does not stay unread in silence."""
     client: Any = AIOKafkaConsumer(**client_options(Kafka(bootstrap_servers=bootstrap_servers)))
     await client.start()
     try:
         client.assign([TopicPartition(topic_factory(), 0)])
         fetching = Fetching(client)
         assert await fetching.fetch(0, 1) == {}
-        monkeypatch.setattr(client._fetcher, "_get_actions_per_node", None)  # an error that nobody foresaw
+        monkeypatch.setattr(client._fetcher, "_get_actions_per_node", None)  # an unexpected error
         await wait_for(client._fetcher.error_future.done)
         with pytest.raises(KafkaError):
             await fetching.fetch(0, 1)

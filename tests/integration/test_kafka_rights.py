@@ -1,6 +1,5 @@
-"""Rights, topics that are missing, strangers in the group, open transactions: told apart, loud, and over once settled.
-
-One broker with an authorizer that creates topics for whoever asks, for all of these tests.
+"""Tests missing rights, missing topics, foreign group members and open transactions. One broker with an
+authorizer and auto-creation of topics serves all tests.
 """
 
 import time
@@ -32,21 +31,21 @@ QUICK = {"RAGLEDGER_KAFKA__METADATA_MAX_AGE_MS": "1000", "RAGLEDGER_KAFKA__SESSI
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[GuardedKafka]:
-    """The broker."""
+    """Return the broker."""
     with Workspace() as workspace:
         yield GuardedKafka(workspace)
 
 
 @contextmanager
 def open_environment(guarded: GuardedKafka, stack: Servers, template: str, **settings: str) -> Iterator[Environment]:
-    """Settings of the superuser, whose topics are all missing, and a database."""
+    """Return settings of the superuser, without any topic, and a database."""
     with fresh_database(stack.dsn, template) as dsn:
         yield Environment(dsn, guarded.open_servers, {}, **QUICK, **settings)
 
 
 @contextmanager
 def user_environment(guarded: GuardedKafka, stack: Servers, template: str) -> Iterator[Environment]:
-    """Settings of the user, who may read every topic but `dialogue`, and be in the group."""
+    """Return settings of a user who may read every topic except `dialogue`, and join the group."""
     names = {kind: guarded.create(kind) for kind in KINDS}
     with fresh_database(stack.dsn, template) as dsn:
         environment = Environment(dsn, guarded.guarded_servers, names, **QUICK, **guarded.login)
@@ -57,7 +56,7 @@ def user_environment(guarded: GuardedKafka, stack: Servers, template: str) -> It
 
 
 def findings(environment: Environment) -> dict[str, dict[str, Any]]:
-    """What `doctor` finds that is not as it should be, the worst of each check."""
+    """Return the worst problem of each check of `doctor`."""
     found = environment.run_json("doctor")["findings"]
     return {one["check"]: one for one in reversed(found) if one["severity"] in ("error", "warning")}
 
@@ -73,26 +72,28 @@ def wait_until_clean(service: ServiceProcess) -> None:
 
 
 def wait_for_line(log: Path, event: str, resource: str) -> None:
-    """Wait until the log says this of a topic or of the group."""
+    """Wait until the log has this line for a topic or the group."""
     eventually(
         lambda: any(line["resource"] == resource for line in log_lines(log, event)), message=f"{event} {resource}"
     )
 
 
 def publish_dialogues(guarded: GuardedKafka, topic: str, count: int, seed: int) -> set[Any]:
-    """Valid dialogues, sent by the superuser."""
+    """Publish valid dialogues as the superuser."""
     wanted = dialogues(topic, count, seed)
     send(guarded.open_servers, wanted.values())
     return set(wanted)
 
 
-# ── topics that nobody has made ──
+# ── missing topics ──
 
 
 def test_no_command_creates_a_topic(
     guarded: GuardedKafka, stack: Servers, migrated_template: str, tmp_path: Path
 ) -> None:
-    """On a broker that would: run, doctor, ledger, publish. One that is made later is read without a restart."""
+    """The broker would create one for run, doctor, ledger and publish. A topic created later is read without a
+    restart.
+    """
     event = tmp_path / "event.json"
     event.write_bytes(as_json(small_dialogue(Random(1))))
     with open_environment(guarded, stack, migrated_template) as environment:
@@ -119,10 +120,10 @@ def test_no_command_creates_a_topic(
 
 
 @pytest.mark.parametrize("granted", [(), ("Describe",)], ids=["nothing", "describe"])
-def test_an_unauthorized_topic_is_no_missing_one(
+def test_an_unauthorized_topic_is_not_reported_as_missing(
     guarded: GuardedKafka, stack: Servers, migrated_template: str, tmp_path: Path, granted: tuple[str, ...]
 ) -> None:
-    """It is named with the right to grant, the other topics are read meanwhile, and it is read once granted."""
+    """The right to grant is named, the other topics are read meanwhile, and this one after the grant."""
     with user_environment(guarded, stack, migrated_template) as environment:
         topic, plugin = environment.topics["dialogue"], environment.topics["plugin"]
         guarded.grant("topic", topic, *granted)
@@ -147,10 +148,12 @@ def test_an_unauthorized_topic_is_no_missing_one(
         assert ids(environment) == wanted
 
 
-def test_a_right_revoked_while_running_is_loud(
+def test_a_right_revoked_while_running_is_reported(
     guarded: GuardedKafka, stack: Servers, migrated_template: str, tmp_path: Path
 ) -> None:
-    """Of the topic, then of the group: the process stays, says which, spins not, and goes on once it is granted."""
+    """First of the topic, then of the group: the process stays, names it, causes no load, and continues after the
+    grant.
+    """
     with user_environment(guarded, stack, migrated_template) as environment:
         topic, group = environment.topics["dialogue"], environment.group
         guarded.grant("topic", topic, "Read")
@@ -171,10 +174,10 @@ def test_a_right_revoked_while_running_is_loud(
         assert ids(environment) == wanted
 
 
-def test_a_group_that_may_not_be_joined_is_named(
+def test_a_group_without_the_right_to_join_is_named(
     guarded: GuardedKafka, stack: Servers, migrated_template: str, tmp_path: Path
 ) -> None:
-    """For longer than the watchdog's patience the process waits, without load, and reads as soon as it may."""
+    """The process waits longer than the watchdog's limit, without load, and reads after the grant."""
     with user_environment(guarded, stack, migrated_template) as environment:
         topic, group = environment.topics["dialogue"], environment.group
         guarded.grant("topic", topic, "Read")
@@ -201,8 +204,10 @@ def _cpu_seconds(service: ServiceProcess) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-def test_a_refused_password_is_no_outage(guarded: GuardedKafka, stack: Servers, migrated_template: str) -> None:
-    """The broker's own words, and not only that nobody answers."""
+def test_a_rejected_password_is_not_reported_as_an_outage(
+    guarded: GuardedKafka, stack: Servers, migrated_template: str
+) -> None:
+    """The message contains the broker's own words."""
     with user_environment(guarded, stack, migrated_template) as environment:
         environment.variables["RAGLEDGER_KAFKA__SASL_PASSWORD"] = "another-secret"
         found = findings(environment)["kafka"]["found"]
@@ -212,10 +217,10 @@ def test_a_refused_password_is_no_outage(guarded: GuardedKafka, stack: Servers, 
         assert (refused.returncode, "Authentication failed" in refused.stderr) == (3, True)
 
 
-def test_publishing_without_the_right_says_so(
+def test_publishing_without_the_right_is_reported(
     guarded: GuardedKafka, stack: Servers, migrated_template: str, tmp_path: Path
 ) -> None:
-    """Reading is not writing; and a topic that one may not know of is not missing."""
+    """The right to read is not enough; and a topic that the user may not describe is not reported as missing."""
     event = tmp_path / "event.json"
     event.write_bytes(as_json(small_dialogue(Random(2))))
     with user_environment(guarded, stack, migrated_template) as environment:
@@ -229,7 +234,7 @@ def test_publishing_without_the_right_says_so(
         assert environment.run("publish", str(event), "--topic", topic).returncode == 0
 
 
-# ── strangers ──
+# ── foreign group members ──
 
 
 @pytest.mark.parametrize(
@@ -239,7 +244,7 @@ def test_publishing_without_the_right_says_so(
         ("classic", {"group.protocol": "classic", "partition.assignment.strategy": "range"}),
     ],
 )
-def test_a_stranger_in_the_group_is_named(
+def test_a_foreign_member_of_the_group_is_named(
     guarded: GuardedKafka,
     stack: Servers,
     migrated_template: str,
@@ -247,7 +252,9 @@ def test_a_stranger_in_the_group_is_named(
     protocol: str,
     config: dict[str, str],
 ) -> None:
-    """In either protocol: by doctor, and red while it may take partitions; once it has left everything is read."""
+    """With either protocol: by doctor, and /readyz is red while it may get partitions; after it leaves,
+    everything is read.
+    """
     with user_environment(guarded, stack, migrated_template) as environment:
         topic, group = environment.topics["dialogue"], environment.group
         guarded.grant("topic", topic, "Read")
@@ -284,7 +291,7 @@ def test_a_stranger_in_the_group_is_named(
 def test_records_behind_an_open_transaction_wait(
     guarded: GuardedKafka, stack: Servers, migrated_template: str, tmp_path: Path
 ) -> None:
-    """They are lag, for everybody who asks; and the lag is 0 once the last offset is a transaction's marker."""
+    """Every command counts them as lag; the lag is 0 when the last offset is the marker of a transaction."""
     with open_environment(guarded, stack, migrated_template, RAGLEDGER_WATCHDOG__STALL_S="3") as environment:
         topic = environment.variables["RAGLEDGER_TOPICS__DIALOGUE"]
         guarded.create_named(topic)
@@ -320,7 +327,7 @@ def test_records_behind_an_open_transaction_wait(
 
 
 async def test_a_missing_right_to_a_transactional_id_is_named(guarded: GuardedKafka) -> None:
-    """With the command that grants it, as of a topic."""
+    """The command that grants it is named, as for a topic."""
     settings = Kafka(
         bootstrap_servers=guarded.guarded_servers,
         security_protocol=SecurityProtocol.SASL_PLAINTEXT,

@@ -1,4 +1,6 @@
-"""A test run leaves neither processes nor folders behind, however it ends; and a failure shows the service's log."""
+"""Tests that a test run leaves no process and no folder, however it ends, and that a failure shows the
+service's log.
+"""
 
 import os
 import signal
@@ -34,7 +36,7 @@ def test_that_hangs(database, tmp_path):
 
 @contextmanager
 def hanging_run(directory: Path, seconds: int, *options: str) -> "Iterator[subprocess.Popen[str]]":
-    """A test run of its own that holds a PostgreSQL and a service, and hangs."""
+    """Start a test run that holds a PostgreSQL and a service, and hangs."""
     (directory / "test_hanging.py").write_text(HANGING.format(seconds=seconds))
     (directory / "tmp").mkdir(mode=0o711)
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", str(ROOT / "pyproject.toml"), *options]
@@ -56,7 +58,7 @@ def hanging_run(directory: Path, seconds: int, *options: str) -> "Iterator[subpr
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A folder that PostgreSQL's user may enter."""
+    """Return a folder that PostgreSQL's user may enter."""
     for folder in (tmp_path, *tmp_path.parents):
         if folder.owner() == Path.home().owner() and not folder.stat().st_mode & 0o001:
             folder.chmod(folder.stat().st_mode | 0o011)
@@ -64,7 +66,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def assert_nothing_left(directory: Path) -> None:
-    """No folder, no process of those that the run has started."""
+    """Assert that no folder and no process of the run is left."""
     eventually(lambda: not list((directory / "tmp").iterdir()), message="the folder is removed")
     eventually(lambda: not psutil.pid_exists(int((directory / "pid").read_text())), message="the service has ended")
     found = [one for one in psutil.process_iter(["cmdline"]) if str(directory) in " ".join(one.info["cmdline"] or ())]
@@ -72,8 +74,8 @@ def assert_nothing_left(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
-def test_after_a_time_out(directory: Path, workers: str) -> None:
-    """The test fails, its fixtures end what they have started, and the log of the service is shown."""
+def test_after_a_timeout(directory: Path, workers: str) -> None:
+    """The test fails, its fixtures end their processes, and the log of the service is shown."""
     with hanging_run(directory, 25, "-n", workers) as run:
         said, _ = run.communicate(timeout=100)
         assert run.returncode == 1
@@ -85,9 +87,9 @@ def test_after_a_time_out(directory: Path, workers: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_after_a_signal(directory: Path, number: signal.Signals) -> None:
-    """Ctrl-C, which reaches the whole group; or the process that a person has started is ended alone."""
+    """The signal is Ctrl-C for the whole group, or a signal to the started process alone."""
     with hanging_run(directory, 100, "-n", "1") as run:
-        eventually(lambda: (directory / "pid").exists(), message="it hangs")
+        eventually(lambda: (directory / "pid").exists(), message="the run hangs")
         if number == signal.SIGINT:
             os.killpg(run.pid, number)
         else:

@@ -1,4 +1,4 @@
-"""`ragledger migrate`, on the oldest and the newest PostgreSQL that is supported."""
+"""Tests `ragledger migrate` on the oldest and the newest supported PostgreSQL."""
 
 import asyncio
 from urllib.parse import urlsplit
@@ -22,8 +22,8 @@ def recorded(dsn: str) -> list[int]:
     return [row["version"] for row in rows(dsn, HISTORY)]
 
 
-async def test_up_gives_the_schema_that_psql_gives(blank: str) -> None:
-    """The same files, the same result, and nothing left to do."""
+async def test_up_gives_the_same_schema_as_psql(blank: str) -> None:
+    """The files and the result are equal, and nothing is pending."""
     seen: list[tuple[str, int, int]] = []
     steps = await migrate.up(blank, progress=lambda *step: seen.append(step))
     assert ran(steps, "applied") == WITHOUT_OPTIONAL
@@ -35,7 +35,7 @@ async def test_up_gives_the_schema_that_psql_gives(blank: str) -> None:
 
 
 async def test_up_records_what_it_ran(blank: str) -> None:
-    """Version, checksum and role are noted, everything in the table has a comment, and a second run is idle."""
+    """Version, checksum and role are recorded, everything in the table has a comment, and a second run does nothing."""
     await migrate.up(blank)
     steps = await migrate.up(blank)
     assert ran(steps, "applied") == []
@@ -46,14 +46,14 @@ async def test_up_records_what_it_ran(blank: str) -> None:
     assert any("column version of table schema_migrations" in line for line in catalog(blank))
 
 
-async def test_up_goes_no_further_than_told(blank: str) -> None:
-    """`to` is the last version applied; the next run goes on from there."""
+async def test_up_stops_at_the_given_version(blank: str) -> None:
+    """`to` is the last applied version; the next run continues after it."""
     assert ran(await migrate.up(blank, to=3), "applied") == [2, 3]
     assert ran(await migrate.up(blank), "applied") == WITHOUT_OPTIONAL[2:]
 
 
-async def test_down_leaves_the_base_table_only(blank: str) -> None:
-    """With 0 everything of ours is gone, schema_migrations too, and up again gives the same schema."""
+async def test_down_leaves_only_the_base_table(blank: str) -> None:
+    """With 0, all our objects are gone, schema_migrations too, and up gives the same schema again."""
     await migrate.up(blank)
     before = catalog(blank)
     steps = await migrate.down(blank, to=0)
@@ -66,7 +66,7 @@ async def test_down_leaves_the_base_table_only(blank: str) -> None:
 
 
 async def test_down_stops_above_the_version_that_stays(blank: str) -> None:
-    """Only what is above it goes, from the database and from the record."""
+    """Only later versions are removed, from the database and from the record."""
     await migrate.up(blank)
     await migrate.down(blank, to=3)
     assert recorded(blank) == [2, 3]
@@ -74,7 +74,7 @@ async def test_down_stops_above_the_version_that_stays(blank: str) -> None:
 
 
 async def test_plan_changes_nothing(blank: str) -> None:
-    """It lists what `up` would run with its SQL, and does not even make schema_migrations."""
+    """It lists the SQL that `up` would run, and does not even create schema_migrations."""
     planned = await migrate.plan(blank, to=4)
     assert [(step.version, step.skipped) for step in planned] == [
         (2, None),
@@ -88,8 +88,8 @@ async def test_plan_changes_nothing(blank: str) -> None:
     assert [step.version for step in await migrate.plan(blank)] == ALL[2:]
 
 
-async def test_status_says_what_has_run(blank: str) -> None:
-    """Applied with time and role, pending, or skipped with the reason; current when nothing is pending."""
+async def test_status_shows_the_state_of_every_version(blank: str) -> None:
+    """Applied with time and role, pending, or skipped with the reason; current if nothing is pending."""
     await migrate.up(blank, to=3)
     status = await migrate.status(blank)
     assert [version.state for version in status.migrations[:4]] == [
@@ -106,8 +106,8 @@ async def test_status_says_what_has_run(blank: str) -> None:
     assert (await migrate.status(blank)).is_current
 
 
-async def test_up_takes_over_a_database_that_psql_made(blank: str) -> None:
-    """Files that were run with psql are run again, change nothing, and are recorded."""
+async def test_up_takes_over_a_database_from_psql(blank: str) -> None:
+    """Files that psql has run are run again, change nothing, and are recorded."""
     run_files(blank, *FILES)
     before = catalog(blank)
     await migrate.up(blank)
@@ -115,21 +115,21 @@ async def test_up_takes_over_a_database_that_psql_made(blank: str) -> None:
     assert recorded(blank) == WITHOUT_OPTIONAL
 
 
-async def test_down_takes_back_what_psql_made(blank: str) -> None:
-    """Rolling back does not depend on the record."""
+async def test_down_rolls_back_what_psql_applied(blank: str) -> None:
+    """A rollback does not depend on the record."""
     run_files(blank, *FILES)
     await migrate.down(blank, to=0)
     assert value(blank, "SELECT to_regclass('provenance') IS NULL AND to_regclass('schema_migrations') IS NULL")
 
 
-async def test_two_at_once(blank: str) -> None:
-    """One applies everything, concurrent builds included, and the other waits and finds nothing to do."""
+async def test_two_concurrent_runs(blank: str) -> None:
+    """One applies everything, concurrent builds included; the other waits and finds nothing to do."""
     first, second = await asyncio.gather(migrate.up(blank), migrate.up(blank))
     assert sorted([ran(first, "applied"), ran(second, "applied")]) == [[], WITHOUT_OPTIONAL]
 
 
-async def test_the_lock_does_not_depend_on_the_roles_defaults(blank: str) -> None:
-    """Under REPEATABLE READ the holder of the lock would keep a snapshot, and the concurrent builds wait for it."""
+async def test_the_lock_does_not_depend_on_the_defaults_of_the_role(blank: str) -> None:
+    """Under REPEATABLE READ the lock holder would keep a snapshot, and concurrent builds would wait for it."""
     name = urlsplit(blank).path.removeprefix("/")
     execute(
         blank,
@@ -142,7 +142,7 @@ async def test_the_lock_does_not_depend_on_the_roles_defaults(blank: str) -> Non
 
 
 async def test_an_index_whose_build_failed_is_built_again(blank: str) -> None:
-    """Up fails with the place and what to do; once the cause is gone, the next one replaces the invalid index."""
+    """Up fails with the line and the fix; after the cause is removed, the next run replaces the invalid index."""
     await migrate.up(blank, to=2)
     execute(blank, *["INSERT INTO rag_metrics_history (date) VALUES ('2025-10-29')"] * 2)
     with pytest.raises(migrate.StatementRefusedError, match=r"0003_optimize_rag_indexes\.sql, line \d+: .*unique"):
@@ -156,8 +156,8 @@ async def test_an_index_whose_build_failed_is_built_again(blank: str) -> None:
     assert all(check.ok for check in await migrate.verify(blank))
 
 
-async def test_foreign_keys_are_applied_once_their_tables_exist(blank: str) -> None:
-    """Skipped with the reason while users is missing, and applied by a later up; both times the rest goes on."""
+async def test_foreign_keys_are_applied_after_their_tables_exist(blank: str) -> None:
+    """They are skipped with the reason while users is missing, and applied by a later run."""
     execute(blank, APPLICATION_TABLES[1])
     steps = await migrate.up(blank)
     assert [step.reason for step in steps if step.action == "skipped"] == ["table users is missing"]
@@ -169,8 +169,8 @@ async def test_foreign_keys_are_applied_once_their_tables_exist(blank: str) -> N
     assert checks["foreign key fk_provenance_content"] == "holds for every row of provenance"
 
 
-async def test_a_valid_index_on_a_partitioned_table_is_left_alone(blank: str) -> None:
-    """After the conversion of ai_dialogue_log, a database that psql made can still be taken over."""
+async def test_a_valid_index_on_a_partitioned_table_is_kept(blank: str) -> None:
+    """After a conversion of ai_dialogue_log, a database that psql made can still be taken over."""
     run_files(blank, *FILES)
     execute(
         blank,
@@ -186,13 +186,13 @@ async def test_a_valid_index_on_a_partitioned_table_is_left_alone(blank: str) ->
 
 
 async def test_status_of_an_untouched_database(blank: str) -> None:
-    """Everything is pending or skipped, and asking changes nothing."""
+    """Everything is pending or skipped, and nothing is changed."""
     states = {version.state for version in (await migrate.status(blank)).migrations}
     assert states == {State.PENDING, State.SKIPPED}
     assert catalog(blank) == []
 
 
-def test_the_files_run_in_one_go_with_psql(blank: str) -> None:
+def test_the_files_run_in_a_loop_with_psql(blank: str) -> None:
     """The loop in the schema's README works."""
     for file in FILES:
         assert psql(blank, "-q", "-f", file).returncode == 0

@@ -1,4 +1,4 @@
-"""`ragledger migrate down` asks every file before it undoes anything, and keeps what no topic brings back."""
+"""Tests that `ragledger migrate down` checks every file first, and keeps data that no topic contains."""
 
 from uuid import uuid4
 
@@ -33,18 +33,18 @@ FEEDBACK = "INSERT INTO kept_feedback (dialogue_id, user_feedback, given_at) VAL
 NOTICE = "INSERT INTO retention_notices (run_id, notice) VALUES (gen_random_uuid(), '{}')"
 
 
-def erase_somebody(dsn: str, key_id: str) -> None:
-    """Note that a user was erased."""
+def remember_an_erased_user(dsn: str, key_id: str) -> None:
+    """Record an erased user."""
     execute(dsn, f"INSERT INTO erased_users (user_hash, key_id) VALUES (sha256('{uuid4()}'::bytea), '{key_id}')")
 
 
 def own_key_id(dsn: str) -> str:
-    """The id of the key that the database keeps, as the service computes it."""
+    """Return the id of the key in the database, as the service computes it."""
     return Key(bytes(value(dsn, "SELECT key FROM erasure_version"))).id
 
 
-def test_the_guarded_files_are_tried() -> None:
-    """Whoever adds a table whose rows no topic brings back guards it, and tries it here."""
+def test_the_guarded_files_are_tested() -> None:
+    """A new table with rows that no topic contains needs a guard, and a case in this test."""
     guarded = {file.name[9:13] for file in ROLLBACKS if "ragledger.delete_data" in file.read_text()}
     assert guarded >= {"0005", "0007", "0009", "0011", "0013", "0015"}
 
@@ -63,8 +63,8 @@ def test_the_guarded_files_are_tried() -> None:
         ),
     ],
 )
-async def test_a_file_far_down_stops_the_whole_plan(filled: str, number: str, data: str, said: str) -> None:
-    """Nothing is undone, be it by a file that has nothing against it; psql is refused as well."""
+async def test_one_refusing_file_stops_the_whole_plan(filled: str, number: str, data: str, said: str) -> None:
+    """Nothing is undone, not even by files that would not refuse; psql is refused too."""
     execute(filled, data)
     await migrate.up(filled)
     before = catalog(filled)
@@ -80,15 +80,15 @@ async def test_a_file_far_down_stops_the_whole_plan(filled: str, number: str, da
     assert {step.action for step in steps} == {"rolled back"}
 
 
-async def test_the_key_of_erased_users_stays(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a user was erased under it; a key that is set elsewhere is no reason. With psql the same."""
+async def test_the_key_of_erased_users_is_kept(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is kept while a user is erased with it, even if a key is set elsewhere. With psql the same."""
     await migrate.up(filled)
     key = value(filled, "SELECT key FROM erasure_version")
-    erase_somebody(filled, Key(b"k" * 32).id)
+    remember_an_erased_user(filled, Key(b"k" * 32).id)
     await migrate.down(filled, to=14)
     await migrate.up(filled)
     assert value(filled, "SELECT key FROM erasure_version") != key
-    erase_somebody(filled, own_key_id(filled))
+    remember_an_erased_user(filled, own_key_id(filled))
     key = value(filled, "SELECT key FROM erasure_version")
     for to in (14, 9):
         with pytest.raises(migrate.RollbackRefusedError, match="1 users were erased under the key"):
@@ -101,24 +101,24 @@ async def test_the_key_of_erased_users_stays(filled: str, monkeypatch: pytest.Mo
     run_files(filled, *ROLLBACKS)
 
 
-async def test_a_key_that_is_lost_is_found(filled: str) -> None:
-    """Verify names its id and what to do, unless it is set."""
+async def test_a_lost_key_is_reported(filled: str) -> None:
+    """Verify names its id and the fix, unless the key is set."""
     lost = Key(b"l" * 32)
     await migrate.up(filled)
-    erase_somebody(filled, own_key_id(filled))
+    remember_an_erased_user(filled, own_key_id(filled))
     assert await failed(filled) == {}
-    erase_somebody(filled, lost.id)
+    remember_an_erased_user(filled, lost.id)
     assert f"1 with key id {lost.id}" in (await failed(filled))["keys of erased users"]
     assert await failed(filled, lost) == {}
 
 
 async def failed(dsn: str, *keys: Key) -> dict[str, str]:
-    """What verify finds wrong."""
+    """Return the failed checks of verify."""
     return {check.name: check.detail for check in await migrate.verify(dsn, keys) if not check.ok}
 
 
-async def test_ids_of_a_partitioned_table_stay(filled: str) -> None:
-    """An id could be stored twice otherwise; without rows there is nothing to keep."""
+async def test_ids_of_a_partitioned_table_are_kept(filled: str) -> None:
+    """Otherwise an id could be stored twice; without rows there is nothing to keep."""
     execute(filled, ONE_DIALOGUE)
     await migrate.up(filled)
     await convert(filled, months_ahead=1)

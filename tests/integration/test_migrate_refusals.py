@@ -1,4 +1,4 @@
-"""What `ragledger migrate` refuses, and how much of it has happened by then."""
+"""Tests what `ragledger migrate` refuses, and what it has changed until then."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +19,7 @@ WITHOUT_OPTIONAL = [int(file.name[:4]) for file in FILES if not file.name.starts
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """A copy of the schema's files, to be changed."""
+    """Return a copy of the schema files, to be changed."""
     return shutil.copytree(SCHEMA, tmp_path / "schema")
 
 
@@ -37,7 +37,7 @@ def add(directory: Path, name: str, sql: str, rollback: str = "SELECT 1") -> Non
 
 
 async def test_a_changed_file_is_refused(blank: str, files: Path) -> None:
-    """Up names the file, both checksums and what to do, and runs nothing; deleting the row is a way out."""
+    """Up names the file, both checksums and the fix, and runs nothing; deleting the row is one solution."""
     await migrate.up(blank, to=2, directory=files)
     changed = files / "0002_add_rag_metrics.sql"
     changed.write_text(changed.read_text() + "-- more\n")
@@ -51,8 +51,8 @@ async def test_a_changed_file_is_refused(blank: str, files: Path) -> None:
     assert ran(await migrate.up(blank, directory=files), "applied") == WITHOUT_OPTIONAL
 
 
-async def test_waiting_for_another_migration_has_an_end(blank: str) -> None:
-    """Who waits in vain is told where to look."""
+async def test_waiting_for_another_migration_is_limited(blank: str) -> None:
+    """The message says how to find the other one."""
     key = int.from_bytes(b"ragledgr")
     with psycopg.connect(blank) as other:
         other.execute("SELECT pg_advisory_xact_lock(%s)", [key])
@@ -61,8 +61,8 @@ async def test_waiting_for_another_migration_has_an_end(blank: str) -> None:
     assert ran(await migrate.up(blank, lock_wait_s=0), "applied") == WITHOUT_OPTIONAL
 
 
-async def test_a_refused_statement_undoes_its_transaction(blank: str, files: Path) -> None:
-    """What the file committed before stays, the transaction that failed is gone, and nothing is recorded."""
+async def test_a_rejected_statement_rolls_back_its_transaction(blank: str, files: Path) -> None:
+    """Earlier transactions of the file stay, and nothing is recorded."""
     sql = "BEGIN;\nCREATE TABLE a ();\nCOMMIT;\nBEGIN;\nCREATE TABLE b ();\nSELECT 1/0;\nCOMMIT;"
     add(files, "9001_broken", sql)
     with pytest.raises(migrate.StatementRefusedError) as caught:
@@ -73,7 +73,7 @@ async def test_a_refused_statement_undoes_its_transaction(blank: str, files: Pat
 
 
 async def test_a_file_and_its_record_are_one_transaction(blank: str, files: Path) -> None:
-    """Where the record cannot be written, the file has not run either."""
+    """If the record cannot be written, the file has not run either."""
     await migrate.up(blank)
     add(files, "9001_more", "BEGIN;\nCREATE TABLE more ();\nCOMMIT;")
     execute(blank, "ALTER TABLE schema_migrations ADD CONSTRAINT no_more CHECK (version < 9000)")
@@ -82,8 +82,8 @@ async def test_a_file_and_its_record_are_one_transaction(blank: str, files: Path
     assert value(blank, "SELECT to_regclass('more') IS NULL")
 
 
-async def test_a_table_in_use_is_left_alone(blank: str, files: Path) -> None:
-    """When the lock does not come in time, the message says to try again."""
+async def test_a_table_in_use_is_not_changed(blank: str, files: Path) -> None:
+    """If the lock is not available in time, the message says to try again."""
     add(files, "9001_lock", "BEGIN; SET LOCAL lock_timeout = '10ms'; ALTER TABLE provenance ADD x int; COMMIT;")
     await migrate.up(blank)
     with psycopg.connect(blank) as user:
@@ -92,8 +92,8 @@ async def test_a_table_in_use_is_left_alone(blank: str, files: Path) -> None:
             await migrate.up(blank, directory=files)
 
 
-async def test_another_tools_history_is_not_touched(blank: str) -> None:
-    """A schema_migrations without our columns is refused; in a schema of its own ragledger is at home."""
+async def test_the_history_of_another_tool_is_not_changed(blank: str) -> None:
+    """A schema_migrations without our columns is refused; a schema of its own works."""
     execute(blank, "CREATE TABLE schema_migrations (version TEXT)", "CREATE SCHEMA ragledger")
     for refused in (migrate.up(blank), migrate.down(blank, to=0), migrate.status(blank), migrate.verify(blank)):
         with pytest.raises(migrate.ForeignHistoryError, match="belongs to another tool"):
@@ -107,7 +107,7 @@ async def test_another_tools_history_is_not_touched(blank: str) -> None:
 
 
 async def test_a_newer_database(blank: str) -> None:
-    """What a newer ragledger applied is shown as unknown, is no obstacle to up, and cannot be rolled back here."""
+    """Later versions are shown as unknown, do not prevent up, and cannot be rolled back here."""
     await migrate.up(blank)
     execute(blank, "INSERT INTO schema_migrations VALUES (9999, '9999_later', 'x', now(), 'owner', 1)")
     status = await migrate.status(blank)

@@ -1,4 +1,4 @@
-"""`ragledger migrate verify`: holds where all is well, and names what is not."""
+"""Tests `ragledger migrate verify`: it passes on a correct schema, and names each defect."""
 
 import pytest
 
@@ -13,8 +13,8 @@ async def failures(dsn: str) -> dict[str, str]:
     return {check.name: check.detail for check in await migrate.verify(dsn) if not check.ok}
 
 
-async def test_verify_holds_after_up_and_after_psql(blank: str) -> None:
-    """Every check holds, and the trial insert leaves no row."""
+async def test_verify_passes_after_up_and_after_psql(blank: str) -> None:
+    """Every check passes, and the trial insert leaves no row."""
     run_files(blank, *FILES)
     assert await failures(blank) == {}
     await migrate.up(blank)
@@ -22,8 +22,8 @@ async def test_verify_holds_after_up_and_after_psql(blank: str) -> None:
     assert value(blank, "SELECT count(*) FROM plugin_registry") == 0
 
 
-async def test_verify_expects_every_table_there_is(blank: str) -> None:
-    """Whoever adds a table, a column or an index to the schema tells verify of it."""
+async def test_verify_expects_every_table(blank: str) -> None:
+    """A new table, column or index has to be added to verify."""
     execute(blank, *APPLICATION_TABLES)
     before = set(catalog(blank))
     await migrate.up(blank)
@@ -109,8 +109,8 @@ async def test_verify_expects_every_table_there_is(blank: str) -> None:
         ),
     ],
 )
-async def test_verify_names_what_is_wrong(blank: str, damage: str, check: str, detail: str) -> None:
-    """One thing is damaged, and the check that is about it fails and says so."""
+async def test_verify_names_each_defect(blank: str, damage: str, check: str, detail: str) -> None:
+    """One object is damaged, and its check fails with that defect."""
     execute(blank, *APPLICATION_TABLES)
     await migrate.up(blank)
     assert await failures(blank) == {}

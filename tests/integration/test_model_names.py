@@ -1,4 +1,4 @@
-"""Migration 0020: names of models of up to 255 characters, without a rewrite, and with every view as it was."""
+"""Tests migration 0020: model names of up to 255 characters, without a rewrite, and with every view unchanged."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ GROUP BY view.oid, relname, reloptions, relowner, relacl ORDER BY relname
 
 
 class Interrupted(Exception):
-    """Stands for whatever ends a conversion."""
+    """Ends a conversion."""
 
 
 @pytest.fixture
 def before(blank: str) -> str:
-    """A database as it was before 0020, with a dialogue."""
+    """Return a database as it was before 0020, with a dialogue."""
     run_files(blank, *(file for file in FILES if file.name < "0020"))
     execute(blank, ONE_DIALOGUE)
     return blank
 
 
 def widths(dsn: str) -> set[str]:
-    """The types that the column has in all tables."""
+    """Return the types of the column in all tables."""
     return {row["type"] for row in rows(dsn, WIDTHS)}
 
 
-def test_longer_names_are_stored_and_no_row_is_rewritten(before: str) -> None:
-    """Neither the table nor an index gets a new file; 256 characters are still too many."""
+def test_longer_names_are_stored_without_rewriting_rows(before: str) -> None:
+    """No table and no index gets a new file; 256 characters are still too many."""
     with pytest.raises(psycopg.errors.StringDataRightTruncation):
         execute(before, LONG)
     files, views = value(before, FILES_ON_DISK), rows(before, VIEWS)
@@ -64,7 +64,7 @@ def test_longer_names_are_stored_and_no_row_is_rewritten(before: str) -> None:
 
 
 def test_a_partitioned_table_is_widened_with_its_partitions(before: str) -> None:
-    """Also those that are made later."""
+    """So are partitions that are made later."""
     fill(before)
     converted(before)
     files = value(before, FILES_ON_DISK)
@@ -77,8 +77,8 @@ def test_a_partitioned_table_is_widened_with_its_partitions(before: str) -> None
 
 
 @pytest.mark.parametrize("step", ["copy", "replace the table"])
-def test_a_conversion_that_is_under_way_goes_on(before: str, step: str) -> None:
-    """Its copy is widened with the table: what is written meanwhile is mirrored, and both are equal at the end."""
+def test_a_conversion_that_has_begun_can_continue(before: str, step: str) -> None:
+    """Its copy is changed with the table; later writes are mirrored, and both tables are equal at the end."""
     fill(before)
 
     def told(now: str, _done: int, _total: int | None) -> None:
@@ -110,8 +110,8 @@ OTHERS = (
 )
 
 
-def test_views_of_others_come_back_as_they_were(before: str) -> None:
-    """Views on views too, in other schemas, with options, owner, privileges and comments, on the way up and down."""
+def test_views_of_others_are_created_again_unchanged(before: str) -> None:
+    """Views on views too, in other schemas, with options, owner, privileges and comments, up and down."""
     execute(before, *OTHERS)
     views = rows(before, VIEWS)
     run_files(before, UP)
@@ -121,8 +121,8 @@ def test_views_of_others_come_back_as_they_were(before: str) -> None:
     assert widths(before) == {"character varying(100)"}
 
 
-def test_views_of_others_get_no_right_by_default_privileges(before: str) -> None:
-    """Which were set after the view was made: it would be open to everybody, with its owner's rights."""
+def test_views_of_others_get_no_right_from_default_privileges(before: str) -> None:
+    """Otherwise every role could use them with the owner's rights."""
     execute(before, *OTHERS[:2], "ALTER DEFAULT PRIVILEGES GRANT SELECT, UPDATE ON TABLES TO PUBLIC, pg_monitor")
     held = (
         "SELECT has_table_privilege('pg_monitor', 'reports.models', 'SELECT, UPDATE') OR EXISTS"
@@ -144,8 +144,8 @@ def test_views_of_others_get_no_right_by_default_privileges(before: str) -> None
         " ALTER VIEW kept ALTER COLUMN model_used SET DEFAULT 'm'",
     ],
 )
-def test_what_cannot_be_created_again_is_refused_by_name(before: str, special: str) -> None:
-    """With what to do about it; nothing has changed."""
+def test_an_object_that_cannot_be_created_again_is_refused_by_name(before: str, special: str) -> None:
+    """The message has the fix, and nothing is changed."""
     execute(before, *special.split("; "), "CREATE VIEW reader AS SELECT model_used FROM kept")
     schema = catalog(before)
     refused = psql(before, "-f", UP, check=False)
@@ -155,8 +155,8 @@ def test_what_cannot_be_created_again_is_refused_by_name(before: str, special: s
     assert catalog(before) == schema
 
 
-def test_the_rollback_refuses_longer_names_and_cuts_nothing(before: str) -> None:
-    """Not even blanks at the end, which a cast to a shorter varchar would cut in silence."""
+def test_the_rollback_refuses_longer_names_and_truncates_nothing(before: str) -> None:
+    """Not even trailing blanks, which a cast to a shorter varchar would remove in silence."""
     run_files(before, UP)
     execute(before, ONE_DIALOGUE.replace("'m'", f"'{'m' * 100} '"))
     refused = psql(before, "-f", DOWN, check=False)
@@ -169,7 +169,7 @@ def test_the_rollback_refuses_longer_names_and_cuts_nothing(before: str) -> None
 
 
 def test_the_rollback_does_not_rewrite_a_large_table(before: str) -> None:
-    """Nobody could use it meanwhile: the column stays wide, and it is said why."""
+    """The table would be locked meanwhile: the column stays wide, and the reason is reported."""
     run_files(before, UP)
     execute(
         before,
@@ -181,8 +181,8 @@ def test_the_rollback_does_not_rewrite_a_large_table(before: str) -> None:
     run_files(before, UP)
 
 
-def test_a_column_that_is_wide_enough_stays_as_it_is(before: str) -> None:
-    """Whoever widened it already, or made it text, keeps that."""
+def test_a_column_that_is_wide_enough_is_not_changed(before: str) -> None:
+    """This applies to a wider column and to text."""
     execute(
         before, "DROP VIEW answers_citing_unusable_sources", "ALTER TABLE ai_dialogue_log ALTER model_used TYPE text"
     )

@@ -1,4 +1,4 @@
-"""The rules and the dashboards, on a real Prometheus that scrapes two real replicas, and on a real PostgreSQL."""
+"""Tests rules and dashboards on a real Prometheus with two real replicas, and on a real PostgreSQL."""
 
 import random
 import re
@@ -21,20 +21,20 @@ KINDS = ("dialogue", "provenance", "feedback", "plugin")
 KNOWN, FORBIDDEN, OVERDUE, UNKNOWN = (f"https://library.example/{name}" for name in ("a", "b", "c", "elsewhere"))
 PARTITIONS = 4
 NOW = datetime.now(UTC)
-# A series that is there only in trouble.
+# Series that exist only if there is a problem.
 ONLY_IN_TROUBLE = {"rag_stopped_partitions", "rag_leaderless_partitions", "rag_kafka_refused"}
 SELECTOR = re.compile(r"\b(?:rag_\w+|(?:slo|topic|instance):[\w:]+|up)(?:\{[^}]*\})?")
 
 
 class Observed(NamedTuple):
-    """What runs: a database with two replicas that write to it, and a Prometheus that scrapes them."""
+    """A database with two replicas that write to it, and a Prometheus that scrapes them."""
 
     environment: Environment
     prometheus: PrometheusServer
 
 
 def good_dialogues(chance: random.Random, count: int) -> list[dict[str, Any]]:
-    """Dialogues that meet every objective: each cites, is quick, and is liked, but for a few verdicts."""
+    """Return dialogues that meet every objective: each cites and is quick, and most are liked."""
     return [
         dialogue(
             chance,
@@ -48,7 +48,7 @@ def good_dialogues(chance: random.Random, count: int) -> list[dict[str, Any]]:
 
 
 def pieces(chance: random.Random) -> list[dict[str, Any]]:
-    """Provenance of every sort that the dashboards look for."""
+    """Return provenance of every sort that the dashboards select."""
     a_year_ago = NOW - timedelta(days=365)
     return [
         provenance(chance, source_uri=KNOWN, external_share_consent=True, last_verified_at=NOW.isoformat()),
@@ -60,7 +60,7 @@ def pieces(chance: random.Random) -> list[dict[str, Any]]:
 
 
 def amendments(chance: random.Random, first: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """A verdict that can be applied, one that waits, and a plugin's report."""
+    """Return feedback that can be applied, feedback that waits, and a report of a plugin."""
     dialogues = (first["id"], str(random_uuid(chance)))
     given = [{"dialogue_id": one, "user_feedback": 1, "given_at": NOW.isoformat()} for one in dialogues]
     report = {"name": "press", "source": "https://press.example", "version": "1", "capabilities": {"list": True}}
@@ -68,7 +68,7 @@ def amendments(chance: random.Random, first: dict[str, Any]) -> dict[str, list[d
 
 
 def wave(environment: Environment, chance: random.Random) -> list[Outgoing]:
-    """Records of every outcome; few enough of them are dead letters for it to be no flood."""
+    """Return records of every outcome, with few dead letters."""
     dialogues = good_dialogues(chance, 90)
     dialogues[0]["new_field"] = 1
     again = dialogues[:5]
@@ -83,7 +83,7 @@ def wave(environment: Environment, chance: random.Random) -> list[Outgoing]:
 
 
 def publish(observed: Observed, seed: int) -> None:
-    """Publish a wave, and wait until Prometheus has seen that all of it is accounted for."""
+    """Publish a wave, and wait until Prometheus has scraped all its counts."""
     environment, prometheus = observed
     before = prometheus.value("sum(rag_records_total)") or 0
     records = wave(environment, random.Random(seed))
@@ -94,7 +94,7 @@ def publish(observed: Observed, seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def observed(stack: Servers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
-    """Two replicas that have written two waves of records, and a Prometheus that has applied its rules to both."""
+    """Run two replicas that write two waves, and a Prometheus that has applied its rules to both."""
     log = tmp_path_factory.mktemp("observed") / "log"
     with ExitStack() as running:
         environment = running.enter_context(
@@ -107,7 +107,7 @@ def observed(stack: Servers, migrated_template: str, tmp_path_factory: pytest.Te
         shared = "min(rag_assigned_partitions) > 0 and count(rag_assigned_partitions) == 2"
         eventually(lambda: prometheus.query(shared), message=shared)
         found = Observed(environment, prometheus)
-        # What a counter holds when it is first scraped is no increase: it takes a second wave to see one.
+        # The first scraped value of a counter is no increase, so a second wave is needed.
         publish(found, seed=1)
         publish(found, seed=2)
         eventually(lambda: all_applied(prometheus), message="every rule applied")
@@ -115,7 +115,7 @@ def observed(stack: Servers, migrated_template: str, tmp_path_factory: pytest.Te
 
 
 def all_applied(prometheus: PrometheusServer) -> bool:
-    """Whether every rule has been evaluated since the last record came in: budgets rest on all others but for costs."""
+    """Return whether every rule was evaluated after the last record; budget rules depend on the others."""
     rules = prometheus.rules()
     known = len(rules) == len(RULES) and all(rule["health"] != "unknown" for rule in rules)
     last = {"slo:period_error_budget_remaining:ratio": 4, "slo:cost_per_answer_jpy:mean1h": 1}
@@ -123,13 +123,13 @@ def all_applied(prometheus: PrometheusServer) -> bool:
 
 
 def test_every_rule_is_evaluated_without_an_error(observed: Observed) -> None:
-    """Prometheus says of each that its last evaluation was well."""
+    """Prometheus reports the health of each rule."""
     ill = {rule["name"]: rule.get("lastError") for rule in observed.prometheus.rules() if rule["health"] != "ok"}
     assert ill == {}
 
 
-def test_every_recording_rule_records_something(observed: Observed) -> None:
-    """No series is empty, and none is without a value."""
+def test_every_recording_rule_gives_a_value(observed: Observed) -> None:
+    """No series is missing or without a value."""
     for record in {rule["record"] for rule in RECORDS}:
         found = observed.prometheus.query(record)
         assert found, record
@@ -137,23 +137,23 @@ def test_every_recording_rule_records_something(observed: Observed) -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: f"{alert['alert']}-{alert['labels']['severity']}")
-def test_every_alert_looks_at_something(observed: Observed, alert: dict[str, Any]) -> None:
-    """Each series that it selects is there, so that it is silent because all is well, and not for want of data."""
+def test_every_alert_selects_existing_series(observed: Observed, alert: dict[str, Any]) -> None:
+    """So it is silent because there is no problem, and not because data is missing."""
     for selector in SELECTOR.findall(alert["expr"]):
         if selector not in ONLY_IN_TROUBLE:
             assert observed.prometheus.query(selector), selector
 
 
-def test_only_the_dead_letters_set_off_an_alert(observed: Observed) -> None:
-    """The records that could not be stored do, and everything else is well."""
+def test_only_dead_letters_cause_an_alert(observed: Observed) -> None:
+    """The records that could not be stored cause one; nothing else does."""
     firing = 'count by (alertname) (ALERTS{alertstate="firing"})'
     eventually(lambda: observed.prometheus.query(firing), message="an alert")
     assert [labels["alertname"] for labels, _ in observed.prometheus.query(firing)] == ["RagledgerDeadLetters"]
 
 
 @pytest.mark.parametrize("query", grafana.promql(), ids=lambda query: query.place)
-def test_every_query_of_prometheus_shows_something(observed: Observed, query: grafana.Query) -> None:
-    """None is refused, none is empty, and each label of the legend is there."""
+def test_every_query_of_prometheus_returns_data(observed: Observed, query: grafana.Query) -> None:
+    """None fails, none is empty, and each label of the legend exists."""
     found = observed.prometheus.query(query.text)
     assert found
     for label in re.findall(r"{{(\w+)}}", query.target["legendFormat"]):
@@ -162,13 +162,13 @@ def test_every_query_of_prometheus_shows_something(observed: Observed, query: gr
 
 @pytest.mark.parametrize(("metric", "label"), sorted(set(grafana.label_queries())))
 def test_every_variable_has_values(observed: Observed, metric: str, label: str) -> None:
-    """There is something to choose."""
+    """There is a value to choose."""
     assert observed.prometheus.label_values(metric, label)
 
 
 @pytest.fixture(scope="module")
 def rows_of(observed: Observed) -> Iterator[Any]:
-    """Runs a query of a dashboard in Grafana's role, once every day is computed; gives column names and rows."""
+    """Run a query of a dashboard in Grafana's role, after every day is computed. Return column names and rows."""
     with grafana.as_grafana(observed.environment.dsn) as connection:
 
         def run(statement: str) -> tuple[list[str], list[dict[str, Any]]]:
@@ -181,8 +181,8 @@ def rows_of(observed: Observed) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("query", grafana.sql(), ids=lambda query: query.place)
-def test_every_query_of_postgresql_shows_something(rows_of: Any, query: grafana.Query) -> None:
-    """Each runs in Grafana's role, finds rows, and has the columns that its panel speaks of."""
+def test_every_query_of_postgresql_returns_data(rows_of: Any, query: grafana.Query) -> None:
+    """Each runs in Grafana's role, returns rows, and has the columns of its panel."""
     columns, rows = rows_of(grafana.with_time(query.text))
     assert rows
     named = {one["matcher"]["options"] for one in query.panel["fieldConfig"]["overrides"]}

@@ -1,4 +1,4 @@
-"""Outages of PostgreSQL: waited out, said once, and nothing lost, doubled or made a dead letter."""
+"""Tests outages of PostgreSQL: the service waits, logs them once, and nothing is lost, duplicated or a dead letter."""
 
 import os
 import time
@@ -32,22 +32,24 @@ SHORT_LIMITS = {
 }
 LARGE_BATCHES = {"RAGLEDGER_BATCH__MAX_ROWS": "400", "RAGLEDGER_BATCH__MAX_DELAY_MS": "5000"}
 RESTARTS = 2
-NOTICED_S = 16.0  # a look every 5 s, and 10 s to answer
-GIVEN_UP_S = 20.0  # the statement timeout of these tests, a grace of 5 s, and then a connection that is not made
+NOTICED_S = 16.0  # one check every 5 s, and 10 s for the answer
+GIVEN_UP_S = 20.0  # the statement timeout of these tests, 5 s of grace, and a failed connection
 SMALL_BATCHES = {"RAGLEDGER_BATCH__MAX_ROWS": "20", "RAGLEDGER_BATCH__MAX_DELAY_MS": "50"}
 
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Small batches and short limits, so that an outage meets many transactions."""
+    """Return small batches and short limits, so that an outage meets many transactions."""
     with environment_on(stack, migrated_template, partitions=2, **SMALL_BATCHES, **SHORT_LIMITS) as made:
         yield made
 
 
-def test_postgresql_killed_under_load_is_waited_out(
+def test_a_kill_of_postgresql_under_load(
     postgres_server: PostgresServer, environment: Environment, tmp_path: Path
 ) -> None:
-    """SIGKILL in the middle of writing, a while away, back: resumed by itself, one line in the log for each end."""
+    """SIGKILL during writes, a pause, a start: the service continues, with one log line for the beginning and the
+    end.
+    """
     load, log = Load(environment), tmp_path / "log"
     load.publish(1500)
     with ServiceProcess(environment, log) as service:
@@ -64,14 +66,14 @@ def test_postgresql_killed_under_load_is_waited_out(
         load.assert_exact(service)
         service.wait_ready()
         assert service.stop() == 0
-    assert_one_outage_told(log)
+    assert_one_outage_logged(log)
 
 
 @pytest.mark.slow
-def test_postgresql_restarted_in_the_middle_of_large_copies_is_waited_out(
+def test_a_restart_of_postgresql_during_large_copies(
     postgres_server: PostgresServer, environment: Environment, tmp_path: Path
 ) -> None:
-    """Each time the connection ends while the client waits to be allowed to send more: noticed, and written again."""
+    """The connection ends while the client waits to send more: this is noticed, and the batch is written again."""
     load = Load(environment)
     make_slow(environment)
     with ServiceProcess(environment, tmp_path / "log", **LARGE_BATCHES) as service:
@@ -83,29 +85,29 @@ def test_postgresql_restarted_in_the_middle_of_large_copies_is_waited_out(
         assert service.stop() == 0
 
 
-def test_an_outage_while_nothing_is_read_is_said_too(
+def test_an_outage_without_records_is_reported_too(
     postgres_server: PostgresServer, environment: Environment, tmp_path: Path
 ) -> None:
-    """Nobody writes, but the service is not ready and says so once; then it goes on as if nothing had been."""
+    """Nothing is written, but the service is not ready and logs it once; then it continues normally."""
     load, log = Load(environment), tmp_path / "log"
     with ServiceProcess(environment, log) as service:
         service.wait_ready()
         postgres_server.kill()
         try:
-            eventually(lambda: said(log, "database_unavailable"), timeout=20, message="a word about it")
+            eventually(lambda: said(log, "database_unavailable"), timeout=20, message="a log line about it")
             assert_alive_but_not_ready(service)
         finally:
             postgres_server.restart()
         eventually(lambda: service.get("/readyz")[0] == 200, timeout=20)
         load.publish(100)
         load.assert_exact(service)
-        eventually(lambda: said(log, "database_available"), timeout=20, message="a word about its end")
+        eventually(lambda: said(log, "database_available"), timeout=20, message="a log line about its end")
         assert service.stop() == 0
-    assert_one_outage_told(log)
+    assert_one_outage_logged(log)
 
 
-def test_a_primary_that_became_a_standby_is_left_for_the_new_one(environment: Environment, tmp_path: Path) -> None:
-    """The old one goes on answering and takes no writes: sessions with it are given up, and new ones are made."""
+def test_a_primary_that_became_a_standby_is_left(environment: Environment, tmp_path: Path) -> None:
+    """The old primary still answers but accepts no writes: its sessions are closed, and new ones are opened."""
     load, log = Load(environment), tmp_path / "log"
     load.publish(100)
     database = urlsplit(environment.dsn).path.removeprefix("/")
@@ -120,15 +122,15 @@ def test_a_primary_that_became_a_standby_is_left_for_the_new_one(environment: En
             )
             load.publish(100)
             wait_for_retries(service, 3, cause="read_only")
-            # What holds now for new sessions only, as behind a name that leads to another server now.
+            # For new sessions only, as behind a name that now leads to another server.
             other.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only".encode())
         load.assert_exact(service)
         service.wait_ready()
         assert service.stop() == 0
 
 
-def assert_one_outage_told(log: Path) -> None:
-    """Once where it begins and once where it ends, not once a try; of the days only what is another problem."""
+def assert_one_outage_logged(log: Path) -> None:
+    """Assert one log line at the beginning and one at the end; a line about days only for another problem."""
     assert len(log_lines(log, "database_unavailable")) == 1
     assert len(log_lines(log, "database_available")) == 1
     problems = [line["problem"] for line in log_lines(log, "rollup_failed")]
@@ -137,7 +139,7 @@ def assert_one_outage_told(log: Path) -> None:
 
 @contextmanager
 def locked(connection: "psycopg.Connection[tuple[object, ...]]") -> Iterator[None]:
-    """A table that nobody else can use."""
+    """Lock a table."""
     with connection.transaction():
         connection.execute("LOCK TABLE ai_dialogue_log IN ACCESS EXCLUSIVE MODE")
         yield
@@ -145,7 +147,7 @@ def locked(connection: "psycopg.Connection[tuple[object, ...]]") -> Iterator[Non
 
 @contextmanager
 def renamed(connection: "psycopg.Connection[tuple[object, ...]]") -> Iterator[None]:
-    """A table that is not there."""
+    """Rename a table."""
     connection.execute("ALTER TABLE ai_dialogue_log RENAME TO elsewhere")
     yield
     connection.execute("ALTER TABLE elsewhere RENAME TO ai_dialogue_log")
@@ -153,7 +155,7 @@ def renamed(connection: "psycopg.Connection[tuple[object, ...]]") -> Iterator[No
 
 @contextmanager
 def read_only(connection: "psycopg.Connection[tuple[object, ...]]") -> Iterator[None]:
-    """A database that takes no writes, as a standby does after a failover to the wrong one."""
+    """Make the database read-only, as a standby after a failover to the wrong server."""
     database = connection.info.dbname
     connection.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on".encode())
     disconnect_others(connection)
@@ -171,10 +173,10 @@ def disconnect_others(connection: "psycopg.Connection[tuple[object, ...]]") -> N
 
 
 @pytest.mark.parametrize(("trouble", "cause"), [(locked, "lock"), (renamed, "schema"), (read_only, "read_only")])
-def test_what_is_no_fault_of_the_records_makes_no_dead_letter(
+def test_a_problem_of_the_server_makes_no_dead_letter(
     environment: Environment, tmp_path: Path, trouble: Callable[..., AbstractContextManager[None]], cause: str
 ) -> None:
-    """A lock, a missing table, a read-only server: the batch waits for as long as it takes."""
+    """A lock, a missing table, a read-only server: the batch waits until it is over."""
     load = Load(environment)
     load.publish(400)
     with (
@@ -190,10 +192,10 @@ def test_what_is_no_fault_of_the_records_makes_no_dead_letter(
 
 
 @pytest.mark.slow
-def test_memory_is_flat_and_nothing_is_fetched_while_the_database_is_away(
+def test_memory_is_bounded_and_nothing_is_fetched_in_an_outage(
     postgres_server: PostgresServer, environment: Environment, tmp_path: Path
 ) -> None:
-    """A topic fills up with many times what the reader may hold; it holds no more, and afterwards reads all of it."""
+    """A topic gets many times as many records as the replica may hold; memory is bounded, and later all are read."""
     load = Load(environment)
     held = {"RAGLEDGER_BATCH__MAX_ROWS": "100", "RAGLEDGER_KAFKA__FETCH_MAX_BYTES": "1048576"}
     with ServiceProcess(environment, tmp_path / "log", **held) as service:
@@ -208,7 +210,7 @@ def test_memory_is_flat_and_nothing_is_fetched_while_the_database_is_away(
                 load.publish(1000, response=LONG_TEXT)
             wait_for_retries(service, 5, cause="connection")
             assert resident(service) < before + 20e6
-            assert received(service) < network + 5e6, "fetching goes on"
+            assert received(service) < network + 5e6, "fetching continues"
         finally:
             postgres_server.restart()
         load.assert_exact(service)
@@ -216,20 +218,20 @@ def test_memory_is_flat_and_nothing_is_fetched_while_the_database_is_away(
 
 
 def resident(service: ServiceProcess) -> int:
-    """Bytes of memory of the process."""
+    """Return the resident memory of the process in bytes."""
     return int(psutil.Process(service.running.pid).memory_info().rss)
 
 
 def received(service: ServiceProcess) -> int:
-    """Bytes that the process has read so far, from the network above all."""
+    """Return the bytes that the process has read so far, mostly from the network."""
     return int(psutil.Process(service.running.pid).io_counters().read_chars)
 
 
 @pytest.mark.slow
-def test_a_frozen_postgresql_is_noticed_and_given_up_in_time(
+def test_a_frozen_postgresql_is_noticed_in_time(
     postgres_server: PostgresServer, environment: Environment, tmp_path: Path
 ) -> None:
-    """Noticed by a question, whatever a write may take; a write is given up after its own limit and a grace."""
+    """A query notices it independently of writes; a write ends after its own limit and a grace period."""
     load, log = Load(environment), tmp_path / "log"
     load.publish(1500)
     with ServiceProcess(environment, log, RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S="600") as service:
@@ -247,10 +249,10 @@ def test_a_frozen_postgresql_is_noticed_and_given_up_in_time(
 
 
 @pytest.mark.slow
-def test_a_write_that_meets_a_frozen_postgresql_is_given_up(
+def test_a_write_to_a_frozen_postgresql_ends(
     postgres_server: PostgresServer, environment: Environment, tmp_path: Path
 ) -> None:
-    """After the statement timeout and 5 s; the server need not take a cancellation. Then it is tried again."""
+    """It ends after the statement timeout and 5 s, even if the server ignores a cancellation. Then it is retried."""
     load = Load(environment)
     make_slow(environment)
     with ServiceProcess(environment, tmp_path / "log", **LARGE_BATCHES) as service:

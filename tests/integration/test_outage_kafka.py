@@ -1,4 +1,4 @@
-"""Outages of Kafka: waited out, said once, and nothing lost, doubled or made a dead letter."""
+"""Tests outages of Kafka: the service waits, logs them once, and nothing is lost, duplicated or a dead letter."""
 
 import os
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ pytestmark = [
 ]
 
 SMALL_BATCHES = {"RAGLEDGER_BATCH__MAX_ROWS": "20", "RAGLEDGER_BATCH__MAX_DELAY_MS": "50"}
-NOTICED_S = 16.0  # a look every 5 s, and 10 s to answer
+NOTICED_S = 16.0  # one check every 5 s, and 10 s for the answer
 
 
 @pytest.fixture(scope="module")
 def kafka() -> Iterator[KafkaNode]:
-    """A broker of this file's own, to be killed; who does starts it again."""
+    """Return a broker for this file; a test that kills it starts it again."""
     with Workspace() as workspace:
         node = KafkaNode(workspace, properties=QUICK_RESTART)
         node.start()
@@ -34,14 +34,16 @@ def kafka() -> Iterator[KafkaNode]:
 
 @pytest.fixture
 def environment(kafka: KafkaNode, postgres18: Database, migrated_template: str) -> Iterator[Environment]:
-    """Small batches, so that an outage comes between many."""
+    """Return small batches, so that an outage falls between many."""
     servers = SharedServers(kafka.bootstrap_servers, postgres18.dsn)
     with environment_on(servers, migrated_template, partitions=2, **SMALL_BATCHES) as made:
         yield made
 
 
-def test_kafka_killed_under_load_is_waited_out(kafka: KafkaNode, environment: Environment, tmp_path: Path) -> None:
-    """Gone in the middle of reading and back on the same address: read on, exact, said once, no flood in the log."""
+def test_a_kill_of_kafka_under_load(kafka: KafkaNode, environment: Environment, tmp_path: Path) -> None:
+    """It is killed during reads and returns at the same address: all is read exactly, logged once, without a
+    flood of lines.
+    """
     load, log = Load(environment), tmp_path / "log"
     load.publish(1500)
     with ServiceProcess(environment, log) as service:
@@ -64,8 +66,10 @@ def test_kafka_killed_under_load_is_waited_out(kafka: KafkaNode, environment: En
     assert len(log.read_text().splitlines()) < 100
 
 
-def test_a_frozen_kafka_is_noticed_and_waited_out(kafka: KafkaNode, environment: Environment, tmp_path: Path) -> None:
-    """It takes connections and answers nothing; the watchdog knows that a new client would fare no better."""
+def test_a_frozen_kafka_is_noticed(kafka: KafkaNode, environment: Environment, tmp_path: Path) -> None:
+    """It accepts connections and answers nothing; the watchdog does not end the process, because a new client
+    would not help.
+    """
     load, log = Load(environment), tmp_path / "log"
     load.publish(300)
     with ServiceProcess(environment, log, RAGLEDGER_WATCHDOG__STALL_S="5") as service:

@@ -1,4 +1,4 @@
-"""The service started before what it needs: it waits, says once what for, and goes on by itself."""
+"""Tests a start before the servers: the service waits, logs each reason once, and continues by itself."""
 
 import os
 from itertools import permutations
@@ -19,8 +19,8 @@ pytestmark = [
 ]
 
 
-def test_started_before_postgresql_it_says_what_it_waits_for(tmp_path: Path) -> None:
-    """First the server is missing, then the schema: each is said once, and it goes on by itself."""
+def test_a_start_before_postgresql(tmp_path: Path) -> None:
+    """First the server is missing, then the schema: each is logged once, and the service continues by itself."""
     log = tmp_path / "log"
     with Workspace() as workspace:
         server = PostgresServer(workspace, durable=False)
@@ -32,16 +32,16 @@ def test_started_before_postgresql_it_says_what_it_waits_for(tmp_path: Path) -> 
             wait_for_retries(service, 3, cause="schema")
             assert_alive_but_not_ready(service)
             assert environment.run("migrate", "up").returncode == 0
-            eventually(lambda: said(log, "127.0.0.1:9"), message="Kafka is what it waits for now")
+            eventually(lambda: said(log, "127.0.0.1:9"), message="it waits for Kafka now")
             assert_alive_but_not_ready(service)
             assert service.stop() == 0
     assert len(said(log, "connection to PostgreSQL")) == 1
-    assert len(said(log, "ragledger migrate up")) == 1, "nobody learns that the schema is missing"
+    assert len(said(log, "ragledger migrate up")) == 1, "the missing schema is not logged"
 
 
 @pytest.mark.slow
-def test_started_before_kafka_and_its_topics_it_says_what_it_waits_for(database: str, tmp_path: Path) -> None:
-    """First no broker answers, then topics are missing: each is named once, and it reads when they are there."""
+def test_a_start_before_kafka_and_its_topics(database: str, tmp_path: Path) -> None:
+    """First no broker answers, then topics are missing: each is named once, and they are read when they exist."""
     log = tmp_path / "log"
     names = {"dialogue": "late-dialogue", "provenance": "late-provenance"}
     with Workspace() as workspace:
@@ -63,7 +63,7 @@ def test_started_before_kafka_and_its_topics_it_says_what_it_waits_for(database:
     assert kafka.bootstrap_servers in unavailable["problem"]
     for name in names.values():
         missing = [line for line in said(log, name) if f"{name}/0" not in line]
-        assert missing, f"nobody learns that {name} is missing"
+        assert missing, f"the missing {name} is not logged"
     assert len(log.read_text().splitlines()) < 40
 
 
@@ -76,8 +76,8 @@ ORDERS = [
 
 @pytest.mark.parametrize("order", ORDERS, ids=">".join)
 @pytest.mark.slow
-def test_started_before_everything_it_goes_on_whatever_comes_first(tmp_path: Path, order: tuple[str, ...]) -> None:
-    """Until the last of the four is there it is alive and not ready; what it waits for is said once."""
+def test_a_start_before_everything_in_any_order(tmp_path: Path, order: tuple[str, ...]) -> None:
+    """Until the last of the four exists, it is alive and not ready; each reason is logged once."""
     log = tmp_path / "log"
     names = {"dialogue": "first-dialogue", "provenance": "first-provenance"}
     with Workspace() as workspace:
@@ -96,7 +96,7 @@ def test_started_before_everything_it_goes_on_whatever_comes_first(tmp_path: Pat
                 (kafka if part == "kafka" else postgres).start()
 
         with ServiceProcess(environment, log) as service:
-            eventually(lambda: service.get("/healthz")[0] == 200, message="it listens")
+            eventually(lambda: service.get("/healthz")[0] == 200, message="the service listens")
             for part in order:
                 service.wait_page("/healthz", 200)
                 assert service.get("/readyz")[0] == 503 or part == "topics"
@@ -112,7 +112,7 @@ def test_started_before_everything_it_goes_on_whatever_comes_first(tmp_path: Pat
 
 
 def make_topics(environment: Environment) -> None:
-    """Make the topics of the settings."""
+    """Create the topics of the settings."""
     admin = AdminClient({"bootstrap.servers": environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"]})
     for name in environment.topics.values():
         admin.create_topics([NewTopic(name, num_partitions=2, replication_factor=1)])[name].result(30)

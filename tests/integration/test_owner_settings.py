@@ -1,4 +1,4 @@
-"""What an owner may have set for the database or the role: everything works all the same, or says what to do."""
+"""Tests unusual settings of the database or the role: everything works, or the fix is reported."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,24 +38,24 @@ UNUSUAL = {
 
 
 def set_all(dsn: str, settings: dict[str, str]) -> None:
-    """For every session of the database that begins from now on."""
+    """Set it for every later session of the database."""
     name = urlsplit(dsn).path.removeprefix("/")
     execute(dsn, *(f"ALTER DATABASE {name} SET {setting} = '{value}'" for setting, value in settings.items()))
 
 
 async def failures(dsn: str) -> dict[str, str]:
-    """What verify finds wrong."""
+    """Return the failed checks of verify."""
     return {check.name: check.detail for check in await migrate.verify(dsn) if not check.ok}
 
 
 @pytest.fixture
 def unusual(blank: str) -> str:
-    """An empty database whose owner has set all that is unusual."""
+    """Return an empty database with all the unusual settings."""
     set_all(blank, UNUSUAL)
     return blank
 
 
-async def test_everything_unusual_at_once(unusual: str) -> None:
+async def test_all_unusual_settings_at_once(unusual: str) -> None:
     """Up, verify, partitions, and all the way back."""
     await migrate.up(unusual)
     assert await failures(unusual) == {}
@@ -65,7 +65,7 @@ async def test_everything_unusual_at_once(unusual: str) -> None:
 
 
 def test_the_files_run_with_psql(unusual: str, request: pytest.FixtureRequest) -> None:
-    """As they are, twice; the schema is the one that a usual database gets."""
+    """They run unchanged, twice; the schema equals that of a usual database."""
     run_files(unusual, *FILES, *FILES)
     name = urlsplit(unusual).path.removeprefix("/")
     execute(unusual, f"ALTER DATABASE {name} RESET ALL")
@@ -78,7 +78,7 @@ def test_the_files_run_with_psql(unusual: str, request: pytest.FixtureRequest) -
 
 
 def test_the_service_writes(stack: Servers, migrated_template: str, tmp_path: Path) -> None:
-    """Rows, days and ledger; and its tools read them."""
+    """Rows, days and ledger are written, and the commands read them."""
     with environment_on(stack, migrated_template) as environment:
         set_all(environment.dsn, UNUSUAL)
         wanted = dialogues(environment.topics["dialogue"], 50, seed=1)
@@ -88,15 +88,15 @@ def test_the_service_writes(stack: Servers, migrated_template: str, tmp_path: Pa
         assert environment.run("ledger", "--check", "--caught-up").returncode == 0
 
 
-async def test_a_read_only_default_is_said(blank: str) -> None:
-    """With what to do about it, and nothing is done."""
+async def test_a_read_only_default_is_reported(blank: str) -> None:
+    """The message has the fix, and nothing is changed."""
     set_all(blank, {"default_transaction_read_only": "on"})
     with pytest.raises(migrate.ReadOnlyError, match="default_transaction_read_only"):
         await migrate.up(blank)
 
 
-async def test_the_earlier_form_of_a_file_counts_as_applied(blank: str) -> None:
-    """0011 did the same before it took quote_all_identifiers, where it could be applied."""
+async def test_an_earlier_version_of_a_file_counts_as_applied(blank: str) -> None:
+    """0011 had the same effect before it supported quote_all_identifiers."""
     await migrate.up(blank)
     (file,) = [file for file in FILES if file.name.startswith("0011")]
     (former,) = [line.split()[-1] for line in file.read_text().splitlines() if "ragledger: formerly" in line]
@@ -105,8 +105,8 @@ async def test_the_earlier_form_of_a_file_counts_as_applied(blank: str) -> None:
     assert await migrate.up(blank, to=3) == ()
 
 
-async def test_a_role_that_may_make_no_tables_is_told_so(blank: str) -> None:
-    """As nobody may in the schema public since PostgreSQL 15; or the search path leads nowhere."""
+async def test_a_role_that_may_make_no_tables_is_reported(blank: str) -> None:
+    """No role may in the schema public since PostgreSQL 15; or the search path names no schema."""
     with login(blank) as dsn:
         with pytest.raises(migrate.NoPlaceError, match="GRANT CREATE ON SCHEMA public TO"):
             await migrate.up(dsn)
@@ -119,7 +119,7 @@ async def test_a_role_that_may_make_no_tables_is_told_so(blank: str) -> None:
 
 @pytest.fixture(params=["LATIN1", "SQL_ASCII"])
 def encoded(request: pytest.FixtureRequest, stack: Servers) -> Iterator[str]:
-    """An empty database in another encoding."""
+    """Return an empty database in another encoding."""
     with fresh_database(stack.dsn) as dsn:
         name = urlsplit(dsn).path.removeprefix("/")
         execute(stack.dsn, f"DROP DATABASE {name}")
@@ -130,8 +130,8 @@ def encoded(request: pytest.FixtureRequest, stack: Servers) -> Iterator[str]:
         yield dsn
 
 
-async def test_another_encoding_is_refused_before_anything_is_made(encoded: str) -> None:
-    """Up says which it is and what to do; the doctor and verify say it of tables that psql has made."""
+async def test_another_encoding_is_refused_before_any_change(encoded: str) -> None:
+    """Up names the encoding and the fix; doctor and verify do so for tables that psql has made."""
     with pytest.raises(migrate.EncodingError, match="ENCODING 'UTF8'"):
         await migrate.up(encoded)
     assert rows(encoded, "SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
@@ -141,10 +141,10 @@ async def test_another_encoding_is_refused_before_anything_is_made(encoded: str)
     assert "ENCODING 'UTF8'" in (await failures(encoded))["encoding"]
 
 
-def test_the_service_waits_before_a_database_in_another_encoding(
+def test_the_service_waits_if_the_database_has_another_encoding(
     encoded: str, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """Whose tables psql has made: no record is read, and the probe and the log say why."""
+    """psql has made the tables: no record is read, and /readyz and the log give the reason."""
     run_files(encoded, *FILES)
     environment = Environment(encoded, bootstrap_servers, {})
     with ServiceProcess(environment, tmp_path / "log") as service:

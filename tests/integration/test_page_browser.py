@@ -1,4 +1,4 @@
-"""The page in a real browser: what it says, asks for, and looks like, in every state it can be in."""
+"""Tests the page in a real browser: its text, requests and look, in every state."""
 
 import json
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ from tests.unit.http.page.test_document import STATES
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 DESKTOP, PHONE = (1280, 900), (360, 780)
-# Text against what lies behind it, as WCAG 2.2 counts it; whoever is too faint is named.
+# Contrast of text and background by WCAG 2.2; elements with too little contrast are named.
 CONTRAST = """(() => {
   const channels = (color) => color.match(/[\\d.]+/g).map(Number);
   const light = (color) => {
@@ -66,8 +66,8 @@ OUTSIDE = """[...document.querySelectorAll("body *")].filter((element) => {
 }).map((element) => element.outerHTML.slice(0, 100))"""
 
 
-class Shown:
-    """Where the page's content comes from: whatever the test wants to be seen."""
+class ShownSnapshot:
+    """Returns the snapshot that a test wants to show."""
 
     def __init__(self) -> None:
         self.snapshot = STATES["full"]
@@ -82,7 +82,7 @@ class Site:
     """The real HTTP server on a port of its own."""
 
     def __init__(self) -> None:
-        self.shown = Shown()
+        self.shown = ShownSnapshot()
         self._server = HttpServer(
             Http(host="127.0.0.1", port=0),
             Metrics(),
@@ -97,7 +97,7 @@ class Site:
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[None]:
-        """For as long as the context lasts."""
+        """Serve the page during the context."""
         host, port = await self._server.start()
         self.host = f"{host}:{port}"
         try:
@@ -108,7 +108,7 @@ class Site:
 
 @asynccontextmanager
 async def opened(state: str, size: tuple[int, int] = DESKTOP, *, dark: bool = False) -> AsyncIterator[tuple[Site, Tab]]:
-    """The page in this state, in a browser."""
+    """Open the page in this state in a browser."""
     site = Site()
     site.shown.snapshot = STATES[state]
     async with site.served(), opened_browser() as tab:
@@ -118,8 +118,10 @@ async def opened(state: str, size: tuple[int, int] = DESKTOP, *, dark: bool = Fa
 
 
 @pytest.mark.parametrize(("size", "dark"), [*product((DESKTOP, PHONE), (False, True))])
-async def test_every_state_fits_and_can_be_read(size: tuple[int, int], dark: bool) -> None:
-    """On a desk and on a phone, light and dark: nothing sticks out, nothing is too faint, nothing is complained of."""
+async def test_every_state_fits_and_is_legible(size: tuple[int, int], dark: bool) -> None:
+    """On a desktop and a phone, light and dark: nothing overflows, contrast is sufficient, and the console has no
+    error.
+    """
     site = Site()
     async with opened_browser() as tab:
         await tab.show(*size, dark=dark)
@@ -138,8 +140,8 @@ async def test_every_state_fits_and_can_be_read(size: tuple[int, int], dark: boo
             tab.requested.clear()
 
 
-async def test_dark_is_dark_and_light_is_light() -> None:
-    """By the preference of the reader alone; both are pictures with something on them."""
+async def test_dark_and_light_follow_the_preference() -> None:
+    """Both are screenshots with content."""
     background = "getComputedStyle(document.body).backgroundColor"
     pictures = []
     async with opened("full") as (site, tab):
@@ -153,8 +155,10 @@ async def test_dark_is_dark_and_light_is_light() -> None:
     assert all(len(picture) > 20_000 for picture in pictures)
 
 
-async def test_a_screen_reader_finds_its_way() -> None:
-    """Landmarks, headings, named tables and regions, a text for every chart, one live region, no nameless control."""
+async def test_a_screen_reader_can_navigate() -> None:
+    """Landmarks, headings, named tables and regions, a text for every chart, one live region, no control without
+    a name.
+    """
     async with opened("full") as (_, tab):
         nodes = await tab.nodes()
     roles = {
@@ -174,8 +178,8 @@ async def test_a_screen_reader_finds_its_way() -> None:
     assert len(roles["rowheader"]) == 6 + 2 + 28
 
 
-async def test_the_page_is_used_with_the_keyboard_alone() -> None:
-    """Every stop shows where it is; the first leads past the links; the button stops the updates."""
+async def test_the_page_works_with_the_keyboard_alone() -> None:
+    """Focus is always visible; the first link skips the others; the button stops the updates."""
     focused = "[document.activeElement.tagName, document.activeElement.textContent.slice(0, 20),"
     focused += " getComputedStyle(document.activeElement).outlineStyle]"
     async with opened("full") as (_, tab):
@@ -185,15 +189,15 @@ async def test_the_page_is_used_with_the_keyboard_alone() -> None:
             stops.append(await tab.value(focused))
         names = [text for _, text, _ in stops]
         assert names[:4] == ["Skip to the figures", "Metrics", "Alive", "Ready"]
-        assert [tag for tag, _, _ in stops].count("DIV") == 3  # what scrolls
+        assert [tag for tag, _, _ in stops].count("DIV") == 3  # scrolling regions
         assert all(outline != "none" for _, _, outline in stops)
         assert names[-1] == "Pause updates"
         await tab.press(" ")
         assert await tab.value("document.activeElement.getAttribute('aria-pressed')") == "true"
 
 
-async def test_what_changes_is_brought_up_to_date_and_the_reader_is_left_alone() -> None:
-    """New figures come by themselves; focus and scrolling stay; the live region speaks of states, not of figures."""
+async def test_changes_are_shown_without_moving_focus() -> None:
+    """New figures appear by themselves; focus and scrolling stay; the live region announces states, not figures."""
     scroll = "document.querySelector('#part-days .scroll')"
     async with opened("full", PHONE) as (site, tab):
         await tab.value(f"{scroll}.scrollLeft = 120; {scroll}.focus({{preventScroll: true}}); scrollTo(0, 500)")
@@ -208,7 +212,7 @@ async def test_what_changes_is_brought_up_to_date_and_the_reader_is_left_alone()
 
 
 async def wait_to_see(tab: Tab, part: str, text: str) -> None:
-    """Wait until a part of the page says this."""
+    """Wait until a part of the page shows this text."""
 
     async def is_seen() -> Any:
         return await seen(tab, part, text)
@@ -217,12 +221,12 @@ async def wait_to_see(tab: Tab, part: str, text: str) -> None:
 
 
 async def seen(tab: Tab, part: str, text: str) -> bool:
-    """Whether a part of the page says this."""
+    """Return whether a part of the page shows this text."""
     return text in str(await tab.value(f"document.getElementById({json.dumps(part)}).textContent"))
 
 
-async def test_an_outage_comes_and_goes_on_an_open_page() -> None:
-    """The database goes away: a banner over what was seen last. It comes back: no banner. Nobody reloads anything."""
+async def test_an_outage_appears_and_disappears_on_an_open_page() -> None:
+    """While the database is unavailable, a banner is above the last figures. It disappears without a reload."""
     async with opened("full") as (site, tab):
         site.shown.snapshot = STATES["away"]
         await wait_to_see(tab, "part-problem", "The database is unavailable")
@@ -231,8 +235,8 @@ async def test_an_outage_comes_and_goes_on_an_open_page() -> None:
         await wait_for(lambda: tab.value("!document.getElementById('part-problem').textContent"), message="no banner")
 
 
-async def test_a_service_that_is_gone_is_said() -> None:
-    """What is shown is no longer current, and the page says so instead of looking well."""
+async def test_a_stopped_service_is_reported() -> None:
+    """The figures are not current, and the page says so."""
     async with opened_browser() as tab:
         site = Site()
         async with site.served():
@@ -240,8 +244,8 @@ async def test_a_service_that_is_gone_is_said() -> None:
         await wait_to_see(tab, "state", "does not answer")
 
 
-async def test_a_hundred_reloads_are_one_look() -> None:
-    """However many ask at once; and none of the answers may be kept by anybody."""
+async def test_a_hundred_reloads_take_one_snapshot() -> None:
+    """They come at once; and the answers must not be cached by clients."""
     ask = "Promise.all(Array.from({length: 100}, () => fetch('/'))).then((all) => all.map((one) => "
     ask += "[one.status, one.headers.get('cache-control'), one.headers.get('x-content-type-options')].join()))"
     async with opened("full") as (site, tab):
@@ -251,8 +255,8 @@ async def test_a_hundred_reloads_are_one_look() -> None:
         assert site.shown.looks - looks <= 2
 
 
-async def test_the_policy_keeps_strangers_out() -> None:
-    """Script and style that are not ours do not run, even where they get into the document."""
+async def test_the_policy_blocks_foreign_code() -> None:
+    """Script and style that are not ours do not run, even if they get into the document."""
     attack = """(async () => {
       const script = document.createElement('script');
       script.textContent = 'window.stranger = true';

@@ -1,4 +1,4 @@
-"""Conversions that are taken back, held up, or run twice."""
+"""Tests conversions that are aborted, delayed by a lock, or run twice."""
 
 import asyncio
 
@@ -11,15 +11,15 @@ from tests.support.psql import catalog, execute, rows
 
 
 class Interrupted(Exception):
-    """Stands for whatever ends a conversion."""
+    """Ends a conversion."""
 
 
 STEPS = ("make the new table", "mirror what is written", "copy", "settle deletions", "compare", "replace the table")
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_what_is_taken_back_is_as_it_was(dressed: str, step: str) -> None:
-    """Interrupted before any of these steps and then aborted: schema, rows and privileges are those of before."""
+def test_an_aborted_conversion_changes_nothing(dressed: str, step: str) -> None:
+    """It is interrupted before any step and aborted: schema, rows and privileges are as before."""
     before = (catalog(dressed), dress(dressed), rows(dressed, ALL_ROWS))
 
     def told(now: str, _done: int, _total: int | None) -> None:
@@ -35,8 +35,8 @@ def test_what_is_taken_back_is_as_it_was(dressed: str, step: str) -> None:
     assert_sound(dressed)
 
 
-def test_after_the_table_was_replaced_there_is_no_way_back(filled: str) -> None:
-    """Taking back is refused with what to do instead; going on drops the old table."""
+def test_a_conversion_cannot_be_aborted_after_the_switch(filled: str) -> None:
+    """The abort is refused with the command to run instead; continuing drops the old table."""
     fill(filled)
 
     def told(step: str, _done: int, _total: int | None) -> None:
@@ -53,8 +53,8 @@ def test_after_the_table_was_replaced_there_is_no_way_back(filled: str) -> None:
     assert asyncio.run(abort(filled)).state == "no conversion is under way"
 
 
-def test_a_table_that_others_keep_locked_is_left_alone(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After some tries the conversion gives up, names who is in the way, and goes on when it is called again."""
+def test_a_locked_table_is_not_converted(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After some tries the conversion ends and names the sessions with locks; the next run continues."""
     fill(filled)
     monkeypatch.setattr(locks, "LIMITS_MS", (50, 50))
     with psycopg.connect(filled, application_name="long report") as other:
@@ -66,8 +66,8 @@ def test_a_table_that_others_keep_locked_is_left_alone(filled: str, monkeypatch:
     assert_sound(filled)
 
 
-async def test_two_conversions_do_not_run_at_once(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second waits for the first, and then finds the work done."""
+async def test_two_conversions_do_not_run_together(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second waits for the first, and then finds nothing to do."""
     await asyncio.to_thread(fill, filled)
     both = await asyncio.gather(*(convert(filled, months_ahead=1) for _ in range(2)))
     assert sorted(done.state for done in both) == ["already partitioned", "done"]

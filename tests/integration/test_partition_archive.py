@@ -1,4 +1,4 @@
-"""`ragledger partition archive`: months leave the table for files."""
+"""Tests `ragledger partition archive`: months move from the table to files."""
 
 import asyncio
 import csv
@@ -24,8 +24,8 @@ from tests.support.psql import execute, rows, value
 from tests.support.service import Environment
 
 
-def test_months_leave_the_table_for_files_that_hold_their_rows(hourly: str, tmp_path: Path) -> None:
-    """Those before the one named, whole; the file's bytes and rows are what the manifest and the books say."""
+def test_months_move_to_files_that_hold_their_rows(hourly: str, tmp_path: Path) -> None:
+    """Whole months before the given one; the file's bytes and rows match the manifest and the database."""
     of_january = {row["id"] for row in rows(hourly, "SELECT id::text FROM ai_dialogue_log_2026_01")}
     january, february = archived(hourly, tmp_path)
     assert [(month.month, month.rows) for month in (january, february)] == [("2026-01", 744), ("2026-02", 672)]
@@ -49,8 +49,8 @@ def test_months_leave_the_table_for_files_that_hold_their_rows(hourly: str, tmp_
     assert archived(hourly, tmp_path) == []
 
 
-def timer_turn(dsn: str, zone: str = "UTC", today: str = "") -> list[date]:
-    """One turn of the service's timer, in a zone, on a day of its own; the days that it computed."""
+def run_timer(dsn: str, zone: str = "UTC", today: str = "") -> list[date]:
+    """Run the service's timer once, in a time zone, on a given day. Return the days that it computed."""
 
     async def turn() -> list[date]:
         database = Database(Postgres(dsn=SecretStr(dsn)))
@@ -71,16 +71,16 @@ ARCHIVED_DAYS = {
     TOKYO: {"2026-01-01", "2026-01-31", "2026-02-01"},
     "America/New_York": {"2025-12-31", "2026-01-01", "2026-01-31"},
 }
-"""Of the days around the ends of January those that have lost rows when it is archived."""
+"""The days around the ends of January that lose rows when it is archived."""
 
 
-def test_archived_days_are_never_computed_from_what_is_left(hourly: str, tmp_path: Path) -> None:
-    """By the command, which refuses with a reason, and by the service's timer, which leaves the row as it is."""
-    timer_turn(hourly)  # judges the days of which it is not known what they were computed under, once
+def test_archived_days_are_never_computed_from_the_remaining_rows(hourly: str, tmp_path: Path) -> None:
+    """The command refuses with a reason, and the service's timer leaves the row unchanged."""
+    run_timer(hourly)  # judges days whose basis is not known, once
     archived(hourly, tmp_path)
     environment = Environment(hourly, "127.0.0.1:9", {})
     execute(hourly, "INSERT INTO touched_days (day) VALUES ('2026-01-15')", one_dialogue("'2026-01-15 12:30'"))
-    assert timer_turn(hourly) == []
+    assert run_timer(hourly) == []
     refused = environment.run("rollup", "--day", "2026-01-15")
     assert (refused.returncode, "archived" in refused.stderr) == (1, True)
     assert environment.run("rollup", "--since", "2026-03-01", "--until", "2026-03-02").returncode == 0
@@ -90,8 +90,8 @@ def test_archived_days_are_never_computed_from_what_is_left(hourly: str, tmp_pat
 
 
 @pytest.mark.parametrize("zone", ARCHIVED_DAYS)
-def test_a_day_is_archived_as_soon_as_a_part_of_it_is(hourly: str, tmp_path: Path, zone: str) -> None:
-    """A month ends at midnight UTC; the business day around that midnight has lost some of its rows."""
+def test_a_day_counts_as_archived_if_part_of_it_is(hourly: str, tmp_path: Path, zone: str) -> None:
+    """A month ends at midnight UTC; the business day around that midnight has lost some rows."""
     execute(hourly, "DELETE FROM rag_metrics_history")
     roll_up(hourly, zone)
     archived(hourly, tmp_path, "2026-02-01", zone)
@@ -107,7 +107,7 @@ def test_a_day_is_archived_as_soon_as_a_part_of_it_is(hourly: str, tmp_path: Pat
     ("zone", "day"), [("UTC", "2026-01-31"), (TOKYO, "2026-02-01"), ("America/New_York", "2025-12-31")]
 )
 def test_a_month_with_marked_days_stays(hourly: str, tmp_path: Path, zone: str, day: str) -> None:
-    """Its figures are not final; the message names the day, and nothing has changed."""
+    """Its figures are not final; the message names the day, and nothing is changed."""
     roll_up_again = "INSERT INTO rag_metrics_history (date, total_dialogues, unique_users) VALUES ('{}', 1, 1)"
     for extra in ("2025-12-31", "2026-04-01"):
         execute(hourly, roll_up_again.format(extra))
@@ -118,10 +118,10 @@ def test_a_month_with_marked_days_stays(hourly: str, tmp_path: Path, zone: str, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_month_stays_until_its_last_business_day_is_over(
+def test_a_month_stays_until_its_last_business_day_has_ended(
     hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a zone east of UTC today has a part of the month that has just ended there; west of it, yesterday goes on."""
+    """East of UTC, today contains part of the previous month; west of it, yesterday has not ended."""
     for zone, before, after in (
         (TOKYO, "2026-02-01 14:59", "2026-02-01 15:00"),
         ("America/New_York", "2026-03-01 04:59", "2026-03-01 05:00"),
@@ -135,27 +135,29 @@ def test_a_month_stays_until_its_last_business_day_is_over(
         assert len(archived(hourly, tmp_path, before[:8] + "01", zone)) == 1
 
 
-def test_the_zone_of_the_service_counts_as_well(hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever archives without its settings is not led by the default."""
-    timer_turn(hourly, TOKYO)
+def test_the_time_zone_of_the_service_counts_too(hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default of a command without the service's settings is not enough."""
+    run_timer(hourly, TOKYO)
     archive_at(monkeypatch, "2026-02-01 14:59")
     with pytest.raises(ArchiveError, match="2026-02-01 15:00 UTC"):
         archived(hourly, tmp_path, "2026-02-01")
 
 
-def test_no_change_of_settings_computes_a_day_that_has_lost_rows(hourly: str, tmp_path: Path) -> None:
-    """Neither another time zone nor being today; judged it is, and after all has come back it is computed."""
-    timer_turn(hourly, "UTC")
+def test_no_change_of_settings_recomputes_a_day_that_has_lost_rows(hourly: str, tmp_path: Path) -> None:
+    """Neither another time zone nor being today recomputes it. It is judged, and recomputed after the month is
+    restored.
+    """
+    run_timer(hourly, "UTC")
     execute(hourly, "UPDATE rag_metrics_history SET total_dialogues = 24, citation_count = 50")
     archived(hourly, tmp_path, "2026-02-01")
     stored = "SELECT citation_count FROM rag_metrics_history WHERE date = '2026-02-01'"
-    timer_turn(hourly, TOKYO)  # its first nine hours were in January
+    run_timer(hourly, TOKYO)  # its first nine hours were in January
     assert value(hourly, stored) == 50
     execute(hourly, "UPDATE computed_days SET left_under = NULL, basis_id = (SELECT max(id) FROM rollup_basis)")
-    timer_turn(hourly, TOKYO, "2026-02-01")  # as if it were today, which is always computed
+    run_timer(hourly, TOKYO, "2026-02-01")  # as if it were today, which is always due
     assert value(hourly, stored) == 50
     restored(hourly, tmp_path / "ai_dialogue_log_2026_01.manifest.json", TOKYO)
-    timer_turn(hourly, TOKYO)
+    run_timer(hourly, TOKYO)
     assert value(hourly, stored) == 8
 
 
@@ -168,10 +170,10 @@ def test_a_month_with_days_that_were_never_rolled_up_stays(hourly: str, tmp_path
 
 
 @pytest.mark.parametrize("statement", ["copy_out", "DROP TABLE"])
-def test_archiving_goes_on_where_it_was_interrupted(
+def test_archiving_continues_after_an_interruption(
     hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
-    """After the month was detached, and after the file was written; a file that is gone is written again."""
+    """It is interrupted after the detach, and after the export; a missing file is written again."""
     interrupt(monkeypatch, statement)
     with pytest.raises(Interrupted):
         archived(hourly, tmp_path)
@@ -187,7 +189,7 @@ def test_archiving_goes_on_where_it_was_interrupted(
 
 
 def test_the_archive_of_another_database_is_not_overwritten(hourly: str, tmp_path: Path) -> None:
-    """Nor taken for ours, where the work was interrupted behind the export: the table stays."""
+    """It is not used as ours either, if the work was interrupted after the export: the table stays."""
     theirs = tmp_path / "ai_dialogue_log_2026_01.csv.gz"
     theirs.write_bytes(gzip.compress(b"id\r\n1\r\n"))
     with pytest.raises(ArchiveError, match="move the file and its manifest away"):
@@ -198,24 +200,24 @@ def test_the_archive_of_another_database_is_not_overwritten(hourly: str, tmp_pat
     assert [month.rows for month in archived(hourly, tmp_path)] == [744, 672]
 
 
-def test_a_whole_archive_of_the_same_month_is_not_taken_for_ours(
+def test_another_archive_of_the_same_month_is_not_used_as_ours(
     hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """File and manifest agree with each other, but not with the books of this database."""
+    """File and manifest match each other, but not the records of this database."""
     interrupt(monkeypatch, "DROP TABLE")
     with pytest.raises(Interrupted):
         archived(hourly, tmp_path)
     monkeypatch.undo()
     execute(hourly, "UPDATE partition_archives SET sha256 = repeat('0', 64)")
-    months = archived(hourly, tmp_path)  # written anew, and the same
+    months = archived(hourly, tmp_path)  # written again, and equal
     assert [month.rows for month in months] == [744, 672]
     assert value(hourly, "SELECT sha256 FROM partition_archives WHERE month = '2026-01-01'") == months[0].sha256
 
 
-def test_a_file_that_does_not_hold_the_rows_keeps_the_table(
+def test_the_table_stays_if_the_file_does_not_hold_its_rows(
     hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bytes that the disk lost are found when the file is read back, before anything is dropped."""
+    """Bytes that the disk has lost are found when the file is read back, before anything is dropped."""
     real = ArchiveWriter.__exit__
 
     def torn(self: ArchiveWriter, *arguments: Any) -> None:
@@ -230,8 +232,8 @@ def test_a_file_that_does_not_hold_the_rows_keeps_the_table(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_archives_are_for_their_owner_alone_and_follow_no_link(hourly: str, tmp_path: Path) -> None:
-    """They hold full texts. A link that somebody has planted keeps the table, whatever it leads to."""
+def test_archives_are_private_and_follow_no_link(hourly: str, tmp_path: Path) -> None:
+    """They hold full texts. If a link has the file's name, the table stays."""
     directory = tmp_path / "made"
     environment = Environment(hourly, "127.0.0.1:9", {}, RAGLEDGER_PARTITIONS__ARCHIVE_DIR=str(directory))
     environment.run_json("partition", "archive", "--before", "2026-02")
@@ -248,7 +250,7 @@ def test_archives_are_for_their_owner_alone_and_follow_no_link(hourly: str, tmp_
     assert value(hourly, "SELECT count(*) FROM ai_dialogue_log_2026_02") == 672
 
 
-def test_the_command_says_what_it_archived(hourly: str, tmp_path: Path) -> None:
+def test_the_output_of_the_command(hourly: str, tmp_path: Path) -> None:
     """As a table and as JSON; wrong use is exit code 2."""
     environment = Environment(hourly, "127.0.0.1:9", {}, RAGLEDGER_PARTITIONS__ARCHIVE_DIR=str(tmp_path / "a" / "b"))
     shown = environment.run("partition", "archive", "--before", "2026-02")

@@ -1,4 +1,4 @@
-"""`ragledger partition convert`: what the table was before, it is afterwards, in partitions."""
+"""Tests `ragledger partition convert`: the partitioned table has everything that the table had."""
 
 import psycopg
 import pytest
@@ -7,7 +7,7 @@ from tests.support.partitions import ALL_ROWS, MONTHS_AHEAD, assert_sound, conve
 from tests.support.psql import execute, rows, value
 
 
-def test_everything_the_table_has_is_there_afterwards(dressed: str) -> None:
+def test_everything_of_the_table_is_kept(dressed: str) -> None:
     """Columns, checks, indexes, foreign keys, triggers, comments, privileges, policies, views, and every row."""
     before, dress_before, rows_before = own_lines(dressed), dress(dressed), rows(dressed, ALL_ROWS)
     done = converted(dressed)
@@ -23,8 +23,8 @@ def test_everything_the_table_has_is_there_afterwards(dressed: str) -> None:
     assert {line.replace(" ON public.", " ON ONLY public.") for line in gone} <= changed
 
 
-def test_partitions_are_made_for_months_with_rows_and_those_ahead(dressed: str) -> None:
-    """What belongs to none of them is in the default one; each has the settings, the protection and a comment."""
+def test_partitions_are_made_for_months_with_rows_and_for_months_ahead(dressed: str) -> None:
+    """All other rows are in the default partition; each partition has the settings, the policies and a comment."""
     converted(dressed)
     months = value(
         dressed, "SELECT count(DISTINCT date_trunc('month', created_at)) FROM ai_dialogue_log WHERE query <> 'outside'"
@@ -43,8 +43,8 @@ def test_partitions_are_made_for_months_with_rows_and_those_ahead(dressed: str) 
     assert value(dressed, f"SELECT count(*) FROM {default}") == 4
 
 
-def test_a_reader_sees_through_the_policies_and_never_around_them(dressed: str) -> None:
-    """Of the parent its own rows, of a partition nothing."""
+def test_the_policies_apply_to_the_parent_and_the_partitions(dressed: str) -> None:
+    """A reader sees its own rows of the parent, and nothing of a partition."""
     converted(dressed)
     partition = value(dressed, "SELECT max(partition::text) FROM dialogue_partitions('ai_dialogue_log')")
     with psycopg.connect(dressed, autocommit=True) as connection:
@@ -58,7 +58,7 @@ def test_a_reader_sees_through_the_policies_and_never_around_them(dressed: str) 
 
 
 def test_views_read_the_new_table(dressed: str) -> None:
-    """Also one that rests on another, with their options and privileges."""
+    """Also a view on another view, with options and privileges."""
     converted(dressed)
     execute(dressed, "ALTER TABLE ai_dialogue_log DISABLE ROW LEVEL SECURITY")
     execute(dressed, "INSERT INTO users VALUES ('99999999-0000-0000-0000-000000000000')")
@@ -75,7 +75,7 @@ def test_views_read_the_new_table(dressed: str) -> None:
 
 
 def test_deleting_a_user_still_deletes_the_dialogues(dressed: str) -> None:
-    """Through the foreign key, with the ids; and an unknown user is refused."""
+    """The foreign key deletes them, with their ids; an unknown user is rejected."""
     converted(dressed)
     execute(dressed, "DELETE FROM users WHERE id = '00000000-0000-0000-0000-000000000003'")
     assert (

@@ -1,4 +1,4 @@
-"""`ragledger partition ensure` and the service's timer: months have partitions, and rows are in theirs."""
+"""Tests `ragledger partition ensure` and the service's timer: months have partitions, and rows are in them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ DEFAULT = "SELECT count(*) FROM ai_dialogue_log_default"
 
 
 def month(ahead: int) -> str:
-    """The name of the partition so many months from now."""
+    """Return the name of the partition so many months from now."""
     now = datetime.now(UTC)
     place = now.year * 12 + now.month - 1 + ahead
     return f"ai_dialogue_log_{place // 12}_{place % 12 + 1:02}"
 
 
 async def ensured(dsn: str, months_ahead: int, at_most: int = 10_000) -> list[MadePartition]:
-    """What one look makes."""
+    """Run ensure once. Return the new partitions."""
     database = Database(Postgres(dsn=SecretStr(dsn)))
     await database.open()
     try:
@@ -46,20 +46,20 @@ def names(made: Sequence[MadePartition]) -> list[str]:
 
 @pytest.fixture
 def parts(filled: str) -> str:
-    """The DSN of a database with partitions, for the current month and two ahead."""
+    """Return the DSN of a database with partitions for the current month and two ahead."""
     converted(filled)
     return filled
 
 
 async def test_months_ahead_are_made_once(parts: str) -> None:
-    """Each in turn; a second look finds nothing to do."""
+    """One after the other; a second run finds nothing to do."""
     assert names(await ensured(parts, 5)) == [month(3), month(4), month(5)]
     assert await ensured(parts, 5) == []
     assert_sound(parts)
 
 
-async def test_rows_move_into_the_month_that_they_belong_to(parts: str) -> None:
-    """Out of the default partition, those of past months too; none is lost, changed or given another id."""
+async def test_rows_move_to_their_month(parts: str) -> None:
+    """They leave the default partition, past months too; none is lost, changed or gets another id."""
     fill(parts)
     outside = value(parts, DEFAULT)
     before = rows(parts, "SELECT id, dialogue::text FROM ai_dialogue_log AS dialogue ORDER BY id")
@@ -70,8 +70,8 @@ async def test_rows_move_into_the_month_that_they_belong_to(parts: str) -> None:
     assert_sound(parts)
 
 
-async def test_more_rows_than_may_be_moved_at_once_wait(parts: str) -> None:
-    """Their month has no partition yet, other months have, and nobody was held up; a larger number moves them."""
+async def test_too_many_rows_wait_in_the_default_partition(parts: str) -> None:
+    """Their month has no partition, other months do, and no writer waits; a larger limit moves them."""
     execute(parts, *[one_dialogue("now() AT TIME ZONE 'UTC' + interval '5 months'")] * 5)
     made = await ensured(parts, 6, at_most=4)
     assert [(one.partition, one.waiting > 0) for one in made] == [
@@ -87,7 +87,7 @@ async def test_more_rows_than_may_be_moved_at_once_wait(parts: str) -> None:
 
 
 async def test_no_month_is_made_while_days_are_computed(parts: str) -> None:
-    """A roll-up that is planned while rows leave the default partition would find them neither here nor there."""
+    """Otherwise a roll-up that was planned before could miss rows that leave the default partition."""
     execute(parts, one_dialogue("now() AT TIME ZONE 'UTC' + interval '3 months'"))
     with psycopg.connect(parts) as rolling_up:
         rolling_up.execute(load("wait_to_lead_rollup").encode())
@@ -102,14 +102,14 @@ async def test_no_month_is_made_while_days_are_computed(parts: str) -> None:
     assert (made.partition, made.moved) == (month(3), 1)
 
 
-async def test_a_table_that_is_not_partitioned_is_left_alone(filled: str) -> None:
-    """Nothing is made, and nothing is wrong."""
+async def test_a_table_that_is_not_partitioned_is_not_changed(filled: str) -> None:
+    """Nothing is made, and there is no error."""
     assert await ensured(filled, 5) == []
     assert value(filled, "SELECT count(*) FROM pg_class WHERE relname LIKE 'ai_dialogue_log_2%' AND relkind = 'r'") == 0
 
 
-async def test_a_default_partition_that_is_missing_is_made(parts: str) -> None:
-    """Somebody has dropped it: rows without a month would be refused."""
+async def test_a_missing_default_partition_is_made(parts: str) -> None:
+    """It was dropped; without it, rows without a month would be rejected."""
     execute(parts, "DROP TABLE ai_dialogue_log_default")
     with pytest.raises(psycopg.errors.CheckViolation):
         execute(parts, one_dialogue("'2199-01-01'"))
@@ -118,8 +118,8 @@ async def test_a_default_partition_that_is_missing_is_made(parts: str) -> None:
     assert_sound(parts)
 
 
-async def test_whoever_may_write_dialogues_may_ensure_and_make_nothing_else(parts: str) -> None:
-    """The service's role owns nothing; the function does it with the owner's rights, and only what it is for."""
+async def test_a_writer_of_dialogues_may_ensure_and_make_nothing_else(parts: str) -> None:
+    """The service's role owns nothing; the function runs with the owner's rights and does only this."""
     execute(
         parts,
         "DO $$ BEGIN CREATE ROLE partition_writer LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
@@ -143,8 +143,8 @@ async def test_whoever_may_write_dialogues_may_ensure_and_make_nothing_else(part
     assert_sound(parts)
 
 
-async def test_who_writes_other_months_is_not_held_up(parts: str) -> None:
-    """An open transaction of this month neither waits for the new partition nor keeps it from being made."""
+async def test_writers_of_other_months_do_not_wait(parts: str) -> None:
+    """An open transaction of this month does not wait for the new partition, and does not prevent it."""
     with psycopg.connect(parts) as writer:
         writer.execute(one_dialogue().encode())
         assert names(await ensured(parts, 3)) == [month(3)]
@@ -152,8 +152,8 @@ async def test_who_writes_other_months_is_not_held_up(parts: str) -> None:
     assert_sound(parts)
 
 
-async def test_a_default_partition_in_use_is_not_waited_for(parts: str) -> None:
-    """After half a second it gives up, so that nobody queues behind it; the next look makes it."""
+async def test_it_does_not_wait_long_for_the_default_partition(parts: str) -> None:
+    """After half a second it gives up, so that no session queues behind it; the next run makes the partition."""
     with psycopg.connect(parts) as writer:
         writer.execute(one_dialogue("'2199-01-01'").encode())
         with pytest.raises(Unavailable) as unavailable:
@@ -162,16 +162,16 @@ async def test_a_default_partition_in_use_is_not_waited_for(parts: str) -> None:
     assert names(await ensured(parts, 3)) == [month(3)]
 
 
-async def test_two_replicas_do_not_get_in_each_others_way(parts: str) -> None:
-    """Each month is made by one of them, and none by both."""
+async def test_two_replicas_do_not_disturb_each_other(parts: str) -> None:
+    """Each month is made by one of them."""
     both = await asyncio.gather(*(ensured(parts, 12) for _ in range(4)))
     made = names([one for look in both for one in look])
     made += names(await ensured(parts, 12))
     assert sorted(made) == sorted(month(ahead) for ahead in range(MONTHS_AHEAD + 1, 13))
 
 
-def test_the_command_says_what_it_made(database: str) -> None:
-    """As JSON for scripts, as a table for people; a lock that is taken is exit code 1 with a reason."""
+def test_the_output_of_the_command(database: str) -> None:
+    """JSON for scripts, a table for people; a lock of another session is exit code 1 with a reason."""
     converted(database)
     environment = Environment(database, "127.0.0.1:9", {}, RAGLEDGER_PARTITIONS__MONTHS_AHEAD="3")
     execute(database, one_dialogue("now() AT TIME ZONE 'UTC' + interval '3 months'"))
@@ -189,7 +189,7 @@ def test_the_command_says_what_it_made(database: str) -> None:
 
 
 def test_the_service_keeps_months_ahead(stack: Servers, migrated_template: str, tmp_path: Path) -> None:
-    """At its start and then on its timer, and it moves rows that had to wait for their month."""
+    """At its start and on its timer; it also moves rows that had to wait for their month."""
     log = tmp_path / "run.log"
     often = {"RAGLEDGER_PARTITIONS__MONTHS_AHEAD": "4", "RAGLEDGER_PARTITIONS__INTERVAL_S": "0.5"}
     with environment_on(stack, migrated_template) as environment:

@@ -1,4 +1,4 @@
-"""Conversions and archives that are killed in every step, as processes, and go on."""
+"""Tests conversions and archives that are killed in every step, as processes, and then continue."""
 
 import os
 import random
@@ -28,7 +28,7 @@ STEPS = {
     "replace the table": "switched",
     "drop the old table": "done",
 }
-"""What a step is called while it runs, and what is noted when it is done."""
+"""The progress text of each step, and the name that is stored when it is done."""
 
 
 def advance_to(dsn: str, step: str) -> None:
@@ -44,7 +44,7 @@ def advance_to(dsn: str, step: str) -> None:
 
 @contextmanager
 def started(environment: Environment, *arguments: str) -> "Iterator[subprocess.Popen[bytes]]":
-    """A command under way; killed at the end, if it has not been."""
+    """Start a command; kill it at the end if it still runs."""
     command = [sys.executable, "-m", "consumer", *arguments]
     process = subprocess.Popen(
         command, env=os.environ | environment.variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -57,13 +57,13 @@ def started(environment: Environment, *arguments: str) -> "Iterator[subprocess.P
 
 
 def waits_for(dsn: str, table: str) -> Callable[[], bool]:
-    """Whether somebody waits for a lock on the table."""
+    """Return whether a session waits for a lock on the table."""
     waiting = f"SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '{table}'::regclass"
     return lambda: bool(value(dsn, waiting))
 
 
 def kill_before_noting(environment: Environment, books: str, *arguments: str) -> None:
-    """Run a command, and kill it when all of a step is done but to note it, in the same transaction or after it."""
+    """Run a command, and kill it when a step is done except for storing its name."""
     with psycopg.connect(environment.dsn) as barrier:
         barrier.execute(f"LOCK TABLE {books} IN SHARE MODE".encode())
         with started(environment, *arguments) as process:
@@ -75,8 +75,8 @@ def kill_before_noting(environment: Environment, books: str, *arguments: str) ->
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_conversion_that_is_killed_goes_on(filled: str, step: str) -> None:
-    """Killed at the end of each step, before it is noted: the table is whole, can be written, and is converted."""
+def test_a_killed_conversion_continues(filled: str, step: str) -> None:
+    """It is killed at the end of each step: the table is complete and writable, and the next run converts it."""
     before = fill(filled)
     environment = Environment(filled, "127.0.0.1:9", {})
     advance_to(filled, step)
@@ -90,7 +90,7 @@ def test_a_conversion_that_is_killed_goes_on(filled: str, step: str) -> None:
 
 
 def test_a_conversion_survives_any_number_of_kills(filled: str) -> None:
-    """At moments of chance, while somebody writes, changes and deletes: no row is lost, doubled or resurrected."""
+    """They come at random times during inserts, updates and deletes: no row is lost, duplicated or restored."""
     fill(filled)
     execute(filled, MANY)
     execute(filled, "CREATE TABLE wanted AS SELECT id, query FROM ai_dialogue_log")
@@ -112,7 +112,7 @@ def test_a_conversion_survives_any_number_of_kills(filled: str) -> None:
 
 @contextmanager
 def writing(dsn: str) -> Iterator[None]:
-    """Somebody who writes, changes and deletes rows, and the same in the table `wanted`, transaction by transaction."""
+    """Insert, update and delete rows, with the same changes in the table `wanted`, in the same transactions."""
     stop, failed = threading.Event(), []
 
     def write() -> None:
@@ -153,10 +153,8 @@ UPDATE wanted SET query = changed.query FROM changed WHERE wanted.id = changed.i
 
 
 @pytest.mark.parametrize("phase", ["detached", "exported", "dropped"])
-def test_archiving_that_is_killed_goes_on(
-    hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str
-) -> None:
-    """Killed before each step is noted; the rows are in the table or in a file that was read back, never in neither."""
+def test_a_killed_archiving_continues(hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
+    """It is killed before each step is stored; the rows are in the table or in a file that was read back."""
     environment = Environment(hourly, "127.0.0.1:9", {})
     command = ("partition", "archive", "--before", "2026-02", "--to", str(tmp_path))
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""A conversion of 200,000 rows while the service ingests and others write: nobody waits long, and nothing is lost."""
+"""Tests a conversion of 200,000 rows during ingestion and other writes: short waits, and no loss."""
 
 import random
 import threading
@@ -38,15 +38,15 @@ SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'before', repeat
 FROM generate_series(1, {FILLED}) AS n
 """
 PORTION = 1_000
-# There is always something to write, and no more than the service can be done with in time.
+# There are always records to write, but not more than the service can process in time.
 BACKLOG = 5 * PORTION
-# A try for a lock lasts up to 1.2 s; the rest is a machine that is busy with other things.
-LONGEST_WAIT_S = 20.0  # a second where nothing else runs; here other tests take the processors
+# A try for a lock lasts up to 1.2 s; the rest allows for a busy machine.
+LONGEST_WAIT_S = 20.0  # a second on an idle machine; here other tests use the processors
 
 
 @pytest.fixture(params=[15, 18])
 def environment(request: pytest.FixtureRequest, stack: Servers) -> Iterator[Environment]:
-    """Kafka, and a filled database on either version."""
+    """Return Kafka, and a filled database on either version."""
     with environment_on(stack, None, partitions=2) as kafka, fresh_database(server_dsn(request)) as dsn:
         run_files(dsn, *FILES)
         execute(dsn, FILL)
@@ -54,7 +54,7 @@ def environment(request: pytest.FixtureRequest, stack: Servers) -> Iterator[Envi
 
 
 class Publisher:
-    """Publishes until it is told to stop: new dialogues, and each tenth again with another time."""
+    """Publishes until it is stopped: new dialogues, and every tenth again with another time."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment, self._chance = environment, random.Random(3)
@@ -63,11 +63,11 @@ class Publisher:
 
     @property
     def records(self) -> int:
-        """How many were published."""
+        """Return the number of published records."""
         return len(self.published) + self.again
 
     def portion(self) -> None:
-        """A thousand new ones, and a hundred that were there."""
+        """Return a thousand new records and a hundred duplicates."""
         topic = self._environment.topics["dialogue"]
         events = [small_dialogue(self._chance, id=str(random_uuid(self._chance))) for _ in range(PORTION)]
         doubled = [event | {"created_at": f"20{year:02}-05-05T00:00:00Z"} for year, event in enumerate(events[::10])]
@@ -78,7 +78,7 @@ class Publisher:
 
 
 class Watch:
-    """Looks from outside for how long writers wait for locks, and writes itself."""
+    """Measures how long writers wait for locks, and writes too."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn, self._stop = dsn, threading.Event()
@@ -88,7 +88,7 @@ class Watch:
         self.errors: list[Exception] = []
 
     def look(self) -> None:
-        """Of the service, by the server's own books."""
+        """Read the waits of the service from the server's statistics."""
         waiting = (
             "SELECT max(extract(epoch FROM clock_timestamp() - waitstart))::float8 FROM pg_locks"
             " JOIN pg_stat_activity USING (pid) WHERE NOT granted AND application_name = 'ragledger'"
@@ -99,7 +99,7 @@ class Watch:
                 self.longest_wait = max(self.longest_wait, (found and found[0]) or 0.0)
 
     def write(self) -> None:
-        """A row, its change, and each second one's deletion; a change of rows from before."""
+        """Insert and change a row, delete every second one, and change an old row."""
         try:
             with psycopg.connect(self._dsn, autocommit=True) as connection:
                 while not self._stop.wait(0.05):
@@ -122,7 +122,7 @@ class Watch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Both, each in a thread."""
+        """Run both in threads."""
         threads = [threading.Thread(target=work) for work in (self.look, self.write)]
         for thread in threads:
             thread.start()
@@ -135,7 +135,7 @@ class Watch:
 
 
 def test_a_conversion_under_load(environment: Environment, tmp_path: Path) -> None:
-    """The ledger adds up, every id is one row in its month, and no write waited for long."""
+    """The ledger adds up, every id is one row in its month, and no write waited long."""
     before = ids(environment)
     publisher, watch = Publisher(environment), Watch(environment.dsn)
     converting = Converting(environment)
@@ -161,7 +161,7 @@ def test_a_conversion_under_load(environment: Environment, tmp_path: Path) -> No
 
 
 class Converting:
-    """The command, in a thread."""
+    """Runs the command in a thread."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
@@ -173,12 +173,12 @@ class Converting:
 
     @property
     def is_running(self) -> bool:
-        """Not at its end yet."""
+        """Return whether it still runs."""
         return self._thread.is_alive()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Started, and waited for."""
+        """Start it, and wait for its end."""
         self._thread.start()
         yield
         self._thread.join(120)

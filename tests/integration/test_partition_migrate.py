@@ -1,4 +1,4 @@
-"""Migrations on a database whose dialogues were converted into partitions: forth, back and checked."""
+"""Tests migrations of a partitioned database: up, down and verify."""
 
 import psycopg
 import pytest
@@ -24,12 +24,12 @@ pytestmark = pytest.mark.slow
 
 
 class Interrupted(Exception):
-    """Stands for whatever ends a conversion."""
+    """Ends a conversion."""
 
 
 @pytest.fixture
 async def parts(blank: str) -> str:
-    """The DSN of a migrated, filled and converted database, foreign keys included."""
+    """Return the DSN of a migrated, filled and converted database with foreign keys."""
     await migrate.up(blank)
     fill(blank)
     execute(blank, *APPLICATION_TABLES, "INSERT INTO users SELECT DISTINCT user_id FROM ai_dialogue_log")
@@ -42,8 +42,8 @@ async def failures(dsn: str) -> dict[str, str]:
     return {check.name: check.detail for check in await migrate.verify(dsn) if not check.ok}
 
 
-async def test_verify_holds_on_both_shapes(parts: str) -> None:
-    """And says which it found."""
+async def test_verify_passes_for_both_forms_of_the_table(parts: str) -> None:
+    """Its details name the form."""
     checks = {check.name: check for check in await migrate.verify(parts)}
     assert [check for check in checks.values() if not check.ok] == []
     assert "every id is unique" in checks["partitions of ai_dialogue_log"].detail
@@ -57,16 +57,16 @@ async def test_verify_holds_on_both_shapes(parts: str) -> None:
         ("DROP TABLE ai_dialogue_log_default", "ragledger partition ensure"),
     ],
 )
-async def test_verify_names_what_is_wrong_with_partitions(parts: str, damage: str, detail: str) -> None:
-    """A missing trigger would let an id in twice, a missing default partition would refuse rows."""
+async def test_verify_names_defects_of_partitions(parts: str, damage: str, detail: str) -> None:
+    """Without a trigger an id could be stored twice; without a default partition rows would be rejected."""
     execute(parts, damage)
     found = await failures(parts)
     assert list(found) == ["partitions of ai_dialogue_log"]
     assert detail in found["partitions of ai_dialogue_log"]
 
 
-def test_running_the_file_again_mends_the_triggers(parts: str) -> None:
-    """And collects the ids that came in without them."""
+def test_running_the_file_again_restores_the_triggers(parts: str) -> None:
+    """It also collects the ids that were written without them."""
     execute(parts, "DROP TRIGGER keep_dialogue_id_on_insert ON ai_dialogue_log")
     execute(parts, "ALTER TABLE ai_dialogue_log DROP CONSTRAINT fk_ai_dialogue_user", *[one_dialogue()] * 3)
     run_files(parts, one_file("0011"))
@@ -74,16 +74,16 @@ def test_running_the_file_again_mends_the_triggers(parts: str) -> None:
     assert_sound(parts)
 
 
-def test_every_file_runs_again_but_the_concurrent_one(parts: str) -> None:
-    """With psql, and nothing changes; 0003 says itself that it has to be earlier."""
+def test_every_file_except_the_concurrent_one_runs_again(parts: str) -> None:
+    """With psql, and nothing changes; 0003 says itself that it must run before a conversion."""
     before = catalog(parts)
     run_files(parts, *(file for file in FILES if not file.name.startswith("0003")))
     assert catalog(parts) == before
     assert psql(parts, "-f", one_file("0003"), check=False).returncode == 3
 
 
-async def test_back_and_forth_gives_the_same_schema(parts: str) -> None:
-    """Also the index that cannot be built concurrently here: each partition's is, and they are put together."""
+async def test_down_and_up_give_the_same_schema(parts: str) -> None:
+    """Also the index that cannot be built concurrently here: each partition gets one, and they are attached."""
     before = set(catalog(parts))
     await migrate.down(parts, to=2, delete_data=True)
     assert value(parts, "SELECT to_regclass('idx_ai_dialogue_user_created')") is None
@@ -94,8 +94,8 @@ async def test_back_and_forth_gives_the_same_schema(parts: str) -> None:
     assert [line for line in set(catalog(parts)) ^ before if not any(name in line for name in names)] == []
 
 
-async def test_a_build_that_was_interrupted_goes_on(parts: str) -> None:
-    """The index is there and invalid, some partitions have theirs, one was left invalid."""
+async def test_an_interrupted_build_continues(parts: str) -> None:
+    """The index exists and is invalid, some partitions have theirs, and one of these is invalid."""
     await migrate.down(parts, to=2, delete_data=True)
     partitions = (
         "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'ai_dialogue_log'::regclass"
@@ -114,7 +114,7 @@ async def test_a_build_that_was_interrupted_goes_on(parts: str) -> None:
 
 
 def test_rollbacks_keep_the_partitions_and_their_rows(parts: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With psql, twice each: what stays is the base table with its base columns, partitioned, and every row."""
+    """With psql, twice each: the base table stays, partitioned, with its base columns and every row."""
     monkeypatch.setenv("PGOPTIONS", "-cragledger.delete_data=on")
     count = value(parts, "SELECT count(*) FROM ai_dialogue_log")
     for file in ROLLBACKS:
@@ -129,8 +129,8 @@ def test_rollbacks_keep_the_partitions_and_their_rows(parts: str, monkeypatch: p
         execute(parts, "SELECT count(*) FROM provenance")
 
 
-async def test_a_conversion_under_way_is_not_rolled_back(blank: str) -> None:
-    """The first rollback that touches dialogues says what to do and changes nothing; once it is aborted, all run."""
+async def test_an_unfinished_conversion_is_not_rolled_back(blank: str) -> None:
+    """The first rollback that affects dialogues names the fix and changes nothing; after an abort, all run."""
     await migrate.up(blank)
 
     def told(step: str, _done: int, _total: int | None) -> None:
@@ -148,8 +148,8 @@ async def test_a_conversion_under_way_is_not_rolled_back(blank: str) -> None:
     await migrate.down(blank, to=6)
 
 
-def test_a_table_that_others_have_partitioned_is_taken_as_it_is(blank: str) -> None:
-    """Its ids are collected, and kept from then on."""
+def test_a_table_that_others_have_partitioned_is_accepted(blank: str) -> None:
+    """Its ids are collected, and kept unique from then on."""
     run_files(blank, *(file for file in FILES if file.name < "0011"))
     execute(
         blank,

@@ -1,4 +1,4 @@
-"""What stands in the way of a conversion, and what stops one."""
+"""Tests the obstacles to a conversion."""
 
 import asyncio
 
@@ -33,8 +33,8 @@ OBSTACLES = [
 
 
 @pytest.mark.parametrize(("statement", "obstacle"), OBSTACLES)
-def test_what_cannot_be_kept_stands_in_the_way(filled: str, statement: str, obstacle: str) -> None:
-    """The conversion says what, and has changed nothing."""
+def test_an_unsupported_property_is_an_obstacle(filled: str, statement: str, obstacle: str) -> None:
+    """The conversion names it, and changes nothing."""
     execute(filled, statement)
     before = catalog(filled)
     with pytest.raises(ObstacleError) as refused:
@@ -43,8 +43,8 @@ def test_what_cannot_be_kept_stands_in_the_way(filled: str, statement: str, obst
     assert catalog(filled) == before
 
 
-def test_a_column_that_is_added_meanwhile_stops_the_replacement(filled: str) -> None:
-    """It would be lost; the table goes on, and the copy can be taken back."""
+def test_a_column_that_is_added_during_the_conversion_stops_it(filled: str) -> None:
+    """The column would be lost; the table stays in use, and the conversion can be aborted."""
     fill(filled)
 
     def told(step: str, _done: int, _total: int | None) -> None:
@@ -59,7 +59,7 @@ def test_a_column_that_is_added_meanwhile_stops_the_replacement(filled: str) -> 
 
 
 def test_a_copy_that_differs_never_replaces_the_table(filled: str) -> None:
-    """Were a row of the copy changed or lost, comparing finds it."""
+    """If a row of the copy was changed or lost, the comparison finds it."""
     fill(filled)
 
     def told(step: str, _done: int, _total: int | None) -> None:
@@ -71,8 +71,8 @@ def test_a_copy_that_differs_never_replaces_the_table(filled: str) -> None:
     assert not is_partitioned(filled)
 
 
-async def test_without_its_migration_nothing_is_converted(blank: str) -> None:
-    """It says what to run."""
+async def test_without_the_migration_nothing_is_converted(blank: str) -> None:
+    """The message names the command."""
     await migrate.up(blank, to=3)
     with pytest.raises(PartitionError, match="ragledger migrate up"):
         await convert(blank, months_ahead=1)

@@ -1,4 +1,4 @@
-"""On a partitioned table every query reads the partitions that it needs and no others."""
+"""Tests that queries on the partitioned table read only the partitions they need."""
 
 import json
 import re
@@ -23,7 +23,7 @@ BOTH = {"ai_dialogue_log_2026_01", "ai_dialogue_log_2026_02"}
 
 @pytest.fixture(scope="module")
 def parts(filled_template: tuple[str, str]) -> Any:
-    """The DSN of a database with rows of three months in partitions, and of more months ahead."""
+    """Return the DSN of a database with rows of three months in partitions, and more months ahead."""
     with fresh_database(*filled_template) as dsn:
         execute(dsn, HOURLY)
         converted(dsn)
@@ -32,9 +32,9 @@ def parts(filled_template: tuple[str, str]) -> Any:
 
 
 def partitions_read(dsn: str, sql: str, *arguments: str, prepared: bool = False) -> set[str]:
-    """The partitions that a statement really reads: those whose scan is executed.
+    """Return the partitions whose scan is executed.
 
-    :param arguments: SQL expressions, put in the place of $1 and so on; with `prepared` given to a generic plan
+    :param arguments: SQL expressions for $1 and so on; with `prepared` they are parameters of a generic plan
     """
     with psycopg.connect(dsn) as connection:
         connection.execute("SET plan_cache_mode = force_generic_plan")
@@ -50,7 +50,7 @@ def partitions_read(dsn: str, sql: str, *arguments: str, prepared: bool = False)
 
 
 def executed_scans(plan: Mapping[str, Any]) -> list[str]:
-    """The partitions in a plan whose nodes ran at least once."""
+    """Return the partitions in a plan whose nodes ran at least once."""
     own = [plan["Relation Name"]] if plan["Actual Loops"] and "Relation Name" in plan else []
     found = [name for child in plan.get("Plans", []) for name in executed_scans(child)]
     return [name for name in [*own, *found] if name.startswith("ai_dialogue_log_")]
@@ -59,7 +59,7 @@ def executed_scans(plan: Mapping[str, Any]) -> list[str]:
 @pytest.mark.parametrize("name", ["citations", "latency", "users"])
 @pytest.mark.parametrize("prepared", [False, True])
 def test_the_daily_queries_prune(parts: str, name: str, prepared: bool) -> None:
-    """All three, with the moments written into them and as parameters."""
+    """All three, with literal times and with parameters."""
     sql = load(f"partition_daily_{name}")
     assert partitions_read(parts, sql, *JANUARY_FEBRUARY, prepared=prepared) == BOTH
     one = partitions_read(parts, sql, "'2026-02-01'", "'2026-02-28 23:59:59.999999'", prepared=prepared)
@@ -81,7 +81,7 @@ def test_the_daily_queries_prune(parts: str, name: str, prepared: bool) -> None:
 def test_the_roll_up_reads_the_months_of_its_day(
     parts: str, day: str, zone: str, read: set[str], prepared: bool
 ) -> None:
-    """One, or two where the business day lies around the end of a month."""
+    """One month, or two if the business day overlaps two months."""
     bounds = [f"'{moment}'::timestamp" for moment in BusinessDays(zone).bounds(date.fromisoformat(day))]
     assert partitions_read(parts, load("figures_of_day"), *bounds, prepared=prepared) == read
 
@@ -91,27 +91,27 @@ HISTORY = "SELECT * FROM ai_dialogue_log WHERE user_id = $1::uuid {} ORDER BY cr
 
 @pytest.mark.parametrize("prepared", [False, True])
 def test_a_users_history_prunes_by_time(parts: str, prepared: bool) -> None:
-    """A span of days reads its months."""
+    """A range of days reads its months."""
     sql = HISTORY.format("AND created_at >= $2::timestamp AND created_at < $3::timestamp")
     assert partitions_read(parts, sql, f"'{SOMEBODY}'", *JANUARY_FEBRUARY, prepared=prepared) == BOTH
 
 
 def scans(dsn: str, sql: str) -> str:
-    """The plan of a statement where whole tables are only read if there is no other way."""
+    """Return the plan of a statement with sequential scans disabled as far as possible."""
     with psycopg.connect(dsn) as connection:
         connection.execute("SET enable_seqscan = off")
         return json.dumps(connection.execute(f"EXPLAIN (FORMAT JSON) {sql}".encode()).fetchone())
 
 
-def test_a_users_whole_history_is_found_by_index_alone(parts: str) -> None:
-    """Without a span every partition is asked, each by its index."""
+def test_a_users_whole_history_uses_indexes(parts: str) -> None:
+    """Without a range, the index of every partition is used."""
     plan = scans(parts, HISTORY.format("").replace("$1::uuid", f"'{SOMEBODY}'"))
     assert "Seq Scan" not in plan
     assert plan.count("user_id_created_at_idx") >= 3
 
 
-def test_a_dialogue_is_found_by_its_id_by_index_alone(parts: str) -> None:
-    """Feedback names an id and no time: each partition's key is asked."""
+def test_a_dialogue_is_found_by_its_id_with_indexes(parts: str) -> None:
+    """Feedback names an id and no time: the key of each partition is used."""
     plan = scans(parts, f"UPDATE ai_dialogue_log SET user_feedback = 1 WHERE id = '{SOMEBODY}'")
     assert "Seq Scan" not in plan
     assert plan.count("_pkey") >= 3

@@ -1,4 +1,4 @@
-"""`ragledger partition archive --restore`: months come back from their files."""
+"""Tests `ragledger partition archive --restore`: months return from their files."""
 
 import gzip
 import shutil
@@ -15,8 +15,8 @@ from tests.support.psql import execute, psql, rows, value
 from tests.support.service import Environment
 
 
-def test_a_month_comes_back_as_it_was(hourly: str, tmp_path: Path) -> None:
-    """Every value of every row; its days are computed anew, and its ids are kept still."""
+def test_a_restored_month_is_unchanged(hourly: str, tmp_path: Path) -> None:
+    """Every value of every row is equal; its days are recomputed, and its ids stay reserved."""
     before = rows(hourly, ALL_ROWS)
     archived(hourly, tmp_path)
     back = restored(hourly, tmp_path / "ai_dialogue_log_2026_01.manifest.json")
@@ -30,8 +30,8 @@ def test_a_month_comes_back_as_it_was(hourly: str, tmp_path: Path) -> None:
     assert [month.rows for month in archived(hourly, tmp_path)] == [744, 672]
 
 
-def test_what_comes_for_an_archived_month_has_a_place_and_goes_home_with_it(hourly: str, tmp_path: Path) -> None:
-    """In the default partition until the month is back; a record read again is still a duplicate."""
+def test_late_rows_of_an_archived_month_are_kept_and_restored_with_it(hourly: str, tmp_path: Path) -> None:
+    """They are in the default partition until then; a record that is read again is still a duplicate."""
     known = value(hourly, "SELECT id::text FROM ai_dialogue_log ORDER BY created_at LIMIT 1")
     archived(hourly, tmp_path)
     execute(hourly, one_dialogue("'2026-01-15 12:30'"))
@@ -45,8 +45,8 @@ def test_what_comes_for_an_archived_month_has_a_place_and_goes_home_with_it(hour
     assert value(hourly, "SELECT count(*) FROM ai_dialogue_log_2026_01") == 745
 
 
-def test_what_cannot_come_back_is_refused(hourly: str, tmp_path: Path) -> None:
-    """A month that is there, a file that is damaged, a table of that name that is no partition."""
+def test_an_impossible_restore_is_refused(hourly: str, tmp_path: Path) -> None:
+    """The month is there, the file is damaged, or a table with that name is not a partition."""
     archived(hourly, tmp_path)
     manifest = tmp_path / "ai_dialogue_log_2026_01.manifest.json"
     file = tmp_path / "ai_dialogue_log_2026_01.csv.gz"
@@ -64,8 +64,8 @@ def test_what_cannot_come_back_is_refused(hourly: str, tmp_path: Path) -> None:
         restored(hourly, manifest)
 
 
-def test_an_id_that_is_there_already_keeps_the_month_away(hourly: str, tmp_path: Path) -> None:
-    """An id is one dialogue, whatever comes out of a file."""
+def test_an_existing_id_prevents_the_restore(hourly: str, tmp_path: Path) -> None:
+    """An id is one dialogue, also in a file."""
     archived(hourly, tmp_path)
     execute(hourly, "TRUNCATE known_ids", "INSERT INTO known_ids SELECT id FROM ai_dialogue_log")
     with gzip.open(tmp_path / "ai_dialogue_log_2026_01.csv.gz", "rt") as file:
@@ -75,8 +75,8 @@ def test_an_id_that_is_there_already_keeps_the_month_away(hourly: str, tmp_path:
         restored(hourly, tmp_path / "ai_dialogue_log_2026_01.manifest.json")
 
 
-def test_psql_can_bring_a_month_back_too(hourly: str, tmp_path: Path) -> None:
-    """As the manual says, without ragledger: the file is plain CSV."""
+def test_psql_can_restore_a_month_too(hourly: str, tmp_path: Path) -> None:
+    """As the manual says: the file is plain CSV."""
     if shutil.which("psql") is None:
         pytest.skip("the psql client is not installed")
     before = rows(hourly, ALL_ROWS)

@@ -1,4 +1,4 @@
-"""What others write during a conversion, and to partitions afterwards."""
+"""Tests writes of others during a conversion, and to partitions after it."""
 
 import psycopg
 import pytest
@@ -7,8 +7,8 @@ from tests.support.partitions import ALL_ROWS, assert_sound, converted, fill, is
 from tests.support.psql import execute, rows, value
 
 
-def test_an_id_is_one_dialogue_whoever_writes_it(filled: str) -> None:
-    """In any month; an id that was deleted is free again, and so are all when the table is emptied."""
+def test_an_id_is_unique_for_every_writer(filled: str) -> None:
+    """In any month; the id of a deleted row can be used again, and so can all after a TRUNCATE."""
     fill(filled)
     converted(filled)
     taken = value(filled, "SELECT id::text FROM ai_dialogue_log WHERE query = 'question 7'")
@@ -24,8 +24,8 @@ def test_an_id_is_one_dialogue_whoever_writes_it(filled: str) -> None:
     assert_sound(filled)
 
 
-def test_feedback_by_id_and_erasure_by_user_work_on_both_shapes(filled: str) -> None:
-    """An update by id and a deletion by user find their rows in whichever partition they are."""
+def test_feedback_by_id_and_erasure_by_user_work_on_both_forms(filled: str) -> None:
+    """An update by id and a deletion by user find their rows in any partition."""
     fill(filled)
     feedback = (
         "UPDATE ai_dialogue_log SET user_feedback = 1"
@@ -50,7 +50,7 @@ OF_OTHERS = (
     f"UPDATE ai_dialogue_log SET created_at = created_at - interval '1 month' WHERE id = {ANY_ROW}",
     f"UPDATE ai_dialogue_log SET id = gen_random_uuid() WHERE id = {ANY_ROW}",
     f"DELETE FROM ai_dialogue_log WHERE id = {ANY_ROW}",
-    # Deleted and back again, in another month.
+    # Deleted, and inserted again in another month.
     f"CREATE TABLE aside AS SELECT * FROM ai_dialogue_log WHERE id = {ANY_ROW};"
     " DELETE FROM ai_dialogue_log WHERE id = (SELECT id FROM aside);"
     " UPDATE aside SET created_at = created_at - interval '2 months'; INSERT INTO ai_dialogue_log SELECT * FROM aside;"
@@ -58,8 +58,8 @@ OF_OTHERS = (
 )
 
 
-def test_writes_of_others_go_on_at_every_step(filled: str) -> None:
-    """Whatever they do to rows that are copied, or not yet: what was there before the switch is there after it."""
+def test_writes_of_others_work_at_every_step(filled: str) -> None:
+    """They change rows that are copied and rows that are not: the state before the switch is the state after it."""
     fill(filled)
     last: list[object] = []
     steps = []
@@ -77,8 +77,8 @@ def test_writes_of_others_go_on_at_every_step(filled: str) -> None:
     assert_sound(filled)
 
 
-def test_emptying_the_table_during_a_conversion_empties_both(filled: str) -> None:
-    """TRUNCATE is mirrored as well."""
+def test_truncating_the_table_during_a_conversion_truncates_both(filled: str) -> None:
+    """TRUNCATE is mirrored too."""
     fill(filled)
 
     def told(step: str, _done: int, _total: int | None) -> None:

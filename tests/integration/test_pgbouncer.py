@@ -1,4 +1,4 @@
-"""Behind a real PgBouncer in transaction mode: the service, its commands, and several replicas on few connections."""
+"""Tests the service, its commands and several replicas behind a real PgBouncer in transaction mode."""
 
 import asyncio
 import signal
@@ -46,7 +46,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 
 @pytest.fixture(scope="module")
 def pooler(stack: Servers) -> Iterator[PgBouncer]:
-    """A pooler before the shared server."""
+    """Run a pooler in front of the shared server."""
     with Workspace() as workspace:
         bouncer = PgBouncer(workspace, stack.dsn, pool_size=SERVER_CONNECTIONS)
         bouncer.start()
@@ -56,26 +56,26 @@ def pooler(stack: Servers) -> Iterator[PgBouncer]:
 
 @pytest.fixture
 def direct(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Two partitions and a database, reached directly: to look at what happens."""
+    """Return an environment with two partitions, connected directly, for observation."""
     with environment_on(stack, migrated_template, partitions=2, **QUICK) as made:
         yield made
 
 
 def pooled(environment: Environment, pooler: PgBouncer, dsn: str | None = None) -> Environment:
-    """The same through the pooler."""
+    """Return the same environment through the pooler."""
     return on_other_database(environment, pooler.dsn(dsn or environment.dsn))
 
 
 def publish(environment: Environment, count: int, seed: int, **changes: str) -> set[object]:
-    """Dialogues over both partitions; their ids."""
+    """Publish dialogues to both partitions. Return their ids."""
     made = dialogues(environment.topics["dialogue"], count, seed, **changes)
     bootstrap = environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"]
     send(bootstrap, (record._replace(partition=n % 2) for n, record in enumerate(made.values())))
     return set(made)
 
 
-def test_it_is_in_transaction_mode(direct: Environment, pooler: PgBouncer) -> None:
-    """What these tests rest on: the pooler hands out connections for a transaction."""
+def test_the_pooler_is_in_transaction_mode(direct: Environment, pooler: PgBouncer) -> None:
+    """These tests depend on it."""
     assert value(pooler.dsn(direct.dsn), "SELECT 1") == 1
     assert any("transaction" in row for row in pooler.console("SHOW POOLS"))
 
@@ -83,7 +83,7 @@ def test_it_is_in_transaction_mode(direct: Environment, pooler: PgBouncer) -> No
 def test_replicas_with_more_connections_than_the_pooler_has(
     direct: Environment, pooler: PgBouncer, tmp_path: Path
 ) -> None:
-    """Two replicas of up to five connections share four; one is killed: exact, rolled up, no outage."""
+    """Two replicas with up to five connections each share four; one is killed: exact, rolled up, no outage."""
     environment = pooled(direct, pooler)
     wanted = publish(direct, 1500, seed=1)
     with ServiceProcess(environment, tmp_path / "one") as one, ServiceProcess(environment, tmp_path / "two") as two:
@@ -124,12 +124,12 @@ def test_every_command_works_through_the_pooler(direct: Environment, pooler: PgB
         assert [one["found"] for one in found if one["check"] == "connections"] == [
             "behind a pooler: the limits of the pooler apply"
         ]
-        pooler.console("RECONNECT")  # or its connections of this role would outlive the role
+        pooler.console("RECONNECT")  # otherwise connections of this role would outlive the role
         pooler.console(f"KILL {rows(direct.dsn, 'SELECT current_database() AS name')[0]['name']}")
 
 
-async def test_migrations_go_through_the_pooler(stack: Servers, pooler: PgBouncer) -> None:
-    """Up, up again, verify and down; two at once wait for each other as they do without it."""
+async def test_migrations_work_through_the_pooler(stack: Servers, pooler: PgBouncer) -> None:
+    """Up, up again, verify and down; two concurrent runs wait for each other as without it."""
     with fresh_database(stack.dsn) as dsn:
         through = pooler.dsn(dsn)
         both = await asyncio.gather(migrate.up(through), migrate.up(through))
@@ -139,12 +139,12 @@ async def test_migrations_go_through_the_pooler(stack: Servers, pooler: PgBounce
         pooler.console("KILL " + dsn.rpartition("/")[2])
 
 
-def test_a_replica_frozen_in_the_middle_of_a_copy_is_ended_behind_the_pooler(
+def test_a_replica_frozen_during_a_copy_is_ended_behind_the_pooler(
     direct: Environment, pooler: PgBouncer, tmp_path: Path
 ) -> None:
-    """The pooler keeps its session open; the successor finds it by its name, ends it, and writes on."""
+    """The pooler keeps its session open; the successor finds the session by its name, ends it, and writes."""
     environment = pooled(direct, pooler)
-    wanted = publish(direct, 1500, seed=6, response=LONG_TEXT)  # more than the buffers on both sides of the pooler hold
+    wanted = publish(direct, 1500, seed=6, response=LONG_TEXT)  # more than the buffers on both sides of the pooler
     make_slow(direct)
     large = {
         "RAGLEDGER_BATCH__MAX_ROWS": "5000",
@@ -163,8 +163,8 @@ def test_a_replica_frozen_in_the_middle_of_a_copy_is_ended_behind_the_pooler(
             frozen.stop()
 
 
-def test_a_pooler_that_restarts_is_waited_out(direct: Environment, pooler: PgBouncer, tmp_path: Path) -> None:
-    """All connections are gone at once: no record is lost, none is a dead letter."""
+def test_a_restart_of_the_pooler(direct: Environment, pooler: PgBouncer, tmp_path: Path) -> None:
+    """All connections end at once: no record is lost, none is a dead letter."""
     environment = pooled(direct, pooler)
     wanted = publish(direct, 1000, seed=7)
     with ServiceProcess(environment, tmp_path / "log") as service:

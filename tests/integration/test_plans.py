@@ -1,4 +1,4 @@
-"""How PostgreSQL goes about the queries that must stay quick, on the oldest and the newest version."""
+"""Tests the plans of queries that must stay quick, on the oldest and the newest version."""
 
 import json
 import re
@@ -23,7 +23,7 @@ SELECT md5((n % 97)::text)::uuid, gen_random_uuid(), repeat('q', 100), repeat('r
 FROM generate_series(1, {DAYS * A_DAY}) AS n,
      LATERAL (SELECT timestamp '2026-01-01' + n * interval '1 day' / {A_DAY} AS moment) AS time
 """
-# Ten years of days, of which a hundredth missed the objective.
+# Ten years of days; one in a hundred missed the objective.
 HISTORY = """
 INSERT INTO rag_metrics_history (date, total_dialogues, slo_compliance, computed_at)
 SELECT timestamp '2016-01-01' + n * interval '1 day', n,
@@ -41,7 +41,7 @@ SELECT 't', 0, n, now(), 'x', 'not_json', now() - n * interval '1 second' FROM g
 
 @pytest.fixture
 def connection(filled: str) -> Iterator[psycopg.Connection]:
-    """A database with two months of dialogues, ten years of days, and many dead letters."""
+    """Return a database with two months of dialogues, ten years of days, and many dead letters."""
     with psycopg.connect(filled, autocommit=True) as made:
         for statement in (DIALOGUES, HISTORY, DEAD_LETTERS):
             made.execute(statement.encode())
@@ -50,14 +50,14 @@ def connection(filled: str) -> Iterator[psycopg.Connection]:
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every node of a plan."""
+    """Return every node of a plan."""
     yield plan
     for inner in plan.get("Plans", []):
         yield from nodes(inner)
 
 
 def plan_of(connection: psycopg.Connection, query: str, *arguments: object) -> list[dict[str, Any]]:
-    """The nodes of the plan that was carried out, for a query with $1 and so on."""
+    """Run a query with $1 and so on. Return the nodes of its plan."""
     connection.execute(f"PREPARE asked AS {query}".encode())
     values = ", ".join(psycopg.sql.Literal(one).as_string(connection) for one in arguments)
     call = f"({values})" if arguments else ""
@@ -68,13 +68,13 @@ def plan_of(connection: psycopg.Connection, query: str, *arguments: object) -> l
 
 
 def scans(plan: list[dict[str, Any]], table: str) -> list[dict[str, Any]]:
-    """The nodes that read a table."""
+    """Return the nodes that read a table."""
     return [node for node in plan if node.get("Relation Name") == table]
 
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
-def test_a_day_is_found_by_its_index_and_worked_out_in_memory(connection: psycopg.Connection, mode: str) -> None:
-    """One pass over the rows of the day, none over those of others, no file on disk, no sort of whole rows."""
+def test_a_day_is_found_by_its_index_and_computed_in_memory(connection: psycopg.Connection, mode: str) -> None:
+    """One pass over the rows of the day and no other rows, no temporary file, no sort of whole rows."""
     connection.execute(f"SET plan_cache_mode = {mode}".encode())
     with connection.transaction():
         connection.execute(load("roll_up_settings").encode())
@@ -90,14 +90,14 @@ def test_a_day_is_found_by_its_index_and_worked_out_in_memory(connection: psycop
     assert not [node for node in plan if node["Node Type"] == "Sort"]
 
 
-def test_counting_a_day_needs_no_row(connection: psycopg.Connection) -> None:
-    """Whether a day is complete is told by the index alone."""
+def test_counting_a_day_reads_no_row(connection: psycopg.Connection) -> None:
+    """An index-only scan tells whether a day is complete."""
     plan = plan_of(connection, load("count_dialogues"), "2026-01-20", "2026-01-21")
     assert {node["Node Type"] for node in plan} == {"Aggregate", "Index Only Scan"}
 
 
 def test_queries_on_compliance_use_the_gin_index(connection: psycopg.Connection) -> None:
-    """Every ready query that asks for it by containment, by path or by member; not those that take members out."""
+    """Every query of the documentation that filters by containment, path or member uses it."""
     asking = [query for query in sql_blocks("docs/sql.md") if re.search(r"slo_compliance (@>|@@|@\?|\?)", query)]
     assert len(asking) >= 3
     for query in asking[:2]:
@@ -118,8 +118,8 @@ def test_queries_on_compliance_use_the_gin_index(connection: psycopg.Connection)
     assert "idx_rag_metrics_compliance" not in {node.get("Index Name") for node in taken_out}
 
 
-def test_what_the_page_asks_is_bounded(connection: psycopg.Connection) -> None:
-    """However many days and dead letters there are: so many rows are read and no more, and no dialogue at all."""
+def test_the_queries_of_the_page_are_bounded(connection: psycopg.Connection) -> None:
+    """For any number of days and dead letters, they read a bounded number of rows, and no dialogue."""
     asked: dict[str, tuple[object, ...]] = {
         "page_days": ("2026-01-31", 30),
         "page_partitions": ("g", 300),
@@ -135,8 +135,8 @@ def test_what_the_page_asks_is_bounded(connection: psycopg.Connection) -> None:
     assert "idx_dead_letters_open" in {node.get("Index Name") for node in plan}
 
 
-def test_the_page_never_reads_text_of_events() -> None:
-    """None of its queries names a column that holds some."""
+def test_the_page_reads_no_event_text() -> None:
+    """No query names a column with text."""
     directory = Path(__file__).parents[2] / "consumer" / "postgres" / "queries"
     texts = {"query", "response", "citations", "value", "headers", "key", "detail"}
     files = sorted(directory.glob("page_*.sql"))

@@ -1,4 +1,4 @@
-"""The rules as promtool applies them: when each alert fires and when it is silent, and what each record holds."""
+"""Tests the rules with promtool: when each alert fires, and the value of each record."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ pytestmark = pytest.mark.slow
 TEST_FILES = sorted((PROMETHEUS / "tests").glob("*.yml"))
 
 
-def test_the_rules_are_rules() -> None:
-    """promtool finds all of them, and no two that record the same."""
+def test_the_rules_are_valid() -> None:
+    """promtool reads all of them, and no two have the same name."""
     said = promtool("check", "rules", "--lint=all", "--lint-fatal", *RULE_FILES)
     assert sum(int(line.split()[-3]) for line in said.splitlines() if "SUCCESS" in line) == len(RULES)
 
 
 @pytest.mark.parametrize("file", TEST_FILES, ids=lambda file: file.stem)
-def test_the_rules_do_what_they_are_meant_to(file: Path) -> None:
+def test_the_rules_give_the_expected_results(file: Path) -> None:
     """Every expectation of `promtool test rules` holds."""
     assert "SUCCESS" in promtool("test", "rules", file)
 
 
-def test_every_file_of_rules_is_tested() -> None:
-    """By the file of the same name."""
+def test_every_file_of_rules_has_a_test() -> None:
+    """It is the file of the same name."""
     assert [file.name for file in RULE_FILES] == [file.name for file in TEST_FILES]

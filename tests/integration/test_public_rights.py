@@ -1,4 +1,4 @@
-"""What a login without any grant may use, after every command and in the middle of it: nothing that is ours."""
+"""Tests what a login without grants may use, after every command and during it: none of our objects."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ STEPS = (
     "replace the table",
     "drop the old table",
 )
-# They read no table and have no rights of their own; row constraints and views of whoever asks need them.
+# They read no table and have no rights of their own; row constraints and views of the caller need them.
 HARMLESS = (
     "is_on_legal_hold",
     "plugin_config_is_valid",
@@ -61,22 +61,22 @@ WHERE pronamespace = 'public'::regnamespace AND prosecdef
 
 @pytest.fixture
 def stranger(filled: str) -> Iterator[str]:
-    """The DSN of a login without a grant; what is made in the database from now on is readable for all by default."""
+    """Return the DSN of a login without a grant; new objects in the database are readable for all by default."""
     execute(filled, HOURLY, "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
     with login(filled) as dsn:
         yield dsn
 
 
 def opened(dsn: str, stranger: str) -> list[str]:
-    """What the login may use, and functions with their owner's rights whose search path leads elsewhere."""
+    """Return what the login may use, and owner's-rights functions with an unsafe search path."""
     found = rows(dsn, OPEN.format(role=name_of(stranger), harmless=",".join(HARMLESS)))
     return [row["name"] for row in (*found, *rows(dsn, LOOSE))]
 
 
-def test_nothing_is_open_after_any_command_or_within_one(
+def test_nothing_is_public_after_any_command_or_during_it(
     filled: str, stranger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Migrations there and back, each step of a conversion, archives half done, months brought back, an erasure."""
+    """Migrations up and down, each step of a conversion, half archived months, restored months, an erasure."""
     environment = Environment(filled, "127.0.0.1:9", {})
 
     def look(when: str) -> None:
@@ -105,15 +105,15 @@ def test_nothing_is_open_after_any_command_or_within_one(
     look("rolled back, and migrated again")
 
 
-def test_no_rollback_gives_everybody_a_right(filled: str, stranger: str) -> None:
-    """After each, from the newest to the oldest, while one of them has run and the next has not."""
+def test_no_rollback_grants_a_right_to_public(filled: str, stranger: str) -> None:
+    """It is checked after each rollback, from the newest to the oldest."""
     for file in ROLLBACKS:
         run_files(filled, file)
         assert opened(filled, stranger) == [], file.name
 
 
 def converted_step_by_step(dsn: str, look: Callable[[str], None]) -> None:
-    """A conversion that is interrupted at the beginning of each step, with a look each time."""
+    """Interrupt a conversion at the beginning of each step, and check."""
     for step in STEPS:
 
         def told(now: str, _done: int, _total: int | None, step: str = step) -> None:
@@ -126,8 +126,8 @@ def converted_step_by_step(dsn: str, look: Callable[[str], None]) -> None:
     converted(dsn)
 
 
-def test_nobody_writes_into_the_copy_through_the_mirror(filled: str, stranger: str) -> None:
-    """A trigger on a table of one's own that calls a function of the mirror would write with the owner's rights."""
+def test_no_role_can_write_into_the_copy_through_the_mirror(filled: str, stranger: str) -> None:
+    """A trigger on another table that calls a function of the mirror would write with the owner's rights."""
 
     def told(now: str, _done: int, _total: int | None) -> None:
         if now == "copy":
@@ -145,8 +145,8 @@ def test_nobody_writes_into_the_copy_through_the_mirror(filled: str, stranger: s
                 )
 
 
-def test_a_conversion_begun_by_an_older_version_is_closed_by_the_migration(filled: str, stranger: str) -> None:
-    """It goes on where it stood, and its functions are there already."""
+def test_a_conversion_of_an_older_version_is_secured_by_the_migration(filled: str, stranger: str) -> None:
+    """It continues, and its functions already exist."""
     execute(filled, OLD_MIRROR)
     assert opened(filled, stranger) == ["function mirror_ai_dialogue_log_truncate()"]
     run_files(filled, one_file("0019"))

@@ -1,4 +1,6 @@
-"""Replicas that freeze, come and go: whoever lost a partition cannot write for it, and the account stays exact."""
+"""Tests replicas that freeze, join and leave: one that has lost a partition cannot write for it, and counts
+are exact.
+"""
 
 import signal
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ from tests.support.stack import Servers
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 PARTITIONS = 3
-# The least that a broker takes by default: a dead member is noticed after six seconds.
+# The shortest session timeout that brokers allow by default: a dead member is noticed after six seconds.
 QUICK_SESSION = {"RAGLEDGER_KAFKA__SESSION_TIMEOUT_MS": "6000", "RAGLEDGER_KAFKA__REBALANCE_TIMEOUT_MS": "15000"}
 SHORT_LIMITS = {"RAGLEDGER_POSTGRES__LOCK_TIMEOUT_S": "2", "RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S": "4"}
 NEVER_FULL = {"RAGLEDGER_BATCH__MAX_DELAY_MS": "600000"}
@@ -34,7 +36,7 @@ NEVER_FULL = {"RAGLEDGER_BATCH__MAX_DELAY_MS": "600000"}
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Three partitions a topic."""
+    """Return an environment with three partitions in each topic."""
     with environment_on(stack, migrated_template, partitions=PARTITIONS, **QUICK_SESSION, **SHORT_LIMITS) as made:
         yield made
 
@@ -42,7 +44,7 @@ def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]
 def publish(
     environment: Environment, bootstrap_servers: str, count: int, seed: int, **changes: str
 ) -> dict[UUID, Outgoing]:
-    """Dialogues, evenly over the partitions."""
+    """Publish dialogues evenly to the partitions."""
     made = dialogues(environment.topics["dialogue"], count, seed, **changes)
     spread = {event: record._replace(partition=n % PARTITIONS) for n, (event, record) in enumerate(made.items())}
     send(bootstrap_servers, spread.values())
@@ -50,7 +52,7 @@ def publish(
 
 
 def assert_exact(environment: Environment, bootstrap_servers: str, wanted: dict[UUID, Outgoing]) -> None:
-    """Every record is one row; nothing was read into the ledger twice; Kafka's offsets follow it."""
+    """Assert that every record is one row, that the ledger counts nothing twice, and that Kafka's offsets follow it."""
     wait_for_records(environment, len(wanted))
     environment.assert_caught_up()
     assert counts(environment) == {"inserted": len(wanted), "duplicates": 0, "dead": 0}
@@ -62,10 +64,12 @@ def assert_exact(environment: Environment, bootstrap_servers: str, wanted: dict[
     )
 
 
-def test_a_frozen_replica_that_wakes_up_is_fenced(
+def test_a_frozen_replica_that_continues_is_fenced(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """It holds a batch, sleeps past its session, another one writes the same records; awake, it writes nothing."""
+    """It holds a batch and is frozen longer than its session; another replica writes the records; continued, it
+    writes nothing.
+    """
     wanted = publish(environment, bootstrap_servers, 600, seed=1)
     topic, log = environment.topics["dialogue"], tmp_path / "frozen"
     with ServiceProcess(environment, log, **NEVER_FULL) as frozen:
@@ -80,18 +84,18 @@ def test_a_frozen_replica_that_wakes_up_is_fenced(
             frozen.wait_metric_above("rag_fenced_total", 0)
             frozen.wait_metric("rag_records_total", 0, outcome="inserted")
             assert second.stop() == 0
-        # The one that was fenced has everything now, and is as good as any.
+        # The fenced replica gets all partitions now, and works normally.
         eventually(lambda: frozen.get("/readyz")[0] == 200, message="ready again")
         wanted |= publish(environment, bootstrap_servers, 60, seed=2)
-        eventually(lambda: frozen.metric("rag_consumer_lag_records", topic=topic) == 60, message="read on")
+        eventually(lambda: frozen.metric("rag_consumer_lag_records", topic=topic) == 60, message="continued")
         assert frozen.stop() == 0
     assert_exact(environment, bootstrap_servers, wanted)
 
 
-def test_a_replica_frozen_in_the_middle_of_writing_does_not_block_its_successor(
+def test_a_replica_frozen_during_a_write_does_not_block_its_successor(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """No time limit of PostgreSQL ends a COPY whose client is silent: the successor has to, and writes on."""
+    """No time limit of PostgreSQL ends a COPY with a silent client: the successor ends it, and writes."""
     wanted = publish(environment, bootstrap_servers, 600, seed=3, response=LONG_TEXT)
     make_slow(environment)
     with ServiceProcess(environment, tmp_path / "frozen") as frozen:
@@ -105,18 +109,18 @@ def test_a_replica_frozen_in_the_middle_of_writing_does_not_block_its_successor(
             assert_exact(environment, bootstrap_servers, wanted)
             eventually(lambda: frozen.get("/readyz")[0] == second.get("/readyz")[0] == 200, message="both ready")
             assert second.stop() == 0
-            frozen.stop()  # within its limit, be it the hard one: its client library may still wait for a dead session
+            frozen.stop()  # within its limit, even the hard one: its client library may still wait for a dead session
 
 
-def test_replicas_that_come_and_go_under_load_double_and_lose_nothing(
+def test_replicas_that_join_and_leave_under_load_duplicate_and_lose_nothing(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """Joins, orderly leaves, a kill and a short freeze, one upon the other: the account is exact."""
+    """Joins, orderly stops, a kill and a short freeze in a row: the counts are exact."""
     wanted = publish(environment, bootstrap_servers, 3000, seed=5)
     accounted = 0
 
     def more(seed: int) -> None:
-        """Publish some more, and see to it that somebody gets on."""
+        """Publish more, and wait for progress."""
         nonlocal accounted, wanted
         wanted |= publish(environment, bootstrap_servers, 200, seed)
         eventually(lambda: environment.accounted_for() > accounted, message="progress")
@@ -127,7 +131,7 @@ def test_replicas_that_come_and_go_under_load_double_and_lose_nothing(
         def join(name: str) -> ServiceProcess:
             made = ServiceProcess(environment, tmp_path / name, RAGLEDGER_BATCH__MAX_ROWS="50")
             replicas.enter_context(made)
-            eventually(lambda: made.get("/healthz")[0] == 200, message=f"{name} is there")
+            eventually(lambda: made.get("/healthz")[0] == 200, message=f"{name} runs")
             return made
 
         first = join("first")

@@ -1,4 +1,4 @@
-"""How soon the work goes on after a replica is gone, in an orderly way or not; measured under a stream of records."""
+"""Measures how soon records are written again after a replica has stopped or was killed, under load."""
 
 import signal
 import time
@@ -23,13 +23,13 @@ A_FEW_S = 8.0
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Every setting that matters has its default."""
+    """Return an environment with the defaults of all settings that matter."""
     with environment_on(stack, migrated_template, partitions=PARTITIONS) as made:
         yield made
 
 
 def assert_exact(environment: Environment, stream: Stream) -> None:
-    """Everything published is a row, once, and nothing was read into the ledger twice."""
+    """Assert that everything published is one row, and that the ledger counts nothing twice."""
     stream.end()
     environment.assert_caught_up()
     assert counts(environment) == {"inserted": len(stream.published), "duplicates": 0, "dead": 0}
@@ -37,7 +37,7 @@ def assert_exact(environment: Environment, stream: Stream) -> None:
 
 
 def seconds_until_all_move(progress: Progress, partitions: set[int], moment: float) -> float:
-    """Wait until each of the partitions has moved after a moment; how long the last one took."""
+    """Wait until each partition has made progress after a moment. Return the seconds of the last one."""
     eventually(
         lambda: all(progress.first_move_after(moment, partition) for partition in partitions),
         message="every partition is written again",
@@ -46,10 +46,10 @@ def seconds_until_all_move(progress: Progress, partitions: set[int], moment: flo
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["anytime", "in the middle of a COPY"])
-def test_after_a_kill_a_survivor_writes_within_fifteen_seconds(
+def test_after_a_kill_the_other_replica_writes_within_fifteen_seconds(
     environment: Environment, tmp_path: Path, busy: bool
 ) -> None:
-    """From SIGKILL of one of two to the first row committed of each of its partitions."""
+    """From the SIGKILL of one of two to the first committed row of each of its partitions."""
     if busy:
         make_slow(environment)
     with (
@@ -70,10 +70,10 @@ def test_after_a_kill_a_survivor_writes_within_fifteen_seconds(
         assert survivor.stop() == 0
 
 
-def test_the_only_replica_killed_and_started_at_once_writes_within_fifteen_seconds(
+def test_a_single_replica_that_is_killed_and_restarted_writes_within_fifteen_seconds(
     environment: Environment, tmp_path: Path
 ) -> None:
-    """A supervisor starts it again; the group still counts on the dead one, whose session has to end first."""
+    """A supervisor restarts it at once; the session of the old one has to end first."""
     with Progress(environment) as progress, Stream(environment, PARTITIONS) as stream:
         with ServiceProcess(environment, tmp_path / "one") as victim:
             eventually(lambda: len(progress.of(victim.running.pid)) == PARTITIONS, message="at work")
@@ -87,8 +87,8 @@ def test_the_only_replica_killed_and_started_at_once_writes_within_fifteen_secon
             assert successor.stop() == 0
 
 
-def test_a_rolling_restart_under_load_holds_no_partition_up(environment: Environment, tmp_path: Path) -> None:
-    """Three replicas, each stopped and started again: nothing is doubled, no partition waits for more than seconds."""
+def test_a_rolling_restart_under_load_delays_no_partition_for_long(environment: Environment, tmp_path: Path) -> None:
+    """Three replicas are stopped and started in turn: no duplicate, and no partition waits longer than seconds."""
     with ExitStack() as replicas, Progress(environment) as progress, Stream(environment, PARTITIONS) as stream:
 
         def start(name: str) -> ServiceProcess:
@@ -114,7 +114,7 @@ def test_a_rolling_restart_under_load_holds_no_partition_up(environment: Environ
 def test_an_orderly_stop_under_load_leaves_nothing_to_read_again(
     environment: Environment, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """It ends in time, with 0; whoever comes next begins where it ended, and finds no duplicate."""
+    """It ends in time, with 0; its successor begins where it ended, and finds no duplicate."""
     with Stream(environment, PARTITIONS) as stream:
         for turn in range(3):
             with ServiceProcess(environment, tmp_path / f"turn {turn}") as service:
@@ -129,8 +129,8 @@ def test_an_orderly_stop_under_load_leaves_nothing_to_read_again(
             assert service.stop() == 0
 
 
-def test_a_second_signal_under_load_ends_it_at_once_and_loses_nothing(environment: Environment, tmp_path: Path) -> None:
-    """In the middle of writing: what was not committed is read again."""
+def test_a_second_signal_under_load_ends_it_at_once_without_loss(environment: Environment, tmp_path: Path) -> None:
+    """It comes during a write: uncommitted records are read again."""
     make_slow(environment)
     with Stream(environment, PARTITIONS) as stream:
         with ServiceProcess(environment, tmp_path / "one", RAGLEDGER_BATCH__MAX_DELAY_MS="2000") as service:

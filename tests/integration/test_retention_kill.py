@@ -1,4 +1,6 @@
-"""`ragledger retention run`, killed at every step: everything is archived, and every owner hears of it once."""
+"""Tests `ragledger retention run` with a kill at every step: everything is archived, and every owner gets one
+notice.
+"""
 
 import asyncio
 from collections import Counter
@@ -26,14 +28,14 @@ MOST_STEPS = 150
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """A database and a topic for notices; a batch takes what some runs left."""
+    """Return a database and a topic for notices; a batch takes what several runs have left."""
     with retention_environment(stack, migrated_template, RAGLEDGER_RETENTION__BATCH_ROWS="30") as made:
         yield made
 
 
 @pytest.mark.timeout(600)
-def test_killed_at_every_step_each_owner_is_told_once(environment: Environment) -> None:
-    """SIGKILL at one step after the other, each run going on where the one before was killed, until one ends."""
+def test_killed_at_every_step_each_owner_gets_one_notice(environment: Environment) -> None:
+    """SIGKILL comes at each step in turn, and each run continues after the previous one, until one finishes."""
     over: set[UUID] = set()
     for step in range(1, MOST_STEPS):
         over |= insert(environment.dsn, acquired(1, ALICE), acquired(1, BOB), acquired(1))
@@ -52,7 +54,7 @@ def test_killed_at_every_step_each_owner_is_told_once(environment: Environment) 
 
 
 def assert_once(told: list[Notice]) -> None:
-    """No notice twice, no piece of provenance in two notices, no owner told of one run in two notices."""
+    """Assert that no notice is a duplicate, no piece is in two notices, and no run has two notices for an owner."""
     contents = [content["id"] for notice in told for content in notice.body["contents"]]
     assert Counter(contents).most_common(1)[0][1] == 1
     assert Counter(notice.body["notice_id"] for notice in told).most_common(1)[0][1] == 1
@@ -60,18 +62,18 @@ def assert_once(told: list[Notice]) -> None:
 
 
 def kafka(environment: Environment) -> Kafka:
-    """The settings of the environment."""
+    """Return the Kafka settings of the environment."""
     servers = environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"]
     return Kafka(bootstrap_servers=servers, group_id=environment.group)
 
 
 def topic_of(environment: Environment) -> TransactionalTopic:
-    """The topic of notices, as a run writes it."""
+    """Return the topic of notices, as a run writes it."""
     return TransactionalTopic(kafka(environment), environment.topics["expired"], f"{environment.group}-retention")
 
 
-def test_what_an_earlier_process_has_in_an_open_transaction_is_aborted(environment: Environment) -> None:
-    """It has sent and not committed: the next run publishes the notices, and the earlier one can commit no more."""
+def test_an_open_transaction_of_an_earlier_process_is_aborted(environment: Environment) -> None:
+    """The next run publishes its notices, and the earlier process can no longer commit."""
     insert(environment.dsn, acquired(2, ALICE))
 
     async def scenario() -> None:
@@ -88,8 +90,8 @@ def test_what_an_earlier_process_has_in_an_open_transaction_is_aborted(environme
     assert [notice.body.get("owner") for notice in published(environment)] == [str(ALICE)]
 
 
-def test_what_got_through_and_was_not_marked_is_found(environment: Environment) -> None:
-    """Committed to Kafka, then killed before the database knew: found in the topic, whichever the partition."""
+def test_notices_that_were_published_but_not_marked_are_found(environment: Environment) -> None:
+    """The process was killed between the commit in Kafka and the mark: they are found in any partition."""
     insert(environment.dsn, acquired(2, ALICE), acquired(1, BOB))
     environment.run_json("retention", "run")
     execute(environment.dsn, "UPDATE retention_notices SET published_at = NULL")
@@ -99,8 +101,8 @@ def test_what_got_through_and_was_not_marked_is_found(environment: Environment) 
     assert environment.run_json("retention", "run")["found"] == 0
 
 
-def test_records_of_others_in_the_topic_do_not_matter(environment: Environment) -> None:
-    """Without headers, and with an id that is none of ours."""
+def test_foreign_records_in_the_topic_are_ignored(environment: Environment) -> None:
+    """They have no headers, or an id that is not ours."""
     insert(environment.dsn, acquired(1, ALICE))
     environment.run_json("retention", "run")
     execute(environment.dsn, "UPDATE retention_notices SET published_at = NULL")
@@ -115,8 +117,10 @@ def test_records_of_others_in_the_topic_do_not_matter(environment: Environment) 
     assert environment.run_json("retention", "run")["found"] == 1
 
 
-def test_where_it_cannot_be_told_a_person_decides(environment: Environment, bootstrap_servers: str) -> None:
-    """The topic was recreated since: nothing is sent, the message says what to do, and --publish-again does it."""
+def test_if_it_is_unknown_whether_they_arrived_a_person_decides(
+    environment: Environment, bootstrap_servers: str
+) -> None:
+    """The topic was recreated meanwhile: nothing is sent, the message names the fix, and --publish-again does it."""
     insert(environment.dsn, acquired(1, ALICE))
     environment.run_json("retention", "run")
     execute(environment.dsn, "UPDATE retention_notices SET published_at = NULL")
@@ -134,7 +138,7 @@ def test_where_it_cannot_be_told_a_person_decides(environment: Environment, boot
 
 
 def test_many_notices_are_published_in_parts(environment: Environment) -> None:
-    """More owners than one transaction of Kafka takes."""
+    """There are more owners than one transaction of Kafka takes."""
     count = 1100
     insert(environment.dsn, [row for number in range(count) for row in acquired(1, UUID(int=number + 1))])
     environment.variables["RAGLEDGER_RETENTION__BATCH_ROWS"] = "1000"
@@ -144,8 +148,8 @@ def test_many_notices_are_published_in_parts(environment: Environment) -> None:
     assert_once(told)
 
 
-async def test_an_owner_who_is_erased_before_publishing_is_not_named(environment: Environment) -> None:
-    """A notice that waits is published without an owner."""
+async def test_an_owner_who_is_erased_before_the_notice_is_sent_is_not_named(environment: Environment) -> None:
+    """The waiting notice is published without an owner."""
     insert(environment.dsn, acquired(1, ALICE))
     environment.run_json("retention", "run")
     execute(

@@ -1,4 +1,4 @@
-"""Making the roles, sharing them between databases of one server, and taking them back."""
+"""Tests creating the roles, sharing them between databases of one server, and removing them."""
 
 import asyncio
 import json
@@ -58,7 +58,7 @@ WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
 
 @pytest.fixture(scope="module", params=[15, 18])
 def server(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A PostgreSQL of this file's own: roles belong to the whole server."""
+    """Return a PostgreSQL of its own for this file, because roles are global."""
     with Workspace() as workspace:
         try:
             own = PostgresServer(workspace, version=request.param, durable=False)
@@ -71,7 +71,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def database(server: str) -> Iterator[str]:
-    """An empty database; afterwards the server has none of the roles any more."""
+    """Return an empty database; afterwards the server has none of the roles."""
     with fresh_database(server) as dsn:
         yield dsn
     for role in names(server):
@@ -80,7 +80,7 @@ def database(server: str) -> Iterator[str]:
 
 @contextmanager
 def owned_by(server: str, role: str) -> Iterator[str]:
-    """An empty database that belongs to a role, for that role."""
+    """Return an empty database that belongs to a role, for that role."""
     with fresh_database(server) as dsn:
         execute(server, f"ALTER DATABASE {urlsplit(dsn).path.removeprefix('/')} OWNER TO {role}")
         yield as_role(dsn, role)
@@ -88,18 +88,18 @@ def owned_by(server: str, role: str) -> Iterator[str]:
 
 @contextmanager
 def person(server: str, attributes: str = "") -> Iterator[str]:
-    """The name of a role that may log in, and owns nothing yet."""
+    """Return the name of a role that may log in, and owns nothing yet."""
     with login(server, attributes=attributes) as dsn:
         yield name_of(dsn)
 
 
 def names(dsn: str) -> list[str]:
-    """The roles of ours that the server has."""
+    """Return our roles on the server."""
     return [row["rolname"] for row in rows(dsn, OURS)]
 
 
 def owners(dsn: str) -> set[str]:
-    """Who owns the tables."""
+    """Return the owners of the tables."""
     return {row["owner"] for row in rows(dsn, OWNERS)}
 
 
@@ -108,7 +108,7 @@ async def failures(dsn: str) -> dict[str, str]:
 
 
 async def test_a_superuser_makes_everything(database: str) -> None:
-    """All roles, all tables in the hands of the owner, and verify has nothing to say; a second run changes nothing."""
+    """All roles exist, the owner owns all tables, and verify finds no defect; a second run changes nothing."""
     await migrate.up(database)
     assert names(database) == sorted(ROLES)
     assert owners(database) == {OWNER}
@@ -119,8 +119,8 @@ async def test_a_superuser_makes_everything(database: str) -> None:
     assert await failures(database) == {}
 
 
-async def test_rolling_back_takes_everything_back(database: str) -> None:
-    """Policies, trigger, grants, owner and roles; and up again gives the same."""
+async def test_rolling_back_removes_everything(database: str) -> None:
+    """Policies, trigger, grants, owner and roles are gone; up gives the same again."""
     await migrate.up(database, to=6)
     before = catalog(database)
     await migrate.up(database)
@@ -133,8 +133,8 @@ async def test_rolling_back_takes_everything_back(database: str) -> None:
     assert catalog(database) == after
 
 
-async def test_without_the_right_to_make_roles_policies_are_made(server: str, database: str) -> None:
-    """A warning names what an administrator has to do; then the file makes up for the rest."""
+async def test_without_the_right_to_create_roles_policies_are_made(server: str, database: str) -> None:
+    """A warning says what an administrator has to do; then the file completes the work."""
     with person(server) as owner, owned_by(server, owner) as dsn:
         (warned,) = [step.warnings for step in await migrate.up(dsn) if step.version == 8]
         assert f"{owner} may not make all the roles" in warned[0]
@@ -151,8 +151,8 @@ async def test_without_the_right_to_make_roles_policies_are_made(server: str, da
         assert owners(dsn) == {owner}
 
 
-async def test_the_owner_of_a_database_who_may_make_roles(server: str, database: str) -> None:
-    """No superuser is needed: everything is made, the migrating role keeps its rights, and can go all the way back."""
+async def test_a_database_owner_who_may_create_roles(server: str, database: str) -> None:
+    """No superuser is needed: everything is made, the migrating role keeps its rights, and can roll everything back."""
     with person(server, "CREATEROLE") as owner, owned_by(server, owner) as dsn:
         assert [step.warnings for step in await migrate.up(dsn) if step.warnings] == []
         assert owners(dsn) == {OWNER}
@@ -164,8 +164,8 @@ async def test_the_owner_of_a_database_who_may_make_roles(server: str, database:
         await migrate.down(dsn, to=0)
 
 
-def test_the_command_shows_what_the_database_warns_of(server: str, database: str) -> None:
-    """For people on standard error, for scripts in the JSON."""
+def test_the_command_shows_the_warnings_of_the_database(server: str, database: str) -> None:
+    """On standard error for people, in the JSON for scripts."""
     with person(server) as owner, owned_by(server, owner) as dsn:
         environment = Environment(dsn, "127.0.0.1:9", {})
         done = environment.run("migrate", "up")
@@ -178,7 +178,7 @@ def test_the_command_shows_what_the_database_warns_of(server: str, database: str
 
 
 async def test_two_databases_share_the_roles(server: str, database: str) -> None:
-    """Rolled back in one, they stay for the other, with all that they may do there, and go with the last."""
+    """After a rollback in one, they stay for the other with all their rights there, and go with the last one."""
     with fresh_database(server) as other:
         await migrate.up(database)
         await migrate.up(other)
@@ -192,7 +192,7 @@ async def test_two_databases_share_the_roles(server: str, database: str) -> None
 
 
 async def test_two_databases_migrate_at_the_same_time(server: str, database: str) -> None:
-    """Whoever comes second waits for the first one's roles and uses them."""
+    """The second one waits for the roles of the first and uses them."""
     with ExitStack() as made:
         dsns = [made.enter_context(fresh_database(server)) for _ in range(4)]
         await asyncio.gather(*(migrate.up(dsn, to=6) for dsn in dsns))
@@ -204,8 +204,8 @@ async def test_two_databases_migrate_at_the_same_time(server: str, database: str
     assert names(server) == []
 
 
-async def test_waiting_for_another_database_ends_well(server: str, database: str) -> None:
-    """The other one has made a role but not committed: this one waits, finds the role made, and goes on."""
+async def test_waiting_for_another_database_succeeds(server: str, database: str) -> None:
+    """The other one has created a role without committing: this one waits, finds the role, and continues."""
     await migrate.up(database, to=6)
     with psycopg.connect(server) as other:
         other.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(OWNER)))
@@ -219,12 +219,12 @@ async def test_waiting_for_another_database_ends_well(server: str, database: str
 
 
 def is_waiting(server: str) -> bool:
-    """Whether a session waits for another one's transaction."""
+    """Return whether a session waits for the transaction of another one."""
     return bool(value(server, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"))
 
 
 async def test_a_role_in_use_is_not_dropped(server: str, database: str) -> None:
-    """One with members stays, one that somebody granted more stays; each is said, and nothing is taken from them."""
+    """A role with members or with other grants stays; this is reported, and its rights are kept."""
     await migrate.up(database)
     with fresh_database(server) as other, login(database, READER) as reader:
         execute(other, "CREATE TABLE mine ()", f"GRANT SELECT ON mine TO {INGEST}")
@@ -239,8 +239,8 @@ async def test_a_role_in_use_is_not_dropped(server: str, database: str) -> None:
     await migrate.down(database, to=6)
 
 
-async def test_tables_of_the_application_stay_with_it(server: str, database: str) -> None:
-    """Only what the migrating role owns is handed over."""
+async def test_tables_of_the_application_keep_their_owner(server: str, database: str) -> None:
+    """Only tables of the migrating role get the new owner."""
     with person(server) as application:
         execute(
             database,
@@ -258,7 +258,7 @@ async def test_tables_of_the_application_stay_with_it(server: str, database: str
 
 
 async def test_a_migrator_can_migrate(server: str, database: str) -> None:
-    """With ragledger_migrator alone: down and up of what belongs to the owner, and verify."""
+    """With ragledger_migrator alone: down, up and verify."""
     await migrate.up(database)
     with login(database, MIGRATOR) as migrator:
         await migrate.down(migrator, to=6)
@@ -269,8 +269,8 @@ async def test_a_migrator_can_migrate(server: str, database: str) -> None:
     await migrate.down(database, to=6)
 
 
-async def test_what_a_migrator_makes_can_belong_to_the_owner(server: str, database: str) -> None:
-    """With the role set at login, the next migrator may change it too."""
+async def test_objects_of_a_migrator_can_belong_to_the_owner(server: str, database: str) -> None:
+    """With the role set at login, the next migrator may change them too."""
     await migrate.up(database)
     with login(database, MIGRATOR) as first, login(database, MIGRATOR) as second:
         execute(database, f"ALTER ROLE {name_of(first)} SET role = '{OWNER}'")
@@ -279,8 +279,8 @@ async def test_what_a_migrator_makes_can_belong_to_the_owner(server: str, databa
     await migrate.down(database, to=6)
 
 
-async def test_it_works_in_a_schema_of_its_own(server: str, database: str) -> None:
-    """The search path decides; the trigger finds its tables there for whoever deletes."""
+async def test_it_works_in_another_schema(server: str, database: str) -> None:
+    """The search path decides; the trigger finds its tables there for every deleting role."""
     execute(database, "CREATE SCHEMA ragledger")
     own = f"{database}?options=-csearch_path%3Dragledger"
     await migrate.up(own)
@@ -296,23 +296,23 @@ async def test_it_works_in_a_schema_of_its_own(server: str, database: str) -> No
     await migrate.down(own, to=0)
 
 
-async def test_a_database_that_psql_made_is_taken_over(server: str, database: str) -> None:
-    """schema_migrations comes later than the roles, and is granted and handed over all the same."""
+async def test_a_database_from_psql_is_taken_over(server: str, database: str) -> None:
+    """schema_migrations is created after the roles, and still gets its grants and its owner."""
     run_files(database, *FILES)
     await migrate.up(database)
     assert owners(database) == {OWNER}
     assert await failures(database) == {}
 
 
-def test_foreign_keys_come_later_as_well(server: str, database: str) -> None:
-    """0004 runs after 0008 has handed the tables over."""
+def test_foreign_keys_can_be_applied_after_the_roles(server: str, database: str) -> None:
+    """0004 runs after 0008 has changed the owner of the tables."""
     run_files(database, *FILES)
     execute(database, *APPLICATION_TABLES)
     run_files(database, one_file("0004"))
     assert value(database, "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated") == 3
 
 
-def test_rolling_back_what_is_not_there_does_nothing(server: str, database: str) -> None:
+def test_rolling_back_an_empty_database_does_nothing(server: str, database: str) -> None:
     """Twice, on an empty database and on one with the earlier files."""
     run_files(database, ROLLBACK, ROLLBACK)
     run_files(database, *EARLIER, ROLLBACK)
@@ -323,7 +323,7 @@ def test_rolling_back_what_is_not_there_does_nothing(server: str, database: str)
 def test_it_runs_while_rows_are_written_and_days_computed(
     stack: Servers, migrated_template: str, tmp_path: Path
 ) -> None:
-    """Again and again under load, each time with everything to do: never a deadlock, and nobody is held up for long."""
+    """It runs repeatedly under load with everything to do: never a deadlock, and no session waits long."""
     with environment_on(stack, migrated_template, RAGLEDGER_ROLLUP__INTERVAL_S="0.1") as environment:
         environment.variables |= {"RAGLEDGER_BATCH__MAX_ROWS": "20", "RAGLEDGER_BATCH__MAX_DELAY_MS": "20"}
         published = 0
@@ -342,7 +342,7 @@ def test_it_runs_while_rows_are_written_and_days_computed(
 
 
 def made_before_the_roles(table: str) -> bool:
-    """Whether 0008 hands it over; later files hand over what they make themselves."""
+    """Return whether 0008 changes the owner; later files do so for their own tables."""
     return any(f"CREATE TABLE IF NOT EXISTS {table} " in file.read_text() for file in EARLIER)
 
 
@@ -354,6 +354,6 @@ TAKEN_BACK = [
 
 
 def pieces(environment: Environment, seed: int) -> list[Outgoing]:
-    """Provenance."""
+    """Return provenance."""
     chance = random.Random(seed)
     return [Outgoing(environment.topics["provenance"], as_json(provenance(chance))) for _ in range(100)]

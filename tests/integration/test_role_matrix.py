@@ -1,4 +1,4 @@
-"""Every role on every table with every verb: what is declared works, and everything else is refused."""
+"""Tests every role on every table with every verb: declared rights work, and all others are refused."""
 
 import asyncio
 from collections.abc import Iterator
@@ -17,21 +17,21 @@ from tests.support.roles import login
 from tests.support.stack import fresh_database
 
 COLUMNS = {**expected.COLUMNS, "schema_migrations": {"version": "", "name": "", "applied_by": ""}}
-# Rows that row-level security has to let in; of the other tables, a row that NOT NULL or a key may refuse afterwards.
+# Rows that row-level security must accept; for other tables, a row that NOT NULL or a key may reject later.
 INSERTS = {"ai_dialogue_log": ONE_DIALOGUE, "provenance": ONE_PROVENANCE}
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
 
 
 @pytest.fixture(scope="module", params=[15, 18])
 def doors(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """A migrated database, and the DSN of a login for each role."""
+    """Return a migrated database, and the DSN of a login for each role."""
     with fresh_database(server_dsn(request)) as dsn, ExitStack() as logins:
         asyncio.run(migrate.up(dsn))
         yield {role: logins.enter_context(login(dsn, role)) for role in ROLES}
 
 
 def declared(role: str, table: str, verb: str) -> set[str] | None:
-    """The columns on which a role may do something; None where it may not at all."""
+    """Return the columns on which a role has a right; None if it has none."""
     every = set(COLUMNS[table])
     if role in (OWNER, MIGRATOR):
         return every
@@ -40,7 +40,7 @@ def declared(role: str, table: str, verb: str) -> set[str] | None:
 
 
 def let_through(dsn: str, *tried: str) -> dict[str, bool]:
-    """Whether each statement is let through; all are undone."""
+    """Return whether each statement is allowed; all are rolled back."""
     with psycopg.connect(dsn) as connection:
         return {statement: _may(connection, statement) for statement in tried}
 
@@ -51,14 +51,14 @@ def _may(connection: "psycopg.Connection[tuple[object, ...]]", statement: str) -
     except InsufficientPrivilege:
         return False
     except IntegrityError:
-        return True  # privileges are looked at first
+        return True  # privileges are checked first
     finally:
         connection.rollback()
     return True
 
 
 def statements(table: str, verb: str, columns: set[str]) -> dict[str, bool]:
-    """What to try on a table, and whether it is to be let through when these columns are granted."""
+    """Return the statements to try on a table, and whether these columns allow them."""
     every = list(COLUMNS[table])
     if verb == "SELECT":
         return {f"SELECT {column} FROM {table}": column in columns for column in every} | {
@@ -72,8 +72,8 @@ def statements(table: str, verb: str, columns: set[str]) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_each_role_may_what_is_declared(doors: dict[str, str], role: str) -> None:
-    """No more, down to the column, and no less."""
+def test_each_role_has_exactly_the_declared_rights(doors: dict[str, str], role: str) -> None:
+    """Down to the column."""
     wanted = {
         statement: may
         for table, verb in product(COLUMNS, VERBS)
@@ -84,8 +84,8 @@ def test_each_role_may_what_is_declared(doors: dict[str, str], role: str) -> Non
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_nobody_but_the_owners_may_change_the_schema(doors: dict[str, str], role: str) -> None:
-    """Tables, policies and triggers belong to the owner; so does making new ones in the schema."""
+def test_only_the_owners_may_change_the_schema(doors: dict[str, str], role: str) -> None:
+    """Tables, policies, triggers and new objects in the schema need the owner."""
     changes = (
         "ALTER TABLE ai_dialogue_log DISABLE ROW LEVEL SECURITY",
         "DROP POLICY ai_dialogue_user_isolation ON ai_dialogue_log",
@@ -104,14 +104,14 @@ def test_no_role_can_become_another(doors: dict[str, str], role: str) -> None:
     assert not any(let_through(doors[role], *ways).values())
 
 
-def test_the_roles_are_no_more_than_groups(doors: dict[str, str]) -> None:
-    """They cannot log in, and hold no attribute that reaches beyond the tables."""
+def test_the_roles_are_only_groups(doors: dict[str, str]) -> None:
+    """They cannot log in, and have no attribute beyond the tables."""
     attributes = "rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
     found = rows(doors[OWNER], f"SELECT rolname, {attributes} AS more FROM pg_roles WHERE rolname LIKE 'ragledger%'")
     assert {row["rolname"]: row["more"] for row in found} == dict.fromkeys(ROLES, False)
 
 
-def test_a_grant_says_itself_as_sql() -> None:
+def test_a_grant_as_sql() -> None:
     """On columns or on the whole table."""
     grant = Grant("dead_letters", "UPDATE", ("detail", "reason"))
     assert grant.sql("r") == "GRANT UPDATE (detail, reason) ON dead_letters TO r"

@@ -1,4 +1,4 @@
-"""Who sees which rows: the two policies, under every state of the settings they rest on."""
+"""Tests which rows a role sees: the two policies, with every state of the settings they use."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -42,7 +42,7 @@ CREATE POLICY provenance_read_policy ON provenance
 
 @pytest.fixture(scope="module", params=[15, 18])
 def samples(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Two dialogues of Anna's and one of Ben's; one piece of Anna's, two of Ben's, one of nobody's."""
+    """Insert two dialogues of Anna and one of Ben; provenance: one of Anna, two of Ben, one without a user."""
     with fresh_database(server_dsn(request)) as dsn:
         run_files(dsn, *FILES)
         execute(dsn, *SAMPLES)
@@ -51,13 +51,13 @@ def samples(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def reader(samples: str) -> Iterator[str]:
-    """Somebody with ragledger_reader."""
+    """Return a login with ragledger_reader."""
     with login(samples, READER) as dsn:
         yield dsn
 
 
 def seen(dsn: str, *settings: str) -> tuple[int, int]:
-    """How many dialogues and how many pieces of provenance are seen after these settings."""
+    """Return how many dialogues and pieces of provenance are visible with these settings."""
     with psycopg.connect(dsn) as connection:
         for setting in settings:
             connection.execute(setting.encode())
@@ -96,13 +96,13 @@ ADMIN = "SET app.user_role = 'admin'"
         (["SET app.user_role = 'Admin'"], (0, 0)),
     ],
 )
-def test_a_reader_sees_what_the_settings_say(reader: str, settings: list[str], wanted: tuple[int, int]) -> None:
-    """Unset, empty, reset, no UUID: no rows and no error, for an administrator either; else the rows of that user."""
+def test_a_reader_sees_the_rows_of_the_settings(reader: str, settings: list[str], wanted: tuple[int, int]) -> None:
+    """Unset, empty, reset, no UUID: no rows and no error, for an administrator too; else the rows of that user."""
     assert seen(reader, *settings) == wanted
 
 
-def test_a_setting_of_one_transaction_is_gone_with_it(reader: str) -> None:
-    """What a pooler hands on to the next client shows nobody's rows."""
+def test_a_setting_of_a_transaction_ends_with_it(reader: str) -> None:
+    """A pooler hands the session to the next client, who sees no row."""
     with psycopg.connect(reader, autocommit=True) as connection:
         with connection.transaction():
             connection.execute("SELECT set_config('app.current_user_id', %s, true)", [str(ANNA)])
@@ -110,8 +110,8 @@ def test_a_setting_of_one_transaction_is_gone_with_it(reader: str) -> None:
         assert connection.execute("SELECT count(*) FROM ai_dialogue_log").fetchone() == (0,)
 
 
-def test_a_reader_has_no_way_around_the_policies(reader: str) -> None:
-    """row_security = off refuses instead of showing, COPY shows what SELECT does, and no row can be locked."""
+def test_a_reader_cannot_bypass_the_policies(reader: str) -> None:
+    """row_security = off is an error, COPY shows the same as SELECT, and no row can be locked."""
     with psycopg.connect(reader, autocommit=True) as connection:
         connection.execute("SET row_security = off")
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
@@ -124,8 +124,8 @@ def test_a_reader_has_no_way_around_the_policies(reader: str) -> None:
             connection.execute("SELECT FROM ai_dialogue_log FOR UPDATE")
 
 
-def test_a_login_can_be_held_to_one_user(samples: str) -> None:
-    """The application says who the user is; a restrictive policy holds a person with SQL of their own to one user."""
+def test_a_login_can_be_restricted_to_one_user(samples: str) -> None:
+    """The application sets the user; a restrictive policy restricts a person with SQL access to one user."""
     with login(samples, READER) as anna:
         execute(
             samples,
@@ -139,16 +139,16 @@ def test_a_login_can_be_held_to_one_user(samples: str) -> None:
             execute(samples, "DROP POLICY only_anna ON ai_dialogue_log")
 
 
-def test_auditors_see_everything_whatever_the_settings(samples: str) -> None:
-    """And the texts with it."""
+def test_auditors_see_everything_with_any_settings(samples: str) -> None:
+    """They see the texts too."""
     with login(samples, COMPLIANCE) as auditor:
         assert seen(auditor) == (3, 4)
         assert seen(auditor, user(BEN)) == (3, 4)
         assert value(auditor, "SELECT count(query) FROM ai_dialogue_log") == 3
 
 
-def test_a_role_without_one_of_ours_sees_nothing(samples: str) -> None:
-    """What an administrator grants by hand is under the policies too."""
+def test_a_role_that_is_no_member_sees_nothing(samples: str) -> None:
+    """Rights that an administrator grants by hand are subject to the policies too."""
     with login(samples) as stranger:
         execute(samples, f"GRANT SELECT, INSERT ON ai_dialogue_log, provenance TO {name_of(stranger)}")
         assert seen(stranger) == (0, 0)
@@ -157,14 +157,14 @@ def test_a_role_without_one_of_ours_sees_nothing(samples: str) -> None:
 
 
 def test_the_owner_sees_everything(samples: str) -> None:
-    """Not forced: indexes, foreign keys, backups and the roll-up of a service that is the owner work on all rows."""
+    """Row security is not forced: indexes, foreign keys, backups and the roll-up of an owner read all rows."""
     assert seen(samples) == (3, 4)
     forced = "SELECT bool_or(relforcerowsecurity) FROM pg_class WHERE relname IN ('ai_dialogue_log', 'provenance')"
     assert value(samples, forced) is False
 
 
 def test_a_users_rows_are_found_by_index(blank: str) -> None:
-    """The policy's condition is looked up, not tried on every row."""
+    """The condition of the policy uses the index."""
     run_files(blank, *FILES)
     execute(
         blank,
@@ -179,16 +179,16 @@ def test_a_users_rows_are_found_by_index(blank: str) -> None:
     assert "Seq Scan" not in plan
 
 
-def test_the_service_sees_everything_but_the_texts(samples: str) -> None:
-    """It needs every row to compute a day, and no question and no answer for it."""
+def test_the_service_sees_everything_except_texts(samples: str) -> None:
+    """It needs every row to compute a day, but no question and no answer."""
     with login(samples, INGEST) as service:
         assert value(service, "SELECT count(user_id) FROM ai_dialogue_log") == 3
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             value(service, "SELECT count(response) FROM ai_dialogue_log")
 
 
-async def test_the_reviewed_statements_run_and_are_made_safe(blank: str) -> None:
-    """Word by word they run and fail where a setting is unset; 0008 gives the same policies another condition."""
+async def test_the_reviewed_statements_run_and_are_corrected(blank: str) -> None:
+    """Run literally, they fail if a setting is unset; 0008 gives the same policies another condition."""
     await migrate.up(blank, to=6)
     execute(blank, *POLICIES_AS_REVIEWED.split(";\n")[:-1], *SAMPLES)
     with login(blank) as stranger:

@@ -1,4 +1,4 @@
-"""The schema's files, run with psql on the oldest and the newest PostgreSQL that is supported."""
+"""Tests the schema files with psql on the oldest and the newest supported PostgreSQL."""
 
 import psycopg
 import pytest
@@ -21,7 +21,7 @@ from tests.support.psql import (
 
 
 def test_running_a_file_again_changes_nothing(blank: str) -> None:
-    """Each file runs twice in a row, with and without the application's tables, and the second run is idle."""
+    """Each file runs twice, with and without the application's tables, and the second run does nothing."""
     execute(blank, *APPLICATION_TABLES)
     for file in FILES:
         run_files(blank, file)
@@ -30,15 +30,15 @@ def test_running_a_file_again_changes_nothing(blank: str) -> None:
         assert catalog(blank) == before, file.name
 
 
-def test_every_file_runs_again_at_the_end(filled: str) -> None:
-    """No file minds what the later ones have done."""
+def test_every_file_runs_again_after_all_others(filled: str) -> None:
+    """Later files do not prevent it."""
     before = catalog(filled)
     run_files(filled, *FILES)
     assert catalog(filled) == before
 
 
 def test_rollbacks_keep_the_base_table_and_its_rows(filled: str) -> None:
-    """Rolled back, twice each, nothing is left but ai_dialogue_log with its base columns, its key and its rows."""
+    """After two rollbacks each, only ai_dialogue_log is left with its base columns, its key and its rows."""
     execute(filled, ONE_DIALOGUE)
     for file in ROLLBACKS:
         run_files(filled, file, file)
@@ -52,14 +52,14 @@ def test_rollbacks_keep_the_base_table_and_its_rows(filled: str) -> None:
 
 
 def test_applying_after_a_rollback_gives_the_same_schema(filled: str) -> None:
-    """Down and up again leads back to where it began."""
+    """Down and up give the schema from before."""
     before = catalog(filled)
     run_files(filled, *ROLLBACKS, *FILES)
     assert catalog(filled) == before
 
 
-def test_rollbacks_do_nothing_to_a_database_without_our_tables(blank: str) -> None:
-    """A rollback that finds nothing is content, and touches no table of others."""
+def test_rollbacks_change_nothing_without_our_tables(blank: str) -> None:
+    """A rollback that finds nothing succeeds, and changes no table of others."""
     execute(blank, *APPLICATION_TABLES)
     before = catalog(blank)
     run_files(blank, *ROLLBACKS)
@@ -68,7 +68,7 @@ def test_rollbacks_do_nothing_to_a_database_without_our_tables(blank: str) -> No
 
 @pytest.mark.parametrize("present", [(), APPLICATION_TABLES[:1], APPLICATION_TABLES[1:]])
 def test_foreign_keys_are_skipped_without_their_tables(blank: str, present: tuple[str, ...]) -> None:
-    """Where users or materials is missing, the file says which and changes nothing; later it does its work."""
+    """If users or materials is missing, the file names it and changes nothing; later it works."""
     execute(blank, *present)
     run_files(blank, *FILES)
     said = run_files(blank, one_file("0004"))
@@ -80,8 +80,8 @@ def test_foreign_keys_are_skipped_without_their_tables(blank: str, present: tupl
     assert value(blank, "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated") == 3
 
 
-def test_orphans_stop_the_check_and_mending_them_is_enough(filled: str) -> None:
-    """An orphan from before fails the file; with it gone the file finishes what it began."""
+def test_orphans_stop_the_file_until_they_are_corrected(filled: str) -> None:
+    """An existing orphan fails the file; after its deletion the file completes its work."""
     execute(filled, ONE_DIALOGUE, *APPLICATION_TABLES)
     failed = psql(filled, "-f", one_file("0004"), check=False)
     assert failed.returncode == 3
@@ -92,7 +92,7 @@ def test_orphans_stop_the_check_and_mending_them_is_enough(filled: str) -> None:
 
 
 def test_daily_costs_are_widened_without_a_rewrite(blank: str) -> None:
-    """0006 makes room for the mean of a single dialogue at the highest cost, and rewrites no row."""
+    """0006 makes room for the highest cost of a single dialogue, and rewrites no row."""
     run_files(blank, *(file for file in FILES if file.name < "0006"))
     too_much = "INSERT INTO rag_metrics_history (date, cost_per_answer) VALUES ('2025-10-29', 999999.99)"
     with pytest.raises(psycopg.errors.NumericValueOutOfRange):
@@ -104,7 +104,7 @@ def test_daily_costs_are_widened_without_a_rewrite(blank: str) -> None:
 
 
 def test_narrowing_refuses_days_that_do_not_fit(filled: str) -> None:
-    """The rollback of 0006 says how many days do not fit and which is the first, and leaves the columns wide."""
+    """The rollback of 0006 says how many days do not fit and names the first, and leaves the columns wide."""
     execute(filled, "INSERT INTO rag_metrics_history (date, cost_per_answer) VALUES ('2025-10-29', 999999.99)")
     refused = psql(filled, "-f", one_file("rollback_0006"), check=False)
     assert refused.returncode == 3
@@ -112,8 +112,8 @@ def test_narrowing_refuses_days_that_do_not_fit(filled: str) -> None:
     assert value(filled, "SELECT cost_per_answer FROM rag_metrics_history") is not None
 
 
-def test_rows_from_before_have_no_time_of_storing(blank: str) -> None:
-    """0012 rewrites no row and invents nothing; from then on the time is UTC, whatever the session's time zone is."""
+def test_earlier_rows_have_no_time_of_storing(blank: str) -> None:
+    """0012 rewrites no row and sets no time; later rows get it in UTC in any session."""
     run_files(blank, *(file for file in FILES if file.name < "0012"))
     execute(blank, ONE_DIALOGUE)
     before = value(blank, "SELECT pg_relation_filenode('ai_dialogue_log')")
@@ -127,8 +127,8 @@ def test_rows_from_before_have_no_time_of_storing(blank: str) -> None:
     assert value(blank, drift) < 600
 
 
-def test_a_doubled_trigger_of_an_earlier_draft_goes(blank: str) -> None:
-    """One updated_at trigger per table, also where the file's first draft had made a second one."""
+def test_a_second_trigger_of_an_earlier_draft_is_dropped(blank: str) -> None:
+    """Each table has one updated_at trigger, even if a draft of the file has made a second one."""
     run_files(blank, one_file("0002"))
     execute(
         blank,
@@ -147,7 +147,7 @@ def test_a_doubled_trigger_of_an_earlier_draft_goes(blank: str) -> None:
 
 
 def test_an_existing_base_table_is_extended_in_place(blank: str) -> None:
-    """Where the application made ai_dialogue_log, its rows stay where they are and it ends up like a new one."""
+    """If the application made ai_dialogue_log, its rows stay, and it becomes equal to a new one."""
     execute(blank, BASE_TABLE, ONE_DIALOGUE)
     before = value(blank, "SELECT pg_relation_filenode('ai_dialogue_log')")
     run_files(blank, *FILES)
@@ -155,8 +155,8 @@ def test_an_existing_base_table_is_extended_in_place(blank: str) -> None:
     assert rows(blank, "SELECT query, citations FROM ai_dialogue_log") == [{"query": "q", "citations": None}]
 
 
-def test_an_applications_own_function_is_left_alone(blank: str) -> None:
-    """A trigger function of that name that was there before is neither replaced nor dropped."""
+def test_an_applications_own_function_is_kept(blank: str) -> None:
+    """An existing trigger function with that name is neither replaced nor dropped."""
     execute(
         blank,
         "CREATE FUNCTION update_updated_at_column() RETURNS trigger LANGUAGE plpgsql AS"
@@ -176,7 +176,7 @@ def test_an_applications_own_function_is_left_alone(blank: str) -> None:
 
 
 def test_an_index_whose_build_failed_is_built_again(blank: str) -> None:
-    """A failed concurrent build leaves an invalid index; running 0003 again replaces it once the cause is gone."""
+    """A failed concurrent build leaves an invalid index; 0003 replaces it after the cause is removed."""
     run_files(blank, one_file("0002"))
     execute(blank, *["INSERT INTO rag_metrics_history (date) VALUES ('2025-10-29')"] * 2)
     assert "idx_rag_metrics_date_unique" in psql(blank, "-f", one_file("0003"), check=False).stderr
@@ -187,8 +187,8 @@ def test_an_index_whose_build_failed_is_built_again(blank: str) -> None:
     assert value(blank, valid) is True
 
 
-def test_all_but_the_concurrent_builds_run_on_a_partitioned_table(blank: str) -> None:
-    """Where ai_dialogue_log is partitioned already, files and rollbacks still run; only 0003 has to be earlier."""
+def test_all_files_except_the_concurrent_builds_run_on_a_partitioned_table(blank: str) -> None:
+    """If ai_dialogue_log is partitioned, files and rollbacks still run; only 0003 has to run before."""
     partitioned = BASE_TABLE.replace("id UUID PRIMARY KEY", "id UUID").rstrip().removesuffix(")")
     execute(
         blank,

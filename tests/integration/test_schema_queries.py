@@ -1,4 +1,4 @@
-"""The queries an administrator checks a migration with, word by word."""
+"""Tests the queries by which an administrator checks a migration, literally."""
 
 import psycopg
 import pytest
@@ -29,7 +29,7 @@ def test_all_tables_exist(filled: str) -> None:
 
 
 def test_all_indexes_exist(filled: str) -> None:
-    """The second query finds four and one, and four and one, beside the primary keys."""
+    """The second query finds the expected indexes besides the primary keys."""
     found = rows(
         filled,
         """
@@ -64,8 +64,8 @@ def test_all_enums_exist(filled: str) -> None:
     assert len(found) == 3
 
 
-def test_plugin_insert_and_its_cleanup(filled: str) -> None:
-    """The trial insert works with nothing but the four columns it states, and can be deleted again."""
+def test_the_plugin_insert_and_its_cleanup(filled: str) -> None:
+    """The trial insert works with its four columns alone, and can be deleted."""
     (plugin,) = rows(
         filled,
         """
@@ -82,7 +82,7 @@ def test_plugin_insert_and_its_cleanup(filled: str) -> None:
 
 
 def test_foreign_keys_of_dialogues(blank: str) -> None:
-    """The fourth query finds the foreign key to users, once there are users."""
+    """The fourth query finds the foreign key to users after users exists."""
     execute(blank, *APPLICATION_TABLES)
     run_files(blank, *FILES)
     found = rows(
@@ -97,7 +97,7 @@ def test_foreign_keys_of_dialogues(blank: str) -> None:
 
 
 def test_after_the_rollback(filled: str) -> None:
-    """The dialogues can still be counted, the provenance is gone."""
+    """The dialogues can still be counted; the provenance is gone."""
     run_files(filled, *ROLLBACKS)
     assert value(filled, "SELECT COUNT(*) FROM ai_dialogue_log;") == 0
     with pytest.raises(psycopg.errors.UndefinedTable):

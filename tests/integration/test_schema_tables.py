@@ -1,4 +1,4 @@
-"""What the tables say of themselves, take and refuse."""
+"""Tests the tables: their comments, and the values they accept and reject."""
 
 from uuid import uuid4
 
@@ -32,7 +32,7 @@ from tests.support.psql import (
     ],
 )
 def test_precision_and_scale(blank: str, table: str, column: str, type_: str) -> None:
-    """0002 gives the numbers the precision that was reviewed."""
+    """0002 gives the numbers the reviewed precision."""
     run_files(blank, one_file("0002"))
     found = value(
         blank,
@@ -43,7 +43,7 @@ def test_precision_and_scale(blank: str, table: str, column: str, type_: str) ->
 
 
 def test_everything_has_a_comment(filled: str) -> None:
-    """Every table, every column, every enum and our function say what they are for."""
+    """Every table, column and enum, and our function, state their purpose."""
     bare = rows(
         filled,
         """
@@ -65,8 +65,8 @@ def test_everything_has_a_comment(filled: str) -> None:
     assert bare == []
 
 
-def test_comments_keep_their_agreed_words(filled: str) -> None:
-    """The four comments that tools may look for are there word by word."""
+def test_comments_keep_their_agreed_text(filled: str) -> None:
+    """The four comments that tools may search for are literal."""
     tables = {
         row["name"]: row["comment"]
         for row in rows(
@@ -114,15 +114,15 @@ def test_comments_keep_their_agreed_words(filled: str) -> None:
         ),
     ],
 )
-def test_what_the_tables_refuse(filled: str, seed: str, statement: str, error: type[Exception]) -> None:
-    """What would make the figures or the books wrong is refused by the database itself."""
+def test_invalid_values_are_rejected(filled: str, seed: str, statement: str, error: type[Exception]) -> None:
+    """The database itself rejects values that would make figures or counts wrong."""
     execute(filled, seed)
     with pytest.raises(error):
         execute(filled, statement)
 
 
-def test_the_ends_of_every_range_are_taken(filled: str) -> None:
-    """The largest and smallest values that the types promise are stored, and so is a flag that was not stated."""
+def test_the_limits_of_every_range_are_accepted(filled: str) -> None:
+    """The largest and smallest values of the types are stored, and so is a missing flag."""
     execute(
         filled,
         ONE_DIALOGUE,
@@ -138,7 +138,7 @@ def test_the_ends_of_every_range_are_taken(filled: str) -> None:
     assert flags == [{"permission_flag": None, "external_share_consent": None, "last_verified_at": None}]
 
 
-def test_a_record_of_a_topic_recreated_is_another_dead_letter(filled: str) -> None:
+def test_a_record_of_a_recreated_topic_is_another_dead_letter(filled: str) -> None:
     """The same offset with another timestamp is another record."""
     execute(filled, ONE_DEAD_LETTER, ONE_DEAD_LETTER.replace("00:00+00", "00:01+00"))
     assert value(filled, "SELECT count(*) FROM dead_letters") == 2
@@ -146,7 +146,7 @@ def test_a_record_of_a_topic_recreated_is_another_dead_letter(filled: str) -> No
 
 @pytest.mark.parametrize("seed", [ONE_DIALOGUE, ONE_PROVENANCE])
 def test_updated_at_is_utc_in_any_session(filled: str, seed: str) -> None:
-    """The trigger sets updated_at in UTC, whatever the time zone of the session is."""
+    """The trigger sets updated_at in UTC, in any time zone of the session."""
     execute(filled, seed)
     table = "ai_dialogue_log" if seed is ONE_DIALOGUE else "provenance"
     with psycopg.connect(filled, autocommit=True) as connection:
@@ -157,7 +157,7 @@ def test_updated_at_is_utc_in_any_session(filled: str, seed: str) -> None:
 
 
 def test_ledger_updates_stay_on_their_page(filled: str) -> None:
-    """However many partitions there are, updating each makes no new index entry: every page has room for it."""
+    """For any number of partitions, an update makes no new index entry, because every page has room."""
     many = ONE_LEDGER_ROW.replace("VALUES ('g', 't', 0,", "SELECT 'g', 't', n,").rstrip().removesuffix(")")
     with psycopg.connect(filled, autocommit=True) as connection:
         connection.execute(f"{many} FROM generate_series(1, 1000) AS n".encode())
@@ -167,7 +167,7 @@ def test_ledger_updates_stay_on_their_page(filled: str) -> None:
     assert stats == [{"n_tup_upd": 1000, "n_tup_hot_upd": 1000}]
 
 
-def test_days_may_be_marked_any_number_of_times(filled: str) -> None:
+def test_days_may_be_marked_several_times(filled: str) -> None:
     """Two writers mark the same day at the same time, and neither waits for the other."""
     mark = "INSERT INTO touched_days (day) VALUES ('2025-10-29')"
     with psycopg.connect(filled) as first, psycopg.connect(filled) as second:
@@ -177,8 +177,8 @@ def test_days_may_be_marked_any_number_of_times(filled: str) -> None:
     assert value(filled, "SELECT count(*) FROM touched_days") == 2
 
 
-def test_foreign_keys_act_as_they_should(blank: str) -> None:
-    """Each refers to its table with its own rule for deletions, and holds for every row."""
+def test_foreign_keys_follow_their_rules(blank: str) -> None:
+    """Each refers to its table with its own rule for deletions, and is valid for every row."""
     execute(blank, *APPLICATION_TABLES)
     run_files(blank, *FILES)
     found = rows(
@@ -196,8 +196,8 @@ def test_foreign_keys_act_as_they_should(blank: str) -> None:
     ]
 
 
-def test_an_unknown_user_is_refused_once_foreign_keys_hold(blank: str) -> None:
-    """With the foreign keys, content with provenance cannot be deleted and dialogues go with their user."""
+def test_an_unknown_user_is_rejected_by_the_foreign_keys(blank: str) -> None:
+    """Content with provenance cannot be deleted, and dialogues are deleted with their user."""
     execute(blank, *APPLICATION_TABLES)
     run_files(blank, *FILES)
     user, content = uuid4(), uuid4()

@@ -1,4 +1,4 @@
-"""A scrape of the real service under hostile producers, held against Prometheus' own tool."""
+"""Tests a scrape of the real service with hostile producers, using Prometheus' own tool."""
 
 import random
 import re
@@ -27,7 +27,7 @@ FLOOD = 200
 
 @pytest.fixture(scope="module")
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Topics and a database for all of it."""
+    """Return topics and a database for all tests."""
     with environment_on(stack, migrated_template) as made:
         yield made
 
@@ -36,7 +36,7 @@ def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]
 def service(
     stack: Servers, environment: Environment, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServiceProcess]:
-    """The service, after a producer has tried every trick and then a flood of models."""
+    """Return the service after hostile names and a flood of models were published."""
     chance = random.Random(1)
     names = [*NASTY, *(f"model-{number}" for number in range(FLOOD))]
     events = [small_dialogue(chance, model_used=name, query=SECRET, response=SECRET) for name in names]
@@ -52,14 +52,14 @@ def service(
 
 
 def scrape(service: ServiceProcess, accept: str) -> str:
-    """The body of /metrics."""
+    """Return the body of /metrics."""
     request = urllib.request.Request(f"http://127.0.0.1:{service.port}/metrics", headers={"Accept": accept})
     with urllib.request.urlopen(request, timeout=10) as response:
         return str(response.read().decode())
 
 
-def test_promtool_has_nothing_to_say(service: ServiceProcess, tmp_path: Path) -> None:
-    """About names, units, types, help texts and escapes, in the format that Prometheus checks."""
+def test_promtool_reports_nothing(service: ServiceProcess, tmp_path: Path) -> None:
+    """Names, units, types, help texts and escapes are correct in the format that Prometheus checks."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed")
@@ -68,8 +68,8 @@ def test_promtool_has_nothing_to_say(service: ServiceProcess, tmp_path: Path) ->
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_models_are_bounded_and_shown_as_they_are(service: ServiceProcess) -> None:
-    """A hundred names of their own, the rest together; no name becomes a line, and none is altered."""
+def test_models_are_bounded_and_shown_unchanged(service: ServiceProcess) -> None:
+    """A hundred have their own name, the others share one; no name becomes a line, and none is altered."""
     for accept, parse in (("text/plain", parse_text), ("application/openmetrics-text", parse_openmetrics)):
         body = scrape(service, accept)
         samples = [sample for family in parse(body) for sample in family.samples]
@@ -82,8 +82,10 @@ def test_models_are_bounded_and_shown_as_they_are(service: ServiceProcess) -> No
         assert SECRET not in body
 
 
-def test_the_page_shows_what_is_there_and_no_text_of_events(service: ServiceProcess) -> None:
-    """Today's figures, the partitions with their lag, the dead letters by reason; security headers on everything."""
+def test_the_page_shows_the_figures_and_no_event_text(service: ServiceProcess) -> None:
+    """Today's figures, the partitions with their lag, the dead letters by reason; security headers on every
+    response.
+    """
     figure = f"<dd>{len(NASTY) + FLOOD:,}</dd>"
     _, page = eventually(lambda: figure in (found := service.get("/"))[1] and found, message="today's figures")
     assert re.search(r'<th scope="row">dialogue-\w+/0</th>', page)
@@ -98,15 +100,13 @@ def test_the_page_shows_what_is_there_and_no_text_of_events(service: ServiceProc
             assert response.headers["Referrer-Policy"] == "no-referrer"
 
 
-def test_throughput_is_measured_from_look_to_look(service: ServiceProcess) -> None:
-    """The first look has none to show; then it is a number, 0 while nothing is read."""
+def test_throughput_is_measured_between_snapshots(service: ServiceProcess) -> None:
+    """The first snapshot has none; then it is a number, 0 while nothing is read."""
     eventually(lambda: re.search(r"Records a second</dt><dd>0</dd>", service.get("/")[1]), timeout=60)
 
 
-def test_a_database_that_answers_slowly_does_not_hang_the_page(
-    environment: Environment, service: ServiceProcess
-) -> None:
-    """A lock on what it reads: within seconds it says so, with what was seen last; then all is well again."""
+def test_a_slow_database_does_not_block_the_page(environment: Environment, service: ServiceProcess) -> None:
+    """Its tables are locked: within seconds the page says so, with the last figures; then it is normal again."""
     eventually(lambda: service.get("/")[0] == 200)
     with psycopg.connect(environment.dsn) as holder:
         holder.execute("LOCK TABLE rag_metrics_history IN ACCESS EXCLUSIVE MODE")
@@ -117,8 +117,8 @@ def test_a_database_that_answers_slowly_does_not_hang_the_page(
     eventually(lambda: service.get("/")[0] == 200)
 
 
-def test_reloading_does_not_reach_the_database(service: ServiceProcess) -> None:
-    """Two hundred readers within moments are all answered the same way, and quickly enough for the loop to go on."""
+def test_reloads_do_not_reach_the_database(service: ServiceProcess) -> None:
+    """Two hundred concurrent requests get the same answer quickly."""
     pages = {service.get("/")[1] for _ in range(200)}
     assert 1 <= len(pages) <= 100
     service.wait_page("/healthz", 200)

@@ -1,4 +1,4 @@
-"""A PostgreSQL that drops idle connections, or sleeps and takes seconds to wake: no outage, no dead letter."""
+"""Tests a PostgreSQL that drops idle connections, or sleeps and takes seconds to wake: no outage, no dead letter."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,66 +24,66 @@ from tests.support.stack import Servers
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 WAKE_S = 5.0
-# Nothing of ours keeps it awake: no days are computed while nobody writes.
+# The service must let it sleep: no days are computed without writes.
 SELDOM = {"RAGLEDGER_ROLLUP__INTERVAL_S": "3600", "RAGLEDGER_BATCH__MAX_DELAY_MS": "50"}
 
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """A database, reached directly."""
+    """Return a database, connected directly."""
     with environment_on(stack, migrated_template) as made:
         made.variables |= SELDOM
         yield made
 
 
 def publish(environment: Environment, count: int, seed: int) -> set[object]:
-    """Dialogues; their ids."""
+    """Publish dialogues. Return their ids."""
     made = dialogues(environment.topics["dialogue"], count, seed)
     send(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], made.values())
     return set(made)
 
 
 def assert_exact(environment: Environment, wanted: set[object]) -> None:
-    """Every record is one row."""
+    """Assert that every record is one row."""
     assert counts(environment) == {"inserted": len(wanted), "duplicates": 0, "dead": 0}
     assert ids(environment) == wanted
 
 
 def assert_nothing_said(log: Path) -> None:
-    """Nobody who reads the log would know."""
+    """Assert that the log has no line about it."""
     assert log_lines(log, "database_unavailable") == log_lines(log, "rollup_failed") == []
 
 
-def test_a_database_that_sleeps_is_woken_up(environment: Environment, stack: Servers, tmp_path: Path) -> None:
-    """Again and again, with five seconds to wake: each record waits that long, and nothing is said or tried twice."""
+def test_a_sleeping_database_is_woken(environment: Environment, stack: Servers, tmp_path: Path) -> None:
+    """It takes five seconds to wake, several times: each record waits, and nothing is logged or retried."""
     log, wanted = tmp_path / "log", publish(environment, 20, seed=1)
     with Serverless(stack.dsn, sleep_after_s=1.0, wake_s=WAKE_S) as compute:
         through = on_other_database(environment, compute.dsn(environment.dsn))
         with ServiceProcess(through, log) as service:
             wait_for_records(environment, 20)
             for seed in (2, 3):
-                eventually(lambda: compute.is_asleep, message="it sleeps")
+                eventually(lambda: compute.is_asleep, message="the database sleeps")
                 wanted |= publish(environment, 20, seed)
                 wait_for_records(environment, len(wanted))
             assert compute.wakes >= 2
             service.wait_metric("rag_write_retries_total", 0)
             assert service.stop() == 0
-        eventually(lambda: compute.is_asleep, message="it sleeps")
+        eventually(lambda: compute.is_asleep, message="the database sleeps")
         assert through.run("ledger", "--check", "--caught-up").returncode == 0
-        eventually(lambda: compute.is_asleep, message="it sleeps")
+        eventually(lambda: compute.is_asleep, message="the database sleeps")
         assert through.run("migrate", "status").returncode == 0
     assert_exact(environment, wanted)
     assert_nothing_said(log)
 
 
-def test_one_that_wakes_too_slowly_is_waited_for(environment: Environment, stack: Servers, tmp_path: Path) -> None:
-    """A connection that takes longer than it may is tried again: an outage like any other, no record lost."""
+def test_a_database_that_wakes_too_slowly(environment: Environment, stack: Servers, tmp_path: Path) -> None:
+    """A connection that takes too long is retried: an outage like any other, without a lost record."""
     log, wanted = tmp_path / "log", publish(environment, 20, seed=4)
     with Serverless(stack.dsn, sleep_after_s=1.0, wake_s=WAKE_S) as compute:
         through = on_other_database(environment, compute.dsn(environment.dsn))
         with ServiceProcess(through, log, RAGLEDGER_POSTGRES__CONNECT_TIMEOUT_S="2") as service:
             wait_for_records(environment, 20)
-            eventually(lambda: compute.is_asleep, message="it sleeps")
+            eventually(lambda: compute.is_asleep, message="the database sleeps")
             wanted |= publish(environment, 20, seed=5)
             wait_for_records(environment, len(wanted))
             eventually(lambda: service.metric("rag_up", server="database") == 1, message="the outage is over")
@@ -93,8 +93,8 @@ def test_one_that_wakes_too_slowly_is_waited_for(environment: Environment, stack
     assert outages[0] == outages[1] >= 1
 
 
-def test_sessions_that_are_ended_while_idle(environment: Environment, tmp_path: Path) -> None:
-    """PostgreSQL's own limit: whatever lay idle for longer is gone at the next record, and nobody notices."""
+def test_idle_sessions_that_postgresql_ends(environment: Environment, tmp_path: Path) -> None:
+    """Its own limit ends idle sessions before the next record; the service logs nothing."""
     name = urlsplit(environment.dsn).path.removeprefix("/")
     execute(environment.dsn, f"ALTER DATABASE {name} SET idle_session_timeout = '200ms'")
     log, wanted = tmp_path / "log", publish(environment, 20, seed=6)
@@ -102,7 +102,9 @@ def test_sessions_that_are_ended_while_idle(environment: Environment, tmp_path: 
     with ServiceProcess(environment, log) as service:
         wait_for_records(environment, 20)
         for seed in (7, 8, 9):
-            eventually(lambda: value(environment.dsn, f"SELECT count(*) {ours}") == 0, message="all are ended")
+            eventually(
+                lambda: value(environment.dsn, f"SELECT count(*) {ours}") == 0, message="all sessions have ended"
+            )
             wanted |= publish(environment, 20, seed)
             wait_for_records(environment, len(wanted))
         service.wait_metric("rag_write_retries_total", 0)
@@ -111,8 +113,8 @@ def test_sessions_that_are_ended_while_idle(environment: Environment, tmp_path: 
     assert_nothing_said(log)
 
 
-def test_sessions_that_are_ended_at_any_idle_moment(environment: Environment, tmp_path: Path) -> None:
-    """An administrator ends idle sessions all the time while records come in: no outage, no dead letter, exact."""
+def test_idle_sessions_that_are_ended_at_any_time(environment: Environment, tmp_path: Path) -> None:
+    """An administrator ends idle sessions repeatedly under load: no outage, no dead letter, exact counts."""
     log, wanted = tmp_path / "log", publish(environment, 100, seed=10)
     end = (
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"

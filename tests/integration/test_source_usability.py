@@ -1,4 +1,6 @@
-"""The views of unusable sources: which answers cite what licence, consent or retention does not allow any more."""
+"""Tests the views of unusable sources: answers that cite sources whose licence, consent or retention no
+longer allows it.
+"""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ MANY = 200_000
 
 
 def answer(dsn: str, *sources: str, user: UUID = ALICE, created_at: str = "2026-01-01 10:00") -> UUID:
-    """A dialogue that cites these sources; its id."""
+    """Insert a dialogue that cites these sources. Return its id."""
     citations = json.dumps([{"source": source, "title": "t"} for source in sources])
     dialogue = uuid4()
     sql = f"{DIALOGUE} VALUES (%s, %s, %s, 'q', 'r', 'm', %s, %s)"
@@ -29,7 +31,7 @@ def answer(dsn: str, *sources: str, user: UUID = ALICE, created_at: str = "2026-
 
 
 def acquire(dsn: str, source: str, *, permission: bool | None = None, consent: bool | None = None, **row: Any) -> UUID:
-    """A piece of provenance of the source; its id."""
+    """Insert provenance of the source. Return its id."""
     (id_,) = insert(dsn, acquired(1, **{"source_uri": source, "retention_years": None, **row}))
     flags = "UPDATE provenance SET permission_flag = %s, external_share_consent = %s WHERE id = %s"
     with psycopg.connect(dsn, autocommit=True) as connection:
@@ -38,7 +40,7 @@ def acquire(dsn: str, source: str, *, permission: bool | None = None, consent: b
 
 
 def problems(dsn: str) -> dict[str, list[str]]:
-    """What stands against each source that an answer cites."""
+    """Return the problems of each source that an answer cites."""
     return {row["source"]: row["problems"] for row in rows(dsn, ANSWERS)}
 
 
@@ -63,7 +65,7 @@ def problems(dsn: str) -> dict[str, list[str]]:
     ],
 )
 def test_each_rule(filled: str, terms: dict[str, Any], expected: list[str]) -> None:
-    """What may be used is not in the view; what may not is, with every reason. What nobody stated forbids nothing."""
+    """Usable sources are not in the view; unusable ones are, with every reason. A missing statement forbids nothing."""
     acquire(filled, "https://a.example", **terms)
     dialogue = answer(filled, "https://a.example", "https://elsewhere.example", "https://a.example")
     found = rows(filled, ANSWERS)
@@ -71,7 +73,7 @@ def test_each_rule(filled: str, terms: dict[str, Any], expected: list[str]) -> N
 
 
 def test_the_newest_acquisition_of_a_source_counts(filled: str) -> None:
-    """Acquired again on better terms, it may be used; on worse ones, not any more."""
+    """Acquired again with better terms it is usable; with worse terms it is not."""
     acquire(filled, "https://better.example", license_type="unknown", acquired_at="2020-01-01")
     acquire(filled, "https://better.example", acquired_at="2021-01-01")
     acquire(filled, "https://worse.example", acquired_at="2020-01-01")
@@ -80,8 +82,8 @@ def test_the_newest_acquisition_of_a_source_counts(filled: str) -> None:
     assert problems(filled) == {"https://worse.example": ["consent_refused"]}
 
 
-def test_what_retention_has_taken_out_is_still_known(filled: str) -> None:
-    """The answer cites it; that it was deleted is no reason to forget that it is over, unless it was acquired again."""
+def test_sources_that_retention_has_archived_are_still_known(filled: str) -> None:
+    """The answer cites one; its retention is over, unless it was acquired again."""
     for source in ("https://gone.example", "https://again.example"):
         acquire(filled, source, retention_years=1)
     execute(
@@ -100,16 +102,16 @@ def test_what_retention_has_taken_out_is_still_known(filled: str) -> None:
 @pytest.mark.parametrize(
     "citations", ["null", "[]", "{}", '"x"', "[1, null, {}]", '[{"source": 5}]', '[{"source": null}]', '[["a"]]']
 )
-def test_citations_of_any_shape_do_no_harm(filled: str, citations: str) -> None:
-    """Rows that other hands have written are passed over."""
+def test_citations_of_any_form_are_handled(filled: str, citations: str) -> None:
+    """Rows of other programs are skipped."""
     acquire(filled, "https://a.example", license_type="unknown")
     execute(filled, f"{DIALOGUE} VALUES (gen_random_uuid(), '{ALICE}', '{ALICE}', 'q', 'r', 'm', now(), '{citations}')")
     dialogue = answer(filled, "https://a.example")
     assert [row["dialogue_id"] for row in rows(filled, ANSWERS)] == [dialogue]
 
 
-def test_the_columns_have_the_names_that_others_know(filled: str) -> None:
-    """SPDX identifiers in the view, W3C PROV terms in the comments; where a C2PA manifest is, as access_policy says."""
+def test_the_columns_have_standard_names(filled: str) -> None:
+    """SPDX identifiers in the view, W3C PROV terms in the comments; access_policy gives the C2PA manifest."""
     licenses = ("cc0", "cc_by", "cc_by_sa", "cc_by_nc", "cc_by_nd", "mit", "apache_2_0", "proprietary", "unknown")
     for license_type in licenses:
         acquire(filled, f"https://{license_type}.example", license_type=license_type, permission=False)
@@ -138,8 +140,8 @@ def test_the_columns_have_the_names_that_others_know(filled: str) -> None:
     assert sum("prov:" in row["comment"] for row in comments) >= 12
 
 
-def test_row_level_security_holds_in_the_views(filled: str) -> None:
-    """Whoever asks sees what the tables would show: answers of the own user, sources that a policy lets through."""
+def test_row_level_security_applies_to_the_views(filled: str) -> None:
+    """Each caller sees the same as in the tables: its own answers, and the sources that a policy shows."""
     role = f"reader_{uuid4().hex[:8]}"
     acquire(filled, "https://a.example", license_type="unknown", acquired_by=ALICE)
     own, _ = answer(filled, "https://a.example", user=ALICE), answer(filled, "https://a.example", user=BOB)
@@ -168,7 +170,7 @@ def test_row_level_security_holds_in_the_views(filled: str) -> None:
 
 @pytest.fixture
 def many(filled: str) -> str:
-    """The DSN of a database with many dialogues over a year, and the provenance of what they cite."""
+    """Return the DSN of a database with many dialogues over a year, and the provenance of their citations."""
     execute(
         filled,
         f"""
@@ -194,8 +196,8 @@ def many(filled: str) -> str:
     return filled
 
 
-def test_a_day_of_many_dialogues_is_answered_by_index(many: str) -> None:
-    """Restricted by created_at, only that day's answers are read, and only the sources that they cite."""
+def test_a_day_with_many_dialogues_uses_the_indexes(many: str) -> None:
+    """With a range of created_at, only that day's answers and their sources are read."""
     day = "created_at >= '2025-06-01' AND created_at < '2025-06-02'"
     sql = f"SELECT count(*) FROM answers_citing_unusable_sources WHERE {day}"
     plan = value(many, f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")[0]
@@ -217,14 +219,14 @@ def test_a_day_of_many_dialogues_is_answered_by_index(many: str) -> None:
 
 
 def plan_nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every node of a plan."""
+    """Return every node of a plan."""
     yield node
     for part in node.get("Plans", []):
         yield from plan_nodes(part)
 
 
 def test_the_review_s_rollback_still_runs(filled: str) -> None:
-    """It drops tables with CASCADE, columns and types without: none of ours may stand in the way."""
+    """It drops tables with CASCADE, but columns and types without: none of our objects may prevent it."""
     execute(
         filled,
         "DROP TABLE IF EXISTS plugin_registry CASCADE",

@@ -1,4 +1,4 @@
-"""Partitions that cannot be read on in silence: they stop, say why, stay stopped, and go on where a person says."""
+"""Tests stopped partitions: they report the reason, stay stopped, and continue where a person decides."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,39 +21,39 @@ NOTICED_S = 15.0
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """One partition a topic."""
+    """Return an environment with one partition in each topic."""
     with environment_on(stack, migrated_template) as made:
         yield made
 
 
 @pytest.fixture
 def admin(bootstrap_servers: str) -> AdminClient:
-    """Kafka's administration."""
+    """Return Kafka's admin client."""
     return AdminClient({"bootstrap.servers": bootstrap_servers})
 
 
-def make_anew(admin: AdminClient, topic: str) -> None:
-    """Delete a topic and make one of the same name."""
+def recreate(admin: AdminClient, topic: str) -> None:
+    """Delete a topic and create one with the same name."""
     admin.delete_topics([topic])[topic].result(REQUEST_TIMEOUT_S)
 
     def is_made() -> bool:
         try:
             admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])[topic].result(5)
         except KafkaException:
-            return False  # not quite gone yet
+            return False  # the old topic is still being deleted
         return True
 
     eventually(is_made, timeout=30, message="the topic is recreated")
 
 
 def delete_before(admin: AdminClient, topic: str, offset: int) -> None:
-    """Retention, at once."""
+    """Delete records, as retention does."""
     place = TopicPartition(topic, 0, offset)
     admin.delete_records([place])[place].result(REQUEST_TIMEOUT_S)
 
 
 def line_of(environment: Environment) -> Any:
-    """What the ledger says of the partition of dialogues."""
+    """Return the ledger's row of the partition of dialogues."""
     (line,) = environment.query("SELECT * FROM ingest_ledger WHERE topic = %s", environment.topics["dialogue"])
     counts = ("inserted", "duplicates", "amended", "dead_lettered", "gaps")
     assert line["next_offset"] - line["start_offset"] == sum(line[name] for name in counts)
@@ -61,16 +61,16 @@ def line_of(environment: Environment) -> Any:
 
 
 def assert_stopped(environment: Environment, service: ServiceProcess, log: Path, why: str) -> None:
-    """It says so everywhere a person may look, with what to do; it is alive, as a restart would not help."""
+    """Assert that the stop is reported everywhere with the command, and that the service is alive."""
     topic = environment.topics["dialogue"]
     service.wait_metric("rag_stopped_partitions", 1, topic=topic)
     command = f"ragledger ledger resume --topic {topic} --partition 0 --from earliest"
     service.wait_check("stopped", why, command)
     service.wait_page("/healthz", 200)
-    said = eventually(lambda: log_lines(log, "partition_stopped"), message="said in the log")[-1]
+    said = eventually(lambda: log_lines(log, "partition_stopped"), message="logged")[-1]
     assert why in said["problem"]
     assert said["settle"] == command
-    eventually(lambda: line_of(environment)["stopped_at"], timeout=NOTICED_S, message="kept in the ledger")
+    eventually(lambda: line_of(environment)["stopped_at"], timeout=NOTICED_S, message="stored in the ledger")
     shown = environment.run("ledger")
     assert why in shown.stderr.replace("\n", " ")
     assert command in shown.stderr.replace("\n", " ")
@@ -78,46 +78,51 @@ def assert_stopped(environment: Environment, service: ServiceProcess, log: Path,
     assert why in line["stopped_because"]
 
 
-def assert_others_go_on(environment: Environment, bootstrap_servers: str, seed: int) -> None:
-    """A stopped partition holds up no other; records of another kind become dead letters there."""
+def assert_others_continue(environment: Environment, bootstrap_servers: str, seed: int) -> None:
+    """Assert that other partitions are read; records of another kind become dead letters there."""
     before = environment.value("SELECT count(*) FROM dead_letters")
     send(bootstrap_servers, dialogues(environment.topics["provenance"], 3, seed).values())
-    eventually(lambda: environment.value("SELECT count(*) FROM dead_letters") == before + 3, message="others go on")
+    eventually(
+        lambda: environment.value("SELECT count(*) FROM dead_letters") == before + 3,
+        message="other partitions continue",
+    )
 
 
 def resume(environment: Environment, where: str, *more: str) -> Any:
-    """Decide where the partition of dialogues is read on."""
+    """Decide where the partition of dialogues continues."""
     topic = environment.topics["dialogue"]
     return environment.run_json("ledger", "resume", "--topic", topic, "--partition", "0", "--from", where, *more)
 
 
 def give_up(environment: Environment, where: str) -> int:
-    """Decide to go on where offsets are given up that can be read, which takes an option; how many."""
+    """Give up readable offsets, which takes an option. Return their number."""
     topic = environment.topics["dialogue"]
     done = environment.run("ledger", "resume", "--topic", topic, "--partition", "0", "--from", where)
     assert (done.returncode, "--give-up-readable" in done.stderr) == (1, True)
     return int(resume(environment, where, "--give-up-readable")["given_up"])
 
 
-def test_a_topic_recreated_that_is_longer_than_the_old_one_stops(
+def test_a_recreated_topic_that_is_longer_than_the_old_one_stops(
     environment: Environment, bootstrap_servers: str, admin: AdminClient, tmp_path: Path
 ) -> None:
-    """While nobody looked; no offset gives it away. After the decision it is read whole, without a restart."""
+    """It was recreated while no replica ran, and no offset shows it. After the decision all of it is read,
+    without a restart.
+    """
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     old, new = dialogues(topic, 20, seed=1), dialogues(topic, 50, seed=2)
     send(bootstrap_servers, old.values())
     with ServiceProcess(environment, tmp_path / "before") as service:
         wait_for_records(environment, 20)
         assert service.stop() == 0
-    make_anew(admin, topic)
+    recreate(admin, topic)
     send(bootstrap_servers, new.values())
     with ServiceProcess(environment, log) as service:
         assert_stopped(environment, service, log, "recreated")
-        assert_others_go_on(environment, bootstrap_servers, seed=3)
+        assert_others_continue(environment, bootstrap_servers, seed=3)
         assert line_of(environment)["next_offset"] == 20
         decided = resume(environment, "earliest", "--reason", "the test says so")
         assert (decided["from_offset"], decided["to_offset"], decided["begins_anew"]) == (20, 0, True)
-        eventually(lambda: ids(environment) == old.keys() | new.keys(), timeout=NOTICED_S, message="read on")
+        eventually(lambda: ids(environment) == old.keys() | new.keys(), timeout=NOTICED_S, message="continued")
         eventually(lambda: service.get("/readyz")[0] == 200, timeout=NOTICED_S, message="ready")
         service.wait_metric("rag_stopped_partitions", 0)
         environment.assert_caught_up()
@@ -133,20 +138,20 @@ def test_a_topic_recreated_that_is_longer_than_the_old_one_stops(
     assert "the test says so" in environment.run("ledger", "decisions").stdout
 
 
-def test_a_topic_recreated_under_a_running_reader_stops(
+def test_a_topic_that_is_recreated_during_reading_stops(
     environment: Environment, bootstrap_servers: str, admin: AdminClient, tmp_path: Path
 ) -> None:
-    """Within seconds; whatever of it was read before is not read into the books twice."""
+    """Within seconds; records that were read before do not count twice."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     old, new = dialogues(topic, 20, seed=4), dialogues(topic, 200, seed=5)
     send(bootstrap_servers, old.values())
     with ServiceProcess(environment, log, RAGLEDGER_KAFKA__METADATA_MAX_AGE_MS="1000") as service:
         wait_for_records(environment, 20)
-        make_anew(admin, topic)
+        recreate(admin, topic)
         send(bootstrap_servers, new.values())
         assert_stopped(environment, service, log, "recreated")
         resume(environment, "earliest")
-        eventually(lambda: ids(environment) == old.keys() | new.keys(), timeout=NOTICED_S, message="read on")
+        eventually(lambda: ids(environment) == old.keys() | new.keys(), timeout=NOTICED_S, message="continued")
         environment.assert_caught_up()
         line = line_of(environment)
         assert (line["start_offset"], line["next_offset"]) == (0, 200)
@@ -154,10 +159,10 @@ def test_a_topic_recreated_under_a_running_reader_stops(
         assert service.stop() == 0
 
 
-def test_records_deleted_by_retention_stop_their_partition_for_good(
+def test_records_deleted_by_retention_stop_their_partition(
     environment: Environment, bootstrap_servers: str, admin: AdminClient, tmp_path: Path
 ) -> None:
-    """Through a restart; with `earliest` the loss is booked as gaps, under the same books."""
+    """Also after a restart; with `earliest` the loss counts as gaps in the same books."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     wanted = list(dialogues(topic, 100, seed=6).items())
     send(bootstrap_servers, [record for _, record in wanted[:20]])
@@ -173,17 +178,17 @@ def test_records_deleted_by_retention_stop_their_partition_for_good(
     with ServiceProcess(environment, log) as service:
         decided = resume(environment, "earliest")
         assert (decided["begins_anew"], decided["skipped"]) == (False, 40)
-        eventually(lambda: len(ids(environment)) == 60, timeout=NOTICED_S + 15, message="read on")
+        eventually(lambda: len(ids(environment)) == 60, timeout=NOTICED_S + 15, message="continued")
         assert service.stop() == 0
     assert ids(environment) == {event for event, _ in wanted[:20] + wanted[60:]}
     line = line_of(environment)
     assert (line["start_offset"], line["next_offset"], line["inserted"], line["gaps"]) == (0, 100, 60, 40)
 
 
-def test_retention_that_overtakes_a_running_reader_stops_its_partition(
+def test_retention_that_overtakes_the_reading_stops_the_partition(
     environment: Environment, bootstrap_servers: str, admin: AdminClient, tmp_path: Path
 ) -> None:
-    """A table is missing, reading waits until it gives back what it has fetched, and what comes next is deleted."""
+    """A table is missing, so fetched records wait, and the records after them are deleted."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     with ServiceProcess(environment, log, RAGLEDGER_BATCH__MAX_ROWS="10") as service:
         service.wait_ready()
@@ -196,7 +201,7 @@ def test_retention_that_overtakes_a_running_reader_stops_its_partition(
         stood = line_of(environment)["next_offset"]
         assert len(ids(environment)) == stood < 1990
         assert give_up(environment, "1995") == 5
-        eventually(lambda: line_of(environment)["next_offset"] == 2000, timeout=NOTICED_S + 15, message="read on")
+        eventually(lambda: line_of(environment)["next_offset"] == 2000, timeout=NOTICED_S + 15, message="continued")
         line = line_of(environment)
         assert (line["inserted"], line["gaps"]) == (stood + 5, 1995 - stood)
         assert service.stop() == 0
@@ -205,7 +210,7 @@ def test_retention_that_overtakes_a_running_reader_stops_its_partition(
 def test_a_topic_that_lost_records_stays_stopped_although_it_grows_again(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """Beyond the end once is beyond the end until a person has looked: else a loss would heal over in silence."""
+    """Otherwise the loss would be forgotten in silence."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     with ServiceProcess(environment, tmp_path / "before") as service:
         eventually(lambda: environment.value("SELECT count(*) FROM ingest_ledger") == 2, message="claimed")
@@ -220,14 +225,12 @@ def test_a_topic_that_lost_records_stays_stopped_although_it_grows_again(
         assert_stopped(environment, service, log, "partition ends at 0")
         assert ids(environment) == set()
         assert give_up(environment, "here") == 10
-        eventually(lambda: len(ids(environment)) == 20, timeout=NOTICED_S, message="read on from where it stood")
+        eventually(lambda: len(ids(environment)) == 20, timeout=NOTICED_S, message="continued at its offset")
         assert service.stop() == 0
 
 
-def test_a_decision_reaches_a_reader_that_has_nothing_to_do(
-    environment: Environment, bootstrap_servers: str, tmp_path: Path
-) -> None:
-    """Read again from the beginning, while it runs: duplicates, in new books, and nothing is doubled."""
+def test_a_decision_reaches_an_idle_replica(environment: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
+    """It reads again from the beginning while it runs: duplicates in new books, and no second row."""
     topic = environment.topics["dialogue"]
     wanted = dialogues(topic, 300, seed=9)
     send(bootstrap_servers, wanted.values())
@@ -243,8 +246,8 @@ def test_a_decision_reaches_a_reader_that_has_nothing_to_do(
     assert (line["start_offset"], line["next_offset"], line["inserted"]) == (0, 300, 0)
 
 
-def test_a_decision_that_makes_no_sense_is_refused(environment: Environment, tmp_path: Path) -> None:
-    """A word that is none, offsets and partitions that are not there: said in one line, and nothing is changed."""
+def test_an_impossible_decision_is_refused(environment: Environment, tmp_path: Path) -> None:
+    """An unknown keyword, unknown offsets and partitions: one line, and nothing is changed."""
     topic = environment.topics["dialogue"]
 
     def decide(topic: str, partition: str, where: str) -> tuple[int, str]:

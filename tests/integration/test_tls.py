@@ -1,4 +1,4 @@
-"""PostgreSQL over TLS: verified against an authority of the tests' own, refused with a word about it otherwise."""
+"""Tests PostgreSQL over TLS: the server is verified with a test authority, and otherwise refused with a reason."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -26,7 +26,7 @@ hostssl all all      127.0.0.1/32 cert
 
 
 class Encrypted(NamedTuple):
-    """A server that takes TLS alone, the authority that it is signed by, and one that nobody knows."""
+    """A server that accepts only TLS, its authority, and an unknown authority."""
 
     server: PostgresServer
     authority: Authority
@@ -34,7 +34,7 @@ class Encrypted(NamedTuple):
 
 
 def encrypted(made: ExitStack, *names: str) -> Encrypted:
-    """Start a server whose certificate is for these names: of Debian's, as the embedded one is built without TLS."""
+    """Start a server with a certificate for these names: Debian's, because the embedded one has no TLS."""
     workspace = made.enter_context(Workspace())
     directory = workspace.directory / "tls"
     directory.mkdir(mode=0o755)
@@ -58,31 +58,31 @@ def encrypted(made: ExitStack, *names: str) -> Encrypted:
 
 @pytest.fixture(scope="module")
 def here() -> Iterator[Encrypted]:
-    """The certificate is for 127.0.0.1."""
+    """Return a server whose certificate is for 127.0.0.1."""
     with ExitStack() as made:
         yield encrypted(made, "IP:127.0.0.1")
 
 
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[Encrypted]:
-    """The certificate is for another machine."""
+    """Return a server whose certificate is for another machine."""
     with ExitStack() as made:
         yield encrypted(made, "DNS:db.example")
 
 
 def verified(place: Encrypted, **changes: str | Path) -> str:
-    """The DSN that asks for a verified server."""
+    """Return a DSN that verifies the server."""
     options = {"sslmode": "verify-full", "sslrootcert": place.authority.certificate, **changes}
     return f"{place.server.dsn}?{urlencode({name: str(value) for name, value in options.items()})}"
 
 
 def offline(dsn: str, **settings: str) -> Environment:
-    """A database alone."""
+    """Return a database without Kafka."""
     return Environment(dsn, "127.0.0.1:9", {}, **settings)
 
 
 def test_the_service_and_its_commands_verify_the_server(here: Encrypted, stack: Servers, tmp_path: Path) -> None:
-    """Migrated, ingested and checked over TLS; the server counts only encrypted sessions of ours."""
+    """Migrations, ingestion and checks use TLS; the server counts only encrypted sessions of ours."""
     topics = Topics(stack.bootstrap_servers)
     names = {kind: topics.create(1, prefix=kind) for kind in ("dialogue", "provenance")}
     with fresh_database(verified(here)) as dsn:
@@ -101,8 +101,8 @@ def test_the_service_and_its_commands_verify_the_server(here: Encrypted, stack: 
     topics.delete_all()
 
 
-def test_authorities_can_be_named_by_a_setting(here: Encrypted) -> None:
-    """RAGLEDGER_POSTGRES__SSL_ROOT_CERT asks for verification in every command."""
+def test_authorities_can_be_set(here: Encrypted) -> None:
+    """RAGLEDGER_POSTGRES__SSL_ROOT_CERT turns on verification in every command."""
     ours, theirs = (str(authority.certificate) for authority in (here.authority, here.stranger))
     good = offline(here.server.dsn, RAGLEDGER_POSTGRES__SSL_ROOT_CERT=ours)
     bad = offline(here.server.dsn, RAGLEDGER_POSTGRES__SSL_ROOT_CERT=theirs)
@@ -114,7 +114,7 @@ def test_authorities_can_be_named_by_a_setting(here: Encrypted) -> None:
 
 
 def test_the_system_s_authorities_can_be_trusted(here: Encrypted, elsewhere: Encrypted) -> None:
-    """sslrootcert=system, as in libpq 16: what OpenSSL trusts, and the name has to match."""
+    """sslrootcert=system, as in libpq 16: OpenSSL's authorities, and the name has to match."""
     for place, wanted in ((here, 0), (elsewhere, 1)):
         known = offline(f"{place.server.dsn}?sslrootcert=system", SSL_CERT_FILE=str(place.authority.certificate))
         unknown = offline(f"{place.server.dsn}?sslrootcert=system", SSL_CERT_FILE=str(place.stranger.certificate))
@@ -124,7 +124,7 @@ def test_the_system_s_authorities_can_be_trusted(here: Encrypted, elsewhere: Enc
 
 
 def test_an_unknown_authority_is_refused(here: Encrypted) -> None:
-    """One line that says so, and how to name the right one."""
+    """One line names the problem and the setting."""
     for command in (["migrate", "status"], ["ledger"]):
         refused = offline(verified(here, sslrootcert=here.stranger.certificate)).run(*command)
         assert refused.returncode == 1
@@ -133,8 +133,8 @@ def test_an_unknown_authority_is_refused(here: Encrypted) -> None:
         assert len(refused.stderr.splitlines()) == 1
 
 
-def test_another_machine_is_refused(elsewhere: Encrypted) -> None:
-    """The certificate is good, but not for the name that was asked for; with verify-ca the name does not matter."""
+def test_a_certificate_for_another_machine_is_refused(elsewhere: Encrypted) -> None:
+    """The certificate is valid, but not for the requested name; with verify-ca the name does not matter."""
     refused = offline(verified(elsewhere)).run("migrate", "status")
     assert refused.returncode == 1
     assert "mismatch" in refused.stderr
@@ -143,25 +143,23 @@ def test_another_machine_is_refused(elsewhere: Encrypted) -> None:
 
 
 def test_a_server_without_tls_is_refused(here: Encrypted, stack: Servers) -> None:
-    """Asked for a verified server, it is not spoken to in the clear."""
+    """If verification is required, nothing is sent unencrypted."""
     asked = f"{stack.dsn}?sslmode=verify-full&sslrootcert={here.authority.certificate}"
     refused = offline(asked).run("migrate", "status")
     assert refused.returncode == 1
     assert "rejected SSL upgrade" in refused.stderr
 
 
-def test_files_that_are_not_there_are_named(here: Encrypted) -> None:
-    """Authorities, certificate or key: a wrong path stops every command with the path."""
+def test_missing_files_are_named(here: Encrypted) -> None:
+    """Authorities, certificate or key: every command fails with the path."""
     for option in ("sslrootcert", "sslcert", "sslkey"):
         refused = offline(verified(here, **{option: "/nowhere.pem"})).run("config", "check")
         assert refused.returncode == 1
         assert f"names {option}=/nowhere.pem, and there is no such file" in refused.stderr
 
 
-def test_the_service_waits_for_a_certificate_it_can_accept(
-    elsewhere: Encrypted, stack: Servers, tmp_path: Path
-) -> None:
-    """It says what is wrong once, is not ready, sends nothing, and ends in order when told to."""
+def test_the_service_waits_for_an_acceptable_certificate(elsewhere: Encrypted, stack: Servers, tmp_path: Path) -> None:
+    """It logs the problem once, is not ready, sends nothing, and stops in order on a signal."""
     environment = Environment(verified(elsewhere), stack.bootstrap_servers, {})
     log = tmp_path / "log"
     with ServiceProcess(environment, log) as service:
@@ -173,7 +171,7 @@ def test_the_service_waits_for_a_certificate_it_can_accept(
 
 
 def test_client_certificates(here: Encrypted) -> None:
-    """The role is who the certificate says; without one the server refuses, and its reason is shown."""
+    """The certificate gives the role; without one the server refuses, and its reason is shown."""
     certificate, key = here.authority.issue(CLIENT)
     mine = verified(here, sslcert=certificate, sslkey=key).replace("postgres@", f"{CLIENT}@")
     assert offline(mine).run("migrate", "status").returncode == 0

@@ -1,4 +1,4 @@
-"""Records that the client cannot unpack: what can be read of their batch is read, the rest is kept or named."""
+"""Tests records that the client cannot unpack: the rest of their batch is read, and they are kept or named."""
 
 import base64
 import json
@@ -25,14 +25,14 @@ BATCH = 21
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """One partition a topic."""
+    """Return an environment with one partition in each topic."""
     with environment_on(stack, migrated_template) as made:
         yield made
 
 
 @pytest.fixture
 def topic(environment: Environment) -> str:
-    """That of dialogues."""
+    """Return the topic of dialogues."""
     return environment.topics["dialogue"]
 
 
@@ -45,14 +45,14 @@ class Events(dict[UUID, bytes]):
 
 
 def publish(bootstrap_servers: str, topic: str, count: int, seed: int, *bad: int, codec: str = "none") -> set[UUID]:
-    """A batch of dialogues, the bad ones in these places; the ids of the others."""
+    """Publish a batch of dialogues with bad ones at these positions. Return the ids of the others."""
     events = Events.make(topic, count, seed)
     send_batch(bootstrap_servers, topic, list(events.values()), bad, codec)
     return {event for place, event in enumerate(events) if place not in bad}
 
 
 def line_of(environment: Environment, topic: str) -> Any:
-    """What the ledger says of the partition."""
+    """Return the ledger's row of the partition."""
     (line,) = environment.query("SELECT * FROM ingest_ledger WHERE topic = %s", topic)
     counted = ("inserted", "duplicates", "amended", "dead_lettered", "gaps")
     assert line["next_offset"] - line["start_offset"] == sum(line[name] for name in counted)
@@ -60,20 +60,20 @@ def line_of(environment: Environment, topic: str) -> Any:
 
 
 def reached(environment: Environment, topic: str) -> int:
-    """The offset that comes next; -1 before the partition was claimed."""
+    """Return the next offset; -1 before the partition was claimed."""
     sql = "SELECT coalesce(max(next_offset), -1) FROM ingest_ledger WHERE topic = %s"
     return int(environment.value(sql, topic))
 
 
 def letters(environment: Environment) -> list[Any]:
-    """The dead letters."""
+    """Return the dead letters."""
     return environment.query("SELECT * FROM dead_letters ORDER BY record_offset")
 
 
-def test_a_record_with_an_unreadable_name_is_a_dead_letter_and_reading_goes_on(
+def test_a_record_with_an_unreadable_header_is_a_dead_letter_and_reading_continues(
     environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
 ) -> None:
-    """In every codec; first, last, several, alone; the batch before and the one behind are whole."""
+    """In every codec; first, last, several, alone; the batches before and after are complete."""
     wanted, count, bad = set[UUID](), 0, list[int]()
     places: Sequence[Sequence[int]] = ((10,), (0, 20), (0,), (20,), (9, 10, 11))
     for number, (codec, at) in enumerate([*zip(CODECS, places, strict=True), *((codec, (0,)) for codec in CODECS)]):
@@ -100,10 +100,10 @@ def test_a_record_with_an_unreadable_name_is_a_dead_letter_and_reading_goes_on(
     assert "geheim" not in (tmp_path / "log").read_text()
 
 
-def test_reading_goes_on_in_the_middle_of_such_a_batch(
+def test_reading_continues_inside_such_a_batch(
     environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
 ) -> None:
-    """The batch is fetched from its beginning again: neither is anything of it read twice, nor passed over."""
+    """The batch is fetched from its beginning again: no record is read twice or skipped."""
     wanted = publish(bootstrap_servers, topic, BATCH, 1, 3, 10, 17, codec="zstd")
     with ServiceProcess(environment, tmp_path / "log", RAGLEDGER_BATCH__MAX_ROWS="2") as service:
         eventually(lambda: reached(environment, topic) == BATCH, message="read")
@@ -121,10 +121,10 @@ def test_reading_goes_on_in_the_middle_of_such_a_batch(
     assert [letter["record_offset"] for letter in letters(environment)] == [3, 10, 17]
 
 
-def test_such_dead_letters_survive_every_command(
+def test_such_dead_letters_work_with_every_command(
     environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
 ) -> None:
-    """Shown, listed, replayed in vain and kept as they are, erased with their user, discarded."""
+    """They are shown, listed, replayed without success, erased with their user, and discarded."""
     events = Events.make(topic, 3, 1)
     send_batch(bootstrap_servers, topic, list(events.values()), range(3), "lz4")
     ingest(environment, 3, tmp_path / "log")
@@ -146,12 +146,12 @@ def test_such_dead_letters_survive_every_command(
     assert ids(environment) == set()
 
 
-# ── batches whose records cannot be told apart ───────────────────────────────────────────────────────────────────────
+# ── batches whose records cannot be separated ────────────────────────────────────────────────────────────────────────
 
 
 @contextmanager
 def locked(environment: Environment) -> Iterator[None]:
-    """Nobody can write dialogues."""
+    """Lock the table of dialogues."""
     with psycopg.connect(environment.dsn) as connection:
         connection.execute("LOCK TABLE ai_dialogue_log IN ACCESS EXCLUSIVE MODE")
         yield
@@ -159,35 +159,35 @@ def locked(environment: Environment) -> Iterator[None]:
 
 
 def damage(kafka: Kafka, topic: str, offset: int) -> tuple[int, int]:
-    """Damage a batch; its offsets."""
+    """Damage a batch. Return its offsets."""
     if not kafka.directory:
         pytest.skip("the broker's files are in a container")
     return damage_on_disk(Path(kafka.directory), topic, offset)
 
 
 def settle(said: str) -> Any:
-    """Type what was said, literally."""
+    """Run the printed command literally."""
     program, *arguments = said.split()
     assert program == "ragledger"
     return [*arguments]
 
 
 def resume(environment: Environment, topic: str, where: int | str, *more: str) -> subprocess.CompletedProcess[str]:
-    """Decide."""
+    """Store a decision."""
     place = ("--topic", topic, "--partition", "0", "--from", str(where))
     return environment.run("ledger", "resume", *place, *more)
 
 
 def wait_until_stopped(log: Path, times: int = 1, timeout: float = 60.0) -> Any:
-    """The newest line that says so."""
+    """Wait for the newest log line about the stop, and return it."""
     eventually(lambda: len(log_lines(log, "partition_stopped")) >= times, timeout=timeout, message="stopped")
     return log_lines(log, "partition_stopped")[-1]
 
 
-def test_a_damaged_batch_is_given_up_as_a_whole_by_one_command(
+def test_a_damaged_batch_is_skipped_by_one_command(
     environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path
 ) -> None:
-    """Its first and last offset are named; what is behind it is read, after one step."""
+    """Its first and last offset are named; the records after it are read."""
     log = tmp_path / "log"
     wanted = publish(bootstrap_servers, topic, 4, 1, codec="gzip")
     publish(bootstrap_servers, topic, BATCH, 2, codec="zstd")
@@ -216,10 +216,10 @@ def test_a_damaged_batch_is_given_up_as_a_whole_by_one_command(
 
 
 @pytest.mark.parametrize("killed", [True, False])
-def test_a_stop_is_not_told_before_what_precedes_it_is_written(
+def test_a_stop_is_reported_after_earlier_records_are_written(
     environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path, killed: bool
 ) -> None:
-    """While the batch below waits, with or without a kill: whoever then types what the log says loses nothing."""
+    """While the earlier batch waits, with or without a kill, running the logged command loses nothing."""
     log, quick = tmp_path / "log", {"RAGLEDGER_POSTGRES__LOCK_TIMEOUT_S": "1"}
     wanted = publish(bootstrap_servers, topic, 30, 1)
     publish(bootstrap_servers, topic, 1, 2)
@@ -250,10 +250,10 @@ def test_a_stop_is_not_told_before_what_precedes_it_is_written(
     assert (line["inserted"], line["gaps"]) == (35, 1)
 
 
-def test_what_can_be_read_is_given_up_by_name_alone(
+def test_readable_offsets_are_given_up_only_with_the_option(
     environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
 ) -> None:
-    """Counted in the refusal, in the confirmation and in the list of decisions; what is gone already is not counted."""
+    """The refusal, the confirmation and the list of decisions count them; deleted offsets do not count."""
     wanted = publish(bootstrap_servers, topic, 10, 1)
     ingest(environment, 10, tmp_path / "log")
     publish(bootstrap_servers, topic, 7, 2)
@@ -278,7 +278,7 @@ def test_what_can_be_read_is_given_up_by_name_alone(
     assert (line["next_offset"], line["gaps"]) == (17, 5)
 
 
-# ── files in which the broker itself does not find the records any more ───────────────────────────────────────────────
+# ── files in which the broker itself does not find records ────────────────────────────────────────────────────────────
 
 
 LENGTH, FIRST_OFFSET = (8, ">i"), (0, ">q")
@@ -292,10 +292,10 @@ def damage_number(kafka: Kafka, topic: str, offset: int, where: tuple[int, str],
 
 
 @pytest.mark.slow
-def test_records_that_only_a_later_offset_brings_are_read(
+def test_records_that_only_a_later_offset_returns_are_read(
     environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path
 ) -> None:
-    """Behind a length that is wrong by one the broker finds no batch by its first offset, and still by its last."""
+    """After a wrong length, the broker does not find a batch by its first offset, but by its last."""
     log = tmp_path / "log"
     wanted = publish(bootstrap_servers, topic, 4, 1)
     publish(bootstrap_servers, topic, BATCH, 2)
@@ -317,10 +317,10 @@ def test_records_that_only_a_later_offset_brings_are_read(
 @pytest.mark.slow
 @pytest.mark.timeout(420)
 @pytest.mark.parametrize("more", [-100_000, 2**30])
-def test_a_partition_of_which_kafka_returns_nothing_stops_and_no_other(
+def test_a_partition_without_answers_stops_and_no_other(
     environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path, more: int
 ) -> None:
-    """With an error or without one. The command that is printed gives up nothing, however often it is typed."""
+    """With an error or without one. The printed command gives up nothing, however often it is run."""
     log, other = tmp_path / "log", environment.topics["provenance"]
     wanted = publish(bootstrap_servers, topic, 4, 1)
     publish(bootstrap_servers, topic, BATCH, 2)
@@ -328,7 +328,7 @@ def test_a_partition_of_which_kafka_returns_nothing_stops_and_no_other(
     damage_number(kafka, topic, 10, LENGTH, more)
     with ServiceProcess(environment, log) as service:
         for times in (1, 2):
-            said = wait_until_stopped(log, times, timeout=150)  # it is asked for after 10 s, several times
+            said = wait_until_stopped(log, times, timeout=150)  # it is requested after 10 s, several times
             assert "returns none" in said["problem"]
             assert said["settle"].endswith("--from here")
             assert service.get("/readyz")[0] == 503
@@ -344,10 +344,10 @@ def test_a_partition_of_which_kafka_returns_nothing_stops_and_no_other(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [3, -2, 10**9])
-def test_a_batch_with_another_first_offset_takes_no_record_with_it(
+def test_a_batch_with_a_wrong_first_offset_hides_no_record(
     environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path, more: int
 ) -> None:
-    """No checksum covers it: read where it says, the batch would hide records of its neighbours."""
+    """No checksum covers that offset; if the batch were read there, it would hide records of its neighbours."""
     log = tmp_path / "log"
     wanted = publish(bootstrap_servers, topic, 4, 1)
     publish(bootstrap_servers, topic, BATCH, 2)

@@ -1,4 +1,4 @@
-"""A database in use is migrated: nobody waits, and the review's test plan, from the first file to the last and back."""
+"""Tests the migration of a database in use: no session waits, and the review's test plan works, up and down."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FROM generate_series(1, {OLD_ROWS}) AS n
 
 
 class Writer:
-    """Somebody else's application: inserts and updates without a pause, and refuses to wait a second for a lock."""
+    """Another application: it inserts and updates without a pause, and fails if it waits a second for a lock."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
@@ -34,7 +34,7 @@ class Writer:
         self.problem: psycopg.Error | None = None
 
     def run(self) -> None:
-        """Write until told to end, or until a write has waited too long."""
+        """Write until stopped, or until a write has waited too long."""
         try:
             with psycopg.connect(self._dsn, autocommit=True) as connection:
                 connection.execute("SET lock_timeout = '1s'")
@@ -51,7 +51,7 @@ class Writer:
 
 @contextmanager
 def writing(dsn: str) -> Iterator[Writer]:
-    """A writer at work."""
+    """Run a writer."""
     writer = Writer(dsn)
     thread = threading.Thread(target=writer.run)
     thread.start()
@@ -64,7 +64,7 @@ def writing(dsn: str) -> Iterator[Writer]:
 
 @pytest.mark.timeout(300)
 def test_two_million_rows_are_migrated_while_others_write(empty_database: str) -> None:
-    """No write waits a second for a lock, on the way up and on the way down to the base table."""
+    """No write waits a second for a lock, on the way up and down to the base table."""
     execute(empty_database, BASE_TABLE, FILL, "CREATE INDEX ON ai_dialogue_log (query)", "ANALYZE ai_dialogue_log")
     with writing(empty_database) as writer:
         asyncio.run(migrate.up(empty_database))
@@ -77,8 +77,8 @@ def test_two_million_rows_are_migrated_while_others_write(empty_database: str) -
     assert [check for check in asyncio.run(migrate.verify(empty_database)) if not check.ok] == []
 
 
-def test_the_files_give_the_same_schema_on_a_table_with_rows_as_on_one_without(blank: str) -> None:
-    """Whichever of the files has built the indexes."""
+def test_the_schema_is_the_same_on_a_table_with_rows(blank: str) -> None:
+    """It does not matter which file has built the indexes."""
     execute(blank, BASE_TABLE, ONE_DIALOGUE)
     asyncio.run(migrate.up(blank))
     filled = catalog(blank)
@@ -89,7 +89,7 @@ def test_the_files_give_the_same_schema_on_a_table_with_rows_as_on_one_without(b
 
 
 def test_the_whole_plan_of_a_migration(blank: str) -> None:
-    """Apply, verify, fill, roll up, look, roll back, apply again: what an administrator rehearses."""
+    """Apply, verify, fill, roll up, query, roll back, apply again: the rehearsal of an administrator."""
     ours = Environment(blank, "127.0.0.1:9", {})
     for arguments in (["migrate", "up"], ["migrate", "verify"]):
         assert ours.run(*arguments).returncode == 0

@@ -1,4 +1,4 @@
-"""A process that gets nowhere ends itself, with its stacks and an exit code of its own; whoever only waits does not."""
+"""Tests the watchdog: a process without progress ends with its stacks and exit code 4; a waiting process does not."""
 
 import signal
 from collections.abc import Iterable, Iterator
@@ -28,13 +28,13 @@ QUICK = {
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """A watchdog that is quick to bark."""
+    """Return an environment with a watchdog that reacts quickly."""
     with environment_on(stack, migrated_template, partitions=2, **QUICK) as made:
         yield made
 
 
 def evenly(records: Iterable[Outgoing]) -> list[Outgoing]:
-    """Over both partitions."""
+    """Publish to both partitions."""
     return [record._replace(partition=n % 2) for n, record in enumerate(records)]
 
 
@@ -47,10 +47,12 @@ def evenly(records: Iterable[Outgoing]) -> list[Outgoing]:
     ],
 )
 @pytest.mark.slow
-def test_a_client_that_silently_stops_ends_the_process(
+def test_a_client_that_stops_in_silence_ends_the_process(
     environment: Environment, bootstrap_servers: str, tmp_path: Path, harm: str, problem: str
 ) -> None:
-    """With the reason, the stacks and exit code 4; the next process reads on, and nothing is lost or doubled."""
+    """The log has the reason and the stacks, the exit code is 4; the next process continues without loss or
+    duplicates.
+    """
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     wanted = dialogues(topic, 40, seed=1, response="geheim")
     send(bootstrap_servers, evenly(wanted.values()))
@@ -73,7 +75,7 @@ def test_a_client_that_silently_stops_ends_the_process(
 
 
 def test_a_blocked_loop_ends_the_process(environment: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
-    """Nothing inside the loop could: a thread does, with the stacks of all threads."""
+    """A thread ends it, with the stacks of all threads, because nothing inside the loop could."""
     log = tmp_path / "log"
     send(bootstrap_servers, dialogues(environment.topics["dialogue"], 20, seed=3, response="geheim").values())
     with StuckService("loop", environment, log) as service:
@@ -81,15 +83,17 @@ def test_a_blocked_loop_ends_the_process(environment: Environment, bootstrap_ser
         service.harm()
         assert service.running.wait(30) == STALLED
     assert log_lines(log, "loop_blocked")
-    assert "stuck.py" in log.read_text(), "the stack shows what blocks it"
+    assert "stuck.py" in log.read_text(), "the stack shows the blocking call"
     assert "geheim" not in log.read_text()
 
 
 @pytest.mark.slow
-def test_a_frozen_process_is_not_taken_for_a_blocked_one(
+def test_a_frozen_process_is_not_reported_as_blocked(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """Stopped for longer than either limit, and continued: neither the thread nor the watchdog counts that time."""
+    """It is stopped for longer than either limit, and continued: neither the thread nor the watchdog counts that
+    time.
+    """
     topic = environment.topics["dialogue"]
     with ServiceProcess(environment, tmp_path / "log") as service:
         service.wait_ready()
@@ -103,8 +107,10 @@ def test_a_frozen_process_is_not_taken_for_a_blocked_one(
 
 
 @pytest.mark.slow
-def test_a_slow_database_wakes_no_dog(environment: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
-    """One statement takes longer than the limit, and reading waits for it all the time."""
+def test_a_slow_database_does_not_trigger_the_watchdog(
+    environment: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """One statement takes longer than the limit, and reading waits for it."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     make_slow(environment)
     rows = int(STALL_S * 3 * 1000)
@@ -117,10 +123,10 @@ def test_a_slow_database_wakes_no_dog(environment: Environment, bootstrap_server
 
 
 @pytest.mark.slow
-def test_a_lock_and_a_stopped_partition_wake_no_dog(
+def test_a_lock_and_a_stopped_partition_do_not_trigger_the_watchdog(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """A new process would mend neither."""
+    """A new process could not fix either."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     limits = {"RAGLEDGER_POSTGRES__LOCK_TIMEOUT_S": "1", "RAGLEDGER_BATCH__MAX_ROWS": "10"}
     with ServiceProcess(environment, tmp_path / "before") as service:
@@ -147,13 +153,13 @@ def test_a_lock_and_a_stopped_partition_wake_no_dog(
 
 
 @pytest.mark.slow
-def test_a_process_that_is_fenced_for_ever_ends(
+def test_a_process_that_is_fenced_every_time_ends(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """Whatever it reads, another one has claimed it by the time it is written; the next process writes it."""
+    """Another process has claimed the partition each time it writes; the next process writes."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     limits = {
-        "RAGLEDGER_KAFKA__SESSION_TIMEOUT_MS": "6000",  # after so long a fenced partition is claimed again
+        "RAGLEDGER_KAFKA__SESSION_TIMEOUT_MS": "6000",  # after this time a fenced partition is claimed again
         "RAGLEDGER_KAFKA__REBALANCE_TIMEOUT_MS": "15000",
         "RAGLEDGER_WATCHDOG__STALL_S": "8",
     }

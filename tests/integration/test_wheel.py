@@ -1,4 +1,4 @@
-"""The wheel by itself: built twice it is the same, and installed into an empty environment it does what it says."""
+"""Tests the wheel: two builds are equal, and installed into an empty environment it works."""
 
 import json
 import os
@@ -24,7 +24,7 @@ EVENTS = 200
 
 
 def build(directory: Path) -> Path:
-    """The wheel, built by the project's own hatchling."""
+    """Build the wheel with the project's own hatchling."""
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(directory)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
     (wheel,) = directory.glob("*.whl")
@@ -32,7 +32,7 @@ def build(directory: Path) -> Path:
 
 
 def constraints(file: Path) -> Path:
-    """The pinned versions, without hashes, which pip would want for the wheel too."""
+    """Return the pinned versions without hashes, which pip would require for the wheel too."""
     pinned = re.findall(
         r"^[a-z][\w.-]*==\S+(?: ; [^\\\n]+)?", (ROOT / "requirements" / "dev.txt").read_text("utf-8"), re.M
     )
@@ -42,7 +42,7 @@ def constraints(file: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    """A directory that every user may enter, as PostgreSQL's has to."""
+    """Return a directory that every user may enter, because PostgreSQL's user has to."""
     directory = Path(tempfile.mkdtemp(prefix="wheel-test-"))
     directory.chmod(0o711)
     yield directory
@@ -51,7 +51,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def installed(place: Path) -> Path:
-    """The command, in an environment with nothing but the wheel and what it asks for."""
+    """Return the command in an environment with only the wheel and its requirements."""
     wheel, environment = build(place / "dist"), place / "environment"
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, timeout=120)
     pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -61,7 +61,7 @@ def installed(place: Path) -> Path:
 
 
 def run(command: Path, *arguments: str) -> str:
-    """What the command prints, started far from the repository."""
+    """Return the output of the command, started outside the repository."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAGLEDGER_", "PYTHON"))}
     environment |= {"PATH": "/usr/bin:/bin", "TMPDIR": str(command.parents[2])}
     done = subprocess.run(
@@ -71,13 +71,13 @@ def run(command: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_the_wheel_is_built_alike(tmp_path: Path) -> None:
+def test_two_builds_of_the_wheel_are_equal(tmp_path: Path) -> None:
     """Byte for byte, so that anybody can build it again and compare."""
     assert build(tmp_path / "one").read_bytes() == build(tmp_path / "two").read_bytes()
 
 
 def test_the_demo_runs_from_the_wheel(installed: Path) -> None:
-    """Kafka, PostgreSQL, migrations, the service: all of it comes with the wheel and its requirements."""
+    """Kafka, PostgreSQL, migrations and the service come with the wheel and its requirements."""
     found = json.loads(run(installed, "demo", "--events", str(EVENTS), "--exit", "--json"))
     assert found["published"]["events"] == EVENTS
     assert (found["ledger"]["holds"], found["ledger"]["caught_up"]) == (True, True)

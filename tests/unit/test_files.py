@@ -1,4 +1,4 @@
-"""Files that commands leave behind: whole or not there, for their owner alone, and no link leads astray."""
+"""Tests that files of commands are complete or absent, readable only by their owner, and never follow a link."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from consumer.files import (
 
 @pytest.fixture(autouse=True)
 def usual_umask() -> Iterator[None]:
-    """The one most systems have."""
+    """Set the usual umask."""
     before = os.umask(0o022)
     yield
     os.umask(before)
 
 
 def names(directory: Path) -> list[str]:
-    """What is in it."""
+    """Return the names in a directory."""
     return sorted(path.name for path in directory.iterdir())
 
 
 def mode_of(path: Path) -> int:
-    """Its permissions."""
+    """Return the permissions of a file."""
     return path.stat().st_mode & 0o777
 
 
-def test_a_file_is_for_its_owner_alone_and_whole(tmp_path: Path) -> None:
-    """Until it is written, the one before is there; then nothing else is left in the directory."""
+def test_a_file_is_private_and_complete(tmp_path: Path) -> None:
+    """The earlier file stays until the new one is written; then no other file is left."""
     path = tmp_path / "archive"
     path.write_text("before")
     with written(path) as file:
@@ -55,15 +55,15 @@ def test_a_file_is_for_its_owner_alone_and_whole(tmp_path: Path) -> None:
     assert (path.read_text(), mode_of(path), names(tmp_path)) == ("after", 0o600, ["archive"])
 
 
-def test_what_others_read_is_as_the_umask_has_it(tmp_path: Path) -> None:
-    """Rules, for Prometheus."""
+def test_a_public_file_has_the_mode_of_the_umask(tmp_path: Path) -> None:
+    """Prometheus reads rule files."""
     make_directory(tmp_path / "for" / "all", PUBLIC)
     write(tmp_path / "for" / "all" / "rules", "x", PUBLIC)
     assert [mode_of(tmp_path / path) for path in ("for", "for/all", "for/all/rules")] == [0o755, 0o755, 0o644]
 
 
-def test_directories_are_for_their_owner_alone(tmp_path: Path) -> None:
-    """Each that was missing; the others stay as they are."""
+def test_new_directories_are_private(tmp_path: Path) -> None:
+    """Existing directories keep their modes."""
     make_directory(tmp_path / "a" / "b")
     make_directory(tmp_path / "a" / "b")
     assert [mode_of(tmp_path / path) for path in ("a", "a/b")] == [0o700, 0o700]
@@ -74,7 +74,7 @@ def test_directories_are_for_their_owner_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["victim", "nothing"])
 def test_a_link_is_neither_followed_nor_replaced(tmp_path: Path, target: str) -> None:
-    """Whether it leads to a file or to nothing; also not by way of `--output`."""
+    """This holds for a link to a file, a dangling link, and a link given by `--output`."""
     (tmp_path / "victim").write_text("mine")
     link = tmp_path / "link"
     link.symlink_to(tmp_path / target)
@@ -86,15 +86,15 @@ def test_a_link_is_neither_followed_nor_replaced(tmp_path: Path, target: str) ->
     assert names(tmp_path) == ["link", "victim"]
 
 
-def test_a_link_that_comes_meanwhile_is_found(tmp_path: Path) -> None:
-    """Between the first byte and the last."""
+def test_a_link_that_appears_during_the_write_is_refused(tmp_path: Path) -> None:
+    """It is checked again at the end."""
     path = tmp_path / "archive"
     with pytest.raises(FileError, match="is a link"), written(path):
         path.symlink_to(tmp_path / "victim")
     assert names(tmp_path) == ["archive"]
 
 
-def test_a_pipe_is_written_into_and_stays(tmp_path: Path) -> None:
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
     """So is a device, and a descriptor of this process."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -117,8 +117,8 @@ def test_a_pipe_is_written_into_and_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_what_ends_the_writing_leaves_what_was_there(tmp_path: Path, error: type[BaseException]) -> None:
-    """And no draft."""
+def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path, error: type[BaseException]) -> None:
+    """It leaves no draft."""
     path = tmp_path / "archive"
     path.write_text("before")
     with pytest.raises(error), written(path):
@@ -145,7 +145,7 @@ uvloop.run(work())
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_leaves_no_draft(tmp_path: Path, number: signal.Signals) -> None:
-    """While the event loop waits for a database, as it mostly does."""
+    """The signal comes while the event loop waits for a database, as it usually does."""
     with waiting(tmp_path / "archive") as process:
         assert len(names(tmp_path)) == 1
         process.send_signal(number)
@@ -153,8 +153,8 @@ def test_a_signal_leaves_no_draft(tmp_path: Path, number: signal.Signals) -> Non
     assert names(tmp_path) == []
 
 
-def test_the_draft_of_a_killed_process_goes_with_the_next_file_and_that_of_a_live_one_stays(tmp_path: Path) -> None:
-    """Nothing can clean up after SIGKILL but who comes next."""
+def test_the_draft_of_a_killed_process_is_removed_and_that_of_a_running_one_stays(tmp_path: Path) -> None:
+    """After SIGKILL, only the next write can clean up."""
     with waiting(tmp_path / "archive"):
         with waiting(tmp_path / "archive") as killed:
             assert len(names(tmp_path)) == 2
@@ -166,7 +166,7 @@ def test_the_draft_of_a_killed_process_goes_with_the_next_file_and_that_of_a_liv
 
 
 class waiting:  # noqa: N801 - reads as what it does
-    """A process that has written half a file."""
+    """Start a process that has written half a file."""
 
     def __init__(self, path: Path) -> None:
         self._process = subprocess.Popen([sys.executable, "-c", WAITS, str(path)], stdout=subprocess.PIPE)
@@ -181,8 +181,8 @@ class waiting:  # noqa: N801 - reads as what it does
         self._process.communicate(timeout=20)
 
 
-def test_a_full_disk_is_told_with_the_file_and_what_to_do(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the disk; the device for a pipe into one."""
+def test_a_full_disk_is_reported_with_the_file_and_the_advice(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
@@ -196,14 +196,14 @@ def test_a_full_disk_is_told_with_the_file_and_what_to_do(tmp_path: Path) -> Non
 
 
 def pass_on(path: Path) -> None:
-    """Write a little."""
+    """Write some bytes."""
     with written_or_streamed(path) as file:
         file.write(b"x")
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EIO, errno.EDQUOT])
-def test_each_trouble_of_a_disk_has_its_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """With the name of the file."""
+def test_each_disk_error_has_its_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The message names the file."""
 
     def refuse(*_: object, **__: object) -> int:
         raise OSError(number, os.strerror(number))
@@ -214,8 +214,8 @@ def test_each_trouble_of_a_disk_has_its_advice(tmp_path: Path, monkeypatch: pyte
     assert names(tmp_path) == []
 
 
-def test_a_place_is_tried_before_it_is_needed(tmp_path: Path) -> None:
-    """Nothing stays of the trial."""
+def test_a_directory_is_tested_before_it_is_needed(tmp_path: Path) -> None:
+    """The test leaves no file behind."""
     demand_writable(tmp_path)
     assert names(tmp_path) == []
     with pytest.raises(FileError, match="/proc cannot be written"):

@@ -1,4 +1,4 @@
-"""Text from outside on a line of ours."""
+"""Tests escaping of outside text."""
 
 import pytest
 
@@ -10,15 +10,15 @@ FORGED = "DSR-1\nDeleted\n\x1b[2K\u202e"
 ESCAPED = "DSR-1\\nDeleted\\n\\x1b[2K\\u202e"
 
 
-def test_what_is_no_visible_character_is_escaped() -> None:
-    """Visible text of any script stays."""
+def test_unprintable_characters_are_escaped() -> None:
+    """Visible text in any script is unchanged."""
     assert printable(FORGED) == ESCAPED
     assert printable("früh ✓ 早い") == "früh ✓ 早い"
     assert printable_lines("a\nb\r") == "a\nb\\r"
 
 
-def test_a_receipt_has_no_line_that_its_reference_made() -> None:
-    """Whoever files it must be able to believe it."""
+def test_a_reference_cannot_add_lines_to_a_receipt() -> None:
+    """A person must be able to trust the receipt."""
     document = {
         "receipt": "receipt",
         "reference": FORGED,
@@ -30,8 +30,8 @@ def test_a_receipt_has_no_line_that_its_reference_made() -> None:
     assert lines.count("Deleted") == 1
 
 
-def test_tables_and_errors_escape_it_too(capfd: pytest.CaptureFixture[str]) -> None:
-    """Names of owners and topics, and texts of errors, come from elsewhere."""
+def test_tables_and_errors_escape_outside_text_too(capfd: pytest.CaptureFixture[str]) -> None:
+    """Names of owners and topics, and texts of errors, come from outside."""
     print_table("T", ("a", "b"), [(FORGED, 1)])
     with pytest.raises(BaseException):  # noqa: B017 - typer's Exit
         fail(FORGED)

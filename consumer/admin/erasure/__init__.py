@@ -1,4 +1,4 @@
-"""`ragledger erase`: removes the data of one user. Data that has to stay no longer names the user.
+"""`ragledger erase`: removes the data of one user. Data that must be kept is stored without the user.
 
 job        delete, empty, unlink, recompute: each step may be interrupted and repeated
 dialogues  every table that holds dialogues, also those that interrupted commands have left

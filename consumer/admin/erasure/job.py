@@ -42,7 +42,7 @@ LETTER_BYTES_AT_A_TIME = 33_554_432
 _TABLES = ("ai_dialogue_log", "dead_letters", "provenance", "retention_archive", "retention_notices")
 _FEEDBACK = "kept_feedback"
 _EMPTY_BATCHES = 2
-"""After so many batches in which another session had deleted all rows first, everything is counted again."""
+"""Number of empty batches in a row that end the deletion from a table. Another session may be deleting rows too."""
 _UNLINKED = ("provenance", "archived_provenance", "notices")
 _UNLINKING = {"provenance": "provenance", "archived_provenance": "archive", "notices": "notices"}
 

@@ -23,7 +23,7 @@ _BUDGET_HEAD = """\
 A window without events has no ratio, because its NaN would spoil every longer window."""
 _DAY_ONLY_HEAD = "{condition}, judged by the day only: {why}."
 _SPENDING_HEAD = """\
-{condition}, over the last 24 hours instead of over a day: money spent is not a share of events."""
+{condition}, over the last 24 hours instead of a calendar day. An amount of money has no error budget."""
 
 
 def file_name(objective: Objective) -> str:

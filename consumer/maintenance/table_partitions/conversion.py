@@ -184,8 +184,8 @@ class Conversion:
         await self._note("copied")
 
     async def _compare(self) -> None:
-        """Compare both tables. If they differ, apply deletions again: an old transaction may have deleted
-        unseen rows.
+        """Compare both tables. If they differ, apply deletions again: an old transaction may have
+        deleted rows after their copy.
         """
         self._on_progress("compare", 0, None)
         found = await self._read_both()

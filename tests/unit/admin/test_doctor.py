@@ -1,4 +1,4 @@
-"""What the doctor makes of what it is told, where the real thing cannot be had in a test."""
+"""Tests the checks of the doctor with facts that no real server gives."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,8 +25,8 @@ def severities(found: Iterator[Finding] | list[Finding]) -> list[str]:
     return [finding.severity.value for finding in found]
 
 
-def test_the_worst_comes_first_and_only_errors_count() -> None:
-    """The order of the checks is kept otherwise; a warning lets the check hold."""
+def test_the_worst_finding_comes_first_and_only_errors_fail() -> None:
+    """Otherwise the order of the checks is kept. A warning does not fail the report."""
     names = [("a", Severity.OK), ("b", Severity.WARNING), ("c", Severity.ERROR), ("d", Severity.WARNING)]
     made = report([Finding(name, severity, "") for name, severity in names])
     assert [finding.check for finding in made.findings] == ["c", "b", "d", "a"]
@@ -46,8 +46,8 @@ def test_the_worst_comes_first_and_only_errors_count() -> None:
         ("kafka.example:9092", SecurityProtocol.SASL_SSL, []),
     ],
 )
-def test_records_in_the_clear(servers: str, protocol: SecurityProtocol, wanted: list[str]) -> None:
-    """On the same machine nobody listens; elsewhere it takes TLS."""
+def test_unencrypted_records(servers: str, protocol: SecurityProtocol, wanted: list[str]) -> None:
+    """Unencrypted connections are fine on the same machine; to another machine they are a warning."""
     password = SecretStr("secret")
     settings = Kafka(bootstrap_servers=servers, security_protocol=protocol, sasl_username="u", sasl_password=password)
     assert severities(kafka._security(settings)) == wanted
@@ -66,18 +66,18 @@ def test_records_in_the_clear(servers: str, protocol: SecurityProtocol, wanted: 
     ],
 )
 def test_a_topic_keeps_its_records_for_as_long_as_an_outage_may_last(topic: Topic, wanted: list[str]) -> None:
-    """Neither deleted within a weekend nor compacted, and more than one copy."""
+    """A topic is fine if records stay for a weekend, are not compacted, and have more than one copy."""
     assert severities(kafka._topic("rag.dialogue", topic, "localhost:9092")) == wanted
 
 
 @pytest.mark.parametrize(("members", "wanted"), [(None, "note"), (0, "note"), (1, "ok"), (2, "ok"), (3, "warning")])
 def test_no_more_replicas_than_partitions(members: int | None, wanted: str) -> None:
-    """One too many has nothing to do."""
+    """A replica that has no partition is reported."""
     assert kafka._replicas(KafkaFacts({"t": Topic(2, 1)}, members, 1), "g").severity == wanted
 
 
-def test_members_that_are_other_programs() -> None:
-    """They are named, are no replicas, and one of the new protocol is certainly none."""
+def test_group_members_that_are_other_programs() -> None:
+    """They are named and do not count as replicas. With the new protocol they are an error."""
     old = GroupMember("rdkafka", "/10.0.0.1", frozenset({"rag.dialogue"}), "classic")
     new = GroupMember("rdkafka", "/10.0.0.2", None, "consumer")
     facts = KafkaFacts({"t": Topic(4, 1)}, 2, 1, (), [old, new])
@@ -103,10 +103,10 @@ def test_members_that_are_other_programs() -> None:
         ("rdkafka", {"rag.dialogue"}, "classic", False),
     ],
 )
-def test_a_replica_of_an_earlier_version_is_no_stranger(
+def test_a_replica_of_an_earlier_version_is_not_a_stranger(
     client_id: str, topics: set[str] | None, protocol: str, is_ours: bool
 ) -> None:
-    """Or no new replica would become ready before the last old one has gone."""
+    """Otherwise no new replica would become ready before the last old one has stopped."""
     member = GroupMember(client_id, "/h", None if topics is None else frozenset(topics), protocol)
     assert member.is_ours(["rag.dialogue", "rag.plugin"]) is is_ours
 
@@ -116,7 +116,7 @@ def test_a_replica_of_an_earlier_version_is_no_stranger(
     [(None, "warning"), (OpenTransaction(7, 12, 990_000), "note"), (OpenTransaction(7, 12, 900_000), "error")],
 )
 def test_records_behind_an_open_transaction(transaction: OpenTransaction | None, severity: str) -> None:
-    """Something must be done only about one that nobody works on; what was not found out is for a person to look at."""
+    """Only an abandoned transaction is an error. An unknown one is a warning."""
     place = Partition("rag.dialogue", 3)
     open_now = {} if transaction is None else {place: transaction}
     bounds = {place: Bounds(0, 12, held_back=5), Partition("rag.plugin", 0): Bounds(0, 12)}
@@ -133,13 +133,13 @@ def test_records_behind_an_open_transaction(transaction: OpenTransaction | None,
     ("version", "wanted"), [(140_011, "error"), (150_000, "ok"), (180_006, "ok"), (190_000, "warning")]
 )
 def test_versions(version: int, wanted: str) -> None:
-    """What is too old does not work; what is too new was not tried."""
+    """A version that is too old is an error; one that is too new is a warning."""
     row = {"version_number": version, "version": "", "database": "", "role": ""}
     assert severities(connection._version(row)) == [wanted]
 
 
-def test_what_cannot_be_written() -> None:
-    """A standby, or a role whose transactions are read-only."""
+def test_a_database_that_accepts_no_writes() -> None:
+    """It is a standby, or the transactions of the role are read-only."""
     writable = {"is_standby": False, "is_read_only": False, "role": "r"}
     assert severities(connection._writable(writable)) == []
     assert severities(connection._writable(writable | {"is_standby": True, "is_read_only": True})) == ["error"]
@@ -158,8 +158,10 @@ def test_what_cannot_be_written() -> None:
         ("postgresql://db.example/d?sslrootcert=system", "verify-full", "ok"),
     ],
 )
-def test_a_server_elsewhere_is_verified(monkeypatch: pytest.MonkeyPatch, dsn: str, variable: str, wanted: str) -> None:
-    """By the DSN, or by libpq's variable."""
+def test_a_remote_server_should_be_verified(
+    monkeypatch: pytest.MonkeyPatch, dsn: str, variable: str, wanted: str
+) -> None:
+    """The DSN or libpq's variable says whether it is."""
     monkeypatch.setenv("PGSSLMODE", variable) if variable else monkeypatch.delenv("PGSSLMODE", raising=False)
     context: Any = SimpleNamespace(settings=SimpleNamespace(postgres=Postgres(dsn=SecretStr(dsn))))
     assert severities(connection._tls(context)) == [wanted]
@@ -172,7 +174,7 @@ def limits(found: dict[str, str], **ours: float) -> list[str]:
 
 
 def test_time_limits() -> None:
-    """A limit of the server that is shorter than a batch may take, and limits of ours in the wrong order."""
+    """A server limit that is shorter than a batch may take, and our own limits in the wrong order, are reported."""
     assert limits({}) == []
     assert limits({"transaction_timeout": "5000"}) == ["warning"]
     assert limits({"transaction_timeout": "90000"}) == []
@@ -199,8 +201,8 @@ def ledger_row(**changes: Any) -> dict[str, Any]:
     return {**HERE._asdict(), **stands, "owner": "host:1", "idle_seconds": 0.0, **changes}
 
 
-def test_partitions_that_have_stopped_get_the_command_that_settles_it() -> None:
-    """Whether the reader has said so already, or doctor is the first to see that it cannot be read on."""
+def test_a_stopped_partition_gets_the_command_that_settles_it() -> None:
+    """It does not matter whether a replica has recorded the stop or doctor finds it first."""
     found = [
         *books._stopped([ledger_row()], {HERE: Bounds(12, 20)}, {}),
         *books._stopped([ledger_row()], {HERE: Bounds(0, 5)}, {}),
@@ -233,13 +235,13 @@ def test_partitions_that_have_stopped_get_the_command_that_settles_it() -> None:
         ([ledger_row(idle_seconds=3600.0)], Bounds(0, 11), 1),
     ],
 )
-def test_records_that_wait_and_nobody_writes(rows: list[dict[str, Any]], bounds: Bounds, wanted: int) -> None:
-    """Waiting for a moment is nothing; so is silence where nothing waits."""
+def test_waiting_records_that_nobody_writes(rows: list[dict[str, Any]], bounds: Bounds, wanted: int) -> None:
+    """A short wait is fine, and so is an idle partition without waiting records."""
     assert len(list(books._unread(rows, {HERE: bounds}))) == wanted
 
 
-def test_days_of_the_future() -> None:
-    """Of a clock that is ahead."""
+def test_days_in_the_future() -> None:
+    """They come from a clock that is ahead."""
     row = {"waiting": 0, "newest": date(2026, 2, 1), "today": date(2026, 1, 31)}
     assert severities(books._future(row)) == ["warning"]
     assert severities(books._future(row | {"newest": row["today"]})) == []
@@ -260,7 +262,7 @@ def test_days_of_the_future() -> None:
     ],
 )
 def test_when_to_partition(a_day: int, size: int, slowest: float | None, wanted: int) -> None:
-    """More than 100,000 dialogues a day, 50 GB, or half a second in one query of twenty."""
+    """More than 100,000 dialogues a day, 50 GB, or a 95th percentile of half a second."""
     assert len(storage.reasons_to_partition(a_day, size, slowest)) == wanted
 
 
@@ -269,7 +271,7 @@ def table(**changes: Any) -> dict[str, Any]:
 
 
 def test_vacuum() -> None:
-    """Many dead rows, rows without statistics, transaction ids that run out; nothing of it for small tables."""
+    """Many dead rows, rows without statistics, or old transaction ids are reported, but not for small tables."""
     assert severities(storage._vacuum([table()])) == []
     assert severities(storage._vacuum([table(dead=20_000, live=50_000)])) == ["warning"]
     assert severities(storage._vacuum([table(dead=20_000, live=500_000)])) == []
@@ -282,12 +284,12 @@ def test_vacuum() -> None:
     ("size", "text"), [(0, "0 B"), (1023, "1023 B"), (8192, "8.0 kB"), (53 << 30, "53 GB"), (5 << 50, "5120 TB")]
 )
 def test_sizes(size: int, text: str) -> None:
-    """As people write them."""
+    """Sizes are written for people."""
     assert storage._size(size) == text
 
 
 def test_statements_close_to_their_limit() -> None:
-    """More than half of it in one case of twenty."""
+    """A statement is reported if its 95th percentile is over half of the limit."""
     one = {"statement": "SELECT 1", "p95_ms": 31_000.0}
     assert severities(statements._slow([one], 60)) == ["warning"]
     assert severities(statements._slow([one], 90)) == []

@@ -1,4 +1,4 @@
-"""What a decision gives up of what can be read."""
+"""Tests which readable offsets a decision gives up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOST = {"stopped_because": "lost records", "diverges_at": 12}
 
 
 def books(**changes: Any) -> dict[str, Any]:
-    """A row of the ledger."""
+    """Return a row of the ledger."""
     names = ("stopped_because", "resume_from", "unreadable_from", "unreadable_until", "diverges_at")
     return {"next_offset": 30, "topic_id": OLD, "leader_epoch": 4, **dict.fromkeys(names), **changes}
 
@@ -59,7 +59,7 @@ def books(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_what_is_given_up_is_counted(row: dict[str, Any], bounds: Bounds, target: Any, given_up: int) -> None:
-    """And refused; what Kafka holds no more and what a stop calls unreadable is not among it."""
+    """It is refused. Offsets that Kafka no longer holds, or that a stop lists as unreadable, do not count."""
     decision = decisions._decide(HERE, row, bounds, target)
     assert decision.given_up == given_up
     advised = decisions._advised(HERE, row, bounds, None)
@@ -79,12 +79,10 @@ CUT = {"stopped_because": "cut off", "resume_from": "22", "diverges_at": 22}
     ("log_end", "target", "given_up"),
     [(12, "here", 18), (12, 25, 13), (12, 22, 10), (12, 12, 0), (12, "earliest", 0), (0, 1, 1), (0, "earliest", 0)],
 )
-def test_a_log_that_was_cut_off_hides_what_was_not_read(
+def test_offsets_after_a_divergence_were_never_read(
     row: dict[str, Any], log_end: int, target: Any, given_up: int
 ) -> None:
-    """Whatever the partition has stopped for, or whether it has: what lies behind the cut was never read. What is
-    advised instead gives up nothing.
-    """
+    """This holds for any stop reason, or for none. The advised command gives up nothing."""
     bounds = Bounds(0, 50, OLD, leader_epoch=5)
     assert decisions._decide(HERE, row, bounds, target, log_end).given_up == given_up
     advised = int(decisions._advised(HERE, row, bounds, log_end).resume_from)
@@ -94,15 +92,15 @@ def test_a_log_that_was_cut_off_hides_what_was_not_read(
 
 
 @pytest.mark.parametrize("log_end", [22, 27, 30, None])
-def test_a_cut_that_lies_behind_an_earlier_one_changes_nothing(log_end: int | None) -> None:
-    """The ledger has kept the earlier one, which gives up less."""
+def test_a_later_divergence_changes_nothing(log_end: int | None) -> None:
+    """The ledger keeps the earlier one, which gives up less."""
     bounds = Bounds(0, 50, OLD, leader_epoch=6)
     assert decisions._advised(HERE, books(**CUT), bounds, log_end).resume_from == "22"
     assert decisions._decide(HERE, books(**CUT), bounds, 27, log_end).given_up == 5
 
 
-def test_brokers_that_were_restored_hold_nothing_that_is_known() -> None:
-    """Their epochs are lower than the one under which was read: only the beginning gives up nothing."""
+def test_a_log_with_older_leader_epochs_holds_no_known_record() -> None:
+    """After brokers are restored from a backup, only reading from the beginning gives up nothing."""
     bounds = Bounds(0, 50, OLD, leader_epoch=3)
     assert decisions._decide(HERE, books(), bounds, "here").given_up == 30
     assert decisions._advised(HERE, books(), bounds, None).resume_from == "earliest"
@@ -120,10 +118,10 @@ def test_brokers_that_were_restored_hold_nothing_that_is_known() -> None:
         (30, 20, Bounds(0, 18, held_back=2), 0),
     ],
 )
-def test_what_lies_behind_a_cut_waits_to_be_read(
+def test_records_after_a_divergence_count_as_waiting(
     next_offset: int, diverges_at: int | None, bounds: Bounds, lag: int
 ) -> None:
-    """However far the ledger stands: a partition that has as many new records as were cut off is not caught up."""
+    """A partition is not caught up although it has as many new records as were cut off."""
     line = ledger.LedgerLine(*HERE, 0, next_offset, 30, 0, 0, 0, 0, 1, None, None, True, diverges_at=diverges_at)
     (found,) = ledger._with_lag({HERE: line}, Answers({HERE: bounds}), ())
     assert found.lag == lag
@@ -131,7 +129,7 @@ def test_what_lies_behind_a_cut_waits_to_be_read(
 
 
 def test_a_partition_whose_leader_does_not_answer_is_not_caught_up() -> None:
-    """Nobody knows what waits in it."""
+    """It is unknown how many records wait in it."""
     line = ledger.LedgerLine(*HERE, 0, 30, 30, 0, 0, 0, 0, 1, None, None, True)
     (found,) = ledger._with_lag({HERE: line}, Answers({}, {HERE: "it has no leader"}), ())
     assert found.lag is None

@@ -1,4 +1,4 @@
-"""Comparing what the database has with what it should have."""
+"""Tests the comparison of the database with the expected schema."""
 
 from dataclasses import replace
 
@@ -28,14 +28,14 @@ def failed(facts: Facts) -> list[Check]:
 
 
 def test_a_database_as_it_should_be() -> None:
-    """All is well, and the foreign keys are optional."""
+    """Every check passes, and the foreign keys are optional."""
     assert failed(GOOD) == []
     details = {check.name: check.detail for check in compare(GOOD)}
     assert details["foreign key fk_ai_dialogue_user"] == "optional, not applied"
 
 
 def test_an_empty_database_fails_every_check_but_the_optional_ones() -> None:
-    """No check holds by accident where there is nothing."""
+    """No check passes by accident in an empty database."""
     checks = list(compare(Facts({}, {}, {}, {}, {}, {}, foreign_keys_recorded=False, views={})))
     assert [check.name for check in checks if check.ok] == [
         "foreign key fk_ai_dialogue_user",
@@ -86,12 +86,12 @@ def test_an_empty_database_fails_every_check_but_the_optional_ones() -> None:
     ],
 )
 def test_each_defect_is_named(facts: Facts, name: str, detail: str) -> None:
-    """A defect fails the check that is about it, and says what was found."""
+    """A defect fails its own check, whose detail names it."""
     found = {check.name: check.detail for check in failed(facts)}
     assert detail in found[name]
 
 
-def test_columns_of_others_are_no_defect() -> None:
+def test_additional_columns_are_no_defect() -> None:
     """An application may add columns of its own."""
     more = {**GOOD.columns["provenance"], "mine": Column("text", None)}
     assert failed(replace(GOOD, columns={**GOOD.columns, "provenance": more})) == []
@@ -107,9 +107,9 @@ def test_columns_of_others_are_no_defect() -> None:
         (True, FOREIGN_KEYS | {("provenance", "fk_provenance_content"): False}, 1),
     ],
 )
-def test_foreign_keys_count_where_they_were_applied(
+def test_foreign_keys_are_checked_if_they_were_applied(
     recorded: bool, constraints: dict[tuple[str, str], bool], wrong: int
 ) -> None:
-    """Recorded, or one of them present: then all three have to be there and to hold."""
+    """If they are recorded, or one exists, then all three must exist and be valid."""
     facts = replace(GOOD, foreign_keys_recorded=recorded, constraints={**GOOD.constraints, **constraints})
     assert len(failed(facts)) == wrong

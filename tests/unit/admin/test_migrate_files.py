@@ -1,4 +1,4 @@
-"""Finding and reading the schema's files."""
+"""Tests finding and reading the schema files."""
 
 import hashlib
 import subprocess
@@ -19,7 +19,7 @@ def write(directory: Path, **files: str) -> None:
 
 
 def test_load_reads_pairs_in_order(tmp_path: Path) -> None:
-    """Each version has its file, its twin, and the checksum of the file's bytes."""
+    """Each version has its file, its rollback, and the checksum of the file."""
     write(tmp_path, **dict.fromkeys(("rollback_0010_b", "0010_b", "0002_a", "rollback_0002_a"), SQL))
     (tmp_path / "README.md").write_text("not SQL")
     first, second = load(tmp_path)
@@ -45,8 +45,8 @@ def test_load_reads_what_a_file_requires(tmp_path: Path) -> None:
         (["0002_A"], "0002_A.sql: name it"),
     ],
 )
-def test_load_refuses_names_that_mean_nothing(tmp_path: Path, names: list[str], problem: str) -> None:
-    """A file that would be overlooked or run in an unclear order is an error."""
+def test_load_refuses_names_without_a_version(tmp_path: Path, names: list[str], problem: str) -> None:
+    """A file that would be ignored, or run in an unclear order, is an error."""
     write(tmp_path, **dict.fromkeys(names, SQL))
     with pytest.raises(SchemaFilesError, match=problem):
         load(tmp_path)
@@ -60,7 +60,7 @@ def test_load_refuses_a_file_without_statements(tmp_path: Path) -> None:
 
 
 def test_our_files() -> None:
-    """The files that come with the package are found and understood; only 0003 leaves its transactions."""
+    """The files of the package can be read. Only 0003 has statements outside transactions."""
     migrations = load(schema_directory())
     assert [migration.name for migration in migrations][:5] == [
         "0002_add_rag_metrics",
@@ -73,12 +73,14 @@ def test_our_files() -> None:
     outside = {m.version: [b for b in m.forward.blocks if not b.transactional] for m in migrations}
     assert [len(blocks) for version, blocks in outside.items() if version == 3] == [8]
     alone = [block.statements[0] for blocks in outside.values() for block in blocks]
-    assert all(one.concurrent_index or "COMMIT;" in one.sql for one in alone), "what brings its own transactions"
+    assert all(one.concurrent_index or "COMMIT;" in one.sql for one in alone), (
+        "files with statements outside transactions"
+    )
     assert all(block.transactional for migration in migrations for block in migration.rollback.blocks)
 
 
-def test_the_linter_has_nothing_to_say() -> None:
-    """Squawk finds no migration that would hold up a table in use."""
+def test_the_linter_reports_nothing() -> None:
+    """Squawk finds no migration that locks a table in use for long."""
     squawk = Path(sys.executable).with_name("squawk")
     files = sorted(map(str, schema_directory().glob("*.sql")))
     done = subprocess.run([squawk, *files], capture_output=True, text=True, cwd=schema_directory().parent, check=False)

@@ -1,4 +1,4 @@
-"""Deciding what is to run."""
+"""Tests the decision which files to run."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -39,7 +39,7 @@ def chosen(known: Mapping[int, Applied], missing: set[str], to: int | None = Non
 
 
 def test_a_new_database_has_everything_pending() -> None:
-    """Nothing recorded, nothing missing: all is to be applied."""
+    """If nothing is recorded and no table is missing, all files are pending."""
     assert states({}, set()) == ["2 pending", "3 pending", "4 pending", "5 pending"]
 
 
@@ -52,62 +52,62 @@ def test_a_new_database_has_everything_pending() -> None:
     ],
 )
 def test_an_optional_version_is_skipped_with_the_reason(missing: set[str], reason: str) -> None:
-    """It names the tables it needs; `up` reports it and goes on."""
+    """The reason names the missing tables; `up` reports it and continues."""
     status = assess(MIGRATIONS, history(2), missing)[2]
     assert (status.state, status.reason) == (State.SKIPPED, reason)
     assert chosen(history(2), missing) == [3, 4, 5]
 
 
-def test_an_optional_version_runs_later_than_its_successors() -> None:
-    """Skipped once, it is pending as soon as its tables exist."""
+def test_an_optional_version_runs_after_its_successors() -> None:
+    """After it was skipped, it is pending as soon as its tables exist."""
     assert states(history(2, 3, 5), set()) == ["2 applied", "3 applied", "4 pending", "5 applied"]
 
 
-def test_an_applied_version_does_not_care_whether_its_tables_are_gone() -> None:
-    """What has run has run."""
+def test_an_applied_version_stays_applied_without_its_tables() -> None:
+    """Its state does not depend on the tables it required."""
     assert states(history(2, 3, 4, 5), {"users"})[2] == "4 applied"
 
 
-def test_up_stops_where_it_is_told() -> None:
-    """Up to and including the version named."""
+def test_up_stops_at_the_given_version() -> None:
+    """It includes that version."""
     assert chosen({}, set(), to=3) == [2, 3]
 
 
 @pytest.mark.parametrize("to", [0, 1, 6])
-def test_up_knows_its_versions(to: int) -> None:
-    """A version without a file is a mistake, and the message has those there are."""
+def test_up_refuses_an_unknown_version(to: int) -> None:
+    """The message lists the existing versions."""
     with pytest.raises(UnknownVersionError, match="0002, 0003, 0004, 0005"):
         chosen({}, set(), to=to)
 
 
 def test_a_changed_file_is_refused() -> None:
-    """Both checksums are named, and what to do; also where the change is beyond `to`."""
+    """The message has both checksums and what to do, even if the changed file is after `to`."""
     known = history(2, v3="other")
     assert states(known, set())[1] == "3 changed"
     with pytest.raises(ChangedFileError, match=r"(?s)0003_m\.sql.*sha256 other.*sha256 sum3.*Restore the applied file"):
         chosen(known, set(), to=2)
 
 
-def test_a_newer_database_is_no_obstacle_to_going_up() -> None:
-    """What a newer release applied is shown and left alone."""
+def test_up_ignores_versions_of_a_newer_release() -> None:
+    """They are shown and left alone."""
     assert states(history(2, 3, 4, 5, 9), set())[-1] == "9 unknown"
     assert chosen(history(2, 3, 4, 5, 9), set()) == []
 
 
 @pytest.mark.parametrize(("to", "expected"), [(0, [5, 4, 3, 2]), (1, [5, 4, 3, 2]), (3, [5, 4]), (5, [])])
 def test_down_runs_every_rollback_above(to: int, expected: list[int]) -> None:
-    """Newest first, also those that were never recorded."""
+    """It runs them newest first, also those that were never recorded."""
     assert [m.version for m in to_roll_back(MIGRATIONS, history(2), to)] == expected
 
 
 @pytest.mark.parametrize("to", [-1, 6])
-def test_down_knows_its_versions(to: int) -> None:
-    """One can only go back to nothing or to a version there is."""
+def test_down_refuses_an_unknown_version(to: int) -> None:
+    """One can go back only to 0 or to an existing version."""
     with pytest.raises(UnknownVersionError, match="choose 0 for none"):
         to_roll_back(MIGRATIONS, {}, to)
 
 
-def test_down_refuses_to_undo_what_it_does_not_know() -> None:
-    """Without the newer rollback files the order would be broken."""
+def test_down_refuses_if_a_newer_release_has_applied_files() -> None:
+    """Without the newer rollback files, the order would be wrong."""
     with pytest.raises(UnknownVersionError, match="This database has 0009"):
         to_roll_back(MIGRATIONS, history(2, 9), 0)

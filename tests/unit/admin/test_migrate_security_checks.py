@@ -1,4 +1,4 @@
-"""Comparing policies, roles and grants with what they should be."""
+"""Tests the comparison of policies, roles and grants with the expected ones."""
 
 from dataclasses import replace
 
@@ -29,12 +29,14 @@ def failed(facts: SecurityFacts) -> list[Check]:
 
 
 def test_a_database_as_it_should_be() -> None:
-    """All is well."""
+    """Every check passes."""
     assert failed(GOOD) == []
 
 
-def test_without_roles_only_the_two_policies_are_looked_for() -> None:
-    """Who may not make roles still has the policies for readers; each missing role says how to come by it."""
+def test_without_roles_only_the_two_policies_are_checked() -> None:
+    """A database without the roles still has the policies for readers. Each check of a missing role says how to
+    make it.
+    """
     two = {place: policy for place, policy in GOOD.policies.items() if not policy.roles}
     facts = replace(GOOD, roles={}, grants={}, policies=two)
     assert failed(facts) == []
@@ -44,8 +46,8 @@ def test_without_roles_only_the_two_policies_are_looked_for() -> None:
     assert len(failed(replace(facts, policies={}))) == 2
 
 
-def test_grants_on_tables_that_are_not_there_are_not_missed() -> None:
-    """Where the files are run with psql there is no schema_migrations."""
+def test_grants_on_missing_tables_are_not_required() -> None:
+    """If psql has run the files, schema_migrations does not exist."""
     held = {grant for grant in GRANTS[INGEST] if grant.table != "schema_migrations"}
     assert failed(replace(GOOD, tables=expected.COLUMNS, grants={**GRANTS, INGEST: held})) == []
 
@@ -84,6 +86,6 @@ def test_grants_on_tables_that_are_not_there_are_not_missed() -> None:
     ],
 )
 def test_each_defect_is_named(facts: SecurityFacts, name: str, detail: str) -> None:
-    """A defect fails the check that is about it, and says what to do."""
+    """A defect fails its own check, whose detail says what to do."""
     found = {check.name: check.detail for check in failed(facts)}
     assert detail in found[name]

@@ -1,4 +1,4 @@
-"""Taking SQL files apart."""
+"""Tests splitting SQL files."""
 
 import pytest
 from hypothesis import given
@@ -38,12 +38,12 @@ def grouped(sql: str) -> list[tuple[bool, list[str]]]:
     ],
 )
 def test_split(sql: str, statements: list[str]) -> None:
-    """A semicolon ends a statement only where PostgreSQL would see it."""
+    """A semicolon ends a statement only where PostgreSQL sees it."""
     assert cut(sql) == statements
 
 
-def test_split_gives_the_line_a_statement_begins_on() -> None:
-    """The comments before a statement are not part of it."""
+def test_split_returns_the_first_line_of_a_statement() -> None:
+    """Comments before a statement are not part of it."""
     assert split("\n-- about a\na;\n\n/* b\n */ b\n;", "f.sql") == (Statement("a", 3), Statement("b", 6))
 
 
@@ -60,7 +60,7 @@ def test_split_gives_the_line_a_statement_begins_on() -> None:
     ],
 )
 def test_split_refuses_what_it_might_misread(sql: str, line: int) -> None:
-    """What is unfinished, or means something to psql only, is an error with its line."""
+    """Unfinished syntax, or syntax that only psql understands, is an error with its line."""
     with pytest.raises(SchemaFilesError, match=f"^f.sql, line {line}: cannot split"):
         split(sql, "f.sql")
 
@@ -77,14 +77,14 @@ PIECES = st.one_of(
 
 
 @given(st.lists(st.lists(PIECES, max_size=5), max_size=5))
-def test_split_finds_the_statements_that_were_joined(statements: list[list[str]]) -> None:
-    """Whatever statements are made of, joined by semicolons they come apart again."""
+def test_split_returns_the_statements_that_were_joined(statements: list[list[str]]) -> None:
+    """Any statements that are joined by semicolons are split again."""
     whole = [" ".join(["x", *pieces]) for pieces in statements]
     assert cut(";\n".join(whole)) == [statement.rstrip() for statement in whole]
 
 
 def test_blocks_are_the_files_own_transactions() -> None:
-    """Between BEGIN and COMMIT is one block; a statement outside is one of its own."""
+    """The statements between BEGIN and COMMIT are one block; each other statement is a block of its own."""
     sql = "BEGIN; a; b; COMMIT; c; START TRANSACTION; d; END; e"
     assert grouped(sql) == [(True, ["a", "b"]), (False, ["c"]), (True, ["d"]), (False, ["e"])]
 
@@ -101,8 +101,8 @@ def test_blocks_are_the_files_own_transactions() -> None:
         ("BEGIN; a; COMMIT AND CHAIN; b; COMMIT", "line 1: other transaction control"),
     ],
 )
-def test_blocks_refuse_transactions_that_do_not_pair_up(sql: str, problem: str) -> None:
-    """Only pairs of BEGIN and COMMIT are understood."""
+def test_blocks_refuse_unmatched_transactions(sql: str, problem: str) -> None:
+    """Only pairs of BEGIN and COMMIT are accepted."""
     with pytest.raises(SchemaFilesError, match=problem):
         grouped(sql)
 
@@ -118,5 +118,5 @@ def test_blocks_refuse_transactions_that_do_not_pair_up(sql: str, problem: str) 
     ],
 )
 def test_concurrent_index(sql: str, index: str | None) -> None:
-    """A statement knows the index it builds concurrently, if it does."""
+    """A statement names the index that it builds concurrently, if it builds one."""
     assert Statement(sql, 1).concurrent_index == index

@@ -1,4 +1,4 @@
-"""Rules for Prometheus from objectives: how each objective is watched, and what becomes of it in YAML."""
+"""Tests the Prometheus rules: how each objective is watched, and the YAML of its rules."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ objectives = st.builds(
     target=targets.map(Decimal),
 )
 many = st.lists(objectives, min_size=1, max_size=6, unique_by=lambda one: one.name)
-# Each sort twice, so that what two objectives must not have in common would meet.
+# Two of each sort, so that names that two objectives must not share would collide.
 TWICE = [
     Objective.model_validate({"name": f"{figure}_{target}", "figure": figure, "operator": operator, "target": target})
     for figure, operator, both in (
@@ -68,13 +68,13 @@ TWICE = [
 
 
 def watch(figure: Figure, operator: Operator, target: str) -> Watch:
-    """How one objective is watched."""
+    """Return how one objective is watched."""
     (found,) = watch_all([Objective(name="x", figure=figure, operator=operator, target=Decimal(target))])
     return found
 
 
 def groups(watches: Sequence[Watch]) -> list[dict[str, Any]]:
-    """The groups of every file."""
+    """Return the groups of all files."""
     return [group for text in files(watches).values() for group in yaml.safe_load(text)["groups"]]
 
 
@@ -82,7 +82,7 @@ def groups(watches: Sequence[Watch]) -> list[dict[str, Any]]:
 
 
 def test_the_built_in_objectives() -> None:
-    """Four are shares of events, with these targets; what an answer costs is none."""
+    """Four are shares of events with these targets; the cost of an answer is spending."""
     watches = watch_all(DEFAULT_OBJECTIVES)
     good = {one.objective.name: str(one.good) for one in watches if isinstance(one, Budget)}
     assert good == {"citation_rate": "0.7", "latency_p95": "0.95", "negative_feedback": "0.9", "freshness": "0.95"}
@@ -92,7 +92,7 @@ def test_the_built_in_objectives() -> None:
 @pytest.mark.parametrize(("figure", "good"), [("latency_p50", "0.5"), ("latency_p95", "0.95"), ("latency_p99", "0.99")])
 @pytest.mark.parametrize("operator", ["<", "<="])
 def test_a_percentile_is_a_share_below_a_bound(figure: Figure, good: str, operator: Operator) -> None:
-    """In seconds, as the histogram has it; exactly, so that 100 ms are the bound of 0.1 s."""
+    """The bound is in seconds, as in the histogram, and exact: 100 ms is the bound of 0.1 s."""
     for target, bound in (("3000", "3.0"), ("100", "0.1"), ("7500.00", "7.5"), ("60000", "60.0")):
         found = watch(figure, operator, target)
         assert isinstance(found, Budget)
@@ -105,15 +105,17 @@ def test_a_percentile_is_a_share_below_a_bound(figure: Figure, good: str, operat
     [("3200", "3000 or 4000"), ("3000.1", "3000 or 4000"), ("1", "100"), ("-5", "100"), ("60001", "60000")],
 )
 def test_a_target_between_the_bounds_is_refused(target: str, choice: str) -> None:
-    """With those next to it: rounding would watch another objective than the one that days are held against."""
+    """The message names the nearest bounds. Rounding would watch another objective than the one that judges the
+    days.
+    """
     with pytest.raises(
         OperationError, match=rf"^x: {target} ms is not a bucket bound of rag_dialogue_.*: choose {choice}\n"
     ):
         watch("latency_p95", "<=", target)
 
 
-def test_every_refusal_is_said_at_once() -> None:
-    """Or nothing is refused, and these are judged by the day only, for the reason said."""
+def test_all_refusals_are_reported_together() -> None:
+    """With --skip-refused nothing is refused; these objectives are judged by the day only, with the same reason."""
     wanted = [("a", "latency_p50", "1"), ("b", "ingest_delay_p95", "61"), ("c", "ingest_delay_p95", "300")]
     some = [Objective(name=name, figure=figure, operator="<", target=Decimal(one)) for name, figure, one in wanted]
     with pytest.raises(
@@ -144,28 +146,30 @@ def test_every_refusal_is_said_at_once() -> None:
         ("negative_feedback_rate", "<", "250"),
     ],
 )
-def test_what_prometheus_cannot_tell_is_judged_by_the_day_only(figure: Figure, operator: Operator, target: str) -> None:
-    """No metric, the wrong way round, or no budget at all: no rules, and a reason."""
+def test_an_objective_that_prometheus_cannot_watch_is_judged_by_the_day_only(
+    figure: Figure, operator: Operator, target: str
+) -> None:
+    """There is no metric, the operator is the wrong one, or there is no budget: no rules, but a reason."""
     found = watch(figure, operator, target)
     assert isinstance(found, DayOnly)
     assert found.why
     assert files([found]) == {}
 
 
-# ── burning ──
+# ── burn rates ──
 
 
 @given(st.decimals("0.0001", "0.9999", places=4))
-def test_no_burn_is_out_of_reach(budget: Decimal) -> None:
-    """However large the budget: if every event is bad, each condition holds; the quicker ones ask for no less."""
+def test_every_burn_rate_can_be_reached(budget: Decimal) -> None:
+    """For any budget, every condition holds if every event is bad, and faster conditions need no lower rate."""
     factors = [burn.within(budget) for urgency in (PAGE, TICKET) for burn in urgency.burns]
     assert factors[0] * budget < 1
     assert factors == sorted(factors, reverse=True)
     assert factors[-1] == 1
 
 
-def test_the_factors_are_sloth_s_where_they_can_be_reached() -> None:
-    """And lower for larger budgets, a page still more urgent than a ticket."""
+def test_the_factors_are_those_of_sloth_if_they_can_be_reached() -> None:
+    """Larger budgets have lower factors; a page still needs a higher rate than a ticket."""
     factors = {
         budget: [plain(burn.within(Decimal(budget))) for urgency in (PAGE, TICKET) for burn in urgency.burns]
         for budget in ("0.001", "0.05", "0.1", "0.3", "0.5")
@@ -184,8 +188,8 @@ def test_the_factors_are_sloth_s_where_they_can_be_reached() -> None:
 
 @given(many)
 @example(TWICE)
-def test_whatever_the_objectives_are_the_rules_are_well_formed(some: Sequence[Objective]) -> None:
-    """Names, labels and numbers are of their kinds, no group and no record stands twice, and nothing is left open."""
+def test_the_rules_of_any_objectives_are_well_formed(some: Sequence[Objective]) -> None:
+    """Names, labels and numbers have their types, no group or record is a duplicate, and no placeholder is left."""
     found = groups(watch_all(some, skip_refused=True))
     rules = [rule for group in found for rule in group["rules"]]
     assert len({group["name"] for group in found}) == len(found)
@@ -200,8 +204,8 @@ def test_whatever_the_objectives_are_the_rules_are_well_formed(some: Sequence[Ob
 
 
 @given(many)
-def test_every_objective_that_is_watched_has_a_file(some: Sequence[Objective]) -> None:
-    """Of its own, whatever it is called, with its name in every record and alert; budgets share one more."""
+def test_every_watched_objective_has_a_file(some: Sequence[Objective]) -> None:
+    """Each has its own file, with its name in every record and alert; budgets share one more file."""
     watches = watch_all(some, skip_refused=True)
     found = files(watches)
     watched = [one for one in watches if not isinstance(one, DayOnly)]
@@ -217,8 +221,8 @@ def test_every_objective_that_is_watched_has_a_file(some: Sequence[Objective]) -
 
 
 @given(many)
-def test_one_document_has_what_the_files_have(some: Sequence[Objective]) -> None:
-    """Every group once, and every objective in a comment, those without rules too."""
+def test_one_document_equals_the_files(some: Sequence[Objective]) -> None:
+    """It has every group once, and every objective in a comment, even one without rules."""
     watches = watch_all(some, skip_refused=True)
     text = document(watches)
     assert sorted(map(str, yaml.safe_load(text)["groups"])) == sorted(map(str, groups(watches)))
@@ -228,8 +232,8 @@ def test_one_document_has_what_the_files_have(some: Sequence[Objective]) -> None
 # ── a directory ──
 
 
-def test_a_directory_ends_up_with_these_files_and_the_others_that_it_had(tmp_path: Path) -> None:
-    """What we wrote and is no more wanted goes; nothing of other hands is touched; what is current is not written."""
+def test_a_directory_gets_these_files_and_keeps_the_foreign_ones(tmp_path: Path) -> None:
+    """Obsolete files of ours are removed, foreign files are not changed, and current files are not written again."""
     (tmp_path / "ingestion.yml").write_text("groups: []\n")
     (tmp_path / "slo-theirs.yml").write_text("groups: []\n")
     first = {"slo-a.yml": f"{MARK}\na\n", "slo-b.yml": f"{MARK}\nb\n"}
@@ -242,8 +246,8 @@ def test_a_directory_ends_up_with_these_files_and_the_others_that_it_had(tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"ingestion.yml", "slo-theirs.yml", "slo-a.yml", "slo-c.yml"}
 
 
-def test_a_file_of_other_hands_is_not_overwritten(tmp_path: Path) -> None:
-    """It is named, and nothing is written."""
+def test_a_foreign_file_is_not_overwritten(tmp_path: Path) -> None:
+    """The error names it, and nothing is written."""
     theirs = tmp_path / "slo-a.yml"
     theirs.write_bytes(b"\xff")
     with pytest.raises(OperationError, match=re.escape(str(theirs))):

@@ -1,4 +1,4 @@
-"""Commands are imported when they are asked for."""
+"""Tests that commands are imported only when they are used."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ finally:
 
 
 def imported(*arguments: str) -> str:
-    """Which libraries of the service a command has imported before it begins."""
+    """Return the libraries of the service that a command imports before it begins."""
     done = subprocess.run(
         [sys.executable, "-c", ASK, *arguments, "--help"], capture_output=True, text=True, timeout=60, check=True
     )
@@ -25,11 +25,11 @@ def imported(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize("command", ["migrate", "partition", "rollup", "config", "erase", "slo"])
-def test_a_command_about_the_database_needs_no_library_of_the_service(command: str) -> None:
-    """Importing them takes longer than most of these commands do."""
+def test_a_database_command_imports_no_library_of_the_service(command: str) -> None:
+    """Importing them takes longer than most of these commands run."""
     assert imported(command) == "[]"
 
 
-def test_the_service_needs_them() -> None:
-    """Else the test above could not fail."""
+def test_the_service_imports_them() -> None:
+    """Without this, the test above could not fail."""
     assert imported("run") == "['aiohttp', 'aiokafka']"

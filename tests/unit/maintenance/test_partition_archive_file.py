@@ -1,4 +1,4 @@
-"""The file of an archived month: read back, it is what was written, or it is found out."""
+"""Tests the file of an archived month: reading it back finds any change."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 
 
 def as_csv(rows: list[list[str]]) -> bytes:
-    """CSV as PostgreSQL may write it: lines end with a line feed, fields with one in it are quoted."""
+    """Return CSV as PostgreSQL may write it: a line feed ends a line; a field that contains one is quoted."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows([["id", "query"], *rows])
     return text.getvalue().encode()
 
 
 async def write(path: Path, pieces: list[bytes]) -> Manifest:
-    """Write a file and describe it."""
+    """Write a file and return its manifest."""
     with written(path) as file, ArchiveWriter(file) as writer:
         for piece in pieces:
             await writer.write(piece)
@@ -50,24 +50,24 @@ def names_in(directory: Path) -> list[str]:
 
 
 @given(st.lists(st.lists(TEXT, min_size=2, max_size=2), max_size=20))
-async def test_rows_are_counted_whatever_is_in_them(
+async def test_rows_are_counted_with_any_content(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]
 ) -> None:
-    """Line feeds, carriage returns, quotes and commas in a field make no row."""
+    """Line feeds, carriage returns, quotes and commas inside a field do not change the count."""
     path = tmp_path_factory.mktemp("archive") / "month.csv.gz"
     data = as_csv(rows)
     assert (await write(path, [data[:7], data[7:]])).rows == len(rows)
     assert b"".join([piece async for piece in content(path)]) == data
 
 
-async def test_equal_content_is_an_equal_file(tmp_path: Path) -> None:
-    """No name and no time of writing is in it."""
+async def test_equal_content_gives_an_equal_file(tmp_path: Path) -> None:
+    """The file contains no name and no time of writing."""
     one, two = [await write(tmp_path / name, [as_csv([["1", "a"]])]) for name in ("one.gz", "two.gz")]
     assert one.sha256 == two.sha256
 
 
 async def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """And leaves no part of itself behind."""
+    """No other file is left behind."""
     manifest = await write(tmp_path / "month.csv.gz", [as_csv([["1", "a"]])])
     path = tmp_path / "month.manifest.json"
     manifest.write(path)
@@ -76,8 +76,8 @@ async def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "ragledger archive 1"}', "not JSON"])
-def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
-    """By name."""
+def test_a_file_that_is_not_a_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    """The error names it."""
     path = tmp_path / "some.json"
     path.write_text(text)
     with pytest.raises(ArchiveError, match="is not a manifest"):
@@ -95,8 +95,8 @@ async def test_a_manifest_of_another_format_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["a byte", "the end", "another row", "gone", "not gzip"])
-async def test_a_damaged_file_is_found_out(tmp_path: Path, damage: str) -> None:
-    """Whatever has become of it, it is not taken for what was written."""
+async def test_a_damaged_file_is_detected(tmp_path: Path, damage: str) -> None:
+    """Any damage is detected."""
     path = tmp_path / "month.csv.gz"
     manifest = await write(path, [as_csv([[str(n), "text"] for n in range(100)])])
     demand_equal(manifest, path)

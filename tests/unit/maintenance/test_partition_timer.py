@@ -1,4 +1,4 @@
-"""The timer of the partitions: what is missing is made in time, whatever goes wrong in between."""
+"""Tests the timer that makes monthly partitions, also when it fails in between."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CROWDED = MadePartition(date(2026, 3, 1), "ai_dialogue_log_2026_03", 0, 10_001)
 
 
 class FakePartitions:
-    """Partitions in memory: each look makes what is missing, or fails."""
+    """Partitions in memory: each call makes the missing ones, or fails."""
 
     def __init__(self, *missing: MadePartition) -> None:
         self.missing = list(missing)
@@ -39,7 +39,7 @@ class FakePartitions:
 
 
 class FakePartitionTelemetry:
-    """Remembers what it is told."""
+    """Records the reports."""
 
     def __init__(self) -> None:
         self.made: list[MadePartition] = []
@@ -54,15 +54,15 @@ class FakePartitionTelemetry:
 
 @asynccontextmanager
 async def running(partitions: FakePartitions, telemetry: FakePartitionTelemetry) -> AsyncIterator[None]:
-    """The job, run once an hour."""
+    """Run a timer with an interval of an hour."""
     task = asyncio.create_task(PeriodicJob("partitions", 3600.0, PartitionJob(partitions, telemetry).run_once).run())
     yield
     assert not task.done(), "the job has ended"
     task.cancel()
 
 
-async def test_it_looks_at_once_and_then_on_the_timer() -> None:
-    """Everything that is missing is made in one look."""
+async def test_it_checks_at_once_and_then_on_the_timer() -> None:
+    """One run makes every missing partition."""
     partitions, telemetry = FakePartitions(JANUARY, FEBRUARY), FakePartitionTelemetry()
     async with running(partitions, telemetry):
         await passes(1)
@@ -73,8 +73,8 @@ async def test_it_looks_at_once_and_then_on_the_timer() -> None:
     assert [later - earlier for earlier, later in pairwise(partitions.looks)] == [3600.0] * 3
 
 
-async def test_an_outage_is_told_and_tried_again_on_the_timer() -> None:
-    """What was made before it stays made."""
+async def test_an_outage_is_reported_and_retried_on_the_timer() -> None:
+    """Partitions that were made before stay."""
     partitions, telemetry = FakePartitions(JANUARY, FEBRUARY), FakePartitionTelemetry()
     partitions.outages = [Unavailable("locked", Cause.LOCK), Unavailable("down", Cause.CONNECTION)]
     async with running(partitions, telemetry):
@@ -84,8 +84,8 @@ async def test_an_outage_is_told_and_tried_again_on_the_timer() -> None:
         assert telemetry.made == [JANUARY, FEBRUARY]
 
 
-def test_the_log_says_what_was_made_and_what_waits() -> None:
-    """Rows that are too many to be moved at once are a warning, with the command that helps."""
+def test_new_and_waiting_partitions_are_logged() -> None:
+    """If too many rows would have to be moved, it is a warning with the command that helps."""
     telemetry = LoggedPartitions()
     with capture_logs() as said:
         telemetry.partition_made(JANUARY)
@@ -96,8 +96,8 @@ def test_the_log_says_what_was_made_and_what_waits() -> None:
     assert "ragledger partition ensure" in waiting["hint"]
 
 
-def test_a_problem_is_said_once_while_it_stays_the_same() -> None:
-    """And again when it comes back after something was made."""
+def test_the_same_problem_is_logged_once() -> None:
+    """It is logged again if it returns after a success."""
     telemetry = LoggedPartitions()
     with capture_logs() as said:
         for problem in ("no right", "no right", "locked", "no right"):

@@ -1,4 +1,4 @@
-"""Retention without Kafka and PostgreSQL: where a topic has to be read back from, the job, what is told."""
+"""Tests retention without servers: where reading a topic back begins, the timer, and its reports."""
 
 import json
 from collections.abc import Callable
@@ -17,26 +17,26 @@ from tests.support.fakes import ManualClock
 
 
 def attempt(**topics: dict[int, int]) -> dict[str, Any]:
-    """A notice that was attempted when these topics ended there."""
+    """Return a notice that was sent when the topics ended at these offsets."""
     return {
         "sent_from": json.dumps({topic: {str(n): end for n, end in ends.items()} for topic, ends in topics.items()})
     }
 
 
 def test_a_topic_is_read_back_from_the_earliest_attempt() -> None:
-    """Partition by partition, and each topic by itself."""
+    """Each partition and each topic has its own offset."""
     attempts = [attempt(a={0: 7, 1: 3}), attempt(a={0: 5, 1: 9}), attempt(b={0: 1}, a={0: 6, 1: 6})]
     assert _earliest(attempts) == {"a": {0: 5, 1: 3}, "b": {0: 1}}
 
 
-def test_a_partition_that_an_attempt_did_not_know_is_read_from_its_beginning() -> None:
-    """It was added later, and a notice of the earlier attempt may have been sent there since."""
+def test_a_partition_that_an_attempt_did_not_list_is_read_from_its_beginning() -> None:
+    """It was added later, and a notice of the earlier attempt may be in it."""
     assert _earliest([attempt(a={0: 7}), attempt(a={0: 9, 1: 4})]) == {"a": {0: 7}}
     assert _earliest([attempt(a={0: 9, 1: 4}), attempt(a={0: 7})]) == {"a": {0: 7}}
 
 
 class FakeRetention:
-    """Does what the test says."""
+    """Runs the steps that a test gives."""
 
     def __init__(self, outcome: Callable[[], Done], *steps: Done) -> None:
         self._outcome, self._steps = outcome, steps
@@ -51,13 +51,13 @@ class FakeRetention:
 
 
 def telemetry() -> tuple[Metrics, PrometheusRetentionTelemetry]:
-    """Metrics of their own, and who counts in them."""
+    """Return new metrics, and telemetry that counts in them."""
     metrics = Metrics()
     return metrics, PrometheusRetentionTelemetry(metrics, ManualClock(100.0))
 
 
-async def test_a_turn_counts_what_it_did_and_waits_for_nobody() -> None:
-    """Rows, notices, and when."""
+async def test_a_run_is_counted_and_does_not_wait() -> None:
+    """Rows, notices and the time are counted."""
     metrics, telling = telemetry()
     retention = FakeRetention(lambda: Done(deleted=5, archived=4, notices=2, published=3))
     with capture_logs() as logs:
@@ -70,8 +70,8 @@ async def test_a_turn_counts_what_it_did_and_waits_for_nobody() -> None:
 
 
 @pytest.mark.parametrize("error", [OperationError("x"), SourceError("x"), Unavailable("x", Cause.CONNECTION)])
-async def test_a_turn_that_fails_is_said_once_and_ends_nothing(error: Exception) -> None:
-    """While the reason is the same; the time of the last good run stays."""
+async def test_a_failed_run_is_logged_once_and_retried(error: Exception) -> None:
+    """The same reason is logged once. The time of the last success stays."""
 
     def fail() -> Done:
         raise error
@@ -83,11 +83,11 @@ async def test_a_turn_that_fails_is_said_once_and_ends_nothing(error: Exception)
         await job.run_once()
     assert [(line["event"], line["problem"]) for line in logs] == [("retention_failed", "x")]
     assert metrics.registry.get_sample_value("rag_retention_timestamp_seconds") == 0
-    assert metrics.registry.get_sample_value("rag_retention_rows_total") == 4, "what was archived before counts"
+    assert metrics.registry.get_sample_value("rag_retention_rows_total") == 4, "rows archived before the failure count"
 
 
-async def test_a_turn_that_finds_nothing_says_nothing() -> None:
-    """Or the log would be full of it."""
+async def test_a_run_without_expired_rows_logs_nothing() -> None:
+    """Otherwise the log would be full of it."""
     _, telling = telemetry()
     with capture_logs() as logs:
         await RetentionJob(FakeRetention(Done), telling).run_once()  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The roll-up timer: what is due is computed in time, whatever goes wrong in between."""
+"""Tests the roll-up timer, also when it fails in between."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAY = {"date": FIRST}
 
 
 class FakeHistory:
-    """Days in memory: those that are marked, and today's, which is due whenever it is no longer fresh."""
+    """Days in memory: marked days, and today, which is due whenever its row is not fresh."""
 
     def __init__(self, *days: date, today: date | None = None) -> None:
         self.marked = set(days)
@@ -66,7 +66,7 @@ class FakeHistory:
 
 
 class FakeAmendments:
-    """Nothing waits, unless told otherwise."""
+    """Has no waiting amendments, unless a test sets some."""
 
     def __init__(self) -> None:
         self.settled = 0
@@ -81,7 +81,7 @@ class FakeAmendments:
 
 
 class FakeDayTelemetry:
-    """Remembers what it is told."""
+    """Records the reports."""
 
     def __init__(self) -> None:
         self.days: list[date] = []
@@ -117,7 +117,7 @@ async def running(
     apart: float = 0.0,
     amendments: FakeAmendments | None = None,
 ) -> AsyncIterator[None]:
-    """One timer for each telemetry, with an interval of a minute; each started so many seconds after the one before."""
+    """Run one timer for each telemetry, with an interval of a minute and the given delays between their starts."""
     tasks = []
     for telemetry in telemetries:
         job = RollupJob(history, amendments or FakeAmendments(), telemetry, LoopClock(), 60.0)
@@ -130,7 +130,7 @@ async def running(
 
 
 async def test_amendments_are_settled_before_the_days_are_computed() -> None:
-    """What they change is in the same turn's days; silent plugins are told; what fails holds up no day."""
+    """Their changes are in the days of the same run, silent plugins are reported, and a failure delays no day."""
     history, telemetry, amendments = FakeHistory(FIRST), FakeDayTelemetry(), FakeAmendments()
     amendments.silent, amendments.outages = ["wiki"], [Unavailable("gone", Cause.CONNECTION)]
     async with running(history, telemetry, amendments=amendments):
@@ -141,8 +141,8 @@ async def test_amendments_are_settled_before_the_days_are_computed() -> None:
         assert (amendments.settled, telemetry.silent, telemetry.successes) == (1, ["wiki"], 1)
 
 
-async def test_it_looks_at_once_and_then_on_the_timer() -> None:
-    """Within one interval every touched day is computed."""
+async def test_it_checks_at_once_and_then_on_the_timer() -> None:
+    """Every touched day is computed within one interval."""
     history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
     async with running(history, telemetry):
         await passes(1)
@@ -152,8 +152,8 @@ async def test_it_looks_at_once_and_then_on_the_timer() -> None:
         assert telemetry.days == [FIRST, SECOND]
 
 
-async def test_one_turn_takes_every_day_there_is() -> None:
-    """The newest first, which is the one that people look at."""
+async def test_one_run_computes_every_due_day() -> None:
+    """It begins with the newest, because people look at that day."""
     days = [date.fromordinal(730_000 + number) for number in range(400)]
     history, telemetry = FakeHistory(*days), FakeDayTelemetry()
     async with running(history, telemetry):
@@ -162,7 +162,7 @@ async def test_one_turn_takes_every_day_there_is() -> None:
 
 
 async def test_today_is_never_older_than_the_interval() -> None:
-    """Also where nothing is marked, and while four hundred marked days take eight minutes to compute."""
+    """This holds without marks, and while four hundred marked days take eight minutes."""
     days = [date.fromordinal(730_000 + number) for number in range(400)]
     history, telemetry = FakeHistory(*days, today=SECOND), FakeDayTelemetry()
     history.seconds_a_day = 1.2
@@ -173,8 +173,8 @@ async def test_today_is_never_older_than_the_interval() -> None:
     assert set(telemetry.days) == {*days, SECOND}
 
 
-async def test_a_day_that_takes_longer_than_the_interval_does_not_hold_up_the_others() -> None:
-    """Today is due again when it is computed, and yet the others get their turn."""
+async def test_a_day_that_takes_longer_than_the_interval_does_not_delay_the_others() -> None:
+    """Today is due again when it is computed, but the other days are computed too."""
     history, telemetry = FakeHistory(FIRST, date(2026, 1, 1), today=SECOND), FakeDayTelemetry()
     history.seconds_a_day = 100.0
     async with running(history, telemetry):
@@ -182,8 +182,8 @@ async def test_a_day_that_takes_longer_than_the_interval_does_not_hold_up_the_ot
     assert set(telemetry.days) == {FIRST, SECOND, date(2026, 1, 1)}
 
 
-async def test_many_replicas_compute_a_day_no_more_often_than_one() -> None:
-    """Who finds a row fresh leaves it; a day under constant change is computed twice in an interval, not ten times."""
+async def test_many_replicas_compute_a_day_as_often_as_one() -> None:
+    """A replica that finds a fresh row leaves it. A day under constant change is computed twice in an interval."""
     history = FakeHistory(today=SECOND)
     replicas = [FakeDayTelemetry() for _ in range(5)]
     async with running(history, *replicas, apart=7.0):
@@ -193,13 +193,13 @@ async def test_many_replicas_compute_a_day_no_more_often_than_one() -> None:
 
 
 async def test_a_replica_that_dies_leaves_no_row_older_than_the_interval() -> None:
-    """The other one looks within half of it."""
+    """The other replica checks within half of the interval."""
     history, dying, living = FakeHistory(today=SECOND), FakeDayTelemetry(), FakeDayTelemetry()
     job = RollupJob(history, FakeAmendments(), dying, LoopClock(), 60.0)
     task = asyncio.create_task(PeriodicJob("roll-up", job.pause, job.run_once).run())
     await passes(29)
     async with running(history, living):
-        await passes(2)  # the first has computed again: the worst moment to die
+        await passes(2)  # the first replica has just computed: the worst moment for its end
         task.cancel()
         for _ in range(300):
             await passes(1)
@@ -207,8 +207,8 @@ async def test_a_replica_that_dies_leaves_no_row_older_than_the_interval() -> No
     assert living.days
 
 
-async def test_the_newest_day_is_shown_whoever_computed_it() -> None:
-    """Also when another replica is at it, and when nothing was touched."""
+async def test_the_newest_day_is_shown_by_every_replica() -> None:
+    """It is shown even if another replica computes it, and if no day was touched."""
     history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
     history.somebody_else_is_at_it = True
     async with running(history, telemetry):
@@ -219,8 +219,8 @@ async def test_the_newest_day_is_shown_whoever_computed_it() -> None:
         assert (telemetry.days, telemetry.newest) == ([FIRST], [DAY, DAY])
 
 
-async def test_no_day_at_all_is_nothing_to_show() -> None:
-    """An empty database is no error."""
+async def test_without_days_nothing_is_shown() -> None:
+    """An empty database is not an error."""
     history, telemetry = FakeHistory(), FakeDayTelemetry()
     history.row = None
     async with running(history, telemetry):
@@ -228,8 +228,8 @@ async def test_no_day_at_all_is_nothing_to_show() -> None:
     assert (telemetry.newest, telemetry.problems) == ([], [])
 
 
-async def test_an_outage_is_told_and_tried_again_on_the_timer() -> None:
-    """What is due is still in the database."""
+async def test_an_outage_is_reported_and_retried_on_the_timer() -> None:
+    """Due days stay in the database."""
     history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
     history.outages = [Unavailable("down", Cause.CONNECTION), Unavailable("still down", Cause.CONNECTION)]
     async with running(history, telemetry):
@@ -239,8 +239,8 @@ async def test_an_outage_is_told_and_tried_again_on_the_timer() -> None:
         assert telemetry.days == [FIRST]
 
 
-async def test_a_day_that_the_database_refuses_holds_up_no_other() -> None:
-    """A sum too large for its column is told by its day, every time; the timer must not die silently."""
+async def test_a_day_that_the_database_rejects_does_not_delay_the_others() -> None:
+    """A sum that is too large for its column is reported with its day in every run; the timer does not stop."""
     history, telemetry = FakeHistory(FIRST, SECOND), FakeDayTelemetry()
     history.refused = {SECOND}
     async with running(history, telemetry):
@@ -252,8 +252,8 @@ async def test_a_day_that_the_database_refuses_holds_up_no_other() -> None:
         assert telemetry.days == [FIRST, SECOND]
 
 
-async def test_a_turn_that_leaves_nothing_undone_is_a_success() -> None:
-    """Whether there was something to do or not, and whatever day it was."""
+async def test_a_run_that_computes_every_due_day_is_a_success() -> None:
+    """It is one even if no day was due."""
     history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
     history.row = None
     async with running(history, telemetry):
@@ -264,7 +264,7 @@ async def test_a_turn_that_leaves_nothing_undone_is_a_success() -> None:
 
 
 async def test_a_turn_that_ran_out_of_time_is_a_success() -> None:
-    """A year of days that takes an hour is no fault while it goes on."""
+    """A year of days that takes an hour is no failure as long as it makes progress."""
     days = [date.fromordinal(730_000 + number) for number in range(365)]
     history, telemetry = FakeHistory(*days), FakeDayTelemetry()
     history.seconds_a_day = 10.0
@@ -275,16 +275,16 @@ async def test_a_turn_that_ran_out_of_time_is_a_success() -> None:
 
 
 @pytest.mark.parametrize("cause", sorted(SINGLE_DAY_CAUSES))
-async def test_a_day_that_cannot_be_computed_now_holds_up_no_other(cause: Cause) -> None:
-    """Too many dialogues for the time limit, a lock that is held: the newest day is due first at every turn."""
+async def test_a_day_that_cannot_be_computed_now_does_not_delay_the_others(cause: Cause) -> None:
+    """It has too many dialogues for the time limit, or a lock is held; as the newest day it is first in every run."""
     history, telemetry = FakeHistory(FIRST, SECOND), FakeDayTelemetry()
     history.refused, history.refusal = {SECOND}, Unavailable("not now", cause)
     await RollupJob(history, FakeAmendments(), telemetry, LoopClock(), 60.0).run_once()
     assert (telemetry.days, telemetry.successes) == ([FIRST], 0)
 
 
-async def test_a_turn_that_leaves_something_undone_is_no_success() -> None:
-    """An outage, a day that the database refuses, and a day that another replica is at, perhaps in vain."""
+async def test_a_run_that_leaves_a_day_due_is_not_a_success() -> None:
+    """There was an outage, the database rejected a day, or another replica computes it and may fail."""
     history, telemetry, amendments = FakeHistory(FIRST, SECOND), FakeDayTelemetry(), FakeAmendments()
     job = RollupJob(history, amendments, telemetry, LoopClock(), 60.0)
     history.outages = [Unavailable("down", Cause.CONNECTION)]
@@ -302,8 +302,8 @@ async def test_a_turn_that_leaves_something_undone_is_no_success() -> None:
     assert (telemetry.days, telemetry.successes) == ([SECOND, FIRST], 1)
 
 
-async def test_other_settings_in_force_are_told() -> None:
-    """Each time: telemetry decides how often a person wants to read it."""
+async def test_a_different_basis_in_force_is_reported() -> None:
+    """It is reported in every run; telemetry decides how often to log it."""
     history, telemetry = FakeHistory(), FakeDayTelemetry()
     history.difference = "the time zone is Asia/Tokyo instead of UTC"
     async with running(history, telemetry):
@@ -311,8 +311,8 @@ async def test_other_settings_in_force_are_told() -> None:
     assert telemetry.differences == [history.difference] * 2
 
 
-async def test_it_looks_twice_in_an_interval() -> None:
-    """From turn to turn, while there is nothing to do."""
+async def test_it_checks_twice_in_an_interval() -> None:
+    """The time is measured from run to run if no day is due."""
     history, telemetry = FakeHistory(), FakeDayTelemetry()
     async with running(history, telemetry):
         await passes(300)
@@ -320,7 +320,7 @@ async def test_it_looks_twice_in_an_interval() -> None:
 
 
 async def test_a_timer_that_fires_late_computes_each_day_once() -> None:
-    """However many intervals were slept through."""
+    """It does so however many intervals it has missed."""
     history, telemetry = FakeHistory(FIRST, today=SECOND), FakeDayTelemetry()
     job = RollupJob(history, FakeAmendments(), telemetry, LoopClock(), 60.0)
     await job.run_once()
@@ -329,8 +329,8 @@ async def test_a_timer_that_fires_late_computes_each_day_once() -> None:
     assert telemetry.days == [SECOND, FIRST, SECOND]
 
 
-async def test_a_turn_can_be_told_that_nothing_is_fresh() -> None:
-    """For those who want to see every row as it is now."""
+async def test_a_run_can_treat_every_row_as_old() -> None:
+    """This is for callers that need current rows."""
     history, telemetry = FakeHistory(today=SECOND), FakeDayTelemetry()
     job = RollupJob(history, FakeAmendments(), telemetry, LoopClock(), 60.0)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The bulk histogram, held against the client library's own."""
+"""Tests that the bulk histogram equals the client library's histogram."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ VALUES = st.floats(-1, 20, allow_nan=False) | st.sampled_from(BOUNDS)
 
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
-    """Every sample that a scrape sees."""
+    """Return every sample of a scrape."""
     found = [sample for family in registry.collect() for sample in family.samples]
     return {(one.name, *sorted(one.labels.values())): one.value for one in found if "created" not in one.name}
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.lists(VALUES, max_size=6)), max_size=5))
-def test_batches_count_as_single_observations_do(batches: list[tuple[str, list[float]]]) -> None:
-    """Same buckets, bounds included, same count; the same sum but for the order of adding."""
+def test_batches_count_like_single_observations(batches: list[tuple[str, list[float]]]) -> None:
+    """Buckets, bounds and count are equal; the sum is equal except for the order of additions."""
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     bulk = BulkHistogram("rag_x_seconds", "X.", ("model",), BOUNDS)
     ours.register(bulk)
@@ -34,8 +34,8 @@ def test_batches_count_as_single_observations_do(batches: list[tuple[str, list[f
     assert samples(ours) == pytest.approx(samples(theirs))
 
 
-def test_without_labels_it_is_there_from_the_start() -> None:
-    """At zero, so that its first increase is seen."""
+def test_without_labels_it_exists_from_the_start() -> None:
+    """It starts at zero, so that Prometheus sees its first increase."""
     registry = CollectorRegistry()
     registry.register(BulkHistogram("rag_x_seconds", "X.", (), BOUNDS))
     assert registry.get_sample_value("rag_x_seconds_count") == 0

@@ -1,4 +1,4 @@
-"""Logs: a line for people or for machines, and the libraries kept from flooding it."""
+"""Tests the log lines for people and for machines, and the limit on lines of libraries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from consumer.telemetry import logs
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
-    """Leave logging as it was found."""
+    """Restore the logging configuration."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -27,28 +27,28 @@ def _restored() -> Iterator[None]:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The filter's clock, which moves only when told to."""
+    """Replace the filter's clock by one that a test moves."""
     time = SimpleNamespace(now=500.0)
     monkeypatch.setattr(logs, "time", SimpleNamespace(monotonic=lambda: time.now))
     return time
 
 
 def line(message: str, *arguments: Any, name: str = "aiokafka.cluster") -> logging.LogRecord:
-    """A line that a library says."""
+    """Return a log line of a library."""
     return logging.LogRecord(name, logging.ERROR, "x.py", 1, message, arguments, None)
 
 
-# ── lines that repeat ──
+# ── repeated lines ──
 
 
-def test_a_repeated_line_is_held_back(clock: Any) -> None:
-    """aiokafka says the same hundreds of times a second while a broker is away."""
+def test_a_repeated_line_is_suppressed(clock: Any) -> None:
+    """While a broker is unavailable, aiokafka logs the same line hundreds of times a second."""
     once = logs.OncePerOutage()
     assert [once.filter(line("no broker %s", number)) for number in range(100)] == [True] + [False] * 99
 
 
-def test_the_next_one_says_how_many_were_held_back(clock: Any) -> None:
-    """One line per outage, with its count; its arguments still fit."""
+def test_the_next_line_states_how_many_were_suppressed(clock: Any) -> None:
+    """An outage gives one line with its count; its arguments still fit."""
     once = logs.OncePerOutage()
     for _ in range(5):
         once.filter(line("no broker %s", 1))
@@ -62,8 +62,8 @@ def test_the_next_one_says_how_many_were_held_back(clock: Any) -> None:
     assert last.getMessage() == "no broker 3"
 
 
-def test_a_line_that_never_ceases_is_said_once(clock: Any) -> None:
-    """An outage of an hour is one line, not one in half a minute; after that it is said again, as a reminder."""
+def test_a_line_that_repeats_without_a_pause_is_logged_once_an_hour(clock: Any) -> None:
+    """A line that repeats for an hour is logged once; after an hour it is logged again as a reminder."""
     once = logs.OncePerOutage()
     passed = 0
     while clock.now < 500 + logs.REMIND_SECONDS:
@@ -76,7 +76,7 @@ def test_a_line_that_never_ceases_is_said_once(clock: Any) -> None:
 
 
 def test_every_line_is_counted(clock: Any) -> None:
-    """Also those that nobody gets to see."""
+    """Suppressed lines count too."""
     once, counted = logs.OncePerOutage(), []
     once.count = lambda: counted.append(1)
     for _ in range(7):
@@ -85,33 +85,33 @@ def test_every_line_is_counted(clock: Any) -> None:
 
 
 def test_other_lines_pass(clock: Any) -> None:
-    """By logger and by text."""
+    """Lines differ by logger and by text."""
     once = logs.OncePerOutage()
     lines = [line("a"), line("b"), line("a", name="asyncpg"), line("100%")]
     assert [once.filter(one) for one in lines] == [True] * 4
 
 
-def test_what_it_remembers_is_bounded(clock: Any) -> None:
-    """A library that says something new every time must not fill the memory."""
+def test_its_memory_is_bounded(clock: Any) -> None:
+    """A library that logs a new text every time must not fill the memory."""
     once = logs.OncePerOutage()
     for number in range(5000):
         assert once.filter(line(f"line {number}"))
     assert len(once._lines) <= 1000
 
 
-# ── what is said ──
+# ── output ──
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What is on standard error; nothing may be on standard output, which belongs to results."""
+    """Return the text on standard error. Standard output must be empty, because it is for results."""
     captured = capsys.readouterr()
     assert captured.out == ""
     return captured.err.splitlines()
 
 
 @pytest.mark.parametrize("form", ["json", "auto"])
-def test_machines_get_a_json_object_a_line(form: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also by default where standard error is no terminal; with level and time in UTC."""
+def test_machines_get_one_json_object_in_each_line(form: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """This is also the default if standard error is not a terminal; level and UTC time are included."""
     logs.configure(Log(format=form))
     structlog.get_logger("ragledger").warning("dead_letters", not_json=3, text="日本\n")
     (text,) = said(capsys)
@@ -122,7 +122,7 @@ def test_machines_get_a_json_object_a_line(form: Any, capsys: pytest.CaptureFixt
 
 
 def test_people_get_a_readable_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the same facts."""
+    """It has the same facts."""
     logs.configure(Log(format="console"))
     structlog.get_logger("ragledger").info("assigned", partitions=["t/0"])
     (text,) = said(capsys)
@@ -131,8 +131,8 @@ def test_people_get_a_readable_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert not text.startswith("{")
 
 
-def test_what_is_below_the_level_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of ours and of the libraries'."""
+def test_lines_below_the_level_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """This holds for our lines and those of libraries."""
     logs.configure(Log(level="ERROR", format="json"))
     structlog.get_logger("ragledger").warning("quiet")
     structlog.get_logger("ragledger").error("loud")
@@ -140,8 +140,8 @@ def test_what_is_below_the_level_is_not_said(capsys: pytest.CaptureFixture[str])
     assert [json.loads(text)["event"] for text in said(capsys)] == ["loud"]
 
 
-def test_libraries_speak_from_warnings_on_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
-    """Their information is noise, also at level DEBUG of ours."""
+def test_libraries_log_warnings_and_errors_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+    """Their information lines are not logged, even at our level DEBUG."""
     logs.configure(Log(level="DEBUG", format="json"))
     structlog.get_logger("ragledger").debug("detail")
     logging.getLogger("aiokafka.consumer").info("noise")
@@ -152,8 +152,8 @@ def test_libraries_speak_from_warnings_on_in_the_same_form(capsys: pytest.Captur
     assert (entries[1]["logger"], entries[1]["level"]) == ("aiokafka.consumer", "error")
 
 
-def test_an_exception_is_said_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """For machines: the traceback is a member, not many lines."""
+def test_an_exception_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """For machines, the traceback is a member of the object."""
     logs.configure(Log(format="json"))
     try:
         raise ValueError("a bug")
@@ -167,8 +167,8 @@ def test_an_exception_is_said_on_one_line(capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize("form", ["json", "console"])
 @pytest.mark.filterwarnings("error")
-def test_no_traceback_shows_what_variables_hold(form: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """They hold events, passwords, DSNs."""
+def test_no_traceback_shows_the_values_of_variables(form: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Variables hold events, passwords and DSNs."""
     logs.configure(Log(format=form))
     password = "hunter2" * 2
     try:
@@ -181,8 +181,8 @@ def test_no_traceback_shows_what_variables_hold(form: Any, capsys: pytest.Captur
     assert "hunter2hunter2" not in text
 
 
-def test_configuring_twice_says_things_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """A command that calls another one does not double the log."""
+def test_configuring_twice_logs_each_line_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that calls another one must not duplicate the log."""
     logs.configure(Log(format="json"))
     logs.configure(Log(format="json"))
     logging.getLogger("asyncpg").warning("once")

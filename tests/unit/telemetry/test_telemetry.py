@@ -1,4 +1,4 @@
-"""Telemetry: metrics from what was committed, and a line in the log where a person would want one."""
+"""Tests telemetry: metrics of committed batches, and log lines for people."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.support.world import A, B
 
 @pytest.fixture
 def scope() -> Scope:
-    """Telemetry of two topics."""
+    """Return telemetry of two topics."""
     return Scope()
 
 
 def test_every_known_series_starts_at_zero(scope: Scope) -> None:
-    """So that its first increase is seen, and an alert on it can fire."""
+    """So Prometheus sees its first increase, and an alert on it can fire."""
     assert scope.series("rag_records_total") == {(topic, outcome): 0 for topic in TOPICS for outcome in OUTCOMES}
     assert scope.series("rag_dead_letters_total") == {(topic, reason): 0 for topic in TOPICS for reason in Reason}
     assert scope.series("rag_unknown_fields_total") == {(topic,): 0 for topic in TOPICS}
@@ -40,7 +40,7 @@ def test_every_known_series_starts_at_zero(scope: Scope) -> None:
 
 
 def test_the_build_is_shown(scope: Scope) -> None:
-    """Always 1; the labels tell what runs."""
+    """The value is always 1; the labels name the versions."""
     ((labels, value),) = scope.series("rag_build_info").items()
     assert (labels[0], value) == (__version__, 1)
 
@@ -49,7 +49,7 @@ def test_the_build_is_shown(scope: Scope) -> None:
 
 
 def test_records_are_counted_by_topic_and_outcome(scope: Scope) -> None:
-    """Each record once, by what became of it."""
+    """Each record counts once, by its outcome."""
     duplicates = rows_of(DIALOGUE, dialogue(), dialogue())
     letters = [DeadLetter(record(b"x"), Rejected.whole(Reason.NOT_JSON, "not JSON"))]
     scope.write(dialogue(), dialogue(), dialogue(), duplicates=duplicates, dead_letters=letters)
@@ -65,7 +65,7 @@ def test_records_are_counted_by_topic_and_outcome(scope: Scope) -> None:
 
 
 def test_a_batch_is_measured(scope: Scope) -> None:
-    """Its records, its time, and when it was committed."""
+    """Its number of records, its duration, and the time of its commit are measured."""
     scope.write(dialogue(), dialogue())
     assert (scope.value("rag_batch_rows_count"), scope.value("rag_batch_rows_sum")) == (1, 2)
     assert scope.value("rag_batch_write_seconds_sum") == pytest.approx(0.2)
@@ -74,7 +74,7 @@ def test_a_batch_is_measured(scope: Scope) -> None:
 
 
 def test_the_delay_of_events_is_from_record_to_commit(scope: Scope) -> None:
-    """Not negative where a producer's clock is ahead; none where a record has no timestamp."""
+    """It is not negative if a producer's clock is ahead. A record without a timestamp has none."""
     now = int((WALL_START + 1000) * 1000)
     scope.write(dialogue(), dialogue(), timestamp=now - 3000)
     scope.write(dialogue(), timestamp=now + 60_000)
@@ -84,23 +84,23 @@ def test_the_delay_of_events_is_from_record_to_commit(scope: Scope) -> None:
 
 
 def test_unknown_fields_are_counted(scope: Scope) -> None:
-    """Of the rows that are new."""
+    """Only those of new rows count."""
     scope.write(dialogue(a=1, b=2), dialogue(c=3), duplicates=rows_of(DIALOGUE, dialogue(d=4)))
     assert scope.value("rag_unknown_fields_total", topic=DIALOGUE_TOPIC) == 3
 
 
-def test_an_empty_batch_does_no_harm(scope: Scope) -> None:
-    """A gap moves the ledger; there is nothing else to count."""
+def test_an_empty_batch_counts_nothing(scope: Scope) -> None:
+    """A gap only moves the ledger."""
     scope.telemetry.written(Written(Batch(ROOMY), {}, (), ()), 0.1)
     scope.write()
     assert scope.value("rag_batch_rows_count") == 2
 
 
-# ── the domain ──
+# ── the content of events ──
 
 
 def test_dialogues_are_counted_by_model(scope: Scope) -> None:
-    """Dialogues, citations, tokens, cost, verdicts, latency."""
+    """Dialogues, citations, tokens, cost, feedback and latency are counted."""
     said = {"model_used": "a", "prompt_tokens": 10, "completion_tokens": 5, "token_cost_jpy": "1.25"}
     scope.write(
         dialogue(**said, citations=[{"source": "x"}, {"source": "y"}], latency_ms=3000, user_feedback=1),
@@ -123,8 +123,8 @@ def test_dialogues_are_counted_by_model(scope: Scope) -> None:
     assert scope.value("rag_dialogue_latency_seconds_sum", model="a") == pytest.approx(6.001)
 
 
-def test_duplicates_and_dead_letters_count_for_nothing_in_the_domain(scope: Scope) -> None:
-    """A retry or a re-read never counts twice."""
+def test_duplicates_and_dead_letters_do_not_count_as_content(scope: Scope) -> None:
+    """A retry or a second reading never counts twice."""
     letters = [DeadLetter(record(dialogue()), Rejected.whole(Reason.REFUSED_BY_DATABASE, "refused"))]
     scope.write(duplicates=rows_of(DIALOGUE, dialogue(user_feedback=1)), dead_letters=letters)
     assert scope.series("rag_dialogues_total") == {}
@@ -132,7 +132,7 @@ def test_duplicates_and_dead_letters_count_for_nothing_in_the_domain(scope: Scop
 
 
 def test_models_beyond_a_bound_become_other(scope: Scope) -> None:
-    """A hostile producer must not fill Prometheus; the models known before keep their names."""
+    """A hostile producer must not flood Prometheus. Known models keep their names."""
     (row,) = rows_of(DIALOGUE, dialogue())
     models = [f"model {number}" for number in range(MAX_MODELS + 50)]
     rows = [Row(row.record, row.id, row.encoded, (model, *row.facts[1:]), 0, 0) for model in models]
@@ -156,7 +156,7 @@ def test_any_model_name_can_be_scraped(scope: Scope) -> None:
 
 
 def test_provenance_is_counted_by_content_and_licence(scope: Scope) -> None:
-    """Both are enums: the labels are bounded."""
+    """Both are enums, so the labels are bounded."""
     scope.write(provenance(), provenance(license_type="CC0-1.0"), provenance(), kind=PROVENANCE)
     assert scope.series("rag_provenance_total") == {("material", "mit"): 2, ("material", "cc0"): 1}
 
@@ -164,8 +164,8 @@ def test_provenance_is_counted_by_content_and_licence(scope: Scope) -> None:
 # ── the group and the ledger ──
 
 
-def test_lag_is_shown_by_partition_and_gone_after_a_revoke(scope: Scope) -> None:
-    """A partition that is another reader's must not be shown by two."""
+def test_lag_is_shown_by_partition_and_removed_after_a_revoke(scope: Scope) -> None:
+    """Two replicas must not show the same partition."""
     scope.telemetry.lag(A, 5, 1.5)
     scope.telemetry.lag(B, 0, 0.0)
     assert scope.series("rag_consumer_lag_records") == {(DIALOGUE_TOPIC, "0"): 5, (DIALOGUE_TOPIC, "1"): 0}
@@ -177,8 +177,8 @@ def test_lag_is_shown_by_partition_and_gone_after_a_revoke(scope: Scope) -> None
         assert scope.series(name) == {}
 
 
-def test_assignments_fences_and_waits_are_counted(scope: Scope) -> None:
-    """One counter each."""
+def test_assignments_fences_and_backpressure_are_counted(scope: Scope) -> None:
+    """Each has its own counter."""
     scope.telemetry.assigned([A, B])
     assert scope.value("rag_assigned_partitions") == 2
     scope.telemetry.revoked([A, B])
@@ -193,8 +193,8 @@ def test_assignments_fences_and_waits_are_counted(scope: Scope) -> None:
 # ── the store ──
 
 
-def test_an_outage_is_counted_each_try_and_logged_once(scope: Scope) -> None:
-    """With its cause; at the end its length."""
+def test_an_outage_is_counted_on_each_try_and_logged_once(scope: Scope) -> None:
+    """The log has its cause, and at the end its duration."""
     with capture_logs() as lines:
         for _ in range(5):
             scope.telemetry.unavailable(Cause.CONNECTION, "refused")
@@ -206,8 +206,8 @@ def test_an_outage_is_counted_each_try_and_logged_once(scope: Scope) -> None:
     assert lines[1]["outage_seconds"] == 90.0
 
 
-def test_dead_letters_are_logged_by_reason_once_a_batch(scope: Scope) -> None:
-    """How many of which reason, and nothing of the events."""
+def test_dead_letters_are_logged_by_reason_once_in_a_batch(scope: Scope) -> None:
+    """The line has the number for each reason, and no event text."""
     letters = [DeadLetter(record(b"secret"), Rejected.whole(Reason.NOT_JSON, "not JSON"))] * 3
     with capture_logs() as lines:
         scope.write(dead_letters=letters)

@@ -1,4 +1,4 @@
-"""Telemetry: outages, stopped partitions, and the figures of the newest day."""
+"""Tests telemetry of outages, stopped partitions, and the newest day."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ DAY: dict[str, Any] = {
 
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    """What is logged."""
+    """Return the log lines."""
     with capture_logs() as logged:
         yield logged
 
 
 @pytest.fixture
 def scope(lines: Lines) -> Scope:
-    """Telemetry of two topics."""
+    """Return telemetry of two topics."""
     return Scope()
 
 
@@ -48,12 +48,12 @@ def scope(lines: Lines) -> Scope:
 
 
 def events(lines: Lines) -> list[str]:
-    """What was said, in order."""
+    """Return the names of the log lines in order."""
     return [line["event"] for line in lines]
 
 
-def test_an_outage_of_the_database_is_said_once_and_when_it_is_over(scope: Scope, lines: Lines) -> None:
-    """However many tries it takes; each try is counted."""
+def test_an_outage_of_the_database_is_logged_at_its_beginning_and_end(scope: Scope, lines: Lines) -> None:
+    """It is logged once for all retries; each retry is counted."""
     assert scope.telemetry.outage() == ""
     for _ in range(50):
         scope.telemetry.unavailable(Cause.CONNECTION, "refused")
@@ -69,21 +69,21 @@ def test_an_outage_of_the_database_is_said_once_and_when_it_is_over(scope: Scope
 
 
 def test_the_stages_of_one_restart_are_one_line(scope: Scope, lines: Lines) -> None:
-    """A server that restarts shuts down, is not there, does not answer, and recovers."""
+    """A server that restarts shuts down, refuses connections, does not answer, and recovers."""
     for cause in (Cause.SHUTDOWN, Cause.CONNECTION, Cause.TIMEOUT, Cause.SYSTEM, Cause.SHUTDOWN, Cause.CONNECTION):
         scope.telemetry.unavailable(cause, "no")
     assert [line["cause"] for line in lines] == ["shutdown"]
 
 
-def test_a_cause_with_another_remedy_in_the_same_outage_is_news_once(scope: Scope, lines: Lines) -> None:
-    """The server is back, but the role has lost a privilege."""
+def test_another_kind_of_cause_in_the_same_outage_is_logged_once(scope: Scope, lines: Lines) -> None:
+    """The server is available again, but the role has lost a privilege."""
     for cause in (Cause.CONNECTION, Cause.PRIVILEGE, Cause.CONNECTION, Cause.PRIVILEGE):
         scope.telemetry.unavailable(cause, "no")
     assert [line["cause"] for line in lines] == ["connection", "privilege"]
 
 
-def test_a_database_that_answers_but_takes_no_writes_is_still_away(scope: Scope, lines: Lines) -> None:
-    """Full, locked, read-only: questions are answered all the time, and nothing is said of that."""
+def test_a_database_that_accepts_no_writes_is_still_unavailable(scope: Scope, lines: Lines) -> None:
+    """It is full, locked or read-only; answered queries do not end the outage."""
     scope.telemetry.unavailable(Cause.LOCK, "locked")
     for _ in range(10):
         scope.telemetry.answered()
@@ -93,14 +93,14 @@ def test_a_database_that_answers_but_takes_no_writes_is_still_away(scope: Scope,
 
 
 def test_waiting_for_the_turn_is_no_outage(scope: Scope, lines: Lines) -> None:
-    """Another batch of ours is just slower."""
+    """Another batch of this replica is only slower."""
     scope.telemetry.unavailable(Cause.TURN, "an earlier batch is not committed yet")
     assert scope.telemetry.outage() == ""
     assert lines == []
 
 
-def test_an_outage_of_kafka_is_said_once_and_when_it_is_over(scope: Scope, lines: Lines) -> None:
-    """It is not one of the database."""
+def test_an_outage_of_kafka_is_logged_at_its_beginning_and_end(scope: Scope, lines: Lines) -> None:
+    """It is not an outage of the database."""
     for _ in range(50):
         scope.telemetry.kafka_unavailable(SourceError("no broker answers"))
         scope.clock.now += 1
@@ -115,8 +115,8 @@ def test_an_outage_of_kafka_is_said_once_and_when_it_is_over(scope: Scope, lines
 # ── stopped partitions ──
 
 
-def test_a_stopped_partition_is_told_with_the_command_that_settles_it(scope: Scope, lines: Lines) -> None:
-    """In the log, as a metric and to whoever asks; until it is claimed to be read on."""
+def test_a_stopped_partition_is_reported_with_the_command_that_settles_it(scope: Scope, lines: Lines) -> None:
+    """It is in the log, a metric and /readyz, until the partition is claimed again."""
     assert scope.telemetry.stops() == ""
     scope.telemetry.stopped(A, StopReason("deleted by retention"))
     assert scope.series("rag_stopped_partitions") == {(A.topic, "0"): 1}
@@ -131,8 +131,8 @@ def test_a_stopped_partition_is_told_with_the_command_that_settles_it(scope: Sco
     assert scope.series("rag_stopped_partitions") == {}
 
 
-def test_a_stopped_partition_that_is_gone_is_somebody_elses(scope: Scope) -> None:
-    """Whoever is assigned it tells."""
+def test_a_stopped_partition_that_is_revoked_is_not_reported(scope: Scope) -> None:
+    """The replica that it is assigned to reports it."""
     scope.telemetry.stopped(A, StopReason("a problem"))
     scope.telemetry.revoked([A])
     assert (scope.telemetry.stops(), scope.series("rag_stopped_partitions")) == ("", {})
@@ -141,8 +141,10 @@ def test_a_stopped_partition_that_is_gone_is_somebody_elses(scope: Scope) -> Non
 # ── the days ──
 
 
-def test_a_partition_without_a_leader_is_told_once_and_when_it_has_one(scope: Scope, lines: Lines) -> None:
-    """However often it is asked for; what was not asked just now stays as it was, and what is revoked is forgotten."""
+def test_a_partition_without_a_leader_is_logged_at_the_beginning_and_the_end(scope: Scope, lines: Lines) -> None:
+    """It is logged once for all requests. A partition that was not asked keeps its state; a revoked one is
+    forgotten.
+    """
     telemetry, labels = scope.telemetry, {"topic": A.topic, "partition": str(A.partition)}
     for why in ("it has no leader", "broker 3, its leader, has not answered for 5 s"):
         telemetry.unanswered({A, B}, {A: why})
@@ -158,7 +160,7 @@ def test_a_partition_without_a_leader_is_told_once_and_when_it_has_one(scope: Sc
 
 
 def test_the_newest_day_is_shown(scope: Scope) -> None:
-    """Seconds for milliseconds; NaN where the day has no value."""
+    """Milliseconds become seconds; a figure without a value is NaN."""
     scope.days.newest_day(DAY)
     shown = [scope.value(f"rag_day_{name}") for name in ("citation_rate", "unique_users", "cost_jpy")]
     assert shown == [71.5, 12, 345.6]
@@ -172,7 +174,7 @@ def test_the_newest_day_is_shown(scope: Scope) -> None:
 
 
 def test_the_last_success_of_the_roll_up_is_shown(scope: Scope) -> None:
-    """By our own clock, and of this replica; a failure leaves it where it is."""
+    """It is the time of this replica's clock; a failure does not change it."""
     scope.days.rollup_succeeded()
     scope.clock.now += 60
     scope.days.rollup_failed("a problem")
@@ -181,8 +183,8 @@ def test_the_last_success_of_the_roll_up_is_shown(scope: Scope) -> None:
     assert scope.value("rag_rollup_last_success_timestamp_seconds") == WALL_START + 1060
 
 
-def test_a_day_that_somebody_else_has_written_is_shown_too(scope: Scope) -> None:
-    """Another job's row may say neither when it was computed nor how it meets our objectives."""
+def test_a_day_of_another_program_is_shown_too(scope: Scope) -> None:
+    """Its row may have no time of computation and no result for our objectives."""
     foreign: dict[str, Any] = {**dict.fromkeys(DAY), "unique_users": 3, "slo_compliance": {}}
     scope.days.newest_day(foreign)
     assert scope.value("rag_day_unique_users") == 3

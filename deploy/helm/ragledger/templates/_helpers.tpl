@@ -2,7 +2,7 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* At most 50 characters, so that the name of a CronJob has room for its own. */}}
+{{- /* At most 50 characters, so that the names of CronJobs can be longer. */}}
 {{- define "ragledger.fullname" -}}
 {{- $name := include "ragledger.name" . }}
 {{- $both := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) }}
@@ -24,7 +24,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
-{{- /* No version in it: a new chart alone is no reason for a rebalance. */}}
+{{- /* Without the version: a new chart alone must not cause a rebalance. */}}
 {{- define "ragledger.podLabels" -}}
 {{ include "ragledger.selectorLabels" . }}
 {{- with .Values.commonLabels }}
@@ -45,7 +45,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
-{{- /* What is in force as YAML: the settings of the values over the defaults of the service. */}}
+{{- /* The effective settings as YAML: the settings of the values override the defaults of the service. */}}
 {{- define "ragledger.settings" -}}
 {{- $known := .Files.Get "files/settings.yaml" | fromYaml }}
 {{- toYaml (mustMergeOverwrite $known.defaults (deepCopy .Values.settings)) }}

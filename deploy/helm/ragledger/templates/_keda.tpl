@@ -1,7 +1,7 @@
 {{- /*
 How KEDA logs in to Kafka, as YAML:
-metadata      for each trigger: what is no secret
-parameters    for the TriggerAuthentication: where the others are, of all three sorts
+metadata      for each trigger: the parameters that are not secret
+parameters    for the TriggerAuthentication: the places of the other parameters
 */}}
 {{- define "ragledger.kedaKafka" -}}
 {{- $kafka := (include "ragledger.settings" . | fromYaml).kafka }}

@@ -3,7 +3,7 @@ The pod of a command of ragledger.
 
 root           the chart's context
 args           the command
-job            a job of the values, whose settings and settingsFrom go before the chart's
+job            a job of the values; its settings and settingsFrom override the chart's
 account        the name of the service account
 container      more members of the container, as YAML
 */}}
@@ -91,7 +91,7 @@ volumes:
   {{- end }}
 {{- end }}
 
-{{- /* The variables of a container: values as they are, and where the files of the others are. */}}
+{{- /* The variables of a container: plain values, and the paths of files. */}}
 {{- define "ragledger.environment" -}}
 {{- if .from }}
 - name: RAGLEDGER_SECRETS_DIR
@@ -118,7 +118,7 @@ volumes:
 {{- end }}
 {{- end }}
 
-{{- /* The sources of the volume: a file for each setting, called as its variable unless the setting is a path. */}}
+{{- /* The sources of the volume: a file for each setting, named like its variable unless the setting is a path. */}}
 {{- define "ragledger.files" -}}
 {{- range $group, $members := .from }}
 {{- range $name, $reference := $members }}

@@ -1,4 +1,4 @@
-"""Snapshots to make pages of."""
+"""Snapshots for tests of the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TODAY = date(2026, 1, 31)
 
 
 def judged(figures: Mapping[str, Any]) -> Mapping[str, Any]:
-    """How a day with these figures stands, as it comes out of the database."""
+    """Return the compliance of a day with these figures, as the database returns it."""
     verdicts = judge(DEFAULT_OBJECTIVES, figures)
     return {name: {**one, **{key: _number(one[key]) for key in ("target", "actual")}} for name, one in verdicts.items()}
 
@@ -27,7 +27,7 @@ def _number(value: Any) -> float | None:
 
 
 def day(chance: random.Random, back: int, **changes: Any) -> Mapping[str, Any]:
-    """A day so many days ago."""
+    """Return the row of a day so many days ago."""
     dialogues = round(chance.uniform(9_000, 21_000))
     p50 = chance.uniform(700, 1100)
     figures: dict[str, Any] = {
@@ -52,14 +52,14 @@ def day(chance: random.Random, back: int, **changes: Any) -> Mapping[str, Any]:
 
 
 def reading(number: int, topic: str = "rag.dialogue", **changes: Any) -> Reading:
-    """A partition."""
+    """Return the progress of a partition."""
     figures: dict[str, Any] = {"rate": 812.4, "lag": 0, **changes}
     at = NOW - timedelta(seconds=number)
     return Reading(Partition(topic, number), 120_000 + number, 119_000, "ragledger-6f7d-x2x:1", at, **figures)
 
 
 def snapshot(seed: int = 1, **changes: Any) -> Snapshot:
-    """A month of days with a gap in it, six partitions, some dead letters."""
+    """Return a snapshot with a month of days and a gap, six partitions and some dead letters."""
     chance = random.Random(seed)
     made: dict[str, Any] = {
         "taken_at": NOW,

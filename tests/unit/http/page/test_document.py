@@ -1,4 +1,4 @@
-"""The page: what it says in every state, and that nothing on it can become markup or lead elsewhere."""
+"""Tests the text of the page in every state, and that no text can become markup or a link."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ EVERY_STATE = pytest.mark.parametrize("shown", STATES.values(), ids=STATES.keys(
 
 
 class Elements(HTMLParser):
-    """Every element with its attributes; raises where tags do not nest."""
+    """Collects every element with its attributes; raises if tags do not nest."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -94,8 +94,8 @@ class Elements(HTMLParser):
 
 
 @EVERY_STATE
-def test_tags_nest_and_ids_are_there_once(shown: Snapshot) -> None:
-    """And whatever an element refers to exists."""
+def test_tags_nest_and_ids_are_unique(shown: Snapshot) -> None:
+    """Every element that another one refers to exists."""
     page = Elements(render(shown))
     ids = [str(attributes["id"]) for _, attributes in page.found if "id" in attributes]
     assert sorted(ids) == sorted(set(ids))
@@ -104,8 +104,8 @@ def test_tags_nest_and_ids_are_there_once(shown: Snapshot) -> None:
 
 
 @EVERY_STATE
-def test_nothing_from_outside_becomes_markup(shown: Snapshot) -> None:
-    """No element but ours, no handler, no style attribute, no address but our own."""
+def test_outside_text_does_not_become_markup(shown: Snapshot) -> None:
+    """There are only our own elements, no handler, no style attribute, and no foreign address."""
     page = Elements(render(shown))
     assert len(list(page.named("script"))) == 1
     assert not list(page.named("img"))
@@ -115,14 +115,14 @@ def test_nothing_from_outside_becomes_markup(shown: Snapshot) -> None:
             assert address is None or re.match(r"(/(?!/)|#|data:image/svg)", address), address
 
 
-def test_what_is_hostile_is_shown_as_it_is() -> None:
-    """As text: nobody has to guess what a topic or a reason is called."""
+def test_hostile_text_is_shown_as_it_is() -> None:
+    """It is shown as text, so that people can read the names of topics and reasons."""
     assert HOSTILE in Elements(render(STATES["hostile"])).words
 
 
 @EVERY_STATE
-def test_the_policy_allows_our_own_style_and_script_and_no_others(shown: Snapshot) -> None:
-    """By digest, for every page there is."""
+def test_the_policy_allows_only_our_own_style_and_script(shown: Snapshot) -> None:
+    """It allows them by hash, on every page."""
     page = render(shown)
     for element in ("style", "script"):
         [content] = re.findall(f"<{element}>(.*?)</{element}>", page, re.DOTALL)
@@ -133,8 +133,8 @@ def test_the_policy_allows_our_own_style_and_script_and_no_others(shown: Snapsho
 
 
 @EVERY_STATE
-def test_every_picture_and_table_says_what_it_shows(shown: Snapshot) -> None:
-    """Charts have a text, tables a caption and heads, scrolling parts a name and a place in the order of keys."""
+def test_every_chart_and_table_has_a_description(shown: Snapshot) -> None:
+    """Charts have a text, tables a caption and heads, and scrolling regions a name and keyboard focus."""
     page = Elements(render(shown))
     for attributes in page.named("svg"):
         assert attributes.get("aria-hidden") == "true" or (attributes["role"], bool(attributes["aria-label"])) == (
@@ -150,7 +150,7 @@ def test_every_picture_and_table_says_what_it_shows(shown: Snapshot) -> None:
 
 @EVERY_STATE
 def test_headings_are_in_order(shown: Snapshot) -> None:
-    """One first; no level is left out."""
+    """There is one h1, and no level is skipped."""
     levels = [int(name[1]) for name, _ in Elements(render(shown)).found if re.fullmatch(r"h[1-6]", name)]
     assert levels.count(1) == 1
     assert levels[0] == 1
@@ -173,31 +173,31 @@ def test_headings_are_in_order(shown: Snapshot) -> None:
         ("hostile", "Only the newest 1,000"),
     ],
 )
-def test_each_state_is_said_in_words(state: str, said: str) -> None:
-    """For whoever reads it the first time."""
+def test_each_state_is_described_in_words(state: str, said: str) -> None:
+    """A person who reads the page for the first time understands the state."""
     assert said in Elements(render(STATES[state])).words
 
 
 def test_figures_are_in_the_tables_as_they_are_stored() -> None:
-    """The costs to their last digit, a missed objective by name."""
+    """Costs have all their digits, and a missed objective is named."""
     shown: dict[str, Any] = {"total_cost": 12345678901234.56, "unique_users": 1234}
     missed = {"latency_p95": {"target": 3000.0, "operator": "<=", "actual": 3000.5, "met": False}}
     words = Elements(render(snapshot(days=[day(random.Random(1), 0, **shown, slo_compliance=missed)]))).words
     assert "¥12,345,678,901,234.56" in words
     assert "1,234" in words
-    assert "✕ missed 3,000.5, wanted ≤ 3,000" in words
+    assert "✕ missed 3,000.5, target ≤ 3,000" in words
     assert "Objectives met 0 of 1" in words
 
 
 def test_waiting_records_are_counted_by_partition() -> None:
-    """In the state, in the sum and in the row."""
+    """They are in the state, in the sum and in the row."""
     words = Elements(render(snapshot(partitions=[reading(0, lag=1200), reading(1, lag=34), reading(2)]))).words
     assert "Records wait in 2 partitions." in words
     assert "Records waiting 1,234" in words
 
 
-def test_the_state_changes_only_with_what_it_says() -> None:
-    """A screen reader would repeat every other change, every few seconds."""
+def test_the_state_text_changes_only_with_the_state() -> None:
+    """A screen reader would read any other change aloud every few seconds."""
     first, later = snapshot(partitions=[reading(0, lag=5)]), snapshot(partitions=[reading(0, lag=7000, rate=1.0)])
     states = [re.findall(r'<p id="state"[^>]*>(.*?)</p>', render(one)) for one in (first, later)]
     assert states[0] == states[1] != []

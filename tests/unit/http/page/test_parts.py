@@ -1,4 +1,4 @@
-"""What the page is made of: HTML, charts, words."""
+"""Tests the parts of the page: HTML, charts, words."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 @given(st.text(), st.text())
 def test_text_and_attributes_are_escaped(text: str, value: str) -> None:
-    """Whatever they hold; only our own elements stay elements."""
+    """Only our own elements stay elements, whatever the text is."""
     made = tag("p", text, tag("b", text), title=value)
     assert re.fullmatch(r'<p title="[^"<>]*">[^<>]*<b>[^<>]*</b></p>', made, re.DOTALL)
 
 
-def test_attributes_are_written_as_html_has_them() -> None:
-    """Underscores become hyphens, true stands alone, false and none are left out; void elements have no end."""
+def test_attributes_follow_the_rules_of_html() -> None:
+    """Underscores become hyphens, True gives a bare attribute, False and None give none, and void elements have
+    no end tag.
+    """
     assert tag("a", "x", class_="y", aria_label="z", hidden=True, id=None, open=False) == (
         '<a class="y" aria-label="z" hidden>x</a>'
     )
@@ -34,16 +36,16 @@ def test_attributes_are_written_as_html_has_them() -> None:
 
 
 @given(st.lists(st.floats(0, 1e12), max_size=5))
-def test_a_chart_is_as_high_as_its_values_and_not_much_higher(values: list[float]) -> None:
-    """A round number: 1, 2, 2.5 or 5 and zeros."""
+def test_the_top_of_a_chart_is_just_above_its_values(values: list[float]) -> None:
+    """It is a round number."""
     top = charts.nice_top(values)
     highest = max(values, default=0)
     assert highest <= top <= max(highest * 2.5, 0.01)
 
 
 @given(st.lists(st.none() | st.floats(0, 1e9), min_size=30, max_size=30))
-def test_lines_stay_within_the_picture_and_break_where_a_day_is_missing(values: list[float | None]) -> None:
-    """A dot for each value, a line for each run of days."""
+def test_lines_stay_inside_the_chart_and_break_at_a_missing_day(values: list[float | None]) -> None:
+    """There is a dot for each value and a line for each run of days."""
     drawn = charts.lines("t", "s", DAYS, [Series("a", "first", values)], words.whole, target=5.0)
     assert drawn.count("<circle") == sum(value is not None for value in values)
     runs = len(re.findall("v+", "".join(" " if value is None else "v" for value in values)))
@@ -54,16 +56,16 @@ def test_lines_stay_within_the_picture_and_break_where_a_day_is_missing(values: 
 
 
 @given(st.lists(st.none() | st.floats(0, 1e9), min_size=30, max_size=30))
-def test_bars_stand_on_the_line(values: list[float | None]) -> None:
-    """Each as high as its value, none of a negative height."""
+def test_bars_start_at_the_base_line(values: list[float | None]) -> None:
+    """Each is as high as its value, and none has a negative height."""
     drawn = charts.bars("t", "s", DAYS, Series("a", "first", values), words.whole)
     heights = [float(height) for height in re.findall(r'<rect [^>]*height="([-\d.]+)"', drawn)]
     assert len(heights) == sum(value is not None for value in values)
     assert all(0 <= height <= charts.HEIGHT for height in heights)
 
 
-def test_a_strip_tells_states_apart_without_colour() -> None:
-    """A full cell, a crossed one, a dash."""
+def test_a_strip_shows_states_without_colour() -> None:
+    """A cell is filled, crossed, or a dash."""
     drawn = charts.strip("s", DAYS[:3], [True, False, None])
     assert [drawn.count(f'class="{name}"') for name in ("cell met", "cell missed", "cross", "cell none")] == [
         1,
@@ -96,6 +98,6 @@ def test_a_strip_tells_states_apart_without_colour() -> None:
         (words.stamp(NOW), "2026-01-31 12:00:00 UTC"),
     ],
 )
-def test_numbers_and_times_are_written_for_people(written: str, wanted: str) -> None:
-    """With separators and units; a clock that is ahead is no negative time."""
+def test_numbers_and_times_are_formatted_for_people(written: str, wanted: str) -> None:
+    """They have separators and units. A clock that is ahead gives no negative time."""
     assert written == wanted

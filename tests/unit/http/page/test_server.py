@@ -1,4 +1,4 @@
-"""The page is kept for a moment: many readers are one look."""
+"""Tests that the page is cached: many requests need one snapshot."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.support.virtual_time import passes
 from tests.unit.http.page.snapshots import NOW
 
 
-class SlowLook:
-    """Takes a second for a look."""
+class SlowSnapshots:
+    """Takes a second for each snapshot."""
 
     def __init__(self) -> None:
         self.looks = 0
@@ -24,9 +24,9 @@ class SlowLook:
         return Snapshot(NOW, problem=self.problem)
 
 
-async def test_however_many_ask_one_look_is_taken() -> None:
-    """A hundred at once, and a hundred more within the moment that the page is kept."""
-    look = SlowLook()
+async def test_concurrent_requests_share_one_snapshot() -> None:
+    """A hundred requests at once, and a hundred more while the page is cached, take one snapshot."""
+    look = SlowSnapshots()
     page = PageServer(look, LoopClock())
     first = await asyncio.gather(*(page.get() for _ in range(100)))
     await passes(1.9)
@@ -37,9 +37,9 @@ async def test_however_many_ask_one_look_is_taken() -> None:
     assert look.looks == 2
 
 
-async def test_a_reader_who_goes_away_does_not_take_the_page_from_the_others() -> None:
-    """The look goes on for them."""
-    look = SlowLook()
+async def test_a_client_that_disconnects_does_not_cancel_the_page_for_the_others() -> None:
+    """The snapshot is completed for the others."""
+    look = SlowSnapshots()
     page = PageServer(look, LoopClock())
     leaving, staying = asyncio.create_task(page.get()), asyncio.create_task(page.get())
     await passes(0.5)
@@ -48,9 +48,9 @@ async def test_a_reader_who_goes_away_does_not_take_the_page_from_the_others() -
     assert look.looks == 1
 
 
-async def test_an_outage_is_a_503_and_kept_as_well() -> None:
-    """A database that is down is not asked a hundred times a second either."""
-    look = SlowLook()
+async def test_an_outage_gives_503_and_is_cached_too() -> None:
+    """The page does not ask an unavailable database a hundred times a second."""
+    look = SlowSnapshots()
     look.problem = "away"
     page = PageServer(look, LoopClock())
     assert {(await page.get()).status for _ in range(100)} == {503}

@@ -1,4 +1,6 @@
-"""Records that the database refuses, few or many in a batch: each is a dead letter, and nobody waits for them."""
+"""Tests records that the database rejects, few or many in a batch: each is a dead letter, and others are not
+delayed.
+"""
 
 import math
 import random
@@ -28,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 BATCH = 10_000
 ONE_BATCH = {"RAGLEDGER_BATCH__MAX_ROWS": str(BATCH), "RAGLEDGER_BATCH__MAX_DELAY_MS": "20000"}
-# Who refuses it, and the SQLSTATE: the type of a column, a rule, a missing parent, a trigger with a code or without.
+# The cause and the SQLSTATE: a column type, a rule, a missing parent, a trigger with or without a code.
 REFUSALS = {"type": "22003", "rule": "23514", "parent": "23503", "trigger": "P0001", "assert": "P0004", "own": "45007"}
 STRANGER = "11111111-1111-4111-8111-111111111111"
 RULES = (
@@ -46,14 +48,14 @@ RULES = (
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """A database with rules of its own, and batches as large as what is published."""
+    """Return a database with rules of its own, and batches as large as the published records."""
     with environment_on(stack, migrated_template, partitions=1, **ONE_BATCH) as made:
         execute(made.dsn, *RULES)
         yield made
 
 
 def records(topic: str, count: int, guilty: dict[int, str]) -> dict[UUID, Outgoing]:
-    """Dialogues; some places are taken by guilty ones, each refused for its reason."""
+    """Return dialogues of which some are replaced by rejected ones, each with its cause."""
     chance = random.Random(count)
     made = {}
     for place in range(count):
@@ -73,12 +75,11 @@ def _guilt(refusal: str | None) -> dict[str, object]:
 
 
 def ingest(environment: Environment, log: Path, count: int) -> tuple[float, float]:
-    """Have so many records written as one batch; seconds it took, and writes made to split it.
-
-    The loop turns all the while: somebody asks it.
+    """Write so many records as one batch, and ask /healthz meanwhile. Return the seconds and the writes that
+    split it.
     """
     with ServiceProcess(environment, log) as service:
-        eventually(lambda: service.get("/healthz")[0] == 200, message="it listens")
+        eventually(lambda: service.get("/healthz")[0] == 200, message="the service listens")
         slowest = 0.0
 
         def done() -> bool:
@@ -88,7 +89,7 @@ def ingest(environment: Environment, log: Path, count: int) -> tuple[float, floa
             slowest = max(slowest, time.monotonic() - began)
             return environment.accounted_for() >= count
 
-        eventually(done, timeout=90, message="everything accounted for")
+        eventually(done, timeout=90, message="everything processed")
         eventually(lambda: service.metric("rag_batch_rows_count") == 1, timeout=5, message="it was one batch")
         seconds = service.metric("rag_batch_write_seconds_sum")
         writes = service.metric("rag_split_writes_total")
@@ -98,7 +99,7 @@ def ingest(environment: Environment, log: Path, count: int) -> tuple[float, floa
 
 
 def assert_each_has_its_fate(environment: Environment, made: dict[UUID, Outgoing], guilty: dict[int, str]) -> None:
-    """The guilty are dead letters with their SQLSTATE, in their place; all others are rows."""
+    """Assert that rejected records are dead letters with their SQLSTATE and all others are rows."""
     order = list(made)
     letters = environment.query("SELECT record_offset, sqlstate, reason, detail::text FROM dead_letters")
     assert {one["record_offset"]: one["sqlstate"] for one in letters} == {
@@ -111,10 +112,10 @@ def assert_each_has_its_fate(environment: Environment, made: dict[UUID, Outgoing
 @pytest.mark.parametrize(
     ("place", "refusal"), [(0, "type"), (BATCH - 1, "rule"), (6_789, "parent"), (3_333, "trigger"), (17, "own")]
 )
-def test_one_guilty_record_among_ten_thousand_costs_a_few_writes(
+def test_one_rejected_record_among_ten_thousand_costs_few_writes(
     environment: Environment, bootstrap_servers: str, tmp_path: Path, place: int, refusal: str
 ) -> None:
-    """At the beginning, at the end, in the middle: about as many as the batch can be halved, twice at most."""
+    """At the beginning, the end or the middle, it takes at most two writes for each halving of the batch."""
     guilty = {place: refusal}
     made = records(environment.topics["dialogue"], BATCH, guilty)
     send(bootstrap_servers, made.values())
@@ -125,10 +126,10 @@ def test_one_guilty_record_among_ten_thousand_costs_a_few_writes(
 
 @pytest.mark.parametrize("refusal", ["type", "rule", "parent", "trigger", "any"])
 @pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
-def test_many_guilty_records_do_not_melt_the_service(
+def test_many_rejected_records_do_not_overload_the_service(
     environment: Environment, bootstrap_servers: str, tmp_path: Path, share: float, refusal: str
 ) -> None:
-    """In a time that is bounded, with the loop turning; at most two writes for each record of the batch."""
+    """The time is bounded, the loop runs, and there are at most two writes for each record of the batch."""
     count = 5_000
     chance = random.Random(f"{share}{refusal}")
     places = sorted(chance.sample(range(count), int(share * count)))
@@ -142,10 +143,10 @@ def test_many_guilty_records_do_not_melt_the_service(
     assert_each_has_its_fate(environment, made, guilty)
 
 
-def test_guilty_records_among_duplicates_are_told_apart(
+def test_rejected_records_among_duplicates_are_distinguished(
     environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """The same id first refused, then good, then again; and one that was there before."""
+    """The same id is first rejected, then good, then a duplicate; another one existed before."""
     topic, chance = environment.topics["dialogue"], random.Random(5)
     known, other = str(random_uuid(chance)), str(random_uuid(chance))
 
