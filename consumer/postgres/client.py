@@ -83,6 +83,10 @@ _ENDED = (
     f" as the server does with a transaction in which nothing is asked for {_IDLE_SECONDS:.0f} s ({_IDLE}), or when it"
     " is shut down"
 )
+_IN_FUNCTION = (
+    ". A statement in a function, such as a trigger's, has failed so. If that does not end, a row may be the cause:"
+    " PostgreSQL's log names the function"
+)
 _ROUND_SECONDS = 1.0  # often enough to see that the work gets on
 CLIENT_GRACE_SECONDS = 5.0  # the server's own limit comes first
 
@@ -451,13 +455,19 @@ def _translate(error: asyncpg.PostgresError, statement: str = "") -> StoreError:
     if _is_raised(error):
         return Objection(message, "refused", sqlstate, constraint)
     if _IS_OUTAGE.match(sqlstate):
-        return Unavailable(message, cause)
+        return Unavailable(message + (_IN_FUNCTION if _is_in_function(error) else ""), cause)
     return Objection(message, "refused" if cause == "other" else cause, sqlstate, constraint)
 
 
 def _is_raised(error: asyncpg.PostgresError) -> bool:
     """Whether somebody's PL/pgSQL has raised it, whose message may quote a row."""
     return getattr(error, "server_source_function", None) == _RAISE
+
+
+def _is_in_function(error: asyncpg.PostgresError) -> bool:
+    """Whether it comes from a statement in somebody's PL/pgSQL; our own blocks are the ones without a name."""
+    lines = (getattr(error, "context", None) or "").splitlines()
+    return any("PL/pgSQL" in line and "inline_code_block" not in line for line in lines)
 
 
 def _constraint(error: asyncpg.PostgresError) -> tuple[str, str, str] | None:

@@ -133,6 +133,22 @@ async def test_what_no_row_provokes_is_waited_out_and_said(backend: PostgresBack
     assert "p" in await texts(backend)
 
 
+@pytest.mark.parametrize("company", ["alone", "refused"])
+@pytest.mark.parametrize("place", ["template18", "template15"], indirect=True)
+async def test_an_outage_within_a_trigger_is_waited_out_and_says_where_it_comes_from(
+    backend: PostgresBackend, company: str
+) -> None:
+    """Nobody can tell whether a row is the cause of what PostgreSQL itself calls an outage."""
+    prepare(backend, A, raising("PERFORM pg_read_file('/nowhere/at all')"))
+    store = backend.store("one")
+    others = records(A, 1, "refused") if company == "refused" else []
+    writing = asyncio.create_task(write(store, batch_of(await claim(store, A), [event(A, 0, "guilty")], others)))
+    cause, message = await said_of(backend, "58P01")
+    assert (cause, "a trigger's" in message, "nowhere" in message) == ("system", True, False)
+    execute(backend.dsn, "DROP TRIGGER own ON ai_dialogue_log")
+    assert len((await writing).dead_letters) == len(others)
+
+
 @pytest.mark.parametrize("place", ["template18", "partitioned18", "template15"], indirect=True)
 async def test_a_policy_refuses_single_rows_and_a_missing_right_none(backend: PostgresBackend) -> None:
     """Both are 42501."""
