@@ -65,10 +65,10 @@ OF_NO_ROW: dict[str, tuple[Sequence[str], str, str, str]] = {
     ),
     # Every row would be refused, each by itself.
     "text column": (
-        ("ALTER TABLE provenance ALTER content_id TYPE text",),
-        "ALTER TABLE provenance ALTER content_id TYPE uuid USING content_id::uuid",
+        ("ALTER TABLE ai_dialogue_log ALTER session_id TYPE text",),
+        "ALTER TABLE ai_dialogue_log ALTER session_id TYPE uuid USING session_id::uuid",
         "schema",
-        "content_id has the type text, not uuid",
+        "session_id has the type text, not uuid",
     ),
     "statement trigger": (EVERY_STATEMENT, "DROP TRIGGER closed ON ai_dialogue_log", "refused", "P0001"),
     "rule": (
