@@ -84,6 +84,10 @@ _ENDED = (
     "the server closed the connection in the middle of a transaction, between two statements: it does so if a"
     f" transaction is idle for {_IDLE_SECONDS:.0f} s ({_IDLE}), or when it shuts down"
 )
+_IN_FUNCTION = (
+    ". The error is from a statement in a function, for example a trigger's. If it does not end, a row may be the cause:"
+    " PostgreSQL's log names the function"
+)
 _ROUND_SECONDS = 1.0  # short, so that progress can be seen
 CLIENT_GRACE_SECONDS = 5.0  # the server's own limit ends a statement first
 
@@ -454,13 +458,19 @@ def _translate(error: asyncpg.PostgresError, statement: str = "") -> StoreError:
     if _is_raised(error):
         return Objection(message, Cause.REFUSED, sqlstate, constraint)
     if _IS_OUTAGE.match(sqlstate):
-        return Unavailable(message, cause)
+        return Unavailable(message + (_IN_FUNCTION if _is_in_function(error) else ""), cause)
     return Objection(message, Cause.REFUSED if cause is Cause.OTHER else cause, sqlstate, constraint)
 
 
 def _is_raised(error: asyncpg.PostgresError) -> bool:
     """Whether RAISE in PL/pgSQL caused the error. Its message may quote a row."""
     return getattr(error, "server_source_function", None) == _RAISE
+
+
+def _is_in_function(error: asyncpg.PostgresError) -> bool:
+    """Whether it comes from a statement in somebody's PL/pgSQL; our own blocks are the ones without a name."""
+    lines = (getattr(error, "context", None) or "").splitlines()
+    return any("PL/pgSQL" in line and "inline_code_block" not in line for line in lines)
 
 
 def _constraint(error: asyncpg.PostgresError) -> tuple[str, str, str] | None:
