@@ -85,7 +85,7 @@ _ENDED = (
     f" transaction is idle for {_IDLE_SECONDS:.0f} s ({_IDLE}), or when it shuts down"
 )
 _IN_FUNCTION = (
-    ". The error is from a statement in a function, for example a trigger's. If it does not end, a row may be the cause:"
+    ". The error is from a statement in a function, such as a trigger's. If it does not end, a row may be the cause:"
     " PostgreSQL's log names the function"
 )
 _ROUND_SECONDS = 1.0  # short, so that progress can be seen

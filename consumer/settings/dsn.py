@@ -29,7 +29,7 @@ from consumer.settings.dsn_parameters import (
     UNDERSTOOD,
     VERIFIED,
 )
-from consumer.settings.given import HIDDEN, is_file, may_hold_secret
+from consumer.settings.given import HIDDEN, is_file, shown_path
 
 SCHEMES = ("postgresql://", "postgres://")
 _ARTICLE = {"sslmode": "an sslmode", "target_session_attrs": "a target_session_attrs"}
@@ -221,7 +221,8 @@ def _problems_of(given: Mapping[str, str]) -> Iterator[str]:
         yield "has another number of ports than of hosts"
     for name in sorted(SSL_FILES & given.keys()):
         if not (name == "sslrootcert" and given[name] == SYSTEM) and not is_file(Path(given[name])):
-            path = HIDDEN if SECRETS & given.keys() or may_hold_secret(given[name]) else given[name]
+            is_hidden = SECRETS & given.keys() or shown_path(given[name]) == HIDDEN
+            path = HIDDEN if is_hidden else given[name]
             yield f"names {name}={path}, and there is no such file"
 
 

@@ -29,7 +29,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from consumer.settings import dsn as dsns
-from consumer.settings.given import HIDDEN, is_file, shown
+from consumer.settings.given import HIDDEN, is_file, shown, shown_address, shown_path
 from consumer.settings.sources import PREFIX, Layers, service_links, variables
 from consumer.settings.sources import SettingsError as SettingsError
 
@@ -472,6 +472,11 @@ def _value(problem: Any) -> str:
     if field is None:
         return ""
     given = problem.get("input")
-    if "SecretStr" in str(field.annotation):
+    annotation = str(field.annotation)
+    if "SecretStr" in annotation:
         return f"={HIDDEN}"
-    return f"={'' if given is None else shown(given)}"
+    if given is None:
+        return "="
+    if "Path" in annotation:
+        return f"={shown_path(given)}"
+    return f"={shown_address(given) if field.annotation is str else shown(given)}"

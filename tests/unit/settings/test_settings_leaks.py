@@ -148,6 +148,56 @@ def test_nothing_of_a_secret_in_a_variable_for_something_else_is_shown(
     assert "Zq7K" not in printed()
 
 
+@pytest.mark.parametrize(
+    "secret", ["hunter2", "Passw0rd!", "s3cr3t", "Zq7K", "correcthorsebatterystaple", "/aB3+xY9=="]
+)
+def test_nothing_of_a_password_in_a_variable_of_another_type_is_shown(clean: pytest.MonkeyPatch, secret: str) -> None:
+    """A number, a choice, the name of a file that must be there: the value is refused, and hidden."""
+    refused = {}
+    for name in known_variables():
+        clean.setenv(name, secret)
+        said = printed()
+        if said.startswith("Traceback"):
+            refused[name] = said
+        clean.delenv(name)
+    assert len(refused) > 35
+    assert not [name for name, said in refused.items() if secret in said]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("POSTGRES__POOL_SIZE", "many"),
+        ("POSTGRES__POOL_SIZE", "not-a-number"),
+        ("BATCH__MAX_BYTES", "10 MB"),
+        ("BATCH__MAX_ROWS", "-1"),
+        ("SHUTDOWN__TIMEOUT_S", "30s"),
+        ("LOG__LEVEL", "LOUD"),
+        ("KAFKA__SECURITY_PROTOCOL", "SASL-SSL"),
+        ("ROLLUP__TIMEZONE", "UTC+9"),
+        ("KAFKA__SSL_CAFILE", "/etc/kafka/ca-2026.pem"),
+        ("POSTGRES__SSL_ROOT_CERT", "ca2.crt"),
+        ("KAFKA__BOOTSTRAP_SERVERS", "http://b-1.kafka2.example:9096"),
+        ("TOPICS__DIALOGUE", "rag dialogue"),
+    ],
+)
+def test_an_ordinary_wrong_value_is_shown(clean: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """Whoever reads the message knows what to look for."""
+    clean.setenv(f"RAGLEDGER_{name}", value)
+    assert f"RAGLEDGER_{name}='{value}': " in printed()
+
+
+@pytest.mark.parametrize(
+    "name", ["KAFKA__SASL_PASWORD", "POSTGRES__PASSWORD", "ERASURE__KEYS", "KAFKA__GROUPID", "HTTP__PROT"]
+)
+def test_of_an_unknown_setting_no_value_is_shown(clean: pytest.MonkeyPatch, name: str) -> None:
+    """It may be a secret whose name is misspelt."""
+    clean.setenv(f"RAGLEDGER_{name}", "geheim")
+    said = printed()
+    assert f"RAGLEDGER_{name}: there is no such setting" in said
+    assert "geheim" not in said
+
+
 def printed() -> str:
     """What `config show` prints, or why the settings are refused."""
     try:
