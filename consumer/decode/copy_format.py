@@ -29,6 +29,7 @@ UUID_LENGTH = _LENGTH.pack(16)
 _ONE_FIELD = struct.pack("!h", 1)
 _JSONB_VERSION = b"\1"
 _NUMERIC_POSITIVE, _NUMERIC_NEGATIVE = 0x0000, 0x4000
+_GROUP_DIGITS, _GROUP = 4, 10_000
 
 
 def microseconds(moment: datetime) -> int:
@@ -68,31 +69,31 @@ def encode_jsonb(raw: bytes) -> bytes:
 
 
 def encode_numeric(number: Decimal) -> bytes:
-    """A numeric: groups of four decimal digits around the point, their weight, the sign, the display scale.
+    """A numeric that shows as many decimals as the number has."""
+    sign, digits, exponent = number.as_tuple()
+    units = int("".join(map(str, digits))) * 10 ** max(int(exponent), 0)
+    return encode_units(-units if sign else units, max(-int(exponent), 0))
 
+
+def encode_units(units: int, scale: int) -> bytes:
+    """A numeric of `scale` decimals, as a count of its last decimal place.
+
+    On the wire: groups of four decimal digits around the point, the weight of the first group, the sign, the scale.
     After numeric_send in PostgreSQL's src/backend/utils/adt/numeric.c.
     """
-    sign, digits, exponent = number.as_tuple()
-    scale = max(-int(exponent), 0)
-    text = "".join(map(str, digits)) + "0" * max(int(exponent), 0)
-    whole, fraction = (text[:-scale], text[-scale:]) if scale else (text, "")
-    groups, weight = _groups(whole, fraction.rjust(scale, "0"))
-    flag = _NUMERIC_NEGATIVE if sign and groups else _NUMERIC_POSITIVE
-    body = struct.pack(f"!hhHh{len(groups)}h", len(groups), weight, flag, scale, *groups)
+    fraction_groups = -(-scale // _GROUP_DIGITS)
+    rest = abs(units) * 10 ** (fraction_groups * _GROUP_DIGITS - scale)
+    groups: list[int] = []
+    while rest:
+        rest, group = divmod(rest, _GROUP)
+        groups.append(group)
+    weight = len(groups) - fraction_groups - 1 if groups else 0
+    while groups and not groups[0]:
+        del groups[0]
+    count = len(groups)
+    sign = _NUMERIC_NEGATIVE if units < 0 else _NUMERIC_POSITIVE
+    body = struct.pack(f"!hhHh{count}h", count, weight, sign, scale, *reversed(groups))
     return _LENGTH.pack(len(body)) + body
-
-
-def _groups(whole: str, fraction: str) -> tuple[list[int], int]:
-    """The base-10000 digits without leading and trailing zeros, and the weight of the first."""
-    padded = whole.rjust(-(-len(whole) // 4) * 4, "0") + fraction.ljust(-(-len(fraction) // 4) * 4, "0")
-    groups = [int(padded[start : start + 4]) for start in range(0, len(padded), 4)]
-    weight = -(-len(whole) // 4) - 1
-    while groups and groups[-1] == 0:
-        groups.pop()
-    while groups and groups[0] == 0:
-        groups.pop(0)
-        weight -= 1
-    return groups, weight if groups else 0
 
 
 def encode_uuid(value: UUID) -> bytes:
@@ -108,6 +109,14 @@ def key_bytes(value: UUID | str) -> bytes:
 def encode_integer(number: int) -> bytes:
     """An integer of 32 bits."""
     return _INT4.pack(4, number)
+
+
+def encode_many_integers(numbers: Sequence[int]) -> list[bytes]:
+    """Many integers of 32 bits, without a call of ours for each.
+
+    :raises struct.error: one has more bits
+    """
+    return list(map(_INT4.pack, repeat(4), numbers))
 
 
 def encode_microseconds(micros: int) -> bytes:

@@ -40,6 +40,11 @@ def decode(kind: Kind, record: Record, max_bytes: int | None = None) -> Row:
     return verdict
 
 
+def forget() -> None:
+    """Forget what was cached of earlier values, so that the next ones are decoded like the first ones."""
+    _fast_lane.cache_clear()
+
+
 def _unreadable(record: Record) -> Rejected | None:
     if not isinstance(record, UnreadableRecord):
         return None
