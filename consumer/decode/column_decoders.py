@@ -24,13 +24,13 @@ from consumer.decode.copy_format import (
     encode_many_integers,
     encode_many_microseconds,
     encode_text,
-    encode_units,
+    numerics,
 )
+from consumer.decode.memory import Memory
 from consumer.decode.numbers import Rounded, floats_in, integers_in, where_given
 from consumer.decode.vectorized import (
     LENGTHS,
     NULL_JSON,
-    Memory,
     NotRecognised,
     ids_of,
     json_parts,
@@ -93,7 +93,7 @@ class IntegerDecoder(ColumnDecoder):
 
     def read(self, values: Sequence[int | float | str | None]) -> Column:
         """The column."""
-        numbers = values if _INTEGER_TYPES.issuperset(map(type, values)) else self._rounded(values)
+        numbers: Sequence[Any] = values if _INTEGER_TYPES.issuperset(map(type, values)) else self._rounded(values)
         return Column((where_present(encode_many_integers, numbers, NULL),), numbers)
 
     def _rounded(self, values: Sequence[int | float | str | None]) -> Sequence[int | None]:
@@ -101,14 +101,12 @@ class IntegerDecoder(ColumnDecoder):
 
         :raises NotRecognised: one is out of range, in another form, or too near to the middle between two integers
         """
-        texts = [value.encode() for value in values if type(value) is str]
-        from_texts = iter(integers_in(b",".join(texts), len(texts)))
-        rounded = Rounded([value for value in values if type(value) is float], 0)
+        texts = [value.encode() for value in values if isinstance(value, str)]
+        rounded = Rounded([value for value in values if isinstance(value, float)], 0)
         if rounded.undecided:
             raise NotRecognised  # the text would decide, and it is gone
-        from_floats = iter(rounded.units)
-        sources = {str: from_texts, float: from_floats}
-        numbers = [next(sources[type(value)]) if type(value) in sources else value for value in values]
+        found = {str: iter(integers_in(b",".join(texts), len(texts))), float: iter(rounded.units)}
+        numbers: list[Any] = [next(found[type(value)]) if type(value) in found else value for value in values]
         if any(number is not None and not self._low <= number <= self._high for number in numbers):
             raise NotRecognised
         return numbers
@@ -123,7 +121,7 @@ class DecimalDecoder(ColumnDecoder):
     def __init__(self, field: Number) -> None:
         self._scale = field.scale
         self._low, self._high = (int(limit.scaleb(field.scale)) for limit in (field.low, field.high))
-        self._encoded = Memory(self._encode)
+        self._encoded = numerics(field.scale)
         self._decimals = Memory(self._decimal)
         self._by_text = Memory(lambda text: int(_exactly(field, text).scaleb(field.scale)))
 
@@ -144,9 +142,6 @@ class DecimalDecoder(ColumnDecoder):
         if units and not (self._low <= min(units) and max(units) <= self._high):
             raise NotRecognised
         return units
-
-    def _encode(self, units: int | None) -> bytes:
-        return NULL if units is None else encode_units(units, self._scale)
 
     def _decimal(self, units: int | None) -> Decimal | None:
         return None if units is None else Decimal(units).scaleb(-self._scale)

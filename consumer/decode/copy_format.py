@@ -8,11 +8,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import MAX_PREC, Context, Decimal
+from functools import cache
 from itertools import repeat
 from typing import Any
 from uuid import UUID
 
+from consumer.decode.memory import Memory
+from consumer.events.fields import Field, Number
 from consumer.events.kind import Kind, Values
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\0" + struct.pack("!II", 0, 0)
@@ -30,6 +33,7 @@ _ONE_FIELD = struct.pack("!h", 1)
 _JSONB_VERSION = b"\1"
 _NUMERIC_POSITIVE, _NUMERIC_NEGATIVE = 0x0000, 0x4000
 _GROUP_DIGITS, _GROUP = 4, 10_000
+_EXACT = Context(prec=MAX_PREC)
 
 
 def microseconds(moment: datetime) -> int:
@@ -70,9 +74,14 @@ def encode_jsonb(raw: bytes) -> bytes:
 
 def encode_numeric(number: Decimal) -> bytes:
     """A numeric that shows as many decimals as the number has."""
-    sign, digits, exponent = number.as_tuple()
-    units = int("".join(map(str, digits))) * 10 ** max(int(exponent), 0)
-    return encode_units(-units if sign else units, max(-int(exponent), 0))
+    exponent = int(number.as_tuple().exponent)
+    return encode_units(int(number.scaleb(-exponent, _EXACT)) * 10 ** max(exponent, 0), max(-exponent, 0))
+
+
+@cache
+def numerics(scale: int) -> Memory:
+    """The encoded numerics of a scale, by their units; None is NULL."""
+    return Memory(lambda units: NULL if units is None else encode_units(units, scale))
 
 
 def encode_units(units: int, scale: int) -> bytes:
@@ -85,15 +94,19 @@ def encode_units(units: int, scale: int) -> bytes:
     rest = abs(units) * 10 ** (fraction_groups * _GROUP_DIGITS - scale)
     groups: list[int] = []
     while rest:
-        rest, group = divmod(rest, _GROUP)
-        groups.append(group)
+        groups.append(rest % _GROUP)
+        rest //= _GROUP
     weight = len(groups) - fraction_groups - 1 if groups else 0
     while groups and not groups[0]:
         del groups[0]
     count = len(groups)
     sign = _NUMERIC_NEGATIVE if units < 0 else _NUMERIC_POSITIVE
-    body = struct.pack(f"!hhHh{count}h", count, weight, sign, scale, *reversed(groups))
-    return _LENGTH.pack(len(body)) + body
+    return _numeric(count).pack(8 + 2 * count, count, weight, sign, scale, *groups[::-1])
+
+
+@cache
+def _numeric(groups: int) -> struct.Struct:
+    return struct.Struct(f"!ihhHh{groups}h")
 
 
 def encode_uuid(value: UUID) -> bytes:
@@ -143,11 +156,17 @@ _ENCODERS: Mapping[str, Callable[[Any], bytes]] = {
     "uuid": encode_uuid,
     "text": encode_text,
     "integer": encode_integer,
-    "numeric": encode_numeric,
     "timestamp": _encode_timestamp,
     "boolean": encode_boolean,
     "jsonb": encode_jsonb,
 }
+
+
+def _encoder(field: Field) -> Callable[[Any], bytes]:
+    if isinstance(field, Number) and field.scale:
+        scale, encoded = field.scale, numerics(field.scale)
+        return lambda number: encoded[int(number.scaleb(scale))]  # it has been rounded to this scale
+    return _ENCODERS.get(field.pg_type, encode_text)
 
 
 def tuple_head(kind: Kind) -> bytes:
@@ -158,7 +177,7 @@ def tuple_head(kind: Kind) -> bytes:
 def tuple_encoder(kind: Kind) -> Callable[[Values], bytes]:
     """The function that turns the values of one event of `kind` into one COPY tuple, columns in declared order."""
     head = tuple_head(kind)
-    columns = [(name, _ENCODERS.get(field.pg_type, encode_text)) for name, field in kind.fields.items()]
+    columns = [(name, _encoder(field)) for name, field in kind.fields.items()]
 
     def encode(values: Values) -> bytes:
         parts = [encoder(values[name]) if name in values else NULL for name, encoder in columns]

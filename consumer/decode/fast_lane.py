@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from itertools import compress, repeat
+from itertools import compress, islice, repeat
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -114,16 +114,23 @@ class FastLane:
         """Of each value the members that are fields, and how many are not; where none are, without a call of ours."""
         members: list[Any] = []
         unknown_fields = [0] * len(values)
-        strictly = map(self._strict, values)
         while len(members) < len(values):
             try:
-                for found in strictly:
+                for found in map(self._strict, islice(values, len(members), None)):
                     members.append(found)  # noqa: PERF402 - an error has to leave what was found before it
             except _NOT_RECOGNISED:
-                place = len(members)
-                found, unknown_fields[place] = self._read_among_others(values[place])
-                members.append(found)
+                self._read_unknown(values, members, unknown_fields)
         return members, unknown_fields
+
+    def _read_unknown(self, values: Sequence[bytes], members: list[Any], unknown_fields: list[int]) -> None:
+        """Read the next value leniently, and those behind it as long as they have unknown fields: a producer that
+        sends such a field mostly sends it in every event.
+        """
+        for place in range(len(members), len(values)):
+            found, unknown_fields[place] = self._read_among_others(values[place])
+            members.append(found)
+            if not unknown_fields[place]:
+                return
 
     def _read_among_others(self, value: bytes) -> tuple[Any, int]:
         """What those that are no field hold the exact lane would have read too."""
