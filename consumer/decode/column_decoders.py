@@ -277,7 +277,7 @@ def _check_confidences(values: Sequence[float | str]) -> None:
     texts = [value.encode() for value in values if type(value) is str]
     if texts:
         numbers += floats_in(b",".join(texts), len(texts))
-    if numbers and not (_LOWEST <= min(numbers) and max(numbers) <= _HIGHEST):
+    if numbers and not (min(numbers) >= _LOWEST and max(numbers) <= _HIGHEST):
         raise NotRecognised
 
 

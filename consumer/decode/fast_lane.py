@@ -168,7 +168,7 @@ class FastLane:
         return list(map(Row, records, keys, encoded, facts, created_at, unknown_fields, subjects))
 
     def _read_columns(self, values: list[Sequence[Any]]) -> list[Column]:
-        """Every column; a sum after its parts, because it is made of their numbers where the event does not state it."""
+        """Every column. A sum comes after its parts: an event that does not state it gets the sum of their numbers."""
         sums = {place.total for place in self._sums}
         columns = [
             _NO_COLUMN if place in sums else _read_column(reader, column)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import cache
 from operator import attrgetter
 
-from consumer.decode.fast_lane import FastLane
 from consumer.decode import rows
+from consumer.decode.fast_lane import FastLane
 from consumer.decode.rows import Row, decode_exactly
 from consumer.events.kind import Kind
 from consumer.events.record import Record, UnreadableRecord

@@ -42,7 +42,7 @@ class Rounded:
         :raises NotRecognised: a number is beyond every column's range
         """
         scaled = list(map(mul, numbers, repeat(10.0**scale)))
-        if scaled and not (-_MOST_UNITS <= min(scaled) and max(scaled) <= _MOST_UNITS):
+        if scaled and not (min(scaled) >= -_MOST_UNITS and max(scaled) <= _MOST_UNITS):
             raise NotRecognised
         self.units: list[int] = list(map(float.__round__, scaled))
         distances = list(map(abs, map(sub, scaled, self.units)))

@@ -6,11 +6,11 @@ Only the common shape is recognised, of every one of them or of none.
 from __future__ import annotations
 
 from binascii import unhexlify
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import product, repeat
 from operator import floordiv, sub
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 

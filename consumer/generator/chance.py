@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TypeVar
 from uuid import UUID
 
@@ -44,7 +45,7 @@ class Chance:
     def quantile(self, distribution: Quantiles) -> float:
         """A number of this distribution; straight lines between its points."""
         share = self.random()
-        for (low_share, low), (high_share, high) in zip(distribution, distribution[1:], strict=False):
+        for (low_share, low), (high_share, high) in pairwise(distribution):
             if share <= high_share:
                 return low + (high - low) * (share - low_share) / (high_share - low_share)
         return distribution[-1][1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -100,15 +100,18 @@ def events(
     shape: str | None = None,
     *,
     start: datetime = START,
+    step: timedelta = STEP,
     shares: Mapping[str, float] = SHARES,
 ) -> Iterator[Event]:
     """`count` events; without a shape of the mixture, in which some events come twice.
 
     :param kind: a kind's name, or :data:`ALL`
     :param shape: one of :data:`SHAPES`, without duplicates; None takes the mixture
+    :param start: aware; when the first event happens
+    :param step: the mean time between two events
     :param shares: of each kind, when all are wanted
     """
-    generator = Generator(seed, None if shape is None else SHAPES[shape], start)
+    generator = Generator(seed, None if shape is None else SHAPES[shape], start, step)
     kinds = [(1.0, kind)] if kind != ALL else list(zip(accumulate(shares.values()), shares, strict=True))
     recent: deque[Event] = deque(maxlen=_LONGEST_RUN)
     left = count

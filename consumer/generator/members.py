@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -17,7 +17,10 @@ _CONTENT = ("material", "creation_log", "generated", "note_article", "ai_respons
 _METHODS = ("api_fetch", "manual_upload", "ai_generated", "user_created", "system_import")
 LICENSES: Mapping[str, str] = {
     **{name: name for name in ("cc0", "cc_by_sa", "mit", "proprietary", "unknown")},
-    **{"CC-BY-4.0": "cc_by", "CC-BY-SA-4.0": "cc_by_sa", "MIT": "mit", "Apache-2.0": "apache_2_0"},
+    "CC-BY-4.0": "cc_by",
+    "CC-BY-SA-4.0": "cc_by_sa",
+    "MIT": "mit",
+    "Apache-2.0": "apache_2_0",
 }
 """Licences as producers write them, and the value of the enum that each one is."""
 _PLUGINS = ("library-catalogue", "wiki", "press-archive")

@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 
 from consumer.generator.chance import Chance
 
-_WORDS = """
+_VOCABULARY = """
 the of and to in a is that for it as was with be by on not at this are from or had which you were all there would their
 we when who will more if out so up about than into them can only other time new some could these two may first then any
 my now over such our even most after also did many before must through years much where way down should because each
 just those people how make still see own work get here between archive policy retention licence recording interview
 sensor moisture kiln controller translation edition workshop photograph catalogue material glaze temperature curriculum
 figure source measurement evidence reviewer appendix
-""".split()
+"""
+_WORDS = _VOCABULARY.split()
 _JAPANESE = (
     "資料によると、保存期間は五年です。",
     "二つの出典は主な点で一致しています。",
