@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from consumer import files
@@ -24,8 +23,7 @@ LEAVE_SECONDS = 20.0
 _EVENTS_A_TURN = 50  # of the event loop, when nothing else makes it wait
 
 # A generator of other records, such as traces, adds its kind here and to Order.events.
-_KINDS = click.Choice([*SHARES, ALL])
-_SHAPES = click.Choice(list(SHAPES))
+KINDS = (*SHARES, ALL)
 
 
 @dataclass
@@ -61,11 +59,13 @@ class Order:
 
 
 def generate(
-    kind: Annotated[str, typer.Option(click_type=_KINDS, help="The kind of events.")] = "dialogue",
+    kind: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "dialogue",
     count: Annotated[int, typer.Option(min=0, help="How many events. 0: until Ctrl-C.")] = 1000,
     rate: Annotated[float, typer.Option(min=0, help="Events a second. 0: as fast as possible.")] = 0,
     seed: Annotated[int, typer.Option(help="The same seed makes the same events.")] = 1,
-    shape: Annotated[str | None, typer.Option(click_type=_SHAPES, help="One shape alone, not the mixture.")] = None,
+    shape: Annotated[
+        str | None, typer.Option(help=f"One shape alone instead of the mixture: {', '.join(SHAPES)}.")
+    ] = None,
     start: Annotated[str, typer.Option(help="When the first event happens: RFC 3339, or `now`.")] = START.isoformat(),
     output: Annotated[
         str, typer.Option("--output", "-o", help="A file, one event a line; - is standard output.")
@@ -94,6 +94,10 @@ def _moment(text: str) -> datetime:
 
 
 def _check(order: Order, output: str, topic: str, publish: bool, as_json: bool) -> None:
+    if order.kind not in KINDS:
+        raise typer.BadParameter(f"--kind must be one of {', '.join(KINDS)}")
+    if order.shape is not None and order.shape not in SHAPES:
+        raise typer.BadParameter(f"--shape must be one of {', '.join(SHAPES)}")
     if (output != "-") + bool(topic) + publish > 1:
         raise typer.BadParameter("choose one of --output, --topic and --publish")
     if order.kind == ALL and not publish:
