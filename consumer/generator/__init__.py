@@ -2,3 +2,7 @@
 
 The same seed gives the same events, in every process and on every version of Python.
 """
+
+from consumer.generator.events import Event, Generator, events
+
+__all__ = ["Event", "Generator", "events"]
