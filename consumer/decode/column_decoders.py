@@ -8,6 +8,7 @@ Raw); what repeats (numbers, models, enums) is encoded once, by the exact lane's
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from itertools import repeat
 from operator import contains
 from typing import Annotated, Any, NamedTuple
@@ -20,15 +21,16 @@ from consumer.decode.copy_format import (
     NULL,
     UUID_LENGTH,
     encode_boolean,
-    encode_integer,
+    encode_many_integers,
     encode_many_microseconds,
-    encode_numeric,
     encode_text,
+    numerics,
 )
+from consumer.decode.memory import Memory
+from consumer.decode.numbers import Rounded, floats_in, integers_in, where_given
 from consumer.decode.vectorized import (
     LENGTHS,
     NULL_JSON,
-    Memory,
     NotRecognised,
     ids_of,
     json_parts,
@@ -83,15 +85,66 @@ class UuidDecoder(ColumnDecoder):
 
 
 class IntegerDecoder(ColumnDecoder):
-    """Integers in their range."""
+    """Whole numbers: as JSON numbers with or without decimals, and in strings. Their facts are integers."""
 
     def __init__(self, field: Number) -> None:
-        self.json_type = Annotated[int, Meta(ge=int(field.low), le=int(field.high))]
-        self._known = Memory(lambda value: NULL if value is None else encode_integer(value))
+        self._low, self._high = int(field.low), int(field.high)
+        self.json_type = Annotated[int, Meta(ge=self._low, le=self._high)] | float | str
 
-    def read(self, values: Sequence[int | None]) -> Column:
+    def read(self, values: Sequence[int | float | str | None]) -> Column:
         """The column."""
-        return Column((self._known.of(values),), values)
+        numbers: Sequence[Any] = values if _INTEGER_TYPES.issuperset(map(type, values)) else self._rounded(values)
+        return Column((where_present(encode_many_integers, numbers, NULL),), numbers)
+
+    def _rounded(self, values: Sequence[int | float | str | None]) -> Sequence[int | None]:
+        """Integers instead of strings and of numbers with decimals.
+
+        :raises NotRecognised: one is out of range, in another form, or too near to the middle between two integers
+        """
+        texts = [value.encode() for value in values if isinstance(value, str)]
+        rounded = Rounded([value for value in values if isinstance(value, float)], 0)
+        if rounded.undecided:
+            raise NotRecognised  # the text would decide, and it is gone
+        found = {str: iter(integers_in(b",".join(texts), len(texts))), float: iter(rounded.units)}
+        numbers: list[Any] = [next(found[type(value)]) if type(value) in found else value for value in values]
+        if any(number is not None and not self._low <= number <= self._high for number in numbers):
+            raise NotRecognised
+        return numbers
+
+
+class DecimalDecoder(ColumnDecoder):
+    """Numbers with decimals, as JSON numbers and in strings. Their facts are decimals."""
+
+    json_type = Raw
+    absent = Raw(NULL_JSON)
+
+    def __init__(self, field: Number) -> None:
+        self._scale = field.scale
+        self._low, self._high = (int(limit.scaleb(field.scale)) for limit in (field.low, field.high))
+        self._encoded = numerics(field.scale)
+        self._decimals = Memory(self._decimal)
+        self._by_text = Memory(lambda text: int(_exactly(field, text).scaleb(field.scale)))
+
+    def read(self, values: Sequence[Raw]) -> Column:
+        """The column."""
+        units = where_given(self._units, values)
+        return Column((self._encoded.of(units),), self._decimals.of(units))
+
+    def _units(self, texts: Sequence[bytes | Raw], joined: bytes) -> Sequence[int]:
+        """Each number as a count of the column's last decimal place.
+
+        :raises NotRecognised: one is out of range, or in another form
+        """
+        rounded = Rounded(floats_in(joined, len(texts)), self._scale)
+        units = rounded.units
+        for place in rounded.undecided:
+            units[place] = self._by_text[bytes(texts[place])]
+        if units and not (self._low <= min(units) and max(units) <= self._high):
+            raise NotRecognised
+        return units
+
+    def _decimal(self, units: int | None) -> Decimal | None:
+        return None if units is None else Decimal(units).scaleb(-self._scale)
 
 
 class FlagDecoder(ColumnDecoder):
@@ -121,31 +174,24 @@ class TextDecoder(ColumnDecoder):
 
 
 class CachingDecoder(ColumnDecoder):
-    """Values that repeat: each is held against its declaration and encoded once."""
+    """Short texts that repeat: each is checked against its declaration and encoded once."""
 
-    def __init__(self, field: Field, encode: Callable[[Any], bytes], json_type: Any) -> None:
-        self.json_type = json_type
-        self.absent = Raw(NULL_JSON) if json_type is Raw else None
-        self._field, self._encode = field, encode
+    json_type = str
+
+    def __init__(self, field: Field) -> None:
+        self._field = field
         self._known = Memory(self._learn)
 
-    def read(self, values: Sequence[Any]) -> Column:
+    def read(self, values: Sequence[str | None]) -> Column:
         """The column."""
-        known = self.know(values)
+        known = self._known.of(values)
         return Column(([encoded for encoded, _ in known],), [value for _, value in known])
 
-    def know(self, values: Sequence[Any]) -> Sequence[tuple[bytes, Any]]:
-        """Each value encoded, and as it is.
-
-        :raises NotRecognised: the exact lane has to look at one of them
-        """
-        return self._known.of(map(bytes, values) if self.json_type is Raw else values)
-
-    def _learn(self, key: Any) -> tuple[bytes, Any]:
-        if key is None or key == NULL_JSON:
+    def _learn(self, text: str | None) -> tuple[bytes, str | None]:
+        if text is None:
             return NULL, None
-        value = _exactly(self._field, key)
-        return self._encode(value), value
+        value = _exactly(self._field, text)
+        return encode_text(value), value
 
 
 class TimestampDecoder(ColumnDecoder):
@@ -194,7 +240,7 @@ class PlainCitation(msgspec.Struct, gc=False):
 
     source: str
     title: str | None = None
-    confidence: Raw = Raw(NULL_JSON)
+    confidence: float | str | None = None
     timestamp: str | None = None
 
 
@@ -205,19 +251,34 @@ class CitationsDecoder(ColumnDecoder):
     absent = Raw(NULL_JSON)
     _decode = msgspec.json.Decoder(list[PlainCitation] | None).decode
 
-    def __init__(self) -> None:
-        # Only held against its range: it stays as it came, and written out 1e-999999999 would take a gigabyte.
-        self._confidences = CachingDecoder(CONFIDENCE, lambda _: NULL, Raw)
-
     def read(self, values: Sequence[Raw]) -> Column:
         """The column."""
         raws = list(map(bytes, values))
         parts = json_parts(raws)
         found = list(map(self._decode, raws))
         citations = [citation for of_one in found if of_one for citation in of_one]
-        self._confidences.know([citation.confidence for citation in citations])
+        _check_confidences([citation.confidence for citation in citations if citation.confidence is not None])
         plain_times([citation.timestamp for citation in citations if citation.timestamp is not None])
         return Column(parts, [None if of_one is None else len(of_one) for of_one in found])
+
+
+# Of what a citation states only the range is checked: a number up to here is rounded into it, whatever its digits.
+_LOWEST, _HIGHEST = (
+    float(limit) + sign * 0.49 * 10.0**-CONFIDENCE.scale for limit, sign in ((CONFIDENCE.low, -1), (CONFIDENCE.high, 1))
+)
+
+
+def _check_confidences(values: Sequence[float | str]) -> None:
+    """Check the range of each.
+
+    :raises NotRecognised: one is not clearly within the range, or in another form
+    """
+    numbers: list[Any] = [value for value in values if type(value) is float]
+    texts = [value.encode() for value in values if type(value) is str]
+    if texts:
+        numbers += floats_in(b",".join(texts), len(texts))
+    if numbers and not (min(numbers) >= _LOWEST and max(numbers) <= _HIGHEST):
+        raise NotRecognised
 
 
 def _exactly(field: Field, key: Any) -> Any:
@@ -228,6 +289,7 @@ def _exactly(field: Field, key: Any) -> Any:
         raise NotRecognised from None
 
 
+_INTEGER_TYPES = frozenset({int, type(None)})
 _READERS: dict[type[Field], Callable[[Any], ColumnDecoder]] = {
     Uuid: lambda _: UuidDecoder(),
     Flag: lambda _: FlagDecoder(),
@@ -236,9 +298,9 @@ _READERS: dict[type[Field], Callable[[Any], ColumnDecoder]] = {
     JsonObjectOrArray: lambda _: JsonDecoder(b"{["),
     Config: lambda _: UncommonDecoder(),
     Citations: lambda _: CitationsDecoder(),
-    Choice: lambda field: CachingDecoder(field, encode_text, str),
-    Text: lambda field: TextDecoder() if field == Text() else CachingDecoder(field, encode_text, str),
-    Number: lambda field: CachingDecoder(field, encode_numeric, Raw) if field.scale else IntegerDecoder(field),
+    Choice: CachingDecoder,
+    Text: lambda field: TextDecoder() if field == Text() else CachingDecoder(field),
+    Number: lambda field: DecimalDecoder(field) if field.scale else IntegerDecoder(field),
 }
 
 

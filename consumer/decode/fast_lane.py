@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from itertools import compress, repeat
+from itertools import compress, islice, repeat
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -55,6 +55,7 @@ class _Found(NamedTuple):
         return _Found(*(list(compress(column, wanted)) for column in self))
 
 
+_NO_COLUMN = Column((), ())
 _UNREADABLE = Envelope(b"", None)  # no lane finds a member in there
 _HEADERS, _VALUE = attrgetter("headers"), attrgetter("value")
 
@@ -113,16 +114,23 @@ class FastLane:
         """Of each value the members that are fields, and how many are not; where none are, without a call of ours."""
         members: list[Any] = []
         unknown_fields = [0] * len(values)
-        strictly = map(self._strict, values)
         while len(members) < len(values):
             try:
-                for found in strictly:
+                for found in map(self._strict, islice(values, len(members), None)):
                     members.append(found)  # noqa: PERF402 - an error has to leave what was found before it
             except _NOT_RECOGNISED:
-                place = len(members)
-                found, unknown_fields[place] = self._read_among_others(values[place])
-                members.append(found)
+                self._read_unknown(values, members, unknown_fields)
         return members, unknown_fields
+
+    def _read_unknown(self, values: Sequence[bytes], members: list[Any], unknown_fields: list[int]) -> None:
+        """Read the next value leniently, and those behind it as long as they have unknown fields: a producer that
+        sends such a field mostly sends it in every event.
+        """
+        for place in range(len(members), len(values)):
+            found, unknown_fields[place] = self._read_among_others(values[place])
+            members.append(found)
+            if not unknown_fields[place]:
+                return
 
     def _read_among_others(self, value: bytes) -> tuple[Any, int]:
         """What those that are no field hold the exact lane would have read too."""
@@ -150,8 +158,7 @@ class FastLane:
         values: list[Sequence[Any]] = list(zip(*map(msgspec.structs.astuple, members), strict=True))
         if self._key_may_lack:
             values[self._key] = list(map(_id_of, values[self._key], origins, records))
-        self._sum_up(values)
-        columns = [_read_column(reader, column) for reader, column in zip(self._readers, values, strict=True)]
+        columns = self._read_columns(values)
         created_at = self._read_clock(columns, records)
         parts = [part for column in columns for part in column.parts]
         encoded = map(b"".join, zip(repeat(self._head), *parts))
@@ -160,9 +167,17 @@ class FastLane:
         keys = columns[self._key].parts[-1]
         return list(map(Row, records, keys, encoded, facts, created_at, unknown_fields, subjects))
 
-    def _sum_up(self, values: list[Sequence[Any]]) -> None:
+    def _read_columns(self, values: list[Sequence[Any]]) -> list[Column]:
+        """Every column. A sum comes after its parts: an event that does not state it gets the sum of their numbers."""
+        sums = {place.total for place in self._sums}
+        columns = [
+            _NO_COLUMN if place in sums else _read_column(reader, column)
+            for place, (reader, column) in enumerate(zip(self._readers, values, strict=True))
+        ]
         for total, first, second in self._sums:
-            values[total] = list(map(_sum_unless_said, values[total], values[first], values[second]))
+            stated = map(_sum_unless_stated, values[total], columns[first].facts, columns[second].facts)
+            columns[total] = _read_column(self._readers[total], list(stated))
+        return columns
 
     def _read_clock(self, columns: list[Column], records: Sequence[Record]) -> Sequence[int | None]:
         """When each event counts: what it says, or else its record's timestamp, which then is in its column too."""
@@ -212,8 +227,8 @@ def _id_of(said: str | None, origin: tuple[str, str] | None, record: Record) -> 
     return str(identity_of(origin, record)) if said is None else said
 
 
-def _sum_unless_said(total: int | None, first: int | None, second: int | None) -> int | None:
-    """Beyond the column's range it is no integer of 32 bits, which its reader cannot encode."""
+def _sum_unless_stated(total: Any, first: int | None, second: int | None) -> Any:
+    """A sum beyond the column's range is no integer of 32 bits, so the decoder cannot encode it."""
     return first + second if total is None and first is not None and second is not None else total
 
 

@@ -6,20 +6,19 @@ Only the common shape is recognised, of every one of them or of none.
 from __future__ import annotations
 
 from binascii import unhexlify
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import product, repeat
 from operator import floordiv, sub
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from consumer.decode.copy_format import NULL, jsonb_head, length_prefix
+from consumer.decode.memory import Memory
 
 # Less than the levels that the exact lane takes, so that whatever might be too deep is left to it.
 MOST_BRACKETS = 400
-REMEMBERED = 50_000
-_LONGEST_REMEMBERED = 255  # no name of a model is longer; longer numbers are valid, but are not sent again
 NULL_JSON = b"null"
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - the same moment, for times without an offset
@@ -32,25 +31,6 @@ _Absent = TypeVar("_Absent")
 
 class NotRecognised(Exception):
     """Not the common shape: the exact lane decides."""
-
-
-class Memory(dict[Any, Any]):
-    """What has been made of values so far: bounded, whatever producers send."""
-
-    def __init__(self, make: Callable[[Any], Any]) -> None:
-        self._make = make
-
-    def __missing__(self, value: Any) -> Any:
-        made = self._make(value)
-        if not isinstance(value, bytes | str) or len(value) <= _LONGEST_REMEMBERED:
-            if len(self) >= REMEMBERED:
-                self.clear()
-            self[value] = made
-        return made
-
-    def of(self, values: Iterable[Any]) -> list[Any]:
-        """What becomes of each value; without a call of ours for those it knows."""
-        return list(map(self.__getitem__, values))
 
 
 LENGTHS = Memory(length_prefix)
