@@ -23,6 +23,7 @@ from consumer.ingest.offsets import Claim, StopReason
 CAUSES = (
     "conflict",
     "connection",
+    "credentials",
     "erasure",
     "lock",
     "other",
@@ -257,6 +258,10 @@ class Source(Protocol):
 
 class SourceError(Exception):
     """Kafka cannot be asked now. Wait and try again."""
+
+
+class NotAdmitted(SourceError):
+    """Kafka does not let us in, or there is nothing to log in with."""
 
 
 class Clock(Protocol):

@@ -16,7 +16,7 @@ from consumer.events.record import Partition
 from consumer.events.rejection import Reason
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.offsets import Claim, StopReason
-from consumer.ingest.ports import CAUSES, Clock, Fenced, Refusal, Written
+from consumer.ingest.ports import CAUSES, Clock, Fenced, NotAdmitted, Refusal, Written
 from consumer.ingest.stop_reasons import command_to_settle
 from consumer.telemetry import metrics as m
 from consumer.telemetry.domain import DomainMetrics
@@ -35,7 +35,7 @@ class PrometheusTelemetry:
     def __init__(self, metrics: m.Metrics, clock: Clock, topics: Collection[str]) -> None:
         self._metrics, self._clock = metrics, clock
         self._database, self._kafka = Outage(clock), Outage(clock)
-        self._kafka_problem = ""
+        self._database_problem = self._kafka_problem = ""
         self._stopped: dict[Partition, StopReason] = {}
         self._refusals: dict[tuple[str, str], Refusal] = {}
         self._missing: frozenset[str] = frozenset()
@@ -188,7 +188,9 @@ class PrometheusTelemetry:
     def outage(self) -> str:
         """For how long the database could not be used; empty while it can."""
         seconds = self._database.seconds
-        return "" if seconds is None else f"the database could not be used for {seconds:.0f} s"
+        return (
+            "" if seconds is None else f"the database could not be used for {seconds:.0f} s: {self._database_problem}"
+        )
 
     def kafka_outage(self) -> str:
         """For how long Kafka has not answered; empty while it does."""
@@ -215,6 +217,7 @@ class PrometheusTelemetry:
 
     def _begin_outage(self, part: str, cause: str, message: str) -> None:
         self._metrics.gauge(m.UP, "database").set(0)
+        self._database_problem = message
         if self._database.begin(part, cause):
             log.error("database_unavailable", cause=cause, problem=message, then="fetching waits; nothing is lost")
 
@@ -228,7 +231,7 @@ class PrometheusTelemetry:
         """See :meth:`consumer.ingest.ports.Telemetry.kafka_unavailable`. Logged once an outage."""
         self._metrics.gauge(m.UP, "kafka").set(0)
         self._kafka_problem = str(error)
-        if self._kafka.begin("client", "connection"):
+        if self._kafka.begin("client", "credentials" if isinstance(error, NotAdmitted) else "connection"):
             log.error("kafka_unavailable", problem=str(error), then="tried again until it answers; nothing is lost")
 
     def kafka_available(self) -> None:

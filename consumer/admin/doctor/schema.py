@@ -9,7 +9,7 @@ from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, error, fine, warning
 from consumer.admin.migrate.verify import look as look_at_schema_objects
 from consumer.ingest.erased import Key
-from consumer.postgres.client import dsn_of
+from consumer.postgres.login import Login
 from consumer.postgres.queries import load
 
 UP = "ragledger migrate up"
@@ -18,7 +18,7 @@ UP = "ragledger migrate up"
 async def look_at_schema(look: CheckContext) -> list[Finding]:
     """What is pending, changed or newer; where nothing is, what is missing or broken; and invalid indexes."""
     try:
-        status = await migrate.status(dsn_of(look.settings.postgres))
+        status = await migrate.status(Login(look.settings.postgres))
     except migrate.MigrationError as problem:
         return [error("migrations", str(problem), "the message says what to do")]
     found = [*_migrations(status.migrations)]

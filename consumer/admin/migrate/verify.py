@@ -11,14 +11,14 @@ from consumer.admin.migrate.checks import Check, Column, Facts, Partitioned, com
 from consumer.admin.migrate.security_checks import Policy, SecurityFacts, compare_security
 from consumer.admin.roles import ROLES, Grant
 from consumer.ingest.erased import Key
-from consumer.postgres.admin import AdminConnection, StatementError, connect
+from consumer.postgres.admin import AdminConnection, StatementError, Target, connect
 from consumer.postgres.queries import load
 
 HISTORY_TABLE = "schema_migrations"
 _FOREIGN_KEYS_VERSION = 4
 
 
-async def verify(dsn: str, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
+async def verify(target: Target, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
     """Look at tables, columns, comments, indexes, enums, triggers, constraints, policies, roles, encoding, keys of
     erasure, and try an insert.
 
@@ -29,7 +29,7 @@ async def verify(dsn: str, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
     :raises DatabaseError: the connection failed
     :raises ForeignHistoryError: schema_migrations is another tool's
     """
-    async with connect(dsn) as db:
+    async with connect(target) as db:
         return (*await look(db, keys), await _trial_insert(db))
 
 

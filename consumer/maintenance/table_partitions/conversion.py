@@ -22,7 +22,7 @@ from consumer.maintenance.table_partitions.copying import copy_blocks
 from consumer.maintenance.table_partitions.errors import NotEqualError, ObstacleError, PartitionError
 from consumer.maintenance.table_partitions.locks import Lock, short_transaction, under_lock
 from consumer.maintenance.table_partitions.shape import read_shape
-from consumer.postgres.admin import AdminConnection, connect
+from consumer.postgres.admin import AdminConnection, Target, connect
 from consumer.postgres.queries import load
 from consumer.postgres.schema_lock import exclusive
 
@@ -46,7 +46,7 @@ def silent(_step: str, _copied: int, _blocks: int | None) -> None:
     """Take progress and say nothing."""
 
 
-async def convert(dsn: str, *, months_ahead: int, told: Told = silent) -> Converted:
+async def convert(target: Target, *, months_ahead: int, told: Told = silent) -> Converted:
     """Convert ai_dialogue_log, or go on where an earlier run was interrupted. Two connections, as the table's owner.
 
     :raises PartitionError: a subclass says what is wrong, see :mod:`consumer.maintenance.table_partitions.errors`
@@ -54,19 +54,19 @@ async def convert(dsn: str, *, months_ahead: int, told: Told = silent) -> Conver
     :raises DatabaseError: the connection failed, or the database refused a statement
     """
     started = monotonic()
-    async with exclusive(dsn, OTHER_WAIT_S), connect(dsn) as db:
+    async with exclusive(target, OTHER_WAIT_S), connect(target) as db:
         conversion = Conversion(db, months_ahead, told)
         state = await conversion.run()
         return Converted(state, conversion.rows, tuple(conversion.locks), monotonic() - started)
 
 
-async def abort(dsn: str) -> Converted:
+async def abort(target: Target) -> Converted:
     """Take a conversion back that has not switched yet: ai_dialogue_log is as it was before.
 
     :raises PartitionError: :raises MigrationError: :raises DatabaseError: as :func:`convert`
     """
     started = monotonic()
-    async with exclusive(dsn, OTHER_WAIT_S), connect(dsn) as db:
+    async with exclusive(target, OTHER_WAIT_S), connect(target) as db:
         conversion = Conversion(db, 0, silent)
         state = await conversion.abort()
         return Converted(state, None, tuple(conversion.locks), monotonic() - started)

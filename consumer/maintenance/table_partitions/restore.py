@@ -20,7 +20,7 @@ from consumer.maintenance.table_partitions.locks import Lock, short_transaction,
 from consumer.maintenance.table_partitions.months import business_zone
 from consumer.maintenance.table_partitions.screening import Screening
 from consumer.maintenance.table_partitions.shape import Shape, read_shape
-from consumer.postgres.admin import AdminConnection, connect
+from consumer.postgres.admin import AdminConnection, Target, connect
 from consumer.postgres.queries import load
 from consumer.postgres.schema_lock import exclusive
 
@@ -39,7 +39,7 @@ class Restored:
     lock: Lock
 
 
-async def restore(dsn: str, *, manifest: Path, timezone: str, keys: Sequence[Key] = ()) -> Restored:
+async def restore(target: Target, *, manifest: Path, timezone: str, keys: Sequence[Key] = ()) -> Restored:
     """Bring a month back from its file. The command may be run again.
 
     :param manifest: the manifest; the file lies beside it
@@ -50,21 +50,21 @@ async def restore(dsn: str, *, manifest: Path, timezone: str, keys: Sequence[Key
     """
     described = Manifest.read(manifest)
     demand_equal(described, manifest.parent / described.file)
-    async with _return(dsn, date.fromisoformat(f"{described.month}-01"), keys) as back:
+    async with _return(target, date.fromisoformat(f"{described.month}-01"), keys) as back:
         await back.load(described, manifest.parent / described.file)
         return await back.attach(timezone)
 
 
-async def attach(dsn: str, *, month: date, timezone: str, keys: Sequence[Key] = ()) -> Restored:
+async def attach(target: Target, *, month: date, timezone: str, keys: Sequence[Key] = ()) -> Restored:
     """Put a month back whose archiving was interrupted: its table becomes a partition again. Errors as in `restore`."""
-    async with _return(dsn, month, keys) as back:
+    async with _return(target, month, keys) as back:
         await back.take_up()
         return await back.attach(timezone)
 
 
 @asynccontextmanager
-async def _return(dsn: str, month: date, keys: Sequence[Key]) -> AsyncIterator[_Return]:
-    async with exclusive(dsn, OTHER_WAIT_S), connect(dsn) as db:
+async def _return(target: Target, month: date, keys: Sequence[Key]) -> AsyncIterator[_Return]:
+    async with exclusive(target, OTHER_WAIT_S), connect(target) as db:
         yield _Return(db, await read_shape(db), month, Screening(db, keys))
 
 

@@ -17,7 +17,8 @@ from consumer.cli.config import _effective
 from consumer.ingest import slo
 from consumer.ingest.ports import Unavailable
 from consumer.postgres.admin import ConnectError, connect
-from consumer.postgres.client import Database, connect_options
+from consumer.postgres.client import Database
+from consumer.postgres.login import Login
 from consumer.settings.model import SettingsError, ignored, known_variables, load
 
 # Pieces of four characters that no message has in it, and what takes a DSN apart between them.
@@ -45,7 +46,7 @@ DSNS = st.sampled_from(
         "{}",
     ]
 )
-OTHERS = ["KAFKA__SASL_PASSWORD", "ERASURE__KEY", "ERASURE__PREVIOUS_KEYS"]
+OTHERS = ["KAFKA__SASL_PASSWORD", "KAFKA__SASL_OAUTH_CLIENT_SECRET", "ERASURE__KEY", "ERASURE__PREVIOUS_KEYS"]
 
 
 def run_of(secret: str) -> set[str]:
@@ -76,12 +77,13 @@ def shown() -> str:
 
 def connecting(found: Any) -> str:
     """What asyncpg says of a DSN that was taken for right: nothing, as it understands it."""
-    options = connect_options(found.postgres)
+    options = asyncio.run(Login(found.postgres).options())
     try:
         connect_utils._parse_connect_dsn_and_args(  # type: ignore[attr-defined]
             **dict.fromkeys(("host", "port", "user", "password", "passfile", "database", "ssl", "service")),
             **dict.fromkeys(("servicefile", "direct_tls", "target_session_attrs", "krbsrvname", "gsslib")),
-            **{name: options[name] for name in ("dsn", "server_settings")},
+            server_settings=None,
+            dsn=options["dsn"],
         )
     except (ValueError, OSError) as error:
         return f"NOT UNDERSTOOD {type(error).__name__} {error}"

@@ -59,7 +59,7 @@ def test_an_outage_of_the_database_is_said_once_and_when_it_is_over(scope: Scope
         scope.telemetry.unavailable("connection", "refused")
         scope.telemetry.silent("connection", "refused")
         scope.clock.now += 1
-    assert scope.telemetry.outage() == "the database could not be used for 50 s"
+    assert scope.telemetry.outage() == "the database could not be used for 50 s: refused"
     assert events(lines) == ["database_unavailable"]
     assert scope.series("rag_write_retries_total")["connection",] == 50
     scope.telemetry.answered()
