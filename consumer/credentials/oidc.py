@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
@@ -43,14 +45,12 @@ async def token_for(client: Client, setting: str) -> tuple[str, float | None]:
     import aiohttp  # most services ask no endpoint
 
     form = {"grant_type": "client_credentials"} | ({"scope": client.scope} if client.scope else {})
-    # Both are encoded before they are joined: a colon may be in them (RFC 6749, section 2.3.1).
-    login = aiohttp.BasicAuth(quote_plus(client.client_id), quote_plus(client.secret), "utf-8")
     connector = aiohttp.TCPConnector(ssl=ssl.create_default_context())  # as the authorities are now
     limit = aiohttp.ClientTimeout(total=SECONDS)
     try:
         async with (
             aiohttp.ClientSession(connector=connector, timeout=limit) as session,
-            session.post(client.url, data=form, auth=login, allow_redirects=False) as response,
+            session.post(client.url, data=form, headers=_login(client), allow_redirects=False) as response,
         ):
             return _given(await _document(response), response.status, setting)
     except TimeoutError:
@@ -59,10 +59,18 @@ async def token_for(client: Client, setting: str) -> tuple[str, float | None]:
         raise CredentialsError(f"{setting}: cannot be asked: {_cause(error)}") from None
 
 
+def _login(client: Client) -> Mapping[str, str]:
+    """Both are encoded before they are joined: a colon may be in them (RFC 6749, section 2.3.1)."""
+    login = f"{quote_plus(client.client_id)}:{quote_plus(client.secret)}"
+    return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
+
+
 async def _document(response: ClientResponse) -> Any:
     body = b""
     while len(body) <= MOST_BYTES and (piece := await response.content.read(MOST_BYTES)):
         body += piece
+    if len(body) > MOST_BYTES:
+        return None
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

@@ -185,7 +185,7 @@ def test_a_program_prints_tokens(place: Place, environment: Environment, secrets
     tools = Environment(environment.dsn, "", environment.topics)
     tools.variables = environment.variables | settings
     with ServiceProcess(environment, log, **settings) as service:
-        service.wait_check("kafka", "refuses the connection", timeout=60)
+        service.wait_check("kafka", "refuses the connection", "invalid_token", timeout=60)
         assert "refuses the connection" in tools.run("ledger", "--caught-up").stderr
         token.write_text(place.endpoint.token())
         wait_ready_again(service)

@@ -3,12 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from confluent_kafka.admin import (
-    AdminClient,
-    ScramCredentialInfo,
-    ScramMechanism,
-    UserScramCredentialUpsertion,
-)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._scram import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
 from consumer.devstack.kafka import JVM_OPTIONS, KafkaNode
 from consumer.devstack.server import free_ports

@@ -13,13 +13,13 @@ from asyncpg import connect_utils
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumer.cli.config import _effective
 from consumer.ingest import slo
 from consumer.ingest.ports import Unavailable
 from consumer.postgres.admin import ConnectError, connect
 from consumer.postgres.client import Database
 from consumer.postgres.login import Login
 from consumer.settings.model import SettingsError, ignored, known_variables, load
+from consumer.settings.shown import effective
 
 # Pieces of four characters that no message has in it, and what takes a DSN apart between them.
 PIECES = st.sampled_from(["Zq7K", "Xw9P", "Vj3Y", "7301", "Jk5Ä"])
@@ -71,7 +71,7 @@ def shown() -> str:
         found = load()
     except SettingsError as error:
         return "".join(traceback.format_exception(error))
-    texts = [repr(found), str(found), json.dumps(_effective(found), default=str), *ignored(found)]
+    texts = [repr(found), str(found), json.dumps(effective(found), default=str), *ignored(found)]
     return "\n".join(texts) + connecting(found)
 
 
@@ -153,7 +153,7 @@ def test_nothing_of_a_secret_in_a_variable_for_something_else_is_shown(
 def printed() -> str:
     """What `config show` prints, or why the settings are refused."""
     try:
-        return json.dumps(_effective(load()), default=str)
+        return json.dumps(effective(load()), default=str)
     except SettingsError as error:
         return "".join(traceback.format_exception(error))
 
