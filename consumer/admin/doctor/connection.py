@@ -15,7 +15,11 @@ OLDEST, NEWEST = 15, 18
 
 def unreachable(problem: str) -> Finding:
     """No connection to the database."""
-    return error("postgresql", problem, "start it, or correct RAGLEDGER_POSTGRES__DSN")
+    return error(
+        "postgresql",
+        problem,
+        "start it, or correct RAGLEDGER_POSTGRES__DSN, or what RAGLEDGER_POSTGRES__PASSWORD_COMMAND prints",
+    )
 
 
 async def look_at_server(look: CheckContext) -> list[Finding]:
