@@ -11,15 +11,15 @@ import typer
 from consumer.admin import migrate
 from consumer.cli.output import Exit, Json, command, err, out, print_json, print_table, progress
 from consumer.ingest.erased import erasure_keys
-from consumer.postgres.client import dsn_of
+from consumer.postgres.login import Login
 from consumer.settings.model import load
 from consumer.text import printable_lines
 
 app = typer.Typer(no_args_is_help=True, help="The database schema: the files under schema/, recorded with checksums.")
 
 
-def _dsn() -> str:
-    return dsn_of(load().postgres)
+def _login() -> Login:
+    return Login(load().postgres)
 
 
 @app.command()
@@ -28,7 +28,7 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Apply all pending migrations."""
-    _steps(lambda on_progress: migrate.up(_dsn(), to=to, progress=on_progress), as_json)
+    _steps(lambda on_progress: migrate.up(_login(), to=to, progress=on_progress), as_json)
 
 
 @app.command()
@@ -40,7 +40,7 @@ def down(
     as_json: Json = False,
 ) -> None:
     """Roll back every version above --to. This deletes data: make a backup first."""
-    _steps(lambda on_progress: migrate.down(_dsn(), to=to, delete_data=delete_data, progress=on_progress), as_json)
+    _steps(lambda on_progress: migrate.down(_login(), to=to, delete_data=delete_data, progress=on_progress), as_json)
 
 
 @app.command()
@@ -89,7 +89,7 @@ async def _steps(
 
 @command
 async def _status(as_json: bool) -> None:
-    found = await migrate.status(_dsn())
+    found = await migrate.status(_login())
     if as_json:
         print_json({"current": found.is_current, "migrations": [asdict(one) for one in found.migrations]})
         return
@@ -99,7 +99,7 @@ async def _status(as_json: bool) -> None:
 
 @command
 async def _plan(to: int | None, as_json: bool) -> None:
-    planned = await migrate.plan(_dsn(), to=to)
+    planned = await migrate.plan(_login(), to=to)
     if as_json:
         print_json([asdict(one) for one in planned])
         return
@@ -113,7 +113,7 @@ async def _plan(to: int | None, as_json: bool) -> None:
 @command
 async def _verify(as_json: bool) -> Exit:
     settings = load()
-    checks: Sequence[Any] = await migrate.verify(dsn_of(settings.postgres), erasure_keys(settings.erasure))
+    checks: Sequence[Any] = await migrate.verify(Login(settings.postgres), erasure_keys(settings.erasure))
     wrong = [check for check in checks if not check.ok]
     if as_json:
         print_json({"ok": not wrong, "checks": [asdict(check) for check in checks]})

@@ -22,6 +22,7 @@ from consumer.settings.dsn_parameters import (
     CHOICES,
     IGNORED,
     INSTEAD,
+    LOGIN,
     POOLED,
     SECRETS,
     SSL_FILES,
@@ -91,6 +92,17 @@ class Dsn:
         given = {name: value for name, value in self.parameters.items() if name in UNDERSTOOD}
         query = "&".join(f"{name}={quote(value, safe='/:')}" for name, value in given.items())
         return f"postgresql://{self.credentials}{self.hosts}{self.database}{'?' if query else ''}{query}"
+
+    @property
+    def has_password(self) -> bool:
+        """Whether it holds a password itself."""
+        return ":" in self.credentials or "password" in self.parameters
+
+    def with_login_of(self, other: Dsn) -> Dsn:
+        """The same database, with the credentials and the TLS material of another DSN."""
+        kept = {name: value for name, value in self.parameters.items() if name not in LOGIN}
+        given = {name: value for name, value in other.parameters.items() if name in LOGIN}
+        return Dsn(other.credentials, self.hosts, self.database, kept | given)
 
     @property
     def host(self) -> str:

@@ -12,14 +12,14 @@ from consumer.admin.migrate.everybody import look_at_everybody
 from consumer.admin.migrate.security_checks import Policy, SecurityFacts, compare_security
 from consumer.admin.roles import ROLES, Grant
 from consumer.ingest.erased import Key
-from consumer.postgres.admin import AdminConnection, StatementError, connect
+from consumer.postgres.admin import AdminConnection, StatementError, Target, connect
 from consumer.postgres.queries import load
 
 HISTORY_TABLE = "schema_migrations"
 _FOREIGN_KEYS_VERSION = 4
 
 
-async def verify(dsn: str, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
+async def verify(target: Target, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
     """Check every object of the schema, the roles, the rights of PUBLIC, the encoding and the erasure keys, and try an
     insert.
 
@@ -30,7 +30,7 @@ async def verify(dsn: str, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
     :raises DatabaseError: the connection failed
     :raises ForeignHistoryError: schema_migrations belongs to another tool
     """
-    async with connect(dsn) as db:
+    async with connect(target) as db:
         return (*await check_objects(db, keys), await _trial_insert(db))
 
 

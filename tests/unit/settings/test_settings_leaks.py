@@ -13,12 +13,13 @@ from asyncpg import connect_utils
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumer.cli.config import _effective
 from consumer.ingest import slo
 from consumer.ingest.ports import Unavailable
 from consumer.postgres.admin import ConnectError, connect
-from consumer.postgres.client import Database, connect_options
+from consumer.postgres.client import Database
+from consumer.postgres.login import Login
 from consumer.settings.model import SettingsError, ignored, known_variables, load
+from consumer.settings.shown import effective
 
 # Pieces of four characters that no message has in it, and what takes a DSN apart between them.
 PIECES = st.sampled_from(["Zq7K", "Xw9P", "Vj3Y", "7301", "Jk5Ä"])
@@ -45,7 +46,7 @@ DSNS = st.sampled_from(
         "{}",
     ]
 )
-OTHERS = ["KAFKA__SASL_PASSWORD", "ERASURE__KEY", "ERASURE__PREVIOUS_KEYS"]
+OTHERS = ["KAFKA__SASL_PASSWORD", "KAFKA__SASL_OAUTH_CLIENT_SECRET", "ERASURE__KEY", "ERASURE__PREVIOUS_KEYS"]
 
 
 def run_of(secret: str) -> set[str]:
@@ -70,18 +71,19 @@ def shown() -> str:
         found = load()
     except SettingsError as error:
         return "".join(traceback.format_exception(error))
-    texts = [repr(found), str(found), json.dumps(_effective(found), default=str), *ignored(found)]
+    texts = [repr(found), str(found), json.dumps(effective(found), default=str), *ignored(found)]
     return "\n".join(texts) + connecting(found)
 
 
 def connecting(found: Any) -> str:
     """What asyncpg says of a DSN that was taken for right: nothing, as it understands it."""
-    options = connect_options(found.postgres)
+    options = asyncio.run(Login(found.postgres).options())
     try:
         connect_utils._parse_connect_dsn_and_args(  # type: ignore[attr-defined]
             **dict.fromkeys(("host", "port", "user", "password", "passfile", "database", "ssl", "service")),
             **dict.fromkeys(("servicefile", "direct_tls", "target_session_attrs", "krbsrvname", "gsslib")),
-            **{name: options[name] for name in ("dsn", "server_settings")},
+            server_settings=None,
+            dsn=options["dsn"],
         )
     except (ValueError, OSError) as error:
         return f"NOT UNDERSTOOD {type(error).__name__} {error}"
@@ -201,7 +203,7 @@ def test_of_an_unknown_setting_no_value_is_shown(clean: pytest.MonkeyPatch, name
 def printed() -> str:
     """What `config show` prints, or why the settings are refused."""
     try:
-        return json.dumps(_effective(load()), default=str)
+        return json.dumps(effective(load()), default=str)
     except SettingsError as error:
         return "".join(traceback.format_exception(error))
 
