@@ -128,8 +128,8 @@ class FastLane:
         return members, unknown_fields
 
     def _read_unknown(self, values: Sequence[bytes], members: list[Any], unknown_fields: list[int]) -> None:
-        """Read the next value leniently, and those behind it as long as they have unknown fields: a producer that
-        sends such a field mostly sends it in every event.
+        """Read the next value leniently, and the following ones as long as they have unknown fields: a producer that
+        sends such a field usually sends it in every event.
         """
         for place in range(len(members), len(values)):
             found, unknown_fields[place] = self._read_among_others(values[place])
@@ -138,7 +138,7 @@ class FastLane:
                 return
 
     def _read_among_others(self, value: bytes) -> tuple[Any, int]:
-        """The fields and the number of unknown members of one value. Unknown members must still be valid JSON that is not
+        """The fields and the number of unknown members of one value. Unknown members must still be valid JSON, and not
         nested too deeply, because the exact lane parses them.
         """
         try:
