@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from bench import backlog, dataset, delay, peers, results, topics
+from bench import backlog, dataset, delay, peers, results, shapes, topics
 from bench.events import DIALOGUES, Event, events
 from bench.ragledger import Ragledger, topic_names
 from bench.rounds import Contestant, Rounds, Suite, copies
@@ -75,6 +75,7 @@ def run(plan: Plan) -> results.Results:
             backlog=_measure_backlog(plan, servers, published),
             delays=_measure_delays(plan, servers, ours),
             idle_start=ours.idle,
+            costs=_measure_decoding(plan),
         )
 
 
@@ -94,6 +95,11 @@ def _measure(
     measured = rounds.measure(plan.rounds)
     names = [one.name for one in (*ours, *others) if one.name not in rounds.failed]
     return Suite(key, rows, names, measured, {**skipped, **rounds.failed})
+
+
+def _measure_decoding(plan: Plan) -> shapes.Costs:
+    plan.tell("decoding, each shape alone")
+    return shapes.measure()
 
 
 def _measure_delays(plan: Plan, servers: Servers, ours: Ragledger) -> list[delay.Delay]:

@@ -1,8 +1,8 @@
-"""How the fast lane reads one column of many events: from what msgspec found to COPY fields.
+"""The columns of the fast lane: from the values that msgspec decoded to COPY fields.
 
-Each reader takes only the common shape; whatever else it meets it leaves to the exact lane. A column is worked on as a
-whole, because a call for each value would cost more than the work itself. JSON stays the bytes it came in (msgspec's
-Raw); what repeats (numbers, models, enums) is encoded once, by the exact lane's own code, and remembered.
+A decoder works on the values of many events at once, because a Python call for each value would cost more than the work
+itself. It recognises only the common shape; the exact lane decides on every other value. JSON stays the bytes that
+arrived (msgspec's Raw). Texts that repeat, such as model names, are encoded once and cached.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ from consumer.events.plugin import Config
 class Column(NamedTuple):
     """One column of many events.
 
-    :param parts: what the COPY fields are made of: part after part, each with an item for every event
-    :param facts: what is known of each value beside its bytes, for the metrics and the row; None where there is none
+    :param parts: sequences with one item for each event; the items of all parts, joined, are the event's COPY field
+    :param facts: the value of each event as the metrics and the row need it; None if the event has none
     """
 
     parts: Sequence[Sequence[bytes]]
@@ -56,18 +56,19 @@ class Column(NamedTuple):
 
 
 class ColumnDecoder:
-    """How a column is read: the type msgspec decodes its values as, and what becomes of many of them.
+    """Decodes one column.
 
-    :cvar absent: stands for a value that is missing; one that is null is the same
+    :cvar json_type: the type as which msgspec decodes the values
+    :cvar absent: the value that stands for a missing member; null has the same meaning
     """
 
     json_type: Any
     absent: Any = None
 
     def read(self, values: Sequence[Any]) -> Column:
-        """The column.
+        """Decode the values of many events.
 
-        :raises NotRecognised: the exact lane has to look at one of the values
+        :raises NotRecognised: the exact lane has to decide on one of the values
         """
         raise NotImplementedError
 
@@ -78,7 +79,7 @@ class UuidDecoder(ColumnDecoder):
     json_type = str
 
     def read(self, values: Sequence[str | None]) -> Column:
-        """The column, its lengths apart from its ids: those of the events themselves are needed without."""
+        """The lengths and the ids are separate parts, because rows need the ids without lengths."""
         ids = where_present(ids_of, values, b"")
         lengths = [NULL if value is None else UUID_LENGTH for value in values]
         return Column((lengths, ids), values)
@@ -92,7 +93,7 @@ class IntegerDecoder(ColumnDecoder):
         self.json_type = Annotated[int, Meta(ge=self._low, le=self._high)] | float | str
 
     def read(self, values: Sequence[int | float | str | None]) -> Column:
-        """The column."""
+        """See :meth:`ColumnDecoder.read`."""
         numbers: Sequence[Any] = values if _INTEGER_TYPES.issuperset(map(type, values)) else self._rounded(values)
         return Column((where_present(encode_many_integers, numbers, NULL),), numbers)
 
@@ -126,7 +127,7 @@ class DecimalDecoder(ColumnDecoder):
         self._by_text = Memory(lambda text: int(_exactly(field, text).scaleb(field.scale)))
 
     def read(self, values: Sequence[Raw]) -> Column:
-        """The column."""
+        """See :meth:`ColumnDecoder.read`."""
         units = where_given(self._units, values)
         return Column((self._encoded.of(units),), self._decimals.of(units))
 
@@ -153,7 +154,7 @@ class FlagDecoder(ColumnDecoder):
     json_type = bool
 
     def read(self, values: Sequence[bool | None]) -> Column:
-        """The column."""
+        """See :meth:`ColumnDecoder.read`."""
         return Column(([NULL if value is None else encode_boolean(value) for value in values],), values)
 
 
@@ -163,7 +164,7 @@ class TextDecoder(ColumnDecoder):
     json_type = str
 
     def read(self, values: Sequence[str | None]) -> Column:
-        """The column, its lengths apart from its texts: these are long, and would be copied once more."""
+        """The lengths and the texts are separate parts, so that long texts are not copied once more."""
         texts = [b"" if value is None else value.encode() for value in values]
         if any(map(contains, texts, repeat(0))):
             raise NotRecognised
@@ -183,7 +184,7 @@ class CachingDecoder(ColumnDecoder):
         self._known = Memory(self._learn)
 
     def read(self, values: Sequence[str | None]) -> Column:
-        """The column."""
+        """See :meth:`ColumnDecoder.read`."""
         known = self._known.of(values)
         return Column(([encoded for encoded, _ in known],), [value for _, value in known])
 
@@ -200,13 +201,13 @@ class TimestampDecoder(ColumnDecoder):
     json_type = str
 
     def read(self, values: Sequence[str | None]) -> Column:
-        """The column."""
+        """See :meth:`ColumnDecoder.read`."""
         moments = where_present(moments_of, values, None)
         return Column((where_present(encode_many_microseconds, moments, NULL),), moments)
 
 
 class JsonDecoder(ColumnDecoder):
-    """JSON that begins with one of some brackets, kept as it came."""
+    """JSON that begins with one of the given brackets, stored as it came."""
 
     json_type = Raw
     absent = Raw(NULL_JSON)
@@ -215,7 +216,7 @@ class JsonDecoder(ColumnDecoder):
         self._brackets = brackets
 
     def read(self, values: Sequence[Raw]) -> Column:
-        """The column."""
+        """See :meth:`ColumnDecoder.read`."""
         raws = list(map(bytes, values))
         if any(raw[0] not in self._brackets and raw != NULL_JSON for raw in raws):
             raise NotRecognised
@@ -223,13 +224,13 @@ class JsonDecoder(ColumnDecoder):
 
 
 class UncommonDecoder(ColumnDecoder):
-    """JSON of rare events, held against a declaration: the exact lane's alone."""
+    """JSON of rare events, which only the exact lane checks."""
 
     json_type = Raw
     absent = Raw(NULL_JSON)
 
     def read(self, values: Sequence[Raw]) -> Column:
-        """The column, where nothing is in it."""
+        """Recognises only columns without any value."""
         if any(bytes(value) != NULL_JSON for value in values):
             raise NotRecognised
         return Column(([NULL] * len(values),), [None] * len(values))
@@ -245,14 +246,14 @@ class PlainCitation(msgspec.Struct, gc=False):
 
 
 class CitationsDecoder(ColumnDecoder):
-    """Arrays of citations, each checked, kept as they came. Their facts are how many there are."""
+    """Arrays of citations, each checked and stored as it came. Their facts are the numbers of citations."""
 
     json_type = Raw
     absent = Raw(NULL_JSON)
     _decode = msgspec.json.Decoder(list[PlainCitation] | None).decode
 
     def read(self, values: Sequence[Raw]) -> Column:
-        """The column."""
+        """See :meth:`ColumnDecoder.read`."""
         raws = list(map(bytes, values))
         parts = json_parts(raws)
         found = list(map(self._decode, raws))
@@ -262,7 +263,8 @@ class CitationsDecoder(ColumnDecoder):
         return Column(parts, [None if of_one is None else len(of_one) for of_one in found])
 
 
-# Of what a citation states only the range is checked: a number up to here is rounded into it, whatever its digits.
+# A citation is stored as it came, so only the range of a confidence is checked. A number between these two is in range
+# after rounding, whatever its digits are.
 _LOWEST, _HIGHEST = (
     float(limit) + sign * 0.49 * 10.0**-CONFIDENCE.scale for limit, sign in ((CONFIDENCE.low, -1), (CONFIDENCE.high, 1))
 )
@@ -282,7 +284,10 @@ def _check_confidences(values: Sequence[float | str]) -> None:
 
 
 def _exactly(field: Field, key: Any) -> Any:
-    """What the declaration makes of a value, with the exact lane's own number parser."""
+    """The value as the declaration reads it, with the number parser of the exact lane.
+
+    :raises NotRecognised: the declaration refuses it
+    """
     try:
         return field.parse(parse_scalar(key) if isinstance(key, bytes) else key)
     except (PydanticCustomError, ValueError):
@@ -290,7 +295,7 @@ def _exactly(field: Field, key: Any) -> Any:
 
 
 _INTEGER_TYPES = frozenset({int, type(None)})
-_READERS: dict[type[Field], Callable[[Any], ColumnDecoder]] = {
+_DECODERS: dict[type[Field], Callable[[Any], ColumnDecoder]] = {
     Uuid: lambda _: UuidDecoder(),
     Flag: lambda _: FlagDecoder(),
     Timestamp: lambda _: TimestampDecoder(),
@@ -304,6 +309,6 @@ _READERS: dict[type[Field], Callable[[Any], ColumnDecoder]] = {
 }
 
 
-def reader_of(field: Field) -> ColumnDecoder:
-    """The reader of a declared field."""
-    return _READERS[type(field)](field)
+def decoder_of(field: Field) -> ColumnDecoder:
+    """The decoder of a declared field."""
+    return _DECODERS[type(field)](field)

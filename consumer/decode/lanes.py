@@ -1,4 +1,4 @@
-"""From records to rows: the fast lane first, the exact lane for whatever that does not recognise."""
+"""From records to rows: the fast lane first, then the exact lane for every record that it does not recognise."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Verdict = Row | Rejected
 
 
 def decode_all(kind: Kind, records: Sequence[Record], max_bytes: int | None = None) -> Sequence[Verdict]:
-    """What becomes of each record: its row, or why it cannot be stored as it was meant.
+    """The verdict on each record: its row, or why it cannot be stored.
 
-    :param max_bytes: a larger value is refused; None takes any
+    :param max_bytes: larger values are rejected; None accepts any size
     """
     if UnreadableRecord in map(type, records):
         return [_unreadable(record) or decode_all(kind, [record], max_bytes)[0] for record in records]
@@ -32,8 +32,8 @@ def decode_all(kind: Kind, records: Sequence[Record], max_bytes: int | None = No
 def decode(kind: Kind, record: Record, max_bytes: int | None = None) -> Row:
     """The row of one record.
 
-    :param max_bytes: a larger value is refused; None takes any
-    :raises Rejected: the record cannot be stored as it was meant
+    :param max_bytes: larger values are rejected; None accepts any size
+    :raises Rejected: the record cannot be stored
     """
     (verdict,) = decode_all(kind, [record], max_bytes)
     if isinstance(verdict, Rejected):

@@ -84,7 +84,7 @@ class Text(Field):
     def parse(self, value: Any) -> str:
         if not isinstance(value, str):
             raise invalid("must be a string")
-        check_storable(value)
+        _check_text(value)
         if len(value) < self.shortest or (self.longest is not None and len(value) > self.longest):
             raise invalid(self._limits(len(value)))
         return value
@@ -122,22 +122,23 @@ class Number(Field):
 
     @override
     def parse(self, value: Any) -> Decimal | int:
-        number = self._rounded(value if isinstance(value, Decimal) else self._number(value))
-        if not self.low <= number <= self.high:
-            raise invalid(f"must be between {self.low} and {self.high}")
-        return int(number) if self.scale == 0 else number
+        number = value if isinstance(value, Decimal) else self._number(value)
+        # Far out of range whatever the rounding; quantizing it would write all its digits down first.
+        if not number.is_finite() or (number.adjusted() > _MOST_DIGITS and number):
+            raise self._out_of_range()
+        # Of zero neither the sign nor the exponent is kept: PostgreSQL knows no negative zero.
+        rounded = number.quantize(_UNITS[self.scale], None, _ROUNDING) or _ZEROS[self.scale]
+        if not self.low <= rounded <= self.high:
+            raise self._out_of_range()
+        return rounded if self.scale else int(rounded)
+
+    def _out_of_range(self) -> PydanticCustomError:
+        return invalid(f"must be between {self.low} and {self.high}")
 
     def _number(self, value: Any) -> Decimal:
         if isinstance(value, str) and NUMBER.fullmatch(value):
             return exact(value)
         raise invalid("must be a number, or a string that holds one")
-
-    def _rounded(self, number: Decimal) -> Decimal:
-        # Far out of range whatever the rounding; quantizing it would write all its digits down first.
-        if not number.is_finite() or (number.adjusted() > _MOST_DIGITS and number):
-            raise invalid(f"must be between {self.low} and {self.high}")
-        # Of zero neither the sign nor the exponent is kept: PostgreSQL knows no negative zero.
-        return number.quantize(_UNITS[self.scale], None, _ROUNDING) or _ZEROS[self.scale]
 
     @override
     def json_schema(self) -> dict[str, Any]:
@@ -301,6 +302,8 @@ def check_storable(value: Any) -> None:
 def _check_text(text: str) -> None:
     if "\0" in text:
         raise nul()
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError:

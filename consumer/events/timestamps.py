@@ -13,6 +13,7 @@ _RFC3339 = re.compile(
     re.ASCII,
 )
 
+_MICROSECOND_DIGITS = 6
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as the columns are
 
 
@@ -27,9 +28,10 @@ def parse(text: str) -> datetime:
     date, clock, second, fraction, _zulu, sign, hours, minutes = match.groups()
     leap = second == "60"
     try:
-        moment = datetime.fromisoformat(f"{date}T{clock}:{'59' if leap else second or '00'}")
-        if leap or fraction:
-            moment += _extra(leap, fraction)
+        if leap or (fraction and len(fraction) > _MICROSECOND_DIGITS):
+            moment = datetime.fromisoformat(f"{date}T{clock}:{'59' if leap else second}") + _extra(leap, fraction)
+        else:
+            moment = datetime.fromisoformat(f"{date}T{clock}:{second or '00'}.{fraction or '':0<6}")
         return moment - _offset(sign, hours, minutes) if sign else moment
     except (ValueError, OverflowError):
         raise ValueError("is not a date-time that exists between the years 1 and 9999") from None
