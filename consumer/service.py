@@ -78,7 +78,7 @@ class Service:
 
     def __init__(self, settings: Settings, on_stall: Callable[[], None] = lambda: None) -> None:
         self.settings, self._on_stall = settings, on_stall
-        kinds = kinds_by_topic(settings.topics)
+        kinds = kinds_by_topic(settings.topics, settings.ids.namespace)
         clock, metrics = SystemClock(), Metrics()
         logs.count_library_lines(metrics.counter(CLIENT_ERRORS).inc)
         self.telemetry = PrometheusTelemetry(metrics, clock, kinds.keys())
@@ -94,6 +94,7 @@ class Service:
             begin_at_end=settings.kafka.start_from == "latest",
             limit=DeadLetterLimit(settings.dead_letters),
             erasure_keys=erasure_keys(settings.erasure),
+            namespace=settings.ids.namespace,
         )
         self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings), aside)
         basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))

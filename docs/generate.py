@@ -19,7 +19,18 @@ from pydantic import SecretStr, TypeAdapter
 
 from consumer.admin.contract import documents
 from consumer.events.dialogue import Citation, Citations
-from consumer.events.fields import Choice, Field, Flag, JsonObject, JsonObjectOrArray, Number, Text, Timestamp, Uuid
+from consumer.events.fields import (
+    Choice,
+    Field,
+    Flag,
+    JsonObject,
+    JsonObjectOrArray,
+    KeyedId,
+    Number,
+    Text,
+    Timestamp,
+    Uuid,
+)
 from consumer.events.kind import Kind
 from consumer.events.plugin import Config, PluginConfig, Seconds
 from consumer.events.registry import kinds_by_topic
@@ -91,7 +102,7 @@ def _allowed(part: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
     if "enum" in part:
         return ", ".join(f"`{value}`" for value in part["enum"])
     types = {"integer": "whole number", "number": "number", "boolean": "`true` or `false`", "string": "text"}
-    formats = {"path": "a path", "password": "text, a secret"}
+    formats = {"path": "a path", "password": "text, a secret", "uuid": "a UUID"}
     return formats.get(part.get("format", ""), types[part["type"]]) + _limits(part)
 
 
@@ -158,6 +169,7 @@ def _takes(field: Field) -> str:
 
 _NAMES: Mapping[type[Field], str] = {
     Uuid: "UUID",
+    KeyedId: "UUID, or [any string](#ids-of-users-and-sessions)",
     Timestamp: "date-time",
     Flag: "`true` or `false`",
     JsonObject: "object",

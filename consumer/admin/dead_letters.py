@@ -11,6 +11,7 @@ from functools import partial
 from itertools import accumulate
 from operator import add
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 
@@ -87,10 +88,11 @@ class DeadLetters:
         timezone: str,
         max_record_bytes: int,
         erasure_keys: Sequence[Key] = (),
+        namespace: UUID | None = None,
     ) -> None:
         self._database, self._kinds, self._days = database, kinds, BusinessDays(timezone)
         self._max_record_bytes = max_record_bytes
-        self._erasures = Erasures(erasure_keys)
+        self._erasures = Erasures(erasure_keys, namespace)
 
     async def find(self, chosen: Filter, *, settled: bool, at_most: int) -> Sequence[Mapping[str, Any]]:
         """Dead letters, newest first; replayed and discarded ones only when `settled`."""

@@ -108,9 +108,15 @@ def _filter(
 
 def dead_letters_of(settings: Settings, database: Database) -> DeadLetters:
     """The dead letters, replayed as the service would take them."""
-    kinds = kinds_by_topic(settings.topics)
-    keys = erasure_keys(settings.erasure)
-    return DeadLetters(database, kinds, settings.rollup.timezone, settings.batch.max_record_bytes, keys)
+    kinds = kinds_by_topic(settings.topics, settings.ids.namespace)
+    return DeadLetters(
+        database,
+        kinds,
+        settings.rollup.timezone,
+        settings.batch.max_record_bytes,
+        erasure_keys(settings.erasure),
+        settings.ids.namespace,
+    )
 
 
 @asynccontextmanager

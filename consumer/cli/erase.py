@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from consumer.admin.erasure import Circumstances, Erasure, Progress, as_text, dry_run, receipt
 from consumer.cli.database import opened_database
+from consumer.cli.id import id_of
 from consumer.cli.output import Json, WrongUse, command, err, out, print_json, progress
 from consumer.events.fields import Uuid
 from consumer.files import FileError, demand_writable, write
@@ -32,19 +33,29 @@ def _user(text: str) -> UUID:
         user = Uuid().parse(text.strip())
     except PydanticCustomError as error:
         raise typer.BadParameter(error.message()) from None
-    if user.int in (0, 2**128 - 1):
-        raise typer.BadParameter("stands for nobody in particular: all that share it would be erased for ever")
+    if user.int in _NOBODY:
+        raise typer.BadParameter(_WHY_NOBODY)
     return user
 
 
-User = Annotated[UUID, typer.Option("--user", parser=_user, metavar="UUID", help="Whom to erase, by id.")]
+_NOBODY = (0, 2**128 - 1)
+_WHY_NOBODY = "stands for nobody in particular: all that share it would be erased for ever"
+
+
+User = Annotated[
+    UUID | None, typer.Option("--user", parser=_user, metavar="UUID", help="Whom to erase, by the UUID in the tables.")
+]
+UserKey = Annotated[
+    str | None, typer.Option("--user-key", metavar="KEY", help="Whom to erase, by the id as the application has it.")
+]
 Directory = Annotated[
     Path, typer.Option("--receipt", exists=True, file_okay=False, help="Where the receipt is written.")
 ]
 
 
 def erase(
-    user: User,
+    user: User = None,
+    user_key: UserKey = None,
     dry_run: Annotated[bool, typer.Option(help="Only say what would be done.")] = False,
     reference: Annotated[str | None, typer.Option(help="The request it answers, for the receipt.")] = None,
     directory: Directory = Path(),
@@ -54,14 +65,19 @@ def erase(
 
     It may be killed at any point and repeated.
     """
-    _erase(user, dry_run, reference, directory, as_json)
+    if (user is None) == (user_key is None):
+        raise typer.BadParameter("give either --user or --user-key")
+    _erase(user, user_key, dry_run, reference, directory, as_json)
 
 
 @command
-async def _erase(user: UUID, only_look: bool, reference: str | None, directory: Path, as_json: bool) -> None:
+async def _erase(
+    given: UUID | None, key: str | None, only_look: bool, reference: str | None, directory: Path, as_json: bool
+) -> None:
     if not only_look:
         _demand_place(directory)
     settings = load()
+    user = given or _user_of(key or "", settings)
     around = _circumstances(settings, reference)
     async with opened_database(settings) as database:
         erasure = _erasure(settings, database)
@@ -78,10 +94,18 @@ async def _erase(user: UUID, only_look: bool, reference: str | None, directory: 
         out.print(as_text(document), markup=False, soft_wrap=True)
 
 
+def _user_of(key: str, settings: Settings) -> UUID:
+    user = id_of("user", settings, key)
+    if user.int in _NOBODY:
+        raise WrongUse(f"--user-key: {_WHY_NOBODY}")
+    return user
+
+
 def _erasure(settings: Settings, database: Database) -> Erasure:
     basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
     history = PostgresHistory(database, basis, owner_name())
-    return Erasure(database, history, settings.rollup.timezone, erasure_keys(settings.erasure))
+    keys, namespace = erasure_keys(settings.erasure), settings.ids.namespace
+    return Erasure(database, history, settings.rollup.timezone, keys, namespace)
 
 
 def _circumstances(settings: Settings, reference: str | None) -> Circumstances:

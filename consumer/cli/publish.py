@@ -57,7 +57,7 @@ def publish(
 @command
 async def _publish(file: str, topic: str, skip_invalid: bool, as_json: bool) -> Exit:
     settings = load()
-    kinds = kinds_by_topic(settings.topics)
+    kinds = kinds_by_topic(settings.topics, settings.ids.namespace)
     if topic not in kinds:
         raise WrongUse(f"--topic {topic}: the settings know {', '.join(sorted(kinds))}")
     limit = settings.batch.max_record_bytes

@@ -23,6 +23,7 @@ def export(directory: Annotated[Path, typer.Argument(help="Where to write it.")]
 
 @command
 async def _export(directory: Path) -> None:
-    topics = load().topics
-    for path in export_documents(kinds_by_topic(topics), topics.expired, directory):
+    settings = load()
+    kinds = kinds_by_topic(settings.topics, settings.ids.namespace)
+    for path in export_documents(kinds, settings.topics.expired, directory):
         out.print(str(path), markup=False, soft_wrap=True)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta, Raw
 from pydantic_core import PydanticCustomError
+from typing_extensions import override
 
 from consumer.decode.copy_format import (
     NULL,
@@ -37,7 +38,18 @@ from consumer.decode.vectorized import (
     where_present,
 )
 from consumer.events.dialogue import CONFIDENCE, Citations
-from consumer.events.fields import Choice, Field, Flag, JsonObject, JsonObjectOrArray, Number, Text, Timestamp, Uuid
+from consumer.events.fields import (
+    Choice,
+    Field,
+    Flag,
+    JsonObject,
+    JsonObjectOrArray,
+    KeyedId,
+    Number,
+    Text,
+    Timestamp,
+    Uuid,
+)
 from consumer.events.payload import parse_scalar
 from consumer.events.plugin import Config
 
@@ -77,9 +89,26 @@ class UuidDecoder(ColumnDecoder):
 
     def read(self, values: Sequence[str | None]) -> Column:
         """The column, its lengths apart from its ids: those of the events themselves are needed without."""
-        ids = where_present(ids_of, values, b"")
+        ids = where_present(self._ids_of, values, b"")
         lengths = [NULL if value is None else UUID_LENGTH for value in values]
         return Column((lengths, ids), values)
+
+    def _ids_of(self, texts: Sequence[str]) -> list[bytes]:
+        return ids_of(texts)
+
+
+class KeyedIdDecoder(UuidDecoder):
+    """Ids of any form. UUIDs take the quick way where all of them are; a string id is hashed once and remembered."""
+
+    def __init__(self, field: KeyedId) -> None:
+        self._known = Memory(lambda key: _exactly(field, key).bytes)
+
+    @override
+    def _ids_of(self, texts: Sequence[str]) -> list[bytes]:
+        try:
+            return ids_of(texts)
+        except NotRecognised:
+            return self._known.of(texts)
 
 
 class IntegerDecoder(ColumnDecoder):
@@ -230,6 +259,7 @@ def _exactly(field: Field, key: Any) -> Any:
 
 _READERS: dict[type[Field], Callable[[Any], ColumnDecoder]] = {
     Uuid: lambda _: UuidDecoder(),
+    KeyedId: lambda field: KeyedIdDecoder(field) if field.namespace else UuidDecoder(),
     Flag: lambda _: FlagDecoder(),
     Timestamp: lambda _: TimestampDecoder(),
     JsonObject: lambda _: JsonDecoder(b"{"),

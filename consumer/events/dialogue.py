@@ -15,7 +15,18 @@ from pydantic import FailFast, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeA
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict
 
-from consumer.events.fields import INT_MAX, Field, Number, Text, Timestamp, Uuid, check_storable, invalid, without_nulls
+from consumer.events.fields import (
+    INT_MAX,
+    Field,
+    KeyedId,
+    Number,
+    Text,
+    Timestamp,
+    Uuid,
+    check_storable,
+    invalid,
+    without_nulls,
+)
 from consumer.events.kind import Kind
 
 _COUNT = Number(Decimal(0), Decimal(INT_MAX))
@@ -80,8 +91,8 @@ class Dialogue(TypedDict):
     """The fields of a dialogue event, which are columns of ai_dialogue_log."""
 
     id: NotRequired[Annotated[UUID, Uuid()]]
-    user_id: Required[Annotated[UUID, Uuid()]]
-    session_id: Required[Annotated[UUID, Uuid()]]
+    user_id: Required[Annotated[UUID, KeyedId("user")]]
+    session_id: Required[Annotated[UUID, KeyedId("session")]]
     query: Required[Annotated[str, Text()]]
     response: Required[Annotated[str, Text()]]
     model_used: Required[Annotated[str, Text(shortest=1, longest=255)]]

@@ -7,19 +7,20 @@ member names are the column names, in column order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from decimal import Decimal
-from functools import cached_property
-from typing import Any, NamedTuple, Required, get_origin, get_type_hints
+from functools import cache, cached_property
+from typing import Annotated, Any, NamedTuple, Required, cast, get_origin, get_type_hints
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from consumer.events import identity, timestamps
 from consumer.events.envelope import open_envelope
-from consumer.events.fields import Field
+from consumer.events.fields import Field, KeyedId
 from consumer.events.payload import parse, raw_members
 from consumer.events.record import Record
 from consumer.events.rejection import Fault, Reason, Rejected
@@ -63,6 +64,10 @@ class Kind:
     amends: bool = False
     sums: Mapping[str, tuple[str, str]] = dataclass_field(default_factory=dict)
     subject_field: str | None = None
+
+    def under(self, namespace: UUID | None) -> Kind:
+        """This kind with string ids, which `namespace` turns into UUIDs; without a namespace this kind as it is."""
+        return self if namespace is None else _under(self, namespace)
 
     @cached_property
     def adapter(self) -> TypeAdapter[Values]:
@@ -174,6 +179,24 @@ def _field(hint: Any) -> Field:
         hint = hint.__args__[0]
     field: Field = hint.__metadata__[0]
     return field
+
+
+@cache
+def _under(kind: Kind, namespace: UUID) -> Kind:
+    if not any(isinstance(field, KeyedId) for field in kind.fields.values()):
+        return kind
+    hints = get_type_hints(kind.model, include_extras=True)
+    hints = {name: _with_namespace(hint, namespace) for name, hint in hints.items()}
+    model = cast(Any, TypedDict)(kind.model.__name__, hints)
+    model.__doc__ = kind.model.__doc__
+    return replace(kind, model=model)
+
+
+def _with_namespace(hint: Any, namespace: UUID) -> Any:
+    field = _field(hint)
+    if not isinstance(field, KeyedId):
+        return hint
+    return get_origin(hint)[Annotated[UUID, replace(field, namespace=namespace)]]
 
 
 _PROBLEMS = {"missing": "required, but missing", "dict_type": "must be an object", "list_type": "must be an array"}

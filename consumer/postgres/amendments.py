@@ -74,7 +74,10 @@ _OF_AMENDMENT: Mapping[Kind, _Applying] = {
     ),
 }
 _KEPT_IN = {PLUGIN: "plugin_registry"} | {kind: applying.table for kind, applying in _OF_AMENDMENT.items()}
-_OF_ROW: Mapping[Kind, _Applying] = {DIALOGUE: _OF_AMENDMENT[FEEDBACK], PROVENANCE: _OF_AMENDMENT[VERIFICATION]}
+_OF_ROW: Mapping[str, _Applying] = {  # by name: the settings may have it take string ids
+    DIALOGUE.name: _OF_AMENDMENT[FEEDBACK],
+    PROVENANCE.name: _OF_AMENDMENT[VERIFICATION],
+}
 
 
 async def make_stage(transaction: Transaction, kind: Kind) -> str:
@@ -121,7 +124,7 @@ async def apply_to_new(transaction: Transaction, kind: Kind, rows: Sequence[Row]
     :param tell: is given what is refused and set aside; without it the first that is refused is raised
     :raises Refused: :raises Objection: the database does not take one of them
     """
-    applying = _OF_ROW.get(kind)
+    applying = _OF_ROW.get(kind.name)
     if not applying or not rows or not (await transaction.fetch(load(applying.waits)))[0]["waits"]:
         return
     if tell is None:

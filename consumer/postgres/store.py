@@ -25,6 +25,7 @@ from functools import partial
 from itertools import chain
 from operator import attrgetter
 from typing import Any
+from uuid import UUID
 
 from consumer.decode.rows import Row
 from consumer.events.kind import Kind
@@ -77,10 +78,11 @@ class PostgresStore(PostgresLedger):
         begin_at_end: bool,
         limit: DeadLetterLimit,
         erasure_keys: Sequence[Key] = (),
+        namespace: UUID | None = None,
     ) -> None:
         super().__init__(database, group=group, owner=owner, begin_at_end=begin_at_end)
         self._telemetry, self._days, self._limit = telemetry, days, limit
-        self._erasures = Erasures(erasure_keys)
+        self._erasures = Erasures(erasure_keys, namespace)
         self._under_way = _UnderWay()
         self._copy_supported = True
         self._strategy = InsertStrategy.DIRECT

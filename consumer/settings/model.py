@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from uuid import UUID
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -206,6 +207,13 @@ class Topics(Group):
         return self
 
 
+class Ids(Group):
+    """Ids of users and sessions that are no UUIDs."""
+
+    namespace: UUID | None = None
+    """Namespace (a UUID) under which a string id becomes a UUID; if unset, string ids are refused. Never change it."""
+
+
 class BatchSettings(Group):
     """Limits of a batch. At the first limit reached, the batch is written."""
 
@@ -358,6 +366,7 @@ class Settings(BaseSettings):
     kafka: Kafka = Kafka()
     postgres: Postgres = Postgres()
     topics: Topics = Topics()
+    ids: Ids = Ids()
     batch: BatchSettings = BatchSettings()
     dead_letters: DeadLetters = DeadLetters()
     http: Http = Http()

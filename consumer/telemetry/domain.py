@@ -25,17 +25,17 @@ class DomainMetrics:
         self._metrics = metrics
         self._models: set[str] = set()
         self._dialogue = cache(lambda model: _DialogueMetrics(metrics, model))
-        self._count_kind: Mapping[Kind, Callable[[Sequence[Row]], None]] = {
-            DIALOGUE: self._count_dialogues,
-            PROVENANCE: self._count_provenance,
-            FEEDBACK: self._count_feedback,
+        self._count_kind: Mapping[str, Callable[[Sequence[Row]], None]] = {
+            DIALOGUE.name: self._count_dialogues,
+            PROVENANCE.name: self._count_provenance,
+            FEEDBACK.name: self._count_feedback,
         }
         for verdict in m.FEEDBACK.values():
             metrics.counter(m.FEEDBACK_GIVEN, verdict)
 
     def count(self, kind: Kind, rows: Sequence[Row]) -> None:
         """Count the committed rows of one kind."""
-        count = self._count_kind.get(kind)
+        count = self._count_kind.get(kind.name)
         if count and rows:
             count(rows)
 

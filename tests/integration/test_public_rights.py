@@ -25,11 +25,14 @@ STEPS = (
 # They read no table and have no rights of their own; row constraints and views of whoever asks need them.
 HARMLESS = (
     "is_on_legal_hold",
+    "named_uuid",
     "plugin_config_is_valid",
     "retention_ends_at",
+    "session_id_of",
     "spdx_license_id",
     "update_updated_at_column",
     "usage_problems",
+    "user_id_of",
 )
 OPEN = """
 SELECT 'function ' || oid::regprocedure AS name FROM pg_proc

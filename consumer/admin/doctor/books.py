@@ -103,7 +103,19 @@ def _named(names: Sequence[str]) -> str:
 async def look_at_dead_letters(look: CheckContext) -> list[Finding]:
     """Those that nobody has replayed or discarded."""
     rows = await look.db.rows(load("doctor_dead_letters"))
-    return [_open(row) for row in rows] or [fine("dead letters", "none is open")]
+    (string_ids,) = await look.db.rows(load("doctor_string_ids"))
+    found = [*(_open(row) for row in rows), *_string_ids(look, string_ids["records"])]
+    return found or [fine("dead letters", "none is open")]
+
+
+def _string_ids(look: CheckContext, records: int) -> Iterator[Finding]:
+    if not records:
+        return
+    found = f"{records} are open because an id of a user or a session is no UUID"
+    replay = "ragledger dead-letters replay --reason invalid_field"
+    if look.settings.ids.namespace is None:
+        replay = f"set RAGLEDGER_IDS__NAMESPACE to a UUID of your own, for every replica and for good; then {replay}"
+    yield error("dead letters", found, replay)
 
 
 def _open(row: Mapping[str, Any]) -> Finding:

@@ -55,11 +55,19 @@ class Erasure:
     """The erasure of users of one database.
 
     :param keys: the key in use first; where none is set, the one that the database keeps is in use
+    :param namespace: of string ids: dead letters may name the user by one
     """
 
-    def __init__(self, database: Database, history: PostgresHistory, timezone: str, keys: Sequence[Key]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        history: PostgresHistory,
+        timezone: str,
+        keys: Sequence[Key],
+        namespace: UUID | None = None,
+    ) -> None:
         self._database, self._history, self._days = database, history, BusinessDays(timezone)
-        self._erasures = Erasures(keys)
+        self._erasures, self._namespace = Erasures(keys), namespace
 
     async def demand(self) -> None:
         """Make sure that it can be done, and be kept; before anything else.
@@ -201,7 +209,7 @@ class Erasure:
             if not rows:
                 return
             last = rows[-1]["id"]
-            yield [row["id"] for row in rows if user.bytes in find_user_ids(_record(row))]
+            yield [row["id"] for row in rows if user.bytes in find_user_ids(_record(row), self._namespace)]
             told("dead letters", len(rows))
 
     async def _unlink(self, erasure: int, user: UUID, name: str, told: Progress) -> int:

@@ -5,6 +5,7 @@ import os
 import random
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -163,6 +164,29 @@ def wrap(record: StoredRecord, kind: Kind, chance: random.Random) -> StoredRecor
     return record
 
 
+NAMESPACE = UUID("0d9f7a52-6f0e-4a6b-9f0c-6f2f1c3b4a5d")
+
+
+def with_string_ids(chance: random.Random) -> dict[str, Any]:
+    """A dialogue whose user and session have ids that are no UUIDs; now and then one has."""
+    event = dialogue(chance, session_id=f"thread_{chance.randrange(10**6)}")
+    return event if chance.random() < 0.1 else event | {"user_id": f"auth0|{chance.randrange(50)}é"}
+
+
+def acquired_by_string(chance: random.Random) -> dict[str, Any]:
+    """A piece of provenance that somebody without a UUID has acquired."""
+    return provenance(chance, acquired_by=f"auth0|{chance.randrange(50)}")
+
+
+EVENTS = [
+    (DIALOGUE, dialogue),
+    (PROVENANCE, provenance),
+    (DIALOGUE.under(NAMESPACE), with_string_ids),
+    (PROVENANCE.under(NAMESPACE), acquired_by_string),
+]
+NAMES = ["dialogue", "provenance", "dialogue with string ids", "provenance with string ids"]
+
+
 def row_of(lane: FastLane, record: StoredRecord) -> Row | None:
     """The row of a single record."""
     (row,) = lane.decode([record])
@@ -170,7 +194,7 @@ def row_of(lane: FastLane, record: StoredRecord) -> Row | None:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("kind", "make"), [(DIALOGUE, dialogue), (PROVENANCE, provenance)])
+@pytest.mark.parametrize(("kind", "make"), EVENTS, ids=NAMES)
 def test_whatever_the_fast_lane_recognises_the_exact_lane_decodes_to_the_same_row(
     kind: Kind, make: Callable[..., dict[str, Any]]
 ) -> None:
@@ -193,9 +217,7 @@ def random_record(kind: Kind, make: Callable[..., dict[str, Any]], offset: int, 
     return wrap(StoredRecord("topic", 0, offset, timestamp, None, random_event(make, chance)), kind, chance)
 
 
-@pytest.mark.parametrize(
-    ("kind", "make"), [(DIALOGUE, dialogue), (PROVENANCE, provenance)], ids=["dialogue", "provenance"]
-)
+@pytest.mark.parametrize(("kind", "make"), EVENTS, ids=NAMES)
 def test_the_common_shape_is_recognised(kind: Kind, make: Callable[..., dict[str, Any]]) -> None:
     """A valid event in plain JSON does not fall back, escapes, unknown fields and missing optional ones included."""
     chance, lane = random.Random(1), FastLane(kind)
