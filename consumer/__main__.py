@@ -31,6 +31,7 @@ class Commands(LazyGroup):
         "config": "consumer.cli.config:app",
         "schema": "consumer.cli.schema:app",
         "slo": "consumer.cli.slo:app",
+        "prices": "consumer.cli.prices:app",
     }
 
 

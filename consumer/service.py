@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from consumer.admin.migrate import schema_directory
 from consumer.admin.migrate.files import load as load_migrations
+from consumer.events import price_file
+from consumer.events.costs import Pricing
 from consumer.events.record import Partition
-from consumer.events.registry import kinds_by_topic
 from consumer.http.page import PageServer, SnapshotSource
 from consumer.http.server import Health, HttpServer
 from consumer.ingest import slo
@@ -21,9 +23,11 @@ from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import erasure_keys
 from consumer.ingest.pipeline import Pipeline, PipelinePolicy
 from consumer.ingest.ports import Bounds, SourceError, Unavailable
+from consumer.ingest.prices import kinds_of, pricing_of
 from consumer.ingest.rollup_basis import Basis
 from consumer.ingest.watchdog import Watchdog, WatchPolicy
 from consumer.kafka.consumer import KafkaSource
+from consumer.maintenance.costs import CostTimer
 from consumer.maintenance.retention import Retention, RetentionTimer
 from consumer.maintenance.rollup import RollupTimer
 from consumer.maintenance.table_partitions.log import LoggedPartitions
@@ -31,6 +35,7 @@ from consumer.maintenance.table_partitions.timer import PartitionTimer
 from consumer.postgres.amendments import PostgresAmendments
 from consumer.postgres.aside import aside
 from consumer.postgres.client import CLIENT_GRACE_SECONDS, Database, WrongDatabase
+from consumer.postgres.costs import PostgresCosts
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
 from consumer.postgres.history import PostgresHistory
 from consumer.postgres.queries import load
@@ -39,6 +44,7 @@ from consumer.postgres.store import PostgresStore
 from consumer.postgres.table_partitions import PostgresPartitions
 from consumer.settings.model import Settings, owner_name
 from consumer.telemetry import logs
+from consumer.telemetry.costs import PrometheusCostTelemetry
 from consumer.telemetry.days import PrometheusDayTelemetry
 from consumer.telemetry.ingest import PrometheusTelemetry
 from consumer.telemetry.metrics import CLIENT_ERRORS, Metrics
@@ -78,8 +84,8 @@ class Service:
 
     def __init__(self, settings: Settings, on_stall: Callable[[], None] = lambda: None) -> None:
         self.settings, self._on_stall = settings, on_stall
-        kinds = kinds_by_topic(settings.topics, settings.ids.namespace)
-        clock, metrics = SystemClock(), Metrics()
+        clock, metrics, pricing = SystemClock(), Metrics(), pricing_of(settings)
+        kinds = kinds_of(settings, pricing)
         logs.count_library_lines(metrics.counter(CLIENT_ERRORS).inc)
         self.telemetry = PrometheusTelemetry(metrics, clock, kinds.keys())
         self.database = Database(settings.postgres)
@@ -104,11 +110,12 @@ class Service:
         told = PrometheusDayTelemetry(metrics, clock)
         self.rollup = RollupTimer(self.history, amendments, told, clock, settings.rollup.interval_s)
         partitions = PostgresPartitions(self.database, settings.partitions.months_ahead)
-        self._timers: Mapping[str, AccessTimer | RollupTimer | PartitionTimer | RetentionTimer] = {
+        self._timers: Mapping[str, AccessTimer | CostTimer | RollupTimer | PartitionTimer | RetentionTimer] = {
             "access": AccessTimer(self.source, self.telemetry),
             "roll-up": self.rollup,
             "partitions": PartitionTimer(partitions, LoggedPartitions(), settings.partitions.interval_s),
             **self._retention(metrics, clock),
+            **self._costs(pricing, days, metrics, clock),
         }
         self.watchdog = Watchdog(
             self.pipeline,
@@ -132,6 +139,16 @@ class Service:
         telemetry = PrometheusRetentionTelemetry(metrics, clock)
         retention = Retention.under(self.settings, self.database, erasure_keys(self.settings.erasure))
         return {"retention": RetentionTimer(retention, telemetry, interval)}
+
+    def _costs(
+        self, pricing: Pricing, days: BusinessDays, metrics: Metrics, clock: SystemClock
+    ) -> Mapping[str, CostTimer]:
+        file = self.settings.prices.file
+        if file is None:
+            return {}
+        costs, telemetry = PostgresCosts(self.database, pricing, days, owner_name()), PrometheusCostTelemetry(metrics)
+        read = partial(price_file.load, file)
+        return {"costs": CostTimer(costs, pricing, read, telemetry, clock, self.settings.prices.interval_s)}
 
     async def run(self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None) -> None:
         """Run until `stop` is set: stop fetching, write what is held, commit, leave the group.

@@ -18,9 +18,10 @@ from generate_chart import files as chart_files
 from pydantic import SecretStr, TypeAdapter
 
 from consumer.admin.contract import documents
-from consumer.events.dialogue import Citation, Citations
+from consumer.events.dialogue import Citation, Citations, Money
 from consumer.events.fields import (
     Choice,
+    Currency,
     Field,
     Flag,
     JsonObject,
@@ -143,11 +144,19 @@ def _json_type(part: Mapping[str, Any]) -> str:
 def fields(kind: Kind) -> str:
     """A table of an event's fields; what each means is the comment of the column that it fills."""
     comments = _comments(_KEPT_IN.get(kind.name, kind.table))
+    meanings = {name: comments.get(name) or _BESIDE[name] for name in kind.fields} if comments else {}
     rows = [
-        [f"`{name}`", "yes" if name in kind.required else "", _takes(field), *([comments[name]] if comments else [])]
+        [f"`{name}`", "yes" if name in kind.required else "", _takes(field), *([meanings[name]] if meanings else [])]
         for name, field in kind.fields.items()
     ]
     return table(("field", "required", "takes", *(["becomes the column"] if comments else [])), rows)
+
+
+# Fields that are no columns of the event's own table.
+_BESIDE: Mapping[str, str] = {
+    "cost": "`amount` and `currency` of `dialogue_costs`; in yen, `token_cost_jpy`: see [costs](costs.md)",
+    "cached_tokens": "`cached_tokens` of `dialogue_costs`: prompt tokens from a cache; see [costs](costs.md)",
+}
 
 
 def _comments(table_name: str) -> Mapping[str, str]:
@@ -176,6 +185,8 @@ _NAMES: Mapping[type[Field], str] = {
     JsonObjectOrArray: "object or array",
     Citations: "array of citations",
     Config: "object, see below",
+    Money: "object: `amount`, a number with 9 decimals, and `currency`, three letters such as `USD`",
+    Currency: "currency of three letters",
     Seconds: "number above 0, not in a string",
 }
 

@@ -1,4 +1,8 @@
--- 0022_add_ids_and_costs: the UUIDs of string ids.
+-- 0022_add_ids_and_costs: the UUIDs of string ids, and how costs came about.
+--
+-- dialogue_costs has a row for each dialogue whose cost was converted, computed or could not be told, and for each that
+-- stated it in a currency of its own. A table beside ai_dialogue_log, whose columns are the application's and which has
+-- partitions, archives and copies. See docs/adr/0065-costs-beside-the-dialogues.md.
 --
 -- The functions do in SQL what RAGLEDGER_IDS__NAMESPACE does to events. The namespace is an argument and stored nowhere:
 -- whoever has it can test which user a row belongs to by guessing ids. See docs/adr/0064-string-ids.md.
@@ -101,5 +105,80 @@ COMMENT ON FUNCTION user_id_of(UUID, TEXT) IS
   'The user_id that a user''s original id becomes under RAGLEDGER_IDS__NAMESPACE; a UUID stays what it is';
 COMMENT ON FUNCTION session_id_of(UUID, TEXT) IS
   'The session_id that a session''s original id becomes under RAGLEDGER_IDS__NAMESPACE; a UUID stays what it is';
+
+CREATE TABLE IF NOT EXISTS price_versions (
+  version TEXT CONSTRAINT price_versions_pkey PRIMARY KEY,
+  prices JSONB NOT NULL,
+  adopted_at TIMESTAMPTZ,
+  adopted_by TEXT,
+  created_at TIMESTAMPTZ DEFAULT now() NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS dialogue_costs (
+  dialogue_id UUID CONSTRAINT dialogue_costs_pkey PRIMARY KEY,
+  created_at TIMESTAMP NOT NULL,
+  source TEXT NOT NULL CONSTRAINT dialogue_costs_source_check
+    CHECK (source IN ('stated', 'converted', 'computed', 'unpriced')),
+  price_version TEXT NOT NULL,
+  amount NUMERIC(21, 9),
+  currency TEXT,
+  cached_tokens INTEGER,
+  is_final BOOLEAN DEFAULT FALSE NOT NULL
+);
+
+-- What other prices may change, so that nothing is searched while nothing has changed.
+CREATE INDEX IF NOT EXISTS idx_dialogue_costs_open ON dialogue_costs (price_version, dialogue_id)
+  WHERE source <> 'stated' AND NOT is_final;
+
+-- What 0008 does, and the costs of deleted dialogues go too.
+CREATE OR REPLACE FUNCTION mark_days_of_deleted_dialogues() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER AS $function$
+BEGIN
+  INSERT INTO touched_days (day)
+  SELECT DISTINCT gone.day + shift
+  FROM (SELECT DISTINCT DATE(created_at) AS day FROM deleted_dialogues) AS gone, generate_series(-1, 1) AS shift
+  WHERE EXISTS (SELECT FROM rag_metrics_history AS history WHERE DATE(history.date) = gone.day + shift)
+     OR EXISTS (SELECT FROM touched_days AS marked WHERE marked.day = gone.day + shift);
+  DELETE FROM dialogue_costs USING deleted_dialogues WHERE dialogue_costs.dialogue_id = deleted_dialogues.id;
+  RETURN NULL;
+END
+$function$;
+
+DO $$
+BEGIN
+  -- Of whoever deletes, no search path may lead to tables of the same name.
+  EXECUTE format(
+    'ALTER FUNCTION mark_days_of_deleted_dialogues() SET search_path = pg_catalog, %I, pg_temp', current_schema()
+  );
+  IF to_regrole('ragledger_ingest') IS NOT NULL THEN
+    GRANT SELECT (model_used), UPDATE (token_cost_jpy) ON ai_dialogue_log TO ragledger_ingest;
+    GRANT SELECT, INSERT, UPDATE ON dialogue_costs, price_versions TO ragledger_ingest;
+  END IF;
+  IF to_regrole('ragledger_compliance') IS NOT NULL THEN
+    GRANT SELECT ON dialogue_costs, price_versions TO ragledger_compliance;
+  END IF;
+  IF (SELECT relowner FROM pg_class WHERE oid = 'ingest_ledger'::regclass) = to_regrole('ragledger_owner') THEN
+    ALTER TABLE price_versions OWNER TO ragledger_owner;
+    ALTER TABLE dialogue_costs OWNER TO ragledger_owner;
+  END IF;
+END
+$$;
+
+COMMENT ON TABLE price_versions IS 'Contents of the price file, by version. The one adopted last is in force';
+COMMENT ON COLUMN price_versions.version IS 'Digest of the content: the same for two files that say the same';
+COMMENT ON COLUMN price_versions.prices IS 'JSONB object: models (pattern, then since, currency, input, cached input, output per million tokens) and rates (since, yen) by currency';
+COMMENT ON COLUMN price_versions.adopted_at IS 'When a replica that read the file last put it in force; NULL: none has';
+COMMENT ON COLUMN price_versions.adopted_by IS 'Process that put it in force last, for people to read';
+COMMENT ON COLUMN price_versions.created_at IS 'When it was first used';
+
+COMMENT ON TABLE dialogue_costs IS 'How token_cost_jpy of a dialogue came about; no row: it was stated, or there was nothing to compute it from';
+COMMENT ON COLUMN dialogue_costs.dialogue_id IS 'The dialogue: ai_dialogue_log(id)';
+COMMENT ON COLUMN dialogue_costs.created_at IS 'When the dialogue took place, UTC: ai_dialogue_log(created_at)';
+COMMENT ON COLUMN dialogue_costs.source IS 'stated: by the event in yen; converted: from amount and currency; computed: from tokens and prices; unpriced: no price or rate is known, token_cost_jpy is NULL';
+COMMENT ON COLUMN dialogue_costs.price_version IS 'The price_versions(version) it was settled with; empty: without a price file';
+COMMENT ON COLUMN dialogue_costs.amount IS 'Cost as the event has it, in its currency; NULL: it has none';
+COMMENT ON COLUMN dialogue_costs.currency IS 'Currency of amount, by its ISO 4217 code';
+COMMENT ON COLUMN dialogue_costs.cached_tokens IS 'Prompt tokens that came from a cache, as the event has them; part of prompt_tokens';
+COMMENT ON COLUMN dialogue_costs.is_final IS 'TRUE: other prices do not change it any more, because its day has archived rows, or the database refuses to change the dialogue';
 
 COMMIT;

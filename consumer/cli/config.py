@@ -8,6 +8,7 @@ import typer
 from pydantic import SecretStr
 
 from consumer.cli.output import Json, command, out, print_json, print_table
+from consumer.events import price_file
 from consumer.ingest import slo
 from consumer.settings.given import HIDDEN, may_hold_secret
 from consumer.settings.model import Settings, ignored, load, variable
@@ -40,6 +41,7 @@ async def _show(as_json: bool) -> None:
 async def _check() -> None:
     settings = load()
     slo.load(settings.slo.file)
+    price_file.load(settings.prices.file)
     for what in ignored(settings):
         out.print(f"Ignored: {what}.", markup=False, soft_wrap=True)
     out.print("The settings are right.")

@@ -26,9 +26,9 @@ from consumer.cli.output import (
 from consumer.cli.signals import stop_on_signals
 from consumer.cli.times import moment
 from consumer.errors import OperationError
-from consumer.events.registry import kinds_by_topic
 from consumer.events.rejection import Reason
 from consumer.ingest.erased import erasure_keys
+from consumer.ingest.prices import kinds_of
 from consumer.postgres.client import Database
 from consumer.settings.model import Settings, load
 from consumer.text import printable
@@ -108,7 +108,7 @@ def _filter(
 
 def dead_letters_of(settings: Settings, database: Database) -> DeadLetters:
     """The dead letters, replayed as the service would take them."""
-    kinds = kinds_by_topic(settings.topics, settings.ids.namespace)
+    kinds = kinds_of(settings)
     return DeadLetters(
         database,
         kinds,

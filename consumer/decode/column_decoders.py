@@ -37,7 +37,7 @@ from consumer.decode.vectorized import (
     plain_times,
     where_present,
 )
-from consumer.events.dialogue import CONFIDENCE, Citations
+from consumer.events.dialogue import CONFIDENCE, Citations, Money
 from consumer.events.fields import (
     Choice,
     Field,
@@ -218,6 +218,21 @@ class UncommonDecoder(ColumnDecoder):
         return Column(([NULL] * len(values),), [None] * len(values))
 
 
+class MoneyDecoder(CachingDecoder):
+    """Amounts with their currency. They are kept beside the row, so that no COPY field is made of them."""
+
+    def __init__(self, field: Field) -> None:
+        super().__init__(field, lambda _: NULL, Raw)
+
+    @override
+    def know(self, values: Sequence[Any]) -> Sequence[tuple[bytes, Any]]:
+        """Each value, if nothing is nested in it: how deep that may be, the exact lane knows."""
+        raws = list(map(bytes, values))
+        if raws.count(NULL_JSON) < len(raws) and any(b"[" in raw or raw.count(b"{") > 1 for raw in raws):
+            raise NotRecognised
+        return self._known.of(raws)
+
+
 class PlainCitation(msgspec.Struct, gc=False):
     """A citation of the common shape."""
 
@@ -266,6 +281,7 @@ _READERS: dict[type[Field], Callable[[Any], ColumnDecoder]] = {
     JsonObjectOrArray: lambda _: JsonDecoder(b"{["),
     Config: lambda _: UncommonDecoder(),
     Citations: lambda _: CitationsDecoder(),
+    Money: lambda field: MoneyDecoder(field),
     Choice: lambda field: CachingDecoder(field, encode_text, str),
     Text: lambda field: TextDecoder() if field == Text() else CachingDecoder(field, encode_text, str),
     Number: lambda field: CachingDecoder(field, encode_numeric, Raw) if field.scale else IntegerDecoder(field),

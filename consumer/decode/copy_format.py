@@ -143,13 +143,13 @@ _ENCODERS: Mapping[str, Callable[[Any], bytes]] = {
 
 def tuple_head(kind: Kind) -> bytes:
     """What a tuple begins with: the number of its fields."""
-    return struct.pack("!h", len(kind.fields))
+    return struct.pack("!h", len(kind.columns))
 
 
 def tuple_encoder(kind: Kind) -> Callable[[Values], bytes]:
     """The function that turns the values of one event of `kind` into one COPY tuple, columns in declared order."""
     head = tuple_head(kind)
-    columns = [(name, _ENCODERS.get(field.pg_type, encode_text)) for name, field in kind.fields.items()]
+    columns = [(name, _ENCODERS.get(field.pg_type, encode_text)) for name, field in kind.columns.items()]
 
     def encode(values: Values) -> bytes:
         parts = [encoder(values[name]) if name in values else NULL for name, encoder in columns]

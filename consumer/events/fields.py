@@ -193,6 +193,26 @@ _NAMESPACE_HINT = "; set RAGLEDGER_IDS__NAMESPACE to accept other ids"
 
 
 @dataclass(frozen=True, slots=True)
+class Currency(Field):
+    """The code of a currency (ISO 4217): three letters, stored in upper case."""
+
+    pg_type = "text"
+
+    @override
+    def parse(self, value: Any) -> str:
+        if not isinstance(value, str) or not _CURRENCY.fullmatch(value):
+            raise invalid("must be a currency of three letters, such as USD")
+        return value.upper()
+
+    @override
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^{_CURRENCY.pattern}$"}
+
+
+_CURRENCY = re.compile("[A-Za-z]{3}")
+
+
+@dataclass(frozen=True, slots=True)
 class Timestamp(Field):
     """An RFC 3339 date-time, converted to UTC; without an offset it is UTC."""
 

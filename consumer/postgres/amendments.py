@@ -82,7 +82,7 @@ _OF_ROW: Mapping[str, _Applying] = {  # by name: the settings may have it take s
 
 async def make_stage(transaction: Transaction, kind: Kind) -> str:
     """A temporary table of the events' own fields; its name."""
-    columns = ", ".join(f"{name} {field.pg_type}" for name, field in kind.fields.items())
+    columns = ", ".join(f"{name} {field.pg_type}" for name, field in kind.columns.items())
     stage = f"stage_{kind.name}"
     await transaction.execute(f"CREATE TEMPORARY TABLE {stage} ({columns}) ON COMMIT DROP")
     return stage
@@ -104,7 +104,7 @@ async def amend(transaction: Transaction, kind: Kind, stage: str, rows: Sequence
 
     :raises Refused: :raises Objection: the database does not take one of them
     """
-    await transaction.copy(stage, tuple(kind.fields), [row.encoded for row in rows])
+    await transaction.copy(stage, tuple(kind.columns), [row.encoded for row in rows])
     news = rows
     if kind is FEEDBACK:
         news = [rows[found["place"]] for found in await transaction.fetch(load("news_of_feedback"))]

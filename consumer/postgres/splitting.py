@@ -63,7 +63,7 @@ async def _insert(
     dead_letters: list[DeadLetter] = []
 
     async def stage(part: Sequence[Row]) -> None:
-        await transaction.copy(names["stage"], tuple(kind.fields), [row.encoded for row in part])
+        await transaction.copy(names["stage"], tuple(kind.columns), [row.encoded for row in part])
         staged.extend(part)
 
     async def refuse(row: Row, error: Refused | Objection) -> None:
@@ -78,7 +78,7 @@ async def _insert(
 async def _make_tables(transaction: Transaction, kind: Kind) -> dict[str, str]:
     """Temporary tables of this kind; their names, as the statements are told them."""
     names = {part: f"split_{part}_{kind.table}" for part in ("stage", "new", "refused", "progress")}
-    columns = ", ".join(f"'{name}'" for name in kind.fields)
+    columns = ", ".join(f"'{name}'" for name in kind.columns)
     await transaction.execute(load("split_tables").format(table=kind.table, columns=columns, **names))
     return names
 
@@ -96,10 +96,10 @@ async def _insert_staged(transaction: Transaction, kind: Kind, names: dict[str, 
 
 async def _portions(transaction: Transaction, kind: Kind, names: dict[str, str]) -> str:
     """The block that inserts portion by portion."""
-    (found,) = await transaction.fetch(load("split_values"), kind.table, list(kind.fields))
+    (found,) = await transaction.fetch(load("split_values"), kind.table, list(kind.columns))
     how = await how_to_insert(transaction, kind)
     portion = load("split_portion_keeping_ids" if how.keeps_ids else "split_portion")
-    columns = {"table": kind.table, "names": ", ".join(kind.fields), "values": found["values"]}
+    columns = {"table": kind.table, "names": ", ".join(kind.columns), "values": found["values"]}
     insert = portion.format(ids=IDS.get(kind.table), **columns, **names)
     codes = {"outages": OUTAGES, "raised": RAISED, "skipped": SKIPPED}
     return load("split_insert").format(

@@ -37,6 +37,7 @@ from consumer.ingest.offsets import Claim, Span
 from consumer.ingest.ports import Bounds, Fenced, Refused, Telemetry, Turn, Unavailable, Written
 from consumer.postgres.amendments import apply_to_new
 from consumer.postgres.client import UNIQUE_VIOLATION, CopyNotSupported, Database, Objection, Transaction
+from consumer.postgres.costs import keep_costs
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
 from consumer.postgres.dead_letters import insert_dead_letters
 from consumer.postgres.erasures import Erasures, ErasuresChanged
@@ -185,6 +186,7 @@ class PostgresStore(PostgresLedger):
         outcome: Outcome = await self._strategies()[strategy](transaction, kind, rows)
         tell = self._telemetry.set_aside if strategy >= InsertStrategy.SPLIT else None
         await apply_to_new(transaction, kind, outcome.inserted, tell)
+        await keep_costs(transaction, outcome.inserted)
         return outcome
 
     def _strategies(self) -> Mapping[InsertStrategy, Any]:

@@ -263,6 +263,20 @@ class Rollup(Group):
         return name
 
 
+class Prices(Group):
+    """What answers cost."""
+
+    file: Path | None = None
+    """File of prices and rates (YAML); if unset, only a cost that is stated in yen is known."""
+    interval_s: Seconds = 60.0
+    """Seconds between two checks whether the file has changed, and whether costs are to be computed again."""
+
+    @field_validator("file")
+    @classmethod
+    def _is_there(cls, path: Path | None) -> Path | None:
+        return _existing(path)
+
+
 class Plugins(Group):
     """The registry of content sources."""
 
@@ -371,6 +385,7 @@ class Settings(BaseSettings):
     dead_letters: DeadLetters = DeadLetters()
     http: Http = Http()
     rollup: Rollup = Rollup()
+    prices: Prices = Prices()
     plugins: Plugins = Plugins()
     partitions: Partitions = Partitions()
     retention: Retention = Retention()

@@ -11,6 +11,7 @@ from consumer.admin.doctor.books import look_at_days, look_at_dead_letters, look
 from consumer.admin.doctor.context import Brokers, CheckContext
 from consumer.admin.doctor.copies import look_at_copies
 from consumer.admin.doctor.findings import Finding, Report, Severity, error, report, warning
+from consumer.admin.doctor.prices import look_at_prices
 from consumer.admin.doctor.privileges import look_at_privileges
 from consumer.admin.doctor.schema import UP, look_at_schema
 from consumer.admin.doctor.server_settings import look_at_settings
@@ -38,6 +39,7 @@ ON_OUR_TABLES: Sequence[tuple[str, Check]] = (
     ("ledger", look_at_ledger),
     ("dead letters", look_at_dead_letters),
     ("roll-up", look_at_days),
+    ("prices", look_at_prices),
     ("tables", look_at_tables),
     ("copies", look_at_copies),
     ("indexes", look_at_indexes),

@@ -5,16 +5,17 @@ import os
 import random
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 import pytest
 
 from consumer.decode.fast_lane import FastLane
 from consumer.decode.rows import Row, decode_exactly
+from consumer.events.costs import Pricing
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import StoredRecord
+from tests.support.prices import BOOK, NAMESPACE
 from tests.support.producers import dialogue, provenance
 
 # A million were compared once; RAGLEDGER_LANE_RECORDS=1000000 does it again.
@@ -164,9 +165,6 @@ def wrap(record: StoredRecord, kind: Kind, chance: random.Random) -> StoredRecor
     return record
 
 
-NAMESPACE = UUID("0d9f7a52-6f0e-4a6b-9f0c-6f2f1c3b4a5d")
-
-
 def with_string_ids(chance: random.Random) -> dict[str, Any]:
     """A dialogue whose user and session have ids that are no UUIDs; now and then one has."""
     event = dialogue(chance, session_id=f"thread_{chance.randrange(10**6)}")
@@ -178,13 +176,29 @@ def acquired_by_string(chance: random.Random) -> dict[str, Any]:
     return provenance(chance, acquired_by=f"auth0|{chance.randrange(50)}")
 
 
+def with_cost(chance: random.Random) -> dict[str, Any]:
+    """A dialogue that states no yen: a cost in some currency, or tokens alone."""
+    cost = {"amount": chance.choice((0.0123, "0.5", 1e9, 7)), "currency": chance.choice(("USD", "jpy", "XXX"))}
+    event = dialogue(chance, cost=chance.choice((None, cost)), cached_tokens=chance.choice((None, 10, 10**9)))
+    return event if chance.random() < 0.2 else event | {"token_cost_jpy": None}
+
+
 EVENTS = [
     (DIALOGUE, dialogue),
     (PROVENANCE, provenance),
     (DIALOGUE.under(NAMESPACE), with_string_ids),
     (PROVENANCE.under(NAMESPACE), acquired_by_string),
+    (DIALOGUE, with_cost),
+    (DIALOGUE.under(NAMESPACE, Pricing(BOOK)), with_cost),
 ]
-NAMES = ["dialogue", "provenance", "dialogue with string ids", "provenance with string ids"]
+NAMES = [
+    "dialogue",
+    "provenance",
+    "dialogue with string ids",
+    "provenance with string ids",
+    "cost without prices",
+    "cost",
+]
 
 
 def row_of(lane: FastLane, record: StoredRecord) -> Row | None:
