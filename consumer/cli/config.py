@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from consumer.cli.output import Json, command, out, print_json, print_table
+from consumer.events import price_file
 from consumer.ingest import slo
 from consumer.settings.model import ignored, load
 from consumer.settings.shown import effective
@@ -37,6 +38,7 @@ async def _show(as_json: bool) -> None:
 async def _check() -> None:
     settings = load()
     slo.load(settings.slo.file)
+    price_file.load(settings.prices.file)
     for what in ignored(settings):
         out.print(f"Ignored: {what}.", markup=False, soft_wrap=True)
     out.print("The settings are valid.")
