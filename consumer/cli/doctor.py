@@ -11,16 +11,12 @@ from consumer.settings.model import load
 LABELS = {Severity.ERROR: "MUST", Severity.WARNING: "should", Severity.NOTE: "note", Severity.OK: "ok"}
 
 
-def doctor(as_json: Json = False) -> None:
+@command
+async def doctor(as_json: Json = False) -> Exit:
     """Check Kafka, PostgreSQL, the schema, the role, the settings and the ledger, and say what to do.
 
     Changes nothing. Exit code 3 if something must be fixed.
     """
-    _doctor(as_json)
-
-
-@command
-async def _doctor(as_json: bool) -> Exit:
     settings = load()
     with progress() as bar:
         task = bar.add_task("checking", total=None)

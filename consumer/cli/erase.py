@@ -41,7 +41,8 @@ User = Annotated[UUID, typer.Option("--user", parser=_user, metavar="UUID", help
 Directory = Annotated[Path, typer.Option("--receipt", exists=True, file_okay=False, help="Directory for the receipt.")]
 
 
-def erase(
+@command
+async def erase(
     user: User,
     dry_run: Annotated[bool, typer.Option(help="Only show what would be done.")] = False,
     reference: Annotated[str | None, typer.Option(help="The request to which this responds, for the receipt.")] = None,
@@ -52,23 +53,18 @@ def erase(
 
     The command may be interrupted at any point and repeated.
     """
-    _erase(user, dry_run, reference, directory, as_json)
-
-
-@command
-async def _erase(user: UUID, is_dry_run: bool, reference: str | None, directory: Path, as_json: bool) -> None:
-    if not is_dry_run:
+    if not dry_run:
         _demand_writable(directory)
     settings = load()
     around = _circumstances(settings, reference)
     async with opened_database(settings) as database:
         erasure = _erasure(settings, database)
         await erasure.demand()
-        if is_dry_run:
+        if dry_run:
             document = await _find(erasure, user, around, settings)
         else:
             document = await _do(erasure, user, around, settings)
-    if not is_dry_run:
+    if not dry_run:
         _file(document, directory)  # first, because printing may fail
     if as_json:
         print_json(document)

@@ -16,13 +16,9 @@ app = typer.Typer(no_args_is_help=True, help="Export the event contract for prod
 
 
 @app.command()
-def export(directory: Annotated[Path, typer.Argument(help="Directory for the documents.")]) -> None:
-    """Write the JSON Schema of each event and one AsyncAPI 3 document."""
-    _export(directory)
-
-
 @command
-async def _export(directory: Path) -> None:
+async def export(directory: Annotated[Path, typer.Argument(help="Directory for the documents.")]) -> None:
+    """Write the JSON Schema of each event and one AsyncAPI 3 document."""
     topics = load().topics
     for path in export_documents(kinds_by_topic(topics), topics.expired, directory):
         out.print(str(path), markup=False, soft_wrap=True)
