@@ -49,7 +49,7 @@ async def erase(
     directory: Directory = Path(),
     as_json: Json = False,
 ) -> None:
-    """Erase the dialogues, feedback and dead letters of a user, write a receipt, and never store them again.
+    """Erase the dialogues, feedback and dead letters of a user for good, and write a receipt.
 
     The command may be interrupted at any point and repeated.
     """

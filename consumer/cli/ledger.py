@@ -44,7 +44,7 @@ def ledger(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show for each partition how many records were read, inserted, duplicate, amended, dead, and waiting.
+    """Show for each partition the numbers of read, inserted, duplicate, amended, dead and waiting records.
 
     The equation holds for every partition: read = inserted + duplicates + amended + dead + gaps. The lag counts up to
     the high watermark. Its part "held back" cannot be read yet, because a producer's transaction is open.
