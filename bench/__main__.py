@@ -23,9 +23,7 @@ err = Console(stderr=True, highlight=False)
 
 
 def main(
-    events: Annotated[
-        int, typer.Option(min=10_000, max=5_000_000, help="How many events, half of each kind.")
-    ] = 400_000,
+    events: Annotated[int, typer.Option(min=10_000, max=5_000_000, help="How many events of the mixture.")] = 400_000,
     rounds: Annotated[int, typer.Option(min=1, max=50, help="How often everybody is measured.")] = 5,
     quick: Annotated[
         bool, typer.Option("--quick", help=f"{QUICK_EVENTS:,} events, {QUICK_ROUNDS} rounds: some minutes.")

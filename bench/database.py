@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from bench.events import COLUMNS
+from bench.events import COLUMNS, DIALOGUE_TABLE
 from bench.servers import Connection
 
 # Everything that a round fills.
-_FILLED = (*COLUMNS, "dead_letters", "touched_days", "rag_metrics_history", "ingest_ledger")
+_FILLED = (*COLUMNS, "kept_feedback", "dead_letters", "touched_days", "rag_metrics_history", "ingest_ledger")
 
 
 def reset(connection: Connection) -> None:
@@ -40,6 +40,24 @@ def checksum(connection: Connection, table: str) -> str:
     found = connection.execute(f"SELECT count(*), sum(hashtextextended({row}, 0)::numeric) FROM {table}").fetchone()
     assert found is not None
     return f"{found[0]}:{found[1]}"
+
+
+def apply_verdicts(connection: Connection, verdicts: Sequence[tuple[str, int]]) -> None:
+    """Write feedback into its dialogues, by SQL of the benchmark's own."""
+    ids, values = [id for id, _ in verdicts], [value for _, value in verdicts]
+    connection.execute(
+        f"UPDATE {DIALOGUE_TABLE} SET user_feedback = verdict.value "
+        "FROM unnest(%s::uuid[], %s::int[]) AS verdict (id, value) WHERE ai_dialogue_log.id = verdict.id",
+        [ids, values],
+    )
+
+
+def records_accounted(connection: Connection, group: str) -> int:
+    """How many records the ledger of a consumer group accounts for."""
+    query = "SELECT coalesce(sum(next_offset - start_offset), 0)::int FROM ingest_ledger WHERE consumer_group = %s"
+    row = connection.execute(query, [group]).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _integer(connection: Connection, sql: str) -> int:

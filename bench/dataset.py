@@ -5,39 +5,66 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
 from bench import database, topics
-from bench.events import COLUMNS, DIALOGUE_TABLE, PROVENANCE_TABLE, Event
+from bench.events import TABLES, Event
 from bench.psql import copy_in, copy_out
 from bench.servers import Servers
 from consumer.settings.model import Topics
 
 _NAMES = Topics()
-TOPICS: Mapping[str, str] = {DIALOGUE_TABLE: _NAMES.dialogue, PROVENANCE_TABLE: _NAMES.provenance}
+TOPICS: Mapping[str, str] = {"dialogue": _NAMES.dialogue, "provenance": _NAMES.provenance, "feedback": _NAMES.feedback}
+"""The topic of each kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """The rows of one table.
 
+    :param kind: the kind of event that they come from
+    :param records: on the topic of this kind; more than rows, as some events come twice
     :param mean_bytes: of the records' values
     :param last_ids: of each partition's last record: once these are there, so is nearly everything
     :param files: the rows as COPY reads them, by format
     :param checksum: of the table once all rows are in it
+    :param amended_checksum: the same once all feedback is in it
     """
 
     table: str
+    kind: str
     count: int
+    records: int
     mean_bytes: float
     last_ids: Sequence[str]
     files: Mapping[str, Path]
     checksum: str
+    amended_checksum: str
 
 
-def publish(servers: Servers, events: Iterable[Event], tick: Callable[[], None]) -> list[Rows]:
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Everything that was published.
+
+    :param verdicts: how many records of feedback
+    """
+
+    rows: Sequence[Rows]
+    verdicts: int
+
+    def of(self, kind: str) -> Sequence[Rows]:
+        """The rows of one kind alone, as they are without feedback."""
+        return [part for part in self.rows if part.kind == kind]
+
+    @property
+    def amended(self) -> Sequence[Rows]:
+        """All rows, as they are with the feedback."""
+        return [replace(part, checksum=part.amended_checksum) for part in self.rows]
+
+
+def publish(servers: Servers, events: Iterable[Event], tick: Callable[[], None]) -> Dataset:
     """Make the events once: to Kafka, to a file in COPY's text format, which PostgreSQL then turns into its binary one.
 
     The last step also warms the server up: its log files are as many afterwards as a round needs.
@@ -48,54 +75,89 @@ def publish(servers: Servers, events: Iterable[Event], tick: Callable[[], None])
             seen.take(event)
             tick()
     seen.filler.close()
-    return [_load(servers, seen, table) for table in COLUMNS if seen.counts[table]]
+    rows = [_load(servers, seen, kind) for kind in TABLES if seen.counts[kind]]
+    return Dataset(rows, len(seen.verdicts))
 
 
-def append(servers: Servers, rows: Sequence[Rows], events: Iterable[Event], tick: Callable[[], None]) -> list[Rows]:
+def append(servers: Servers, dataset: Dataset, events: Iterable[Event], tick: Callable[[], None]) -> Dataset:
     """Publish more events behind the ones that are there; the rows to expect then, without files and checksums."""
     filler = topics.Filler(servers.kafka.bootstrap_servers)
-    counts = Counter({part.table: part.count for part in rows})
-    last_ids = {part.table: deque(part.last_ids, maxlen=topics.PARTITIONS) for part in rows}
+    counts = Counter({part.kind: part.count for part in dataset.rows})
+    records = Counter({part.kind: part.records for part in dataset.rows} | {"feedback": dataset.verdicts})
+    last_ids = {part.kind: deque(part.last_ids, maxlen=topics.PARTITIONS) for part in dataset.rows}
     for event in events:
-        filler.publish(TOPICS[event.table], event.value)
-        counts[event.table] += 1
-        last_ids[event.table].append(event.id)
+        filler.publish(TOPICS[event.kind], event.value, event.timestamp_ms)
+        records[event.kind] += 1
+        if event.row is not None:
+            counts[event.kind] += 1
+            last_ids[event.kind].append(event.id)
         tick()
     filler.close()
-    return [
-        replace(part, count=counts[part.table], last_ids=list(last_ids[part.table]), files={}, checksum="")
-        for part in rows
+    rows = [
+        replace(
+            part,
+            count=counts[part.kind],
+            records=records[part.kind],
+            last_ids=list(last_ids[part.kind]),
+            files={},
+            checksum="",
+            amended_checksum="",
+        )
+        for part in dataset.rows
     ]
+    return Dataset(rows, records["feedback"])
 
 
+@dataclass
 class _Seen:
     """What is remembered of the events while they stream by."""
 
-    def __init__(self, servers: Servers) -> None:
-        self.filler = topics.Filler(servers.kafka.bootstrap_servers)
-        self.counts: Counter[str] = Counter()
-        self.sizes: Counter[str] = Counter()
-        self.last_ids: dict[str, deque[str]] = {table: deque(maxlen=topics.PARTITIONS) for table in COLUMNS}
-        self.paths = {table: servers.workspace.directory / f"{table}.text" for table in COLUMNS}
-        self.files = ExitStack()
+    servers: Servers
+    counts: Counter[str] = field(default_factory=Counter)
+    records: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[str] = field(default_factory=Counter)
+    verdicts: list[tuple[str, int]] = field(default_factory=list)
+    files: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        directory = self.servers.workspace.directory
+        self.filler = topics.Filler(self.servers.kafka.bootstrap_servers)
+        self.last_ids: dict[str, deque[str]] = {kind: deque(maxlen=topics.PARTITIONS) for kind in TABLES}
+        self.paths = {kind: directory / f"{table}.text" for kind, table in TABLES.items()}
         self._open: dict[str, TextIO] = {
-            table: self.files.enter_context(path.open("w", encoding="utf-8")) for table, path in self.paths.items()
+            kind: self.files.enter_context(path.open("w", encoding="utf-8")) for kind, path in self.paths.items()
         }
 
     def take(self, event: Event) -> None:
-        self.filler.publish(TOPICS[event.table], event.value)
-        self._open[event.table].write(f"{event.line}\n")
-        self.counts[event.table] += 1
-        self.sizes[event.table] += len(event.value)
-        self.last_ids[event.table].append(event.id)
+        self.filler.publish(TOPICS[event.kind], event.value, event.timestamp_ms)
+        self.records[event.kind] += 1
+        self.sizes[event.kind] += len(event.value)
+        if event.verdict is not None:
+            self.verdicts.append((event.id, event.verdict))
+        if event.row is not None:
+            self._open[event.kind].write(f"{event.line}\n")
+            self.counts[event.kind] += 1
+            self.last_ids[event.kind].append(event.id)
 
 
-def _load(servers: Servers, seen: _Seen, table: str) -> Rows:
-    text, binary = seen.paths[table], servers.workspace.directory / f"{table}.binary"
+def _load(servers: Servers, seen: _Seen, kind: str) -> Rows:
+    table, text = TABLES[kind], seen.paths[kind]
+    binary = servers.workspace.directory / f"{table}.binary"
     copy_in(servers, {table: text}, "text")
     copy_out(servers, table, binary)
     checksum = database.checksum(servers.connection, table)
+    if kind == "dialogue":
+        database.apply_verdicts(servers.connection, seen.verdicts)
+    amended_checksum = database.checksum(servers.connection, table)
     database.reset(servers.connection)
-    count = seen.counts[table]
-    files = {"text": text, "binary": binary}
-    return Rows(table, count, seen.sizes[table] / count, list(seen.last_ids[table]), files, checksum)
+    return Rows(
+        table,
+        kind,
+        seen.counts[kind],
+        seen.records[kind],
+        seen.sizes[kind] / seen.records[kind],
+        list(seen.last_ids[kind]),
+        {"text": text, "binary": binary},
+        checksum,
+        amended_checksum,
+    )

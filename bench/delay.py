@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -51,10 +51,12 @@ class Delay:
 def measure(servers: Servers, ours: Ragledger, events: Iterable[Event], batch_delay: int) -> Delay:
     """Publish dialogues at a steady rate while ragledger runs.
 
+    :param events: dialogues without duplicates
+
     :raises BenchError: not all of them arrive
     """
     database.reset(servers.connection)
-    values = [_without_time(event) for event in islice(_dialogues(events), RATE * (WARM_UP_SECONDS + SECONDS))]
+    values = [_without_time(event) for event in islice(events, RATE * (WARM_UP_SECONDS + SECONDS))]
     with ours.running_at_the_end(batch_delay):
         began = time.time()
         _publish(servers, values)
@@ -65,13 +67,9 @@ def measure(servers: Servers, ours: Ragledger, events: Iterable[Event], batch_de
     return Delay(batch_delay, RATE, row[0], *row[1])
 
 
-def _dialogues(events: Iterable[Event]) -> Iterator[Event]:
-    return (event for event in events if event.table == DIALOGUE_TABLE)
-
-
 def _without_time(event: Event) -> bytes:
     members = json.loads(event.value)
-    del members["created_at"]
+    members.pop("created_at", None)
     return json.dumps(members, ensure_ascii=False).encode()
 
 
@@ -80,7 +78,7 @@ def _publish(servers: Servers, values: list[bytes]) -> None:
     start = time.monotonic()
     for place, value in enumerate(values):
         time.sleep(max(0.0, start + place / RATE - time.monotonic()))
-        filler.publish(TOPICS[DIALOGUE_TABLE], value)
+        filler.publish(TOPICS["dialogue"], value)
     filler.close()
 
 

@@ -12,7 +12,19 @@ from bench.delay import RATE
 from bench.peers import bento_build, connect_jars
 from bench.picture import draw
 from bench.ragledger import NAME
-from bench.report import COST_COLUMNS, DELAY_COLUMNS, SPEED_COLUMNS, costs, delays, describe, speed
+from bench.report import (
+    COST_COLUMNS,
+    DELAY_COLUMNS,
+    LANE_COLUMNS,
+    SHAPE_COLUMNS,
+    SPEED_COLUMNS,
+    costs,
+    delays,
+    describe,
+    lane_costs,
+    shape_costs,
+    speed,
+)
 from bench.results import Machine, Results
 from bench.rounds import Suite
 from bench.summary import Target, of, summarize
@@ -46,6 +58,8 @@ def page(results: Results, old: str) -> str:
         _shared(results.everything, results)
         | {
             "kinds": _kinds(results),
+            "shapes": _table(SHAPE_COLUMNS, shape_costs(results.costs)),
+            "lanes": _table(LANE_COLUMNS, lane_costs(results.costs)),
             "delays": _table(DELAY_COLUMNS, delays(results.delays)),
             "rate": f"{RATE:,}",
             "backlog": _backlog(results.backlog),

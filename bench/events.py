@@ -1,22 +1,24 @@
 """The events, and the very same rows in PostgreSQL's text COPY format.
 
-The row is written here from the generator's own values, never through ragledger's decoder: that both end up equal in
-the table is one of the things the benchmark checks. The same seed gives the same events.
+The events come from ragledger's generator. The row is written here from the generator's own values, never by
+ragledger's decoder, and PostgreSQL itself rounds its numbers: that both ways end in equal tables is one of the things
+that the benchmark checks. The same seed gives the same events.
 """
 
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, NamedTuple
-from uuid import UUID
 
-from bench.words import Writer
+from consumer import generator
+from consumer.generator.members import LICENSES
 
 DIALOGUE_TABLE = "ai_dialogue_log"
 PROVENANCE_TABLE = "provenance"
+TABLES: Mapping[str, str] = {"dialogue": DIALOGUE_TABLE, "provenance": PROVENANCE_TABLE}
 COLUMNS: Mapping[str, Sequence[str]] = {
     DIALOGUE_TABLE: (
         *("id", "user_id", "session_id", "query", "response", "model_used", "created_at", "citations"),
@@ -30,117 +32,82 @@ COLUMNS: Mapping[str, Sequence[str]] = {
     ),
 }
 JSON_COLUMNS = frozenset({"citations", "access_policy"})
-
-_START = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
-_MODELS = ("gpt-5-mini", "claude-haiku", "gemini-flash", "llama-4-scout", "mistral-large")
-_CONTENT = ("material", "creation_log", "generated", "note_article", "ai_response")
-_METHODS = ("api_fetch", "manual_upload", "ai_generated", "user_created", "system_import")
-# As producers spell it, and the enum's value.
-_LICENSES = (("cc0", "cc0"), ("CC-BY-4.0", "cc_by"), ("cc_by_sa", "cc_by_sa"), ("MIT", "mit"), ("unknown", "unknown"))
-_USERS, _OPEN_SESSIONS = 500, 200
+INTEGER_COLUMNS = frozenset(
+    {"latency_ms", "prompt_tokens", "completion_tokens", "total_tokens", "user_feedback", "context_window_size"}
+    | {"retention_years"}
+)
+DECIMAL_COLUMNS = frozenset({"token_cost_jpy", "citation_rate", "relevance_score", "temperature"})
+TIME_COLUMNS = frozenset({"created_at", "acquired_at"})
+# A few verdicts on answers among the rows: they change rows, and must not slow the others down much.
+SHARES: Mapping[str, float] = {"dialogue": 0.6, "provenance": 0.32, "feedback": 0.08}
+DIALOGUES: Mapping[str, float] = {"dialogue": 1.0}
 
 
 class Event(NamedTuple):
-    """One event: where its row goes, its id, the record's value, and the row as a line of a COPY file."""
+    """One event.
 
-    table: str
+    :param kind: the kind's name
+    :param id: of the event's row, or of the dialogue that a verdict is about
+    :param value: of the record
+    :param timestamp_ms: of the record
+    :param row: what its row must look like, by column; None where it has no row of its own
+    :param verdict: the feedback that the dialogue must have in the end; None where the event is no verdict
+    """
+
+    kind: str
     id: str
     value: bytes
-    line: str
+    timestamp_ms: int
+    row: Mapping[str, Any] | None = None
+    verdict: int | None = None
+
+    @property
+    def line(self) -> str:
+        """The row as a line of a COPY file."""
+        assert self.row is not None
+        return "\t".join(_copy_text(self.row.get(column)) for column in COLUMNS[TABLES[self.kind]])
 
 
-def events(count: int, provenance_share: float, seed: int) -> Iterator[Event]:
-    """`count` events in the order of their ids, which grow with time."""
-    source = _Source(random.Random(seed))  # noqa: S311 - samples, not secrets
-    for _ in range(count):
-        yield source.provenance() if source.chance.random() < provenance_share else source.dialogue()
+def events(count: int, seed: int, shares: Mapping[str, float] = SHARES) -> Iterator[Event]:
+    """`count` events of the mixture, in the order of their ids. A dialogue has one verdict at most."""
+    judged: set[str] = set()
+    for event in generator.events(count, seed, shares=shares):
+        if event.kind == "feedback":
+            id = event.members["dialogue_id"]
+            if id not in judged:
+                judged.add(id)
+                yield _verdict(event)
+        else:
+            yield Event(
+                event.kind,
+                event.members["id"],
+                event.value,
+                event.timestamp_ms,
+                None if event.is_repeated else _row(event),
+            )
 
 
-class _Source:
-    def __init__(self, chance: random.Random) -> None:
-        self.chance, self._now, self._writer = chance, _START, Writer(chance)
-        self._users = [self._random_id() for _ in range(_USERS)]
-        self._sessions = [self._random_id() for _ in range(_OPEN_SESSIONS)]
-
-    def dialogue(self) -> Event:
-        chance, writer = self.chance, self._writer
-        prompt, completion = chance.randint(200, 6000), chance.randint(50, 900)
-        citations = [self._citation() for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 5)))]
-        members: dict[str, Any] = {
-            "id": self._next_id(),
-            "user_id": chance.choice(self._users),
-            "session_id": self._session(),
-            "query": writer.question(),
-            "response": writer.answer(),
-            "model_used": chance.choice(_MODELS),
-            "created_at": self._now.isoformat(timespec="milliseconds"),
-            "citations": citations,
-            "latency_ms": round(chance.lognormvariate(7.1, 0.5)),
-            "token_cost_jpy": round((prompt * 0.02 + completion * 0.08) / 10, 2),
-            "citation_rate": round(100 * len(citations) / 5, 2),
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "relevance_score": round(chance.betavariate(8, 2), 2),
-            "user_feedback": chance.choice((None, None, None, 1, 1, 0, -1)),
-            "context_window_size": chance.choice((32_768, 128_000, 200_000)),
-            "temperature": chance.choice((0.0, 0.2, 0.7)),
-        }
-        return _event(DIALOGUE_TABLE, members, {"total_tokens": prompt + completion})
-
-    def provenance(self) -> Event:
-        chance = self.chance
-        spelt, stored = chance.choice(_LICENSES)
-        members: dict[str, Any] = {
-            "id": self._next_id(),
-            "content_id": self._random_id(),
-            "content_type": chance.choice(_CONTENT),
-            "source_uri": self._writer.address(),
-            "license_type": spelt,
-            "acquisition_method": chance.choice(_METHODS),
-            "acquired_at": self._now.isoformat(timespec="milliseconds"),
-            "retention_years": chance.choice((None, 1, 3, 5, 10)),
-            "acquired_by": chance.choice(self._users),
-            "external_share_consent": chance.choice((True, False, None)),
-            "permission_flag": chance.choice((True, True, False)),
-            "access_policy": {"visibility": chance.choice(("public", "members")), "groups": ["staff", "archive"]},
-        }
-        return _event(PROVENANCE_TABLE, members, {"license_type": stored})
-
-    def _citation(self) -> dict[str, Any]:
-        return {
-            "source": self._writer.address(),
-            "title": self._writer.title(),
-            "confidence": round(self.chance.betavariate(9, 2), 3),
-            "timestamp": (self._now - timedelta(hours=self.chance.randint(1, 4000))).isoformat(),
-        }
-
-    def _session(self) -> str:
-        """One of the conversations that are open now; each holds about four dialogues."""
-        place = self.chance.randrange(_OPEN_SESSIONS)
-        if self.chance.random() < 0.25:
-            self._sessions[place] = self._random_id()
-        return self._sessions[place]
-
-    def _next_id(self) -> str:
-        """Time-ordered (RFC 9562 §5.7), a moment after the one before."""
-        self._now += timedelta(milliseconds=self.chance.randint(1, 600))
-        milliseconds = int(self._now.timestamp() * 1000)
-        return str(_uuid(milliseconds << 80 | self.chance.getrandbits(80), version=7))
-
-    def _random_id(self) -> str:
-        return str(_uuid(self.chance.getrandbits(128), version=4))
+def _verdict(event: generator.Event) -> Event:
+    members = event.members
+    return Event(event.kind, members["dialogue_id"], event.value, event.timestamp_ms, verdict=members["user_feedback"])
 
 
-def _uuid(value: int, version: int) -> UUID:
-    return UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | version << 76 | 0x2 << 62)
+def _row(event: generator.Event) -> dict[str, Any]:
+    """The members as the table holds them; decimals as the producer wrote them, for PostgreSQL to round."""
+    row = {name: _stored(name, value) for name, value in event.members.items() if value is not None}
+    if event.kind == "dialogue":
+        row.setdefault("created_at", datetime.fromtimestamp(event.timestamp_ms / 1000, UTC))
+        if "prompt_tokens" in row:
+            row["total_tokens"] = row["prompt_tokens"] + row["completion_tokens"]
+    return row
 
 
-def _event(table: str, members: Mapping[str, Any], stored: Mapping[str, Any]) -> Event:
-    """:param stored: what the row says differently from the event."""
-    row = {**members, **stored}
-    line = "\t".join(_copy_text(row.get(column)) for column in COLUMNS[table])
-    present = {name: value for name, value in members.items() if value is not None}
-    return Event(table, members["id"], json.dumps(present, ensure_ascii=False).encode(), line)
+def _stored(name: str, value: Any) -> Any:
+    if name in INTEGER_COLUMNS:
+        return int(Decimal(str(value)).quantize(Decimal(1), ROUND_HALF_UP))
+    if name in TIME_COLUMNS:
+        return datetime.fromisoformat(value).astimezone(UTC)
+    return LICENSES[value] if name == "license_type" else value
 
 
 def _copy_text(value: Any) -> str:
@@ -149,5 +116,7 @@ def _copy_text(value: Any) -> str:
         return r"\N"
     if isinstance(value, bool):
         return "t" if value else "f"
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None).isoformat(" ")
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from bench import database
 from bench.contestant import Consumer
 from bench.dataset import TOPICS, Rows
 from bench.errors import BenchError
@@ -33,12 +34,15 @@ def topic_names() -> list[str]:
 class Ragledger(Consumer):
     """Runs it, once a round, and asks for its ledger afterwards."""
 
-    def __init__(self, servers: Servers, rows: Sequence[Rows]) -> None:
+    def __init__(self, servers: Servers, rows: Sequence[Rows], verdicts: int = 0) -> None:
+        """:param verdicts: how many records of feedback it reads; 0: it does not read their topic"""
         super().__init__(NAME, servers, rows)
+        self._records = sum(part.records for part in rows) + verdicts
+        self._kinds = [*(part.kind for part in rows), *(["feedback"] if verdicts else [])]
         self._environment: Mapping[str, str] = {}
 
     def _start(self, group: str, *, idle: bool) -> Program:
-        wanted = set() if idle else {TOPICS[part.table] for part in self._rows}
+        wanted = set() if idle else {TOPICS[kind] for kind in self._kinds}
         self._environment = self._settings(group, wanted)
         return Program(self._servers.workspace, self.name, [*_RAGLEDGER, "run"], self._environment)
 
@@ -56,6 +60,9 @@ class Ragledger(Consumer):
 
     def _is_ready(self) -> bool:
         return is_ok(int(self._environment[variable("http", "port")]), "/readyz")
+
+    def _is_done(self, group: str) -> bool:
+        return database.records_accounted(self._servers.connection, group) >= self._records
 
     def _end(self, program: Program) -> None:
         code = program.stop()
@@ -78,7 +85,7 @@ class Ragledger(Consumer):
         :raises BenchError: it does not start, or ends by itself
         """
         changes = {variable("kafka", "start_from"): "latest", variable("batch", "max_delay_ms"): str(batch_delay_ms)}
-        self._environment = self._settings(f"bench-delay-{batch_delay_ms}", set(TOPICS.values())) | changes
+        self._environment = self._settings(f"bench-delay-{batch_delay_ms}", {TOPICS["dialogue"]}) | changes
         program = Program(self._servers.workspace, self.name, [*_RAGLEDGER, "run"], self._environment)
         try:
             with program.explained():

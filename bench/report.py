@@ -12,12 +12,15 @@ from bench.delay import Delay
 from bench.measure import COPY
 from bench.results import Results
 from bench.rounds import Suite
+from bench.shapes import BY_COLUMN, Costs
 from bench.summary import Spread, Summary, Target, summarize
 
 SPEED_COLUMNS = ("", "rows/s", "of COPY", "spread", "from start", "first row, s")
-COST_COLUMNS = ("", "CPU µs/row", "PostgreSQL µs/row", "broker µs/row", "RSS MB", "USS MB")
+COST_COLUMNS = ("", "CPU µs/row", "of PostgreSQL's", "PostgreSQL µs/row", "broker µs/row", "RSS MB", "USS MB")
 
 
+SHAPE_COLUMNS = ("shape", "bytes", "CPU µs", "of plain")
+LANE_COLUMNS = ("decoding", "CPU µs", "of the fast lane")
 DELAY_COLUMNS = ("batch delay", "events", "p50", "p95", "p99", "longest")
 
 
@@ -27,6 +30,10 @@ def show(results: Results, console: Console) -> None:
         _show_suite(suite, console)
     if results.delays:
         console.print(_table("From publishing to the commit, ms", DELAY_COLUMNS, delays(results.delays)))
+    console.print(
+        _table("Decoding a dialogue of one shape, values not seen before", SHAPE_COLUMNS, shape_costs(results.costs))
+    )
+    console.print(_table("Decoding a dialogue of the mixture", LANE_COLUMNS, lane_costs(results.costs)))
     _show_targets(results.targets, console)
     machine, idle = results.machine, results.idle_start
     console.print(
@@ -75,6 +82,7 @@ def costs(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
         (
             one.contestant,
             f"{one.cpu_us.median:.1f}",
+            f"{one.cpu_to_postgres.median:.2f}",
             f"{one.postgres_us.median:.1f}",
             f"{one.kafka_us.median:.1f}",
             _megabytes(one.resident_mb),
@@ -94,6 +102,19 @@ def delays(found: Sequence[Delay]) -> list[tuple[str, ...]]:
         )
         for one in found
     ]
+
+
+def shape_costs(found: Costs) -> list[tuple[str, ...]]:
+    """A line for each shape of dialogues."""
+    return [
+        (name, f"{found.sizes[name]:,.0f}", f"{micros:.1f}", f"{micros / found.shapes['plain']:.2f}")
+        for name, micros in found.shapes.items()
+    ]
+
+
+def lane_costs(found: Costs) -> list[tuple[str, ...]]:
+    """A line for each lane."""
+    return [(name, f"{micros:.1f}", f"{micros / found.lanes[BY_COLUMN]:.2f}") for name, micros in found.lanes.items()]
 
 
 def _range(spread: Spread) -> str:

@@ -20,6 +20,7 @@ from bench.measure import COPY_NAMES, IdleStart
 from bench.ragledger import NAME
 from bench.rounds import Suite
 from bench.servers import JVM_OPTIONS, POSTGRES_SETTINGS, Servers
+from bench.shapes import Costs
 from bench.summary import Summary, Target, of, summarize, targets, targets_against, targets_of
 from bench.topics import COMPRESSION, PARTITIONS
 from consumer import __version__
@@ -56,6 +57,7 @@ class Results:
     delays: Sequence[Delay]
     backlog: Backlog | None
     idle_start: IdleStart
+    costs: Costs
 
     @property
     def suites(self) -> Sequence[Suite]:
@@ -76,7 +78,7 @@ class Results:
         """How ragledger stands."""
         ours = of(summarize(self.dialogues), NAME)
         return [
-            *targets(self.everything, self.dialogues, self.provenance),
+            *targets(self.everything, self.costs, self.idle_start),
             *(targets_against(self._peers, ours) if self._peers else ()),
             *targets_of(self.delays, self.backlog),
         ]
@@ -131,6 +133,7 @@ def to_json(results: Results) -> dict[str, Any]:
         "versions": dict(results.versions),
         "settings": dict(results.settings),
         "idle_start": asdict(results.idle_start),
+        "decoding": asdict(results.costs),
         "delays": [asdict(one) for one in results.delays],
         "backlog": asdict(results.backlog) if results.backlog else None,
         "targets": [_target(one) for one in results.targets],

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from bench import backlog, dataset, delay, peers, results, topics
-from bench.events import DIALOGUE_TABLE, PROVENANCE_TABLE, Event, events
+from bench import backlog, dataset, delay, peers, results, shapes, topics
+from bench.events import DIALOGUES, Event, events
 from bench.ragledger import Ragledger, topic_names
 from bench.rounds import Contestant, Rounds, Suite, copies
 from bench.servers import Servers, started_servers
 
-PROVENANCE_SHARE = 0.5
 IDLE_STARTS = 3
 _NO_ONE: tuple[Sequence[Contestant], Mapping[str, str]] = ((), MappingProxyType({}))
 
@@ -22,7 +21,7 @@ _NO_ONE: tuple[Sequence[Contestant], Mapping[str, str]] = ((), MappingProxyType(
 class Plan:
     """What to do.
 
-    :param events: how many, half of each kind
+    :param events: how many, of every kind
     :param backlog: how many events wait in the last measurement; 0 leaves it out
     :param tell: is told what goes on
     :param tick: is called for every event that is published
@@ -38,11 +37,15 @@ class Plan:
 
     def make(self) -> Iterator[Event]:
         """The events: the same every time."""
-        return events(self.events, PROVENANCE_SHARE, self.seed)
+        return events(self.events, self.seed)
 
     def make_more(self, seed: int, count: int) -> Iterator[Event]:
         """Other events."""
-        return events(count, PROVENANCE_SHARE, self.seed + seed)
+        return events(count, self.seed + seed)
+
+    def make_dialogues(self, seed: int) -> Iterator[Event]:
+        """Other dialogues without end, each once."""
+        return (event for event in events(2**63, self.seed + seed, DIALOGUES) if event.row is not None)
 
 
 def run(plan: Plan) -> results.Results:
@@ -55,13 +58,11 @@ def run(plan: Plan) -> results.Results:
     with started_servers(plan.tell) as servers:
         topics.create(servers.kafka.bootstrap_servers, topic_names())
         plan.tell(f"publishing {plan.events:,} events")
-        rows = dataset.publish(servers, plan.make(), plan.tick)
-        ours = Ragledger(servers, rows)
+        published = dataset.publish(servers, plan.make(), plan.tick)
+        rows, dialogues, provenance = published.rows, published.of("dialogue"), published.of("provenance")
+        ours = Ragledger(servers, published.amended, published.verdicts)
         plan.tell(f"{ours.name}, uncounted: the broker warms up")
         ours.measure(0)
-        dialogues, provenance = (
-            [part for part in rows if part.table == table] for table in (DIALOGUE_TABLE, PROVENANCE_TABLE)
-        )
         others = peers.find(servers, dialogues, plan.make, plan.tell) if plan.with_peers else _NO_ONE
         return results.Results(
             taken_at,
@@ -71,9 +72,10 @@ def run(plan: Plan) -> results.Results:
             everything=_measure(plan, "all", servers, ours, rows),
             dialogues=_measure(plan, "dialogues", servers, Ragledger(servers, dialogues), dialogues, *others),
             provenance=_measure(plan, "provenance", servers, Ragledger(servers, provenance), provenance),
-            backlog=_measure_backlog(plan, servers, rows),
+            backlog=_measure_backlog(plan, servers, published),
             delays=_measure_delays(plan, servers, ours),
             idle_start=ours.idle,
+            costs=_measure_decoding(plan),
         )
 
 
@@ -95,18 +97,22 @@ def _measure(
     return Suite(key, rows, names, measured, {**skipped, **rounds.failed})
 
 
+def _measure_decoding(plan: Plan) -> shapes.Costs:
+    plan.tell("decoding, each shape alone")
+    return shapes.measure()
+
+
 def _measure_delays(plan: Plan, servers: Servers, ours: Ragledger) -> list[delay.Delay]:
     found = []
     for batch_delay in delay.BATCH_DELAYS_MS:
         plan.tell(f"delay at {delay.RATE:,} events a second, batches of {batch_delay} ms")
-        more = plan.make_more(1, 3 * delay.RATE * (delay.WARM_UP_SECONDS + delay.SECONDS))
-        found.append(delay.measure(servers, ours, more, batch_delay))
+        found.append(delay.measure(servers, ours, plan.make_dialogues(1), batch_delay))
     return found
 
 
-def _measure_backlog(plan: Plan, servers: Servers, rows: Sequence[dataset.Rows]) -> backlog.Backlog | None:
+def _measure_backlog(plan: Plan, servers: Servers, published: dataset.Dataset) -> backlog.Backlog | None:
     """Behind the rows of the rounds."""
     if not plan.backlog:
         return None
     plan.tell(f"a backlog of {plan.backlog:,} events")
-    return backlog.measure(servers, rows, plan.make_more(2, plan.backlog - plan.events), plan.tick)
+    return backlog.measure(servers, published, plan.make_more(2, plan.backlog - plan.events), plan.tick)

@@ -53,13 +53,16 @@ class Filler:
         if error is not None:
             self._failures.append(str(error))
 
-    def publish(self, topic: str, value: bytes) -> None:
-        """Queue one record; waits while the queue is full."""
+    def publish(self, topic: str, value: bytes, timestamp_ms: int = 0) -> None:
+        """Queue one record; waits while the queue is full.
+
+        :param timestamp_ms: of the record; 0 takes the clock
+        """
         partition = self._counts[topic] % PARTITIONS
         self._counts[topic] += 1
         while True:
             try:
-                self._producer.produce(topic, value, partition=partition)
+                self._producer.produce(topic, value, partition=partition, timestamp=timestamp_ms)
             except BufferError:
                 self._producer.poll(0.1)
             else:

@@ -27,10 +27,13 @@ class Sighting:
     last: float
 
 
-def watch(connection: Connection, rows: Sequence[Rows], each_look: Callable[[], None]) -> Sighting:
+def watch(
+    connection: Connection, rows: Sequence[Rows], each_look: Callable[[], None], is_done: Callable[[], bool]
+) -> Sighting:
     """Look until every row is there, counting only when the last ones are, as counting costs.
 
     :param each_look: is called every time; what it raises ends the watch
+    :param is_done: whether the program has done what makes no row; asked when all rows are there
     :raises BenchError: it takes too long
     """
     tables = [part.table for part in rows]
@@ -41,6 +44,7 @@ def watch(connection: Connection, rows: Sequence[Rows], each_look: Callable[[], 
     for part in rows:
         _until(lambda part=part: _ends_are_there(connection, part), each_look, patience, f"{part.table} is not whole")  # type: ignore[misc]
     _until(lambda: database.count(connection, tables) >= total, each_look, patience, f"not all {total} rows are there")
+    _until(is_done, each_look, patience, "not every record is accounted for")
     return Sighting(first, first_rows, time.monotonic())
 
 

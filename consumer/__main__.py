@@ -19,6 +19,7 @@ class Commands(LazyGroup):
         "stack": "consumer.cli.stack:stack",
         "migrate": "consumer.cli.migrate:app",
         "publish": "consumer.cli.publish:publish",
+        "generate": "consumer.cli.generate:generate",
         "rollup": "consumer.cli.rollup:rollup",
         "doctor": "consumer.cli.doctor:doctor",
         "ledger": "consumer.cli.ledger:app",

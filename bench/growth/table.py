@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from uuid import UUID
@@ -15,7 +16,7 @@ from uuid import UUID
 import psycopg
 
 from bench import usage
-from bench.events import COLUMNS, DIALOGUE_TABLE, events
+from bench.events import COLUMNS, DIALOGUE_TABLE, DIALOGUES, events
 from bench.servers import Connection, Servers
 from consumer.postgres.queries import load
 
@@ -113,7 +114,8 @@ class GrowingTable:
     def _chunks(self) -> Sequence[Sequence[str]]:
         """The benchmark's own dialogues, other ones each time; in ids and times they follow upon the rows there are."""
         self._copies += 1
-        made = enumerate(events(COPIED, 0.0, seed=100 + self._copies), self._rows)
+        rows = (event for event in events(2 * COPIED, 100 + self._copies, DIALOGUES) if event.row is not None)
+        made = enumerate(islice(rows, COPIED), self._rows)
         chance = random.Random(self._copies)  # noqa: S311 - samples, not secrets
         lines = [_moved(event.line, FIRST_DAY + number * _BETWEEN, self._ids, chance) for number, event in made]
         return [lines[start : start + ROWS_A_TRANSACTION] for start in range(0, COPIED, ROWS_A_TRANSACTION)]

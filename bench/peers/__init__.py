@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from bench import topics
 from bench.dataset import Rows
-from bench.events import DIALOGUE_TABLE, Event
+from bench.events import Event
 from bench.peers import bento, bento_build, connect, connect_jars, flat
 from bench.peers.missing import Missing
 from bench.rounds import Contestant
@@ -24,23 +24,23 @@ def find(
     servers: Servers, rows: Sequence[Rows], events: Callable[[], Iterable[Event]], tell: Callable[[str], None]
 ) -> Found:
     """Who can take part, ready to be measured; and who cannot, and why."""
+    topics.create(servers.kafka.bootstrap_servers, [flat.TOPIC])
+    flat.publish(servers, (event for event in events() if event.kind == "dialogue"))
     contestants: list[Contestant] = []
     skipped: dict[str, str] = {}
     for name, find_one in (("Debezium JDBC sink", _connect), ("Bento", _bento)):
         tell(f"preparing {name} (the first time this takes minutes)")
         try:
-            contestants += find_one(servers, rows, events)
+            contestants += find_one(servers, rows)
         except Missing as missing:
             skipped[name] = str(missing)
     return contestants, skipped
 
 
-def _connect(servers: Servers, rows: Sequence[Rows], events: Callable[[], Iterable[Event]]) -> list[Contestant]:
+def _connect(servers: Servers, rows: Sequence[Rows]) -> list[Contestant]:
     classpath = connect_jars.classpath(cache_directory())
-    topics.create(servers.kafka.bootstrap_servers, [flat.TOPIC])
-    flat.publish(servers, (event for event in events() if event.table == DIALOGUE_TABLE))
     return [connect.Connect(servers, rows, classpath, way) for way in connect.WAYS]
 
 
-def _bento(servers: Servers, rows: Sequence[Rows], _events: Callable[[], Iterable[Event]]) -> list[Contestant]:
+def _bento(servers: Servers, rows: Sequence[Rows]) -> list[Contestant]:
     return [bento.Bento(servers, rows, bento_build.program(cache_directory()))]

@@ -1,4 +1,4 @@
-"""Bento, from the dialogues' own topic, with many rows in each INSERT."""
+"""Bento, with many rows in each INSERT."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 from bench.contestant import Consumer
 from bench.dataset import TOPICS, Rows
-from bench.events import COLUMNS, DIALOGUE_TABLE, JSON_COLUMNS
+from bench.events import COLUMNS, DIALOGUE_TABLE
 from bench.local import is_ok
+from bench.peers import flat
 from bench.program import Program
 from bench.ragledger import IDLE
 from bench.servers import Servers
@@ -28,7 +29,7 @@ class Bento(Consumer):
 
     def _start(self, group: str, *, idle: bool) -> Program:
         self._port = free_ports(1)[0]
-        topic = f"{IDLE}{TOPICS[DIALOGUE_TABLE]}" if idle else TOPICS[DIALOGUE_TABLE]
+        topic = f"{IDLE}{TOPICS['dialogue']}" if idle else flat.TOPIC
         file = self._servers.workspace.directory / f"{group}-bento.json"
         file.write_text(json.dumps(self._configuration(group, topic), indent=1))
         return Program(self._servers.workspace, self.name, [self._program, "-c", file], {})
@@ -52,7 +53,7 @@ class Bento(Consumer):
                     "dsn": f"{self._servers.postgres.dsn}?sslmode=disable",
                     "table": DIALOGUE_TABLE,
                     "columns": list(COLUMNS[DIALOGUE_TABLE]),
-                    "args_mapping": f"root = [{', '.join(_argument(name) for name in COLUMNS[DIALOGUE_TABLE])}]",
+                    "args_mapping": f"root = [{', '.join(f'this.{name}' for name in COLUMNS[DIALOGUE_TABLE])}]",
                     "suffix": "ON CONFLICT DO NOTHING",
                     "max_in_flight": 4,
                 }
@@ -61,11 +62,3 @@ class Bento(Consumer):
 
     def _is_ready(self) -> bool:
         return is_ok(self._port, "/ready")
-
-
-def _argument(column: str) -> str:
-    if column in JSON_COLUMNS:
-        return f"this.{column}.format_json(no_indent: true).string()"
-    if column == "total_tokens":
-        return "this.prompt_tokens + this.completion_tokens"
-    return f"this.{column}"

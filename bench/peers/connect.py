@@ -60,7 +60,7 @@ class Connect(Consumer):
         self._port, directory = free_ports(1)[0], self._servers.workspace.directory
         name = f"{group}-{self._way.name.replace(' ', '-').replace(',', '')}"
         self._status = f"/connectors/{name}/status"
-        topic = f"{IDLE}{TOPICS[DIALOGUE_TABLE]}" if idle else flat.TOPIC
+        topic = f"{IDLE}{TOPICS['dialogue']}" if idle else flat.TOPIC
         worker = _write(directory / f"{name}-worker.properties", self._worker(directory / f"{name}.offsets"))
         connector = _write(directory / f"{name}.properties", self._connector(name, topic))
         classpath = ":".join(str(jar) for jar in self._classpath)

@@ -33,8 +33,9 @@ from consumer.cli.output import (
 from consumer.cli.rollup import print_days
 from consumer.cli.signals import stop_on_signals
 from consumer.cli.stack import make_stack, watch
-from consumer.devstack.samples import Sample, samples
-from consumer.kafka.tools import create_topics, publish
+from consumer.generator.faults import BadRecord
+from consumer.generator.samples import Sample, samples
+from consumer.kafka.tools import Message, create_topics, publish
 from consumer.service import Service
 from consumer.settings.model import Http, Kafka, Postgres, Settings, load
 from consumer.telemetry import logs
@@ -122,18 +123,23 @@ async def _until(stop: asyncio.Event, work: Any) -> Any:
 
 async def _work(settings: Settings, service: Service, events: int, addresses: Mapping[str, str]) -> Results:
     started = time.monotonic()
-    chosen = list(samples(events, settings.topics, datetime.now(UTC), seed=events))
+    chosen = list(samples(events, datetime.now(UTC), seed=events))
+    messages = [_message(settings, sample) for sample in chosen]
     with progress() as bar:
         publishing = bar.add_task("published", total=events)
         storing = bar.add_task("processed", total=events)
-        published = asyncio.create_task(
-            publish(settings.kafka, [sample.message for sample in chosen], lambda _: bar.advance(publishing))
-        )
+        published = asyncio.create_task(publish(settings.kafka, messages, lambda _: bar.advance(publishing)))
         ledger = await _caught_up(settings, service, events, lambda done: bar.update(storing, completed=done))
         await published
     seconds = time.monotonic() - started
     await service.rollup.run_once(fresh_seconds=0)
     return await _gather(settings, service, chosen, ledger, seconds, addresses)
+
+
+def _message(settings: Settings, sample: Sample) -> Message:
+    record = sample.record
+    headers = record.headers if isinstance(record, BadRecord) else ()
+    return Message(getattr(settings.topics, record.kind), record.value, headers=headers)
 
 
 async def _caught_up(settings: Settings, service: Service, events: int, on_progress: Any) -> Ledger:

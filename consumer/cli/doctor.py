@@ -2,30 +2,84 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
 
 from consumer.admin.doctor import Report, Severity, examine
-from consumer.cli.output import Exit, Json, command, out, print_json, print_table, progress
-from consumer.settings.model import load
+from consumer.admin.doctor.bundle import gather
+from consumer.admin.doctor.log_lines import LogLines, last_lines
+from consumer.cli.database import opened_database
+from consumer.cli.output import Exit, Json, WrongUse, command, err, out, plain, print_json, print_table, progress
+from consumer.files import demand_plain, write
+from consumer.settings.model import Settings, load
 
 LABELS = {Severity.ERROR: "MUST", Severity.WARNING: "should", Severity.NOTE: "note", Severity.OK: "ok"}
+LOG_BYTES = 8_388_608
+"""So much of the end of a log is read."""
 
 
 @command
-async def doctor(as_json: Json = False) -> Exit:
+async def doctor(
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Also write the facts that a maintainer needs to this file: no secrets, no events."),
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="The service's log, for the bundle; - is standard input.", allow_dash=True)
+    ] = None,
+    as_json: Json = False,
+) -> Exit:
     """Check Kafka, PostgreSQL, the schema, the role, the settings and the ledger, and say what to do.
 
     Changes nothing. Exit code 3 if something must be fixed.
     """
+    if log is not None and bundle is None:
+        raise WrongUse("--log is for a bundle: name its file with --bundle")
     settings = load()
+    if bundle is not None:
+        demand_plain(bundle)
+    lines = None if log is None else _read_log(log)
     with progress() as bar:
         task = bar.add_task("checking", total=None)
         found = await examine(settings, lambda name: bar.update(task, description=name))
+    if bundle is not None:
+        await _write_bundle(bundle, settings, found, lines)
     if as_json:
         print_json({"ok": found.holds, "findings": [asdict(finding) for finding in found.findings]})
     else:
         print_report(found)
     return Exit.DONE if found.holds else Exit.CHECK_FAILED
+
+
+async def _write_bundle(file: Path, settings: Settings, found: Report, log: LogLines | None) -> None:
+    async with opened_database(settings) as database:
+        document = await gather(settings, database, found, log)
+    write(file, json.dumps(document, default=plain, ensure_ascii=False, indent=2) + "\n")
+    err.print(f"{file}: written. Look through it before you send it.", markup=False, soft_wrap=True)
+
+
+def _read_log(log: Path) -> LogLines:
+    with _opened(log) as lines:
+        return last_lines(lines)
+
+
+@contextmanager
+def _opened(log: Path) -> Iterator[BinaryIO]:
+    if str(log) == "-":
+        yield sys.stdin.buffer
+        return
+    with log.open("rb") as file:
+        if file.seekable():
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
+        yield file
 
 
 def print_report(found: Report) -> None:

@@ -20,7 +20,6 @@ from consumer.files import FileError, demand_writable, write
 from consumer.ingest import slo
 from consumer.ingest.erased import erasure_keys
 from consumer.ingest.rollup_basis import Basis
-from consumer.postgres.admin import address
 from consumer.postgres.client import Database
 from consumer.postgres.history import PostgresHistory
 from consumer.settings.model import Settings, load, owner_name, user_name
@@ -80,7 +79,7 @@ def _erasure(settings: Settings, database: Database) -> Erasure:
 
 def _circumstances(settings: Settings, reference: str | None) -> Circumstances:
     return Circumstances(
-        address(settings.postgres.dsn.get_secret_value()),
+        settings.postgres.parsed.address,
         user_name(),
         reference,
         settings.topics.consumed,

@@ -11,15 +11,15 @@ import typer
 from consumer.admin import migrate
 from consumer.cli.output import Exit, Json, command, err, out, print_json, print_table, progress
 from consumer.ingest.erased import erasure_keys
-from consumer.postgres.client import dsn_of
+from consumer.postgres.login import Login
 from consumer.settings.model import load
 from consumer.text import printable_lines
 
 app = typer.Typer(no_args_is_help=True, help="The database schema: the files under schema/, recorded with checksums.")
 
 
-def _dsn() -> str:
-    return dsn_of(load().postgres)
+def _login() -> Login:
+    return Login(load().postgres)
 
 
 @app.command()
@@ -29,7 +29,7 @@ async def up(
     as_json: Json = False,
 ) -> None:
     """Apply all pending migrations."""
-    await _steps(lambda on_progress: migrate.up(_dsn(), to=to, progress=on_progress), as_json)
+    await _steps(lambda on_progress: migrate.up(_login(), to=to, progress=on_progress), as_json)
 
 
 @app.command()
@@ -43,7 +43,7 @@ async def down(
 ) -> None:
     """Roll back every version above --to. This deletes data: make a backup first."""
     await _steps(
-        lambda on_progress: migrate.down(_dsn(), to=to, delete_data=delete_data, progress=on_progress), as_json
+        lambda on_progress: migrate.down(_login(), to=to, delete_data=delete_data, progress=on_progress), as_json
     )
 
 
@@ -51,7 +51,7 @@ async def down(
 @command
 async def status(as_json: Json = False) -> None:
     """Show the state of every version."""
-    found = await migrate.status(_dsn())
+    found = await migrate.status(_login())
     if as_json:
         print_json({"current": found.is_current, "migrations": [asdict(one) for one in found.migrations]})
         return
@@ -66,7 +66,7 @@ async def plan(
     as_json: Json = False,
 ) -> None:
     """Show the SQL that `up` would run."""
-    planned = await migrate.plan(_dsn(), to=to)
+    planned = await migrate.plan(_login(), to=to)
     if as_json:
         print_json([asdict(one) for one in planned])
         return
@@ -82,7 +82,7 @@ async def plan(
 async def verify(as_json: Json = False) -> Exit:
     """Check that the schema is complete: tables, columns, indexes, enums, triggers, comments; exit code 3 if not."""
     settings = load()
-    checks: Sequence[Any] = await migrate.verify(dsn_of(settings.postgres), erasure_keys(settings.erasure))
+    checks: Sequence[Any] = await migrate.verify(Login(settings.postgres), erasure_keys(settings.erasure))
     wrong = [check for check in checks if not check.ok]
     if as_json:
         print_json({"ok": not wrong, "checks": [asdict(check) for check in checks]})

@@ -102,11 +102,12 @@ def fail(message: str, code: Exit = Exit.FAILED) -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON document to standard output."""
-    sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(value, default=plain, ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value that JSON does not know, for `json.dumps`."""
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, Decimal):

@@ -29,7 +29,7 @@ from consumer.maintenance.table_partitions import (
     plan,
     restore,
 )
-from consumer.postgres.client import dsn_of
+from consumer.postgres.login import Login
 from consumer.postgres.table_partitions import MOVE_AT_MOST, MadePartition, PostgresPartitions
 from consumer.settings.model import Settings, load
 
@@ -47,7 +47,7 @@ async def plan_command(
     as_json: Json = False,
 ) -> Exit:
     """Say whether to partition now and what a conversion would do, or list the partitions. Changes nothing."""
-    found = await plan(dsn_of(load().postgres))
+    found = await plan(Login(load().postgres))
     if as_json:
         print_json(asdict(found))
     else:
@@ -68,13 +68,15 @@ async def convert_command(
     It may be interrupted at any point: run it again to continue, or undo it with --abort.
     """
     settings = load()
-    dsn = dsn_of(settings.postgres)
+    login = Login(settings.postgres)
     if undo:
-        converted = await abort(dsn)
+        converted = await abort(login)
         made: Sequence[MadePartition] = ()
     else:
         with progress() as bar:
-            converted = await convert(dsn, months_ahead=settings.partitions.months_ahead, on_progress=_Bar(bar).copied)
+            converted = await convert(
+                login, months_ahead=settings.partitions.months_ahead, on_progress=_Bar(bar).copied
+            )
         made = await _make_missing_afterwards(settings)
     if as_json:
         print_json(asdict(converted) | {"partitions": [asdict(one) for one in made]})
@@ -130,11 +132,11 @@ async def archive_command(
     if before is not None:
         await _move_out(settings, _whole_months(before), _made(to or settings.partitions.archive_dir), as_json)
         return
-    dsn, timezone, keys = dsn_of(settings.postgres), settings.rollup.timezone, erasure_keys(settings.erasure)
+    login, timezone, keys = Login(settings.postgres), settings.rollup.timezone, erasure_keys(settings.erasure)
     if manifest is not None:
-        _print_restored(await restore(dsn, manifest=manifest, timezone=timezone, keys=keys), as_json)
+        _print_restored(await restore(login, manifest=manifest, timezone=timezone, keys=keys), as_json)
     elif detached is not None:
-        _print_restored(await attach(dsn, month=detached.date(), timezone=timezone, keys=keys), as_json)
+        _print_restored(await attach(login, month=detached.date(), timezone=timezone, keys=keys), as_json)
 
 
 def _print_plan(found: Plan) -> None:
@@ -248,7 +250,7 @@ def _made(directory: Path) -> Path:
 async def _move_out(settings: Settings, before: date, directory: Path, as_json: bool) -> None:
     with progress() as bar:
         done = await archive(
-            dsn_of(settings.postgres),
+            Login(settings.postgres),
             before=before,
             directory=directory,
             timezone=settings.rollup.timezone,

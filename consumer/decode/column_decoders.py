@@ -1,13 +1,14 @@
-"""How the fast lane reads one column of many events: from what msgspec found to COPY fields.
+"""The columns of the fast lane: from the values that msgspec decoded to COPY fields.
 
-Each reader takes only the common shape; whatever else it meets it leaves to the exact lane. A column is worked on as a
-whole, because a call for each value would cost more than the work itself. JSON stays the bytes it came in (msgspec's
-Raw); what repeats (numbers, models, enums) is encoded once, by the exact lane's own code, and remembered.
+A decoder works on the values of many events at once, because a Python call for each value would cost more than the work
+itself. It recognises only the common shape; the exact lane decides on every other value. JSON stays the bytes that
+arrived (msgspec's Raw). Texts that repeat, such as model names, are encoded once and cached.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from itertools import repeat
 from operator import contains
 from typing import Annotated, Any, NamedTuple
@@ -20,15 +21,16 @@ from consumer.decode.copy_format import (
     NULL,
     UUID_LENGTH,
     encode_boolean,
-    encode_integer,
+    encode_many_integers,
     encode_many_microseconds,
-    encode_numeric,
     encode_text,
+    numerics,
 )
+from consumer.decode.memory import Memory
+from consumer.decode.numbers import Rounded, floats_in, integers_in, where_given
 from consumer.decode.vectorized import (
     LENGTHS,
     NULL_JSON,
-    Memory,
     NotRecognised,
     ids_of,
     json_parts,
@@ -45,8 +47,8 @@ from consumer.events.plugin import Config
 class Column(NamedTuple):
     """One column of many events.
 
-    :param parts: what the COPY fields are made of: part after part, each with an item for every event
-    :param facts: what is known of each value beside its bytes, for the metrics and the row; None where there is none
+    :param parts: sequences with one item for each event; the items of all parts, joined, are the event's COPY field
+    :param facts: the value of each event as the metrics and the row need it; None if the event has none
     """
 
     parts: Sequence[Sequence[bytes]]
@@ -54,18 +56,19 @@ class Column(NamedTuple):
 
 
 class ColumnDecoder:
-    """How a column is read: the type msgspec decodes its values as, and what becomes of many of them.
+    """Decodes one column.
 
-    :cvar absent: stands for a value that is missing; one that is null is the same
+    :cvar json_type: the type as which msgspec decodes the values
+    :cvar absent: the value that stands for a missing member; null has the same meaning
     """
 
     json_type: Any
     absent: Any = None
 
     def read(self, values: Sequence[Any]) -> Column:
-        """The column.
+        """Decode the values of many events.
 
-        :raises NotRecognised: the exact lane has to look at one of the values
+        :raises NotRecognised: the exact lane has to decide on one of the values
         """
         raise NotImplementedError
 
@@ -76,22 +79,73 @@ class UuidDecoder(ColumnDecoder):
     json_type = str
 
     def read(self, values: Sequence[str | None]) -> Column:
-        """The column, its lengths apart from its ids: those of the events themselves are needed without."""
+        """The lengths and the ids are separate parts, because rows need the ids without lengths."""
         ids = where_present(ids_of, values, b"")
         lengths = [NULL if value is None else UUID_LENGTH for value in values]
         return Column((lengths, ids), values)
 
 
 class IntegerDecoder(ColumnDecoder):
-    """Integers in their range."""
+    """Whole numbers: as JSON numbers with or without decimals, and in strings. Their facts are integers."""
 
     def __init__(self, field: Number) -> None:
-        self.json_type = Annotated[int, Meta(ge=int(field.low), le=int(field.high))]
-        self._known = Memory(lambda value: NULL if value is None else encode_integer(value))
+        self._low, self._high = int(field.low), int(field.high)
+        self.json_type = Annotated[int, Meta(ge=self._low, le=self._high)] | float | str
 
-    def read(self, values: Sequence[int | None]) -> Column:
-        """The column."""
-        return Column((self._known.of(values),), values)
+    def read(self, values: Sequence[int | float | str | None]) -> Column:
+        """See :meth:`ColumnDecoder.read`."""
+        numbers: Sequence[Any] = values if _INTEGER_TYPES.issuperset(map(type, values)) else self._rounded(values)
+        return Column((where_present(encode_many_integers, numbers, NULL),), numbers)
+
+    def _rounded(self, values: Sequence[int | float | str | None]) -> Sequence[int | None]:
+        """Integers instead of strings and of numbers with decimals.
+
+        :raises NotRecognised: one is out of range, in another form, or too near to the middle between two integers
+        """
+        texts = [value.encode() for value in values if isinstance(value, str)]
+        rounded = Rounded([value for value in values if isinstance(value, float)], 0)
+        if rounded.undecided:
+            raise NotRecognised  # the text would decide, and it is gone
+        found = {str: iter(integers_in(b",".join(texts), len(texts))), float: iter(rounded.units)}
+        numbers: list[Any] = [next(found[type(value)]) if type(value) in found else value for value in values]
+        if any(number is not None and not self._low <= number <= self._high for number in numbers):
+            raise NotRecognised
+        return numbers
+
+
+class DecimalDecoder(ColumnDecoder):
+    """Numbers with decimals, as JSON numbers and in strings. Their facts are decimals."""
+
+    json_type = Raw
+    absent = Raw(NULL_JSON)
+
+    def __init__(self, field: Number) -> None:
+        self._scale = field.scale
+        self._low, self._high = (int(limit.scaleb(field.scale)) for limit in (field.low, field.high))
+        self._encoded = numerics(field.scale)
+        self._decimals = Memory(self._decimal)
+        self._by_text = Memory(lambda text: int(_exactly(field, text).scaleb(field.scale)))
+
+    def read(self, values: Sequence[Raw]) -> Column:
+        """See :meth:`ColumnDecoder.read`."""
+        units = where_given(self._units, values)
+        return Column((self._encoded.of(units),), self._decimals.of(units))
+
+    def _units(self, texts: Sequence[bytes | Raw], joined: bytes) -> Sequence[int]:
+        """Each number as a count of the column's last decimal place.
+
+        :raises NotRecognised: one is out of range, or in another form
+        """
+        rounded = Rounded(floats_in(joined, len(texts)), self._scale)
+        units = rounded.units
+        for place in rounded.undecided:
+            units[place] = self._by_text[bytes(texts[place])]
+        if units and not (self._low <= min(units) and max(units) <= self._high):
+            raise NotRecognised
+        return units
+
+    def _decimal(self, units: int | None) -> Decimal | None:
+        return None if units is None else Decimal(units).scaleb(-self._scale)
 
 
 class FlagDecoder(ColumnDecoder):
@@ -100,7 +154,7 @@ class FlagDecoder(ColumnDecoder):
     json_type = bool
 
     def read(self, values: Sequence[bool | None]) -> Column:
-        """The column."""
+        """See :meth:`ColumnDecoder.read`."""
         return Column(([NULL if value is None else encode_boolean(value) for value in values],), values)
 
 
@@ -110,7 +164,7 @@ class TextDecoder(ColumnDecoder):
     json_type = str
 
     def read(self, values: Sequence[str | None]) -> Column:
-        """The column, its lengths apart from its texts: these are long, and would be copied once more."""
+        """The lengths and the texts are separate parts, so that long texts are not copied once more."""
         texts = [b"" if value is None else value.encode() for value in values]
         if any(map(contains, texts, repeat(0))):
             raise NotRecognised
@@ -121,31 +175,24 @@ class TextDecoder(ColumnDecoder):
 
 
 class CachingDecoder(ColumnDecoder):
-    """Values that repeat: each is held against its declaration and encoded once."""
+    """Short texts that repeat: each is checked against its declaration and encoded once."""
 
-    def __init__(self, field: Field, encode: Callable[[Any], bytes], json_type: Any) -> None:
-        self.json_type = json_type
-        self.absent = Raw(NULL_JSON) if json_type is Raw else None
-        self._field, self._encode = field, encode
+    json_type = str
+
+    def __init__(self, field: Field) -> None:
+        self._field = field
         self._known = Memory(self._learn)
 
-    def read(self, values: Sequence[Any]) -> Column:
-        """The column."""
-        known = self.know(values)
+    def read(self, values: Sequence[str | None]) -> Column:
+        """See :meth:`ColumnDecoder.read`."""
+        known = self._known.of(values)
         return Column(([encoded for encoded, _ in known],), [value for _, value in known])
 
-    def know(self, values: Sequence[Any]) -> Sequence[tuple[bytes, Any]]:
-        """Each value encoded, and as it is.
-
-        :raises NotRecognised: the exact lane has to look at one of them
-        """
-        return self._known.of(map(bytes, values) if self.json_type is Raw else values)
-
-    def _learn(self, key: Any) -> tuple[bytes, Any]:
-        if key is None or key == NULL_JSON:
+    def _learn(self, text: str | None) -> tuple[bytes, str | None]:
+        if text is None:
             return NULL, None
-        value = _exactly(self._field, key)
-        return self._encode(value), value
+        value = _exactly(self._field, text)
+        return encode_text(value), value
 
 
 class TimestampDecoder(ColumnDecoder):
@@ -154,13 +201,13 @@ class TimestampDecoder(ColumnDecoder):
     json_type = str
 
     def read(self, values: Sequence[str | None]) -> Column:
-        """The column."""
+        """See :meth:`ColumnDecoder.read`."""
         moments = where_present(moments_of, values, None)
         return Column((where_present(encode_many_microseconds, moments, NULL),), moments)
 
 
 class JsonDecoder(ColumnDecoder):
-    """JSON that begins with one of some brackets, kept as it came."""
+    """JSON that begins with one of the given brackets, stored as it came."""
 
     json_type = Raw
     absent = Raw(NULL_JSON)
@@ -169,7 +216,7 @@ class JsonDecoder(ColumnDecoder):
         self._brackets = brackets
 
     def read(self, values: Sequence[Raw]) -> Column:
-        """The column."""
+        """See :meth:`ColumnDecoder.read`."""
         raws = list(map(bytes, values))
         if any(raw[0] not in self._brackets and raw != NULL_JSON for raw in raws):
             raise NotRecognised
@@ -177,13 +224,13 @@ class JsonDecoder(ColumnDecoder):
 
 
 class UncommonDecoder(ColumnDecoder):
-    """JSON of rare events, held against a declaration: the exact lane's alone."""
+    """JSON of rare events, which only the exact lane checks."""
 
     json_type = Raw
     absent = Raw(NULL_JSON)
 
     def read(self, values: Sequence[Raw]) -> Column:
-        """The column, where nothing is in it."""
+        """Recognises only columns without any value."""
         if any(bytes(value) != NULL_JSON for value in values):
             raise NotRecognised
         return Column(([NULL] * len(values),), [None] * len(values))
@@ -194,41 +241,61 @@ class PlainCitation(msgspec.Struct, gc=False):
 
     source: str
     title: str | None = None
-    confidence: Raw = Raw(NULL_JSON)
+    confidence: float | str | None = None
     timestamp: str | None = None
 
 
 class CitationsDecoder(ColumnDecoder):
-    """Arrays of citations, each checked, kept as they came. Their facts are how many there are."""
+    """Arrays of citations, each checked and stored as it came. Their facts are the numbers of citations."""
 
     json_type = Raw
     absent = Raw(NULL_JSON)
     _decode = msgspec.json.Decoder(list[PlainCitation] | None).decode
 
-    def __init__(self) -> None:
-        # Only held against its range: it stays as it came, and written out 1e-999999999 would take a gigabyte.
-        self._confidences = CachingDecoder(CONFIDENCE, lambda _: NULL, Raw)
-
     def read(self, values: Sequence[Raw]) -> Column:
-        """The column."""
+        """See :meth:`ColumnDecoder.read`."""
         raws = list(map(bytes, values))
         parts = json_parts(raws)
         found = list(map(self._decode, raws))
         citations = [citation for of_one in found if of_one for citation in of_one]
-        self._confidences.know([citation.confidence for citation in citations])
+        _check_confidences([citation.confidence for citation in citations if citation.confidence is not None])
         plain_times([citation.timestamp for citation in citations if citation.timestamp is not None])
         return Column(parts, [None if of_one is None else len(of_one) for of_one in found])
 
 
+# A citation is stored as it came, so only the range of a confidence is checked. A number between these two is in range
+# after rounding, whatever its digits are.
+_LOWEST, _HIGHEST = (
+    float(limit) + sign * 0.49 * 10.0**-CONFIDENCE.scale for limit, sign in ((CONFIDENCE.low, -1), (CONFIDENCE.high, 1))
+)
+
+
+def _check_confidences(values: Sequence[float | str]) -> None:
+    """Check the range of each.
+
+    :raises NotRecognised: one is not clearly within the range, or in another form
+    """
+    numbers: list[Any] = [value for value in values if type(value) is float]
+    texts = [value.encode() for value in values if type(value) is str]
+    if texts:
+        numbers += floats_in(b",".join(texts), len(texts))
+    if numbers and not (min(numbers) >= _LOWEST and max(numbers) <= _HIGHEST):
+        raise NotRecognised
+
+
 def _exactly(field: Field, key: Any) -> Any:
-    """What the declaration makes of a value, with the exact lane's own number parser."""
+    """The value as the declaration reads it, with the number parser of the exact lane.
+
+    :raises NotRecognised: the declaration refuses it
+    """
     try:
         return field.parse(parse_scalar(key) if isinstance(key, bytes) else key)
     except (PydanticCustomError, ValueError):
         raise NotRecognised from None
 
 
-_READERS: dict[type[Field], Callable[[Any], ColumnDecoder]] = {
+_INTEGER_TYPES = frozenset({int, type(None)})
+_DECODERS: dict[type[Field], Callable[[Any], ColumnDecoder]] = {
     Uuid: lambda _: UuidDecoder(),
     Flag: lambda _: FlagDecoder(),
     Timestamp: lambda _: TimestampDecoder(),
@@ -236,12 +303,12 @@ _READERS: dict[type[Field], Callable[[Any], ColumnDecoder]] = {
     JsonObjectOrArray: lambda _: JsonDecoder(b"{["),
     Config: lambda _: UncommonDecoder(),
     Citations: lambda _: CitationsDecoder(),
-    Choice: lambda field: CachingDecoder(field, encode_text, str),
-    Text: lambda field: TextDecoder() if field == Text() else CachingDecoder(field, encode_text, str),
-    Number: lambda field: CachingDecoder(field, encode_numeric, Raw) if field.scale else IntegerDecoder(field),
+    Choice: CachingDecoder,
+    Text: lambda field: TextDecoder() if field == Text() else CachingDecoder(field),
+    Number: lambda field: DecimalDecoder(field) if field.scale else IntegerDecoder(field),
 }
 
 
-def reader_of(field: Field) -> ColumnDecoder:
-    """The reader of a declared field."""
-    return _READERS[type(field)](field)
+def decoder_of(field: Field) -> ColumnDecoder:
+    """The decoder of a declared field."""
+    return _DECODERS[type(field)](field)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import MAX_PREC, Context, Decimal
+from functools import cache
 from itertools import repeat
 from typing import Any
 from uuid import UUID
 
+from consumer.decode.memory import Memory
+from consumer.events.fields import Field, Number
 from consumer.events.kind import Kind, Values
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\0" + struct.pack("!II", 0, 0)
@@ -29,6 +32,8 @@ UUID_LENGTH = _LENGTH.pack(16)
 _ONE_FIELD = struct.pack("!h", 1)
 _JSONB_VERSION = b"\1"
 _NUMERIC_POSITIVE, _NUMERIC_NEGATIVE = 0x0000, 0x4000
+_GROUP_DIGITS, _GROUP = 4, 10_000
+_EXACT = Context(prec=MAX_PREC)
 
 
 def microseconds(moment: datetime) -> int:
@@ -68,31 +73,40 @@ def encode_jsonb(raw: bytes) -> bytes:
 
 
 def encode_numeric(number: Decimal) -> bytes:
-    """A numeric: groups of four decimal digits around the point, their weight, the sign, the display scale.
+    """A numeric that shows as many decimals as the number has."""
+    exponent = int(number.as_tuple().exponent)
+    return encode_units(int(number.scaleb(-exponent, _EXACT)) * 10 ** max(exponent, 0), max(-exponent, 0))
 
+
+@cache
+def numerics(scale: int) -> Memory:
+    """The encoded numerics of a scale, by their units; None is NULL."""
+    return Memory(lambda units: NULL if units is None else encode_units(units, scale))
+
+
+def encode_units(units: int, scale: int) -> bytes:
+    """A numeric of `scale` decimals, as a count of its last decimal place.
+
+    On the wire: groups of four decimal digits around the point, the weight of the first group, the sign, the scale.
     After numeric_send in PostgreSQL's src/backend/utils/adt/numeric.c.
     """
-    sign, digits, exponent = number.as_tuple()
-    scale = max(-int(exponent), 0)
-    text = "".join(map(str, digits)) + "0" * max(int(exponent), 0)
-    whole, fraction = (text[:-scale], text[-scale:]) if scale else (text, "")
-    groups, weight = _groups(whole, fraction.rjust(scale, "0"))
-    flag = _NUMERIC_NEGATIVE if sign and groups else _NUMERIC_POSITIVE
-    body = struct.pack(f"!hhHh{len(groups)}h", len(groups), weight, flag, scale, *groups)
-    return _LENGTH.pack(len(body)) + body
+    fraction_groups = -(-scale // _GROUP_DIGITS)
+    rest = abs(units) * 10 ** (fraction_groups * _GROUP_DIGITS - scale)
+    groups: list[int] = []
+    while rest:
+        groups.append(rest % _GROUP)
+        rest //= _GROUP
+    weight = len(groups) - fraction_groups - 1 if groups else 0
+    while groups and not groups[0]:
+        del groups[0]
+    count = len(groups)
+    sign = _NUMERIC_NEGATIVE if units < 0 else _NUMERIC_POSITIVE
+    return _numeric(count).pack(8 + 2 * count, count, weight, sign, scale, *groups[::-1])
 
 
-def _groups(whole: str, fraction: str) -> tuple[list[int], int]:
-    """The base-10000 digits without leading and trailing zeros, and the weight of the first."""
-    padded = whole.rjust(-(-len(whole) // 4) * 4, "0") + fraction.ljust(-(-len(fraction) // 4) * 4, "0")
-    groups = [int(padded[start : start + 4]) for start in range(0, len(padded), 4)]
-    weight = -(-len(whole) // 4) - 1
-    while groups and groups[-1] == 0:
-        groups.pop()
-    while groups and groups[0] == 0:
-        groups.pop(0)
-        weight -= 1
-    return groups, weight if groups else 0
+@cache
+def _numeric(groups: int) -> struct.Struct:
+    return struct.Struct(f"!ihhHh{groups}h")
 
 
 def encode_uuid(value: UUID) -> bytes:
@@ -108,6 +122,14 @@ def key_bytes(value: UUID | str) -> bytes:
 def encode_integer(number: int) -> bytes:
     """An integer of 32 bits."""
     return _INT4.pack(4, number)
+
+
+def encode_many_integers(numbers: Sequence[int]) -> list[bytes]:
+    """Many integers of 32 bits, without a call of ours for each.
+
+    :raises struct.error: one has more bits
+    """
+    return list(map(_INT4.pack, repeat(4), numbers))
 
 
 def encode_microseconds(micros: int) -> bytes:
@@ -134,11 +156,17 @@ _ENCODERS: Mapping[str, Callable[[Any], bytes]] = {
     "uuid": encode_uuid,
     "text": encode_text,
     "integer": encode_integer,
-    "numeric": encode_numeric,
     "timestamp": _encode_timestamp,
     "boolean": encode_boolean,
     "jsonb": encode_jsonb,
 }
+
+
+def _encoder(field: Field) -> Callable[[Any], bytes]:
+    if isinstance(field, Number) and field.scale:
+        scale, encoded = field.scale, numerics(field.scale)
+        return lambda number: encoded[int(number.scaleb(scale))]  # it has been rounded to this scale
+    return _ENCODERS.get(field.pg_type, encode_text)
 
 
 def tuple_head(kind: Kind) -> bytes:
@@ -149,7 +177,7 @@ def tuple_head(kind: Kind) -> bytes:
 def tuple_encoder(kind: Kind) -> Callable[[Values], bytes]:
     """The function that turns the values of one event of `kind` into one COPY tuple, columns in declared order."""
     head = tuple_head(kind)
-    columns = [(name, _ENCODERS.get(field.pg_type, encode_text)) for name, field in kind.fields.items()]
+    columns = [(name, _encoder(field)) for name, field in kind.fields.items()]
 
     def encode(values: Values) -> bytes:
         parts = [encoder(values[name]) if name in values else NULL for name, encoder in columns]

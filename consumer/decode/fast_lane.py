@@ -1,8 +1,8 @@
-"""The fast lane: from the bytes of many records to COPY tuples, a column at a time.
+"""The fast lane: decodes many records at once, one column after the other.
 
-Derived from the same declarations as the pydantic models, field by field. It only ever recognises: whatever is not the
-common shape (numbers in strings, an uncommon date, a fault of any sort) is left to the exact lane,
-:meth:`consumer.events.kind.Kind.decode`, whose verdict is final. A differential test holds both equal, byte for byte.
+It is derived from the same declarations as the pydantic models. It recognises only the common shape of an event and
+never rejects one: every other record goes to the exact lane, :meth:`consumer.events.kind.Kind.decode`, whose verdict is
+final. A differential test requires that both lanes return the same bytes for every record that this lane recognises.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from itertools import compress, repeat
+from itertools import compress, islice, repeat
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
-from consumer.decode.column_decoders import Column, ColumnDecoder, reader_of
+from consumer.decode.column_decoders import Column, ColumnDecoder, decoder_of
 from consumer.decode.copy_format import encode_many_microseconds, tuple_head
 from consumer.decode.rows import Row
 from consumer.decode.vectorized import NotRecognised, check_depth
@@ -32,7 +32,7 @@ _NOT_RECOGNISED = (NotRecognised, Rejected, msgspec.MsgspecError, UnicodeError, 
 
 
 class _Sum(NamedTuple):
-    """The places of a field and of the two that it is the sum of."""
+    """A field that may be the sum of two others: its index among the fields, and the indexes of its parts."""
 
     total: int
     first: int
@@ -40,8 +40,11 @@ class _Sum(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """Records, and what was found in each: the CloudEvents source and id it came with, its members that are fields
-    (None where the exact lane has to look), how many others it has.
+    """Records after parsing.
+
+    :param origins: the CloudEvents source and id of each record; None if it has none
+    :param members: the fields of each record; None if the exact lane has to decide
+    :param unknown_fields: the number of members of each record that are no fields
     """
 
     records: Sequence[Record]
@@ -50,12 +53,13 @@ class _Found(NamedTuple):
     unknown_fields: Sequence[int]
 
     def without(self, places: AbstractSet[int]) -> _Found:
-        """The others."""
+        """The records at all other places."""
         wanted = [place not in places for place in range(len(self.records))]
         return _Found(*(list(compress(column, wanted)) for column in self))
 
 
-_UNREADABLE = Envelope(b"", None)  # no lane finds a member in there
+_NO_COLUMN = Column((), ())
+_UNREADABLE = Envelope(b"", None)  # an empty value, which is not recognised
 _HEADERS, _VALUE = attrgetter("headers"), attrgetter("value")
 
 
@@ -64,7 +68,7 @@ class FastLane:
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
-        self._readers = [reader_of(field) for field in kind.fields.values()]
+        self._decoders = [decoder_of(field) for field in kind.fields.values()]
         place = list(kind.fields).index
         self._clock = None if kind.clock_field is None else place(kind.clock_field)
         self._key, self._key_may_lack = place(kind.key), kind.key not in kind.required
@@ -79,21 +83,21 @@ class FastLane:
     def _decoder(self, *, forbid_unknown_fields: bool) -> msgspec.json.Decoder[Any]:
         members = msgspec.defstruct(
             f"Fast{self._kind.name.title()}",
-            [self._member(name, reader) for name, reader in zip(self._kind.fields, self._readers, strict=True)],
-            kw_only=True,  # keeps required and optional fields in column order
+            [self._member(name, decoder) for name, decoder in zip(self._kind.fields, self._decoders, strict=True)],
+            kw_only=True,  # allows required fields behind optional ones, so that fields keep the order of columns
             forbid_unknown_fields=forbid_unknown_fields,
             gc=False,
         )
         return msgspec.json.Decoder(members)
 
-    def _member(self, name: str, reader: ColumnDecoder) -> Any:
+    def _member(self, name: str, decoder: ColumnDecoder) -> Any:
         if name in self._kind.required:
-            return name, reader.json_type
-        # A Raw takes a null by itself; its reader knows one.
-        return name, reader.json_type if reader.json_type is Raw else reader.json_type | None, reader.absent
+            return name, decoder.json_type
+        # A Raw also accepts null, and its decoder recognises it.
+        return name, decoder.json_type if decoder.json_type is Raw else decoder.json_type | None, decoder.absent
 
     def decode(self, records: Sequence[Record]) -> Sequence[Row | None]:
-        """The rows of the records that have the common shape; None where the exact lane has to look."""
+        """The row of each record; None if it does not have the common shape and the exact lane has to decide."""
         return self._rows(self._find_all(records)) if records else ()
 
     def _find_all(self, records: Sequence[Record]) -> _Found:
@@ -110,22 +114,33 @@ class FastLane:
             return _UNREADABLE
 
     def _read(self, values: Sequence[bytes]) -> tuple[list[Any], list[int]]:
-        """Of each value the members that are fields, and how many are not; where none are, without a call of ours."""
+        """For each value: its fields, and the number of its unknown members. If no value has unknown members, no Python
+        function is called for a single value.
+        """
         members: list[Any] = []
         unknown_fields = [0] * len(values)
-        strictly = map(self._strict, values)
         while len(members) < len(values):
             try:
-                for found in strictly:
-                    members.append(found)  # noqa: PERF402 - an error has to leave what was found before it
+                for found in map(self._strict, islice(values, len(members), None)):
+                    members.append(found)  # noqa: PERF402 - members found before an error must be kept
             except _NOT_RECOGNISED:
-                place = len(members)
-                found, unknown_fields[place] = self._read_among_others(values[place])
-                members.append(found)
+                self._read_unknown(values, members, unknown_fields)
         return members, unknown_fields
 
+    def _read_unknown(self, values: Sequence[bytes], members: list[Any], unknown_fields: list[int]) -> None:
+        """Read the next value leniently, and the following ones as long as they have unknown fields: a producer that
+        sends such a field usually sends it in every event.
+        """
+        for place in range(len(members), len(values)):
+            found, unknown_fields[place] = self._read_among_others(values[place])
+            members.append(found)
+            if not unknown_fields[place]:
+                return
+
     def _read_among_others(self, value: bytes) -> tuple[Any, int]:
-        """What those that are no field hold the exact lane would have read too."""
+        """The fields and the number of unknown members of one value. Unknown members must still be valid JSON, and not
+        nested too deeply, because the exact lane parses them.
+        """
         try:
             members = self._lenient(value)
             check_depth(value)
@@ -135,7 +150,7 @@ class FastLane:
             return None, 0
 
     def _rows(self, found: _Found) -> Sequence[Row | None]:
-        """All at once, but for those that turn out not to have the common shape after all."""
+        """Decode all records at once. If some do not have the common shape, decode the others without them."""
         try:
             return self._all_rows(found)
         except _Uncommon as uncommon:
@@ -150,8 +165,7 @@ class FastLane:
         values: list[Sequence[Any]] = list(zip(*map(msgspec.structs.astuple, members), strict=True))
         if self._key_may_lack:
             values[self._key] = list(map(_id_of, values[self._key], origins, records))
-        self._sum_up(values)
-        columns = [_read_column(reader, column) for reader, column in zip(self._readers, values, strict=True)]
+        columns = self._read_columns(values)
         created_at = self._read_clock(columns, records)
         parts = [part for column in columns for part in column.parts]
         encoded = map(b"".join, zip(repeat(self._head), *parts))
@@ -160,65 +174,73 @@ class FastLane:
         keys = columns[self._key].parts[-1]
         return list(map(Row, records, keys, encoded, facts, created_at, unknown_fields, subjects))
 
-    def _sum_up(self, values: list[Sequence[Any]]) -> None:
+    def _read_columns(self, values: list[Sequence[Any]]) -> list[Column]:
+        """Every column. A sum comes after its parts: an event that does not state it gets the sum of their numbers."""
+        sums = {place.total for place in self._sums}
+        columns = [
+            _NO_COLUMN if place in sums else _read_column(decoder, column)
+            for place, (decoder, column) in enumerate(zip(self._decoders, values, strict=True))
+        ]
         for total, first, second in self._sums:
-            values[total] = list(map(_sum_unless_said, values[total], values[first], values[second]))
+            stated = map(_sum_unless_stated, values[total], columns[first].facts, columns[second].facts)
+            columns[total] = _read_column(self._decoders[total], list(stated))
+        return columns
 
     def _read_clock(self, columns: list[Column], records: Sequence[Record]) -> Sequence[int | None]:
-        """When each event counts: what it says, or else its record's timestamp, which then is in its column too."""
+        """The time of each event: the time that it states, or else its record's timestamp, which is stored as well."""
         if self._clock is None:
             return [None] * len(records)
-        said = columns[self._clock].facts
-        if None not in said:
-            return said
-        uncommon = {place for place, moment in enumerate(said) if moment is None and not _has_moment(records[place])}
+        stated = columns[self._clock].facts
+        if None not in stated:
+            return stated
+        uncommon = {place for place, moment in enumerate(stated) if moment is None and not _has_moment(records[place])}
         if uncommon:
             raise _Uncommon(uncommon)
         moments = [
-            _moment_of(record) if moment is None else moment for moment, record in zip(said, records, strict=True)
+            _moment_of(record) if moment is None else moment for moment, record in zip(stated, records, strict=True)
         ]
         columns[self._clock] = Column((encode_many_microseconds(moments),), moments)
         return moments
 
 
 class _Uncommon(Exception):
-    """The events at these places do not have the common shape."""
+    """The records at these places do not have the common shape."""
 
     def __init__(self, places: AbstractSet[int]) -> None:
         super().__init__(places)
         self.places = places
 
 
-def _read_column(reader: ColumnDecoder, values: Sequence[Any]) -> Column:
-    """The column.
+def _read_column(decoder: ColumnDecoder, values: Sequence[Any]) -> Column:
+    """Decode a column.
 
-    :raises _Uncommon: some of the values the exact lane has to look at
+    :raises _Uncommon: names the records whose values are not recognised
     """
     try:
-        return reader.read(values)
+        return decoder.read(values)
     except _NOT_RECOGNISED:
-        raise _Uncommon({place for place, value in enumerate(values) if not _recognises(reader, value)}) from None
+        raise _Uncommon({place for place, value in enumerate(values) if not _recognises(decoder, value)}) from None
 
 
-def _recognises(reader: ColumnDecoder, value: Any) -> bool:
+def _recognises(decoder: ColumnDecoder, value: Any) -> bool:
     try:
-        reader.read([value])
+        decoder.read([value])
     except _NOT_RECOGNISED:
         return False
     return True
 
 
-def _id_of(said: str | None, origin: tuple[str, str] | None, record: Record) -> str:
-    return str(identity_of(origin, record)) if said is None else said
+def _id_of(stated: str | None, origin: tuple[str, str] | None, record: Record) -> str:
+    return str(identity_of(origin, record)) if stated is None else stated
 
 
-def _sum_unless_said(total: int | None, first: int | None, second: int | None) -> int | None:
-    """Beyond the column's range it is no integer of 32 bits, which its reader cannot encode."""
+def _sum_unless_stated(total: Any, first: int | None, second: int | None) -> Any:
+    """A sum out of range does not fit into 32 bits. The decoder cannot encode it, so the exact lane decides."""
     return first + second if total is None and first is not None and second is not None else total
 
 
 def _has_moment(record: Record) -> bool:
-    """Whether the record's timestamp is one that can stand in for the event's."""
+    """Whether the record's timestamp can replace a missing time of the event."""
     return 0 <= record.timestamp < _YEAR_10000_MS
 
 

@@ -1,4 +1,4 @@
-"""From records to rows: the fast lane first, the exact lane for whatever that does not recognise."""
+"""From records to rows: the fast lane first, then the exact lane for every record that it does not recognise."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from operator import attrgetter
 
+from consumer.decode import rows
 from consumer.decode.fast_lane import FastLane
 from consumer.decode.rows import Row, decode_exactly
 from consumer.events.kind import Kind
@@ -16,28 +17,34 @@ Verdict = Row | Rejected
 
 
 def decode_all(kind: Kind, records: Sequence[Record], max_bytes: int | None = None) -> Sequence[Verdict]:
-    """What becomes of each record: its row, or why it cannot be stored as it was meant.
+    """The verdict on each record: its row, or why it cannot be stored.
 
-    :param max_bytes: a larger value is refused; None takes any
+    :param max_bytes: larger values are rejected; None accepts any size
     """
     if UnreadableRecord in map(type, records):
         return [_unreadable(record) or decode_all(kind, [record], max_bytes)[0] for record in records]
     if max_bytes is not None and max(map(len, filter(None, map(_VALUE, records))), default=0) > max_bytes:
         return [_refuse_or_decode(kind, record, max_bytes) for record in records]
-    rows = _fast_lane(kind).decode(records)
-    return [_decode_exactly(kind, record) if row is None else row for record, row in zip(records, rows, strict=True)]
+    decoded = _fast_lane(kind).decode(records)
+    return [_decode_exactly(kind, record) if row is None else row for record, row in zip(records, decoded, strict=True)]
 
 
 def decode(kind: Kind, record: Record, max_bytes: int | None = None) -> Row:
     """The row of one record.
 
-    :param max_bytes: a larger value is refused; None takes any
-    :raises Rejected: the record cannot be stored as it was meant
+    :param max_bytes: larger values are rejected; None accepts any size
+    :raises Rejected: the record cannot be stored
     """
     (verdict,) = decode_all(kind, [record], max_bytes)
     if isinstance(verdict, Rejected):
         raise verdict
     return verdict
+
+
+def forget() -> None:
+    """Empty the caches of values, so that the next values are decoded like values that come for the first time."""
+    rows.forget()
+    _fast_lane.cache_clear()
 
 
 def _unreadable(record: Record) -> Rejected | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from consumer.decode.copy_format import key_bytes, microseconds, tuple_encoder
+from consumer.decode.copy_format import key_bytes, microseconds, numerics, tuple_encoder
 from consumer.events.kind import Kind, Values
 from consumer.events.record import Record
 
@@ -52,3 +52,9 @@ def decode_exactly(kind: Kind, record: Record, *, anonymous: bool = False) -> Ro
 @cache
 def _encoder(kind: Kind) -> Callable[[Values], bytes]:
     return tuple_encoder(kind)
+
+
+def forget() -> None:
+    """Forget the numerics that have been encoded."""
+    _encoder.cache_clear()
+    numerics.cache_clear()

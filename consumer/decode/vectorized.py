@@ -1,25 +1,24 @@
-"""What is done for many values at once: loops in C over joined bytes, and what was made before looked up.
+"""Work on many values at once: C loops over joined bytes, and a cache of earlier results.
 
-Only the common shape is recognised, of every one of them or of none.
+Only the common shape is recognised: either of all values or, with :class:`NotRecognised`, of none.
 """
 
 from __future__ import annotations
 
 from binascii import unhexlify
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import product, repeat
 from operator import floordiv, sub
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from consumer.decode.copy_format import NULL, jsonb_head, length_prefix
+from consumer.decode.memory import Memory
 
-# Less than the levels that the exact lane takes, so that whatever might be too deep is left to it.
+# Fewer than the levels that the exact lane accepts. A value that might be too deep goes to the exact lane.
 MOST_BRACKETS = 400
-REMEMBERED = 50_000
-_LONGEST_REMEMBERED = 255  # no name of a model is longer; longer numbers are valid, but are not sent again
 NULL_JSON = b"null"
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - the same moment, for times without an offset
@@ -31,26 +30,7 @@ _Absent = TypeVar("_Absent")
 
 
 class NotRecognised(Exception):
-    """Not the common shape: the exact lane decides."""
-
-
-class Memory(dict[Any, Any]):
-    """What has been made of values so far: bounded, whatever producers send."""
-
-    def __init__(self, make: Callable[[Any], Any]) -> None:
-        self._make = make
-
-    def __missing__(self, value: Any) -> Any:
-        made = self._make(value)
-        if not isinstance(value, bytes | str) or len(value) <= _LONGEST_REMEMBERED:
-            if len(self) >= REMEMBERED:
-                self.clear()
-            self[value] = made
-        return made
-
-    def of(self, values: Iterable[Any]) -> list[Any]:
-        """What becomes of each value; without a call of ours for those it knows."""
-        return list(map(self.__getitem__, values))
+    """A value does not have the common shape, so the exact lane decides."""
 
 
 LENGTHS = Memory(length_prefix)
@@ -60,7 +40,10 @@ _JSONB_HEADS = Memory(jsonb_head)
 def where_present(
     make: Callable[[list[_Value]], list[_Made]], values: Sequence[_Value | None], absent: _Absent
 ) -> Sequence[_Made | _Absent]:
-    """What is made of the values that are there, each at its place, and `absent` at the others'."""
+    """The results for the values that are present, each at its place. The other places hold `absent`.
+
+    :param make: gets all present values at once, and returns a result for each
+    """
     present = [value for value in values if value is not None]
     made = make(present)
     if len(present) == len(values):
@@ -72,10 +55,10 @@ def where_present(
 def ids_of(texts: Sequence[str]) -> list[bytes]:
     """The 16 bytes of each id.
 
-    :raises NotRecognised: one is not of this form
+    :raises NotRecognised: a text is not 32 hexadecimal digits and four hyphens
     """
     joined = ",".join(texts).encode()
-    # As many of this form as there are texts: no text can hold a comma, or there would be more.
+    # The pattern repeats once for each text. A text that holds a comma would need another repetition.
     if joined.translate(_HEXADECIMAL_TO_ZERO) != b",".join([_PLAIN_ID] * len(texts)):
         raise NotRecognised
     raw = unhexlify(joined.translate(None, b",-"))
@@ -87,9 +70,9 @@ _HEXADECIMAL_TO_ZERO = bytes.maketrans(b"123456789abcdefABCDEF", b"0" * 21)
 
 
 def moments_of(texts: Sequence[str]) -> list[int]:
-    """Date-times in one of the forms that need no rounding, as microseconds since 2000-01-01 UTC.
+    """Date-times as microseconds since 2000-01-01 UTC.
 
-    :raises NotRecognised: another form, or in one of the years that an offset may lead out of
+    :raises NotRecognised: a text has a form that needs rounding, or lies in the first or last year of the calendar
     """
     times = plain_times(texts)
     epochs = [_EPOCH if time.tzinfo else _NAIVE_EPOCH for time in times]
@@ -97,9 +80,9 @@ def moments_of(texts: Sequence[str]) -> list[int]:
 
 
 def plain_times(texts: Sequence[str]) -> Sequence[datetime]:
-    """Date-times in one of the forms that every reader of times reads alike.
+    """Date-times of a form that msgspec and the exact lane read alike.
 
-    :raises NotRecognised: another form, or in one of the years that an offset may lead out of
+    :raises NotRecognised: a text has another form, or lies in a year that its offset may lead out of
     """
     if not texts:
         return ()
@@ -107,13 +90,16 @@ def plain_times(texts: Sequence[str]) -> Sequence[datetime]:
     if not _are_plain(joined, len(texts[0])) or "0001-" in joined or "9999-" in joined:
         raise NotRecognised
     times = _decode_times(f'["{joined}"]')
-    if len(times) != len(texts):  # one of them held what joins them
+    if len(times) != len(texts):  # a text held the separator
         raise NotRecognised
     return times
 
 
 def _are_plain(joined: str, first_length: int) -> bool:
-    """Whether each time, of which the first is so long, has a plain form; mostly all have the same."""
+    """Whether every time has a plain form. In most slices all times have the same form, which is checked at once.
+
+    :param first_length: the length of the first time
+    """
     shapes = joined.encode().translate(_DIGITS_TO_ZERO)
     first = shapes[:first_length]
     many, rest = divmod(len(shapes) + 3, first_length + 3)
@@ -124,7 +110,7 @@ def _are_plain(joined: str, first_length: int) -> bool:
 _decode_times = msgspec.json.Decoder(list[datetime]).decode
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 
-# Up to microseconds, with a T or a space, in UTC or with an offset: what every reader of times reads alike.
+# Up to six decimals of a second, with a T or a space, without an offset or with any: all digits count as zeros here.
 _PLAIN_TIMES = frozenset(
     f"0000-00-00{separator}00:00:00{fraction}{offset}".encode()
     for separator, fraction, offset in product(
@@ -134,8 +120,10 @@ _PLAIN_TIMES = frozenset(
 
 
 def json_parts(raws: Sequence[bytes]) -> Sequence[Sequence[bytes]]:
-    """JSON as it came, once it is known that PostgreSQL can hold it and that the exact lane would not object: what
-    stands before it apart from it, as it may be long.
+    """The COPY fields of JSON that is stored as it came: the heads, and the JSON itself, which may be long.
+
+    :raises NotRecognised: PostgreSQL could not store a value, or the exact lane might refuse it
+    :raises UnicodeDecodeError: a value is not UTF-8
     """
     _check_json(raws)
     heads = _JSONB_HEADS.of(map(len, raws))
@@ -146,29 +134,30 @@ def json_parts(raws: Sequence[bytes]) -> Sequence[Sequence[bytes]]:
 
 
 def _check_json(raws: Sequence[bytes]) -> None:
-    """Leave to the exact lane what is nested deeply, and what may be an escaped NUL: it knows an escaped backslash
-    from an escape. Broken UTF-8 is an error here, as msgspec does not look for it in what it only slices out. Halves of
-    surrogate pairs need no look: msgspec has refused them already.
+    """Leave deep nesting and escaped NUL characters to the exact lane, which understands escaped backslashes.
+
+    msgspec does not check the UTF-8 of the values that it only slices out, so it is checked here. msgspec has already
+    refused halves of surrogate pairs.
     """
     joined = b",".join(raws)
-    if b"\\" in joined and b"\\u0000" in joined:  # the search for one byte is much the quicker
+    if b"\\" in joined and b"\\u0000" in joined:  # the search for a single byte is much faster
         raise NotRecognised
     if not joined.isascii():
-        joined.decode()  # the comma is a byte of its own: what is broken in one cannot be whole in here
+        joined.decode()  # the comma is a byte of its own, so two broken values cannot make a whole character
     if any(map(_may_be_deep, raws)):
         raise NotRecognised
 
 
 def check_depth(raw: bytes) -> None:
-    """Leave to the exact lane what might be nested too deeply.
+    """Leave JSON that might be nested too deeply to the exact lane.
 
     :param raw: valid JSON
-    :raises NotRecognised: it has so many brackets
+    :raises NotRecognised: it has more than :data:`MOST_BRACKETS` opening brackets
     """
     if _may_be_deep(raw):
         raise NotRecognised
 
 
 def _may_be_deep(raw: bytes) -> bool:
-    # Each bracket that opens has one that closes.
+    # Each opening bracket has a closing one.
     return len(raw) > 2 * MOST_BRACKETS and raw.count(b"[") + raw.count(b"{") > MOST_BRACKETS

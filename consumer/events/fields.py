@@ -31,6 +31,9 @@ NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 # PostgreSQL's numeric rounds half away from zero.
 _MOST_DIGITS = 20
 _ROUNDING = Context(prec=2 * _MOST_DIGITS, rounding=ROUND_HALF_UP, Emax=MAX_EMAX, Emin=MIN_EMIN)
+_MOST_SCALE = 6
+_UNITS = [Decimal(1).scaleb(-scale) for scale in range(_MOST_SCALE + 1)]
+_ZEROS = [Decimal(0).scaleb(-scale) for scale in range(_MOST_SCALE + 1)]
 
 
 def invalid(problem: str) -> PydanticCustomError:
@@ -81,7 +84,7 @@ class Text(Field):
     def parse(self, value: Any) -> str:
         if not isinstance(value, str):
             raise invalid("must be a string")
-        check_storable(value)
+        _check_text(value)
         if len(value) < self.shortest or (self.longest is not None and len(value) > self.longest):
             raise invalid(self._limits(len(value)))
         return value
@@ -119,26 +122,23 @@ class Number(Field):
 
     @override
     def parse(self, value: Any) -> Decimal | int:
-        number = self._rounded(self._number(value))
-        if not self.low <= number <= self.high:
-            raise invalid(f"must be between {self.low} and {self.high}")
-        return int(number) if self.scale == 0 else number
+        number = value if isinstance(value, Decimal) else self._number(value)
+        # Far out of range whatever the rounding; quantizing it would write all its digits down first.
+        if not number.is_finite() or (number.adjusted() > _MOST_DIGITS and number):
+            raise self._out_of_range()
+        # Of zero neither the sign nor the exponent is kept: PostgreSQL knows no negative zero.
+        rounded = number.quantize(_UNITS[self.scale], None, _ROUNDING) or _ZEROS[self.scale]
+        if not self.low <= rounded <= self.high:
+            raise self._out_of_range()
+        return rounded if self.scale else int(rounded)
+
+    def _out_of_range(self) -> PydanticCustomError:
+        return invalid(f"must be between {self.low} and {self.high}")
 
     def _number(self, value: Any) -> Decimal:
-        if isinstance(value, Decimal):
-            return value
         if isinstance(value, str) and NUMBER.fullmatch(value):
             return exact(value)
         raise invalid("must be a number, or a string that holds one")
-
-    def _rounded(self, number: Decimal) -> Decimal:
-        if not number:
-            number = Decimal(0)  # whatever its sign and exponent
-        # Far out of range whatever the rounding; quantizing it would write all its digits down first.
-        if not number.is_finite() or number.adjusted() > _MOST_DIGITS:
-            raise invalid(f"must be between {self.low} and {self.high}")
-        rounded = number.quantize(Decimal(1).scaleb(-self.scale), context=_ROUNDING)
-        return rounded if rounded else abs(rounded)  # PostgreSQL knows no negative zero
 
     @override
     def json_schema(self) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class Uuid(Field):
     def parse(self, value: Any) -> UUID:
         if not isinstance(value, str) or not _UUID.fullmatch(value):
             raise invalid("must be a UUID such as 0190b6f2-7c3e-7a1b-8c4d-5e6f70819203")
-        return UUID(value)
+        return msgspec.convert(value, UUID)
 
     @override
     def json_schema(self) -> dict[str, Any]:
@@ -302,6 +302,8 @@ def check_storable(value: Any) -> None:
 def _check_text(text: str) -> None:
     if "\0" in text:
         raise nul()
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
+from decimal import Decimal, InvalidOperation
 from itertools import accumulate
 from typing import Any, NoReturn
 
@@ -44,7 +45,10 @@ def parse(value: bytes) -> dict[str, Any]:
 def _read(text: str) -> Any:
     if _levels(text) > MOST_LEVELS:
         raise ValueError(f"nested deeper than {MOST_LEVELS} levels")
-    return _DECODER.decode(text)
+    try:
+        return _FAST_DECODER.decode(text)
+    except InvalidOperation:  # an exponent that Decimal cannot hold
+        return _DECODER.decode(text)
 
 
 def _in_words(error: ValueError) -> str:
@@ -149,4 +153,5 @@ def _not_json(problem: str) -> Rejected:
 
 
 _RAW_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_FAST_DECODER = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal, parse_constant=_constant)
 _DECODER = json.JSONDecoder(parse_float=exact, parse_int=exact, parse_constant=_constant)

@@ -12,7 +12,6 @@ from consumer.http.connections import IDLE_SECONDS, Connections, most_connection
 from consumer.http.page.document import CONTENT_SECURITY_POLICY
 from consumer.http.page.server import Response as Page
 from consumer.settings.model import Http
-from consumer.telemetry.exposition import Exposition
 from consumer.telemetry.metrics import Metrics
 
 SHUTDOWN_SECONDS = 2.0  # for clients that do not read their responses
@@ -51,7 +50,7 @@ class HttpServer:
         ready: Callable[[], Awaitable[Health]],
         page: Callable[[], Awaitable[Page]],
     ) -> None:
-        self._settings, self._exposition = settings, Exposition(metrics)
+        self._settings, self._metrics = settings, metrics
         self._alive, self._ready, self._page = alive, ready, page
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
@@ -86,7 +85,7 @@ class HttpServer:
             await self._runner.cleanup()
 
     async def _get_metrics(self, request: web.Request) -> web.Response:
-        body, content_type = self._exposition.render(request.headers.get("Accept", ""))
+        body, content_type = self._metrics.render(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _get_alive(self, _request: web.Request) -> web.Response:

@@ -26,6 +26,7 @@ class Cause(StrEnum):
 
     CONFLICT = "conflict"
     CONNECTION = "connection"
+    CREDENTIALS = "credentials"
     ERASURE = "erasure"
     LOCK = "lock"
     OTHER = "other"
@@ -259,6 +260,10 @@ class Source(Protocol):
 
 class SourceError(Exception):
     """Kafka does not answer. Wait and retry."""
+
+
+class NotAdmitted(SourceError):
+    """Kafka refuses the credentials, or there are none."""
 
 
 class Clock(Protocol):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from consumer.events.kind import path_text
-from consumer.settings.given import shown
+from consumer.settings.given import shown_path
 from consumer.settings.yaml_positions import Document, YamlError, parse
 
 Operator = Literal[">", ">=", "<", "<="]
@@ -99,7 +99,7 @@ def load(path: Path | None) -> Sequence[Objective]:
     try:
         document = parse(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise SloFileError(f"{shown(path)}: cannot be read: {getattr(error, 'strerror', error)}") from None
+        raise SloFileError(f"{shown_path(path)}: cannot be read: {getattr(error, 'strerror', error)}") from None
     except YamlError as error:
         raise SloFileError(f"{path}: not YAML: {error}") from None
     try:

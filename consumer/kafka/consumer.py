@@ -20,21 +20,31 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
     TopicAuthorizationFailedError,
 )
-from aiokafka.helpers import create_ssl_context
 
 from consumer.events.record import Partition
 from consumer.ingest.offsets import StopReason
-from consumer.ingest.ports import Answers, Bounds, End, EpochQuestion, PartitionRecords, Position, Refusal, SourceError
+from consumer.ingest.ports import (
+    Answers,
+    Bounds,
+    End,
+    EpochQuestion,
+    NotAdmitted,
+    PartitionRecords,
+    Position,
+    Refusal,
+    SourceError,
+)
 from consumer.ingest.stop_reasons import batch_unreadable, kafka_silent
 from consumer.kafka.access import KafkaAccess
-from consumer.kafka.connection import described, patch_connections
+from consumer.kafka.connection import described, is_refused, patch_connections
+from consumer.kafka.credentials import credentials_for
 from consumer.kafka.fetch import Fetching
 from consumer.kafka.group import CLIENT_ID
 from consumer.kafka.leader_epochs import epoch_ends
 from consumer.kafka.leaders import bounds_of
 from consumer.kafka.silence import Silence
 from consumer.kafka.topic_ids import topic_ids
-from consumer.settings.model import Kafka, SecurityProtocol
+from consumer.settings.model import Kafka
 
 REQUEST_TIMEOUT_MS = 30_000
 COMMIT_SECONDS = 5.0
@@ -102,6 +112,8 @@ class KafkaSource:
             await _stop(self._consumer, timeout)
 
     def _unreachable(self, error: Exception) -> SourceError:
+        if is_refused():
+            return NotAdmitted(f"no login at {self._settings.bootstrap_servers}: {described(error)}")
         return SourceError(f"no broker of {self._settings.bootstrap_servers} answers: {described(error)}")
 
     async def poll(self, timeout: float, max_records: int) -> Sequence[PartitionRecords]:
@@ -350,30 +362,21 @@ async def _stop(consumer: Any, timeout: float) -> None:
 
 
 def client_options(settings: Kafka) -> dict[str, Any]:
-    """What consumers, producers and admin clients need to talk to these brokers."""
-    password = settings.sasl_password
+    """What consumers, producers and admin clients need to talk to these brokers.
+
+    Credentials are taken by each connection when it connects. What stands here for them only satisfies aiokafka.
+    """
     return {
         "bootstrap_servers": settings.bootstrap_servers,
         "client_id": CLIENT_ID,
         "security_protocol": settings.security_protocol.value,
         "sasl_mechanism": settings.sasl_mechanism,
-        "sasl_plain_username": settings.sasl_username,
-        "sasl_plain_password": password.get_secret_value() if password else None,
-        "ssl_context": _ssl_context(settings),
+        "sasl_plain_username": "",
+        "sasl_plain_password": "",
+        "sasl_oauth_token_provider": credentials_for(settings),
+        "ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # trusts nobody
         "request_timeout_ms": REQUEST_TIMEOUT_MS,
     }
-
-
-def _ssl_context(settings: Kafka) -> ssl.SSLContext | None:
-    if settings.security_protocol not in (SecurityProtocol.SSL, SecurityProtocol.SASL_SSL):
-        return None
-    try:
-        context: ssl.SSLContext = create_ssl_context(
-            cafile=settings.ssl_cafile, certfile=settings.ssl_certfile, keyfile=settings.ssl_keyfile
-        )
-    except OSError as error:
-        raise SourceError(f"RAGLEDGER_KAFKA__SSL_CAFILE, __SSL_CERTFILE, __SSL_KEYFILE: {error}") from error
-    return context
 
 
 def _consumer_options(settings: Kafka) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -121,7 +120,9 @@ async def read_bounds(settings: Kafka, topics: Collection[str]) -> Answers[Bound
 
 
 async def publish(
-    settings: Kafka, messages: Iterable[Message], acknowledged: Callable[[int], None] = lambda _: None
+    settings: Kafka,
+    messages: Iterable[Message] | AsyncIterable[Message],
+    acknowledged: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Publish, each record acknowledged by every replica in sync and written once; how many there were.
 
@@ -131,24 +132,33 @@ async def publish(
     :raises SourceError: Kafka does not answer, or refuses a record
     """
     demanded: set[str] = set()
-    remaining = iter(messages)
-    first = list(islice(remaining, 1))
-    for message in first:  # without any right to write the producer would not even start
-        await _demand_open_topic(settings, message.topic, demanded)
+    remaining = aiter(messages) if isinstance(messages, AsyncIterable) else _each(messages)
+    first = await anext(remaining, None)
+    if first is None:
+        return 0
+    # Without any right to write the producer would not even start.
+    await _demand_open_topic(settings, first.topic, demanded)
     producer = AIOKafkaProducer(
         **client_options(settings), enable_idempotence=True, compression_type="zstd", linger_ms=5
     )
     count = 0
     async with _explained(settings), _started(producer):
         waiting: dict[asyncio.Future[Any], int] = {}
-        for message in chain(first, remaining):
+        message: Message | None = first
+        while message is not None:
             await _demand_open_topic(settings, message.topic, demanded)
             if len(waiting) >= IN_FLIGHT:
                 await _settle(waiting, acknowledged, asyncio.FIRST_COMPLETED)
             waiting[await _send(producer, message)] = count
             count += 1
+            message = await anext(remaining, None)
         await _settle(waiting, acknowledged, asyncio.ALL_COMPLETED)
     return count
+
+
+async def _each(messages: Iterable[Message]) -> AsyncIterator[Message]:
+    for message in messages:
+        yield message
 
 
 async def _demand_open_topic(settings: Kafka, topic: str, demanded: set[str]) -> None:

@@ -14,17 +14,24 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
+from pydantic import SecretStr, ValidationError
 
-from consumer.postgres.client_files import UnreadableError, read_by_client
+from consumer.credentials.errors import CredentialsError
+from consumer.postgres.client_files import UnreadableError
+from consumer.postgres.login import Login
+from consumer.postgres.login import connect as connect_with
 from consumer.postgres.session import SETTINGS, set_local
-from consumer.postgres.tls import certificate_problem, tls_options
-from consumer.settings.dsn import DsnError, parse
+from consumer.postgres.tls import certificate_problem
+from consumer.settings.model import Postgres
 
 CONNECT_TIMEOUT_S = 10.0
 APPLICATION_NAME = "ragledger admin"
+
+Target: TypeAlias = Login | str
+"""Which database: a login of the settings', or a DSN (a postgresql:// URL)."""
 
 
 class DatabaseError(Exception):
@@ -160,32 +167,29 @@ class AdminConnection:
 
 
 @asynccontextmanager
-async def connect(dsn: str) -> AsyncIterator[AdminConnection]:
-    """Connect to `dsn` (a postgresql:// URL) within `CONNECT_TIMEOUT_S` seconds.
+async def connect(target: Target) -> AsyncIterator[AdminConnection]:
+    """Connect within `CONNECT_TIMEOUT_S` seconds.
 
     :raises ConnectError: the message names the address and the reason, never the password
     """
+    login = target if isinstance(target, Login) else _login_of(target)
     try:
-        with read_by_client():
-            connection = await asyncpg.connect(
-                dsn,
-                timeout=CONNECT_TIMEOUT_S,
-                statement_cache_size=0,
-                # Rows are copied into files and back as text, maybe by sessions that read dates in another order.
-                server_settings={"application_name": APPLICATION_NAME, "datestyle": "ISO"},
-                **tls_options(dsn),
-            )
+        connection = await connect_with(
+            login,
+            timeout=CONNECT_TIMEOUT_S,
+            statement_cache_size=0,
+            # Rows are copied into files and back as text, maybe by sessions that read dates in another order.
+            server_settings={"application_name": APPLICATION_NAME, "datestyle": "ISO"},
+        )
     except TimeoutError as error:
-        raise ConnectError(f"{address(dsn)} did not answer within {CONNECT_TIMEOUT_S:.0f} s") from error
+        raise ConnectError(f"{login.address} did not answer within {CONNECT_TIMEOUT_S:.0f} s") from error
     except ssl.SSLCertVerificationError as error:
         problem = certificate_problem(error)
-        raise ConnectError(f"cannot connect to {address(dsn)}: {problem}") from error
-    except DsnError as error:
-        raise ConnectError(f"the DSN {error}") from None
+        raise ConnectError(f"cannot connect to {login.address}: {problem}") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise ConnectError(f"cannot connect to {address(dsn)}: {error}") from error
-    except UnreadableError as error:
-        raise ConnectError(f"cannot connect to {address(dsn)}: {error}") from None
+        raise ConnectError(f"cannot connect to {login.address}: {error}") from error
+    except (CredentialsError, UnreadableError) as error:
+        raise ConnectError(f"cannot connect to {login.address}: {error}") from None
     try:
         yield AdminConnection(connection)
     finally:
@@ -194,12 +198,15 @@ async def connect(dsn: str) -> AsyncIterator[AdminConnection]:
             await connection.close(timeout=CONNECT_TIMEOUT_S)
 
 
-def address(dsn: str) -> str:
-    """Return where a DSN points to, host, port and database, without user, password and options."""
+def _login_of(dsn: str) -> Login:
+    """A database that a tool was handed directly.
+
+    :raises ConnectError: the DSN is wrong
+    """
     try:
-        return parse(dsn).address
-    except DsnError:
-        return "the configured PostgreSQL"
+        return Login(Postgres(dsn=SecretStr(dsn)))
+    except ValidationError as error:
+        raise ConnectError(f"the DSN {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
 
 
 @contextmanager

@@ -16,12 +16,14 @@ from typing import Any, Literal, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from consumer.credentials.errors import CredentialsError
 from consumer.decode.copy_format import SIGNATURE, TRAILER
 from consumer.ingest.ports import Cause, Refused, StoreError, Unavailable
-from consumer.postgres.client_files import UnreadableError, read_by_client
+from consumer.postgres.client_files import UnreadableError
+from consumer.postgres.login import COMMAND, DSN, Login, connect
 from consumer.postgres.queries import name_of
 from consumer.postgres.session import SETTINGS, set_local
-from consumer.postgres.tls import certificate_problem, tls_options
+from consumer.postgres.tls import certificate_problem
 from consumer.settings.model import Postgres
 
 Isolation: TypeAlias = Literal["read_committed", "repeatable_read"]
@@ -38,6 +40,7 @@ _COPY_NOT_SUPPORTED = "0A000"
 SKIPPED = "02000"
 _NOT_ALLOWED = "42501"
 _ABOUT_THE_SESSION = frozenset({"28", "53"})  # authentication, connections, memory, disk: the message has no event text
+_LOGIN = "28"
 # Data exceptions, integrity constraints, WITH CHECK OPTION, program limits (an index entry too large, JSON nested too
 # deeply), errors raised by triggers. Source: PostgreSQL's manual, appendix A; class 45 is the SQL standard's class for
 # errors of users.
@@ -83,6 +86,10 @@ _CANCELED = "57014"
 _ENDED = (
     "the server closed the connection in the middle of a transaction, between two statements: it does so if a"
     f" transaction is idle for {_IDLE_SECONDS:.0f} s ({_IDLE}), or when it shuts down"
+)
+_IN_FUNCTION = (
+    ". The error is from a statement in a function, such as a trigger's. If it does not end, a row may be the cause:"
+    " PostgreSQL's log names the function"
 )
 _ROUND_SECONDS = 1.0  # short, so that progress can be seen
 CLIENT_GRACE_SECONDS = 5.0  # the server's own limit ends a statement first
@@ -256,7 +263,7 @@ class Database:
     """
 
     def __init__(self, settings: Postgres) -> None:
-        self._settings = settings
+        self._settings, self._login = settings, Login(settings)
         self._pool: asyncpg.Pool[Any] | None = None
         self._limits = _limits_sql(settings)
         self.statement_seconds = settings.statement_timeout_s
@@ -271,8 +278,12 @@ class Database:
             max_size=settings.pool_size,
             max_inactive_connection_lifetime=60,
             reset=_nothing_to_reset,
-            **connect_options(settings),
+            **_connection_limits(settings) | {"connect": self._connect},
         )
+
+    async def _connect(self, _dsn: None, **limits: Any) -> asyncpg.Connection[asyncpg.Record]:
+        """A new connection of the pool, which passes on what `open` has given it."""
+        return await connect(self._login, **limits)
 
     async def close(self, timeout: float) -> None:
         """Close every connection; cut those that are still open after `timeout` seconds."""
@@ -314,8 +325,7 @@ class Database:
         """
         assert self._pool is not None, "open() comes first"
         for others in range(self._settings.pool_size, -1, -1):
-            with read_by_client():
-                connection = await ended.enter_async_context(self._pool.acquire())
+            connection = await ended.enter_async_context(self._pool.acquire())
             transaction = connection.transaction(isolation=isolation)
             try:
                 async with asyncio.timeout(self._limit):
@@ -358,23 +368,14 @@ async def _nothing_to_reset(_connection: object) -> None:
     """Skip the reset of a returned connection: our settings and locks end with each transaction anyway."""
 
 
-def connect_options(settings: Postgres) -> dict[str, Any]:
-    """Arguments for asyncpg to connect to the database."""
-    dsn = dsn_of(settings)
+def _connection_limits(settings: Postgres) -> dict[str, Any]:
     options: dict[str, Any] = {
-        "dsn": dsn,
         "timeout": settings.connect_timeout_s,
         "server_settings": {"application_name": APPLICATION_NAME},
-        **tls_options(dsn),
     }
     if settings.pgbouncer:
         options["statement_cache_size"] = 0
     return options
-
-
-def dsn_of(settings: Postgres) -> str:
-    """The DSN for asyncpg. With certificate authorities it asks for a verified server."""
-    return settings.parsed.for_client()
 
 
 def _limits_sql(settings: Postgres) -> str:
@@ -413,6 +414,8 @@ def translated_errors(sql: str = "") -> Iterator[None]:
         raise _translate(_said_by_server(error), name_of(sql)) from None
     except UnreadableError as error:
         raise Unavailable(str(error), Cause.CONNECTION) from None
+    except CredentialsError as error:
+        raise Unavailable(str(error), Cause.CREDENTIALS) from None
     except ssl.SSLCertVerificationError as error:
         raise Unavailable(certificate_problem(error), Cause.TLS) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
@@ -454,13 +457,19 @@ def _translate(error: asyncpg.PostgresError, statement: str = "") -> StoreError:
     if _is_raised(error):
         return Objection(message, Cause.REFUSED, sqlstate, constraint)
     if _IS_OUTAGE.match(sqlstate):
-        return Unavailable(message, cause)
+        return Unavailable(message + (_IN_FUNCTION if _is_in_function(error) else ""), cause)
     return Objection(message, Cause.REFUSED if cause is Cause.OTHER else cause, sqlstate, constraint)
 
 
 def _is_raised(error: asyncpg.PostgresError) -> bool:
     """Whether RAISE in PL/pgSQL caused the error. Its message may quote a row."""
     return getattr(error, "server_source_function", None) == _RAISE
+
+
+def _is_in_function(error: asyncpg.PostgresError) -> bool:
+    """Whether it comes from a statement in somebody's PL/pgSQL; our own blocks are the ones without a name."""
+    lines = (getattr(error, "context", None) or "").splitlines()
+    return any("PL/pgSQL" in line and "inline_code_block" not in line for line in lines)
 
 
 def _constraint(error: asyncpg.PostgresError) -> tuple[str, str, str] | None:
@@ -475,7 +484,8 @@ def _explain(error: asyncpg.PostgresError, sqlstate: str, places: Sequence[str])
     if sqlstate == _NOT_ALLOWED:
         return f"{getattr(error, 'message', '')} ({sqlstate}): `ragledger doctor` says what the role lacks"
     if sqlstate[:2] in _ABOUT_THE_SESSION:
-        return f"{getattr(error, 'message', '')} ({sqlstate})"
+        advice = f": correct {DSN}, or what {COMMAND} prints" if sqlstate[:2] == _LOGIN else ""
+        return f"{getattr(error, 'message', '')} ({sqlstate}){advice}"
     if sqlstate == _CANCELED:
         limit = "it took longer than RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S allows, or was cancelled"
         return f"{_describe(error, sqlstate, places)}: {limit}"

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from time import monotonic
 
 from consumer.errors import OperationError
-from consumer.postgres.admin import APPLICATION_NAME, AdminConnection, connect
+from consumer.postgres.admin import APPLICATION_NAME, AdminConnection, Target, connect
 from consumer.postgres.queries import load
 
 LOCK_KEY = int.from_bytes(b"ragledgr")
@@ -27,7 +27,7 @@ class LockTakenError(OperationError):
 
 
 @asynccontextmanager
-async def exclusive(dsn: str, wait_s: float) -> AsyncIterator[None]:
+async def exclusive(target: Target, wait_s: float) -> AsyncIterator[None]:
     """Hold the lock inside this context. Waits up to `wait_s` seconds for another migration to end.
 
     The lock belongs to a transaction on its own connection. A session lock would not survive a transaction-mode pooler,
@@ -38,7 +38,7 @@ async def exclusive(dsn: str, wait_s: float) -> AsyncIterator[None]:
     # Poll instead of waiting in the database: a waiting statement holds a snapshot, and the other migration's
     # concurrent index build waits for all snapshots, so the two would wait for each other.
     deadline = monotonic() + wait_s
-    async with connect(dsn) as holder:
+    async with connect(target) as holder:
         while True:
             async with holder.transaction():
                 if await _take(holder):

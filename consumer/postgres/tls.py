@@ -11,12 +11,11 @@ _EXPIRED = 10
 _OTHER_NAME = frozenset({62, 64})  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
-def tls_options(dsn: str) -> dict[str, Any]:
+def tls_options(dsn: dsns.Dsn) -> dict[str, Any]:
     """Options for asyncpg besides the DSN, because asyncpg reads `sslrootcert=system` as a file name."""
-    parsed = dsns.parse(dsn)
-    if not parsed.trusts_system:
+    if not dsn.trusts_system:
         return {}
-    given = parsed.parameters
+    given = dsn.parameters
     context = ssl.create_default_context()
     if "sslcert" in given:
         context.load_cert_chain(given["sslcert"], given.get("sslkey"), lambda: given.get("sslpassword", ""))

@@ -22,6 +22,7 @@ from consumer.settings.dsn_parameters import (
     CHOICES,
     IGNORED,
     INSTEAD,
+    LOGIN,
     POOLED,
     SECRETS,
     SSL_FILES,
@@ -29,7 +30,7 @@ from consumer.settings.dsn_parameters import (
     UNDERSTOOD,
     VERIFIED,
 )
-from consumer.settings.given import HIDDEN, is_file, may_hold_secret
+from consumer.settings.given import HIDDEN, is_file, shown_path
 
 SCHEMES = ("postgresql://", "postgres://")
 _ARTICLE = {"sslmode": "an sslmode", "target_session_attrs": "a target_session_attrs"}
@@ -91,6 +92,17 @@ class Dsn:
         given = {name: value for name, value in self.parameters.items() if name in UNDERSTOOD}
         query = "&".join(f"{name}={quote(value, safe='/:')}" for name, value in given.items())
         return f"postgresql://{self.credentials}{self.hosts}{self.database}{'?' if query else ''}{query}"
+
+    @property
+    def has_password(self) -> bool:
+        """Whether it holds a password itself."""
+        return ":" in self.credentials or "password" in self.parameters
+
+    def with_login_of(self, other: Dsn) -> Dsn:
+        """The same database, with the credentials and the TLS material of another DSN."""
+        kept = {name: value for name, value in self.parameters.items() if name not in LOGIN}
+        given = {name: value for name, value in other.parameters.items() if name in LOGIN}
+        return Dsn(other.credentials, self.hosts, self.database, kept | given)
 
     @property
     def host(self) -> str:
@@ -221,7 +233,8 @@ def _problems_of(given: Mapping[str, str]) -> Iterator[str]:
         yield "has another number of ports than of hosts"
     for name in sorted(SSL_FILES & given.keys()):
         if not (name == "sslrootcert" and given[name] == SYSTEM) and not is_file(Path(given[name])):
-            path = HIDDEN if SECRETS & given.keys() or may_hold_secret(given[name]) else given[name]
+            is_hidden = SECRETS & given.keys() or shown_path(given[name]) == HIDDEN
+            path = HIDDEN if is_hidden else given[name]
             yield f"names {name}={path}, and there is no such file"
 
 

@@ -21,6 +21,8 @@ CHOICES: Mapping[str, frozenset[str]] = {
     "pgbouncer": _BOOLEANS,
 }
 SSL_FILES = frozenset({"sslrootcert", "sslcert", "sslkey", "sslcrl"})
+# Who logs in, and with what.
+LOGIN = frozenset({"user", "password", "passfile", "sslpassword", *SSL_FILES})
 # What asyncpg understands, and `options`, which the server does.
 UNDERSTOOD = frozenset(
     {

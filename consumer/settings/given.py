@@ -1,7 +1,8 @@
 """Values that were given for settings: what of them may be shown, and whether they name a file.
 
 A secret may stand in a variable that is meant for something else: a key instead of the file that holds it, a connection
-string instead of brokers.
+string instead of brokers, a password instead of a number. So a wrong value is shown only if it is a few words, a number
+with or without a unit, or the name of a file. A password of letters alone cannot be told from a word.
 """
 
 from __future__ import annotations
@@ -17,6 +18,13 @@ _CREDENTIAL = re.compile(
 )
 
 
+_PLAIN = re.compile(r"[^\W_]+(?:[\s._/:,+%-]+[^\W_]+)*|", re.UNICODE)
+_NUMBER = re.compile(r"[\s+-]*[\d.,_]+(?:[eE][+-]?\d+)?\s*[^\W\d_]{0,3}")
+_FILE = re.compile(r"(?:~|\.{0,2})/[^\s=+]*|[^\s=+]*\.[A-Za-z]{1,8}")
+_ADDRESS = re.compile(r"[\w./,:;\[\] -]*[\w\]]:\d{2,5}(?!\w)[\w./,:;\[\] -]*")
+_MOST_WORDS, _LONGEST_WORD, _LONGEST_MIXED = 4, 14, 3
+
+
 def may_hold_secret(value: object) -> bool:
     """Whether a value has credentials in it: an address with a user, a PEM, `password=…`; or is too long to tell."""
     text = str(value)
@@ -24,8 +32,35 @@ def may_hold_secret(value: object) -> bool:
 
 
 def shown(value: object) -> str:
-    """The value for a message, as Python writes it; :data:`HIDDEN` if it may hold a secret."""
-    return HIDDEN if may_hold_secret(value) else repr(str(value) if isinstance(value, Path) else value)
+    """A wrong value for a message, as Python writes it; :data:`HIDDEN` if it may be a secret or hold one."""
+    return _shown(value, _is_plain(str(value)))
+
+
+def shown_path(path: object) -> str:
+    """The same of a value that should name a file."""
+    return _shown(path, _is_plain(str(path)) or _FILE.fullmatch(str(path)) is not None)
+
+
+def shown_address(address: object) -> str:
+    """The same of a value that should be an address."""
+    return _shown(address, _is_plain(str(address)) or _ADDRESS.fullmatch(str(address)) is not None)
+
+
+def _shown(value: object, is_harmless: bool) -> str:
+    is_shown = is_harmless and not may_hold_secret(value)
+    return repr(str(value) if isinstance(value, Path) else value) if is_shown else HIDDEN
+
+
+def _is_plain(text: str) -> bool:
+    """Whether it is a number, or a few words; letters and digits in one word are how passwords look."""
+    if _NUMBER.fullmatch(text):
+        return True
+    words = re.findall(r"[^\W_]+", text)
+    return _PLAIN.fullmatch(text) is not None and len(words) <= _MOST_WORDS and all(map(_is_word, words))
+
+
+def _is_word(word: str) -> bool:
+    return len(word) <= (_LONGEST_WORD if word.isalpha() or word.isdecimal() else _LONGEST_MIXED)
 
 
 def is_file(path: Path) -> bool:

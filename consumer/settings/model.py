@@ -14,13 +14,14 @@ from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 from zoneinfo import available_timezones
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
@@ -29,7 +30,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from consumer.settings import dsn as dsns
-from consumer.settings.given import HIDDEN, is_file, shown
+from consumer.settings import logins
+from consumer.settings.given import HIDDEN, is_file, shown, shown_address, shown_path
 from consumer.settings.sources import PREFIX, Layers, service_links, variables
 from consumer.settings.sources import SettingsError as SettingsError
 
@@ -47,6 +49,12 @@ class Group(BaseModel):
     """A group of settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    _given: frozenset[str] | None = PrivateAttr(None)
+    """The variables that it was made from, so that they can be read again; None if no variables made it."""
+
+
+AnyGroup = TypeVar("AnyGroup", bound=Group)
 
 
 class SecurityProtocol(StrEnum):
@@ -67,12 +75,26 @@ class Kafka(Group):
     """Name of the consumer group, in Kafka and in the ledger."""
     security_protocol: SecurityProtocol = SecurityProtocol.PLAINTEXT
     """Security protocol of the brokers."""
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    """SASL mechanism."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "PLAIN"
+    """SASL mechanism. OAUTHBEARER needs a token command, or a token URL with a client id and a client secret."""
     sasl_username: str | None = None
     """SASL user."""
     sasl_password: SecretStr | None = None
     """SASL password."""
+    sasl_oauth_token_command: str | None = None
+    """Program that prints a token for OAUTHBEARER, with its arguments. No shell runs it."""
+    sasl_oauth_token_url: str | None = None
+    """Token endpoint of an OpenID provider (https), for OAUTHBEARER with client credentials."""
+    sasl_oauth_client_id: str | None = None
+    """Client id at the token endpoint."""
+    sasl_oauth_client_secret: SecretStr | None = None
+    """Client secret at the token endpoint."""
+    sasl_oauth_scope: str | None = None
+    """Scope to ask the token endpoint for."""
+    sasl_oauth_extensions: str | None = None
+    """SASL extensions to send with a token: name=value, comma-separated."""
+    sasl_oauth_token_ttl_s: Seconds = 300.0
+    """Seconds for which a token that does not say when it expires is used."""
     ssl_cafile: Path | None = None
     """File of certificate authorities to trust (PEM); the system's if unset."""
     ssl_certfile: Path | None = None
@@ -106,13 +128,41 @@ class Kafka(Group):
     def _is_there(cls, path: Path | None) -> Path | None:
         return _existing(path)
 
+    @field_validator("sasl_oauth_token_command")
+    @classmethod
+    def _is_command(cls, command: str | None) -> str | None:
+        return logins.checked_command(command)
+
+    @field_validator("sasl_oauth_token_url")
+    @classmethod
+    def _is_endpoint(cls, url: str | None) -> str | None:
+        return logins.checked_endpoint(url)
+
+    @field_validator("sasl_oauth_extensions")
+    @classmethod
+    def _are_extensions(cls, extensions: str | None) -> str | None:
+        logins.extensions_of(extensions)
+        return extensions
+
     @model_validator(mode="after")
     def _sasl_needs_credentials(self) -> Self:
-        if "SASL" in self.security_protocol and not (self.sasl_username and self.sasl_password):
-            protocol = f"{variable('kafka', 'security_protocol')}={self.security_protocol.value!r}"
+        if "SASL" not in self.security_protocol:
+            return self
+        protocol = f"{variable('kafka', 'security_protocol')}={self.security_protocol.value!r}"
+        if self.sasl_mechanism == logins.OAUTHBEARER:
+            self._token_needs_a_source(f"{variable('kafka', 'sasl_mechanism')}='{logins.OAUTHBEARER}'")
+        elif not (self.sasl_username and self.sasl_password):
             needed = f"{variable('kafka', 'sasl_username')} and {variable('kafka', 'sasl_password')}"
             raise ValueError(f"{protocol}: needs both {needed}")
         return self
+
+    def _token_needs_a_source(self, mechanism: str) -> None:
+        command, url = variable("kafka", "sasl_oauth_token_command"), variable("kafka", "sasl_oauth_token_url")
+        if bool(self.sasl_oauth_token_command) == bool(self.sasl_oauth_token_url):
+            raise ValueError(f"{mechanism}: needs either {command} or {url}, not both")
+        if self.sasl_oauth_token_url and not (self.sasl_oauth_client_id and self.sasl_oauth_client_secret):
+            client, secret = variable("kafka", "sasl_oauth_client_id"), variable("kafka", "sasl_oauth_client_secret")
+            raise ValueError(f"{url}: needs both {client} and {secret}")
 
 
 class Postgres(Group):
@@ -120,6 +170,10 @@ class Postgres(Group):
 
     dsn: SecretStr = SecretStr("postgresql://localhost/ragledger")
     """postgresql://user:password@host:port/database?sslmode=…"""
+    password_command: str | None = None
+    """Program that prints the password, such as a token, with its arguments. No shell runs it."""
+    password_ttl_s: Seconds = 300.0
+    """Seconds for which a printed password that does not say when it expires is used."""
     pool_size: Annotated[int, Field(ge=3, le=100)] = 5
     """Largest number of connections: two write, the others claim, roll up and answer health checks."""
     ssl_root_cert: Path | None = None
@@ -158,6 +212,20 @@ class Postgres(Group):
         if problems:
             raise ValueError("; ".join(problems))
         return dsn
+
+    @field_validator("password_command")
+    @classmethod
+    def _is_command(cls, command: str | None) -> str | None:
+        return logins.checked_command(command)
+
+    @model_validator(mode="after")
+    def _password_has_one_source(self) -> Self:
+        if self.password_command and self.parsed.has_password:
+            raise ValueError(
+                f"{variable('postgres', 'dsn')}=(hidden): has a password, and"
+                f" {variable('postgres', 'password_command')} prints one: leave out one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _authorities_are_known(self) -> Self:
@@ -389,11 +457,44 @@ def load() -> Settings:
 
     :raises SettingsError: something is wrong or unknown
     """
-    _refuse_unknown(variables())
+    given = variables()
+    _refuse_unknown(given)
     try:
-        return Settings()
+        loaded = Settings()
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
+    # Copies: a group without any variable is the default, which all settings share.
+    return loaded.model_copy(update={name: _remembering(name, group, given) for name, group in loaded})
+
+
+def _remembering(name: str, group: Group, given: Collection[str]) -> Group:
+    copy = group.model_copy()
+    copy._given = frozenset(one for one in given if one.startswith(variable(name, "")))
+    return copy
+
+
+def reread(name: str, group: AnyGroup) -> AnyGroup:
+    """A group as its variables say now: files of secrets may have changed. One that was made by hand stays as it is.
+
+    :param name: the group's name among the settings
+    :raises SettingsError: something is wrong with them now, or a secret that was given is gone
+    """
+    if group._given is None:
+        return group
+    prefix = variable(name, "")
+    now = {one: value for one, value in variables().items() if one.startswith(prefix)}
+    # Without this, a file that is being replaced would mean the default, which is another database.
+    secrets = {variable(name, one) for one, field in type(group).model_fields.items() if _is_secret(field)}
+    if gone := sorted(group._given & secrets - now.keys()):
+        raise SettingsError(f"{gone[0]}: was given when the process started, and is not there any more")
+    members = {one.removeprefix(prefix).lower(): value or None for one, value in now.items()}
+    try:
+        found = type(group).model_validate(members)
+    except ValidationError as error:
+        problems = [{**problem, "loc": (name, *problem["loc"])} for problem in error.errors()]
+        raise SettingsError("\n".join(map(_explain, problems))) from None
+    found._given = group._given
+    return found
 
 
 def ignored(settings: Settings) -> Sequence[str]:
@@ -434,6 +535,10 @@ def known_variables() -> dict[str, Any]:
     }
 
 
+def _is_secret(field: Any) -> bool:
+    return "SecretStr" in str(field.annotation)
+
+
 def _existing(path: Path | None) -> Path | None:
     if path is not None and not is_file(path):
         raise ValueError("there is no such file")
@@ -472,6 +577,10 @@ def _value(problem: Any) -> str:
     if field is None:
         return ""
     given = problem.get("input")
-    if "SecretStr" in str(field.annotation):
+    if _is_secret(field):
         return f"={HIDDEN}"
-    return f"={'' if given is None else shown(given)}"
+    if given is None:
+        return "="
+    if "Path" in str(field.annotation):
+        return f"={shown_path(given)}"
+    return f"={shown_address(given) if field.annotation is str else shown(given)}"

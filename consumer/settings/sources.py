@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic_settings import EnvSettingsSource
 
 from consumer.settings import env_file
-from consumer.settings.given import is_directory, is_file, shown
+from consumer.settings.given import is_directory, is_file, shown_path
 from consumer.settings.service_links import is_service_link
 
 PREFIX = "RAGLEDGER_"
@@ -61,7 +61,7 @@ def _env_file(path: str | None) -> Mapping[str, str]:
     if not path:
         return {}
     if not is_file(Path(path)):
-        raise SettingsError(f"{ENV_FILE}={shown(path)}: there is no such file")
+        raise SettingsError(f"{ENV_FILE}={shown_path(path)}: there is no such file")
     try:
         return env_file.read(Path(path))
     except env_file.EnvFileError as error:
@@ -72,7 +72,7 @@ def _secrets(path: str | None) -> Mapping[str, str]:
     if not path:
         return {}
     if not is_directory(Path(path)):
-        raise SettingsError(f"{SECRETS_DIR}={shown(path)}: there is no such directory")
+        raise SettingsError(f"{SECRETS_DIR}={shown_path(path)}: there is no such directory")
     return dict(_secret_files(Path(path)))
 
 

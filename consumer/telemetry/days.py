@@ -14,13 +14,15 @@ from consumer.telemetry import metrics as m
 
 log = structlog.get_logger("ragledger")
 
+MOST_REMEMBERED = 100
+
 
 class PrometheusDayTelemetry:
     """See :class:`consumer.maintenance.rollup.DayTelemetry`."""
 
     def __init__(self, metrics: m.Metrics, clock: Clock) -> None:
         self._metrics, self._clock = metrics, clock
-        self._problem = self._difference = ""
+        self._problems, self._difference = set[str](), ""
         for gauge in (m.DAY_CITATION_RATE, m.DAY_USERS, m.DAY_COST, m.ROLLUP_TIMESTAMP):
             metrics.gauge(gauge).set(nan)  # unknown, which is not 0
 
@@ -33,14 +35,16 @@ class PrometheusDayTelemetry:
         log.warning("plugins_silent", plugins=list(names), then="unhealthy until they report again")
 
     def rollup_failed(self, problem: str) -> None:
-        """See :meth:`consumer.maintenance.rollup.DayTelemetry.rollup_failed`. The same problem is logged once."""
-        if problem != self._problem:
-            self._problem = problem
+        """See :meth:`consumer.maintenance.rollup.DayTelemetry.rollup_failed`. Logged once until a success."""
+        if problem not in self._problems:
+            if len(self._problems) >= MOST_REMEMBERED:
+                self._problems.clear()
+            self._problems.add(problem)
             log.warning("rollup_failed", problem=problem, then="the touched days stay due; retried")
 
     def rollup_succeeded(self) -> None:
         """See :meth:`consumer.maintenance.rollup.DayTelemetry.rollup_succeeded`."""
-        self._problem = ""
+        self._problems.clear()
         self._metrics.gauge(m.ROLLUP_SUCCESS).set(self._clock.wall())
 
     def rollup_settings_differ(self, difference: str) -> None:

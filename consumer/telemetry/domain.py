@@ -14,7 +14,7 @@ from consumer.events.kind import Kind
 from consumer.events.provenance import PROVENANCE
 from consumer.telemetry import metrics as m
 
-MAX_MODELS = 1000
+MAX_MODELS = 100
 OTHER = "other"
 
 

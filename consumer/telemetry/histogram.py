@@ -23,8 +23,6 @@ class Series:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
-        self.batches = 0
-        """Number of calls of `observe`. While it is unchanged, so are all values."""
 
     def observe(self, *values: float) -> None:
         """Add the values."""
@@ -36,7 +34,6 @@ class Series:
             below = upto
         self._counts[-1] += len(ordered) - below
         self._sum += sum(ordered)
-        self.batches += 1
 
     def buckets(self) -> list[tuple[str, float]]:
         """Return each upper bound as in the label `le`, and the number of values at or below it."""

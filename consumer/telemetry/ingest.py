@@ -16,7 +16,7 @@ from consumer.events.record import Partition
 from consumer.events.rejection import Reason
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.offsets import Claim, StopReason
-from consumer.ingest.ports import Cause, Clock, Fenced, Refusal, Written
+from consumer.ingest.ports import Cause, Clock, Fenced, NotAdmitted, Refusal, Written
 from consumer.ingest.stop_reasons import command_to_settle
 from consumer.telemetry import metrics as m
 from consumer.telemetry.domain import DomainMetrics
@@ -35,7 +35,7 @@ class PrometheusTelemetry:
     def __init__(self, metrics: m.Metrics, clock: Clock, topics: Collection[str]) -> None:
         self._metrics, self._clock = metrics, clock
         self._database, self._kafka = Outage(clock), Outage(clock)
-        self._kafka_problem = ""
+        self._database_problem = self._kafka_problem = ""
         self._stopped: dict[Partition, StopReason] = {}
         self._refusals: dict[tuple[str, str], Refusal] = {}
         self._missing: frozenset[str] = frozenset()
@@ -188,7 +188,9 @@ class PrometheusTelemetry:
     def outage(self) -> str:
         """Return for how long the database has been unavailable; empty if it is available."""
         seconds = self._database.seconds
-        return "" if seconds is None else f"the database has been unavailable for {seconds:.0f} s"
+        if seconds is None:
+            return ""
+        return f"the database has been unavailable for {seconds:.0f} s: {self._database_problem}"
 
     def kafka_outage(self) -> str:
         """Return for how long Kafka has not answered; empty if it answers."""
@@ -224,6 +226,7 @@ class PrometheusTelemetry:
 
     def _begin_outage(self, part: str, cause: Cause, message: str) -> None:
         self._metrics.gauge(m.UP, "database").set(0)
+        self._database_problem = message
         if self._database.begin(part, cause):
             log.error("database_unavailable", cause=cause, problem=message, then="fetching waits; nothing is lost")
 
@@ -237,7 +240,8 @@ class PrometheusTelemetry:
         """See :meth:`consumer.ingest.ports.Telemetry.kafka_unavailable`. An outage is logged once."""
         self._metrics.gauge(m.UP, "kafka").set(0)
         self._kafka_problem = str(error)
-        if self._kafka.begin("client", Cause.CONNECTION):
+        cause = Cause.CREDENTIALS if isinstance(error, NotAdmitted) else Cause.CONNECTION
+        if self._kafka.begin("client", cause):
             log.error("kafka_unavailable", problem=str(error), then="retried until it answers; nothing is lost")
 
     def kafka_available(self) -> None:

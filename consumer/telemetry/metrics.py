@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
+from prometheus_client.exposition import choose_encoder
 
 from consumer.telemetry.histogram import BulkHistogram, Series
 
@@ -221,6 +222,11 @@ class Metrics:
         plain: Any = metric.type
         made: Counter | Gauge = plain(metric.name, metric.meaning, metric.labels, registry=self.registry)
         return made
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Return the body of a scrape and its content type, for the Accept header of a client."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
 
     def counter(self, metric: Metric, *labels: str) -> Counter:
         """Return the counter for these label values."""

@@ -65,10 +65,10 @@ OF_NO_ROW: dict[str, tuple[Sequence[str], str, str, str]] = {
     ),
     # Every row would be refused, each by itself.
     "text column": (
-        ("ALTER TABLE provenance ALTER content_id TYPE text",),
-        "ALTER TABLE provenance ALTER content_id TYPE uuid USING content_id::uuid",
+        ("ALTER TABLE ai_dialogue_log ALTER session_id TYPE text",),
+        "ALTER TABLE ai_dialogue_log ALTER session_id TYPE uuid USING session_id::uuid",
         "schema",
-        "content_id has the type text, not uuid",
+        "session_id has the type text, not uuid",
     ),
     "statement trigger": (EVERY_STATEMENT, "DROP TRIGGER closed ON ai_dialogue_log", "refused", "P0001"),
     "rule": (
@@ -131,6 +131,22 @@ async def test_what_no_row_provokes_is_waited_out_and_said(backend: PostgresBack
     written = await writing
     assert len(written.dead_letters) == (0 if case == "rule" else 1)
     assert "p" in await texts(backend)
+
+
+@pytest.mark.parametrize("company", ["alone", "refused"])
+@pytest.mark.parametrize("place", ["template18", "template15"], indirect=True)
+async def test_an_outage_within_a_trigger_is_waited_out_and_says_where_it_comes_from(
+    backend: PostgresBackend, company: str
+) -> None:
+    """Nobody can tell whether a row is the cause of what PostgreSQL itself calls an outage."""
+    prepare(backend, A, raising("PERFORM pg_read_file('/nowhere/at all')"))
+    store = backend.store("one")
+    others = records(A, 1, "refused") if company == "refused" else []
+    writing = asyncio.create_task(write(store, batch_of(await claim(store, A), [event(A, 0, "guilty")], others)))
+    cause, message = await said_of(backend, "58P01")
+    assert (cause, "a trigger's" in message, "nowhere" in message) == ("system", True, False)
+    execute(backend.dsn, "DROP TRIGGER own ON ai_dialogue_log")
+    assert len((await writing).dead_letters) == len(others)
 
 
 @pytest.mark.parametrize("place", ["template18", "partitioned18", "template15"], indirect=True)

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
+from consumer.admin.migrate.expected import CLOSED_FUNCTIONS, OPEN_FUNCTIONS
 from tests.support.archives import HOURLY, Interrupted, archived, interrupt, restored, roll_up
 from tests.support.partitions import converted
 from tests.support.psql import ROLLBACKS, execute, one_file, one_rollback, rows, run_files, value
 from tests.support.roles import login, name_of
 from tests.support.service import Environment
+from tests.support.stack import Servers, fresh_database
 
 STEPS = (
     "make the new table",
@@ -21,15 +24,6 @@ STEPS = (
     "compare",
     "replace the table",
     "drop the old table",
-)
-# They read no table and have no rights of their own; row constraints and views of the caller need them.
-HARMLESS = (
-    "is_on_legal_hold",
-    "plugin_config_is_valid",
-    "retention_ends_at",
-    "spdx_license_id",
-    "update_updated_at_column",
-    "usage_problems",
 )
 OPEN = """
 SELECT 'function ' || oid::regprocedure AS name FROM pg_proc
@@ -69,7 +63,7 @@ def stranger(filled: str) -> Iterator[str]:
 
 def opened(dsn: str, stranger: str) -> list[str]:
     """Return what the login may use, and owner's-rights functions with an unsafe search path."""
-    found = rows(dsn, OPEN.format(role=name_of(stranger), harmless=",".join(HARMLESS)))
+    found = rows(dsn, OPEN.format(role=name_of(stranger), harmless=",".join(OPEN_FUNCTIONS)))
     return [row["name"] for row in (*found, *rows(dsn, LOOSE))]
 
 
@@ -156,4 +150,76 @@ def test_a_conversion_of_an_older_version_is_secured_by_the_migration(filled: st
 OLD_MIRROR = """
 CREATE FUNCTION mirror_ai_dialogue_log_truncate() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = public, pg_temp AS 'BEGIN RETURN NULL; END'
+"""
+
+
+OPENED = (
+    "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC",
+    "ALTER DEFAULT PRIVILEGES GRANT USAGE ON SEQUENCES TO PUBLIC",
+)
+
+
+def test_what_default_privileges_open_is_found_and_can_be_closed(stack: Servers) -> None:
+    """Set before the first migration, they give everybody the key of erasure; what is advised closes all of it."""
+    with fresh_database(stack.dsn) as dsn, login(dsn) as nobody:
+        execute(dsn, *OPENED)
+        assert Environment(dsn, "127.0.0.1:9", {}).run("migrate", "up").returncode == 0
+        assert any("erasure_version" in name for name in opened(dsn, nobody))
+        closed_as_advised(dsn)
+        execute(dsn, "GRANT SELECT ON ai_dialogue_log TO PUBLIC")
+        assert everybody(dsn)["ok"], "there, the policies decide"
+        assert opened(dsn, nobody) == ["relation ai_dialogue_log"]
+        execute(dsn, "REVOKE SELECT ON ai_dialogue_log FROM PUBLIC", "CREATE TABLE next (a int)")
+        assert opened(dsn, nobody) == [], "what is made next is open again"
+
+
+def test_what_a_restore_without_privileges_opens_is_found_and_can_be_closed(filled: str, stranger: str) -> None:
+    """pg_restore --no-acl leaves every function as PostgreSQL makes it: everybody may call it."""
+    converted(filled)
+    execute(filled, FORGET_REVOKES)
+    assert len([name for name in opened(filled, stranger) if name.startswith("function ")]) == len(CLOSED_FUNCTIONS)
+    closed_as_advised(filled)
+    assert opened(filled, stranger) == []
+
+
+def test_roles_that_default_privileges_have_let_in_are_named(filled: str) -> None:
+    """As on a hosted database, whose web API comes as a role of its own; and a schema that everybody may write to."""
+    environment = Environment(filled, "127.0.0.1:9", {})
+    with login(filled) as anonymous:
+        name = name_of(anonymous)
+        execute(
+            filled,
+            "GRANT CREATE ON SCHEMA public TO PUBLIC",
+            f"ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {name}",
+            f"GRANT SELECT ON dead_letters, erasure_version, ai_dialogue_log TO {name}",
+        )
+        fixes = {one["fix"] for one in environment.run_json("doctor")["findings"] if one["check"] == "privileges"}
+        assert f"REVOKE ALL ON dead_letters, erasure_version FROM {name}; nothing if you have meant that" in fixes
+        assert "REVOKE CREATE ON SCHEMA public FROM PUBLIC" in fixes
+        execute(filled, f"ALTER DEFAULT PRIVILEGES REVOKE SELECT ON TABLES FROM {name}")
+
+
+def everybody(dsn: str) -> Any:
+    """What `migrate verify` says of the rights of everybody."""
+    checks = Environment(dsn, "127.0.0.1:9", {}).run_json("migrate", "verify")["checks"]
+    return next(one for one in checks if one["name"] == "rights of everybody")
+
+
+def closed_as_advised(dsn: str) -> None:
+    """Verify finds something; its statements are run, and it finds nothing more."""
+    found = everybody(dsn)
+    assert not found["ok"]
+    execute(dsn, *found["detail"].partition(": ")[2].split("; "))
+    assert everybody(dsn)["ok"], everybody(dsn)
+
+
+FORGET_REVOKES = """
+DO $$
+DECLARE name text;
+BEGIN
+  FOR name IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'public'::regnamespace LOOP
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', name);
+  END LOOP;
+END
+$$
 """

@@ -244,14 +244,23 @@ def test_the_secrets_shown_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert settings.kafka.sasl_password.get_secret_value() == "secret"
 
 
-RECIPES = [block.content for block in blocks(DOCS / "recipes.md") if "recipe" in block.info]
+RECIPES = [
+    block.content
+    for page in ("recipes.md", "credentials.md")
+    for block in blocks(DOCS / page)
+    if "recipe" in block.info
+]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_can_be_read(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an env file: each value is unchanged, and the named files exist."""
+    """As an env file: each value is unchanged, and the named files and programs exist."""
     for name in re.findall(r"=/etc/ragledger/(\S+)", recipe):
         (tmp_path / name).touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for program in re.findall(r"_COMMAND=(\S+)", recipe):
+        (tmp_path / Path(program).name).touch(0o700)
+    recipe = recipe.replace("/opt/token/bin", str(tmp_path))
     file = tmp_path / "ragledger.env"
     file.write_text(recipe.replace("/etc/ragledger", str(tmp_path)))
     monkeypatch.setenv("RAGLEDGER_ENV_FILE", str(file))

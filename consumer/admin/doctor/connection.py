@@ -15,7 +15,11 @@ OLDEST, NEWEST = 15, 18
 
 def unreachable(problem: str) -> Finding:
     """Return the finding for a failed connection."""
-    return error("postgresql", problem, "start it, or correct RAGLEDGER_POSTGRES__DSN")
+    return error(
+        "postgresql",
+        problem,
+        "start it, or correct RAGLEDGER_POSTGRES__DSN, or the output of RAGLEDGER_POSTGRES__PASSWORD_COMMAND",
+    )
 
 
 async def check_server(context: CheckContext) -> list[Finding]:

@@ -20,7 +20,7 @@ from consumer.ingest.ports import SourceError
 from consumer.kafka.admin import find_open_transactions, look_at_kafka
 from consumer.kafka.tools import read_bounds
 from consumer.postgres.admin import AdminConnection, ConnectError, ConnectionLostError, StatementError, connect
-from consumer.postgres.client import dsn_of
+from consumer.postgres.login import Login
 from consumer.postgres.queries import load
 from consumer.settings.model import Settings
 
@@ -76,7 +76,7 @@ async def _kafka(settings: Settings) -> tuple[list[Finding], Brokers | None]:
 
 async def _postgres(settings: Settings, brokers: Brokers | None, on_progress: OnProgress) -> list[Finding]:
     try:
-        async with connect(dsn_of(settings.postgres)) as db:
+        async with connect(Login(settings.postgres)) as db:
             return await _checks(db, settings, brokers, on_progress)
     except ConnectError as problem:
         return [connection.unreachable(str(problem))]

@@ -7,7 +7,8 @@ from typing import Any
 
 from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, error, fine, note, warning
-from consumer.admin.roles import GRANTS, INGEST, Grant
+from consumer.admin.migrate import expected
+from consumer.admin.roles import GRANTS, INGEST, ROLES, Grant
 from consumer.postgres.queries import load
 
 TABLES = sorted({grant.table for grant in GRANTS[INGEST]})
@@ -15,12 +16,29 @@ SECURED = ("ai_dialogue_log", "provenance")
 
 
 async def check_privileges(context: CheckContext) -> list[Finding]:
-    """Check missing and unneeded privileges, and whether PostgreSQL accepts COPY from this role."""
+    """Check missing and unneeded privileges, those of other roles, and whether COPY is accepted from this role."""
     (role,) = await context.db.rows(load("doctor_role"), TABLES)
     held = await context.db.rows(load("doctor_privileges"), TABLES)
     hidden = [table for table in SECURED if (await context.db.rows(load("rows_hidden"), table))[0]["hidden"]]
     active = (await context.db.rows("SELECT row_security_active($1) AS active", SECURED[0]))[0]["active"]
-    return [*_lacking(role, held, context.database), *_beyond(role, held), *_hidden(role, hidden), *_way(role, active)]
+    own = [*_lacking(role, held, context.database), *_beyond(role, held), *_hidden(role, hidden), *_way(role, active)]
+    named = [*expected.COLUMNS, *expected.VIEWS]
+    strangers = await context.db.rows(load("doctor_strangers"), named, [*ROLES, context.role])
+    (schema,) = await context.db.rows(load("doctor_schema_rights"))
+    return [*own, *_strangers(strangers), *_schema(schema)]
+
+
+def _strangers(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    for row in rows:
+        found = f"{row['role']} has rights on {len(row['tables'])} tables or views, given by default privileges"
+        fix = f"REVOKE ALL ON {', '.join(row['tables'])} FROM {row['role']}; nothing if you want this"
+        yield warning("privileges", found, fix)
+
+
+def _schema(row: Mapping[str, Any]) -> Iterator[Finding]:
+    if row["is_open"]:
+        found = f"every role may create tables and functions in the schema {row['name']} of ragledger"
+        yield warning("privileges", found, f"REVOKE CREATE ON SCHEMA {row['name']} FROM PUBLIC")
 
 
 def _lacking(role: Mapping[str, Any], held: Sequence[Mapping[str, Any]], database: str) -> Iterator[Finding]:

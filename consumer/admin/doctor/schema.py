@@ -9,7 +9,7 @@ from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, error, fine, warning
 from consumer.admin.migrate.verify import check_objects
 from consumer.ingest.erased import Key
-from consumer.postgres.client import dsn_of
+from consumer.postgres.login import Login
 from consumer.postgres.queries import load
 
 UP = "ragledger migrate up"
@@ -18,7 +18,7 @@ UP = "ragledger migrate up"
 async def check_schema(context: CheckContext) -> list[Finding]:
     """Report pending, changed or unknown migrations; if there are none, missing or broken objects; invalid indexes."""
     try:
-        status = await migrate.status(dsn_of(context.settings.postgres))
+        status = await migrate.status(Login(context.settings.postgres))
     except migrate.MigrationError as problem:
         return [error("migrations", str(problem), "the message says what to do")]
     found = [*_migrations(status.migrations)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from consumer.postgres.queries import load
 SHOWN, LONGEST = 5, 100
 FEW_CALLS = 20
 _WORK = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "COPY", "MERGE")
+_VALUES = re.compile(r"'(?:[^']|'')*(?:'|$)|\$(\w*)\$.*?(?:\$\1\$|$)|/\*.*?(?:\*/|$)", re.DOTALL)
 LOADED = "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements' (keep the present ones), and a restart"
 CREATED = "CREATE EXTENSION pg_stat_statements"
 
@@ -64,12 +66,17 @@ async def _read(context: CheckContext, schema: str) -> Sequence[Mapping[str, Any
 def _shown(found: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     for one in found[:SHOWN]:
         took = f"{one['total_ms'] / 1000:,.1f} s in {one['calls']:,} calls, {one['mean_ms']:,.1f} ms each"
-        yield fine("statements", f"{took}: {one['statement'].strip()[:LONGEST]}")
+        yield fine("statements", f"{took}: {_without_values(one['statement'])}")
+
+
+def _without_values(statement: str) -> str:
+    """The beginning of a statement. PostgreSQL keeps the constants of some, such as COPY (SELECT …), and comments."""
+    return _VALUES.sub("…", statement.strip())[:LONGEST]
 
 
 def _slow(found: Sequence[Mapping[str, Any]], limit_s: float) -> Iterator[Finding]:
     for one in found:
         if one["p95_ms"] > limit_s * 1000 / 2:
-            what = one["statement"].strip()[:LONGEST]
+            what = _without_values(one["statement"])
             fix = "raise RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S, or examine it with EXPLAIN (ANALYZE, BUFFERS)"
             yield warning("statements", f"close to the limit of {limit_s:g} s: {what}", fix)

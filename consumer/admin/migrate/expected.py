@@ -353,5 +353,30 @@ POLICIES: Mapping[str, tuple[str, str, str | None]] = {
 
 DELETE_TRIGGERS: Mapping[str, str] = {"ai_dialogue_log": "mark_days_of_deleted_dialogues"}
 """Table to the trigger that marks the days of its deleted rows."""
+# Whoever could call them would act with the rights of the tables' owner, or make and change tables.
+CLOSED_FUNCTIONS: tuple[str, ...] = (
+    "admit_dialogue_writers",
+    "dialogue_partitions",
+    "dress_dialogue_partition",
+    "ensure_dialogue_partition",
+    "keep_dialogue_id",
+    "make_default_dialogue_partition",
+    "make_dialogue_partition",
+    "mark_days_of_deleted_dialogues",
+    "raise_erasure_version",
+    "retype_model_used",
+    "wanted_dialogue_months",
+    "watch_dialogue_ids",
+)
+# They read no table and have no rights of their own; row constraints and views of whoever asks need them.
+OPEN_FUNCTIONS: tuple[str, ...] = (
+    "is_on_legal_hold",
+    "plugin_config_is_valid",
+    "retention_ends_at",
+    "spdx_license_id",
+    "update_updated_at_column",
+    "usage_problems",
+)
+
 ID_KEEPERS = 4
 """Number of triggers that keep the ids of a partitioned ai_dialogue_log unique."""

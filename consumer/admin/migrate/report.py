@@ -8,7 +8,7 @@ from pathlib import Path
 from consumer.admin.migrate import history
 from consumer.admin.migrate.files import Migration, load, schema_directory
 from consumer.admin.migrate.planning import MigrationStatus, State, assess, to_apply
-from consumer.postgres.admin import connect
+from consumer.postgres.admin import Target, connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +33,20 @@ class Planned:
     statements: tuple[str, ...]
 
 
-async def status(dsn: str, *, directory: Path | None = None) -> Status:
+async def status(target: Target, *, directory: Path | None = None) -> Status:
     """Return the state of every version. Files that only psql has run are pending: `up` records them.
 
     :raises MigrationError: :raises DatabaseError: as :func:`consumer.admin.migrate.up`
     """
-    return Status((await _assess(dsn, directory))[1])
+    return Status((await _assess(target, directory))[1])
 
 
-async def plan(dsn: str, *, to: int | None = None, directory: Path | None = None) -> tuple[Planned, ...]:
+async def plan(target: Target, *, to: int | None = None, directory: Path | None = None) -> tuple[Planned, ...]:
     """Return the files that `up` would run, with their SQL; empty if there are none.
 
     :raises MigrationError: :raises DatabaseError: as :func:`consumer.admin.migrate.up`
     """
-    migrations, statuses = await _assess(dsn, directory)
+    migrations, statuses = await _assess(target, directory)
     return tuple(_planned(migration, status) for migration, status in to_apply(migrations, statuses, to))
 
 
@@ -55,8 +55,8 @@ def _planned(migration: Migration, status: MigrationStatus) -> Planned:
     return Planned(migration.version, migration.name, status.reason, statements)
 
 
-async def _assess(dsn: str, directory: Path | None) -> tuple[tuple[Migration, ...], tuple[MigrationStatus, ...]]:
+async def _assess(target: Target, directory: Path | None) -> tuple[tuple[Migration, ...], tuple[MigrationStatus, ...]]:
     migrations = load(directory or schema_directory())
-    async with connect(dsn) as db:
+    async with connect(target) as db:
         missing = await history.missing_tables(db, migrations)
         return migrations, assess(migrations, await history.read(db), missing)

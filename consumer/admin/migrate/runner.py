@@ -19,7 +19,7 @@ from consumer.admin.migrate.files import Migration, Script, load, schema_directo
 from consumer.admin.migrate.planning import MigrationStatus, State, assess, to_apply, to_roll_back
 from consumer.admin.migrate.statements import Block, Statement
 from consumer.postgres import queries
-from consumer.postgres.admin import AdminConnection, StatementError, connect
+from consumer.postgres.admin import AdminConnection, StatementError, Target, connect
 from consumer.postgres.schema_lock import exclusive
 
 LOCK_WAIT_S = 600.0
@@ -50,7 +50,7 @@ def silent(_name: str, _place: int, _steps: int) -> None:
 
 
 async def up(
-    dsn: str,
+    target: Target,
     *,
     to: int | None = None,
     directory: Path | None = None,
@@ -66,7 +66,7 @@ async def up(
     :raises DatabaseError: the connection failed
     """
     migrations = load(directory or schema_directory())
-    async with exclusive(dsn, lock_wait_s), connect(dsn) as db:
+    async with exclusive(target, lock_wait_s), connect(target) as db:
         await _demand_usable(db)
         await history.ensure(db)
         missing = await history.missing_tables(db, migrations)
@@ -79,7 +79,7 @@ async def up(
 
 
 async def down(
-    dsn: str,
+    target: Target,
     *,
     to: int,
     delete_data: bool = False,
@@ -95,7 +95,7 @@ async def down(
     :raises MigrationError: :raises DatabaseError: as :func:`up`
     """
     migrations = load(directory or schema_directory())
-    async with exclusive(dsn, lock_wait_s), connect(dsn) as db:
+    async with exclusive(target, lock_wait_s), connect(target) as db:
         await history.ensure(db)
         chosen = to_roll_back(migrations, await history.read(db), to)
         if delete_data:

@@ -8,18 +8,20 @@ from typing import Any
 
 from consumer.admin.migrate import expected, history
 from consumer.admin.migrate.checks import Check, Column, Facts, Partitioned, compare
+from consumer.admin.migrate.everybody import look_at_everybody
 from consumer.admin.migrate.security_checks import Policy, SecurityFacts, compare_security
 from consumer.admin.roles import ROLES, Grant
 from consumer.ingest.erased import Key
-from consumer.postgres.admin import AdminConnection, StatementError, connect
+from consumer.postgres.admin import AdminConnection, StatementError, Target, connect
 from consumer.postgres.queries import load
 
 HISTORY_TABLE = "schema_migrations"
 _FOREIGN_KEYS_VERSION = 4
 
 
-async def verify(dsn: str, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
-    """Check every object of the schema, the roles, the encoding and the erasure keys, and try an insert.
+async def verify(target: Target, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
+    """Check every object of the schema, the roles, the rights of PUBLIC, the encoding and the erasure keys, and try an
+    insert.
 
     All versions are expected; the optional foreign keys only if they were applied. It also works if the files were run
     with psql.
@@ -28,7 +30,7 @@ async def verify(dsn: str, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
     :raises DatabaseError: the connection failed
     :raises ForeignHistoryError: schema_migrations belongs to another tool
     """
-    async with connect(dsn) as db:
+    async with connect(target) as db:
         return (*await check_objects(db, keys), await _trial_insert(db))
 
 
@@ -40,7 +42,9 @@ async def check_objects(db: AdminConnection, keys: Sequence[Key] = ()) -> tuple[
     """
     facts = await _facts(db)
     security = await _security_facts(db, facts.tables)
-    return (*compare(facts), *compare_security(security), await _encoding(db), *await _erasure_keys(db, facts, keys))
+    everybody = await look_at_everybody(db, [*expected.COLUMNS, HISTORY_TABLE])
+    around = (everybody, await _encoding(db), *await _erasure_keys(db, facts, keys))
+    return (*compare(facts), *compare_security(security), *around)
 
 
 async def _facts(db: AdminConnection) -> Facts:

@@ -28,7 +28,7 @@ from consumer.maintenance.table_partitions.locks import Lock, short_transaction,
 from consumer.maintenance.table_partitions.months import business_zone, demand_computed, demand_over, demand_unmarked
 from consumer.maintenance.table_partitions.screening import Screening
 from consumer.maintenance.table_partitions.shape import read_shape
-from consumer.postgres.admin import AdminConnection, connect
+from consumer.postgres.admin import AdminConnection, Target, connect
 from consumer.postgres.queries import load
 from consumer.postgres.schema_lock import exclusive
 
@@ -52,7 +52,7 @@ class Archived:
 
 
 async def archive(
-    dsn: str, *, before: date, directory: Path, timezone: str, on_progress: OnProgress, keys: Sequence[Key] = ()
+    target: Target, *, before: date, directory: Path, timezone: str, on_progress: OnProgress, keys: Sequence[Key] = ()
 ) -> tuple[Archived, ...]:
     """Archive every month before the one that begins at `before`, and continue an interrupted run.
 
@@ -63,7 +63,7 @@ async def archive(
     :raises Unavailable: users were erased with an erasure key that is not set here
     :raises PartitionError: :raises MigrationError: :raises DatabaseError: as for a conversion
     """
-    async with exclusive(dsn, OTHER_WAIT_S), connect(dsn) as db:
+    async with exclusive(target, OTHER_WAIT_S), connect(target) as db:
         shape = await read_shape(db)
         if shape.kind != "p":
             raise ArchiveError("ai_dialogue_log is not partitioned: run `ragledger partition convert` first")

@@ -22,7 +22,7 @@ from consumer.maintenance.table_partitions.copying import copy_blocks
 from consumer.maintenance.table_partitions.errors import NotEqualError, ObstacleError, PartitionError
 from consumer.maintenance.table_partitions.locks import Lock, short_transaction, under_lock
 from consumer.maintenance.table_partitions.shape import read_shape
-from consumer.postgres.admin import AdminConnection, connect
+from consumer.postgres.admin import AdminConnection, Target, connect
 from consumer.postgres.queries import load
 from consumer.postgres.schema_lock import exclusive
 
@@ -46,7 +46,7 @@ def silent(_step: str, _copied: int, _blocks: int | None) -> None:
     """Ignore progress."""
 
 
-async def convert(dsn: str, *, months_ahead: int, on_progress: OnProgress = silent) -> Converted:
+async def convert(target: Target, *, months_ahead: int, on_progress: OnProgress = silent) -> Converted:
     """Convert ai_dialogue_log, or continue an interrupted run. It uses two connections, as the owner of the table.
 
     :raises PartitionError: a subclass names the problem, see :mod:`consumer.maintenance.table_partitions.errors`
@@ -54,19 +54,19 @@ async def convert(dsn: str, *, months_ahead: int, on_progress: OnProgress = sile
     :raises DatabaseError: the connection failed, or the database rejected a statement
     """
     started = monotonic()
-    async with exclusive(dsn, OTHER_WAIT_S), connect(dsn) as db:
+    async with exclusive(target, OTHER_WAIT_S), connect(target) as db:
         conversion = Conversion(db, months_ahead, on_progress)
         state = await conversion.run()
         return Converted(state, conversion.rows, tuple(conversion.locks), monotonic() - started)
 
 
-async def abort(dsn: str) -> Converted:
+async def abort(target: Target) -> Converted:
     """Undo a conversion that has not switched the tables yet: ai_dialogue_log is as it was before.
 
     :raises PartitionError: :raises MigrationError: :raises DatabaseError: as :func:`convert`
     """
     started = monotonic()
-    async with exclusive(dsn, OTHER_WAIT_S), connect(dsn) as db:
+    async with exclusive(target, OTHER_WAIT_S), connect(target) as db:
         conversion = Conversion(db, 0, silent)
         state = await conversion.abort()
         return Converted(state, None, tuple(conversion.locks), monotonic() - started)

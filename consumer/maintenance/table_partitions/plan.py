@@ -9,7 +9,7 @@ from datetime import datetime
 from consumer.maintenance.table_partitions.locks import short_transaction
 from consumer.maintenance.table_partitions.measure import Measured, Volume, measure
 from consumer.maintenance.table_partitions.shape import read_shape
-from consumer.postgres.admin import AdminConnection, connect
+from consumer.postgres.admin import AdminConnection, Target, connect
 from consumer.postgres.queries import load
 
 ROWS_A_DAY = 100_000
@@ -67,13 +67,13 @@ class Plan:
     partitions: tuple[Partition, ...]
 
 
-async def plan(dsn: str) -> Plan:
+async def plan(target: Target) -> Plan:
     """Inspect the table; nothing is changed, and no large table is read.
 
     :raises NotPreparedError: the table or migration 0011 is missing
     :raises DatabaseError: the database cannot be queried
     """
-    async with connect(dsn) as db:
+    async with connect(target) as db:
         shape = await read_shape(db)
         volume = await measure(db)
         criteria = tuple(judge(volume))

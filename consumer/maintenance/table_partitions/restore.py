@@ -20,7 +20,7 @@ from consumer.maintenance.table_partitions.locks import Lock, short_transaction,
 from consumer.maintenance.table_partitions.months import business_zone
 from consumer.maintenance.table_partitions.screening import Screening
 from consumer.maintenance.table_partitions.shape import Shape, read_shape
-from consumer.postgres.admin import AdminConnection, connect
+from consumer.postgres.admin import AdminConnection, Target, connect
 from consumer.postgres.queries import load
 from consumer.postgres.schema_lock import exclusive
 
@@ -41,7 +41,7 @@ class Restored:
     lock: Lock
 
 
-async def restore(dsn: str, *, manifest: Path, timezone: str, keys: Sequence[Key] = ()) -> Restored:
+async def restore(target: Target, *, manifest: Path, timezone: str, keys: Sequence[Key] = ()) -> Restored:
     """Restore a month from its file. The command may be repeated.
 
     :param manifest: path of the manifest; the file is beside it
@@ -52,21 +52,21 @@ async def restore(dsn: str, *, manifest: Path, timezone: str, keys: Sequence[Key
     """
     described = Manifest.read(manifest)
     demand_equal(described, manifest.parent / described.file)
-    async with _restoring(dsn, date.fromisoformat(f"{described.month}-01"), keys) as month:
+    async with _restoring(target, date.fromisoformat(f"{described.month}-01"), keys) as month:
         await month.load(described, manifest.parent / described.file)
         return await month.attach(timezone)
 
 
-async def attach(dsn: str, *, month: date, timezone: str, keys: Sequence[Key] = ()) -> Restored:
+async def attach(target: Target, *, month: date, timezone: str, keys: Sequence[Key] = ()) -> Restored:
     """Attach the table of a month whose archiving was interrupted. Raises as :func:`restore` does."""
-    async with _restoring(dsn, month, keys) as restoring:
+    async with _restoring(target, month, keys) as restoring:
         await restoring.use_detached()
         return await restoring.attach(timezone)
 
 
 @asynccontextmanager
-async def _restoring(dsn: str, month: date, keys: Sequence[Key]) -> AsyncIterator[_Month]:
-    async with exclusive(dsn, OTHER_WAIT_S), connect(dsn) as db:
+async def _restoring(target: Target, month: date, keys: Sequence[Key]) -> AsyncIterator[_Month]:
+    async with exclusive(target, OTHER_WAIT_S), connect(target) as db:
         yield _Month(db, await read_shape(db), month, Screening(db, keys))
 
 

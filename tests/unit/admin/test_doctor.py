@@ -293,3 +293,25 @@ def test_statements_close_to_their_limit() -> None:
     one = {"statement": "SELECT 1", "p95_ms": 31_000.0}
     assert severities(statements._slow([one], 60)) == ["warning"]
     assert severities(statements._slow([one], 90)) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [
+        ("SELECT id FROM provenance WHERE source_uri = $1", "SELECT id FROM provenance WHERE source_uri = $1"),
+        (
+            "COPY (SELECT id FROM t WHERE query = 'Zq7K''s') TO STDOUT",
+            "COPY (SELECT id FROM t WHERE query = …) TO STDOUT",
+        ),
+        ("SELECT $a$Zq7K$a$, $$Zq7K$$, 1", "SELECT …, …, 1"),
+        ("SELECT 1 /* Zq7K */ + 2", "SELECT 1 … + 2"),
+        ("SELECT 'Zq7K that has no end", "SELECT …"),
+        ("SELECT 1 /* Zq7K", "SELECT 1 …"),
+        (f"SELECT {'1, ' * 40}'Zq7K'", f"SELECT {'1, ' * 40}"[: statements.LONGEST]),
+    ],
+)
+def test_statements_are_shown_without_values(statement: str, shown: str) -> None:
+    """PostgreSQL keeps the constants of some statements, and comments; they may be text of events."""
+    one = {"statement": statement, "p95_ms": 31_000.0, "total_ms": 1.0, "calls": 1, "mean_ms": 1.0}
+    for finding in (*statements._slow([one], 60), *statements._shown([one])):
+        assert finding.found.endswith(f": {shown}")

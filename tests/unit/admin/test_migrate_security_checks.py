@@ -1,5 +1,6 @@
 """Tests the comparison of policies, roles and grants with the expected ones."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from consumer.admin.migrate import expected
 from consumer.admin.migrate.checks import Check
 from consumer.admin.migrate.security_checks import Policy, SecurityFacts, compare_security
 from consumer.admin.roles import DASHBOARDS, GRANTS, INGEST, MIGRATOR, ROLES, Grant
+from tests.support.psql import FILES
 
 QUIET = "(user_id = (SELECT current_setting('app.current_user_id'::text, true)))"
 GOOD = SecurityFacts(
@@ -89,3 +91,9 @@ def test_each_defect_is_named(facts: SecurityFacts, name: str, detail: str) -> N
     """A defect fails its own check, whose detail says what to do."""
     found = {check.name: check.detail for check in failed(facts)}
     assert detail in found[name]
+
+
+def test_of_every_function_it_is_said_whether_everybody_may_call_it() -> None:
+    """A new one belongs into one of the two lists."""
+    made = {name for file in FILES for name in re.findall(r"CREATE (?:OR REPLACE )?FUNCTION (\w+)", file.read_text())}
+    assert made == {*expected.CLOSED_FUNCTIONS, *expected.OPEN_FUNCTIONS}

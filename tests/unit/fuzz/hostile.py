@@ -92,9 +92,12 @@ class Hostile:
         event.insert(self.chance.randint(0, len(event)), (json.dumps(name), self._value(self._types[name])))
 
     def _drop(self, event: Event) -> None:
-        event.pop(self.chance.randrange(len(event)))
+        if event:  # the events of some kinds have few members
+            event.pop(self.chance.randrange(len(event)))
 
     def _double(self, event: Event) -> None:
+        if not event:
+            return
         name, member = self.chance.choice(event)
         spelt = name if self.chance.random() < 0.7 else f'"\\u{ord(name[1]):04x}{name[2:]}'
         event.append((spelt, member if self.chance.random() < 0.3 else self._value()))

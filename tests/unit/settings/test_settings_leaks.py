@@ -13,12 +13,13 @@ from asyncpg import connect_utils
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumer.cli.config import _effective
 from consumer.ingest import slo
 from consumer.ingest.ports import Unavailable
 from consumer.postgres.admin import ConnectError, connect
-from consumer.postgres.client import Database, connect_options
+from consumer.postgres.client import Database
+from consumer.postgres.login import Login
 from consumer.settings.model import SettingsError, ignored, known_variables, load
+from consumer.settings.shown import effective
 
 # Pieces of four characters that no message has in it, and what takes a DSN apart between them.
 PIECES = st.sampled_from(["Zq7K", "Xw9P", "Vj3Y", "7301", "Jk5Ä"])
@@ -45,7 +46,7 @@ DSNS = st.sampled_from(
         "{}",
     ]
 )
-OTHERS = ["KAFKA__SASL_PASSWORD", "ERASURE__KEY", "ERASURE__PREVIOUS_KEYS"]
+OTHERS = ["KAFKA__SASL_PASSWORD", "KAFKA__SASL_OAUTH_CLIENT_SECRET", "ERASURE__KEY", "ERASURE__PREVIOUS_KEYS"]
 
 
 def run_of(secret: str) -> set[str]:
@@ -70,18 +71,19 @@ def shown() -> str:
         found = load()
     except SettingsError as error:
         return "".join(traceback.format_exception(error))
-    texts = [repr(found), str(found), json.dumps(_effective(found), default=str), *ignored(found)]
+    texts = [repr(found), str(found), json.dumps(effective(found), default=str), *ignored(found)]
     return "\n".join(texts) + connecting(found)
 
 
 def connecting(found: Any) -> str:
     """What asyncpg says of a DSN that was taken for right: nothing, as it understands it."""
-    options = connect_options(found.postgres)
+    options = asyncio.run(Login(found.postgres).options())
     try:
         connect_utils._parse_connect_dsn_and_args(  # type: ignore[attr-defined]
             **dict.fromkeys(("host", "port", "user", "password", "passfile", "database", "ssl", "service")),
             **dict.fromkeys(("servicefile", "direct_tls", "target_session_attrs", "krbsrvname", "gsslib")),
-            **{name: options[name] for name in ("dsn", "server_settings")},
+            server_settings=None,
+            dsn=options["dsn"],
         )
     except (ValueError, OSError) as error:
         return f"NOT UNDERSTOOD {type(error).__name__} {error}"
@@ -148,10 +150,60 @@ def test_nothing_of_a_secret_in_a_variable_for_something_else_is_shown(
     assert "Zq7K" not in printed()
 
 
+@pytest.mark.parametrize(
+    "secret", ["hunter2", "Passw0rd!", "s3cr3t", "Zq7K", "correcthorsebatterystaple", "/aB3+xY9=="]
+)
+def test_nothing_of_a_password_in_a_variable_of_another_type_is_shown(clean: pytest.MonkeyPatch, secret: str) -> None:
+    """A number, a choice, the name of a file that must be there: the value is refused, and hidden."""
+    refused = {}
+    for name in known_variables():
+        clean.setenv(name, secret)
+        said = printed()
+        if said.startswith("Traceback"):
+            refused[name] = said
+        clean.delenv(name)
+    assert len(refused) > 35
+    assert not [name for name, said in refused.items() if secret in said]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("POSTGRES__POOL_SIZE", "many"),
+        ("POSTGRES__POOL_SIZE", "not-a-number"),
+        ("BATCH__MAX_BYTES", "10 MB"),
+        ("BATCH__MAX_ROWS", "-1"),
+        ("SHUTDOWN__TIMEOUT_S", "30s"),
+        ("LOG__LEVEL", "LOUD"),
+        ("KAFKA__SECURITY_PROTOCOL", "SASL-SSL"),
+        ("ROLLUP__TIMEZONE", "UTC+9"),
+        ("KAFKA__SSL_CAFILE", "/etc/kafka/ca-2026.pem"),
+        ("POSTGRES__SSL_ROOT_CERT", "ca2.crt"),
+        ("KAFKA__BOOTSTRAP_SERVERS", "http://b-1.kafka2.example:9096"),
+        ("TOPICS__DIALOGUE", "rag dialogue"),
+    ],
+)
+def test_an_ordinary_wrong_value_is_shown(clean: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """Whoever reads the message knows what to look for."""
+    clean.setenv(f"RAGLEDGER_{name}", value)
+    assert f"RAGLEDGER_{name}='{value}': " in printed()
+
+
+@pytest.mark.parametrize(
+    "name", ["KAFKA__SASL_PASWORD", "POSTGRES__PASSWORD", "ERASURE__KEYS", "KAFKA__GROUPID", "HTTP__PROT"]
+)
+def test_of_an_unknown_setting_no_value_is_shown(clean: pytest.MonkeyPatch, name: str) -> None:
+    """It may be a secret whose name is misspelt."""
+    clean.setenv(f"RAGLEDGER_{name}", "geheim")
+    said = printed()
+    assert f"RAGLEDGER_{name}: there is no such setting" in said
+    assert "geheim" not in said
+
+
 def printed() -> str:
     """What `config show` prints, or why the settings are refused."""
     try:
-        return json.dumps(_effective(load()), default=str)
+        return json.dumps(effective(load()), default=str)
     except SettingsError as error:
         return "".join(traceback.format_exception(error))
 

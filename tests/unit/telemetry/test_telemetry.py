@@ -136,7 +136,7 @@ def test_models_beyond_a_bound_become_other(scope: Scope) -> None:
     (row,) = rows_of(DIALOGUE, dialogue())
     models = [f"model {number}" for number in range(MAX_MODELS + 50)]
     rows = [Row(row.record, row.id, row.encoded, (model, *row.facts[1:]), 0, 0) for model in models]
-    for some in (rows[:700], rows[700:], rows[:3]):
+    for some in (rows[:70], rows[70:], rows[:3]):
         scope.telemetry.written(Written(Batch(ROOMY), {DIALOGUE: some}, (), ()), 0.1)
     counted = scope.series("rag_dialogues_total")
     assert len(counted) == 2 * (MAX_MODELS + 1)

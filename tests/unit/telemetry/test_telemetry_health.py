@@ -59,7 +59,7 @@ def test_an_outage_of_the_database_is_logged_at_its_beginning_and_end(scope: Sco
         scope.telemetry.unavailable(Cause.CONNECTION, "refused")
         scope.telemetry.silent(Cause.CONNECTION, "refused")
         scope.clock.now += 1
-    assert scope.telemetry.outage() == "the database has been unavailable for 50 s"
+    assert scope.telemetry.outage() == "the database has been unavailable for 50 s: refused"
     assert events(lines) == ["database_unavailable"]
     assert scope.series("rag_write_retries_total")["connection",] == 50
     scope.telemetry.answered()

@@ -1,0 +1,7 @@
+"""The one error of this package."""
+
+from __future__ import annotations
+
+
+class CredentialsError(Exception):
+    """There is nothing to log in with now. The message says why, and quotes neither a secret nor a program's output."""

@@ -1,0 +1,59 @@
+"""Records that are wrong on purpose, for the demo: no more ways than a reader of its table wants to see."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from consumer.generator.events import Generator
+
+Headers = tuple[tuple[str, bytes], ...]
+_CITATION = {"source": "https://library.example", "confidence": 1.5}
+
+
+class BadRecord(NamedTuple):
+    """A record that becomes a dead letter, on the topic of a kind."""
+
+    kind: str
+    value: bytes | None
+    headers: Headers = ()
+
+
+def bad_record(generator: Generator, number: int) -> BadRecord:
+    """The next bad record; each number is wrong in another way, in turn."""
+    ways = (_not_json, _missing_field, _invalid_field, _nul_character, _wrong_kind, _tombstone)
+    return ways[number % len(ways)](generator)
+
+
+def _not_json(_generator: Generator) -> BadRecord:
+    return BadRecord("dialogue", b'{"query": "cut off in the mid')
+
+
+def _missing_field(generator: Generator) -> BadRecord:
+    return _dialogue(generator, user_id=None)
+
+
+def _invalid_field(generator: Generator) -> BadRecord:
+    return _dialogue(generator, latency_ms=-1, citations=[_CITATION])
+
+
+def _nul_character(generator: Generator) -> BadRecord:
+    return _dialogue(generator, response="a NUL \0 in the text")
+
+
+def _wrong_kind(generator: Generator) -> BadRecord:
+    attributes = {
+        "specversion": "1.0",
+        "type": "rag.provenance",
+        "source": "/demo",
+        "id": generator.chance.random_id(),
+    }
+    headers = tuple((f"ce_{name}", text.encode()) for name, text in attributes.items())
+    return _dialogue(generator)._replace(headers=headers)
+
+
+def _tombstone(_generator: Generator) -> BadRecord:
+    return BadRecord("provenance", None)
+
+
+def _dialogue(generator: Generator, **changes: Any) -> BadRecord:
+    return BadRecord("dialogue", generator.next("dialogue", **changes).value)

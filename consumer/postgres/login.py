@@ -1,0 +1,74 @@
+"""How each new connection to PostgreSQL logs in: with the secrets, files and tokens of that moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+
+from consumer.credentials.errors import CredentialsError
+from consumer.credentials.programs import printed_by
+from consumer.credentials.tokens import TokenSource
+from consumer.postgres.client_files import read_by_client
+from consumer.postgres.tls import tls_options
+from consumer.settings import dsn as dsns
+from consumer.settings.model import Postgres, SettingsError, reread, variable
+
+DSN, COMMAND = variable("postgres", "dsn"), variable("postgres", "password_command")
+
+
+class Login:
+    """The way to one database. Its address stays what it was at the start; user, password and TLS files do not."""
+
+    def __init__(self, settings: Postgres) -> None:
+        self._settings = settings
+        self._password = TokenSource(self._print_password, settings.password_ttl_s)
+
+    @property
+    def address(self) -> str:
+        """Host, port and database, without user, password and options."""
+        return self._settings.parsed.address
+
+    async def options(self) -> dict[str, Any]:
+        """What asyncpg needs now beside the limits: `dsn`, and `password` and `ssl` where the DSN does not hold them.
+
+        :raises CredentialsError: a secret cannot be read, or a program prints no password
+        """
+        dsn = self._dsn()
+        options = {"dsn": dsn.for_client(), **tls_options(dsn)}
+        if self._settings.password_command:
+            options["password"] = await self._password.token()
+        return options
+
+    def rejected(self) -> None:
+        """The server has not let us in with these."""
+        self._password.rejected()
+
+    def _dsn(self) -> dsns.Dsn:
+        return self._settings.parsed.with_login_of(self._now().parsed)
+
+    def _now(self) -> Postgres:
+        try:
+            return reread("postgres", self._settings)
+        except SettingsError as error:
+            raise CredentialsError(str(error)) from None
+
+    async def _print_password(self) -> tuple[str, float | None]:
+        return await printed_by(self._now().password_command or "", COMMAND), None
+
+
+async def connect(login: Login, **limits: Any) -> asyncpg.Connection[asyncpg.Record]:
+    """Connect.
+
+    :param limits: what asyncpg takes beside credentials
+    :raises CredentialsError: there is nothing to log in with
+    :raises UnreadableError: a file that asyncpg reads itself cannot be read
+    """
+    options = await login.options()
+    try:
+        with read_by_client():
+            connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(**{**limits, **options})
+    except asyncpg.InvalidAuthorizationSpecificationError:
+        login.rejected()
+        raise
+    return connection

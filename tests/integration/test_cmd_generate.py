@@ -1,0 +1,117 @@
+"""`ragledger generate`: the same bytes for the same seed, at the wanted rate, to a file or to Kafka."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.ingestion import environment_on, watermark
+from tests.support.service import Environment, eventually
+from tests.support.stack import Servers
+
+pytestmark = pytest.mark.timeout(120)
+COMMAND = [sys.executable, "-m", "consumer", "generate"]
+
+
+@pytest.fixture(scope="module")
+def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
+    """Topics for all tests of this file."""
+    with environment_on(stack, migrated_template) as made:
+        yield made
+
+
+def generate(*arguments: str, environment: Environment | None = None) -> subprocess.CompletedProcess[bytes]:
+    """Run it to its end."""
+    variables = os.environ | environment.variables if environment else None
+    return subprocess.run([*COMMAND, *arguments], env=variables, capture_output=True, timeout=100, check=False)
+
+
+def written(environment: Environment, kind: str) -> int:
+    """How many records the topic of a kind holds."""
+    return watermark(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], environment.topics[kind])
+
+
+def test_a_file_and_standard_output_hold_the_same_lines(tmp_path: Path) -> None:
+    """One event a line; another seed gives other lines."""
+    file = tmp_path / "events.jsonl"
+    done = generate("--count", "20", "--seed", "3", "--output", str(file), "--json")
+    assert done.returncode == 0, done.stderr
+    lines = file.read_bytes()
+    assert json.loads(done.stdout) | {"seconds": 0} == {"events": 20, "bytes": len(lines) - 20, "seconds": 0}
+    assert generate("--count", "20", "--seed", "3").stdout == lines
+    assert generate("--count", "20", "--seed", "4").stdout != lines
+    assert len([json.loads(line) for line in lines.splitlines()]) == 20
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--kind", "all"),
+        ("--kind", "nothing"),
+        ("--shape", "nothing"),
+        ("--json",),
+        ("--topic", "t", "--output", "f"),
+        ("--start", "noon"),
+        ("--count", "-1"),
+    ],
+)
+def test_wrong_use(arguments: tuple[str, ...]) -> None:
+    """Said before anything is generated."""
+    done = generate(*arguments)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_an_interrupted_file_is_not_there(tmp_path: Path) -> None:
+    """Half a file would be taken for a whole one."""
+    file = tmp_path / "events.jsonl"
+    running = subprocess.Popen([*COMMAND, "--count", "100000", "--rate", "50", "-o", str(file)], stderr=subprocess.PIPE)
+    eventually(lambda: any(tmp_path.iterdir()), timeout=60, message="the draft")
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert b"was not written" in errors
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_count_ctrl_c_is_the_end() -> None:
+    """What was written are whole lines."""
+    running = subprocess.Popen([*COMMAND, "--count", "0", "--rate", "200"], stdout=subprocess.PIPE)
+    assert running.stdout is not None
+    first = running.stdout.readline()
+    running.send_signal(signal.SIGINT)
+    rest, _ = running.communicate(timeout=60)
+    assert running.returncode == 0
+    assert all(json.loads(line) for line in (first + rest).splitlines())
+
+
+def test_the_rate_is_kept(tmp_path: Path) -> None:
+    """The last of 101 events at 50 a second is due two seconds after the first."""
+    began = time.monotonic()
+    done = generate("--count", "101", "--rate", "50", "--kind", "feedback", "-o", str(tmp_path / "f"), "--json")
+    assert 2.0 <= json.loads(done.stdout)["seconds"] <= time.monotonic() - began
+
+
+def test_every_kind_goes_to_its_topic(environment: Environment) -> None:
+    """With --publish; with --topic one kind goes to the topic that is named."""
+    done = generate("--kind", "all", "--count", "300", "--publish", "--json", environment=environment)
+    assert done.returncode == 0, done.stderr
+    kinds = ("dialogue", "provenance", "feedback", "verification", "plugin")
+    counts = {kind: written(environment, kind) for kind in kinds}
+    assert sum(counts.values()) == 300
+    assert min(counts["dialogue"], counts["provenance"], counts["feedback"]) > 0
+    done = generate("--count", "10", "--topic", environment.topics["dialogue"], environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert written(environment, "dialogue") == counts["dialogue"] + 10
+
+
+def test_a_topic_that_does_not_exist_is_named(environment: Environment) -> None:
+    """Nothing makes it."""
+    done = generate("--topic", "nobody.made.it", environment=environment)
+    assert done.returncode == 1
+    assert b"nobody.made.it" in done.stderr

@@ -1,0 +1,66 @@
+"""How long a token is valid, as far as it says so itself."""
+
+import base64
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.credentials.expiry import seconds_left
+
+NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC).timestamp()
+SIGNED = "db.example:5432/?Action=connect&DBUser=u&X-Amz-Date=20260131T092900Z&X-Amz-Expires=900&X-Amz-Signature=ab"
+
+
+def jwt(claims: object) -> str:
+    """A token as OpenID providers make them, its signature left to the imagination."""
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"eyJhbGciOiJub25lIn0.{payload}.c2ln"
+
+
+def encoded(url: str) -> str:
+    """As the signer of Amazon MSK encodes it."""
+    return base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    ("token", "seconds"),
+    [
+        (jwt({"exp": NOW + 600}), 600),
+        (jwt({"exp": NOW - 5}), -5),
+        (SIGNED, 840),
+        (encoded(f"https://kafka.eu-west-1.amazonaws.com/?{SIGNED.partition('?')[2]}"), 840),
+    ],
+)
+def test_what_says_when_it_expires(token: str, seconds: float) -> None:
+    """A JWT, a token of Amazon RDS, one of Amazon MSK."""
+    assert seconds_left(token, NOW) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "hunter2",
+        "ya29.a0Af",
+        "a.b.c",
+        jwt([]),
+        jwt({}),
+        jwt({"exp": "soon"}),
+        jwt({"exp": None}),
+        "",
+        "host/?X-Amz-Date=x",
+    ],
+)
+def test_what_does_not(token: str) -> None:
+    """A password, an opaque token, and what only looks like one of the others."""
+    assert seconds_left(token, NOW) is None
+
+
+@given(st.text())
+def test_no_text_is_an_error(text: str) -> None:
+    """Whatever a program prints."""
+    seconds_left(text, NOW)
+    seconds_left(f"a.{text}.b", NOW)
+    seconds_left(encoded(f"https://h/?X-Amz-Date={text}&X-Amz-Expires={text}"), NOW)
