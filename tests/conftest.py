@@ -1,6 +1,5 @@
-"""Fixtures: one Kafka for the run, one PostgreSQL of each version for each worker, a database and topics for each test.
-
-Only what a test asks for is started. With `RAGLEDGER_TEST_STACK=docker` the servers run in containers.
+"""Fixtures: one Kafka for the run, one PostgreSQL of each version for each worker, a database and topics for
+each test. Only requested servers start. With `RAGLEDGER_TEST_STACK=docker` they run in containers.
 """
 
 import asyncio
@@ -17,12 +16,12 @@ from tests.support.service import ServiceProcess
 from tests.support.shared import Kafka, Run, is_worker, kafka_of
 from tests.support.stack import Database, DockerPostgres, Servers, SharedServers, Topics, fresh_database, uses_docker
 
-# A shell ignores SIGINT for what it starts in the background, and the programs under test would inherit that.
+# A shell ignores SIGINT for background processes, and the programs under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What `make fuzz` and a person at work may want otherwise."""
+    """Add the options of `make fuzz` and of manual runs."""
     group, default = parser.getgroup("ragledger"), "(default: %(default)s)"
     group.addoption("--fuzz-records", type=int, default=8000, help=f"hostile records to make {default}")
     group.addoption("--fuzz-seed", type=int, default=1, help=f"where their chance begins {default}")
@@ -33,9 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failure comes with the end of the logs of its services.
-
-    Nobody reads the list of skipped tests of a build: there, what is not installed fails.
+    """Add the end of the service logs to a failure. In CI a skipped test fails, because nobody reads the list of
+    skipped tests.
     """
     report = yield
     if report.skipped and "not installed" in str(report.longrepr) and os.environ.get("CI"):
@@ -46,37 +44,37 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def pytest_runtest_logfinish() -> None:
-    """Services that have ended are of no interest to the next test."""
+    """Forget the logs of services that have ended."""
     ServiceProcess.started[:] = [one for one in ServiceProcess.started if one.running.poll() is None]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The process that a person starts owns what the whole run shares."""
+    """Make the main process own what all workers share."""
     if not is_worker(config):
         config.pluginmanager.register(Run(), "ragledger-run")
 
 
 @pytest.fixture(scope="session")
 def kafka(request: pytest.FixtureRequest) -> Kafka:
-    """The broker of the run, shared by all tests of all workers: leave it running."""
+    """Return the broker of the run, shared by all tests of all workers; tests leave it running."""
     return kafka_of(request.config)
 
 
 @pytest.fixture(scope="session")
 def bootstrap_servers(kafka: Kafka) -> str:
-    """Where Kafka is, as `host:port`."""
+    """Return the address of Kafka as `host:port`."""
     return kafka.bootstrap_servers
 
 
 @pytest.fixture(scope="session")
 def postgres18() -> Iterator[Database]:
-    """The newest PostgreSQL, shared by all tests of this worker: leave it running."""
+    """Return the newest PostgreSQL, shared by all tests of this worker; tests leave it running."""
     yield from _postgres(BUNDLED_VERSION)
 
 
 @pytest.fixture(scope="session")
 def postgres15() -> Iterator[Database]:
-    """The oldest PostgreSQL that is supported, shared by all tests of this worker."""
+    """Return the oldest supported PostgreSQL, shared by all tests of this worker."""
     yield from _postgres(15)
 
 
@@ -89,7 +87,7 @@ def _postgres(version: int) -> Iterator[Database]:
         server = _installed(workspace, version)
         server.start()
         yield server
-        # At once and without a checkpoint: the directory is removed anyway.
+        # Without a checkpoint, because the directory is removed.
         server.stop(signal.SIGQUIT)
 
 
@@ -102,13 +100,13 @@ def _installed(workspace: Workspace, version: int) -> PostgresServer:
 
 @pytest.fixture(scope="session")
 def stack(bootstrap_servers: str, postgres18: Database) -> Servers:
-    """Kafka and PostgreSQL."""
+    """Return Kafka and PostgreSQL."""
     return SharedServers(bootstrap_servers, postgres18.dsn)
 
 
 @pytest.fixture
 def postgres_server(postgres18: Database) -> PostgresServer:
-    """The worker's server itself, to be killed and restarted; who does leaves it running."""
+    """Return the worker's server, to be killed and restarted; tests leave it running at their end."""
     if not isinstance(postgres18, PostgresServer):
         pytest.skip("only an embedded PostgreSQL can be killed and restarted")
     return postgres18
@@ -116,7 +114,7 @@ def postgres_server(postgres18: Database) -> PostgresServer:
 
 @pytest.fixture(scope="session")
 def migrated_template(postgres18: Database) -> Iterator[str]:
-    """The name of a database with every migration applied, for `database` to copy."""
+    """Return the name of a migrated database, which `database` copies."""
     from consumer.admin import migrate
 
     with fresh_database(postgres18.dsn) as dsn:
@@ -126,21 +124,23 @@ def migrated_template(postgres18: Database) -> Iterator[str]:
 
 @pytest.fixture
 def database(postgres18: Database, migrated_template: str) -> Iterator[str]:
-    """The DSN of a migrated database of this test's own."""
+    """Return the DSN of a migrated database for this test."""
     with fresh_database(postgres18.dsn, migrated_template) as dsn:
         yield dsn
 
 
 @pytest.fixture
 def empty_database(postgres18: Database) -> Iterator[str]:
-    """The DSN of an empty database of this test's own."""
+    """Return the DSN of an empty database for this test."""
     with fresh_database(postgres18.dsn) as dsn:
         yield dsn
 
 
 @pytest.fixture
 def topic_factory(bootstrap_servers: str) -> Iterator[Callable[..., str]]:
-    """Creates topics: `topic_factory(partitions=1, prefix="test")` returns a name not used before."""
+    """Return a function: `topic_factory(partitions=1, prefix="test")` creates a topic with a new name and returns
+    the name.
+    """
     topics = Topics(bootstrap_servers)
     yield topics.create
     topics.delete_all()

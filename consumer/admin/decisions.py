@@ -114,14 +114,14 @@ async def _hold_books(transaction: Transaction, group: str, partition: Partition
 
 
 def _decide(partition: Partition, books: Any, bounds: Bounds, target: Target, log_end: int | None = None) -> Decision:
-    now, anew = books["next_offset"], is_recreated(books["topic_id"], bounds.topic_id)
-    to = _offset(partition, now, anew, bounds, target)
+    now, recreated = books["next_offset"], is_recreated(books["topic_id"], bounds.topic_id)
+    to = _offset(partition, now, recreated, bounds, target)
     kept, found = kept_reason(books), unreadable(_claim(partition, books), bounds, log_end)
     reason = kept or found
-    begins_anew = anew or to < now
+    begins_anew = recreated or to < now
     skipped = 0 if begins_anew else to - now
-    unread_from = bounds.first if anew else max(bounds.first, _known_until(now, kept, found))
-    given_up = _readable(unread_from, to, None if anew else reason)
+    unread_from = bounds.first if recreated else max(bounds.first, _known_until(now, kept, found))
+    given_up = _readable(unread_from, to, None if recreated else reason)
     return Decision(*partition, now, to, begins_anew, skipped, reason.problem if reason else None, given_up)
 
 
@@ -182,8 +182,8 @@ async def _refuse_while_in_flight(
         )
 
 
-def _offset(partition: Partition, now: int, anew: bool, bounds: Bounds, target: Target) -> int:
-    if target == "here" and anew:
+def _offset(partition: Partition, now: int, recreated: bool, bounds: Bounds, target: Target) -> int:
+    if target == "here" and recreated:
         raise OperationError(f"{partition} was recreated: name earliest, latest or an offset of the new topic")
     words = {"earliest": bounds.first, "latest": bounds.end, "here": now}
     offset = target if isinstance(target, int) else words[target]

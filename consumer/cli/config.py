@@ -14,19 +14,9 @@ app = typer.Typer(no_args_is_help=True, help="Show and check the effective setti
 
 
 @app.command()
-def show(as_json: Json = False) -> None:
-    """Show every setting with its value and meaning; secrets are hidden."""
-    _show(as_json)
-
-
-@app.command()
-def check() -> None:
-    """Check the settings; exit code 1 if they are wrong."""
-    _check()
-
-
 @command
-async def _show(as_json: bool) -> None:
+async def show(as_json: Json = False) -> None:
+    """Show every setting with its value and meaning; secrets are hidden."""
     rows = effective(load())
     if as_json:
         print_json({name: value for name, value, _ in rows})
@@ -34,8 +24,10 @@ async def _show(as_json: bool) -> None:
     print_table("Settings", ("variable", "value", "meaning"), rows, unbroken="variable")
 
 
+@app.command()
 @command
-async def _check() -> None:
+async def check() -> None:
+    """Check the settings; exit code 1 if they are wrong."""
     settings = load()
     slo.load(settings.slo.file)
     price_file.load(settings.prices.file)

@@ -50,7 +50,8 @@ Everything = Annotated[bool, typer.Option("--all", help="Every open dead letter;
 
 
 @app.command(name="list")
-def list_(
+@command
+async def list_(
     topic: Topic = None,
     reason: OfReason = None,
     since: Since = None,
@@ -60,17 +61,31 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List dead letters, newest first."""
-    _list(_filter(None, topic, reason, since, until), settled, limit, as_json)
+    chosen = Filter(None, topic, reason, since, until)
+    async with _dead_letters() as letters:
+        found = await letters.find(chosen, settled=settled, at_most=limit)
+    if as_json:
+        print_json(found)
+        return
+    print_letters(found)
 
 
 @app.command()
-def show(letter: Annotated[int, typer.Argument(help="The id.")], as_json: Json = False) -> None:
+@command
+async def show(letter: Annotated[int, typer.Argument(help="The id.")], as_json: Json = False) -> None:
     """Show one dead letter with the original record."""
-    _show(letter, as_json)
+    async with _dead_letters() as letters:
+        found = await letters.show(letter)
+    if as_json:
+        print_json({name: _jsonable(value) for name, value in found.items()})
+        return
+    shown = {name: _readable(value) for name, value in found.items()}
+    print_mapping(f"Dead letter {letter}", shown)
 
 
 @app.command()
-def replay(
+@command
+async def replay(
     ids: Ids = None,
     topic: Topic = None,
     reason: OfReason = None,
@@ -79,11 +94,19 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Decode the original records again and write the rows. A record that fails again stays, with the new reason."""
-    _replay(_filter(ids, topic, reason, since, until), as_json)
+    chosen = Filter(ids or None, topic, reason, since, until)
+    async with _dead_letters() as letters:
+        with _stoppable("replay", "processed") as on_progress:
+            total = await letters.replay(chosen, lambda done: on_progress(_count(done)))
+    if as_json:
+        print_json(asdict(total))
+        return
+    print_mapping("Replayed", asdict(total))
 
 
 @app.command()
-def discard(
+@command
+async def discard(
     ids: Ids = None,
     topic: Topic = None,
     reason: OfReason = None,
@@ -93,17 +116,16 @@ def discard(
     as_json: Json = False,
 ) -> None:
     """Settle dead letters without writing rows. The records stay in the table."""
-    _discard(_filter(ids, topic, reason, since, until), everything, as_json)
-
-
-def _filter(
-    ids: list[int] | None,
-    topic: str | None,
-    reason: Reason | None,
-    since: datetime | None,
-    until: datetime | None,
-) -> Filter:
-    return Filter(ids or None, topic, reason, since, until)
+    chosen = Filter(ids or None, topic, reason, since, until)
+    if chosen == Filter() and not everything:
+        raise WrongUse("give ids, a filter, or --all")
+    async with _dead_letters() as letters:
+        with _stoppable("discard", "discarded") as on_progress:
+            count = await letters.discard(chosen, on_progress)
+    if as_json:
+        print_json({"discarded": count})
+        return
+    out.print(f"Discarded {count:,} dead letters.")
 
 
 def dead_letters_of(settings: Settings, database: Database) -> DeadLetters:
@@ -125,16 +147,6 @@ async def _dead_letters() -> AsyncIterator[DeadLetters]:
         yield dead_letters_of(settings, database)
 
 
-@command
-async def _list(chosen: Filter, settled: bool, limit: int, as_json: bool) -> None:
-    async with _dead_letters() as letters:
-        found = await letters.find(chosen, settled=settled, at_most=limit)
-    if as_json:
-        print_json(found)
-        return
-    print_letters(found)
-
-
 def print_letters(found: Any) -> None:
     """Print dead letters as a table."""
     rows = [
@@ -149,17 +161,6 @@ def print_letters(found: Any) -> None:
         for letter in found
     ]
     print_table("Dead letters", ("id", "record", "reason", "problem", "sqlstate", "since"), rows)
-
-
-@command
-async def _show(letter: int, as_json: bool) -> None:
-    async with _dead_letters() as letters:
-        found = await letters.show(letter)
-    if as_json:
-        print_json({name: _jsonable(value) for name, value in found.items()})
-        return
-    shown = {name: _readable(value) for name, value in found.items()}
-    print_mapping(f"Dead letter {letter}", shown)
 
 
 def _jsonable(value: Any) -> Any:
@@ -184,17 +185,6 @@ def _readable(value: Any) -> Any:
     return value
 
 
-@command
-async def _replay(chosen: Filter, as_json: bool) -> None:
-    async with _dead_letters() as letters:
-        with _stoppable("replay", "processed") as on_progress:
-            total = await letters.replay(chosen, lambda done: on_progress(_count(done)))
-    if as_json:
-        print_json(asdict(total))
-        return
-    print_mapping("Replayed", asdict(total))
-
-
 def _count(done: Replayed) -> int:
     return sum(astuple(done))
 
@@ -214,16 +204,3 @@ def _stoppable(work: str, done: str) -> Iterator[Callable[[int], None]]:
                 )
 
         yield on_progress
-
-
-@command
-async def _discard(chosen: Filter, everything: bool, as_json: bool) -> None:
-    if chosen == Filter() and not everything:
-        raise WrongUse("give ids, a filter, or --all")
-    async with _dead_letters() as letters:
-        with _stoppable("discard", "discarded") as on_progress:
-            count = await letters.discard(chosen, on_progress)
-    if as_json:
-        print_json({"discarded": count})
-        return
-    out.print(f"Discarded {count:,} dead letters.")

@@ -58,17 +58,13 @@ class Results:
     addresses: Mapping[str, str]
 
 
-def demo(
+@command
+async def demo(
     events: Annotated[int, typer.Option(min=1, help="How many sample events to publish.")] = 5000,
     leave: Annotated[bool, typer.Option("--exit", help="Exit after showing the results.")] = False,
     as_json: Json = False,
-) -> None:
+) -> Exit:
     """Start an embedded Kafka and PostgreSQL, run the service on sample events, and show the results."""
-    _demo(events, leave, as_json)
-
-
-@command
-async def _demo(events: int, leave: bool, as_json: bool) -> Exit:
     stop, base = stop_on_signals(), load()
     async with make_stack() as servers:
         settings = _settings(base, servers.bootstrap_servers, servers.dsn)

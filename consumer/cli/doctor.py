@@ -23,30 +23,28 @@ from consumer.settings.model import Settings, load
 
 LABELS = {Severity.ERROR: "MUST", Severity.WARNING: "should", Severity.NOTE: "note", Severity.OK: "ok"}
 LOG_BYTES = 8_388_608
-"""So much of the end of a log is read."""
+"""Number of bytes that are read from the end of a log."""
 
 
-def doctor(
+@command
+async def doctor(
     bundle: Annotated[
         Path | None,
-        typer.Option(help="Also write the facts that a maintainer needs to this file: no secrets, no events."),
+        typer.Option(
+            help="Also write a file for a maintainer, with the facts of this installation but no secrets and no events."
+        ),
     ] = None,
     log: Annotated[
         Path | None, typer.Option(help="The service's log, for the bundle; - is standard input.", allow_dash=True)
     ] = None,
     as_json: Json = False,
-) -> None:
+) -> Exit:
     """Check Kafka, PostgreSQL, the schema, the role, the settings and the ledger, and say what to do.
 
     Changes nothing. Exit code 3 if something must be fixed.
     """
-    _doctor(bundle, log, as_json)
-
-
-@command
-async def _doctor(bundle: Path | None, log: Path | None, as_json: bool) -> Exit:
     if log is not None and bundle is None:
-        raise WrongUse("--log is for a bundle: name its file with --bundle")
+        raise WrongUse("--log needs --bundle, which names the file of the bundle")
     settings = load()
     if bundle is not None:
         demand_plain(bundle)
@@ -67,7 +65,7 @@ async def _write_bundle(file: Path, settings: Settings, found: Report, log: LogL
     async with opened_database(settings) as database:
         document = await gather(settings, database, found, log)
     write(file, json.dumps(document, default=plain, ensure_ascii=False, indent=2) + "\n")
-    err.print(f"{file}: written. Look through it before you send it.", markup=False, soft_wrap=True)
+    err.print(f"{file}: written. Read it before you send it.", markup=False, soft_wrap=True)
 
 
 def _read_log(log: Path) -> LogLines:

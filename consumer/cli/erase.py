@@ -51,7 +51,8 @@ UserKey = Annotated[
 Directory = Annotated[Path, typer.Option("--receipt", exists=True, file_okay=False, help="Directory for the receipt.")]
 
 
-def erase(
+@command
+async def erase(
     user: User = None,
     user_key: UserKey = None,
     dry_run: Annotated[bool, typer.Option(help="Only show what would be done.")] = False,
@@ -59,32 +60,25 @@ def erase(
     directory: Directory = Path(),
     as_json: Json = False,
 ) -> None:
-    """Erase the dialogues, feedback and dead letters of a user, write a receipt, and never store them again.
+    """Erase the dialogues, feedback and dead letters of a user for good, and write a receipt.
 
     The command may be interrupted at any point and repeated.
     """
     if (user is None) == (user_key is None):
         raise typer.BadParameter("give either --user or --user-key")
-    _erase(user, user_key, dry_run, reference, directory, as_json)
-
-
-@command
-async def _erase(
-    given: UUID | None, key: str | None, is_dry_run: bool, reference: str | None, directory: Path, as_json: bool
-) -> None:
-    if not is_dry_run:
+    if not dry_run:
         _demand_writable(directory)
     settings = load()
-    user = given or _user_of(key or "", settings)
+    user = user or _user_of(user_key or "", settings)
     around = _circumstances(settings, reference)
     async with opened_database(settings) as database:
         erasure = _erasure(settings, database)
         await erasure.demand()
-        if is_dry_run:
+        if dry_run:
             document = await _find(erasure, user, around, settings)
         else:
             document = await _do(erasure, user, around, settings)
-    if not is_dry_run:
+    if not dry_run:
         _file(document, directory)  # first, because printing may fail
     if as_json:
         print_json(document)

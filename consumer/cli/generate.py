@@ -1,4 +1,4 @@
-"""`generate`: realistic events to a file, to standard output or to Kafka."""
+"""`generate`: writes realistic events to a file, to standard output or to Kafka."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from consumer.generator.shapes import SHAPES
 
 STANDARD_OUTPUT = Path("/dev/stdout")
 LEAVE_SECONDS = 20.0
-_EVENTS_A_TURN = 50  # of the event loop, when nothing else makes it wait
+_EVENTS_A_TURN = 50  # events after which the event loop runs other tasks, if there is no other pause
 
-# A generator of other records, such as traces, adds its kind here and to Order.events.
+# A generator of other records, such as traces, adds its kind here and in Order.events.
 KINDS = (*SHARES, ALL)
 
 
 @dataclass
 class Progress:
-    """What has been done so far."""
+    """What has been generated so far."""
 
     events: int = 0
     size: int = 0
@@ -42,7 +42,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be generated. `rate` is in events a second, `count` and `rate` without limit if 0."""
+    """What to generate. `rate` is in events a second; 0 means no limit for `count` and `rate`."""
 
     kind: str
     count: int
@@ -52,7 +52,7 @@ class Order:
     start: datetime
 
     def events(self) -> Iterator[Event]:
-        """The events, which depend on nothing but the order."""
+        """Yield the events. They depend only on the order."""
         step = timedelta(seconds=1 / self.rate) if self.rate else STEP
         count = self.count or 2**63
         return events(count, self.seed, self.kind, self.shape, start=self.start, step=step)
@@ -60,21 +60,21 @@ class Order:
 
 def generate(
     kind: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "dialogue",
-    count: Annotated[int, typer.Option(min=0, help="How many events. 0: until Ctrl-C.")] = 1000,
-    rate: Annotated[float, typer.Option(min=0, help="Events a second. 0: as fast as possible.")] = 0,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same events.")] = 1,
+    count: Annotated[int, typer.Option(min=0, help="Number of events; 0 means until Ctrl-C.")] = 1000,
+    rate: Annotated[float, typer.Option(min=0, help="Events a second; 0 means as fast as possible.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same events.")] = 1,
     shape: Annotated[
-        str | None, typer.Option(help=f"One shape alone instead of the mixture: {', '.join(SHAPES)}.")
+        str | None, typer.Option(help=f"Only this shape instead of the mixture: {', '.join(SHAPES)}.")
     ] = None,
-    start: Annotated[str, typer.Option(help="When the first event happens: RFC 3339, or `now`.")] = START.isoformat(),
+    start: Annotated[str, typer.Option(help="Time of the first event: RFC 3339, or `now`.")] = START.isoformat(),
     output: Annotated[
-        str, typer.Option("--output", "-o", help="A file, one event a line; - is standard output.")
+        str, typer.Option("--output", "-o", help="A file with one event in each line; - is standard output.")
     ] = "-",
-    topic: Annotated[str, typer.Option(help="A topic of Kafka instead of a file.")] = "",
-    publish: Annotated[bool, typer.Option("--publish", help="Instead of a file: the topics of the settings.")] = False,
+    topic: Annotated[str, typer.Option(help="Publish to this topic of Kafka.")] = "",
+    publish: Annotated[bool, typer.Option("--publish", help="Publish to the topics of the settings.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Generate realistic events: of any number and rate, the same for the same seed."""
+    """Generate realistic events, in any number and at any rate. The same seed gives the same events."""
     order = Order(kind, count, rate, seed, shape, _moment(start))
     _check(order, output, topic, publish, as_json)
     if topic or publish:
@@ -127,7 +127,7 @@ async def _write(order: Order, path: Path, as_json: bool) -> Exit:
 
 
 class _Unfinished(Exception):
-    """The file is not whole, so it does not get its name."""
+    """The file is not complete, so it does not get its name."""
 
 
 def _demand_whole(order: Order, done: Progress) -> None:
@@ -154,7 +154,7 @@ async def _publish(order: Order, topic: str, as_json: bool) -> Exit:
 
 
 async def _paced(order: Order, stop: asyncio.Event, done: Progress, tick: Callable[[], None]) -> AsyncIterator[Event]:
-    """Each event at its time: the nth is due n / rate seconds after the first. Ends early when `stop` is set."""
+    """Yield each event at its time: the nth is due n / rate seconds after the first. Stop early if `stop` is set."""
     began = time.monotonic()
     for place, event in enumerate(order.events()):
         wait = began + place / order.rate - time.monotonic() if order.rate else 0.0
@@ -179,7 +179,7 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
 
 
 def _report(order: Order, done: Progress, seconds: float, as_json: bool, *, quiet: bool = False) -> Exit:
-    """What was done; to be interrupted is a failure unless the order has no end."""
+    """Print the result. An interruption is a failure unless the number of events has no limit."""
     if as_json:
         print_json({"events": done.events, "bytes": done.size, "seconds": round(seconds, 3)})
     elif not quiet:

@@ -44,7 +44,7 @@ def ledger(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show for each partition how many records were read, inserted, duplicate, amended, dead, and waiting.
+    """Show for each partition the numbers of read, inserted, duplicate, amended, dead and waiting records.
 
     The equation holds for every partition: read = inserted + duplicates + amended + dead + gaps. The lag counts up to
     the high watermark. Its part "held back" cannot be read yet, because a producer's transaction is open.
@@ -56,7 +56,8 @@ def ledger(
 
 
 @app.command()
-def resume(
+@command
+async def resume(
     topic: Annotated[str, typer.Option(help="The topic.")],
     partition: Annotated[int, typer.Option(min=0, help="Its partition.")],
     from_: Annotated[
@@ -82,45 +83,19 @@ def resume(
     Skipped offsets count as gaps. Going back, or to a recreated topic, closes the books of the partition and opens new
     ones; the closed books stay with the decision.
     """
-    _resume(Partition(topic, partition), from_, reason, give_up_readable, as_json)
-
-
-@app.command()
-def decisions(as_json: Json = False) -> None:
-    """List the decisions, newest first, with the books at that time."""
-    _decisions(as_json)
-
-
-@command
-async def _ledger(check: bool, caught_up: bool, as_json: bool) -> Exit:
-    settings = load()
+    settings, chosen = load(), Partition(topic, partition)
     async with opened_database(settings) as database:
-        found = await read_ledger(settings, database)
-    if as_json:
-        print_ledger_json(found)
-    else:
-        print_ledger(found)
-    failed = (check and not found.holds) or (caught_up and not (found.holds and found.is_caught_up))
-    if not as_json and (check or caught_up):
-        _explain(found, caught_up)
-    return Exit.CHECK_FAILED if failed else Exit.DONE
-
-
-@command
-async def _resume(
-    partition: Partition, target: Target, reason: str | None, give_up_readable: bool, as_json: bool
-) -> None:
-    settings = load()
-    async with opened_database(settings) as database:
-        decision = await decide_to_resume(settings, database, partition, target, reason, give_up_readable)
+        decision = await decide_to_resume(settings, database, chosen, from_, reason, give_up_readable)
     if as_json:
         print_json(asdict(decision))
         return
-    print_mapping(f"{partition} continues", asdict(decision))
+    print_mapping(f"{chosen} continues", asdict(decision))
 
 
+@app.command()
 @command
-async def _decisions(as_json: bool) -> None:
+async def decisions(as_json: Json = False) -> None:
+    """List the decisions, newest first, with the books at that time."""
     settings = load()
     async with opened_database(settings) as database:
         found = await list_decisions(settings, database)
@@ -141,6 +116,21 @@ async def _decisions(as_json: bool) -> None:
         for one in found
     ]
     print_table("Decisions", ("partition", "when", "from", "to", "new books", "given up", "who", "why"), rows)
+
+
+@command
+async def _ledger(check: bool, caught_up: bool, as_json: bool) -> Exit:
+    settings = load()
+    async with opened_database(settings) as database:
+        found = await read_ledger(settings, database)
+    if as_json:
+        print_ledger_json(found)
+    else:
+        print_ledger(found)
+    failed = (check and not found.holds) or (caught_up and not (found.holds and found.is_caught_up))
+    if not as_json and (check or caught_up):
+        _explain(found, caught_up)
+    return Exit.CHECK_FAILED if failed else Exit.DONE
 
 
 def print_ledger_json(found: Ledger) -> None:

@@ -23,16 +23,18 @@ def _login() -> Login:
 
 
 @app.command()
-def up(
+@command
+async def up(
     to: Annotated[int | None, typer.Option(help="The last version to apply; by default all.")] = None,
     as_json: Json = False,
 ) -> None:
     """Apply all pending migrations."""
-    _steps(lambda on_progress: migrate.up(_login(), to=to, progress=on_progress), as_json)
+    await _steps(lambda on_progress: migrate.up(_login(), to=to, progress=on_progress), as_json)
 
 
 @app.command()
-def down(
+@command
+async def down(
     to: Annotated[int, typer.Option(help="The version that stays; 0 rolls everything back. Deletes data.")],
     delete_data: Annotated[
         bool, typer.Option("--delete-data", help="Also delete data that no topic contains, such as erased users.")
@@ -40,31 +42,56 @@ def down(
     as_json: Json = False,
 ) -> None:
     """Roll back every version above --to. This deletes data: make a backup first."""
-    _steps(lambda on_progress: migrate.down(_login(), to=to, delete_data=delete_data, progress=on_progress), as_json)
+    await _steps(
+        lambda on_progress: migrate.down(_login(), to=to, delete_data=delete_data, progress=on_progress), as_json
+    )
 
 
 @app.command()
-def status(as_json: Json = False) -> None:
+@command
+async def status(as_json: Json = False) -> None:
     """Show the state of every version."""
-    _status(as_json)
+    found = await migrate.status(_login())
+    if as_json:
+        print_json({"current": found.is_current, "migrations": [asdict(one) for one in found.migrations]})
+        return
+    rows = [(one.version, one.name, one.state.value, one.reason) for one in found.migrations]
+    print_table("Schema", ("version", "migration", "state", "reason"), rows)
 
 
 @app.command()
-def plan(
+@command
+async def plan(
     to: Annotated[int | None, typer.Option(help="The last version to apply; by default all.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show the SQL that `up` would run."""
-    _plan(to, as_json)
+    planned = await migrate.plan(_login(), to=to)
+    if as_json:
+        print_json([asdict(one) for one in planned])
+        return
+    if not planned:
+        out.print("Nothing to do: all migrations are applied.")
+    for one in planned:
+        out.print(f"\n[bold]-- {one.name}[/bold]" + (f" (skipped: {one.skipped})" if one.skipped else ""))
+        out.print(";\n\n".join(one.statements), markup=False)
 
 
 @app.command()
-def verify(as_json: Json = False) -> None:
-    """Check that the schema is complete: tables, columns, indexes, enums, triggers, comments; exit code 3 if not."""
-    _verify(as_json)
-
-
 @command
+async def verify(as_json: Json = False) -> Exit:
+    """Check that the schema is complete: tables, columns, indexes, enums, triggers, comments; exit code 3 if not."""
+    settings = load()
+    checks: Sequence[Any] = await migrate.verify(Login(settings.postgres), erasure_keys(settings.erasure))
+    wrong = [check for check in checks if not check.ok]
+    if as_json:
+        print_json({"ok": not wrong, "checks": [asdict(check) for check in checks]})
+    else:
+        rows = [("ok" if check.ok else "WRONG", check.name, check.detail) for check in checks]
+        print_table("Schema", ("", "check", "found"), rows)
+    return Exit.CHECK_FAILED if wrong else Exit.DONE
+
+
 async def _steps(
     work: Callable[[Callable[[str, int, int], None]], Awaitable[Sequence[migrate.Step]]], as_json: bool
 ) -> None:
@@ -85,39 +112,3 @@ async def _steps(
     for step in steps:
         for warning in step.warnings:
             err.print(f"{step.name}: {printable_lines(warning)}", style="yellow", markup=False, soft_wrap=True)
-
-
-@command
-async def _status(as_json: bool) -> None:
-    found = await migrate.status(_login())
-    if as_json:
-        print_json({"current": found.is_current, "migrations": [asdict(one) for one in found.migrations]})
-        return
-    rows = [(one.version, one.name, one.state.value, one.reason) for one in found.migrations]
-    print_table("Schema", ("version", "migration", "state", "reason"), rows)
-
-
-@command
-async def _plan(to: int | None, as_json: bool) -> None:
-    planned = await migrate.plan(_login(), to=to)
-    if as_json:
-        print_json([asdict(one) for one in planned])
-        return
-    if not planned:
-        out.print("Nothing to do: all migrations are applied.")
-    for one in planned:
-        out.print(f"\n[bold]-- {one.name}[/bold]" + (f" (skipped: {one.skipped})" if one.skipped else ""))
-        out.print(";\n\n".join(one.statements), markup=False)
-
-
-@command
-async def _verify(as_json: bool) -> Exit:
-    settings = load()
-    checks: Sequence[Any] = await migrate.verify(Login(settings.postgres), erasure_keys(settings.erasure))
-    wrong = [check for check in checks if not check.ok]
-    if as_json:
-        print_json({"ok": not wrong, "checks": [asdict(check) for check in checks]})
-    else:
-        rows = [("ok" if check.ok else "WRONG", check.name, check.detail) for check in checks]
-        print_table("Schema", ("", "check", "found"), rows)
-    return Exit.CHECK_FAILED if wrong else Exit.DONE

@@ -41,16 +41,23 @@ GB = 1000**3
 
 
 @app.command("plan")
-def plan_command(
+@command
+async def plan_command(
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 if partitioning is due.")] = False,
     as_json: Json = False,
-) -> None:
+) -> Exit:
     """Say whether to partition now and what a conversion would do, or list the partitions. Changes nothing."""
-    _plan(check, as_json)
+    found = await plan(Login(load().postgres))
+    if as_json:
+        print_json(asdict(found))
+    else:
+        _print_plan(found)
+    return Exit.CHECK_FAILED if check and found.due else Exit.DONE
 
 
 @app.command("convert")
-def convert_command(
+@command
+async def convert_command(
     undo: Annotated[
         bool, typer.Option("--abort", help="Undo a conversion that has not replaced the table yet.")
     ] = False,
@@ -60,11 +67,26 @@ def convert_command(
 
     It may be interrupted at any point: run it again to continue, or undo it with --abort.
     """
-    _convert(undo, as_json)
+    settings = load()
+    login = Login(settings.postgres)
+    if undo:
+        converted = await abort(login)
+        made: Sequence[MadePartition] = ()
+    else:
+        with progress() as bar:
+            converted = await convert(
+                login, months_ahead=settings.partitions.months_ahead, on_progress=_Bar(bar).copied
+            )
+        made = await _make_missing_afterwards(settings)
+    if as_json:
+        print_json(asdict(converted) | {"partitions": [asdict(one) for one in made]})
+    else:
+        _print_converted(converted)
 
 
 @app.command("ensure")
-def ensure_command(
+@command
+async def ensure_command(
     months_ahead: Annotated[
         int | None,
         typer.Option(min=1, max=24, help="Months beyond the current one; by default as in the settings."),
@@ -75,11 +97,18 @@ def ensure_command(
     as_json: Json = False,
 ) -> None:
     """Make missing partitions, and move their rows out of the default partition."""
-    _ensure(months_ahead, max_rows, as_json)
+    settings = load()
+    made = await _make_missing(settings, months_ahead or settings.partitions.months_ahead, max_rows)
+    if as_json:
+        print_json([asdict(one) for one in made])
+        return
+    rows = [(one.partition, "no, too many rows" if one.waiting else "yes", one.moved, one.waiting) for one in made]
+    print_table("Partitions", ("partition", "made", "rows moved", "rows waiting"), rows, empty="nothing is missing")
 
 
 @app.command("archive")
-def archive_command(
+@command
+async def archive_command(
     before: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m"], help="The first month that stays, such as 2026-01.")
     ] = None,
@@ -97,17 +126,17 @@ def archive_command(
 
     It may be interrupted at any point: run it again to continue, or attach the month again with --attach.
     """
-    _archive(before, to, manifest, detached, as_json)
-
-
-@command
-async def _plan(check: bool, as_json: bool) -> Exit:
-    found = await plan(Login(load().postgres))
-    if as_json:
-        print_json(asdict(found))
-    else:
-        _print_plan(found)
-    return Exit.CHECK_FAILED if check and found.due else Exit.DONE
+    settings = load()
+    if [before, manifest, detached].count(None) != 2:
+        raise WrongUse("give exactly one of --before YYYY-MM, --restore FILE, --attach YYYY-MM")
+    if before is not None:
+        await _move_out(settings, _whole_months(before), _made(to or settings.partitions.archive_dir), as_json)
+        return
+    login, timezone, keys = Login(settings.postgres), settings.rollup.timezone, erasure_keys(settings.erasure)
+    if manifest is not None:
+        _print_restored(await restore(login, manifest=manifest, timezone=timezone, keys=keys), as_json)
+    elif detached is not None:
+        _print_restored(await attach(login, month=detached.date(), timezone=timezone, keys=keys), as_json)
 
 
 def _print_plan(found: Plan) -> None:
@@ -166,25 +195,6 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
-@command
-async def _convert(undo: bool, as_json: bool) -> None:
-    settings = load()
-    login = Login(settings.postgres)
-    if undo:
-        converted = await abort(login)
-        made: Sequence[MadePartition] = ()
-    else:
-        with progress() as bar:
-            converted = await convert(
-                login, months_ahead=settings.partitions.months_ahead, on_progress=_Bar(bar).copied
-            )
-        made = await _make_missing_afterwards(settings)
-    if as_json:
-        print_json(asdict(converted) | {"partitions": [asdict(one) for one in made]})
-    else:
-        _print_converted(converted)
-
-
 class _Bar:
     """A progress bar whose steps have different lengths."""
 
@@ -208,17 +218,6 @@ def _print_locks(locks: Sequence[Lock]) -> None:
     print_table("Locks", ("step", "tries", "waited at most ms", "held ms"), rows)
 
 
-@command
-async def _ensure(months_ahead: int | None, max_rows: int, as_json: bool) -> None:
-    settings = load()
-    made = await _make_missing(settings, months_ahead or settings.partitions.months_ahead, max_rows)
-    if as_json:
-        print_json([asdict(one) for one in made])
-        return
-    rows = [(one.partition, "no, too many rows" if one.waiting else "yes", one.moved, one.waiting) for one in made]
-    print_table("Partitions", ("partition", "made", "rows moved", "rows waiting"), rows, empty="nothing is missing")
-
-
 async def _make_missing(settings: Settings, months_ahead: int, max_rows: int) -> Sequence[MadePartition]:
     async with opened_database(settings) as database:
         return [made async for made in PostgresPartitions(database, months_ahead, max_rows).ensure()]
@@ -234,23 +233,6 @@ async def _make_missing_afterwards(settings: Settings) -> Sequence[MadePartition
             await asyncio.sleep(PAUSE_SECONDS)
     err.print(f"Some months are still missing ({problem}): the service or `ragledger partition ensure` makes them.")
     return ()
-
-
-@command
-async def _archive(
-    before: datetime | None, to: Path | None, manifest: Path | None, detached: datetime | None, as_json: bool
-) -> None:
-    settings = load()
-    if [before, manifest, detached].count(None) != 2:
-        raise WrongUse("give exactly one of --before YYYY-MM, --restore FILE, --attach YYYY-MM")
-    if before is not None:
-        await _move_out(settings, _whole_months(before), _made(to or settings.partitions.archive_dir), as_json)
-        return
-    login, timezone, keys = Login(settings.postgres), settings.rollup.timezone, erasure_keys(settings.erasure)
-    if manifest is not None:
-        _print_restored(await restore(login, manifest=manifest, timezone=timezone, keys=keys), as_json)
-    elif detached is not None:
-        _print_restored(await attach(login, month=detached.date(), timezone=timezone, keys=keys), as_json)
 
 
 def _whole_months(before: datetime) -> date:

@@ -44,18 +44,14 @@ class Checked:
     end: int = 0
 
 
-def publish(
+@command
+async def publish(
     file: Annotated[str, typer.Argument(help="JSON lines, one event in each line; - reads standard input.")],
     topic: Annotated[str, typer.Option("--topic", help="One of the topics in the settings.")],
     skip_invalid: Annotated[bool, typer.Option(help="Publish the valid lines and skip the others.")] = False,
     as_json: Json = False,
-) -> None:
+) -> Exit:
     """Validate JSON lines and publish them. Nothing is published unless every line is valid."""
-    _publish(file, topic, skip_invalid, as_json)
-
-
-@command
-async def _publish(file: str, topic: str, skip_invalid: bool, as_json: bool) -> Exit:
     settings = load()
     kinds = kinds_of(settings)
     if topic not in kinds:

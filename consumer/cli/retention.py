@@ -22,35 +22,14 @@ _OWNERS = 100
 
 
 @app.command()
-def preview(
+@command
+async def preview(
     as_of: Annotated[
         datetime | None, typer.Option(parser=moment, metavar="TIME", help="A time in the future instead of now.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Count what `run` would archive and delete: by licence, by owner, by month. Changes nothing."""
-    _preview(as_of, as_json)
-
-
-@app.command()
-def run(
-    publish_again: Annotated[
-        bool,
-        typer.Option(
-            help="Publish notices again if it is unknown whether they arrived; some may arrive as duplicates."
-        ),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Archive and delete provenance whose retention is over, and publish one notice for each owner.
-
-    Rows with a legal hold are kept. The command may be interrupted at any point and run again.
-    """
-    _run(publish_again, as_json)
-
-
-@command
-async def _preview(as_of: datetime | None, as_json: bool) -> None:
     now = datetime.now(UTC)
     if as_of is not None and as_of < now:
         raise WrongUse("--as-of must not be in the past")
@@ -63,6 +42,38 @@ async def _preview(as_of: datetime | None, as_json: bool) -> None:
         print_json(asdict(found))
         return
     _print_preview(found)
+
+
+@app.command()
+@command
+async def run(
+    publish_again: Annotated[
+        bool,
+        typer.Option(
+            help="Publish notices again if it is unknown whether they arrived; some may arrive as duplicates."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Archive and delete provenance whose retention is over, and publish one notice for each owner.
+
+    Rows with a legal hold are kept. The command may be interrupted at any point and run again.
+    """
+    settings = load()
+    async with opened_database(settings) as database:
+        if publish_again:
+            await Notices(database, settings.kafka, settings.topics.expired).forget_attempts()
+        expiry = Expiry(database, settings.retention.batch_rows)
+        total = (await expiry.preview(datetime.now(UTC).replace(tzinfo=None), 0)).expired
+        with progress() as bar:
+            task = bar.add_task("archiving", total=total)
+            done = await Retention.under(settings, database, erasure_keys(settings.erasure)).run(
+                wait=True, on_progress=lambda so_far: bar.update(task, completed=so_far.deleted)
+            )
+    if as_json:
+        print_json(asdict(done))
+        return
+    _print_done(done)
 
 
 def _print_preview(found: Preview) -> None:
@@ -85,25 +96,6 @@ def _print_groups(title: str, name: str, groups: Sequence[Mapping[str, Any]]) ->
     columns = (name, "expired", "on_hold", "first_ended_at", "last_ended_at")
     titles = (name.replace("_", " "), "expired", "on hold", "first ended", "last ended")
     print_table(title, titles, [tuple(group[column] for column in columns) for group in groups])
-
-
-@command
-async def _run(publish_again: bool, as_json: bool) -> None:
-    settings = load()
-    async with opened_database(settings) as database:
-        if publish_again:
-            await Notices(database, settings.kafka, settings.topics.expired).forget_attempts()
-        expiry = Expiry(database, settings.retention.batch_rows)
-        total = (await expiry.preview(datetime.now(UTC).replace(tzinfo=None), 0)).expired
-        with progress() as bar:
-            task = bar.add_task("archiving", total=total)
-            done = await Retention.under(settings, database, erasure_keys(settings.erasure)).run(
-                wait=True, on_progress=lambda so_far: bar.update(task, completed=so_far.deleted)
-            )
-    if as_json:
-        print_json(asdict(done))
-        return
-    _print_done(done)
 
 
 def _print_done(done: Done) -> None:

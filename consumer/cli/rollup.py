@@ -40,18 +40,14 @@ DAYS_ACROSS = 4
 PATIENCE = 5
 
 
-def rollup(
+@command
+async def rollup(
     day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="One day.")] = None,
     since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The first day of a range.")] = None,
     until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last day of the range.")] = None,
     as_json: Json = False,
-) -> None:
+) -> Exit:
     """Compute days of rag_metrics_history now, from their rows."""
-    _rollup(day, since, until, as_json)
-
-
-@command
-async def _rollup(day: datetime | None, since: datetime | None, until: datetime | None, as_json: bool) -> Exit:
     chosen = _days(day, since, until)
     settings = load()
     rows = await _compute(settings, chosen)

@@ -16,14 +16,9 @@ app = typer.Typer(no_args_is_help=True, help="Export the event contract for prod
 
 
 @app.command()
-def export(directory: Annotated[Path, typer.Argument(help="Directory for the documents.")]) -> None:
-    """Write the JSON Schema of each event and one AsyncAPI 3 document."""
-    _export(directory)
-
-
 @command
-async def _export(directory: Path) -> None:
+async def export(directory: Annotated[Path, typer.Argument(help="Directory for the documents.")]) -> None:
+    """Write the JSON Schema of each event and one AsyncAPI 3 document."""
     settings = load()
-    kinds = kinds_of(settings)
-    for path in export_documents(kinds, settings.topics.expired, directory):
+    for path in export_documents(kinds_of(settings), settings.topics.expired, directory):
         out.print(str(path), markup=False, soft_wrap=True)

@@ -22,7 +22,8 @@ app = typer.Typer(no_args_is_help=True, help="Write Prometheus rules for the obj
 
 
 @app.command()
-def rules(
+@command
+async def rules(
     directory: Annotated[
         Path | None, typer.Argument(help="Prometheus's directory of rules; by default standard output.")
     ] = None,
@@ -36,16 +37,11 @@ def rules(
         str, typer.Option(metavar="URL", help="Address of the published docs/, for links to the runbook.")
     ] = "",
     as_json: Json = False,
-) -> None:
+) -> Exit:
     """Write recording rules and alerts for the objectives in RAGLEDGER_SLO__FILE, or for the built-in ones.
 
     Files of removed objectives that this command wrote earlier are removed. Other files are not changed.
     """
-    _rules(directory, check, skip_refused, runbooks, as_json)
-
-
-@command
-async def _rules(directory: Path | None, check: bool, skip_refused: bool, runbooks: str, as_json: bool) -> Exit:
     if check and directory is None:
         raise WrongUse("--check needs the directory of the rules")
     if runbooks and not _ADDRESS.fullmatch(runbooks):

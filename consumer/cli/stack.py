@@ -16,16 +16,12 @@ if TYPE_CHECKING:
 CHECK_SECONDS = 1.0
 
 
-def stack(
+@command
+async def stack(
     postgres_version: Annotated[int, typer.Option(help="18 is included; 15 uses the one that is installed.")] = 18,
     as_json: Json = False,
-) -> None:
+) -> Exit:
     """Start an embedded Kafka and PostgreSQL, print their addresses on one line, and run until SIGTERM or Ctrl-C."""
-    _stack(postgres_version, as_json)
-
-
-@command
-async def _stack(postgres_version: int, as_json: bool) -> Exit:
     stop = stop_on_signals()
     servers = make_stack(postgres_version)
     starting, stopping = asyncio.create_task(servers.__aenter__()), asyncio.create_task(stop.wait())

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PeriodicJob:
-    """Runs at once, and then `interval` seconds after each run has ended. A restart loses nothing: what is due is in
-    the database.
+    """Runs a job at once, and again `interval` seconds after each run. A restart loses nothing, because the database
+    stores what is due.
 
-    :param name: of the task
-    :param run_once: one run. It reports its own failures. False if it has more to do: then it runs again at once
+    :param name: name of the task
+    :param run_once: does one run and reports its own failures; if it returns False, the next run begins at once
     """
 
     name: str

@@ -14,7 +14,7 @@ from consumer.events.record import Partition
 from consumer.postgres.client import Database
 from consumer.settings.model import Postgres
 from tests.support.psql import execute
-from tests.support.refusals import FUNCTION, NOON, TRIGGER, assert_told, event, ingest, prepare, raising
+from tests.support.refusals import FUNCTION, NOON, TRIGGER, assert_reported, event, ingest, prepare, raising
 from tests.support.roles import login
 from tests.support.stores import (
     REAL,
@@ -162,7 +162,7 @@ async def test_a_policy_refuses_single_rows_and_a_missing_right_none(backend: Po
         try:
             mine = PostgresBackend(backend.dsn, database)
             letters = await ingest(mine, A, "good", ["guilty", "guilty"])
-            assert_told(backend, letters, ["42501"] * 2, None)
+            assert_reported(backend, letters, ["42501"] * 2, None)
             role = service.split("://")[1].split("@")[0].split(":")[0]
             store = mine.store("two")
             claims = await claim(store, A)

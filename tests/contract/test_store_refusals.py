@@ -10,7 +10,7 @@ import pytest
 
 from consumer.events.record import Partition
 from consumer.postgres.client import RAISED as RAISED_AT
-from tests.support.refusals import assert_told, deferred, event, ingest, prepare, raising
+from tests.support.refusals import assert_reported, deferred, event, ingest, prepare, raising
 from tests.support.stores import A, P, PostgresBackend, batch_of, claim, records, write
 
 pytestmark = pytest.mark.timeout(60)
@@ -77,7 +77,7 @@ async def test_what_a_row_provokes_is_its_dead_letter(
     statements, guilty, sqlstates, own = ROW_BY_ROW[case]
     prepare(backend, partition, statements)
     letters = await ingest(backend, partition, company, guilty)
-    assert_told(backend, letters, sqlstates, own)
+    assert_reported(backend, letters, sqlstates, own)
 
 
 @pytest.mark.parametrize("case", WITH_ANOTHER)
@@ -92,7 +92,7 @@ async def test_a_conflict_with_another_row_is_no_duplicate(
     except psycopg.errors.FeatureNotSupported:
         pytest.skip("this version has no such constraint on a partitioned table")
     letters = await ingest(backend, partition, company, ["taken"], already=["taken"])
-    assert_told(backend, letters, [sqlstate], own)
+    assert_reported(backend, letters, [sqlstate], own)
 
 
 @pytest.mark.parametrize("sqlstate", ["01000", "02000", "02001", "03000", "40001", "08003", "57P03", "XX001"])
@@ -101,7 +101,7 @@ async def test_whatever_is_raised_first_the_client_survives_it(backend: Postgres
     """Alone, so that the client hears of it and not only the block in the server; asyncpg has notices for some."""
     prepare(backend, A, raising(RAISE_IT))
     letters = await ingest(backend, A, "good", [f"guilty {sqlstate}"])
-    assert_told(backend, letters, [sqlstate], None)
+    assert_reported(backend, letters, [sqlstate], None)
     assert "left the row out" not in backend.query("SELECT detail ->> 'message' AS said FROM dead_letters")[0]["said"]
 
 
@@ -111,7 +111,7 @@ async def test_whatever_the_function_is_called_its_error_is_the_rows(backend: Po
     """Also one of a class of outages."""
     prepare(backend, A, [statement.replace("own()", f"{name}()") for statement in raising(RAISE_IT)])
     letters = await ingest(backend, A, "duplicates", ["guilty 40001", "guilty 57014"])
-    assert_told(backend, letters, ["40001", "57014"], None)
+    assert_reported(backend, letters, ["40001", "57014"], None)
 
 
 # How PostgreSQL's translations put it that a function is at some statement.

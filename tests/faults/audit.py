@@ -1,4 +1,4 @@
-"""The account: what producers were promised and what Kafka holds, against rows, duplicates, dead letters and days."""
+"""Compares the acknowledged records and the content of Kafka with rows, duplicates, dead letters and days."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.service import Environment, eventually
 
 TIMEZONE = "Asia/Tokyo"
 READ_SECONDS = 60.0
-# The open books, and those that a decision has closed; other decisions leave the books open.
+# The open books, and closed books; other decisions do not close books.
 BOOKS = """
     SELECT start_offset, next_offset, inserted, duplicates, amended, dead_lettered, gaps FROM ingest_ledger
     UNION ALL
@@ -28,7 +28,7 @@ BOOKS = """
 
 
 class Place(NamedTuple):
-    """Where a record is in Kafka."""
+    """The place of a record in Kafka."""
 
     topic: str
     partition: int
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Account:
-    """What became of the records of a scenario. All that follows `dead_letters` has to be 0."""
+    """The outcomes of the records of a scenario. Every figure after `dead_letters` must be 0."""
 
     records: int
     rows: int
@@ -50,24 +50,22 @@ class Account:
 
     @property
     def is_exact(self) -> bool:
-        """Whether every record was accounted for exactly once."""
+        """Return whether every record was counted exactly once."""
         return not (self.lost or self.doubled or self.unaccounted or self.invented)
 
 
 def take_account(environment: Environment, traffic: Traffic, bootstrap_servers: str) -> Account:
-    """Hold everything against everything.
-
-    Raises:
-        AssertionError: the brokers have lost a record that they had acknowledged, or hold one that was aborted.
+    """Compare everything. Raises AssertionError if the brokers have lost an acknowledged record, or hold an
+    aborted one.
     """
     held = Counter(read_committed(bootstrap_servers, environment.topics).values())
-    assert not traffic.acknowledged - held, "the brokers have lost what they had acknowledged"
-    assert not held - traffic.acknowledged - traffic.in_doubt, "the brokers hold what was never acknowledged"
+    assert not traffic.acknowledged - held, "the brokers have lost acknowledged records"
+    assert not held - traffic.acknowledged - traffic.in_doubt, "the brokers hold records that were never acknowledged"
     return compare(environment, held)
 
 
 def compare(environment: Environment, held: Counter[Sent]) -> Account:
-    """The tables and the books against what was committed to Kafka."""
+    """Compare the tables and the ledger with the committed records of Kafka."""
     good = Counter({sent: count for sent, count in held.items() if not sent.is_bad})
     bad = Counter({sent: count for sent, count in held.items() if sent.is_bad})
     rows, letters = _rows(environment), _dead_letters(environment)
@@ -100,7 +98,7 @@ def _dead_letters(environment: Environment) -> Counter[Sent]:
 
 
 def _counted(environment: Environment) -> Counter[str]:
-    """The sums of all books, after a look at the equation of each."""
+    """Return the sums of all books after checking the equation of each."""
     lines = environment.query(BOOKS)
     for line in lines:
         parts = (line[name] for name in ("inserted", "duplicates", "amended", "dead_lettered", "gaps"))
@@ -109,7 +107,9 @@ def _counted(environment: Environment) -> Counter[str]:
 
 
 def assert_days_equal_queries(environment: Environment) -> int:
-    """Every day with a dialogue equals the three queries over its rows, once the marks are gone; how many there are."""
+    """Compare every day that has dialogues with the three queries, after the marks are gone. Return the number of
+    days.
+    """
     eventually(lambda: environment.value("SELECT count(*) FROM touched_days") == 0, message="all days computed")
     local = f"created_at AT TIME ZONE 'UTC' AT TIME ZONE '{TIMEZONE}'"
     days: list[date] = [
@@ -121,7 +121,7 @@ def assert_days_equal_queries(environment: Environment) -> int:
 
 
 def read_committed(bootstrap_servers: str, topics: Mapping[str, str]) -> Mapping[Place, Sent]:
-    """Every committed record of the topics by its place, read by another client than the service's."""
+    """Return every committed record of the topics by its place, read with another client than the service's."""
     kinds = {topic: kind for kind, topic in topics.items()}
     consumer = Consumer(
         {

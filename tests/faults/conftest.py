@@ -1,4 +1,4 @@
-"""The servers of the fault suite, and what it leaves behind."""
+"""The servers of the fault suite, and its results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RESULTS = pytest.StashKey[Results]()
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """One broker and PostgreSQL, behind proxies; who harms them has them healed at the end."""
+    """One broker and PostgreSQL behind proxies; a test ends its faults itself."""
     if uses_docker():
         pytest.skip("only embedded servers can be killed")
     with open_lab() as made:
@@ -30,26 +30,26 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Lab]:
-    """Three brokers, everything on all of them, and PostgreSQL."""
+    """Three brokers with three replicas of everything, and PostgreSQL."""
     with open_lab(brokers=3) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
 def seed(request: pytest.FixtureRequest) -> int:
-    """Where chance begins."""
+    """The seed of random choices."""
     return int(request.config.getoption("--faults-seed"))
 
 
 @pytest.fixture
 def long(request: pytest.FixtureRequest) -> float:
-    """The share of the long run that is asked for."""
+    """The requested share of the long run."""
     return float(request.config.getoption("--long"))
 
 
 @pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest) -> Iterator[Results]:
-    """What the scenarios find; kept in a file, and shown at the end."""
+    """The results of the scenarios, stored in a file and shown at the end."""
     made = request.config.stash[_RESULTS] = Results()
     yield made
     made.write(DIRECTORY)
@@ -59,7 +59,7 @@ def results(request: pytest.FixtureRequest) -> Iterator[Results]:
 
 @pytest.fixture
 def stage(tmp_path: Path, seed: int, results: Results) -> Stage:
-    """Sets a scene: `stage(title, lab, **options)`."""
+    """Return a function that begins a scenario: `stage(title, lab, **options)`."""
 
     def set_up(title: str, lab: Lab, **options: Any) -> AbstractContextManager[Scene]:
         return results.noted(title, seed, set_scene(lab, tmp_path, seed, **options))
@@ -68,7 +68,7 @@ def stage(tmp_path: Path, seed: int, results: Results) -> Stage:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """The figures, for the person who has waited."""
+    """Show the results at the end of the run."""
     if results := config.stash.get(_RESULTS, None):
         terminalreporter.section("faults: seconds in all, until written again, until caught up; lost, doubled, …")
         for line in results.lines():

@@ -1,4 +1,6 @@
-"""docs/reliability.md, from a template and the suite's own results. Run as a program it takes the newest ones in."""
+"""Writes docs/reliability.md from a template and the results of the suite. Run as a program, it takes the
+newest results.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ NOT_YET = "Not taken yet."
 
 
 def write(results: Path = DIRECTORY) -> None:
-    """Take new results in, keep what there are none of, scenario by scenario, and write the page."""
+    """Store new results, keep earlier ones of scenarios that were not run, and write the page."""
     figures = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
     for part in ("scenarios", "long", "fuzz"):
         if (found := results / f"{part}.json").exists():
@@ -34,7 +36,7 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> Mapping[str, Any]
 
 
 def page(figures: Mapping[str, Any]) -> str:
-    """The page that the figures make."""
+    """Return the page for these figures."""
     scenarios, long, fuzz = (figures.get(part) for part in ("scenarios", "long", "fuzz"))
     return Template(TEMPLATE.read_text("utf-8")).substitute(
         scenarios=_table(COLUMNS, _rows(scenarios["scenarios"])) if scenarios else NOT_YET,

@@ -1,4 +1,4 @@
-"""Replicas, each with a proxy of its own in front of PostgreSQL, and a supervisor that starts them again."""
+"""Replicas, each with its own proxy in front of PostgreSQL, and a supervisor that restarts them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOOK_SECONDS = 0.2
 
 
 class Replica:
-    """One place for a process: when it has ended, another one takes the same place."""
+    """The place of one process: when the process ends, a new one takes its place."""
 
     def __init__(self, lab: Lab, environment: Environment, directory: Path, number: int) -> None:
         self.name = f"replica-{number}"
@@ -31,18 +31,18 @@ class Replica:
 
     @property
     def service(self) -> ServiceProcess:
-        """The process that runs, or ran last."""
+        """The present process, or the last one."""
         assert self.process is not None
         return self.process
 
     @property
     def pid(self) -> int:
-        """Its id."""
+        """Id of the process."""
         return self.service.running.pid
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is gone."""
+        """Whether the process has ended."""
         return self.process is None or self.process.running.poll() is not None
 
     def start(self) -> None:
@@ -51,46 +51,46 @@ class Replica:
         self.is_wanted = True
 
     def wait_ready(self) -> None:
-        """Wait until it is ready, under whatever process."""
+        """Wait until the present process is ready."""
         eventually(lambda: self.service.get("/readyz")[0] == 200, message=f"{self.name} ready")
 
     def wait_answering(self) -> None:
-        """Wait until it answers at all."""
+        """Wait until it answers requests."""
         eventually(lambda: self.service.get("/metrics")[0] == 200, timeout=10, message=f"{self.name} answers")
 
     def wait_not_ready(self) -> None:
-        """Wait until it says that it cannot work."""
+        """Wait until it reports that it is not ready."""
         eventually(lambda: self.service.get("/readyz")[0] == 503, message=f"{self.name} not ready")
 
     def wait_ended(self) -> None:
-        """Wait until it is gone."""
+        """Wait until the process has ended."""
         eventually(lambda: self.has_ended, message=f"{self.name} gone")
 
     def kill(self) -> None:
-        """SIGKILL; the supervisor leaves the place empty until the next :meth:`start`."""
+        """Send SIGKILL; the supervisor does not restart it before the next :meth:`start`."""
         self.is_wanted = False
         self.service.kill()
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM. Return the exit code."""
         self.is_wanted = False
         return self.service.stop()
 
     def leave(self) -> None:
-        """SIGTERM, without waiting for what becomes of it."""
+        """Send SIGTERM without waiting."""
         self.is_wanted = False
         self.service.send(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """SIGSTOP."""
+        """Send SIGSTOP."""
         self.service.send(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self.service.send(signal.SIGCONT)
 
     def end(self) -> None:
-        """Whatever it takes."""
+        """End it by any means."""
         self.is_wanted = False
         if self.process is not None:
             self.process.__exit__(None, None, None)
@@ -124,18 +124,18 @@ class Fleet:
             replica.postgres.close()
 
     def wait_ready(self) -> None:
-        """Wait until every replica that is wanted is ready."""
+        """Wait until every replica that should run is ready."""
         for replica in self.replicas:
             if replica.is_wanted:
                 replica.wait_ready()
 
     def heal(self) -> None:
-        """Fair weather for all."""
+        """End the network faults of all."""
         for replica in self.replicas:
             replica.postgres.heal()
 
     def _supervise(self) -> None:
-        """Start again what ended by itself, as a supervisor in earnest would."""
+        """Restart processes that ended by themselves, as a real supervisor does."""
         while not self._is_over.wait(LOOK_SECONDS):
             for replica in self.replicas:
                 if replica.is_wanted and replica.has_ended and not self._is_over.is_set():

@@ -1,4 +1,4 @@
-"""Kafka and PostgreSQL with proxies in front, for the service; producers and observers have a way of their own."""
+"""Kafka and PostgreSQL behind proxies for the service; producers and observers connect directly."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tests.support.stack import QUICK_RESTART, REQUEST_TIMEOUT_S, fresh_database
 
 BROKER_PROPERTIES = {
     **QUICK_RESTART,
-    # A producer that dies in the middle of a transaction holds everybody up until the broker ends it.
+    # A producer that ends during a transaction holds back all readers until the broker ends the transaction.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
     "message.max.bytes": "33554432",
     "log.retention.check.interval.ms": "1000",
 }
 POSTGRES_SETTINGS = {"max_connections": "60", "log_error_verbosity": "terse"}
 TEMPLATE = "ragledger"
-# Logins as docs/roles.md has them, without COPY and with it; superusers have connections left when others have none.
+# Logins as in docs/roles.md, without COPY and with it; superusers still have connections if others have none.
 WRITERS = ("ragledger_writer", "ragledger_copier")
 ROLES = (
     f"CREATE ROLE {WRITERS[0]} LOGIN IN ROLE ragledger_ingest",
@@ -41,7 +41,7 @@ ROLES = (
 
 @dataclass(frozen=True)
 class Lab:
-    """The servers, and the proxies in front of the brokers; each replica has its own in front of PostgreSQL."""
+    """The servers, and the proxies in front of the brokers; each replica has its own proxy in front of PostgreSQL."""
 
     thread: LoopThread
     brokers: Sequence[KafkaNode]
@@ -50,22 +50,22 @@ class Lab:
 
     @property
     def bootstrap_servers(self) -> str:
-        """The brokers themselves."""
+        """Addresses of the brokers without proxies."""
         return ",".join(broker.bootstrap_servers for broker in self.brokers)
 
     @property
     def proxied_bootstrap_servers(self) -> str:
-        """The brokers behind their proxies."""
+        """Addresses of the brokers through their proxies."""
         return ",".join(f"127.0.0.1:{proxy.port}" for proxy in self.broker_proxies)
 
     @property
     def dsn(self) -> str:
-        """PostgreSQL itself: a migrated database, to be copied."""
+        """DSN of a migrated database without a proxy, to be copied."""
         return self.postgres.dsn
 
     @contextmanager
     def environment(self, partitions: int, **settings: str) -> Iterator[Environment]:
-        """Topics of both kinds, on as many brokers as there may be, and a migrated database."""
+        """Create topics of both kinds on up to three brokers, and a migrated database."""
         with ExitStack() as undo:
             admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
             names = {kind: f"{kind}-{uuid4().hex}" for kind in TABLES}
@@ -77,7 +77,7 @@ class Lab:
             yield made
 
     def heal(self) -> None:
-        """Everything runs and is reached again."""
+        """Run all servers, and end all network faults."""
         for server in (*self.brokers, self.postgres):
             if not server.is_running:
                 server.start()
@@ -100,7 +100,7 @@ def delete_topics(admin: AdminClient, names: Sequence[str]) -> None:
 
 @contextmanager
 def open_lab(brokers: int = 1) -> Iterator[Lab]:
-    """Servers of one's own, to be killed."""
+    """Start servers of their own, to be killed."""
     with ExitStack() as undo:
         thread, workspace = undo.enter_context(LoopThread()), undo.enter_context(Workspace())
         nodes = _nodes(workspace, brokers)
@@ -126,7 +126,7 @@ def _nodes(workspace: Workspace, count: int) -> Sequence[KafkaNode]:
 
 
 def _proxied(thread: LoopThread, node: KafkaNode) -> Proxy:
-    """A second listener, whose clients are sent to a proxy."""
+    """Return a second listener whose clients go through a proxy."""
     (port,) = free_ports(1)
     proxy = Proxy(thread, port)
     properties = {
@@ -140,5 +140,5 @@ def _proxied(thread: LoopThread, node: KafkaNode) -> Proxy:
 
 
 def through(dsn: str, port: int, writer: str) -> str:
-    """The same database by way of another port, for one of the writers."""
+    """Return the same database through another port, for one of the writers."""
     return urlunsplit(urlsplit(dsn)._replace(netloc=f"{writer}@127.0.0.1:{port}"))

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for the proxies: tests stay plain functions."""
+"""An event loop in a thread of its own for the proxies, so that tests are plain functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CALL_SECONDS = 30.0
 
 
 class LoopThread:
-    """A context manager; everything that runs on the loop is called through it."""
+    """A context manager; every call to the loop goes through it."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()

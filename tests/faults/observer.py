@@ -1,4 +1,4 @@
-"""Looks at the ledger ten times a second, to say how soon all was well again."""
+"""Reads the ledger ten times a second, to measure recovery times."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Offsets = Mapping[tuple[str, int], int]
 
 
 class Sample(NamedTuple):
-    """How things stood at a moment."""
+    """The state at one moment."""
 
     at: float
     acknowledged: int
@@ -33,9 +33,8 @@ class Sample(NamedTuple):
 
 
 class Recovery(NamedTuple):
-    """Seconds from the end of a fault until every partition was written again, and until nothing waited any more.
-
-    Nothing waits when no more is missing than comes in one second.
+    """Seconds from the end of a fault until every partition is written again, and until no records wait. No
+    records wait if at most those of one second are missing.
     """
 
     written: float
@@ -43,7 +42,7 @@ class Recovery(NamedTuple):
 
 
 class Observer:
-    """What was sent and what was written, noted by a connection of its own."""
+    """Counts sent and written records, on a connection of its own."""
 
     def __init__(self, environment: Environment, traffic: Traffic) -> None:
         self._environment, self._traffic = environment, traffic
@@ -52,21 +51,21 @@ class Observer:
         self._thread = threading.Thread(target=self._observe, daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End."""
+        """Stop."""
         self._is_over.set()
         self._thread.join(30)
 
     @property
     def accounted(self) -> int:
-        """Records written, as of the last look."""
+        """Number of records written, as last read."""
         return self._samples[-1].accounted if self._samples else 0
 
     def written(self, topic: str) -> int:
-        """How many partitions of a topic have been written, as of the last look."""
+        """Number of partitions of a topic that have been written, as last read."""
         offsets = self._samples[-1].offsets if self._samples else {}
         return sum(offset > 0 for (name, _), offset in offsets.items() if name == topic)
 
@@ -113,6 +112,6 @@ class Observer:
 
 
 def _all_moved(before: Sample, now: Sample) -> bool:
-    """Whether every partition that records go to has been written."""
+    """Return whether every partition that gets records has been written."""
     used = {part: offset for part, offset in before.offsets.items() if offset > 0}
     return bool(used) and all(now.offsets.get(part, 0) > offset for part, offset in used.items())

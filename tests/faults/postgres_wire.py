@@ -19,7 +19,7 @@ _ENCRYPTION_REQUESTS = {80877103, 80877104}  # SSLRequest, GSSENCRequest
 
 
 class Step(Enum):
-    """The steps of a flush, each the message that is held when its trap springs."""
+    """The steps of a flush: the message that is held when its trap is triggered."""
 
     BEGIN = "before the transaction"
     COPY = "inside COPY"
@@ -29,7 +29,7 @@ class Step(Enum):
 
 
 class Trap:
-    """Springs once, at the nth time that a step is seen: the message is held until it is released."""
+    """Is triggered once, when a step occurs for the nth time: the message is held until it is released."""
 
     def __init__(self, thread: LoopThread, step: Step, nth: int) -> None:
         self.step, self._thread, self._left = step, thread, nth
@@ -46,33 +46,33 @@ class Trap:
             raise TimeoutError(f"not within {seconds} s: {self.step.value}")
 
     def let_pass(self) -> None:
-        """Let the message go on its way."""
+        """Release the message."""
         self._release(forward=True)
 
     def tear(self) -> None:
-        """The message is lost and the connection reset."""
+        """Drop the message and reset the connection."""
         self._release(forward=False)
 
     def _release(self, *, forward: bool) -> None:
-        self._forward, self._left = forward, 0  # one that has not sprung never will
+        self._forward, self._left = forward, 0  # a trap that was not triggered never will be
         self._thread.call(self._released.set)
 
     def meets(self, step: Step) -> bool:
-        """Count a step; whether the trap springs now."""
+        """Count a step. Return whether the trap is triggered now."""
         if step is not self.step or self._sprung.is_set():
             return False
         self._left -= 1
         return self._left == 0
 
     async def spring(self) -> bool:
-        """Hold the message; whether it may go on."""
+        """Hold the message. Return whether to send it."""
         self._sprung.set()
         await self._released.wait()
         return self._forward
 
 
 class PostgresProxy(Proxy):
-    """In front of PostgreSQL."""
+    """A proxy in front of PostgreSQL."""
 
     def __init__(self, thread: LoopThread, upstream_port: int) -> None:
         super().__init__(thread, upstream_port, self._tap)
@@ -80,7 +80,7 @@ class PostgresProxy(Proxy):
         self._trap: Trap | None = None
 
     def set_trap(self, step: Step, nth: int = 1) -> Trap:
-        """The one trap that is set, on every connection through this proxy."""
+        """Set the only trap, on every connection through this proxy."""
         trap = Trap(self._loop_thread, step, nth)
         self._loop_thread.call(lambda: setattr(self, "_trap", trap))
         return trap
@@ -91,13 +91,13 @@ class PostgresProxy(Proxy):
 
 @dataclass
 class _Session:
-    """What is known of one session."""
+    """The state of one session."""
 
     statements: dict[bytes, bytes] = field(default_factory=dict)
     flushes: bool = False
 
     def step(self, way: Way, kind: bytes, body: bytes) -> Step | None:
-        """The step of a flush that a message is, if any."""
+        """Return the step of a flush that a message is; None if it is none."""
         return self._backend(kind, body) if way is Way.TO_CLIENT else self._frontend(kind, body)
 
     def _backend(self, kind: bytes, body: bytes) -> Step | None:
@@ -125,7 +125,7 @@ class _Session:
 
 
 class _PostgresTap(Tap):
-    """Cuts the bytes into messages, and shows each to the trap."""
+    """Splits the bytes into messages, and shows each to the trap."""
 
     def __init__(self, trap: Callable[[], Trap | None], abort: Callable[[], None]) -> None:
         self._trap, self._abort = trap, abort
@@ -135,7 +135,7 @@ class _PostgresTap(Tap):
         self._bare_answers = 0
 
     async def pieces(self, way: Way, data: bytes) -> AsyncIterator[bytes]:
-        """As many messages at a time as may pass; only whole ones."""
+        """Yield complete messages, as many at a time as may pass."""
         data = self._rest[way] + data
         done = place = 0
         while size := self._size(way, data, place):
@@ -151,7 +151,7 @@ class _PostgresTap(Tap):
         yield data[done:place]
 
     def _size(self, way: Way, data: bytes, place: int) -> int:
-        """The bytes of the message that begins here; 0 while it is not whole."""
+        """Return the number of bytes of the message that begins here; 0 if it is not complete."""
         if way is Way.TO_CLIENT and self._bare_answers:
             return min(1, len(data) - place)
         head = 1 if self._has_type(way) else 0
@@ -161,7 +161,7 @@ class _PostgresTap(Tap):
         return size if len(data) >= place + size else 0
 
     def _has_type(self, way: Way) -> bool:
-        """Only what a client says first has no type byte."""
+        """Return whether the message has a type byte; only a client's first message has none."""
         return self._is_started or way is Way.TO_CLIENT
 
     def _step(self, way: Way, message: bytes) -> Step | None:
@@ -174,7 +174,7 @@ class _PostgresTap(Tap):
         return self._session.step(way, message[:1], message[5:])
 
     def _start(self, message: bytes) -> None:
-        """A client that asks for encryption is answered with a bare byte, and then starts again."""
+        """Handle a client that asks for encryption: the answer is a single byte, and then the client starts again."""
         if struct.unpack_from("!i", message, 4)[0] in _ENCRYPTION_REQUESTS:
             self._bare_answers += 1
         else:

@@ -1,4 +1,4 @@
-"""A TCP proxy on the loopback interface, and the bad weather it can make: cut, reset, held (half-open), slow."""
+"""A TCP proxy on the loopback interface with network faults: cut, reset, held (half-open), slow."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ BOTH = frozenset(Way)
 
 
 class Tap:
-    """Sees every byte of one connection; may hold it up, and change nothing. This one only lets pass."""
+    """Sees every byte of one connection; it may delay bytes, but not change them. This one lets all pass."""
 
     async def pieces(self, _way: Way, data: bytes) -> AsyncIterator[bytes]:
-        """What goes on, piece by piece."""
+        """Yield the bytes to send, in pieces."""
         yield data
 
 
@@ -57,12 +57,12 @@ _NOBODY: asyncio.StreamWriter | None = None
 
 
 class Proxy:
-    """Passes connections on to a port of the loopback interface. Every method may be called from any thread."""
+    """Forwards connections to a port of the loopback interface. Every method may be called from any thread."""
 
     def __init__(
         self, thread: LoopThread, upstream_port: int, make_tap: Callable[[Callable[[], None]], Tap] = lambda _: Tap()
     ) -> None:
-        """`make_tap` makes the tap of a new connection; it is given what aborts that connection."""
+        """Set up the proxy. `make_tap` makes the tap of a new connection; its argument aborts that connection."""
         self.port = free_ports(1)[0]
         self._thread, self._upstream_port, self._make_tap = thread, upstream_port, make_tap
         self._server: asyncio.Server | None = None
@@ -73,7 +73,7 @@ class Proxy:
         self._bytes_per_second = 0.0
         self._changed = asyncio.Event()
 
-    # ── weather ──────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── network faults ───────────────────────────────────────────────────────────────────────────────────────────
 
     def open(self) -> None:
         """Listen."""
@@ -84,30 +84,29 @@ class Proxy:
         self._thread.run(self._close())
 
     def cut(self) -> None:
-        """Every connection is reset, new ones are refused."""
+        """Reset every connection, and refuse new ones."""
         self.close()
 
     def reset(self) -> None:
-        """Every connection is reset; new ones are taken."""
+        """Reset every connection; accept new ones."""
         self._thread.call(self._abort_all)
 
     def hold(self, ways: Collection[Way] = BOTH, *, pid: int | None = None) -> None:
-        """Half-open: connections stay, new ones are accepted, but nothing passes any more in these directions.
-
-        With `pid` only the connections of that process are held.
+        """Keep connections and accept new ones, but let nothing pass in these directions. With `pid`, only for the
+        connections of that process.
         """
         self._thread.call(lambda: self._hold(frozenset(ways), pid))
 
     def hold_present(self) -> None:
-        """The connections there are lead nowhere any more, in either direction; new ones are not affected."""
+        """Stop existing connections in both directions; new ones are not affected."""
         self._thread.call(self._hold_present)
 
     def slow(self, bytes_per_second: float) -> None:
-        """Pass no more than so many bytes a second on each connection, in each direction."""
+        """Limit each connection to so many bytes a second in each direction."""
         self._thread.call(lambda: self._slow(bytes_per_second))
 
     def heal(self) -> None:
-        """Fair weather: what was held goes on its way, new connections are taken."""
+        """End the fault: send held bytes, and accept new connections."""
         self._thread.run(self._heal())
 
     async def _open(self) -> None:
@@ -163,7 +162,9 @@ class Proxy:
         self._links.add(link)
         self._tasks.add(task)
         try:
-            with suppress(OSError, asyncio.CancelledError):  # the end of it either way; asyncio would log the latter
+            with suppress(
+                OSError, asyncio.CancelledError
+            ):  # the connection ends in both cases; asyncio would log the latter
                 await self._pass(link, reader)
         finally:
             link.abort()
@@ -198,7 +199,7 @@ class Proxy:
                     await asyncio.sleep(len(piece) / self._bytes_per_second)
                 writer.write(piece)
                 await writer.drain()
-        await self._fair(link, way)  # nor does the end of a connection get through
+        await self._fair(link, way)  # the end of the connection is held too
 
     async def _fair(self, link: Link, way: Way) -> None:
         while way in self._held or way in link.held:

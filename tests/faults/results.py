@@ -1,4 +1,4 @@
-"""What the scenarios found, in figures: a JSON document, and a table for the person who waits."""
+"""The results of the scenarios: a JSON document, and a table for the terminal."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ DIRECTORY = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Times:
-    """How soon all was well after the faults of one sort, in seconds: the median and the worst.
-
-    `written`: until every partition was written again; `caught_up`: until no more was missing than comes in one second.
+    """Recovery times after the faults of one sort, in seconds: the median and the worst. `written`: until every
+    partition was written again; `caught_up`: until at most the records of one second were missing.
     """
 
     count: int
@@ -38,7 +37,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Figures:
-    """One scenario; `account` is missing where it has failed before there was one."""
+    """One scenario; `account` is missing if it failed early."""
 
     title: str
     passed: bool
@@ -52,7 +51,7 @@ class Figures:
 
     @property
     def worst(self) -> tuple[float, float] | None:
-        """The worst of all times."""
+        """The longest of all times."""
         found = self.times.values()
         return (max(one.written_worst for one in found), max(one.caught_up_worst for one in found)) if found else None
 
@@ -65,7 +64,7 @@ class Results:
 
     @contextmanager
     def noted(self, title: str, seed: int, scene: AbstractContextManager[Scene]) -> Iterator[Scene]:
-        """Play a scene, and note what came of it, however it ends."""
+        """Run a scenario, and store its result, also if it fails."""
         passed, made, started = False, None, time.monotonic()
         try:
             with scene as made:
@@ -76,7 +75,7 @@ class Results:
                 self.scenarios.append(_figures(title, passed, seed, made, time.monotonic() - started))
 
     def write(self, directory: Path) -> None:
-        """Keep them: the long run apart, as it is taken on another day."""
+        """Store the results; the long run separately, because it runs on another day."""
         directory.mkdir(exist_ok=True)
         long = [one for one in self.scenarios if one.rebalances is not None]
         short = [one for one in self.scenarios if one.rebalances is None]
@@ -85,7 +84,7 @@ class Results:
                 (directory / f"{name}.json").write_text(json.dumps(_document(scenarios), indent=1) + "\n")
 
     def lines(self) -> Iterator[str]:
-        """A line for each."""
+        """Return a line for each result."""
         for one in self.scenarios:
             times = "    -     -" if one.worst is None else "{:5.1f} {:5.1f}".format(*one.worst)
             wrong = "" if one.account is None or one.account.is_exact else str(one.account)

@@ -1,4 +1,4 @@
-"""A scenario: traffic, replicas, faults; then the account, the days, and how soon all was well again."""
+"""A scenario: traffic, replicas and faults; then the comparison, the days, and the recovery times."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.psql import execute
 from tests.support.service import Environment, eventually
 
 REST_SECONDS = 90.0
-# The least that a broker takes by default: a dead member is noticed after six seconds.
+# The shortest session timeout that brokers allow by default: a dead member is noticed after six seconds.
 QUICK = {
     "RAGLEDGER_KAFKA__SESSION_TIMEOUT_MS": "6000",
     "RAGLEDGER_KAFKA__REBALANCE_TIMEOUT_MS": "15000",
@@ -54,18 +54,15 @@ class Scene:
     held: Counter[Sent] | None = None
 
     def recover(self, fault: str, since: float | None = None, seconds: float = 90.0) -> Recovery:
-        """Wait until all is well again after a fault that is over (or was at `since`), and note how long it took."""
+        """Wait until all is recovered after a fault that is over (or ended at `since`), and store the time."""
         recovery = self.observer.recovery(time.monotonic() if since is None else since, seconds)
         self.recoveries[fault].append(recovery)
         return recovery
 
     def come_to_rest(self) -> Account:
-        """End the traffic, wait until everything is written, and hold it all against each other.
-
-        Raises:
-            AssertionError: a record was lost, doubled or not accounted for; a day does not equal its queries; a
-                process has ended by itself.
-            TimeoutError: something waits for ever.
+        """End the traffic, wait until everything is written, and compare. Raises AssertionError if a record was lost,
+        duplicated or not counted, if a day differs from its queries, or if a process has ended by itself. Raises
+        TimeoutError if records wait for ever.
         """
         self.lab.heal()
         self.fleet.heal()
@@ -78,14 +75,14 @@ class Scene:
         return self.account
 
     def _take_account(self) -> Account:
-        """Against what Kafka holds; where it was made to forget, against what is known to be right (`held`)."""
+        """Compare with the content of Kafka, or with the known records (`held`) if Kafka was made to lose some."""
         if self.held is not None:
             return compare(self.environment, self.held)
         return take_account(self.environment, self.traffic, self.lab.bootstrap_servers)
 
 
 def last(seconds: float) -> None:
-    """Let a fault last: the one thing here that is waited for by the clock."""
+    """Let a fault last: the only place in this suite that waits by the clock."""
     until = time.monotonic() + seconds
     eventually(lambda: time.monotonic() >= until, timeout=seconds + 10)
 
@@ -102,7 +99,7 @@ def set_scene(
     mix: Mix = STEADY,
     **settings: str,
 ) -> Iterator[Scene]:
-    """Traffic that is being written, until the scenario is over; at its end it comes to rest, unless it has failed."""
+    """Run traffic that is written, until the scenario ends; then compare, unless the scenario has failed."""
     names = {f"RAGLEDGER_{name.upper()}": value for name, value in settings.items()}
     with ExitStack() as undo:
         environment = undo.enter_context(
@@ -119,7 +116,7 @@ def set_scene(
         fleet.wait_ready()
         traffic.start()
         observer.start()
-        # A replica whose partitions were never written would not be missed by a recovery.
+        # A recovery would not notice a replica whose partitions were never written.
         eventually(lambda: observer.written(environment.topics["dialogue"]) == partitions, message="all are written")
         yield scene
         scene.come_to_rest()

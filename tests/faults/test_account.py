@@ -1,4 +1,4 @@
-"""The account itself: it is worth something only if it notices what is wrong."""
+"""Tests the comparison: it has to detect every kind of damage."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ MISCOUNTED = """
 """
 
 
-def test_the_account_notices(lab: Lab, tmp_path: Path, seed: int) -> None:
-    """A row gone, a dead letter gone, one too many of each, a count that is off by one: the scenario fails."""
+def test_the_comparison_detects_damage(lab: Lab, tmp_path: Path, seed: int) -> None:
+    """A missing row, a missing dead letter, an extra one of each, a count that is off by one: the scenario fails."""
     with pytest.raises(AssertionError, match=r"lost=2, doubled=\d+, unaccounted=\d+, invented=1"):
         play_and_harm(lab, tmp_path, seed)
 
 
 def play_and_harm(lab: Lab, directory: Path, seed: int) -> None:
-    """A scene without a fault that is exact, until somebody lays hands on the tables before its end."""
+    """Run a scenario without a fault, and damage the tables before its end."""
     with set_scene(lab, directory, seed, replicas=1) as scene:
         scene.observer.wait_for_more(600)
         assert scene.come_to_rest().is_exact
@@ -50,7 +50,7 @@ def play_and_harm(lab: Lab, directory: Path, seed: int) -> None:
 
 
 def after(scene: Scene, harm: str, what: str) -> int:
-    """What the account says more of it once the harm is done."""
+    """Return the additional findings after the damage."""
     assert scene.held is not None
     before = asdict(compare(scene.environment, scene.held))
     scene.environment.query(harm)

@@ -1,4 +1,4 @@
-"""PostgreSQL gone, restarted, full up, read-only: waited out, and never a reason for a dead letter."""
+"""Tests PostgreSQL killed, restarted, full, read-only: the service waits, and makes no dead letter of it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.support.service import eventually
 
 pytestmark = pytest.mark.timeout(300)
 
-OUTAGE_RECORDS = 1200  # as many as come in during an outage: four seconds' worth
+OUTAGE_RECORDS = 1200  # as many as arrive in an outage of four seconds
 SHORT_LIMITS = {"postgres__statement_timeout_s": "3", "postgres__connect_timeout_s": "3"}
 
 
 def outlast(scene: Scene) -> None:
-    """Let an outage last, and see that all the replicas say so, and that they are alive."""
+    """Let an outage last, and check that all replicas report it and are alive."""
     wanted = scene.traffic.count + OUTAGE_RECORDS
     eventually(lambda: scene.traffic.count >= wanted, message="records come in meanwhile")
     for replica in scene.fleet.replicas:
@@ -33,7 +33,7 @@ def outlast(scene: Scene) -> None:
 
 
 def test_killed_and_restarted(lab: Lab, stage: Stage) -> None:
-    """SIGKILL of the server, away for a while, back after its recovery; then orderly restarts at moments of chance."""
+    """SIGKILL of the server, a pause, recovery; then orderly restarts at random times."""
     with stage("PostgreSQL killed, and restarted", lab) as scene:
         for _ in range(2):
             lab.postgres.kill()
@@ -49,7 +49,7 @@ def test_killed_and_restarted(lab: Lab, stage: Stage) -> None:
 
 @contextmanager
 def no_connections_left(scene: Scene) -> Iterator[None]:
-    """Others have taken every connection that is not reserved; those of the replicas are ended."""
+    """Use every connection that is not reserved, and end those of the replicas."""
     dsn = scene.environment.variables["RAGLEDGER_POSTGRES__DSN"]
     with ExitStack() as taken:
         while True:
@@ -63,7 +63,7 @@ def no_connections_left(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def read_only(scene: Scene) -> Iterator[None]:
-    """As after a failover to the wrong server."""
+    """Make the database read-only, as after a failover to the wrong server."""
     database = sql.Identifier(urlsplit(scene.environment.dsn).path[1:])
     with psycopg.connect(scene.lab.dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(database))
@@ -75,7 +75,7 @@ def read_only(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def frozen(scene: Scene) -> Iterator[None]:
-    """The server takes connections and answers nothing: a machine that hangs."""
+    """Freeze the server: it accepts connections and answers nothing."""
     postgres = scene.lab.postgres
     pids = [postgres.pid, *(row["pid"] for row in scene.environment.query("SELECT pid FROM pg_stat_activity"))]
     for number in (signal.SIGSTOP, signal.SIGCONT):
@@ -95,7 +95,7 @@ def frozen(scene: Scene) -> Iterator[None]:
     ],
 )
 def test_unusable(lab: Lab, stage: Stage, trouble: Callable[[Scene], AbstractContextManager[None]], title: str) -> None:
-    """The batches wait, fetching pauses, and afterwards all goes on by itself."""
+    """The batches wait, fetching pauses, and afterwards everything continues by itself."""
     with stage(title, lab, **SHORT_LIMITS) as scene:
         with trouble(scene):
             outlast(scene)
@@ -103,7 +103,7 @@ def test_unusable(lab: Lab, stage: Stage, trouble: Callable[[Scene], AbstractCon
 
 
 def end_sessions(scene: Scene, condition: str = "true") -> int:
-    """End every other session of this database; how many there were."""
+    """End every other session of this database. Return their number."""
     found = scene.environment.query(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         f" WHERE datname = current_database() AND pid <> pg_backend_pid() AND {condition}"

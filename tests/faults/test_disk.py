@@ -1,4 +1,4 @@
-"""The disk of the tables is full: the batches wait for room, and nothing becomes a dead letter."""
+"""Tests a full disk of the tables: the batches wait for space, and none becomes a dead letter."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ pytestmark = [
 ]
 
 DISK = "9m"
-ROOM = 8 << 20  # bytes that somebody else gives back
+ROOM = 8 << 20  # bytes that another program releases
 
 
 @contextmanager
 def small_disk(lab: Lab) -> Iterator[Path]:
-    """A file system in memory that PostgreSQL may write to, with a large file of somebody else's on it."""
+    """Return a file system in memory for PostgreSQL, with a large file of another program on it."""
     directory = lab.postgres.data.with_name(f"disk-{uuid4().hex[:8]}")
     directory.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=777", "small", directory], check=True, timeout=30)
@@ -48,7 +48,7 @@ def small_disk(lab: Lab) -> Iterator[Path]:
 
 @contextmanager
 def tables_on(scene: Scene, directory: Path) -> Iterator[None]:
-    """The table of dialogues lives there."""
+    """Put the table of dialogues on it."""
     name = f"small_{uuid4().hex}"
     with psycopg.connect(scene.environment.dsn, autocommit=True) as connection:
         connection.execute(f"CREATE TABLESPACE {name} LOCATION '{directory / 'tables'}'".encode())
@@ -61,7 +61,7 @@ def tables_on(scene: Scene, directory: Path) -> Iterator[None]:
 
 
 def test_the_disk_is_full(lab: Lab, stage: Stage) -> None:
-    """PostgreSQL says 53100 to every write until there is room again; then all goes on by itself."""
+    """PostgreSQL answers 53100 to every write until there is space again; then everything continues by itself."""
     with (
         small_disk(lab) as disk,
         stage("PostgreSQL's disk full", lab) as scene,

@@ -1,4 +1,4 @@
-"""Faults at every step of a flush, timed from outside by what passes between the service and PostgreSQL."""
+"""Tests faults at every step of a flush, timed by the messages between the service and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def test_killed_at_every_step(lab: Lab, stage: Stage) -> None:
-    """SIGKILL before, inside and after the transaction: the others go on, and write what was not committed."""
+    """SIGKILL before, inside and after the transaction: the other replicas continue, and write uncommitted records."""
     with stage("SIGKILL at every step of a flush", lab) as scene:
         for number, step in enumerate(Step):
             kill_at(scene, number, step, tear=True)
@@ -24,7 +24,7 @@ def test_killed_at_every_step(lab: Lab, stage: Stage) -> None:
 
 
 def kill_at(scene: Scene, number: int, step: Step, *, tear: bool) -> None:
-    """Kill a replica at the step; what it had sent is lost on the way, or arrives."""
+    """Kill a replica at the step; its sent bytes are dropped, or arrive."""
     replica = scene.fleet.replicas[number % 2]
     trap = replica.postgres.set_trap(step, scene.chance.randint(1, 3))
     trap.wait(60)
@@ -37,7 +37,7 @@ def kill_at(scene: Scene, number: int, step: Step, *, tear: bool) -> None:
 
 
 def test_the_connection_is_torn_at_every_step(lab: Lab, stage: Stage) -> None:
-    """The process lives and does not know what became of its transaction: it asks the ledger, and writes once."""
+    """The process does not know the outcome of its transaction: it reads the ledger, and writes once."""
     with stage("connection to PostgreSQL reset at every step of a flush", lab) as scene:
         for number in range(3 * len(Step)):
             step = list(Step)[number % len(Step)]
@@ -49,7 +49,9 @@ def test_the_connection_is_torn_at_every_step(lab: Lab, stage: Stage) -> None:
 
 @pytest.mark.parametrize("step", [Step.COPY, Step.LEDGER, Step.COMMIT, Step.COMMITTED], ids=lambda step: step.name)
 def test_frozen_at_a_step(lab: Lab, stage: Stage, step: Step) -> None:
-    """SIGSTOP beyond the session timeout: another one writes its partitions; awake again it writes for them no more."""
+    """SIGSTOP longer than the session timeout: another replica writes its partitions; continued, it writes them
+    no more.
+    """
     with stage(f"frozen beyond the session timeout {step.value}, then awake", lab) as scene:
         frozen, other = scene.fleet.replicas
         trap = frozen.postgres.set_trap(step, scene.chance.randint(1, 3))
@@ -66,5 +68,5 @@ def test_frozen_at_a_step(lab: Lab, stage: Stage, step: Step) -> None:
 
 
 def is_back(scene: Scene) -> bool:
-    """Whether the partitions are shared again."""
+    """Return whether the partitions are shared again."""
     return len({row["owner"] for row in scene.environment.query("SELECT owner FROM ingest_ledger")}) == 2

@@ -1,4 +1,4 @@
-"""Kafka gone, restarted, the coordinator moved: waited out, and read on from the ledger."""
+"""Tests Kafka killed, restarted, and its coordinator moved: the service waits, and continues from the ledger."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.faults.scene import Scene, last
 
 pytestmark = pytest.mark.timeout(400)
 
-AWAY_SECONDS = (3, 12)  # within the session timeout, and beyond it
+AWAY_SECONDS = (3, 12)  # within the session timeout, and longer
 
 
 def test_the_only_broker(lab: Lab, stage: Stage) -> None:
-    """SIGKILL and orderly restarts of a single broker: nothing can be read or sent meanwhile."""
+    """SIGKILL and orderly restarts of a single broker: no record can be read or sent meanwhile."""
     (broker,) = lab.brokers
     with stage("Kafka's only broker killed, and restarted", lab) as scene:
         for seconds in AWAY_SECONDS:
@@ -31,14 +31,14 @@ def test_the_only_broker(lab: Lab, stage: Stage) -> None:
 
 
 def stay_away(scene: Scene, seconds: float) -> None:
-    """Let time pass in which every replica goes on answering."""
+    """Let time pass while every replica answers requests."""
     last(seconds)
     for replica in scene.fleet.replicas:
         replica.wait_answering()
 
 
 def test_each_broker_of_three(cluster: Lab, stage: Stage) -> None:
-    """Replication 3: each broker is killed in turn, the group's coordinator among them; the others take over."""
+    """Replication 3: each broker is killed in turn, the group's coordinator too; the others take over."""
     with stage("each of three brokers killed in turn, coordinator moved", cluster) as scene:
         for broker in sorted(cluster.brokers, key=lambda one: one is not coordinator(scene)):
             role = "coordinator" if broker is coordinator(scene) else "broker"
@@ -50,7 +50,7 @@ def test_each_broker_of_three(cluster: Lab, stage: Stage) -> None:
 
 
 def coordinator(scene: Scene) -> KafkaNode:
-    """The broker that keeps the group."""
+    """Return the broker that coordinates the group."""
     admin = AdminClient({"bootstrap.servers": scene.lab.bootstrap_servers})
     group = scene.environment.group
     found = admin.describe_consumer_groups([group])[group].result(30).coordinator

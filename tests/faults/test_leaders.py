@@ -1,4 +1,4 @@
-"""Leaders: one that was not in sync cuts the log off, and a partition may have none at all."""
+"""Tests leaders: one that was not in sync truncates the log, and a partition may have none."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STALL = {"RAGLEDGER_WATCHDOG__STALL_S": "10"}
 
 @pytest.fixture
 def environment(cluster: Lab) -> Iterator[Environment]:
-    """Topics on three brokers; whoever is frozen stays a member for long."""
+    """Topics on three brokers; a frozen member stays in the group for long."""
     settings = {"RAGLEDGER_KAFKA__SESSION_TIMEOUT_MS": "120000", "RAGLEDGER_KAFKA__MAX_POLL_INTERVAL_MS": "300000"}
     with cluster.environment(1, **settings) as made:
         yield made
@@ -37,12 +37,12 @@ def environment(cluster: Lab) -> Iterator[Environment]:
 
 
 def admin_of(lab: Lab) -> AdminClient:
-    """A client of whichever brokers run."""
+    """Return an admin client of the running brokers."""
     return AdminClient({"bootstrap.servers": ",".join(one.bootstrap_servers for one in lab.brokers if one.is_running)})
 
 
 def place(lab: Lab, topic: str, replicas: Sequence[Sequence[int]]) -> None:
-    """Make the topic again, with the copies of each partition on these brokers, counted from 0; the first one leads."""
+    """Recreate the topic with the replicas of each partition on these brokers, counted from 0; the first one leads."""
     admin = admin_of(lab)
     delete_topics(admin, [topic])
     eventually(lambda: topic not in admin.list_topics(timeout=30).topics, message="the topic is gone")
@@ -52,43 +52,43 @@ def place(lab: Lab, topic: str, replicas: Sequence[Sequence[int]]) -> None:
 
 
 def leaders(lab: Lab, topic: str) -> Mapping[int, int]:
-    """The leader of each partition that has one, counted from 0."""
+    """Return the leader of each partition that has one, counted from 0."""
     found = admin_of(lab).list_topics(topic, timeout=30).topics[topic].partitions
     return {number: one.leader - 1 for number, one in found.items() if one.leader > 0}
 
 
 def in_sync(lab: Lab, topic: str) -> set[int]:
-    """The brokers that are in sync with partition 0, counted from 0."""
+    """Return the brokers that are in sync with partition 0, counted from 0."""
     return {number - 1 for number in admin_of(lab).list_topics(topic, timeout=30).topics[topic].partitions[0].isrs}
 
 
 def to_partition(records: Mapping[Any, Outgoing], number: int) -> list[Outgoing]:
-    """These records, for one partition."""
+    """Return these records for one partition."""
     return [record._replace(partition=number) for record in records.values()]
 
 
 def publish(lab: Lab, records: Mapping[Any, Outgoing], number: int = 0) -> None:
-    """Send, and wait until whichever brokers run have taken them."""
+    """Send records, and wait until the running brokers have acknowledged them."""
     servers = ",".join(one.bootstrap_servers for one in lab.brokers if one.is_running)
     send(servers, to_partition(records, number), **{"message.timeout.ms": 120_000, "acks": "all", "log_level": 2})
 
 
 def fall_behind(lab: Lab, topic: str, records: Mapping[Any, Outgoing]) -> None:
-    """The second copy of partition 0 misses these records."""
+    """Let the second replica of partition 0 miss these records."""
     lab.brokers[1].kill()
     eventually(lambda: in_sync(lab, topic) == {0}, message="the second copy is not in sync any more")
     publish(lab, records)
 
 
 def elect_uncleanly(lab: Lab, topic: str) -> None:
-    """The copy that misses records becomes the leader, as the other one is gone."""
+    """Elect the replica that misses records, because the other one is down."""
     lab.brokers[0].kill()
     lab.brokers[1].start()
     eventually(lambda: leaders(lab, topic).get(0) == 1, message="the copy that misses records leads")
 
 
 def assert_stopped(environment: Environment, service: ServiceProcess, log: Path) -> None:
-    """With both offsets, everywhere a person may look, and nothing of what lies behind the cut has been read."""
+    """Assert that the stop is reported everywhere with both offsets, and that no later record was read."""
     topic = environment.topics["dialogue"]
     eventually(lambda: service.metric("rag_stopped_partitions", topic=topic) == 1, timeout=90, message="stopped")
     status, body = service.get("/readyz")
@@ -103,13 +103,13 @@ def assert_stopped(environment: Environment, service: ServiceProcess, log: Path)
 
 
 def resume(environment: Environment, where: str) -> Any:
-    """Do what the stop advises, or something else."""
+    """Store the advised decision, or another one."""
     topic = environment.topics["dialogue"]
     return environment.run("ledger", "resume", "--topic", topic, "--partition", "0", "--from", where, "--json")
 
 
 def assert_settled(lab: Lab, environment: Environment, expected: set[Any]) -> None:
-    """What would pass over a record is refused; what was advised reads every record of the log as it is now."""
+    """Assert that a decision with a loss is refused, and that the advised one reads every record of the present log."""
     for where in ("here", "latest"):
         refused = resume(environment, where)
         assert (refused.returncode, f"--from {KEPT}" in refused.stderr) == (1, True), refused.stderr
@@ -121,7 +121,7 @@ def assert_settled(lab: Lab, environment: Environment, expected: set[Any]) -> No
 
 
 def test_an_unclean_election_between_two_runs(cluster: Lab, environment: Environment, tmp_path: Path) -> None:
-    """The log is cut off and grows beyond where the ledger stands before anybody reads: the next claim tells."""
+    """The log is truncated and grows beyond the ledger before any replica reads: the next claim detects it."""
     topic, log = environment.topics["dialogue"], tmp_path / "after.log"
     place(cluster, topic, [[0, 1]])
     kept, cut, new = dialogues(topic, KEPT, 1), dialogues(topic, CUT, 2), dialogues(topic, NEW, 3)
@@ -141,7 +141,7 @@ def test_an_unclean_election_between_two_runs(cluster: Lab, environment: Environ
 
 
 def test_an_unclean_election_under_a_running_reader(cluster: Lab, environment: Environment, tmp_path: Path) -> None:
-    """The same while the reader is frozen: it keeps its partitions, so there is no claim that could tell."""
+    """The same while the replica is frozen: it keeps its partitions, so no claim can detect it."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     place(cluster, topic, [[0, 1]])
     kept, cut, new = dialogues(topic, KEPT, 1), dialogues(topic, CUT, 2), dialogues(topic, NEW, 3)
@@ -160,7 +160,7 @@ def test_an_unclean_election_under_a_running_reader(cluster: Lab, environment: E
 
 
 def test_leaders_that_move_without_a_loss(cluster: Lab, environment: Environment, tmp_path: Path) -> None:
-    """Each election is clean, so it is compared and nothing is said; the ledger follows the epochs."""
+    """Each election is clean, so it is compared and nothing is reported; the ledger follows the epochs."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     place(cluster, topic, [[0, 1, 2]])
     sent = dialogues(topic, KEPT, 1)
@@ -182,8 +182,8 @@ def test_leaders_that_move_without_a_loss(cluster: Lab, environment: Environment
         assert service.stop() == 0
 
 
-def test_a_partition_without_a_leader_holds_up_no_other(cluster: Lab, environment: Environment, tmp_path: Path) -> None:
-    """After a restart the others are read at once, the sick one is named, and no process ends because of it."""
+def test_a_partition_without_a_leader_blocks_no_other(cluster: Lab, environment: Environment, tmp_path: Path) -> None:
+    """After a restart the others are read at once, the partition without a leader is named, and no process ends."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     place(cluster, topic, [[0], [1], [2]])
     sick = f"{topic}/0"
@@ -194,25 +194,25 @@ def test_a_partition_without_a_leader_holds_up_no_other(cluster: Lab, environmen
     eventually(lambda: set(leaders(cluster, topic)) == {1, 2}, message="partition 0 has no leader")
     with ServiceProcess(environment, log, **STALL) as service:
         healthy = sent[1].keys() | sent[2].keys()
-        eventually(lambda: ids(environment) == healthy, timeout=30, message="the healthy ones are read")
-        eventually(lambda: "no leader" in service.get("/readyz")[1], message="the sick one is named")
+        eventually(lambda: ids(environment) == healthy, timeout=30, message="the others are read")
+        eventually(lambda: "no leader" in service.get("/readyz")[1], message="the partition is named")
         assert json.loads(service.get("/readyz")[1])["checks"]["leaders"] == f"{sick}: it has no leader"
         assert {line["partition"] for line in log_lines(log, "partition_without_leader")} == {sick}
         assert service.metric("rag_leaderless_partitions", topic=topic, partition="0") == 1
         assert f"{sick} cannot be read: it has no leader" in environment.run("doctor", "--json").stdout
         shown = environment.run("ledger", "--check", "--caught-up")
         assert (shown.returncode, f"{sick}: it has no leader" in shown.stderr) == (3, True)
-        assert_goes_on(cluster, environment, service, topic, healthy)
+        assert_continues(cluster, environment, service, topic, healthy)
         cluster.brokers[0].start()
-        eventually(lambda: sent[0].keys() <= ids(environment), message="the sick one is read once it has a leader")
+        eventually(lambda: sent[0].keys() <= ids(environment), message="the partition is read when it has a leader")
         eventually(lambda: service.get("/readyz")[0] == 200, message="ready")
         assert service.metric("rag_leaderless_partitions") == 0
         environment.assert_caught_up()
         assert service.stop() == 0
 
 
-def assert_goes_on(lab: Lab, environment: Environment, service: ServiceProcess, topic: str, read: set[Any]) -> None:
-    """For much longer than the watchdog waits, with new records all the time."""
+def assert_continues(lab: Lab, environment: Environment, service: ServiceProcess, topic: str, read: set[Any]) -> None:
+    """Assert progress for much longer than the watchdog's limit, with new records all the time."""
     until = time.monotonic() + 3 * float(STALL["RAGLEDGER_WATCHDOG__STALL_S"])
     for seed in itertools.count(10):
         more = dialogues(topic, 1, seed)
@@ -226,5 +226,5 @@ def assert_goes_on(lab: Lab, environment: Environment, service: ServiceProcess, 
 
 
 def wait_read(environment: Environment, expected: Collection[Any], seconds: float) -> None:
-    """Until these are in the tables, and no others."""
+    """Wait until exactly these records are in the tables."""
     eventually(lambda: ids(environment) == expected, timeout=seconds, message="all is read")

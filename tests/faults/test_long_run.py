@@ -27,12 +27,12 @@ _GENERATION = re.compile(r"[Ss]tabilized group (\S+) generation (\d+)")
 
 
 def test_everything_mixed(cluster: Lab, stage: Stage, long: float, capsys: pytest.CaptureFixture[str]) -> None:
-    """After each of them all partitions are written again; in the end nothing was lost, doubled or left out."""
+    """After each fault all partitions are written again; at the end nothing was lost, duplicated or left out."""
     if not long:
         pytest.skip("the long run is asked for with --long 1")
     limits = {"postgres__statement_timeout_s": "5", "postgres__connect_timeout_s": "3"}
     with stage("long run, everything mixed", cluster, replicas=3, rate=200.0, **limits) as scene:
-        scene.may_end = len(PLAN)  # what hangs for long may end itself
+        scene.may_end = len(PLAN)  # a task that hangs for long may end the process
         plan = shuffled(scene.chance, long)
         total = len(plan)
         while plan:
@@ -49,14 +49,14 @@ def test_everything_mixed(cluster: Lab, stage: Stage, long: float, capsys: pytes
 
 
 def shuffled(chance: Random, share: float) -> list[str]:
-    """The names of everything that is to happen, in an order of chance."""
+    """Return the names of all faults in random order."""
     names = [name for name, (_, count) in PLAN.items() for _ in range(max(1, round(count * share)))]
     chance.shuffle(names)
     return names
 
 
 def trouble(scene: Scene, plan: list[str]) -> str:
-    """Make the next trouble of the plan, and now and then the one after it, of another sort, before it is over."""
+    """Begin the next fault of the plan, and sometimes the one after it, of another sort, before the first ends."""
     names = [plan.pop()]
     if plan and plan[-1] != names[0] and scene.chance.random() < OVERLAPPING:
         names.append(plan.pop())
@@ -68,7 +68,7 @@ def trouble(scene: Scene, plan: list[str]) -> str:
 
 
 def generations(lab: Lab, group: str) -> int:
-    """How often the group has settled anew, as the brokers' logs tell."""
+    """Return how often the group has rebalanced, from the brokers' logs."""
     found = [
         int(generation)
         for broker in lab.brokers

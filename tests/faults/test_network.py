@@ -1,4 +1,4 @@
-"""The network between the service and its servers: cut, slow, half-open, reset."""
+"""Tests the network between the service and its servers: cut, slow, half-open, reset."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SLOW = 20_000.0  # bytes a second on each connection
 
 
 def database_links(scene: Scene) -> list[Proxy]:
-    """Those of all replicas."""
+    """Return the links of all replicas to PostgreSQL."""
     return [replica.postgres for replica in scene.fleet.replicas]
 
 
 def kafka_links(scene: Scene) -> list[Proxy]:
-    """Those to all brokers."""
+    """Return the links to all brokers."""
     return list(scene.lab.broker_proxies)
 
 
@@ -33,7 +33,7 @@ def kafka_links(scene: Scene) -> list[Proxy]:
     ("links", "server"), [(database_links, "PostgreSQL"), (kafka_links, "Kafka")], ids=["postgresql", "kafka"]
 )
 def test_bad_weather(lab: Lab, stage: Stage, links: Callable[[Scene], list[Proxy]], server: str) -> None:
-    """Cut, reset, half-open in each direction and in both, slow: each for a while, then fair again."""
+    """Cut, reset, half-open in each direction and in both, slow: each for a while, then normal again."""
     weather: dict[str, Callable[[Proxy], None]] = {
         "cut": Proxy.cut,
         "half-open, nothing arrives": lambda proxy: proxy.hold([Way.TO_SERVER]),
@@ -58,10 +58,8 @@ def test_bad_weather(lab: Lab, stage: Stage, links: Callable[[Scene], list[Proxy
 @pytest.mark.parametrize(
     ("links", "server"), [(database_links, "PostgreSQL"), (kafka_links, "Kafka")], ids=["postgresql", "kafka"]
 )
-def test_connections_that_are_dead_and_do_not_know(
-    lab: Lab, stage: Stage, links: Callable[[Scene], list[Proxy]], server: str
-) -> None:
-    """The machine at the other end is gone without a word: only new connections lead anywhere."""
+def test_dead_connections(lab: Lab, stage: Stage, links: Callable[[Scene], list[Proxy]], server: str) -> None:
+    """The machine at the other end has gone without closing them: only new connections work."""
     with stage(f"connections to {server} silently dead", lab, **SHORT_LIMITS) as scene:
         for proxy in links(scene):
             proxy.hold_present()
@@ -69,7 +67,7 @@ def test_connections_that_are_dead_and_do_not_know(
 
 
 def test_one_replica_cut_off_from_kafka(lab: Lab, stage: Stage) -> None:
-    """It still reaches PostgreSQL, and goes on writing what it holds until another one has claimed its partitions."""
+    """It still reaches PostgreSQL, and writes its records until another replica has claimed its partitions."""
     with stage("one replica cut off from Kafka alone", lab) as scene:
         alone, other = scene.fleet.replicas
         for proxy in kafka_links(scene):
@@ -84,7 +82,7 @@ def test_one_replica_cut_off_from_kafka(lab: Lab, stage: Stage) -> None:
 
 
 def test_one_replica_cut_off_from_postgresql(lab: Lab, stage: Stage) -> None:
-    """It keeps its partitions, as it is a member in good standing: they wait, the others go on."""
+    """It is still a member of the group and keeps its partitions: they wait, the others continue."""
     with stage("one replica cut off from PostgreSQL alone", lab) as scene:
         alone, _ = scene.fleet.replicas
         alone.postgres.cut()

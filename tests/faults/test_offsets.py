@@ -1,4 +1,4 @@
-"""Offsets that are not there any more: the partition stops loudly, and a person's decision keeps the books right."""
+"""Tests offsets that no longer exist: the partition stops and reports it, and a decision keeps the ledger correct."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from tests.support.service import eventually
 
 pytestmark = pytest.mark.timeout(300)
 
-BACKLOG = 900  # records that come in while nobody reads
+BACKLOG = 900  # records that arrive while no replica runs
 GONE = 20  # of one partition, deleted before they were read
 
 
 def test_retention_passes_the_reader(lab: Lab, stage: Stage) -> None:
-    """Records deleted before they were read: their partition stops, the others go on; told to, it leaps."""
+    """Records are deleted before they are read: their partition stops, the others continue; after a decision it
+    continues too.
+    """
     with stage("retention deletes records before they are read", lab) as scene:
         build_up_backlog(scene)
         before = read_committed(lab.bootstrap_servers, scene.environment.topics)
@@ -41,7 +43,7 @@ def test_retention_passes_the_reader(lab: Lab, stage: Stage) -> None:
 
 
 def build_up_backlog(scene: Scene) -> None:
-    """Nobody reads, and records come in; then they stop."""
+    """Publish records while no replica runs."""
     for replica in scene.fleet.replicas:
         assert replica.stop() == 0
     wanted = scene.traffic.count + BACKLOG
@@ -50,7 +52,7 @@ def build_up_backlog(scene: Scene) -> None:
 
 
 def delete_unread(scene: Scene) -> Place:
-    """Delete some records of one partition that nobody has read yet; where it begins now."""
+    """Delete some unread records of one partition. Return its new first offset."""
     topic = scene.environment.topics["dialogue"]
     [line] = scene.environment.query("SELECT next_offset FROM ingest_ledger WHERE topic = %s AND partition = 0", topic)
     place = Place(topic, 0, line["next_offset"] + GONE)
@@ -61,13 +63,15 @@ def delete_unread(scene: Scene) -> Place:
 
 
 def start_all(scene: Scene) -> None:
-    """All replicas, once their predecessors are gone."""
+    """Start all replicas after their predecessors have ended."""
     for replica in scene.fleet.replicas:
         replica.start()
 
 
 def wait_until_stopped(scene: Scene, places: list[Place]) -> None:
-    """Said in the log, shown by a metric, and nothing is written for them, while the others catch up."""
+    """Wait until the stop is logged and shown by a metric; these partitions are not written, and the others catch
+    up.
+    """
     wanted = {f"{place.topic}/{place.partition}" for place in places}
     eventually(lambda: stopped(scene) >= wanted, message=f"{wanted} stopped")
     assert stopped_now(scene) == len(places)
@@ -79,37 +83,37 @@ def wait_until_stopped(scene: Scene, places: list[Place]) -> None:
 
 
 def stopped(scene: Scene) -> set[str]:
-    """The partitions that the replicas say have stopped."""
+    """Return the partitions that the replicas report as stopped."""
     lines = [line for replica in scene.fleet.replicas for line in log_lines(replica.log, "partition_stopped")]
     return {line["partition"] for line in lines}
 
 
 def stopped_now(scene: Scene) -> float:
-    """How many partitions the replicas show as stopped."""
+    """Return how many partitions the replicas show as stopped."""
     return sum(replica.service.metric("rag_stopped_partitions") for replica in scene.fleet.replicas)
 
 
 def resume(scene: Scene, place: Place) -> Mapping[str, Any]:
-    """Decide as a person would that the partition is read on from the first record there is; replicas go on running."""
+    """Decide, as a person would, that the partition continues at its first offset; replicas run on."""
     where = ("--topic", place.topic, "--partition", str(place.partition), "--from", "earliest")
     decision: Mapping[str, Any] = scene.environment.run_json("ledger", "resume", *where)
     return decision
 
 
 def wait_until_none_stopped(scene: Scene) -> None:
-    """The replicas notice the decision by themselves."""
+    """Wait until the replicas have noticed the decision."""
     eventually(lambda: stopped_now(scene) == 0, message="the decision is noticed")
     scene.fleet.wait_ready()
 
 
 def offsets(scene: Scene) -> dict[tuple[str, int], int]:
-    """Where the ledger stands."""
+    """Return the offsets of the ledger."""
     lines = scene.environment.query("SELECT topic, partition, next_offset FROM ingest_ledger")
     return {(line["topic"], line["partition"]): line["next_offset"] for line in lines}
 
 
 def test_a_topic_recreated(lab: Lab, stage: Stage) -> None:
-    """Deleted and made again under its name, with fewer records: nothing of it is taken for what was there before."""
+    """It is deleted and created with the same name and fewer records: none of them is mistaken for an earlier one."""
     with stage("topic deleted and recreated", lab, partitions=2) as scene:
         scene.observer.wait_for_more(BACKLOG)
         scene.traffic.stop()
@@ -131,7 +135,7 @@ def test_a_topic_recreated(lab: Lab, stage: Stage) -> None:
 
 
 def make_anew(lab: Lab, topic: str) -> None:
-    """Delete it, wait until it is gone, and make it again."""
+    """Delete the topic, wait until it is gone, and create it again."""
     admin = AdminClient({"bootstrap.servers": lab.bootstrap_servers})
     delete_topics(admin, [topic])
     eventually(lambda: topic not in admin.list_topics(timeout=30).topics, message="the topic is gone")

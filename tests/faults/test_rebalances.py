@@ -1,4 +1,4 @@
-"""Replicas that come and go faster than the group can settle."""
+"""Tests replicas that join and leave faster than the group can rebalance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHANGES = 30
 
 
 def test_a_storm_of_rebalances(lab: Lab, stage: Stage) -> None:
-    """Every second one comes, leaves or is killed; when the storm is over, all is written, and each record once."""
+    """Every second a replica joins, leaves or is killed; afterwards everything is written, and each record once."""
     with stage("rebalance storm: a replica comes or goes every second", lab, replicas=4) as scene:
         for _ in range(CHANGES):
             change(scene, scene.chance.choice(scene.fleet.replicas))
@@ -28,7 +28,7 @@ def test_a_storm_of_rebalances(lab: Lab, stage: Stage) -> None:
 
 
 def change(scene: Scene, replica: Replica) -> None:
-    """Come, leave, or be killed."""
+    """Join, leave, or be killed."""
     if replica.has_ended:
         replica.start()
         scene.happened["replica came"] += 1
@@ -41,7 +41,7 @@ def change(scene: Scene, replica: Replica) -> None:
 
 
 def test_a_rolling_restart(lab: Lab, stage: Stage) -> None:
-    """Three replicas, one after the other, orderly and under load: each ends with 0, and nothing is read twice."""
+    """Three replicas restart one after the other under load: each ends with 0, and no record is read twice."""
     with stage("rolling restart of three replicas", lab, replicas=3) as scene:
         for replica in scene.fleet.replicas:
             assert replica.stop() == 0

@@ -1,4 +1,4 @@
-"""Records that are trouble by themselves: bad ones, very large ones, transactions that come to nothing."""
+"""Tests difficult records: bad ones, very large ones, aborted and abandoned transactions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.producers import random_uuid
 pytestmark = pytest.mark.timeout(300)
 
 MAX_RECORD_BYTES = 8_388_608  # the service's default
-FETCH_MAX_BYTES = 16_777_216  # likewise
+FETCH_MAX_BYTES = 16_777_216  # the default too
 LEFT_OPEN_SECONDS = 4.0
 LARGE = {"message.max.bytes": 33_000_000, "compression.type": "zstd", "linger.ms": 0}
 
@@ -41,7 +41,7 @@ def test_a_poisoned_topic(lab: Lab, stage: Stage, mix: Mix, title: str) -> None:
 
 
 def of_size(chance: random.Random, size: int) -> Outgoing:
-    """A dialogue of exactly so many bytes, which is bad where that is too many; none compresses well."""
+    """Return a dialogue of exactly so many bytes that does not compress well; it is bad if that is too many."""
     key = str(random_uuid(chance))
     event = small_dialogue(chance, id=key, response="")
     left = size - len(as_json(event))
@@ -51,7 +51,7 @@ def of_size(chance: random.Random, size: int) -> Outgoing:
 
 
 def test_records_at_and_above_the_limits(lab: Lab, stage: Stage) -> None:
-    """Up to the limit a row, one byte more a dead letter, also beyond what one fetch may hold; the small ones pass."""
+    """At the limit it is a row, one byte more a dead letter, also if it exceeds a fetch; small records are stored."""
     sizes = [1_048_576, MAX_RECORD_BYTES - 1, MAX_RECORD_BYTES, MAX_RECORD_BYTES + 1, FETCH_MAX_BYTES + 1, 30_000_000]
     with stage("records at and above the size limits", lab, rate=60.0) as scene:
         scene.traffic.send((of_size(scene.chance, size) for size in sizes * 2), **LARGE)
@@ -61,8 +61,8 @@ def test_records_at_and_above_the_limits(lab: Lab, stage: Stage) -> None:
         assert large == sorted(size for size in sizes * 2 if size > MAX_RECORD_BYTES)
 
 
-def test_transactions_that_come_to_nothing(lab: Lab, stage: Stage) -> None:
-    """Most are aborted, and some left open until the broker ends them: what waits behind these is read then."""
+def test_aborted_and_abandoned_transactions(lab: Lab, stage: Stage) -> None:
+    """Most are aborted, and some stay open until the broker ends them: the records behind these are read then."""
     with stage("transactions aborted, and left open", lab, mix=Mix(aborted=0.8)) as scene:
         for number in range(3):
             left = scene.traffic.leave_open(records(scene.seed + number, 20), LEFT_OPEN_SECONDS)
@@ -72,6 +72,6 @@ def test_transactions_that_come_to_nothing(lab: Lab, stage: Stage) -> None:
 
 
 def records(seed: int, count: int) -> Iterator[Outgoing]:
-    """Good ones."""
+    """Return good records."""
     maker = Maker(random.Random(f"{seed} left open"), Mix(bad=0.0))
     return (maker.next() for _ in range(count))

@@ -1,4 +1,4 @@
-"""The few faults that every test run tries; all of them: `make faults`."""
+"""Tests the few faults of every test run; `make faults` runs all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 def test_the_worst_moments_of_a_flush(lab: Lab, stage: Stage) -> None:
-    """COMMIT whose answer is lost, a kill right after a commit, the database restarted: exact, and soon well again."""
+    """A lost answer to COMMIT, a kill right after a commit, a restart of the database: exact, and soon recovered."""
     with stage("smoke: lost answer, kill after COMMIT, PostgreSQL restarted", lab) as scene:
         first, second = scene.fleet.replicas
         trap = first.postgres.set_trap(Step.COMMITTED)

@@ -1,4 +1,4 @@
-"""Producers that keep a list of what the brokers have acknowledged, whatever happens meanwhile."""
+"""Producers that record which records the brokers have acknowledged, also during faults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.ingestion import as_json, small_dialogue
 from tests.support.producers import bad_value, provenance, random_uuid
 
 DAYS = ("2026-02-03T14:59:59.999999Z", "2026-02-03T15:00:00Z", "2026-02-04T09:00:00+09:00", "2026-02-05T12:00:00Z")
-# As often as it takes: a producer in earnest does not give up because a broker is away, nor does it say so each time.
+# Retries without a limit: a real producer does not give up in an outage, and does not log each attempt.
 PATIENT = {
     "enable.idempotence": True,
     "linger.ms": 5,
@@ -28,7 +28,7 @@ PATIENT = {
 
 
 class Mix(NamedTuple):
-    """Shares: bad records, of these the ones that the database refuses, records sent again, transactions aborted."""
+    """Shares: bad records, those of them that the database rejects, records sent again, aborted transactions."""
 
     bad: float = 0.02
     refused: float = 0.1
@@ -40,7 +40,7 @@ STEADY = Mix()
 
 
 class Sent(NamedTuple):
-    """A record as its producer knows it: it carries its name as key, bad ones too."""
+    """A record as its producer knows it; its key is its name, also if it is bad."""
 
     kind: str
     key: bytes
@@ -52,12 +52,12 @@ class Sent(NamedTuple):
 
     @property
     def id(self) -> UUID:
-        """The event's id."""
+        """Id of the event."""
         return UUID(self.key.decode())
 
 
 class Outgoing(NamedTuple):
-    """A record on its way."""
+    """A record that is being sent."""
 
     sent: Sent
     value: bytes | None
@@ -71,7 +71,7 @@ class Maker:
         self._before: list[Outgoing] = []
 
     def next(self) -> Outgoing:
-        """One record."""
+        """Return one record."""
         dice = self._chance.random()
         if dice < self._mix.bad:
             return self._bad_one()
@@ -104,7 +104,7 @@ class Traffic:
     def __init__(
         self, bootstrap_servers: str, topics: Mapping[str, str], seed: int, rate: float, mix: Mix = STEADY
     ) -> None:
-        """`rate` is records a second in all."""
+        """Set up the producers. `rate` is in records a second in total."""
         self._bootstrap_servers, self._topics = bootstrap_servers, topics
         self._seed, self._rate, self._mix = seed, rate, mix
         self._lock = threading.Lock()
@@ -116,13 +116,13 @@ class Traffic:
 
     @property
     def count(self) -> int:
-        """Records acknowledged so far."""
+        """Number of acknowledged records so far."""
         with self._lock:
             return self.acknowledged.total()
 
     @property
     def rate(self) -> float:
-        """Records a second that are meant to be sent."""
+        """Intended number of records a second."""
         return self._rate
 
     def start(self) -> None:
@@ -214,14 +214,14 @@ class Traffic:
                 pass
 
     def _transactional(self) -> Any:
-        """A producer whose id fences the one before, so that nothing of that one is left open."""
+        """Return a producer whose id fences the previous one, so that no transaction of that one stays open."""
         name = {"bootstrap.servers": self._bootstrap_servers, "transactional.id": f"of {self._topics['dialogue']}"}
         producer = Producer({**PATIENT, **name, "transaction.timeout.ms": 30_000, "message.timeout.ms": 25_000})
         _insist(lambda: producer.init_transactions(10))
         return producer
 
     def _one_transaction(self, producer: Any, maker: Maker, chance: random.Random, pace: Pace) -> bool:
-        """False when the producer is of no use any more: what it was about is in doubt."""
+        """Send one transaction. Return False if the producer can no longer be used; then its outcome is unknown."""
         records = [maker.next() for _ in range(chance.choice((1, 5, 40, 80)))]
         sent = [record.sent for record in records]
         commit = chance.random() >= self._mix.aborted
@@ -241,14 +241,14 @@ class Traffic:
         return True
 
     def _end(self, producer: Any, commit: bool) -> None:
-        """What is aborted is sent first, or there would be nothing for the reader to skip."""
+        """End a transaction. Records that are aborted are sent first, so that consumers have to skip them."""
         producer.flush(25)
         end = producer.commit_transaction if commit else producer.abort_transaction
         _insist(lambda: end(10))
 
 
 def _insist(call: Callable[[], None]) -> None:
-    """Call again as long as the client says that this may help."""
+    """Repeat a call as long as the client reports that a retry may help."""
     while True:
         try:
             return call()
@@ -258,7 +258,7 @@ def _insist(call: Callable[[], None]) -> None:
 
 
 class Pace:
-    """Keeps to a rate, without making up for time lost."""
+    """Keeps a rate, without making up for lost time."""
 
     def __init__(self, rate: float) -> None:
         self._interval = 1 / rate

@@ -1,4 +1,4 @@
-"""Faults to be mixed: each begins, lasts while something else may happen, and ends."""
+"""Faults that can be mixed: each begins, lasts while another may happen, and ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Trouble = Callable[[Scene], AbstractContextManager[None]]
 
 @contextmanager
 def chosen(scene: Scene) -> Iterator[Replica]:
-    """A replica that nothing else is done to meanwhile."""
+    """Choose a replica without another fault."""
     replica = scene.chance.choice([one for one in scene.fleet.replicas if one.name not in scene.busy])
     scene.busy.add(replica.name)
     try:
@@ -30,11 +30,11 @@ def chosen(scene: Scene) -> Iterator[Replica]:
 
 @contextmanager
 def kill(scene: Scene) -> Iterator[None]:
-    """SIGKILL, at a step of a flush or at any moment; another process takes the place at once."""
+    """SIGKILL at a step of a flush or at any time; another process replaces it at once."""
     with chosen(scene) as replica:
         trap = replica.postgres.set_trap(scene.chance.choice(list(Step)), scene.chance.randint(1, 5))
         if scene.chance.random() < 0.7:
-            with suppress(TimeoutError):  # it may have no partitions at the moment
+            with suppress(TimeoutError):  # it may have no partitions now
                 trap.wait(5)
         replica.kill()
         trap.tear()
@@ -54,7 +54,7 @@ def freeze(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def restart_database(scene: Scene) -> Iterator[None]:
-    """Killed, or stopped in good order; away for a while."""
+    """Kill or stop the database, and start it after a while."""
     postgres = scene.lab.postgres
     postgres.kill() if scene.chance.random() < 0.6 else postgres.stop()
     yield
@@ -64,7 +64,7 @@ def restart_database(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def restart_broker(scene: Scene) -> Iterator[None]:
-    """One of three, killed or stopped in good order; away for a while."""
+    """Kill or stop one of three brokers, and start it after a while."""
     broker = scene.chance.choice(scene.lab.brokers)
     broker.kill() if scene.chance.random() < 0.7 else broker.stop()
     yield
@@ -75,7 +75,7 @@ def restart_broker(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def bad_weather(scene: Scene) -> Iterator[None]:
-    """One link cut, reset, held or slow: a replica's to PostgreSQL, or everybody's to one broker."""
+    """Cut, reset, hold or slow one link: that of a replica to PostgreSQL, or all links to one broker."""
     proxy = scene.chance.choice([*scene.lab.broker_proxies, *(one.postgres for one in scene.fleet.replicas)])
     scene.chance.choice(_WEATHER)(proxy)
     yield
@@ -95,7 +95,7 @@ _WEATHER: tuple[Callable[[Proxy], None], ...] = (
 
 @contextmanager
 def leave_and_come(scene: Scene) -> Iterator[None]:
-    """SIGTERM, and when it is gone, another one comes."""
+    """SIGTERM; when the replica has ended, another one joins."""
     with chosen(scene) as replica:
         replica.leave()
         yield
@@ -115,6 +115,6 @@ PLAN: Mapping[str, tuple[Trouble, int]] = {
 
 
 def is_whole(lab: Lab) -> bool:
-    """Whether every partition is on as many brokers as it should be."""
+    """Return whether every partition is on as many brokers as it should be."""
     topics = AdminClient({"bootstrap.servers": lab.bootstrap_servers}).list_topics(timeout=30).topics.values()
     return all(len(part.isrs) == len(part.replicas) for topic in topics for part in topic.partitions.values())

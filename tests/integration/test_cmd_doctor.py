@@ -210,7 +210,7 @@ CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
     ),
     (sql("DROP INDEX idx_plugin_enabled"), "index idx_plugin_enabled", "error", "missing", "ragledger migrate up"),
     (invalid_index, "index unfinished", "warning", "invalid", "DROP INDEX CONCURRENTLY unfinished"),
-    (sql("DROP TABLE touched_days"), "tables", "error", "there is no touched_days", "ragledger migrate up"),
+    (sql("DROP TABLE touched_days"), "tables", "error", "missing: touched_days", "ragledger migrate up"),
     (
         sql("REVOKE ragledger_ingest FROM {role}"),
         "privileges",

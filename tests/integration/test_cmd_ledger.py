@@ -152,7 +152,7 @@ def test_without_kafka_the_equation_is_checked_and_the_lag_is_unknown(environmen
     assert caught_up.returncode == 3
     assert "127.0.0.1:9" in caught_up.stderr
     assert len(caught_up.stderr.splitlines()) <= 5
-    assert "records wait" not in caught_up.stdout, "it is unknown whether records wait"
+    assert "Records wait" not in caught_up.stdout, "it is unknown whether records wait"
 
 
 def test_missing_topics_are_named(environment: Environment) -> None:

@@ -1,4 +1,6 @@
-"""The rules: each alert leads to its runbook, the objectives are those of the service, and each rule has a test."""
+"""Tests the rules: each alert links to its runbook, the objectives equal those of the service, and each rule
+has a test.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -23,30 +25,30 @@ EACH_ALERT = pytest.mark.parametrize(
 
 
 def recorded(record: str, name: str) -> dict[str, Any]:
-    """The rule of an SLO that records this."""
+    """Return the SLO rule with this record name."""
     (rule,) = [one for one in RECORDS if one["record"] == record and one["labels"]["sloth_slo"] == name]
     return rule
 
 
 def objective(name: str) -> float:
-    """The share of good events that an SLO asks for."""
+    """Return the share of good events that an SLO asks for."""
     expression = recorded("slo:objective:ratio", name)["expr"]
     return float(expression.removeprefix("vector(").removesuffix(")"))
 
 
 def expectations(member: str) -> Iterator[dict[str, Any]]:
-    """The expectations of this sort in the files for `promtool test rules`."""
+    """Return the expectations of this sort in the files for `promtool test rules`."""
     for file in sorted((PROMETHEUS / "tests").glob("*.yml")):
         for test in yaml.safe_load(file.read_text("utf-8"))["tests"]:
             yield from test.get(member, ())
 
 
-# ── what a person is told ────────────────────────────────────────────────────────────────────────────────────────────
+# ── the text of an alert ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @EACH_ALERT
-def test_every_alert_says_what_is_wrong_and_what_to_do(alert: dict[str, Any]) -> None:
-    """A summary of one line, a description, how urgent it is, and a section of the runbook that names the alert."""
+def test_every_alert_states_the_problem_and_the_action(alert: dict[str, Any]) -> None:
+    """It has a one-line summary, a description, a severity, and a section of the runbook that names it."""
     annotations = alert["annotations"]
     assert annotations.keys() == {"summary", "description", "runbook_url"}
     assert len(annotations["summary"]) < 80
@@ -59,7 +61,7 @@ def test_every_alert_says_what_is_wrong_and_what_to_do(alert: dict[str, Any]) ->
 
 
 def section(anchor: str) -> str:
-    """The text under a heading of the runbook."""
+    """Return the text under a heading of the runbook."""
     parts = re.split(r"^## (.+)$", OPERATIONS.read_text("utf-8"), flags=re.MULTILINE)
     texts = {
         re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-"): text
@@ -69,7 +71,7 @@ def section(anchor: str) -> str:
 
 
 def test_every_alert_is_listed() -> None:
-    """The page on monitoring has each with its severity, and no other."""
+    """The page on monitoring has each alert with its severity, and no other."""
     rows = re.findall(r"^\| `(Ragledger\w+)` \| (page|ticket) \|", prose(MONITORING), re.MULTILINE)
     assert sorted(rows) == sorted((alert["alert"], alert["labels"]["severity"]) for alert in ALERTS)
 
@@ -78,7 +80,7 @@ def test_every_alert_is_listed() -> None:
 
 
 def test_the_objectives_are_the_built_in_ones() -> None:
-    """By their names; what an answer costs has a record instead, as it is no share of events."""
+    """By their names; the cost of an answer has a record instead, because it is not a share of events."""
     priced = {rule["labels"]["slo"] for rule in RECORDS if "slo" in rule.get("labels", {})}
     assert priced == {"cost_per_answer"}
     assert {*SLOS, *priced} == {one.name for one in slo.DEFAULT_OBJECTIVES}
@@ -87,7 +89,7 @@ def test_the_objectives_are_the_built_in_ones() -> None:
 
 
 def test_the_page_on_monitoring_has_the_targets() -> None:
-    """Of each objective, and of no other."""
+    """It has the target of each objective, and of no other."""
     rows = re.findall(r"^\| `(\w+)` \| .* \| ([\d.]+) % \|$", prose(MONITORING), re.MULTILINE)
     assert sorted(rows) == sorted((name, f"{100 * objective(name):g}") for name in SLOS)
 
@@ -96,14 +98,14 @@ def test_the_page_on_monitoring_has_the_targets() -> None:
     ("bounds", "unit", "per_second"), [(metrics.LATENCY_SECONDS, "ms", 1000), (metrics.DELAY_SECONDS, "s", 1)]
 )
 def test_the_page_on_monitoring_has_the_bounds(bounds: Sequence[float], unit: str, per_second: int) -> None:
-    """Of each histogram that a percentile's target has to be a bound of."""
+    """It has the bounds of each histogram that a percentile objective can use."""
     *most, last = [f"{per_second * bound:g}" for bound in bounds]
     assert f" {', '.join(most)} and {last} {unit}" in " ".join(prose(MONITORING).split())
 
 
 @pytest.mark.parametrize("name", SLOS)
-def test_an_objective_is_said_everywhere_alike(name: str) -> None:
-    """The information for people agrees with the number that counts, and every label with the SLO."""
+def test_an_objective_is_the_same_everywhere(name: str) -> None:
+    """The text for people agrees with the number, and every label with the SLO."""
     assert float(recorded("sloth_slo_info", name)["labels"]["sloth_objective"]) == pytest.approx(100 * objective(name))
     own = [rule for rule in RULES if rule.get("labels", {}).get("sloth_slo") == name]
     assert all(rule["labels"].get("sloth_id", f"ragledger-{name}") == f"ragledger-{name}" for rule in own)
@@ -111,8 +113,8 @@ def test_an_objective_is_said_everywhere_alike(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SLOS)
-def test_the_windows_differ_in_nothing_else(name: str) -> None:
-    """Each ratio is that of 5 minutes with another window, in the expression and in the label."""
+def test_the_windows_differ_only_in_their_length(name: str) -> None:
+    """Each ratio equals that of 5 minutes with another window, in the expression and in the label."""
     model = recorded("slo:sli_error:ratio_rate5m", name)
     for window in WINDOWS:
         rule = recorded(f"slo:sli_error:ratio_rate{window}", name)
@@ -121,8 +123,8 @@ def test_the_windows_differ_in_nothing_else(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SLOS)
-def test_no_burn_rate_is_out_of_reach(name: str) -> None:
-    """If every event were bad, each condition of each alert would hold; the quicker ones need more."""
+def test_every_burn_rate_can_be_reached(name: str) -> None:
+    """If every event were bad, each condition would hold; faster conditions need more."""
     budget = 1 - objective(name)
     alerts = [alert for alert in ALERTS if alert["labels"].get("sloth_slo") == name]
     assert [alert["labels"]["severity"] for alert in alerts] == ["page", "ticket"]
@@ -140,7 +142,7 @@ def test_no_burn_rate_is_out_of_reach(name: str) -> None:
 
 
 def test_every_cause_of_a_retry_is_in_one_alert() -> None:
-    """But for waiting in turn, which is no fault."""
+    """Except waiting for the turn, which is not a fault."""
     expressions = " ".join(alert["expr"] for alert in ALERTS)
     causes = [cause for listed in re.findall(r'cause=~"([^"]+)"', expressions) for cause in listed.split("|")]
     assert sorted([*causes, "turn"]) == sorted(Cause)
@@ -151,7 +153,7 @@ def test_every_cause_of_a_retry_is_in_one_alert() -> None:
 
 @EACH_ALERT
 def test_every_alert_is_tested_for_firing_and_for_silence(alert: dict[str, Any]) -> None:
-    """With the labels and the text it has when it fires."""
+    """With the labels and the text of the firing alert."""
     severity = alert["labels"]["severity"]
     cases = [
         [one for one in case["exp_alerts"] if one["exp_labels"]["severity"] == severity]
@@ -164,7 +166,7 @@ def test_every_alert_is_tested_for_firing_and_for_silence(alert: dict[str, Any])
 
 
 def test_every_recording_rule_is_tested_for_its_value() -> None:
-    """Of each SLO, where each SLO has it."""
+    """For each SLO, if each SLO has the rule."""
     samples = [
         (case["expr"], sample["labels"]) for case in expectations("promql_expr_test") for sample in case["exp_samples"]
     ]
@@ -178,6 +180,6 @@ def test_every_recording_rule_is_tested_for_its_value() -> None:
 
 
 def matches(record: str, expression: str) -> bool:
-    """Whether a test's expression asks for the record, by its name or by a pattern for it."""
+    """Return whether a test's expression selects the record, by its name or by a pattern."""
     patterns = re.findall(r'__name__=~"([^"]+)"', expression)
     return record in re.findall(r"[\w:]+", expression) or any(re.fullmatch(one, record) for one in patterns)

@@ -1,4 +1,4 @@
-"""The Helm chart by its examples: they are what Helm makes, and ragledger reads what they give it."""
+"""Tests the Helm chart with its examples: they equal Helm's output, and ragledger can read it."""
 
 import os
 import re
@@ -25,46 +25,46 @@ DSN = "postgresql://ledger_service:secret@db.example:5432/ragledger"
 
 
 def objects(kind: str) -> list[dict[str, Any]]:
-    """The objects of that kind in all examples; at least one."""
+    """Return the objects of that kind in all examples; at least one."""
     found = [one for one in OBJECTS if one["kind"] == kind]
     assert found, kind
     return found
 
 
 def around() -> list[dict[str, Any]]:
-    """The objects that the examples need around the chart."""
+    """Return the objects that the examples need besides the chart."""
     return [
         one for example in EXAMPLES for file in example.glob("resources.yaml") for one in documents(file.read_text())
     ]
 
 
 def container(pod: Mapping[str, Any]) -> Any:
-    """The one container of a pod."""
+    """Return the only container of a pod."""
     (only,) = pod["containers"]
     return only
 
 
-# ── what is committed ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── committed files ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_versions_are_the_projects() -> None:
-    """Chart and application are released together, under one version."""
+    """Chart and application are released together, with one version."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))
     assert {chart["version"], chart["appVersion"]} == {version}
 
 
 @EVERY_EXAMPLE
-def test_what_is_rendered_is_current(example: Path) -> None:
+def test_the_rendered_examples_are_current(example: Path) -> None:
     """`python -m tests.support.chart` would change nothing."""
     assert golden(example) == wanted(example)
 
 
-# ── what the service is given ────────────────────────────────────────────────────────────────────────────────────────
+# ── the settings of the service ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def mounted_files(pod: Mapping[str, Any]) -> dict[str, str]:
-    """The files of the settings' volume, with something in them that such a setting may hold."""
+    """Write the files of the settings' volume with possible content."""
     volumes = [volume["projected"]["sources"] for volume in pod["volumes"] if volume["name"] == "settings"]
     items = [item for sources in volumes for source in sources for item in next(iter(source.values()))["items"]]
     return {item["path"]: DSN if item["path"].endswith("DSN") else "s" * 32 for item in items}
@@ -72,7 +72,7 @@ def mounted_files(pod: Mapping[str, Any]) -> dict[str, str]:
 
 @pytest.fixture
 def environment(pod: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The environment of a pod's container, with its files in a directory of this test's."""
+    """Return the environment of a pod's container, with its files in a directory of the test."""
     for name, content in mounted_files(pod).items():
         (tmp_path / name).write_text(content)
     for name in [name for name in os.environ if name.startswith("RAGLEDGER_")]:
@@ -84,8 +84,8 @@ def environment(pod: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @EVERY_POD
-def test_the_service_reads_what_it_is_given(environment: Mapping[str, str]) -> None:
-    """Our own settings accept every variable and every file of every pod, and hold what they say."""
+def test_the_service_accepts_its_settings(environment: Mapping[str, str]) -> None:
+    """Our settings accept every variable and every file of every pod, with their values."""
     settings = load()
     assert settings.postgres.dsn.get_secret_value() == DSN
     assert settings.kafka.bootstrap_servers == environment["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"]
@@ -93,7 +93,7 @@ def test_the_service_reads_what_it_is_given(environment: Mapping[str, str]) -> N
 
 @EVERY_POD
 def test_secrets_are_files(pod: Mapping[str, Any]) -> None:
-    """No variable is a secret, nor comes from one; what is mounted is for its owner and the pod's group to read."""
+    """No variable is a secret or comes from one; mounted files are readable for their owner and the pod's group."""
     hidden = {f"RAGLEDGER_{path}" for path in ("POSTGRES__DSN", "KAFKA__SASL_PASSWORD", "ERASURE__KEY")}
     assert [one for one in container(pod)["env"] if "valueFrom" in one or one["name"] in hidden] == []
     assert "envFrom" not in container(pod)
@@ -102,8 +102,8 @@ def test_secrets_are_files(pod: Mapping[str, Any]) -> None:
 
 
 @EVERY_POD
-def test_every_command_is_right(pod: Mapping[str, Any]) -> None:
-    """What a pod runs parses, with its options."""
+def test_every_command_is_valid(pod: Mapping[str, Any]) -> None:
+    """The command of every pod can be parsed, with its options."""
     command: Any = get_command(app)
     words = list(container(pod)["args"])
     while hasattr(command, "commands") and not words[0].startswith("-"):
@@ -111,8 +111,8 @@ def test_every_command_is_right(pod: Mapping[str, Any]) -> None:
     command.make_context("ragledger", words)
 
 
-def test_what_the_service_gives_its_namespace_is_ignored() -> None:
-    """The variables that Kubernetes makes of our Services are recognised as such, also where links are not disabled."""
+def test_variables_from_kubernetes_services_are_ignored() -> None:
+    """They are recognised even if service links are not disabled."""
     for service in objects("Service"):
         name = service["metadata"]["name"].upper().replace("-", "_")
         (port,) = service["spec"]["ports"]
@@ -130,12 +130,12 @@ def test_what_the_service_gives_its_namespace_is_ignored() -> None:
         assert [link for link in links.items() if not is_service_link(*link)] == []
 
 
-# ── how it runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── how pods run ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @EVERY_POD
 def test_every_pod_is_restricted(pod: Mapping[str, Any]) -> None:
-    """It meets the restricted Pod Security Standard, writes to its own temporary files only, and knows no token."""
+    """It meets the restricted Pod Security Standard, writes only to its own temporary files, and has no token."""
     assert pod["securityContext"]["runAsNonRoot"]
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert container(pod)["securityContext"] == {
@@ -151,7 +151,7 @@ def test_every_pod_is_restricted(pod: Mapping[str, Any]) -> None:
 
 @EVERY_POD
 def test_every_pod_runs_as_the_image_does(pod: Mapping[str, Any]) -> None:
-    """The user is that of the Dockerfile."""
+    """It has the user of the Dockerfile."""
     user = re.search(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
     assert user
     context = pod["securityContext"]
@@ -162,22 +162,22 @@ def test_every_pod_runs_as_the_image_does(pod: Mapping[str, Any]) -> None:
     ]
 
 
-def test_a_replica_has_the_time_it_may_take() -> None:
-    """It is killed later than it gives up: the time to write, 5 s to leave the group, 5 s to close connections."""
+def test_a_replica_has_enough_time_to_stop() -> None:
+    """It is killed after its own limits: the time to write, 5 s to leave the group, 5 s to close connections."""
     for deployment in objects("Deployment"):
         grace = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
         assert grace > Settings().shutdown.timeout_s + 10
 
 
-def test_the_watchdog_comes_before_the_kubelet() -> None:
-    """A process that gets nowhere says why and ends by itself."""
+def test_the_watchdog_acts_before_the_kubelet() -> None:
+    """A process without progress logs the reason and ends by itself."""
     for deployment in objects("Deployment"):
         probe = container(deployment["spec"]["template"]["spec"])["livenessProbe"]
         assert probe["periodSeconds"] * (probe["failureThreshold"] - 1) > Settings().watchdog.blocked_s
 
 
-def test_the_selectors_find_the_replicas_and_no_job() -> None:
-    """Deployment, Service, PodDisruptionBudget and PodMonitor select the Deployment's pods, and those alone."""
+def test_the_selectors_match_the_replicas_and_no_job() -> None:
+    """Deployment, Service, PodDisruptionBudget and PodMonitor select only the Deployment's pods."""
     for example in EXAMPLES:
         here = [one for text in golden(example).values() for one in documents(text)]
         (replica,) = [one["spec"]["template"]["metadata"]["labels"] for one in here if one["kind"] == "Deployment"]
@@ -195,7 +195,7 @@ def test_the_selectors_find_the_replicas_and_no_job() -> None:
 
 
 def test_the_migration_is_a_hook() -> None:
-    """It runs before an installation and an upgrade, under an account that is there by then."""
+    """It runs before an installation and an upgrade, with an account that exists by then."""
     created = {one["metadata"]["name"] for one in objects("ServiceAccount")}
     for job in objects("Job"):
         assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
@@ -203,11 +203,11 @@ def test_the_migration_is_a_hook() -> None:
         assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
 
 
-# ── what it is watched and scaled by ─────────────────────────────────────────────────────────────────────────────────
+# ── monitoring and scaling ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_keda_looks_at_every_topic_that_is_read() -> None:
-    """As the service does: the same topics and group, and the same start where the ledger knows nothing."""
+def test_keda_uses_every_topic_that_is_read() -> None:
+    """The topics, the group and the start without an offset are those of the service."""
     for scaled in objects("ScaledObject"):
         triggers = [trigger["metadata"] for trigger in scaled["spec"]["triggers"]]
         assert {one["topic"] for one in triggers} == set(Topics().consumed)
@@ -221,8 +221,8 @@ def test_keda_looks_at_every_topic_that_is_read() -> None:
         assert behavior["scaleDown"]["stabilizationWindowSeconds"] >= 300
 
 
-def test_a_deployment_that_is_scaled_says_no_number() -> None:
-    """Or every upgrade would set it back."""
+def test_a_scaled_deployment_has_no_number_of_replicas() -> None:
+    """Otherwise every upgrade would reset it."""
     scaled = {one["kind"] for one in OBJECTS} & {"ScaledObject", "HorizontalPodAutoscaler"}
     assert len(scaled) == 2
     for example in EXAMPLES:
@@ -232,26 +232,26 @@ def test_a_deployment_that_is_scaled_says_no_number() -> None:
         assert ("replicas" in deployment["spec"]) is not is_scaled
 
 
-def test_the_job_is_the_one_that_the_alerts_ask_for() -> None:
-    """Whatever the operator would call it."""
+def test_the_job_label_is_the_one_of_the_alerts() -> None:
+    """The operator's own label would differ."""
     assert 'up{job="ragledger"}' in (ROOT / "deploy" / "prometheus" / "rules" / "ingestion.yml").read_text("utf-8")
     for monitor in objects("PodMonitor") + objects("ServiceMonitor"):
         (endpoint,) = monitor["spec"].get("podMetricsEndpoints") or monitor["spec"]["endpoints"]
         assert endpoint["relabelings"] == [{"action": "replace", "targetLabel": "job", "replacement": "ragledger"}]
 
 
-# ── what is around it ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── resources around the chart ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_topics_of_the_example_are_those_of_the_settings() -> None:
-    """Each topic is made, and no other."""
+    """Each topic is created, and no other."""
     assert {one["metadata"]["name"] for one in around() if one["kind"] == "KafkaTopic"} == set(
         Topics().model_dump().values()
     )
 
 
-def test_every_secret_of_the_examples_comes_from_somewhere() -> None:
-    """Each is made by an object of the example, or the example says how."""
+def test_every_secret_of_the_examples_is_created() -> None:
+    """An object of the example creates it, or the example gives the command."""
     for example in EXAMPLES:
         told = "".join(file.read_text("utf-8") for file in example.glob("*.yaml"))
         own = [one for text in golden(example).values() for one in documents(text)]

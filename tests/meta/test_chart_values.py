@@ -1,4 +1,4 @@
-"""What Helm makes of values that no example has, and which it refuses."""
+"""Tests Helm's output for values that no example has, and the values it refuses."""
 
 import json
 import re
@@ -19,7 +19,7 @@ KUBERNETES = sorted(directory.name for directory in SCHEMAS.glob("v*"))
 LONGEST_NAME = "release-".ljust(53, "x")
 KEDA = {"autoscaling": {"kind": "keda"}}
 KAFKA = {"secret": "kafka", "key": "value"}
-# Everything that is off by default; and for each switch the other way.
+# Everything that is off by default; and the other state of each switch.
 EVERYTHING = {
     "commonLabels": {"team": "rag"},
     "image": {"repository": "registry.example/ragledger", "digest": f"sha256:{'0' * 64}"},
@@ -55,13 +55,13 @@ EVERYTHING = {
 
 
 def only(kind: str, *arguments: str | Path, name: str = "ragledger") -> dict[str, Any]:
-    """The one object of that kind."""
+    """Return the only object of that kind."""
     (found,) = [one for one in rendered(*arguments, name=name) if one["kind"] == kind]
     return found
 
 
 def environment(pod: Mapping[str, Any]) -> dict[str, str]:
-    """The variables of a pod's container."""
+    """Return the variables of a pod's container."""
     return {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
 
 
@@ -79,19 +79,19 @@ def check(*files: Path, text: str | None = None) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-# ── what Kubernetes takes ────────────────────────────────────────────────────────────────────────────────────────────
+# ── valid Kubernetes objects ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-def test_kubernetes_takes_the_examples(example: Path) -> None:
-    """Every object of an example is what its kind's schema allows, what is around it and the committed ones too."""
+def test_the_examples_are_valid_for_kubernetes(example: Path) -> None:
+    """Every object of an example matches the schema of its kind, resources and rendered objects included."""
     helm("lint", "--strict", CHART, "--values", example / "values.yaml")
     check(text=template("--values", example / "values.yaml"))
     check(*example.glob("resources.yaml"), *(example / "rendered").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("scaling", ["keda", "hpa", ""])
-def test_kubernetes_takes_everything_at_once(scaling: str) -> None:
+def test_all_options_together_are_valid_for_kubernetes(scaling: str) -> None:
     """With every switch on."""
     text = template(*values(**EVERYTHING, autoscaling={"kind": scaling}), name=LONGEST_NAME)
     check(text=text)
@@ -102,28 +102,28 @@ def test_kubernetes_takes_everything_at_once(scaling: str) -> None:
     assert max(map(len, crons)) <= 52
 
 
-def test_the_oldest_kubernetes_is_looked_at() -> None:
-    """The first of the schemas is that of the version that the chart asks for."""
+def test_the_oldest_kubernetes_is_checked() -> None:
+    """The first schemas are those of the oldest version that the chart supports."""
     asked = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))["kubeVersion"]
     assert asked == f">= {KUBERNETES[0].removeprefix('v')}-0"
 
 
-def test_kubernetes_takes_the_chart_alone() -> None:
+def test_the_chart_without_values_is_valid_for_kubernetes() -> None:
     """Without any value."""
     helm("lint", "--strict", CHART)
     check(text=template())
 
 
-def test_a_mistake_is_noticed(tmp_path: Path) -> None:
-    """The schemas are strict: a misspelt member of a pod is one."""
+def test_a_misspelt_member_is_found(tmp_path: Path) -> None:
+    """The schemas are strict."""
     mistaken = tmp_path / "deployment.yaml"
     mistaken.write_text(template().replace("readinessProbe", "redinessProbe"))
     with pytest.raises(AssertionError, match="redinessProbe"):
         check(mistaken)
 
 
-def test_the_packed_chart_is_the_same(tmp_path: Path) -> None:
-    """What is linked to is in the package, what is only for the repository is not."""
+def test_the_packed_chart_is_complete(tmp_path: Path) -> None:
+    """Linked files are in the package, and files for the repository are not."""
     helm("package", CHART, "--destination", tmp_path)
     (packed,) = tmp_path.glob("*.tgz")
     with tarfile.open(packed) as archive:
@@ -134,8 +134,8 @@ def test_the_packed_chart_is_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("example", [None, *EXAMPLES], ids=lambda example: example.name if example else "none")
-def test_the_notes_warn_of_what_is_missing(example: Path | None) -> None:
-    """Where Kafka and PostgreSQL are, unless the values say it."""
+def test_the_notes_warn_of_missing_values(example: Path | None) -> None:
+    """They name the addresses of Kafka and PostgreSQL if the values do not."""
     given: Sequence[str | Path] = ["--values", example / "values.yaml"] if example else []
     notes = helm("install", "ragledger", CHART, "--dry-run=client", *given).split("\nNOTES:\n")[1]
     assert "ragledger doctor" in notes
@@ -146,7 +146,7 @@ def test_the_notes_warn_of_what_is_missing(example: Path | None) -> None:
 
 
 def test_every_setting_can_be_set() -> None:
-    """Each that is no secret, at its default, is given to the service as it is read."""
+    """Each that is not a secret reaches the service with its default."""
     known = yaml.safe_load((CHART / "files" / "settings.yaml").read_text("utf-8"))["defaults"]
     deployment = only("Deployment", *values(settings=known))
     given = environment(deployment["spec"]["template"]["spec"])
@@ -158,14 +158,14 @@ def test_every_setting_can_be_set() -> None:
         assert read == fields[name]
 
 
-def test_a_large_number_stays_one() -> None:
-    """Helm reads numbers as floating-point; none comes with an exponent."""
+def test_a_large_number_is_not_changed() -> None:
+    """Helm reads numbers as floating-point; none gets an exponent."""
     deployment = only("Deployment", *values(**EVERYTHING))
     assert environment(deployment["spec"]["template"]["spec"])["RAGLEDGER_BATCH__MAX_BYTES"] == "33554432"
 
 
 def test_a_job_has_its_own_settings() -> None:
-    """They go before the chart's, for that job alone."""
+    """They override the chart's for that job."""
     dsn = {"postgres": {"dsn": {"secret": "owner", "key": "dsn"}}}
     migration = {"settings": {"postgres": {"pgbouncer": False}}, "settingsFrom": dsn}
     settings = {"postgres": {"pgbouncer": True}, "kafka": {"group_id": "mine"}}
@@ -204,12 +204,12 @@ REFUSED: Sequence[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("given", "said"), REFUSED)
 def test_wrong_values_are_refused(given: Mapping[str, Any], said: str) -> None:
-    """With the name of what is wrong, before anything is installed."""
+    """The message names the wrong value, before anything is installed."""
     with pytest.raises(ValueError, match=re.escape(said)):
         template(*values(**given))
 
 
-# ── what is passed on ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── copied files ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_alerts_are_those_of_the_repository() -> None:
@@ -223,14 +223,14 @@ def test_the_alerts_are_those_of_the_repository() -> None:
 
 
 def test_the_rules_for_the_objectives_can_be_left_out() -> None:
-    """For those who have objectives of their own."""
+    """This is for users with objectives of their own."""
     groups = only("PrometheusRule", *values(prometheusRule={"enabled": True, "objectives": False}))["spec"]["groups"]
     assert groups
     assert [group["name"] for group in groups if "slo" in group["name"]] == []
 
 
 def test_the_dashboards_are_those_of_the_repository() -> None:
-    """Each file as it is."""
+    """Each file is unchanged."""
     data = only("ConfigMap", *values(dashboards={"enabled": True}))["data"]
     files = {f"ragledger-{file.name}": file for file in (ROOT / "deploy" / "grafana" / "dashboards").glob("*.json")}
     assert data.keys() == files.keys()
@@ -243,7 +243,7 @@ def test_the_dashboards_are_those_of_the_repository() -> None:
     [("PLAIN", "plaintext"), ("SCRAM-SHA-256", "scram_sha256"), ("SCRAM-SHA-512", "scram_sha512")],
 )
 def test_keda_logs_in_as_the_service_does(mechanism: str, called: str) -> None:
-    """By SASL and TLS, with the service's own Secrets; a user name in the clear comes from the service's variable."""
+    """With SASL and TLS from the service's own Secrets; a plain user name comes from the service's variable."""
     kafka = {"security_protocol": "SASL_SSL", "sasl_mechanism": mechanism, "sasl_username": "rag"}
     password = {"sasl_password": {"secret": "kafka", "key": "password"}}
     made = rendered(*values(settings={"kafka": kafka}, settingsFrom={"kafka": password}, autoscaling={"kind": "keda"}))

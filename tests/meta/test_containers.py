@@ -1,4 +1,4 @@
-"""The Dockerfile, the compose file, the dashboards and the workflow: what can be said of them without an engine."""
+"""Tests the Dockerfile, the compose file, the dashboards and the workflow without a container engine."""
 
 import importlib.metadata
 import json
@@ -36,7 +36,7 @@ class Instruction(NamedTuple):
 
     @property
     def exec_form(self) -> list[str]:
-        """Its command, which is no shell's: an array of strings."""
+        """Return its command, an array of strings without a shell."""
         command: list[str] = json.loads(self.rest[self.rest.index("[") :])
         return command
 
@@ -47,7 +47,7 @@ def instructions() -> list[Instruction]:
 
 
 def stages() -> list[list[Instruction]]:
-    """The instructions of each stage; those before the first are left out."""
+    """Return the instructions of each stage; those before the first are left out."""
     found: list[list[Instruction]] = []
     for instruction in instructions():
         if instruction.name == "FROM":
@@ -62,14 +62,14 @@ def final(name: str) -> Instruction:
     return instruction
 
 
-def test_two_stages_share_a_base_that_may_be_another() -> None:
-    """What builds and what runs begin with one image, pinned, that a build argument replaces."""
+def test_two_stages_share_a_base_image_that_can_be_replaced() -> None:
+    """Both begin with one pinned image, which a build argument can replace."""
     assert [stage[0].rest.split()[0] for stage in stages()] == ["${PYTHON_IMAGE}"] * 2
     assert re.search(r"^ARG PYTHON_IMAGE=python:3\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE)
 
 
 def test_the_image_runs_as_a_number_that_is_not_root() -> None:
-    """The user is a number, as Kubernetes needs to see that it is not root."""
+    """Kubernetes needs the number to verify that it is not root."""
     user, group = final("USER").rest.split(":")
     assert int(user) > 0
     assert int(group) > 0
@@ -86,14 +86,14 @@ def test_commands_are_not_run_by_a_shell() -> None:
     assert "/healthz" in code
 
 
-def test_the_image_knows_the_port_and_the_version() -> None:
+def test_the_image_has_the_port_and_the_version() -> None:
     """The port is the default of the settings, the version that of the project."""
     assert final("EXPOSE").rest == str(Http().port)
     assert Instruction("ARG", f"VERSION={PROJECT['version']}") in stages()[-1]
 
 
 def test_everything_installed_is_pinned_by_hash() -> None:
-    """Each package that pip takes from the network is held against a hash, from no place that is named here."""
+    """Each package from the network is compared with a hash, and no index is named."""
     installs = [one.rest for one in instructions() if one.name == "RUN" and " install" in one.rest]
     for part in [part for rest in installs for part in rest.split("&&") if " install" in part]:
         assert "--require-hashes" in part or "--no-index" in part
@@ -105,28 +105,28 @@ def pinned(file: str) -> set[str]:
     return set(re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE))
 
 
-def test_what_the_image_installs_is_what_the_project_needs() -> None:
-    """Every dependency of the project is among the pinned requirements, or `make lock` was forgotten."""
+def test_the_image_installs_the_requirements_of_the_project() -> None:
+    """Every dependency is in the pinned requirements; otherwise run `make lock`."""
     wanted = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
     assert wanted - pinned("runtime.txt") == set()
 
 
 def closure(name: str) -> set[str]:
-    """A distribution and all that it needs on this Python."""
+    """Return a distribution and its dependencies on this Python."""
     needed = map(Requirement, importlib.metadata.requires(name) or ())
     names = [one.name for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
     return {canonicalize_name(name)}.union(*map(closure, names))
 
 
-def test_the_builder_takes_hatchling_and_all_it_needs() -> None:
-    """The names picked from the development requirements are those that building a wheel takes."""
+def test_the_builder_installs_hatchling_and_its_dependencies() -> None:
+    """The selected development requirements are those that building a wheel needs."""
     picked = re.search(r"wanted = /\^\(([a-z|-]+)\)==/", DOCKERFILE)
     assert picked
     assert set(picked[1].split("|")) == closure("hatchling")
 
 
 def test_the_build_context_holds_only_what_is_copied() -> None:
-    """Everything is ignored but what the Dockerfile copies."""
+    """Everything is ignored except the files that the Dockerfile copies."""
     patterns = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
     assert patterns[1] == "*"
     allowed = {pattern[1:].split("/")[0] for pattern in patterns if pattern.startswith("!")}
@@ -141,8 +141,8 @@ def test_the_compose_file_follows_the_specification() -> None:
     assert [error.message for error in Draft202012Validator(schema).iter_errors(content)] == []
 
 
-def test_images_are_pinned_and_from_nowhere_in_particular() -> None:
-    """An image has a version and no host of a registry; our own is built and never pulled."""
+def test_images_are_pinned_and_have_no_registry() -> None:
+    """An image has a version and no registry host; our own is built and never pulled."""
     for service in SERVICES.values():
         if service["image"] == "ragledger:local":
             assert service["pull_policy"] == "never"
@@ -152,8 +152,8 @@ def test_images_are_pinned_and_from_nowhere_in_particular() -> None:
     assert SERVICES["kafka"]["image"] == SERVICES["topics"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
 
 
-def test_every_service_that_stays_has_a_health_check_and_comes_back() -> None:
-    """What stays up is checked and restarted; what ends by itself is neither."""
+def test_every_permanent_service_has_a_health_check_and_is_restarted() -> None:
+    """A service that ends by itself has neither."""
     assert {"topics", "migrate", "publisher"} == ONE_SHOTS
     for name in STAYING:
         assert SERVICES[name]["healthcheck"]["test"]
@@ -162,8 +162,10 @@ def test_every_service_that_stays_has_a_health_check_and_comes_back() -> None:
         assert SERVICES[name]["healthcheck"] == {"disable": True}
 
 
-def test_nothing_is_waited_for_in_vain() -> None:
-    """Who ends is awaited to end well, by somebody (or `up --wait` fails); who stays, to be healthy."""
+def test_every_service_is_waited_for_correctly() -> None:
+    """A service that ends is awaited until completion (otherwise `up --wait` fails), a permanent one until it is
+    healthy.
+    """
     dependencies = [one for service in SERVICES.values() for one in service.get("depends_on", {}).items()]
     for name, dependency in dependencies:
         expected = "service_completed_successfully" if name in ONE_SHOTS else "service_healthy"
@@ -171,36 +173,36 @@ def test_nothing_is_waited_for_in_vain() -> None:
     assert {name for name, _ in dependencies} >= ONE_SHOTS
 
 
-def test_ports_are_open_to_this_machine_only() -> None:
+def test_ports_are_open_only_to_this_machine() -> None:
     """Every port is bound to the loopback address."""
     ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_volumes_are_there() -> None:
-    """Every named volume is declared and used, every mounted path is in the repository."""
+def test_volumes_exist() -> None:
+    """Every named volume is declared and used; every mounted path is in the repository."""
     mounts = [volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", ())]
     assert {mount for mount in mounts if "/" not in mount} == load_compose()["volumes"].keys()
     assert [mount for mount in mounts if "/" in mount and not (ROOT / mount).is_dir()] == []
 
 
-def test_passwords_are_marked_as_good_for_nothing_else() -> None:
-    """A password has a default that says what it is good for."""
+def test_passwords_are_marked_as_local() -> None:
+    """The default of a password says that it is only for this machine."""
     text = (ROOT / "docker-compose.yml").read_text("utf-8")
     defaults = re.findall(r"\$\{\w*PASSWORD:-([^}]*)\}", text)
     assert len(re.findall(r"\$\{\w*PASSWORD", text)) == len(defaults)
     assert all(default.startswith("dev-only-") for default in defaults)
 
 
-def test_the_service_is_given_the_time_it_may_take() -> None:
-    """The container is killed later than the service gives up."""
+def test_the_service_has_enough_time_to_stop() -> None:
+    """The container is killed after the service's own limits."""
     service = SERVICES["ragledger"]
     grace = int(service["stop_grace_period"].removesuffix("s"))
     assert grace > int(service["environment"]["RAGLEDGER_SHUTDOWN__TIMEOUT_S"]) + 10
 
 
-def test_the_topics_of_the_settings_are_made() -> None:
+def test_the_topics_of_the_settings_are_created() -> None:
     """Each topic that the service reads by default exists before it starts."""
     assert set(Topics().model_dump().values()) <= set(SERVICES["topics"]["environment"]["TOPICS"].split())
 
@@ -215,14 +217,14 @@ def test_the_samples_are_valid(file: str, topic: str) -> None:
 
 
 def test_prometheus_scrapes_the_service() -> None:
-    """The target is the service's name and port."""
+    """The target has the service's name and port."""
     scrapes = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     targets = {one["job_name"]: one["static_configs"][0]["targets"] for one in scrapes}
     assert targets["ragledger"] == [f"ragledger:{Http().port}"]
 
 
-def test_the_workflow_runs_what_people_run() -> None:
-    """Both Pythons run `make check` and all tests, the Docker job the compose file and the tests on containers."""
+def test_the_workflow_runs_the_same_commands_as_people() -> None:
+    """Both Pythons run `make check` and all tests; the Docker job runs the compose file and the tests on containers."""
     test, docker = WORKFLOW["jobs"]["test"], WORKFLOW["jobs"]["docker"]
     assert test["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
     commands = [step.get("run", "").split(" PYTHON=")[0] for step in test["steps"]]

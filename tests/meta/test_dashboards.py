@@ -1,4 +1,4 @@
-"""Dashboards and rules speak of metrics and sources that exist."""
+"""Tests that dashboards and rules use existing metrics and data sources."""
 
 import re
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from tests.support.grafana import DASHBOARDS, GRAFANA, label_queries, panels, va
 from tests.support.prometheus import RULES
 
 EACH = pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
-# What Prometheus adds to each series, and what it says by itself.
+# Labels that Prometheus adds to each series, and its own series.
 TARGET_LABELS = {"job", "instance"}
 WORDS = {"and", "or", "unless", "bool", "offset"}
 
 
 def declared() -> dict[str, set[str]]:
-    """Every series there is, with its labels."""
+    """Return every existing series with its labels."""
     series: dict[str, set[str]] = {"up": set(), "ALERTS": {"alertname", "alertstate"}}
     series |= {rule["record"]: set(rule.get("labels", ())) for rule in RULES if "record" in rule}
     for metric in ALL:
@@ -31,7 +31,7 @@ def declared() -> dict[str, set[str]]:
 
 
 def members(value: Any, name: str) -> Iterator[Any]:
-    """The members of that name, however deep."""
+    """Return the members with that name at any depth."""
     if isinstance(value, dict):
         yield from ([value[name]] if name in value else ())
         value = list(value.values())
@@ -41,13 +41,13 @@ def members(value: Any, name: str) -> Iterator[Any]:
 
 
 def expressions() -> list[str]:
-    """Those of the dashboards and the rules, but for constants."""
+    """Return the expressions of the dashboards and the rules, except constants."""
     found = map(str, members([list(DASHBOARDS.values()), RULES], "expr"))
     return [one for one in found if not one.startswith("vector(")]
 
 
 def selections(expression: str) -> list[tuple[str, set[str]]]:
-    """The series of a PromQL expression, each with the labels that select it; labels to group by have no name."""
+    """Return the series of a PromQL expression with their labels; grouping labels have no series."""
     text = re.sub(r'"[^"]*"|\[[^]]*\]', "", expression)
     grouping = r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)"
     grouped = [("", set(re.findall(r"\w+", labels))) for labels in re.findall(grouping, text)]
@@ -57,13 +57,13 @@ def selections(expression: str) -> list[tuple[str, set[str]]]:
 
 
 def test_there_are_dashboards_with_queries() -> None:
-    """The tests below have something to look at."""
+    """Without this, the tests below could pass without a query."""
     assert len(expressions()) > 20
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_every_query_asks_for_what_is_declared(expression: str) -> None:
-    """Each series is a declared metric or the record of a rule, each label one of its own."""
+def test_every_query_uses_declared_names(expression: str) -> None:
+    """Each series is a declared metric or a recorded rule, with labels of its own."""
     series = declared()
     found = selections(expression)
     names = [name for name, _ in found if name]
@@ -76,8 +76,8 @@ def test_every_query_asks_for_what_is_declared(expression: str) -> None:
 
 
 @EACH
-def test_every_query_goes_to_a_source_that_is_provisioned(dashboard: dict[str, Any]) -> None:
-    """Sources are variables, of the type that each query is for, and at first those that Grafana is given."""
+def test_every_query_uses_a_provisioned_source(dashboard: dict[str, Any]) -> None:
+    """Sources are variables of the right type, and by default the provisioned ones."""
     file = GRAFANA / "provisioning" / "datasources" / "ragledger.yml"
     provisioned = {(one["type"], one["uid"]) for one in yaml.safe_load(file.read_text())["datasources"]}
     sources = [one for one in variables(dashboard).values() if one["type"] == "datasource"]
@@ -86,8 +86,8 @@ def test_every_query_goes_to_a_source_that_is_provisioned(dashboard: dict[str, A
     assert asked == {(one["query"], f"${{{one['name']}}}") for one in sources}
 
 
-def test_variables_are_taken_from_what_is_declared() -> None:
-    """Each takes its values from a label of a metric; everything is chosen at first."""
+def test_variables_use_declared_names() -> None:
+    """Each takes its values from a label of a metric; by default everything is selected."""
     series = declared()
     assert all(label in series[metric] | TARGET_LABELS for metric, label in label_queries())
     chosen = [
@@ -97,8 +97,8 @@ def test_variables_are_taken_from_what_is_declared() -> None:
 
 
 @EACH
-def test_a_replica_can_be_chosen(dashboard: dict[str, Any]) -> None:
-    """Every query of the service's own series follows the choice; what rules record has no replica any more."""
+def test_a_replica_can_be_selected(dashboard: dict[str, Any]) -> None:
+    """Every query of the service's own series uses the selection; recorded rules have no replica."""
     own = [expression for expression in members(dashboard["panels"], "expr") if "rag_" in expression]
     assert own
     assert "instance" in variables(dashboard)
@@ -108,20 +108,20 @@ def test_a_replica_can_be_chosen(dashboard: dict[str, Any]) -> None:
 
 @EACH
 def test_every_variable_is_used(dashboard: dict[str, Any]) -> None:
-    """No choice is without effect."""
+    """No selection is without effect."""
     text = str(dashboard["panels"])
     assert [name for name in variables(dashboard) if f"${name}" not in text and f"${{{name}}}" not in text] == []
 
 
 @EACH
 def test_rates_follow_the_zoom(dashboard: dict[str, Any]) -> None:
-    """A rate is over $__rate_interval, whatever the time shown and the interval of the scrapes."""
+    """A rate is over $__rate_interval, for any time range and scrape interval."""
     ranges = re.findall(r"\[[^]]*\]", " ".join(members(dashboard["panels"], "expr")))
     assert set(ranges) == {"[$__rate_interval]"}
 
 
 @EACH
-def test_panels_have_a_place_of_their_own(dashboard: dict[str, Any]) -> None:
+def test_panels_have_unique_places(dashboard: dict[str, Any]) -> None:
     """No two panels share a number or a place, and none is wider than the page."""
     everything = dashboard["panels"]
     assert len({panel["id"] for panel in everything}) == len(everything)
@@ -136,8 +136,8 @@ def test_panels_have_a_place_of_their_own(dashboard: dict[str, Any]) -> None:
 
 
 @EACH
-def test_every_panel_says_what_it_shows(dashboard: dict[str, Any]) -> None:
-    """It has a title of its own in its row, a description in whole sentences, and a query."""
+def test_every_panel_has_a_description(dashboard: dict[str, Any]) -> None:
+    """It has a title that is unique in its row, a description in sentences, and a query."""
     assert all(panel["title"] for panel in dashboard["panels"])
     for panel in panels(dashboard):
         assert panel["description"].endswith("."), panel["title"]
@@ -147,15 +147,15 @@ def test_every_panel_says_what_it_shows(dashboard: dict[str, Any]) -> None:
 
 @EACH
 def test_every_number_has_a_unit(dashboard: dict[str, Any]) -> None:
-    """A graph or a figure has one; the columns of a table have theirs where it is not a count."""
+    """Graphs and figures have one; table columns have one unless they are counts."""
     units = {"currencyJPY", "ms", "none", "percent", "percentunit", "recps", "s", "short", "wps"}
     for panel in panels(dashboard):
         if panel["type"] not in ("table", "heatmap", "status-history"):
             assert panel["fieldConfig"]["defaults"]["unit"] in units, panel["title"]
 
 
-def test_the_dashboards_are_known_by_names_that_stay() -> None:
-    """Bookmarks and links last; each dashboard links to the others by their common tag."""
+def test_the_dashboards_have_permanent_names() -> None:
+    """So bookmarks and links stay valid; each dashboard links to the others by their tag."""
     assert {dashboard["uid"] for dashboard in DASHBOARDS.values()} == {
         "ragledger-ingestion",
         "ragledger-provenance",
@@ -169,6 +169,6 @@ def test_the_dashboards_are_known_by_names_that_stay() -> None:
 
 
 def test_the_compose_file_opens_one_of_them() -> None:
-    """The home page of Grafana is a dashboard that is provisioned."""
+    """The home page of Grafana is a provisioned dashboard."""
     home = load_services()["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert home.removeprefix("/etc/grafana/dashboards/") in DASHBOARDS

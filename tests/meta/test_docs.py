@@ -1,4 +1,4 @@
-"""The documentation speaks of what exists: commands, options, settings, metrics, links, events."""
+"""Tests that the documentation names only existing commands, options, settings, metrics, links and events."""
 
 import json
 import re
@@ -41,7 +41,7 @@ EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 
 
 class Block(NamedTuple):
-    """A fenced block: the words behind the fence, and what is in it."""
+    """A fenced block: the words after the fence, and its content."""
 
     info: list[str]
     content: str
@@ -53,7 +53,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def prose(page: Path) -> str:
-    """The page without its fenced blocks."""
+    """Return the page without its fenced blocks."""
     return re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
@@ -61,18 +61,18 @@ def inline_code(page: Path) -> list[str]:
     return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose(page))]
 
 
-# ── what is made from the code ───────────────────────────────────────────────────────────────────────────────────────
+# ── generated parts ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_is_generated_is_current() -> None:
+def test_generated_parts_are_current() -> None:
     """`python docs/generate.py` would change nothing."""
     command = [sys.executable, str(DOCS / "generate.py"), "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_changelog_knows_this_version() -> None:
-    """There is a section for what is not released yet, or for the version of the project."""
+def test_the_changelog_has_this_version() -> None:
+    """It has a section for unreleased changes, or for the version of the project."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
     sections = re.findall(r"^## \[([^]]+)]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert {"Unreleased", version} & set(sections)
@@ -82,14 +82,14 @@ def test_the_changelog_knows_this_version() -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """Where a link may point to within a page, as GitHub names its headings."""
+    """Return the anchors of a page, as GitHub names its headings."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @EVERY_PAGE
-def test_every_relative_link_leads_somewhere(page: Path) -> None:
-    """The file is there, and so is the heading."""
+def test_every_relative_link_has_a_target(page: Path) -> None:
+    """The file exists, and so does the heading."""
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if "://" in link:
             continue
@@ -99,14 +99,14 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-def test_every_page_can_be_found() -> None:
+def test_every_page_is_in_the_index() -> None:
     """The index links to each page of the documentation."""
     linked = {(DOCS / link).resolve() for link in re.findall(r"\]\(([^)#\s]+)\)", prose(DOCS / "index.md"))}
     assert {page for page in PAGES if page != DOCS / "index.md"} - linked == set()
 
 
 def test_the_index_lists_each_page_once() -> None:
-    """A row each, among the pages and among the decisions."""
+    """One row for each page and each decision."""
     rows = re.findall(r"^\| \[[^]]+\]\(([^)]+)\)", prose(DOCS / "index.md"), re.MULTILINE)
     assert rows
     assert [row for row, times in Counter(rows).items() if times > 1] == []
@@ -116,7 +116,7 @@ def test_the_index_lists_each_page_once() -> None:
 
 
 def arguments(line: str) -> list[str] | None:
-    """What stands behind `ragledger` in a command line, or None where it does not run it."""
+    """Return the arguments of `ragledger` in a command line; None if it does not run it."""
     tokens = shlex.split(line.removeprefix("$ "), comments=True)
     while tokens and re.fullmatch(r"[A-Z_]+=.*", tokens[0]):
         tokens.pop(0)
@@ -129,7 +129,7 @@ def arguments(line: str) -> list[str] | None:
 
 
 def command_lines() -> list[str]:
-    """The lines of shell blocks that run ragledger."""
+    """Return the lines of shell blocks that run ragledger."""
     lines = [
         line
         for page in WITH_COMMANDS
@@ -147,7 +147,7 @@ def user_ids() -> list[str]:
 
 
 def find_command(words: list[str]) -> tuple[Any, list[str]]:
-    """The command that the words name, and the words behind its name."""
+    """Return the command that the words name, and the remaining words."""
     command: Any = get_command(app)
     while words and hasattr(command, "commands") and not words[0].startswith("-"):
         assert words[0] in command.commands, words
@@ -155,15 +155,15 @@ def find_command(words: list[str]) -> tuple[Any, list[str]]:
     return command, words
 
 
-def test_there_are_commands_to_look_at() -> None:
-    """The tests below have something to look at."""
+def test_the_pages_contain_commands() -> None:
+    """Without this, the tests below could pass without a command."""
     assert len(command_lines()) > 10
     assert len(user_ids()) > 10
 
 
 @pytest.mark.parametrize("line", command_lines())
-def test_every_command_line_is_right(line: str) -> None:
-    """It parses, with its options, their values, and everything that is required."""
+def test_every_command_line_is_valid(line: str) -> None:
+    """It can be parsed, with its options, their values, and all required arguments."""
     words = arguments(line)
     assert words
     if words == ["--help"]:
@@ -174,7 +174,7 @@ def test_every_command_line_is_right(line: str) -> None:
 
 @pytest.mark.parametrize("mention", user_ids())
 def test_every_command_that_is_mentioned_exists(mention: str) -> None:
-    """The command and each of its options."""
+    """The command and each of its options exist."""
     command, rest = find_command(mention.split()[1:])
     options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in rest if word.startswith("--")} - options == set()
@@ -185,7 +185,7 @@ def test_every_command_that_is_mentioned_exists(mention: str) -> None:
 
 @EVERY_PAGE
 def test_every_metric_that_is_named_exists(page: Path) -> None:
-    """Under this name, or as a series of a histogram."""
+    """By this name, or as a series of a histogram."""
     series = {f"{metric.name}{part}" for metric in ALL for part in ("", "_bucket", "_sum", "_count")}
     named = set(re.findall(r"\brag_[a-z_]+", page.read_text("utf-8")))
     assert named - series - {"rag_metrics_history"} == set()
@@ -193,14 +193,14 @@ def test_every_metric_that_is_named_exists(page: Path) -> None:
 
 @EVERY_PAGE
 def test_every_setting_that_is_named_exists(page: Path) -> None:
-    """But for the one that shows what becomes of a name that does not."""
+    """Except the example of a name that does not exist."""
     lines = [line for line in page.read_text("utf-8").splitlines() if "there is no such setting" not in line]
     named = set(re.findall(r"RAGLEDGER_[A-Z0-9_]+", "\n".join(lines)))
     assert named - known_variables().keys() - OUTSIDE == set()
 
 
 def test_the_defaults_of_the_readme_are_the_defaults() -> None:
-    """Each line of its table of settings."""
+    """In each line of its table of settings."""
     rows = re.findall(r"^\| `(RAGLEDGER_\w+)` \| (\S+) \|", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
     generated = (DOCS / "configuration.md").read_text("utf-8")
     assert len(rows) > 5
@@ -208,7 +208,7 @@ def test_the_defaults_of_the_readme_are_the_defaults() -> None:
 
 
 def test_every_log_line_is_explained() -> None:
-    """The table names what the service says, no more and no less."""
+    """The table has exactly the log lines of the service."""
     sources = "".join(path.read_text("utf-8") for path in (ROOT / "consumer").rglob("*.py"))
     said = set(re.findall(r"\b_?log\.(?:debug|info|warning|error)\(\s*\"(\w+)\"", sources))
     section = (DOCS / "operations.md").read_text("utf-8").split("\n## Log lines\n")[1].split("\n## ")[0]
@@ -221,11 +221,11 @@ def test_every_reason_is_explained() -> None:
     assert set(rows) >= {reason.value for reason in Reason}
 
 
-# ── settings that are shown ──────────────────────────────────────────────────────────────────────────────────────────
+# ── examples of settings ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_objectives_shown_are_the_built_in_ones(tmp_path: Path) -> None:
-    """The example, and the file with comments, are right, and what applies without a file."""
+    """They are in the example and in the commented file, and apply without a file."""
     (example,) = [block for block in blocks(DOCS / "configuration.md") if block.info == ["yaml", "objectives"]]
     file = tmp_path / "slo.yml"
     file.write_text(example.content)
@@ -244,7 +244,7 @@ def test_the_prices_shown_are_right(tmp_path: Path) -> None:
 
 
 def test_the_secrets_shown_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The directory of the example gives the settings it holds."""
+    """The directory of the example gives the settings that it holds."""
     shown = [block for block in blocks(DOCS / "configuration.md") if block.info[-1].startswith("secrets/")]
     for block in shown:
         (tmp_path / Path(block.info[-1]).name).write_text(block.content)
@@ -264,8 +264,8 @@ RECIPES = [
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_is_read(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an env file: each value arrives as it is written; the files and programs that it names are there."""
+def test_every_recipe_can_be_read(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an env file: each value is unchanged, and the named files and programs exist."""
     for name in re.findall(r"=/etc/ragledger/(\S+)", recipe):
         (tmp_path / name).touch()
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -286,7 +286,7 @@ def test_every_recipe_is_read(recipe: str, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_there_are_recipes() -> None:
-    """For both sides."""
+    """For Kafka and for PostgreSQL."""
     assert len(RECIPES) >= 6
 
 
@@ -294,7 +294,7 @@ def test_there_are_recipes() -> None:
 
 
 class Example(NamedTuple):
-    """A record that is shown, and the reason for which it is refused; None where it becomes a row."""
+    """A record in the documentation, and the reason of its rejection; None if it becomes a row."""
 
     kind: Kind
     reason: str | None
@@ -302,7 +302,7 @@ class Example(NamedTuple):
 
 
 def example(block: Block) -> Example:
-    """The first word behind the fence is the language, the second the kind, the third the reason."""
+    """After the fence come the language, the kind and the reason."""
     _, kind, *reason = block.info
     head, separator, value = block.content.partition("\n\n") if block.info[0] == "text" else ("", "", block.content)
     pairs = [line.split(": ", 1) for line in head.splitlines()] if separator else []
@@ -317,8 +317,8 @@ def examples() -> list[Example]:
 
 
 @pytest.mark.parametrize("shown", examples())
-def test_every_event_shown_is_what_it_is_said_to_be(shown: Example) -> None:
-    """It becomes a row, with no field unknown, or it is refused for the reason given."""
+def test_every_event_has_the_stated_result(shown: Example) -> None:
+    """It becomes a row without unknown fields, or is rejected for the stated reason."""
     if shown.reason is None:
         assert decode(shown.kind, shown.record).unknown_fields == 0
         return
@@ -340,8 +340,8 @@ def schema_of(kind: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_json_schema_takes_the_examples_and_nothing_less(kind: str) -> None:
-    """It is a schema, takes what is shown, and refuses the same without a required field or with a number too large."""
+def test_the_json_schema_accepts_the_examples_and_nothing_less(kind: str) -> None:
+    """It accepts the examples, and rejects them without a required field or with a number that is too large."""
     schema = schema_of(kind)
     Draft202012Validator.check_schema(schema)
     accepts = Draft202012Validator(schema).is_valid
@@ -370,8 +370,8 @@ def resolve(document: Any, reference: str) -> Any:
     return document
 
 
-def test_the_asyncapi_document_holds_together() -> None:
-    """Every reference resolves, every topic has a channel, and the payloads are the schemas."""
+def test_the_asyncapi_document_is_consistent() -> None:
+    """Every reference can be resolved, every topic has a channel, and the payloads are the schemas."""
     document = json.loads((DOCS / "events" / "asyncapi.json").read_text("utf-8"))
     assert document["asyncapi"].startswith("3.")
     assert all(resolve(document, reference) for reference in references(document))
@@ -383,8 +383,8 @@ def test_the_asyncapi_document_holds_together() -> None:
 # ── queries ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_every_promql_expression_is_right(tmp_path: Path) -> None:
-    """promtool takes each as the expression of an alert."""
+def test_every_promql_expression_is_valid(tmp_path: Path) -> None:
+    """promtool accepts each as the expression of an alert."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed")

@@ -1,4 +1,4 @@
-"""Every metric is declared once, in one file, under a name that Prometheus' conventions allow."""
+"""Tests that every metric is declared once, in one file, with a name that follows Prometheus' conventions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge
 from consumer.telemetry.metrics import ALL, Metric, Metrics, Quantiles
 
 ROOT = Path(__file__).parents[2]
-# The public names, with the labels that dashboards and alerts rely on.
+# The public names, with the labels that dashboards and alerts use.
 CONTRACT = {
     "rag_records_total": ("topic", "outcome"),
     "rag_batch_rows": (),
@@ -47,26 +47,26 @@ EVERY = pytest.mark.parametrize("metric", ALL, ids=lambda metric: metric.name)
 
 
 def declared(name: str) -> Metric:
-    """The metric of this name."""
+    """Return the metric with this name."""
     (metric,) = (metric for metric in ALL if metric.name == name)
     return metric
 
 
 @pytest.mark.parametrize(("name", "labels"), CONTRACT.items())
 def test_the_contract_s_metrics_exist(name: str, labels: tuple[str, ...] | None) -> None:
-    """Under their names, with their labels."""
+    """With their names and labels."""
     assert labels is None or declared(name).labels == labels
 
 
 def test_names_are_declared_once() -> None:
-    """No two declarations of one name."""
+    """No two declarations have one name."""
     names = [metric.name for metric in ALL]
     assert sorted(names) == sorted(set(names))
 
 
 @EVERY
 def test_names_follow_the_conventions(metric: Metric) -> None:
-    """Our prefix, lower case, base units; counters, and nothing else, end in _total."""
+    """Our prefix, lower case, base units; counters, and only counters, end in _total."""
     assert re.fullmatch(r"rag_[a-z][a-z0-9_]*[a-z0-9]", metric.name)
     assert "__" not in metric.name
     assert (metric.type is Counter) == metric.name.endswith("_total")
@@ -76,7 +76,7 @@ def test_names_follow_the_conventions(metric: Metric) -> None:
 
 @EVERY
 def test_labels_are_bounded_and_never_a_person(metric: Metric) -> None:
-    """Nothing that grows with users, sessions, records or texts."""
+    """No label grows with users, sessions, records or texts."""
     for label in metric.labels:
         assert re.fullmatch(r"[a-z][a-z_]*", label)
         assert label != "le"
@@ -85,15 +85,15 @@ def test_labels_are_bounded_and_never_a_person(metric: Metric) -> None:
 
 
 @EVERY
-def test_every_metric_says_what_it_means(metric: Metric) -> None:
-    """In a sentence: documentation is made from it."""
+def test_every_metric_has_a_description(metric: Metric) -> None:
+    """It is a sentence: documentation is generated from it."""
     assert metric.meaning.endswith(".")
     assert len(metric.meaning.split()) >= 3
 
 
 @EVERY
 def test_histograms_have_bounds_in_order(metric: Metric) -> None:
-    """Each histogram its own; infinity is added by itself."""
+    """Each histogram has its own; infinity is added automatically."""
     if metric.type in (Counter, Gauge, Quantiles):
         assert metric.buckets == ()
     else:
@@ -101,7 +101,7 @@ def test_histograms_have_bounds_in_order(metric: Metric) -> None:
         assert list(metric.buckets) == sorted(set(metric.buckets))
 
 
-def test_each_registry_is_a_registry_of_its_own() -> None:
+def test_each_instance_has_a_registry_of_its_own() -> None:
     """Two services in one process, as in tests, do not share series."""
     first, second = Metrics(), Metrics()
     first.counter(declared("rag_fenced_total")).inc()
@@ -109,8 +109,8 @@ def test_each_registry_is_a_registry_of_its_own() -> None:
     assert second.registry.get_sample_value("rag_fenced_total") == 0
 
 
-def test_what_is_scraped_is_what_is_declared() -> None:
-    """No family beside the declared ones."""
+def test_a_scrape_has_exactly_the_declared_metrics() -> None:
+    """There are no other families."""
     scraped = {family.name for family in Metrics().registry.collect()}
     assert scraped == {metric.name.removesuffix("_total") for metric in ALL}
 

@@ -1,4 +1,4 @@
-"""How releases are made and run: the workflows, the notes, the unit of systemd."""
+"""Tests the release workflows, the release notes, and the systemd unit."""
 
 import re
 import shutil
@@ -19,12 +19,12 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 EVERY_WORKFLOW = pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
 RELEASE: Mapping[str, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text("utf-8"))
 UNIT = ROOT / "deploy" / "systemd" / "ragledger.service"
-# Of ten; what the network needs, and that there is no limit on addresses, is what is left.
+# On systemd's scale to ten; the rest is the network, and that addresses are not limited.
 EXPOSURE = 1.3
 
 
 def run(*command: str | Path) -> None:
-    """Run a command that has to end well."""
+    """Run a command that must succeed."""
     done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -32,41 +32,41 @@ def run(*command: str | Path) -> None:
 # ── workflows ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_workflows_are_right() -> None:
-    """Syntax, expressions, the inputs of actions."""
+def test_the_workflows_are_valid() -> None:
+    """Syntax, expressions, and inputs of actions are checked."""
     run(program("actionlint"), *WORKFLOWS)
 
 
 def test_the_workflows_are_safe() -> None:
-    """No injected expression, no credential that stays behind, no right that is too much."""
+    """No injected expression, no credential left behind, no unneeded right."""
     zizmor = Path(sys.executable).parent / "zizmor"
     run(zizmor, "--offline", "--no-progress", "--min-severity", "low", *WORKFLOWS)
 
 
 @EVERY_WORKFLOW
 def test_actions_are_pinned_by_digest(file: Path) -> None:
-    """Each is a commit, with its version beside it."""
+    """Each is a commit, with its version in a comment."""
     used = [line for line in re.findall(r"uses: (.+)", file.read_text("utf-8")) if not line.startswith("./")]
     assert used
     assert [line for line in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)] == []
 
 
 @EVERY_WORKFLOW
-def test_nothing_may_be_written_without_need(file: Path) -> None:
-    """A workflow has no right to write; a job asks for what it needs."""
+def test_write_permissions_are_requested_only_by_jobs(file: Path) -> None:
+    """A workflow has none; a job requests what it needs."""
     workflow = yaml.safe_load(file.read_text("utf-8"))
     assert set(workflow["permissions"].values()) <= {"read"}
 
 
 def test_a_release_is_tested_first_and_announced_last() -> None:
-    """CI, then what is built, then what cannot be taken back."""
+    """First CI, then the builds, then the steps that cannot be undone."""
     needs = {name: job.get("needs") for name, job in RELEASE["jobs"].items()}
     order = ["ci", "build", "image", "chart", "pypi", "release"]
     assert needs == dict(zip(order, [None, *order], strict=False))
 
 
 def test_the_published_chart_takes_the_published_image() -> None:
-    """The line that the workflow replaces is there, once."""
+    """The line that the workflow replaces exists once."""
     (script,) = [step["run"] for step in RELEASE["jobs"]["chart"]["steps"] if "helm push" in step.get("run", "")]
     pattern = re.search(r"s\|(\^[^|]+\$)\|", script)
     assert pattern
@@ -77,7 +77,7 @@ def test_the_published_chart_takes_the_published_image() -> None:
 
 
 def test_the_notes_are_the_section_of_the_changelog(tmp_path: Path) -> None:
-    """Up to the next version; none where there is no such section, or where the tag is another version's."""
+    """They end at the next version; a missing section or a tag of another version is an error."""
     script = tmp_path / "docs" / "release_notes.py"
     script.parent.mkdir()
     shutil.copy(ROOT / "docs" / "release_notes.py", script)
@@ -101,21 +101,21 @@ def test_the_notes_are_the_section_of_the_changelog(tmp_path: Path) -> None:
 
 @pytest.fixture
 def unit(tmp_path: Path) -> Path:
-    """The unit, with a program that is there."""
+    """Return the unit with an existing program."""
     file = tmp_path / UNIT.name
     file.write_text(UNIT.read_text("utf-8").replace("/opt/ragledger/bin/ragledger", sys.executable))
     return file
 
 
-def test_systemd_takes_the_unit(unit: Path) -> None:
-    """Every directive is one, and the service is hardly exposed."""
+def test_systemd_accepts_the_unit(unit: Path) -> None:
+    """Every directive is known, and the exposure of the service is low."""
     run(program("systemd-analyze"), "verify", "--man=no", unit)
     security = [program("systemd-analyze"), "security", "--offline=true", "--no-pager"]
     run(*security, f"--threshold={int(EXPOSURE * 10)}", unit)
 
 
-def test_the_unit_knows_the_service() -> None:
-    """Its variables are settings, and it waits for longer than a stop may take."""
+def test_the_unit_matches_the_service() -> None:
+    """Its variables are settings, and it waits longer than a stop may take."""
     text = UNIT.read_text("utf-8")
     named = set(re.findall(r"\bRAGLEDGER_[A-Z_]+", text))
     assert named <= known_variables().keys() | OUTSIDE

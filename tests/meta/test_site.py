@@ -1,4 +1,4 @@
-"""The documentation as a site."""
+"""Tests the documentation site."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The repository's files that the site is made of, in a directory that a test may change."""
+    """Copy the files of the site into a directory that a test may change."""
     tracked = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
@@ -34,7 +34,7 @@ def build(directory: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_site_is_built_without_a_warning(copy: Path) -> None:
-    """Every link leads to a page and a heading of it, every page is in the navigation, and no other host is asked."""
+    """Every link has a page and a heading, every page is in the navigation, and no other host is requested."""
     done = build(copy)
     assert done.returncode == 0, done.stderr
     pages = [page.read_text("utf-8") for page in (copy / "build" / "site").rglob("*.html")]
@@ -45,7 +45,7 @@ def test_the_site_is_built_without_a_warning(copy: Path) -> None:
 
 
 def test_dead_links_and_orphans_stop_it(copy: Path) -> None:
-    """A page that is not there, a heading that is not there, a page that nothing leads to: each is named."""
+    """A missing page, a missing heading, and a page without links to it are each named."""
     page = copy / "docs" / "kubernetes.md"
     page.write_text(page.read_text("utf-8") + "\n[one](nowhere.md), [other](index.md#nowhere)\n")
     (copy / "docs" / "orphan.md").write_text("# Orphan\n")

@@ -1,4 +1,6 @@
-"""What `make test` and `make test-slow` run: all tests but the long suite of faults, each in exactly one of the two."""
+"""Tests that `make test` and `make test-slow` run all tests except the long fault suite, each in exactly one
+of them.
+"""
 
 import re
 import tomllib
@@ -9,7 +11,7 @@ ONLY_A_SAMPLE_OF = "tests/faults"
 
 
 def test_every_directory_of_tests_is_run() -> None:
-    """A new one does not go unnoticed; of the faults there is a sample."""
+    """A new directory is noticed; a sample of the faults is included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     paths = project["tool"]["pytest"]["ini_options"]["testpaths"]
     directories = {str(file.parent.relative_to(ROOT)) for file in (ROOT / "tests").rglob("test_*.py")}
@@ -20,7 +22,7 @@ def test_every_directory_of_tests_is_run() -> None:
 
 
 def recipe(target: str) -> tuple[list[str], str]:
-    """What a target of the Makefile depends on, and its commands."""
+    """Return the dependencies and commands of a target of the Makefile."""
     found = re.search(
         rf"^{target}:([^#\n]*)[^\n]*\n((?:\t.*\n)*)", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE
     )
@@ -29,13 +31,13 @@ def recipe(target: str) -> tuple[list[str], str]:
 
 
 def test_every_test_is_in_exactly_one_of_the_two() -> None:
-    """The marker decides, and nothing else; `make test-all` is both."""
+    """Only the marker decides; `make test-all` runs both."""
     assert recipe("test") == (["setup"], '$(PYTEST) -m "not slow" $(ARGS)')
     assert recipe("test-slow") == (["setup"], "$(PYTEST) -m slow $(ARGS)")
     assert recipe("test-all") == (["test", "test-slow"], "")
 
 
-def test_the_build_runs_both_without_a_second_chance() -> None:
+def test_ci_runs_both_without_retries() -> None:
     """A test that fails once has failed: the cause is in the test or in the product."""
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     assert re.findall(r"^make .*", script, re.MULTILINE) == ["make check", "make --keep-going test test-all"]

@@ -1,4 +1,4 @@
-"""Dialogues of three months that are archived and brought back."""
+"""Dialogues of three months that tests archive and restore."""
 
 import asyncio
 import sys
@@ -17,11 +17,11 @@ from tests.support.psql import execute
 
 
 class Interrupted(Exception):
-    """Stands for whatever ends the work."""
+    """Ends the work."""
 
 
 TOKYO = "Asia/Tokyo"
-# Three months with rows that CSV and compression could get wrong: every hour one, with odd texts and missing values.
+# Three months with a row for every hour, with uncommon texts and missing values that CSV could damage.
 HOURLY = """
 INSERT INTO ai_dialogue_log
     (user_id, session_id, query, response, model_used, created_at, citations, token_cost_jpy, user_feedback)
@@ -34,7 +34,7 @@ COUNT = "SELECT count(*) FROM ai_dialogue_log"
 
 
 def roll_up(dsn: str, zone: str = "UTC") -> None:
-    """Give every day a row that is told from a computed one, and forget the marks."""
+    """Give every day a row that differs from a computed one, and remove the marks."""
     execute(
         dsn,
         "INSERT INTO rag_metrics_history (date, total_dialogues, unique_users)"
@@ -47,26 +47,26 @@ def roll_up(dsn: str, zone: str = "UTC") -> None:
 def archived(
     dsn: str, directory: Path, before: str = "2026-03-01", zone: str = "UTC", keys: Sequence[Key] = ()
 ) -> list[Archived]:
-    """Archive what is older."""
+    """Archive the months before a date."""
     first = date.fromisoformat(before)
     work = archive(dsn, before=first, directory=directory, timezone=zone, on_progress=lambda *_: None, keys=keys)
     return list(asyncio.run(work))
 
 
 def restored(dsn: str, manifest: Path, zone: str = "UTC") -> Restored:
-    """Bring a month back."""
+    """Restore a month."""
     return asyncio.run(restore(dsn, manifest=manifest, timezone=zone))
 
 
 def archive_at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    """Let it be this time, UTC, for whoever archives."""
+    """Set the time of archiving, UTC."""
     module = sys.modules["consumer.maintenance.table_partitions.archive"]
     now, then = "now() AT TIME ZONE 'UTC'", f"timestamp '{moment}'"
     monkeypatch.setattr(module, "load", lambda name: load(name).replace(now, then))
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
-    """Let the connection end at a statement."""
+    """End the connection at a statement."""
     name = statement if statement == "copy_out" else "execute"
     real: Callable[..., Any] = getattr(AdminConnection, name)
 

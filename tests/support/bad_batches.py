@@ -1,4 +1,4 @@
-"""Batches as no well-behaved client sends them, and batches that a disk has damaged."""
+"""Record batches that no correct client sends, and batches that a disk has damaged."""
 
 import asyncio
 import struct
@@ -15,21 +15,21 @@ KEY = b"key \xff\x00"
 
 
 class NoUtf8(str):
-    """A name that other clients would put on the wire as it is."""
+    """A name that other clients would send unchanged."""
 
     def encode(self, *_arguments: str) -> bytes:
         return BAD_NAME
 
 
 def headers(is_bad: bool) -> list[tuple[str, bytes | None]]:
-    """Those of a record; one of a bad record has a name that is not UTF-8."""
+    """Return the headers of a record; a bad record has a name that is not UTF-8."""
     return [("sound", b"1"), (NoUtf8("bad") if is_bad else "also sound", b"geheim")]
 
 
 def send_batch(
     bootstrap_servers: str, topic: str, values: Sequence[bytes], bad: Collection[int], codec: str = "none"
 ) -> int:
-    """One batch of partition 0, with bad records in these places; its first offset."""
+    """Send one batch to partition 0, with bad records at these positions. Return its first offset."""
     return asyncio.run(_send_batch(bootstrap_servers, topic, values, bad, codec))
 
 
@@ -40,7 +40,7 @@ async def _send_batch(
     await producer.start()
     try:
         batch = producer.create_batch()
-        # The quick builder checks names, and this one takes the codec as a number.
+        # The fast builder checks names, and this one takes the codec as a number.
         batch._builder = _DefaultRecordBatchBuilderPy(2, CODECS.index(codec), False, -1, -1, 0, 1 << 24)
         for place, value in enumerate(values):
             batch.append(key=KEY, value=value, timestamp=None, headers=headers(place in bad))

@@ -1,4 +1,4 @@
-"""A record for every reason a dead letter may have, and the rules of a database that refuses some of them."""
+"""A record for every reason of a dead letter, and database rules that reject some of them."""
 
 import random
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from tests.support.producers import provenance
 from tests.support.psql import execute
 
 MAX_RECORD_BYTES = 20_000
-SECRET = "geheim"  # in the text of every bad event: dead letters' details and logs have no business with it
+SECRET = "geheim"  # in the text of every bad event; details of dead letters and logs must not contain it
 TEXT = "früh ✓ geheim"
 KEY = b"key \xff\x00"
 HEADERS: list[tuple[str, bytes | None]] = [
@@ -37,7 +37,7 @@ RULES = (
 
 
 class Bad(NamedTuple):
-    """A record and what its dead letter has to say."""
+    """A record, and the expected content of its dead letter."""
 
     record: Outgoing
     reason: str
@@ -46,12 +46,12 @@ class Bad(NamedTuple):
 
 
 def make_rules(dsn: str) -> None:
-    """Let the database refuse what :func:`bad_records` has for it."""
+    """Add rules to the database that reject the records of :func:`bad_records`."""
     execute(dsn, *RULES)
 
 
 def bad_records(topics: Mapping[str, str]) -> list[Bad]:
-    """One or more of every reason."""
+    """Return one or more records for every reason."""
     chance = random.Random(7)
 
     def dialogue(**changes: Any) -> bytes:

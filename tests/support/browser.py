@@ -1,4 +1,4 @@
-"""Chromium without a window, driven over its DevTools protocol."""
+"""Headless Chromium, driven over its DevTools protocol."""
 
 import asyncio
 import base64
@@ -19,7 +19,7 @@ import pytest
 from tests.support.stack import wait_for
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# No request of the browser's own, and no sandbox, which root and most containers cannot have.
+# No requests of the browser's own, and no sandbox, which is not available for root and in most containers.
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
     *("--no-first-run", "--no-default-browser-check", "--disable-background-networking", "--disable-sync"),
@@ -28,7 +28,9 @@ FLAGS = (
 
 
 def chromium() -> str:
-    """The browser; skips the test where there is none, but not in a build, where nobody reads what was skipped."""
+    """Return the browser. Skip the test if it is not installed, but fail in CI, where nobody reads the list of
+    skipped tests.
+    """
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
         if os.environ.get("CI"):
@@ -38,7 +40,7 @@ def chromium() -> str:
 
 
 class Tab:
-    """One page, and everything it has said and asked for."""
+    """One page, with its console messages and requests."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -50,7 +52,7 @@ class Tab:
         self._loaded = asyncio.Event()
 
     async def listen(self) -> None:
-        """Take in what the browser tells, for as long as it does."""
+        """Record the messages of the browser."""
         async for message in self._socket:
             told = json.loads(message.data)
             if "id" in told:
@@ -69,11 +71,7 @@ class Tab:
             self.said.append(f"{method}: {json.dumps(told)}")
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Ask the browser for something.
-
-        Raises:
-            AssertionError: it refused.
-        """
+        """Call a method of the browser. Raises AssertionError if the call fails."""
         self._number += 1
         answer = self._answers[self._number] = asyncio.get_running_loop().create_future()
         asked: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
@@ -84,7 +82,7 @@ class Tab:
         return result
 
     async def attach(self) -> None:
-        """Open a page and hear everything of it."""
+        """Open a page and record all its messages."""
         target = await self.call("Target.createTarget", url="about:blank")
         attached = await self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self._session = attached["sessionId"]
@@ -92,7 +90,7 @@ class Tab:
             await self.call(f"{domain}.enable")
 
     async def show(self, width: int, height: int, *, dark: bool = False) -> None:
-        """The size of the window, and light or dark."""
+        """Set the size of the window, and light or dark."""
         await self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
@@ -106,7 +104,7 @@ class Tab:
         await asyncio.wait_for(self._loaded.wait(), 30)
 
     async def value(self, script: str) -> Any:
-        """What an expression of JavaScript gives; a promise is waited for."""
+        """Return the value of a JavaScript expression; a promise is awaited."""
         told = await self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
@@ -121,7 +119,7 @@ class Tab:
             )
 
     async def nodes(self) -> list[dict[str, Any]]:
-        """What a screen reader is told: role and name of every node that is not left out."""
+        """Return role and name of every node of the accessibility tree that is not ignored."""
         tree = (await self.call("Accessibility.getFullAXTree"))["nodes"]
         return [
             {"role": node["role"]["value"], "name": node.get("name", {}).get("value", "")}
@@ -130,19 +128,19 @@ class Tab:
         ]
 
     async def picture(self, *, whole: bool = True) -> bytes:
-        """The page as PNG: all of it, or what fits the window."""
+        """Return the page as PNG: all of it, or the visible part."""
         told = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         return base64.b64decode(told["data"])
 
     def hosts(self) -> set[str]:
-        """The hosts that anything was asked of."""
+        """Return the hosts of all requests."""
         return {split.netloc for address in self.requested if (split := urlsplit(address)).scheme != "data"}
 
 
 @asynccontextmanager
 async def opened_browser() -> AsyncIterator[Tab]:
-    """A browser with one page, ended with the context."""
-    # Its helpers may still write for a moment after it has ended.
+    """Open a browser with one page for the duration of the context."""
+    # Its helper processes may still write for a moment after its end.
     with TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         command = [chromium(), *FLAGS, f"--user-data-dir={directory}", "about:blank"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: ASYNC220

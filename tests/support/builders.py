@@ -1,4 +1,4 @@
-"""Records and events, made in one line."""
+"""Short functions that make records and events."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ _PROVENANCE = {
 
 
 def dialogue(**members: Any) -> dict[str, Any]:
-    """A dialogue event: what is required, and `members`."""
+    """Return a dialogue event with the required fields and `members`."""
     return {**_DIALOGUE, **members}
 
 
 def provenance(**members: Any) -> dict[str, Any]:
-    """A provenance event: what is required, and `members`."""
+    """Return a provenance event with the required fields and `members`."""
     return {**_PROVENANCE, **members}
 
 
 def encode(event: Mapping[str, Any]) -> bytes:
-    """The event as compact JSON."""
+    """Return the event as compact JSON."""
     return json.dumps(event, separators=(",", ":")).encode()
 
 
 def with_raw(event: Mapping[str, Any], **members: str) -> bytes:
-    """The event as JSON, and further members given as the very JSON text."""
+    """Return the event as JSON, with further members given as literal JSON text."""
     parts = [encode(event)[1:-1].decode(), *(f'"{name}":{text}' for name, text in members.items())]
     return ("{" + ",".join(part for part in parts if part) + "}").encode()
 
@@ -74,21 +74,21 @@ def record(
     timestamp: int = TIMESTAMP,
     key: bytes | None = None,
 ) -> StoredRecord:
-    """A record; a mapping as value is encoded as JSON."""
+    """Return a record; a mapping as value is encoded as JSON."""
     raw = encode(value) if isinstance(value, Mapping) else value
     return StoredRecord(topic, partition, offset, timestamp, key, raw, tuple(headers))
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What an event becomes: the row as PostgreSQL will read it, and what goes with it."""
+    """The result of an event: the row as PostgreSQL reads it, and its other data."""
 
     row: Row
     columns: Mapping[str, Any]
 
     @property
     def id(self) -> UUID:
-        """The event's id."""
+        """Id of the event."""
         id_: UUID = self.columns["id"]
         return id_
 
@@ -97,24 +97,24 @@ class Stored:
 
 
 def accept(value: bytes | Mapping[str, Any] | None, kind: Kind = DIALOGUE, headers: Headers = ()) -> Stored:
-    """What the event becomes, by whichever way it is decoded."""
+    """Decode the event in both lanes and return the result."""
     return stored(kind, record(value, headers))
 
 
 def stored(kind: Kind, taken: StoredRecord) -> Stored:
-    """What the record becomes. The exact lane and the fast lane must agree, so every test is one of both."""
+    """Decode the record in both lanes, which must agree, and return the result."""
     row = decode(kind, taken)
     assert row == decode_exactly(kind, taken)
     return Stored(row, read_tuple(row.encoded, kind))
 
 
 def refuse(value: bytes | Mapping[str, Any] | None, kind: Kind = DIALOGUE, headers: Headers = ()) -> Rejected:
-    """Why the event is refused, by whichever way it is decoded."""
+    """Return why both lanes reject the event."""
     return refusal(kind, record(value, headers))
 
 
 def refusal(kind: Kind, taken: StoredRecord) -> Rejected:
-    """Why the record is refused."""
+    """Return why both lanes reject the record."""
     with pytest.raises(Rejected) as caught:
         decode(kind, taken)
     with pytest.raises(Rejected) as exactly:
@@ -124,12 +124,12 @@ def refusal(kind: Kind, taken: StoredRecord) -> Rejected:
 
 
 def paths(rejected: Rejected) -> list[str]:
-    """Where the faults are."""
+    """Return the paths of the faults."""
     return [fault.path for fault in rejected.faults]
 
 
 def cloud_headers(**changes: bytes | None) -> list[tuple[str, bytes | None]]:
-    """The headers of a CloudEvent in binary mode; a change to None leaves the header out."""
+    """Return the headers of a CloudEvent in binary mode; a change to None leaves the header out."""
     attributes: dict[str, bytes | None] = {
         "specversion": b"1.0",
         "type": b"rag.dialogue",
@@ -144,5 +144,5 @@ STRUCTURED: Headers = (("content-type", b"application/cloudevents+json"),)
 
 
 def cloud_event(**members: Any) -> dict[str, Any]:
-    """A CloudEvent in structured mode, without its data."""
+    """Return a CloudEvent in structured mode without its data."""
     return {"specversion": "1.0", "type": "rag.dialogue", "source": "/chat", "id": "e-1", **members}

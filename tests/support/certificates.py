@@ -1,4 +1,4 @@
-"""An authority of the tests' own, and what it signs."""
+"""A test authority, and the certificates it signs."""
 
 import os
 import pwd
@@ -14,7 +14,7 @@ DAYS = "2"
 
 
 class Authority:
-    """Signs certificates for servers and clients; `certificate` is what others trust it by."""
+    """Signs certificates for servers and clients; `certificate` is the authority's own certificate."""
 
     def __init__(self, directory: Path, name: str) -> None:
         if shutil.which("openssl") is None:
@@ -27,7 +27,7 @@ class Authority:
         )
 
     def issue(self, common_name: str, *alternative_names: str) -> tuple[Path, Path]:
-        """A certificate and its key; alternative names as openssl has them, such as `DNS:db.example`."""
+        """Return a certificate and its key; alternative names are in the form of openssl, such as `DNS:db.example`."""
         key, request = self._directory / f"{common_name}.key", self._directory / f"{common_name}.csr"
         certificate, extensions = self._directory / f"{common_name}.pem", self._directory / f"{common_name}.ext"
         names = f"subjectAltName = {', '.join(alternative_names)}\n" if alternative_names else ""

@@ -1,6 +1,5 @@
-"""The Helm chart: what it makes of values, and its examples as they are committed.
-
-`python -m tests.support.chart` renders the examples anew.
+"""The Helm chart: its output for given values, and its committed examples. `python -m tests.support.chart`
+renders the examples again.
 """
 
 import json
@@ -16,13 +15,13 @@ import yaml
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "ragledger"
 EXAMPLES = sorted(values.parent for values in CHART.glob("examples/*/values.yaml"))
-# Files of deploy/ as they are, which would double them.
+# Copies of files in deploy/, which need no second copy here.
 LEFT_OUT = frozenset({"PrometheusRule", "ConfigMap"})
 _OLDEST_KUBERNETES = "1.27.0"
 
 
 def program(name: str) -> str:
-    """Where a program is; the test is skipped where it is not installed."""
+    """Return the path of a program; skip the test if it is not installed."""
     found = shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not installed")
@@ -30,11 +29,7 @@ def program(name: str) -> str:
 
 
 def helm(*arguments: str | Path) -> str:
-    """What Helm says on standard output.
-
-    Raises:
-        ValueError: it has failed; with what it says about it.
-    """
+    """Return Helm's standard output. Raises ValueError with Helm's message if it fails."""
     command = [program("helm"), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
@@ -43,37 +38,37 @@ def helm(*arguments: str | Path) -> str:
 
 
 def template(*arguments: str | Path, name: str = "ragledger") -> str:
-    """What the chart makes of `--values` and `--set`, in the namespace `rag`."""
+    """Return the chart's output for `--values` and `--set`, in the namespace `rag`."""
     return helm("template", name, CHART, "--namespace", "rag", "--kube-version", _OLDEST_KUBERNETES, *arguments)
 
 
 def documents(text: str) -> list[dict[str, Any]]:
-    """The objects of a text of YAML documents."""
+    """Return the objects of a text with YAML documents."""
     return [document for document in yaml.safe_load_all(text) if document]
 
 
 def rendered(*arguments: str | Path, name: str = "ragledger") -> list[dict[str, Any]]:
-    """The objects that the chart makes."""
+    """Return the objects of the chart."""
     return documents(template(*arguments, name=name))
 
 
 def values(**members: Any) -> Sequence[str]:
-    """Arguments for Helm that set values, such as `autoscaling={"kind": "hpa"}`."""
+    """Return arguments for Helm that set values, such as `autoscaling={"kind": "hpa"}`."""
     return [argument for name, value in members.items() for argument in ("--set-json", f"{name}={json.dumps(value)}")]
 
 
 def golden(example: Path) -> Mapping[str, str]:
-    """What is committed of an example, by the name of the template."""
+    """Return the committed output of an example, by the name of the template."""
     return {path.name: path.read_text("utf-8") for path in sorted((example / "rendered").glob("*.yaml"))}
 
 
 def golden_objects() -> list[dict[str, Any]]:
-    """The objects of all examples, as they are committed."""
+    """Return the objects of all committed examples."""
     return [one for example in EXAMPLES for text in golden(example).values() for one in documents(text)]
 
 
 def wanted(example: Path) -> Mapping[str, str]:
-    """What should be committed of an example, by the name of the template."""
+    """Return the expected output of an example, by the name of the template."""
     files: dict[str, str] = {}
     for text in template("--values", example / "values.yaml").split("---\n# Source: ragledger/templates/")[1:]:
         name, _, content = text.partition("\n")
@@ -87,7 +82,7 @@ def _is_left_out(content: str) -> bool:
 
 
 def pods(objects: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The specification of each pod, with the name of the object that makes it."""
+    """Return the specification of each pod, with the name of its object."""
     for one in objects:
         spec = one["spec"]["jobTemplate"]["spec"] if one["kind"] == "CronJob" else one.get("spec", {})
         if one["kind"] in ("CronJob", "Deployment", "Job"):

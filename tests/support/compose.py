@@ -1,4 +1,4 @@
-"""The compose file as Compose reads it on a machine where no variable is set."""
+"""The compose file as Compose reads it without environment variables."""
 
 import re
 from pathlib import Path
@@ -11,11 +11,7 @@ _VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\})")
 
 
 def load_compose() -> dict[str, Any]:
-    """Return the compose file, its variables at their defaults.
-
-    Raises:
-        ValueError: a variable has no default, so the file would not do without an environment.
-    """
+    """Return the compose file with the defaults of its variables. Raises ValueError if a variable has no default."""
     content: dict[str, Any] = _resolve(yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8")))
     return content
 

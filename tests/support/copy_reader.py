@@ -1,4 +1,4 @@
-"""PostgreSQL's side of binary COPY, read from its manual and sources and not from ours: what a tuple means."""
+"""Reads binary COPY as PostgreSQL does, written from its manual and sources and not from our encoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from consumer.events.kind import Kind
 
 
 def read_tuple(raw: bytes, kind: Kind) -> Mapping[str, Any]:
-    """The columns of one tuple by name; NULL is None, jsonb its bytes."""
+    """Return the columns of one tuple by name; NULL is None, jsonb its bytes."""
     (count,) = struct.unpack_from("!h", raw)
     position, values = 2, {}
     assert count == len(kind.columns)
@@ -51,7 +51,7 @@ def _read_fixed(pg_type: str, raw: bytes) -> Any:
 
 
 def read_numeric(raw: bytes) -> Decimal:
-    """numeric_recv: base-10000 digits, weight of the first, sign, decimals shown."""
+    """Decode as numeric_recv does: base-10000 digits, weight of the first, sign, number of decimals."""
     count, weight, sign, scale = struct.unpack_from("!HhHH", raw)
     digits = struct.unpack_from(f"!{count}h", raw, 8)
     assert len(raw) == 8 + 2 * count

@@ -1,4 +1,4 @@
-"""A day of dialogues held against the queries that define it (Phase 2 Database Schema Review, Queries 1 to 3)."""
+"""Compares a day with the queries that define it (Phase 2 Database Schema Review, Queries 1 to 3)."""
 
 import random
 from collections.abc import Iterable
@@ -50,7 +50,7 @@ INSERT = """
 
 
 def bounds(day: date, zone: str) -> tuple[datetime, datetime]:
-    """The first moment of the day and that of the next, in UTC as the columns are."""
+    """Return the first moment of the day and of the next one, in UTC as in the columns."""
     begins, ends = (
         datetime(moment.year, moment.month, moment.day, tzinfo=ZoneInfo(zone)).astimezone(UTC).replace(tzinfo=None)
         for moment in (day, day + timedelta(days=1))
@@ -59,14 +59,14 @@ def bounds(day: date, zone: str) -> tuple[datetime, datetime]:
 
 
 def at_the_edges(day: date, zone: str) -> list[datetime]:
-    """Moments in and just outside of the day, midnight to the microsecond."""
+    """Return moments inside and just outside the day, down to the microsecond."""
     begins, ends = bounds(day, zone)
     tick = timedelta(microseconds=1)
     return [begins - tick, begins, begins + (ends - begins) / 3, ends - tick, ends]
 
 
 def insert_dialogues(environment: Environment, moments: Iterable[datetime], seed: int) -> None:
-    """One row for each moment, with figures of chance, some of them missing."""
+    """Insert one row for each moment, with random figures, some of them missing."""
     chance = random.Random(seed)
     with psycopg.connect(environment.dsn, autocommit=True) as connection, connection.cursor() as cursor:
         cursor.executemany(INSERT, [_figures(chance, moment) for moment in moments])
@@ -91,7 +91,7 @@ def _figures(chance: random.Random, moment: datetime) -> tuple[Any, ...]:
 
 
 def history(environment: Environment, day: date) -> DictRow:
-    """The day's row, of which there is one."""
+    """Return the day's only row."""
     [row] = environment.query("SELECT * FROM rag_metrics_history WHERE date = %s::date::timestamp", day)
     return row
 
@@ -99,7 +99,7 @@ def history(environment: Environment, day: date) -> DictRow:
 def assert_day_equals_queries(
     environment: Environment, day: date, zone: str = "UTC", *, between: tuple[datetime, datetime] | None = None
 ) -> DictRow:
-    """The day's row is what the queries say over the rows; gives it."""
+    """Compare the day's row with the queries over the rows. Return the row."""
     row = history(environment, day)
     span = between or bounds(day, zone)
     [figures], [percentiles] = (environment.query(sql, *span) for sql in (QUERIES, PERCENTILES))

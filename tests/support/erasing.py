@@ -1,4 +1,4 @@
-"""Users to be erased, and whether anything names them still."""
+"""Users for erasure tests, and a search for data that names them."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ LETTER = """
 
 
 def add_dialogues(dsn: str, user: UUID, *moments: str) -> list[UUID]:
-    """Put a dialogue of the user at each of these times; their ids."""
+    """Insert a dialogue of the user at each of these times. Return their ids."""
     ids = [uuid4() for _ in moments]
     with psycopg.connect(dsn, autocommit=True) as connection, connection.cursor() as cursor:
         cursor.executemany(DIALOGUE, [(id_, user, moment) for id_, moment in zip(ids, moments, strict=True)])
@@ -33,7 +33,7 @@ def add_dialogues(dsn: str, user: UUID, *moments: str) -> list[UUID]:
 
 
 def add_letters(dsn: str, records: Iterable[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]) -> list[int]:
-    """Put open dead letters of these keys, values and headers; their ids in order."""
+    """Insert open dead letters with these keys, values and headers. Return their ids in order."""
     ids = []
     with psycopg.connect(dsn, autocommit=True) as connection:
         (first,) = connection.execute("SELECT coalesce(max(record_offset), 0) + 1 FROM dead_letters").fetchone() or (0,)
@@ -45,12 +45,12 @@ def add_letters(dsn: str, records: Iterable[tuple[bytes | None, bytes | None, li
 
 
 def escaped(text: str) -> str:
-    """The text as JSON may escape it."""
+    """Return the text with all characters as JSON escapes."""
     return "".join(f"\\u{ord(character):04X}" for character in text)
 
 
 def spellings(user: UUID) -> list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]:
-    """Records that name the user, each in another way: key, value, headers."""
+    """Return records that name the user in different ways: key, value, headers."""
     event = {"user_id": str(user), "query": "q"}
     nested = json.dumps({"specversion": "1.0", "data_base64": base64.b64encode(json.dumps(event).encode()).decode()})
     values = [
@@ -72,7 +72,7 @@ def spellings(user: UUID) -> list[tuple[bytes | None, bytes | None, list[tuple[s
 
 
 def records_of(user: UUID, topic: str, seed: int) -> list[Outgoing]:
-    """What a producer may have sent of a user: dialogues in each envelope, and records that are none."""
+    """Return records that a producer may have sent about a user: dialogues in each envelope, and invalid records."""
     chance = random.Random(seed)
     events = [as_json(small_dialogue(chance, user_id=str(user))) for _ in range(4)]
     envelope: dict[str, Any] = {"specversion": "1.0", "type": "rag.dialogue", "source": "/s", "id": str(seed)}
@@ -90,7 +90,7 @@ def records_of(user: UUID, topic: str, seed: int) -> list[Outgoing]:
 
 
 def whereabouts(environment: Environment, user: UUID) -> list[str]:
-    """The tables in which any column of any row names the user, as text or as bytes of text."""
+    """Return the tables in which any column names the user, as text or as bytes of text."""
     tables = environment.query(
         "SELECT format('%I', relname) AS name FROM pg_class"
         " WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"

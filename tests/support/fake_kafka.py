@@ -20,14 +20,14 @@ MOST_POLLS_AT_ONCE = 2000
 
 
 class Changes:
-    """Wakes whoever waits for something to become true."""
+    """Wakes all tasks that wait for a condition."""
 
     def __init__(self) -> None:
         self._waiters: list[asyncio.Future[None]] = []
         self.failure: BaseException | None = None
 
     def notify(self) -> None:
-        """Something has changed."""
+        """Report a change."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -52,7 +52,7 @@ class Changes:
 
 
 class SourceListener(Protocol):
-    """Who hears what the group decides: the pipeline."""
+    """Receives the decisions of the group: the pipeline."""
 
     def on_assigned(self, partitions: Collection[Partition]) -> None: ...
     async def on_revoked(self, partitions: Collection[Partition]) -> None: ...
@@ -78,28 +78,28 @@ class Log:
 
     @property
     def leader_epoch(self) -> int | None:
-        """Under which its leader writes."""
+        """The leader epoch of new records."""
         return self.epochs[-1][0] if self.epochs else None
 
     def epoch_at(self, offset: int) -> int | None:
-        """Under which this offset was written."""
+        """Return the leader epoch of an offset."""
         return max((epoch for epoch, start in self.epochs if start <= offset), default=None)
 
     def epoch_end(self, epoch: int) -> int | None:
-        """Behind what was written under this epoch and earlier ones."""
+        """Return the end offset of this epoch and all earlier ones."""
         if not self.epochs or epoch > self.epochs[-1][0]:
             return None
         return next((start for later, start in self.epochs if later > epoch), self.end)
 
     def cut(self, end: int) -> None:
-        """What lies from this offset on is gone."""
+        """Remove all records from this offset on."""
         self.records = {offset: record for offset, record in self.records.items() if offset < end}
         self.epochs = [(epoch, start) for epoch, start in self.epochs if start < end]
         self.end = end
 
 
 class FakeBroker:
-    """Partitions, and what the group has committed."""
+    """Partitions, and the offsets that the group has committed."""
 
     def __init__(self, changes: Changes) -> None:
         self.changes = changes
@@ -112,7 +112,7 @@ class FakeBroker:
         self._made = 0
 
     def create(self, partition: Partition, first: int = 0) -> None:
-        """A partition without records, which begins at `first`."""
+        """Create a partition without records, which begins at `first`."""
         self.logs[partition] = Log(first=first, end=first)
 
     def make_anew(self, topic: str) -> None:
@@ -123,7 +123,7 @@ class FakeBroker:
             self.create(partition)
 
     def elect(self, partition: Partition, cut_to: int | None = None) -> None:
-        """Another leader writes from now on; one that was not in sync cuts the log off at an offset."""
+        """Elect another leader; one that was not in sync truncates the log at an offset."""
         log = self.logs[partition]
         newest = -1 if log.leader_epoch is None else log.leader_epoch
         if cut_to is not None:
@@ -132,7 +132,7 @@ class FakeBroker:
         self.changes.notify()
 
     def append(self, partition: Partition, *events: Any, timestamp: int = TIMESTAMP) -> Sequence[Record]:
-        """Produce one record for each event: a mapping as JSON, bytes as they are, None a tombstone."""
+        """Produce one record for each event: a mapping as JSON, bytes unchanged, None as a tombstone."""
         log, made = self.logs[partition], []
         for event in events:
             value = encode(event) if isinstance(event, Mapping) else event
@@ -143,24 +143,24 @@ class FakeBroker:
         return made
 
     def append_gap(self, partition: Partition, offsets: int = 1) -> None:
-        """Offsets that hold no record: transaction markers, aborted or compacted records."""
+        """Append offsets that hold no record: transaction markers, aborted or compacted records."""
         self.logs[partition].end += offsets
         self.changes.notify()
 
     def append_damaged(self, partition: Partition, offsets: int) -> None:
-        """A batch whose records cannot be told apart."""
+        """Append a batch whose records cannot be separated."""
         log = self.logs[partition]
         log.damaged.append((log.end, log.end + offsets - 1))
         self.append_gap(partition, offsets)
 
     def delete_before(self, partition: Partition, offset: int) -> None:
-        """Retention."""
+        """Delete records before an offset, as retention does."""
         log = self.logs[partition]
         log.first = offset
         log.records = {at: record for at, record in log.records.items() if at >= offset}
 
     def all_records(self) -> Sequence[Record]:
-        """Every record of every partition."""
+        """Return every record of every partition."""
         return [record for log in self.logs.values() for record in log.records.values()]
 
 
@@ -188,7 +188,7 @@ class FakeSource:
     # ── the group ──
 
     def assign(self, *partitions: Partition) -> None:
-        """The group gives the member these partitions."""
+        """Assign these partitions to the member."""
         assert self.reader is not None
         self.rebalancing = False
         self.assigned = {partition: self._broker.committed.get(partition) for partition in partitions}
@@ -197,14 +197,14 @@ class FakeSource:
         self._changes.notify()
 
     async def revoke(self) -> None:
-        """The group takes everything back, and waits for the member to let go."""
+        """Revoke all partitions, and wait until the member has released them."""
         assert self.reader is not None
         self.rebalancing = True
         await self.reader.on_revoked(list(self.assigned))
         self.assigned = {}
 
     def deliver(self, partition: Partition, records: Sequence[Record]) -> None:
-        """Let the next poll return these records, whatever they are."""
+        """Make the next poll return these records."""
         self.extra.append(PartitionRecords(partition, records))
         self._changes.notify()
 
@@ -245,7 +245,7 @@ class FakeSource:
         return stretches
 
     async def _lose_position(self, partition: Partition) -> list[PartitionRecords]:
-        """The broker has answered that it does not hold this offset."""
+        """Report that the broker does not hold this offset."""
         assert self.reader is not None
         await asyncio.sleep(LATENCY_SECONDS)
         self.lost += 1
@@ -253,7 +253,7 @@ class FakeSource:
         return []
 
     def _read(self, partition: Partition, position: int, log: Log, room: int) -> list[PartitionRecords]:
-        """A gap at the end of the partition is passed only by a fetch that returns no record."""
+        """Read records. A gap at the end is passed only by a fetch without records."""
         if room <= 0:
             return []
         end = min((max(first, position) for first, last in log.damaged if last >= position), default=log.end)

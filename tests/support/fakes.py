@@ -29,7 +29,7 @@ WALL_START = 1_767_225_600.0
 
 
 class LoopClock:
-    """The clock of the running loop, which in these tests is virtual."""
+    """The clock of the running loop, which is virtual in these tests."""
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
@@ -42,14 +42,14 @@ ASIDE_SECONDS = 0.7
 
 
 async def in_a_while(work: Callable[[], Any]) -> Any:
-    """See :class:`consumer.ingest.ports.Aside`: work that takes long, in virtual time."""
+    """See :class:`consumer.ingest.ports.Aside`: takes a long time, in virtual time."""
     await asyncio.sleep(ASIDE_SECONDS)
     return work()
 
 
 @dataclass
 class ManualClock:
-    """A clock that moves only when told to."""
+    """A clock that moves only when a test moves it."""
 
     now: float = 0.0
 
@@ -79,13 +79,13 @@ class LedgerRow:
 
     @property
     def is_balanced(self) -> bool:
-        """The ledger's equation."""
+        """Return whether the ledger's equation holds."""
         accounted = self.inserted + self.duplicates + self.amended + self.dead_lettered + self.gaps
         return self.next - self.start == accounted and min(self.inserted, self.gaps) >= 0
 
 
 class Tables:
-    """The database that all stores share. What is here is committed."""
+    """The committed content of the database that all stores share."""
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
@@ -101,20 +101,20 @@ class Tables:
         topic_id: UUID | None = None,
         leader_epoch: int | None = None,
     ) -> Claim:
-        """Take a partition over: whoever had it before can move its ledger no more."""
+        """Claim a partition; the previous claim can no longer move the ledger."""
         row = self.ledger.setdefault(partition, LedgerRow(first, first))
         row.epoch, row.owner, row.topic_id = row.epoch + 1, owner, row.topic_id or topic_id
         row.leader_epoch = leader_epoch if row.leader_epoch is None else row.leader_epoch
         return Claim(partition, row.epoch, row.next, row.topic_id, row.stop, row.leader_epoch)
 
     def decide(self, partition: Partition, offset: int, topic_id: UUID | None = None) -> None:
-        """A person says where to go on: a new stretch begins, and nobody holds it yet."""
+        """Store a decision: new books begin, and the claim is free."""
         row = self.ledger[partition]
         self.ledger[partition] = LedgerRow(offset, offset, row.epoch + 1, None, topic_id or row.topic_id)
         self._changes.notify()
 
     def settle(self, partition: Partition) -> None:
-        """A person does what a stop advises; nothing that can be read may be given up with it."""
+        """Follow the advice of a stop, as a person does; it must not give up readable offsets."""
         row = self.ledger[partition]
         assert row.stop is not None
         if row.stop.unreadable_until is not None:
@@ -124,13 +124,13 @@ class Tables:
         self.confirm(partition)
 
     def confirm(self, partition: Partition) -> None:
-        """A person says that reading goes on where the ledger stands; nobody holds it yet."""
+        """Confirm the offset of the ledger, as a person does; the claim is free."""
         row = self.ledger[partition]
         row.epoch, row.owner, row.stop = row.epoch + 1, None, None
         self._changes.notify()
 
     def commit(self, batch: Batch, refuses: Callable[[Row], str | None]) -> Written:
-        """All of the batch, or nothing of it."""
+        """Commit the whole batch or nothing."""
         moved = [span for span in batch.spans.values() if span.moved]
         _assert_accounted(batch, moved)
         lost = [span.partition for span in moved if not self._stands_at(span)]
@@ -184,12 +184,12 @@ class Tables:
 
 
 def partition_of(record: Record) -> Partition:
-    """The partition a record is in."""
+    """Return the partition of a record."""
     return Partition(record.topic, record.partition)
 
 
 def _assert_accounted(batch: Batch, moved: Sequence[Span]) -> None:
-    """What a batch holds is what its spans say they counted."""
+    """Assert that the spans of a batch count exactly its content."""
     rows = [row.record for rows in batch.rows.values() for row in rows]
     held = Counter(partition_of(record) for record in [*rows, *(letter.record for letter in batch.dead_letters)])
     assert held == Counter({span.partition: span.records for span in moved if span.records})
@@ -202,7 +202,7 @@ def _refusal(row: Row, sqlstate: str) -> DeadLetter:
 
 
 class FakeStore:
-    """One replica's way to the tables."""
+    """The store of one replica."""
 
     def __init__(self, tables: Tables, changes: Changes, owner: str = "one") -> None:
         self._tables, self._changes, self._owner = tables, changes, owner
@@ -249,7 +249,7 @@ class FakeStore:
         return {partition: Holder(row.epoch, row.owner is None) for partition, row in rows.items()}
 
     async def write(self, batch: Batch, turn: Turn) -> Written:
-        """Waits as long as the gate is closed, as the real one waits out an outage; commits in its turn."""
+        """Write a batch: wait while the gate is closed, as in an outage, and commit in turn."""
         self.tried.append(batch)
         self.times.append(asyncio.get_running_loop().time())
         self._changes.notify()
@@ -265,18 +265,18 @@ class FakeStore:
 
 
 class FakeTelemetry:
-    """Remembers everything it is told."""
+    """Records all reports."""
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
         self.told: list[tuple[str, tuple[Any, ...]]] = []
 
     def all(self, name: str) -> list[tuple[Any, ...]]:
-        """The arguments of every call of this name."""
+        """Return the arguments of every call with this name."""
         return [arguments for told, arguments in self.told if told == name]
 
     def count(self, name: str) -> int:
-        """How often this was told."""
+        """Return the number of calls with this name."""
         return len(self.all(name))
 
     def _tell(self, name: str, *arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""A server that is frozen, not gone: connections stay, and nobody answers."""
+"""Freezes a server: its connections stay open, and it does not answer."""
 
 import signal
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ import psutil
 
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
-    """SIGSTOP to a process and all its children, SIGCONT at the end."""
+    """Send SIGSTOP to a process and its children; send SIGCONT at the end."""
     parent = psutil.Process(pid)
-    parent.send_signal(signal.SIGSTOP)  # first, so that it has no more children
+    parent.send_signal(signal.SIGSTOP)  # the parent first, so that it makes no more children
     stopped = [parent, *parent.children(recursive=True)]
     for process in stopped[1:]:
         process.send_signal(signal.SIGSTOP)

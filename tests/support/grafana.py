@@ -1,4 +1,4 @@
-"""The provisioned dashboards, their queries as Grafana would send them."""
+"""The provisioned dashboards, with their queries as Grafana sends them."""
 
 import json
 import re
@@ -16,7 +16,7 @@ GRAFANA = ROOT / "deploy" / "grafana"
 DASHBOARDS: dict[str, dict[str, Any]] = {
     file.name: json.loads(file.read_text("utf-8")) for file in sorted((GRAFANA / "dashboards").glob("*.json"))
 }
-# What the tests' Prometheus scrapes every second would give 4s; this also sees what happened a little earlier.
+# Longer than the 4 s that follow from the scrape interval of the tests, to include earlier records.
 RATE_INTERVAL = "1m"
 _LABEL_VALUES = re.compile(r"label_values\((\w+), (\w+)\)")
 
@@ -31,7 +31,7 @@ class Query(NamedTuple):
 
 
 def panels(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
-    """The panels that show something: all but the rows."""
+    """Return the panels without the rows."""
     return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
 
 
@@ -41,7 +41,7 @@ def variables(dashboard: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def label_queries() -> Iterator[tuple[str, str]]:
-    """The metric and the label that each query variable takes its values from."""
+    """Return the metric and label from which each query variable takes its values."""
     for dashboard in DASHBOARDS.values():
         for variable in variables(dashboard).values():
             if variable["type"] == "query":
@@ -51,12 +51,12 @@ def label_queries() -> Iterator[tuple[str, str]]:
 
 
 def promql() -> list[Query]:
-    """Every PromQL query, its variables replaced: with everything chosen."""
+    """Return every PromQL query with its variables set to everything."""
     return [query._replace(text=_with_variables(query.text, query.place)) for query in _queries("expr")]
 
 
 def sql() -> list[Query]:
-    """Every SQL query, its macros as they are: what they stand for moves with the clock."""
+    """Return every SQL query with its macros unchanged, because their values move with the clock."""
     return list(_queries("rawSql"))
 
 
@@ -78,7 +78,7 @@ def _with_variables(expression: str, place: str) -> str:
 
 
 def with_time(statement: str) -> str:
-    """The statement as Grafana sends it when the last 30 days are shown."""
+    """Return the statement as Grafana sends it for the last 30 days."""
     until = datetime.now(UTC)
     since = f"'{until - timedelta(days=30):%Y-%m-%dT%H:%M:%SZ}'"
     to = f"'{until:%Y-%m-%dT%H:%M:%SZ}'"
@@ -90,7 +90,7 @@ def with_time(statement: str) -> str:
 
 @contextmanager
 def as_grafana(dsn: str) -> Iterator["psycopg.Connection[DictRow]"]:
-    """A connection to a database in the role that the compose file makes for Grafana."""
+    """Connect in the role that the compose file creates for Grafana."""
     compose = load_compose()["configs"]["postgres-reader"]["content"]
     password = load_services()["grafana"]["environment"]["POSTGRES_READER_PASSWORD"]
     with psycopg.connect(dsn, autocommit=True) as owner:

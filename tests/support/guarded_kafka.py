@@ -1,4 +1,4 @@
-"""A Kafka as many companies run it: rights by ACLs, and topics that are created for whoever asks for them."""
+"""A Kafka with ACLs and automatic topic creation, as many companies run it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,9 +21,8 @@ _KINDS = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP}
 
 
 class GuardedKafka:
-    """One broker with two doors: in the clear for the superuser, with a password for a user who may do what is granted.
-
-    A listener that asks for no password makes its clients the superuser.
+    """One broker with two listeners: unencrypted for the superuser, with a password for a user with granted
+    rights. Without a password, a client is the superuser.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -49,17 +48,17 @@ class GuardedKafka:
 
     @property
     def open_servers(self) -> str:
-        """For the superuser."""
+        """Address for the superuser."""
         return self._node.bootstrap_servers
 
     @property
     def guarded_servers(self) -> str:
-        """For the user."""
+        """Address for the user."""
         return f"127.0.0.1:{self._guarded}"
 
     @property
     def login(self) -> Mapping[str, str]:
-        """The settings with which ragledger is the user."""
+        """Settings of ragledger for the user."""
         return {
             "RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS": self.guarded_servers,
             "RAGLEDGER_KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT",
@@ -69,27 +68,27 @@ class GuardedKafka:
         }
 
     def create(self, kind: str, partitions: int = 1) -> str:
-        """Make a topic with a name of its own."""
+        """Create a topic with a unique name."""
         name = f"{kind}-{uuid4().hex}"
         self.create_named(name, partitions)
         return name
 
     def create_named(self, name: str, partitions: int = 1) -> None:
-        """Make this topic."""
+        """Create this topic."""
         self.admin.create_topics([NewTopic(name, partitions, 1)])[name].result(REQUEST_TIMEOUT_S)
 
     def topics(self) -> set[str]:
-        """Every topic there is, Kafka's own left out."""
+        """Return every topic except Kafka's own."""
         return {name for name in self.admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics if not name.startswith("__")}
 
     def grant(self, kind: str, name: str, *operations: str) -> None:
-        """Let the user do this."""
+        """Grant the user a right."""
         for operation in operations:
             for done in self.admin.create_acls([_acl(kind, name, operation)]).values():
                 done.result(REQUEST_TIMEOUT_S)
 
     def revoke(self, kind: str, name: str) -> None:
-        """Let the user do nothing any more."""
+        """Revoke all rights of the user."""
         anybody: Any = None
         wanted = AclBindingFilter(
             _KINDS[kind],
@@ -105,7 +104,7 @@ class GuardedKafka:
 
     @contextmanager
     def open_transaction(self, topic: str, values: Sequence[bytes]) -> Iterator[Producer]:
-        """A producer that has sent these in a transaction, and neither commits nor aborts it by itself."""
+        """Send records in a transaction that is neither committed nor aborted."""
         producer = Producer(
             {
                 "bootstrap.servers": self.open_servers,

@@ -1,4 +1,4 @@
-"""What the tests of commands and of operation share: records with keys and headers, and what became of them."""
+"""Shared by tests of commands and of operation: records with keys and headers, and their outcomes."""
 
 import json
 import random
@@ -19,7 +19,7 @@ SMALL = {"query": "q", "response": "r", "citations": []}
 
 
 class Outgoing(NamedTuple):
-    """A record as its producer has it."""
+    """A record before it is published."""
 
     topic: str
     value: bytes | None
@@ -30,11 +30,7 @@ class Outgoing(NamedTuple):
 
 
 def send(bootstrap_servers: str, records: Iterable[Outgoing], **config: Any) -> None:
-    """Publish in order and wait until every record is acknowledged.
-
-    Raises:
-        AssertionError: one was not.
-    """
+    """Publish in order and wait until every record is acknowledged. Raises AssertionError if one is not."""
     errors: list[Any] = []
     producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 5, **config})
     for record in records:
@@ -48,29 +44,29 @@ def send(bootstrap_servers: str, records: Iterable[Outgoing], **config: Any) -> 
             headers=list(record.headers),
         )
         producer.poll(0)
-    assert producer.flush(100) == 0  # a broker that was frozen has to be let in again by its controller
+    assert producer.flush(100) == 0  # the controller has to accept a broker again that was frozen
     assert not errors, errors
 
 
 def small_dialogue(chance: random.Random, **changes: Any) -> dict[str, Any]:
-    """A valid dialogue that is quick to write."""
+    """Return a valid small dialogue."""
     return dialogue(chance, **{**SMALL, **changes})
 
 
 def as_json(event: Mapping[str, Any]) -> bytes:
-    """The event as a record's value."""
+    """Return the event as the value of a record."""
     return json.dumps(event, ensure_ascii=False).encode()
 
 
 def dialogues(topic: str, count: int, seed: int, **changes: Any) -> dict[UUID, Outgoing]:
-    """Valid dialogues by id; the same seed gives the same."""
+    """Return valid dialogues by id; the same seed gives the same dialogues."""
     chance = random.Random(seed)
     events = [small_dialogue(chance, id=str(random_uuid(chance)), **changes) for _ in range(count)]
     return {UUID(event["id"]): Outgoing(topic, as_json(event)) for event in events}
 
 
 def watermark(bootstrap_servers: str, topic: str, partitions: int = 1) -> int:
-    """How many records were ever written to a topic."""
+    """Return how many records were ever written to a topic."""
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "watermarks"})
     try:
         ends = [consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=30)[1] for n in range(partitions)]
@@ -80,7 +76,7 @@ def watermark(bootstrap_servers: str, topic: str, partitions: int = 1) -> int:
 
 
 def committed_offsets(bootstrap_servers: str, group: str, topic: str, partitions: int) -> list[int]:
-    """What the group has committed to Kafka."""
+    """Return the offsets that the group has committed to Kafka."""
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group})
     try:
         wanted = [TopicPartition(topic, n) for n in range(partitions)]
@@ -93,7 +89,7 @@ def committed_offsets(bootstrap_servers: str, group: str, topic: str, partitions
 def environment_on(
     servers: Servers, template: str | None, *, partitions: int = 1, kinds: Iterable[str] = TABLES, **settings: str
 ) -> Iterator[Environment]:
-    """Topics of these kinds and a database, a copy of `template`, for as long as the context lasts."""
+    """Create topics of these kinds and a database, a copy of `template`, for the duration of the context."""
     topics = Topics(servers.bootstrap_servers)
     try:
         names = {kind: topics.create(partitions, prefix=kind) for kind in kinds}
@@ -104,7 +100,7 @@ def environment_on(
 
 
 def on_other_database(environment: Environment, dsn: str) -> Environment:
-    """The same topics and settings on another database."""
+    """Return the same topics and settings with another database."""
     other = Environment(dsn, "127.0.0.1:9", environment.topics)
     other.group = environment.group
     other.variables = {**environment.variables, "RAGLEDGER_POSTGRES__DSN": dsn}
@@ -112,12 +108,12 @@ def on_other_database(environment: Environment, dsn: str) -> Environment:
 
 
 def ids(environment: Environment, kind: str = "dialogue") -> set[UUID]:
-    """The ids of the rows of a kind."""
+    """Return the ids of the rows of a kind."""
     return {row["id"] for row in environment.query(f"SELECT id FROM {TABLES[kind]}")}
 
 
 def counts(environment: Environment) -> dict[str, int]:
-    """The ledger's sums, after a look at its equation."""
+    """Return the sums of the ledger after checking its equation."""
     row = environment.query(
         "SELECT coalesce(sum(inserted), 0)::int AS inserted, coalesce(sum(duplicates), 0)::int AS duplicates,"
         " coalesce(sum(dead_lettered), 0)::int AS dead, coalesce(bool_and(next_offset - start_offset ="
@@ -130,18 +126,18 @@ def counts(environment: Environment) -> dict[str, int]:
 
 
 def wait_for_records(environment: Environment, count: int, *, timeout: float = 60.0) -> None:
-    """Wait until the ledgers of all groups account for so many records."""
-    eventually(lambda: environment.accounted_for() >= count, timeout=timeout, message=f"{count} accounted for")
+    """Wait until the ledgers of all groups cover so many records."""
+    eventually(lambda: environment.accounted_for() >= count, timeout=timeout, message=f"{count} processed")
 
 
 def ingest(environment: Environment, count: int, log: Path, **settings: str) -> None:
-    """Run the service until so many records are accounted for, and stop it."""
+    """Run the service until so many records are processed, and stop it."""
     with ServiceProcess(environment, log, **settings) as service:
         wait_for_records(environment, count)
         assert service.stop() == 0
 
 
 def log_lines(log: Path, event: str) -> list[dict[str, Any]]:
-    """The service's own log lines about an event."""
+    """Return the service's own log lines with this event name."""
     lines = [line for line in log.read_text().splitlines() if line.startswith("{")]
     return [said for said in map(json.loads, lines) if said.get("event") == event]

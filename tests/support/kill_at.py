@@ -25,19 +25,19 @@ KAFKA_CALLS = {
 
 
 class Steps:
-    """Counts steps, and ends the process at one of them."""
+    """Counts steps, and kills the process at one of them."""
 
     def __init__(self, last: int) -> None:
         self._last, self._count = last, 0
 
     def step(self) -> None:
-        """One more."""
+        """Count one step."""
         self._count += 1
         if self._count == self._last:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def statement(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The call with a statement, a step before it and, for COMMIT, one after it; what only sets up is none."""
+        """Run a statement, with a step before it and, for COMMIT, one after it. Set-up statements are not steps."""
 
         @wraps(call)
         async def wrapped(connection: Any, sql: str, *args: Any, **kwargs: Any) -> Any:
@@ -51,7 +51,7 @@ class Steps:
         return wrapped
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The call, a step before and one after it."""
+        """Run a call, with a step before and one after it."""
 
         @wraps(call)
         async def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -64,7 +64,7 @@ class Steps:
 
 
 def patch(steps: Steps) -> None:
-    """Count every statement and every call of Kafka."""
+    """Count every statement and every call of Kafka as a step."""
     for name in ("execute", "fetch"):
         setattr(asyncpg.Connection, name, steps.statement(getattr(asyncpg.Connection, name)))
     for client, names in KAFKA_CALLS.items():

@@ -1,4 +1,4 @@
-"""Records published portion by portion while things fail, and the account of them."""
+"""Publishes records in portions during failures, and checks that each was counted once."""
 
 from pathlib import Path
 from uuid import UUID
@@ -8,7 +8,7 @@ from tests.support.service import Environment, ServiceProcess, eventually
 
 
 class Load:
-    """Dialogues published portion by portion, and the account of them."""
+    """Publishes dialogues in portions, and checks the result."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
@@ -22,7 +22,7 @@ class Load:
         self.published |= more
 
     def assert_exact(self, service: ServiceProcess) -> None:
-        """Wait for the end; every record is one row, counted once, and none a dead letter."""
+        """Wait for the end; every record must be one row, counted once, and none a dead letter."""
         wait_for_records(self._environment, len(self.published))
         self._environment.assert_caught_up()
         assert counts(self._environment) == {"inserted": len(self.published), "duplicates": 0, "dead": 0}
@@ -33,7 +33,7 @@ class Load:
 
 
 def wait_for_retries(service: ServiceProcess, count: int, *, timeout: float = 60.0, **labels: str) -> None:
-    """Wait until so many more tries have failed: the outage has lasted a while."""
+    """Wait until so many more attempts have failed."""
     wanted = service.metric("rag_write_retries_total", **labels) + count
 
     def failed() -> bool:
@@ -43,11 +43,11 @@ def wait_for_retries(service: ServiceProcess, count: int, *, timeout: float = 60
 
 
 def assert_alive_but_not_ready(service: ServiceProcess) -> None:
-    """A restart would not mend it, so the process says that it is well, and that it cannot work."""
+    """Assert that the process is alive, because a restart would not help, and not ready."""
     service.wait_page("/healthz", 200)
     service.wait_page("/readyz", 503)
 
 
 def said(log: Path, word: str) -> list[str]:
-    """The lines that name something."""
+    """Return the log lines with a name."""
     return [line for line in log.read_text().splitlines() if word in line]

@@ -1,4 +1,4 @@
-"""Provenance whose retention is over, and the notices that are published about it."""
+"""Expired provenance, and the notices about it."""
 
 import json
 import os
@@ -33,7 +33,7 @@ class Notice(NamedTuple):
 
 
 def acquired(count: int = 1, owner: UUID | None = None, **changes: Any) -> list[dict[str, Any]]:
-    """Rows of provenance, by default over for years."""
+    """Return rows of provenance, by default expired for years."""
     return [
         {
             "id": uuid4(),
@@ -51,7 +51,7 @@ def acquired(count: int = 1, owner: UUID | None = None, **changes: Any) -> list[
 
 
 def insert(dsn: str, *groups: Sequence[Mapping[str, Any]]) -> set[UUID]:
-    """Put rows into the table; their ids."""
+    """Insert rows. Return their ids."""
     rows = [dict(row) for group in groups for row in group]
     for row in rows:
         row["access_policy"] = None if row["access_policy"] is None else json.dumps(row["access_policy"])
@@ -64,7 +64,7 @@ def insert(dsn: str, *groups: Sequence[Mapping[str, Any]]) -> set[UUID]:
 def retention_environment(
     servers: Servers, template: str, *, partitions: int = 2, **settings: str
 ) -> Iterator[Environment]:
-    """A database of its own, and a topic for the notices; no topics of events."""
+    """Create a database and a topic for notices, without topics of events."""
     topics = Topics(servers.bootstrap_servers)
     try:
         expired = topics.create(partitions, prefix="expired")
@@ -75,7 +75,7 @@ def retention_environment(
 
 
 def published(environment: Environment) -> list[Notice]:
-    """Every notice in the topic, as a reader of committed records sees them."""
+    """Return every notice in the topic that a read-committed consumer sees."""
     servers, topic = environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], environment.topics["expired"]
     consumer = Consumer(
         {
@@ -113,7 +113,7 @@ def _until_ends(consumer: Consumer, partitions: int) -> list[Notice]:
 
 
 def run_killed(environment: Environment, step: int, *arguments: str) -> int:
-    """Run a command that is killed at a step; its exit code, -9 where it got that far."""
+    """Run a command that is killed at a step. Return its exit code: -9 if it reached the step."""
     variables = os.environ | environment.variables | {"KILL_AT": str(step)}
     done = program.run("tests.support.kill_at", *arguments, environment=variables)
     assert done.returncode in (0, -9), done.stderr

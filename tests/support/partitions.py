@@ -1,4 +1,4 @@
-"""What the tests of partitions share: dialogues in many months, and what a converted table must have."""
+"""Shared by tests of partitions: dialogues in many months, and the expected properties of a converted table."""
 
 import asyncio
 from typing import Any
@@ -8,7 +8,7 @@ from tests.support.psql import APPLICATION_TABLES, FILES, catalog, execute, one_
 
 MONTHS_AHEAD = 2
 
-# Two rows a day over seven months, ending yesterday; and rows that belong to no month that gets a partition.
+# Two rows a day over seven months, ending yesterday; and rows of months without a partition.
 FILL = """
 INSERT INTO ai_dialogue_log (id, user_id, session_id, query, response, model_used, created_at, citations, latency_ms)
 SELECT gen_random_uuid(), ('00000000-0000-0000-0000-' || lpad((n % 10)::text, 12, '0'))::uuid, gen_random_uuid(),
@@ -22,7 +22,7 @@ SELECT gen_random_uuid(), gen_random_uuid(), 'outside', 'r', 'm', moment
 FROM unnest(ARRAY['1990-01-01'::timestamp, '2199-12-31 23:59:59', 'infinity', '-infinity']) AS moment
 """
 ALL_ROWS = "SELECT id, dialogue::text AS content FROM ai_dialogue_log AS dialogue ORDER BY id"
-# Rows whose partition is another than their month's, or the default one where their month has a partition.
+# Rows that are in the wrong partition, or in the default one although their month has a partition.
 MISPLACED = """
 SELECT dialogue.id, dialogue.created_at, dialogue.tableoid::regclass
 FROM ai_dialogue_log AS dialogue
@@ -40,18 +40,18 @@ UNION ALL (SELECT id FROM known_ids EXCEPT SELECT id FROM ai_dialogue_log)
 
 
 def converted(dsn: str, **arguments: Any) -> Converted:
-    """Convert, to its end."""
+    """Run a conversion to its end."""
     return asyncio.run(convert(dsn, months_ahead=MONTHS_AHEAD, **arguments))
 
 
 def fill(dsn: str) -> list[dict[str, Any]]:
-    """Write dialogues of many months, and give them."""
+    """Insert dialogues of many months, and return them."""
     execute(dsn, FILL, OUTSIDE)
     return rows(dsn, ALL_ROWS)
 
 
 def one_dialogue(moment: str = "now() AT TIME ZONE 'UTC'", id_: str = "gen_random_uuid()") -> str:
-    """A statement that writes one dialogue of that moment, both SQL expressions."""
+    """Return a statement that inserts one dialogue with this time, both SQL expressions."""
     return (
         "INSERT INTO ai_dialogue_log (id, user_id, session_id, query, response, model_used, created_at)"
         f" VALUES ({id_}, gen_random_uuid(), gen_random_uuid(), 'q', 'r', 'm', {moment})"
@@ -59,12 +59,12 @@ def one_dialogue(moment: str = "now() AT TIME ZONE 'UTC'", id_: str = "gen_rando
 
 
 def is_partitioned(dsn: str) -> bool:
-    """Whether the table is."""
+    """Return whether the table is partitioned."""
     return bool(value(dsn, "SELECT relkind = 'p' FROM pg_class WHERE oid = 'ai_dialogue_log'::regclass"))
 
 
 def assert_sound(dsn: str) -> None:
-    """Every row is in its month's partition, and every id is kept once; nothing of a conversion is left."""
+    """Assert that every row is in its month's partition, every id is unique, and no object of a conversion is left."""
     assert is_partitioned(dsn)
     assert rows(dsn, MISPLACED) == []
     assert rows(dsn, IDS_APART) == []
@@ -72,7 +72,7 @@ def assert_sound(dsn: str) -> None:
 
 
 def leftovers(dsn: str) -> list[str]:
-    """What only a conversion that is under way has."""
+    """Return objects that exist only during a conversion."""
     found = rows(
         dsn,
         "SELECT relname AS name FROM pg_class WHERE relname ~ '_(new|before|deleted)$'"
@@ -83,7 +83,7 @@ def leftovers(dsn: str) -> list[str]:
     return [row["name"] for row in found]
 
 
-# A table with all that a table may have: policies, privileges, a trigger of the application's own, comments, settings.
+# A table with every possible property: policies, privileges, a trigger of the application, comments, settings.
 DRESSED = (
     "DO $$ BEGIN CREATE ROLE partition_reader; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
     "GRANT SELECT, INSERT ON ai_dialogue_log TO partition_reader",
@@ -126,12 +126,12 @@ ORDER BY line
 
 
 def dress(dsn: str) -> list[str]:
-    """What a table wears beside its columns and indexes, a line each."""
+    """Return the properties of a table besides its columns and indexes, one in each line."""
     return [row["line"] for row in rows(dsn, DRESS)]
 
 
 def own_lines(dsn: str) -> list[str]:
-    """The catalog's lines about everything but partitions and the triggers that a partitioned table gets."""
+    """Return the catalog lines about everything except partitions and the triggers of a partitioned table."""
     return [
         line
         for line in catalog(dsn)
@@ -142,7 +142,7 @@ def own_lines(dsn: str) -> list[str]:
 
 
 def dress_up(dsn: str) -> None:
-    """Give an empty database a filled table with all that a table may have, foreign keys included."""
+    """Give an empty database a filled table with every possible property, foreign keys included."""
     execute(dsn, *APPLICATION_TABLES)
     run_files(dsn, *FILES)
     execute(dsn, "ALTER TABLE ai_dialogue_log DROP CONSTRAINT fk_ai_dialogue_user")

@@ -1,4 +1,4 @@
-"""A real PgBouncer in transaction mode before a PostgreSQL."""
+"""A real PgBouncer in transaction mode in front of a PostgreSQL."""
 
 import os
 import pwd
@@ -33,7 +33,7 @@ max_client_conn = 200
 
 
 class PgBouncer(Server):
-    """Debian's PgBouncer; every transaction gets whichever of its few connections is free."""
+    """Debian's PgBouncer; each transaction gets any free connection of its few."""
 
     def __init__(self, workspace: Workspace, server: str, *, pool_size: int = 4) -> None:
         if shutil.which("pgbouncer") is None:
@@ -45,18 +45,18 @@ class PgBouncer(Server):
         self._directory = workspace.directory / "bouncer"
 
     def dsn(self, direct: str) -> str:
-        """The same database and role, through the pooler."""
+        """Return the DSN of the same database and role through the pooler."""
         parts = urlsplit(direct)
         return parts._replace(netloc=f"{parts.username}@127.0.0.1:{self.port}").geturl()
 
     def admit(self, role: str) -> None:
-        """Let a role in that was not known at the start."""
+        """Allow a role that was created after the start."""
         with self._users.open("a") as users:
             users.write(f'"{role}" ""\n')
         self.console("RELOAD")
 
     def console(self, command: str) -> list[tuple[object, ...]]:
-        """Run a command of its own console."""
+        """Run a command on its admin console."""
         dsn = as_role(f"postgresql://postgres@127.0.0.1:{self.port}/pgbouncer", "postgres")
         with psycopg.connect(dsn, autocommit=True) as connection:
             cursor = psycopg.ClientCursor(connection)

@@ -43,8 +43,10 @@ LONGEST_REQUEST = 1 << 20
 
 
 def next_request(control: socket.socket) -> dict[str, Any] | None:
-    """Serve requests; returns in each new process what it is to run, and None in the server once no client is left."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that watch
+    """Serve requests. Return in each new process the module to run; return None in the server when all clients
+    have left.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # processes that watch are not waited for
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, LONGEST_REQUEST, 4)
         if not message:
@@ -58,7 +60,7 @@ def next_request(control: socket.socket) -> dict[str, Any] | None:
 
 
 def begin(request: dict[str, Any], connection: socket.socket, streams: list[int]) -> dict[str, Any]:
-    """Fork once more: the parent keeps watch and ends, the child returns to run the program."""
+    """Fork again: the parent watches and ends, the child returns to run the program."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid:
@@ -75,7 +77,7 @@ def begin(request: dict[str, Any], connection: socket.socket, streams: list[int]
 
 
 def watch(pid: int, connection: socket.socket) -> None:
-    """Report the pid and later the exit code; kill the process once the client is gone."""
+    """Report the pid and later the exit code; kill the process if the client has left."""
     connection.sendall(b"%d\n" % pid)
     ended = os.pidfd_open(pid)
     readable, _, _ = select.select([connection.fileno(), ended], [], [])
@@ -87,16 +89,16 @@ def watch(pid: int, connection: socket.socket) -> None:
 
 
 def main() -> None:
-    """Import, serve, and in each new process run the module that was asked for."""
+    """Import, serve, and run the requested module in each new process."""
     control = socket.socket(fileno=int(sys.argv[1]))
     for name in LIBRARIES:
         import_module(name)
-    # Compiled once a run, also where the environment says that no bytecode is to be written into the source tree.
+    # Compile once in a run, even if the environment forbids writing bytecode into the source tree.
     sys.pycache_prefix, sys.dont_write_bytecode = str(Path(tempfile.gettempdir()) / "bytecode"), False
     for module in walk_packages(consumer.__path__, "consumer."):
         if not module.name.startswith(("consumer.__main__", "consumer.cli")):  # they read the environment
             import_module(module.name)
-    gc.freeze()  # or collecting would copy all of it in each process
+    gc.freeze()  # otherwise each process copies all of it when it collects garbage
     if request := next_request(control):
         sys.argv = ["", *request["arguments"]]
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)

@@ -1,4 +1,4 @@
-"""Producers on librdkafka: another implementation than the one the service reads with."""
+"""Producers based on librdkafka, another implementation than the client of the service."""
 
 import json
 import random
@@ -15,7 +15,7 @@ MODELS = ("gpt-5-mini", "claude-haiku", "llama-4-scout")
 
 @dataclass
 class Published:
-    """What the brokers have acknowledged, and what is meant to become of it."""
+    """The acknowledged records, and their intended outcomes."""
 
     rows: dict[UUID, str] = field(default_factory=dict)
     duplicates: int = 0
@@ -23,12 +23,12 @@ class Published:
 
     @property
     def records(self) -> int:
-        """Committed records in all."""
+        """Number of committed records."""
         return len(self.rows) + self.duplicates + self.bad
 
 
 def dialogue(chance: random.Random, **changes: Any) -> dict[str, Any]:
-    """A valid dialogue."""
+    """Return a valid dialogue."""
     members: dict[str, Any] = {
         "id": str(random_uuid(chance)),
         "user_id": str(UUID(int=chance.randrange(50) + 1)),
@@ -51,7 +51,7 @@ def dialogue(chance: random.Random, **changes: Any) -> dict[str, Any]:
 
 
 def provenance(chance: random.Random, **changes: Any) -> dict[str, Any]:
-    """A valid piece of provenance."""
+    """Return valid provenance."""
     members: dict[str, Any] = {
         "id": str(random_uuid(chance)),
         "content_id": str(random_uuid(chance)),
@@ -67,7 +67,7 @@ def provenance(chance: random.Random, **changes: Any) -> dict[str, Any]:
 
 
 def feedback(chance: random.Random, **changes: Any) -> dict[str, Any]:
-    """A valid verdict on an answer."""
+    """Return valid feedback on a dialogue."""
     members: dict[str, Any] = {
         "dialogue_id": str(random_uuid(chance)),
         "user_feedback": chance.choice([-1, 0, 1]),
@@ -77,7 +77,7 @@ def feedback(chance: random.Random, **changes: Any) -> dict[str, Any]:
 
 
 def verification(chance: random.Random, **changes: Any) -> dict[str, Any]:
-    """A valid check of provenance."""
+    """Return a valid check of provenance."""
     members: dict[str, Any] = {
         "provenance_id": str(random_uuid(chance)),
         "verified_at": "2026-03-05T00:00:00Z",
@@ -88,7 +88,7 @@ def verification(chance: random.Random, **changes: Any) -> dict[str, Any]:
 
 
 def plugin(chance: random.Random, **changes: Any) -> dict[str, Any]:
-    """A valid report of a content source."""
+    """Return a valid report of a content source."""
     members: dict[str, Any] = {
         "name": f"Wiki größe {chance.randint(1, 99)}",
         "source": "https://wiki.example/api",
@@ -107,12 +107,12 @@ def plugin(chance: random.Random, **changes: Any) -> dict[str, Any]:
 
 
 def random_uuid(chance: random.Random) -> UUID:
-    """A version 4 id from a seeded source."""
+    """Return a version 4 id from a seeded source."""
     return UUID(int=chance.getrandbits(128), version=4)
 
 
 def bad_value(chance: random.Random) -> bytes | None:
-    """A value that cannot become a row, in one of many ways."""
+    """Return a value that cannot become a row, in one of many ways."""
     ways: list[bytes | None] = [
         None,
         b"",
@@ -163,7 +163,7 @@ def _send(producer: Any, topic: str, value: bytes | None, place: int, acknowledg
 def produce_transactions(
     bootstrap_servers: str, name: str, batches: Iterable[tuple[bool, list[tuple[str, bytes | None]]]]
 ) -> None:
-    """Publish each batch in a transaction, which is committed where the flag is true and aborted where not."""
+    """Publish each batch in a transaction; commit it if its flag is true, otherwise abort it."""
     producer = Producer({"bootstrap.servers": bootstrap_servers, "transactional.id": name, "linger.ms": 5})
     producer.init_transactions(30)
     for commit, records in batches:

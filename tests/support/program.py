@@ -1,4 +1,4 @@
-"""A Python program as a process of its own, started quickly: see `tests.support.prefork`."""
+"""A Python program as a process, started quickly; see `tests.support.prefork`."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from typing import IO
 
 @cache
 def _server() -> socket.socket:
-    """The process that forks; it ends with this one, whose end of the socket is then closed."""
+    """The process that forks; it ends when its end of the socket is closed with this process."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         subprocess.Popen(
@@ -56,7 +56,7 @@ class Program:
         self._said += more
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs."""
+        """Return the exit code, negative for a signal; None while it runs."""
         return self._ended(0)
 
     def _ended(self, timeout: float | None) -> int | None:
@@ -81,16 +81,16 @@ class Program:
         return code
 
     def send_signal(self, number: int) -> None:
-        """Send a signal; nothing happens where it has ended."""
+        """Send a signal; do nothing if it has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def terminate(self) -> None:
-        """SIGTERM."""
+        """Send SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
 

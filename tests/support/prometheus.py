@@ -1,4 +1,4 @@
-"""Debian's Prometheus: promtool, and the server itself scraping what the tests run."""
+"""Debian's Prometheus: promtool, and a server that scrapes the services of the tests."""
 
 import json
 import os
@@ -33,17 +33,17 @@ QUICK = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval":
 
 
 def program(name: str) -> str:
-    """The path of a program of the package `prometheus`; the test is skipped where it is not installed."""
+    """Return the path of a program of the package `prometheus`; skip the test if it is not installed."""
     found = shutil.which(name)
     if found is None:
-        # Nobody reads the list of skipped tests of a build.
+        # Nobody reads the list of skipped tests in CI.
         assert not os.environ.get("CI"), f"{name} is not installed"
         pytest.skip(f"{name} is not installed (on Debian and Ubuntu: apt-get install prometheus)")
     return found
 
 
 def promtool(*arguments: str | Path) -> str:
-    """What promtool says of something it finds nothing wrong with."""
+    """Return promtool's output; it must report no problem."""
     command = [program("promtool"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -51,10 +51,10 @@ def promtool(*arguments: str | Path) -> str:
 
 
 class PrometheusServer(Server):
-    """The deployed configuration on the loopback interface, with targets and short times of its own."""
+    """The deployed configuration on the loopback interface, with other targets and short intervals."""
 
     def __init__(self, workspace: Workspace, targets: Mapping[str, Sequence[str]]) -> None:
-        """Choose a port; `targets` are addresses by the name of a job."""
+        """Choose a port; `targets` are addresses by job name."""
         super().__init__(workspace, "prometheus", silent)
         self._program = program("prometheus")
         self._targets = targets
@@ -108,15 +108,15 @@ class PrometheusServer(Server):
         return [(series["metric"], float(series["value"][1])) for series in result]
 
     def value(self, expression: str) -> float | None:
-        """The value of a query that gives at most one series."""
+        """Return the value of a query that gives at most one series."""
         found = self.query(expression)
         assert len(found) <= 1, found
         return found[0][1] if found else None
 
     def label_values(self, metric: str, label: str) -> set[str]:
-        """What Grafana offers for a variable."""
+        """Return the values that Grafana offers for a variable."""
         return set(self._api(f"label/{label}/values", **{"match[]": metric}))
 
     def rules(self) -> list[dict[str, Any]]:
-        """Every rule that is loaded, with its health and its last error."""
+        """Return every loaded rule with its health and its last error."""
         return [rule for group in self._api("rules")["groups"] for rule in group["rules"]]

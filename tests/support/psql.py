@@ -1,4 +1,4 @@
-"""The schema's files as an administrator runs them: with psql."""
+"""Runs the schema files with psql, as an administrator does."""
 
 import shutil
 import subprocess
@@ -47,7 +47,7 @@ VALUES ('t', 0, 1, '2025-10-29 00:00+00', 'not_json')
 """
 APPLICATION_TABLES = ("CREATE TABLE users (id UUID PRIMARY KEY)", "CREATE TABLE materials (id UUID PRIMARY KEY)")
 
-# All that a schema consists of, one line each, without what differs between two ways to it: column order, oids.
+# Every property of a schema, one in each line, without differences between two ways to create it: column order, oids.
 _CATALOG = """
 SELECT format('column %s.%s %s%s default %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
               CASE WHEN a.attnotnull THEN ' not null' ELSE '' END, pg_get_expr(d.adbin, d.adrelid)) AS line
@@ -96,7 +96,7 @@ ORDER BY line
 
 
 def psql(dsn: str, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run psql as the schema's README says; with `check`, fail the test where it fails."""
+    """Run psql as the schema's README says; with `check`, fail the test if it fails."""
     client = shutil.which("psql")
     if client is None:
         pytest.skip("the psql client is not installed")
@@ -107,12 +107,12 @@ def psql(dsn: str, *arguments: str | Path, check: bool = True) -> subprocess.Com
 
 
 def run_files(dsn: str, *files: Path) -> str:
-    """Run these files one after the other and return what psql said on stderr."""
+    """Run these files in order and return psql's standard error."""
     return psql(dsn, *(option for file in files for option in ("-f", file))).stderr if files else ""
 
 
 def one_file(number: str) -> Path:
-    """Return the file whose name begins so, such as 0003 or rollback_0003."""
+    """Return the file whose name begins like this, such as 0003 or rollback_0003."""
     return next(file for file in (*FILES, *ROLLBACKS) if file.name.startswith(number))
 
 
@@ -122,7 +122,7 @@ def one_rollback(number: str) -> Path:
 
 
 def execute(dsn: str, *statements: str) -> None:
-    """Run each statement, committed by itself."""
+    """Run each statement in a transaction of its own."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         for statement in statements:
             connection.execute(statement.encode())
@@ -135,14 +135,14 @@ def rows(dsn: str, statement: str) -> list[dict[str, Any]]:
 
 
 def value(dsn: str, statement: str) -> Any:
-    """Return the one value that a query gives."""
+    """Return the only value of a query."""
     (row,) = rows(dsn, statement)
     (found,) = row.values()
     return found
 
 
 def catalog(dsn: str) -> list[str]:
-    """Return everything the public schema consists of, a line each."""
+    """Return every property of the public schema, one in each line."""
     return [row["line"] for row in rows(dsn, _CATALOG)]
 
 

@@ -1,4 +1,4 @@
-"""What an owner may do to single rows of the tables, and how the rows around them fare."""
+"""Rules of a database owner that reject single rows, and the outcome of the rows around them."""
 
 import random
 from collections.abc import Sequence
@@ -32,18 +32,18 @@ BAD = "left(NEW.{text}, 6) = 'guilty'"
 
 
 def raising(what: str, when: str = "BEFORE INSERT") -> Sequence[str]:
-    """A trigger that does something to guilty rows."""
+    """Return a trigger that acts on rejected rows."""
     return FUNCTION.format(f"IF {BAD} THEN {what}; END IF; RETURN NEW;"), TRIGGER.format(when=when, table="{table}")
 
 
 def deferred(what: str) -> Sequence[str]:
-    """The same at the end of the transaction."""
+    """Return the same, at the end of the transaction."""
     trigger = TRIGGER.format(when="AFTER INSERT", table="{table}").replace("FOR EACH", "INITIALLY DEFERRED FOR EACH")
     return raising(what)[0], trigger.replace("CREATE TRIGGER", "CREATE CONSTRAINT TRIGGER")
 
 
 def prepare(backend: PostgresBackend, partition: Partition, statements: Sequence[str]) -> None:
-    """Give a table what its owner has thought up."""
+    """Add the owner's rules to a table."""
     rest = ", created_at" if partition == A else ""
     names = {"table": TABLES[partition], "text": TEXTS[partition], "key": TEXTS[partition] + rest, "rest": rest}
     execute(backend.dsn, *(_filled(statement, names) for statement in statements))
@@ -56,7 +56,7 @@ def _filled(statement: str, names: dict[str, str]) -> str:
 
 
 def event(partition: Partition, offset: int, text: str, number: int | None = None) -> StoredRecord:
-    """A record whose row has this text; of equal numbers of equal ids."""
+    """Return a record whose row has this text; equal numbers give equal ids."""
     chance = random.Random(f"{partition}{offset if number is None else number}")
     id_ = str(UUID(int=chance.getrandbits(128), version=4))
     if partition == P:
@@ -67,8 +67,9 @@ def event(partition: Partition, offset: int, text: str, number: int | None = Non
 async def ingest(
     backend: Backend, partition: Partition, company: str, guilty: Sequence[str], already: Sequence[str] = ()
 ) -> list[Letter]:
-    """Have guilty rows written in some company, and the good ones: all by themselves, with duplicates, with others that
-    the database refuses for its own reasons. The dead letters of the guilty rows."""
+    """Write rejected rows among others: good ones only, duplicates, or others that the database rejects too.
+    Return the dead letters of the rejected rows.
+    """
     store = backend.store("one")
     claims = await claim(store, partition)
     known = [event(partition, offset, text) for offset, text in enumerate(["known", *already])]
@@ -93,8 +94,10 @@ async def ingest(
     return [letter for letter in await backend.dead_letters() if letter.offset in places]
 
 
-def assert_told(backend: PostgresBackend, letters: Sequence[Letter], sqlstates: Sequence[str], own: str | None) -> None:
-    """The SQLSTATE of each; in words too, with the constraint, and without what the error quotes."""
+def assert_reported(
+    backend: PostgresBackend, letters: Sequence[Letter], sqlstates: Sequence[str], own: str | None
+) -> None:
+    """Assert the SQLSTATE of each, and that its text names the constraint without the quoted row."""
     assert [letter.sqlstate for letter in letters] == list(sqlstates)
     for row in backend.query("SELECT detail ->> 'message' AS message, sqlstate FROM dead_letters"):
         assert row["sqlstate"] in row["message"]

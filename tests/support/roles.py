@@ -1,4 +1,4 @@
-"""People and programs that log in with one of ragledger's roles."""
+"""Logins with the roles of ragledger."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ from psycopg import sql
 
 
 def as_role(dsn: str, name: str) -> str:
-    """The same database for somebody else, who needs no password."""
+    """Return the DSN of the same database for another role, which needs no password."""
     parts = urlsplit(dsn)
     return urlunsplit(parts._replace(netloc=f"{name}@{parts.netloc.rpartition('@')[2]}"))
 
 
 @contextmanager
 def login(dsn: str, *groups: str, attributes: str = "") -> Iterator[str]:
-    """Make a role that may log in, a member of `groups`; gives the DSN of the database for it."""
+    """Create a role that may log in, a member of `groups`. Return its DSN."""
     name = f"login_{uuid4().hex}"
     create = sql.SQL("CREATE ROLE {} LOGIN {}").format(sql.Identifier(name), sql.SQL(attributes))
     with psycopg.connect(dsn, autocommit=True) as connection:
@@ -34,5 +34,5 @@ def login(dsn: str, *groups: str, attributes: str = "") -> Iterator[str]:
 
 
 def name_of(dsn: str) -> str:
-    """The role of a DSN."""
+    """Return the role of a DSN."""
     return str(urlsplit(dsn).username)

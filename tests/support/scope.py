@@ -1,4 +1,4 @@
-"""Telemetry, and a look at what Prometheus would scrape."""
+"""Telemetry, and the values that Prometheus would scrape."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOPICS = (DIALOGUE_TOPIC, PROVENANCE_TOPIC)
 
 
 class Scope:
-    """Telemetry, and a look at what Prometheus would scrape."""
+    """Telemetry, and the values that Prometheus would scrape."""
 
     def __init__(self) -> None:
         self.clock = ManualClock(1000.0)
@@ -30,22 +30,22 @@ class Scope:
         self.days = PrometheusDayTelemetry(self.metrics, self.clock)
 
     def value(self, name: str, **labels: str) -> float | None:
-        """The value of one series."""
+        """Return the value of one series."""
         return self.metrics.registry.get_sample_value(name, labels)
 
     def series(self, name: str) -> dict[tuple[str, ...], float]:
-        """Every series of this name, by its label values."""
+        """Return every series with this name, by its label values."""
         samples = [sample for family in self.metrics.registry.collect() for sample in family.samples]
         return {tuple(sample.labels.values()): sample.value for sample in samples if sample.name == name}
 
     def write(self, *events: dict[str, Any], kind: Kind = DIALOGUE, timestamp: int = 0, **outcome: Any) -> None:
-        """Tell of a batch in which these events were inserted."""
+        """Report a batch in which these events were inserted."""
         rows = rows_of(kind, *events, timestamp=timestamp)
         batch = Batch(ROOMY, records=len(rows))
         self.telemetry.written(Written(batch, {kind: rows}, **{"duplicates": (), "dead_letters": (), **outcome}), 0.2)
 
 
 def rows_of(kind: Kind, *events: dict[str, Any], timestamp: int = 0) -> Sequence[Row]:
-    """The rows of events."""
+    """Return the rows of events."""
     topic = DIALOGUE_TOPIC if kind is DIALOGUE else PROVENANCE_TOPIC
     return [decode(kind, record(event, topic=topic, timestamp=timestamp)) for event in events]

@@ -1,4 +1,4 @@
-"""A PostgreSQL that goes to sleep: drops every connection after a while without traffic, and takes its time to wake."""
+"""A PostgreSQL that sleeps: it drops idle connections, and takes seconds to wake."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ LOOK_S = 0.02
 
 
 class Serverless:
-    """A proxy before a server. `wakes` counts how often it was woken up."""
+    """A proxy in front of a server. `wakes` counts how often it was woken."""
 
     def __init__(self, server: str, *, sleep_after_s: float, wake_s: float) -> None:
         self.port, self._target = free_ports(1)[0], urlsplit(server).port
@@ -39,13 +39,13 @@ class Serverless:
         self._loop.close()
 
     def dsn(self, direct: str) -> str:
-        """The same database through the proxy."""
+        """Return the DSN of the same database through the proxy."""
         parts = urlsplit(direct)
         return parts._replace(netloc=f"{parts.username}@127.0.0.1:{self.port}").geturl()
 
     @property
     def is_asleep(self) -> bool:
-        """Whether the next connection has to wait."""
+        """Return whether the next connection has to wait."""
         return not self._awake.is_set()
 
     async def _start(self) -> None:

@@ -1,4 +1,4 @@
-"""The service as a process of its own, driven and observed only from outside."""
+"""Runs the service as a process, and observes it only from outside."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def eventually(condition: Callable[[], Any], *, timeout: float = 60.0, message: 
 
 
 class Environment:
-    """Settings for one test: a database, topics and a consumer group of its own."""
+    """Settings for one test: its own database, topics and consumer group."""
 
     def __init__(self, dsn: str, bootstrap_servers: str, topics: Mapping[str, str], **settings: str) -> None:
         self.dsn = dsn
@@ -62,27 +62,27 @@ class Environment:
         return program.run("consumer", *arguments, environment=os.environ | self.variables, stdin=stdin)
 
     def run_json(self, *arguments: str) -> Any:
-        """What a command prints with --json."""
+        """Return the output of a command with --json."""
         done = self.run(*arguments, "--json")
         assert done.stdout, done.stderr
         return json.loads(done.stdout)
 
     def query(self, sql: str, *arguments: Any) -> list[DictRow]:
-        """The rows of a query."""
+        """Return the rows of a query."""
         with psycopg.connect(self.dsn, row_factory=dict_row, autocommit=True) as connection:
             return connection.execute(sql, arguments or None).fetchall()
 
     def value(self, sql: str, *arguments: Any) -> Any:
-        """The one value of a query."""
+        """Return the only value of a query."""
         return next(iter(self.query(sql, *arguments)[0].values()))
 
     def accounted_for(self) -> int:
-        """Records that the ledger knows the fate of."""
+        """Return the number of records that the ledger covers."""
         columns = "inserted + duplicates + amended + dead_lettered"
         return int(self.value(f"SELECT coalesce(sum({columns}), 0) FROM ingest_ledger"))
 
     def assert_caught_up(self, *, timeout: float = 60.0) -> None:
-        """Wait until the ledger adds up and nothing waits."""
+        """Wait until the ledger adds up and no record waits."""
         eventually(
             lambda: self.run("ledger", "--check", "--caught-up").returncode == 0,
             timeout=timeout,
@@ -91,7 +91,7 @@ class Environment:
 
 
 class ServiceProcess:
-    """`ragledger run` as a context manager; stopped with SIGTERM at the end unless it has ended."""
+    """`ragledger run` as a context manager; stopped with SIGTERM at the end if it still runs."""
 
     started: ClassVar[list["ServiceProcess"]] = []
 
@@ -126,12 +126,12 @@ class ServiceProcess:
 
     @property
     def running(self) -> program.Program:
-        """The process."""
+        """Return the process."""
         assert self.process is not None
         return self.process
 
     def last_lines(self) -> str:
-        """The end of its log, for whoever wants to know why a test has failed."""
+        """Return the end of its log, for the report of a failed test."""
         return last_lines(self.log)
 
     def send(self, number: signal.Signals) -> None:
@@ -139,17 +139,17 @@ class ServiceProcess:
         self.running.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """Send SIGKILL, and wait until it has ended."""
         self.running.kill()
         self.running.wait(30)
 
     def stop(self, timeout: float = 60.0) -> int:
-        """SIGTERM, and the exit code."""
+        """Send SIGTERM. Return the exit code."""
         self.running.terminate()
         return self.running.wait(timeout)
 
     def get(self, path: str) -> tuple[int, str]:
-        """Status and body; status 0 where nobody listens."""
+        """Return status and body; status 0 if the port is closed."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
                 return response.status, response.read().decode()
@@ -163,7 +163,7 @@ class ServiceProcess:
         eventually(lambda: self.get("/readyz")[0] == 200, timeout=START_S, message=f"ready: {self.get('/readyz')}")
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric over all series with these labels."""
+        """Return the sum of a metric over all series with these labels."""
         total = 0.0
         for line in self.get("/metrics")[1].splitlines():
             if line.startswith(name) and line[len(name)] in "{ ":
@@ -173,7 +173,7 @@ class ServiceProcess:
         return total
 
     def wait_metric(self, name: str, value: Any, *, timeout: float = 20.0, **labels: str) -> None:
-        """Wait until a metric has a value: what is committed is counted a moment later."""
+        """Wait until a metric has a value: counters follow the commit after a moment."""
         eventually(
             lambda: self.metric(name, **labels) == value,
             timeout=timeout,
@@ -193,12 +193,12 @@ class ServiceProcess:
         eventually(lambda: self.get(path)[0] == status, timeout=timeout, message=f"{path}: {status}")
 
     def checks(self) -> dict[str, str]:
-        """What /readyz says of each check; empty where it does not answer."""
+        """Return what /readyz says for each check; empty if it does not answer."""
         body = self.get("/readyz")[1]
         return dict(json.loads(body)["checks"]) if body else {}
 
     def wait_check(self, name: str, *words: str, timeout: float = 20.0) -> None:
-        """Wait until /readyz is red, and what it says of a check contains these words."""
+        """Wait until /readyz is red with these words in a check."""
 
         def says_so() -> bool:
             said = self.checks().get(name, "")

@@ -1,4 +1,4 @@
-"""The Kafka and PostgreSQL that the tests run on, and what tests do with them."""
+"""The Kafka and PostgreSQL of the tests, and common operations on them."""
 
 import inspect
 import os
@@ -28,13 +28,13 @@ T = TypeVar("T")
 POLL_S = 0.05
 REQUEST_TIMEOUT_S = 30.0
 
-# A killed broker is let in again when its old session is over; the default makes each such restart take 10 s.
+# A killed broker may rejoin when its old session has ended; with the default each restart takes 10 s.
 QUICK_RESTART = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
 POSTGRES_OPTIONS = ["-c", "max_connections=200", "-c", "shared_preload_libraries=pg_stat_statements"]
 
 
 class Servers(Protocol):
-    """Where Kafka and PostgreSQL are."""
+    """Addresses of Kafka and PostgreSQL."""
 
     @property
     def bootstrap_servers(self) -> str: ...
@@ -44,14 +44,14 @@ class Servers(Protocol):
 
 
 class SharedServers(NamedTuple):
-    """The Kafka of the run and the PostgreSQL of the worker: leave them running."""
+    """The Kafka of the run and the PostgreSQL of the worker; tests leave them running."""
 
     bootstrap_servers: str
     dsn: str
 
 
 class Database(Protocol):
-    """Where a PostgreSQL is."""
+    """Address of a PostgreSQL."""
 
     @property
     def dsn(self) -> str: ...
@@ -80,7 +80,7 @@ class DockerPostgres:
 
 
 class DockerKafka:
-    """Kafka in a container, of the image that the compose file names."""
+    """Kafka in a container, with the image of the compose file."""
 
     def __init__(self) -> None:
         self._port = free_ports(1)[0]
@@ -102,7 +102,7 @@ class DockerKafka:
 
 
 def kafka_environment(port: int) -> dict[str, str]:
-    """Return the image's whole environment: with one listener set, it forgets all of its defaults."""
+    """Return the whole environment of the image: if one listener is set, it ignores all of its defaults."""
     properties = {
         **PROPERTIES,
         "node.id": "1",
@@ -119,7 +119,7 @@ def _variable(name: str) -> str:
 
 
 def uses_docker() -> bool:
-    """Whether `RAGLEDGER_TEST_STACK` asks for containers."""
+    """Return whether `RAGLEDGER_TEST_STACK` asks for containers."""
     chosen = os.environ.get("RAGLEDGER_TEST_STACK", "embedded")
     if chosen not in ("embedded", "docker"):
         raise ValueError(f"RAGLEDGER_TEST_STACK is {chosen!r}; it may be 'embedded' or 'docker'")
@@ -152,7 +152,7 @@ def with_database(dsn: str, name: str) -> str:
 
 @contextmanager
 def fresh_database(server: str, template: str | None = None) -> Iterator[str]:
-    """Create a database, empty or as a copy of `template`, and drop it afterwards; gives its DSN."""
+    """Create a database, empty or as a copy of `template`. Yield its DSN, and drop it afterwards."""
     name = f"test_{uuid4().hex}"
     source = sql.SQL("TEMPLATE {}").format(sql.Identifier(template)) if template else sql.SQL("")
     _execute(server, sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), source))
@@ -168,7 +168,7 @@ def _execute(dsn: str, statement: sql.Composed) -> None:
 
 
 class Topics:
-    """Makes topics with names of their own, and deletes them all at the end."""
+    """Creates topics with unique names, and deletes them at the end."""
 
     def __init__(self, bootstrap_servers: str) -> None:
         self._admin = AdminClient({"bootstrap.servers": bootstrap_servers})
@@ -183,13 +183,13 @@ class Topics:
         return name
 
     def later(self, *, prefix: str = "test") -> str:
-        """The name of a topic that somebody else is going to make."""
+        """Return the name of a topic that the test creates itself."""
         name = f"{prefix}-{uuid4().hex}"
         self._names.append(name)
         return name
 
     def delete_all(self) -> None:
-        """Delete what was created."""
+        """Delete all created topics."""
         if self._names:
             for deletion in self._admin.delete_topics(self._names).values():
                 deletion.result(REQUEST_TIMEOUT_S)

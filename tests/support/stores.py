@@ -1,4 +1,4 @@
-"""Stores for the suite that every store has to pass: the real one and the fake, and batches to write to them."""
+"""Stores for the contract suite: the real one and the fake, and batches to write to them."""
 
 import json
 import random
@@ -38,7 +38,7 @@ REFUSED = b"1e400000"  # a number in citations that jsonb cannot hold
 
 
 class Line(NamedTuple):
-    """What the ledger says of a partition."""
+    """A row of the ledger."""
 
     start: int
     next: int
@@ -50,7 +50,7 @@ class Line(NamedTuple):
 
 
 class Letter(NamedTuple):
-    """A dead letter as it was kept."""
+    """A stored dead letter."""
 
     partition: Partition
     offset: int
@@ -60,7 +60,7 @@ class Letter(NamedTuple):
 
 
 class Backend(Protocol):
-    """A database, real or not: makes stores, and shows what is committed."""
+    """A database, real or fake: makes stores, and shows the committed content."""
 
     def store(self, owner: str) -> Store: ...
 
@@ -113,7 +113,7 @@ class FakeBackend:
 
 
 class PostgresBackend:
-    """The tables in PostgreSQL, looked at through another driver."""
+    """The tables in PostgreSQL, read with another driver."""
 
     def __init__(self, dsn: str, database: Database) -> None:
         self.dsn, self._database = dsn, database
@@ -126,7 +126,7 @@ class PostgresBackend:
         return PostgresStore(self._database, telemetry, days, ledger, limit)
 
     def query(self, sql: str) -> list[dict[str, Any]]:
-        """The rows of a query."""
+        """Return the rows of a query."""
         with psycopg.connect(self.dsn, row_factory=dict_row, autocommit=True) as connection:
             return connection.execute(sql.encode()).fetchall()
 
@@ -171,18 +171,18 @@ class AtOnce:
 
 
 def partition_of(record: Record) -> Partition:
-    """The partition a record is in."""
+    """Return the partition of a record."""
     return Partition(record.topic, record.partition)
 
 
 def text_of(record: Record) -> str:
-    """The text by which the tests tell rows apart."""
+    """Return the text by which the tests distinguish rows."""
     members = json.loads(record.value or b"{}")
     return str(members.get("query") or members.get("source_uri"))
 
 
 def records(partition: Partition, first: int, *texts: str, seed: int = 1) -> list[StoredRecord]:
-    """Records from an offset on; "bad" is not JSON, "refused" is refused by the database."""
+    """Return records from an offset on; "bad" is not JSON, the database rejects "refused"."""
     chance = random.Random(f"{partition}{first}{seed}")
     return [
         StoredRecord(*partition, first + n, 1_700_000_000_000 + n, b"k", value(partition, text, chance))
@@ -196,7 +196,7 @@ def said(partition: Partition, offset: int, **members: Any) -> StoredRecord:
 
 
 def value(partition: Partition, text: str, chance: random.Random) -> bytes:
-    """The value of a record."""
+    """Return the value of a record."""
     if text == "bad":
         return b"not JSON"
     if partition == P:
@@ -208,7 +208,7 @@ def value(partition: Partition, text: str, chance: random.Random) -> bytes:
 
 
 def batch_of(claims: Iterable[Claim], *parts: Sequence[Record], skip_to: dict[Partition, int] | None = None) -> Batch:
-    """What the pipeline would seal."""
+    """Return a batch as the pipeline would seal it."""
     batch = Batch(ROOMY)
     for claim in claims:
         batch.claim(claim)
@@ -221,15 +221,15 @@ def batch_of(claims: Iterable[Claim], *parts: Sequence[Record], skip_to: dict[Pa
 
 
 async def claim(store: Store, *partitions: Partition, first: int = 0) -> list[Claim]:
-    """Take partitions over that begin at `first`."""
+    """Claim partitions that begin at `first`."""
     return list(await store.claim({partition: Bounds(first, 1000) for partition in partitions}))
 
 
 async def write(store: Store, batch: Batch, turn: Turn | None = None) -> Written:
-    """Write a batch whose turn it is."""
+    """Write a batch whose turn has come."""
     return await store.write(batch, turn or AtOnce())
 
 
 async def texts(backend: Backend) -> list[str]:
-    """What is stored."""
+    """Return the stored texts."""
     return sorted((await backend.rows()).values())

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: valid events of every kind, in every spelling, and events that are nearly valid."""
+"""Hypothesis strategies: valid events of every kind in every spelling, and nearly valid ones."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ INT_MAX = 2_147_483_647
 
 
 class Json(str):
-    """A JSON text that stands for itself when an event is encoded: `1.10` stays `1.10`."""
+    """A literal JSON text: `1.10` stays `1.10`."""
 
     __slots__ = ()
 
 
 def encode_exactly(value: Any) -> str:
-    """JSON, with every :class:`Json` as it is."""
+    """Return JSON with every :class:`Json` unchanged."""
     if isinstance(value, Json):
         return str(value)
     if isinstance(value, dict):
@@ -38,7 +38,7 @@ def encode_exactly(value: Any) -> str:
     return json.dumps(value)
 
 
-# ── what fields hold ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── values of fields ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @cache
@@ -50,7 +50,7 @@ def texts(shortest: int = 0, longest: int = 60) -> st.SearchStrategy[str]:
 
 @cache
 def uuids() -> st.SearchStrategy[str]:
-    """UUIDs in each of the spellings."""
+    """UUIDs in every accepted spelling."""
     return st.builds(lambda uuid, spell: spell(str(uuid)), st.uuids(), st.sampled_from([str, str.upper, _bare]))
 
 
@@ -107,7 +107,7 @@ def json_values(text: st.SearchStrategy[str] | None = None) -> st.SearchStrategy
 
 @cache
 def citations() -> st.SearchStrategy[Any]:
-    """Citations, with members of their own."""
+    """Citations with additional members."""
     citation = st.fixed_dictionaries(
         {"source": texts()},
         optional={
@@ -230,7 +230,7 @@ def plugins() -> st.SearchStrategy[dict[str, Any]]:
 def _with_extras(
     required: Mapping[str, st.SearchStrategy[Any]], optional: Mapping[str, st.SearchStrategy[Any]]
 ) -> st.SearchStrategy[dict[str, Any]]:
-    """Members in any order, some optional ones null, and some that are no field."""
+    """Add members in any order: some optional ones null, and some unknown fields."""
     nullable = {name: strategy | st.none() for name, strategy in optional.items()}
     extras = st.dictionaries(st.sampled_from(["trace", "x-a", "größe", ""]), json_values(), max_size=2)
     events = st.fixed_dictionaries(dict(required), optional=nullable)
@@ -255,7 +255,7 @@ def events(kind: Kind) -> st.SearchStrategy[dict[str, Any]]:
 
 @st.composite
 def nearly_valid(draw: st.DrawFn, kind: Kind) -> dict[str, Any]:
-    """A valid event with one to three members taken out, or given a value that may not fit."""
+    """A valid event with one to three members removed or replaced by a value that may not fit."""
     event = draw(events(kind))
     for name in draw(st.lists(st.sampled_from(list(kind.fields)), min_size=1, max_size=3)):
         if draw(st.integers(0, 3)) == 0:
@@ -267,7 +267,7 @@ def nearly_valid(draw: st.DrawFn, kind: Kind) -> dict[str, Any]:
 
 @cache
 def anything() -> st.SearchStrategy[Any]:
-    """Any JSON value, whatever its strings hold, and the awkward ones."""
+    """Any JSON value with any strings, and the awkward ones."""
     return json_values(st.text(max_size=12)) | awkward_values()
 
 
@@ -287,7 +287,7 @@ def awkward_values() -> st.SearchStrategy[Any]:
 
 
 def records(kind: Kind, event: st.SearchStrategy[Any]) -> st.SearchStrategy[StoredRecord]:
-    """Records that carry the event in any of the three envelopes."""
+    """Records with the event in any of the three envelopes."""
     return st.builds(
         lambda event, wrap, offset, timestamp: StoredRecord(
             f"rag.{kind.name}", 0, offset, timestamp, None, *wrap(encode_exactly(event), kind.name)

@@ -1,4 +1,4 @@
-"""A stream of records that does not cease while things happen, and a look at how each partition gets on."""
+"""A continuous stream of records, and the progress of each partition."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ SAMPLE_S = 0.02
 
 
 class Background:
-    """Something that goes on in a thread as long as the context lasts; what fails there fails the test."""
+    """Repeats work in a thread during the context; its error fails the test."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
@@ -27,7 +27,7 @@ class Background:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def step(self) -> None:
-        """What is done again and again."""
+        """Do the work once."""
         raise NotImplementedError
 
     def _run(self) -> None:
@@ -47,7 +47,7 @@ class Background:
         self.end()
 
     def end(self) -> None:
-        """Stop, and wait until it has."""
+        """Stop, and wait for the end."""
         self._stop.set()
         self._thread.join()
         if self._failure is not None:
@@ -55,7 +55,7 @@ class Background:
 
 
 class Stream(Background):
-    """Dialogues, evenly over the partitions, portion by portion, each acknowledged."""
+    """Publishes dialogues evenly to the partitions, in acknowledged portions."""
 
     def __init__(self, environment: Environment, partitions: int) -> None:
         super().__init__()
@@ -64,10 +64,10 @@ class Stream(Background):
         self.published: set[UUID] = set()
 
     def step(self) -> None:
-        """One portion, a few records for each partition."""
+        """Publish one portion, a few records for each partition."""
         made = dialogues(self._topic, PORTION, seed=10_000 + len(self.published))
         evenly = (record._replace(partition=n % self._partitions) for n, record in enumerate(made.values()))
-        # Without it the producer may write a record twice where an answer is late, and that is a duplicate.
+        # Without it, the producer may write a record twice after a late answer, which gives a duplicate.
         send(self._bootstrap, evenly, **{"enable.idempotence": True})
         self.published |= made.keys()
         self._stop.wait(PAUSE_S)
@@ -82,7 +82,7 @@ class Move(NamedTuple):
 
 
 class Progress(Background):
-    """Watches the ledger: when each partition of the dialogues moved, and whose it was."""
+    """Observes the ledger: when each partition moved, and which process wrote it."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Progress(Background):
             super()._run()
 
     def step(self) -> None:
-        """Look once."""
+        """Read the ledger once."""
         rows = self._connection.execute(
             "SELECT partition, next_offset, owner FROM ingest_ledger WHERE topic = %s AND consumer_group = %s",
             [self._environment.topics["dialogue"], self._environment.group],
@@ -107,16 +107,16 @@ class Progress(Background):
         self._stop.wait(SAMPLE_S)
 
     def of(self, pid: int) -> set[int]:
-        """The partitions that a process wrote for last."""
+        """Return the partitions that a process wrote last."""
         return {partition for partition, moves in self.moves.items() if moves[-1].owner.endswith(f":{pid}")}
 
     def first_move_after(self, moment: float, partition: int) -> float | None:
-        """Seconds from a moment until the partition moved again; None where it has not yet."""
+        """Return the seconds from a moment until the partition moved; None if it has not."""
         later = [move.at for move in self.moves[partition] if move.at > moment]
         return later[0] - moment if later else None
 
     def longest_gap(self, since: float, until: float) -> float:
-        """The longest time in which some partition did not move."""
+        """Return the longest time in which some partition did not move."""
         gaps = []
         for moves in self.moves.values():
             times = [since, *(move.at for move in moves if since < move.at < until), until]

@@ -23,14 +23,14 @@ from tests.support.service import Environment, ServiceProcess
 
 
 class StuckService(ServiceProcess):
-    """The service, to be harmed with SIGUSR1."""
+    """The service, which SIGUSR1 damages."""
 
     def __init__(self, harm: str, environment: Environment, log: Path, **settings: str) -> None:
         super().__init__(environment, log, **settings)
         self.command = ("tests.support.stuck", harm, "run")
 
     def harm(self) -> None:
-        """Do it."""
+        """Do the damage."""
         self.send(signal.SIGUSR1)
 
 

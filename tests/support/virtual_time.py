@@ -1,4 +1,4 @@
-"""An event loop that never sleeps: when everything waits for a timer, the clock jumps to it."""
+"""An event loop that never sleeps: when all tasks wait for a timer, the clock jumps to it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ T = TypeVar("T")
 
 
 class Deadlock(RuntimeError):
-    """Everything waits, and no timer is set."""
+    """All tasks wait, and no timer is set."""
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """A loop on a clock of its own, so that tests with delays are exact, repeatable and quick."""
+    """A loop with a virtual clock, so that tests with delays are exact, repeatable and quick."""
 
     def __init__(self) -> None:
         self.now = 1000.0
         super().__init__(_JumpingSelector(self))
 
     def time(self) -> float:
-        """The loop's own clock, in seconds."""
+        """Return the virtual time in seconds."""
         return self.now
 
 
@@ -47,6 +47,6 @@ async def passes(seconds: float) -> None:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` on a loop of its own, for tests that are no coroutines themselves."""
+    """Run `work` on a loop of its own, for tests that are not coroutines."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(work)

@@ -1,4 +1,4 @@
-"""A broker, a database and readers between them: what the tests of the pipeline set up."""
+"""A broker, a database and replicas between them: the setting of pipeline tests."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ GOOD, BAD = dialogue(), b"not JSON"
 
 
 def policy(limits: BatchLimits = LIMITS, **changes: Any) -> PipelinePolicy:
-    """A policy with small batches."""
+    """Return a policy with small batches."""
     return PipelinePolicy(limits, **{"max_record_bytes": 100_000, **changes})
 
 
 @dataclass
 class World:
-    """Everything outside of the readers."""
+    """The broker and the database."""
 
     changes: Changes = field(default_factory=Changes)
 
@@ -51,7 +51,7 @@ class World:
             self.broker.create(partition)
 
     def reader(self, name: str = "one", policy: PipelinePolicy = policy()) -> Reader:  # noqa: B008 - frozen
-        """A replica, not yet running."""
+        """Return a replica that does not run yet."""
         return Reader(self, name, policy)
 
     def produce(self, partition: Partition, count: int, event: Any = GOOD) -> Sequence[Record]:
@@ -59,18 +59,20 @@ class World:
         return self.broker.append(partition, *[event] * count)
 
     def is_caught_up(self, *partitions: Partition) -> bool:
-        """Whether the ledger stands at the end of these partitions."""
+        """Return whether the ledger is at the end of these partitions."""
         return all(
             partition in self.tables.ledger and self.tables.ledger[partition].next == self.broker.logs[partition].end
             for partition in partitions
         )
 
     async def caught_up(self, *partitions: Partition) -> None:
-        """Wait until the ledger stands at the end of these partitions."""
+        """Wait until the ledger is at the end of these partitions."""
         await self.changes.until(lambda: self.is_caught_up(*partitions))
 
     def assert_exactly_once(self, *readers: Reader) -> None:
-        """Every record is a row or a dead letter, once; the ledger balances; the readers told just that."""
+        """Assert that every record is one row or one dead letter, that the ledger balances, and that the replicas
+        reported exactly that.
+        """
         records = self.broker.all_records()
         good = {(*partition_of(one), one.offset) for one in records if one.value == encode(GOOD)}
         rows = [row.record for row in self.tables.rows.values()]
@@ -85,13 +87,13 @@ class World:
         assert not readers or sum(written.batch.records for written in told) == len(records)
 
     def offsets(self, partition: Partition) -> list[int]:
-        """The offsets whose rows are in, in the order in which they were written."""
+        """Return the offsets of the rows, in the order in which they were written."""
         records = (row.record for row in self.tables.rows.values())
         return [record.offset for record in records if (record.topic, record.partition) == partition]
 
 
 class Reader:
-    """One replica: a pipeline on a source and a store of its own. As a context manager it runs."""
+    """One replica: a pipeline with its own source and store. As a context manager it runs."""
 
     def __init__(self, world: World, name: str, policy: PipelinePolicy) -> None:
         self.world, self.stopping = world, asyncio.Event()
@@ -116,12 +118,12 @@ class Reader:
             await self.kill()
 
     def start(self) -> None:
-        """Begin to run."""
+        """Start."""
         self.running = asyncio.create_task(self.pipeline.run(self.stopping))
         self.running.add_done_callback(self._ended)
 
     def _ended(self, running: asyncio.Task[None]) -> None:
-        """Whoever waits for this reader's work would wait for ever."""
+        """Report the end of the replica to tasks that wait for its work."""
         if not running.cancelled() and running.exception() is not None:
             self.world.changes.failure = running.exception()
             self.world.changes.notify()
@@ -137,22 +139,22 @@ class Reader:
             await self.running
 
     async def kill(self) -> None:
-        """SIGKILL: whatever was not committed is gone."""
+        """Kill it: uncommitted work is lost."""
         assert self.running is not None
         self.running.cancel()
         with suppress(asyncio.CancelledError, ExceptionGroup):
             await self.running
 
     async def own(self, *partitions: Partition) -> None:
-        """Be assigned these partitions, and wait for the claims to be in force."""
+        """Assign these partitions, and wait until they are claimed."""
         self.source.assign(*partitions)
         await self.world.changes.until(lambda: set(partitions) <= self.sought())
 
     def sought(self) -> set[Partition]:
-        """The partitions that reading has begun with at some time."""
+        """Return the partitions that it has ever begun to read."""
         return {partition for seek in self.source.seeks for partition in seek}
 
     async def rebalanced_to(self, *partitions: Partition) -> None:
-        """Let go of everything and be assigned these."""
+        """Revoke everything and assign these partitions."""
         await self.source.revoke()
         self.source.assign(*partitions)

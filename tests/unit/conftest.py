@@ -1,4 +1,4 @@
-"""For all unit tests: repeatable property tests, and an event loop that never sleeps."""
+"""Settings of all unit tests: repeatable property tests, and an event loop that never sleeps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import Phase, settings
 
 from tests.support.virtual_time import VirtualTimeLoop
 
-# Explaining a failure traces every line, which takes minutes before Python 3.12; the example itself is enough.
+# Explaining a failure traces every line, which takes minutes before Python 3.12; the example itself is sufficient.
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
 settings.register_profile(
     "unit",
@@ -28,5 +28,5 @@ settings.load_profile("unit")
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], AbstractEventLoop]]:
-    """Every coroutine test under this directory runs on virtual time."""
+    """Run every coroutine test in this directory in virtual time."""
     return {"virtual": VirtualTimeLoop}

@@ -1,6 +1,5 @@
-"""What a maintainer asks for, in one document: settings without secrets, versions, schema, ledger, findings, log lines.
-
-Nothing of it holds text of events. Every secret of the settings is left out once more at the end, wherever it stands.
+"""One document for a maintainer: settings without secrets, versions, schema, ledger, findings, log lines. It
+contains no event text. At the end, every secret of the settings is removed wherever it occurs.
 """
 
 from __future__ import annotations
@@ -31,9 +30,8 @@ PACKAGES = (
 
 
 async def gather(settings: Settings, database: Database, findings: Report, log: LogLines | None) -> Mapping[str, Any]:
-    """The document, as values of JSON but for dates and the like. What cannot be asked is named in its place.
-
-    :param log: None if no log was given
+    """Return the document as values that JSON can hold, except dates. If a server does not answer, the problem
+    takes the place of its data. The log is None if none was given.
     """
     document = {
         "made_at": datetime.now(UTC),

@@ -93,7 +93,7 @@ async def _checks(
         found = await _run(context, ALWAYS, on_progress)
         missing = [one["name"] for one in await db.rows(load("doctor_missing_tables"))]
         if missing:
-            return [*found, error("tables", f"{', '.join(missing)} missing: the other checks cannot run", UP)]
+            return [*found, error("tables", f"missing: {', '.join(missing)}. The other checks cannot run", UP)]
         return [*found, *await _run(context, ON_OUR_TABLES, on_progress)]
     except ConnectionLostError as problem:
         return [connection.unreachable(str(problem))]

@@ -1,4 +1,4 @@
-"""The last lines of the service's log, for a bundle: only those that are known to hold no text of events."""
+"""Selects the last lines of the service's log for a bundle: only lines that contain no event text."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ _ERROR = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?=:|$)")
 
 @dataclass(frozen=True, slots=True)
 class LogLines:
-    """The newest lines that were taken, and how many were left out because ragledger did not write them as JSON."""
+    """The newest accepted lines, and the number of lines that were left out because ragledger did not write them
+    as JSON.
+    """
 
     lines: Sequence[Mapping[str, Any]]
     left_out: int
 
 
 def last_lines(log: Iterable[bytes]) -> LogLines:
-    """Read a log, of which whatever collects it may have put something before each line."""
+    """Read a log. A log collector may have put text before each line."""
     lines: deque[Mapping[str, Any]] = deque(maxlen=MOST_LINES)
     left_out = 0
     for raw in log:
@@ -48,14 +50,14 @@ def _parsed(raw: bytes) -> Mapping[str, Any] | None:
 
 
 def _is_known(line: Mapping[str, Any]) -> bool:
-    """A line of ours, or of a library that we use."""
+    """Return whether ragledger or one of its libraries wrote the line."""
     if "logger" in line:
         return str(line["logger"]).partition(".")[0] in LIBRARIES
     return _OUR_EVENT.fullmatch(str(line["event"])) is not None
 
 
 def _frames(trace: object) -> str:
-    """Where an error was raised and what kind it is; its message may quote anything."""
+    """Return the frames and the types of errors in a traceback, without messages, which may quote anything."""
     kept = []
     for line in str(trace).splitlines():
         if _FRAME.match(line):

@@ -31,7 +31,7 @@ async def check_privileges(context: CheckContext) -> list[Finding]:
 def _strangers(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     for row in rows:
         found = f"{row['role']} has rights on {len(row['tables'])} tables or views, given by default privileges"
-        fix = f"REVOKE ALL ON {', '.join(row['tables'])} FROM {row['role']}; nothing if you want this"
+        fix = f"REVOKE ALL ON {', '.join(row['tables'])} FROM {row['role']}; do nothing if this is intended"
         yield warning("privileges", found, fix)
 
 

@@ -70,7 +70,9 @@ def _shown(found: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
 
 
 def _without_values(statement: str) -> str:
-    """The beginning of a statement. PostgreSQL keeps the constants of some, such as COPY (SELECT …), and comments."""
+    """Return the beginning of a statement. PostgreSQL keeps comments, and the constants of some statements such as COPY
+    (SELECT …).
+    """
     return _VALUES.sub("…", statement.strip())[:LONGEST]
 
 

@@ -50,7 +50,7 @@ async def search_archives(
 
 
 def _directories(noted: Iterable[Any], directory: Path) -> set[Path]:
-    """The directories of all archives, and the one of the settings."""
+    """Return the directories of all archives, and the one of the settings."""
     return {directory.resolve(), *(Path(row["directory"] or directory).resolve() for row in noted)}
 
 
@@ -61,7 +61,9 @@ def _paths(noted: Iterable[Any], directory: Path, directories: Iterable[Path]) -
 
 
 def _drafts(directory: Path) -> Iterable[Path]:
-    """Unfinished files of killed commands. A file that is being written is screened for erased users at its end."""
+    """Return unfinished files of killed commands. A file that is being written is screened for erased
+    users at its end.
+    """
     return sorted(leftovers(directory, PATTERN))
 
 

@@ -1,5 +1,5 @@
-"""What everybody may use of ours. Nothing should be open, but two things open it without a word: default privileges
-that were set before a migration, and a backup that is restored without its privileges.
+"""Checks that PUBLIC has no rights on ragledger's objects. Two causes can give it such rights: default
+privileges that were set before a migration, and a backup restored without privileges.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from consumer.postgres.admin import AdminConnection
 from consumer.postgres.queries import load
 
 _NAMED = 3
-"""How many objects are named before the rest is counted."""
+"""The number of objects that are named; the others are counted."""
 
 
-async def look_at_everybody(db: AdminConnection, tables: Sequence[str]) -> Check:
-    """Whether PUBLIC holds rights on what is ours, and the statements that revoke them."""
+async def check_public_rights(db: AdminConnection, tables: Sequence[str]) -> Check:
+    """Return whether PUBLIC holds rights on our objects, and the statements that revoke them."""
     rows = await db.rows(load("verify_everybody"), [*tables, *expected.VIEWS], list(expected.CLOSED_FUNCTIONS))
     found = {kind: [row["name"] for row in rows if row["kind"] == kind] for kind in ("relation", "function", "default")}
     open_ = [*found["relation"], *found["function"]]

@@ -372,7 +372,7 @@ POLICIES: Mapping[str, tuple[str, str, str | None]] = {
 
 DELETE_TRIGGERS: Mapping[str, str] = {"ai_dialogue_log": "mark_days_of_deleted_dialogues"}
 """Table to the trigger that marks the days of its deleted rows."""
-# Whoever could call them would act with the rights of the tables' owner, or make and change tables.
+# A caller would act with the rights of the tables' owner, or create and change tables.
 CLOSED_FUNCTIONS: tuple[str, ...] = (
     "admit_dialogue_writers",
     "dialogue_partitions",
@@ -387,7 +387,7 @@ CLOSED_FUNCTIONS: tuple[str, ...] = (
     "wanted_dialogue_months",
     "watch_dialogue_ids",
 )
-# They read no table and have no rights of their own; row constraints and views of whoever asks need them.
+# They read no table and have no rights of their own; row constraints and views of the caller need them.
 OPEN_FUNCTIONS: tuple[str, ...] = (
     "is_on_legal_hold",
     "plugin_config_is_valid",

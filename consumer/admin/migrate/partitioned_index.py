@@ -1,5 +1,6 @@
-"""Builds an index concurrently on a partitioned table. PostgreSQL cannot, so each partition gets one, then all are
-attached.
+"""Builds an index concurrently on a partitioned table.
+
+PostgreSQL cannot do this in one statement, so an index is built on each partition and then attached.
 """
 
 from __future__ import annotations
