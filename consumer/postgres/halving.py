@@ -23,14 +23,16 @@ async def halve(
 ) -> int:
     """Write all items, or halves of them until those that are refused are alone, which are given to `refuse`.
 
-    :param first: how many to begin with, where each may take long; as many follow as a round has time for
+    :param first: how many to begin with, where each may take long; as many follow as a round has time for. What a
+        write takes without any item does not count, as smaller writes would not be quicker
 
     An error is an item's if writing no item raises none: then the table is there, and so are our rights.
 
     :returns: how many writes that took
     :raises Refused: :raises Objection: for no item, but for something of ours
     """
-    waiting, writes, is_sound, room = [items], 0, False, first or len(items)
+    waiting, writes, room = [items], 0, first or len(items)
+    fixed: float | None = None
     while waiting:
         part = waiting.pop()
         if len(part) > room:
@@ -40,17 +42,32 @@ async def halve(
         began = time.monotonic()
         error = await _tried(transaction, part, write)
         if error is None:
-            affordable = int(len(part) * transaction.round_seconds / max(time.monotonic() - began, 0.001))
+            took = time.monotonic() - began
+            if fixed is None and took > transaction.round_seconds:
+                fixed = await _seconds_of_none(transaction, part, write)
+            affordable = int(len(part) * transaction.round_seconds / max(took - (fixed or 0.0), 0.001))
             room = max(1, min(_GROWTH * room, affordable))
             continue
         if middle := len(part) // 2:
             waiting += [part[middle:], part[:middle]]  # the first half is taken next: order is kept
             continue
-        if not is_sound and (fault := await _tried(transaction, part[:0], write)):
-            raise fault
-        is_sound = True
+        if fixed is None:
+            fixed = await _seconds_of_none(transaction, part, write)
         await refuse(part[0], error)
     return writes
+
+
+async def _seconds_of_none(
+    transaction: Transaction, part: Sequence[T], write: Callable[[Sequence[T]], Awaitable[None]]
+) -> float:
+    """How long writing no item takes.
+
+    :raises Refused: :raises Objection: even that is refused
+    """
+    began = time.monotonic()
+    if fault := await _tried(transaction, part[:0], write):
+        raise fault
+    return time.monotonic() - began
 
 
 async def _tried(
