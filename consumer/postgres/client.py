@@ -222,18 +222,20 @@ class Transaction:
     async def _bounded(self, sql: str = "transaction") -> AsyncIterator[None]:
         """One question. asyncpg's own limit would go on to wait for the cancellation, and does not hold within a COPY.
 
-        A server that goes away in the middle of a COPY can leave asyncpg's state machine in it: never use it again.
+        A server that goes away in the middle of a COPY, or says between two statements that it ends the session, leaves
+        asyncpg's state machine in a state that no other question can be asked in: never use it again.
         """
         with translated_errors(sql):
             try:
                 async with asyncio.timeout(self._limit):
                     with _noticing_loss(self._connection):
                         yield
-            except (TimeoutError, asyncpg.InternalClientError) as error:
+            except TimeoutError:
                 self._cut()
-                if isinstance(error, TimeoutError):
-                    raise TimeoutError(f"no answer for {self._limit:.0f} s") from None
-                raise
+                raise TimeoutError(f"no answer for {self._limit:.0f} s") from None
+            except asyncpg.InternalClientError as error:
+                self._cut()
+                raise Unavailable(_ENDED, "connection") from error
             except asyncpg.InterfaceError as error:
                 if _is_gone(self._connection):
                     raise Unavailable(_ENDED, "connection") from error
