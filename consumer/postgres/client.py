@@ -413,8 +413,6 @@ def translated_errors(sql: str = "") -> Iterator[None]:
     except ssl.SSLCertVerificationError as error:
         raise Unavailable(certificate_problem(error), "tls") from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
-        if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
-            raise Unavailable(f"RAGLEDGER_POSTGRES__DSN is not understood: {error}", "connection") from error
         if isinstance(error, ValueError):  # an argument that asyncpg cannot encode: ours to mend, no outage
             raise
         raise Unavailable(
