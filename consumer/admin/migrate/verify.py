@@ -8,7 +8,7 @@ from typing import Any
 
 from consumer.admin.migrate import expected, history
 from consumer.admin.migrate.checks import Check, Column, Facts, Partitioned, compare
-from consumer.admin.migrate.everybody import look_at_everybody
+from consumer.admin.migrate.everybody import look_at_callers, look_at_everybody
 from consumer.admin.migrate.security_checks import Policy, SecurityFacts, compare_security
 from consumer.admin.roles import ROLES, Grant
 from consumer.ingest.erased import Key
@@ -21,7 +21,7 @@ _FOREIGN_KEYS_VERSION = 4
 
 async def verify(dsn: str, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
     """Look at tables, columns, comments, indexes, enums, triggers, constraints, policies, roles, rights of everybody,
-    encoding, keys of erasure, and try an insert.
+    functions of roles, encoding, keys of erasure, and try an insert.
 
     Expects every version, the optional foreign keys only where they were applied. Works just as well where
     the files were run with psql.
@@ -43,7 +43,8 @@ async def look(db: AdminConnection, keys: Sequence[Key] = ()) -> tuple[Check, ..
     facts = await _facts(db)
     security = await _security_facts(db, facts.tables)
     everybody = await look_at_everybody(db, [*expected.COLUMNS, HISTORY_TABLE])
-    around = (everybody, await _encoding(db), *await _erasure_keys(db, facts, keys))
+    callers = await look_at_callers(db)
+    around = (everybody, callers, await _encoding(db), *await _erasure_keys(db, facts, keys))
     return (*compare(facts), *compare_security(security), *around)
 
 
