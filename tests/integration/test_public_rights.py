@@ -203,7 +203,9 @@ def test_roles_that_default_privileges_have_let_in_are_named(filled: str) -> Non
 
 def test_functions_that_strict_default_privileges_close_are_found_and_can_be_opened(stack: Servers) -> None:
     """A usual hardening, after which the service could write no report of a plugin, and an auditor read no view."""
-    report = "INSERT INTO plugin_registry (name, source, version, config) VALUES ('a', 'b', '1', '{}')"
+    report = (
+        "INSERT INTO plugin_registry (name, source, capabilities, version, config) VALUES ('a', 'b', '[]', '1', '{}')"
+    )
     with fresh_database(stack.dsn) as dsn:
         execute(dsn, "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
         assert Environment(dsn, "127.0.0.1:9", {}).run("migrate", "up").returncode == 0
