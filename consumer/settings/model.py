@@ -32,7 +32,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from consumer.settings import dsn as dsns
 from consumer.settings import logins
-from consumer.settings.given import HIDDEN, is_file, shown, shown_address, shown_path
+from consumer.settings.given import HIDDEN, is_file, is_readable, shown, shown_address, shown_path
 from consumer.settings.sources import PREFIX, Layers, service_links, variables
 from consumer.settings.sources import SettingsError as SettingsError
 
@@ -566,6 +566,8 @@ def _is_secret(field: Any) -> bool:
 def _existing(path: Path | None) -> Path | None:
     if path is not None and not is_file(path):
         raise ValueError("there is no such file")
+    if path is not None and not is_readable(path):
+        raise ValueError("the user of this process may not read that file")
     return path
 
 
