@@ -81,7 +81,7 @@ def test_an_interrupted_file_is_not_there(tmp_path: Path) -> None:
 
 def test_without_a_count_ctrl_c_is_the_end() -> None:
     """What was written are whole lines."""
-    running = subprocess.Popen([*COMMAND, "--count", "0", "--rate", "200"], stdout=subprocess.PIPE)
+    running = subprocess.Popen([*COMMAND, "--count", "0", "--rate", "200"], stdout=subprocess.PIPE, bufsize=0)
     assert running.stdout is not None
     first = running.stdout.readline()
     running.send_signal(signal.SIGINT)
