@@ -20,7 +20,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from consumer.admin.migrate import MigrationError
 from consumer.errors import OperationError
 from consumer.files import FileError
 from consumer.ingest.ports import SourceError, StoreError
@@ -55,7 +54,6 @@ class WrongUse(Exception):
 EXPECTED_ERRORS = (
     DatabaseError,
     FileError,
-    MigrationError,
     OperationError,
     OSError,
     SettingsError,
