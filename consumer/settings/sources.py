@@ -66,6 +66,8 @@ def _env_file(path: str | None) -> Mapping[str, str]:
         return env_file.read(Path(path))
     except env_file.EnvFileError as error:
         raise SettingsError(f"{ENV_FILE}={path!r}, {error}") from None
+    except OSError as error:
+        raise SettingsError(f"{ENV_FILE}={path!r}: cannot be read: {error.strerror}") from None
 
 
 def _secrets(path: str | None) -> Mapping[str, str]:
@@ -83,3 +85,5 @@ def _secret_files(directory: Path) -> Iterator[tuple[str, str]]:
                 yield file.name, file.read_text("utf-8-sig").strip()
             except UnicodeDecodeError:
                 raise SettingsError(f"{SECRETS_DIR}: {file} is not UTF-8") from None
+            except OSError as error:
+                raise SettingsError(f"{SECRETS_DIR}: {file} cannot be read: {error.strerror}") from None
