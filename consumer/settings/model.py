@@ -512,8 +512,10 @@ def reread(name: str, group: AnyGroup) -> AnyGroup:
     if gone := sorted(group._given & secrets - now.keys()):
         raise SettingsError(f"{gone[0]}: was given when the process started, and is not there any more")
     members = {one.removeprefix(prefix).lower(): value or None for one, value in now.items()}
+    # An unknown name stops the start. Later it may be the copy that somebody's editor has left.
+    known = {one: value for one, value in members.items() if one in type(group).model_fields}
     try:
-        found = type(group).model_validate(members)
+        found = type(group).model_validate(known)
     except ValidationError as error:
         problems = [{**problem, "loc": (name, *problem["loc"])} for problem in error.errors()]
         raise SettingsError("\n".join(map(_explain, problems))) from None

@@ -92,3 +92,5 @@ def _secret_files(directory: Path) -> Iterator[tuple[str, str]]:
                 yield file.name, file.read_text("utf-8-sig").strip()
             except UnicodeDecodeError:
                 raise SettingsError(f"{SECRETS_DIR}: {file} is not UTF-8") from None
+            except OSError as error:
+                raise SettingsError(f"{SECRETS_DIR}: {file} cannot be read: {error.strerror}") from None
