@@ -29,7 +29,7 @@ log = logging.getLogger("ragledger_client")
 
 _BUSY_S, _IDLE_S = 0.05, 1.0  # between looks at what librdkafka has to say
 _FLUSH_POLL_S = 0.01
-_RETRY_S = 2.0
+_RETRY_S, _PAUSE_S = 2.0, 5.0
 _MOST_CAUSES = 200
 _DEFAULTS: Mapping[str, Any] = {
     "client.id": "ragledger-client",
@@ -47,12 +47,11 @@ _FULL = "the buffer is full: Kafka takes events more slowly than they are record
 _UNREACHABLE = "Kafka is unreachable; events wait in the buffer"
 _GIVEN_UP = "not acknowledged by Kafka before the ledger was closed"
 # What somebody will put right: a topic or a right that is missing. Until then events wait, as in an outage.
-_TEMPORARY = {
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError._UNKNOWN_PARTITION,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+_TEMPORARY: Mapping[int, str] = {
+    KafkaError._UNKNOWN_TOPIC: "the topic does not exist",
+    KafkaError._UNKNOWN_PARTITION: "the topic does not exist",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "the topic does not exist",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "the right to write to the topic is missing",
 }
 # Held while a producer is made, and by a fork: librdkafka's own locks would stay locked in the child.
 CREATING = threading.Lock()
@@ -144,10 +143,18 @@ class Sender:
                 self._put(f"dropped: {cause}")
 
     def _put(self, one: Packed | str) -> None:
+        if self._is_closed and isinstance(one, str):
+            self._report(one)  # no thread is left to do it
+            return
         self._queue.put(one)
-        if self._thread is None or not self._thread.is_alive():
+        if not self._is_running:
             self._thread = threading.Thread(target=self._run, name="ragledger-client", daemon=True)
-            self._thread.start()
+            with suppress(RuntimeError):  # Python starts no thread while it shuts down
+                self._thread.start()
+
+    @property
+    def _is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     @property
     def _waiting(self) -> int:
@@ -175,9 +182,11 @@ class Sender:
         self.flush(timeout)
         with self._lock:
             self._is_closed = True
-        if self._thread is not None and self._thread.is_alive():
+        if self._thread is not None and self._is_running:
             self._queue.put(None)
-            self._thread.join(2 * _RETRY_S)
+            self._thread.join(2 * _PAUSE_S)
+        else:
+            self._end(None)
 
     def after_fork(self) -> None:
         """In a child: forget what belongs to the parent, which sends it.
@@ -191,21 +200,33 @@ class Sender:
     # ── the sender's thread ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
-        try:
-            producer = self._producer = self._new_producer()
-            while (one := self._next()) is not None:
-                if isinstance(one, str):
-                    self._report(one)
-                else:
-                    self._send(producer, one)
-                producer.poll(0)
-                if self._is_fatal:
-                    producer = self._producer = self._replace(producer)
-                self._retry()
-            self._end(producer)
-        except Exception as error:  # noqa: BLE001 - reported; the next event starts another thread
-            self._report(f"the sender has failed: {type(error).__name__}")
-        self._producer = None
+        producer: Producer | None = None
+        while True:
+            try:
+                producer = self._producer = producer or self._new_producer()
+                if (one := self._next()) is None:
+                    break
+                self._do(producer, one)
+            except KafkaException as error:
+                self._is_fatal = True
+                self._report(f"Kafka: {error.args[0].name()}; events wait in the buffer")
+            except Exception as error:  # noqa: BLE001 - the application needs this thread
+                self._report(f"the sender has failed: {type(error).__name__}")
+            if self._is_fatal:
+                self._give_up(producer)
+                producer = None
+        self._end(producer)
+
+    def _do(self, producer: Producer, one: Packed | Encoded | str) -> None:
+        if isinstance(one, str):
+            self._report(one)
+        else:
+            self._send(producer, one)
+        producer.poll(0)
+        if self._refused_for_now and time.monotonic() >= self._retry_at:
+            refused, self._refused_for_now = self._refused_for_now, []
+            for record in refused:
+                self._queue.put(record)
 
     def _new_producer(self) -> Producer:
         with CREATING:
@@ -251,23 +272,15 @@ class Sender:
     def _settle_failed(self, record: Encoded, error: KafkaError) -> None:
         """Drop the record, or keep it for later. Its id makes it harmless to send it again."""
         self._is_fatal |= error.fatal() or error.code() == KafkaError._FATAL
-        refusal = f"{record.topic}: Kafka refuses it: {error.name()}"
-        if (self._is_fatal or error.code() in _TEMPORARY) and not self._is_closed:
-            if not self._refused_for_now:
-                self._retry_at = time.monotonic() + _RETRY_S
+        temporary = _TEMPORARY.get(error.code())
+        if (self._is_fatal or temporary) and not self._is_closed:
+            self._retry_at = self._retry_at if self._refused_for_now else time.monotonic() + _RETRY_S
             self._refused_for_now.append(record)
-            if error.code() in _TEMPORARY:
-                self._report(f"{refusal}; events wait in the buffer")
+            self._report(f"{record.topic}: {temporary}; events wait in the buffer" if temporary else "")
         elif error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
             self._lose(_GIVEN_UP, len(record.value))
         else:
-            self._lose(refusal, len(record.value))
-
-    def _retry(self) -> None:
-        if self._refused_for_now and time.monotonic() >= self._retry_at:
-            refused, self._refused_for_now = self._refused_for_now, []
-            for record in refused:
-                self._queue.put(record)
+            self._lose(f"{record.topic}: Kafka refuses it: {error.name()}", len(record.value))
 
     def _lose(self, cause: str, size: int) -> None:
         self._lost[cause] += 1
@@ -293,23 +306,30 @@ class Sender:
             except Exception:
                 log.exception("on_problem has failed")
 
-    def _replace(self, old: Producer) -> Producer:
-        """A new producer, after a pause, for one that will never send again. Its events are kept for it."""
-        time.sleep(_RETRY_S)
-        old.purge()
-        old.flush(1)
+    def _give_up(self, producer: Producer | None) -> None:
+        """Take back the events of a producer that will never send again, and pause before there is another one."""
+        self._purge(producer)
+        time.sleep(_PAUSE_S)
         self._is_fatal = False
-        return self._new_producer()
 
-    def _end(self, producer: Producer) -> None:
-        """Give up what is not acknowledged."""
+    def _purge(self, producer: Producer | None) -> None:
+        if producer is None:
+            return
         producer.purge()
-        producer.flush(1)
-        with suppress(Empty):
-            while True:
-                if isinstance(record := self._queue.get_nowait(), Encoded):
-                    self._refused_for_now.append(record)
+        deadline = time.monotonic() + 1
+        while len(producer) and time.monotonic() < deadline:
+            with suppress(KafkaException):
+                producer.poll(_BUSY_S)
+
+    def _end(self, producer: Producer | None) -> None:
+        """Drop what is not acknowledged."""
+        self._purge(producer)
         for record in self._refused_for_now:
             self._lose(_GIVEN_UP, len(record.value))
+        with suppress(Empty):
+            while True:
+                if isinstance(one := self._queue.get_nowait(), (Packed, Encoded)):
+                    self._lose(_GIVEN_UP, one.size if isinstance(one, Packed) else len(one.value))
         if self._lost[_GIVEN_UP]:
             self._report(f"dropped: {self._lost[_GIVEN_UP]} events {_GIVEN_UP}")
+        self._refused_for_now, self._producer = [], None

@@ -6,20 +6,24 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from consumer.devstack import KafkaNode, Workspace
 from consumer.devstack.server import free_ports
+from ragledger_client import Ledger, Stats
 from tests.support.chart import ROOT
+from tests.support.guarded_kafka import PASSWORD, USER, GuardedKafka
 from tests.support.ingestion import counts, environment_on, ids, ingest, watermark
 from tests.support.service import Environment, eventually
-from tests.support.stack import QUICK_RESTART, Database, SharedServers
+from tests.support.stack import QUICK_RESTART, Database, SharedServers, Topics
 
 pytestmark = [
     pytest.mark.slow,
@@ -187,11 +191,11 @@ def test_the_end_of_a_process_loses_nothing(
     assert_each_once(environment, application.ids(), tmp_path)
 
 
-@pytest.mark.parametrize("options", [["--preload"], [], ["--worker-class=gthread", "--threads=4", "--max-requests=40"]])
+@pytest.mark.parametrize("options", [["--preload"], [], ["--worker-class=gthread", "--threads=4"]])
 def test_gunicorn_while_kafka_stops_and_starts(
     broker: KafkaNode, environment: Environment, log: IO[bytes], tmp_path: Path, options: list[str]
 ) -> None:
-    """Every answer of every worker is in the table once, those of workers that were replaced or stopped too."""
+    """Every answer of every worker is in the table once, also what waited when the workers were stopped."""
     port = free_ports(1)[0]
     command = ["gunicorn", "--workers=2", f"--bind=127.0.0.1:{port}", "--graceful-timeout=60", *options]
     application = Application([*command, "tests.support.client_program:application"], environment, broker, log)
@@ -217,3 +221,59 @@ def test_gunicorn_while_kafka_stops_and_starts(
         broker.restart()
     assert len({one["pid"] for one in answered}) >= 2
     assert_each_once(environment, [UUID(one["id"]) for one in answered], tmp_path)
+
+
+# ── what somebody has to put right ───────────────────────────────────────────────────────────────────────────────────
+
+
+def assert_waits_for(problem: str, put_right: Callable[[], object], servers: str, topic: str, **config: Any) -> None:
+    """Events wait while the problem lasts, which is reported once, and are delivered when it is over."""
+    problems: list[str] = []
+    quick = {"topic.metadata.propagation.max.ms": 500, "topic.metadata.refresh.fast.interval.ms": 100}
+    ledger = Ledger(
+        servers, topics={"feedback": topic}, config=quick | config, on_problem=problems.append, flush_on_sigterm=False
+    )
+    for _ in range(10):
+        ledger.feedback(uuid4(), +1)
+    eventually(lambda: any(problem in one for one in problems), message=f"{problem}: {problems}")
+    ledger.feedback(uuid4(), +1)
+    assert not ledger.flush(1)
+    assert ledger.stats().waiting == 11
+    put_right()
+    assert ledger.flush(90), problems
+    ledger.close()
+    assert ledger.stats() == Stats(recorded=11, delivered=11, waiting=0, waiting_bytes=0, dropped={})
+    assert sum(problem in one for one in problems) == 1
+
+
+def test_events_wait_for_a_topic_that_is_missing(broker: KafkaNode) -> None:
+    """Until somebody creates it."""
+    topics = Topics(broker.bootstrap_servers)
+    name = topics.later()
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    try:
+        assert_waits_for(
+            "the topic does not exist",
+            lambda: admin.create_topics([NewTopic(name, 1, 1)])[name].result(30),
+            broker.bootstrap_servers,
+            name,
+        )
+    finally:
+        topics.delete_all()
+
+
+def test_events_wait_for_a_right_that_is_missing() -> None:
+    """Without any right, librdkafka gives the producer up for good; another one goes on."""
+    with Workspace() as workspace:
+        guarded = GuardedKafka(workspace)
+        name = guarded.create("feedback")
+        login = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN"}
+        user = {"sasl.username": USER, "sasl.password": PASSWORD}
+        assert_waits_for(
+            "CLUSTER_AUTHORIZATION_FAILED; events wait",
+            lambda: guarded.grant("topic", name, "Write"),
+            guarded.guarded_servers,
+            name,
+            **login,
+            **user,
+        )

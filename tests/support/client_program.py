@@ -24,7 +24,7 @@ EVENTS = 50
 def make_ledger(**settings: Any) -> Ledger:
     """The ledger that the environment asks for."""
     topics, given = json.loads(os.environ["TOPICS"]), json.loads(os.environ.get("LEDGER", "{}"))
-    return Ledger(os.environ["SERVERS"], topics=topics, **{"flush_timeout_s": 20, **given, **settings})
+    return Ledger(os.environ["SERVERS"], topics=topics, **{"flush_timeout_s": 100, **given, **settings})
 
 
 def say(**members: Any) -> None:
@@ -93,7 +93,7 @@ def forking_with_threads() -> None:
     for _ in range(20):
         if (pid := os.fork()) == 0:
             record(ledger, 5)
-            sys.exit(0 if ledger.flush(20) else 1)
+            sys.exit(0 if ledger.flush(100) else 1)
         codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     is_over.set()
     for one in threads:
