@@ -38,6 +38,7 @@ check: setup ## Format, lint, types, layers, unit tests: about a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 client/ragledger_client
 	$(BIN)/lint-imports
 	$(PYTEST) tests/unit tests/meta -q
 

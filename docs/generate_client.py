@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +24,7 @@ PUBLISHED = ("dialogue", "feedback", "provenance")
 OWNERS = {"user_id": "user", "session_id": "session", "acquired_by": "user"}
 # Required, but the client says now where the application says nothing.
 FILLED_IN = frozenset({"acquired_at"})
+CHECKS = "array", "choice", "date_time", "flag", "json_object", "members", "number", "pattern", "text", "uuid"
 IMPORTS = """
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ from decimal import Decimal
 from typing import Any, TypedDict
 from uuid import UUID
 
-from ragledger_client._checks import array, choice, date_time, flag, json_object, members, number, text, uuid
+from ragledger_client._checks import {checks}
 from ragledger_client._events import Declaration
 
 """
@@ -56,9 +58,11 @@ def _formatted(source: str) -> str:
 
 def _declarations() -> str:
     topics = Topics().model_dump()
-    head = f'{NOTE} consumer.events.\n"""The kinds of events, and their fields."""\n{IMPORTS}'
+    body = "".join(_kind(KINDS[name]) for name in PUBLISHED)
+    checks = ", ".join(one for one in CHECKS if re.search(rf"\b{one}[(,}}]", body))
+    head = f'{NOTE} consumer.events.\n"""The kinds of events, and their fields."""\n{IMPORTS.format(checks=checks)}'
     defaults = _dict({name: repr(topics[name]) for name in PUBLISHED})
-    return f"{head}TOPICS: Mapping[str, str] = {defaults}\n" + "".join(_kind(KINDS[name]) for name in PUBLISHED)
+    return f"{head}TOPICS: Mapping[str, str] = {defaults}\n{body}"
 
 
 def _kind(kind: Kind) -> str:
@@ -100,8 +104,7 @@ def _checks(schema: Any, shared: Mapping[str, Any]) -> str:
 def _check(schema: Any, shared: Mapping[str, Any]) -> str:
     """The call that makes the check of a value with this core schema of pydantic."""
     if schema["type"] == "function-plain":
-        field = schema["function"]["function"].__self__
-        return _SIMPLE[type(field).__name__][0](field)
+        return _simple(schema["function"]["function"].__self__)
     if schema["type"] == "typed-dict":
         required = _tuple(name for name, field in schema["fields"].items() if field["required"])
         return f"members({required}, {_checks(schema, shared)})"
@@ -110,6 +113,16 @@ def _check(schema: Any, shared: Mapping[str, Any]) -> str:
     if schema["type"] == "definition-ref":
         return _check(shared[schema["schema_ref"]], shared)
     return _check(schema["json_schema" if schema["type"] == "json-or-python" else "schema"], shared)
+
+
+def _simple(field: Field) -> str:
+    """Of a kind of field that is not known here, the pattern that its JSON Schema has."""
+    if (known := _SIMPLE.get(type(field).__name__)) is not None:
+        return known[0](field)
+    schema = field.json_schema()
+    if schema.keys() == {"type", "pattern"}:
+        return f"pattern({schema['pattern']!r})"
+    raise TypeError(f"{field!r}: add a check to the client's _checks.py, and its name to docs/generate_client.py")
 
 
 def _type(field: Field) -> str:
@@ -130,7 +143,6 @@ def _choice(field: Choice) -> str:
     return f"choice({_tuple(field.values)}, {_tuple(field.aliases or ())})"
 
 
-# By name, as a field of another kind has to be added here and in the client's _checks.py.
 _SIMPLE: Mapping[str, tuple[Callable[[Any], str], str]] = {
     Text.__name__: (_text, "str"),
     Number.__name__: (_number, "float | Decimal | str"),

@@ -51,14 +51,26 @@ def text(shortest: int = 0, longest: int | None = None) -> Check:
     return check
 
 
+def pattern(expression: str) -> Check:
+    """A string that matches as a whole."""
+    compiled = re.compile(expression.removeprefix("^").removesuffix("$"))
+
+    def check(value: Any) -> str:
+        if isinstance(value, str) and compiled.fullmatch(value):
+            return value
+        raise Invalid(f"must match {expression}")
+
+    return check
+
+
 def number(low: str, high: str, scale: int = 0) -> Check:
     """A number, or a string that holds one, in this range after it is rounded to `scale` decimals."""
     least, most = Decimal(low), Decimal(high)
     lower, upper = float(low), float(high)
 
     def check(value: Any) -> Any:
-        # The limits have no more decimals than the scale, so rounding cannot leave the range.
-        if (type(value) is int or type(value) is float) and lower <= value <= upper:
+        # The limits have no more decimals than the scale, so rounding a number between them cannot leave the range.
+        if (type(value) is int or type(value) is float) and lower < value < upper:
             return value
         published = _number(value)
         if not least <= rounded(published, scale) <= most:

@@ -1,7 +1,6 @@
 """The end and the fork of a process: neither loses an event nor sends one twice.
 
-- At exit, senders are closed (atexit). Children of multiprocessing and of Celery's billiard end without atexit; these
-  libraries call a finalizer.
+- At exit, senders are closed (atexit). Children of multiprocessing end without atexit; they call a finalizer.
 - At SIGTERM, senders are flushed. Then the handler that was there before runs, or the process ends as it would have.
 - After a fork, the child begins with an empty buffer. The parent's events stay the parent's.
 """
@@ -11,9 +10,10 @@ from __future__ import annotations
 import atexit
 import os
 import signal
-import sys
 import threading
 import time
+from collections.abc import Callable
+from multiprocessing import util
 from types import FrameType
 from typing import Any
 
@@ -76,14 +76,12 @@ def _after_fork_in_child() -> None:
     CREATING.release()
     for sender in _senders:
         sender.after_fork()
-    for name in ("multiprocessing.util", "billiard.util"):
-        if util := sys.modules.get(name):
-            util.register_after_fork(_close_all, _finalize_with(util))
 
 
-def _finalize_with(util: Any) -> Any:
-    return lambda close: util.Finalize(None, close, exitpriority=0)
+def _close_at_its_end(close: Callable[[], None]) -> None:
+    util.Finalize(None, close, exitpriority=0)
 
 
 atexit.register(_close_all)
+util.register_after_fork(_close_all, _close_at_its_end)
 os.register_at_fork(before=CREATING.acquire, after_in_parent=CREATING.release, after_in_child=_after_fork_in_child)
