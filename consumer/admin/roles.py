@@ -28,7 +28,7 @@ _COUNTED = (
     "ingested_at",
 )
 _VERIFIED = ("last_verified_at", "permission_flag", "external_share_consent", "license_type")
-_MOVED = ("next_offset", "inserted", "duplicates", "amended", "dead_lettered", "gaps", "epoch", "owner", "updated_at")
+_MOVED = ("next_offset", "inserted", "duplicates", "amended", "dead_lettered", "ignored", "gaps", "epoch", "owner", "updated_at")
 _COMPARED = ("leader_epoch", "leader_epoch_at")
 _STOPPED = ("resume_from", "unreadable_from", "unreadable_until", "diverges_at")
 _DECIDED = ("start_offset", "topic_id", "stopped_at", "stopped_because", *_STOPPED)

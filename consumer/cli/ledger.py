@@ -18,7 +18,7 @@ from consumer.ingest.stop_reasons import command_to_settle, kept_reason
 from consumer.settings.model import load
 from consumer.text import printable
 
-COLUMNS = ("partition", "read", "inserted", "doubled", "amended", "dead", "gaps", "lag", "held back", "adds up")
+COLUMNS = ("partition", "read", "inserted", "doubled", "amended", "dead", "ignored", "gaps", "lag", "held back", "adds up")
 
 
 app = typer.Typer(help="What became of every record, partition by partition; and decisions about it.")
@@ -46,7 +46,7 @@ def ledger(
 ) -> None:
     """Show, per partition, what was read, written, doubled, dead, and what waits.
 
-    For every partition, always: read = inserted + duplicates + amended + dead + gaps. The lag goes up to the high
+    For every partition, always: read = inserted + duplicates + amended + dead + ignored + gaps. The lag goes up to the high
     watermark; held back is what of it cannot be read yet because a producer's transaction is open.
     """
     if context.invoked_subcommand is None:
@@ -169,6 +169,7 @@ def print_ledger(found: Ledger) -> None:
             line.duplicates,
             line.amended,
             line.dead_lettered,
+            line.ignored,
             line.gaps,
             line.lag,
             line.held_back,
@@ -192,7 +193,7 @@ def print_ledger(found: Ledger) -> None:
 
 def _explain(found: Ledger, caught_up: bool) -> None:
     out.print(
-        "Every offset is accounted for: read = inserted + duplicates + amended + dead + gaps."
+        "Every offset is accounted for: read = inserted + duplicates + amended + dead + ignored + gaps."
         if found.holds
         else "The ledger does NOT add up in the partitions marked no."
     )

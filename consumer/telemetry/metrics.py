@@ -33,7 +33,7 @@ def kind(metric: Metric) -> str:
     return {Counter: "counter", Gauge: "gauge", Quantiles: Quantiles._type}.get(metric.type, "histogram")
 
 
-OUTCOMES = ("inserted", "duplicate", "amended", "dead_lettered")
+OUTCOMES = ("inserted", "duplicate", "amended", "dead_lettered", "ignored")
 TOKEN_TYPES = ("prompt", "completion")
 FEEDBACK = {-1: "negative", 0: "neutral", 1: "positive"}
 
@@ -47,7 +47,7 @@ BATCH_ROWS = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000)
 RECORDS = Metric(
     Counter,
     "rag_records_total",
-    "Records with a committed outcome: inserted, duplicate, amended or dead_lettered.",
+    "Records with a committed outcome: inserted, duplicate, amended, dead_lettered or ignored.",
     ("topic", "outcome"),
 )
 BATCH_ROWS_WRITTEN = Metric(
