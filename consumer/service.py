@@ -10,7 +10,7 @@ from typing import Any
 from consumer.admin.migrate import schema_directory
 from consumer.admin.migrate.files import load as load_migrations
 from consumer.events.record import Partition
-from consumer.events.registry import kinds_by_topic
+from consumer.events.registry import consumed_kinds, folding_of
 from consumer.http.page import PageServer, SnapshotSource
 from consumer.http.server import Health, HttpServer
 from consumer.ingest import slo
@@ -24,6 +24,7 @@ from consumer.ingest.ports import Bounds, SourceError, Unavailable
 from consumer.ingest.rollup_basis import Basis
 from consumer.ingest.watchdog import Watchdog, WatchPolicy
 from consumer.kafka.consumer import KafkaSource
+from consumer.maintenance.folding import FoldTimer
 from consumer.maintenance.retention import Retention, RetentionTimer
 from consumer.maintenance.rollup import RollupTimer
 from consumer.maintenance.table_partitions.log import LoggedPartitions
@@ -37,9 +38,11 @@ from consumer.postgres.queries import load
 from consumer.postgres.retry import while_raises
 from consumer.postgres.store import PostgresStore
 from consumer.postgres.table_partitions import PostgresPartitions
+from consumer.postgres.traces import PostgresTraces
 from consumer.settings.model import Settings, owner_name
 from consumer.telemetry import logs
 from consumer.telemetry.days import PrometheusDayTelemetry
+from consumer.telemetry.folding import PrometheusFoldTelemetry
 from consumer.telemetry.ingest import PrometheusTelemetry
 from consumer.telemetry.metrics import CLIENT_ERRORS, Metrics
 from consumer.telemetry.retention import PrometheusRetentionTelemetry
@@ -78,7 +81,7 @@ class Service:
 
     def __init__(self, settings: Settings, on_stall: Callable[[], None] = lambda: None) -> None:
         self.settings, self._on_stall = settings, on_stall
-        kinds = kinds_by_topic(settings.topics)
+        kinds = consumed_kinds(settings)
         clock, metrics = SystemClock(), Metrics()
         logs.count_library_lines(metrics.counter(CLIENT_ERRORS).inc)
         self.telemetry = PrometheusTelemetry(metrics, clock, kinds.keys())
@@ -103,11 +106,12 @@ class Service:
         told = PrometheusDayTelemetry(metrics, clock)
         self.rollup = RollupTimer(self.history, amendments, told, clock, settings.rollup.interval_s)
         partitions = PostgresPartitions(self.database, settings.partitions.months_ahead)
-        self._timers: Mapping[str, AccessTimer | RollupTimer | PartitionTimer | RetentionTimer] = {
+        self._timers: Mapping[str, AccessTimer | RollupTimer | PartitionTimer | RetentionTimer | FoldTimer] = {
             "access": AccessTimer(self.source, self.telemetry),
             "roll-up": self.rollup,
             "partitions": PartitionTimer(partitions, LoggedPartitions(), settings.partitions.interval_s),
             **self._retention(metrics, clock),
+            **self._folding(metrics, clock, days),
         }
         self.watchdog = Watchdog(
             self.pipeline,
@@ -131,6 +135,24 @@ class Service:
         telemetry = PrometheusRetentionTelemetry(metrics, clock)
         retention = Retention.under(self.settings, self.database, erasure_keys(self.settings.erasure))
         return {"retention": RetentionTimer(retention, telemetry, interval)}
+
+    def _folding(self, metrics: Metrics, clock: SystemClock, days: BusinessDays) -> Mapping[str, FoldTimer]:
+        otlp, topics = self.settings.otlp, self.settings.topics
+        topic = topics.otlp_spans or topics.otlp_logs
+        if topic is None:
+            return {}
+        traces = PostgresTraces(
+            self.database,
+            days,
+            folding_of(self.settings),
+            topic,
+            self.telemetry.set_aside,
+            quiet=otlp.quiet_s,
+            keep_hours=otlp.keep_h,
+            erasure_keys=erasure_keys(self.settings.erasure),
+        )
+        telemetry = PrometheusFoldTelemetry(metrics, clock, topic, self.telemetry.domain)
+        return {"folding": FoldTimer(traces, telemetry, clock, otlp.quiet_s)}
 
     async def run(self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None) -> None:
         """Run until `stop` is set: stop fetching, write what is held, commit, leave the group.

@@ -18,7 +18,19 @@ from consumer.ingest.stop_reasons import command_to_settle, kept_reason
 from consumer.settings.model import load
 from consumer.text import printable
 
-COLUMNS = ("partition", "read", "inserted", "doubled", "amended", "dead", "ignored", "gaps", "lag", "held back", "adds up")
+COLUMNS = (
+    "partition",
+    "read",
+    "inserted",
+    "doubled",
+    "amended",
+    "dead",
+    "ignored",
+    "gaps",
+    "lag",
+    "held back",
+    "adds up",
+)
 
 
 app = typer.Typer(help="What became of every record, partition by partition; and decisions about it.")
@@ -46,8 +58,9 @@ def ledger(
 ) -> None:
     """Show, per partition, what was read, written, doubled, dead, and what waits.
 
-    For every partition, always: read = inserted + duplicates + amended + dead + ignored + gaps. The lag goes up to the high
-    watermark; held back is what of it cannot be read yet because a producer's transaction is open.
+    For every partition, always: read = inserted + duplicates + amended + dead + ignored + gaps. Ignored records hold
+    nothing for us. The lag goes up to the high watermark; held back is what of it cannot be read yet because a
+    producer's transaction is open.
     """
     if context.invoked_subcommand is None:
         _ledger(check, caught_up, as_json)

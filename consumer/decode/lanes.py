@@ -8,7 +8,9 @@ from operator import attrgetter
 
 from consumer.decode.fast_lane import FastLane
 from consumer.decode.rows import Row, decode_exactly
+from consumer.decode.spans import decode_spans
 from consumer.events.kind import Kind
+from consumer.events.otlp.staged import SignalKind
 from consumer.events.record import Record, UnreadableRecord
 from consumer.events.rejection import Reason, Rejected
 
@@ -16,7 +18,7 @@ Verdict = Row | Rejected
 
 
 def decode_all(kind: Kind, records: Sequence[Record], max_bytes: int | None = None) -> Sequence[Verdict]:
-    """What becomes of each record: its row, or why it cannot be stored as it was meant.
+    """What becomes of each record: its row, or rows of spans, or why it cannot be stored as it was meant.
 
     :param max_bytes: a larger value is refused; None takes any
     """
@@ -24,6 +26,8 @@ def decode_all(kind: Kind, records: Sequence[Record], max_bytes: int | None = No
         return [_unreadable(record) or decode_all(kind, [record], max_bytes)[0] for record in records]
     if max_bytes is not None and max(map(len, filter(None, map(_VALUE, records))), default=0) > max_bytes:
         return [_refuse_or_decode(kind, record, max_bytes) for record in records]
+    if isinstance(kind, SignalKind):
+        return [decode_spans(kind, record) for record in records]
     rows = _fast_lane(kind).decode(records)
     return [_decode_exactly(kind, record) if row is None else row for record, row in zip(records, rows, strict=True)]
 

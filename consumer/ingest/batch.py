@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from consumer.decode.rows import Row
+from consumer.decode.spans import SpanRecord
 from consumer.events.kind import Kind
+from consumer.events.otlp.staged import SPAN, SignalKind
 from consumer.events.record import Partition, Record
 from consumer.events.rejection import Rejected
 from consumer.ingest.offsets import Claim, Span
@@ -36,10 +38,14 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class Batch:
-    """Rows, dead letters and the spans of the partitions they were read from. Filled, sealed, written, forgotten."""
+    """Rows, dead letters and the spans of the partitions they were read from. Filled, sealed, written, forgotten.
+
+    :ivar span_records: records whose rows are among those of `SPAN`, many of one record
+    """
 
     rows: dict[Kind, list[Row]] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    span_records: list[SpanRecord] = field(default_factory=list)
     spans: dict[Partition, Span] = field(default_factory=dict)
     records: int = 0
     size: int = 0
@@ -74,7 +80,9 @@ class Batch:
     def add(self, kind: Kind, records: Sequence[Record], verdicts: Sequence[Row | Rejected]) -> None:
         """Take records of one kind in, and what becomes of each."""
         rows = [verdict for verdict in verdicts if not isinstance(verdict, Rejected)]
-        if rows:
+        if rows and isinstance(kind, SignalKind):
+            self._add_spans(rows)
+        elif rows:
             self.rows.setdefault(kind, []).extend(rows)
         if len(rows) < len(records):
             self.dead_letters += [
@@ -84,6 +92,11 @@ class Batch:
             ]
         self.records += len(records)
         self.size += sum(_sizes(records))
+
+    def _add_spans(self, rows: Sequence[Row]) -> None:
+        records = [row for row in rows if isinstance(row, SpanRecord)]
+        self.span_records += records
+        self.rows.setdefault(SPAN, []).extend(row for record in records for row in record.rows)
 
 
 class Batcher:

@@ -14,6 +14,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from consumer.decode.rows import Row
+from consumer.decode.spans import SpanRecord
 from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
 from consumer.ingest.batch import Batch, DeadLetter
@@ -176,8 +177,10 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a batch became, once committed.
+    """What a batch became, once committed. A record of many spans is among the rows of `SPAN` once, as what it became.
 
+    :param ignored: records of spans that hold nothing for us
+    :param staged: how many of the spans were new, and which they were
     :param amended: what changed a row, or waits for one
     :param amended_moments: when the changed rows' dialogues took place, in microseconds since 2000-01-01 UTC
     :param news: of what amended those that were not known before
@@ -192,6 +195,8 @@ class Written:
     amended_moments: Collection[int] = ()
     news: Mapping[Kind, Sequence[Row]] = field(default_factory=dict)
     stopped: Mapping[Partition, StopReason] = field(default_factory=dict)
+    ignored: Sequence[SpanRecord] = ()
+    staged: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 class Source(Protocol):

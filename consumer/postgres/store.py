@@ -28,6 +28,7 @@ from typing import Any
 
 from consumer.decode.rows import Row
 from consumer.events.kind import Kind
+from consumer.events.otlp.staged import SPAN
 from consumer.events.record import Partition
 from consumer.ingest.batch import Batch
 from consumer.ingest.days import BusinessDays
@@ -43,6 +44,7 @@ from consumer.postgres.ledger import PostgresLedger
 from consumer.postgres.preparation import Preparation, Prepared
 from consumer.postgres.queries import load
 from consumer.postgres.retry import while_raises
+from consumer.postgres.spans import became, touch_traces
 from consumer.postgres.splitting import insert_splitting
 from consumer.postgres.staging import Outcome, insert_direct, insert_merging, join, rows_first
 
@@ -166,15 +168,18 @@ class PostgresStore(PostgresLedger):
             kind: await self._insert_kind(transaction, kind, screened.rows[kind], strategy)
             for kind in rows_first(screened.rows)
         }
+        spans = became(prepared.batch.span_records, outcomes.pop(SPAN, Outcome()))
         total = join([Outcome(), *outcomes.values()])
         return Written(
             prepared.batch,
-            {kind: outcome.inserted for kind, outcome in outcomes.items()},
-            total.duplicates,
-            [*screened.dead_letters, *screened.later(total.dead_letters)],
+            {**{kind: outcome.inserted for kind, outcome in outcomes.items()}, SPAN: spans.inserted},
+            [*total.duplicates, *spans.duplicates],
+            [*screened.dead_letters, *screened.later([*total.dead_letters, *spans.dead_letters])],
             {kind: outcome.amended for kind, outcome in outcomes.items()},
             total.moments,
             {kind: outcome.news for kind, outcome in outcomes.items()},
+            ignored=spans.ignored,
+            staged=spans.spans,
         )
 
     async def _insert_kind(
@@ -183,6 +188,8 @@ class PostgresStore(PostgresLedger):
         outcome: Outcome = await self._strategies()[strategy](transaction, kind, rows)
         tell = self._telemetry.set_aside if strategy >= InsertStrategy.SPLIT else None
         await apply_to_new(transaction, kind, outcome.inserted, tell)
+        if kind is SPAN:
+            await touch_traces(transaction, outcome.inserted)
         return outcome
 
     def _strategies(self) -> Mapping[InsertStrategy, Any]:
@@ -315,6 +322,7 @@ def _ledger_columns(spans: Sequence[Span], written: Written) -> list[list[Any]]:
     amended = Counter(chain.from_iterable(map(_PARTITION, rows) for rows in written.amended.values()))
     duplicates = Counter(map(_PARTITION, written.duplicates))
     dead = Counter(map(_PARTITION, written.dead_letters))
+    ignored = Counter(map(_PARTITION, written.ignored))
     rows = [
         (
             *span.partition,
@@ -325,6 +333,7 @@ def _ledger_columns(spans: Sequence[Span], written: Written) -> list[list[Any]]:
             duplicates[span.partition],
             amended[span.partition],
             dead[span.partition],
+            ignored[span.partition],
             span.gaps,
             span.leader_epoch,
         )

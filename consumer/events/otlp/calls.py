@@ -90,7 +90,7 @@ def usage_of(trace: Trace) -> Usage:
     """
     calls = trace.of(Role.MODEL_CALL)
     inside: dict[bytes, list[Node]] = {}
-    outermost = []
+    outermost: list[Node] = []
     for call in calls:
         around = next((node for node in trace.enclosing(call) if node.role is Role.MODEL_CALL), None)
         (outermost if around is None else inside.setdefault(around.id, [])).append(call)
@@ -131,7 +131,8 @@ def _cost(call: Node) -> Decimal | None:
     if not isinstance(details, dict) or not details:
         return None
     parts = [details["total"]] if "total" in details else list(details.values())
-    return _sum(map(number, parts))
+    found: Decimal | None = _sum(map(number, parts))
+    return found
 
 
 def _sum(values: Iterable[Any]) -> Any:

@@ -133,7 +133,8 @@ def _text_of_part(part: Any) -> str:
 
 def _calls_tool(content: Any) -> bool:
     return isinstance(content, list) and any(
-        isinstance(part, dict) and (part.get("type") in _CALL_TYPES or "functionCall" in part or "function_call" in part)
+        isinstance(part, dict)
+        and (part.get("type") in _CALL_TYPES or "functionCall" in part or "function_call" in part)
         for part in content
     )
 

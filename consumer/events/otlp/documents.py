@@ -16,7 +16,7 @@ _WITHIN = "document."
 
 
 def citations_of(trace: Trace) -> list[dict[str, Any]]:
-    """Each source once, in the order in which it was retrieved. Rerankers count only where nothing else was retrieved."""
+    """Each source once, in the order of retrieval. Rerankers count only where nothing else was retrieved."""
     found: dict[str, dict[str, Any]] = {}
     for role in (Role.RETRIEVAL, Role.RERANKING):
         for document in _documents(trace.of(role)):

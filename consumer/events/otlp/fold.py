@@ -24,7 +24,7 @@ from consumer.events.otlp.trace import Node, Trace
 from consumer.events.payload import parse_scalar
 from consumer.events.rejection import Fault, Reason, Rejected
 
-# The namespace of ids of traces where RAGLEDGER_IDS__NAMESPACE sets none: fixed for ever, or a user would become another.
+# The namespace of ids in traces if no other one is set: fixed for ever, or a user would become another.
 DEFAULT_NAMESPACE = UUID("7d0f8a3c-2b58-5c1e-9d4e-7261676c6564")
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as the columns are
@@ -99,8 +99,6 @@ class Folding:
             raise Rejected(Reason.MISSING_FIELD, faults)
         values = DIALOGUE.validate(members)
         self._add_cost(values, trace, own)
-        if "citations" in values:
-            values["citations"] = _raw_citations(own, members)
         return Folded(values, *_origin(trace), _operations(trace))
 
     def user_of(self, value: Any) -> UUID:
@@ -110,7 +108,7 @@ class Folding:
     def _session_of(self, value: Any) -> UUID:
         return _uuid(value) or ids.session_id(self.namespace, str(value))
 
-    def _members(self, trace_id: UUID, trace: Trace, call: Node | None, own: Mapping[str, Any]) -> dict[str, Any]:
+    def _members(self, trace_id: UUID, trace: Trace, call: Node | None, own: dict[str, Any]) -> dict[str, Any]:
         """As an event would bring them."""
         members: dict[str, Any] = {"id": str(trace_id), **_times(trace)}
         user, session = trace.first(mapping.USER), trace.first(mapping.SESSION)
@@ -161,10 +159,6 @@ def _exactly(value: Any) -> Any:
         return parse_scalar(value.encode() if isinstance(value, str) else _json.encode(value))
     except (ValueError, RecursionError):
         return value  # the column says what it takes
-
-
-def _raw_citations(own: Mapping[str, Any], members: Mapping[str, Any]) -> bytes:
-    return _json.encode(own["citations"] if "citations" in own else members["citations"])
 
 
 def _answering(trace: Trace) -> Node | None:
@@ -255,7 +249,9 @@ def _text(node: Node, names: Sequence[mapping.Attribute]) -> str | None:
 def _operations(trace: Trace) -> Operations:
     roles = [node.role for node in trace.nodes]
     counted = (Role.MODEL_CALL, Role.RETRIEVAL, Role.TOOL, Role.EMBEDDING)
-    return Operations(len(roles), *map(roles.count, counted), sum(node.failed for node in trace.nodes))
+    calls_, retrievals, tools, embeddings = map(roles.count, counted)
+    failed = sum(node.failed for node in trace.nodes)
+    return Operations(len(roles), calls_, retrievals, tools, embeddings, failed)
 
 
 _WHAT = {

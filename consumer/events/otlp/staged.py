@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple, NotRequired, Required
 from uuid import UUID
@@ -23,7 +23,6 @@ from consumer.events.otlp.roles import is_kept, role_of, speaks
 from consumer.events.otlp.trace import value_of
 from consumer.events.otlp.wire import Signal
 
-_ERASED = b""
 _RESOURCE_NAMES = frozenset(attribute.name for attribute in (*mapping.SERVICE, *mapping.ENVIRONMENT))
 _LOG_NAMES = frozenset({"event.name", *mapping.EVENT_ATTRIBUTES}) | mapping.CALL_NAMES | mapping.IDENTITY_NAMES
 
@@ -52,7 +51,7 @@ class SignalKind(Kind):
     """
 
     signal: Signal = Signal.SPANS
-    folding: Folding = Folding()
+    folding: Folding = field(default_factory=Folding)
 
 
 def signal_kind(signal: Signal, folding: Folding) -> SignalKind:
@@ -225,4 +224,4 @@ def _user(found: Iterable[Any], names: Any, folding: Folding) -> bytes:
 
 def emptied(one: Kept) -> Kept:
     """The same span without anything that it says: its user was erased."""
-    return one._replace(user=b"", resource=_ERASED, content=_ERASED)
+    return one._replace(user=b"", resource=b"", content=b"")

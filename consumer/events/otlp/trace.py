@@ -109,7 +109,7 @@ class Trace:
 
 
 def trace_of(stored: Iterable[Stored]) -> Trace:
-    """The trace that these are. What comes twice counts once; of two versions of a span the one that ended last does."""
+    """The trace that these are. What comes twice counts once; of two versions of a span the later end counts."""
     nodes: dict[bytes, tuple[tuple[int, bytes], Node]] = {}
     logs: list[tuple[bytes, Event]] = []
     for one in sorted(set(stored)):

@@ -15,7 +15,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 from consumer.events.formats import BYTE_ORDER_MARK, format_of
 from consumer.events.otlp import wire_json
 from consumer.events.payload import parse
-from consumer.events.record import Record
 from consumer.events.rejection import Reason, Rejected
 
 TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
@@ -136,7 +135,9 @@ def _in_words(error: Exception) -> str:
 
 
 def _wrong_signal(found: str, wanted: str) -> Rejected:
-    problem = f"OTLP {found}, and this topic carries {wanted}: give each signal a topic of its own in the Kafka exporter"
+    problem = (
+        f"OTLP {found}, and this topic carries {wanted}: give each signal a topic of its own in the Kafka exporter"
+    )
     return Rejected.whole(Reason.WRONG_KIND, problem)
 
 

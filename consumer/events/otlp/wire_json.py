@@ -135,7 +135,9 @@ def logs(text: bytes) -> LogsData:
         resource_logs=[
             ResourceLogs(
                 resource=_resource(one.resource),
-                scope_logs=[ScopeLogs(log_records=map(_log, scope.log_records or ())) for scope in one.scope_logs or ()],
+                scope_logs=[
+                    ScopeLogs(log_records=map(_log, scope.log_records or ())) for scope in one.scope_logs or ()
+                ],
             )
             for one in _logs.decode(text).resource_logs
         ]
@@ -179,11 +181,11 @@ def _log(log: _Log) -> LogRecord:
     )
 
 
-def _status(status: _Status | None) -> Status.StatusCode:
+def _status(status: _Status | None) -> Status.StatusCode.ValueType:
     """By number, as OTLP has it, or by name, as protobuf's own JSON would."""
     code = status.code if status else None
     if isinstance(code, str) and not code.isdecimal():
-        return Status.StatusCode.Value(code) if code in Status.StatusCode.keys() else Status.STATUS_CODE_UNSET
+        return Status.STATUS_CODE_ERROR if code == "STATUS_CODE_ERROR" else Status.STATUS_CODE_UNSET
     return Status.STATUS_CODE_ERROR if _count(code, 32) == Status.STATUS_CODE_ERROR else Status.STATUS_CODE_UNSET
 
 

@@ -124,7 +124,7 @@ def test_what_lies_behind_a_cut_waits_to_be_read(
     next_offset: int, diverges_at: int | None, bounds: Bounds, lag: int
 ) -> None:
     """However far the ledger stands: a partition that has as many new records as were cut off is not caught up."""
-    line = ledger.LedgerLine(*HERE, 0, next_offset, 30, 0, 0, 0, 0, 1, None, None, True, diverges_at=diverges_at)
+    line = ledger.LedgerLine(*HERE, 0, next_offset, 30, 0, 0, 0, 0, 0, 1, None, None, True, diverges_at=diverges_at)
     (found,) = ledger._with_lag({HERE: line}, Answers({HERE: bounds}), ())
     assert found.lag == lag
     assert ledger.Ledger([found]).is_caught_up == (lag == 0)
@@ -132,7 +132,7 @@ def test_what_lies_behind_a_cut_waits_to_be_read(
 
 def test_a_partition_whose_leader_does_not_answer_is_not_caught_up() -> None:
     """Nobody knows what waits in it."""
-    line = ledger.LedgerLine(*HERE, 0, 30, 30, 0, 0, 0, 0, 1, None, None, True)
+    line = ledger.LedgerLine(*HERE, 0, 30, 30, 0, 0, 0, 0, 0, 1, None, None, True)
     (found,) = ledger._with_lag({HERE: line}, Answers({}, {HERE: "it has no leader"}), ())
     assert found.lag is None
     assert not ledger.Ledger([found]).is_caught_up
