@@ -26,7 +26,7 @@ from consumer.cli.output import (
 from consumer.cli.signals import stop_on_signals
 from consumer.cli.times import moment
 from consumer.errors import OperationError
-from consumer.events.registry import kinds_by_topic
+from consumer.events.registry import consumed_kinds
 from consumer.events.rejection import Reason
 from consumer.ingest.erased import erasure_keys
 from consumer.postgres.client import Database
@@ -108,7 +108,7 @@ def _filter(
 
 def dead_letters_of(settings: Settings, database: Database) -> DeadLetters:
     """The dead letters, replayed as the service would take them."""
-    kinds = kinds_by_topic(settings.topics)
+    kinds = consumed_kinds(settings)
     keys = erasure_keys(settings.erasure)
     return DeadLetters(database, kinds, settings.rollup.timezone, settings.batch.max_record_bytes, keys)
 

@@ -1,6 +1,5 @@
 """Traces from a real Kafka to a real PostgreSQL, as the Collector wrote them."""
 
-import json
 import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.otlp import as_json, captured, expected, fold, record, staged, traced
+from tests.support.otlp import captured, expected
 from tests.support.producers import produce
 from tests.support.service import Environment, ServiceProcess, eventually
 
@@ -87,6 +86,7 @@ def test_captured_records_become_the_expected_dialogues(
             trace: "; ".join(result["faults"]) for trace, result in results.items() if "rejected" in result
         }
         ledger = environment.query(
-            "SELECT sum(inserted) AS inserted, sum(duplicates) AS duplicates, sum(ignored) AS ignored FROM ingest_ledger"
+            "SELECT sum(inserted) AS inserted, sum(duplicates) AS duplicates, sum(ignored) AS ignored"
+            " FROM ingest_ledger"
         )
         assert ledger == [{"inserted": len(records), "duplicates": len(records[::2]), "ignored": 0}]

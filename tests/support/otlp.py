@@ -84,6 +84,7 @@ def as_json(result: Folded | Skipped | Rejected) -> dict[str, Any]:
         return {"skipped": result.value}
     if isinstance(result, Rejected):
         return {"rejected": result.reason.value, "faults": [str(fault) for fault in result.faults]}
+    values: dict[str, Any]
     values = {name: value if isinstance(value, int | list) else str(value) for name, value in result.values.items()}
     values |= {"service": result.service, "environment": result.environment, **result.operations._asdict()}
     plain: dict[str, Any] = json.loads(json.dumps(values, default=str))

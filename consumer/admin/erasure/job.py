@@ -3,7 +3,7 @@
     remember   the hash of the user, committed first: from then on nothing stores a dialogue of the user again
     delete     dialogues and the feedback on them in every table that has some, in batches, each with the marks of the
                days it touches
-    empty      dead letters that name the user
+    empty      dead letters that name the user, and staged spans of the user's traces
     unlink     provenance, its archive and notices are kept without the user
     count      what is left, in every place at once: where there is something, all of that again
     compute    the days touched, anew
@@ -40,12 +40,22 @@ from consumer.postgres.visibility import demand_whole_tables
 ROWS_AT_A_TIME = 1_000
 LETTERS_AT_A_TIME = 500
 LETTER_BYTES_AT_A_TIME = 33_554_432
-_TABLES = ("ai_dialogue_log", "dead_letters", "provenance", "retention_archive", "retention_notices")
+_TABLES = (
+    "ai_dialogue_log",
+    "dead_letters",
+    "provenance",
+    "retention_archive",
+    "retention_notices",
+    "staged_spans",
+    "dialogue_traces",
+)
 _FEEDBACK = "kept_feedback"
 _STOLEN = 2
 """Batches in which others have deleted everything, after which all of it is counted."""
 _UNLINKED = ("provenance", "archived_provenance", "notices")
 _UNLINKING = {"provenance": "provenance", "archived_provenance": "archive", "notices": "notices"}
+# The spans first: dialogue_traces says whose they are.
+_OF_TRACES = {"staged_spans": "erasure_spans", "traces": "erasure_traces"}
 
 Progress = Callable[[str, int], None]
 """Is given what was worked on, and how many of it were done."""
@@ -76,9 +86,10 @@ class Erasure:
         async with self._database.transaction() as transaction:
             await transaction.execute("SET TRANSACTION READ ONLY")
             (row,) = await transaction.fetch(load("erasure_found"), user)
+            (traces,) = await transaction.fetch(load("erasure_found_traces"), user)
             said = await dialogues.find(transaction, user)
         letters = sum([len(named) async for named in self._letters(user, told)])
-        deleted = {"dialogues": said.count, "feedback": said.feedback, "dead_letters": letters}
+        deleted = {"dialogues": said.count, "feedback": said.feedback, "dead_letters": letters, **traces}
         unlinked = {name: row[name] for name in _UNLINKED}
         return Found(
             deleted, unlinked, row["on_hold"], row["named_in_policy"], row["sent_notices"], self._days_of(said.moments)
@@ -111,6 +122,8 @@ class Erasure:
         while True:
             done = await self._delete_dialogues(erasure, user, told)
             done += await self._empty_dead_letters(erasure, user, told)
+            for name, statement in _OF_TRACES.items():
+                done += await self._erase_traces(erasure, user, name, statement, told)
             for name in _UNLINKED:
                 done += await self._unlink(erasure, user, name, told)
             left = await self.find(user, told)
@@ -191,6 +204,18 @@ class Erasure:
                 done += len(rows)
         return done
 
+    async def _erase_traces(self, erasure: int, user: UUID, name: str, statement: str, told: Progress) -> int:
+        done = 0
+        while True:
+            async with self._step(user) as transaction:
+                rows = await transaction.fetch(load(statement), user, ROWS_AT_A_TIME)
+                if rows:
+                    await _add(transaction, erasure, {name: len(rows)})
+            told("traces", len(rows))
+            if not rows:
+                return done
+            done += len(rows)
+
     async def _letters(self, user: UUID, told: Progress) -> AsyncIterator[Sequence[int]]:
         """Go through the dead letters: chunk by chunk, the ids of those that name the user."""
         last = 0
@@ -237,7 +262,8 @@ async def _add(
 ) -> None:
     names = ("dialogues", "feedback", "dead_letters", *_UNLINKED)
     values = (counts.get(name, 0) for name in names)
-    await transaction.execute(load("erasure_add"), erasure, *values, list(days), list(sent))
+    traces = (counts.get(name, 0) for name in _OF_TRACES)
+    await transaction.execute(load("erasure_add"), erasure, *values, list(days), list(sent), *traces)
 
 
 def _record(row: Any) -> StoredRecord:
