@@ -202,7 +202,7 @@ def test_the_service_is_given_the_time_it_may_take() -> None:
 
 def test_the_topics_of_the_settings_are_made() -> None:
     """Each topic that the service reads by default exists before it starts."""
-    assert set(Topics().model_dump().values()) <= set(SERVICES["topics"]["environment"]["TOPICS"].split())
+    assert set(Topics().named.values()) <= set(SERVICES["topics"]["environment"]["TOPICS"].split())
 
 
 @pytest.mark.parametrize(("file", "topic"), [("dialogues", "rag.dialogue"), ("provenance", "rag.provenance")])

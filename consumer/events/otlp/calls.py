@@ -24,10 +24,34 @@ from consumer.events.otlp.mapping import Attribute, Role
 from consumer.events.otlp.trace import Event, Node, Trace
 
 _INDEXED = re.compile(rf"({'|'.join(map(re.escape, mapping.FAMILIES))})\.(\d{{1,6}})\.(.+)", re.ASCII)
+_BEGINNINGS = tuple(f"{family}." for family in mapping.FAMILIES)
 _CONTENTS = re.compile(r"contents\.(\d{1,6})\.message_content\.(type|text)", re.ASCII)
 _EVENTS = "events"
 
+_MODEL = mapping.names(mapping.RESPONSE_MODEL, mapping.REQUEST_MODEL)
+_TEMPERATURE, _PARAMETERS = mapping.names(mapping.TEMPERATURE), mapping.names(mapping.PARAMETERS)
+_PROMPT, _COMPLETION = mapping.names(mapping.PROMPT_TOKENS), mapping.names(mapping.COMPLETION_TOKENS)
+_TOTAL, _USAGE = mapping.names(mapping.TOTAL_TOKENS), mapping.names(mapping.USAGE)
+_COST, _COSTS = mapping.names(mapping.COST_USD), mapping.names(mapping.COSTS_USD)
+_REASONS = mapping.names(mapping.TOOL_CALLS)
+
 Entries = Mapping[str, Mapping[int, dict[str, Any]]]
+
+
+class _Place(NamedTuple):
+    """Where messages may be: an attribute, or a family of indexed ones and what stands behind the index."""
+
+    name: str
+    family: str
+    rest: str
+
+
+def _places(attributes: Iterable[Attribute]) -> Sequence[_Place]:
+    parts = [(name, *name.partition(".N")) for name in mapping.names(attributes)]
+    return [_Place(name, family if index else "", rest.removeprefix(".")) for name, family, index, rest in parts]
+
+
+_INPUT, _OUTPUT = _places(mapping.INPUT_MESSAGES), _places(mapping.OUTPUT_MESSAGES)
 
 
 class Usage(NamedTuple):
@@ -44,35 +68,35 @@ class Usage(NamedTuple):
 
 def answer_of(call: Node) -> str | None:
     """The text that the model has answered, if any."""
-    return first_answer(_said(call, mapping.OUTPUT_MESSAGES, ASSISTANT))
+    return first_answer(_said(call, _OUTPUT, ASSISTANT))
 
 
 def question_of(call: Node) -> str | None:
     """The last message of the user that the model was given."""
-    return last_of_user(_said(call, mapping.INPUT_MESSAGES, USER))
+    return last_of_user(_said(call, _INPUT, USER))
 
 
 def has_content(call: Node) -> bool:
     """Whether anything that was said to the model or by it is there."""
-    return bool(_said(call, mapping.INPUT_MESSAGES, USER) or _said(call, mapping.OUTPUT_MESSAGES, ASSISTANT))
+    return bool(_said(call, _INPUT, USER) or _said(call, _OUTPUT, ASSISTANT))
 
 
 def wants_tool(call: Node) -> bool:
     """Whether the model asks for a tool."""
-    if any(message.calls_tool for message in _said(call, mapping.OUTPUT_MESSAGES, ASSISTANT)):
+    if any(message.calls_tool for message in _said(call, _OUTPUT, ASSISTANT)):
         return True
     if any(name.startswith("llm.output_messages.") and ".tool_calls." in name for name in call.attributes):
         return True
     if call.attributes.get("ai.response.toolCalls"):
         return True
-    reasons = [call.get([attribute]) for attribute in mapping.TOOL_CALLS]
+    reasons = [call.get((name,)) for name in _REASONS]
     ends = [entry.get("finish_reason") for entry in entries(call).get("gen_ai.completion", {}).values()]
     return any(map(asks_for_tool, [*reasons, *ends]))
 
 
 def model_of(call: Node) -> str | None:
     """The model that answered, or else the one that was asked."""
-    model = call.get(mapping.RESPONSE_MODEL, mapping.REQUEST_MODEL)
+    model = call.get(_MODEL)
     if model is None:
         model = _parameter(call, "model")
     return None if model is None else str(model)
@@ -80,7 +104,7 @@ def model_of(call: Node) -> str | None:
 
 def temperature_of(call: Node) -> Any:
     """The temperature that was asked for."""
-    stated = call.get(mapping.TEMPERATURE)
+    stated = call.get(_TEMPERATURE)
     return number(_parameter(call, "temperature") if stated is None else stated)
 
 
@@ -107,12 +131,12 @@ def usage_of(trace: Trace) -> Usage:
 
 
 def _stated(call: Node) -> Usage:
-    details = decoded(call.get(mapping.USAGE))
+    details = decoded(call.get(_USAGE))
     details = details if isinstance(details, dict) else {}
     return Usage(
-        _count(call.get(mapping.PROMPT_TOKENS), details, "input", "prompt_tokens", "input_tokens"),
-        _count(call.get(mapping.COMPLETION_TOKENS), details, "output", "completion_tokens", "output_tokens"),
-        _count(call.get(mapping.TOTAL_TOKENS), details, "total", "total_tokens"),
+        _count(call.get(_PROMPT), details, "input", "prompt_tokens", "input_tokens"),
+        _count(call.get(_COMPLETION), details, "output", "completion_tokens", "output_tokens"),
+        _count(call.get(_TOTAL), details, "total", "total_tokens"),
         _cost(call),
     )
 
@@ -124,10 +148,10 @@ def _count(stated: Any, details: Mapping[str, Any], *names: str) -> int | None:
 
 
 def _cost(call: Node) -> Decimal | None:
-    stated = number(call.get(mapping.COST_USD))
+    stated = number(call.get(_COST))
     if stated is not None:
         return stated
-    details = decoded(call.get(mapping.COSTS_USD))
+    details = decoded(call.get(_COSTS))
     if not isinstance(details, dict) or not details:
         return None
     parts = [details["total"]] if "total" in details else list(details.values())
@@ -151,23 +175,22 @@ def number(value: Any) -> Decimal | None:
 
 
 def _parameter(call: Node, name: str) -> Any:
-    for attribute in mapping.PARAMETERS:
-        parameters = decoded(call.get([attribute]))
+    for attribute in _PARAMETERS:
+        parameters = decoded(call.get((attribute,)))
         if isinstance(parameters, dict) and parameters.get(name) is not None:
             return parameters[name]
     return None
 
 
-def _said(call: Node, fields: Sequence[Attribute], role: str) -> Sequence[Said]:
+def _said(call: Node, fields: Sequence[_Place], role: str) -> Sequence[Said]:
     """The messages of the first attribute that has some; else those that came as events."""
     families: Entries | None = None
-    for name, _ in fields:
-        family, is_indexed, rest = name.partition(".N")
-        if is_indexed:
+    for name, family, rest in fields:
+        if family:
             families = entries(call) if families is None else families
-            found = _said_at_indices(families.get(family, {}), rest.removeprefix("."), role)
+            found = _said_at_indices(families.get(family, {}), rest, role)
         else:
-            found = _said_in(call.get([Attribute(name, mapping.Convention.OWN)]), name, role)
+            found = _said_in(call.get((name,)), name, role)
         if found:
             return found
     return _said_in_events(call.events, role)
@@ -213,7 +236,7 @@ def entries(node: Node) -> Entries:
     """Indexed attributes: family, index, what stands behind the index."""
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for name, value in node.attributes.items():
-        match = _INDEXED.fullmatch(name)
+        match = _INDEXED.fullmatch(name) if name.startswith(_BEGINNINGS) else None
         if match:
             family, index, rest = match.groups()
             found.setdefault(family, {}).setdefault(int(index), {})[rest] = value

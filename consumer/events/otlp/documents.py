@@ -13,6 +13,7 @@ from consumer.events.otlp.mapping import Role
 from consumer.events.otlp.trace import Node, Trace
 
 _WITHIN = "document."
+_LISTED = ("gen_ai.retrieval.documents", "langfuse.observation.output")
 
 
 def citations_of(trace: Trace) -> list[dict[str, Any]]:
@@ -30,10 +31,11 @@ def citations_of(trace: Trace) -> list[dict[str, Any]]:
 
 def _documents(nodes: Iterable[Node]) -> Iterator[Mapping[str, Any]]:
     for node in nodes:
-        for value in (node.get(mapping.DOCUMENTS[:1]), node.attributes.get("langfuse.observation.output")):
-            yield from _listed(decoded(value))
+        for name in _LISTED:
+            yield from _listed(decoded(node.get((name,))))
+        families = entries(node)
         for family in ("retrieval.documents", "reranker.output_documents"):
-            indexed = entries(node).get(family, {})
+            indexed = families.get(family, {})
             for index in sorted(indexed):
                 yield {name.removeprefix(_WITHIN): value for name, value in indexed[index].items()}
         for event in node.events:

@@ -27,6 +27,7 @@ from consumer.events.rejection import Fault, Reason, Rejected
 # The namespace of ids in traces if no other one is set: fixed for ever, or a user would become another.
 DEFAULT_NAMESPACE = UUID("7d0f8a3c-2b58-5c1e-9d4e-7261676c6564")
 
+_USER, _SESSION = mapping.names(mapping.USER), mapping.names(mapping.SESSION)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as the columns are
 _json = msgspec.json.Encoder(decimal_format="number")
 
@@ -87,18 +88,21 @@ class Folding:
         :raises Rejected: it is one, and something is missing or not as its column takes it
         """
         own = _own(trace)
-        call = _answering(trace)
+        call, answer = _answering(trace)
         if call is None and not own:
             skipped = _why_none(trace)
             if skipped is not None:
                 return skipped
-        members = self._members(trace_id, trace, call, own)
+        usage = calls.usage_of(trace)
+        members = self._members(trace_id, trace, usage)
+        members |= {**_from_call(call or _last_call(trace), answer), **own}
+        members = {name: value for name, value in members.items() if value is not None}
         missing = [name for name in ("user_id", "session_id", "query", "response", "model_used") if name not in members]
         if missing:
             faults = [Fault(name, _why_missing(name, trace, call)) for name in missing]
             raise Rejected(Reason.MISSING_FIELD, faults)
         values = DIALOGUE.validate(members)
-        self._add_cost(values, trace, own)
+        self._add_cost(values, usage.cost, own)
         return Folded(values, *_origin(trace), _operations(trace))
 
     def user_of(self, value: Any) -> UUID:
@@ -108,22 +112,19 @@ class Folding:
     def _session_of(self, value: Any) -> UUID:
         return _uuid(value) or ids.session_id(self.namespace, str(value))
 
-    def _members(self, trace_id: UUID, trace: Trace, call: Node | None, own: dict[str, Any]) -> dict[str, Any]:
-        """As an event would bring them."""
-        members: dict[str, Any] = {"id": str(trace_id), **_times(trace)}
-        user, session = trace.first(mapping.USER), trace.first(mapping.SESSION)
+    def _members(self, trace_id: UUID, trace: Trace, usage: calls.Usage) -> dict[str, Any]:
+        """What holds for the whole trace, as an event would bring it."""
+        members: dict[str, Any] = {"id": str(trace_id), **_times(trace), **_tokens(usage)}
+        user, session = trace.first(_USER), trace.first(_SESSION)
         if user is not None:
-            members["user_id"] = str(self.user_of(user[0]))
+            members["user_id"] = str(self.user_of(user))
         if session is not None:
-            members["session_id"] = str(self._session_of(session[0]))
-        members |= _from_call(call or _last_call(trace))
-        members |= _tokens(calls.usage_of(trace))
+            members["session_id"] = str(self._session_of(session))
         if self.retrieved_is_cited and (citations := citations_of(trace)):
             members["citations"] = citations
-        return {name: value for name, value in (members | own).items() if value is not None}
+        return members
 
-    def _add_cost(self, values: Values, trace: Trace, own: Mapping[str, Any]) -> None:
-        stated = calls.usage_of(trace).cost
+    def _add_cost(self, values: Values, stated: Decimal | None, own: Mapping[str, Any]) -> None:
         if stated is None or "token_cost_jpy" in own or "created_at" not in values:
             return
         yen = self.to_yen(stated, "USD", values["created_at"])
@@ -136,12 +137,13 @@ class Folding:
 
 
 def _own(trace: Trace) -> dict[str, Any]:
-    """What the application says itself."""
-    found = {}
-    for name, column in mapping.OWN_FIELDS.items():
-        value = next((node.attributes[name] for node in trace.root_first if name in node.attributes), None)
-        if value is not None:
-            found[column] = _own_value(column, value)
+    """What the application says itself, the root's first."""
+    found: dict[str, Any] = {}
+    for node in trace.root_first:
+        for name in mapping.OWN_FIELDS.keys() & node.attributes.keys():
+            column = mapping.OWN_FIELDS[name]
+            if node.attributes[name] is not None and column not in found:
+                found[column] = _own_value(column, node.attributes[name])
     return found
 
 
@@ -161,10 +163,14 @@ def _exactly(value: Any) -> Any:
         return value  # the column says what it takes
 
 
-def _answering(trace: Trace) -> Node | None:
-    """The last model call, by when it ended, that has a text and no error."""
+def _answering(trace: Trace) -> tuple[Node | None, str | None]:
+    """The last model call, by when it ended, that has a text and no error; and its text."""
     by_end = sorted(trace.of(Role.MODEL_CALL), key=lambda node: (node.end, node.start, node.id), reverse=True)
-    return next((call for call in by_end if not call.failed and calls.answer_of(call) is not None), None)
+    for call in by_end:
+        answer = None if call.failed else calls.answer_of(call)
+        if answer is not None:
+            return call, answer
+    return None, None
 
 
 def _last_call(trace: Trace) -> Node | None:
@@ -186,12 +192,12 @@ def _why_none(trace: Trace) -> Skipped | None:
     return Skipped.TOOL_CALL if calls.wants_tool(call) else None
 
 
-def _from_call(call: Node | None) -> dict[str, Any]:
+def _from_call(call: Node | None, answer: str | None) -> dict[str, Any]:
     if call is None:
         return {}
     return {
         "query": calls.question_of(call),
-        "response": None if call.failed else calls.answer_of(call),
+        "response": answer,
         "model_used": calls.model_of(call),
         "temperature": calls.temperature_of(call),
     }

@@ -327,6 +327,11 @@ OWN_FIELDS: Mapping[str, str] = {
 """Attributes of the application's own, on any span of the trace: each overrides what was folded for its field."""
 
 
+def names(*fields: Iterable[Attribute]) -> tuple[str, ...]:
+    """The names of the attributes of a field, in their order."""
+    return tuple(attribute.name for field in fields for attribute in field)
+
+
 def _names(*fields: Iterable[Attribute]) -> frozenset[str]:
     return frozenset(attribute.name for field in fields for attribute in field if "N" not in attribute.name.split("."))
 

@@ -13,7 +13,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from consumer.events.otlp import mapping
-from consumer.events.otlp.mapping import Attribute, Role
+from consumer.events.otlp.mapping import Role
 from consumer.events.otlp.roles import role_of
 
 Values = Mapping[str, Any]
@@ -51,17 +51,21 @@ class Node:
     resource: Values
     events: list[Event] = field(default_factory=list)
 
-    def get(self, *fields: Iterable[Attribute]) -> Any:
-        """The first of the attributes that is there; its events' too, where the content came with one."""
-        for attributes in (self.attributes, *self._details):
-            for name in (attribute.name for group in fields for attribute in group):
+    def get(self, names: Iterable[str]) -> Any:
+        """The value of the first of these attributes that is there; an event with the content has some, too."""
+        for attributes in self.said:
+            for name in names:
                 if (value := attributes.get(name)) is not None and value != "":
                     return value
         return None
 
     @cached_property
-    def _details(self) -> Sequence[Values]:
-        return [event.attributes for event in self.events if event.name == mapping.DETAILS_EVENT]
+    def said(self) -> Sequence[Values]:
+        """Where its attributes are."""
+        if not self.events:
+            return (self.attributes,)
+        details = (event.attributes for event in self.events if event.name == mapping.DETAILS_EVENT)
+        return (self.attributes, *details)
 
 
 @dataclass(eq=False)
@@ -98,13 +102,14 @@ class Trace:
             yield found
             node = found
 
-    def first(self, fields: Iterable[Attribute]) -> tuple[Any, Attribute] | None:
-        """The first attribute that any span has, and its value."""
-        for attribute in fields:
-            for node in self.root_first:
-                value = node.get([attribute])
+    def first(self, names: Iterable[str]) -> Any:
+        """The value of the first of these attributes that any span has, the root asked first."""
+        there = set().union(*(attributes for node in self.nodes for attributes in node.said))
+        for name in names:
+            if name in there:
+                value = next((value for node in self.root_first if (value := node.get((name,))) is not None), None)
                 if value is not None:
-                    return value, attribute
+                    return value
         return None
 
 

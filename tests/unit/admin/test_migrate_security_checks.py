@@ -11,7 +11,7 @@ from consumer.admin.roles import DASHBOARDS, GRANTS, INGEST, MIGRATOR, ROLES, Gr
 
 QUIET = "(user_id = (SELECT current_setting('app.current_user_id'::text, true)))"
 GOOD = SecurityFacts(
-    secured={"ai_dialogue_log", "provenance"},
+    secured={"ai_dialogue_log", "provenance", "dialogue_traces"},
     policies={
         (table, name): Policy(command, True, (role,) if role else (), "true" if role else QUIET)
         for name, (table, command, role) in expected.POLICIES.items()
@@ -33,15 +33,15 @@ def test_a_database_as_it_should_be() -> None:
     assert failed(GOOD) == []
 
 
-def test_without_roles_only_the_two_policies_are_looked_for() -> None:
+def test_without_roles_only_the_policies_for_everybody_are_looked_for() -> None:
     """Who may not make roles still has the policies for readers; each missing role says how to come by it."""
-    two = {place: policy for place, policy in GOOD.policies.items() if not policy.roles}
-    facts = replace(GOOD, roles={}, grants={}, policies=two)
+    open_to_all = {place: policy for place, policy in GOOD.policies.items() if not policy.roles}
+    facts = replace(GOOD, roles={}, grants={}, policies=open_to_all)
     assert failed(facts) == []
     details = {check.name: check.detail for check in compare_security(facts)}
     assert f"CREATE ROLE {INGEST} NOLOGIN" in details[f"role {INGEST}"]
     assert "0008_add_row_security.sql and every later file" in details[f"role {INGEST}"]
-    assert len(failed(replace(facts, policies={}))) == 2
+    assert len(failed(replace(facts, policies={}))) == 3
 
 
 def test_grants_on_tables_that_are_not_there_are_not_missed() -> None:

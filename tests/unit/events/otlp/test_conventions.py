@@ -255,7 +255,7 @@ def test_the_last_call_with_a_text_and_no_error_answers() -> None:
 
 
 def test_calls_inside_another_one_are_not_counted_again() -> None:
-    """Two instrumentations at once, with a span of neither in between; where the outer one states nothing, the inner."""
+    """Two instrumentations at once, a span of neither in between; the inner one where the outer states nothing."""
     silent = {key: value for key, value in chat(QUESTION, ANSWER).items() if "usage" not in key}
     found = values(
         root(**{"gen_ai.usage.input_tokens": 999, "gen_ai.usage.output_tokens": 999}),
@@ -457,7 +457,7 @@ def test_attributes_that_were_dropped_are_named_where_an_id_is_missing() -> None
 )
 def test_what_a_column_does_not_take_is_a_dead_letter(attributes: Mapping[str, Any], reason: Reason) -> None:
     """As for events: nothing is altered in silence."""
-    result = folded(root(), span(TRACE, 2, chat(QUESTION, ANSWER) | attributes, parent=1))
+    result = folded(root(), span(TRACE, 2, {**chat(QUESTION, ANSWER), **attributes}, parent=1))
     assert isinstance(result, Rejected)
     assert result.reason is reason
 
