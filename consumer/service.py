@@ -11,6 +11,7 @@ from typing import Any
 from consumer.events import price_file
 from consumer.events.costs import Pricing
 from consumer.events.record import Partition
+from consumer.events.registry import folding_of
 from consumer.http.page import PageServer, SnapshotSource
 from consumer.http.server import Health, HttpServer
 from consumer.ingest import slo
@@ -21,11 +22,12 @@ from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import erasure_keys
 from consumer.ingest.pipeline import Pipeline, PipelinePolicy
 from consumer.ingest.ports import Bounds, SourceError, Unavailable
-from consumer.ingest.prices import kinds_of, pricing_of
+from consumer.ingest.prices import consumed_kinds, pricing_of
 from consumer.ingest.rollup_basis import Basis
 from consumer.ingest.watchdog import Watchdog, WatchPolicy
 from consumer.kafka.consumer import KafkaSource
 from consumer.maintenance.costs import CostJob
+from consumer.maintenance.folding import FoldJob
 from consumer.maintenance.periodic import PeriodicJob
 from consumer.maintenance.retention import Retention, RetentionJob
 from consumer.maintenance.rollup import RollupJob
@@ -42,10 +44,12 @@ from consumer.postgres.retry import while_raises
 from consumer.postgres.schema_check import check_schema
 from consumer.postgres.store import PostgresStore
 from consumer.postgres.table_partitions import PostgresPartitions
+from consumer.postgres.traces import PostgresTraces
 from consumer.settings.model import Settings, owner_name
 from consumer.telemetry import logs
 from consumer.telemetry.costs import PrometheusCostTelemetry
 from consumer.telemetry.days import PrometheusDayTelemetry
+from consumer.telemetry.folding import PrometheusFoldTelemetry
 from consumer.telemetry.ingest import PrometheusTelemetry
 from consumer.telemetry.metrics import CLIENT_ERRORS, Metrics
 from consumer.telemetry.retention import PrometheusRetentionTelemetry
@@ -85,7 +89,7 @@ class Service:
     def __init__(self, settings: Settings, on_stall: Callable[[], None] = lambda: None) -> None:
         self.settings, self._on_stall = settings, on_stall
         clock, metrics, pricing = SystemClock(), Metrics(), pricing_of(settings)
-        kinds = kinds_of(settings, pricing)
+        kinds = consumed_kinds(settings, pricing)
         logs.count_library_lines(metrics.counter(CLIENT_ERRORS).inc)
         self.telemetry = PrometheusTelemetry(metrics, clock, kinds.keys())
         self.database = Database(settings.postgres)
@@ -119,6 +123,7 @@ class Service:
             PeriodicJob("partitions", settings.partitions.interval_s, partitions.run_once),
             *self._retention(metrics, clock),
             *self._costs(pricing, days, metrics, clock),
+            *self._folding(metrics, clock, days),
         ]
         self.watchdog = Watchdog(
             self.pipeline,
@@ -152,6 +157,25 @@ class Service:
         read = partial(price_file.load, file)
         job = CostJob(costs, pricing, read, telemetry, clock)
         return [PeriodicJob("costs", self.settings.prices.interval_s, job.run_once)]
+
+    def _folding(self, metrics: Metrics, clock: SystemClock, days: BusinessDays) -> Sequence[PeriodicJob]:
+        otlp, topics = self.settings.otlp, self.settings.topics
+        topic = topics.otlp_spans or topics.otlp_logs
+        if topic is None:
+            return []
+        traces = PostgresTraces(
+            self.database,
+            days,
+            folding_of(self.settings),
+            topic,
+            self.telemetry.set_aside,
+            quiet=otlp.quiet_s,
+            keep_hours=otlp.keep_h,
+            erasure_keys=erasure_keys(self.settings.erasure),
+        )
+        telemetry = PrometheusFoldTelemetry(metrics, clock, topic, self.telemetry.domain)
+        job = FoldJob(traces, telemetry, clock, otlp.quiet_s)
+        return [PeriodicJob("folding", job.pause, job.run_once)]
 
     async def run(self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None) -> None:
         """Run until `stop` is set; then stop fetching, write the open batch, commit and leave the group.

@@ -34,6 +34,7 @@ from consumer.events.fields import (
     Uuid,
 )
 from consumer.events.kind import Kind
+from consumer.events.otlp import mapping
 from consumer.events.plugin import Config, PluginConfig, Seconds
 from consumer.events.registry import kinds_by_topic
 from consumer.settings.model import Settings, Topics, variable
@@ -42,7 +43,8 @@ from consumer.telemetry.metrics import kind as type_of
 
 DOCS = Path(__file__).resolve().parent
 SCHEMA = DOCS.parent / "schema"
-PAGES = (DOCS / "configuration.md", DOCS / "events.md", DOCS / "metrics.md", CHART / "README.md")
+NAMES = ("configuration.md", "events.md", "metrics.md", "opentelemetry.md")
+PAGES = (*(DOCS / name for name in NAMES), CHART / "README.md")
 KINDS = kinds_by_topic(Topics())
 # Whose columns say what the fields of amendments mean.
 _KEPT_IN = {"feedback": "kept_feedback", "verification": "kept_verifications"}
@@ -70,6 +72,7 @@ def filled(page: str) -> str:
     made["values"] = table(("value", "default", "meaning"), rows())
     made["config"] = _members(TypeAdapter(PluginConfig).json_schema())
     made |= {kind.name: fields(kind) for kind in KINDS.values()}
+    made |= {"mapping": mapped(), "roles": span_roles(), "own": own_attributes()}
     block = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
     return block.sub(lambda found: f"{found[1]}\n{made[found[2]]}\n{found[3]}", page)
 
@@ -129,6 +132,55 @@ def metrics() -> str:
 def _meaning(metric: Metric) -> str:
     bounds = ", ".join(f"{bound:g}" for bound in metric.buckets)
     return f"{metric.meaning} Bounds: {bounds}." if bounds else metric.meaning
+
+
+def mapped() -> str:
+    """A table of the attributes of each field."""
+    fields_of = {
+        "`user_id`": mapping.USER,
+        "`session_id`": mapping.SESSION,
+        "`model_used`": (*mapping.RESPONSE_MODEL, *mapping.REQUEST_MODEL),
+        "`temperature`": mapping.TEMPERATURE,
+        "`temperature`, in a JSON object": mapping.PARAMETERS,
+        "`prompt_tokens`": mapping.PROMPT_TOKENS,
+        "`completion_tokens`": mapping.COMPLETION_TOKENS,
+        "`total_tokens`": mapping.TOTAL_TOKENS,
+        "tokens, in a JSON object": mapping.USAGE,
+        "cost, in US dollars": (*mapping.COST_USD, *mapping.COSTS_USD),
+        "messages to the model": mapping.INPUT_MESSAGES,
+        "answers of the model": mapping.OUTPUT_MESSAGES,
+        "retrieved documents": mapping.DOCUMENTS,
+        "an error, beside the status": mapping.ERROR,
+        "`service`": mapping.SERVICE,
+        "`environment`": mapping.ENVIRONMENT,
+    }
+    rows_ = [[what, *map(str, _by_convention(attributes))] for what, attributes in fields_of.items()]
+    return f"Version {mapping.VERSION}.\n\n{table(('field', 'attributes'), rows_)}"
+
+
+def _by_convention(attributes: Iterable[mapping.Attribute]) -> Iterable[str]:
+    parts = [f"`{attribute.name}` ({attribute.convention})" for attribute in attributes]
+    return [", ".join(parts)]
+
+
+def span_roles() -> str:
+    """A table of the attributes that say what a span is."""
+    rows_ = []
+    for said in mapping.ROLES:
+        meanings = {role: [value for value, one in said.roles.items() if one is role] for role in mapping.Role}
+        text = "; ".join(
+            f"{role}: {', '.join(f'`{one}`' for one in found)}" for role, found in meanings.items() if found
+        )
+        rows_.append((f"`{said.name}`", str(said.convention), text))
+    return table(("attribute", "convention", "values, in any case"), rows_)
+
+
+def own_attributes() -> str:
+    """A table of the attributes that override a field."""
+    own = {attribute.name: attribute.name.split(".")[1] for attribute in (mapping.USER[0], mapping.SESSION[0])}
+    return table(
+        ("attribute", "field"), [(f"`{name}`", f"`{column}`") for name, column in {**own, **mapping.OWN_FIELDS}.items()]
+    )
 
 
 def _members(schema: Mapping[str, Any]) -> str:

@@ -15,10 +15,13 @@ from uuid import UUID
 
 import msgspec
 
+from consumer.admin.trace_replay import decode_again, is_trace
 from consumer.decode.lanes import decode
 from consumer.decode.rows import Row
+from consumer.decode.spans import SpanRecord
 from consumer.errors import OperationError
 from consumer.events.kind import Kind
+from consumer.events.otlp.staged import SPAN, SignalKind
 from consumer.events.record import Record, StoredRecord, UnreadableRecord
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import DeadLetter
@@ -31,6 +34,7 @@ from consumer.postgres.client import Database, Transaction
 from consumer.postgres.costs import keep_costs
 from consumer.postgres.erasures import Erasures, ErasuresChanged
 from consumer.postgres.queries import load
+from consumer.postgres.spans import results_of, touch_traces
 from consumer.postgres.splitting import insert_splitting
 from consumer.postgres.staging import Outcome, join, rows_first
 
@@ -77,6 +81,7 @@ class _Decoded(NamedTuple):
 
     rows: Mapping[Kind, Sequence[Row]]
     failed: Sequence[DeadLetter]
+    spans: Sequence[SpanRecord] = ()
 
 
 class DeadLetters:
@@ -191,6 +196,7 @@ class DeadLetters:
             await apply_to_new(transaction, kind, outcome.inserted, lambda *_: None)
             await keep_costs(transaction, outcome.inserted)
             total = join([total, outcome])
+        total = join([total, await self._stage(transaction, decoded.spans, readable)])
         await self._touch_days(transaction, total)
         emptied = [letter for place, letter in open_letters.items() if place in gone]
         await transaction.execute(load("dead_letters_empty"), emptied, GONE)
@@ -198,16 +204,34 @@ class DeadLetters:
         written = len(total.inserted), len(total.duplicates), len(total.amended)
         return Replayed(*written, len(total.dead_letters), len(emptied))
 
+    async def _stage(
+        self, transaction: Transaction, records: Sequence[SpanRecord], readable: AbstractSet[Place]
+    ) -> Outcome:
+        """Stage spans again; a trace is folded again although its spans are there."""
+        records = [record for record in records if place_of(record.record) in readable]
+        if not records:
+            return Outcome()
+        rows = [row for record in records for row in record.rows]
+        outcome = await insert_splitting(transaction, SPAN, rows, lambda _: None)
+        traces = [row for record in records if is_trace(record.record) for row in record.rows]
+        await touch_traces(transaction, [*outcome.inserted, *traces])
+        spans = results_of(records, outcome)
+        return Outcome([*spans.inserted, *spans.ignored], spans.duplicates, dead_letters=spans.dead_letters)
+
     def _decode(self, records: Sequence[Record]) -> _Decoded:
         rows: dict[Kind, list[Row]] = {}
         failed: list[DeadLetter] = []
+        spans: list[SpanRecord] = []
         for record in records:
             try:
                 kind = self._kind(record)
-                rows.setdefault(kind, []).append(decode(kind, record, self._max_record_bytes))
+                if isinstance(kind, SignalKind):
+                    spans.append(decode_again(kind, record, self._max_record_bytes))
+                else:
+                    rows.setdefault(kind, []).append(decode(kind, record, self._max_record_bytes))
             except Rejected as rejected:
                 failed.append(DeadLetter(record, rejected))
-        return _Decoded(rows, failed)
+        return _Decoded(rows, failed, spans)
 
     def _kind(self, record: Record) -> Kind:
         if record.topic not in self._kinds:

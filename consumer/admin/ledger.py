@@ -33,6 +33,7 @@ class LedgerLine:
     duplicates: int
     amended: int
     dead_lettered: int
+    ignored: int
     gaps: int
     epoch: int
     owner: str | None
@@ -148,4 +149,4 @@ def _line(partition: Partition, line: LedgerLine | None, bounds: Bounds | None) 
 
 
 def _unclaimed(partition: Partition, first: int) -> LedgerLine:
-    return LedgerLine(*partition, first, first, 0, 0, 0, 0, 0, 0, None, None, holds=True)
+    return LedgerLine(*partition, first, first, 0, 0, 0, 0, 0, 0, 0, None, None, holds=True)

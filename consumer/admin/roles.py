@@ -27,8 +27,37 @@ _COUNTED = (
     "user_feedback",
     "ingested_at",
 )
+_FOLDED = (
+    "user_id",
+    "session_id",
+    "query",
+    "response",
+    "model_used",
+    "created_at",
+    "citations",
+    "latency_ms",
+    "token_cost_jpy",
+    "citation_rate",
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "relevance_score",
+    "context_window_size",
+    "temperature",
+)
 _VERIFIED = ("last_verified_at", "permission_flag", "external_share_consent", "license_type")
-_MOVED = ("next_offset", "inserted", "duplicates", "amended", "dead_lettered", "gaps", "epoch", "owner", "updated_at")
+_MOVED = (
+    "next_offset",
+    "inserted",
+    "duplicates",
+    "amended",
+    "dead_lettered",
+    "ignored",
+    "gaps",
+    "epoch",
+    "owner",
+    "updated_at",
+)
 _COMPARED = ("leader_epoch", "leader_epoch_at")
 _STOPPED = ("resume_from", "unreadable_from", "unreadable_until", "diverges_at")
 _DECIDED = ("start_offset", "topic_id", "stopped_at", "stopped_because", *_STOPPED)
@@ -68,7 +97,12 @@ def _grants(table: str, privileges: str, **on_columns: Iterable[str]) -> Iterato
 GRANTS: Mapping[str, frozenset[Grant]] = {
     INGEST: frozenset(
         (
-            *_grants("ai_dialogue_log", "INSERT", SELECT=_COUNTED, UPDATE=("token_cost_jpy", "user_feedback")),
+            *_grants(
+                "ai_dialogue_log",
+                "INSERT",
+                SELECT=_COUNTED,
+                UPDATE=sorted({"token_cost_jpy", "user_feedback", *_FOLDED}),
+            ),
             *_grants("provenance", "INSERT", SELECT=("id", *_VERIFIED), UPDATE=_VERIFIED),
             *_grants("kept_feedback", "SELECT INSERT UPDATE"),
             *_grants("kept_verifications", "SELECT INSERT UPDATE"),
@@ -86,10 +120,13 @@ GRANTS: Mapping[str, frozenset[Grant]] = {
             *_grants("ledger_decisions", "SELECT INSERT"),
             *_grants("dead_letters", "SELECT INSERT", UPDATE=(*_SETTLED, *_EMPTIED)),
             *_grants("touched_days", "SELECT INSERT DELETE"),
+            *_grants("staged_spans", "SELECT INSERT DELETE", UPDATE=("user_id", "is_outline", "resource", "content")),
+            *_grants("touched_traces", "SELECT INSERT DELETE"),
+            *_grants("dialogue_traces", "SELECT INSERT UPDATE"),
             *_grants("schema_migrations", "SELECT"),
         )
     ),
-    READER: frozenset((*_grants("ai_dialogue_log", "SELECT"), *_grants("provenance", "SELECT"))),
+    READER: frozenset(Grant(table, "SELECT") for table in ("ai_dialogue_log", "provenance", "dialogue_traces")),
     COMPLIANCE: frozenset(
         Grant(table, "SELECT")
         for table in (
@@ -111,6 +148,8 @@ GRANTS: Mapping[str, frozenset[Grant]] = {
             "computed_days",
             "price_versions",
             "dialogue_costs",
+            "dialogue_traces",
+            "staged_spans",
         )
     ),
     DASHBOARDS: frozenset((*_grants("rag_metrics_history", "SELECT"), *_grants("plugin_registry", "SELECT"))),

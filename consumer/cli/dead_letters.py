@@ -28,7 +28,7 @@ from consumer.cli.times import moment
 from consumer.errors import OperationError
 from consumer.events.rejection import Reason
 from consumer.ingest.erased import erasure_keys
-from consumer.ingest.prices import kinds_of
+from consumer.ingest.prices import consumed_kinds
 from consumer.postgres.client import Database
 from consumer.settings.model import Settings, load
 from consumer.text import printable
@@ -132,7 +132,7 @@ def dead_letters_of(settings: Settings, database: Database) -> DeadLetters:
     """Return the dead letters with the settings of the service, so that a replay decodes as the service does."""
     return DeadLetters(
         database,
-        kinds_of(settings),
+        consumed_kinds(settings),
         settings.rollup.timezone,
         settings.batch.max_record_bytes,
         erasure_keys(settings.erasure),

@@ -100,7 +100,7 @@ def _settings(base: Settings, bootstrap_servers: str, dsn: str) -> Settings:
 
 async def _prepare(settings: Settings) -> None:
     await migrate.up(settings.postgres.dsn.get_secret_value())
-    await create_topics(settings.kafka, settings.topics.model_dump().values(), PARTITIONS)
+    await create_topics(settings.kafka, settings.topics.named.values(), PARTITIONS)
 
 
 def _note_http(addresses: dict[str, str], port: int) -> None:

@@ -18,7 +18,19 @@ from consumer.ingest.stop_reasons import command_to_settle, kept_reason
 from consumer.settings.model import load
 from consumer.text import printable
 
-COLUMNS = ("partition", "read", "inserted", "doubled", "amended", "dead", "gaps", "lag", "held back", "adds up")
+COLUMNS = (
+    "partition",
+    "read",
+    "inserted",
+    "doubled",
+    "amended",
+    "dead",
+    "ignored",
+    "gaps",
+    "lag",
+    "held back",
+    "adds up",
+)
 
 
 app = typer.Typer(help="Show what became of the records of each partition, and settle stopped partitions.")
@@ -46,8 +58,9 @@ def ledger(
 ) -> None:
     """Show for each partition the numbers of read, inserted, duplicate, amended, dead and waiting records.
 
-    The equation holds for every partition: read = inserted + duplicates + amended + dead + gaps. The lag counts up to
-    the high watermark. Its part "held back" cannot be read yet, because a producer's transaction is open.
+    The equation holds for every partition: read = inserted + duplicates + amended + dead + ignored + gaps. Ignored
+    records contain nothing that ragledger stores. The lag counts up to the high watermark. Its part "held back" cannot
+    be read yet, because a producer's transaction is open.
     """
     if context.invoked_subcommand is None:
         _ledger(check, caught_up, as_json)
@@ -159,6 +172,7 @@ def print_ledger(found: Ledger) -> None:
             line.duplicates,
             line.amended,
             line.dead_lettered,
+            line.ignored,
             line.gaps,
             line.lag,
             line.held_back,
@@ -182,7 +196,7 @@ def print_ledger(found: Ledger) -> None:
 
 def _explain(found: Ledger, caught_up: bool) -> None:
     out.print(
-        "The ledger adds up: read = inserted + duplicates + amended + dead + gaps."
+        "The ledger adds up: read = inserted + duplicates + amended + dead + ignored + gaps."
         if found.holds
         else "The ledger does NOT add up in the partitions marked no."
     )

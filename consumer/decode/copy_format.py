@@ -62,6 +62,11 @@ def encode_text(text: str) -> bytes:
     return length_prefix(len(raw)) + raw
 
 
+def encode_bytes(raw: bytes) -> bytes:
+    """A bytea."""
+    return length_prefix(len(raw)) + raw
+
+
 def jsonb_head(length: int) -> bytes:
     """What stands before so many bytes of JSON: the length, and the version byte of jsonb's wire format."""
     return length_prefix(length + 1) + _JSONB_VERSION
@@ -159,6 +164,7 @@ _ENCODERS: Mapping[str, Callable[[Any], bytes]] = {
     "timestamp": _encode_timestamp,
     "boolean": encode_boolean,
     "jsonb": encode_jsonb,
+    "bytea": encode_bytes,
 }
 
 

@@ -250,6 +250,13 @@ class Flag(Field):
 
 
 @dataclass(frozen=True, slots=True)
+class Bytes(Field):
+    """Bytes, of our own making: no event brings any."""
+
+    pg_type = "bytea"
+
+
+@dataclass(frozen=True, slots=True)
 class Choice(Field):
     """One of an enum's values; `aliases` maps further spellings, in lower case, to values."""
 

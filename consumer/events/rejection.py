@@ -18,6 +18,7 @@ class Reason(StrEnum):
     NUL_CHARACTER = "nul_character"
     TOMBSTONE = "tombstone"
     RECORD_TOO_LARGE = "record_too_large"
+    NOT_OTLP = "not_otlp"
     UNREADABLE_RECORD = "unreadable_record"
     UNKNOWN_REFERENCE = "unknown_reference"
     REFUSED_BY_DATABASE = "refused_by_database"

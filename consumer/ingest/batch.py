@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from consumer.decode.rows import Row
+from consumer.decode.spans import SpanRecord
 from consumer.events.kind import Kind
+from consumer.events.otlp.staged import SPAN, SignalKind
 from consumer.events.record import Partition, Record
 from consumer.events.rejection import Rejected
 from consumer.ingest.offsets import Claim, Span
@@ -36,11 +38,15 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class Batch:
-    """Rows, dead letters, and one span per claimed partition. It is filled, then written, then dropped."""
+    """Rows, dead letters, and one span of offsets per claimed partition. It is filled, then written, then dropped.
+
+    :ivar span_records: OTLP records; the rows of kind `SPAN` come from them, several from each record
+    """
 
     limits: BatchLimits
     rows: dict[Kind, list[Row]] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    span_records: list[SpanRecord] = field(default_factory=list)
     spans: dict[Partition, Span] = field(default_factory=dict)
     records: int = 0
     size: int = 0
@@ -83,7 +89,9 @@ class Batch:
     def add(self, kind: Kind, records: Sequence[Record], verdicts: Sequence[Row | Rejected]) -> None:
         """Add records of one kind: each is a row or a dead letter, as its verdict says."""
         rows = [verdict for verdict in verdicts if not isinstance(verdict, Rejected)]
-        if rows:
+        if rows and isinstance(kind, SignalKind):
+            self._add_spans(rows)
+        elif rows:
             self.rows.setdefault(kind, []).extend(rows)
         if len(rows) < len(records):
             self.dead_letters += [
@@ -93,6 +101,11 @@ class Batch:
             ]
         self.records += len(records)
         self.size += sum(_sizes(records))
+
+    def _add_spans(self, rows: Sequence[Row]) -> None:
+        records = [row for row in rows if isinstance(row, SpanRecord)]
+        self.span_records += records
+        self.rows.setdefault(SPAN, []).extend(row for record in records for row in record.rows)
 
 
 def _sizes(records: Sequence[Record]) -> Sequence[int]:

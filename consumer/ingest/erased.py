@@ -17,7 +17,9 @@ from uuid import UUID
 import msgspec
 
 from consumer.decode.rows import Row, decode_exactly
+from consumer.decode.spans import without_content
 from consumer.events.kind import Kind
+from consumer.events.otlp.staged import SPAN
 from consumer.events.record import Record, StoredRecord
 from consumer.events.rejection import Reason, Rejected
 from consumer.events.user_ids import find_user_ids
@@ -151,6 +153,8 @@ class Screening:
         gone = erased.among(row.subject for row in rows if row.subject)
         if not gone:
             return rows
+        if kind is SPAN:
+            return _without_traces(rows, gone)
         if kind.requires_subject:
             letters += [emptied(row.record) for row in rows if row.subject in gone]
             return [row for row in rows if row.subject not in gone]
@@ -161,6 +165,12 @@ class Screening:
         if place not in self._anonymous:
             self._anonymous[place] = decode_exactly(kind, row.record, anonymous=True)
         return self._anonymous[place]
+
+
+def _without_traces(rows: Sequence[Row], gone: Collection[bytes]) -> Sequence[Row]:
+    """Of a trace that names an erased user nothing is kept, whichever of its spans names the user."""
+    traces = {row.facts[0] for row in rows if row.subject in gone}
+    return [without_content(row) if row.facts[0] in traces else row for row in rows]
 
 
 def place_of(record: Record) -> Place:

@@ -15,6 +15,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from consumer.decode.rows import Row
+from consumer.decode.spans import SpanRecord
 from consumer.events.kind import Kind
 from consumer.events.record import Partition, Record
 from consumer.ingest.batch import Batch, DeadLetter
@@ -179,8 +180,10 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The result of a committed batch.
+    """The result of a committed batch. An OTLP record is one item, however many spans it has.
 
+    :param ignored: OTLP records that contain nothing to store
+    :param staged: number of spans, by result and reason
     :param amended: amendments: each changed a row, or waits for one
     :param amended_moments: creation times of the changed dialogues, in microseconds since 2000-01-01 UTC
     :param news: the amendments that were not known before
@@ -195,6 +198,8 @@ class Written:
     amended_moments: Collection[int] = ()
     news: Mapping[Kind, Sequence[Row]] = field(default_factory=dict)
     stopped: Mapping[Partition, StopReason] = field(default_factory=dict)
+    ignored: Sequence[SpanRecord] = ()
+    staged: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 class Source(Protocol):

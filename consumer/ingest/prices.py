@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from consumer.events import price_file
 from consumer.events.costs import Pricing
 from consumer.events.kind import Kind
-from consumer.events.registry import kinds_by_topic
+from consumer.events.registry import kinds_by_topic, signal_kinds
 from consumer.ingest.days import BusinessDays
 from consumer.settings.model import Settings
 
@@ -27,3 +27,11 @@ def kinds_of(settings: Settings, pricing: Pricing | None = None) -> Mapping[str,
     :raises PriceFileError: the price file is missing or wrong
     """
     return kinds_by_topic(settings.topics, settings.ids.namespace, pricing or pricing_of(settings))
+
+
+def consumed_kinds(settings: Settings, pricing: Pricing | None = None) -> Mapping[str, Kind]:
+    """The kind of each topic that is read: events, and spans and logs if their topics are configured.
+
+    Parameters and errors as in :func:`kinds_of`.
+    """
+    return {**kinds_of(settings, pricing), **signal_kinds(settings)}

@@ -13,15 +13,16 @@ too and no row is the cause, the batch waits and says for what.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import IntEnum
 
 from consumer.events.kind import Kind
+from consumer.events.otlp.staged import SPAN
 from consumer.ingest.ports import Cause, Refused, Telemetry, Unavailable, Written
 from consumer.postgres.amendments import apply_to_new
 from consumer.postgres.client import UNIQUE_VIOLATION, CopyNotSupported, Objection, Transaction
 from consumer.postgres.costs import keep_costs
 from consumer.postgres.preparation import Prepared
+from consumer.postgres.spans import results_of, touch_traces
 from consumer.postgres.splitting import insert_splitting
 from consumer.postgres.staging import Outcome, insert_direct, insert_merging, join, rows_first
 
@@ -87,18 +88,21 @@ async def insert_rows(
     :raises Refused: :raises Objection: the strategy does not work for these rows
     """
     screened = prepared.screened
-    outcomes: Mapping[Kind, Outcome] = {
+    outcomes: dict[Kind, Outcome] = {
         kind: await _insert_kind(transaction, kind, prepared, strategy, telemetry) for kind in rows_first(screened.rows)
     }
+    spans = results_of(prepared.batch.span_records, outcomes.pop(SPAN, Outcome()))
     total = join([Outcome(), *outcomes.values()])
     return Written(
         prepared.batch,
-        {kind: outcome.inserted for kind, outcome in outcomes.items()},
-        total.duplicates,
-        [*screened.dead_letters, *screened.later(total.dead_letters)],
+        {**{kind: outcome.inserted for kind, outcome in outcomes.items()}, SPAN: spans.inserted},
+        [*total.duplicates, *spans.duplicates],
+        [*screened.dead_letters, *screened.later([*total.dead_letters, *spans.dead_letters])],
         {kind: outcome.amended for kind, outcome in outcomes.items()},
         total.moments,
         {kind: outcome.news for kind, outcome in outcomes.items()},
+        ignored=spans.ignored,
+        staged=spans.spans,
     )
 
 
@@ -116,6 +120,8 @@ async def _insert_kind(
     report = telemetry.set_aside if strategy.finds_refused_rows else None
     await apply_to_new(transaction, kind, outcome.inserted, report)
     await keep_costs(transaction, outcome.inserted)
+    if kind is SPAN:
+        await touch_traces(transaction, outcome.inserted)
     return outcome
 
 

@@ -106,6 +106,7 @@ def _move_columns(spans: Sequence[Span], written: Written) -> list[list[Any]]:
     inserted = _count(chain.from_iterable(written.inserted.values()))
     amended = _count(chain.from_iterable(written.amended.values()))
     duplicates, dead_lettered = _count(written.duplicates), _count(written.dead_letters)
+    ignored = _count(written.ignored)
     rows = [
         (
             *span.partition,
@@ -116,6 +117,7 @@ def _move_columns(spans: Sequence[Span], written: Written) -> list[list[Any]]:
             duplicates[span.partition],
             amended[span.partition],
             dead_lettered[span.partition],
+            ignored[span.partition],
             span.gaps,
             span.leader_epoch,
         )

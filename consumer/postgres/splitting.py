@@ -49,7 +49,7 @@ async def _amend(
         outcomes.append(Outcome(amended=part, moments=moments, news=news))
 
     async def refuse(row: Row, error: Refused | Objection) -> None:
-        outcomes.append(Outcome(dead_letters=[DeadLetter(row.record, _refused(error))]))
+        outcomes.append(Outcome(dead_letters=[DeadLetter(row.record, refused(error))]))
 
     report(await halve(transaction, rows, amend, refuse, first))
     return join(outcomes)
@@ -68,7 +68,7 @@ async def _insert(
         staged.extend(part)
 
     async def refuse(row: Row, error: Refused | Objection) -> None:
-        dead_letters.append(DeadLetter(row.record, _refused(error)))
+        dead_letters.append(DeadLetter(row.record, refused(error)))
 
     await halve(transaction, rows, stage, refuse)
     report(await _insert_staged(transaction, kind, how, names, first or len(staged)) if staged else 0)
@@ -127,7 +127,7 @@ def _rejected(outcome: Any) -> Rejected:
     if outcome["referred"] is not None:
         return _unknown_reference(outcome)
     places = outcome["table_schema"], outcome["table_name"], outcome["column_name"], outcome["constraint_name"]
-    return _refused(refusal(outcome["sqlstate"], *places))
+    return refused(refusal(outcome["sqlstate"], *places))
 
 
 def _unknown_reference(outcome: Any) -> Rejected:
@@ -136,6 +136,7 @@ def _unknown_reference(outcome: Any) -> Rejected:
     return Rejected(Reason.UNKNOWN_REFERENCE, [Fault(outcome["columns"], problem)], sqlstate=outcome["sqlstate"])
 
 
-def _refused(refused: Refused | Objection) -> Rejected:
-    fault = Fault("", f"the database refuses this row: {refused}")
-    return Rejected(Reason.REFUSED_BY_DATABASE, [fault], sqlstate=refused.sqlstate)
+def refused(error: Refused | Objection) -> Rejected:
+    """Why a row is a dead letter that the database refuses."""
+    fault = Fault("", f"the database refuses this row: {error}")
+    return Rejected(Reason.REFUSED_BY_DATABASE, [fault], sqlstate=error.sqlstate)

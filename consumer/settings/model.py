@@ -10,7 +10,7 @@ import pwd
 import re
 import socket
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -259,15 +259,24 @@ class Topics(Group):
     """Reports of content sources about themselves."""
     expired: TopicName = "rag.provenance.expired"
     """Notices about provenance whose retention is over. Retention writes this topic; ragledger never consumes it."""
+    otlp_spans: TopicName | None = None
+    """OpenTelemetry traces, as the Collector's Kafka exporter writes them (by default to otlp_spans); none if unset."""
+    otlp_logs: TopicName | None = None
+    """OpenTelemetry logs, for content that comes as log events (by default to otlp_logs); none if unset."""
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        """The topics in use, by what they are for."""
+        return {kind: name for kind, name in self.model_dump().items() if name is not None}
 
     @property
     def consumed(self) -> Sequence[str]:
-        """The topics that events are read from."""
-        return [name for kind, name in self.model_dump().items() if kind != "expired"]
+        """The topics that records are read from."""
+        return [name for kind, name in self.named.items() if kind != "expired"]
 
     @model_validator(mode="after")
     def _are_different(self) -> Self:
-        names = self.model_dump()
+        names = self.named
         taken = Counter(names.values())
         same = [f"{variable('topics', kind)}={name!r}" for kind, name in names.items() if taken[name] > 1]
         if same:
@@ -406,6 +415,17 @@ class Erasure(Group):
         return self
 
 
+class Otlp(Group):
+    """Dialogues from OpenTelemetry traces."""
+
+    quiet_s: Annotated[float, Field(ge=0, le=86_400)] = 10.0
+    """Seconds without a new span after which a trace is folded although its root has not come."""
+    keep_h: Annotated[float, Field(gt=0, le=8_760)] = 24.0
+    """Hours for which the spans of a trace are kept; spans that come later change nothing any more."""
+    retrieved_is_cited: bool = True
+    """Whether the documents that were retrieved count as the citations of the answer."""
+
+
 class Slo(Group):
     """The objectives."""
 
@@ -458,6 +478,7 @@ class Settings(BaseSettings):
     partitions: Partitions = Partitions()
     retention: Retention = Retention()
     erasure: Erasure = Erasure()
+    otlp: Otlp = Otlp()
     slo: Slo = Slo()
     shutdown: Shutdown = Shutdown()
     watchdog: Watchdog = Watchdog()

@@ -41,7 +41,7 @@ class PrometheusTelemetry:
         self._missing: frozenset[str] = frozenset()
         self._held_back: set[Partition] = set()
         self._leaderless: dict[Partition, str] = {}
-        self._domain = DomainMetrics(metrics)
+        self.domain = DomainMetrics(metrics)
         self._initialise(topics)
 
     def _initialise(self, topics: Collection[str]) -> None:
@@ -71,8 +71,11 @@ class PrometheusTelemetry:
                 self._count_unknown_fields(rows)
                 self._observe_delay(rows)
         for kind, rows in chain(written.inserted.items(), written.news.items()):
-            self._domain.count(kind, rows)
+            self.domain.count(kind, rows)
         self._count_rows(written.duplicates, "duplicate")
+        self._count_rows(written.ignored, "ignored")
+        for (outcome, reason), count in written.staged.items():
+            self._metrics.counter(m.SPANS, outcome, reason).inc(count)
         self._count_dead_letters(written.dead_letters)
 
     def _count_rows(self, rows: Sequence[Row], outcome: str) -> None:

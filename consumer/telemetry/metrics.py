@@ -34,7 +34,7 @@ def kind(metric: Metric) -> str:
     return {Counter: "counter", Gauge: "gauge", Quantiles: Quantiles._type}.get(metric.type, "histogram")
 
 
-OUTCOMES = ("inserted", "duplicate", "amended", "dead_lettered")
+OUTCOMES = ("inserted", "duplicate", "amended", "dead_lettered", "ignored")
 TOKEN_TYPES = ("prompt", "completion")
 FEEDBACK = {-1: "negative", 0: "neutral", 1: "positive"}
 
@@ -48,7 +48,7 @@ BATCH_ROWS = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000)
 RECORDS = Metric(
     Counter,
     "rag_records_total",
-    "Records with a committed outcome: inserted, duplicate, amended or dead_lettered.",
+    "Records with a committed outcome: inserted, duplicate, amended, dead_lettered or ignored.",
     ("topic", "outcome"),
 )
 BATCH_ROWS_WRITTEN = Metric(
@@ -91,6 +91,26 @@ LAG_SECONDS = Metric(
     "rag_consumer_lag_seconds",
     "Age of the newest written record (before the first write: of the first record read); 0 if no records wait.",
     ("topic", "partition"),
+)
+SPANS = Metric(
+    Counter,
+    "rag_spans_total",
+    "Spans and log events of committed records, by what became of them (staged, duplicate, skipped) and what they are.",
+    ("outcome", "reason"),
+)
+TRACES = Metric(
+    Counter,
+    "rag_traces_total",
+    "Folds of traces, by outcome: inserted, updated, unchanged, duplicate, dead_lettered or skipped, and why.",
+    ("outcome", "reason"),
+)
+TRACES_WAITING = Metric(
+    Gauge, "rag_traces_waiting", "Traces with spans that are not folded yet, as this replica last counted them."
+)
+FOLD_SUCCESS = Metric(
+    Gauge,
+    "rag_fold_last_success_timestamp_seconds",
+    "Time at which this replica last found no trace to fold, or folded all of them, in seconds since 1970.",
 )
 DEAD_LETTERS = Metric(
     Counter, "rag_dead_letters_total", "Records kept as dead letters, by reason.", ("topic", "reason")

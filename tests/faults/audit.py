@@ -20,9 +20,9 @@ TIMEZONE = "Asia/Tokyo"
 READ_SECONDS = 60.0
 # The open books, and closed books; other decisions do not close books.
 BOOKS = """
-    SELECT start_offset, next_offset, inserted, duplicates, amended, dead_lettered, gaps FROM ingest_ledger
+    SELECT start_offset, next_offset, inserted, duplicates, amended, dead_lettered, ignored, gaps FROM ingest_ledger
     UNION ALL
-    SELECT start_offset, from_offset, inserted, duplicates, amended, dead_lettered, gaps FROM ledger_decisions
+    SELECT start_offset, from_offset, inserted, duplicates, amended, dead_lettered, ignored, gaps FROM ledger_decisions
     WHERE begins_anew
 """
 
@@ -101,7 +101,7 @@ def _counted(environment: Environment) -> Counter[str]:
     """Return the sums of all books after checking the equation of each."""
     lines = environment.query(BOOKS)
     for line in lines:
-        parts = (line[name] for name in ("inserted", "duplicates", "amended", "dead_lettered", "gaps"))
+        parts = (line[name] for name in ("inserted", "duplicates", "amended", "dead_lettered", "ignored", "gaps"))
         assert line["next_offset"] - line["start_offset"] == sum(parts), line
     return Counter({name: sum(line[name] for line in lines) for name in ("inserted", "duplicates", "dead_lettered")})
 

@@ -17,7 +17,7 @@ from tests.support.service import Environment, eventually
 SAMPLE_SECONDS = 0.1
 RECOVERY_SECONDS = 90.0
 _LEDGER = """
-    SELECT topic, partition, next_offset, inserted + duplicates + amended + dead_lettered AS accounted
+    SELECT topic, partition, next_offset, inserted + duplicates + amended + dead_lettered + ignored AS accounted
     FROM ingest_ledger
 """
 Offsets = Mapping[tuple[str, int], int]

@@ -245,9 +245,7 @@ def test_the_job_label_is_the_one_of_the_alerts() -> None:
 
 def test_the_topics_of_the_example_are_those_of_the_settings() -> None:
     """Each topic is created, and no other."""
-    assert {one["metadata"]["name"] for one in around() if one["kind"] == "KafkaTopic"} == set(
-        Topics().model_dump().values()
-    )
+    assert {one["metadata"]["name"] for one in around() if one["kind"] == "KafkaTopic"} == set(Topics().named.values())
 
 
 def test_every_secret_of_the_examples_is_created() -> None:

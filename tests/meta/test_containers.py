@@ -204,7 +204,7 @@ def test_the_service_has_enough_time_to_stop() -> None:
 
 def test_the_topics_of_the_settings_are_created() -> None:
     """Each topic that the service reads by default exists before it starts."""
-    assert set(Topics().model_dump().values()) <= set(SERVICES["topics"]["environment"]["TOPICS"].split())
+    assert set(Topics().named.values()) <= set(SERVICES["topics"]["environment"]["TOPICS"].split())
 
 
 @pytest.mark.parametrize(("file", "topic"), [("dialogues", "rag.dialogue"), ("provenance", "rag.provenance")])

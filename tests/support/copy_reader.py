@@ -13,7 +13,7 @@ from consumer.events.kind import Kind
 
 
 def read_tuple(raw: bytes, kind: Kind) -> Mapping[str, Any]:
-    """Return the columns of one tuple by name; NULL is None, jsonb its bytes."""
+    """Return the columns of one tuple by name; NULL is None, jsonb and bytea their bytes."""
     (count,) = struct.unpack_from("!h", raw)
     position, values = 2, {}
     assert count == len(kind.columns)
@@ -35,7 +35,7 @@ def _read(pg_type: str, raw: bytes, length: int) -> Any:
     if pg_type == "jsonb":
         assert raw[:1] == b"\1", "jsonb_recv knows version 1 only"
         return raw[1:]
-    return raw.decode()
+    return raw if pg_type == "bytea" else raw.decode()
 
 
 def _read_fixed(pg_type: str, raw: bytes) -> Any:

@@ -14,12 +14,16 @@ from typing import Any
 from uuid import UUID
 
 from consumer.decode.rows import Row
+from consumer.decode.spans import SpanFacts
 from consumer.events.kind import Kind
+from consumer.events.otlp.staged import SPAN
 from consumer.events.record import Partition, Record
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import Batch, DeadLetter
 from consumer.ingest.offsets import Claim, Span, StopReason
 from consumer.ingest.ports import Bounds, Fenced, Holder, Turn, Written
+from consumer.postgres.spans import results_of
+from consumer.postgres.staging import Outcome
 from tests.support.fake_kafka import Changes, FakeBroker, FakeSource, Log
 
 __all__ = ["Changes", "FakeBroker", "FakeSource", "FakeStore", "FakeTelemetry", "LedgerRow", "Log", "LoopClock"]
@@ -75,12 +79,13 @@ class LedgerRow:
     duplicates: int = 0
     amended: int = 0
     dead_lettered: int = 0
+    ignored: int = 0
     gaps: int = 0
 
     @property
     def is_balanced(self) -> bool:
         """Return whether the ledger's equation holds."""
-        accounted = self.inserted + self.duplicates + self.amended + self.dead_lettered + self.gaps
+        accounted = self.inserted + self.duplicates + self.amended + self.dead_lettered + self.ignored + self.gaps
         return self.next - self.start == accounted and min(self.inserted, self.gaps) >= 0
 
 
@@ -163,22 +168,36 @@ class Tables:
                 else:
                     self.rows[kind.table, row.id] = row
                     new.append(row)
+        spans = results_of(batch.span_records, Outcome(inserted.pop(SPAN, ()), self._take_spans(duplicates)))
+        if batch.span_records:
+            inserted[SPAN] = spans.inserted
+        duplicates += spans.duplicates
         for letter in dead_letters:
             key = (partition_of(letter.record), letter.record.offset, letter.record.timestamp)
             self.dead_letters.setdefault(key, letter)
-        return Written(batch, inserted, duplicates, dead_letters, amended, news=amended)
+        ignored, staged = spans.ignored, spans.spans
+        return Written(batch, inserted, duplicates, dead_letters, amended, news=amended, ignored=ignored, staged=staged)
+
+    def _take_spans(self, duplicates: list[Row]) -> list[Row]:
+        """The spans among the duplicates, which are counted by their records."""
+        spans = [row for row in duplicates if isinstance(row.facts, SpanFacts)]
+        duplicates[:] = [row for row in duplicates if not isinstance(row.facts, SpanFacts)]
+        return spans
 
     def _move(self, moved: Sequence[Span], written: Written) -> None:
         duplicates = Counter(partition_of(row.record) for row in written.duplicates)
         amended = Counter(partition_of(row.record) for rows in written.amended.values() for row in rows)
         dead = Counter(partition_of(letter.record) for letter in written.dead_letters)
+        ignored = Counter(partition_of(row.record) for row in written.ignored)
         for span in moved:
             row = self.ledger[span.partition]
             row.next, row.leader_epoch = span.next, span.leader_epoch
             row.duplicates += duplicates[span.partition]
             row.amended += amended[span.partition]
             row.dead_lettered += dead[span.partition]
-            row.inserted += span.records - sum(counted[span.partition] for counted in (duplicates, amended, dead))
+            row.ignored += ignored[span.partition]
+            others = (duplicates, amended, dead, ignored)
+            row.inserted += span.records - sum(counted[span.partition] for counted in others)
             row.gaps += span.gaps
             assert row.is_balanced, row
 
@@ -190,7 +209,8 @@ def partition_of(record: Record) -> Partition:
 
 def _assert_accounted(batch: Batch, moved: Sequence[Span]) -> None:
     """Assert that the spans of a batch count exactly its content."""
-    rows = [row.record for rows in batch.rows.values() for row in rows]
+    rows = [row.record for kind, rows in batch.rows.items() if kind is not SPAN for row in rows]
+    rows += [record.record for record in batch.span_records]
     held = Counter(partition_of(record) for record in [*rows, *(letter.record for letter in batch.dead_letters)])
     assert held == Counter({span.partition: span.records for span in moved if span.records})
     assert sum(held.values()) == batch.records

@@ -117,7 +117,7 @@ def counts(environment: Environment) -> dict[str, int]:
     row = environment.query(
         "SELECT coalesce(sum(inserted), 0)::int AS inserted, coalesce(sum(duplicates), 0)::int AS duplicates,"
         " coalesce(sum(dead_lettered), 0)::int AS dead, coalesce(bool_and(next_offset - start_offset ="
-        " inserted + duplicates + amended + dead_lettered + gaps), true) AS holds FROM ingest_ledger"
+        " inserted + duplicates + amended + dead_lettered + ignored + gaps), true) AS holds FROM ingest_ledger"
         " WHERE consumer_group = %s",
         environment.group,
     )[0]

@@ -28,11 +28,14 @@ from consumer.settings.model import DeadLetters
 from tests.support.builders import ROOMY
 from tests.support.fakes import Changes, FakeStore, FakeTelemetry, Tables
 from tests.support.ingestion import as_json, small_dialogue
+from tests.support.otlp import SPANS
 from tests.support.producers import provenance, random_uuid
 
 A, B, P = Partition("dialogues", 0), Partition("dialogues", 1), Partition("pieces", 0)
 F, V, G = Partition("verdicts", 0), Partition("checks", 0), Partition("plugins", 0)
+S = Partition("spans", 0)
 KINDS = {"dialogues": DIALOGUE, "pieces": PROVENANCE, "verdicts": FEEDBACK, "checks": VERIFICATION, "plugins": PLUGIN}
+KINDS["spans"] = SPANS
 REAL = ["template18", "template15", "partitioned18", pytest.param("partitioned15", marks=pytest.mark.slow)]
 REFUSED = b"1e400000"  # a number in citations that jsonb cannot hold
 
@@ -47,6 +50,7 @@ class Line(NamedTuple):
     dead: int = 0
     gaps: int = 0
     amended: int = 0
+    ignored: int = 0
 
 
 class Letter(NamedTuple):
@@ -89,7 +93,16 @@ class FakeBackend:
 
     async def ledger(self) -> dict[Partition, Line]:
         return {
-            partition: Line(row.start, row.next, row.inserted, row.duplicates, row.dead_lettered, row.gaps, row.amended)
+            partition: Line(
+                row.start,
+                row.next,
+                row.inserted,
+                row.duplicates,
+                row.dead_lettered,
+                row.gaps,
+                row.amended,
+                row.ignored,
+            )
             for partition, row in self._tables.ledger.items()
         }
 
@@ -135,7 +148,7 @@ class PostgresBackend:
             Partition(row.pop("topic"), row.pop("partition")): Line(*row.values())
             for row in self.query(
                 "SELECT topic, partition, start_offset, next_offset, inserted, duplicates, dead_lettered, gaps,"
-                " amended FROM ingest_ledger"
+                " amended, ignored FROM ingest_ledger"
             )
         }
 

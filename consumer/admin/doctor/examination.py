@@ -58,7 +58,7 @@ async def examine(settings: Settings, on_progress: OnProgress = lambda _: None) 
 
 
 async def _kafka(settings: Settings) -> tuple[list[Finding], Brokers | None]:
-    topics = list(settings.topics.model_dump().values())
+    topics = list(settings.topics.named.values())
     try:
         async with asyncio.timeout(KAFKA_SECONDS):
             facts = await look_at_kafka(settings.kafka, topics)

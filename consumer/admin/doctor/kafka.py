@@ -33,7 +33,7 @@ def check_topics(settings: Settings, facts: KafkaFacts) -> Iterator[Finding]:
     yield fine("kafka", f"{servers} answers")
     yield from _security(settings.kafka)
     denied = {refusal.name: refusal for refusal in facts.refusals if refusal.resource == "topic"}
-    for name in settings.topics.model_dump().values():
+    for name in settings.topics.named.values():
         yield from _named(name, settings, facts, denied)
     yield from (_refused(refusal) for refusal in facts.refusals if refusal.resource != "topic")
     yield from _strangers(settings, facts)

@@ -2,7 +2,7 @@
 
 remember   store the hash of the user and commit: from then on, no dialogue of the user is stored again
 delete     delete dialogues and their feedback in every table, in batches, and mark the days of each batch
-empty      empty the dead letters that name the user
+empty      empty the dead letters that name the user, and the staged spans of the user's traces
 unlink     keep provenance, its archive and notices, but without the user
 count      count what is left in all tables at once; if anything is, repeat the steps above
 compute    recompute the marked days
@@ -39,12 +39,22 @@ from consumer.postgres.visibility import demand_whole_tables
 ROWS_AT_A_TIME = 1_000
 LETTERS_AT_A_TIME = 500
 LETTER_BYTES_AT_A_TIME = 33_554_432
-_TABLES = ("ai_dialogue_log", "dead_letters", "provenance", "retention_archive", "retention_notices")
+_TABLES = (
+    "ai_dialogue_log",
+    "dead_letters",
+    "provenance",
+    "retention_archive",
+    "retention_notices",
+    "staged_spans",
+    "dialogue_traces",
+)
 _FEEDBACK = "kept_feedback"
 _EMPTY_BATCHES = 2
 """Number of empty batches in a row that end the deletion from a table. Another session may be deleting rows too."""
 _UNLINKED = ("provenance", "archived_provenance", "notices")
 _UNLINKING = {"provenance": "provenance", "archived_provenance": "archive", "notices": "notices"}
+# The spans first: dialogue_traces says whose they are.
+_OF_TRACES = {"staged_spans": "erasure_spans", "traces": "erasure_traces"}
 
 Progress = Callable[[str, int], None]
 """Called with the kind of data and the number of rows or files that were processed."""
@@ -83,9 +93,10 @@ class Erasure:
         async with self._database.transaction() as transaction:
             await transaction.execute("SET TRANSACTION READ ONLY")
             (row,) = await transaction.fetch(load("erasure_found"), user)
+            (traces,) = await transaction.fetch(load("erasure_found_traces"), user)
             said = await dialogues.find(transaction, user)
         letters = sum([len(named) async for named in self._letters(user, on_progress)])
-        deleted = {"dialogues": said.count, "feedback": said.feedback, "dead_letters": letters}
+        deleted = {"dialogues": said.count, "feedback": said.feedback, "dead_letters": letters, **traces}
         unlinked = {name: row[name] for name in _UNLINKED}
         return Found(
             deleted, unlinked, row["on_hold"], row["named_in_policy"], row["sent_notices"], self._days_of(said.moments)
@@ -118,6 +129,8 @@ class Erasure:
         while True:
             done = await self._delete_dialogues(erasure, user, on_progress)
             done += await self._empty_dead_letters(erasure, user, on_progress)
+            for name, statement in _OF_TRACES.items():
+                done += await self._erase_traces(erasure, user, name, statement, on_progress)
             for name in _UNLINKED:
                 done += await self._unlink(erasure, user, name, on_progress)
             left = await self.find(user, on_progress)
@@ -202,6 +215,19 @@ class Erasure:
                 done += len(rows)
         return done
 
+    async def _erase_traces(self, erasure: int, user: UUID, name: str, statement: str, on_progress: Progress) -> int:
+        """Empty or delete rows of traces, in batches; returns their number."""
+        done = 0
+        while True:
+            async with self._step(user) as transaction:
+                rows = await transaction.fetch(load(statement), user, ROWS_AT_A_TIME)
+                if rows:
+                    await _add(transaction, erasure, {name: len(rows)})
+            on_progress("traces", len(rows))
+            if not rows:
+                return done
+            done += len(rows)
+
     async def _letters(self, user: UUID, on_progress: Progress) -> AsyncIterator[Sequence[int]]:
         """Read all dead letters in chunks. Yield the ids of those that name the user, for each chunk."""
         last = 0
@@ -248,7 +274,8 @@ async def _add(
 ) -> None:
     names = ("dialogues", "feedback", "dead_letters", *_UNLINKED)
     values = (counts.get(name, 0) for name in names)
-    await transaction.execute(load("erasure_add"), erasure, *values, list(days), list(sent))
+    traces = (counts.get(name, 0) for name in _OF_TRACES)
+    await transaction.execute(load("erasure_add"), erasure, *values, list(days), list(sent), *traces)
 
 
 def _record(row: Any) -> StoredRecord:

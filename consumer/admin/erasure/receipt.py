@@ -12,11 +12,22 @@ from consumer.admin.erasure.files import ArchiveFile
 from consumer.admin.erasure.found import Found
 from consumer.text import printable
 
-_COUNTED = ("dialogues", "feedback", "dead_letters", "provenance", "archived_provenance", "notices")
+_COUNTED = (
+    "dialogues",
+    "feedback",
+    "dead_letters",
+    "staged_spans",
+    "traces",
+    "provenance",
+    "archived_provenance",
+    "notices",
+)
 _DELETED = {
     "dialogues": "rows deleted from ai_dialogue_log",
     "feedback": "rows deleted from kept_feedback, the feedback on these dialogues",
     "dead_letters": "dead letters that named the user; their key, value and headers were removed",
+    "staged_spans": "staged spans of the user's traces; their contents were removed",
+    "traces": "rows deleted from dialogue_traces",
 }
 _UNLINKED = {
     "provenance": "rows of provenance, without the user in acquired_by",

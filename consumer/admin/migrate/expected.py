@@ -114,6 +114,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "duplicates": "bigint not null",
         "amended": "bigint not null",
         "dead_lettered": "bigint not null",
+        "ignored": "bigint not null",
         "gaps": "bigint not null",
         "epoch": "bigint not null",
         "owner": "text",
@@ -145,6 +146,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "duplicates": "bigint not null",
         "amended": "bigint not null",
         "dead_lettered": "bigint not null",
+        "ignored": "bigint not null",
         "gaps": "bigint not null",
         "topic_id_before": "uuid",
         "topic_id_after": "uuid",
@@ -274,6 +276,42 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "notices": "bigint not null",
         "days": "date[] not null",
         "sent_notices": "uuid[] not null",
+        "staged_spans": "bigint not null",
+        "traces": "bigint not null",
+    },
+    "staged_spans": {
+        "id": "uuid not null",
+        "trace_id": "uuid not null",
+        "user_id": "uuid",
+        "is_log": "boolean not null",
+        "is_outline": "boolean not null",
+        "resource": "bytea not null",
+        "content": "bytea not null",
+        "staged_at": f"{_AWARE} not null",
+    },
+    "touched_traces": {
+        "id": "bigint not null",
+        "trace_id": "uuid not null",
+        "has_root": "boolean not null",
+        "touched_at": f"{_AWARE} not null",
+    },
+    "dialogue_traces": {
+        "dialogue_id": "uuid not null",
+        "trace_id": "text not null",
+        "user_id": "uuid not null",
+        "created_at": f"{_UTC} not null",
+        "service": "text",
+        "environment": "text",
+        "spans": "integer not null",
+        "model_calls": "integer not null",
+        "retrievals": "integer not null",
+        "tool_calls": "integer not null",
+        "embeddings": "integer not null",
+        "errors": "integer not null",
+        "mapping": "integer not null",
+        "content_hash": "bytea not null",
+        "folded_at": f"{_AWARE} not null",
+        "closed_at": _AWARE,
     },
 }
 
@@ -306,6 +344,11 @@ INDEXES: Mapping[str, str] = {
     "idx_erasures_open": "erasures",
     "idx_ledger_decisions_partition": "ledger_decisions",
     "idx_dialogue_costs_open": "dialogue_costs",
+    "idx_staged_spans_trace": "staged_spans",
+    "idx_staged_spans_user": "staged_spans",
+    "idx_staged_spans_staged_at": "staged_spans",
+    "idx_touched_traces_trace": "touched_traces",
+    "idx_dialogue_traces_user": "dialogue_traces",
 }
 """Index to its table."""
 
@@ -350,6 +393,8 @@ CONSTRAINTS: Mapping[str, str] = {
     "erased_users_pkey": "erased_users",
     "erasure_version_one_row": "erasure_version",
     "ledger_decisions_balanced": "ledger_decisions",
+    "staged_spans_pkey": "staged_spans",
+    "dialogue_traces_pkey": "dialogue_traces",
 }
 """Constraints that the service depends on, to their table."""
 
@@ -367,6 +412,9 @@ POLICIES: Mapping[str, tuple[str, str, str | None]] = {
     "provenance_ingest": ("provenance", "*", "ragledger_ingest"),
     "ai_dialogue_compliance": ("ai_dialogue_log", "r", "ragledger_compliance"),
     "provenance_compliance": ("provenance", "r", "ragledger_compliance"),
+    "dialogue_traces_user_isolation": ("dialogue_traces", "r", None),
+    "dialogue_traces_ingest": ("dialogue_traces", "*", "ragledger_ingest"),
+    "dialogue_traces_compliance": ("dialogue_traces", "r", "ragledger_compliance"),
 }
 """Policy to its table, its command as in pg_policy, and its only role; None: every role."""
 

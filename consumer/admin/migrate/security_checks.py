@@ -10,6 +10,7 @@ from consumer.admin.migrate.checks import Check
 from consumer.admin.roles import MIGRATOR, OWNER, ROLES, Grant, differences
 
 _FILE = "0008_add_row_security.sql"
+_FILES = {"dialogue_traces": "0021_add_traces.sql"}
 _AGAIN = f"run {_FILE} again with psql"
 # Each file grants rights on the objects it makes, and only to roles that exist.
 _ALL_AGAIN = f"run {_FILE} and every later file again with psql"
@@ -60,14 +61,18 @@ def _policy(facts: SecurityFacts, name: str) -> Check:
 def _policy_problem(facts: SecurityFacts, name: str, table: str, wanted: Policy) -> str:
     found = facts.policies.get((table, name))
     if found is None:
-        return f"missing: {_AGAIN}"
+        return f"missing: {_again(table)}"
     if table not in facts.secured:
         return f"not in force: ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
     if (found.command, found.permissive, found.roles) != (wanted.command, wanted.permissive, wanted.roles):
-        return f"applies to the wrong commands or roles: {_AGAIN}"
+        return f"applies to the wrong commands or roles: {_again(table)}"
     if not wanted.roles and _QUIET not in (found.condition or ""):
-        return f"ends queries with an error if app.current_user_id is not set: {_AGAIN}"
+        return f"ends queries with an error if app.current_user_id is not set: {_again(table)}"
     return ""
+
+
+def _again(table: str) -> str:
+    return _AGAIN.replace(_FILE, _FILES.get(table, _FILE))
 
 
 def _role(facts: SecurityFacts, role: str) -> Check:

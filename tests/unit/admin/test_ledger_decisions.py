@@ -122,7 +122,7 @@ def test_records_after_a_divergence_count_as_waiting(
     next_offset: int, diverges_at: int | None, bounds: Bounds, lag: int
 ) -> None:
     """A partition is not caught up although it has as many new records as were cut off."""
-    line = ledger.LedgerLine(*HERE, 0, next_offset, 30, 0, 0, 0, 0, 1, None, None, True, diverges_at=diverges_at)
+    line = ledger.LedgerLine(*HERE, 0, next_offset, 30, 0, 0, 0, 0, 0, 1, None, None, True, diverges_at=diverges_at)
     (found,) = ledger._with_lag({HERE: line}, Answers({HERE: bounds}), ())
     assert found.lag == lag
     assert ledger.Ledger([found]).is_caught_up == (lag == 0)
@@ -130,7 +130,7 @@ def test_records_after_a_divergence_count_as_waiting(
 
 def test_a_partition_whose_leader_does_not_answer_is_not_caught_up() -> None:
     """It is unknown how many records wait in it."""
-    line = ledger.LedgerLine(*HERE, 0, 30, 30, 0, 0, 0, 0, 1, None, None, True)
+    line = ledger.LedgerLine(*HERE, 0, 30, 30, 0, 0, 0, 0, 0, 1, None, None, True)
     (found,) = ledger._with_lag({HERE: line}, Answers({}, {HERE: "it has no leader"}), ())
     assert found.lag is None
     assert not ledger.Ledger([found]).is_caught_up

@@ -13,7 +13,7 @@ from tests.support.psql import FILES
 
 QUIET = "(user_id = (SELECT current_setting('app.current_user_id'::text, true)))"
 GOOD = SecurityFacts(
-    secured={"ai_dialogue_log", "provenance"},
+    secured={"ai_dialogue_log", "provenance", "dialogue_traces"},
     policies={
         (table, name): Policy(command, True, (role,) if role else (), "true" if role else QUIET)
         for name, (table, command, role) in expected.POLICIES.items()
@@ -35,17 +35,17 @@ def test_a_database_as_it_should_be() -> None:
     assert failed(GOOD) == []
 
 
-def test_without_roles_only_the_two_policies_are_checked() -> None:
+def test_without_roles_only_the_policies_of_every_role_are_checked() -> None:
     """A database without the roles still has the policies for readers. Each check of a missing role says how to
     make it.
     """
-    two = {place: policy for place, policy in GOOD.policies.items() if not policy.roles}
-    facts = replace(GOOD, roles={}, grants={}, policies=two)
+    open_to_all = {place: policy for place, policy in GOOD.policies.items() if not policy.roles}
+    facts = replace(GOOD, roles={}, grants={}, policies=open_to_all)
     assert failed(facts) == []
     details = {check.name: check.detail for check in compare_security(facts)}
     assert f"CREATE ROLE {INGEST} NOLOGIN" in details[f"role {INGEST}"]
     assert "0008_add_row_security.sql and every later file" in details[f"role {INGEST}"]
-    assert len(failed(replace(facts, policies={}))) == 2
+    assert len(failed(replace(facts, policies={}))) == 3
 
 
 def test_grants_on_missing_tables_are_not_required() -> None:

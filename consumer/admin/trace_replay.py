@@ -1,0 +1,39 @@
+"""Replaying dead letters of spans: of records that could not be read, and of whole traces."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from consumer.decode.lanes import decode
+from consumer.decode.spans import SpanRecord
+from consumer.decode.traces import TRACE_PARTITION, judge
+from consumer.events.otlp.staged import SignalKind, look_into, signal_kind
+from consumer.events.otlp.trace import Stored
+from consumer.events.otlp.wire import Signal
+from consumer.events.record import Record
+from consumer.events.rejection import Rejected
+
+
+def is_trace(record: Record) -> bool:
+    """Whether the record of a dead letter stands for a trace."""
+    return record.partition == TRACE_PARTITION
+
+
+def decode_again(kind: SignalKind, record: Record, max_bytes: int) -> SpanRecord:
+    """The spans of a record, or of a trace that is a dialogue now: staged again, they are folded by the service.
+
+    :raises Rejected: it cannot be read, or something is still missing
+    """
+    of_traces = signal_kind(Signal.SPANS, kind.folding) if is_trace(record) else kind
+    decoded = decode(of_traces, record, None if is_trace(record) else max_bytes)
+    assert isinstance(decoded, SpanRecord)
+    if is_trace(record):
+        kept = look_into(record.value, of_traces).kept
+        traces = {
+            UUID(bytes=trace): [Stored(one.is_log, one.resource, one.content) for one in kept if one.trace_id == trace]
+            for trace in {one.trace_id for one in kept}
+        }
+        for judged in judge(kind.folding, record.topic, traces).values():
+            if isinstance(judged, Rejected):
+                raise judged
+    return decoded

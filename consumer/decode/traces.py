@@ -1,0 +1,117 @@
+"""From the staged spans of traces to dialogues, ready for COPY."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
+
+from consumer.decode.copy_format import microseconds, tuple_encoder
+from consumer.decode.rows import Row
+from consumer.events.dialogue import DIALOGUE
+from consumer.events.kind import Values
+from consumer.events.otlp.fold import Folded, Folding, Skipped
+from consumer.events.otlp.trace import Stored, Trace, trace_of
+from consumer.events.record import StoredRecord
+from consumer.events.rejection import Reason, Rejected
+
+# A trace is no record: by this it is told from one where dead letters are kept, and found again.
+TRACE_PARTITION = -1
+_json = msgspec.json.Encoder(decimal_format="number")
+_encode = tuple_encoder(DIALOGUE)
+
+
+class TraceDialogue(NamedTuple):
+    """The dialogue of a trace.
+
+    :param row: its record is the trace, without a value
+    :param content_hash: of everything that is stored of it: the same hash needs no update
+    """
+
+    row: Row
+    folded: Folded
+    content_hash: bytes
+
+
+Judged = TraceDialogue | Skipped | Rejected
+
+
+def judge(folding: Folding, topic: str, traces: Mapping[UUID, Sequence[Stored]]) -> Mapping[UUID, Judged]:
+    """What becomes of each trace."""
+    return {trace_id: _judge(folding, topic, trace_id, stored) for trace_id, stored in traces.items()}
+
+
+def _judge(folding: Folding, topic: str, trace_id: UUID, stored: Sequence[Stored]) -> Judged:
+    try:
+        trace = trace_of(stored)
+        folded = folding.fold(trace_id, trace)
+        return folded if isinstance(folded, Skipped) else _dialogue(_place(topic, trace_id, trace), folded)
+    except Rejected as rejected:
+        return rejected
+    except Exception as error:  # noqa: BLE001 - one trace that we cannot read must not hold up all others
+        problem = f"the trace cannot be folded: {type(error).__name__}; this is a fault of ragledger, please report it"
+        return Rejected.whole(Reason.INVALID_FIELD, problem)
+
+
+def _dialogue(record: StoredRecord, folded: Folded) -> TraceDialogue:
+    values = folded.values
+    facts = tuple(_fact(values.get(name)) for name in DIALOGUE.facts)
+    encoded = _encode(_with_raw_citations(values))
+    moment = microseconds(values["created_at"])
+    row = Row(record, values["id"].bytes, encoded, facts, moment, 0, values["user_id"].bytes)
+    known = repr((folded.service, folded.environment, folded.operations)).encode()
+    return TraceDialogue(row, folded, hashlib.blake2b(encoded + known, digest_size=16).digest())
+
+
+def _fact(value: object) -> object:
+    return len(value) if isinstance(value, list) else value
+
+
+def _with_raw_citations(values: Values) -> Values:
+    return {**values, "citations": _json.encode(values["citations"])} if "citations" in values else values
+
+
+def offset_of(trace_id: UUID) -> int:
+    """The number by which a trace's dead letter is known, in place of an offset."""
+    return trace_id.int & (2**63 - 1)
+
+
+def _place(topic: str, trace_id: UUID, trace: Trace) -> StoredRecord:
+    start = min((node.start for node in trace.nodes if node.start), default=0)
+    return StoredRecord(topic, TRACE_PARTITION, offset_of(trace_id), start // 1_000_000, trace_id.hex.encode(), None)
+
+
+def trace_record(topic: str, trace_id: UUID, stored: Sequence[Stored], users: Iterable[UUID]) -> StoredRecord:
+    """A trace as one record of OTLP, with its log events as events of their spans: what its dead letter keeps.
+
+    :param users: whom its spans name; in headers, as the spans may know them by other ids, and an erasure has to find
+        the dead letter
+    """
+    spans = {one.content: (one.resource, Span.FromString(one.content)) for one in stored if not one.is_log}
+    for one in sorted(one for one in stored if one.is_log):
+        log = LogRecord.FromString(one.content)
+        for _, span in spans.values():
+            if span.span_id == log.span_id:
+                _add_event(span, log)
+    data = TracesData(
+        resource_spans=[
+            ResourceSpans(resource=Resource.FromString(resource), scope_spans=[ScopeSpans(spans=[span])])
+            for resource, span in spans.values()
+        ]
+    )
+    place = _place(topic, trace_id, trace_of(stored))
+    headers = tuple(("ragledger-user-id", user.encode()) for user in sorted(map(str, users)))
+    return place._replace(value=data.SerializeToString(), headers=headers)
+
+
+def _add_event(span: Span, log: LogRecord) -> None:
+    event = span.events.add(name=log.event_name, time_unix_nano=log.time_unix_nano)
+    event.attributes.extend(log.attributes)
+    if log.HasField("body"):
+        event.attributes.add(key="body").value.CopyFrom(log.body)

@@ -1,0 +1,153 @@
+"""Messages and texts, in whichever form an instrumentation writes them: JSON in a string, structured, or plain text.
+
+The forms, by whose they are: role and parts (OpenTelemetry), role and content (OpenAI, Vercel, Langfuse), choices
+(OpenAI), generations and `kwargs` (LangChain), `output` items (OpenAI's Responses), contents (Gemini), event bodies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+USER, ASSISTANT = "user", "assistant"
+_ROLES = {"human": USER, "ai": ASSISTANT, "model": ASSISTANT, "aimessagechunk": ASSISTANT, "chatbot": ASSISTANT}
+_SPEAKERS = frozenset({USER, ASSISTANT, "system", "developer", "tool", *_ROLES})
+_TEXT_TYPES = frozenset({None, "text", "input_text", "output_text", "refusal"})
+_CALL_TYPES = frozenset({"tool_call", "tool-call", "tool_use", "function_call", "toolcall"})
+_LISTS = ("messages", "choices", "generations", "output", "contents", "input")
+_TOOL_REASONS = ("tool_call", "tool-call", "tool_use", "function_call")
+_MOST_LEVELS = 12
+
+
+class Said(NamedTuple):
+    """A message: who, what in text, and whether it asks for a tool."""
+
+    role: str
+    text: str
+    calls_tool: bool = False
+
+
+def decoded(value: Any) -> Any:
+    """What JSON in a string holds; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    if value[:1] not in '[{"' and not value[:1].isspace():
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError):
+        return value
+
+
+def said(value: Any, role: str) -> Sequence[Said]:
+    """The messages in a value; a text that is none of the known forms is one message of this role."""
+    found = decoded(value)
+    messages = list(_messages(found, role, 0))
+    if messages or not isinstance(value, str):
+        return messages
+    if isinstance(found, str):
+        return [Said(role, found)] if found else []
+    return [Said(role, value)] if found not in ({}, []) else []
+
+
+def last_of_user(messages: Sequence[Said]) -> str | None:
+    """The text of the user's last message that has one."""
+    return next((one.text for one in reversed(messages) if one.role == USER and one.text.strip()), None)
+
+
+def first_answer(messages: Sequence[Said]) -> str | None:
+    """The first text of the model: of several choices the first one."""
+    return next((one.text for one in messages if one.role == ASSISTANT and one.text.strip()), None)
+
+
+def asks_for_tool(reason: Any) -> bool:
+    """Whether a reason for the end, or several, say that the model asks for a tool."""
+    reasons = reason if isinstance(reason, list) else [reason]
+    return any(isinstance(one, str) and one.lower().startswith(_TOOL_REASONS) for one in reasons)
+
+
+def _messages(value: Any, role: str, level: int) -> Iterator[Said]:
+    if level > _MOST_LEVELS:
+        return
+    if isinstance(value, list):
+        if _is_pair(value):
+            yield Said(_role(value[0], role), value[1])  # LangChain's ("human", "…")
+            return
+        for one in value:
+            yield from _messages(one, role, level + 1)
+    elif isinstance(value, dict):
+        yield from _of_object(value, role, level)
+
+
+def _is_pair(value: list[Any]) -> bool:
+    return len(value) == 2 and all(isinstance(part, str) for part in value) and value[0].lower() in _SPEAKERS
+
+
+def _of_object(value: dict[str, Any], role: str, level: int) -> Iterator[Said]:
+    """One message, or an object around messages."""
+    for inner in ("message", "kwargs", "data"):
+        if isinstance(value.get(inner), dict) and not isinstance(value.get("content"), str):
+            kind = value.get("type") if inner == "data" else None
+            yield from _of_object({"type": kind, **value[inner]} if kind else value[inner], role, level + 1)
+            return
+    if "parts" in value or "content" in value or "tool_calls" in value:
+        yield _message(value, role)
+        return
+    if isinstance(value.get("text"), str):
+        yield Said(role, value["text"])
+        return
+    if isinstance(value.get("prompt"), str):
+        yield Said(USER, value["prompt"])
+        return
+    for name in _LISTS:
+        if isinstance(value.get(name), list):
+            yield from _messages(value[name], role, level + 1)
+            return
+
+
+def _message(value: dict[str, Any], role: str) -> Said:
+    content = value.get("parts") if isinstance(value.get("parts"), list) else value.get("content")
+    name = value.get("role") or (value.get("type") if value.get("type") != "message" else None)
+    who = _role(name if isinstance(name, str) else "", role)
+    calls = bool(value.get("tool_calls")) or _calls_tool(content) or asks_for_tool(value.get("finish_reason"))
+    return Said(who, text_of(content, "" if who == ASSISTANT else "\n"), calls)
+
+
+def text_of(content: Any, between: str = "\n") -> str:
+    """The text of a message's content: a text, one part of it, or several."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else [content]
+    return between.join(text for text in map(_text_of_part, parts) if text)
+
+
+def _text_of_part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict) or part.get("type") not in _TEXT_TYPES or part.get("thought") is True:
+        return ""
+    return next((part[name] for name in ("text", "content", "refusal") if isinstance(part.get(name), str)), "")
+
+
+def _calls_tool(content: Any) -> bool:
+    return isinstance(content, list) and any(
+        isinstance(part, dict)
+        and (part.get("type") in _CALL_TYPES or "functionCall" in part or "function_call" in part)
+        for part in content
+    )
+
+
+def _role(name: str, default: str) -> str:
+    lower = name.lower()
+    return _ROLES.get(lower, lower) or default
+
+
+def text_in_list(text: str) -> str:
+    """The text of an indexed attribute that holds parts as JSON; any other as it is."""
+    if not text.startswith("[{"):
+        return text
+    parts = decoded(text)
+    is_parts = isinstance(parts, list) and all(isinstance(part, dict) and "type" in part for part in parts)
+    return text_of(parts) if is_parts else text

@@ -1,0 +1,296 @@
+"""One trace to one dialogue, or why there is none. The result depends on the set of spans alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+from pydantic_core import PydanticCustomError
+
+from consumer.events import ids
+from consumer.events.dialogue import DIALOGUE
+from consumer.events.fields import Uuid, check_storable
+from consumer.events.kind import Values
+from consumer.events.otlp import calls, mapping
+from consumer.events.otlp.documents import citations_of
+from consumer.events.otlp.mapping import Convention, Role
+from consumer.events.otlp.trace import Node, Trace
+from consumer.events.payload import parse_scalar
+from consumer.events.rejection import Fault, Reason, Rejected
+
+# The namespace of ids in traces if no other one is set: fixed for ever, or a user would become another.
+DEFAULT_NAMESPACE = UUID("7d0f8a3c-2b58-5c1e-9d4e-7261676c6564")
+
+_USER, _SESSION = mapping.names(mapping.USER), mapping.names(mapping.SESSION)
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as the columns are
+_json = msgspec.json.Encoder(decimal_format="number")
+
+ToYen = Callable[[Decimal, str, datetime], Decimal | None]
+"""Amount, currency, and when: so many yen, or None where there is no rate."""
+
+
+class Skipped(StrEnum):
+    """Why a trace is no dialogue at all."""
+
+    NO_MODEL_CALL = "no_model_call"
+    EMBEDDING = "embedding"
+    AGENT_CREATION = "agent_creation"
+    ERROR = "error"
+    TOOL_CALL = "tool_call"
+
+
+class Operations(NamedTuple):
+    """How many spans a trace has, and of what."""
+
+    spans: int
+    model_calls: int
+    retrievals: int
+    tool_calls: int
+    embeddings: int
+    errors: int
+
+
+class Folded(NamedTuple):
+    """A dialogue: the values of its columns, and where it came from."""
+
+    values: Values
+    service: str | None
+    environment: str | None
+    operations: Operations
+
+
+def yen_alone(amount: Decimal, currency: str, _at: datetime) -> Decimal | None:
+    """Without rates, only yen are yen."""
+    return amount if currency == "JPY" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Folding:
+    """How traces become dialogues.
+
+    :param namespace: of the UUIDs of users and sessions whose ids are no UUIDs
+    :param retrieved_is_cited: whether documents that were retrieved are the dialogue's citations
+    """
+
+    namespace: UUID = DEFAULT_NAMESPACE
+    retrieved_is_cited: bool = True
+    to_yen: ToYen = field(default=yen_alone)
+
+    def fold(self, trace_id: UUID, trace: Trace) -> Folded | Skipped:
+        """The dialogue of a trace, or why it is none at all.
+
+        :raises Rejected: it is one, and something is missing or not as its column takes it
+        """
+        own = _own(trace)
+        call, answer = _answering(trace)
+        if call is None and not own:
+            skipped = _why_none(trace)
+            if skipped is not None:
+                return skipped
+        usage = calls.usage_of(trace)
+        members = self._members(trace_id, trace, usage)
+        members |= {**_from_call(call or _last_call(trace), answer), **own}
+        members = {name: value for name, value in members.items() if value is not None}
+        missing = [name for name in ("user_id", "session_id", "query", "response", "model_used") if name not in members]
+        if missing:
+            faults = [Fault(name, _why_missing(name, trace, call)) for name in missing]
+            raise Rejected(Reason.MISSING_FIELD, faults)
+        values = DIALOGUE.validate(members)
+        self._add_cost(values, usage.cost, own)
+        return Folded(values, *_origin(trace), _operations(trace))
+
+    def user_of(self, value: Any) -> UUID:
+        """The user that an attribute's value names."""
+        return _uuid(value) or ids.user_id(self.namespace, str(value))
+
+    def _session_of(self, value: Any) -> UUID:
+        return _uuid(value) or ids.session_id(self.namespace, str(value))
+
+    def _members(self, trace_id: UUID, trace: Trace, usage: calls.Usage) -> dict[str, Any]:
+        """What holds for the whole trace, as an event would bring it."""
+        members: dict[str, Any] = {"id": str(trace_id), **_times(trace), **_tokens(usage)}
+        user, session = trace.first(_USER), trace.first(_SESSION)
+        if user is not None:
+            members["user_id"] = str(self.user_of(user))
+        if session is not None:
+            members["session_id"] = str(self._session_of(session))
+        if self.retrieved_is_cited and (citations := citations_of(trace)):
+            members["citations"] = citations
+        return members
+
+    def _add_cost(self, values: Values, stated: Decimal | None, own: Mapping[str, Any]) -> None:
+        if stated is None or "token_cost_jpy" in own or "created_at" not in values:
+            return
+        yen = self.to_yen(stated, "USD", values["created_at"])
+        if yen is None:
+            return
+        try:
+            values["token_cost_jpy"] = DIALOGUE.fields["token_cost_jpy"].parse(yen)
+        except PydanticCustomError as error:
+            raise Rejected(Reason.INVALID_FIELD, [Fault("token_cost_jpy", error.message())]) from None
+
+
+def _own(trace: Trace) -> dict[str, Any]:
+    """What the application says itself, the root's first."""
+    found: dict[str, Any] = {}
+    for node in trace.root_first:
+        for name in mapping.OWN_FIELDS.keys() & node.attributes.keys():
+            column = mapping.OWN_FIELDS[name]
+            if node.attributes[name] is not None and column not in found:
+                found[column] = _own_value(column, node.attributes[name])
+    return found
+
+
+def _own_value(column: str, value: Any) -> Any:
+    if column == "citations":
+        return _exactly(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Decimal(str(value))
+    return value
+
+
+def _exactly(value: Any) -> Any:
+    """JSON in a string, with its numbers as they are written; what is structured has floats, which become exact."""
+    try:
+        return parse_scalar(value.encode() if isinstance(value, str) else _json.encode(value))
+    except (ValueError, RecursionError):
+        return value  # the column says what it takes
+
+
+def _answering(trace: Trace) -> tuple[Node | None, str | None]:
+    """The last model call, by when it ended, that has a text and no error; and its text."""
+    by_end = sorted(trace.of(Role.MODEL_CALL), key=lambda node: (node.end, node.start, node.id), reverse=True)
+    for call in by_end:
+        answer = None if call.failed else calls.answer_of(call)
+        if answer is not None:
+            return call, answer
+    return None, None
+
+
+def _last_call(trace: Trace) -> Node | None:
+    """The last model call, one without an error if there is any."""
+    return max(
+        trace.of(Role.MODEL_CALL), key=lambda node: (not node.failed, node.end, node.start, node.id), default=None
+    )
+
+
+def _why_none(trace: Trace) -> Skipped | None:
+    """Why the trace is no dialogue; None if it is one whose content is missing."""
+    call = _last_call(trace)
+    if call is None:
+        if trace.of(Role.AGENT_CREATION):
+            return Skipped.AGENT_CREATION
+        return Skipped.EMBEDDING if trace.of(Role.EMBEDDING) else Skipped.NO_MODEL_CALL
+    if call.failed:
+        return Skipped.ERROR
+    return Skipped.TOOL_CALL if calls.wants_tool(call) else None
+
+
+def _from_call(call: Node | None, answer: str | None) -> dict[str, Any]:
+    if call is None:
+        return {}
+    return {
+        "query": calls.question_of(call),
+        "response": answer,
+        "model_used": calls.model_of(call),
+        "temperature": calls.temperature_of(call),
+    }
+
+
+def _tokens(usage: calls.Usage) -> dict[str, Any]:
+    total = usage.total
+    if usage.prompt is not None and usage.completion is not None:
+        total = usage.prompt + usage.completion
+    counts = {"prompt_tokens": usage.prompt, "completion_tokens": usage.completion, "total_tokens": total}
+    return {name: Decimal(count) for name, count in counts.items() if count is not None}
+
+
+def _times(trace: Trace) -> dict[str, Any]:
+    """When it began and how long it took: the root, or else from the first start to the last end."""
+    root = trace.root
+    nodes = [root] if root is not None and root.start else [node for node in trace.nodes if node.start]
+    if not nodes:
+        return {}
+    start, end = min(node.start for node in nodes), max(node.end for node in nodes)
+    micros = _rounded(start)
+    took = {"latency_ms": Decimal(end - start) / 1_000_000} if end >= start else {}
+    return {"created_at": (_EPOCH + timedelta(microseconds=micros)).isoformat(), **took}
+
+
+def _rounded(nanoseconds: int) -> int:
+    """Microseconds, half to even, as every other time is rounded."""
+    micros, rest = divmod(nanoseconds, 1000)
+    return micros + (rest > 500 or (rest == 500 and micros % 2 == 1))
+
+
+def _uuid(value: Any) -> UUID | None:
+    try:
+        return Uuid().parse(value)
+    except PydanticCustomError:
+        return None
+
+
+def _origin(trace: Trace) -> tuple[str | None, str | None]:
+    """Service and environment of the root, or of the first span that has a service."""
+    nodes = [node for node in trace.root_first if _text(node, mapping.SERVICE) is not None]
+    return (_text(nodes[0], mapping.SERVICE), _text(nodes[0], mapping.ENVIRONMENT)) if nodes else (None, None)
+
+
+def _text(node: Node, names: Sequence[mapping.Attribute]) -> str | None:
+    """A text of the resource that the database can store."""
+    value = next((node.resource[one.name] for one in names if node.resource.get(one.name)), None)
+    try:
+        check_storable(value)
+    except PydanticCustomError:
+        return None
+    return value if isinstance(value, str) else None
+
+
+def _operations(trace: Trace) -> Operations:
+    roles = [node.role for node in trace.nodes]
+    counted = (Role.MODEL_CALL, Role.RETRIEVAL, Role.TOOL, Role.EMBEDDING)
+    calls_, retrievals, tools, embeddings = map(roles.count, counted)
+    failed = sum(node.failed for node in trace.nodes)
+    return Operations(len(roles), calls_, retrievals, tools, embeddings, failed)
+
+
+_WHAT = {
+    "user_id": "no span names a user; set user.id on one, or ragledger.user_id",
+    "session_id": "no span names a session; set session.id or gen_ai.conversation.id on one, or ragledger.session_id",
+    "model_used": "the model call names no model",
+}
+
+
+def _why_missing(name: str, trace: Trace, call: Node | None) -> str:
+    dropped = sum(node.dropped for node in trace.nodes)
+    limit = f"; {dropped} attributes were dropped: raise OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT" if dropped else ""
+    if name in _WHAT:
+        return _WHAT[name] + limit
+    asked = call or _last_call(trace)
+    if asked is None:
+        return f"no model call, and no {mapping.OWN_PREFIX}{name}"
+    if calls.has_content(asked):
+        return f"the model call has no {'message of a user' if name == 'query' else 'text that it answered'}{limit}"
+    return f"content capture is off; set {_capture(asked)}{limit}"
+
+
+def _capture(call: Node) -> str:
+    """What turns it on, for whoever wrote the span."""
+    names = call.attributes
+    if "openinference.span.kind" in names:
+        return mapping.CAPTURE[Convention.OPENINFERENCE]
+    if "ai.operationId" in names:
+        return mapping.CAPTURE[Convention.VERCEL]
+    if "langfuse.observation.type" in names:
+        return mapping.CAPTURE[Convention.LANGFUSE]
+    if "llm.request.type" in names or "gen_ai.is_streaming" in names:
+        return mapping.CAPTURE[Convention.OPENLLMETRY]
+    if "model_request_parameters" in names:
+        return mapping.CAPTURE[Convention.PYDANTIC]
+    return mapping.CAPTURE[Convention.GENAI]

@@ -1,0 +1,48 @@
+"""What a span is, and whether it says anything about a dialogue."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from consumer.events.otlp import mapping
+from consumer.events.otlp.mapping import Role
+
+_SPEAKING = frozenset({Role.MODEL_CALL, Role.RETRIEVAL, Role.RERANKING})
+_MODELS = frozenset(attribute.name for attribute in (*mapping.RESPONSE_MODEL, *mapping.REQUEST_MODEL))
+_TOLD = tuple(
+    {attribute.name.partition(".N")[0] for attribute in (*mapping.INPUT_MESSAGES, *mapping.OUTPUT_MESSAGES)}
+    | {attribute.name for attribute in (*mapping.PROMPT_TOKENS, *mapping.COMPLETION_TOKENS)}
+)
+_KNOWN = mapping.IDENTITY_NAMES | mapping.ROLE_NAMES | mapping.CALL_NAMES | mapping.DOCUMENT_NAMES
+_PREFIXES = (*(f"{family}." for family in mapping.FAMILIES), mapping.OWN_PREFIX)
+_OF_ANY_SPAN = mapping.IDENTITY_NAMES | mapping.ROLE_NAMES
+
+
+def role_of(attributes: Mapping[str, Any]) -> Role:
+    """What a span with these attributes is; the values may be texts alone."""
+    for said in mapping.ROLES:
+        value = attributes.get(said.name)
+        if value is not None:
+            role = said.roles.get(str(value).lower())
+            if role is not None:
+                return role
+    if not _MODELS.isdisjoint(attributes) and any(name.startswith(_TOLD) for name in attributes):
+        return Role.MODEL_CALL
+    return Role.OTHER
+
+
+def speaks(role: Role, names: Collection[str]) -> bool:
+    """Whether a span says something about a dialogue: by what it is, or because it names a user or a session, or has
+    attributes of the application's own.
+    """
+    return role in _SPEAKING or any(
+        name in mapping.IDENTITY_NAMES or name.startswith(mapping.OWN_PREFIX) for name in names
+    )
+
+
+def is_kept(name: str, role: Role) -> bool:
+    """Whether an attribute of a span of this role is kept: no headers, no vectors, no definitions of tools."""
+    if role in _SPEAKING:
+        return name in _KNOWN or name.startswith(_PREFIXES)
+    return name in _OF_ANY_SPAN or name.startswith(mapping.OWN_PREFIX)

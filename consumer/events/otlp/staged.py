@@ -1,0 +1,227 @@
+"""Spans on their way into staged_spans: what is kept of each, and under which id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Any, NamedTuple, NotRequired, Required
+from uuid import UUID
+
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from typing_extensions import TypedDict
+
+from consumer.events.fields import Bytes, Flag, Uuid
+from consumer.events.kind import Kind
+from consumer.events.otlp import mapping, wire
+from consumer.events.otlp.fold import Folding
+from consumer.events.otlp.mapping import Role
+from consumer.events.otlp.roles import is_kept, role_of, speaks
+from consumer.events.otlp.trace import value_of
+from consumer.events.otlp.wire import Signal
+
+_RESOURCE_NAMES = frozenset(attribute.name for attribute in (*mapping.SERVICE, *mapping.ENVIRONMENT))
+_LOG_NAMES = frozenset({"event.name", *mapping.EVENT_ATTRIBUTES}) | mapping.CALL_NAMES | mapping.IDENTITY_NAMES
+
+
+class StagedSpan(TypedDict):
+    """A row of staged_spans."""
+
+    id: Required[Annotated[UUID, Uuid()]]
+    trace_id: Required[Annotated[UUID, Uuid()]]
+    user_id: NotRequired[Annotated[UUID, Uuid()]]
+    is_log: Required[Annotated[bool, Flag()]]
+    is_outline: Required[Annotated[bool, Flag()]]
+    resource: Required[Annotated[bytes, Bytes()]]
+    content: Required[Annotated[bytes, Bytes()]]
+
+
+SPAN = Kind("span", "staged_spans", StagedSpan, facts=())
+"""What records of traces and logs become: many rows each."""
+
+
+@dataclass(frozen=True, eq=False)
+class SignalKind(Kind):
+    """What a topic of OTLP carries.
+
+    :param folding: knows the users that spans name
+    """
+
+    signal: Signal = Signal.SPANS
+    folding: Folding = field(default_factory=Folding)
+
+
+def signal_kind(signal: Signal, folding: Folding) -> SignalKind:
+    """The kind of a topic of OTLP."""
+    return SignalKind(f"otlp_{signal}", SPAN.table, StagedSpan, facts=(), signal=signal, folding=folding)
+
+
+class SpanReason(StrEnum):
+    """What was found in a record, for a metric: why a span is kept whole, in outline, or not at all."""
+
+    MODEL_CALL = "model_call"
+    RETRIEVAL = "retrieval"
+    CONTEXT = "context"
+    EVENT = "event"
+    OUTLINE = "outline"
+    UNRELATED = "unrelated"
+    INVALID = "invalid"
+
+
+class Kept(NamedTuple):
+    """A span, or a log event, as it is staged."""
+
+    id: bytes
+    trace_id: bytes
+    user: bytes
+    is_log: bool
+    is_outline: bool
+    is_root: bool
+    resource: bytes
+    content: bytes
+    reason: SpanReason
+
+
+class Looked(NamedTuple):
+    """What there is in a record: what is staged of it, and what else was found.
+
+    :param speaks: whether anything in it says something about a dialogue
+    """
+
+    kept: Sequence[Kept]
+    skipped: Sequence[SpanReason]
+    speaks: bool
+
+
+def look_into(value: bytes | None, kind: SignalKind) -> Looked:
+    """What is staged of a record.
+
+    :raises Rejected: it holds no OTLP, or another signal
+    """
+    kept: list[Kept] = []
+    skipped: list[SpanReason] = []
+    resources: dict[int, bytes] = {}
+    for resource, item in wire.read(value, kind.signal):
+        if not wire.is_valid(item):
+            skipped.append(SpanReason.INVALID)
+            continue
+        raw = resources.get(id(resource))
+        if raw is None:
+            raw = resources[id(resource)] = _resource(resource)
+        one = _keep_span(item, raw, kind.folding) if kind.signal is Signal.SPANS else _keep_log(item, raw, kind.folding)
+        if one is None:
+            skipped.append(SpanReason.UNRELATED)
+        else:
+            kept.append(one)
+    return Looked(kept, skipped, any(not one.is_outline for one in kept))
+
+
+def _resource(resource: Resource) -> bytes:
+    return Resource(attributes=[one for one in resource.attributes if one.key in _RESOURCE_NAMES]).SerializeToString()
+
+
+def _keep_span(span: Span, resource: bytes, folding: Folding) -> Kept | None:
+    attributes = {one.key: one.value.string_value for one in span.attributes}
+    if attributes.get(mapping.PENDING.name) == "pending_span":
+        return None
+    role, is_result = role_of(attributes), any(event.name == mapping.RESULT_EVENT for event in span.events)
+    if is_result and role is Role.OTHER:
+        role = Role.RETRIEVAL
+    is_outline = not speaks(role, attributes)
+    if is_outline:
+        _outline(span)
+    else:
+        _trim(span, role)
+    reason = SpanReason.OUTLINE if is_outline else _REASONS.get(role, SpanReason.CONTEXT)
+    user = b"" if is_outline else _user(span.attributes, attributes, folding)
+    return _kept(span, resource, user, is_outline, reason)
+
+
+def _kept(item: Any, resource: bytes, user: bytes, is_outline: bool, reason: SpanReason) -> Kept:
+    content, is_log = item.SerializeToString(), reason is SpanReason.EVENT
+    name = b"".join((item.trace_id, item.span_id, b"\1" if is_log else b"\0", resource, content))
+    id_ = hashlib.blake2b(name, digest_size=16).digest()
+    is_root = not is_log and not item.parent_span_id
+    return Kept(id_, item.trace_id, user, is_log, is_outline, is_root, resource, content, reason)
+
+
+_REASONS = {
+    Role.MODEL_CALL: SpanReason.MODEL_CALL,
+    Role.RETRIEVAL: SpanReason.RETRIEVAL,
+    Role.RERANKING: SpanReason.RETRIEVAL,
+}
+
+
+def _outline(span: Span) -> None:
+    """Leave what a trace's shape is made of: ids, times, role, error."""
+    role = [one for one in span.attributes if one.key in mapping.ROLE_NAMES]
+    for name in ("name", "links", "events", "trace_state", "kind", "flags", "dropped_attributes_count"):
+        span.ClearField(name)
+    _set_status(span)
+    _replace(span, role)
+
+
+def _trim(span: Span, role: Role) -> None:
+    """Leave what the mapping knows: no headers, no vectors, no definitions of tools."""
+    attributes = [one for one in span.attributes if is_kept(one.key, role)]
+    events = [event for event in span.events if event.name in mapping.EVENTS]
+    for name in ("name", "links", "trace_state", "kind", "flags"):
+        span.ClearField(name)
+    _set_status(span)
+    if len(attributes) < len(span.attributes):
+        _replace(span, attributes)
+    if len(events) < len(span.events):
+        kept = [Span.Event.FromString(event.SerializeToString()) for event in events]
+        span.ClearField("events")
+        span.events.extend(kept)
+
+
+def _set_status(span: Span) -> None:
+    """Whether it failed; the message may quote anything."""
+    if span.HasField("status"):
+        code = span.status.code
+        span.ClearField("status")
+        if code == Status.STATUS_CODE_ERROR:
+            span.status.code = code
+
+
+def _replace(span: Span, attributes: Iterable[Any]) -> None:
+    copies = [type(one).FromString(one.SerializeToString()) for one in attributes]
+    span.ClearField("attributes")
+    span.attributes.extend(copies)
+
+
+def _keep_log(log: LogRecord, resource: bytes, folding: Folding) -> Kept | None:
+    attributes = {one.key: one.value.string_value for one in log.attributes}
+    name = log.event_name or attributes.get("event.name", "")
+    if not log.trace_id or name not in mapping.EVENTS:
+        return None
+    kept = [one for one in log.attributes if one.key in _LOG_NAMES]
+    small = LogRecord(
+        trace_id=log.trace_id,
+        span_id=log.span_id,
+        event_name=name,
+        time_unix_nano=log.time_unix_nano or log.observed_time_unix_nano,
+        attributes=kept,
+    )
+    if log.HasField("body"):
+        small.body.CopyFrom(log.body)
+    return _kept(small, resource, _user(log.attributes, attributes, folding), False, SpanReason.EVENT)
+
+
+def _user(found: Iterable[Any], names: Any, folding: Folding) -> bytes:
+    """The 16 bytes of the user that is named, if any."""
+    for attribute in mapping.USER:
+        if attribute.name in names:
+            value = next(value_of(one.value) for one in found if one.key == attribute.name)
+            if value is not None and value != "":
+                return folding.user_of(value).bytes
+    return b""
+
+
+def emptied(one: Kept) -> Kept:
+    """The same span without anything that it says: its user was erased."""
+    return one._replace(user=b"", resource=b"", content=b"")

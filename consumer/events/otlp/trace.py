@@ -1,0 +1,183 @@
+"""The spans of one trace, in an order that does not depend on how they came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from consumer.events.otlp import mapping
+from consumer.events.otlp.mapping import Role
+from consumer.events.otlp.roles import role_of
+
+Values = Mapping[str, Any]
+
+
+class Stored(NamedTuple):
+    """A span or a log record as it was staged: messages of protobuf."""
+
+    is_log: bool
+    resource: bytes
+    content: bytes
+
+
+class Event(NamedTuple):
+    """An event of a span: its own, or a log record that names it."""
+
+    name: str
+    time: int
+    attributes: Values
+    body: Any = None
+
+
+@dataclass(eq=False)
+class Node:
+    """A span among those of its trace."""
+
+    id: bytes
+    parent: bytes
+    start: int
+    end: int
+    role: Role
+    failed: bool
+    dropped: int
+    attributes: Values
+    resource: Values
+    events: list[Event] = field(default_factory=list)
+
+    def get(self, names: Iterable[str]) -> Any:
+        """The value of the first of these attributes that is there; an event with the content has some, too."""
+        for attributes in self.said:
+            for name in names:
+                if (value := attributes.get(name)) is not None and value != "":
+                    return value
+        return None
+
+    @cached_property
+    def said(self) -> Sequence[Values]:
+        """Where its attributes are."""
+        if not self.events:
+            return (self.attributes,)
+        details = (event.attributes for event in self.events if event.name == mapping.DETAILS_EVENT)
+        return (self.attributes, *details)
+
+
+@dataclass(eq=False)
+class Trace:
+    """The spans of a trace: by time, then by id."""
+
+    nodes: Sequence[Node]
+
+    @cached_property
+    def by_id(self) -> Mapping[bytes, Node]:
+        """The spans by their ids."""
+        return {node.id: node for node in self.nodes}
+
+    @cached_property
+    def root(self) -> Node | None:
+        """The span without a parent; of several the first."""
+        return next((node for node in self.nodes if not node.parent), None)
+
+    @cached_property
+    def root_first(self) -> Sequence[Node]:
+        """The order in which spans are asked what holds for the whole trace."""
+        root = self.root
+        return self.nodes if root is None else [root, *(node for node in self.nodes if node is not root)]
+
+    def of(self, role: Role) -> Sequence[Node]:
+        """The spans of a role."""
+        return [node for node in self.nodes if node.role is role]
+
+    def enclosing(self, node: Node) -> Iterable[Node]:
+        """The spans around a span, from the inside."""
+        seen = {node.id}
+        while (found := self.by_id.get(node.parent)) is not None and found.id not in seen:
+            seen.add(found.id)
+            yield found
+            node = found
+
+    def first(self, names: Iterable[str]) -> Any:
+        """The value of the first of these attributes that any span has, the root asked first."""
+        there = set().union(*(attributes for node in self.nodes for attributes in node.said))
+        for name in names:
+            if name in there:
+                value = next((value for node in self.root_first if (value := node.get((name,))) is not None), None)
+                if value is not None:
+                    return value
+        return None
+
+
+def trace_of(stored: Iterable[Stored]) -> Trace:
+    """The trace that these are. What comes twice counts once; of two versions of a span the later end counts."""
+    nodes: dict[bytes, tuple[tuple[int, bytes], Node]] = {}
+    logs: list[tuple[bytes, Event]] = []
+    for one in sorted(set(stored)):
+        if one.is_log:
+            record = LogRecord.FromString(one.content)
+            logs.append((record.span_id, _log_event(record)))
+            continue
+        span = Span.FromString(one.content)
+        rank = (span.end_time_unix_nano, one.content)
+        if span.span_id not in nodes or nodes[span.span_id][0] < rank:
+            nodes[span.span_id] = rank, _node(span, one.resource)
+    found = [node for _, node in nodes.values()]
+    for span_id, event in logs:
+        if span_id in nodes:
+            nodes[span_id][1].events.append(event)
+    for node in found:
+        node.events.sort(key=lambda event: event.time)
+    return Trace(sorted(found, key=lambda node: (node.start, node.end, node.id)))
+
+
+def _node(span: Span, resource: bytes) -> Node:
+    attributes = values_of(span.attributes)
+    role = role_of(attributes)
+    if role is Role.OTHER and any(event.name == mapping.RESULT_EVENT for event in span.events):
+        role = Role.RETRIEVAL
+    events = [Event(event.name, event.time_unix_nano, values_of(event.attributes)) for event in span.events]
+    return Node(
+        span.span_id,
+        span.parent_span_id,
+        span.start_time_unix_nano,
+        span.end_time_unix_nano,
+        role,
+        span.status.code == Status.STATUS_CODE_ERROR
+        or "error.type" in attributes
+        or attributes.get("langfuse.observation.level") == "ERROR",
+        span.dropped_attributes_count,
+        attributes,
+        values_of(Resource.FromString(resource).attributes),
+        events,
+    )
+
+
+def _log_event(record: LogRecord) -> Event:
+    attributes = values_of(record.attributes)
+    name = record.event_name or attributes.get("event.name", "")
+    return Event(name, record.time_unix_nano or record.observed_time_unix_nano, attributes, value_of(record.body))
+
+
+def values_of(attributes: Iterable[Any]) -> dict[str, Any]:
+    """Attributes by name."""
+    return {attribute.key: value_of(attribute.value) for attribute in attributes}
+
+
+def value_of(value: AnyValue) -> Any:
+    """A value as Python has it; what is nested as lists and dicts, as JSON would be."""
+    kind = value.WhichOneof("value")
+    if kind == "string_value":
+        return value.string_value
+    if kind is None:
+        return None
+    found = getattr(value, kind)
+    if kind == "array_value":
+        return [value_of(one) for one in found.values]
+    if kind == "kvlist_value":
+        return values_of(found.values)
+    return found

@@ -1,0 +1,93 @@
+"""The dialogues of traces on their way into their tables: new ones inserted, known ones changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from consumer.decode.copy_format import moment_of
+from consumer.decode.rows import Row
+from consumer.decode.traces import TraceDialogue
+from consumer.events.dialogue import DIALOGUE
+from consumer.events.otlp import mapping
+from consumer.ingest.batch import DeadLetter
+from consumer.ingest.ports import Refused
+from consumer.postgres.amendments import Report, apply_to_new
+from consumer.postgres.client import Objection, Transaction
+from consumer.postgres.halving import halve
+from consumer.postgres.queries import load
+from consumer.postgres.splitting import insert_splitting, refused
+from consumer.postgres.staging import Outcome, how_to_insert, insert_merging
+
+_STAGE = "stage_changed_dialogues"
+# What a user has said about the answer is not what the trace says.
+_CHANGED = tuple(name for name in DIALOGUE.fields if name not in ("id", "user_feedback"))
+
+
+async def insert(
+    transaction: Transaction, rows: Sequence[Row], tell: Report, *, splits: bool, first: int | None = None
+) -> Outcome:
+    """Insert dialogues. Errors as for the rows of a batch.
+
+    :param splits: whether to look for rows that the database refuses
+    :param first: how many to begin with then, where each may take long
+    """
+    if not rows:
+        return Outcome()
+    if splits:
+        outcome = await insert_splitting(transaction, DIALOGUE, rows, lambda _: None, first)
+    else:
+        outcome = await insert_merging(transaction, DIALOGUE, rows)
+    await apply_to_new(transaction, DIALOGUE, outcome.inserted, tell if splits else None)
+    return outcome
+
+
+async def change(transaction: Transaction, rows: Sequence[Row], first: int | None) -> Outcome:
+    """Change dialogues that are there; `amended` are those that were. What is gone stays gone.
+
+    :raises Refused: :raises Objection: not for a row, but for something of ours
+    """
+    if not rows:
+        return Outcome()
+    await how_to_insert(transaction, DIALOGUE)  # a row may move to the table partition of another month
+    await transaction.execute(load("make_stage").format(table=DIALOGUE.table, stage=_STAGE))
+    columns = ", ".join(_CHANGED)
+    values = ", ".join(f"staged.{name}" for name in _CHANGED)
+    statement = load("update_dialogues").format(stage=_STAGE, columns=columns, values=values)
+    changed: set[bytes] = set()
+    letters: list[DeadLetter] = []
+
+    async def update(part: Sequence[Row]) -> None:
+        await transaction.copy(_STAGE, tuple(DIALOGUE.fields), [row.encoded for row in part])
+        found = await transaction.fetch(statement)
+        await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal at COMMIT would name no row
+        await transaction.execute(f"TRUNCATE {_STAGE}")
+        changed.update(row["id"].bytes for row in found)
+
+    async def refuse(row: Row, error: Refused | Objection) -> None:
+        letters.append(DeadLetter(row.record, refused(error)))
+
+    await halve(transaction, rows, update, refuse, first)
+    return Outcome(amended=[row for row in rows if row.id in changed], dead_letters=letters)
+
+
+async def keep_traces(transaction: Transaction, dialogues: Collection[TraceDialogue]) -> None:
+    """Keep which trace each dialogue came from."""
+    if not dialogues:
+        return
+    rows = sorted(map(_trace_row, dialogues))
+    *columns, hashes = (list(column) for column in zip(*rows, strict=True))
+    await transaction.execute(load("keep_traces"), *columns, mapping.VERSION, hashes)
+
+
+def _trace_row(dialogue: TraceDialogue) -> tuple[Any, ...]:
+    row, folded, content_hash = dialogue
+    assert row.created_at is not None
+    ids = UUID(bytes=row.id), UUID(bytes=row.subject)
+    return (*ids, moment_of(row.created_at), folded.service, folded.environment, *folded.operations, content_hash)
+
+
+async def states(transaction: Transaction, traces: Collection[UUID]) -> Mapping[UUID, Any]:
+    """What is known of the dialogues that the traces have become."""
+    return {row["dialogue_id"]: row for row in await transaction.fetch(load("trace_states"), list(traces))}
