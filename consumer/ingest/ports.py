@@ -4,6 +4,7 @@ StoreError
 ├── Unavailable   the store cannot be used now          → wait and try again, for as long as it takes
 ├── Refused       the store does not take this data     → find the record, make it a dead letter
 └── Fenced        another reader has the partition now  → throw the batch away, claim again
+    └── LedgerLocked  somebody holds its row            → the same
 """
 
 from __future__ import annotations
@@ -86,6 +87,16 @@ class Fenced(StoreError):
     def __init__(self, partitions: Collection[Partition]) -> None:
         super().__init__(f"another reader has claimed {', '.join(map(str, sorted(partitions)))}")
         self.partitions = frozenset(partitions)
+
+
+class LedgerLocked(Fenced):
+    """Other transactions hold the rows of `partitions` in the ledger: nothing of the batch was written. It is given up
+    so that they do not hold up the others in it, and behind it. No other reader has claimed any.
+    """
+
+    def __init__(self, partitions: Collection[Partition]) -> None:
+        super().__init__(())
+        self.args = (f"other transactions hold the rows of {', '.join(map(str, sorted(partitions)))} in ingest_ledger",)
 
 
 @dataclass(frozen=True, slots=True)

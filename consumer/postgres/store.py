@@ -33,13 +33,13 @@ from consumer.ingest.batch import Batch
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import Key
 from consumer.ingest.offsets import Claim, Span
-from consumer.ingest.ports import Bounds, Fenced, Refused, Telemetry, Turn, Unavailable, Written
+from consumer.ingest.ports import Bounds, Fenced, LedgerLocked, Refused, Telemetry, Turn, Unavailable, Written
 from consumer.postgres.amendments import apply_to_new
 from consumer.postgres.client import UNIQUE_VIOLATION, CopyNotSupported, Database, Objection, Transaction
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
 from consumer.postgres.dead_letters import insert_dead_letters
 from consumer.postgres.erasures import Erasures, ErasuresChanged
-from consumer.postgres.ledger import PostgresLedger
+from consumer.postgres.ledger import PostgresLedger, columns
 from consumer.postgres.preparation import Preparation, Prepared
 from consumer.postgres.queries import load
 from consumer.postgres.retry import while_raises
@@ -219,6 +219,18 @@ class PostgresStore(PostgresLedger):
         async with self._database.transaction() as transaction:
             await transaction.fetch(load("end_silent_writers"), SILENT_SECONDS)
 
+    async def demand_free(self, batch: Batch) -> None:
+        """Make sure that nobody holds the rows of the ledger that the batch moves.
+
+        :raises LedgerLocked: somebody does
+        :raises Unavailable: not now
+        """
+        partitions = [span.partition for span in _moved(batch)]
+        async with self._database.transaction() as transaction:
+            rows = await transaction.fetch(load("free_in_ledger"), self._group, *columns(partitions))
+        if locked := set(partitions) - {Partition(row["topic"], row["partition"]) for row in rows}:
+            raise LedgerLocked(locked)
+
     async def stands_behind(self, batch: Batch) -> bool:
         """Whether the ledger stands, under our epoch, where this batch ends: it was committed before."""
         spans = {span.partition: span for span in _moved(batch)}
@@ -248,6 +260,8 @@ class _Attempts:
             self._is_slow = self._is_slow or error.cause == "timeout"
             if error.cause == "lock":
                 await self._store.end_silent_writers()
+                if self._unanswered is None:
+                    await self._store.demand_free(self._batch)
             raise
         except Fenced:
             if self._unanswered is not None and await self._store.stands_behind(self._batch):

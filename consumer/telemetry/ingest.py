@@ -137,7 +137,7 @@ class PrometheusTelemetry:
         log.warning(
             "fenced",
             problem=str(fenced),
-            then="the batch is thrown away; its records are read by the new owner",
+            then="the batch is thrown away; its records are read again by whoever claims their partitions",
         )
 
     def stopped(self, partition: Partition, reason: StopReason) -> None:
