@@ -4,6 +4,7 @@ StoreError
 ├── Unavailable   the store cannot be used now             → wait and retry, without a limit
 ├── Refused       the store does not accept this data      → find the record and make it a dead letter
 └── Fenced        another process has claimed a partition  → throw the batch away and claim again
+    └── LedgerLocked  another transaction holds its row    → the same
 """
 
 from __future__ import annotations
@@ -90,6 +91,16 @@ class Fenced(StoreError):
     def __init__(self, partitions: Collection[Partition]) -> None:
         super().__init__(f"another replica has claimed {', '.join(map(str, sorted(partitions)))}")
         self.partitions = frozenset(partitions)
+
+
+class LedgerLocked(Fenced):
+    """Other transactions hold the rows of `partitions` in the ledger. Nothing of the batch was written. It is thrown
+    away so that its other partitions, and later batches, need not wait. No other process has claimed a partition.
+    """
+
+    def __init__(self, partitions: Collection[Partition]) -> None:
+        super().__init__(())
+        self.args = (f"other transactions hold the rows of {', '.join(map(str, sorted(partitions)))} in ingest_ledger",)
 
 
 @dataclass(frozen=True, slots=True)

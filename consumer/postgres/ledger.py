@@ -12,7 +12,7 @@ from typing import Any
 from consumer.events.record import Partition
 from consumer.ingest.batch import Batch
 from consumer.ingest.offsets import Claim, Span, StopReason
-from consumer.ingest.ports import Bounds, Fenced, Holder, Written
+from consumer.ingest.ports import Bounds, Fenced, Holder, LedgerLocked, Written
 from consumer.ingest.stop_reasons import kept_reason
 from consumer.postgres.client import Database, Transaction
 from consumer.postgres.queries import load
@@ -67,6 +67,18 @@ class PostgresLedger:
         lost = [span.partition for span in spans if span.partition not in held]
         if lost:
             raise Fenced(lost)
+
+    async def demand_unlocked(self, batch: Batch) -> None:
+        """Check that no transaction holds the rows that the batch moves.
+
+        :raises LedgerLocked: another transaction does
+        :raises Unavailable: not now
+        """
+        partitions = [span.partition for span in _moved_spans(batch)]
+        async with self._database.transaction() as transaction:
+            rows = await transaction.fetch(load("free_in_ledger"), self.group, *columns(partitions))
+        if locked := set(partitions) - {Partition(row["topic"], row["partition"]) for row in rows}:
+            raise LedgerLocked(locked)
 
     async def is_moved_by(self, batch: Batch) -> bool:
         """Whether the ledger stands, under our epoch, where this batch ends: the batch was committed."""

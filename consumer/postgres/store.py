@@ -114,6 +114,8 @@ class PostgresStore:
             writing.is_slow |= error.cause is Cause.TIMEOUT
             if error.cause is Cause.LOCK:
                 await self._end_silent_writers()
+                if writing.unconfirmed is None:
+                    await self._ledger.demand_unlocked(writing.batch)
             raise
         except Fenced:
             if writing.unconfirmed is not None and await self._ledger.is_moved_by(writing.batch):

@@ -140,7 +140,7 @@ class PrometheusTelemetry:
         log.warning(
             "fenced",
             problem=str(fenced),
-            then="the batch is rolled back; the new owner reads its records",
+            then="the batch is rolled back; the next claim of its partitions reads its records again",
         )
 
     def stopped(self, partition: Partition, reason: StopReason) -> None:

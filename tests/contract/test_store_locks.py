@@ -8,10 +8,15 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from consumer.events.record import Partition
 from consumer.ingest.offsets import StopReason
-from tests.support.stores import A, B, P, PostgresBackend, claim
+from consumer.ingest.ports import LedgerLocked
+from consumer.postgres.client import Database
+from consumer.settings.model import Postgres
+from tests.support.stack import wait_for
+from tests.support.stores import A, B, Line, P, PostgresBackend, batch_of, claim, records, write
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -52,3 +57,44 @@ async def test_a_locked_row_delays_no_other_stop(backend: PostgresBackend) -> No
             assert await store.stop(claims[A], 0, UNREADABLE) is None
             assert await store.stop(claims[B], 0, UNREADABLE) == UNREADABLE
     assert await store.stop(claims[A], 0, UNREADABLE) == UNREADABLE
+
+
+@BOTH
+async def test_a_row_locked_after_its_claim_delays_no_other_partition(backend: PostgresBackend) -> None:
+    """The batch is given up instead of waiting for it, as batches of the others wait behind it. None is taken."""
+    database = Database(Postgres(dsn=SecretStr(backend.dsn), lock_timeout_s=0.2))
+    await database.open()
+    try:
+        mine = PostgresBackend(backend.dsn, database)
+        store = mine.store("one")
+        claims = await claim(store, A, B)
+        with held(backend, A):
+            with pytest.raises(LedgerLocked, match=str(A)) as locked:
+                await write(store, batch_of(claims, records(A, 0, "a"), records(B, 0, "b")))
+            assert locked.value.partitions == frozenset()
+            [again] = await claim(store, A, B)
+            await write(store, batch_of([again], records(B, 0, "b")))
+        assert await backend.ledger() == {A: Line(0, 0), B: Line(0, 1, inserted=1)}
+        await write(store, batch_of(await claim(store, A), records(A, 0, "a")))
+        assert await backend.ledger() == {A: Line(0, 1, inserted=1), B: Line(0, 1, inserted=1)}
+    finally:
+        await database.close(5)
+
+
+@BOTH
+async def test_a_locked_table_is_waited_for(backend: PostgresBackend) -> None:
+    """No row of the ledger is held, so nothing would be won by giving the batch up."""
+    database = Database(Postgres(dsn=SecretStr(backend.dsn), lock_timeout_s=0.2))
+    await database.open()
+    try:
+        mine = PostgresBackend(backend.dsn, database)
+        store = mine.store("one")
+        claims = await claim(store, A)
+        with psycopg.connect(backend.dsn) as somebody:
+            somebody.execute("LOCK TABLE ai_dialogue_log IN ACCESS EXCLUSIVE MODE")
+            writing = asyncio.create_task(write(store, batch_of(claims, records(A, 0, "a"))))
+            await wait_for(lambda: mine.telemetry.all("unavailable"))
+        await writing
+        assert await backend.ledger() == {A: Line(0, 1, inserted=1)}
+    finally:
+        await database.close(5)
