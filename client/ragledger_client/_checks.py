@@ -69,10 +69,10 @@ def number(low: str, high: str, scale: int = 0) -> Check:
     lower, upper = float(low), float(high)
 
     def check(value: Any) -> Any:
+        published = value if type(value) is int else _number(value)
         # The limits have no more decimals than the scale, so rounding a number between them cannot leave the range.
-        if (type(value) is int or type(value) is float) and lower < value < upper:
-            return value
-        published = _number(value)
+        if lower < (float(published) if isinstance(published, str) else published) < upper:
+            return published
         if not least <= rounded(published, scale) <= most:
             raise Invalid(f"must be between {low} and {high}")
         return published

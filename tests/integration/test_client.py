@@ -53,7 +53,7 @@ async def test_what_the_application_gives_is_in_the_tables(
         assert first["session_id"] == uuid5(NAMESPACE, "session:s-1")
         assert (first["query"], first["response"], first["user_feedback"]) == ("休日は?", "十日", 1)
         assert first["citations"] == [{"source": "s", "title": "休日"}]
-        assert 0 <= first["latency_ms"] < 60_000
+        assert first["latency_ms"] >= 0
         assert (second["latency_ms"], float(second["temperature"])) == (840, 0.25)
         (row,) = environment.query("SELECT * FROM provenance")
         assert (row["id"], row["acquired_by"]) == (UUID(source), uuid5(NAMESPACE, "user:auth0|123"))
