@@ -18,10 +18,11 @@ import msgspec
 from msgspec import Raw
 
 from consumer.decode.column_decoders import Column, ColumnDecoder, decoder_of
-from consumer.decode.copy_format import encode_many_microseconds, tuple_head
+from consumer.decode.copy_format import UUID_LENGTH, encode_many_microseconds, tuple_head
 from consumer.decode.rows import Row
 from consumer.decode.vectorized import NotRecognised, check_depth
 from consumer.events.envelope import Envelope, open_envelope
+from consumer.events.identity import bytes_from_record
 from consumer.events.kind import Kind, identity_of
 from consumer.events.record import Record
 from consumer.events.rejection import Rejected
@@ -163,9 +164,9 @@ class FastLane:
         if not all(members):
             raise _Uncommon({place for place, one in enumerate(members) if not one})
         values: list[Sequence[Any]] = list(zip(*map(msgspec.structs.astuple, members), strict=True))
-        if self._key_may_lack:
-            values[self._key] = list(map(_id_of, values[self._key], origins, records))
         columns = self._read_columns(values)
+        if self._key_may_lack and None in columns[self._key].facts:
+            columns[self._key] = _with_derived_ids(columns[self._key], origins, records)
         created_at = self._read_clock(columns, records)
         parts = [part for column in columns for part in column.parts]
         encoded = map(b"".join, zip(repeat(self._head), *parts))
@@ -230,8 +231,15 @@ def _recognises(decoder: ColumnDecoder, value: Any) -> bool:
     return True
 
 
-def _id_of(stated: str | None, origin: tuple[str, str] | None, record: Record) -> str:
-    return str(identity_of(origin, record)) if stated is None else stated
+def _with_derived_ids(column: Column, origins: Sequence[tuple[str, str] | None], records: Sequence[Record]) -> Column:
+    """The ids, with the derived id of each event that states none."""
+    stated = column.parts[-1]
+    ids = [id or _derived_id(origin, record) for id, origin, record in zip(stated, origins, records, strict=True)]
+    return Column(([UUID_LENGTH] * len(ids), ids), column.facts)
+
+
+def _derived_id(origin: tuple[str, str] | None, record: Record) -> bytes:
+    return identity_of(origin, record).bytes if origin else bytes_from_record(record)
 
 
 def _sum_unless_stated(total: Any, first: int | None, second: int | None) -> Any:
