@@ -17,16 +17,12 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from consumer.decode.column_decoders import Column, ColumnDecoder, decoder_of
-from consumer.decode.copy_format import NULL, encode_many_microseconds, encode_numeric, moment_of, tuple_head
-from consumer.decode.memory import Memory
-from consumer.decode.rows import Row
-from consumer.decode.vectorized import NotRecognised, check_depth
-from consumer.events.costs import CostError, CostNote, Pricing, Settled, Usage
-from consumer.events.envelope import Envelope, open_envelope
-from consumer.events.kind import Kind, identity_of
-from consumer.events.record import Record
-from consumer.events.rejection import Rejected
+from consumer.decode.column_decoders import Column, ColumnDecoder, decoder_of from consumer.decode.copy_format import
+NULL, UUID_LENGTH, encode_many_microseconds, encode_numeric, moment_of, tuple_head from consumer.decode.memory import
+Memory from consumer.decode.rows import Row from consumer.decode.vectorized import NotRecognised, check_depth from
+consumer.events.costs import CostError, CostNote, Pricing, Settled, Usage from consumer.events.envelope import Envelope,
+open_envelope from consumer.events.identity import bytes_from_record from consumer.events.kind import Kind, identity_of
+from consumer.events.record import Record from consumer.events.rejection import Rejected
 
 _FROM_1970_TO_2000_MS = 946_684_800_000
 _YEAR_10000_MS = 253_402_300_800_000
@@ -168,9 +164,9 @@ class FastLane:
         if not all(members):
             raise _Uncommon({place for place, one in enumerate(members) if not one})
         values: list[Sequence[Any]] = list(zip(*map(msgspec.structs.astuple, members), strict=True))
-        if self._key_may_lack:
-            values[self._key] = list(map(_id_of, values[self._key], origins, records))
         columns = self._read_columns(values)
+        if self._key_may_lack and None in columns[self._key].facts:
+            columns[self._key] = _with_derived_ids(columns[self._key], origins, records)
         created_at = self._read_clock(columns, records)
         notes = self._settle_costs(columns, created_at)
         parts = [part for place in self._stored for part in columns[place].parts]
@@ -267,8 +263,15 @@ def _recognises(decoder: ColumnDecoder, value: Any) -> bool:
     return True
 
 
-def _id_of(stated: str | None, origin: tuple[str, str] | None, record: Record) -> str:
-    return str(identity_of(origin, record)) if stated is None else stated
+def _with_derived_ids(column: Column, origins: Sequence[tuple[str, str] | None], records: Sequence[Record]) -> Column:
+    """The ids, with the derived id of each event that states none."""
+    stated = column.parts[-1]
+    ids = [id or _derived_id(origin, record) for id, origin, record in zip(stated, origins, records, strict=True)]
+    return Column(([UUID_LENGTH] * len(ids), ids), column.facts)
+
+
+def _derived_id(origin: tuple[str, str] | None, record: Record) -> bytes:
+    return identity_of(origin, record).bytes if origin else bytes_from_record(record)
 
 
 def _sum_unless_stated(total: Any, first: int | None, second: int | None) -> Any:

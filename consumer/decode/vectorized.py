@@ -5,6 +5,7 @@ Only the common shape is recognised: either of all values or, with :class:`NotRe
 
 from __future__ import annotations
 
+import re
 from binascii import unhexlify
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -72,7 +73,7 @@ _HEXADECIMAL_TO_ZERO = bytes.maketrans(b"123456789abcdefABCDEF", b"0" * 21)
 def moments_of(texts: Sequence[str]) -> list[int]:
     """Date-times as microseconds since 2000-01-01 UTC.
 
-    :raises NotRecognised: a text has a form that needs rounding, or lies in the first or last year of the calendar
+    :raises NotRecognised: a text has another form, or lies in the first or last year of the calendar
     """
     times = plain_times(texts)
     epochs = [_EPOCH if time.tzinfo else _NAIVE_EPOCH for time in times]
@@ -87,7 +88,7 @@ def plain_times(texts: Sequence[str]) -> Sequence[datetime]:
     if not texts:
         return ()
     joined = '","'.join(texts)
-    if not _are_plain(joined, len(texts[0])) or "0001-" in joined or "9999-" in joined:
+    if not _are_plain(joined, len(texts[0])) or "0001-" in joined or "9999-" in joined or _TIE.search(joined):
         raise NotRecognised
     times = _decode_times(f'["{joined}"]')
     if len(times) != len(texts):  # a text held the separator
@@ -110,13 +111,18 @@ def _are_plain(joined: str, first_length: int) -> bool:
 _decode_times = msgspec.json.Decoder(list[datetime]).decode
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 
-# Up to six decimals of a second, with a T or a space, without an offset or with any: all digits count as zeros here.
+# Up to nine decimals of a second, as Go and Java send them, with a T or a space, without an offset or with any. All
+# digits count as zeros here.
 _PLAIN_TIMES = frozenset(
     f"0000-00-00{separator}00:00:00{fraction}{offset}".encode()
     for separator, fraction, offset in product(
-        "T ", ("", *("." + "0" * digits for digits in range(1, 7))), ("", "Z", "+00:00", "-00:00")
+        "T ", ("", *("." + "0" * digits for digits in range(1, 10))), ("", "Z", "+00:00", "-00:00")
     )
 )
+
+
+# Just in the middle between two microseconds, where msgspec and PostgreSQL round differently.
+_TIE = re.compile(r"\.\d{6}50*(?!\d)", re.ASCII)
 
 
 def json_parts(raws: Sequence[bytes]) -> Sequence[Sequence[bytes]]:

@@ -24,7 +24,7 @@ def imported(*arguments: str) -> str:
     return done.stderr.strip()
 
 
-@pytest.mark.parametrize("command", ["migrate", "partition", "rollup", "config", "erase", "slo"])
+@pytest.mark.parametrize("command", ["migrate", "partition", "rollup", "config", "erase", "slo", "generate"])
 def test_a_database_command_imports_no_library_of_the_service(command: str) -> None:
     """Importing them takes longer than most of these commands run."""
     assert imported(command) == "[]"

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from consumer.decode.fast_lane import FastLane
 from consumer.decode.rows import Row, decode_exactly
@@ -246,8 +248,9 @@ def test_the_common_shape_is_recognised(kind: Kind, make: Callable[..., dict[str
 @pytest.mark.parametrize(
     "members",
     [
-        {"created_at": "2026-01-31T09:30:00.123456789Z"},
-        {"citations": [{"source": "s", "timestamp": "2026-01-31T09:30:00.123456789Z"}]},
+        {"created_at": "2026-01-31T09:30:00.1234565Z"},
+        {"created_at": "2026-01-31T09:30:00.1234567891Z"},
+        {"citations": [{"source": "s", "timestamp": "2026-01-31T09:30:00.123456500Z"}]},
         {"prompt_tokens": 2_000_000_000, "completion_tokens": 2_000_000_000, "total_tokens": None},
         {"query": "a\0b"},
         {"created_at": '2026-01-31T09:30:00Z","2026-01-31T09:30:00Z'},
@@ -268,6 +271,27 @@ def test_an_odd_event_is_left_to_the_exact_lane_alone(members: dict[str, Any]) -
     values = [plain, uncommon, plain, plain, uncommon]
     rows = lane.decode([StoredRecord("topic", 0, n, 1_700_000_000_000, None, value) for n, value in enumerate(values)])
     assert [row is None for row in rows] == [value is uncommon for value in values]
+
+
+_LANE = FastLane(DIALOGUE)
+
+
+@given(
+    st.lists(
+        st.tuples(st.text("0123456789", min_size=7, max_size=9), st.sampled_from(["Z", "", "-03:30"])),
+        min_size=1,
+        max_size=8,
+    )
+)
+@example([("9999999", "Z"), ("999999501", "+09:00"), ("000000499", "")])
+def test_times_with_nine_decimals_are_rounded_as_the_exact_lane_rounds(times: list[tuple[str, str]]) -> None:
+    """As Go and Java send them; a tie alone is left to the exact lane."""
+    plain = dialogue(random.Random(6))
+    values = [plain | {"created_at": f"2026-12-31T23:59:59.{digits}{offset}"} for digits, offset in times]
+    for (digits, _), value in zip(times, values, strict=True):
+        record = StoredRecord("topic", 0, 1, 0, None, json.dumps(value).encode())
+        row = row_of(_LANE, record)
+        assert row is None if digits[6:].rstrip("0") == "5" else row == decode_exactly(DIALOGUE, record)
 
 
 def test_an_event_without_a_time_takes_its_record_s() -> None:
