@@ -27,10 +27,12 @@ class Commands(LazyGroup):
         "partition": "consumer.cli.partition:app",
         "retention": "consumer.cli.retention:app",
         "erase": "consumer.cli.erase:erase",
+        "id": "consumer.cli.id:app",
         "provenance": "consumer.cli.provenance:app",
         "config": "consumer.cli.config:app",
         "schema": "consumer.cli.schema:app",
         "slo": "consumer.cli.slo:app",
+        "prices": "consumer.cli.prices:app",
     }
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
+from consumer.events import price_file
+from consumer.events.costs import Pricing
 from consumer.events.record import Partition
-from consumer.events.registry import kinds_by_topic
 from consumer.http.page import PageServer, SnapshotSource
 from consumer.http.server import Health, HttpServer
 from consumer.ingest import slo
@@ -19,9 +21,11 @@ from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import erasure_keys
 from consumer.ingest.pipeline import Pipeline, PipelinePolicy
 from consumer.ingest.ports import Bounds, SourceError, Unavailable
+from consumer.ingest.prices import kinds_of, pricing_of
 from consumer.ingest.rollup_basis import Basis
 from consumer.ingest.watchdog import Watchdog, WatchPolicy
 from consumer.kafka.consumer import KafkaSource
+from consumer.maintenance.costs import CostJob
 from consumer.maintenance.periodic import PeriodicJob
 from consumer.maintenance.retention import Retention, RetentionJob
 from consumer.maintenance.rollup import RollupJob
@@ -30,6 +34,7 @@ from consumer.maintenance.table_partitions.timer import PartitionJob
 from consumer.postgres.amendments import PostgresAmendments
 from consumer.postgres.aside import aside
 from consumer.postgres.client import CLIENT_GRACE_SECONDS, Database
+from consumer.postgres.costs import PostgresCosts
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
 from consumer.postgres.history import PostgresHistory
 from consumer.postgres.ledger import PostgresLedger
@@ -39,6 +44,7 @@ from consumer.postgres.store import PostgresStore
 from consumer.postgres.table_partitions import PostgresPartitions
 from consumer.settings.model import Settings, owner_name
 from consumer.telemetry import logs
+from consumer.telemetry.costs import PrometheusCostTelemetry
 from consumer.telemetry.days import PrometheusDayTelemetry
 from consumer.telemetry.ingest import PrometheusTelemetry
 from consumer.telemetry.metrics import CLIENT_ERRORS, Metrics
@@ -78,8 +84,8 @@ class Service:
 
     def __init__(self, settings: Settings, on_stall: Callable[[], None] = lambda: None) -> None:
         self.settings, self._on_stall = settings, on_stall
-        kinds = kinds_by_topic(settings.topics)
-        clock, metrics = SystemClock(), Metrics()
+        clock, metrics, pricing = SystemClock(), Metrics(), pricing_of(settings)
+        kinds = kinds_of(settings, pricing)
         logs.count_library_lines(metrics.counter(CLIENT_ERRORS).inc)
         self.telemetry = PrometheusTelemetry(metrics, clock, kinds.keys())
         self.database = Database(settings.postgres)
@@ -96,6 +102,7 @@ class Service:
             ledger,
             limit=DeadLetterLimit(settings.dead_letters),
             erasure_keys=erasure_keys(settings.erasure),
+            namespace=settings.ids.namespace,
         )
         self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings), aside)
         basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
@@ -111,6 +118,7 @@ class Service:
             PeriodicJob("roll-up", self.rollup.pause, self.rollup.run_once),
             PeriodicJob("partitions", settings.partitions.interval_s, partitions.run_once),
             *self._retention(metrics, clock),
+            *self._costs(pricing, days, metrics, clock),
         ]
         self.watchdog = Watchdog(
             self.pipeline,
@@ -133,6 +141,17 @@ class Service:
         telemetry = PrometheusRetentionTelemetry(metrics, clock)
         retention = Retention.under(self.settings, self.database, erasure_keys(self.settings.erasure))
         return [PeriodicJob("retention", interval, RetentionJob(retention, telemetry).run_once)]
+
+    def _costs(
+        self, pricing: Pricing, days: BusinessDays, metrics: Metrics, clock: SystemClock
+    ) -> Sequence[PeriodicJob]:
+        file = self.settings.prices.file
+        if file is None:
+            return []
+        costs, telemetry = PostgresCosts(self.database, pricing, days, owner_name()), PrometheusCostTelemetry(metrics)
+        read = partial(price_file.load, file)
+        job = CostJob(costs, pricing, read, telemetry, clock)
+        return [PeriodicJob("costs", self.settings.prices.interval_s, job.run_once)]
 
     async def run(self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None) -> None:
         """Run until `stop` is set; then stop fetching, write the open batch, commit and leave the group.

@@ -18,8 +18,20 @@ from generate_chart import files as chart_files
 from pydantic import SecretStr, TypeAdapter
 
 from consumer.admin.contract import documents
-from consumer.events.dialogue import Citation, Citations
-from consumer.events.fields import Choice, Field, Flag, JsonObject, JsonObjectOrArray, Number, Text, Timestamp, Uuid
+from consumer.events.dialogue import Citation, Citations, Money
+from consumer.events.fields import (
+    Choice,
+    Currency,
+    Field,
+    Flag,
+    JsonObject,
+    JsonObjectOrArray,
+    KeyedId,
+    Number,
+    Text,
+    Timestamp,
+    Uuid,
+)
 from consumer.events.kind import Kind
 from consumer.events.plugin import Config, PluginConfig, Seconds
 from consumer.events.registry import kinds_by_topic
@@ -91,7 +103,7 @@ def _allowed(part: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
     if "enum" in part:
         return ", ".join(f"`{value}`" for value in part["enum"])
     types = {"integer": "whole number", "number": "number", "boolean": "`true` or `false`", "string": "text"}
-    formats = {"path": "a path", "password": "text, a secret"}
+    formats = {"path": "a path", "password": "text, a secret", "uuid": "a UUID"}
     return formats.get(part.get("format", ""), types[part["type"]]) + _limits(part)
 
 
@@ -132,11 +144,19 @@ def _json_type(part: Mapping[str, Any]) -> str:
 def fields(kind: Kind) -> str:
     """A table of an event's fields; what each means is the comment of the column that it fills."""
     comments = _comments(_KEPT_IN.get(kind.name, kind.table))
+    meanings = {name: comments.get(name) or _BESIDE[name] for name in kind.fields} if comments else {}
     rows = [
-        [f"`{name}`", "yes" if name in kind.required else "", _takes(field), *([comments[name]] if comments else [])]
+        [f"`{name}`", "yes" if name in kind.required else "", _takes(field), *([meanings[name]] if meanings else [])]
         for name, field in kind.fields.items()
     ]
     return table(("field", "required", "takes", *(["becomes the column"] if comments else [])), rows)
+
+
+# Fields that are no columns of the event's own table.
+_BESIDE: Mapping[str, str] = {
+    "cost": "`amount` and `currency` of `dialogue_costs`; in yen, `token_cost_jpy`: see [costs](costs.md)",
+    "cached_tokens": "`cached_tokens` of `dialogue_costs`: prompt tokens from a cache; see [costs](costs.md)",
+}
 
 
 def _comments(table_name: str) -> Mapping[str, str]:
@@ -158,12 +178,15 @@ def _takes(field: Field) -> str:
 
 _NAMES: Mapping[type[Field], str] = {
     Uuid: "UUID",
+    KeyedId: "UUID, or [any string](#ids-of-users-and-sessions)",
     Timestamp: "date-time",
     Flag: "`true` or `false`",
     JsonObject: "object",
     JsonObjectOrArray: "object or array",
     Citations: "array of citations",
     Config: "object, see below",
+    Money: "object: `amount`, a number with 9 decimals, and `currency`, three letters such as `USD`",
+    Currency: "currency of three letters",
     Seconds: "number above 0, not in a string",
 }
 

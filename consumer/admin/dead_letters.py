@@ -11,6 +11,7 @@ from functools import partial
 from itertools import accumulate
 from operator import add
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 
@@ -27,6 +28,7 @@ from consumer.ingest.ports import StoreError
 from consumer.postgres.amendments import apply_to_new
 from consumer.postgres.aside import aside
 from consumer.postgres.client import Database, Transaction
+from consumer.postgres.costs import keep_costs
 from consumer.postgres.erasures import Erasures, ErasuresChanged
 from consumer.postgres.queries import load
 from consumer.postgres.splitting import insert_splitting
@@ -87,10 +89,11 @@ class DeadLetters:
         timezone: str,
         max_record_bytes: int,
         erasure_keys: Sequence[Key] = (),
+        namespace: UUID | None = None,
     ) -> None:
         self._database, self._kinds, self._days = database, kinds, BusinessDays(timezone)
         self._max_record_bytes = max_record_bytes
-        self._erasures = Erasures(erasure_keys)
+        self._erasures = Erasures(erasure_keys, namespace)
 
     async def find(self, chosen: Filter, *, settled: bool, at_most: int) -> Sequence[Mapping[str, Any]]:
         """Return dead letters, newest first; with `settled`, replayed and discarded ones too."""
@@ -186,6 +189,7 @@ class DeadLetters:
             rows = [row for row in decoded.rows[kind] if place_of(row.record) in readable]
             outcome = await insert_splitting(transaction, kind, rows, lambda _: None)
             await apply_to_new(transaction, kind, outcome.inserted, lambda *_: None)
+            await keep_costs(transaction, outcome.inserted)
             total = join([total, outcome])
         await self._touch_days(transaction, total)
         emptied = [letter for place, letter in open_letters.items() if place in gone]

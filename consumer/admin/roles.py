@@ -15,6 +15,7 @@ ROLES = (OWNER, MIGRATOR, INGEST, READER, COMPLIANCE, DASHBOARDS)
 _COUNTED = (
     "id",
     "user_id",
+    "model_used",
     "created_at",
     "citations",
     "latency_ms",
@@ -67,7 +68,7 @@ def _grants(table: str, privileges: str, **on_columns: Iterable[str]) -> Iterato
 GRANTS: Mapping[str, frozenset[Grant]] = {
     INGEST: frozenset(
         (
-            *_grants("ai_dialogue_log", "INSERT", SELECT=_COUNTED, UPDATE=("user_feedback",)),
+            *_grants("ai_dialogue_log", "INSERT", SELECT=_COUNTED, UPDATE=("token_cost_jpy", "user_feedback")),
             *_grants("provenance", "INSERT", SELECT=("id", *_VERIFIED), UPDATE=_VERIFIED),
             *_grants("kept_feedback", "SELECT INSERT UPDATE"),
             *_grants("kept_verifications", "SELECT INSERT UPDATE"),
@@ -75,6 +76,8 @@ GRANTS: Mapping[str, frozenset[Grant]] = {
             *_grants("erased_users", "SELECT"),
             *_grants("erasure_version", "SELECT", UPDATE=("version",)),
             *_grants("known_ids", "SELECT INSERT"),
+            *_grants("dialogue_costs", "SELECT INSERT UPDATE"),
+            *_grants("price_versions", "SELECT INSERT UPDATE"),
             *_grants("partition_archives", "SELECT"),
             *_grants("rollup_basis", "SELECT INSERT UPDATE"),
             *_grants("computed_days", "SELECT INSERT UPDATE"),
@@ -106,6 +109,8 @@ GRANTS: Mapping[str, frozenset[Grant]] = {
             "erasures",
             "rollup_basis",
             "computed_days",
+            "price_versions",
+            "dialogue_costs",
         )
     ),
     DASHBOARDS: frozenset((*_grants("rag_metrics_history", "SELECT"), *_grants("plugin_registry", "SELECT"))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from consumer.cli.output import Json, command, out, print_json, print_table
+from consumer.events import price_file
 from consumer.ingest import slo
 from consumer.settings.model import ignored, load
 from consumer.settings.shown import effective
@@ -29,6 +30,7 @@ async def check() -> None:
     """Check the settings; exit code 1 if they are wrong."""
     settings = load()
     slo.load(settings.slo.file)
+    price_file.load(settings.prices.file)
     for what in ignored(settings):
         out.print(f"Ignored: {what}.", markup=False, soft_wrap=True)
     out.print("The settings are valid.")

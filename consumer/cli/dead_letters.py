@@ -26,9 +26,9 @@ from consumer.cli.output import (
 from consumer.cli.signals import stop_on_signals
 from consumer.cli.times import moment
 from consumer.errors import OperationError
-from consumer.events.registry import kinds_by_topic
 from consumer.events.rejection import Reason
 from consumer.ingest.erased import erasure_keys
+from consumer.ingest.prices import kinds_of
 from consumer.postgres.client import Database
 from consumer.settings.model import Settings, load
 from consumer.text import printable
@@ -130,9 +130,14 @@ async def discard(
 
 def dead_letters_of(settings: Settings, database: Database) -> DeadLetters:
     """Return the dead letters with the settings of the service, so that a replay decodes as the service does."""
-    kinds = kinds_by_topic(settings.topics)
-    keys = erasure_keys(settings.erasure)
-    return DeadLetters(database, kinds, settings.rollup.timezone, settings.batch.max_record_bytes, keys)
+    return DeadLetters(
+        database,
+        kinds_of(settings),
+        settings.rollup.timezone,
+        settings.batch.max_record_bytes,
+        erasure_keys(settings.erasure),
+        settings.ids.namespace,
+    )
 
 
 @asynccontextmanager

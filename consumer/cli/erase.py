@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from consumer.admin.erasure import Circumstances, Erasure, Progress, as_text, dry_run, receipt
 from consumer.cli.database import opened_database
+from consumer.cli.id import id_of
 from consumer.cli.output import Json, WrongUse, command, err, out, print_json, progress
 from consumer.events.fields import Uuid
 from consumer.files import FileError, demand_writable, write
@@ -31,18 +32,29 @@ def _user(text: str) -> UUID:
         user = Uuid().parse(text.strip())
     except PydanticCustomError as error:
         raise typer.BadParameter(error.message()) from None
-    if user.int in (0, 2**128 - 1):
-        raise typer.BadParameter("this id belongs to no single user: everybody who shares it would be erased")
+    if user.int in _NOBODY:
+        raise typer.BadParameter(_WHY_NOBODY)
     return user
 
 
-User = Annotated[UUID, typer.Option("--user", parser=_user, metavar="UUID", help="The user to erase, by id.")]
+_NOBODY = (0, 2**128 - 1)
+_WHY_NOBODY = "this id belongs to no single user: everybody who shares it would be erased"
+
+User = Annotated[
+    UUID | None,
+    typer.Option("--user", parser=_user, metavar="UUID", help="The user to erase, by the UUID in the tables."),
+]
+UserKey = Annotated[
+    str | None,
+    typer.Option("--user-key", metavar="KEY", help="The user to erase, by the id that the application uses."),
+]
 Directory = Annotated[Path, typer.Option("--receipt", exists=True, file_okay=False, help="Directory for the receipt.")]
 
 
 @command
 async def erase(
-    user: User,
+    user: User = None,
+    user_key: UserKey = None,
     dry_run: Annotated[bool, typer.Option(help="Only show what would be done.")] = False,
     reference: Annotated[str | None, typer.Option(help="The request to which this responds, for the receipt.")] = None,
     directory: Directory = Path(),
@@ -52,9 +64,12 @@ async def erase(
 
     The command may be interrupted at any point and repeated.
     """
+    if (user is None) == (user_key is None):
+        raise typer.BadParameter("give either --user or --user-key")
     if not dry_run:
         _demand_writable(directory)
     settings = load()
+    user = user or _user_of(user_key or "", settings)
     around = _circumstances(settings, reference)
     async with opened_database(settings) as database:
         erasure = _erasure(settings, database)
@@ -71,10 +86,18 @@ async def erase(
         out.print(as_text(document), markup=False, soft_wrap=True)
 
 
+def _user_of(key: str, settings: Settings) -> UUID:
+    user = id_of("user", settings, key)
+    if user.int in _NOBODY:
+        raise WrongUse(f"--user-key: {_WHY_NOBODY}")
+    return user
+
+
 def _erasure(settings: Settings, database: Database) -> Erasure:
     basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
     history = PostgresHistory(database, basis, owner_name())
-    return Erasure(database, history, settings.rollup.timezone, erasure_keys(settings.erasure))
+    keys, namespace = erasure_keys(settings.erasure), settings.ids.namespace
+    return Erasure(database, history, settings.rollup.timezone, keys, namespace)
 
 
 def _circumstances(settings: Settings, reference: str | None) -> Circumstances:

@@ -22,6 +22,7 @@ from rich.table import Table
 
 from consumer.admin.migrate import MigrationError
 from consumer.errors import OperationError
+from consumer.events.price_file import PriceFileError
 from consumer.files import FileError
 from consumer.ingest.ports import SourceError, StoreError
 from consumer.ingest.slo import SloFileError
@@ -58,6 +59,7 @@ EXPECTED_ERRORS = (
     MigrationError,
     OperationError,
     OSError,
+    PriceFileError,
     SettingsError,
     SloFileError,
     SourceError,

@@ -21,8 +21,8 @@ from consumer.admin.publish import Acknowledged, BadLine, Validation
 from consumer.cli.output import Exit, Json, WrongUse, command, err, out, print_json, progress
 from consumer.cli.signals import stop_on_signals
 from consumer.errors import OperationError
-from consumer.events.registry import kinds_by_topic
 from consumer.ingest.ports import SourceError
+from consumer.ingest.prices import kinds_of
 from consumer.kafka.tools import Message
 from consumer.kafka.tools import publish as publish_messages
 from consumer.settings.model import Kafka, load
@@ -53,7 +53,7 @@ async def publish(
 ) -> Exit:
     """Validate JSON lines and publish them. Nothing is published unless every line is valid."""
     settings = load()
-    kinds = kinds_by_topic(settings.topics)
+    kinds = kinds_of(settings)
     if topic not in kinds:
         raise WrongUse(f"--topic {topic} is not in the settings, which name {', '.join(sorted(kinds))}")
     limit = settings.batch.max_record_bytes

@@ -16,6 +16,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta, Raw
 from pydantic_core import PydanticCustomError
+from typing_extensions import override
 
 from consumer.decode.copy_format import (
     NULL,
@@ -38,8 +39,19 @@ from consumer.decode.vectorized import (
     plain_times,
     where_present,
 )
-from consumer.events.dialogue import CONFIDENCE, Citations
-from consumer.events.fields import Choice, Field, Flag, JsonObject, JsonObjectOrArray, Number, Text, Timestamp, Uuid
+from consumer.events.dialogue import CONFIDENCE, Citations, Money
+from consumer.events.fields import (
+    Choice,
+    Field,
+    Flag,
+    JsonObject,
+    JsonObjectOrArray,
+    KeyedId,
+    Number,
+    Text,
+    Timestamp,
+    Uuid,
+)
 from consumer.events.payload import parse_scalar
 from consumer.events.plugin import Config
 
@@ -80,9 +92,26 @@ class UuidDecoder(ColumnDecoder):
 
     def read(self, values: Sequence[str | None]) -> Column:
         """The lengths and the ids are separate parts, because rows need the ids without lengths."""
-        ids = where_present(ids_of, values, b"")
+        ids = where_present(self._ids_of, values, b"")
         lengths = [NULL if value is None else UUID_LENGTH for value in values]
         return Column((lengths, ids), values)
+
+    def _ids_of(self, texts: Sequence[str]) -> list[bytes]:
+        return ids_of(texts)
+
+
+class KeyedIdDecoder(UuidDecoder):
+    """Ids of any form. UUIDs take the quick way where all of them are; a string id is hashed once and remembered."""
+
+    def __init__(self, field: KeyedId) -> None:
+        self._known = Memory(lambda key: _exactly(field, key).bytes)
+
+    @override
+    def _ids_of(self, texts: Sequence[str]) -> list[bytes]:
+        try:
+            return ids_of(texts)
+        except NotRecognised:
+            return self._known.of(texts)
 
 
 class IntegerDecoder(ColumnDecoder):
@@ -236,6 +265,23 @@ class UncommonDecoder(ColumnDecoder):
         return Column(([NULL] * len(values),), [None] * len(values))
 
 
+class MoneyDecoder(ColumnDecoder):
+    """Amounts with their currency. No column stores them, so they have no COPY field. Their facts are the amounts."""
+
+    json_type = Raw
+    absent = Raw(NULL_JSON)
+
+    def __init__(self, field: Field) -> None:
+        self._known = Memory(lambda raw: None if raw == NULL_JSON else _exactly(field, raw))
+
+    def read(self, values: Sequence[Raw]) -> Column:
+        """See :meth:`ColumnDecoder.read`. Leaves nested values to the exact lane, which limits their depth."""
+        raws = list(map(bytes, values))
+        if raws.count(NULL_JSON) < len(raws) and any(b"[" in raw or raw.count(b"{") > 1 for raw in raws):
+            raise NotRecognised
+        return Column((), self._known.of(raws))
+
+
 class PlainCitation(msgspec.Struct, gc=False):
     """A citation of the common shape."""
 
@@ -297,12 +343,14 @@ def _exactly(field: Field, key: Any) -> Any:
 _INTEGER_TYPES = frozenset({int, type(None)})
 _DECODERS: dict[type[Field], Callable[[Any], ColumnDecoder]] = {
     Uuid: lambda _: UuidDecoder(),
+    KeyedId: lambda field: KeyedIdDecoder(field) if field.namespace else UuidDecoder(),
     Flag: lambda _: FlagDecoder(),
     Timestamp: lambda _: TimestampDecoder(),
     JsonObject: lambda _: JsonDecoder(b"{"),
     JsonObjectOrArray: lambda _: JsonDecoder(b"{["),
     Config: lambda _: UncommonDecoder(),
     Citations: lambda _: CitationsDecoder(),
+    Money: lambda field: MoneyDecoder(field),
     Choice: CachingDecoder,
     Text: lambda field: TextDecoder() if field == Text() else CachingDecoder(field),
     Number: lambda field: DecimalDecoder(field) if field.scale else IntegerDecoder(field),

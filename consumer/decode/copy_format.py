@@ -171,13 +171,13 @@ def _encoder(field: Field) -> Callable[[Any], bytes]:
 
 def tuple_head(kind: Kind) -> bytes:
     """What a tuple begins with: the number of its fields."""
-    return struct.pack("!h", len(kind.fields))
+    return struct.pack("!h", len(kind.columns))
 
 
 def tuple_encoder(kind: Kind) -> Callable[[Values], bytes]:
     """The function that turns the values of one event of `kind` into one COPY tuple, columns in declared order."""
     head = tuple_head(kind)
-    columns = [(name, _encoder(field)) for name, field in kind.fields.items()]
+    columns = [(name, _encoder(field)) for name, field in kind.columns.items()]
 
     def encode(values: Values) -> bytes:
         parts = [encoder(values[name]) if name in values else NULL for name, encoder in columns]

@@ -8,7 +8,7 @@ final. A differential test requires that both lanes return the same bytes for ev
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import compress, islice, repeat
 from operator import attrgetter
@@ -18,9 +18,11 @@ import msgspec
 from msgspec import Raw
 
 from consumer.decode.column_decoders import Column, ColumnDecoder, decoder_of
-from consumer.decode.copy_format import encode_many_microseconds, tuple_head
+from consumer.decode.copy_format import NULL, encode_many_microseconds, encode_numeric, moment_of, tuple_head
+from consumer.decode.memory import Memory
 from consumer.decode.rows import Row
 from consumer.decode.vectorized import NotRecognised, check_depth
+from consumer.events.costs import CostError, CostNote, Pricing, Settled, Usage
 from consumer.events.envelope import Envelope, open_envelope
 from consumer.events.kind import Kind, identity_of
 from consumer.events.record import Record
@@ -74,6 +76,9 @@ class FastLane:
         self._key, self._key_may_lack = place(kind.key), kind.key not in kind.required
         self._subject = None if kind.subject_field is None else place(kind.subject_field)
         self._facts = [place(name) for name in kind.facts]
+        self._stored = [place(name) for name in kind.columns]
+        self._usage = [place(name) for name in _USAGE] if kind.pricing else []
+        self._encoded_cost = Memory(lambda jpy: NULL if jpy is None else encode_numeric(jpy))
         self._sums = [_Sum(place(name), *map(place, parts)) for name, parts in kind.sums.items()]
         self._head = tuple_head(kind)
         self._strict = self._decoder(forbid_unknown_fields=True).decode
@@ -167,12 +172,13 @@ class FastLane:
             values[self._key] = list(map(_id_of, values[self._key], origins, records))
         columns = self._read_columns(values)
         created_at = self._read_clock(columns, records)
-        parts = [part for column in columns for part in column.parts]
+        notes = self._settle_costs(columns, created_at)
+        parts = [part for place in self._stored for part in columns[place].parts]
         encoded = map(b"".join, zip(repeat(self._head), *parts))
         facts = zip(*(columns[place].facts for place in self._facts), strict=True) if self._facts else repeat(())
         subjects = repeat(b"") if self._subject is None else columns[self._subject].parts[-1]
         keys = columns[self._key].parts[-1]
-        return list(map(Row, records, keys, encoded, facts, created_at, unknown_fields, subjects))
+        return list(map(Row, records, keys, encoded, facts, created_at, unknown_fields, subjects, notes))
 
     def _read_columns(self, values: list[Sequence[Any]]) -> list[Column]:
         """Every column. A sum comes after its parts: an event that does not state it gets the sum of their numbers."""
@@ -185,6 +191,20 @@ class FastLane:
             stated = map(_sum_unless_stated, values[total], columns[first].facts, columns[second].facts)
             columns[total] = _read_column(self._decoders[total], list(stated))
         return columns
+
+    def _settle_costs(self, columns: list[Column], moments: Sequence[int | None]) -> Iterable[CostNote | None]:
+        """Put what each answer cost into its column; how each cost came about."""
+        pricing = self._kind.pricing
+        if pricing is None:
+            return repeat(None)
+        usage = [columns[place].facts for place in self._usage]
+        stated, cost = usage[1:3]
+        if not any(cost) and (None not in stated or not pricing.book.version):
+            return repeat(None)
+        settled = _settle_all(pricing, usage, moments)
+        costs = [one.jpy for one in settled]
+        columns[self._usage[1]] = Column((self._encoded_cost.of(costs),), costs)
+        return [one.note for one in settled]
 
     def _read_clock(self, columns: list[Column], records: Sequence[Record]) -> Sequence[int | None]:
         """The time of each event: the time that it states, or else its record's timestamp, which is stored as well."""
@@ -209,6 +229,23 @@ class _Uncommon(Exception):
     def __init__(self, places: AbstractSet[int]) -> None:
         super().__init__(places)
         self.places = places
+
+
+_USAGE = ("model_used", "token_cost_jpy", "cost", "prompt_tokens", "completion_tokens", "cached_tokens")
+
+
+def _settle_all(pricing: Pricing, usage: Sequence[Sequence[Any]], moments: Sequence[int | None]) -> Sequence[Settled]:
+    """The cost of each answer.
+
+    :raises _Uncommon: one cost is out of range; the exact lane says so
+    """
+    settled: list[Settled] = []
+    for model, moment, *rest in zip(usage[0], moments, *usage[1:], strict=True):
+        try:
+            settled.append(pricing.settle(Usage(model, moment_of(moment or 0), *rest)))
+        except CostError:
+            raise _Uncommon({len(settled)}) from None
+    return settled
 
 
 def _read_column(decoder: ColumnDecoder, values: Sequence[Any]) -> Column:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from consumer.decode.copy_format import key_bytes, microseconds, numerics, tuple_encoder
+from consumer.events.costs import CostNote
 from consumer.events.kind import Kind, Values
 from consumer.events.record import Record
 
@@ -23,6 +24,7 @@ class Row(msgspec.Struct, gc=False):
     :param created_at: microseconds since 2000-01-01 UTC where the row counts towards a day, else None
     :param unknown_fields: members of the event that are no field
     :param subject: the 16 bytes of the id of the person it is about; empty where it is about nobody
+    :param note: how its cost came about, where there is anything to say
     """
 
     record: Record
@@ -32,6 +34,7 @@ class Row(msgspec.Struct, gc=False):
     created_at: int | None
     unknown_fields: int
     subject: bytes = b""
+    note: CostNote | None = None
 
 
 def decode_exactly(kind: Kind, record: Record, *, anonymous: bool = False) -> Row:
@@ -40,13 +43,13 @@ def decode_exactly(kind: Kind, record: Record, *, anonymous: bool = False) -> Ro
     :param anonymous: leave out whom it is about
     :raises Rejected: the record cannot be stored as it was meant
     """
-    values, facts, unknown_fields = kind.decode(record)
+    values, facts, unknown_fields, note = kind.decode(record)
     if anonymous and kind.subject_field:
         values.pop(kind.subject_field, None)
     created_at = microseconds(values[kind.clock_field]) if kind.clock_field else None
     subject = values[kind.subject_field].bytes if kind.subject_field in values else b""
     key = key_bytes(values[kind.key])
-    return Row(record, key, _encoder(kind)(values), facts, created_at, unknown_fields, subject)
+    return Row(record, key, _encoder(kind)(values), facts, created_at, unknown_fields, subject, note)
 
 
 @cache

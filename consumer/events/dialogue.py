@@ -13,13 +13,28 @@ from uuid import UUID
 
 from pydantic import FailFast, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, override
 
-from consumer.events.fields import INT_MAX, Field, Number, Text, Timestamp, Uuid, check_storable, invalid, without_nulls
+from consumer.events.costs import Pricing
+from consumer.events.fields import (
+    INT_MAX,
+    Currency,
+    Field,
+    KeyedId,
+    Number,
+    Text,
+    Timestamp,
+    Uuid,
+    check_storable,
+    invalid,
+    without_nulls,
+)
 from consumer.events.kind import Kind
 
 _COUNT = Number(Decimal(0), Decimal(INT_MAX))
 _UNIT = Number(Decimal(0), Decimal(1), scale=2)
+AMOUNT = Number(Decimal(0), Decimal("999999999999.999999999"), scale=9)
+"""Of money in any currency: an answer may cost less than a millionth of a dollar."""
 # A cosine computed in binary floating point may leave its range by less than this scale shows. Only the check of the
 # range uses the rounded number: citations are stored as they came.
 CONFIDENCE = Number(Decimal(0), Decimal(1), scale=6)
@@ -76,12 +91,47 @@ class Citations(Field):
         return {"type": "array", "items": citation}
 
 
+class StatedCost(TypedDict):
+    """What an answer cost, in the currency in which its provider bills."""
+
+    amount: Required[Annotated[Decimal, AMOUNT]]
+    currency: Required[Annotated[str, Currency()]]
+
+
+@dataclass(frozen=True, slots=True)
+class Money(Field):
+    """An amount and a currency. Further members are ignored."""
+
+    pg_type = "jsonb"  # of no column: the two are kept beside the dialogue
+
+    @override
+    def parse(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise invalid("must be an object with amount and currency")
+        amount, currency = (value.get(name) for name in ("amount", "currency"))
+        return {"amount": AMOUNT.parse(amount), "currency": Currency().parse(currency)}
+
+    def check(self, value: Any, find_faults: Callable[[Any], Any]) -> Any:
+        """The cost, with each fault under its own path."""
+        if not isinstance(value, dict):
+            raise invalid("must be an object with amount and currency")
+        return find_faults(without_nulls(value))
+
+    def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check the object, then each member under its own path."""
+        return core_schema.no_info_wrap_validator_function(self.check, handler.generate_schema(StatedCost))
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The object's own schema, which allows further members."""
+        return TypeAdapter(StatedCost).json_schema() | {"additionalProperties": True}
+
+
 class Dialogue(TypedDict):
     """The fields of a dialogue event, which are columns of ai_dialogue_log."""
 
     id: NotRequired[Annotated[UUID, Uuid()]]
-    user_id: Required[Annotated[UUID, Uuid()]]
-    session_id: Required[Annotated[UUID, Uuid()]]
+    user_id: Required[Annotated[UUID, KeyedId("user")]]
+    session_id: Required[Annotated[UUID, KeyedId("session")]]
     query: Required[Annotated[str, Text()]]
     response: Required[Annotated[str, Text()]]
     model_used: Required[Annotated[str, Text(shortest=1, longest=255)]]
@@ -97,6 +147,8 @@ class Dialogue(TypedDict):
     user_feedback: NotRequired[Annotated[int, Number(Decimal(-1), Decimal(1))]]
     context_window_size: NotRequired[Annotated[int, _COUNT]]
     temperature: NotRequired[Annotated[Decimal, Number(Decimal(0), Decimal(2), scale=2)]]
+    cost: NotRequired[Annotated[StatedCost, Money()]]
+    cached_tokens: NotRequired[Annotated[int, _COUNT]]
 
 
 def _until_faulty_enough(citations: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -133,4 +185,6 @@ DIALOGUE = Kind(
     clock_field="created_at",
     sums={"total_tokens": ("prompt_tokens", "completion_tokens")},
     subject_field="user_id",
+    beside=frozenset({"cost", "cached_tokens"}),
+    pricing=Pricing(),
 )

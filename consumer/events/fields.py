@@ -20,7 +20,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import override
 
-from consumer.events import timestamps
+from consumer.events import ids, timestamps
 from consumer.events.numbers import exact
 
 INT_MAX = 2_147_483_647
@@ -31,7 +31,7 @@ NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 # PostgreSQL's numeric rounds half away from zero.
 _MOST_DIGITS = 20
 _ROUNDING = Context(prec=2 * _MOST_DIGITS, rounding=ROUND_HALF_UP, Emax=MAX_EMAX, Emin=MIN_EMIN)
-_MOST_SCALE = 6
+_MOST_SCALE = 9  # of an amount of money
 _UNITS = [Decimal(1).scaleb(-scale) for scale in range(_MOST_SCALE + 1)]
 _ZEROS = [Decimal(0).scaleb(-scale) for scale in range(_MOST_SCALE + 1)]
 
@@ -154,8 +154,8 @@ class Uuid(Field):
 
     @override
     def parse(self, value: Any) -> UUID:
-        if not isinstance(value, str) or not _UUID.fullmatch(value):
-            raise invalid("must be a UUID such as 0190b6f2-7c3e-7a1b-8c4d-5e6f70819203")
+        if not isinstance(value, str) or not ids.UUID_FORM.fullmatch(value):
+            raise invalid(_NO_UUID)
         return msgspec.convert(value, UUID)
 
     @override
@@ -163,7 +163,53 @@ class Uuid(Field):
         return {"type": "string", "format": "uuid"}
 
 
-_UUID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+@dataclass(frozen=True, slots=True)
+class KeyedId(Field):
+    """The id of a user or a session: a UUID; with a namespace also any other string, which becomes a UUID."""
+
+    pg_type = "uuid"
+    owner: ids.Owner
+    namespace: UUID | None = None
+
+    @override
+    def parse(self, value: Any) -> UUID:
+        if self.namespace is not None:
+            return ids.id_of(self.owner, self.namespace, _KEY.parse(value))
+        try:
+            return Uuid().parse(value)
+        except PydanticCustomError:
+            raise invalid(f"{_NO_UUID}{_NAMESPACE_HINT}" if isinstance(value, str) and value else _NO_UUID) from None
+
+    @override
+    def json_schema(self) -> dict[str, Any]:
+        if self.namespace is None:
+            return Uuid().json_schema() | {"description": "A UUID. With RAGLEDGER_IDS__NAMESPACE set, any string."}
+        return _KEY.json_schema() | {"description": "A UUID, or any string, which becomes a UUID of version 5."}
+
+
+_KEY = Text(shortest=1, longest=ids.LONGEST_KEY)
+_NO_UUID = "must be a UUID such as 0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"
+_NAMESPACE_HINT = "; set RAGLEDGER_IDS__NAMESPACE to accept other ids"
+
+
+@dataclass(frozen=True, slots=True)
+class Currency(Field):
+    """The code of a currency (ISO 4217): three letters, stored in upper case."""
+
+    pg_type = "text"
+
+    @override
+    def parse(self, value: Any) -> str:
+        if not isinstance(value, str) or not _CURRENCY.fullmatch(value):
+            raise invalid("must be a currency of three letters, such as USD")
+        return value.upper()
+
+    @override
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^{_CURRENCY.pattern}$"}
+
+
+_CURRENCY = re.compile("[A-Za-z]{3}")
 
 
 @dataclass(frozen=True, slots=True)

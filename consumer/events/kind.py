@@ -7,19 +7,21 @@ member names are the column names, in column order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from decimal import Decimal
-from functools import cached_property
-from typing import Any, NamedTuple, Required, get_origin, get_type_hints
+from functools import cache, cached_property
+from typing import Annotated, Any, NamedTuple, Required, cast, get_origin, get_type_hints
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from consumer.events import identity, timestamps
+from consumer.events.costs import CostError, CostNote, Pricing, Usage
 from consumer.events.envelope import open_envelope
-from consumer.events.fields import Field
+from consumer.events.fields import Field, KeyedId
 from consumer.events.payload import parse, raw_members
 from consumer.events.record import Record
 from consumer.events.rejection import Fault, Reason, Rejected
@@ -31,12 +33,14 @@ Values = dict[str, Any]
 class Event(NamedTuple):
     """One decoded event: a value for every column that it fills, what the metrics need, what nobody knows.
 
-    Members of JSON columns are the bytes they came in. `unknown_fields` counts members that are no field.
+    Members of JSON columns are the bytes they came in. `unknown_fields` counts members that are no field. `note` says
+    how the cost came about, where there is anything to say.
     """
 
     values: Values
     facts: tuple[Any, ...]
     unknown_fields: int
+    note: CostNote | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,8 @@ class Kind:
     :param amends: whether it changes a row that is there already, or will be, instead of being one
     :param sums: fields that are the sum of two others when absent; of one part alone there is no sum
     :param subject_field: the field that names the person the event is about, if any
+    :param beside: fields that are no columns of the table
+    :param pricing: settles what the event cost, where it costs something
     """
 
     name: str
@@ -63,6 +69,12 @@ class Kind:
     amends: bool = False
     sums: Mapping[str, tuple[str, str]] = dataclass_field(default_factory=dict)
     subject_field: str | None = None
+    beside: frozenset[str] = frozenset()
+    pricing: Pricing | None = None
+
+    def under(self, namespace: UUID | None, pricing: Pricing | None = None) -> Kind:
+        """This kind with other prices, and with string ids, which `namespace` turns into UUIDs; by default as it is."""
+        return _under(self, namespace, pricing if self.pricing else None)
 
     @cached_property
     def adapter(self) -> TypeAdapter[Values]:
@@ -80,6 +92,11 @@ class Kind:
         return {name: _field(hint) for name, hint in self._hints.items()}
 
     @cached_property
+    def columns(self) -> Mapping[str, Field]:
+        """Every field that is a column, in column order."""
+        return {name: field for name, field in self.fields.items() if name not in self.beside}
+
+    @cached_property
     def required(self) -> frozenset[str]:
         """The names of the fields an event must bring."""
         return frozenset(name for name, hint in self._hints.items() if get_origin(hint) is Required)
@@ -92,7 +109,7 @@ class Kind:
     @cached_property
     def json_fields(self) -> tuple[str, ...]:
         """The names of the fields that are stored as the JSON they came in."""
-        return tuple(name for name, field in self.fields.items() if field.pg_type == "jsonb")
+        return tuple(name for name, field in self.columns.items() if field.pg_type == "jsonb")
 
     def decode(self, record: Record) -> Event:
         """The exact verdict on one record.
@@ -106,9 +123,10 @@ class Kind:
         self._sum_up(values)
         if self.key not in values:
             values[self.key] = identity_of(origin, record)
+        note = self._settle_cost(values)
         facts = tuple(_fact(values.get(name)) for name in self.facts)
         self._keep_json(payload, values)
-        return Event(values, facts, len(members.keys() - self.fields.keys()))
+        return Event(values, facts, len(members.keys() - self.fields.keys()), note)
 
     def validate(self, members: Mapping[str, Any]) -> Values:
         """Hold an object's members against the declaration; a null counts as absent.
@@ -147,6 +165,17 @@ class Kind:
                     problem = f"the sum of {first} and {second} {error.message()}"
                     raise Rejected(Reason.INVALID_FIELD, [Fault(name, problem)]) from None
 
+    def _settle_cost(self, values: Values) -> CostNote | None:
+        if self.pricing is None:
+            return None
+        try:
+            jpy, note = self.pricing.settle(_usage(values))
+        except CostError as error:
+            raise Rejected(Reason.INVALID_FIELD, [Fault(error.path, str(error))]) from None
+        if jpy is not None:
+            values["token_cost_jpy"] = jpy
+        return note
+
     def _fall_back_to_record_time(self, values: Values, record: Record) -> None:
         if self.clock_field is None or self.clock_field in values:
             return
@@ -164,6 +193,18 @@ def identity_of(origin: tuple[str, str] | None, record: Record) -> UUID:
     return identity.from_cloudevent(*origin) if origin else identity.from_record(record)
 
 
+def _usage(values: Values) -> Usage:
+    return Usage(
+        values["model_used"],
+        values["created_at"],
+        values.get("token_cost_jpy"),
+        values.get("cost"),
+        values.get("prompt_tokens"),
+        values.get("completion_tokens"),
+        values.get("cached_tokens"),
+    )
+
+
 def _fact(value: Any) -> Any:
     return len(value) if isinstance(value, list) else value
 
@@ -174,6 +215,26 @@ def _field(hint: Any) -> Field:
         hint = hint.__args__[0]
     field: Field = hint.__metadata__[0]
     return field
+
+
+@cache
+def _under(kind: Kind, namespace: UUID | None, pricing: Pricing | None) -> Kind:
+    if pricing is not None:
+        return replace(_under(kind, namespace, None), pricing=pricing)
+    if namespace is None or not any(isinstance(field, KeyedId) for field in kind.fields.values()):
+        return kind
+    hints = get_type_hints(kind.model, include_extras=True)
+    hints = {name: _with_namespace(hint, namespace) for name, hint in hints.items()}
+    model = cast(Any, TypedDict)(kind.model.__name__, hints)
+    model.__doc__ = kind.model.__doc__
+    return replace(kind, model=model)
+
+
+def _with_namespace(hint: Any, namespace: UUID) -> Any:
+    field = _field(hint)
+    if not isinstance(field, KeyedId):
+        return hint
+    return get_origin(hint)[Annotated[UUID, replace(field, namespace=namespace)]]
 
 
 _PROBLEMS = {"missing": "required, but missing", "dict_type": "must be an object", "list_type": "must be an array"}

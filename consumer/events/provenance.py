@@ -9,7 +9,7 @@ from uuid import UUID
 
 from typing_extensions import TypedDict
 
-from consumer.events.fields import INT_MAX, Choice, Flag, JsonObject, Number, Text, Timestamp, Uuid
+from consumer.events.fields import INT_MAX, Choice, Flag, JsonObject, KeyedId, Number, Text, Timestamp, Uuid
 from consumer.events.kind import Kind
 
 _CREATIVE_COMMONS_VERSIONS = ("1.0", "2.0", "2.5", "3.0", "4.0")
@@ -60,7 +60,7 @@ class Provenance(TypedDict):
     acquisition_method: Required[Annotated[str, ACQUISITION_METHOD]]
     acquired_at: Required[Annotated[datetime, Timestamp()]]
     retention_years: NotRequired[Annotated[int, Number(Decimal(0), Decimal(INT_MAX))]]
-    acquired_by: NotRequired[Annotated[UUID, Uuid()]]
+    acquired_by: NotRequired[Annotated[UUID, KeyedId("user")]]
     external_share_consent: NotRequired[Annotated[bool, Flag()]]
     permission_flag: NotRequired[Annotated[bool, Flag()]]
     last_verified_at: NotRequired[Annotated[datetime, Timestamp()]]

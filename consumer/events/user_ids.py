@@ -2,7 +2,7 @@
 
 Broken records are looked through too, so nothing is parsed here. An id is found with and without hyphens, in either
 case, behind JSON's escapes, in UTF-16, in base64 (the `data_base64` of a CloudEvent, a token in a header), and as 16
-bytes that are a whole key, value or header.
+bytes that are a whole key, value or header. With a namespace, string ids are found as well: see :mod:`.user_keys`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import base64
 import re
 from collections.abc import Iterator
 from itertools import chain
+from uuid import UUID
 
+from consumer.events.ids import hasher
 from consumer.events.record import Record
+from consumer.events.user_keys import SHORTEST, find_user_keys, names_user
 
 # JSON in a string of JSON is escaped twice, and so on; base64 may hold base64.
 _DEEPEST = 3
@@ -28,12 +31,25 @@ _LONGEST_TOKEN = 1024  # of these any beginning is tried: what stands before the
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
-def find_user_ids(record: Record) -> set[bytes]:
-    """The 16 bytes of every id that key, value or headers name; more rather than fewer."""
+def find_user_ids(record: Record, namespace: UUID | None = None) -> set[bytes]:
+    """The 16 bytes of every id that key, value or headers name; more rather than fewer.
+
+    :param namespace: of string ids
+    """
     found: set[bytes] = set()
     for part in _parts(record):
-        found |= _ids_in(part, _DEEPEST)
-    return found
+        for raw, text in _layers(part, _DEEPEST):
+            found |= _ids_in(raw, text)
+    return found if namespace is None else found | set(map(hasher("user", namespace), _keys(record)))
+
+
+def _keys(record: Record) -> set[bytes]:
+    """Strings, in UTF-8, that may be the id of a user."""
+    found = {
+        key for part in _parts(record) for raw, _ in _layers(part, _DEEPEST) for key in find_user_keys(raw, _DEEPEST)
+    }
+    found |= {value for name, value in record.headers if value and (len(value) >= SHORTEST or names_user(name))}
+    return found | {record.key, record.key.strip(b'"')} if record.key else found
 
 
 def _parts(record: Record) -> Iterator[bytes]:
@@ -44,15 +60,20 @@ def _parts(record: Record) -> Iterator[bytes]:
             yield value
 
 
-def _ids_in(raw: bytes, depth: int) -> set[bytes]:
-    found = {raw} if len(raw) == 16 else set()
+def _layers(raw: bytes, depth: int) -> Iterator[tuple[bytes, bytes]]:
+    """The bytes, and what is base64 in them, each with its text behind escapes."""
     text = _unescaped(raw)
-    for portion in chain.from_iterable(map(_portions, _RUN.findall(text))):
-        found |= {bytes.fromhex(match.replace(b"-", b"").decode()) for match in _ID.findall(portion)}
+    yield raw, text
     if depth:
         for run in _BASE64.findall(text):
             for shift in range(4 if len(run) <= _LONGEST_TOKEN else 1):
-                found |= _ids_in(_decoded(run[shift:]), depth - 1)
+                yield from _layers(_decoded(run[shift:]), depth - 1)
+
+
+def _ids_in(raw: bytes, text: bytes) -> set[bytes]:
+    found = {raw} if len(raw) == 16 else set()
+    for portion in chain.from_iterable(map(_portions, _RUN.findall(text))):
+        found |= {bytes.fromhex(match.replace(b"-", b"").decode()) for match in _ID.findall(portion)}
     return found
 
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import chain
+from uuid import UUID
 
 import msgspec
 
@@ -50,10 +51,18 @@ class ErasedUsers:
 
     :param hashes: one hash per user, under one of the keys
     :param version: the version of this set in the database; None if it was not read from there
+    :param namespace: the namespace of string ids: records may name users by these
     """
 
-    def __init__(self, hashes: Collection[bytes] = (), keys: Iterable[Key] = (), version: int | None = None) -> None:
+    def __init__(
+        self,
+        hashes: Collection[bytes] = (),
+        keys: Iterable[Key] = (),
+        version: int | None = None,
+        namespace: UUID | None = None,
+    ) -> None:
         self._hashes, self._keys, self.version = frozenset(hashes), tuple(keys), version
+        self.namespace = namespace
         self._known: dict[bytes, bool] = {}
 
     def __bool__(self) -> bool:
@@ -106,7 +115,7 @@ class UserIds:
             return False
         place = place_of(record)
         if place not in self._ids:
-            self._ids[place] = find_user_ids(record)
+            self._ids[place] = find_user_ids(record, erased.namespace)
         return any(map(erased.has, self._ids[place]))
 
 

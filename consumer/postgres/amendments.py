@@ -75,12 +75,15 @@ _OF_AMENDMENT: Mapping[Kind, _Applying] = {
     ),
 }
 _KEPT_IN = {PLUGIN: "plugin_registry"} | {kind: applying.table for kind, applying in _OF_AMENDMENT.items()}
-_OF_ROW: Mapping[Kind, _Applying] = {DIALOGUE: _OF_AMENDMENT[FEEDBACK], PROVENANCE: _OF_AMENDMENT[VERIFICATION]}
+_OF_ROW: Mapping[str, _Applying] = {  # by name: the settings may have it take string ids
+    DIALOGUE.name: _OF_AMENDMENT[FEEDBACK],
+    PROVENANCE.name: _OF_AMENDMENT[VERIFICATION],
+}
 
 
 async def make_stage(transaction: Transaction, kind: Kind) -> str:
     """Create a temporary table with the fields of the event; returns its name."""
-    columns = ", ".join(f"{name} {field.pg_type}" for name, field in kind.fields.items())
+    columns = ", ".join(f"{name} {field.pg_type}" for name, field in kind.columns.items())
     stage = f"stage_{kind.name}"
     await transaction.execute(f"CREATE TEMPORARY TABLE {stage} ({columns}) ON COMMIT DROP")
     return stage
@@ -102,7 +105,7 @@ async def amend(transaction: Transaction, kind: Kind, stage: str, rows: Sequence
 
     :raises Refused: :raises Objection: the database refuses one of them
     """
-    await transaction.copy(stage, tuple(kind.fields), [row.encoded for row in rows])
+    await transaction.copy(stage, tuple(kind.columns), [row.encoded for row in rows])
     news = rows
     if kind is FEEDBACK:
         news = [rows[found["place"]] for found in await transaction.fetch(load("news_of_feedback"))]
@@ -122,7 +125,7 @@ async def apply_to_new(transaction: Transaction, kind: Kind, rows: Sequence[Row]
     :param report: called with each amendment that is refused and set aside; if None, the first refusal is raised
     :raises Refused: :raises Objection: the database refuses an amendment
     """
-    applying = _OF_ROW.get(kind)
+    applying = _OF_ROW.get(kind.name)
     if not applying or not rows or not (await transaction.fetch(load(applying.waits)))[0]["waits"]:
         return
     if report is None:

@@ -231,18 +231,20 @@ class Transaction:
     async def _bounded(self, sql: str = "transaction") -> AsyncIterator[None]:
         """Limit the time of one request. asyncpg's own limit waits for the cancellation, and does not apply to COPY.
 
-        If the server disappears during a COPY, asyncpg's connection may stay in that state: it is never used again.
+        If the server disappears during a COPY, or ends the session between two statements, asyncpg's connection may
+        stay in a state in which it accepts no request: it is never used again.
         """
         with translated_errors(sql):
             try:
                 async with asyncio.timeout(self._limit):
                     with _noticing_loss(self._connection):
                         yield
-            except (TimeoutError, asyncpg.InternalClientError) as error:
+            except TimeoutError:
                 self._cut()
-                if isinstance(error, TimeoutError):
-                    raise TimeoutError(f"no answer for {self._limit:.0f} s") from None
-                raise
+                raise TimeoutError(f"no answer for {self._limit:.0f} s") from None
+            except asyncpg.InternalClientError as error:
+                self._cut()
+                raise Unavailable(_ENDED, Cause.CONNECTION) from error
             except asyncpg.InterfaceError as error:
                 if _is_gone(self._connection):
                     raise Unavailable(_ENDED, Cause.CONNECTION) from error

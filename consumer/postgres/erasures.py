@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from consumer.ingest.erased import ErasedUsers, Key
 from consumer.ingest.ports import Cause, StoreError, Unavailable
@@ -24,10 +25,11 @@ class Erasures:
     """The set of erased users as this process knows it.
 
     :param keys: the current key, then previous keys; without any, the key stored in the database is used
+    :param namespace: the namespace of string ids
     """
 
-    def __init__(self, keys: Sequence[Key] = ()) -> None:
-        self._set = tuple(keys)
+    def __init__(self, keys: Sequence[Key] = (), namespace: UUID | None = None) -> None:
+        self._set, self._namespace = tuple(keys), namespace
         self.keys: Sequence[Key] = self._set
         self.known = ErasedUsers()
 
@@ -51,7 +53,7 @@ class Erasures:
         if unknown:
             raise Unavailable(_MISSING_KEY.format(ids=", ".join(unknown)), Cause.ERASURE)
         keys = [key for key in self.keys if key.id in row["key_ids"]]
-        self.known = ErasedUsers(row["hashes"], keys, row["version"])
+        self.known = ErasedUsers(row["hashes"], keys, row["version"], self._namespace)
 
     async def hold(self, transaction: Transaction, screened_by: ErasedUsers) -> None:
         """Lock the set until the transaction ends.

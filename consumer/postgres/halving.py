@@ -26,11 +26,13 @@ async def halve(
     The error belongs to the item if writing zero items raises none: then the table exists and the role has its rights.
 
     :param refuse: called with each refused item
-    :param first: the number of items in the first write, if each item may be slow; later writes adapt to the time
+    :param first: the number of items in the first write, if each item may be slow; later writes adapt to the time,
+        without the time that a write of no items takes, because smaller writes would not be quicker
     :returns: the number of writes
     :raises Refused: :raises Objection: no item is the cause
     """
-    waiting, writes, is_sound, room = [items], 0, False, first or len(items)
+    waiting, writes, room = [items], 0, first or len(items)
+    fixed: float | None = None
     while waiting:
         part = waiting.pop()
         if len(part) > room:
@@ -40,17 +42,32 @@ async def halve(
         began = time.monotonic()
         error = await _tried(transaction, part, write)
         if error is None:
-            affordable = int(len(part) * transaction.round_seconds / max(time.monotonic() - began, 0.001))
+            took = time.monotonic() - began
+            if fixed is None and took > transaction.round_seconds:
+                fixed = await _seconds_of_none(transaction, part, write)
+            affordable = int(len(part) * transaction.round_seconds / max(took - (fixed or 0.0), 0.001))
             room = max(1, min(_GROWTH * room, affordable))
             continue
         if middle := len(part) // 2:
             waiting += [part[middle:], part[:middle]]  # the first half is next, so the order is kept
             continue
-        if not is_sound and (fault := await _tried(transaction, part[:0], write)):
-            raise fault
-        is_sound = True
+        if fixed is None:
+            fixed = await _seconds_of_none(transaction, part, write)
         await refuse(part[0], error)
     return writes
+
+
+async def _seconds_of_none(
+    transaction: Transaction, part: Sequence[T], write: Callable[[Sequence[T]], Awaitable[None]]
+) -> float:
+    """How long writing no item takes.
+
+    :raises Refused: :raises Objection: even that is refused
+    """
+    began = time.monotonic()
+    if fault := await _tried(transaction, part[:0], write):
+        raise fault
+    return time.monotonic() - began
 
 
 async def _tried(

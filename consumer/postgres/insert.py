@@ -20,6 +20,7 @@ from consumer.events.kind import Kind
 from consumer.ingest.ports import Cause, Refused, Telemetry, Unavailable, Written
 from consumer.postgres.amendments import apply_to_new
 from consumer.postgres.client import UNIQUE_VIOLATION, CopyNotSupported, Objection, Transaction
+from consumer.postgres.costs import keep_costs
 from consumer.postgres.preparation import Prepared
 from consumer.postgres.splitting import insert_splitting
 from consumer.postgres.staging import Outcome, insert_direct, insert_merging, join, rows_first
@@ -114,6 +115,7 @@ async def _insert_kind(
         outcome = await insert_splitting(transaction, kind, rows, telemetry.split, first)
     report = telemetry.set_aside if strategy.finds_refused_rows else None
     await apply_to_new(transaction, kind, outcome.inserted, report)
+    await keep_costs(transaction, outcome.inserted)
     return outcome
 
 

@@ -64,7 +64,7 @@ async def _insert(
     dead_letters: list[DeadLetter] = []
 
     async def stage(part: Sequence[Row]) -> None:
-        await transaction.copy(names["stage"], tuple(kind.fields), [row.encoded for row in part])
+        await transaction.copy(names["stage"], tuple(kind.columns), [row.encoded for row in part])
         staged.extend(part)
 
     async def refuse(row: Row, error: Refused | Objection) -> None:
@@ -80,7 +80,7 @@ async def _insert(
 async def _make_tables(transaction: Transaction, kind: Kind) -> dict[str, str]:
     """Create the temporary tables of this kind; returns their names."""
     names = {part: f"split_{part}_{kind.table}" for part in ("stage", "new", "refused", "progress")}
-    columns = ", ".join(f"'{name}'" for name in kind.fields)
+    columns = ", ".join(f"'{name}'" for name in kind.columns)
     await transaction.execute(load("split_tables").format(table=kind.table, columns=columns, **names))
     return names
 
@@ -100,9 +100,9 @@ async def _insert_staged(
 
 async def _portions(transaction: Transaction, kind: Kind, how: Insertion, names: dict[str, str]) -> str:
     """The SQL block that inserts in portions."""
-    (found,) = await transaction.fetch(load("split_values"), kind.table, list(kind.fields))
+    (found,) = await transaction.fetch(load("split_values"), kind.table, list(kind.columns))
     portion = load("split_portion_keeping_ids" if how.keeps_ids else "split_portion")
-    columns = {"table": kind.table, "names": ", ".join(kind.fields), "values": found["values"]}
+    columns = {"table": kind.table, "names": ", ".join(kind.columns), "values": found["values"]}
     insert = portion.format(ids=IDS.get(kind.table), **columns, **names)
     codes = {"outages": OUTAGES, "raised": RAISED, "skipped": SKIPPED}
     return load("split_insert").format(

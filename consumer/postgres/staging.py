@@ -99,7 +99,7 @@ async def insert_direct(transaction: Transaction, kind: Kind, rows: Sequence[Row
         return await _merge(transaction, kind, rows, how)
     if how.keeps_ids:
         await transaction.copy(IDS[kind.table], ("id",), [id_tuple(row.id) for row in rows])
-    await transaction.copy(kind.table, tuple(kind.fields), [row.encoded for row in rows])
+    await transaction.copy(kind.table, tuple(kind.columns), [row.encoded for row in rows])
     return Outcome(inserted=rows)
 
 
@@ -120,9 +120,9 @@ async def _amend(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> O
 
 
 async def _merge(transaction: Transaction, kind: Kind, rows: Sequence[Row], how: Insertion) -> Outcome:
-    names = {"table": kind.table, "stage": f"stage_{kind.table}", "names": ", ".join(kind.fields)}
+    names = {"table": kind.table, "stage": f"stage_{kind.table}", "names": ", ".join(kind.columns)}
     await transaction.execute(load("make_stage").format(**names))
-    await transaction.copy(names["stage"], tuple(kind.fields), [row.encoded for row in rows])
+    await transaction.copy(names["stage"], tuple(kind.columns), [row.encoded for row in rows])
     merge = load("merge_keeping_ids" if how.keeps_ids else "merge")
     new = await transaction.fetch(merge.format(ids=IDS.get(kind.table), **names))
     outcome = _sort_out(rows, {row["id"].bytes for row in new})

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from operator import attrgetter
+from uuid import UUID
 
 from consumer.events.record import Partition
 from consumer.ingest.batch import Batch
@@ -67,10 +68,11 @@ class PostgresStore:
         ledger: PostgresLedger,
         limit: DeadLetterLimit,
         erasure_keys: Sequence[Key] = (),
+        namespace: UUID | None = None,
     ) -> None:
         self._database, self._telemetry, self._days = database, telemetry, days
         self._ledger, self._limit = ledger, limit
-        self._erasures = Erasures(erasure_keys)
+        self._erasures = Erasures(erasure_keys, namespace)
         self._choice = StrategyChoice(database.statement_seconds)
         self._in_progress = _IdsInProgress()
 

@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
+from uuid import UUID
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -274,6 +275,13 @@ class Topics(Group):
         return self
 
 
+class Ids(Group):
+    """Ids of users and sessions that are no UUIDs."""
+
+    namespace: UUID | None = None
+    """Namespace (a UUID) under which a string id becomes a UUID; if unset, string ids are refused. Never change it."""
+
+
 class BatchSettings(Group):
     """Limits of a batch. At the first limit reached, the batch is written."""
 
@@ -321,6 +329,20 @@ class Rollup(Group):
         if name not in available_timezones():
             raise ValueError("must be a time zone of the IANA database, such as UTC or Asia/Tokyo")
         return name
+
+
+class Prices(Group):
+    """What answers cost."""
+
+    file: Path | None = None
+    """File of prices and rates (YAML); if unset, only a cost that is stated in yen is known."""
+    interval_s: Seconds = 60.0
+    """Seconds between two checks whether the file has changed, and whether costs are to be computed again."""
+
+    @field_validator("file")
+    @classmethod
+    def _is_there(cls, path: Path | None) -> Path | None:
+        return _existing(path)
 
 
 class Plugins(Group):
@@ -426,10 +448,12 @@ class Settings(BaseSettings):
     kafka: Kafka = Kafka()
     postgres: Postgres = Postgres()
     topics: Topics = Topics()
+    ids: Ids = Ids()
     batch: BatchSettings = BatchSettings()
     dead_letters: DeadLetters = DeadLetters()
     http: Http = Http()
     rollup: Rollup = Rollup()
+    prices: Prices = Prices()
     plugins: Plugins = Plugins()
     partitions: Partitions = Partitions()
     retention: Retention = Retention()

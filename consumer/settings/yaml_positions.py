@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import yaml
@@ -38,9 +39,9 @@ def parse(text: bytes) -> Document:
     :raises YamlError: it is not YAML, a key stands twice, or a tag asks for more than plain values
     """
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Loader)
         lines = dict(_lines(node, ())) if node is not None else {}
-        return Document(yaml.safe_load(text), lines)
+        return Document(yaml.load(text, Loader=_Loader), lines)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = _QUOTED.sub("", error.problem or error.context or "")
@@ -49,6 +50,20 @@ def parse(text: bytes) -> Document:
         raise YamlError("line 1: it refers to itself") from None
     except (UnicodeError, yaml.YAMLError) as error:
         raise YamlError(_QUOTED.sub("", " ".join(str(error).split()))) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Numbers with a point as Decimal: as a binary fraction, 0.1 would be another number."""
+
+
+def _decimal(loader: _Loader, node: yaml.ScalarNode) -> Decimal | float:
+    try:
+        return Decimal(str(node.value).replace("_", ""))
+    except InvalidOperation:  # YAML writes infinity as .inf, and 1:30.5 for 90.5
+        return float(loader.construct_yaml_float(node))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _decimal)
 
 
 def _lines(node: yaml.Node, path: Path) -> Iterator[tuple[Path, int]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from consumer.decode.rows import Row
 from consumer.events.amendments import FEEDBACK
+from consumer.events.costs import CostSource
 from consumer.events.dialogue import DIALOGUE, DialogueFacts
 from consumer.events.kind import Kind
 from consumer.events.provenance import PROVENANCE
@@ -16,6 +17,7 @@ from consumer.telemetry import metrics as m
 
 MAX_MODELS = 100
 OTHER = "other"
+_STATED = {True: CostSource.STATED}
 
 
 class DomainMetrics:
@@ -25,17 +27,19 @@ class DomainMetrics:
         self._metrics = metrics
         self._models: set[str] = set()
         self._dialogue = cache(lambda model: _DialogueMetrics(metrics, model))
-        self._count_kind: Mapping[Kind, Callable[[Sequence[Row]], None]] = {
-            DIALOGUE: self._count_dialogues,
-            PROVENANCE: self._count_provenance,
-            FEEDBACK: self._count_feedback,
+        self._count_kind: Mapping[str, Callable[[Sequence[Row]], None]] = {
+            DIALOGUE.name: self._count_dialogues,
+            PROVENANCE.name: self._count_provenance,
+            FEEDBACK.name: self._count_feedback,
         }
         for verdict in m.FEEDBACK.values():
             metrics.counter(m.FEEDBACK_GIVEN, verdict)
+        for source in CostSource:
+            metrics.counter(m.COSTS, source.value)
 
     def count(self, kind: Kind, rows: Sequence[Row]) -> None:
         """Count the committed rows of one kind."""
-        count = self._count_kind.get(kind)
+        count = self._count_kind.get(kind.name)
         if count and rows:
             count(rows)
 
@@ -47,6 +51,14 @@ class DomainMetrics:
             columns = DialogueFacts(*zip(*facts, strict=True))
             self._dialogue(self._model_label(model)).count(columns)
             self._count_verdicts(columns.feedback)
+        self._count_costs(rows)
+
+    def _count_costs(self, rows: Sequence[Row]) -> None:
+        """Where there is no note, a cost is one that the event states."""
+        sources = Counter(row.note.source if row.note else _STATED.get(row.facts[5] is not None) for row in rows)
+        for source, count in sources.items():
+            if source:
+                self._metrics.counter(m.COSTS, source.value).inc(count)
 
     def _count_feedback(self, rows: Sequence[Row]) -> None:
         self._count_verdicts([row.facts[0] for row in rows])

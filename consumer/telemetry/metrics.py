@@ -161,9 +161,21 @@ DIALOGUE_LATENCY = Metric(
 )
 TOKENS = Metric(Counter, "rag_tokens_total", "Tokens in stored dialogues.", ("model", "type"))
 PRICED = Metric(
-    Counter, "rag_priced_dialogues_total", "Stored dialogues that state their cost, including a cost of 0.", ("model",)
+    Counter, "rag_priced_dialogues_total", "Stored dialogues whose cost is known, including a cost of 0.", ("model",)
 )
 COST = Metric(Counter, "rag_cost_jpy_total", "Cost of stored dialogues, in Japanese yen.", ("model",))
+COSTS = Metric(
+    Counter,
+    "rag_costs_total",
+    "Stored dialogues by how their cost came about: stated, converted, computed or unpriced.",
+    ("source",),
+)
+COSTS_RECOMPUTED = Metric(
+    Counter, "rag_costs_recomputed_total", "Costs of stored dialogues that this replica has changed, after new prices."
+)
+PRICES_VALID = Metric(
+    Gauge, "rag_price_file_valid", "1 if the price file was right when it was last read, 0 if not; 0 without a file."
+)
 FEEDBACK_GIVEN = Metric(
     Counter,
     "rag_feedback_total",

@@ -1,5 +1,5 @@
-"""Tests an owner's trigger that is slow for each row: a batch may take longer than the statement timeout and
-is still written. Slowness is not the fault of a row, so none becomes a dead letter.
+"""Tests an owner's trigger that is slow for each row or for each statement: a batch may take longer than the
+statement timeout and is still written. Slowness is not the fault of a row, so none becomes a dead letter.
 """
 
 from __future__ import annotations
@@ -104,3 +104,49 @@ async def test_feedback_on_slow_rows_is_applied_in_portions(backend: PostgresBac
 def _applied(backend: PostgresBackend) -> int:
     (found,) = backend.query("SELECT count(applied_at) AS applied FROM kept_feedback WHERE sqlstate IS NULL")
     return int(found["applied"])
+
+
+STATEMENT_TRIGGER = (
+    "CREATE SEQUENCE fired",
+    "CREATE FUNCTION each() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$ BEGIN PERFORM nextval('fired'), pg_sleep(0.3); RETURN NULL; END $$",
+    "CREATE TRIGGER each AFTER {event} ON ai_dialogue_log FOR EACH STATEMENT EXECUTE FUNCTION each()",
+)
+MOST_STATEMENTS = 40
+
+
+def slow_statements(backend: PostgresBackend, event_: str) -> None:
+    """Give the table a trigger that takes as long for one row as for many: longer than a portion should."""
+    execute(backend.dsn, *(statement.replace("{event}", event_) for statement in STATEMENT_TRIGGER))
+
+
+def _statements(backend: PostgresBackend) -> int:
+    (found,) = backend.query("SELECT last_value FROM fired")
+    return int(found["last_value"])
+
+
+async def test_where_each_statement_takes_long_few_are_needed(backend: PostgresBackend) -> None:
+    """Smaller portions would not be quicker: a refused row would cost a statement for each row around it."""
+    slow_statements(backend, "INSERT")
+    execute(backend.dsn, "ALTER TABLE ai_dialogue_log ADD CONSTRAINT own CHECK (query <> 'guilty')")
+    store = backend.store("one")
+    batch = [event(A, place, "guilty" if place in (30, 31, 100) else f"good {place}") for place in range(ROWS)]
+    await write(store, batch_of(await claim(store, A), batch))
+    assert await backend.ledger() == {A: Line(0, ROWS, inserted=ROWS - 3, dead=3)}
+    assert [letter.offset for letter in await backend.dead_letters()] == [30, 31, 100]
+    assert _statements(backend) < MOST_STATEMENTS
+
+
+async def test_where_each_statement_takes_long_the_timer_needs_few(backend: PostgresBackend) -> None:
+    """The same of verdicts that waited for their dialogues."""
+    store = backend.store("one")
+    dialogues = [event(A, offset, f"good {offset}") for offset in range(ROWS)]
+    await write(store, batch_of(await claim(store, A), dialogues))
+    slow_statements(backend, "UPDATE")
+    execute(
+        backend.dsn,
+        f"INSERT INTO kept_feedback (dialogue_id, user_feedback, given_at) SELECT id, 1, '{NOON}' FROM ai_dialogue_log",
+    )
+    await PostgresAmendments(backend._database, BusinessDays("UTC"), 60, lambda *_: None).settle()
+    assert _applied(backend) == ROWS
+    assert _statements(backend) < MOST_STATEMENTS

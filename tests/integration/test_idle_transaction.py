@@ -22,14 +22,16 @@ def wait_until_ended(dsn: str, pid: int) -> None:
         eventually(lambda: connection.execute(alive, [pid]).fetchone() == (0,), message="ended")
 
 
-@pytest.mark.parametrize("the_loop_turns", [True, False])
-async def test_the_cause_is_named(stack: Servers, the_loop_turns: bool) -> None:
-    """It is known by its SQLSTATE, whether the client learns of it at once or with its next statement."""
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, None])
+async def test_the_cause_is_named(stack: Servers, turns: int | None) -> None:
+    """It is known by its SQLSTATE, whether the client learns of it at once, with its next statement, or has read the
+    server's message but not the end of the connection.
+    """
     database = Database(Postgres(dsn=SecretStr(stack.dsn)))
     await database.open()
     try:
         with pytest.raises(Unavailable, match="25P03") as raised:
-            await lie_idle(database, stack.dsn, the_loop_turns=the_loop_turns)
+            await lie_idle(database, stack.dsn, turns)
         assert "is_closed" not in str(raised.value)
         async with database.transaction() as transaction:
             assert await transaction.fetch("SELECT 1")
@@ -37,13 +39,15 @@ async def test_the_cause_is_named(stack: Servers, the_loop_turns: bool) -> None:
         await database.close(5)
 
 
-async def lie_idle(database: Database, dsn: str, *, the_loop_turns: bool) -> None:
-    """Send nothing in a transaction until PostgreSQL ends it, and then continue."""
+async def lie_idle(database: Database, dsn: str, turns: int | None) -> None:
+    """Send nothing in a transaction until PostgreSQL ends it; continue after so many turns of the event loop."""
     async with database.transaction() as transaction:
         await transaction.execute("SET LOCAL idle_in_transaction_session_timeout = 50")
         ((pid,),) = await transaction.fetch("SELECT pg_backend_pid()")
-        if the_loop_turns:
+        if turns is None:
             await asyncio.to_thread(wait_until_ended, dsn, pid)
         else:
             wait_until_ended(dsn, pid)
+            for _ in range(turns):
+                await asyncio.sleep(0)
         await transaction.execute("SELECT 1")

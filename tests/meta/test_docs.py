@@ -20,6 +20,7 @@ from typer.main import get_command
 
 from consumer.__main__ import app
 from consumer.decode.lanes import decode
+from consumer.events import price_file
 from consumer.events.kind import Kind
 from consumer.events.record import StoredRecord
 from consumer.events.registry import kinds_by_topic
@@ -230,6 +231,16 @@ def test_the_objectives_shown_are_the_built_in_ones(tmp_path: Path) -> None:
     file.write_text(example.content)
     assert tuple(slo.load(file)) == tuple(slo.DEFAULT_OBJECTIVES)
     assert tuple(slo.load(ROOT / "deploy" / "slo.yml")) == tuple(slo.DEFAULT_OBJECTIVES)
+
+
+def test_the_prices_shown_are_right(tmp_path: Path) -> None:
+    """The example is a price file, with the models of the one to start with."""
+    (example,) = [block for block in blocks(DOCS / "costs.md") if block.info == ["yaml", "prices"]]
+    file = tmp_path / "prices.yml"
+    file.write_text(example.content)
+    shown, starter = price_file.load(file), price_file.load(ROOT / "deploy" / "prices.yml")
+    assert shown.rates == starter.rates
+    assert set(shown.models) <= set(starter.models)
 
 
 def test_the_secrets_shown_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

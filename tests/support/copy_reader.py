@@ -16,8 +16,8 @@ def read_tuple(raw: bytes, kind: Kind) -> Mapping[str, Any]:
     """Return the columns of one tuple by name; NULL is None, jsonb its bytes."""
     (count,) = struct.unpack_from("!h", raw)
     position, values = 2, {}
-    assert count == len(kind.fields)
-    for name, field in kind.fields.items():
+    assert count == len(kind.columns)
+    for name, field in kind.columns.items():
         (length,) = struct.unpack_from("!i", raw, position)
         position += 4
         values[name] = None if length == -1 else _read(field.pg_type, raw[position : position + length], length)

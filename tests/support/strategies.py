@@ -120,6 +120,14 @@ def citations() -> st.SearchStrategy[Any]:
     return st.lists(citation, max_size=3)
 
 
+@cache
+def costs() -> st.SearchStrategy[Any]:
+    """Costs in yen, which always fit into their column, and in currencies that no price file has."""
+    yen = st.fixed_dictionaries({"amount": numbers(0, 999_999, 4), "currency": st.sampled_from(["JPY", "jpy"])})
+    other = {"amount": numbers(0, 10**11, 9), "currency": st.sampled_from(["USD", "eur", "XXX"])}
+    return yen | st.fixed_dictionaries(other, optional={"by": json_values()})
+
+
 # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -147,6 +155,8 @@ def dialogues() -> st.SearchStrategy[dict[str, Any]]:
         "user_feedback": st.sampled_from([-1, 0, 1, "-1", Json("1.0")]),
         "context_window_size": counts(),
         "temperature": numbers(0, 2, 1),
+        "cost": costs(),
+        "cached_tokens": counts(),
     }
     return _with_extras(required, optional)
 

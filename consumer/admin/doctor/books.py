@@ -106,7 +106,19 @@ def _named(names: Sequence[str]) -> str:
 async def check_dead_letters(context: CheckContext) -> list[Finding]:
     """Check for open dead letters."""
     rows = await context.db.rows(load("doctor_dead_letters"))
-    return [_open(row) for row in rows] or [fine("dead letters", "none is open")]
+    (string_ids,) = await context.db.rows(load("doctor_string_ids"))
+    found = [*(_open(row) for row in rows), *_string_ids(context, string_ids["records"])]
+    return found or [fine("dead letters", "none is open")]
+
+
+def _string_ids(context: CheckContext, records: int) -> Iterator[Finding]:
+    if not records:
+        return
+    found = f"{records} are open because an id of a user or a session is not a UUID"
+    replay = "ragledger dead-letters replay --reason invalid_field"
+    if context.settings.ids.namespace is None:
+        replay = f"set RAGLEDGER_IDS__NAMESPACE to a UUID of your own, the same for every replica; then {replay}"
+    yield error("dead letters", found, replay)
 
 
 def _open(row: Mapping[str, Any]) -> Finding:

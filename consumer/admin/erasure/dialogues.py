@@ -69,6 +69,7 @@ async def delete(transaction: Transaction, user: UUID, table: DialogueTable, at_
     ids = [row["id"] for row in rows]
     if not table.is_first:
         await transaction.execute(load("erasure_ids"), ids)
+    await transaction.execute(load("erasure_costs"), ids)
     feedback = await transaction.fetch(load("erasure_feedback"), ids) if await has_feedback(transaction) else ()
     return Dialogues(len(rows), len(feedback), [row["created_at"] for row in rows])
 

@@ -54,11 +54,19 @@ class Erasure:
     """Erases users from one database.
 
     :param keys: the erasure keys, the one in use first; if none is set, the key in the database is in use
+    :param namespace: the namespace of string ids: dead letters may contain the user's string id
     """
 
-    def __init__(self, database: Database, history: PostgresHistory, timezone: str, keys: Sequence[Key]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        history: PostgresHistory,
+        timezone: str,
+        keys: Sequence[Key],
+        namespace: UUID | None = None,
+    ) -> None:
         self._database, self._history, self._days = database, history, BusinessDays(timezone)
-        self._erasures = Erasures(keys)
+        self._erasures, self._namespace = Erasures(keys), namespace
 
     async def demand(self) -> None:
         """Raise if the erasure cannot be done completely; call it before anything else.
@@ -204,7 +212,7 @@ class Erasure:
             if not rows:
                 return
             last = rows[-1]["id"]
-            yield [row["id"] for row in rows if user.bytes in find_user_ids(_record(row))]
+            yield [row["id"] for row in rows if user.bytes in find_user_ids(_record(row), self._namespace)]
             on_progress("dead letters", len(rows))
 
     async def _unlink(self, erasure: int, user: UUID, name: str, on_progress: Progress) -> int:

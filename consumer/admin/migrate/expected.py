@@ -189,6 +189,23 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     "known_ids": {
         "id": "uuid not null",
     },
+    "price_versions": {
+        "version": "text not null",
+        "prices": "jsonb not null",
+        "adopted_at": _AWARE,
+        "adopted_by": "text",
+        "created_at": f"{_AWARE} not null",
+    },
+    "dialogue_costs": {
+        "dialogue_id": "uuid not null",
+        "created_at": f"{_UTC} not null",
+        "source": "text not null",
+        "price_version": "text not null",
+        "amount": "numeric(21,9)",
+        "currency": "text",
+        "cached_tokens": "integer",
+        "is_final": "boolean not null",
+    },
     "partition_conversions": {
         "id": "bigint not null",
         "phase": "text not null",
@@ -288,6 +305,7 @@ INDEXES: Mapping[str, str] = {
     "idx_retention_notices_waiting": "retention_notices",
     "idx_erasures_open": "erasures",
     "idx_ledger_decisions_partition": "ledger_decisions",
+    "idx_dialogue_costs_open": "dialogue_costs",
 }
 """Index to its table."""
 
@@ -327,6 +345,7 @@ CONSTRAINTS: Mapping[str, str] = {
     "ingest_ledger_balanced": "ingest_ledger",
     "dead_letters_record_key": "dead_letters",
     "known_ids_pkey": "known_ids",
+    "dialogue_costs_pkey": "dialogue_costs",
     "retention_archive_pkey": "retention_archive",
     "erased_users_pkey": "erased_users",
     "erasure_version_one_row": "erasure_version",

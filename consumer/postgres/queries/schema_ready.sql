@@ -6,6 +6,7 @@ FROM unnest(ARRAY[
     'rollup_basis', 'computed_days',
     'known_ids', 'partition_archives',
     'erased_users', 'erasure_version',
-    'ledger_decisions'
+    'ledger_decisions',
+    'dialogue_costs', 'price_versions'
 ]) AS name
 WHERE to_regclass(name) IS NULL

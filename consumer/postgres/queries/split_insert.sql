@@ -16,11 +16,21 @@ DECLARE
     at {progress};
     began CONSTANT timestamptz := clock_timestamp();
     portion_began timestamptz;
+    took float8;
     missing uuid[];
-    is_sound boolean := false;
+    is_sound boolean;
     state text; in_schema text; in_table text; in_column text; in_constraint text; context text;
 BEGIN
     SELECT * INTO at FROM {progress};
+    is_sound := coalesce(at.fixed > {seconds}, false);  -- it takes too long to be found out in each block
+    IF at.is_slow AND at.fixed IS NULL THEN
+        took := at.size;
+        at.size := 0;
+        portion_began := clock_timestamp();
+        {insert};
+        at.size := took;
+        at.fixed := extract(epoch FROM clock_timestamp() - portion_began);
+    END IF;
     WHILE at.number <= at.last AND clock_timestamp() < began + interval '{seconds} seconds' LOOP
         at.writes := at.writes + 1;
         portion_began := clock_timestamp();
@@ -36,7 +46,9 @@ BEGIN
             SET CONSTRAINTS ALL IMMEDIATE;
             at.number := at.number + at.size;
             at.since_guilty := at.since_guilty + at.size;
-            at.affordable := at.size * {seconds} / greatest(extract(epoch FROM clock_timestamp() - portion_began), 0.001);
+            took := extract(epoch FROM clock_timestamp() - portion_began);
+            at.is_slow := took > {seconds};
+            at.affordable := at.size * {seconds} / greatest(took - coalesce(at.fixed, 0), 0.001);
             at.size := greatest(1, least(at.affordable, CASE
                 WHEN at.guilty_before > at.number THEN (at.guilty_before - at.number + 1) / 2
                 ELSE least(8 * at.size, 2 * at.since_guilty)
@@ -65,7 +77,7 @@ BEGIN
             END IF;
         END;
     END LOOP;
-    UPDATE {progress} SET (number, last, size, guilty_before, since_guilty, affordable, writes)
-        = (at.number, at.last, at.size, at.guilty_before, at.since_guilty, at.affordable, at.writes);
+    UPDATE {progress} SET (number, last, size, guilty_before, since_guilty, affordable, writes, is_slow, fixed)
+        = (at.number, at.last, at.size, at.guilty_before, at.since_guilty, at.affordable, at.writes, at.is_slow, at.fixed);
 END
 $$

@@ -27,7 +27,8 @@ BEGIN
     ) ON COMMIT DROP;
     CREATE TEMPORARY TABLE {progress} (
         number bigint NOT NULL, last bigint NOT NULL, size bigint NOT NULL, guilty_before bigint NOT NULL,
-        since_guilty bigint NOT NULL, affordable bigint NOT NULL, writes bigint NOT NULL
+        since_guilty bigint NOT NULL, affordable bigint NOT NULL, writes bigint NOT NULL,
+        is_slow boolean NOT NULL, fixed float8  -- seconds that a portion without rows takes, once that is known
     ) ON COMMIT DROP;
 END
 $$

@@ -58,10 +58,10 @@ def test_the_file_begins_and_ends_as_the_manual_says() -> None:
 @given(data=st.data())
 def test_a_tuple_is_read_as_it_was_meant(kind: Any, data: st.DataObject) -> None:
     """Any values in any of the columns, any of them absent."""
-    columns = {name: VALUES.get(field.pg_type, texts()) for name, field in kind.fields.items()}
+    columns = {name: VALUES.get(field.pg_type, texts()) for name, field in kind.columns.items()}
     values = data.draw(st.fixed_dictionaries({}, optional=columns))
     encoded = tuple_encoder(kind)(values)
-    assert read_tuple(encoded, kind) == {name: values.get(name) for name in kind.fields}
+    assert read_tuple(encoded, kind) == {name: values.get(name) for name in kind.columns}
 
 
 # ── numeric ──
@@ -156,7 +156,7 @@ def test_jsonb_has_its_version_in_front() -> None:
 def test_every_column_has_an_encoder_of_its_type() -> None:
     """Every type of the events is known to this test; an enum is its label."""
     enums = {"content_type", "acquisition_method", "license_type"}
-    types = {field.pg_type for kind in (DIALOGUE, PROVENANCE) for field in kind.fields.values()}
+    types = {field.pg_type for kind in (DIALOGUE, PROVENANCE) for field in kind.columns.values()}
     assert types == VALUES.keys() | enums
 
 

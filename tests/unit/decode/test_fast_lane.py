@@ -10,10 +10,12 @@ import pytest
 
 from consumer.decode.fast_lane import FastLane
 from consumer.decode.rows import Row, decode_exactly
+from consumer.events.costs import Pricing
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import StoredRecord
+from tests.support.prices import BOOK, NAMESPACE
 from tests.support.producers import dialogue, provenance
 
 # A million were compared once; RAGLEDGER_LANE_RECORDS=1000000 does it again.
@@ -163,6 +165,42 @@ def wrap(record: StoredRecord, kind: Kind, chance: random.Random) -> StoredRecor
     return record
 
 
+def with_string_ids(chance: random.Random) -> dict[str, Any]:
+    """A dialogue whose user and session have ids that are no UUIDs; now and then one has."""
+    event = dialogue(chance, session_id=f"thread_{chance.randrange(10**6)}")
+    return event if chance.random() < 0.1 else event | {"user_id": f"auth0|{chance.randrange(50)}é"}
+
+
+def acquired_by_string(chance: random.Random) -> dict[str, Any]:
+    """A piece of provenance that somebody without a UUID has acquired."""
+    return provenance(chance, acquired_by=f"auth0|{chance.randrange(50)}")
+
+
+def with_cost(chance: random.Random) -> dict[str, Any]:
+    """A dialogue that states no yen: a cost in some currency, or tokens alone."""
+    cost = {"amount": chance.choice((0.0123, "0.5", 1e9, 7)), "currency": chance.choice(("USD", "jpy", "XXX"))}
+    event = dialogue(chance, cost=chance.choice((None, cost)), cached_tokens=chance.choice((None, 10, 10**9)))
+    return event if chance.random() < 0.2 else event | {"token_cost_jpy": None}
+
+
+EVENTS = [
+    (DIALOGUE, dialogue),
+    (PROVENANCE, provenance),
+    (DIALOGUE.under(NAMESPACE), with_string_ids),
+    (PROVENANCE.under(NAMESPACE), acquired_by_string),
+    (DIALOGUE, with_cost),
+    (DIALOGUE.under(NAMESPACE, Pricing(BOOK)), with_cost),
+]
+NAMES = [
+    "dialogue",
+    "provenance",
+    "dialogue with string ids",
+    "provenance with string ids",
+    "cost without prices",
+    "cost",
+]
+
+
 def row_of(lane: FastLane, record: StoredRecord) -> Row | None:
     """The row of a single record."""
     (row,) = lane.decode([record])
@@ -170,7 +208,7 @@ def row_of(lane: FastLane, record: StoredRecord) -> Row | None:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("kind", "make"), [(DIALOGUE, dialogue), (PROVENANCE, provenance)])
+@pytest.mark.parametrize(("kind", "make"), EVENTS, ids=NAMES)
 def test_whatever_the_fast_lane_recognises_the_exact_lane_decodes_to_the_same_row(
     kind: Kind, make: Callable[..., dict[str, Any]]
 ) -> None:
@@ -193,9 +231,7 @@ def random_record(kind: Kind, make: Callable[..., dict[str, Any]], offset: int, 
     return wrap(StoredRecord("topic", 0, offset, timestamp, None, random_event(make, chance)), kind, chance)
 
 
-@pytest.mark.parametrize(
-    ("kind", "make"), [(DIALOGUE, dialogue), (PROVENANCE, provenance)], ids=["dialogue", "provenance"]
-)
+@pytest.mark.parametrize(("kind", "make"), EVENTS, ids=NAMES)
 def test_the_common_shape_is_recognised(kind: Kind, make: Callable[..., dict[str, Any]]) -> None:
     """A valid event in plain JSON does not fall back, escapes, unknown fields and missing optional ones included."""
     chance, lane = random.Random(1), FastLane(kind)

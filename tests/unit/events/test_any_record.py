@@ -62,7 +62,7 @@ def test_every_valid_event_is_stored(kind: Kind, data: st.DataObject) -> None:
     event = data.draw(events(kind))
     row = stored(kind, data.draw(records(kind, st.just(event))))
     assert row.row.unknown_fields == len(event.keys() - kind.fields.keys())
-    assert all(row[name] is not None for name in kind.fields.keys() & {k for k, v in event.items() if v is not None})
+    assert all(row[name] is not None for name in kind.columns.keys() & {k for k, v in event.items() if v is not None})
 
 
 @EVERY

@@ -65,7 +65,7 @@ def assert_texts_are_kept(kind: Kind, row: Row) -> None:
     """Whatever is a text in the event and in the table is the same in both, character for character."""
     columns = read_tuple(row.encoded, kind)
     members = parse(open_envelope(row.record, kind.name).payload)
-    for name, field in kind.fields.items():
+    for name, field in kind.columns.items():
         if field.pg_type == "text":
             assert columns[name] == members.get(name), name
         if field.pg_type == "jsonb" and members.get(name) is not None:

@@ -12,19 +12,21 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 
 from consumer.events.amendments import FEEDBACK, VERIFICATION
+from consumer.events.costs import Pricing
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
 from consumer.events.plugin import PLUGIN
 from consumer.events.provenance import PROVENANCE
 from consumer.events.record import StoredRecord
 from tests.support import producers
+from tests.support.prices import BOOK, NAMESPACE
 from tests.unit.fuzz import values
 from tests.unit.fuzz.values import CANARY, CONTROLS
 
 Headers = tuple[tuple[str, bytes | None], ...]
 Event = list[tuple[str, str]]
 
-KINDS = (DIALOGUE, PROVENANCE, FEEDBACK, VERIFICATION, PLUGIN)
+KINDS = (DIALOGUE, PROVENANCE, FEEDBACK, VERIFICATION, PLUGIN, DIALOGUE.under(NAMESPACE, Pricing(BOOK)))
 
 _PLAIN_EVENTS = 150
 _FREE_TEXTS = {"query", "response", "source_uri", "source", "version"}

@@ -12,6 +12,7 @@ import pytest
 
 from consumer.decode.lanes import decode, decode_all
 from consumer.decode.rows import Row
+from consumer.events import ids
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
 from consumer.events.provenance import PROVENANCE
@@ -21,9 +22,10 @@ from consumer.events.user_ids import find_user_ids
 from consumer.ingest import erased as erased_module
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.erased import REMEMBERED, ErasedUsers, Key, Screened, Screening
-from tests.support.builders import PROVENANCE_TOPIC, SESSION, USER, dialogue, provenance, record
+from tests.support.builders import PROVENANCE_TOPIC, SESSION, USER, dialogue, encode, provenance, record
 from tests.support.copy_reader import read_tuple
 
+NAMESPACE = UUID("0d9f7a52-6f0e-4a6b-9f0c-6f2f1c3b4a5d")
 KEY, OTHER_KEY = Key(b"k" * 32), Key(b"o" * 32)
 OTHER = "44444444-4444-4444-8444-444444444444"
 GONE, THERE = UUID(USER), UUID(OTHER)
@@ -138,13 +140,23 @@ def test_a_refused_row_that_names_an_erased_user_anywhere_is_emptied() -> None:
     assert second is refused[1]
 
 
+def test_a_dead_letter_that_names_an_erased_user_by_a_string_is_emptied() -> None:
+    """Under the namespace of the settings; what names others is kept."""
+    user = ids.user_id(NAMESPACE, "auth0|1")
+    erased = ErasedUsers([KEY.hash(user.bytes)], [KEY], version=1, namespace=NAMESPACE)
+    letters = [letter(encode(dialogue(user_id=key, query=1)), n) for n, key in enumerate(("auth0|1", "auth0|2"))]
+    gone, kept = screen({}, letters, erased).dead_letters
+    assert (gone.rejected.reason, gone.record.value) == (Reason.ERASED_USER, None)
+    assert kept is letters[1]
+
+
 def test_no_record_is_looked_through_again_for_another_attempt_or_a_newer_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """The verdict is that of the newer set all the same."""
     looked_through: list[int] = []
 
-    def found(taken: Record) -> AbstractSet[bytes]:
+    def found(taken: Record, namespace: UUID | None) -> AbstractSet[bytes]:
         looked_through.append(taken.offset)
-        return find_user_ids(taken)
+        return find_user_ids(taken, namespace)
 
     monkeypatch.setattr(erased_module, "find_user_ids", found)
     letters = [DeadLetter(record(USER.encode(), offset=n), Rejected.whole(Reason.NOT_JSON, "no")) for n in range(3)]

@@ -1,0 +1,25 @@
+"""The price file: whether it is right, and whether its prices are in use."""
+
+from __future__ import annotations
+
+from consumer.admin.doctor.context import CheckContext
+from consumer.admin.doctor.findings import Finding, error, fine, warning
+from consumer.events import price_file
+from consumer.events.price_file import PriceFileError
+from consumer.postgres.queries import load
+
+
+async def look_at_prices(look: CheckContext) -> list[Finding]:
+    """Nothing where there is no file."""
+    file = look.settings.prices.file
+    if file is None:
+        return []
+    try:
+        book = price_file.load(file)
+    except PriceFileError as problem:
+        return [error("prices", f"the price file is wrong: {problem}", f"correct it; ragledger prices check {file}")]
+    in_force = await look.db.rows(load("costs_in_force"))
+    if in_force and in_force[0]["version"] != book.version:
+        found = f"other prices are in force (version {in_force[0]['version']}) than in {file} ({book.version})"
+        return [warning("prices", found, "give every replica the same price file; then wait a minute, or restart them")]
+    return [fine("prices", f"version {book.version}: {len(book.models)} models, {len(book.rates)} rates")]

@@ -1,0 +1,63 @@
+"""Ids of users and sessions as people have them: with a namespace, a string that is no UUID becomes one.
+
+The same string under the same namespace always becomes the same UUID: version 5 (RFC 9562 §5.5) of "user:" or
+"session:" and the string, so that a user and a session of the same name differ. A UUID stays what it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Literal
+from uuid import UUID
+
+LONGEST_KEY = 1024
+"""Characters that a string id may have."""
+UUID_FORM = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+"""The text form of a UUID (RFC 9562 §4), with or without hyphens, in either case."""
+
+Owner = Literal["user", "session"]
+
+
+def user_id(namespace: UUID, key: str) -> UUID:
+    """The UUID that a user is stored under.
+
+    :param key: the id of the user as the application has it
+    :raises ValueError: it cannot be anybody's id; the message says why
+    """
+    return id_of("user", namespace, key)
+
+
+def session_id(namespace: UUID, key: str) -> UUID:
+    """The UUID that a session is stored under. Parameters and errors as in :func:`user_id`."""
+    return id_of("session", namespace, key)
+
+
+def id_of(owner: Owner, namespace: UUID, key: str) -> UUID:
+    """The UUID of a user or a session. Parameters and errors as in :func:`user_id`."""
+    if UUID_FORM.fullmatch(key):
+        return UUID(key)
+    if not 0 < len(key) <= LONGEST_KEY:
+        raise ValueError(f"must have 1 to {LONGEST_KEY} characters, has {len(key)}")
+    if "\0" in key:
+        raise ValueError("holds a NUL character")
+    try:
+        return UUID(bytes=hasher(owner, namespace)(key.encode()))
+    except UnicodeEncodeError:
+        raise ValueError("holds half of a surrogate pair, which is not a character") from None
+
+
+def hasher(owner: Owner, namespace: UUID) -> Callable[[bytes], bytes]:
+    """The function from a string id in UTF-8 to the 16 bytes of its UUID, without any check: for many of them."""
+    start = hashlib.sha1(namespace.bytes + f"{owner}:".encode(), usedforsecurity=False)
+
+    def hashed(key: bytes) -> bytes:
+        digest = start.copy()
+        digest.update(key)
+        raw = bytearray(digest.digest()[:16])
+        raw[6] = raw[6] & 0x0F | 0x50  # version 5
+        raw[8] = raw[8] & 0x3F | 0x80  # variant of RFC 9562
+        return bytes(raw)
+
+    return hashed

@@ -1,0 +1,29 @@
+"""The kinds of events and the prices, as the settings have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from consumer.events import price_file
+from consumer.events.costs import Pricing
+from consumer.events.kind import Kind
+from consumer.events.registry import kinds_by_topic
+from consumer.ingest.days import BusinessDays
+from consumer.settings.model import Settings
+
+
+def pricing_of(settings: Settings) -> Pricing:
+    """What settles costs: the prices in the file, by business days.
+
+    :raises PriceFileError: the file is missing or wrong
+    """
+    return Pricing(price_file.load(settings.prices.file), BusinessDays(settings.rollup.timezone).day_at)
+
+
+def kinds_of(settings: Settings, pricing: Pricing | None = None) -> Mapping[str, Kind]:
+    """The kind of event that each topic carries.
+
+    :param pricing: what settles costs; what the settings have if left out
+    :raises PriceFileError: the price file is missing or wrong
+    """
+    return kinds_by_topic(settings.topics, settings.ids.namespace, pricing or pricing_of(settings))

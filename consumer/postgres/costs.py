@@ -1,0 +1,133 @@
+"""How costs came about: kept with new dialogues, and settled again when the prices change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from consumer.decode.copy_format import microseconds, moment_of
+from consumer.decode.rows import Row
+from consumer.events.costs import CostError, CostSource, PriceBook, Pricing, Recomputed, Usage
+from consumer.events.price_file import content_of
+from consumer.ingest.days import BusinessDays
+from consumer.ingest.ports import Cause, Refused, Unavailable
+from consumer.postgres.client import Database, Objection, Transaction
+from consumer.postgres.halving import halve
+from consumer.postgres.queries import load
+
+AT_A_TIME = 2_000
+
+
+async def keep_costs(transaction: Transaction, rows: Sequence[Row]) -> None:
+    """Keep how the costs of dialogues that have just been inserted came about.
+
+    :raises Refused: :raises Objection: the database does not take one of them
+    """
+    noted = [(UUID(bytes=row.id), moment_of(row.created_at or 0), *row.note) for row in rows if row.note]
+    if noted:
+        await transaction.execute(load("costs_keep"), *map(list, zip(*noted, strict=True)))
+
+
+class _Change(NamedTuple):
+    """What becomes of one dialogue's cost."""
+
+    id: UUID
+    created_at: datetime
+    source: str
+    jpy: Decimal | None
+    is_final: bool
+    is_changed: bool
+    is_out_of_range: bool = False
+
+
+class PostgresCosts:
+    """See :class:`consumer.maintenance.costs.Costs`."""
+
+    def __init__(self, database: Database, pricing: Pricing, days: BusinessDays, owner: str) -> None:
+        self._database, self._pricing, self._days, self._owner = database, pricing, days, owner
+
+    async def adopt(self, book: PriceBook) -> None:
+        """See :meth:`consumer.maintenance.costs.Costs.adopt`."""
+        async with self._database.transaction() as transaction:
+            await transaction.execute(load("costs_adopt"), book.version, content_of(book), self._owner)
+
+    async def recompute(self) -> Recomputed | None:
+        """See :meth:`consumer.maintenance.costs.Costs.recompute`. Costs and marks of days are one transaction."""
+        version = self._pricing.book.version
+        async with self._database.transaction() as transaction:
+            # Archiving waits for the roll-up's lock too, so no month leaves the table meanwhile.
+            if not (await transaction.fetch(load("lead_rollup")))[0]["leads"]:
+                return None
+            in_force = await transaction.fetch(load("costs_in_force"))
+            if not in_force or in_force[0]["version"] != version:
+                return None
+            await _demand_every_row(transaction)
+            stale = await transaction.fetch(load("costs_stale"), version, AT_A_TIME)
+            archived = await transaction.fetch(load("costs_archived_months")) if stale else ()
+            return await self._write(transaction, [self._settle(dict(row), archived) for row in stale], version)
+
+    def _settle(self, row: Mapping[str, Any], archived: Sequence[Any]) -> _Change:
+        place = row["dialogue_id"], row["created_at"]
+        if row["model_used"] is None or self._is_archived(row["created_at"], archived):
+            return _Change(*place, row["source"], row["token_cost_jpy"], is_final=True, is_changed=False)
+        try:
+            jpy, note = self._pricing.settle(_usage(row))
+        except CostError:
+            is_changed = row["token_cost_jpy"] is not None
+            return _Change(*place, CostSource.UNPRICED, None, False, is_changed, is_out_of_range=True)
+        source = note.source if note else CostSource.UNPRICED
+        return _Change(*place, source, jpy, is_final=False, is_changed=jpy != row["token_cost_jpy"])
+
+    def _is_archived(self, moment: datetime, archived: Sequence[Any]) -> bool:
+        """Whether its day has archived rows, so that its aggregates stay as they are."""
+        begin, end = self._days.bounds(self._days.day_of(moment))
+        return any(month["begin"] < end and month["end"] > begin for month in archived)
+
+    async def _write(self, transaction: Transaction, changes: Sequence[_Change], version: str) -> Recomputed:
+        if not changes:
+            return Recomputed()
+        refused: set[UUID] = set()
+
+        async def change(part: Sequence[_Change]) -> None:
+            columns = [[one.id for one in part], [one.created_at for one in part], [one.jpy for one in part]]
+            await transaction.execute(load("costs_change"), *columns)
+            await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal at COMMIT would name no row
+
+        async def refuse(one: _Change, _error: Refused | Objection) -> None:
+            refused.add(one.id)
+
+        changed = [one for one in changes if one.is_changed]
+        if changed:
+            await halve(transaction, changed, change, refuse)
+        written = [one for one in changed if one.id not in refused]
+        if days := self._days.days_of(microseconds(one.created_at) for one in written):
+            await transaction.execute(load("touch_days"), sorted(days))
+        await self._note(transaction, changes, version, refused)
+        return Recomputed(len(changes), len(written), sum(one.is_out_of_range for one in changes))
+
+    async def _note(
+        self, transaction: Transaction, changes: Sequence[_Change], version: str, refused: set[UUID]
+    ) -> None:
+        """What stays as it was keeps the version that it was settled with."""
+        settled = [one for one in changes if not one.is_final and one.id not in refused]
+        ids, sources = [one.id for one in settled], [str(one.source) for one in settled]
+        await transaction.execute(load("costs_settle"), ids, sources, version)
+        final = [one.id for one in changes if one.is_final or one.id in refused]
+        await transaction.execute(load("costs_leave"), final)
+
+
+def _usage(row: Mapping[str, Any]) -> Usage:
+    cost = {"amount": row["amount"], "currency": row["currency"]} if row["currency"] else None
+    tokens = (row[name] for name in ("prompt_tokens", "completion_tokens", "cached_tokens"))
+    return Usage(row["model_used"], row["created_at"], None, cost, *tokens)
+
+
+async def _demand_every_row(transaction: Transaction) -> None:
+    """A dialogue that is hidden would be taken for one that is gone."""
+    (found,) = await transaction.fetch(load("rows_hidden"), "ai_dialogue_log")
+    if found["hidden"]:
+        problem = f"row-level security hides dialogues from the role {found['role']}"
+        raise Unavailable(f"{problem}: GRANT ragledger_ingest TO {found['role']}", Cause.PRIVILEGE)

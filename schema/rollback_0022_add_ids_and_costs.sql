@@ -1,0 +1,40 @@
+-- Rollback of 0022_add_ids_and_costs. Lost: how costs came about. What was converted or computed stays in token_cost_jpy.
+-- squawk-ignore-file ban-drop-function, ban-drop-table
+
+BEGIN;
+SET LOCAL lock_timeout = '5s';
+
+-- As 0008 has it.
+DO $rollback$
+BEGIN
+  IF to_regprocedure('mark_days_of_deleted_dialogues()') IS NOT NULL THEN
+    CREATE OR REPLACE FUNCTION mark_days_of_deleted_dialogues() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER AS $function$
+    BEGIN
+      INSERT INTO touched_days (day)
+      SELECT DISTINCT gone.day + shift
+      FROM (SELECT DISTINCT DATE(created_at) AS day FROM deleted_dialogues) AS gone, generate_series(-1, 1) AS shift
+      WHERE EXISTS (SELECT FROM rag_metrics_history AS history WHERE DATE(history.date) = gone.day + shift)
+         OR EXISTS (SELECT FROM touched_days AS marked WHERE marked.day = gone.day + shift);
+      RETURN NULL;
+    END
+    $function$;
+    EXECUTE format(
+      'ALTER FUNCTION mark_days_of_deleted_dialogues() SET search_path = pg_catalog, %I, pg_temp', current_schema()
+    );
+  END IF;
+  IF to_regrole('ragledger_ingest') IS NOT NULL AND EXISTS (
+    SELECT FROM pg_attribute
+    WHERE attrelid = to_regclass('ai_dialogue_log') AND attname = 'token_cost_jpy' AND NOT attisdropped
+  ) THEN
+    REVOKE SELECT (model_used), UPDATE (token_cost_jpy) ON ai_dialogue_log FROM ragledger_ingest;
+  END IF;
+END
+$rollback$;
+
+DROP TABLE IF EXISTS dialogue_costs;
+DROP TABLE IF EXISTS price_versions;
+DROP FUNCTION IF EXISTS session_id_of(UUID, TEXT);
+DROP FUNCTION IF EXISTS user_id_of(UUID, TEXT);
+DROP FUNCTION IF EXISTS named_uuid(UUID, TEXT);
+COMMIT;

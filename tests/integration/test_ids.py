@@ -1,0 +1,176 @@
+"""String ids from end to end: one UUID in commands, SQL and rows; an erased user's string stays away."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID, uuid5
+
+import psycopg
+import pytest
+
+from tests.support.erasing import KEY as ERASURE_KEY
+from tests.support.erasing import add_letters
+from tests.support.ingestion import (
+    Outgoing,
+    as_json,
+    counts,
+    environment_on,
+    ingest,
+    send,
+    small_dialogue,
+)
+from tests.support.producers import provenance
+from tests.support.service import Environment
+from tests.support.stack import Servers, fresh_database
+
+pytestmark = pytest.mark.timeout(180)
+
+NAMESPACE = UUID("0d9f7a52-6f0e-4a6b-9f0c-6f2f1c3b4a5d")
+ALICE, BOB = "auth0|älice", "auth0|bob"
+SETTINGS = {"RAGLEDGER_IDS__NAMESPACE": str(NAMESPACE), "RAGLEDGER_ERASURE__KEY": ERASURE_KEY}
+
+
+@pytest.fixture
+def offline(stack: Servers, migrated_template: str) -> Iterator[Environment]:
+    """A database alone."""
+    with fresh_database(stack.dsn, migrated_template) as dsn:
+        yield Environment(dsn, "127.0.0.1:9", {}, **SETTINGS)
+
+
+@pytest.fixture
+def online(stack: Servers, migrated_template: str) -> Iterator[Environment]:
+    """Topics and a database, for the service."""
+    with environment_on(stack, migrated_template) as made:
+        made.variables |= SETTINGS
+        yield made
+
+
+def records_of(user: str, topic: str) -> list[Outgoing]:
+    """Two dialogues of a user, and three records that become dead letters and name the user in value or key."""
+    chance = random.Random(user)
+    events = [small_dialogue(chance, user_id=user, session_id=f"{user}-s") for _ in range(3)]
+    return [
+        *(Outgoing(topic, as_json(event)) for event in events[:2]),
+        Outgoing(topic, as_json(events[2] | {"latency_ms": -1})),
+        Outgoing(topic, as_json(events[2])[:200]),
+        Outgoing(topic, b"not JSON", user.encode()),
+    ]
+
+
+def holds(environment: Environment, text: str) -> list[str]:
+    """The tables in which any column of any row holds this text, as text or as bytes of it."""
+    tables = environment.query("SELECT format('%I', relname) AS name FROM pg_class WHERE relkind IN ('r', 'p')"
+                               " AND relnamespace = 'public'::regnamespace")  # fmt: skip
+    found = "t::text LIKE '%%' || %s || '%%' OR t::text LIKE '%%' || %s || '%%'"
+    return [
+        row["name"]
+        for row in tables
+        if environment.value(f"SELECT count(*) FROM {row['name']} AS t WHERE {found}", text, text.encode().hex())
+    ]
+
+
+def test_commands_and_sql_print_the_same_id(offline: Environment) -> None:
+    """What every other library computes; a UUID stays what it is, and needs no namespace."""
+    assert offline.run("id", "user", ALICE).stdout.strip() == str(uuid5(NAMESPACE, f"user:{ALICE}"))
+    session = offline.run_json("id", "session", ALICE)
+    assert session == {"of": "session", "id": str(uuid5(NAMESPACE, f"session:{ALICE}")), "namespace": str(NAMESPACE)}
+    for length in (1, 30, 31, 40, 55, 56, 64, 103, 104, 120, 500, 1024):
+        key = ("é|" * length)[:length]
+        row = offline.query(
+            "SELECT user_id_of(%s, %s) AS u, session_id_of(%s, %s) AS s", NAMESPACE, key, NAMESPACE, key
+        )
+        assert tuple(row[0].values()) == (uuid5(NAMESPACE, f"user:{key}"), uuid5(NAMESPACE, f"session:{key}"))
+    assert offline.value("SELECT user_id_of(%s, %s)", NAMESPACE, NAMESPACE.hex.upper()) == NAMESPACE
+    assert offline.query(
+        "SELECT user_id_of(%s, '') AS a, user_id_of(%s, repeat('x', 1025)) AS b", *[NAMESPACE] * 2
+    ) == [{"a": None, "b": None}]
+    assert offline.run("id", "user", "").returncode == 2
+    del offline.variables["RAGLEDGER_IDS__NAMESPACE"]
+    assert offline.run("id", "user", NAMESPACE.hex).stdout.strip() == str(NAMESPACE)
+    refused = offline.run("id", "user", ALICE)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "RAGLEDGER_IDS__NAMESPACE" in refused.stderr
+
+
+def test_a_namespace_that_is_no_uuid_stops_the_start(offline: Environment) -> None:
+    """With its name, its value and what is allowed."""
+    offline.variables["RAGLEDGER_IDS__NAMESPACE"] = "people"
+    done = offline.run("config", "check")
+    assert done.returncode == 1
+    assert "RAGLEDGER_IDS__NAMESPACE='people': " in done.stderr
+    assert "UUID" in done.stderr
+
+
+def test_an_erased_user_stays_away_whatever_the_string_stands_in(
+    online: Environment, bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """Rows and dead letters go, the topic is read again by another group, and the string is in no table and no file."""
+    topic = online.topics["dialogue"]
+    send(bootstrap_servers, [*records_of(ALICE, topic), *records_of(BOB, topic)])
+    piece = provenance(random.Random(1), acquired_by=ALICE)
+    send(bootstrap_servers, [Outgoing(online.topics["provenance"], as_json(piece))])
+    ingest(online, 11, tmp_path / "log")
+    assert counts(online) == {"inserted": 5, "duplicates": 0, "dead": 6}
+    alice, bob = (uuid5(NAMESPACE, f"user:{key}") for key in (ALICE, BOB))
+    session = uuid5(NAMESPACE, f"session:{BOB}-s")
+    assert online.value("SELECT count(*) FROM ai_dialogue_log WHERE user_id = %s", alice) == 2
+    assert online.value("SELECT count(*) FROM ai_dialogue_log WHERE session_id = %s", session) == 2
+    assert online.value("SELECT acquired_by FROM provenance") == alice
+    assert holds(online, ALICE) == holds(online, BOB) == ["dead_letters"]
+    receipts = tmp_path / "receipts"
+    receipts.mkdir()
+    done = online.run("erase", "--user-key", ALICE, "--receipt", str(receipts))
+    assert done.returncode == 0, done.stderr
+    files = [path.read_text() for path in receipts.iterdir()]
+    assert len(files) == 2
+    assert not any(name in text for text in (*files, done.stdout, done.stderr) for name in (ALICE, "lice", str(alice)))
+    assert online.value("SELECT count(*) FROM dead_letters WHERE reason = 'erased_user'") == 3
+    assert online.value("SELECT acquired_by FROM provenance") is None
+    online.group = online.variables["RAGLEDGER_KAFKA__GROUP_ID"] = f"{online.group}-again"
+    ingest(online, 22, tmp_path / "log")
+    assert holds(online, ALICE) == []
+    assert holds(online, str(alice)) == []
+    assert online.value("SELECT count(*) FROM ai_dialogue_log WHERE user_id = %s", bob) == 2
+    assert online.value("SELECT count(*) FROM dead_letters WHERE value IS NOT NULL") == 3
+    assert ALICE not in (tmp_path / "log").read_text()
+
+
+def test_a_replay_takes_strings_once_there_is_a_namespace_and_keeps_erased_ones_out(
+    offline: Environment, tmp_path: Path
+) -> None:
+    """The dead letters that a service without a namespace has left behind."""
+    values = [as_json(small_dialogue(random.Random(n), user_id=user)) for n, user in enumerate((ALICE, BOB))]
+    offline.variables["RAGLEDGER_TOPICS__DIALOGUE"] = "rag.dialogue"
+    add_letters(offline.dsn, [(None, value, []) for value in values])
+    namespace = offline.variables.pop("RAGLEDGER_IDS__NAMESPACE")
+    assert offline.run_json("dead-letters", "replay")["failed"] == 2
+    (reason,) = {row["detail"]["message"] for row in offline.query("SELECT detail FROM dead_letters")}
+    assert reason.startswith("user_id: must be a UUID such as ")
+    assert "RAGLEDGER_IDS__NAMESPACE" in reason
+    findings = offline.run_json("doctor")["findings"]
+    assert any("RAGLEDGER_IDS__NAMESPACE" in str(finding["fix"]) for finding in findings)
+    offline.variables["RAGLEDGER_IDS__NAMESPACE"] = namespace
+    assert offline.run("erase", "--user-key", ALICE, "--receipt", str(tmp_path)).returncode == 0
+    assert offline.run_json("dead-letters", "replay")["inserted"] == 1
+    assert holds(offline, ALICE) == holds(offline, BOB)[:0]
+    assert offline.value("SELECT user_id FROM ai_dialogue_log") == uuid5(NAMESPACE, f"user:{BOB}")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--user", str(NAMESPACE), "--user-key", "x"], ["--user-key", ""], ["--user-key", str(UUID(int=0))]],
+)
+def test_whom_to_erase_is_said_in_one_way(offline: Environment, tmp_path: Path, options: list[str]) -> None:
+    """Neither, both, nobody: wrong use, and nothing is remembered."""
+    assert offline.run("erase", *options, "--receipt", str(tmp_path)).returncode == 2
+    assert offline.value("SELECT count(*) FROM erased_users") == 0
+
+
+def test_the_functions_come_and_go_with_their_migration(offline: Environment) -> None:
+    """And anybody may call them, as they only compute."""
+    assert offline.run("migrate", "verify").returncode == 0
+    assert offline.run("migrate", "down", "--to", "20").returncode == 0
+    with pytest.raises(psycopg.errors.UndefinedFunction):
+        offline.value("SELECT user_id_of(%s, 'x')", NAMESPACE)
+    assert offline.run("migrate", "up").returncode == 0
+    assert offline.value("SELECT user_id_of(%s, 'x')", NAMESPACE) == uuid5(NAMESPACE, "user:x")

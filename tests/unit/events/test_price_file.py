@@ -1,0 +1,113 @@
+"""The price file: what it says, and where it is wrong."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from consumer.events import price_file
+from consumer.events.costs import PriceBook
+from consumer.events.price_file import PriceFileError
+from tests.support.prices import TEXT, read
+
+MODEL = "models:\n- match: m\n  prices:\n"
+
+
+def test_no_file_is_no_prices() -> None:
+    """And has no version."""
+    assert price_file.load(None) == PriceBook()
+    assert price_file.load(None).version == ""
+
+
+def test_what_a_file_says(tmp_path: Path) -> None:
+    """Currencies by default, cached tokens by default, the newest first, numbers as they are written."""
+    book = read(
+        tmp_path,
+        """
+currency: EUR
+models:
+  - match: a*
+    prices:
+      - {input: 0.1, output: 1e-7}
+      - {from: 2026-02-01, currency: USD, input: 123456789012.123456789, cached_input: 0, output: "3"}
+rates:
+  EUR: [{jpy: 165.5}]
+  USD: [{from: 2026-01-01, jpy: 150}, {from: 2026-03-01, jpy: 155}]
+""",
+    )
+    newest, oldest = book.models[0].prices
+    assert newest[:2] == (date(2026, 2, 1), "USD")
+    assert newest[2:] == (Decimal("123456789012.123456789"), Decimal(0), Decimal(3))
+    assert oldest == (date(1, 1, 1), "EUR", Decimal("0.1"), Decimal("0.1"), Decimal("0.0000001"))
+    assert [rate.jpy for rate in book.rates["USD"]] == [155, 150]
+
+
+def test_the_version_is_of_what_is_said_and_not_of_how(tmp_path: Path) -> None:
+    """Comments, order of keys, 1 or 1.0: the same; another price, another order of patterns: not."""
+    version = read(tmp_path, TEXT).version
+    assert len(version) == 16
+    assert read(tmp_path, f"# a comment\n{TEXT}").version == version
+    assert (
+        read(tmp_path, TEXT.replace("input: 100, cached_input: 10", "cached_input: 10.0, input: 1e2")).version
+        == version
+    )
+    assert read(tmp_path, TEXT.replace("150", "151")).version != version
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("models: {", "not YAML: line 1"),
+        ("", "line 1: there are neither models nor rates"),
+        ("models: []", "line 1: there are neither models nor rates"),
+        ("- 1", "line 1: must be a mapping with keys"),
+        ("prices: []", "line 1: prices: there is no such key"),
+        (f"{MODEL}  - {{input: 1}}", "line 4: models[0].prices[0].output: is missing"),
+        (f"{MODEL}  - {{input: x, output: 1}}", "line 4: models[0].prices[0].input: must be a number"),
+        (f"{MODEL}  - {{input: yes, output: 1}}", "line 4: models[0].prices[0].input: must be quoted, or a number"),
+        (
+            f"{MODEL}  - {{input: -1, output: 1}}",
+            "line 4: models[0].prices[0].input: must be greater than or equal to 0",
+        ),
+        (f"{MODEL}  - {{input: .inf, output: 1}}", "line 4: models[0].prices[0].input: "),
+        (f"{MODEL}  - {{input: 1e-10, output: 1}}", "line 4: models[0].prices[0].input: "),
+        (f"{MODEL}  - {{from: soon, input: 1, output: 1}}", "line 4: models[0].prices[0].from: "),
+        (
+            f"{MODEL}  - {{currency: usd, input: 1, output: 1}}",
+            "line 4: models[0].prices[0].currency: must be a currency",
+        ),
+        (
+            f"{MODEL}  - {{input: 1, output: 1}}\n  - {{input: 2, output: 1}}",
+            "line 2: models[0]: there is more than one",
+        ),
+        (f"{MODEL}  - {{input: 1, output: 1}}\n- match: M\n  prices: [{{input: 1, output: 1}}]", "more than one model"),
+        ("models: [{match: m, prices: []}]", "line 1: models[0].prices: must hold at least one"),
+        ("rates: {USD: [{jpy: 0}]}", "line 1: rates.USD[0].jpy: must be greater than 0"),
+        ("rates: {JPY: [{jpy: 1}]}", "line 1: rates: a yen is a yen"),
+        ("rates:\n  USD: []", "line 2: rates.USD: must hold at least one"),
+        ("rates:\n  dollars: [{jpy: 1}]", "line 2: rates.dollars: must be a currency"),
+    ],
+)
+def test_a_wrong_file_says_where(tmp_path: Path, text: str, said: str) -> None:
+    """The line, the path, and what is wrong."""
+    with pytest.raises(PriceFileError) as caught:
+        read(tmp_path, text)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Not with a traceback."""
+    with pytest.raises(PriceFileError, match="cannot be read: No such file"):
+        price_file.load(tmp_path / "none.yml")
+
+
+def test_the_starter_file_is_right() -> None:
+    """And says that it is no price list."""
+    path = Path(__file__).parents[3] / "deploy" / "prices.yml"
+    book = price_file.load(path)
+    assert book.price_of("example-large-2", date(2026, 12, 1))
+    assert "not kept current" in path.read_text()
