@@ -24,6 +24,7 @@ PARTS = (
     "docs/**/*.svg",
     "docs/**/*.json",
     "schema/README.md",
+    "client/README.md",
     "deploy/slo.yml",
     "deploy/systemd/*",
     "deploy/helm/ragledger/*.md",

@@ -1,5 +1,5 @@
 """Writes what the documentation takes from the code: settings, metrics, the fields of events, their schemas. And what
-the Helm chart does.
+the Helm chart and the Python client do.
 
 python docs/generate.py          write it
 python docs/generate.py --check  name the files that are not current, and exit with 1 if there are any
@@ -15,6 +15,7 @@ from typing import Any
 
 from generate_chart import CHART, rows
 from generate_chart import files as chart_files
+from generate_client import files as client_files
 from pydantic import SecretStr, TypeAdapter
 
 from consumer.admin.contract import documents
@@ -60,7 +61,7 @@ def main(check: bool) -> int:
 def generated() -> Mapping[Path, str]:
     """The whole text of every file with something generated in it."""
     exported = {DOCS / "events" / name: text for name, text in documents(KINDS, Topics().expired).items()}
-    return exported | chart_files() | {page: filled(page.read_text("utf-8")) for page in PAGES}
+    return exported | chart_files() | client_files() | {page: filled(page.read_text("utf-8")) for page in PAGES}
 
 
 def filled(page: str) -> str:

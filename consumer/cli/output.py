@@ -20,7 +20,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from consumer.admin.migrate import MigrationError
 from consumer.errors import OperationError
 from consumer.events.price_file import PriceFileError
 from consumer.files import FileError
@@ -56,7 +55,6 @@ class WrongUse(Exception):
 EXPECTED_ERRORS = (
     DatabaseError,
     FileError,
-    MigrationError,
     OperationError,
     OSError,
     PriceFileError,

@@ -12,6 +12,7 @@ from consumer.credentials.expiry import seconds_left
 
 EARLY_SECONDS, EARLY_SHARE = 60.0, 0.2
 PAUSE_SECONDS = 5.0
+PATIENCE_SECONDS = 1.0
 SHORTEST_SECONDS = 1.0  # a clock may be wrong, and then each token looks as if it had expired
 
 Obtain: TypeAlias = Callable[[], Awaitable[tuple[str, float | None]]]
@@ -29,8 +30,9 @@ class TokenSource:
                              ▼
                             none
 
-    After a failure the error is repeated for `PAUSE_SECONDS`; then the next who asks tries again. Whoever is cancelled
-    does not cancel what others wait for.
+    After a failure the error is repeated for `PAUSE_SECONDS`; then the next who asks tries again. Nobody waits longer
+    than `PATIENCE_SECONDS` where there is something to use or to say meanwhile. Whoever is cancelled does not cancel
+    what others wait for.
 
     :param ttl: seconds for which a token that does not say when it expires is used
     """
@@ -48,7 +50,8 @@ class TokenSource:
         :raises CredentialsError: there is none now
         """
         if not self._value or self._clock() >= self._renew_at:
-            await self._renewed()
+            has_spare = bool(self._value) and self._clock() < self._valid_until
+            await self._renewed(PATIENCE_SECONDS if has_spare or self._failure else None)
         if not self._is_valid():
             raise CredentialsError(self._failure)
         return self._value
@@ -61,13 +64,16 @@ class TokenSource:
     def _is_valid(self) -> bool:
         return bool(self._value) and (not self._failure or self._clock() < self._valid_until)
 
-    async def _renewed(self) -> None:
+    async def _renewed(self, patience: float | None) -> None:
+        """Wait until another is obtained; with `patience` no longer than so many seconds."""
         if self._failure and self._clock() < self._try_at:
             return
         running = self._running
         if running is None or running.done() or running.get_loop() is not asyncio.get_running_loop():
             running = self._running = asyncio.create_task(self._renew(), name="token")
-        await asyncio.shield(running)
+        await asyncio.wait({running}, timeout=patience)
+        if running.done():
+            running.result()
 
     async def _renew(self) -> None:
         try:

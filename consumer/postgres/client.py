@@ -421,8 +421,6 @@ def translated_errors(sql: str = "") -> Iterator[None]:
     except ssl.SSLCertVerificationError as error:
         raise Unavailable(certificate_problem(error), Cause.TLS) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
-        if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
-            raise Unavailable(f"RAGLEDGER_POSTGRES__DSN is not understood: {error}", Cause.CONNECTION) from error
         if isinstance(error, ValueError):  # an argument that asyncpg cannot encode: a fault of this program, no outage
             raise
         raise Unavailable(

@@ -1,6 +1,8 @@
-"""Errors in what asyncpg reads besides the DSN when it connects: variables PG*, a service file, a password file.
+"""Errors in what asyncpg reads besides the DSN when it connects: variables PG*, a service file, a password file, and
+the user's name and home directory.
 
-Python's own errors about these quote the line, and the password with it. They are replaced here.
+Python's own errors about these quote the line, and the password with it, or do not say what to do. They are replaced
+here.
 """
 
 from __future__ import annotations
@@ -17,14 +19,18 @@ PROBLEM = (
     "the DSN, a variable PG*, the service file (PGSERVICEFILE) or the password file (PGPASSFILE) cannot be read:"
     " try PostgreSQL's own client, psql, for the details"
 )
+NAMELESS = "the DSN names no user, and the user of this process has no name: write postgresql://user@host/database"
+HOMELESS = (
+    "the user of this process may not read {file}: set HOME to a directory that it may read, or name no file there"
+)
 
 
 class UnreadableError(Exception):
     """One of them cannot be read. The message quotes nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, problem: str = PROBLEM) -> None:
         """Say where to look."""
-        super().__init__(PROBLEM)
+        super().__init__(problem)
 
 
 @contextmanager
@@ -35,6 +41,14 @@ def read_by_client() -> Iterator[None]:
     """
     try:
         yield
+    except asyncpg.exceptions.ClientConfigurationError:  # quotes the value of a variable PG*
+        raise UnreadableError from None
+    except PermissionError as error:
+        if error.filename is None:  # a socket
+            raise
+        raise UnreadableError(HOMELESS.format(file=error.filename)) from None
+    except KeyError:  # of getpass.getuser
+        raise UnreadableError(NAMELESS) from None
     except (asyncpg.InterfaceError, DsnError, OSError):  # these quote nothing
         raise
     except (configparser.Error, ValueError):

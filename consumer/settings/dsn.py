@@ -30,7 +30,7 @@ from consumer.settings.dsn_parameters import (
     UNDERSTOOD,
     VERIFIED,
 )
-from consumer.settings.given import HIDDEN, is_file, shown_path
+from consumer.settings.given import HIDDEN, is_file, is_readable, shown_path
 
 SCHEMES = ("postgresql://", "postgres://")
 _ARTICLE = {"sslmode": "an sslmode", "target_session_attrs": "a target_session_attrs"}
@@ -232,16 +232,18 @@ def _problems_of(given: Mapping[str, str]) -> Iterator[str]:
     if len(ports) > 1 and "host" in given and len(ports) != len(hosts):
         yield "has another number of ports than of hosts"
     for name in sorted(SSL_FILES & given.keys()):
-        if not (name == "sslrootcert" and given[name] == SYSTEM) and not is_file(Path(given[name])):
+        file = Path(given[name])
+        if not (name == "sslrootcert" and given[name] == SYSTEM) and not (is_file(file) and is_readable(file)):
             is_hidden = SECRETS & given.keys() or shown_path(given[name]) == HIDDEN
             path = HIDDEN if is_hidden else given[name]
-            yield f"names {name}={path}, and there is no such file"
+            problem = "the user of this process may not read it" if is_file(file) else "there is no such file"
+            yield f"names {name}={path}, and {problem}"
 
 
 def lacks_authorities(dsn: Dsn) -> bool:
     """Whether the server is to be verified, and nothing says by which authorities, so that no connection is made."""
     named = dsn.parameters.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")
-    return dsn.sslmode in VERIFIED and not named and not _home_authorities().is_file()
+    return dsn.sslmode in VERIFIED and not named and not is_file(_home_authorities())
 
 
 def _home_authorities() -> Path:

@@ -7,6 +7,7 @@ with or without a unit, or the name of a file. A password of letters alone canno
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -61,6 +62,13 @@ def _is_plain(text: str) -> bool:
 
 def _is_word(word: str) -> bool:
     return len(word) <= (_LONGEST_WORD if word.isalpha() or word.isdecimal() else _LONGEST_MIXED)
+
+
+def is_readable(path: Path) -> bool:
+    """Whether this user may read the file; as :func:`is_file`."""
+    with suppress(OSError, ValueError):
+        return os.access(path, os.R_OK)
+    return False
 
 
 def is_file(path: Path) -> bool:

@@ -32,7 +32,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from consumer.settings import dsn as dsns
 from consumer.settings import logins
-from consumer.settings.given import HIDDEN, is_file, shown, shown_address, shown_path
+from consumer.settings.given import HIDDEN, is_file, is_readable, shown, shown_address, shown_path
 from consumer.settings.sources import PREFIX, Layers, service_links, variables
 from consumer.settings.sources import SettingsError as SettingsError
 
@@ -512,8 +512,10 @@ def reread(name: str, group: AnyGroup) -> AnyGroup:
     if gone := sorted(group._given & secrets - now.keys()):
         raise SettingsError(f"{gone[0]}: was given when the process started, and is not there any more")
     members = {one.removeprefix(prefix).lower(): value or None for one, value in now.items()}
+    # An unknown name stops the start. Later it may be the copy that somebody's editor has left.
+    known = {one: value for one, value in members.items() if one in type(group).model_fields}
     try:
-        found = type(group).model_validate(members)
+        found = type(group).model_validate(known)
     except ValidationError as error:
         problems = [{**problem, "loc": (name, *problem["loc"])} for problem in error.errors()]
         raise SettingsError("\n".join(map(_explain, problems))) from None
@@ -566,6 +568,8 @@ def _is_secret(field: Any) -> bool:
 def _existing(path: Path | None) -> Path | None:
     if path is not None and not is_file(path):
         raise ValueError("there is no such file")
+    if path is not None and not is_readable(path):
+        raise ValueError("the user of this process may not read that file")
     return path
 
 

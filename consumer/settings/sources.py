@@ -66,6 +66,8 @@ def _env_file(path: str | None) -> Mapping[str, str]:
         return env_file.read(Path(path))
     except env_file.EnvFileError as error:
         raise SettingsError(f"{ENV_FILE}={path!r}, {error}") from None
+    except OSError as error:
+        raise SettingsError(_unreadable(ENV_FILE, path, error)) from None
 
 
 def _secrets(path: str | None) -> Mapping[str, str]:
@@ -73,7 +75,14 @@ def _secrets(path: str | None) -> Mapping[str, str]:
         return {}
     if not is_directory(Path(path)):
         raise SettingsError(f"{SECRETS_DIR}={shown_path(path)}: there is no such directory")
-    return dict(_secret_files(Path(path)))
+    try:
+        return dict(_secret_files(Path(path)))
+    except OSError as error:
+        raise SettingsError(_unreadable(SECRETS_DIR, error.filename or path, error)) from None
+
+
+def _unreadable(variable: str, path: str, error: OSError) -> str:
+    return f"{variable}: {path} cannot be read: {error.strerror}; give the user of this process the right to"
 
 
 def _secret_files(directory: Path) -> Iterator[tuple[str, str]]:
@@ -83,3 +92,5 @@ def _secret_files(directory: Path) -> Iterator[tuple[str, str]]:
                 yield file.name, file.read_text("utf-8-sig").strip()
             except UnicodeDecodeError:
                 raise SettingsError(f"{SECRETS_DIR}: {file} is not UTF-8") from None
+            except OSError as error:
+                raise SettingsError(f"{SECRETS_DIR}: {file} cannot be read: {error.strerror}") from None

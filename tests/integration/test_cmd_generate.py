@@ -16,13 +16,14 @@ from tests.support.service import Environment, eventually
 from tests.support.stack import Servers
 
 pytestmark = pytest.mark.timeout(120)
+KINDS = ("dialogue", "provenance", "feedback", "verification", "plugin")
 COMMAND = [sys.executable, "-m", "consumer", "generate"]
 
 
 @pytest.fixture(scope="module")
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
     """Topics for all tests of this file."""
-    with environment_on(stack, migrated_template) as made:
+    with environment_on(stack, migrated_template, kinds=KINDS) as made:
         yield made
 
 
@@ -81,7 +82,7 @@ def test_an_interrupted_file_is_not_there(tmp_path: Path) -> None:
 
 def test_without_a_count_ctrl_c_is_the_end() -> None:
     """What was written are whole lines."""
-    running = subprocess.Popen([*COMMAND, "--count", "0", "--rate", "200"], stdout=subprocess.PIPE)
+    running = subprocess.Popen([*COMMAND, "--count", "0", "--rate", "200"], stdout=subprocess.PIPE, bufsize=0)
     assert running.stdout is not None
     first = running.stdout.readline()
     running.send_signal(signal.SIGINT)
@@ -101,8 +102,7 @@ def test_every_kind_goes_to_its_topic(environment: Environment) -> None:
     """With --publish; with --topic one kind goes to the topic that is named."""
     done = generate("--kind", "all", "--count", "300", "--publish", "--json", environment=environment)
     assert done.returncode == 0, done.stderr
-    kinds = ("dialogue", "provenance", "feedback", "verification", "plugin")
-    counts = {kind: written(environment, kind) for kind in kinds}
+    counts = {kind: written(environment, kind) for kind in KINDS}
     assert sum(counts.values()) == 300
     assert min(counts["dialogue"], counts["provenance"], counts["feedback"]) > 0
     done = generate("--count", "10", "--topic", environment.topics["dialogue"], environment=environment)

@@ -9,6 +9,7 @@ import pytest
 from psycopg.errors import InsufficientPrivilege
 
 from consumer.admin.migrate.expected import CLOSED_FUNCTIONS, OPEN_FUNCTIONS
+from consumer.admin.roles import COMPLIANCE, INGEST
 from tests.support.archives import HOURLY, Interrupted, archived, interrupt, restored, roll_up
 from tests.support.partitions import converted
 from tests.support.psql import ROLLBACKS, execute, one_file, one_rollback, rows, run_files, value
@@ -153,6 +154,7 @@ SET search_path = public, pg_temp AS 'BEGIN RETURN NULL; END'
 """
 
 
+EVERYBODY = "rights of everybody"
 OPENED = (
     "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC",
     "ALTER DEFAULT PRIVILEGES GRANT USAGE ON SEQUENCES TO PUBLIC",
@@ -165,9 +167,9 @@ def test_what_default_privileges_open_is_found_and_can_be_closed(stack: Servers)
         execute(dsn, *OPENED)
         assert Environment(dsn, "127.0.0.1:9", {}).run("migrate", "up").returncode == 0
         assert any("erasure_version" in name for name in opened(dsn, nobody))
-        closed_as_advised(dsn)
+        settled_as_advised(dsn, EVERYBODY)
         execute(dsn, "GRANT SELECT ON ai_dialogue_log TO PUBLIC")
-        assert everybody(dsn)["ok"], "there, the policies decide"
+        assert verified(dsn, EVERYBODY)["ok"], "there, the policies decide"
         assert opened(dsn, nobody) == ["relation ai_dialogue_log"]
         execute(dsn, "REVOKE SELECT ON ai_dialogue_log FROM PUBLIC", "CREATE TABLE next (a int)")
         assert opened(dsn, nobody) == [], "what is made next is open again"
@@ -178,7 +180,7 @@ def test_what_a_restore_without_privileges_opens_is_found_and_can_be_closed(fill
     converted(filled)
     execute(filled, FORGET_REVOKES)
     assert len([name for name in opened(filled, stranger) if name.startswith("function ")]) == len(CLOSED_FUNCTIONS)
-    closed_as_advised(filled)
+    settled_as_advised(filled, EVERYBODY)
     assert opened(filled, stranger) == []
 
 
@@ -199,18 +201,34 @@ def test_roles_that_default_privileges_have_let_in_are_named(filled: str) -> Non
         execute(filled, f"ALTER DEFAULT PRIVILEGES REVOKE SELECT ON TABLES FROM {name}")
 
 
-def everybody(dsn: str) -> Any:
-    """What `migrate verify` says of the rights of everybody."""
+def test_functions_that_strict_default_privileges_close_are_found_and_can_be_opened(stack: Servers) -> None:
+    """A usual hardening, after which the service could write no report of a plugin, and an auditor read no view."""
+    report = (
+        "INSERT INTO plugin_registry (name, source, capabilities, version, config) VALUES ('a', 'b', '[]', '1', '{}')"
+    )
+    with fresh_database(stack.dsn) as dsn:
+        execute(dsn, "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
+        assert Environment(dsn, "127.0.0.1:9", {}).run("migrate", "up").returncode == 0
+        with login(dsn, INGEST) as service, login(dsn, COMPLIANCE) as auditor:
+            with pytest.raises(InsufficientPrivilege):
+                execute(service, report)
+            settled_as_advised(dsn, "functions of roles")
+            execute(service, report)
+            assert value(auditor, "SELECT count(*) FROM source_usability") == 0
+
+
+def verified(dsn: str, name: str) -> Any:
+    """What `migrate verify` says of something."""
     checks = Environment(dsn, "127.0.0.1:9", {}).run_json("migrate", "verify")["checks"]
-    return next(one for one in checks if one["name"] == "rights of everybody")
+    return next(one for one in checks if one["name"] == name)
 
 
-def closed_as_advised(dsn: str) -> None:
+def settled_as_advised(dsn: str, name: str) -> None:
     """Verify finds something; its statements are run, and it finds nothing more."""
-    found = everybody(dsn)
+    found = verified(dsn, name)
     assert not found["ok"]
     execute(dsn, *found["detail"].partition(": ")[2].split("; "))
-    assert everybody(dsn)["ok"], everybody(dsn)
+    assert verified(dsn, name)["ok"], verified(dsn, name)
 
 
 FORGET_REVOKES = """

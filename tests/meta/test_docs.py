@@ -32,7 +32,15 @@ from consumer.telemetry.metrics import ALL
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("schema/*.md"), *ROOT.glob("deploy/helm/**/*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        *ROOT.glob("schema/*.md"),
+        *ROOT.glob("client/*.md"),
+        *ROOT.glob("deploy/helm/**/*.md"),
+    ]
+)
 # The schema's README shows usage, with brackets and placeholders, not commands to paste.
 WITH_COMMANDS = [page for page in PAGES if page.parent.name != "schema"]
 KINDS = {kind.name: kind for kind in kinds_by_topic(Topics()).values()}

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+import ragledger_client
 from consumer.settings.model import Settings, known_variables
 from consumer.settings.sources import OUTSIDE
 from tests.support.chart import CHART, ROOT, program
@@ -63,6 +65,15 @@ def test_a_release_is_tested_first_and_announced_last() -> None:
     needs = {name: job.get("needs") for name, job in RELEASE["jobs"].items()}
     order = ["ci", "build", "image", "chart", "pypi", "release"]
     assert needs == dict(zip(order, [None, *order], strict=False))
+
+
+def test_the_client_is_released_with_the_service() -> None:
+    """Under the same version; both are built into the directory whose files are published."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert ragledger_client.__version__ == project["version"]
+    (script,) = [step["run"] for step in RELEASE["jobs"]["build"]["steps"] if step.get("name") == "Build"]
+    assert re.findall(r"hatchling build --directory (\S+)", script) == ["dist", "../dist"]
+    assert "cd client && " in script
 
 
 def test_the_published_chart_takes_the_published_image() -> None:

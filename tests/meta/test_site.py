@@ -19,7 +19,10 @@ def copy(tmp_path: Path) -> Path:
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
     for name in tracked.stdout.split("\0"):
-        if re.match(r"[^/]+\.(md|yml)$|docs/|schema/README|deploy/|tests/integration/test_end_to_end|LICENSE", name):
+        if re.match(
+            r"[^/]+\.(md|yml)$|docs/|schema/README|client/README|deploy/|tests/integration/test_end_to_end|LICENSE",
+            name,
+        ):
             target = tmp_path / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / name).is_file():

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from consumer.errors import OperationError
 from consumer.postgres.admin import StatementError
 
 _WHAT_TO_DO = {
@@ -32,7 +33,7 @@ _WHAT_TO_DO = {
 }
 
 
-class MigrationError(Exception):
+class MigrationError(OperationError):
     """The schema could not be migrated, or its state could not be read."""
 
 

@@ -1,5 +1,8 @@
-"""Checks that PUBLIC has no rights on ragledger's objects. Two causes can give it such rights: default
-privileges that were set before a migration, and a backup restored without privileges.
+"""Checks that PUBLIC has no rights on ragledger's objects, and that the roles may call the functions they need.
+
+Two causes can give PUBLIC such rights: default privileges that were set before a migration, and a backup restored
+without privileges. Default privileges that are stricter than PostgreSQL's own close functions that row constraints and
+views call.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from collections.abc import Sequence
 
 from consumer.admin.migrate import expected
 from consumer.admin.migrate.checks import Check
+from consumer.admin.roles import COMPLIANCE, INGEST, READER
 from consumer.postgres.admin import AdminConnection
 from consumer.postgres.queries import load
 
@@ -30,3 +34,14 @@ async def check_public_rights(db: AdminConnection, tables: Sequence[str]) -> Che
     more = f" and {len(open_) - _NAMED} more" if len(open_) > _NAMED else ""
     named = f"every role may use {', '.join(open_[:_NAMED])}{more}"
     return Check("rights of everybody", ok=False, detail=f"{named}: {'; '.join(statements)}")
+
+
+async def check_callers(db: AdminConnection) -> Check:
+    """Check that each role may call the functions that its rows and views need; return the GRANT if not."""
+    rows = await db.rows(load("verify_callers"), list(expected.OPEN_FUNCTIONS), [INGEST, READER, COMPLIANCE])
+    if not rows:
+        return Check("functions of roles", ok=True, detail="each may be called")
+    roles, functions = (sorted({row[key] for row in rows}) for key in ("role", "name"))
+    found = f"{', '.join(roles)} may not call {len(functions)} functions of row constraints and views"
+    grant = f"GRANT EXECUTE ON FUNCTION {', '.join(functions)} TO {', '.join(roles)}"
+    return Check("functions of roles", ok=False, detail=f"{found}: {grant}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from consumer.admin.migrate import expected, history
 from consumer.admin.migrate.checks import Check, Column, Facts, Partitioned, compare
-from consumer.admin.migrate.everybody import check_public_rights
+from consumer.admin.migrate.everybody import check_callers, check_public_rights
 from consumer.admin.migrate.security_checks import Policy, SecurityFacts, compare_security
 from consumer.admin.roles import ROLES, Grant
 from consumer.ingest.erased import Key
@@ -43,7 +43,7 @@ async def check_objects(db: AdminConnection, keys: Sequence[Key] = ()) -> tuple[
     facts = await _facts(db)
     security = await _security_facts(db, facts.tables)
     everybody = await check_public_rights(db, [*expected.COLUMNS, HISTORY_TABLE])
-    around = (everybody, await _encoding(db), *await _erasure_keys(db, facts, keys))
+    around = (everybody, await check_callers(db), await _encoding(db), *await _erasure_keys(db, facts, keys))
     return (*compare(facts), *compare_security(security), *around)
 
 

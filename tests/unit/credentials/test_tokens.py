@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from consumer.credentials import tokens
 from consumer.credentials.errors import CredentialsError
 from consumer.credentials.tokens import PAUSE_SECONDS, TokenSource
 
@@ -89,6 +90,26 @@ async def test_the_old_one_is_used_while_it_is_valid(make: Make, clock: Clock) -
     clock.now += 90
     assert await source.token() == "1"
     clock.now += 11
+    with pytest.raises(CredentialsError, match="away"):
+        await source.token()
+
+
+async def test_nobody_waits_long_for_the_next_one(make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow program delays no connection as long as the old token is valid, and hides no failure."""
+    monkeypatch.setattr(tokens, "PATIENCE_SECONDS", 0.01)
+    counter, source = make(100.0)
+    await source.token()
+    counter.gate.clear()
+    clock.now += 90
+    assert await source.token() == "1"
+    counter.gate.set()
+    assert await source.token() == "2"
+    counter.failure = "away"
+    clock.now += 200
+    with pytest.raises(CredentialsError, match="away"):
+        await source.token()
+    counter.gate.clear()
+    clock.now += PAUSE_SECONDS
     with pytest.raises(CredentialsError, match="away"):
         await source.token()
 

@@ -177,6 +177,17 @@ def test_a_secret_that_is_wrong_now_is_named(secrets: Path) -> None:
     assert SECRET not in str(caught.value)
 
 
+def test_other_files_do_not_matter_later(secrets: Path) -> None:
+    """An editor's copy beside the file stops the start, which somebody watches, and no connection."""
+    file = secrets / "RAGLEDGER_POSTGRES__DSN"
+    file.write_text("postgresql://one:a@h/d")
+    loaded = load().postgres
+    (secrets / "RAGLEDGER_POSTGRES__DSN~").write_text("postgresql://one:b@h/d")
+    assert reread("postgres", loaded).dsn.get_secret_value() == "postgresql://one:a@h/d"
+    with pytest.raises(SettingsError, match="there is no such setting"):
+        load()
+
+
 def test_a_login_moves_to_no_other_database() -> None:
     """Half of a pool would write to the old one, and half to the new one."""
     old = parse("postgresql://one:a@h:1/d?sslmode=require&sslcert=/old&options=-cx%3Dy")

@@ -1,11 +1,14 @@
 """Whatever is wrong with settings, and wherever a secret stands in them: nothing of it is shown."""
 
 import asyncio
+import errno
 import json
 import os
+import pwd
 import traceback
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import pytest
@@ -259,6 +262,74 @@ def test_nothing_of_the_files_of_the_client_is_shown(
         said = "".join(traceback.format_exception(caught.value))
         assert "Zq7K" not in said
         assert "PGSERVICEFILE" in said
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("PGTARGETSESSIONATTRS", "Zq7K"), ("PGSSLMODE", "Zq7K"), ("PGPORT", "Zq7K")]
+)
+def test_nothing_of_a_variable_of_the_client_is_shown(clean: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    """asyncpg quotes it."""
+    clean.setenv(variable, value)
+    said = why_not_connected(clean, "postgresql://u@/d" if variable == "PGPORT" else "postgresql://u@127.0.0.1:1/d")
+    assert "Zq7K" not in said
+    assert "a variable PG*" in said
+
+
+def test_a_process_whose_user_has_no_name_is_told_to_name_one(clean: pytest.MonkeyPatch) -> None:
+    """As in a container with any user id; asyncpg asks for it."""
+    clean.setattr("getpass.getuser", lambda: pwd.getpwuid(54321))
+    assert "the DSN names no user" in why_not_connected(clean, "postgresql://127.0.0.1:1/d")
+
+
+def test_a_home_that_may_not_be_read_is_named(clean: pytest.MonkeyPatch) -> None:
+    """As of a process that root has started as somebody else; asyncpg looks for certificates there."""
+    denied = PermissionError(errno.EACCES, "Permission denied", "/root/.postgresql/postgresql.key")
+    clean.setattr("asyncpg.connect_utils._dot_postgresql_path", Mock(side_effect=denied))
+    said = why_not_connected(clean, "postgresql://u@127.0.0.1:1/d?sslmode=require")
+    assert "the user of this process may not read /root/.postgresql/postgresql.key: set HOME" in said
+
+
+def why_not_connected(clean: pytest.MonkeyPatch, dsn: str) -> str:
+    """What a command and the service say, with tracebacks."""
+    clean.setenv("RAGLEDGER_POSTGRES__DSN", dsn)
+    said = []
+    for attempt, expected in ((connect_as_tool, ConnectError), (connect_as_service, Unavailable)):
+        with pytest.raises(expected) as caught:
+            asyncio.run(attempt(dsn))
+        said.append("".join(traceback.format_exception(caught.value)))
+    assert ("Zq7K" in said[0]) == ("Zq7K" in said[1])
+    return "".join(said)
+
+
+@pytest.mark.parametrize("what", ["RAGLEDGER_ENV_FILE", "RAGLEDGER_SECRETS_DIR", "KAFKA__SSL_CAFILE", "SSL_ROOT_CERT"])
+def test_a_file_that_may_not_be_read_is_named_with_its_setting(
+    clean: pytest.MonkeyPatch, tmp_path: Path, what: str
+) -> None:
+    """Mounted for another user; root reads it anyway, so that the refusal is put in its place."""
+    file = tmp_path / "RAGLEDGER_KAFKA__SASL_PASSWORD"
+    file.write_text("Zq7K")
+    variable = {
+        "SSL_ROOT_CERT": "RAGLEDGER_POSTGRES__SSL_ROOT_CERT",
+        "KAFKA__SSL_CAFILE": "RAGLEDGER_KAFKA__SSL_CAFILE",
+    }
+    name = variable.get(what, what)
+    clean.setenv(name, str(tmp_path if what == "RAGLEDGER_SECRETS_DIR" else file))
+    clean.setattr(os, "access", lambda *_: False)
+    denied = Mock(side_effect=PermissionError(errno.EACCES, "Permission denied", str(file)))
+    clean.setattr(Path, "read_bytes", denied)
+    clean.setattr(Path, "read_text", denied)
+    with pytest.raises(SettingsError, match="user of this process") as caught:
+        load()
+    assert name in str(caught.value)
+    assert str(file) in str(caught.value)
+
+
+def test_authorities_in_a_home_that_may_not_be_read_are_none(clean: pytest.MonkeyPatch) -> None:
+    """It is said what is needed, not that a file which nobody has named may not be read."""
+    clean.setattr(Path, "is_file", Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
+    clean.setenv("RAGLEDGER_POSTGRES__DSN", "postgresql://u@h/d?sslmode=verify-full")
+    with pytest.raises(SettingsError, match="add sslrootcert=system"):
+        load()
 
 
 async def connect_as_tool(dsn: str) -> None:

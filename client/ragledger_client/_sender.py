@@ -1,0 +1,335 @@
+"""The buffer between the application and Kafka, and the thread that empties it.
+
+The application's threads only append, under a lock that the sender's thread never takes: a signal handler may
+interrupt an append and wait for the sender. Each counter is therefore written by one side alone. An event is::
+
+    recorded ──► waiting ──► delivered
+        │           │
+        └───────────┴──────► dropped, with a cause
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from ragledger_client._checks import Invalid
+from ragledger_client._events import Encoded, Packed, encode
+
+log = logging.getLogger("ragledger_client")
+
+_BUSY_S, _IDLE_S = 0.05, 1.0  # between looks at what librdkafka has to say
+_FLUSH_POLL_S = 0.01
+_RETRY_S, _PAUSE_S = 2.0, 5.0
+_MOST_CAUSES = 200
+_DEFAULTS: Mapping[str, Any] = {
+    "client.id": "ragledger-client",
+    "compression.type": "lz4",
+    # Java's: events of one session meet in one partition whatever language published them.
+    "partitioner": "murmur2_random",
+    "message.timeout.ms": 0,  # none: the buffer is what limits the wait
+    "reconnect.backoff.max.ms": 2000,
+    "socket.keepalive.enable": True,
+    "log_level": 2,  # librdkafka logs each attempt to connect; an outage is reported once here
+}
+_FIXED: Mapping[str, Any] = {"enable.idempotence": True, "acks": "all"}
+_CLOSED = "the ledger is closed"
+_FULL = "the buffer is full: Kafka takes events more slowly than they are recorded, or not at all"
+_UNREACHABLE = "Kafka is unreachable; events wait in the buffer"
+_GIVEN_UP = "not acknowledged by Kafka before the ledger was closed"
+# What somebody will put right: a topic or a right that is missing. Until then events wait, as in an outage.
+_TEMPORARY: Mapping[int, str] = {
+    KafkaError._UNKNOWN_TOPIC: "the topic does not exist",
+    KafkaError._UNKNOWN_PARTITION: "the topic does not exist",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "the topic does not exist",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "the right to write to the topic is missing",
+}
+# Held while a producer is made, and by a fork: librdkafka's own locks would stay locked in the child.
+CREATING = threading.Lock()
+
+
+class Stats(NamedTuple):
+    """The books of this process: ``recorded == delivered + waiting + sum(dropped.values())``.
+
+    :param recorded: events that the application gave, wrong ones included
+    :param delivered: events that Kafka has acknowledged
+    :param waiting: events in the buffer, sent or not, that are neither delivered nor dropped
+    :param waiting_bytes: about how much memory these take
+    :param dropped: the number of events that will not reach Kafka, by cause
+    """
+
+    recorded: int
+    delivered: int
+    waiting: int
+    waiting_bytes: int
+    dropped: Mapping[str, int]
+
+
+class Sender:
+    """A bounded buffer, and a thread that starts with the first event of each process."""
+
+    def __init__(
+        self, config: Mapping[str, Any], max_events: int, max_bytes: int, on_problem: Callable[[str], object] | None
+    ) -> None:
+        """Check the configuration.
+
+        :raises ValueError: librdkafka does not take it
+        """
+        for name, value in _FIXED.items():
+            if config.get(name, value) != value:
+                raise ValueError(f"config: {name} has to be {value!r}, or events could be lost or duplicated")
+        room = {"queue.buffering.max.messages": max_events, "queue.buffering.max.kbytes": 2**31 - 1}
+        callbacks = {"on_delivery": self._on_delivery, "error_cb": self._on_error}
+        self._config = {**_DEFAULTS, **config, **_FIXED, **room, **callbacks}
+        self._max_events, self._max_bytes = max_events, max_bytes
+        self._on_problem = on_problem or log.warning
+        self._is_closed = False
+        self._begin()
+        try:
+            with CREATING:
+                Producer(self._config)  # and freed at once: before a fork nothing of librdkafka should be running
+        except KafkaException as error:
+            raise ValueError(f"config: {error.args[0].str()}") from None
+
+    def _begin(self) -> None:
+        """Begin with nothing, as a new process does."""
+        self._lock = threading.RLock()  # a signal handler of the application's may record an event too
+        self._queue: SimpleQueue[Packed | Encoded | str | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._producer: Producer | None = None
+        self._is_fatal = False
+        self._reported: set[str] = set()
+        self._refused_for_now: list[Encoded] = []
+        self._retry_at = 0.0
+        # Written by the application's threads:
+        self._recorded = self._admitted = self._bytes_in = 0
+        self._refused: Counter[str] = Counter()
+        # Written by the sender's thread:
+        self._delivered = self._settled = self._bytes_out = 0
+        self._lost: Counter[str] = Counter()
+
+    # ── the application's threads ────────────────────────────────────────────────────────────────────────────────────
+
+    def put(self, packed: Packed) -> None:
+        """Append an event, or count it as dropped if there is no room."""
+        with self._lock:
+            if self._is_closed:
+                self.refuse(_CLOSED)
+            elif self._waiting >= self._max_events or self._bytes_in - self._bytes_out + packed.size > self._max_bytes:
+                self.refuse(_FULL)
+            else:
+                self._recorded += 1
+                self._admitted += 1
+                self._bytes_in += packed.size
+                self._put(packed)
+
+    def refuse(self, cause: str) -> None:
+        """Count an event that cannot be sent."""
+        with self._lock:
+            if cause not in self._refused and len(self._refused) >= _MOST_CAUSES:
+                cause = "other causes"
+            self._recorded += 1
+            self._refused[cause] += 1
+            if self._refused[cause] == 1:
+                self._put(f"dropped: {cause}")
+
+    def _put(self, one: Packed | str) -> None:
+        if self._is_closed and isinstance(one, str):
+            self._report(one)  # no thread is left to do it
+            return
+        self._queue.put(one)
+        if not self._is_running:
+            self._thread = threading.Thread(target=self._run, name="ragledger-client", daemon=True)
+            with suppress(RuntimeError):  # Python starts no thread while it shuts down
+                self._thread.start()
+
+    @property
+    def _is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def _waiting(self) -> int:
+        return self._admitted - self._settled
+
+    def stats(self) -> Stats:
+        """Counts since the process began, or was forked."""
+        with self._lock:
+            delivered, lost = self._delivered, Counter(dict(self._lost))
+            waiting = self._admitted - delivered - sum(lost.values())
+            waiting_bytes = max(self._bytes_in - self._bytes_out, 0)
+            return Stats(self._recorded, delivered, waiting, waiting_bytes, dict(self._refused + lost))
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until no event waits, at most `timeout` seconds. Whether that is so."""
+        deadline = time.monotonic() + timeout
+        while self._waiting > 0:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_FLUSH_POLL_S)
+        return True
+
+    def close(self, timeout: float) -> None:
+        """Flush, and drop what Kafka has not acknowledged by then."""
+        self.flush(timeout)
+        with self._lock:
+            self._is_closed = True
+        if self._thread is not None and self._is_running:
+            self._queue.put(None)
+            self._thread.join(2 * _PAUSE_S)
+        else:
+            self._end(None)
+
+    def after_fork(self) -> None:
+        """In a child: forget what belongs to the parent, which sends it.
+
+        The parent's producer has no threads here, and destroying it would wait for them for ever: it is never freed.
+        """
+        if self._producer is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._producer))
+        self._begin()
+
+    # ── the sender's thread ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _run(self) -> None:
+        producer: Producer | None = None
+        while True:
+            try:
+                producer = self._producer = producer or self._new_producer()
+                if (one := self._next()) is None:
+                    break
+                self._do(producer, one)
+            except KafkaException as error:
+                self._is_fatal = True
+                self._report(f"Kafka: {error.args[0].name()}; events wait in the buffer")
+            except Exception as error:  # noqa: BLE001 - the application needs this thread
+                self._report(f"the sender has failed: {type(error).__name__}")
+            if self._is_fatal:
+                self._give_up(producer)
+                producer = None
+        self._end(producer)
+
+    def _do(self, producer: Producer, one: Packed | Encoded | str) -> None:
+        if isinstance(one, str):
+            self._report(one)
+        else:
+            self._send(producer, one)
+        producer.poll(0)
+        if self._refused_for_now and time.monotonic() >= self._retry_at:
+            refused, self._refused_for_now = self._refused_for_now, []
+            for record in refused:
+                self._queue.put(record)
+
+    def _new_producer(self) -> Producer:
+        with CREATING:
+            return Producer(self._config)
+
+    def _next(self) -> Packed | Encoded | str | None:
+        try:
+            return self._queue.get(timeout=_BUSY_S if self._waiting else _IDLE_S)
+        except Empty:
+            return ""
+
+    def _send(self, producer: Producer, one: Packed | Encoded) -> None:
+        record = self._encoded(one) if isinstance(one, Packed) else one
+        if record is None:
+            return
+        try:
+            producer.produce(record.topic, record.value, record.key)
+        except KafkaException as error:
+            self._settle_failed(record, error.args[0])
+        except BufferError:  # only while librdkafka has not yet said what it has delivered
+            producer.poll(_BUSY_S)
+            self._queue.put(record)
+
+    def _encoded(self, packed: Packed) -> Encoded | None:
+        try:
+            record = encode(packed)
+        except Invalid as invalid:
+            self._lose(f"{packed.kind}: {invalid}", packed.size)
+            return None
+        self._bytes_out += packed.size - len(record.value)  # from here on the size is known
+        return record
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self._delivered += 1
+            self._settled += 1
+            self._bytes_out += len(message)
+            self._reported.discard(_UNREACHABLE)
+        else:
+            key, value = message.key() or b"", message.value() or b""
+            self._settle_failed(Encoded(str(message.topic()), key.decode(), value), error)
+
+    def _settle_failed(self, record: Encoded, error: KafkaError) -> None:
+        """Drop the record, or keep it for later. Its id makes it harmless to send it again."""
+        self._is_fatal |= error.fatal() or error.code() == KafkaError._FATAL
+        temporary = _TEMPORARY.get(error.code())
+        if (self._is_fatal or temporary) and not self._is_closed:
+            self._retry_at = self._retry_at if self._refused_for_now else time.monotonic() + _RETRY_S
+            self._refused_for_now.append(record)
+            self._report(f"{record.topic}: {temporary}; events wait in the buffer" if temporary else "")
+        elif error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
+            self._lose(_GIVEN_UP, len(record.value))
+        else:
+            self._lose(f"{record.topic}: Kafka refuses it: {error.name()}", len(record.value))
+
+    def _lose(self, cause: str, size: int) -> None:
+        self._lost[cause] += 1
+        self._settled += 1
+        self._bytes_out += size
+        if cause is not _GIVEN_UP:
+            self._report(f"dropped: {cause}")
+
+    def _on_error(self, error: KafkaError) -> None:
+        """Take what librdkafka says of the brokers and of itself."""
+        self._is_fatal |= error.fatal()
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._report(_UNREACHABLE)
+        elif error.code() != KafkaError._TRANSPORT:
+            self._report(f"Kafka: {error.name()}")
+
+    def _report(self, problem: str) -> None:
+        """Report a problem for the first time."""
+        if problem and problem not in self._reported:
+            self._reported.add(problem)
+            try:
+                self._on_problem(problem)
+            except Exception:
+                log.exception("on_problem has failed")
+
+    def _give_up(self, producer: Producer | None) -> None:
+        """Take back the events of a producer that will never send again, and pause before there is another one."""
+        self._purge(producer)
+        time.sleep(_PAUSE_S)
+        self._is_fatal = False
+
+    def _purge(self, producer: Producer | None) -> None:
+        if producer is None:
+            return
+        producer.purge()
+        deadline = time.monotonic() + 1
+        while len(producer) and time.monotonic() < deadline:
+            with suppress(KafkaException):
+                producer.poll(_BUSY_S)
+
+    def _end(self, producer: Producer | None) -> None:
+        """Drop what is not acknowledged."""
+        self._purge(producer)
+        for record in self._refused_for_now:
+            self._lose(_GIVEN_UP, len(record.value))
+        with suppress(Empty):
+            while True:
+                if isinstance(one := self._queue.get_nowait(), (Packed, Encoded)):
+                    self._lose(_GIVEN_UP, one.size if isinstance(one, Packed) else len(one.value))
+        if self._lost[_GIVEN_UP]:
+            self._report(f"dropped: {self._lost[_GIVEN_UP]} events {_GIVEN_UP}")
+        self._refused_for_now, self._producer = [], None

@@ -1,0 +1,59 @@
+# Made by `python docs/generate.py` from consumer.events.timestamps.
+"""RFC 3339 date-times, to the microsecond, the way PostgreSQL rounds them."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+
+# RFC 3339 §5.6, with five liberties, none of which can mean another time: the offset may be missing (it then is UTC), a
+# space may stand for the T (the note in §5.6), any number of fraction digits is taken (Go and Java send nine), the
+# seconds may be missing (they then are 0), and so may the colon of the offset.
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d)(?::(\d\d)(?:\.(\d+))?)?(?:([Zz])|([+-])(\d\d):?(\d\d))?",
+    re.ASCII,
+)
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as the columns are
+
+
+def parse(text: str) -> datetime:
+    """`text` as a naive UTC datetime, rounded to microseconds (half to even, as PostgreSQL's rint).
+
+    :raises ValueError: it is no RFC 3339 date-time, or lies outside the years 1 to 9999
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise ValueError("must be an RFC 3339 date-time such as 2026-01-31T09:30:00Z")
+    date, clock, second, fraction, _zulu, sign, hours, minutes = match.groups()
+    leap = second == "60"
+    try:
+        whole = datetime.fromisoformat(f"{date}T{clock}:{'59' if leap else second or '00'}")
+        return whole + _extra(leap, fraction) - _offset(sign, hours, minutes)
+    except (ValueError, OverflowError):
+        raise ValueError("is not a date-time that exists between the years 1 and 9999") from None
+
+
+def from_milliseconds(milliseconds: int) -> datetime:
+    """A Kafka record timestamp as a naive UTC datetime.
+
+    :raises ValueError: it lies outside the years 1 to 9999
+    """
+    try:
+        return _EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        raise ValueError("missing, and the record's timestamp lies outside the years 1 to 9999") from None
+
+
+def _extra(leap: bool, fraction: str | None) -> timedelta:
+    """The fraction, and the second that a leap second (:60) adds, which PostgreSQL carries into the next minute."""
+    return timedelta(seconds=int(leap), microseconds=round(float(f"0.{fraction or 0}") * 1_000_000))
+
+
+def _offset(sign: str | None, hours: str, minutes: str) -> timedelta:
+    if sign is None:
+        return timedelta(0)
+    if int(hours) > 23 or int(minutes) > 59:
+        raise ValueError
+    offset = timedelta(hours=int(hours), minutes=int(minutes))
+    return -offset if sign == "-" else offset

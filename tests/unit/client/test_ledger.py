@@ -1,0 +1,301 @@
+"""What an application sees of the client: books that add up, causes that are reported once, and no exception."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+import pytest
+
+from ragledger_client import Ledger, Stats
+from ragledger_client._ids import uuid7, with_uuids
+from tests.support.service import eventually
+
+# librdkafka's own broker within the process: events are delivered.
+IN_PROCESS = {"test.mock.num.brokers": 1}
+# Nobody listens there: events wait.
+NOWHERE = "127.0.0.1:9"
+USER, SESSION = uuid4(), uuid4()
+QUESTION: dict[str, Any] = {"user_id": USER, "session_id": SESSION, "query": "How many days?"}
+SOURCE: dict[str, Any] = {
+    "content_id": uuid4(),
+    "content_type": "material",
+    "source_uri": "https://handbook.example/leave",
+    "license_type": "CC-BY-4.0",
+    "acquisition_method": "api_fetch",
+}
+SECRET = "the text of nobody's business"
+
+
+class Recorder:
+    """A ledger's problems, each as it was reported."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.problems: list[str] = []
+        self.ledger = Ledger(NOWHERE, on_problem=self.problems.append, flush_on_sigterm=False, **settings)
+
+    def reported(self, words: str) -> int:
+        """Wait until a problem with these words is reported; how often it was."""
+        eventually(lambda: any(words in one for one in self.problems), timeout=30, message=f"{words}: {self.problems}")
+        return sum(words in one for one in self.problems)
+
+
+@pytest.fixture
+def waiting() -> Iterator[Recorder]:
+    """A ledger whose Kafka is not there."""
+    recorder = Recorder(max_events=3, max_bytes=10_000)
+    yield recorder
+    recorder.ledger.close(0)
+
+
+@pytest.fixture
+def delivering() -> Iterator[Recorder]:
+    """A ledger whose Kafka takes everything."""
+    recorder = Recorder(config=IN_PROCESS)
+    yield recorder
+    recorder.ledger.close(0)
+
+
+def answer(ledger: Ledger, text: str = "Ten.", **fields: Any) -> str:
+    """Record an answer; its id."""
+    with ledger.answer(**(QUESTION | fields)) as one:
+        one.respond(text, model="gpt-5-mini")
+    return one.id
+
+
+def assert_books(stats: Stats) -> None:
+    """Every event is somewhere, once."""
+    assert stats.recorded == stats.delivered + stats.waiting + sum(stats.dropped.values())
+
+
+# ── the books ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_kafka_acknowledges_is_delivered(delivering: Recorder) -> None:
+    """Answers, feedback and provenance alike; nothing waits any more."""
+    ledger = delivering.ledger
+    ledger.feedback(answer(ledger), +1)
+    ledger.provenance(**SOURCE)
+    assert ledger.flush(30)
+    assert ledger.stats() == Stats(recorded=3, delivered=3, waiting=0, waiting_bytes=0, dropped={})
+
+
+def test_the_buffer_has_room_for_so_many_events(waiting: Recorder) -> None:
+    """What comes later is dropped, counted, and reported once."""
+    for _ in range(10):
+        answer(waiting.ledger)
+    stats = waiting.ledger.stats()
+    assert (stats.waiting, stats.recorded) == (3, 10)
+    assert list(stats.dropped.values()) == [7]
+    assert waiting.reported("the buffer is full") == 1
+    assert_books(stats)
+
+
+def test_the_buffer_has_room_for_so_many_bytes(waiting: Recorder) -> None:
+    """Of text that is not ASCII each character counts as the bytes that it takes."""
+    answer(waiting.ledger, "休" * 3000)
+    answer(waiting.ledger, "休" * 3000)
+    assert waiting.ledger.stats().waiting == 1
+    eventually(lambda: 9000 < waiting.ledger.stats().waiting_bytes < 10_000, message="counted")
+    assert waiting.reported("the buffer is full") == 1
+
+
+def test_what_is_closed_takes_nothing(waiting: Recorder) -> None:
+    """What was not acknowledged by then is counted and reported, with its number; so is what comes later."""
+    answer(waiting.ledger)
+    answer(waiting.ledger)
+    began = time.monotonic()
+    waiting.ledger.close(0.1)
+    assert time.monotonic() - began < 20
+    answer(waiting.ledger)
+    stats = waiting.ledger.stats()
+    assert sorted(stats.dropped.values()) == [1, 2]
+    assert stats.waiting == 0
+    assert_books(stats)
+    assert waiting.reported("2 events not acknowledged") == 1
+
+
+def test_an_outage_is_reported_once(waiting: Recorder) -> None:
+    """Not once for each attempt to connect."""
+    answer(waiting.ledger)
+    assert waiting.reported("Kafka is unreachable") == 1
+
+
+def test_many_threads_keep_the_books(delivering: Recorder) -> None:
+    """Nothing is lost between them."""
+
+    def work() -> None:
+        for _ in range(200):
+            answer(delivering.ledger)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(60)
+    assert delivering.ledger.flush(60)
+    assert delivering.ledger.stats().delivered == 800
+
+
+# ── what is wrong ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("fields", "cause"),
+    [
+        ({"user_id": "auth0|123"}, "dialogue: user_id: must be a UUID; for other strings give the ledger a namespace"),
+        ({"user_id": None}, "dialogue: user_id: required, but missing"),
+        ({"query": 1}, "dialogue: query: must be a string"),
+        ({"query": f"{SECRET}\0"}, "dialogue: query: holds a NUL character"),
+        ({"query": f"{SECRET}\ud800"}, "dialogue: query: holds half of a surrogate pair"),
+        ({"latency_ms": float("nan")}, "dialogue: latency_ms: must be a number"),
+        ({"temperature": 2.01}, "dialogue: temperature: must be between 0 and 2"),
+        ({"created_at": datetime(2026, 1, 1)}, "dialogue: created_at: must have a time zone"),
+        ({"citations": [{"source": "s"}, {"title": SECRET}]}, "dialogue: citations[].source: required, but missing"),
+        ({"citations": [{"source": "s", "more": object()}]}, "citations: holds a value that JSON has no form for"),
+        ({"citations": SECRET}, "dialogue: citations: must be a list"),
+        ({"more": {1, 2}}, "dialogue: more: holds a value that JSON has no form for"),
+        ({"id": "1"}, "dialogue: id: must be a UUID"),
+    ],
+)
+def test_a_wrong_event_is_counted_and_reported_once(delivering: Recorder, fields: dict[str, Any], cause: str) -> None:
+    """By path and problem, never with the text. The application gets no exception, and the next event is sent."""
+    for _ in range(3):
+        answer(delivering.ledger, **fields)
+    answer(delivering.ledger)
+    assert delivering.ledger.flush(30)
+    stats = delivering.ledger.stats()
+    assert list(stats.dropped.values()) == [3]
+    assert delivering.reported(cause) == 1
+    assert SECRET not in str(delivering.problems)
+    assert stats.delivered == 1
+    assert_books(stats)
+
+
+def test_values_that_fail_when_they_are_looked_at_do_no_harm(delivering: Recorder) -> None:
+    """Whatever they raise."""
+
+    class Hostile(Decimal):
+        def __str__(self) -> str:
+            raise RuntimeError(SECRET)
+
+    answer(delivering.ledger, temperature=Hostile(1))
+    assert delivering.reported("dialogue: RuntimeError while it was checked") == 1
+    assert SECRET not in str(delivering.problems)
+
+
+def test_a_callback_that_fails_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and the next event is sent."""
+
+    def fail(_problem: str) -> None:
+        raise RuntimeError
+
+    ledger = Ledger(NOWHERE, config=IN_PROCESS, on_problem=fail, flush_on_sigterm=False)
+    ledger.feedback("1", +1)
+    ledger.feedback(uuid4(), +1)
+    assert ledger.flush(30)
+    ledger.close()
+    assert ledger.stats().delivered == 1
+    assert "on_problem has failed" in caplog.text
+
+
+def test_problems_are_logged_by_default(caplog: pytest.LogCaptureFixture) -> None:
+    """As warnings of the logger `ragledger_client`."""
+    ledger = Ledger(NOWHERE, config=IN_PROCESS, flush_on_sigterm=False)
+    ledger.feedback("1", +1)
+    ledger.close()
+    (record,) = [one for one in caplog.records if one.name == "ragledger_client"]
+    assert (record.levelno, record.message) == (logging.WARNING, "dropped: feedback: dialogue_id: must be a UUID")
+
+
+def test_a_record_that_kafka_does_not_take_is_counted(delivering: Recorder) -> None:
+    """Here because it is larger than a message may be."""
+    answer(delivering.ledger, "x" * 2_000_000)
+    assert delivering.reported("rag.dialogue: Kafka refuses it: MSG_SIZE_TOO_LARGE") == 1
+    assert_books(delivering.ledger.stats())
+
+
+# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_block_without_an_answer_is_counted(delivering: Recorder) -> None:
+    """With and without an exception, which goes on; a second answer in one block is none."""
+    ledger = delivering.ledger
+    with ledger.answer(**QUESTION):
+        pass
+    with pytest.raises(KeyError), ledger.answer(**QUESTION):
+        raise KeyError
+    with ledger.answer(**QUESTION) as one:
+        one.respond("a", model="m")
+        one.respond("b", model="m")
+    assert ledger.flush(30)
+    assert list(ledger.stats().dropped.values()) == [1, 1, 1]
+    assert ledger.stats().delivered == 1
+
+
+async def test_async_with_is_the_same(delivering: Recorder) -> None:
+    """It waits for nothing."""
+    async with delivering.ledger.answer(**QUESTION) as one:
+        one.respond("a", model="m")
+    assert delivering.ledger.flush(30)
+    assert delivering.ledger.stats().delivered == 1
+
+
+# ── settings ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"config": {"acks": 1}}, "acks has to be 'all'"),
+        ({"config": {"enable.idempotence": False}}, "enable.idempotence has to be True"),
+        ({"config": {"no.such": 1}}, 'No such configuration property: "no.such"'),
+        ({"namespace": "mine"}, "namespace: must be a UUID"),
+        ({"topics": {"dialog": "t"}}, "topics: dialog must be one of dialogue, feedback, provenance"),
+        ({"max_events": 0}, "max_events"),
+    ],
+)
+def test_a_wrong_setting_is_refused_at_the_start(settings: dict[str, Any], problem: str) -> None:
+    """By its name: a person is there to read it."""
+    with pytest.raises(ValueError, match=problem):
+        Ledger(NOWHERE, **settings)
+
+
+# ── ids ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_ids_grow_with_time() -> None:
+    """Version 7, the variant of RFC 9562, the milliseconds in front, then the part of a millisecond."""
+    first, second = UUID(uuid7(1_700_000_000_123_000_000)), UUID(uuid7(1_700_000_000_123_000_500))
+    assert (first.version, first.variant) == (7, "specified in RFC 4122")
+    assert first.int >> 80 == 1_700_000_000_123
+    assert first < second
+    assert len({uuid7(0) for _ in range(1000)}) == 1000
+
+
+def test_a_string_becomes_the_uuid_that_the_service_makes() -> None:
+    """Version 5 of "user:" or "session:" and the string; a UUID stays as it is."""
+    namespace, fields = uuid4(), {"user_id": "user", "session_id": "session"}
+    event = {"user_id": "auth0|123", "session_id": str(SESSION).upper()}
+    assert with_uuids(fields, namespace, event) == {
+        "user_id": uuid5(namespace, "user:auth0|123"),
+        "session_id": str(SESSION).upper(),
+    }
+
+
+def test_with_a_namespace_strings_are_ids() -> None:
+    """Empty ones, and ones that cannot be encoded, are not."""
+    ledger = Ledger(NOWHERE, config=IN_PROCESS, namespace=uuid4(), flush_on_sigterm=False)
+    answer(ledger, user_id="auth0|123", session_id="s-1")
+    for wrong in ("", "\ud800", "a\0", "x" * 1025):
+        answer(ledger, user_id=wrong)
+    assert ledger.flush(30)
+    ledger.close()
+    assert ledger.stats().delivered == 1
+    assert sum(ledger.stats().dropped.values()) == 4
