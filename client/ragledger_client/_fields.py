@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, TypedDict
 from uuid import UUID
 
-from ragledger_client._checks import array, choice, date_time, flag, json_object, members, number, text, uuid
+from ragledger_client._checks import array, choice, date_time, flag, json_object, members, number, pattern, text, uuid
 from ragledger_client._events import Declaration
 
 TOPICS: Mapping[str, str] = {"dialogue": "rag.dialogue", "feedback": "rag.feedback", "provenance": "rag.provenance"}
@@ -31,6 +31,8 @@ class DialogueFields(TypedDict, total=False):
     user_feedback: float | Decimal | str | None
     context_window_size: float | Decimal | str | None
     temperature: float | Decimal | str | None
+    cost: Mapping[str, Any] | None
+    cached_tokens: float | Decimal | str | None
 
 
 DIALOGUE = Declaration(
@@ -60,6 +62,11 @@ DIALOGUE = Declaration(
         "user_feedback": number("-1", "1", 0),
         "context_window_size": number("0", "2147483647", 0),
         "temperature": number("0", "2", 2),
+        "cost": members(
+            ("amount", "currency"),
+            {"amount": number("0", "999999999999.999999999", 9), "currency": pattern("^[A-Za-z]{3}$")},
+        ),
+        "cached_tokens": number("0", "2147483647", 0),
     },
     keyed_ids={"user_id": "user", "session_id": "session"},
     texts=("query", "response", "model_used"),

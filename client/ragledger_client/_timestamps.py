@@ -14,6 +14,7 @@ _RFC3339 = re.compile(
     re.ASCII,
 )
 
+_MICROSECOND_DIGITS = 6
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as the columns are
 
 
@@ -28,8 +29,11 @@ def parse(text: str) -> datetime:
     date, clock, second, fraction, _zulu, sign, hours, minutes = match.groups()
     leap = second == "60"
     try:
-        whole = datetime.fromisoformat(f"{date}T{clock}:{'59' if leap else second or '00'}")
-        return whole + _extra(leap, fraction) - _offset(sign, hours, minutes)
+        if leap or (fraction and len(fraction) > _MICROSECOND_DIGITS):
+            moment = datetime.fromisoformat(f"{date}T{clock}:{'59' if leap else second}") + _extra(leap, fraction)
+        else:
+            moment = datetime.fromisoformat(f"{date}T{clock}:{second or '00'}.{fraction or '':0<6}")
+        return moment - _offset(sign, hours, minutes) if sign else moment
     except (ValueError, OverflowError):
         raise ValueError("is not a date-time that exists between the years 1 and 9999") from None
 
@@ -50,9 +54,7 @@ def _extra(leap: bool, fraction: str | None) -> timedelta:
     return timedelta(seconds=int(leap), microseconds=round(float(f"0.{fraction or 0}") * 1_000_000))
 
 
-def _offset(sign: str | None, hours: str, minutes: str) -> timedelta:
-    if sign is None:
-        return timedelta(0)
+def _offset(sign: str, hours: str, minutes: str) -> timedelta:
     if int(hours) > 23 or int(minutes) > 59:
         raise ValueError
     offset = timedelta(hours=int(hours), minutes=int(minutes))

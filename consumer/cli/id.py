@@ -1,4 +1,4 @@
-"""`id`: the UUID of a string id."""
+"""`id`: prints the UUID of a string id."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from consumer.errors import OperationError
 from consumer.events import ids
 from consumer.settings.model import Settings, load
 
-app = typer.Typer(no_args_is_help=True, help="The UUID under which a user or a session is stored.")
+app = typer.Typer(no_args_is_help=True, help="Print the UUID under which a user or a session is stored.")
 
-KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="The id as the application has it.")]
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="The id that the application uses.")]
 
 
 @app.command()
@@ -41,10 +41,10 @@ async def _print(owner: ids.Owner, key: str, as_json: bool) -> None:
 
 
 def id_of(owner: ids.Owner, settings: Settings, key: str) -> UUID:
-    """The UUID of a user or a session under the namespace of the settings; a UUID needs none.
+    """Return the UUID of a user or a session in the namespace of the settings; a UUID needs no namespace.
 
     :raises OperationError: no namespace is set
-    :raises WrongUse: the key cannot be anybody's id
+    :raises WrongUse: the key cannot be an id
     """
     namespace = settings.ids.namespace
     if namespace is None and not ids.UUID_FORM.fullmatch(key):
@@ -56,6 +56,6 @@ def id_of(owner: ids.Owner, settings: Settings, key: str) -> UUID:
 
 
 _NO_NAMESPACE = (
-    "the key is no UUID, and RAGLEDGER_IDS__NAMESPACE is not set: set it to the namespace of the service, or, if the"
+    "the key is not a UUID, and RAGLEDGER_IDS__NAMESPACE is not set: set it to the namespace of the service or, if the"
     " service has none yet, to a new UUID, such as from `uuidgen`"
 )

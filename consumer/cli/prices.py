@@ -1,4 +1,4 @@
-"""`prices`: the price file, checked, and what a model costs."""
+"""`prices`: checks the price file, and explains the prices of a model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from consumer.events.price_file import EARLIEST, PriceFileError
 from consumer.ingest.days import BusinessDays
 from consumer.settings.model import Settings, load
 
-app = typer.Typer(no_args_is_help=True, help="The price file: prices of models, and rates of currencies in yen.")
+app = typer.Typer(no_args_is_help=True, help="Check the price file: prices of models, and rates of currencies in yen.")
 
 File = Annotated[
-    Path | None, typer.Argument(help="The price file; that of the settings when left out.", show_default=False)
+    Path | None, typer.Argument(help="The price file; by default the one of the settings.", show_default=False)
 ]
 
 
@@ -28,23 +28,9 @@ _EXACT = Context(prec=100)
 
 
 @app.command()
-def check(file: File = None, as_json: Json = False) -> None:
-    """Check the price file; exit with 3 if it is wrong, or if a price needs a rate that is not in it."""
-    _check(file, as_json)
-
-
-@app.command()
-def explain(
-    model: Annotated[str, typer.Argument(help="The name of a model, as events have it in model_used.")],
-    at: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Today when left out.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Say which prices apply to a model on a day, and what they are in yen; exit with 3 if there are none."""
-    _explain(model, at and at.date(), as_json)
-
-
 @command
-async def _check(file: Path | None, as_json: bool) -> Exit:
+async def check(file: File = None, as_json: Json = False) -> Exit:
+    """Check the price file; exit with 3 if it is wrong, or if a price needs a rate that is not in it."""
     path = file or _file_of(load())
     try:
         book = price_file.load(path)
@@ -58,15 +44,25 @@ async def _check(file: Path | None, as_json: bool) -> Exit:
     return Exit.CHECK_FAILED if problems else Exit.DONE
 
 
+@app.command()
+def explain(
+    model: Annotated[str, typer.Argument(help="The name of a model, as in model_used of events.")],
+    at: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day; by default today.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the prices of a model on a day, in their currency and in yen; exit with 3 if there are none."""
+    _explain(model, at and at.date(), as_json)
+
+
 def _print_check(book: PriceBook, problems: list[str]) -> None:
     for problem in problems:
         err.print(problem, markup=False, soft_wrap=True)
     if not problems:
-        out.print(f"Right: {len(book.models)} models, {len(book.rates)} rates, version {book.version}.", markup=False)
+        out.print(f"Valid: {len(book.models)} models, {len(book.rates)} rates, version {book.version}.", markup=False)
 
 
 def _missing_rates(book: PriceBook) -> list[str]:
-    """Prices that can never, or not from their first day on, be converted."""
+    """Return the prices that can never be converted, or not from their first day on."""
     problems = {
         f"{model.match}: there is no rate for {price.currency}"
         for model in book.models
@@ -77,7 +73,7 @@ def _missing_rates(book: PriceBook) -> list[str]:
 
 
 def _has_later_rate(book: PriceBook, price: Price) -> bool:
-    """An undated price may rest on rates that begin at a date."""
+    """Return whether there is a later rate: an undated price may use rates that begin at a date."""
     return any(rate.since > price.since for rate in book.rates.get(price.currency, ()))
 
 
@@ -130,7 +126,7 @@ def _print_explanation(found: dict[str, Any]) -> None:
 
 
 def _plain(number: Decimal) -> str:
-    """Exactly, as text: a number of JSON is a binary fraction for most who read it."""
+    """Return the exact number as text, because most parsers read JSON numbers as binary fractions."""
     return f"{number.normalize():f}"
 
 

@@ -1,4 +1,4 @@
-"""The periodic job that reads a changed price file, and settles the costs that its prices change."""
+"""The periodic job that reads a changed price file, and recomputes the costs that its prices change."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ from consumer.events.price_file import PriceFileError
 from consumer.ingest.ports import Clock, StoreError
 
 SETTLES_SECONDS = 1.0
-"""A file that has changed is read again after this: whoever writes it may not be done."""
+"""Seconds after which a changed file is read again, because its author may still be writing it."""
 _REST = 3.0
-"""Between two steps, as a multiple of the time that a step took: the roll-up uses the same lock."""
+"""The pause between two steps, as a multiple of the duration of a step: the roll-up uses the same lock."""
 
 
 class Costs(Protocol):
-    """The costs that were converted or computed."""
+    """Costs that were converted or computed."""
 
     async def adopt(self, book: PriceBook) -> None:
         """Put prices in force.
 
-        :raises StoreError: not now
+        :raises StoreError: the database is unavailable
         """
         ...
 
     async def recompute(self) -> Recomputed | None:
-        """Settle some costs that were settled with other prices; nothing settled where all are settled with these.
+        """Recompute some costs of other prices. Nothing is settled if all costs are those of the prices in force.
 
-        :returns: None if other prices than ours are in force, or another process is at the days
-        :raises StoreError: not now
+        :returns: None if other prices than ours are in force, or another process holds the days
+        :raises StoreError: the database is unavailable
         """
         ...
 
 
 class CostTelemetry(Protocol):
-    """What is told of prices and costs."""
+    """Reports on prices and costs."""
 
     def prices_read(self, version: str, *, is_new: bool) -> None:
-        """The price file is right; these prices are in use, from now on if they are new."""
+        """Report that the price file is valid, and whether its prices are new; they are in use now."""
         ...
 
     def prices_refused(self, problem: str) -> None:
-        """The price file is wrong now; the prices that were read before stay in use."""
+        """Report why the price file is wrong; the earlier prices stay in use."""
         ...
 
     def costs_recomputed(self, done: Recomputed) -> None:
-        """A step is committed."""
+        """Report a committed step."""
         ...
 
     def costs_failed(self, problem: str) -> None:
-        """It could not be done now; tried again."""
+        """Report why a run failed; it is retried."""
         ...
 
 
 class CostJob:
-    """Reads the price file and settles costs.
+    """Reads the price file and recomputes costs.
 
     :param read: reads the price file
     """
@@ -74,7 +74,7 @@ class CostJob:
         self._adopted = ""
 
     async def run_once(self) -> None:
-        """Adopt the prices of the file, then settle costs, step by step, until none is left."""
+        """Adopt the prices of the file, then recompute costs in steps until none is left."""
         try:
             await self._read_file()
         except PriceFileError as error:

@@ -1,4 +1,4 @@
-"""What is told of prices and costs."""
+"""Reports on prices and costs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class PrometheusCostTelemetry:
             log.info("prices_adopted", version=version)
 
     def prices_refused(self, problem: str) -> None:
-        """See :meth:`CostTelemetry.prices_refused`. Said once while it stays the same."""
+        """See :meth:`CostTelemetry.prices_refused`. The same problem is logged once."""
         self._metrics.gauge(m.PRICES_VALID).set(0)
         if self._is_new(problem):
-            log.warning("prices_refused", problem=problem, then="the prices that were read before stay in use")
+            log.warning("prices_refused", problem=problem, then="the earlier prices stay in use")
 
     def costs_recomputed(self, done: Recomputed) -> None:
         """See :meth:`CostTelemetry.costs_recomputed`."""
@@ -36,9 +36,9 @@ class PrometheusCostTelemetry:
         log.info("costs_recomputed", settled=done.settled, changed=done.changed, out_of_range=done.out_of_range)
 
     def costs_failed(self, problem: str) -> None:
-        """See :meth:`CostTelemetry.costs_failed`. Said once while it stays the same."""
+        """See :meth:`CostTelemetry.costs_failed`. The same problem is logged once."""
         if self._is_new(problem):
-            log.warning("costs_failed", problem=problem, then="tried again at the next interval; nothing is lost")
+            log.warning("costs_failed", problem=problem, then="retried at the next interval; nothing is lost")
 
     def _is_new(self, problem: str) -> bool:
         before, self._problem = self._problem, problem

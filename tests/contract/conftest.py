@@ -1,4 +1,6 @@
-"""The stores of the suite: the fake, and PostgreSQL 18 and 15 with dialogues in one table and in partitions."""
+"""The stores of the suite: the fake, and PostgreSQL 18 and 15 with a plain and with a partitioned table of
+dialogues.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +19,7 @@ from tests.support.stores import REAL, Backend, FakeBackend, PostgresBackend
 
 @pytest.fixture(scope="session")
 def template15(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """A server of the oldest version that is supported, and the name of a migrated database on it."""
+    """Return a server of the oldest supported version, and the name of a migrated database on it."""
     server = request.getfixturevalue("postgres15").dsn
     with fresh_database(server) as dsn:
         asyncio.run(migrate.up(dsn))
@@ -26,12 +28,12 @@ def template15(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="session")
 def template18(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """The same of the newest version."""
+    """Return the same for the newest version."""
     return request.getfixturevalue("postgres18").dsn, request.getfixturevalue("migrated_template")
 
 
 def partitioned(template: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    """The same with the dialogues in partitions."""
+    """Partition the dialogues of a database."""
     with fresh_database(*template) as dsn:
         asyncio.run(convert(dsn, months_ahead=1))
         yield template[0], urlsplit(dsn).path.removeprefix("/")
@@ -39,19 +41,19 @@ def partitioned(template: tuple[str, str]) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="session")
 def partitioned18(template18: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    """The newest version, in partitions."""
+    """Return the newest version, partitioned."""
     yield from partitioned(template18)
 
 
 @pytest.fixture(scope="session")
 def partitioned15(template15: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    """The oldest version, in partitions."""
+    """Return the oldest version, partitioned."""
     yield from partitioned(template15)
 
 
 @pytest.fixture(params=["fake", *REAL])
 def place(request: pytest.FixtureRequest) -> tuple[str, str] | None:
-    """A server and the name of a migrated database on it; none for the fake."""
+    """Return a server and the name of a migrated database on it; None for the fake."""
     if request.param == "fake":
         return None
     found: tuple[str, str] = request.getfixturevalue(request.param)
@@ -60,7 +62,7 @@ def place(request: pytest.FixtureRequest) -> tuple[str, str] | None:
 
 @pytest.fixture
 async def backend(place: tuple[str, str] | None) -> AsyncIterator[Backend]:
-    """An empty database of this test's own."""
+    """Return an empty database for this test."""
     if place is None:
         yield FakeBackend()
         return

@@ -1,5 +1,6 @@
-"""What every store promises: one suite, on the fake that the unit tests rely on, and on PostgreSQL 18 and 15 with
-dialogues in one table and in partitions."""
+"""Tests the contract of every store: one suite for the fake that the unit tests use, and for PostgreSQL 18
+and 15 with a plain and with a partitioned table of dialogues.
+"""
 
 import asyncio
 from dataclasses import replace
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.timeout(60)
 UNREADABLE = StopReason("damaged", "9", 2, 9)
 LOST = StopReason("lost records", diverges_at=7)
 SOMEBODY = "0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"
-# What a decision leaves: new books at an offset.
+# The result of a decision: new books at an offset.
 DECIDED = """
     WITH moved AS (
         UPDATE ingest_ledger
@@ -49,8 +50,8 @@ DECIDED = """
 """
 
 
-async def test_a_partition_never_seen_begins_at_its_first_offset(backend: Backend) -> None:
-    """And one seen before where the ledger stands; each claim has a greater epoch than the last."""
+async def test_an_unknown_partition_begins_at_its_first_offset(backend: Backend) -> None:
+    """A known one begins at the offset in the ledger; each claim has a greater epoch than the last."""
     one, two = backend.store("one"), backend.store("two")
     [first] = await claim(one, A, first=7)
     assert (first.partition, first.next_offset) == (A, 7)
@@ -60,16 +61,16 @@ async def test_a_partition_never_seen_begins_at_its_first_offset(backend: Backen
     assert later[A].epoch > first.epoch
 
 
-async def test_the_first_topic_that_is_told_is_the_one_the_ledger_answers_for(backend: Backend) -> None:
-    """Not told at first, then kept with the next claim; another one later changes nothing."""
+async def test_the_ledger_keeps_the_first_known_topic_id(backend: Backend) -> None:
+    """It may be unknown at first and is stored with the next claim; a later one changes nothing."""
     store, first, second = backend.store("one"), UUID(int=1), UUID(int=2)
     for told, kept in ((None, None), (first, first), (None, first), (second, first)):
         [granted] = await store.claim({A: Bounds(0, 1000, told)})
         assert granted.topic_id == kept
 
 
-async def test_the_ledger_keeps_the_leader_epoch_of_what_was_read(backend: Backend) -> None:
-    """The one there is when the partition is first claimed; then that under which the batches were read."""
+async def test_the_ledger_keeps_the_leader_epoch_of_the_records_read(backend: Backend) -> None:
+    """At first the present one, when the partition is claimed; then the one of the written batches."""
     store = backend.store("one")
     for told, kept in ((None, None), (4, 4), (5, 4), (None, 4)):
         [granted] = await store.claim({A: Bounds(0, 1000, leader_epoch=told)})
@@ -80,8 +81,8 @@ async def test_the_ledger_keeps_the_leader_epoch_of_what_was_read(backend: Backe
 
 
 @pytest.mark.parametrize("place", REAL, indirect=True)
-async def test_an_epoch_from_before_a_version_that_keeps_none_is_forgotten(backend: PostgresBackend) -> None:
-    """It has read on meanwhile, perhaps under later leaders: what it left would look like a log that was cut off."""
+async def test_an_epoch_is_forgotten_after_a_version_that_stores_none(backend: PostgresBackend) -> None:
+    """That version has read further, perhaps under later leaders; the stored epoch would look like a truncated log."""
     store = backend.store("one")
     claims = await store.claim({A: Bounds(0, 1000, leader_epoch=4)})
     await write(store, batch_of(claims, records(A, 0, "a")))
@@ -91,8 +92,8 @@ async def test_an_epoch_from_before_a_version_that_keeps_none_is_forgotten(backe
         assert (granted.next_offset, granted.leader_epoch) == (9, kept)
 
 
-async def test_a_stop_is_kept_until_a_person_decides(backend: Backend) -> None:
-    """Whoever claims next is told why, in words and numbers; the first reason stays, and is told to who has another."""
+async def test_a_stop_is_stored_until_a_person_decides(backend: Backend) -> None:
+    """The next claim gets its reason; the first reason stays, and is returned to a replica that has another one."""
     store = backend.store("one")
     granted = {one.partition: one for one in await claim(store, A, B)}
     assert granted[A].stop is None
@@ -104,8 +105,8 @@ async def test_a_stop_is_kept_until_a_person_decides(backend: Backend) -> None:
     assert [one.stop for one in await claim(store, A)] == [None]
 
 
-async def test_a_stop_is_kept_once_everything_before_it_is_committed(backend: Backend) -> None:
-    """Else whoever goes on behind it would give up what waits to be written."""
+async def test_a_stop_is_stored_after_earlier_records_are_committed(backend: Backend) -> None:
+    """Otherwise a decision behind it would give up records that wait to be written."""
     store = backend.store("one")
     claims = await claim(store, A)
     assert await store.stop(claims[0], 2, UNREADABLE) is None
@@ -116,8 +117,8 @@ async def test_a_stop_is_kept_once_everything_before_it_is_committed(backend: Ba
     assert [one.stop for one in await claim(store, A)] == [UNREADABLE]
 
 
-async def test_who_has_lost_the_partition_cannot_stop_it(backend: Backend) -> None:
-    """What it knew may be long settled."""
+async def test_a_replica_without_a_valid_claim_cannot_stop_the_partition(backend: Backend) -> None:
+    """Its reason may be settled long ago."""
     one = backend.store("one")
     [old] = await claim(one, A)
     await claim(backend.store("two"), A)
@@ -125,8 +126,8 @@ async def test_who_has_lost_the_partition_cannot_stop_it(backend: Backend) -> No
     assert [granted.stop for granted in await claim(one, A)] == [None]
 
 
-async def test_what_was_read_before_a_stop_can_still_be_written(backend: Backend) -> None:
-    """As with the limit on dead letters, which stops in the middle of what is in flight."""
+async def test_records_from_before_a_stop_can_still_be_written(backend: Backend) -> None:
+    """As with the limit on dead letters, which stops while batches are in flight."""
     store = backend.store("one")
     claims = await claim(store, A)
     await store.stop(claims[0], 0, LOST)
@@ -134,8 +135,8 @@ async def test_what_was_read_before_a_stop_can_still_be_written(backend: Backend
     assert await backend.ledger() == {A: Line(0, 1, inserted=1)}
 
 
-async def test_the_holders_of_partitions_are_told(backend: Backend) -> None:
-    """The newest epoch, and whether anybody has claimed since a decision; unknown partitions are left out."""
+async def test_the_claims_of_partitions_are_returned(backend: Backend) -> None:
+    """The newest epoch, and whether a replica has claimed since a decision; unknown partitions are left out."""
     one, two = backend.store("one"), backend.store("two")
     await claim(one, A, B)
     [granted] = await claim(two, B)
@@ -148,8 +149,8 @@ async def test_the_holders_of_partitions_are_told(backend: Backend) -> None:
     assert not (await two.holders([B]))[B].is_free
 
 
-async def test_a_batch_becomes_rows_dead_letters_and_ledger_at_once(backend: Backend) -> None:
-    """Of several partitions and kinds; what was written is told in full."""
+async def test_a_batch_becomes_rows_dead_letters_and_ledger_in_one_transaction(backend: Backend) -> None:
+    """For several partitions and kinds; the result lists everything that was written."""
     store = backend.store("one")
     claims = await claim(store, A, B, P)
     batch = batch_of(claims, records(A, 0, "a", "bad", "c"), records(B, 0, "bad"), records(P, 0, "p", "q"))
@@ -169,7 +170,7 @@ async def test_a_batch_becomes_rows_dead_letters_and_ledger_at_once(backend: Bac
 
 
 async def test_offsets_without_a_record_are_gaps(backend: Backend) -> None:
-    """Between records, behind the last one, and in a batch that holds nothing else."""
+    """Between records, after the last one, and in a batch without records."""
     store = backend.store("one")
     claims = await claim(store, A)
     await write(store, batch_of(claims, records(A, 2, "a"), records(A, 5, "b"), skip_to={A: 10}))
@@ -180,8 +181,8 @@ async def test_offsets_without_a_record_are_gaps(backend: Backend) -> None:
     assert await backend.ledger() == {A: Line(0, 12, inserted=2, gaps=10)}
 
 
-async def test_who_has_lost_the_partition_writes_nothing(backend: Backend) -> None:
-    """Not a row, not a dead letter, not an offset; the error names the partition. The new owner can."""
+async def test_a_replica_without_a_valid_claim_writes_nothing(backend: Backend) -> None:
+    """No row, no dead letter, no offset; the error names the partition. The new owner can write."""
     one, two = backend.store("one"), backend.store("two")
     old = await claim(one, A, B)
     new = await claim(two, A)
@@ -194,8 +195,8 @@ async def test_who_has_lost_the_partition_writes_nothing(backend: Backend) -> No
     assert await texts(backend) == ["a"]
 
 
-async def test_whoever_claims_again_has_lost_the_older_claim(backend: Backend) -> None:
-    """Even the same owner: what was sealed under the older claim is thrown away."""
+async def test_a_new_claim_ends_the_older_one(backend: Backend) -> None:
+    """Even for the same owner: a batch that was sealed under the older claim is rolled back."""
     store = backend.store("one")
     old, new = await claim(store, A), await claim(store, A)
     with pytest.raises(Fenced):
@@ -204,8 +205,8 @@ async def test_whoever_claims_again_has_lost_the_older_claim(backend: Backend) -
     assert await backend.ledger() == {A: Line(0, 1, inserted=1)}
 
 
-async def test_a_batch_that_does_not_begin_where_the_ledger_stands_is_fenced(backend: Backend) -> None:
-    """Written twice, or with a hole before it: nothing is doubled and nothing skipped."""
+async def test_a_batch_that_does_not_begin_at_the_ledger_is_fenced(backend: Backend) -> None:
+    """If it is written twice, or after a hole, nothing is duplicated or skipped."""
     store = backend.store("one")
     claims = await claim(store, A)
     batch = batch_of(claims, records(A, 0, "a", "bad"))
@@ -218,8 +219,8 @@ async def test_a_batch_that_does_not_begin_where_the_ledger_stands_is_fenced(bac
     assert (await texts(backend), len(await backend.dead_letters())) == (["a"], 1)
 
 
-async def test_of_equal_ids_the_first_write_wins(backend: Backend) -> None:
-    """Within one batch, from an earlier one, and from another partition: duplicates, told and counted."""
+async def test_the_first_of_equal_ids_is_stored(backend: Backend) -> None:
+    """Within one batch, from an earlier one, and from another partition: the others are duplicates."""
     store = backend.store("one")
     claims = {granted.partition: granted for granted in await claim(store, A, B)}
     first, second = records(A, 0, "a", "b")
@@ -234,8 +235,8 @@ async def test_of_equal_ids_the_first_write_wins(backend: Backend) -> None:
     assert await backend.ledger() == {A: Line(0, 3, inserted=2, duplicates=1), B: Line(0, 2, inserted=1, duplicates=1)}
 
 
-async def test_a_row_that_is_refused_is_a_dead_letter_and_keeps_nobody_back(backend: Backend) -> None:
-    """Two of them among good ones, a duplicate and a bad record: each gets its own fate, in one transaction."""
+async def test_a_rejected_row_is_a_dead_letter_and_delays_no_other(backend: Backend) -> None:
+    """Two of them are among good rows, a duplicate and a bad record: each gets its own outcome, in one transaction."""
     store = backend.store("one")
     claims = await claim(store, A, P)
     mixed = records(A, 0, "a", "refused", "c", "bad", "e", "refused", "g")
@@ -253,8 +254,8 @@ async def test_a_row_that_is_refused_is_a_dead_letter_and_keeps_nobody_back(back
     }
 
 
-async def test_a_batch_of_nothing_but_refused_rows_is_written_too(backend: Backend) -> None:
-    """The ledger moves on; the next batch is written as ever."""
+async def test_a_batch_of_only_rejected_rows_is_written_too(backend: Backend) -> None:
+    """The ledger moves; the next batch is written normally."""
     store = backend.store("one")
     claims = await claim(store, A)
     await write(store, batch_of(claims, records(A, 0, *["refused"] * 5)))
@@ -263,8 +264,8 @@ async def test_a_batch_of_nothing_but_refused_rows_is_written_too(backend: Backe
     assert await backend.ledger() == {A: Line(0, 6, inserted=1, dead=5)}
 
 
-async def test_batches_commit_in_their_turn(backend: Backend) -> None:
-    """The later one may be quicker: it waits for the earlier one's commit, and both are in."""
+async def test_batches_commit_in_turn(backend: Backend) -> None:
+    """The later one may be quicker: it waits for the commit of the earlier one, and both are stored."""
     store = backend.store("one")
     claims = await claim(store, A)
     earlier = CommitTurn(None)
@@ -280,8 +281,8 @@ async def test_batches_commit_in_their_turn(backend: Backend) -> None:
     assert await backend.ledger() == {A: Line(0, 3, inserted=3)}
 
 
-async def test_a_batch_whose_predecessor_was_thrown_away_is_fenced(backend: Backend) -> None:
-    """It does not begin where the ledger stands, so a failed batch takes the later ones with it."""
+async def test_a_batch_after_a_failed_one_is_fenced(backend: Backend) -> None:
+    """It does not begin at the offset in the ledger, so a failed batch takes the later ones with it."""
     store = backend.store("one")
     claims = await claim(store, A)
     earlier = CommitTurn(None)
@@ -295,7 +296,7 @@ async def test_a_batch_whose_predecessor_was_thrown_away_is_fenced(backend: Back
 
 @pytest.mark.parametrize("place", REAL, indirect=True)
 async def test_the_days_of_new_rows_are_marked_with_them(backend: PostgresBackend) -> None:
-    """For the roll-up: not those of duplicates, and none where the batch was fenced. Only a database has days."""
+    """The marks are for the roll-up: none for duplicates, none if the batch was fenced. Only a database has days."""
     one = backend.store("one")
     claims = await claim(one, A)
     batch = batch_of(claims, records(A, 0, "a", "b"))
@@ -310,8 +311,8 @@ async def test_the_days_of_new_rows_are_marked_with_them(backend: PostgresBacken
     assert backend.query("SELECT day FROM touched_days") == []
 
 
-async def test_amendments_are_counted_as_such(backend: Backend) -> None:
-    """They are no rows, whether or not there is something to change; a bad one is a dead letter."""
+async def test_amendments_are_counted_as_amended(backend: Backend) -> None:
+    """They are not rows, whether or not they change something; a bad one is a dead letter."""
     store = backend.store("one")
     claims = await claim(store, A, F)
     verdict = said(F, 0, dialogue_id=SOMEBODY, user_feedback=1, given_at="2026-01-01T00:00:00Z")
@@ -323,7 +324,7 @@ async def test_amendments_are_counted_as_such(backend: Backend) -> None:
 
 @pytest.mark.parametrize("place", REAL, indirect=True)
 async def test_too_many_dead_letters_stop_their_partition(backend: PostgresBackend) -> None:
-    """Among the newest offsets, and not for a few; with the batch that brings them, for whoever claims next."""
+    """It counts the newest offsets, and not only a few; it is stored with the batch, for the next claim."""
     backend.limits = DeadLetters(max_ratio=0.5, window=10, min_count=4)
     store = backend.store("one")
     claims = await claim(store, A, B)
@@ -337,23 +338,23 @@ async def test_too_many_dead_letters_stop_their_partition(backend: PostgresBacke
         assert all(reason.resume_from == "here" for reason in found.stopped.values())
         return {partition: reason.problem for partition, reason in found.stopped.items()}
 
-    assert await written("bad", "bad", "bad") == {}, "too few to be sure"
+    assert await written("bad", "bad", "bad") == {}, "too few to judge"
     assert await written("a", "b", "c", "d", "e") == {}
     assert await written("bad", "bad") == {}, "5 of 10"
-    assert await written("f", "g", "h", "i", "j") == {}, "the oldest count no more"
+    assert await written("f", "g", "h", "i", "j") == {}, "the oldest no longer count"
     assert await written("bad", "bad", "k", "bad") == {}, "4 of the newest 10"
     assert await written("bad", "bad") == {}, "5 of the newest 10 is not more than half"
     (problem,) = (await written("bad")).values()
     assert problem.startswith("6 of its newest 10 offsets became dead letters")
     assert "RAGLEDGER_DEAD_LETTERS__MAX_RATIO=0.5" in problem
-    assert await written("bad", "l") == {}, "told once"
+    assert await written("bad", "l") == {}, "reported once"
     again = {one.partition: one.stop for one in await claim(backend.store("two"), A, B)}
     assert again == {A: StopReason(problem, "here"), B: None}
 
 
 @pytest.mark.parametrize("place", ["template18"], indirect=True)
-async def test_dead_letters_before_a_decision_are_settled(backend: PostgresBackend) -> None:
-    """Whoever lets reading go on where it stands, or back, is not stopped at once by what was there before."""
+async def test_dead_letters_before_a_decision_do_not_count(backend: PostgresBackend) -> None:
+    """Otherwise the partition would stop again at once after a decision to continue or to go back."""
     backend.limits = DeadLetters(max_ratio=0.5, window=1000, min_count=4)
     store = backend.store("one")
     claims = await claim(store, A)

@@ -1,4 +1,4 @@
-"""Amendments of two replicas at once, and those that the database refuses to apply: nobody else is held up."""
+"""Tests amendments of two replicas at once, and amendments that the database rejects: no other row is delayed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ONE = pytest.mark.parametrize("place", ["template18", "template15"], indirect=Tr
 
 
 async def at_once(books: Books, first: Event, second: Event) -> None:
-    """Two replicas write one event each: the first has written and waits for its turn when the second comes."""
+    """Let two replicas write one event each: the first has written and waits for its turn when the second begins."""
     held, stores = HeldTurn(), (books.store("two"), books.store("three"))
     partitions = (Partition(first[0].topic, 7), Partition(second[0].topic, 8))
     claims = [await store.claim({partition: Bounds(0, 9)}) for store, partition in zip(stores, partitions, strict=True)]
@@ -54,7 +54,7 @@ async def at_once(books: Books, first: Event, second: Event) -> None:
 
 
 async def waiting_for_a_lock(books: Books, task: asyncio.Task[Any]) -> None:
-    """Until somebody waits for the other one's lock, or is through without."""
+    """Wait until a session waits for a lock, or the work is done."""
     asked = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     while not task.done() and not books.query(asked)[0]["n"]:
         await asyncio.wait({task}, timeout=0.02)
@@ -69,7 +69,7 @@ NEWER = report("11:00:00", **{**WHOLE, "version": "2"})
 @ONE
 @pytest.mark.parametrize("is_newer_first", [False, True], ids=["older first", "newer first"])
 async def test_two_first_reports_at_once_do_not_undo_each_other(books: Books, is_newer_first: bool) -> None:
-    """As if one had come after the other: what a report leaves out stays, and an older one changes nothing."""
+    """The result is as if one had come after the other: missing members stay, and an older report changes nothing."""
     await at_once(books, *((NEWER, OLDER) if is_newer_first else (OLDER, NEWER)))
     row = books.row("plugin_registry", name="wiki")
     assert (row["version"], row["reported_at"]) == ("2", datetime(2026, 3, 4, 11))
@@ -78,8 +78,8 @@ async def test_two_first_reports_at_once_do_not_undo_each_other(books: Books, is
 
 
 @ONE
-async def test_of_two_first_reports_of_one_moment_the_later_read_wins(books: Books) -> None:
-    """Of each field that it states."""
+async def test_the_later_read_of_two_first_reports_at_one_moment_wins(books: Books) -> None:
+    """For each field that it states."""
     await at_once(books, OLDER, report("10:00:00", **{**WHOLE, "version": "2"}))
     row = books.row("plugin_registry", name="wiki")
     assert (row["version"], row["enabled"], row["config"]) == ("2", False, {"mine": 1})
@@ -87,7 +87,7 @@ async def test_of_two_first_reports_of_one_moment_the_later_read_wins(books: Boo
 
 @ONE
 async def test_an_older_report_of_the_same_batch_does_not_undo_another_replica(books: Books) -> None:
-    """One replica has reports from before and after the other one's, all of a plugin that nobody knew."""
+    """One replica has reports from before and after the report of the other, all of a new plugin."""
     held, one, two = HeldTurn(), books.store("two"), books.store("three")
     first = await one.claim({Partition(G.topic, 7): Bounds(0, 9)})
     second = await two.claim({Partition(G.topic, 8): Bounds(0, 9)})
@@ -106,7 +106,7 @@ async def test_an_older_report_of_the_same_batch_does_not_undo_another_replica(b
 
 @ONE
 async def test_many_plugins_in_opposite_orders_do_not_deadlock(books: Books) -> None:
-    """Rows are let in and locked in the order of their names."""
+    """Rows are inserted and locked in the order of their names."""
     names = [f"p{number}" for number in range(20)]
 
     async def write(owner: str, partition: int, order: list[str]) -> None:
@@ -128,11 +128,12 @@ async def test_many_plugins_in_opposite_orders_do_not_deadlock(books: Books) -> 
 
 @ONE
 @pytest.mark.parametrize("times", [("09:00:00", "10:00:00"), ("10:00:00", "10:00:00")], ids=["older", "same moment"])
-async def test_a_check_that_is_settled_does_not_undo_one_that_commits_meanwhile(
+async def test_a_settled_check_does_not_undo_one_that_commits_meanwhile(
     books: Books, times: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A check comes in and a newer one is about to commit, after the timer has looked for what to lock and before it
-    applies: what it has not locked, it leaves alone."""
+    """A check arrives and a newer one is about to commit between the timer's choice of rows to lock and its
+    changes: the timer leaves rows alone that it has not locked.
+    """
     acquired = books.provenance(permission_flag=None)
     id_ = acquired[1]["id"]
     await books.take(acquired, check(id_, "08:00:00", permission_flag=None, license_type="cc0"))
@@ -161,7 +162,7 @@ async def test_a_check_that_is_settled_does_not_undo_one_that_commits_meanwhile(
     assert (row["permission_flag"], row["license_type"]) == (False, "mit")
 
 
-# ── what is refused when it is applied ──
+# ── rejected when applied ──
 
 LATE = (
     "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.{guilt} THEN {does}; END IF;"
@@ -177,7 +178,7 @@ EACH = pytest.mark.parametrize("case", REFUSING)
 
 
 def refuse_late(books: Books, case: str, table: str = "ai_dialogue_log", guilt: str = "user_feedback = -1") -> str:
-    """Have the owner refuse changes; the SQLSTATE."""
+    """Let the owner reject changes. Return the SQLSTATE."""
     when, does, sqlstate = REFUSING[case]
     is_deferred = case == "deferred"
     names = {
@@ -197,8 +198,8 @@ def refuse_late(books: Books, case: str, table: str = "ai_dialogue_log", guilt: 
 
 @NEWEST
 @EACH
-async def test_a_verdict_that_its_dialogue_does_not_take_is_a_dead_letter(books: Books, case: str) -> None:
-    """While its record is at hand; the others are written."""
+async def test_feedback_that_its_dialogue_rejects_is_a_dead_letter(books: Books, case: str) -> None:
+    """This works while its record is in the batch; the others are written."""
     sqlstate = refuse_late(books, case)
     one, two = books.dialogue(), books.dialogue()
     await books.take(one, two)
@@ -211,8 +212,8 @@ async def test_a_verdict_that_its_dialogue_does_not_take_is_a_dead_letter(books:
 
 @NEWEST
 @EACH
-async def test_a_verdict_that_waited_and_is_refused_is_set_aside(books: Books, case: str) -> None:
-    """Its dialogue comes in, and so do those around it; a newer verdict is tried again."""
+async def test_waiting_feedback_that_is_rejected_is_set_aside(books: Books, case: str) -> None:
+    """Its dialogue is stored, and so are those around it; newer feedback is tried again."""
     sqlstate = refuse_late(books, case)
     one, two = books.dialogue(), books.dialogue()
     await books.take(verdict(one[1]["id"], -1, "12:00:00"), verdict(two[1]["id"], 1, "12:00:00"))
@@ -231,8 +232,8 @@ async def test_a_verdict_that_waited_and_is_refused_is_set_aside(books: Books, c
 
 @ONE
 @EACH
-async def test_a_check_that_waited_and_is_refused_is_set_aside(books: Books, case: str) -> None:
-    """And counts no more, so that an older one can still say what it says."""
+async def test_a_waiting_check_that_is_rejected_is_set_aside(books: Books, case: str) -> None:
+    """It no longer counts, so that an older one can still apply."""
     sqlstate = refuse_late(books, case, "provenance", "license_type = 'mit'")
     one, two = books.provenance(), books.provenance()
     await books.take(*(check(piece[1]["id"], "12:00:00", license_type="mit") for piece in (one, two)))
@@ -258,10 +259,10 @@ SELECT gen_random_uuid(), 1, '2026-03-04 12:00' FROM generate_series(1, 200)
 
 
 @NEWEST
-async def test_what_is_refused_holds_up_nothing_else_that_the_timer_applies(
+async def test_a_rejected_amendment_does_not_delay_the_others_of_the_timer(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Page by page, the others are applied and their days marked."""
+    """The others are applied in pages, and their days marked."""
     monkeypatch.setattr(amendments, "SETTLED_AT_ONCE", 7)
     sqlstate = refuse_late(books, "raised")
     await books.take(*(books.dialogue() for _ in range(25)))
@@ -275,8 +276,10 @@ async def test_what_is_refused_holds_up_nothing_else_that_the_timer_applies(
 
 
 @ONE
-async def test_what_a_turn_has_no_time_for_the_next_one_takes(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many wait for rows that never come."""
+async def test_amendments_without_time_in_one_run_are_applied_in_the_next(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This holds for any number of amendments whose rows never come."""
     monkeypatch.setattr(amendments, "SETTLED_AT_ONCE", 50)
     monkeypatch.setattr(amendments, "SETTLE_SECONDS", 0.0)
     await books.take(*(books.dialogue() for _ in range(5)))

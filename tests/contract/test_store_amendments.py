@@ -1,4 +1,4 @@
-"""Amendments on the real tables: whatever the order in which they come, rows end up the same."""
+"""Tests amendments on the real tables: in any order, rows have the same final state."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Event = tuple[Partition, dict[str, Any]]
 
 
 class Books(PostgresBackend):
-    """One replica's store, and what it has written."""
+    """The store of one replica, and its results."""
 
     def __init__(self, dsn: str, database: Database) -> None:
         super().__init__(dsn, database)
@@ -56,18 +56,18 @@ class Books(PostgresBackend):
         return P, provenance(self.chance, license_type="unknown") | changes
 
     def row(self, table: str, **wanted: str) -> dict[str, Any]:
-        """The one row with this value."""
+        """Return the only row with this value."""
         [(column, value)] = wanted.items()
         (found,) = self.query(f"SELECT * FROM {table} WHERE {column} = '{value}'")
         return found
 
     def touched(self) -> list[str]:
-        """The days that are marked, and forgotten by this look."""
+        """Return the marked days, and remove the marks."""
         return sorted({str(row["day"]) for row in self.query("DELETE FROM touched_days RETURNING day")})
 
 
 async def write(store: Store, records: Sequence[StoredRecord]) -> Written:
-    """Claim the records' partitions where they are, and write the records in one batch."""
+    """Claim the records' partitions, and write the records in one batch."""
     partitions = {Partition(record.topic, record.partition): record.offset for record in reversed(records)}
     claims = await store.claim({partition: Bounds(0, 10**6) for partition in partitions})
     return await store.write(batch_of(claims, records), AtOnce())
@@ -75,14 +75,14 @@ async def write(store: Store, records: Sequence[StoredRecord]) -> Written:
 
 @pytest.fixture(params=REAL)
 def place(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """A server, and the name of a migrated database on it."""
+    """Return a server, and the name of a migrated database on it."""
     found: tuple[str, str] = request.getfixturevalue(request.param)
     return found
 
 
 @pytest.fixture
 async def books(place: tuple[str, str]) -> AsyncIterator[Books]:
-    """A migrated database of this test's own."""
+    """Return a migrated database for this test."""
     with fresh_database(*place) as dsn:
         database = Database(Postgres(dsn=SecretStr(dsn)))
         await database.open()
@@ -91,17 +91,17 @@ async def books(place: tuple[str, str]) -> AsyncIterator[Books]:
 
 
 def verdict(dialogue_id: str, value: int, time: str) -> tuple[Partition, dict[str, Any]]:
-    """A feedback event."""
+    """Return a feedback event."""
     return F, {"dialogue_id": dialogue_id, "user_feedback": value, "given_at": f"{DAY}{time}Z"}
 
 
 def check(provenance_id: str, time: str, **members: Any) -> tuple[Partition, dict[str, Any]]:
-    """A verification event."""
+    """Return a verification event."""
     return V, {"provenance_id": provenance_id, "verified_at": f"{DAY}{time}Z", **members}
 
 
 def report(time: str, **members: Any) -> tuple[Partition, dict[str, Any]]:
-    """A plugin event."""
+    """Return a plugin event."""
     return G, {"name": "wiki", "reported_at": f"{DAY}{time}Z", **members}
 
 
@@ -112,7 +112,7 @@ WHOLE = {"source": "https://wiki.example", "capabilities": {"search": True}, "ve
 
 
 async def test_feedback_changes_its_dialogue_and_marks_its_day(books: Books) -> None:
-    """The day is the dialogue's, not the verdict's."""
+    """The day is that of the dialogue, not that of the feedback."""
     answered = books.dialogue(created_at="2026-01-31T23:00:00Z")
     await books.take(answered)
     assert books.touched() == ["2026-01-31"]
@@ -122,8 +122,8 @@ async def test_feedback_changes_its_dialogue_and_marks_its_day(books: Books) -> 
     assert books.touched() == ["2026-01-31"]
 
 
-async def test_feedback_that_is_read_again_is_no_news(books: Books) -> None:
-    """It amends as before, and is not counted again; nor is one that is older than what is known."""
+async def test_feedback_that_is_read_again_counts_once(books: Books) -> None:
+    """It is amended again, but not counted again; neither is older feedback."""
     first, other = books.dialogue(), books.dialogue()
     verdicts = [
         verdict(first[1]["id"], -1, "12:00:00"),
@@ -138,7 +138,7 @@ async def test_feedback_that_is_read_again_is_no_news(books: Books) -> None:
 
 
 async def test_feedback_waits_for_its_dialogue(books: Books) -> None:
-    """And goes before what the dialogue's own event says."""
+    """It overrides the value of the dialogue's own event."""
     answered = books.dialogue(user_feedback=0)
     await books.take(verdict(answered[1]["id"], 1, "12:00:00"))
     assert books.touched() == []
@@ -148,7 +148,7 @@ async def test_feedback_waits_for_its_dialogue(books: Books) -> None:
 
 
 async def test_feedback_in_the_batch_of_its_dialogue(books: Books) -> None:
-    """Whichever partition was read first."""
+    """In any order of partitions."""
     one, other = books.dialogue(), books.dialogue()
     await books.take(verdict(one[1]["id"], 1, "12:00:00"), one, other, verdict(other[1]["id"], -1, "12:00:00"))
     found = {str(row["id"]): row["user_feedback"] for row in books.query("SELECT * FROM ai_dialogue_log")}
@@ -156,8 +156,8 @@ async def test_feedback_in_the_batch_of_its_dialogue(books: Books) -> None:
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["one batch", "a batch each"])
-async def test_of_several_verdicts_the_newest_counts(books: Books, apart: bool) -> None:
-    """In whatever order they come; of two of the same moment the one that is read later."""
+async def test_the_newest_of_several_feedback_events_counts(books: Books, apart: bool) -> None:
+    """In any order; of two at the same moment, the one that is read later."""
     answered = books.dialogue()
     id_ = answered[1]["id"]
     verdicts = [verdict(id_, 1, "12:00:02"), verdict(id_, -1, "12:00:01"), verdict(id_, 0, "12:00:02")]
@@ -168,7 +168,7 @@ async def test_of_several_verdicts_the_newest_counts(books: Books, apart: bool) 
 
 
 async def test_feedback_of_a_duplicate_changes_nothing_twice(books: Books) -> None:
-    """A dialogue read again is a duplicate, and keeps the verdict."""
+    """A dialogue that is read again is a duplicate, and keeps its feedback."""
     answered = books.dialogue(user_feedback=0)
     await books.take(answered, verdict(answered[1]["id"], 1, "12:00:00"))
     written = await books.take(answered)
@@ -176,8 +176,8 @@ async def test_feedback_of_a_duplicate_changes_nothing_twice(books: Books) -> No
     assert books.row("ai_dialogue_log", id=answered[1]["id"])["user_feedback"] == 1
 
 
-async def test_what_crossed_its_row_is_applied_by_the_timer(books: Books) -> None:
-    """A dialogue and its verdict, written at once by two replicas that do not see each other."""
+async def test_an_amendment_that_crossed_its_row_is_applied_by_the_timer(books: Books) -> None:
+    """A dialogue and its feedback are written at once by two replicas that do not see each other."""
     answered = books.dialogue()
     one, two, held = books.store("two"), books.store("three"), HeldTurn()
     record, verdict_record = said(A, 0, **answered[1]), said(F, 0, **verdict(answered[1]["id"], 1, "12:00:00")[1])
@@ -197,7 +197,7 @@ async def test_what_crossed_its_row_is_applied_by_the_timer(books: Books) -> Non
 
 
 class HeldTurn:
-    """A turn that comes when the test says so: until then the rows are written, but not committed."""
+    """A turn that comes when the test lets it: until then rows are written, but not committed."""
 
     def __init__(self) -> None:
         self.arrived, self.go = asyncio.Event(), asyncio.Event()
@@ -208,8 +208,9 @@ class HeldTurn:
 
 
 async def write_while_it_commits(books: Books, newer: Event, older: Event) -> None:
-    """Have one replica write the newer of two events; another one writes the older, from another partition, in the
-    moment in which the first is about to commit."""
+    """Let one replica write the newer of two events, and another one the older, from another partition, just
+    before the first commits.
+    """
     partition, members = older
     held, elsewhere = HeldTurn(), Partition(partition.topic, 1)
     first, second = books.store("two"), books.store("three")
@@ -243,7 +244,7 @@ async def test_an_older_check_does_not_undo_one_that_is_committing(books: Books,
     assert row["last_verified_at"] == datetime(2026, 3, 4, 10)
 
 
-async def test_a_check_changes_what_it_states_and_nothing_else(books: Books) -> None:
+async def test_a_check_changes_only_the_fields_it_states(books: Books) -> None:
     """And the time of the last check."""
     acquired = books.provenance(permission_flag=True, external_share_consent=None)
     await books.take(acquired, check(acquired[1]["id"], "10:00:00", license_type="CC-BY-4.0"))
@@ -253,8 +254,8 @@ async def test_a_check_changes_what_it_states_and_nothing_else(books: Books) -> 
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_checks_in_any_order_come_to_the_same(books: Books, seed: int) -> None:
-    """Of each field the newest that states it, also where the provenance comes in the middle or last."""
+async def test_checks_in_any_order_have_the_same_result(books: Books, seed: int) -> None:
+    """For each field the newest check that states it counts, even if the provenance comes in the middle or last."""
     acquired = books.provenance()
     id_ = acquired[1]["id"]
     events = [
@@ -272,8 +273,8 @@ async def test_checks_in_any_order_come_to_the_same(books: Books, seed: int) -> 
     assert stated == ("mit", False, True, datetime(2026, 3, 4, 12))
 
 
-async def test_an_older_check_does_not_undo_what_the_row_says_itself(books: Books) -> None:
-    """As of its own last_verified_at; what the row leaves open the check may fill in."""
+async def test_an_older_check_does_not_undo_the_values_of_the_row(books: Books) -> None:
+    """The row's own last_verified_at counts; a check may fill in missing values."""
     acquired = books.provenance(last_verified_at=f"{DAY}12:00:00Z", permission_flag=False, license_type="mit")
     older = check(acquired[1]["id"], "11:00:00", permission_flag=True, license_type="cc0", external_share_consent=True)
     await books.take(acquired, older)
@@ -282,8 +283,8 @@ async def test_an_older_check_does_not_undo_what_the_row_says_itself(books: Book
     assert row["last_verified_at"] == datetime(2026, 3, 4, 12)
 
 
-async def test_a_field_that_a_person_has_mended_is_left_alone(books: Books) -> None:
-    """Until a check states that very field."""
+async def test_a_field_that_a_person_has_corrected_is_kept(books: Books) -> None:
+    """Until a check states this field."""
     acquired = books.provenance()
     await books.take(acquired, check(acquired[1]["id"], "10:00:00", permission_flag=True))
     books.query(f"UPDATE provenance SET license_type = 'cc0' WHERE id = '{acquired[1]['id']}' RETURNING id")
@@ -297,7 +298,7 @@ async def test_a_field_that_a_person_has_mended_is_left_alone(books: Books) -> N
 
 
 async def test_a_plugin_announces_itself_and_reports(books: Books) -> None:
-    """What a report leaves out stays."""
+    """Members that a report leaves out stay."""
     await books.take(report("10:00:00", **WHOLE, config={"timeout_s": 5, "mine": 1}))
     row = books.row("plugin_registry", name="wiki")
     assert (row["enabled"], row["health_status"], row["last_health_check"]) == (True, "unknown", None)
@@ -309,7 +310,7 @@ async def test_a_plugin_announces_itself_and_reports(books: Books) -> None:
 
 @pytest.mark.parametrize("apart", [False, True], ids=["one batch", "a batch each"])
 async def test_the_newest_report_wins(books: Books, apart: bool) -> None:
-    """In whatever order they come."""
+    """In any order."""
     reports = [
         report("10:00:00", **WHOLE, enabled=True),
         report("12:00:00", version="3", enabled=False),
@@ -322,7 +323,7 @@ async def test_the_newest_report_wins(books: Books, apart: bool) -> None:
     assert (row["version"], row["enabled"], row["reported_at"]) == ("4", False, datetime(2026, 3, 4, 12))
 
 
-async def test_what_a_report_leaves_out_stays_as_another_replica_commits_it(books: Books) -> None:
+async def test_members_that_a_report_leaves_out_stay_as_another_replica_commits_them(books: Books) -> None:
     """Two partitions may hold reports of one plugin."""
     await books.take(report("10:00:00", **WHOLE))
     await write_while_it_commits(books, report("11:00:00", version="2"), report("12:00:00", health_status="healthy"))
@@ -330,8 +331,8 @@ async def test_what_a_report_leaves_out_stays_as_another_replica_commits_it(book
     assert (row["version"], row["health_status"], row["reported_at"]) == ("2", "healthy", datetime(2026, 3, 4, 12))
 
 
-async def test_a_report_of_a_plugin_not_known_has_to_say_what_it_is(books: Books) -> None:
-    """Else it is a dead letter, and those around it are taken."""
+async def test_a_report_of_an_unknown_plugin_has_to_describe_it(books: Books) -> None:
+    """Otherwise it is a dead letter, and those around it are accepted."""
     written = await books.take(
         report("10:00:00", health_status="healthy"), (G, {**report("10:00:00", **WHOLE)[1], "name": "press"})
     )
@@ -340,8 +341,8 @@ async def test_a_report_of_a_plugin_not_known_has_to_say_what_it_is(books: Books
     assert [row["name"] for row in books.query("SELECT name FROM plugin_registry")] == ["press"]
 
 
-async def test_a_silent_plugin_turns_unhealthy_until_it_reports(books: Books) -> None:
-    """Only one that is in use; it is told once."""
+async def test_a_silent_plugin_becomes_unhealthy_until_it_reports(books: Books) -> None:
+    """Only one that is enabled; it is reported once."""
     await books.take(
         report("10:00:00", **WHOLE, health_status="healthy"),
         (G, {**report("10:00:00", **WHOLE, enabled=False, health_status="healthy")[1], "name": "off"}),
@@ -381,8 +382,8 @@ INVALID = [
 ]
 
 
-async def test_the_database_holds_a_config_to_the_same(books: Books) -> None:
-    """Whoever writes it."""
+async def test_the_database_enforces_the_same_rules_for_a_config(books: Books) -> None:
+    """For every writer."""
     asked = ", ".join(f"plugin_config_is_valid('{config}') AS c{n}" for n, config in enumerate([*VALID, *INVALID]))
     (found,) = books.query(f"SELECT {asked}")
     assert list(found.values()) == [True] * len(VALID) + [False] * len(INVALID)

@@ -1,4 +1,4 @@
-"""What every store promises of ids: an id is one event, whatever else it states."""
+"""Tests the ids of every store: an id is one event, whatever else it states."""
 
 import asyncio
 from dataclasses import replace
@@ -28,12 +28,12 @@ YEAR = 366 * 24 * 3600 * 1000
 
 
 def at(record: Record, later_ms: int) -> int:
-    """The record's timestamp, moved; it is the dialogue's `created_at`."""
+    """Return a record with another timestamp; it is the dialogue's `created_at`."""
     return record.timestamp + later_ms
 
 
-async def test_an_id_is_one_dialogue_whatever_time_it_states(backend: Backend) -> None:
-    """Published again with another `created_at`, it is a duplicate: written direct, merged, and in one batch."""
+async def test_an_id_is_one_dialogue_at_any_time(backend: Backend) -> None:
+    """Published again with another `created_at` it is a duplicate: written direct, merged, and in one batch."""
     store = backend.store("one")
     [claimed] = await claim(store, A)
     first, second, third = records(A, 0, "a", "b", "c")
@@ -53,8 +53,8 @@ async def test_an_id_is_one_dialogue_whatever_time_it_states(backend: Backend) -
     assert await backend.ledger() == {A: Line(0, 6, inserted=3, duplicates=3)}
 
 
-async def test_of_equal_ids_the_first_in_the_batch_is_stored(backend: Backend) -> None:
-    """Also after a duplicate, when rows are merged, and whichever states the earlier time."""
+async def test_the_first_of_equal_ids_in_a_batch_is_stored(backend: Backend) -> None:
+    """Also after a duplicate, when rows are merged, and in any order of their times."""
     store = backend.store("one")
     [claimed] = await claim(store, A)
     known = records(A, 0, "known")[0]
@@ -67,8 +67,8 @@ async def test_of_equal_ids_the_first_in_the_batch_is_stored(backend: Backend) -
     assert await texts(backend) == ["first", "known"]
 
 
-async def test_a_refused_row_does_not_take_its_id(backend: Backend) -> None:
-    """The same id in its right form can come later, and among refused ones a duplicate is still a duplicate."""
+async def test_a_rejected_row_does_not_use_its_id(backend: Backend) -> None:
+    """The same id can be stored later in a correct event, and a duplicate among rejected rows is still a duplicate."""
     store = backend.store("one")
     [claimed] = await claim(store, A)
     refused, good = records(A, 0, "refused", "good")
@@ -81,15 +81,15 @@ async def test_a_refused_row_does_not_take_its_id(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("place", REAL, indirect=True)
-async def test_of_two_writers_at_once_one_has_the_id(backend: PostgresBackend) -> None:
-    """The second waits for the first one's commit and then finds a duplicate, in whichever month its record is."""
+async def test_one_of_two_concurrent_writers_has_the_id(backend: PostgresBackend) -> None:
+    """The second waits for the commit of the first and then finds a duplicate, in any month."""
     one, two = backend.store("one"), backend.store("two")
     [first], [second] = await claim(one, A), await claim(two, B)
     [record] = records(A, 0, "a")
     elsewhere = record._replace(partition=B.partition, timestamp=at(record, YEAR))
     earlier = CommitTurn(None)
     writing = asyncio.create_task(write(one, batch_of([first], [record]), CommitTurn(earlier)))
-    await asyncio.wait({writing}, timeout=0.5)  # it has copied its row and waits for its turn to commit
+    await asyncio.wait({writing}, timeout=0.5)  # it has copied its row and waits for its turn
     waiting = asyncio.create_task(write(two, batch_of([second], [elsewhere])))
     await asyncio.wait({waiting}, timeout=0.5)
     assert not writing.done()

@@ -1,4 +1,4 @@
-"""What another transaction that holds a row of the ledger does to the partitions of other rows: nothing."""
+"""Tests that a transaction with a lock on one row of the ledger does not delay the partitions of other rows."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.support.stores import A, B, Line, P, PostgresBackend, batch_of, claim
 
 pytestmark = pytest.mark.timeout(60)
 
-SOON_S = 5.0  # half of the limit for a lock
+SOON_S = 5.0  # half of the time limit for a lock
 BOTH = pytest.mark.parametrize("place", ["template18", "template15"], indirect=True)
 UNREADABLE = StopReason("damaged", "9", 2, 9)
 
 
 @contextmanager
 def held(backend: PostgresBackend, partition: Partition) -> Iterator[None]:
-    """Somebody has left a transaction open."""
+    """Hold a transaction open with a lock."""
     with psycopg.connect(backend.dsn) as somebody:
         somebody.execute("SELECT FROM ingest_ledger WHERE (topic, partition) = (%s, %s) FOR UPDATE", partition)
         yield
@@ -35,7 +35,7 @@ def held(backend: PostgresBackend, partition: Partition) -> Iterator[None]:
 
 @BOTH
 async def test_a_locked_row_delays_no_other_claim(backend: PostgresBackend) -> None:
-    """The partition itself is claimed once its row is free; one never seen before is claimed at once."""
+    """The partition itself is claimed when its row is free; an unknown one is claimed at once."""
     store = backend.store("one")
     before = {one.partition: one for one in await claim(store, A, B)}
     with held(backend, A):
@@ -49,7 +49,7 @@ async def test_a_locked_row_delays_no_other_claim(backend: PostgresBackend) -> N
 
 @BOTH
 async def test_a_locked_row_delays_no_other_stop(backend: PostgresBackend) -> None:
-    """The stop of the partition itself is kept by a later attempt."""
+    """The stop of the partition itself is stored by a later attempt."""
     store = backend.store("one")
     claims = {one.partition: one for one in await claim(store, A, B)}
     with held(backend, A):

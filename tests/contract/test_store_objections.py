@@ -1,4 +1,4 @@
-"""What the database refuses although no row of ours is the cause, and what it refuses of amendments."""
+"""Tests errors of the database that no row causes, and rejected amendments."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from tests.support.stores import (
 
 pytestmark = pytest.mark.timeout(60)
 
-# ── what no row provokes ──
+# ── errors that no row causes ──
 
 EVERY_STATEMENT = (
     "CREATE FUNCTION closed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'closed'; END $$",
     "CREATE TRIGGER closed BEFORE INSERT ON ai_dialogue_log FOR EACH STATEMENT EXECUTE FUNCTION closed()",
 )
-# What the owner does, what undoes it, and what the service says: the cause, and the SQLSTATE or other words.
+# What the owner does, what undoes it, and the service's report: the cause, and the SQLSTATE or words.
 OF_NO_ROW: dict[str, tuple[Sequence[str], str, str, str]] = {
     "table": (("ALTER TABLE provenance RENAME TO gone",), "ALTER TABLE gone RENAME TO provenance", "schema", "42P01"),
     "column": (
@@ -56,14 +56,14 @@ OF_NO_ROW: dict[str, tuple[Sequence[str], str, str, str]] = {
         "schema",
         "context_window_size has the type bigint, not integer",
     ),
-    # The bytes of an integer are those of some other number.
+    # The bytes of an integer are those of another number.
     "column of the same length": (
         ("ALTER TABLE ai_dialogue_log ALTER context_window_size TYPE real",),
         "ALTER TABLE ai_dialogue_log ALTER context_window_size TYPE integer",
         "schema",
         "context_window_size has the type real, not integer",
     ),
-    # Every row would be refused, each by itself.
+    # Every row would be rejected.
     "text column": (
         ("ALTER TABLE ai_dialogue_log ALTER session_id TYPE text",),
         "ALTER TABLE ai_dialogue_log ALTER session_id TYPE uuid USING session_id::uuid",
@@ -102,7 +102,7 @@ OF_NO_ROW: dict[str, tuple[Sequence[str], str, str, str]] = {
 
 
 async def said_of(backend: PostgresBackend, words: str) -> tuple[str, str]:
-    """What the store says first with these words, or this SQLSTATE: cause and message."""
+    """Return the first report of the store with these words or this SQLSTATE: cause and message."""
     while True:
         for cause, message in backend.telemetry.all("unavailable"):
             if words in message:
@@ -112,15 +112,15 @@ async def said_of(backend: PostgresBackend, words: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize("case", OF_NO_ROW)
 @pytest.mark.parametrize("place", ["template18"], indirect=True)
-async def test_what_no_row_provokes_is_waited_out_and_said(backend: PostgresBackend, case: str) -> None:
-    """Not a single dead letter; the message says what is wrong, and what to do."""
+async def test_an_error_that_no_row_causes_is_waited_out_and_reported(backend: PostgresBackend, case: str) -> None:
+    """There is no dead letter; the message has the problem and the fix."""
     statements, undo, cause, words = OF_NO_ROW[case]
     store = backend.store("one")
     await write(store, batch_of(await claim(store, A), records(A, 0, "bad")))
     execute(backend.dsn, *statements)
     known, claims = await backend.dead_letters(), await claim(store, A, P)
     batch = batch_of(claims, [event(A, 1, "a"), event(A, 2, "b")], records(A, 3, "bad"), [event(P, 0, "p")])
-    if case == "rule":  # COPY takes no notice of rules
+    if case == "rule":  # COPY ignores rules
         batch = batch_of(claims, [event(A, 1, "a"), event(A, 2, "a", number=1)], [event(P, 0, "p")])
     writing = asyncio.create_task(write(store, batch))
     told = await said_of(backend, words)
@@ -135,10 +135,10 @@ async def test_what_no_row_provokes_is_waited_out_and_said(backend: PostgresBack
 
 @pytest.mark.parametrize("company", ["alone", "refused"])
 @pytest.mark.parametrize("place", ["template18", "template15"], indirect=True)
-async def test_an_outage_within_a_trigger_is_waited_out_and_says_where_it_comes_from(
+async def test_an_outage_inside_a_trigger_is_waited_out_and_its_origin_named(
     backend: PostgresBackend, company: str
 ) -> None:
-    """Nobody can tell whether a row is the cause of what PostgreSQL itself calls an outage."""
+    """It cannot be known whether a row causes what PostgreSQL itself calls an outage."""
     prepare(backend, A, raising("PERFORM pg_read_file('/nowhere/at all')"))
     store = backend.store("one")
     others = records(A, 1, "refused") if company == "refused" else []
@@ -150,8 +150,8 @@ async def test_an_outage_within_a_trigger_is_waited_out_and_says_where_it_comes_
 
 
 @pytest.mark.parametrize("place", ["template18", "partitioned18", "template15"], indirect=True)
-async def test_a_policy_refuses_single_rows_and_a_missing_right_none(backend: PostgresBackend) -> None:
-    """Both are 42501."""
+async def test_a_policy_rejects_single_rows_and_a_missing_right_does_not(backend: PostgresBackend) -> None:
+    """Both have the SQLSTATE 42501."""
     execute(
         backend.dsn,
         "CREATE POLICY own ON ai_dialogue_log AS RESTRICTIVE FOR INSERT WITH CHECK (query <> 'guilty')",
@@ -177,8 +177,8 @@ async def test_a_policy_refuses_single_rows_and_a_missing_right_none(backend: Po
 
 
 @pytest.mark.parametrize("place", REAL, indirect=True)
-async def test_a_row_that_a_trigger_skips_does_not_burn_its_id(backend: PostgresBackend) -> None:
-    """Once the trigger is gone the same id can come in; nothing is left of it before."""
+async def test_a_row_that_a_trigger_skips_does_not_use_its_id(backend: PostgresBackend) -> None:
+    """After the trigger is dropped the same id can be stored; nothing is left of the first."""
     prepare(backend, A, raising("RETURN NULL"))
     store = backend.store("one")
     await write(store, batch_of(await claim(store, A), [event(A, 0, "guilty"), event(A, 1, "b")]))
@@ -206,7 +206,7 @@ AMENDING[V][2]["verified_at"] = AMENDING[G][2]["reported_at"] = NOON
 )
 @pytest.mark.parametrize("partition", AMENDING, ids=lambda one: one.topic)
 @pytest.mark.parametrize("place", ["template18"], indirect=True)
-async def test_an_amendment_that_its_table_does_not_take_is_a_dead_letter(
+async def test_an_amendment_that_its_table_rejects_is_a_dead_letter(
     backend: PostgresBackend, partition: Partition, does: str, sqlstate: str
 ) -> None:
     """Those around it are kept."""

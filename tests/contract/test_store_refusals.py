@@ -1,5 +1,6 @@
-"""What an owner's constraints, triggers and policies do to single rows: each such row is a dead letter, whatever it
-raises, and the rows around it are written, in whichever way."""
+"""Tests an owner's constraints, triggers and policies on single rows: each rejected row is a dead letter with
+its error, and the rows around it are written, with any insert strategy.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +16,11 @@ from tests.support.stores import A, P, PostgresBackend, batch_of, claim, records
 
 pytestmark = pytest.mark.timeout(60)
 
-# What raises, by its SQLSTATE: classes of outages, too, where a trigger chooses one.
+# The errors that triggers raise, by SQLSTATE; some choose one from a class of outages.
 RAISED = ["RL001", "38001", "39004", "42501", "42P01", "0A000", "XX000", "02000", "P0004", "40001", "53100", "55000"]
 RAISED += ["57014", "57P01", "58030", "08006", "25006", "28000", "01000", "0100C"]
 RAISE_IT = "RAISE EXCEPTION 'no: %', NEW.id USING ERRCODE = split_part(NEW.{text}, ' ', 2)"
-# Each with its guilty texts, the SQLSTATEs, and the constraint that is named.
+# Each with its rejected texts, the SQLSTATEs, and the constraint that is named.
 ROW_BY_ROW: dict[str, tuple[Sequence[str], Sequence[str], Sequence[str], str | None]] = {
     "raised": (raising(RAISE_IT), [f"guilty {code}" for code in RAISED], RAISED, None),
     "raised at the end": (deferred(RAISE_IT), [f"guilty {code}" for code in RAISED], RAISED, None),
@@ -70,10 +71,10 @@ PLACES = pytest.mark.parametrize(("place", "partition", "company"), EVERYWHERE, 
 
 @pytest.mark.parametrize("case", ROW_BY_ROW)
 @PLACES
-async def test_what_a_row_provokes_is_its_dead_letter(
+async def test_an_error_that_a_row_causes_is_its_dead_letter(
     backend: PostgresBackend, case: str, partition: Partition, company: str
 ) -> None:
-    """An error of its own, of whatever class, or no error at all."""
+    """It has an error of any class, or no error at all."""
     statements, guilty, sqlstates, own = ROW_BY_ROW[case]
     prepare(backend, partition, statements)
     letters = await ingest(backend, partition, company, guilty)
@@ -85,7 +86,7 @@ async def test_what_a_row_provokes_is_its_dead_letter(
 async def test_a_conflict_with_another_row_is_no_duplicate(
     backend: PostgresBackend, case: str, partition: Partition, company: str
 ) -> None:
-    """A duplicate is a record whose id is there already."""
+    """A duplicate is a record whose id is stored already."""
     statements, sqlstate, own = WITH_ANOTHER[case]
     try:
         prepare(backend, partition, statements)
@@ -97,8 +98,10 @@ async def test_a_conflict_with_another_row_is_no_duplicate(
 
 @pytest.mark.parametrize("sqlstate", ["01000", "02000", "02001", "03000", "40001", "08003", "57P03", "XX001"])
 @pytest.mark.parametrize("place", ["template18"], indirect=True)
-async def test_whatever_is_raised_first_the_client_survives_it(backend: PostgresBackend, sqlstate: str) -> None:
-    """Alone, so that the client hears of it and not only the block in the server; asyncpg has notices for some."""
+async def test_the_client_survives_any_first_error(backend: PostgresBackend, sqlstate: str) -> None:
+    """It occurs alone, so that the client gets it and not only the block in the server; asyncpg has notices for
+    some.
+    """
     prepare(backend, A, raising(RAISE_IT))
     letters = await ingest(backend, A, "good", [f"guilty {sqlstate}"])
     assert_reported(backend, letters, [sqlstate], None)
@@ -107,14 +110,14 @@ async def test_whatever_is_raised_first_the_client_survives_it(backend: Postgres
 
 @pytest.mark.parametrize("name", ["own", '"Own"', '"own ""one"""', '"RAISE (it)"'])
 @pytest.mark.parametrize("place", ["template18", "template15"], indirect=True)
-async def test_whatever_the_function_is_called_its_error_is_the_rows(backend: PostgresBackend, name: str) -> None:
-    """Also one of a class of outages."""
+async def test_an_error_belongs_to_its_row_with_any_function_name(backend: PostgresBackend, name: str) -> None:
+    """Also one from a class of outages."""
     prepare(backend, A, [statement.replace("own()", f"{name}()") for statement in raising(RAISE_IT)])
     letters = await ingest(backend, A, "duplicates", ["guilty 40001", "guilty 57014"])
     assert_reported(backend, letters, ["40001", "57014"], None)
 
 
-# How PostgreSQL's translations put it that a function is at some statement.
+# How PostgreSQL's translations say that a function is at some statement.
 AT = [
     "PL/pgSQL function {} line 3 at {}",
     "PL/pgSQL-Funktion {} Zeile 3 bei {}",
@@ -129,8 +132,8 @@ AT = [
 
 
 @pytest.mark.parametrize("place", ["template18"], indirect=True)
-def test_in_whatever_language_the_server_speaks_it_is_seen_who_has_raised(backend: PostgresBackend) -> None:
-    """Of an error's context: RAISE is told from other statements, and from a statement that is quoted."""
+def test_the_source_of_an_error_is_found_in_any_language_of_the_server(backend: PostgresBackend) -> None:
+    """The context of an error distinguishes RAISE from other statements, and from a statement that is quoted."""
 
     def is_raised(line: str) -> bool:
         with psycopg.connect(backend.dsn) as connection:
@@ -149,8 +152,8 @@ def test_in_whatever_language_the_server_speaks_it_is_seen_who_has_raised(backen
 
 @pytest.mark.parametrize("company", ["alone", "good", "duplicates", "refused"])
 @pytest.mark.parametrize("place", ["template18", "template15"], indirect=True)
-async def test_the_day_that_changes_is_the_day_a_trigger_gives_the_row(backend: PostgresBackend, company: str) -> None:
-    """However the row is written: else that day would never be computed."""
+async def test_the_touched_day_is_the_one_that_a_trigger_gives_the_row(backend: PostgresBackend, company: str) -> None:
+    """With any insert strategy; otherwise that day would never be computed."""
     prepare(backend, A, raising("NEW.created_at := NEW.created_at - interval '3 days'"))
     start = backend.store("one")
     guilty = [event(A, 0, "guilty"), event(A, 1, "guilty too")]

@@ -1,5 +1,6 @@
-"""An owner's trigger that takes long about each row, or about each statement: a batch takes longer than a statement
-may, and is written all the same. What takes too long is no row's fault, so none becomes a dead letter."""
+"""Tests an owner's trigger that is slow for each row or for each statement: a batch may take longer than the
+statement timeout and is still written. Slowness is not the fault of a row, so none becomes a dead letter.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +28,12 @@ pytestmark = [
 
 STATEMENT_SECONDS = 1.0
 ROW_SECONDS = 0.02
-ROWS = 150  # three times as many as a statement has time for
+ROWS = 150  # three times as many as one statement has time for
 
 
 @pytest.fixture
 async def backend(place: tuple[str, str]) -> AsyncIterator[PostgresBackend]:
-    """A database whose statements may not take long."""
+    """Return a database with a short statement timeout."""
     with fresh_database(*place) as dsn:
         database = Database(Postgres(dsn=SecretStr(dsn), statement_timeout_s=STATEMENT_SECONDS))
         await database.open()
@@ -43,15 +44,16 @@ async def backend(place: tuple[str, str]) -> AsyncIterator[PostgresBackend]:
 
 
 def slow(backend: PostgresBackend, when: str) -> None:
-    """Give the table a trigger."""
+    """Add a trigger to the table."""
     body = f"PERFORM pg_sleep({ROW_SECONDS}); IF NEW.query = 'guilty' THEN RAISE 'no'; END IF; RETURN NEW;"
     execute(backend.dsn, FUNCTION.format(body), TRIGGER.format(when=when, table="ai_dialogue_log"))
 
 
 @pytest.mark.parametrize("when", ["BEFORE INSERT", "AFTER INSERT"])
-async def test_rows_that_take_long_are_written_in_portions(backend: PostgresBackend, when: str) -> None:
-    """In one transaction; the next batch begins so, and with it what is refused is refused alone. Once rows are quick
-    again they go the quick way."""
+async def test_slow_rows_are_written_in_portions(backend: PostgresBackend, when: str) -> None:
+    """All in one transaction; the next batch begins like this, and a rejected row is rejected alone. When rows
+    are quick again, the normal strategy is used.
+    """
     slow(backend, when)
     store = backend.store("one")
     good = [event(A, offset, f"good {offset}") for offset in range(ROWS)]
@@ -73,12 +75,12 @@ async def test_rows_that_take_long_are_written_in_portions(backend: PostgresBack
 
 
 def verdicts(dialogues: Sequence[StoredRecord]) -> list[StoredRecord]:
-    """One on each of the dialogues."""
+    """Return one feedback event for each dialogue."""
     ids = [json.loads(one.value or b"")["id"] for one in dialogues]
     return [said(F, place, dialogue_id=id_, user_feedback=1, given_at=NOON) for place, id_ in enumerate(ids)]
 
 
-async def test_verdicts_on_such_rows_are_applied_in_portions(backend: PostgresBackend) -> None:
+async def test_feedback_on_slow_rows_is_applied_in_portions(backend: PostgresBackend) -> None:
     """At once, or later by the timer."""
     store = backend.store("one")
     dialogues = [event(A, offset, f"good {offset}") for offset in range(ROWS)]

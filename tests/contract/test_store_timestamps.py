@@ -1,4 +1,4 @@
-"""The id of a record is the same for ever: read first, read again, replayed, in either lane, whatever its timestamp."""
+"""Tests that the id of a record never changes: read first, read again, replayed, in either lane, with any timestamp."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ BOTH = pytest.mark.parametrize("place", ["template18", "template15"], indirect=T
 
 
 def record(timestamp: int, **changes: object) -> StoredRecord:
-    """A dialogue that brings no id of its own; the exact lane alone takes numbers in strings."""
+    """Return a dialogue without an id; only the exact lane accepts numbers in strings."""
     event = small_dialogue(random.Random(1), created_at="2026-03-04T12:00:00Z", **changes)
     event.pop("id", None)
     return StoredRecord(*A, 5, timestamp, None, as_json(event))
 
 
 def dead_letters(backend: PostgresBackend) -> DeadLetters:
-    """The operator's."""
+    """Return the dead letters of the commands."""
     return DeadLetters(backend._database, {A.topic: DIALOGUE}, "UTC", 1 << 20)
 
 
@@ -49,7 +49,7 @@ def dead_letters(backend: PostgresBackend) -> DeadLetters:
 @pytest.mark.parametrize("lane", ["fast", "exact"])
 @pytest.mark.parametrize("timestamp", TIMESTAMPS)
 async def test_a_replay_gives_the_id_of_the_first_reading(backend: PostgresBackend, lane: str, timestamp: int) -> None:
-    """And reading it again after that finds a duplicate."""
+    """Reading it again after that gives a duplicate."""
     read = record(timestamp, **({} if lane == "fast" else {"latency_ms": "12"}))
     execute(backend.dsn, "ALTER TABLE ai_dialogue_log ADD CONSTRAINT own CHECK (model_used = '')")
     store = backend.store("one")
@@ -65,8 +65,8 @@ async def test_a_replay_gives_the_id_of_the_first_reading(backend: PostgresBacke
 
 
 @BOTH
-async def test_dead_letters_of_any_timestamp_can_be_looked_at(backend: PostgresBackend) -> None:
-    """Their timestamps are moments that clients can read, and tell equal offsets of two topics of a name apart."""
+async def test_dead_letters_with_any_timestamp_can_be_shown(backend: PostgresBackend) -> None:
+    """Clients can read their timestamps, which distinguish equal offsets of two topics with one name."""
     execute(backend.dsn, "ALTER TABLE ai_dialogue_log ADD CONSTRAINT own CHECK (model_used = '')")
     for timestamp in TIMESTAMPS:
         store = backend.store("one")
@@ -81,8 +81,10 @@ async def test_dead_letters_of_any_timestamp_can_be_looked_at(backend: PostgresB
 
 @BOTH
 @pytest.mark.parametrize("timestamp", [-1, *(one for one in TIMESTAMPS if one > 253_402_300_799_999)])
-async def test_a_timestamp_that_cannot_stand_in_is_a_dead_letter(backend: PostgresBackend, timestamp: int) -> None:
-    """Never the clock of the reader, and a replay says the same."""
+async def test_a_timestamp_that_cannot_replace_created_at_gives_a_dead_letter(
+    backend: PostgresBackend, timestamp: int
+) -> None:
+    """The replica's clock is never used, and a replay gives the same."""
     members = json.loads(record(timestamp).value or b"")
     del members["created_at"]
     store = backend.store("one")

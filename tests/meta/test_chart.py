@@ -257,4 +257,4 @@ def test_every_secret_of_the_examples_is_created() -> None:
             volumes = [volume["projected"]["sources"] for volume in pod["volumes"] if "projected" in volume]
             for source in [next(iter(one.values())) for sources in volumes for one in sources]:
                 made = source["name"].removesuffix("-app").removesuffix("-ca").removesuffix("-cluster-ca-cert")
-                assert re.search(rf"(name: |generic |called `){made}\b", told), source["name"]
+                assert re.search(rf"(name: |generic |named `){made}\b", told), source["name"]

@@ -11,7 +11,7 @@ from consumer.admin.doctor.books import check_days, check_dead_letters, check_le
 from consumer.admin.doctor.context import Brokers, CheckContext
 from consumer.admin.doctor.copies import check_copies
 from consumer.admin.doctor.findings import Finding, Report, Severity, error, report, warning
-from consumer.admin.doctor.prices import look_at_prices
+from consumer.admin.doctor.prices import check_prices
 from consumer.admin.doctor.privileges import check_privileges
 from consumer.admin.doctor.schema import UP, check_schema
 from consumer.admin.doctor.server_settings import check_settings
@@ -39,7 +39,7 @@ ON_OUR_TABLES: Sequence[tuple[str, Check]] = (
     ("ledger", check_ledger),
     ("dead letters", check_dead_letters),
     ("roll-up", check_days),
-    ("prices", look_at_prices),
+    ("prices", check_prices),
     ("tables", check_tables),
     ("copies", check_copies),
     ("indexes", check_indexes),

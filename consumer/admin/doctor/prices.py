@@ -1,4 +1,4 @@
-"""The price file: whether it is right, and whether its prices are in use."""
+"""Checks the price file, and whether its prices are in use."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from consumer.events.price_file import PriceFileError
 from consumer.postgres.queries import load
 
 
-async def look_at_prices(look: CheckContext) -> list[Finding]:
-    """Nothing where there is no file."""
-    file = look.settings.prices.file
+async def check_prices(context: CheckContext) -> list[Finding]:
+    """Return no finding if there is no price file."""
+    file = context.settings.prices.file
     if file is None:
         return []
     try:
         book = price_file.load(file)
     except PriceFileError as problem:
         return [error("prices", f"the price file is wrong: {problem}", f"correct it; ragledger prices check {file}")]
-    in_force = await look.db.rows(load("costs_in_force"))
+    in_force = await context.db.rows(load("costs_in_force"))
     if in_force and in_force[0]["version"] != book.version:
-        found = f"other prices are in force (version {in_force[0]['version']}) than in {file} ({book.version})"
+        found = f"the prices in force (version {in_force[0]['version']}) are not those of {file} ({book.version})"
         return [warning("prices", found, "give every replica the same price file; then wait a minute, or restart them")]
     return [fine("prices", f"version {book.version}: {len(book.models)} models, {len(book.rates)} rates")]
