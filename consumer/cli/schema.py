@@ -9,7 +9,7 @@ import typer
 
 from consumer.admin.contract import export as export_documents
 from consumer.cli.output import command, out
-from consumer.ingest.prices import kinds_of
+from consumer.events.registry import kinds_by_topic
 from consumer.settings.model import load
 
 app = typer.Typer(no_args_is_help=True, help="The event contract, for producers.")
@@ -24,6 +24,6 @@ def export(directory: Annotated[Path, typer.Argument(help="Where to write it.")]
 @command
 async def _export(directory: Path) -> None:
     settings = load()
-    kinds = kinds_of(settings)
+    kinds = kinds_by_topic(settings.topics, settings.ids.namespace)
     for path in export_documents(kinds, settings.topics.expired, directory):
         out.print(str(path), markup=False, soft_wrap=True)
