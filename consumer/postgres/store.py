@@ -40,7 +40,7 @@ from consumer.postgres.client import UNIQUE_VIOLATION, CopyNotSupported, Databas
 from consumer.postgres.costs import keep_costs
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
 from consumer.postgres.dead_letters import insert_dead_letters
-from consumer.postgres.erasures import Erasures, ErasuresChanged
+from consumer.postgres.erasures import ErasuresChanged, RecordErasures
 from consumer.postgres.ledger import PostgresLedger
 from consumer.postgres.preparation import Preparation, Prepared
 from consumer.postgres.queries import load
@@ -83,7 +83,7 @@ class PostgresStore(PostgresLedger):
     ) -> None:
         super().__init__(database, group=group, owner=owner, begin_at_end=begin_at_end)
         self._telemetry, self._days, self._limit = telemetry, days, limit
-        self._erasures = Erasures(erasure_keys, namespace)
+        self._erasures = RecordErasures(erasure_keys, namespace)
         self._under_way = _UnderWay()
         self._copy_supported = True
         self._strategy = InsertStrategy.DIRECT
