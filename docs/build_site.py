@@ -24,6 +24,7 @@ PARTS = (
     "docs/**/*.svg",
     "docs/**/*.json",
     "schema/README.md",
+    "deploy/prices.yml",
     "deploy/slo.yml",
     "deploy/systemd/*",
     "deploy/helm/ragledger/*.md",
