@@ -25,6 +25,7 @@ PARTS = (
     "docs/**/*.json",
     "schema/README.md",
     "client/README.md",
+    "deploy/prices.yml",
     "deploy/slo.yml",
     "deploy/systemd/*",
     "deploy/helm/ragledger/*.md",

@@ -106,6 +106,11 @@ COMMENT ON FUNCTION user_id_of(UUID, TEXT) IS
 COMMENT ON FUNCTION session_id_of(UUID, TEXT) IS
   'The session_id that a session''s original id becomes under RAGLEDGER_IDS__NAMESPACE; a UUID stays what it is';
 
+-- Under another namespace, an erased user would not be recognised by the original id.
+ALTER TABLE erasure_version ADD COLUMN IF NOT EXISTS namespace_hash BYTEA;
+
+COMMENT ON COLUMN erasure_version.namespace_hash IS 'HMAC-SHA-256, under the column key, of the namespace of string ids under which users were erased; NULL: none was set';
+
 CREATE TABLE IF NOT EXISTS price_versions (
   version TEXT CONSTRAINT price_versions_pkey PRIMARY KEY,
   prices JSONB NOT NULL,

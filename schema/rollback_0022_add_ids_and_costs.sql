@@ -1,5 +1,6 @@
--- Rollback of 0022_add_ids_and_costs. Lost: how costs came about. What was converted or computed stays in token_cost_jpy.
--- squawk-ignore-file ban-drop-function, ban-drop-table
+-- Rollback of 0022_add_ids_and_costs. Lost: how costs came about, and under which namespace users were erased. What was
+-- converted or computed stays in token_cost_jpy.
+-- squawk-ignore-file ban-drop-function, ban-drop-table, ban-drop-column
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -32,6 +33,7 @@ BEGIN
 END
 $rollback$;
 
+ALTER TABLE IF EXISTS erasure_version DROP COLUMN IF EXISTS namespace_hash;
 DROP TABLE IF EXISTS dialogue_costs;
 DROP TABLE IF EXISTS price_versions;
 DROP FUNCTION IF EXISTS session_id_of(UUID, TEXT);

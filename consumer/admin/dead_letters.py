@@ -32,7 +32,7 @@ from consumer.postgres.amendments import apply_to_new
 from consumer.postgres.aside import aside
 from consumer.postgres.client import Database, Transaction
 from consumer.postgres.costs import keep_costs
-from consumer.postgres.erasures import Erasures, ErasuresChanged
+from consumer.postgres.erasures import ErasuresChanged, RecordErasures
 from consumer.postgres.queries import load
 from consumer.postgres.spans import results_of, touch_traces
 from consumer.postgres.splitting import insert_splitting
@@ -98,7 +98,7 @@ class DeadLetters:
     ) -> None:
         self._database, self._kinds, self._days = database, kinds, BusinessDays(timezone)
         self._max_record_bytes = max_record_bytes
-        self._erasures = Erasures(erasure_keys, namespace)
+        self._erasures = RecordErasures(erasure_keys, namespace)
 
     async def find(self, chosen: Filter, *, settled: bool, at_most: int) -> Sequence[Mapping[str, Any]]:
         """Return dead letters, newest first; with `settled`, replayed and discarded ones too."""

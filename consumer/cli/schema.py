@@ -9,7 +9,7 @@ import typer
 
 from consumer.admin.contract import export as export_documents
 from consumer.cli.output import command, out
-from consumer.ingest.prices import kinds_of
+from consumer.events.registry import kinds_by_topic
 from consumer.settings.model import load
 
 app = typer.Typer(no_args_is_help=True, help="Export the event contract for producers.")
@@ -20,5 +20,6 @@ app = typer.Typer(no_args_is_help=True, help="Export the event contract for prod
 async def export(directory: Annotated[Path, typer.Argument(help="Directory for the documents.")]) -> None:
     """Write the JSON Schema of each event and one AsyncAPI 3 document."""
     settings = load()
-    for path in export_documents(kinds_of(settings), settings.topics.expired, directory):
+    kinds = kinds_by_topic(settings.topics, settings.ids.namespace)
+    for path in export_documents(kinds, settings.topics.expired, directory):
         out.print(str(path), markup=False, soft_wrap=True)

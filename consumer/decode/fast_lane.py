@@ -17,12 +17,24 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from consumer.decode.column_decoders import Column, ColumnDecoder, decoder_of from consumer.decode.copy_format import
-NULL, UUID_LENGTH, encode_many_microseconds, encode_numeric, moment_of, tuple_head from consumer.decode.memory import
-Memory from consumer.decode.rows import Row from consumer.decode.vectorized import NotRecognised, check_depth from
-consumer.events.costs import CostError, CostNote, Pricing, Settled, Usage from consumer.events.envelope import Envelope,
-open_envelope from consumer.events.identity import bytes_from_record from consumer.events.kind import Kind, identity_of
-from consumer.events.record import Record from consumer.events.rejection import Rejected
+from consumer.decode.column_decoders import Column, ColumnDecoder, decoder_of
+from consumer.decode.copy_format import (
+    NULL,
+    UUID_LENGTH,
+    encode_many_microseconds,
+    encode_numeric,
+    moment_of,
+    tuple_head,
+)
+from consumer.decode.memory import Memory
+from consumer.decode.rows import Row
+from consumer.decode.vectorized import NotRecognised, check_depth
+from consumer.events.costs import CostError, CostNote, Pricing, Settled, Usage
+from consumer.events.envelope import Envelope, open_envelope
+from consumer.events.identity import bytes_from_record
+from consumer.events.kind import Kind, identity_of
+from consumer.events.record import Record
+from consumer.events.rejection import Rejected
 
 _FROM_1970_TO_2000_MS = 946_684_800_000
 _YEAR_10000_MS = 253_402_300_800_000

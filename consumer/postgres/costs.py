@@ -65,7 +65,7 @@ class PostgresCosts:
             if not in_force or in_force[0]["version"] != version:
                 return None
             await _demand_every_row(transaction)
-            stale = await transaction.fetch(load("costs_stale"), version, AT_A_TIME)
+            stale = await _take_stale(transaction, version)
             archived = await transaction.fetch(load("costs_archived_months")) if stale else ()
             return await self._write(transaction, [self._settle(dict(row), archived) for row in stale], version)
 
@@ -117,6 +117,16 @@ class PostgresCosts:
         await transaction.execute(load("costs_settle"), ids, sources, version)
         final = [one.id for one in changes if one.is_final or one.id in refused]
         await transaction.execute(load("costs_leave"), final)
+
+
+async def _take_stale(transaction: Transaction, version: str) -> Sequence[Any]:
+    """Some costs that were settled with other prices, locked."""
+    found = await transaction.fetch(load("costs_stale"), version, AT_A_TIME)
+    if not found:
+        return ()
+    ids = [row["dialogue_id"] for row in found]
+    await transaction.fetch(load("costs_lock"), ids, [row["created_at"] for row in found])
+    return await transaction.fetch(load("costs_read"), ids)
 
 
 def _usage(row: Mapping[str, Any]) -> Usage:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from typing_extensions import override
+
 from consumer.ingest.erased import ErasedUsers, Key
 from consumer.ingest.ports import Cause, StoreError, Unavailable
 from consumer.postgres.client import Database, Transaction
@@ -25,11 +27,13 @@ class Erasures:
     """The set of erased users as this process knows it.
 
     :param keys: the current key, then previous keys; without any, the key stored in the database is used
-    :param namespace: the namespace of string ids
     """
 
-    def __init__(self, keys: Sequence[Key] = (), namespace: UUID | None = None) -> None:
-        self._set, self._namespace = tuple(keys), namespace
+    namespace: UUID | None = None
+    """The namespace of string ids."""
+
+    def __init__(self, keys: Sequence[Key] = ()) -> None:
+        self._set = tuple(keys)
         self.keys: Sequence[Key] = self._set
         self.known = ErasedUsers()
 
@@ -53,7 +57,7 @@ class Erasures:
         if unknown:
             raise Unavailable(_MISSING_KEY.format(ids=", ".join(unknown)), Cause.ERASURE)
         keys = [key for key in self.keys if key.id in row["key_ids"]]
-        self.known = ErasedUsers(row["hashes"], keys, row["version"], self._namespace)
+        self.known = ErasedUsers(row["hashes"], keys, row["version"], self.namespace)
 
     async def hold(self, transaction: Transaction, screened_by: ErasedUsers) -> None:
         """Lock the set until the transaction ends.
@@ -70,12 +74,38 @@ class Erasures:
         return self.known
 
 
+class RecordErasures(Erasures):
+    """What is known of the erased users by whoever screens records, in which users may have string ids.
+
+    :param namespace: of string ids; None where they are not accepted
+    """
+
+    def __init__(self, keys: Sequence[Key] = (), namespace: UUID | None = None) -> None:
+        super().__init__(keys)
+        self.namespace = namespace
+        self.namespace_hash: bytes | None = None
+
+    @override
+    def take(self, row: Mapping[str, Any]) -> None:
+        """Know what the database has answered. Errors as in :meth:`learn`; and under another namespace than that of an
+        erasure, as users would not be recognised by their string ids.
+        """
+        self.namespace_hash = Key(row["key"]).hash(self.namespace.bytes) if self.namespace else None
+        if row["namespace_hash"] not in (None, self.namespace_hash):
+            raise Unavailable(_OTHER_NAMESPACE, "erasure")
+        super().take(row)
+
+
 async def _hold(transaction: Transaction) -> int:
     for row in await transaction.fetch(load("hold_erasures")):
         return int(row["version"])
     raise Unavailable("the table erasure_version has no row: run `ragledger migrate up`", Cause.SCHEMA)
 
 
+_OTHER_NAMESPACE = (
+    "users were erased under another RAGLEDGER_IDS__NAMESPACE than is set here, so a write could store their string ids:"
+    " set it to the value used for the erasure"
+)
 _MISSING_KEY = (
     "users were erased with a key that is not set here (key id {ids}), so a write could store them again:"
     " set RAGLEDGER_ERASURE__KEY, or RAGLEDGER_ERASURE__PREVIOUS_KEYS, to the values used for the erasure"

@@ -27,7 +27,7 @@ from consumer.ingest.ports import Bounds, Cause, Fenced, Holder, Refused, Teleme
 from consumer.postgres.client import CopyNotSupported, Database, Objection, Transaction
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
 from consumer.postgres.dead_letters import insert_dead_letters
-from consumer.postgres.erasures import Erasures, ErasuresChanged
+from consumer.postgres.erasures import ErasuresChanged, RecordErasures
 from consumer.postgres.insert import InsertStrategy, StrategyChoice, insert_rows
 from consumer.postgres.ledger import PostgresLedger, partition_of
 from consumer.postgres.preparation import Preparation, Prepared
@@ -72,7 +72,7 @@ class PostgresStore:
     ) -> None:
         self._database, self._telemetry, self._days = database, telemetry, days
         self._ledger, self._limit = ledger, limit
-        self._erasures = Erasures(erasure_keys, namespace)
+        self._erasures = RecordErasures(erasure_keys, namespace)
         self._choice = StrategyChoice(database.statement_seconds)
         self._in_progress = _IdsInProgress()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
+from typing import Any
 
 from pydantic_settings import EnvSettingsSource
 
@@ -26,7 +27,18 @@ class Layers(EnvSettingsSource):
     """Environment, then env file, then secrets directory: the first that knows a variable wins."""
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
-        return {name.lower(): value for name, value in variables().items()}
+        optional = self._optional()
+        return {name.lower(): None if not value and name in optional else value for name, value in variables().items()}
+
+    def _optional(self) -> Set[str]:
+        """The variables of the settings that need not have a value: an empty one is none."""
+        groups: Any = self.settings_cls.model_fields
+        return {
+            f"{PREFIX}{group}__{name}".upper()
+            for group, settings in groups.items()
+            for name, field in settings.annotation.model_fields.items()
+            if field.default is None
+        }
 
 
 def variables() -> dict[str, str]:

@@ -9,7 +9,7 @@ import pytest
 from psycopg.rows import dict_row
 
 ROOT = Path(__file__).parents[2]
-QUERIES = ("README.md", "docs/sql.md")
+QUERIES = ("README.md", "docs/costs.md", "docs/sql.md")
 STATEMENTS = ("docs/operations.md", "docs/monitoring.md", "docs/roles.md", "docs/compliance.md")
 
 # One sample for each query, with the ids that the pages use.
@@ -22,6 +22,11 @@ FROM (VALUES
   (interval '-1 hour', '[{"source": "https://handbook.example/leave"}, {"source": "https://elsewhere.example"}]'),
   (interval '-1 hour', '[]'), (interval '-1 hour', NULL), (interval '2 days', NULL)
 ) AS dialogue (shift, citations);
+
+INSERT INTO ai_dialogue_log (user_id, session_id, query, response, model_used, created_at)
+VALUES ('d8774770-01ea-5244-8bf2-2f9d90a9254f', gen_random_uuid(), 'q', 'r', 'm', now() AT TIME ZONE 'UTC');
+INSERT INTO dialogue_costs (dialogue_id, created_at, source, price_version)
+SELECT id, created_at, 'unpriced', 'v' FROM ai_dialogue_log WHERE user_id = 'd8774770-01ea-5244-8bf2-2f9d90a9254f';
 
 INSERT INTO provenance (content_id, content_type, source_uri, license_type, acquisition_method, acquired_at,
                         retention_years, permission_flag)

@@ -156,6 +156,25 @@ def test_a_replay_takes_strings_once_there_is_a_namespace_and_keeps_erased_ones_
     assert offline.value("SELECT user_id FROM ai_dialogue_log") == uuid5(NAMESPACE, f"user:{BOB}")
 
 
+def test_under_another_namespace_nothing_is_written_after_an_erasure(offline: Environment, tmp_path: Path) -> None:
+    """The erased user would not be recognised by the string; an erasure by UUID before there was one binds nobody."""
+    namespace = offline.variables.pop("RAGLEDGER_IDS__NAMESPACE")
+    offline.variables["RAGLEDGER_TOPICS__DIALOGUE"] = "rag.dialogue"
+    first = offline.run("erase", "--user", str(uuid5(NAMESPACE, "x")), "--receipt", str(tmp_path))
+    assert first.returncode == 0, first.stderr
+    offline.variables["RAGLEDGER_IDS__NAMESPACE"] = namespace
+    assert offline.run("erase", "--user-key", ALICE, "--receipt", str(tmp_path)).returncode == 0
+    add_letters(offline.dsn, [(None, as_json(small_dialogue(random.Random(1), user_id=ALICE)), [])])
+    for other in ("", str(uuid5(NAMESPACE, "other"))):
+        offline.variables["RAGLEDGER_IDS__NAMESPACE"] = other
+        for command in (["dead-letters", "replay"], ["erase", "--user", str(NAMESPACE), "--receipt", str(tmp_path)]):
+            refused = offline.run(*command)
+            assert refused.returncode == 1, command
+            assert "another RAGLEDGER_IDS__NAMESPACE" in refused.stderr.replace("\n", " ")
+    offline.variables["RAGLEDGER_IDS__NAMESPACE"] = namespace
+    assert offline.run_json("dead-letters", "replay")["erased"] == 1
+
+
 @pytest.mark.parametrize(
     "options",
     [[], ["--user", str(NAMESPACE), "--user-key", "x"], ["--user-key", ""], ["--user-key", str(UUID(int=0))]],

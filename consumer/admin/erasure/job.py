@@ -31,7 +31,7 @@ from consumer.events.user_ids import find_user_ids
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import GONE, Key
 from consumer.postgres.client import Database, Transaction
-from consumer.postgres.erasures import Erasures
+from consumer.postgres.erasures import RecordErasures
 from consumer.postgres.history import Archived, PostgresHistory
 from consumer.postgres.queries import load
 from consumer.postgres.visibility import demand_whole_tables
@@ -76,13 +76,13 @@ class Erasure:
         namespace: UUID | None = None,
     ) -> None:
         self._database, self._history, self._days = database, history, BusinessDays(timezone)
-        self._erasures, self._namespace = Erasures(keys), namespace
+        self._erasures, self._namespace = RecordErasures(keys, namespace), namespace
 
     async def demand(self) -> None:
         """Raise if the erasure cannot be done completely; call it before anything else.
 
         :raises OperationError: row-level security hides rows
-        :raises Unavailable: users were erased with an erasure key that is not set here
+        :raises Unavailable: users were erased with an erasure key, or under a namespace, that is not set here
         """
         async with self._database.transaction() as transaction:
             await demand_whole_tables(transaction, *_TABLES, _FEEDBACK)
@@ -159,6 +159,7 @@ class Erasure:
     async def _begin(self, user: UUID, requested_by: str, reference: str | None) -> int:
         hashed = self.hash(user)
         async with self._database.transaction() as transaction:
+            await transaction.execute(load("erasure_namespace"), self._erasures.namespace_hash)
             await transaction.execute(load("erasure_remember"), hashed, self.key_id)
             rows = await transaction.fetch(load("erasure_begin"), hashed, self.key_id, requested_by, reference)
         return int(rows[0]["id"])

@@ -259,6 +259,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "only_row": "boolean not null",
         "version": "bigint not null",
         "key": "bytea not null",
+        "namespace_hash": "bytea",
     },
     "erasures": {
         "id": "bigint not null",

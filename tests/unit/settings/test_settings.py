@@ -539,3 +539,16 @@ def test_a_setting_and_its_variable() -> None:
     assert known_variables().keys() == {
         variable(group, name) for group, settings in Settings() for name in type(settings).model_fields
     }
+
+
+@pytest.mark.parametrize("name", [name for name, field in known_variables().items() if field.default is None])
+def test_an_empty_value_is_none(set_env: Any, name: str) -> None:
+    """For each setting that need not have one, as the manual says: a template may leave it empty."""
+    set_env(**{name.removeprefix("RAGLEDGER_"): ""})
+    assert load() == Settings()
+
+
+def test_an_empty_value_of_another_setting_stops_the_start(set_env: Any) -> None:
+    """By its name."""
+    set_env(HTTP__PORT="")
+    assert refusal().startswith("RAGLEDGER_HTTP__PORT='': ")
