@@ -92,7 +92,7 @@ class RecordErasures(Erasures):
         """
         self.namespace_hash = Key(row["key"]).hash(self.namespace.bytes) if self.namespace else None
         if row["namespace_hash"] not in (None, self.namespace_hash):
-            raise Unavailable(_OTHER_NAMESPACE, "erasure")
+            raise Unavailable(_OTHER_NAMESPACE, Cause.ERASURE)
         super().take(row)
 
 
@@ -103,7 +103,7 @@ async def _hold(transaction: Transaction) -> int:
 
 
 _OTHER_NAMESPACE = (
-    "users were erased under another RAGLEDGER_IDS__NAMESPACE than is set here, so a write could store their string ids:"
+    "users were erased under another RAGLEDGER_IDS__NAMESPACE than the one set here, so a write could store them again:"
     " set it to the value used for the erasure"
 )
 _MISSING_KEY = (

@@ -10,9 +10,9 @@ import pytest
 from consumer.events.costs import PriceBook, Pricing, Recomputed
 from consumer.events.price_file import PriceFileError
 from consumer.ingest.clock import SystemClock
-from consumer.ingest.ports import Unavailable
+from consumer.ingest.ports import Cause, Unavailable
 from consumer.maintenance import costs
-from consumer.maintenance.costs import CostTimer
+from consumer.maintenance.costs import CostJob
 from tests.support.prices import BOOK
 
 OTHER = PriceBook("other", BOOK.models, BOOK.rates)
@@ -28,12 +28,12 @@ class Recorder:
 
     async def adopt(self, book: PriceBook) -> None:
         if self.is_away:
-            raise Unavailable("away", "connection")
+            raise Unavailable("away", Cause.CONNECTION)
         self.said.append(f"adopt {book.version}")
 
     async def recompute(self) -> Recomputed | None:
         if self.is_away:
-            raise Unavailable("away", "connection")
+            raise Unavailable("away", Cause.CONNECTION)
         return self.steps.pop(0) if self.steps else Recomputed()
 
     def prices_read(self, version: str, *, is_new: bool) -> None:
@@ -57,11 +57,11 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def turns(recorder: Recorder, read: Callable[[], PriceBook], pricing: Pricing, count: int = 1) -> list[str]:
     """What is said in so many turns."""
-    timer = CostTimer(recorder, pricing, read, recorder, SystemClock(), 60.0)
+    job = CostJob(recorder, pricing, read, recorder, SystemClock())
 
     async def run() -> None:
         for _ in range(count):
-            await timer.turn()
+            await job.run_once()
 
     asyncio.run(run())
     return recorder.said
