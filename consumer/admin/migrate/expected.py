@@ -439,11 +439,14 @@ CLOSED_FUNCTIONS: tuple[str, ...] = (
 # They read no table and have no rights of their own; row constraints and views of the caller need them.
 OPEN_FUNCTIONS: tuple[str, ...] = (
     "is_on_legal_hold",
+    "named_uuid",
     "plugin_config_is_valid",
     "retention_ends_at",
+    "session_id_of",
     "spdx_license_id",
     "update_updated_at_column",
     "usage_problems",
+    "user_id_of",
 )
 
 ID_KEEPERS = 4
