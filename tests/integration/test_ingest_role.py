@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from consumer.admin import migrate
 from consumer.admin.dead_letters import DeadLetters, Filter
 from consumer.admin.migrate import expected
 from consumer.admin.roles import GRANTS, INGEST, Grant
+from consumer.events.costs import Pricing, Recomputed
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.provenance import PROVENANCE
 from consumer.ingest import slo
@@ -26,6 +28,7 @@ from consumer.ingest.ports import Bounds, Unavailable
 from consumer.ingest.rollup_basis import Basis
 from consumer.postgres.amendments import PostgresAmendments
 from consumer.postgres.client import Database
+from consumer.postgres.costs import PostgresCosts
 from consumer.postgres.history import PostgresHistory
 from consumer.postgres.queries import load
 from consumer.postgres.store import PostgresStore
@@ -42,6 +45,7 @@ from tests.support.ingestion import (
     wait_for_records,
 )
 from tests.support.partitions import converted
+from tests.support.prices import BOOK
 from tests.support.producers import provenance
 from tests.support.psql import execute, rows, server_dsn, value
 from tests.support.roles import login, name_of
@@ -272,6 +276,7 @@ async def everything(owner: str, service: str) -> None:
     await database.open()
     try:
         await read(owner, database)
+        await price(database)
         await compute(database)
         await settle(database)
         await decide(database)
@@ -311,6 +316,18 @@ async def amend(store: PostgresStore, dialogue_id: str) -> None:
     ]
     batch = batch_of(await store.claim({partition: Bounds(0, 10) for partition in (F, V, G)}), events)
     assert sum(map(len, (await store.write(batch, AtOnce())).amended.values())) == 3
+
+
+async def price(database: Database) -> None:
+    """Keep what a dialogue cost in a currency without a price file, and settle it once there is one."""
+    async with database.transaction() as transaction:
+        [row, *_] = await transaction.fetch("SELECT id, created_at FROM ai_dialogue_log")
+        note = [["unpriced"], [""], [Decimal(5)], ["JPY"], [None]]
+        await transaction.execute(load("costs_keep"), [row["id"]], [row["created_at"]], *note)
+    costs = PostgresCosts(database, Pricing(BOOK), BusinessDays("UTC"), "owner")
+    await costs.adopt(BOOK)
+    assert await costs.recompute() == Recomputed(settled=1, changed=1)
+    assert await costs.recompute() == Recomputed()
 
 
 async def compute(database: Database) -> None:
