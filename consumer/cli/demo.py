@@ -138,8 +138,8 @@ async def _work(settings: Settings, service: Service, events: int, addresses: Ma
 
 def _message(settings: Settings, sample: Sample) -> Message:
     record = sample.record
-    headers = record.headers if isinstance(record, BadRecord) else ()
-    return Message(getattr(settings.topics, record.kind), record.value, headers=headers)
+    message = Message(getattr(settings.topics, record.kind), record.value)
+    return message._replace(key=record.key, headers=record.headers) if isinstance(record, BadRecord) else message
 
 
 async def _caught_up(settings: Settings, service: Service, events: int, on_progress: Any) -> Ledger:

@@ -25,12 +25,12 @@ from consumer.decode.copy_format import (
     encode_many_integers,
     encode_many_microseconds,
     encode_text,
+    length_prefixes,
     numerics,
 )
 from consumer.decode.memory import Memory
 from consumer.decode.numbers import Rounded, floats_in, integers_in, where_given
 from consumer.decode.vectorized import (
-    LENGTHS,
     NULL_JSON,
     NotRecognised,
     ids_of,
@@ -197,7 +197,7 @@ class TextDecoder(ColumnDecoder):
         texts = [b"" if value is None else value.encode() for value in values]
         if any(map(contains, texts, repeat(0))):
             raise NotRecognised
-        lengths = LENGTHS.of(map(len, texts))
+        lengths = length_prefixes(texts)
         if None in values:
             lengths = [NULL if value is None else length for value, length in zip(values, lengths, strict=True)]
         return Column((lengths, texts), values)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from decimal import MAX_PREC, Context, Decimal
 from functools import cache
 from itertools import repeat
+from operator import add
 from typing import Any
 from uuid import UUID
 
@@ -30,7 +31,7 @@ _LENGTH = struct.Struct("!i")
 _TRUE, _FALSE = b"\0\0\0\1\1", b"\0\0\0\1\0"
 UUID_LENGTH = _LENGTH.pack(16)
 _ONE_FIELD = struct.pack("!h", 1)
-_JSONB_VERSION = b"\1"
+_JSONB_HEAD, _JSONB_VERSION = struct.Struct("!ib"), 1
 _NUMERIC_POSITIVE, _NUMERIC_NEGATIVE = 0x0000, 0x4000
 _GROUP_DIGITS, _GROUP = 4, 10_000
 _EXACT = Context(prec=MAX_PREC)
@@ -67,14 +68,19 @@ def encode_bytes(raw: bytes) -> bytes:
     return length_prefix(len(raw)) + raw
 
 
-def jsonb_head(length: int) -> bytes:
-    """What stands before so many bytes of JSON: the length, and the version byte of jsonb's wire format."""
-    return length_prefix(length + 1) + _JSONB_VERSION
+def length_prefixes(fields: Sequence[bytes]) -> list[bytes]:
+    """The length in front of each field."""
+    return list(map(_LENGTH.pack, map(len, fields)))
+
+
+def jsonb_heads(raws: Sequence[bytes]) -> list[bytes]:
+    """What stands before each JSON value: the length, and the version byte of jsonb's wire format."""
+    return list(map(_JSONB_HEAD.pack, map(add, map(len, raws), repeat(1)), repeat(_JSONB_VERSION)))
 
 
 def encode_jsonb(raw: bytes) -> bytes:
     """JSON as the bytes it came in."""
-    return jsonb_head(len(raw)) + raw
+    return _JSONB_HEAD.pack(len(raw) + 1, _JSONB_VERSION) + raw
 
 
 def encode_numeric(number: Decimal) -> bytes:

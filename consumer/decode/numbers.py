@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import repeat
 from operator import mul, sub
+from typing import TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -22,6 +23,7 @@ from consumer.events.fields import INT_MAX
 _SURE = 0.5 - 1e-6
 _MOST_UNITS = float(INT_MAX) + 1
 
+_Number = TypeVar("_Number", int, float)
 _NUMBER_CHARACTERS = b"0123456789+-.eE,"
 _decode_floats = msgspec.json.Decoder(list[float]).decode
 _decode_integers = msgspec.json.Decoder(list[int]).decode
@@ -77,13 +79,7 @@ def floats_in(joined: bytes, count: int) -> list[float]:
     :param count: how many there must be
     :raises NotRecognised: one of the texts is not a number as JSON writes it
     """
-    # Nothing but the characters of numbers: else blanks, and commas within a string, would be taken.
-    if joined.translate(None, _NUMBER_CHARACTERS):
-        raise NotRecognised
-    found = _decode_floats(b"[" + joined + b"]")
-    if len(found) != count:
-        raise NotRecognised
-    return found
+    return _numbers_in(_decode_floats, joined, count)
 
 
 def integers_in(joined: bytes, count: int) -> list[int]:
@@ -91,9 +87,14 @@ def integers_in(joined: bytes, count: int) -> list[int]:
 
     :raises NotRecognised: one of the texts is not a whole number as JSON writes it
     """
+    return _numbers_in(_decode_integers, joined, count)
+
+
+def _numbers_in(decode: Callable[[bytes], list[_Number]], joined: bytes, count: int) -> list[_Number]:
+    # Only the characters of numbers may occur, or white space and commas within a string would be accepted.
     if joined.translate(None, _NUMBER_CHARACTERS):
         raise NotRecognised
-    found = _decode_integers(b"[" + joined + b"]")
+    found = decode(b"[" + joined + b"]")
     if len(found) != count:
         raise NotRecognised
     return found

@@ -15,8 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
-from consumer.decode.copy_format import NULL, jsonb_head, length_prefix
-from consumer.decode.memory import Memory
+from consumer.decode.copy_format import NULL, jsonb_heads
 
 # Fewer than the levels that the exact lane accepts. A value that might be too deep goes to the exact lane.
 MOST_BRACKETS = 400
@@ -32,10 +31,6 @@ _Absent = TypeVar("_Absent")
 
 class NotRecognised(Exception):
     """A value does not have the common shape, so the exact lane decides."""
-
-
-LENGTHS = Memory(length_prefix)
-_JSONB_HEADS = Memory(jsonb_head)
 
 
 def where_present(
@@ -88,7 +83,7 @@ def plain_times(texts: Sequence[str]) -> Sequence[datetime]:
     if not texts:
         return ()
     joined = '","'.join(texts)
-    if not _are_plain(joined, len(texts[0])) or "0001-" in joined or "9999-" in joined or _TIE.search(joined):
+    if not _are_plain(joined) or "0001-" in joined or "9999-" in joined or _TIE.search(joined):
         raise NotRecognised
     times = _decode_times(f'["{joined}"]')
     if len(times) != len(texts):  # a text held the separator
@@ -96,16 +91,8 @@ def plain_times(texts: Sequence[str]) -> Sequence[datetime]:
     return times
 
 
-def _are_plain(joined: str, first_length: int) -> bool:
-    """Whether every time has a plain form. In most slices all times have the same form, which is checked at once.
-
-    :param first_length: the length of the first time
-    """
-    shapes = joined.encode().translate(_DIGITS_TO_ZERO)
-    first = shapes[:first_length]
-    many, rest = divmod(len(shapes) + 3, first_length + 3)
-    same = not rest and shapes == b'","'.join([first] * many)
-    return first in _PLAIN_TIMES if same else _PLAIN_TIMES.issuperset(shapes.split(b'","'))
+def _are_plain(joined: str) -> bool:
+    return _PLAIN_TIMES.issuperset(joined.encode().translate(_DIGITS_TO_ZERO).split(b'","'))
 
 
 _decode_times = msgspec.json.Decoder(list[datetime]).decode
@@ -132,7 +119,7 @@ def json_parts(raws: Sequence[bytes]) -> Sequence[Sequence[bytes]]:
     :raises UnicodeDecodeError: a value is not UTF-8
     """
     _check_json(raws)
-    heads = _JSONB_HEADS.of(map(len, raws))
+    heads = jsonb_heads(raws)
     if NULL_JSON not in raws:
         return heads, raws
     heads = [NULL if raw == NULL_JSON else head for raw, head in zip(raws, heads, strict=True)]

@@ -16,6 +16,7 @@ class BadRecord(NamedTuple):
     kind: str
     value: bytes | None
     headers: Headers = ()
+    key: bytes | None = None
 
 
 def bad_record(generator: Generator, number: int) -> BadRecord:
@@ -52,7 +53,7 @@ def _wrong_kind(generator: Generator) -> BadRecord:
 
 
 def _tombstone(_generator: Generator) -> BadRecord:
-    return BadRecord("provenance", None)
+    return BadRecord("provenance", None, key=b"content-1")  # compaction needs a key, and clients demand one
 
 
 def _dialogue(generator: Generator, **changes: Any) -> BadRecord:

@@ -1,6 +1,6 @@
 """What producers send: the shapes of events, each alone, and the mixture of producers.
 
-A shape is a habit of a producer: its JSON library, its language, its clock. `docs/events/mixture.md` describes them.
+A shape is a habit of a producer: its JSON library, its language, its clock. ADR 0068 describes them.
 """
 
 from __future__ import annotations
