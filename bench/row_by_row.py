@@ -25,7 +25,7 @@ from consumer.decode.copy_format import (
 )
 from consumer.decode.rows import Row
 from consumer.events.dialogue import CONFIDENCE, DIALOGUE, Citations
-from consumer.events.fields import Field, Number, Text, Timestamp, Uuid
+from consumer.events.fields import Field, KeyedId, Number, Text, Timestamp, Uuid
 from consumer.events.identity import from_record
 from consumer.events.payload import parse_scalar
 from consumer.events.record import Record
@@ -39,7 +39,14 @@ class _Citation(msgspec.Struct, gc=False):
 
 
 _citations = msgspec.json.Decoder(list[_Citation]).decode
-_TYPES: dict[type[Field], Any] = {Uuid: str, Text: str, Timestamp: datetime, Number: Raw, Citations: Raw}
+_TYPES: dict[type[Field], Any] = {
+    Uuid: str,
+    KeyedId: str,
+    Text: str,
+    Timestamp: datetime,
+    Number: Raw,
+    Citations: Raw,
+}
 
 
 def _uuid(text: str) -> tuple[bytes, Any]:
@@ -81,24 +88,26 @@ def _json(raw: Raw) -> tuple[bytes, Any]:
 
 _ENCODERS: dict[type[Field], Callable[[Any], Any]] = {
     Uuid: lambda _: _uuid,
+    KeyedId: lambda _: _uuid,
+    KeyedId: lambda _: _uuid,
     Text: lambda _: _text,
     Timestamp: lambda _: _timestamp,
     Number: _number,
     Citations: lambda _: _json,
 }
 _NULL = Raw(b"null")
-_NAMES = list(DIALOGUE.fields)
+_NAMES = list(DIALOGUE.columns)
 
 
 def _member(name: str, json_type: Any) -> Any:
     return (name, Raw, _NULL) if json_type is Raw else (name, json_type | None, None)
 
 
-_FIELDS = [_ENCODERS[type(field)](field) for field in DIALOGUE.fields.values()]
+_FIELDS = [_ENCODERS[type(field)](field) for field in DIALOGUE.columns.values()]
 _decode = msgspec.json.Decoder(
     msgspec.defstruct(
         "Dialogue",
-        [_member(name, _TYPES[type(field)]) for name, field in DIALOGUE.fields.items()],
+        [_member(name, _TYPES[type(field)]) for name, field in DIALOGUE.columns.items()],
         forbid_unknown_fields=True,
         gc=False,
     )

@@ -105,4 +105,4 @@ def _secret_files(directory: Path) -> Iterator[tuple[str, str]]:
             except UnicodeDecodeError:
                 raise SettingsError(f"{SECRETS_DIR}: {file} is not UTF-8") from None
             except OSError as error:
-                raise SettingsError(f"{SECRETS_DIR}: {file} cannot be read: {error.strerror}") from None
+                raise SettingsError(_unreadable(SECRETS_DIR, str(file), error)) from None

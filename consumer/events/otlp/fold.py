@@ -106,7 +106,10 @@ class Folding:
         return Folded(values, *_origin(trace), _operations(trace))
 
     def user_of(self, value: Any) -> UUID:
-        """The user that an attribute's value names."""
+        """The user that an attribute's value names.
+
+        :raises ValueError: the value cannot be an id; the message says why
+        """
         return _uuid(value) or ids.user_id(self.namespace, str(value))
 
     def _session_of(self, value: Any) -> UUID:
@@ -117,9 +120,9 @@ class Folding:
         members: dict[str, Any] = {"id": str(trace_id), **_times(trace), **_tokens(usage)}
         user, session = trace.first(_USER), trace.first(_SESSION)
         if user is not None:
-            members["user_id"] = str(self.user_of(user))
+            members["user_id"] = _id("user_id", self.user_of, user)
         if session is not None:
-            members["session_id"] = str(self._session_of(session))
+            members["session_id"] = _id("session_id", self._session_of, session)
         if self.retrieved_is_cited and (citations := citations_of(trace)):
             members["citations"] = citations
         return members
@@ -134,6 +137,13 @@ class Folding:
             values["token_cost_jpy"] = DIALOGUE.fields["token_cost_jpy"].parse(yen)
         except PydanticCustomError as error:
             raise Rejected(Reason.INVALID_FIELD, [Fault("token_cost_jpy", error.message())]) from None
+
+
+def _id(name: str, id_of: Callable[[Any], UUID], value: Any) -> str:
+    try:
+        return str(id_of(value))
+    except ValueError as error:
+        raise Rejected(Reason.INVALID_FIELD, [Fault(name, str(error))]) from None
 
 
 def _own(trace: Trace) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple, NotRequired, Required
@@ -218,7 +219,8 @@ def _user(found: Iterable[Any], names: Any, folding: Folding) -> bytes:
         if attribute.name in names:
             value = next(value_of(one.value) for one in found if one.key == attribute.name)
             if value is not None and value != "":
-                return folding.user_of(value).bytes
+                with suppress(ValueError):  # it cannot be an id: the dialogue will be a dead letter
+                    return folding.user_of(value).bytes
     return b""
 
 
