@@ -89,7 +89,6 @@ def _json(raw: Raw) -> tuple[bytes, Any]:
 _ENCODERS: dict[type[Field], Callable[[Any], Any]] = {
     Uuid: lambda _: _uuid,
     KeyedId: lambda _: _uuid,
-    KeyedId: lambda _: _uuid,
     Text: lambda _: _text,
     Timestamp: lambda _: _timestamp,
     Number: _number,
