@@ -72,6 +72,9 @@ def _messages(value: Any, role: str, level: int) -> Iterator[Said]:
     if level > _MOST_LEVELS:
         return
     if isinstance(value, list):
+        if value and all(isinstance(one, dict) and "role" in one and "parts" in one for one in value):
+            yield from (_message(one, role) for one in value)
+            return
         if _is_pair(value):
             yield Said(_role(value[0], role), value[1])  # LangChain's ("human", "…")
             return

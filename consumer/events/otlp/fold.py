@@ -101,7 +101,7 @@ class Folding:
         if missing:
             faults = [Fault(name, _why_missing(name, trace, call)) for name in missing]
             raise Rejected(Reason.MISSING_FIELD, faults)
-        values = DIALOGUE.validate(members)
+        values = _validated(members, own)
         self._add_cost(values, usage.cost, own)
         return Folded(values, *_origin(trace), _operations(trace))
 
@@ -114,12 +114,12 @@ class Folding:
 
     def _members(self, trace_id: UUID, trace: Trace, usage: calls.Usage) -> dict[str, Any]:
         """What holds for the whole trace, as an event would bring it."""
-        members: dict[str, Any] = {"id": str(trace_id), **_times(trace), **_tokens(usage)}
+        members: dict[str, Any] = {"id": trace_id, **_times(trace), **_tokens(usage)}
         user, session = trace.first(_USER), trace.first(_SESSION)
         if user is not None:
-            members["user_id"] = str(self.user_of(user))
+            members["user_id"] = self.user_of(user)
         if session is not None:
-            members["session_id"] = str(self._session_of(session))
+            members["session_id"] = self._session_of(session)
         if self.retrieved_is_cited and (citations := citations_of(trace)):
             members["citations"] = citations
         return members
@@ -134,6 +134,23 @@ class Folding:
             values["token_cost_jpy"] = DIALOGUE.fields["token_cost_jpy"].parse(yen)
         except PydanticCustomError as error:
             raise Rejected(Reason.INVALID_FIELD, [Fault("token_cost_jpy", error.message())]) from None
+
+
+def _validated(members: Mapping[str, Any], own: Mapping[str, Any]) -> Values:
+    """The values of the columns. Citations of ours are as they should be, but for characters that cannot be stored."""
+    try:
+        if "citations" not in own:
+            check_storable(members.get("citations"))
+            return {name: _value(name, member) for name, member in members.items()}
+    except PydanticCustomError:
+        pass  # the whole verdict has every fault
+    plain = {name: str(member) if isinstance(member, UUID) else member for name, member in members.items()}
+    return DIALOGUE.validate(plain)
+
+
+def _value(name: str, member: Any) -> Any:
+    is_done = isinstance(member, UUID) or name == "citations"
+    return member if is_done else DIALOGUE.fields[name].parse(member)
 
 
 def _own(trace: Trace) -> dict[str, Any]:

@@ -170,9 +170,9 @@ def values_of(attributes: Iterable[Any]) -> dict[str, Any]:
 
 def value_of(value: AnyValue) -> Any:
     """A value as Python has it; what is nested as lists and dicts, as JSON would be."""
+    if text := value.string_value:  # what nearly all are
+        return text
     kind = value.WhichOneof("value")
-    if kind == "string_value":
-        return value.string_value
     if kind is None:
         return None
     found = getattr(value, kind)
