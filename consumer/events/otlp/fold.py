@@ -255,18 +255,17 @@ def _uuid(value: Any) -> UUID | None:
 
 def _origin(trace: Trace) -> tuple[str | None, str | None]:
     """Service and environment of the root, or of the first span that has a service."""
-    nodes = [node for node in trace.root_first if _text(node, mapping.SERVICE) is not None]
-    return (_text(nodes[0], mapping.SERVICE), _text(nodes[0], mapping.ENVIRONMENT)) if nodes else (None, None)
+    for node in trace.root_first:
+        service = _text(node, mapping.SERVICE)
+        if service is not None:
+            return service, _text(node, mapping.ENVIRONMENT)
+    return None, None
 
 
 def _text(node: Node, names: Sequence[mapping.Attribute]) -> str | None:
     """A text of the resource that the database can store."""
     value = next((node.resource[one.name] for one in names if node.resource.get(one.name)), None)
-    try:
-        check_storable(value)
-    except PydanticCustomError:
-        return None
-    return value if isinstance(value, str) else None
+    return value if isinstance(value, str) and "\0" not in value else None
 
 
 def _operations(trace: Trace) -> Operations:
