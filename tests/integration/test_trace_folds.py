@@ -11,6 +11,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
+from consumer.admin.dead_letters import DeadLetters as DeadLetterBox
+from consumer.admin.dead_letters import Filter
 from consumer.decode.lanes import decode_all
 from consumer.events.record import Partition, StoredRecord
 from consumer.ingest.batch import Batcher, BatchLimits
@@ -63,6 +65,10 @@ class World:
             keep_hours=self.keep_hours,
             erasure_keys=self._keys,
         )
+
+    def dead_letters(self) -> DeadLetterBox:
+        """What replays."""
+        return DeadLetterBox(self._database, {TOPIC.topic: SPANS}, "UTC", 1 << 20, self._keys)
 
     async def stage(self, *spans: Span, value: bytes | None = None) -> None:
         """Read one record of these spans."""
@@ -203,6 +209,33 @@ async def test_a_row_that_the_database_refuses_is_the_dead_letter_of_its_trace(w
     assert (await world.fold()).outcomes == {("dead_lettered", "refused_by_database"): 1}
     assert {row["query"] for row in world.dialogues() if row["id"] == UUID(int=8)} == {"polite"}
     assert [(letter["sqlstate"], letter["open"]) for letter in world.letters()] == [("23514", True), ("23514", True)]
+
+
+async def test_dead_letters_of_traces_are_replayed(world: World) -> None:
+    """What is still missing stays, with its reason; what the database takes now is folded again, exactly once."""
+    world.query("ALTER TABLE ai_dialogue_log ADD CONSTRAINT polite CHECK (query <> 'rude')")
+    await world.stage(span(UUID(int=6), 1, chat("rude", ANSWER) | ROOT))
+    await world.stage(span(UUID(int=7), 1, chat(QUESTION, ANSWER)))
+    await world.fold()
+    assert [letter["reason"] for letter in world.letters()] == ["refused_by_database", "missing_field"]
+    world.query("ALTER TABLE ai_dialogue_log DROP CONSTRAINT polite")
+    world.query("DELETE FROM staged_spans")  # kept long enough: a dead letter has all that is needed
+    replayed = await world.dead_letters().replay(Filter())
+    assert (replayed.inserted, replayed.failed) == (1, 1)
+    assert (await world.fold()).outcomes == {("inserted", ""): 1}
+    assert [row["query"] for row in world.dialogues()] == ["rude"]
+    assert [letter["open"] for letter in world.letters()] == [False, True]
+    assert (await world.dead_letters().replay(Filter())).failed == 1
+
+
+async def test_a_record_that_cannot_be_read_is_replayed_as_any_other(world: World) -> None:
+    """It stays, with the same reason."""
+    await world.stage(value=b"[]")
+    replayed = await world.dead_letters().replay(Filter())
+    assert replayed.failed == 1
+    (letter,) = world.letters()
+    assert (letter["reason"], letter["partition"], letter["open"]) == ("not_otlp", 0, True)
+    assert "zipkin_json" in letter["detail"]["message"]
 
 
 async def test_a_trace_that_was_erased_stays_erased(world: World) -> None:
