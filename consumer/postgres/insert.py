@@ -92,10 +92,11 @@ async def insert_rows(
         kind: await _insert_kind(transaction, kind, prepared, strategy, telemetry) for kind in rows_first(screened.rows)
     }
     spans = results_of(prepared.batch.span_records, outcomes.pop(SPAN, Outcome()))
+    traced = {SPAN: spans.inserted} if prepared.batch.span_records else {}
     total = join([Outcome(), *outcomes.values()])
     return Written(
         prepared.batch,
-        {**{kind: outcome.inserted for kind, outcome in outcomes.items()}, SPAN: spans.inserted},
+        {**{kind: outcome.inserted for kind, outcome in outcomes.items()}, **traced},
         [*total.duplicates, *spans.duplicates],
         [*screened.dead_letters, *screened.later([*total.dead_letters, *spans.dead_letters])],
         {kind: outcome.amended for kind, outcome in outcomes.items()},

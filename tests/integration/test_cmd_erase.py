@@ -50,6 +50,9 @@ def counted(receipt: Any, part: str = "deleted") -> dict[str, int]:
     return {line["name"]: line["count"] for line in receipt[part]}
 
 
+NO_TRACES = {"staged_spans": 0, "traces": 0}
+
+
 def test_all_data_of_the_user_is_removed_and_no_other(offline: Environment, tmp_path: Path) -> None:
     """Dialogues, feedback, and dead letters in every spelling go; provenance, its archive and notices stay
     without the user.
@@ -74,7 +77,7 @@ def test_all_data_of_the_user_is_removed_and_no_other(offline: Environment, tmp_
     assert len(whereabouts(offline, ALICE)) == 5
     receipt = erase(offline, ALICE, tmp_path)
     assert whereabouts(offline, ALICE) == []
-    assert counted(receipt) == {"dialogues": 2, "feedback": 1, "dead_letters": len(named)}
+    assert counted(receipt) == {"dialogues": 2, "feedback": 1, "dead_letters": len(named), **NO_TRACES}
     assert counted(receipt, "kept_without_the_user") == {"provenance": 3, "archived_provenance": 3, "notices": 3}
     assert ids(offline) == set(stays)
     assert offline.query("SELECT dialogue_id FROM kept_feedback") == [{"dialogue_id": stays[0]}]
@@ -88,6 +91,34 @@ def test_all_data_of_the_user_is_removed_and_no_other(offline: Environment, tmp_
     owners = offline.query("SELECT acquired_by, count(*)::int AS n FROM provenance GROUP BY 1 ORDER BY 1")
     assert [tuple(row.values()) for row in owners] == [(BOB, 2), (None, 3)]
     assert len(whereabouts(offline, BOB)) == 5
+
+
+def test_traces_of_the_user_go_with_all_of_their_spans(offline: Environment, tmp_path: Path) -> None:
+    """Also spans that name nobody, of traces that are known by another span, or by their dialogue alone."""
+    spans = [(1, ALICE), (1, None), (2, BOB), (2, None), (3, None), (4, None)]
+    for number, (trace, user) in enumerate(spans):
+        offline.query(
+            "INSERT INTO staged_spans (id, trace_id, user_id, is_log, is_outline, resource, content)"
+            " VALUES (%s, %s, %s, false, false, 'r', 'c') RETURNING id",
+            UUID(int=number),
+            UUID(int=trace),
+            user,
+        )
+    for trace, user in ((2, BOB), (3, ALICE)):
+        offline.query(
+            "INSERT INTO dialogue_traces (dialogue_id, trace_id, user_id, created_at, spans, model_calls, retrievals,"
+            " tool_calls, embeddings, errors, mapping, content_hash)"
+            " VALUES (%s, '', %s, now(), 1, 1, 0, 0, 0, 0, 1, '') RETURNING dialogue_id",
+            UUID(int=trace),
+            user,
+        )
+    receipt = erase(offline, ALICE, tmp_path)
+    assert counted(receipt) == {"dialogues": 0, "feedback": 0, "dead_letters": 0, "staged_spans": 3, "traces": 1}
+    left = offline.query("SELECT trace_id, user_id FROM staged_spans WHERE content <> '' ORDER BY id")
+    assert [(row["trace_id"].int, row["user_id"]) for row in left] == [(2, BOB), (2, None), (4, None)]
+    assert offline.query("SELECT user_id FROM dialogue_traces") == [{"user_id": BOB}]
+    assert offline.value("SELECT count(*) FROM staged_spans WHERE user_id = %s", ALICE) == 0
+    assert whereabouts(offline, ALICE) == []
 
 
 def test_the_days_are_recomputed_at_once(offline: Environment, tmp_path: Path) -> None:
@@ -272,7 +303,7 @@ def test_a_role_that_sees_only_some_rows_is_refused(offline: Environment, tmp_pa
         refused = restricted.run("erase", "--user", str(ALICE), "--receipt", str(tmp_path))
         assert refused.returncode == 1
         assert "row-level security hides rows of ai_dialogue_log" in refused.stderr.replace("\n", " ")
-        for table in ("ai_dialogue_log", "provenance"):
+        for table in ("ai_dialogue_log", "provenance", "dialogue_traces"):
             execute(offline.dsn, f"CREATE POLICY everything ON {table} TO {role} USING (true)")
         assert counted(erase(restricted, ALICE, tmp_path))["dialogues"] == 1
         execute(offline.dsn, "CREATE POLICY less ON ai_dialogue_log AS RESTRICTIVE USING (latency_ms > 0)")
@@ -296,7 +327,7 @@ def test_an_erased_user_stays_erased_when_the_topic_is_read_again(
     send(bootstrap_servers, [*of_alice, *of_bob])
     ingest(online, 12, tmp_path / "log")
     assert counts(online) == {"inserted": 8, "duplicates": 0, "dead": 4}
-    assert counted(erase(online, ALICE, tmp_path)) == {"dialogues": 4, "feedback": 0, "dead_letters": 2}
+    assert counted(erase(online, ALICE, tmp_path)) == {"dialogues": 4, "feedback": 0, "dead_letters": 2, **NO_TRACES}
     assert whereabouts(online, ALICE) == []
     execute(online.dsn, "DELETE FROM dead_letters WHERE reason = 'erased_user'")
     online.group = online.variables["RAGLEDGER_KAFKA__GROUP_ID"] = f"{online.group}-again"

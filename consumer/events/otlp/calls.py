@@ -16,6 +16,7 @@ from consumer.events.otlp.content import (
     decoded,
     first_answer,
     last_of_user,
+    question_in,
     said,
     text_in_list,
     text_of,
@@ -33,6 +34,7 @@ _TEMPERATURE, _PARAMETERS = mapping.names(mapping.TEMPERATURE), mapping.names(ma
 _PROMPT, _COMPLETION = mapping.names(mapping.PROMPT_TOKENS), mapping.names(mapping.COMPLETION_TOKENS)
 _TOTAL, _USAGE = mapping.names(mapping.TOTAL_TOKENS), mapping.names(mapping.USAGE)
 _COST, _COSTS = mapping.names(mapping.COST_USD), mapping.names(mapping.COSTS_USD)
+_PRESENT_INPUT = ("gen_ai.input.messages",)
 _REASONS = mapping.names(mapping.TOOL_CALLS)
 
 Entries = Mapping[str, Mapping[int, dict[str, Any]]]
@@ -73,7 +75,7 @@ def answer_of(call: Node) -> str | None:
 
 def question_of(call: Node) -> str | None:
     """The last message of the user that the model was given."""
-    return last_of_user(_said(call, _INPUT, USER))
+    return question_in(call.get(_PRESENT_INPUT)) or last_of_user(_said(call, _INPUT, USER))
 
 
 def has_content(call: Node) -> bool:
@@ -113,6 +115,8 @@ def usage_of(trace: Trace) -> Usage:
     count in its stead.
     """
     calls = trace.of(Role.MODEL_CALL)
+    if len(calls) == 1:
+        return _stated(calls[0])
     inside: dict[bytes, list[Node]] = {}
     outermost: list[Node] = []
     for call in calls:
@@ -143,6 +147,8 @@ def _stated(call: Node) -> Usage:
 
 def _count(stated: Any, details: Mapping[str, Any], *names: str) -> int | None:
     found = stated if stated is not None else next((details[name] for name in names if name in details), None)
+    if type(found) is int:  # what nearly all are
+        return found
     value = number(found)
     return int(value) if value is not None and value.is_finite() else None
 
@@ -166,7 +172,7 @@ def _sum(values: Iterable[Any]) -> Any:
 
 def number(value: Any) -> Decimal | None:
     """A number, or a text that holds one, exactly; None where it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
         return None
     try:
         return Decimal(str(value))

@@ -52,6 +52,20 @@ def said(value: Any, role: str) -> Sequence[Said]:
     return [Said(role, value)] if found not in ({}, []) else []
 
 
+def question_in(value: Any) -> str | None:
+    """The user's last message in a value that has the present form, without looking at those before it."""
+    found = decoded(value)
+    if isinstance(found, list) and _is_present_form(found):
+        for one in reversed(found):
+            if one["role"] == USER and (text := text_of(one["parts"])).strip():
+                return text
+    return None
+
+
+def _is_present_form(messages: list[Any]) -> bool:
+    return all(isinstance(one, dict) and "role" in one and isinstance(one.get("parts"), list) for one in messages)
+
+
 def last_of_user(messages: Sequence[Said]) -> str | None:
     """The text of the user's last message that has one."""
     return next((one.text for one in reversed(messages) if one.role == USER and one.text.strip()), None)
@@ -72,6 +86,9 @@ def _messages(value: Any, role: str, level: int) -> Iterator[Said]:
     if level > _MOST_LEVELS:
         return
     if isinstance(value, list):
+        if value and _is_present_form(value):
+            yield from (_message(one, role) for one in value)
+            return
         if _is_pair(value):
             yield Said(_role(value[0], role), value[1])  # LangChain's ("human", "…")
             return

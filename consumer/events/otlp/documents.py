@@ -12,6 +12,7 @@ from consumer.events.otlp.content import decoded
 from consumer.events.otlp.mapping import Role
 from consumer.events.otlp.trace import Node, Trace
 
+_NONE, _ALL = Decimal(0), Decimal(1)
 _WITHIN = "document."
 _LISTED = ("gen_ai.retrieval.documents", "langfuse.observation.output")
 
@@ -52,20 +53,28 @@ def _listed(value: Any) -> Iterator[Mapping[str, Any]]:
 
 def _citation(document: Mapping[str, Any]) -> dict[str, Any] | None:
     metadata = decoded(document.get("metadata"))
-    places = [metadata, document] if isinstance(metadata, dict) else [document]
-    named = (place.get(name) for place in places for name in mapping.SOURCES)
-    source = next((one for one in named if _is_name(one)), None)
-    source = source if source is not None else document.get("id")
-    if not _is_name(source):
+    places = (metadata, document) if isinstance(metadata, dict) else (document,)
+    source = _first(places, mapping.SOURCES) or _first((document,), ("id",))
+    if source is None:
         return None
-    citation: dict[str, Any] = {"source": str(source)}
-    title = next((place["title"] for place in places if isinstance(place.get("title"), str) and place["title"]), None)
-    if title is not None:
-        citation["title"] = title
+    citation: dict[str, Any] = {"source": source}
+    for place in places:
+        if isinstance(title := place.get("title"), str) and title:
+            citation["title"] = title
+            break
     score = number(document.get("score"))
-    if score is not None and score.is_finite() and Decimal(0) <= score <= Decimal(1):
+    if score is not None and score.is_finite() and _NONE <= score <= _ALL:
         citation["confidence"] = score
     return citation
+
+
+def _first(places: Iterable[Mapping[str, Any]], names: Iterable[str]) -> str | None:
+    for place in places:
+        for name in names:
+            value = place.get(name)
+            if value is not None and _is_name(value):
+                return str(value)
+    return None
 
 
 def _is_name(value: Any) -> bool:

@@ -101,7 +101,7 @@ class Folding:
         if missing:
             faults = [Fault(name, _why_missing(name, trace, call)) for name in missing]
             raise Rejected(Reason.MISSING_FIELD, faults)
-        values = DIALOGUE.validate(members)
+        values = _validated(members, own)
         self._add_cost(values, usage.cost, own)
         return Folded(values, *_origin(trace), _operations(trace))
 
@@ -117,7 +117,7 @@ class Folding:
 
     def _members(self, trace_id: UUID, trace: Trace, usage: calls.Usage) -> dict[str, Any]:
         """What holds for the whole trace, as an event would bring it."""
-        members: dict[str, Any] = {"id": str(trace_id), **_times(trace), **_tokens(usage)}
+        members: dict[str, Any] = {"id": trace_id, **_times(trace), **_tokens(usage)}
         user, session = trace.first(_USER), trace.first(_SESSION)
         if user is not None:
             members["user_id"] = _id("user_id", self.user_of, user)
@@ -139,11 +139,28 @@ class Folding:
             raise Rejected(Reason.INVALID_FIELD, [Fault("token_cost_jpy", error.message())]) from None
 
 
-def _id(name: str, id_of: Callable[[Any], UUID], value: Any) -> str:
+def _id(name: str, id_of: Callable[[Any], UUID], value: Any) -> UUID:
     try:
-        return str(id_of(value))
+        return id_of(value)
     except ValueError as error:
         raise Rejected(Reason.INVALID_FIELD, [Fault(name, str(error))]) from None
+
+
+def _validated(members: Mapping[str, Any], own: Mapping[str, Any]) -> Values:
+    """The values of the columns. Citations of ours are as they should be, but for characters that cannot be stored."""
+    try:
+        if "citations" not in own:
+            check_storable(members.get("citations"))
+            return {name: _value(name, member) for name, member in members.items()}
+    except PydanticCustomError:
+        pass  # the whole verdict has every fault
+    plain = {name: str(member) if isinstance(member, UUID) else member for name, member in members.items()}
+    return DIALOGUE.validate(plain)
+
+
+def _value(name: str, member: Any) -> Any:
+    is_done = isinstance(member, UUID) or name == "citations"
+    return member if is_done else DIALOGUE.fields[name].parse(member)
 
 
 def _own(trace: Trace) -> dict[str, Any]:
@@ -248,18 +265,17 @@ def _uuid(value: Any) -> UUID | None:
 
 def _origin(trace: Trace) -> tuple[str | None, str | None]:
     """Service and environment of the root, or of the first span that has a service."""
-    nodes = [node for node in trace.root_first if _text(node, mapping.SERVICE) is not None]
-    return (_text(nodes[0], mapping.SERVICE), _text(nodes[0], mapping.ENVIRONMENT)) if nodes else (None, None)
+    for node in trace.root_first:
+        service = _text(node, mapping.SERVICE)
+        if service is not None:
+            return service, _text(node, mapping.ENVIRONMENT)
+    return None, None
 
 
 def _text(node: Node, names: Sequence[mapping.Attribute]) -> str | None:
     """A text of the resource that the database can store."""
     value = next((node.resource[one.name] for one in names if node.resource.get(one.name)), None)
-    try:
-        check_storable(value)
-    except PydanticCustomError:
-        return None
-    return value if isinstance(value, str) else None
+    return value if isinstance(value, str) and "\0" not in value else None
 
 
 def _operations(trace: Trace) -> Operations:

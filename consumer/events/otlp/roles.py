@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from consumer.events.otlp import mapping
@@ -36,13 +36,12 @@ def speaks(role: Role, names: Collection[str]) -> bool:
     """Whether a span says something about a dialogue: by what it is, or because it names a user or a session, or has
     attributes of the application's own.
     """
-    return role in _SPEAKING or any(
-        name in mapping.IDENTITY_NAMES or name.startswith(mapping.OWN_PREFIX) for name in names
-    )
+    if role in _SPEAKING or not mapping.IDENTITY_NAMES.isdisjoint(names):
+        return True
+    return any(name.startswith(mapping.OWN_PREFIX) for name in names)
 
 
-def is_kept(name: str, role: Role) -> bool:
-    """Whether an attribute of a span of this role is kept: no headers, no vectors, no definitions of tools."""
-    if role in _SPEAKING:
-        return name in _KNOWN or name.startswith(_PREFIXES)
-    return name in _OF_ANY_SPAN or name.startswith(mapping.OWN_PREFIX)
+def are_kept(names: Sequence[str], role: Role) -> Sequence[bool]:
+    """Which attributes of a span of this role are kept: no headers, no vectors, no definitions of tools."""
+    known, prefixes = (_KNOWN, _PREFIXES) if role in _SPEAKING else (_OF_ANY_SPAN, (mapping.OWN_PREFIX,))
+    return [name in known or name.startswith(prefixes) for name in names]

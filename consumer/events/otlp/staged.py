@@ -20,7 +20,7 @@ from consumer.events.kind import Kind
 from consumer.events.otlp import mapping, wire
 from consumer.events.otlp.fold import Folding
 from consumer.events.otlp.mapping import Role
-from consumer.events.otlp.roles import is_kept, role_of, speaks
+from consumer.events.otlp.roles import are_kept, role_of, speaks
 from consumer.events.otlp.trace import value_of
 from consumer.events.otlp.wire import Signal
 
@@ -158,26 +158,19 @@ _REASONS = {
 
 def _outline(span: Span) -> None:
     """Leave what a trace's shape is made of: ids, times, role, error."""
-    role = [one for one in span.attributes if one.key in mapping.ROLE_NAMES]
     for name in ("name", "links", "events", "trace_state", "kind", "flags", "dropped_attributes_count"):
         span.ClearField(name)
     _set_status(span)
-    _replace(span, role)
+    _leave(span.attributes, [one.key in mapping.ROLE_NAMES for one in span.attributes])
 
 
 def _trim(span: Span, role: Role) -> None:
     """Leave what the mapping knows: no headers, no vectors, no definitions of tools."""
-    attributes = [one for one in span.attributes if is_kept(one.key, role)]
-    events = [event for event in span.events if event.name in mapping.EVENTS]
     for name in ("name", "links", "trace_state", "kind", "flags"):
         span.ClearField(name)
     _set_status(span)
-    if len(attributes) < len(span.attributes):
-        _replace(span, attributes)
-    if len(events) < len(span.events):
-        kept = [Span.Event.FromString(event.SerializeToString()) for event in events]
-        span.ClearField("events")
-        span.events.extend(kept)
+    _leave(span.attributes, are_kept([one.key for one in span.attributes], role))
+    _leave(span.events, [event.name in mapping.EVENTS for event in span.events])
 
 
 def _set_status(span: Span) -> None:
@@ -189,10 +182,11 @@ def _set_status(span: Span) -> None:
             span.status.code = code
 
 
-def _replace(span: Span, attributes: Iterable[Any]) -> None:
-    copies = [type(one).FromString(one.SerializeToString()) for one in attributes]
-    span.ClearField("attributes")
-    span.attributes.extend(copies)
+def _leave(repeated: Any, wanted: Sequence[bool]) -> None:
+    """Delete the others, from the end, so that the places of those before them stay."""
+    for place in range(len(wanted) - 1, -1, -1):
+        if not wanted[place]:
+            del repeated[place]
 
 
 def _keep_log(log: LogRecord, resource: bytes, folding: Folding) -> Kept | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
@@ -90,6 +91,11 @@ class Trace:
         root = self.root
         return self.nodes if root is None else [root, *(node for node in self.nodes if node is not root)]
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of all attributes."""
+        return frozenset(chain.from_iterable(attributes for node in self.nodes for attributes in node.said))
+
     def of(self, role: Role) -> Sequence[Node]:
         """The spans of a role."""
         return [node for node in self.nodes if node.role is role]
@@ -104,9 +110,8 @@ class Trace:
 
     def first(self, names: Iterable[str]) -> Any:
         """The value of the first of these attributes that any span has, the root asked first."""
-        there = set().union(*(attributes for node in self.nodes for attributes in node.said))
         for name in names:
-            if name in there:
+            if name in self.names:
                 value = next((value for node in self.root_first if (value := node.get((name,))) is not None), None)
                 if value is not None:
                     return value
@@ -152,9 +157,15 @@ def _node(span: Span, resource: bytes) -> Node:
         or attributes.get("langfuse.observation.level") == "ERROR",
         span.dropped_attributes_count,
         attributes,
-        values_of(Resource.FromString(resource).attributes),
+        _resource(resource),
         events,
     )
+
+
+@lru_cache(maxsize=1024)
+def _resource(raw: bytes) -> Values:
+    """Nearly all spans have one of few: what is kept of it is service and environment."""
+    return values_of(Resource.FromString(raw).attributes)
 
 
 def _log_event(record: LogRecord) -> Event:
@@ -170,9 +181,9 @@ def values_of(attributes: Iterable[Any]) -> dict[str, Any]:
 
 def value_of(value: AnyValue) -> Any:
     """A value as Python has it; what is nested as lists and dicts, as JSON would be."""
+    if text := value.string_value:  # what nearly all are
+        return text
     kind = value.WhichOneof("value")
-    if kind == "string_value":
-        return value.string_value
     if kind is None:
         return None
     found = getattr(value, kind)

@@ -1,0 +1,307 @@
+"""Folding traces in a real database: late spans, refused rows, erased users, closed traces."""
+
+import random
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from psycopg.rows import dict_row
+from pydantic import SecretStr
+
+from consumer.admin.dead_letters import DeadLetters as DeadLetterBox
+from consumer.admin.dead_letters import Filter
+from consumer.decode.lanes import decode_all
+from consumer.events.record import Partition, StoredRecord
+from consumer.ingest.batch import Batcher, BatchLimits
+from consumer.ingest.days import BusinessDays
+from consumer.ingest.erased import Key
+from consumer.ingest.ports import Bounds
+from consumer.ingest.traces import FoldedTraces
+from consumer.maintenance.table_partitions import convert
+from consumer.postgres.amendments import PostgresAmendments
+from consumer.postgres.client import Database
+from consumer.postgres.dead_letter_limit import DeadLetterLimit
+from consumer.postgres.store import PostgresStore
+from consumer.postgres.traces import PostgresTraces
+from consumer.settings.model import DeadLetters, Postgres
+from tests.support.fakes import Changes, FakeTelemetry
+from tests.support.otlp import FOLDING, SESSION, SPANS, USER, chat, record, span, traced
+from tests.support.stores import AtOnce
+
+pytestmark = pytest.mark.timeout(120)
+
+TOPIC = Partition("spans", 0)
+QUESTION, ANSWER = "what is it?", "it is this"
+ROOT = {"user.id": USER, "session.id": SESSION}
+
+
+class World:
+    """A database, a replica that stages spans, and one that folds them."""
+
+    def __init__(self, dsn: str, database: Database) -> None:
+        self.dsn, self._database = dsn, database
+        self._telemetry, days = FakeTelemetry(Changes()), BusinessDays("UTC")
+        keys = [Key(b"k" * 32)]
+        limit = DeadLetterLimit(DeadLetters())
+        self._store = PostgresStore(
+            database, self._telemetry, days, group="g", owner="o", begin_at_end=False, limit=limit, erasure_keys=keys
+        )
+        self.amendments = PostgresAmendments(database, days, 900.0, self._telemetry.set_aside)
+        self.keep_hours, self._keys, self._days = 24.0, keys, days
+        self.offset = 0
+
+    def traces(self, quiet: float = 0.0) -> PostgresTraces:
+        """A replica that folds."""
+        return PostgresTraces(
+            self._database,
+            self._days,
+            FOLDING,
+            TOPIC.topic,
+            self._telemetry.set_aside,
+            quiet=quiet,
+            keep_hours=self.keep_hours,
+            erasure_keys=self._keys,
+        )
+
+    def dead_letters(self) -> DeadLetterBox:
+        """What replays."""
+        return DeadLetterBox(self._database, {TOPIC.topic: SPANS}, "UTC", 1 << 20, self._keys)
+
+    async def stage(self, *spans: Span, value: bytes | None = None) -> None:
+        """Read one record of these spans."""
+        claims = await self._store.claim({TOPIC: Bounds(0, self.offset + 1)})
+        batcher = Batcher(BatchLimits(1000, 1 << 30, 60.0))
+        batcher.claim(claims[0])
+        one = StoredRecord(*TOPIC, self.offset, 1_700_000_000_000, None, value or record(*spans))
+        batcher.batch.add(SPANS, batcher.batch.spans[TOPIC].take([one]), decode_all(SPANS, [one]))
+        await self._store.write(batcher.seal(), AtOnce())
+        self.offset += 1
+
+    async def fold(self, quiet: float = 0.0) -> FoldedTraces:
+        """Fold everything that is due."""
+        traces = self.traces(quiet)
+        folded = await traces.fold_some()
+        assert folded is not None
+        assert folded.is_last
+        return folded
+
+    def query(self, sql: str, *arguments: Any) -> list[dict[str, Any]]:
+        """The rows of a query, if it has any."""
+        with psycopg.connect(self.dsn, row_factory=dict_row, autocommit=True) as connection:
+            cursor = connection.execute(sql.encode(), arguments or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def dialogues(self) -> list[dict[str, Any]]:
+        """Every dialogue."""
+        return self.query("SELECT * FROM ai_dialogue_log ORDER BY id")
+
+    def letters(self) -> list[dict[str, Any]]:
+        """Every dead letter."""
+        return self.query(
+            "SELECT *, replayed_at IS NULL AND discarded_at IS NULL AS open FROM dead_letters ORDER BY id"
+        )
+
+
+@pytest.fixture(params=["one table", "partitions"])
+async def world(request: pytest.FixtureRequest, database: str) -> AsyncIterator[World]:
+    """Dialogues in one table, or in a table partition for each month."""
+    if request.param == "partitions":
+        await convert(database, months_ahead=1)
+    client = Database(Postgres(dsn=SecretStr(database)))
+    await client.open()
+    try:
+        yield World(database, client)
+    finally:
+        await client.close(5)
+
+
+def one_trace(seed: int) -> tuple[UUID, Sequence[Span]]:
+    """A trace of four spans, the root first."""
+    return traced(random.Random(seed))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_the_order_the_dialogue_is_the_same(world: World, seed: int) -> None:
+    """Span by span, folded in between, some twice: one dialogue, equal to that of all spans at once."""
+    chance = random.Random(seed)
+    trace, spans = one_trace(seed)
+    await world.stage(*one_trace(99)[1])
+    await world.stage(*spans)
+    await world.fold()
+    (wanted,) = [row for row in world.dialogues() if row["id"] == trace]
+    assert len(world.dialogues()) == 2
+    for table in ("ai_dialogue_log", "staged_spans", "dialogue_traces"):
+        world.query(f"DELETE FROM {table}")
+    order = [*spans, *chance.sample(list(spans), 2)]
+    chance.shuffle(order)
+    for one in order:
+        await world.stage(one)
+        await world.fold()
+    (found,) = world.dialogues()
+    changing = {"updated_at", "ingested_at"}
+    assert {name: found[name] for name in found.keys() - changing} == {
+        name: wanted[name] for name in wanted.keys() - changing
+    }
+    assert not any(letter["open"] for letter in world.letters())
+    assert world.query("SELECT count(*) AS n FROM touched_traces") == [{"n": 0}]
+
+
+async def test_a_late_span_changes_the_dialogue_and_its_days(world: World) -> None:
+    """Of another month even: both days are computed again, and what the user has said stays."""
+    trace = UUID(int=5)
+    answer = span(trace, 2, chat(QUESTION, ANSWER) | ROOT, parent=1)
+    await world.stage(answer)
+    folded = await world.fold()
+    assert folded.outcomes == {("inserted", ""): 1}
+    world.query("UPDATE ai_dialogue_log SET user_feedback = 1")
+    world.query("DELETE FROM touched_days")
+    root = span(trace, 1, {"ragledger.created_at": "2026-10-31T23:59:59Z"}, took=1500)
+    await world.stage(root)
+    folded = await world.fold()
+    assert folded.outcomes == {("updated", ""): 1}
+    assert not folded.inserted
+    (row,) = world.dialogues()
+    assert row["created_at"].isoformat() == "2026-10-31T23:59:59"
+    assert (row["latency_ms"], row["user_feedback"]) == (1500, 1)
+    days = world.query("SELECT DISTINCT day::text FROM touched_days ORDER BY day")
+    assert [day["day"] for day in days] == ["2026-10-31", "2026-11-30"]
+    await world.stage(span(trace, 3, {"http.route": "/late"}, parent=1))
+    assert (await world.fold()).outcomes == {("updated", ""): 1}  # one span more
+    await world.stage(root)
+    assert (await world.fold()).outcomes == {}
+
+
+async def test_a_trace_waits_for_what_is_missing_until_it_is_quiet(world: World) -> None:
+    """With its root it may become a dialogue at once, and never a dead letter; one that came too early is settled."""
+    trace, (root, _, _, answer) = one_trace(1)
+    await world.stage(root)
+    assert (await world.fold(quiet=3600)).outcomes == {}
+    assert world.query("SELECT count(*) AS n FROM touched_traces") == [{"n": 1}]
+    assert (await world.fold()).outcomes == {("skipped", "no_model_call"): 1}
+    nameless = span(trace, 4, chat(QUESTION, ANSWER), parent=1)
+    world.query("DELETE FROM staged_spans")
+    await world.stage(nameless)
+    assert (await world.fold()).outcomes == {("dead_lettered", "missing_field"): 1}
+    (letter,) = world.letters()
+    assert (letter["partition"], bytes(letter["key"]).decode(), letter["open"]) == (-1, trace.hex, True)
+    assert "no span names a user" in letter["detail"]["message"]
+    await world.stage(root, answer)
+    assert (await world.fold(quiet=3600)).outcomes == {("inserted", ""): 1}
+    (letter,) = world.letters()
+    assert not letter["open"]
+    assert len(world.dialogues()) == 1
+
+
+async def test_a_row_that_the_database_refuses_is_the_dead_letter_of_its_trace(world: World) -> None:
+    """With SQLSTATE, new or changed; the others of the fold go in."""
+    world.query("ALTER TABLE ai_dialogue_log ADD CONSTRAINT polite CHECK (query <> 'rude')")
+    good, spans = one_trace(1)
+    await world.stage(*spans)
+    await world.stage(span(UUID(int=6), 1, chat("rude", ANSWER) | ROOT))
+    await world.stage(span(UUID(int=8), 1, chat("polite", ANSWER) | ROOT, took=50))
+    folded = await world.fold()
+    assert folded.outcomes == {("inserted", ""): 2, ("dead_lettered", "refused_by_database"): 1}
+    assert {row["id"] for row in world.dialogues()} == {good, UUID(int=8)}
+    await world.stage(span(UUID(int=8), 2, chat("rude", ANSWER), parent=1, start=900))
+    assert (await world.fold()).outcomes == {("dead_lettered", "refused_by_database"): 1}
+    assert {row["query"] for row in world.dialogues() if row["id"] == UUID(int=8)} == {"polite"}
+    assert [(letter["sqlstate"], letter["open"]) for letter in world.letters()] == [("23514", True), ("23514", True)]
+
+
+async def test_dead_letters_of_traces_are_replayed(world: World) -> None:
+    """What is still missing stays, with its reason; what the database takes now is folded again, exactly once."""
+    world.query("ALTER TABLE ai_dialogue_log ADD CONSTRAINT polite CHECK (query <> 'rude')")
+    await world.stage(span(UUID(int=6), 1, chat("rude", ANSWER) | ROOT))
+    await world.stage(span(UUID(int=7), 1, chat(QUESTION, ANSWER)))
+    await world.fold()
+    assert [letter["reason"] for letter in world.letters()] == ["refused_by_database", "missing_field"]
+    world.query("ALTER TABLE ai_dialogue_log DROP CONSTRAINT polite")
+    world.query("DELETE FROM staged_spans")  # kept long enough: a dead letter has all that is needed
+    replayed = await world.dead_letters().replay(Filter())
+    assert (replayed.inserted, replayed.failed) == (1, 1)
+    assert (await world.fold()).outcomes == {("inserted", ""): 1}
+    assert [row["query"] for row in world.dialogues()] == ["rude"]
+    assert [letter["open"] for letter in world.letters()] == [False, True]
+    assert (await world.dead_letters().replay(Filter())).failed == 1
+
+
+async def test_a_record_that_cannot_be_read_is_replayed_as_any_other(world: World) -> None:
+    """It stays, with the same reason."""
+    await world.stage(value=b"[]")
+    replayed = await world.dead_letters().replay(Filter())
+    assert replayed.failed == 1
+    (letter,) = world.letters()
+    assert (letter["reason"], letter["partition"], letter["open"]) == ("not_otlp", 0, True)
+    assert "zipkin_json" in letter["detail"]["message"]
+
+
+async def test_a_trace_that_was_erased_stays_erased(world: World) -> None:
+    """Its spans are emptied, those that come later too, whether they name the user or not."""
+    trace, (root, embedding, retrieval, answer) = one_trace(1)
+    await world.stage(retrieval, answer)
+    key = Key(b"k" * 32)
+    world.query("INSERT INTO erased_users (user_hash, key_id) VALUES (%s, %s)", key.hash(UUID(USER).bytes), key.id)
+    await world.stage(root)
+    assert (await world.fold()).outcomes == {("skipped", "erased_user"): 1}
+    await world.stage(embedding, span(trace, 9, chat(QUESTION, ANSWER), parent=1))
+    assert (await world.fold()).outcomes == {("skipped", "erased_user"): 1}
+    assert world.dialogues() == []
+    assert world.letters() == []
+    assert world.query("SELECT count(*) AS n FROM staged_spans WHERE content <> '' OR user_id IS NOT NULL") == [
+        {"n": 0}
+    ]
+
+
+async def test_spans_are_dropped_and_their_trace_is_closed(world: World) -> None:
+    """A span that comes after that changes nothing; of traces with nothing for us, the outlines go after an hour."""
+    _, (root, embedding, _, answer) = one_trace(1)
+    await world.stage(root, answer)
+    await world.stage(span(UUID(int=9), 1, {"http.route": "/healthz"}))
+    await world.fold()
+    assert not await world.traces().drop_some()
+    assert world.query("SELECT count(*) AS n FROM staged_spans") == [{"n": 3}]
+    world.query("UPDATE staged_spans SET staged_at = now() - interval '2 hours'")
+    await world.traces().drop_some()
+    assert world.query("SELECT count(*) AS n FROM staged_spans") == [{"n": 2}]
+    world.query("UPDATE staged_spans SET staged_at = now() - interval '25 hours'")
+    await world.traces().drop_some()
+    assert world.query("SELECT count(*) AS n FROM staged_spans") == [{"n": 0}]
+    before = world.dialogues()
+    await world.stage(embedding, root)
+    assert (await world.fold()).outcomes == {("skipped", "late"): 1}
+    assert world.query("SELECT count(*) AS n FROM staged_spans") == [{"n": 0}]
+    assert world.dialogues() == before
+
+
+async def test_one_replica_folds_at_a_time(world: World) -> None:
+    """Another one leaves it alone while the lock is held."""
+    await world.stage(*one_trace(1)[1])
+    with psycopg.connect(world.dsn) as other:
+        other.execute("SELECT pg_advisory_xact_lock(hashtextextended('ragledger fold', 0))")
+        assert await world.traces().fold_some() is None
+    assert (await world.fold()).outcomes == {("inserted", ""): 1}
+
+
+async def test_a_dialogue_that_an_event_has_made_stays(world: World) -> None:
+    """First write wins, as for any id; and what is deleted by other hands does not come back."""
+    trace, spans = one_trace(1)
+    world.query(
+        "INSERT INTO ai_dialogue_log (id, user_id, session_id, query, response, model_used, created_at)"
+        " VALUES (%s, %s, %s, 'own', 'own', 'm', '2026-11-30')",
+        trace,
+        UUID(USER),
+        UUID(SESSION),
+    )
+    await world.stage(*spans)
+    assert (await world.fold()).outcomes == {("duplicate", ""): 1}
+    assert [row["query"] for row in world.dialogues()] == ["own"]
+    other, spans = one_trace(2)
+    await world.stage(*spans[:3], span(other, 4, chat(QUESTION, ANSWER), parent=1))
+    await world.fold()
+    world.query("DELETE FROM ai_dialogue_log WHERE id = %s", other)
+    await world.stage(span(other, 5, chat(QUESTION, "another"), parent=1, start=9000))
+    assert (await world.fold()).outcomes == {("unchanged", ""): 1}
+    assert len(world.dialogues()) == 1
