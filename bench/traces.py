@@ -24,7 +24,6 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from bench.servers import POSTGRES_SETTINGS
-from bench.words import Writer
 from consumer.admin import migrate
 from consumer.decode.lanes import decode_all
 from consumer.devstack import PostgresServer, Workspace
@@ -32,12 +31,15 @@ from consumer.events.otlp.fold import Folding
 from consumer.events.otlp.staged import signal_kind
 from consumer.events.otlp.wire import Signal
 from consumer.events.record import Partition, StoredRecord
-from consumer.ingest.batch import Batcher, BatchLimits
+from consumer.generator.chance import Chance
+from consumer.generator.texts import Writer
+from consumer.ingest.batch import Batch, BatchLimits
 from consumer.ingest.clock import SystemClock
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.ports import Bounds
 from consumer.postgres.client import Database
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
+from consumer.postgres.ledger import PostgresLedger
 from consumer.postgres.store import PostgresStore
 from consumer.postgres.traces import PostgresTraces
 from consumer.settings.model import BatchSettings, DeadLetters, Postgres
@@ -67,7 +69,10 @@ class _Maker:
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)  # noqa: S311 - samples, not secrets
-        self._writer = Writer(self._chance)
+        self._writer = Writer(Chance(seed))
+
+    def _answer(self, characters: int) -> str:
+        return self._writer.answer(characters, markdown=False, escaped=False)[:characters]
 
     def records(self, count: int) -> Iterator[bytes]:
         """The values of records that hold so many traces."""
@@ -88,7 +93,7 @@ class _Maker:
             {
                 "id": f"d{place}",
                 "score": round(self._chance.random(), 2),
-                "content": self._writer.answer()[:400],
+                "content": self._answer(400),
                 "metadata": {"source": self._writer.address(), "title": self._writer.title()},
             }
             for place in range(DOCUMENTS)
@@ -110,7 +115,7 @@ class _Maker:
             _message("system", f"Answer from the context.\n{context}"),
             _message("user", self._writer.question()),
         ]
-        answer = (self._writer.answer() * 3)[:2500]
+        answer = self._answer(2500)
         return {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": "openai",
@@ -154,9 +159,8 @@ class _Way:
         days, clock = BusinessDays("UTC"), SystemClock()
         telemetry = PrometheusTelemetry(Metrics(), clock, [TOPIC.topic])
         limit = DeadLetterLimit(DeadLetters())
-        self._store = PostgresStore(
-            database, telemetry, days, group="bench", owner="bench", begin_at_end=False, limit=limit
-        )
+        ledger = PostgresLedger(database, group="bench", owner="bench", begin_at_end=False)
+        self._store = PostgresStore(database, telemetry, days, ledger, limit)
         self._traces = PostgresTraces(
             database, days, Folding(), TOPIC.topic, telemetry.set_aside, quiet=0.0, keep_hours=24.0
         )
@@ -168,16 +172,17 @@ class _Way:
         settings = BatchSettings()
         limits = BatchLimits(settings.max_rows, settings.max_bytes, 60.0)
         (claim,) = await self._store.claim({TOPIC: Bounds(self._offset, self._offset + len(values))})
-        batcher = Batcher(limits)
-        batcher.claim(claim)
+        batch = Batch(limits)
+        batch.claim(claim)
         for value in values:
             record = StoredRecord(*TOPIC, self._offset, 1_770_000_000_000, None, value)
             self._offset += 1
-            taken = batcher.batch.spans[TOPIC].take([record])
-            batcher.batch.add(self._kind, taken, decode_all(self._kind, taken))
-            if batcher.is_ready(0.0):
-                await self._store.write(batcher.seal(), _Turn())
-        await self._store.write(batcher.seal(), _Turn())
+            taken = batch.spans[TOPIC].take([record])
+            batch.add(self._kind, taken, decode_all(self._kind, taken))
+            if batch.is_ready(0.0):
+                await self._store.write(batch, _Turn())
+                batch = batch.next()
+        await self._store.write(batch, _Turn())
 
     async def fold(self) -> int:
         """Fold everything; how many dialogues."""

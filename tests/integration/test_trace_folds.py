@@ -15,7 +15,7 @@ from consumer.admin.dead_letters import DeadLetters as DeadLetterBox
 from consumer.admin.dead_letters import Filter
 from consumer.decode.lanes import decode_all
 from consumer.events.record import Partition, StoredRecord
-from consumer.ingest.batch import Batcher, BatchLimits
+from consumer.ingest.batch import Batch
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import Key
 from consumer.ingest.ports import Bounds
@@ -24,9 +24,11 @@ from consumer.maintenance.table_partitions import convert
 from consumer.postgres.amendments import PostgresAmendments
 from consumer.postgres.client import Database
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
+from consumer.postgres.ledger import PostgresLedger
 from consumer.postgres.store import PostgresStore
 from consumer.postgres.traces import PostgresTraces
 from consumer.settings.model import DeadLetters, Postgres
+from tests.support.builders import ROOMY
 from tests.support.fakes import Changes, FakeTelemetry
 from tests.support.otlp import FOLDING, SESSION, SPANS, USER, chat, record, span, traced
 from tests.support.stores import AtOnce
@@ -46,9 +48,8 @@ class World:
         self._telemetry, days = FakeTelemetry(Changes()), BusinessDays("UTC")
         keys = [Key(b"k" * 32)]
         limit = DeadLetterLimit(DeadLetters())
-        self._store = PostgresStore(
-            database, self._telemetry, days, group="g", owner="o", begin_at_end=False, limit=limit, erasure_keys=keys
-        )
+        ledger = PostgresLedger(database, group="g", owner="o", begin_at_end=False)
+        self._store = PostgresStore(database, self._telemetry, days, ledger, limit, keys)
         self.amendments = PostgresAmendments(database, days, 900.0, self._telemetry.set_aside)
         self.keep_hours, self._keys, self._days = 24.0, keys, days
         self.offset = 0
@@ -73,11 +74,11 @@ class World:
     async def stage(self, *spans: Span, value: bytes | None = None) -> None:
         """Read one record of these spans."""
         claims = await self._store.claim({TOPIC: Bounds(0, self.offset + 1)})
-        batcher = Batcher(BatchLimits(1000, 1 << 30, 60.0))
-        batcher.claim(claims[0])
+        batch = Batch(ROOMY)
+        batch.claim(claims[0])
         one = StoredRecord(*TOPIC, self.offset, 1_700_000_000_000, None, value or record(*spans))
-        batcher.batch.add(SPANS, batcher.batch.spans[TOPIC].take([one]), decode_all(SPANS, [one]))
-        await self._store.write(batcher.seal(), AtOnce())
+        batch.add(SPANS, batch.spans[TOPIC].take([one]), decode_all(SPANS, [one]))
+        await self._store.write(batch, AtOnce())
         self.offset += 1
 
     async def fold(self, quiet: float = 0.0) -> FoldedTraces:
