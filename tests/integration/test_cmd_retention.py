@@ -14,6 +14,7 @@ import jsonschema
 import psycopg
 import pytest
 
+from consumer.postgres.queries import load
 from tests.support.ingestion import Outgoing, as_json, environment_on, ids, ingest, log_lines, send
 from tests.support.notices import ALICE, BOB, acquired, insert, published, retention_environment
 from tests.support.psql import execute
@@ -257,7 +258,7 @@ def test_two_concurrent_runs_send_each_notice_once(environment: Environment) -> 
 
 def test_the_index_finds_expired_rows(environment: Environment) -> None:
     """idx_provenance_expiring is scanned once for each number of years; the table is not scanned as a whole."""
-    sql = (Path(__file__).parents[2] / "consumer" / "postgres" / "queries" / "retention_archive.sql").read_text()
+    sql = load("retention_archive")
     fill = """
         INSERT INTO provenance (id, content_id, content_type, source_uri, license_type, acquisition_method, acquired_at,
                                 retention_years)

@@ -137,10 +137,8 @@ def test_the_queries_of_the_page_are_bounded(connection: psycopg.Connection) -> 
 
 def test_the_page_reads_no_event_text() -> None:
     """No query names a column with text."""
-    directory = Path(__file__).parents[2] / "consumer" / "postgres" / "queries"
+    file = Path(__file__).parents[2] / "consumer" / "postgres" / "queries" / "page.sql"
     texts = {"query", "response", "citations", "value", "headers", "key", "detail"}
-    files = sorted(directory.glob("page_*.sql"))
-    assert files
-    for file in files:
-        statement = "\n".join(line for line in file.read_text().splitlines() if not line.startswith("--"))
-        assert not texts & set(re.findall(r"\w+", statement)), file.name
+    statements = "\n".join(line for line in file.read_text().splitlines() if not line.startswith("--"))
+    assert "SELECT" in statements
+    assert not texts & set(re.findall(r"\w+", statements))

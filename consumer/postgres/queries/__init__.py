@@ -1,24 +1,34 @@
-"""The SQL, one statement a file, each described at its top."""
+"""The SQL of the service, in one file per group of tables. Each statement has a heading `-- name: …` and a comment."""
 
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 
-_names: dict[str, str] = {}
+_HEADING = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
-@cache
 def load(name: str) -> str:
-    """The statement in ``name.sql``."""
-    statement = (files(__name__) / f"{name}.sql").read_text()
-    _names[_first_line(statement)] = name
-    return statement
+    """The statement of this name, with its heading and comment."""
+    return _statements()[name]
 
 
 def name_of(statement: str) -> str:
-    """What a statement is called in messages: its file, whatever was formatted in, or else its first words."""
-    first = _first_line(statement)
-    return _names.get(first) or " ".join(first.removeprefix("--").split()[:2])
+    """The name of a statement for messages, also after `str.format`; its first words if it is from no file."""
+    heading = _HEADING.match(statement)
+    return heading[1] if heading else " ".join(statement.split()[:2])
 
 
-def _first_line(statement: str) -> str:
-    return statement.partition("\n")[0]
+@cache
+def _statements() -> Mapping[str, str]:
+    texts = [file.read_text() for file in files(__name__).iterdir() if file.name.endswith(".sql")]
+    return dict(pair for text in texts for pair in _split(text))
+
+
+def _split(text: str) -> Iterator[tuple[str, str]]:
+    headings = list(_HEADING.finditer(text))
+    ends = [*(heading.start() for heading in headings[1:]), len(text)]
+    for heading, end in zip(headings, ends, strict=True):
+        yield heading[1], text[heading.start() : end].strip() + "\n"

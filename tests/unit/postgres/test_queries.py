@@ -1,32 +1,37 @@
-"""What every statement of ours keeps to."""
+"""The files of SQL and their loader."""
+
+from __future__ import annotations
 
 import re
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-import consumer
 from consumer.postgres.queries import load, name_of
 
-FILES = [path for path in Path(consumer.__file__).parent.rglob("*") if path.suffix in (".py", ".sql")]
-STATEMENTS = sorted(path.stem for path in FILES if path.parent.name == "queries")
+CONSUMER = Path(__file__).parents[3] / "consumer"
+FILES = [file for file in files("consumer.postgres.queries").iterdir() if file.name.endswith(".sql")]
+NAMES = [name for file in FILES for name in re.findall(r"^-- name: (\w+)$", file.read_text(), re.MULTILINE)]
 
 
-def test_no_conflict_is_resolved_without_saying_on_what() -> None:
-    """ON CONFLICT without a target swallows conflicts with every constraint, the owner's own too."""
-    without = [path.name for path in FILES if re.search(r"ON CONFLICT\s+DO\b", path.read_text("utf-8"))]
-    assert without == []
+def test_no_name_is_used_for_two_statements() -> None:
+    """One of them could not be loaded."""
+    assert len(NAMES) == len(set(NAMES)) > 100
 
 
-@pytest.mark.parametrize("name", [one for one in STATEMENTS if one != "__init__"])
-def test_a_statement_is_known_by_the_name_of_its_file(name: str) -> None:
-    """Whatever was formatted into it: what comes after its first line."""
-    first, _, rest = load(name).partition("\n")
-    assert "{" not in first
-    assert name_of(f"{first}\n{rest.replace('{', '')}") == name
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_each_statement_has_a_comment_and_is_used(name: str) -> None:
+    """The comment says what the statement does; an unused statement can go."""
+    heading, comment, *_ = load(name).splitlines()
+    assert heading == f"-- name: {name}"
+    assert comment.startswith("-- ")
+    sources = "\n".join(path.read_text() for path in CONSUMER.rglob("*.py"))
+    parts = [f'"{name}"', *(f'"{name[:end]}{{' for end in range(1, len(name))), f'}}{name[-9:]}"']
+    assert any(part in sources for part in parts)
 
 
-def test_other_statements_are_named_by_their_first_words() -> None:
-    """Never by what they may quote."""
-    assert name_of("SET CONSTRAINTS ALL IMMEDIATE") == "SET CONSTRAINTS"
+def test_a_statement_keeps_its_name_in_messages() -> None:
+    """Also after names of tables were formatted in."""
+    assert name_of(load("make_stage").format(table="t", stage="s", names="n")) == "make_stage"
     assert name_of("COPY provenance") == "COPY provenance"

@@ -1,3 +1,0 @@
--- The users who have dialogues in a table.
--- {table}
-SELECT DISTINCT user_id FROM {table}

@@ -1,2 +1,0 @@
--- Wait until this transaction may archive.
-SELECT pg_advisory_xact_lock(hashtextextended('ragledger retention', 0))

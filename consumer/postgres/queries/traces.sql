@@ -1,0 +1,246 @@
+-- Statements about staged_spans, touched_traces and dialogue_traces.
+
+
+-- name: drop_late_spans
+-- Drop spans that came after their trace was closed: they change nothing any more.
+-- $1 traces
+DELETE FROM staged_spans WHERE trace_id = ANY ($1::uuid[])
+
+
+-- name: drop_old_spans
+-- Drop spans that were kept long enough, and close their traces: spans that come later change nothing any more. Spans of
+-- traces of which there are outlines alone go earlier. A trace that waits to be folded keeps all of its spans.
+-- $1 hours  $2 hours for outlines  $3 at most
+WITH old AS (
+    SELECT id
+    FROM staged_spans AS span
+    WHERE staged_at < now() - least($1::float8, $2::float8) * interval '1 hour'
+      AND (
+          staged_at < now() - $1::float8 * interval '1 hour'
+          OR NOT EXISTS (
+              SELECT FROM staged_spans AS other
+              WHERE other.trace_id = span.trace_id AND (NOT other.is_outline OR other.content = '')
+          )
+      )
+      AND NOT EXISTS (SELECT FROM touched_traces AS touched WHERE touched.trace_id = span.trace_id)
+    LIMIT $3
+),
+dropped AS (
+    DELETE FROM staged_spans WHERE id IN (SELECT id FROM old) RETURNING trace_id
+),
+closed AS (
+    UPDATE dialogue_traces
+    SET closed_at = now()
+    WHERE dialogue_id IN (SELECT trace_id FROM dropped) AND closed_at IS NULL
+)
+SELECT count(*) AS dropped FROM dropped
+
+
+-- name: due_traces
+-- Traces to be folded, oldest mark first: quiet ones, and those whose root has come. A trace whose root has come and that
+-- was tried since its newest mark has to become quiet first. `marks` are those that this fold answers for: a mark that is
+-- committed later stays.
+-- $1 seconds of quiet  $2 at most  $3 traces that were tried  $4 the newest mark of each then
+SELECT trace_id, marks, is_quiet
+FROM (
+    SELECT
+        trace_id, array_agg(id) AS marks, min(id) AS oldest, max(id) AS newest, bool_or(has_root) AS has_root,
+        max(touched_at) <= clock_timestamp() - $1::float8 * interval '1 second' AS is_quiet
+    FROM touched_traces
+    GROUP BY trace_id
+) AS touched
+LEFT JOIN unnest($3::uuid[], $4::bigint[]) AS tried (trace_id, newest) USING (trace_id, newest)
+WHERE is_quiet OR (has_root AND tried.trace_id IS NULL)
+ORDER BY oldest
+LIMIT $2
+
+
+-- name: empty_traces
+-- Empty the staged spans of traces whose user was erased. That they were there is kept, so that a span that comes later
+-- is emptied too.
+-- $1 traces
+UPDATE staged_spans
+SET user_id = NULL, is_outline = true, resource = '', content = ''
+WHERE trace_id = ANY ($1::uuid[]) AND content <> ''
+
+
+-- name: erasure_found_traces
+-- What there is of a user's traces: staged spans that are not empty, and rows of dialogue_traces.
+-- $1 user
+SELECT
+    (
+        SELECT count(*)
+        FROM staged_spans
+        WHERE content <> '' AND trace_id IN (
+            SELECT trace_id FROM staged_spans WHERE user_id = $1
+            UNION ALL
+            SELECT dialogue_id FROM dialogue_traces WHERE user_id = $1
+        )
+    ) AS staged_spans,
+    (SELECT count(*) FROM dialogue_traces WHERE user_id = $1) AS traces
+
+
+-- name: erasure_spans
+-- Empty staged spans of traces of a user: of every span of the trace, as the user may be named by another one. That they
+-- were there is kept, so that a span that comes later is emptied too.
+-- $1 user  $2 traces at most
+WITH named AS (
+    SELECT DISTINCT trace_id
+    FROM (
+        SELECT trace_id FROM staged_spans WHERE user_id = $1
+        UNION ALL
+        SELECT dialogue_id FROM dialogue_traces WHERE user_id = $1
+    ) AS of_user
+    WHERE EXISTS (SELECT FROM staged_spans AS span WHERE span.trace_id = of_user.trace_id AND span.content <> '')
+    LIMIT $2
+)
+UPDATE staged_spans
+SET user_id = NULL, is_outline = true, resource = '', content = ''
+WHERE trace_id IN (SELECT trace_id FROM named) AND content <> ''
+RETURNING id
+
+
+-- name: erasure_traces
+-- Delete which traces the dialogues of a user came from.
+-- $1 user  $2 at most
+DELETE FROM dialogue_traces
+WHERE dialogue_id IN (SELECT dialogue_id FROM dialogue_traces WHERE user_id = $1 LIMIT $2)
+RETURNING dialogue_id
+
+
+-- name: forget_trace_marks
+-- Forget the marks of traces that were folded; marks that were made meanwhile stay.
+-- $1 marks
+DELETE FROM touched_traces WHERE id = ANY ($1::bigint[])
+
+
+-- name: keep_trace_letters
+-- Keep traces that cannot become dialogues, with the reason. A trace has one dead letter: one that was replayed in vain,
+-- or had another reason before, is open again with the newest reason. What somebody discarded stays discarded.
+-- $1 topic  $2 partition that stands for traces  $3 traces, as numbers  $4 timestamps (ms)  $5 keys  $6 values
+-- $7 headers  $8 reasons  $9 details  $10 SQLSTATEs
+WITH letters AS (
+    SELECT *
+    FROM unnest(
+        $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[], $7::jsonb[], $8::text[], $9::jsonb[], $10::text[]
+    ) AS letter (record_offset, milliseconds, key, value, headers, reason, detail, sqlstate)
+),
+kept AS (
+    UPDATE dead_letters AS kept
+    SET key = letters.key, value = letters.value, headers = letters.headers, reason = letters.reason,
+        detail = letters.detail, sqlstate = letters.sqlstate, replayed_at = NULL
+    FROM letters
+    WHERE kept.topic = $1 AND kept.partition = $2 AND kept.record_offset = letters.record_offset
+      AND kept.reason <> 'erased_user'
+)
+INSERT INTO dead_letters
+    (topic, partition, record_offset, record_timestamp, key, value, headers, reason, detail, sqlstate)
+SELECT
+    $1, $2, record_offset, 'epoch'::timestamptz + milliseconds * interval '1 millisecond', key, value, headers, reason,
+    detail, sqlstate
+FROM letters
+WHERE NOT EXISTS (
+    SELECT FROM dead_letters AS known
+    WHERE known.topic = $1 AND known.partition = $2 AND known.record_offset = letters.record_offset
+)
+ORDER BY record_offset
+ON CONFLICT (topic, partition, record_offset, record_timestamp) DO NOTHING
+
+
+-- name: keep_traces
+-- Keep which trace each dialogue came from.
+-- $1 dialogues  $2 users  $3 created_at  $4 services  $5 environments  $6 spans  $7 model calls  $8 retrievals
+-- $9 tool calls  $10 embeddings  $11 errors  $12 version of the mapping  $13 hashes
+INSERT INTO dialogue_traces AS kept (
+    dialogue_id, trace_id, user_id, created_at, service, environment, spans, model_calls, retrievals, tool_calls,
+    embeddings, errors, mapping, content_hash
+)
+SELECT
+    dialogue_id, replace(dialogue_id::text, '-', ''), user_id, created_at, service, environment, spans, model_calls,
+    retrievals, tool_calls, embeddings, errors, $12::int, content_hash
+FROM unnest(
+    $1::uuid[], $2::uuid[], $3::timestamp[], $4::text[], $5::text[], $6::int[], $7::int[], $8::int[], $9::int[],
+    $10::int[], $11::int[], $13::bytea[]
+) AS folded (
+    dialogue_id, user_id, created_at, service, environment, spans, model_calls, retrievals, tool_calls, embeddings,
+    errors, content_hash
+)
+ON CONFLICT (dialogue_id) DO UPDATE SET
+    user_id = excluded.user_id,
+    created_at = excluded.created_at,
+    service = excluded.service,
+    environment = excluded.environment,
+    spans = excluded.spans,
+    model_calls = excluded.model_calls,
+    retrievals = excluded.retrievals,
+    tool_calls = excluded.tool_calls,
+    embeddings = excluded.embeddings,
+    errors = excluded.errors,
+    mapping = excluded.mapping,
+    content_hash = excluded.content_hash,
+    folded_at = now()
+
+
+-- name: lead_fold
+-- Whether this transaction may fold traces: one replica at a time. No session lock, so it works behind a pooler.
+SELECT pg_try_advisory_xact_lock(hashtextextended('ragledger fold', 0)) AS leads
+
+
+-- name: settle_trace_letters
+-- Settle the open dead letters of traces that have become dialogues after all.
+-- $1 topic  $2 partition that stands for traces  $3 traces, as numbers
+UPDATE dead_letters
+SET replayed_at = now()
+WHERE topic = $1 AND partition = $2 AND record_offset = ANY ($3::bigint[])
+  AND replayed_at IS NULL AND discarded_at IS NULL
+
+
+-- name: touch_traces
+-- Mark traces that have new spans, so that they are folded. Marks are only added, so flushes never wait.
+-- $1 traces  $2 whether each one's root is among the spans
+INSERT INTO touched_traces (trace_id, has_root) SELECT * FROM unnest($1::uuid[], $2::boolean[])
+
+
+-- name: trace_letters
+-- The dead letters of traces.
+-- $1 topic  $2 partition that stands for traces  $3 traces, as numbers
+SELECT id FROM dead_letters WHERE topic = $1 AND partition = $2 AND record_offset = ANY ($3::bigint[])
+
+
+-- name: trace_sizes
+-- How much is staged of each trace.
+-- $1 traces
+SELECT trace_id, count(*) AS spans, sum(octet_length(content))::bigint AS bytes, bool_or(content = '') AS is_erased
+FROM staged_spans
+WHERE trace_id = ANY ($1::uuid[])
+GROUP BY trace_id
+
+
+-- name: trace_spans
+-- The staged spans and log events of traces.
+-- $1 traces
+SELECT trace_id, user_id, is_log, resource, content FROM staged_spans WHERE trace_id = ANY ($1::uuid[])
+
+
+-- name: trace_states
+-- What is known of the dialogues that traces have become.
+-- $1 traces
+SELECT dialogue_id, created_at, content_hash, closed_at IS NOT NULL AS is_closed
+FROM dialogue_traces
+WHERE dialogue_id = ANY ($1::uuid[])
+
+
+-- name: update_dialogues
+-- Change dialogues whose traces have got spans since. Whatever a user has said about an answer stays.
+-- Formatted in: stage, columns, values (the same columns of the stage).
+UPDATE ai_dialogue_log AS dialogue
+SET ({columns}) = ROW ({values})
+FROM {stage} AS staged
+JOIN dialogue_traces AS trace ON trace.dialogue_id = staged.id
+WHERE dialogue.id = staged.id AND dialogue.created_at = trace.created_at
+RETURNING dialogue.id
+
+
+-- name: waiting_traces
+-- Number of traces with spans that are not folded yet.
+SELECT count(DISTINCT trace_id) AS waiting FROM touched_traces

@@ -1,2 +1,0 @@
--- Wait until this transaction may roll up.
-SELECT pg_advisory_xact_lock(hashtextextended('ragledger rollup', 0))
