@@ -5,64 +5,14 @@ ragledger_owner owns the tables, and ragledger_migrator is a member of it; their
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+
+from consumer.admin.migrate import expected
 
 OWNER, MIGRATOR, INGEST = "ragledger_owner", "ragledger_migrator", "ragledger_ingest"
 READER, COMPLIANCE, DASHBOARDS = "ragledger_reader", "ragledger_compliance", "ragledger_dashboards"
 ROLES = (OWNER, MIGRATOR, INGEST, READER, COMPLIANCE, DASHBOARDS)
-
-_COUNTED = (
-    "id",
-    "user_id",
-    "model_used",
-    "created_at",
-    "citations",
-    "latency_ms",
-    "token_cost_jpy",
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "relevance_score",
-    "user_feedback",
-    "ingested_at",
-)
-_FOLDED = (
-    "user_id",
-    "session_id",
-    "query",
-    "response",
-    "model_used",
-    "created_at",
-    "citations",
-    "latency_ms",
-    "token_cost_jpy",
-    "citation_rate",
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "relevance_score",
-    "context_window_size",
-    "temperature",
-)
-_VERIFIED = ("last_verified_at", "permission_flag", "external_share_consent", "license_type")
-_MOVED = (
-    "next_offset",
-    "inserted",
-    "duplicates",
-    "amended",
-    "dead_lettered",
-    "ignored",
-    "gaps",
-    "epoch",
-    "owner",
-    "updated_at",
-)
-_COMPARED = ("leader_epoch", "leader_epoch_at")
-_STOPPED = ("resume_from", "unreadable_from", "unreadable_until", "diverges_at")
-_DECIDED = ("start_offset", "topic_id", "stopped_at", "stopped_because", *_STOPPED)
-_SETTLED = ("reason", "detail", "sqlstate", "replayed_at", "discarded_at")
-_EMPTIED = ("key", "value", "headers")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -89,70 +39,13 @@ class Grant:
         return f"{self._privilege} on {self.table}"
 
 
-def _grants(table: str, privileges: str, **on_columns: Iterable[str]) -> Iterator[Grant]:
-    yield from (Grant(table, privilege) for privilege in privileges.split())
-    yield from (Grant(table, privilege, tuple(sorted(columns))) for privilege, columns in on_columns.items())
-
-
 GRANTS: Mapping[str, frozenset[Grant]] = {
-    INGEST: frozenset(
-        (
-            *_grants(
-                "ai_dialogue_log",
-                "INSERT",
-                SELECT=_COUNTED,
-                UPDATE=sorted({"token_cost_jpy", "user_feedback", *_FOLDED}),
-            ),
-            *_grants("provenance", "INSERT", SELECT=("id", *_VERIFIED), UPDATE=_VERIFIED),
-            *_grants("kept_feedback", "SELECT INSERT UPDATE"),
-            *_grants("kept_verifications", "SELECT INSERT UPDATE"),
-            *_grants("plugin_registry", "SELECT INSERT UPDATE"),
-            *_grants("erased_users", "SELECT"),
-            *_grants("erasure_version", "SELECT", UPDATE=("version",)),
-            *_grants("known_ids", "SELECT INSERT"),
-            *_grants("dialogue_costs", "SELECT INSERT UPDATE"),
-            *_grants("price_versions", "SELECT INSERT UPDATE"),
-            *_grants("partition_archives", "SELECT"),
-            *_grants("rollup_basis", "SELECT INSERT UPDATE"),
-            *_grants("computed_days", "SELECT INSERT UPDATE"),
-            *_grants("rag_metrics_history", "SELECT INSERT UPDATE"),
-            *_grants("ingest_ledger", "SELECT INSERT", UPDATE=(*_MOVED, *_COMPARED, *_DECIDED)),
-            *_grants("ledger_decisions", "SELECT INSERT"),
-            *_grants("dead_letters", "SELECT INSERT", UPDATE=(*_SETTLED, *_EMPTIED)),
-            *_grants("touched_days", "SELECT INSERT DELETE"),
-            *_grants("staged_spans", "SELECT INSERT DELETE", UPDATE=("user_id", "is_outline", "resource", "content")),
-            *_grants("touched_traces", "SELECT INSERT DELETE"),
-            *_grants("dialogue_traces", "SELECT INSERT UPDATE"),
-            *_grants("schema_migrations", "SELECT"),
-        )
-    ),
-    READER: frozenset(Grant(table, "SELECT") for table in ("ai_dialogue_log", "provenance", "dialogue_traces")),
-    COMPLIANCE: frozenset(
-        Grant(table, "SELECT")
-        for table in (
-            "ai_dialogue_log",
-            "provenance",
-            "rag_metrics_history",
-            "plugin_registry",
-            "ingest_ledger",
-            "ledger_decisions",
-            "dead_letters",
-            "kept_feedback",
-            "kept_verifications",
-            "retention_runs",
-            "retention_archive",
-            "retention_notices",
-            "erased_users",
-            "erasures",
-            "rollup_basis",
-            "computed_days",
-            "price_versions",
-            "dialogue_costs",
-            "dialogue_traces",
-            "staged_spans",
-        )
-    ),
-    DASHBOARDS: frozenset((*_grants("rag_metrics_history", "SELECT"), *_grants("plugin_registry", "SELECT"))),
+    role: frozenset(
+        Grant(table, privilege, tuple(columns))
+        for table, privileges in tables.items()
+        for privilege, columns in privileges.items()
+    )
+    for role, tables in expected.GRANTS.items()
 }
 """Role to exactly the grants that it has."""
 

@@ -65,7 +65,9 @@ def compare(facts: Facts) -> Iterator[Check]:
     yield from (_index(facts, name, table) for name, table in expected.INDEXES.items())
     yield from (_enum(facts, name, labels) for name, labels in expected.ENUMS.items())
     yield from (_trigger(facts, table, name) for table, name in expected.TRIGGERS.items())
-    yield from (_constraint(facts, name, table) for name, table in expected.CONSTRAINTS.items())
+    yield from (
+        _constraint(facts, name, table) for name, table in expected.CONSTRAINTS.items() if table in facts.tables
+    )
     yield from (_foreign_key(facts, name, table) for name, table in expected.FOREIGN_KEYS.items())
     yield _partitions(facts.partitioned)
     yield from (_view(facts, name) for name in expected.VIEWS)
