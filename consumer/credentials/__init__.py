@@ -1,1 +1,1 @@
-"""What connections log in with, asked for at each new one: secrets that change, and tokens that expire."""
+"""Credentials for new connections: secrets that change, and tokens that expire."""

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class CredentialsError(Exception):
-    """There is nothing to log in with now. The message says why, and quotes neither a secret nor a program's output."""
+    """No credentials are available now. The message says why, and quotes neither a secret nor a program's output."""

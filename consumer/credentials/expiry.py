@@ -1,4 +1,4 @@
-"""How long a token is valid, as far as it says so itself. PURE."""
+"""Reads the expiry of a token from the token itself. PURE."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from urllib.parse import parse_qs, urlsplit
 
 
 def seconds_left(token: str, now: float) -> float | None:
-    """Seconds until a token expires: a JWT, or a request that AWS has signed. None if it does not say.
+    """Return the seconds until a token expires. The token is a JWT, or a request that AWS has signed.
 
     :param now: seconds since 1970
+    :returns: None if the token has another format or no expiry
     """
     expires_at = _of_jwt(token)
     if expires_at is None:
         expires_at = _of_signed_request(token)
     if expires_at is None:
-        expires_at = _of_signed_request(_decoded(token).decode("latin-1"))  # Amazon MSK's is encoded once more
+        expires_at = _of_signed_request(_decoded(token).decode("latin-1"))  # Amazon MSK's token is also base64
     return None if expires_at is None else expires_at - now
 
 
@@ -37,7 +38,7 @@ def _of_jwt(token: str) -> float | None:
 
 
 def _decoded(text: str) -> bytes:
-    """Base64 for URLs, with or without padding; nothing if it is none."""
+    """Decode base64 for URLs, with or without padding; empty if the text is not base64."""
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""Tokens by client credentials (RFC 6749, section 4.4), as providers of OpenID Connect give them."""
+"""Obtains tokens from OpenID Connect providers with client credentials (RFC 6749, section 4.4)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SECONDS = 10.0
 MOST_BYTES = 1_048_576
-# The ones of RFC 6749, section 5.2. Anything else an endpoint says may quote what it was sent.
+# The error codes of RFC 6749, section 5.2. Other text in an answer may quote the request.
 _KNOWN_ERRORS = frozenset(
     {
         *("invalid_request", "invalid_client", "invalid_grant", "invalid_scope"),
@@ -28,7 +28,7 @@ _KNOWN_ERRORS = frozenset(
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Client:
-    """Who asks which endpoint."""
+    """A token endpoint, and the client that requests tokens from it."""
 
     url: str
     client_id: str
@@ -37,15 +37,15 @@ class Client:
 
 
 async def token_for(client: Client, setting: str) -> tuple[str, float | None]:
-    """Ask for a token; the token, and for how many seconds it is valid if the endpoint says so.
+    """Request a token. Return it, and for how many seconds it is valid; None if the endpoint does not say.
 
     :param setting: the name of the setting with the URL, for messages
-    :raises CredentialsError: the endpoint does not answer, or gives none
+    :raises CredentialsError: the endpoint does not answer, or returns no token
     """
-    import aiohttp  # most services ask no endpoint
+    import aiohttp  # most services use no endpoint
 
     form = {"grant_type": "client_credentials"} | ({"scope": client.scope} if client.scope else {})
-    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context())  # as the authorities are now
+    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context())  # loads the current authorities
     limit = aiohttp.ClientTimeout(total=SECONDS)
     try:
         async with (
@@ -56,11 +56,11 @@ async def token_for(client: Client, setting: str) -> tuple[str, float | None]:
     except TimeoutError:
         raise CredentialsError(f"{setting}: no answer within {SECONDS:.0f} s") from None
     except (aiohttp.ClientError, OSError) as error:
-        raise CredentialsError(f"{setting}: cannot be asked: {_cause(error)}") from None
+        raise CredentialsError(f"{setting}: cannot be reached: {_cause(error)}") from None
 
 
 def _login(client: Client) -> Mapping[str, str]:
-    """Both are encoded before they are joined: a colon may be in them (RFC 6749, section 2.3.1)."""
+    """Return the header of the login. Id and secret are encoded first: both may contain a colon (section 2.3.1)."""
     login = f"{quote_plus(client.client_id)}:{quote_plus(client.secret)}"
     return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
 
@@ -83,7 +83,7 @@ def _given(document: Any, status: int, setting: str) -> tuple[str, float | None]
     if status != 200 or not isinstance(token, str) or not token or not token.isprintable():
         known = answer.get("error")
         reason = f", {known}" if isinstance(known, str) and known in _KNOWN_ERRORS else ""
-        raise CredentialsError(f"{setting}: the endpoint gives no token (HTTP {status}{reason})")
+        raise CredentialsError(f"{setting}: the endpoint returned no token (HTTP {status}{reason})")
     try:
         return token, None if seconds is None else float(seconds)
     except (TypeError, ValueError):
@@ -91,6 +91,6 @@ def _given(document: Any, status: int, setting: str) -> tuple[str, float | None]
 
 
 def _cause(error: BaseException) -> str:
-    """What the network says; an error of aiohttp's may quote what it was given."""
+    """Return the error of the operating system, because an error of aiohttp may quote the request."""
     reason = getattr(error, "os_error", None) or error
     return getattr(reason, "strerror", None) or type(reason).__name__

@@ -1,5 +1,6 @@
-"""Programs that print a token. Nothing of what they print is shown anywhere, and nothing that they complain about:
-both may hold a secret.
+"""Runs programs that print a password or a token.
+
+Their output and their standard error are never shown, because both may contain a secret.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ MOST_BYTES = 65_536  # Kafka's own limit for a token is lower
 
 
 async def printed_by(command: str, setting: str) -> str:
-    """Run a program without a shell, and return the one line that it prints.
+    """Run a program without a shell, and return the line that it prints.
 
     :param setting: the name of the setting, for messages
-    :raises CredentialsError: it failed, took too long, or printed something else than one line
+    :raises CredentialsError: the program failed, took too long, or did not print exactly one line
     """
     program, *arguments = arguments_of(command)
-    name = os.path.basename(program)  # noqa: PTH119 - a directory may say more than a message should
+    name = os.path.basename(program)  # noqa: PTH119 - a message should not show directories
     try:
         process = await asyncio.create_subprocess_exec(
             program, *arguments, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, start_new_session=True
@@ -55,7 +56,7 @@ async def _all_of(process: Process, who: str) -> bytes:
 
 
 async def _end(process: Process) -> None:
-    """Kill it if it still runs, with whatever it has started."""
+    """Kill the process if it still runs, with its child processes."""
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A token, kept until shortly before it expires, and obtained once for all who wait for it."""
+"""Keeps a token until shortly before it expires, and obtains a new one once for all waiting callers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from consumer.credentials.expiry import seconds_left
 EARLY_SECONDS, EARLY_SHARE = 60.0, 0.2
 PAUSE_SECONDS = 5.0
 PATIENCE_SECONDS = 1.0
-SHORTEST_SECONDS = 1.0  # a clock may be wrong, and then each token looks as if it had expired
+SHORTEST_SECONDS = 1.0  # if the clock is wrong, each token may look expired
 
 Obtain: TypeAlias = Callable[[], Awaitable[tuple[str, float | None]]]
-"""Obtains a token; the token, and for how many seconds it is valid if that is known.
+"""Obtains a token. Returns it, and for how many seconds it is valid; None if that is unknown.
 
-:raises CredentialsError: there is none now
+:raises CredentialsError: no token can be obtained now
 """
 
 
@@ -30,11 +30,11 @@ class TokenSource:
                              ▼
                             none
 
-    After a failure the error is repeated for `PAUSE_SECONDS`; then the next who asks tries again. Nobody waits longer
-    than `PATIENCE_SECONDS` where there is something to use or to say meanwhile. Whoever is cancelled does not cancel
-    what others wait for.
+    After a failure, calls raise the same error for `PAUSE_SECONDS`; then the next call tries again. If there is a valid
+    token or an error to return, a call waits for at most `PATIENCE_SECONDS`. A cancelled call does not cancel the
+    request for which other calls wait.
 
-    :param ttl: seconds for which a token that does not say when it expires is used
+    :param ttl: the seconds for which a token without an expiry is used
     """
 
     def __init__(self, obtain: Obtain, ttl: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,9 +45,9 @@ class TokenSource:
         self._running: asyncio.Task[None] | None = None
 
     async def token(self) -> str:
-        """The token.
+        """Return a valid token, and obtain a new one if necessary.
 
-        :raises CredentialsError: there is none now
+        :raises CredentialsError: no token is available now
         """
         if not self._value or self._clock() >= self._renew_at:
             has_spare = bool(self._value) and self._clock() < self._valid_until
@@ -57,7 +57,7 @@ class TokenSource:
         return self._value
 
     def rejected(self) -> None:
-        """A server has not taken it: obtain another, unless this one has just been obtained."""
+        """A server has rejected the token: drop it, unless it has just been obtained."""
         if self._value and self._clock() - self._obtained_at >= PAUSE_SECONDS:
             self._value = ""
 
@@ -65,7 +65,7 @@ class TokenSource:
         return bool(self._value) and (not self._failure or self._clock() < self._valid_until)
 
     async def _renewed(self, patience: float | None) -> None:
-        """Wait until another is obtained; with `patience` no longer than so many seconds."""
+        """Wait until a new token is obtained, for at most `patience` seconds."""
         if self._failure and self._clock() < self._try_at:
             return
         running = self._running

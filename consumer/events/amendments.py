@@ -1,4 +1,7 @@
-"""Events that change a row which is there already, or will be: feedback on a dialogue, a check of provenance."""
+"""Events that change the row of another event: feedback on a dialogue, and verification of provenance.
+
+The row may arrive later than the event that changes it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from consumer.events.provenance import LICENSE_TYPE
 
 
 class Feedback(TypedDict):
-    """A user's verdict on an earlier answer. Of several the newest by `given_at` counts."""
+    """A user's verdict on an earlier answer. If there are several, the newest by `given_at` counts."""
 
     dialogue_id: Required[Annotated[UUID, Uuid()]]
     user_feedback: Required[Annotated[int, Number(Decimal(-1), Decimal(1))]]
@@ -23,7 +26,7 @@ class Feedback(TypedDict):
 
 
 class Verification(TypedDict):
-    """A check of provenance. Of each field the newest check by `verified_at` that states it counts."""
+    """A check of provenance. For each field, the newest check by `verified_at` that states it counts."""
 
     provenance_id: Required[Annotated[UUID, Uuid()]]
     verified_at: Required[Annotated[datetime, Timestamp()]]

@@ -1,4 +1,4 @@
-"""What an answer cost in yen: as stated, converted from another currency, or computed from its tokens. PURE."""
+"""Settles the cost of an answer in yen: stated, converted from another currency, or computed from its tokens. PURE."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 YEN = "JPY"
 HIGHEST = Decimal("999999.99")
-"""Of token_cost_jpy, which is numeric(8,2)."""
+"""The highest value of token_cost_jpy, which is numeric(8,2)."""
 _REMEMBERED = 10_000
 _PER_TOKENS = 6  # prices are per million: 10 to this power
 # Exact: prices, rates and counts of tokens together have far fewer digits.
@@ -20,7 +20,7 @@ _CONTEXT = Context(prec=100, rounding=ROUND_HALF_UP, Emax=MAX_EMAX, Emin=MIN_EMI
 
 
 class CostSource(StrEnum):
-    """How `token_cost_jpy` came about: the `source` column of `dialogue_costs`."""
+    """The source of `token_cost_jpy`: the `source` column of `dialogue_costs`."""
 
     STATED = "stated"
     CONVERTED = "converted"
@@ -29,7 +29,7 @@ class CostSource(StrEnum):
 
 
 class CostError(ValueError):
-    """A cost that the column cannot hold; `path` is the field that it comes from."""
+    """The column cannot hold a cost. `path` is the field from which the cost comes."""
 
     def __init__(self, path: str, how: str) -> None:
         super().__init__(f"{how} must be between 0 and {HIGHEST} yen")
@@ -37,12 +37,12 @@ class CostError(ValueError):
 
 
 class Usage(NamedTuple):
-    """What an event says of its cost.
+    """The fields of an event from which its cost is settled.
 
     :param moment: when the answer was given, naive UTC
     :param stated: token_cost_jpy
-    :param cost: amount and currency, as the event has them
-    :param cached_tokens: those of the prompt tokens that came from a cache
+    :param cost: amount and currency in the event
+    :param cached_tokens: the number of prompt tokens that came from a cache
     """
 
     model: str
@@ -55,7 +55,7 @@ class Usage(NamedTuple):
 
 
 class CostNote(NamedTuple):
-    """What is kept of how a cost came about: a row of `dialogue_costs`."""
+    """The origin of a cost: a row of `dialogue_costs`."""
 
     source: CostSource
     price_version: str
@@ -65,18 +65,18 @@ class CostNote(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """The cost in yen, None if it is not known; and the note on it, None where there is nothing to note."""
+    """The cost in yen, or None if it is unknown; and the note on its origin, or None if the event needs no note."""
 
     jpy: Decimal | None
     note: CostNote | None
 
 
 class Recomputed(NamedTuple):
-    """What a step has done.
+    """The numbers of one step.
 
     :param settled: dialogues whose costs were settled with the prices in force
-    :param changed: those of them whose cost is another one now
-    :param out_of_range: those whose cost no column can hold, so that it is not known now
+    :param changed: dialogues whose cost has changed
+    :param out_of_range: dialogues whose new cost the column cannot hold, so that it is now unknown
     """
 
     settled: int = 0
@@ -85,7 +85,7 @@ class Recomputed(NamedTuple):
 
 
 class Price(NamedTuple):
-    """Prices of a model per million tokens, from a day on."""
+    """The prices of a model per million tokens, from the day `since` on."""
 
     since: date
     currency: str
@@ -95,30 +95,30 @@ class Price(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """Yen for one unit of a currency, from a day on."""
+    """The yen for one unit of a currency, from the day `since` on."""
 
     since: date
     jpy: Decimal
 
 
 class ModelPrices(NamedTuple):
-    """The prices of the models whose names match, the newest first."""
+    """The prices of the models whose names match the pattern `match`, the newest first."""
 
     match: str
     prices: Sequence[Price]
 
     @property
     def pattern(self) -> re.Pattern[str]:
-        """`*` stands for any characters, `?` for one; upper and lower case are the same."""
+        """The pattern: `*` stands for any characters, `?` for one. Upper and lower case are equal."""
         parts = (".*" if part == "*" else "." if part == "?" else re.escape(part) for part in self.match)
         return re.compile("".join(parts), re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class PriceBook:
-    """Prices and rates, as a price file has them.
+    """The prices and rates of a price file.
 
-    :param version: tells one content from another; empty where there are no prices
+    :param version: a digest of the content; empty if there are no prices
     :param models: in the order of the file; the first whose pattern matches counts
     :param rates: by currency, the newest first
     """
@@ -133,7 +133,7 @@ class PriceBook:
         object.__setattr__(self, "_patterns", [one.pattern for one in self.models])
 
     def prices_of(self, model: str) -> ModelPrices | None:
-        """The prices whose pattern matches the model."""
+        """Return the first prices whose pattern matches the model."""
         if model not in self._known:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
@@ -142,29 +142,29 @@ class PriceBook:
         return self._known[model]
 
     def price_of(self, model: str, day: date) -> Price | None:
-        """The price of a model on a day."""
+        """Return the price of a model on a day."""
         found = self.prices_of(model)
         return None if found is None else next((price for price in found.prices if price.since <= day), None)
 
     def rate_of(self, currency: str, day: date) -> Decimal | None:
-        """Yen for one unit of a currency on a day."""
+        """Return the yen for one unit of a currency on a day."""
         if currency == YEN:
             return Decimal(1)
         return next((rate.jpy for rate in self.rates.get(currency, ()) if rate.since <= day), None)
 
 
 class Pricing:
-    """Settles costs by the newest price book.
+    """Settles costs with a price book.
 
-    :param book: may be replaced while the service runs
-    :param day_of: the business day of a moment, which is naive UTC
+    :param book: the book; the attribute may be replaced while the service runs
+    :param day_of: returns the business day of a moment in naive UTC
     """
 
     def __init__(self, book: PriceBook | None = None, day_of: Callable[[datetime], date] = datetime.date) -> None:
         self.book, self._day_of = book or PriceBook(), day_of
 
     def settle(self, usage: Usage) -> Settled:
-        """The cost of an answer: what is stated, else what is converted, else what is computed.
+        """Return the cost of an answer: stated, or else converted, or else computed.
 
         :raises CostError: the column cannot hold it
         """
@@ -205,9 +205,9 @@ def _compute(book: PriceBook, usage: Usage, day: date) -> Decimal | None:
 
 
 def cost_of(price: Price, usage: Usage) -> Decimal:
-    """The cost of an answer's tokens in the currency of the price, exactly.
+    """Return the exact cost of an answer's tokens in the currency of the price.
 
-    More cached tokens than the prompt has count as all of it.
+    If there are more cached tokens than prompt tokens, all prompt tokens count as cached.
     """
     prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0
     cached = min(usage.cached_tokens or 0, prompt)
@@ -219,7 +219,7 @@ def cost_of(price: Price, usage: Usage) -> Decimal:
 
 
 def _yen(amount: Decimal, rate: Decimal, path: str, how: str) -> Decimal:
-    """Rounded once, as PostgreSQL rounds to numeric(8,2): half away from zero."""
+    """Convert to yen, and round once as PostgreSQL rounds to numeric(8,2): half away from zero."""
     jpy = _CONTEXT.multiply(amount, rate).quantize(Decimal("0.01"), context=_CONTEXT)
     if jpy > HIGHEST:
         raise CostError(path, how)

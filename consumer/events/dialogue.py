@@ -1,4 +1,4 @@
-"""The dialogue event: one answered question, one row of ai_dialogue_log."""
+"""The dialogue event: one answered question, which becomes one row of ai_dialogue_log."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from consumer.events.kind import Kind
 _COUNT = Number(Decimal(0), Decimal(INT_MAX))
 _UNIT = Number(Decimal(0), Decimal(1), scale=2)
 AMOUNT = Number(Decimal(0), Decimal("999999999999.999999999"), scale=9)
-"""Of money in any currency: an answer may cost less than a millionth of a dollar."""
-# A cosine computed in binary floating point may leave its range by less than this scale shows. Only the check of the
-# range uses the rounded number: citations are stored as they came.
+"""An amount of money in any currency. An answer may cost less than a millionth of a dollar."""
+# A cosine in binary floating point may exceed its range by less than this scale can express. Only the range check uses
+# the rounded number; citations are stored unchanged.
 CONFIDENCE = Number(Decimal(0), Decimal(1), scale=6)
-# A record of 8 MB may hold four million faulty citations. To find them all takes gigabytes, and nobody reads the list.
+# A record of 8 MB may contain four million faulty citations. A list of all of them would take gigabytes.
 MOST_FAULTY_CITATIONS = 20
 
 
 class DialogueFacts(NamedTuple):
-    """What the metrics need to know of many dialogues: the kind's `facts`, each as a column."""
+    """The values of many dialogues that the metrics need: one column for each of the kind's `facts`."""
 
     model: Sequence[str]
     citations: Sequence[int | None]
@@ -55,7 +55,7 @@ class DialogueFacts(NamedTuple):
 
 
 class Citation(TypedDict):
-    """One source an answer cites. Further members are kept as they came."""
+    """One source that an answer cites. Other members are kept unchanged."""
 
     source: Required[Annotated[str, Text()]]
     title: NotRequired[Annotated[str, Text()]]
@@ -65,14 +65,14 @@ class Citation(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Citations(Field):
-    """An array of citations, each held against :class:`Citation`, stored as it came."""
+    """An array of citations. Each is validated with :class:`Citation`; the array is stored unchanged."""
 
     pg_type = "jsonb"
 
     def check(self, value: Any, find_faults: Callable[[Any], Any]) -> Any:
-        """The array, once every citation is known to be right: what is stored are the bytes it came in.
+        """Validate every citation, and return the array. The bytes of the event are stored, not this value.
 
-        :param find_faults: holds an array against the declaration, citation by citation, and raises what is wrong
+        :param find_faults: validates an array citation by citation, and raises the faults
         """
         if not isinstance(value, list):
             raise invalid("must be an array of citations")
@@ -81,18 +81,18 @@ class Citations(Field):
         return citations if _are_right()(citations) else find_faults(_until_faulty_enough(citations))
 
     def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Check the array, then each citation under its own path."""
+        """Validate the array, then each citation under its own path."""
         citations = handler.generate_schema(Sequence[Citation])
         return core_schema.no_info_wrap_validator_function(self.check, citations)
 
     def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """An array of the citation's own schema, which allows further members."""
+        """Return the schema of an array of citations that may have other members."""
         citation = TypeAdapter(Citation).json_schema() | {"additionalProperties": True}
         return {"type": "array", "items": citation}
 
 
 class StatedCost(TypedDict):
-    """What an answer cost, in the currency in which its provider bills."""
+    """The cost of an answer in the currency in which its provider bills."""
 
     amount: Required[Annotated[Decimal, AMOUNT]]
     currency: Required[Annotated[str, Currency()]]
@@ -100,9 +100,9 @@ class StatedCost(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Money(Field):
-    """An amount and a currency. Further members are ignored."""
+    """An amount and a currency. Other members are ignored."""
 
-    pg_type = "jsonb"  # of no column: the two are kept beside the dialogue
+    pg_type = "jsonb"  # not a column of the table: both values go to dialogue_costs
 
     @override
     def parse(self, value: Any) -> Any:
@@ -112,22 +112,22 @@ class Money(Field):
         return {"amount": AMOUNT.parse(amount), "currency": Currency().parse(currency)}
 
     def check(self, value: Any, find_faults: Callable[[Any], Any]) -> Any:
-        """The cost, with each fault under its own path."""
+        """Validate the object, and report each fault under its own path."""
         if not isinstance(value, dict):
             raise invalid("must be an object with amount and currency")
         return find_faults(without_nulls(value))
 
     def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Check the object, then each member under its own path."""
+        """Validate the object, then each member under its own path."""
         return core_schema.no_info_wrap_validator_function(self.check, handler.generate_schema(StatedCost))
 
     def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """The object's own schema, which allows further members."""
+        """Return the schema of the object, which may have other members."""
         return TypeAdapter(StatedCost).json_schema() | {"additionalProperties": True}
 
 
 class Dialogue(TypedDict):
-    """The fields of a dialogue event, which are columns of ai_dialogue_log."""
+    """The fields of a dialogue event. All but `cost` and `cached_tokens` are columns of ai_dialogue_log."""
 
     id: NotRequired[Annotated[UUID, Uuid()]]
     user_id: Required[Annotated[UUID, KeyedId("user")]]
@@ -152,7 +152,7 @@ class Dialogue(TypedDict):
 
 
 def _until_faulty_enough(citations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The array up to the last fault that is told."""
+    """Return the array up to the last fault to report."""
     if len(citations) <= MOST_FAULTY_CITATIONS:
         return citations
     faulty = (place for place, citation in enumerate(citations) if not _is_right()(citation))

@@ -1,6 +1,6 @@
-"""The three envelopes an event may come in: plain JSON, CloudEvents binary mode, CloudEvents structured mode.
+"""Opens the three envelopes of events: plain JSON, CloudEvents binary mode, CloudEvents structured mode.
 
-Told apart by the record's headers, as the Kafka protocol binding for CloudEvents 1.0 says (§3.2, §3.3).
+The record's headers distinguish them, as the Kafka protocol binding for CloudEvents 1.0 specifies (§3.2, §3.3).
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ ATTRIBUTES = ("specversion", "type", "source", "id")
 
 
 class Envelope(NamedTuple):
-    """The event's own JSON, and the CloudEvents source and id when it came with them."""
+    """The JSON of the event itself, and the CloudEvents source and id if it is a CloudEvent."""
 
     payload: bytes
     origin: tuple[str, str] | None
 
 
 def open_envelope(record: Record, kind: str) -> Envelope:
-    """Take the event out of its envelope and hold the envelope's type against `kind`.
+    """Return the event in an envelope, and check that the envelope's type agrees with `kind`.
 
-    A byte order mark before the value is left out.
+    A byte order mark at the beginning of the value is removed.
 
-    :raises Rejected: a tombstone, an envelope that is not whole, or one whose type names another kind
+    :raises Rejected: the record is a tombstone, the envelope is incomplete, or its type names another kind
     """
     value = record.value
     if value is None:
@@ -59,9 +59,9 @@ def _open_with_headers(headers: Mapping[str, bytes | None], value: bytes, kind: 
 
 
 def media_type(headers: Mapping[str, bytes | None]) -> str:
-    """The media type that the content type names, in lower case; empty if there is none.
+    """Return the media type of the content-type header in lower case; empty if there is none.
 
-    Quotation marks around it are left out: Spring writes header values as JSON strings.
+    Quotation marks around it are removed, because Spring writes header values as JSON strings.
     """
     for name, value in headers.items():
         if name.lower() == "content-type" and value:
@@ -104,7 +104,7 @@ def _decode_base64(text: Any) -> bytes:
 
 
 def _origin(attributes: Mapping[str, Any], kind: str, prefix: str) -> tuple[str, str]:
-    """Source and id, once the required attributes are there and the type agrees."""
+    """Check the required attributes and the type, and return source and id."""
     for name in ATTRIBUTES:
         if not isinstance(attributes.get(name), str) or not attributes[name]:
             raise _broken(f"{prefix}{name}", "required in a CloudEvent: a string that is not empty")
@@ -115,7 +115,7 @@ def _origin(attributes: Mapping[str, Any], kind: str, prefix: str) -> tuple[str,
 
 
 def _check_type(event_type: str, kind: str, path: str) -> None:
-    """A type agrees when the kind is one of its words: rag.dialogue, com.example.rag.dialogue.v1, DialogueLogged."""
+    """Check that the kind is one word of the type: rag.dialogue, com.example.rag.dialogue.v1, DialogueLogged."""
     words = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+", event_type)
     if kind not in {word.lower() for word in words}:
         problem = f"names another kind of event than {kind}, which is what this topic carries"

@@ -1,8 +1,8 @@
-"""The vocabulary the events are declared in: each kind of field, how it is read, what it becomes in PostgreSQL.
+"""The types of fields in the declarations of events, with their validation and their PostgreSQL types.
 
-One declaration serves three readers: pydantic takes the validator from it, `schema export` the JSON Schema, the COPY
-encoder and the fast lane the column type. The validators get what :func:`consumer.events.payload.parse` returns, in
-which every number is a :class:`~decimal.Decimal`, so nothing has been rounded before it gets here.
+One declaration serves three purposes: pydantic uses its validator, `schema export` its JSON Schema, and the COPY
+encoder and the fast lane its column type. The validators get the values of :func:`consumer.events.payload.parse`, in
+which every number is a :class:`~decimal.Decimal`. So nothing is rounded before validation.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from consumer.events.numbers import exact
 
 INT_MAX = 2_147_483_647
 
-# The JSON number grammar (RFC 8259 §6), also for numbers that arrive as strings; a leading + and a bare .5 are let in
-# because PostgreSQL lets them in.
+# The JSON number grammar (RFC 8259 §6), also for numbers in strings. A leading + and a bare .5 are accepted because
+# PostgreSQL accepts them.
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 # PostgreSQL's numeric rounds half away from zero.
 _MOST_DIGITS = 20
@@ -37,30 +37,30 @@ _ZEROS = [Decimal(0).scaleb(-scale) for scale in range(_MOST_SCALE + 1)]
 
 
 def invalid(problem: str) -> PydanticCustomError:
-    """The error a validator raises: `problem` completes the sentence that begins with the field's path."""
+    """Return the error that a validator raises. `problem` completes a sentence that begins with the field's path."""
     return PydanticCustomError("invalid_field", cast(Any, "{problem}"), {"problem": problem})
 
 
 def nul() -> PydanticCustomError:
-    """The error for text that PostgreSQL's text and jsonb cannot hold."""
+    """Return the error for text with a NUL character, which PostgreSQL's text and jsonb cannot store."""
     return PydanticCustomError("nul_character", "holds a NUL character (\\u0000), which PostgreSQL cannot store")
 
 
 class Field:
-    """A kind of field. Used as ``Annotated[python type, Field(...)]``."""
+    """A type of field. A declaration uses it as ``Annotated[python type, Field(...)]``."""
 
     __slots__ = ()
     pg_type: str
 
     def parse(self, value: Any) -> Any:
-        """`value` as the column stores it.
+        """Return `value` as the column stores it.
 
-        :raises PydanticCustomError: it is not what the field takes; the message completes "<path>: …"
+        :raises PydanticCustomError: the value is invalid; the message completes "<path>: …"
         """
         raise NotImplementedError
 
     def json_schema(self) -> dict[str, Any]:
-        """The field in JSON Schema (draft 2020-12)."""
+        """Return the JSON Schema of the field (draft 2020-12)."""
         raise NotImplementedError
 
     def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -106,9 +106,9 @@ class Text(Field):
 
 @dataclass(frozen=True, slots=True)
 class Number(Field):
-    """A JSON number, or a string that holds one, rounded to `scale` decimals and then held against the range.
+    """A JSON number, or a string that holds one. It is rounded to `scale` decimals, and then compared with the range.
 
-    Rounding comes first because that is PostgreSQL's order: 999999.994 fits numeric(8,2), 999999.995 does not.
+    PostgreSQL also rounds first: 999999.994 fits numeric(8,2), 999999.995 does not.
     """
 
     low: Decimal
@@ -123,10 +123,10 @@ class Number(Field):
     @override
     def parse(self, value: Any) -> Decimal | int:
         number = value if isinstance(value, Decimal) else self._number(value)
-        # Far out of range whatever the rounding; quantizing it would write all its digits down first.
+        # Far out of range even after rounding. quantize would first create all its digits.
         if not number.is_finite() or (number.adjusted() > _MOST_DIGITS and number):
             raise self._out_of_range()
-        # Of zero neither the sign nor the exponent is kept: PostgreSQL knows no negative zero.
+        # A zero loses its sign and its exponent, because PostgreSQL has no negative zero.
         rounded = number.quantize(_UNITS[self.scale], None, _ROUNDING) or _ZEROS[self.scale]
         if not self.low <= rounded <= self.high:
             raise self._out_of_range()
@@ -165,7 +165,7 @@ class Uuid(Field):
 
 @dataclass(frozen=True, slots=True)
 class KeyedId(Field):
-    """The id of a user or a session: a UUID; with a namespace also any other string, which becomes a UUID."""
+    """The id of a user or a session. It is a UUID or, with a namespace, any other string, which becomes a UUID."""
 
     pg_type = "uuid"
     owner: ids.Owner
@@ -251,14 +251,14 @@ class Flag(Field):
 
 @dataclass(frozen=True, slots=True)
 class Bytes(Field):
-    """Bytes, of our own making: no event brings any."""
+    """Bytes that ragledger creates itself. No event contains any."""
 
     pg_type = "bytea"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice(Field):
-    """One of an enum's values; `aliases` maps further spellings, in lower case, to values."""
+    """One of an enum's values. `aliases` maps other spellings, in lower case, to values."""
 
     pg_type: str
     values: tuple[str, ...]
@@ -286,7 +286,7 @@ class Choice(Field):
 
 @dataclass(frozen=True, slots=True)
 class JsonObject(Field):
-    """Any JSON object, stored as it came."""
+    """Any JSON object, stored unchanged."""
 
     pg_type = "jsonb"
 
@@ -304,7 +304,7 @@ class JsonObject(Field):
 
 @dataclass(frozen=True, slots=True)
 class JsonObjectOrArray(Field):
-    """Any JSON object or array, stored as it came."""
+    """Any JSON object or array, stored unchanged."""
 
     pg_type = "jsonb"
 
@@ -321,14 +321,14 @@ class JsonObjectOrArray(Field):
 
 
 def without_nulls(value: Any) -> Any:
-    """An object without its null members, which count as absent; anything else as it is."""
+    """Return an object without its null members, which count as absent. Other values are returned unchanged."""
     if not isinstance(value, dict) or None not in value.values():
         return value
     return {name: member for name, member in value.items() if member is not None}
 
 
 def check_storable(value: Any) -> None:
-    """Refuse what PostgreSQL's text and jsonb cannot hold, at any depth, keys included.
+    """Check that PostgreSQL's text and jsonb can store the value, at any depth, with its keys.
 
     :raises PydanticCustomError: a NUL character, or half of a surrogate pair
     """
@@ -337,10 +337,10 @@ def check_storable(value: Any) -> None:
         return
     try:
         if b"\\u0000" not in msgspec.json.encode(value):
-            return  # one call instead of one for each text in it
+            return  # one call for all texts in the value
     except (UnicodeEncodeError, RecursionError):
         pass
-    waiting = [value]  # a list instead of recursion: JSON may be nested deeper than Python may call
+    waiting = [value]  # a list instead of recursion: JSON may be nested deeper than Python's call stack
     while waiting:
         found = waiting.pop()
         if isinstance(found, str):

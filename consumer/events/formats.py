@@ -1,6 +1,6 @@
-"""Names the format of a value that is not JSON: compressed, framed, binary, or text in another encoding.
+"""Identifies the format of a value that is not JSON: compressed, framed, binary, or text in another encoding.
 
-Only formats that their first bytes identify are named. No message quotes the value.
+Only formats that their first bytes identify are recognised. No message quotes the value.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Sequence
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _MAGIC = b"\0"
-_OPENING = rb'[{\["]'  # what a JSON text of ours can begin with
+_OPENING = rb'[{\["]'  # the first characters that a JSON text of an event can have
 _NOT_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
-_LOOKED_AT = 256
+_SEARCHED_BYTES = 256
 
 
 def format_of(value: bytes) -> str | None:
-    """What the value is instead of JSON, and what to do about it; None if that cannot be told for sure.
+    """Return the format of the value and advice for the producer; None if the format is uncertain.
 
-    :param value: bytes that are known not to be a JSON text in UTF-8
+    :param value: bytes that are not a JSON text in UTF-8
     """
     if not value.strip():
         return "empty: the value holds only white space" if value else "empty: the value has no bytes"
@@ -30,7 +30,7 @@ def format_of(value: bytes) -> str | None:
 
 
 def _registry_frame(value: bytes) -> str | None:
-    """A zero byte and a schema id in front of the value; Apicurio's ids have eight bytes, Confluent's have four."""
+    """Recognise a zero byte and a schema id before the value. Apicurio's ids have eight bytes, Confluent's four."""
     end = 9 if value[1:5] == bytes(4) and value[5:6] not in (b"{", b"[") else 5
     schema_id = int.from_bytes(value[1:end], "big")
     if not value.startswith(_MAGIC) or len(value) <= end or not (schema_id or end == 5):
@@ -44,14 +44,14 @@ def _registry_frame(value: bytes) -> str | None:
 
 
 def _binary_data(value: bytes) -> str | None:
-    """A JSON text begins with one of a few characters and holds no control characters."""
-    if value.lstrip()[:1] in b'{["' or not _NOT_TEXT.search(value[:_LOOKED_AT]):
+    """Recognise binary data: JSON begins with one of a few characters and contains no control characters."""
+    if value.lstrip()[:1] in b'{["' or not _NOT_TEXT.search(value[:_SEARCHED_BYTES]):
         return None
     return "binary data, not JSON (serialized with Avro or Protobuf, perhaps); publish JSON in UTF-8"
 
 
 def _terminated_text(value: bytes) -> str | None:
-    """What C calls a string, sent with its end."""
+    """Recognise a C string that was sent with its terminating zero byte."""
     if not value.endswith(b"\0"):
         return None
     return "text that ends with a zero byte, as a string in C does; publish the JSON without it"

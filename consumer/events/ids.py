@@ -1,7 +1,7 @@
-"""Ids of users and sessions as people have them: with a namespace, a string that is no UUID becomes one.
+"""Converts the string ids of users and sessions to UUIDs under a namespace.
 
-The same string under the same namespace always becomes the same UUID: version 5 (RFC 9562 §5.5) of "user:" or
-"session:" and the string, so that a user and a session of the same name differ. A UUID stays what it is.
+The same string under the same namespace always becomes the same UUID. It is a UUID of version 5 (RFC 9562 §5.5) of
+"user:" or "session:" and the string, so that a user and a session of the same name differ. A UUID is not changed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 from uuid import UUID
 
 LONGEST_KEY = 1024
-"""Characters that a string id may have."""
+"""The largest number of characters of a string id."""
 UUID_FORM = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 """The text form of a UUID (RFC 9562 §4), with or without hyphens, in either case."""
 
@@ -21,21 +21,21 @@ Owner = Literal["user", "session"]
 
 
 def user_id(namespace: UUID, key: str) -> UUID:
-    """The UUID that a user is stored under.
+    """Return the UUID under which a user is stored.
 
-    :param key: the id of the user as the application has it
-    :raises ValueError: it cannot be anybody's id; the message says why
+    :param key: the id of the user in the application
+    :raises ValueError: `key` cannot be an id; the message says why
     """
     return id_of("user", namespace, key)
 
 
 def session_id(namespace: UUID, key: str) -> UUID:
-    """The UUID that a session is stored under. Parameters and errors as in :func:`user_id`."""
+    """Return the UUID under which a session is stored. Parameters and errors as in :func:`user_id`."""
     return id_of("session", namespace, key)
 
 
 def id_of(owner: Owner, namespace: UUID, key: str) -> UUID:
-    """The UUID of a user or a session. Parameters and errors as in :func:`user_id`."""
+    """Return the UUID of a user or a session. Parameters and errors as in :func:`user_id`."""
     if UUID_FORM.fullmatch(key):
         return UUID(key)
     if not 0 < len(key) <= LONGEST_KEY:
@@ -49,7 +49,7 @@ def id_of(owner: Owner, namespace: UUID, key: str) -> UUID:
 
 
 def hasher(owner: Owner, namespace: UUID) -> Callable[[bytes], bytes]:
-    """The function from a string id in UTF-8 to the 16 bytes of its UUID, without any check: for many of them."""
+    """Return a fast function that converts a string id in UTF-8 to the 16 bytes of its UUID, without any check."""
     start = hashlib.sha1(namespace.bytes + f"{owner}:".encode(), usedforsecurity=False)
 
     def hashed(key: bytes) -> bytes:

@@ -1,7 +1,7 @@
-"""One kind of event: its declaration, and from it the exact verdict on a record.
+"""Declares a kind of event, and decodes a record by its declaration: the exact lane.
 
-The declaration is a TypedDict whose members are annotated with the vocabulary of :mod:`consumer.events.fields`; the
-member names are the column names, in column order.
+The declaration is a TypedDict whose members are annotated with the fields of :mod:`consumer.events.fields`. The member
+names are the column names, in column order.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ Values = dict[str, Any]
 
 
 class Event(NamedTuple):
-    """One decoded event: a value for every column that it fills, what the metrics need, what nobody knows.
+    """One decoded event.
 
-    Members of JSON columns are the bytes they came in. `unknown_fields` counts members that are no field. `note` says
-    how the cost came about, where there is anything to say.
+    :param values: the value of every column that the event fills; JSON columns have the original bytes
+    :param facts: the values that the metrics need
+    :param unknown_fields: the number of members that are not fields of the kind
+    :param note: the origin of the cost; None if the event needs no note
     """
 
     values: Values
@@ -47,17 +49,17 @@ class Event(NamedTuple):
 class Kind:
     """A kind of event.
 
-    :param name: the word its topic, settings and CloudEvents type are known by
-    :param table: the table its rows go to, or that it amends
+    :param name: the word for the kind in its topic, its settings and its CloudEvents type
+    :param table: the table that its events insert into or amend
     :param model: the TypedDict that declares its fields
-    :param facts: the fields that the metrics need to know of one event; of an array its length
-    :param clock_field: the field that falls back to the record's timestamp, if any
-    :param key: the field that identifies what the event is about; an event without `id` is given one
-    :param amends: whether it changes a row that is there already, or will be, instead of being one
-    :param sums: fields that are the sum of two others when absent; of one part alone there is no sum
-    :param subject_field: the field that names the person the event is about, if any
-    :param beside: fields that are no columns of the table
-    :param pricing: settles what the event cost, where it costs something
+    :param facts: the fields that the metrics need; an array is represented by its length
+    :param clock_field: the field that defaults to the record's timestamp, or None
+    :param key: the field that identifies the row; an event without `id` gets one
+    :param amends: whether an event changes an existing or later row instead of becoming one
+    :param sums: fields that, if absent, are the sum of two others; both must be present
+    :param subject_field: the field that names the person whom the event is about, or None
+    :param beside: fields that are not columns of the table
+    :param pricing: settles the cost of events; None if the kind has no cost
     """
 
     name: str
@@ -73,17 +75,20 @@ class Kind:
     pricing: Pricing | None = None
 
     def under(self, namespace: UUID | None, pricing: Pricing | None = None) -> Kind:
-        """This kind with other prices, and with string ids, which `namespace` turns into UUIDs; by default as it is."""
+        """Return this kind with other prices, and with a namespace that converts string ids to UUIDs.
+
+        None leaves the prices or the ids unchanged.
+        """
         return _under(self, namespace, pricing if self.pricing else None)
 
     @cached_property
     def adapter(self) -> TypeAdapter[Values]:
-        """The one validator of this kind."""
+        """The validator of this kind."""
         return TypeAdapter(self.model)
 
     @cached_property
     def _hints(self) -> Mapping[str, Any]:
-        # Not __required_keys__: it cannot see through the strings that annotations are.
+        # Not __required_keys__, which cannot evaluate annotations that are strings.
         return get_type_hints(self.model, include_extras=True)
 
     @cached_property
@@ -98,23 +103,23 @@ class Kind:
 
     @cached_property
     def required(self) -> frozenset[str]:
-        """The names of the fields an event must bring."""
+        """The names of the required fields."""
         return frozenset(name for name, hint in self._hints.items() if get_origin(hint) is Required)
 
     @cached_property
     def requires_subject(self) -> bool:
-        """Whether there is no event without the person it is about."""
+        """Whether every event must name the person whom it is about."""
         return self.subject_field in self.required
 
     @cached_property
     def json_fields(self) -> tuple[str, ...]:
-        """The names of the fields that are stored as the JSON they came in."""
+        """The names of the fields whose JSON is stored unchanged."""
         return tuple(name for name, field in self.columns.items() if field.pg_type == "jsonb")
 
     def decode(self, record: Record) -> Event:
-        """The exact verdict on one record.
+        """Decode one record exactly.
 
-        :raises Rejected: the record cannot be stored as it was meant
+        :raises Rejected: the record cannot be stored; it becomes a dead letter
         """
         payload, origin = open_envelope(record, self.name)
         members = parse(payload)
@@ -129,9 +134,9 @@ class Kind:
         return Event(values, facts, len(members.keys() - self.fields.keys()), note)
 
     def validate(self, members: Mapping[str, Any]) -> Values:
-        """Hold an object's members against the declaration; a null counts as absent.
+        """Validate an object's members with the declaration. A null counts as absent.
 
-        :raises Rejected: with every fault, each by its path
+        :raises Rejected: the members are invalid; it lists every fault with its path
         """
         known = {name: member for name, member in members.items() if member is not None}
         try:
@@ -140,7 +145,7 @@ class Kind:
             raise _rejection(error) from None
 
     def _validate_unwrapped(self, members: Mapping[str, Any], record: Record) -> Values:
-        """Like :meth:`validate`, but a known wrapper around the event is named, not the fields that it lacks."""
+        """Like :meth:`validate`. For a known wrapper, the error names the wrapper instead of the missing fields."""
         try:
             return self.validate(members)
         except Rejected:
@@ -189,7 +194,7 @@ class Kind:
 
 
 def identity_of(origin: tuple[str, str] | None, record: Record) -> UUID:
-    """The id of an event that brings none of its own."""
+    """Return the id of an event without one."""
     return identity.from_cloudevent(*origin) if origin else identity.from_record(record)
 
 
@@ -210,7 +215,7 @@ def _fact(value: Any) -> Any:
 
 
 def _field(hint: Any) -> Field:
-    """The Field inside Required[Annotated[…]] or NotRequired[Annotated[…]]."""
+    """Return the Field inside Required[Annotated[…]] or NotRequired[Annotated[…]]."""
     while not hasattr(hint, "__metadata__"):
         hint = hint.__args__[0]
     field: Field = hint.__metadata__[0]
@@ -242,7 +247,7 @@ _REASONS = {"missing": Reason.MISSING_FIELD, "nul_character": Reason.NUL_CHARACT
 
 
 def _rejection(error: ValidationError) -> Rejected:
-    """The record's one reason is that of its first fault; the detail holds all of them."""
+    """Return the error with all faults. The reason is that of the first fault."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     reason = _REASONS.get(problems[0]["type"], Reason.INVALID_FIELD)
     return Rejected(reason, [_fault(problem) for problem in problems])
@@ -253,6 +258,6 @@ def _fault(problem: Mapping[str, Any]) -> Fault:
 
 
 def path_text(location: tuple[int | str, ...]) -> str:
-    """A pydantic location as people write paths: ("citations", 2, "source") is citations[2].source."""
+    """Return a pydantic location as a path: ("citations", 2, "source") becomes citations[2].source."""
     parts = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
     return "".join(parts).removeprefix(".")

@@ -1,4 +1,4 @@
-"""Numbers, exactly as they were written."""
+"""Parses numbers exactly."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from decimal import Decimal, InvalidOperation
 
 
 def exact(text: str) -> Decimal:
-    """The number in `text`, which is one by JSON's grammar.
+    """Return the number in `text`, which must match JSON's grammar.
 
-    Decimal cannot hold an exponent of nineteen digits or more. Such a number is zero at the scale of every column, or
-    lies beyond the range of every column, and is returned as zero or as infinity.
+    Decimal cannot hold an exponent of nineteen digits or more. At the scale of every column, such a number is zero or
+    out of range, so zero or infinity is returned.
     """
     try:
         return Decimal(text)

@@ -1,7 +1,7 @@
-"""From the bytes of a JSON object to Python values, without loss.
+"""Parses the bytes of a JSON object to Python values, without loss.
 
-Every number becomes a Decimal, so that rounding happens once, at the column's scale. The members that become jsonb are
-kept as the very text they came in, because parsing and printing again changes them (1.10 would become 1.1).
+Every number becomes a Decimal, so that it is rounded only once, to the column's scale. Members for jsonb columns keep
+their original text, because parsing and printing would change them (1.10 would become 1.1).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from consumer.events.formats import format_of
 from consumer.events.numbers import exact
 from consumer.events.rejection import Reason, Rejected
 
-# Half of what the parser can follow, however deep in the interpreter's stack it is called: with the interpreter's limit
-# alone the same record would be a row on one Python and a dead letter on another.
+# Half of the depth that the parser can handle from any depth of the call stack. With the interpreter's limit alone, the
+# same record could be a row with one Python and a dead letter with another.
 MOST_LEVELS = 500
 
-# A string that never ends reaches to the end: looking for its end again from each quote in it would take for ever.
+# An unterminated string extends to the end of the text. A search for its end from each quote in it would take too long.
 _STRINGS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _SKIPPED = re.compile(r"[ \t\n\r,:]*")
 
 
 def parse(value: bytes) -> dict[str, Any]:
-    """The members of the JSON object in `value`; numbers as Decimal.
+    """Return the members of the JSON object in `value`, with numbers as Decimal.
 
-    :raises Rejected: it is not UTF-8, not JSON, not an object, or nested deeper than :data:`MOST_LEVELS`
+    :raises Rejected: `value` is not UTF-8, not JSON, not an object, or nested deeper than :data:`MOST_LEVELS`
     """
     try:
         document = _read(value.decode())
@@ -82,7 +82,7 @@ _ONE_EVENT = "a record holds one event, so publish each as a record of its own"
 
 
 def _levels(text: str) -> int:
-    """How deep objects and arrays are nested; not looked at closely where it cannot be too deep."""
+    """Return how deep objects and arrays are nested, or the number of brackets if that is within the limit."""
     most = text.count("[") + text.count("{")
     if most <= MOST_LEVELS:
         return most
@@ -95,31 +95,34 @@ def _levels(text: str) -> int:
 
 
 def _outside_of_strings(text: str) -> str:
-    """Splitting is much the quicker, where no quote is escaped."""
+    """Return the text without its strings. If no quote is escaped, splitting is much faster."""
     return _STRINGS.sub("", text) if "\\" in text else "".join(text.split('"')[::2])
 
 
-_PORTION = 65_536  # within one call in C no other thread gets a turn
+_PORTION = 65_536  # no other thread can run during one call in C
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS = bytes(set(range(256)) - _STEPS.keys())
 
 
 def parse_scalar(value: bytes) -> Any:
-    """One JSON value; numbers as Decimal.
+    """Return one JSON value, with numbers as Decimal.
 
-    :raises ValueError: it is not JSON
+    :raises ValueError: `value` is not JSON
     """
     return _DECODER.decode(value.decode())
 
 
 def raw_members(value: bytes, names: Collection[str]) -> dict[str, bytes]:
-    """The named members of an object that :func:`parse` has taken, each as the bytes it came in.
+    """Return the original bytes of the named members of an object that :func:`parse` accepts.
 
-    Absent ones are left out; of a member that comes twice the last counts, as in :func:`parse`.
+    Absent members are left out. If a member is duplicate, the last one counts, as in :func:`parse`.
     """
     try:
         members = _RAW_MEMBERS.decode(value)
-    except (msgspec.MsgspecError, RecursionError):  # it is stricter than the parser, as with half a surrogate pair
+    except (
+        msgspec.MsgspecError,
+        RecursionError,
+    ):  # msgspec is stricter than the parser, for example about half a surrogate pair
         return _raw_members_slowly(value, names)
     return {name: bytes(members[name]) for name in names if name in members}
 
@@ -138,7 +141,7 @@ def _raw_members_slowly(value: bytes, names: Collection[str]) -> dict[str, bytes
 
 
 def _after(text: str, place: int) -> int:
-    """The place of the next thing that is neither white space nor punctuation between members."""
+    """Return the next place after white space and the punctuation between members."""
     match = _SKIPPED.match(text, place)
     assert match is not None
     return match.end()

@@ -1,4 +1,4 @@
-"""The plugin event: a content source announces itself, or reports its health."""
+"""The plugin event: a content source registers itself, or reports its health."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _AUTH_TYPE = Choice("text", ("none", "api_key", "basic", "oauth2"))
 
 @dataclass(frozen=True, slots=True)
 class Seconds(Field):
-    """A JSON number above 0; not a string that holds one: the database holds the member to the same."""
+    """A JSON number above 0. A string that holds one is invalid, because the database rejects it too."""
 
     pg_type = "numeric"
 
@@ -47,42 +47,44 @@ class Seconds(Field):
 
 
 class PluginAuth(TypedDict):
-    """How a plugin authenticates. The secret itself stays where secrets are kept; `secret_ref` names it."""
+    """How a plugin authenticates. `secret_ref` names the secret; the secret itself is not part of the event."""
 
     type: Required[Annotated[str, _AUTH_TYPE]]
     secret_ref: NotRequired[Annotated[str, Text()]]
 
 
 class PluginConfig(TypedDict):
-    """A plugin's settings. Further members are kept as they came. Migration 0007 has the same in SQL."""
+    """A plugin's settings. Other members are kept unchanged. Migration 0007 has the same rules in SQL."""
 
     endpoint: NotRequired[Annotated[str, Text()]]
     poll_interval_s: NotRequired[Annotated[Decimal, Seconds()]]
     timeout_s: NotRequired[Annotated[Decimal, Seconds()]]
-    languages: NotRequired[Annotated[list[Annotated[str, Text()]], FailFast()]]  # of millions, one fault is enough
+    languages: NotRequired[
+        Annotated[list[Annotated[str, Text()]], FailFast()]
+    ]  # stop at the first fault: there may be millions
     auth: NotRequired[PluginAuth]
     options: NotRequired[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Config(Field):
-    """A JSON object, held against :class:`PluginConfig`, stored as it came."""
+    """A JSON object, validated with :class:`PluginConfig` and stored unchanged."""
 
     pg_type = "jsonb"
 
     def check(self, value: Any) -> dict[str, Any]:
-        """The object with null members left out, ready for the declaration."""
+        """Return the object without null members, for validation."""
         if not isinstance(value, dict):
             raise invalid("must be an object")
         check_storable(value)
         return {name: without_nulls(member) for name, member in without_nulls(value).items()}
 
     def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Check the object, then each known member under its own path."""
+        """Validate the object, then each known member under its own path."""
         return core_schema.no_info_before_validator_function(self.check, handler.generate_schema(PluginConfig))
 
     def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """The declaration's own schema, in place: it refers to nothing outside."""
+        """Return the schema of the declaration, without references to other definitions."""
         schema = TypeAdapter(PluginConfig).json_schema()
         auth = schema.pop("$defs")["PluginAuth"]
         schema["properties"]["auth"] = auth | {"additionalProperties": True}
@@ -90,7 +92,7 @@ class Config(Field):
 
 
 class Plugin(TypedDict):
-    """The fields of a plugin event. What a report leaves out keeps its value; a new plugin states what it is."""
+    """The fields of a plugin event. Absent fields of a report keep their values; a new plugin states the others."""
 
     name: Required[Annotated[str, Text(shortest=1, longest=255)]]
     source: NotRequired[Annotated[str, Text()]]

@@ -1,4 +1,4 @@
-"""The price file: prices of models and rates of currencies, in YAML. PURE, but for reading the file."""
+"""Reads the price file: prices of models and rates of currencies, in YAML. PURE except for reading the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EARLIEST = date(1, 1, 1)
 _Dated = TypeVar("_Dated", Price, Rate)
 _MOST_MODELS = 10_000
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
-# Twelve digits before the point and nine behind it: whatever is multiplied with it stays exact.
+# Twelve digits before the point and nine after it, so that products are exact.
 Amount = Annotated[Decimal, Field(ge=0, max_digits=21, decimal_places=9, allow_inf_nan=False)]
 
 
@@ -35,7 +35,7 @@ class _Part(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _is_no_flag(cls, value: Any) -> Any:
-        if isinstance(value, bool):  # what YAML makes of yes, no, on and off
+        if isinstance(value, bool):  # YAML reads yes, no, on and off as booleans
             raise ValueError("must be quoted, or a number")  # noqa: TRY004 - what a validator raises
         return value
 
@@ -72,30 +72,30 @@ class _File(_Part):
     @classmethod
     def _rates_are_right(cls, rates: Mapping[str, Sequence[_Rate]]) -> Mapping[str, Sequence[_Rate]]:
         if YEN in rates:
-            raise ValueError("a yen is a yen: leave JPY out")
+            raise ValueError("the rate of JPY is always 1: leave JPY out")
         for of_currency in rates.values():
             _demand_different([rate.since for rate in of_currency])
         return rates
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not self.models and not self.rates:  # such as a file that an editor is just writing
+        if not self.models and not self.rates:  # an editor may still be writing the file
             raise ValueError("there are neither models nor rates")
         return self
 
     @model_validator(mode="after")
     def _patterns_differ(self) -> Self:
         names = [model.match.casefold() for model in self.models]
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
+        duplicates = sorted({name for name in names if names.count(name) > 1})
+        if duplicates:
             raise ValueError(
-                f"there is more than one model that matches {', '.join(doubled)}: put their prices together"
+                f"there is more than one model that matches {', '.join(duplicates)}: put their prices together"
             )
         return self
 
 
 def load(path: Path | None) -> PriceBook:
-    """The prices in a YAML file; a book without prices where there is no file.
+    """Return the prices in a YAML file; a book without prices if `path` is None.
 
     :raises PriceFileError: the file is missing or wrong
     """
@@ -114,7 +114,7 @@ def load(path: Path | None) -> PriceBook:
 
 
 def content_of(book: PriceBook) -> str:
-    """What a book says, as JSON; the same for two files that say the same."""
+    """Return the content of a book as JSON. Files with equal content have equal JSON."""
     models = [[one.match, [_texts(price) for price in one.prices]] for one in book.models]
     rates = {name: [_texts(rate) for rate in book.rates[name]] for name in sorted(book.rates)}
     return json.dumps({"models": models, "rates": rates}, ensure_ascii=False)
@@ -153,14 +153,14 @@ def _newest_first(dated: Iterable[_Dated]) -> Sequence[_Dated]:
 
 
 def _demand_different(days: Sequence[date]) -> None:
-    doubled = sorted({day for day in days if days.count(day) > 1})
-    if doubled:
-        first = doubled[0]
+    duplicates = sorted({day for day in days if days.count(day) > 1})
+    if duplicates:
+        first = duplicates[0]
         raise ValueError(f"there is more than one {'without a date' if first == EARLIEST else f'from {first}'}")
 
 
 def _explain(path: Path, document: Document, problem: Any) -> str:
-    """The line, the path within the file, and what is wrong: prices.yml, line 7: models[1].prices[0].input: …"""
+    """Return line, path and problem, such as prices.yml, line 7: models[1].prices[0].input: must be a number"""
     place = path_text(tuple(step for step in problem["loc"] if step != "[key]"))
     text = _SAYS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
     text = text.replace("Input should be", "must be")

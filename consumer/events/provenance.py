@@ -1,4 +1,4 @@
-"""The provenance event: one acquired piece of content, one row of provenance."""
+"""The provenance event: one acquired piece of content, which becomes one row of provenance."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CREATIVE_COMMONS_VERSIONS = ("1.0", "2.0", "2.5", "3.0", "4.0")
 
 
 def _spdx_aliases() -> dict[str, str]:
-    """SPDX identifiers, which are compared without case (SPDX 2.3, annex D.2), and the enum value each one is."""
+    """Map SPDX identifiers in lower case to enum values. Their case does not matter (SPDX 2.3, annex D.2)."""
     families = {"cc-by": "cc_by", "cc-by-sa": "cc_by_sa", "cc-by-nc": "cc_by_nc", "cc-by-nd": "cc_by_nd"}
     versioned = {f"{spdx}-{number}": value for spdx, value in families.items() for number in _CREATIVE_COMMONS_VERSIONS}
     return versioned | {

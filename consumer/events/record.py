@@ -1,4 +1,4 @@
-"""The record as every pure part sees it: the shape of aiokafka's ConsumerRecord, without importing it."""
+"""Records: the attributes of aiokafka's ConsumerRecord, without an import of aiokafka."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 
 class Partition(NamedTuple):
-    """One partition of one topic. Equal to, and hashed as, aiokafka's TopicPartition."""
+    """One partition of one topic. It is equal to aiokafka's TopicPartition, and has the same hash."""
 
     topic: str
     partition: int
@@ -17,7 +17,7 @@ class Partition(NamedTuple):
 
 
 class Record(Protocol):
-    """One Kafka record. `timestamp` is in milliseconds since 1970, -1 when the record has none."""
+    """One Kafka record. `timestamp` is in milliseconds since 1970, or -1 if the record has none."""
 
     @property
     def topic(self) -> str: ...
@@ -36,7 +36,7 @@ class Record(Protocol):
 
 
 class StoredRecord(NamedTuple):
-    """A record that does not come from a fetch: a dead letter's original, or a line to be published."""
+    """A record that does not come from a fetch: the original of a dead letter, or a line to publish."""
 
     topic: str
     partition: int
@@ -48,10 +48,10 @@ class StoredRecord(NamedTuple):
 
 
 class UnreadableRecord(NamedTuple):
-    """A record that can be told from the others and not be read as a whole; `problem` says why.
+    """A record whose boundaries are known, but which cannot be read completely; `problem` says why.
 
-    A header's name that is not UTF-8 is decoded with `surrogateescape`. Where key, value and headers cannot be told
-    apart, `value` is the whole record.
+    A header's name that is not UTF-8 is decoded with `surrogateescape`. If key, value and headers cannot be
+    separated, `value` is the whole record.
     """
 
     topic: str

@@ -1,4 +1,4 @@
-"""Which topic carries which kind of event."""
+"""Maps topics to kinds of events."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from consumer.settings.model import Settings, Topics
 
 
 def kinds_by_topic(topics: Topics, namespace: UUID | None = None, pricing: Pricing | None = None) -> Mapping[str, Kind]:
-    """The kind of event each topic carries.
+    """Return the kind of event of each topic.
 
-    :param namespace: turns ids of users and sessions that are no UUIDs into UUIDs; without it they are refused
-    :param pricing: settles costs; without it, only a cost in yen is one
+    :param namespace: converts string ids of users and sessions to UUIDs; without it, string ids are rejected
+    :param pricing: settles costs; without it, only a stated cost in yen counts
     """
     kinds = {
         topics.dialogue: DIALOGUE,
@@ -34,11 +34,11 @@ def kinds_by_topic(topics: Topics, namespace: UUID | None = None, pricing: Prici
 
 
 def signal_kinds(settings: Settings) -> Mapping[str, Kind]:
-    """The kinds of the OTLP topics that are configured."""
+    """Return the kinds of the configured OTLP topics."""
     signals = {settings.topics.otlp_spans: Signal.SPANS, settings.topics.otlp_logs: Signal.LOGS}
     return {topic: signal_kind(signal, folding_of(settings)) for topic, signal in signals.items() if topic is not None}
 
 
 def folding_of(settings: Settings) -> Folding:
-    """How traces become dialogues under these settings."""
+    """Return how these settings convert traces to dialogues."""
     return Folding(settings.ids.namespace or DEFAULT_NAMESPACE, settings.otlp.retrieved_is_cited)

@@ -1,4 +1,4 @@
-"""Why a record cannot be stored as it was meant, in words a person understands."""
+"""The reasons for which a record cannot be stored, with messages for people."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong, and where: `path` is empty when it is the record as a whole.
+    """One fault and its path in the event. `path` is empty if the fault is in the record as a whole.
 
-    `problem` never quotes the event: dead letters are listed in places where event text has no business.
+    `problem` never quotes the event, because dead letters are listed in places where event text must not appear.
     """
 
     path: str
@@ -40,7 +40,7 @@ class Fault:
 
 
 class Rejected(Exception):
-    """The event cannot be stored as it was meant. The record becomes a dead letter with this reason."""
+    """The event cannot be stored. The record becomes a dead letter with this reason."""
 
     def __init__(self, reason: Reason, faults: Sequence[Fault], *, sqlstate: str | None = None) -> None:
         super().__init__("; ".join(map(str, faults)))
@@ -50,10 +50,10 @@ class Rejected(Exception):
 
     @classmethod
     def whole(cls, reason: Reason, problem: str) -> Rejected:
-        """Refuse the record as a whole."""
+        """Return an error for the record as a whole."""
         return cls(reason, [Fault("", problem)])
 
     def detail(self) -> dict[str, object]:
-        """The `detail` column of `dead_letters`: one message for people, each fault by its path for scripts."""
+        """Return the `detail` column of `dead_letters`: one message for people, and the faults by path for scripts."""
         faults = [{"path": fault.path, "problem": fault.problem} for fault in self.faults]
         return {"message": str(self), "faults": faults}

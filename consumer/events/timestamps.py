@@ -1,26 +1,26 @@
-"""RFC 3339 date-times, to the microsecond, the way PostgreSQL rounds them."""
+"""Parses RFC 3339 date-times, and rounds them to microseconds as PostgreSQL does."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
 
-# RFC 3339 §5.6, with five liberties, none of which can mean another time: the offset may be missing (it then is UTC), a
-# space may stand for the T (the note in §5.6), any number of fraction digits is taken (Go and Java send nine), the
-# seconds may be missing (they then are 0), and so may the colon of the offset.
+# RFC 3339 §5.6, with five unambiguous extensions: the offset may be missing (then it is UTC), a space may replace the T
+# (the note in §5.6), any number of fraction digits is allowed (Go and Java send nine), the seconds may be missing (then
+# they are 0), and the colon of the offset may be missing.
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d)(?::(\d\d)(?:\.(\d+))?)?(?:([Zz])|([+-])(\d\d):?(\d\d))?",
     re.ASCII,
 )
 
 _MICROSECOND_DIGITS = 6
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as the columns are
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, like the columns
 
 
 def parse(text: str) -> datetime:
-    """`text` as a naive UTC datetime, rounded to microseconds (half to even, as PostgreSQL's rint).
+    """Return `text` as a naive UTC datetime, rounded to microseconds (half to even, like PostgreSQL's rint).
 
-    :raises ValueError: it is no RFC 3339 date-time, or lies outside the years 1 to 9999
+    :raises ValueError: `text` is not an RFC 3339 date-time, or is outside the years 1 to 9999
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
@@ -38,9 +38,9 @@ def parse(text: str) -> datetime:
 
 
 def from_milliseconds(milliseconds: int) -> datetime:
-    """A Kafka record timestamp as a naive UTC datetime.
+    """Return a Kafka record timestamp as a naive UTC datetime.
 
-    :raises ValueError: it lies outside the years 1 to 9999
+    :raises ValueError: it is outside the years 1 to 9999
     """
     try:
         return _EPOCH + timedelta(milliseconds=milliseconds)
@@ -49,7 +49,7 @@ def from_milliseconds(milliseconds: int) -> datetime:
 
 
 def _extra(leap: bool, fraction: str | None) -> timedelta:
-    """The fraction, and the second that a leap second (:60) adds, which PostgreSQL carries into the next minute."""
+    """Return the fraction, and the second of a leap second (:60), which PostgreSQL carries into the next minute."""
     return timedelta(seconds=int(leap), microseconds=round(float(f"0.{fraction or 0}") * 1_000_000))
 
 

@@ -1,8 +1,8 @@
-"""Which ids a record names, wherever and however they are written: for finding what has to be erased.
+"""Finds every id in a record, so that an erasure finds the records that name a user.
 
-Broken records are looked through too, so nothing is parsed here. An id is found with and without hyphens, in either
-case, behind JSON's escapes, in UTF-16, in base64 (the `data_base64` of a CloudEvent, a token in a header), and as 16
-bytes that are a whole key, value or header. With a namespace, string ids are found as well: see :mod:`.user_keys`.
+Broken records are searched too, so nothing is parsed here. An id is found with and without hyphens, in upper and lower
+case, with JSON escapes, in UTF-16, in base64 (the `data_base64` of a CloudEvent, a token in a header), and as 16 bytes
+that are a whole key, value or header. With a namespace, string ids are found as well: see :mod:`.user_keys`.
 """
 
 from __future__ import annotations
@@ -17,24 +17,26 @@ from consumer.events.ids import hasher
 from consumer.events.record import Record
 from consumer.events.user_keys import SHORTEST, find_user_keys, names_user
 
-# JSON in a string of JSON is escaped twice, and so on; base64 may hold base64.
+# JSON inside a JSON string is escaped once more for each level; base64 may contain base64.
 _DEEPEST = 3
 _HYPHENATED = rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_BARE = rb"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])"  # not any stretch of a longer hash
+_BARE = rb"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])"  # not a part of a longer hash
 _ID = re.compile(_HYPHENATED + b"|" + _BARE, re.IGNORECASE)
-_RUN = re.compile(rb"[0-9A-Fa-f-]{32,}")  # an id is in one of these, and to look for them is quick
-# Each run of backslashes is looked at once, from its first one on: a record may be nothing but backslashes.
+_RUN = re.compile(rb"[0-9A-Fa-f-]{32,}")  # every id is in such a run, and the search for runs is fast
+# Each run of backslashes is matched once, from its first one on: a record may consist of backslashes only.
 _ESCAPED = re.compile(rb"(?<!\\)\\++u00([0-7][0-9a-f])", re.IGNORECASE)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{32,}")
 _PORTION, _LONGEST_ID = 65_536, 36
-_LONGEST_TOKEN = 1024  # of these any beginning is tried: what stands before the base64 may look like it
+_LONGEST_TOKEN = (
+    1024  # up to this length each start is tried, because the characters before the base64 may look like base64
+)
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
 def find_user_ids(record: Record, namespace: UUID | None = None) -> set[bytes]:
-    """The 16 bytes of every id that key, value or headers name; more rather than fewer.
+    """Return the 16 bytes of every id in key, value and headers. In doubt, an id is included.
 
-    :param namespace: of string ids
+    :param namespace: the namespace of string ids; None if string ids are not accepted
     """
     found: set[bytes] = set()
     for part in _parts(record):
@@ -44,7 +46,7 @@ def find_user_ids(record: Record, namespace: UUID | None = None) -> set[bytes]:
 
 
 def _keys(record: Record) -> set[bytes]:
-    """Strings, in UTF-8, that may be the id of a user."""
+    """Return the strings, in UTF-8, that may be the id of a user."""
     found = {
         key for part in _parts(record) for raw, _ in _layers(part, _DEEPEST) for key in find_user_keys(raw, _DEEPEST)
     }
@@ -61,7 +63,7 @@ def _parts(record: Record) -> Iterator[bytes]:
 
 
 def _layers(raw: bytes, depth: int) -> Iterator[tuple[bytes, bytes]]:
-    """The bytes, and what is base64 in them, each with its text behind escapes."""
+    """Yield the bytes and the decoded base64 in them, each with its unescaped text."""
     text = _unescaped(raw)
     yield raw, text
     if depth:
@@ -78,12 +80,12 @@ def _ids_in(raw: bytes, text: bytes) -> set[bytes]:
 
 
 def _portions(run: bytes) -> Iterator[bytes]:
-    """A run in overlapping portions: within one search no other thread gets a turn."""
+    """Split a run into overlapping portions, because no other thread can run during one search."""
     return (run[start : start + _PORTION + _LONGEST_ID] for start in range(0, len(run), _PORTION))
 
 
 def _unescaped(raw: bytes) -> bytes:
-    """The text without what may hide ASCII in it: the zeros of UTF-16 and UTF-32, and JSON's escapes."""
+    """Return the text without the zeros of UTF-16 and UTF-32, and with JSON escapes replaced."""
     text = raw.replace(b"\0", b"")
     for _ in range(_DEEPEST):
         if b"\\" not in text:
@@ -93,5 +95,5 @@ def _unescaped(raw: bytes) -> bytes:
 
 
 def _decoded(run: bytes) -> bytes:
-    whole = run[: len(run) // 4 * 4] if len(run) % 4 == 1 else run  # one character alone is no byte
+    whole = run[: len(run) // 4 * 4] if len(run) % 4 == 1 else run  # one remaining character does not make a byte
     return base64.b64decode(whole.translate(_URL_SAFE) + b"=" * (-len(whole) % 4))

@@ -1,8 +1,8 @@
-"""Which strings of a record may be the id of a user: for finding what has to be erased.
+"""Finds the strings in a record that may be the id of a user, so that an erasure finds the records that name the user.
 
-Broken records are looked through too, so nothing is parsed here. Each whole JSON string counts, behind escapes and in
-JSON inside a string as well. Short ones count only as the value of a field that names a user, or as the key of the
-record: a user whose id is "1" must not empty every record that holds a "1" somewhere.
+Broken records are searched too, so nothing is parsed here. Each whole JSON string counts, also with escapes and in JSON
+inside a string. Short strings count only as the value of a field that names a user, or as the key of the record:
+erasing a user whose id is "1" must not empty every record that contains a "1".
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from consumer.events.ids import LONGEST_KEY
 
 SHORTEST = 6
-"""Characters that a string needs to be taken for an id wherever it stands."""
-_LONGEST_BYTES = 12 * LONGEST_KEY  # a character outside of the basic plane is two escapes of six
+"""The least number of characters of a string that counts as an id in any field."""
+_LONGEST_BYTES = 12 * LONGEST_KEY  # a character outside the basic plane is two escapes of six bytes
 _OWNERS = frozenset({"userid", "acquiredby", "user", "subject", "cesubject", "enduserid"})
 _NO_LETTER = re.compile(r"[^a-z]+")
 # Up to the next quotation mark that is not escaped; a record may end within a string.
 _SEGMENT = re.compile(rb'((?:[^"\\]++|\\.)*+)(?:"|\\?\Z)', re.DOTALL)
-# What names a user without JSON around it: forms, YAML, XML, the text of a dictionary in Python, a number.
+# A field that names a user outside JSON: in forms, YAML, XML, the repr of a Python dictionary; or as a number.
 _UNQUOTED = re.compile(
     rb"(?:user_?id|acquired_?by)[\\\"']*\s*[=:>]\s*(?:'([^']{1,1024})'|([^\\\"',;&\s<>{}\[\]]{1,1024}))", re.IGNORECASE
 )
@@ -28,14 +28,14 @@ _WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 
 
 def names_user(name: str) -> bool:
-    """Whether a member, or a header, of this name holds the id of a user: user_id, userId, user.id, acquired_by."""
+    """Whether a member or header of this name holds the id of a user: user_id, userId, user.id, acquired_by."""
     return _NO_LETTER.sub("", name.lower()) in _OWNERS
 
 
 def find_user_keys(raw: bytes, depth: int) -> Iterator[bytes]:
-    """Strings, in UTF-8, that may be the id of a user; more rather than fewer.
+    """Yield the strings, in UTF-8, that may be the id of a user. In doubt, a string is included.
 
-    :param depth: levels of JSON in a string of JSON that are looked through
+    :param depth: how many levels of JSON inside JSON strings are searched
     """
     for text in (raw, *_narrowed(raw)):
         yield from _quoted(text, depth)
@@ -43,13 +43,13 @@ def find_user_keys(raw: bytes, depth: int) -> Iterator[bytes]:
 
 
 def _narrowed(raw: bytes) -> Iterator[bytes]:
-    """What the bytes are if they are UTF-16 or UTF-32, in UTF-8."""
+    """Yield the bytes converted to UTF-8 from UTF-16 and UTF-32, if they contain zeros."""
     if b"\0" in raw:
         yield from (raw.decode(encoding, "ignore").encode("utf-8", "ignore") for encoding in _WIDE)
 
 
 def _quoted(text: bytes, depth: int) -> Iterator[bytes]:
-    """Everything between two quotation marks, also outside of strings: a broken record may have lost one."""
+    """Yield the text between any two quotation marks, also outside strings: a broken record may lack one."""
     name = between = b""
     for found in _SEGMENT.finditer(text):
         raw = found[1]

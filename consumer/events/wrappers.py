@@ -1,4 +1,4 @@
-"""Names an object that wraps the event instead of being it: Kafka Connect's, or a CloudEvent that its headers hide."""
+"""Recognises an object that wraps the event: Kafka Connect's, an outbox's, or a CloudEvent without its header."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from consumer.events.rejection import Fault, Reason, Rejected
 
 
 def wrapper_of(members: Mapping[str, Any], record: Record, required: Collection[str]) -> Rejected | None:
-    """Why an object without any field that the event requires is refused; None if it is no known wrapper."""
+    """Return the error for an object that lacks every required field; None if it is not a known wrapper."""
     if _is_from_connect(members):
         problem = (
             "wrapped by Kafka Connect's JsonConverter (schemas.enable=true): the value holds schema and payload, and"
@@ -27,7 +27,7 @@ def wrapper_of(members: Mapping[str, Any], record: Record, required: Collection[
     return None
 
 
-# Debezium's and those of an outbox, of queues and event buses of the clouds, and of webhooks.
+# Debezium's members, and those of outboxes, of cloud queues and event buses, and of webhooks.
 _WRAPPING = frozenset(
     {
         "after",
@@ -47,7 +47,7 @@ _WRAPPING = frozenset(
 
 
 def _holds_event(value: Any, required: Collection[str]) -> bool:
-    """Whether it has all that the event requires; JSON in a string is looked through, not parsed."""
+    """Whether the value has all required fields. JSON in a string is searched for their names, not parsed."""
     if isinstance(value, str):
         return value.lstrip().startswith("{") and all(f'"{name}"' in value for name in required)
     return isinstance(value, dict) and all(value.get(name) is not None for name in required)
@@ -60,5 +60,5 @@ def _is_from_connect(members: Mapping[str, Any]) -> bool:
 def _hidden_cloud_event(content_type: str) -> Fault:
     if content_type == STRUCTURED:
         return Fault("data", "is a CloudEvent itself; it must be the event")
-    said = f"does not say {STRUCTURED}" if content_type else f"is missing ({STRUCTURED})"
-    return Fault("content-type", f"this looks like a structured CloudEvent; its content-type header {said}")
+    claim = f"does not say {STRUCTURED}" if content_type else f"is missing ({STRUCTURED})"
+    return Fault("content-type", f"this looks like a structured CloudEvent; its content-type header {claim}")

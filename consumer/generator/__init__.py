@@ -1,4 +1,4 @@
-"""Realistic events of every kind, made from a seed: for `ragledger generate`, the demo, the benchmark and the tests.
+"""Generates realistic events of every kind from a seed, for `ragledger generate`, the demo, the benchmark and tests.
 
 The same seed gives the same events, in every process and on every version of Python.
 """

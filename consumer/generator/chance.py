@@ -1,7 +1,7 @@
 """Random choices that depend on the seed alone.
 
-Python promises the same sequence in every version only for `random.random()`. Everything here is made of it, and of
-arithmetic that gives the same result on every machine: no logarithms, no exponentials.
+Python promises the same sequence in every version only for `random.random()`. So this module uses only that function,
+and arithmetic that gives the same result on every machine: no logarithms, no exponentials.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _Item = TypeVar("_Item")
 _BITS = 53  # of one random number
 
 Quantiles = Sequence[tuple[float, float]]
-"""A distribution: shares from 0 to 1, and the value that this share of all values does not exceed."""
+"""A distribution as points: a share from 0 to 1, and the value that this share of all values does not exceed."""
 
 
 class Chance:
@@ -26,24 +26,24 @@ class Chance:
         self.random = random.Random(seed).random  # noqa: S311 - samples, not secrets
 
     def happens(self, share: float) -> bool:
-        """True in this share of all calls."""
+        """Return True in this share of all calls."""
         return self.random() < share
 
     def pick(self, items: Sequence[_Item]) -> _Item:
-        """One of the items, each as likely as the others."""
+        """Return one of the items; all are equally likely."""
         return items[int(self.random() * len(items))]
 
     def picks(self, items: Sequence[_Item], count: int) -> list[_Item]:
-        """`count` items; one may come several times."""
+        """Return `count` items; an item may occur several times."""
         random, size = self.random, len(items)
         return [items[int(random() * size)] for _ in range(count)]
 
     def whole(self, low: int, high: int) -> int:
-        """A whole number from `low` to `high`, both included."""
+        """Return a whole number from `low` to `high`, both included."""
         return low + int(self.random() * (high - low + 1))
 
     def quantile(self, distribution: Quantiles) -> float:
-        """A number of this distribution; straight lines between its points."""
+        """Return a number of this distribution, interpolated linearly between its points."""
         share = self.random()
         for (low_share, low), (high_share, high) in pairwise(distribution):
             if share <= high_share:
@@ -51,20 +51,20 @@ class Chance:
         return distribution[-1][1]
 
     def bits(self, count: int) -> int:
-        """A number of so many random bits."""
+        """Return a number of `count` random bits."""
         value = 0
         for _ in range(-(-count // _BITS)):
             value = value << _BITS | int(self.random() * (1 << _BITS))
         return value & ((1 << count) - 1)
 
     def random_id(self) -> str:
-        """A random UUID (version 4)."""
+        """Return a random UUID (version 4)."""
         return _uuid(self.bits(128), 4)
 
     def timed_id(self, milliseconds: int) -> str:
-        """A time-ordered UUID (version 7), as recommended to producers: new rows are neighbours in the index.
+        """Return a time-ordered UUID (version 7), as recommended to producers: new rows are neighbours in the index.
 
-        :param milliseconds: since 1970
+        :param milliseconds: the time in milliseconds since 1970
         """
         return _uuid(milliseconds << 80 | self.bits(80), 7)
 

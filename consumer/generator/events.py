@@ -1,4 +1,4 @@
-"""Streams of events: of one kind or of all, of one shape or of the mixture, some of them twice."""
+"""Generates streams of events: of one kind or of all, of one shape or of the mixture with its duplicates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from consumer.generator.shapes import MIXTURE, SHAPES, Shape
 START = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
 STEP = timedelta(milliseconds=300)
 ALL = "all"
-# The share of each kind when all are wanted: some answers get a verdict, some sources are checked again.
+# The share of each kind in a stream of all kinds: some answers get a verdict, some sources are checked again.
 SHARES: Mapping[str, float] = {
     "dialogue": 0.6,
     "provenance": 0.3,
@@ -33,10 +33,10 @@ class Event(NamedTuple):
     """One event.
 
     :param kind: the kind's name
-    :param members: what the event says; absent members are None
+    :param members: the members of the event; absent members are None
     :param value: the record's value
-    :param timestamp_ms: when it was sent, in milliseconds since 1970
-    :param is_repeated: the same event was sent before
+    :param timestamp_ms: the time of sending, in milliseconds since 1970
+    :param is_repeated: whether the same event was sent before
     """
 
     kind: str
@@ -47,11 +47,11 @@ class Event(NamedTuple):
 
 
 class Generator:
-    """Makes events, one after the other. The same arguments give the same events."""
+    """Generates events one by one. The same arguments give the same events."""
 
     def __init__(self, seed: int, shape: Shape | None = None, start: datetime = START, step: timedelta = STEP) -> None:
-        """:param shape: of every event; None takes the mixture
-        :param start: aware; when the first event happens
+        """:param shape: the shape of every event; None selects the mixture
+        :param start: the time of the first event, with a time zone
         :param step: the mean time between two events
         """
         self.chance = Chance(seed)
@@ -60,7 +60,7 @@ class Generator:
         self._ids = {kind: deque[str](maxlen=_REMEMBERED) for kind in ("dialogue", "provenance")}
 
     def next(self, kind: str, **changes: Any) -> Event:
-        """The next event of a kind, with some members changed."""
+        """Return the next event of a kind, with some members changed."""
         self._now += 2 * self.chance.random() * self._step
         shape = self._shape or self._producer()
         members = self._members(kind, shape) | changes
@@ -69,7 +69,7 @@ class Generator:
         return Event(kind, members, encode(members, shape), milliseconds(self._now))
 
     def _producer(self) -> Shape:
-        """One of the mixture."""
+        """Return a shape of the mixture."""
         share = self.chance.random()
         return next((shape for limit, shape in _PRODUCERS if share < limit), _PRODUCERS[-1][1])
 
@@ -86,7 +86,7 @@ class Generator:
         return write[kind](shape, self._now)
 
     def _earlier(self, kind: str) -> str:
-        """The id of an event that was made before, or one that never comes."""
+        """Return the id of an earlier event; if there is none, an id that no event has."""
         return self.chance.pick(self._ids[kind]) if self._ids[kind] else self.chance.random_id()
 
 
@@ -103,13 +103,13 @@ def events(
     step: timedelta = STEP,
     shares: Mapping[str, float] = SHARES,
 ) -> Iterator[Event]:
-    """`count` events; without a shape of the mixture, in which some events come twice.
+    """Yield `count` events.
 
     :param kind: a kind's name, or :data:`ALL`
-    :param shape: one of :data:`SHAPES`, without duplicates; None takes the mixture
-    :param start: aware; when the first event happens
+    :param shape: one of :data:`SHAPES`, without duplicates; None selects the mixture, which has duplicates
+    :param start: the time of the first event, with a time zone
     :param step: the mean time between two events
-    :param shares: of each kind, when all are wanted
+    :param shares: the share of each kind if `kind` is :data:`ALL`
     """
     generator = Generator(seed, None if shape is None else SHAPES[shape], start, step)
     kinds = [(1.0, kind)] if kind != ALL else list(zip(accumulate(shares.values()), shares, strict=True))
@@ -129,7 +129,7 @@ def events(
 
 
 def encode(members: Mapping[str, Any], shape: Shape = SHAPES["plain"]) -> bytes:
-    """The event as the producer's JSON library writes it; members that are None are absent."""
+    """Encode the event as the producer's JSON library does. Members that are None are left out."""
     present = {name: value for name, value in members.items() if value is not None}
     return _ENCODERS[shape.escaped, shape.compact](present).encode()
 

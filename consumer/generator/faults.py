@@ -1,4 +1,4 @@
-"""Records that are wrong on purpose, for the demo: no more ways than a reader of its table wants to see."""
+"""Generates wrong records for the demo. There are few kinds of faults, so that the demo's table stays short."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CITATION = {"source": "https://library.example", "confidence": 1.5}
 
 
 class BadRecord(NamedTuple):
-    """A record that becomes a dead letter, on the topic of a kind."""
+    """A record that becomes a dead letter, for the topic of a kind."""
 
     kind: str
     value: bytes | None
@@ -20,9 +20,9 @@ class BadRecord(NamedTuple):
 
 
 def bad_record(generator: Generator, number: int) -> BadRecord:
-    """The next bad record; each number is wrong in another way, in turn."""
-    ways = (_not_json, _missing_field, _invalid_field, _nul_character, _wrong_kind, _tombstone)
-    return ways[number % len(ways)](generator)
+    """Return a bad record. `number` selects the fault; successive numbers cycle through all faults."""
+    faults = (_not_json, _missing_field, _invalid_field, _nul_character, _wrong_kind, _tombstone)
+    return faults[number % len(faults)](generator)
 
 
 def _not_json(_generator: Generator) -> BadRecord:

@@ -1,4 +1,4 @@
-"""The members of one event of each kind, as its producer writes them. A member that is None is left out."""
+"""Generates the members of events as producers write them. A member that is None is left out of the event."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LICENSES: Mapping[str, str] = {
     "MIT": "mit",
     "Apache-2.0": "apache_2_0",
 }
-"""Licences as producers write them, and the value of the enum that each one is."""
+"""Licences as producers write them, with their enum values."""
 _PLUGINS = ("library-catalogue", "wiki", "press-archive")
 _LATENCY_MS: Quantiles = ((0.0, 80), (0.5, 1_200), (0.9, 3_000), (0.99, 9_000), (1.0, 60_000))
 _SCORE: Quantiles = ((0.0, 0.02), (0.1, 0.55), (0.5, 0.82), (0.9, 0.95), (1.0, 1.0))
@@ -33,7 +33,7 @@ _FEEDBACK_SHARE = 0.3
 
 
 class Author:
-    """Writes the members of events; remembers users and open conversations."""
+    """Generates the members of events, and keeps the users and the open conversations."""
 
     def __init__(self, chance: Chance) -> None:
         self.chance, self.writer = chance, Writer(chance)
@@ -41,7 +41,7 @@ class Author:
         self._sessions = [chance.random_id() for _ in range(_OPEN_SESSIONS)]
 
     def dialogue(self, shape: Shape, now: datetime) -> Members:
-        """One answered question."""
+        """Return the members of a dialogue."""
         writer = self.writer
         members: Members = {
             "id": self._id(now) if shape.identified else None,
@@ -98,7 +98,7 @@ class Author:
         return citation
 
     def provenance(self, shape: Shape, now: datetime) -> Members:
-        """One acquired piece of content."""
+        """Return the members of a provenance event."""
         chance = self.chance
         members: Members = {
             "id": self._id(now) if shape.identified else None,
@@ -125,7 +125,7 @@ class Author:
         }
 
     def feedback(self, shape: Shape, now: datetime, dialogue_id: str) -> Members:
-        """A verdict on an answer."""
+        """Return the members of a feedback event."""
         return {
             "dialogue_id": dialogue_id,
             "user_feedback": self.chance.pick((1, 1, 1, 0, -1)),
@@ -133,7 +133,7 @@ class Author:
         }
 
     def verification(self, shape: Shape, now: datetime, provenance_id: str) -> Members:
-        """A check of provenance."""
+        """Return the members of a verification event."""
         chance = self.chance
         return {
             "provenance_id": provenance_id,
@@ -143,7 +143,7 @@ class Author:
         }
 
     def plugin(self, shape: Shape, now: datetime) -> Members:
-        """A report of a content source."""
+        """Return the members of a plugin event."""
         chance = self.chance
         name = chance.pick(_PLUGINS)
         return {
@@ -158,7 +158,7 @@ class Author:
         }
 
     def _session(self) -> str:
-        """One of the conversations that are open now; each has about four dialogues."""
+        """Return one of the open conversations; each has about four dialogues."""
         place = self.chance.whole(0, _OPEN_SESSIONS - 1)
         if self.chance.happens(0.25):
             self._sessions[place] = self.chance.random_id()
@@ -169,12 +169,12 @@ class Author:
 
 
 def milliseconds(moment: datetime) -> int:
-    """Since 1970."""
+    """Return the milliseconds since 1970."""
     return round(moment.timestamp() * 1000)
 
 
 def moment(now: datetime, shape: Shape) -> str:
-    """A time as the producer's clock shows it, in milliseconds."""
+    """Return a time in the producer's time zone, as text with milliseconds."""
     if not shape.offset_minutes:
         return f"{now.isoformat(timespec='milliseconds')[:-6]}Z"
     return now.astimezone(timezone(timedelta(minutes=shape.offset_minutes))).isoformat(timespec="milliseconds")
@@ -189,7 +189,7 @@ def _rounded(number: float) -> float:
 
 
 Form = Callable[[Any], Any]
-# How counts are written, and how scores and costs are.
+# The first function formats counts, the second formats scores and costs.
 _FORMS: Mapping[Numbers, tuple[Form, Form]] = {
     Numbers.ROUNDED: (_itself, _rounded),
     Numbers.PRECISE: (_itself, _itself),

@@ -1,4 +1,4 @@
-"""Sample records for the demo: most are good, some are bad on purpose, some come twice."""
+"""Generates sample records for the demo: most are good, some are bad, some are duplicates."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from consumer.generator.faults import BadRecord, bad_record
 
 _PERIOD = timedelta(seconds=20)
 _DIALOGUE_SHARE = 0.7
-_AMENDS_EVERY, _BAD_EVERY, _TWICE_EVERY = 7, 50, 40
+_AMENDS_EVERY, _BAD_EVERY, _DUPLICATE_EVERY = 7, 50, 40
 _AMENDMENTS = ("feedback", "verification", "feedback", "plugin")
 
 
 class Fate(StrEnum):
-    """What is meant to become of a sample."""
+    """The expected outcome of a sample."""
 
     GOOD = "good"
     AMENDS = "amends"
@@ -26,16 +26,16 @@ class Fate(StrEnum):
 
 
 class Sample(NamedTuple):
-    """A record to publish, and what is meant to become of it."""
+    """A record to publish, and its expected outcome."""
 
     record: Event | BadRecord
     fate: Fate
 
 
 def samples(count: int, now: datetime, seed: int) -> Iterator[Sample]:
-    """`count` records. The same seed and time give the same records.
+    """Yield `count` records. The same seed and time give the same records.
 
-    :param now: aware; the answers were given just before
+    :param now: the time, with a time zone, shortly before which the answers were given
     """
     generator = Generator(seed, start=now - _PERIOD, step=_PERIOD / (count + 1) / 2)
     previous: Event | None = None
@@ -45,7 +45,7 @@ def samples(count: int, now: datetime, seed: int) -> Iterator[Sample]:
         elif number % _AMENDS_EVERY == _AMENDS_EVERY - 1:
             kind = _AMENDMENTS[number // _AMENDS_EVERY % len(_AMENDMENTS)]
             yield Sample(generator.next(kind), Fate.AMENDS)
-        elif number % _TWICE_EVERY == _TWICE_EVERY - 1 and previous is not None:
+        elif number % _DUPLICATE_EVERY == _DUPLICATE_EVERY - 1 and previous is not None:
             yield Sample(previous, Fate.TWICE)
         else:
             previous = generator.next("dialogue" if generator.chance.happens(_DIALOGUE_SHARE) else "provenance")

@@ -1,4 +1,4 @@
-"""What producers send: the shapes of events, each alone, and the mixture of producers.
+"""Defines the shapes of events, and the mixture of producers.
 
 A shape is a habit of a producer: its JSON library, its language, its clock. ADR 0068 describes them.
 """
@@ -16,8 +16,8 @@ class Numbers(Enum):
     """How a producer writes scores, costs and counts."""
 
     ROUNDED = "two decimals; latencies in whole milliseconds"
-    PRECISE = "floats of full precision, latencies among them; no value comes twice"
-    QUOTED = "in strings, counts too, as decimal types and Protobuf's JSON do"
+    PRECISE = "floats of full precision, latencies among them; values do not repeat"
+    QUOTED = "in strings, with counts, as decimal types and Protobuf's JSON do"
 
 
 # Bytes of an answer. Most have a few paragraphs, one in a thousand is a document.
@@ -25,7 +25,7 @@ TYPICAL: Quantiles = (
     *((0.0, 20), (0.1, 150), (0.5, 700), (0.8, 1_500), (0.95, 3_200), (0.99, 8_000)),
     *((0.999, 40_000), (1.0, 170_000)),
 )
-# What a comparison of shapes uses: every shape has the same number of bytes.
+# The sizes for a comparison of shapes: every shape has the same number of bytes.
 MIDDLE: Quantiles = ((0.0, 300), (1.0, 2_400))
 SHORT: Quantiles = ((0.0, 20), (1.0, 120))
 LONG: Quantiles = ((0.0, 20_000), (1.0, 170_000))
@@ -34,14 +34,14 @@ LONG: Quantiles = ((0.0, 20_000), (1.0, 170_000))
 class Shape(NamedTuple):
     r"""How one producer writes its events.
 
-    :param answer: the bytes of an answer
-    :param escaped: other characters than ASCII are `\u` escapes, as Python's json writes them; else they are UTF-8
-    :param compact: no space behind commas and colons
+    :param answer: the distribution of the bytes of an answer
+    :param escaped: characters outside ASCII are `\u` escapes, as Python's json writes them; otherwise UTF-8
+    :param compact: there is no space after commas and colons
     :param markdown: answers are Markdown with code blocks
-    :param offset_minutes: of its clock from UTC; 0 is written as Z
+    :param offset_minutes: the offset of the producer's clock from UTC; 0 is written as Z
     :param sparse: most optional fields are absent
-    :param identified: events have an id of their own; the bench needs one to check the rows
-    :param citations: the most that an answer has
+    :param identified: events have an id; the bench needs it to check the rows
+    :param citations: the highest number of citations of an answer
     :param extra_members: citations have members that ragledger does not know
     :param unknown_fields: events have fields that ragledger does not know
     """
@@ -74,7 +74,7 @@ SHAPES: Mapping[str, Shape] = {
     "short": _PLAIN._replace(answer=SHORT),
     "long": _PLAIN._replace(answer=LONG),
 }
-"""Each shape alone, by name. They differ from `plain` in one property each."""
+"""The shapes by name. Each differs from `plain` in one property."""
 
 _ANY = Shape(TYPICAL, markdown=True, numbers=Numbers.PRECISE, citations=8)
 MIXTURE: Sequence[tuple[float, Shape]] = (
@@ -83,6 +83,6 @@ MIXTURE: Sequence[tuple[float, Shape]] = (
     (0.15, _ANY._replace(compact=True, numbers=Numbers.QUOTED, offset_minutes=540)),  # Java, in Tokyo
     (0.15, _ANY._replace(compact=True, markdown=False, extra_members=True)),  # Go
     (0.10, _ANY._replace(numbers=Numbers.ROUNDED, markdown=False, offset_minutes=-210)),  # an older service
-    (0.05, _ANY._replace(sparse=True, compact=True)),  # somebody who has just begun
+    (0.05, _ANY._replace(sparse=True, compact=True)),  # a beginner
 )
 """The share of each producer in the mixture."""

@@ -1,4 +1,4 @@
-"""Questions, answers and titles: English and Japanese sentences, Markdown, code, emoji."""
+"""Generates questions, answers and titles: English and Japanese sentences, Markdown, code, emoji."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _JAPANESE_SHARE, _EMOJI_SHARE, _QUOTED_SHARE = 0.15, 0.05, 0.1
 
 
 class Writer:
-    """Writes texts from a stock of sentences: writing is fast, and hardly any two texts are equal."""
+    """Generates texts quickly from a stock of sentences. Equal texts are rare."""
 
     def __init__(self, chance: Chance) -> None:
         self._chance = chance
@@ -55,15 +55,15 @@ class Writer:
         return f"{' '.join(words).capitalize()}.{end}"
 
     def question(self) -> str:
-        """One or two sentences."""
+        """Return one or two sentences."""
         stock = self._japanese if self._chance.happens(_JAPANESE_SHARE) else self._english
         return " ".join(self._chance.picks(stock, self._chance.whole(1, 2)))
 
     def answer(self, size: float, *, markdown: bool, escaped: bool) -> str:
-        r"""Paragraphs or Markdown.
+        r"""Return paragraphs or Markdown.
 
-        :param size: about so many bytes of JSON
-        :param escaped: JSON holds `\u` escapes instead of UTF-8
+        :param size: the approximate number of bytes in JSON
+        :param escaped: whether JSON has `\u` escapes instead of UTF-8
         """
         if self._chance.happens(_JAPANESE_SHARE):
             stock, mean = self._japanese, _JAPANESE_CHARACTERS * (_ESCAPED_BYTES if escaped else _UTF8_BYTES)
@@ -81,11 +81,11 @@ class Writer:
         return self._chance.pick(_MARKDOWN)(sentences, self._chance)
 
     def title(self) -> str:
-        """A few words."""
+        """Return a few words."""
         return " ".join(self._chance.picks(_WORDS, 4)).capitalize()
 
     def address(self) -> str:
-        """The address of one of many items."""
+        """Return the URL of one of many items."""
         return f"https://library.example/items/{self._chance.whole(1, 40_000)}"
 
 

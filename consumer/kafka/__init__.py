@@ -1,1 +1,1 @@
-"""Everything that speaks to Kafka."""
+"""The Kafka adapters: the only package that imports aiokafka."""

@@ -1,4 +1,7 @@
-"""What of Kafka this replica may not use: found out by asking, and by what fetches and the group answer."""
+"""Finds the topics and groups that this replica may not use.
+
+The sources are a regular request to the brokers, and the errors that fetches and the group return.
+"""
 
 from __future__ import annotations
 
@@ -13,28 +16,28 @@ from consumer.kafka.group import GroupMember, describe_group
 from consumer.kafka.topic_ids import NamedTopic, Operation, topics_named
 from consumer.settings.model import Kafka
 
-# A fetch that was refused is tried again every few seconds; so long after the last one the refusal has ended.
+# A refused fetch is repeated every few seconds. If none was refused for this long, the refusal has ended.
 REMEMBER_SECONDS = 15.0
 
 
 def topic_denied(settings: Kafka, topic: str, operation: Operation = Operation.READ) -> Refusal:
-    """This user may not read or write the topic."""
+    """Return the refusal for a topic that this user may not read or write."""
     return _denied(settings, "topic", topic, operation)
 
 
 def group_denied(settings: Kafka) -> Refusal:
-    """This user may not be a member of the group."""
+    """Return the refusal for a group that this user may not join."""
     return _denied(settings, "group", settings.group_id, Operation.READ)
 
 
 def transactional_id_denied(settings: Kafka, name: str) -> Refusal:
-    """This user may not write under the transactional id."""
+    """Return the refusal for a transactional id that this user may not use."""
     return _denied(settings, "transactional-id", name, Operation.WRITE)
 
 
 def _denied(settings: Kafka, resource: str, name: str, operation: Operation) -> Refusal:
     what = operation.name.capitalize()
-    user = settings.sasl_username or "<as the brokers call it>"
+    user = settings.sasl_username or "<its name at the brokers>"
     grant = (
         f"kafka-acls.sh --bootstrap-server {settings.bootstrap_servers} --add --allow-principal 'User:{user}'"
         f" --operation {what} --{resource} '{name}'"
@@ -43,19 +46,19 @@ def _denied(settings: Kafka, resource: str, name: str, operation: Operation) -> 
 
 
 def taken_by(settings: Kafka, strangers: Collection[GroupMember]) -> Refusal:
-    """Other programs are members of our group."""
-    named = "; ".join(map(str, strangers)) or "members that cannot be named"
-    problem = f"other programs are members of it: {named}. What the group gives them nobody writes"
+    """Return the refusal for a group of which other programs are members too."""
+    named = "; ".join(map(str, strangers)) or "unknown members"
+    problem = f"other programs are members of it: {named}. Records of their partitions are not written"
     return Refusal("group", settings.group_id, problem, "give them another group id, or ragledger one of its own")
 
 
 def denied_topics(settings: Kafka, named: Mapping[str, NamedTopic]) -> list[Refusal]:
-    """Those of the topics that this user may not read."""
+    """Return a refusal for each topic that this user may not read."""
     return [topic_denied(settings, name) for name, topic in sorted(named.items()) if topic.denies(Operation.READ)]
 
 
 class KafkaAccess:
-    """What is refused now. A right that is granted, or a member that leaves, is noticed without a restart."""
+    """Keeps the current refusals. It notices without a restart that a right was granted or that a member has left."""
 
     def __init__(self, settings: Kafka, topics: Collection[str]) -> None:
         self._settings, self._topics = settings, list(topics)
@@ -67,14 +70,14 @@ class KafkaAccess:
 
     @property
     def refusals(self) -> Collection[Refusal]:
-        """What is refused now."""
+        """The current refusals."""
         now = time.monotonic()
         by_fetch = [topic for topic, moment in self._fetches.items() if now - moment < REMEMBER_SECONDS]
         topics = {topic: topic_denied(self._settings, topic) for topic in by_fetch} | self._asked
         return [*topics.values(), *self._group_refusals()]
 
     def _group_refusals(self) -> Iterator[Refusal]:
-        """A member of other topics matters only if the group does not take us in because of it."""
+        """A member that subscribes to other topics matters only if the group rejects us because of it."""
         harmful = [one for one in self._strangers if self._kept_out or one.takes(self._topics)]
         if isinstance(self._kept_out, GroupAuthorizationFailedError):
             yield group_denied(self._settings)
@@ -86,15 +89,15 @@ class KafkaAccess:
         self._fetches[topic] = time.monotonic()
 
     def refuse_group(self, error: KafkaError) -> None:
-        """The group does not take us in, or throws us out."""
+        """The group has rejected or removed this replica."""
         self._kept_out = error
 
     def joined(self) -> None:
-        """The group has taken us in."""
+        """The group has accepted this replica."""
         self._kept_out = None
 
     async def look(self, client: Any) -> None:
-        """Ask the brokers.
+        """Ask the brokers about the topics and the group.
 
         :raises KafkaError: they do not answer
         """
@@ -106,7 +109,7 @@ class KafkaAccess:
             if topic.rights is not None and not topic.denies(Operation.READ):
                 self._fetches.pop(name, None)
         if there != client.cluster.topics() & set(self._topics):
-            client.force_metadata_update()  # at once, and not only when what the client knows is too old
+            client.force_metadata_update()  # now, instead of when the client's metadata is too old
         self._strangers = await self._ask_for_strangers(client)
 
     async def _ask_for_strangers(self, client: Any) -> Sequence[GroupMember]:

@@ -1,4 +1,4 @@
-"""What the brokers say of topics and of the group, for `doctor`. Through aiokafka."""
+"""Asks the brokers about topics and the group, for `doctor`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ _SETTINGS = ("cleanup.policy", "retention.ms")
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic that exists; without a right to its configuration, `retention_ms` and `cleanup` are None.
+    """A topic that exists. Without the right to read its configuration, `retention_ms` and `cleanup` are None.
 
-    `retention_ms` is -1 where nothing is deleted for its age; `replicas` is the least number of copies of a partition.
+    `retention_ms` is -1 if Kafka deletes no record because of its age. `replicas` is the number of copies of the
+    partition that has the fewest.
     """
 
     partitions: int
@@ -38,12 +39,12 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class KafkaFacts:
-    """What the brokers say.
+    """The answers of the brokers.
 
     :param topics: the topics of the settings that exist
-    :param members: how many members the group has; None: not known
+    :param members: the number of members of the group; None if it is unknown
     :param refusals: the topics that we may not read, and the group if we may not join it
-    :param strangers: those of the members that are not ragledger
+    :param strangers: the members that are not ragledger
     """
 
     topics: Mapping[str, Topic]
@@ -54,7 +55,7 @@ class KafkaFacts:
 
 
 async def look_at_kafka(settings: Kafka, topics: Collection[str]) -> KafkaFacts:
-    """Ask the brokers.
+    """Ask the brokers about the topics and the group.
 
     :raises SourceError: they do not answer
     """
@@ -79,7 +80,7 @@ async def look_at_kafka(settings: Kafka, topics: Collection[str]) -> KafkaFacts:
 async def find_open_transactions(
     settings: Kafka, partitions: Collection[Partition]
 ) -> Mapping[Partition, OpenTransaction]:
-    """The oldest open transaction of each partition, as far as the brokers tell.
+    """Return the oldest open transaction of each partition. Partitions without a known one are left out.
 
     :raises SourceError: they do not answer
     """
@@ -92,7 +93,7 @@ async def find_open_transactions(
 
 
 async def count_members(settings: Kafka) -> int | None:
-    """How many members the group has; None where that cannot be told.
+    """Return the number of members of the group; None if it is unknown.
 
     :raises SourceError: no broker answers
     """
@@ -127,11 +128,11 @@ async def _with_settings(admin: AIOKafkaAdminClient, topics: Mapping[str, Topic]
 
 
 async def _group(admin: AIOKafkaAdminClient, settings: Kafka) -> tuple[Group | None, Sequence[Refusal]]:
-    """Who is in the group, if that can be known, and whether we may be."""
+    """Return the group, or None if it is unknown, and a refusal if we may not join it."""
     try:
         group = await describe_group(admin._client, settings.group_id)
     except GroupAuthorizationFailedError:
         return None, [group_denied(settings)]
-    except (KafkaError, NotImplementedError):  # no group has ever met on this cluster, or its brokers are old
+    except (KafkaError, NotImplementedError):  # the cluster has never had a group, or its brokers are old
         return None, []
     return group, [] if group.may_read else [group_denied(settings)]

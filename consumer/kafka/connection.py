@@ -1,20 +1,21 @@
-"""aiokafka's connections, with five of its behaviours corrected in one place, for every client of this process.
+"""Corrects five behaviours of aiokafka's connections, for every client of this process.
 
-A reset under uvloop. A peer's reset closes uvloop's transport at once, and aiokafka hears of it some turns of the loop
-later. Sending in between is a RuntimeError under uvloop, where asyncio's own loop would drop the bytes. aiokafka
-expects OSError alone: any other error ends its task that fetches, beats or asks for metadata, in silence and for good.
+Resets under uvloop: when the peer resets a connection, uvloop closes the transport immediately, and aiokafka learns of
+it some iterations of the event loop later. A send in between raises RuntimeError under uvloop; asyncio's own loop would
+drop the bytes. aiokafka expects only OSError. Any other error ends its task for fetches, heartbeats or metadata. The
+task logs nothing, and nothing restarts it.
 
-Topics that nobody asked for. aiokafka's metadata requests allow the broker to create the topics they name, and none of
-its clients has a setting against it. A broker with `auto.create.topics.enable`, which is Kafka's default, would create
-every topic of the settings. A topic is created by a CreateTopics request of ours or not at all.
+Unwanted topics: aiokafka's metadata requests allow the broker to create the topics that they name, and no client has a
+setting to forbid it. A broker with `auto.create.topics.enable`, which is Kafka's default, would create every topic of
+the settings. Only our own CreateTopics requests may create topics.
 
-Refused log-ins. aiokafka logs why a broker did not let it in, and raises only that no broker can be reached. The reason
-is kept here, so that a wrong password is not reported as an outage.
+Refused logins: aiokafka logs why a broker refused the login, but raises only that no broker can be reached. This module
+keeps the reason, so that a wrong password is not reported as an outage.
 
-Credentials that change. A client's user, password and TLS context are fixed when it is made. Each connection asks for
-them when it connects.
+Credentials that change: a client's user, password and TLS context are fixed when the client is created. Our connections
+ask for them each time they connect.
 
-Refused tokens. A broker answers a token that it does not accept with a challenge, and says why after one more message
+Refused tokens: a broker answers an invalid token with a challenge, and gives the reason after one more message
 (RFC 7628, section 3.2.3). aiokafka takes the challenge for success.
 """
 
@@ -36,20 +37,20 @@ _HEARD = b"\x01"
 
 
 class NoCredentials(KafkaError):  # type: ignore[misc]
-    """There is nothing to log in with."""
+    """There are no credentials to log in with."""
 
 
 class Connection(AIOKafkaConnection):  # type: ignore[misc]
-    """A connection that is broken once its transport is closed, and creates no topics."""
+    """A connection that counts as broken as soon as its transport is closed, and never creates topics."""
 
     refusal: str = ""
-    """Why the newest connection of this process was refused, or not even tried; empty if it was not refused."""
+    """Why the newest connection of this process was refused or not attempted; empty if it was not refused."""
 
     async def connect(self) -> Any:
         """Connect and log in.
 
-        :raises KafkaError: the broker refuses us, or there is nothing to log in with
-        :raises OSError: it cannot be reached
+        :raises KafkaError: the broker refuses the login, or there are no credentials
+        :raises OSError: the broker cannot be reached
         """
         try:
             await self._equip()
@@ -61,7 +62,7 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]
         return streams
 
     async def _equip(self) -> None:
-        """Take the credentials of this moment. A token is obtained here, so that the broker need not wait for it."""
+        """Set the current credentials. The token is obtained first, so that the broker does not wait for it."""
         credentials = self._sasl_oauth_token_provider
         if not isinstance(credentials, KafkaCredentials):
             return
@@ -87,11 +88,11 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]
         return f"{self.host}:{self.port} refuses the connection: {error}"
 
     def authenticator_oauth(self) -> Any:
-        """Send the token, and hear why it is refused."""
+        """Return an authenticator that sends the token and receives the reason if it is refused."""
         return _TokenAuthenticator(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
 
     def send(self, request: Any, expect_response: bool = True) -> Any:
-        """Send a request; what can be awaited for its answer.
+        """Send a request, and return an awaitable of its response.
 
         :raises KafkaConnectionError: the connection is gone
         """
@@ -112,21 +113,21 @@ class _TokenAuthenticator(OAuthAuthenticator):  # type: ignore[misc]
             return (_HEARD, True) if payload else None
         try:
             first: tuple[bytes, bool] = await super().step(payload)
-        except CredentialsError as error:  # it has expired meanwhile
+        except CredentialsError as error:  # the token has expired since it was obtained
             raise NoCredentials(str(error)) from None
         return first
 
 
 def is_refused() -> bool:
-    """Whether the newest connection of this process was refused, or had nothing to log in with."""
+    """Whether the newest connection of this process was refused, or had no credentials."""
     return bool(Connection.refusal)
 
 
 def described(error: BaseException) -> str:
-    """What has gone wrong with Kafka, with the reason why a broker has refused us, if one has."""
+    """Return why a broker refused the last login; if none did, the text of the error."""
     return Connection.refusal or str(error) or type(error).__name__
 
 
 def patch_connections() -> None:
-    """Have every client of this process make such connections; aiokafka has no setting for their class."""
+    """Make every client of this process use this class of connections. aiokafka has no setting for it."""
     conn.AIOKafkaConnection = Connection

@@ -1,4 +1,4 @@
-"""Kafka, through aiokafka, which only the Kafka adapters import."""
+"""Reads Kafka as a member of the consumer group, with aiokafka."""
 
 from __future__ import annotations
 
@@ -50,29 +50,29 @@ REQUEST_TIMEOUT_MS = 30_000
 COMMIT_SECONDS = 5.0
 STOP_SECONDS = 10.0
 GROUP_RETRY_SECONDS = 1.0
-FETCH_RETRY_SECONDS = 5.0  # a topic that we may not read is tried again so often
-HEARTBEAT_MS = 1000  # a member hears of a rebalance with its next heartbeat: everybody waits for the last one
+FETCH_RETRY_SECONDS = 5.0  # the interval of attempts to read a topic that we may not read
+HEARTBEAT_MS = 1000  # a member learns of a rebalance at its next heartbeat, and all wait for the last member
 
 patch_connections()
 
 
 class SourceListener(Protocol):
-    """Who is told what the group decides."""
+    """Receives the decisions of the group."""
 
     def on_assigned(self, partitions: Collection[Partition]) -> None:
-        """These partitions are ours; they are paused."""
+        """The group has assigned these partitions; they are paused."""
         ...
 
     async def on_revoked(self, partitions: Collection[Partition]) -> None:
-        """Nothing is ours any more once this returns."""
+        """The group has revoked all partitions. It may assign them to other members once this returns."""
         ...
 
     def on_position_lost(self, partitions: Collection[Partition]) -> None:
-        """The broker no longer holds the offsets we are at; these partitions are paused."""
+        """The broker no longer holds the offsets to read next; these partitions are paused."""
         ...
 
     def on_unreadable(self, partition: Partition, first: int, reason: StopReason) -> None:
-        """This offset comes next, and cannot be read; the partition is paused."""
+        """The next offset of the partition cannot be read; the partition is paused."""
         ...
 
 
@@ -91,7 +91,7 @@ class KafkaSource:
         self._retry_at = 0.0
 
     async def start(self, reader: SourceListener) -> None:
-        """Join the group; `reader` hears of its decisions. Topics that do not exist yet are read once they do.
+        """Join the group, and report its decisions to `reader`. Missing topics are read once they exist.
 
         :raises SourceError: no broker can be reached
         """
@@ -106,7 +106,7 @@ class KafkaSource:
         consumer.subscribe(self._topics, listener=_Listener(self, reader))
 
     async def stop(self, timeout: float) -> None:
-        """Leave the group, waiting so many seconds at most."""
+        """Leave the group, and wait for at most `timeout` seconds."""
         if self._consumer is not None:
             self._silence.stop()
             await _stop(self._consumer, timeout)
@@ -129,7 +129,7 @@ class KafkaSource:
         try:
             fetched = await self._fetching.fetch(int(timeout * 1000), max_records)
         except NoOffsetForPartitionError:
-            return []  # the moment between assignment and claim: the claim seeks
+            return []  # assigned but not claimed yet: the claim sets the position
         except OffsetOutOfRangeError as error:
             self._lose_position([Partition(*partition) for partition in error.args[0]])
             return []
@@ -141,14 +141,14 @@ class KafkaSource:
             return []
         except KafkaError as error:
             raise SourceError(f"Kafka at {self._settings.bootstrap_servers} does not let us read: {error}") from error
-        ours = self.positions(fetched)  # a rebalance may have come meanwhile
+        ours = self.positions(fetched)  # a rebalance during the fetch may have revoked some
         return [
             PartitionRecords(partition, fetched[TopicPartition(*partition)], position.leader_epoch)
             for partition, position in ours.items()
         ]
 
     def _report_unreadable(self, reader: SourceListener, positions: Mapping[Partition, Position]) -> None:
-        """What was fetched before it has been taken in by now, unless the partition is paused."""
+        """Report unreadable offsets. The pipeline now has the records before them, unless the partition is paused."""
         for found in self._fetching.unreadable(positions):
             self.pause([found.partition])
             reader.on_unreadable(found.partition, found.first, batch_unreadable(found.first, found.last, found.why))
@@ -156,7 +156,7 @@ class KafkaSource:
     def _take_brought(
         self, reader: SourceListener, positions: Mapping[Partition, Position]
     ) -> Sequence[PartitionRecords]:
-        """What Kafka has not returned where it was fetched, but in an answer about a later offset."""
+        """Return the records that Kafka did not return at their own offset, but in the answer for a later offset."""
         brought = []
         for silent in self._silence.watch({place: position.offset for place, position in positions.items()}):
             partition = Partition(*silent.place)
@@ -166,10 +166,10 @@ class KafkaSource:
             else:
                 self.pause([partition])
                 reader.on_unreadable(partition, silent.first, kafka_silent(silent.first, silent.until, silent.answer))
-        return [stretch for stretch in brought if stretch.records]
+        return [records for records in brought if records.records]
 
     def _withhold(self, topic: str) -> None:
-        """We may not read this topic: leave it out for a while, so that the others are read."""
+        """Pause a topic that we may not read for a few seconds, because its error would stop the others too."""
         self._access.refuse_fetch(topic)
         active = self._consumer.assignment() - self._consumer.paused()
         self._withheld |= {partition for partition in active if partition.topic == topic}
@@ -182,17 +182,17 @@ class KafkaSource:
             self._withheld.clear()
 
     async def _join_again(self, error: KafkaError) -> None:
-        """The group does not want us: ask again, but not at once.
+        """Join again, after a delay, a group that has rejected this replica.
 
-        After a heartbeat that was refused aiokafka sends no other until it has joined once more, and raises the same
-        error for ever.
+        After a refused heartbeat aiokafka sends no other until it has joined again, and raises the same error at
+        each call.
         """
         self._access.refuse_group(error)
         self._consumer._coordinator.request_rejoin()
         await asyncio.sleep(GROUP_RETRY_SECONDS)
 
     def _lose_position(self, partitions: Collection[Partition]) -> None:
-        """aiokafka may raise an error it kept from before a rebalance: only what is still ours is meant."""
+        """Report lost positions of assigned partitions. aiokafka may raise an error from before a rebalance."""
         assert self._reader is not None
         self._reader.on_position_lost(
             [partition for partition in partitions if partition in self._consumer.assignment()]
@@ -215,10 +215,10 @@ class KafkaSource:
 
     @contextmanager
     def keep_failure(self) -> Iterator[None]:
-        """What fails inside is raised by the next poll."""
+        """Keep an exception of this context; the next poll raises it."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - whatever it is, the reading task has to end with it
+        except Exception as error:  # noqa: BLE001 - the reading task must end with any error
             self._failure = error
 
     def _assignment(self) -> Any:
@@ -241,11 +241,11 @@ class KafkaSource:
 
     @property
     def missing_topics(self) -> Collection[str]:
-        """Topics of ours that did not exist when they were last asked for."""
+        """The topics of the settings that did not exist at the last check."""
         return self._access.missing
 
     async def look_at_access(self) -> None:
-        """Ask which topics there are, and what we may use.
+        """Check which topics exist, and which topics and groups we may use.
 
         :raises SourceError: the brokers do not answer
         """
@@ -303,14 +303,14 @@ class KafkaSource:
         """See :meth:`consumer.ingest.ports.Source.pause`."""
         assigned = self._consumer.assignment()
         wanted = assigned if partitions is None else [TopicPartition(*p) for p in partitions if p in assigned]
-        self._withheld -= set(wanted)  # who pauses also resumes
+        self._withheld -= set(wanted)  # a partition that the caller pauses is also resumed by the caller
         self._consumer.pause(*wanted)
 
     def hold(self, assigned: Collection[TopicPartition]) -> None:
-        """Fetching is unblocked already: pause before anything is awaited, so that nothing is read before its claim.
+        """Pause new partitions before anything is awaited, so that no record is read before its partition is claimed.
 
-        aiokafka fetches nothing at all from a broker as long as one of its partitions has no position, which one that
-        has stopped might not get for days. So each gets one, from which nothing is fetched while it is paused.
+        aiokafka fetches no records from a broker while one of the broker's partitions has no position. A stopped
+        partition may have none for days. So each gets a position; a paused partition is not fetched.
         """
         self.pause()
         self._fetching.forget()
@@ -318,7 +318,7 @@ class KafkaSource:
             self._consumer.seek(partition, 0)
 
     def joined(self) -> None:
-        """The group has taken us in."""
+        """The group has accepted this replica."""
         self._access.joined()
 
     def resume(self, partitions: Collection[Partition]) -> None:
@@ -327,7 +327,7 @@ class KafkaSource:
         self._consumer.resume(*(TopicPartition(*p) for p in partitions if p in assigned))
 
     async def commit(self, offsets: Mapping[Partition, int]) -> bool:
-        """See :meth:`consumer.ingest.ports.Source.commit`. Of what is not ours any more nothing is to be told."""
+        """See :meth:`consumer.ingest.ports.Source.commit`. Offsets of revoked partitions are left out."""
         assigned = self._consumer.assignment()
         ours = {TopicPartition(*p): offset for p, offset in offsets.items() if p in assigned}
         try:
@@ -340,7 +340,7 @@ class KafkaSource:
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """aiokafka logs and swallows what a listener raises, so a failure is kept for the next poll to raise."""
+    """Keeps exceptions for the next poll, because aiokafka only logs what a listener raises."""
 
     def __init__(self, source: KafkaSource, reader: SourceListener) -> None:
         self._source, self._reader = source, reader
@@ -357,14 +357,14 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 async def _stop(consumer: Any, timeout: float) -> None:
-    """aiokafka may hang in here and take no cancellation, so it is not waited for any longer."""
+    """Stop the consumer, and give up after `timeout` seconds: aiokafka may hang and ignore its cancellation."""
     await asyncio.wait({asyncio.create_task(consumer.stop())}, timeout=timeout)
 
 
 def client_options(settings: Kafka) -> dict[str, Any]:
-    """What consumers, producers and admin clients need to talk to these brokers.
+    """Return the options that consumers, producers and admin clients have in common.
 
-    Credentials are taken by each connection when it connects. What stands here for them only satisfies aiokafka.
+    Each connection obtains its credentials when it connects. The credentials here only satisfy aiokafka's checks.
     """
     return {
         "bootstrap_servers": settings.bootstrap_servers,
@@ -383,7 +383,7 @@ def _consumer_options(settings: Kafka) -> dict[str, Any]:
     return client_options(settings) | {
         "group_id": settings.group_id,
         "enable_auto_commit": False,
-        "auto_offset_reset": "none",  # an offset out of range is decided by a person, never silently
+        "auto_offset_reset": "none",  # a person decides about an offset out of range
         "isolation_level": "read_committed",
         "session_timeout_ms": settings.session_timeout_ms,
         "heartbeat_interval_ms": max(300, min(settings.session_timeout_ms // 3, HEARTBEAT_MS)),

@@ -1,7 +1,7 @@
-"""What each new connection to Kafka logs in with: the secrets, files and tokens of that moment.
+"""Provides each new connection to Kafka with the current secrets, files and tokens.
 
-aiokafka takes user, password and TLS context once, for all connections that a client will ever make. So our connections
-ask here when they connect, see :mod:`consumer.kafka.connection`.
+An aiokafka client reads user, password and TLS context once, when it is created. Our connections ask this module each
+time they connect, see :mod:`consumer.kafka.connection`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _Seen = tuple[tuple[Path, int, int, int] | None, ...]
 
 
 class KafkaCredentials(AbstractTokenProvider):  # type: ignore[misc]
-    """The credentials of these settings; a client carries them as its provider of tokens, whatever its mechanism."""
+    """The credentials of these settings. Every client has them as its token provider, whatever its SASL mechanism."""
 
     def __init__(self, settings: Kafka) -> None:
         self._settings = settings
@@ -38,9 +38,9 @@ class KafkaCredentials(AbstractTokenProvider):  # type: ignore[misc]
         self._seen: _Seen = ()
 
     def now(self) -> Kafka:
-        """The settings as they are now.
+        """Read the settings again.
 
-        :raises CredentialsError: they are wrong, or gone
+        :raises CredentialsError: they are wrong or missing
         """
         try:
             return reread("kafka", self._settings)
@@ -48,9 +48,9 @@ class KafkaCredentials(AbstractTokenProvider):  # type: ignore[misc]
             raise CredentialsError(str(error)) from None
 
     def tls(self, now: Kafka) -> ssl.SSLContext | None:
-        """The TLS context, made again if a file has changed; None without TLS.
+        """Return the TLS context, loaded again if a file has changed; None without TLS.
 
-        :raises CredentialsError: a file cannot be read, or they do not belong together
+        :raises CredentialsError: a file cannot be read, or certificate and key do not match
         """
         if now.security_protocol not in (SecurityProtocol.SSL, SecurityProtocol.SASL_SSL):
             return None
@@ -67,18 +67,18 @@ class KafkaCredentials(AbstractTokenProvider):  # type: ignore[misc]
         return self._context
 
     async def token(self) -> str:
-        """A token for OAUTHBEARER.
+        """Return a token for OAUTHBEARER.
 
-        :raises CredentialsError: there is none now
+        :raises CredentialsError: none can be obtained now
         """
         return await self._token.token()
 
     def extensions(self) -> Mapping[str, str]:
-        """What is sent with a token."""
+        """Return the SASL extensions that are sent with a token."""
         return extensions_of(self._settings.sasl_oauth_extensions)
 
     def rejected(self) -> None:
-        """A broker has not let us in with these."""
+        """A broker has refused these credentials."""
         self._token.rejected()
 
     async def _obtain(self) -> tuple[str, float | None]:
@@ -87,7 +87,7 @@ class KafkaCredentials(AbstractTokenProvider):  # type: ignore[misc]
             return await printed_by(now.sasl_oauth_token_command, _COMMAND), None
         secret = now.sasl_oauth_client_secret
         if not (now.sasl_oauth_token_url and now.sasl_oauth_client_id and secret):
-            raise CredentialsError(f"{_URL}: is not set any more")
+            raise CredentialsError(f"{_URL}: is no longer set")
         client = oidc.Client(
             now.sasl_oauth_token_url, now.sasl_oauth_client_id, secret.get_secret_value(), now.sasl_oauth_scope
         )
@@ -96,7 +96,7 @@ class KafkaCredentials(AbstractTokenProvider):  # type: ignore[misc]
 
 @lru_cache(maxsize=16)
 def credentials_for(settings: Kafka) -> KafkaCredentials:
-    """The credentials of these settings, the same for all clients of the process: they share one token."""
+    """Return the credentials of these settings. All clients of the process get the same object, and share one token."""
     return KafkaCredentials(settings)
 
 
@@ -108,5 +108,5 @@ def _stamp(path: Path | None) -> tuple[Path, int, int, int] | None:
 
 
 def _no_password() -> str:
-    """For an encrypted key: without this OpenSSL would ask a person, on the terminal."""
+    """Return no password for an encrypted key; without this function OpenSSL would ask on the terminal."""
     return ""

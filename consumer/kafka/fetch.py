@@ -1,7 +1,7 @@
-"""Fetching through aiokafka, and what of it cannot be read.
+"""Fetches records with aiokafka, and keeps the ranges of offsets that cannot be read.
 
-Where the records of a batch cannot be told apart, reading ends before it. That is reported once everything before it
-has been taken in: with the fetch after the one that met it.
+If a batch cannot be divided into records, reading ends before it. The next fetch reports this, because by then the
+pipeline has the records before the batch.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ patch_unpacking()
 
 
 class Fetching:
-    """Fetches from whatever is assigned."""
+    """Fetches from the assigned partitions."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
         self._met: dict[TopicPartition, UnreadableRange] = {}
 
     async def fetch(self, timeout_ms: int, max_records: int) -> Mapping[TopicPartition, Sequence[Any]]:
-        """The next records.
+        """Return the next records.
 
-        :raises KafkaError: aiokafka has given up fetching, which it logs once and tells nobody
+        :raises KafkaError: aiokafka has stopped fetching, which it only logs
         """
         self._raise_if_ended()
         fetched = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=max_records)
@@ -36,15 +36,15 @@ class Fetching:
         return {place: records for place, records in fetched.items() if records}
 
     def unreadable(self, positions: Mapping[Partition, Position]) -> Sequence[UnreadableRange]:
-        """The unreadable offsets that come next, each returned once.
+        """Return the unreadable ranges that begin at the next offset of their partition. Each is returned once.
 
-        :param positions: of the partitions being read; paused ones are left out
+        :param positions: the positions of the partitions that are read, without paused ones
         """
         found = [self._met.pop(TopicPartition(*place)) for place in positions if place in self._met]
         return [one for one in found if one.first == positions[one.partition].offset]
 
     def forget(self) -> None:
-        """Partitions were assigned again."""
+        """Drop all ranges after an assignment."""
         self._met.clear()
 
     def _raise_if_ended(self) -> None:

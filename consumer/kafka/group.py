@@ -1,7 +1,7 @@
-"""Who is in a consumer group, whichever of Kafka's two group protocols the members speak.
+"""Describes a consumer group, for both of Kafka's group protocols.
 
-aiokafka knows only the classic protocol, and not the rights in it; the requests are spelt out here. A member of the new
-one (KIP-848, Kafka 4) makes the group one that the classic request finds empty.
+aiokafka knows only the classic protocol, and not the rights in its answers, so this module defines the requests. If a
+group uses the new protocol (KIP-848, Kafka 4), the classic request returns it without members.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from aiokafka.protocol.types import (
 from consumer.kafka.topic_ids import UNKNOWN_RIGHTS, Operation, Uuid
 
 CLIENT_ID = "ragledger"
-"""The name under which the brokers know every client of ours."""
+"""The client id of every client of ragledger."""
 
-_AIOKAFKA_ID = "aiokafka-"  # what replicas of earlier versions call themselves
+_AIOKAFKA_ID = "aiokafka-"  # the client id of earlier versions begins with this
 _CLASSIC, _NEW = "classic", "consumer"
 _TEXT = CompactString("utf-8")
 
@@ -39,7 +39,7 @@ _TEXT = CompactString("utf-8")
 class GroupMember:
     """A member of the group.
 
-    :param topics: what it subscribes to; None if it does so by a pattern, or cannot be understood
+    :param topics: its subscription; None if that is a pattern or has an unknown format
     :param protocol: `classic` or `consumer`
     """
 
@@ -50,22 +50,22 @@ class GroupMember:
 
     @property
     def is_classic(self) -> bool:
-        """Whether it speaks the group protocol that we speak."""
+        """Whether it uses the classic group protocol, as ragledger does."""
         return self.protocol == _CLASSIC
 
     def is_ours(self, topics: Collection[str]) -> bool:
-        """Whether it is a replica of ragledger, which reads these topics."""
+        """Whether it is a replica of ragledger that reads these topics."""
         if self.client_id == CLIENT_ID:
             return True
         is_earlier = self.client_id.startswith(_AIOKAFKA_ID) and self.is_classic
         return is_earlier and self.topics is not None and self.topics <= set(topics)
 
     def takes(self, topics: Collection[str]) -> bool:
-        """Whether it may be given partitions of these topics."""
+        """Whether the group may assign partitions of these topics to it."""
         return self.topics is None or not self.topics.isdisjoint(topics)
 
     def __str__(self) -> str:
-        reads = "by a pattern" if self.topics is None else ", ".join(sorted(self.topics)) or "nothing"
+        reads = "a pattern" if self.topics is None else ", ".join(sorted(self.topics)) or "nothing"
         return f"client {self.client_id} at {self.host.lstrip('/')} (protocol {self.protocol}, subscribes to {reads})"
 
 
@@ -81,10 +81,10 @@ class Group:
 
 
 async def describe_group(client: Any, group: str) -> Group:
-    """Who is in the group.
+    """Return the members of the group, and whether we may join it.
 
     :param client: an aiokafka client that has found the brokers
-    :raises GroupAuthorizationFailedError: we may not know
+    :raises GroupAuthorizationFailedError: we may not describe the group
     :raises KafkaError: no coordinator answers, or the brokers are older than Kafka 2.4
     """
     coordinator = await client.coordinator_lookup(CoordinationType.GROUP, group)
@@ -97,7 +97,7 @@ async def describe_group(client: Any, group: str) -> Group:
 
 
 async def _new_members(client: Any, coordinator: int, group: str) -> Sequence[GroupMember]:
-    """None if the group is not of the new protocol, or the broker has never heard of that."""
+    """Return the members of a group of the new protocol; empty if the group or the broker does not use it."""
     try:
         response = await client.send(coordinator, _NewRequest(group))
     except (IncompatibleBrokerVersion, NotImplementedError):
@@ -110,7 +110,7 @@ def _classic(
 ) -> GroupMember:
     try:
         topics = frozenset(ConsumerProtocol.METADATA.decode(metadata).subscription)
-    except (ValueError, TypeError, AttributeError):  # somebody else's own format, or no member that has joined yet
+    except (ValueError, TypeError, AttributeError):  # another program's format, or a member that is still joining
         topics = None
     return GroupMember(client_id, host, topics, _CLASSIC)
 

@@ -1,8 +1,8 @@
-"""Whether a log still holds what was read of it: the request OffsetForLeaderEpoch (KIP-320), which aiokafka lacks.
+"""Sends the request OffsetForLeaderEpoch (KIP-320), which aiokafka lacks, to find out whether a log was truncated.
 
-A log that was cut off may have grown again, and then no offset tells. Each leader writes under an epoch of its own, and
-keeps where each epoch ends in its log. Where what was read under an epoch ends earlier than reading did, the log is not
-the one that was read. Consumers may ask from Kafka 2.3 on.
+A truncated log may have grown again, and then its offsets do not show the truncation. Each leader writes under its own
+epoch, and records the end offset of each epoch. If the epoch under which records were read ends before the position of
+the consumer, the log no longer contains those records. Consumers may send the request since Kafka 2.3.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _CONSUMER = -1
 
 
 async def epoch_ends(client: Any, questions: Mapping[Partition, EpochQuestion]) -> Answers[int | None]:
-    """Where the records written under these epochs, and earlier ones, end in the logs as they are.
+    """Return, for each partition, the end offset of the records written under this epoch and earlier ones.
 
     :param client: an aiokafka client that has found the brokers
-    :returns: None for a partition whose leader keeps no epochs, or is too old to tell
+    :returns: None for a partition whose leader records no epochs, or is too old for the request
     """
 
     async def ask(leader: int, led: Collection[Partition]) -> Answers[int | None]:

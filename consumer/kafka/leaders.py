@@ -1,7 +1,8 @@
-"""What partitions hold, asked leader by leader: one that does not answer costs its own partitions and no others.
+"""Asks each leader for the first and last offsets of its partitions.
 
-aiokafka asks all leaders for offsets in one go, and a single partition without a leader fails, or delays, the answer
-for all of them. Its requests go up to version 3; from version 4 on (Kafka 2.1) the answer has the leader epoch.
+A leader that does not answer affects only its own partitions. aiokafka asks all leaders together, and one partition
+without a leader delays the answer for all partitions or makes it fail. aiokafka's requests also end at version 3; since
+version 4 (Kafka 2.1) the answer has the leader epoch.
 """
 
 from __future__ import annotations
@@ -30,30 +31,30 @@ _API = 2
 _TEXT = String("utf-8")
 _CONSUMER, _ANY_EPOCH = -1, -1
 _REFUSALS = {74: "another epoch has begun", 75: "it is behind the epoch", 78: "its end is not known yet"}
-"""Codes that aiokafka has no name for."""
+"""The error codes that have no name in aiokafka."""
 
 T = TypeVar("T")
 Ask = Callable[[int, Collection[Partition]], Awaitable[Answers[T]]]
-"""Asks a leader, by its number, about some of the partitions that it leads."""
+"""Asks the leader with this broker id about some of its partitions."""
 
 
 class LeaderOffset(NamedTuple):
-    """An offset, and the epoch of the leader that tells it; None before Kafka 2.1."""
+    """An offset, and the epoch of the leader that returned it; None before Kafka 2.1."""
 
     offset: int
     leader_epoch: int | None
 
 
 async def bounds_of(client: Any, partitions: Collection[Partition], isolation: int = READ_COMMITTED) -> Answers[Bounds]:
-    """What the partitions hold, as far as their leaders answer.
+    """Return the first and last offsets of the partitions whose leaders answer.
 
     :param client: an aiokafka client that has found the brokers
-    :param isolation: whose end it is: that of readers of committed records, or of all records
+    :param isolation: whether `end` is the end of the committed records or of all records
     :raises KafkaError: no broker answers
     """
 
     async def ask(leader: int, led: Collection[Partition]) -> Answers[Bounds]:
-        # The high watermark comes before the end: what comes in between is not held back.
+        # The high watermark is asked for first: records that arrive between the requests are not held back.
         high = await ask_for_offsets(client, leader, led, _LATEST, READ_UNCOMMITTED)
         end = await ask_for_offsets(client, leader, led, _LATEST, isolation)
         first = await ask_for_offsets(client, leader, led, _EARLIEST, isolation)
@@ -75,7 +76,7 @@ def _of_topic(bounds: Bounds, topic_id: Any) -> Bounds:
 
 
 async def ask_leaders(client: Any, partitions: Collection[Partition], ask: Ask[T]) -> Answers[T]:
-    """Ask every leader at once, each for some seconds; where the leader has moved, the new one too."""
+    """Ask all leaders concurrently, each with a time limit. If a partition has moved, ask its new leader too."""
     leaders = _leaders(client, partitions)
     found = await _ask_once(leaders, ask)
     if not found.unanswered:
@@ -88,7 +89,7 @@ async def ask_leaders(client: Any, partitions: Collection[Partition], ask: Ask[T
 
 
 def _leaders(client: Any, partitions: Collection[Partition]) -> Mapping[Partition, int | None]:
-    """The number of each partition's leader; -1: it has none; None: the client does not know the partition."""
+    """Return the broker id of each leader; -1: there is none; None: the client does not know the partition."""
     return {partition: client.cluster.leader_for_partition(TopicPartition(*partition)) for partition in partitions}
 
 
@@ -97,7 +98,7 @@ async def _ask_once(leaders: Mapping[Partition, int | None], ask: Ask[T]) -> Ans
     unanswered: dict[Partition, str] = {}
     for partition, leader in leaders.items():
         if leader is None:
-            unanswered[partition] = "the brokers do not show it: it was deleted, or this user may not know of it"
+            unanswered[partition] = "the brokers do not list it: it was deleted, or this user may not see it"
         elif leader < 0:
             unanswered[partition] = "it has no leader"
         else:
@@ -111,7 +112,7 @@ async def _ask_once(leaders: Mapping[Partition, int | None], ask: Ask[T]) -> Ans
 
 
 async def _ask_within_limits(leader: int, partitions: Collection[Partition], ask: Ask[T]) -> Answers[T]:
-    """Beyond the limit the request is not cancelled: only its own time-out closes a connection that is dead."""
+    """Ask one leader. After the limit the request continues, because only its own time-out closes a dead connection."""
     asking = asyncio.ensure_future(ask(leader, partitions))
     asking.add_done_callback(_forget)
     await asyncio.wait({asking}, timeout=LEADER_SECONDS)
@@ -127,13 +128,13 @@ async def _ask_within_limits(leader: int, partitions: Collection[Partition], ask
 
 
 def _forget(asking: asyncio.Future[Any]) -> None:
-    """Nobody may be left to hear what went wrong."""
+    """Retrieve the exception, or asyncio would log it: the caller may have stopped waiting."""
     if not asking.cancelled():
         asking.exception()
 
 
 async def _refresh(client: Any, partitions: Collection[Partition]) -> None:
-    """Learn who leads now."""
+    """Load the current leaders."""
     for partition in partitions:
         if client.cluster.partitions_for_topic(partition.topic) is None:
             client.add_topic(partition.topic)
@@ -143,7 +144,7 @@ async def _refresh(client: Any, partitions: Collection[Partition]) -> None:
 async def ask_for_offsets(
     client: Any, leader: int, partitions: Collection[Partition], timestamp: int, isolation: int
 ) -> Answers[LeaderOffset]:
-    """The offset of this timestamp: -1 the end, -2 the first.
+    """Return the offset for a timestamp; -1 means the end, -2 the first offset.
 
     :raises KafkaError: the leader does not answer
     """
@@ -160,12 +161,12 @@ async def ask_for_offsets(
 
 
 def refusal(leader: int, code: int) -> str:
-    """What a leader says instead of an answer."""
-    return f"broker {leader} does not answer as its leader: {_REFUSALS.get(code) or for_code(code).__name__}"
+    """Describe the error code that a leader has returned."""
+    return f"broker {leader} returned an error: {_REFUSALS.get(code) or for_code(code).__name__}"
 
 
 def by_topic(items: Mapping[Partition, T]) -> Sequence[tuple[str, list[tuple[int, T]]]]:
-    """As the protocol has it: topics, and what is asked of each of their partitions."""
+    """Group by topic, as the protocol needs it: for each topic, its partition numbers and their items."""
     topics: dict[str, list[tuple[int, T]]] = defaultdict(list)
     for partition, item in items.items():
         topics[partition.topic].append((partition.partition, item))

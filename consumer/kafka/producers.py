@@ -1,4 +1,4 @@
-"""Whose transaction holds records back: the request DescribeProducers (Kafka 2.8), which aiokafka lacks."""
+"""Finds open transactions with the request DescribeProducers (Kafka 2.8), which aiokafka lacks."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ class OpenTransaction:
 
 
 async def open_transactions(client: Any, partitions: Collection[Partition]) -> Mapping[Partition, OpenTransaction]:
-    """The oldest open transaction of each partition, as far as the leaders tell and we may know.
+    """Return the oldest open transaction of each partition.
 
-    :param client: an aiokafka client that knows the partitions' leaders
+    A partition is left out if it has none, or if its leader does not answer or refuses the request.
+
+    :param client: an aiokafka client that knows the leaders of the partitions
     """
     by_leader: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for partition in partitions:

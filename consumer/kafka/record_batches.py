@@ -1,7 +1,8 @@
-"""A batch of records as Kafka stores it, read record by record: what can be read is, and the rest is told apart.
+"""Reads a batch, in the format in which Kafka stores it, record by record.
 
-aiokafka unpacks a batch as a whole: at the first record that it cannot unpack, such as one with a header whose name is
-not UTF-8, it loses every record behind it. Here each record is sliced out by its length first and unpacked second.
+aiokafka stops at the first record that it cannot unpack, such as one with a header whose name is not UTF-8, and loses
+the rest of the batch. This module first cuts out each record by its length, and then unpacks it. A record that it
+cannot unpack becomes an `UnreadableRecord`.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from consumer.events.record import Partition, StoredRecord, UnreadableRecord
 _MAGIC = slice(16, 17)
 _CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 _WRONG_NAME = "the name of one of its headers is not UTF-8"
-_WRONG_FORM = "key, value and headers cannot be told apart; the value kept here is the whole record as Kafka stores it"
-_INDIVISIBLE = "it cannot be told where one record ends and the next one begins"
+_WRONG_FORM = "key, value and headers cannot be separated; the value kept here is the whole record as Kafka stores it"
+_INDIVISIBLE = "the boundary between two records cannot be found"
 
 
 class UnreadableBatch(Exception):
-    """The records of a batch cannot be told apart from here on; why, without a word of them."""
+    """The rest of a batch cannot be divided into records. The message gives the reason, and quotes no content."""
 
 
 def records_of(raw: bytes, partition: Partition) -> Iterator[StoredRecord | UnreadableRecord]:
-    """Every record of the batch, in the order of their offsets.
+    """Yield every record of the batch, in the order of their offsets.
 
     :raises UnreadableBatch: the rest of it cannot be read
     """
@@ -44,27 +45,27 @@ def records_of(raw: bytes, partition: Partition) -> Iterator[StoredRecord | Unre
 
 
 def _opened(raw: bytes) -> Any:
-    """The batch, decompressed, once it is sure that its bytes are those that were written."""
+    """Check the checksum of the batch, and decompress it."""
     if raw[_MAGIC] != b"\x02" or len(raw) < _DefaultRecordBatchPy.HEADER_STRUCT.size:
         raise UnreadableBatch(f"the client cannot unpack its format (magic 0x{raw[_MAGIC].hex()})")
     batch = _DefaultRecordBatchPy(raw)
     if not batch.validate_crc():
         raise UnreadableBatch("its checksum does not match, so its bytes are not those that were written")
     if batch.is_control_batch:
-        raise UnreadableBatch("it marks the end of a transaction, but not in a form that the client knows")
+        raise UnreadableBatch("it marks the end of a transaction, but in a form that the client does not know")
     try:
         batch._maybe_uncompress()
     except UnsupportedCodecError:
         raise UnreadableBatch(f"its compression codec (number {batch.compression_type}) is not known") from None
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 - each codec has errors of its own, which may quote what they read
+    except Exception:  # noqa: BLE001 - each codec has its own errors, which may quote content
         raise UnreadableBatch(f"it cannot be decompressed ({_CODECS[batch.compression_type]})") from None
     return batch
 
 
 def _body(buffer: bytearray, place: int) -> tuple[bytearray, int]:
-    """The record that begins here, without its length, and where it ends."""
+    """Return the record that begins at `place`, without its length, and the place after it."""
     try:
         length, begin = decode_varint(buffer, place)
     except (ValueError, IndexError):
@@ -76,7 +77,7 @@ def _body(buffer: bytearray, place: int) -> tuple[bytearray, int]:
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """Offset and timestamp of a record, and where its key begins; None where even these cannot be read."""
+    """Offset and timestamp of a record, and the place of its key; `key_at` is None if they cannot be read."""
 
     offset: int
     timestamp: int
@@ -84,11 +85,11 @@ class _Head:
 
 
 def _head(batch: Any, body: bytearray, number: int, least: int) -> _Head:
-    """What says which record this is. Without compaction its place in the batch tells its offset too."""
+    """Read offset and timestamp. If no record was compacted away, the position in the batch gives the offset too."""
     is_complete = batch._num_records == batch.last_offset_delta + 1
     logged = batch.max_timestamp if batch.timestamp_type else None
     try:
-        later, place = decode_varint(body, 1)  # behind the attributes, which are one byte without a meaning so far
+        later, place = decode_varint(body, 1)  # after the attributes, one byte that Kafka does not use yet
         further, place = decode_varint(body, place)
         offset = batch.base_offset + further
         if offset == batch.base_offset + number if is_complete else least <= offset < batch.next_offset:

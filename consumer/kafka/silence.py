@@ -1,12 +1,12 @@
-"""Partitions of which Kafka returns nothing, although it holds records where reading stands.
+"""Finds partitions from which Kafka returns no records, although it has records at the next offset.
 
-A broker whose file of a partition is damaged, in the length of a batch for one, does not find what lies behind: it
-answers with nothing at all, or with an error, for ever. aiokafka takes both for answers that will be better the next
-time. So a partition that has stood still for a while is asked for in a request of its own; and when Kafka keeps silent
-there too, offset after offset behind it, until something comes again.
+If the file of a partition is damaged, for example in the length of a batch, the broker does not find the records after
+the damage. It always answers with no bytes or with an error. aiokafka repeats the fetch in both cases, without end. So
+if the position of a partition has not moved for some seconds, this module fetches the next offset in a request of its
+own. If that returns no records either, it tries later offsets until one returns records.
 
-What comes may be a batch that begins where reading stands: a segment's index knows batches by their last offset. Then
-nothing is missing, and the batch is read.
+These records may be in a batch that begins at the position, because a segment's index has the last offset of each
+batch. Then no record is missing, and the batch is read.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ from consumer.kafka.unpacking import Batches, PartitionUnpacker, UnreadableRange
 AFTER_SECONDS = 10.0
 TRIES = 3
 TRY_SECONDS = 1.0
-# Segments are indexed every 4 KiB, so a broker finds something again soon behind a damaged batch. Further ahead the
-# steps double, and are then halved.
+# Segments are indexed every 4 KiB, so a broker finds records again soon after a damaged batch. Beyond this distance the
+# steps double, and then a binary search follows.
 NEAR = 2_000
-_WAIT_MS = 500  # what lies in other storage takes longer to come
-_WITH_RACKS, _ABORTED_AT = 11, -3  # since this version of the answer a replica to ask comes before the records
+_WAIT_MS = 500  # reading from tiered storage takes longer
+_WITH_RACKS, _ABORTED_AT = 11, -3  # since this version a preferred replica precedes the records
 _NEVER_GOOD = (CorruptRecordException, UnknownError)
 
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """At the offset `first` Kafka returns nothing.
+    """Kafka returns no record at the offset `first`.
 
-    :param until: the next offset whose record it does return; None if there is none, `first` if a request for a later
-        offset has brought the records
-    :param answer: what it answers instead of records
-    :param records: those brought so; `next` is the offset behind them, `leader_epoch` the one of their leader
+    :param until: the next offset whose record Kafka returns; None if there is none; `first` if a request for a later
+        offset returned the records
+    :param answer: the answer of Kafka at `first`, for the log
+    :param records: the records that a request for a later offset returned; `next` is the offset after them,
+        `leader_epoch` the epoch of their leader
     """
 
     place: TopicPartition
@@ -57,7 +58,9 @@ class Silent:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What was returned at an offset; `silence` is what came instead of records, empty if some came or nobody knows."""
+    """The answer at an offset. `silence` describes an answer without records; it is empty if records came, or if there
+    was no answer.
+    """
 
     silence: str = ""
     raw: bytes = b""
@@ -65,7 +68,7 @@ class _Answer:
 
 
 class Silence:
-    """Watches the partitions that are being read, and asks beside the reading."""
+    """Watches the partitions that are being read, and sends its own requests in a task beside the reading."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
@@ -73,9 +76,9 @@ class Silence:
         self._asking: asyncio.Task[Silent | None] | None = None
 
     def watch(self, positions: Mapping[TopicPartition, int]) -> Sequence[Silent]:
-        """Those of the partitions about which Kafka was found to be silent.
+        """Return the partitions for which a check has found that Kafka returns no records.
 
-        :param positions: where reading stands in each partition that is being read
+        :param positions: the next offset of each partition that is being read
         """
         now = time.monotonic()
         known, self._since = self._since, {}
@@ -88,7 +91,7 @@ class Silence:
         return self._found(positions) if self._asking.done() else []
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Cancel the running check."""
         if self._asking is not None:
             self._asking.cancel()
 
@@ -99,7 +102,7 @@ class Silence:
                 return
 
     def _waits(self, place: TopicPartition, position: int) -> bool:
-        """Whether there is something to read, as far as fetches have told."""
+        """Whether there are records to read, according to earlier fetches."""
         stable = self._consumer.last_stable_offset(place)
         return stable is None or stable > position
 
@@ -122,7 +125,7 @@ class Silence:
             return None
 
     async def _next_answer(self, place: TopicPartition, position: int, end: int) -> _Answer | None:
-        """The records returned for the first offset behind this one at which some are; None if there are none."""
+        """Return the answer at the first later offset that returns records; None if none does."""
         near = min(end, position + NEAR)
         for offset in range(position + 1, near):
             if not (answer := await self._answer(place, offset)).silence:
@@ -141,30 +144,30 @@ class Silence:
         return found
 
     async def _answer(self, place: TopicPartition, offset: int, wait_ms: int = 0) -> _Answer:
-        """What Kafka returns at an offset.
+        """Fetch an offset.
 
-        :raises KafkaError: it does not answer
+        :raises KafkaError: Kafka does not answer
         """
         client = self._consumer._client
         leader = client.cluster.leader_for_partition(place)
         if leader is None or leader == -1:
             return _Answer()
         wanted = [(place.topic, [(place.partition, offset, 1)])]
-        # A broker answers the requests of one connection in turn: on the one that fetches, each would wait for a fetch.
+        # A broker answers the requests of a connection in order: on the fetching one, this would wait for a fetch.
         asked = FetchRequest(wait_ms, 1, 1, READ_COMMITTED, wanted)
         response = await client.send(leader, asked, group=ConnectionGroup.COORDINATION)
         for _, partitions in response.topics:
             for _, code, _, stable, *more in partitions:
                 raw, aborted = more[-1] or b"", more[_ABORTED_AT if response.API_VERSION >= _WITH_RACKS else -2]
                 return _Answer(_silence(for_code(code), offset, stable, raw), raw, aborted or ())
-        return _Answer()  # so it is when a quota is used up
+        return _Answer()  # a used-up quota causes this
 
 
 def _silence(error: Any, offset: int, stable: int, raw: bytes) -> str:
     if error in _NEVER_GOOD:
         return f"the error {error.__name__} ({error.errno})"
     if error is NoError and offset < stable and not Batches(raw).has_next():
-        return "an empty answer" if not raw else "what cannot be a batch"
+        return "an empty answer" if not raw else "bytes that cannot be a batch"
     return ""
 
 
@@ -173,7 +176,7 @@ def _silent(place: TopicPartition, position: int, answer: str, found: _Answer | 
         return Silent(place, position, None, answer)
     batches = Batches(found.raw)
     if not batches.has_next():
-        return None  # what was held there is gone meanwhile
+        return None  # the records have been deleted meanwhile
     if (begin := batches.next_base(position)) > position:
         return Silent(place, position, begin, answer)
     unpacked = PartitionUnpacker(place, batches, found.aborted, position, None, None, True, READ_COMMITTED)

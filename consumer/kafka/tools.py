@@ -1,4 +1,4 @@
-"""Kafka for operators' jobs: what topics hold, publishing, making topics. Through aiokafka, like the hot path."""
+"""Reads bounds, publishes records and creates topics, for the commands and the maintenance jobs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from consumer.settings.model import Kafka
 IN_FLIGHT = 1000
 PATIENCE_SECONDS, RETRY_SECONDS = 2.0, 0.25
 AS_THE_BROKER_HAS_IT = -1
-"""As many partitions or replicas as the broker's own settings say (KIP-464)."""
+"""The number of partitions or replicas is the broker's default (KIP-464)."""
 
 
 class Message(NamedTuple):
@@ -41,9 +41,9 @@ class Message(NamedTuple):
 
 
 class TopicsLook(NamedTuple):
-    """What the brokers say about topics.
+    """The answers of the brokers about topics.
 
-    :param bounds: what each partition holds; topics that do not exist, or of which we may not know, are left out
+    :param bounds: the bounds of each partition, without topics that do not exist or that we may not see
     :param denied: the topics that we may not read
     """
 
@@ -52,13 +52,13 @@ class TopicsLook(NamedTuple):
 
     @property
     def hidden(self) -> Sequence[Refusal]:
-        """The topics that we may not even know of."""
+        """The topics that we may not even see."""
         shown = {partition.topic for partition in (*self.bounds, *self.bounds.unanswered)}
         return [refusal for refusal in self.denied if refusal.name not in shown]
 
 
 async def look_at_topics(settings: Kafka, topics: Collection[str]) -> TopicsLook:
-    """What every partition of the topics holds, and what we may not read.
+    """Return the bounds of every partition of the topics, and the topics that we may not read.
 
     :raises SourceError: Kafka does not answer
     """
@@ -76,7 +76,7 @@ async def look_at_topics(settings: Kafka, topics: Collection[str]) -> TopicsLook
 async def patient_bounds_of(
     client: Any, partitions: Collection[Partition], isolation: int = READ_COMMITTED
 ) -> Answers[Bounds]:
-    """What the partitions hold. A topic that was just made has no leaders yet, so some are asked for again for a while.
+    """Return the bounds of the partitions. A new topic has no leaders yet, so the request is repeated for two seconds.
 
     :raises KafkaError: no broker answers
     """
@@ -93,9 +93,10 @@ async def patient_bounds_of(
 async def log_ends(
     settings: Kafka, claims: Collection[Claim], bounds: Mapping[Partition, Bounds]
 ) -> Answers[int | None]:
-    """Up to which offsets the logs hold what was written under the claims' leader epochs and earlier ones.
+    """Return, for each partition, the end offset of the records written under the claim's leader epoch or earlier ones.
 
-    :returns: left out where the claims' leaders still lead, or no epochs are known; None where the leaders keep none
+    :returns: None if the leader records no epochs. A partition is left out if the leader of the claim still leads it,
+        or if no epoch is known.
     :raises SourceError: Kafka does not answer
     """
     held = [(claim, bounds[claim.partition]) for claim in claims if claim.partition in bounds]
@@ -109,9 +110,9 @@ async def log_ends(
 
 
 async def read_bounds(settings: Kafka, topics: Collection[str]) -> Answers[Bounds]:
-    """What every partition of the topics holds; topics that do not exist are left out.
+    """Return the bounds of every partition of the topics, without topics that do not exist.
 
-    :raises SourceError: Kafka does not answer, or does not let us know
+    :raises SourceError: Kafka does not answer, or we may not see a topic
     """
     look = await look_at_topics(settings, topics)
     if look.hidden:
@@ -124,11 +125,12 @@ async def publish(
     messages: Iterable[Message] | AsyncIterable[Message],
     acknowledged: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Publish, each record acknowledged by every replica in sync and written once; how many there were.
+    """Publish the messages, and return their number.
 
-    Of the messages no more are held than are in flight.
+    Every in-sync replica acknowledges each record, and each record is written once. Only the messages in flight are
+    in memory.
 
-    :param acknowledged: called for each acknowledged record with its place among the messages, counted from 0
+    :param acknowledged: called for each acknowledged record with the index of its message
     :raises SourceError: Kafka does not answer, or refuses a record
     """
     demanded: set[str] = set()
@@ -136,7 +138,7 @@ async def publish(
     first = await anext(remaining, None)
     if first is None:
         return 0
-    # Without any right to write the producer would not even start.
+    # Without a right to write, the producer would not start; the check gives a better error.
     await _demand_open_topic(settings, first.topic, demanded)
     producer = AIOKafkaProducer(
         **client_options(settings), enable_idempotence=True, compression_type="zstd", linger_ms=5
@@ -162,7 +164,10 @@ async def _each(messages: Iterable[Message]) -> AsyncIterator[Message]:
 
 
 async def _demand_open_topic(settings: Kafka, topic: str, demanded: set[str]) -> None:
-    """The producer would ask for a missing topic again and again; say so at once instead, and once for each topic."""
+    """Check once for each topic that it exists and that we may write to it. The producer would wait for a missing one.
+
+    :raises SourceError: it does not exist, or we may not write to it
+    """
     if topic in demanded:
         return
     consumer = AIOKafkaConsumer(**client_options(settings))
@@ -171,7 +176,7 @@ async def _demand_open_topic(settings: Kafka, topic: str, demanded: set[str]) ->
     if found.denies(Operation.WRITE):
         raise SourceError(str(topic_denied(settings, topic, Operation.WRITE)))
     if not found.exists:
-        raise SourceError(f"there is no topic {topic}: make it first")
+        raise SourceError(f"there is no topic {topic}: create it first")
     demanded.add(topic)
 
 
@@ -187,9 +192,9 @@ async def _send(producer: Any, message: Message) -> asyncio.Future[Any]:
 
 
 async def _settle(waiting: dict[asyncio.Future[Any], int], acknowledged: Callable[[int], None], until: str) -> None:
-    """Wait for one or all, and take out those that are done.
+    """Wait for one record or for all, and remove the finished ones from `waiting`.
 
-    One that failed does not hide those that were acknowledged beside it.
+    The acknowledged records are reported before an error is raised.
     """
     if not waiting:
         return
@@ -203,16 +208,16 @@ async def _settle(waiting: dict[asyncio.Future[Any], int], acknowledged: Callabl
 
 
 async def create_topics(settings: Kafka, topics: Collection[str], partitions: int, replication: int = 1) -> None:
-    """Make the topics that do not exist yet.
+    """Create the topics that do not exist yet.
 
-    :raises SourceError: Kafka does not answer, or refuses
+    :raises SourceError: Kafka does not answer, or refuses to create a topic
     """
     admin = AIOKafkaAdminClient(**client_options(settings))
     async with _explained(settings):
         await admin.start()
         try:
             for topic in topics:
-                # Without an assignment of replicas it would take no AS_THE_BROKER_HAS_IT.
+                # NewTopic accepts AS_THE_BROKER_HAS_IT only together with replica_assignments.
                 replicas: dict[str, Any] = (
                     {"replica_assignments": {}} if AS_THE_BROKER_HAS_IT in (partitions, replication) else {}
                 )
@@ -222,7 +227,7 @@ async def create_topics(settings: Kafka, topics: Collection[str], partitions: in
 
 
 async def _create_topic(admin: Any, topic: NewTopic) -> None:
-    """aiokafka raises what goes wrong on the way, and hands over what the broker objects to."""
+    """Create a topic, and raise the errors in the broker's answer: aiokafka returns them."""
     for _, code, message in (await admin.create_topics([topic])).topic_errors:
         if code not in (NoError.errno, TopicAlreadyExistsError.errno):
             raise for_code(code)(message)

@@ -1,8 +1,8 @@
-"""What the brokers say about topics by name: whether there is one, which one, and what we may do with it.
+"""Asks the brokers about topics by name: whether a topic exists, its id, and our rights to it.
 
-Kafka gives each topic an id; a recreated topic gets a new one. aiokafka speaks the metadata request up to version 5;
-ids and rights come with version 10 (Kafka 2.8), which is spelt out here. An older broker still tells an unauthorized
-topic from a missing one.
+Kafka gives each topic an id; a recreated topic gets a new one. aiokafka implements the metadata request up to version
+5. Ids and rights come with version 10 (Kafka 2.8), which this module defines. An older broker still distinguishes a
+topic that we may not see from a missing one.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ _TEXT = CompactString("utf-8")
 
 
 UNKNOWN_RIGHTS = -(2**31)
-"""How a broker says that it does not tell the rights."""
+"""The value in an answer without rights."""
 
 
 class Operation(IntEnum):
-    """Kafka's numbers of operations, which are places of bits in a set of rights."""
+    """Kafka's codes of operations. Each is the number of a bit in a set of rights."""
 
     READ = 3
     WRITE = 4
@@ -56,12 +56,12 @@ class Operation(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class NamedTopic:
-    """What a broker says about a name.
+    """The answer of a broker about a topic's name.
 
-    :param error: Kafka's error code; 0: there is such a topic
-    :param topic_id: None if the broker does not tell ids
-    :param rights: the set of operations that we may do; None if the broker does not tell rights
-    :param replicas: for each partition, how many copies it has
+    :param error: Kafka's error code; 0 if the topic exists
+    :param topic_id: None if the broker returns no ids
+    :param rights: the operations that we may do, as a bit set; None if the broker returns no rights
+    :param replicas: the number of copies of each partition
     """
 
     error: int
@@ -71,18 +71,18 @@ class NamedTopic:
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a topic that we may know of."""
+        """Whether the topic exists and we may see it."""
         return bool(self.error == NoError.errno)
 
     def denies(self, operation: Operation) -> bool:
-        """Whether we may not do this, be it that we may not even know of the topic."""
+        """Whether we may not do this, or may not even see the topic."""
         if self.error == TopicAuthorizationFailedError.errno:
             return True
         return self.exists and self.rights is not None and not self.rights & (1 << operation)
 
 
 async def topics_named(client: Any, topics: Collection[str]) -> Mapping[str, NamedTopic]:
-    """What any broker says about each of these names.
+    """Return the answer of one broker about each of these names.
 
     :param client: an aiokafka client that has found the brokers
     :raises KafkaError: no broker answers
@@ -105,7 +105,7 @@ def _named_10(
 
 
 async def topic_ids(client: Any, topics: Collection[str]) -> Mapping[str, UUID]:
-    """The ids of these topics; left out where there is no such topic, or no broker that tells.
+    """Return the ids of these topics. A topic is left out if it does not exist, or if the broker returns no ids.
 
     :raises KafkaError: no broker answers
     """
@@ -114,7 +114,7 @@ async def topic_ids(client: Any, topics: Collection[str]) -> Mapping[str, UUID]:
 
 
 async def _ask_any_broker(client: Any, request: Any) -> Any:
-    """One that does not answer may be down alone: after a moment the next one is asked too; the first answer counts."""
+    """Ask one broker, and after each second without an answer one more; return the first answer."""
     brokers = [broker.nodeId for broker in client.cluster.brokers()]
     random.shuffle(brokers)
     failure: KafkaError = NodeNotReadyError("no broker is known")
@@ -154,12 +154,12 @@ class Uuid(AbstractType):  # type: ignore[misc]
 
     @classmethod
     def encode(cls, value: UUID) -> bytes:
-        """As the protocol has it."""
+        """Return the 16 bytes of the protocol."""
         return value.bytes
 
     @classmethod
     def decode(cls, data: BytesIO) -> UUID:
-        """From the next 16 bytes."""
+        """Read the next 16 bytes."""
         return UUID(bytes=data.read(16))
 
 

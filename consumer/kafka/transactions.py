@@ -1,4 +1,4 @@
-"""Writing a topic in Kafka's transactions, and reading back what got through. Through aiokafka, like the hot path."""
+"""Writes a topic in Kafka's transactions, and reads back the committed records."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ Ends = Mapping[int, int]
 
 
 class Vanished(Exception):
-    """The topic does not hold any more what came after a place in it."""
+    """The topic no longer contains all records after an offset."""
 
 
 class TransactionalTopic:
     """One topic, written by one process at a time under one transactional id.
 
-    Entering waits until whatever an earlier process had under way is committed or aborted, and from then on Kafka lets
-    that process write no more.
+    Entering the context waits until the transaction of an earlier process is committed or aborted. From then on Kafka
+    refuses writes of that process.
 
-    :raises SourceError: from every method: Kafka cannot be used now, or another process has taken over
+    :raises SourceError: every method raises it if Kafka cannot be used now, or if another process has taken over
     """
 
     def __init__(self, settings: Kafka, topic: str, transactional_id: str) -> None:
@@ -68,12 +68,12 @@ class TransactionalTopic:
         await _stop(self._producer)
 
     async def ends(self) -> Ends:
-        """Where each partition ends now; what is written later lies behind."""
+        """Return the current end offset of each partition."""
         bounds = await self._bounds(self._topic)
         return {partition.partition: found.end for partition, found in bounds.items()}
 
     async def write(self, messages: Sequence[Message]) -> None:
-        """Write all of the messages or none. After an error it is unknown which; the next process can look."""
+        """Write all messages or none. After an error it is unknown which of both; the next process can check."""
         async with self._explained(WRITE_SECONDS), self._producer.transaction():
             sent = [await self._send(message) for message in messages]
             await asyncio.gather(*sent)
@@ -85,20 +85,20 @@ class TransactionalTopic:
         return future
 
     async def values_since(self, topic: str, ends: Ends, header: str) -> set[bytes]:
-        """The values of a header in the committed records of a topic, behind where it once ended.
+        """Return the values of a header in the committed records of a topic, from an earlier end on.
 
-        :raises Vanished: records that came after that may be gone
+        :raises Vanished: some of these records may be deleted
         """
         bounds = await self._bounds(topic)
         if not bounds:
-            raise Vanished(f"there is no topic {topic} any more")
+            raise Vanished(f"the topic {topic} no longer exists")
         begin = {partition: _begin(partition, found, ends) for partition, found in bounds.items()}
         consumer = AIOKafkaConsumer(**client_options(self._settings), isolation_level="read_committed")
         async with self._explained(READ_SECONDS), _started(consumer):
             return {value async for value in _values(consumer, begin, bounds, header)}
 
     async def _bounds(self, topic: str) -> Mapping[Partition, Bounds]:
-        """First and last offsets; the last is not that of committed records alone."""
+        """Return first and end offsets; the end includes records that are not committed."""
         consumer = AIOKafkaConsumer(**client_options(self._settings))
         async with self._explained(READ_SECONDS), _started(consumer):
             cluster = await consumer._client.fetch_all_metadata()
@@ -117,21 +117,21 @@ class TransactionalTopic:
         except TransactionalIdAuthorizationFailed as error:
             raise SourceError(str(transactional_id_denied(self._settings, self._transactional_id))) from error
         except (ProducerFenced, InvalidProducerEpoch) as error:
-            problem = f"another process has begun to write under the name {self._transactional_id}, and goes on with it"
+            problem = f"another process now writes under the transactional id {self._transactional_id}"
             raise SourceError(problem) from error
         except KafkaError as error:
             raise SourceError(f"Kafka at {servers}: {str(error) or type(error).__name__}") from error
         except TimeoutError:
-            problem = f"no answer within {seconds:.0f} s, or somebody else's transaction stays open on the topic"
+            problem = f"no answer within {seconds:.0f} s, or another program's transaction stays open on the topic"
             raise SourceError(f"Kafka at {servers}: {problem}") from None
 
 
 def _begin(partition: Partition, bounds: Bounds, ends: Ends) -> int:
     begin = ends.get(partition.partition, 0)
     if bounds.first > begin:
-        raise Vanished(f"{partition} begins at offset {bounds.first} now, and they would lie behind {begin}")
+        raise Vanished(f"{partition} now begins at offset {bounds.first}, so records from {begin} on are deleted")
     if bounds.end < begin:
-        raise Vanished(f"{partition} ends at offset {bounds.end} now and ended at {begin} then: it was recreated")
+        raise Vanished(f"{partition} now ends at offset {bounds.end}, and ended at {begin} before: it was recreated")
     return begin
 
 
@@ -160,7 +160,7 @@ async def _started(client: Any) -> AsyncIterator[None]:
 
 
 async def _stop(client: Any) -> None:
-    """aiokafka may hang in here and take no cancellation, so it is not waited for any longer."""
+    """Stop the client, and give up after some seconds: aiokafka may hang and ignore its cancellation."""
     done, _ = await asyncio.wait({asyncio.create_task(client.stop())}, timeout=STOP_SECONDS)
     for task in done:
-        task.exception()  # what goes wrong on leaving is nobody's concern
+        task.exception()  # retrieved, or asyncio would log it

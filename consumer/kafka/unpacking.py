@@ -1,9 +1,9 @@
-"""aiokafka's unpacking of what it has fetched, without losing what can be read.
+"""Unpacks fetched batches with aiokafka, and keeps every record that can be read.
 
-At a record that it cannot unpack aiokafka raises, again and again, and a batch is always fetched from its beginning: so
-no offset inside of the batch leads past that record. Where aiokafka fails, the batch is read again record by record
-(:mod:`consumer.kafka.record_batches`). A record that cannot be unpacked comes as an `UnreadableRecord`. Where the
-records cannot be told apart, an :class:`UnreadableRange` comes last, in the place of a record.
+aiokafka raises at each attempt to unpack a bad record. Kafka always returns a batch from its beginning, so a seek to an
+offset inside the batch does not help. If aiokafka fails, the batch is read again record by record
+(:mod:`consumer.kafka.record_batches`). A record that cannot be unpacked becomes an `UnreadableRecord`. If the batch
+cannot be divided into records, the last element is an :class:`UnreadableRange` instead of a record.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from consumer.kafka.record_batches import UnreadableBatch, records_of
 
 MOST_BYTES = 4_194_304
 _LENGTH_AT, _OVERHEAD, _EPOCH_AT, _MAGIC_AT = 8, 12, 12, 16
-_LEAST_LENGTH = 14  # what follows the length in the smallest batch of the oldest format
+_LEAST_LENGTH = 14  # the smallest batch of the oldest format, without its offset and length
 _NEWEST_MAGIC = b"\x02"
 _LAST_DELTA_AT, _COUNT_AT = 23, 57
-DISPLACED = "its first offset, which no checksum covers, cannot be right: it would overlap another batch"
+DISPLACED = "its first offset, which no checksum covers, is wrong: the batch would overlap another one"
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRange:
-    """The offsets `first` to `last`, of one batch, cannot be read; `why`, without a word of what is in there."""
+    """The offsets `first` to `last` of one batch cannot be read. `why` gives the reason, and quotes no content."""
 
     partition: Partition
     first: int
@@ -40,10 +40,12 @@ class UnreadableRange:
 
 
 class Batches:
-    """What a fetch returned of one partition: aiokafka's `MemoryRecords`, which tell where the newest batch lies.
+    """The batches that a fetch returned for one partition. Wraps aiokafka's `MemoryRecords`, and tracks their places.
 
-    :ivar position: the offset that comes next; None if nobody has said
-    :ivar is_displaced: whether the newest batch cannot lie where it says
+    The newest batch is the one that `next_batch` has returned or rejected last.
+
+    :ivar position: the next offset; None if it is unknown
+    :ivar is_displaced: whether the first offset of the newest batch cannot be right
     """
 
     def __init__(self, raw: bytes) -> None:
@@ -54,13 +56,11 @@ class Batches:
         self.is_displaced = False
 
     def has_next(self) -> bool:
-        """Whether another batch is there as a whole. With a length that cannot be, everything ends: from there on the
-        broker is asked again.
-        """
+        """Whether another complete batch follows. An impossible length ends the data, and the rest is fetched again."""
         return bool(self._records.has_next()) and self._next_length() >= _LEAST_LENGTH
 
     def size_in_bytes(self) -> int:
-        """Bytes of everything; none, if there is no whole batch: aiokafka would step over an offset then, and fail."""
+        """The size of the data; 0 if there is no complete batch, because aiokafka would skip an offset and fail."""
         return int(self._records.size_in_bytes()) if self.has_next() else 0
 
     def _next_length(self) -> int:
@@ -68,13 +68,13 @@ class Batches:
         return int(length)
 
     def next_batch(self) -> Any:
-        """The next batch, as aiokafka unpacks it.
+        """Return the next batch as aiokafka unpacks it.
 
-        :raises UnreadableBatch: aiokafka would take it for what it is not
+        :raises UnreadableBatch: aiokafka would misinterpret the batch
         """
         while not self._is_next_in_place():
             before = self.position
-            is_passed = before is not None and self.next_base(before + 1) <= before  # reading stands behind its place
+            is_passed = before is not None and self.next_base(before + 1) <= before  # read already
             if is_passed:
                 self._records.next_batch()
             if not is_passed or not self.has_next():
@@ -82,15 +82,14 @@ class Batches:
         return self._records.next_batch()
 
     def _is_next_in_place(self) -> bool:
-        """Look at the header of the next batch, which is the newest one from now on; False if it is displaced, and
-        then the position stays.
+        """Move to the next batch, and check its header. False if it is displaced; then the position does not change.
 
-        :raises UnreadableBatch: aiokafka would take it for what it is not
+        :raises UnreadableBatch: aiokafka would misinterpret the batch
         """
         self.earlier_leader_epoch = self.newest_leader_epoch
         self._begin, self._end = self._end, self._end + _OVERHEAD + self._next_length()
         if self._raw[self._begin + _MAGIC_AT : self._begin + _MAGIC_AT + 1] > _NEWEST_MAGIC:
-            raise UnreadableBatch("aiokafka takes whatever is newer for the newest that it knows")
+            raise UnreadableBatch("its format is newer than the newest one that aiokafka knows")
         before = self.position
         self.is_displaced = self._overlaps()
         if self.is_displaced:
@@ -98,8 +97,10 @@ class Batches:
         return not self.is_displaced
 
     def _overlaps(self) -> bool:
-        """Whether the newest batch cannot lie where it says, as no checksum covers its first offset. One that goes on
-        where the one before has ended is right, whatever the one behind it says; what the checksum covers is not asked.
+        """Whether the first offset of the newest batch, which no checksum covers, overlaps another batch.
+
+        A batch that begins where the previous one ended is right, whatever the next one says. A batch whose checksum is
+        wrong does not count as displaced.
         """
         if not self._has_newest_format(_LAST_DELTA_AT + 4):
             return False
@@ -112,21 +113,21 @@ class Batches:
         return (base < before or end > self.next_base(end)) and _has_its_checksum(self.newest)
 
     def next_base(self, default: int) -> int:
-        """The offset with which the next batch begins, as it says; `default` if there is none."""
+        """The first offset of the next batch according to its header; `default` if there is no next batch."""
         return self._base(self._end) if self._end + _LENGTH_AT <= len(self._raw) else default
 
     @property
     def newest_leader_epoch(self) -> int | None:
-        """Under which leader epoch the newest batch was written; None where its format does not tell."""
+        """The leader epoch under which the newest batch was written; None if its format has none."""
         if not self._has_newest_format(_MAGIC_AT + 1):
             return None
         (epoch,) = struct.unpack_from(">i", self._raw, self._begin + _EPOCH_AT)
         return int(epoch) if epoch >= 0 else None
 
     def _has_newest_format(self, least: int) -> bool:
-        """Whether the newest batch has the format whose header is known here, and at least so many bytes.
+        """Whether the newest batch has the newest format, and at least this many bytes.
 
-        Read in place: copying the batch for each look at its header would copy all that is fetched several times.
+        The header is read in place; a copy of the batch for each check would copy all fetched data several times.
         """
         magic_at = self._begin + _MAGIC_AT
         return self._end - self._begin >= least and self._raw[magic_at : magic_at + 1] == _NEWEST_MAGIC
@@ -137,30 +138,33 @@ class Batches:
         return self._raw[self._begin : self._end]
 
     def newest_records(self, place: Any) -> Iterator[Any]:
-        """The records of the newest batch, one by one.
+        """Yield the records of the newest batch one by one.
 
-        :raises UnreadableBatch: the rest of it cannot be read
+        :raises UnreadableBatch: the rest of the batch cannot be read
         """
         if self.is_displaced:
             raise UnreadableBatch(DISPLACED)
         yield from records_of(self.newest, place)
 
     def newest_end(self, position: int) -> int:
-        """The offset behind the newest batch. Its header may be damaged too: of what is told by its last offset, by its
-        count, and by the batch behind it, what two agree on counts, else the least; so nothing behind it is given up.
+        """The offset after the newest batch.
 
-        :param position: an offset in it
+        The header may be damaged too, so there are three candidates: by the last offset, by the record count, and by
+        the first offset of the next batch. A value that two of them share counts; without one, the lowest counts, so
+        that no record after the batch is lost.
+
+        :param position: an offset in the batch
         """
-        said = () if self.is_displaced else self._said()
-        told: list[int] = [
-            self._base(self._begin) + struct.unpack_from(">i", self.newest, at)[0] + more for at, more in said
+        fields = () if self.is_displaced else self._end_fields()
+        candidates: list[int] = [
+            self._base(self._begin) + struct.unpack_from(">i", self.newest, at)[0] + more for at, more in fields
         ]
         if self._end + _LENGTH_AT <= len(self._raw):
-            told.append(self._base(self._end))
-        ends = [end for end in told if end > position]
+            candidates.append(self._base(self._end))
+        ends = [end for end in candidates if end > position]
         return min([end for end in ends if ends.count(end) > 1] or ends or [position + 1])
 
-    def _said(self) -> Iterator[tuple[int, int]]:
+    def _end_fields(self) -> Iterator[tuple[int, int]]:
         yield from ((at, more) for at, more in ((_LAST_DELTA_AT, 1), (_COUNT_AT, 0)) if len(self.newest) >= at + 4)
 
     def _base(self, begin: int) -> int:
@@ -169,16 +173,16 @@ class Batches:
 
     @property
     def newest_base(self) -> int:
-        """The offset with which the newest batch begins, as it says."""
+        """The first offset of the newest batch according to its header."""
         return self._base(self._begin)
 
     def newest_begin(self, position: int) -> int:
-        """The first offset of the newest batch from a position on; what lies between holds no record."""
+        """The first offset of the newest batch, or `position` if that is later. There is no record between the two."""
         return position if self.is_displaced else max(position, self.newest_base)
 
 
 class PartitionUnpacker(fetcher.PartitionRecords):  # type: ignore[misc]
-    """The records of one partition, as far as they can be read."""
+    """Unpacks the records of one partition, and recovers the readable ones of a bad batch."""
 
     next_fetch_offset: int
 
@@ -190,7 +194,7 @@ class PartitionUnpacker(fetcher.PartitionRecords):  # type: ignore[misc]
 
     @property
     def leader_epoch(self) -> int | None:
-        """Of the newest batch of which anything could be read; None where it is not known."""
+        """The leader epoch of the newest batch from which a record could be read; None if it is unknown."""
         records: Batches = self._records
         return records.earlier_leader_epoch if self._is_damaged else records.newest_leader_epoch
 
@@ -200,14 +204,14 @@ class PartitionUnpacker(fetcher.PartitionRecords):  # type: ignore[misc]
                 yield from super()._unpack_records()
             except MemoryError:
                 raise
-            except Exception:  # noqa: BLE001 - whatever is wrong with a batch, each kind has an error of its own
+            except Exception:  # noqa: BLE001 - each kind of damage has its own error
                 if not (yield from self._unpack_apart()):
                     return
             else:
                 return
 
     def _unpack_apart(self) -> Generator[Any, None, bool]:
-        """The rest of the newest batch, record by record; whether reading can go on behind it."""
+        """Yield the rest of the newest batch record by record. Returns whether the next batch can be read."""
         self._is_damaged = True
         try:
             for record in self._records.newest_records(self._tp):
@@ -222,22 +226,23 @@ class PartitionUnpacker(fetcher.PartitionRecords):  # type: ignore[misc]
         return True
 
     def _unreadable_rest(self, why: str) -> UnreadableRange:
-        """Reading stands before it now."""
+        """Return the rest of the batch as an unreadable range, and set the position to its beginning."""
         self.next_fetch_offset = self._records.newest_begin(self.next_fetch_offset)
         end = self._records.newest_end(self.next_fetch_offset)
         return UnreadableRange(Partition(*self._tp), self.next_fetch_offset, end - 1, f"their batch is damaged: {why}")
 
 
 class FetchResult(fetcher.FetchResult):  # type: ignore[misc]
-    """What a fetch returned of one partition: taken in parts of some bytes, as all of it is unpacked on the event loop.
+    """The records that a fetch returned for one partition.
 
-    Records that compress well may be a thousand times as many bytes as were fetched.
+    They are returned in parts of limited size, because unpacking blocks the event loop. Well compressed records may
+    unpack to a thousand times the fetched bytes.
     """
 
     _partition_records: Any
 
     def getall(self, max_records: int | None = None) -> list[Any]:
-        """The next records; more than `MOST_BYTES` of values only in the last of them."""
+        """Return the next records, up to the one with which their values reach `MOST_BYTES`."""
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
         found: list[Any] = []
@@ -253,7 +258,7 @@ class FetchResult(fetcher.FetchResult):  # type: ignore[misc]
         return found
 
     def _update_position(self) -> None:
-        """Keep the leader epoch of what was returned beside the position."""
+        """Keep the leader epoch of the returned records with the position."""
         super()._update_position()
         self._assignment.state_value(self._topic_partition).leader_epoch = self._partition_records.leader_epoch
 
@@ -263,7 +268,7 @@ def _has_its_checksum(batch: bytes) -> bool:
 
 
 def patch_unpacking() -> None:
-    """Have every consumer of this process unpack like this; aiokafka has no setting for it."""
+    """Make every consumer of this process use these classes. aiokafka has no setting for them."""
     fetcher.MemoryRecords = Batches
     fetcher.PartitionRecords = PartitionUnpacker
     fetcher.FetchResult = FetchResult

@@ -1,4 +1,4 @@
-"""The periodic job that reads a changed price file, and recomputes the costs that its prices change."""
+"""The periodic job that reads the price file, and recomputes costs when its prices have changed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _REST = 3.0
 
 
 class Costs(Protocol):
-    """Costs that were converted or computed."""
+    """The stored costs that depend on prices."""
 
     async def adopt(self, book: PriceBook) -> None:
-        """Put prices in force.
+        """Put the prices of a book in force.
 
         :raises StoreError: the database is unavailable
         """
         ...
 
     async def recompute(self) -> Recomputed | None:
-        """Recompute some costs of other prices. Nothing is settled if all costs are those of the prices in force.
+        """Recompute some costs that were settled with other prices. If there are none, `settled` is 0.
 
-        :returns: None if other prices than ours are in force, or another process holds the days
+        :returns: None if other prices than ours are in force, or if another process holds the lock of the roll-up
         :raises StoreError: the database is unavailable
         """
         ...
@@ -74,7 +74,7 @@ class CostJob:
         self._adopted = ""
 
     async def run_once(self) -> None:
-        """Adopt the prices of the file, then recompute costs in steps until none is left."""
+        """Adopt the prices of the file, then recompute costs in steps until none has other prices."""
         try:
             await self._read_file()
         except PriceFileError as error:

@@ -1,4 +1,4 @@
-"""How costs came about: kept with new dialogues, and settled again when the prices change."""
+"""Stores the origin of the costs of new dialogues, and settles costs again when the prices change."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ AT_A_TIME = 2_000
 
 
 async def keep_costs(transaction: Transaction, rows: Sequence[Row]) -> None:
-    """Keep how the costs of dialogues that have just been inserted came about.
+    """Store the cost notes of dialogues that were just inserted.
 
-    :raises Refused: :raises Objection: the database does not take one of them
+    :raises Refused: the database rejects a note
+    :raises Objection: the database rejects a note
     """
     noted = [(UUID(bytes=row.id), moment_of(row.created_at or 0), *row.note) for row in rows if row.note]
     if noted:
@@ -32,7 +33,7 @@ async def keep_costs(transaction: Transaction, rows: Sequence[Row]) -> None:
 
 
 class _Change(NamedTuple):
-    """What becomes of one dialogue's cost."""
+    """The new state of one dialogue's cost."""
 
     id: UUID
     created_at: datetime
@@ -55,10 +56,10 @@ class PostgresCosts:
             await transaction.execute(load("costs_adopt"), book.version, content_of(book), self._owner)
 
     async def recompute(self) -> Recomputed | None:
-        """See :meth:`consumer.maintenance.costs.Costs.recompute`. Costs and marks of days are one transaction."""
+        """See :meth:`consumer.maintenance.costs.Costs.recompute`. One transaction writes costs and marks of days."""
         version = self._pricing.book.version
         async with self._database.transaction() as transaction:
-            # Archiving waits for the roll-up's lock too, so no month leaves the table meanwhile.
+            # Archiving needs the lock of the roll-up too, so no month leaves the table during this transaction.
             if not (await transaction.fetch(load("lead_rollup")))[0]["leads"]:
                 return None
             in_force = await transaction.fetch(load("costs_in_force"))
@@ -82,7 +83,7 @@ class PostgresCosts:
         return _Change(*place, source, jpy, is_final=False, is_changed=jpy != row["token_cost_jpy"])
 
     def _is_archived(self, moment: datetime, archived: Sequence[Any]) -> bool:
-        """Whether its day has archived rows, so that its aggregates stay as they are."""
+        """Whether the day of `moment` has archived rows, so that its aggregates are final."""
         begin, end = self._days.bounds(self._days.day_of(moment))
         return any(month["begin"] < end and month["end"] > begin for month in archived)
 
@@ -111,7 +112,7 @@ class PostgresCosts:
     async def _note(
         self, transaction: Transaction, changes: Sequence[_Change], version: str, refused: set[UUID]
     ) -> None:
-        """What stays as it was keeps the version that it was settled with."""
+        """Set source and version of the settled costs. Final costs keep the version with which they were settled."""
         settled = [one for one in changes if not one.is_final and one.id not in refused]
         ids, sources = [one.id for one in settled], [str(one.source) for one in settled]
         await transaction.execute(load("costs_settle"), ids, sources, version)
@@ -120,7 +121,7 @@ class PostgresCosts:
 
 
 async def _take_stale(transaction: Transaction, version: str) -> Sequence[Any]:
-    """Some costs that were settled with other prices, locked."""
+    """Lock and return some costs that were settled with other prices."""
     found = await transaction.fetch(load("costs_stale"), version, AT_A_TIME)
     if not found:
         return ()
@@ -136,7 +137,10 @@ def _usage(row: Mapping[str, Any]) -> Usage:
 
 
 async def _demand_every_row(transaction: Transaction) -> None:
-    """A dialogue that is hidden would be taken for one that is gone."""
+    """Check that no row-level security hides dialogues, because a hidden dialogue would look deleted.
+
+    :raises Unavailable: the role does not see every row
+    """
     (found,) = await transaction.fetch(load("rows_hidden"), "ai_dialogue_log")
     if found["hidden"]:
         problem = f"row-level security hides dialogues from the role {found['role']}"

@@ -1,1 +1,1 @@
-"""What an operator sets: the model, and where its values come from."""
+"""The settings of an operator: their model and their sources."""

@@ -1,12 +1,11 @@
-"""What a DSN says, read strictly and before anything is connected: a wrong one would look like a server that is away.
+"""Parses a DSN strictly, before any connection is made: a wrong DSN would look like an unavailable server.
 
-asyncpg reads a DSN less strictly than libpq: it takes the first @ for the end of the credentials, leaves a broken %
-as it is, turns + into a space, and sends every parameter that it does not know to the server as a setting. A password
-with special characters then becomes a host, a port or a database, which later messages show. So whatever can be read
-in two ways is refused here, and asyncpg is given a DSN that is written out anew.
+asyncpg parses a DSN less strictly than libpq: it takes the first @ for the end of the credentials, ignores a broken %,
+converts + to a space, and sends every unknown parameter to the server as a setting. A password with special characters
+then becomes a host, a port or a database, which later messages show. So this module rejects every ambiguous DSN, and
+writes a new DSN for asyncpg.
 
-No message repeats anything of a DSN but the names of parameters and of files, and these only where they cannot be a
-piece of a secret.
+Messages quote only names of parameters and of files from a DSN, and only if they cannot be a part of a secret.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class DsnError(ValueError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Dsn:
-    """A DSN taken apart: credentials and hosts as they are written, the parameters decoded."""
+    """A parsed DSN: credentials and hosts are still encoded, parameters are decoded."""
 
     credentials: str
     hosts: str
@@ -55,7 +54,7 @@ class Dsn:
 
     @property
     def is_pooled(self) -> bool:
-        """Whether it says that a pooler in transaction mode is in between."""
+        """Whether a parameter is a hint that the host is a pooler in transaction mode."""
         return bool(self._pooler_hints)
 
     @property
@@ -69,44 +68,44 @@ class Dsn:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """The names of the parameters that change nothing."""
+        """The names of the parameters that have no effect."""
         return tuple(sorted(self.parameters.keys() - UNDERSTOOD - self._pooler_hints))
 
     @property
     def sslmode(self) -> str | None:
-        """How the connection is protected, where anything says so."""
+        """The sslmode from the DSN or the environment, or None."""
         default = "verify-full" if self.trusts_system else os.environ.get("PGSSLMODE") or None
         return self.parameters.get("sslmode", default)
 
     @property
     def trusts_system(self) -> bool:
-        """Whether the system's authorities are trusted."""
+        """Whether the operating system's authorities are trusted."""
         return self.parameters.get("sslrootcert", os.environ.get("PGSSLROOTCERT")) == SYSTEM
 
     def with_parameters(self, **parameters: str) -> Dsn:
-        """The same with parameters added or replaced."""
+        """Return this DSN with parameters added or replaced."""
         return Dsn(self.credentials, self.hosts, self.database, {**self.parameters, **parameters})
 
     def for_client(self) -> str:
-        """It in full, for asyncpg: what that does not understand left out, and nothing that it reads otherwise."""
+        """Return the DSN as text for asyncpg, without the parameters that asyncpg does not know."""
         given = {name: value for name, value in self.parameters.items() if name in UNDERSTOOD}
         query = "&".join(f"{name}={quote(value, safe='/:')}" for name, value in given.items())
         return f"postgresql://{self.credentials}{self.hosts}{self.database}{'?' if query else ''}{query}"
 
     @property
     def has_password(self) -> bool:
-        """Whether it holds a password itself."""
+        """Whether the DSN contains a password."""
         return ":" in self.credentials or "password" in self.parameters
 
     def with_login_of(self, other: Dsn) -> Dsn:
-        """The same database, with the credentials and the TLS material of another DSN."""
+        """Return a DSN for the same database, with the credentials and the TLS files of another DSN."""
         kept = {name: value for name, value in self.parameters.items() if name not in LOGIN}
         given = {name: value for name, value in other.parameters.items() if name in LOGIN}
         return Dsn(other.credentials, self.hosts, self.database, kept | given)
 
     @property
     def host(self) -> str:
-        """The first host; empty where the client chooses."""
+        """The first host; empty if the client chooses it."""
         first = (self.hosts or self.parameters.get("host", "")).partition(",")[0]
         return first.partition("]")[0].lstrip("[") if first.startswith("[") else first.partition(":")[0]
 
@@ -117,39 +116,37 @@ class Dsn:
 
 
 def parse(dsn: str) -> Dsn:
-    """Take a DSN apart.
+    """Parse a DSN.
 
-    :raises DsnError: it cannot be, or not in one way only
+    :raises DsnError: it is wrong or ambiguous
     """
-    if dsn.startswith(("'", '"')):  # Docker's --env-file, and Compose before 2, take quotation marks for a part of it
+    if dsn.startswith(("'", '"')):  # Docker's --env-file, and Compose before 2, keep quotation marks in the value
         raise DsnError("begins with a quotation mark: leave out the quotation marks around it")
     if not dsn.startswith(SCHEMES):
-        advice = (
-            ": that is the URL of another client; leave out what it puts before" if _OTHER_CLIENTS.match(dsn) else ""
-        )
+        advice = ": that is the URL of another client; leave out the part before" if _OTHER_CLIENTS.match(dsn) else ""
         raise DsnError(f"must begin with postgresql://{advice}")
     rest = dsn.partition("://")[2]
     before, _, query = rest.partition("?")
     netloc, slash, database = before.partition("/")
     credentials, at, hosts = netloc.rpartition("@")
     _refuse_unescaped(rest, credentials)
-    if "@" in query + database:  # what was meant as a password would be taken for a host
+    if "@" in query + database:  # a part of the password would become a host
         raise DsnError(f"is no URL that can be taken apart: {_ESCAPED}")
     if not _are_hosts(hosts):
         raise DsnError(
             "must be postgresql://user:password@host:port/database, the port a number; several hosts with commas;"
             f" {_ESCAPED}"
         )
-    if re.search(r"[;&=]", database):  # parameters that would be shown as a part of the name
+    if re.search(r"[;&=]", database):  # messages would show the parameters as a part of the name
         raise DsnError(
-            "has ; & or = behind the name of the database: parameters begin with ? and are separated by &; what belongs"
-            " to the name is written as %3B, %26 and %3D"
+            "has ; & or = after the name of the database: parameters begin with ? and are separated by &; in the name"
+            " itself, write these characters as %3B, %26 and %3D"
         )
     return Dsn(credentials + at, hosts, slash + database, _parameters(query))
 
 
 def _are_hosts(hosts: str) -> bool:
-    """One or several; none at all is the client's choice."""
+    """Whether the text is a list of hosts. An empty one is valid: the client then chooses."""
     each = [_HOST.fullmatch(host) for host in hosts.split(",")]
     ports = [match[3] for match in each if match and match[3]]
     is_named = len(each) == 1 or all(match and match[1] for match in each)
@@ -167,7 +164,7 @@ def _refuse_unescaped(rest: str, credentials: str) -> None:
     if re.search(r"[\s\x00-\x1f\x7f#]", rest) or re.search(r"[@\[\]]", credentials) or not rest.isprintable():
         raise DsnError(f"is no URL that can be taken apart: {_ESCAPED}")
     if _BROKEN_ESCAPE.search(rest):
-        raise DsnError("has a % without two hexadecimal digits behind it: write a % as %25")
+        raise DsnError("has a % without two hexadecimal digits after it: write a % as %25")
     try:
         unquote(rest, errors="strict")
         rest.encode()
@@ -179,9 +176,9 @@ def _refuse_unescaped(rest: str, credentials: str) -> None:
 
 
 def _parameters(query: str) -> Mapping[str, str]:
-    """The parameters, of several with one name the last.
+    """Return the parameters. Of duplicates, the last one counts.
 
-    Behind a secret the name of an unknown one is not shown: it may be the rest of a secret with a & in it.
+    The name of an unknown parameter after a secret is not shown: it may be the rest of a secret that contains a &.
     """
     found: dict[str, str] = {}
     for place, part in enumerate(query.split("&") if query else (), 1):
@@ -195,18 +192,18 @@ def _parameters(query: str) -> Mapping[str, str]:
 
 
 def _is_default_schema(name: str, value: str) -> bool:
-    """Prisma names the schema of its tables; the default one is where ours are as well."""
+    """Whether a parameter for Prisma or JDBC names the default schema, which ragledger uses too."""
     return name in ("schema", "currentSchema") and value == "public"
 
 
 def _unknown(name: str, place: int) -> str:
     if not name:
-        return f"has something else than a known name=value as parameter {place} behind the ?: write & in values as %26"
+        return f"has something else than a known name=value as parameter {place} after the ?: write & in values as %26"
     return f"has {name}, which ragledger does not know: {INSTEAD.get(name, 'leave it out')}"
 
 
 def problems_of(dsn: str) -> Iterator[str]:
-    """What is wrong with a DSN, in words that complete "the DSN …"."""
+    """Yield the problems of a DSN. Each completes "the DSN …"."""
     try:
         parsed = parse(dsn)
     except DsnError as error:
@@ -241,7 +238,7 @@ def _problems_of(given: Mapping[str, str]) -> Iterator[str]:
 
 
 def lacks_authorities(dsn: Dsn) -> bool:
-    """Whether the server is to be verified, and nothing says by which authorities, so that no connection is made."""
+    """Whether the sslmode verifies the server, but no authorities are known, so that no connection is possible."""
     named = dsn.parameters.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")
     return dsn.sslmode in VERIFIED and not named and not is_file(_home_authorities())
 

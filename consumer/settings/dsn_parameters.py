@@ -1,11 +1,11 @@
-"""The parameters of a DSN: what is understood, what is a hint for another client, and what is ignored. PURE."""
+"""The parameters of a DSN: those that have an effect, hints for other clients, and ignored ones. PURE."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 SYSTEM = "system"
-"""As the value of sslrootcert: the authorities that the operating system trusts, as in libpq 16."""
+"""The value of sslrootcert for the operating system's authorities, as in libpq 16."""
 VERIFIED = ("verify-ca", "verify-full")
 SECRETS = frozenset({"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"})
 TLS_VERSIONS = frozenset({"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"})
@@ -21,9 +21,9 @@ CHOICES: Mapping[str, frozenset[str]] = {
     "pgbouncer": _BOOLEANS,
 }
 SSL_FILES = frozenset({"sslrootcert", "sslcert", "sslkey", "sslcrl"})
-# Who logs in, and with what.
+# The credentials and the TLS files.
 LOGIN = frozenset({"user", "password", "passfile", "sslpassword", *SSL_FILES})
-# What asyncpg understands, and `options`, which the server does.
+# The parameters that asyncpg understands, and `options`, which the server understands.
 UNDERSTOOD = frozenset(
     {
         *("host", "port", "dbname", "database", "user", "password", "passfile", "service", "options"),
@@ -31,7 +31,7 @@ UNDERSTOOD = frozenset(
         *("target_session_attrs", "krbsrvname", "gsslib", *SSL_FILES),
     }
 )
-# Hints for other clients that a pooler in transaction mode is in between, as name and values. None: any value.
+# Parameters of other clients that indicate a pooler in transaction mode, with their values. None: any value.
 # Prisma, Supabase and Vercel, SQLAlchemy and asyncpg, JDBC, Rails.
 POOLED: Mapping[str, frozenset[str] | None] = {
     "pgbouncer": _TRUE,
@@ -43,8 +43,8 @@ POOLED: Mapping[str, frozenset[str] | None] = {
     "prepareThreshold": frozenset({"0"}),
     "prepared_statements": frozenset({"false"}),
 }
-# What says nothing that matters here: how other clients pool, wait and name themselves, and what of libpq only tunes a
-# connection. https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+# Parameters without meaning for ragledger: pools, time-outs and names of other clients, and tuning of libpq's
+# connections. https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 IGNORED = frozenset(
     {
         *("application_name", "fallback_application_name", "ApplicationName", "client_encoding", "encoding"),

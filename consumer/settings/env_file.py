@@ -1,7 +1,7 @@
-"""An env file: lines of NAME=value, and nothing in them that is expanded.
+"""Reads an env file: lines of NAME=value, in which nothing is expanded.
 
-The rules are in docs/configuration.md. A line that is not understood is refused: passed over, it would leave a default
-in force without a word. Its content is not shown, as it may be a secret.
+docs/configuration.md has the rules. A malformed line is an error: if it were skipped, a default would silently stay in
+force. Messages do not quote the line, because it may contain a secret.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class EnvFileError(ValueError):
 
 
 def read(path: Path) -> Mapping[str, str]:
-    """What the file assigns; of several lines with one name the last counts.
+    """Return the assignments of the file. Of several lines with the same name, the last one counts.
 
-    :raises EnvFileError: a line is no assignment
+    :raises EnvFileError: a line is not an assignment
     """
     return dict(_assignments(path.read_bytes().removeprefix(b"\xef\xbb\xbf")))
 
@@ -53,7 +53,7 @@ def _assignment(line: str, number: int) -> tuple[str, str]:
 
 
 def _value(value: str, where: str) -> str:
-    """Literal; one pair of quotes around all of it is taken off."""
+    """Return the value unchanged, but without one pair of quotes around it."""
     if not value.startswith(_QUOTES):
         return value
     if len(value) < 2 or value[-1] != value[0]:

@@ -1,8 +1,8 @@
-"""Values that were given for settings: what of them may be shown, and whether they name a file.
+"""Decides whether a message may show the value of a setting, and whether the value names a file.
 
-A secret may stand in a variable that is meant for something else: a key instead of the file that holds it, a connection
-string instead of brokers, a password instead of a number. So a wrong value is shown only if it is a few words, a number
-with or without a unit, or the name of a file. A password of letters alone cannot be told from a word.
+A variable may contain a secret by mistake: a key instead of the file with the key, a connection string instead of
+brokers, a password instead of a number. So a message shows a wrong value only if it is a few words, a number with or
+without a unit, or the name of a file. A password of letters only looks like a word, and is shown.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ _MOST_WORDS, _LONGEST_WORD, _LONGEST_MIXED = 4, 14, 3
 
 
 def may_hold_secret(value: object) -> bool:
-    """Whether a value has credentials in it: an address with a user, a PEM, `password=…`; or is too long to tell."""
+    """Whether a value contains credentials (an address with a user, a PEM, `password=…`), or is too long to be sure."""
     text = str(value)
     return len(text) > MOST_SHOWN or _CREDENTIAL.search(text) is not None
 
 
 def shown(value: object) -> str:
-    """A wrong value for a message, as Python writes it; :data:`HIDDEN` if it may be a secret or hold one."""
+    """Return the repr of a wrong value for a message; :data:`HIDDEN` if it may be a secret or contain one."""
     return _shown(value, _is_plain(str(value)))
 
 
 def shown_path(path: object) -> str:
-    """The same of a value that should name a file."""
+    """Like :func:`shown`, for a value that should name a file."""
     return _shown(path, _is_plain(str(path)) or _FILE.fullmatch(str(path)) is not None)
 
 
 def shown_address(address: object) -> str:
-    """The same of a value that should be an address."""
+    """Like :func:`shown`, for a value that should be an address."""
     return _shown(address, _is_plain(str(address)) or _ADDRESS.fullmatch(str(address)) is not None)
 
 
@@ -53,7 +53,7 @@ def _shown(value: object, is_harmless: bool) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether it is a number, or a few words; letters and digits in one word are how passwords look."""
+    """Whether the text is a number or a few words. A word with letters and digits may be a password."""
     if _NUMBER.fullmatch(text):
         return True
     words = re.findall(r"[^\W_]+", text)
@@ -65,21 +65,21 @@ def _is_word(word: str) -> bool:
 
 
 def is_readable(path: Path) -> bool:
-    """Whether this user may read the file; as :func:`is_file`."""
+    """Whether this user may read the file. Errors are handled as in :func:`is_file`."""
     with suppress(OSError, ValueError):
         return os.access(path, os.R_OK)
     return False
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file. The error for a name that cannot be one would quote it."""
+    """Whether the file exists. An invalid name is False, because its error would quote the name."""
     with suppress(OSError, ValueError):
         return path.is_file()
     return False
 
 
 def is_directory(path: Path) -> bool:
-    """Whether there is such a directory; as :func:`is_file`."""
+    """Whether the directory exists. Errors are handled as in :func:`is_file`."""
     with suppress(OSError, ValueError):
         return path.is_dir()
     return False

@@ -1,4 +1,4 @@
-"""What is allowed in settings that say how to log in: programs that print tokens, and token endpoints."""
+"""Validates the settings of logins: programs that print tokens, token endpoints, and SASL extensions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ OAUTHBEARER = "OAUTHBEARER"
 
 
 def arguments_of(command: str) -> Sequence[str]:
-    """The words of a command, as a shell would split them. Nothing is expanded.
+    """Split a command into words as a shell does, without expansion.
 
-    :raises ValueError: a quotation mark or a backslash has nothing behind it, or the command is empty
+    :raises ValueError: a quotation mark or a backslash is incomplete, or the command is empty
     """
     words = shlex.split(command)
     if not words:
@@ -24,9 +24,9 @@ def arguments_of(command: str) -> Sequence[str]:
 
 
 def checked_command(command: str | None) -> str | None:
-    """The command.
+    """Check the command, and return it.
 
-    :raises ValueError: it cannot be split into words, or there is no such program; quotes no argument
+    :raises ValueError: it cannot be split into words, or the program does not exist. The message quotes no argument.
     """
     if command is None:
         return None
@@ -40,9 +40,9 @@ def checked_command(command: str | None) -> str | None:
 
 
 def checked_endpoint(url: str | None) -> str | None:
-    """The URL of a token endpoint.
+    """Check the URL of a token endpoint, and return it.
 
-    :raises ValueError: it would carry a secret in the clear, or holds one
+    :raises ValueError: it is not a URL, would send a secret unencrypted, or contains one
     """
     if url is None:
         return None
@@ -70,9 +70,9 @@ def _is_loopback(host: str) -> bool:
 
 
 def extensions_of(text: str | None) -> Mapping[str, str]:
-    """SASL extensions (RFC 7628): names and values.
+    """Return the names and values of SASL extensions (RFC 7628).
 
-    :raises ValueError: one is none
+    :raises ValueError: an extension is invalid
     """
     pairs = [pair.strip().partition("=") for pair in (text or "").split(",") if pair.strip()]
     for name, _, value in pairs:

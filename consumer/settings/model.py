@@ -1,6 +1,6 @@
-"""Settings: environment variables ``RAGLEDGER_GROUP__NAME``, also from an env file and a secrets directory.
+"""The settings: variables ``RAGLEDGER_GROUP__NAME`` from the environment, an env file and a secrets directory.
 
-Frozen groups; each part of the program is given its own group, never the whole.
+Groups are frozen. Each part of the program gets its own group, never all settings.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SHORTEST_KEY = 32
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=1_000_000_000, allow_inf_nan=False)]
-# PostgreSQL's are whole milliseconds in 32 bits, and 0 would be no limit at all.
+# PostgreSQL's limits are whole milliseconds in 32 bits, and 0 means no limit.
 Limit = Annotated[float, Field(ge=0.001, le=2_147_483)]
 TopicName = Annotated[str, Field(min_length=1, max_length=249, pattern=r"^[a-zA-Z0-9._-]+$")]
 _BROKER = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/,@\[\]]+)(:\d{1,5})?")
@@ -52,7 +52,7 @@ class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     _given: frozenset[str] | None = PrivateAttr(None)
-    """The variables that it was made from, so that they can be read again; None if no variables made it."""
+    """The variables of this group, to read them again; None if the group was not made from variables."""
 
 
 AnyGroup = TypeVar("AnyGroup", bound=Group)
@@ -109,7 +109,7 @@ class Kafka(Group):
     max_poll_interval_ms: Annotated[int, Field(ge=1000)] = 300_000
     """Without a poll for this long, the replica loses its partitions too."""
     rebalance_timeout_ms: Annotated[int, Field(ge=1000)] = 60_000
-    """Time for which the group waits for this replica to give up its partitions in a rebalance."""
+    """Time for which the group waits in a rebalance until this replica gives up its partitions."""
     metadata_max_age_ms: Annotated[int, Field(ge=100)] = 15_000
     """Longest time until the replica notices a new topic or partition."""
     fetch_max_bytes: Positive = 16_777_216
@@ -190,7 +190,7 @@ class Postgres(Group):
 
     @property
     def parsed(self) -> dsns.Dsn:
-        """The DSN taken apart, with the authorities that are set beside it."""
+        """The parsed DSN, with the authorities of `ssl_root_cert`."""
         parsed = dsns.parse(self.dsn.get_secret_value())
         if self.ssl_root_cert is None:
             return parsed
@@ -199,7 +199,7 @@ class Postgres(Group):
     @model_validator(mode="before")
     @classmethod
     def _heed_pooler(cls, given: Any) -> Any:
-        """A DSN made for a pooler says so itself, unless the setting says otherwise."""
+        """Set `pgbouncer` if the DSN is made for a pooler and the setting is absent."""
         dsn = given.get("dsn") if isinstance(given, dict) else None
         text = dsn.get_secret_value() if isinstance(dsn, SecretStr) else dsn
         if not isinstance(text, str) or "pgbouncer" in given or any(dsns.problems_of(text)):
@@ -232,9 +232,8 @@ class Postgres(Group):
     def _authorities_are_known(self) -> Self:
         if dsns.lacks_authorities(self.parsed):
             raise ValueError(
-                f"{variable('postgres', 'dsn')}=(hidden): has an sslmode that verifies the server, and nothing says by"
-                " which authorities: add sslrootcert=system for those of the operating system, or sslrootcert= with a"
-                " file (PEM)"
+                f"{variable('postgres', 'dsn')}=(hidden): has an sslmode that verifies the server, but no authorities"
+                " are set: add sslrootcert=system for those of the operating system, or sslrootcert= with a file (PEM)"
             )
         return self
 
@@ -341,12 +340,12 @@ class Rollup(Group):
 
 
 class Prices(Group):
-    """What answers cost."""
+    """The cost of answers."""
 
     file: Path | None = None
-    """File of prices and rates (YAML); if unset, only a cost that is stated in yen is known."""
+    """File of prices and rates (YAML); if unset, only costs that are stated in yen are known."""
     interval_s: Seconds = 60.0
-    """Seconds between two checks whether the file has changed, and whether costs are to be computed again."""
+    """Seconds between two checks for changes of the file and for costs to recompute."""
 
     @field_validator("file")
     @classmethod
@@ -373,7 +372,7 @@ class Partitions(Group):
 
 
 class Retention(Group):
-    """Provenance whose retention is over."""
+    """The deletion of provenance whose retention is over."""
 
     interval_s: Seconds | None = None
     """Seconds between two runs of retention by the service; no runs if unset."""
@@ -391,7 +390,7 @@ class Erasure(Group):
 
     @property
     def secrets(self) -> Sequence[bytes]:
-        """The key, then those used before; nothing where no key is set."""
+        """The key and the previous keys; empty if no key is set."""
         given = [self.key, self.previous_keys] if self.key else []
         texts = [text for secret in given if secret for text in secret.get_secret_value().split(",")]
         return [text.strip().encode() for text in texts]
@@ -409,7 +408,7 @@ class Erasure(Group):
             )
         if self.key and "," in self.key.get_secret_value():
             raise ValueError(
-                f"{variable('erasure', 'key')}: is one key, without a comma; those used before belong into"
+                f"{variable('erasure', 'key')}: is one key, without a comma; previous keys belong into"
                 f" {variable('erasure', 'previous_keys')}"
             )
         return self
@@ -419,9 +418,9 @@ class Otlp(Group):
     """Dialogues from OpenTelemetry traces."""
 
     quiet_s: Annotated[float, Field(ge=0, le=86_400)] = 10.0
-    """Seconds without a new span after which a trace is folded although its root has not come."""
+    """Seconds without a new span after which a trace is folded without its root span."""
     keep_h: Annotated[float, Field(gt=0, le=8_760)] = 24.0
-    """Hours for which the spans of a trace are kept; spans that come later change nothing any more."""
+    """Hours for which the spans of a trace are kept. Spans that arrive later have no effect."""
     retrieved_is_cited: bool = True
     """Whether the documents that were retrieved count as the citations of the answer."""
 
@@ -446,7 +445,7 @@ class Watchdog(Group):
     stall_s: Seconds = 120.0
     """Seconds without progress, although records wait and both servers answer, after which the process ends."""
     blocked_s: Seconds = 30.0
-    """Seconds for which the event loop is blocked, after which the process ends."""
+    """Seconds of a blocked event loop after which the process ends."""
 
 
 class Log(Group):
@@ -493,14 +492,14 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read our own layers, in which a misspelt name is noticed wherever it stands."""
+        """Use our own source, which rejects misspelt names in every layer."""
         return init_settings, Layers(settings_cls)
 
 
 def load() -> Settings:
-    """The settings of this process.
+    """Load the settings of this process.
 
-    :raises SettingsError: something is wrong or unknown
+    :raises SettingsError: a setting is wrong or unknown
     """
     given = variables()
     _refuse_unknown(given)
@@ -508,7 +507,7 @@ def load() -> Settings:
         loaded = Settings()
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
-    # Copies: a group without any variable is the default, which all settings share.
+    # Copies, because a group without variables is the default object, which all settings share.
     return loaded.model_copy(update={name: _remembering(name, group, given) for name, group in loaded})
 
 
@@ -519,21 +518,21 @@ def _remembering(name: str, group: Group, given: Collection[str]) -> Group:
 
 
 def reread(name: str, group: AnyGroup) -> AnyGroup:
-    """A group as its variables say now: files of secrets may have changed. One that was made by hand stays as it is.
+    """Read a group again, because the files of secrets may have changed. A group not made from variables is unchanged.
 
-    :param name: the group's name among the settings
-    :raises SettingsError: something is wrong with them now, or a secret that was given is gone
+    :param name: the name of the group in the settings
+    :raises SettingsError: a setting is wrong now, or a secret of the start is missing
     """
     if group._given is None:
         return group
     prefix = variable(name, "")
     now = {one: value for one, value in variables().items() if one.startswith(prefix)}
-    # Without this, a file that is being replaced would mean the default, which is another database.
+    # Without this check, a file that is just being replaced would mean the default, which is another database.
     secrets = {variable(name, one) for one, field in type(group).model_fields.items() if _is_secret(field)}
     if gone := sorted(group._given & secrets - now.keys()):
-        raise SettingsError(f"{gone[0]}: was given when the process started, and is not there any more")
+        raise SettingsError(f"{gone[0]}: was set when the process started, and is now missing")
     members = {one.removeprefix(prefix).lower(): value or None for one, value in now.items()}
-    # An unknown name stops the start. Later it may be the copy that somebody's editor has left.
+    # An unknown name is an error at the start only. Later it may be a backup copy of an editor.
     known = {one: value for one, value in members.items() if one in type(group).model_fields}
     try:
         found = type(group).model_validate(known)
@@ -545,7 +544,7 @@ def reread(name: str, group: AnyGroup) -> AnyGroup:
 
 
 def ignored(settings: Settings) -> Sequence[str]:
-    """What was given and changes nothing, a sentence each: nobody has to wonder why it has no effect."""
+    """Return one sentence for each kind of variables and parameters that were set but have no effect."""
     links, parameters = service_links(), settings.postgres.parsed.ignored
     sentences = [
         f"{len(links)} variables that Kubernetes sets for services named like ragledger: {', '.join(links)}",
@@ -555,12 +554,12 @@ def ignored(settings: Settings) -> Sequence[str]:
 
 
 def owner_name() -> str:
-    """Who we are in the ledger: host and process, which is enough to find us."""
+    """Return the name of this process in the ledger: host and process id."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def user_name() -> str:
-    """Who runs this, for the books: user and host."""
+    """Return the user and the host of this process, for audit records."""
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container's user needs no name
@@ -569,12 +568,12 @@ def user_name() -> str:
 
 
 def variable(*path: str | int) -> str:
-    """The environment variable of a setting: ("kafka", "group_id") is RAGLEDGER_KAFKA__GROUP_ID."""
+    """Return the environment variable of a setting: ("kafka", "group_id") becomes RAGLEDGER_KAFKA__GROUP_ID."""
     return PREFIX + "__".join(str(step).upper() for step in path)
 
 
 def known_variables() -> dict[str, Any]:
-    """Every setting's environment variable and its field."""
+    """Return the environment variable and the field of every setting."""
     return {
         variable(group, name): field
         for group, group_field in Settings.model_fields.items()
@@ -613,14 +612,14 @@ def _squeezed(name: str) -> str:
 
 def _explain(problem: Any) -> str:
     text: str = problem["msg"].removeprefix("Value error, ")
-    if text.startswith(PREFIX):  # about several, and says which
+    if text.startswith(PREFIX):  # the message names its settings
         return text
     sentence = text if text[:2].isupper() else text[:1].lower() + text[1:]
     return f"{variable(*problem['loc'])}{_value(problem)}: {sentence}"
 
 
 def _value(problem: Any) -> str:
-    """What the setting holds, unless it is a secret or a whole group, which may have one in it."""
+    """Return "=" and the value of the setting; nothing for a group, because it may contain a secret."""
     name = variable(*problem["loc"])
     field = known_variables().get(name)
     if field is None:

@@ -1,7 +1,7 @@
-"""Variables that Kubernetes sets in every container for a service of the namespace: they are no settings of ours.
+"""Recognises variables that Kubernetes sets in every container for the services of the namespace.
 
-A service named ragledger, or ragledger-metrics, gets variables that begin as ours do. They are recognised by their name
-and their value together, so that a misspelt setting is still noticed.
+For a service named ragledger or ragledger-metrics, they begin like settings. They are recognised by name and value
+together, so that a misspelt setting is still an error.
 https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 """
 
@@ -20,7 +20,7 @@ _URL = re.compile(r"(?:tcp|udp|sctp)://(?P<host>.+):(?P<port>\d+)")
 
 
 def is_service_link(name: str, value: str) -> bool:
-    """Whether Kubernetes has made this variable."""
+    """Whether Kubernetes has set this variable."""
     return (
         bool(_HOST_NAME.fullmatch(name) and _is_address(value))
         or bool(_URL_NAME.fullmatch(name) and _is_url(value))

@@ -1,4 +1,4 @@
-"""The settings in force as they may be shown, and what of them may not be."""
+"""Returns the settings in force without secrets, and the secrets to remove from other texts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pydantic import SecretStr
 from consumer.settings.given import HIDDEN, may_hold_secret
 from consumer.settings.model import Settings, variable
 
-SHORTEST_SECRET = 4  # anything shorter is in many other words too
+SHORTEST_SECRET = 4  # a shorter text is a part of many words
 
 
 class Shown(NamedTuple):
-    """A setting: its variable, its value or :data:`HIDDEN`, and what it means."""
+    """A setting: its variable, its value or :data:`HIDDEN`, and its description."""
 
     variable: str
     value: Any
@@ -23,7 +23,7 @@ class Shown(NamedTuple):
 
 
 def effective(settings: Settings) -> list[Shown]:
-    """Every setting, secrets hidden."""
+    """Return every setting, with secrets hidden."""
     rows = []
     for group_name, group in settings:
         for name, field in type(group).model_fields.items():
@@ -34,7 +34,7 @@ def effective(settings: Settings) -> list[Shown]:
 
 
 def secrets(settings: Settings) -> Collection[str]:
-    """Every secret of the settings, each in every form in which it may be quoted."""
+    """Return every secret of the settings, in every form in which a message may quote it."""
     return {secret for secret in _secrets(settings) if len(secret) >= SHORTEST_SECRET}
 
 
@@ -52,7 +52,7 @@ def _secrets(settings: Settings) -> Iterator[str]:
 
 
 def without(hidden: Collection[str], value: Any) -> Any:
-    """A value of JSON, with these texts left out of every text in it."""
+    """Return a JSON value with these texts hidden in all of its strings."""
     if isinstance(value, str):
         for secret in sorted(hidden, key=len, reverse=True):
             value = value.replace(secret, HIDDEN)

@@ -1,4 +1,4 @@
-"""Where the variables that hold settings come from: the environment, an env file, a secrets directory."""
+"""Reads the variables of settings from their sources: the environment, an env file, a secrets directory."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from consumer.settings.service_links import is_service_link
 
 PREFIX = "RAGLEDGER_"
 ENV_FILE, SECRETS_DIR = "RAGLEDGER_ENV_FILE", "RAGLEDGER_SECRETS_DIR"
-# These say where settings are, or belong to the programs around the service.
+# Variables that name the sources of settings, or that belong to other programs.
 OUTSIDE = frozenset({ENV_FILE, SECRETS_DIR, "RAGLEDGER_TEST_STACK", "RAGLEDGER_LANE_RECORDS"})
 
 
 class SettingsError(Exception):
-    """A setting is wrong or unknown: its name, its value (secrets hidden), and what is allowed."""
+    """A setting is wrong or unknown. The message has its name, its value (secrets hidden) and the allowed values."""
 
 
 class Layers(EnvSettingsSource):
-    """Environment, then env file, then secrets directory: the first that knows a variable wins."""
+    """The environment, then the env file, then the secrets directory. The first source of a variable counts."""
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         optional = self._optional()
         return {name.lower(): None if not value and name in optional else value for name, value in variables().items()}
 
     def _optional(self) -> Set[str]:
-        """The variables of the settings that need not have a value: an empty one is none."""
+        """Return the variables of optional settings. An empty value of such a variable means no value."""
         groups: Any = self.settings_cls.model_fields
         return {
             f"{PREFIX}{group}__{name}".upper()
@@ -42,12 +42,12 @@ class Layers(EnvSettingsSource):
 
 
 def variables() -> dict[str, str]:
-    """Every variable of ours, from the environment, the env file and the secrets directory, names in upper case.
+    """Return every variable of ragledger from all sources, with names in upper case.
 
-    :raises SettingsError: the file or the directory is not there, or cannot be read
+    :raises SettingsError: the env file or the secrets directory is missing or cannot be read
     """
     links = set(service_links())
-    # A secret that was made from a file ends with that file's end of line.
+    # A secret that was created from a file often ends with a line break.
     environment = {name: value.rstrip("\r\n") for name, value in os.environ.items() if name not in links}
     layers = (_secrets(os.environ.get(SECRETS_DIR)), _env_file(os.environ.get(ENV_FILE)), environment)
     merged: dict[str, str] = {}
@@ -58,12 +58,12 @@ def variables() -> dict[str, str]:
 
 
 def service_links() -> tuple[str, ...]:
-    """The variables of the environment that are Kubernetes' and no settings."""
+    """Return the names of the variables that Kubernetes has set, which are not settings."""
     return tuple(sorted(name for name, value in os.environ.items() if is_service_link(name, value)))
 
 
 def _refuse_unreadable(values: Mapping[str, str]) -> None:
-    """Bytes that are not UTF-8 come as lone surrogates, which no server can be sent."""
+    """Reject values that are not UTF-8. Python decodes them with lone surrogates, which cannot be sent to a server."""
     for name, value in values.items():
         if any("\ud800" <= character <= "\udfff" for character in value):
             raise SettingsError(f"{name}: is not UTF-8")
@@ -94,7 +94,7 @@ def _secrets(path: str | None) -> Mapping[str, str]:
 
 
 def _unreadable(variable: str, path: str, error: OSError) -> str:
-    return f"{variable}: {path} cannot be read: {error.strerror}; give the user of this process the right to"
+    return f"{variable}: {path} cannot be read: {error.strerror}; give the user of this process the right to read it"
 
 
 def _secret_files(directory: Path) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""YAML in which every value knows its line, so that a message can name the place. PURE."""
+"""Parses YAML, and keeps the line of every value for messages. PURE."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from typing import Any
 import yaml
 
 Path = tuple[int | str, ...]
-# PyYAML quotes names of the text, which may be another file than was meant; a single character says what is wrong.
+# PyYAML quotes names from the text, which may be a wrong, secret file. A quoted single character is kept.
 _QUOTED = re.compile(r" '[^']{2,}'")
 
 
 class YamlError(Exception):
-    """The text is not YAML, or says something twice; the message says in which line."""
+    """The text is not YAML, or has a duplicate key. The message names the line."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """What a text says, and in which line each value of it begins, counted from 1."""
+    """The value of a text, and the line in which each part of it begins, counted from 1."""
 
     value: Any
     lines: Mapping[Path, int]
 
     def line(self, path: Path) -> int:
-        """The line of a value; of the nearest one around it where it is not there."""
+        """Return the line of a value; if the value is missing, the line of the nearest one around it."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
 
 
 def parse(text: bytes) -> Document:
-    """The text's one document, plain values only.
+    """Parse the only document of a text, with plain values only.
 
-    :raises YamlError: it is not YAML, a key stands twice, or a tag asks for more than plain values
+    :raises YamlError: it is not YAML, a key is duplicate, or a tag requires more than plain values
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -53,7 +53,7 @@ def parse(text: bytes) -> Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """Numbers with a point as Decimal: as a binary fraction, 0.1 would be another number."""
+    """Loads numbers with a decimal point as Decimal, because a binary float cannot represent 0.1 exactly."""
 
 
 def _decimal(loader: _Loader, node: yaml.ScalarNode) -> Decimal | float:
@@ -76,6 +76,6 @@ def _lines(node: yaml.Node, path: Path) -> Iterator[tuple[Path, int]]:
         for key, member in node.value:
             name = str(key.value)
             if name in seen:
-                raise yaml.MarkedYAMLError(problem=f"{name} stands there twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"{name} is a duplicate key", problem_mark=key.start_mark)
             seen.add(name)
             yield from _lines(member, (*path, name))

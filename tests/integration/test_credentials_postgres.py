@@ -169,7 +169,7 @@ def test_a_secret_that_is_gone_is_named(environment: Environment, tmp_path: Path
         load.assert_exact(service)
         (tmp_path / "RAGLEDGER_POSTGRES__DSN").unlink()
         cut_sessions(environment)
-        service.wait_check("database", "RAGLEDGER_POSTGRES__DSN: was given when the process started", timeout=60)
+        service.wait_check("database", "RAGLEDGER_POSTGRES__DSN: was set when the process started", timeout=60)
         write("Zq7K-first")
         eventually(lambda: service.get("/readyz")[0] == 200, timeout=WITHIN_S, message="ready again")
         load.publish(100)

@@ -47,14 +47,14 @@ def test_a_token_and_how_long_it_is_valid(endpoint: TokenEndpoint) -> None:
 
 def test_refusals_are_named_and_not_quoted(endpoint: TokenEndpoint) -> None:
     """This endpoint repeats the secret in its description."""
-    assert problem(endpoint.url, "Zq7K") == f"{SETTING}: the endpoint gives no token (HTTP 401, invalid_client)"
+    assert problem(endpoint.url, "Zq7K") == f"{SETTING}: the endpoint returned no token (HTTP 401, invalid_client)"
     assert problem(endpoint.url, SECRET, None).endswith("(HTTP 400, invalid_scope)")
 
 
 def test_one_that_is_not_there() -> None:
     """The network's own word."""
-    assert "cannot be asked: " in problem(f"http://127.0.0.1:{free_ports(1)[0]}/token")
-    assert "cannot be asked: " in problem("https://nowhere.invalid/token")
+    assert "cannot be reached: " in problem(f"http://127.0.0.1:{free_ports(1)[0]}/token")
+    assert "cannot be reached: " in problem("https://nowhere.invalid/token")
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
 def test_answers_that_are_none(status: int, body: bytes) -> None:
     """Whatever an endpoint, or what is in its place, says."""
     with answering(status, body) as url:
-        assert problem(url) == f"{SETTING}: the endpoint gives no token (HTTP {status})"
+        assert problem(url) == f"{SETTING}: the endpoint returned no token (HTTP {status})"
 
 
 def test_the_secret_is_not_sent_elsewhere(endpoint: TokenEndpoint) -> None:

@@ -86,7 +86,7 @@ def test_the_version_is_of_what_is_said_and_not_of_how(tmp_path: Path) -> None:
         (f"{MODEL}  - {{input: 1, output: 1}}\n- match: M\n  prices: [{{input: 1, output: 1}}]", "more than one model"),
         ("models: [{match: m, prices: []}]", "line 1: models[0].prices: must hold at least one"),
         ("rates: {USD: [{jpy: 0}]}", "line 1: rates.USD[0].jpy: must be greater than 0"),
-        ("rates: {JPY: [{jpy: 1}]}", "line 1: rates: a yen is a yen"),
+        ("rates: {JPY: [{jpy: 1}]}", "line 1: rates: the rate of JPY is always 1"),
         ("rates:\n  USD: []", "line 2: rates.USD: must hold at least one"),
         ("rates:\n  dollars: [{jpy: 1}]", "line 2: rates.dollars: must be a currency"),
     ],

@@ -111,7 +111,7 @@ async def test_each_leader_answers_for_its_own_partitions() -> None:
     ("leader", "why"),
     [
         (-1, "it has no leader"),
-        (None, "the brokers do not show it"),
+        (None, "the brokers do not list it"),
         (3, "broker 3, its leader, has not answered for 5 s"),
         (4, "broker 4, its leader, does not answer: NodeNotReadyError"),
     ],

@@ -161,7 +161,7 @@ def test_a_secret_that_is_gone_is_no_default(secrets: Path) -> None:
     file.write_text(f"postgresql://one:{SECRET}@h/d")
     loaded = load().postgres
     file.unlink()
-    with pytest.raises(SettingsError, match="RAGLEDGER_POSTGRES__DSN: was given") as caught:
+    with pytest.raises(SettingsError, match="RAGLEDGER_POSTGRES__DSN: was set") as caught:
         reread("postgres", loaded)
     assert SECRET not in str(caught.value)
 
