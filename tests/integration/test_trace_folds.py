@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 
 from consumer.admin.dead_letters import DeadLetters as DeadLetterBox
 from consumer.admin.dead_letters import Filter
+from consumer.admin.roles import INGEST
 from consumer.decode.lanes import decode_all
 from consumer.events.record import Partition, StoredRecord
 from consumer.ingest.batch import Batcher, BatchLimits
@@ -29,6 +31,7 @@ from consumer.postgres.traces import PostgresTraces
 from consumer.settings.model import DeadLetters, Postgres
 from tests.support.fakes import Changes, FakeTelemetry
 from tests.support.otlp import FOLDING, SESSION, SPANS, USER, chat, record, span, traced
+from tests.support.roles import login
 from tests.support.stores import AtOnce
 
 pytestmark = pytest.mark.timeout(120)
@@ -105,17 +108,21 @@ class World:
         )
 
 
-@pytest.fixture(params=["one table", "partitions"])
+@pytest.fixture(params=["one table", "partitions", "the service's role"])
 async def world(request: pytest.FixtureRequest, database: str) -> AsyncIterator[World]:
-    """Dialogues in one table, or in a table partition for each month."""
-    if request.param == "partitions":
-        await convert(database, months_ahead=1)
-    client = Database(Postgres(dsn=SecretStr(database)))
-    await client.open()
-    try:
-        yield World(database, client)
-    finally:
-        await client.close(5)
+    """Dialogues in one table, or in a table partition for each month; as their owner, or with the service's rights."""
+    with ExitStack() as ended:
+        dsn = database
+        if request.param != "one table":
+            await convert(database, months_ahead=1)
+        if request.param == "the service's role":
+            dsn = ended.enter_context(login(database, INGEST))
+        client = Database(Postgres(dsn=SecretStr(dsn)))
+        await client.open()
+        try:
+            yield World(database, client)
+        finally:
+            await client.close(5)
 
 
 def one_trace(seed: int) -> tuple[UUID, Sequence[Span]]:
