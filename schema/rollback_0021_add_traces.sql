@@ -52,7 +52,10 @@ BEGIN
       AND inserted >= 0 AND duplicates >= 0 AND amended >= 0 AND dead_lettered >= 0 AND gaps >= 0
     );
   END IF;
-  IF to_regrole('ragledger_ingest') IS NOT NULL AND to_regclass('ai_dialogue_log') IS NOT NULL THEN
+  IF to_regrole('ragledger_ingest') IS NOT NULL AND EXISTS (
+    SELECT FROM pg_attribute
+    WHERE attrelid = to_regclass('ai_dialogue_log') AND attname = 'citations' AND NOT attisdropped
+  ) THEN
     REVOKE UPDATE (user_id, session_id, query, response, model_used, created_at, citations, latency_ms, token_cost_jpy,
       citation_rate, prompt_tokens, completion_tokens, total_tokens, relevance_score, context_window_size, temperature)
       ON ai_dialogue_log FROM ragledger_ingest;

@@ -38,7 +38,7 @@ def bundle_of(environment: Environment, file: Path, *arguments: str) -> Any:
     """The bundle; nothing that was planted is in it."""
     done = environment.run("doctor", "--bundle", str(file), *arguments)
     assert done.returncode in (0, 3), done.stderr
-    assert "Look through it before you send it" in done.stderr.replace("\n", " ")
+    assert "Read it before you send it" in done.stderr.replace("\n", " ")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     text = file.read_text()
     for planted in (EVENT, "Zq7K", SECRET):

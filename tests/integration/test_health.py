@@ -116,7 +116,7 @@ def test_metrics_in_both_formats_have_the_names_of_the_contract(
     in_openmetrics = samples(iter(parse_openmetrics(openmetrics)))  # type: ignore[no-untyped-call]
     for found in (in_text, in_openmetrics):
         assert found.keys() >= COUNTERS | OTHERS
-        totals = dict.fromkeys(("inserted", "duplicate", "amended", "dead_lettered"), 0.0)
+        totals = dict.fromkeys(("inserted", "duplicate", "amended", "dead_lettered", "ignored"), 0.0)
         for sample in found["rag_records_total"]:
             totals[sample.labels["outcome"]] += sample.value
         assert totals == {"inserted": 8, "duplicate": 1, "amended": 0, "dead_lettered": 1}

@@ -23,6 +23,7 @@ from consumer.events.dialogue import DIALOGUE
 from consumer.events.provenance import PROVENANCE
 from consumer.ingest import slo
 from consumer.ingest.days import BusinessDays
+from consumer.ingest.erased import Key
 from consumer.ingest.offsets import StopReason
 from consumer.ingest.ports import Bounds, Unavailable
 from consumer.ingest.rollup_basis import Basis
@@ -44,6 +45,7 @@ from tests.support.ingestion import (
     send,
     wait_for_records,
 )
+from tests.support.otlp import SESSION, USER, chat, span
 from tests.support.partitions import converted
 from tests.support.prices import BOOK
 from tests.support.producers import provenance
@@ -52,6 +54,7 @@ from tests.support.roles import login, name_of
 from tests.support.service import Environment, ServiceProcess, eventually
 from tests.support.stack import Servers, Topics, fresh_database
 from tests.support.stores import A, AtOnce, F, G, P, PostgresBackend, V, batch_of, records, said
+from tests.support.tracing import World
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -280,6 +283,7 @@ async def everything(owner: str, service: str) -> None:
         await compute(database)
         await settle(database)
         await decide(database)
+        await fold(owner, database)
         async with database.transaction() as transaction:
             await transaction.fetch(load("schema_version"))
             await transaction.fetch(load("ledger_read"), "g")
@@ -304,6 +308,27 @@ async def read(owner: str, database: Database) -> None:
     await store.holders([A])
     await store._end_silent_writers()
     await amend(store, str(UUID(bytes=written.inserted[DIALOGUE][0].id)))
+
+
+async def fold(owner: str, database: Database) -> None:
+    """Stage spans, fold them, change the dialogue, give one trace up, empty another, and drop what is old."""
+    world, key = World(owner, database), Key(b"k" * 32)
+    root = span(UUID(int=5), 1, {"user.id": USER, "session.id": SESSION}, took=1500)
+    call = span(UUID(int=5), 2, chat("q", "a") | {"user.id": USER, "session.id": SESSION}, parent=1)
+    await world.stage(call)
+    await world.stage(root, span(UUID(int=6), 1, chat("q", "a")))
+    erased = UUID(int=9)
+    world.query("INSERT INTO erased_users (user_hash, key_id) VALUES (%s, %s)", key.hash(erased.bytes), key.id)
+    await world.stage(span(UUID(int=7), 1, {"user.id": str(erased)}))
+    await world.stage(span(UUID(int=7), 2, chat("q", "a"), parent=1))
+    assert ("skipped", "erased_user") in (await world.fold()).outcomes
+    await world.stage(span(UUID(int=5), 3, chat("q", "another"), parent=1, start=1200))
+    assert (await world.fold()).outcomes == {("updated", ""): 1}
+    await world.traces().waiting()
+    execute(owner, "UPDATE staged_spans SET staged_at = now() - interval '2 days'")
+    await world.traces().drop_some()
+    await world.stage(root)
+    assert (await world.fold()).outcomes == {("skipped", "late"): 1}
 
 
 async def amend(store: PostgresStore, dialogue_id: str) -> None:

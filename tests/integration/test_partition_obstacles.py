@@ -51,7 +51,7 @@ def test_a_column_that_is_added_during_the_conversion_stops_it(filled: str) -> N
         if step == "replace the table":
             execute(filled, "ALTER TABLE ai_dialogue_log ADD COLUMN extra INT")
 
-    with pytest.raises(PartitionError, match="changed extra"):
+    with pytest.raises(PartitionError, match="definition of extra was changed"):
         converted(filled, on_progress=told)
     execute(filled, one_dialogue())
     asyncio.run(abort(filled))

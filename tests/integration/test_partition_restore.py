@@ -60,7 +60,7 @@ def test_an_impossible_restore_is_refused(hourly: str, tmp_path: Path) -> None:
         restored(hourly, manifest)
     execute(hourly, "DROP TABLE ai_dialogue_log_2026_01")
     restored(hourly, manifest)
-    with pytest.raises(ArchiveError, match="there already"):
+    with pytest.raises(ArchiveError, match="in the table already"):
         restored(hourly, manifest)
 
 

@@ -196,7 +196,7 @@ def test_roles_that_default_privileges_have_let_in_are_named(filled: str) -> Non
             f"GRANT SELECT ON dead_letters, erasure_version, ai_dialogue_log TO {name}",
         )
         fixes = {one["fix"] for one in environment.run_json("doctor")["findings"] if one["check"] == "privileges"}
-        assert f"REVOKE ALL ON dead_letters, erasure_version FROM {name}; nothing if you have meant that" in fixes
+        assert f"REVOKE ALL ON dead_letters, erasure_version FROM {name}; do nothing if this is intended" in fixes
         assert "REVOKE CREATE ON SCHEMA public FROM PUBLIC" in fixes
         execute(filled, f"ALTER DEFAULT PRIVILEGES REVOKE SELECT ON TABLES FROM {name}")
 

@@ -52,6 +52,10 @@ def test_all_indexes_exist(filled: str) -> None:
         "idx_provenance_license",
         "idx_provenance_retention",
         "idx_provenance_expiring",
+        "dialogue_costs_pkey",
+        "dialogue_traces_pkey",
+        "idx_dialogue_costs_open",
+        "idx_dialogue_traces_user",
     }
 
 

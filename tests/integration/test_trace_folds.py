@@ -2,121 +2,45 @@
 
 import random
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from contextlib import ExitStack
 from uuid import UUID
 
 import psycopg
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from psycopg.rows import dict_row
 from pydantic import SecretStr
 
-from consumer.admin.dead_letters import DeadLetters as DeadLetterBox
 from consumer.admin.dead_letters import Filter
-from consumer.decode.lanes import decode_all
-from consumer.events.record import Partition, StoredRecord
-from consumer.ingest.batch import Batch
-from consumer.ingest.days import BusinessDays
+from consumer.admin.roles import INGEST
 from consumer.ingest.erased import Key
-from consumer.ingest.ports import Bounds
-from consumer.ingest.traces import FoldedTraces
 from consumer.maintenance.table_partitions import convert
-from consumer.postgres.amendments import PostgresAmendments
 from consumer.postgres.client import Database
-from consumer.postgres.dead_letter_limit import DeadLetterLimit
-from consumer.postgres.ledger import PostgresLedger
-from consumer.postgres.store import PostgresStore
-from consumer.postgres.traces import PostgresTraces
-from consumer.settings.model import DeadLetters, Postgres
-from tests.support.builders import ROOMY
-from tests.support.fakes import Changes, FakeTelemetry
-from tests.support.otlp import FOLDING, SESSION, SPANS, USER, chat, record, span, traced
-from tests.support.stores import AtOnce
+from consumer.settings.model import Postgres
+from tests.support.otlp import SESSION, USER, chat, span, traced
+from tests.support.roles import login
+from tests.support.tracing import World
 
 pytestmark = pytest.mark.timeout(120)
 
-TOPIC = Partition("spans", 0)
 QUESTION, ANSWER = "what is it?", "it is this"
 ROOT = {"user.id": USER, "session.id": SESSION}
 
 
-class World:
-    """A database, a replica that stages spans, and one that folds them."""
-
-    def __init__(self, dsn: str, database: Database) -> None:
-        self.dsn, self._database = dsn, database
-        self._telemetry, days = FakeTelemetry(Changes()), BusinessDays("UTC")
-        keys = [Key(b"k" * 32)]
-        limit = DeadLetterLimit(DeadLetters())
-        ledger = PostgresLedger(database, group="g", owner="o", begin_at_end=False)
-        self._store = PostgresStore(database, self._telemetry, days, ledger, limit, keys)
-        self.amendments = PostgresAmendments(database, days, 900.0, self._telemetry.set_aside)
-        self.keep_hours, self._keys, self._days = 24.0, keys, days
-        self.offset = 0
-
-    def traces(self, quiet: float = 0.0) -> PostgresTraces:
-        """A replica that folds."""
-        return PostgresTraces(
-            self._database,
-            self._days,
-            FOLDING,
-            TOPIC.topic,
-            self._telemetry.set_aside,
-            quiet=quiet,
-            keep_hours=self.keep_hours,
-            erasure_keys=self._keys,
-        )
-
-    def dead_letters(self) -> DeadLetterBox:
-        """What replays."""
-        return DeadLetterBox(self._database, {TOPIC.topic: SPANS}, "UTC", 1 << 20, self._keys)
-
-    async def stage(self, *spans: Span, value: bytes | None = None) -> None:
-        """Read one record of these spans."""
-        claims = await self._store.claim({TOPIC: Bounds(0, self.offset + 1)})
-        batch = Batch(ROOMY)
-        batch.claim(claims[0])
-        one = StoredRecord(*TOPIC, self.offset, 1_700_000_000_000, None, value or record(*spans))
-        batch.add(SPANS, batch.spans[TOPIC].take([one]), decode_all(SPANS, [one]))
-        await self._store.write(batch, AtOnce())
-        self.offset += 1
-
-    async def fold(self, quiet: float = 0.0) -> FoldedTraces:
-        """Fold everything that is due."""
-        traces = self.traces(quiet)
-        folded = await traces.fold_some()
-        assert folded is not None
-        assert folded.is_last
-        return folded
-
-    def query(self, sql: str, *arguments: Any) -> list[dict[str, Any]]:
-        """The rows of a query, if it has any."""
-        with psycopg.connect(self.dsn, row_factory=dict_row, autocommit=True) as connection:
-            cursor = connection.execute(sql.encode(), arguments or None)
-            return cursor.fetchall() if cursor.description else []
-
-    def dialogues(self) -> list[dict[str, Any]]:
-        """Every dialogue."""
-        return self.query("SELECT * FROM ai_dialogue_log ORDER BY id")
-
-    def letters(self) -> list[dict[str, Any]]:
-        """Every dead letter."""
-        return self.query(
-            "SELECT *, replayed_at IS NULL AND discarded_at IS NULL AS open FROM dead_letters ORDER BY id"
-        )
-
-
-@pytest.fixture(params=["one table", "partitions"])
+@pytest.fixture(params=["one table", "partitions", "the service's role"])
 async def world(request: pytest.FixtureRequest, database: str) -> AsyncIterator[World]:
-    """Dialogues in one table, or in a table partition for each month."""
-    if request.param == "partitions":
-        await convert(database, months_ahead=1)
-    client = Database(Postgres(dsn=SecretStr(database)))
-    await client.open()
-    try:
-        yield World(database, client)
-    finally:
-        await client.close(5)
+    """Dialogues in one table, or in a table partition for each month; as their owner, or with the service's rights."""
+    with ExitStack() as ended:
+        dsn = database
+        if request.param != "one table":
+            await convert(database, months_ahead=1)
+        if request.param == "the service's role":
+            dsn = ended.enter_context(login(database, INGEST))
+        client = Database(Postgres(dsn=SecretStr(dsn)))
+        await client.open()
+        try:
+            yield World(database, client)
+        finally:
+            await client.close(5)
 
 
 def one_trace(seed: int) -> tuple[UUID, Sequence[Span]]:

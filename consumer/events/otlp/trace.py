@@ -39,7 +39,10 @@ class Event(NamedTuple):
 
 @dataclass(eq=False)
 class Node:
-    """A span among those of its trace."""
+    """A span among those of its trace.
+
+    :ivar said: where its attributes are: its own, and those of an event that has the content
+    """
 
     id: bytes
     parent: bytes
@@ -60,13 +63,13 @@ class Node:
                     return value
         return None
 
-    @cached_property
-    def said(self) -> Sequence[Values]:
-        """Where its attributes are."""
-        if not self.events:
-            return (self.attributes,)
-        details = (event.attributes for event in self.events if event.name == mapping.DETAILS_EVENT)
-        return (self.attributes, *details)
+    def finish(self) -> None:
+        """All of its events are there."""
+        self.said: Sequence[Values] = (self.attributes,)
+        if self.events:
+            self.events.sort(key=lambda event: event.time)
+            details = (event.attributes for event in self.events if event.name == mapping.DETAILS_EVENT)
+            self.said = (self.attributes, *details)
 
 
 @dataclass(eq=False)
@@ -136,7 +139,7 @@ def trace_of(stored: Iterable[Stored]) -> Trace:
         if span_id in nodes:
             nodes[span_id][1].events.append(event)
     for node in found:
-        node.events.sort(key=lambda event: event.time)
+        node.finish()
     return Trace(sorted(found, key=lambda node: (node.start, node.end, node.id)))
 
 
@@ -176,13 +179,11 @@ def _log_event(record: LogRecord) -> Event:
 
 def values_of(attributes: Iterable[Any]) -> dict[str, Any]:
     """Attributes by name."""
-    return {attribute.key: value_of(attribute.value) for attribute in attributes}
+    return {one.key: one.value.string_value or value_of(one.value) for one in attributes}
 
 
 def value_of(value: AnyValue) -> Any:
     """A value as Python has it; what is nested as lists and dicts, as JSON would be."""
-    if text := value.string_value:  # what nearly all are
-        return text
     kind = value.WhichOneof("value")
     if kind is None:
         return None
