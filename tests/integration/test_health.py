@@ -119,7 +119,7 @@ def test_metrics_in_both_formats_have_the_names_of_the_contract(
         totals = dict.fromkeys(("inserted", "duplicate", "amended", "dead_lettered", "ignored"), 0.0)
         for sample in found["rag_records_total"]:
             totals[sample.labels["outcome"]] += sample.value
-        assert totals == {"inserted": 8, "duplicate": 1, "amended": 0, "dead_lettered": 1}
+        assert totals == {"inserted": 8, "duplicate": 1, "amended": 0, "dead_lettered": 1, "ignored": 0}
         models = {sample.labels["model"] for sample in found["rag_dialogues_total"]}
         assert 'odd "model"\\\n' in models
         assert sum(sample.value for sample in found["rag_dialogues_total"]) == 7

@@ -59,6 +59,7 @@ STATEMENTS = """
 SELECT query FROM pg_stat_statements JOIN pg_roles ON pg_roles.oid = userid WHERE rolname = '{role}' AND toplevel
 """
 SHAPES = (
+    r"WITH wanted AS .*(INSERT INTO) (ingest_ledger)",
     r"WITH moves AS .*(UPDATE) (ingest_ledger)",
     r"WITH RECURSIVE (typeinfo_tree)",
     r"(SELECT) .*set_config.*FROM (pg_trigger)",
