@@ -96,6 +96,8 @@ def _messages(value: Any, role: str, level: int) -> Iterator[Said]:
             yield from _messages(one, role, level + 1)
     elif isinstance(value, dict):
         yield from _of_object(value, role, level)
+    elif isinstance(value, str) and level == 1:
+        yield Said(role, value)  # Spring AI's list of texts
 
 
 def _is_pair(value: list[Any]) -> bool:

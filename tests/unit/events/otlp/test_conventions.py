@@ -149,6 +149,7 @@ STRUCTURED = chat("", "") | {
     "gen_ai.response.model": "gpt-5-mini",
     **IDS,
 }
+LISTED = FORMER | {"gen_ai.prompt": [QUESTION], "gen_ai.completion": [ANSWER]}
 TEXTS = FORMER | {"gen_ai.prompt": QUESTION, "gen_ai.completion": ANSWER}
 
 
@@ -164,6 +165,7 @@ TEXTS = FORMER | {"gen_ai.prompt": QUESTION, "gen_ai.completion": ANSWER}
         pytest.param(VERCEL_OBJECT, id="vercel, an object"),
         pytest.param(STRUCTURED, id="genai, structured"),
         pytest.param(TEXTS, id="former names, plain texts"),
+        pytest.param(LISTED, id="former names, lists of texts"),
     ],
 )
 def test_a_model_call_becomes_the_same_dialogue_in_every_convention(attributes: Mapping[str, Any]) -> None:
