@@ -123,7 +123,7 @@ class Service:
             PeriodicJob("partitions", settings.partitions.interval_s, partitions.run_once),
             *self._retention(metrics, clock),
             *self._costs(pricing, days, metrics, clock),
-            *self._folding(metrics, clock, days),
+            *self._folding(pricing, days, metrics, clock),
         ]
         self.watchdog = Watchdog(
             self.pipeline,
@@ -158,7 +158,9 @@ class Service:
         job = CostJob(costs, pricing, read, telemetry, clock)
         return [PeriodicJob("costs", self.settings.prices.interval_s, job.run_once)]
 
-    def _folding(self, metrics: Metrics, clock: SystemClock, days: BusinessDays) -> Sequence[PeriodicJob]:
+    def _folding(
+        self, pricing: Pricing, days: BusinessDays, metrics: Metrics, clock: SystemClock
+    ) -> Sequence[PeriodicJob]:
         otlp, topics = self.settings.otlp, self.settings.topics
         topic = topics.otlp_spans or topics.otlp_logs
         if topic is None:
@@ -166,7 +168,7 @@ class Service:
         traces = PostgresTraces(
             self.database,
             days,
-            folding_of(self.settings),
+            folding_of(self.settings, pricing),
             topic,
             self.telemetry.set_aside,
             quiet=otlp.quiet_s,

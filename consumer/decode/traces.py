@@ -64,7 +64,7 @@ def _dialogue(record: StoredRecord, folded: Folded) -> TraceDialogue:
     facts = tuple(_fact(values.get(name)) for name in DIALOGUE.facts)
     encoded = _encode(_with_raw_citations(values))
     moment = microseconds(values["created_at"])
-    row = Row(record, values["id"].bytes, encoded, facts, moment, 0, values["user_id"].bytes)
+    row = Row(record, values["id"].bytes, encoded, facts, moment, 0, values["user_id"].bytes, folded.note)
     known = repr((folded.service, folded.environment, folded.operations)).encode()
     return TraceDialogue(row, folded, hashlib.blake2b(encoded + known, digest_size=16).digest())
 

@@ -33,12 +33,13 @@ def kinds_by_topic(topics: Topics, namespace: UUID | None = None, pricing: Prici
     return {topic: kind.under(namespace, pricing) for topic, kind in kinds.items()}
 
 
-def signal_kinds(settings: Settings) -> Mapping[str, Kind]:
+def signal_kinds(settings: Settings, pricing: Pricing) -> Mapping[str, Kind]:
     """Return the kinds of the configured OTLP topics."""
     signals = {settings.topics.otlp_spans: Signal.SPANS, settings.topics.otlp_logs: Signal.LOGS}
-    return {topic: signal_kind(signal, folding_of(settings)) for topic, signal in signals.items() if topic is not None}
+    folding = folding_of(settings, pricing)
+    return {topic: signal_kind(signal, folding) for topic, signal in signals.items() if topic is not None}
 
 
-def folding_of(settings: Settings) -> Folding:
+def folding_of(settings: Settings, pricing: Pricing) -> Folding:
     """Return how these settings convert traces to dialogues."""
-    return Folding(settings.ids.namespace or DEFAULT_NAMESPACE, settings.otlp.retrieved_is_cited)
+    return Folding(settings.ids.namespace or DEFAULT_NAMESPACE, settings.otlp.retrieved_is_cited, pricing)

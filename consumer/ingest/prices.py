@@ -34,4 +34,5 @@ def consumed_kinds(settings: Settings, pricing: Pricing | None = None) -> Mappin
 
     Parameters and errors as in :func:`kinds_of`.
     """
-    return {**kinds_of(settings, pricing), **signal_kinds(settings)}
+    pricing = pricing or pricing_of(settings)
+    return {**kinds_of(settings, pricing), **signal_kinds(settings, pricing)}

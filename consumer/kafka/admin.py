@@ -27,8 +27,8 @@ _SETTINGS = ("cleanup.policy", "retention.ms")
 class Topic:
     """A topic that exists. Without the right to read its configuration, `retention_ms` and `cleanup` are None.
 
-    `retention_ms` is -1 if Kafka deletes no record because of its age. `replicas` is the number of copies of the
-    partition that has the fewest.
+    `retention_ms` is -1 if Kafka deletes no record because of its age. `replicas` is the lowest number of
+    copies of any partition.
     """
 
     partitions: int

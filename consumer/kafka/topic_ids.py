@@ -75,7 +75,7 @@ class NamedTopic:
         return bool(self.error == NoError.errno)
 
     def denies(self, operation: Operation) -> bool:
-        """Whether we may not do this, or may not even see the topic."""
+        """Whether the broker denies this operation, or hides the topic from us."""
         if self.error == TopicAuthorizationFailedError.errno:
             return True
         return self.exists and self.rights is not None and not self.rights & (1 << operation)

@@ -45,7 +45,7 @@ class Batches:
     The newest batch is the one that `next_batch` has returned or rejected last.
 
     :ivar position: the next offset; None if it is unknown
-    :ivar is_displaced: whether the first offset of the newest batch cannot be right
+    :ivar is_displaced: whether the first offset of the newest batch is wrong
     """
 
     def __init__(self, raw: bytes) -> None:
@@ -99,8 +99,8 @@ class Batches:
     def _overlaps(self) -> bool:
         """Whether the first offset of the newest batch, which no checksum covers, overlaps another batch.
 
-        A batch that begins where the previous one ended is right, whatever the next one says. A batch whose checksum is
-        wrong does not count as displaced.
+        A batch whose first offset is the end of the previous batch is right, even if the next batch overlaps it. A
+        batch with a wrong checksum does not count as displaced.
         """
         if not self._has_newest_format(_LAST_DELTA_AT + 4):
             return False

@@ -66,8 +66,8 @@ async def how_to_insert(transaction: Transaction, kind: Kind) -> Insertion:
 
     :raises Unavailable: a column has a type with another binary format than we write; no row is the cause
     """
-    types = [field.pg_type for field in kind.fields.values()]
-    (found,) = await transaction.fetch(load("how_to_insert"), kind.table, list(kind.fields), types)
+    types = [field.pg_type for field in kind.columns.values()]
+    (found,) = await transaction.fetch(load("how_to_insert"), kind.table, list(kind.columns), types)
     if found["misfits"]:
         advice = "change the type back; `ragledger migrate verify` names every column that differs"
         raise Unavailable(f"in {kind.table}, {', '.join(found['misfits'])}: {advice}", Cause.SCHEMA)

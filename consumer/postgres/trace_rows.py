@@ -15,6 +15,7 @@ from consumer.ingest.batch import DeadLetter
 from consumer.ingest.ports import Refused
 from consumer.postgres.amendments import Report, apply_to_new
 from consumer.postgres.client import Objection, Transaction
+from consumer.postgres.costs import keep_costs
 from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
 from consumer.postgres.splitting import insert_splitting, refused
@@ -22,7 +23,7 @@ from consumer.postgres.staging import Outcome, how_to_insert, insert_merging
 
 _STAGE = "stage_changed_dialogues"
 # What a user has said about the answer is not what the trace says.
-_CHANGED = tuple(name for name in DIALOGUE.fields if name not in ("id", "user_feedback"))
+_CHANGED = tuple(name for name in DIALOGUE.columns if name not in ("id", "user_feedback"))
 
 
 async def insert(
@@ -40,6 +41,7 @@ async def insert(
     else:
         outcome = await insert_merging(transaction, DIALOGUE, rows)
     await apply_to_new(transaction, DIALOGUE, outcome.inserted, tell if splits else None)
+    await keep_costs(transaction, outcome.inserted)
     return outcome
 
 
@@ -59,7 +61,7 @@ async def change(transaction: Transaction, rows: Sequence[Row], first: int | Non
     letters: list[DeadLetter] = []
 
     async def update(part: Sequence[Row]) -> None:
-        await transaction.copy(_STAGE, tuple(DIALOGUE.fields), [row.encoded for row in part])
+        await transaction.copy(_STAGE, tuple(DIALOGUE.columns), [row.encoded for row in part])
         found = await transaction.fetch(statement)
         await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal at COMMIT would name no row
         await transaction.execute(f"TRUNCATE {_STAGE}")
@@ -69,7 +71,9 @@ async def change(transaction: Transaction, rows: Sequence[Row], first: int | Non
         letters.append(DeadLetter(row.record, refused(error)))
 
     await halve(transaction, rows, update, refuse, first)
-    return Outcome(amended=[row for row in rows if row.id in changed], dead_letters=letters)
+    amended = [row for row in rows if row.id in changed]
+    await keep_costs(transaction, amended)
+    return Outcome(amended=amended, dead_letters=letters)
 
 
 async def keep_traces(transaction: Transaction, dialogues: Collection[TraceDialogue]) -> None:

@@ -95,7 +95,7 @@ class Kafka(Group):
     sasl_oauth_extensions: str | None = None
     """SASL extensions to send with a token: name=value, comma-separated."""
     sasl_oauth_token_ttl_s: Seconds = 300.0
-    """Seconds for which a token that does not say when it expires is used."""
+    """Seconds for which a token without an expiry is used."""
     ssl_cafile: Path | None = None
     """File of certificate authorities to trust (PEM); the system's if unset."""
     ssl_certfile: Path | None = None
@@ -174,13 +174,13 @@ class Postgres(Group):
     password_command: str | None = None
     """Program that prints the password, such as a token, with its arguments. No shell runs it."""
     password_ttl_s: Seconds = 300.0
-    """Seconds for which a printed password that does not say when it expires is used."""
+    """Seconds for which a printed password without an expiry is used."""
     pool_size: Annotated[int, Field(ge=3, le=100)] = 5
     """Largest number of connections: two write, the others claim, roll up and answer health checks."""
     ssl_root_cert: Path | None = None
     """File of certificate authorities to trust (PEM). If set, the server's certificate and name are verified."""
     pgbouncer: bool = False
-    """Whether a pooler in transaction mode is in between. If so, no prepared statements are kept."""
+    """Whether connections go through a pooler in transaction mode. If so, no prepared statements are kept."""
     connect_timeout_s: Seconds = 10.0
     """Time limit for a new connection, in seconds."""
     statement_timeout_s: Limit = 60.0
@@ -422,7 +422,7 @@ class Otlp(Group):
     keep_h: Annotated[float, Field(gt=0, le=8_760)] = 24.0
     """Hours for which the spans of a trace are kept. Spans that arrive later have no effect."""
     retrieved_is_cited: bool = True
-    """Whether the documents that were retrieved count as the citations of the answer."""
+    """Whether the retrieved documents count as citations of the answer."""
 
 
 class Slo(Group):

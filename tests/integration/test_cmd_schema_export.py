@@ -24,7 +24,7 @@ MAKERS: dict[str, Callable[..., dict[str, Any]]] = {"dialogue": small_dialogue, 
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a new directory with the documents."""
     directory = tmp_path_factory.mktemp("export") / "new" / "events"
-    topics = Topics().model_dump()  # the documents in the repository have the default names
+    topics = dict(Topics().named)  # the documents in the repository have the default names
     done = Environment("postgresql://127.0.0.1:9/x", "127.0.0.1:9", topics).run("schema", "export", str(directory))
     assert (done.returncode, done.stderr) == (0, "")
     assert {Path(line) for line in done.stdout.split()} == set(directory.iterdir())

@@ -14,7 +14,8 @@ import msgspec
 from pydantic_core import PydanticCustomError
 
 from consumer.events import ids
-from consumer.events.dialogue import DIALOGUE
+from consumer.events.costs import CostError, CostNote, Pricing, Usage
+from consumer.events.dialogue import AMOUNT, DIALOGUE
 from consumer.events.fields import Uuid, check_storable
 from consumer.events.kind import Values
 from consumer.events.otlp import calls, mapping
@@ -31,7 +32,6 @@ _USER, _SESSION = mapping.names(mapping.USER), mapping.names(mapping.SESSION)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as the columns are
 _json = msgspec.json.Encoder(decimal_format="number")
 
-ToYen = Callable[[Decimal, str, datetime], Decimal | None]
 """Amount, currency, and when: so many yen, or None where there is no rate."""
 
 
@@ -63,11 +63,7 @@ class Folded(NamedTuple):
     service: str | None
     environment: str | None
     operations: Operations
-
-
-def yen_alone(amount: Decimal, currency: str, _at: datetime) -> Decimal | None:
-    """Without rates, only yen are yen."""
-    return amount if currency == "JPY" else None
+    note: CostNote | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +72,12 @@ class Folding:
 
     :param namespace: of the UUIDs of users and sessions whose ids are no UUIDs
     :param retrieved_is_cited: whether documents that were retrieved are the dialogue's citations
+    :param pricing: settles costs; stated costs of traces are in US dollars
     """
 
     namespace: UUID = DEFAULT_NAMESPACE
     retrieved_is_cited: bool = True
-    to_yen: ToYen = field(default=yen_alone)
+    pricing: Pricing = field(default_factory=Pricing)
 
     def fold(self, trace_id: UUID, trace: Trace) -> Folded | Skipped:
         """The dialogue of a trace, or why it is none at all.
@@ -102,8 +99,8 @@ class Folding:
             faults = [Fault(name, _why_missing(name, trace, call)) for name in missing]
             raise Rejected(Reason.MISSING_FIELD, faults)
         values = _validated(members, own)
-        self._add_cost(values, usage.cost, own)
-        return Folded(values, *_origin(trace), _operations(trace))
+        note = self._settle_cost(values, usage)
+        return Folded(values, *_origin(trace), _operations(trace), note)
 
     def user_of(self, value: Any) -> UUID:
         """The user that an attribute's value names.
@@ -127,16 +124,22 @@ class Folding:
             members["citations"] = citations
         return members
 
-    def _add_cost(self, values: Values, stated: Decimal | None, own: Mapping[str, Any]) -> None:
-        if stated is None or "token_cost_jpy" in own or "created_at" not in values:
-            return
-        yen = self.to_yen(stated, "USD", values["created_at"])
-        if yen is None:
-            return
+    def _settle_cost(self, values: Values, usage: calls.Usage) -> CostNote | None:
+        """Put the cost in yen into the values, as for an event; returns how it came about."""
+        if "created_at" not in values:
+            return None
+        tokens = (values.get(name) for name in ("prompt_tokens", "completion_tokens"))
         try:
-            values["token_cost_jpy"] = DIALOGUE.fields["token_cost_jpy"].parse(yen)
+            cost = None if usage.cost is None else {"amount": AMOUNT.parse(usage.cost), "currency": "USD"}
+            answer = Usage(values["model_used"], values["created_at"], values.get("token_cost_jpy"), cost, *tokens)
+            settled = self.pricing.settle(answer)
         except PydanticCustomError as error:
-            raise Rejected(Reason.INVALID_FIELD, [Fault("token_cost_jpy", error.message())]) from None
+            raise Rejected(Reason.INVALID_FIELD, [Fault("cost", error.message())]) from None
+        except CostError as error:
+            raise Rejected(Reason.INVALID_FIELD, [Fault(error.path, str(error))]) from None
+        if settled.jpy is not None:
+            values["token_cost_jpy"] = settled.jpy
+        return settled.note
 
 
 def _id(name: str, id_of: Callable[[Any], UUID], value: Any) -> UUID:

@@ -94,7 +94,7 @@ def test_a_file_replaces_them(tmp_path: Path) -> None:
         (b"objectives: [{name: x, figure: citation_rate, operator: '>', target: .nan}]", "target"),
         (b"objectives: [{name: x, figure: citation_rate, operator: '>', target: yes}]", "must be a number"),
         (b"objectives: [{name: x, figure: citation_rate, operator: '>', target: 1e99}]", "target"),
-        (b"objectives:\n- name: x\n  name: y", "line 3: name stands there twice"),
+        (b"objectives:\n- name: x\n  name: y", "line 3: name is a duplicate key"),
         (b"objectives:\n- {? [a]: b}", "line 2"),
         (b"objectives: &again [*again]", "refers to itself"),
         (b"objectives: [{name: x, figure: citation_rate, operator: '>', target: 1, extra: 1}]", "extra"),
