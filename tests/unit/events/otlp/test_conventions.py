@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -10,10 +12,12 @@ import pytest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData, ResourceLogs, ScopeLogs
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from consumer.events.costs import CostSource, ModelPrices, Price, PriceBook, Pricing, Rate
 from consumer.events.otlp.fold import Folded, Skipped
 from consumer.events.otlp.wire import Signal
 from consumer.events.rejection import Reason, Rejected
 from tests.support.otlp import (
+    FOLDING,
     SESSION,
     USER,
     any_value,
@@ -478,3 +482,52 @@ def test_a_copy_of_a_span_that_has_not_ended_is_not_looked_at() -> None:
         root(), span(TRACE, 2, chat(QUESTION, ANSWER), parent=1), span(TRACE, 3, pending, parent=2, start=500)
     )
     assert (found["response"], found["prompt_tokens"]) == (ANSWER, 60)
+
+
+# ── costs ──
+
+PRICES = PriceBook(
+    "v1",
+    [ModelPrices("gpt-5-*", [Price(date(2000, 1, 1), "USD", Decimal(1000), Decimal(100), Decimal(2000))])],
+    {"USD": [Rate(date(2000, 1, 1), Decimal(150))]},
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "jpy", "source"),
+    [
+        ({}, "14.10", CostSource.COMPUTED),  # 60 and 17 tokens at 1000 and 2000 dollars a million
+        ({"gen_ai.usage.cost": 0.5}, "75.00", CostSource.CONVERTED),
+        ({"ragledger.token_cost_jpy": "1.25"}, "1.25", None),
+    ],
+)
+def test_the_cost_of_a_trace_is_settled_as_that_of_an_event(more: Any, jpy: str, source: CostSource | None) -> None:
+    """Stated in yen, or converted from dollars, or computed from tokens."""
+    spans = [root(), span(TRACE, 2, chat(QUESTION, ANSWER) | more, parent=1)]
+    stored = staged([(Signal.SPANS, record(*spans))])[TRACE]
+    result = fold(TRACE, stored, replace(FOLDING, pricing=Pricing(PRICES)))
+    assert isinstance(result, Folded)
+    assert result.values["token_cost_jpy"] == Decimal(jpy)
+    assert (result.note and result.note.source) == source
+
+
+def test_a_cost_in_dollars_needs_a_rate() -> None:
+    """Without one it is noted, to be settled when a price file has one."""
+    result = folded(root(), span(TRACE, 2, chat(QUESTION, ANSWER) | {"gen_ai.usage.cost": 0.5}, parent=1))
+    assert isinstance(result, Folded)
+    assert "token_cost_jpy" not in result.values
+    assert result.note is not None
+    assert (result.note.source, result.note.amount, result.note.currency) == (
+        CostSource.UNPRICED,
+        Decimal("0.500000000"),
+        "USD",
+    )
+
+
+@pytest.mark.parametrize("key", ["\0", "x" * 2000])
+def test_an_id_that_cannot_be_one_makes_a_dead_letter(key: str) -> None:
+    """The reason names the field."""
+    result = folded(span(TRACE, 1, {"user.id": key, "session.id": SESSION} | chat(QUESTION, ANSWER)))
+    assert isinstance(result, Rejected)
+    assert result.reason is Reason.INVALID_FIELD
+    assert [fault.path for fault in result.faults] == ["user_id"]
