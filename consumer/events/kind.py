@@ -136,7 +136,7 @@ class Kind:
     def validate(self, members: Mapping[str, Any]) -> Values:
         """Validate an object's members with the declaration. A null counts as absent.
 
-        :raises Rejected: the members are invalid; it lists every fault with its path
+        :raises Rejected: the members are invalid; the error lists every fault with its path
         """
         known = {name: member for name, member in members.items() if member is not None}
         try:

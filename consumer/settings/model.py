@@ -284,7 +284,7 @@ class Topics(Group):
 
 
 class Ids(Group):
-    """Ids of users and sessions that are no UUIDs."""
+    """Ids of users and sessions that are not UUIDs."""
 
     namespace: UUID | None = None
     """Namespace (a UUID) under which a string id becomes a UUID; if unset, string ids are refused. Never change it."""

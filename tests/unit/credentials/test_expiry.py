@@ -1,4 +1,4 @@
-"""How long a token is valid, as far as it says so itself."""
+"""Tests how the expiry of a token is read."""
 
 import base64
 import json
@@ -15,13 +15,13 @@ SIGNED = "db.example:5432/?Action=connect&DBUser=u&X-Amz-Date=20260131T092900Z&X
 
 
 def jwt(claims: object) -> str:
-    """A token as OpenID providers make them, its signature left to the imagination."""
+    """Return a token in the format of OpenID providers, with a fake signature."""
     payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
     return f"eyJhbGciOiJub25lIn0.{payload}.c2ln"
 
 
 def encoded(url: str) -> str:
-    """As the signer of Amazon MSK encodes it."""
+    """Encode a token like the signer of Amazon MSK."""
     return base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
 
 
@@ -54,13 +54,13 @@ def test_what_says_when_it_expires(token: str, seconds: float) -> None:
     ],
 )
 def test_what_does_not(token: str) -> None:
-    """A password, an opaque token, and what only looks like one of the others."""
+    """These are a password, an opaque token, and texts that resemble the known formats."""
     assert seconds_left(token, NOW) is None
 
 
 @given(st.text())
 def test_no_text_is_an_error(text: str) -> None:
-    """Whatever a program prints."""
+    """No output of a program raises an error."""
     seconds_left(text, NOW)
     seconds_left(f"a.{text}.b", NOW)
     seconds_left(encoded(f"https://h/?X-Amz-Date={text}&X-Amz-Expires={text}"), NOW)

@@ -1,4 +1,4 @@
-"""Client credentials: what is sent, and that nothing of an answer is shown."""
+"""Tests client credentials: the request, and that no answer is quoted."""
 
 import http.server
 import threading
@@ -19,12 +19,12 @@ SECRET = "Zq7K:+/ä"
 
 
 def ask(url: str, secret: str = SECRET, scope: str | None = SCOPE) -> tuple[str, float | None]:
-    """A token, under the event loop of the service."""
+    """Return a token, with the event loop of the service."""
     return uvloop.run(oidc.token_for(oidc.Client(url, CLIENT_ID, secret, scope), SETTING))
 
 
 def problem(*arguments: Any) -> str:
-    """Why there is none."""
+    """Return the error for a missing token."""
     with pytest.raises(CredentialsError) as caught:
         ask(*arguments)
     assert "Zq7K" not in str(caught.value)
@@ -34,13 +34,13 @@ def problem(*arguments: Any) -> str:
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenEndpoint]:
-    """A real one."""
+    """Start a real endpoint."""
     with TokenEndpoint(tmp_path_factory.mktemp("endpoint"), SECRET) as made:
         yield made
 
 
 def test_a_token_and_how_long_it_is_valid(endpoint: TokenEndpoint) -> None:
-    """Special characters of id and secret are sent as RFC 6749 says."""
+    """Special characters of id and secret are encoded as RFC 6749 specifies."""
     endpoint.lifetime_s = 900
     assert ask(endpoint.url) == (endpoint.tokens[-1], 900.0)
 
@@ -52,14 +52,14 @@ def test_refusals_are_named_and_not_quoted(endpoint: TokenEndpoint) -> None:
 
 
 def test_one_that_is_not_there() -> None:
-    """The network's own word."""
+    """The error has the text of the operating system."""
     assert "cannot be reached: " in problem(f"http://127.0.0.1:{free_ports(1)[0]}/token")
     assert "cannot be reached: " in problem("https://nowhere.invalid/token")
 
 
 @contextmanager
 def answering(status: int, body: bytes, **headers: str) -> Iterator[str]:
-    """The URL of an endpoint that says this to everybody."""
+    """Return the URL of an endpoint that always gives this answer."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -70,7 +70,7 @@ def answering(status: int, body: bytes, **headers: str) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with serving(Handler) as url:
         yield url
@@ -78,7 +78,7 @@ def answering(status: int, body: bytes, **headers: str) -> Iterator[str]:
 
 @contextmanager
 def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
-    """The URL of a server."""
+    """Return the URL of a server."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -103,7 +103,7 @@ def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
     ],
 )
 def test_answers_that_are_none(status: int, body: bytes) -> None:
-    """Whatever an endpoint, or what is in its place, says."""
+    """The answers come from an endpoint or from another server at its address."""
     with answering(status, body) as url:
         assert problem(url) == f"{SETTING}: the endpoint returned no token (HTTP {status})"
 
@@ -117,7 +117,7 @@ def test_the_secret_is_not_sent_elsewhere(endpoint: TokenEndpoint) -> None:
 
 
 def test_one_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within the limit."""
+    """The request ends within the limit."""
     monkeypatch.setattr(oidc, "SECONDS", 0.3)
     released = threading.Event()
 

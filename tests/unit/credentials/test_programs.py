@@ -1,4 +1,4 @@
-"""Programs that print a token: run without a shell, within a limit, and nothing of their output shown."""
+"""Tests programs that print a token: no shell runs them, they have a time limit, and their output is never shown."""
 
 import asyncio
 import shlex
@@ -19,17 +19,17 @@ SECRET = "Zq7K"
 
 
 def python(code: str) -> str:
-    """A command that runs this code."""
+    """Return a command that runs this code."""
     return shlex.join([sys.executable, "-c", code])
 
 
 def printed(command: str) -> str:
-    """What the command prints, under the event loop of the service."""
+    """Return the output of the command, with the event loop of the service."""
     return uvloop.run(programs.printed_by(command, SETTING))
 
 
 def problem(command: str) -> str:
-    """Why there is no token."""
+    """Return the error for a missing token."""
     with pytest.raises(CredentialsError) as caught:
         printed(command)
     assert SECRET not in str(caught.value)
@@ -38,17 +38,17 @@ def problem(command: str) -> str:
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
 def test_the_line_is_the_token(end: str) -> None:
-    """Without the end of the line, of which there may be none."""
+    """The line break is removed, if there is one."""
     assert printed(python(f"print('tok en', end={end!r})")) == "tok en"
 
 
 def test_arguments_are_taken_word_for_word() -> None:
-    """No shell expands them."""
+    """No shell expands the arguments."""
     assert printed(f"{python('import sys; print(sys.argv[1:])')} '$HOME' '*' 'a b'") == "['$HOME', '*', 'a b']"
 
 
 def test_one_that_fails_is_named_with_its_exit_code() -> None:
-    """And nothing that it has said."""
+    """The error does not quote the program's output."""
     code = f"import sys; print('{SECRET}'); print('{SECRET}', file=sys.stderr); sys.exit(7)"
     assert (
         problem(python(code))
@@ -59,19 +59,19 @@ def test_one_that_fails_is_named_with_its_exit_code() -> None:
 
 @pytest.mark.parametrize("code", ["pass", f"print('{SECRET}\\n{SECRET}')", f"import os; os.write(1, b'{SECRET}\\xff')"])
 def test_what_is_no_token_is_refused(code: str) -> None:
-    """Nothing, two lines, no UTF-8."""
+    """The outputs are empty, two lines, and not UTF-8."""
     assert "must print the token alone" in problem(python(code))
 
 
 def test_one_that_prints_for_ever_is_ended() -> None:
-    """It is not read into memory."""
+    """The rest of the output is not read into memory."""
     started = time.monotonic()
     assert "more than 65536 bytes" in problem(python("while True: print('Zq7K' * 1000)"))
     assert time.monotonic() - started < programs.SECONDS
 
 
 def test_one_that_does_not_end_is_killed_with_its_children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Within the limit, so that nothing waits for it."""
+    """The program is killed after the limit, so that no connection waits for it."""
     monkeypatch.setattr(programs, "SECONDS", 3.0)
     pid = tmp_path / "pid"
     script = tmp_path / "script.py"
@@ -86,17 +86,17 @@ def test_one_that_does_not_end_is_killed_with_its_children(monkeypatch: pytest.M
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process that has not ended."""
+    """Whether the process exists and has not ended."""
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_one_that_cannot_be_started() -> None:
-    """It was there when the service started."""
+    """The program existed when the service started."""
     assert "cannot be started: No such file or directory" in problem("/nowhere/program")
 
 
 def test_the_loop_turns_meanwhile() -> None:
-    """A slow program delays nobody else."""
+    """A slow program does not block the event loop."""
 
     async def turns() -> int:
         count = 0

@@ -1,4 +1,4 @@
-"""A token is obtained once for all who wait, kept until shortly before it expires, and obtained again when rejected."""
+"""Tests that callers share one token, which is kept until shortly before it expires, or until a server rejects it."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from consumer.credentials.tokens import PAUSE_SECONDS, TokenSource
 
 
 class Counter:
-    """Hands out tokens 1, 2, …; fails as long as it is told to."""
+    """Returns the tokens 1, 2, …, or fails while the test sets it so."""
 
     def __init__(self, seconds: float | None) -> None:
         self.seconds, self.count, self.failure = seconds, 0, ""
@@ -19,7 +19,7 @@ class Counter:
         self.gate.set()
 
     async def obtain(self) -> tuple[str, float | None]:
-        """The next token."""
+        """Return the next token."""
         await self.gate.wait()
         self.count += 1
         if self.failure:
@@ -28,7 +28,7 @@ class Counter:
 
 
 class Clock:
-    """A clock that stands still."""
+    """A clock that a test moves."""
 
     now = 1000.0
 
@@ -47,7 +47,7 @@ Make = Callable[[float | None], tuple[Counter, TokenSource]]
 
 @pytest.fixture
 def make(clock: Clock) -> Make:
-    """Makes a source whose tokens are valid for so many seconds."""
+    """Return a function that creates a source whose tokens are valid for some seconds."""
 
     def made(seconds: float | None) -> tuple[Counter, TokenSource]:
         counter = Counter(seconds)
@@ -60,7 +60,7 @@ def make(clock: Clock) -> Make:
 async def test_it_is_kept_until_shortly_before_it_expires(
     make: Make, clock: Clock, seconds: float | None, kept: float
 ) -> None:
-    """A minute before, a fifth of a short life before, and for the time of the settings if it does not say."""
+    """A token is renewed a minute before its expiry, or a fifth of its lifetime if that is shorter."""
     _, source = make(seconds)
     assert await source.token() == "1"
     clock.now += kept - 0.1
@@ -70,7 +70,7 @@ async def test_it_is_kept_until_shortly_before_it_expires(
 
 
 async def test_all_who_wait_share_one(make: Make) -> None:
-    """And one that is cancelled does not take it from the others."""
+    """A cancelled caller does not cancel the request of the others."""
     counter, source = make(None)
     counter.gate.clear()
     waiting = [asyncio.create_task(source.token()) for _ in range(3)]
@@ -83,7 +83,7 @@ async def test_all_who_wait_share_one(make: Make) -> None:
 
 
 async def test_the_old_one_is_used_while_it_is_valid(make: Make, clock: Clock) -> None:
-    """The provider may be away for a moment."""
+    """The provider may be unavailable for a moment."""
     counter, source = make(100.0)
     await source.token()
     counter.failure = "away"
@@ -95,7 +95,7 @@ async def test_the_old_one_is_used_while_it_is_valid(make: Make, clock: Clock) -
 
 
 async def test_nobody_waits_long_for_the_next_one(make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow program delays no connection as long as the old token is valid, and hides no failure."""
+    """A slow program delays no connection while the old token is valid, and hides no failure."""
     monkeypatch.setattr(tokens, "PATIENCE_SECONDS", 0.01)
     counter, source = make(100.0)
     await source.token()
@@ -128,7 +128,7 @@ async def test_a_failure_is_repeated_for_a_while(make: Make, clock: Clock) -> No
 
 
 async def test_a_rejected_one_is_obtained_again(make: Make, clock: Clock) -> None:
-    """Unless it has just been obtained: then another would be rejected too."""
+    """A token that was just obtained is kept, because a new one would be rejected too."""
     counter, source = make(3600.0)
     await source.token()
     source.rejected()
@@ -140,7 +140,7 @@ async def test_a_rejected_one_is_obtained_again(make: Make, clock: Clock) -> Non
 
 
 def test_it_outlives_an_event_loop(make: Make) -> None:
-    """What one loop did not finish, the next does not wait for."""
+    """A request that one event loop has not finished does not block the next loop."""
     counter, source = make(None)
 
     async def give_up() -> None:

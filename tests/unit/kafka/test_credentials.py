@@ -1,4 +1,4 @@
-"""What a new connection to Kafka logs in with: TLS files read again when they change, one token for all clients."""
+"""Tests the credentials of new connections to Kafka: changed TLS files are loaded again; clients share one token."""
 
 import ssl
 import subprocess
@@ -17,26 +17,26 @@ from tests.support.certificates import Authority
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
-    """An authority, a certificate and its key."""
+    """Write an authority, a certificate and its key."""
     authority = Authority(tmp_path, "authority")
     certificate, key = authority.issue("client")
     return {"ssl_cafile": authority.certificate, "ssl_certfile": certificate, "ssl_keyfile": key}
 
 
 def over_tls(files: dict[str, Path]) -> tuple[KafkaCredentials, Kafka]:
-    """Credentials with these files."""
+    """Return credentials with these files."""
     settings = Kafka(security_protocol=SecurityProtocol.SSL, **files)
     return KafkaCredentials(settings), settings
 
 
 def subjects(context: ssl.SSLContext | None) -> list[str]:
-    """The names of the authorities that are trusted."""
+    """Return the names of the trusted authorities."""
     assert context is not None
     return [authority["subject"][0][0][1] for authority in context.get_ca_certs()]
 
 
 def test_the_context_is_made_again_when_a_file_changes(files: dict[str, Path], tmp_path: Path) -> None:
-    """And only then: the system's authorities take long to read."""
+    """The files are loaded only after a change, because loading the system's authorities takes long."""
     credentials, settings = over_tls(files)
     first = credentials.tls(settings)
     assert credentials.tls(settings) is first
@@ -48,7 +48,7 @@ def test_the_context_is_made_again_when_a_file_changes(files: dict[str, Path], t
 
 
 def test_files_that_do_not_belong_together_are_named(files: dict[str, Path], tmp_path: Path) -> None:
-    """For the moment in which one is replaced and the other is not; over by itself."""
+    """The error lasts only until both files are replaced."""
     credentials, settings = over_tls(files)
     credentials.tls(settings)
     certificate, key = Authority(tmp_path, "stranger").issue("client_2")
@@ -60,7 +60,7 @@ def test_files_that_do_not_belong_together_are_named(files: dict[str, Path], tmp
 
 
 def test_an_encrypted_key_asks_nobody(files: dict[str, Path]) -> None:
-    """OpenSSL would ask on the terminal, and the service would wait for ever."""
+    """Otherwise OpenSSL would ask on the terminal, and the service would wait without end."""
     credentials, settings = over_tls(files)
     encrypted = files["ssl_keyfile"].with_suffix(".encrypted")
     command = [
@@ -81,14 +81,14 @@ def test_an_encrypted_key_asks_nobody(files: dict[str, Path]) -> None:
 
 
 def test_all_clients_share_one_token() -> None:
-    """Of the same settings."""
+    """Clients with the same settings share credentials."""
     one, same, other = (Kafka(group_id=name) for name in ("a", "a", "b"))
     assert credentials_for(one) is credentials_for(same)
     assert credentials_for(one) is not credentials_for(other)
 
 
 def test_no_client_holds_a_secret() -> None:
-    """aiokafka would use it for all connections that it will ever make."""
+    """aiokafka would use a password in its options for all connections."""
     settings = Kafka(security_protocol=SecurityProtocol.SASL_SSL, sasl_username="u", sasl_password=SecretStr("Zq7K"))
     options = client_options(settings)
     assert "Zq7K" not in repr(options)
@@ -97,7 +97,7 @@ def test_no_client_holds_a_secret() -> None:
 
 
 async def test_without_credentials_nobody_is_asked(tmp_path: Path) -> None:
-    """The reason is kept, as if a broker had refused us."""
+    """The reason is kept, as after a refusal by a broker."""
     authorities = tmp_path / "ca.pem"
     authorities.touch()
     settings = Kafka(security_protocol=SecurityProtocol.SSL, ssl_cafile=authorities)

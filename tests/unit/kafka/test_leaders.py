@@ -1,4 +1,4 @@
-"""Asking leaders: one that does not answer costs its own partitions and no others; and what their answers mean."""
+"""Tests requests to leaders: a leader that does not answer affects only its own partitions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OFFSETS = {-1: 100, -2: 7}
 
 
 class FakeCluster:
-    """Who leads which partition."""
+    """The leaders of partitions."""
 
     def __init__(self, leaders: Mapping[Partition, int]) -> None:
         self.leaders = dict(leaders)
@@ -40,7 +40,7 @@ class FakeCluster:
 
 
 class FakeClient:
-    """Brokers that answer as the protocol has it, byte by byte, unless they are told not to.
+    """Brokers that answer with the bytes of the protocol, unless a test makes them fail.
 
     `codes` are error codes by partition, `epochs` the ends of epochs; `moves` is what new metadata says.
     """
@@ -101,7 +101,7 @@ HELD = Bounds(7, 100, None, 0, 5)
 
 
 async def test_each_leader_answers_for_its_own_partitions() -> None:
-    """What they hold, and under which epoch; brokers before Kafka 2.1 do not tell the latter."""
+    """The answer has the bounds and the leader epoch. Brokers before Kafka 2.1 return no epoch."""
     assert await bounds_of(FakeClient({A: 1, B: 2, C: 1}), [A, B, C]) == {A: HELD, B: HELD, C: HELD}
     old = FakeClient({A: 1}, {**NEWEST, 2: (0, 3)})
     assert await bounds_of(old, [A]) == {A: Bounds(7, 100)}
@@ -117,7 +117,7 @@ async def test_each_leader_answers_for_its_own_partitions() -> None:
     ],
 )
 async def test_a_leader_that_does_not_answer_costs_its_own_partitions(leader: int | None, why: str) -> None:
-    """They are named; the others are known, within seconds."""
+    """Partitions without an answer are reported; the others have bounds within seconds."""
     client = FakeClient({A: 1, C: 1} | ({} if leader is None else {B: leader}))
     client.frozen, client.errors = {3}, {4: NodeNotReadyError()}
     began = asyncio.get_running_loop().time()
@@ -130,7 +130,7 @@ async def test_a_leader_that_does_not_answer_costs_its_own_partitions(leader: in
 
 @pytest.mark.parametrize("code", [3, 5, 6, 29, 74, 75, 78, 9999])
 async def test_a_refused_answer_is_none(code: int) -> None:
-    """Of one partition among others of the same leader."""
+    """The error concerns one of several partitions of a leader."""
     client = FakeClient({A: 1, B: 1})
     client.codes = {B: code}
     assert (await bounds_of(client, [A, B])).keys() == {A}
@@ -141,14 +141,14 @@ async def test_a_refused_answer_is_none(code: int) -> None:
 
 
 async def test_a_leader_that_has_moved_is_asked_at_its_new_place() -> None:
-    """At once, and not only with the next look."""
+    """The new leader is asked in the same call."""
     client = FakeClient({A: 1, B: 4})
     client.errors, client.moves = {4: NodeNotReadyError()}, {B: 2}
     assert await bounds_of(client, [A, B]) == {A: HELD, B: HELD}
 
 
 async def test_where_epochs_end() -> None:
-    """As the leader says; nobody knows where it keeps none, or is too old to be asked by consumers."""
+    """The end is the leader's answer; None if the leader records no epochs or is too old."""
     client = FakeClient({A: 1, B: 2})
     client.epochs = {4: 80, 5: 0}
     assert await epoch_ends(client, {A: EpochQuestion(4, 5), B: EpochQuestion(5, 5)}) == {A: 80, B: 0}
@@ -160,13 +160,13 @@ async def test_where_epochs_end() -> None:
 
 
 async def test_brokers_that_know_nothing_of_transactions_are_refused() -> None:
-    """What is committed could not be told from what is not."""
+    """With such brokers, committed and uncommitted records could not be distinguished."""
     with pytest.raises(IncompatibleBrokerVersion):
         await bounds_of(FakeClient({A: 1}, {3: (0, 13)}), [A])
 
 
 async def test_a_frozen_broker_does_not_hold_up_a_question_that_any_can_answer() -> None:
-    """The next one is asked a moment later; if none answers, that is said in the end."""
+    """The next broker is asked a moment later. If none answers, the call raises an error."""
     loop = asyncio.get_running_loop()
     for frozen in (1, 2):
         client = FakeClient({A: 1, B: 2})

@@ -1,4 +1,4 @@
-"""What can be read of a batch is read, whatever is wrong with the rest; and never a record twice, nor one left out."""
+"""Tests that every readable record of a damaged batch is returned exactly once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ patch_unpacking()
 
 
 def batch(base: int, count: int, bad: Collection[int] = (), codec: int = 0) -> bytearray:
-    """A batch as a broker keeps it."""
+    """Return a batch in a broker's format."""
     builder = _DefaultRecordBatchBuilderPy(2, codec, False, 7, 0, 0, 1 << 20)
     for number in range(count):
         builder.append(number, 1000 + number, b"k", b"v%d" % (base + number), headers(number in bad))
@@ -35,28 +35,28 @@ def batch(base: int, count: int, bad: Collection[int] = (), codec: int = 0) -> b
 
 
 def sealed(raw: bytearray) -> bytearray:
-    """With a checksum that matches again."""
+    """Return the batch with a correct checksum."""
     raw[CRC_AT:ATTRIBUTES_AT] = struct.pack(">I", calc_crc32c(bytes(raw[ATTRIBUTES_AT:])))
     raw[8:12] = struct.pack(">i", len(raw) - 12)
     return raw
 
 
 def read(*batches: bytes | bytearray, position: int = 0, aborted: Sequence[Any] = ()) -> tuple[list[Any], int]:
-    """What a fetch of these batches gives from a position on, and where reading stands then."""
+    """Return the records of these batches from a position on, and the next position."""
     raw = b"".join(map(bytes, batches))
     records = fetcher.PartitionRecords(PLACE, fetcher.MemoryRecords(raw), aborted, position, None, None, True, 1)
     return list(records), records.next_fetch_offset
 
 
 def dead(found: Sequence[Any]) -> list[int]:
-    """The offsets of those that cannot be read."""
+    """Return the offsets of unreadable records."""
     return [one.offset for one in found if isinstance(one, UnreadableRecord)]
 
 
 @pytest.mark.parametrize("codec", range(5), ids=CODECS)
 @pytest.mark.parametrize("bad", [(0,), (20,), (10,), (0, 20), (9, 10, 11), tuple(range(21))])
 def test_a_bad_record_costs_no_other_one(codec: int, bad: tuple[int, ...]) -> None:
-    """Wherever it is, in whichever codec, and wherever in the batch reading goes on."""
+    """This is true for every place in the batch, every codec and every position."""
     raw = batch(100, 21, bad, codec)
     for position in (100, 101, 109, 110, 111, 120, 121):
         found, stands = read(raw, batch(121, 3), position=position)
@@ -68,7 +68,7 @@ def test_a_bad_record_costs_no_other_one(codec: int, bad: tuple[int, ...]) -> No
 
 
 def test_an_unreadable_name_is_kept_byte_for_byte() -> None:
-    """Beside what could be read, and why."""
+    """The record has its readable parts and the reason."""
     (found,), _ = read(batch(0, 1, [0]))
     assert (found.key, found.value, found.headers[0]) == (b"k", b"v0", ("sound", b"1"))
     (name, value) = found.headers[1]
@@ -78,11 +78,11 @@ def test_an_unreadable_name_is_kept_byte_for_byte() -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_record_whose_parts_cannot_be_told_apart_is_kept_whole(place: int) -> None:
-    """The next one begins where its length says."""
+    """The length of the record gives the beginning of the next one."""
     raw = batch(0, 3)
     body = bytes(raw[RECORDS_AT + 1 + place * (raw[RECORDS_AT] // 2 + 1) :][: raw[RECORDS_AT] // 2])
     at = raw.index(body, RECORDS_AT + place * (len(body) + 1))
-    raw[at + 5] = 0x7E  # the value is said to be longer than the record
+    raw[at + 5] = 0x7E  # the length of the value exceeds the record
     broken = bytes(raw[at : at + len(body)])
     found, stands = read(sealed(raw))
     assert ([one.offset for one in found], dead(found), stands) == ([0, 1, 2], [place], 3)
@@ -90,7 +90,7 @@ def test_a_record_whose_parts_cannot_be_told_apart_is_kept_whole(place: int) -> 
 
 
 def whole(found: Sequence[Any]) -> UnreadableRange:
-    """What comes last in place of a record."""
+    """Return the last element, which replaces a record."""
     *_, last = found
     assert isinstance(last, UnreadableRange)
     assert last.partition == Partition("t", 0)
@@ -100,7 +100,7 @@ def whole(found: Sequence[Any]) -> UnreadableRange:
 @pytest.mark.parametrize("codec", range(5), ids=CODECS)
 @pytest.mark.parametrize("position", [3, 10, 14, 23])
 def test_a_damaged_batch_is_named_as_a_whole(codec: int, position: int) -> None:
-    """From where reading stands; what comes before it is read, and nothing behind it."""
+    """The range begins at the position. Records before it are returned; none after it are."""
     raw = batch(3, 21, codec=codec)
     raw[-1] ^= 1
     for behind in ((), (batch(24, 2),)):
@@ -115,7 +115,7 @@ def test_a_damaged_batch_is_named_as_a_whole(codec: int, position: int) -> None:
 @pytest.mark.parametrize("at", [DELTA_AT, COUNT_AT])
 @pytest.mark.parametrize("said", [-5, 0, 3, 1_000_000])
 def test_a_damaged_header_gives_up_nothing_behind_the_batch(at: int, said: int) -> None:
-    """It may say anything of how many records the batch has."""
+    """The damaged header may have any record count."""
     raw = batch(0, 21)
     raw[at : at + 4] = struct.pack(">i", said)
     assert whole(read(raw, batch(21, 2))[0]).last == 20
@@ -123,7 +123,7 @@ def test_a_damaged_header_gives_up_nothing_behind_the_batch(at: int, said: int) 
 
 
 def test_what_comes_before_it_in_the_batch_is_read() -> None:
-    """Where a record's length cannot be, nobody knows where the next one begins."""
+    """If a record's length is impossible, the beginning of the next record is unknown."""
     raw = batch(0, 5)
     size = raw[RECORDS_AT] // 2 + 1
     raw[RECORDS_AT + 2 * size] = 0x7F
@@ -134,7 +134,7 @@ def test_what_comes_before_it_in_the_batch_is_read() -> None:
 
 @pytest.mark.parametrize("count", [-1, 0, 2])
 def test_records_that_the_header_does_not_count_are_not_passed_over(count: int) -> None:
-    """Although its checksum matches."""
+    """The checksum is correct."""
     raw = batch(0, 5)
     raw[COUNT_AT:RECORDS_AT] = struct.pack(">i", count)
     found, stands = read(sealed(raw), batch(5, 1))
@@ -152,7 +152,7 @@ def test_records_that_the_header_does_not_count_are_not_passed_over(count: int) 
     ],
 )
 def test_why_a_batch_cannot_be_read_is_said(change: Any, why: str) -> None:
-    """In words, and none of them from the records."""
+    """The reason quotes no content of the records."""
     raw = batch(0, 5)
     change(raw)
     found, stands = read(sealed(raw), batch(5, 1))
@@ -162,7 +162,7 @@ def test_why_a_batch_cannot_be_read_is_said(change: Any, why: str) -> None:
 
 
 def test_of_an_aborted_transaction_nothing_is_returned() -> None:
-    """Not even what could not be read of it."""
+    """The unreadable records of an aborted transaction are not returned either."""
     raw = batch(0, 5, [2])
     raw[22] |= TRANSACTIONAL
     found, stands = read(sealed(raw), batch(5, 2), aborted=[(7, 0)])
@@ -171,7 +171,7 @@ def test_of_an_aborted_transaction_nothing_is_returned() -> None:
 
 @pytest.mark.parametrize("length", [-(2**31), -13, -5, 0, 13, 2**31 - 1])
 def test_with_a_length_that_cannot_be_reading_ends_before_the_batch(length: int) -> None:
-    """What is behind cannot be found: the broker is asked again from there, and nothing is stepped over."""
+    """The data after the length cannot be found. It is fetched again, and no offset is skipped."""
     raw = batch(3, 21)
     raw[8:12] = struct.pack(">i", length)
     found, stands = read(batch(0, 3), raw, batch(24, 2))
@@ -182,7 +182,7 @@ def test_with_a_length_that_cannot_be_reading_ends_before_the_batch(length: int)
 
 @pytest.mark.parametrize("length", [20, 200, 10_000])
 def test_what_a_wrong_length_leads_to_is_never_taken_for_offsets(length: int) -> None:
-    """It may end anywhere in the batch or behind it."""
+    """The wrong length may end in the batch or after it."""
     raw = batch(3, 21)
     raw[8:12] = struct.pack(">i", length)
     found, stands = read(batch(0, 3), raw, *(batch(24 + number, 1) for number in range(200)))
@@ -193,7 +193,7 @@ def test_what_a_wrong_length_leads_to_is_never_taken_for_offsets(length: int) ->
 @pytest.mark.parametrize("position", [0, 3])
 @pytest.mark.parametrize("base", [7, 10**12])
 def test_a_batch_that_overlaps_the_next_one_is_named(base: int, position: int) -> None:
-    """No checksum covers a batch's first offset. Its records are given up and not those behind."""
+    """No checksum covers a batch's first offset. The batch is lost, but the records after it are not."""
     raw = batch(3, 21)
     raw[:8] = struct.pack(">q", base)
     found, stands = read(*([batch(0, 3)] if position == 0 else []), raw, batch(24, 2), position=position)
@@ -204,7 +204,7 @@ def test_a_batch_that_overlaps_the_next_one_is_named(base: int, position: int) -
 
 @pytest.mark.parametrize("base", [0, 1, 20])
 def test_a_batch_that_overlaps_the_one_before_is_named(base: int) -> None:
-    """The one before went on where its own predecessor ended, so it is right."""
+    """The previous batch began at the end of its predecessor, so it is right."""
     raw = batch(24, 5)
     raw[:8] = struct.pack(">q", base)
     found, stands = read(batch(0, 3), batch(3, 21), raw, batch(29, 2))
@@ -213,13 +213,13 @@ def test_a_batch_that_overlaps_the_one_before_is_named(base: int) -> None:
 
 
 def test_offsets_that_compaction_has_left_out_are_no_overlap() -> None:
-    """Neither between batches nor before the first one."""
+    """Gaps between batches and before the first batch are allowed."""
     found, stands = read(batch(5, 3), batch(20, 2), batch(30, 1), position=2)
     assert ([one.offset for one in found], stands) == ([5, 6, 7, 20, 21, 30], 31)
 
 
 def test_records_are_unpacked_some_bytes_at_a_time() -> None:
-    """However little was fetched: what compresses well would block the loop, and fill the memory."""
+    """A small fetch may unpack to many bytes, which would block the event loop and fill the memory."""
     value, count = bytes(1 << 20), 20
     raw = []
     for number in range(count):
@@ -246,7 +246,7 @@ def test_records_are_unpacked_some_bytes_at_a_time() -> None:
 
 @pytest.mark.parametrize("base", [28, 10**9])
 def test_behind_a_displaced_batch_reading_goes_on_at_the_next_one(base: int) -> None:
-    """A broker returns it again, because it says that it holds what comes next."""
+    """A broker returns the batch again, because its header claims to contain the next offset."""
     raw = batch(3, 21)
     raw[:8] = struct.pack(">q", base)
     found, stands = read(raw, batch(24, 5), position=24)
@@ -254,7 +254,7 @@ def test_behind_a_displaced_batch_reading_goes_on_at_the_next_one(base: int) -> 
 
 
 def test_thousands_of_displaced_batches_in_one_fetch_are_passed() -> None:
-    """Each lies behind its true place; none costs a level of Python's stack."""
+    """Each batch is displaced; none of them uses a level of Python's stack."""
     found, stands = read(*[batch(3, 21)] * 3000, batch(24, 5), position=24)
     assert ([one.offset for one in found], stands) == ([24, 25, 26, 27, 28], 29)
 
@@ -263,13 +263,13 @@ def test_thousands_of_displaced_batches_in_one_fetch_are_passed() -> None:
 
 
 def of_epoch(raw: bytearray, epoch: int) -> bytearray:
-    """Written under this leader epoch, which the checksum does not cover."""
+    """Return the batch with this leader epoch, which the checksum does not cover."""
     raw[EPOCH_AT : EPOCH_AT + 4] = struct.pack(">i", epoch)
     return raw
 
 
 def epochs(*batches: bytes | bytearray, position: int = 0) -> list[int | None]:
-    """After each record that a fetch gives, and in the end."""
+    """Return the leader epochs after each record of a fetch, and at the end."""
     records = fetcher.PartitionRecords(
         PLACE, fetcher.MemoryRecords(b"".join(map(bytes, batches))), (), position, None, None, True, 1
     )
@@ -277,7 +277,7 @@ def epochs(*batches: bytes | bytearray, position: int = 0) -> list[int | None]:
 
 
 def test_each_position_has_the_epoch_of_its_batch() -> None:
-    """Also behind a batch without a record for us, and where a record could not be unpacked; none is kept as -1."""
+    """The epoch is also kept after a batch without records for us, and after an unreadable record. -1 becomes None."""
     first, second = of_epoch(batch(0, 2), 4), of_epoch(batch(2, 2, bad=(0,)), 6)
     assert epochs(first, second) == [4, 4, 6, 6, 6]
     assert epochs(first, sealed(of_epoch(control(2), 7))) == [4, 4, 7]
@@ -286,7 +286,7 @@ def test_each_position_has_the_epoch_of_its_batch() -> None:
 
 
 def test_a_damaged_batch_tells_no_epoch() -> None:
-    """Its header may be damaged, too: what counts is the batch before it."""
+    """The header of the batch may be damaged too, so the epoch of the previous batch counts."""
     damaged = of_epoch(batch(2, 2), 2**30)
     damaged[-1] ^= 1
     assert epochs(of_epoch(batch(0, 2), 4), damaged) == [4, 4, 4, 4]
@@ -294,7 +294,7 @@ def test_a_damaged_batch_tells_no_epoch() -> None:
 
 
 def control(base: int) -> bytearray:
-    """The marker of a transaction that was committed."""
+    """Return the marker of a committed transaction."""
     builder = _DefaultRecordBatchBuilderPy(2, 0, True, 7, 0, 0, 1 << 20)
     builder.append(0, 1000, b"\x00\x00\x00\x01", b"\x00\x00\x00\x00\x00\x00", [])
     raw = bytearray(builder.build())
