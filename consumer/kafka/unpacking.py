@@ -99,13 +99,8 @@ class Batches:
     def _overlaps(self) -> bool:
         """Whether the first offset of the newest batch, which no checksum covers, overlaps another batch.
 
-        <<<<<<< HEAD
-                A batch whose first offset is the end of the previous batch is right, even if the next batch overlaps it. A
-                batch with a wrong checksum does not count as displaced.
-        =======
-                A batch that begins at the end of the previous batch is right, even if the next one overlaps it. A batch with a
-                wrong checksum does not count as displaced.
-        >>>>>>> wt-words
+        A batch that begins at the end of the previous batch is right, even if the next one overlaps it. A batch with a
+        wrong checksum does not count as displaced.
         """
         if not self._has_newest_format(_LAST_DELTA_AT + 4):
             return False
