@@ -1,4 +1,4 @@
-"""The generator: the same everywhere for the same seed, valid, and as varied as real producers are."""
+"""Tests that the generator's events depend only on the seed, are valid, and vary like those of real producers."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ RECORDS = int(os.environ.get("RAGLEDGER_LANE_RECORDS", "4000"))
 
 
 def records(found: Sequence[Event]) -> list[StoredRecord]:
-    """The events as Kafka delivers them."""
+    """Return the events as records of Kafka."""
     return [StoredRecord("t", 0, place, event.timestamp_ms, None, event.value) for place, event in enumerate(found)]
 
 
 def assert_lanes_agree(kind: Kind, taken: Sequence[StoredRecord]) -> int:
-    """How many of the records the fast lane recognises: these are the same in both lanes."""
+    """Return how many records the fast lane recognises, and check that both lanes decode them equally."""
     rows = FastLane(kind).decode(taken)
     for record, row in zip(taken, rows, strict=True):
         if row is not None:
@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_bytes_in_every_process_and_version() -> No
 
 
 def test_another_seed_gives_other_events() -> None:
-    """None of them is the same."""
+    """No event is equal."""
     one, other = ({event.value for event in events(100, seed)} for seed in (1, 2))
     assert not one & other
 
@@ -57,7 +57,7 @@ def test_another_seed_gives_other_events() -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", [DIALOGUE, PROVENANCE], ids=lambda kind: kind.name)
 def test_the_fast_lane_recognises_every_event_of_the_mixture(kind: Kind) -> None:
-    """And decodes it like the exact lane."""
+    """The fast lane decodes each shape like the exact lane."""
     found = list(events(RECORDS // 2, 3, kind.name))
     for start in range(0, len(found), SLICE):
         taken = records(found[start : start + SLICE])
@@ -98,14 +98,14 @@ def test_the_mixture_is_as_varied_as_real_producers_are() -> None:
 
 
 def test_scores_and_costs_do_not_repeat() -> None:
-    """A cache of values cannot answer them."""
+    """The values do not repeat, so a cache does not help."""
     found = [json.loads(event.value) for event in events(1000, 7, "dialogue", "precise")]
     for name in ("relevance_score", "token_cost_jpy", "citation_rate", "latency_ms"):
         assert len({event[name] for event in found}) == len(found)
 
 
 def test_some_events_of_the_mixture_come_twice() -> None:
-    """In runs, as a producer that restarts sends its last events again; never before the first time."""
+    """Duplicates are consecutive, because a restarted producer sends its last events again."""
     seen: set[bytes] = set()
     found = list(events(30_000, 1, "feedback", None))
     for event in found:
@@ -115,7 +115,7 @@ def test_some_events_of_the_mixture_come_twice() -> None:
 
 
 def test_feedback_and_verification_name_rows_that_were_generated() -> None:
-    """When kinds are mixed; the first ones may name none."""
+    """In a stream of all kinds, amendments name earlier events; the first ones may name no event."""
     known: set[str] = set()
     hits = Counter[bool]()
     for event in events(3000, 2, ALL):

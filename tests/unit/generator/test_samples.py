@@ -1,4 +1,4 @@
-"""The demo's samples: what is meant to become of each is what the decoder says."""
+"""Tests that the decoder gives the expected outcome of each of the demo's samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOW = datetime(2026, 5, 6, 12, 0, tzinfo=UTC)
 
 
 def verdict(sample: Sample) -> Row | Rejected:
-    """What the service makes of it."""
+    """Return the outcome of a record in the service."""
     headers = sample.record.headers if isinstance(sample.record, BadRecord) else ()
     record = StoredRecord("t", 0, 1, int(NOW.timestamp() * 1000), None, sample.record.value, headers)
     return decode_all(KINDS[sample.record.kind], [record])[0]

@@ -1,4 +1,4 @@
-"""The env file: what is an assignment, what its value is, and what is refused."""
+"""Tests the env file: assignments, their values, and rejected lines."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from consumer.settings import env_file
 
 
 def read(tmp_path: Path, content: str | bytes) -> dict[str, str]:
-    """What the file assigns."""
+    """Return the assignments of a file."""
     file = tmp_path / "env"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     return dict(env_file.read(file))
@@ -35,7 +35,7 @@ def read(tmp_path: Path, content: str | bytes) -> dict[str, str]:
     ],
 )
 def test_values_are_literal(tmp_path: Path, line: str, value: str) -> None:
-    """Nothing is expanded; one pair of quotes, blanks around, CRLF and a byte order mark are taken off."""
+    """Nothing is expanded. One pair of quotes, surrounding blanks, CRLF and a byte order mark are removed."""
     assert read(tmp_path, line) == {"A": value}
 
 
@@ -53,7 +53,7 @@ def test_values_are_literal(tmp_path: Path, line: str, value: str) -> None:
     ],
 )
 def test_a_line_that_is_no_assignment_is_refused(tmp_path: Path, line: str | bytes, said: str) -> None:
-    """By its number, and by a name where it has one of ours; never by what it holds."""
+    """The message has the line's number and the setting's name, but never the value."""
     with pytest.raises(env_file.EnvFileError) as caught:
         read(tmp_path, b"X=1\n" + (line if isinstance(line, bytes) else line.encode()))
     assert str(caught.value).startswith(said)

@@ -1,4 +1,4 @@
-"""Settings that say how to log in: what is allowed, and that files of secrets are read again."""
+"""Tests the settings of logins: their validation, and that files of secrets are read again."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ URL = "https://login.example/token"
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of whoever runs the tests."""
+    """Remove the settings of the person who runs the tests."""
     for name in os.environ:
         if name.upper().startswith(("RAGLEDGER_", "PG")):
             monkeypatch.delenv(name)
 
 
 def kafka(monkeypatch: pytest.MonkeyPatch, **values: str) -> Kafka:
-    """The group with these."""
+    """Return the group with these values."""
     for name, value in values.items():
         monkeypatch.setenv(f"RAGLEDGER_KAFKA__{name}", value)
     return load().kafka
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, **values: str) -> str:
-    """Why these are refused."""
+    """Return the error for these values."""
     with pytest.raises(SettingsError) as caught:
         kafka(monkeypatch, **values)
     assert SECRET not in str(caught.value)
@@ -45,14 +45,14 @@ def refused(monkeypatch: pytest.MonkeyPatch, **values: str) -> str:
 
 
 def test_a_token_comes_from_a_program_or_from_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From one of them."""
+    """A token needs exactly one source."""
     assert "needs either" in refused(monkeypatch, **OAUTH)
     assert kafka(monkeypatch, **OAUTH, SASL_OAUTH_TOKEN_COMMAND="cat /token").sasl_oauth_token_command == "cat /token"
     assert "not both" in refused(monkeypatch, SASL_OAUTH_TOKEN_URL=URL)
 
 
 def test_an_endpoint_needs_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its secret."""
+    """An endpoint needs a client id and a client secret."""
     problem = refused(monkeypatch, **OAUTH, SASL_OAUTH_TOKEN_URL=URL)
     assert "RAGLEDGER_KAFKA__SASL_OAUTH_CLIENT_ID and RAGLEDGER_KAFKA__SASL_OAUTH_CLIENT_SECRET" in problem
     assert kafka(monkeypatch, **CLIENT).sasl_oauth_client_id == "ragledger"
@@ -62,7 +62,7 @@ def test_an_endpoint_needs_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
     "url", [URL, "http://127.0.0.1:8080/token", "http://localhost/token", "http://[::1]:80/t", "https://h:1/t?a=b"]
 )
 def test_endpoints(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """Encrypted, or on the same machine."""
+    """The URL is encrypted, or on the same machine."""
     assert kafka(monkeypatch, SASL_OAUTH_TOKEN_URL=url).sasl_oauth_token_url == url
 
 
@@ -80,7 +80,7 @@ def test_endpoints(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     ],
 )
 def test_endpoints_that_are_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """A secret would go over the network in the clear, or stands in the URL."""
+    """The URL would send a secret unencrypted, or contains one."""
     assert "RAGLEDGER_KAFKA__SASL_OAUTH_TOKEN_URL" in refused(monkeypatch, SASL_OAUTH_TOKEN_URL=url)
 
 
@@ -89,7 +89,7 @@ def test_endpoints_that_are_refused(monkeypatch: pytest.MonkeyPatch, url: str) -
     [("cat 'x", "no closing quotation"), ("   ", "is empty"), ("/nowhere/program --x", "there is no such program")],
 )
 def test_commands_that_are_refused(monkeypatch: pytest.MonkeyPatch, command: str, problem: str) -> None:
-    """At the start, not when the first token is needed."""
+    """The check happens at the start, not when the first token is needed."""
     assert problem in refused(monkeypatch, SASL_OAUTH_TOKEN_COMMAND=command)
     monkeypatch.delenv("RAGLEDGER_KAFKA__SASL_OAUTH_TOKEN_COMMAND")
     monkeypatch.setenv("RAGLEDGER_POSTGRES__PASSWORD_COMMAND", command)
@@ -98,12 +98,12 @@ def test_commands_that_are_refused(monkeypatch: pytest.MonkeyPatch, command: str
 
 
 def test_words_of_a_command() -> None:
-    """As a shell splits them; nothing is expanded."""
+    """Words are split as in a shell; nothing is expanded."""
     assert arguments_of("aws rds --host 'a b' \"$HOME\" *") == ["aws", "rds", "--host", "a b", "$HOME", "*"]
 
 
 def test_extensions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names and values, none of which could end the message."""
+    """No name or value may contain a character that ends the message."""
     assert extensions_of("logicalCluster=lkc-1, identityPoolId=pool-2") == {
         "logicalCluster": "lkc-1",
         "identityPoolId": "pool-2",
@@ -114,7 +114,7 @@ def test_extensions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("dsn", [f"postgresql://u:{SECRET}@h/d", f"postgresql://u@h/d?password={SECRET}"])
 def test_a_password_has_one_source(monkeypatch: pytest.MonkeyPatch, dsn: str) -> None:
-    """Nobody should wonder which one is used."""
+    """With two passwords, it would be unclear which one is used."""
     monkeypatch.setenv("RAGLEDGER_POSTGRES__DSN", dsn)
     monkeypatch.setenv("RAGLEDGER_POSTGRES__PASSWORD_COMMAND", "cat /token")
     with pytest.raises(SettingsError, match="leave out one of them") as caught:
@@ -127,13 +127,13 @@ def test_a_password_has_one_source(monkeypatch: pytest.MonkeyPatch, dsn: str) ->
 
 @pytest.fixture
 def secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A secrets directory."""
+    """Create a secrets directory."""
     monkeypatch.setenv("RAGLEDGER_SECRETS_DIR", str(tmp_path))
     return tmp_path
 
 
 def test_a_file_of_a_secret_is_read_again(secrets: Path) -> None:
-    """User, password, TLS files; and a group that was made by hand knows no file."""
+    """User, password and TLS files are read again, except in a group that was not made from variables."""
     file = secrets / "RAGLEDGER_POSTGRES__DSN"
     file.write_text("postgresql://one:a@h/d\n")
     loaded = load().postgres
@@ -144,7 +144,7 @@ def test_a_file_of_a_secret_is_read_again(secrets: Path) -> None:
 
 
 def test_the_env_file_is_read_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It is a file too."""
+    """The env file is read again too."""
     file = tmp_path / "env"
     monkeypatch.setenv("RAGLEDGER_ENV_FILE", str(file))
     file.write_text("RAGLEDGER_KAFKA__SASL_PASSWORD=one\nRAGLEDGER_KAFKA__CLIENT_RACK=a\n")
@@ -156,7 +156,7 @@ def test_the_env_file_is_read_again(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_a_secret_that_is_gone_is_no_default(secrets: Path) -> None:
-    """The default is another database, and a file may be gone for a moment while it is replaced."""
+    """The default is another database, and a file may be missing for a moment while it is replaced."""
     file = secrets / "RAGLEDGER_POSTGRES__DSN"
     file.write_text(f"postgresql://one:{SECRET}@h/d")
     loaded = load().postgres
@@ -167,7 +167,7 @@ def test_a_secret_that_is_gone_is_no_default(secrets: Path) -> None:
 
 
 def test_a_secret_that_is_wrong_now_is_named(secrets: Path) -> None:
-    """Half of a file that is being written, say."""
+    """The file may be incomplete, because it is still being written."""
     file = secrets / "RAGLEDGER_POSTGRES__DSN"
     file.write_text("postgresql://one:a@h/d")
     loaded = load().postgres
@@ -178,7 +178,7 @@ def test_a_secret_that_is_wrong_now_is_named(secrets: Path) -> None:
 
 
 def test_other_files_do_not_matter_later(secrets: Path) -> None:
-    """An editor's copy beside the file stops the start, which somebody watches, and no connection."""
+    """A backup copy of an editor is an error at the start only, and does not prevent connections later."""
     file = secrets / "RAGLEDGER_POSTGRES__DSN"
     file.write_text("postgresql://one:a@h/d")
     loaded = load().postgres
@@ -189,7 +189,7 @@ def test_other_files_do_not_matter_later(secrets: Path) -> None:
 
 
 def test_a_login_moves_to_no_other_database() -> None:
-    """Half of a pool would write to the old one, and half to the new one."""
+    """Otherwise half of the pool would write to the old database, and half to the new one."""
     old = parse("postgresql://one:a@h:1/d?sslmode=require&sslcert=/old&options=-cx%3Dy")
     new = parse("postgresql://two:b@elsewhere:2/e?sslmode=disable&sslcert=/new&passfile=/p")
     assert old.with_login_of(new).for_client() == (

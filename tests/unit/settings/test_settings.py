@@ -1,4 +1,4 @@
-"""Settings: where they come from, and that a wrong or unknown one stops the start in words."""
+"""Tests the sources of settings, and the errors for wrong and unknown settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECRET = "hunter2"
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of whoever runs the tests."""
+    """Remove the settings of the person who runs the tests."""
     for name in os.environ:
         if name.upper().startswith("RAGLEDGER_"):
             monkeypatch.delenv(name)
@@ -36,7 +36,7 @@ def set_env(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def refusal() -> str:
-    """Why the start is refused."""
+    """Return the error of the start."""
     with pytest.raises(SettingsError) as caught:
         load()
     return str(caught.value)
@@ -46,7 +46,7 @@ def refusal() -> str:
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
-    """Nothing has to be set on a developer's machine."""
+    """The defaults are sufficient on a developer's machine."""
     settings = load()
     assert settings.kafka.group_id == "ragledger"
     assert (settings.topics.dialogue, settings.topics.provenance) == ("rag.dialogue", "rag.provenance")
@@ -132,7 +132,7 @@ def test_a_password_is_taken_as_it_is(set_env: Any, value: str) -> None:
 
 
 def test_settings_do_not_change() -> None:
-    """What was checked at the start holds until the end."""
+    """Settings cannot change after the check at the start."""
     settings: Any = load()
     with pytest.raises(ValidationError):
         settings.http.port = 1
@@ -168,7 +168,7 @@ def test_settings_do_not_change() -> None:
     ],
 )
 def test_a_wrong_value_stops_the_start(set_env: Any, name: str, value: str, said: str) -> None:
-    """With the setting's name, its value, and what is allowed."""
+    """The message has the setting's name, its value, and the allowed values."""
     set_env(**{name: value})
     message = refusal()
     assert message.startswith(f"RAGLEDGER_{name}={value!r}: ")
@@ -176,7 +176,7 @@ def test_a_wrong_value_stops_the_start(set_env: Any, name: str, value: str, said
 
 
 def test_every_wrong_setting_is_named(set_env: Any) -> None:
-    """One look tells all that is wrong, a line each."""
+    """The message lists all errors, one on each line."""
     set_env(HTTP__PORT="x", LOG__LEVEL="x", ROLLUP__TIMEZONE="x")
     lines = refusal().splitlines()
     assert [line.split("=")[0] for line in lines] == [
@@ -235,7 +235,7 @@ def test_other_variables_in_the_env_file_are_not_ours(set_env: Any, tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["ENV_FILE", "SECRETS_DIR"])
 def test_a_file_or_directory_that_is_not_there_stops_the_start(set_env: Any, name: str) -> None:
-    """Whoever names one means it: the defaults would be another database."""
+    """A named file or directory must exist, because the defaults would be another database."""
     set_env(**{name: "/nowhere/at/all"})
     assert f"RAGLEDGER_{name}" in refusal()
 
@@ -273,7 +273,7 @@ def test_each_kind_needs_a_topic_of_its_own(set_env: Any) -> None:
     ],
 )
 def test_a_key_of_erasure_that_is_none_is_refused(set_env: Any, given: dict[str, str], said: str) -> None:
-    """Too short to be a secret, or not what it is meant to be; never shown."""
+    """The key is too short or has a wrong format; the message never shows it."""
     set_env(**given)
     message = refusal()
     assert message.startswith("RAGLEDGER_ERASURE")
@@ -282,7 +282,7 @@ def test_a_key_of_erasure_that_is_none_is_refused(set_env: Any, given: dict[str,
 
 
 def test_the_keys_of_erasure_in_their_order(set_env: Any) -> None:
-    """The one in use first, then those used before; none where none is set."""
+    """The current key comes first, then the previous keys. Without a key, the list is empty."""
     assert load().erasure.secrets == []
     set_env(ERASURE__KEY="k" * 32, ERASURE__PREVIOUS_KEYS=f"{'o' * 32}, {'p' * 40}")
     assert load().erasure.secrets == [b"k" * 32, b"o" * 32, b"p" * 40]
@@ -293,7 +293,7 @@ def test_the_keys_of_erasure_in_their_order(set_env: Any) -> None:
 
 @pytest.mark.parametrize("servers", ["a", "a:1", "a.example:9092, b:9093", "[::1]:9092", "10.0.0.1:9092,10.0.0.2"])
 def test_addresses_of_brokers(set_env: Any, servers: str) -> None:
-    """With a port or without, one or several."""
+    """There may be several brokers, with or without a port."""
     set_env(KAFKA__BOOTSTRAP_SERVERS=servers)
     assert load().kafka.bootstrap_servers == servers
 
@@ -318,7 +318,7 @@ def test_dsns_that_the_client_understands(set_env: Any, rest: str) -> None:
 
 @pytest.mark.parametrize("password", ["p\uff20x", "a[b]c", "12#34", "12/34", "1?a=1", "p@q/r@s"])
 def test_a_password_that_takes_a_dsn_apart_is_not_shown(set_env: Any, password: str) -> None:
-    """Nor taken for a host: whoever has one is told how to write it."""
+    """No part of such a password becomes a host; the message says how to encode it."""
     set_env(POSTGRES__DSN=f"postgresql://{SECRET}:{password}@h/d")
     message = refusal()
     assert message.startswith("RAGLEDGER_POSTGRES__DSN=(hidden): is no URL")
@@ -355,7 +355,7 @@ def test_a_password_that_takes_a_dsn_apart_is_not_shown(set_env: Any, password: 
     ],
 )
 def test_dsns_that_it_does_not(set_env: Any, rest: str, said: str) -> None:
-    """Told at the start: the server would refuse them for ever, and look as if it were away."""
+    """The start reports such parameters: otherwise the server would refuse every connection and look unavailable."""
     set_env(POSTGRES__DSN=f"postgresql://u:{SECRET}@{rest}")
     message = refusal()
     assert message.startswith("RAGLEDGER_POSTGRES__DSN=(hidden): ")
@@ -376,7 +376,7 @@ def test_dsns_that_it_does_not(set_env: Any, rest: str, said: str) -> None:
     ],
 )
 def test_what_of_a_dsn_the_client_is_given(set_env: Any, rest: str, parts: tuple[str, dict[str, str], bool]) -> None:
-    """What is meant for other clients is left out, a pooler is heeded, and asyncpg decodes what was meant."""
+    """Parameters of other clients are removed, a pooler is recognised, and asyncpg decodes the intended values."""
     set_env(POSTGRES__DSN=f"postgres://{rest}")
     postgres = load().postgres
     sent = urlsplit(postgres.parsed.for_client())
@@ -384,7 +384,7 @@ def test_what_of_a_dsn_the_client_is_given(set_env: Any, rest: str, parts: tuple
 
 
 def test_the_setting_wins_over_a_dsn_that_names_a_pooler(set_env: Any) -> None:
-    """A person has set it."""
+    """An explicit setting has priority."""
     set_env(POSTGRES__DSN="postgresql://h/d?pgbouncer=true", POSTGRES__PGBOUNCER="false")
     assert not load().postgres.pgbouncer
 
@@ -475,13 +475,13 @@ def test_a_typo_is_none_of_these(set_env: Any, name: str, value: str) -> None:
 
 
 def test_a_setting_is_never_taken_for_one(set_env: Any) -> None:
-    """The name of a setting is a setting, whatever it holds."""
+    """A variable with a setting's name is a setting, with any value."""
     set_env(HTTP__PORT="tcp://10.0.0.1:9108")
     assert "RAGLEDGER_HTTP__PORT=" in refusal()
 
 
 def test_the_end_of_a_line_is_no_part_of_a_value(set_env: Any) -> None:
-    """A Kubernetes secret that was made from a file has the end of its line in it."""
+    """A Kubernetes secret that was created from a file contains its line break."""
     set_env(POSTGRES__DSN="postgresql://u:p@h/d\n", KAFKA__SASL_PASSWORD="p w \r\n", TOPICS__DIALOGUE="t\n")
     found = load()
     assert found.postgres.dsn.get_secret_value() == "postgresql://u:p@h/d"
@@ -492,7 +492,7 @@ def test_the_end_of_a_line_is_no_part_of_a_value(set_env: Any) -> None:
 
 @pytest.mark.parametrize("mark", ["'", '"'])
 def test_quotation_marks_around_a_dsn_are_named(set_env: Any, mark: str) -> None:
-    """Docker's --env-file takes them for a part of the value."""
+    """Docker's --env-file keeps quotation marks in the value."""
     set_env(POSTGRES__DSN=f"{mark}postgresql://u:{SECRET}@h/d{mark}")
     assert refusal().endswith("begins with a quotation mark: leave out the quotation marks around it")
 
@@ -526,7 +526,7 @@ def test_settings_do_not_print_secrets(set_env: Any) -> None:
 
 
 def test_the_owner_tells_host_and_process() -> None:
-    """Enough to find the reader that the ledger names."""
+    """The name identifies the replica in the ledger."""
     host, _, process = owner_name().rpartition(":")
     assert host
     assert int(process) == os.getpid()
@@ -543,7 +543,7 @@ def test_a_setting_and_its_variable() -> None:
 
 @pytest.mark.parametrize("name", [name for name, field in known_variables().items() if field.default is None])
 def test_an_empty_value_is_none(set_env: Any, name: str) -> None:
-    """For each setting that need not have one, as the manual says: a template may leave it empty."""
+    """An empty value of an optional setting means no value, because a template may leave it empty."""
     set_env(**{name.removeprefix("RAGLEDGER_"): ""})
     assert load().model_dump() == Settings().model_dump()
 

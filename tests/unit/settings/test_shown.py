@@ -1,4 +1,4 @@
-"""What of the settings may be shown, and what may not stand anywhere."""
+"""Tests which settings are shown, and which texts are hidden everywhere."""
 
 from pydantic import SecretStr
 
@@ -7,25 +7,25 @@ from consumer.settings.shown import effective, secrets, without
 
 
 def settings() -> Settings:
-    """With secrets."""
+    """Return settings with secrets."""
     dsn = SecretStr("postgresql://app:Zq7K%40x@h/d?sslpassword=Xw9Pabc")
     keys = SecretStr("a" * 32 + "," + "b" * 32)
     return Settings(postgres=Postgres(dsn=dsn), erasure=Erasure(key=SecretStr("k" * 32), previous_keys=keys))
 
 
 def test_secrets_in_every_form() -> None:
-    """Whole, decoded, and one by one."""
+    """A secret is found as a whole, decoded, and as single keys."""
     assert {"Zq7K%40x", "Zq7K@x", "Xw9Pabc", "k" * 32, "a" * 32, "b" * 32} < set(secrets(settings()))
 
 
 def test_they_are_left_out_of_every_text() -> None:
-    """Also of names, and in the middle of a word."""
+    """Secrets are hidden in names and inside words too."""
     value = {"a Zq7K@x": ["said:Zq7K%40x!", {"deep": ("b" * 33, 7, None)}]}
     assert without(secrets(settings()), value) == {"a (hidden)": ["said:(hidden)!", {"deep": ["(hidden)b", 7, None]}]}
 
 
 def test_every_setting_is_shown() -> None:
-    """Secrets hidden."""
+    """Secrets are hidden in the effective settings."""
     shown = {one.variable: one.value for one in effective(settings())}
     assert shown["RAGLEDGER_POSTGRES__DSN"] == "(hidden)"
     assert shown["RAGLEDGER_KAFKA__GROUP_ID"] == "ragledger"
