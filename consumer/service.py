@@ -20,9 +20,9 @@ from consumer.ingest.batch import BatchLimits
 from consumer.ingest.clock import SystemClock
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import erasure_keys
+from consumer.ingest.kinds import consumed_kinds, pricing_of
 from consumer.ingest.pipeline import Pipeline, PipelinePolicy
 from consumer.ingest.ports import Bounds, SourceError, Unavailable
-from consumer.ingest.prices import consumed_kinds, pricing_of
 from consumer.ingest.rollup_basis import Basis
 from consumer.ingest.watchdog import Watchdog, WatchPolicy
 from consumer.kafka.consumer import KafkaSource

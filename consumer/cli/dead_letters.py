@@ -28,7 +28,7 @@ from consumer.cli.times import moment
 from consumer.errors import OperationError
 from consumer.events.rejection import Reason
 from consumer.ingest.erased import erasure_keys
-from consumer.ingest.prices import consumed_kinds
+from consumer.ingest.kinds import consumed_kinds
 from consumer.postgres.client import Database
 from consumer.settings.model import Settings, load
 from consumer.text import printable

@@ -21,8 +21,8 @@ from consumer.admin.publish import Acknowledged, BadLine, Validation
 from consumer.cli.output import Exit, Json, WrongUse, command, err, out, print_json, progress
 from consumer.cli.signals import stop_on_signals
 from consumer.errors import OperationError
+from consumer.ingest.kinds import kinds_of
 from consumer.ingest.ports import SourceError
-from consumer.ingest.prices import kinds_of
 from consumer.kafka.tools import Message
 from consumer.kafka.tools import publish as publish_messages
 from consumer.settings.model import Kafka, load

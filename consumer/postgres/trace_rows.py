@@ -27,7 +27,7 @@ _CHANGED = tuple(name for name in DIALOGUE.columns if name not in ("id", "user_f
 
 
 async def insert(
-    transaction: Transaction, rows: Sequence[Row], tell: Report, *, splits: bool, first: int | None = None
+    transaction: Transaction, rows: Sequence[Row], report: Report, *, splits: bool, first: int | None = None
 ) -> Outcome:
     """Insert dialogues. Errors as for the rows of a batch.
 
@@ -40,7 +40,7 @@ async def insert(
         outcome = await insert_splitting(transaction, DIALOGUE, rows, lambda _: None, first)
     else:
         outcome = await insert_merging(transaction, DIALOGUE, rows)
-    await apply_to_new(transaction, DIALOGUE, outcome.inserted, tell if splits else None)
+    await apply_to_new(transaction, DIALOGUE, outcome.inserted, report if splits else None)
     await keep_costs(transaction, outcome.inserted)
     return outcome
 
