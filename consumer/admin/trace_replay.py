@@ -7,7 +7,7 @@ from uuid import UUID
 from consumer.decode.lanes import decode
 from consumer.decode.spans import SpanRecord
 from consumer.decode.traces import TRACE_PARTITION, judge
-from consumer.events.otlp.staged import SignalKind, look_into, signal_kind
+from consumer.events.otlp.staged import SignalKind, read_spans, signal_kind
 from consumer.events.otlp.trace import Stored
 from consumer.events.otlp.wire import Signal
 from consumer.events.record import Record
@@ -28,7 +28,7 @@ def decode_again(kind: SignalKind, record: Record, max_bytes: int) -> SpanRecord
     decoded = decode(of_traces, record, None if is_trace(record) else max_bytes)
     assert isinstance(decoded, SpanRecord)
     if is_trace(record):
-        kept = look_into(record.value, of_traces).kept
+        kept = read_spans(record.value, of_traces).kept
         traces = {
             UUID(bytes=trace): [Stored(one.is_log, one.resource, one.content) for one in kept if one.trace_id == trace]
             for trace in {one.trace_id for one in kept}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from consumer.decode.copy_format import NULL, UUID_LENGTH, encode_boolean, encode_bytes, tuple_head
 from consumer.decode.rows import Row
-from consumer.events.otlp.staged import SPAN, Kept, SignalKind, SpanReason, emptied, look_into
+from consumer.events.otlp.staged import SPAN, Kept, SignalKind, SpanReason, emptied, read_spans
 from consumer.events.record import Record
 from consumer.events.rejection import Rejected
 
@@ -36,7 +36,7 @@ class SpanRecord(Row, gc=False, kw_only=True):
 def decode_spans(kind: SignalKind, record: Record) -> SpanRecord | Rejected:
     """What is staged of a record, or why it cannot be read."""
     try:
-        found = look_into(record.value, kind)
+        found = read_spans(record.value, kind)
     except Rejected as rejected:
         return rejected
     rows = [span_row(record, one) for one in found.kept]

@@ -13,7 +13,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
 from consumer.events.otlp.fold import Folded, Folding, Skipped
-from consumer.events.otlp.staged import SignalKind, look_into, signal_kind
+from consumer.events.otlp.staged import SignalKind, read_spans, signal_kind
 from consumer.events.otlp.trace import Stored, trace_of
 from consumer.events.otlp.wire import Signal
 from consumer.events.rejection import Rejected
@@ -65,7 +65,7 @@ def staged(records: Iterable[tuple[Signal, bytes]]) -> Mapping[UUID, list[Stored
     """What is staged of the records, by trace."""
     traces: defaultdict[UUID, list[Stored]] = defaultdict(list)
     for signal, value in records:
-        for one in look_into(value, kind_of(signal)).kept:
+        for one in read_spans(value, kind_of(signal)).kept:
             traces[UUID(bytes=one.trace_id)].append(Stored(one.is_log, one.resource, one.content))
     return traces
 

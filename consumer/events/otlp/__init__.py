@@ -1,9 +1,9 @@
-"""OpenTelemetry traces and log events, as the Collector's Kafka exporter writes them: many spans in each record.
+"""Reads OpenTelemetry traces and log events from the Collector's Kafka exporter, which writes many spans per record.
 
-wire      the record's bytes to OTLP messages, protobuf or JSON
-mapping   which attribute says what, for every instrumentation that is understood
-roles     what a span is: a model call, a retrieval, …; whether it says anything about a dialogue
-content   messages and texts, in whichever form an instrumentation writes them
-trace     the spans of one trace, whatever order they came in
-fold      one trace to one dialogue, or why there is none
+wire      decodes the bytes of a record, protobuf or JSON, to OTLP messages
+mapping   maps the attributes of every supported instrumentation to fields
+roles     determines the role of a span (model call, retrieval, …) and whether it contributes to a dialogue
+content   reads messages and texts in every form that instrumentations write
+trace     builds a trace from its spans, in any order of arrival
+fold      folds one trace into one dialogue, or gives the reason why there is none
 """

@@ -1,4 +1,4 @@
-"""What model calls say: messages, usage, model, temperature."""
+"""Reads messages, usage, model and temperature from the spans of model calls."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ Entries = Mapping[str, Mapping[int, dict[str, Any]]]
 
 
 class _Place(NamedTuple):
-    """Where messages may be: an attribute, or a family of indexed ones and what stands behind the index."""
+    """An attribute that may hold messages, or a family of indexed attributes with the rest of their name.
+
+    `family` and `rest` are empty if the attribute has no index.
+    """
 
     name: str
     family: str
@@ -57,7 +60,7 @@ _INPUT, _OUTPUT = _places(mapping.INPUT_MESSAGES), _places(mapping.OUTPUT_MESSAG
 
 
 class Usage(NamedTuple):
-    """Tokens and cost (in US dollars) as they are stated; None where they are not."""
+    """Tokens and cost (in US dollars) as the span states them; None if it does not."""
 
     prompt: int | None = None
     completion: int | None = None
@@ -69,22 +72,22 @@ class Usage(NamedTuple):
 
 
 def answer_of(call: Node) -> str | None:
-    """The text that the model has answered, if any."""
+    """The text of the model's answer; None if there is none."""
     return first_answer(_said(call, _OUTPUT, ASSISTANT))
 
 
 def question_of(call: Node) -> str | None:
-    """The last message of the user that the model was given."""
+    """The last user message that the model received; None if there is none."""
     return question_in(call.get(_PRESENT_INPUT)) or last_of_user(_said(call, _INPUT, USER))
 
 
 def has_content(call: Node) -> bool:
-    """Whether anything that was said to the model or by it is there."""
+    """Whether the span has any message to the model or from it."""
     return bool(_said(call, _INPUT, USER) or _said(call, _OUTPUT, ASSISTANT))
 
 
 def wants_tool(call: Node) -> bool:
-    """Whether the model asks for a tool."""
+    """Whether the model requests a tool call."""
     if any(message.calls_tool for message in _said(call, _OUTPUT, ASSISTANT)):
         return True
     if any(name.startswith("llm.output_messages.") and ".tool_calls." in name for name in call.attributes):
@@ -97,7 +100,7 @@ def wants_tool(call: Node) -> bool:
 
 
 def model_of(call: Node) -> str | None:
-    """The model that answered, or else the one that was asked."""
+    """The model that answered. If it is not stated, the requested model."""
     model = call.get(_MODEL)
     if model is None:
         model = _parameter(call, "model")
@@ -105,14 +108,14 @@ def model_of(call: Node) -> str | None:
 
 
 def temperature_of(call: Node) -> Any:
-    """The temperature that was asked for."""
+    """The requested temperature."""
     stated = call.get(_TEMPERATURE)
     return number(_parameter(call, "temperature") if stated is None else stated)
 
 
 def usage_of(trace: Trace) -> Usage:
-    """The sum over the model calls that are not inside another one. Where such a call states nothing, those inside it
-    count in its stead.
+    """The total usage of the outermost model calls. If such a call states no usage, the model calls inside it count
+    instead.
     """
     calls = trace.of(Role.MODEL_CALL)
     if len(calls) == 1:
@@ -147,7 +150,7 @@ def _stated(call: Node) -> Usage:
 
 def _count(stated: Any, details: Mapping[str, Any], *names: str) -> int | None:
     found = stated if stated is not None else next((details[name] for name in names if name in details), None)
-    if type(found) is int:  # what nearly all are
+    if type(found) is int:  # the common case
         return found
     value = number(found)
     return int(value) if value is not None and value.is_finite() else None
@@ -171,7 +174,7 @@ def _sum(values: Iterable[Any]) -> Any:
 
 
 def number(value: Any) -> Decimal | None:
-    """A number, or a text that holds one, exactly; None where it is none."""
+    """The exact value of a number, or of a text that holds a number; None if the value is not a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
         return None
     try:
@@ -189,7 +192,7 @@ def _parameter(call: Node, name: str) -> Any:
 
 
 def _said(call: Node, fields: Sequence[_Place], role: str) -> Sequence[Said]:
-    """The messages of the first attribute that has some; else those that came as events."""
+    """The messages of the first attribute that has any. If no attribute has any, the messages in the events."""
     families: Entries | None = None
     for name, family, rest in fields:
         if family:
@@ -217,7 +220,7 @@ def _event(value: Any) -> Event:
 
 
 def _said_in_events(events: Sequence[Event], role: str) -> Sequence[Said]:
-    """Questions are in the events of messages, answers in choices."""
+    """The messages in events. Message events hold questions, and choice events hold answers."""
     found: list[Said] = []
     for event in events:
         if event.name == mapping.CHOICE_EVENT:
@@ -239,7 +242,7 @@ def _content_of(event: Event) -> Any:
 
 
 def entries(node: Node) -> Entries:
-    """Indexed attributes: family, index, what stands behind the index."""
+    """The indexed attributes, by family, by index, and by the rest of the name after the index."""
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for name, value in node.attributes.items():
         match = _INDEXED.fullmatch(name) if name.startswith(_BEGINNINGS) else None

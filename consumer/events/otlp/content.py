@@ -1,6 +1,6 @@
-"""Messages and texts, in whichever form an instrumentation writes them: JSON in a string, structured, or plain text.
+"""Reads messages and texts in every form that instrumentations write: JSON in a string, structured, or plain text.
 
-The forms, by whose they are: role and parts (OpenTelemetry), role and content (OpenAI, Vercel, Langfuse), choices
+The forms, with their origin: role and parts (OpenTelemetry), role and content (OpenAI, Vercel, Langfuse), choices
 (OpenAI), generations and `kwargs` (LangChain), `output` items (OpenAI's Responses), contents (Gemini), event bodies.
 """
 
@@ -22,7 +22,7 @@ _MOST_LEVELS = 12
 
 
 class Said(NamedTuple):
-    """A message: who, what in text, and whether it asks for a tool."""
+    """A message: its role, its text, and whether it requests a tool call."""
 
     role: str
     text: str
@@ -30,7 +30,7 @@ class Said(NamedTuple):
 
 
 def decoded(value: Any) -> Any:
-    """What JSON in a string holds; anything else as it is."""
+    """The value that a string holds as JSON. Any other value is returned unchanged."""
     if not isinstance(value, str):
         return value
     if value[:1] not in '[{"' and not value[:1].isspace():
@@ -42,7 +42,7 @@ def decoded(value: Any) -> Any:
 
 
 def said(value: Any, role: str) -> Sequence[Said]:
-    """The messages in a value; a text that is none of the known forms is one message of this role."""
+    """The messages in a value. A text in no known form is one message with the given role."""
     found = decoded(value)
     messages = list(_messages(found, role, 0))
     if messages or not isinstance(value, str):
@@ -53,7 +53,7 @@ def said(value: Any, role: str) -> Sequence[Said]:
 
 
 def question_in(value: Any) -> str | None:
-    """The user's last message in a value that has the present form, without looking at those before it."""
+    """The last user message in a value of the current form, role and parts. Earlier messages are not read."""
     found = decoded(value)
     if isinstance(found, list) and _is_present_form(found):
         for one in reversed(found):
@@ -67,17 +67,17 @@ def _is_present_form(messages: list[Any]) -> bool:
 
 
 def last_of_user(messages: Sequence[Said]) -> str | None:
-    """The text of the user's last message that has one."""
+    """The text of the last user message that has a text; None if there is none."""
     return next((one.text for one in reversed(messages) if one.role == USER and one.text.strip()), None)
 
 
 def first_answer(messages: Sequence[Said]) -> str | None:
-    """The first text of the model: of several choices the first one."""
+    """The first text of the model, and so of the first choice; None if there is none."""
     return next((one.text for one in messages if one.role == ASSISTANT and one.text.strip()), None)
 
 
 def asks_for_tool(reason: Any) -> bool:
-    """Whether a reason for the end, or several, say that the model asks for a tool."""
+    """Whether a finish reason, or one in a list of them, says that the model requests a tool call."""
     reasons = reason if isinstance(reason, list) else [reason]
     return any(isinstance(one, str) and one.lower().startswith(_TOOL_REASONS) for one in reasons)
 
@@ -105,7 +105,7 @@ def _is_pair(value: list[Any]) -> bool:
 
 
 def _of_object(value: dict[str, Any], role: str, level: int) -> Iterator[Said]:
-    """One message, or an object around messages."""
+    """The messages in an object, which is a message itself or contains messages."""
     for inner in ("message", "kwargs", "data"):
         if isinstance(value.get(inner), dict) and not isinstance(value.get("content"), str):
             kind = value.get("type") if inner == "data" else None
@@ -135,7 +135,7 @@ def _message(value: dict[str, Any], role: str) -> Said:
 
 
 def text_of(content: Any, between: str = "\n") -> str:
-    """The text of a message's content: a text, one part of it, or several."""
+    """The text of a message's content. The content is a text, one part, or a list of parts."""
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else [content]
@@ -164,7 +164,7 @@ def _role(name: str, default: str) -> str:
 
 
 def text_in_list(text: str) -> str:
-    """The text of an indexed attribute that holds parts as JSON; any other as it is."""
+    """The text of the parts that an indexed attribute holds as JSON. Any other text is returned unchanged."""
     if not text.startswith("[{"):
         return text
     parts = decoded(text)

@@ -1,4 +1,4 @@
-"""What was retrieved in a trace, as citations."""
+"""Turns the documents that a trace retrieved into citations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LISTED = ("gen_ai.retrieval.documents", "langfuse.observation.output")
 
 
 def citations_of(trace: Trace) -> list[dict[str, Any]]:
-    """Each source once, in the order of retrieval. Rerankers count only where nothing else was retrieved."""
+    """The retrieved sources, each once, in order of retrieval. Rerankers count only if no retrieval has a source."""
     found: dict[str, dict[str, Any]] = {}
     for role in (Role.RETRIEVAL, Role.RERANKING):
         for document in _documents(trace.of(role)):

@@ -1,4 +1,7 @@
-"""One trace to one dialogue, or why there is none. The result depends on the set of spans alone."""
+"""Folds one trace into one dialogue, or gives the reason why there is none.
+
+The result depends only on the set of spans, not on their order of arrival.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +28,16 @@ from consumer.events.otlp.trace import Node, Trace
 from consumer.events.payload import parse_scalar
 from consumer.events.rejection import Fault, Reason, Rejected
 
-# The namespace of ids in traces if no other one is set: fixed for ever, or a user would become another.
+# The namespace of ids in traces if no other is set. It must never change, or a known user would get a new id.
 DEFAULT_NAMESPACE = UUID("7d0f8a3c-2b58-5c1e-9d4e-7261676c6564")
 
 _USER, _SESSION = mapping.names(mapping.USER), mapping.names(mapping.SESSION)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as the columns are
 _json = msgspec.json.Encoder(decimal_format="number")
 
-"""Amount, currency, and when: so many yen, or None where there is no rate."""
-
 
 class Skipped(StrEnum):
-    """Why a trace is no dialogue at all."""
+    """The reason why a trace is not a dialogue."""
 
     NO_MODEL_CALL = "no_model_call"
     EMBEDDING = "embedding"
@@ -46,7 +47,7 @@ class Skipped(StrEnum):
 
 
 class Operations(NamedTuple):
-    """How many spans a trace has, and of what."""
+    """The number of spans in a trace, in total and by role, and the number of errors."""
 
     spans: int
     model_calls: int
@@ -57,7 +58,7 @@ class Operations(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """A dialogue: the values of its columns, and where it came from."""
+    """A dialogue: the values of its columns, and the service and environment that it came from."""
 
     values: Values
     service: str | None
@@ -68,10 +69,10 @@ class Folded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Folding:
-    """How traces become dialogues.
+    """Folds traces into dialogues.
 
-    :param namespace: of the UUIDs of users and sessions whose ids are no UUIDs
-    :param retrieved_is_cited: whether documents that were retrieved are the dialogue's citations
+    :param namespace: the namespace of the UUIDs that are derived from other ids of users and sessions
+    :param retrieved_is_cited: whether the retrieved documents become the dialogue's citations
     :param pricing: settles costs; stated costs of traces are in US dollars
     """
 
@@ -80,9 +81,9 @@ class Folding:
     pricing: Pricing = field(default_factory=Pricing)
 
     def fold(self, trace_id: UUID, trace: Trace) -> Folded | Skipped:
-        """The dialogue of a trace, or why it is none at all.
+        """Return the dialogue of a trace, or the reason why the trace is not a dialogue.
 
-        :raises Rejected: it is one, and something is missing or not as its column takes it
+        :raises Rejected: the trace is a dialogue, but a field is missing or a column does not accept its value
         """
         own = _own(trace)
         call, answer = _answering(trace)
@@ -103,7 +104,7 @@ class Folding:
         return Folded(values, *_origin(trace), _operations(trace), note)
 
     def user_of(self, value: Any) -> UUID:
-        """The user that an attribute's value names.
+        """The id of the user that an attribute's value names.
 
         :raises ValueError: the value cannot be an id; the message says why
         """
@@ -113,7 +114,7 @@ class Folding:
         return _uuid(value) or ids.session_id(self.namespace, str(value))
 
     def _members(self, trace_id: UUID, trace: Trace, usage: calls.Usage) -> dict[str, Any]:
-        """What holds for the whole trace, as an event would bring it."""
+        """The fields that come from the whole trace, in the form that an event has."""
         members: dict[str, Any] = {"id": trace_id, **_times(trace), **_tokens(usage)}
         user, session = trace.first(_USER), trace.first(_SESSION)
         if user is not None:
@@ -125,7 +126,7 @@ class Folding:
         return members
 
     def _settle_cost(self, values: Values, usage: calls.Usage) -> CostNote | None:
-        """Put the cost in yen into the values, as for an event; returns how it came about."""
+        """Add the cost in yen to the values, as for an event. Return the note on its origin."""
         if "created_at" not in values:
             return None
         tokens = (values.get(name) for name in ("prompt_tokens", "completion_tokens"))
@@ -150,13 +151,13 @@ def _id(name: str, id_of: Callable[[Any], UUID], value: Any) -> UUID:
 
 
 def _validated(members: Mapping[str, Any], own: Mapping[str, Any]) -> Values:
-    """The values of the columns. Citations of ours are as they should be, but for characters that cannot be stored."""
+    """The values of the columns. Folded citations are valid, except for characters that PostgreSQL cannot store."""
     try:
         if "citations" not in own:
             check_storable(members.get("citations"))
             return {name: _value(name, member) for name, member in members.items()}
     except PydanticCustomError:
-        pass  # the whole verdict has every fault
+        pass  # the complete validation below reports every fault
     plain = {name: str(member) if isinstance(member, UUID) else member for name, member in members.items()}
     return DIALOGUE.validate(plain)
 
@@ -167,7 +168,7 @@ def _value(name: str, member: Any) -> Any:
 
 
 def _own(trace: Trace) -> dict[str, Any]:
-    """What the application says itself, the root's first."""
+    """The fields that the application sets with attributes of its own. The root takes precedence."""
     found: dict[str, Any] = {}
     for node in trace.root_first:
         for name in mapping.OWN_FIELDS.keys() & node.attributes.keys():
@@ -186,15 +187,15 @@ def _own_value(column: str, value: Any) -> Any:
 
 
 def _exactly(value: Any) -> Any:
-    """JSON in a string, with its numbers as they are written; what is structured has floats, which become exact."""
+    """Decode JSON in a string with exact numbers. The floats of a structured value become exact decimals."""
     try:
         return parse_scalar(value.encode() if isinstance(value, str) else _json.encode(value))
     except (ValueError, RecursionError):
-        return value  # the column says what it takes
+        return value  # the validation of the column reports it
 
 
 def _answering(trace: Trace) -> tuple[Node | None, str | None]:
-    """The last model call, by when it ended, that has a text and no error; and its text."""
+    """The last model call, by end time, that has a text and no error; and its text."""
     by_end = sorted(trace.of(Role.MODEL_CALL), key=lambda node: (node.end, node.start, node.id), reverse=True)
     for call in by_end:
         answer = None if call.failed else calls.answer_of(call)
@@ -204,14 +205,14 @@ def _answering(trace: Trace) -> tuple[Node | None, str | None]:
 
 
 def _last_call(trace: Trace) -> Node | None:
-    """The last model call, one without an error if there is any."""
+    """The last model call; None if there is none. Calls without an error take precedence."""
     return max(
         trace.of(Role.MODEL_CALL), key=lambda node: (not node.failed, node.end, node.start, node.id), default=None
     )
 
 
 def _why_none(trace: Trace) -> Skipped | None:
-    """Why the trace is no dialogue; None if it is one whose content is missing."""
+    """The reason why the trace is not a dialogue; None if it is a dialogue without content."""
     call = _last_call(trace)
     if call is None:
         if trace.of(Role.AGENT_CREATION):
@@ -242,7 +243,7 @@ def _tokens(usage: calls.Usage) -> dict[str, Any]:
 
 
 def _times(trace: Trace) -> dict[str, Any]:
-    """When it began and how long it took: the root, or else from the first start to the last end."""
+    """The start and the duration: those of the root, or else from the first start to the last end."""
     root = trace.root
     nodes = [root] if root is not None and root.start else [node for node in trace.nodes if node.start]
     if not nodes:
@@ -254,7 +255,7 @@ def _times(trace: Trace) -> dict[str, Any]:
 
 
 def _rounded(nanoseconds: int) -> int:
-    """Microseconds, half to even, as every other time is rounded."""
+    """Nanoseconds as microseconds, rounded half to even like every other time."""
     micros, rest = divmod(nanoseconds, 1000)
     return micros + (rest > 500 or (rest == 500 and micros % 2 == 1))
 
@@ -267,7 +268,7 @@ def _uuid(value: Any) -> UUID | None:
 
 
 def _origin(trace: Trace) -> tuple[str | None, str | None]:
-    """Service and environment of the root, or of the first span that has a service."""
+    """The service and environment of the root. If it has none, those of the first span that has a service."""
     for node in trace.root_first:
         service = _text(node, mapping.SERVICE)
         if service is not None:
@@ -276,7 +277,7 @@ def _origin(trace: Trace) -> tuple[str | None, str | None]:
 
 
 def _text(node: Node, names: Sequence[mapping.Attribute]) -> str | None:
-    """A text of the resource that the database can store."""
+    """The first of these resource attributes, if it is a text that the database can store."""
     value = next((node.resource[one.name] for one in names if node.resource.get(one.name)), None)
     return value if isinstance(value, str) and "\0" not in value else None
 
@@ -289,7 +290,7 @@ def _operations(trace: Trace) -> Operations:
     return Operations(len(roles), calls_, retrievals, tools, embeddings, failed)
 
 
-_WHAT = {
+_ADVICE = {
     "user_id": "no span names a user; set user.id on one, or ragledger.user_id",
     "session_id": "no span names a session; set session.id or gen_ai.conversation.id on one, or ragledger.session_id",
     "model_used": "the model call names no model",
@@ -299,18 +300,18 @@ _WHAT = {
 def _why_missing(name: str, trace: Trace, call: Node | None) -> str:
     dropped = sum(node.dropped for node in trace.nodes)
     limit = f"; {dropped} attributes were dropped: raise OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT" if dropped else ""
-    if name in _WHAT:
-        return _WHAT[name] + limit
+    if name in _ADVICE:
+        return _ADVICE[name] + limit
     asked = call or _last_call(trace)
     if asked is None:
-        return f"no model call, and no {mapping.OWN_PREFIX}{name}"
+        return f"the trace has no model call and no attribute {mapping.OWN_PREFIX}{name}"
     if calls.has_content(asked):
-        return f"the model call has no {'message of a user' if name == 'query' else 'text that it answered'}{limit}"
+        return f"the model call has no {'user message' if name == 'query' else 'answer text'}{limit}"
     return f"content capture is off; set {_capture(asked)}{limit}"
 
 
 def _capture(call: Node) -> str:
-    """What turns it on, for whoever wrote the span."""
+    """The setting that turns content capture on, for the instrumentation that wrote the span."""
     names = call.attributes
     if "openinference.span.kind" in names:
         return mapping.CAPTURE[Convention.OPENINFERENCE]

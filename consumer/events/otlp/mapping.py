@@ -1,7 +1,7 @@
-"""Which attribute says what. The only place that knows the names; the tables of docs/opentelemetry.md are made from it.
+"""Maps attributes to fields. No other module knows their names, and docs/opentelemetry.md takes its tables from here.
 
-Within a field the first attribute that is there counts. An index is written `N`. Raise VERSION when a name or an order
-changes: `dialogue_traces.mapping` tells which version a dialogue was folded with.
+The first attribute of a field that is present counts. `N` stands for an index. Raise VERSION when a name or an order
+changes: `dialogue_traces.mapping` stores the version that a dialogue was folded with.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ VERSION = 1
 
 
 class Convention(StrEnum):
-    """Who writes an attribute."""
+    """The convention or instrumentation that defines an attribute."""
 
     OWN = "your application"
     GENAI = "OpenTelemetry GenAI"
@@ -28,7 +28,7 @@ class Convention(StrEnum):
 
 
 class Role(StrEnum):
-    """What a span is."""
+    """The role of a span in its trace."""
 
     MODEL_CALL = "model call"
     EMBEDDING = "embedding"
@@ -41,14 +41,14 @@ class Role(StrEnum):
 
 
 class Attribute(NamedTuple):
-    """An attribute, and whose convention it is."""
+    """The name of an attribute, and the convention that defines it."""
 
     name: str
     convention: Convention
 
 
 class RoleAttribute(NamedTuple):
-    """An attribute whose value, in lower case, says what the span is."""
+    """An attribute whose value, in lower case, determines the role of the span."""
 
     name: str
     convention: Convention
@@ -150,11 +150,11 @@ ROLES: tuple[RoleAttribute, ...] = (
         {"workflow": R.ENTRY, "task": R.ENTRY, "agent": R.ENTRY, "tool": R.TOOL},
     ),
 )
-"""What a span is, by the first of these that it has. One that has none of them, but a model and what was said to it or
-by it, is a model call: former instrumentations wrote nothing else."""
+"""The first of these attributes that a span has determines its role. A span without any of them is a model call if it
+has a model, and messages or token counts: older instrumentations write no role."""
 
 PENDING = Attribute("logfire.span_type", C.PYDANTIC)
-"""`pending_span`: a copy of a span that has not ended; it is not looked at."""
+"""The value `pending_span` marks a copy of a span that has not ended. Such a copy is ignored."""
 
 USER = (
     *_of(C.OWN, "ragledger.user_id"),
@@ -213,7 +213,7 @@ PARAMETERS = (
     *_of(C.LANGFUSE, "langfuse.observation.model.parameters"),
     *_of(C.PYDANTIC, "model_request_parameters"),
 )
-"""A JSON object, whose `temperature` (and `model`) count where no attribute says them."""
+"""A JSON object. Its `temperature` and `model` count if no attribute states them."""
 
 PROMPT_TOKENS = (
     *_of(C.GENAI, "gen_ai.usage.input_tokens"),
@@ -235,7 +235,7 @@ TOTAL_TOKENS = (
     *_of(C.VERCEL, "ai.usage.totalTokens", "ai.usage.tokens"),
 )
 USAGE = _of(C.LANGFUSE, "langfuse.observation.usage_details")
-"""A JSON object with `input`, `output` and `total`, or OpenAI's names of these."""
+"""A JSON object with `input`, `output` and `total`, or OpenAI's names for them."""
 
 COST_USD = (
     *_of(C.OPENINFERENCE, "llm.cost.total"),
@@ -243,7 +243,7 @@ COST_USD = (
     *_of(C.PYDANTIC, "operation.cost"),
 )
 COSTS_USD = _of(C.LANGFUSE, "langfuse.observation.cost_details")
-"""A JSON object with `total`, or else what it is the sum of."""
+"""A JSON object with `total`, or else with the amounts to add up."""
 
 INPUT_MESSAGES = (
     *_of(C.GENAI, "gen_ai.input.messages"),
@@ -276,7 +276,7 @@ TOOL_CALLS = (
     *_of(C.OPENINFERENCE, "llm.finish_reason"),
     *_of(C.VERCEL, "ai.response.finishReason"),
 )
-"""What tells a model call that asks for a tool, and so has no text, from one whose text was not captured."""
+"""Attributes that show whether a model call requests a tool. Such a call has no text, even if content is captured."""
 
 MESSAGE_EVENTS: Mapping[str, str] = {
     "gen_ai.system.message": "system",
@@ -289,7 +289,7 @@ DETAILS_EVENT = "gen_ai.client.inference.operation.details"
 CONTENT_EVENTS = ("gen_ai.content.prompt", "gen_ai.content.completion")
 RESULT_EVENT = "db.query.result"
 EVENTS = frozenset({*MESSAGE_EVENTS, CHOICE_EVENT, DETAILS_EVENT, *CONTENT_EVENTS, RESULT_EVENT})
-"""Events, of a span or as log records, that hold content or documents."""
+"""The names of span events and log records that hold content or documents."""
 EVENT_ATTRIBUTES = ("gen_ai.event.content", "content", "message", "gen_ai.prompt", "gen_ai.completion", "body")
 
 DOCUMENTS = (
@@ -299,7 +299,7 @@ DOCUMENTS = (
     *_of(C.OPENLLMETRY, "db.query.result (event)"),
 )
 SOURCES = ("source", "url", "uri", "file_path")
-"""Members of a document's metadata that say where it is from; without any of them its id does."""
+"""Members of a document's metadata that name its source. If all are missing, the document's id is the source."""
 
 ERROR = (*_of(C.GENAI, "error.type"), *_of(C.LANGFUSE, "langfuse.observation.level"))
 
@@ -324,11 +324,11 @@ OWN_FIELDS: Mapping[str, str] = {
     "ragledger.context_window_size": "context_window_size",
     "ragledger.temperature": "temperature",
 }
-"""Attributes of the application's own, on any span of the trace: each overrides what was folded for its field."""
+"""The application's own attributes, on any span of the trace. Each one overrides the folded value of its field."""
 
 
 def names(*fields: Iterable[Attribute]) -> tuple[str, ...]:
-    """The names of the attributes of a field, in their order."""
+    """The names of the attributes of the fields, in order."""
     return tuple(attribute.name for field in fields for attribute in field)
 
 
@@ -361,7 +361,7 @@ FAMILIES = tuple(
     {attribute.name.partition(".N")[0] for attribute in (*INPUT_MESSAGES, *OUTPUT_MESSAGES) if ".N" in attribute.name}
     | {"retrieval.documents", "reranker.output_documents"}
 )
-"""What stands before the index of indexed attributes."""
+"""The part of an indexed attribute's name before the index."""
 
 CAPTURE: Mapping[Convention, str] = {
     C.GENAI: "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=SPAN_ONLY",
@@ -371,4 +371,4 @@ CAPTURE: Mapping[Convention, str] = {
     C.PYDANTIC: "include_content=True in InstrumentationSettings",
     C.LANGFUSE: "capture_input=True and capture_output=True in @observe",
 }
-"""What turns the capture of content on."""
+"""The setting that turns content capture on, by convention."""

@@ -1,4 +1,4 @@
-"""What a span is, and whether it says anything about a dialogue."""
+"""Determines the role of a span, and whether the span contributes to a dialogue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from consumer.events.otlp.mapping import Role
 
 _SPEAKING = frozenset({Role.MODEL_CALL, Role.RETRIEVAL, Role.RERANKING})
 _MODELS = frozenset(attribute.name for attribute in (*mapping.RESPONSE_MODEL, *mapping.REQUEST_MODEL))
-_TOLD = tuple(
+_MESSAGES_AND_TOKENS = tuple(
     {attribute.name.partition(".N")[0] for attribute in (*mapping.INPUT_MESSAGES, *mapping.OUTPUT_MESSAGES)}
     | {attribute.name for attribute in (*mapping.PROMPT_TOKENS, *mapping.COMPLETION_TOKENS)}
 )
@@ -20,21 +20,21 @@ _OF_ANY_SPAN = mapping.IDENTITY_NAMES | mapping.ROLE_NAMES
 
 
 def role_of(attributes: Mapping[str, Any]) -> Role:
-    """What a span with these attributes is; the values may be texts alone."""
+    """The role of a span with these attributes. Only the values that are texts are needed."""
     for said in mapping.ROLES:
         value = attributes.get(said.name)
         if value is not None:
             role = said.roles.get(str(value).lower())
             if role is not None:
                 return role
-    if not _MODELS.isdisjoint(attributes) and any(name.startswith(_TOLD) for name in attributes):
+    if not _MODELS.isdisjoint(attributes) and any(name.startswith(_MESSAGES_AND_TOKENS) for name in attributes):
         return Role.MODEL_CALL
     return Role.OTHER
 
 
 def speaks(role: Role, names: Collection[str]) -> bool:
-    """Whether a span says something about a dialogue: by what it is, or because it names a user or a session, or has
-    attributes of the application's own.
+    """Whether a span contributes to a dialogue: because of its role, because it names a user or a session, or because
+    it has attributes of the application's own.
     """
     if role in _SPEAKING or not mapping.IDENTITY_NAMES.isdisjoint(names):
         return True
@@ -42,6 +42,6 @@ def speaks(role: Role, names: Collection[str]) -> bool:
 
 
 def are_kept(names: Sequence[str], role: Role) -> Sequence[bool]:
-    """Which attributes of a span of this role are kept: no headers, no vectors, no definitions of tools."""
+    """For each attribute, whether a span of this role keeps it. Headers, vectors and tool definitions are dropped."""
     known, prefixes = (_KNOWN, _PREFIXES) if role in _SPEAKING else (_OF_ANY_SPAN, (mapping.OWN_PREFIX,))
     return [name in known or name.startswith(prefixes) for name in names]

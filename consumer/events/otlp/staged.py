@@ -1,4 +1,4 @@
-"""Spans on their way into staged_spans: what is kept of each, and under which id."""
+"""Reduces spans and log events to the parts that staged_spans stores, and derives their ids."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class StagedSpan(TypedDict):
 
 
 SPAN = Kind("span", "staged_spans", StagedSpan, facts=())
-"""What records of traces and logs become: many rows each."""
+"""The kind of the rows in staged_spans. One record of traces or logs becomes many of them."""
 
 
 @dataclass(frozen=True, eq=False)
 class SignalKind(Kind):
-    """What a topic of OTLP carries.
+    """The kind of the records in an OTLP topic.
 
-    :param folding: knows the users that spans name
+    :param folding: derives the ids of the users that spans name
     """
 
     signal: Signal = Signal.SPANS
@@ -56,12 +56,12 @@ class SignalKind(Kind):
 
 
 def signal_kind(signal: Signal, folding: Folding) -> SignalKind:
-    """The kind of a topic of OTLP."""
+    """The kind of the records in an OTLP topic."""
     return SignalKind(f"otlp_{signal}", SPAN.table, StagedSpan, facts=(), signal=signal, folding=folding)
 
 
 class SpanReason(StrEnum):
-    """What was found in a record, for a metric: why a span is kept whole, in outline, or not at all."""
+    """The reason why a span is kept whole, kept as an outline, or skipped. It is a label of a metric."""
 
     MODEL_CALL = "model_call"
     RETRIEVAL = "retrieval"
@@ -73,7 +73,7 @@ class SpanReason(StrEnum):
 
 
 class Kept(NamedTuple):
-    """A span, or a log event, as it is staged."""
+    """A span or a log event in the form that is staged."""
 
     id: bytes
     trace_id: bytes
@@ -86,10 +86,10 @@ class Kept(NamedTuple):
     reason: SpanReason
 
 
-class Looked(NamedTuple):
-    """What there is in a record: what is staged of it, and what else was found.
+class RecordSpans(NamedTuple):
+    """The contents of a record: the staged spans, and the reason for each skipped one.
 
-    :param speaks: whether anything in it says something about a dialogue
+    :param speaks: whether any of the spans contributes to a dialogue
     """
 
     kept: Sequence[Kept]
@@ -97,10 +97,10 @@ class Looked(NamedTuple):
     speaks: bool
 
 
-def look_into(value: bytes | None, kind: SignalKind) -> Looked:
-    """What is staged of a record.
+def read_spans(value: bytes | None, kind: SignalKind) -> RecordSpans:
+    """Read a record, and reduce its spans to the parts that are staged.
 
-    :raises Rejected: it holds no OTLP, or another signal
+    :raises Rejected: the value is not OTLP, or it holds another signal
     """
     kept: list[Kept] = []
     skipped: list[SpanReason] = []
@@ -117,7 +117,7 @@ def look_into(value: bytes | None, kind: SignalKind) -> Looked:
             skipped.append(SpanReason.UNRELATED)
         else:
             kept.append(one)
-    return Looked(kept, skipped, any(not one.is_outline for one in kept))
+    return RecordSpans(kept, skipped, any(not one.is_outline for one in kept))
 
 
 def _resource(resource: Resource) -> bytes:
@@ -157,7 +157,7 @@ _REASONS = {
 
 
 def _outline(span: Span) -> None:
-    """Leave what a trace's shape is made of: ids, times, role, error."""
+    """Keep only the parts that define the shape of a trace: ids, times, role, error."""
     for name in ("name", "links", "events", "trace_state", "kind", "flags", "dropped_attributes_count"):
         span.ClearField(name)
     _set_status(span)
@@ -165,7 +165,7 @@ def _outline(span: Span) -> None:
 
 
 def _trim(span: Span, role: Role) -> None:
-    """Leave what the mapping knows: no headers, no vectors, no definitions of tools."""
+    """Keep only the parts that the mapping knows. Headers, vectors and tool definitions are dropped."""
     for name in ("name", "links", "trace_state", "kind", "flags"):
         span.ClearField(name)
     _set_status(span)
@@ -174,7 +174,7 @@ def _trim(span: Span, role: Role) -> None:
 
 
 def _set_status(span: Span) -> None:
-    """Whether it failed; the message may quote anything."""
+    """Keep only whether the span failed, because the status message may quote any text."""
     if span.HasField("status"):
         code = span.status.code
         span.ClearField("status")
@@ -183,7 +183,7 @@ def _set_status(span: Span) -> None:
 
 
 def _leave(repeated: Any, wanted: Sequence[bool]) -> None:
-    """Delete the others, from the end, so that the places of those before them stay."""
+    """Delete the unwanted items, from the end, so that the indexes of earlier items stay valid."""
     for place in range(len(wanted) - 1, -1, -1):
         if not wanted[place]:
             del repeated[place]
@@ -208,16 +208,16 @@ def _keep_log(log: LogRecord, resource: bytes, folding: Folding) -> Kept | None:
 
 
 def _user(found: Iterable[Any], names: Any, folding: Folding) -> bytes:
-    """The 16 bytes of the user that is named, if any."""
+    """The 16 bytes of the id of the named user; empty if no user is named."""
     for attribute in mapping.USER:
         if attribute.name in names:
             value = next(value_of(one.value) for one in found if one.key == attribute.name)
             if value is not None and value != "":
-                with suppress(ValueError):  # it cannot be an id: the dialogue will be a dead letter
+                with suppress(ValueError):  # not a valid id: the fold will reject the trace
                     return folding.user_of(value).bytes
     return b""
 
 
 def emptied(one: Kept) -> Kept:
-    """The same span without anything that it says: its user was erased."""
+    """The same span without content, for a trace whose user was erased."""
     return one._replace(user=b"", resource=b"", content=b"")

@@ -1,4 +1,4 @@
-"""The spans of one trace, in an order that does not depend on how they came."""
+"""Builds a trace from its spans. The result does not depend on their order of arrival."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Values = Mapping[str, Any]
 
 
 class Stored(NamedTuple):
-    """A span or a log record as it was staged: messages of protobuf."""
+    """A staged span or log record, and its resource, as serialized protobuf messages."""
 
     is_log: bool
     resource: bytes
@@ -29,7 +29,7 @@ class Stored(NamedTuple):
 
 
 class Event(NamedTuple):
-    """An event of a span: its own, or a log record that names it."""
+    """An event of a span: a span event, or a log record that names the span."""
 
     name: str
     time: int
@@ -39,9 +39,9 @@ class Event(NamedTuple):
 
 @dataclass(eq=False)
 class Node:
-    """A span among those of its trace.
+    """A span as a node of its trace.
 
-    :ivar said: where its attributes are: its own, and those of an event that has the content
+    :ivar said: the attributes of the span, then those of each event that holds its content
     """
 
     id: bytes
@@ -56,7 +56,7 @@ class Node:
     events: list[Event] = field(default_factory=list)
 
     def get(self, names: Iterable[str]) -> Any:
-        """The value of the first of these attributes that is there; an event with the content has some, too."""
+        """The value of the first of these attributes that the span, or an event with its content, has; else None."""
         for attributes in self.said:
             for name in names:
                 if (value := attributes.get(name)) is not None and value != "":
@@ -64,7 +64,7 @@ class Node:
         return None
 
     def finish(self) -> None:
-        """All of its events are there."""
+        """Sort the events and collect the attributes. Call it once all events are added."""
         self.said: Sequence[Values] = (self.attributes,)
         if self.events:
             self.events.sort(key=lambda event: event.time)
@@ -74,7 +74,7 @@ class Node:
 
 @dataclass(eq=False)
 class Trace:
-    """The spans of a trace: by time, then by id."""
+    """The spans of a trace, sorted by time and then by id."""
 
     nodes: Sequence[Node]
 
@@ -85,12 +85,12 @@ class Trace:
 
     @cached_property
     def root(self) -> Node | None:
-        """The span without a parent; of several the first."""
+        """The first span without a parent; None if there is none."""
         return next((node for node in self.nodes if not node.parent), None)
 
     @cached_property
     def root_first(self) -> Sequence[Node]:
-        """The order in which spans are asked what holds for the whole trace."""
+        """The spans with the root first. Values of the whole trace come from the first span that has them."""
         root = self.root
         return self.nodes if root is None else [root, *(node for node in self.nodes if node is not root)]
 
@@ -104,7 +104,7 @@ class Trace:
         return [node for node in self.nodes if node.role is role]
 
     def enclosing(self, node: Node) -> Iterable[Node]:
-        """The spans around a span, from the inside."""
+        """The spans that enclose a span, from the innermost to the outermost."""
         seen = {node.id}
         while (found := self.by_id.get(node.parent)) is not None and found.id not in seen:
             seen.add(found.id)
@@ -112,7 +112,7 @@ class Trace:
             node = found
 
     def first(self, names: Iterable[str]) -> Any:
-        """The value of the first of these attributes that any span has, the root asked first."""
+        """The value of the first of these attributes that any span has; else None. The root takes precedence."""
         for name in names:
             if name in self.names:
                 value = next((value for node in self.root_first if (value := node.get((name,))) is not None), None)
@@ -122,7 +122,10 @@ class Trace:
 
 
 def trace_of(stored: Iterable[Stored]) -> Trace:
-    """The trace that these are. What comes twice counts once; of two versions of a span the later end counts."""
+    """Build the trace of staged spans and log records.
+
+    Duplicates count once. If a span has several versions, the version with the latest end counts.
+    """
     nodes: dict[bytes, tuple[tuple[int, bytes], Node]] = {}
     logs: list[tuple[bytes, Event]] = []
     for one in sorted(set(stored)):
@@ -167,7 +170,7 @@ def _node(span: Span, resource: bytes) -> Node:
 
 @lru_cache(maxsize=1024)
 def _resource(raw: bytes) -> Values:
-    """Nearly all spans have one of few: what is kept of it is service and environment."""
+    """Decode a staged resource. The results are cached, because nearly all spans share a few resources."""
     return values_of(Resource.FromString(raw).attributes)
 
 
@@ -183,7 +186,7 @@ def values_of(attributes: Iterable[Any]) -> dict[str, Any]:
 
 
 def value_of(value: AnyValue) -> Any:
-    """A value as Python has it; what is nested as lists and dicts, as JSON would be."""
+    """The value as a Python object. Nested values become lists and dicts, as in JSON."""
     kind = value.WhichOneof("value")
     if kind is None:
         return None

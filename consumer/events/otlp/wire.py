@@ -1,4 +1,4 @@
-"""From the value of a record to OTLP messages: protobuf or JSON, told apart by the first byte."""
+"""Decodes the value of a record to OTLP messages. The first byte distinguishes protobuf from JSON."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _PROTOBUF = b"\x0a"
 
 
 class Signal(StrEnum):
-    """What a topic carries."""
+    """The signal that a topic carries."""
 
     SPANS = "traces"
     LOGS = "logs"
 
 
 Item = tuple[Resource, Any]
-"""A Span or a LogRecord, with its resource."""
+"""A resource, and one of its Spans or LogRecords."""
 
 
 def read(value: bytes | None, signal: Signal) -> Sequence[Item]:
-    """Every span, or every log record, that a record's value holds.
+    """Return every span, or every log record, in the value of a record.
 
-    :raises Rejected: it holds no OTLP, or another signal
+    :raises Rejected: the value is not OTLP, or it holds another signal
     """
     if value is None:
         raise Rejected.whole(Reason.TOMBSTONE, "a tombstone: the record has no value")
@@ -48,7 +48,7 @@ def read(value: bytes | None, signal: Signal) -> Sequence[Item]:
 
 
 def is_valid(item: Span | LogRecord) -> bool:
-    """Whether it has ids that may be. A log record need not belong to a trace."""
+    """Whether the ids are valid. A log record may have no trace id."""
     has_ids = len(item.trace_id) == TRACE_ID_BYTES and len(item.span_id) == SPAN_ID_BYTES and any(item.trace_id)
     return has_ids or (isinstance(item, LogRecord) and not item.trace_id)
 
@@ -88,7 +88,7 @@ def _from_protobuf(value: bytes, signal: Signal) -> Sequence[Item]:
     if others and any(is_valid(item) and item.trace_id for _, item in others):
         raise _wrong_signal(_OTHER[signal], signal)
     if items is None:
-        problem = "it begins as protobuf does and cannot be decoded: cut off, nested too deep, or of another format"
+        problem = "it begins like protobuf but cannot be decoded: cut off, nested too deeply, or in another format"
         raise _not_otlp(f"{problem}; {_ENCODINGS}")
     raise _not_otlp(f"protobuf that holds no {_ITEM[signal]} with a trace id and a span id; {_ENCODINGS}")
 
@@ -108,7 +108,7 @@ def _from_json(text: bytes, signal: Signal) -> Sequence[Item]:
 
 
 def _json_problem(text: bytes, signal: Signal, error: Exception) -> Rejected:
-    """What is wrong with it: no JSON, another format or signal, or a member of it."""
+    """The rejection of JSON that cannot be read. It names another format, another signal, or the invalid member."""
     try:
         document = parse(text)
     except Rejected as rejected:
@@ -116,37 +116,39 @@ def _json_problem(text: bytes, signal: Signal, error: Exception) -> Rejected:
     name, other = _MEMBERS[signal], _OTHER[signal]
     if name in document:
         said = str(error) if isinstance(error, msgspec.ValidationError) else _in_words(error)
-        return _not_otlp(f"JSON whose {name} are not as OTLP has them: {said}")
+        return _not_otlp(f"JSON whose {name} do not have the form of OTLP: {said}")
     if _MEMBERS[other] in document:
         return _wrong_signal(other, signal)
     if "resourceMetrics" in document:
         return _wrong_signal("metrics", signal)
     if {"traceID", "spanID"} & document.keys():
-        return _not_otlp(f"JSON of Jaeger (encoding: jaeger_json); {_ENCODINGS}")
+        return _not_otlp(f"Jaeger's JSON (encoding: jaeger_json); {_ENCODINGS}")
     return _not_otlp(f"JSON without {name}; {_ENCODINGS}")
 
 
 def _in_words(error: Exception) -> str:
-    """Of errors whose text might quote the record, nothing."""
+    """Describe an error without its own text if that text might quote the record."""
     text = str(error)
     if text.startswith(("a number", "a value")):
         return text
-    return "nested too deep" if isinstance(error, RecursionError) else "an id is not hex, or a number is none"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return "an id is not hexadecimal, or a number is invalid"
 
 
 def _wrong_signal(found: str, wanted: str) -> Rejected:
     problem = (
-        f"OTLP {found}, and this topic carries {wanted}: give each signal a topic of its own in the Kafka exporter"
+        f"OTLP {found}, but this topic carries {wanted}: give each signal a topic of its own in the Kafka exporter"
     )
     return Rejected.whole(Reason.WRONG_KIND, problem)
 
 
 def _what_it_is(value: bytes) -> str:
     if value.lstrip()[:1] == b"[":
-        return f"a JSON array, as of Zipkin (encoding: zipkin_json); {_ENCODINGS}"
+        return f"a JSON array, as Zipkin writes it (encoding: zipkin_json); {_ENCODINGS}"
     known = format_of(value)
     if known is None or known.startswith("binary data"):
-        return f"neither OTLP in protobuf nor in JSON: it begins with byte {value[0]:02x}; {_ENCODINGS}"
+        return f"OTLP neither in protobuf nor in JSON: the first byte is {value[0]:02x}; {_ENCODINGS}"
     return known.partition(";")[0] + f"; {_ENCODINGS}"
 
 

@@ -1,7 +1,7 @@
-"""OTLP in JSON, as the same messages that protobuf becomes.
+"""Decodes OTLP in JSON to the same messages as OTLP in protobuf.
 
-Ids are in hex, and 64-bit numbers may be strings (OTLP 1.x, "JSON Protobuf Encoding"). Members that are not read here
-are ignored, as the specification asks.
+Ids are in hex, and 64-bit numbers may be strings (OTLP 1.x, "JSON Protobuf Encoding"). All other members
+are ignored, as the specification requires.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData, ResourceLo
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
-# A level takes up to three messages within each other, and protobuf's own parser follows no more than a hundred.
+# A level takes up to three nested messages, and protobuf's own parser accepts at most a hundred.
 MOST_LEVELS = 25
 _Number = int | str
 
 
 class _Struct(msgspec.Struct, rename="camel", gc=False):
-    """Members that are absent, or null, have their default."""
+    """A JSON object. An absent member, or a null, has its default."""
 
 
 class _Value(_Struct):
@@ -114,9 +114,9 @@ _traces, _logs = msgspec.json.Decoder(_Traces), msgspec.json.Decoder(_Logs)
 
 
 def traces(text: bytes) -> TracesData:
-    """The spans.
+    """Decode the spans.
 
-    :raises ValueError: a member is not as OTLP has it; the message says which, and quotes nothing
+    :raises ValueError: a member does not have the form of OTLP; the message quotes no value
     """
     return TracesData(
         resource_spans=[
@@ -130,7 +130,7 @@ def traces(text: bytes) -> TracesData:
 
 
 def logs(text: bytes) -> LogsData:
-    """The log records. Errors as in :func:`traces`."""
+    """Decode the log records. It raises the same errors as :func:`traces`."""
     return LogsData(
         resource_logs=[
             ResourceLogs(
@@ -182,7 +182,7 @@ def _log(log: _Log) -> LogRecord:
 
 
 def _status(status: _Status | None) -> Status.StatusCode.ValueType:
-    """By number, as OTLP has it, or by name, as protobuf's own JSON would."""
+    """The status code, from a number as in OTLP, or from a name as in protobuf's own JSON."""
     code = status.code if status else None
     if isinstance(code, str) and not code.isdecimal():
         return Status.STATUS_CODE_ERROR if code == "STATUS_CODE_ERROR" else Status.STATUS_CODE_UNSET
@@ -196,7 +196,7 @@ def _id(text: str | None) -> bytes:
 def _count(number: _Number | None, bits: int) -> int:
     found = int(number or 0)
     if not 0 <= found < 1 << bits:
-        raise ValueError(f"a number is not of {bits} bits")
+        raise ValueError(f"a number does not fit into {bits} bits")
     return found
 
 
