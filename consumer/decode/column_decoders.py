@@ -1,4 +1,4 @@
-"""The columns of the fast lane: from the values that msgspec decoded to COPY fields.
+"""Encodes the columns of the fast lane: values that msgspec has decoded become COPY fields.
 
 A decoder works on the values of many events at once, because a Python call for each value would cost more than the work
 itself. It recognises only the common shape; the exact lane decides on every other value. JSON stays the bytes that
@@ -60,7 +60,7 @@ class Column(NamedTuple):
     """One column of many events.
 
     :param parts: sequences with one item for each event; the items of all parts, joined, are the event's COPY field
-    :param facts: the value of each event as the metrics and the row need it; None if the event has none
+    :param facts: the value of each event in the form for metrics and the row; None if the event has none
     """
 
     parts: Sequence[Sequence[bytes]]
@@ -101,7 +101,7 @@ class UuidDecoder(ColumnDecoder):
 
 
 class KeyedIdDecoder(UuidDecoder):
-    """Ids of any form. UUIDs take the quick way where all of them are; a string id is hashed once and remembered."""
+    """Ids of any form. If all are UUIDs, the fast conversion applies. The hash of a string id is cached."""
 
     def __init__(self, field: KeyedId) -> None:
         self._known = Memory(lambda key: _exactly(field, key).bytes)
@@ -127,14 +127,14 @@ class IntegerDecoder(ColumnDecoder):
         return Column((where_present(encode_many_integers, numbers, NULL),), numbers)
 
     def _rounded(self, values: Sequence[int | float | str | None]) -> Sequence[int | None]:
-        """Integers instead of strings and of numbers with decimals.
+        """Replace strings and numbers with decimals by integers.
 
         :raises NotRecognised: one is out of range, in another form, or too near to the middle between two integers
         """
         texts = [value.encode() for value in values if isinstance(value, str)]
         rounded = Rounded([value for value in values if isinstance(value, float)], 0)
         if rounded.undecided:
-            raise NotRecognised  # the text would decide, and it is gone
+            raise NotRecognised  # only the text could decide, and it is not available here
         found = {str: iter(integers_in(b",".join(texts), len(texts))), float: iter(rounded.units)}
         numbers: list[Any] = [next(found[type(value)]) if type(value) in found else value for value in values]
         if any(number is not None and not self._low <= number <= self._high for number in numbers):
@@ -236,7 +236,7 @@ class TimestampDecoder(ColumnDecoder):
 
 
 class JsonDecoder(ColumnDecoder):
-    """JSON that begins with one of the given brackets, stored as it came."""
+    """JSON that begins with one of the given brackets, stored unchanged."""
 
     json_type = Raw
     absent = Raw(NULL_JSON)
@@ -253,7 +253,7 @@ class JsonDecoder(ColumnDecoder):
 
 
 class UncommonDecoder(ColumnDecoder):
-    """JSON of rare events, which only the exact lane checks."""
+    """JSON in rare events. Only the exact lane checks it."""
 
     json_type = Raw
     absent = Raw(NULL_JSON)
@@ -292,7 +292,7 @@ class PlainCitation(msgspec.Struct, gc=False):
 
 
 class CitationsDecoder(ColumnDecoder):
-    """Arrays of citations, each checked and stored as it came. Their facts are the numbers of citations."""
+    """Arrays of citations, each checked and stored unchanged. Their facts are the numbers of citations."""
 
     json_type = Raw
     absent = Raw(NULL_JSON)
@@ -309,7 +309,7 @@ class CitationsDecoder(ColumnDecoder):
         return Column(parts, [None if of_one is None else len(of_one) for of_one in found])
 
 
-# A citation is stored as it came, so only the range of a confidence is checked. A number between these two is in range
+# A citation is stored unchanged, so only the range of a confidence is checked. A number between these two is in range
 # after rounding, whatever its digits are.
 _LOWEST, _HIGHEST = (
     float(limit) + sign * 0.49 * 10.0**-CONFIDENCE.scale for limit, sign in ((CONFIDENCE.low, -1), (CONFIDENCE.high, 1))
@@ -317,7 +317,7 @@ _LOWEST, _HIGHEST = (
 
 
 def _check_confidences(values: Sequence[float | str]) -> None:
-    """Check the range of each.
+    """Check the range of each confidence.
 
     :raises NotRecognised: one is not clearly within the range, or in another form
     """
@@ -330,9 +330,9 @@ def _check_confidences(values: Sequence[float | str]) -> None:
 
 
 def _exactly(field: Field, key: Any) -> Any:
-    """The value as the declaration reads it, with the number parser of the exact lane.
+    """Parse the value with its declaration and the number parser of the exact lane.
 
-    :raises NotRecognised: the declaration refuses it
+    :raises NotRecognised: the declaration rejects the value
     """
     try:
         return field.parse(parse_scalar(key) if isinstance(key, bytes) else key)

@@ -1,4 +1,4 @@
-"""PostgreSQL's binary COPY format (the manual's page on COPY, "Binary Format"): one tuple from one event.
+"""Encodes events as tuples in PostgreSQL's binary COPY format (see "Binary Format" on the manual's page on COPY).
 
 Every field is a 32-bit length and that many bytes, -1 for NULL; numbers are in network byte order.
 """
@@ -48,58 +48,58 @@ def moment_of(micros: int) -> datetime:
 
 
 def length_prefix(length: int) -> bytes:
-    """What stands before a field of so many bytes."""
+    """The length prefix of a field with `length` bytes."""
     return _LENGTH.pack(length)
 
 
 def id_tuple(raw: bytes) -> bytes:
-    """The tuple of a table that has nothing but an id, of these 16 bytes."""
+    """The tuple of a table whose only column is an id, with these 16 bytes."""
     return _ONE_FIELD + UUID_LENGTH + raw
 
 
 def encode_text(text: str) -> bytes:
-    """Text, varchar, and an enum's label."""
+    """Encode a text, a varchar, or an enum's label."""
     raw = text.encode()
     return length_prefix(len(raw)) + raw
 
 
 def encode_bytes(raw: bytes) -> bytes:
-    """A bytea."""
+    """Encode a bytea."""
     return length_prefix(len(raw)) + raw
 
 
 def length_prefixes(fields: Sequence[bytes]) -> list[bytes]:
-    """The length in front of each field."""
+    """The length prefix of each field."""
     return list(map(_LENGTH.pack, map(len, fields)))
 
 
 def jsonb_heads(raws: Sequence[bytes]) -> list[bytes]:
-    """What stands before each JSON value: the length, and the version byte of jsonb's wire format."""
+    """The bytes before each JSON value: the length, and the version byte of jsonb's wire format."""
     return list(map(_JSONB_HEAD.pack, map(add, map(len, raws), repeat(1)), repeat(_JSONB_VERSION)))
 
 
 def encode_jsonb(raw: bytes) -> bytes:
-    """JSON as the bytes it came in."""
+    """Encode a jsonb. The JSON stays unchanged."""
     return _JSONB_HEAD.pack(len(raw) + 1, _JSONB_VERSION) + raw
 
 
 def encode_numeric(number: Decimal) -> bytes:
-    """A numeric that shows as many decimals as the number has."""
+    """Encode a numeric that displays as many decimals as the number has."""
     exponent = int(number.as_tuple().exponent)
     return encode_units(int(number.scaleb(-exponent, _EXACT)) * 10 ** max(exponent, 0), max(-exponent, 0))
 
 
 @cache
 def numerics(scale: int) -> Memory:
-    """The encoded numerics of a scale, by their units; None is NULL."""
+    """The cache of encoded numerics of a scale, by their units; None is NULL."""
     return Memory(lambda units: NULL if units is None else encode_units(units, scale))
 
 
 def encode_units(units: int, scale: int) -> bytes:
-    """A numeric of `scale` decimals, as a count of its last decimal place.
+    """Encode a numeric of `scale` decimals, given as a count of its last decimal place.
 
-    On the wire: groups of four decimal digits around the point, the weight of the first group, the sign, the scale.
-    After numeric_send in PostgreSQL's src/backend/utils/adt/numeric.c.
+    The format has groups of four decimal digits around the point, the weight of the first group, the sign, and the
+    scale. This function follows numeric_send in PostgreSQL's src/backend/utils/adt/numeric.c.
     """
     fraction_groups = -(-scale // _GROUP_DIGITS)
     rest = abs(units) * 10 ** (fraction_groups * _GROUP_DIGITS - scale)
@@ -121,40 +121,40 @@ def _numeric(groups: int) -> struct.Struct:
 
 
 def encode_uuid(value: UUID) -> bytes:
-    """A uuid."""
+    """Encode a uuid."""
     return UUID_LENGTH + value.bytes
 
 
 def key_bytes(value: UUID | str) -> bytes:
-    """A key as rows carry it: the bytes that stand for it in its COPY field, of a text with their length."""
+    """The bytes of a row's key: of a UUID its 16 bytes, of a text its whole COPY field."""
     return value.bytes if isinstance(value, UUID) else encode_text(value)
 
 
 def encode_integer(number: int) -> bytes:
-    """An integer of 32 bits."""
+    """Encode an integer of 32 bits."""
     return _INT4.pack(4, number)
 
 
 def encode_many_integers(numbers: Sequence[int]) -> list[bytes]:
-    """Many integers of 32 bits, without a call of ours for each.
+    """Encode many integers of 32 bits, without a Python call for each.
 
-    :raises struct.error: one has more bits
+    :raises struct.error: an integer has more bits
     """
     return list(map(_INT4.pack, repeat(4), numbers))
 
 
 def encode_microseconds(micros: int) -> bytes:
-    """A timestamp, as microseconds since 2000-01-01."""
+    """Encode a timestamp, given as microseconds since 2000-01-01."""
     return _INT8.pack(8, micros)
 
 
 def encode_many_microseconds(many: Sequence[int]) -> list[bytes]:
-    """Many timestamps, without a call of ours for each."""
+    """Encode many timestamps, without a Python call for each."""
     return list(map(_INT8.pack, repeat(8), many))
 
 
 def encode_boolean(flag: bool) -> bytes:
-    """A boolean."""
+    """Encode a boolean."""
     return _TRUE if flag else _FALSE
 
 
@@ -162,7 +162,7 @@ def _encode_timestamp(moment: datetime) -> bytes:
     return encode_microseconds(microseconds(moment))
 
 
-# Everything else is an enum, whose binary form is its label.
+# Every other type is an enum. Its binary form is its label.
 _ENCODERS: Mapping[str, Callable[[Any], bytes]] = {
     "uuid": encode_uuid,
     "text": encode_text,
@@ -177,17 +177,17 @@ _ENCODERS: Mapping[str, Callable[[Any], bytes]] = {
 def _encoder(field: Field) -> Callable[[Any], bytes]:
     if isinstance(field, Number) and field.scale:
         scale, encoded = field.scale, numerics(field.scale)
-        return lambda number: encoded[int(number.scaleb(scale))]  # it has been rounded to this scale
+        return lambda number: encoded[int(number.scaleb(scale))]  # it is already rounded to this scale
     return _ENCODERS.get(field.pg_type, encode_text)
 
 
 def tuple_head(kind: Kind) -> bytes:
-    """What a tuple begins with: the number of its fields."""
+    """The first bytes of a tuple: the number of its fields."""
     return struct.pack("!h", len(kind.columns))
 
 
 def tuple_encoder(kind: Kind) -> Callable[[Values], bytes]:
-    """The function that turns the values of one event of `kind` into one COPY tuple, columns in declared order."""
+    """Return a function that encodes the values of one event as a COPY tuple, with columns in declared order."""
     head = tuple_head(kind)
     columns = [(name, _encoder(field)) for name, field in kind.columns.items()]
 

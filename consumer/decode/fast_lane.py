@@ -63,7 +63,7 @@ class _Found(NamedTuple):
     unknown_fields: Sequence[int]
 
     def without(self, places: AbstractSet[int]) -> _Found:
-        """The records at all other places."""
+        """The records without those at these indexes."""
         wanted = [place not in places for place in range(len(self.records))]
         return _Found(*(list(compress(column, wanted)) for column in self))
 
@@ -97,7 +97,7 @@ class FastLane:
         members = msgspec.defstruct(
             f"Fast{self._kind.name.title()}",
             [self._member(name, decoder) for name, decoder in zip(self._kind.fields, self._decoders, strict=True)],
-            kw_only=True,  # allows required fields behind optional ones, so that fields keep the order of columns
+            kw_only=True,  # allows required fields after optional ones, so that fields keep the order of columns
             forbid_unknown_fields=forbid_unknown_fields,
             gc=False,
         )
@@ -189,7 +189,7 @@ class FastLane:
         return list(map(Row, records, keys, encoded, facts, created_at, unknown_fields, subjects, notes))
 
     def _read_columns(self, values: list[Sequence[Any]]) -> list[Column]:
-        """Every column. A sum comes after its parts: an event that does not state it gets the sum of their numbers."""
+        """Decode every column. Sums follow their parts: an event without the total gets the sum of its parts."""
         sums = {place.total for place in self._sums}
         columns = [
             _NO_COLUMN if place in sums else _read_column(decoder, column)
@@ -201,7 +201,7 @@ class FastLane:
         return columns
 
     def _settle_costs(self, columns: list[Column], moments: Sequence[int | None]) -> Iterable[CostNote | None]:
-        """Put what each answer cost into its column; how each cost came about."""
+        """Put the cost of each answer into its column. Return the note on the origin of each cost."""
         pricing = self._kind.pricing
         if pricing is None:
             return repeat(None)
@@ -215,7 +215,7 @@ class FastLane:
         return [one.note for one in settled]
 
     def _read_clock(self, columns: list[Column], records: Sequence[Record]) -> Sequence[int | None]:
-        """The time of each event: the time that it states, or else its record's timestamp, which is stored as well."""
+        """The time of each event. If the event states none, the record's timestamp is its time, and is stored."""
         if self._clock is None:
             return [None] * len(records)
         stated = columns[self._clock].facts
@@ -232,7 +232,7 @@ class FastLane:
 
 
 class _Uncommon(Exception):
-    """The records at these places do not have the common shape."""
+    """The records at these indexes do not have the common shape."""
 
     def __init__(self, places: AbstractSet[int]) -> None:
         super().__init__(places)
@@ -245,7 +245,7 @@ _USAGE = ("model_used", "token_cost_jpy", "cost", "prompt_tokens", "completion_t
 def _settle_all(pricing: Pricing, usage: Sequence[Sequence[Any]], moments: Sequence[int | None]) -> Sequence[Settled]:
     """The cost of each answer.
 
-    :raises _Uncommon: one cost is out of range; the exact lane says so
+    :raises _Uncommon: one cost is out of range; the exact lane reports it
     """
     settled: list[Settled] = []
     for model, moment, *rest in zip(usage[0], moments, *usage[1:], strict=True):
@@ -259,7 +259,7 @@ def _settle_all(pricing: Pricing, usage: Sequence[Sequence[Any]], moments: Seque
 def _read_column(decoder: ColumnDecoder, values: Sequence[Any]) -> Column:
     """Decode a column.
 
-    :raises _Uncommon: names the records whose values are not recognised
+    :raises _Uncommon: it holds the indexes of the records whose values are not recognised
     """
     try:
         return decoder.read(values)
@@ -287,7 +287,10 @@ def _derived_id(origin: tuple[str, str] | None, record: Record) -> bytes:
 
 
 def _sum_unless_stated(total: Any, first: int | None, second: int | None) -> Any:
-    """A sum out of range does not fit into 32 bits. The decoder cannot encode it, so the exact lane decides."""
+    """The total that the event states, or else the sum of its parts.
+
+    A sum out of range does not fit into 32 bits. The decoder cannot encode it, so the exact lane decides.
+    """
     return first + second if total is None and first is not None and second is not None else total
 
 

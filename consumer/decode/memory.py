@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 REMEMBERED = 50_000
-_LONGEST_REMEMBERED = 255  # no model name is longer; longer numbers are valid, but they do not come again
+_LONGEST_REMEMBERED = 255  # no model name is longer; longer numbers are valid, but they do not repeat
 
 
 class Memory(dict[Any, Any]):

@@ -1,8 +1,8 @@
-"""The numbers of a whole column at once: read, and rounded exactly as the exact lane rounds them.
+"""Reads the numbers of a whole column at once, and rounds them exactly as the exact lane does.
 
-A number becomes a count of units: of hundredths in a column of scale 2, of ones in a column of integers. The work is
-done on binary floating point numbers, in C loops. This is exact, because a number is rounded here only if it is so far
-from the middle between two units that the errors of floating point cannot reach it. The caller decides the others.
+A number becomes a count of units: hundredths in a column of scale 2, ones in a column of integers. C loops compute with
+binary floating point numbers. The result is exact, because this module decides a number only if its distance from the
+middle between two units is larger than the floating point error. The caller decides the other numbers.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _decode_integers = msgspec.json.Decoder(list[int]).decode
 class Rounded:
     """Numbers in units.
 
-    :param units: the rounded number of each; of the undecided ones one of the two neighbours
-    :param undecided: the places of numbers that are too near to the middle between two units
+    :param units: the rounded numbers; an undecided number has one of its two neighbours here
+    :param undecided: the indexes of numbers that are too near to the middle between two units
     """
 
     __slots__ = ("undecided", "units")
 
     def __init__(self, numbers: Sequence[float], scale: int) -> None:
-        """Round.
+        """Round the numbers.
 
-        :raises NotRecognised: a number is beyond every column's range
+        :raises NotRecognised: a number is outside the range of every column
         """
         scaled = list(map(mul, numbers, repeat(10.0**scale)))
         if scaled and not (min(scaled) >= -_MOST_UNITS and max(scaled) <= _MOST_UNITS):
@@ -55,9 +55,9 @@ class Rounded:
 def where_given(
     make: Callable[[Sequence[bytes | Raw], bytes], Sequence[int]], values: Sequence[Raw]
 ) -> Sequence[int | None]:
-    """Whole numbers made of JSON values; None for a null.
+    """The whole number of each JSON value; None for a null.
 
-    :param make: gets the values that are no null, and the same joined by commas, without quotation marks
+    :param make: gets the values that are not null, and the same values joined by commas, without quotation marks
     """
     joined = _join(values)
     if NULL_JSON not in joined:
@@ -76,14 +76,16 @@ def _join(texts: Sequence[bytes | Raw]) -> bytes:
 def floats_in(joined: bytes, count: int) -> list[float]:
     """The numbers in a joined text.
 
-    :param count: how many there must be
+    :param count: how many numbers the text must hold
     :raises NotRecognised: one of the texts is not a number as JSON writes it
     """
     return _numbers_in(_decode_floats, joined, count)
 
 
 def integers_in(joined: bytes, count: int) -> list[int]:
-    """The same of whole numbers.
+    """The whole numbers in a joined text.
+
+    :param count: how many numbers the text must hold
 
     :raises NotRecognised: one of the texts is not a whole number as JSON writes it
     """
@@ -91,7 +93,7 @@ def integers_in(joined: bytes, count: int) -> list[int]:
 
 
 def _numbers_in(decode: Callable[[bytes], list[_Number]], joined: bytes, count: int) -> list[_Number]:
-    # Only the characters of numbers may occur, or white space and commas within a string would be accepted.
+    # Only the characters of numbers may occur. Otherwise white space and commas inside a string would be accepted.
     if joined.translate(None, _NUMBER_CHARACTERS):
         raise NotRecognised
     found = decode(b"[" + joined + b"]")

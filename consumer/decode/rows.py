@@ -1,4 +1,4 @@
-"""A row: one event, ready for COPY, still tied to the record it came from."""
+"""Rows: events that are encoded for COPY, with the records that they come from."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from consumer.events.record import Record
 
 
 class Row(msgspec.Struct, gc=False):
-    """One event on its way into its table. A struct, as one is made for every record; no cycle can go through it.
+    """One event, encoded for its table.
 
-    :param record: where it came from; kept because the database may still refuse the row
-    :param id: what the event is about, the kind's `key`, as bytes: of a UUID its 16
+    It is a msgspec struct without garbage collection, because every record has one and it cannot be part of a cycle.
+
+    :param record: the source of the event; it is kept because PostgreSQL may still reject the row
+    :param id: the value of the kind's `key` as bytes; a UUID has 16
     :param encoded: the tuple in binary COPY format
-    :param facts: what the metrics need to know of it
-    :param created_at: microseconds since 2000-01-01 UTC where the row counts towards a day, else None
-    :param unknown_fields: members of the event that are no field
-    :param subject: the 16 bytes of the id of the person it is about; empty where it is about nobody
-    :param note: how its cost came about, where there is anything to say
+    :param facts: the values that metrics need
+    :param created_at: microseconds since 2000-01-01 UTC if the row counts towards a day, else None
+    :param unknown_fields: the number of members of the event that are not fields
+    :param subject: the 16 bytes of the id of the person that the event concerns; empty if there is none
+    :param note: the origin of the cost, if it must be recorded
     """
 
     record: Record
@@ -38,10 +40,10 @@ class Row(msgspec.Struct, gc=False):
 
 
 def decode_exactly(kind: Kind, record: Record, *, anonymous: bool = False) -> Row:
-    """The row of one record, by the exact lane.
+    """Decode one record with the exact lane.
 
-    :param anonymous: leave out whom it is about
-    :raises Rejected: the record cannot be stored as it was meant
+    :param anonymous: leave out the person that the event concerns
+    :raises Rejected: the record is not a valid event of this kind
     """
     values, facts, unknown_fields, note = kind.decode(record)
     if anonymous and kind.subject_field:
@@ -58,6 +60,6 @@ def _encoder(kind: Kind) -> Callable[[Values], bytes]:
 
 
 def forget() -> None:
-    """Forget the numerics that have been encoded."""
+    """Clear the caches of encoders and of encoded numerics."""
     _encoder.cache_clear()
     numerics.cache_clear()

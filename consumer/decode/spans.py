@@ -1,4 +1,4 @@
-"""From records of traces and logs to rows of staged_spans: many a record."""
+"""Decodes records of traces and logs to rows of staged_spans. One record has many rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from consumer.events.rejection import Rejected
 
 
 class SpanFacts(NamedTuple):
-    """What is known of a staged span beside its columns."""
+    """The facts about a staged span that are not columns."""
 
     trace_id: bytes
     is_root: bool
@@ -21,11 +21,11 @@ class SpanFacts(NamedTuple):
 
 
 class SpanRecord(Row, gc=False, kw_only=True):
-    """One record of spans or log events, as a row: it stands for its record wherever records are counted.
+    """One record of spans or log events, in the form of a row. It represents the record wherever records are counted.
 
-    :param rows: what is staged of it
-    :param skipped: what is not
-    :param speaks: whether anything in it says something about a dialogue; the record is ignored if nothing does
+    :param rows: the staged spans and log events of the record
+    :param skipped: the reason for each one that is not staged
+    :param speaks: whether any of them contributes to a dialogue; if not, the record counts as ignored
     """
 
     rows: Sequence[Row]
@@ -34,7 +34,7 @@ class SpanRecord(Row, gc=False, kw_only=True):
 
 
 def decode_spans(kind: SignalKind, record: Record) -> SpanRecord | Rejected:
-    """What is staged of a record, or why it cannot be read."""
+    """Decode a record to its staged spans, or return the reason why it cannot be read."""
     try:
         found = read_spans(record.value, kind)
     except Rejected as rejected:
@@ -62,7 +62,7 @@ def span_row(record: Record, kept: Kept) -> Row:
 
 
 def without_content(row: Row) -> Row:
-    """The row of a span of a trace whose user was erased: that it was there, and nothing of it."""
+    """The same row without content, for a trace whose user was erased. It only records that the span existed."""
     trace_id, is_root, reason = row.facts
     kept = Kept(
         row.id, trace_id, b"", is_log=False, is_outline=True, is_root=is_root, resource=b"", content=b"", reason=reason

@@ -1,4 +1,4 @@
-"""From the staged spans of traces to dialogues, ready for COPY."""
+"""Folds the staged spans of traces into dialogues, ready for COPY."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from consumer.events.otlp.trace import Stored, Trace, trace_of
 from consumer.events.record import StoredRecord
 from consumer.events.rejection import Reason, Rejected
 
-# A trace is no record: by this it is told from one where dead letters are kept, and found again.
+# A trace is not a record of Kafka. This partition marks its dead letter, and no record has it.
 TRACE_PARTITION = -1
 _json = msgspec.json.Encoder(decimal_format="number")
 _encode = tuple_encoder(DIALOGUE)
@@ -30,8 +30,8 @@ _encode = tuple_encoder(DIALOGUE)
 class TraceDialogue(NamedTuple):
     """The dialogue of a trace.
 
-    :param row: its record is the trace, without a value
-    :param content_hash: of everything that is stored of it: the same hash needs no update
+    :param row: the row of the dialogue; its record stands for the trace and has no value
+    :param content_hash: the hash of all stored values; if it has not changed, the dialogue needs no update
     """
 
     row: Row
@@ -43,7 +43,7 @@ Judged = TraceDialogue | Skipped | Rejected
 
 
 def judge(folding: Folding, topic: str, traces: Mapping[UUID, Sequence[Stored]]) -> Mapping[UUID, Judged]:
-    """What becomes of each trace."""
+    """Return the result of each trace: a dialogue, or the reason why it is skipped or rejected."""
     return {trace_id: _judge(folding, topic, trace_id, stored) for trace_id, stored in traces.items()}
 
 
@@ -54,8 +54,8 @@ def _judge(folding: Folding, topic: str, trace_id: UUID, stored: Sequence[Stored
         return folded if isinstance(folded, Skipped) else _dialogue(_place(topic, trace_id, trace), folded)
     except Rejected as rejected:
         return rejected
-    except Exception as error:  # noqa: BLE001 - one trace that we cannot read must not hold up all others
-        problem = f"the trace cannot be folded: {type(error).__name__}; this is a fault of ragledger, please report it"
+    except Exception as error:  # noqa: BLE001 - one trace that cannot be read must not block the others
+        problem = f"the trace cannot be folded: {type(error).__name__}; this is a bug in ragledger, please report it"
         return Rejected.whole(Reason.INVALID_FIELD, problem)
 
 
@@ -78,7 +78,7 @@ def _with_raw_citations(values: Values) -> Values:
 
 
 def offset_of(trace_id: UUID) -> int:
-    """The number by which a trace's dead letter is known, in place of an offset."""
+    """The number that identifies a trace's dead letter, in place of an offset."""
     return trace_id.int & (2**63 - 1)
 
 
@@ -88,10 +88,10 @@ def _place(topic: str, trace_id: UUID, trace: Trace) -> StoredRecord:
 
 
 def trace_record(topic: str, trace_id: UUID, stored: Sequence[Stored], users: Iterable[UUID]) -> StoredRecord:
-    """A trace as one record of OTLP, with its log events as events of their spans: what its dead letter keeps.
+    """Build the record that a trace's dead letter stores: OTLP with log events as events of their spans.
 
-    :param users: whom its spans name; in headers, as the spans may know them by other ids, and an erasure has to find
-        the dead letter
+    :param users: the ids of the users that the spans name; they go into headers, because the spans may contain other
+        ids of the users, and an erasure must find the dead letter
     """
     spans = {one.content: (one.resource, Span.FromString(one.content)) for one in stored if not one.is_log}
     for one in sorted(one for one in stored if one.is_log):

@@ -1,6 +1,6 @@
 """Work on many values at once: C loops over joined bytes, and a cache of earlier results.
 
-Only the common shape is recognised: either of all values or, with :class:`NotRecognised`, of none.
+A function here recognises only the common shape. If one value has another shape, it raises :class:`NotRecognised`.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def moments_of(texts: Sequence[str]) -> list[int]:
 
 
 def plain_times(texts: Sequence[str]) -> Sequence[datetime]:
-    """Date-times of a form that msgspec and the exact lane read alike.
+    """Date-times in a form that msgspec and the exact lane read alike.
 
-    :raises NotRecognised: a text has another form, or lies in a year that its offset may lead out of
+    :raises NotRecognised: a text has another form, or lies in the first or last year of the calendar
     """
     if not texts:
         return ()
@@ -108,12 +108,12 @@ _PLAIN_TIMES = frozenset(
 )
 
 
-# Just in the middle between two microseconds, where msgspec and PostgreSQL round differently.
+# Exactly in the middle between two microseconds, where msgspec and PostgreSQL round differently.
 _TIE = re.compile(r"\.\d{6}50*(?!\d)", re.ASCII)
 
 
 def json_parts(raws: Sequence[bytes]) -> Sequence[Sequence[bytes]]:
-    """The COPY fields of JSON that is stored as it came: the heads, and the JSON itself, which may be long.
+    """The COPY fields of JSON that is stored unchanged: the heads, and then the JSON itself, which may be long.
 
     :raises NotRecognised: PostgreSQL could not store a value, or the exact lane might refuse it
     :raises UnicodeDecodeError: a value is not UTF-8

@@ -1,4 +1,4 @@
-"""What traces became."""
+"""The result of folding traces."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from consumer.decode.rows import Row
 
 @dataclass(frozen=True, slots=True)
 class FoldedTraces:
-    """What traces became, once committed.
+    """The result of folding traces, after the commit.
 
     :param inserted: new dialogues
-    :param outcomes: how many traces, by what became of them and why
-    :param reasons: how many dead letters, by reason
+    :param outcomes: the number of traces, by outcome and reason
+    :param reasons: the number of dead letters, by reason
     :param is_last: whether no other trace is due
     """
 

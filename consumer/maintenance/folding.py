@@ -16,40 +16,40 @@ class Traces(Protocol):
     """The staged spans, and the dialogues they become."""
 
     async def fold_some(self) -> FoldedTraces | None:
-        """Fold traces that are due, in one transaction; None while another replica is at it.
+        """Fold due traces in one transaction. Return None if another replica is folding.
 
-        :raises StoreError: not now
+        :raises StoreError: PostgreSQL cannot do it now
         """
         ...
 
     async def drop_some(self) -> bool:
-        """Drop spans that were kept long enough; whether there may be more.
+        """Drop spans that are older than the retention time. Return whether there may be more.
 
-        :raises StoreError: not now
+        :raises StoreError: PostgreSQL cannot do it now
         """
         ...
 
     async def waiting(self) -> int:
-        """How many traces have spans that are not folded yet.
+        """Return the number of traces with spans that are not folded yet.
 
-        :raises StoreError: not now
+        :raises StoreError: PostgreSQL cannot do it now
         """
         ...
 
 
 class FoldTelemetry(Protocol):
-    """What is told of the folding."""
+    """Receives reports about the folding of traces."""
 
     def folded(self, folded: FoldedTraces) -> None:
         """Traces were folded."""
         ...
 
     def fold_succeeded(self, waiting: int) -> None:
-        """Everything due was folded; so many traces wait until they are due."""
+        """All due traces were folded; `waiting` traces are not due yet."""
         ...
 
     def fold_failed(self, problem: str) -> None:
-        """Traces cannot be folded now; what is due stays due."""
+        """Traces cannot be folded now. Due traces stay due."""
         ...
 
 
@@ -65,7 +65,7 @@ class FoldJob:
         self._dropped_at = float("-inf")
 
     async def run_once(self) -> bool:
-        """Fold the traces that are due, then drop old spans; False if there was no time for all of it."""
+        """Fold the traces that are due, then drop old spans; False if the time was too short for all of it."""
         ends = self._clock.monotonic() + TURN_SECONDS
         try:
             while (folded := await self._traces.fold_some()) is not None:

@@ -1,4 +1,4 @@
-"""Spans that were staged: which traces they touch, and what became of the records that they came in."""
+"""Marks the traces of staged spans, and derives the result of each record from the results of its spans."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from consumer.postgres.staging import Outcome
 
 
 class StagedRecords(NamedTuple):
-    """What records of spans became, each as a whole: a record whose spans were all there before is a duplicate.
+    """The result of each record of spans. A record is a duplicate if all of its spans were already staged.
 
-    :param spans: how many spans, by what became of them and what they are
+    :param spans: the number of spans, by outcome and reason
     """
 
     inserted: Sequence[SpanRecord] = ()
@@ -49,8 +49,8 @@ def results_of(records: Sequence[SpanRecord], outcome: Outcome) -> StagedRecords
 
 def _counted(records: Sequence[SpanRecord], outcome: Outcome) -> Mapping[tuple[str, str], int]:
     counts: Counter[tuple[str, str]] = Counter()
-    for word, rows in (("staged", outcome.inserted), ("duplicate", outcome.duplicates)):
-        counts.update((word, row.facts[2].value) for row in rows)
+    for result, rows in (("staged", outcome.inserted), ("duplicate", outcome.duplicates)):
+        counts.update((result, row.facts[2].value) for row in rows)
     counts.update(("skipped", reason.value) for record in records for reason in record.skipped)
     return counts
 

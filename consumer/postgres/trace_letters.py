@@ -1,4 +1,4 @@
-"""Dead letters of traces. A trace has one, whatever spans come: the newest reason counts, and a dialogue settles it."""
+"""Stores dead letters of traces. A trace has at most one: the newest reason replaces it, and a dialogue settles it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from consumer.postgres.queries import load
 
 
 async def keep(transaction: Transaction, topic: str, letters: Sequence[DeadLetter]) -> None:
-    """Keep traces that cannot become dialogues, with the reasons."""
+    """Store traces that cannot become dialogues as dead letters, with the reasons."""
     if not letters:
         return
     headers = headers_in_json(letter.record for letter in letters)
@@ -38,13 +38,13 @@ async def keep(transaction: Transaction, topic: str, letters: Sequence[DeadLette
 
 
 async def settle(transaction: Transaction, topic: str, traces: Collection[UUID]) -> None:
-    """The traces have become dialogues: what was wrong with them is over."""
+    """Settle the dead letters of traces that have become dialogues."""
     if traces:
         await transaction.execute(load("settle_trace_letters"), topic, TRACE_PARTITION, _offsets(traces))
 
 
 async def empty(transaction: Transaction, topic: str, traces: Collection[UUID]) -> None:
-    """The users of the traces were erased."""
+    """Empty the dead letters of traces whose users were erased."""
     if traces:
         rows = await transaction.fetch(load("trace_letters"), topic, TRACE_PARTITION, _offsets(traces))
         await transaction.execute(load("dead_letters_empty"), [row["id"] for row in rows], GONE)

@@ -1,4 +1,4 @@
-"""The dialogues of traces on their way into their tables: new ones inserted, known ones changed."""
+"""Writes the dialogues of traces: inserts new dialogues and updates known ones."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from consumer.postgres.splitting import insert_splitting, refused
 from consumer.postgres.staging import Outcome, how_to_insert, insert_merging
 
 _STAGE = "stage_changed_dialogues"
-# What a user has said about the answer is not what the trace says.
+# A trace contains no feedback, so an update must not overwrite it.
 _CHANGED = tuple(name for name in DIALOGUE.columns if name not in ("id", "user_feedback"))
 
 
 async def insert(
     transaction: Transaction, rows: Sequence[Row], report: Report, *, splits: bool, first: int | None = None
 ) -> Outcome:
-    """Insert dialogues. Errors as for the rows of a batch.
+    """Insert dialogues. It raises the same errors as the insert of a batch.
 
-    :param splits: whether to look for rows that the database refuses
-    :param first: how many to begin with then, where each may take long
+    :param splits: whether to find the rows that PostgreSQL rejects
+    :param first: with `splits`, the number of rows in the first part, if each row may take long
     """
     if not rows:
         return Outcome()
@@ -46,9 +46,9 @@ async def insert(
 
 
 async def change(transaction: Transaction, rows: Sequence[Row], first: int | None) -> Outcome:
-    """Change dialogues that are there; `amended` are those that were. What is gone stays gone.
+    """Update existing dialogues; `amended` holds the updated ones. A deleted dialogue is not inserted again.
 
-    :raises Refused: :raises Objection: not for a row, but for something of ours
+    :raises Refused: :raises Objection: PostgreSQL rejects the statement itself, not a row
     """
     if not rows:
         return Outcome()
@@ -63,7 +63,7 @@ async def change(transaction: Transaction, rows: Sequence[Row], first: int | Non
     async def update(part: Sequence[Row]) -> None:
         await transaction.copy(_STAGE, tuple(DIALOGUE.columns), [row.encoded for row in part])
         found = await transaction.fetch(statement)
-        await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal at COMMIT would name no row
+        await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # an error at COMMIT would name no row
         await transaction.execute(f"TRUNCATE {_STAGE}")
         changed.update(row["id"].bytes for row in found)
 
@@ -77,7 +77,7 @@ async def change(transaction: Transaction, rows: Sequence[Row], first: int | Non
 
 
 async def keep_traces(transaction: Transaction, dialogues: Collection[TraceDialogue]) -> None:
-    """Keep which trace each dialogue came from."""
+    """Record the trace of each dialogue."""
     if not dialogues:
         return
     rows = sorted(map(_trace_row, dialogues))
@@ -93,5 +93,5 @@ def _trace_row(dialogue: TraceDialogue) -> tuple[Any, ...]:
 
 
 async def states(transaction: Transaction, traces: Collection[UUID]) -> Mapping[UUID, Any]:
-    """What is known of the dialogues that the traces have become."""
+    """The stored state of each trace that has become a dialogue, by trace."""
     return {row["dialogue_id"]: row for row in await transaction.fetch(load("trace_states"), list(traces))}

@@ -1,8 +1,8 @@
-"""Traces in PostgreSQL: the spans that were staged, and the dialogues that they become.
+"""Folds the staged spans in PostgreSQL into dialogues.
 
-A fold is one transaction under an advisory lock: dialogues, dialogue_traces, dead letters, touched days, and the marks
-of what was folded. A mark that a flush commits meanwhile stays, and its trace is folded again. So whatever order spans
-come in, the last fold of a trace sees all of them.
+A fold is one transaction under an advisory lock. It writes dialogues, dialogue_traces, dead letters and touched days,
+and deletes the marks of the folded traces. A mark that a flush commits meanwhile stays, and its trace is folded again.
+Therefore the last fold of a trace sees all of its spans, in whatever order they arrive.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ Outcomes = Counter[tuple[str, str]]
 
 @dataclass(slots=True)
 class _Chunk:
-    """Traces that are folded together: what is staged of them, and what becomes of each.
+    """The traces that one transaction folds: their staged spans, and the result for each trace.
 
-    :param quiet: those that have been quiet long enough to be given up, where they cannot become dialogues
-    :param marks: of each trace, those that this fold answers for
+    :param marks: the marks of each trace that this fold deletes
+    :param quiet: the traces without new spans for long enough: if they are not dialogues by now, they are given up
+    :param is_last: whether no other trace is due
     """
 
     marks: dict[UUID, Sequence[int]]
@@ -65,17 +66,17 @@ class _Chunk:
     moments: list[int | None] = field(default_factory=list)
 
     def dialogues(self) -> Mapping[UUID, TraceDialogue]:
-        """Those of the traces that are dialogues."""
+        """The traces that are dialogues."""
         return {trace: one for trace, one in self.judged.items() if isinstance(one, TraceDialogue)}
 
 
 class PostgresTraces:
     """See :class:`consumer.maintenance.folding.Traces`.
 
-    :param topic: under which dead letters of traces are kept
-    :param quiet: seconds without a new span after which a trace is folded whatever is missing
-    :param keep_hours: for which spans are kept
-    :param tell: is given the table and SQLSTATE of each amendment that is refused and set aside
+    :param topic: the topic that dead letters of traces are stored under
+    :param report: called with the table and SQLSTATE of each amendment that PostgreSQL rejects and that is set aside
+    :param quiet: seconds without a new span after which a trace is folded, even if something is missing
+    :param keep_hours: hours for which spans are kept
     """
 
     def __init__(
@@ -84,13 +85,13 @@ class PostgresTraces:
         days: BusinessDays,
         folding: Folding,
         topic: str,
-        tell: Report,
+        report: Report,
         *,
         quiet: float,
         keep_hours: float,
         erasure_keys: Sequence[Key] = (),
     ) -> None:
-        self._database, self._days, self._folding, self._topic, self._tell = database, days, folding, topic, tell
+        self._database, self._days, self._folding, self._topic, self._report = database, days, folding, topic, report
         self._quiet, self._keep_hours = quiet, keep_hours
         self._erasures = Erasures(erasure_keys)
         self._tried: dict[UUID, int] = {}
@@ -112,7 +113,7 @@ class PostgresTraces:
         return bool(row["dropped"] == DROPPED_AT_ONCE)
 
     async def fold_some(self) -> FoldedTraces | None:
-        """See :meth:`Traces.fold_some`. What the database refuses is looked for in a second attempt."""
+        """See :meth:`Traces.fold_some`. If PostgreSQL rejects the rows, a second attempt finds the rejected ones."""
         while True:
             try:
                 async with self._database.transaction() as transaction:
@@ -121,7 +122,7 @@ class PostgresTraces:
                 await self._erasures.learn(self._database)
             except (Refused, Objection) as error:
                 if self._splits:
-                    raise Unavailable(f"{error}: no trace is the cause", Cause.REFUSED) from error
+                    raise Unavailable(f"{error}: the cause is not the row of a trace", Cause.REFUSED) from error
                 self._splits = True
             except Unavailable as error:
                 self._splits, self._first = (True, 1) if error.cause is Cause.TIMEOUT else (self._splits, self._first)
@@ -156,7 +157,7 @@ class PostgresTraces:
         return chunk
 
     async def _due(self, transaction: Transaction) -> _Chunk:
-        """As many traces as fit into memory together, and one at least."""
+        """The due traces that fit into memory together, and at least one."""
         tried = list(self._tried), list(self._tried.values())
         due = await transaction.fetch(load("due_traces"), self._quiet, TRACES_AT_A_TIME, *tried)
         sizes = await transaction.fetch(load("trace_sizes"), [row["trace_id"] for row in due]) if due else ()
@@ -190,7 +191,7 @@ class PostgresTraces:
             chunk.outcomes["skipped", "late"] += len(late)
 
     def _leave_unripe(self, chunk: _Chunk) -> None:
-        """A trace that is no dialogue yet may become one until it is quiet: its marks stay."""
+        """Keep the marks of traces that are neither dialogues nor quiet: more spans may turn them into dialogues."""
         if len(self._tried) > _MOST_TRIED:
             self._tried.clear()
         for trace, one in list(chunk.judged.items()):
@@ -214,14 +215,14 @@ class PostgresTraces:
     async def _write_dialogues(
         self, transaction: Transaction, chunk: _Chunk, known: Mapping[UUID, Any]
     ) -> Collection[TraceDialogue]:
-        """Insert and change; those that were."""
+        """Insert new dialogues and update changed ones. Return the dialogues that were written."""
         dialogues = chunk.dialogues()
         by_id = {one.row.id: one for one in dialogues.values()}
         new = [one.row for trace, one in dialogues.items() if trace not in known]
         other = [one.row for trace, one in dialogues.items() if _differs(one, known.get(trace))]
-        outcome = await trace_rows.insert(transaction, new, self._tell, splits=self._splits, first=self._first)
+        outcome = await trace_rows.insert(transaction, new, self._report, splits=self._splits, first=self._first)
         changed = await trace_rows.change(transaction, other, self._first)
-        await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what COMMIT would refuse names no row
+        await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # an error at COMMIT would name no row
         chunk.inserted += outcome.inserted
         chunk.moments += [row.created_at for row in chain(outcome.inserted, changed.amended)]
         chunk.moments += [microseconds(known[UUID(bytes=row.id)]["created_at"]) for row in changed.amended]
@@ -239,7 +240,7 @@ class PostgresTraces:
             chunk.outcomes[outcome, ""] += number
 
     def _give_up(self, chunk: _Chunk) -> None:
-        """What is no dialogue, or cannot be one."""
+        """Count the traces that are skipped, and dead-letter those that are rejected."""
         for trace, one in chunk.judged.items():
             if isinstance(one, Rejected):
                 self._reject(chunk, trace, one)
@@ -266,7 +267,7 @@ def _differs(one: TraceDialogue, state: Any) -> bool:
 
 def _too_large(size: Any) -> Rejected:
     problem = (
-        f"the trace has {size['spans']:,} spans and log events of {size['bytes']:,} bytes; at most {MOST_SPANS:,} of"
-        f" {MOST_BYTES:,} bytes become a dialogue"
+        f"the trace has {size['spans']:,} spans and log events with {size['bytes']:,} bytes; the limits are"
+        f" {MOST_SPANS:,} spans and log events, and {MOST_BYTES:,} bytes"
     )
     return Rejected.whole(Reason.RECORD_TOO_LARGE, problem)

@@ -1,4 +1,4 @@
-"""What is told of the folding of traces."""
+"""Reports the folding of traces: metrics and logs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ log = structlog.get_logger("ragledger")
 class PrometheusFoldTelemetry:
     """See :class:`consumer.maintenance.folding.FoldTelemetry`.
 
-    :param topic: under which dead letters of traces are kept
-    :param domain: counts dialogues, wherever they come from
+    :param topic: the topic that dead letters of traces are stored under
+    :param domain: counts the dialogues of all sources
     """
 
     def __init__(self, metrics: m.Metrics, clock: Clock, topic: str, domain: DomainMetrics) -> None:
@@ -43,7 +43,7 @@ class PrometheusFoldTelemetry:
         self._problem = ""
 
     def fold_failed(self, problem: str) -> None:
-        """See :meth:`FoldTelemetry.fold_failed`; logged once, until it works again or another thing is wrong."""
+        """See :meth:`FoldTelemetry.fold_failed`. A problem is logged once, until it ends or another one replaces it."""
         if problem != self._problem:
-            log.warning("fold_failed", problem=problem, hint="what is due stays due, and is tried again")
+            log.warning("fold_failed", problem=problem, hint="due traces stay due; the next attempt follows")
         self._problem = problem

@@ -2,14 +2,14 @@
 
 
 -- name: drop_late_spans
--- Drop spans that came after their trace was closed: they change nothing any more.
+-- Drop spans that arrived after their trace was closed: they no longer change the dialogue.
 -- $1 traces
 DELETE FROM staged_spans WHERE trace_id = ANY ($1::uuid[])
 
 
 -- name: drop_old_spans
--- Drop spans that were kept long enough, and close their traces: spans that come later change nothing any more. Spans of
--- traces of which there are outlines alone go earlier. A trace that waits to be folded keeps all of its spans.
+-- Drop spans that are older than the retention time, and close their traces: later spans no longer change the dialogue.
+-- If a trace has only outlines, its spans are dropped earlier. A trace that waits to be folded keeps all of its spans.
 -- $1 hours  $2 hours for outlines  $3 at most
 WITH old AS (
     SELECT id
@@ -37,10 +37,10 @@ SELECT count(*) AS dropped FROM dropped
 
 
 -- name: due_traces
--- Traces to be folded, oldest mark first: quiet ones, and those whose root has come. A trace whose root has come and that
--- was tried since its newest mark has to become quiet first. `marks` are those that this fold answers for: a mark that is
--- committed later stays.
--- $1 seconds of quiet  $2 at most  $3 traces that were tried  $4 the newest mark of each then
+-- Return the traces to fold, oldest mark first: quiet traces, and traces whose root has arrived. If a trace with a root
+-- was already tried since its newest mark, it must become quiet first. The fold deletes only the returned `marks`.
+-- A mark that is committed later stays.
+-- $1 seconds of quiet  $2 at most  $3 traces that were tried  $4 the newest mark of each at that time
 SELECT trace_id, marks, is_quiet
 FROM (
     SELECT
@@ -56,8 +56,8 @@ LIMIT $2
 
 
 -- name: empty_traces
--- Empty the staged spans of traces whose user was erased. That they were there is kept, so that a span that comes later
--- is emptied too.
+-- Empty the staged spans of traces whose user was erased. The empty rows stay, so that a later span of the trace is
+-- emptied too.
 -- $1 traces
 UPDATE staged_spans
 SET user_id = NULL, is_outline = true, resource = '', content = ''
@@ -65,7 +65,7 @@ WHERE trace_id = ANY ($1::uuid[]) AND content <> ''
 
 
 -- name: erasure_found_traces
--- What there is of a user's traces: staged spans that are not empty, and rows of dialogue_traces.
+-- Count what is stored of a user's traces: staged spans that are not empty, and rows of dialogue_traces.
 -- $1 user
 SELECT
     (
@@ -81,8 +81,8 @@ SELECT
 
 
 -- name: erasure_spans
--- Empty staged spans of traces of a user: of every span of the trace, as the user may be named by another one. That they
--- were there is kept, so that a span that comes later is emptied too.
+-- Empty all staged spans of a user's traces, because spans that name nobody may concern the user too. The empty rows
+-- stay, so that a later span of the trace is emptied too.
 -- $1 user  $2 traces at most
 WITH named AS (
     SELECT DISTINCT trace_id
@@ -101,7 +101,7 @@ RETURNING id
 
 
 -- name: erasure_traces
--- Delete which traces the dialogues of a user came from.
+-- Delete the rows that connect the dialogues of a user with their traces.
 -- $1 user  $2 at most
 DELETE FROM dialogue_traces
 WHERE dialogue_id IN (SELECT dialogue_id FROM dialogue_traces WHERE user_id = $1 LIMIT $2)
@@ -109,14 +109,14 @@ RETURNING dialogue_id
 
 
 -- name: forget_trace_marks
--- Forget the marks of traces that were folded; marks that were made meanwhile stay.
+-- Delete the marks of traces that were folded. Marks that were added meanwhile stay.
 -- $1 marks
 DELETE FROM touched_traces WHERE id = ANY ($1::bigint[])
 
 
 -- name: keep_trace_letters
--- Keep traces that cannot become dialogues, with the reason. A trace has one dead letter: one that was replayed in vain,
--- or had another reason before, is open again with the newest reason. What somebody discarded stays discarded.
+-- Store traces that cannot become dialogues as dead letters. A trace has one dead letter. If its replay failed, or it had
+-- another reason before, it is open again with the newest reason. A discarded dead letter stays discarded.
 -- $1 topic  $2 partition that stands for traces  $3 traces, as numbers  $4 timestamps (ms)  $5 keys  $6 values
 -- $7 headers  $8 reasons  $9 details  $10 SQLSTATEs
 WITH letters AS (
@@ -148,7 +148,7 @@ ON CONFLICT (topic, partition, record_offset, record_timestamp) DO NOTHING
 
 
 -- name: keep_traces
--- Keep which trace each dialogue came from.
+-- Record the trace of each dialogue.
 -- $1 dialogues  $2 users  $3 created_at  $4 services  $5 environments  $6 spans  $7 model calls  $8 retrievals
 -- $9 tool calls  $10 embeddings  $11 errors  $12 version of the mapping  $13 hashes
 INSERT INTO dialogue_traces AS kept (
@@ -182,12 +182,13 @@ ON CONFLICT (dialogue_id) DO UPDATE SET
 
 
 -- name: lead_fold
--- Whether this transaction may fold traces: one replica at a time. No session lock, so it works behind a pooler.
+-- Return whether this transaction may fold traces: one replica at a time. The lock belongs to the transaction, not to
+-- the session, so it works behind a pooler.
 SELECT pg_try_advisory_xact_lock(hashtextextended('ragledger fold', 0)) AS leads
 
 
 -- name: settle_trace_letters
--- Settle the open dead letters of traces that have become dialogues after all.
+-- Settle the open dead letters of traces that have become dialogues.
 -- $1 topic  $2 partition that stands for traces  $3 traces, as numbers
 UPDATE dead_letters
 SET replayed_at = now()
@@ -196,19 +197,19 @@ WHERE topic = $1 AND partition = $2 AND record_offset = ANY ($3::bigint[])
 
 
 -- name: touch_traces
--- Mark traces that have new spans, so that they are folded. Marks are only added, so flushes never wait.
--- $1 traces  $2 whether each one's root is among the spans
+-- Mark traces with new spans for the next fold. Flushes only add marks, so they never wait for each other.
+-- $1 traces  $2 for each trace, whether its root is among the spans
 INSERT INTO touched_traces (trace_id, has_root) SELECT * FROM unnest($1::uuid[], $2::boolean[])
 
 
 -- name: trace_letters
--- The dead letters of traces.
+-- Return the dead letters of traces.
 -- $1 topic  $2 partition that stands for traces  $3 traces, as numbers
 SELECT id FROM dead_letters WHERE topic = $1 AND partition = $2 AND record_offset = ANY ($3::bigint[])
 
 
 -- name: trace_sizes
--- How much is staged of each trace.
+-- Return the number and the size of the staged spans of each trace.
 -- $1 traces
 SELECT trace_id, count(*) AS spans, sum(octet_length(content))::bigint AS bytes, bool_or(content = '') AS is_erased
 FROM staged_spans
@@ -217,13 +218,13 @@ GROUP BY trace_id
 
 
 -- name: trace_spans
--- The staged spans and log events of traces.
+-- Return the staged spans and log events of traces.
 -- $1 traces
 SELECT trace_id, user_id, is_log, resource, content FROM staged_spans WHERE trace_id = ANY ($1::uuid[])
 
 
 -- name: trace_states
--- What is known of the dialogues that traces have become.
+-- Return the stored state of each trace that has become a dialogue.
 -- $1 traces
 SELECT dialogue_id, created_at, content_hash, closed_at IS NOT NULL AS is_closed
 FROM dialogue_traces
@@ -231,7 +232,7 @@ WHERE dialogue_id = ANY ($1::uuid[])
 
 
 -- name: update_dialogues
--- Change dialogues whose traces have got spans since. Whatever a user has said about an answer stays.
+-- Update dialogues whose traces have new spans. Feedback stays.
 -- Formatted in: stage, columns, values (the same columns of the stage).
 UPDATE ai_dialogue_log AS dialogue
 SET ({columns}) = ROW ({values})
@@ -242,5 +243,5 @@ RETURNING dialogue.id
 
 
 -- name: waiting_traces
--- Number of traces with spans that are not folded yet.
+-- Count the traces with spans that are not folded yet.
 SELECT count(DISTINCT trace_id) AS waiting FROM touched_traces
