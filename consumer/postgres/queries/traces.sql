@@ -115,8 +115,8 @@ DELETE FROM touched_traces WHERE id = ANY ($1::bigint[])
 
 
 -- name: keep_trace_letters
--- Store traces that cannot become dialogues as dead letters. A trace has one dead letter. If its replay failed, or it had
--- another reason before, it is open again with the newest reason. A discarded dead letter stays discarded.
+-- Store traces that cannot become dialogues as dead letters. A trace has one dead letter. If its replay failed, or if it
+-- had another reason before, it is open again with the newest reason. A discarded dead letter stays discarded.
 -- $1 topic  $2 partition that stands for traces  $3 traces, as numbers  $4 timestamps (ms)  $5 keys  $6 values
 -- $7 headers  $8 reasons  $9 details  $10 SQLSTATEs
 WITH letters AS (
