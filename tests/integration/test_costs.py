@@ -177,17 +177,13 @@ def test_days_with_archived_rows_keep_their_costs(
     prices.write_text(DEARER)
     stale = "SELECT count(*) FROM dialogue_costs WHERE source <> 'stated' AND NOT is_final AND price_version <> %s"
     with ServiceProcess(online, tmp_path / "log2"):
-        eventually(
-            lambda: online.value("SELECT count(*) FROM price_versions") == 2, message="the new prices are in force"
-        )
-        eventually(
-            lambda: online.value(stale, newest(online)) == 0,
-            message="nothing is stale",
-        )
-    final = online.query(
+        final = "SELECT count(*) FROM dialogue_costs WHERE is_final"
+        eventually(lambda: online.value(final) == 4, message="the archived costs are final")
+        eventually(lambda: online.value(stale, newest(online)) == 0, message="nothing is stale")
+    days = online.query(
         "SELECT created_at::date::text AS day, count(*) AS n FROM dialogue_costs WHERE is_final GROUP BY 1"
     )
-    assert [tuple(row.values()) for row in final] == [("2026-01-10", 4)]
+    assert [tuple(row.values()) for row in days] == [("2026-01-10", 4)]
     assert online.value("SELECT max(token_cost_jpy) FROM ai_dialogue_log") == Decimal("46.50")
 
 

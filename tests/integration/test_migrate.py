@@ -134,7 +134,7 @@ async def test_the_lock_does_not_depend_on_the_defaults_of_the_role(blank: str) 
     execute(
         blank,
         f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'",
-        f"ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '50ms'",
+        f"ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '1s'",
         f"ALTER DATABASE {name} SET statement_timeout = '20s'",
     )
     both = await asyncio.gather(migrate.up(blank), migrate.up(blank))

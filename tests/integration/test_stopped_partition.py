@@ -257,7 +257,7 @@ def test_an_impossible_decision_is_refused(environment: Environment, tmp_path: P
         return done.returncode, done.stderr.replace("\n", " ")
 
     code, said = decide(topic, "0", "earliest")
-    assert (code, "does not know" in said) == (1, True)
+    assert (code, "has no row for" in said) == (1, True)
     with ServiceProcess(environment, tmp_path / "log") as service:
         eventually(lambda: environment.value("SELECT count(*) FROM ingest_ledger") == 2, message="claimed")
         assert service.stop() == 0
