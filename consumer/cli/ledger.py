@@ -180,7 +180,7 @@ def print_ledger(found: Ledger) -> None:
         )
         for line in found.lines
     ]
-    print_table("Ledger", COLUMNS, rows, empty="no partition has been claimed yet")
+    print_table("Ledger", COLUMNS, rows, empty="no partition has been claimed yet", unbroken="partition")
     for line in found.lines:
         reason = kept_reason(asdict(line))
         if reason:

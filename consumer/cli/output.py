@@ -15,6 +15,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 import uvloop
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -34,6 +35,8 @@ P = ParamSpec("P")
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+NARROWEST = 12  # columns of the terminal, for text that may be wrapped
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
@@ -139,13 +142,19 @@ def print_table(
         show_edge=False,
         pad_edge=False,
     )
+    cells = [[escape(show(value)) for value in row] for row in rows]
+    width = 2 * (len(columns) - 1)  # a space and the padding between columns
     for index, column in enumerate(columns):
         numeric = all(isinstance(row[index], int | float | Decimal | None) for row in rows)
         whole = numeric or column == unbroken
         table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
-    for row in rows:
-        table.add_row(*(escape(show(value)) for value in row))
-    out.print(table)
+        widest = max(cell_len(text) for text in (column, *(row[index] for row in cells)))
+        width += widest if whole else min(widest, NARROWEST)
+    for row in cells:
+        table.add_row(*row)
+    if width > out.width:  # rich would leave out columns
+        table.width = width
+    out.print(table, crop=False)
 
 
 def show(value: Any) -> str:

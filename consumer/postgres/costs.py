@@ -32,6 +32,18 @@ async def keep_costs(transaction: Transaction, rows: Sequence[Row]) -> None:
         await transaction.execute(load("costs_keep"), *map(list, zip(*noted, strict=True)))
 
 
+async def change_costs(transaction: Transaction, rows: Sequence[Row]) -> None:
+    """Store the cost notes of dialogues that were just changed, and correct those of dialogues without a note now.
+
+    :raises Refused: the database rejects a note
+    :raises Objection: the database rejects a note
+    """
+    await keep_costs(transaction, rows)
+    bare = [(UUID(bytes=row.id), moment_of(row.created_at or 0)) for row in rows if not row.note]
+    if bare:
+        await transaction.execute(load("costs_restate"), *map(list, zip(*bare, strict=True)))
+
+
 class _Change(NamedTuple):
     """The new state of one dialogue's cost."""
 

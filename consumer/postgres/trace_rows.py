@@ -15,7 +15,7 @@ from consumer.ingest.batch import DeadLetter
 from consumer.ingest.ports import Refused
 from consumer.postgres.amendments import Report, apply_to_new
 from consumer.postgres.client import Objection, Transaction
-from consumer.postgres.costs import keep_costs
+from consumer.postgres.costs import change_costs, keep_costs
 from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
 from consumer.postgres.splitting import insert_splitting, refused
@@ -72,7 +72,7 @@ async def change(transaction: Transaction, rows: Sequence[Row], first: int | Non
 
     await halve(transaction, rows, update, refuse, first)
     amended = [row for row in rows if row.id in changed]
-    await keep_costs(transaction, amended)
+    await change_costs(transaction, amended)
     return Outcome(amended=amended, dead_letters=letters)
 
 

@@ -77,6 +77,16 @@ def test_json_covers_every_offset(environment: Environment) -> None:
         assert line["holds"] is True
 
 
+def test_a_narrow_terminal_leaves_out_no_column(environment: Environment) -> None:
+    """In 80 columns the lines are longer, but each has the name of its partition and every number."""
+    narrow = on_other_database(environment, environment.dsn)
+    narrow.variables["COLUMNS"] = "80"
+    done = narrow.run("ledger")
+    for topic in environment.topics.values():
+        assert f"{topic}/0" in done.stdout
+    assert "held back" in done.stdout
+
+
 def test_the_table_for_people_has_a_line_for_each_partition(environment: Environment) -> None:
     """Long topic names are shown in full if the terminal is wide enough, and the verdict is in words."""
     wide = on_other_database(environment, environment.dsn)

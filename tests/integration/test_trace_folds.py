@@ -99,6 +99,20 @@ async def test_a_late_span_changes_the_dialogue_and_its_days(world: World) -> No
     assert (await world.fold()).outcomes == {}
 
 
+async def test_a_late_span_that_states_the_cost_settles_it_for_good(world: World) -> None:
+    """The cost was computed; after a span that states it, other prices do not change it."""
+    trace = UUID(int=6)
+    answer = chat(QUESTION, ANSWER) | ROOT | {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 10}
+    await world.stage(span(trace, 1, answer))
+    await world.fold()
+    world.query("INSERT INTO dialogue_costs SELECT id, created_at, 'computed', 'v1' FROM ai_dialogue_log")
+    await world.stage(span(trace, 2, {"ragledger.token_cost_jpy": "5"}, parent=1))
+    assert (await world.fold()).outcomes == {("updated", ""): 1}
+    (row,) = world.dialogues()
+    assert str(row["token_cost_jpy"]) == "5.00"
+    assert [cost["source"] for cost in world.query("SELECT source FROM dialogue_costs")] == ["stated"]
+
+
 async def test_a_trace_waits_for_what_is_missing_until_it_is_quiet(world: World) -> None:
     """With its root it may become a dialogue at once, and never a dead letter; one that came too early is settled."""
     trace, (root, _, _, answer) = one_trace(1)

@@ -72,6 +72,20 @@ ORDER BY cost.dialogue_id
 FOR UPDATE OF cost
 
 
+-- name: costs_restate
+-- Change the notes of dialogues that were changed and need none any more, so that other prices change no stated cost.
+-- $1 dialogues  $2 when they took place
+UPDATE dialogue_costs AS cost
+SET created_at = dialogue.created_at,
+    source = CASE WHEN dialogue.token_cost_jpy IS NULL THEN 'unpriced' ELSE 'stated' END,
+    amount = NULL,
+    currency = NULL,
+    cached_tokens = NULL
+FROM unnest($1::uuid[], $2::timestamp[]) AS changed (id, created_at)
+JOIN ai_dialogue_log AS dialogue ON dialogue.id = changed.id AND dialogue.created_at = changed.created_at
+WHERE cost.dialogue_id = changed.id
+
+
 -- name: costs_settle
 -- Say with which prices costs were settled.
 -- $1 dialogues  $2 sources  $3 version
