@@ -21,7 +21,7 @@ Found = tuple[list[Contestant], dict[str, str]]
 
 
 def find(
-    servers: Servers, rows: Sequence[Rows], events: Callable[[], Iterable[Event]], tell: Callable[[str], None]
+    servers: Servers, rows: Sequence[Rows], events: Callable[[], Iterable[Event]], progress: Callable[[str], None]
 ) -> Found:
     """Who can take part, ready to be measured; and who cannot, and why."""
     topics.create(servers.kafka.bootstrap_servers, [flat.TOPIC])
@@ -29,7 +29,7 @@ def find(
     contestants: list[Contestant] = []
     skipped: dict[str, str] = {}
     for name, find_one in (("Debezium JDBC sink", _connect), ("Bento", _bento)):
-        tell(f"preparing {name} (the first time this takes minutes)")
+        progress(f"preparing {name} (the first time this takes minutes)")
         try:
             contestants += find_one(servers, rows)
         except Missing as missing:
