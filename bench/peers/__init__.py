@@ -29,7 +29,7 @@ def find(
     contestants: list[Contestant] = []
     skipped: dict[str, str] = {}
     for name, find_one in (("Debezium JDBC sink", _connect), ("Bento", _bento)):
-        progress(f"preparing {name} (the first time this takes minutes)")
+        progress(f"preparing {name} (takes minutes the first time)")
         try:
             contestants += find_one(servers, rows)
         except Missing as missing:

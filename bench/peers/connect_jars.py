@@ -67,9 +67,9 @@ def classpath(cache: Path) -> list[Path]:
             [sys.executable, "-P", __file__, str(directory)], capture_output=True, timeout=TIMEOUT_S, check=True
         )
     except subprocess.SubprocessError as error:
-        raise Missing("its jars cannot be fetched; the first time needs the network") from error
+        raise Missing("its jars cannot be downloaded; the first run needs network access") from error
     if (found := cached(directory)) is None:
-        raise Missing(f"its jars are not whole: remove {directory} and try again")
+        raise Missing(f"its jars are incomplete: remove {directory} and try again")
     return found
 
 
