@@ -2,5 +2,5 @@
 
     events ─► topic and COPY file ─► rounds of [ reset ─ measure ─ check ] ─► summary ─► table, JSON, docs
 
-Every figure that is compared comes from one run on one machine; what is kept is the ratio.
+All compared figures come from one run on one machine. Only their ratios can be compared with other machines.
 """

@@ -23,18 +23,18 @@ err = Console(stderr=True, highlight=False)
 
 
 def main(
-    events: Annotated[int, typer.Option(min=10_000, max=5_000_000, help="How many events of the mixture.")] = 400_000,
-    rounds: Annotated[int, typer.Option(min=1, max=50, help="How often everybody is measured.")] = 5,
+    events: Annotated[int, typer.Option(min=10_000, max=5_000_000, help="Number of events of the mixture.")] = 400_000,
+    rounds: Annotated[int, typer.Option(min=1, max=50, help="Rounds; each measures every contestant.")] = 5,
     quick: Annotated[
-        bool, typer.Option("--quick", help=f"{QUICK_EVENTS:,} events, {QUICK_ROUNDS} rounds: some minutes.")
+        bool, typer.Option("--quick", help=f"{QUICK_EVENTS:,} events, {QUICK_ROUNDS} rounds; takes some minutes.")
     ] = False,
-    with_peers: Annotated[bool, typer.Option("--peers", help="Then measure the peers too, on the dialogues.")] = False,
+    with_peers: Annotated[bool, typer.Option("--peers", help="Also measure the peers, on dialogues.")] = False,
     backlog: Annotated[
-        int, typer.Option(min=0, help="Then write this many events that wait already, and look at memory; 0: do not.")
+        int, typer.Option(min=0, help="Also measure memory with this many waiting events; 0 skips it.")
     ] = 0,
     seed: Annotated[int, typer.Option(help="The same seed makes the same events.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
-    write_docs: Annotated[bool, typer.Option("--write-docs", help="Write docs/performance.md, pictures too.")] = False,
+    write_docs: Annotated[bool, typer.Option("--write-docs", help="Write docs/performance.md and pictures.")] = False,
 ) -> None:
     """Time raw COPY and ragledger on the same rows, side by side, over several rounds."""
     signal.signal(signal.SIGTERM, _end)
@@ -48,7 +48,7 @@ def main(
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
-    """SIGTERM leaves through every context manager, as Ctrl-C does."""
+    """Exit through every context manager at SIGTERM, as at Ctrl-C."""
     raise SystemExit(128 + number)
 
 
@@ -56,10 +56,10 @@ def _run(events: int, rounds: int, seed: int, with_peers: bool, backlog: int) ->
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
         publishing = bar.add_task("events published", total=max(events, backlog))
-        return run(Plan(events, rounds, seed, with_peers, backlog, _tell, lambda: bar.advance(publishing)))
+        return run(Plan(events, rounds, seed, with_peers, backlog, _log, lambda: bar.advance(publishing)))
 
 
-def _tell(text: str) -> None:
+def _log(text: str) -> None:
     err.print(text, style="dim", markup=False)
 
 
@@ -71,8 +71,8 @@ def _hand_over(found: results.Results, as_json: bool, write_docs: bool) -> None:
         report.show(found, Console(highlight=False))
     if write_docs:
         for written in docs.write(found):
-            _tell(f"written: {written}")
-    _tell(f"results: {path}")
+            _log(f"written: {written}")
+    _log(f"results: {path}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Memory with a long backlog: every event waits on the topics before ragledger starts."""
+"""Measures memory with a long backlog: every event waits on the topics before ragledger starts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bench.servers import Servers
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What was found.
+    """The result of the measurement.
 
-    :param events: how many waited
-    :param resident_mb: the most memory ragledger held, shared pages included
+    :param events: the number of waiting events
+    :param resident_mb: the maximum resident memory of ragledger, including shared pages
     """
 
     events: int
@@ -26,9 +26,9 @@ class Backlog:
 
 
 def measure(servers: Servers, published: Dataset, more: Iterable[Event], tick: Callable[[], None]) -> Backlog:
-    """Publish `more` behind what waits already, and let ragledger write all of it; the ledger is checked.
+    """Publish `more` after the waiting events, let ragledger write all of them, and check the ledger.
 
-    :raises BenchError: something is not as it must be
+    :raises BenchError: ragledger fails, takes too long, or its ledger is wrong
     """
     longer = dataset.append(servers, published, more, tick)
     database.reset(servers.connection)

@@ -1,7 +1,7 @@
-"""How long the Python client keeps its caller: `python -m bench.client`.
+"""Measures how long the Python client blocks its caller: `python -m bench.client`.
 
-Beside it, what the application would do anyway: the time that `json.dumps` takes for the same event. The broker is
-librdkafka's own, within the process, so that the sender's thread works too and competes for Python's lock.
+For comparison, it also measures `json.dumps` of the same event. The broker is librdkafka's mock broker in the same
+process, so the sender's thread also works and competes for Python's global interpreter lock.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def measured(work: Callable[[], object]) -> list[float]:
-    """Seconds of each call, with a pause after each, in which a service would wait for its model."""
+    """The seconds of each call. A pause follows each call, like a service that waits for its model."""
     work()
     seconds = []
     for _ in range(CALLS):

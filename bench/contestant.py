@@ -1,4 +1,4 @@
-"""A program that consumes the topic, as a contestant: idle starts first, then one start a round."""
+"""Runs a program that consumes the topics as a contestant: idle starts first, then one start in each round."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POLL_S = 0.02
 
 
 class Consumer(ABC):
-    """Reads the rows' topics from the beginning, under a consumer group of its own each time."""
+    """A program that reads the topics of the rows from the beginning, with a new consumer group at each start."""
 
     def __init__(self, name: str, servers: Servers, rows: Sequence[Rows]) -> None:
         self.name = name
@@ -27,16 +27,16 @@ class Consumer(ABC):
 
     @abstractmethod
     def _start(self, group: str, *, idle: bool) -> Program:
-        """Start it; when idle, on topics that are empty."""
+        """Start the program; if `idle`, on empty topics."""
 
     @abstractmethod
     def _is_ready(self) -> bool:
-        """Whether the one that was started last has joined its group."""
+        """Whether the last started program has joined its group."""
 
     def prepare(self, times: int) -> None:
-        """Find out what a start costs that finds nothing to read: the median of several.
+        """Measure the cost of a start on empty topics: the median of several starts.
 
-        :raises BenchError: it does not start
+        :raises BenchError: the program does not start
         """
         self.idle = IdleStart.median([self._idle_start(number) for number in range(times)])
 
@@ -50,9 +50,9 @@ class Consumer(ABC):
             program.kill()
 
     def wait_until_ready(self, program: Program) -> None:
-        """Wait until the one that was started last has joined its group.
+        """Wait until the last started program has joined its group.
 
-        :raises BenchError: it ends by itself or takes too long
+        :raises BenchError: the program ends by itself or takes too long
         """
         deadline = time.monotonic() + READY_TIMEOUT_S
         while not self._is_ready():
@@ -62,9 +62,9 @@ class Consumer(ABC):
             time.sleep(_POLL_S)
 
     def measure(self, number: int) -> Measurement:
-        """One round, from empty tables; every row is checked.
+        """Measure one round from empty tables, and check every row.
 
-        :raises BenchError: it ends by itself, takes too long, or the rows are not right
+        :raises BenchError: the program ends by itself, takes too long, or writes wrong rows
         """
         database.reset(self._servers.connection)
         measured = self.measure_unchecked(self._group("round", number))
@@ -72,9 +72,9 @@ class Consumer(ABC):
         return measured
 
     def measure_unchecked(self, group: str) -> Measurement:
-        """From the tables as they are; the rows are counted only.
+        """Measure without emptying the tables. The rows are counted but not checked.
 
-        :raises BenchError: it ends by itself or takes too long
+        :raises BenchError: the program ends by itself or takes too long
         """
         program = self._start(group, idle=False)
         try:
@@ -86,13 +86,13 @@ class Consumer(ABC):
         return measured
 
     def _is_done(self, _group: str) -> bool:
-        """Whether it has also done what makes no row. A program that only writes rows has."""
+        """Whether the work that makes no rows is also done. A program that only writes rows has no such work."""
         return True
 
     def _end(self, program: Program) -> None:
-        """End it as an operator does."""
+        """End the program as an operator does."""
         program.stop()
 
     def _group(self, purpose: str, number: int) -> str:
-        """A consumer group that nobody has used: the tables tell the suites apart."""
+        """The name of an unused consumer group. The tables in it distinguish the suites."""
         return f"bench-{purpose}-{number}-of-{'-'.join(part.table for part in self._rows)}"

@@ -1,4 +1,4 @@
-"""What the benchmark asks of the database: empty it, count, add up, see what is there."""
+"""Resets the tables between rounds, and counts and checks their rows."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Collection, Sequence
 from bench.events import COLUMNS, DIALOGUE_TABLE
 from bench.servers import Connection
 
-# Everything that a round fills.
+# The tables that a round fills.
 _FILLED = (*COLUMNS, "kept_feedback", "dead_letters", "touched_days", "rag_metrics_history", "ingest_ledger")
 
 
 def reset(connection: Connection) -> None:
-    """Empty every table and write everything down, so that the next round starts like this one."""
+    """Empty every table and make a checkpoint, so that all rounds start from the same state."""
     connection.execute(f"TRUNCATE {', '.join(_FILLED)} RESTART IDENTITY")
     connection.execute("CHECKPOINT")
 
 
 def count(connection: Connection, tables: Collection[str]) -> int:
-    """How many rows are visible in these tables."""
+    """The number of visible rows in these tables."""
     return sum(_integer(connection, f"SELECT count(*) FROM {table}") for table in tables)
 
 
 def has_rows(connection: Connection, tables: Collection[str]) -> bool:
-    """Whether any row is visible; costs next to nothing, however many there are."""
+    """Whether any row is visible. The cost is small for any number of rows."""
     looks = " OR ".join(f"EXISTS (SELECT FROM {table})" for table in tables)
     return bool(_integer(connection, f"SELECT ({looks})::int"))
 
@@ -35,7 +35,7 @@ def has_all(connection: Connection, table: str, ids: Sequence[str]) -> bool:
 
 
 def checksum(connection: Connection, table: str) -> str:
-    """A sum over all rows and every column that an event fills, whatever the order of the rows."""
+    """A checksum over all rows and every column that an event fills. It does not depend on the order of the rows."""
     row = f"ROW({', '.join(COLUMNS[table])})::text"
     found = connection.execute(f"SELECT count(*), sum(hashtextextended({row}, 0)::numeric) FROM {table}").fetchone()
     assert found is not None
@@ -43,7 +43,7 @@ def checksum(connection: Connection, table: str) -> str:
 
 
 def apply_verdicts(connection: Connection, verdicts: Sequence[tuple[str, int]]) -> None:
-    """Write feedback into its dialogues, by SQL of the benchmark's own."""
+    """Write feedback into its dialogues, with SQL of the benchmark instead of ragledger's."""
     ids, values = [id for id, _ in verdicts], [value for _, value in verdicts]
     connection.execute(
         f"UPDATE {DIALOGUE_TABLE} SET user_feedback = verdict.value "
@@ -53,7 +53,7 @@ def apply_verdicts(connection: Connection, verdicts: Sequence[tuple[str, int]]) 
 
 
 def records_accounted(connection: Connection, group: str) -> int:
-    """How many records the ledger of a consumer group accounts for."""
+    """The number of records that the ledger of a consumer group accounts for."""
     query = "SELECT coalesce(sum(next_offset - start_offset), 0)::int FROM ingest_ledger WHERE consumer_group = %s"
     row = connection.execute(query, [group]).fetchone()
     assert row is not None

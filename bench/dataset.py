@@ -1,4 +1,4 @@
-"""The rows everybody writes: on the topics, as COPY files, and as a checksum of how the table must look."""
+"""Prepares the rows that every contestant writes: on the topics, as COPY files, and as checksums of the tables."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Rows:
     """The rows of one table.
 
     :param kind: the kind of event that they come from
-    :param records: on the topic of this kind; more than rows, as some events come twice
-    :param mean_bytes: of the records' values
-    :param last_ids: of each partition's last record: once these are there, so is nearly everything
-    :param files: the rows as COPY reads them, by format
-    :param checksum: of the table once all rows are in it
-    :param amended_checksum: the same once all feedback is in it
+    :param records: the number of records on the topic of this kind; it includes duplicates
+    :param mean_bytes: the mean size of the records' values
+    :param last_ids: the ids in the last record of each partition; if these rows exist, nearly all rows exist
+    :param files: the rows as files for COPY, by format
+    :param checksum: the checksum of the table with all rows, without feedback
+    :param amended_checksum: the checksum of the table with all rows and all feedback
     """
 
     table: str
@@ -48,26 +48,26 @@ class Rows:
 class Dataset:
     """Everything that was published.
 
-    :param verdicts: how many records of feedback
+    :param verdicts: the number of feedback records
     """
 
     rows: Sequence[Rows]
     verdicts: int
 
     def of(self, kind: str) -> Sequence[Rows]:
-        """The rows of one kind alone, as they are without feedback."""
+        """The rows of only one kind, without feedback."""
         return [part for part in self.rows if part.kind == kind]
 
     @property
     def amended(self) -> Sequence[Rows]:
-        """All rows, as they are with the feedback."""
+        """All rows, with feedback."""
         return [replace(part, checksum=part.amended_checksum) for part in self.rows]
 
 
 def publish(servers: Servers, events: Iterable[Event], tick: Callable[[], None]) -> Dataset:
-    """Make the events once: to Kafka, to a file in COPY's text format, which PostgreSQL then turns into its binary one.
+    """Write the events once to Kafka, and to a text COPY file that PostgreSQL converts to a binary one.
 
-    The last step also warms the server up: its log files are as many afterwards as a round needs.
+    The conversion also warms the server up: afterwards it has all the log files that a round needs.
     """
     seen = _Seen(servers)
     with seen.files:
@@ -80,7 +80,7 @@ def publish(servers: Servers, events: Iterable[Event], tick: Callable[[], None])
 
 
 def append(servers: Servers, dataset: Dataset, events: Iterable[Event], tick: Callable[[], None]) -> Dataset:
-    """Publish more events behind the ones that are there; the rows to expect then, without files and checksums."""
+    """Publish more events after the existing ones. Return the expected rows, without files and checksums."""
     filler = topics.Filler(servers.kafka.bootstrap_servers)
     counts = Counter({part.kind: part.count for part in dataset.rows})
     records = Counter({part.kind: part.records for part in dataset.rows} | {"feedback": dataset.verdicts})
@@ -110,7 +110,7 @@ def append(servers: Servers, dataset: Dataset, events: Iterable[Event], tick: Ca
 
 @dataclass
 class _Seen:
-    """What is remembered of the events while they stream by."""
+    """The files and counts of the events published so far."""
 
     servers: Servers
     counts: Counter[str] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""From publishing to the commit: how long an event takes at a steady rate, row by row, by PostgreSQL's own clock."""
+"""Measures the delay from publishing to the commit at a steady rate, for each row, by PostgreSQL's clock."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bench.servers import Servers
 from bench.topics import Filler
 
 RATE, SECONDS = 1000, 20
-WARM_UP_SECONDS = 2  # a producer asks for the topic's metadata first, and a service's first batch is its slowest
-# The default of RAGLEDGER_BATCH__MAX_DELAY_MS first: that is what the target speaks of.
+WARM_UP_SECONDS = 2  # a producer first requests metadata of the topic, and the first batch of a service is its slowest
+# The default of RAGLEDGER_BATCH__MAX_DELAY_MS first: the target is about this value.
 BATCH_DELAYS_MS = (200, 50)
 _PERCENTILES = (0.5, 0.95, 0.99, 1.0)
-# When a row's transaction was committed, less the record's timestamp, which the producer set and which became
-# created_at as the event has none. PostgreSQL notes the moment right before it writes the commit down
-# (track_commit_timestamp).
+# The commit timestamp of a row's transaction, minus the record's timestamp. The producer sets the record's timestamp,
+# which becomes created_at because the event has none. PostgreSQL takes the commit timestamp right before it writes the
+# commit (track_commit_timestamp).
 _DELAYS = """
 SELECT count(*), percentile_cont(%s::float8[]) WITHIN GROUP (
     ORDER BY extract(epoch FROM pg_xact_commit_timestamp(xmin) - created_at AT TIME ZONE 'UTC') * 1000
@@ -33,7 +33,7 @@ SELECT count(*), percentile_cont(%s::float8[]) WITHIN GROUP (
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """What was found at one batch delay. All times are in milliseconds.
+    """The result for one batch delay. All times are in milliseconds.
 
     :param batch_delay: RAGLEDGER_BATCH__MAX_DELAY_MS
     :param rate: events a second
@@ -53,7 +53,7 @@ def measure(servers: Servers, ours: Ragledger, events: Iterable[Event], batch_de
 
     :param events: dialogues without duplicates
 
-    :raises BenchError: not all of them arrive
+    :raises BenchError: not all events were written in time
     """
     database.reset(servers.connection)
     values = [_without_time(event) for event in islice(events, RATE * (WARM_UP_SECONDS + SECONDS))]

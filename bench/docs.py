@@ -1,4 +1,4 @@
-"""docs/performance.md and its pictures, from a template and the results."""
+"""Writes docs/performance.md and its pictures from templates and the results."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _NO_PEERS = '## Peers\n\nNot measured yet: `make bench ARGS="--peers --write-doc
 
 
 def write(results: Results) -> list[Path]:
-    """Write the page and its pictures; what an earlier run found of the peers stays where this one had none."""
+    """Write the page and its pictures. If this run had no peers, the results of an earlier run with peers stay."""
     written = [PAGE, PICTURE]
     old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     PAGE.write_text(page(results, old), encoding="utf-8")
@@ -51,7 +51,7 @@ def write(results: Results) -> list[Path]:
 
 
 def page(results: Results, old: str) -> str:
-    """The page; `old` is what it was."""
+    """The text of the page; `old` is its previous text."""
     peers = _peers(results.dialogues, results) if results.with_peers else _between(old)
     return _fill(
         "performance.md",
@@ -78,7 +78,7 @@ def page(results: Results, old: str) -> str:
 
 
 def _kinds(results: Results) -> str:
-    """What an event of each kind costs, by itself."""
+    """A table of the cost of each kind of event alone."""
     columns = ("rows of one kind alone", "rows/s", "of COPY", "CPU µs/row", "PostgreSQL µs/row")
     found = [(suite.rows[0].table, of(summarize(suite), NAME)) for suite in (results.dialogues, results.provenance)]
     rows = [

@@ -1,8 +1,8 @@
-"""The events, and the very same rows in PostgreSQL's text COPY format.
+"""Generates the events, and the same rows in PostgreSQL's text COPY format.
 
-The events come from ragledger's generator. The row is written here from the generator's own values, never by
-ragledger's decoder, and PostgreSQL itself rounds its numbers: that both ways end in equal tables is one of the things
-that the benchmark checks. The same seed gives the same events.
+The events come from ragledger's generator. This module writes each row from the generator's values, without ragledger's
+decoder, and PostgreSQL rounds the numbers. So the benchmark can check that ragledger writes equal tables. The same seed
+gives the same events.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ INTEGER_COLUMNS = frozenset(
 )
 DECIMAL_COLUMNS = frozenset({"token_cost_jpy", "citation_rate", "relevance_score", "temperature"})
 TIME_COLUMNS = frozenset({"created_at", "acquired_at"})
-# A few verdicts on answers among the rows: they change rows, and must not slow the others down much.
+# The share of feedback is small: it changes existing rows, and must not slow the other events much.
 SHARES: Mapping[str, float] = {"dialogue": 0.6, "provenance": 0.32, "feedback": 0.08}
 DIALOGUES: Mapping[str, float] = {"dialogue": 1.0}
 
@@ -47,11 +47,11 @@ class Event(NamedTuple):
     """One event.
 
     :param kind: the kind's name
-    :param id: of the event's row, or of the dialogue that a verdict is about
-    :param value: of the record
-    :param timestamp_ms: of the record
-    :param row: what its row must look like, by column; None where it has no row of its own
-    :param verdict: the feedback that the dialogue must have in the end; None where the event is no verdict
+    :param id: the id of the event's row, or of the dialogue that the feedback is about
+    :param value: the value of the record
+    :param timestamp_ms: the timestamp of the record
+    :param row: the expected row, by column; None if the event has no row of its own
+    :param verdict: the feedback that the dialogue must have in the end; None if the event is not feedback
     """
 
     kind: str
@@ -69,7 +69,7 @@ class Event(NamedTuple):
 
 
 def events(count: int, seed: int, shares: Mapping[str, float] = SHARES) -> Iterator[Event]:
-    """`count` events of the mixture, in the order of their ids. A dialogue has one verdict at most."""
+    """`count` events of the mixture, in the order of their ids. A dialogue has at most one verdict."""
     judged: set[str] = set()
     for event in generator.events(count, seed, shares=shares):
         if event.kind == "feedback":
@@ -93,7 +93,7 @@ def _verdict(event: generator.Event) -> Event:
 
 
 def _row(event: generator.Event) -> dict[str, Any]:
-    """The members as the table holds them; decimals as the producer wrote them, for PostgreSQL to round."""
+    """The members as the table stores them. Decimals stay as the producer wrote them, and PostgreSQL rounds them."""
     row = {name: _stored(name, value) for name, value in event.members.items() if value is not None}
     if event.kind == "dialogue":
         row.setdefault("created_at", datetime.fromtimestamp(event.timestamp_ms / 1000, UTC))
@@ -111,7 +111,7 @@ def _stored(name: str, value: Any) -> Any:
 
 
 def _copy_text(value: Any) -> str:
-    r"""A field of the text format: \N for NULL, backslash sequences for what would end the field or the line."""
+    r"""A field of the text format: \N for NULL, backslash sequences for characters that would end the field or line."""
     if value is None:
         return r"\N"
     if isinstance(value, bool):

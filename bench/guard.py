@@ -1,14 +1,14 @@
-"""`python -m bench.guard`: has decoding and encoding become slower? It needs no server and no quiet machine.
+"""Checks whether decoding has become slower: `python -m bench.guard`. It needs no server and no quiet machine.
 
-Two ratios of CPU times are compared with the ratios that were noted:
+It compares two ratios of CPU times with the recorded ratios:
 
-- *work*: our work on the mixture, divided by fixed other work on the same events (the standard library's JSON parser
-  and some arithmetic). Processors differ in how fast they do the one and the other, so 30 % more is allowed.
-- *dearest*: the dearest realistic shape with values not seen before, divided by the cheapest shape. Both are our own
-  work, so only 10 % more is allowed.
+- *work*: ragledger's work on the mixture, divided by a fixed piece of other work on the same events (the standard
+  library's JSON parser and some arithmetic). The ratio differs between processors, so 30 % more is allowed.
+- *dearest*: the dearest realistic shape with values not seen before, divided by the cheapest shape. Both are
+  ragledger's work, so only 10 % more is allowed.
 
-All tasks are done in turn, some milliseconds each, so that a slow or busy machine slows all of them alike. Each piece
-counts with its best repetition.
+The tasks take turns of some milliseconds, so that a slow or busy machine slows all of them alike. The best repetition
+of each piece counts.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ Task = tuple[Callable[[Piece], object], Sequence[Piece]]
 
 
 def main(
-    update: Annotated[bool, typer.Option("--update", help="Note the present ratios as the ones to keep.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Record the present ratios as the reference.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
-    """Exit with 1 when decoding and encoding cost more than what was noted allows."""
+    """Exit with code 1 if decoding and encoding cost more than the recorded ratios allow."""
     ratios = measure(REPETITIONS)
     if update:
         _note(ratios)
@@ -58,7 +58,7 @@ def main(
 
 
 def judge(ratios: Mapping[str, float], noted: Mapping[str, Any]) -> dict[str, Any]:
-    """The ratios against the noted ones."""
+    """Compare the ratios with the recorded ones."""
     limits = {name: round(noted[name] * tolerance, 3) for name, tolerance in TOLERANCES.items()}
     return {
         "ok": all(ratios[name] <= limit for name, limit in limits.items()),
@@ -71,7 +71,7 @@ def judge(ratios: Mapping[str, float], noted: Mapping[str, Any]) -> dict[str, An
 
 
 def measure(repetitions: int, count: int = EVENTS, shape_count: int = SHAPE_EVENTS) -> dict[str, float]:
-    """Both ratios."""
+    """Measure both ratios."""
     mixture = _pieces([(_KINDS[event.kind], _record(event, place)) for place, event in enumerate(events(count, SEED))])
     tasks: dict[str, Task] = {"ours": (_decode, mixture), "yardstick": (_yardstick, mixture)}
     for shape in COMPARED:
@@ -83,7 +83,7 @@ def measure(repetitions: int, count: int = EVENTS, shape_count: int = SHAPE_EVEN
 
 
 def _best(tasks: Mapping[str, Task], repetitions: int) -> dict[str, float]:
-    """The CPU time of each task, each piece with the best of its repetitions."""
+    """The CPU time of each task: the sum of the best repetition of each piece."""
     best = {name: [float("inf")] * len(pieces) for name, (_, pieces) in tasks.items()}
     gc.collect()
     gc.disable()
@@ -106,7 +106,7 @@ def _cpu_seconds(work: Callable[[Piece], object], piece: Piece) -> float:
 
 
 def _decode(piece: Piece) -> bytes:
-    """From the record's value to the bytes of a COPY message."""
+    """Decode the values of records to the bytes of a COPY message."""
     kinds: dict[Kind, list[StoredRecord]] = {}
     for kind, record in piece:
         kinds.setdefault(kind, []).append(record)
@@ -142,15 +142,15 @@ def _python() -> str:
 
 def _sentences(verdict: Mapping[str, Any]) -> str:
     found = [
-        f"{name}: {verdict['ratios'][name]}; noted {verdict['noted'][name]}, at most {verdict['limits'][name]}"
+        f"{name}: {verdict['ratios'][name]}; recorded {verdict['noted'][name]}, limit {verdict['limits'][name]}"
         for name in TOLERANCES
     ]
     if verdict["python"] != verdict["noted_on"]:
-        found.append(f"noted on Python {verdict['noted_on']}, this is {verdict['python']}")
+        found.append(f"recorded with Python {verdict['noted_on']}, measured with {verdict['python']}")
     if not verdict["ok"]:
         found.append(
-            "Decoding has become slower. Look at what changed in consumer/events and consumer/decode; if the cost is "
-            "intended, note it with `python -m bench.guard --update`."
+            "Decoding has become slower. Check the changes in consumer/events and consumer/decode. If the cost is "
+            "intended, record it with `python -m bench.guard --update`."
         )
     return "\n".join(found)
 

@@ -1,4 +1,4 @@
-"""Questions over HTTP to programs on this machine."""
+"""Sends HTTP requests to programs on this machine."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ TIMEOUT_S = 5.0
 
 
 def is_ok(port: int, path: str) -> bool:
-    """Whether 200 is answered there."""
+    """Whether the response has status 200."""
     return _get(port, path)[0] == 200
 
 
 def get_json(port: int, path: str) -> Any:
-    """What is answered there; None where nothing is, or not yet."""
+    """The JSON of the response; None if there is no response with status 200 (yet)."""
     status, body = _get(port, path)
     return json.loads(body) if status == 200 else None
 
 
 def _get(port: int, path: str) -> tuple[int, bytes]:
-    """Status and body; 0 where nobody listens yet."""
+    """The status and body of the response; the status is 0 if there is no response."""
     with closing(HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)) as connection:
         try:
             connection.request("GET", path)

@@ -1,4 +1,4 @@
-"""One contestant, one round: start, watch, read the meters."""
+"""Measures one contestant in one round: time, CPU and memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.psql import copy_in
 from bench.servers import Servers
 from bench.watch import Sighting, watch
 
-# By the format of the file. Binary is the fastest way in, and the yardstick; text is what `\\copy` does by default.
+# The names by file format. Binary is the fastest format and the reference; text is the default of `\\copy`.
 COPY_NAMES = {"text": "psql \\copy, text", "binary": "psql \\copy, binary"}
 COPY = COPY_NAMES["binary"]
 _MB = 1_000_000
@@ -24,17 +24,17 @@ _MB = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What one contestant did in one round.
+    """The result of one contestant in one round.
 
-    :param rows_per_s: from the first visible row to the last; raw COPY has one moment only, so from start to end
-    :param rows_per_s_ready: all rows, over the time from the start to the last row less that of an idle start
+    :param rows_per_s: from the first visible row to the last; for raw COPY, from start to end
+    :param rows_per_s_ready: from the start of the process to the last row, without the time of an idle start
     :param rows_per_s_from_start: from the start of the process to the last row
     :param seconds_to_first_row: from the start of the process
-    :param cpu_us: of the contestant's process, for each row, without its idle start-up
-    :param postgres_us: of all of PostgreSQL's processes, for each row
-    :param kafka_us: of the broker, for each row
-    :param resident_mb: the most memory it held, shared pages included
-    :param unique_mb: the most memory that was its alone
+    :param cpu_us: CPU of the contestant's process for each row, without its idle start
+    :param postgres_us: CPU of all of PostgreSQL's processes for each row
+    :param kafka_us: CPU of the broker for each row
+    :param resident_mb: the maximum resident memory, including shared pages
+    :param unique_mb: the maximum memory that no other process shares
     """
 
     contestant: str
@@ -52,20 +52,20 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class IdleStart:
-    """What a start costs that finds nothing to read: CPU seconds, and seconds until it is ready."""
+    """The cost of a start on empty topics: CPU seconds, and seconds until the program is ready."""
 
     cpu: float
     seconds: float
 
     @classmethod
     def median(cls, starts: Sequence[IdleStart]) -> IdleStart:
-        """The median of each of the two."""
+        """The median of each value."""
         return cls(median(one.cpu for one in starts), median(one.seconds for one in starts))
 
 
 @dataclass(frozen=True, slots=True)
 class _Meters:
-    """CPU seconds so far."""
+    """CPU seconds that the servers have used so far."""
 
     postgres: float
     kafka: float
@@ -77,9 +77,9 @@ class _Meters:
 
 
 def measure_copy(servers: Servers, rows: Sequence[Rows], file_format: str) -> Measurement:
-    """Raw COPY: psql's own time is what its process took, start and exit included.
+    """Measure raw COPY. The time includes the start and the exit of the psql process.
 
-    :raises BenchError: the rows in the tables are not the ones that were copied
+    :raises BenchError: the tables do not contain the copied rows
     """
     total = sum(part.count for part in rows)
     before, cpu, start = _Meters.read(servers), _children_cpu(), time.monotonic()
@@ -103,11 +103,11 @@ def measure_copy(servers: Servers, rows: Sequence[Rows], file_format: str) -> Me
 def measure_program(
     servers: Servers, rows: Sequence[Rows], program: Program, idle: IdleStart, is_done: Callable[[], bool]
 ) -> Measurement:
-    """A consumer of the topic, which has just been started.
+    """Measure a consumer of the topics that has just been started.
 
-    :param idle: what its start costs when there is nothing to read; taken off
-    :param is_done: whether it has also done what makes no row
-    :raises BenchError: it ends by itself or takes too long
+    :param idle: the cost of its start on empty topics, which is subtracted
+    :param is_done: returns whether the work that makes no rows is also done
+    :raises BenchError: the program ends by itself or takes too long
     """
     before, memory = _Meters.read(servers), usage.Memory(program.pid)
 
@@ -135,14 +135,14 @@ def measure_program(
 
 
 def _steady_rate(seen: Sighting, total: int) -> float:
-    """Rows that came after the first look, over the time they took."""
+    """The rate of the rows that became visible after the first ones."""
     if total <= seen.first_rows:
         raise BenchError("all rows became visible at once, so nothing could be timed: use more --events")
     return (total - seen.first_rows) / (seen.last - seen.first)
 
 
 def check_rows(servers: Servers, rows: Sequence[Rows], who: str) -> None:
-    """Hold every column of every row against the rows as they should be.
+    """Compare every column of every row with the expected rows.
 
     :raises BenchError: they differ
     """
@@ -151,7 +151,7 @@ def check_rows(servers: Servers, rows: Sequence[Rows], who: str) -> None:
         if found != part.checksum:
             raise BenchError(
                 f"{who} wrote other rows into {part.table} than were published: count and checksum are {found}, "
-                f"they should be {part.checksum}. Its figures mean nothing until that is mended."
+                f"but {part.checksum} is expected. Fix this before you use its figures."
             )
 
 

@@ -1,4 +1,4 @@
-"""A bar chart as SVG, by hand: two panels, readable on light and on dark pages."""
+"""Draws a bar chart as SVG with two panels, for light and dark pages."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ text { fill: #f0f6fc } .small { fill: #9198a1 }
 
 
 class Part(NamedTuple):
-    """A piece of a bar: its colour and its length in the panel's unit."""
+    """A part of a bar: its colour, and its length in the panel's unit."""
 
     colour: str
     value: float
 
 
 class Bar(NamedTuple):
-    """One bar, made of pieces; `spread` is drawn as a line over its end."""
+    """One bar of several parts. `spread` is drawn as a line over its end."""
 
     label: str
     parts: Sequence[Part]
@@ -38,13 +38,13 @@ class Bar(NamedTuple):
 
     @property
     def end(self) -> float:
-        """The largest value that has to fit."""
+        """The largest value that the panel must show."""
         total = sum(part.value for part in self.parts)
         return max(total, self.spread[1]) if self.spread else total
 
 
 def draw(summaries: Sequence[Summary]) -> str:
-    """Rows a second above, CPU for each row below."""
+    """Draw rows a second in the upper panel, and CPU for each row in the lower panel."""
     speed = _panel(_TOP, "Rows a second (median; the line spans all rounds)", [_speed_bar(one) for one in summaries])
     second = _TOP + _height(summaries) + _GAP
     costs = _panel(second, "CPU for each row, µs", [_cost_bar(one) for one in summaries])

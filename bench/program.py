@@ -1,4 +1,4 @@
-"""A program that consumes the topic, started, watched and ended by its process id."""
+"""Starts, watches and ends a program that consumes the topics."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ _LOG_BYTES = 3000
 
 
 class Program:
-    """A running program. The workspace ends it where its owner cannot."""
+    """A running program. The workspace ends it if its owner cannot."""
 
     def __init__(
         self, workspace: Workspace, name: str, command: Sequence[str | Path], environment: Mapping[str, str]
     ) -> None:
-        """Start it; its output goes to a log of its own.
+        """Start the program. Its output goes to a log file of its own.
 
-        :raises OSError: it cannot be executed
+        :raises OSError: the program cannot be executed
         """
         self.name = name
         self._log = workspace.directory / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.log"
         self._log.write_bytes(b"")
-        # `env` becomes the program: the process id stays the same.
+        # `env` executes the program in its own process, so the process id stays the same.
         variables = [f"{key}={value}" for key, value in environment.items()]
         self.started = time.monotonic()
         self._process = workspace.spawn(["env", *variables, *command], log=self._log)
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     def check(self) -> None:
-        """Raise where it has ended by itself.
+        """Check that the program is still running.
 
-        :raises BenchError: with the end of its log
+        :raises BenchError: the program has ended by itself
         """
         code = self._process.poll()
         if code is not None:
@@ -51,7 +51,7 @@ class Program:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """What goes wrong inside is told with the end of the program's log, which goes away with the workspace."""
+        """Add the end of the program's log to errors in this context, because the workspace deletes the log."""
         try:
             yield
         except BenchError as error:
@@ -61,9 +61,9 @@ class Program:
         return self._log.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
 
     def stop(self) -> int:
-        """Ask it to end, and wait; its exit code.
+        """Send SIGTERM, wait for the end, and return the exit code.
 
-        :raises BenchError: it had to be killed
+        :raises BenchError: the program did not end in time and was killed
         """
         self._process.send_signal(signal.SIGTERM)
         try:
@@ -74,7 +74,7 @@ class Program:
             raise BenchError(f"{self.name} did not end within {STOP_TIMEOUT_S:.0f} s of SIGTERM") from None
 
     def kill(self) -> None:
-        """End it at once, where it still runs."""
+        """Kill the program if it still runs."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()

@@ -1,4 +1,4 @@
-"""psql, the yardstick: `\\copy` of rows that are ready, in one transaction a table."""
+"""Runs psql, the reference: `\\copy` of ready rows, in one transaction for each table."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def _run(servers: Servers, commands: list[str]) -> None:
 
 
 def find_psql() -> Path:
-    """The client that belongs to the embedded server, else the one of the system.
+    """Return the psql of the embedded server, or else the psql of the system.
 
-    :raises BenchError: there is none
+    :raises BenchError: psql is not installed
     """
     try:
         bundled = find_binaries(18) / "psql"

@@ -1,4 +1,4 @@
-"""ragledger as a contestant: `ragledger run`, one process, everything but the addresses as a user would have it."""
+"""Runs ragledger as a contestant: one process of `ragledger run`, with defaults for all settings except addresses."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _RAGLEDGER = (sys.executable, "-m", "consumer")
 
 
 def topic_names() -> list[str]:
-    """Every topic that ragledger reads, and an empty twin of each."""
+    """The names of all topics that ragledger reads, and of an empty topic for each."""
     names = [str(name) for name in Topics().model_dump().values()]
     return [*names, *(f"{IDLE}{name}" for name in names)]
 
 
 class Ragledger(Consumer):
-    """Runs it, once a round, and asks for its ledger afterwards."""
+    """Runs ragledger once in each round, and checks its ledger afterwards."""
 
     def __init__(self, servers: Servers, rows: Sequence[Rows], verdicts: int = 0) -> None:
-        """:param verdicts: how many records of feedback it reads; 0: it does not read their topic"""
+        """:param verdicts: the number of feedback records to read; with 0, it does not read their topic"""
         super().__init__(NAME, servers, rows)
         self._records = sum(part.records for part in rows) + verdicts
         self._kinds = [*(part.kind for part in rows), *(["feedback"] if verdicts else [])]
@@ -47,7 +47,7 @@ class Ragledger(Consumer):
         return Program(self._servers.workspace, self.name, [*_RAGLEDGER, "run"], self._environment)
 
     def _settings(self, group: str, wanted: set[str]) -> dict[str, str]:
-        """:param wanted: topics to read; of the others it gets the empty twins."""
+        """:param wanted: the topics to read; every other topic is replaced by its empty one"""
         topics = {name: topic if topic in wanted else f"{IDLE}{topic}" for name, topic in Topics().model_dump().items()}
         return {
             variable("kafka", "bootstrap_servers"): self._servers.kafka.bootstrap_servers,
@@ -70,9 +70,9 @@ class Ragledger(Consumer):
             raise BenchError(f"{self.name} ended with exit code {code} instead of 0")
 
     def measure_unchecked(self, group: str) -> Measurement:
-        """The rows are counted only, but the ledger is checked.
+        """Measure without checking the rows, but check the ledger.
 
-        :raises BenchError: something is not as it must be
+        :raises BenchError: the program ends by itself, takes too long, or its ledger is wrong
         """
         measured = super().measure_unchecked(group)
         _check_ledger(self._environment)
@@ -80,9 +80,9 @@ class Ragledger(Consumer):
 
     @contextmanager
     def running_at_the_end(self, batch_delay_ms: int) -> Iterator[None]:
-        """Let it run, from the end of the topics on, with another delay of its batches.
+        """Run ragledger from the end of the topics, with this batch delay.
 
-        :raises BenchError: it does not start, or ends by itself
+        :raises BenchError: ragledger does not start, or ends by itself
         """
         changes = {variable("kafka", "start_from"): "latest", variable("batch", "max_delay_ms"): str(batch_delay_ms)}
         self._environment = self._settings(f"bench-delay-{batch_delay_ms}", {TOPICS["dialogue"]}) | changes
@@ -97,7 +97,7 @@ class Ragledger(Consumer):
 
 
 def _check_ledger(environment: Mapping[str, str]) -> None:
-    """The ledger's equation, and that nothing waits, as an operator would ask."""
+    """Check the ledger's equation and that no record waits, with the command for operators."""
     done = subprocess.run(
         [*_RAGLEDGER, "ledger", "--check", "--caught-up"],
         env={**os.environ, **environment},
@@ -107,4 +107,4 @@ def _check_ledger(environment: Mapping[str, str]) -> None:
         check=False,
     )
     if done.returncode:
-        raise BenchError(f"the ledger does not hold (exit code {done.returncode}):\n{done.stdout}{done.stderr}")
+        raise BenchError(f"the check of the ledger failed (exit code {done.returncode}):\n{done.stdout}{done.stderr}")

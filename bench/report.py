@@ -1,4 +1,4 @@
-"""The results as tables for people."""
+"""Prints the results as tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DELAY_COLUMNS = ("batch delay", "events", "p50", "p95", "p99", "longest")
 
 
 def show(results: Results, console: Console) -> None:
-    """Print everything."""
+    """Print all tables."""
     for suite in results.suites:
         _show_suite(suite, console)
     if results.delays:
@@ -38,7 +38,7 @@ def show(results: Results, console: Console) -> None:
     machine, idle = results.machine, results.idle_start
     console.print(
         f"COPY is {COPY}. {machine.cores} cores of {machine.processor}, load {machine.load} before the run. "
-        f"An idle start of ragledger takes {idle.seconds:.2f} s and {idle.cpu:.2f} s of CPU, which is taken off.",
+        f"An idle start of ragledger takes {idle.seconds:.2f} s and {idle.cpu:.2f} s of CPU, which is subtracted.",
         soft_wrap=True,
     )
 
@@ -55,14 +55,14 @@ def _show_suite(suite: Suite, console: Console) -> None:
 
 
 def describe(suite: Suite) -> str:
-    """Which rows."""
+    """Describe the rows of a suite."""
     return " and ".join(
         f"{part.count:,} rows of {part.table} ({part.mean_bytes:,.0f} bytes of JSON on average)" for part in suite.rows
     )
 
 
 def speed(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
-    """A line a contestant: how fast."""
+    """One line for each contestant, with its speed."""
     return [
         (
             one.contestant,
@@ -77,7 +77,7 @@ def speed(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
 
 
 def costs(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
-    """A line a contestant: at which cost."""
+    """One line for each contestant, with its cost."""
     return [
         (
             one.contestant,
@@ -93,7 +93,7 @@ def costs(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
 
 
 def delays(found: Sequence[Delay]) -> list[tuple[str, ...]]:
-    """A line for each batch delay."""
+    """One line for each batch delay."""
     return [
         (
             str(one.batch_delay),
@@ -105,7 +105,7 @@ def delays(found: Sequence[Delay]) -> list[tuple[str, ...]]:
 
 
 def shape_costs(found: Costs) -> list[tuple[str, ...]]:
-    """A line for each shape of dialogues."""
+    """One line for each shape of dialogues."""
     return [
         (name, f"{found.sizes[name]:,.0f}", f"{micros:.1f}", f"{micros / found.shapes['plain']:.2f}")
         for name, micros in found.shapes.items()
@@ -113,7 +113,7 @@ def shape_costs(found: Costs) -> list[tuple[str, ...]]:
 
 
 def lane_costs(found: Costs) -> list[tuple[str, ...]]:
-    """A line for each lane."""
+    """One line for each lane."""
     return [(name, f"{micros:.1f}", f"{micros / found.lanes[BY_COLUMN]:.2f}") for name, micros in found.lanes.items()]
 
 

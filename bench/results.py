@@ -1,4 +1,4 @@
-"""What a run leaves behind: one JSON document, with the machine it was taken on."""
+"""Saves the results of a run, and describes its machine, as one JSON document."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from consumer.devstack.jars import KAFKA_VERSION
 
 OURS = frozenset({NAME, *COPY_NAMES.values()})
 DIRECTORY = Path(__file__).parent / "results"
-# Settings of ragledger that a run may try out; the rest is the defaults'.
+# Settings of ragledger that a run may change. All others have their defaults.
 _TRIED_OUT = ("RAGLEDGER_BATCH__", "RAGLEDGER_KAFKA__FETCH", "RAGLEDGER_POSTGRES__POOL", "RAGLEDGER_ROLLUP__")
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where the figures were taken, so that nobody holds them against another machine's."""
+    """The machine of the run. Absolute figures of different machines cannot be compared."""
 
     processor: str
     cores: int
@@ -45,7 +45,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """One run."""
+    """The results of one run."""
 
     taken_at: datetime
     machine: Machine
@@ -61,12 +61,12 @@ class Results:
 
     @property
     def suites(self) -> Sequence[Suite]:
-        """All three: the rows of every kind, and of each."""
+        """The three suites: the rows of all kinds together, and of each kind alone."""
         return self.everything, self.dialogues, self.provenance
 
     @property
     def with_peers(self) -> bool:
-        """Whether peers took part, in the suite of dialogues."""
+        """Whether peers took part in the suite of dialogues."""
         return bool(self._peers)
 
     @property
@@ -75,7 +75,7 @@ class Results:
 
     @property
     def targets(self) -> list[Target]:
-        """How ragledger stands."""
+        """The targets of ragledger, with the measured figures."""
         ours = of(summarize(self.dialogues), NAME)
         return [
             *targets(self.everything, self.costs, self.idle_start),
@@ -85,7 +85,7 @@ class Results:
 
 
 def this_machine() -> Machine:
-    """The machine, and how busy it is before the run."""
+    """Describe the machine, with its load before the run."""
     memory = round(psutil.virtual_memory().total / 1e9)
     system = f"{platform.system()} {platform.machine()}"
     return Machine(_processor(), os.cpu_count() or 1, memory, system, round(psutil.getloadavg()[0], 2))
@@ -101,7 +101,7 @@ def _processor() -> str:
 
 
 def versions(servers: Servers) -> dict[str, str]:
-    """Of everything that takes part."""
+    """The versions of ragledger, Python and the servers."""
     row = servers.connection.execute("SHOW server_version").fetchone()
     assert row is not None
     return {
@@ -113,7 +113,7 @@ def versions(servers: Servers) -> dict[str, str]:
 
 
 def settings(rounds: int, seed: int) -> dict[str, Any]:
-    """What the run was told, and what it set up."""
+    """The parameters of the run, and the settings of the servers."""
     return {
         "rounds": rounds,
         "seed": seed,
@@ -126,7 +126,7 @@ def settings(rounds: int, seed: int) -> dict[str, Any]:
 
 
 def to_json(results: Results) -> dict[str, Any]:
-    """The document."""
+    """Convert the results to the JSON document."""
     return {
         "taken_at": results.taken_at.isoformat(timespec="seconds"),
         "machine": asdict(results.machine),
@@ -164,7 +164,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
 
 
 def save(results: Results) -> Path:
-    """Write the document under its date, and once more as the latest; the dated one's path."""
+    """Write the document under its date, and also as the latest one. Return the path of the dated file."""
     DIRECTORY.mkdir(exist_ok=True)
     text = json.dumps(to_json(results), indent=1, ensure_ascii=False) + "\n"
     dated = DIRECTORY / f"{results.taken_at.astimezone(UTC):%Y%m%dT%H%M%SZ}.json"

@@ -1,4 +1,4 @@
-"""Rounds: every contestant once a round, each round in another order, so that drift falls on all alike."""
+"""Measures every contestant once in each round, in another order each time, so that drift affects all alike."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from bench.servers import Servers
 
 
 class Contestant(Protocol):
-    """Somebody who gets the rows into the tables."""
+    """A program that writes the rows into the tables."""
 
     @property
     def name(self) -> str:
-        """How tables and pictures call it."""
+        """The name in tables and pictures."""
         ...
 
     def prepare(self, times: int) -> None:
-        """Get ready, untimed: find out what a start costs that finds nothing to do, `times` times."""
+        """Prepare for the rounds: measure the cost of a start on empty topics, `times` times."""
         ...
 
     def measure(self, number: int) -> Measurement:
-        """Do it once, from empty tables. Rounds are told apart by their number."""
+        """Measure one round from empty tables. `number` identifies the round."""
         ...
 
 
@@ -39,24 +39,24 @@ class RawCopy:
         self._servers, self._rows, self._format = servers, rows, file_format
 
     def prepare(self, times: int) -> None:
-        """Nothing to get ready."""
+        """Do nothing: raw COPY needs no preparation."""
 
     def measure(self, number: int) -> Measurement:
-        """One round."""
+        """Measure one round."""
         database.reset(self._servers.connection)
         return measure_copy(self._servers, self._rows, self._format)
 
 
 def copies(servers: Servers, rows: Sequence[Rows]) -> list[Contestant]:
-    """Raw COPY in both formats, the yardstick first."""
+    """Raw COPY in both formats."""
     return [RawCopy(servers, rows, file_format) for file_format in COPY_NAMES]
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """What came of one set of rows: the measurements round by round, and who could not take part, and why.
+    """The results for one set of rows: the measurements of each round, and the reason why a contestant was skipped.
 
-    :param names: of everybody who took part, in the order of the tables
+    :param names: the names of the contestants that took part, in the order of the tables
     """
 
     key: str
@@ -66,34 +66,34 @@ class Suite:
     skipped: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, name: str) -> list[Measurement]:
-        """One contestant's measurements, a round each."""
+        """The measurements of one contestant, one for each round."""
         return [one for measured in self.rounds for one in measured if one.contestant == name]
 
 
 class Rounds:
-    """Prepares everybody, then measures round by round. Who may fail and does is left out from then on."""
+    """Prepares all contestants, then measures round by round. One that may fail is left out after a failure."""
 
     def __init__(
-        self, contestants: Sequence[Contestant], may_fail: Collection[str], tell: Callable[[str], None]
+        self, contestants: Sequence[Contestant], may_fail: Collection[str], progress: Callable[[str], None]
     ) -> None:
-        """:param tell: is told what is being done"""
-        self._contestants, self._may_fail, self._tell = contestants, may_fail, tell
+        """:param progress: called with a description of each step"""
+        self._contestants, self._may_fail, self._progress = contestants, may_fail, progress
         self.failed: dict[str, str] = {}
 
     def prepare(self, times: int) -> None:
-        """Let everybody get ready.
+        """Prepare all contestants.
 
-        :raises BenchError: one could not who may not fail
+        :raises BenchError: a contestant that may not fail has failed
         """
         for contestant in self._contestants:
-            self._tell(f"preparing {contestant.name}")
+            self._progress(f"preparing {contestant.name}")
             with self._noted(contestant):
                 contestant.prepare(times)
 
     def measure(self, rounds: int) -> list[list[Measurement]]:
-        """The measurements of those who came through, round by round.
+        """Return the measurements of each round, without contestants that failed.
 
-        :raises BenchError: one failed who may not
+        :raises BenchError: a contestant that may not fail has failed
         """
         measured = [self._one_round(number, rounds) for number in range(1, rounds + 1)]
         return [[one for one in some if one.contestant not in self.failed] for some in measured]
@@ -103,7 +103,7 @@ class Rounds:
         measured: list[Measurement] = []
         for contestant in [*self._contestants[start:], *self._contestants[:start]]:
             if contestant.name not in self.failed:
-                self._tell(f"round {number} of {rounds}: {contestant.name}")
+                self._progress(f"round {number} of {rounds}: {contestant.name}")
                 with self._noted(contestant):
                     measured.append(contestant.measure(number))
         return measured
@@ -115,5 +115,5 @@ class Rounds:
         except BenchError as error:
             if contestant.name not in self._may_fail:
                 raise
-            self._tell(f"{contestant.name} is left out: {error}")
+            self._progress(f"{contestant.name} is left out: {error}")
             self.failed[contestant.name] = str(error).partition("\n")[0]

@@ -1,4 +1,4 @@
-"""The whole run: servers, topics, rows, rounds; then a backlog, and delays."""
+"""Runs the whole benchmark: servers, topics, rows and rounds, then the backlog and the delays."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _NO_ONE: tuple[Sequence[Contestant], Mapping[str, str]] = ((), MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do.
+    """The parameters of a run.
 
-    :param events: how many, of every kind
-    :param backlog: how many events wait in the last measurement; 0 leaves it out
-    :param tell: is told what goes on
-    :param tick: is called for every event that is published
+    :param events: the number of events, of all kinds together
+    :param backlog: the number of waiting events in the measurement of memory; 0 skips it
+    :param progress: called with a description of each step
+    :param tick: called for every published event
     """
 
     events: int
@@ -32,38 +32,38 @@ class Plan:
     seed: int
     with_peers: bool
     backlog: int
-    tell: Callable[[str], None]
+    progress: Callable[[str], None]
     tick: Callable[[], None]
 
     def make(self) -> Iterator[Event]:
-        """The events: the same every time."""
+        """The events of the rounds. Each call returns the same events."""
         return events(self.events, self.seed)
 
     def make_more(self, seed: int, count: int) -> Iterator[Event]:
-        """Other events."""
+        """Further events, from another seed."""
         return events(count, self.seed + seed)
 
     def make_dialogues(self, seed: int) -> Iterator[Event]:
-        """Other dialogues without end, each once."""
+        """An endless sequence of further dialogues, without duplicates."""
         return (event for event in events(2**63, self.seed + seed, DIALOGUES) if event.row is not None)
 
 
 def run(plan: Plan) -> results.Results:
-    """Measure.
+    """Run the benchmark and return its results.
 
-    :raises BenchError: something is not as it must be
+    :raises BenchError: a contestant that may not fail has failed
     :raises EmbeddedError: a server does not start
     """
     machine, taken_at = results.this_machine(), datetime.now(UTC)
-    with started_servers(plan.tell) as servers:
+    with started_servers(plan.progress) as servers:
         topics.create(servers.kafka.bootstrap_servers, topic_names())
-        plan.tell(f"publishing {plan.events:,} events")
+        plan.progress(f"publishing {plan.events:,} events")
         published = dataset.publish(servers, plan.make(), plan.tick)
         rows, dialogues, provenance = published.rows, published.of("dialogue"), published.of("provenance")
         ours = Ragledger(servers, published.amended, published.verdicts)
-        plan.tell(f"{ours.name}, uncounted: the broker warms up")
+        plan.progress(f"{ours.name}, not counted: the broker warms up")
         ours.measure(0)
-        others = peers.find(servers, dialogues, plan.make, plan.tell) if plan.with_peers else _NO_ONE
+        others = peers.find(servers, dialogues, plan.make, plan.progress) if plan.with_peers else _NO_ONE
         return results.Results(
             taken_at,
             machine,
@@ -88,9 +88,9 @@ def _measure(
     others: Sequence[Contestant] = (),
     skipped: Mapping[str, str] = MappingProxyType({}),
 ) -> Suite:
-    """Raw COPY, ragledger and who else takes part, on these rows."""
+    """Measure raw COPY, ragledger and the other contestants on these rows."""
     ours = [*copies(servers, rows), ragledger]
-    rounds = Rounds([*ours, *others], [other.name for other in others], plan.tell)
+    rounds = Rounds([*ours, *others], [other.name for other in others], plan.progress)
     rounds.prepare(IDLE_STARTS)
     measured = rounds.measure(plan.rounds)
     names = [one.name for one in (*ours, *others) if one.name not in rounds.failed]
@@ -98,21 +98,21 @@ def _measure(
 
 
 def _measure_decoding(plan: Plan) -> shapes.Costs:
-    plan.tell("decoding, each shape alone")
+    plan.progress("decoding, each shape alone")
     return shapes.measure()
 
 
 def _measure_delays(plan: Plan, servers: Servers, ours: Ragledger) -> list[delay.Delay]:
     found = []
     for batch_delay in delay.BATCH_DELAYS_MS:
-        plan.tell(f"delay at {delay.RATE:,} events a second, batches of {batch_delay} ms")
+        plan.progress(f"delay at {delay.RATE:,} events a second, batches of {batch_delay} ms")
         found.append(delay.measure(servers, ours, plan.make_dialogues(1), batch_delay))
     return found
 
 
 def _measure_backlog(plan: Plan, servers: Servers, published: dataset.Dataset) -> backlog.Backlog | None:
-    """Behind the rows of the rounds."""
+    """Measure memory with a backlog, which contains the rows of the rounds and more."""
     if not plan.backlog:
         return None
-    plan.tell(f"a backlog of {plan.backlog:,} events")
+    plan.progress(f"a backlog of {plan.backlog:,} events")
     return backlog.measure(servers, published, plan.make_more(2, plan.backlog - plan.events), plan.tick)

@@ -1,4 +1,4 @@
-"""The Kafka and the PostgreSQL that everybody is measured on, and the connection that watches them."""
+"""Starts the Kafka and PostgreSQL servers of the benchmark, and a connection that watches the tables."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from psycopg.rows import TupleRow
 from consumer.admin import migrate
 from consumer.devstack import KafkaNode, PostgresServer, Workspace
 
-# A broker that is let run: the embedded one starts quicker, but never compiles its hot code well.
+# A long-running broker needs these options: the default of the embedded broker starts faster, but optimises less.
 JVM_OPTIONS = ("-Xms1g", "-Xmx1g")
-# As durable as PostgreSQL comes (fsync, full_page_writes, synchronous_commit are on). Checkpoints come when the
-# benchmark asks for one, and log files of the size that a round needs are kept: no round pays for another.
+# PostgreSQL keeps its default durability (fsync, full_page_writes, synchronous_commit are on). Only the benchmark
+# starts checkpoints, and the server keeps enough log files for a round, so no round pays for another.
 POSTGRES_SETTINGS = {
     "shared_buffers": "512MB",
     "max_wal_size": "16GB",
@@ -31,7 +31,7 @@ Connection = psycopg.Connection[TupleRow]
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Both servers, the workspace that cleans up after every process, and a connection to watch with."""
+    """Both servers, the workspace that cleans up after every process, and a connection that watches the tables."""
 
     workspace: Workspace
     kafka: KafkaNode
@@ -40,13 +40,13 @@ class Servers:
 
     @property
     def backend_pid(self) -> int:
-        """The process that answers the watching connection; its work is nobody's."""
+        """The process that serves the watching connection. Its CPU time belongs to no contestant."""
         return self.connection.info.backend_pid
 
 
 @contextmanager
 def started_servers(progress: Callable[[str], None]) -> Iterator[Servers]:
-    """Both servers with the schema in place; every process and file is gone afterwards.
+    """Start both servers with the schema. At the end, stop all processes and delete all files.
 
     :raises EmbeddedError: a server does not start
     """

@@ -1,7 +1,7 @@
-"""What it costs to decode each shape of events alone, and the mixture in each lane, with values not seen before.
+"""Measures the cost of decoding: each shape of events alone, and the mixture in each lane, with values not seen before.
 
-CPU time of this process, from the record's value to the row of COPY. The tasks take turns, so that a busy machine slows
-all of them alike; each figure is the median of the rounds. Before each task the caches of values are emptied.
+It measures the CPU time of this process, from the record's value to the COPY row. The tasks take turns, so that a busy
+machine slows all of them alike. Each figure is the median of the rounds. All caches are empty before each task.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from consumer.generator.events import events
 from consumer.generator.shapes import SHAPES
 
 SLICE, RECORDS, LONG_RECORDS, ROUNDS, SEED = 250, 2000, 50, 15, 11
-# These have the same fields and the same number of bytes in them; the other shapes have more or less to decode.
+# These shapes have the same fields with nearly the same number of bytes; the other shapes have more or less to decode.
 COMPARED = ("plain", "escaped", "markdown", "precise", "quoted", "offset")
 EXACT, ROW_BY_ROW, BY_COLUMN = "exact lane", "msgspec, row by row", "msgspec, by the column"
 Slices = Sequence[Sequence[StoredRecord]]
@@ -37,8 +37,8 @@ Decode = Callable[[Slices], None]
 class Costs:
     """Microseconds of CPU for one dialogue.
 
-    :param shapes: of each shape alone, in the fast lane
-    :param lanes: of the mixture, by lane
+    :param shapes: the cost of each shape alone, in the fast lane
+    :param lanes: the cost of the mixture, by lane
     :param sizes: the mean bytes of a record of each shape
     """
 
@@ -48,18 +48,18 @@ class Costs:
 
     @property
     def dearest(self) -> str:
-        """The compared shape that costs most."""
+        """The compared shape with the highest cost."""
         return max(COMPARED, key=self.shapes.__getitem__)
 
     @property
     def dearest_to_cheapest(self) -> float:
-        """The dearest of the compared shapes, divided by the cheapest."""
+        """The cost of the dearest compared shape, divided by that of the cheapest."""
         compared = [self.shapes[name] for name in COMPARED]
         return max(compared) / min(compared)
 
     @property
     def exact_to_fast(self) -> float:
-        """The exact lane, divided by the fast lane."""
+        """The cost in the exact lane, divided by the cost in the fast lane."""
         return self.lanes[EXACT] / self.lanes[BY_COLUMN]
 
 
@@ -73,7 +73,7 @@ def records_of(shape: str | None, count: int, seed: int) -> Slices:
 
 
 def decode_by_column(slices: Slices) -> None:
-    """As the service does."""
+    """Decode as the service does."""
     for records in slices:
         lanes.decode_all(DIALOGUE, records)
 
@@ -91,7 +91,7 @@ def _decode_row_by_row(slices: Slices) -> None:
 
 
 def measure(rounds: int = ROUNDS) -> Costs:
-    """All shapes and lanes."""
+    """Measure all shapes and lanes."""
     slices = {name: records_of(name, LONG_RECORDS if name == "long" else RECORDS, SEED) for name in SHAPES}
     mixture = records_of(None, RECORDS, SEED)
     ways = {EXACT: _decode_exactly, ROW_BY_ROW: _decode_row_by_row, BY_COLUMN: decode_by_column}
@@ -132,7 +132,7 @@ def _mean_size(slices: Slices) -> float:
 
 
 def main(
-    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = ROUNDS,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = ROUNDS,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure the CPU that decoding takes, by shape and by lane. No server is needed."""

@@ -1,4 +1,4 @@
-"""Medians and spreads, and how they stand to the targets."""
+"""Summarizes rounds as medians and spreads, and compares them with the targets."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bench.ragledger import NAME
 from bench.rounds import Suite
 from bench.shapes import Costs
 
-# By the batch delay, in milliseconds: at least, and the goal.
+# The limit and the goal in milliseconds, by batch delay.
 _DELAYS_MS = {200: (250.0, 220.0), 50: (80.0, 65.0)}
 _MEMORY_MB = (200.0, 150.0)
 
 
 class Spread(NamedTuple):
-    """The median of the rounds, the least and the most."""
+    """The median, the minimum and the maximum of the rounds."""
 
     median: float
     low: float
@@ -28,13 +28,13 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """The spread of what the rounds gave."""
+        """The spread of the values of the rounds."""
         return cls(median(values), min(values), max(values))
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One contestant over all rounds. The ratios are those within each round."""
+    """The results of one contestant over all rounds. Each ratio compares values of the same round."""
 
     contestant: str
     rows_per_s: Spread
@@ -53,7 +53,7 @@ class Summary:
 
 
 def summarize(suite: Suite) -> list[Summary]:
-    """Everybody's summary, raw COPY first."""
+    """The summaries of all contestants, raw COPY first."""
     return [_summary(suite, name) for name in suite.names]
 
 
@@ -91,7 +91,7 @@ def _most(values: Sequence[float | None]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What ragledger should reach: the least, and the goal. Stated, not asserted: a busy machine is no failure."""
+    """A target of ragledger: the minimum and the goal. A missed target is reported but is not an error."""
 
     figure: str
     measured: float
@@ -100,7 +100,7 @@ class Target:
     higher_is_better: bool = False
 
     def is_met(self, bound: float) -> bool:
-        """Whether the figure is on the right side of the bound."""
+        """Whether the figure meets the bound."""
         return self.measured >= bound if self.higher_is_better else self.measured <= bound
 
 
@@ -110,7 +110,7 @@ def of(summaries: Sequence[Summary], name: str) -> Summary:
 
 
 def targets(everything: Suite, costs: Costs, idle: IdleStart) -> list[Target]:
-    """How ragledger stands against raw COPY and against PostgreSQL's own work, and how even its costs are."""
+    """Compare ragledger with raw COPY and with PostgreSQL's own work, and its costs with each other."""
     ours = of(summarize(everything), NAME)
     return [
         Target("rows a second, as a share of binary COPY", ours.ratio.median, 0.85, 1.1, higher_is_better=True),
@@ -122,7 +122,7 @@ def targets(everything: Suite, costs: Costs, idle: IdleStart) -> list[Target]:
 
 
 def targets_against(peers: Sequence[Summary], ours: Summary) -> list[Target]:
-    """How ragledger stands against the quickest peer, and against the one that takes the least CPU."""
+    """Compare ragledger with the fastest peer, and with the peer that uses the least CPU."""
     speed = ours.rows_per_s.median / max(one.rows_per_s.median for one in peers)
     cpu = ours.cpu_us.median / min(one.cpu_us.median for one in peers)
     return [
@@ -132,7 +132,7 @@ def targets_against(peers: Sequence[Summary], ours: Summary) -> list[Target]:
 
 
 def targets_of(delays: Sequence[Delay], backlog: Backlog | None) -> list[Target]:
-    """How soon an event can be queried, and how much memory a backlog takes."""
+    """Compare the delay until an event can be queried, and the memory with a backlog, with their targets."""
     found = [
         Target(
             f"99 of 100 events at {delay.rate:,} a second are committed within, ms (batch delay {delay.batch_delay})",

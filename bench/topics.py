@@ -1,4 +1,4 @@
-"""Topics: made, and filled once before everything is timed."""
+"""Creates the topics, and fills them before the measurements."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bench.errors import BenchError
 
 PARTITIONS = 4
 TIMEOUT_S = 60.0
-# What ragledger's own `publish` uses.
+# The compression that `ragledger publish` uses.
 COMPRESSION = "zstd"
 
 
 def create(bootstrap_servers: str, names: Collection[str]) -> None:
-    """Make topics that nothing is deleted from.
+    """Create topics without a retention limit.
 
-    :raises BenchError: Kafka refuses
+    :raises BenchError: Kafka does not create them
     """
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     wanted = [NewTopic(name, num_partitions=PARTITIONS, config={"retention.ms": "-1"}) for name in names]
@@ -29,11 +29,11 @@ def create(bootstrap_servers: str, names: Collection[str]) -> None:
         for future in admin.create_topics(wanted).values():
             future.result(TIMEOUT_S)
     except KafkaException as error:
-        raise BenchError(f"the topics cannot be made: {error}. See the log of Kafka, or try again.") from error
+        raise BenchError(f"Kafka did not create the topics: {error}. See the log of Kafka, or try again.") from error
 
 
 class Filler:
-    """Publishes events round robin over a topic's partitions, so that the last ones are known."""
+    """Publishes events round robin over the partitions of a topic, so that the last event of each is known."""
 
     def __init__(self, bootstrap_servers: str, linger_ms: int = 20) -> None:
         self._failures: list[str] = []
@@ -54,9 +54,9 @@ class Filler:
             self._failures.append(str(error))
 
     def publish(self, topic: str, value: bytes, timestamp_ms: int = 0) -> None:
-        """Queue one record; waits while the queue is full.
+        """Queue one record. If the queue is full, wait.
 
-        :param timestamp_ms: of the record; 0 takes the clock
+        :param timestamp_ms: the timestamp of the record; 0 means the current time
         """
         partition = self._counts[topic] % PARTITIONS
         self._counts[topic] += 1
@@ -72,10 +72,10 @@ class Filler:
     def close(self) -> None:
         """Wait until every record is acknowledged.
 
-        :raises BenchError: one was not
+        :raises BenchError: a record was not acknowledged
         """
         left = self._producer.flush(TIMEOUT_S)
-        del self._producer  # it would go on asking for the broker after that has ended
+        del self._producer  # it would still try to connect after the broker has ended
         if left or self._failures:
             reason = self._failures[0] if self._failures else f"no answer within {TIMEOUT_S:.0f} s"
             raise BenchError(f"{left + len(self._failures)} events were not published: {reason}. Try fewer --events.")

@@ -1,8 +1,8 @@
-"""`python -m bench.traces`: what a dialogue costs that comes as a trace, from the record to the committed row.
+"""Measures the cost of a dialogue from a trace, from the record to the committed row: `python -m bench.traces`.
 
-Traces of four spans (root, retrieval, embedding, model call) and about 8.5 KB, a hundred spans a record, as the
-Collector's batches have them. Both halves are measured: staging by the ordinary store, and folding. CPU is the time of
-this process, PostgreSQL's not among it; Kafka takes no part.
+A trace has four spans (root, retrieval, embedding, model call) and about 8.5 KB. A record has a hundred spans, like the
+Collector's batches. The benchmark measures two steps: staging with the ordinary store, and folding. CPU is the time of
+this process without PostgreSQL. Kafka is not used.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ DOCUMENTS = 4
 _START = 1_770_000_000_000_000_000
 
 
-class Half(NamedTuple):
-    """What one half of the way took, for each dialogue: microseconds of the clock, and of this process."""
+class Step(NamedTuple):
+    """The time of one step for each dialogue, in microseconds: elapsed time, and CPU time of this process."""
 
     wall: float
     cpu: float
@@ -65,7 +65,7 @@ class _Turn:
 
 
 class _Maker:
-    """Makes traces of one seed."""
+    """Generates the traces of one seed."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)  # noqa: S311 - samples, not secrets
@@ -75,7 +75,7 @@ class _Maker:
         return self._writer.answer(characters, markdown=False, escaped=False)[:characters]
 
     def records(self, count: int) -> Iterator[bytes]:
-        """The values of records that hold so many traces."""
+        """The values of records that together hold `count` traces."""
         for first in range(0, count, TRACES_A_RECORD):
             numbers = range(first, min(first + TRACES_A_RECORD, count))
             spans = [span for number in numbers for span in self._trace(number)]
@@ -152,8 +152,8 @@ def _value(value: Any) -> AnyValue:
     return AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=value)
 
 
-class _Way:
-    """The store and the fold of one database."""
+class _Pipeline:
+    """Stages and folds traces in one database."""
 
     def __init__(self, database: Database) -> None:
         days, clock = BusinessDays("UTC"), SystemClock()
@@ -168,7 +168,7 @@ class _Way:
         self._offset = 0
 
     async def stage(self, values: Sequence[bytes]) -> None:
-        """Read the records in batches, as the service does."""
+        """Stage the records in batches, as the service does."""
         settings = BatchSettings()
         limits = BatchLimits(settings.max_rows, settings.max_bytes, 60.0)
         (claim,) = await self._store.claim({TOPIC: Bounds(self._offset, self._offset + len(values))})
@@ -185,7 +185,7 @@ class _Way:
         await self._store.write(batch, _Turn())
 
     async def fold(self) -> int:
-        """Fold everything; how many dialogues."""
+        """Fold all traces, and return the number of dialogues."""
         found = 0
         while True:
             folded = await self._traces.fold_some()
@@ -195,47 +195,47 @@ class _Way:
                 return found
 
 
-async def _measure(dsn: str, traces: int, rounds: int, seed: int) -> list[tuple[Half, Half]]:
+async def _measure(dsn: str, traces: int, rounds: int, seed: int) -> list[tuple[Step, Step]]:
     database = Database(Postgres(dsn=SecretStr(dsn)))
     await database.open()
     found = []
     try:
-        way = _Way(database)
+        pipeline = _Pipeline(database)
         for number in range(rounds):
             values = list(_Maker(seed + number).records(traces))
             gc.collect()
             gc.freeze()
             before = time.perf_counter(), time.process_time()
-            await way.stage(values)
+            await pipeline.stage(values)
             between = time.perf_counter(), time.process_time()
-            assert await way.fold() == traces
+            assert await pipeline.fold() == traces
             after = time.perf_counter(), time.process_time()
-            found.append((_half(before, between, traces), _half(between, after, traces)))
+            found.append((_step(before, between, traces), _step(between, after, traces)))
     finally:
         await database.close(5)
     return found
 
 
-def _half(before: tuple[float, float], after: tuple[float, float], traces: int) -> Half:
-    return Half(*((later - earlier) / traces * 1e6 for earlier, later in zip(before, after, strict=True)))
+def _step(before: tuple[float, float], after: tuple[float, float], traces: int) -> Step:
+    return Step(*((later - earlier) / traces * 1e6 for earlier, later in zip(before, after, strict=True)))
 
 
 def main(
-    traces: Annotated[int, typer.Option(min=100, help="How many traces in a round.")] = 10_000,
-    rounds: Annotated[int, typer.Option(min=1, help="How many rounds; the best one is shown.")] = 3,
+    traces: Annotated[int, typer.Option(min=100, help="Number of traces in a round.")] = 10_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds; the best one is shown.")] = 3,
     seed: Annotated[int, typer.Option(help="The same seed makes the same traces.")] = 1,
 ) -> None:
-    """Stage and fold traces, and show what each dialogue takes."""
+    """Stage and fold traces, and print the cost of a dialogue."""
     out, size = Console(highlight=False), sum(map(len, _Maker(seed).records(100))) / 100
     with Workspace() as workspace:
         postgres = PostgresServer(workspace, settings=POSTGRES_SETTINGS)
         postgres.start()
         asyncio.run(migrate.up(postgres.dsn))
         found = asyncio.run(_measure(postgres.dsn, traces, rounds, seed))
-    stage, fold = (min((one[half] for one in found), key=lambda each: each.cpu) for half in (0, 1))
+    stage, fold = (min((one[step] for one in found), key=lambda each: each.cpu) for step in (0, 1))
     out.print(f"{traces:,} traces of 4 spans and {size:,.0f} bytes; the best of {rounds} rounds, for each dialogue:")
-    for name, half in (("stage", stage), ("fold", fold)):
-        out.print(f"  {name}: {half.cpu:.0f} µs of CPU, {half.wall:.0f} µs in all")
+    for name, step in (("stage", stage), ("fold", fold)):
+        out.print(f"  {name}: {step.cpu:.0f} µs of CPU, {step.wall:.0f} µs in total")
     together = stage.wall + fold.wall
     out.print(f"  both: {stage.cpu + fold.cpu:.0f} µs of CPU, {1e6 / together:,.0f} dialogues/s, one after the other")
 

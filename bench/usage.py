@@ -1,4 +1,4 @@
-"""CPU time and memory of processes, read from the operating system."""
+"""Reads CPU time and memory of processes from the operating system."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _MEMORY_EVERY_S = 0.25
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of one process, its threads included."""
+    """User and system time of one process with all its threads."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
 
 
 def family_cpu_seconds(pid: int, without: Collection[int] = ()) -> float:
-    """The same of a process and its children: those that run, and those that have ended."""
+    """User and system time of a process and its children, including those that have ended."""
     parent = psutil.Process(pid)
     while True:
         before = parent.cpu_times()
         running = _children_cpu_seconds(parent, without)
         after = parent.cpu_times()
         ended = float(after.children_user + after.children_system)
-        # Else a child ended in between, and was counted twice or not at all.
+        # Otherwise a child ended in between, and was counted twice or not at all.
         if ended == before.children_user + before.children_system:
             return running + ended + float(after.user + after.system)
 
@@ -42,7 +42,7 @@ def _children_cpu_seconds(parent: psutil.Process, without: Collection[int]) -> f
 
 @dataclass(slots=True)
 class Memory:
-    """The most memory that a process was seen to hold. Resident includes pages shared with others, unique does not."""
+    """The maximum memory of a process. `resident` includes pages that other processes share; `unique` does not."""
 
     pid: int
     resident: int = 0
@@ -50,7 +50,7 @@ class Memory:
     next_look: float = 0.0
 
     def look(self) -> None:
-        """Look, unless the last look was just now: the kernel walks the whole process for it."""
+        """Take a sample, unless the last one is recent: for each sample, the kernel reads all pages of the process."""
         if time.monotonic() < self.next_look:
             return
         self.next_look = time.monotonic() + _MEMORY_EVERY_S

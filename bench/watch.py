@@ -1,4 +1,4 @@
-"""When the first row became visible, and when the last one did."""
+"""Finds the times at which the first and the last row become visible."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bench.servers import Connection
 
 POLL_S = 0.025
 START_TIMEOUT_S = 120.0
-# Ten times slower than the slowest peer.
+# Ten times the time of the slowest peer.
 SECONDS_A_ROW = 0.001
 PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """Moments on the monotonic clock, and how many rows there were at the first look that saw one."""
+    """Times of the monotonic clock, and the number of rows at the first poll that found any."""
 
     first: float
     first_rows: int
@@ -30,11 +30,11 @@ class Sighting:
 def watch(
     connection: Connection, rows: Sequence[Rows], each_look: Callable[[], None], is_done: Callable[[], bool]
 ) -> Sighting:
-    """Look until every row is there, counting only when the last ones are, as counting costs.
+    """Poll until every row is visible. Counting is expensive, so it starts only when the last rows are visible.
 
-    :param each_look: is called every time; what it raises ends the watch
-    :param is_done: whether the program has done what makes no row; asked when all rows are there
-    :raises BenchError: it takes too long
+    :param each_look: called at each poll; an exception that it raises ends the watch
+    :param is_done: returns whether the work that makes no rows is done; called when all rows are visible
+    :raises BenchError: the rows take too long
     """
     tables = [part.table for part in rows]
     total = sum(part.count for part in rows)
@@ -42,7 +42,12 @@ def watch(
     first, first_rows = time.monotonic(), database.count(connection, tables)
     patience = PATIENCE_S + SECONDS_A_ROW * total
     for part in rows:
-        _until(lambda part=part: _ends_are_there(connection, part), each_look, patience, f"{part.table} is not whole")  # type: ignore[misc]
+        _until(
+            lambda part=part: _ends_are_there(connection, part),  # type: ignore[misc]
+            each_look,
+            patience,
+            f"{part.table} is not complete",
+        )
     _until(lambda: database.count(connection, tables) >= total, each_look, patience, f"not all {total} rows are there")
     _until(is_done, each_look, patience, "not every record is accounted for")
     return Sighting(first, first_rows, time.monotonic())
@@ -57,5 +62,5 @@ def _until(is_so: Callable[[], bool], each_look: Callable[[], None], seconds: fl
     while not is_so():
         each_look()
         if time.monotonic() > deadline:
-            raise BenchError(f"{problem} after {seconds:.0f} s: see the log that was kept, or try fewer --events")
+            raise BenchError(f"{problem} after {seconds:.0f} s: see the log below, or try fewer --events")
         time.sleep(POLL_S)

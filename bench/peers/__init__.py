@@ -1,7 +1,7 @@
-"""The peers: other ways from Kafka to PostgreSQL, tuned as their manuals advise, on the dialogues only.
+"""Runs the peers: other programs that write dialogues from Kafka to PostgreSQL, tuned as their manuals advise.
 
-What they need is fetched or built when they are first asked for, into the user's cache; nothing of them is kept in
-the repository. Where that is not possible a peer does not take part, and it is said why.
+The first use of a peer downloads or builds its files into the user's cache; the repository contains none of them. If
+that is not possible, the peer does not take part, and the results contain the reason.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ Found = tuple[list[Contestant], dict[str, str]]
 
 
 def find(
-    servers: Servers, rows: Sequence[Rows], events: Callable[[], Iterable[Event]], tell: Callable[[str], None]
+    servers: Servers, rows: Sequence[Rows], events: Callable[[], Iterable[Event]], progress: Callable[[str], None]
 ) -> Found:
-    """Who can take part, ready to be measured; and who cannot, and why."""
+    """Return the peers that can take part, and the reason for each peer that cannot."""
     topics.create(servers.kafka.bootstrap_servers, [flat.TOPIC])
     flat.publish(servers, (event for event in events() if event.kind == "dialogue"))
     contestants: list[Contestant] = []
     skipped: dict[str, str] = {}
     for name, find_one in (("Debezium JDBC sink", _connect), ("Bento", _bento)):
-        tell(f"preparing {name} (the first time this takes minutes)")
+        progress(f"preparing {name} (takes minutes the first time)")
         try:
             contestants += find_one(servers, rows)
         except Missing as missing:

@@ -1,4 +1,4 @@
-"""Bento, with many rows in each INSERT."""
+"""Runs Bento, with many rows in each INSERT."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = "Bento"
 
 
 class Bento(Consumer):
-    """One process."""
+    """One process of Bento."""
 
     def __init__(self, servers: Servers, rows: Sequence[Rows], program: Path) -> None:
         super().__init__(NAME, servers, rows)
@@ -35,7 +35,7 @@ class Bento(Consumer):
         return Program(self._servers.workspace, self.name, [self._program, "-c", file], {})
 
     def _configuration(self, group: str, topic: str) -> dict[str, object]:
-        """JSON is YAML too."""
+        """The configuration as JSON, which is also valid YAML."""
         return {
             "http": {"address": f"127.0.0.1:{self._port}"},
             "input": {

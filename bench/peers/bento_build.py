@@ -1,4 +1,4 @@
-"""Bento as a program of its own, built from its Go module into the user's cache: only the parts that are needed."""
+"""Builds Bento from its Go module into the user's cache, with only the required components."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ func main() {{
 
 
 def program(cache: Path) -> Path:
-    """The program, built now if need be.
+    """Return the path of the program. If it does not exist, build it.
 
-    :raises Missing: Go is not there, or the build fails
+    :raises Missing: Go is not installed, or the build fails
     """
     directory = cache / f"bench-bento-{VERSION}"
     built = directory / "bento"
@@ -49,13 +49,13 @@ def _build(directory: Path) -> None:
     parts = "\n".join(f'\t_ "{MODULE}/public/components/{part}"' for part in _PARTS)
     (directory / "main.go").write_text(_MAIN.format(module=MODULE, parts=parts))
     (directory / "go.mod").write_text(_go_mod(directory))
-    # Named only when it is whole: an interrupted build must not pass for one.
+    # The file gets its name only after the build, so that an interrupted build leaves no program.
     _go(directory, "build", "-mod=mod", "-trimpath", "-o", "bento.draft", ".")
     (directory / "bento.draft").rename(directory / "bento")
 
 
 def _go_mod(directory: Path) -> str:
-    """Requires the module, with its own replacements: Go applies only those of the main module."""
+    """The go.mod that requires the module, with its replacements: Go applies only those of the main module."""
     theirs = _json(_go(directory, "mod", "download", "-json", f"{MODULE}@{VERSION}"))
     module = _json(_go(directory, "mod", "edit", "-json", theirs["GoMod"]))
     replaced = [

@@ -1,4 +1,4 @@
-"""Debezium's JDBC sink on Kafka Connect standalone: both ways it can write batches, with one task and with two."""
+"""Runs Debezium's JDBC sink on standalone Kafka Connect: both of its batch modes, with one task and with two."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UUIDS, _TEXTS = ("id", "user_id", "session_id"), ("query", "response", "model_u
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How the sink writes: its own options, and those of the JDBC driver."""
+    """The write options of the sink and of the JDBC driver."""
 
     name: str
     options: Mapping[str, str]
@@ -109,7 +109,7 @@ class Connect(Consumer):
 
 
 def _schema() -> dict[str, object]:
-    """The record's schema, which plain JSON does not bring along."""
+    """The schema of the record, which plain JSON does not contain."""
     types: dict[str, tuple[str, str | None]] = {
         **dict.fromkeys(_UUIDS, ("string", "io.debezium.data.Uuid")),
         **dict.fromkeys(_TEXTS, ("string", None)),

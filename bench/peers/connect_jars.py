@@ -1,6 +1,7 @@
-"""The jars of Kafka Connect and of Debezium's JDBC sink: fetched once into the user's cache.
+"""Downloads the jars of Kafka Connect and of Debezium's JDBC sink once into the user's cache.
 
-Run as a script it fetches them, as a process of its own: it can be ended half-way, and its output stays out of ours.
+The download runs this module as a script in another process. That process can be ended at any time, and its output
+stays separate.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _LIST = "classpath.json"
 
 
 def fetch(directory: Path) -> None:
-    """Fetch into a draft, which becomes the directory when it is whole."""
+    """Download into a draft directory, and rename it when it is complete."""
     draft = directory.with_name(f"{directory.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -41,20 +42,20 @@ def fetch(directory: Path) -> None:
 
 
 def cached(directory: Path) -> list[Path] | None:
-    """The jars fetched earlier; None where they are not, or not these."""
+    """The jars of an earlier download; None if they are missing or have other versions."""
     try:
         remembered = json.loads((directory / _LIST).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     jars = [directory / jar for jar in remembered["jars"]]
-    is_whole = remembered["coordinates"] == _COORDINATES and all(jar.is_file() for jar in jars)
-    return jars if is_whole else None
+    is_complete = remembered["coordinates"] == _COORDINATES and all(jar.is_file() for jar in jars)
+    return jars if is_complete else None
 
 
 def classpath(cache: Path) -> list[Path]:
-    """The jars, fetched now if need be.
+    """Return the jars. If they are missing, download them.
 
-    :raises Missing: they cannot be had
+    :raises Missing: the download fails
     """
     from bench.peers.missing import Missing
 
@@ -66,9 +67,9 @@ def classpath(cache: Path) -> list[Path]:
             [sys.executable, "-P", __file__, str(directory)], capture_output=True, timeout=TIMEOUT_S, check=True
         )
     except subprocess.SubprocessError as error:
-        raise Missing("its jars cannot be fetched; the first time needs the network") from error
+        raise Missing("its jars cannot be downloaded; the first run needs network access") from error
     if (found := cached(directory)) is None:
-        raise Missing(f"its jars are not whole: remove {directory} and try again")
+        raise Missing(f"its jars are incomplete: remove {directory} and try again")
     return found
 
 

@@ -1,7 +1,7 @@
-"""The dialogues as the peers can take them: numbers and times as they are stored, nested members as JSON strings.
+"""Publishes dialogues in the form that peers accept: numbers and times as stored, nested members as JSON strings.
 
-Debezium's sink needs this: a nested object would become NULL or make its task fail, and so would a number in a string.
-Bento could map the events itself, but reads the same topic, so that neither has more work than the other.
+Debezium's sink needs this form: a nested object, or a number in a string, would become NULL or make its task fail.
+Bento could map the events itself, but it reads the same topic, so that both peers have the same work.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _HUNDREDTH = Decimal("0.01")
 
 
 def publish(servers: Servers, events: Iterable[Event]) -> None:
-    """Fill the topic, partition by partition as the dialogues' own is filled; without duplicates.
+    """Fill the topic without duplicates, with the same partitions as the topic of dialogues.
 
-    :raises BenchError: Kafka refuses
+    :raises BenchError: a record was not acknowledged
     """
     filler = topics.Filler(servers.kafka.bootstrap_servers)
     for event in events:
@@ -33,7 +33,7 @@ def publish(servers: Servers, events: Iterable[Event]) -> None:
 
 
 def flatten(row: Mapping[str, Any]) -> bytes:
-    """One record's value."""
+    """The value of one record."""
     return json.dumps({name: _flat(name, value) for name, value in row.items()}, ensure_ascii=False).encode()
 
 

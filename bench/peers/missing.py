@@ -1,7 +1,7 @@
-"""Why a peer does not take part."""
+"""The error of a peer that cannot take part."""
 
 from __future__ import annotations
 
 
 class Missing(Exception):
-    """What a peer needs is not there; the message says what, and what to do."""
+    """A peer lacks a program or a file. The message names it and says what to do."""

@@ -151,7 +151,7 @@ class PostgresTraces:
         chunk.erased |= {trace for trace, users in chunk.users.items() if erased.among(user.bytes for user in users)}
         normal = {trace: spans for trace, spans in chunk.spans.items() if trace not in chunk.erased}
         chunk.judged.update(await aside(partial(judge, self._folding, self._topic, normal)))
-        self._leave_unripe(chunk)
+        self._postpone_incomplete(chunk)
         await self._write(transaction, chunk, known)
         await self._erasures.hold(transaction, erased)
         return chunk
@@ -190,7 +190,7 @@ class PostgresTraces:
             await transaction.execute(load("drop_late_spans"), late)
             chunk.outcomes["skipped", "late"] += len(late)
 
-    def _leave_unripe(self, chunk: _Chunk) -> None:
+    def _postpone_incomplete(self, chunk: _Chunk) -> None:
         """Keep the marks of traces that are neither dialogues nor quiet: more spans may turn them into dialogues."""
         if len(self._tried) > _MOST_TRIED:
             self._tried.clear()
