@@ -11,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from pydantic import SecretStr
 
 from consumer.admin.dead_letters import Filter
-from consumer.admin.roles import INGEST
+from consumer.admin.migrate.roles import INGEST
 from consumer.ingest.erased import Key
 from consumer.maintenance.table_partitions import convert
 from consumer.postgres.client import Database
