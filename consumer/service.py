@@ -11,7 +11,7 @@ from typing import Any
 from consumer.events import price_file
 from consumer.events.costs import Pricing
 from consumer.events.record import Partition
-from consumer.events.registry import folding_of
+from consumer.events.registry import folding_of, namespace_of
 from consumer.http.page import PageServer, SnapshotSource
 from consumer.http.server import Health, HttpServer
 from consumer.ingest import slo
@@ -106,7 +106,7 @@ class Service:
             ledger,
             limit=DeadLetterLimit(settings.dead_letters),
             erasure_keys=erasure_keys(settings.erasure),
-            namespace=settings.ids.namespace,
+            namespace=namespace_of(settings),
         )
         self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings), aside)
         basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))

@@ -1,9 +1,29 @@
 -- Rollback of 0022_add_ids_and_costs. Lost: how costs came about, and under which namespace users were erased. What was
--- converted or computed stays in token_cost_jpy.
+-- converted or computed stays in token_cost_jpy. Refuses while users were erased under a namespace, unless
+-- ragledger.delete_data is on (PGOPTIONS=-cragledger.delete_data=on).
 -- squawk-ignore-file ban-drop-function, ban-drop-table, ban-drop-column
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
+
+DO $$
+DECLARE
+  is_known boolean;
+BEGIN
+  IF current_setting('ragledger.delete_data', true) = 'on' OR NOT EXISTS (
+    SELECT FROM pg_attribute
+    WHERE attrelid = to_regclass('erasure_version') AND attname = 'namespace_hash' AND NOT attisdropped
+  ) THEN
+    RETURN;
+  END IF;
+  SELECT bool_or(namespace_hash IS NOT NULL) INTO is_known FROM erasure_version;
+  IF is_known THEN
+    RAISE EXCEPTION 'users were erased under a namespace of string ids'
+      USING ERRCODE = 'object_in_use',
+            HINT = 'Without its hash, a service with another namespace would store them again. Keep 0022, or delete the hash with `ragledger migrate down --delete-data`.';
+  END IF;
+END
+$$;
 
 -- As 0008 has it.
 DO $rollback$

@@ -26,6 +26,7 @@ from consumer.cli.output import (
 from consumer.cli.signals import stop_on_signals
 from consumer.cli.times import moment
 from consumer.errors import OperationError
+from consumer.events.registry import namespace_of
 from consumer.events.rejection import Reason
 from consumer.ingest.erased import erasure_keys
 from consumer.ingest.kinds import consumed_kinds
@@ -136,7 +137,7 @@ def dead_letters_of(settings: Settings, database: Database) -> DeadLetters:
         settings.rollup.timezone,
         settings.batch.max_record_bytes,
         erasure_keys(settings.erasure),
-        settings.ids.namespace,
+        namespace_of(settings),
     )
 
 

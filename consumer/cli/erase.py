@@ -17,6 +17,7 @@ from consumer.cli.database import opened_database
 from consumer.cli.id import id_of
 from consumer.cli.output import Json, WrongUse, command, err, out, print_json, progress
 from consumer.events.fields import Uuid
+from consumer.events.registry import namespace_of
 from consumer.files import FileError, demand_writable, write
 from consumer.ingest import slo
 from consumer.ingest.erased import erasure_keys
@@ -96,7 +97,7 @@ def _user_of(key: str, settings: Settings) -> UUID:
 def _erasure(settings: Settings, database: Database) -> Erasure:
     basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
     history = PostgresHistory(database, basis, owner_name())
-    keys, namespace = erasure_keys(settings.erasure), settings.ids.namespace
+    keys, namespace = erasure_keys(settings.erasure), namespace_of(settings)
     return Erasure(database, history, settings.rollup.timezone, keys, namespace)
 
 

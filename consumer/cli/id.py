@@ -10,6 +10,7 @@ import typer
 from consumer.cli.output import Json, WrongUse, command, out, print_json
 from consumer.errors import OperationError
 from consumer.events import ids
+from consumer.events.registry import namespace_of
 from consumer.settings.model import Settings, load
 
 app = typer.Typer(no_args_is_help=True, help="Print the UUID under which a user or a session is stored.")
@@ -34,7 +35,7 @@ async def _print(owner: ids.Owner, key: str, as_json: bool) -> None:
     settings = load()
     found = id_of(owner, settings, key)
     if as_json:
-        namespace = settings.ids.namespace
+        namespace = namespace_of(settings)
         print_json({"of": owner, "id": str(found), "namespace": namespace and str(namespace)})
     else:
         out.print(str(found), markup=False)
@@ -46,7 +47,7 @@ def id_of(owner: ids.Owner, settings: Settings, key: str) -> UUID:
     :raises OperationError: no namespace is set
     :raises WrongUse: the key cannot be an id
     """
-    namespace = settings.ids.namespace
+    namespace = namespace_of(settings)
     if namespace is None and not ids.UUID_FORM.fullmatch(key):
         raise OperationError(_NO_NAMESPACE)
     try:

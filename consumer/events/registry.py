@@ -43,3 +43,9 @@ def signal_kinds(settings: Settings, pricing: Pricing) -> Mapping[str, Kind]:
 def folding_of(settings: Settings, pricing: Pricing) -> Folding:
     """Return how these settings convert traces to dialogues."""
     return Folding(settings.ids.namespace or DEFAULT_NAMESPACE, settings.otlp.retrieved_is_cited, pricing)
+
+
+def namespace_of(settings: Settings) -> UUID | None:
+    """Return the namespace under which string ids are stored, or None. Without a setting, only those of traces are."""
+    has_traces = settings.topics.otlp_spans or settings.topics.otlp_logs
+    return settings.ids.namespace or (DEFAULT_NAMESPACE if has_traces else None)

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from typing_extensions import override
 
+from consumer.events.otlp.fold import DEFAULT_NAMESPACE
 from consumer.ingest.erased import ErasedUsers, Key
 from consumer.ingest.ports import Cause, StoreError, Unavailable
 from consumer.postgres.client import Database, Transaction
@@ -90,7 +91,10 @@ class RecordErasures(Erasures):
         """Know what the database has answered. Errors as in :meth:`learn`; and under another namespace than that of an
         erasure, as users would not be recognised by their string ids.
         """
-        self.namespace_hash = Key(row["key"]).hash(self.namespace.bytes) if self.namespace else None
+        key = Key(row["key"])
+        if self.namespace is None and row["namespace_hash"] == key.hash(DEFAULT_NAMESPACE.bytes):
+            self.namespace = DEFAULT_NAMESPACE  # of traces, whose topics are not read any more
+        self.namespace_hash = key.hash(self.namespace.bytes) if self.namespace else None
         if row["namespace_hash"] not in (None, self.namespace_hash):
             raise Unavailable(_OTHER_NAMESPACE, Cause.ERASURE)
         super().take(row)
@@ -104,7 +108,7 @@ async def _hold(transaction: Transaction) -> int:
 
 _OTHER_NAMESPACE = (
     "users were erased under another RAGLEDGER_IDS__NAMESPACE than the one set here, so a write could store them again:"
-    " set it to the value used for the erasure"
+    " set it to the value used for the erasure, or to nothing if there was none"
 )
 _MISSING_KEY = (
     "users were erased with a key that is not set here (key id {ids}), so a write could store them again:"

@@ -17,7 +17,7 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourceType
 
 from consumer.admin.doctor.server_settings import RELOAD
-from consumer.admin.roles import INGEST
+from consumer.admin.migrate.roles import INGEST
 from consumer.devstack import EmbeddedError, PostgresServer, Workspace
 from consumer.settings.model import Topics as Names
 from tests.support.ingestion import dialogues, send

@@ -17,6 +17,7 @@ from tests.support.stack import Servers
 
 pytestmark = pytest.mark.timeout(120)
 
+NAMESPACE = "0d9f7a52-6f0e-4a6b-9f0c-6f2f1c3b4a5d"
 EVENT, SECRET = "Wie lautet die Antwort Zq7K", "Xw9P-secret-of-this-test"
 
 
@@ -30,6 +31,7 @@ def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]
             "RAGLEDGER_KAFKA__SASL_PASSWORD": SECRET,
             "RAGLEDGER_KAFKA__SASL_OAUTH_CLIENT_SECRET": SECRET,
             "RAGLEDGER_ERASURE__KEY": SECRET * 2,
+            "RAGLEDGER_IDS__NAMESPACE": NAMESPACE,
         }
         yield made
 
@@ -41,7 +43,7 @@ def bundle_of(environment: Environment, file: Path, *arguments: str) -> Any:
     assert "Read it before you send it" in done.stderr.replace("\n", " ")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     text = file.read_text()
-    for planted in (EVENT, "Zq7K", SECRET):
+    for planted in (EVENT, "Zq7K", SECRET, NAMESPACE):
         assert planted not in text
     return json.loads(text)
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from pydantic import SecretStr
 
-from consumer.admin.roles import INGEST
+from consumer.admin.migrate.roles import INGEST
 from consumer.ingest.ports import Bounds
 from consumer.postgres.client import Database
 from consumer.postgres.insert import InsertStrategy

@@ -8,6 +8,7 @@ from uuid import UUID, uuid5
 import psycopg
 import pytest
 
+from consumer.events.otlp.fold import Folding
 from tests.support.erasing import KEY as ERASURE_KEY
 from tests.support.erasing import add_letters
 from tests.support.ingestion import (
@@ -193,3 +194,18 @@ def test_the_functions_come_and_go_with_their_migration(offline: Environment) ->
         offline.value("SELECT user_id_of(%s, 'x')", NAMESPACE)
     assert offline.run("migrate", "up").returncode == 0
     assert offline.value("SELECT user_id_of(%s, 'x')", NAMESPACE) == uuid5(NAMESPACE, "user:x")
+
+
+def test_without_a_namespace_string_ids_of_traces_are_erased_too(offline: Environment, tmp_path: Path) -> None:
+    """Traces have a namespace of their own. After an erasure, no other one is accepted."""
+    namespace, erase = offline.variables.pop("RAGLEDGER_IDS__NAMESPACE"), ("erase", "--user-key", ALICE)
+    assert "RAGLEDGER_IDS__NAMESPACE is not set" in offline.run(*erase).stderr
+    offline.variables["RAGLEDGER_TOPICS__OTLP_SPANS"] = "spans"
+    found = UUID(offline.run("id", "user", ALICE).stdout.strip())
+    assert found == Folding().user_of(ALICE)
+    assert offline.run(*erase, "--receipt", str(tmp_path)).returncode == 0
+    del offline.variables["RAGLEDGER_TOPICS__OTLP_SPANS"]
+    assert offline.run("erase", "--user", str(found), "--receipt", str(tmp_path)).returncode == 0
+    offline.variables["RAGLEDGER_IDS__NAMESPACE"] = namespace
+    refused = offline.run(*erase, "--receipt", str(tmp_path))
+    assert (refused.returncode, "another RAGLEDGER_IDS__NAMESPACE" in refused.stderr.replace("\n", " ")) == (1, True)

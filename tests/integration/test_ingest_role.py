@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from consumer.admin import migrate
 from consumer.admin.dead_letters import DeadLetters, Filter
 from consumer.admin.migrate import expected
-from consumer.admin.roles import GRANTS, INGEST, Grant
+from consumer.admin.migrate.roles import GRANTS, INGEST, Grant
 from consumer.events.costs import Pricing, Recomputed
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.provenance import PROVENANCE

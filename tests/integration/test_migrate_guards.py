@@ -61,6 +61,7 @@ def test_the_guarded_files_are_tested() -> None:
             f"{ONE_LEDGER_ROW}; UPDATE ingest_ledger SET stopped_at = now(), stopped_because = 'x'",
             "1 partitions have stopped",
         ),
+        ("0022", "UPDATE erasure_version SET namespace_hash = 'x'", "users were erased under a namespace"),
     ],
 )
 async def test_one_refusing_file_stops_the_whole_plan(filled: str, number: str, data: str, said: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from consumer.admin import migrate
-from consumer.admin.roles import INGEST
+from consumer.admin.migrate.roles import INGEST
 from consumer.devstack import Workspace
 from tests.support.ingestion import (
     counts,

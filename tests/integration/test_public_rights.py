@@ -9,7 +9,7 @@ import pytest
 from psycopg.errors import InsufficientPrivilege
 
 from consumer.admin.migrate.expected import CLOSED_FUNCTIONS, OPEN_FUNCTIONS
-from consumer.admin.roles import COMPLIANCE, INGEST
+from consumer.admin.migrate.roles import COMPLIANCE, INGEST
 from tests.support.archives import HOURLY, Interrupted, archived, interrupt, restored, roll_up
 from tests.support.partitions import converted
 from tests.support.psql import ROLLBACKS, execute, one_file, one_rollback, rows, run_files, value

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from consumer.admin import migrate
 from consumer.admin.migrate import expected
-from consumer.admin.roles import INGEST, MIGRATOR, OWNER, READER, ROLES
+from consumer.admin.migrate.roles import INGEST, MIGRATOR, OWNER, READER, ROLES
 from consumer.devstack import EmbeddedError, PostgresServer, Workspace
 from tests.support.ingestion import (
     Outgoing,

@@ -11,7 +11,7 @@ from psycopg.errors import InsufficientPrivilege, IntegrityError
 
 from consumer.admin import migrate
 from consumer.admin.migrate import expected
-from consumer.admin.roles import GRANTS, MIGRATOR, OWNER, ROLES, Grant
+from consumer.admin.migrate.roles import GRANTS, MIGRATOR, OWNER, ROLES, Grant
 from tests.support.psql import ONE_DIALOGUE, ONE_PROVENANCE, rows, server_dsn
 from tests.support.roles import login
 from tests.support.stack import fresh_database

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from consumer.admin import migrate
-from consumer.admin.roles import COMPLIANCE, INGEST, READER
+from consumer.admin.migrate.roles import COMPLIANCE, INGEST, READER
 from tests.support.psql import FILES, ONE_DIALOGUE, execute, one_file, rows, run_files, server_dsn, value
 from tests.support.roles import login, name_of
 from tests.support.stack import fresh_database

@@ -11,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from pydantic import SecretStr
 
 from consumer.admin.dead_letters import Filter
-from consumer.admin.roles import INGEST
+from consumer.admin.migrate.roles import INGEST
 from consumer.ingest.erased import Key
 from consumer.maintenance.table_partitions import convert
 from consumer.postgres.client import Database
@@ -111,6 +111,21 @@ async def test_a_late_span_that_states_the_cost_settles_it_for_good(world: World
     (row,) = world.dialogues()
     assert str(row["token_cost_jpy"]) == "5.00"
     assert [cost["source"] for cost in world.query("SELECT source FROM dialogue_costs")] == ["stated"]
+
+
+async def test_a_late_span_without_prices_leaves_the_cost_to_be_settled(world: World) -> None:
+    """A replica without prices cannot compute it; one with the same prices as before does it again."""
+    trace = UUID(int=7)
+    answer = chat(QUESTION, ANSWER) | ROOT | {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 10}
+    await world.stage(span(trace, 1, answer))
+    await world.fold()
+    world.query("UPDATE ai_dialogue_log SET token_cost_jpy = 3")
+    world.query("INSERT INTO dialogue_costs SELECT id, created_at, 'computed', 'v1' FROM ai_dialogue_log")
+    await world.stage(span(trace, 2, {"ragledger.latency_ms": 7}, parent=1))
+    assert (await world.fold()).outcomes == {("updated", ""): 1}
+    assert world.dialogues()[0]["token_cost_jpy"] is None
+    costs = world.query("SELECT source, price_version FROM dialogue_costs")
+    assert costs == [{"source": "unpriced", "price_version": ""}]
 
 
 async def test_a_trace_waits_for_what_is_missing_until_it_is_quiet(world: World) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from consumer.admin import migrate
-from consumer.admin.roles import ROLES
+from consumer.admin.migrate.roles import ROLES
 from consumer.devstack import PostgresServer, Workspace
 from consumer.postgres.admin import AdminConnection, connect
 from consumer.postgres.queries import load

@@ -8,6 +8,7 @@ from typing import Any
 from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, error, fine, warning
 from consumer.events.record import Partition
+from consumer.events.registry import namespace_of
 from consumer.ingest.offsets import Claim, StopReason
 from consumer.ingest.ports import Bounds, SourceError
 from consumer.ingest.stop_reasons import command_to_settle, kept_reason, unreadable
@@ -117,7 +118,8 @@ def _string_ids(context: CheckContext, records: int) -> Iterator[Finding]:
     found = f"{records} are open because an id of a user or a session is not a UUID"
     replay = "ragledger dead-letters replay --reason invalid_field"
     if context.settings.ids.namespace is None:
-        replay = f"set RAGLEDGER_IDS__NAMESPACE to a UUID of your own, the same for every replica; then {replay}"
+        value = namespace_of(context.settings) or "a UUID of your own"
+        replay = f"set RAGLEDGER_IDS__NAMESPACE to {value}, the same for every replica; then {replay}"
     yield error("dead letters", found, replay)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, error, fine, note, warning
 from consumer.admin.migrate import expected
-from consumer.admin.roles import GRANTS, INGEST, ROLES, Grant
+from consumer.admin.migrate.roles import GRANTS, INGEST, ROLES, Grant
 from consumer.postgres.queries import load
 
 TABLES = sorted({grant.table for grant in GRANTS[INGEST]})

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from consumer.admin.migrate import expected
 from consumer.admin.migrate.checks import Check
-from consumer.admin.roles import COMPLIANCE, INGEST, READER
+from consumer.admin.migrate.roles import COMPLIANCE, INGEST, READER
 from consumer.postgres.admin import AdminConnection
 from consumer.postgres.queries import load
 

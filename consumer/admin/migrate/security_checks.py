@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from consumer.admin.migrate import expected
 from consumer.admin.migrate.checks import Check
-from consumer.admin.roles import MIGRATOR, OWNER, ROLES, Grant, differences
+from consumer.admin.migrate.roles import MIGRATOR, OWNER, ROLES, Grant, differences
 
 _FILE = "0008_add_row_security.sql"
 _FILES = {"dialogue_traces": "0021_add_traces.sql"}

@@ -9,8 +9,8 @@ from typing import Any
 from consumer.admin.migrate import expected, history
 from consumer.admin.migrate.checks import Check, Column, Facts, Partitioned, compare
 from consumer.admin.migrate.everybody import check_callers, check_public_rights
+from consumer.admin.migrate.roles import ROLES, Grant
 from consumer.admin.migrate.security_checks import Policy, SecurityFacts, compare_security
-from consumer.admin.roles import ROLES, Grant
 from consumer.ingest.erased import Key
 from consumer.postgres.admin import AdminConnection, StatementError, Target, connect
 from consumer.postgres.queries import load

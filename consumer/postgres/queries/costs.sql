@@ -74,10 +74,12 @@ FOR UPDATE OF cost
 
 -- name: costs_restate
 -- Change the notes of dialogues that were changed and need none any more, so that other prices change no stated cost.
+-- A cost that is not known, as the replica has no prices, is settled with the next ones.
 -- $1 dialogues  $2 when they took place
 UPDATE dialogue_costs AS cost
 SET created_at = dialogue.created_at,
     source = CASE WHEN dialogue.token_cost_jpy IS NULL THEN 'unpriced' ELSE 'stated' END,
+    price_version = CASE WHEN dialogue.token_cost_jpy IS NULL THEN '' ELSE cost.price_version END,
     amount = NULL,
     currency = NULL,
     cached_tokens = NULL

@@ -7,8 +7,8 @@ import pytest
 
 from consumer.admin.migrate import expected
 from consumer.admin.migrate.checks import Check
+from consumer.admin.migrate.roles import DASHBOARDS, GRANTS, INGEST, MIGRATOR, ROLES, Grant
 from consumer.admin.migrate.security_checks import Policy, SecurityFacts, compare_security
-from consumer.admin.roles import DASHBOARDS, GRANTS, INGEST, MIGRATOR, ROLES, Grant
 from tests.support.psql import FILES
 
 QUIET = "(user_id = (SELECT current_setting('app.current_user_id'::text, true)))"
