@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from consumer import files
-from consumer.cli.output import Exit, Json, command, err, out, print_json, progress
+from consumer.cli.output import Exit, Json, WrongUse, command, err, out, print_json, progress
 from consumer.cli.signals import stop_on_signals
 from consumer.generator.events import ALL, SHARES, START, STEP, Event, events
 from consumer.generator.shapes import SHAPES
@@ -141,6 +141,9 @@ async def _publish(order: Order, topic: str, as_json: bool) -> Exit:
     from consumer.settings.model import load
 
     settings, began, done = load(), time.monotonic(), Progress()
+    purpose = next((purpose for purpose, name in settings.topics.named.items() if name == topic), order.kind)
+    if purpose != order.kind:
+        raise WrongUse(f"--topic {topic} is the topic of {purpose} in the settings: {order.kind} would be dead letters")
     stop = stop_on_signals(LEAVE_SECONDS)
     with progress() as bar:
         task = bar.add_task("events", total=order.count or None)

@@ -59,6 +59,7 @@ def test_a_file_and_standard_output_hold_the_same_lines(tmp_path: Path) -> None:
         ("--json",),
         ("--topic", "t", "--output", "f"),
         ("--start", "noon"),
+        ("--kind", "feedback", "--topic", "rag.dialogue"),
         ("--count", "-1"),
     ],
 )

@@ -43,6 +43,18 @@ def test_an_unsupported_property_is_an_obstacle(filled: str, statement: str, obs
     assert catalog(filled) == before
 
 
+async def test_grants_on_a_dropped_column_are_no_obstacle(filled: str) -> None:
+    """PostgreSQL keeps them with the column, and the new table has no such column."""
+    execute(
+        filled,
+        "ALTER TABLE ai_dialogue_log ADD COLUMN note text",
+        "GRANT SELECT (note) ON ai_dialogue_log TO pg_monitor",
+        "ALTER TABLE ai_dialogue_log DROP COLUMN note",
+    )
+    await convert(filled, months_ahead=1)
+    assert is_partitioned(filled)
+
+
 def test_a_column_that_is_added_during_the_conversion_stops_it(filled: str) -> None:
     """The column would be lost; the table stays in use, and the conversion can be aborted."""
     fill(filled)

@@ -182,7 +182,10 @@ privileges AS (
     UNION ALL
     SELECT privilege_type, is_grantable, format(' (%I)', attname),
            CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END
-    FROM old JOIN pg_attribute ON attrelid = old.oid, aclexplode(attacl) AS acl WHERE acl.grantee <> relowner
+    FROM old
+    JOIN pg_attribute ON attrelid = old.oid AND NOT attisdropped  -- a dropped column keeps its grants
+    CROSS JOIN aclexplode(attacl) AS acl
+    WHERE acl.grantee <> relowner
 )
 SELECT statement
 FROM (
