@@ -46,6 +46,7 @@ class _Writing:
 
     :param waits_first: whether the transaction begins only in its turn
     :param is_slow: whether an attempt took too long
+    :param began_at: when the newest attempt began, on the monotonic clock
     :param unconfirmed: the result that the newest COMMIT was sent for
     """
 
@@ -54,6 +55,7 @@ class _Writing:
     turn: Turn
     waits_first: bool
     is_slow: bool = False
+    began_at: float = 0.0
     unconfirmed: Written | None = None
 
 
@@ -75,6 +77,7 @@ class PostgresStore:
         self._erasures = RecordErasures(erasure_keys, namespace)
         self._choice = StrategyChoice(database.statement_seconds)
         self._in_progress = _IdsInProgress()
+        self._failed_at = float("-inf")
 
     async def claim(self, bounds: Mapping[Partition, Bounds]) -> Sequence[Claim]:
         """See :meth:`consumer.ingest.ports.Claims.claim`. Also reads the set of erased users."""
@@ -98,10 +101,12 @@ class PostgresStore:
             async for attempt in while_raises(Unavailable, report=self._report_unavailable):
                 with attempt:
                     written = await self._attempt(writing)
-        self._telemetry.available()
+        if writing.began_at > self._failed_at:  # otherwise the other writer has met an outage since
+            self._telemetry.available()
         return written
 
     def _report_unavailable(self, error: Unavailable) -> None:
+        self._failed_at = time.monotonic()
         self._telemetry.unavailable(error.cause, str(error))
 
     async def _attempt(self, writing: _Writing) -> Written:
@@ -124,7 +129,7 @@ class PostgresStore:
 
     async def _write_with_any_strategy(self, writing: _Writing) -> Written:
         strategy = InsertStrategy.SLOW if writing.is_slow else self._choice.current
-        began, copy_refused = time.monotonic(), False
+        writing.began_at, copy_refused = time.monotonic(), False
         while True:
             prepared = await writing.preparation.under(
                 self._erasures.known, rows_may_be_refused=strategy.finds_refused_rows
@@ -137,7 +142,9 @@ class PostgresStore:
                 strategy = strategy.after(error)
                 copy_refused = copy_refused or isinstance(error, CopyNotSupported)
             else:
-                self._choice.succeeded(strategy, written, time.monotonic() - began, copy_refused=copy_refused)
+                self._choice.succeeded(
+                    strategy, written, time.monotonic() - writing.began_at, copy_refused=copy_refused
+                )
                 return written
 
     async def _transact(self, writing: _Writing, prepared: Prepared, strategy: InsertStrategy) -> Written:

@@ -511,6 +511,7 @@ def test_records_that_no_replica_reads(patient: Patient, bootstrap_servers: str)
     assert found["fix"].startswith("ragledger run")
 
 
+@pytest.mark.slow
 def test_more_replicas_than_partitions(patient: Patient, bootstrap_servers: str) -> None:
     """The members of the group are counted."""
     topics = list(patient.environment.topics.values())
@@ -571,6 +572,7 @@ def silence() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_no_server_answers() -> None:
     """Doctor does not wait for ever."""
     with silence() as port:
@@ -581,6 +583,7 @@ def test_no_server_answers() -> None:
     assert ["did not answer within" in one["found"] for one in json.loads(done.stdout)["findings"]] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_table_that_is_locked(patient: Patient) -> None:
     """The checks that need the table report it, the others run, and doctor ends."""
     with psycopg.connect(patient.owner) as holder:

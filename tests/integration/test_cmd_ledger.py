@@ -99,8 +99,8 @@ def test_the_table_for_people_has_a_line_for_each_partition(environment: Environ
     assert "No records wait" in done.stdout
 
 
-def test_column_titles_are_not_wrapped_at_80_characters(stack: Servers, migrated_template: str) -> None:
-    """With the default topics, the table fits a terminal of 80 characters."""
+def test_column_titles_are_not_wrapped(stack: Servers, migrated_template: str) -> None:
+    """All titles are in one line, even if the terminal is narrower than the table."""
     with fresh_database(stack.dsn, migrated_template) as dsn:
         made = Environment(dsn, "127.0.0.1:9", {"dialogue": "rag.dialogue", "provenance": "rag.provenance"})
         with psycopg.connect(dsn, autocommit=True) as connection:
@@ -110,9 +110,9 @@ def test_column_titles_are_not_wrapped_at_80_characters(stack: Servers, migrated
                 [made.group],
             )
         table = made.run("ledger").stdout
-        assert all(len(line) <= 80 for line in table.splitlines())
-        for title in ("inserted", "doubled", "amended", "adds up"):
-            assert title in table
+        titles = next(line for line in table.splitlines() if "partition" in line)
+        for title in ("read", "inserted", "doubled", "amended", "ignored", "gaps", "held back", "adds up"):
+            assert title in titles
 
 
 def test_a_waiting_record_makes_caught_up_exit_with_3(environment: Environment, bootstrap_servers: str) -> None:

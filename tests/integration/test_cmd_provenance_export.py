@@ -206,6 +206,7 @@ def test_wrong_use_is_reported(environment: Environment, options: tuple[str, ...
     assert done.stderr
 
 
+@pytest.mark.slow
 def test_a_large_export_needs_little_memory(environment: Environment, tmp_path: Path) -> None:
     """For fifty thousand rows with different sources, the memory is small compared to the document."""
     execute(

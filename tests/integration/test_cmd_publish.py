@@ -216,6 +216,7 @@ def started(environment: Environment, *arguments: str, stdin: int | None = None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_an_interruption_reports_where_to_continue(
     stack: Servers, migrated_template: str, bootstrap_servers: str, tmp_path: Path, number: signal.Signals
 ) -> None:

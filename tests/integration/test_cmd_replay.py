@@ -202,6 +202,7 @@ def waits_for_lock(environment: Environment) -> bool:
     return bool(environment.value(sql))
 
 
+@pytest.mark.slow
 def test_two_concurrent_replays_share_the_work(offline: Environment) -> None:
     """Together they write every row once."""
     wanted = keep_dead_letters(offline, 4 * CHUNK, seed=6)

@@ -147,6 +147,7 @@ def series(values: Mapping[str, str]) -> Sequence[Mapping[str, str]]:
     return [{"series": name, "values": one} for name, one in values.items()]
 
 
+@pytest.mark.slow
 def test_the_alerts_fire_only_for_missed_objectives(own: Path, tmp_path: Path) -> None:
     """Six of ten answers slower than 0.75 s miss one objective and meet the other; likewise with citations and
     costs.

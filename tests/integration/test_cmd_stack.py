@@ -89,6 +89,7 @@ def started(temporary: Path, *arguments: str) -> Iterator[StackProcess]:
             process.kill()
 
 
+@pytest.mark.slow
 def test_one_line_of_json_when_both_are_ready_and_nothing_left_after_sigterm(temporary: Path) -> None:
     """The addresses work at once; SIGTERM ends it with exit code 0; nothing else was printed."""
     with started(temporary, "--json") as stack:

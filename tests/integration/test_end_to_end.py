@@ -119,6 +119,7 @@ def assert_metrics_agree(service: ServiceProcess, published: Published) -> None:
     service.wait_metric("rag_provenance_total", len(published.rows) - dialogues)
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_changes_nothing(environment: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
     """After several SIGKILLs at random times, the counts are exact."""
     published = publish_everything(bootstrap_servers, environment, seed=2)

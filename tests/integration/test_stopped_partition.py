@@ -102,6 +102,7 @@ def give_up(environment: Environment, where: str) -> int:
     return int(resume(environment, where, "--give-up-readable")["given_up"])
 
 
+@pytest.mark.slow
 def test_a_recreated_topic_that_is_longer_than_the_old_one_stops(
     environment: Environment, bootstrap_servers: str, admin: AdminClient, tmp_path: Path
 ) -> None:
@@ -185,6 +186,7 @@ def test_records_deleted_by_retention_stop_their_partition(
     assert (line["start_offset"], line["next_offset"], line["inserted"], line["gaps"]) == (0, 100, 60, 40)
 
 
+@pytest.mark.slow
 def test_retention_that_overtakes_the_reading_stops_the_partition(
     environment: Environment, bootstrap_servers: str, admin: AdminClient, tmp_path: Path
 ) -> None:

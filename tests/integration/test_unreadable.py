@@ -100,6 +100,7 @@ def test_a_record_with_an_unreadable_header_is_a_dead_letter_and_reading_continu
     assert "geheim" not in (tmp_path / "log").read_text()
 
 
+@pytest.mark.slow
 def test_reading_continues_inside_such_a_batch(
     environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
 ) -> None:

@@ -85,3 +85,25 @@ async def test_what_has_no_support_without_copy_is_no_matter_of_copy(monkeypatch
     with pytest.raises(Unavailable, match="a trigger"):
         await store._attempt(_Writing(batch := batch_of(1, b"x"), Preparation(batch), CommitTurn(None), False))
     assert store.strategies == [InsertStrategy.DIRECT, InsertStrategy.MERGE, InsertStrategy.SPLIT]
+
+
+async def test_a_write_that_began_before_an_outage_does_not_end_it() -> None:
+    """Of two writers one may still get its answer when the server is killed; the outage is reported once."""
+    store = Store()
+    late, failed = batch_of(1, b"x"), batch_of(2, b"y")
+    answered = asyncio.Event()
+    outages = iter([Unavailable("killed", Cause.CONNECTION)])
+
+    async def transact(writing: _Writing, prepared: Prepared, _: InsertStrategy) -> Written:
+        if writing.batch is late:
+            await answered.wait()
+        elif (error := next(outages, None)) is not None:
+            answered.set()
+            raise error
+        return Written(prepared.batch, {}, [], [])
+
+    store._transact = transact  # type: ignore[method-assign]
+    await asyncio.gather(store.write(late, CommitTurn(None)), store.write(failed, CommitTurn(None)))
+    telemetry = store._telemetry
+    assert isinstance(telemetry, FakeTelemetry)
+    assert [name for name, *_ in telemetry.told if name in ("unavailable", "available")] == ["unavailable", "available"]
