@@ -102,7 +102,7 @@ async def test_a_write_that_began_before_an_outage_does_not_end_it() -> None:
             raise error
         return Written(prepared.batch, {}, [], [])
 
-    store._transact = transact  # type: ignore[method-assign]
+    store._transact = transact  # type: ignore[method-assign,assignment]
     await asyncio.gather(store.write(late, CommitTurn(None)), store.write(failed, CommitTurn(None)))
     telemetry = store._telemetry
     assert isinstance(telemetry, FakeTelemetry)
