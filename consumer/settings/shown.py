@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from pydantic import SecretStr
 
 from consumer.settings.given import HIDDEN, may_hold_secret
+from consumer.settings.logins import arguments_of
 from consumer.settings.model import Settings, variable
 
 SHORTEST_SECRET = 4  # a shorter text is a part of many words
@@ -27,10 +28,18 @@ def effective(settings: Settings) -> list[Shown]:
     rows = []
     for group_name, group in settings:
         for name, field in type(group).model_fields.items():
-            value = getattr(group, name)
-            is_hidden = isinstance(value, SecretStr) or may_hold_secret(value)
-            rows.append(Shown(variable(group_name, name), HIDDEN if is_hidden else value, field.description or ""))
+            value = _shown(name, getattr(group, name))
+            rows.append(Shown(variable(group_name, name), value, field.description or ""))
     return rows
+
+
+def _shown(name: str, value: Any) -> Any:
+    if isinstance(value, SecretStr) or may_hold_secret(value):
+        return HIDDEN
+    if name.endswith("_command") and value:  # an argument may be a password or a client secret
+        program, *arguments = arguments_of(value)
+        return f"{program} {HIDDEN}" if arguments else program
+    return value
 
 
 def secrets(settings: Settings) -> Collection[str]:

@@ -29,3 +29,17 @@ def test_every_setting_is_shown() -> None:
     shown = {one.variable: one.value for one in effective(settings())}
     assert shown["RAGLEDGER_POSTGRES__DSN"] == "(hidden)"
     assert shown["RAGLEDGER_KAFKA__GROUP_ID"] == "ragledger"
+
+
+def test_arguments_of_commands_are_hidden() -> None:
+    """A command is shown by its program; what it is called with may be a secret."""
+    with_arguments = Postgres(dsn=SecretStr("postgresql://app@h/d"), password_command="cat --token Zq7Kx9Pw")
+    assert shown_command(with_arguments) == "cat (hidden)"
+    alone = Postgres(dsn=SecretStr("postgresql://app@h/d"), password_command="cat")
+    assert shown_command(alone) == "cat"
+
+
+def shown_command(postgres: Postgres) -> object:
+    """Return the password command as the settings show it."""
+    shown = {one.variable: one.value for one in effective(Settings(postgres=postgres))}
+    return shown["RAGLEDGER_POSTGRES__PASSWORD_COMMAND"]
