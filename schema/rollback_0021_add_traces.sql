@@ -1,7 +1,7 @@
 -- Rollback of 0021_add_traces.
 -- WARNING: this deletes the spans that wait for their trace to be folded, and which trace each dialogue came from; the
--- dialogues stay. Ignored records count as gaps from then on. Refuses while traces wait to be folded, unless
--- ragledger.delete_data is on (PGOPTIONS=-cragledger.delete_data=on). Stop every ragledger first.
+-- dialogues stay. Ignored records count as gaps from then on. Refuses while traces wait to be folded or traces of dialogues
+-- are recorded, unless ragledger.delete_data is on (PGOPTIONS=-cragledger.delete_data=on). Stop every ragledger first.
 -- squawk-ignore-file ban-drop-table, ban-drop-column, constraint-missing-not-valid
 
 BEGIN;
@@ -10,6 +10,7 @@ SET LOCAL lock_timeout = '5s';
 DO $$
 DECLARE
   waiting bigint;
+  known bigint;
 BEGIN
   IF to_regclass('touched_traces') IS NULL OR current_setting('ragledger.delete_data', true) = 'on' THEN
     RETURN;
@@ -18,6 +19,11 @@ BEGIN
   IF waiting > 0 THEN
     RAISE EXCEPTION '% traces wait to be folded', waiting
       USING ERRCODE = 'object_in_use', HINT = 'Let the service fold them, or delete them with `ragledger migrate down --delete-data`.';
+  END IF;
+  SELECT count(*) INTO known FROM dialogue_traces;
+  IF known > 0 THEN
+    RAISE EXCEPTION 'the traces of % dialogues are recorded', known
+      USING ERRCODE = 'object_in_use', HINT = 'Once Kafka has deleted the records, nothing else says which trace a dialogue came from. Keep 0021, or delete the traces with `ragledger migrate down --delete-data`.';
   END IF;
 END
 $$;

@@ -1,6 +1,6 @@
 -- Rollback of 0022_add_ids_and_costs. Lost: how costs came about, and under which namespace users were erased. What was
--- converted or computed stays in token_cost_jpy. Refuses while users were erased under a namespace, unless
--- ragledger.delete_data is on (PGOPTIONS=-cragledger.delete_data=on).
+-- converted or computed stays in token_cost_jpy. Refuses while users were erased under a namespace or sources of costs are
+-- recorded, unless ragledger.delete_data is on (PGOPTIONS=-cragledger.delete_data=on).
 -- squawk-ignore-file ban-drop-function, ban-drop-table, ban-drop-column
 
 BEGIN;
@@ -9,18 +9,29 @@ SET LOCAL lock_timeout = '5s';
 DO $$
 DECLARE
   is_known boolean;
+  costs bigint;
 BEGIN
-  IF current_setting('ragledger.delete_data', true) = 'on' OR NOT EXISTS (
+  IF current_setting('ragledger.delete_data', true) = 'on' THEN
+    RETURN;
+  END IF;
+  IF EXISTS (
     SELECT FROM pg_attribute
     WHERE attrelid = to_regclass('erasure_version') AND attname = 'namespace_hash' AND NOT attisdropped
   ) THEN
-    RETURN;
+    SELECT bool_or(namespace_hash IS NOT NULL) INTO is_known FROM erasure_version;
+    IF is_known THEN
+      RAISE EXCEPTION 'users were erased under a namespace of string ids'
+        USING ERRCODE = 'object_in_use',
+              HINT = 'Without its hash, a service with another namespace would store them again. Keep 0022, or delete the hash with `ragledger migrate down --delete-data`.';
+    END IF;
   END IF;
-  SELECT bool_or(namespace_hash IS NOT NULL) INTO is_known FROM erasure_version;
-  IF is_known THEN
-    RAISE EXCEPTION 'users were erased under a namespace of string ids'
-      USING ERRCODE = 'object_in_use',
-            HINT = 'Without its hash, a service with another namespace would store them again. Keep 0022, or delete the hash with `ragledger migrate down --delete-data`.';
+  IF to_regclass('dialogue_costs') IS NOT NULL THEN
+    SELECT count(*) INTO costs FROM dialogue_costs;
+    IF costs > 0 THEN
+      RAISE EXCEPTION 'the source of % costs is recorded', costs
+        USING ERRCODE = 'object_in_use',
+              HINT = 'No topic contains how a cost was computed. Keep 0022, or delete the sources with `ragledger migrate down --delete-data`.';
+    END IF;
   END IF;
 END
 $$;

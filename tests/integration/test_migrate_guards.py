@@ -30,6 +30,15 @@ INSERT INTO ledger_decisions (consumer_group, topic, partition, decided_by, from
 VALUES ('g', 't', 0, 'somebody', 0, 0, true, 0, 0, 0, 0, 0, 0)
 """
 FEEDBACK = "INSERT INTO kept_feedback (dialogue_id, user_feedback, given_at) VALUES (gen_random_uuid(), 1, now())"
+TRACE = """
+INSERT INTO dialogue_traces (dialogue_id, trace_id, user_id, created_at, spans, model_calls, retrievals, tool_calls,
+  embeddings, errors, mapping, content_hash)
+VALUES (gen_random_uuid(), 'a', gen_random_uuid(), now(), 1, 1, 0, 0, 0, 0, 1, 'x')
+"""
+COST = """
+INSERT INTO dialogue_costs (dialogue_id, created_at, source, price_version)
+VALUES (gen_random_uuid(), now(), 'unpriced', 'p')
+"""
 NOTICE = "INSERT INTO retention_notices (run_id, notice) VALUES (gen_random_uuid(), '{}')"
 
 
@@ -46,7 +55,7 @@ def own_key_id(dsn: str) -> str:
 def test_the_guarded_files_are_tested() -> None:
     """A new table with rows that no topic contains needs a guard, and a case in this test."""
     guarded = {file.name[9:13] for file in ROLLBACKS if "ragledger.delete_data" in file.read_text()}
-    assert guarded >= {"0005", "0007", "0009", "0011", "0013", "0015"}
+    assert guarded >= {"0005", "0007", "0009", "0011", "0013", "0015", "0021", "0022"}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +70,9 @@ def test_the_guarded_files_are_tested() -> None:
             f"{ONE_LEDGER_ROW}; UPDATE ingest_ledger SET stopped_at = now(), stopped_because = 'x'",
             "1 partitions have stopped",
         ),
+        ("0021", TRACE, "the traces of 1 dialogues are recorded"),
         ("0022", "UPDATE erasure_version SET namespace_hash = 'x'", "users were erased under a namespace"),
+        ("0022", COST, "the source of 1 costs is recorded"),
     ],
 )
 async def test_one_refusing_file_stops_the_whole_plan(filled: str, number: str, data: str, said: str) -> None:

@@ -403,3 +403,9 @@ def test_every_promql_expression_is_valid(tmp_path: Path) -> None:
     done = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True, timeout=60, check=False)
     assert expressions
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_migration_has_one_row() -> None:
+    """The table of schema/README.md names the files in the order in which they run."""
+    listed = re.findall(r"^\| `(\d{4}_\w+\.sql)`", (ROOT / "schema" / "README.md").read_text(), re.MULTILINE)
+    assert listed == sorted(file.name for file in (ROOT / "schema").glob("[0-9]*.sql"))
