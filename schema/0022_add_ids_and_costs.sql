@@ -28,7 +28,7 @@ DECLARE
   k bigint;
   x bigint;
 BEGIN
-  message := message || '\x80'::bytea || decode(repeat('00', (119 - length(message) % 64) % 64), 'hex')
+  message := message || decode('80', 'hex') || decode(repeat('00', (119 - length(message) % 64) % 64), 'hex')
     || int8send(8 * length(message)::bigint);
   FOR block IN 0 .. length(message) / 64 - 1 LOOP
     FOR t IN 1 .. 80 LOOP
@@ -75,18 +75,18 @@ BEGIN
 END
 $$;
 
--- NULL for what no event may have as an id.
+-- NULL for what no event may have as an id. An E string means the same under every standard_conforming_strings.
 CREATE OR REPLACE FUNCTION user_id_of(namespace UUID, key TEXT) RETURNS UUID
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-  WHEN key ~* '^[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}$' THEN key::uuid
+  WHEN key ~* E'^[0-9a-f]{8}(-?)[0-9a-f]{4}\\1[0-9a-f]{4}\\1[0-9a-f]{4}\\1[0-9a-f]{12}$' THEN key::uuid
   WHEN char_length(key) BETWEEN 1 AND 1024 THEN named_uuid(namespace, 'user:' || key)
 END;
 
 CREATE OR REPLACE FUNCTION session_id_of(namespace UUID, key TEXT) RETURNS UUID
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-  WHEN key ~* '^[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}$' THEN key::uuid
+  WHEN key ~* E'^[0-9a-f]{8}(-?)[0-9a-f]{4}\\1[0-9a-f]{4}\\1[0-9a-f]{4}\\1[0-9a-f]{12}$' THEN key::uuid
   WHEN char_length(key) BETWEEN 1 AND 1024 THEN named_uuid(namespace, 'session:' || key)
 END;
 

@@ -40,8 +40,11 @@ DECLARE
   books record;
 BEGIN
   FOR books IN
-    SELECT attrelid::regclass::text AS name, ending
-    FROM (VALUES ('ingest_ledger', 'next_offset'), ('ledger_decisions', 'from_offset')) AS of (name, ending)
+    SELECT attrelid::regclass::text AS name, ending, meaning
+    FROM (VALUES
+      ('ingest_ledger', 'next_offset', 'Every offset read is accounted for exactly once, in any committed state'),
+      ('ledger_decisions', 'from_offset', 'Books that were closed add up as those that are open do')
+    ) AS of (name, ending, meaning)
     JOIN pg_attribute ON attrelid = to_regclass(of.name) AND attname = 'ignored' AND NOT attisdropped
   LOOP
     EXECUTE format('ALTER TABLE %1$s DROP CONSTRAINT IF EXISTS %2$I', books.name, books.name || '_balanced');
@@ -50,6 +53,7 @@ BEGIN
       'ALTER TABLE %1$s ADD CONSTRAINT %2$I'
       ' CHECK (%3$s - start_offset = inserted + duplicates + amended + dead_lettered + gaps)',
       books.name, books.name || '_balanced', books.ending);
+    EXECUTE format('COMMENT ON CONSTRAINT %2$I ON %1$s IS %3$L', books.name, books.name || '_balanced', books.meaning);
   END LOOP;
   IF to_regclass('ingest_ledger') IS NOT NULL THEN
     ALTER TABLE ingest_ledger DROP CONSTRAINT IF EXISTS ingest_ledger_not_negative;
@@ -57,6 +61,7 @@ BEGIN
       partition >= 0 AND start_offset >= 0 AND epoch >= 0
       AND inserted >= 0 AND duplicates >= 0 AND amended >= 0 AND dead_lettered >= 0 AND gaps >= 0
     );
+    COMMENT ON CONSTRAINT ingest_ledger_not_negative ON ingest_ledger IS 'Counts and offsets only grow from zero';
   END IF;
   IF to_regrole('ragledger_ingest') IS NOT NULL AND EXISTS (
     SELECT FROM pg_attribute

@@ -21,6 +21,7 @@ from tests.support.stack import REQUEST_TIMEOUT_S, Servers, fresh_database
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 EVENTS = 20
+TOPICS = Topics().model_dump(exclude_none=True)
 KINDS = {"topic": "TOPIC", "group": "GROUP", "transactionalId": "TRANSACTIONAL_ID"}
 PATTERNS = {"prefix": "PREFIXED", "literal": "LITERAL"}
 OPERATIONS = {"DescribeConfigs": "DESCRIBE_CONFIGS"}
@@ -60,7 +61,7 @@ def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]
         for done in guarded.admin.create_acls(rights).values():
             done.result(REQUEST_TIMEOUT_S)
         group = {"RAGLEDGER_KAFKA__GROUP_ID": Kafka().group_id}
-        made = Environment(dsn, guarded.guarded_servers, Topics().model_dump(), **{**guarded.login, **group})
+        made = Environment(dsn, guarded.guarded_servers, TOPICS, **{**guarded.login, **group})
         send(guarded.open_servers, dialogues("rag.dialogue", EVENTS, seed=1).values())
         yield made
 
@@ -71,7 +72,7 @@ def test_the_rights_are_sufficient(environment: Environment, tmp_path: Path) -> 
         wait_for_records(environment, EVENTS)
         eventually(lambda: service.get("/readyz")[0] == 200, message="ready")
         looked_at = [one for one in environment.run_json("doctor")["findings"] if one["check"].startswith("topic ")]
-        assert {one["check"] for one in looked_at} == {f"topic {name}" for name in Topics().model_dump().values()}
+        assert {one["check"] for one in looked_at} == {f"topic {name}" for name in TOPICS.values()}
         assert [one for one in looked_at if one["severity"] == "error" or "may not" in one["found"]] == []
         assert service.stop() == 0
     insert(environment.dsn, acquired(owner=ALICE))

@@ -143,7 +143,11 @@ async def test_without_the_right_to_create_roles_policies_are_made(server: str, 
         assert await failures(dsn) == {}
         assert "as an administrator" in {c.name: c.detail for c in await migrate.verify(dsn)}[f"role {INGEST}"]
         made = rows(dsn, "SELECT policyname FROM pg_policies ORDER BY 1")
-        assert [row["policyname"] for row in made] == ["ai_dialogue_user_isolation", "provenance_read_policy"]
+        assert [row["policyname"] for row in made] == [
+            "ai_dialogue_user_isolation",
+            "dialogue_traces_user_isolation",
+            "provenance_read_policy",
+        ]
         execute(server, *statements, f"GRANT {OWNER} TO {MIGRATOR}")
         assert "lacks INSERT on ai_dialogue_log" in (await failures(dsn))[f"role {INGEST}"]
         assert "the tables stay with" in run_files(dsn, *WITH_ROLES)
