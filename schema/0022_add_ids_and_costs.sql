@@ -1,11 +1,11 @@
 -- 0022_add_ids_and_costs: the UUIDs of string ids, and how costs came about.
 --
 -- dialogue_costs has a row for each dialogue whose cost was converted, computed or could not be told, and for each that
--- stated it in a currency of its own. A table beside ai_dialogue_log, whose columns are the application's and which has
--- partitions, archives and copies. See docs/adr/0065-costs-beside-the-dialogues.md.
+-- stated it in a currency other than yen. It is a table beside ai_dialogue_log, whose columns are the application's and
+-- which has partitions, archives and copies. See docs/adr/0065-costs-beside-the-dialogues.md.
 --
--- The functions do in SQL what RAGLEDGER_IDS__NAMESPACE does to events. The namespace is an argument and stored nowhere:
--- whoever has it can test which user a row belongs to by guessing ids. See docs/adr/0064-string-ids.md.
+-- The functions do in SQL what RAGLEDGER_IDS__NAMESPACE does to events. The namespace is an argument and is not stored:
+-- a person who knows it can guess ids and test which rows they belong to. See docs/adr/0064-string-ids.md.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -151,7 +151,7 @@ $function$;
 
 DO $$
 BEGIN
-  -- Of whoever deletes, no search path may lead to tables of the same name.
+  -- The function runs with its owner's rights: the caller's search path must not lead it to other tables.
   EXECUTE format(
     'ALTER FUNCTION mark_days_of_deleted_dialogues() SET search_path = pg_catalog, %I, pg_temp', current_schema()
   );

@@ -33,7 +33,7 @@ class Invalid(Exception):
         self.problem, self.path = problem, path
 
     def within(self, path: str) -> Invalid:
-        """The same for whoever sees the value as a part of another one."""
+        """Return the same problem, with the path of the value inside the event."""
         separator = "." if self.path and not self.path.startswith("[") else ""
         return Invalid(self.problem, f"{path}{separator}{self.path}")
 

@@ -22,10 +22,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from consumer.errors import OperationError
-from consumer.events.price_file import PriceFileError
+from consumer.events.yaml_file import YamlFileError
 from consumer.files import FileError
 from consumer.ingest.ports import SourceError, StoreError
-from consumer.ingest.slo import SloFileError
 from consumer.postgres.admin import DatabaseError
 from consumer.settings.model import SettingsError
 from consumer.telemetry import logs
@@ -60,11 +59,10 @@ EXPECTED_ERRORS = (
     FileError,
     OperationError,
     OSError,
-    PriceFileError,
     SettingsError,
-    SloFileError,
     SourceError,
     StoreError,
+    YamlFileError,
 )
 
 

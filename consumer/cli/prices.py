@@ -13,7 +13,8 @@ from consumer.cli.output import Exit, Json, command, err, out, print_json, print
 from consumer.errors import OperationError
 from consumer.events import price_file
 from consumer.events.costs import Price, PriceBook
-from consumer.events.price_file import EARLIEST, PriceFileError
+from consumer.events.price_file import EARLIEST
+from consumer.events.yaml_file import YamlFileError
 from consumer.ingest.days import BusinessDays
 from consumer.settings.model import Settings, load
 
@@ -35,7 +36,7 @@ async def check(file: File = None, as_json: Json = False) -> Exit:
     try:
         book = price_file.load(path)
         problems = _missing_rates(book)
-    except PriceFileError as error:
+    except YamlFileError as error:
         book, problems = PriceBook(), str(error).split("\n")
     if as_json:
         print_json({"file": str(path), "holds": not problems, "version": book.version or None, "problems": problems})

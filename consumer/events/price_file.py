@@ -10,12 +10,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from consumer.events import yaml_file
 from consumer.events.costs import YEN, ModelPrices, Price, PriceBook, Rate
-from consumer.events.kind import path_text
-from consumer.settings.given import shown
-from consumer.settings.yaml_positions import Document, YamlError, parse
 
 EARLIEST = date(1, 1, 1)
 _Dated = TypeVar("_Dated", Price, Rate)
@@ -23,10 +21,6 @@ _MOST_MODELS = 10_000
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 # Twelve digits before the point and nine after it, so that products are exact.
 Amount = Annotated[Decimal, Field(ge=0, max_digits=21, decimal_places=9, allow_inf_nan=False)]
-
-
-class PriceFileError(Exception):
-    """The price file is missing or wrong; the message says where."""
 
 
 class _Part(BaseModel):
@@ -97,20 +91,11 @@ class _File(_Part):
 def load(path: Path | None) -> PriceBook:
     """Return the prices in a YAML file; a book without prices if `path` is None.
 
-    :raises PriceFileError: the file is missing or wrong
+    :raises YamlFileError: the file is missing or wrong
     """
     if path is None:
         return PriceBook()
-    try:
-        document = parse(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise PriceFileError(f"{shown(path)}: cannot be read: {getattr(error, 'strerror', error)}") from None
-    except YamlError as error:
-        raise PriceFileError(f"{path}: not YAML: {error}") from None
-    try:
-        return _book(_File.model_validate({} if document.value is None else document.value))
-    except ValidationError as error:
-        raise PriceFileError("\n".join(_explain(path, document, problem) for problem in error.errors())) from None
+    return _book(yaml_file.read(path, _File, _SAYS))
 
 
 def content_of(book: PriceBook) -> str:
@@ -159,18 +144,7 @@ def _demand_different(days: Sequence[date]) -> None:
         raise ValueError(f"there is more than one {'without a date' if first == EARLIEST else f'from {first}'}")
 
 
-def _explain(path: Path, document: Document, problem: Any) -> str:
-    """Return line, path and problem, such as prices.yml, line 7: models[1].prices[0].input: must be a number"""
-    place = path_text(tuple(step for step in problem["loc"] if step != "[key]"))
-    text = _SAYS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
-    text = text.replace("Input should be", "must be")
-    return f"{path}, line {document.line(problem['loc'])}: {f'{place}: ' if place else ''}{text}"
-
-
 _SAYS = {
-    "missing": "is missing",
-    "extra_forbidden": "there is no such key",
-    "model_type": "must be a mapping with keys",
     "mapping_type": "must be a mapping of currencies",
     "tuple_type": "must be a list",
     "too_short": "must hold at least one",

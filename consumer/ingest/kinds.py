@@ -15,7 +15,7 @@ from consumer.settings.model import Settings
 def pricing_of(settings: Settings) -> Pricing:
     """What settles costs: the prices in the file, by business days.
 
-    :raises PriceFileError: the file is missing or wrong
+    :raises YamlFileError: the file is missing or wrong
     """
     return Pricing(price_file.load(settings.prices.file), BusinessDays(settings.rollup.timezone).day_at)
 
@@ -24,7 +24,7 @@ def kinds_of(settings: Settings, pricing: Pricing | None = None) -> Mapping[str,
     """The kind of event that each topic carries.
 
     :param pricing: what settles costs; what the settings have if left out
-    :raises PriceFileError: the price file is missing or wrong
+    :raises YamlFileError: the price file is missing or wrong
     """
     return kinds_by_topic(settings.topics, settings.ids.namespace, pricing or pricing_of(settings))
 

@@ -8,11 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from consumer.events.kind import path_text
-from consumer.settings.given import shown_path
-from consumer.settings.yaml_positions import Document, YamlError, parse
+from consumer.events import yaml_file
 
 Operator = Literal[">", ">=", "<", "<="]
 Figure = Literal[
@@ -36,10 +34,6 @@ _COMPARE: Mapping[Operator, Callable[[Any, Any], bool]] = {
 
 MOST_OBJECTIVES = 50  # each is a series of a metric, and a row on the page
 LARGEST_TARGET = Decimal(10) ** 15
-
-
-class SloFileError(Exception):
-    """The file of objectives is missing or wrong; the message says where."""
 
 
 class Objective(BaseModel):
@@ -92,40 +86,14 @@ def judge(objectives: Sequence[Objective], day: Mapping[str, Any]) -> dict[str, 
 def load(path: Path | None) -> Sequence[Objective]:
     """The objectives in a YAML file (``objectives:`` and a list), or the built-in ones.
 
-    :raises SloFileError: the file is missing or wrong
+    :raises YamlFileError: the file is missing or wrong
     """
     if path is None:
         return DEFAULT_OBJECTIVES
-    try:
-        document = parse(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise SloFileError(f"{shown_path(path)}: cannot be read: {getattr(error, 'strerror', error)}") from None
-    except YamlError as error:
-        raise SloFileError(f"{path}: not YAML: {error}") from None
-    try:
-        return _File.model_validate(document.value or {}).objectives
-    except ValidationError as error:
-        raise SloFileError("\n".join(_explain(path, document, problem) for problem in _faults(error))) from None
-
-
-def _faults(error: ValidationError) -> Sequence[Any]:
-    """Where single objectives are wrong, it says nothing that none is left."""
-    faults = error.errors()
-    return [fault for fault in faults if fault["type"] != "too_short"] or faults
-
-
-def _explain(path: Path, document: Document, problem: Any) -> str:
-    """The line, the path within the file, and what is wrong: slo.yaml, line 7: objectives[1].operator: …"""
-    place = path_text(problem["loc"])
-    text = _SAYS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
-    text = text.replace("Input should be", "must be")
-    return f"{path}, line {document.line(problem['loc'])}: {f'{place}: ' if place else ''}{text}"
+    return yaml_file.read(path, _File, _SAYS).objectives
 
 
 _SAYS = {
-    "missing": "is missing",
-    "extra_forbidden": "there is no such key",
-    "model_type": "must be a mapping with keys",
     "tuple_type": "must be a list of objectives",
     "too_short": "must hold at least one objective",
     "too_long": f"may hold {MOST_OBJECTIVES} objectives at most",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from consumer.events.costs import PriceBook, Pricing, Recomputed
-from consumer.events.price_file import PriceFileError
+from consumer.events.yaml_file import YamlFileError
 from consumer.ingest.ports import Clock, StoreError
 
 SETTLES_SECONDS = 1.0
@@ -77,7 +77,7 @@ class CostJob:
         """Adopt the prices of the file, then recompute costs in steps until none has other prices."""
         try:
             await self._read_file()
-        except PriceFileError as error:
+        except YamlFileError as error:
             self._telemetry.prices_refused(str(error))
         except StoreError as error:
             self._telemetry.costs_failed(str(error))

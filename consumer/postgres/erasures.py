@@ -76,9 +76,9 @@ class Erasures:
 
 
 class RecordErasures(Erasures):
-    """What is known of the erased users by whoever screens records, in which users may have string ids.
+    """The set of erased users, for screening records. Records may contain string ids.
 
-    :param namespace: of string ids; None where they are not accepted
+    :param namespace: the namespace of string ids; None if they are not accepted
     """
 
     def __init__(self, keys: Sequence[Key] = (), namespace: UUID | None = None) -> None:

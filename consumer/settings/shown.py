@@ -54,7 +54,7 @@ def _secrets(settings: Settings) -> Iterator[str]:
             if isinstance(value, SecretStr):
                 yield value.get_secret_value()
                 yield from value.get_secret_value().split(",")
-    if settings.ids.namespace:  # whoever knows it can test whose rows an id leads to
+    if settings.ids.namespace:  # with it, a person can guess ids and test which rows they belong to
         yield str(settings.ids.namespace)
     dsn = settings.postgres.parsed
     password = dsn.credentials.removesuffix("@").partition(":")[2]

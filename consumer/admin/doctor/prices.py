@@ -5,7 +5,7 @@ from __future__ import annotations
 from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, error, fine, warning
 from consumer.events import price_file
-from consumer.events.price_file import PriceFileError
+from consumer.events.yaml_file import YamlFileError
 from consumer.postgres.queries import load
 
 
@@ -16,7 +16,7 @@ async def check_prices(context: CheckContext) -> list[Finding]:
         return []
     try:
         book = price_file.load(file)
-    except PriceFileError as problem:
+    except YamlFileError as problem:
         return [error("prices", f"the price file is wrong: {problem}", f"correct it; ragledger prices check {file}")]
     in_force = await context.db.rows(load("costs_in_force"))
     if in_force and in_force[0]["version"] != book.version:

@@ -10,7 +10,7 @@ import pytest
 
 from consumer.events import price_file
 from consumer.events.costs import PriceBook
-from consumer.events.price_file import PriceFileError
+from consumer.events.yaml_file import YamlFileError
 from tests.support.prices import TEXT, read
 
 MODEL = "models:\n- match: m\n  prices:\n"
@@ -93,7 +93,7 @@ def test_the_version_is_of_what_is_said_and_not_of_how(tmp_path: Path) -> None:
 )
 def test_a_wrong_file_says_where(tmp_path: Path, text: str, said: str) -> None:
     """The line, the path, and what is wrong."""
-    with pytest.raises(PriceFileError) as caught:
+    with pytest.raises(YamlFileError) as caught:
         read(tmp_path, text)
     assert said in str(caught.value)
     assert str(caught.value).startswith(str(tmp_path))
@@ -101,8 +101,17 @@ def test_a_wrong_file_says_where(tmp_path: Path, text: str, said: str) -> None:
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     """Not with a traceback."""
-    with pytest.raises(PriceFileError, match="cannot be read: No such file"):
+    with pytest.raises(YamlFileError, match=r"none\.yml'?: cannot be read: No such file"):
         price_file.load(tmp_path / "none.yml")
+
+
+def test_a_list_of_wrong_prices_is_not_called_empty(tmp_path: Path) -> None:
+    """There is one line for the one mistake."""
+    with pytest.raises(YamlFileError) as caught:
+        read(tmp_path, f"{MODEL}  - {{input: x, output: 1}}")
+    assert str(caught.value).splitlines() == [
+        f"{tmp_path / 'prices.yml'}, line 4: models[0].prices[0].input: must be a number"
+    ]
 
 
 def test_the_starter_file_is_right() -> None:

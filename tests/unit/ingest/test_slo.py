@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from consumer.ingest.slo import DEFAULT_OBJECTIVES, Objective, SloFileError, judge, load
+from consumer.events.yaml_file import YamlFileError
+from consumer.ingest.slo import DEFAULT_OBJECTIVES, Objective, judge, load
 
 DAY: dict[str, Any] = {
     "citation_rate": Decimal("70.01"),
@@ -107,7 +108,7 @@ def test_a_wrong_file_stops_with_its_place(content: bytes, said: str, tmp_path: 
     """The message names the file and what is wrong in it."""
     file = tmp_path / "file.yaml"
     file.write_bytes(content)
-    with pytest.raises(SloFileError, match=r"file\.yaml") as caught:
+    with pytest.raises(YamlFileError, match=r"file\.yaml") as caught:
         load(file)
     assert said in str(caught.value)
 
@@ -116,7 +117,7 @@ def test_every_fault_is_told_by_its_line(tmp_path: Path) -> None:
     """The line, the path within the file, and what is allowed; nothing beside that about what is right."""
     file = tmp_path / "slo.yaml"
     file.write_text(FILE.replace("operator: <=", "operator: =<").replace('target: "120.50"', "goal: 1"))
-    with pytest.raises(SloFileError) as caught:
+    with pytest.raises(YamlFileError) as caught:
         load(file)
     assert str(caught.value).splitlines() == [
         f"{file}, line 6: objectives[1].operator: must be '>', '>=', '<' or '<='",
@@ -130,7 +131,7 @@ def test_there_is_a_most_of_objectives(tmp_path: Path) -> None:
     file = tmp_path / "slo.yaml"
     line = "- {name: n%d, figure: citation_rate, operator: '>', target: 1}"
     file.write_text("objectives:\n" + "\n".join(line % number for number in range(51)))
-    with pytest.raises(SloFileError, match="50 objectives at most"):
+    with pytest.raises(YamlFileError, match="50 objectives at most"):
         load(file)
 
 
@@ -139,12 +140,12 @@ def test_two_objectives_of_one_name_are_an_error(tmp_path: Path) -> None:
     file = tmp_path / "file.yaml"
     one = "{name: x, figure: citation_rate, operator: '>', target: 1}"
     file.write_text(f"objectives: [{one}, {one.replace('1', '2')}]")
-    with pytest.raises(SloFileError, match="x"):
+    with pytest.raises(YamlFileError, match="x"):
         load(file)
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     """Never the built-in objectives instead."""
     for path in (tmp_path / "none.yaml", tmp_path):
-        with pytest.raises(SloFileError, match="cannot be read"):
+        with pytest.raises(YamlFileError, match="cannot be read"):
             load(path)

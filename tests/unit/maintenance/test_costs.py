@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from consumer.events.costs import PriceBook, Pricing, Recomputed
-from consumer.events.price_file import PriceFileError
+from consumer.events.yaml_file import YamlFileError
 from consumer.ingest.clock import SystemClock
 from consumer.ingest.ports import Cause, Unavailable
 from consumer.maintenance import costs
@@ -90,7 +90,7 @@ def test_a_wrong_file_changes_nothing_and_stale_costs_are_settled_all_the_same()
     def read() -> PriceBook:
         for book in reads:
             return book
-        raise PriceFileError("wrong")
+        raise YamlFileError("wrong")
 
     said = turns(Recorder(None, Recomputed(3)), read, pricing, 2)
     assert said == ["adopt book", "new book", "refused wrong", "settled 3"]

@@ -16,6 +16,7 @@ from asyncpg import connect_utils
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from consumer.events.yaml_file import YamlFileError
 from consumer.ingest import slo
 from consumer.ingest.ports import Unavailable
 from consumer.postgres.admin import ConnectError, connect
@@ -224,14 +225,14 @@ def test_nothing_of_a_secret_in_the_file_of_objectives_is_shown(tmp_path: Path, 
     """A file that holds a secret was named instead."""
     file = tmp_path / "slo.yaml"
     file.write_text(content)
-    with pytest.raises(slo.SloFileError) as caught:
+    with pytest.raises(YamlFileError) as caught:
         slo.load(file)
     assert "Zq7K" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_nothing_of_a_key_instead_of_the_file_of_objectives_is_shown() -> None:
     """Its name is too long for a file."""
-    with pytest.raises(slo.SloFileError) as caught:
+    with pytest.raises(YamlFileError) as caught:
         slo.load(Path(PEM))
     assert "Zq7K" not in "".join(traceback.format_exception(caught.value))
 
@@ -283,10 +284,10 @@ def test_a_process_whose_user_has_no_name_is_told_to_name_one(clean: pytest.Monk
 
 def test_a_home_that_may_not_be_read_is_named(clean: pytest.MonkeyPatch) -> None:
     """As of a process that root has started as somebody else; asyncpg looks for certificates there."""
-    denied = PermissionError(errno.EACCES, "Permission denied", "/root/.postgresql/postgresql.key")
+    denied = PermissionError(errno.EACCES, "Permission denied", "/srv/app/.postgresql/postgresql.key")
     clean.setattr("asyncpg.connect_utils._dot_postgresql_path", Mock(side_effect=denied))
     said = why_not_connected(clean, "postgresql://u@127.0.0.1:1/d?sslmode=require")
-    assert "the user of this process may not read /root/.postgresql/postgresql.key: set HOME" in said
+    assert "the user of this process may not read /srv/app/.postgresql/postgresql.key: set HOME" in said
 
 
 def why_not_connected(clean: pytest.MonkeyPatch, dsn: str) -> str:
