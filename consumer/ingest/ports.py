@@ -377,8 +377,12 @@ class Telemetry(Protocol):
         """The ledger has granted these claims."""
         ...
 
+    def retried(self, cause: Cause) -> None:
+        """A write failed and will be retried. The database is not unavailable for that."""
+        ...
+
     def unavailable(self, cause: Cause, message: str) -> None:
-        """A write failed and will be retried."""
+        """A write failed because the database is unavailable, and will be retried."""
         ...
 
     def available(self) -> None:

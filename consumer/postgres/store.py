@@ -14,6 +14,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from operator import attrgetter
 from uuid import UUID
@@ -36,6 +37,7 @@ from consumer.postgres.retry import while_raises
 
 TURN_SECONDS = 5.0
 SILENT_SECONDS = 10.0
+_LOST = frozenset({Cause.CONNECTION, Cause.SHUTDOWN})
 
 _ID = attrgetter("id")
 
@@ -77,7 +79,7 @@ class PostgresStore:
         self._erasures = RecordErasures(erasure_keys, namespace)
         self._choice = StrategyChoice(database.statement_seconds)
         self._in_progress = _IdsInProgress()
-        self._failed_at = float("-inf")
+        self._outages = _Outages()
 
     async def claim(self, bounds: Mapping[Partition, Bounds]) -> Sequence[Claim]:
         """See :meth:`consumer.ingest.ports.Claims.claim`. Also reads the set of erased users."""
@@ -98,16 +100,18 @@ class PostgresStore:
         # Two of our transactions with one id in common would wait for each other.
         writing = _Writing(batch, Preparation(batch), turn, waits_first=self._in_progress.overlaps(batch))
         with self._in_progress.holding(batch):
-            async for attempt in while_raises(Unavailable, report=self._report_unavailable):
+            async for attempt in while_raises(Unavailable, report=partial(self._report_failure, writing)):
                 with attempt:
                     written = await self._attempt(writing)
-        if writing.began_at > self._failed_at:  # otherwise the other writer has met an outage since
+        if self._outages.end(writing.began_at):
             self._telemetry.available()
         return written
 
-    def _report_unavailable(self, error: Unavailable) -> None:
-        self._failed_at = time.monotonic()
-        self._telemetry.unavailable(error.cause, str(error))
+    def _report_failure(self, writing: _Writing, error: Unavailable) -> None:
+        if error.cause is not Cause.TURN and self._outages.begin(writing.began_at, error.cause):
+            self._telemetry.unavailable(error.cause, str(error))
+        else:
+            self._telemetry.retried(error.cause)
 
     async def _attempt(self, writing: _Writing) -> Written:
         if writing.waits_first:
@@ -178,6 +182,31 @@ class PostgresStore:
         """End the sessions that a frozen replica left in the middle of a COPY."""
         async with self._database.transaction() as transaction:
             await transaction.fetch(load("end_silent_writers"), SILENT_SECONDS)
+
+
+class _Outages:
+    """What two writers know together. An attempt that began before the newest outage began or ended has nothing to
+    say about it.
+    """
+
+    def __init__(self) -> None:
+        self._changed_at = float("-inf")
+        self._is_out = False
+
+    def begin(self, began_at: float, cause: Cause) -> bool:
+        """An attempt failed. Return whether there is an outage now. A session that was lost in an outage is often
+        noticed only after its end, because its transaction waited for its turn.
+        """
+        if not self._is_out and began_at < self._changed_at and cause in _LOST:
+            return False
+        self._changed_at, self._is_out = time.monotonic(), True
+        return True
+
+    def end(self, began_at: float) -> bool:
+        """An attempt succeeded. Return whether there is no outage now."""
+        if self._is_out and began_at > self._changed_at:
+            self._changed_at, self._is_out = time.monotonic(), False
+        return not self._is_out
 
 
 class _IdsInProgress:

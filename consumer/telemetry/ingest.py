@@ -200,11 +200,14 @@ class PrometheusTelemetry:
         seconds = self._kafka.seconds
         return "" if seconds is None else f"Kafka has not answered for {seconds:.0f} s: {self._kafka_problem}"
 
+    def retried(self, cause: Cause) -> None:
+        """See :meth:`consumer.ingest.ports.Telemetry.retried`."""
+        self._metrics.counter(m.WRITE_RETRIES, cause).inc()
+
     def unavailable(self, cause: Cause, message: str) -> None:
         """See :meth:`consumer.ingest.ports.Telemetry.unavailable`. Each kind of cause is logged once."""
-        self._metrics.counter(m.WRITE_RETRIES, cause).inc()
-        if cause is not Cause.TURN:
-            self._begin_outage("writes", cause, message)
+        self.retried(cause)
+        self._begin_outage("writes", cause, message)
 
     def available(self) -> None:
         """See :meth:`consumer.ingest.ports.Telemetry.available`."""

@@ -4,7 +4,9 @@ notice.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -157,14 +159,40 @@ async def test_an_owner_who_is_erased_before_the_notice_is_sent_is_not_named(env
         "UPDATE retention_notices SET published_at = NULL, sent_from = NULL, owner = NULL,"
         " notice = notice || '{\"owner\": null}'",
     )
-    database = Database(Postgres(dsn=SecretStr(environment.dsn)))
-    await database.open()
-    try:
+    async with connected(environment) as database:
         await Notices(database, kafka(environment), environment.topics["expired"]).publish(lambda *_: None)
-    finally:
-        await database.close(5)
     notices = await asyncio.to_thread(published, environment)
     assert {(notice.key, notice.body["owner"]) for notice in notices} == {
         (str(ALICE).encode(), str(ALICE)),
         (None, None),
     }
+
+
+async def test_a_notice_that_another_process_finds_in_the_topic_is_counted_once(environment: Environment) -> None:
+    """The other one comes between the commit of the transaction in Kafka and the mark in the database."""
+    insert(environment.dsn, acquired(1, ALICE))
+    environment.run_json("retention", "run")
+    execute(environment.dsn, "UPDATE retention_notices SET published_at = NULL, sent_from = NULL")
+    counted: list[tuple[int, int]] = []
+
+    class Overtaken(Notices):
+        async def _mark(self, ids: Any) -> int:
+            if ids:
+                await Notices(*arguments).publish(lambda *numbers: counted.append(numbers))
+            return await super()._mark(ids)
+
+    async with connected(environment) as database:
+        arguments = database, kafka(environment), environment.topics["expired"]
+        await Overtaken(*arguments).publish(lambda *numbers: counted.append(numbers))
+    assert counted == [(0, 1), (0, 0)]
+
+
+@asynccontextmanager
+async def connected(environment: Environment) -> AsyncIterator[Database]:
+    """Return the client of the environment's database."""
+    database = Database(Postgres(dsn=SecretStr(environment.dsn)))
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close(5)

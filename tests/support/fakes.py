@@ -324,6 +324,9 @@ class FakeTelemetry:
     def ledger_locked(self, partitions: Collection[Partition]) -> None:
         self._tell("ledger_locked", sorted(partitions))
 
+    def retried(self, cause: str) -> None:
+        self._tell("retried", cause)
+
     def unavailable(self, cause: str, message: str) -> None:
         self._tell("unavailable", cause, message)
 

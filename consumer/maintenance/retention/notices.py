@@ -75,7 +75,8 @@ class Notices:
     async def publish(self, on_progress: Callable[[int, int], None]) -> None:
         """Publish every waiting notice.
 
-        :param on_progress: called after each step with the number of notices published, and found in the topic
+        :param on_progress: called after each step with the number of notices that were published now, and that were
+            found in the topic. Of two processes at once only the one that marks a notice counts it
         :raises OperationError: the topic no longer shows whether an earlier attempt succeeded
         :raises SourceError: Kafka is unavailable, or another process has taken over
         :raises Unavailable: users were erased with an erasure key that is not set here
@@ -86,10 +87,9 @@ class Notices:
             while notices := await self._next():
                 attempted = [notice for notice in notices if notice["sent_from"]]
                 found = await self._find_published(topic, attempted)
-                await self._mark(found)
+                marked = await self._mark(found)
                 left = [notice for notice in notices if notice["id"] not in found]
-                await self._send(topic, left)
-                on_progress(len(left), len(found))
+                on_progress(await self._send(topic, left), marked)
 
     async def _next(self) -> Sequence[Any]:
         async with self._database.transaction() as transaction:
@@ -107,16 +107,16 @@ class Notices:
             found |= {wanted[value] for value in there & wanted.keys()}
         return found
 
-    async def _send(self, topic: TransactionalTopic, notices: Sequence[Any]) -> None:
+    async def _send(self, topic: TransactionalTopic, notices: Sequence[Any]) -> int:
         if not notices:
-            return
+            return 0
         ids = [notice["id"] for notice in notices]
         sent_from = {self._topic: await topic.ends()}
         async with self._database.transaction() as transaction:
             notices = await self._remove_erased_owners(transaction, notices)
             await transaction.execute(load("retention_attempt"), ids, msgspec.json.encode(sent_from).decode())
         await topic.write([self._message(notice) for notice in notices])
-        await self._mark(ids)
+        return await self._mark(ids)
 
     async def _remove_erased_owners(self, transaction: Transaction, notices: Sequence[Any]) -> Sequence[Any]:
         """Return the notices; the owner is removed if the user has been erased."""
@@ -127,10 +127,12 @@ class Notices:
         unnamed = {one["id"]: one for one in await transaction.fetch(load("retention_unname"), gone)}
         return [unnamed.get(one["id"], one) for one in notices]
 
-    async def _mark(self, ids: Sequence[UUID] | set[UUID]) -> None:
-        if ids:
-            async with self._database.transaction() as transaction:
-                await transaction.execute(load("retention_published"), list(ids))
+    async def _mark(self, ids: Sequence[UUID] | set[UUID]) -> int:
+        """Mark the notices as published. Return how many were not marked yet."""
+        if not ids:
+            return 0
+        async with self._database.transaction() as transaction:
+            return len(await transaction.fetch(load("retention_published"), list(ids)))
 
     def _message(self, notice: Any) -> Message:
         """Return the notice as a CloudEvent in binary mode. The key puts all notices of one owner into one

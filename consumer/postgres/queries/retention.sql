@@ -189,9 +189,11 @@ UPDATE retention_notices SET sent_from = NULL WHERE published_at IS NULL
 
 
 -- name: retention_published
--- Mark these notices as published.
+-- Mark these notices as published. Only the newly marked ones are returned: another process may have found some of them
+-- in the topic and marked them already.
 -- $1 ids
 UPDATE retention_notices SET published_at = now() WHERE id = ANY ($1::uuid[]) AND published_at IS NULL
+RETURNING id
 
 
 -- name: retention_unname

@@ -104,6 +104,45 @@ async def test_a_write_that_began_before_an_outage_does_not_end_it() -> None:
 
     store._transact = transact  # type: ignore[method-assign,assignment]
     await asyncio.gather(store.write(late, CommitTurn(None)), store.write(failed, CommitTurn(None)))
+    assert told(store) == ["unavailable", "available"]
+
+
+async def test_a_session_that_was_lost_in_an_outage_does_not_begin_another_one() -> None:
+    """The second writer waits for its turn meanwhile, and finds its session closed when the first has written again."""
+    store = Store()
+    first, second = batch_of(1, b"x"), batch_of(2, b"y")
+    outages, lost = iter([Unavailable("killed", Cause.SHUTDOWN)]), iter([Unavailable("closed", Cause.CONNECTION)])
+
+    async def transact(writing: _Writing, prepared: Prepared, strategy: InsertStrategy) -> Written:
+        await writing.turn.wait_turn()
+        if (error := next(outages if writing.batch is first else lost, None)) is not None:
+            raise error
+        return Written(prepared.batch, {}, [], [])
+
+    store._transact = transact  # type: ignore[method-assign]
+    before = CommitTurn(None)
+    before.over()
+    turn = CommitTurn(before)
+
+    async def write_first() -> None:
+        await store.write(first, turn)
+        turn.over()
+
+    await asyncio.gather(write_first(), store.write(second, CommitTurn(turn)))
+    assert told(store) == ["unavailable", "available", "retried", "available"]
+
+
+async def test_waiting_for_the_turn_is_no_outage() -> None:
+    """Another batch of this replica is only slower."""
+    store = Store()
+    late = iter([Unavailable("an earlier batch is not committed yet", Cause.TURN)])
+    store.fails = lambda _: next(late, None)
+    await write_all(store, [batch_of(1, b"x")])
+    assert told(store) == ["retried", "available"]
+
+
+def told(store: Store) -> list[str]:
+    """What the store has told of the database."""
     telemetry = store._telemetry
     assert isinstance(telemetry, FakeTelemetry)
-    assert [name for name, *_ in telemetry.told if name in ("unavailable", "available")] == ["unavailable", "available"]
+    return [name for name, *_ in telemetry.told if name in ("unavailable", "available", "retried")]

@@ -92,9 +92,10 @@ def test_a_database_that_accepts_no_writes_is_still_unavailable(scope: Scope, li
     assert events(lines) == ["database_unavailable"]
 
 
-def test_waiting_for_the_turn_is_no_outage(scope: Scope, lines: Lines) -> None:
-    """Another batch of this replica is only slower."""
-    scope.telemetry.unavailable(Cause.TURN, "an earlier batch is not committed yet")
+def test_a_write_that_is_tried_again_is_no_outage(scope: Scope, lines: Lines) -> None:
+    """It may only wait for its turn. It is counted."""
+    scope.telemetry.retried(Cause.TURN)
+    assert scope.value("rag_write_retries_total", cause="turn") == 1
     assert scope.telemetry.outage() == ""
     assert lines == []
 
