@@ -13,7 +13,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from consumer.events.record import Partition
 from consumer.ingest.ports import Refusal, SourceError
 from consumer.kafka.access import denied_topics, group_denied
-from consumer.kafka.connection import described
+from consumer.kafka.client_patches import described
 from consumer.kafka.consumer import client_options
 from consumer.kafka.group import Group, GroupMember, describe_group
 from consumer.kafka.producers import OpenTransaction, open_transactions

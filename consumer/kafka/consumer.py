@@ -36,7 +36,7 @@ from consumer.ingest.ports import (
 )
 from consumer.ingest.stop_reasons import batch_unreadable, kafka_silent
 from consumer.kafka.access import KafkaAccess
-from consumer.kafka.connection import described, is_refused, patch_connections
+from consumer.kafka.client_patches import described, is_refused
 from consumer.kafka.credentials import credentials_for
 from consumer.kafka.fetch import Fetching
 from consumer.kafka.group import CLIENT_ID
@@ -52,8 +52,6 @@ STOP_SECONDS = 10.0
 GROUP_RETRY_SECONDS = 1.0
 FETCH_RETRY_SECONDS = 5.0  # the interval of attempts to read a topic that we may not read
 HEARTBEAT_MS = 1000  # a member learns of a rebalance at its next heartbeat, and all wait for the last member
-
-patch_connections()
 
 
 class SourceListener(Protocol):

@@ -1,7 +1,7 @@
 """Provides each new connection to Kafka with the current secrets, files and tokens.
 
 An aiokafka client reads user, password and TLS context once, when it is created. Our connections ask this module each
-time they connect, see :mod:`consumer.kafka.connection`.
+time they connect, see :mod:`consumer.kafka.client_patches`.
 """
 
 from __future__ import annotations

@@ -13,9 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumer.events.record import Partition
 from consumer.ingest.ports import Position
-from consumer.kafka.unpacking import UnreadableRange, patch_unpacking
-
-patch_unpacking()
+from consumer.kafka.unpacking import UnreadableRange
 
 
 class Fetching:

@@ -17,7 +17,7 @@ from consumer.ingest.log_watch import question_about
 from consumer.ingest.offsets import Claim
 from consumer.ingest.ports import Answers, Bounds, Refusal, SourceError
 from consumer.kafka.access import denied_topics, topic_denied
-from consumer.kafka.connection import described
+from consumer.kafka.client_patches import described
 from consumer.kafka.consumer import client_options
 from consumer.kafka.leader_epochs import epoch_ends
 from consumer.kafka.leaders import bounds_of

@@ -1,4 +1,5 @@
-"""Unpacks fetched batches with aiokafka, and keeps every record that can be read.
+"""Unpacks fetched batches with aiokafka, and keeps every record that can be read. :mod:`consumer.kafka.client_patches`
+makes every consumer of this process use these classes.
 
 aiokafka raises at each attempt to unpack a bad record. Kafka always returns a batch from its beginning, so a seek to an
 offset inside the batch does not help. If aiokafka fails, the batch is read again record by record
@@ -265,10 +266,3 @@ class FetchResult(fetcher.FetchResult):  # type: ignore[misc]
 
 def _has_its_checksum(batch: bytes) -> bool:
     return bool(DefaultRecordBatch(batch).validate_crc())
-
-
-def patch_unpacking() -> None:
-    """Make every consumer of this process use these classes. aiokafka has no setting for them."""
-    fetcher.MemoryRecords = Batches
-    fetcher.PartitionRecords = PartitionUnpacker
-    fetcher.FetchResult = FetchResult

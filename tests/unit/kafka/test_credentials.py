@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from consumer.credentials.errors import CredentialsError
-from consumer.kafka.connection import Connection, NoCredentials
+from consumer.kafka.client_patches import Connection, NoCredentials
 from consumer.kafka.consumer import client_options
 from consumer.kafka.credentials import KafkaCredentials, credentials_for
 from consumer.settings.model import Kafka, SecurityProtocol

@@ -14,14 +14,12 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.record.util import calc_crc32c
 
 from consumer.events.record import Partition, UnreadableRecord
-from consumer.kafka.unpacking import MOST_BYTES, UnreadableRange, patch_unpacking
+from consumer.kafka.unpacking import MOST_BYTES, UnreadableRange
 from tests.support.bad_batches import BAD_NAME, CODECS, headers
 
 PLACE = TopicPartition("t", 0)
 RECORDS_AT, EPOCH_AT, CRC_AT, ATTRIBUTES_AT, DELTA_AT, COUNT_AT = 61, 12, 17, 21, 23, 57
 CONTROL, TRANSACTIONAL = 0x20, 0x10
-
-patch_unpacking()
 
 
 def batch(base: int, count: int, bad: Collection[int] = (), codec: int = 0) -> bytearray:

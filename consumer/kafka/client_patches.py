@@ -1,22 +1,29 @@
-"""Corrects five behaviours of aiokafka's connections, for every client of this process.
+"""Corrects behaviours of aiokafka that no setting changes, for every client of this process.
 
-Resets under uvloop: when the peer resets a connection, uvloop closes the transport immediately, and aiokafka learns of
-it some iterations of the event loop later. A send in between raises RuntimeError under uvloop; asyncio's own loop would
-drop the bytes. aiokafka expects only OSError. Any other error ends its task for fetches, heartbeats or metadata. The
-task logs nothing, and nothing restarts it.
+Each entry names the upstream issue. Check all of them again when aiokafka is upgraded; a test compares the version.
 
-Unwanted topics: aiokafka's metadata requests allow the broker to create the topics that they name, and no client has a
-setting to forbid it. A broker with `auto.create.topics.enable`, which is Kafka's default, would create every topic of
-the settings. Only our own CreateTopics requests may create topics.
-
-Refused logins: aiokafka logs why a broker refused the login, but raises only that no broker can be reached. This module
-keeps the reason, so that a wrong password is not reported as an outage.
-
-Credentials that change: a client's user, password and TLS context are fixed when the client is created. Our connections
-ask for them each time they connect.
-
-Refused tokens: a broker answers an invalid token with a challenge, and gives the reason after one more message
-(RFC 7628, section 3.2.3). aiokafka takes the challenge for success.
+resets under uvloop   https://github.com/aio-libs/aiokafka/issues/1038
+    When the peer resets a connection, uvloop closes the transport immediately, and aiokafka learns of it some
+    iterations of the event loop later. A send in between raises RuntimeError under uvloop; asyncio's own loop would
+    drop the bytes. aiokafka expects only OSError. Any other error ends its task for fetches, heartbeats or
+    metadata. The task logs nothing, and nothing restarts it.
+bad records           https://github.com/aio-libs/aiokafka/issues/321
+    A record that cannot be unpacked raises again at each attempt, and a seek to the next offset reads the same
+    batch. :mod:`consumer.kafka.unpacking` keeps every record that can be read. It also returns well compressed
+    records in parts, because unpacking blocks the event loop.
+unwanted topics       not reported
+    aiokafka's metadata requests allow the broker to create the topics that they name. A broker with
+    `auto.create.topics.enable`, which is Kafka's default, would create every topic of the settings. Only our own
+    CreateTopics requests may create topics.
+refused logins        not reported
+    aiokafka logs why a broker refused the login, but raises only that no broker can be reached. The reason is kept
+    here, so that a wrong password is not reported as an outage.
+changing credentials  not reported
+    A client's user, password and TLS context are fixed when the client is created. These connections ask for them
+    each time they connect.
+refused tokens        not reported
+    A broker answers an invalid token with a challenge, and gives the reason after one more message (RFC 7628,
+    section 3.2.3). aiokafka takes the challenge for success.
 """
 
 from __future__ import annotations
@@ -26,12 +33,17 @@ from typing import Any
 
 from aiokafka import conn
 from aiokafka.conn import AIOKafkaConnection, CloseReason, OAuthAuthenticator
+from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from consumer.credentials.errors import CredentialsError
 from consumer.kafka.credentials import KafkaCredentials
+from consumer.kafka.unpacking import Batches, FetchResult, PartitionUnpacker
 from consumer.settings.logins import OAUTHBEARER
+
+CHECKED_VERSION = "0.14.0"
+"""The version of aiokafka for which the entries above were checked."""
 
 _HEARD = b"\x01"
 
@@ -128,6 +140,9 @@ def described(error: BaseException) -> str:
     return Connection.refusal or str(error) or type(error).__name__
 
 
-def patch_connections() -> None:
-    """Make every client of this process use this class of connections. aiokafka has no setting for it."""
+def patch_clients() -> None:
+    """Make aiokafka use these classes. The import of the package does so, before any client is created."""
     conn.AIOKafkaConnection = Connection
+    fetcher.MemoryRecords = Batches
+    fetcher.PartitionRecords = PartitionUnpacker
+    fetcher.FetchResult = FetchResult
