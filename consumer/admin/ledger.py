@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from consumer.events.record import Partition
@@ -58,11 +59,15 @@ class LedgerLine:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Every partition of the group, and unclaimed partitions of its topics."""
+    """Every partition of the group, and unclaimed partitions of its topics.
+
+    :param traces_waiting: traces whose spans are stored but not folded into a dialogue yet
+    """
 
     lines: Sequence[LedgerLine]
     kafka_problem: str | None = None
     refused: Sequence[Refusal] = ()
+    traces_waiting: int = 0
 
     @property
     def holds(self) -> bool:
@@ -71,8 +76,9 @@ class Ledger:
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether Kafka answered, a topic exists, and no acknowledged record waits."""
-        return self.kafka_problem is None and all(line.lag == 0 for line in self.lines)
+        """Whether Kafka answered, a topic exists, and no acknowledged record and no trace waits."""
+        is_read = self.kafka_problem is None and all(line.lag == 0 for line in self.lines)
+        return is_read and not self.traces_waiting
 
 
 async def read_ledger(settings: Settings, database: Database) -> Ledger:
@@ -82,6 +88,14 @@ async def read_ledger(settings: Settings, database: Database) -> Ledger:
     """
     async with database.transaction() as transaction:
         rows = await transaction.fetch(load("ledger_read"), settings.kafka.group_id)
+    found = await _compare(settings, rows)
+    # Counted last: a trace is marked in the transaction that moves the ledger over its spans.
+    async with database.transaction() as transaction:
+        [traces] = await transaction.fetch(load("waiting_traces"))
+    return replace(found, traces_waiting=traces["waiting"])
+
+
+async def _compare(settings: Settings, rows: Sequence[Any]) -> Ledger:
     lines = {Partition(row["topic"], row["partition"]): LedgerLine(**dict(row)) for row in rows}
     topics = sorted(settings.topics.consumed)
     try:

@@ -52,7 +52,7 @@ def ledger(
     context: typer.Context,
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 if the equation does not hold.")] = False,
     caught_up: Annotated[
-        bool, typer.Option("--caught-up", help="Exit with 3 also if an acknowledged record waits.")
+        bool, typer.Option("--caught-up", help="Exit with 3 also if an acknowledged record or a trace waits.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -156,6 +156,7 @@ def ledger_json(found: Ledger) -> dict[str, object]:
     return {
         "holds": found.holds,
         "caught_up": found.is_caught_up,
+        "traces_waiting": found.traces_waiting,
         "kafka_problem": found.kafka_problem,
         "refused": [refusal._asdict() for refusal in found.refused],
         "partitions": [asdict(line) | {"read": line.read} for line in found.lines],
@@ -209,6 +210,8 @@ def _waiting(found: Ledger) -> str:
         return "It is unknown whether records wait."
     if found.is_caught_up:
         return "No records wait."
+    if all(line.lag == 0 for line in found.lines):
+        return f"No records wait, but {found.traces_waiting:,} traces are not folded into dialogues yet."
     held_back = sum(line.held_back or 0 for line in found.lines)
     behind = f", {held_back:,} of them behind an open transaction: see ragledger doctor" if held_back else ""
     return f"Records wait to be read{behind}."

@@ -78,6 +78,7 @@ async def _ledger(settings: Settings, database: Database) -> Any:
     return {
         "holds": found.holds,
         "caught_up": found.is_caught_up,
+        "traces_waiting": found.traces_waiting,
         "kafka_problem": found.kafka_problem,
         "refused": [str(refusal) for refusal in found.refused],
         "partitions": [asdict(line) for line in found.lines],

@@ -134,3 +134,10 @@ def test_a_partition_whose_leader_does_not_answer_is_not_caught_up() -> None:
     (found,) = ledger._with_lag({HERE: line}, Answers({}, {HERE: "it has no leader"}), ())
     assert found.lag is None
     assert not ledger.Ledger([found]).is_caught_up
+
+
+def test_a_trace_that_is_not_folded_yet_waits() -> None:
+    """Its records are read, but its dialogue is not stored yet."""
+    line = ledger.LedgerLine(*HERE, 0, 30, 30, 0, 0, 0, 0, 0, 1, None, None, True, lag=0)
+    assert ledger.Ledger([line]).is_caught_up
+    assert not ledger.Ledger([line], traces_waiting=1).is_caught_up
