@@ -25,7 +25,7 @@ from consumer.ingest import slo
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import Key
 from consumer.ingest.offsets import StopReason
-from consumer.ingest.ports import Bounds, Unavailable
+from consumer.ingest.ports import Bounds, Cause, Unavailable
 from consumer.ingest.rollup_basis import Basis
 from consumer.postgres.amendments import PostgresAmendments
 from consumer.postgres.client import Database
@@ -34,6 +34,7 @@ from consumer.postgres.history import PostgresHistory
 from consumer.postgres.queries import load
 from consumer.postgres.store import PostgresStore
 from consumer.settings.model import Postgres
+from tests.support.fakes import FakeTelemetry
 from tests.support.ingestion import (
     Outgoing,
     as_json,
@@ -258,7 +259,7 @@ def test_all_rights_together_are_sufficient(rehearsal: tuple[str, str]) -> None:
 def test_every_right_is_needed(rehearsal: tuple[str, str], right: Grant, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any single one of them, some statement of the service fails."""
     owner, service = rehearsal
-    monkeypatch.setattr(PostgresStore, "_report_unavailable", give_up)
+    monkeypatch.setattr(FakeTelemetry, "unavailable", give_up)
     whole = next(
         grant
         for grant in GRANTS[INGEST]
@@ -272,9 +273,9 @@ def test_every_right_is_needed(rehearsal: tuple[str, str], right: Grant, monkeyp
         execute(owner, whole.sql(INGEST))
 
 
-def give_up(_: PostgresStore, error: Unavailable) -> None:
+def give_up(_: FakeTelemetry, cause: Cause, message: str) -> None:
     """Raise the error instead of waiting for the right."""
-    raise error
+    raise Unavailable(message, cause)
 
 
 async def everything(owner: str, service: str) -> None:
