@@ -116,7 +116,7 @@ async def test_each_leader_answers_for_its_own_partitions() -> None:
         (4, "broker 4, its leader, does not answer: NodeNotReadyError"),
     ],
 )
-async def test_a_leader_that_does_not_answer_costs_its_own_partitions(leader: int | None, why: str) -> None:
+async def test_a_leader_that_does_not_answer_affects_only_its_own_partitions(leader: int | None, why: str) -> None:
     """Partitions without an answer are reported; the others have bounds within seconds."""
     client = FakeClient({A: 1, C: 1} | ({} if leader is None else {B: leader}))
     client.frozen, client.errors = {3}, {4: NodeNotReadyError()}
@@ -129,7 +129,7 @@ async def test_a_leader_that_does_not_answer_costs_its_own_partitions(leader: in
 
 
 @pytest.mark.parametrize("code", [3, 5, 6, 29, 74, 75, 78, 9999])
-async def test_a_refused_answer_is_none(code: int) -> None:
+async def test_an_answer_with_an_error_is_no_answer(code: int) -> None:
     """The error concerns one of several partitions of a leader."""
     client = FakeClient({A: 1, B: 1})
     client.codes = {B: code}
@@ -159,13 +159,13 @@ async def test_where_epochs_end() -> None:
     assert await epoch_ends(client, {A: EpochQuestion(4, 5)}) == {A: None}
 
 
-async def test_brokers_that_know_nothing_of_transactions_are_refused() -> None:
+async def test_brokers_without_transactions_are_refused() -> None:
     """With such brokers, committed and uncommitted records could not be distinguished."""
     with pytest.raises(IncompatibleBrokerVersion):
         await bounds_of(FakeClient({A: 1}, {3: (0, 13)}), [A])
 
 
-async def test_a_frozen_broker_does_not_hold_up_a_question_that_any_can_answer() -> None:
+async def test_a_frozen_broker_does_not_delay_a_request_that_any_broker_can_answer() -> None:
     """The next broker is asked a moment later. If none answers, the call raises an error."""
     loop = asyncio.get_running_loop()
     for frozen in (1, 2):
