@@ -52,7 +52,7 @@ def parts(filled: str) -> str:
 
 
 async def test_months_ahead_are_made_once(parts: str) -> None:
-    """One after the other; a second run finds nothing to do."""
+    """They are made one after the other. A second run finds nothing to do."""
     assert names(await ensured(parts, 5)) == [month(3), month(4), month(5)]
     assert await ensured(parts, 5) == []
     assert_sound(parts)

@@ -74,7 +74,7 @@ def scans(plan: list[dict[str, Any]], table: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 def test_a_day_is_found_by_its_index_and_computed_in_memory(connection: psycopg.Connection, mode: str) -> None:
-    """One pass over the rows of the day and no other rows, no temporary file, no sort of whole rows."""
+    """The plan reads the rows of the day once and no others, without a temporary file or a sort of whole rows."""
     connection.execute(f"SET plan_cache_mode = {mode}".encode())
     with connection.transaction():
         connection.execute(load("roll_up_settings").encode())
