@@ -19,7 +19,7 @@ KUBERNETES = sorted(directory.name for directory in SCHEMAS.glob("v*"))
 LONGEST_NAME = "release-".ljust(53, "x")
 KEDA = {"autoscaling": {"kind": "keda"}}
 KAFKA = {"secret": "kafka", "key": "value"}
-# Everything that is off by default; and the other state of each switch.
+# First everything that is off by default, then the other state of each switch.
 EVERYTHING = {
     "commonLabels": {"team": "rag"},
     "image": {"repository": "registry.example/ragledger", "digest": f"sha256:{'0' * 64}"},
@@ -66,10 +66,11 @@ def environment(pod: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check(*files: Path, text: str | None = None) -> None:
-    """Hold objects against the schemas of their kinds, of the oldest Kubernetes that the chart takes and of a new one.
+    """Check objects against the schemas of their kinds, of the oldest Kubernetes that the chart supports and of a new
+    one.
 
     Raises:
-        AssertionError: one is not what Kubernetes would take.
+        AssertionError: Kubernetes would not accept an object.
     """
     for version in KUBERNETES:
         places = [str(SCHEMAS / name / "{{.ResourceKind}}{{.KindSuffix}}.json") for name in (version, "crds")]

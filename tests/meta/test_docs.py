@@ -150,7 +150,7 @@ def command_lines() -> list[str]:
 
 
 def user_ids() -> list[str]:
-    """Inline code that names a command."""
+    """Return the words of inline code that name a command."""
     return sorted({code for page in WITH_COMMANDS for code in inline_code(page) if code.startswith("ragledger ")})
 
 
@@ -242,7 +242,7 @@ def test_the_objectives_shown_are_the_built_in_ones(tmp_path: Path) -> None:
 
 
 def test_the_prices_shown_are_right(tmp_path: Path) -> None:
-    """The example is a price file, with the models of the one to start with."""
+    """The example is a valid price file, with the models of the starter file."""
     (example,) = [block for block in blocks(DOCS / "costs.md") if block.info == ["yaml", "prices"]]
     file = tmp_path / "prices.yml"
     file.write_text(example.content)
@@ -310,7 +310,7 @@ class Example(NamedTuple):
 
 
 def example(block: Block) -> Example:
-    """After the fence come the language, the kind and the reason."""
+    """Return the example of a block: the words after the fence are the language, the kind and the reason."""
     _, kind, *reason = block.info
     head, separator, value = block.content.partition("\n\n") if block.info[0] == "text" else ("", "", block.content)
     pairs = [line.split(": ", 1) for line in head.splitlines()] if separator else []

@@ -21,7 +21,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 EVERY_WORKFLOW = pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
 RELEASE: Mapping[str, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text("utf-8"))
 UNIT = ROOT / "deploy" / "systemd" / "ragledger.service"
-# On systemd's scale to ten; the rest is the network, and that addresses are not limited.
+# The exposure on systemd's scale to ten. The rest is the network, and that addresses are not limited.
 EXPOSURE = 1.3
 
 
