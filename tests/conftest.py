@@ -49,7 +49,7 @@ def pytest_runtest_logfinish() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the main process own what all workers share."""
+    """Let the main process own the parts that all workers share."""
     if not is_worker(config):
         config.pluginmanager.register(Run(), "ragledger-run")
 

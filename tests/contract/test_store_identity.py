@@ -1,4 +1,4 @@
-"""Tests the ids of every store: an id is one event, whatever else it states."""
+"""Tests the ids of every store: one id is one event, whatever its other members are."""
 
 import asyncio
 from dataclasses import replace

@@ -81,7 +81,7 @@ def verdicts(dialogues: Sequence[StoredRecord]) -> list[StoredRecord]:
 
 
 async def test_feedback_on_slow_rows_is_applied_in_portions(backend: PostgresBackend) -> None:
-    """At once, or later by the timer."""
+    """This holds if it is applied at once, and if the timer applies it later."""
     store = backend.store("one")
     dialogues = [event(A, offset, f"good {offset}") for offset in range(ROWS)]
     await write(store, batch_of(await claim(store, A), dialogues))

@@ -90,7 +90,7 @@ def toolchain(*programs: str) -> None:
 
 
 def install(directory: Path, *command: str) -> None:
-    """Install what a program needs, or skip the test with the missing item."""
+    """Install the packages of a program, or skip the test with the error."""
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=INSTALL_S, check=False)
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if line.strip()]

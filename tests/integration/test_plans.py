@@ -91,7 +91,7 @@ def test_a_day_is_found_by_its_index_and_computed_in_memory(connection: psycopg.
 
 
 def test_counting_a_day_reads_no_row(connection: psycopg.Connection) -> None:
-    """An index-only scan tells whether a day is complete."""
+    """An index-only scan is sufficient to see whether a day is complete."""
     plan = plan_of(connection, load("count_dialogues"), "2026-01-20", "2026-01-21")
     assert {node["Node Type"] for node in plan} == {"Aggregate", "Index Only Scan"}
 

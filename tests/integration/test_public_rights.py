@@ -1,4 +1,4 @@
-"""Tests what a login without grants may use, after every command and during it: none of our objects."""
+"""Tests that a login without grants may use none of our objects, after every command and during it."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,7 +63,7 @@ def stranger(filled: str) -> Iterator[str]:
 
 
 def opened(dsn: str, stranger: str) -> list[str]:
-    """Return what the login may use, and owner's-rights functions with an unsafe search path."""
+    """Return the objects that the login may use, and owner's-rights functions with an unsafe search path."""
     found = rows(dsn, OPEN.format(role=name_of(stranger), harmless=",".join(OPEN_FUNCTIONS)))
     return [row["name"] for row in (*found, *rows(dsn, LOOSE))]
 

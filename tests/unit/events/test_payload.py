@@ -71,7 +71,7 @@ def test_numbers_follow_the_grammar(number: str) -> None:
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 @pytest.mark.parametrize(("place", "levels_around"), [("citations", 3), ("unknown", 1)])
 def test_json_may_be_nested_500_levels_deep(place: str, levels_around: int, opening: str) -> None:
-    """Level 501 is refused with a message, and so are twenty thousand, whatever the interpreter could parse."""
+    """501 levels and twenty thousand levels are refused with a message, whatever the interpreter's own limit is."""
 
     def nested(levels: int) -> bytes:
         depth = levels - levels_around

@@ -111,7 +111,7 @@ def test_the_next_batch_has_a_delay_of_its_own() -> None:
     assert not following.is_ready(200.0)
 
 
-# ── what it holds ──
+# ── content ──
 
 
 def test_rows_are_kept_by_kind_and_in_order() -> None:

@@ -17,5 +17,5 @@ def test_every_client_is_patched() -> None:
 
 
 def test_the_patches_were_checked_for_this_version() -> None:
-    """If this fails after an upgrade: check each entry of the module's docstring again, then change the version."""
+    """If this fails after an upgrade, check each entry of the module's docstring again, then change the version."""
     assert version("aiokafka") == CHECKED_VERSION
