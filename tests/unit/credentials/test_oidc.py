@@ -102,7 +102,7 @@ def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
         (400, b'{"error": ["invalid_client"]}'),
     ],
 )
-def test_answers_that_are_no_token_answers(status: int, body: bytes) -> None:
+def test_invalid_answers_of_an_endpoint(status: int, body: bytes) -> None:
     """The answers come from an endpoint or from another server at its address."""
     with answering(status, body) as url:
         assert problem(url) == f"{SETTING}: the endpoint returned no token (HTTP {status})"

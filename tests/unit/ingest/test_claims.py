@@ -70,7 +70,7 @@ async def at_work() -> AsyncIterator[Office]:
     running.cancel()
 
 
-async def test_what_is_assigned_is_claimed() -> None:
+async def test_assigned_partitions_are_claimed() -> None:
     """The claim has the ledger's position and a new epoch. It is reported once."""
     async with at_work() as office:
         office.broker.append_gap(B, 50)
@@ -129,7 +129,7 @@ async def test_an_assignment_of_nothing_is_settled() -> None:
         assert await office.granted() == {}
 
 
-async def test_a_revoke_takes_back_what_was_granted_but_not_yet_begun() -> None:
+async def test_a_revoke_takes_back_granted_claims_that_were_not_begun() -> None:
     """The next owner will have a newer epoch."""
     async with at_work() as office:
         office.claimer.assign([A])
@@ -152,7 +152,7 @@ async def test_a_new_assignment_replaces_the_old_one() -> None:
         assert granted[B].epoch == office.tables.ledger[B].epoch
 
 
-async def test_what_is_claimed_again_is_claimed_at_once() -> None:
+async def test_partitions_are_claimed_again_at_once() -> None:
     """The fenced partition is the exception: another replica has it, so its claim waits."""
     async with at_work() as office:
         office.claimer.assign([A, B])
@@ -163,7 +163,7 @@ async def test_what_is_claimed_again_is_claimed_at_once() -> None:
         assert await office.granted(1) == {A: Claim(A, 2, 0)}
 
 
-async def test_what_is_not_ours_is_not_claimed_again() -> None:
+async def test_a_revoked_partition_is_not_claimed_again() -> None:
     """The group has taken the fenced partition away since the fence."""
     async with at_work() as office:
         office.claimer.assign([A, B])
@@ -351,7 +351,7 @@ async def test_a_decision_ends_the_wait_for_another_replica() -> None:
         assert await office.granted(DELAY * 3) == {}
 
 
-async def test_a_ledger_row_that_somebody_has_deleted_is_recreated() -> None:
+async def test_a_deleted_ledger_row_is_recreated() -> None:
     """It is created like the row of a new partition."""
     async with at_work() as office:
         office.claimer.assign([A])

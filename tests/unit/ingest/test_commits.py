@@ -99,7 +99,7 @@ async def test_a_revoked_partition_is_forgotten() -> None:
     assert desk.broker.committed == {B: 0}
 
 
-async def test_the_lag_is_what_the_ledger_is_behind() -> None:
+async def test_the_lag_is_counted_from_the_ledger() -> None:
     """It is counted in offsets. In seconds, it is the age of the newest written record, if newer ones wait."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 0), Claim(B, 1, 100)])

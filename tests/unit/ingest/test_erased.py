@@ -59,12 +59,12 @@ def parts(taken: Record) -> tuple[object, ...]:
     return taken.topic, taken.partition, taken.offset, taken.timestamp, taken.key, taken.value, tuple(taken.headers)
 
 
-def test_a_hash_is_what_any_tool_computes() -> None:
+def test_any_tool_can_compute_the_hash() -> None:
     """It is HMAC-SHA-256 of the id's 16 bytes with the key's text, so a receipt can be checked without ragledger."""
     assert KEY.hash(GONE.bytes) == hmac.new(b"k" * 32, GONE.bytes, hashlib.sha256).digest()
 
 
-def test_the_id_of_a_key_tells_keys_apart_and_no_more() -> None:
+def test_the_id_of_a_key_only_distinguishes_keys() -> None:
     """The id is always the same for one key, differs between keys, and is not part of any user's hash."""
     assert KEY.id == Key(b"k" * 32).id != OTHER_KEY.id
     assert len(KEY.id) == 16

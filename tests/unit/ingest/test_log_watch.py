@@ -40,7 +40,7 @@ def stop_of(world: World, partition: Partition = A) -> StopReason:
     return stop
 
 
-async def test_a_log_that_was_cut_and_grew_while_nobody_read_stops() -> None:
+async def test_a_log_that_was_cut_and_grew_between_two_replicas_stops() -> None:
     """Every offset exists, so only the leader epoch shows the truncation."""
     world = world_with_epochs()
     async with world.reader() as reader:
@@ -270,7 +270,7 @@ async def test_a_partition_without_a_leader_delays_no_other() -> None:
     world.assert_exactly_once(reader)
 
 
-async def test_a_leader_that_goes_between_claim_and_comparison_is_waited_for() -> None:
+async def test_a_leader_that_disappears_between_claim_and_comparison_is_waited_for() -> None:
     """The claim is kept, and the partition is not claimed again."""
     async with at_work() as office:
         office.store.answer_seconds = lambda: 1.0

@@ -25,7 +25,7 @@ def becomes(records: Sequence[Captured]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("instrumentation", sorted(EXPECTED))
-def test_each_trace_becomes_what_is_expected(instrumentation: str) -> None:
+def test_each_trace_has_its_expected_result(instrumentation: str) -> None:
     """The records are in protobuf."""
     assert becomes(of(instrumentation, "bin")) == EXPECTED[instrumentation]
 
