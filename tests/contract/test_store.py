@@ -50,7 +50,7 @@ DECIDED = """
 """
 
 
-async def test_a_new_partition_begins_at_its_first_offset(backend: Backend) -> None:
+async def test_an_unknown_partition_begins_at_its_first_offset(backend: Backend) -> None:
     """A known one begins at the offset in the ledger. Each claim has a greater epoch than the last."""
     one, two = backend.store("one"), backend.store("two")
     [first] = await claim(one, A, first=7)

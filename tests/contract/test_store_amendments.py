@@ -147,7 +147,7 @@ async def test_feedback_waits_for_its_dialogue(books: Books) -> None:
     assert books.row("kept_feedback", dialogue_id=answered[1]["id"])["applied_at"] is not None
 
 
-async def test_feedback_in_the_batch_of_its_dialogue_is_applied(books: Books) -> None:
+async def test_feedback_in_the_batch_of_its_dialogue(books: Books) -> None:
     """The partitions may have any order."""
     one, other = books.dialogue(), books.dialogue()
     await books.take(verdict(one[1]["id"], 1, "12:00:00"), one, other, verdict(other[1]["id"], -1, "12:00:00"))

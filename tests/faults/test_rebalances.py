@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(300)
 CHANGES = 30
 
 
-def test_many_rebalances_in_a_row(lab: Lab, stage: Stage) -> None:
+def test_a_storm_of_rebalances(lab: Lab, stage: Stage) -> None:
     """Every second a replica joins, leaves or is killed. Afterwards every record is written once."""
     with stage("rebalance storm: a replica comes or goes every second", lab, replicas=4) as scene:
         for _ in range(CHANGES):

@@ -31,7 +31,7 @@ LARGE = {"message.max.bytes": 33_000_000, "compression.type": "zstd", "linger.ms
         (Mix(bad=1.0, refused=1.0), "nothing but records that PostgreSQL refuses"),
     ],
 )
-def test_a_topic_with_bad_records(lab: Lab, stage: Stage, mix: Mix, title: str) -> None:
+def test_a_poisoned_topic(lab: Lab, stage: Stage, mix: Mix, title: str) -> None:
     """Each bad record is one dead letter, each good one is a row, and the lag stays small."""
     with stage(title, lab, mix=mix) as scene:
         scene.observer.wait_for_more(2000, seconds=120)

@@ -248,7 +248,7 @@ def assert_waits_for(problem: str, put_right: Callable[[], object], servers: str
     assert sum(problem in one for one in problems) == 1
 
 
-def test_events_wait_for_a_missing_topic(broker: KafkaNode) -> None:
+def test_events_wait_for_a_topic_that_is_missing(broker: KafkaNode) -> None:
     """They are delivered when it is created."""
     topics = Topics(broker.bootstrap_servers)
     name = topics.later()
@@ -264,7 +264,7 @@ def test_events_wait_for_a_missing_topic(broker: KafkaNode) -> None:
         topics.delete_all()
 
 
-def test_events_wait_for_a_missing_right() -> None:
+def test_events_wait_for_a_right_that_is_missing() -> None:
     """Without any right, the producer of librdkafka cannot be used any more; the client continues with a new one."""
     with Workspace() as workspace:
         guarded = GuardedKafka(workspace)

@@ -48,7 +48,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return build(tmp_path_factory.mktemp("dist"))
 
 
-def test_two_builds_are_equal(built: tuple[Path, Path], tmp_path: Path) -> None:
+def test_both_are_built_alike(built: tuple[Path, Path], tmp_path: Path) -> None:
     """They are equal byte for byte, and the wheel that is built from the sdist is equal too."""
     again = build(tmp_path / "again")
     assert [one.read_bytes() for one in built] == [one.read_bytes() for one in again]
@@ -60,7 +60,7 @@ def test_two_builds_are_equal(built: tuple[Path, Path], tmp_path: Path) -> None:
     assert wheel.read_bytes() == built[1].read_bytes()
 
 
-def test_the_wheel_contains_only_the_package(built: tuple[Path, Path]) -> None:
+def test_the_wheel_holds_the_package_and_no_more(built: tuple[Path, Path]) -> None:
     """It includes the types and the licence, and requires only confluent-kafka."""
     with zipfile.ZipFile(built[1]) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}

@@ -38,7 +38,7 @@ def written(environment: Environment, kind: str) -> int:
     return watermark(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], environment.topics[kind])
 
 
-def test_a_file_and_standard_output_get_the_same_lines(tmp_path: Path) -> None:
+def test_a_file_and_standard_output_hold_the_same_lines(tmp_path: Path) -> None:
     """There is one event in each line. Another seed gives other lines."""
     file = tmp_path / "events.jsonl"
     done = generate("--count", "20", "--seed", "3", "--output", str(file), "--json")
@@ -63,13 +63,13 @@ def test_a_file_and_standard_output_get_the_same_lines(tmp_path: Path) -> None:
         ("--count", "-1"),
     ],
 )
-def test_wrong_use_is_reported(arguments: tuple[str, ...]) -> None:
+def test_wrong_use(arguments: tuple[str, ...]) -> None:
     """It is reported before any event is generated."""
     done = generate(*arguments)
     assert (done.returncode, done.stdout) == (2, b"")
 
 
-def test_an_interrupted_run_leaves_no_file(tmp_path: Path) -> None:
+def test_an_interrupted_file_is_not_there(tmp_path: Path) -> None:
     """Half a file could be taken for a complete one."""
     file = tmp_path / "events.jsonl"
     running = subprocess.Popen([*COMMAND, "--count", "100000", "--rate", "50", "-o", str(file)], stderr=subprocess.PIPE)
@@ -81,7 +81,7 @@ def test_an_interrupted_run_leaves_no_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_without_a_count_ctrl_c_ends_it() -> None:
+def test_without_a_count_ctrl_c_is_the_end() -> None:
     """Only complete lines were written."""
     running = subprocess.Popen([*COMMAND, "--count", "0", "--rate", "200"], stdout=subprocess.PIPE, bufsize=0)
     assert running.stdout is not None
@@ -111,7 +111,7 @@ def test_every_kind_goes_to_its_topic(environment: Environment) -> None:
     assert written(environment, "dialogue") == counts["dialogue"] + 10
 
 
-def test_a_missing_topic_is_named(environment: Environment) -> None:
+def test_a_topic_that_does_not_exist_is_named(environment: Environment) -> None:
     """No command creates it."""
     done = generate("--topic", "nobody.made.it", environment=environment)
     assert done.returncode == 1

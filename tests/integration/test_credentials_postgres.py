@@ -162,7 +162,7 @@ def test_another_user_takes_over(environment: Environment, tmp_path: Path) -> No
         assert service.stop() == 0
 
 
-def test_a_secret_that_is_missing_is_named(environment: Environment, tmp_path: Path) -> None:
+def test_a_secret_that_is_gone_is_named(environment: Environment, tmp_path: Path) -> None:
     """The service must not use the default instead, which is another database."""
     write, load = in_secrets_directory(environment, tmp_path), Load(environment)
     write("Zq7K-first")

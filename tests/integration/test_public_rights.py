@@ -205,7 +205,7 @@ def test_roles_with_rights_from_default_privileges_are_named(filled: str) -> Non
         execute(filled, f"ALTER DEFAULT PRIVILEGES REVOKE SELECT ON TABLES FROM {name}")
 
 
-def test_functions_that_strict_default_privileges_close_are_found_and_can_be_granted(stack: Servers) -> None:
+def test_functions_that_strict_default_privileges_close_are_found_and_can_be_opened(stack: Servers) -> None:
     """This is a usual hardening. Without the fix, the service could write no report of a plugin, and an auditor could
     read no view.
     """

@@ -153,7 +153,7 @@ async def test_an_incomplete_trace_waits_until_it_is_quiet(world: World) -> None
     assert len(world.dialogues()) == 1
 
 
-async def test_a_row_that_the_database_rejects_is_the_dead_letter_of_its_trace(world: World) -> None:
+async def test_a_row_that_the_database_refuses_is_the_dead_letter_of_its_trace(world: World) -> None:
     """It has the SQLSTATE, for a new or a changed row. The other traces of the fold are written."""
     world.query("ALTER TABLE ai_dialogue_log ADD CONSTRAINT polite CHECK (query <> 'rude')")
     good, spans = one_trace(1)
@@ -188,7 +188,7 @@ async def test_dead_letters_of_traces_are_replayed(world: World) -> None:
     assert (await world.dead_letters().replay(Filter())).failed == 1
 
 
-async def test_a_record_that_cannot_be_read_is_replayed_like_any_other(world: World) -> None:
+async def test_a_record_that_cannot_be_read_is_replayed_as_any_other(world: World) -> None:
     """It fails again with the same reason."""
     await world.stage(value=b"[]")
     replayed = await world.dead_letters().replay(Filter())
@@ -245,7 +245,7 @@ async def test_one_replica_folds_at_a_time(world: World) -> None:
     assert (await world.fold()).outcomes == {("inserted", ""): 1}
 
 
-async def test_a_dialogue_from_an_event_stays(world: World) -> None:
+async def test_a_dialogue_that_an_event_has_made_stays(world: World) -> None:
     """The first write wins, as for any id. A dialogue that another program deletes is not created again."""
     trace, spans = one_trace(1)
     world.query(

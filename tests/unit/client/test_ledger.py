@@ -90,7 +90,7 @@ def test_events_that_kafka_acknowledges_are_delivered(delivering: Recorder) -> N
     assert ledger.stats() == Stats(recorded=3, delivered=3, waiting=0, waiting_bytes=0, dropped={})
 
 
-def test_the_buffer_is_limited_by_events(waiting: Recorder) -> None:
+def test_the_buffer_has_room_for_so_many_events(waiting: Recorder) -> None:
     """Further events are dropped, counted, and reported once."""
     for _ in range(10):
         answer(waiting.ledger)
@@ -101,7 +101,7 @@ def test_the_buffer_is_limited_by_events(waiting: Recorder) -> None:
     assert_books(stats)
 
 
-def test_the_buffer_is_limited_by_bytes(waiting: Recorder) -> None:
+def test_the_buffer_has_room_for_so_many_bytes(waiting: Recorder) -> None:
     """A character that is not ASCII counts as the bytes that it takes."""
     answer(waiting.ledger, "休" * 3000)
     answer(waiting.ledger, "休" * 3000)
@@ -220,7 +220,7 @@ def test_problems_are_logged_by_default(caplog: pytest.LogCaptureFixture) -> Non
     assert (record.levelno, record.message) == (logging.WARNING, "dropped: feedback: dialogue_id: must be a UUID")
 
 
-def test_a_record_that_kafka_does_not_accept_is_counted(delivering: Recorder) -> None:
+def test_a_record_that_kafka_does_not_take_is_counted(delivering: Recorder) -> None:
     """In this test, the record is larger than a message may be."""
     answer(delivering.ledger, "x" * 2_000_000)
     assert delivering.reported("rag.dialogue: Kafka refuses it: MSG_SIZE_TOO_LARGE") == 1
@@ -231,7 +231,7 @@ def test_a_record_that_kafka_does_not_accept_is_counted(delivering: Recorder) ->
 
 
 def test_a_block_without_an_answer_is_counted(delivering: Recorder) -> None:
-    """This holds with and without an exception, which is raised again. Only the first answer in a block is recorded."""
+    """The exception of a block is raised again. A second answer in one block is dropped and counted too."""
     ledger = delivering.ledger
     with ledger.answer(**QUESTION):
         pass
@@ -310,7 +310,7 @@ def test_a_string_becomes_the_uuid_that_the_service_makes() -> None:
     }
 
 
-def test_with_a_namespace_strings_are_accepted_as_ids() -> None:
+def test_with_a_namespace_strings_are_ids() -> None:
     """An empty string, or one that cannot be encoded, is not an id."""
     ledger = Ledger(NOWHERE, config=IN_PROCESS, namespace=uuid4(), flush_on_sigterm=False)
     answer(ledger, user_id="auth0|123", session_id="s-1")

@@ -97,7 +97,7 @@ def test_a_program_that_cannot_be_started() -> None:
     assert "cannot be started: No such file or directory" in problem("/nowhere/program")
 
 
-def test_the_event_loop_runs_meanwhile() -> None:
+def test_the_loop_turns_meanwhile() -> None:
     """A slow program does not block the event loop."""
 
     async def turns() -> int:

@@ -94,7 +94,9 @@ async def test_the_old_token_is_used_while_it_is_valid(make: Make, clock: Clock)
         await source.token()
 
 
-async def test_no_connection_waits_long_for_the_next_token(make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_connection_waits_long_for_the_next_token(
+    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A slow program delays no connection while the old token is valid, and hides no failure."""
     monkeypatch.setattr(tokens, "PATIENCE_SECONDS", 0.01)
     counter, source = make(100.0)

@@ -12,7 +12,7 @@ from consumer.events.dialogue import DIALOGUE
 from tests.support.builders import accept, dialogue, record, with_raw
 
 
-def test_long_numbers_are_not_cached() -> None:
+def test_long_numbers_are_not_kept() -> None:
     """A number with many decimals is valid, but is not likely to be repeated."""
     values = [with_raw(dialogue(), token_cost_jpy=f"0.{number:04}" + "1" * 100_000) for number in range(100)]
     tracemalloc.start()

@@ -88,7 +88,7 @@ def test_a_tuple_is_read_back_unchanged(kind: Any, data: st.DataObject) -> None:
         ("10000.0001", (1, 0, 1), 1, 0, 4),
     ],
 )
-def test_numerics_are_written_as_numeric_send_writes_them(
+def test_numerics_as_numeric_send_writes_them(
     number: str, groups: tuple[int, ...], weight: int, sign: int, scale: int
 ) -> None:
     """A number has base-10000 digits without zeros at either end, a weight, a sign and a scale, as PostgreSQL itself

@@ -75,7 +75,7 @@ def test_only_the_first_fault_in_a_list_is_named() -> None:
     assert paths(refused) == ["config.endpoint", "config.languages[1]"]
 
 
-def test_a_config_is_stored_unchanged() -> None:
+def test_a_config_is_kept_as_it_came() -> None:
     """Unknown members are kept. A null member counts as missing."""
     config = {"endpoint": None, "timeout_s": 1.50, "auth": {"type": "none", "secret_ref": None}, "mine": [1.10]}
     row = accept(NEEDED[PLUGIN] | {"config": config, "capabilities": ["list"]}, PLUGIN)

@@ -38,7 +38,7 @@ def test_a_stated_cost_has_priority() -> None:
     assert settled(dialogue(**TOKENS, token_cost_jpy=0)) == (Decimal("0.00"), None)
 
 
-def test_a_cost_is_converted_before_tokens_are_used() -> None:
+def test_a_cost_is_converted_before_tokens_are_counted() -> None:
     """The rate of its day is used; yen need none. If the currency has no rate, the cost is computed from tokens."""
     jpy, note = settled(dialogue(**TOKENS, cost=USD))
     assert (jpy, note and note.source) == (Decimal("1.55"), CostSource.CONVERTED)

@@ -29,7 +29,7 @@ FULL = dialogue(
 )
 
 
-def test_every_field_is_stored_in_its_column() -> None:
+def test_every_field_lands_in_its_column() -> None:
     """Each column is compared as PostgreSQL reads it."""
     assert accept(FULL).columns == {
         "id": UUID("0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"),
@@ -139,7 +139,7 @@ def test_at_most_twenty_faulty_citations_are_named() -> None:
     accept(dialogue(citations=[good] * 100))
 
 
-def test_additional_members_of_a_citation_are_kept() -> None:
+def test_further_members_of_a_citation_are_kept() -> None:
     """They may contain anything, and do not count as unknown fields of the event."""
     text = '[{"source":"s","title":null,"page":[1,{"x":null}],"citations":{"source":2}}]'
     row = accept(with_raw(dialogue(), citations=text))
@@ -165,7 +165,7 @@ def test_additional_members_of_a_citation_are_kept() -> None:
         ({}, None),
     ],
 )
-def test_total_tokens_is_the_sum_if_it_is_missing(said: dict[str, Any], stored: int | None) -> None:
+def test_total_tokens_is_the_sum_when_absent(said: dict[str, Any], stored: int | None) -> None:
     """It is the sum of the stored values. A stated sum is never corrected."""
     assert accept(dialogue(**said))["total_tokens"] == stored
 

@@ -84,7 +84,7 @@ def test_parameters_and_case_of_the_content_type_do_not_matter(content_type: str
         assert accept(cloud_event(data=DATA), headers=[(name, content_type.encode())])["query"] == "asked"
 
 
-def test_the_structured_content_type_has_priority_over_ce_headers() -> None:
+def test_the_structured_content_type_wins_over_ce_headers() -> None:
     """The content type decides the mode, as the Kafka binding says."""
     headers = [*cloud_headers(id=b"other"), *STRUCTURED]
     assert accept(cloud_event(data=DATA), headers=headers).id == accept(cloud_event(data=DATA), headers=STRUCTURED).id

@@ -45,7 +45,7 @@ def test_text_is_a_string(value: object) -> None:
 
 
 @pytest.mark.parametrize("name", ["user_id", "session_id", "query", "response", "model_used"])
-def test_null_counts_as_missing(name: str) -> None:
+def test_null_is_absent(name: str) -> None:
     """A required field with null is missing."""
     rejected = refuse(dialogue(**{name: None}))
     assert (rejected.reason, str(rejected)) == (Reason.MISSING_FIELD, f"{name}: required, but missing")

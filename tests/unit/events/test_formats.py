@@ -76,7 +76,7 @@ def in_structured_mode(event: bytes) -> bytes:
         (in_structured_mode(VALUE), STRUCTURED),
     ],
 )
-def test_a_byte_order_mark_is_ignored(value: bytes, headers: Headers) -> None:
+def test_a_byte_order_mark_is_read_as_if_it_were_not_there(value: bytes, headers: Headers) -> None:
     """The row is the same, byte for byte. The record keeps the mark."""
     plain, marked = accept(value, headers=headers).row, accept(MARK + value, headers=headers).row
     assert (marked.encoded, marked.id, marked.facts) == (plain.encoded, plain.id, plain.facts)
@@ -89,7 +89,7 @@ def test_a_byte_order_mark_in_base64_is_left_out_too() -> None:
     assert accept(cloud_event(data_base64=data), headers=STRUCTURED)["query"] == SECRET
 
 
-def test_records_with_a_mark_do_not_slow_down_others() -> None:
+def test_marked_records_do_not_slow_others_down() -> None:
     """The other records of the slice are decoded in the fast lane."""
     records = [record(MARK + VALUE if n % 3 else VALUE, offset=n) for n in range(10)]
     assert all(isinstance(row, Row) for row in decode_all(DIALOGUE, records))
@@ -250,7 +250,7 @@ def test_several_documents_in_one_record_are_named(between: bytes, end: bytes) -
     assert "a record holds one event" in said
 
 
-def test_other_text_after_the_event_is_not_called_a_document() -> None:
+def test_something_else_behind_the_event_is_not_called_a_document() -> None:
     """The position is named."""
     for rest in (b" x", b"}", b"\0x", b'"a"', b"1"):
         assert said_of(VALUE + rest).startswith("not JSON: Extra data at line 1 column ")
@@ -277,7 +277,7 @@ def test_json_that_was_encoded_twice_is_named(times: int, inner: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "text", "{text}", '{"a": 1', "1", "null", "[" * 600 + "]" * 600, "\ud800"])
-def test_another_string_is_not_named_as_encoded_twice(text: str) -> None:
+def test_another_string_was_not_encoded_twice(text: str) -> None:
     """Its content is no JSON object with several members."""
     assert said_of(json.dumps(text).encode()) == "JSON, but not an object"
 
@@ -357,7 +357,7 @@ def test_another_format_of_cloud_events_is_named(media_type: str) -> None:
         "APPLICATION/CLOUDEVENTS+JSON",
     ],
 )
-def test_a_quoted_content_type_is_accepted(content_type: str) -> None:
+def test_a_quoted_content_type_is_taken(content_type: str) -> None:
     """Spring writes header values as JSON strings, and the meaning is clear."""
     assert accept(cloud_event(data=EVENT), headers=[("content-type", content_type.encode())])["query"] == SECRET
 
@@ -458,7 +458,7 @@ def test_a_valid_event_of_each_kind_may_have_such_members(kind: Kind) -> None:
         (gzip.compress(VALUE), "gzip"),
     ],
 )
-def test_publish_names_the_same_problems(value: bytes, words: str) -> None:
+def test_publish_names_the_same(value: bytes, words: str) -> None:
     """Nothing is published before. A line with a byte order mark is accepted, as in the service."""
     good, bad = validate(DIALOGUE, "rag.dialogue", [Line(1, MARK + VALUE), Line(2, value)], now_ms=0)
     assert [line.number for line in good] == [1]

@@ -30,19 +30,19 @@ OF_CLOUD_EVENT = UUID("8ebd5942-f659-58a7-94fe-c368243c82ce")
 OF_RECORD = UUID("019b76da-a87b-800b-8644-832807d096ba")
 
 
-def test_the_event_s_own_id_has_priority() -> None:
+def test_the_event_s_own_id_wins_over_every_other() -> None:
     """An id in the event is the id of the row, whatever the envelope contains."""
     assert accept(dialogue(id=OWN), headers=cloud_headers()).id == UUID(OWN)
     assert accept(cloud_event(data=dialogue(id=OWN)), headers=STRUCTURED).id == UUID(OWN)
 
 
-def test_the_id_from_a_cloud_event_never_changes() -> None:
+def test_the_id_from_a_cloud_event_is_pinned() -> None:
     """Source and id of a CloudEvent give the same id in every release."""
     assert from_cloudevent("/chat", "e-1") == OF_CLOUD_EVENT
     assert accept(dialogue(), headers=cloud_headers()).id == OF_CLOUD_EVENT
 
 
-def test_the_id_from_a_record_never_changes() -> None:
+def test_the_id_from_a_record_is_pinned() -> None:
     """Topic, partition, offset and timestamp of a record give the same id in every release."""
     assert from_record(StoredRecord("rag.dialogue", 3, 42, TIMESTAMP, None, None)) == OF_RECORD
     assert stored(DIALOGUE, record(dialogue(), partition=3, offset=42)).id == OF_RECORD
@@ -72,7 +72,7 @@ def test_ids_from_cloud_events_are_version_5() -> None:
     assert from_cloudevent("ö", "\ud800").variant == OF_CLOUD_EVENT.variant
 
 
-def test_a_recreated_topic_gives_other_ids() -> None:
+def test_a_topic_recreated_gives_other_ids() -> None:
     """The same offset of a recreated topic is another event, because its timestamp differs."""
     before, after = record(dialogue(), timestamp=1000), record(dialogue(), timestamp=2000)
     assert stored(DIALOGUE, before).id != stored(DIALOGUE, after).id
@@ -93,7 +93,7 @@ def test_another_place_is_another_event(other: StoredRecord) -> None:
 
 
 @given(st.integers(0, 100), st.integers(0, 2**63 - 1), st.integers(0, 2**48 - 1))
-def test_ids_from_records_are_version_8_and_contain_the_time(partition: int, offset: int, timestamp: int) -> None:
+def test_ids_from_records_are_version_8_and_carry_the_time(partition: int, offset: int, timestamp: int) -> None:
     """In version 8 of RFC 9562, the first 48 bits are milliseconds, so that new rows are close to each other in the
     index.
     """
@@ -104,7 +104,7 @@ def test_ids_from_records_are_version_8_and_contain_the_time(partition: int, off
 
 
 @pytest.mark.parametrize("timestamp", [-1, -(2**63), 2**63 - 1])
-def test_uncommon_timestamps_give_ids_too(timestamp: int) -> None:
+def test_odd_timestamps_give_ids_too(timestamp: int) -> None:
     """A record without a timestamp, or with an absurd one, still has its own id."""
     first, second = (StoredRecord("t", 0, offset, timestamp, None, None) for offset in (0, 1))
     assert from_record(first) != from_record(second)

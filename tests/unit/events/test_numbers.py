@@ -91,7 +91,7 @@ def test_decimals_are_rounded_at_the_column_s_scale(name: str, text: str, stored
         ("context_window_size", "2147483648"),
     ],
 )
-def test_the_range_is_checked_after_rounding(name: str, text: str) -> None:
+def test_the_range_holds_after_rounding(name: str, text: str) -> None:
     """999999.994 fits, 999999.995 does not."""
     assert refused(name, text).startswith(f"{name}: must be between ")
 

@@ -181,7 +181,7 @@ def test_the_two_parsers_agree(event: dict[str, Any], ascii_only: bool) -> None:
 
 
 @pytest.mark.parametrize("odd", [r'"\ud800"', r'"\udc00x"', "1e99999999999999999999", "0." + "1" * 500, r'"\u0000"'])
-def test_uncommon_unknown_members_are_ignored(odd: str) -> None:
+def test_odd_unknown_members_are_ignored(odd: str) -> None:
     """A value that no column could hold does no harm, with or without citations to be cut out."""
     for event in (dialogue(), dialogue(citations=[{"source": "s"}])):
         assert accept(with_raw(event, unknown=odd)).row.unknown_fields == 1

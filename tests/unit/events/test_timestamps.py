@@ -53,7 +53,7 @@ def test_an_offset_is_converted_and_none_is_utc(text: str, utc: str) -> None:
         ("2017-01-01T05:44:60+05:45", "2017-01-01 00:00:00"),
     ],
 )
-def test_a_leap_second_becomes_the_next_minute(text: str, utc: str) -> None:
+def test_a_leap_second_is_carried_into_the_next_minute(text: str, utc: str) -> None:
     """PostgreSQL has no 60th second, so the time becomes the first of the next minute."""
     assert stored_time(text) == utc
 
@@ -90,7 +90,7 @@ def test_rounding_may_carry_into_the_next_year() -> None:
         ("9999-12-31T23:59:59+00:01", "9999-12-31 23:58:59"),
     ],
 )
-def test_the_first_and_the_last_year_are_accepted(text: str, utc: str) -> None:
+def test_the_first_and_the_last_year_are_taken(text: str, utc: str) -> None:
     """The years 1 to 9999 are accepted, to the microsecond."""
     assert stored_time(text) == utc
 
@@ -196,7 +196,7 @@ def test_any_time_is_stored_as_python_converts_it(local: datetime, minutes: int 
     assert accept(dialogue(created_at=text))["created_at"] == expected
 
 
-def test_a_missing_created_at_becomes_the_record_s_timestamp() -> None:
+def test_a_missing_created_at_is_the_record_s_timestamp() -> None:
     """The Kafka timestamp is used, to the millisecond. The replica's clock is never used."""
     for timestamp, created_at in ((0, "1970-01-01 00:00:00"), (1_767_225_600_123, "2026-01-01 00:00:00.123000")):
         for event in (dialogue(), dialogue(created_at=None)):
@@ -226,7 +226,7 @@ def test_a_record_s_timestamp_beyond_the_year_9999_is_refused(timestamp: int) ->
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["created_at"])
 
 
-def test_the_last_millisecond_of_9999_is_accepted() -> None:
+def test_the_last_millisecond_of_9999_is_taken() -> None:
     """The limit itself is valid."""
     row = stored(DIALOGUE, record(dialogue(), timestamp=253_402_300_799_999))
     assert str(row["created_at"]) == "9999-12-31 23:59:59.999000"

@@ -111,7 +111,7 @@ async def test_a_locked_row_of_a_revoked_partition_is_not_reported() -> None:
         assert office.telemetry.all("ledger_locked")[-1] == ([],)
 
 
-async def test_a_new_partition_begins_at_its_first_offset() -> None:
+async def test_a_partition_seen_for_the_first_time_begins_at_its_bounds() -> None:
     """It begins at the first offset that retention has left."""
     async with at_work() as office:
         office.broker.append_gap(A, 50)
@@ -238,7 +238,7 @@ async def test_partitions_that_cannot_be_read_are_reported_and_not_granted() -> 
         assert "the topic was deleted and recreated" in said[B]
 
 
-async def test_a_stop_stays_although_its_cause_has_disappeared() -> None:
+async def test_a_stop_stays_although_its_cause_is_gone() -> None:
     """The ledger stores the stop. A topic that lost records may soon be long enough again, and would hide the loss."""
     async with at_work() as office:
         office.tables.claim(A, 21, "somebody before")
@@ -256,7 +256,7 @@ async def test_a_stop_stays_although_its_cause_has_disappeared() -> None:
         assert first == second
 
 
-async def test_a_recreated_topic_stops_its_partition_however_long_it_is() -> None:
+async def test_a_topic_recreated_stops_however_long_it_is() -> None:
     """The topic's id shows it. Offsets would not show it if the new topic is longer than the old one."""
     async with at_work() as office:
         office.broker.make_anew(A.topic)
@@ -272,7 +272,7 @@ async def test_a_recreated_topic_stops_its_partition_however_long_it_is() -> Non
         assert (stopped, "recreated" in reason.problem) == (A, True)
 
 
-async def test_a_topic_that_is_recreated_during_reading_stops_too() -> None:
+async def test_a_topic_recreated_under_a_running_reader_stops_too() -> None:
     """The regular check of the topics notices it. The partition is not fetched any more, and the ledger stores the
     stop.
     """
@@ -329,7 +329,7 @@ async def test_a_decision_about_a_partition_that_is_read_is_noticed_without_a_wr
         assert granted == {A: Claim(A, 3, 30)}
 
 
-async def test_a_claim_lost_to_another_replica_is_noticed_without_a_write() -> None:
+async def test_a_claim_lost_to_another_reader_is_noticed_without_a_write() -> None:
     """The claimer waits for as long as the group needs to notice that one of the two replicas is gone."""
     async with at_work() as office:
         office.claimer.assign([A])
@@ -340,7 +340,7 @@ async def test_a_claim_lost_to_another_replica_is_noticed_without_a_write() -> N
         assert (await office.granted(CHECK_SECONDS)).keys() == {A}
 
 
-async def test_a_decision_ends_the_wait_for_another_replica() -> None:
+async def test_a_decision_ends_the_waiting_for_another_reader() -> None:
     """After a decision the row has no claim owner. The first replica that sees this claims it once."""
     async with at_work() as office:
         office.claimer.assign([A])
@@ -351,7 +351,7 @@ async def test_a_decision_ends_the_wait_for_another_replica() -> None:
         assert await office.granted(DELAY * 3) == {}
 
 
-async def test_a_deleted_ledger_row_is_recreated() -> None:
+async def test_a_ledger_row_that_somebody_has_deleted_is_recreated() -> None:
     """It is created like the row of a new partition."""
     async with at_work() as office:
         office.claimer.assign([A])

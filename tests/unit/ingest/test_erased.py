@@ -80,7 +80,7 @@ def test_without_erased_users_nothing_is_searched() -> None:
     assert screened.later(letters) is letters
 
 
-def test_a_dialogue_of_an_erased_user_becomes_an_empty_dead_letter() -> None:
+def test_a_dialogue_of_an_erased_user_becomes_a_dead_letter_that_holds_nothing() -> None:
     """Key, value and headers are removed. The place is kept, because the ledger counts the record. Other dialogues are
     stored.
     """

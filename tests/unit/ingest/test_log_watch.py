@@ -176,7 +176,7 @@ async def test_a_ledger_without_an_epoch_that_is_beyond_the_end_stops_from_the_b
     assert (stop_of(world).diverges_at, stop_of(world).resume_from) == (0, "earliest")
 
 
-async def test_brokers_without_leader_epochs_are_read_as_before() -> None:
+async def test_brokers_that_keep_no_epochs_are_read_as_before() -> None:
     """Claims and records have no epoch. If the position no longer exists, the partition stops, and the start of the
     divergence is unknown.
     """
@@ -270,7 +270,7 @@ async def test_a_partition_without_a_leader_delays_no_other() -> None:
     world.assert_exactly_once(reader)
 
 
-async def test_a_leader_that_disappears_between_claim_and_comparison_is_waited_for() -> None:
+async def test_a_leader_that_goes_between_claim_and_comparison_is_waited_for() -> None:
     """The claim is kept, and the partition is not claimed again."""
     async with at_work() as office:
         office.store.answer_seconds = lambda: 1.0
@@ -287,7 +287,7 @@ async def test_a_leader_that_disappears_between_claim_and_comparison_is_waited_f
 
 
 @pytest.mark.parametrize("trouble", ["database", "leader"])
-async def test_a_stop_is_stored_while_a_claim_fails(trouble: str) -> None:
+async def test_a_stop_is_kept_while_a_claim_fails(trouble: str) -> None:
     """The topics are still checked too. A partition that waits delays no other work."""
     async with at_work() as office:
         office.broker.make_anew(A.topic)

@@ -62,7 +62,7 @@ def test_of_records_around_the_position_only_the_new_ones_count() -> None:
     assert taken.take([]) == []
 
 
-def test_the_position_makes_a_gap_at_the_end() -> None:
+def test_the_reader_s_position_makes_a_gap_at_the_end() -> None:
     """A marker after the last record moves the span forward. A span never moves back."""
     taken = span(10)
     taken.take(records(10))

@@ -133,7 +133,7 @@ async def test_a_record_that_cannot_be_stored_becomes_a_dead_letter() -> None:
     assert world.offsets(A) == [0, 5]
 
 
-async def test_a_record_of_the_largest_size_is_accepted() -> None:
+async def test_a_record_of_the_largest_size_is_taken() -> None:
     """With one byte more it is too large; the reason has both sizes."""
     world, event = World(), dialogue(query="x" * 1000)
     size = len(encode(event))
@@ -260,7 +260,7 @@ async def test_a_small_record_does_not_wait_for_a_large_one_to_be_decoded() -> N
     assert [batch.records for batch in reader.store.tried] == [1, 1]
 
 
-async def test_a_record_whose_partition_is_revoked_during_decoding_is_dropped() -> None:
+async def test_a_record_whose_partition_is_lost_while_it_is_decoded_is_not_taken_in() -> None:
     """The next owner reads the record."""
     world, large = World(), dialogue(query="x" * 3_000)
     async with world.reader(policy=policy(slice_bytes=2_000)) as first, world.reader("two") as second:

@@ -144,7 +144,7 @@ async def fence(reader: Reader, count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [20, 100, 1000])
-async def test_a_fenced_batch_is_discarded_and_read_again(count: int) -> None:
+async def test_a_fenced_batch_is_thrown_away_and_read_again(count: int) -> None:
     """With or without batches behind it, every partition goes back to the offset of the ledger."""
     world = World()
     async with world.reader() as reader:
@@ -167,7 +167,7 @@ async def test_batches_behind_a_fenced_one_cause_no_further_claims() -> None:
     assert [claim.epoch for claim in reader.store.claims if claim.partition == A] == [1, 3]
 
 
-async def test_a_fenced_partition_is_left_to_the_other_replica_for_a_while() -> None:
+async def test_a_fenced_partition_is_left_to_the_other_reader_for_a_while() -> None:
     """The others continue at once. The fenced one is claimed after the delay, if the group still assigns it to this
     replica.
     """
@@ -195,7 +195,7 @@ async def test_a_fenced_partition_that_the_group_took_away_is_not_claimed() -> N
     assert (world.tables.ledger[A].owner, world.tables.ledger[A].epoch) == ("another", 2)
 
 
-async def test_a_replica_that_was_frozen_cannot_write_any_more() -> None:
+async def test_a_reader_that_was_frozen_cannot_write_any_more() -> None:
     """It continues with batches in flight and records in memory, and does not know of the other replica."""
     world = World()
     async with world.reader() as frozen, world.reader("two") as other:

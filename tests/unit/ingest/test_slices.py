@@ -32,7 +32,7 @@ def cut_all(cutting: Slicer, found: Sequence[Record]) -> list[int]:
     return lengths
 
 
-def test_small_records_are_cut_by_their_number() -> None:
+def test_ordinary_records_are_cut_by_their_number() -> None:
     """A slice has the number of records that decodes quickest."""
     assert cut_all(slicer(), records(*[2_000] * 600)) == [250, 250, 100]
 
@@ -55,7 +55,7 @@ def test_headers_count_too() -> None:
     assert slicer().is_large(found)
 
 
-def test_slow_records_are_followed_by_smaller_slices() -> None:
+def test_records_that_take_long_are_followed_by_smaller_slices() -> None:
     """The size falls until even the most expensive record is decoded quickly."""
     cutting, found = slicer(), records(*[20_000] * 100)
     before = cut_all(cutting, found)[0]

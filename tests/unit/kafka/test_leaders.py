@@ -116,7 +116,7 @@ async def test_each_leader_answers_for_its_own_partitions() -> None:
         (4, "broker 4, its leader, does not answer: NodeNotReadyError"),
     ],
 )
-async def test_a_leader_that_does_not_answer_affects_only_its_own_partitions(leader: int | None, why: str) -> None:
+async def test_a_leader_that_does_not_answer_costs_its_own_partitions(leader: int | None, why: str) -> None:
     """Partitions without an answer are reported; the others have bounds within seconds."""
     client = FakeClient({A: 1, C: 1} | ({} if leader is None else {B: leader}))
     client.frozen, client.errors = {3}, {4: NodeNotReadyError()}
@@ -159,7 +159,7 @@ async def test_where_epochs_end() -> None:
     assert await epoch_ends(client, {A: EpochQuestion(4, 5)}) == {A: None}
 
 
-async def test_brokers_without_transactions_are_refused() -> None:
+async def test_brokers_that_know_nothing_of_transactions_are_refused() -> None:
     """With such brokers, committed and uncommitted records could not be distinguished."""
     with pytest.raises(IncompatibleBrokerVersion):
         await bounds_of(FakeClient({A: 1}, {3: (0, 13)}), [A])

@@ -112,7 +112,7 @@ def test_a_damaged_batch_is_named_as_a_whole(codec: int, position: int) -> None:
 
 @pytest.mark.parametrize("at", [DELTA_AT, COUNT_AT])
 @pytest.mark.parametrize("said", [-5, 0, 3, 1_000_000])
-def test_a_damaged_header_gives_up_nothing_after_the_batch(at: int, said: int) -> None:
+def test_a_damaged_header_gives_up_nothing_behind_the_batch(at: int, said: int) -> None:
     """The damaged header may have any record count."""
     raw = batch(0, 21)
     raw[at : at + 4] = struct.pack(">i", said)
@@ -131,7 +131,7 @@ def test_records_before_it_in_the_batch_are_read() -> None:
 
 
 @pytest.mark.parametrize("count", [-1, 0, 2])
-def test_records_that_the_header_does_not_count_are_not_skipped(count: int) -> None:
+def test_records_that_the_header_does_not_count_are_not_passed_over(count: int) -> None:
     """The checksum is correct."""
     raw = batch(0, 5)
     raw[COUNT_AT:RECORDS_AT] = struct.pack(">i", count)

@@ -75,7 +75,7 @@ def test_a_file_is_adopted_once_and_all_stale_costs_are_settled() -> None:
     assert pricing.book is BOOK
 
 
-def test_a_file_that_is_being_written_is_not_used() -> None:
+def test_a_file_that_is_being_written_is_not_taken() -> None:
     """Its content differs when it is read again."""
     reads, pricing = iter([BOOK, OTHER, OTHER, OTHER]), Pricing()
     assert turns(Recorder(), lambda: next(reads), pricing) == []
@@ -83,7 +83,7 @@ def test_a_file_that_is_being_written_is_not_used() -> None:
     assert turns(Recorder(), lambda: next(reads), pricing) == ["adopt other", "new other"]
 
 
-def test_a_wrong_file_changes_nothing_and_stale_costs_are_still_settled() -> None:
+def test_a_wrong_file_changes_nothing_and_stale_costs_are_settled_all_the_same() -> None:
     """The earlier prices are used."""
     reads, pricing = iter([BOOK, BOOK]), Pricing()
 

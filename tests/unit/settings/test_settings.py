@@ -121,7 +121,7 @@ def test_the_environment_wins_over_a_secret(set_env: Any, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("value", ['{"a": 1}', "[1]", "null", "12345", '"quoted"', " spaces ", "a#b"])
-def test_a_password_is_used_unchanged(set_env: Any, value: str) -> None:
+def test_a_password_is_taken_as_it_is(set_env: Any, value: str) -> None:
     """This holds also if it looks like JSON."""
     set_env(KAFKA__SECURITY_PROTOCOL="SASL_SSL", KAFKA__SASL_USERNAME="u", KAFKA__SASL_PASSWORD=value)
     password = load().kafka.sasl_password
@@ -381,7 +381,7 @@ def test_the_dsn_for_the_client(set_env: Any, rest: str, parts: tuple[str, dict[
     assert (sent.netloc + sent.path, dict(parse_qsl(sent.query)), postgres.pgbouncer) == parts
 
 
-def test_the_setting_has_priority_over_a_dsn_that_names_a_pooler(set_env: Any) -> None:
+def test_the_setting_wins_over_a_dsn_that_names_a_pooler(set_env: Any) -> None:
     """An explicit setting has priority."""
     set_env(POSTGRES__DSN="postgresql://h/d?pgbouncer=true", POSTGRES__PGBOUNCER="false")
     assert not load().postgres.pgbouncer

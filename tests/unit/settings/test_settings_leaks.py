@@ -282,7 +282,7 @@ def test_a_process_whose_user_has_no_name_is_reported_with_the_fix(clean: pytest
     assert "the DSN names no user" in why_not_connected(clean, "postgresql://127.0.0.1:1/d")
 
 
-def test_a_home_directory_without_the_right_to_read_is_named(clean: pytest.MonkeyPatch) -> None:
+def test_a_home_that_may_not_be_read_is_named(clean: pytest.MonkeyPatch) -> None:
     """asyncpg looks there for certificates, even if root has started the process as another user."""
     denied = PermissionError(errno.EACCES, "Permission denied", "/srv/app/.postgresql/postgresql.key")
     clean.setattr("asyncpg.connect_utils._dot_postgresql_path", Mock(side_effect=denied))
@@ -303,7 +303,7 @@ def why_not_connected(clean: pytest.MonkeyPatch, dsn: str) -> str:
 
 
 @pytest.mark.parametrize("what", ["RAGLEDGER_ENV_FILE", "RAGLEDGER_SECRETS_DIR", "KAFKA__SSL_CAFILE", "SSL_ROOT_CERT"])
-def test_a_file_without_the_right_to_read_is_named_with_its_setting(
+def test_a_file_that_may_not_be_read_is_named_with_its_setting(
     clean: pytest.MonkeyPatch, tmp_path: Path, what: str
 ) -> None:
     """Such a file is mounted for another user. Root can read every file, so the test replaces the error."""

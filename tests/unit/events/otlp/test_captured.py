@@ -32,7 +32,7 @@ def test_each_trace_has_its_expected_result(instrumentation: str) -> None:
 
 @pytest.mark.parametrize("instrumentation", sorted(EXPECTED))
 @pytest.mark.parametrize("form", ["json", "keyed"])
-def test_json_and_records_by_trace_give_the_same(form: str, instrumentation: str) -> None:
+def test_json_and_records_by_trace_become_the_same(form: str, instrumentation: str) -> None:
     """The Kafka exporter may write JSON, or a record for each trace and batch."""
     found = becomes(of(instrumentation, form))
     assert found == {trace: EXPECTED[instrumentation][trace] for trace in found}

@@ -507,7 +507,7 @@ PRICES = PriceBook(
         ({"ragledger.token_cost_jpy": "1.25"}, "1.25", None),
     ],
 )
-def test_the_cost_of_a_trace_is_settled_like_that_of_an_event(more: Any, jpy: str, source: CostSource | None) -> None:
+def test_the_cost_of_a_trace_is_settled_as_that_of_an_event(more: Any, jpy: str, source: CostSource | None) -> None:
     """It is stated in yen, converted from dollars, or computed from tokens."""
     spans = [root(), span(TRACE, 2, chat(QUESTION, ANSWER) | more, parent=1)]
     stored = staged([(Signal.SPANS, record(*spans))])[TRACE]
