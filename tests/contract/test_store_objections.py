@@ -41,7 +41,7 @@ EVERY_STATEMENT = (
     "CREATE FUNCTION closed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'closed'; END $$",
     "CREATE TRIGGER closed BEFORE INSERT ON ai_dialogue_log FOR EACH STATEMENT EXECUTE FUNCTION closed()",
 )
-# What the owner does, what undoes it, and the service's report: the cause, and the SQLSTATE or words.
+# The owner's change, the statement that undoes it, and the service's report: the cause, and the SQLSTATE or words.
 OF_NO_ROW: dict[str, tuple[Sequence[str], str, str, str]] = {
     "table": (("ALTER TABLE provenance RENAME TO gone",), "ALTER TABLE gone RENAME TO provenance", "schema", "42P01"),
     "column": (
@@ -138,7 +138,7 @@ async def test_an_error_that_no_row_causes_is_waited_out_and_reported(backend: P
 async def test_an_outage_inside_a_trigger_is_waited_out_and_its_origin_named(
     backend: PostgresBackend, company: str
 ) -> None:
-    """It cannot be known whether a row causes what PostgreSQL itself calls an outage."""
+    """A row may cause an error that PostgreSQL itself calls an outage, and no check can show this."""
     prepare(backend, A, raising("PERFORM pg_read_file('/nowhere/at all')"))
     store = backend.store("one")
     others = records(A, 1, "refused") if company == "refused" else []
@@ -178,7 +178,7 @@ async def test_a_policy_rejects_single_rows_and_a_missing_right_does_not(backend
 
 @pytest.mark.parametrize("place", REAL, indirect=True)
 async def test_a_row_that_a_trigger_skips_does_not_use_its_id(backend: PostgresBackend) -> None:
-    """After the trigger is dropped the same id can be stored; nothing is left of the first."""
+    """After the trigger is dropped, the same id can be stored. Nothing of the first row is left."""
     prepare(backend, A, raising("RETURN NULL"))
     store = backend.store("one")
     await write(store, batch_of(await claim(store, A), [event(A, 0, "guilty"), event(A, 1, "b")]))

@@ -45,7 +45,7 @@ ONE_BATCH = {"RAGLEDGER_BATCH__MAX_DELAY_MS": "60000", "RAGLEDGER_BATCH__MAX_REC
 
 @dataclass(frozen=True)
 class Letters:
-    """A database with a dead letter for every reason, and what was observed while they arose."""
+    """A database with a dead letter for every reason, and the observations while they were written."""
 
     environment: Environment
     bad: list[Bad]

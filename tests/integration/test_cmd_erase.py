@@ -94,7 +94,7 @@ def test_all_data_of_the_user_is_removed_and_no_other(offline: Environment, tmp_
 
 
 def test_traces_of_the_user_go_with_all_of_their_spans(offline: Environment, tmp_path: Path) -> None:
-    """Also spans that name nobody, of traces that are known by another span, or by their dialogue alone."""
+    """This includes spans without a user, if another span or the dialogue of the trace names the user."""
     spans = [(1, ALICE), (1, None), (2, BOB), (2, None), (3, None), (4, None)]
     for number, (trace, user) in enumerate(spans):
         offline.query(

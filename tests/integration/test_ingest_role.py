@@ -62,7 +62,7 @@ pytestmark = pytest.mark.timeout(120)
 GOOD, TWICE = 60, 7
 DAY = "2026-01-31"
 RULE = "ALTER TABLE ai_dialogue_log ADD CONSTRAINT rule CHECK (query <> 'refused')"
-# Statements of other tests would push out those that run once.
+# Statements of other tests would displace statements that run only once.
 STATISTICS = ("CREATE EXTENSION pg_stat_statements", "SELECT pg_stat_statements_reset()")
 COPIES = """
 SELECT coalesce(sum(calls) FILTER (WHERE query ~ 'COPY "?ai_dialogue_log'), 0)::int AS direct,
@@ -318,7 +318,7 @@ async def read(owner: str, database: Database) -> None:
 
 
 async def fold(owner: str, database: Database) -> None:
-    """Stage spans, fold them, change the dialogue, give one trace up, empty another, and drop what is old."""
+    """Stage spans, fold them, change the dialogue, give one trace up, empty another, and drop old spans."""
     world, key = World(owner, database), Key(b"k" * 32)
     root = span(UUID(int=5), 1, {"user.id": USER, "session.id": SESSION}, took=1500)
     call = span(UUID(int=5), 2, chat("q", "a") | {"user.id": USER, "session.id": SESSION}, parent=1)
@@ -351,7 +351,7 @@ async def amend(store: PostgresStore, dialogue_id: str) -> None:
 
 
 async def price(database: Database) -> None:
-    """Keep what a dialogue cost in a currency without a price file, and settle it once there is one."""
+    """Keep the cost of a dialogue while there is no price file, and settle it when there is one."""
     async with database.transaction() as transaction:
         [row, *_] = await transaction.fetch("SELECT id, created_at FROM ai_dialogue_log")
         note = [["unpriced"], [""], [Decimal(5)], ["JPY"], [None]]

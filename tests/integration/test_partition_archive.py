@@ -251,7 +251,7 @@ def test_archives_are_private_and_follow_no_link(hourly: str, tmp_path: Path) ->
 
 
 def test_the_output_of_the_command(hourly: str, tmp_path: Path) -> None:
-    """As a table and as JSON; wrong use is exit code 2."""
+    """It is a table or JSON. Wrong use is exit code 2."""
     environment = Environment(hourly, "127.0.0.1:9", {}, RAGLEDGER_PARTITIONS__ARCHIVE_DIR=str(tmp_path / "a" / "b"))
     shown = environment.run("partition", "archive", "--before", "2026-02")
     assert (shown.returncode, "744" in shown.stdout) == (0, True), shown.stderr

@@ -30,7 +30,7 @@ MOST_STEPS = 150
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Return a database and a topic for notices; a batch takes what several runs have left."""
+    """Return a database and a topic for notices; one batch may contain the rows of several interrupted runs."""
     with retention_environment(stack, migrated_template, RAGLEDGER_RETENTION__BATCH_ROWS="30") as made:
         yield made
 

@@ -1,4 +1,4 @@
-"""Folding traces in a real database: late spans, refused rows, erased users, closed traces."""
+"""Tests folding traces in a real database: late spans, rejected rows, erased users, closed traces."""
 
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -28,7 +28,7 @@ ROOT = {"user.id": USER, "session.id": SESSION}
 
 @pytest.fixture(params=["one table", "partitions", "the service's role"])
 async def world(request: pytest.FixtureRequest, database: str) -> AsyncIterator[World]:
-    """Dialogues in one table, or in a table partition for each month; as their owner, or with the service's rights."""
+    """Return a world with one table or with monthly partitions, and with the owner's or the service's rights."""
     with ExitStack() as ended:
         dsn = database
         if request.param != "one table":
@@ -44,13 +44,15 @@ async def world(request: pytest.FixtureRequest, database: str) -> AsyncIterator[
 
 
 def one_trace(seed: int) -> tuple[UUID, Sequence[Span]]:
-    """A trace of four spans, the root first."""
+    """Return a trace of four spans, the root first."""
     return traced(random.Random(seed))
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_whatever_the_order_the_dialogue_is_the_same(world: World, seed: int) -> None:
-    """Span by span, folded in between, some twice: one dialogue, equal to that of all spans at once."""
+async def test_spans_in_any_order_give_the_same_dialogue(world: World, seed: int) -> None:
+    """Spans arrive one by one and some twice, and the trace is folded after each: the dialogue equals that of all spans
+    at once.
+    """
     chance = random.Random(seed)
     trace, spans = one_trace(seed)
     await world.stage(*one_trace(99)[1])
@@ -75,7 +77,7 @@ async def test_whatever_the_order_the_dialogue_is_the_same(world: World, seed: i
 
 
 async def test_a_late_span_changes_the_dialogue_and_its_days(world: World) -> None:
-    """Of another month even: both days are computed again, and what the user has said stays."""
+    """The day may even change to another month. Both days are computed again, and the user's feedback is kept."""
     trace = UUID(int=5)
     answer = span(trace, 2, chat(QUESTION, ANSWER) | ROOT, parent=1)
     await world.stage(answer)
@@ -100,7 +102,7 @@ async def test_a_late_span_changes_the_dialogue_and_its_days(world: World) -> No
 
 
 async def test_a_late_span_that_states_the_cost_settles_it_for_good(world: World) -> None:
-    """The cost was computed; after a span that states it, other prices do not change it."""
+    """The cost was computed. After a span states it, other prices do not change it."""
     trace = UUID(int=6)
     answer = chat(QUESTION, ANSWER) | ROOT | {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 10}
     await world.stage(span(trace, 1, answer))
@@ -114,7 +116,7 @@ async def test_a_late_span_that_states_the_cost_settles_it_for_good(world: World
 
 
 async def test_a_late_span_without_prices_leaves_the_cost_to_be_settled(world: World) -> None:
-    """A replica without prices cannot compute it; one with the same prices as before does it again."""
+    """A replica without prices cannot compute it. A replica with the earlier prices computes it again."""
     trace = UUID(int=7)
     answer = chat(QUESTION, ANSWER) | ROOT | {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 10}
     await world.stage(span(trace, 1, answer))
@@ -128,8 +130,10 @@ async def test_a_late_span_without_prices_leaves_the_cost_to_be_settled(world: W
     assert costs == [{"source": "unpriced", "price_version": ""}]
 
 
-async def test_a_trace_waits_for_what_is_missing_until_it_is_quiet(world: World) -> None:
-    """With its root it may become a dialogue at once, and never a dead letter; one that came too early is settled."""
+async def test_an_incomplete_trace_waits_until_it_is_quiet(world: World) -> None:
+    """A trace with its root may become a dialogue at once, but not a dead letter. A dead letter that came too early is
+    settled.
+    """
     trace, (root, _, _, answer) = one_trace(1)
     await world.stage(root)
     assert (await world.fold(quiet=3600)).outcomes == {}
@@ -150,7 +154,7 @@ async def test_a_trace_waits_for_what_is_missing_until_it_is_quiet(world: World)
 
 
 async def test_a_row_that_the_database_refuses_is_the_dead_letter_of_its_trace(world: World) -> None:
-    """With SQLSTATE, new or changed; the others of the fold go in."""
+    """It has the SQLSTATE, for a new or a changed row. The other traces of the fold are written."""
     world.query("ALTER TABLE ai_dialogue_log ADD CONSTRAINT polite CHECK (query <> 'rude')")
     good, spans = one_trace(1)
     await world.stage(*spans)
@@ -166,14 +170,16 @@ async def test_a_row_that_the_database_refuses_is_the_dead_letter_of_its_trace(w
 
 
 async def test_dead_letters_of_traces_are_replayed(world: World) -> None:
-    """What is still missing stays, with its reason; what the database takes now is folded again, exactly once."""
+    """A trace that is still incomplete stays, with its reason. A trace that the database now accepts is folded exactly
+    once.
+    """
     world.query("ALTER TABLE ai_dialogue_log ADD CONSTRAINT polite CHECK (query <> 'rude')")
     await world.stage(span(UUID(int=6), 1, chat("rude", ANSWER) | ROOT))
     await world.stage(span(UUID(int=7), 1, chat(QUESTION, ANSWER)))
     await world.fold()
     assert [letter["reason"] for letter in world.letters()] == ["refused_by_database", "missing_field"]
     world.query("ALTER TABLE ai_dialogue_log DROP CONSTRAINT polite")
-    world.query("DELETE FROM staged_spans")  # kept long enough: a dead letter has all that is needed
+    world.query("DELETE FROM staged_spans")  # a dead letter contains all it needs, so spans may be dropped
     replayed = await world.dead_letters().replay(Filter())
     assert (replayed.inserted, replayed.failed) == (1, 1)
     assert (await world.fold()).outcomes == {("inserted", ""): 1}
@@ -183,7 +189,7 @@ async def test_dead_letters_of_traces_are_replayed(world: World) -> None:
 
 
 async def test_a_record_that_cannot_be_read_is_replayed_as_any_other(world: World) -> None:
-    """It stays, with the same reason."""
+    """It fails again with the same reason."""
     await world.stage(value=b"[]")
     replayed = await world.dead_letters().replay(Filter())
     assert replayed.failed == 1
@@ -193,7 +199,7 @@ async def test_a_record_that_cannot_be_read_is_replayed_as_any_other(world: Worl
 
 
 async def test_a_trace_that_was_erased_stays_erased(world: World) -> None:
-    """Its spans are emptied, those that come later too, whether they name the user or not."""
+    """Its spans are emptied, later ones too, whether they name the user or not."""
     trace, (root, embedding, retrieval, answer) = one_trace(1)
     await world.stage(retrieval, answer)
     key = Key(b"k" * 32)
@@ -210,7 +216,7 @@ async def test_a_trace_that_was_erased_stays_erased(world: World) -> None:
 
 
 async def test_spans_are_dropped_and_their_trace_is_closed(world: World) -> None:
-    """A span that comes after that changes nothing; of traces with nothing for us, the outlines go after an hour."""
+    """Later spans change nothing. Outlines of traces without a dialogue are dropped after an hour."""
     _, (root, embedding, _, answer) = one_trace(1)
     await world.stage(root, answer)
     await world.stage(span(UUID(int=9), 1, {"http.route": "/healthz"}))
@@ -231,7 +237,7 @@ async def test_spans_are_dropped_and_their_trace_is_closed(world: World) -> None
 
 
 async def test_one_replica_folds_at_a_time(world: World) -> None:
-    """Another one leaves it alone while the lock is held."""
+    """Another replica does nothing while the lock is held."""
     await world.stage(*one_trace(1)[1])
     with psycopg.connect(world.dsn) as other:
         other.execute("SELECT pg_advisory_xact_lock(hashtextextended('ragledger fold', 0))")
@@ -240,7 +246,7 @@ async def test_one_replica_folds_at_a_time(world: World) -> None:
 
 
 async def test_a_dialogue_that_an_event_has_made_stays(world: World) -> None:
-    """First write wins, as for any id; and what is deleted by other hands does not come back."""
+    """The first write wins, as for any id. A dialogue that another program deletes is not created again."""
     trace, spans = one_trace(1)
     world.query(
         "INSERT INTO ai_dialogue_log (id, user_id, session_id, query, response, model_used, created_at)"

@@ -73,7 +73,9 @@ def letters(environment: Environment) -> list[Any]:
 def test_a_record_with_an_unreadable_header_is_a_dead_letter_and_reading_continues(
     environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
 ) -> None:
-    """In every codec; first, last, several, alone; the batches before and after are complete."""
+    """This holds for every codec. The bad record may be first, last, one of several, or alone. The batches around are
+    complete.
+    """
     wanted, count, bad = set[UUID](), 0, list[int]()
     places: Sequence[Sequence[int]] = ((10,), (0, 20), (0,), (20,), (9, 10, 11))
     for number, (codec, at) in enumerate([*zip(CODECS, places, strict=True), *((codec, (0,)) for codec in CODECS)]):
@@ -296,7 +298,7 @@ def damage_number(kafka: Kafka, topic: str, offset: int, where: tuple[int, str],
 def test_records_that_only_a_later_offset_returns_are_read(
     environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path
 ) -> None:
-    """After a wrong length, the broker does not find a batch by its first offset, but by its last."""
+    """After a wrong length, the broker finds the batch only by its last offset, not by its first."""
     log = tmp_path / "log"
     wanted = publish(bootstrap_servers, topic, 4, 1)
     publish(bootstrap_servers, topic, BATCH, 2)
@@ -321,7 +323,7 @@ def test_records_that_only_a_later_offset_returns_are_read(
 def test_a_partition_without_answers_stops_and_no_other(
     environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path, more: int
 ) -> None:
-    """With an error or without one. The printed command gives up nothing, however often it is run."""
+    """The broker answers with an error, or not at all. The printed command gives up nothing, even if it is repeated."""
     log, other = tmp_path / "log", environment.topics["provenance"]
     wanted = publish(bootstrap_servers, topic, 4, 1)
     publish(bootstrap_servers, topic, BATCH, 2)

@@ -58,8 +58,8 @@ def books(**changes: Any) -> dict[str, Any]:
         (books(**DAMAGED), Bounds(0, 50, NEW), "latest", 50),
     ],
 )
-def test_what_is_given_up_is_counted(row: dict[str, Any], bounds: Bounds, target: Any, given_up: int) -> None:
-    """It is refused. Offsets that Kafka no longer holds, or that a stop lists as unreadable, do not count."""
+def test_offsets_that_are_given_up_are_counted(row: dict[str, Any], bounds: Bounds, target: Any, given_up: int) -> None:
+    """The decision is refused. Offsets that Kafka no longer holds, or that a stop lists as unreadable, do not count."""
     decision = decisions._decide(HERE, row, bounds, target)
     assert decision.given_up == given_up
     advised = decisions._advised(HERE, row, bounds, None)
