@@ -166,7 +166,9 @@ class DeadLetters:
             return await transaction.fetch(load("dead_letters_read"), _fitting(taken))
 
     async def _replay_chunk(self, chunk: Sequence[Any]) -> Replayed:
-        """Decode before the transaction begins: PostgreSQL ends one that is idle, and others wait for its locks."""
+        """Decode before the transaction begins, because PostgreSQL ends an idle transaction, and other sessions wait
+        for its locks.
+        """
         records = [_record(row) for row in chunk]
         identity = {place_of(record): row["id"] for record, row in zip(records, chunk, strict=True)}
         decoded, user_ids = await aside(partial(self._decode, records)), UserIds()
@@ -207,7 +209,7 @@ class DeadLetters:
     async def _stage(
         self, transaction: Transaction, records: Sequence[SpanRecord], readable: AbstractSet[Place]
     ) -> Outcome:
-        """Stage spans again; a trace is folded again although its spans are there."""
+        """Stage spans again. Their trace is folded again even if its spans were staged before."""
         records = [record for record in records if place_of(record.record) in readable]
         if not records:
             return Outcome()

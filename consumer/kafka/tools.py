@@ -164,7 +164,8 @@ async def _each(messages: Iterable[Message]) -> AsyncIterator[Message]:
 
 
 async def _demand_open_topic(settings: Kafka, topic: str, demanded: set[str]) -> None:
-    """Check once for each topic that it exists and that we may write to it. The producer would wait for a missing one.
+    """Check once for each topic that it exists and that we may write to it. The producer would wait for a missing
+    topic.
 
     :raises SourceError: it does not exist, or we may not write to it
     """

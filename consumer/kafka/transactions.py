@@ -73,7 +73,9 @@ class TransactionalTopic:
         return {partition.partition: found.end for partition, found in bounds.items()}
 
     async def write(self, messages: Sequence[Message]) -> None:
-        """Write all messages or none. After an error it is unknown which of both; the next process can check."""
+        """Write all messages or none. After an error it is unknown whether they were written; the next process can
+        check.
+        """
         async with self._explained(WRITE_SECONDS), self._producer.transaction():
             sent = [await self._send(message) for message in messages]
             await asyncio.gather(*sent)

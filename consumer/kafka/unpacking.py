@@ -100,8 +100,8 @@ class Batches:
     def _overlaps(self) -> bool:
         """Whether the first offset of the newest batch, which no checksum covers, overlaps another batch.
 
-        A batch that begins at the end of the previous batch is right, even if the next one overlaps it. A batch with a
-        wrong checksum does not count as displaced.
+        A batch that begins at the end of the previous batch is in the right place, even if the next one overlaps it. A
+        batch with a wrong checksum does not count as displaced.
         """
         if not self._has_newest_format(_LAST_DELTA_AT + 4):
             return False
@@ -151,8 +151,8 @@ class Batches:
         """The offset after the newest batch.
 
         The header may be damaged too, so there are three candidates: by the last offset, by the record count, and by
-        the first offset of the next batch. A value that two of them share counts; without one, the lowest counts, so
-        that no record after the batch is lost.
+        the first offset of the next batch. If two of them are equal, their value counts. Otherwise the lowest one
+        counts, so that no record after the batch is lost.
 
         :param position: an offset in the batch
         """

@@ -33,7 +33,8 @@ async def keep_costs(transaction: Transaction, rows: Sequence[Row]) -> None:
 
 
 async def change_costs(transaction: Transaction, rows: Sequence[Row]) -> None:
-    """Store the cost notes of dialogues that were just changed, and correct those of dialogues without a note now.
+    """Store the cost notes of dialogues that were just changed, and correct the stored notes of dialogues that have
+    none now.
 
     :raises Refused: the database rejects a note
     :raises Objection: the database rejects a note

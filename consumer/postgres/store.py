@@ -2,9 +2,9 @@
 
 an attempt     one transaction. It ends committed, fenced, or unavailable; after `Unavailable` another one follows
 committed      rows, amendments, dead letters, touched days and the ledger's move are in the database
-fenced         the ledger does not stand where the batch begins: another process has claimed a partition
+fenced         the ledger is not at the beginning of the batch: another process has claimed a partition
 unavailable    an outage, a lock, a full disk. Nothing was written, unless only the answer to COMMIT was lost: then
-               the next attempt finds the ledger where this batch ends, and the batch counts as committed
+               the next attempt finds the ledger at the end of this batch, and the batch counts as committed
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _ID = attrgetter("id")
 class _Writing:
     """A batch, over all attempts at writing it.
 
-    :param waits_first: whether the transaction begins only in its turn
+    :param waits_first: whether the transaction begins only when its turn has come
     :param is_slow: whether an attempt took too long
     :param began_at: when the newest attempt began, on the monotonic clock
     :param unconfirmed: the result that the newest COMMIT was sent for
@@ -97,7 +97,7 @@ class PostgresStore:
 
     async def write(self, batch: Batch, turn: Turn) -> Written:
         """See :meth:`consumer.ingest.ports.Store.write`."""
-        # Two of our transactions with one id in common would wait for each other.
+        # Two of our transactions that share an id would wait for each other.
         writing = _Writing(batch, Preparation(batch), turn, waits_first=self._in_progress.overlaps(batch))
         with self._in_progress.holding(batch):
             async for attempt in while_raises(Unavailable, report=partial(self._report_failure, writing)):
@@ -185,8 +185,8 @@ class PostgresStore:
 
 
 class _Outages:
-    """What two writers know together. An attempt that began before the newest outage began or ended has nothing to
-    say about it.
+    """The knowledge about outages that two writers share. The result of an attempt does not count if the newest outage
+    began or ended after the attempt began.
     """
 
     def __init__(self) -> None:
@@ -194,8 +194,8 @@ class _Outages:
         self._is_out = False
 
     def begin(self, began_at: float, cause: Cause) -> bool:
-        """An attempt failed. Return whether there is an outage now. A session that was lost in an outage is often
-        noticed only after its end, because its transaction waited for its turn.
+        """An attempt failed. Return whether there is an outage now. A writer often notices only after an outage that
+        the outage has ended its session, because its transaction waited for its turn.
         """
         if not self._is_out and began_at < self._changed_at and cause in _LOST:
             return False
@@ -221,7 +221,7 @@ class _IdsInProgress:
 
     @contextmanager
     def holding(self, batch: Batch) -> Iterator[None]:
-        """The batch is being written inside this context."""
+        """Mark the batch as being written inside this context."""
         ids = set(_ids(batch))
         self._batches.append(ids)
         try:
@@ -235,7 +235,7 @@ def _ids(batch: Batch) -> Iterator[bytes]:
 
 
 async def _wait_turn(turn: Turn) -> None:
-    """Wait for the turn, but not for long: an earlier transaction may be waiting for this one."""
+    """Wait for the turn, for a limited time, because an earlier transaction may be waiting for this one."""
     try:
         async with asyncio.timeout(TURN_SECONDS):
             await turn.wait_turn()

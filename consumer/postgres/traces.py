@@ -1,8 +1,8 @@
 """Folds the staged spans in PostgreSQL into dialogues.
 
 A fold is one transaction under an advisory lock. It writes dialogues, dialogue_traces, dead letters and touched days,
-and deletes the marks of the folded traces. A mark that a flush commits meanwhile stays, and its trace is folded again.
-Therefore the last fold of a trace sees all of its spans, in whatever order they arrive.
+and deletes the marks of the folded traces. If a batch commits a new mark in the meantime, that mark stays, and its
+trace is folded again. So the last fold of a trace sees all of its spans, in whatever order they arrive.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Chunk:
     """The traces that one transaction folds: their staged spans, and the result for each trace.
 
     :param marks: the marks of each trace that this fold deletes
-    :param quiet: the traces without new spans for long enough: if they are not dialogues by now, they are given up
+    :param quiet: the traces that have had no new span for long enough. If they are not dialogues now, they are given up
     :param is_last: whether no other trace is due
     """
 

@@ -265,7 +265,7 @@ class Topics(Group):
 
     @property
     def named(self) -> Mapping[str, str]:
-        """The topics in use, by what they are for."""
+        """The topics in use, by purpose."""
         return {kind: name for kind, name in self.model_dump().items() if name is not None}
 
     @property

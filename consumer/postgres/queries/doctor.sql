@@ -61,7 +61,7 @@ ORDER BY 1
 
 -- name: doctor_ledger
 -- The ledger of one consumer group: whether its equation holds in each row, why a row has stopped if it has, and for
--- how long nobody has moved it.
+-- how long it has not moved.
 -- $1 group
 SELECT
     topic, partition, next_offset, epoch, owner, topic_id,

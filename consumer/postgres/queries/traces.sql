@@ -197,7 +197,7 @@ WHERE topic = $1 AND partition = $2 AND record_offset = ANY ($3::bigint[])
 
 
 -- name: touch_traces
--- Mark traces with new spans for the next fold. Flushes only add marks, so they never wait for each other.
+-- Mark traces with new spans for the next fold. Writes only add marks, so they never wait for each other.
 -- $1 traces  $2 for each trace, whether its root is among the spans
 INSERT INTO touched_traces (trace_id, has_root) SELECT * FROM unnest($1::uuid[], $2::boolean[])
 

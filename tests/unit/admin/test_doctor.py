@@ -214,7 +214,7 @@ def test_a_stopped_partition_gets_the_command_that_settles_it() -> None:
     said = (
         "2 offsets were deleted by retention",
         "the topic was deleted and recreated",
-        "up to offset 10, but its log holds what was read only up to offset 7",
+        "up to offset 10, but its log contains the read records only up to offset 7",
         "too many dead letters",
     )
     for finding, problem, where in zip(found, said, ("earliest", "earliest", "7", "here"), strict=True):

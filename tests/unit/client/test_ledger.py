@@ -162,9 +162,9 @@ def test_many_threads_are_counted_correctly(delivering: Recorder) -> None:
         ({"temperature": 2.01}, "dialogue: temperature: must be between 0 and 2"),
         ({"created_at": datetime(2026, 1, 1)}, "dialogue: created_at: must have a time zone"),
         ({"citations": [{"source": "s"}, {"title": SECRET}]}, "dialogue: citations[].source: required, but missing"),
-        ({"citations": [{"source": "s", "more": object()}]}, "citations: holds a value that JSON has no form for"),
+        ({"citations": [{"source": "s", "more": object()}]}, "citations: holds a value that JSON cannot represent"),
         ({"citations": SECRET}, "dialogue: citations: must be a list"),
-        ({"more": {1, 2}}, "dialogue: more: holds a value that JSON has no form for"),
+        ({"more": {1, 2}}, "dialogue: more: holds a value that JSON cannot represent"),
         ({"id": "1"}, "dialogue: id: must be a UUID"),
     ],
 )

@@ -224,7 +224,7 @@ class Simulation:
         )
         assert all(row.is_balanced for row in tables.ledger.values())
         assert self.world.is_caught_up(A, B, C)
-        assert not any("holds what was read" in reason.problem for reason in self.stops())
+        assert not any("contains the read records" in reason.problem for reason in self.stops())
 
     def stops(self) -> Sequence[StopReason]:
         """Return the stop reasons that the present replicas have reported."""

@@ -319,7 +319,7 @@ def test_a_password_that_breaks_a_dsn_is_not_shown(set_env: Any, password: str) 
     """No part of such a password becomes a host; the message says how to encode it."""
     set_env(POSTGRES__DSN=f"postgresql://{SECRET}:{password}@h/d")
     message = refusal()
-    assert message.startswith("RAGLEDGER_POSTGRES__DSN=(hidden): is no URL")
+    assert message.startswith("RAGLEDGER_POSTGRES__DSN=(hidden): cannot be parsed as a URL")
     assert SECRET not in message
     assert password not in message
 
@@ -329,21 +329,21 @@ def test_a_password_that_breaks_a_dsn_is_not_shown(set_env: Any, password: str) 
     [
         ("h:5432x/d", "the port a number"),
         ("h:5432,h2:x/d", "the port a number"),
-        ("h/d?sslmode=on", "an sslmode that is none of allow"),
-        ("h/d?target_session_attrs=leader", "target_session_attrs that is none of any"),
+        ("h/d?sslmode=on", "an sslmode that is not one of allow"),
+        ("h/d?target_session_attrs=leader", "target_session_attrs that is not one of any"),
         ("h/d?hostaddr=10.0.0.1", "has hostaddr, which ragledger does not know: name it as the host"),
         ("h/d?sslmod=require", "has sslmod, which ragledger does not know"),
         ("h/d?ssl=true", "write sslmode=require or sslmode=verify-full"),
         ("h/d?schema=rag", "options=-csearch_path%3D"),
         ("h/d?sslmode", "as parameter 1"),
-        ("h/d?port=x", "a port that is no number"),
+        ("h/d?port=x", "a port that is not a number"),
         ("h:70000/d", "the port a number"),
         ("h1,,h2/d", "the port a number"),
-        ("/d?host=a,,b", "a host that is none"),
-        ("/d?host=[::1", "a host that is none"),
-        ("/d?host=a:b", "a host that is none"),
+        ("/d?host=a,,b", "an invalid host"),
+        ("/d?host=[::1", "an invalid host"),
+        ("/d?host=a:b", "an invalid host"),
         ("/d?host=a,b&port=1,2,3", "another number of ports than of hosts"),
-        ("h/d?pgbouncer=maybe", "a value of pgbouncer that is none of"),
+        ("h/d?pgbouncer=maybe", "a value of pgbouncer that is not one of"),
         ("h/d?sslrootcert=system&sslmode=require", "needs sslmode=verify-full"),
         ("h/d?sslnegotiation=direct", "needs sslmode=require or stricter"),
         ("h/d?ssl_min_protocol_version=SSLv3", "none of TLSv1"),
