@@ -346,7 +346,7 @@ def test_a_password_that_breaks_a_dsn_is_not_shown(set_env: Any, password: str) 
         ("h/d?pgbouncer=maybe", "a value of pgbouncer that is not one of"),
         ("h/d?sslrootcert=system&sslmode=require", "needs sslmode=verify-full"),
         ("h/d?sslnegotiation=direct", "needs sslmode=require or stricter"),
-        ("h/d?ssl_min_protocol_version=SSLv3", "none of TLSv1"),
+        ("h/d?ssl_min_protocol_version=SSLv3", "not one of TLSv1"),
         ("h%zz/d", "write a % as %25"),
         ("h/d?password=100%", "write a % as %25"),
         ("h/d?sslrootcert=/nowhere/at/all", "there is no such file"),
