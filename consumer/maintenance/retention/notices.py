@@ -78,7 +78,8 @@ class Notices:
         :param on_progress: called after each step with the number of notices that were published now, and that were
             found in the topic. Of two processes at once only the one that marks a notice counts it
         :raises OperationError: the topic no longer shows whether an earlier attempt succeeded
-        :raises SourceError: Kafka is unavailable, or another process has taken over
+        :raises TakenOver: another process has taken over; it also publishes the notices that wait
+        :raises SourceError: Kafka is unavailable
         :raises Unavailable: users were erased with an erasure key that is not set here
         """
         if not await self.waiting():
