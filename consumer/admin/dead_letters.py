@@ -27,7 +27,6 @@ from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import GONE, ErasedUsers, Key, Place, UserIds, place_of
-from consumer.ingest.ports import StoreError
 from consumer.postgres.amendments import apply_to_new
 from consumer.postgres.aside import aside
 from consumer.postgres.client import Database, Transaction
@@ -129,16 +128,12 @@ class DeadLetters:
         Each chunk is one short transaction. Finished chunks stay discarded if a later one fails.
 
         :param on_progress: called after each chunk with the number so far
-        :raises OperationError: the command failed before all were settled
         """
         total, after, until = 0, 0, await self._newest()
         while after < until:
-            try:
-                async with self._database.transaction() as transaction:
-                    taken = (after, until, DISCARD_CHUNK)
-                    (row,) = await transaction.fetch(load("dead_letters_discard"), *chosen.arguments(), *taken)
-            except StoreError as error:
-                raise OperationError(f"{error}. {total:,} are discarded; run it again for the others") from error
+            async with self._database.transaction() as transaction:
+                taken = (after, until, DISCARD_CHUNK)
+                (row,) = await transaction.fetch(load("dead_letters_discard"), *chosen.arguments(), *taken)
             total, after = total + row["discarded"], row["last_id"] or until
             on_progress(total)
         return total

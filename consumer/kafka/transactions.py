@@ -29,6 +29,10 @@ Ends = Mapping[int, int]
 """For each partition of a topic, an offset at which it ended."""
 
 
+class TakenOver(SourceError):
+    """Another process now writes under the transactional id."""
+
+
 class Vanished(Exception):
     """The topic no longer contains all records after an offset."""
 
@@ -39,7 +43,8 @@ class TransactionalTopic:
     Entering the context waits until the transaction of an earlier process is committed or aborted. From then on Kafka
     refuses writes of that process.
 
-    :raises SourceError: every method raises it if Kafka cannot be used now, or if another process has taken over
+    :raises TakenOver: every method raises it if another process has entered the context since
+    :raises SourceError: every method raises it if Kafka cannot be used now
     """
 
     def __init__(self, settings: Kafka, topic: str, transactional_id: str) -> None:
@@ -120,7 +125,7 @@ class TransactionalTopic:
             raise SourceError(str(transactional_id_denied(self._settings, self._transactional_id))) from error
         except (ProducerFenced, InvalidProducerEpoch) as error:
             problem = f"another process now writes under the transactional id {self._transactional_id}"
-            raise SourceError(problem) from error
+            raise TakenOver(problem) from error
         except KafkaError as error:
             raise SourceError(f"Kafka at {servers}: {str(error) or type(error).__name__}") from error
         except TimeoutError:

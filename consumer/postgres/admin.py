@@ -102,10 +102,19 @@ class AdminConnection:
     async def copy_out(self, select: str, write: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
         """Pass the rows of a query to `write`, piece by piece, as CSV in UTF-8 with a header. NULL is an empty field.
 
+        If `write` fails, the connection is closed: at the last piece the COPY has ended, and asyncpg would wait forever
+        for the end of it.
+
         :raises StatementError: :raises ConnectionLostError:
         """
-        with _translated():
-            await self._connection.copy_from_query(select, output=write, format="csv", header=True, encoding="utf8")
+        try:
+            with _translated():
+                await self._connection.copy_from_query(select, output=write, format="csv", header=True, encoding="utf8")
+        except DatabaseError:
+            raise
+        except BaseException:
+            self._connection.terminate()
+            raise
 
     async def copy_in(self, table: str, columns: Sequence[str], csv: AsyncIterable[bytes]) -> None:
         """Copy the output of :meth:`copy_out` into a table.

@@ -210,6 +210,7 @@ def problems_of(dsn: str) -> Iterator[str]:
         yield str(error)
         return
     yield from _problems_of(parsed.parameters)
+    yield from _named_twice(parsed)
     if parsed.trusts_system and parsed.sslmode != "verify-full":
         yield "has sslrootcert=system, which needs sslmode=verify-full"
     if parsed.parameters.get("sslnegotiation") == "direct" and parsed.sslmode not in ("require", *VERIFIED):
@@ -235,6 +236,17 @@ def _problems_of(given: Mapping[str, str]) -> Iterator[str]:
             path = HIDDEN if is_hidden else given[name]
             problem = "the user of this process may not read it" if is_file(file) else "there is no such file"
             yield f"names {name}={path}, and {problem}"
+
+
+def _named_twice(dsn: Dsn) -> Iterator[str]:
+    """Yield the parameters for which the URL has a value too: libpq takes the parameter, asyncpg the URL's value."""
+    user, colon, _ = dsn.credentials.removesuffix("@").partition(":")
+    database = dsn.database.strip("/")
+    before = {"host": dsn.hosts, "port": dsn.hosts, "user": user, "password": colon}
+    before |= {"dbname": database, "database": database}
+    for name in sorted(dsn.parameters.keys() & before.keys()):
+        if before[name]:
+            yield f"has {name} as a parameter beside what stands before the ?: name it there, or only as a parameter"
 
 
 def lacks_authorities(dsn: Dsn) -> bool:

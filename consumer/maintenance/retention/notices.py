@@ -79,7 +79,8 @@ class Notices:
             notices that were found in the topic. If two processes run at once, only the process that marks a notice
             counts it
         :raises OperationError: the topic no longer shows whether an earlier attempt succeeded
-        :raises SourceError: Kafka is unavailable, or another process has taken over
+        :raises TakenOver: another process has taken over; it also publishes the notices that wait
+        :raises SourceError: Kafka is unavailable
         :raises Unavailable: users were erased with an erasure key that is not set here
         """
         if not await self.waiting():

@@ -101,12 +101,15 @@ ORDER BY id
 
 -- name: erasure_dialogues
 -- Delete dialogues of a user, by id and time, so that a partitioned table searches only the partitions concerned.
+-- A time that the client cannot hold (an application may have written it) is returned as null; it is in no day.
 -- {table}  $1 user  $2 at most
 WITH chosen AS (SELECT id, created_at FROM {table} WHERE user_id = $1 LIMIT $2)
 DELETE FROM {table} AS dialogue
 USING chosen
 WHERE dialogue.id = chosen.id AND dialogue.created_at = chosen.created_at
-RETURNING dialogue.id, dialogue.created_at
+RETURNING dialogue.id,
+    CASE WHEN dialogue.created_at BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999' THEN dialogue.created_at END
+        AS created_at
 
 
 -- name: erasure_feedback
@@ -149,7 +152,9 @@ SELECT
 -- name: erasure_found_days
 -- The quarters of an hour in which a user's dialogues took place. They determine the days in any time zone.
 -- dialogues: erasure_of_user.sql for every table  $1 user
-SELECT DISTINCT date_bin('15 minutes', created_at, '2000-01-01') AS moment FROM ({dialogues}) AS dialogue
+SELECT DISTINCT date_bin('15 minutes', created_at, '2000-01-01') AS moment
+FROM ({dialogues}) AS dialogue
+WHERE created_at BETWEEN '0001-01-02' AND '9999-12-31 23:59:59.999999'
 
 
 -- name: erasure_found_dialogues

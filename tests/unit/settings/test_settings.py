@@ -223,6 +223,33 @@ def test_an_unknown_file_in_the_secrets_directory_stops_too(set_env: Any, tmp_pa
     assert refusal() == "RAGLEDGER_POSTGRES__DNS: there is no such setting (did you mean RAGLEDGER_POSTGRES__DSN?)"
 
 
+def test_a_secret_that_is_no_file_stops_the_start(set_env: Any, tmp_path: Path) -> None:
+    """Docker makes a directory where a file to mount is missing; the default would be another database."""
+    place = tmp_path / "RAGLEDGER_POSTGRES__DSN"
+    set_env(SECRETS_DIR=str(tmp_path))
+    place.mkdir()
+    assert refusal() == f"RAGLEDGER_SECRETS_DIR: {place} is a directory, not a file"
+    place.rmdir()
+    place.symlink_to("nowhere")
+    assert refusal() == f"RAGLEDGER_SECRETS_DIR: {place} is a link to nothing, not a file"
+    place.unlink()
+    os.mkfifo(place)
+    assert refusal() == f"RAGLEDGER_SECRETS_DIR: {place} is a pipe, a socket or a device, not a file"
+    place.unlink()
+    (tmp_path / "target").write_text("postgresql://h/d")
+    place.symlink_to("target")
+    assert load().postgres.dsn.get_secret_value() == "postgresql://h/d"
+
+
+def test_a_source_named_in_a_file_stops_the_start(set_env: Any, tmp_path: Path) -> None:
+    """Only the environment names the sources; beside that, the same line in a file does no harm."""
+    (tmp_path / "env").write_text(f"RAGLEDGER_SECRETS_DIR={tmp_path}\n")
+    set_env(ENV_FILE=str(tmp_path / "env"))
+    assert refusal() == "RAGLEDGER_SECRETS_DIR: has an effect in the environment only, not in a file"
+    set_env(SECRETS_DIR=str(tmp_path))
+    load()
+
+
 def test_other_variables_in_the_env_file_are_not_ours(set_env: Any, tmp_path: Path) -> None:
     """An env file is often shared with other programs, like the environment."""
     file = tmp_path / "env"
@@ -350,6 +377,11 @@ def test_a_password_that_breaks_a_dsn_is_not_shown(set_env: Any, password: str) 
         ("h%zz/d", "write a % as %25"),
         ("h/d?password=100%", "write a % as %25"),
         ("h/d?sslrootcert=/nowhere/at/all", "there is no such file"),
+        ("localhost/d?host=/cloudsql/p:r:i", "has host as a parameter beside what stands before the ?"),
+        ("h/d?port=6543", "has port as a parameter"),
+        ("h/d?user=v", "has user as a parameter"),
+        ("h/d?password=x", "has password as a parameter"),
+        ("h/d?dbname=e", "has dbname as a parameter"),
     ],
 )
 def test_dsns_that_the_client_does_not_accept(set_env: Any, rest: str, said: str) -> None:
