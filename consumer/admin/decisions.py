@@ -5,7 +5,8 @@ recreated, the books are closed and stored with the decision, and new books begi
 is accounted for once.
 
 Readable offsets are given up only with --give-up-readable. An offset is unreadable if neither Kafka nor a replica still
-holds its record, or if the stop in the ledger lists it as unreadable.
+holds its record, or if the stop in the ledger lists it as unreadable. In the second case Kafka is asked again before
+the offset is given up, because a sound copy of the record may be there now, for example on another broker.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from consumer.ingest.offsets import Claim, StopReason
 from consumer.ingest.ports import Bounds
 from consumer.ingest.stop_reasons import command_to_settle, is_recreated, kept_reason, unreadable
 from consumer.kafka.admin import count_members
-from consumer.kafka.tools import log_ends, read_bounds
+from consumer.kafka.tools import is_readable, log_ends, read_bounds
 from consumer.postgres.client import Database, Transaction
 from consumer.postgres.queries import load
 from consumer.settings.model import Settings, user_name
@@ -65,10 +66,15 @@ async def resume(
     async with database.transaction() as transaction:
         asked = await _hold_books(transaction, settings.kafka.group_id, partition)
     log_end = await _log_end(settings, _claim(partition, asked), bounds)
+    is_back = await _is_readable_again(settings, asked, _decide(partition, asked, bounds, target, log_end))
     async with database.transaction() as transaction:
         books = await _hold_books(transaction, settings.kafka.group_id, partition)
         if books["leader_epoch"] != asked["leader_epoch"]:
             raise OperationError(f"{partition} has just got another leader: run the command again")
+        if kept_reason(books) != kept_reason(asked):
+            raise OperationError(f"{partition} has just stopped, or was just settled: run the command again")
+        if is_back:
+            books = {**books, "resume_from": "here", "unreadable_from": None, "unreadable_until": None}
         decision = _decide(partition, books, bounds, target, log_end)
         if not give_up_readable:
             _refuse_to_give_up(partition, _advised(partition, books, bounds, log_end), decision)
@@ -92,6 +98,14 @@ async def _log_end(settings: Settings, claim: Claim, bounds: Bounds) -> int | No
         why = ends.unanswered[claim.partition]
         raise OperationError(f"the log of {claim.partition} cannot be compared with the ledger now: {why}")
     return ends.get(claim.partition)
+
+
+async def _is_readable_again(settings: Settings, books: Any, decision: Decision) -> bool:
+    """Whether the decision skips offsets that were unreadable when the partition stopped, and are readable now."""
+    first, until = books["unreadable_from"], books["unreadable_until"]
+    if first is None or until is None or decision.begins_anew or decision.to_offset <= first:
+        return False
+    return await is_readable(settings.kafka, Partition(decision.topic, decision.partition), first, until)
 
 
 async def decisions(settings: Settings, database: Database) -> Sequence[Mapping[str, Any]]:
