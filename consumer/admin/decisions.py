@@ -66,7 +66,7 @@ async def resume(
     async with database.transaction() as transaction:
         asked = await _hold_books(transaction, settings.kafka.group_id, partition)
     log_end = await _log_end(settings, _claim(partition, asked), bounds)
-    is_back = await _is_readable_again(settings, asked, _decide(partition, asked, bounds, target, log_end))
+    is_back = await _is_readable_again(settings, asked, bounds, _decide(partition, asked, bounds, target, log_end))
     async with database.transaction() as transaction:
         books = await _hold_books(transaction, settings.kafka.group_id, partition)
         if books["leader_epoch"] != asked["leader_epoch"]:
@@ -100,11 +100,12 @@ async def _log_end(settings: Settings, claim: Claim, bounds: Bounds) -> int | No
     return ends.get(claim.partition)
 
 
-async def _is_readable_again(settings: Settings, books: Any, decision: Decision) -> bool:
+async def _is_readable_again(settings: Settings, books: Any, bounds: Bounds, decision: Decision) -> bool:
     """Whether the decision skips offsets that were unreadable when the partition stopped, and are readable now."""
     first, until = books["unreadable_from"], books["unreadable_until"]
     if first is None or until is None or decision.begins_anew or decision.to_offset <= first:
         return False
+    first = max(first, bounds.first)  # retention may have deleted some of them
     return await is_readable(settings.kafka, Partition(decision.topic, decision.partition), first, until)
 
 
