@@ -12,7 +12,7 @@ the offset is given up, because a sound copy of the record may be there now, for
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from consumer.errors import OperationError
@@ -150,12 +150,19 @@ def _known_until(now: int, *reasons: StopReason | None) -> int:
 
 
 def _advised(partition: Partition, books: Any, bounds: Bounds, log_end: int | None) -> StopReason:
-    """Return the stop reason whose advice loses nothing: the stored one, or a later one that diverges earlier."""
+    """Return the stop reason whose advice loses nothing: the stored one, or a later one that diverges earlier. If the
+    partition no longer holds the offset of the stored one, its advice is the first offset.
+    """
     kept, found = kept_reason(books), unreadable(_claim(partition, books), bounds, log_end)
     now = books["next_offset"]
     if found is not None and (kept is None or _known_until(now, found) < _known_until(now, kept)):
         return found
-    return kept or StopReason("", "here")
+    kept = kept or StopReason("", "here")
+    if kept.resume_from == "earliest":
+        return kept
+    offset = now if kept.resume_from == "here" else int(kept.resume_from)
+    is_gone = offset < bounds.first or is_recreated(books["topic_id"], bounds.topic_id)
+    return replace(kept, resume_from="earliest") if is_gone else kept
 
 
 def _readable(begin: int, end: int, reason: StopReason | None) -> int:
@@ -203,7 +210,8 @@ def _offset(partition: Partition, now: int, recreated: bool, bounds: Bounds, tar
     words = {"earliest": bounds.first, "latest": bounds.end, "here": now}
     offset = target if isinstance(target, int) else words[target]
     if not bounds.first <= offset <= bounds.end:
-        raise OperationError(f"{partition} holds the offsets {bounds.first} to {bounds.end}, but not {offset}")
+        advice = ": `--from earliest` continues at the first one" if offset < bounds.first else ""
+        raise OperationError(f"{partition} holds the offsets {bounds.first} to {bounds.end}, but not {offset}{advice}")
     return offset
 
 
