@@ -331,7 +331,11 @@ class Claimer:
     async def _record_stops(self) -> None:
         """Record stops in the ledger once everything before them is committed."""
         for partition, stop in [(partition, stop) for partition, stop in self._stopped.items() if not stop.is_kept]:
-            kept = await self._store.stop(stop.claim, stop.offset, stop.reason)
+            try:
+                kept = await self._store.stop(stop.claim, stop.offset, stop.reason)
+            except Unavailable as error:
+                self._telemetry.unavailable(error.cause, str(error))
+                raise
             if kept and self._stopped.get(partition) is stop:  # a rebalance may have come before the answer
                 self._report(stop, kept)
 

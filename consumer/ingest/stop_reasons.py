@@ -75,7 +75,8 @@ def batch_unreadable(first: int, last: int, why: str) -> StopReason:
     """A batch whose records cannot be separated from each other."""
     which = f"offset {first}" if first == last else f"offsets {first} to {last}"
     return StopReason(
-        f"{which} cannot be read: {why}. Continuing after them gives up {last - first + 1} offsets",
+        f"{which} cannot be read: {why}. If another broker has a sound copy, let it lead the partition and continue "
+        f"with `--from here`. Continuing after them gives up {last - first + 1} offsets",
         resume_from=str(last + 1),
         unreadable_from=first,
         unreadable_until=last + 1,

@@ -119,10 +119,19 @@ class Batches:
 
     @property
     def newest_leader_epoch(self) -> int | None:
-        """The leader epoch under which the newest batch was written; None if its format has none."""
-        if not self._has_newest_format(_MAGIC_AT + 1):
+        """The leader epoch under which the newest batch was written; None if its format has none, or if it is wrong: no
+        checksum covers it, and it is higher than the epoch of the next batch.
+        """
+        if self._begin == self._end:  # no batch yet
             return None
-        (epoch,) = struct.unpack_from(">i", self._raw, self._begin + _EPOCH_AT)
+        epoch, following = self._leader_epoch(self._begin), self._leader_epoch(self._end)
+        is_wrong = epoch is not None and following is not None and following < epoch
+        return None if is_wrong else epoch
+
+    def _leader_epoch(self, begin: int) -> int | None:
+        if self._raw[begin + _MAGIC_AT : begin + _MAGIC_AT + 1] != _NEWEST_MAGIC:
+            return None
+        (epoch,) = struct.unpack_from(">i", self._raw, begin + _EPOCH_AT)
         return int(epoch) if epoch >= 0 else None
 
     def _has_newest_format(self, least: int) -> bool:

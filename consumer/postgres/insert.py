@@ -13,6 +13,8 @@ statement in SPLIT and no row is the cause, the batch waits, and its error gives
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 from consumer.events.kind import Kind
@@ -124,6 +126,18 @@ async def _insert_kind(
     if kind is SPAN:
         await touch_traces(transaction, outcome.inserted)
     return outcome
+
+
+@contextmanager
+def no_row_is_the_cause() -> Iterator[None]:
+    """For statements about our own tables: a rule of the owner's that refuses them is waited out.
+
+    :raises Unavailable: the database refuses a statement
+    """
+    try:
+        yield
+    except Refused as error:
+        raise _not_about_a_row(error) from error
 
 
 def _not_about_a_row(error: Refused | Objection) -> Unavailable:

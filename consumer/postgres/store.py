@@ -29,7 +29,7 @@ from consumer.postgres.client import CopyNotSupported, Database, Objection, Tran
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
 from consumer.postgres.dead_letters import insert_dead_letters
 from consumer.postgres.erasures import ErasuresChanged, RecordErasures
-from consumer.postgres.insert import InsertStrategy, StrategyChoice, insert_rows
+from consumer.postgres.insert import InsertStrategy, StrategyChoice, insert_rows, no_row_is_the_cause
 from consumer.postgres.ledger import PostgresLedger, partition_of
 from consumer.postgres.preparation import Preparation, Prepared
 from consumer.postgres.queries import load
@@ -83,13 +83,15 @@ class PostgresStore:
 
     async def claim(self, bounds: Mapping[Partition, Bounds]) -> Sequence[Claim]:
         """See :meth:`consumer.ingest.ports.Claims.claim`. Also reads the set of erased users."""
-        claims = await self._ledger.claim(bounds)
+        with no_row_is_the_cause():
+            claims = await self._ledger.claim(bounds)
         await self._erasures.learn(self._database)
         return claims
 
     async def stop(self, claim: Claim, offset: int, reason: StopReason) -> StopReason | None:
         """See :meth:`consumer.ingest.ports.Claims.stop`."""
-        return await self._ledger.stop(claim, offset, reason)
+        with no_row_is_the_cause():
+            return await self._ledger.stop(claim, offset, reason)
 
     async def holders(self, partitions: Collection[Partition]) -> Mapping[Partition, Holder]:
         """See :meth:`consumer.ingest.ports.Claims.holders`."""

@@ -11,6 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from consumer.events.record import Partition
+from consumer.ingest.offsets import StopReason
+from consumer.ingest.ports import Cause, Unavailable
 from consumer.postgres.client import Database
 from consumer.settings.model import Postgres
 from tests.support.psql import execute
@@ -131,6 +133,26 @@ async def test_an_error_that_no_row_causes_is_waited_out_and_reported(backend: P
     written = await writing
     assert len(written.dead_letters) == (0 if case == "rule" else 1)
     assert "p" in await texts(backend)
+
+
+@pytest.mark.parametrize("does", ["RAISE EXCEPTION 'no'", "RAISE EXCEPTION USING ERRCODE = 'RL001'", "ASSERT false"])
+@pytest.mark.parametrize("place", ["template18"], indirect=True)
+async def test_a_rule_on_the_ledger_is_waited_out(backend: PostgresBackend, does: str) -> None:
+    """It refuses a claim, or the record of a stop. The process must not end, because others of its partitions work."""
+    store = backend.store("one")
+    execute(
+        backend.dsn,
+        FUNCTION.format(f"IF NEW.topic = '{P.topic}' OR NEW.stopped_at IS NOT NULL THEN {does}; END IF; RETURN NEW;"),
+        TRIGGER.format(when="BEFORE INSERT OR UPDATE", table="ingest_ledger"),
+    )
+    (claimed,) = await claim(store, A)
+    for attempt in (claim(store, P), store.stop(claimed, 0, StopReason("damaged"))):
+        with pytest.raises(Unavailable) as refused:
+            await attempt
+        assert refused.value.cause is Cause.REFUSED
+    execute(backend.dsn, "DROP TRIGGER own ON ingest_ledger")
+    assert await store.stop(claimed, 0, StopReason("damaged")) == StopReason("damaged")
+    assert len(await claim(store, P)) == 1
 
 
 @pytest.mark.parametrize("company", ["alone", "refused"])

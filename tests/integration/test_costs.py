@@ -194,14 +194,26 @@ def newest(environment: Environment) -> str:
     return str(environment.value("SELECT version FROM price_versions ORDER BY adopted_at DESC LIMIT 1"))
 
 
+# Rules of the owner that keep the costs of one dialogue as they are.
+KEEPING = {
+    "check": ("ALTER TABLE ai_dialogue_log ADD CHECK (id <> '{kept}' OR token_cost_jpy < 30)",),
+    "left out": (
+        "CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$"
+        " BEGIN IF NEW.id = '{kept}' THEN RETURN NULL; END IF; RETURN NEW; END $$",
+        "CREATE TRIGGER own BEFORE UPDATE ON ai_dialogue_log FOR EACH ROW EXECUTE FUNCTION own()",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", KEEPING)
 def test_a_change_that_the_database_rejects_delays_no_other(
-    online: Environment, bootstrap_servers: str, prices: Path, tmp_path: Path
+    online: Environment, bootstrap_servers: str, prices: Path, tmp_path: Path, rule: str
 ) -> None:
-    """A constraint of the owner rejects one change. The other costs are settled."""
+    """A constraint or a trigger of the owner rejects one change. The other costs are settled."""
     ids, records = outgoing(online.topics["dialogue"])
     send(bootstrap_servers, records)
     ingest(online, len(records), tmp_path / "log")
-    execute(online.dsn, f"ALTER TABLE ai_dialogue_log ADD CHECK (id <> '{ids['computed']}' OR token_cost_jpy < 30)")
+    execute(online.dsn, *(statement.format(kept=ids["computed"]) for statement in KEEPING[rule]))
     prices.write_text(DEARER)
     with ServiceProcess(online, tmp_path / "log2"):
         eventually(lambda: stored(online, ids)["converted"][0] == Decimal("3.69"), message="others are settled")

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from consumer.admin.dead_letters import Filter
 from consumer.admin.migrate.roles import INGEST
 from consumer.ingest.erased import Key
+from consumer.ingest.ports import Unavailable
 from consumer.maintenance.table_partitions import convert
 from consumer.postgres.client import Database
 from consumer.settings.model import Postgres
@@ -41,6 +42,15 @@ async def world(request: pytest.FixtureRequest, database: str) -> AsyncIterator[
             yield World(database, client)
         finally:
             await client.close(5)
+
+
+def trigger(table: str, key: str, does: str, when: str = "INSERT") -> Sequence[str]:
+    """A trigger of the owner's that acts on the row of trace 6."""
+    body = f"IF NEW.{key} = '{UUID(int=6)}' THEN {does}; END IF; RETURN NEW;"
+    return (
+        f"CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$",
+        f"CREATE TRIGGER own BEFORE {when} ON {table} FOR EACH ROW EXECUTE FUNCTION own()",
+    )
 
 
 def one_trace(seed: int) -> tuple[UUID, Sequence[Span]]:
@@ -167,6 +177,89 @@ async def test_a_row_that_the_database_refuses_is_the_dead_letter_of_its_trace(w
     assert (await world.fold()).outcomes == {("dead_lettered", "refused_by_database"): 1}
     assert {row["query"] for row in world.dialogues() if row["id"] == UUID(int=8)} == {"polite"}
     assert [(letter["sqlstate"], letter["open"]) for letter in world.letters()] == [("23514", True), ("23514", True)]
+
+
+# Rules of the owner that reject a trace, and the SQLSTATE.
+ON_TRACES: dict[str, tuple[Sequence[str], str]] = {
+    "check": (("ALTER TABLE dialogue_traces ADD CONSTRAINT own CHECK (spans <> 2)",), "23514"),
+    "deferred": (
+        ("ALTER TABLE dialogue_traces ADD CONSTRAINT own UNIQUE (spans) DEFERRABLE INITIALLY DEFERRED",),
+        "23505",
+    ),
+    "raised": (trigger("dialogue_traces", "dialogue_id", "RAISE EXCEPTION USING ERRCODE = '57014'"), "57014"),
+    "left out": (trigger("dialogue_traces", "dialogue_id", "RETURN NULL"), "02000"),
+}
+
+
+@pytest.mark.parametrize("case", ON_TRACES)
+async def test_a_refused_row_of_dialogue_traces_is_the_dead_letter_of_its_trace(world: World, case: str) -> None:
+    """Its dialogue is not written; the others of the fold are. After the cause is removed, a replay writes it."""
+    statements, sqlstate = ON_TRACES[case]
+    for statement in statements:
+        world.query(statement)
+    good, spans = one_trace(1)
+    await world.stage(*spans)
+    await world.fold()
+    six = [span(UUID(int=6), 1, chat(QUESTION, ANSWER) | ROOT), span(UUID(int=6), 2, {"http.route": "/"}, parent=1)]
+    many = len(spans) - 2 if case == "deferred" else 0
+    await world.stage(*six, *(span(UUID(int=6), 3 + n, {"http.route": "/"}, parent=1) for n in range(many)))
+    await world.stage(span(UUID(int=8), 1, chat(QUESTION, ANSWER) | ROOT))
+    folded = await world.fold()
+    assert folded.outcomes == {("inserted", ""): 1, ("dead_lettered", "refused_by_database"): 1}
+    assert {row["id"] for row in world.dialogues()} == {good, UUID(int=8)}
+    assert [(letter["sqlstate"], letter["open"]) for letter in world.letters()] == [(sqlstate, True)]
+    world.query("ALTER TABLE dialogue_traces DROP CONSTRAINT IF EXISTS own")
+    world.query("DROP TRIGGER IF EXISTS own ON dialogue_traces")
+    assert (await world.dead_letters().replay(Filter())).failed == 0
+    assert (await world.fold()).outcomes == {("inserted", ""): 1}
+    assert [letter["open"] for letter in world.letters()] == [False]
+
+
+async def test_an_error_that_no_trace_causes_rejects_none(world: World) -> None:
+    """The traces wait until it is removed."""
+    world.query("ALTER TABLE dialogue_traces RENAME errors TO mistakes")
+    await world.stage(span(UUID(int=6), 1, chat(QUESTION, ANSWER) | ROOT))
+    with pytest.raises(Unavailable, match="42703"):
+        await world.fold()
+    world.query("ALTER TABLE dialogue_traces RENAME mistakes TO errors")
+    assert (await world.fold()).outcomes == {("inserted", ""): 1}
+    assert world.letters() == []
+
+
+async def test_an_update_that_a_trigger_leaves_out_is_the_dead_letter_of_its_trace(world: World) -> None:
+    """Otherwise a late span would have no effect, and nothing would report it. A deleted dialogue is not reported."""
+    for number in (6, 7, 8):
+        await world.stage(span(UUID(int=number), 1, chat(QUESTION, ANSWER) | ROOT))
+    await world.fold()
+    for statement in trigger("ai_dialogue_log", "id", "RETURN NULL", "UPDATE"):
+        world.query(statement)
+    world.query("DELETE FROM ai_dialogue_log WHERE id = '00000000-0000-0000-0000-000000000007'")
+    for number in (6, 7, 8):
+        await world.stage(span(UUID(int=number), 2, chat("later", ANSWER), parent=1, start=900))
+    folded = await world.fold()
+    assert folded.outcomes == {("updated", ""): 1, ("unchanged", ""): 1, ("dead_lettered", "refused_by_database"): 1}
+    assert [row["query"] for row in world.dialogues()] == [QUESTION, "later"]
+    assert [letter["sqlstate"] for letter in world.letters()] == ["02000"]
+
+
+async def test_the_days_of_a_trace_are_those_that_a_trigger_gives_its_dialogue(world: World) -> None:
+    """When it is inserted, and when a late span changes it."""
+    for statement in trigger("ai_dialogue_log", "id", "NEW.created_at := NEW.created_at - interval '3 days'"):
+        world.query(statement)
+
+    def moved_day() -> str:
+        (row,) = world.query("SELECT created_at::date::text AS day FROM ai_dialogue_log")
+        marked = {mark["day"] for mark in world.query("DELETE FROM touched_days RETURNING day::text")}
+        assert row["day"] in marked
+        return str(row["day"])
+
+    await world.stage(span(UUID(int=6), 1, chat(QUESTION, ANSWER) | ROOT))
+    await world.fold()
+    before = moved_day()
+    await world.stage(span(UUID(int=6), 2, chat("later", ANSWER), parent=1, start=900))
+    assert (await world.fold()).outcomes == {("updated", ""): 1}
+    assert moved_day() > before
+    assert world.letters() == []
 
 
 async def test_dead_letters_of_traces_are_replayed(world: World) -> None:

@@ -218,6 +218,36 @@ def test_a_damaged_batch_is_skipped_by_one_command(
     assert len(log_lines(log, "partition_stopped")) == 1
 
 
+def test_the_printed_command_gives_up_nothing_that_can_be_read_again(
+    environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path
+) -> None:
+    """A broker with a sound copy leads the partition when the command is run: it names the command that reads all."""
+    log = tmp_path / "log"
+    wanted = publish(bootstrap_servers, topic, 4, 1)
+    wanted |= publish(bootstrap_servers, topic, BATCH, 2, 3, codec="zstd")
+    wanted |= publish(bootstrap_servers, topic, 5, 3)
+    damage(kafka, topic, 10)
+    with ServiceProcess(environment, log) as service:
+        said = wait_until_stopped(log)
+        assert "sound copy" in said["problem"]
+        damage(kafka, topic, 10)  # flips the same bit back
+        before = line_of(environment, topic)
+        for _ in range(2):
+            refused = environment.run(*settle(said["settle"]))
+            words = " ".join(refused.stderr.split())
+            assert (refused.returncode, f"gives up {BATCH} readable offsets" in words) == (1, True)
+            assert f"ragledger ledger resume --topic {topic} --partition 0 --from here" in words
+        assert line_of(environment, topic) == before
+        decided = environment.run_json(*settle(said["settle"])[:-1], "here")
+        assert (decided["skipped"], decided["given_up"]) == (0, 0)
+        wait_for_records(environment, 30)
+        environment.assert_caught_up()
+        assert service.stop() == 0
+    assert ids(environment) == wanted
+    line = line_of(environment, topic)
+    assert (line["inserted"], line["dead_lettered"], line["gaps"]) == (29, 1, 0)
+
+
 @pytest.mark.parametrize("killed", [True, False])
 def test_a_stop_is_reported_after_earlier_records_are_written(
     environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path, killed: bool

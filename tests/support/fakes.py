@@ -234,6 +234,7 @@ class FakeStore:
         self.stops: Callable[[Written], Mapping[Partition, StopReason]] = lambda written: {}
         self.claim_errors: list[Exception] = []
         self.question_errors: list[Exception] = []
+        self.stop_errors: list[Exception] = []
         self.locked: set[Partition] = set()
         self.claims: list[Claim] = []
         self.tried: list[Batch] = []
@@ -254,6 +255,8 @@ class FakeStore:
 
     async def stop(self, claim: Claim, offset: int, reason: StopReason) -> StopReason | None:
         await asyncio.sleep(self.answer_seconds())
+        if self.stop_errors:
+            raise self.stop_errors.pop(0)
         row = self._tables.ledger[claim.partition]
         if (row.epoch, row.next) != (claim.epoch, offset):
             return None

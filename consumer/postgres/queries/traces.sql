@@ -233,13 +233,14 @@ WHERE dialogue_id = ANY ($1::uuid[])
 
 -- name: update_dialogues
 -- Update dialogues whose traces have new spans. Feedback stays.
--- Formatted in: stage, columns, values (the same columns of the stage).
+-- Formatted in: stage, columns, values (the same columns of the stage), place (a condition that limits the search to one
+-- table partition).
 UPDATE ai_dialogue_log AS dialogue
 SET ({columns}) = ROW ({values})
 FROM {stage} AS staged
 JOIN dialogue_traces AS trace ON trace.dialogue_id = staged.id
-WHERE dialogue.id = staged.id AND dialogue.created_at = trace.created_at
-RETURNING dialogue.id
+WHERE dialogue.id = staged.id AND {place}
+RETURNING dialogue.id, dialogue.created_at
 
 
 -- name: waiting_traces

@@ -71,6 +71,15 @@ def test_offsets_that_are_given_up_are_counted(row: dict[str, Any], bounds: Boun
         decisions._refuse_to_give_up(HERE, advised, decision)
 
 
+@pytest.mark.parametrize("row", [books(), books(**LIMIT), books(**DAMAGED)])
+@pytest.mark.parametrize("bounds", [Bounds(42, 60, OLD), Bounds(0, 60, NEW)])
+def test_the_advice_can_be_followed_after_its_offset_is_gone(row: dict[str, Any], bounds: Bounds) -> None:
+    """Retention has passed it, or the topic was recreated, since the partition stopped."""
+    assert decisions._decide(HERE, row, bounds, "latest").given_up
+    advised: Any = decisions._advised(HERE, row, bounds, None).resume_from
+    assert decisions._decide(HERE, row, bounds, advised).given_up == 0
+
+
 CUT = {"stopped_because": "cut off", "resume_from": "22", "diverges_at": 22}
 
 

@@ -256,6 +256,19 @@ async def test_a_stop_stays_although_its_cause_is_gone() -> None:
         assert first == second
 
 
+async def test_a_stop_that_the_database_refuses_is_reported_and_tried_again() -> None:
+    """Meanwhile the partition is not read, and the other steps run."""
+    async with at_work() as office:
+        office.store.stop_errors = [Unavailable("a rule of yours", Cause.REFUSED)] * 2
+        office.claimer.assign([A, B])
+        await office.granted()
+        office.claimer.stop(A, StopReason("damaged"))
+        await passes(CHECK_SECONDS)
+        assert office.telemetry.all("unavailable") == [(Cause.REFUSED, "a rule of yours")] * 2
+        assert [partition for partition, _ in office.telemetry.all("stopped")] == [A]
+        assert (office.claimer.held, office.claimer.stopped) == ({B}, {A})
+
+
 async def test_a_topic_recreated_stops_however_long_it_is() -> None:
     """The topic's id shows it. Offsets would not show it if the new topic is longer than the old one."""
     async with at_work() as office:

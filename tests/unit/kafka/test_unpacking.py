@@ -283,6 +283,13 @@ def test_each_position_has_the_epoch_of_its_batch() -> None:
     assert epochs() == [None]
 
 
+def test_an_epoch_that_is_higher_than_the_next_one_is_wrong() -> None:
+    """No checksum covers it, and the epochs of a log never decrease. The epoch of the last batch cannot be checked."""
+    first, second, third = of_epoch(batch(0, 1), 4), of_epoch(batch(1, 2), 9), of_epoch(batch(3, 1), 4)
+    assert epochs(first, second, third) == [4, None, None, 4, 4]
+    assert epochs(first, second) == [4, 9, 9, 9]
+
+
 def test_a_damaged_batch_gives_no_epoch() -> None:
     """The header of the batch may be damaged too, so the epoch of the previous batch counts."""
     damaged = of_epoch(batch(2, 2), 2**30)
