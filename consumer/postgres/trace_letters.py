@@ -12,8 +12,9 @@ import msgspec
 from consumer.decode.traces import TRACE_PARTITION, offset_of
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.erased import GONE
-from consumer.postgres.client import Transaction, skipped
+from consumer.postgres.client import Transaction
 from consumer.postgres.dead_letters import headers_in_json
+from consumer.postgres.errors import skipped
 from consumer.postgres.queries import load
 
 
