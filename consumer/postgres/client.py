@@ -20,7 +20,7 @@ from consumer.credentials.errors import CredentialsError
 from consumer.decode.copy_format import SIGNATURE, TRAILER
 from consumer.ingest.ports import Cause, Refused, StoreError, Unavailable
 from consumer.postgres.client_files import UnreadableError
-from consumer.postgres.login import COMMAND, DSN, Login, connect
+from consumer.postgres.login import COMMAND, DSN, Login, SessionRefusedError, connect
 from consumer.postgres.queries import name_of
 from consumer.postgres.session import SETTINGS, set_local
 from consumer.postgres.tls import certificate_problem
@@ -414,7 +414,7 @@ def translated_errors(sql: str = "") -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise _translate(_said_by_server(error), name_of(sql)) from None
-    except UnreadableError as error:
+    except (UnreadableError, SessionRefusedError) as error:
         raise Unavailable(str(error), Cause.CONNECTION) from None
     except CredentialsError as error:
         raise Unavailable(str(error), Cause.CREDENTIALS) from None
