@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from consumer.errors import OperationError
 from consumer.http.connections import IDLE_SECONDS, Connections, most_connections
 from consumer.http.page.document import CONTENT_SECURITY_POLICY
 from consumer.http.page.server import Response as Page
-from consumer.settings.model import Http
+from consumer.settings.model import Http, variable
 from consumer.telemetry.metrics import Metrics
 
 SHUTDOWN_SECONDS = 2.0  # for clients that do not read their responses
@@ -58,7 +59,7 @@ class HttpServer:
     async def start(self) -> tuple[str, int]:
         """Listen. Return the bound address.
 
-        :raises OSError: the address is in use
+        :raises OperationError: the address is in use, or is none of this machine
         """
         app = web.Application()
         app.on_response_prepare.append(_add_headers)
@@ -73,7 +74,12 @@ class HttpServer:
         assert self._runner.server is not None
         connections = Connections(self._runner.server, most_connections())
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(connections, self._settings.host, self._settings.port)
+        try:
+            self._listener = await loop.create_server(connections, self._settings.host, self._settings.port)
+        except (OSError, UnicodeError) as error:  # UnicodeError: a label of the host's name is too long
+            problem = getattr(error, "strerror", None) or "this is no name of a host"
+            names = f"{variable('http', 'host')} and {variable('http', 'port')}"
+            raise OperationError(f"the HTTP server cannot listen where {names} say: {problem}") from error
         host, port = self._listener.sockets[0].getsockname()[:2]
         return host, port
 

@@ -21,7 +21,7 @@ from pydantic import SecretStr, ValidationError
 
 from consumer.credentials.errors import CredentialsError
 from consumer.postgres.client_files import UnreadableError
-from consumer.postgres.login import Login
+from consumer.postgres.login import Login, SessionRefusedError
 from consumer.postgres.login import connect as connect_with
 from consumer.postgres.session import SETTINGS, set_local
 from consumer.postgres.tls import certificate_problem
@@ -197,7 +197,7 @@ async def connect(target: Target) -> AsyncIterator[AdminConnection]:
         raise ConnectError(f"cannot connect to {login.address}: {problem}") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise ConnectError(f"cannot connect to {login.address}: {error}") from error
-    except (CredentialsError, UnreadableError) as error:
+    except (CredentialsError, UnreadableError, SessionRefusedError) as error:
         raise ConnectError(f"cannot connect to {login.address}: {error}") from None
     try:
         yield AdminConnection(connection)

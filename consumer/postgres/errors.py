@@ -22,7 +22,7 @@ import asyncpg
 from consumer.credentials.errors import CredentialsError
 from consumer.ingest.ports import Cause, Refused, StoreError, Unavailable
 from consumer.postgres.client_files import UnreadableError
-from consumer.postgres.login import COMMAND, DSN
+from consumer.postgres.login import COMMAND, DSN, SessionRefusedError
 from consumer.postgres.queries import name_of
 from consumer.postgres.tls import certificate_problem
 
@@ -123,7 +123,7 @@ def translated_errors(sql: str = "") -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise _translate(_said_by_server(error), name_of(sql)) from None
-    except UnreadableError as error:
+    except (UnreadableError, SessionRefusedError) as error:
         raise Unavailable(str(error), Cause.CONNECTION) from None
     except CredentialsError as error:
         raise Unavailable(str(error), Cause.CREDENTIALS) from None

@@ -15,6 +15,20 @@ from consumer.settings import dsn as dsns
 from consumer.settings.model import Postgres, SettingsError, reread, variable
 
 DSN, COMMAND = variable("postgres", "dsn"), variable("postgres", "password_command")
+# Connections, authentication, resources, shutdown.
+_EXPLAINED_ELSEWHERE = frozenset({"08", "28", "53", "57"})
+_ADVICE = {
+    "3D000": f"create it, or correct {DSN}",
+    "22023": f"correct the options in {DSN}",
+    "42704": f"correct the options in {DSN}",
+}
+
+
+class SessionRefusedError(Exception):
+    """The server refuses a session: there is no such database or setting, or a login trigger of the owner's raises.
+
+    No statement has caused this, so it must not be taken for the refusal of a row.
+    """
 
 
 class Login:
@@ -66,6 +80,7 @@ async def connect(login: Login, **limits: Any) -> asyncpg.Connection[asyncpg.Rec
     :param limits: the other arguments of asyncpg
     :raises CredentialsError: there are no credentials
     :raises UnreadableError: a file that asyncpg reads itself cannot be read
+    :raises SessionRefusedError: the server refuses the session, and it is neither an outage nor the login
     """
     options = await login.options()
     try:
@@ -74,4 +89,16 @@ async def connect(login: Login, **limits: Any) -> asyncpg.Connection[asyncpg.Rec
     except asyncpg.InvalidAuthorizationSpecificationError:
         login.rejected()
         raise
+    except asyncpg.PostgresError as error:
+        if (error.sqlstate or "")[:2] in _EXPLAINED_ELSEWHERE:
+            raise
+        raise SessionRefusedError(_refusal(error)) from None
     return connection
+
+
+def _refusal(error: asyncpg.PostgresError) -> str:
+    """Why there is no session, in the server's words. A value of the DSN's options is not quoted."""
+    sqlstate = error.sqlstate or "XX000"
+    words = type(error).__name__ if sqlstate.startswith("22") else getattr(error, "message", "")
+    advice = _ADVICE.get(sqlstate)
+    return f"PostgreSQL refuses the connection: {words} ({sqlstate}){f': {advice}' if advice else ''}"

@@ -173,3 +173,11 @@ def test_start_from_latest_skips_earlier_records(
         wait_for_records(environment, 10)
     assert counts(environment) == {"inserted": 10, "duplicates": 0, "dead": 0}
     assert environment.run("ledger", "--caught-up").returncode == 0
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 70])
+def test_an_address_that_is_not_here_names_its_settings(host: str) -> None:
+    """The resolver's error names nothing."""
+    failed = Environment("postgresql://127.0.0.1:9/d", "127.0.0.1:9", {}, RAGLEDGER_HTTP__HOST=host).run("run")
+    assert failed.returncode == 1
+    assert "cannot listen where RAGLEDGER_HTTP__HOST and RAGLEDGER_HTTP__PORT say: " in failed.stderr

@@ -164,6 +164,19 @@ def read_only(connection: "psycopg.Connection[tuple[object, ...]]") -> Iterator[
     disconnect_others(connection)
 
 
+@contextmanager
+def closed_by_a_login_trigger(connection: "psycopg.Connection[tuple[object, ...]]") -> Iterator[None]:
+    """Let no session of the service in, as with the example of a login trigger in PostgreSQL's manual."""
+    connection.execute(
+        "CREATE FUNCTION closed() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF current_setting('application_name') LIKE 'ragledger%' THEN RAISE 'closed until four'; END IF; END $$"
+    )
+    connection.execute("CREATE EVENT TRIGGER closed ON login EXECUTE FUNCTION closed()")
+    disconnect_others(connection)
+    yield
+    connection.execute("DROP EVENT TRIGGER closed")
+
+
 def disconnect_others(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
     """End every other session of this database."""
     connection.execute(
@@ -172,11 +185,19 @@ def disconnect_others(connection: "psycopg.Connection[tuple[object, ...]]") -> N
     )
 
 
-@pytest.mark.parametrize(("trouble", "cause"), [(locked, "lock"), (renamed, "schema"), (read_only, "read_only")])
+@pytest.mark.parametrize(
+    ("trouble", "cause"),
+    [
+        (locked, "lock"),
+        (renamed, "schema"),
+        (read_only, "read_only"),
+        (closed_by_a_login_trigger, "connection"),
+    ],
+)
 def test_a_problem_of_the_server_makes_no_dead_letter(
     environment: Environment, tmp_path: Path, trouble: Callable[..., AbstractContextManager[None]], cause: str
 ) -> None:
-    """A lock, a missing table, a read-only server: the batch waits until it is over."""
+    """A lock, a missing table, a read-only server, a trigger that refuses logins: the batch waits until it is over."""
     load = Load(environment)
     load.publish(400)
     with (
