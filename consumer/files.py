@@ -94,12 +94,22 @@ def written(path: Path, mode: int = PRIVATE) -> Iterator[Output]:
 
     :raises FileError: the file cannot be written, or its name belongs to something other than a plain file
     """
+    with drafted(path, mode) as output:
+        yield output
+        output.keep()
+
+
+@contextmanager
+def drafted(path: Path, mode: int = PRIVATE) -> Iterator[Output]:
+    """Write a file; it gets its name by :meth:`Output.keep`, or is removed when the block ends.
+
+    :raises FileError: as :func:`written`
+    """
     demand_plain(path)
     with _file_errors(path):
         draft, descriptor = _draft(path, mode)
     with _removed_when_ended(draft), Output(path, draft, descriptor) as output:
         yield output
-        output.keep()
 
 
 @contextmanager

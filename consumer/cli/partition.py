@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,18 +13,22 @@ from rich.progress import Progress, TaskID
 
 from consumer.cli.database import opened_database
 from consumer.cli.output import Exit, Json, WrongUse, command, err, out, print_json, print_table, progress, show
-from consumer.files import make_directory
 from consumer.ingest.erased import erasure_keys
 from consumer.ingest.ports import Unavailable
 from consumer.maintenance.table_partitions import (
+    FORMATS,
+    ArchiveFormat,
     Converted,
+    FormatName,
     Lock,
+    Place,
     Plan,
     Restored,
     abort,
     archive,
     attach,
     convert,
+    place_of,
     plan,
     restore,
 )
@@ -112,9 +115,19 @@ async def archive_command(
     before: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m"], help="The first month that stays, such as 2026-01.")
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="Directory for the files; by default as in the settings.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Directory for the files, or URL in an object store such as s3://bucket/archives; by default the"
+            " directory of the settings.",
+        ),
+    ] = None,
+    file_format: Annotated[
+        FormatName, typer.Option("--format", help="Format of the files. Parquet needs the extra 'parquet'.")
+    ] = FormatName.CSV,
     manifest: Annotated[
-        Path | None, typer.Option("--restore", help="Restore a month from its .manifest.json file.")
+        str | None, typer.Option("--restore", help="Restore a month from its .manifest.json file, a path or URL.")
     ] = None,
     detached: Annotated[
         datetime | None,
@@ -130,7 +143,8 @@ async def archive_command(
     if [before, manifest, detached].count(None) != 2:
         raise WrongUse("give exactly one of --before YYYY-MM, --restore FILE, --attach YYYY-MM")
     if before is not None:
-        await _move_out(settings, _whole_months(before), _made(to or settings.partitions.archive_dir), as_json)
+        place = _place(to, settings)
+        await _move_out(settings, _whole_months(before), place, FORMATS[file_format], as_json)
         return
     login, timezone, keys = Login(settings.postgres), settings.rollup.timezone, erasure_keys(settings.erasure)
     if manifest is not None:
@@ -242,19 +256,22 @@ def _whole_months(before: datetime) -> date:
     return before.date()
 
 
-def _made(directory: Path) -> Path:
-    make_directory(directory)
-    return directory
+def _place(to: str | None, settings: Settings) -> Place:
+    directory = settings.partitions.archive_dir
+    if to and to.startswith("memory://"):
+        raise WrongUse("--to memory://…: the memory of this command ends with it, and the month would be lost")
+    return place_of(to or directory, drafts=directory)
 
 
-async def _move_out(settings: Settings, before: date, directory: Path, as_json: bool) -> None:
+async def _move_out(settings: Settings, before: date, place: Place, file_format: ArchiveFormat, as_json: bool) -> None:
     with progress() as bar:
         done = await archive(
             Login(settings.postgres),
             before=before,
-            directory=directory,
+            place=place,
             timezone=settings.rollup.timezone,
             on_progress=_Bar(bar).copied,
+            file_format=file_format,
             keys=erasure_keys(settings.erasure),
         )
     if as_json:

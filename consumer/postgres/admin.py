@@ -99,13 +99,18 @@ class AdminConnection:
             with _translated():
                 return [dict(row) for row in await self._connection.fetch(sql, *parameters)]
 
-    async def copy_out(self, select: str, write: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
+    async def copy_out(
+        self, select: str, write: Callable[[bytes], Coroutine[Any, Any, None]], *, quotes_values: bool = False
+    ) -> None:
         """Give the rows of a query to `write`, piece by piece: CSV in UTF-8 with a header, NULL an empty field.
 
+        :param quotes_values: quote every value, not only where CSV needs it
         :raises StatementError: :raises ConnectionLostError:
         """
         with _translated():
-            await self._connection.copy_from_query(select, output=write, format="csv", header=True, encoding="utf8")
+            await self._connection.copy_from_query(
+                select, output=write, format="csv", header=True, encoding="utf8", force_quote=quotes_values or None
+            )
 
     async def copy_in(self, table: str, columns: Sequence[str], csv: AsyncIterable[bytes]) -> None:
         """Copy what :meth:`copy_out` gave into a table.
