@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from consumer.ingest.erased import Key
+from consumer.maintenance.table_partitions import FORMATS, FormatName
 from consumer.maintenance.table_partitions.export import Export
 from tests.support.archives import COUNT, HOURLY, Interrupted, archived, interrupt, roll_up
 from tests.support.erasing import KEY, add_dialogues, whereabouts
@@ -342,20 +343,22 @@ def test_sent_notices_that_name_the_user_are_listed(plain: Environment, tmp_path
     assert whereabouts(plain, ALICE) == []
 
 
+@pytest.mark.parametrize("name", FormatName)
 def test_archiving_that_is_killed_at_every_step_loses_and_restores_no_erased_row(
-    months: Environment, tmp_path: Path
+    months: Environment, tmp_path: Path, name: FormatName
 ) -> None:
     """SIGKILL comes at each step in turn; each attempt continues after the previous one, and the month is
     attached again.
     """
     directory = tmp_path / "archives"
-    arguments = ("partition", "archive", "--before", "2026-02")
+    arguments = ("partition", "archive", "--before", "2026-02", "--format", name)
     step = first_step_not_reached(months, arguments, back=("partition", "archive", "--attach", "2026-01"))
     assert step > 15
     erase(months, tmp_path / "receipts")
     assert value(months.dsn, COUNT) == 2160 - 744
-    file = directory / "ai_dialogue_log_2026_01.csv.gz"
-    assert gzip.decompress(file.read_bytes()).count(b"NULL") == 744
+    file = directory / f"ai_dialogue_log_2026_01.{FORMATS[name].suffix}"
+    with file.open("rb") as archive:
+        assert b"".join(FORMATS[name].contents(archive)).count(b"NULL") == 744
     assert sorted(path.name for path in directory.iterdir()) == [file.name, "ai_dialogue_log_2026_01.manifest.json"]
     assert rows(months.dsn, "SELECT phase FROM partition_archives") == [{"phase": "dropped"}]
 

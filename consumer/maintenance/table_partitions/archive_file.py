@@ -47,6 +47,8 @@ class Manifest:
         :raises ArchiveError: the file is missing, or is not a manifest
         """
         address = place.address(name)
+        if not place.has(name):
+            raise ArchiveError(f"{address}: {place.missing}")
         with _readable(address), place.open(name) as file:
             text = file.read()
         try:

@@ -29,7 +29,7 @@ class Place(Protocol):
         """Return the address of a file."""
 
     def demand(self) -> None:
-        """Raise if the place cannot be reached."""
+        """Raise if files cannot be written and read here; it is called before a month leaves the table."""
 
     def names(self, patterns: Collection[str]) -> list[str]:
         """Return the names of the files that match a pattern, sorted."""

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from io import BufferedReader
 from pathlib import Path
 
-from consumer.files import Output, drafted, leftovers, make_directory, write
+from consumer.files import Output, demand_writable, drafted, leftovers, make_directory, write
 
 
 class Directory:
@@ -28,6 +28,7 @@ class Directory:
     def demand(self) -> None:
         """See the contract. The directory is made if it is missing."""
         make_directory(self._path)
+        demand_writable(self._path)
 
     def names(self, patterns: Collection[str]) -> list[str]:
         """See the contract."""

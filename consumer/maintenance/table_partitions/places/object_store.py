@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from consumer.files import Output, drafted, make_directory
+from consumer.files import Output, demand_writable, drafted, make_directory
 from consumer.maintenance.table_partitions.errors import ArchiveError
 from consumer.maintenance.table_partitions.places.directory import Directory
 
 SCHEMES = ("s3", "gs", "az", "memory")
+_PROBE = "ragledger-can-write.txt"
 _QUERY = re.compile(r"\?\S+")
 
 
@@ -47,9 +48,13 @@ class ObjectStore:
         return f"{self._url}/{name}"
 
     def demand(self) -> None:
-        """See the contract."""
+        """See the contract. A small object is written, found, and removed."""
         make_directory(self._drafts)
-        self.names(())
+        demand_writable(self._drafts)
+        self.write(_PROBE, "This object shows that archives can be written here.\n")
+        if self.names([_PROBE]) != [_PROBE]:
+            raise ArchiveError(f"{self._url} does not list an object that was just written there")
+        self.remove(_PROBE)
 
     def names(self, patterns: Collection[str]) -> list[str]:
         """See the contract."""
@@ -84,10 +89,13 @@ class ObjectStore:
         return drafted(self._drafts / name)
 
     async def send(self, draft: Output, name: str, sha256: str) -> None:
-        """See the contract."""
+        """See the contract. An object that is there already is from an interrupted run."""
+        if await asyncio.to_thread(self._has_sha256, name, sha256):
+            return
         with _errors(self.address(name), "written"):
             await asyncio.to_thread(self._store.put_file, str(draft.path), self._path(name))
-        if await asyncio.to_thread(self._sha256, name) != sha256:
+        if not await asyncio.to_thread(self._has_sha256, name, sha256):
+            self.remove(name)
             raise ArchiveError(
                 f"{self.address(name)} is not the file that was uploaded. The table stays; run the command again"
             )
@@ -100,9 +108,11 @@ class ObjectStore:
         with _errors(self.address(name), "written"):
             self._store.pipe_file(self._path(name), text.encode())
 
-    def _sha256(self, name: str) -> str:
+    def _has_sha256(self, name: str, sha256: str) -> bool:
+        if not self.has(name):
+            return False
         with _errors(self.address(name), "read"), self._store.open(self._path(name), "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
