@@ -69,6 +69,8 @@ class Export:
     async def _write(self) -> Manifest:
         async with short_transaction(self._db, 0):
             await self._db.rows(load("partition_note_directory"), self._month, str(self.place))
+        for left in self.place.drafts([self._file_name(one) for one in FORMATS.values()]):
+            left.unlink(missing_ok=True)  # a killed run may have used another format
         with self.place.drafted(self._file) as file:
             manifest = await self._copy(file)
             self._demand_place(manifest)
