@@ -8,6 +8,7 @@ import duckdb
 import pytest
 
 from consumer.maintenance.table_partitions import ArchiveError, FormatName
+from consumer.maintenance.table_partitions.formats import parquet
 from tests.support.archives import COUNT, Interrupted, archived, interrupt, restored
 from tests.support.partitions import ALL_ROWS, assert_sound, one_dialogue
 from tests.support.psql import execute, rows, value
@@ -38,8 +39,9 @@ def by_duckdb(statement: str) -> list[tuple[Any, ...]]:
         return connection.sql(statement).fetchall()
 
 
-def test_every_value_returns(hourly: str, tmp_path: Path) -> None:
-    """The session's settings change nothing. The days are computed again, as from CSV."""
+def test_every_value_returns(hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From many row groups. The session's settings change nothing. The days are computed again, as from CSV."""
+    monkeypatch.setattr(parquet, "BLOCK", 20_000)
     database = value(hourly, "SELECT current_database()")
     execute(hourly, *UNCOMMON)
     before = rows(hourly, ALL_ROWS)
@@ -52,6 +54,7 @@ def test_every_value_returns(hourly: str, tmp_path: Path) -> None:
     )
     january, february = archived(hourly, tmp_path, file_format=FormatName.PARQUET)
     assert (january.rows, february.rows, Path(january.file).name) == (744, 672, JANUARY)
+    assert len(by_duckdb(f"SELECT DISTINCT row_group_id FROM parquet_metadata('{january.file}')")) > 1
     assert value(hourly, COUNT) == 2160 - 744 - 672
     for month in ("01", "02"):
         restored(hourly, tmp_path / f"ai_dialogue_log_2026_{month}.manifest.json")
