@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from consumer.cli.database import opened_database
-from consumer.cli.output import Json, WrongUse, command, out, print_json, print_mapping, print_table, progress
+from consumer.cli.output import Json, WrongUse, command, err, out, print_json, print_mapping, print_table, progress
 from consumer.cli.times import moment
 from consumer.ingest.erased import erasure_keys
 from consumer.maintenance.retention import Done, Expiry, Notices, Preview, Retention
@@ -68,7 +68,9 @@ async def run(
         with progress() as bar:
             task = bar.add_task("archiving", total=total)
             done = await Retention.under(settings, database, erasure_keys(settings.erasure)).run(
-                wait=True, on_progress=lambda so_far: bar.update(task, completed=so_far.deleted)
+                wait=True,
+                on_progress=lambda so_far: bar.update(task, completed=so_far.deleted),
+                on_taken_over=lambda: err.print("Another run has begun to publish; it publishes the other notices."),
             )
     if as_json:
         print_json(asdict(done))

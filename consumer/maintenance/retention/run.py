@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass
 from operator import add
 
 from consumer.ingest.erased import Key
+from consumer.kafka.transactions import TakenOver
 from consumer.maintenance.retention.expiry import Expiry
 from consumer.maintenance.retention.notices import Notices
 from consumer.postgres.client import Database
@@ -46,11 +47,18 @@ class Retention:
         expiry = Expiry(database, settings.retention.batch_rows)
         return cls(expiry, Notices(database, settings.kafka, settings.topics.expired, keys))
 
-    async def run(self, *, wait: bool, on_progress: Callable[[Done], None] = lambda _: None) -> Done:
+    async def run(
+        self,
+        *,
+        wait: bool,
+        on_progress: Callable[[Done], None] = lambda _: None,
+        on_taken_over: Callable[[], None] = lambda: None,
+    ) -> Done:
         """Archive and delete all rows whose retention is over, and publish every waiting notice.
 
         :param wait: wait for another process that is running retention
         :param on_progress: called with the totals after each step
+        :param on_taken_over: called if another process has begun to publish; it publishes all notices that wait
         :raises OperationError: the topic is missing, or row-level security hides rows: nothing was deleted
         :raises SourceError: Kafka is unavailable; deleted rows are archived, and their notices wait
         :raises StoreError: the database is unavailable
@@ -68,5 +76,8 @@ class Retention:
         if not batch.leads:
             return done  # the process that leads publishes too; our producer would end its transaction
         count(Done(notices=batch.notices))
-        await self._notices.publish(lambda published, found: count(Done(published=published, found=found)))
+        try:
+            await self._notices.publish(lambda published, found: count(Done(published=published, found=found)))
+        except TakenOver:
+            on_taken_over()
         return done

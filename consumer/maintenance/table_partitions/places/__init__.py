@@ -16,6 +16,7 @@ def place_of(address: str | Path, drafts: Path) -> Place:
 
     :param drafts: directory for files that are made before they go to an object store
     :raises ArchiveError: the URL is wrong, or a library for it is missing
+    :raises FileError: the path is a URL that is no longer whole, such as one in RAGLEDGER_PARTITIONS__ARCHIVE_DIR
     """
     text = str(address)
     if "://" not in text:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from io import BufferedReader
 from pathlib import Path
 
-from consumer.files import Output, demand_writable, drafted, leftovers, make_directory, write
+from consumer.files import Output, demand_local, demand_writable, drafted, leftovers, make_directory, write
 
 
 class Directory:
@@ -16,6 +16,7 @@ class Directory:
     missing = "not found on this machine"
 
     def __init__(self, path: Path) -> None:
+        demand_local(path)
         self._path = path.resolve()
 
     def __str__(self) -> str:
