@@ -5,32 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, date, datetime
 from typing import Annotated
 
 import typer
-from rich.progress import Progress, TaskID
 
 from consumer.cli.database import opened_database
-from consumer.cli.output import Exit, Json, WrongUse, command, err, out, print_json, print_table, progress, show
-from consumer.ingest.erased import erasure_keys
+from consumer.cli.output import Exit, Json, command, err, out, print_json, print_table, progress, show
+from consumer.cli.partition_archive import archive_command
+from consumer.cli.partition_output import Bar, print_locks
 from consumer.ingest.ports import Unavailable
 from consumer.maintenance.table_partitions import (
-    FORMATS,
-    ArchiveFormat,
     Converted,
-    FormatName,
-    Lock,
-    Place,
     Plan,
-    Restored,
     abort,
-    archive,
-    attach,
     convert,
-    place_of,
     plan,
-    restore,
 )
 from consumer.postgres.login import Login
 from consumer.postgres.table_partitions import MOVE_AT_MOST, MadePartition, PostgresPartitions
@@ -77,9 +66,7 @@ async def convert_command(
         made: Sequence[MadePartition] = ()
     else:
         with progress() as bar:
-            converted = await convert(
-                login, months_ahead=settings.partitions.months_ahead, on_progress=_Bar(bar).copied
-            )
+            converted = await convert(login, months_ahead=settings.partitions.months_ahead, on_progress=Bar(bar).copied)
         made = await _make_missing_afterwards(settings)
     if as_json:
         print_json(asdict(converted) | {"partitions": [asdict(one) for one in made]})
@@ -109,48 +96,7 @@ async def ensure_command(
     print_table("Partitions", ("partition", "made", "rows moved", "rows waiting"), rows, empty="nothing is missing")
 
 
-@app.command("archive")
-@command
-async def archive_command(
-    before: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m"], help="The first month that stays, such as 2026-01.")
-    ] = None,
-    to: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PLACE",
-            help="Directory for the files, or URL in an object store such as s3://bucket/archives; by default the"
-            " directory of the settings.",
-        ),
-    ] = None,
-    file_format: Annotated[
-        FormatName, typer.Option("--format", help="Format of the files. Parquet needs the extra 'parquet'.")
-    ] = FormatName.CSV,
-    manifest: Annotated[
-        str | None, typer.Option("--restore", help="Restore a month from its .manifest.json file, a path or URL.")
-    ] = None,
-    detached: Annotated[
-        datetime | None,
-        typer.Option("--attach", formats=["%Y-%m"], help="Attach a month again whose archiving was interrupted."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Move whole months from the table to files, or restore one. Each file is read back before its rows are dropped.
-
-    It may be interrupted at any point: run it again to continue, or attach the month again with --attach.
-    """
-    settings = load()
-    if [before, manifest, detached].count(None) != 2:
-        raise WrongUse("give exactly one of --before YYYY-MM, --restore FILE, --attach YYYY-MM")
-    if before is not None:
-        place = _place(to, settings)
-        await _move_out(settings, _whole_months(before), place, FORMATS[file_format], as_json)
-        return
-    login, timezone, keys = Login(settings.postgres), settings.rollup.timezone, erasure_keys(settings.erasure)
-    if manifest is not None:
-        _print_restored(await restore(login, manifest=manifest, timezone=timezone, keys=keys), as_json)
-    elif detached is not None:
-        _print_restored(await attach(login, month=detached.date(), timezone=timezone, keys=keys), as_json)
+app.command("archive")(archive_command)
 
 
 def _print_plan(found: Plan) -> None:
@@ -209,27 +155,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
-class _Bar:
-    """A progress bar whose steps have different lengths."""
-
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
-        self._task: TaskID = bar.add_task("convert", total=None)
-
-    def copied(self, step: str, done: int, total: int | None) -> None:
-        self._bar.update(self._task, description=step, completed=done, total=total)
-
-
 def _print_converted(converted: Converted) -> None:
     out.print(f"ai_dialogue_log: {converted.state}, in {converted.seconds:,.1f} s.")
     if converted.rows is not None:
         out.print(f"{converted.rows:,} rows were compared and are equal.")
-    _print_locks(converted.locks)
-
-
-def _print_locks(locks: Sequence[Lock]) -> None:
-    rows = [(lock.step, lock.tries, lock.waited_ms, lock.held_ms) for lock in locks]
-    print_table("Locks", ("step", "tries", "waited at most ms", "held ms"), rows)
+    print_locks(converted.locks)
 
 
 async def _make_missing(settings: Settings, months_ahead: int, max_rows: int) -> Sequence[MadePartition]:
@@ -247,46 +177,3 @@ async def _make_missing_afterwards(settings: Settings) -> Sequence[MadePartition
             await asyncio.sleep(PAUSE_SECONDS)
     err.print(f"Some months are still missing ({problem}): the service or `ragledger partition ensure` makes them.")
     return ()
-
-
-def _whole_months(before: datetime) -> date:
-    now = datetime.now(UTC)
-    if (before.year, before.month) > (now.year, now.month):
-        raise WrongUse(f"--before {before:%Y-%m} includes the current month, which has not ended")
-    return before.date()
-
-
-def _place(to: str | None, settings: Settings) -> Place:
-    directory = settings.partitions.archive_dir
-    if to and to.startswith("memory://"):
-        raise WrongUse("--to memory://…: the memory of this command ends with it, and the month would be lost")
-    return place_of(to or directory, drafts=directory)
-
-
-async def _move_out(settings: Settings, before: date, place: Place, file_format: ArchiveFormat, as_json: bool) -> None:
-    with progress() as bar:
-        done = await archive(
-            Login(settings.postgres),
-            before=before,
-            place=place,
-            timezone=settings.rollup.timezone,
-            on_progress=_Bar(bar).copied,
-            file_format=file_format,
-            keys=erasure_keys(settings.erasure),
-        )
-    if as_json:
-        print_json([asdict(one) for one in done])
-        return
-    rows = [(one.month, one.rows, one.bytes, one.file, one.sha256) for one in done]
-    print_table("Archived", ("month", "rows", "bytes", "file", "SHA-256"), rows, empty="no month to archive")
-    _print_locks([lock for one in done for lock in one.locks])
-
-
-def _print_restored(restored: Restored, as_json: bool) -> None:
-    if as_json:
-        print_json(asdict(restored))
-        return
-    out.print(f"{restored.month} is restored: {restored.rows:,} rows, and {restored.moved:,} that arrived meanwhile.")
-    if restored.erased:
-        out.print(f"{restored.erased:,} rows were left out, because their users were erased.")
-    _print_locks([restored.lock])

@@ -123,14 +123,16 @@ TEXT = st.none() | st.text(st.characters(exclude_characters="\0", exclude_catego
 async def test_any_text_returns_from_any_row_groups(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str | None, ...]], block: int
 ) -> None:
-    """A row group ends between rows, wherever pieces and blocks end."""
+    """A row group ends between rows, wherever pieces and blocks end. The pieces do not change the file."""
     columns = [Column("user_id", "uuid"), Column("q", "text"), Column('"a,b"', "text")]
     data = as_csv(columns, rows)
     path = tmp_path_factory.mktemp("archive") / "month.parquet"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parquet, "BLOCK", block)
         await archive(path, columns, [data[begin : begin + 7] for begin in range(0, len(data), 7)])
+        await archive(path.with_name("whole"), columns, [data])
     assert contents(path) == data
+    assert path.read_bytes() == path.with_name("whole").read_bytes()
 
 
 async def test_a_row_group_has_about_one_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

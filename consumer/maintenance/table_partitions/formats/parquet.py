@@ -1,8 +1,9 @@
 """Parquet, through pyarrow (the extra `parquet`): for query engines.
 
 PostgreSQL quotes every value of the CSV. So NULL differs from an empty text, and the CSV that is made from the file
-again is equal to the CSV from PostgreSQL, byte by byte. One row group is made from about `BLOCK` bytes of CSV, and only
-one row group is in memory at a time.
+again is equal to the CSV from PostgreSQL, byte by byte. A row group ends with the first row that ends at or after
+`BLOCK` bytes of CSV, wherever the pieces from the network end. So equal content gives an equal file, and only one row
+group is in memory at a time.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class ParquetWriter:
         self._codec = parquet_columns
         self._file, self._content, self._schema = file, hashlib.sha256(), parquet_columns.schema_of(columns)
         self._header = _header(self._schema)
-        self._block, self._is_in_quotes = bytearray(), False
+        self._block, self._scanned, self._quotes = bytearray(), 0, 0
         self._sink = _Sink(file)
         self._writer = Writer(self._sink, self._schema, compression="zstd")
 
@@ -83,7 +84,7 @@ class ParquetWriter:
         self._sink.discards = kind is not None
         try:
             if kind is None:
-                self._write_group()
+                self._write_group(len(self._block))
         except BaseException:
             self._sink.discards = True
             raise
@@ -95,19 +96,33 @@ class ParquetWriter:
         """See :class:`consumer.maintenance.table_partitions.formats.contract.ArchiveWriter`."""
         self._content.update(piece)
         self._block += piece
-        self._is_in_quotes ^= piece.count(b'"') % 2 == 1
-        if len(self._block) >= BLOCK and not self._is_in_quotes and piece.endswith(b"\n"):
-            self._write_group()
+        while end := self._row_end():
+            self._write_group(end)
 
     @property
     def content_sha256(self) -> str:
         """The SHA-256 of all bytes that were appended, in hex."""
         return self._content.hexdigest()
 
-    def _write_group(self) -> None:
-        """Write the rows of the block. It ends with a whole row."""
-        block, self._block = bytes(self._block).removeprefix(self._header), bytearray()
-        self._header = b""
+    def _row_end(self) -> int | None:
+        """Return the end of the first row that ends at or after `BLOCK`; None if the block has no such row yet.
+
+        A line feed ends a row if the number of quotes before it is even.
+        """
+        while len(self._block) >= BLOCK:
+            end = self._block.find(b"\n", max(self._scanned, BLOCK - 1)) + 1
+            self._quotes += self._block.count(b'"', self._scanned, end or len(self._block))
+            self._scanned = end or len(self._block)
+            if not end:
+                return None
+            if self._quotes % 2 == 0:
+                return end
+        return None
+
+    def _write_group(self, end: int) -> None:
+        """Write the rows of the block up to `end`."""
+        block, self._block = bytes(self._block[:end]).removeprefix(self._header), self._block[end:]
+        self._header, self._scanned, self._quotes = b"", 0, 0
         if block:
             table = self._codec.typed(self._codec.parsed(block, self._schema), self._schema)
             self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
