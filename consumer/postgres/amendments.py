@@ -25,7 +25,8 @@ from consumer.events.plugin import PLUGIN
 from consumer.events.provenance import PROVENANCE
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.ports import Refused
-from consumer.postgres.client import Database, Objection, Transaction, skipped
+from consumer.postgres.client import Database, Transaction
+from consumer.postgres.errors import Objection, skipped
 from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
 

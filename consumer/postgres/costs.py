@@ -14,7 +14,8 @@ from consumer.events.costs import CostError, CostSource, PriceBook, Pricing, Rec
 from consumer.events.price_file import content_of
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.ports import Cause, Refused, Unavailable
-from consumer.postgres.client import Database, Objection, Transaction, skipped
+from consumer.postgres.client import Database, Transaction
+from consumer.postgres.errors import Objection, skipped
 from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
 

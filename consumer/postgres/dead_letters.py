@@ -11,7 +11,8 @@ import msgspec
 from consumer.events.record import Record
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.erased import Place, place_of
-from consumer.postgres.client import Transaction, skipped
+from consumer.postgres.client import Transaction
+from consumer.postgres.errors import skipped
 from consumer.postgres.queries import load
 
 

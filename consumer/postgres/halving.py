@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from consumer.ingest.ports import Refused
-from consumer.postgres.client import OBJECTIONS, Objection, Transaction
+from consumer.postgres.client import Transaction
+from consumer.postgres.errors import OBJECTIONS, Objection
 
 T = TypeVar("T")
 

@@ -21,8 +21,9 @@ from consumer.events.kind import Kind
 from consumer.events.otlp.staged import SPAN
 from consumer.ingest.ports import Cause, Refused, Telemetry, Unavailable, Written
 from consumer.postgres.amendments import apply_to_new
-from consumer.postgres.client import UNIQUE_VIOLATION, CopyNotSupported, Objection, Transaction
+from consumer.postgres.client import Transaction
 from consumer.postgres.costs import keep_costs
+from consumer.postgres.errors import UNIQUE_VIOLATION, CopyNotSupported, Objection
 from consumer.postgres.preparation import Prepared
 from consumer.postgres.spans import results_of, touch_traces
 from consumer.postgres.splitting import insert_splitting

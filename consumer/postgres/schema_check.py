@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from consumer.ingest.ports import Cause
-from consumer.postgres.client import Transaction, WrongDatabase
+from consumer.postgres.client import Transaction
+from consumer.postgres.errors import WrongDatabase
 from consumer.postgres.queries import load
 
 SCHEMA_VERSION = 22  # the newest migration in schema/. The service reads no migrations, so a test compares the two

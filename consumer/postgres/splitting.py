@@ -16,7 +16,8 @@ from consumer.events.rejection import Fault, Reason, Rejected
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.ports import Refused
 from consumer.postgres import amendments
-from consumer.postgres.client import OUTAGES, RAISED, SKIPPED, Objection, Transaction, refusal
+from consumer.postgres.client import Transaction
+from consumer.postgres.errors import OUTAGES, RAISED, SKIPPED, Objection, refusal
 from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
 from consumer.postgres.staging import IDS, Insertion, Outcome, how_to_insert, join, moments_as_stored

@@ -14,7 +14,8 @@ from consumer.events.kind import Kind
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.ports import Cause, Unavailable
 from consumer.postgres import amendments
-from consumer.postgres.client import Transaction, skipped
+from consumer.postgres.client import Transaction
+from consumer.postgres.errors import skipped
 from consumer.postgres.queries import load
 
 # The table with all ids of a partitioned table. The key of that table would accept an id twice, with different values

@@ -25,10 +25,11 @@ from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import Key
 from consumer.ingest.offsets import Claim, StopReason
 from consumer.ingest.ports import Bounds, Cause, Fenced, Holder, Refused, Telemetry, Turn, Unavailable, Written
-from consumer.postgres.client import CopyNotSupported, Database, Objection, Transaction
+from consumer.postgres.client import Database, Transaction
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
 from consumer.postgres.dead_letters import insert_dead_letters
 from consumer.postgres.erasures import ErasuresChanged, RecordErasures
+from consumer.postgres.errors import CopyNotSupported, Objection
 from consumer.postgres.insert import InsertStrategy, StrategyChoice, insert_rows, no_row_is_the_cause
 from consumer.postgres.ledger import PostgresLedger, partition_of
 from consumer.postgres.preparation import Preparation, Prepared

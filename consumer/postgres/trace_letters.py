@@ -14,11 +14,15 @@ from consumer.ingest.batch import DeadLetter
 from consumer.ingest.erased import GONE
 from consumer.postgres.client import Transaction
 from consumer.postgres.dead_letters import headers_in_json
+from consumer.postgres.errors import skipped
 from consumer.postgres.queries import load
 
 
 async def keep(transaction: Transaction, topic: str, letters: Sequence[DeadLetter]) -> None:
-    """Store traces that cannot become dialogues as dead letters, with the reasons."""
+    """Store traces that cannot become dialogues as dead letters, with the reasons.
+
+    :raises Refused: :raises Objection: PostgreSQL rejects a dead letter
+    """
     if not letters:
         return
     headers = headers_in_json(letter.record for letter in letters)
@@ -36,7 +40,12 @@ async def keep(transaction: Transaction, topic: str, letters: Sequence[DeadLette
         for record, rejected in ((letter.record, letter.rejected) for letter in letters)
     ]
     columns = (list(column) for column in zip(*rows, strict=True))
-    await transaction.execute(load("keep_trace_letters"), topic, TRACE_PARTITION, *columns)
+    inserted = await transaction.execute(load("keep_trace_letters"), topic, TRACE_PARTITION, *columns)
+    if inserted != f"INSERT 0 {len(rows)}":  # others were there already, or a trigger left rows out
+        places = [topic] * len(rows), [TRACE_PARTITION] * len(rows), [letter.record.offset for letter in letters]
+        (found,) = await transaction.fetch(load("dead_letters_missing"), *places)
+        if found["missing"]:
+            raise skipped("dead_letters")
 
 
 async def settle(transaction: Transaction, topic: str, traces: Collection[UUID]) -> None:

@@ -15,8 +15,9 @@ from consumer.events.rejection import Rejected
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.ports import Refused
 from consumer.postgres.amendments import Report, apply_to_new
-from consumer.postgres.client import Objection, Transaction, skipped
+from consumer.postgres.client import Transaction
 from consumer.postgres.costs import change_costs, keep_costs
+from consumer.postgres.errors import Objection, skipped
 from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
 from consumer.postgres.splitting import insert_splitting, refused

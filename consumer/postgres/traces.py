@@ -30,8 +30,9 @@ from consumer.ingest.traces import FoldedTraces
 from consumer.postgres import trace_letters, trace_rows
 from consumer.postgres.amendments import Report
 from consumer.postgres.aside import aside
-from consumer.postgres.client import Database, Objection, Transaction
+from consumer.postgres.client import Database, Transaction
 from consumer.postgres.erasures import Erasures, ErasuresChanged
+from consumer.postgres.errors import Objection
 from consumer.postgres.queries import load
 
 TRACES_AT_A_TIME = 500

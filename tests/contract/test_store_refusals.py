@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from consumer.events.record import Partition
-from consumer.postgres.client import RAISED as RAISED_AT
+from consumer.postgres.errors import RAISED as RAISED_AT
 from tests.support.refusals import assert_reported, deferred, event, ingest, prepare, raising
 from tests.support.stores import A, P, PostgresBackend, batch_of, claim, records, write
 

@@ -215,6 +215,18 @@ async def test_a_refused_row_of_dialogue_traces_is_the_dead_letter_of_its_trace(
     assert [letter["open"] for letter in world.letters()] == [False]
 
 
+async def test_a_trace_whose_dead_letter_a_trigger_leaves_out_waits(world: World) -> None:
+    """It is in no table otherwise."""
+    world.query("CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$")
+    world.query("CREATE TRIGGER own BEFORE INSERT ON dead_letters FOR EACH ROW EXECUTE FUNCTION own()")
+    await world.stage(span(UUID(int=7), 1, chat(QUESTION, ANSWER)))
+    with pytest.raises(Unavailable, match="dead_letters has left the row out"):
+        await world.fold()
+    world.query("DROP TRIGGER own ON dead_letters")
+    assert (await world.fold()).outcomes == {("dead_lettered", "missing_field"): 1}
+    assert [letter["reason"] for letter in world.letters()] == ["missing_field"]
+
+
 async def test_an_error_that_no_trace_causes_rejects_none(world: World) -> None:
     """The traces wait until it is removed."""
     world.query("ALTER TABLE dialogue_traces RENAME errors TO mistakes")

@@ -14,8 +14,9 @@ from consumer.ingest.batch import Batch
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.ports import Cause, Unavailable, Written
 from consumer.ingest.writer import CommitTurn, Writer
-from consumer.postgres.client import CopyNotSupported, Database, Objection
+from consumer.postgres.client import Database
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
+from consumer.postgres.errors import CopyNotSupported, Objection
 from consumer.postgres.insert import InsertStrategy
 from consumer.postgres.ledger import PostgresLedger
 from consumer.postgres.preparation import Preparation, Prepared
