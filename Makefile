@@ -58,7 +58,7 @@ fuzz: setup ## Decode a million hostile records (ARGS="--fuzz-records 100000 --f
 lock: setup ## Update the pinned requirements from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --allow-unsafe pyproject.toml -o requirements/runtime.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --allow-unsafe pyproject.toml --extra embedded --group dev -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --allow-unsafe pyproject.toml --extra embedded --extra parquet --group dev -o requirements/dev.txt
 
 clean: ## Remove .venv, builds and caches
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

@@ -95,13 +95,23 @@ def written(path: Path, mode: int = PRIVATE) -> Iterator[Output]:
 
     :raises FileError: the file cannot be written, or its name is a URL or belongs to something other than a plain file
     """
-    _demand_local(path)
+    with drafted(path, mode) as output:
+        yield output
+        output.keep()
+
+
+@contextmanager
+def drafted(path: Path, mode: int = PRIVATE) -> Iterator[Output]:
+    """Write a file; it gets its name by :meth:`Output.keep`, or is removed when the block ends.
+
+    :raises FileError: as :func:`written`
+    """
+    demand_local(path)
     demand_plain(path)
     with _file_errors(path):
         draft, descriptor = _draft(path, mode)
     with _removed_when_ended(draft), Output(path, draft, descriptor) as output:
         yield output
-        output.keep()
 
 
 @contextmanager
@@ -132,7 +142,7 @@ def make_directory(path: Path, mode: int = PRIVATE) -> None:
 
     :raises FileError: the directory cannot be made, or is a URL
     """
-    _demand_local(path)
+    demand_local(path)
     with _file_errors(path):
         for missing in reversed([one for one in (path, *path.parents) if not one.exists()]):
             missing.mkdir(_DIRECTORY_MODES[mode], exist_ok=True)
@@ -151,8 +161,11 @@ def demand_writable(directory: Path) -> None:
     draft.unlink()
 
 
-def _demand_local(path: Path) -> None:
-    """Raise if the path is a URL: a directory named `s3:` would be made, on a disk that may go with the container."""
+def demand_local(path: Path) -> None:
+    """Raise if the path is a URL: a directory named `s3:` would be made, on a disk that may go with the container.
+
+    :raises FileError: the path is a URL
+    """
     if match := _URL.match(str(path)):
         raise FileError(f"a URL ({match[1]}://) is no place for a file: name a file or a directory of this machine")
 

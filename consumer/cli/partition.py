@@ -5,29 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress, TaskID
 
 from consumer.cli.database import opened_database
-from consumer.cli.output import Exit, Json, WrongUse, command, err, out, print_json, print_table, progress, show
-from consumer.files import make_directory
-from consumer.ingest.erased import erasure_keys
+from consumer.cli.output import Exit, Json, command, err, out, print_json, print_table, progress, show
+from consumer.cli.partition_archive import archive_command
+from consumer.cli.partition_output import Bar, print_locks
 from consumer.ingest.ports import Unavailable
 from consumer.maintenance.table_partitions import (
     Converted,
-    Lock,
     Plan,
-    Restored,
     abort,
-    archive,
-    attach,
     convert,
     plan,
-    restore,
 )
 from consumer.postgres.login import Login
 from consumer.postgres.table_partitions import MOVE_AT_MOST, MadePartition, PostgresPartitions
@@ -74,9 +66,7 @@ async def convert_command(
         made: Sequence[MadePartition] = ()
     else:
         with progress() as bar:
-            converted = await convert(
-                login, months_ahead=settings.partitions.months_ahead, on_progress=_Bar(bar).copied
-            )
+            converted = await convert(login, months_ahead=settings.partitions.months_ahead, on_progress=Bar(bar).copied)
         made = await _make_missing_afterwards(settings)
     if as_json:
         print_json(asdict(converted) | {"partitions": [asdict(one) for one in made]})
@@ -106,37 +96,7 @@ async def ensure_command(
     print_table("Partitions", ("partition", "made", "rows moved", "rows waiting"), rows, empty="nothing is missing")
 
 
-@app.command("archive")
-@command
-async def archive_command(
-    before: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m"], help="The first month that stays, such as 2026-01.")
-    ] = None,
-    to: Annotated[Path | None, typer.Option(help="Directory for the files; by default as in the settings.")] = None,
-    manifest: Annotated[
-        Path | None, typer.Option("--restore", help="Restore a month from its .manifest.json file.")
-    ] = None,
-    detached: Annotated[
-        datetime | None,
-        typer.Option("--attach", formats=["%Y-%m"], help="Attach a month again whose archiving was interrupted."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Move whole months from the table to files, or restore one. Each file is read back before its rows are dropped.
-
-    It may be interrupted at any point: run it again to continue, or attach the month again with --attach.
-    """
-    settings = load()
-    if [before, manifest, detached].count(None) != 2:
-        raise WrongUse("give exactly one of --before YYYY-MM, --restore FILE, --attach YYYY-MM")
-    if before is not None:
-        await _move_out(settings, _whole_months(before), _made(to or settings.partitions.archive_dir), as_json)
-        return
-    login, timezone, keys = Login(settings.postgres), settings.rollup.timezone, erasure_keys(settings.erasure)
-    if manifest is not None:
-        _print_restored(await restore(login, manifest=manifest, timezone=timezone, keys=keys), as_json)
-    elif detached is not None:
-        _print_restored(await attach(login, month=detached.date(), timezone=timezone, keys=keys), as_json)
+app.command("archive")(archive_command)
 
 
 def _print_plan(found: Plan) -> None:
@@ -195,27 +155,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
-class _Bar:
-    """A progress bar whose steps have different lengths."""
-
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
-        self._task: TaskID = bar.add_task("convert", total=None)
-
-    def copied(self, step: str, done: int, total: int | None) -> None:
-        self._bar.update(self._task, description=step, completed=done, total=total)
-
-
 def _print_converted(converted: Converted) -> None:
     out.print(f"ai_dialogue_log: {converted.state}, in {converted.seconds:,.1f} s.")
     if converted.rows is not None:
         out.print(f"{converted.rows:,} rows were compared and are equal.")
-    _print_locks(converted.locks)
-
-
-def _print_locks(locks: Sequence[Lock]) -> None:
-    rows = [(lock.step, lock.tries, lock.waited_ms, lock.held_ms) for lock in locks]
-    print_table("Locks", ("step", "tries", "waited at most ms", "held ms"), rows)
+    print_locks(converted.locks)
 
 
 async def _make_missing(settings: Settings, months_ahead: int, max_rows: int) -> Sequence[MadePartition]:
@@ -233,43 +177,3 @@ async def _make_missing_afterwards(settings: Settings) -> Sequence[MadePartition
             await asyncio.sleep(PAUSE_SECONDS)
     err.print(f"Some months are still missing ({problem}): the service or `ragledger partition ensure` makes them.")
     return ()
-
-
-def _whole_months(before: datetime) -> date:
-    now = datetime.now(UTC)
-    if (before.year, before.month) > (now.year, now.month):
-        raise WrongUse(f"--before {before:%Y-%m} includes the current month, which has not ended")
-    return before.date()
-
-
-def _made(directory: Path) -> Path:
-    make_directory(directory)
-    return directory
-
-
-async def _move_out(settings: Settings, before: date, directory: Path, as_json: bool) -> None:
-    with progress() as bar:
-        done = await archive(
-            Login(settings.postgres),
-            before=before,
-            directory=directory,
-            timezone=settings.rollup.timezone,
-            on_progress=_Bar(bar).copied,
-            keys=erasure_keys(settings.erasure),
-        )
-    if as_json:
-        print_json([asdict(one) for one in done])
-        return
-    rows = [(one.month, one.rows, one.bytes, one.file, one.sha256) for one in done]
-    print_table("Archived", ("month", "rows", "bytes", "file", "SHA-256"), rows, empty="no month to archive")
-    _print_locks([lock for one in done for lock in one.locks])
-
-
-def _print_restored(restored: Restored, as_json: bool) -> None:
-    if as_json:
-        print_json(asdict(restored))
-        return
-    out.print(f"{restored.month} is restored: {restored.rows:,} rows, and {restored.moved:,} that arrived meanwhile.")
-    if restored.erased:
-        out.print(f"{restored.erased:,} rows were left out, because their users were erased.")
-    _print_locks([restored.lock])

@@ -99,17 +99,22 @@ class AdminConnection:
             with _translated():
                 return [dict(row) for row in await self._connection.fetch(sql, *parameters)]
 
-    async def copy_out(self, select: str, write: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
+    async def copy_out(
+        self, select: str, write: Callable[[bytes], Coroutine[Any, Any, None]], *, quotes_values: bool = False
+    ) -> None:
         """Pass the rows of a query to `write`, piece by piece, as CSV in UTF-8 with a header. NULL is an empty field.
 
         If `write` fails, the connection is closed: at the last piece the COPY has ended, and asyncpg would wait forever
         for the end of it.
 
+        :param quotes_values: quote every value, not only where CSV needs it
         :raises StatementError: :raises ConnectionLostError:
         """
         try:
             with _translated():
-                await self._connection.copy_from_query(select, output=write, format="csv", header=True, encoding="utf8")
+                await self._connection.copy_from_query(
+                    select, output=write, format="csv", header=True, encoding="utf8", force_quote=quotes_values or None
+                )
         except DatabaseError:
             raise
         except BaseException:

@@ -369,7 +369,9 @@ class Partitions(Group):
     interval_s: Seconds = 3600.0
     """Seconds between two checks for missing partitions."""
     archive_dir: Path = Path("archives")
-    """Directory into which `ragledger partition archive` writes the files of months."""
+    """Directory into which `ragledger partition archive` writes the files of months; files for an object store are made
+    here.
+    """
 
 
 class Retention(Group):

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from consumer.admin.erasure import dialogues
 from consumer.ingest.erased import Key
+from consumer.maintenance.table_partitions import FormatName
 from consumer.maintenance.table_partitions.restore import restore
 from consumer.maintenance.table_partitions.screening import Screening
 from consumer.postgres.client import Database
@@ -109,12 +110,14 @@ def test_a_user_who_is_erased_during_a_restore_is_in_no_table(
     assert whereabouts(months, ALICE) == []
 
 
-def test_the_draft_of_a_killed_archive_is_named(months: Environment, tmp_path: Path) -> None:
-    """Only that run knew its directory. The draft of a running command is not named."""
+@pytest.mark.parametrize("name", FormatName)
+def test_the_draft_of_a_killed_archive_is_named(months: Environment, tmp_path: Path, name: FormatName) -> None:
+    """Only that run knew its directory. The draft of a running command is not named. The next run removes the draft."""
     elsewhere = tmp_path / "elsewhere"
     with psycopg.connect(months.dsn) as barrier:
         barrier.execute("LOCK TABLE erased_users IN ACCESS EXCLUSIVE MODE")
-        archive = begin(months, "partition", "archive", "--before", "2026-02", "--to", str(elsewhere))
+        command = ("partition", "archive", "--before", "2026-02", "--to", str(elsewhere))
+        archive = begin(months, *command, "--format", name)
         eventually(lambda: [*elsewhere.glob(".*")], message="a draft is there")
         assert archive.poll() is None
         archive.send_signal(signal.SIGKILL)
@@ -124,3 +127,8 @@ def test_the_draft_of_a_killed_archive_is_named(months: Environment, tmp_path: P
     assert [one["file"] for one in named["files"]] == [str(draft)]
     assert "delete it" in named["files"][0]["problem"]
     assert draft.exists()
+    assert months.run(*command).returncode == 0
+    assert {path.name for path in elsewhere.iterdir()} == {
+        "ai_dialogue_log_2026_01.csv.gz",
+        "ai_dialogue_log_2026_01.manifest.json",
+    }

@@ -2,7 +2,6 @@
 deletions.
 """
 
-import gzip
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import psycopg
 import pytest
 
 from consumer.ingest.erased import Key
+from consumer.maintenance.table_partitions import FORMATS, FormatName, format_of
 from consumer.maintenance.table_partitions.export import Export
 from tests.support.archives import COUNT, HOURLY, Interrupted, archived, interrupt, roll_up
 from tests.support.erasing import KEY, add_dialogues, whereabouts
@@ -72,7 +72,8 @@ def kept(receipt: Any, name: str) -> Any:
 
 def holds(file: Path) -> bool:
     """Return whether an archive names Alice."""
-    return str(ALICE).encode() in gzip.decompress(file.read_bytes())
+    with file.open("rb") as archive:
+        return str(ALICE).encode() in b"".join(format_of(file.name).contents(archive))
 
 
 def with_small_files(environment: Environment, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -89,14 +90,15 @@ def with_small_files(environment: Environment, *arguments: str) -> subprocess.Co
     )
 
 
+@pytest.mark.parametrize("name", FormatName)
 def test_a_month_whose_archiving_failed_on_a_full_disk_is_found_and_erased_from(
-    months: Environment, tmp_path: Path
+    months: Environment, tmp_path: Path, name: FormatName
 ) -> None:
     """The message names the file, and doctor names the month with both solutions; the later archive has no erased
     user.
     """
-    full = with_small_files(months, "partition", "archive", "--before", "2026-02")
-    file = tmp_path / "archives" / "ai_dialogue_log_2026_01.csv.gz"
+    full = with_small_files(months, "partition", "archive", "--before", "2026-02", "--format", name)
+    file = tmp_path / "archives" / f"ai_dialogue_log_2026_01.{FORMATS[name].suffix}"
     assert (full.returncode, f"{file} cannot be written: File too large" in full.stderr) == (1, True), full.stderr
     assert list(file.parent.iterdir()) == []
     findings = [one for one in months.run_json("doctor")["findings"] if one["check"] == "copies"]
@@ -107,7 +109,7 @@ def test_a_month_whose_archiving_failed_on_a_full_disk_is_found_and_erased_from(
     assert counted(receipt, "dialogues") == OF_ALICE
     assert set(receipt["left_afterwards"].values()) == {0}
     assert whereabouts(months, ALICE) == []
-    [month] = months.run_json("partition", "archive", "--before", "2026-02")
+    [month] = months.run_json("partition", "archive", "--before", "2026-02", "--format", name)
     assert month["rows"] == 744 - OF_ALICE
     assert not holds(file)
     assert [one["severity"] for one in months.run_json("doctor")["findings"] if one["check"] == "copies"] == ["ok"]
@@ -342,21 +344,23 @@ def test_sent_notices_that_name_the_user_are_listed(plain: Environment, tmp_path
     assert whereabouts(plain, ALICE) == []
 
 
+@pytest.mark.parametrize("name", FormatName)
 def test_archiving_that_is_killed_at_every_step_loses_and_restores_no_erased_row(
-    months: Environment, tmp_path: Path
+    months: Environment, tmp_path: Path, name: FormatName
 ) -> None:
     """SIGKILL comes at each step in turn; each attempt continues after the previous one, and the month is
     attached again.
     """
     directory = tmp_path / "archives"
-    arguments = ("partition", "archive", "--before", "2026-02")
+    arguments = ("partition", "archive", "--before", "2026-02", "--format", name)
     step = first_step_not_reached(months, arguments, back=("partition", "archive", "--attach", "2026-01"))
     assert step > 15
     erase(months, tmp_path / "receipts")
     assert value(months.dsn, COUNT) == 2160 - 744
-    file = directory / "ai_dialogue_log_2026_01.csv.gz"
-    assert gzip.decompress(file.read_bytes()).count(b"NULL") == 744
-    assert sorted(path.name for path in directory.iterdir()) == [file.name, "ai_dialogue_log_2026_01.manifest.json"]
+    file = directory / f"ai_dialogue_log_2026_01.{FORMATS[name].suffix}"
+    with file.open("rb") as archive:
+        assert b"".join(FORMATS[name].contents(archive)).count(b"NULL") == 744
+    assert {path.name for path in directory.iterdir()} == {file.name, "ai_dialogue_log_2026_01.manifest.json"}
     assert rows(months.dsn, "SELECT phase FROM partition_archives") == [{"phase": "dropped"}]
 
 

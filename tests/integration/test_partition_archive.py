@@ -14,8 +14,11 @@ from pydantic import SecretStr
 from consumer.files import FileError
 from consumer.ingest import slo
 from consumer.ingest.rollup_basis import Basis
-from consumer.maintenance.table_partitions import ArchiveError
-from consumer.maintenance.table_partitions.archive_file import ArchiveWriter, file_sha256
+from consumer.maintenance.table_partitions import ArchiveError, FormatName
+from consumer.maintenance.table_partitions.archive_file import file_sha256
+from consumer.maintenance.table_partitions.formats.csv_gzip import CsvWriter
+from consumer.maintenance.table_partitions.formats.parquet import ParquetWriter
+from consumer.maintenance.table_partitions.places import Directory
 from consumer.postgres.admin import connect
 from consumer.postgres.client import Database
 from consumer.postgres.history import PostgresHistory
@@ -36,7 +39,7 @@ def test_months_move_to_files_that_hold_their_rows(hourly: str, tmp_path: Path) 
     assert value(hourly, "SELECT to_regclass('ai_dialogue_log_2026_01')") is None
     manifest = json.loads((tmp_path / "ai_dialogue_log_2026_01.manifest.json").read_text())
     file = tmp_path / manifest["file"]
-    assert manifest["sha256"] == january.sha256 == file_sha256(file)
+    assert manifest["sha256"] == january.sha256 == file_sha256(Directory(tmp_path), file.name)
     assert (manifest["rows"], manifest["first"], manifest["last"]) == (
         744,
         "2026-01-01 00:00:00",
@@ -216,20 +219,21 @@ def test_another_archive_of_the_same_month_is_not_used_as_ours(
     assert value(hourly, "SELECT sha256 FROM partition_archives WHERE month = '2026-01-01'") == months[0].sha256
 
 
+@pytest.mark.parametrize(("name", "writer"), [(FormatName.CSV, CsvWriter), (FormatName.PARQUET, ParquetWriter)])
 def test_the_table_stays_if_the_file_does_not_hold_its_rows(
-    hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: FormatName, writer: type
 ) -> None:
     """Bytes that the disk has lost are found when the file is read back, before anything is dropped."""
-    real = ArchiveWriter.__exit__
+    real = writer.__exit__  # type: ignore[attr-defined]
 
-    def torn(self: ArchiveWriter, *arguments: Any) -> None:
+    def torn(self: Any, *arguments: Any) -> None:
         real(self, *arguments)
-        [path] = tmp_path.glob(".ai_dialogue_log_2026_01.csv.gz.*")
+        [path] = tmp_path.glob(".ai_dialogue_log_2026_01.*.part")
         path.write_bytes(path.read_bytes()[:-100])
 
-    monkeypatch.setattr(ArchiveWriter, "__exit__", torn)
+    monkeypatch.setattr(writer, "__exit__", torn)
     with pytest.raises(ArchiveError):
-        archived(hourly, tmp_path)
+        archived(hourly, tmp_path, file_format=name)
     assert value(hourly, "SELECT count(*) FROM ai_dialogue_log_2026_01") == 744
     assert list(tmp_path.iterdir()) == []
 

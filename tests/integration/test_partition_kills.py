@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from consumer.maintenance.table_partitions import FormatName
 from tests.support.archives import COUNT, Interrupted, archived, interrupt
 from tests.support.partitions import ALL_ROWS, assert_sound, converted, fill, is_partitioned, one_dialogue
 from tests.support.psql import execute, rows, value
@@ -152,16 +153,19 @@ UPDATE wanted SET query = changed.query FROM changed WHERE wanted.id = changed.i
 """
 
 
+@pytest.mark.parametrize("name", FormatName)
 @pytest.mark.parametrize("phase", ["detached", "exported", "dropped"])
-def test_a_killed_archiving_continues(hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
+def test_a_killed_archiving_continues(
+    hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str, name: FormatName
+) -> None:
     """It is killed before each step is stored; the rows are in the table or in a file that was read back."""
     environment = Environment(hourly, "127.0.0.1:9", {})
-    command = ("partition", "archive", "--before", "2026-02", "--to", str(tmp_path))
+    command = ("partition", "archive", "--before", "2026-02", "--to", str(tmp_path), "--format", name)
     with monkeypatch.context() as patch:
         if phase != "detached":
             interrupt(patch, {"exported": "copy_out", "dropped": "DROP TABLE"}[phase])
             with pytest.raises(Interrupted):
-                archived(hourly, tmp_path, "2026-02-01")
+                archived(hourly, tmp_path, "2026-02-01", file_format=name)
     kill_before_noting(environment, "partition_archives", *command)
     assert [month["rows"] for month in environment.run_json(*command)] == [744]
     assert value(hourly, COUNT) == 2160 - 744

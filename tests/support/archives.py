@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from consumer.ingest.erased import Key
-from consumer.maintenance.table_partitions import Archived, Restored, archive, restore
+from consumer.maintenance.table_partitions import (
+    FORMATS,
+    Archived,
+    FormatName,
+    Place,
+    Restored,
+    archive,
+    place_of,
+    restore,
+)
 from consumer.postgres.admin import AdminConnection
 from consumer.postgres.queries import load
 from tests.support.psql import execute
@@ -45,15 +54,27 @@ def roll_up(dsn: str, zone: str = "UTC") -> None:
 
 
 def archived(
-    dsn: str, directory: Path, before: str = "2026-03-01", zone: str = "UTC", keys: Sequence[Key] = ()
+    dsn: str,
+    directory: Path | Place,
+    before: str = "2026-03-01",
+    zone: str = "UTC",
+    keys: Sequence[Key] = (),
+    file_format: FormatName = FormatName.CSV,
 ) -> list[Archived]:
     """Archive the months before a date."""
-    first = date.fromisoformat(before)
-    work = archive(dsn, before=first, directory=directory, timezone=zone, on_progress=lambda *_: None, keys=keys)
+    work = archive(
+        dsn,
+        before=date.fromisoformat(before),
+        place=place_of(directory, directory) if isinstance(directory, Path) else directory,
+        timezone=zone,
+        on_progress=lambda *_: None,
+        file_format=FORMATS[file_format],
+        keys=keys,
+    )
     return list(asyncio.run(work))
 
 
-def restored(dsn: str, manifest: Path, zone: str = "UTC") -> Restored:
+def restored(dsn: str, manifest: str | Path, zone: str = "UTC") -> Restored:
     """Restore a month."""
     return asyncio.run(restore(dsn, manifest=manifest, timezone=zone))
 
@@ -70,9 +91,9 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
     name = statement if statement == "copy_out" else "execute"
     real: Callable[..., Any] = getattr(AdminConnection, name)
 
-    async def interrupted(self: AdminConnection, sql: str, *arguments: Any) -> Any:
+    async def interrupted(self: AdminConnection, sql: str, *arguments: Any, **options: Any) -> Any:
         if statement in ("copy_out", sql[: len(statement)]):
             raise Interrupted
-        return await real(self, sql, *arguments)
+        return await real(self, sql, *arguments, **options)
 
     monkeypatch.setattr(AdminConnection, name, interrupted)

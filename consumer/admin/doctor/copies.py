@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from shlex import quote
 from typing import Any
 
 from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, error, fine, note, warning
+from consumer.maintenance.table_partitions import format_of
 from consumer.postgres.queries import load
 from consumer.postgres.schema_lock import LOCK_KEY
 
@@ -27,16 +29,22 @@ def _finding(row: Mapping[str, Any]) -> Finding:
         if name.endswith("_new"):
             fix += "; or ragledger partition convert --abort"
         return warning("copies", f"a conversion was interrupted; {name} holds a second copy of dialogues", fix)
-    return _month(name, row["phase"])
+    return _month(name, row)
 
 
-def _month(name: str, phase: str | None) -> Finding:
+def _month(name: str, row: Mapping[str, Any]) -> Finding:
     year, month = map(int, name.rsplit("_", 2)[1:])
     following = date(year + month // 12, month % 12 + 1, 1)
     found = f"{year}-{month:02} is not in ai_dialogue_log: its dialogues are in the table {name}, which no query reads"
-    if phase is None:
+    if row["phase"] is None:
         fix = f"ragledger partition archive --restore MANIFEST, which starts over; or, without it, DROP TABLE {name}"
         return error("copies", f"{found}: restoring it from its file was interrupted", fix)
     back = f"ragledger partition archive --attach {year}-{month:02}"
-    goes_on = f"ragledger partition archive --before {following:%Y-%m}, which continues"
+    goes_on = f"ragledger partition archive --before {following:%Y-%m}{_options(row)}, which continues"
     return error("copies", f"{found}: archiving it was interrupted", f"{goes_on}; or {back}, which attaches it again")
+
+
+def _options(row: Mapping[str, Any]) -> str:
+    """Return the options with which the interrupted command wrote, as far as they are recorded."""
+    place = f" --to {quote(row['directory'])}" if row["directory"] else ""
+    return f"{place} --format {format_of(row['file']).name}" if row["file"] else place

@@ -1,4 +1,4 @@
-"""Searches archives of months. An erasure reads these files and does not change them."""
+"""Searches archives of months, in directories and in object stores. An erasure reads them and does not change them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from consumer.files import leftovers
-from consumer.maintenance.table_partitions import ArchiveError, rows_of
+from consumer.files import FileError
+from consumer.maintenance.table_partitions import PATTERNS, ArchiveError, Place, place_of, rows_of
 from consumer.postgres.client import Database
 from consumer.postgres.queries import load
-
-PATTERN = "ai_dialogue_log_*.csv.gz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,41 +37,52 @@ async def search_archives(
     """
     async with database.transaction() as transaction:
         noted = await transaction.fetch(load("erasure_files"))
-    found = []
-    directories = _directories(noted, directory)
-    for path in sorted(_paths(noted, directory, directories)):
-        one = await asyncio.to_thread(_search, path, user)
-        on_progress("archives", 1)
-        if one.rows != 0:
-            found.append(one)
-    return [*found, *(ArchiveFile(str(path), None, _DRAFT) for one in sorted(directories) for path in _drafts(one))]
+    found: list[ArchiveFile] = []
+    drafts: set[Path] = set()
+    for address, files in sorted(_noted(noted, directory).items()):
+        try:
+            place = place_of(address, directory)
+            names = await asyncio.to_thread(place.names, PATTERNS)
+        except (ArchiveError, FileError) as error:
+            found += _unsearched(address, files, str(error))
+            continue
+        for name in sorted({*files, *names}):
+            one = await asyncio.to_thread(_search, place, name, user)
+            on_progress("archives", 1)
+            if one.rows != 0:
+                found.append(one)
+        drafts.update(place.drafts(PATTERNS))
+    return [*found, *(ArchiveFile(str(path), None, _DRAFT) for path in sorted(drafts))]
 
 
-def _directories(noted: Iterable[Any], directory: Path) -> set[Path]:
-    """Return the directories of all archives, and the one of the settings."""
-    return {directory.resolve(), *(Path(row["directory"] or directory).resolve() for row in noted)}
+def _noted(rows: Iterable[Any], directory: Path) -> Mapping[str, set[str]]:
+    """Return the recorded files by place: those of all archives, and the directory of the settings.
 
-
-def _paths(noted: Iterable[Any], directory: Path, directories: Iterable[Path]) -> set[Path]:
-    """Return the recorded files and all others beside them, such as those of restored months or of tests."""
-    named = {Path(row["directory"] or directory).resolve() / row["file"] for row in noted if row["file"]}
-    return named | {path for one in directories for path in one.glob(PATTERN)}
-
-
-def _drafts(directory: Path) -> Iterable[Path]:
-    """Return unfinished files of killed commands. A file that is being written is screened for erased
-    users at its end.
+    A place is searched for others too, such as files of restored months or of tests.
     """
-    return sorted(leftovers(directory, PATTERN))
+    places: dict[str, set[str]] = {str(directory.resolve()): set()}
+    for row in rows:
+        files = places.setdefault(row["directory"] or str(directory.resolve()), set())
+        if row["file"]:
+            files.add(row["file"])
+    return places
+
+
+def _unsearched(address: str, files: Iterable[str], problem: str) -> Iterable[ArchiveFile]:
+    """Name what is recorded in a place that cannot be listed, or the place if nothing is."""
+    return [ArchiveFile(f"{address}/{name}", None, problem) for name in sorted(files)] or [
+        ArchiveFile(address, None, problem)
+    ]
 
 
 _DRAFT = "unfinished, left by a command that was killed: delete it"
 
 
-def _search(path: Path, user: UUID) -> ArchiveFile:
-    if not path.is_file():
-        return ArchiveFile(str(path), None, "not found on this machine")
+def _search(place: Place, name: str, user: UUID) -> ArchiveFile:
+    address = place.address(name)
     try:
-        return ArchiveFile(str(path), rows_of(path, user))
+        if not place.has(name):
+            return ArchiveFile(address, None, place.missing)
+        return ArchiveFile(address, rows_of(place, name, user))
     except ArchiveError as error:
-        return ArchiveFile(str(path), None, str(error))
+        return ArchiveFile(address, None, str(error))

@@ -17,15 +17,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 from consumer.ingest.erased import Key
 from consumer.maintenance.table_partitions.archive_file import Manifest, demand_equal
 from consumer.maintenance.table_partitions.errors import ArchiveError
 from consumer.maintenance.table_partitions.export import Export
+from consumer.maintenance.table_partitions.formats import CSV, ArchiveFormat
 from consumer.maintenance.table_partitions.locks import Lock, short_transaction, under_lock
 from consumer.maintenance.table_partitions.months import business_zone, demand_computed, demand_over, demand_unmarked
+from consumer.maintenance.table_partitions.places import Place
 from consumer.maintenance.table_partitions.screening import Screening
 from consumer.maintenance.table_partitions.shape import read_shape
 from consumer.postgres.admin import AdminConnection, Target, connect
@@ -52,10 +53,18 @@ class Archived:
 
 
 async def archive(
-    target: Target, *, before: date, directory: Path, timezone: str, on_progress: OnProgress, keys: Sequence[Key] = ()
+    target: Target,
+    *,
+    before: date,
+    place: Place,
+    timezone: str,
+    on_progress: OnProgress,
+    file_format: ArchiveFormat = CSV,
+    keys: Sequence[Key] = (),
 ) -> tuple[Archived, ...]:
     """Archive every month before the one that begins at `before`, and continue an interrupted run.
 
+    :param place: the place of the files; a file that an interrupted run has completed there keeps its format
     :param timezone: the business time zone of the settings; the one in force in the database counts too
     :param keys: the erasure keys, as for :class:`consumer.postgres.erasures.Erasures`
     :raises ArchiveError: a month cannot be archived now; the months before it are archived
@@ -63,6 +72,8 @@ async def archive(
     :raises Unavailable: users were erased with an erasure key that is not set here
     :raises PartitionError: :raises MigrationError: :raises DatabaseError: as for a conversion
     """
+    file_format.demand()
+    place.demand()
     async with exclusive(target, OTHER_WAIT_S), connect(target) as db:
         shape = await read_shape(db)
         if shape.kind != "p":
@@ -72,7 +83,7 @@ async def archive(
         done = []
         for index, row in enumerate(months):
             on_progress(f"{row['month']:%Y-%m}", index, len(months))
-            export = Export(db, row, shape.columns, directory, Screening(db, keys))
+            export = Export(db, row, shape.typed_columns, place, file_format, Screening(db, keys))
             done.append(await _Month(db, row, export).archive(zones))
         return tuple(done)
 
@@ -100,7 +111,7 @@ class _Month:
             manifest.month,
             self._partition,
             manifest.rows,
-            str(self._export.directory / manifest.file),
+            self._export.place.address(manifest.file),
             manifest.bytes,
             manifest.sha256,
             tuple(self._locks),
@@ -120,12 +131,12 @@ class _Month:
 
     async def _exported(self) -> Manifest | None:
         """Return the manifest of an earlier run if its file is here and holds exactly the rows of the table."""
-        path = self._export.manifest_path
-        if self._row["phase"] != "exported" or not path.is_file():
+        place, name = self._export.place, self._export.manifest_name
+        if self._row["phase"] != "exported" or not place.has(name):
             return None
         try:
-            manifest = Manifest.read(path)
-            demand_equal(manifest, path.parent / manifest.file)
+            manifest = Manifest.read(place, name)
+            demand_equal(manifest, place)
         except ArchiveError:
             return None  # the table still holds the rows; the export runs again
         rows = await self._export.count()

@@ -1,32 +1,30 @@
-"""The file of an archived month: compressed CSV, with a manifest beside it that describes the content."""
+"""The file of an archived month, with a manifest beside it that describes the content."""
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
 import json
-import sys
-import zlib
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import BinaryIO, Self
 from uuid import UUID
 
-from consumer.files import Output, write
 from consumer.maintenance.table_partitions.errors import ArchiveError
+from consumer.maintenance.table_partitions.formats import FORMATS, ArchiveFormat, format_marked, format_of
+from consumer.maintenance.table_partitions.places import Place
 
-FORMAT = "ragledger archive 1"
-PIECE = 1 << 20
+PATTERNS = tuple(f"ai_dialogue_log_*.{one.suffix}" for one in FORMATS.values())
+"""The names of archive files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """The description of an archive file. `month` is YYYY-MM; `first` and `last` are the bounds of created_at, UTC.
 
-    `sha256` is the hash of the compressed file, `content_sha256` that of the CSV in it, both in hex.
+    `format` is the mark of the file's format. `sha256` is the hash of the file, `content_sha256` that of the CSV that
+    PostgreSQL has written, both in hex.
     """
 
     format: str
@@ -43,51 +41,34 @@ class Manifest:
     server_version: str
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, place: Place, name: str) -> Self:
         """Read a manifest.
 
-        :raises ArchiveError: the file is not a manifest
+        :raises ArchiveError: the file is missing, or is not a manifest
         """
+        address = place.address(name)
+        if not place.has(name):
+            raise ArchiveError(f"{address}: {place.missing}")
+        with _readable(address), place.open(name) as file:
+            text = file.read()
         try:
-            members = json.loads(path.read_text("utf-8"))
+            members = json.loads(text)
             manifest = cls(**{**members, "columns": tuple(members["columns"])})
         except (ValueError, TypeError, KeyError) as error:
-            raise ArchiveError(f"{path} is not a manifest of an archive: {error}") from error
-        if manifest.format != FORMAT:
-            raise ArchiveError(f"{path} has the format {manifest.format!r}; this ragledger reads {FORMAT!r}")
+            raise ArchiveError(f"{address} is not a manifest of an archive: {error}") from error
+        if format_marked(manifest.format) is None:
+            known = " and ".join(repr(one.mark) for one in FORMATS.values())
+            raise ArchiveError(f"{address} has the format {manifest.format!r}; this ragledger reads {known}")
         return manifest
 
-    def write(self, path: Path) -> None:
+    def write(self, place: Place, name: str) -> None:
         """Write the manifest as one complete file."""
-        write(path, json.dumps(asdict(self), indent=2) + "\n")
-
-
-class ArchiveWriter:
-    """Compresses CSV into a file and computes the SHA-256 of the CSV."""
-
-    def __init__(self, file: Output) -> None:
-        """Leave name and time out of the gzip header, so that equal content gives an equal file."""
-        self._file, self._content = file, hashlib.sha256()
-        self._gzip = gzip.GzipFile(filename="", fileobj=cast(IO[bytes], file), mode="wb", compresslevel=6, mtime=0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._gzip.close()
-        self._file.flush()
-
-    async def write(self, piece: bytes) -> None:
-        """Append bytes."""
-        self._content.update(piece)
-        self._gzip.write(piece)
+        place.write(name, json.dumps(asdict(self), indent=2) + "\n")
 
     @property
-    def content_sha256(self) -> str:
-        """The SHA-256 of all bytes that were appended, in hex."""
-        return self._content.hexdigest()
+    def file_format(self) -> ArchiveFormat:
+        """The format of the file."""
+        return format_marked(self.format) or format_of(self.file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,65 +81,73 @@ class ReadBack:
     rows: int
 
 
-def read_back(path: Path) -> ReadBack:
+def read_back(path: Path, kind: ArchiveFormat) -> ReadBack:
     """Read the whole file from the disk.
 
-    :raises ArchiveError: it cannot be decompressed, or is not CSV
+    :raises ArchiveError: it is damaged
     """
-    content = hashlib.sha256()
-    csv.field_size_limit(sys.maxsize)
-    try:
-        with gzip.open(path, "rb") as file:
-            rows = -1  # the header line is not a row
-            for _ in csv.reader(_lines(file, content)):
-                rows += 1
-    except (EOFError, OSError, UnicodeDecodeError, csv.Error, zlib.error) as error:
-        raise ArchiveError(f"{path} cannot be read back: {error}") from error
-    return ReadBack(path.stat().st_size, file_sha256(path), content.hexdigest(), rows)
+    with _readable(path), path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        content_sha256, rows = _measured(file, kind)
+        return ReadBack(file.seek(0, 2), sha256, content_sha256, rows)
 
 
-def rows_of(path: Path, user: UUID) -> int:
+def rows_of(place: Place, name: str, user: UUID) -> int:
     """Count the rows of one user in a file.
 
     :raises ArchiveError: it cannot be read, or is not an archive of dialogues
     """
-    csv.field_size_limit(sys.maxsize)
-    try:
-        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-            rows = csv.reader(file)
-            column = next(rows).index("user_id")
-            return sum(row[column] == str(user) for row in rows)
-    except (EOFError, OSError, StopIteration, IndexError, ValueError, csv.Error, zlib.error) as error:
-        raise ArchiveError(f"{path} cannot be read: {error}") from error
+    with _readable(place.address(name)), place.open(name) as file:
+        return format_of(name).rows_of(file, user)
 
 
-def demand_equal(manifest: Manifest, path: Path) -> None:
-    """Compare a file with its manifest.
+def demand_equal(manifest: Manifest, place: Place) -> None:
+    """Compare a file with its manifest. The file is decoded only if its checksum is right.
 
     :raises ArchiveError: the file is missing or has changed
     """
-    if not path.is_file():
-        raise ArchiveError(f"{path} is missing: put it beside its manifest")
-    read = read_back(path)
-    if (read.sha256, read.content_sha256, read.rows) != (manifest.sha256, manifest.content_sha256, manifest.rows):
-        raise ArchiveError(f"{path} has changed: its SHA-256 is {read.sha256} instead of {manifest.sha256}")
+    address = place.address(manifest.file)
+    if not place.has(manifest.file):
+        raise ArchiveError(f"{address} is missing: put it beside its manifest")
+    sha256 = file_sha256(place, manifest.file)
+    if sha256 != manifest.sha256:
+        raise ArchiveError(f"{address} has changed: its SHA-256 is {sha256} instead of {manifest.sha256}")
+    with _readable(address), place.open(manifest.file) as file:
+        found = _measured(file, manifest.file_format)
+    if found != (manifest.content_sha256, manifest.rows):
+        raise ArchiveError(f"{address} does not hold the {manifest.rows} rows that its manifest describes")
 
 
-def _lines(file: Iterable[bytes], content: Any) -> Iterator[str]:
-    """Yield the lines with their original line ends, as csv expects. A line may end inside a quoted field."""
-    for line in file:
-        content.update(line)
-        yield line.decode("utf-8")
+def file_sha256(place: Place, name: str) -> str:
+    """Return the SHA-256 of a file, in hex.
 
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
+    :raises ArchiveError: it cannot be read
+    """
+    with _readable(place.address(name)), place.open(name) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-async def content(path: Path) -> AsyncIterator[bytes]:
-    """Yield the decompressed CSV of a file in pieces."""
-    with gzip.open(path, "rb") as file:
-        while piece := file.read(PIECE):
+async def content(manifest: Manifest, place: Place) -> AsyncIterator[bytes]:
+    """Yield the CSV of a file in pieces, as PostgreSQL reads it."""
+    with place.open(manifest.file) as file:
+        for piece in manifest.file_format.contents(file):
             yield piece
+
+
+def _measured(file: BinaryIO, kind: ArchiveFormat) -> tuple[str, int]:
+    """Return the SHA-256 of the CSV in a file, and the number of rows."""
+    hashed = hashlib.sha256()
+    rows = kind.measure(file, hashed)
+    return hashed.hexdigest(), rows
+
+
+@contextmanager
+def _readable(address: object) -> Iterator[None]:
+    """Raise any error of reading as an ArchiveError. Decoders and object stores have many errors for damaged files."""
+    try:
+        yield
+    except ArchiveError:
+        raise
+    except Exception as error:
+        raise ArchiveError(f"{address} cannot be read: {str(error) or type(error).__name__}") from error

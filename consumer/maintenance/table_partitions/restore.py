@@ -18,8 +18,9 @@ from consumer.maintenance.table_partitions.archive_file import Manifest, content
 from consumer.maintenance.table_partitions.errors import ArchiveError
 from consumer.maintenance.table_partitions.locks import Lock, short_transaction, under_lock
 from consumer.maintenance.table_partitions.months import business_zone
+from consumer.maintenance.table_partitions.places import Place, located
 from consumer.maintenance.table_partitions.screening import Screening
-from consumer.maintenance.table_partitions.shape import Shape, read_shape
+from consumer.maintenance.table_partitions.shape import Shape, read_shape, unquoted
 from consumer.postgres.admin import AdminConnection, Target, connect
 from consumer.postgres.queries import load
 from consumer.postgres.schema_lock import exclusive
@@ -41,19 +42,20 @@ class Restored:
     lock: Lock
 
 
-async def restore(target: Target, *, manifest: Path, timezone: str, keys: Sequence[Key] = ()) -> Restored:
-    """Restore a month from its file. The command may be repeated.
+async def restore(target: Target, *, manifest: str | Path, timezone: str, keys: Sequence[Key] = ()) -> Restored:
+    """Restore a month from its file, whatever its format is. The command may be repeated.
 
-    :param manifest: path of the manifest; the file is beside it
+    :param manifest: path or URL of the manifest; the file is beside it
     :param keys: the erasure keys, which identify erased users
     :raises ArchiveError: file and manifest differ, or the month cannot be restored
     :raises Unavailable: users were erased with an erasure key that is not set here
     :raises PartitionError: :raises MigrationError: :raises DatabaseError: as for a conversion
     """
-    described = Manifest.read(manifest)
-    demand_equal(described, manifest.parent / described.file)
+    place, name = located(manifest)
+    described = Manifest.read(place, name)
+    demand_equal(described, place)
     async with _restoring(target, date.fromisoformat(f"{described.month}-01"), keys) as month:
-        await month.load(described, manifest.parent / described.file)
+        await month.load(described, place)
         return await month.attach(timezone)
 
 
@@ -79,14 +81,15 @@ class _Month:
         self._partition = f"ai_dialogue_log_{month:%Y_%m}"
         self._rows = self._erased = self._moved = 0
 
-    async def load(self, manifest: Manifest, path: Path) -> None:
+    async def load(self, manifest: Manifest, place: Place) -> None:
         """Load the rows of a file into a new table, without those of erased users, and reserve their ids."""
         self._demand_columns(manifest.columns)
         await under_lock(self._db, f"make room for {self._name}", load("partition_hold_copies"), self._make_room)
         async with short_transaction(self._db, 0):
             await self._db.execute(load("partition_restore_table").format(**self._names))
             await self._db.execute(load("partition_bound").format(**self._names))
-            await self._db.copy_in(self._partition, _unquoted(manifest.columns), content(path))
+            columns = list(map(unquoted, manifest.columns))  # asyncpg adds quotes of its own
+            await self._db.copy_in(self._partition, columns, content(manifest, place))
             self._rows = manifest.rows
             self._erased = await self._screening.clean(self._partition)
             # An erasure that started meanwhile has not seen this table.
@@ -94,7 +97,8 @@ class _Month:
                 self._erased += await self._screening.clean(self._partition)
             [row] = await self._db.rows(load("partition_restored_twice").format(**self._names))
             if row["doubled"]:
-                raise ArchiveError(f"{row['doubled']} ids of {path} are already in ai_dialogue_log")
+                address = place.address(manifest.file)
+                raise ArchiveError(f"{row['doubled']} ids of {address} are already in ai_dialogue_log")
             await self._db.execute(
                 f"INSERT INTO known_ids (id) SELECT id FROM {self._partition} ON CONFLICT (id) DO NOTHING"  # noqa: S608
             )
@@ -161,7 +165,7 @@ class _Month:
     def _demand_columns(self, columns: Sequence[str]) -> None:
         if self._shape.kind != "p":
             raise ArchiveError(
-                "ai_dialogue_log is not partitioned: copy the file into it with psql, as the manual says"
+                "ai_dialogue_log is not partitioned: copy a CSV file into it with psql, as the manual says"
             )
         if missing := set(columns) - set(self._shape.columns):
             raise ArchiveError(f"ai_dialogue_log has no column {', '.join(sorted(missing))}, which the file has")
@@ -171,8 +175,3 @@ _UNFINISHED = (
     "archiving {month} is not finished: run `ragledger partition archive --before` again, or attach the month"
     " again with `ragledger partition archive --attach {month}`"
 )
-
-
-def _unquoted(columns: Sequence[str]) -> list[str]:
-    """Return the names without quotes, because asyncpg adds its own."""
-    return [column[1:-1].replace('""', '"') if column.startswith('"') else column for column in columns]

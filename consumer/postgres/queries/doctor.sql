@@ -13,9 +13,9 @@ SELECT checkpoints_timed AS timed, checkpoints_req AS requested, stats_reset FRO
 
 -- name: doctor_copies
 -- Tables with dialogues outside ai_dialogue_log: months that are being archived or restored, and tables of a
--- conversion. Returns the phase of archiving of each, and whether the command that works on it is running.
-SELECT relname::text AS name,
-       (SELECT phase FROM partition_archives WHERE to_regclass(partition) = pg_class.oid AND phase <> 'dropped') AS phase,
+-- conversion. Returns the phase of archiving of each, where its file is or will be, and whether the command that works
+-- on it is running.
+SELECT relname::text AS name, archive.phase, archive.directory, archive.file,
        EXISTS (
            SELECT FROM pg_locks
            WHERE locktype = 'advisory' AND granted AND objsubid = 1
@@ -23,6 +23,7 @@ SELECT relname::text AS name,
              AND (classid::bigint << 32 | objid::bigint) = $1
        ) AS is_running
 FROM pg_class
+LEFT JOIN partition_archives AS archive ON to_regclass(archive.partition) = pg_class.oid AND archive.phase <> 'dropped'
 WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('ai_dialogue_log'))
   AND relkind IN ('r', 'p') AND NOT relispartition
   AND relname ~ '^ai_dialogue_log_(new|before|[0-9]{4}_[0-9]{2})$'
