@@ -121,7 +121,7 @@ class DialogueExpiry:
             if chosen == deleted:
                 return
             vain = 0 if deleted else vain + 1
-        raise OperationError(_STAYS.format(count=chosen))
+        raise OperationError(_STAYS)
 
     async def _delete_once(self, before: datetime, on_removed: OnRemoved) -> tuple[int, int]:
         """Delete from the oldest dialogue to the boundary. Return how many were chosen, and how many deleted."""
@@ -166,6 +166,6 @@ _TAKEN = (
     " running: run this again when it has ended"
 )
 _STAYS = (
-    "{count} expired dialogues are still there although they were deleted: look for a trigger or a rule of your own"
-    " that keeps them"
+    "expired dialogues are still there although they were deleted: look for a trigger or a rule of your own that keeps"
+    " them"
 )
