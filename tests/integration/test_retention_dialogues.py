@@ -296,3 +296,96 @@ def test_the_output_for_people(environment: Environment) -> None:
     assert (preview.returncode, run.returncode) == (0, 0)
     assert "months to drop" in preview.stdout
     assert "months dropped" in run.stdout
+
+
+def test_what_archived_months_have_left_goes_when_they_expire(environment: Environment, tmp_path: Path) -> None:
+    """The files stay, and the preview names them. A restored month goes with the next run; its days stay."""
+    dsn = environment.dsn
+    fill(dsn, months=True)
+    over, final = expired(months=True)
+    gone, stays = dialogues(dsn, over), dialogues(dsn, f"NOT {over}")
+    roll_up_all(environment)
+    before = history(environment)
+    done = environment.run_json("partition", "archive", "--before", f"{final:%Y-%m}", "--to", str(tmp_path))
+    files = sorted(path.name for path in tmp_path.glob("*.csv.gz"))
+    assert len(done) == len(files) > 0
+    assert value(dsn, "SELECT count(*) FROM dialogue_traces") == len(gone | stays)
+    preview = environment.run_json("retention", "preview")["dialogues"]
+    assert (preview["expired"], preview["months"], preview["archives"]) == (0, [], files)
+    hold(dsn, HELD)
+    environment.run_json("retention", "run")
+    assert value(dsn, "SELECT count(*) FROM dialogue_traces") == len(gone | stays), "a hold keeps them too"
+    execute(dsn, "DELETE FROM legal_holds")
+    environment.run_json("retention", "run")
+    for table in ("dialogue_traces", "dialogue_costs", "kept_feedback"):
+        assert value(dsn, f"SELECT count(*) FROM {table}") == len(stays)
+    manifest = next(tmp_path.glob("*.manifest.json"))
+    restored = environment.run("partition", "archive", "--restore", str(manifest))
+    assert restored.returncode == 0, restored.stderr
+    assert (
+        environment.run_json("retention", "run")["dialogues"]
+        == len(dialogues(dsn, over)) + json.loads(manifest.read_text())["rows"]
+    )
+    assert (dialogues(dsn), history(environment)) == (stays, before)
+
+
+def test_a_month_that_an_interrupted_archive_has_left_is_reported(environment: Environment) -> None:
+    """Its dialogues stay until the archive is finished; the others go."""
+    dsn = environment.dsn
+    fill(dsn, months=True)
+    over, _ = expired(months=True)
+    left = value(dsn, "SELECT min(partition::text) FROM dialogue_partitions('ai_dialogue_log') WHERE NOT is_default")
+    execute(
+        dsn,
+        f"ALTER TABLE ai_dialogue_log DETACH PARTITION {left}",
+        f"INSERT INTO partition_archives (month, partition, phase) SELECT to_date(right('{left}', 7), 'YYYY_MM'),"
+        f" '{left}', 'detached'",
+    )
+    done = environment.run("retention", "run", "--json")
+    assert (done.returncode, left in done.stderr) == (1, True)
+    assert dialogues(dsn, over) == set()
+    assert value(dsn, f"SELECT count(*) FROM {left}") > 0
+
+
+def test_months_that_were_made_after_the_first_run_expire_too(environment: Environment) -> None:
+    """The table is converted between two runs; the boundary stays, and no day changes."""
+    dsn = environment.dsn
+    fill(dsn)
+    over, final = expired(months=False)
+    stays = dialogues(dsn, f"NOT {over}")
+    roll_up_all(environment)
+    before = history(environment)
+    environment.run_json("retention", "run")
+    assert environment.run("partition", "convert").returncode == 0
+    assert environment.run_json("retention", "run")["problems"] == []
+    assert dialogues(dsn) == stays
+    environment.variables["RAGLEDGER_RETENTION__DIALOGUES_DAYS"] = "1"
+    assert environment.run_json("retention", "run")["problems"] == []
+    environment.variables["RAGLEDGER_RETENTION__DIALOGUES_DAYS"] = "90"
+    environment.run_json("retention", "run")
+    assert str(value(dsn, "SELECT expired_before::date FROM dialogue_retention")) >= str(final)
+    assert history(environment) == before
+
+
+def test_a_business_day_that_a_month_divides_stays_whole_in_the_history(environment: Environment) -> None:
+    """In Tokyo, the last business day of a month ends hours after the month in UTC. It is computed before the month
+    goes, and final although a part of its dialogues stays.
+    """
+    dsn = environment.dsn
+    environment.variables["RAGLEDGER_ROLLUP__TIMEZONE"] = "Asia/Tokyo"
+    fill(dsn, months=True)
+    roll_up_all(environment)
+    before = history(environment)
+    execute(dsn, "DELETE FROM rag_metrics_history WHERE date < now() - interval '20 days'")
+    assert environment.run_json("retention", "run")["problems"] == []
+    boundary = value(dsn, "SELECT expired_before FROM dialogue_retention")
+    assert boundary == boundary.replace(day=1, hour=0, minute=0) > midnight(DAYS)
+    divided = boundary.date()  # it begins nine hours before the month in UTC
+    assert history(environment, divided + timedelta(days=1)) == [
+        row for row in before if row["date"][:10] <= f"{divided}"
+    ]
+    execute(dsn, one_dialogue(f"'{boundary}'"), f"INSERT INTO touched_days (day) VALUES ('{divided}')")
+    assert environment.run("rollup", "--day", str(divided)).returncode == 1
+    after = str(divided + timedelta(days=1)), str(midnight(0).date())
+    assert environment.run("rollup", "--since", after[0], "--until", after[1]).returncode == 0
+    assert history(environment) == before

@@ -103,6 +103,10 @@ class DialogueExpiry:
                 await MonthRemoval(db, self._batch_rows).drop(before, on_removed)
         await self._delete(before, on_removed)
         await self._sweep(before)
+        async with self._database.transaction() as transaction:
+            left = [row["name"] for row in await transaction.fetch(load("expiry_left"), before)]
+        if left:
+            raise OperationError(_LEFT.format(tables=", ".join(left)))
 
     async def _months(self, state: State, before: datetime) -> tuple[Sequence[str], Sequence[Month]]:
         """Return the names of the months that would be dropped, and the months that a killed run has detached."""
@@ -164,6 +168,10 @@ async def _is_kept(db: AdminConnection, month: Month) -> bool:
 _TAKEN = (
     "no dialogue was removed, because a migration, a conversion, an archive, a restore or another run of retention is"
     " running: run this again when it has ended"
+)
+_LEFT = (
+    "expired dialogues are in {tables}, which an interrupted archive or restore of a month has left: finish it, as"
+    " `ragledger doctor` says"
 )
 _STAYS = (
     "expired dialogues are still there although they were deleted: look for a trigger or a rule of your own that keeps"

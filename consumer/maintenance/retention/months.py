@@ -20,6 +20,8 @@ from consumer.maintenance.table_partitions.shape import read_shape
 from consumer.postgres.admin import AdminConnection
 from consumer.postgres.queries import load
 
+_HOLD_WAIT_MS = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Month:
@@ -88,7 +90,7 @@ class MonthRemoval:
         after: UUID | None = None
         statement = load("expiry_month_ids").format(partition=month.partition)
         while True:
-            async with short_transaction(self._db, 0):
+            async with short_transaction(self._db, _HOLD_WAIT_MS):
                 await self._put_back_held(month)
                 page = await self._db.rows(statement, after, self._batch_rows)
                 gone = [row["id"] for row in page if not row["is_back"]]

@@ -87,6 +87,18 @@ WHERE held_until IS NULL OR held_until > $1::timestamp AT TIME ZONE 'UTC'
 ORDER BY user_id
 
 
+-- name: expiry_left
+-- Months that have expired and that an interrupted archive or restore has left as tables of their own.
+-- $1 dialogues before this moment are expired, UTC
+SELECT relname::text AS name
+FROM pg_class
+WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('ai_dialogue_log'))
+  AND relkind = 'r' AND NOT relispartition
+  AND CASE WHEN relname ~ '^ai_dialogue_log_[0-9]{4}_(0[1-9]|1[0-2])$'
+      THEN to_date(right(relname, 7), 'YYYY_MM') + interval '1 month' <= $1::timestamp END
+ORDER BY relname
+
+
 -- name: expiry_letters
 -- The next expired dead letters: as many as stay below a total size, but at least one.
 -- $1 ids greater than this  $2 dead letters before this moment are expired, UTC  $3 at most  $4 bytes
