@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_nothing_is_public_after_any_command_or_during_it(
 async def remove_months(dsn: str) -> None:
     """Remove the months as retention does."""
     async with connect(dsn) as db:
-        await MonthRemoval(db, 1_000).drop(datetime(2026, 3, 1), lambda *_: None)
+        await MonthRemoval(db, 1_000).drop(datetime(2026, 3, 1), inf, lambda *_: None)
 
 
 def test_no_rollback_grants_a_right_to_public(filled: str, stranger: str) -> None:

@@ -26,7 +26,7 @@ WITH said AS (
 ),
 feedback AS (
     INSERT INTO kept_feedback (dialogue_id, user_feedback, given_at, applied_at)
-    SELECT id, 1, created_at + interval '1 minute', now() FROM said
+    SELECT id, 1, created_at + interval '1 second', now() FROM said
 ),
 costs AS (
     INSERT INTO dialogue_costs (dialogue_id, created_at, source, price_version)

@@ -7,14 +7,16 @@ delete    all other expired dialogues are deleted in batches, with what belongs 
 sweep     what dialogues of archived months have left in other tables is deleted
 
 A killed run leaves the boundary where it was or where it had to be, and fewer dialogues before it; the next run
-continues. While it runs, no migration, conversion, archive or restore does.
+continues. While it works, no migration, conversion, archive or restore does; it pauses for them now and then.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 
 from consumer.errors import OperationError
 from consumer.maintenance.retention.final import FinalDays, State
@@ -27,6 +29,8 @@ from consumer.postgres.client import Database
 from consumer.postgres.queries import load
 from consumer.postgres.schema_lock import LockTakenError, exclusive
 
+_TURN_SECONDS = 30.0
+_REST_SECONDS = 1.0  # longer than the pause between two tries of a migration, a conversion or an archive
 _SWEPT = (("dialogue_costs", "created_at"), ("dialogue_traces", "created_at"), ("kept_feedback", "given_at"))
 
 OnRemoved = Callable[[int, Month | None], None]
@@ -89,24 +93,35 @@ class DialogueExpiry:
         :raises OperationError: it cannot be done now; what was removed stays removed, and the next run continues
         :raises StoreError: :raises DatabaseError: the database is unavailable
         """
+        while True:
+            if await self._turn(wait, on_removed):
+                return
+            await asyncio.sleep(_REST_SECONDS)
+
+    async def _turn(self, wait: bool, on_removed: OnRemoved) -> bool:
+        """Work for a while under the lock of the schema, so that others get it too. Return whether all is done."""
         try:
             async with exclusive(self._target, OTHER_WAIT_S if wait else 0):
-                await self._run(on_removed)
+                return await self._run(monotonic() + _TURN_SECONDS, on_removed)
         except LockTakenError:
             if wait:
                 raise OperationError(_TAKEN) from None
+            return True
 
-    async def _run(self, on_removed: OnRemoved) -> None:
+    async def _run(self, ends: float, on_removed: OnRemoved) -> bool:
         state, before = await self._final.move()
         if state.is_partitioned and state.is_owner:
             async with connect(self._target) as db:
-                await MonthRemoval(db, self._batch_rows).drop(before, on_removed)
-        await self._delete(before, on_removed)
+                if not await MonthRemoval(db, self._batch_rows).drop(before, ends, on_removed):
+                    return False
+        if not await self._delete(before, ends, on_removed):
+            return False
         await self._sweep(before)
         async with self._database.transaction() as transaction:
             left = [row["name"] for row in await transaction.fetch(load("expiry_left"), before)]
         if left:
             raise OperationError(_LEFT.format(tables=", ".join(left)))
+        return True
 
     async def _months(self, state: State, before: datetime) -> tuple[Sequence[str], Sequence[Month]]:
         """Return the names of the months that would be dropped, and the months that a killed run has detached."""
@@ -117,30 +132,35 @@ class DialogueExpiry:
             whole = [str(month) for month in months if not await _is_kept(db, month)]
         return whole, [month for month in months if not month.is_attached]
 
-    async def _delete(self, before: datetime, on_removed: OnRemoved) -> None:
-        """Delete until nothing is left. Others may delete too, so only two passes in vain show that rows stay."""
+    async def _delete(self, before: datetime, ends: float, on_removed: OnRemoved) -> bool:
+        """Delete until nothing is left, or until the time is up; then return False. Others may delete too, so only two
+        passes in vain show that rows stay.
+        """
         vain = 0
         while vain < 2:
-            chosen, deleted = await self._delete_once(before, on_removed)
+            chosen, deleted = await self._delete_once(before, ends, on_removed)
+            if monotonic() >= ends and (deleted or not chosen):
+                return False
             if chosen == deleted:
-                return
+                return True
             vain = 0 if deleted else vain + 1
         raise OperationError(_STAYS)
 
-    async def _delete_once(self, before: datetime, on_removed: OnRemoved) -> tuple[int, int]:
+    async def _delete_once(self, before: datetime, ends: float, on_removed: OnRemoved) -> tuple[int, int]:
         """Delete from the oldest dialogue to the boundary. Return how many were chosen, and how many deleted."""
         statement = load("expiry_delete").format(on_hold=load("dialogue_on_hold").format(moment="now()"))
         start, chosen, deleted = datetime.min, 0, 0  # noqa: DTZ901 - the client's -infinity
-        while True:
+        while monotonic() < ends:
             async with self._database.transaction() as transaction:
                 await lead(transaction, wait=True)
                 (row,) = await transaction.fetch(statement, before, start, self._batch_rows)
                 await transaction.execute(load("expiry_forget"), row["ids"])
             chosen, deleted = chosen + row["chosen"], deleted + len(row["ids"])
             if not row["chosen"] or (not row["ids"] and row["last"] == start):
-                return chosen, deleted
+                break
             start = row["last"]
             on_removed(len(row["ids"]), None)
+        return chosen, deleted
 
     async def _sweep(self, before: datetime) -> None:
         async with self._database.transaction() as transaction:

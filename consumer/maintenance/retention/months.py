@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
+from time import monotonic
 from uuid import UUID
 
 from consumer.maintenance.table_partitions.locks import short_transaction, under_lock
@@ -56,18 +57,22 @@ class MonthRemoval:
     def __init__(self, db: AdminConnection, batch_rows: int) -> None:
         self._db, self._batch_rows = db, batch_rows
 
-    async def drop(self, before: datetime, on_progress: Callable[[int, Month | None], None]) -> None:
+    async def drop(self, before: datetime, ends: float, on_progress: Callable[[int, Month | None], None]) -> bool:
         """Drop every expired month without a dialogue on hold. The others stay, to be deleted from in batches.
 
+        :param ends: begin no month after this time (`time.monotonic`); return False if one is left
         :param on_progress: called with a number of removed dialogues, and with each month that was dropped
         :raises LockNotTakenError: other sessions held a lock in every try; the next run continues
         """
         for month in await expired_months(self._db, before):
+            if monotonic() >= ends:
+                return False
             if month.is_attached and not await self._detach(month):
                 continue
             await self._forget(month, on_progress)
             await self._drop(month)
             on_progress(0, month)
+        return True
 
     async def _detach(self, month: Month) -> bool:
         """Take the month out of the table, unless a hold covers a part of it. No day is rolled up meanwhile."""

@@ -29,7 +29,7 @@ ORDER BY month
 -- {table}  on_hold: dialogue_on_hold  $1 moment, UTC  $2 dialogues before this moment are expired, UTC
 SELECT count(*) FILTER (WHERE NOT {on_hold}) AS expired, count(*) FILTER (WHERE {on_hold}) AS on_hold
 FROM {table} AS dialogue
-WHERE created_at < $2::timestamp AND $1::timestamp IS NOT NULL
+WHERE created_at < $2::timestamp
 
 
 -- name: expiry_delete
