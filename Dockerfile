@@ -44,7 +44,7 @@ CMD ["run"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="ragledger" \
-      org.opencontainers.image.description="Keeps the books of retrieval-augmented generation: from Kafka to PostgreSQL, exactly once in effect" \
+      org.opencontainers.image.description="Moves the events of RAG services from Kafka to PostgreSQL, exactly once in effect" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

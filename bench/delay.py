@@ -18,7 +18,7 @@ from bench.topics import Filler
 
 RATE, SECONDS = 1000, 20
 WARM_UP_SECONDS = 2  # a producer first requests metadata of the topic, and the first batch of a service is its slowest
-# The default of RAGLEDGER_BATCH__MAX_DELAY_MS first: the target is about this value.
+# The default of RAGLEDGER_BATCH__MAX_DELAY_MS comes first, because the target is for this value.
 BATCH_DELAYS_MS = (200, 50)
 _PERCENTILES = (0.5, 0.95, 0.99, 1.0)
 # The commit timestamp of a row's transaction, minus the record's timestamp. The producer sets the record's timestamp,

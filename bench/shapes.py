@@ -26,7 +26,7 @@ from consumer.generator.events import events
 from consumer.generator.shapes import SHAPES
 
 SLICE, RECORDS, LONG_RECORDS, ROUNDS, SEED = 250, 2000, 50, 15, 11
-# These shapes have the same fields with nearly the same number of bytes; the other shapes have more or less to decode.
+# These shapes have the same fields with nearly the same number of bytes. The other shapes have more or fewer bytes.
 COMPARED = ("plain", "escaped", "markdown", "precise", "quoted", "offset")
 EXACT, ROW_BY_ROW, BY_COLUMN = "exact lane", "msgspec, row by row", "msgspec, by the column"
 Slices = Sequence[Sequence[StoredRecord]]

@@ -75,7 +75,7 @@ class Filler:
         :raises BenchError: a record was not acknowledged
         """
         left = self._producer.flush(TIMEOUT_S)
-        del self._producer  # it would still try to connect after the broker has ended
+        del self._producer  # otherwise it would still try to connect after the broker has ended
         if left or self._failures:
             reason = self._failures[0] if self._failures else f"no answer within {TIMEOUT_S:.0f} s"
             raise BenchError(f"{left + len(self._failures)} events were not published: {reason}. Try fewer --events.")

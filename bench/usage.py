@@ -26,7 +26,7 @@ def family_cpu_seconds(pid: int, without: Collection[int] = ()) -> float:
         running = _children_cpu_seconds(parent, without)
         after = parent.cpu_times()
         ended = float(after.children_user + after.children_system)
-        # Otherwise a child ended in between, and was counted twice or not at all.
+        # Otherwise a child has ended between two reads, and was counted twice or not at all.
         if ended == before.children_user + before.children_system:
             return running + ended + float(after.user + after.system)
 

@@ -1,4 +1,4 @@
-"""ragledger: keeps the books of retrieval-augmented generation."""
+"""ragledger: moves the events of RAG services from Kafka to PostgreSQL, and proves in SQL that none is lost."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -10,7 +10,8 @@ import typer
 from consumer import __version__
 from consumer.cli.lazy import LazyGroup
 
-# Imports make hundreds of thousands of objects that stay. To search them for cycles takes an eighth of a start's CPU.
+# Imports create hundreds of thousands of permanent objects. Searching them for cycles takes an eighth of the CPU of a
+# start.
 _IMPORT_THRESHOLD = 50_000
 
 
@@ -45,8 +46,8 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
-    help="Keeps the books of retrieval-augmented generation: from Kafka to PostgreSQL, exactly once in effect.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong use, 3 a check did not hold.",
+    help="Moves the events of RAG services from Kafka to PostgreSQL, exactly once in effect.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong use, 3 a check failed, 4 the watchdog ended the process.",
 )
 
 

@@ -29,6 +29,7 @@ PRIVATE, PUBLIC = 0o600, 0o666
 _DIRECTORY_MODES = {PRIVATE: 0o700, PUBLIC: 0o777}
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _OWN_DESCRIPTOR = re.compile(r"/dev/(?:(stdin|stdout|stderr)|fd/(\d+))|/proc/self/fd/(\d+)")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # a Path has one slash of s3://bucket
 _KINDS = {stat.S_IFDIR: "a directory", stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 _ADVICE = {
     errno.ENOSPC: "make room there, or name another place",
@@ -92,8 +93,9 @@ class Output:
 def written(path: Path, mode: int = PRIVATE) -> Iterator[Output]:
     """Write a file; it gets its name when the block ends without an error.
 
-    :raises FileError: the file cannot be written, or its name belongs to something other than a plain file
+    :raises FileError: the file cannot be written, or its name is a URL or belongs to something other than a plain file
     """
+    _demand_local(path)
     demand_plain(path)
     with _file_errors(path):
         draft, descriptor = _draft(path, mode)
@@ -128,8 +130,9 @@ def write(path: Path, text: str, mode: int = PRIVATE) -> None:
 def make_directory(path: Path, mode: int = PRIVATE) -> None:
     """Make a directory and its missing parents, with the directory mode that fits files of `mode`.
 
-    :raises FileError: the directory cannot be made
+    :raises FileError: the directory cannot be made, or is a URL
     """
+    _demand_local(path)
     with _file_errors(path):
         for missing in reversed([one for one in (path, *path.parents) if not one.exists()]):
             missing.mkdir(_DIRECTORY_MODES[mode], exist_ok=True)
@@ -146,6 +149,12 @@ def demand_writable(directory: Path) -> None:
         draft, descriptor = _draft(directory / "ragledger", PRIVATE)
     os.close(descriptor)
     draft.unlink()
+
+
+def _demand_local(path: Path) -> None:
+    """Raise if the path is a URL: a directory named `s3:` would be made, on a disk that may go with the container."""
+    if match := _URL.match(str(path)):
+        raise FileError(f"a URL ({match[1]}://) is no place for a file: name a file or a directory of this machine")
 
 
 def demand_plain(path: Path) -> None:

@@ -89,17 +89,36 @@ class Service:
     def __init__(self, settings: Settings, on_stall: Callable[[], None] = lambda: None) -> None:
         self.settings, self._on_stall = settings, on_stall
         clock, metrics, pricing = SystemClock(), Metrics(), pricing_of(settings)
-        kinds = consumed_kinds(settings, pricing)
+        days, kinds = BusinessDays(settings.rollup.timezone), consumed_kinds(settings, pricing)
+        basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
         logs.count_library_lines(metrics.counter(CLIENT_ERRORS).inc)
         self.telemetry = PrometheusTelemetry(metrics, clock, kinds.keys())
         self.database = Database(settings.postgres)
         self.source = KafkaSource(settings.kafka, kinds.keys())
-        days = BusinessDays(settings.rollup.timezone)
-        begins_at_end = settings.kafka.start_from == "latest"
+        self.pipeline = Pipeline(self.source, self._store(days), self.telemetry, clock, kinds, policy(settings), aside)
+        self.history = PostgresHistory(self.database, basis, owner_name())
+        self.rollup = self._rollup(days, metrics, clock)
+        self._jobs = [
+            PeriodicJob("access", ACCESS_SECONDS, AccessJob(self.source, self.telemetry).run_once),
+            PeriodicJob("roll-up", self.rollup.pause, self.rollup.run_once),
+            self._months(),
+            *self._retention(metrics, clock),
+            *self._costs(pricing, days, metrics, clock),
+            *self._folding(pricing, days, metrics, clock),
+        ]
+        self.watchdog = self._watchdog(kinds.keys(), clock)
+        snapshots = SnapshotSource(self.database, basis, settings.kafka.group_id, self._ends, clock)
+        self.http = HttpServer(settings.http, metrics, self.alive, self.ready, PageServer(snapshots, clock).get)
+
+    def _store(self, days: BusinessDays) -> PostgresStore:
+        settings = self.settings
         ledger = PostgresLedger(
-            self.database, group=settings.kafka.group_id, owner=owner_name(), begin_at_end=begins_at_end
+            self.database,
+            group=settings.kafka.group_id,
+            owner=owner_name(),
+            begin_at_end=settings.kafka.start_from == "latest",
         )
-        store = PostgresStore(
+        return PostgresStore(
             self.database,
             self.telemetry,
             days,
@@ -108,36 +127,29 @@ class Service:
             erasure_keys=erasure_keys(settings.erasure),
             namespace=namespace_of(settings),
         )
-        self.pipeline = Pipeline(self.source, store, self.telemetry, clock, kinds, policy(settings), aside)
-        basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
-        self.history = PostgresHistory(self.database, basis, owner_name())
-        silence = settings.plugins.unhealthy_after_s
+
+    def _rollup(self, days: BusinessDays, metrics: Metrics, clock: SystemClock) -> RollupJob:
+        silence = self.settings.plugins.unhealthy_after_s
         amendments = PostgresAmendments(self.database, days, silence, self.telemetry.set_aside)
-        day_telemetry = PrometheusDayTelemetry(metrics, clock)
-        self.rollup = RollupJob(self.history, amendments, day_telemetry, clock, settings.rollup.interval_s)
-        months = PostgresPartitions(self.database, settings.partitions.months_ahead)
-        partitions = PartitionJob(months, LoggedPartitions())
-        self._jobs = [
-            PeriodicJob("access", ACCESS_SECONDS, AccessJob(self.source, self.telemetry).run_once),
-            PeriodicJob("roll-up", self.rollup.pause, self.rollup.run_once),
-            PeriodicJob("partitions", settings.partitions.interval_s, partitions.run_once),
-            *self._retention(metrics, clock),
-            *self._costs(pricing, days, metrics, clock),
-            *self._folding(pricing, days, metrics, clock),
-        ]
-        self.watchdog = Watchdog(
+        telemetry = PrometheusDayTelemetry(metrics, clock)
+        return RollupJob(self.history, amendments, telemetry, clock, self.settings.rollup.interval_s)
+
+    def _watchdog(self, topics: Collection[str], clock: SystemClock) -> Watchdog:
+        return Watchdog(
             self.pipeline,
             self.source,
             clock,
-            watch_policy(settings),
-            topics=kinds.keys(),
+            watch_policy(self.settings),
+            topics=topics,
             steps=lambda: self.database.answers,
             is_database_away=lambda: bool(self.telemetry.outage()),
             on_stall=self._report_stall,
         )
-        snapshots = SnapshotSource(self.database, basis, settings.kafka.group_id, self._ends, clock)
-        page = PageServer(snapshots, clock)
-        self.http = HttpServer(settings.http, metrics, self.alive, self.ready, page.get)
+
+    def _months(self) -> PeriodicJob:
+        months = PostgresPartitions(self.database, self.settings.partitions.months_ahead)
+        job = PartitionJob(months, LoggedPartitions())
+        return PeriodicJob("partitions", self.settings.partitions.interval_s, job.run_once)
 
     def _retention(self, metrics: Metrics, clock: SystemClock) -> Sequence[PeriodicJob]:
         interval = self.settings.retention.interval_s

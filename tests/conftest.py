@@ -49,7 +49,7 @@ def pytest_runtest_logfinish() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the main process own what all workers share."""
+    """Let the main process own the parts that all workers share."""
     if not is_worker(config):
         config.pluginmanager.register(Run(), "ragledger-run")
 
@@ -106,7 +106,7 @@ def stack(bootstrap_servers: str, postgres18: Database) -> Servers:
 
 @pytest.fixture
 def postgres_server(postgres18: Database) -> PostgresServer:
-    """Return the worker's server, to be killed and restarted; tests leave it running at their end."""
+    """Return the worker's server for tests that kill and restart it; they leave it running at their end."""
     if not isinstance(postgres18, PostgresServer):
         pytest.skip("only an embedded PostgreSQL can be killed and restarted")
     return postgres18

@@ -1,6 +1,6 @@
-"""What an event costs as the table grows: `python -m bench.growth`.
+"""Measures the cost of an event as the table grows: `python -m bench.growth`.
 
-The same rows are copied into a table that holds nothing, a million, ten and thirty million rows already, once with ids
-that grow with time and once with random ones, into a plain table and into monthly partitions. What is measured is
-PostgreSQL's own CPU, which other work on the machine disturbs least, the log it writes, and the queries of the review.
+It copies the same rows into a table that already has zero, one, ten or thirty million rows. The ids are time-ordered or
+random, and the table is plain or has monthly table partitions. The benchmark measures PostgreSQL's CPU, which other
+work on the machine disturbs least, the size of the write-ahead log, and the time of the review's queries.
 """

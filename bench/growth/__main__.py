@@ -31,7 +31,7 @@ def main(
     ids: Annotated[str, typer.Option(help="Which sorts of ids.")] = ",".join(IDS),
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Write docs/growth.md, its picture too.")] = False,
 ) -> None:
-    """Measure what an event costs as the table grows: an hour and a half with the defaults, and 40 GB of disk."""
+    """Measure the cost of an event as the table grows. With the defaults it takes 90 minutes and 40 GB of disk."""
     signal.signal(signal.SIGTERM, _end)
     machine = this_machine()
     try:
@@ -56,7 +56,7 @@ def _tell(text: str) -> None:
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
-    """SIGTERM leaves through every context manager, as Ctrl-C does."""
+    """Exit through every context manager at SIGTERM, as at Ctrl-C."""
     raise SystemExit(128 + number)
 
 

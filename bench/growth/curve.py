@@ -1,4 +1,4 @@
-"""One curve: one sort of ids, one shape of the table, and what a row costs at each size."""
+"""Measures one curve: the cost of a row at each size, for one sort of ids and one shape of the table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FROM generate_series(%s::timestamp, %s::timestamp, interval '1 month') AS month
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What was found, smallest table first."""
+    """The results of one curve, smallest table first."""
 
     ids: str
     shape: str
@@ -31,7 +31,7 @@ class Curve:
 
 
 def measure(ids: str, shape: str, sizes: Sequence[int], tell: Callable[[str], None]) -> Curve:
-    """Fill and measure, size by size, on a server of its own.
+    """Fill and measure the table, size by size, on its own server.
 
     :raises BenchError: the table cannot be partitioned
     """
@@ -48,7 +48,7 @@ def measure(ids: str, shape: str, sizes: Sequence[int], tell: Callable[[str], No
 
 
 def _partition(servers: Servers, last_day: datetime) -> None:
-    """As an operator would, with a partition for each month that is going to be filled."""
+    """Convert the table as an operator would, and make a table partition for each month that will be filled."""
     done = subprocess.run(
         [sys.executable, "-m", "consumer", "partition", "convert"],
         env={**os.environ, variable("postgres", "dsn"): servers.postgres.dsn},

@@ -1,4 +1,4 @@
-"""docs/growth.md and its picture, from a template and the results."""
+"""Writes docs/growth.md and its picture from a template and the results."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _name(curve: Curve) -> str:
 
 
 def draw(curves: Sequence[Curve]) -> str:
-    """A line for each curve: PostgreSQL's CPU for a row, by the rows already there."""
+    """Draw a line for each curve: PostgreSQL's CPU for a row, by the number of existing rows."""
     most_rows = max(cost.rows for curve in curves for cost in curve.costs) or 1
     most_cpu = 10 * (max(cost.postgres_us for curve in curves for cost in curve.costs) // 10 + 1)
     across, up = (_WIDTH - _LEFT - _RIGHT) / most_rows, (_HEIGHT - _TOP - _BOTTOM) / most_cpu

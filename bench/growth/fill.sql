@@ -1,5 +1,5 @@
--- Rows number {first} to {last}: short texts, as it is the indexes that grow; 100,000 a day from 2025-05-01 on, users and
--- sessions that come back. {id} is the expression of the id.
+-- Rows number {first} to {last}, 100,000 a day from 2025-05-01 on. Their texts are short, because only the indexes have
+-- to grow, and users and sessions repeat. {id} is the expression of the id.
 INSERT INTO ai_dialogue_log (
     id, user_id, session_id, query, response, model_used, created_at, citations, latency_ms, token_cost_jpy,
     citation_rate, prompt_tokens, completion_tokens, total_tokens, relevance_score, user_feedback

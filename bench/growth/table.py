@@ -1,4 +1,4 @@
-"""The table that grows: filled by PostgreSQL itself, then copied into as ragledger would."""
+"""The growing table: PostgreSQL itself fills it, then the benchmark copies rows into it as ragledger would."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STEP = 250_000
 FIRST_DAY = datetime(2025, 5, 1)  # noqa: DTZ001 - naive UTC, as the column is
 _BETWEEN = timedelta(days=1) / ROWS_A_DAY
 _ID, _CREATED_AT = map(COLUMNS[DIALOGUE_TABLE].index, ("id", "created_at"))
-# Both as PostgreSQL can make them: time-ordered ones after RFC 9562 §5.7, their random part from the row's number.
+# PostgreSQL makes both. Time-ordered ids follow RFC 9562 §5.7; their random part comes from the row's number.
 IDS: Mapping[str, str] = {
     "time-ordered": (
         "encode(substring(int8send((extract(epoch FROM moment) * 1000)::bigint) FROM 3) "
@@ -36,7 +36,7 @@ IDS: Mapping[str, str] = {
 }
 _REPETITIONS = 3
 _OF_DAY = "WHERE created_at BETWEEN %(begin)s AND %(end)s"
-# The three of the review, and the one that its composite index is for.
+# The three queries of the review, and the query that its composite index is for.
 QUERIES: Mapping[str, str] = {
     "citations of a day": (
         "SELECT avg(CASE WHEN citations IS NOT NULL AND jsonb_array_length(citations) > 0 THEN 100.0 ELSE 0.0 END), "
@@ -60,10 +60,10 @@ ROLL_UP = "roll-up of a day"
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What rows cost that are copied into a table which holds `rows` already.
+    """The cost of rows that are copied into a table with `rows` existing rows.
 
-    :param postgres_us: CPU of all of PostgreSQL's processes, for each row
-    :param wal_bytes: bytes of its log, for each row
+    :param postgres_us: CPU of all of PostgreSQL's processes for each row
+    :param wal_bytes: bytes of the write-ahead log for each row
     :param milliseconds: the median time of each query, and of the roll-up of a day
     """
 
@@ -78,11 +78,11 @@ class GrowingTable:
     """The dialogues of one database, from empty to large."""
 
     def __init__(self, servers: Servers, ids: str) -> None:
-        """:param ids: which of :data:`IDS`"""
+        """:param ids: a key of :data:`IDS`"""
         self._servers, self._ids, self._rows, self._copies = servers, ids, 0, 0
 
     def grow_to(self, rows: int) -> None:
-        """Add rows until there are so many, two sessions at a time."""
+        """Add rows up to this number, in two sessions at a time."""
         steps = [(first, min(first + _STEP, rows) - 1) for first in range(self._rows, rows, _STEP)]
         with ThreadPoolExecutor(2) as sessions:
             list(sessions.map(self._fill, steps))
@@ -99,7 +99,7 @@ class GrowingTable:
             connection.execute(statement.encode())
 
     def measure(self) -> Cost:
-        """Copy rows in, as many to a transaction as ragledger writes at a time, and ask the queries."""
+        """Copy rows in transactions as large as ragledger's, then run the queries."""
         chunks, connection = self._chunks(), self._servers.connection
         connection.execute("CHECKPOINT")
         pid, own = self._servers.postgres.pid, {self._servers.backend_pid}
@@ -112,7 +112,7 @@ class GrowingTable:
         return Cost(self._rows, cpu * 1e6 / COPIED, COPIED / seconds, written / COPIED, self._ask())
 
     def _chunks(self) -> Sequence[Sequence[str]]:
-        """The benchmark's own dialogues, other ones each time; in ids and times they follow upon the rows there are."""
+        """Return new dialogues of the benchmark. Their ids and times continue those of the existing rows."""
         self._copies += 1
         rows = (event for event in events(2 * COPIED, 100 + self._copies, DIALOGUES) if event.row is not None)
         made = enumerate(islice(rows, COPIED), self._rows)
@@ -121,7 +121,7 @@ class GrowingTable:
         return [lines[start : start + ROWS_A_TRANSACTION] for start in range(0, COPIED, ROWS_A_TRANSACTION)]
 
     def _ask(self) -> Mapping[str, float]:
-        """On the newest whole day that was filled; a table that began empty has what was just copied in."""
+        """Run the queries for the newest complete day; in a table that was empty, for the day of the copied rows."""
         begin = FIRST_DAY + timedelta(days=max(self._rows // ROWS_A_DAY - 1, 0))
         bounds = {"begin": begin, "end": begin + timedelta(days=1, microseconds=-1)}
         found = {name: self._time(query, bounds) for name, query in QUERIES.items()}
@@ -139,7 +139,7 @@ class GrowingTable:
 
 
 def _moved(line: str, moment: datetime, ids: str, chance: random.Random) -> str:
-    """A row of COPY's text format, with another time, and an id of the wanted sort."""
+    """Return a row of COPY's text format with another time and an id of the given sort."""
     fields = line.split("\t")
     by_chance = UUID(int=chance.getrandbits(128), version=4)
     fields[_ID] = str(by_chance if ids == "random" else _at(moment, by_chance))
@@ -148,13 +148,13 @@ def _moved(line: str, moment: datetime, ids: str, chance: random.Random) -> str:
 
 
 def _at(moment: datetime, by_chance: UUID) -> str:
-    """Version 7: the time in front, the rest by chance."""
+    """Return an id of version 7: the time, then random bits."""
     milliseconds = (moment - datetime(1970, 1, 1)) // timedelta(milliseconds=1)  # noqa: DTZ001 - naive UTC
     return f"{milliseconds:012x}7{by_chance.hex[13:]}"
 
 
 def _copy(writer: psycopg.Connection[tuple[object, ...]], lines: Sequence[str]) -> None:
-    """In one transaction, and where ids are kept apart these first, as ragledger does it."""
+    """Copy in one transaction. If the table keeps ids separately, copy these first, as ragledger does."""
     with writer.transaction():
         if _keeps_ids(writer):
             _copy_lines(writer, "known_ids (id)", [line.partition("\t")[0] for line in lines])

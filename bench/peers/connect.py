@@ -20,7 +20,7 @@ from bench.ragledger import IDLE
 from bench.servers import Servers
 from consumer.devstack.server import free_ports
 
-# As Kafka's own start script has them.
+# The same options as in Kafka's own start script.
 JVM_OPTIONS = ("-Xms256m", "-Xmx2g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
 _INTEGERS = ("latency_ms", "prompt_tokens", "completion_tokens", "total_tokens", "user_feedback", "context_window_size")
 _DECIMALS = ("token_cost_jpy", "citation_rate", "relevance_score", "temperature")

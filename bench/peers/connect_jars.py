@@ -15,7 +15,7 @@ from pathlib import Path
 
 KAFKA_VERSION, DEBEZIUM_VERSION = "4.3.1", "3.5.0.Final"
 TIMEOUT_S = 600.0
-# All of Kafka's are named, or the sink's older ones would come with it.
+# All jars of Kafka are listed, because otherwise the sink's older versions would be used.
 _KAFKA = ("connect-runtime", "connect-json", "connect-api", "connect-transforms", "kafka-clients")
 _COORDINATES = "+".join(
     [

@@ -1,7 +1,7 @@
-"""The checks of single fields. The service makes the same ones; a test compares the two.
+"""The checks of single fields. The service makes the same checks; a test compares the two.
 
-A check takes a Python value and returns it as it is published, or raises :class:`Invalid`. What a check costs does not
-depend on how long a text is: see :func:`ragledger_client._events.encode` for the rest.
+A check takes a Python value and returns the value to publish, or raises :class:`Invalid`. The time of a check does not
+depend on the length of a text. The other checks of texts are in :func:`ragledger_client._events.encode`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ROUNDING = Context(prec=2 * _MOST_DIGITS, rounding=ROUND_HALF_UP, Emax=MAX_EMAX
 
 
 class Invalid(Exception):
-    """A value that the service would reject. The message says where and why, and never quotes the value."""
+    """A value that the service would reject. The message names the place and the reason, and never quotes the value."""
 
     def __init__(self, problem: str, path: str = "") -> None:
         super().__init__(f"{path}: {problem}" if path else problem)
@@ -39,7 +39,7 @@ class Invalid(Exception):
 
 
 def text(shortest: int = 0, longest: int | None = None) -> Check:
-    """A string of so many characters. Whether PostgreSQL can store them is checked when it is encoded."""
+    """A string with so many characters. The encoding checks whether PostgreSQL can store them."""
 
     def check(value: Any) -> str:
         if not isinstance(value, str):
@@ -81,7 +81,7 @@ def number(low: str, high: str, scale: int = 0) -> Check:
 
 
 def _number(value: Any) -> Any:
-    """The number as it is published: decimal ones as strings, other libraries' as floats."""
+    """The number to publish: a Decimal as a string, a number of another library as a float."""
     if isinstance(value, Decimal):
         value = str(value)
     if isinstance(value, bool) or (isinstance(value, str) and not NUMBER.fullmatch(value)):
@@ -94,7 +94,7 @@ def _number(value: Any) -> Any:
 
 
 def rounded(value: Any, scale: int) -> Decimal:
-    """The number as its column stores it, or infinity where that is far out of any range."""
+    """The number as its column stores it; infinity if it is far out of every range."""
     number = Decimal(value) if isinstance(value, int) else exact(value if isinstance(value, str) else repr(value))
     if not number:
         return Decimal(0)
@@ -104,7 +104,7 @@ def rounded(value: Any, scale: int) -> Decimal:
 
 
 def uuid(value: Any) -> str:
-    """A UUID, or its text in any spelling of RFC 9562."""
+    """A UUID, or its text in any form of RFC 9562."""
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, str) and UUID_TEXT.fullmatch(value):
@@ -167,7 +167,7 @@ def members(required: Collection[str], checks: Mapping[str, Check]) -> Check:
 
 
 def array(item: Check) -> Check:
-    """A list of such items. A path does not say which one: a cause is reported once, and not once for each place."""
+    """A list of such items. The path of an error has no index, so that each cause is reported only once."""
 
     def check(value: Any) -> list[Any]:
         if not isinstance(value, (list, tuple)):
@@ -181,7 +181,7 @@ def array(item: Check) -> Check:
 
 
 def check_fields(required: Collection[str], checks: Mapping[str, Check], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The known fields as they are published, without those that are None.
+    """The known fields to publish, without the fields that are None.
 
     :raises Invalid: the first field that is wrong, or missing
     """
@@ -198,6 +198,6 @@ def check_fields(required: Collection[str], checks: Mapping[str, Check], given: 
     return found
 
 
-# JSON's grammar, and what PostgreSQL takes beyond it; RFC 9562 §4 with or without hyphens.
+# The grammar of JSON, with the extensions that PostgreSQL accepts; RFC 9562 §4 with or without hyphens.
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 UUID_TEXT = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.ASCII | re.IGNORECASE)

@@ -1,8 +1,8 @@
-"""From what the application says of an event to the bytes of a record.
+"""Turns the fields of an event into the bytes of a record.
 
-The work is split in two. :func:`pack` runs in the application's thread: it checks the fields and encodes what the
-application may change later. :func:`encode` runs in the sender's thread: it looks through the texts, which takes the
-longer the longer they are.
+The work has two parts. :func:`pack` runs in the application's thread. It checks the fields and encodes the values that
+the application may change later. :func:`encode` runs in the sender's thread. It checks the texts, so its time grows
+with their length.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _NO_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[^][{}]')
 class Declaration(NamedTuple):
     """A kind of event, as the service declares it.
 
-    :param keyed_ids: fields that identify a user or a session, and which of the two
+    :param keyed_ids: fields that identify a user or a session, each with "user" or "session"
     :param texts: the names of the fields that hold text of any length
-    :param sums: fields that, where they are absent, are the sum of two others
+    :param sums: fields that, if absent, are the sum of two others
     """
 
     kind: str
@@ -41,8 +41,8 @@ class Declaration(NamedTuple):
 class Packed(NamedTuple):
     """A checked event on its way to the sender's thread.
 
-    :param objects: JSON objects whose members are the fields that are no texts
-    :param size: about how many bytes it holds in memory
+    :param objects: JSON objects whose members are all fields except the texts
+    :param size: the approximate number of bytes that it needs in memory
     """
 
     topic: str
@@ -62,7 +62,8 @@ class Encoded(NamedTuple):
 
 
 def pack(declaration: Declaration, topic: str, key: str, given: Mapping[str, Any]) -> Packed:
-    """Check an event and encode all of it but its texts. Its time does not depend on how long the texts are.
+    """Check an event, and encode all of its fields except the texts. The time does not depend on the length of the
+    texts.
 
     :param key: the name of the field that is the record's key
     :raises Invalid: the service would reject it
@@ -73,7 +74,7 @@ def pack(declaration: Declaration, topic: str, key: str, given: Mapping[str, Any
     objects = [_dump(fields)]
     _check_storable(fields, objects[0])
     if unknown := {name: value for name, value in given.items() if name not in declaration.checks}:
-        objects.append(_dump(unknown, _ESCAPING))  # the service takes these whatever they hold
+        objects.append(_dump(unknown, _ESCAPING))  # the service accepts any value of these
     size = sum(map(len, objects)) + sum(len(one) if one.isascii() else 3 * len(one) for one in texts.values())
     return Packed(topic, str(fields[key]), declaration.kind, tuple(objects), texts, size)
 
@@ -81,7 +82,7 @@ def pack(declaration: Declaration, topic: str, key: str, given: Mapping[str, Any
 def encode(packed: Packed) -> Encoded:
     """The record of a checked event.
 
-    :raises Invalid: a text holds what PostgreSQL cannot store
+    :raises Invalid: a text has a character that PostgreSQL cannot store
     """
     for name, value in packed.texts.items():
         _check_text(name, value)
@@ -108,14 +109,14 @@ def _dump(fields: Mapping[str, Any], encoder: json.JSONEncoder | None = None) ->
     except RecursionError:
         raise Invalid(f"nested deeper than {_MOST_LEVELS} levels") from None
     except (TypeError, ValueError, OverflowError):
-        raise Invalid("holds a value that JSON has no form for", ", ".join(_containers(fields))) from None
+        raise Invalid("holds a value that JSON cannot represent", ", ".join(_containers(fields))) from None
     if document.count("[") + document.count("{") > _MOST_LEVELS and _levels(document) > _MOST_LEVELS:
         raise Invalid(f"nested deeper than {_MOST_LEVELS} levels", ", ".join(_containers(fields)))
     return document
 
 
 def _containers(fields: Mapping[str, Any]) -> list[str]:
-    """The names of the fields that something may be hidden in."""
+    """The names of the fields that may contain other values."""
     return [name for name, value in fields.items() if not isinstance(value, (str, int))]
 
 
@@ -128,7 +129,7 @@ def _levels(document: str) -> int:
 
 
 def _check_storable(fields: Mapping[str, Any], document: str) -> None:
-    """Refuse what jsonb cannot hold, wherever it is in an object or array."""
+    """Reject characters that jsonb cannot store, at any depth of an object or array."""
     if "\\u0000" not in document and _is_encodable(document):
         return
     for name in _containers(fields):
@@ -152,7 +153,7 @@ def _is_encodable(value: str) -> bool:
 
 
 def _default(value: Any) -> str:
-    """What Python has and JSON has not, in members that the service does not check."""
+    """The JSON form of values that JSON lacks, in members that the service does not check."""
     if isinstance(value, datetime):
         return date_time(value)
     if isinstance(value, (UUID, Decimal)):

@@ -1,4 +1,4 @@
-"""Ids that are made here: of events, and of users and sessions that have no UUID."""
+"""Creates ids: of events, and of users and sessions that have no UUID."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def uuid7(time_ns: int) -> str:
 
 
 def with_uuids(fields: Mapping[str, str], namespace: UUID | None, event: Mapping[str, Any]) -> dict[str, Any]:
-    """The event with UUIDs for users and sessions that are known by other strings.
+    """The event, with UUIDs instead of other ids of users and sessions.
 
-    The service makes the same UUIDs where it has the same namespace, so both ways may be in use.
+    With the same namespace, the service makes the same UUIDs. So both may convert ids.
 
     :param fields: the names of fields that hold such ids, each with "user" or "session"
     :raises Invalid: there is no UUID for a string

@@ -1,8 +1,8 @@
-"""The end and the fork of a process: neither loses an event nor sends one twice.
+"""Handles the end and the fork of a process, so that no event is lost or sent twice.
 
 - At exit, senders are closed (atexit). Children of multiprocessing end without atexit; they call a finalizer.
 - At SIGTERM, senders are flushed. Then the handler that was there before runs, or the process ends as it would have.
-- After a fork, the child begins with an empty buffer. The parent's events stay the parent's.
+- After a fork, the child begins with an empty buffer. The parent sends its own events.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _previous: Any = None
 
 
 def register(sender: Sender, timeout: float, on_sigterm: bool) -> None:
-    """Look after a sender until :func:`forget` is called.
+    """Close or flush a sender at the end of the process, until :func:`forget` is called.
 
     :param timeout: the number of seconds that the end of the process may wait for Kafka
-    :param on_sigterm: flush at SIGTERM too; has no effect in other threads than the main thread
+    :param on_sigterm: whether to flush at SIGTERM too; this has an effect only in the main thread
     """
     _senders[sender] = timeout
     if on_sigterm and threading.current_thread() is threading.main_thread():
@@ -35,7 +35,7 @@ def register(sender: Sender, timeout: float, on_sigterm: bool) -> None:
 
 
 def forget(sender: Sender) -> None:
-    """No longer look after a sender."""
+    """Undo :func:`register`."""
     _senders.pop(sender, None)
 
 
@@ -56,7 +56,7 @@ def _handle_sigterm() -> None:
     found = signal.getsignal(signal.SIGTERM)
     if (
         found is _on_sigterm or found is signal.SIG_IGN or found is None
-    ):  # None: it is not Python's, and cannot be called
+    ):  # None: Python did not install it, and cannot call it
         return
     _previous = found
     signal.signal(signal.SIGTERM, _on_sigterm)

@@ -1,7 +1,7 @@
 """The buffer between the application and Kafka, and the thread that empties it.
 
-The application's threads only append, under a lock that the sender's thread never takes: a signal handler may
-interrupt an append and wait for the sender. Each counter is therefore written by one side alone. An event is::
+The application's threads only append. They hold a lock that the sender's thread never takes, because a signal handler
+may interrupt an append and wait for the sender. So each counter is written by one side only. The states of an event::
 
     recorded ──► waiting ──► delivered
         │           │
@@ -27,19 +27,19 @@ from ragledger_client._events import Encoded, Packed, encode
 
 log = logging.getLogger("ragledger_client")
 
-_BUSY_S, _IDLE_S = 0.05, 1.0  # between looks at what librdkafka has to say
+_BUSY_S, _IDLE_S = 0.05, 1.0  # between two polls of librdkafka
 _FLUSH_POLL_S = 0.01
-# After each event, so that in a burst of events the application's threads need not wait for Python's lock: it is handed
-# over only every 5 ms to a thread that asks for it, but at once by one that sleeps.
+# The sender sleeps for this time after each event. A sleeping thread gives up Python's lock at once. Otherwise the
+# application's threads would wait up to 5 ms for the lock during a burst of events.
 _YIELD_S = 0.0001
 _RETRY_S, _PAUSE_S = 2.0, 5.0
 _MOST_CAUSES = 200
 _DEFAULTS: Mapping[str, Any] = {
     "client.id": "ragledger-client",
     "compression.type": "lz4",
-    # Java's: events of one session meet in one partition whatever language published them.
+    # The partitioner of Java. So all events of one session are in one partition, whichever language published them.
     "partitioner": "murmur2_random",
-    "message.timeout.ms": 0,  # none: the buffer is what limits the wait
+    "message.timeout.ms": 0,  # none, because the buffer limits the wait
     "reconnect.backoff.max.ms": 2000,
     "socket.keepalive.enable": True,
     "log_level": 2,  # librdkafka logs each attempt to connect; an outage is reported once here
@@ -49,24 +49,24 @@ _CLOSED = "the ledger is closed"
 _FULL = "the buffer is full: Kafka takes events more slowly than they are recorded, or not at all"
 _UNREACHABLE = "Kafka is unreachable; events wait in the buffer"
 _GIVEN_UP = "not acknowledged by Kafka before the ledger was closed"
-# What somebody will put right: a topic or a right that is missing. Until then events wait, as in an outage.
+# Errors that a person can fix: a topic or a right is missing. Until then events wait, as in an outage.
 _TEMPORARY: Mapping[int, str] = {
     KafkaError._UNKNOWN_TOPIC: "the topic does not exist",
     KafkaError._UNKNOWN_PARTITION: "the topic does not exist",
     KafkaError.UNKNOWN_TOPIC_OR_PART: "the topic does not exist",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "the right to write to the topic is missing",
 }
-# Held while a producer is made, and by a fork: librdkafka's own locks would stay locked in the child.
+# Held while a producer is created and during a fork. Otherwise librdkafka's own locks could stay locked in the child.
 CREATING = threading.Lock()
 
 
 class Stats(NamedTuple):
     """The books of this process: ``recorded == delivered + waiting + sum(dropped.values())``.
 
-    :param recorded: events that the application gave, wrong ones included
+    :param recorded: events from the application, including wrong ones
     :param delivered: events that Kafka has acknowledged
     :param waiting: events in the buffer, sent or not, that are neither delivered nor dropped
-    :param waiting_bytes: about how much memory these take
+    :param waiting_bytes: the approximate memory of these events
     :param dropped: the number of events that will not reach Kafka, by cause
     """
 
@@ -85,7 +85,7 @@ class Sender:
     ) -> None:
         """Check the configuration.
 
-        :raises ValueError: librdkafka does not take it
+        :raises ValueError: librdkafka rejects it
         """
         for name, value in _FIXED.items():
             if config.get(name, value) != value:
@@ -99,13 +99,13 @@ class Sender:
         self._begin()
         try:
             with CREATING:
-                Producer(self._config)  # and freed at once: before a fork nothing of librdkafka should be running
+                Producer(self._config)  # freed at once, because librdkafka should not run before a fork
         except KafkaException as error:
             raise ValueError(f"config: {error.args[0].str()}") from None
 
     def _begin(self) -> None:
-        """Begin with nothing, as a new process does."""
-        self._lock = threading.RLock()  # a signal handler of the application's may record an event too
+        """Reset all state, as in a new process."""
+        self._lock = threading.RLock()  # a signal handler of the application may also record an event
         self._queue: SimpleQueue[Packed | Encoded | str | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._producer: Producer | None = None
@@ -172,7 +172,7 @@ class Sender:
             return Stats(self._recorded, delivered, waiting, waiting_bytes, dict(self._refused + lost))
 
     def flush(self, timeout: float) -> bool:
-        """Wait until no event waits, at most `timeout` seconds. Whether that is so."""
+        """Wait until no event waits, for at most `timeout` seconds. Return whether no event waits."""
         deadline = time.monotonic() + timeout
         self._is_flushing = True
         while self._waiting > 0 and time.monotonic() < deadline:
@@ -181,7 +181,7 @@ class Sender:
         return self._waiting <= 0
 
     def close(self, timeout: float) -> None:
-        """Flush, and drop what Kafka has not acknowledged by then."""
+        """Flush, then drop the events that Kafka has not acknowledged."""
         self.flush(timeout)
         with self._lock:
             self._is_closed = True
@@ -192,9 +192,10 @@ class Sender:
             self._end(None)
 
     def after_fork(self) -> None:
-        """In a child: forget what belongs to the parent, which sends it.
+        """In a child process, drop the state of the parent. The parent sends its own events.
 
-        The parent's producer has no threads here, and destroying it would wait for them for ever: it is never freed.
+        The parent's producer has no threads in the child, and destroying it would wait for them without end. So it is
+        never freed.
         """
         if self._producer is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._producer))
@@ -251,7 +252,7 @@ class Sender:
             producer.produce(record.topic, record.value, record.key)
         except KafkaException as error:
             self._settle_failed(record, error.args[0])
-        except BufferError:  # only while librdkafka has not yet said what it has delivered
+        except BufferError:  # only until librdkafka reports its deliveries
             producer.poll(_BUSY_S)
             self._queue.put(record)
 
@@ -295,7 +296,7 @@ class Sender:
             self._report(f"dropped: {cause}")
 
     def _on_error(self, error: KafkaError) -> None:
-        """Take what librdkafka says of the brokers and of itself."""
+        """Handle an error that librdkafka reports."""
         self._is_fatal |= error.fatal()
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._report(_UNREACHABLE)
@@ -312,7 +313,7 @@ class Sender:
                 log.exception("on_problem has failed")
 
     def _give_up(self, producer: Producer | None) -> None:
-        """Take back the events of a producer that will never send again, and pause before there is another one."""
+        """Take back the events of a producer that will never send again. Pause before a new producer is created."""
         self._purge(producer)
         time.sleep(_PAUSE_S)
         self._is_fatal = False
@@ -327,7 +328,7 @@ class Sender:
                 producer.poll(_BUSY_S)
 
     def _end(self, producer: Producer | None) -> None:
-        """Drop what is not acknowledged."""
+        """Drop the events that are not acknowledged."""
         self._purge(producer)
         for record in self._refused_for_now:
             self._lose(_GIVEN_UP, len(record.value))

@@ -1,4 +1,4 @@
-"""What an application uses: a ledger, and the answers that it records."""
+"""The classes for applications: a ledger, and the answers that it records."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ class Answer:
 class Ledger:
     """Records events in Kafka for ragledger. Make one for the whole process; every thread and task may use it.
 
-    No method waits for Kafka, except :meth:`flush` and :meth:`close`. No method raises because of what an event holds
-    or of what Kafka does: such events are counted in :meth:`stats`, and each cause is reported once.
+    No method waits for Kafka, except :meth:`flush` and :meth:`close`. No method raises an exception because of the
+    content of an event or because of Kafka. Such events are counted in :meth:`stats`, and each cause is reported once.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Ledger:
         """Check the settings. Nothing is connected before the first event.
 
         :param bootstrap_servers: brokers to contact first, as `host:port,host:port`
-        :param namespace: turns ids of users and sessions that are no UUIDs into UUIDs of version 5
+        :param namespace: converts ids of users and sessions that are not UUIDs to UUIDs of version 5
         :param topics: the names of topics other than the default ones, by "dialogue", "feedback", "provenance"
         :param config: settings of librdkafka, such as `security.protocol`
         :param max_events: how many events may wait for Kafka; further ones are dropped
@@ -127,7 +127,7 @@ class Ledger:
     ) -> Answer:
         """A block in which a question is answered.
 
-        :param fields: further fields of a dialogue that are known by now, such as `temperature`
+        :param fields: further fields of a dialogue that are already known, such as `temperature`
         """
         return Answer(self, {**fields, "user_id": user_id, "session_id": session_id, "query": query})
 
@@ -151,7 +151,7 @@ class Ledger:
         acquisition_method: str,
         **fields: Unpack[ProvenanceFields],
     ) -> str:
-        """Record where a piece of content comes from. Its `acquired_at` is now if omitted.
+        """Record the origin of a piece of content. Its `acquired_at` is now if omitted.
 
         :return: the id of the record
         """
@@ -171,19 +171,19 @@ class Ledger:
         return own
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until no event waits for Kafka. Whether that is so.
+        """Wait until no event waits for Kafka. Return whether no event waits.
 
         :param timeout: how many seconds to wait at most; `flush_timeout_s` if omitted
         """
         return self._sender.flush(self._flush_timeout_s if timeout is None else timeout)
 
     def close(self, timeout: float | None = None) -> None:
-        """Flush, and drop and count what Kafka has not acknowledged by then. The exit of the process does the same."""
+        """Flush, then drop and count the events that Kafka has not acknowledged. The end of the process does so too."""
         self._sender.close(self._flush_timeout_s if timeout is None else timeout)
         _lifecycle.forget(self._sender)
 
     def stats(self) -> Stats:
-        """How many events were recorded, delivered and dropped in this process, and why."""
+        """The numbers of recorded, delivered and dropped events in this process, with the causes."""
         return self._sender.stats()
 
     def _refuse(self, cause: str) -> None:

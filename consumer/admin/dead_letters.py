@@ -26,7 +26,6 @@ from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import GONE, ErasedUsers, Key, Place, UserIds, place_of
-from consumer.ingest.ports import StoreError
 from consumer.postgres.amendments import apply_to_new
 from consumer.postgres.aside import aside
 from consumer.postgres.client import Database, Transaction
@@ -129,16 +128,12 @@ class DeadLetters:
         Each chunk is one short transaction. Finished chunks stay discarded if a later one fails.
 
         :param on_progress: called after each chunk with the number so far
-        :raises OperationError: the command failed before all were settled
         """
         total, after, until = 0, 0, await self._newest()
         while after < until:
-            try:
-                async with self._database.transaction() as transaction:
-                    taken = (after, until, DISCARD_CHUNK)
-                    (row,) = await transaction.fetch(load("dead_letters_discard"), *chosen.arguments(), *taken)
-            except StoreError as error:
-                raise OperationError(f"{error}. {total:,} are discarded; run it again for the others") from error
+            async with self._database.transaction() as transaction:
+                taken = (after, until, DISCARD_CHUNK)
+                (row,) = await transaction.fetch(load("dead_letters_discard"), *chosen.arguments(), *taken)
             total, after = total + row["discarded"], row["last_id"] or until
             on_progress(total)
         return total
@@ -166,7 +161,9 @@ class DeadLetters:
             return await transaction.fetch(load("dead_letters_read"), _fitting(taken))
 
     async def _replay_chunk(self, chunk: Sequence[Any]) -> Replayed:
-        """Decode before the transaction begins: PostgreSQL ends one that is idle, and others wait for its locks."""
+        """Decode before the transaction begins, because PostgreSQL ends an idle transaction, and other sessions wait
+        for its locks.
+        """
         records = [_record(row) for row in chunk]
         identity = {place_of(record): row["id"] for record, row in zip(records, chunk, strict=True)}
         decoded, user_ids = await aside(partial(self._decode, records)), UserIds()
@@ -207,7 +204,7 @@ class DeadLetters:
     async def _stage(
         self, transaction: Transaction, records: Sequence[SpanRecord], readable: AbstractSet[Place]
     ) -> Outcome:
-        """Stage spans again; a trace is folded again although its spans are there."""
+        """Stage spans again. Their trace is folded again even if its spans were staged before."""
         records = [record for record in records if place_of(record.record) in readable]
         if not records:
             return Outcome()

@@ -5,13 +5,14 @@ recreated, the books are closed and stored with the decision, and new books begi
 is accounted for once.
 
 Readable offsets are given up only with --give-up-readable. An offset is unreadable if neither Kafka nor a replica still
-holds its record, or if the stop in the ledger lists it as unreadable.
+holds its record, or if the stop in the ledger lists it as unreadable. In the second case Kafka is asked again before
+the offset is given up, because a sound copy of the record may be there now, for example on another broker.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from consumer.errors import OperationError
@@ -20,7 +21,7 @@ from consumer.ingest.offsets import Claim, StopReason
 from consumer.ingest.ports import Bounds
 from consumer.ingest.stop_reasons import command_to_settle, is_recreated, kept_reason, unreadable
 from consumer.kafka.admin import count_members
-from consumer.kafka.tools import log_ends, read_bounds
+from consumer.kafka.tools import is_readable, log_ends, read_bounds
 from consumer.postgres.client import Database, Transaction
 from consumer.postgres.queries import load
 from consumer.settings.model import Settings, user_name
@@ -65,10 +66,15 @@ async def resume(
     async with database.transaction() as transaction:
         asked = await _hold_books(transaction, settings.kafka.group_id, partition)
     log_end = await _log_end(settings, _claim(partition, asked), bounds)
+    is_back = await _is_readable_again(settings, asked, bounds, _decide(partition, asked, bounds, target, log_end))
     async with database.transaction() as transaction:
         books = await _hold_books(transaction, settings.kafka.group_id, partition)
         if books["leader_epoch"] != asked["leader_epoch"]:
             raise OperationError(f"{partition} has just got another leader: run the command again")
+        if kept_reason(books) != kept_reason(asked):
+            raise OperationError(f"{partition} has just stopped, or was just settled: run the command again")
+        if is_back:
+            books = {**books, "resume_from": "here", "unreadable_from": None, "unreadable_until": None}
         decision = _decide(partition, books, bounds, target, log_end)
         if not give_up_readable:
             _refuse_to_give_up(partition, _advised(partition, books, bounds, log_end), decision)
@@ -92,6 +98,15 @@ async def _log_end(settings: Settings, claim: Claim, bounds: Bounds) -> int | No
         why = ends.unanswered[claim.partition]
         raise OperationError(f"the log of {claim.partition} cannot be compared with the ledger now: {why}")
     return ends.get(claim.partition)
+
+
+async def _is_readable_again(settings: Settings, books: Any, bounds: Bounds, decision: Decision) -> bool:
+    """Whether the decision skips offsets that were unreadable when the partition stopped, and are readable now."""
+    first, until = books["unreadable_from"], books["unreadable_until"]
+    if first is None or until is None or decision.begins_anew or decision.to_offset <= first:
+        return False
+    first = max(first, bounds.first)  # retention may have deleted some of them
+    return await is_readable(settings.kafka, Partition(decision.topic, decision.partition), first, until)
 
 
 async def decisions(settings: Settings, database: Database) -> Sequence[Mapping[str, Any]]:
@@ -135,12 +150,19 @@ def _known_until(now: int, *reasons: StopReason | None) -> int:
 
 
 def _advised(partition: Partition, books: Any, bounds: Bounds, log_end: int | None) -> StopReason:
-    """Return the stop reason whose advice loses nothing: the stored one, or a later one that diverges earlier."""
+    """Return the stop reason whose advice loses nothing: the stored one, or a later one that diverges earlier. If the
+    partition no longer holds the offset of the stored one, its advice is the first offset.
+    """
     kept, found = kept_reason(books), unreadable(_claim(partition, books), bounds, log_end)
     now = books["next_offset"]
     if found is not None and (kept is None or _known_until(now, found) < _known_until(now, kept)):
         return found
-    return kept or StopReason("", "here")
+    kept = kept or StopReason("", "here")
+    if kept.resume_from == "earliest":
+        return kept
+    offset = now if kept.resume_from == "here" else int(kept.resume_from)
+    is_gone = offset < bounds.first or is_recreated(books["topic_id"], bounds.topic_id)
+    return replace(kept, resume_from="earliest") if is_gone else kept
 
 
 def _readable(begin: int, end: int, reason: StopReason | None) -> int:
@@ -188,7 +210,8 @@ def _offset(partition: Partition, now: int, recreated: bool, bounds: Bounds, tar
     words = {"earliest": bounds.first, "latest": bounds.end, "here": now}
     offset = target if isinstance(target, int) else words[target]
     if not bounds.first <= offset <= bounds.end:
-        raise OperationError(f"{partition} holds the offsets {bounds.first} to {bounds.end}, but not {offset}")
+        advice = ": `--from earliest` continues at the first one" if offset < bounds.first else ""
+        raise OperationError(f"{partition} holds the offsets {bounds.first} to {bounds.end}, but not {offset}{advice}")
     return offset
 
 

@@ -1,4 +1,4 @@
-"""Replaying dead letters of spans: of records that could not be read, and of whole traces."""
+"""Replays dead letters of spans: records that could not be read, and whole traces."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def is_trace(record: Record) -> bool:
 
 
 def decode_again(kind: SignalKind, record: Record, max_bytes: int) -> SpanRecord:
-    """The spans of a record, or of a trace that is a dialogue now: staged again, they are folded by the service.
+    """The spans of a record, or of a trace that is a dialogue now. They are staged again, and the service folds them.
 
-    :raises Rejected: it cannot be read, or something is still missing
+    :raises Rejected: the record cannot be read, or the trace still lacks a field
     """
     of_traces = signal_kind(Signal.SPANS, kind.folding) if is_trace(record) else kind
     decoded = decode(of_traces, record, None if is_trace(record) else max_bytes)

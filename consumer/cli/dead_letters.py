@@ -30,6 +30,7 @@ from consumer.events.registry import namespace_of
 from consumer.events.rejection import Reason
 from consumer.ingest.erased import erasure_keys
 from consumer.ingest.kinds import consumed_kinds
+from consumer.ingest.ports import StoreError
 from consumer.postgres.client import Database
 from consumer.settings.model import Settings, load
 from consumer.text import printable
@@ -192,16 +193,25 @@ def _count(done: Replayed) -> int:
 
 @contextmanager
 def _stoppable(work: str, done: str) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar. A signal ends the work after the current chunk, which is committed."""
-    stop = stop_on_signals()
+    """Show a progress bar. A signal ends the work after the current chunk, which is committed.
+
+    :raises OperationError: the work was interrupted or failed; the message says how much is done
+    """
+    stop, so_far = stop_on_signals(), 0
     with progress() as bar:
         task = bar.add_task(work, total=None)
 
         def on_progress(count: int) -> None:
+            nonlocal so_far
+            so_far = count
             bar.update(task, completed=count)
             if stop.is_set():
                 raise OperationError(
                     f"interrupted: {count:,} dead letters were {done}; run {work} again for the others"
                 )
 
-        yield on_progress
+        try:
+            yield on_progress
+        except StoreError as error:
+            rest = f"{so_far:,} dead letters were {done}; run {work} again for the others"
+            raise OperationError(f"{error}. {rest}") from error

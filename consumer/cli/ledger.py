@@ -33,7 +33,7 @@ COLUMNS = (
 )
 
 
-app = typer.Typer(help="Show what became of the records of each partition, and settle stopped partitions.")
+app = typer.Typer(help="Show the outcomes of the records of each partition, and settle stopped partitions.")
 
 TARGETS = ("earliest", "latest", "here")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -35,6 +36,8 @@ P = ParamSpec("P")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+# Errors of writing. With a file they are a FileError, which names it; without one it was standard output.
+_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE})
 NARROWEST = 12  # columns of the terminal, for text that may be wrapped
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
@@ -77,7 +80,7 @@ def command(function: Callable[P, Coroutine[Any, Any, Exit | None]]) -> Callable
         except WrongUse as error:
             fail(str(error), Exit.WRONG_USE)
         except EXPECTED_ERRORS as error:
-            fail(str(error) or type(error).__name__)
+            fail(_message(error))
         except ExceptionGroup as group:
             _, others = group.split(EXPECTED_ERRORS)
             if others is not None:
@@ -92,7 +95,13 @@ def command(function: Callable[P, Coroutine[Any, Any, Exit | None]]) -> Callable
 def _messages(error: Exception) -> set[str]:
     if isinstance(error, ExceptionGroup):
         return set().union(*map(_messages, error.exceptions))
-    return {str(error) or type(error).__name__}
+    return {_message(error)}
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in _WRITING and error.filename is None:
+        return f"standard output cannot be written: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def fail(message: str, code: Exit = Exit.FAILED) -> None:

@@ -157,7 +157,7 @@ def _print_plan(found: Plan) -> None:
         return
     out.print("\nPartitioning is due." if found.due else "\nPartitioning is not due yet.")
     steps = [(step.name, step.does, step.lock, _duration(step.seconds)) for step in found.steps]
-    print_table("What `ragledger partition convert` would do", ("step", "action", "locks", "about"), steps)
+    print_table("The steps of `ragledger partition convert`", ("step", "action", "locks", "about"), steps)
     out.print(f"It needs about {show(found.disk_bytes / GB)} GB more disk until the old table is dropped.")
     for obstacle in found.obstacles:
         out.print(f"Obstacle: {obstacle}", markup=False)

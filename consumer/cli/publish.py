@@ -51,7 +51,7 @@ async def publish(
     skip_invalid: Annotated[bool, typer.Option(help="Publish the valid lines and skip the others.")] = False,
     as_json: Json = False,
 ) -> Exit:
-    """Validate JSON lines and publish them. Nothing is published unless every line is valid."""
+    """Validate JSON lines and publish them. If a line is invalid, nothing is published."""
     settings = load()
     kinds = kinds_of(settings)
     if topic not in kinds:

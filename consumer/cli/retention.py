@@ -89,7 +89,11 @@ async def run(
         now = datetime.now(UTC).replace(tzinfo=None)
         total = (await Expiry(database, settings.retention.batch_rows).preview(now, 0)).expired
         with progress() as bar:
-            done = await _retention(settings, database).run(wait=True, on_progress=_on_progress(bar, total))
+            done = await _retention(settings, database).run(
+                wait=True,
+                on_progress=_on_progress(bar, total),
+                on_taken_over=lambda: err.print("Another run has begun to publish; it publishes the other notices."),
+            )
     if as_json:
         print_json(_described(settings, done))
     else:

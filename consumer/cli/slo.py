@@ -31,7 +31,7 @@ async def rules(
         bool, typer.Option("--check", help="Write nothing; exit with 3 if the directory does not hold these rules.")
     ] = False,
     skip_refused: Annotated[
-        bool, typer.Option("--skip-refused", help="Judge objectives by the day only if Prometheus cannot count them.")
+        bool, typer.Option("--skip-refused", help="If Prometheus cannot count an objective, judge it by the day only.")
     ] = False,
     runbooks: Annotated[
         str, typer.Option(metavar="URL", help="Address of the published docs/, for links to the runbook.")

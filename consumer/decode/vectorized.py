@@ -17,7 +17,8 @@ import msgspec
 
 from consumer.decode.copy_format import NULL, jsonb_heads
 
-# Fewer than the levels that the exact lane accepts. A value that might be too deep goes to the exact lane.
+# This is less than the number of levels that the exact lane accepts. A value that might be too deep goes to the exact
+# lane.
 MOST_BRACKETS = 400
 NULL_JSON = b"null"
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)

@@ -118,7 +118,7 @@ def _check_type(event_type: str, kind: str, path: str) -> None:
     """Check that the kind is one word of the type: rag.dialogue, com.example.rag.dialogue.v1, DialogueLogged."""
     words = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+", event_type)
     if kind not in {word.lower() for word in words}:
-        problem = f"names another kind of event than {kind}, which is what this topic carries"
+        problem = f"names another kind of event than {kind}, the kind of this topic"
         raise Rejected(Reason.WRONG_KIND, [Fault(path, problem)])
 
 

@@ -185,7 +185,7 @@ class Kind:
         if self.clock_field is None or self.clock_field in values:
             return
         if record.timestamp < 0:
-            problem = "missing, and the record has no timestamp to stand in"
+            problem = "missing, and the record has no timestamp to replace it"
             raise Rejected(Reason.MISSING_FIELD, [Fault(self.clock_field, problem)])
         try:
             values[self.clock_field] = timestamps.from_milliseconds(record.timestamp)

@@ -46,6 +46,8 @@ def folding_of(settings: Settings, pricing: Pricing) -> Folding:
 
 
 def namespace_of(settings: Settings) -> UUID | None:
-    """Return the namespace under which string ids are stored, or None. Without a setting, only those of traces are."""
+    """Return the namespace under which string ids are stored, or None. Without the setting, only traces have string
+    ids.
+    """
     has_traces = settings.topics.otlp_spans or settings.topics.otlp_logs
     return settings.ids.namespace or (DEFAULT_NAMESPACE if has_traces else None)

@@ -22,7 +22,7 @@ def wrapper_of(members: Mapping[str, Any], record: Record, required: Collection[
         return Rejected(Reason.INVALID_ENVELOPE, [_hidden_cloud_event(media_type(dict(record.headers)))])
     for name in sorted(_WRAPPING & members.keys()):
         if _holds_event(members[name], required):
-            problem = "holds the event; the value of the record must be the event itself, without what is around it"
+            problem = "holds the event; the value of the record must be the event itself, without the wrapper"
             return Rejected(Reason.INVALID_ENVELOPE, [Fault(name, problem)])
     return None
 

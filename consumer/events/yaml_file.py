@@ -1,4 +1,4 @@
-"""Reads YAML files of settings, and says of each mistake in which line it is. PURE except for reading the file."""
+"""Reads YAML files of settings. Errors name the line of each mistake. PURE except for reading the file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class YamlFileError(Exception):
 def read(path: Path, model: type[_Model], says: Mapping[str, str]) -> _Model:
     """Return the content of a file. An empty file is an empty mapping.
 
-    :param says: what to say of the mistakes of this model, by pydantic's type of error
+    :param says: messages for the mistakes of this model, by pydantic's type of error
     :raises YamlFileError: the file is missing or wrong
     """
     try:
@@ -52,7 +52,9 @@ def read(path: Path, model: type[_Model], says: Mapping[str, str]) -> _Model:
 
 
 def _without_consequences(problems: Sequence[Any]) -> Sequence[Any]:
-    """Leave out that a list is too short if members of it are wrong: pydantic does not count these."""
+    """Leave out the error that a list is too short if some of its members are wrong, because pydantic does not count
+    them.
+    """
     places = [problem["loc"] for problem in problems]
     return [
         problem

@@ -1,1 +1,3 @@
-"""Rows, batches and offsets. Pure: no clock, no log, no client library; whatever needs the time is given it."""
+"""The core: pipeline, batches, offsets, claims, commits, watchdog. It uses no client library. Its classes get their
+clock from the caller.
+"""

@@ -52,7 +52,7 @@ class AccessJob:
         self._runs = 0
 
     async def run_once(self) -> None:
-        """Report what the group and the fetches were refused, even while Kafka does not answer questions."""
+        """Report the refusals of the group and of the fetches, even while Kafka does not answer questions."""
         if self._runs % RUNS_PER_QUESTION == 0:
             with suppress(SourceError):
                 await self._source.look_at_access()

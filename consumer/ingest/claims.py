@@ -3,7 +3,7 @@
     state     meaning                                             next state, and what causes it
     wanted    assigned, not claimed                               compared: the ledger grants the claim
                                                                   stopped: the ledger has a recorded stop
-    compared  claimed; its log is compared with what was read     held: the log still contains what was read
+    compared  claimed; the log is compared with the records read  held: the log still contains these records
                                                                   stopped: it does not
     held      this process reads and writes it                    compared: a new leader, or the position is gone
                                                                   yielded: another process claims it (fence)
@@ -55,7 +55,8 @@ class Claimer:
     to find lost claims. A partition whose leader does not answer, or whose row in the ledger is locked, delays no
     other.
 
-    :param on_lost: called with the partitions whose claims are lost, and with those that another process has claimed
+    :param on_lost: called with two sets: the partitions whose claims are lost, and among them those that another
+        process has claimed
     :param next_offset: returns the offset after the records that were read under a claim
     """
 
@@ -144,7 +145,7 @@ class Claimer:
         :param leader_epoch: the newest epoch under which its log is written
         """
         claim = self._held.get(partition)
-        if claim is not None and claim not in self._granted:  # a claim just granted was compared and not read since
+        if claim is not None and claim not in self._granted:  # a new claim was compared, and not read yet
             del self._held[partition]
             self._logs.add(claim, leader_epoch, is_new=False)
             self._changed.set()
@@ -163,7 +164,8 @@ class Claimer:
             self._changed.set()
 
     def claim_again(self, partitions: Collection[Partition], taken: Collection[Partition]) -> None:
-        """Claim again after a batch was thrown away; claim those that another process has `taken` only after a delay.
+        """Claim again after a batch was thrown away. The partitions that another process has `taken` are claimed after
+        a delay.
 
         If they are still assigned to this process after the delay, the other process is gone.
         """
@@ -185,7 +187,7 @@ class Claimer:
             self._yielded[partition] = loop.call_later(self._reclaim_delay, self._want, partition)
 
     def _let_go(self, partition: Partition) -> None:
-        """Drop every state, a planned later claim too: a second claim would fence the first."""
+        """Drop every state, and a claim that is planned for later, because a second claim would fence the first."""
         self._held.pop(partition, None)
         self._logs.drop(partition)
         self._stopped.pop(partition, None)
@@ -201,7 +203,7 @@ class Claimer:
     # ── the task ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
-        """Claim what is wanted and check what is held, until cancelled."""
+        """Claim the wanted partitions and check the held ones, until cancelled."""
         while True:
             await self._wait()
             if not await self._run_steps():
@@ -218,7 +220,7 @@ class Claimer:
             self._changed.clear()
 
     async def _run_steps(self) -> bool:
-        """Run every step, even if one of them fails; whether none has to be repeated soon."""
+        """Run every step, even if one of them fails. Return False if a step has to be repeated soon."""
         answered = True
         steps = (self._check_ledger, self._claim_wanted, self._compare_logs, self._record_stops, self._check_topics)
         for step in steps:
@@ -251,7 +253,9 @@ class Claimer:
             self._note_locked(bounds.keys() - {claim.partition for claim in claims})
 
     def _note_locked(self, locked: Collection[Partition]) -> None:
-        """Report rows that are locked at two attempts in a row; a previous holder's transaction ends sooner."""
+        """Report a row only if it is locked at two attempts in a row, because the transaction of a previous holder ends
+        sooner.
+        """
         self._telemetry.ledger_locked(self._locked & set(locked))
         self._locked = frozenset(locked)
         if locked:
@@ -291,7 +295,7 @@ class Claimer:
     async def _check_ledger(self) -> None:
         """Find claims that another process or a person's decision has ended, before a write would find out.
 
-        A replica without partitions asks too, or it would never notice that an outage has ended.
+        A replica without partitions also asks, or it would never notice that an outage has ended.
         """
         claims = self._claims()
         holders = await self._ask_for_holders({*claims, *self._yielded})
@@ -327,7 +331,11 @@ class Claimer:
     async def _record_stops(self) -> None:
         """Record stops in the ledger once everything before them is committed."""
         for partition, stop in [(partition, stop) for partition, stop in self._stopped.items() if not stop.is_kept]:
-            kept = await self._store.stop(stop.claim, stop.offset, stop.reason)
+            try:
+                kept = await self._store.stop(stop.claim, stop.offset, stop.reason)
+            except Unavailable as error:
+                self._telemetry.unavailable(error.cause, str(error))
+                raise
             if kept and self._stopped.get(partition) is stop:  # a rebalance may have come before the answer
                 self._report(stop, kept)
 

@@ -20,10 +20,10 @@ QUESTION_SECONDS = 8.0  # longer than the wait for one leader that does not answ
 class _Standing:
     """The position of the ledger in a partition.
 
-    :param timestamp: of the newest record written, in milliseconds; before the first write, of the first record read;
-        -1 if unknown
+    :param timestamp: the timestamp of the newest record written, in milliseconds. Before the first write, that of the
+        first record read; -1 if unknown
     :param stable: the last stable offset while acknowledged records wait behind it; otherwise -1
-    :param since: when the last stable offset was first seen there
+    :param since: when the last stable offset was first seen at this value
     """
 
     next_offset: int
@@ -77,7 +77,9 @@ class Committer:
                 await self._ask_for_ends()
 
     async def flush(self) -> None:
-        """Commit the positions that have moved, and report the lag. The next call retries what Kafka did not accept."""
+        """Commit the positions that have moved, and report the lag. The next call retries the commits that Kafka did
+        not accept.
+        """
         self._report_lag()
         offsets = {partition: self._standing[partition].next_offset for partition in self._uncommitted}
         if offsets and await self._source.commit(offsets):
@@ -90,7 +92,7 @@ class Committer:
         return standing is None or standing.next_offset == offset
 
     async def _ask_for_ends(self) -> None:
-        """Ask the brokers for the ends: while fetching is paused, and the lag grows, no fetch reports them."""
+        """Ask the brokers for the ends, because no fetch reports them while fetching is paused and the lag grows."""
         try:
             async with asyncio.timeout(QUESTION_SECONDS):
                 bounds = await self._source.bounds(list(self._standing))
@@ -112,7 +114,7 @@ class Committer:
             self._report_held_back(partition, standing, end)
 
     def _report_held_back(self, partition: Partition, standing: _Standing, end: End) -> None:
-        """Report the open transaction: it is the same one as long as the last stable offset does not move."""
+        """Report the open transaction. As long as the last stable offset does not move, it is the same transaction."""
         now, waiting = self._clock.monotonic(), max(0, end.high_watermark - end.stable)
         stable = end.stable if waiting else -1
         if stable != standing.stable:

@@ -46,7 +46,9 @@ class BusinessDays:
             return moment.date()
 
     def day_at(self, moment: datetime) -> date:
-        """As :meth:`day_of`, remembered for the quarter of an hour: for the moments of many events."""
+        """As :meth:`day_of`, with a cache that has an entry for each quarter of an hour. For the moments of many
+        events.
+        """
         micros = microseconds(moment)
         return self._of_slot(micros // _SLOT) if micros >= _1980 else self.day_of(moment)
 

@@ -1,4 +1,4 @@
-"""Erased users: nothing that names them is stored again.
+"""Erased users: no data that names them is stored again.
 
 An erased user is recognised only by a keyed hash. A dialogue of an erased user is not stored. Provenance is stored
 without the user. A dead letter that names an erased user is stored without key, value and headers: it proves only that
@@ -81,7 +81,7 @@ class ErasedUsers:
         return known
 
     def among(self, users: Iterable[bytes]) -> frozenset[bytes]:
-        """The erased ones among these users."""
+        """The users in this set that were erased."""
         return frozenset(filter(self.has, set(users)))
 
 
@@ -90,8 +90,8 @@ class Screened:
     """The part of a batch that may be stored.
 
     :param rows: the rows that may be stored
-    :param dead_letters: the batch's own, and one for each row that may not be stored
-    :param naming: the places of records that name an erased user: if one becomes a dead letter, it is emptied
+    :param dead_letters: the dead letters of the batch, and one for each row that may not be stored
+    :param naming: the places of records that name an erased user. If such a record becomes a dead letter, it is emptied
     """
 
     rows: Mapping[Kind, Sequence[Row]]
@@ -132,7 +132,7 @@ class Screening:
         self._anonymous: dict[Place, Row] = {}
 
     def under(self, erased: ErasedUsers, *, rows_may_be_refused: bool) -> Screened:
-        """The part of the batch that may be stored.
+        """The part of the batch that may be stored with this set of erased users.
 
         :param rows_may_be_refused: whether rows may become dead letters; then their records are searched too
         """
@@ -168,7 +168,7 @@ class Screening:
 
 
 def _without_traces(rows: Sequence[Row], gone: Collection[bytes]) -> Sequence[Row]:
-    """Of a trace that names an erased user nothing is kept, whichever of its spans names the user."""
+    """Keep nothing of a trace that names an erased user, whichever of its spans names the user."""
     traces = {row.facts[0] for row in rows if row.subject in gone}
     return [without_content(row) if row.facts[0] in traces else row for row in rows]
 

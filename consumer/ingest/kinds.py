@@ -13,7 +13,7 @@ from consumer.settings.model import Settings
 
 
 def pricing_of(settings: Settings) -> Pricing:
-    """What settles costs: the prices in the file, by business days.
+    """The object that settles costs: the prices in the file, by business days.
 
     :raises YamlFileError: the file is missing or wrong
     """
@@ -23,7 +23,7 @@ def pricing_of(settings: Settings) -> Pricing:
 def kinds_of(settings: Settings, pricing: Pricing | None = None) -> Mapping[str, Kind]:
     """The kind of event that each topic carries.
 
-    :param pricing: what settles costs; what the settings have if left out
+    :param pricing: the object that settles costs; by default the one of the settings
     :raises YamlFileError: the price file is missing or wrong
     """
     return kinds_by_topic(settings.topics, settings.ids.namespace, pricing or pricing_of(settings))

@@ -1,9 +1,9 @@
 """Checks whether the log of a partition still contains the records that were read.
 
 A log becomes shorter after the election of a leader that was not in sync, or after a broker has lost its disk. It may
-grow again before anybody looks: then every offset exists, but some have other records. Only leader epochs show this. So
-the log is compared when a partition is claimed, when records of a later epoch arrive, and when a fetch finds that its
-offset is gone.
+grow again before a replica checks it: then every offset exists, but some have other records. Only leader epochs show
+this. So the log is compared when a partition is claimed, when records of a later epoch arrive, and when a fetch finds
+that its offset is gone.
 """
 
 from __future__ import annotations
@@ -99,14 +99,15 @@ class LogWatch:
 
 
 def _late(comparison: _Comparison, bounds: Bounds) -> bool:
-    """Whether the leader knows only earlier epochs. A recreated topic starts with the first epoch: that is not late."""
+    """Whether the leader knows only earlier epochs. A recreated topic does not count: it starts at the first epoch."""
     return is_behind(comparison.leader_epoch, bounds) and not is_recreated(comparison.claim.topic_id, bounds.topic_id)
 
 
 def question_about(claim: Claim, bounds: Bounds) -> EpochQuestion | None:
-    """The question for the leader; None if the log cannot be compared, or need not be.
+    """The question for the leader; None if the log cannot be compared, or if that is not necessary.
 
-    If the epochs are equal, the leader that wrote the newest records read still leads: its log end is all one needs.
+    If the epochs are equal, the leader that wrote the newest read records is still the leader. Then the end of its log
+    is enough.
     """
     if claim.leader_epoch is None or bounds.leader_epoch is None or is_recreated(claim.topic_id, bounds.topic_id):
         return None

@@ -32,13 +32,14 @@ class StopReason:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to write for a partition, granted by the ledger.
+    """The right to write for a partition. The ledger grants it.
 
     :param epoch: grows by one with every claim; only the holder of the newest may move the ledger
     :param next_offset: the offset at which reading continues
     :param topic_id: the id of the topic that was read; None if no broker has reported it
-    :param stop: why a person has to decide first; None if the partition can be read
-    :param leader_epoch: the newest leader epoch under which the log is known to contain what was read; None if unknown
+    :param stop: the reason why a person has to decide first; None if the partition can be read
+    :param leader_epoch: the newest leader epoch under which the log is known to contain the records that were read;
+        None if unknown
     """
 
     partition: Partition

@@ -2,15 +2,15 @@
 
 Reading continues while batches are written. Two batches are written at a time, so that the database does not wait for
 this process between them. They commit in the order in which they were sealed. One more batch may wait for a writer;
-after that, reading waits: a slow database stalls reading by construction. Only the reading task adds records, starts
+after that, reading waits. So a slow database always slows down reading. Only the reading task adds records, starts
 claims and seeks, so a record read under an older claim can never enter a batch after a newer claim.
 
     batch        states: open → sealed → written, or thrown away
     open         the reading task adds records (`_take`). It is sealed when it is full, old enough, or drained
     sealed       a writer writes it as one transaction, in its commit turn (`Writer`)
     written      `_follow_up`: offsets for Kafka, metrics, partitions that stop
-    thrown away  the ledger does not stand where the batch begins (`Fenced`): `_throw_away` drops every claim of the
-                 open batch, and the claimer claims again. The next claim begins where the ledger stands
+    thrown away  the ledger is not at the beginning of the batch (`Fenced`): `_throw_away` drops every claim of the
+                 open batch, and the claimer claims again. The next claim begins at the position of the ledger
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class PipelinePolicy:
     :param poll_records: maximum number of records per poll
     :param slice_records: maximum number of records decoded between two turns of the event loop
     :param slice_bytes: maximum size of such a slice; a larger record is decoded in a thread
-    :param slice_seconds: how long decoding a slice should take at most; after a slower slice the next one is smaller
+    :param slice_seconds: how long decoding a slice should take at most; a slower slice makes the next one smaller
     :param poll_timeout: maximum seconds a poll waits
     :param drain_timeout: maximum seconds a rebalance waits for batches in flight
     :param stall_seconds: after waiting this long for the writer, fetching is paused
@@ -83,7 +83,7 @@ class Pipeline:
         self._writer = Writer(store, telemetry, clock, self._follow_up, self._throw_away)
         # One past the newest record the source returned. A returned record that was not added is not a gap.
         self._returned: dict[Partition, int] = {}
-        # The number of batches committed, and of batches thrown away because of a fence.
+        # The number of committed batches, and the number of batches that were thrown away because of a fence.
         self.commits = self.fences = 0
         self._stalled = False
         self._waited = 0.0
@@ -150,7 +150,7 @@ class Pipeline:
         self._claimer.assign(partitions)
 
     async def on_revoked(self, partitions: Collection[Partition]) -> None:
-        """Write what was read, within the deadline, and give every partition up."""
+        """Write the records that were read, within the deadline, and give up every partition."""
         self._claimer.revoke()
         try:
             async with asyncio.timeout(self._policy.drain_timeout):
@@ -240,7 +240,7 @@ class Pipeline:
                 return
 
     async def _decode(self, records: Sequence[Record]) -> Sequence[Verdict]:
-        """Decode on the event loop what is quick, and in a thread what is large. The slicer keeps slices quick."""
+        """Decode slices on the event loop and large records in a thread. The slicer keeps the slices short."""
         decode = partial(decode_all, self._kinds[records[0].topic], records, self._policy.max_record_bytes)
         if self._slicer.is_large(records):
             return await self._seal_while(self._aside(decode))
@@ -284,7 +284,8 @@ class Pipeline:
         self._batch.open_at(self._clock.monotonic())
 
     def _skip_gaps(self, partitions: Collection[Partition]) -> None:
-        """Move the spans over offsets without a record, or a transaction marker at the end would be waited for.
+        """Move the spans over offsets without a record. Otherwise a transaction marker at the end would stay in the
+        lag.
 
         A record that the source returned and that was not added is not such a gap: it is read again.
         """
@@ -316,7 +317,9 @@ class Pipeline:
             self._source.resume(self._batch.spans.keys() & self._claimer.held)
 
     def _note_waiting(self) -> None:
-        """Report the waiting so far. Called during the wait too, so that a long outage shows before it ends."""
+        """Report the waiting so far. Also called during the wait, so that the metric shows a long outage before its
+        end.
+        """
         seconds, self._waiting_since = self.seconds_waited - self._waited, self._clock.monotonic()
         self._waited += seconds
         self._telemetry.backpressure(seconds)
@@ -352,14 +355,14 @@ class Pipeline:
         self._claimer.on_written()
 
     def _throw_away(self, batch: Batch, fenced: Fenced) -> None:
-        """Drop everything read after this batch too, because it was not written; then claim again."""
+        """Also drop all records read after this batch, because the batch was not written. Then claim again."""
         self.fences += 1
         spans = self._batch.spans
         if any(p in spans and spans[p].epoch == span.epoch for p, span in batch.spans.items()):
             self._claimer.claim_again(self._discard_batch(), fenced.partitions)
 
     def _lose(self, lost: Collection[Partition], taken: Collection[Partition]) -> None:
-        """Drop the open batch, because the ledger shows that claims were lost: it could never be written."""
+        """Drop the open batch: the ledger shows that claims were lost, so the batch could never be written."""
         if taken and not self._batch.is_empty:
             self.fences += 1
             self._telemetry.fenced(Fenced(taken))

@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 
 class Answers(dict[Partition, T], Generic[T]):
-    """The answers of partition leaders, by partition.
+    """The answers of the leaders, by partition.
 
     :param unanswered: partitions without an answer, and why: they have no leader, or it does not answer
     """
@@ -59,7 +59,7 @@ class Answers(dict[Partition, T], Generic[T]):
 
 
 class StoreError(Exception):
-    """The store cannot do what was asked."""
+    """The store cannot carry out the request."""
 
 
 class Unavailable(StoreError):
@@ -123,7 +123,7 @@ class Position(NamedTuple):
 
 
 class EpochQuestion(NamedTuple):
-    """The question at which offset the records of this leader epoch and of earlier ones end in a log.
+    """The question: at which offset of the log do the records of this leader epoch and earlier ones end?
 
     :param asked_of: the epoch of the leader that is asked; a leader of another epoch does not answer
     """
@@ -270,7 +270,7 @@ class Source(Protocol):
         ...
 
     async def commit(self, offsets: Mapping[Partition, int]) -> bool:
-        """Commit offsets to Kafka, for lag tools only; whether that succeeded. Reading resumes at the ledger."""
+        """Commit offsets to Kafka, for lag tools only. Return whether that succeeded. Reading resumes at the ledger."""
         ...
 
 
@@ -351,7 +351,7 @@ class Store(Claims, Protocol):
 
 
 class Telemetry(Protocol):
-    """Metrics and log. No method may fail or block."""
+    """Metrics and the log. No method may fail or block."""
 
     def written(self, written: Written, seconds: float) -> None:
         """A batch was committed; it took `seconds` to write."""
@@ -378,7 +378,7 @@ class Telemetry(Protocol):
         ...
 
     def retried(self, cause: Cause) -> None:
-        """A write failed and will be retried. The database is not unavailable for that."""
+        """A write failed and will be retried. This does not mean that the database is unavailable."""
         ...
 
     def unavailable(self, cause: Cause, message: str) -> None:
@@ -412,11 +412,11 @@ class Telemetry(Protocol):
         ...
 
     def unanswered(self, asked: Collection[Partition], why: Mapping[Partition, str]) -> None:
-        """The leaders of these partitions were asked; `why` has the partitions without an answer."""
+        """The leaders of these partitions were asked; `why` has the reason for each partition without an answer."""
         ...
 
     def split(self, writes: int) -> None:
-        """Rejected rows were searched for by halving; that took `writes` extra writes."""
+        """Finding the rejected rows by halving took `writes` extra writes."""
         ...
 
     def set_aside(self, table: str, sqlstate: str) -> None:

@@ -16,7 +16,7 @@ _OBJECTIVES: TypeAdapter[tuple[Objective, ...]] = TypeAdapter(tuple[Objective, .
 
 
 class UnknownBasis(Exception):
-    """Another version of ragledger has stored settings that this one does not understand."""
+    """Another version of ragledger has stored settings that this version does not understand."""
 
 
 @dataclass(frozen=True)

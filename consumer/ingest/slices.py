@@ -15,7 +15,7 @@ _VALUE, _HEADERS = attrgetter("value"), attrgetter("headers")
 class Slicer:
     """Cuts records into slices. The time that a slice took decides how many bytes the next one may have.
 
-    A record larger than that is a slice of its own, to be decoded in a thread.
+    A larger record is a slice by itself, and is decoded in a thread.
 
     :param records: maximum number of records in a slice
     :param size: maximum bytes of a slice
@@ -38,7 +38,7 @@ class Slicer:
         return len(found) == 1 and _bytes_of(found) > self._size
 
     def took(self, found: Sequence[Record], seconds: float) -> None:
-        """Learn that decoding a slice on the event loop took so many seconds."""
+        """Adapt to the seconds that decoding a slice on the event loop took."""
         if seconds > self._seconds:
             fitting = int(_bytes_of(found) * self._seconds / seconds)
             self._size = max(min(fitting, self._size), LEAST_BYTES)
@@ -47,6 +47,6 @@ class Slicer:
 
 
 def _bytes_of(records: Sequence[Record]) -> int:
-    """Size of values and headers. If no record has headers, no Python function of ours is called per record."""
+    """Size of values and headers. If no record has headers, only functions in C run for each record."""
     values = sum(map(len, filter(None, map(_VALUE, records))))
     return values + sum(len(name) + len(value or b"") for headers in map(_HEADERS, records) for name, value in headers)

@@ -1,4 +1,4 @@
-"""Service level objectives: what the figures of a day should be. PURE, except for reading the file."""
+"""Service level objectives: the targets for the figures of a day. PURE, except for reading the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a partition stops. Without a person's decision no record is skipped and no partition starts over."""
+"""The reasons why a partition stops. Without a person's decision no record is skipped and no partition starts over."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def unreadable(claim: Claim, bounds: Bounds, log_end: int | None = None) -> Stop
 
 
 def is_behind(leader_epoch: int | None, bounds: Bounds) -> bool:
-    """Whether the leader does not know the epoch yet: it was replaced and has not noticed, or it has another log."""
+    """Whether the leader does not know the epoch. Then it was replaced and has not noticed that yet, or it has another
+    log.
+    """
     return leader_epoch is not None and bounds.leader_epoch is not None and bounds.leader_epoch < leader_epoch
 
 
@@ -51,9 +53,9 @@ def leader_is_behind(leader_epoch: int | None, bounds: Bounds) -> str:
 def log_diverged(claim: Claim, bounds: Bounds, log_end: int) -> StopReason:
     """The log was cut off before the next offset. The records written after the cut were never read."""
     return StopReason(
-        f"it was read up to offset {claim.next_offset}, but its log holds what was read only up to offset {log_end}: "
-        "it was cut off there, by the election of a leader that was not in sync or by the loss of a disk. What was "
-        f"written from offset {log_end} on since then was not read",
+        f"it was read up to offset {claim.next_offset}, but its log contains the read records only up to "
+        f"offset {log_end}: it was cut off there, by the election of a leader that was not in sync or by the loss of a "
+        f"disk. The records written from offset {log_end} on since then were not read",
         resume_from=str(log_end) if log_end >= bounds.first else "earliest",
         diverges_at=log_end,
     )
@@ -73,7 +75,8 @@ def batch_unreadable(first: int, last: int, why: str) -> StopReason:
     """A batch whose records cannot be separated from each other."""
     which = f"offset {first}" if first == last else f"offsets {first} to {last}"
     return StopReason(
-        f"{which} cannot be read: {why}. Continuing after them gives up {last - first + 1} offsets",
+        f"{which} cannot be read: {why}. If another broker has a sound copy, let it lead the partition and continue "
+        f"with `--from here`. Continuing after them gives up {last - first + 1} offsets",
         resume_from=str(last + 1),
         unreadable_from=first,
         unreadable_until=last + 1,
@@ -87,10 +90,10 @@ def kafka_silent(first: int, until: int | None, answer: str) -> StopReason:
     """
     which = f"offset {first}" if until in (None, first + 1) else f"the offsets {first} to {until - 1}"
     problem = f"Kafka holds records at {which} and returns none, but answers with {answer}"
-    cause = "The file of the broker that leads the partition may be damaged: let a sound replica lead it"
+    cause = "The file of the broker that leads the partition may be damaged: let an undamaged replica lead it"
     if until is None:
-        return StopReason(f"{problem}; nor does it return any from behind. {cause}", resume_from="here")
-    otherwise = f"If there is none, `--from {until}` gives up {until - first} offsets"
+        return StopReason(f"{problem}; nor does it return any later record. {cause}", resume_from="here")
+    otherwise = f"If there is no such replica, `--from {until}` gives up {until - first} offsets"
     return StopReason(
         f"{problem}. {cause}. {otherwise}", resume_from="here", unreadable_from=first, unreadable_until=until
     )

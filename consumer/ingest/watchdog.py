@@ -2,7 +2,7 @@
 
 A successful poll proves nothing: aiokafka can stop fetching a partition, or leave its group, without an error and
 permanently. Only a new process repairs that. An outage, a stopped partition, a slow database, a long statement, a
-missing right and an open transaction of another producer are no stalls: a new process would not repair them.
+missing right and an open transaction of another producer are not stalls, because a new process would not repair them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ANSWER_SECONDS = 15.0  # longer than the time-outs of leaders that do not answer
 
 
 class Stalled(Exception):
-    """The process makes no progress and cannot recover: it has to end."""
+    """The process makes no progress and cannot recover, so it has to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class WatchPolicy:
 
 
 class Work(Protocol):
-    """What the watchdog sees of the pipeline."""
+    """The part of the pipeline that the watchdog sees."""
 
     @property
     def is_assigned(self) -> bool:
@@ -119,7 +119,7 @@ class _Stopwatch:
 
 
 class _Fences:
-    """For how long batches were thrown away one after another, without a commit in between.
+    """Measures for how long batches were thrown away one after another, without a commit in between.
 
     The time from the first fence to the newest one counts. A single fence is normal, and a wait after it has another
     cause. After a pause longer than replicas need to claim in turn, the count starts again.
@@ -143,7 +143,7 @@ class _Fences:
 
 
 class ProgressWatch:
-    """Compares each snapshot with the one before, and says what makes no progress."""
+    """Compares each snapshot with the previous one, and finds the part that makes no progress."""
 
     def __init__(self, policy: WatchPolicy) -> None:
         self._policy = policy
@@ -153,11 +153,11 @@ class ProgressWatch:
         self._fences = _Fences(policy.stall + policy.rebalance)
 
     def problem(self, seen: ProgressSnapshot) -> str:
-        """What makes no progress; empty if everything does."""
+        """The part that makes no progress, as a sentence; empty if there is none."""
         before, self._before = self._before, seen
         if before is None:
             return ""
-        # While the process was frozen, or its loop was late, it has not tried.
+        # While the process was frozen or its event loop was late, it did not try.
         seconds = min(seen.now - before.now, 2 * self._policy.check)
         problems = (
             self._reading_problem(before, seen, seconds),
@@ -168,7 +168,7 @@ class ProgressWatch:
         return "; ".join(filter(None, problems))
 
     def _reading_problem(self, before: ProgressSnapshot, seen: ProgressSnapshot, seconds: float) -> str:
-        """Seconds in which reading waited for the writer do not count: a slow database is no stall."""
+        """Seconds in which reading waited for the writer do not count, because a slow database is not a stall."""
         tried = max(0.0, seconds - (seen.seconds_waited - before.seconds_waited))
         self._idle = {partition: self._idle.get(partition, _Stopwatch()) for partition in seen.positions}
         for partition, idle in self._idle.items():
@@ -300,7 +300,9 @@ class Watchdog:
         )
 
     async def _unresponsiveness(self, seen: ProgressSnapshot) -> str:
-        """The problem that a new client gets answers and this one does not: it may know only outdated addresses."""
+        """The problem if a new client gets answers and this one does not, for example because it knows only outdated
+        addresses.
+        """
         unresponsive = self._unresponsive.run(self._policy.check, holds=seen.ends is None or bool(seen.unanswered))
         if unresponsive < self._policy.stall:
             return ""

@@ -26,13 +26,15 @@ class CommitTurn:
             await self._before._over.wait()
 
     def over(self) -> None:
-        """End this turn; the next one begins. Drops the earlier turn, or each would keep all earlier ones alive."""
+        """End this turn, so that the next one begins. Drop the earlier turn, or each turn would keep all earlier ones
+        alive.
+        """
         self._before = None
         self._over.set()
 
 
 class Writer:
-    """A queue with few slots. The reading task takes a slot for each batch, and so waits for a slow store."""
+    """A queue with few slots. The reading task takes a slot for each batch, so it waits if the store is slow."""
 
     def __init__(
         self,
@@ -60,7 +62,7 @@ class Writer:
         await self._slots.acquire()
 
     async def slot_within(self, seconds: float) -> bool:
-        """Take a slot within so many seconds; whether that succeeded."""
+        """Take a slot within so many seconds. Return whether that succeeded."""
         try:
             async with asyncio.timeout(seconds):
                 await self._slots.acquire()

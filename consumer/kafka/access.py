@@ -16,7 +16,7 @@ from consumer.kafka.group import GroupMember, describe_group
 from consumer.kafka.topic_ids import NamedTopic, Operation, topics_named
 from consumer.settings.model import Kafka
 
-# A refused fetch is repeated every few seconds. If none was refused for this long, the refusal has ended.
+# A refused fetch is repeated every few seconds. If no fetch was refused for this long, the refusal has ended.
 REMEMBER_SECONDS = 15.0
 
 
@@ -49,7 +49,7 @@ def taken_by(settings: Kafka, strangers: Collection[GroupMember]) -> Refusal:
     """Return the refusal for a group of which other programs are members too."""
     named = "; ".join(map(str, strangers)) or "unknown members"
     problem = f"other programs are members of it: {named}. Records of their partitions are not written"
-    return Refusal("group", settings.group_id, problem, "give them another group id, or ragledger one of its own")
+    return Refusal("group", settings.group_id, problem, "give them another group id, or give ragledger its own")
 
 
 def denied_topics(settings: Kafka, named: Mapping[str, NamedTopic]) -> list[Refusal]:
@@ -58,7 +58,7 @@ def denied_topics(settings: Kafka, named: Mapping[str, NamedTopic]) -> list[Refu
 
 
 class KafkaAccess:
-    """Keeps the current refusals. It notices without a restart that a right was granted or that a member has left."""
+    """Keeps the current refusals. Without a restart, it notices that a right was granted or that a member has left."""
 
     def __init__(self, settings: Kafka, topics: Collection[str]) -> None:
         self._settings, self._topics = settings, list(topics)

@@ -16,8 +16,8 @@ unwanted topics       not reported
     `auto.create.topics.enable`, which is Kafka's default, would create every topic of the settings. Only our own
     CreateTopics requests may create topics.
 refused logins        not reported
-    aiokafka logs why a broker refused the login, but raises only that no broker can be reached. The reason is kept
-    here, so that a wrong password is not reported as an outage.
+    aiokafka logs why a broker refused the login, but its exception only says that no broker can be reached. The reason
+    is kept here, so that a wrong password is not reported as an outage.
 changing credentials  not reported
     A client's user, password and TLS context are fixed when the client is created. These connections ask for them
     each time they connect.

@@ -372,7 +372,7 @@ def client_options(settings: Kafka) -> dict[str, Any]:
         "sasl_plain_username": "",
         "sasl_plain_password": "",
         "sasl_oauth_token_provider": credentials_for(settings),
-        "ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # trusts nobody
+        "ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # trusts no certificate
         "request_timeout_ms": REQUEST_TIMEOUT_MS,
     }
 
@@ -381,7 +381,7 @@ def _consumer_options(settings: Kafka) -> dict[str, Any]:
     return client_options(settings) | {
         "group_id": settings.group_id,
         "enable_auto_commit": False,
-        "auto_offset_reset": "none",  # a person decides about an offset out of range
+        "auto_offset_reset": "none",  # if an offset is out of range, a person decides
         "isolation_level": "read_committed",
         "session_timeout_ms": settings.session_timeout_ms,
         "heartbeat_interval_ms": max(300, min(settings.session_timeout_ms // 3, HEARTBEAT_MS)),

@@ -1,9 +1,9 @@
 """Finds partitions from which Kafka returns no records, although it has records at the next offset.
 
 If the file of a partition is damaged, for example in the length of a batch, the broker does not find the records after
-the damage. It always answers with no bytes or with an error. aiokafka repeats the fetch in both cases, without end. So
-if the position of a partition has not moved for some seconds, this module fetches the next offset in a request of its
-own. If that returns no records either, it tries later offsets until one returns records.
+the damage. It always answers with no bytes or with an error. In both cases aiokafka repeats the fetch without end. So
+if the position of a partition has not moved for some seconds, this module fetches the next offset in a separate
+request. If that returns no records either, it tries later offsets until one returns records.
 
 These records may be in a batch that begins at the position, because a segment's index has the last offset of each
 batch. Then no record is missing, and the batch is read.
@@ -68,7 +68,7 @@ class _Answer:
 
 
 class Silence:
-    """Watches the partitions that are being read, and sends its own requests in a task beside the reading."""
+    """Watches the partitions that are being read, and sends its own requests in a separate task."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
@@ -102,7 +102,7 @@ class Silence:
                 return
 
     def _waits(self, place: TopicPartition, position: int) -> bool:
-        """Whether there are records to read, according to earlier fetches."""
+        """Whether earlier fetches have shown that there are records to read."""
         stable = self._consumer.last_stable_offset(place)
         return stable is None or stable > position
 
@@ -153,7 +153,8 @@ class Silence:
         if leader is None or leader == -1:
             return _Answer()
         wanted = [(place.topic, [(place.partition, offset, 1)])]
-        # A broker answers the requests of a connection in order: on the fetching one, this would wait for a fetch.
+        # A broker answers the requests of a connection in order. On the connection of the fetches, this request would
+        # wait.
         asked = FetchRequest(wait_ms, 1, 1, READ_COMMITTED, wanted)
         response = await client.send(leader, asked, group=ConnectionGroup.COORDINATION)
         for _, partitions in response.topics:

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, 
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.consumer.fetcher import READ_COMMITTED
-from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, NoError, OffsetOutOfRangeError, TopicAlreadyExistsError, for_code
 
 from consumer.events.record import Partition
 from consumer.ingest.log_watch import question_about
@@ -22,10 +22,12 @@ from consumer.kafka.consumer import client_options
 from consumer.kafka.leader_epochs import epoch_ends
 from consumer.kafka.leaders import bounds_of
 from consumer.kafka.topic_ids import Operation, topics_named
+from consumer.kafka.unpacking import UnreadableRange
 from consumer.settings.model import Kafka
 
 IN_FLIGHT = 1000
 PATIENCE_SECONDS, RETRY_SECONDS = 2.0, 0.25
+READ_SECONDS = 5.0
 AS_THE_BROKER_HAS_IT = -1
 """The number of partitions or replicas is the broker's default (KIP-464)."""
 
@@ -109,6 +111,24 @@ async def log_ends(
         return await epoch_ends(consumer._client, questions)
 
 
+async def is_readable(settings: Kafka, partition: Partition, first: int, until: int) -> bool:
+    """Whether Kafka now returns a record of the offsets from `first` up to, but not including, `until`.
+
+    :raises SourceError: Kafka does not answer
+    """
+    place = TopicPartition(*partition)
+    options = client_options(settings) | {"auto_offset_reset": "none", "isolation_level": "read_committed"}
+    consumer = AIOKafkaConsumer(**options)
+    async with _explained(settings), _started(consumer):
+        consumer.assign([place])
+        consumer.seek(place, first)
+        try:
+            found = await consumer.getmany(place, timeout_ms=int(READ_SECONDS * 1000), max_records=1)
+        except OffsetOutOfRangeError:  # retention has deleted it meanwhile
+            return False
+    return any(not isinstance(one, UnreadableRange) and one.offset < until for one in found.get(place, ()))
+
+
 async def read_bounds(settings: Kafka, topics: Collection[str]) -> Answers[Bounds]:
     """Return the bounds of every partition of the topics, without topics that do not exist.
 
@@ -164,7 +184,8 @@ async def _each(messages: Iterable[Message]) -> AsyncIterator[Message]:
 
 
 async def _demand_open_topic(settings: Kafka, topic: str, demanded: set[str]) -> None:
-    """Check once for each topic that it exists and that we may write to it. The producer would wait for a missing one.
+    """Check once for each topic that it exists and that we may write to it. The producer would wait for a missing
+    topic.
 
     :raises SourceError: it does not exist, or we may not write to it
     """

@@ -1,8 +1,8 @@
 """Asks the brokers about topics by name: whether a topic exists, its id, and our rights to it.
 
 Kafka gives each topic an id; a recreated topic gets a new one. aiokafka implements the metadata request up to version
-5. Ids and rights come with version 10 (Kafka 2.8), which this module defines. An older broker still distinguishes a
-topic that we may not see from a missing one.
+5. Ids and rights come with version 10 (Kafka 2.8), which this module defines. An older broker also distinguishes a
+topic that we may not see from a missing topic.
 """
 
 from __future__ import annotations

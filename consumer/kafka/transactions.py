@@ -29,6 +29,10 @@ Ends = Mapping[int, int]
 """For each partition of a topic, an offset at which it ended."""
 
 
+class TakenOver(SourceError):
+    """Another process now writes under the transactional id."""
+
+
 class Vanished(Exception):
     """The topic no longer contains all records after an offset."""
 
@@ -39,7 +43,8 @@ class TransactionalTopic:
     Entering the context waits until the transaction of an earlier process is committed or aborted. From then on Kafka
     refuses writes of that process.
 
-    :raises SourceError: every method raises it if Kafka cannot be used now, or if another process has taken over
+    :raises TakenOver: every method raises it if another process has entered the context since
+    :raises SourceError: every method raises it if Kafka cannot be used now
     """
 
     def __init__(self, settings: Kafka, topic: str, transactional_id: str) -> None:
@@ -73,7 +78,9 @@ class TransactionalTopic:
         return {partition.partition: found.end for partition, found in bounds.items()}
 
     async def write(self, messages: Sequence[Message]) -> None:
-        """Write all messages or none. After an error it is unknown which of both; the next process can check."""
+        """Write all messages or none. After an error it is unknown whether they were written; the next process can
+        check.
+        """
         async with self._explained(WRITE_SECONDS), self._producer.transaction():
             sent = [await self._send(message) for message in messages]
             await asyncio.gather(*sent)
@@ -118,7 +125,7 @@ class TransactionalTopic:
             raise SourceError(str(transactional_id_denied(self._settings, self._transactional_id))) from error
         except (ProducerFenced, InvalidProducerEpoch) as error:
             problem = f"another process now writes under the transactional id {self._transactional_id}"
-            raise SourceError(problem) from error
+            raise TakenOver(problem) from error
         except KafkaError as error:
             raise SourceError(f"Kafka at {servers}: {str(error) or type(error).__name__}") from error
         except TimeoutError:

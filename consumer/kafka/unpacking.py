@@ -100,8 +100,8 @@ class Batches:
     def _overlaps(self) -> bool:
         """Whether the first offset of the newest batch, which no checksum covers, overlaps another batch.
 
-        A batch that begins at the end of the previous batch is right, even if the next one overlaps it. A batch with a
-        wrong checksum does not count as displaced.
+        A batch that begins at the end of the previous batch is in the right place, even if the next one overlaps it. A
+        batch with a wrong checksum does not count as displaced.
         """
         if not self._has_newest_format(_LAST_DELTA_AT + 4):
             return False
@@ -119,10 +119,19 @@ class Batches:
 
     @property
     def newest_leader_epoch(self) -> int | None:
-        """The leader epoch under which the newest batch was written; None if its format has none."""
-        if not self._has_newest_format(_MAGIC_AT + 1):
+        """The leader epoch under which the newest batch was written; None if its format has none, or if it is wrong: no
+        checksum covers it, and it is higher than the epoch of the next batch.
+        """
+        if self._begin == self._end:  # no batch yet
             return None
-        (epoch,) = struct.unpack_from(">i", self._raw, self._begin + _EPOCH_AT)
+        epoch, following = self._leader_epoch(self._begin), self._leader_epoch(self._end)
+        is_wrong = epoch is not None and following is not None and following < epoch
+        return None if is_wrong else epoch
+
+    def _leader_epoch(self, begin: int) -> int | None:
+        if self._raw[begin + _MAGIC_AT : begin + _MAGIC_AT + 1] != _NEWEST_MAGIC:
+            return None
+        (epoch,) = struct.unpack_from(">i", self._raw, begin + _EPOCH_AT)
         return int(epoch) if epoch >= 0 else None
 
     def _has_newest_format(self, least: int) -> bool:
@@ -151,8 +160,8 @@ class Batches:
         """The offset after the newest batch.
 
         The header may be damaged too, so there are three candidates: by the last offset, by the record count, and by
-        the first offset of the next batch. A value that two of them share counts; without one, the lowest counts, so
-        that no record after the batch is lost.
+        the first offset of the next batch. If two of them are equal, their value counts. Otherwise the lowest one
+        counts, so that no record after the batch is lost.
 
         :param position: an offset in the batch
         """

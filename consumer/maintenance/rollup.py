@@ -32,7 +32,8 @@ class History(Protocol):
         ...
 
     async def roll_up_due(self, day: date, fresh_seconds: float) -> bool:
-        """Compute a day. Return False if another replica computes it or just has, or if its rows were archived.
+        """Compute a day. Return False if another replica is computing it or has just done so, or if its rows were
+        archived.
 
         :raises StoreError: the database is unavailable
         """

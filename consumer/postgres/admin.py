@@ -1,12 +1,12 @@
-"""One connection for an operator's job, with errors a person can read.
+"""One connection for an operator's job, with error messages for people.
 
     DatabaseError
     ├── ConnectError          no connection: address, credentials, TLS, an outage
     ├── ConnectionLostError   it ended in the middle of the work
     └── StatementError        the database refused a statement; carries its SQLSTATE
 
-Works behind a transaction-mode pooler: no session settings, no named prepared statements, and whatever takes
-parameters runs inside a transaction, because asyncpg prepares and executes in two round trips.
+It works behind a pooler in transaction mode: it uses no session settings and no named prepared statements. Statements
+with parameters run inside a transaction, because asyncpg prepares and executes in two round trips.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ CONNECT_TIMEOUT_S = 10.0
 APPLICATION_NAME = "ragledger admin"
 
 Target: TypeAlias = Login | str
-"""Which database: a login of the settings', or a DSN (a postgresql:// URL)."""
+"""A database: a login from the settings, or a DSN (a postgresql:// URL)."""
 
 
 class DatabaseError(Exception):
-    """What went wrong between us and the database."""
+    """An error of the connection to the database, or of a statement."""
 
 
 class ConnectError(DatabaseError):
@@ -43,7 +43,7 @@ class ConnectError(DatabaseError):
 
 
 class ConnectionLostError(DatabaseError):
-    """The connection ended before the work did; what was not committed is undone."""
+    """The connection ended before the work was done. Changes that were not committed are undone."""
 
 
 class StatementError(DatabaseError):
@@ -53,7 +53,7 @@ class StatementError(DatabaseError):
     """
 
     def __init__(self, error: asyncpg.PostgresError) -> None:
-        """Keep of the driver's error what may be shown."""
+        """Keep the parts of the driver's error that may be shown."""
         self.sqlstate: str = error.sqlstate or "XX000"
         self.message: str = getattr(error, "message", None) or str(error)
         self.hint: str | None = getattr(error, "hint", None)
@@ -68,22 +68,22 @@ class AdminConnection:
         self._connection = connection
         self._warnings: list[str] = []
         self.settings = dict(SETTINGS)
-        """What each transaction sets for itself."""
+        """The settings that each transaction sets."""
         connection.add_log_listener(self._on_message)
 
     def _on_message(self, _connection: object, message: asyncpg.PostgresLogMessage) -> None:
-        """Keep a WARNING with its hint; what is only noted or debugged is for nobody here."""
+        """Keep a WARNING with its hint. Notices and debug messages are dropped."""
         if message.severity == "WARNING":
             hint = getattr(message, "hint", None)
             self._warnings.append(f"{message.message}. {hint}" if hint else str(message.message))
 
     def take_warnings(self) -> tuple[str, ...]:
-        """What the database has warned of since this was last asked."""
+        """The warnings of the database since the last call."""
         taken, self._warnings = tuple(self._warnings), []
         return taken
 
     async def execute(self, sql: str) -> None:
-        """Run one statement without parameters, in a transaction only where one is open.
+        """Run one statement without parameters. If a transaction is open, it runs in that.
 
         :raises StatementError: :raises ConnectionLostError:
         """
@@ -100,15 +100,24 @@ class AdminConnection:
                 return [dict(row) for row in await self._connection.fetch(sql, *parameters)]
 
     async def copy_out(self, select: str, write: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
-        """Give the rows of a query to `write`, piece by piece: CSV in UTF-8 with a header, NULL an empty field.
+        """Pass the rows of a query to `write`, piece by piece, as CSV in UTF-8 with a header. NULL is an empty field.
+
+        If `write` fails, the connection is closed: at the last piece the COPY has ended, and asyncpg would wait forever
+        for the end of it.
 
         :raises StatementError: :raises ConnectionLostError:
         """
-        with _translated():
-            await self._connection.copy_from_query(select, output=write, format="csv", header=True, encoding="utf8")
+        try:
+            with _translated():
+                await self._connection.copy_from_query(select, output=write, format="csv", header=True, encoding="utf8")
+        except DatabaseError:
+            raise
+        except BaseException:
+            self._connection.terminate()
+            raise
 
     async def copy_in(self, table: str, columns: Sequence[str], csv: AsyncIterable[bytes]) -> None:
-        """Copy what :meth:`copy_out` gave into a table.
+        """Copy the output of :meth:`copy_out` into a table.
 
         :raises StatementError: :raises ConnectionLostError:
         """
@@ -119,10 +128,10 @@ class AdminConnection:
 
     @asynccontextmanager
     async def transaction(self, *, keep: bool = True) -> AsyncIterator[None]:
-        """Open a transaction; at the end commit it, or with `keep=False` undo it. An error undoes it.
+        """Open a transaction. At the end, commit it, or undo it if `keep` is False. An error also undoes it.
 
-        READ COMMITTED whatever the role's default is: idle between two statements it then holds no snapshot,
-        for which a concurrent index build elsewhere would wait.
+        It is READ COMMITTED, whatever the role's default is. So between two statements it holds no snapshot; a
+        concurrent index build of another session would wait for a snapshot.
 
         :raises StatementError: :raises ConnectionLostError:
         """
@@ -144,7 +153,7 @@ class AdminConnection:
 
     @asynccontextmanager
     async def _savepoint_or_transaction(self) -> AsyncIterator[None]:
-        """What one statement runs in: a transaction of its own, or a part of the one that is open."""
+        """The context of one statement: its own transaction, or a savepoint in the open one."""
         if not self._connection.is_in_transaction():
             async with self.transaction():
                 yield
@@ -178,7 +187,7 @@ async def connect(target: Target) -> AsyncIterator[AdminConnection]:
             login,
             timeout=CONNECT_TIMEOUT_S,
             statement_cache_size=0,
-            # Rows are copied into files and back as text, maybe by sessions that read dates in another order.
+            # Rows are copied to files and back as text, perhaps by a session that expects dates in another order.
             server_settings={"application_name": APPLICATION_NAME, "datestyle": "ISO"},
         )
     except TimeoutError as error:
@@ -193,13 +202,13 @@ async def connect(target: Target) -> AsyncIterator[AdminConnection]:
     try:
         yield AdminConnection(connection)
     finally:
-        # Taking leave is no part of the work: where the server does not answer, asyncpg cuts the connection.
+        # An error while closing does not matter. If the server does not answer, asyncpg cuts the connection.
         with suppress(TimeoutError, OSError, asyncpg.InterfaceError):
             await connection.close(timeout=CONNECT_TIMEOUT_S)
 
 
 def _login_of(dsn: str) -> Login:
-    """A database that a tool was handed directly.
+    """The login for a database that a caller has passed, instead of the one in the settings.
 
     :raises ConnectError: the DSN is wrong
     """

@@ -1,4 +1,4 @@
-"""Amendments: events that change a row that exists already, or will exist.
+"""Amendments: events that change a row. The row exists already, or will exist later.
 
 An amendment is first stored in a table of its own, where the newest one counts. Then it is applied to its row, if the
 row exists. A row that comes later gets its waiting amendments in the transaction that inserts it. If two transactions
@@ -29,8 +29,8 @@ from consumer.postgres.client import Database, Objection, Transaction, skipped
 from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
 
-SETTLED_AT_ONCE = 2_000  # waiting amendments per transaction, so that it stays far below the statement timeout
-SETTLE_SECONDS = 5.0  # per run of the job, because the days come after
+SETTLED_AT_ONCE = 2_000  # waiting amendments per transaction. Few, to stay far below the statement timeout
+SETTLE_SECONDS = 5.0  # per run of the job, because the days are computed after it
 
 Report = Callable[[str, str], None]
 
@@ -39,7 +39,7 @@ class _Applying(NamedTuple):
     """Two tables, of amendments and of the rows they change, and the names of the statements that apply them.
 
     :param waits: whether any amendment waits
-    :param lock: locks the rows to change and returns their ids; None if `apply` does so itself
+    :param lock: locks the rows to change and returns their ids; None if `apply` does both
     :param apply: applies amendments
     :param page: returns the next waiting amendments
     :param set_aside: marks an amendment that the database refuses
@@ -75,7 +75,7 @@ _OF_AMENDMENT: Mapping[Kind, _Applying] = {
     ),
 }
 _KEPT_IN = {PLUGIN: "plugin_registry"} | {kind: applying.table for kind, applying in _OF_AMENDMENT.items()}
-_OF_ROW: Mapping[str, _Applying] = {  # by name: the settings may have it take string ids
+_OF_ROW: Mapping[str, _Applying] = {  # by name, because the settings may allow string ids in it
     DIALOGUE.name: _OF_AMENDMENT[FEEDBACK],
     PROVENANCE.name: _OF_AMENDMENT[VERIFICATION],
 }
@@ -151,7 +151,7 @@ async def _apply(transaction: Transaction, applying: _Applying, ids: Sequence[UU
 async def _apply_setting_aside(
     transaction: Transaction, applying: _Applying, ids: Sequence[UUID], report: Report
 ) -> Collection[int]:
-    """The same, but set aside the amendments that the database refuses.
+    """Do the same as `_apply`, but set aside the amendments that the database refuses.
 
     :raises Refused: :raises Objection: no amendment is the cause
     """

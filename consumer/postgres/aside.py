@@ -1,4 +1,4 @@
-"""A thread for slow work, so that the event loop turns and heartbeats are sent meanwhile.
+"""A thread for slow work. Meanwhile the event loop runs, and heartbeats are sent.
 
 A thread, not a process: Python lets the event loop run within 5 ms, except during single calls into C. Such a call, for
 example parsing JSON, takes up to 50 ms per megabyte. There is one thread, because several would compete with the loop.
@@ -24,7 +24,9 @@ async def aside(work: Callable[[], T]) -> T:
 
 
 def _without_collecting(work: Callable[[], T]) -> T:
-    """Run without garbage collection: the work makes no cycles, and a search in millions of lists takes seconds."""
+    """Run without garbage collection. The work makes no reference cycles, and a collection over millions of lists takes
+    seconds.
+    """
     gc.disable()
     try:
         return work()

@@ -55,7 +55,7 @@ _CAUSES = {
     "55": Cause.LOCK,
     "57": Cause.SHUTDOWN,
     "58": Cause.SYSTEM,
-    # Codes that say more than their class.
+    # Codes whose cause differs from the cause of their class.
     "25P03": Cause.TIMEOUT,
     "25P04": Cause.TIMEOUT,
     "42501": Cause.PRIVILEGE,
@@ -65,10 +65,10 @@ _CAUSES = {
 # the system, broken files. A statement in the server uses the same pattern.
 OUTAGES = "08|25|28|40|53|57|58|55006|55P03|XX001|XX002"
 _IS_OUTAGE = re.compile(OUTAGES)
-# The C function that reports errors of PL/pgSQL's RAISE: then a trigger of the owner's chose the SQLSTATE, so its class
-# says nothing. A statement in the server sees only the first line of the context, in the server's language and with the
-# name of the function, which may be quoted; RAISE is its last word, or nearly. A line that quotes a statement has a
-# quotation mark before PL/pgSQL.
+# The C function that reports errors of PL/pgSQL's RAISE. A trigger of the owner then chose the SQLSTATE, so its class
+# has no meaning. A statement in the server sees only the first line of the context. That line is in the server's
+# language and contains the name of the function, which may be quoted. RAISE is the last word of the line, or one of the
+# last. A line that quotes a statement has a quotation mark before PL/pgSQL.
 _RAISE = "exec_stmt_raise"
 RAISED = r"""^[^"]*PL/pgSQL.*[^[:alnum:]_"()]RAISE([^[:alnum:]_"()][^"()]*)?$"""
 # The errors of asyncpg after a server or a proxy has dropped an idle connection.
@@ -79,7 +79,7 @@ _DROPPED = (
     asyncpg.InternalClientError,
     ConnectionError,
 )
-# Longer than a transaction waits for its turn. Ends the transactions of a frozen process.
+# This is longer than a transaction waits for its turn. PostgreSQL then ends the transactions of a frozen process.
 _IDLE_SECONDS = 10.0
 _IDLE = "25P03"
 _CANCELED = "57014"
@@ -98,8 +98,8 @@ CLIENT_GRACE_SECONDS = 5.0  # the server's own limit ends a statement first
 def _raise_every_sqlstate() -> None:
     """Make asyncpg raise errors of the classes 01 and 02 too, which a trigger may choose.
 
-    asyncpg takes them for notices, and its notices cannot be raised: the caller would get a TypeError. Without an entry
-    here asyncpg raises an UnknownPostgresError.
+    asyncpg maps them to notices, which cannot be raised: the caller would get a TypeError. For a class without an
+    entry, asyncpg raises an UnknownPostgresError.
     """
     known: dict[str, type] = vars(type(asyncpg.PostgresError))["_message_map"]
     for sqlstate in [code for code, kind in known.items() if issubclass(kind, asyncpg.PostgresLogMessage)]:
@@ -110,10 +110,10 @@ _raise_every_sqlstate()
 
 
 class Objection(Unavailable):
-    """PostgreSQL refused a statement, and it is no outage: a right or a table is missing, or a row has caused the
+    """PostgreSQL refused a statement, and this is not an outage. A right or a table is missing, or a row has caused the
     error.
 
-    Code that writes rows finds out which. For all other code the store is unavailable.
+    Code that writes rows finds out the cause. For all other code the store is unavailable.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Objection(Unavailable):
 
 
 class WrongDatabase(Unavailable):
-    """This is not the database that the service needs. Raised within a transaction."""
+    """The service cannot use this database. Raised within a transaction."""
 
 
 class CopyNotSupported(Objection):
@@ -137,7 +137,7 @@ OBJECTIONS = (Refused, Objection)
 class Transaction:
     """An open transaction. Every method raises :class:`Unavailable` or :class:`Refused` if PostgreSQL refuses.
 
-    :param longest: the server's limit for a statement, in seconds; soon after it the connection is cut
+    :param longest: the server's limit for a statement, in seconds. Soon after this time the connection is cut
     :param answered: called for each answer
     :ivar round_seconds: how long a statement should take if the caller can choose
     """
@@ -284,7 +284,7 @@ class Database:
         )
 
     async def _connect(self, _dsn: None, **limits: Any) -> asyncpg.Connection[asyncpg.Record]:
-        """A new connection of the pool, which passes on what `open` has given it."""
+        """A new connection for the pool. The pool passes the arguments that `open` has set."""
         return await connect(self._login, **limits)
 
     async def close(self, timeout: float) -> None:
@@ -303,7 +303,7 @@ class Database:
 
         The isolation is set explicitly, because writes need each statement to see what was committed before it.
 
-        A session keeps what it got at its start: the search path, or a primary that has become a standby. After an
+        A session keeps the search path and the server of its start, and the server may have become a standby. After an
         error that this may have caused, later transactions get new sessions.
 
         :param isolation: `repeatable_read` if several statements must see one state of the database
@@ -322,8 +322,8 @@ class Database:
             raise
 
     async def _begin(self, ended: AsyncExitStack, isolation: Isolation) -> tuple[PoolConnectionProxy[Any], Any]:
-        """Get a connection and begin a transaction with our limits. A connection that was dropped while it was idle is
-        no outage: try another one.
+        """Get a connection and begin a transaction with our limits. If the connection was dropped while it was idle,
+        try another one: this is not an outage.
         """
         assert self._pool is not None, "open() comes first"
         for others in range(self._settings.pool_size, -1, -1):
@@ -348,7 +348,7 @@ class Database:
 
 
 def _is_gone(connection: Any) -> bool:
-    """Whether the connection is closed. The pool takes a lost connection back, and then even this question fails."""
+    """Whether the connection is closed. If the pool has taken a lost connection back, even this question fails."""
     try:
         return bool(connection.is_closed()) or bool(connection._transport.is_closing())
     except asyncpg.InterfaceError:
@@ -357,7 +357,9 @@ def _is_gone(connection: Any) -> bool:
 
 @contextmanager
 def _noticing_loss(connection: PoolConnectionProxy[Any]) -> Iterator[None]:
-    """Under uvloop, sending on a closed connection is a RuntimeError until asyncpg has noticed."""
+    """Translate the RuntimeError of uvloop for sending on a closed connection, as long as asyncpg has not noticed the
+    loss.
+    """
     try:
         yield
     except RuntimeError as error:
@@ -392,7 +394,7 @@ def _limits_sql(settings: Postgres) -> str:
 
 
 async def _messages(tuples: Sequence[bytes]) -> AsyncIterator[bytes]:
-    """COPY messages. Large tuples are cut into several messages, so that the event loop runs in between."""
+    """The messages of a COPY. Large tuples are cut into several messages, so that the event loop runs in between."""
     yield SIGNATURE
     for start in range(0, len(tuples), COPY_ROWS_A_MESSAGE):
         rows = tuples[start : start + COPY_ROWS_A_MESSAGE]
@@ -421,7 +423,7 @@ def translated_errors(sql: str = "") -> Iterator[None]:
     except ssl.SSLCertVerificationError as error:
         raise Unavailable(certificate_problem(error), Cause.TLS) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
-        if isinstance(error, ValueError):  # an argument that asyncpg cannot encode: a fault of this program, no outage
+        if isinstance(error, ValueError):  # asyncpg cannot encode an argument: a fault of this program, not an outage
             raise
         raise Unavailable(
             f"the connection to PostgreSQL failed: {str(error) or type(error).__name__}", Cause.CONNECTION
@@ -429,14 +431,14 @@ def translated_errors(sql: str = "") -> Iterator[None]:
 
 
 def _said_by_server(error: asyncpg.PostgresError) -> asyncpg.PostgresError:
-    """The error that the server sent before it closed the connection; asyncpg has it as the cause."""
+    """The error that the server sent before it closed the connection. asyncpg sets it as the cause."""
     cause = error.__cause__
     is_lost = isinstance(error, asyncpg.PostgresConnectionError)
     return cause if is_lost and isinstance(cause, asyncpg.PostgresError) else error
 
 
 def refusal(sqlstate: str, schema: str, table: str, column: str, constraint: str) -> Refused:
-    """The refusal of a row that a block in the server has caught."""
+    """The error of a refused row, which a block in the server has caught."""
     if sqlstate == SKIPPED and table:  # without a table, a trigger has raised it
         return skipped(table)
     error = asyncpg.PostgresError.new({"C": sqlstate, "s": schema, "t": table, "c": column, "n": constraint})
@@ -467,7 +469,7 @@ def _is_raised(error: asyncpg.PostgresError) -> bool:
 
 
 def _is_in_function(error: asyncpg.PostgresError) -> bool:
-    """Whether it comes from a statement in somebody's PL/pgSQL; our own blocks are the ones without a name."""
+    """Whether the error comes from a statement in another PL/pgSQL function. Our own blocks have no name."""
     lines = (getattr(error, "context", None) or "").splitlines()
     return any("PL/pgSQL" in line and "inline_code_block" not in line for line in lines)
 
@@ -478,13 +480,13 @@ def _constraint(error: asyncpg.PostgresError) -> tuple[str, str, str] | None:
 
 
 def _explain(error: asyncpg.PostgresError, sqlstate: str, places: Sequence[str]) -> str:
-    """What is wrong and what to do about it, for operators."""
+    """The problem and the advice, for operators."""
     if _is_raised(error):
         return _describe(error, sqlstate, places)
     if sqlstate == _NOT_ALLOWED:
-        return f"{getattr(error, 'message', '')} ({sqlstate}): `ragledger doctor` says what the role lacks"
+        return f"{getattr(error, 'message', '')} ({sqlstate}): `ragledger doctor` names the rights that the role lacks"
     if sqlstate[:2] in _ABOUT_THE_SESSION:
-        advice = f": correct {DSN}, or what {COMMAND} prints" if sqlstate[:2] == _LOGIN else ""
+        advice = f": correct {DSN}, or the output of {COMMAND}" if sqlstate[:2] == _LOGIN else ""
         return f"{getattr(error, 'message', '')} ({sqlstate}){advice}"
     if sqlstate == _CANCELED:
         limit = "it took longer than RAGLEDGER_POSTGRES__STATEMENT_TIMEOUT_S allows, or was cancelled"

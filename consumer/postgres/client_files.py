@@ -1,8 +1,7 @@
-"""Errors in what asyncpg reads besides the DSN when it connects: variables PG*, a service file, a password file, and
-the user's name and home directory.
+"""Errors in the sources that asyncpg reads besides the DSN when it connects: variables PG*, a service file, a password
+file, and the user's name and home directory.
 
-Python's own errors about these quote the line, and the password with it, or do not say what to do. They are replaced
-here.
+Python's errors about these sources quote the line with the password, or give no advice. They are replaced here.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ HOMELESS = (
 
 
 class UnreadableError(Exception):
-    """One of them cannot be read. The message quotes nothing."""
+    """One of these sources cannot be read. The message quotes nothing."""
 
     def __init__(self, problem: str = PROBLEM) -> None:
-        """Say where to look."""
+        """Name the sources to check."""
         super().__init__(problem)
 
 
@@ -41,7 +40,7 @@ def read_by_client() -> Iterator[None]:
     """
     try:
         yield
-    except asyncpg.exceptions.ClientConfigurationError:  # quotes the value of a variable PG*
+    except asyncpg.exceptions.ClientConfigurationError:  # the error quotes the value of a variable PG*
         raise UnreadableError from None
     except PermissionError as error:
         if error.filename is None:  # a socket

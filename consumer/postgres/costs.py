@@ -14,7 +14,7 @@ from consumer.events.costs import CostError, CostSource, PriceBook, Pricing, Rec
 from consumer.events.price_file import content_of
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.ports import Cause, Refused, Unavailable
-from consumer.postgres.client import Database, Objection, Transaction
+from consumer.postgres.client import Database, Objection, Transaction, skipped
 from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
 
@@ -33,7 +33,8 @@ async def keep_costs(transaction: Transaction, rows: Sequence[Row]) -> None:
 
 
 async def change_costs(transaction: Transaction, rows: Sequence[Row]) -> None:
-    """Store the cost notes of dialogues that were just changed, and correct those of dialogues without a note now.
+    """Store the cost notes of dialogues that were just changed, and correct the stored notes of dialogues that have
+    none now.
 
     :raises Refused: the database rejects a note
     :raises Objection: the database rejects a note
@@ -106,7 +107,8 @@ class PostgresCosts:
 
         async def change(part: Sequence[_Change]) -> None:
             columns = [[one.id for one in part], [one.created_at for one in part], [one.jpy for one in part]]
-            await transaction.execute(load("costs_change"), *columns)
+            if await transaction.execute(load("costs_change"), *columns) != f"UPDATE {len(part)}":
+                raise skipped("ai_dialogue_log")
             await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal at COMMIT would name no row
 
         async def refuse(one: _Change, _error: Refused | Objection) -> None:

@@ -1,4 +1,6 @@
-"""A limit on dead letters: if most records cannot be stored, the fault is elsewhere, and a person has to look."""
+"""A limit on dead letters. If most records cannot be stored, the cause is not in the records, and a person has to find
+it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ class DeadLetterLimit:
     async def exceeded(
         self, transaction: Transaction, group: str, partitions: Collection[Partition]
     ) -> Mapping[Partition, StopReason]:
-        """Which of these partitions, all with new dead letters, exceed the limit, and why they have to stop.
+        """The partitions that exceed the limit, with the reason for their stop. All given partitions have new dead
+        letters.
 
         :raises Unavailable: not now
         """

@@ -18,18 +18,18 @@ from consumer.postgres.queries import load
 async def insert_dead_letters(
     transaction: Transaction, letters: Sequence[DeadLetter], headers: Mapping[Place, str]
 ) -> None:
-    """Insert dead letters. One that is in the table already stays as it is.
+    """Insert dead letters. A dead letter that is already in the table does not change.
 
     :param headers: the headers of records, from :func:`headers_in_json`, called before the transaction
     :raises Unavailable: not now
-    :raises Refused: a trigger or a constraint of the owner's refuses a dead letter
+    :raises Refused: a trigger or a constraint of the owner refuses a dead letter
     """
     if not letters:
         return
     rows = [_dead_letter_row(letter, headers) for letter in letters]
     columns = [list(column) for column in zip(*rows, strict=True)]
     inserted = await transaction.execute(load("insert_dead_letters"), *columns)
-    if inserted != f"INSERT 0 {len(rows)}":  # a topic is read again, or a trigger left rows out
+    if inserted != f"INSERT 0 {len(rows)}":  # a topic was read again, or a trigger left rows out
         (found,) = await transaction.fetch(load("dead_letters_missing"), *columns[:3])
         if found["missing"]:
             raise skipped("dead_letters")

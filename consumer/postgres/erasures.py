@@ -2,7 +2,7 @@
 
 A write screens its batch with the set it knows, and locks the version of the set just before it moves the ledger. If
 the version has changed by then, the write starts again with the newer set. An erasure raises the version first and
-deletes afterwards. So it finds the rows committed before it, and every later write has seen it.
+deletes afterwards. So the erasure finds the rows that were committed before, and every later write notices the erasure.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Erasures:
         self.take(dict(row))
 
     def take(self, row: Mapping[str, Any]) -> None:
-        """Use the row that the database returned. Raises as :meth:`learn` does."""
+        """Store the row that the database returned. Raises as :meth:`learn` does."""
         self.keys = (*self._set, Key(row["key"]))
         unknown = sorted(set(row["key_ids"]) - {key.id for key in self.keys})
         if unknown:
@@ -88,8 +88,8 @@ class RecordErasures(Erasures):
 
     @override
     def take(self, row: Mapping[str, Any]) -> None:
-        """Know what the database has answered. Errors as in :meth:`learn`; and under another namespace than that of an
-        erasure, as users would not be recognised by their string ids.
+        """Store the answer of the database. Raises as :meth:`learn` does, and also if an erasure had another namespace:
+        its users would not be recognised by their string ids.
         """
         key = Key(row["key"])
         if self.namespace is None and row["namespace_hash"] == key.hash(DEFAULT_NAMESPACE.bytes):
@@ -108,7 +108,7 @@ async def _hold(transaction: Transaction) -> int:
 
 _OTHER_NAMESPACE = (
     "users were erased under another RAGLEDGER_IDS__NAMESPACE than the one set here, so a write could store them again:"
-    " set it to the value used for the erasure, or to nothing if there was none"
+    " set it to the value used for the erasure, or unset it if there was none"
 )
 _MISSING_KEY = (
     "users were erased with a key that is not set here (key id {ids}), so a write could store them again:"

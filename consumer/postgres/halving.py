@@ -23,11 +23,12 @@ async def halve(
 ) -> int:
     """Write all items. If the database refuses them, write each half, until every refused item is alone.
 
-    The error belongs to the item if writing zero items raises none: then the table exists and the role has its rights.
+    If writing zero items raises no error, the table exists and the role has its rights. So the error belongs to the
+    item.
 
     :param refuse: called with each refused item
-    :param first: the number of items in the first write, if each item may be slow; later writes adapt to the time,
-        without the time that a write of no items takes, because smaller writes would not be quicker
+    :param first: the number of items in the first write, if each item may be slow. Later writes adapt to the time. The
+        time of a write without items does not count, because a smaller write would not reduce it
     :returns: the number of writes
     :raises Refused: :raises Objection: no item is the cause
     """
@@ -60,7 +61,7 @@ async def halve(
 async def _seconds_of_none(
     transaction: Transaction, part: Sequence[T], write: Callable[[Sequence[T]], Awaitable[None]]
 ) -> float:
-    """How long writing no item takes.
+    """The time of a write without items.
 
     :raises Refused: :raises Objection: even that is refused
     """

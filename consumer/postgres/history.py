@@ -1,7 +1,7 @@
 """The daily aggregates in PostgreSQL.
 
 A day is computed with a basis: a business time zone and objectives. The replica that started last stores its basis as
-the current one, and every replica computes with the current one. Each day records its basis, so days with another basis
+the current one, and every replica computes with the current one. Each day records its basis. So days with another basis
 are found, whichever replica computed them.
 """
 
@@ -124,7 +124,7 @@ class PostgresHistory:
     # ── one day ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def roll_up(self, day: date) -> Mapping[str, Any]:
-        """Compute one day with our own basis, touched or not. Wait for a running roll-up first.
+        """Compute one day with our own basis, even if it is not touched. Wait for a running roll-up first.
 
         :returns: the row of the day
 
@@ -206,8 +206,8 @@ async def _current_basis(transaction: Transaction) -> tuple[_Current, datetime]:
 
 
 async def _is_complete(transaction: Transaction, day: date, state: Mapping[str, Any], days: BusinessDays) -> bool:
-    """Whether all dialogues of the stored figures still exist. If some were deleted by other means, the stored row is
-    the only record of them and must stay.
+    """Whether all dialogues of the stored figures still exist. If some no longer exist, the stored row is the
+    only record of them and must stay.
     """
     try:
         before = days if state["time_zone"] is None else BusinessDays(state["time_zone"])

@@ -1,4 +1,4 @@
-"""How the rows of a batch get into their tables.
+"""Strategies for inserting the rows of a batch.
 
     DIRECT  COPY into the table. The fastest way; it needs every id to be new
     MERGE   COPY into a staging table, then INSERT … ON CONFLICT (id) DO NOTHING. For duplicates, and for roles that
@@ -7,12 +7,14 @@
     SLOW    SPLIT, starting with one row and with portions of at most a second. For tables whose triggers are so slow
             that a batch takes longer than a statement may
 
-After a duplicate id DIRECT becomes MERGE. Every other refusal leads to SPLIT. If PostgreSQL refuses something in SPLIT
-too and no row is the cause, the batch waits and says for what.
+After a duplicate id, MERGE follows DIRECT. After any other refusal, SPLIT follows. If PostgreSQL also refuses a
+statement in SPLIT and no row is the cause, the batch waits, and its error gives the reason.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 from consumer.events.kind import Kind
@@ -37,13 +39,13 @@ class InsertStrategy(IntEnum):
 
     @property
     def finds_refused_rows(self) -> bool:
-        """Whether rows that the database refuses become dead letters; with the others such a row fails the batch."""
+        """Whether refused rows become dead letters. With the other strategies, a refused row fails the batch."""
         return self >= InsertStrategy.SPLIT
 
     def after(self, error: Refused | Objection) -> InsertStrategy:
         """The strategy to try next, in the same attempt.
 
-        :raises Unavailable: none is left: no row is the cause
+        :raises Unavailable: there is no other strategy, because no row is the cause
         """
         if self.finds_refused_rows:
             raise _not_about_a_row(error) from error
@@ -65,13 +67,13 @@ class StrategyChoice:
     def succeeded(self, strategy: InsertStrategy, written: Written, seconds: float, *, copy_refused: bool) -> None:
         """Learn from a batch that was written.
 
-        :param copy_refused: whether PostgreSQL refused COPY for it. That alone proves nothing, because the error may be
-            a trigger's; if MERGE then works, it was COPY
+        :param copy_refused: whether PostgreSQL refused COPY for it. This alone proves nothing, because a trigger may
+            raise the same error. If MERGE then succeeds, PostgreSQL does not support COPY here
         """
         if strategy is InsertStrategy.MERGE and copy_refused:
             self._copy_supported = False
-        # SLOW stays as long as no batch would fit into one statement. Duplicates come in runs (a producer retries, a
-        # topic is read again), so MERGE stays until a batch has none.
+        # SLOW stays as long as no batch would fit into one statement. Duplicates often follow each other (a producer
+        # retries, a topic is read again), so MERGE stays until a batch has none.
         if strategy is InsertStrategy.SLOW and seconds > self._statement_seconds / 2:
             self.current = strategy
         elif written.duplicates or not self._copy_supported:
@@ -124,6 +126,18 @@ async def _insert_kind(
     if kind is SPAN:
         await touch_traces(transaction, outcome.inserted)
     return outcome
+
+
+@contextmanager
+def no_row_is_the_cause() -> Iterator[None]:
+    """For statements about our own tables: a rule of the owner's that refuses them is waited out.
+
+    :raises Unavailable: the database refuses a statement
+    """
+    try:
+        yield
+    except Refused as error:
+        raise _not_about_a_row(error) from error
 
 
 def _not_about_a_row(error: Refused | Objection) -> Unavailable:

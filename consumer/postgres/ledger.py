@@ -1,4 +1,4 @@
-"""The ledger in PostgreSQL: who may write for which partition."""
+"""The ledger in PostgreSQL: for each partition, the process that may write for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from consumer.ingest.stop_reasons import kept_reason
 from consumer.postgres.client import Database, Transaction
 from consumer.postgres.queries import load
 
-# The partition of a row or a dead letter, as a tuple. Used for every record, so without a Python function.
+# The partition of a row or a dead letter, as a tuple. It is not a Python function, because it runs for every record.
 _PARTITION = attrgetter("record.topic", "record.partition")
 
 
@@ -47,7 +47,7 @@ class PostgresLedger:
     async def stop_within(
         self, transaction: Transaction, partition: Partition, epoch: int, offset: int, reason: StopReason
     ) -> StopReason | None:
-        """The same, within a transaction, under the epoch of a claim."""
+        """Record a stop within a transaction, under the epoch of a claim."""
         rows = await transaction.fetch(load("stop_partition"), self.group, *partition, epoch, offset, *astuple(reason))
         return kept_reason(rows[0]) if rows else None
 
@@ -57,9 +57,9 @@ class PostgresLedger:
         return {partition: Holder(row["epoch"], row["owner"] is None) for partition, row in rows.items()}
 
     async def move(self, transaction: Transaction, written: Written) -> None:
-        """Move the ledger to where the batch ends, with the counts of what its records became.
+        """Move the ledger to the end of the batch, and add the outcomes of its records.
 
-        :raises Fenced: the ledger does not stand where the batch begins, or under another epoch
+        :raises Fenced: the ledger is not at the beginning of the batch, or has another epoch
         """
         spans = _moved_spans(written.batch)
         moved = await transaction.fetch(load("move_ledger"), self.group, *_move_columns(spans, written))
@@ -81,7 +81,7 @@ class PostgresLedger:
             raise LedgerLocked(locked)
 
     async def is_moved_by(self, batch: Batch) -> bool:
-        """Whether the ledger stands, under our epoch, where this batch ends: the batch was committed."""
+        """Whether the ledger is at the end of this batch, under our epoch. Then the batch was committed."""
         spans = {span.partition: span for span in _moved_spans(batch)}
         rows = await self._read(spans)
         found = {partition: (row["epoch"], row["next_offset"]) for partition, row in rows.items()}
@@ -109,12 +109,14 @@ def partition_of(item: Any) -> Partition:
 
 
 def _moved_spans(batch: Batch) -> list[Span]:
-    """In sorted order, so that two replicas lock the ledger's rows in the same order."""
+    """The spans that move, in sorted order, so that two replicas lock the ledger's rows in the same order."""
     return sorted((span for span in batch.spans.values() if span.moved), key=lambda span: span.partition)
 
 
 def _move_columns(spans: Sequence[Span], written: Written) -> list[list[Any]]:
-    """Arguments of move_ledger. Every count is counted and none is a remainder, so their sum proves something."""
+    """Arguments of move_ledger. Each outcome is counted by itself. None is computed as the rest, so their sum is a
+    proof.
+    """
     inserted = _count(chain.from_iterable(written.inserted.values()))
     amended = _count(chain.from_iterable(written.amended.values()))
     duplicates, dead_lettered = _count(written.duplicates), _count(written.dead_letters)

@@ -1,4 +1,4 @@
-"""How each new connection to PostgreSQL logs in: with the secrets, files and tokens of that moment."""
+"""Logs each new connection to PostgreSQL in with the current secrets, files and tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ DSN, COMMAND = variable("postgres", "dsn"), variable("postgres", "password_comma
 
 
 class Login:
-    """The way to one database. Its address stays what it was at the start; user, password and TLS files do not."""
+    """The address and the credentials of one database. The address is fixed at the start; user, password and TLS files
+    may change.
+    """
 
     def __init__(self, settings: Postgres) -> None:
         self._settings = settings
@@ -30,7 +32,8 @@ class Login:
         return self._settings.parsed.address
 
     async def options(self) -> dict[str, Any]:
-        """What asyncpg needs now beside the limits: `dsn`, and `password` and `ssl` where the DSN does not hold them.
+        """The arguments that asyncpg needs besides the limits: `dsn`, and also `password` and `ssl` if the DSN does not
+        contain them.
 
         :raises CredentialsError: a secret cannot be read, or a program prints no password
         """
@@ -41,7 +44,7 @@ class Login:
         return options
 
     def rejected(self) -> None:
-        """The server has not let us in with these."""
+        """The server has refused these credentials."""
         self._password.rejected()
 
     def _dsn(self) -> dsns.Dsn:
@@ -60,8 +63,8 @@ class Login:
 async def connect(login: Login, **limits: Any) -> asyncpg.Connection[asyncpg.Record]:
     """Connect.
 
-    :param limits: what asyncpg takes beside credentials
-    :raises CredentialsError: there is nothing to log in with
+    :param limits: the other arguments of asyncpg
+    :raises CredentialsError: there are no credentials
     :raises UnreadableError: a file that asyncpg reads itself cannot be read
     """
     options = await login.options()

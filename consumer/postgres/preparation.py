@@ -17,7 +17,7 @@ from consumer.postgres.dead_letters import headers_in_json
 class Prepared:
     """A batch that is ready for its transaction.
 
-    :param erased: the set of erased users it was screened with
+    :param erased: the set of erased users with which the batch was screened
     :param screened: the part that may be stored
     :param headers: the headers, in JSON, of each record that may become a dead letter
     """

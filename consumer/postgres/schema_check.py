@@ -1,4 +1,4 @@
-"""Whether the database is one that the service can write to."""
+"""Checks whether the service can write to the database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from consumer.ingest.ports import Cause
 from consumer.postgres.client import Transaction, WrongDatabase
 from consumer.postgres.queries import load
 
-SCHEMA_VERSION = 23  # the newest migration in schema/: the service reads no migrations, so a test keeps the two equal
+SCHEMA_VERSION = 23  # the newest migration in schema/. The service reads no migrations, so a test compares the two
 
 
 async def check_schema(transaction: Transaction) -> None:
@@ -20,7 +20,7 @@ async def check_schema(transaction: Transaction) -> None:
     """
     (database,) = await transaction.fetch(load("schema_recorded"))
     missing = [row["name"] for row in await transaction.fetch(load("schema_ready"))]
-    # psql alone records nothing: then only the tables show the version.
+    # If migrations were run with psql, no version is recorded, and only the tables show it.
     recorded = await transaction.fetch(load("schema_version")) if database["recorded"] else []
     if problem := _problem(database["encoding"], missing, recorded):
         raise WrongDatabase(problem, Cause.SCHEMA)

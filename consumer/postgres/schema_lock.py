@@ -19,7 +19,7 @@ class LockTakenError(OperationError):
     """Another migration holds the lock."""
 
     def __init__(self, waited_s: float) -> None:
-        """Say how to find it."""
+        """Say how to find the other migration."""
         super().__init__(
             f"Another migration of this database was still running after {waited_s:.0f} s. Let it end, or"
             f" find it in pg_stat_activity by its application_name, {APPLICATION_NAME!r}."

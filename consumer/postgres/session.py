@@ -13,11 +13,11 @@ SETTINGS: Mapping[str, str] = {
     "intervalstyle": "postgres",
     "bytea_output": "hex",
     "standard_conforming_strings": "on",
-    "row_security": "on",  # off turns every query under a policy into an error
+    "row_security": "on",  # if it is off, every query under a policy fails
     "plpgsql.extra_errors": "none",
 }
 
 
 def set_local(settings: Mapping[str, str]) -> str:
-    """A statement that sets them until the transaction ends."""
+    """A statement with these settings for the rest of the transaction."""
     return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())

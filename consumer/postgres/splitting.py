@@ -1,4 +1,4 @@
-"""Inserts all rows except those that the table refuses; these become dead letters.
+"""Inserts all rows except the rows that the table refuses. Refused rows become dead letters.
 
 The rows are copied to a staging table with few constraints. Then a block in the server inserts them in portions, with
 savepoints, for about a second per round trip. So a batch of bad rows costs about as much as a good one, instead of
@@ -30,7 +30,7 @@ async def insert_splitting(
     One refused row among n costs about log2(n) writes. If every row is refused, each costs one write.
 
     :param report: called with the number of writes
-    :param first: the number of rows in the first write, if each may be slow; None for all
+    :param first: the number of rows in the first write, if each row may be slow; None for all rows
     :raises Refused: :raises Objection: no row is the cause
     """
     await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # an error at COMMIT would name no row
@@ -137,6 +137,6 @@ def _unknown_reference(outcome: Any) -> Rejected:
 
 
 def refused(error: Refused | Objection) -> Rejected:
-    """Why a row is a dead letter that the database refuses."""
+    """The reason for the dead letter of a row that the database refuses."""
     fault = Fault("", f"the database refuses this row: {error}")
     return Rejected(Reason.REFUSED_BY_DATABASE, [fault], sqlstate=error.sqlstate)

@@ -17,7 +17,8 @@ from consumer.postgres import amendments
 from consumer.postgres.client import Transaction, skipped
 from consumer.postgres.queries import load
 
-# The table with all ids of a partitioned table, whose own key would accept an id again with another created_at.
+# The table with all ids of a partitioned table. The key of that table would accept an id twice, with different values
+# of created_at.
 IDS = {"ai_dialogue_log": "known_ids"}
 
 
@@ -43,8 +44,8 @@ def join(outcomes: Collection[Outcome]) -> Outcome:
 
 
 def rows_first(kinds: Collection[Kind]) -> Sequence[Kind]:
-    """The order in which kinds are written. Amendments are last, because the batch may have the rows they change. The
-    order is fixed, because two replicas could otherwise wait for each other's locks.
+    """The order in which kinds are written. Amendments are last, because the batch may contain the rows that they
+    change. The order is fixed, because otherwise two replicas could wait for each other's locks.
     """
     return sorted(kinds, key=attrgetter("amends", "name"))
 
@@ -52,9 +53,9 @@ def rows_first(kinds: Collection[Kind]) -> Sequence[Kind]:
 class Insertion(NamedTuple):
     """Properties of a table that decide how rows are inserted.
 
-    :param keeps_ids: its ids are stored in a table of their own, which this transaction has to fill
-    :param may_change: a trigger of the owner's may leave rows out, or change ids and times, and COPY would not report
-    it
+    :param keeps_ids: its ids are stored in a separate table, which this transaction has to fill
+    :param may_change: a trigger of the owner may leave rows out, or change ids and times, and COPY would not report
+        that
     """
 
     keeps_ids: bool
@@ -64,7 +65,7 @@ class Insertion(NamedTuple):
 async def how_to_insert(transaction: Transaction, kind: Kind) -> Insertion:
     """Query the properties of the table of this kind.
 
-    :raises Unavailable: a column has a type with another binary format than we write; no row is the cause
+    :raises Unavailable: the type of a column has another binary format than the one we write. No row is the cause
     """
     types = [field.pg_type for field in kind.columns.values()]
     (found,) = await transaction.fetch(load("how_to_insert"), kind.table, list(kind.columns), types)
@@ -77,8 +78,8 @@ async def how_to_insert(transaction: Transaction, kind: Kind) -> Insertion:
 async def moments_as_stored(
     transaction: Transaction, kind: Kind, how: Insertion, rows: Sequence[Row]
 ) -> Collection[int]:
-    """The times of inserted rows as the table has them, if a trigger may have changed them; otherwise empty. Their days
-    then differ from those in the events.
+    """The times of inserted rows, as stored. Empty unless a trigger may have changed them, so that their days differ
+    from the days of the events.
     """
     if not (how.may_change and rows and kind.clock_field):
         return ()
@@ -88,7 +89,7 @@ async def moments_as_stored(
 
 
 async def insert_direct(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> Outcome:
-    """COPY rows into the table, and before them their ids if these are stored apart. Amendments are applied.
+    """COPY rows into the table. If their ids are stored in a separate table, copy these first. Apply amendments.
 
     :raises Refused: :raises Objection: a row is refused. SQLSTATE 23505 may mean a duplicate id
     """

@@ -2,9 +2,9 @@
 
 an attempt     one transaction. It ends committed, fenced, or unavailable; after `Unavailable` another one follows
 committed      rows, amendments, dead letters, touched days and the ledger's move are in the database
-fenced         the ledger does not stand where the batch begins: another process has claimed a partition
+fenced         the ledger is not at the beginning of the batch: another process has claimed a partition
 unavailable    an outage, a lock, a full disk. Nothing was written, unless only the answer to COMMIT was lost: then
-               the next attempt finds the ledger where this batch ends, and the batch counts as committed
+               the next attempt finds the ledger at the end of this batch, and the batch counts as committed
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from consumer.postgres.client import CopyNotSupported, Database, Objection, Tran
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
 from consumer.postgres.dead_letters import insert_dead_letters
 from consumer.postgres.erasures import ErasuresChanged, RecordErasures
-from consumer.postgres.insert import InsertStrategy, StrategyChoice, insert_rows
+from consumer.postgres.insert import InsertStrategy, StrategyChoice, insert_rows, no_row_is_the_cause
 from consumer.postgres.ledger import PostgresLedger, partition_of
 from consumer.postgres.preparation import Preparation, Prepared
 from consumer.postgres.queries import load
@@ -46,7 +46,7 @@ _ID = attrgetter("id")
 class _Writing:
     """A batch, over all attempts at writing it.
 
-    :param waits_first: whether the transaction begins only in its turn
+    :param waits_first: whether the transaction begins only when its turn has come
     :param is_slow: whether an attempt took too long
     :param began_at: when the newest attempt began, on the monotonic clock
     :param unconfirmed: the result that the newest COMMIT was sent for
@@ -83,13 +83,15 @@ class PostgresStore:
 
     async def claim(self, bounds: Mapping[Partition, Bounds]) -> Sequence[Claim]:
         """See :meth:`consumer.ingest.ports.Claims.claim`. Also reads the set of erased users."""
-        claims = await self._ledger.claim(bounds)
+        with no_row_is_the_cause():
+            claims = await self._ledger.claim(bounds)
         await self._erasures.learn(self._database)
         return claims
 
     async def stop(self, claim: Claim, offset: int, reason: StopReason) -> StopReason | None:
         """See :meth:`consumer.ingest.ports.Claims.stop`."""
-        return await self._ledger.stop(claim, offset, reason)
+        with no_row_is_the_cause():
+            return await self._ledger.stop(claim, offset, reason)
 
     async def holders(self, partitions: Collection[Partition]) -> Mapping[Partition, Holder]:
         """See :meth:`consumer.ingest.ports.Claims.holders`."""
@@ -97,7 +99,7 @@ class PostgresStore:
 
     async def write(self, batch: Batch, turn: Turn) -> Written:
         """See :meth:`consumer.ingest.ports.Store.write`."""
-        # Two of our transactions with one id in common would wait for each other.
+        # Two of our transactions that share an id would wait for each other.
         writing = _Writing(batch, Preparation(batch), turn, waits_first=self._in_progress.overlaps(batch))
         with self._in_progress.holding(batch):
             async for attempt in while_raises(Unavailable, report=partial(self._report_failure, writing)):
@@ -185,8 +187,8 @@ class PostgresStore:
 
 
 class _Outages:
-    """What two writers know together. An attempt that began before the newest outage began or ended has nothing to
-    say about it.
+    """The knowledge about outages that two writers share. The result of an attempt does not count if the newest outage
+    began or ended after the attempt began.
     """
 
     def __init__(self) -> None:
@@ -194,8 +196,8 @@ class _Outages:
         self._is_out = False
 
     def begin(self, began_at: float, cause: Cause) -> bool:
-        """An attempt failed. Return whether there is an outage now. A session that was lost in an outage is often
-        noticed only after its end, because its transaction waited for its turn.
+        """An attempt failed. Return whether there is an outage now. A writer often notices only after an outage that
+        the outage has ended its session, because its transaction waited for its turn.
         """
         if not self._is_out and began_at < self._changed_at and cause in _LOST:
             return False
@@ -221,7 +223,7 @@ class _IdsInProgress:
 
     @contextmanager
     def holding(self, batch: Batch) -> Iterator[None]:
-        """The batch is being written inside this context."""
+        """Mark the batch as being written inside this context."""
         ids = set(_ids(batch))
         self._batches.append(ids)
         try:
@@ -235,7 +237,7 @@ def _ids(batch: Batch) -> Iterator[bytes]:
 
 
 async def _wait_turn(turn: Turn) -> None:
-    """Wait for the turn, but not for long: an earlier transaction may be waiting for this one."""
+    """Wait for the turn, for a limited time, because an earlier transaction may be waiting for this one."""
     try:
         async with asyncio.timeout(TURN_SECONDS):
             await turn.wait_turn()

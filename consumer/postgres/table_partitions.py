@@ -20,7 +20,8 @@ class MadePartition:
     :param month: its first day, UTC
     :param partition: the name of the table partition
     :param moved: number of rows moved into it from the default partition
-    :param waiting: number of rows in the default partition that are too many to move: the month was not created
+    :param waiting: number of rows in the default partition. If it is not 0, they are too many to move, and the month
+        was not created
     """
 
     month: date
@@ -44,7 +45,7 @@ class PostgresPartitions:
 
     async def _ensure_one(self, after: date) -> MadePartition | None:
         async with self._database.transaction() as transaction:
-            # A roll-up planned while rows move out of the default partition would not find them.
+            # A roll-up would not find rows that leave the default partition after the roll-up was planned.
             await transaction.fetch(load("wait_to_lead_rollup"))
             [row] = await transaction.fetch(load("ensure_partition"), self._months_ahead, after, self._move_at_most)
         return MadePartition(**dict(row)) if row["month"] is not None else None

@@ -31,7 +31,7 @@ def _version(name: str) -> ssl.TLSVersion:
 
 
 def certificate_problem(error: ssl.SSLCertVerificationError) -> str:
-    """Why the certificate was not accepted, and what to do."""
+    """The reason why the certificate was not accepted, and the advice."""
     if error.verify_code in _OTHER_NAME:
         advice = "connect by a name that is in the certificate"
     elif error.verify_code == _EXPIRED:

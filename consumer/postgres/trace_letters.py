@@ -1,4 +1,6 @@
-"""Stores dead letters of traces. A trace has at most one: the newest reason replaces it, and a dialogue settles it."""
+"""Stores dead letters of traces. A trace has at most one dead letter. A newer reason replaces the stored one, and a
+dialogue settles the dead letter.
+"""
 
 from __future__ import annotations
 

@@ -6,22 +6,24 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from consumer.decode.copy_format import moment_of
+from consumer.decode.copy_format import microseconds, moment_of
 from consumer.decode.rows import Row
 from consumer.decode.traces import TraceDialogue
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.otlp import mapping
+from consumer.events.rejection import Rejected
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.ports import Refused
 from consumer.postgres.amendments import Report, apply_to_new
-from consumer.postgres.client import Objection, Transaction
+from consumer.postgres.client import Objection, Transaction, skipped
 from consumer.postgres.costs import change_costs, keep_costs
 from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
 from consumer.postgres.splitting import insert_splitting, refused
-from consumer.postgres.staging import Outcome, how_to_insert, insert_merging
+from consumer.postgres.staging import Outcome, how_to_insert, insert_merging, moments_as_stored
 
-_STAGE = "stage_changed_dialogues"
+_STAGE, _TRACES = "stage_changed_dialogues", "dialogue_traces"
+_TRACE_COLUMNS = 12
 # A trace contains no feedback, so an update must not overwrite it.
 _CHANGED = tuple(name for name in DIALOGUE.columns if name not in ("id", "user_feedback"))
 
@@ -52,20 +54,23 @@ async def change(transaction: Transaction, rows: Sequence[Row], first: int | Non
     """
     if not rows:
         return Outcome()
-    await how_to_insert(transaction, DIALOGUE)  # a row may move to the table partition of another month
+    how = await how_to_insert(transaction, DIALOGUE)  # a row may move to the table partition of another month
     await transaction.execute(load("make_stage").format(table=DIALOGUE.table, stage=_STAGE))
     columns = ", ".join(_CHANGED)
     values = ", ".join(f"staged.{name}" for name in _CHANGED)
-    statement = load("update_dialogues").format(stage=_STAGE, columns=columns, values=values)
-    changed: set[bytes] = set()
+    place = "true" if how.may_change else "dialogue.created_at = trace.created_at"  # a trigger may have moved the row
+    statement = load("update_dialogues").format(stage=_STAGE, columns=columns, values=values, place=place)
+    moments = list(await moments_as_stored(transaction, DIALOGUE, how, rows))
+    changed: dict[bytes, int] = {}
     letters: list[DeadLetter] = []
 
     async def update(part: Sequence[Row]) -> None:
         await transaction.copy(_STAGE, tuple(DIALOGUE.columns), [row.encoded for row in part])
-        found = await transaction.fetch(statement)
+        found = {row["id"].bytes: microseconds(row["created_at"]) for row in await transaction.fetch(statement)}
+        await _demand_deleted(transaction, [row for row in part if row.id not in found])
         await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # an error at COMMIT would name no row
         await transaction.execute(f"TRUNCATE {_STAGE}")
-        changed.update(row["id"].bytes for row in found)
+        changed.update(found)
 
     async def refuse(row: Row, error: Refused | Objection) -> None:
         letters.append(DeadLetter(row.record, refused(error)))
@@ -73,16 +78,48 @@ async def change(transaction: Transaction, rows: Sequence[Row], first: int | Non
     await halve(transaction, rows, update, refuse, first)
     amended = [row for row in rows if row.id in changed]
     await change_costs(transaction, amended)
-    return Outcome(amended=amended, dead_letters=letters)
+    return Outcome(amended=amended, dead_letters=letters, moments=[*moments, *changed.values()])
+
+
+async def _demand_deleted(transaction: Transaction, rows: Sequence[Row]) -> None:
+    """Check that the rows that were not updated are no longer in the table. Otherwise a trigger left them out.
+
+    :raises Refused: one is still in the table
+    """
+    ids = [UUID(bytes=row.id) for row in rows]
+    if ids and len(await transaction.fetch(load("ids_missing").format(table=DIALOGUE.table), ids)) < len(ids):
+        raise skipped(DIALOGUE.table)
 
 
 async def keep_traces(transaction: Transaction, dialogues: Collection[TraceDialogue]) -> None:
-    """Record the trace of each dialogue."""
-    if not dialogues:
-        return
+    """Record the trace of each dialogue.
+
+    :raises Refused: :raises Objection: PostgreSQL rejects one of them
+    """
     rows = sorted(map(_trace_row, dialogues))
-    *columns, hashes = (list(column) for column in zip(*rows, strict=True))
-    await transaction.execute(load("keep_traces"), *columns, mapping.VERSION, hashes)
+    *columns, hashes = zip(*rows, strict=True) if rows else [()] * _TRACE_COLUMNS
+    kept = await transaction.execute(load("keep_traces"), *columns, mapping.VERSION, hashes)
+    if kept != f"INSERT 0 {len(rows)}":
+        raise skipped(_TRACES)
+
+
+async def find_refused_traces(
+    transaction: Transaction, dialogues: Sequence[TraceDialogue], first: int | None
+) -> Mapping[UUID, Rejected]:
+    """Record the trace of each dialogue. Return the traces that PostgreSQL rejects, with the reason.
+
+    :raises Refused: :raises Objection: PostgreSQL rejects the statement itself, not a trace
+    """
+    found: dict[UUID, Rejected] = {}
+
+    async def keep(part: Sequence[TraceDialogue]) -> None:
+        await keep_traces(transaction, part)
+
+    async def refuse(one: TraceDialogue, error: Refused | Objection) -> None:
+        found[UUID(bytes=one.row.id)] = refused(error)
+
+    await halve(transaction, dialogues, keep, refuse, first)
+    return found
 
 
 def _trace_row(dialogue: TraceDialogue) -> tuple[Any, ...]:

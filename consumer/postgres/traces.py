@@ -1,8 +1,8 @@
 """Folds the staged spans in PostgreSQL into dialogues.
 
 A fold is one transaction under an advisory lock. It writes dialogues, dialogue_traces, dead letters and touched days,
-and deletes the marks of the folded traces. A mark that a flush commits meanwhile stays, and its trace is folded again.
-Therefore the last fold of a trace sees all of its spans, in whatever order they arrive.
+and deletes the marks of the folded traces. If a batch commits a new mark in the meantime, that mark stays, and its
+trace is folded again. So the last fold of a trace sees all of its spans, in whatever order they arrive.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Chunk:
     """The traces that one transaction folds: their staged spans, and the result for each trace.
 
     :param marks: the marks of each trace that this fold deletes
-    :param quiet: the traces without new spans for long enough: if they are not dialogues by now, they are given up
+    :param quiet: the traces that have had no new span for long enough. If they are not dialogues now, they are given up
     :param is_last: whether no other trace is due
     """
 
@@ -68,6 +68,14 @@ class _Chunk:
     def dialogues(self) -> Mapping[UUID, TraceDialogue]:
         """The traces that are dialogues."""
         return {trace: one for trace, one in self.judged.items() if isinstance(one, TraceDialogue)}
+
+
+class _TracesRefused(Exception):
+    """PostgreSQL rejects the rows that record these traces. Their dialogues must not be written either."""
+
+    def __init__(self, found: Mapping[UUID, Rejected]) -> None:
+        super().__init__()
+        self.found = found
 
 
 class PostgresTraces:
@@ -113,13 +121,18 @@ class PostgresTraces:
         return bool(row["dropped"] == DROPPED_AT_ONCE)
 
     async def fold_some(self) -> FoldedTraces | None:
-        """See :meth:`Traces.fold_some`. If PostgreSQL rejects the rows, a second attempt finds the rejected ones."""
+        """See :meth:`Traces.fold_some`. If PostgreSQL rejects the rows, a second attempt finds the rejected ones. If it
+        rejects rows of dialogue_traces, another attempt leaves these traces out.
+        """
+        refused: dict[UUID, Rejected] = {}
         while True:
             try:
                 async with self._database.transaction() as transaction:
-                    chunk = await self._fold(transaction)
+                    chunk = await self._fold(transaction, refused)
             except ErasuresChanged:
                 await self._erasures.learn(self._database)
+            except _TracesRefused as error:
+                refused |= error.found
             except (Refused, Objection) as error:
                 if self._splits:
                     raise Unavailable(f"{error}: the cause is not the row of a trace", Cause.REFUSED) from error
@@ -139,7 +152,7 @@ class PostgresTraces:
 
     # ── one transaction ──────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _fold(self, transaction: Transaction) -> _Chunk | None:
+    async def _fold(self, transaction: Transaction, refused: Mapping[UUID, Rejected]) -> _Chunk | None:
         if not (await transaction.fetch(load("lead_fold")))[0]["leads"]:
             return None
         chunk = await self._due(transaction)
@@ -152,6 +165,7 @@ class PostgresTraces:
         normal = {trace: spans for trace, spans in chunk.spans.items() if trace not in chunk.erased}
         chunk.judged.update(await aside(partial(judge, self._folding, self._topic, normal)))
         self._postpone_incomplete(chunk)
+        chunk.judged.update({trace: why for trace, why in refused.items() if trace in chunk.dialogues()})
         await self._write(transaction, chunk, known)
         await self._erasures.hold(transaction, erased)
         return chunk
@@ -201,7 +215,7 @@ class PostgresTraces:
 
     async def _write(self, transaction: Transaction, chunk: _Chunk, known: Mapping[UUID, Any]) -> None:
         written = await self._write_dialogues(transaction, chunk, known)
-        await trace_rows.keep_traces(transaction, written)
+        await self._keep_traces(transaction, written)
         self._give_up(chunk)
         await trace_letters.keep(transaction, self._topic, chunk.letters)
         refused = {letter.record.offset for letter in chunk.letters}
@@ -212,9 +226,17 @@ class PostgresTraces:
             await transaction.execute(load("touch_days"), sorted(days))
         await transaction.execute(load("forget_trace_marks"), list(chain.from_iterable(chunk.marks.values())))
 
+    async def _keep_traces(self, transaction: Transaction, dialogues: Sequence[TraceDialogue]) -> None:
+        if not dialogues:
+            return
+        if not self._splits:
+            await trace_rows.keep_traces(transaction, dialogues)
+        elif refused := await trace_rows.find_refused_traces(transaction, dialogues, self._first):
+            raise _TracesRefused(refused)
+
     async def _write_dialogues(
         self, transaction: Transaction, chunk: _Chunk, known: Mapping[UUID, Any]
-    ) -> Collection[TraceDialogue]:
+    ) -> Sequence[TraceDialogue]:
         """Insert new dialogues and update changed ones. Return the dialogues that were written."""
         dialogues = chunk.dialogues()
         by_id = {one.row.id: one for one in dialogues.values()}
@@ -225,6 +247,7 @@ class PostgresTraces:
         await transaction.execute("SET CONSTRAINTS ALL IMMEDIATE")  # an error at COMMIT would name no row
         chunk.inserted += outcome.inserted
         chunk.moments += [row.created_at for row in chain(outcome.inserted, changed.amended)]
+        chunk.moments += [*outcome.moments, *changed.moments]
         chunk.moments += [microseconds(known[UUID(bytes=row.id)]["created_at"]) for row in changed.amended]
         traces = {offset_of(trace): trace for trace in dialogues}
         for letter in chain(outcome.dead_letters, changed.dead_letters):

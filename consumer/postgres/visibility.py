@@ -1,4 +1,4 @@
-"""Whether row-level security hides rows from this role: a job that deletes must see all of them."""
+"""Checks whether row-level security hides rows from this role, because a job that deletes must see all rows."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def parse(dsn: str) -> Dsn:
     credentials, at, hosts = netloc.rpartition("@")
     _refuse_unescaped(rest, credentials)
     if "@" in query + database:  # a part of the password would become a host
-        raise DsnError(f"is no URL that can be taken apart: {_ESCAPED}")
+        raise DsnError(f"cannot be parsed as a URL: {_ESCAPED}")
     if not _are_hosts(hosts):
         raise DsnError(
             "must be postgresql://user:password@host:port/database, the port a number; several hosts with commas;"
@@ -157,12 +157,12 @@ def _is_port(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535
 
 
-_ESCAPED = "special characters of user and password written as %40 for @, %2F for /, %3A for : and the like"
+_ESCAPED = "write special characters of user and password as %40 for @, %2F for /, %3A for : and so on"
 
 
 def _refuse_unescaped(rest: str, credentials: str) -> None:
     if re.search(r"[\s\x00-\x1f\x7f#]", rest) or re.search(r"[@\[\]]", credentials) or not rest.isprintable():
-        raise DsnError(f"is no URL that can be taken apart: {_ESCAPED}")
+        raise DsnError(f"cannot be parsed as a URL: {_ESCAPED}")
     if _BROKEN_ESCAPE.search(rest):
         raise DsnError("has a % without two hexadecimal digits after it: write a % as %25")
     try:
@@ -172,7 +172,7 @@ def _refuse_unescaped(rest: str, credentials: str) -> None:
     except UnicodeError:
         raise DsnError("has characters that are not UTF-8") from None
     except ValueError:
-        raise DsnError(f"is no URL that can be taken apart: {_ESCAPED}") from None
+        raise DsnError(f"cannot be parsed as a URL: {_ESCAPED}") from None
 
 
 def _parameters(query: str) -> Mapping[str, str]:
@@ -210,6 +210,7 @@ def problems_of(dsn: str) -> Iterator[str]:
         yield str(error)
         return
     yield from _problems_of(parsed.parameters)
+    yield from _named_twice(parsed)
     if parsed.trusts_system and parsed.sslmode != "verify-full":
         yield "has sslrootcert=system, which needs sslmode=verify-full"
     if parsed.parameters.get("sslnegotiation") == "direct" and parsed.sslmode not in ("require", *VERIFIED):
@@ -219,13 +220,13 @@ def problems_of(dsn: str) -> Iterator[str]:
 def _problems_of(given: Mapping[str, str]) -> Iterator[str]:
     for name, allowed in CHOICES.items():
         if name in given and given[name] not in allowed:
-            yield f"has {_ARTICLE.get(name, f'a value of {name}')} that is none of {', '.join(sorted(allowed))}"
+            yield f"has {_ARTICLE.get(name, f'a value of {name}')} that is not one of {', '.join(sorted(allowed))}"
     ports = given.get("port", "1").split(",")
     if not all(map(_is_port, ports)):
-        yield "has a port that is no number up to 65535"
+        yield "has a port that is not a number up to 65535"
     hosts = given.get("host", "h").split(",")
     if not all(host.startswith("/") or (host and _are_hosts(host)) for host in hosts) and given.get("host"):
-        yield "has a host that is none"
+        yield "has an invalid host"
     if len(ports) > 1 and "host" in given and len(ports) != len(hosts):
         yield "has another number of ports than of hosts"
     for name in sorted(SSL_FILES & given.keys()):
@@ -235,6 +236,17 @@ def _problems_of(given: Mapping[str, str]) -> Iterator[str]:
             path = HIDDEN if is_hidden else given[name]
             problem = "the user of this process may not read it" if is_file(file) else "there is no such file"
             yield f"names {name}={path}, and {problem}"
+
+
+def _named_twice(dsn: Dsn) -> Iterator[str]:
+    """Yield the parameters for which the URL has a value too: libpq takes the parameter, asyncpg the URL's value."""
+    user, colon, _ = dsn.credentials.removesuffix("@").partition(":")
+    database = dsn.database.strip("/")
+    before = {"host": dsn.hosts, "port": dsn.hosts, "user": user, "password": colon}
+    before |= {"dbname": database, "database": database}
+    for name in sorted(dsn.parameters.keys() & before.keys()):
+        if before[name]:
+            yield f"has {name} as a parameter beside what stands before the ?: name it there, or only as a parameter"
 
 
 def lacks_authorities(dsn: Dsn) -> bool:

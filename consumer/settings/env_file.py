@@ -48,7 +48,7 @@ def _assignment(line: str, number: int) -> tuple[str, str]:
     match = _ASSIGNMENT.fullmatch(line)
     if match is None:
         ours = _OUR_NAME.match(line)
-        raise EnvFileError(f"line {number}{f' ({ours[1]})' if ours else ''}: is no assignment: write NAME=value")
+        raise EnvFileError(f"line {number}{f' ({ours[1]})' if ours else ''}: is not an assignment: write NAME=value")
     return match["name"], _value(match["value"].strip(), f"line {number} ({match['name']})")
 
 

@@ -2,7 +2,7 @@
 
 A variable may contain a secret by mistake: a key instead of the file with the key, a connection string instead of
 brokers, a password instead of a number. So a message shows a wrong value only if it is a few words, a number with or
-without a unit, or the name of a file. A password of letters only looks like a word, and is shown.
+without a unit, or the name of a file. A password that consists only of letters looks like a word, and is shown.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def checked_command(command: str | None) -> str | None:
     try:
         program = arguments_of(command)[0]
     except ValueError as error:
-        raise ValueError(f"is no command: {str(error).lower()}") from None
+        raise ValueError(f"is not a command: {str(error).lower()}") from None
     if "\x00" in command or shutil.which(program) is None:
         raise ValueError("there is no such program, or it must not be executed")
     return command

@@ -33,8 +33,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from consumer.settings import dsn as dsns
 from consumer.settings import logins
 from consumer.settings.given import HIDDEN, is_file, is_readable, shown, shown_address, shown_path
-from consumer.settings.sources import PREFIX, Layers, service_links, variables
+from consumer.settings.sources import PREFIX, Layers, refuse_ignored, service_links, variables
 from consumer.settings.sources import SettingsError as SettingsError
+from consumer.text import printable
 
 SHORTEST_KEY = 32
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -265,7 +266,7 @@ class Topics(Group):
 
     @property
     def named(self) -> Mapping[str, str]:
-        """The topics in use, by what they are for."""
+        """The topics in use, by purpose."""
         return {kind: name for kind, name in self.model_dump().items() if name is not None}
 
     @property
@@ -506,6 +507,7 @@ def load() -> Settings:
     :raises SettingsError: a setting is wrong or unknown
     """
     given = variables()
+    refuse_ignored()
     _refuse_unknown(given)
     try:
         loaded = Settings()
@@ -607,7 +609,7 @@ def _refuse_unknown(names: Collection[str]) -> None:
 def _unknown(name: str, known: Collection[str]) -> str:
     close = [one for one in known if _squeezed(one) == _squeezed(name)] or get_close_matches(name, known, n=1)
     hint = f" (did you mean {close[0]}?)" if close else "; `ragledger config show` lists them all"
-    return f"{name}: there is no such setting{hint}"
+    return f"{printable(name)}: there is no such setting{hint}"
 
 
 def _squeezed(name: str) -> str:
@@ -616,6 +618,9 @@ def _squeezed(name: str) -> str:
 
 def _explain(problem: Any) -> str:
     text: str = problem["msg"].removeprefix("Value error, ")
+    parsing = problem.get("ctx", {}).get("error")
+    if isinstance(parsing, str):  # the words of a parser, which quote characters of the value
+        text = text.removesuffix(f", {parsing}")
     if text.startswith(PREFIX):  # the message names its settings
         return text
     sentence = text if text[:2].isupper() else text[:1].lower() + text[1:]

@@ -12,6 +12,7 @@ from pydantic_settings import EnvSettingsSource
 from consumer.settings import env_file
 from consumer.settings.given import is_directory, is_file, shown_path
 from consumer.settings.service_links import is_service_link
+from consumer.text import printable
 
 PREFIX = "RAGLEDGER_"
 ENV_FILE, SECRETS_DIR = "RAGLEDGER_ENV_FILE", "RAGLEDGER_SECRETS_DIR"
@@ -55,6 +56,27 @@ def variables() -> dict[str, str]:
         merged.update({name.upper(): value for name, value in layer.items() if name.upper().startswith(PREFIX)})
     _refuse_unreadable(merged)
     return {name: value for name, value in merged.items() if name not in OUTSIDE}
+
+
+def refuse_ignored() -> None:
+    """Reject what would have no effect: a secret that is no file, and a source that is named inside a source.
+
+    :raises SettingsError: there is one
+    """
+    directory = os.environ.get(SECRETS_DIR)
+    secrets = {file.name.upper(): file for file in Path(directory).iterdir()} if directory else {}
+    for name, file in sorted(secrets.items()):
+        if name.startswith(PREFIX) and not is_file(file):
+            raise SettingsError(f"{SECRETS_DIR}: {printable(str(file))} is {_instead_of_file(file)}, not a file")
+    inside = secrets.keys() | {name.upper() for name in _env_file(os.environ.get(ENV_FILE))}
+    if hidden := sorted({ENV_FILE, SECRETS_DIR} & (inside - os.environ.keys())):
+        raise SettingsError(f"{hidden[0]}: has an effect in the environment only, not in a file")
+
+
+def _instead_of_file(path: Path) -> str:
+    if path.is_dir():
+        return "a directory"
+    return "a link to nothing" if path.is_symlink() else "a pipe, a socket or a device"
 
 
 def service_links() -> tuple[str, ...]:

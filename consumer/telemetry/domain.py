@@ -54,7 +54,7 @@ class DomainMetrics:
         self._count_costs(rows)
 
     def _count_costs(self, rows: Sequence[Row]) -> None:
-        """Where there is no note, a cost is one that the event states."""
+        """Count costs by source. If a row has no note, its cost is the one that the event states."""
         sources = Counter(row.note.source if row.note else _STATED.get(row.facts[5] is not None) for row in rows)
         for source, count in sources.items():
             if source:

@@ -220,7 +220,7 @@ class PrometheusTelemetry:
             return
         named = ", ".join(sorted(map(str, partitions)))
         problem = f"other transactions hold the rows of {named} in ingest_ledger, so these partitions cannot be claimed"
-        self._begin_outage("claims", Cause.LOCK, f"{problem}: end the sessions that pg_stat_activity shows in them")
+        self._begin_outage("claims", Cause.LOCK, f"{problem}: end these sessions; pg_stat_activity shows them")
 
     def silent(self, cause: Cause, message: str) -> None:
         """See :meth:`consumer.ingest.ports.Telemetry.silent`."""

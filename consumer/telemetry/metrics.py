@@ -95,7 +95,7 @@ LAG_SECONDS = Metric(
 SPANS = Metric(
     Counter,
     "rag_spans_total",
-    "Spans and log events of committed records, by what became of them (staged, duplicate, skipped) and what they are.",
+    "Spans and log events of committed records, by outcome (staged, duplicate or skipped) and by reason.",
     ("outcome", "reason"),
 )
 TRACES = Metric(
@@ -187,14 +187,14 @@ COST = Metric(Counter, "rag_cost_jpy_total", "Cost of stored dialogues, in Japan
 COSTS = Metric(
     Counter,
     "rag_costs_total",
-    "Stored dialogues by how their cost came about: stated, converted, computed or unpriced.",
+    "Stored dialogues by the source of their cost: stated, converted, computed or unpriced.",
     ("source",),
 )
 COSTS_RECOMPUTED = Metric(
     Counter, "rag_costs_recomputed_total", "Costs of stored dialogues that this replica has changed, after new prices."
 )
 PRICES_VALID = Metric(
-    Gauge, "rag_price_file_valid", "1 if the price file was right when it was last read, 0 if not; 0 without a file."
+    Gauge, "rag_price_file_valid", "1 if the price file was valid when it was last read, 0 if not; 0 without a file."
 )
 FEEDBACK_GIVEN = Metric(
     Counter,

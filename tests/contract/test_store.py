@@ -51,7 +51,7 @@ DECIDED = """
 
 
 async def test_an_unknown_partition_begins_at_its_first_offset(backend: Backend) -> None:
-    """A known one begins at the offset in the ledger; each claim has a greater epoch than the last."""
+    """A known one begins at the offset in the ledger. Each claim has a greater epoch than the last."""
     one, two = backend.store("one"), backend.store("two")
     [first] = await claim(one, A, first=7)
     assert (first.partition, first.next_offset) == (A, 7)
@@ -62,7 +62,7 @@ async def test_an_unknown_partition_begins_at_its_first_offset(backend: Backend)
 
 
 async def test_the_ledger_keeps_the_first_known_topic_id(backend: Backend) -> None:
-    """It may be unknown at first and is stored with the next claim; a later one changes nothing."""
+    """The id may be unknown at first, and is stored with the next claim. A later id changes nothing."""
     store, first, second = backend.store("one"), UUID(int=1), UUID(int=2)
     for told, kept in ((None, None), (first, first), (None, first), (second, first)):
         [granted] = await store.claim({A: Bounds(0, 1000, told)})
@@ -70,7 +70,7 @@ async def test_the_ledger_keeps_the_first_known_topic_id(backend: Backend) -> No
 
 
 async def test_the_ledger_keeps_the_leader_epoch_of_the_records_read(backend: Backend) -> None:
-    """At first the present one, when the partition is claimed; then the one of the written batches."""
+    """At the claim, it is the present one; then it is the one of the written batches."""
     store = backend.store("one")
     for told, kept in ((None, None), (4, 4), (5, 4), (None, 4)):
         [granted] = await store.claim({A: Bounds(0, 1000, leader_epoch=told)})
@@ -93,7 +93,7 @@ async def test_an_epoch_is_forgotten_after_a_version_that_stores_none(backend: P
 
 
 async def test_a_stop_is_stored_until_a_person_decides(backend: Backend) -> None:
-    """The next claim gets its reason; the first reason stays, and is returned to a replica that has another one."""
+    """The next claim gets its reason. If a replica has another reason later, the first one stays and is returned."""
     store = backend.store("one")
     granted = {one.partition: one for one in await claim(store, A, B)}
     assert granted[A].stop is None
@@ -127,7 +127,7 @@ async def test_a_replica_without_a_valid_claim_cannot_stop_the_partition(backend
 
 
 async def test_records_from_before_a_stop_can_still_be_written(backend: Backend) -> None:
-    """As with the limit on dead letters, which stops while batches are in flight."""
+    """The limit on dead letters, for example, stops the partition while batches are in flight."""
     store = backend.store("one")
     claims = await claim(store, A)
     await store.stop(claims[0], 0, LOST)
@@ -136,7 +136,9 @@ async def test_records_from_before_a_stop_can_still_be_written(backend: Backend)
 
 
 async def test_the_claims_of_partitions_are_returned(backend: Backend) -> None:
-    """The newest epoch, and whether a replica has claimed since a decision; unknown partitions are left out."""
+    """Each has its newest epoch, and whether a replica has claimed it since a decision. Unknown partitions are left
+    out.
+    """
     one, two = backend.store("one"), backend.store("two")
     await claim(one, A, B)
     [granted] = await claim(two, B)
@@ -150,7 +152,7 @@ async def test_the_claims_of_partitions_are_returned(backend: Backend) -> None:
 
 
 async def test_a_batch_becomes_rows_dead_letters_and_ledger_in_one_transaction(backend: Backend) -> None:
-    """For several partitions and kinds; the result lists everything that was written."""
+    """It may have several partitions and kinds. The result lists everything that was written."""
     store = backend.store("one")
     claims = await claim(store, A, B, P)
     batch = batch_of(claims, records(A, 0, "a", "bad", "c"), records(B, 0, "bad"), records(P, 0, "p", "q"))
@@ -170,7 +172,7 @@ async def test_a_batch_becomes_rows_dead_letters_and_ledger_in_one_transaction(b
 
 
 async def test_offsets_without_a_record_are_gaps(backend: Backend) -> None:
-    """Between records, after the last one, and in a batch without records."""
+    """They may be between records, after the last one, or in a batch without records."""
     store = backend.store("one")
     claims = await claim(store, A)
     await write(store, batch_of(claims, records(A, 2, "a"), records(A, 5, "b"), skip_to={A: 10}))
@@ -196,7 +198,7 @@ async def test_a_replica_without_a_valid_claim_writes_nothing(backend: Backend) 
 
 
 async def test_a_new_claim_ends_the_older_one(backend: Backend) -> None:
-    """Even for the same owner: a batch that was sealed under the older claim is rolled back."""
+    """This holds even for the same owner: a batch that was sealed under the older claim is rolled back."""
     store = backend.store("one")
     old, new = await claim(store, A), await claim(store, A)
     with pytest.raises(Fenced):
@@ -206,7 +208,7 @@ async def test_a_new_claim_ends_the_older_one(backend: Backend) -> None:
 
 
 async def test_a_batch_that_does_not_begin_at_the_ledger_is_fenced(backend: Backend) -> None:
-    """If it is written twice, or after a hole, nothing is duplicated or skipped."""
+    """A batch may come twice, or after a hole. No record is duplicated or skipped."""
     store = backend.store("one")
     claims = await claim(store, A)
     batch = batch_of(claims, records(A, 0, "a", "bad"))
@@ -220,7 +222,7 @@ async def test_a_batch_that_does_not_begin_at_the_ledger_is_fenced(backend: Back
 
 
 async def test_the_first_of_equal_ids_is_stored(backend: Backend) -> None:
-    """Within one batch, from an earlier one, and from another partition: the others are duplicates."""
+    """The other events may come from the same batch, a later one, or another partition: they are duplicates."""
     store = backend.store("one")
     claims = {granted.partition: granted for granted in await claim(store, A, B)}
     first, second = records(A, 0, "a", "b")
@@ -324,7 +326,7 @@ async def test_amendments_are_counted_as_amended(backend: Backend) -> None:
 
 @pytest.mark.parametrize("place", REAL, indirect=True)
 async def test_too_many_dead_letters_stop_their_partition(backend: PostgresBackend) -> None:
-    """It counts the newest offsets, and not only a few; it is stored with the batch, for the next claim."""
+    """The newest offsets count if there are enough of them. The stop is stored with the batch, for the next claim."""
     backend.limits = DeadLetters(max_ratio=0.5, window=10, min_count=4)
     store = backend.store("one")
     claims = await claim(store, A, B)

@@ -79,7 +79,7 @@ async def test_two_first_reports_at_once_do_not_undo_each_other(books: Books, is
 
 @ONE
 async def test_the_later_read_of_two_first_reports_at_one_moment_wins(books: Books) -> None:
-    """For each field that it states."""
+    """For each field that it states, the report that is read later counts."""
     await at_once(books, OLDER, report("10:00:00", **{**WHOLE, "version": "2"}))
     row = books.row("plugin_registry", name="wiki")
     assert (row["version"], row["enabled"], row["config"]) == ("2", False, {"mine": 1})

@@ -138,7 +138,7 @@ async def test_feedback_that_is_read_again_counts_once(books: Books) -> None:
 
 
 async def test_feedback_waits_for_its_dialogue(books: Books) -> None:
-    """It overrides the value of the dialogue's own event."""
+    """It has priority over the value in the dialogue's own event."""
     answered = books.dialogue(user_feedback=0)
     await books.take(verdict(answered[1]["id"], 1, "12:00:00"))
     assert books.touched() == []
@@ -148,7 +148,7 @@ async def test_feedback_waits_for_its_dialogue(books: Books) -> None:
 
 
 async def test_feedback_in_the_batch_of_its_dialogue(books: Books) -> None:
-    """In any order of partitions."""
+    """The partitions may have any order."""
     one, other = books.dialogue(), books.dialogue()
     await books.take(verdict(one[1]["id"], 1, "12:00:00"), one, other, verdict(other[1]["id"], -1, "12:00:00"))
     found = {str(row["id"]): row["user_feedback"] for row in books.query("SELECT * FROM ai_dialogue_log")}
@@ -157,7 +157,7 @@ async def test_feedback_in_the_batch_of_its_dialogue(books: Books) -> None:
 
 @pytest.mark.parametrize("apart", [False, True], ids=["one batch", "a batch each"])
 async def test_the_newest_of_several_feedback_events_counts(books: Books, apart: bool) -> None:
-    """In any order; of two at the same moment, the one that is read later."""
+    """They may come in any order. If two have the same time, the one that is read later counts."""
     answered = books.dialogue()
     id_ = answered[1]["id"]
     verdicts = [verdict(id_, 1, "12:00:02"), verdict(id_, -1, "12:00:01"), verdict(id_, 0, "12:00:02")]
@@ -245,7 +245,7 @@ async def test_an_older_check_does_not_undo_one_that_is_committing(books: Books,
 
 
 async def test_a_check_changes_only_the_fields_it_states(books: Books) -> None:
-    """And the time of the last check."""
+    """It also sets the time of the last check."""
     acquired = books.provenance(permission_flag=True, external_share_consent=None)
     await books.take(acquired, check(acquired[1]["id"], "10:00:00", license_type="CC-BY-4.0"))
     row = books.row("provenance", id=acquired[1]["id"])
@@ -284,7 +284,7 @@ async def test_an_older_check_does_not_undo_the_values_of_the_row(books: Books) 
 
 
 async def test_a_field_that_a_person_has_corrected_is_kept(books: Books) -> None:
-    """Until a check states this field."""
+    """It is kept until a check states this field."""
     acquired = books.provenance()
     await books.take(acquired, check(acquired[1]["id"], "10:00:00", permission_flag=True))
     books.query(f"UPDATE provenance SET license_type = 'cc0' WHERE id = '{acquired[1]['id']}' RETURNING id")
@@ -310,7 +310,7 @@ async def test_a_plugin_announces_itself_and_reports(books: Books) -> None:
 
 @pytest.mark.parametrize("apart", [False, True], ids=["one batch", "a batch each"])
 async def test_the_newest_report_wins(books: Books, apart: bool) -> None:
-    """In any order."""
+    """The reports may come in any order."""
     reports = [
         report("10:00:00", **WHOLE, enabled=True),
         report("12:00:00", version="3", enabled=False),
@@ -342,7 +342,7 @@ async def test_a_report_of_an_unknown_plugin_has_to_describe_it(books: Books) ->
 
 
 async def test_a_silent_plugin_becomes_unhealthy_until_it_reports(books: Books) -> None:
-    """Only one that is enabled; it is reported once."""
+    """The plugin must be enabled. It is reported once."""
     await books.take(
         report("10:00:00", **WHOLE, health_status="healthy"),
         (G, {**report("10:00:00", **WHOLE, enabled=False, health_status="healthy")[1], "name": "off"}),
@@ -383,7 +383,7 @@ INVALID = [
 
 
 async def test_the_database_enforces_the_same_rules_for_a_config(books: Books) -> None:
-    """For every writer."""
+    """They apply to every writer."""
     asked = ", ".join(f"plugin_config_is_valid('{config}') AS c{n}" for n, config in enumerate([*VALID, *INVALID]))
     (found,) = books.query(f"SELECT {asked}")
     assert list(found.values()) == [True] * len(VALID) + [False] * len(INVALID)

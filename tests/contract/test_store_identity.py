@@ -1,4 +1,4 @@
-"""Tests the ids of every store: an id is one event, whatever else it states."""
+"""Tests the ids of every store: one id is one event, whatever its other members are."""
 
 import asyncio
 from dataclasses import replace
@@ -54,7 +54,7 @@ async def test_an_id_is_one_dialogue_at_any_time(backend: Backend) -> None:
 
 
 async def test_the_first_of_equal_ids_in_a_batch_is_stored(backend: Backend) -> None:
-    """Also after a duplicate, when rows are merged, and in any order of their times."""
+    """This holds after a duplicate too, when rows are merged, and for any order of their times."""
     store = backend.store("one")
     [claimed] = await claim(store, A)
     known = records(A, 0, "known")[0]

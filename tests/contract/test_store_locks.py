@@ -61,7 +61,9 @@ async def test_a_locked_row_delays_no_other_stop(backend: PostgresBackend) -> No
 
 @BOTH
 async def test_a_row_locked_after_its_claim_delays_no_other_partition(backend: PostgresBackend) -> None:
-    """The batch is given up instead of waiting for it, as batches of the others wait behind it. None is taken."""
+    """The batch is given up instead of waiting, because batches of the other partitions wait behind it. No claim is
+    taken away.
+    """
     database = Database(Postgres(dsn=SecretStr(backend.dsn), lock_timeout_s=0.2))
     await database.open()
     try:
@@ -83,7 +85,7 @@ async def test_a_row_locked_after_its_claim_delays_no_other_partition(backend: P
 
 @BOTH
 async def test_a_locked_table_is_waited_for(backend: PostgresBackend) -> None:
-    """No row of the ledger is held, so nothing would be won by giving the batch up."""
+    """No row of the ledger is locked by the batch, so giving it up would not help."""
     database = Database(Postgres(dsn=SecretStr(backend.dsn), lock_timeout_s=0.2))
     await database.open()
     try:

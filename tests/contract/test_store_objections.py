@@ -11,6 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from consumer.events.record import Partition
+from consumer.ingest.offsets import StopReason
+from consumer.ingest.ports import Cause, Unavailable
 from consumer.postgres.client import Database
 from consumer.settings.model import Postgres
 from tests.support.psql import execute
@@ -41,7 +43,7 @@ EVERY_STATEMENT = (
     "CREATE FUNCTION closed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'closed'; END $$",
     "CREATE TRIGGER closed BEFORE INSERT ON ai_dialogue_log FOR EACH STATEMENT EXECUTE FUNCTION closed()",
 )
-# What the owner does, what undoes it, and the service's report: the cause, and the SQLSTATE or words.
+# The owner's change, the statement that undoes it, and the service's report: the cause, and the SQLSTATE or words.
 OF_NO_ROW: dict[str, tuple[Sequence[str], str, str, str]] = {
     "table": (("ALTER TABLE provenance RENAME TO gone",), "ALTER TABLE gone RENAME TO provenance", "schema", "42P01"),
     "column": (
@@ -133,12 +135,32 @@ async def test_an_error_that_no_row_causes_is_waited_out_and_reported(backend: P
     assert "p" in await texts(backend)
 
 
+@pytest.mark.parametrize("does", ["RAISE EXCEPTION 'no'", "RAISE EXCEPTION USING ERRCODE = 'RL001'", "ASSERT false"])
+@pytest.mark.parametrize("place", ["template18"], indirect=True)
+async def test_a_rule_on_the_ledger_is_waited_out(backend: PostgresBackend, does: str) -> None:
+    """It refuses a claim, or the record of a stop. The process must not end, because others of its partitions work."""
+    store = backend.store("one")
+    execute(
+        backend.dsn,
+        FUNCTION.format(f"IF NEW.topic = '{P.topic}' OR NEW.stopped_at IS NOT NULL THEN {does}; END IF; RETURN NEW;"),
+        TRIGGER.format(when="BEFORE INSERT OR UPDATE", table="ingest_ledger"),
+    )
+    (claimed,) = await claim(store, A)
+    for attempt in (claim(store, P), store.stop(claimed, 0, StopReason("damaged"))):
+        with pytest.raises(Unavailable) as refused:
+            await attempt
+        assert refused.value.cause is Cause.REFUSED
+    execute(backend.dsn, "DROP TRIGGER own ON ingest_ledger")
+    assert await store.stop(claimed, 0, StopReason("damaged")) == StopReason("damaged")
+    assert len(await claim(store, P)) == 1
+
+
 @pytest.mark.parametrize("company", ["alone", "refused"])
 @pytest.mark.parametrize("place", ["template18", "template15"], indirect=True)
 async def test_an_outage_inside_a_trigger_is_waited_out_and_its_origin_named(
     backend: PostgresBackend, company: str
 ) -> None:
-    """It cannot be known whether a row causes what PostgreSQL itself calls an outage."""
+    """A row may cause an error that PostgreSQL itself calls an outage, and no check can show this."""
     prepare(backend, A, raising("PERFORM pg_read_file('/nowhere/at all')"))
     store = backend.store("one")
     others = records(A, 1, "refused") if company == "refused" else []
@@ -178,7 +200,7 @@ async def test_a_policy_rejects_single_rows_and_a_missing_right_does_not(backend
 
 @pytest.mark.parametrize("place", REAL, indirect=True)
 async def test_a_row_that_a_trigger_skips_does_not_use_its_id(backend: PostgresBackend) -> None:
-    """After the trigger is dropped the same id can be stored; nothing is left of the first."""
+    """After the trigger is dropped, the same id can be stored. Nothing of the first row is left."""
     prepare(backend, A, raising("RETURN NULL"))
     store = backend.store("one")
     await write(store, batch_of(await claim(store, A), [event(A, 0, "guilty"), event(A, 1, "b")]))

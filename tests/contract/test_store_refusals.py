@@ -111,7 +111,7 @@ async def test_the_client_survives_any_first_error(backend: PostgresBackend, sql
 @pytest.mark.parametrize("name", ["own", '"Own"', '"own ""one"""', '"RAISE (it)"'])
 @pytest.mark.parametrize("place", ["template18", "template15"], indirect=True)
 async def test_an_error_belongs_to_its_row_with_any_function_name(backend: PostgresBackend, name: str) -> None:
-    """Also one from a class of outages."""
+    """This includes an error from a class of outages."""
     prepare(backend, A, [statement.replace("own()", f"{name}()") for statement in raising(RAISE_IT)])
     letters = await ingest(backend, A, "duplicates", ["guilty 40001", "guilty 57014"])
     assert_reported(backend, letters, ["40001", "57014"], None)
@@ -153,7 +153,7 @@ def test_the_source_of_an_error_is_found_in_any_language_of_the_server(backend: 
 @pytest.mark.parametrize("company", ["alone", "good", "duplicates", "refused"])
 @pytest.mark.parametrize("place", ["template18", "template15"], indirect=True)
 async def test_the_touched_day_is_the_one_that_a_trigger_gives_the_row(backend: PostgresBackend, company: str) -> None:
-    """With any insert strategy; otherwise that day would never be computed."""
+    """This holds for any insert strategy. Otherwise that day would never be computed."""
     prepare(backend, A, raising("NEW.created_at := NEW.created_at - interval '3 days'"))
     start = backend.store("one")
     guilty = [event(A, 0, "guilty"), event(A, 1, "guilty too")]

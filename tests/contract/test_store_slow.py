@@ -81,7 +81,7 @@ def verdicts(dialogues: Sequence[StoredRecord]) -> list[StoredRecord]:
 
 
 async def test_feedback_on_slow_rows_is_applied_in_portions(backend: PostgresBackend) -> None:
-    """At once, or later by the timer."""
+    """This holds if it is applied at once, and if the timer applies it later."""
     store = backend.store("one")
     dialogues = [event(A, offset, f"good {offset}") for offset in range(ROWS)]
     await write(store, batch_of(await claim(store, A), dialogues))
@@ -125,8 +125,8 @@ def _statements(backend: PostgresBackend) -> int:
     return int(found["last_value"])
 
 
-async def test_where_each_statement_takes_long_few_are_needed(backend: PostgresBackend) -> None:
-    """Smaller portions would not be quicker: a refused row would cost a statement for each row around it."""
+async def test_slow_statements_insert_in_few_portions(backend: PostgresBackend) -> None:
+    """Smaller portions would not be quicker, because a rejected row would cost a statement for each row around it."""
     slow_statements(backend, "INSERT")
     execute(backend.dsn, "ALTER TABLE ai_dialogue_log ADD CONSTRAINT own CHECK (query <> 'guilty')")
     store = backend.store("one")
@@ -137,8 +137,8 @@ async def test_where_each_statement_takes_long_few_are_needed(backend: PostgresB
     assert _statements(backend) < MOST_STATEMENTS
 
 
-async def test_where_each_statement_takes_long_the_timer_needs_few(backend: PostgresBackend) -> None:
-    """The same of verdicts that waited for their dialogues."""
+async def test_slow_statements_let_the_timer_use_few_portions(backend: PostgresBackend) -> None:
+    """The same holds for feedback that has waited for its dialogues."""
     store = backend.store("one")
     dialogues = [event(A, offset, f"good {offset}") for offset in range(ROWS)]
     await write(store, batch_of(await claim(store, A), dialogues))

@@ -1,4 +1,4 @@
-"""Records of spans: what the ledger counts of them, in every store."""
+"""Tests the ledger's counts for records of spans, in every store."""
 
 import random
 from uuid import UUID
@@ -15,18 +15,18 @@ HEALTH = record(span(UUID(int=7), 1, {"http.route": "/healthz"}))
 
 
 def records(*values: bytes, first: int = 0) -> list[StoredRecord]:
-    """Records of the topic of spans."""
+    """Return records of the topic of spans."""
     return [StoredRecord(*S, first + place, 1_700_000_000_000, None, value) for place, value in enumerate(values)]
 
 
 def traces(seed: int, count: int = 2) -> list[bytes]:
-    """Records of a trace each."""
+    """Return records with one trace each."""
     chance = random.Random(seed)
     return [record(*traced(chance)[1]) for _ in range(count)]
 
 
 async def test_a_record_is_counted_once_however_many_spans_it_has(backend: Backend) -> None:
-    """As inserted, duplicate, ignored, or dead letter."""
+    """It counts as inserted, duplicate, ignored, or dead letter."""
     store = backend.store("one")
     first, second = traces(1)
     claims = await claim(store, S)
@@ -38,8 +38,8 @@ async def test_a_record_is_counted_once_however_many_spans_it_has(backend: Backe
     assert line.inserted + line.duplicates == 3
 
 
-async def test_spans_that_are_there_make_a_duplicate(backend: Backend) -> None:
-    """A topic that is read again inserts nothing; a record with one new span among old ones is no duplicate."""
+async def test_stored_spans_make_a_duplicate(backend: Backend) -> None:
+    """Reading a topic again inserts nothing. A record with one new span among stored ones is no duplicate."""
     store = backend.store("one")
     chance = random.Random(2)
     _, spans = traced(chance)
@@ -54,7 +54,7 @@ async def test_spans_that_are_there_make_a_duplicate(backend: Backend) -> None:
 
 
 async def test_events_and_spans_are_written_in_one_batch(backend: Backend) -> None:
-    """In one transaction: another reader that has claimed the partition throws both away."""
+    """They are in one transaction: if another replica has claimed the partition, neither is written."""
     store = backend.store("one")
     claims = await claim(store, S)
     batch = batch_of(claims, records(*traces(3)))

@@ -17,8 +17,8 @@ from tests.support.stores import A, PostgresBackend, batch_of, claim, write
 
 pytestmark = pytest.mark.timeout(60)
 
-# None, the epoch, milliseconds, the last that a datetime can hold and the first that it cannot, microseconds,
-# nanoseconds, the largest; two neighbours in nanoseconds tell two topics of one name apart.
+# None, the epoch, milliseconds, the last time that a datetime can hold, the first that it cannot, microseconds,
+# nanoseconds, the largest value; and two neighbours in nanoseconds that distinguish two topics with one name.
 TIMESTAMPS = [
     -1,
     0,

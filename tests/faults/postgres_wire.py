@@ -1,6 +1,6 @@
-"""PostgreSQL's protocol as it passes by (the manual's chapter "Frontend/Backend Protocol"), and traps set in it.
+"""PostgreSQL's protocol (the manual's chapter "Frontend/Backend Protocol"), with traps that hold a message.
 
-Without TLS every message is plain, so a fault can be timed to the very step of a flush with no help from the service.
+Without TLS every message is readable, so a fault can be timed to a step of a flush without help from the service.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Trap:
         """Wait until the step is reached.
 
         Raises:
-            TimeoutError: it was not.
+            TimeoutError: it was not reached.
         """
         if not self._sprung.wait(seconds):
             raise TimeoutError(f"not within {seconds} s: {self.step.value}")

@@ -30,12 +30,12 @@ QUICK = {
 
 @dataclass
 class Scene:
-    """What a scenario works with, and what it leaves behind.
+    """The parts of a scenario, and its results.
 
-    :param happened: faults by name, where they are more than those recovered from
-    :param may_end: how many processes may end by themselves, to be started again by their supervisor
-    :param busy: replicas that something is being done to
-    :param held: what the tables have to hold in the end, where Kafka itself does not hold it any more
+    :param happened: faults by name, if more have happened than were recovered from
+    :param may_end: how many processes may end by themselves and be restarted by their supervisor
+    :param busy: replicas that have a fault at present
+    :param held: the expected content of the tables, if Kafka itself no longer has it
     """
 
     lab: Lab

@@ -1,4 +1,4 @@
-"""Tests PostgreSQL killed, restarted, full, read-only: the service waits, and makes no dead letter of it."""
+"""Tests PostgreSQL killed, restarted, full or read-only: the service waits, and makes no dead letter."""
 
 from __future__ import annotations
 

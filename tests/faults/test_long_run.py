@@ -1,7 +1,8 @@
-"""Everything mixed, for long: kills, zombies, restarts of both servers, bad weather, comings and goings.
+"""Tests all faults together for a long time: kills, frozen replicas, restarts of both servers, network faults, replicas
+that join and leave.
 
-Only with `--long`: `make faults ARGS="tests/faults/test_long_run.py --long 1"` takes most of an hour, a tenth of it a
-tenth of that.
+It runs only with `--long`: `make faults ARGS="tests/faults/test_long_run.py --long 1"` takes most of an hour, and
+`--long 0.1` takes a tenth of that.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _GENERATION = re.compile(r"[Ss]tabilized group (\S+) generation (\d+)")
 
 
 def test_everything_mixed(cluster: Lab, stage: Stage, long: float, capsys: pytest.CaptureFixture[str]) -> None:
-    """After each fault all partitions are written again; at the end nothing was lost, duplicated or left out."""
+    """After each fault, all partitions are written again. At the end no record was lost, duplicated or left out."""
     if not long:
         pytest.skip("the long run is asked for with --long 1")
     limits = {"postgres__statement_timeout_s": "5", "postgres__connect_timeout_s": "3"}
@@ -56,7 +57,9 @@ def shuffled(chance: Random, share: float) -> list[str]:
 
 
 def trouble(scene: Scene, plan: list[str]) -> str:
-    """Begin the next fault of the plan, and sometimes the one after it, of another sort, before the first ends."""
+    """Begin the next fault of the plan; sometimes also the one after it, if it is of another sort, before the first
+    ends.
+    """
     names = [plan.pop()]
     if plan and plan[-1] != names[0] and scene.chance.random() < OVERLAPPING:
         names.append(plan.pop())

@@ -32,8 +32,10 @@ def kafka_links(scene: Scene) -> list[Proxy]:
 @pytest.mark.parametrize(
     ("links", "server"), [(database_links, "PostgreSQL"), (kafka_links, "Kafka")], ids=["postgresql", "kafka"]
 )
-def test_bad_weather(lab: Lab, stage: Stage, links: Callable[[Scene], list[Proxy]], server: str) -> None:
-    """Cut, reset, half-open in each direction and in both, slow: each for a while, then normal again."""
+def test_network_faults(lab: Lab, stage: Stage, links: Callable[[Scene], list[Proxy]], server: str) -> None:
+    """The network is cut, reset, half-open in each direction or in both, or slow. Each fault lasts a while and then
+    ends.
+    """
     weather: dict[str, Callable[[Proxy], None]] = {
         "cut": Proxy.cut,
         "half-open, nothing arrives": lambda proxy: proxy.hold([Way.TO_SERVER]),
@@ -59,7 +61,7 @@ def test_bad_weather(lab: Lab, stage: Stage, links: Callable[[Scene], list[Proxy
     ("links", "server"), [(database_links, "PostgreSQL"), (kafka_links, "Kafka")], ids=["postgresql", "kafka"]
 )
 def test_dead_connections(lab: Lab, stage: Stage, links: Callable[[Scene], list[Proxy]], server: str) -> None:
-    """The machine at the other end has gone without closing them: only new connections work."""
+    """The machine at the other end has disappeared without closing them. Only new connections work."""
     with stage(f"connections to {server} silently dead", lab, **SHORT_LIMITS) as scene:
         for proxy in links(scene):
             proxy.hold_present()

@@ -113,7 +113,9 @@ def offsets(scene: Scene) -> dict[tuple[str, int], int]:
 
 
 def test_a_topic_recreated(lab: Lab, stage: Stage) -> None:
-    """It is deleted and created with the same name and fewer records: none of them is mistaken for an earlier one."""
+    """It is deleted and created again with the same name and fewer records. No new record is mistaken for an earlier
+    one.
+    """
     with stage("topic deleted and recreated", lab, partitions=2) as scene:
         scene.observer.wait_for_more(BACKLOG)
         scene.traffic.stop()

@@ -15,7 +15,7 @@ CHANGES = 30
 
 
 def test_a_storm_of_rebalances(lab: Lab, stage: Stage) -> None:
-    """Every second a replica joins, leaves or is killed; afterwards everything is written, and each record once."""
+    """Every second a replica joins, leaves or is killed. Afterwards every record is written once."""
     with stage("rebalance storm: a replica comes or goes every second", lab, replicas=4) as scene:
         for _ in range(CHANGES):
             change(scene, scene.chance.choice(scene.fleet.replicas))

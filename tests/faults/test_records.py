@@ -32,7 +32,7 @@ LARGE = {"message.max.bytes": 33_000_000, "compression.type": "zstd", "linger.ms
     ],
 )
 def test_a_poisoned_topic(lab: Lab, stage: Stage, mix: Mix, title: str) -> None:
-    """Each bad record is one dead letter, the good ones are rows, and the service keeps up."""
+    """Each bad record is one dead letter, each good one is a row, and the lag stays small."""
     with stage(title, lab, mix=mix) as scene:
         scene.observer.wait_for_more(2000, seconds=120)
         scene.recover(title)
@@ -51,7 +51,9 @@ def of_size(chance: random.Random, size: int) -> Outgoing:
 
 
 def test_records_at_and_above_the_limits(lab: Lab, stage: Stage) -> None:
-    """At the limit it is a row, one byte more a dead letter, also if it exceeds a fetch; small records are stored."""
+    """A record at the limit is a row, and one byte more gives a dead letter, even if it exceeds a fetch. Small records
+    are stored.
+    """
     sizes = [1_048_576, MAX_RECORD_BYTES - 1, MAX_RECORD_BYTES, MAX_RECORD_BYTES + 1, FETCH_MAX_BYTES + 1, 30_000_000]
     with stage("records at and above the size limits", lab, rate=60.0) as scene:
         scene.traffic.send((of_size(scene.chance, size) for size in sizes * 2), **LARGE)
@@ -62,7 +64,7 @@ def test_records_at_and_above_the_limits(lab: Lab, stage: Stage) -> None:
 
 
 def test_aborted_and_abandoned_transactions(lab: Lab, stage: Stage) -> None:
-    """Most are aborted, and some stay open until the broker ends them: the records behind these are read then."""
+    """Most are aborted. Some stay open until the broker ends them, and records behind these are read then."""
     with stage("transactions aborted, and left open", lab, mix=Mix(aborted=0.8)) as scene:
         for number in range(3):
             left = scene.traffic.leave_open(records(scene.seed + number, 20), LEFT_OPEN_SECONDS)

@@ -14,7 +14,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 def test_the_worst_moments_of_a_flush(lab: Lab, stage: Stage) -> None:
-    """A lost answer to COMMIT, a kill right after a commit, a restart of the database: exact, and soon recovered."""
+    """The answer to COMMIT is lost, a replica is killed right after a commit, or the database restarts: the counts are
+    exact, and recovery is quick.
+    """
     with stage("smoke: lost answer, kill after COMMIT, PostgreSQL restarted", lab) as scene:
         first, second = scene.fleet.replicas
         trap = first.postgres.set_trap(Step.COMMITTED)

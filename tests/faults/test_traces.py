@@ -1,4 +1,4 @@
-"""Replicas that are killed while the spans of many traces come, in any split."""
+"""Tests replicas that are killed while the spans of many traces arrive in records of any size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLUMNS = ("user_id", "session_id", "query", "response", "model_used", "latency_
 
 
 def records_of(spans: list[Span], chance: random.Random) -> Iterator[bytes]:
-    """All spans, shuffled and cut into records of any size; a tenth of the records comes twice."""
+    """Yield all spans, shuffled and cut into records of any size; a tenth of the records comes twice."""
     chance.shuffle(spans)
     while spans:
         size = chance.choice((1, 1, 2, 5, 30))
@@ -43,7 +43,7 @@ def test_every_trace_is_one_dialogue_though_replicas_are_killed(
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
-    """Two replicas, one of them killed again and again while spans arrive: each dialogue field by field, once."""
+    """One of two replicas is killed again and again while spans arrive. Each dialogue is compared field by field."""
     chance = random.Random(int(request.config.getoption("--faults-seed")))
     topics = {"otlp_spans": topic_factory(partitions=4, prefix="spans")}
     quick = {"RAGLEDGER_OTLP__QUIET_S": "1", "RAGLEDGER_KAFKA__SESSION_TIMEOUT_MS": "6000"}
@@ -65,7 +65,7 @@ def test_every_trace_is_one_dialogue_though_replicas_are_killed(
 
 
 def assert_exact(environment: Environment, traces: dict[UUID, list[Span]]) -> None:
-    """Each trace is one dialogue, as folded from all of its spans; nothing else is there."""
+    """Assert that each trace is one dialogue, folded from all of its spans, and that there are no others."""
     found = {row["id"]: row for row in environment.query("SELECT * FROM ai_dialogue_log")}
     assert found.keys() == traces.keys()
     for trace, spans in traces.items():
@@ -80,5 +80,5 @@ def assert_exact(environment: Environment, traces: dict[UUID, list[Span]]) -> No
 
 
 def plain(value: Any) -> Any:
-    """A column as the expectation has it."""
+    """Return a column in the form of the expectation."""
     return value if isinstance(value, int) else json.loads(json.dumps(value, default=str))

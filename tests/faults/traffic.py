@@ -40,7 +40,7 @@ STEADY = Mix()
 
 
 class Sent(NamedTuple):
-    """A record as its producer knows it; its key is its name, also if it is bad."""
+    """A record as its producer knows it. Its key identifies it, even if the record is bad."""
 
     kind: str
     key: bytes
@@ -148,7 +148,7 @@ class Traffic:
         """Send some more, in order, and wait until they are acknowledged.
 
         Raises:
-            AssertionError: one was not.
+            AssertionError: a record was not acknowledged.
         """
         producer = Producer({"bootstrap.servers": self._bootstrap_servers, **PATIENT, **options})
         for record in records:
@@ -156,9 +156,9 @@ class Traffic:
         assert producer.flush(120) == 0
 
     def leave_open(self, records: Iterable[Outgoing], seconds: float) -> Any:
-        """Send some in a transaction that nobody ends: the broker does so after so many seconds.
+        """Send some records in a transaction that no client ends; the broker ends it after so many seconds.
 
-        Gives what has to be kept until then.
+        Return the object that must be kept until then.
         """
         sent = list(records)
         name = {"bootstrap.servers": self._bootstrap_servers, "transactional.id": f"left {sent[0].sent.key!r}"}
@@ -258,7 +258,7 @@ def _insist(call: Callable[[], None]) -> None:
 
 
 class Pace:
-    """Keeps a rate, without making up for lost time."""
+    """Keeps a rate, without sending faster after a delay."""
 
     def __init__(self, rate: float) -> None:
         self._interval = 1 / rate

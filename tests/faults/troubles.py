@@ -1,4 +1,4 @@
-"""Faults that can be mixed: each begins, lasts while another may happen, and ends."""
+"""Faults that can be combined: each begins, lasts while another one may happen, and ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Trouble = Callable[[Scene], AbstractContextManager[None]]
 
 @contextmanager
 def chosen(scene: Scene) -> Iterator[Replica]:
-    """Choose a replica without another fault."""
+    """Choose a replica that has no fault."""
     replica = scene.chance.choice([one for one in scene.fleet.replicas if one.name not in scene.busy])
     scene.busy.add(replica.name)
     try:
@@ -44,7 +44,7 @@ def kill(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def freeze(scene: Scene) -> Iterator[None]:
-    """A zombie: SIGSTOP for longer than the session timeout."""
+    """Send SIGSTOP for longer than the session timeout."""
     with chosen(scene) as replica:
         replica.freeze()
         yield
@@ -95,7 +95,7 @@ _WEATHER: tuple[Callable[[Proxy], None], ...] = (
 
 @contextmanager
 def leave_and_come(scene: Scene) -> Iterator[None]:
-    """SIGTERM; when the replica has ended, another one joins."""
+    """Send SIGTERM; when the replica has ended, another one joins."""
     with chosen(scene) as replica:
         replica.leave()
         yield

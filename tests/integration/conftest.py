@@ -10,7 +10,7 @@ from tests.support.partitions import converted, dress_up
 from tests.support.psql import FILES, execute, run_files, server_dsn
 from tests.support.stack import fresh_database
 
-# A test that begins with an empty database takes a second or two: on the oldest version it is a slow test.
+# A test with an empty database takes a second or two; with the oldest version it is marked as slow.
 LARGE = [pytest.param(15, marks=pytest.mark.slow), 18]
 
 

@@ -1,4 +1,4 @@
-"""The client with a real Kafka and the real service: what the application gives is in the tables."""
+"""Tests the client with a real Kafka and the real service: the tables contain what the application recorded."""
 
 import json
 import subprocess
@@ -20,15 +20,15 @@ NAMESPACE = uuid4()
 
 
 def make_ledger(environment: Environment, servers: str, **settings: Any) -> Ledger:
-    """A ledger for the topics of a test."""
+    """Return a ledger for the topics of a test."""
     topics = {kind: environment.topics[kind] for kind in KINDS}
     return Ledger(servers, topics=topics, flush_on_sigterm=False, **settings)
 
 
-async def test_what_the_application_gives_is_in_the_tables(
-    stack: Servers, migrated_template: str, tmp_path: Path
-) -> None:
-    """Answers of both kinds of blocks, a verdict, a source; ids that are no UUIDs as the service makes them."""
+async def test_recorded_events_are_in_the_tables(stack: Servers, migrated_template: str, tmp_path: Path) -> None:
+    """Answers of both kinds of blocks, feedback and provenance are recorded. Ids that are no UUIDs equal those of the
+    service.
+    """
     with environment_on(stack, migrated_template, kinds=KINDS) as environment:
         ledger = make_ledger(environment, stack.bootstrap_servers, namespace=NAMESPACE)
         with ledger.answer(user_id="auth0|123", session_id="s-1", query="休日は?") as one:
@@ -60,7 +60,7 @@ async def test_what_the_application_gives_is_in_the_tables(
 
 
 def test_a_session_keeps_its_order(stack: Servers, migrated_template: str) -> None:
-    """Its dialogues are in one partition, in the order of the answers; sessions spread over all partitions."""
+    """Its dialogues are in one partition, in the order of the answers. Sessions are spread over all partitions."""
     with environment_on(stack, migrated_template, kinds=KINDS, partitions=4) as environment:
         ledger, sessions = make_ledger(environment, stack.bootstrap_servers), [uuid4() for _ in range(40)]
         for number in range(200):
@@ -79,7 +79,7 @@ def test_a_session_keeps_its_order(stack: Servers, migrated_template: str) -> No
 
 
 def read(servers: str, topic: str, count: int) -> list[Any]:
-    """So many records of a topic."""
+    """Return so many records of a topic."""
     consumer = Consumer({"bootstrap.servers": servers, "group.id": uuid4().hex, "auto.offset.reset": "earliest"})
     consumer.subscribe([topic])
     try:
@@ -93,7 +93,7 @@ def read(servers: str, topic: str, count: int) -> list[Any]:
 
 
 def test_an_application_that_never_records_starts_no_thread() -> None:
-    """A process that forks others later has nothing of librdkafka running."""
+    """A process that forks later has no running thread of librdkafka."""
     script = "import threading, ragledger_client as r; r.Ledger('127.0.0.1:9'); print(threading.active_count())"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["1"]

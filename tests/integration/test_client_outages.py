@@ -1,4 +1,4 @@
-"""The client while Kafka stops and starts, and processes fork and end: every event is in the tables, once."""
+"""Tests the client while Kafka stops and starts, and processes fork and end: every event is in the tables once."""
 
 import json
 import os
@@ -36,7 +36,7 @@ KINDS = ("dialogue", "feedback", "provenance")
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[KafkaNode]:
-    """A broker of this file's own, to be stopped; who does starts it again."""
+    """Return a broker for this file; a test that stops it starts it again."""
     with Workspace() as workspace:
         node = KafkaNode(workspace, properties=QUICK_RESTART)
         node.start()
@@ -45,14 +45,14 @@ def broker() -> Iterator[KafkaNode]:
 
 @pytest.fixture
 def environment(broker: KafkaNode, postgres18: Database, migrated_template: str) -> Iterator[Environment]:
-    """Topics and a database."""
+    """Return topics and a database."""
     servers = SharedServers(broker.bootstrap_servers, postgres18.dsn)
     with environment_on(servers, migrated_template, partitions=2, kinds=KINDS) as made:
         yield made
 
 
 class Application:
-    """A scenario of `tests.support.client_program`, or gunicorn, and what it prints."""
+    """A scenario of `tests.support.client_program`, or gunicorn, and its output."""
 
     def __init__(self, command: list[str], environment: Environment, broker: KafkaNode, log: IO[bytes], **ledger: Any):
         variables = {
@@ -71,21 +71,21 @@ class Application:
         self.log = Path(log.name)
 
     def said(self) -> list[dict[str, Any]]:
-        """The lines of JSON so far."""
+        """Return the lines of JSON so far."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
     def ids(self) -> list[UUID]:
-        """The ids that it recorded."""
+        """Return the recorded ids."""
         return [UUID(one) for line in self.said() for one in line.get("ids", ())]
 
     def wait(self) -> int:
-        """Its exit code."""
+        """Wait for its end. Return the exit code."""
         return self.process.wait(120)
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[IO[bytes]]:
-    """Where an application prints to."""
+    """Return the log file of an application."""
     with (tmp_path / "application.log").open("ab") as file:
         yield file
 
@@ -94,7 +94,7 @@ def log(tmp_path: Path) -> Iterator[IO[bytes]]:
 def running(
     scenario: str, environment: Environment, broker: KafkaNode, log: IO[bytes], **ledger: Any
 ) -> Iterator[Application]:
-    """A scenario as a process, ended at the latest at the end."""
+    """Run a scenario as a process; kill it at the end if it still runs."""
     application = Application(["tests.support.client_program", scenario], environment, broker, log, **ledger)
     try:
         yield application
@@ -104,7 +104,7 @@ def running(
 
 
 def assert_each_once(environment: Environment, recorded: list[UUID], tmp_path: Path) -> None:
-    """The service finds every event that was recorded, no other one, and none twice."""
+    """Assert that the service finds every recorded event once, and no other one."""
     assert len(recorded) == len(set(recorded)) > 0
     ingest(environment, len(recorded), tmp_path / "service.log")
     assert ids(environment) == set(recorded)
@@ -117,7 +117,7 @@ def assert_each_once(environment: Environment, recorded: list[UUID], tmp_path: P
 def test_kafka_may_be_down_at_the_start_and_later(
     broker: KafkaNode, environment: Environment, log: IO[bytes], tmp_path: Path
 ) -> None:
-    """Events wait, the outage is reported, and all of them arrive once: the broker is killed, and stopped in order."""
+    """The broker is killed and stopped in order. Events wait, the outage is reported, and each event arrives once."""
     broker.kill()
     try:
         with running("outage", environment, broker, log) as application:
@@ -144,7 +144,7 @@ def test_kafka_may_be_down_at_the_start_and_later(
 def test_forked_children_send_their_own_events(
     broker: KafkaNode, environment: Environment, log: IO[bytes], tmp_path: Path
 ) -> None:
-    """Also what they recorded while Kafka was down; what waited in the parent is sent by the parent alone."""
+    """This includes events that they recorded while Kafka was down. Only the parent sends its own waiting events."""
     broker.kill()
     try:
         with running("forking", environment, broker, log) as application:
@@ -158,10 +158,10 @@ def test_forked_children_send_their_own_events(
     assert_each_once(environment, application.ids(), tmp_path)
 
 
-def test_forks_in_the_middle_of_everything(
+def test_forks_while_threads_record_and_send(
     broker: KafkaNode, environment: Environment, log: IO[bytes], tmp_path: Path
 ) -> None:
-    """Threads record and librdkafka sends while the process forks twenty times."""
+    """The process forks twenty times while threads record and librdkafka sends."""
     with running("forking_with_threads", environment, broker, log) as application:
         assert application.wait() == 0
     assert application.said()[-1]["codes"] == [0] * 20
@@ -181,7 +181,7 @@ def test_the_end_of_a_process_loses_nothing(
     code: int,
     handled: bool,
 ) -> None:
-    """It ends as it would have without the client, and the handler of the application runs."""
+    """The process ends as it would without the client, and the application's signal handler runs."""
     with running(scenario, environment, broker, log) as application:
         eventually(application.ids, message="recorded")
         if scenario != "at_exit":
@@ -195,7 +195,7 @@ def test_the_end_of_a_process_loses_nothing(
 def test_gunicorn_while_kafka_stops_and_starts(
     broker: KafkaNode, environment: Environment, log: IO[bytes], tmp_path: Path, options: list[str]
 ) -> None:
-    """Every answer of every worker is in the table once, also what waited when the workers were stopped."""
+    """Every answer of every worker is in the table once, including those that waited when the workers were stopped."""
     port = free_ports(1)[0]
     command = ["gunicorn", "--workers=2", f"--bind=127.0.0.1:{port}", "--graceful-timeout=60", *options]
     application = Application([*command, "tests.support.client_program:application"], environment, broker, log)
@@ -223,11 +223,13 @@ def test_gunicorn_while_kafka_stops_and_starts(
     assert_each_once(environment, [UUID(one["id"]) for one in answered], tmp_path)
 
 
-# ── what somebody has to put right ───────────────────────────────────────────────────────────────────────────────────
+# ── problems that a person has to fix ────────────────────────────────────────────────────────────────────────────────
 
 
 def assert_waits_for(problem: str, put_right: Callable[[], object], servers: str, topic: str, **config: Any) -> None:
-    """Events wait while the problem lasts, which is reported once, and are delivered when it is over."""
+    """Assert that events wait while the problem lasts, that it is reported once, and that they are delivered
+    afterwards.
+    """
     problems: list[str] = []
     quick = {"topic.metadata.propagation.max.ms": 500, "topic.metadata.refresh.fast.interval.ms": 100}
     ledger = Ledger(
@@ -247,7 +249,7 @@ def assert_waits_for(problem: str, put_right: Callable[[], object], servers: str
 
 
 def test_events_wait_for_a_topic_that_is_missing(broker: KafkaNode) -> None:
-    """Until somebody creates it."""
+    """They are delivered when it is created."""
     topics = Topics(broker.bootstrap_servers)
     name = topics.later()
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
@@ -263,7 +265,7 @@ def test_events_wait_for_a_topic_that_is_missing(broker: KafkaNode) -> None:
 
 
 def test_events_wait_for_a_right_that_is_missing() -> None:
-    """Without any right, librdkafka gives the producer up for good; another one goes on."""
+    """Without any right, the producer of librdkafka cannot be used any more; the client continues with a new one."""
     with Workspace() as workspace:
         guarded = GuardedKafka(workspace)
         name = guarded.create("feedback")

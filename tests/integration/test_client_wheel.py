@@ -1,4 +1,4 @@
-"""The client's distribution by itself: built twice it is the same, and an environment with nothing else can use it."""
+"""Tests the client's distribution alone: two builds are equal, and it works in an environment with nothing else."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from tests.support.chart import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 CLIENT = ROOT / "client"
-# What confluent-kafka consists of, to be had without a network.
+# The files of confluent-kafka, so that no network is needed.
 BORROWED = "confluent_kafka*", "typing_extensions*"
 APPLICATION = """
 from uuid import UUID, uuid4
@@ -29,14 +29,14 @@ print(ledger.stats().delivered, UUID(answer.id).version)
 
 
 def run(*command: str | Path, cwd: Path = CLIENT) -> str:
-    """What a command prints that has to end well."""
+    """Run a command that must succeed. Return its output."""
     done = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def build(directory: Path) -> tuple[Path, Path]:
-    """The sdist and the wheel."""
+    """Build the sdist and the wheel."""
     run(sys.executable, "-m", "hatchling", "build", "--directory", directory)
     (sdist,), (wheel,) = directory.glob("*.tar.gz"), directory.glob("*.whl")
     return sdist, wheel
@@ -44,12 +44,12 @@ def build(directory: Path) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The sdist and the wheel."""
+    """Return the sdist and the wheel."""
     return build(tmp_path_factory.mktemp("dist"))
 
 
 def test_both_are_built_alike(built: tuple[Path, Path], tmp_path: Path) -> None:
-    """Byte for byte; and from the sdist comes the same wheel."""
+    """They are equal byte for byte, and the wheel that is built from the sdist is equal too."""
     again = build(tmp_path / "again")
     assert [one.read_bytes() for one in built] == [one.read_bytes() for one in again]
     with tarfile.open(built[0]) as archive:
@@ -61,7 +61,7 @@ def test_both_are_built_alike(built: tuple[Path, Path], tmp_path: Path) -> None:
 
 
 def test_the_wheel_holds_the_package_and_no_more(built: tuple[Path, Path]) -> None:
-    """Its types and the licence too; it needs confluent-kafka alone."""
+    """It includes the types and the licence, and requires only confluent-kafka."""
     with zipfile.ZipFile(built[1]) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         (metadata,) = [archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA")]
@@ -75,7 +75,7 @@ def test_the_wheel_holds_the_package_and_no_more(built: tuple[Path, Path]) -> No
 
 
 def test_it_works_in_an_empty_environment(built: tuple[Path, Path], tmp_path: Path) -> None:
-    """Installed from local files, it delivers an event, and type checkers take the application."""
+    """It is installed from local files, delivers an event, and type checkers accept the application."""
     environment, application = tmp_path / "environment", tmp_path / "application.py"
     run(sys.executable, "-m", "venv", environment)
     (packages,) = environment.glob("lib/python*/site-packages")

@@ -134,7 +134,7 @@ def test_a_missing_env_file_or_secrets_directory_stops_the_start(tmp_path: Path)
 
 
 def test_a_secrets_directory_has_a_file_for_each_setting(tmp_path: Path) -> None:
-    """As Docker and Kubernetes mount them: the file has the name of the variable and its value as content."""
+    """Docker and Kubernetes mount them so: a file has the name of the variable, and its content is the value."""
     (tmp_path / "RAGLEDGER_POSTGRES__DSN").write_text(f"{DSN}\n")
     (tmp_path / "ragledger_kafka__group_id").write_text("from-secrets\n")
     variables = {"RAGLEDGER_SECRETS_DIR": str(tmp_path)}

@@ -33,6 +33,7 @@ from tests.support.ingestion import (
     wait_for_records,
 )
 from tests.support.producers import provenance
+from tests.support.psql import execute
 from tests.support.service import Environment, ServiceProcess, eventually
 from tests.support.stack import Servers, fresh_database
 
@@ -45,7 +46,7 @@ ONE_BATCH = {"RAGLEDGER_BATCH__MAX_DELAY_MS": "60000", "RAGLEDGER_BATCH__MAX_REC
 
 @dataclass(frozen=True)
 class Letters:
-    """A database with a dead letter for every reason, and what was observed while they arose."""
+    """A database with a dead letter for every reason, and the observations while they were written."""
 
     environment: Environment
     bad: list[Bad]
@@ -299,3 +300,22 @@ def test_an_interruption_reports_how_many_are_settled(
         assert environment.run_json("dead-letters", "discard", "--all") == {
             "discarded": 2 * chunk if work == "discard" else 3 * chunk
         }
+
+
+@pytest.mark.parametrize(("work", "done", "chunk"), [("discard", "discarded", 5_000), ("replay", "processed", 500)])
+def test_a_failure_reports_how_many_are_settled(
+    stack: Servers, migrated_template: str, work: str, done: str, chunk: int
+) -> None:
+    """A trigger of the owner's refuses a row of the second chunk; the first chunk is committed."""
+    with environment_on(stack, migrated_template) as environment:
+        execute(
+            environment.dsn,
+            "INSERT INTO dead_letters (topic, partition, record_offset, record_timestamp, value, reason)"
+            f" SELECT 't', 0, n, now(), 'x', 'not_json' FROM generate_series(1, 2 * {chunk}) AS n",
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''not this one''; END'",
+            "CREATE TRIGGER refuse BEFORE UPDATE ON dead_letters FOR EACH ROW"
+            f" WHEN (OLD.record_offset = {chunk} + 1) EXECUTE FUNCTION refuse()",
+        )
+        failed = environment.run("dead-letters", work, "--reason", "not_json")
+        assert failed.returncode == 1
+        assert failed.stderr.endswith(f". {chunk:,} dead letters were {done}; run {work} again for the others\n")

@@ -302,6 +302,16 @@ CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
         "the topic was deleted and recreated",
         "ragledger ledger resume",
     ),
+    (
+        sql(
+            "INSERT INTO kept_feedback (dialogue_id, user_feedback, given_at, applied_at, sqlstate)"
+            " VALUES (gen_random_uuid(), 1, now(), now(), '53100'), (gen_random_uuid(), 1, now(), now(), NULL)"
+        ),
+        "amendments",
+        "error",
+        "1 of kept_feedback were refused with SQLSTATE 53100",
+        "UPDATE kept_feedback SET applied_at = NULL, sqlstate = NULL WHERE sqlstate = '53100'",
+    ),
     (open_dead_letter, "dead letters", "error", "1 open with the reason not_json", "replay --reason not_json"),
     (
         sql("INSERT INTO touched_days (day, touched_at) VALUES ('2026-01-31', now() - interval '1 hour')"),

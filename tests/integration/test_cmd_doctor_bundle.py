@@ -1,4 +1,4 @@
-"""`ragledger doctor --bundle`: what a maintainer asks for, and neither a secret nor a word of an event."""
+"""Tests `ragledger doctor --bundle`: it contains what a maintainer needs, without a secret or event text."""
 
 import json
 import stat
@@ -23,7 +23,7 @@ EVENT, SECRET = "Wie lautet die Antwort Zq7K", "Xw9P-secret-of-this-test"
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """A service with a secret in every place that takes one."""
+    """Return a service with a secret in every setting that can hold one."""
     with environment_on(stack, migrated_template, kinds=["dialogue"]) as made:
         address = urlsplit(made.dsn)
         made.variables |= {
@@ -37,7 +37,7 @@ def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]
 
 
 def bundle_of(environment: Environment, file: Path, *arguments: str) -> Any:
-    """The bundle; nothing that was planted is in it."""
+    """Return the bundle after checking that it contains no secret and no event text."""
     done = environment.run("doctor", "--bundle", str(file), *arguments)
     assert done.returncode in (0, 3), done.stderr
     assert "Read it before you send it" in done.stderr.replace("\n", " ")
@@ -48,8 +48,10 @@ def bundle_of(environment: Environment, file: Path, *arguments: str) -> Any:
     return json.loads(text)
 
 
-def test_a_bundle_holds_what_is_asked_for(environment: Environment, tmp_path: Path) -> None:
-    """Rows, dead letters, statements with constants, and a log with lines of others: nothing of it comes along."""
+def test_a_bundle_contains_only_what_a_maintainer_needs(environment: Environment, tmp_path: Path) -> None:
+    """Rows, dead letters, statements with constants and log lines of other programs exist. None of their text is
+    included.
+    """
     log, chance = tmp_path / "log", Random(1)
     topic = environment.topics["dialogue"]
     events = [small_dialogue(chance, query=EVENT, response=EVENT, model_used="m") for _ in range(5)]
@@ -80,8 +82,8 @@ def test_a_bundle_holds_what_is_asked_for(environment: Environment, tmp_path: Pa
     assert found["log"]["left_out"] >= 1
 
 
-def test_a_bundle_of_servers_that_are_away(environment: Environment, tmp_path: Path) -> None:
-    """Says so in each place; it is asked for when things are broken."""
+def test_a_bundle_without_available_servers(environment: Environment, tmp_path: Path) -> None:
+    """Each part reports the problem. A bundle is needed most if servers are unavailable."""
     environment.variables |= {
         "RAGLEDGER_POSTGRES__DSN": f"postgresql://app:{SECRET}@127.0.0.1:9/d",
         "RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:9",
@@ -94,7 +96,7 @@ def test_a_bundle_of_servers_that_are_away(environment: Environment, tmp_path: P
 
 
 def test_a_log_from_standard_input(environment: Environment, tmp_path: Path) -> None:
-    """As in `journalctl -u ragledger -o cat | ragledger doctor --bundle FILE --log -`."""
+    """An example is `journalctl -u ragledger -o cat | ragledger doctor --bundle FILE --log -`."""
     line = json.dumps({"event": "listening", "level": "info", "timestamp": "2026-01-31T09:30:00Z"})
     done = environment.run("doctor", "--bundle", str(tmp_path / "b"), "--log", "-", stdin=line.encode())
     assert done.returncode in (0, 3), done.stderr
@@ -102,7 +104,7 @@ def test_a_log_from_standard_input(environment: Environment, tmp_path: Path) -> 
 
 
 def test_a_log_without_a_bundle_is_wrong_use(environment: Environment, tmp_path: Path) -> None:
-    """It would have no effect."""
+    """The option would have no effect. A bundle is not written over a directory."""
     assert environment.run("doctor", "--log", "-").returncode == 2
     (tmp_path / "directory").mkdir()
     refused = environment.run("doctor", "--bundle", str(tmp_path / "directory"))

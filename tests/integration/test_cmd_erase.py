@@ -94,7 +94,7 @@ def test_all_data_of_the_user_is_removed_and_no_other(offline: Environment, tmp_
 
 
 def test_traces_of_the_user_go_with_all_of_their_spans(offline: Environment, tmp_path: Path) -> None:
-    """Also spans that name nobody, of traces that are known by another span, or by their dialogue alone."""
+    """This includes spans without a user, if another span or the dialogue of the trace names the user."""
     spans = [(1, ALICE), (1, None), (2, BOB), (2, None), (3, None), (4, None)]
     for number, (trace, user) in enumerate(spans):
         offline.query(
@@ -134,6 +134,21 @@ def test_the_days_are_recomputed_at_once(offline: Environment, tmp_path: Path) -
     )
     assert [tuple(day.values()) for day in days] == [("2026-01-01", 1, 1), ("2026-01-02", 0, 0)]
     assert offline.value("SELECT count(*) FROM touched_days") == 0
+
+
+def test_dialogues_at_times_that_python_cannot_hold_are_erased(offline: Environment, tmp_path: Path) -> None:
+    """An application may write them; they are in no day."""
+    offline.query(
+        "INSERT INTO ai_dialogue_log (user_id, session_id, query, response, model_used, created_at)"
+        f" SELECT '{ALICE}', gen_random_uuid(), 'q', 'r', 'm', moment::timestamp FROM unnest(ARRAY['20000-01-01',"
+        " '0044-03-15 BC', '0001-01-01', 'infinity', '-infinity', '2026-01-01']) AS moment RETURNING 1"
+    )
+    arguments = ("erase", "--user", str(ALICE), "--receipt", str(tmp_path))
+    for options in (("--dry-run",), ()):
+        receipt = offline.run_json(*arguments, *options)
+        assert next(one["count"] for one in receipt["deleted"] if one["name"] == "dialogues") == 6
+        assert "2026-01-01" in receipt["days_recomputed"]
+    assert whereabouts(offline, ALICE) == []
 
 
 def test_provenance_under_a_hold_and_policies_with_the_user_are_kept_and_reported(

@@ -1,4 +1,4 @@
-"""`ragledger generate`: the same bytes for the same seed, at the wanted rate, to a file or to Kafka."""
+"""Tests `ragledger generate`: the same bytes for the same seed, at the given rate, to a file or to Kafka."""
 
 import json
 import os
@@ -22,24 +22,24 @@ COMMAND = [sys.executable, "-m", "consumer", "generate"]
 
 @pytest.fixture(scope="module")
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Topics for all tests of this file."""
+    """Return topics for all tests of this file."""
     with environment_on(stack, migrated_template, kinds=KINDS) as made:
         yield made
 
 
 def generate(*arguments: str, environment: Environment | None = None) -> subprocess.CompletedProcess[bytes]:
-    """Run it to its end."""
+    """Run the command to its end."""
     variables = os.environ | environment.variables if environment else None
     return subprocess.run([*COMMAND, *arguments], env=variables, capture_output=True, timeout=100, check=False)
 
 
 def written(environment: Environment, kind: str) -> int:
-    """How many records the topic of a kind holds."""
+    """Return the number of records in the topic of a kind."""
     return watermark(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], environment.topics[kind])
 
 
 def test_a_file_and_standard_output_hold_the_same_lines(tmp_path: Path) -> None:
-    """One event a line; another seed gives other lines."""
+    """There is one event in each line. Another seed gives other lines."""
     file = tmp_path / "events.jsonl"
     done = generate("--count", "20", "--seed", "3", "--output", str(file), "--json")
     assert done.returncode == 0, done.stderr
@@ -64,13 +64,13 @@ def test_a_file_and_standard_output_hold_the_same_lines(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_use(arguments: tuple[str, ...]) -> None:
-    """Said before anything is generated."""
+    """It is reported before any event is generated."""
     done = generate(*arguments)
     assert (done.returncode, done.stdout) == (2, b"")
 
 
 def test_an_interrupted_file_is_not_there(tmp_path: Path) -> None:
-    """Half a file would be taken for a whole one."""
+    """Half a file could be taken for a complete one."""
     file = tmp_path / "events.jsonl"
     running = subprocess.Popen([*COMMAND, "--count", "100000", "--rate", "50", "-o", str(file)], stderr=subprocess.PIPE)
     eventually(lambda: any(tmp_path.iterdir()), timeout=60, message="the draft")
@@ -82,7 +82,7 @@ def test_an_interrupted_file_is_not_there(tmp_path: Path) -> None:
 
 
 def test_without_a_count_ctrl_c_is_the_end() -> None:
-    """What was written are whole lines."""
+    """Only complete lines were written."""
     running = subprocess.Popen([*COMMAND, "--count", "0", "--rate", "200"], stdout=subprocess.PIPE, bufsize=0)
     assert running.stdout is not None
     first = running.stdout.readline()
@@ -100,7 +100,7 @@ def test_the_rate_is_kept(tmp_path: Path) -> None:
 
 
 def test_every_kind_goes_to_its_topic(environment: Environment) -> None:
-    """With --publish; with --topic one kind goes to the topic that is named."""
+    """This holds with --publish. With --topic, one kind goes to the named topic."""
     done = generate("--kind", "all", "--count", "300", "--publish", "--json", environment=environment)
     assert done.returncode == 0, done.stderr
     counts = {kind: written(environment, kind) for kind in KINDS}
@@ -112,7 +112,7 @@ def test_every_kind_goes_to_its_topic(environment: Environment) -> None:
 
 
 def test_a_topic_that_does_not_exist_is_named(environment: Environment) -> None:
-    """Nothing makes it."""
+    """No command creates it."""
     done = generate("--topic", "nobody.made.it", environment=environment)
     assert done.returncode == 1
     assert b"nobody.made.it" in done.stderr

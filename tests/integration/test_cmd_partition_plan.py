@@ -1,4 +1,4 @@
-"""Tests `ragledger partition plan`: whether partitioning is due, why, and what a conversion would do."""
+"""Tests `ragledger partition plan`: whether partitioning is due, why, and which steps a conversion has."""
 
 import re
 from typing import Any

@@ -263,7 +263,7 @@ def caught(status: str, number: int) -> bool:
 
 
 def test_a_pipe_is_read_twice_too(environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path) -> None:
-    """If the last line is invalid, nothing is published; if there is no room for a copy, that is reported."""
+    """If the last line is invalid, nothing is published. If there is no room for a copy, this is reported."""
     first = watermark(bootstrap_servers, topic)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

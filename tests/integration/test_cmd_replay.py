@@ -159,8 +159,8 @@ def test_a_record_that_was_stored_meanwhile_is_a_duplicate(offline: Environment)
     assert replayed(offline) == 2
 
 
-def test_filters_and_ids_choose_what_is_replayed(offline: Environment) -> None:
-    """They are ids, topic, reason and time; the others stay open."""
+def test_filters_and_ids_choose_dead_letters(offline: Environment) -> None:
+    """The filters are ids, topic, reason and time. The others stay open."""
     wanted = keep_dead_letters(offline, 6, seed=4)
     execute(
         offline.dsn,

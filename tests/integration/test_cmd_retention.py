@@ -181,7 +181,7 @@ def test_a_hold_that_is_set_while_the_run_waits_for_the_row_is_respected(environ
 
 
 def test_preview_counts_by_licence_owner_and_month(environment: Environment) -> None:
-    """As JSON and as tables, also for a time in the future; nothing is changed."""
+    """It prints JSON or tables, also for a time in the future, and changes nothing."""
     insert(
         environment.dsn,
         acquired(3, ALICE),

@@ -1,4 +1,6 @@
-"""Costs from end to end: converted, computed, settled again when prices change, gone with their dialogue."""
+"""Tests costs from end to end: converted, computed, settled again after a change of prices, and deleted with their
+dialogue.
+"""
 
 import random
 from collections.abc import Iterator
@@ -38,7 +40,7 @@ COSTS = {"stated": 7, "converted": Decimal("1.85"), "computed": Decimal("23.25")
 
 @pytest.fixture
 def prices(tmp_path: Path) -> Path:
-    """A price file."""
+    """Return a price file."""
     path = tmp_path / "prices.yml"
     path.write_text(TEXT)
     return path
@@ -46,7 +48,7 @@ def prices(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def online(stack: Servers, migrated_template: str, prices: Path) -> Iterator[Environment]:
-    """Topics, a database, and prices that are looked at all the time."""
+    """Return topics, a database, and prices that the service reads again very often."""
     with environment_on(stack, migrated_template) as made:
         made.variables |= {
             "RAGLEDGER_PRICES__FILE": str(prices),
@@ -58,7 +60,7 @@ def online(stack: Servers, migrated_template: str, prices: Path) -> Iterator[Env
 
 
 def outgoing(topic: str, **changes: Any) -> tuple[dict[str, UUID], list[Outgoing]]:
-    """The events, each with an id; their ids by name."""
+    """Return the events with their ids, and the ids by name."""
     chance = random.Random(5)
     ids = {name: random_uuid(chance) for name in EVENTS}
     made = [
@@ -69,7 +71,7 @@ def outgoing(topic: str, **changes: Any) -> tuple[dict[str, UUID], list[Outgoing
 
 
 def stored(environment: Environment, ids: dict[str, UUID]) -> dict[str, tuple[Any, Any]]:
-    """Cost and source of each dialogue."""
+    """Return cost and source of each dialogue."""
     rows = environment.query(
         "SELECT id, token_cost_jpy, source FROM ai_dialogue_log LEFT JOIN dialogue_costs ON dialogue_id = id"
     )
@@ -88,7 +90,7 @@ EXPECTED = {
 
 
 def total(environment: Environment) -> Any:
-    """The cost of the day."""
+    """Return the cost of the day."""
     rows = environment.query("SELECT total_cost FROM rag_metrics_history WHERE date(date) = '2026-05-01'")
     return rows[0]["total_cost"] if rows else None
 
@@ -96,7 +98,7 @@ def total(environment: Environment) -> Any:
 def test_costs_are_settled_and_settled_again_when_the_file_changes(
     online: Environment, bootstrap_servers: str, prices: Path, tmp_path: Path
 ) -> None:
-    """While the service runs: the day follows, a wrong file changes nothing, and redelivery changes nothing."""
+    """The service runs meanwhile. The day changes with the costs; a wrong file or redelivered events change nothing."""
     ids, records = outgoing(online.topics["dialogue"])
     with ServiceProcess(online, tmp_path / "log") as service:
         send(bootstrap_servers, records)
@@ -126,14 +128,14 @@ def test_costs_are_settled_and_settled_again_when_the_file_changes(
         assert stored(online, ids) == dearer
         versions = online.query("SELECT version FROM price_versions ORDER BY adopted_at")
         notes = {row["price_version"] for row in online.query("SELECT price_version FROM dialogue_costs")}
-        assert notes == {row["version"] for row in versions}  # the stated one keeps what it was written with
+        assert notes == {row["version"] for row in versions}  # the stated one keeps the version of its first write
     log = (tmp_path / "log").read_text()
     for event in ("prices_adopted", "prices_refused", "costs_recomputed"):
         assert event in log
 
 
-def test_an_erased_user_s_costs_go(online: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
-    """And whoever else deletes a dialogue deletes what its cost came from."""
+def test_the_costs_of_an_erased_user_are_deleted(online: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
+    """Deleting a dialogue by other means deletes the data behind its cost too."""
     ids, records = outgoing(online.topics["dialogue"])
     send(bootstrap_servers, records)
     ingest(online, len(records), tmp_path / "log")
@@ -146,7 +148,7 @@ def test_an_erased_user_s_costs_go(online: Environment, bootstrap_servers: str, 
 
 
 def test_a_replayed_dead_letter_is_priced(online: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
-    """By the prices of whoever replays it; a cost out of range is a dead letter with its path."""
+    """The prices of the command's settings apply. A cost out of range is a dead letter with its path."""
     topic = online.topics["dialogue"]
     cost = {"amount": 5_000_000, "currency": "USD"}
     event = small_dialogue(random.Random(1), **BASE | TOKENS | {"cost": cost})
@@ -163,7 +165,7 @@ def test_a_replayed_dead_letter_is_priced(online: Environment, bootstrap_servers
 def test_days_with_archived_rows_keep_their_costs(
     online: Environment, bootstrap_servers: str, prices: Path, tmp_path: Path
 ) -> None:
-    """Their aggregates are final; dialogues that are in a file are left alone, and nothing looks for them again."""
+    """Their figures are final. Costs of dialogues in a file are marked as final, and are not settled again."""
     ids, records = outgoing(online.topics["dialogue"], created_at="2026-01-10T10:00:00Z")
     late_ids, late = outgoing(online.topics["dialogue"], created_at="2026-11-10T10:00:00Z", id=None)
     del late_ids
@@ -188,18 +190,30 @@ def test_days_with_archived_rows_keep_their_costs(
 
 
 def newest(environment: Environment) -> str:
-    """The version in force."""
+    """Return the version in force."""
     return str(environment.value("SELECT version FROM price_versions ORDER BY adopted_at DESC LIMIT 1"))
 
 
-def test_what_the_database_refuses_to_change_is_left(
-    online: Environment, bootstrap_servers: str, prices: Path, tmp_path: Path
+# Rules of the owner that keep the costs of one dialogue as they are.
+KEEPING = {
+    "check": ("ALTER TABLE ai_dialogue_log ADD CHECK (id <> '{kept}' OR token_cost_jpy < 30)",),
+    "left out": (
+        "CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$"
+        " BEGIN IF NEW.id = '{kept}' THEN RETURN NULL; END IF; RETURN NEW; END $$",
+        "CREATE TRIGGER own BEFORE UPDATE ON ai_dialogue_log FOR EACH ROW EXECUTE FUNCTION own()",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", KEEPING)
+def test_a_change_that_the_database_rejects_delays_no_other(
+    online: Environment, bootstrap_servers: str, prices: Path, tmp_path: Path, rule: str
 ) -> None:
-    """One dialogue that a constraint of the owner holds does not hold up the others."""
+    """A constraint or a trigger of the owner rejects one change. The other costs are settled."""
     ids, records = outgoing(online.topics["dialogue"])
     send(bootstrap_servers, records)
     ingest(online, len(records), tmp_path / "log")
-    execute(online.dsn, f"ALTER TABLE ai_dialogue_log ADD CHECK (id <> '{ids['computed']}' OR token_cost_jpy < 30)")
+    execute(online.dsn, *(statement.format(kept=ids["computed"]) for statement in KEEPING[rule]))
     prices.write_text(DEARER)
     with ServiceProcess(online, tmp_path / "log2"):
         eventually(lambda: stored(online, ids)["converted"][0] == Decimal("3.69"), message="others are settled")
@@ -211,7 +225,7 @@ def test_what_the_database_refuses_to_change_is_left(
 
 
 def test_commands_check_and_explain(stack: Servers, migrated_template: str, prices: Path, tmp_path: Path) -> None:
-    """Exit codes: 0 right, 3 a check did not hold, 1 failed."""
+    """The exit code is 0 for a valid result, 3 if a check did not hold, and 1 for a failure."""
     with fresh_database(stack.dsn, migrated_template) as dsn:
         offline = Environment(dsn, "127.0.0.1:9", {}, RAGLEDGER_PRICES__FILE=str(prices))
         assert offline.run("prices", "check").returncode == 0

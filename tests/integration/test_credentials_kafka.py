@@ -1,7 +1,8 @@
-"""Credentials of Kafka that change while the service reads: it goes on with the new ones, nothing lost or doubled.
+"""Tests Kafka credentials that change while the service reads: it uses the new ones, and no record is lost or
+duplicated.
 
-The broker ends the connections of a client that has not logged in again for some seconds, so each way to log in is
-used many times. Wrong credentials are named once, and over once they are right.
+The broker ends connections that have not logged in again for some seconds, so each mechanism logs in many times. Wrong
+credentials are reported once, and the problem ends when they are correct.
 """
 
 import shlex
@@ -33,7 +34,7 @@ CLIENT_SECRET = "RAGLEDGER_KAFKA__SASL_OAUTH_CLIENT_SECRET"
 
 
 class Place(NamedTuple):
-    """The broker, who gives tokens for it, and who signs its certificates."""
+    """The broker, the endpoint that issues its tokens, and the authorities that sign certificates."""
 
     kafka: LoginKafka
     endpoint: TokenEndpoint
@@ -43,7 +44,7 @@ class Place(NamedTuple):
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
-    """One for all of these tests."""
+    """Return a broker that all tests of this file share."""
     with ExitStack() as made:
         workspace = made.enter_context(Workspace())
         endpoint = made.enter_context(TokenEndpoint(workspace.directory, FIRST))
@@ -53,7 +54,7 @@ def place() -> Iterator[Place]:
 
 @pytest.fixture
 def environment(place: Place, postgres18: Database, migrated_template: str, tmp_path: Path) -> Iterator[Environment]:
-    """What the tests and the commands use, in the clear; the service gets its login beside it."""
+    """Return the environment of the tests and the commands, without encryption; the service also gets its login."""
     servers = SharedServers(place.kafka.open_servers, postgres18.dsn)
     with environment_on(servers, migrated_template, partitions=2, kinds=["dialogue"], **SMALL_BATCHES) as made:
         yield made
@@ -61,14 +62,14 @@ def environment(place: Place, postgres18: Database, migrated_template: str, tmp_
 
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
-    """A secrets directory."""
+    """Return a secrets directory."""
     directory = tmp_path / "secrets"
     directory.mkdir()
     return directory
 
 
 def login(servers: str, secrets: Path, mechanism: str, **settings: str) -> dict[str, str]:
-    """The settings of a service that logs in with this mechanism."""
+    """Return the settings of a service that logs in with this mechanism."""
     named = {f"RAGLEDGER_KAFKA__{name}": value for name, value in settings.items()}
     return {
         "RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS": servers,
@@ -80,15 +81,15 @@ def login(servers: str, secrets: Path, mechanism: str, **settings: str) -> dict[
 
 
 def wait_ready_again(service: ServiceProcess) -> None:
-    """Within a minute."""
+    """Wait until /readyz is green again."""
     eventually(lambda: service.get("/readyz")[0] == 200, timeout=WITHIN_S, message=f"ready again: {service.checks()}")
 
 
 def assert_named_once(log: Path, *words: str) -> None:
-    """One line for the credentials, and no secret in any."""
+    """Assert that one log line names the credentials, and that no line contains a secret."""
     told = [line["problem"] for line in log_lines(log, "kafka_unavailable")]
     assert len([problem for problem in told if all(word in problem for word in words)]) == 1, told
-    assert len(told) <= 2  # the connections that were ended, and the credentials
+    assert len(told) <= 2  # the connections that ended, and the credentials
     text = log.read_text()
     assert "Zq7K" not in text
     assert len(text.splitlines()) < 100
@@ -98,7 +99,7 @@ def assert_named_once(log: Path, *words: str) -> None:
 def test_a_scram_password_changes_under_load(
     place: Place, environment: Environment, secrets: Path, tmp_path: Path, mechanism: str
 ) -> None:
-    """At the broker first, in the file a while later."""
+    """It changes at the broker first, and later in the file."""
     place.kafka.set_scram("ledger", FIRST)
     write_secret(secrets, PASSWORD, FIRST)
     load, log = Load(environment), tmp_path / "log"
@@ -121,7 +122,9 @@ def test_a_scram_password_changes_under_load(
 def test_another_user_of_plain_takes_over(
     place: Place, environment: Environment, secrets: Path, tmp_path: Path
 ) -> None:
-    """As with API keys, of which the new one is made before the old one is deleted; meanwhile the file is wrong."""
+    """The new user exists before the old one is deleted, as with API keys. Meanwhile the user and the password do not
+    match.
+    """
     write_secret(secrets, USERNAME, "one")
     write_secret(secrets, PASSWORD, FIRST)
     load, log = Load(environment), tmp_path / "log"
@@ -142,7 +145,7 @@ def test_another_user_of_plain_takes_over(
 def test_a_client_secret_changes_under_load(
     place: Place, environment: Environment, secrets: Path, tmp_path: Path
 ) -> None:
-    """Tokens by client credentials, each valid for some seconds: asked for again and again, never once a connection."""
+    """Tokens of client credentials are valid for some seconds. They are requested again, but not by each connection."""
     place.endpoint.secret, place.endpoint.lifetime_s = FIRST, 8.0
     write_secret(secrets, CLIENT_SECRET, FIRST)
     load, log = Load(environment), tmp_path / "log"
@@ -175,7 +178,7 @@ def test_a_client_secret_changes_under_load(
 
 
 def test_a_program_prints_tokens(place: Place, environment: Environment, secrets: Path, tmp_path: Path) -> None:
-    """First one that the broker does not accept: its reason is shown, and the program is run again by itself."""
+    """The broker rejects the first token. Its reason is shown, and the program is run again without a restart."""
     place.endpoint.lifetime_s = 3600.0
     token, load, log = tmp_path / "token", Load(environment), tmp_path / "log"
     token.write_text(place.endpoint.token(aud="Zq7K"))
@@ -197,7 +200,7 @@ def test_a_program_prints_tokens(place: Place, environment: Environment, secrets
 
 
 def test_certificates_are_replaced(place: Place, environment: Environment, secrets: Path, tmp_path: Path) -> None:
-    """The broker's and ours by those of another authority: over once the files are."""
+    """Another authority signs the broker's certificate and ours. The problem ends when the files are replaced."""
     files = {name: tmp_path / f"{name}.pem" for name in ("cafile", "certfile", "keyfile")}
     copy_login(place.authority, files)
     load, log = Load(environment), tmp_path / "log"
@@ -223,7 +226,7 @@ def test_certificates_are_replaced(place: Place, environment: Environment, secre
 
 
 def copy_login(authority: Authority, files: dict[str, Path]) -> None:
-    """A certificate of ours, its key and its authority, one after the other."""
+    """Replace our certificate, its key and its authority, one after the other."""
     certificate, key = authority.issue("ledger")
     for name, source in {"cafile": authority.certificate, "certfile": certificate, "keyfile": key}.items():
         files[name].write_bytes(source.read_bytes())

@@ -1,5 +1,5 @@
-"""Credentials of PostgreSQL that change while the service writes: it goes on with the new ones, nothing lost, nothing
-doubled. Wrong ones are named once, and over once they are right.
+"""Tests PostgreSQL credentials that change while the service writes: it uses the new ones, and no record is lost or
+duplicated. Wrong credentials are reported once, and the problem ends when they are correct.
 """
 
 import shlex
@@ -36,7 +36,7 @@ ROLE = "rotating"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """A server that asks everybody but the tests for a password."""
+    """Return a server that requires a password of every user except the tests."""
     with Workspace() as workspace:
         made = PostgresServer(workspace, durable=False)
         made.start()
@@ -49,7 +49,7 @@ def server() -> Iterator[PostgresServer]:
 
 @contextmanager
 def environment_on(dsn: str, stack: Servers) -> Iterator[Environment]:
-    """A migrated database and a topic, without a DSN among the variables."""
+    """Create a migrated database and a topic; the variables have no DSN."""
     topics = Topics(stack.bootstrap_servers)
     with fresh_database(dsn) as fresh:
         environment = Environment(
@@ -63,14 +63,14 @@ def environment_on(dsn: str, stack: Servers) -> Iterator[Environment]:
 
 @pytest.fixture
 def environment(server: PostgresServer, stack: Servers) -> Iterator[Environment]:
-    """On the server that asks for a password; the role's is the first."""
+    """Return an environment on the server that requires a password; the role has the first password."""
     execute(server.dsn, f"DROP ROLE IF EXISTS {ROLE}", f"CREATE ROLE {ROLE} LOGIN SUPERUSER PASSWORD 'Zq7K-first'")
     with environment_on(server.dsn, stack) as made:
         yield made
 
 
 def as_user(dsn: str, login: str, **parameters: str) -> str:
-    """The DSN with `user` or `user:password`."""
+    """Return the DSN with `user` or `user:password`."""
     parts = urlsplit(dsn)
     return parts._replace(netloc=f"{login}@127.0.0.1:{parts.port}", query=urlencode(parameters)).geturl()
 
@@ -85,7 +85,7 @@ Write: TypeAlias = Callable[[str], None]
 
 
 def in_secrets_directory(environment: Environment, directory: Path) -> Write:
-    """The DSN in a file, replaced as Kubernetes does it."""
+    """Put the DSN into a file of a secrets directory. Return a function that replaces it as Kubernetes does."""
     environment.variables["RAGLEDGER_SECRETS_DIR"] = str(directory)
 
     def write(password: str) -> None:
@@ -97,14 +97,14 @@ def in_secrets_directory(environment: Environment, directory: Path) -> Write:
 
 
 def in_env_file(environment: Environment, directory: Path) -> Write:
-    """The DSN in a line of the env file."""
+    """Put the DSN into the env file. Return a function that replaces it."""
     file = directory / "env"
     environment.variables["RAGLEDGER_ENV_FILE"] = str(file)
     return lambda password: _write(file, f"RAGLEDGER_POSTGRES__DSN={as_user(environment.dsn, f'{ROLE}:{password}')}\n")
 
 
 def in_password_file(environment: Environment, directory: Path) -> Write:
-    """A password file that the DSN names, as libpq's clients have it."""
+    """Use a password file that the DSN names, as clients of libpq do. Return a function that replaces it."""
     file = directory / "pgpass"
     environment.variables["RAGLEDGER_POSTGRES__DSN"] = as_user(environment.dsn, ROLE, passfile=str(file))
     return lambda password: _write(file, f"*:*:*:{ROLE}:{password}\n")
@@ -119,7 +119,9 @@ def _write(file: Path, text: str) -> None:
 def test_a_password_changes_under_load(
     environment: Environment, tmp_path: Path, place: Callable[[Environment, Path], Write]
 ) -> None:
-    """In the database first, in the file a while later: red and named meanwhile, one line, and on by itself."""
+    """It changes in the database first and later in the file. Meanwhile one line reports it and /readyz is red; then
+    the service continues by itself.
+    """
     write, load, log = place(environment, tmp_path), Load(environment), tmp_path / "log"
     write("Zq7K-first")
     load.publish(600)
@@ -137,12 +139,12 @@ def test_a_password_changes_under_load(
         assert service.stop() == 0
     told = log_lines(log, "database_unavailable")
     assert [line["cause"] for line in told if "authentication" in line["problem"]] == ["privilege"]
-    assert len(told) <= 2  # the sessions that were ended, and the password
+    assert len(told) <= 2  # the sessions that ended, and the password
     assert "Zq7K" not in log.read_text()
 
 
 def test_another_user_takes_over(environment: Environment, tmp_path: Path) -> None:
-    """As with Vault, which makes a new user with each password; the old one may not log in any more."""
+    """Vault creates a new user with each password. The old user can no longer log in."""
     file = tmp_path / "RAGLEDGER_POSTGRES__DSN"
     environment.variables["RAGLEDGER_SECRETS_DIR"] = str(tmp_path)
     file.write_text(as_user(environment.dsn, f"{ROLE}:Zq7K-first"))
@@ -161,7 +163,7 @@ def test_another_user_takes_over(environment: Environment, tmp_path: Path) -> No
 
 
 def test_a_secret_that_is_gone_is_named(environment: Environment, tmp_path: Path) -> None:
-    """It does not mean the default, which is another database."""
+    """The service must not use the default instead, which is another database."""
     write, load = in_secrets_directory(environment, tmp_path), Load(environment)
     write("Zq7K-first")
     load.publish(100)
@@ -181,7 +183,7 @@ def test_a_secret_that_is_gone_is_named(environment: Environment, tmp_path: Path
 
 
 class Program:
-    """A program that prints what a file holds, and notes each run."""
+    """A program that prints the content of a file, and records each run."""
 
     def __init__(self, directory: Path) -> None:
         self.password, self._runs = directory / "password", directory / "runs"
@@ -197,12 +199,14 @@ class Program:
 
     @property
     def runs(self) -> int:
-        """How often it was run."""
+        """Return how often it was run."""
         return len(self._runs.read_text().splitlines())
 
 
 def test_a_program_prints_the_password(environment: Environment, tmp_path: Path) -> None:
-    """For the service and for every command; run again when the server rejects it, not once a connection."""
+    """The service and every command use it. It is run again if the server rejects the password, not for each
+    connection.
+    """
     program, load, log = Program(tmp_path), Load(environment), tmp_path / "log"
     program.password.write_text("Zq7K-first")
     environment.variables |= {
@@ -235,7 +239,7 @@ def test_a_program_prints_the_password(environment: Environment, tmp_path: Path)
 
 @pytest.mark.timeout(240)
 def test_certificates_are_replaced(stack: Servers, tmp_path: Path) -> None:
-    """The server's by one of another authority, and ours with it: each time over once the files are."""
+    """Another authority signs the server's certificate, and then ours. Each problem ends with the new files."""
     with ExitStack() as made:
         place = encrypted(made, "IP:127.0.0.1")
         files = {name: tmp_path / f"{name}.pem" for name in ("sslrootcert", "sslcert", "sslkey")}
@@ -268,7 +272,7 @@ def test_certificates_are_replaced(stack: Servers, tmp_path: Path) -> None:
 
 
 def replace(files: dict[str, Path], **sources: Path) -> None:
-    """Put these files into their places, one after the other."""
+    """Replace these files, one after the other."""
     for name, source in sources.items():
         files[name].write_bytes(source.read_bytes())
         files[name].chmod(0o600)

@@ -18,7 +18,7 @@ IN_FLIGHT = 4 * 250  # the batch above the limit, those in the writer, and the o
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """At most a tenth of the records may be bad; batches are small, so that a stop comes soon."""
+    """Return a service that stops if a tenth of the records is bad; batches are small, so that a stop comes soon."""
     limit = {"RAGLEDGER_DEAD_LETTERS__MAX_RATIO": "0.1", "RAGLEDGER_BATCH__MAX_ROWS": "50"}
     with environment_on(stack, migrated_template, partitions=1, **limit) as made:
         yield made

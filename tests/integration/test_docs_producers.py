@@ -1,4 +1,4 @@
-"""The examples of docs/producers.md do what they say: each event that they send becomes a row."""
+"""Tests that the examples of docs/producers.md work: each event that they send becomes a row."""
 
 import os
 import re
@@ -25,7 +25,7 @@ INSTALL_S = 900
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Topics of the kinds that the examples send."""
+    """Return topics of the kinds that the examples send."""
     with environment_on(stack, migrated_template, kinds=KINDS) as made:
         yield made
 
@@ -34,12 +34,12 @@ def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]
 
 
 def python_examples() -> list[str]:
-    """The Python of the page, block by block."""
+    """Return the Python blocks of the page."""
     return re.findall(r"^```python client\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def test_the_readme_begins_with_the_same_five_lines() -> None:
-    """Not counting the one that is empty."""
+    """An empty line does not count."""
     readme = (ROOT / "client" / "README.md").read_text("utf-8")
     (shown,) = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
     assert shown == python_examples()[0]
@@ -47,7 +47,7 @@ def test_the_readme_begins_with_the_same_five_lines() -> None:
 
 
 def test_the_python_of_the_page_runs(stack: Servers, environment: Environment, tmp_path: Path) -> None:
-    """From the first block to the last, in one application."""
+    """All blocks run in one application, from first to last."""
     topics = {kind: environment.topics[kind] for kind in KINDS}
     found = SimpleNamespace(uri="https://handbook.example/leave", title="Annual leave", score=0.87)
     application: dict[str, Any] = {
@@ -77,20 +77,20 @@ def test_the_python_of_the_page_runs(stack: Servers, environment: Environment, t
 
 
 def recipe(file: str) -> str:
-    """The program that the page shows under this name."""
+    """Return the program that the page shows under this name."""
     (found,) = re.findall(rf"^```\w+ recipe {re.escape(file)}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     return str(found)
 
 
 def toolchain(*programs: str) -> None:
-    """Skip the test where one of them is missing."""
+    """Skip the test if one of these programs is missing."""
     missing = [one for one in programs if shutil.which(one) is None]
     if missing:
         pytest.skip(f"this example needs {' and '.join(missing)} on this machine")
 
 
 def install(directory: Path, *command: str) -> None:
-    """Fetch what a program needs, or skip the test and say what could not be fetched."""
+    """Install the packages of a program, or skip the test with the error."""
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=INSTALL_S, check=False)
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if line.strip()]
@@ -98,7 +98,7 @@ def install(directory: Path, *command: str) -> None:
 
 
 def node(directory: Path) -> list[str]:
-    """The packages are kept beside Kafka's jars: some machines have to compile them."""
+    """Install the packages once beside Kafka's jars, because some machines have to compile them. Return the command."""
     toolchain("node", "npm")
     kept = jars.cache_directory() / "node"
     kept.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def node(directory: Path) -> list[str]:
 
 
 def go(directory: Path) -> list[str]:
-    """A module of its own."""
+    """Make a module for the program. Return the command."""
     toolchain("go")
     packages = re.search(r"`go\s+get ([^`]+)`", PAGE)
     assert packages
@@ -120,13 +120,13 @@ def go(directory: Path) -> list[str]:
 
 
 def java(_directory: Path) -> list[str]:
-    """With the jars of the embedded Kafka, whose client is among them."""
+    """Return the command with the jars of the embedded Kafka, which include its client."""
     toolchain("java", "javac")
     return ["java", "-cp", ":".join(map(str, jars.cached_classpath() or ())), "Answer.java"]
 
 
 def kcat(_directory: Path) -> list[str]:
-    """In a shell."""
+    """Return the command, which runs in a shell."""
     toolchain("kcat")
     return ["sh", "-e", "answer.sh"]
 
@@ -139,7 +139,7 @@ def kcat(_directory: Path) -> list[str]:
 def test_each_program_of_the_page_sends_a_dialogue(
     stack: Servers, environment: Environment, tmp_path: Path, file: str, prepare: Callable[[Path], list[str]]
 ) -> None:
-    """With an id of version 7 and the session as key."""
+    """The dialogue has an id of version 7, and the session is the key."""
     directory = tmp_path / "program"
     directory.mkdir()
     (directory / file).write_text(recipe(file).replace("rag.dialogue", environment.topics["dialogue"]))

@@ -1,4 +1,4 @@
-"""An erasure beside a command that moves months: tables come and go, files and drafts lie about."""
+"""Tests an erasure beside a command that moves months: it creates and drops tables, and leaves files and drafts."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
 
 @pytest.fixture
 def months(stack: Servers, migrated_template: str, tmp_path: Path) -> Iterator[Environment]:
-    """Three months in partitions, rolled up; Alice has a dialogue in the first."""
+    """Return three partitioned months, rolled up; Alice has a dialogue in the first one."""
     with fresh_database(stack.dsn, migrated_template) as dsn:
         execute(dsn, HOURLY)
         add_dialogues(dsn, ALICE, "2026-01-02 10:10")
@@ -46,20 +46,20 @@ def months(stack: Servers, migrated_template: str, tmp_path: Path) -> Iterator[E
 
 
 def erase(environment: Environment, receipts: Path) -> Any:
-    """Erase Alice; the receipt."""
+    """Erase Alice and return the receipt."""
     return environment.run_json("erase", "--user", str(ALICE), "--receipt", str(receipts))
 
 
 def begin(environment: Environment, *arguments: str) -> "Popen[bytes]":
-    """A command that is under way."""
+    """Start a command."""
     command = [sys.executable, "-m", "consumer", *arguments]
     return Popen(command, env=os.environ | environment.variables, stdout=DEVNULL, stderr=PIPE)
 
 
-def test_no_table_goes_while_an_erasure_searches_it(
+def test_no_table_is_dropped_while_an_erasure_searches_it(
     months: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The archive waits with dropping the month; otherwise the search would fail, and call the schema out of date."""
+    """The archive waits before it drops the month. Otherwise the search would fail and report an outdated schema."""
     with monkeypatch.context() as patch:
         interrupt(patch, "DROP TABLE")
         with pytest.raises(Interrupted):
@@ -87,10 +87,10 @@ def test_no_table_goes_while_an_erasure_searches_it(
     assert value(months.dsn, "SELECT to_regclass('ai_dialogue_log_2026_01') IS NULL")
 
 
-def test_who_is_erased_while_a_month_is_read_in_is_in_no_table(
+def test_a_user_who_is_erased_during_a_restore_is_in_no_table(
     months: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even where the restore ends before the month is a partition again: no erasure has seen its table."""
+    """The restore is interrupted before the table is a partition again, so no erasure has searched it."""
     archived(months.dsn, tmp_path, "2026-02-01", keys=KEYS)
     real = Screening.clean
 
@@ -109,8 +109,8 @@ def test_who_is_erased_while_a_month_is_read_in_is_in_no_table(
     assert whereabouts(months, ALICE) == []
 
 
-def test_what_a_killed_archive_has_left_is_named(months: Environment, tmp_path: Path) -> None:
-    """In a directory that only that run was told of; a draft that is being written is not."""
+def test_the_draft_of_a_killed_archive_is_named(months: Environment, tmp_path: Path) -> None:
+    """Only that run knew its directory. The draft of a running command is not named."""
     elsewhere = tmp_path / "elsewhere"
     with psycopg.connect(months.dsn) as barrier:
         barrier.execute("LOCK TABLE erased_users IN ACCESS EXCLUSIVE MODE")

@@ -285,7 +285,7 @@ def test_an_erasure_continues_if_others_delete_too(plain: Environment, tmp_path:
 
 
 def test_two_concurrent_erasures_are_one_with_both_references(plain: Environment, tmp_path: Path) -> None:
-    """Both receipts name both."""
+    """Both receipts name both references."""
     with psycopg.connect(plain.dsn) as barrier:
         barrier.execute("LOCK TABLE ai_dialogue_log IN SHARE MODE")
         arguments = ("erase", "--user", str(ALICE), "--receipt", str(tmp_path), "--json", "--reference")

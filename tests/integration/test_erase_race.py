@@ -63,7 +63,7 @@ class Gate:
 
 
 def ledger_of(database: Database) -> PostgresLedger:
-    """The ledger of one group."""
+    """Return the ledger of one group."""
     return PostgresLedger(database, group="g", owner="o", begin_at_end=False)
 
 

@@ -87,7 +87,7 @@ def longest_answer(service: ServiceProcess) -> Iterator[list[float]]:
 def test_two_replicas_write_expensive_records_without_losing_the_group(
     environment: Environment, bootstrap_servers: str, tmp_path: Path, citations: list[str]
 ) -> None:
-    """Neither fences the other, however long decoding takes."""
+    """Neither replica fences the other, however long decoding takes."""
     topic = environment.topics["dialogue"]
     with ExitStack() as running:
         logs = [tmp_path / name for name in ("one", "two")]

@@ -1,4 +1,4 @@
-"""Tests what the service answers over HTTP: to Prometheus, to an orchestrator and to people."""
+"""Tests the service over HTTP, as Prometheus, an orchestrator and people use it."""
 
 import random
 import urllib.request
@@ -211,7 +211,7 @@ def test_the_page_reports_an_unavailable_database(tmp_path: Path) -> None:
 
 
 def test_an_old_schema_is_not_ready(stack: Servers, tmp_path: Path) -> None:
-    """A person who has not applied the last migration is told the command."""
+    """If the last migration is not applied, the answer has the command that applies it."""
     with environment_on(stack, None) as environment:
         assert environment.run("migrate", "up", "--to", "5").returncode == 0
         with ServiceProcess(environment, tmp_path / "log") as service:

@@ -58,7 +58,7 @@ async def opened(
 async def run_timer(
     environment: Environment, zone: str = "UTC", objectives: Sequence[Objective] = DEFAULT_OBJECTIVES
 ) -> FakeDayTelemetry:
-    """Do what a replica with these settings does at its start, as if no row were fresh, until no mark is left."""
+    """Run a replica's timer as at its start, as if no row were fresh, until no mark is left."""
     telemetry = FakeDayTelemetry()
     async with opened(environment, zone, objectives) as replica:
         job = RollupJob(replica, FakeAmendments(), telemetry, SystemClock(), 3600)
@@ -180,7 +180,7 @@ async def test_other_objectives_are_judged_without_reading_the_rows(environment:
 
 
 async def test_a_day_whose_dialogues_were_archived_is_not_recomputed(environment: Environment) -> None:
-    """A change of the time zone must not run_timer archived days into zeros."""
+    """A change of the time zone must not replace the figures of archived days by zeros."""
     days = [FIRST, FIRST + timedelta(days=5)]
     insert_dialogues(environment, [moment for day in days for moment in at_the_edges(day, "UTC")[1:4]], seed=4)
     mark(environment, *days)

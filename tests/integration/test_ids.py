@@ -1,4 +1,6 @@
-"""String ids from end to end: one UUID in commands, SQL and rows; an erased user's string stays away."""
+"""Tests string ids from end to end: commands, SQL and rows have one UUID, and the string of an erased user is not
+stored again.
+"""
 
 import random
 from collections.abc import Iterator
@@ -33,21 +35,21 @@ SETTINGS = {"RAGLEDGER_IDS__NAMESPACE": str(NAMESPACE), "RAGLEDGER_ERASURE__KEY"
 
 @pytest.fixture
 def offline(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """A database alone."""
+    """Return a database without Kafka."""
     with fresh_database(stack.dsn, migrated_template) as dsn:
         yield Environment(dsn, "127.0.0.1:9", {}, **SETTINGS)
 
 
 @pytest.fixture
 def online(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Topics and a database, for the service."""
+    """Return topics and a database for the service."""
     with environment_on(stack, migrated_template) as made:
         made.variables |= SETTINGS
         yield made
 
 
 def records_of(user: str, topic: str) -> list[Outgoing]:
-    """Two dialogues of a user, and three records that become dead letters and name the user in value or key."""
+    """Return two dialogues of a user, and three records that become dead letters and name the user in value or key."""
     chance = random.Random(user)
     events = [small_dialogue(chance, user_id=user, session_id=f"{user}-s") for _ in range(3)]
     return [
@@ -59,7 +61,7 @@ def records_of(user: str, topic: str) -> list[Outgoing]:
 
 
 def holds(environment: Environment, text: str) -> list[str]:
-    """The tables in which any column of any row holds this text, as text or as bytes of it."""
+    """Return the tables in which a column contains this text, as text or as bytes."""
     tables = environment.query("SELECT format('%I', relname) AS name FROM pg_class WHERE relkind IN ('r', 'p')"
                                " AND relnamespace = 'public'::regnamespace")  # fmt: skip
     found = "t::text LIKE '%%' || %s || '%%' OR t::text LIKE '%%' || %s || '%%'"
@@ -71,7 +73,7 @@ def holds(environment: Environment, text: str) -> list[str]:
 
 
 def test_commands_and_sql_print_the_same_id(offline: Environment) -> None:
-    """What every other library computes; a UUID stays what it is, and needs no namespace."""
+    """Other libraries compute the same UUID. A UUID is not changed, and needs no namespace."""
     assert offline.run("id", "user", ALICE).stdout.strip() == str(uuid5(NAMESPACE, f"user:{ALICE}"))
     session = offline.run_json("id", "session", ALICE)
     assert session == {"of": "session", "id": str(uuid5(NAMESPACE, f"session:{ALICE}")), "namespace": str(NAMESPACE)}
@@ -94,7 +96,7 @@ def test_commands_and_sql_print_the_same_id(offline: Environment) -> None:
 
 
 def test_a_namespace_that_is_no_uuid_stops_the_start(offline: Environment) -> None:
-    """With its name, its value and what is allowed."""
+    """The message has the setting's name, its value, and the allowed values."""
     offline.variables["RAGLEDGER_IDS__NAMESPACE"] = "people"
     done = offline.run("config", "check")
     assert done.returncode == 1
@@ -102,10 +104,12 @@ def test_a_namespace_that_is_no_uuid_stops_the_start(offline: Environment) -> No
     assert "UUID" in done.stderr
 
 
-def test_an_erased_user_stays_away_whatever_the_string_stands_in(
+def test_an_erased_user_stays_erased_wherever_the_string_is(
     online: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """Rows and dead letters go, the topic is read again by another group, and the string is in no table and no file."""
+    """Rows and dead letters are deleted, and another group reads the topic again: no table and no file contains the
+    string.
+    """
     topic = online.topics["dialogue"]
     send(bootstrap_servers, [*records_of(ALICE, topic), *records_of(BOB, topic)])
     piece = provenance(random.Random(1), acquired_by=ALICE)
@@ -136,10 +140,12 @@ def test_an_erased_user_stays_away_whatever_the_string_stands_in(
     assert ALICE not in (tmp_path / "log").read_text()
 
 
-def test_a_replay_takes_strings_once_there_is_a_namespace_and_keeps_erased_ones_out(
+def test_a_replay_accepts_strings_with_a_namespace_and_leaves_out_erased_users(
     offline: Environment, tmp_path: Path
 ) -> None:
-    """The dead letters that a service without a namespace has left behind."""
+    """A service without a namespace has left dead letters. With a namespace they become rows, except those of erased
+    users.
+    """
     values = [as_json(small_dialogue(random.Random(n), user_id=user)) for n, user in enumerate((ALICE, BOB))]
     offline.variables["RAGLEDGER_TOPICS__DIALOGUE"] = "rag.dialogue"
     add_letters(offline.dsn, [(None, value, []) for value in values])
@@ -158,7 +164,9 @@ def test_a_replay_takes_strings_once_there_is_a_namespace_and_keeps_erased_ones_
 
 
 def test_under_another_namespace_nothing_is_written_after_an_erasure(offline: Environment, tmp_path: Path) -> None:
-    """The erased user would not be recognised by the string; an erasure by UUID before there was one binds nobody."""
+    """Another namespace would not recognise the erased user. An erasure before the first namespace does not restrict
+    the choice.
+    """
     namespace = offline.variables.pop("RAGLEDGER_IDS__NAMESPACE")
     offline.variables["RAGLEDGER_TOPICS__DIALOGUE"] = "rag.dialogue"
     first = offline.run("erase", "--user", str(uuid5(NAMESPACE, "x")), "--receipt", str(tmp_path))
@@ -180,14 +188,14 @@ def test_under_another_namespace_nothing_is_written_after_an_erasure(offline: En
     "options",
     [[], ["--user", str(NAMESPACE), "--user-key", "x"], ["--user-key", ""], ["--user-key", str(UUID(int=0))]],
 )
-def test_whom_to_erase_is_said_in_one_way(offline: Environment, tmp_path: Path, options: list[str]) -> None:
-    """Neither, both, nobody: wrong use, and nothing is remembered."""
+def test_exactly_one_user_must_be_given(offline: Environment, tmp_path: Path, options: list[str]) -> None:
+    """No user, two users, or an empty id is wrong use, and no user is remembered."""
     assert offline.run("erase", *options, "--receipt", str(tmp_path)).returncode == 2
     assert offline.value("SELECT count(*) FROM erased_users") == 0
 
 
-def test_the_functions_come_and_go_with_their_migration(offline: Environment) -> None:
-    """And anybody may call them, as they only compute."""
+def test_the_migration_creates_and_removes_the_functions(offline: Environment) -> None:
+    """Every role may call them, because they only compute."""
     assert offline.run("migrate", "verify").returncode == 0
     assert offline.run("migrate", "down", "--to", "20").returncode == 0
     with pytest.raises(psycopg.errors.UndefinedFunction):
@@ -197,7 +205,7 @@ def test_the_functions_come_and_go_with_their_migration(offline: Environment) ->
 
 
 def test_without_a_namespace_string_ids_of_traces_are_erased_too(offline: Environment, tmp_path: Path) -> None:
-    """Traces have a namespace of their own. After an erasure, no other one is accepted."""
+    """Traces have their own namespace. After an erasure, no other one is accepted."""
     namespace, erase = offline.variables.pop("RAGLEDGER_IDS__NAMESPACE"), ("erase", "--user-key", ALICE)
     assert "RAGLEDGER_IDS__NAMESPACE is not set" in offline.run(*erase).stderr
     offline.variables["RAGLEDGER_TOPICS__OTLP_SPANS"] = "spans"

@@ -25,7 +25,7 @@ from consumer.ingest import slo
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import Key
 from consumer.ingest.offsets import StopReason
-from consumer.ingest.ports import Bounds, Unavailable
+from consumer.ingest.ports import Bounds, Cause, Unavailable
 from consumer.ingest.rollup_basis import Basis
 from consumer.postgres.amendments import PostgresAmendments
 from consumer.postgres.client import Database
@@ -34,6 +34,7 @@ from consumer.postgres.history import PostgresHistory
 from consumer.postgres.queries import load
 from consumer.postgres.store import PostgresStore
 from consumer.settings.model import Postgres
+from tests.support.fakes import FakeTelemetry
 from tests.support.ingestion import (
     Outgoing,
     as_json,
@@ -61,7 +62,7 @@ pytestmark = pytest.mark.timeout(120)
 GOOD, TWICE = 60, 7
 DAY = "2026-01-31"
 RULE = "ALTER TABLE ai_dialogue_log ADD CONSTRAINT rule CHECK (query <> 'refused')"
-# Statements of other tests would push out those that run once.
+# Statements of other tests would displace statements that run only once.
 STATISTICS = ("CREATE EXTENSION pg_stat_statements", "SELECT pg_stat_statements_reset()")
 COPIES = """
 SELECT coalesce(sum(calls) FILTER (WHERE query ~ 'COPY "?ai_dialogue_log'), 0)::int AS direct,
@@ -258,7 +259,7 @@ def test_all_rights_together_are_sufficient(rehearsal: tuple[str, str]) -> None:
 def test_every_right_is_needed(rehearsal: tuple[str, str], right: Grant, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any single one of them, some statement of the service fails."""
     owner, service = rehearsal
-    monkeypatch.setattr(PostgresStore, "_report_unavailable", give_up)
+    monkeypatch.setattr(FakeTelemetry, "unavailable", give_up)
     whole = next(
         grant
         for grant in GRANTS[INGEST]
@@ -272,9 +273,9 @@ def test_every_right_is_needed(rehearsal: tuple[str, str], right: Grant, monkeyp
         execute(owner, whole.sql(INGEST))
 
 
-def give_up(_: PostgresStore, error: Unavailable) -> None:
+def give_up(_: FakeTelemetry, cause: Cause, message: str) -> None:
     """Raise the error instead of waiting for the right."""
-    raise error
+    raise Unavailable(message, cause)
 
 
 async def everything(owner: str, service: str) -> None:
@@ -317,7 +318,7 @@ async def read(owner: str, database: Database) -> None:
 
 
 async def fold(owner: str, database: Database) -> None:
-    """Stage spans, fold them, change the dialogue, give one trace up, empty another, and drop what is old."""
+    """Stage spans, fold them, change the dialogue, give one trace up, empty another, and drop old spans."""
     world, key = World(owner, database), Key(b"k" * 32)
     root = span(UUID(int=5), 1, {"user.id": USER, "session.id": SESSION}, took=1500)
     call = span(UUID(int=5), 2, chat("q", "a") | {"user.id": USER, "session.id": SESSION}, parent=1)
@@ -350,7 +351,7 @@ async def amend(store: PostgresStore, dialogue_id: str) -> None:
 
 
 async def price(database: Database) -> None:
-    """Keep what a dialogue cost in a currency without a price file, and settle it once there is one."""
+    """Keep the cost of a dialogue while there is no price file, and settle it when there is one."""
     async with database.transaction() as transaction:
         [row, *_] = await transaction.fetch("SELECT id, created_at FROM ai_dialogue_log")
         note = [["unpriced"], [""], [Decimal(5)], ["JPY"], [None]]

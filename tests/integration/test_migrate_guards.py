@@ -95,7 +95,7 @@ async def test_one_refusing_file_stops_the_whole_plan(filled: str, number: str, 
 
 
 async def test_the_key_of_erased_users_is_kept(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is kept while a user is erased with it, even if a key is set elsewhere. With psql the same."""
+    """It is kept while a user is erased with it, even if a key is set elsewhere. psql keeps it too."""
     await migrate.up(filled)
     key = value(filled, "SELECT key FROM erasure_version")
     remember_an_erased_user(filled, Key(b"k" * 32).id)

@@ -1,4 +1,4 @@
-"""Tests what `ragledger migrate` refuses, and what it has changed until then."""
+"""Tests the refusals of `ragledger migrate`, and the changes that remain after each."""
 
 import shutil
 from pathlib import Path

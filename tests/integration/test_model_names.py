@@ -156,7 +156,7 @@ def test_an_object_that_cannot_be_created_again_is_refused_by_name(before: str, 
 
 
 def test_the_rollback_refuses_longer_names_and_truncates_nothing(before: str) -> None:
-    """Not even trailing blanks, which a cast to a shorter varchar would remove in silence."""
+    """A cast to a shorter varchar would silently remove trailing blanks. These are kept too."""
     run_files(before, UP)
     execute(before, ONE_DIALOGUE.replace("'m'", f"'{'m' * 100} '"))
     refused = psql(before, "-f", DOWN, check=False)

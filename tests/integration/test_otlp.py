@@ -1,4 +1,4 @@
-"""Traces from a real Kafka to a real PostgreSQL, as the Collector wrote them."""
+"""Tests traces from a real Kafka to a real PostgreSQL, as the Collector wrote them."""
 
 import random
 from collections.abc import Callable, Iterable
@@ -22,24 +22,24 @@ OF_TRACE = "service, environment, spans, model_calls, retrievals, tool_calls, em
 
 @pytest.fixture
 def environment(database: str, bootstrap_servers: str, topic_factory: Callable[..., str]) -> Environment:
-    """Topics of spans and logs; traces are folded after a second without spans."""
+    """Return topics of spans and logs; traces are folded after a second without spans."""
     topics = {kind: topic_factory(partitions=3, prefix=kind) for kind in ("otlp_spans", "otlp_logs")}
     return Environment(database, bootstrap_servers, topics, RAGLEDGER_OTLP__QUIET_S="1")
 
 
 def publish(bootstrap_servers: str, environment: Environment, records: Iterable[tuple[str, bytes]]) -> None:
-    """Write records of either signal."""
+    """Write records of one signal."""
     produce(bootstrap_servers, [(environment.topics[f"otlp_{signal}"], value) for signal, value in records], {})
 
 
 def wait_folded(environment: Environment) -> None:
-    """Wait until everything is read, and nothing waits to be folded."""
+    """Wait until everything is read, and no trace waits to be folded."""
     environment.assert_caught_up()
     eventually(lambda: environment.value("SELECT count(*) FROM touched_traces") == 0, message="traces are folded")
 
 
 def dialogues(environment: Environment) -> dict[str, dict[str, Any]]:
-    """Every dialogue with its trace, by trace, as the expectations have it."""
+    """Return every dialogue by trace, in the form of the expectations."""
     rows = environment.query(
         f"SELECT {COLUMNS}, {OF_TRACE}, trace_id"
         " FROM ai_dialogue_log JOIN dialogue_traces USING (created_at, user_id) WHERE id = dialogue_id"
@@ -54,7 +54,7 @@ def dialogues(environment: Environment) -> dict[str, dict[str, Any]]:
 
 
 def plain(result: dict[str, Any]) -> dict[str, Any]:
-    """An expectation, with numbers in citations as JSON has them."""
+    """Return an expectation with the numbers in citations as JSON has them."""
     citations = [
         {name: float(value) if name == "confidence" else value for name, value in one.items()}
         for one in result.get("citations", [])
@@ -66,7 +66,7 @@ def plain(result: dict[str, Any]) -> dict[str, Any]:
 def test_captured_records_become_the_expected_dialogues(
     form: str, environment: Environment, bootstrap_servers: str, tmp_path: Path
 ) -> None:
-    """Of twelve instrumentations, each dialogue field by field; each trace that cannot be one with its reason."""
+    """Each dialogue of twelve instrumentations is compared field by field. Each other trace has its reason."""
     records = [("logs" if one.signal == "logs" else "spans", one.value) for one in captured() if one.form == form]
     random.Random(1).shuffle(records)
     with ServiceProcess(environment, tmp_path / "log"):
@@ -75,7 +75,7 @@ def test_captured_records_become_the_expected_dialogues(
         results = {trace: result for traces in expected().values() for trace, result in traces.items()}
         wanted = {trace: plain(result) for trace, result in results.items() if "id" in result}
         if form == "json":
-            wanted = {trace: one for trace, one in wanted.items() if one["latency_ms"] != 6079}  # captured in one form
+            wanted = {trace: one for trace, one in wanted.items() if one["latency_ms"] != 6079}  # not captured as JSON
         found = dialogues(environment)
         assert found.keys() == wanted.keys()
         for trace, one in wanted.items():

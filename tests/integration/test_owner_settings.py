@@ -56,7 +56,7 @@ def unusual(blank: str) -> str:
 
 
 async def test_all_unusual_settings_at_once(unusual: str) -> None:
-    """Up, verify, partitions, and all the way back."""
+    """The migrations, verify, partitions and all rollbacks work."""
     await migrate.up(unusual)
     assert await failures(unusual) == {}
     await convert(unusual, months_ahead=1)

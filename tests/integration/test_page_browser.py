@@ -141,7 +141,7 @@ async def test_every_state_fits_and_is_legible(size: tuple[int, int], dark: bool
 
 
 async def test_dark_and_light_follow_the_preference() -> None:
-    """Both are screenshots with content."""
+    """Both screenshots have content and the right background."""
     background = "getComputedStyle(document.body).backgroundColor"
     pictures = []
     async with opened("full") as (site, tab):

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from consumer.files import FileError
 from consumer.ingest import slo
 from consumer.ingest.rollup_basis import Basis
 from consumer.maintenance.table_partitions import ArchiveError
 from consumer.maintenance.table_partitions.archive_file import ArchiveWriter, file_sha256
+from consumer.postgres.admin import connect
 from consumer.postgres.client import Database
 from consumer.postgres.history import PostgresHistory
 from consumer.settings.model import Postgres
@@ -251,7 +253,7 @@ def test_archives_are_private_and_follow_no_link(hourly: str, tmp_path: Path) ->
 
 
 def test_the_output_of_the_command(hourly: str, tmp_path: Path) -> None:
-    """As a table and as JSON; wrong use is exit code 2."""
+    """It is a table or JSON. Wrong use is exit code 2."""
     environment = Environment(hourly, "127.0.0.1:9", {}, RAGLEDGER_PARTITIONS__ARCHIVE_DIR=str(tmp_path / "a" / "b"))
     shown = environment.run("partition", "archive", "--before", "2026-02")
     assert (shown.returncode, "744" in shown.stdout) == (0, True), shown.stderr
@@ -265,3 +267,15 @@ def test_the_output_of_the_command(hourly: str, tmp_path: Path) -> None:
     for wrong in ([], ["--before", "2026-03", "--restore", "x"], ["--before", "9999-01"], ["--before", "yesterday"]):
         assert environment.run("partition", "archive", *wrong).returncode == 2, wrong
     assert environment.run("partition", "archive", "--restore", str(tmp_path / "none.json")).returncode == 1
+
+
+async def test_a_disk_that_is_full_at_the_last_piece_ends_the_command(database: str) -> None:
+    """The COPY has ended by then; the command must not wait for its end."""
+
+    async def write(piece: bytes) -> None:
+        raise FileError(f"no room for {len(piece)} bytes")
+
+    async with asyncio.timeout(20), connect(database) as db:
+        with pytest.raises(FileError, match="no room"):
+            async with db.transaction():
+                await db.copy_out("SELECT 1", write)

@@ -58,7 +58,7 @@ def test_the_policies_apply_to_the_parent_and_the_partitions(dressed: str) -> No
 
 
 def test_views_read_the_new_table(dressed: str) -> None:
-    """Also a view on another view, with options and privileges."""
+    """This includes a view on another view, with options and privileges."""
     converted(dressed)
     execute(dressed, "ALTER TABLE ai_dialogue_log DISABLE ROW LEVEL SECURITY")
     execute(dressed, "INSERT INTO users VALUES ('99999999-0000-0000-0000-000000000000')")

@@ -52,7 +52,7 @@ def parts(filled: str) -> str:
 
 
 async def test_months_ahead_are_made_once(parts: str) -> None:
-    """One after the other; a second run finds nothing to do."""
+    """They are made one after the other. A second run finds nothing to do."""
     assert names(await ensured(parts, 5)) == [month(3), month(4), month(5)]
     assert await ensured(parts, 5) == []
     assert_sound(parts)
@@ -171,7 +171,7 @@ async def test_two_replicas_do_not_disturb_each_other(parts: str) -> None:
 
 
 def test_the_output_of_the_command(database: str) -> None:
-    """JSON for scripts, a table for people; a lock of another session is exit code 1 with a reason."""
+    """It is JSON for scripts and a table for people. A lock of another session is exit code 1 with a reason."""
     converted(database)
     environment = Environment(database, "127.0.0.1:9", {}, RAGLEDGER_PARTITIONS__MONTHS_AHEAD="3")
     execute(database, one_dialogue("now() AT TIME ZONE 'UTC' + interval '3 months'"))
@@ -189,7 +189,7 @@ def test_the_output_of_the_command(database: str) -> None:
 
 
 def test_the_service_keeps_months_ahead(stack: Servers, migrated_template: str, tmp_path: Path) -> None:
-    """At its start and on its timer; it also moves rows that had to wait for their month."""
+    """It makes them at its start and on its timer, and moves rows that had to wait for their month."""
     log = tmp_path / "run.log"
     often = {"RAGLEDGER_PARTITIONS__MONTHS_AHEAD": "4", "RAGLEDGER_PARTITIONS__INTERVAL_S": "0.5"}
     with environment_on(stack, migrated_template) as environment:

@@ -75,7 +75,7 @@ def test_running_the_file_again_restores_the_triggers(parts: str) -> None:
 
 
 def test_every_file_except_the_concurrent_one_runs_again(parts: str) -> None:
-    """With psql, and nothing changes; 0003 says itself that it must run before a conversion."""
+    """They run with psql, and nothing changes. 0003 itself says that it must run before a conversion."""
     before = catalog(parts)
     run_files(parts, *(file for file in FILES if not file.name.startswith("0003")))
     assert catalog(parts) == before
@@ -83,7 +83,7 @@ def test_every_file_except_the_concurrent_one_runs_again(parts: str) -> None:
 
 
 async def test_down_and_up_give_the_same_schema(parts: str) -> None:
-    """Also the index that cannot be built concurrently here: each partition gets one, and they are attached."""
+    """The index that cannot be built concurrently here is included: each partition gets one, and they are attached."""
     before = set(catalog(parts))
     await migrate.down(parts, to=2, delete_data=True)
     assert value(parts, "SELECT to_regclass('idx_ai_dialogue_user_created')") is None
@@ -114,7 +114,7 @@ async def test_an_interrupted_build_continues(parts: str) -> None:
 
 
 def test_rollbacks_keep_the_partitions_and_their_rows(parts: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With psql, twice each: the base table stays, partitioned, with its base columns and every row."""
+    """Each runs twice with psql. The base table stays partitioned, with its base columns and every row."""
     monkeypatch.setenv("PGOPTIONS", "-cragledger.delete_data=on")
     count = value(parts, "SELECT count(*) FROM ai_dialogue_log")
     for file in ROLLBACKS:

@@ -59,7 +59,7 @@ def executed_scans(plan: Mapping[str, Any]) -> list[str]:
 @pytest.mark.parametrize("name", ["citations", "latency", "users"])
 @pytest.mark.parametrize("prepared", [False, True])
 def test_the_daily_queries_prune(parts: str, name: str, prepared: bool) -> None:
-    """All three, with literal times and with parameters."""
+    """All three queries are planned with literal times and with parameters."""
     sql = load(f"partition_daily_{name}")
     assert partitions_read(parts, sql, *JANUARY_FEBRUARY, prepared=prepared) == BOTH
     one = partitions_read(parts, sql, "'2026-02-01'", "'2026-02-28 23:59:59.999999'", prepared=prepared)

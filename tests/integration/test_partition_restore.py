@@ -76,7 +76,7 @@ def test_an_existing_id_prevents_the_restore(hourly: str, tmp_path: Path) -> Non
 
 
 def test_psql_can_restore_a_month_too(hourly: str, tmp_path: Path) -> None:
-    """As the manual says: the file is plain CSV."""
+    """The file is plain CSV, and the manual shows the statements."""
     if shutil.which("psql") is None:
         pytest.skip("the psql client is not installed")
     before = rows(hourly, ALL_ROWS)

@@ -8,7 +8,7 @@ from tests.support.psql import execute, rows, value
 
 
 def test_an_id_is_unique_for_every_writer(filled: str) -> None:
-    """In any month; the id of a deleted row can be used again, and so can all after a TRUNCATE."""
+    """This holds for any month. The id of a deleted row can be used again, and so can all ids after a TRUNCATE."""
     fill(filled)
     converted(filled)
     taken = value(filled, "SELECT id::text FROM ai_dialogue_log WHERE query = 'question 7'")

@@ -74,7 +74,7 @@ def scans(plan: list[dict[str, Any]], table: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 def test_a_day_is_found_by_its_index_and_computed_in_memory(connection: psycopg.Connection, mode: str) -> None:
-    """One pass over the rows of the day and no other rows, no temporary file, no sort of whole rows."""
+    """The plan reads the rows of the day once and no others, without a temporary file or a sort of whole rows."""
     connection.execute(f"SET plan_cache_mode = {mode}".encode())
     with connection.transaction():
         connection.execute(load("roll_up_settings").encode())
@@ -91,7 +91,7 @@ def test_a_day_is_found_by_its_index_and_computed_in_memory(connection: psycopg.
 
 
 def test_counting_a_day_reads_no_row(connection: psycopg.Connection) -> None:
-    """An index-only scan tells whether a day is complete."""
+    """An index-only scan is sufficient to see whether a day is complete."""
     plan = plan_of(connection, load("count_dialogues"), "2026-01-20", "2026-01-21")
     assert {node["Node Type"] for node in plan} == {"Aggregate", "Index Only Scan"}
 

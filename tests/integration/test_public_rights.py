@@ -1,4 +1,4 @@
-"""Tests what a login without grants may use, after every command and during it: none of our objects."""
+"""Tests that a login without grants may use none of our objects, after every command and during it."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -69,7 +69,7 @@ def stranger(filled: str) -> Iterator[str]:
 
 
 def opened(dsn: str, stranger: str) -> list[str]:
-    """Return what the login may use, and owner's-rights functions with an unsafe search path."""
+    """Return the objects that the login may use, and owner's-rights functions with an unsafe search path."""
     found = rows(dsn, OPEN.format(role=name_of(stranger), harmless=",".join(OPEN_FUNCTIONS)))
     return [row["name"] for row in (*found, *rows(dsn, LOOSE))]
 
@@ -178,8 +178,10 @@ OPENED = (
 )
 
 
-def test_what_default_privileges_open_is_found_and_can_be_closed(stack: Servers) -> None:
-    """Set before the first migration, they give everybody the key of erasure; what is advised closes all of it."""
+def test_rights_from_default_privileges_are_found_and_can_be_revoked(stack: Servers) -> None:
+    """Default privileges that are set before the first migration give every role the key of erasure. The advised
+    statements revoke all of this.
+    """
     with fresh_database(stack.dsn) as dsn, login(dsn) as nobody:
         execute(dsn, *OPENED)
         assert Environment(dsn, "127.0.0.1:9", {}).run("migrate", "up").returncode == 0
@@ -192,8 +194,8 @@ def test_what_default_privileges_open_is_found_and_can_be_closed(stack: Servers)
         assert opened(dsn, nobody) == [], "what is made next is open again"
 
 
-def test_what_a_restore_without_privileges_opens_is_found_and_can_be_closed(filled: str, stranger: str) -> None:
-    """pg_restore --no-acl leaves every function as PostgreSQL makes it: everybody may call it."""
+def test_rights_after_a_restore_without_privileges_are_found_and_can_be_revoked(filled: str, stranger: str) -> None:
+    """After pg_restore --no-acl, every role may call every function, as PostgreSQL's default is."""
     converted(filled)
     execute(filled, FORGET_REVOKES)
     assert len([name for name in opened(filled, stranger) if name.startswith("function ")]) == len(CLOSED_FUNCTIONS)
@@ -201,8 +203,10 @@ def test_what_a_restore_without_privileges_opens_is_found_and_can_be_closed(fill
     assert opened(filled, stranger) == []
 
 
-def test_roles_that_default_privileges_have_let_in_are_named(filled: str) -> None:
-    """As on a hosted database, whose web API comes as a role of its own; and a schema that everybody may write to."""
+def test_roles_with_rights_from_default_privileges_are_named(filled: str) -> None:
+    """On some hosted databases, the web API has its own role. A schema in which every role may create objects is
+    reported too.
+    """
     environment = Environment(filled, "127.0.0.1:9", {})
     with login(filled) as anonymous:
         name = name_of(anonymous)
@@ -219,7 +223,9 @@ def test_roles_that_default_privileges_have_let_in_are_named(filled: str) -> Non
 
 
 def test_functions_that_strict_default_privileges_close_are_found_and_can_be_opened(stack: Servers) -> None:
-    """A usual hardening, after which the service could write no report of a plugin, and an auditor read no view."""
+    """This is a usual hardening. Without the fix, the service could write no report of a plugin, and an auditor could
+    read no view.
+    """
     report = (
         "INSERT INTO plugin_registry (name, source, capabilities, version, config) VALUES ('a', 'b', '[]', '1', '{}')"
     )
@@ -235,13 +241,13 @@ def test_functions_that_strict_default_privileges_close_are_found_and_can_be_ope
 
 
 def verified(dsn: str, name: str) -> Any:
-    """What `migrate verify` says of something."""
+    """Return one check of `migrate verify`."""
     checks = Environment(dsn, "127.0.0.1:9", {}).run_json("migrate", "verify")["checks"]
     return next(one for one in checks if one["name"] == name)
 
 
 def settled_as_advised(dsn: str, name: str) -> None:
-    """Verify finds something; its statements are run, and it finds nothing more."""
+    """Run the statements that verify advises. Assert that it reports the problem before, and none after."""
     found = verified(dsn, name)
     assert not found["ok"]
     execute(dsn, *found["detail"].partition(": ")[2].split("; "))

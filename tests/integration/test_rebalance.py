@@ -52,7 +52,7 @@ def publish(
 
 
 def assert_exact(environment: Environment, bootstrap_servers: str, wanted: dict[UUID, Outgoing]) -> None:
-    """Assert that every record is one row, that the ledger counts nothing twice, and that Kafka's offsets follow it."""
+    """Assert that every record is one row, that the ledger counts nothing twice, and that Kafka's offsets equal it."""
     wait_for_records(environment, len(wanted))
     environment.assert_caught_up()
     assert counts(environment) == {"inserted": len(wanted), "duplicates": 0, "dead": 0}

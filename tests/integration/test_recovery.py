@@ -49,7 +49,7 @@ def seconds_until_all_move(progress: Progress, partitions: set[int], moment: flo
 def test_after_a_kill_the_other_replica_writes_within_fifteen_seconds(
     environment: Environment, tmp_path: Path, busy: bool
 ) -> None:
-    """From the SIGKILL of one of two to the first committed row of each of its partitions."""
+    """The time is from the SIGKILL of one of two replicas to the first committed row of each of its partitions."""
     if busy:
         make_slow(environment)
     with (
@@ -114,7 +114,7 @@ def test_a_rolling_restart_under_load_delays_no_partition_for_long(environment: 
 def test_an_orderly_stop_under_load_leaves_nothing_to_read_again(
     environment: Environment, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """It ends in time, with 0; its successor begins where it ended, and finds no duplicate."""
+    """It ends in time with exit code 0. Its successor begins at the offset where it ended, and finds no duplicate."""
     with Stream(environment, PARTITIONS) as stream:
         for turn in range(3):
             with ServiceProcess(environment, tmp_path / f"turn {turn}") as service:

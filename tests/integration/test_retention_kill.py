@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from consumer.kafka.tools import Message
 from consumer.kafka.transactions import TransactionalTopic
-from consumer.maintenance.retention import Notices
+from consumer.maintenance.retention import Done, Expiry, Notices, Retention
 from consumer.postgres.client import Database
 from consumer.settings.model import Kafka, Postgres
 from tests.support.ingestion import ids
@@ -30,7 +30,7 @@ MOST_STEPS = 150
 
 @pytest.fixture
 def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]:
-    """Return a database and a topic for notices; a batch takes what several runs have left."""
+    """Return a database and a topic for notices; one batch may contain the rows of several interrupted runs."""
     with retention_environment(stack, migrated_template, RAGLEDGER_RETENTION__BATCH_ROWS="30") as made:
         yield made
 
@@ -185,6 +185,25 @@ async def test_a_notice_that_another_process_finds_in_the_topic_is_counted_once(
         arguments = database, kafka(environment), environment.topics["expired"]
         await Overtaken(*arguments).publish(lambda *numbers: counted.append(numbers))
     assert counted == [(0, 1), (0, 0)]
+
+
+async def test_a_run_that_another_one_overtakes_has_not_failed(environment: Environment) -> None:
+    """The other one begins to publish before the first has sent anything, and publishes the notices of both."""
+    insert(environment.dsn, acquired(1, ALICE), acquired(1, BOB))
+    said: list[str] = []
+
+    class Overtaken(Notices):
+        async def _send(self, topic: TransactionalTopic, notices: Any) -> int:
+            await asyncio.to_thread(environment.run_json, "retention", "run")
+            return await super()._send(topic, notices)
+
+    async with connected(environment) as database:
+        notices = Overtaken(database, kafka(environment), environment.topics["expired"])
+        retention = Retention(Expiry(database, 30), notices)
+        done = await retention.run(wait=True, on_taken_over=lambda: said.append("taken over"))
+    assert (done, said) == (Done(deleted=2, archived=2, notices=2), ["taken over"])
+    assert_once(await asyncio.to_thread(published, environment))
+    assert environment.value("SELECT count(*) FROM retention_notices WHERE published_at IS NULL") == 0
 
 
 @asynccontextmanager

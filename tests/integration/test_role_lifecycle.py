@@ -134,7 +134,7 @@ async def test_rolling_back_removes_everything(database: str) -> None:
 
 
 async def test_without_the_right_to_create_roles_policies_are_made(server: str, database: str) -> None:
-    """A warning says what an administrator has to do; then the file completes the work."""
+    """A warning has the statements for an administrator. After them, the file completes the work."""
     with person(server) as owner, owned_by(server, owner) as dsn:
         (warned,) = [step.warnings for step in await migrate.up(dsn) if step.version == 8]
         assert f"{owner} may not make all the roles" in warned[0]
@@ -169,7 +169,7 @@ async def test_a_database_owner_who_may_create_roles(server: str, database: str)
 
 
 def test_the_command_shows_the_warnings_of_the_database(server: str, database: str) -> None:
-    """On standard error for people, in the JSON for scripts."""
+    """They are on standard error for people, and in the JSON for scripts."""
     with person(server) as owner, owned_by(server, owner) as dsn:
         environment = Environment(dsn, "127.0.0.1:9", {})
         done = environment.run("migrate", "up")
@@ -182,7 +182,7 @@ def test_the_command_shows_the_warnings_of_the_database(server: str, database: s
 
 
 async def test_two_databases_share_the_roles(server: str, database: str) -> None:
-    """After a rollback in one, they stay for the other with all their rights there, and go with the last one."""
+    """After a rollback in one database, the roles keep their rights in the other. The last rollback drops them."""
     with fresh_database(server) as other:
         await migrate.up(database)
         await migrate.up(other)
@@ -262,7 +262,7 @@ async def test_tables_of_the_application_keep_their_owner(server: str, database:
 
 
 async def test_a_migrator_can_migrate(server: str, database: str) -> None:
-    """With ragledger_migrator alone: down, up and verify."""
+    """The role ragledger_migrator alone is sufficient for down, up and verify."""
     await migrate.up(database)
     with login(database, MIGRATOR) as migrator:
         await migrate.down(migrator, to=6)

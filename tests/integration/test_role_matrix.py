@@ -73,7 +73,7 @@ def statements(table: str, verb: str, columns: set[str]) -> dict[str, bool]:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_each_role_has_exactly_the_declared_rights(doors: dict[str, str], role: str) -> None:
-    """Down to the column."""
+    """Rights are compared for each column."""
     wanted = {
         statement: may
         for table, verb in product(COLUMNS, VERBS)
@@ -98,7 +98,7 @@ def test_only_the_owners_may_change_the_schema(doors: dict[str, str], role: str)
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role not in (OWNER, MIGRATOR)])
 def test_no_role_can_become_another(doors: dict[str, str], role: str) -> None:
-    """Neither with SET ROLE nor with SET SESSION AUTHORIZATION."""
+    """SET ROLE and SET SESSION AUTHORIZATION are refused."""
     others = {*ROLES, "postgres"} - {role}
     ways = [f"SET {way} {other}" for way in ("ROLE", "SESSION AUTHORIZATION") for other in others]
     assert not any(let_through(doors[role], *ways).values())
@@ -112,7 +112,7 @@ def test_the_roles_are_only_groups(doors: dict[str, str]) -> None:
 
 
 def test_a_grant_as_sql() -> None:
-    """On columns or on the whole table."""
+    """The grant is on columns or on the whole table."""
     grant = Grant("dead_letters", "UPDATE", ("detail", "reason"))
     assert grant.sql("r") == "GRANT UPDATE (detail, reason) ON dead_letters TO r"
     assert Grant("touched_days", "DELETE").revoke_sql("r") == "REVOKE DELETE ON touched_days FROM r"

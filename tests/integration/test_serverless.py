@@ -50,7 +50,7 @@ def assert_exact(environment: Environment, wanted: set[object]) -> None:
 
 
 def assert_nothing_said(log: Path) -> None:
-    """Assert that the log has no line about it."""
+    """Assert that the log reports no problem with the database."""
     assert log_lines(log, "database_unavailable") == log_lines(log, "rollup_failed") == []
 
 

@@ -142,7 +142,7 @@ def test_a_recreated_topic_that_is_longer_than_the_old_one_stops(
 def test_a_topic_that_is_recreated_during_reading_stops(
     environment: Environment, bootstrap_servers: str, admin: AdminClient, tmp_path: Path
 ) -> None:
-    """Within seconds; records that were read before do not count twice."""
+    """It stops within seconds. Records that were read before do not count twice."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     old, new = dialogues(topic, 20, seed=4), dialogues(topic, 200, seed=5)
     send(bootstrap_servers, old.values())
@@ -163,7 +163,7 @@ def test_a_topic_that_is_recreated_during_reading_stops(
 def test_records_deleted_by_retention_stop_their_partition(
     environment: Environment, bootstrap_servers: str, admin: AdminClient, tmp_path: Path
 ) -> None:
-    """Also after a restart; with `earliest` the loss counts as gaps in the same books."""
+    """They stop it after a restart too. With `earliest`, the loss counts as gaps in the same books."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     wanted = list(dialogues(topic, 100, seed=6).items())
     send(bootstrap_servers, [record for _, record in wanted[:20]])
@@ -232,7 +232,7 @@ def test_a_topic_that_lost_records_stays_stopped_although_it_grows_again(
 
 
 def test_a_decision_reaches_an_idle_replica(environment: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
-    """It reads again from the beginning while it runs: duplicates in new books, and no second row."""
+    """It reads again from the beginning while it runs. The new books count duplicates, and there is no second row."""
     topic = environment.topics["dialogue"]
     wanted = dialogues(topic, 300, seed=9)
     send(bootstrap_servers, wanted.values())

@@ -1,4 +1,4 @@
-"""Folding traces in a real database: late spans, refused rows, erased users, closed traces."""
+"""Tests folding traces in a real database: late spans, rejected rows, erased users, closed traces."""
 
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from consumer.admin.dead_letters import Filter
 from consumer.admin.migrate.roles import INGEST
 from consumer.ingest.erased import Key
+from consumer.ingest.ports import Unavailable
 from consumer.maintenance.table_partitions import convert
 from consumer.postgres.client import Database
 from consumer.settings.model import Postgres
@@ -28,7 +29,7 @@ ROOT = {"user.id": USER, "session.id": SESSION}
 
 @pytest.fixture(params=["one table", "partitions", "the service's role"])
 async def world(request: pytest.FixtureRequest, database: str) -> AsyncIterator[World]:
-    """Dialogues in one table, or in a table partition for each month; as their owner, or with the service's rights."""
+    """Return a world with one table or with monthly partitions, and with the owner's or the service's rights."""
     with ExitStack() as ended:
         dsn = database
         if request.param != "one table":
@@ -43,14 +44,25 @@ async def world(request: pytest.FixtureRequest, database: str) -> AsyncIterator[
             await client.close(5)
 
 
+def trigger(table: str, key: str, does: str, when: str = "INSERT") -> Sequence[str]:
+    """A trigger of the owner's that acts on the row of trace 6."""
+    body = f"IF NEW.{key} = '{UUID(int=6)}' THEN {does}; END IF; RETURN NEW;"
+    return (
+        f"CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$",
+        f"CREATE TRIGGER own BEFORE {when} ON {table} FOR EACH ROW EXECUTE FUNCTION own()",
+    )
+
+
 def one_trace(seed: int) -> tuple[UUID, Sequence[Span]]:
-    """A trace of four spans, the root first."""
+    """Return a trace of four spans, the root first."""
     return traced(random.Random(seed))
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_whatever_the_order_the_dialogue_is_the_same(world: World, seed: int) -> None:
-    """Span by span, folded in between, some twice: one dialogue, equal to that of all spans at once."""
+async def test_spans_in_any_order_give_the_same_dialogue(world: World, seed: int) -> None:
+    """Spans arrive one by one and some twice, and the trace is folded after each: the dialogue equals that of all spans
+    at once.
+    """
     chance = random.Random(seed)
     trace, spans = one_trace(seed)
     await world.stage(*one_trace(99)[1])
@@ -75,7 +87,7 @@ async def test_whatever_the_order_the_dialogue_is_the_same(world: World, seed: i
 
 
 async def test_a_late_span_changes_the_dialogue_and_its_days(world: World) -> None:
-    """Of another month even: both days are computed again, and what the user has said stays."""
+    """The day may even change to another month. Both days are computed again, and the user's feedback is kept."""
     trace = UUID(int=5)
     answer = span(trace, 2, chat(QUESTION, ANSWER) | ROOT, parent=1)
     await world.stage(answer)
@@ -100,7 +112,7 @@ async def test_a_late_span_changes_the_dialogue_and_its_days(world: World) -> No
 
 
 async def test_a_late_span_that_states_the_cost_settles_it_for_good(world: World) -> None:
-    """The cost was computed; after a span that states it, other prices do not change it."""
+    """The cost was computed. After a span states it, other prices do not change it."""
     trace = UUID(int=6)
     answer = chat(QUESTION, ANSWER) | ROOT | {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 10}
     await world.stage(span(trace, 1, answer))
@@ -114,7 +126,7 @@ async def test_a_late_span_that_states_the_cost_settles_it_for_good(world: World
 
 
 async def test_a_late_span_without_prices_leaves_the_cost_to_be_settled(world: World) -> None:
-    """A replica without prices cannot compute it; one with the same prices as before does it again."""
+    """A replica without prices cannot compute it. A replica with the earlier prices computes it again."""
     trace = UUID(int=7)
     answer = chat(QUESTION, ANSWER) | ROOT | {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 10}
     await world.stage(span(trace, 1, answer))
@@ -128,8 +140,10 @@ async def test_a_late_span_without_prices_leaves_the_cost_to_be_settled(world: W
     assert costs == [{"source": "unpriced", "price_version": ""}]
 
 
-async def test_a_trace_waits_for_what_is_missing_until_it_is_quiet(world: World) -> None:
-    """With its root it may become a dialogue at once, and never a dead letter; one that came too early is settled."""
+async def test_an_incomplete_trace_waits_until_it_is_quiet(world: World) -> None:
+    """A trace with its root may become a dialogue at once, but not a dead letter. A dead letter that came too early is
+    settled.
+    """
     trace, (root, _, _, answer) = one_trace(1)
     await world.stage(root)
     assert (await world.fold(quiet=3600)).outcomes == {}
@@ -150,7 +164,7 @@ async def test_a_trace_waits_for_what_is_missing_until_it_is_quiet(world: World)
 
 
 async def test_a_row_that_the_database_refuses_is_the_dead_letter_of_its_trace(world: World) -> None:
-    """With SQLSTATE, new or changed; the others of the fold go in."""
+    """It has the SQLSTATE, for a new or a changed row. The other traces of the fold are written."""
     world.query("ALTER TABLE ai_dialogue_log ADD CONSTRAINT polite CHECK (query <> 'rude')")
     good, spans = one_trace(1)
     await world.stage(*spans)
@@ -165,15 +179,100 @@ async def test_a_row_that_the_database_refuses_is_the_dead_letter_of_its_trace(w
     assert [(letter["sqlstate"], letter["open"]) for letter in world.letters()] == [("23514", True), ("23514", True)]
 
 
+# Rules of the owner that reject a trace, and the SQLSTATE.
+ON_TRACES: dict[str, tuple[Sequence[str], str]] = {
+    "check": (("ALTER TABLE dialogue_traces ADD CONSTRAINT own CHECK (spans <> 2)",), "23514"),
+    "deferred": (
+        ("ALTER TABLE dialogue_traces ADD CONSTRAINT own UNIQUE (spans) DEFERRABLE INITIALLY DEFERRED",),
+        "23505",
+    ),
+    "raised": (trigger("dialogue_traces", "dialogue_id", "RAISE EXCEPTION USING ERRCODE = '57014'"), "57014"),
+    "left out": (trigger("dialogue_traces", "dialogue_id", "RETURN NULL"), "02000"),
+}
+
+
+@pytest.mark.parametrize("case", ON_TRACES)
+async def test_a_refused_row_of_dialogue_traces_is_the_dead_letter_of_its_trace(world: World, case: str) -> None:
+    """Its dialogue is not written; the others of the fold are. After the cause is removed, a replay writes it."""
+    statements, sqlstate = ON_TRACES[case]
+    for statement in statements:
+        world.query(statement)
+    good, spans = one_trace(1)
+    await world.stage(*spans)
+    await world.fold()
+    six = [span(UUID(int=6), 1, chat(QUESTION, ANSWER) | ROOT), span(UUID(int=6), 2, {"http.route": "/"}, parent=1)]
+    many = len(spans) - 2 if case == "deferred" else 0
+    await world.stage(*six, *(span(UUID(int=6), 3 + n, {"http.route": "/"}, parent=1) for n in range(many)))
+    await world.stage(span(UUID(int=8), 1, chat(QUESTION, ANSWER) | ROOT))
+    folded = await world.fold()
+    assert folded.outcomes == {("inserted", ""): 1, ("dead_lettered", "refused_by_database"): 1}
+    assert {row["id"] for row in world.dialogues()} == {good, UUID(int=8)}
+    assert [(letter["sqlstate"], letter["open"]) for letter in world.letters()] == [(sqlstate, True)]
+    world.query("ALTER TABLE dialogue_traces DROP CONSTRAINT IF EXISTS own")
+    world.query("DROP TRIGGER IF EXISTS own ON dialogue_traces")
+    assert (await world.dead_letters().replay(Filter())).failed == 0
+    assert (await world.fold()).outcomes == {("inserted", ""): 1}
+    assert [letter["open"] for letter in world.letters()] == [False]
+
+
+async def test_an_error_that_no_trace_causes_rejects_none(world: World) -> None:
+    """The traces wait until it is removed."""
+    world.query("ALTER TABLE dialogue_traces RENAME errors TO mistakes")
+    await world.stage(span(UUID(int=6), 1, chat(QUESTION, ANSWER) | ROOT))
+    with pytest.raises(Unavailable, match="42703"):
+        await world.fold()
+    world.query("ALTER TABLE dialogue_traces RENAME mistakes TO errors")
+    assert (await world.fold()).outcomes == {("inserted", ""): 1}
+    assert world.letters() == []
+
+
+async def test_an_update_that_a_trigger_leaves_out_is_the_dead_letter_of_its_trace(world: World) -> None:
+    """Otherwise a late span would have no effect, and nothing would report it. A deleted dialogue is not reported."""
+    for number in (6, 7, 8):
+        await world.stage(span(UUID(int=number), 1, chat(QUESTION, ANSWER) | ROOT))
+    await world.fold()
+    for statement in trigger("ai_dialogue_log", "id", "RETURN NULL", "UPDATE"):
+        world.query(statement)
+    world.query("DELETE FROM ai_dialogue_log WHERE id = '00000000-0000-0000-0000-000000000007'")
+    for number in (6, 7, 8):
+        await world.stage(span(UUID(int=number), 2, chat("later", ANSWER), parent=1, start=900))
+    folded = await world.fold()
+    assert folded.outcomes == {("updated", ""): 1, ("unchanged", ""): 1, ("dead_lettered", "refused_by_database"): 1}
+    assert [row["query"] for row in world.dialogues()] == [QUESTION, "later"]
+    assert [letter["sqlstate"] for letter in world.letters()] == ["02000"]
+
+
+async def test_the_days_of_a_trace_are_those_that_a_trigger_gives_its_dialogue(world: World) -> None:
+    """When it is inserted, and when a late span changes it."""
+    for statement in trigger("ai_dialogue_log", "id", "NEW.created_at := NEW.created_at - interval '3 days'"):
+        world.query(statement)
+
+    def moved_day() -> str:
+        (row,) = world.query("SELECT created_at::date::text AS day FROM ai_dialogue_log")
+        marked = {mark["day"] for mark in world.query("DELETE FROM touched_days RETURNING day::text")}
+        assert row["day"] in marked
+        return str(row["day"])
+
+    await world.stage(span(UUID(int=6), 1, chat(QUESTION, ANSWER) | ROOT))
+    await world.fold()
+    before = moved_day()
+    await world.stage(span(UUID(int=6), 2, chat("later", ANSWER), parent=1, start=900))
+    assert (await world.fold()).outcomes == {("updated", ""): 1}
+    assert moved_day() > before
+    assert world.letters() == []
+
+
 async def test_dead_letters_of_traces_are_replayed(world: World) -> None:
-    """What is still missing stays, with its reason; what the database takes now is folded again, exactly once."""
+    """A trace that is still incomplete stays, with its reason. A trace that the database now accepts is folded exactly
+    once.
+    """
     world.query("ALTER TABLE ai_dialogue_log ADD CONSTRAINT polite CHECK (query <> 'rude')")
     await world.stage(span(UUID(int=6), 1, chat("rude", ANSWER) | ROOT))
     await world.stage(span(UUID(int=7), 1, chat(QUESTION, ANSWER)))
     await world.fold()
     assert [letter["reason"] for letter in world.letters()] == ["refused_by_database", "missing_field"]
     world.query("ALTER TABLE ai_dialogue_log DROP CONSTRAINT polite")
-    world.query("DELETE FROM staged_spans")  # kept long enough: a dead letter has all that is needed
+    world.query("DELETE FROM staged_spans")  # a dead letter contains all it needs, so spans may be dropped
     replayed = await world.dead_letters().replay(Filter())
     assert (replayed.inserted, replayed.failed) == (1, 1)
     assert (await world.fold()).outcomes == {("inserted", ""): 1}
@@ -183,7 +282,7 @@ async def test_dead_letters_of_traces_are_replayed(world: World) -> None:
 
 
 async def test_a_record_that_cannot_be_read_is_replayed_as_any_other(world: World) -> None:
-    """It stays, with the same reason."""
+    """It fails again with the same reason."""
     await world.stage(value=b"[]")
     replayed = await world.dead_letters().replay(Filter())
     assert replayed.failed == 1
@@ -193,7 +292,7 @@ async def test_a_record_that_cannot_be_read_is_replayed_as_any_other(world: Worl
 
 
 async def test_a_trace_that_was_erased_stays_erased(world: World) -> None:
-    """Its spans are emptied, those that come later too, whether they name the user or not."""
+    """Its spans are emptied, later ones too, whether they name the user or not."""
     trace, (root, embedding, retrieval, answer) = one_trace(1)
     await world.stage(retrieval, answer)
     key = Key(b"k" * 32)
@@ -210,7 +309,7 @@ async def test_a_trace_that_was_erased_stays_erased(world: World) -> None:
 
 
 async def test_spans_are_dropped_and_their_trace_is_closed(world: World) -> None:
-    """A span that comes after that changes nothing; of traces with nothing for us, the outlines go after an hour."""
+    """Later spans change nothing. Outlines of traces without a dialogue are dropped after an hour."""
     _, (root, embedding, _, answer) = one_trace(1)
     await world.stage(root, answer)
     await world.stage(span(UUID(int=9), 1, {"http.route": "/healthz"}))
@@ -231,7 +330,7 @@ async def test_spans_are_dropped_and_their_trace_is_closed(world: World) -> None
 
 
 async def test_one_replica_folds_at_a_time(world: World) -> None:
-    """Another one leaves it alone while the lock is held."""
+    """Another replica does nothing while the lock is held."""
     await world.stage(*one_trace(1)[1])
     with psycopg.connect(world.dsn) as other:
         other.execute("SELECT pg_advisory_xact_lock(hashtextextended('ragledger fold', 0))")
@@ -240,7 +339,7 @@ async def test_one_replica_folds_at_a_time(world: World) -> None:
 
 
 async def test_a_dialogue_that_an_event_has_made_stays(world: World) -> None:
-    """First write wins, as for any id; and what is deleted by other hands does not come back."""
+    """The first write wins, as for any id. A dialogue that another program deletes is not created again."""
     trace, spans = one_trace(1)
     world.query(
         "INSERT INTO ai_dialogue_log (id, user_id, session_id, query, response, model_used, created_at)"

@@ -73,7 +73,9 @@ def letters(environment: Environment) -> list[Any]:
 def test_a_record_with_an_unreadable_header_is_a_dead_letter_and_reading_continues(
     environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
 ) -> None:
-    """In every codec; first, last, several, alone; the batches before and after are complete."""
+    """This holds for every codec. The bad record may be first, last, one of several, or alone. The batches around are
+    complete.
+    """
     wanted, count, bad = set[UUID](), 0, list[int]()
     places: Sequence[Sequence[int]] = ((10,), (0, 20), (0,), (20,), (9, 10, 11))
     for number, (codec, at) in enumerate([*zip(CODECS, places, strict=True), *((codec, (0,)) for codec in CODECS)]):
@@ -216,6 +218,36 @@ def test_a_damaged_batch_is_skipped_by_one_command(
     assert len(log_lines(log, "partition_stopped")) == 1
 
 
+def test_the_printed_command_gives_up_nothing_that_can_be_read_again(
+    environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path
+) -> None:
+    """A broker with a sound copy leads the partition when the command is run: it names the command that reads all."""
+    log = tmp_path / "log"
+    wanted = publish(bootstrap_servers, topic, 4, 1)
+    wanted |= publish(bootstrap_servers, topic, BATCH, 2, 3, codec="zstd")
+    wanted |= publish(bootstrap_servers, topic, 5, 3)
+    damage(kafka, topic, 10)
+    with ServiceProcess(environment, log) as service:
+        said = wait_until_stopped(log)
+        assert "sound copy" in said["problem"]
+        damage(kafka, topic, 10)  # flips the same bit back
+        before = line_of(environment, topic)
+        for _ in range(2):
+            refused = environment.run(*settle(said["settle"]))
+            words = " ".join(refused.stderr.split())
+            assert (refused.returncode, f"gives up {BATCH} readable offsets" in words) == (1, True)
+            assert f"ragledger ledger resume --topic {topic} --partition 0 --from here" in words
+        assert line_of(environment, topic) == before
+        decided = environment.run_json(*settle(said["settle"])[:-1], "here")
+        assert (decided["skipped"], decided["given_up"]) == (0, 0)
+        wait_for_records(environment, 30)
+        environment.assert_caught_up()
+        assert service.stop() == 0
+    assert ids(environment) == wanted
+    line = line_of(environment, topic)
+    assert (line["inserted"], line["dead_lettered"], line["gaps"]) == (29, 1, 0)
+
+
 @pytest.mark.parametrize("killed", [True, False])
 def test_a_stop_is_reported_after_earlier_records_are_written(
     environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path, killed: bool
@@ -296,7 +328,7 @@ def damage_number(kafka: Kafka, topic: str, offset: int, where: tuple[int, str],
 def test_records_that_only_a_later_offset_returns_are_read(
     environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path
 ) -> None:
-    """After a wrong length, the broker does not find a batch by its first offset, but by its last."""
+    """After a wrong length, the broker finds the batch only by its last offset, not by its first."""
     log = tmp_path / "log"
     wanted = publish(bootstrap_servers, topic, 4, 1)
     publish(bootstrap_servers, topic, BATCH, 2)
@@ -321,7 +353,7 @@ def test_records_that_only_a_later_offset_returns_are_read(
 def test_a_partition_without_answers_stops_and_no_other(
     environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path, more: int
 ) -> None:
-    """With an error or without one. The printed command gives up nothing, however often it is run."""
+    """The broker answers with an error, or not at all. The printed command gives up nothing, even if it is repeated."""
     log, other = tmp_path / "log", environment.topics["provenance"]
     wanted = publish(bootstrap_servers, topic, 4, 1)
     publish(bootstrap_servers, topic, BATCH, 2)

@@ -64,7 +64,7 @@ def writing(dsn: str) -> Iterator[Writer]:
 
 @pytest.mark.timeout(300)
 def test_two_million_rows_are_migrated_while_others_write(empty_database: str) -> None:
-    """No write waits a second for a lock, on the way up and down to the base table."""
+    """No write waits a second for a lock, while all migrations and all rollbacks run."""
     execute(empty_database, BASE_TABLE, FILL, "CREATE INDEX ON ai_dialogue_log (query)", "ANALYZE ai_dialogue_log")
     with writing(empty_database) as writer:
         asyncio.run(migrate.up(empty_database))

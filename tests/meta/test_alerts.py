@@ -80,7 +80,7 @@ def test_every_alert_is_listed() -> None:
 
 
 def test_the_objectives_are_the_built_in_ones() -> None:
-    """By their names; the cost of an answer has a record instead, because it is not a share of events."""
+    """They are compared by name. The cost of an answer has a record instead, because it is not a share of events."""
     priced = {rule["labels"]["slo"] for rule in RECORDS if "slo" in rule.get("labels", {})}
     assert priced == {"cost_per_answer"}
     assert {*SLOS, *priced} == {one.name for one in slo.DEFAULT_OBJECTIVES}
@@ -142,7 +142,7 @@ def test_every_burn_rate_can_be_reached(name: str) -> None:
 
 
 def test_every_cause_of_a_retry_is_in_one_alert() -> None:
-    """Except waiting for the turn, which is not a fault."""
+    """Only the wait for the turn is in no alert, because it is not a fault."""
     expressions = " ".join(alert["expr"] for alert in ALERTS)
     causes = [cause for listed in re.findall(r'cause=~"([^"]+)"', expressions) for cause in listed.split("|")]
     assert sorted([*causes, "turn"]) == sorted(Cause)
@@ -153,7 +153,7 @@ def test_every_cause_of_a_retry_is_in_one_alert() -> None:
 
 @EACH_ALERT
 def test_every_alert_is_tested_for_firing_and_for_silence(alert: dict[str, Any]) -> None:
-    """With the labels and the text of the firing alert."""
+    """The test of the firing alert includes its labels and its text."""
     severity = alert["labels"]["severity"]
     cases = [
         [one for one in case["exp_alerts"] if one["exp_labels"]["severity"] == severity]
@@ -166,7 +166,7 @@ def test_every_alert_is_tested_for_firing_and_for_silence(alert: dict[str, Any])
 
 
 def test_every_recording_rule_is_tested_for_its_value() -> None:
-    """For each SLO, if each SLO has the rule."""
+    """If each SLO has the rule, it is tested for each SLO."""
     samples = [
         (case["expr"], sample["labels"]) for case in expectations("promql_expr_test") for sample in case["exp_samples"]
     ]

@@ -19,7 +19,7 @@ KUBERNETES = sorted(directory.name for directory in SCHEMAS.glob("v*"))
 LONGEST_NAME = "release-".ljust(53, "x")
 KEDA = {"autoscaling": {"kind": "keda"}}
 KAFKA = {"secret": "kafka", "key": "value"}
-# Everything that is off by default; and the other state of each switch.
+# First everything that is off by default, then the other state of each switch.
 EVERYTHING = {
     "commonLabels": {"team": "rag"},
     "image": {"repository": "registry.example/ragledger", "digest": f"sha256:{'0' * 64}"},
@@ -66,10 +66,11 @@ def environment(pod: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check(*files: Path, text: str | None = None) -> None:
-    """Hold objects against the schemas of their kinds, of the oldest Kubernetes that the chart takes and of a new one.
+    """Check objects against the schemas of their kinds, of the oldest Kubernetes that the chart supports and of a new
+    one.
 
     Raises:
-        AssertionError: one is not what Kubernetes would take.
+        AssertionError: Kubernetes would not accept an object.
     """
     for version in KUBERNETES:
         places = [str(SCHEMAS / name / "{{.ResourceKind}}{{.KindSuffix}}.json") for name in (version, "crds")]
@@ -92,7 +93,7 @@ def test_the_examples_are_valid_for_kubernetes(example: Path) -> None:
 
 @pytest.mark.parametrize("scaling", ["keda", "hpa", ""])
 def test_all_options_together_are_valid_for_kubernetes(scaling: str) -> None:
-    """With every switch on."""
+    """Every switch is on."""
     text = template(*values(**EVERYTHING, autoscaling={"kind": scaling}), name=LONGEST_NAME)
     check(text=text)
     names = [one["metadata"]["name"] for one in documents(text)]
@@ -109,7 +110,6 @@ def test_the_oldest_kubernetes_is_checked() -> None:
 
 
 def test_the_chart_without_values_is_valid_for_kubernetes() -> None:
-    """Without any value."""
     helm("lint", "--strict", CHART)
     check(text=template())
 
@@ -213,7 +213,7 @@ def test_wrong_values_are_refused(given: Mapping[str, Any], said: str) -> None:
 
 
 def test_the_alerts_are_those_of_the_repository() -> None:
-    """Every group of every file, with the address of the runbook before each path."""
+    """Every group of every file is compared, with the address of the runbook before each path."""
     files = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
     arguments = values(prometheusRule={"enabled": True, "runbooks": "https://docs.example/"})
     groups = only("PrometheusRule", *arguments)["spec"]["groups"]
@@ -243,7 +243,7 @@ def test_the_dashboards_are_those_of_the_repository() -> None:
     [("PLAIN", "plaintext"), ("SCRAM-SHA-256", "scram_sha256"), ("SCRAM-SHA-512", "scram_sha512")],
 )
 def test_keda_logs_in_as_the_service_does(mechanism: str, called: str) -> None:
-    """With SASL and TLS from the service's own Secrets; a plain user name comes from the service's variable."""
+    """It uses SASL and TLS with the service's own Secrets. A plain user name comes from the service's variable."""
     kafka = {"security_protocol": "SASL_SSL", "sasl_mechanism": mechanism, "sasl_username": "rag"}
     password = {"sasl_password": {"secret": "kafka", "key": "password"}}
     made = rendered(*values(settings={"kafka": kafka}, settingsFrom={"kafka": password}, autoscaling={"kind": "keda"}))

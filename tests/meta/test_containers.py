@@ -87,7 +87,7 @@ def test_commands_are_not_run_by_a_shell() -> None:
 
 
 def test_the_image_has_the_port_and_the_version() -> None:
-    """The port is the default of the settings, the version that of the project."""
+    """The port is the default of the settings. The version is that of the project."""
     assert final("EXPOSE").rest == str(Http().port)
     assert Instruction("ARG", f"VERSION={PROJECT['version']}") in stages()[-1]
 
@@ -119,7 +119,7 @@ def closure(name: str) -> set[str]:
 
 
 def test_the_builder_installs_hatchling_and_its_dependencies() -> None:
-    """The selected development requirements are those that building a wheel needs."""
+    """The selected development requirements are exactly those for building a wheel."""
     picked = re.search(r"wanted = /\^\(([a-z|-]+)\)==/", DOCKERFILE)
     assert picked
     assert set(picked[1].split("|")) == closure("hatchling")

@@ -150,7 +150,7 @@ def command_lines() -> list[str]:
 
 
 def user_ids() -> list[str]:
-    """Inline code that names a command."""
+    """Return the words of inline code that name a command."""
     return sorted({code for page in WITH_COMMANDS for code in inline_code(page) if code.startswith("ragledger ")})
 
 
@@ -193,7 +193,7 @@ def test_every_command_that_is_mentioned_exists(mention: str) -> None:
 
 @EVERY_PAGE
 def test_every_metric_that_is_named_exists(page: Path) -> None:
-    """By this name, or as a series of a histogram."""
+    """The name is a metric, or a series of a histogram."""
     series = {f"{metric.name}{part}" for metric in ALL for part in ("", "_bucket", "_sum", "_count")}
     named = set(re.findall(r"\brag_[a-z_]+", page.read_text("utf-8")))
     assert named - series - {"rag_metrics_history"} == set()
@@ -201,14 +201,14 @@ def test_every_metric_that_is_named_exists(page: Path) -> None:
 
 @EVERY_PAGE
 def test_every_setting_that_is_named_exists(page: Path) -> None:
-    """Except the example of a name that does not exist."""
+    """The only exception is the example of an unknown name."""
     lines = [line for line in page.read_text("utf-8").splitlines() if "there is no such setting" not in line]
     named = set(re.findall(r"RAGLEDGER_[A-Z0-9_]+", "\n".join(lines)))
     assert named - known_variables().keys() - OUTSIDE == set()
 
 
 def test_the_defaults_of_the_readme_are_the_defaults() -> None:
-    """In each line of its table of settings."""
+    """Each line of its table of settings is compared."""
     rows = re.findall(r"^\| `(RAGLEDGER_\w+)` \| (\S+) \|", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
     generated = (DOCS / "configuration.md").read_text("utf-8")
     assert len(rows) > 5
@@ -242,7 +242,7 @@ def test_the_objectives_shown_are_the_built_in_ones(tmp_path: Path) -> None:
 
 
 def test_the_prices_shown_are_right(tmp_path: Path) -> None:
-    """The example is a price file, with the models of the one to start with."""
+    """The example is a valid price file, with the models of the starter file."""
     (example,) = [block for block in blocks(DOCS / "costs.md") if block.info == ["yaml", "prices"]]
     file = tmp_path / "prices.yml"
     file.write_text(example.content)
@@ -273,7 +273,7 @@ RECIPES = [
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_can_be_read(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an env file: each value is unchanged, and the named files and programs exist."""
+    """It is read as an env file: each value is unchanged, and the named files and programs exist."""
     for name in re.findall(r"=/etc/ragledger/(\S+)", recipe):
         (tmp_path / name).touch()
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -294,7 +294,7 @@ def test_every_recipe_can_be_read(recipe: str, tmp_path: Path, monkeypatch: pyte
 
 
 def test_there_are_recipes() -> None:
-    """For Kafka and for PostgreSQL."""
+    """There are some for Kafka and some for PostgreSQL."""
     assert len(RECIPES) >= 6
 
 
@@ -310,7 +310,7 @@ class Example(NamedTuple):
 
 
 def example(block: Block) -> Example:
-    """After the fence come the language, the kind and the reason."""
+    """Return the example of a block: the words after the fence are the language, the kind and the reason."""
     _, kind, *reason = block.info
     head, separator, value = block.content.partition("\n\n") if block.info[0] == "text" else ("", "", block.content)
     pairs = [line.split(": ", 1) for line in head.splitlines()] if separator else []
@@ -336,7 +336,7 @@ def test_every_event_has_the_stated_result(shown: Example) -> None:
 
 
 def test_every_kind_that_becomes_a_row_has_an_example_in_the_readme() -> None:
-    """One event of each, to start with; the page on events has all kinds."""
+    """There is one event of each, to start with. The page on events has all kinds."""
     shown = [example(block) for block in blocks(ROOT / "README.md") if block.info[:1] == ["json"]]
     assert {one.kind for one in shown} == {kind for kind in KINDS.values() if not kind.amends}
     assert {one.kind for one in examples()} == set(KINDS.values())

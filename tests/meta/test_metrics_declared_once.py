@@ -54,7 +54,7 @@ def declared(name: str) -> Metric:
 
 @pytest.mark.parametrize(("name", "labels"), CONTRACT.items())
 def test_the_contract_s_metrics_exist(name: str, labels: tuple[str, ...] | None) -> None:
-    """With their names and labels."""
+    """They have the names and labels of the contract."""
     assert labels is None or declared(name).labels == labels
 
 

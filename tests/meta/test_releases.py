@@ -21,7 +21,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 EVERY_WORKFLOW = pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
 RELEASE: Mapping[str, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text("utf-8"))
 UNIT = ROOT / "deploy" / "systemd" / "ragledger.service"
-# On systemd's scale to ten; the rest is the network, and that addresses are not limited.
+# The exposure on systemd's scale to ten. The rest is the network, and that addresses are not limited.
 EXPOSURE = 1.3
 
 
@@ -55,7 +55,7 @@ def test_actions_are_pinned_by_digest(file: Path) -> None:
 
 @EVERY_WORKFLOW
 def test_write_permissions_are_requested_only_by_jobs(file: Path) -> None:
-    """A workflow has none; a job requests what it needs."""
+    """A workflow has none. Each job requests only the permissions that it needs."""
     workflow = yaml.safe_load(file.read_text("utf-8"))
     assert set(workflow["permissions"].values()) <= {"read"}
 
@@ -68,7 +68,7 @@ def test_a_release_is_tested_first_and_announced_last() -> None:
 
 
 def test_the_client_is_released_with_the_service() -> None:
-    """Under the same version; both are built into the directory whose files are published."""
+    """They have one version, and are built into the directory whose files are published."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert ragledger_client.__version__ == project["version"]
     (script,) = [step["run"] for step in RELEASE["jobs"]["build"]["steps"] if step.get("name") == "Build"]

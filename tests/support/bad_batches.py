@@ -51,8 +51,8 @@ async def _send_batch(
 
 
 def damage_on_disk(directory: Path, topic: str, offset: int) -> tuple[int, int]:
-    """Flip a bit in the batch of partition 0 that holds the offset, in the file of the broker whose directory this is;
-    first and last offset of the batch.
+    """Flip a bit of the batch of partition 0 that contains the offset, in the broker's file in this directory. Return
+    the first and the last offset of the batch.
     """
     segment, place, length, first, last = _find(directory, topic, offset)
     _write(segment, place + length - 1, bytes([segment.read_bytes()[place + length - 1] ^ 1]))
@@ -60,9 +60,10 @@ def damage_on_disk(directory: Path, topic: str, offset: int) -> tuple[int, int]:
 
 
 def damage_number_on_disk(directory: Path, topic: str, offset: int, at: int, form: str, more: int) -> tuple[int, int]:
-    """Add to a number in the header of that batch; first and last offset of the batch.
+    """Add to a number in the header of that batch. Return the first and the last offset of the batch.
 
-    :param at: where it lies in the header, and `form` is how, as `struct` has it
+    :param at: the position of the number in the header
+    :param form: its format for `struct`
     """
     segment, place, _, first, last = _find(directory, topic, offset)
     (number,) = struct.unpack_from(form, segment.read_bytes(), place + at)

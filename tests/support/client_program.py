@@ -1,7 +1,7 @@
 """Applications that use the client: `python -m tests.support.client_program SCENARIO`.
 
-The environment says where Kafka is (`SERVERS`), the topics (`TOPICS`, as JSON) and how to use the ledger (`LEDGER`).
-Each process prints one line of JSON for each thing it has to say. `application` is for gunicorn.
+The environment has the address of Kafka (`SERVERS`), the topics (`TOPICS`, as JSON) and the options of the ledger
+(`LEDGER`). Each process prints one line of JSON for each event or result. `application` is for gunicorn.
 """
 
 import json
@@ -22,30 +22,30 @@ EVENTS = 50
 
 
 def make_ledger(**settings: Any) -> Ledger:
-    """The ledger that the environment asks for."""
+    """Return the ledger with the options of the environment."""
     topics, given = json.loads(os.environ["TOPICS"]), json.loads(os.environ.get("LEDGER", "{}"))
     return Ledger(os.environ["SERVERS"], topics=topics, **{"flush_timeout_s": 100, **given, **settings})
 
 
 def say(**members: Any) -> None:
-    """A line of JSON, written whole whatever other processes write."""
+    """Write a line of JSON at once, so that lines of several processes are not mixed."""
     os.write(1, f"{json.dumps(members)}\n".encode())
 
 
 def answer(ledger: Ledger) -> str:
-    """Record an answer; its id."""
+    """Record an answer. Return its id."""
     with ledger.answer(user_id=USER, session_id=uuid4(), query="How many days?") as one:
         one.respond("Ten.", model="gpt-5-mini")
     return one.id
 
 
 def record(ledger: Ledger, count: int = EVENTS) -> None:
-    """Record answers and say which."""
+    """Record answers and print their ids."""
     say(pid=os.getpid(), ids=[answer(ledger) for _ in range(count)])
 
 
 def set_at_line(is_over: threading.Event) -> None:
-    """Set the event when the test says so."""
+    """Set the event when the test sends a line."""
     sys.stdin.readline()
     is_over.set()
 
@@ -54,7 +54,7 @@ def set_at_line(is_over: threading.Event) -> None:
 
 
 def forking() -> None:
-    """Children of multiprocessing while the parent's events wait, and a child of a child."""
+    """Record in children of multiprocessing, and in a child of a child, while the parent's events wait."""
     ledger, context = make_ledger(), multiprocessing.get_context("fork")
     record(ledger)
 
@@ -76,7 +76,7 @@ def forking() -> None:
 
 
 def forking_with_threads() -> None:
-    """`os.fork` from one thread while others record and librdkafka sends; children end by themselves."""
+    """Call `os.fork` in one thread while others record and librdkafka sends; children end by themselves."""
     ledger, is_over = make_ledger(), threading.Event()
 
     def work() -> None:
@@ -112,7 +112,7 @@ def _say_and_die(number: int, frame: FrameType | None) -> None:
 
 
 def sigterm(handler: Callable[[int, FrameType | None], None] | None) -> None:
-    """Record, and be ended by SIGTERM while it all waits to be sent."""
+    """Record events that wait, until SIGTERM ends the process."""
     if handler:
         signal.signal(signal.SIGTERM, handler)
     record(make_ledger(config={"linger.ms": 1000}))
@@ -126,7 +126,7 @@ def at_exit() -> None:
 
 
 def outage() -> None:
-    """Record on and on, until the test has seen enough."""
+    """Record continuously until the test sends a line."""
     ledger, is_over = make_ledger(), threading.Event()
     threading.Thread(target=set_at_line, args=(is_over,), daemon=True).start()
     ids = []
@@ -153,7 +153,7 @@ LEDGER = make_ledger() if "TOPICS" in os.environ and __name__ != "__main__" else
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Record an answer; its id and the worker's pid."""
+    """Record an answer. Return its id and the worker's pid."""
     assert LEDGER is not None
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps({"id": answer(LEDGER), "pid": os.getpid()}).encode()]

@@ -78,7 +78,7 @@ async def _policies(db: AdminConnection, tables: list[str]) -> dict[str, dict[st
 
 
 async def _grants(db: AdminConnection, tables: list[str]) -> Mapping[str, Mapping[str, Mapping[str, list[str]]]]:
-    """By role and table: each privilege with its columns, none for the whole table."""
+    """Return, by role and table, each privilege with its columns; no columns mean the whole table."""
     grants: defaultdict[str, defaultdict[str, dict[str, list[str]]]] = defaultdict(lambda: defaultdict(dict))
     rows = await db.rows(load("verify_grants"), tables, list(ROLES))
     for row in sorted(rows, key=lambda one: (one["role"], one["table_name"], one["privilege"])):

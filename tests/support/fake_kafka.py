@@ -42,7 +42,7 @@ class Changes:
     async def until(self, holds: Any, seconds: float = 120.0) -> None:
         """Wait until `holds()` is true.
 
-        :raises AssertionError: what was to bring it about has failed
+        :raises AssertionError: a replica has failed meanwhile
         """
         async with asyncio.timeout(seconds):
             while not holds():
@@ -62,11 +62,11 @@ class SourceListener(Protocol):
 
 @dataclass(slots=True)
 class Log:
-    """One partition: its records by offset, the first offset it still holds, the offset after its last.
+    """One partition: its records by offset, the first offset it still holds, and the offset after its last one.
 
-    `held_back` offsets wait behind an open transaction. `damaged` are batches whose records cannot be told apart: first
-    offset and last. `epochs` are the leaders' epochs, each with the offset at which it began; without any none are
-    kept.
+    `held_back` offsets wait behind an open transaction. `damaged` lists batches whose records cannot be separated, by
+    first and last offset. `epochs` lists the leaders' epochs, each with the offset at which it began; if it is empty,
+    the partition has no epochs.
     """
 
     records: dict[int, Record] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class FakeBroker:
         self.logs[partition] = Log(first=first, end=first)
 
     def make_anew(self, topic: str) -> None:
-        """Delete the topic and make one of the same name: its partitions are empty."""
+        """Delete the topic and create it again with the same name: its partitions are empty."""
         self._made += 1
         self.topic_ids[topic] = UUID(int=self._made)
         for partition in [partition for partition in self.logs if partition.topic == topic]:
@@ -165,8 +165,8 @@ class FakeBroker:
 
 
 class FakeSource:
-    """A member of the group. Like aiokafka's consumer it returns what is prefetched without giving the loop a turn,
-    holds a poll during a rebalance, and begins a partition paused, at what the group has committed.
+    """A member of the group. Like aiokafka's consumer, it returns prefetched records without letting the event loop
+    run, holds a poll during a rebalance, and begins a partition paused, at the group's committed offset.
     """
 
     def __init__(self, broker: FakeBroker) -> None:

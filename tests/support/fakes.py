@@ -1,7 +1,7 @@
-"""The ports in memory, exact about claims, epochs, fencing and gaps, and under the control of the test.
+"""The ports in memory: exact about claims, epochs, fencing and gaps, and controlled by the test.
 
-:class:`FakeSource` and its :class:`FakeBroker` are next door; :class:`FakeStore`, :class:`FakeTelemetry` and the clocks
-are here.
+:class:`FakeSource` and its :class:`FakeBroker` are in :mod:`tests.support.fake_kafka`; :class:`FakeStore`,
+    :class:`FakeTelemetry` and the clocks are here.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ASIDE_SECONDS = 0.7
 
 
 async def in_a_while(work: Callable[[], Any]) -> Any:
-    """See :class:`consumer.ingest.ports.Aside`: takes a long time, in virtual time."""
+    """Do the work after a long virtual time; see :class:`consumer.ingest.ports.Aside`."""
     await asyncio.sleep(ASIDE_SECONDS)
     return work()
 
@@ -179,7 +179,7 @@ class Tables:
         return Written(batch, inserted, duplicates, dead_letters, amended, news=amended, ignored=ignored, staged=staged)
 
     def _take_spans(self, duplicates: list[Row]) -> list[Row]:
-        """The spans among the duplicates, which are counted by their records."""
+        """Remove the spans from the duplicates and return them. Their records count, not the spans."""
         spans = [row for row in duplicates if isinstance(row.facts, SpanFacts)]
         duplicates[:] = [row for row in duplicates if not isinstance(row.facts, SpanFacts)]
         return spans
@@ -234,6 +234,7 @@ class FakeStore:
         self.stops: Callable[[Written], Mapping[Partition, StopReason]] = lambda written: {}
         self.claim_errors: list[Exception] = []
         self.question_errors: list[Exception] = []
+        self.stop_errors: list[Exception] = []
         self.locked: set[Partition] = set()
         self.claims: list[Claim] = []
         self.tried: list[Batch] = []
@@ -254,6 +255,8 @@ class FakeStore:
 
     async def stop(self, claim: Claim, offset: int, reason: StopReason) -> StopReason | None:
         await asyncio.sleep(self.answer_seconds())
+        if self.stop_errors:
+            raise self.stop_errors.pop(0)
         row = self._tables.ledger[claim.partition]
         if (row.epoch, row.next) != (claim.epoch, offset):
             return None

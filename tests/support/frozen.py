@@ -11,7 +11,7 @@ import psutil
 def frozen(pid: int) -> Iterator[None]:
     """Send SIGSTOP to a process and its children; send SIGCONT at the end."""
     parent = psutil.Process(pid)
-    parent.send_signal(signal.SIGSTOP)  # the parent first, so that it makes no more children
+    parent.send_signal(signal.SIGSTOP)  # the parent first, so that it starts no more children
     stopped = [parent, *parent.children(recursive=True)]
     for process in stopped[1:]:
         process.send_signal(signal.SIGSTOP)

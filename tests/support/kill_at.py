@@ -1,7 +1,8 @@
-"""Runs ragledger and kills it, for real, at the step that KILL_AT counts to: python -m tests.support.kill_at COMMAND…
+"""Runs ragledger and really kills it at the step with the number KILL_AT: python -m tests.support.kill_at COMMAND…
 
-A step is a statement about to be sent to PostgreSQL, a COMMIT about to be sent or just answered, or a call of Kafka
-about to begin or just over. With KILL_AT from 1 up, until the command ends by itself, it is killed everywhere once.
+A step is just before a statement is sent to PostgreSQL, just before a COMMIT or after its answer, or just before or
+after a call of Kafka. A test counts KILL_AT up from 1 until the command ends by itself; then it was killed once at each
+step.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A Kafka with a door for each way to log in: passwords, tokens, certificates; and one in the clear for the tests."""
+"""A Kafka with a listener for each way to log in (passwords, tokens, certificates), and an open one for the tests."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ OAUTH = "org.apache.kafka.common.security.oauthbearer"
 
 
 class LoginKafka:
-    """One broker; each door is a listener of its own.
+    """One broker with a listener for each way to log in.
 
     `plain` are the users of SASL PLAIN and their passwords.
     """
@@ -47,32 +47,34 @@ class LoginKafka:
 
     @property
     def open_servers(self) -> str:
-        """In the clear."""
+        """Addresses of the listener without login and encryption."""
         return self.node.bootstrap_servers
 
     @property
     def sasl_servers(self) -> str:
-        """For passwords: PLAIN and SCRAM."""
+        """Addresses for passwords: PLAIN and SCRAM."""
         return f"127.0.0.1:{self._sasl}"
 
     @property
     def oauth_servers(self) -> str:
-        """For tokens."""
+        """Addresses for tokens."""
         return f"127.0.0.1:{self._oauth}"
 
     @property
     def tls_servers(self) -> str:
-        """For certificates."""
+        """Addresses for certificates."""
         return f"127.0.0.1:{self._tls}"
 
     def sign(self, authority: Authority) -> None:
-        """Have the broker's certificate signed by this authority, and trust it; from the next start on."""
+        """Let this authority sign the broker's certificate, and trust the authority; this applies from the next start
+        on.
+        """
         certificate, key = authority.issue("broker", "IP:127.0.0.1")
         self.certificate.write_text(key.read_text() + certificate.read_text())
         self.authorities.write_text(authority.certificate.read_text())
 
     def set_scram(self, user: str, password: str) -> None:
-        """Give a user of SCRAM this password, as `kafka-configs.sh --alter --add-config` does."""
+        """Set the password of a SCRAM user, as `kafka-configs.sh --alter --add-config` does."""
         for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512):
             wanted = UserScramCredentialUpsertion(user, ScramCredentialInfo(mechanism, 4096), password.encode())
             self._admin.alter_user_scram_credentials([wanted])[user].result(REQUEST_TIMEOUT_S)
@@ -117,7 +119,7 @@ def _tokens(endpoint: TokenEndpoint) -> Mapping[str, str]:
 
 
 def write_secret(directory: Path, name: str, value: str) -> None:
-    """Replace a file of the secrets directory at once, as Kubernetes does it."""
+    """Replace a file of the secrets directory in one step, as Kubernetes does."""
     new = directory / "new"
     new.write_text(value)
     new.rename(directory / name)

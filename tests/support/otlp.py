@@ -1,4 +1,4 @@
-"""Records of traces: those that the OpenTelemetry Collector contrib 0.165.1 wrote, and made-up ones."""
+"""Records of traces: some that the OpenTelemetry Collector contrib 0.165.1 wrote, and constructed ones."""
 
 import json
 import random
@@ -26,7 +26,7 @@ START = 1_796_005_293_903_748_840
 
 
 class Captured(NamedTuple):
-    """A record as it was captured. `form` is how: json, bin, or keyed by trace."""
+    """A captured record. `form` is json, bin (protobuf), or keyed (protobuf, keyed by trace)."""
 
     instrumentation: str
     form: str
@@ -36,7 +36,7 @@ class Captured(NamedTuple):
 
 
 def captured() -> Sequence[Captured]:
-    """Every record."""
+    """Return every captured record."""
     listed = json.loads((DIRECTORY / "records.json").read_text())["records"]
     return [
         Captured(
@@ -51,18 +51,18 @@ def captured() -> Sequence[Captured]:
 
 
 def expected() -> dict[str, dict[str, Any]]:
-    """By instrumentation and trace, what it becomes."""
+    """Return the expected results, by instrumentation and trace."""
     found: dict[str, dict[str, Any]] = json.loads((DIRECTORY / "expected.json").read_text())
     return found
 
 
 def kind_of(signal: Signal) -> SignalKind:
-    """The kind of a topic of this signal."""
+    """Return the kind of a topic of this signal."""
     return SPANS if signal is Signal.SPANS else LOGS
 
 
 def staged(records: Iterable[tuple[Signal, bytes]]) -> Mapping[UUID, list[Stored]]:
-    """What is staged of the records, by trace."""
+    """Return the staged content of the records, by trace."""
     traces: defaultdict[UUID, list[Stored]] = defaultdict(list)
     for signal, value in records:
         for one in read_spans(value, kind_of(signal)).kept:
@@ -71,7 +71,7 @@ def staged(records: Iterable[tuple[Signal, bytes]]) -> Mapping[UUID, list[Stored
 
 
 def fold(trace: UUID, stored: Iterable[Stored], folding: Folding = FOLDING) -> Folded | Skipped | Rejected:
-    """What a trace becomes."""
+    """Return the result of a trace."""
     try:
         return folding.fold(trace, trace_of(stored))
     except Rejected as rejected:
@@ -79,7 +79,7 @@ def fold(trace: UUID, stored: Iterable[Stored], folding: Folding = FOLDING) -> F
 
 
 def as_json(result: Folded | Skipped | Rejected) -> dict[str, Any]:
-    """A result as the expectations have it."""
+    """Return a result in the form of the expectations."""
     if isinstance(result, Skipped):
         return {"skipped": result.value}
     if isinstance(result, Rejected):
@@ -92,7 +92,7 @@ def as_json(result: Folded | Skipped | Rejected) -> dict[str, Any]:
 
 
 def any_value(value: Any) -> AnyValue:
-    """A value of an attribute."""
+    """Return a value of an attribute as a protobuf message."""
     if isinstance(value, bool):
         return AnyValue(bool_value=value)
     if isinstance(value, int):
@@ -107,7 +107,7 @@ def any_value(value: Any) -> AnyValue:
 
 
 def attributes_of(attributes: Mapping[str, Any]) -> list[KeyValue]:
-    """Attributes as messages."""
+    """Return attributes as protobuf messages."""
     return [KeyValue(key=name, value=any_value(value)) for name, value in attributes.items()]
 
 
@@ -123,7 +123,7 @@ def span(
     events: Iterable[tuple[str, Mapping[str, Any]]] = (),
     dropped: int = 0,
 ) -> Span:
-    """A span; times in milliseconds after the beginning. Number 0 is nobody."""
+    """Return a span; times are in milliseconds after `START`. Parent 0 means that it has none."""
     began = START + start * 1_000_000
     return Span(
         trace_id=trace.bytes,
@@ -143,7 +143,7 @@ def span(
 
 
 def record(*spans: Span, service: str = "chat", environment: str = "test") -> bytes:
-    """One record of the Kafka exporter."""
+    """Return one record as the Kafka exporter writes it."""
     resource = Resource(attributes=attributes_of({"service.name": service, "deployment.environment.name": environment}))
     return TracesData(
         resource_spans=[ResourceSpans(resource=resource, scope_spans=[ScopeSpans(spans=spans)])]
@@ -151,12 +151,12 @@ def record(*spans: Span, service: str = "chat", environment: str = "test") -> by
 
 
 def message(role: str, text: str) -> dict[str, Any]:
-    """A message as the conventions have it now."""
+    """Return a message in the form of the present conventions."""
     return {"role": role, "parts": [{"type": "text", "content": text}]}
 
 
 def chat(question: str, answer: str, **more: Any) -> dict[str, Any]:
-    """The attributes of a model call."""
+    """Return the attributes of a model call."""
     return {
         "gen_ai.operation.name": "chat",
         "gen_ai.request.model": "gpt-5-mini",
@@ -170,7 +170,7 @@ def chat(question: str, answer: str, **more: Any) -> dict[str, Any]:
 
 
 def traced(chance: random.Random, trace: UUID | None = None) -> tuple[UUID, list[Span]]:
-    """A trace of four spans: root, retrieval, embedding, model call; with texts of its own."""
+    """Return a trace of four spans with its own texts: root, retrieval, embedding, model call."""
     trace = trace or UUID(int=chance.getrandbits(128) | 1)
     word = f"{chance.getrandbits(32):x}"
     documents = [

@@ -1,8 +1,9 @@
-"""Starts Python programs by forking: `python -m tests.support.prefork FD`, driven by `tests.support.program`.
+"""Starts Python programs by forking: `python -m tests.support.prefork FD`, used by `tests.support.program`.
 
-Importing the libraries and ragledger costs a command more CPU than its work does, and the tests run a thousand of them.
-Here they are imported once, but for the command line, which each program imports in a process of its own, with its own
-arguments, environment and standard streams. Tests of starting and of the wheel run `python -m consumer` without this.
+For a command, importing the libraries and ragledger needs more CPU than its work, and the tests run a thousand
+commands. This process imports them once, except the command line. Each program imports the command line in its own
+process, with its own arguments, environment and standard streams. Tests of starting and of the wheel run `python -m
+consumer` without this.
 """
 
 import gc
@@ -46,7 +47,7 @@ def next_request(control: socket.socket) -> dict[str, Any] | None:
     """Serve requests. Return in each new process the module to run; return None in the server when all clients
     have left.
     """
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # processes that watch are not waited for
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # do not wait for processes that watch
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, LONGEST_REQUEST, 4)
         if not message:
@@ -98,7 +99,7 @@ def main() -> None:
     for module in walk_packages(consumer.__path__, "consumer."):
         if not module.name.startswith(("consumer.__main__", "consumer.cli")):  # they read the environment
             import_module(module.name)
-    gc.freeze()  # otherwise each process copies all of it when it collects garbage
+    gc.freeze()  # otherwise each process would copy all of it when it collects garbage
     if request := next_request(control):
         sys.argv = ["", *request["arguments"]]
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)

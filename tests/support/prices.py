@@ -1,4 +1,4 @@
-"""Prices and rates that tests compute with, and a namespace of string ids."""
+"""Prices and rates for tests, and a namespace of string ids."""
 
 from datetime import date
 from decimal import Decimal
@@ -29,7 +29,7 @@ rates:
 
 
 def read(directory: Path, text: str) -> PriceBook:
-    """The book that a file of this text is."""
+    """Return the price book of a file with this text."""
     path = directory / "prices.yml"
     path.write_text(text)
     return price_file.load(path)

@@ -1,4 +1,4 @@
-"""Producers based on librdkafka, another implementation than the client of the service."""
+"""Producers based on librdkafka, which is another implementation than the client of the service."""
 
 import json
 import random

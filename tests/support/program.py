@@ -30,7 +30,7 @@ def _server() -> socket.socket:
 class Program:
     """`python -m MODULE ARGUMENTS…`, with the methods of `subprocess.Popen` that the tests use.
 
-    It does not outlive the process that started it.
+    It ends at the latest with the process that started it.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Program:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end; the exit code.
+        """Wait for its end. Return the exit code.
 
         Raises:
             subprocess.TimeoutExpired: it still runs.

@@ -99,10 +99,10 @@ class PrometheusServer(Server):
             raise AssertionError(f"{parameters}: {json.loads(error.read())['error']}") from error
 
     def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        """The series of an instant query, each with its value now.
+        """Return the series of an instant query, each with its present value.
 
         Raises:
-            AssertionError: Prometheus refuses the query; the message is its own.
+            AssertionError: Prometheus refuses the query; the message is that of Prometheus.
         """
         result = self._api("query", query=expression)["result"]
         return [(series["metric"], float(series["value"][1])) for series in result]

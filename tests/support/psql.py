@@ -47,7 +47,7 @@ VALUES ('t', 0, 1, '2025-10-29 00:00+00', 'not_json')
 """
 APPLICATION_TABLES = ("CREATE TABLE users (id UUID PRIMARY KEY)", "CREATE TABLE materials (id UUID PRIMARY KEY)")
 
-# Every property of a schema, one in each line, without differences between two ways to create it: column order, oids.
+# Every property of a schema, one in each line. Column order and oids are left out: they depend on how it was created.
 _CATALOG = """
 SELECT format('column %s.%s %s%s default %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
               CASE WHEN a.attnotnull THEN ' not null' ELSE '' END, pg_get_expr(d.adbin, d.adrelid)) AS line

@@ -193,7 +193,7 @@ class ServiceProcess:
         eventually(lambda: self.get(path)[0] == status, timeout=timeout, message=f"{path}: {status}")
 
     def checks(self) -> dict[str, str]:
-        """Return what /readyz says for each check; empty if it does not answer."""
+        """Return the text of /readyz for each check; empty if it does not answer."""
         body = self.get("/readyz")[1]
         return dict(json.loads(body)["checks"]) if body else {}
 

@@ -1,7 +1,7 @@
-"""What the processes of one test run share: a folder for temporary files, and one Kafka for all workers.
+"""The parts that the processes of a test run share: a folder for temporary files, and one Kafka for all workers.
 
 Kafka takes seconds of CPU to start, and the topics of many tests do not disturb each other. PostgreSQL starts quickly,
-and tests change its roles, its settings, and restart it: each worker has its own.
+and tests change its roles and settings and restart it, so each worker has its own.
 """
 
 import os
@@ -25,20 +25,20 @@ DOWNLOAD_S = 600
 
 
 class Kafka(NamedTuple):
-    """Where the broker is, and where it keeps its files (empty if that is in a container)."""
+    """The address of the broker, and the directory of its files (empty if they are in a container)."""
 
     bootstrap_servers: str
     directory: str
 
 
 class Worker(Protocol):
-    """A worker of pytest-xdist, as the process that starts it sees it."""
+    """A worker of pytest-xdist, as seen by the process that starts it."""
 
     workerinput: dict[str, tuple[str, str]]
 
 
 class Run:
-    """A plugin for the process that a person starts: it starts Kafka for the workers and cleans up after all of them.
+    """A plugin for the process that a person starts: it starts Kafka for the workers, and cleans up after all of them.
 
     The folder belongs to a `Workspace`, so that a guard removes it even if this process is killed.
     """
@@ -67,12 +67,12 @@ class Run:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Worker) -> None:
-        """Tell each worker where Kafka is going to be."""
+        """Give each worker the future address of Kafka."""
         node.workerinput["kafka"] = (*self._place(),)  # only plain types can be sent
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
-        """Start Kafka before the first test: its start, or its download, is no part of a test's time."""
+        """Start Kafka before the first test, so that its start or its download does not count as a test's time."""
         if any(name.startswith(WITH_KAFKA) for name in ids):
             try:
                 self.kafka()
@@ -80,12 +80,12 @@ class Run:
                 pytest.exit(str(error), returncode=pytest.ExitCode.INTERNAL_ERROR)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Add up how long each test takes that is not marked as slow, its fixtures included."""
+        """Add up the time of each test that is not marked as slow, including its fixtures."""
         if "slow" not in report.keywords:
             self._seconds[report.nodeid] += report.duration
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Name the long ones. They do not fail: on a busy machine every test takes long."""
+        """List the long tests. They do not fail, because every test takes long on a busy machine."""
         long = [(name, seconds) for name, seconds in self._seconds.items() if seconds > LONG_S]
         if long:
             advice = f"over {LONG_S:.0f} s: if that is so on a quiet machine, mark it with pytest.mark.slow"
@@ -94,7 +94,9 @@ class Run:
                 terminalreporter.write_line(f"{seconds:5.1f} s  {name}")
 
     def pytest_unconfigure(self) -> None:
-        """End Kafka and remove the folder. Those of the workers go first: the guard of a killed one needs a moment."""
+        """End Kafka and remove the folder. The workers' folders are removed first, because the guard of a killed worker
+        needs a moment.
+        """
         self._broker.stop()
         deadline = time.monotonic() + CLEANED_UP_S
         while any(self._workspace.directory.glob("ragledger-*")) and time.monotonic() < deadline:
@@ -103,7 +105,7 @@ class Run:
 
 
 def _download() -> None:
-    """Download Kafka where this was not done before, with a word to the person who waits."""
+    """Download Kafka if it is not cached, with a message for the person who waits."""
     if uses_docker() or jars.cached_classpath() is not None:
         return
     print("downloading Kafka, once: about a minute", file=sys.stderr, flush=True)

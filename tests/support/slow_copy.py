@@ -3,7 +3,7 @@
 from tests.support.psql import execute
 from tests.support.service import Environment, eventually
 
-# More than the buffers of client and server, so that one has to wait for the other.
+# The rows exceed the buffers of client and server, so that one has to wait for the other.
 LONG_TEXT = "Zwölf Monate, sofern nichts anderes vereinbart ist. " * 400
 # With a trigger before each row, rows would be merged instead of copied.
 SLOW_ROWS = (

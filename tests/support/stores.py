@@ -75,7 +75,7 @@ class Backend(Protocol):
     async def dead_letters(self) -> list[Letter]: ...
 
     async def confirm(self, partition: Partition) -> None:
-        """A person says that reading goes on where the ledger stands."""
+        """Decide, as a person does, that reading continues at the ledger's offset."""
         ...
 
 
@@ -177,7 +177,7 @@ class PostgresBackend:
 
 
 class AtOnce:
-    """A turn that is there already."""
+    """A turn that comes at once."""
 
     async def wait_turn(self) -> None:
         return
@@ -204,7 +204,7 @@ def records(partition: Partition, first: int, *texts: str, seed: int = 1) -> lis
 
 
 def said(partition: Partition, offset: int, **members: Any) -> StoredRecord:
-    """A record of these members."""
+    """Return a record with these members."""
     return StoredRecord(*partition, offset, 1_700_000_000_000 + offset, None, as_json(members))
 
 

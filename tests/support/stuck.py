@@ -1,6 +1,6 @@
-"""`python -m tests.support.stuck HARM run`: the service, until SIGUSR1 does it a harm that it cannot see.
+"""`python -m tests.support.stuck HARM run`: the service; SIGUSR1 causes a fault that it cannot notice itself.
 
-fetcher     the task that fetches for the consumer is gone, as it is after errors that aiokafka swallows
+fetcher     the task that fetches for the consumer has ended, as after errors that aiokafka swallows
 partition   one partition is never fetched again, while the others are
 group       a rebalance takes the partitions away, and the consumer never joins again
 loop        the event loop is blocked
@@ -23,14 +23,14 @@ from tests.support.service import Environment, ServiceProcess
 
 
 class StuckService(ServiceProcess):
-    """The service, which SIGUSR1 damages."""
+    """The service, with a fault at SIGUSR1."""
 
     def __init__(self, harm: str, environment: Environment, log: Path, **settings: str) -> None:
         super().__init__(environment, log, **settings)
         self.command = ("tests.support.stuck", harm, "run")
 
     def harm(self) -> None:
-        """Do the damage."""
+        """Cause the fault."""
         self.send(signal.SIGUSR1)
 
 

@@ -15,12 +15,12 @@ CLIENT_ID, SCOPE, AUDIENCE = "ledger:app", "kafka", "kafka-cluster"
 
 
 class TokenEndpoint:
-    """Gives a token to whoever knows the client's secret, as a context manager.
+    """Issues tokens to clients that know the secret; a context manager.
 
-    :ivar secret: the secret that is right now
-    :ivar lifetime_s: for how long tokens are valid
-    :ivar tokens: those that were given
-    :ivar refusals: how often none was given
+    :ivar secret: the secret that is valid at present
+    :ivar lifetime_s: how long tokens are valid
+    :ivar tokens: the issued tokens
+    :ivar refusals: the number of refused requests
     """
 
     def __init__(self, directory: Path, secret: str) -> None:
@@ -45,16 +45,16 @@ class TokenEndpoint:
 
     @property
     def url(self) -> str:
-        """The token endpoint."""
+        """URL of the token endpoint."""
         return f"http://127.0.0.1:{self._server.server_port}/token"
 
     @property
     def keys_url(self) -> str:
-        """Where brokers find the key to verify tokens with."""
+        """URL of the key with which brokers verify tokens."""
         return f"http://127.0.0.1:{self._server.server_port}/keys"
 
     def token(self, **claims: Any) -> str:
-        """A signed token."""
+        """Return a signed token."""
         now = int(time.time())
         payload = {"sub": CLIENT_ID, "aud": AUDIENCE, "iat": now, "exp": now + int(self.lifetime_s), **claims}
         signed = f"{_encoded(json.dumps({'alg': 'RS256', 'kid': 'one'}))}.{_encoded(json.dumps(payload))}"
@@ -62,13 +62,13 @@ class TokenEndpoint:
         return f"{signed}.{_encoded(signature)}"
 
     def keys(self) -> dict[str, Any]:
-        """The JSON Web Key Set."""
+        """Return the JSON Web Key Set."""
         modulus = _openssl("rsa", "-in", str(self._key), "-noout", "-modulus").decode().strip().partition("=")[2]
         key = {"kty": "RSA", "kid": "one", "use": "sig", "alg": "RS256", "e": "AQAB"}
         return {"keys": [{**key, "n": _encoded(bytes.fromhex(modulus))}]}
 
     def answer(self, authorization: str, form: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:
-        """Status and document for a request; a refusal quotes the secret, as bad endpoints do."""
+        """Return status and document for a request. A refusal quotes the secret, as some endpoints do."""
         login = base64.b64decode(authorization.removeprefix("Basic ")).decode()
         client, secret = map(unquote_plus, login.split(":"))
         if (client, secret, form.get("grant_type")) != (CLIENT_ID, self.secret, ["client_credentials"]):
@@ -101,7 +101,7 @@ class TokenEndpoint:
                 self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         return Handler
 

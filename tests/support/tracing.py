@@ -44,7 +44,7 @@ class World:
         self.offset = 0
 
     def traces(self, quiet: float = 0.0) -> PostgresTraces:
-        """A replica that folds."""
+        """Return a replica that folds."""
         return PostgresTraces(
             self._database,
             self._days,
@@ -57,11 +57,11 @@ class World:
         )
 
     def dead_letters(self) -> DeadLetterBox:
-        """What replays."""
+        """Return the dead letters, for replays."""
         return DeadLetterBox(self._database, {TOPIC.topic: SPANS}, "UTC", 1 << 20, self._keys)
 
     async def stage(self, *spans: Span, value: bytes | None = None) -> None:
-        """Read one record of these spans."""
+        """Write one record with these spans, or with this value."""
         claims = await self._store.claim({TOPIC: Bounds(0, self.offset + 1)})
         batch = Batch(ROOMY)
         batch.claim(claims[0])
@@ -71,7 +71,7 @@ class World:
         self.offset += 1
 
     async def fold(self, quiet: float = 0.0) -> FoldedTraces:
-        """Fold everything that is due."""
+        """Fold every due trace."""
         traces = self.traces(quiet)
         folded = await traces.fold_some()
         assert folded is not None
@@ -79,17 +79,17 @@ class World:
         return folded
 
     def query(self, sql: str, *arguments: Any) -> list[dict[str, Any]]:
-        """The rows of a query, if it has any."""
+        """Return the rows of a query, if it has any."""
         with psycopg.connect(self.dsn, row_factory=dict_row, autocommit=True) as connection:
             cursor = connection.execute(sql.encode(), arguments or None)
             return cursor.fetchall() if cursor.description else []
 
     def dialogues(self) -> list[dict[str, Any]]:
-        """Every dialogue."""
+        """Return every dialogue."""
         return self.query("SELECT * FROM ai_dialogue_log ORDER BY id")
 
     def letters(self) -> list[dict[str, Any]]:
-        """Every dead letter."""
+        """Return every dead letter."""
         return self.query(
             "SELECT *, replayed_at IS NULL AND discarded_at IS NULL AS open FROM dead_letters ORDER BY id"
         )

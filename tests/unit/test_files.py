@@ -181,6 +181,19 @@ class waiting:  # noqa: N801 - reads as what it does
         self._process.communicate(timeout=20)
 
 
+@pytest.mark.parametrize("url", ["s3://bucket/archives", "gs://b", "file:///srv/archives", "abfss://key:secret@host/x"])
+def test_a_url_is_no_place_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """A directory called s3: would be made; what is archived there goes with the container."""
+    monkeypatch.chdir(tmp_path)
+    words = f"a URL .{url.partition(':')[0]}://. is no place"
+    with pytest.raises(FileError, match=words) as refused:
+        make_directory(Path(url))
+    assert "secret" not in str(refused.value)
+    with pytest.raises(FileError, match=words):
+        write(Path(url) / "archive", "x")
+    assert names(tmp_path) == []
+
+
 def test_a_full_disk_is_reported_with_the_file_and_the_advice(tmp_path: Path) -> None:
     """A limit on the size of files stands in for the full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,4 +1,4 @@
-"""Every module can be the first of its package to be imported."""
+"""Tests that every module can be imported first."""
 
 import importlib
 import pkgutil

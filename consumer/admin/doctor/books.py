@@ -130,6 +130,19 @@ def _open(row: Mapping[str, Any]) -> Finding:
     return error("dead letters", found, fix)
 
 
+async def check_amendments(context: CheckContext) -> list[Finding]:
+    """Check for amendments that the database refused when their row arrived. The ledger counts them as amended."""
+    rows = await context.db.rows(load("doctor_amendments_set_aside"))
+    return [_set_aside(row) for row in rows] or [fine("amendments", "none was refused when its row arrived")]
+
+
+def _set_aside(row: Mapping[str, Any]) -> Finding:
+    name, sqlstate = row["name"], row["sqlstate"]
+    found = f"{row['amendments']} of {name} were refused with SQLSTATE {sqlstate}, since {row['since']:%Y-%m-%d %H:%M}"
+    again = f"UPDATE {name} SET applied_at = NULL, sqlstate = NULL WHERE sqlstate = '{sqlstate}'"  # noqa: S608 - only shown
+    return error("amendments", found, f"correct the constraint or trigger of yours that refuses them; then {again}")
+
+
 async def check_days(context: CheckContext) -> list[Finding]:
     """Check for days that have waited too long for the roll-up, and for days in the future."""
     (row,) = await context.db.rows(load("doctor_days"), context.settings.rollup.timezone)

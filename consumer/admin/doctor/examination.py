@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from consumer.admin.doctor import connection, kafka
-from consumer.admin.doctor.books import check_days, check_dead_letters, check_ledger
+from consumer.admin.doctor.books import check_amendments, check_days, check_dead_letters, check_ledger
 from consumer.admin.doctor.context import Brokers, CheckContext
 from consumer.admin.doctor.copies import check_copies
 from consumer.admin.doctor.findings import Finding, Report, Severity, error, report, warning
@@ -38,6 +38,7 @@ ON_OUR_TABLES: Sequence[tuple[str, Check]] = (
     ("privileges", check_privileges),
     ("ledger", check_ledger),
     ("dead letters", check_dead_letters),
+    ("amendments", check_amendments),
     ("roll-up", check_days),
     ("prices", check_prices),
     ("tables", check_tables),

@@ -71,7 +71,8 @@ async def delete(transaction: Transaction, user: UUID, table: DialogueTable, at_
         await transaction.execute(load("erasure_ids"), ids)
     await transaction.execute(load("erasure_costs"), ids)
     feedback = await transaction.fetch(load("erasure_feedback"), ids) if await has_feedback(transaction) else ()
-    return Dialogues(len(rows), len(feedback), [row["created_at"] for row in rows])
+    moments = [row["created_at"] for row in rows if row["created_at"] is not None]
+    return Dialogues(len(rows), len(feedback), moments)
 
 
 async def has_feedback(transaction: Transaction) -> bool:

@@ -49,7 +49,8 @@ _TABLES = (
 )
 _FEEDBACK = "kept_feedback"
 _EMPTY_BATCHES = 2
-"""Number of empty batches in a row that end the deletion from a table. Another session may be deleting rows too."""
+"""The deletion from a table ends after this number of empty batches in a row. Another session may be deleting rows too.
+"""
 _UNLINKED = ("provenance", "archived_provenance", "notices")
 _UNLINKING = {"provenance": "provenance", "archived_provenance": "archive", "notices": "notices"}
 # The spans first: dialogue_traces says whose they are.

@@ -105,7 +105,7 @@ class Circumstances:
 def dry_run(
     around: Circumstances, user_hash: bytes, key_id: str, found: Found, files: Sequence[ArchiveFile]
 ) -> dict[str, Any]:
-    """Return the receipt of a dry run: what an erasure would do."""
+    """Return the receipt of a dry run: the effects that an erasure would have."""
     head = {
         "receipt": "erasure of a user, dry run: nothing was changed",
         **_who(around, user_hash, key_id),

@@ -25,7 +25,7 @@ async def check_public_rights(db: AdminConnection, tables: Sequence[str]) -> Che
     found = {kind: [row["name"] for row in rows if row["kind"] == kind] for kind in ("relation", "function", "default")}
     open_ = [*found["relation"], *found["function"]]
     if not open_:
-        return Check("rights of everybody", ok=True, detail="none on what only roles may use")
+        return Check("rights of everybody", ok=True, detail="none on objects that only roles may use")
     statements = [
         *([f"REVOKE ALL ON {', '.join(found['relation'])} FROM PUBLIC"] if found["relation"] else []),
         *([f"REVOKE ALL ON FUNCTION {', '.join(found['function'])} FROM PUBLIC"] if found["function"] else []),

@@ -145,7 +145,7 @@ def _refuse(sql: str, start: int, file: str, what: str) -> int:
     line = sql.count("\n", 0, start) + 1
     raise SchemaFilesError(
         f"{file}, line {line}: cannot split the file at {what.strip()!r}: an unfinished quote or comment, a"
-        " psql command, or a BEGIN ATOMIC body. Finish the first; write the others as plain SQL."
+        " psql command, or a BEGIN ATOMIC body. Finish the quote or comment; write the others as plain SQL."
     )
 
 

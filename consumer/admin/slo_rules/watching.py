@@ -76,7 +76,7 @@ class _Refused(Exception):
 def watch_all(objectives: Sequence[Objective], *, skip_refused: bool = False) -> Sequence[Watch]:
     """Return how each objective is watched.
 
-    :param skip_refused: judge an objective by the day only if its target cannot be watched
+    :param skip_refused: if the target of an objective cannot be watched, judge it by the day only
     :raises OperationError: a target cannot be watched, although nearby targets can
     """
     watches: list[Watch] = []
@@ -104,7 +104,7 @@ def _watch(objective: Objective) -> Watch:
     return Spending(objective) if objective.operator in _AT_MOST else DayOnly(objective, _WRONG_WAY)
 
 
-_WRONG_WAY = "its operator asks for worse, not for better"
+_WRONG_WAY = "its operator asks for worse figures, not for better ones"
 
 
 @dataclass(frozen=True, slots=True)

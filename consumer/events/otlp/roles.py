@@ -34,7 +34,7 @@ def role_of(attributes: Mapping[str, Any]) -> Role:
 
 def speaks(role: Role, names: Collection[str]) -> bool:
     """Whether a span contributes to a dialogue: because of its role, because it names a user or a session, or because
-    it has attributes of the application's own.
+    it has the application's own attributes.
     """
     if role in _SPEAKING or not mapping.IDENTITY_NAMES.isdisjoint(names):
         return True

@@ -1,4 +1,4 @@
-"""The JSON Schema of the notice to an owner. retention_end_run.sql writes the notices."""
+"""The JSON Schema of the notice to an owner. The query `retention_end_run` writes the notices."""
 
 from __future__ import annotations
 

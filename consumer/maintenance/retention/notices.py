@@ -75,10 +75,12 @@ class Notices:
     async def publish(self, on_progress: Callable[[int, int], None]) -> None:
         """Publish every waiting notice.
 
-        :param on_progress: called after each step with the number of notices that were published now, and that were
-            found in the topic. Of two processes at once only the one that marks a notice counts it
+        :param on_progress: called after each step with the number of notices that were published now, and the number of
+            notices that were found in the topic. If two processes run at once, only the process that marks a notice
+            counts it
         :raises OperationError: the topic no longer shows whether an earlier attempt succeeded
-        :raises SourceError: Kafka is unavailable, or another process has taken over
+        :raises TakenOver: another process has taken over; it also publishes the notices that wait
+        :raises SourceError: Kafka is unavailable
         :raises Unavailable: users were erased with an erasure key that is not set here
         """
         if not await self.waiting():

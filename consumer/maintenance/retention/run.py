@@ -12,6 +12,7 @@ from consumer.events.registry import namespace_of
 from consumer.ingest import slo
 from consumer.ingest.erased import Key
 from consumer.ingest.rollup_basis import Basis
+from consumer.kafka.transactions import TakenOver
 from consumer.maintenance.retention.dead_letters import LetterExpiry, LetterPreview
 from consumer.maintenance.retention.dialogues import DialogueExpiry, DialoguePreview
 from consumer.maintenance.retention.expiry import Expiry, Preview
@@ -115,12 +116,19 @@ class Retention:
         letters = await self._letters.preview(as_of) if self._letters else None
         return Previews(provenance, dialogues, letters, tuple(problems))
 
-    async def run(self, *, wait: bool, on_progress: Callable[[Done], None] = lambda _: None) -> Done:
+    async def run(
+        self,
+        *,
+        wait: bool,
+        on_progress: Callable[[Done], None] = lambda _: None,
+        on_taken_over: Callable[[], None] = lambda: None,
+    ) -> Done:
         """Remove expired dialogues and dead letters. Then archive and delete all provenance whose retention is over,
         and publish every waiting notice.
 
         :param wait: wait for another process that is running retention
         :param on_progress: called with the totals after each step
+        :param on_taken_over: called if another process has begun to publish; it publishes all notices that wait
         :raises OperationError: the topic is missing, or row-level security hides rows: no provenance was deleted
         :raises SourceError: Kafka is unavailable; deleted rows are archived, and their notices wait
         :raises StoreError: :raises DatabaseError: the database is unavailable
@@ -139,7 +147,10 @@ class Retention:
         if not batch.leads:
             return done  # the process that leads publishes too; our producer would end its transaction
         count(Done(notices=batch.notices))
-        await self._notices.publish(lambda published, found: count(Done(published=published, found=found)))
+        try:
+            await self._notices.publish(lambda published, found: count(Done(published=published, found=found)))
+        except TakenOver:
+            on_taken_over()
         return done
 
     async def _remove(self, wait: bool, count: Callable[[Done], None]) -> None:

@@ -40,7 +40,7 @@ class RetentionJob:
         self._retention, self._telemetry = retention, telemetry
 
     async def run_once(self) -> None:
-        """One run. What its steps have done is counted even if a later step fails."""
+        """Run once. The results of finished steps are counted even if a later step fails."""
         before = Done()
 
         def count(total: Done) -> None:

@@ -4,7 +4,7 @@ detached  the month is a table of its own; its days are no longer rolled up
 exported  its rows are in a file, which was read back and compared
 dropped   its table has been dropped
 
-Each step ends by storing its name in partition_archives. If the command is killed, the next run continues after the
+At its end, each step stores its name in partition_archives. If the command is killed, the next run continues after the
 last finished step. PostgreSQL cannot detach CONCURRENTLY while a default partition exists, so a short lock is taken
 instead.
 

@@ -21,7 +21,7 @@ class _ErasedMeanwhileError(Exception):
 
 
 class Export:
-    """Writes one month to its file. `row` comes from partition_archivable.sql."""
+    """Writes one month to its file. `row` comes from the query `partition_archivable`."""
 
     def __init__(
         self,

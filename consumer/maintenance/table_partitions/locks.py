@@ -36,7 +36,7 @@ class Lock:
 
 @asynccontextmanager
 async def short_transaction(db: AdminConnection, lock_limit_ms: int) -> AsyncIterator[None]:
-    """Run a transaction that has the search path of the tables and waits for a lock at most this long; 0: no limit."""
+    """Run a transaction with the search path of the tables. It waits for a lock at most this long; 0 means no limit."""
     async with db.transaction():
         await db.rows(load("partition_search_path"))
         await db.execute(f"SET LOCAL lock_timeout = {lock_limit_ms}; SET LOCAL statement_timeout = 0")

@@ -39,7 +39,7 @@ class PartitionJob:
         self._partitions, self._telemetry = partitions, telemetry
 
     async def run_once(self) -> None:
-        """Create what is missing. Until a failed month is created, its rows go to the default partition."""
+        """Create the missing partitions. Until a failed month is created, its rows go to the default partition."""
         try:
             async for made in self._partitions.ensure():
                 self._telemetry.partition_made(made)

@@ -16,7 +16,9 @@ def load(name: str) -> str:
 
 
 def name_of(statement: str) -> str:
-    """The name of a statement for messages, also after `str.format`; its first words if it is from no file."""
+    """The name of a statement for messages, also after `str.format`. If the statement is not from a file, its first
+    words.
+    """
     heading = _HEADING.match(statement)
     return heading[1] if heading else " ".join(statement.split()[:2])
 

@@ -10,7 +10,7 @@ ON CONFLICT (version) DO UPDATE SET adopted_at = excluded.adopted_at, adopted_by
 
 
 -- name: costs_archived_months
--- The months of which rows were archived, and the time before which dialogues have expired.
+-- The months whose rows were archived, and the time before which dialogues have expired.
 SELECT month::timestamp AS begin, (month + interval '1 month')::timestamp AS "end" FROM partition_archives
 UNION ALL
 SELECT '-infinity', expired_before FROM dialogue_retention
@@ -31,7 +31,8 @@ SELECT version FROM price_versions WHERE adopted_at IS NOT NULL ORDER BY adopted
 
 
 -- name: costs_keep
--- Keep how the costs of new dialogues came about. Whatever is there under the same id is of a dialogue that is gone.
+-- Store the sources of the costs of new dialogues. A stored row with the same id belongs to a deleted dialogue and is
+-- replaced.
 -- $1 dialogues  $2 when they took place  $3 sources  $4 price versions  $5 amounts  $6 currencies  $7 cached tokens
 INSERT INTO dialogue_costs (dialogue_id, created_at, source, price_version, amount, currency, cached_tokens)
 SELECT * FROM unnest($1::uuid[], $2::timestamp[], $3::text[], $4::text[], $5::numeric[], $6::text[], $7::int[])
@@ -46,13 +47,13 @@ ON CONFLICT (dialogue_id) DO UPDATE SET
 
 
 -- name: costs_leave
--- Leave costs as they are for good.
+-- Mark costs as final.
 -- $1 dialogues
 UPDATE dialogue_costs SET is_final = TRUE WHERE dialogue_id = ANY ($1::uuid[])
 
 
 -- name: costs_lock
--- Lock dialogues before their costs, as a deletion does, and in an order.
+-- Lock dialogues before their costs, as a deletion does, and in a fixed order.
 -- $1 dialogues  $2 when they took place
 SELECT id
 FROM ai_dialogue_log
@@ -62,7 +63,8 @@ FOR NO KEY UPDATE
 
 
 -- name: costs_read
--- What costs are computed from, of dialogues that are locked. A dialogue that is no longer in the table has no model.
+-- The values from which costs are computed, for locked dialogues. A dialogue that is no longer in the table has no
+-- model.
 -- $1 dialogues
 SELECT
     cost.dialogue_id, cost.created_at, source, amount, currency, cached_tokens,
@@ -75,8 +77,8 @@ FOR UPDATE OF cost
 
 
 -- name: costs_restate
--- Change the notes of dialogues that were changed and need none any more, so that other prices change no stated cost.
--- A cost that is not known, as the replica has no prices, is settled with the next ones.
+-- Change the notes of changed dialogues that no longer need a note, so that other prices do not change a stated cost.
+-- If the replica has no prices and the cost is unknown, the next prices settle it.
 -- $1 dialogues  $2 when they took place
 UPDATE dialogue_costs AS cost
 SET created_at = dialogue.created_at,
@@ -91,7 +93,7 @@ WHERE cost.dialogue_id = changed.id
 
 
 -- name: costs_settle
--- Say with which prices costs were settled.
+-- Record the prices with which costs were settled.
 -- $1 dialogues  $2 sources  $3 version
 UPDATE dialogue_costs AS cost
 SET source = settled.source, price_version = $3
@@ -117,6 +119,6 @@ LIMIT $2::int
 
 
 -- name: erasure_costs
--- Delete how the costs of deleted dialogues came about, for tables on which no trigger does this.
+-- Delete the sources of the costs of deleted dialogues, for tables on which no trigger does this.
 -- $1 dialogues
 DELETE FROM dialogue_costs WHERE dialogue_id = ANY ($1::uuid[])

@@ -59,10 +59,9 @@ ORDER BY stale.day DESC
 
 
 -- name: figures_of_day
--- The exact figures of one day from its rows, each with the precision of its column in rag_metrics_history.
--- One pass over the rows, which the index on created_at finds. The inner query counts the citations once, because each
--- count has to parse the document; OFFSET 0 keeps PostgreSQL from merging the two queries. Run it with
--- roll_up_settings.sql.
+-- The exact figures of one day from its rows, each with the precision of its column in rag_metrics_history. One pass
+-- over the rows, which the index on created_at finds. The inner query counts the citations once, because each count has
+-- to parse the document; OFFSET 0 keeps PostgreSQL from merging the two queries. Run it with `roll_up_settings`.
 -- $1 the first moment of the day  $2 that of the next, both UTC: the day is half-open
 SELECT
     count(*)::int AS total_dialogues,
@@ -175,7 +174,7 @@ WHERE date(history.date) = $1::text::date
 
 
 -- name: touch_days
--- Mark days whose rows have changed, so that the roll-up computes them again. Marks are only added, so flushes never
+-- Mark days whose rows have changed, so that the roll-up computes them again. Marks are only added, so writers never
 -- wait.
 -- $1 days
 INSERT INTO touched_days (day) SELECT unnest($1::date[])

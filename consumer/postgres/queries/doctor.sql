@@ -29,6 +29,20 @@ WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass(
 ORDER BY relname
 
 
+-- name: doctor_amendments_set_aside
+-- The waiting amendments that the database refused when their row arrived, by table and SQLSTATE.
+SELECT 'kept_feedback' AS name, sqlstate, count(*) AS amendments, min(applied_at) AS since
+FROM kept_feedback
+WHERE sqlstate IS NOT NULL
+GROUP BY sqlstate
+UNION ALL
+SELECT 'kept_verifications', sqlstate, count(*), min(applied_at)
+FROM kept_verifications
+WHERE sqlstate IS NOT NULL
+GROUP BY sqlstate
+ORDER BY name, sqlstate
+
+
 -- name: doctor_days
 -- How many days wait to be computed, the first of them, how long it has waited, the newest computed day, and today in
 -- the business time zone.
@@ -61,7 +75,7 @@ ORDER BY 1
 
 -- name: doctor_ledger
 -- The ledger of one consumer group: whether its equation holds in each row, why a row has stopped if it has, and for
--- how long nobody has moved it.
+-- how long it has not moved.
 -- $1 group
 SELECT
     topic, partition, next_offset, epoch, owner, topic_id,

@@ -40,8 +40,8 @@ RETURNING id
 
 
 -- name: erasure_await_copying
--- Wait for the portion that a conversion is copying: it may have seen rows that are deleted by now. Later portions
--- cannot.
+-- Wait for the portion that a conversion is copying, because it may have read rows that are now deleted. Later portions
+-- cannot read them.
 SELECT pg_advisory_xact_lock(hashtextextended('ragledger copying', 0))
 
 
@@ -101,12 +101,15 @@ ORDER BY id
 
 -- name: erasure_dialogues
 -- Delete dialogues of a user, by id and time, so that a partitioned table searches only the partitions concerned.
+-- A time that the client cannot hold (an application may have written it) is returned as null; it is in no day.
 -- {table}  $1 user  $2 at most
 WITH chosen AS (SELECT id, created_at FROM {table} WHERE user_id = $1 LIMIT $2)
 DELETE FROM {table} AS dialogue
 USING chosen
 WHERE dialogue.id = chosen.id AND dialogue.created_at = chosen.created_at
-RETURNING dialogue.id, dialogue.created_at
+RETURNING dialogue.id,
+    CASE WHEN dialogue.created_at BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999' THEN dialogue.created_at END
+        AS created_at
 
 
 -- name: erasure_feedback
@@ -116,8 +119,8 @@ DELETE FROM kept_feedback WHERE dialogue_id = ANY ($1::uuid[]) RETURNING dialogu
 
 
 -- name: erasure_files
--- The files of archived months, including unfinished ones, with their directories if known; no file is noted before it
--- is complete.
+-- The files of archived months and their directories, if known. If the file of a month is unfinished, only its
+-- directory is recorded.
 SELECT file, directory FROM partition_archives WHERE file IS NOT NULL OR directory IS NOT NULL ORDER BY month
 
 
@@ -149,7 +152,9 @@ SELECT
 -- name: erasure_found_days
 -- The quarters of an hour in which a user's dialogues took place. They determine the days in any time zone.
 -- dialogues: erasure_of_user.sql for every table  $1 user
-SELECT DISTINCT date_bin('15 minutes', created_at, '2000-01-01') AS moment FROM ({dialogues}) AS dialogue
+SELECT DISTINCT date_bin('15 minutes', created_at, '2000-01-01') AS moment
+FROM ({dialogues}) AS dialogue
+WHERE created_at BETWEEN '0001-01-02' AND '9999-12-31 23:59:59.999999'
 
 
 -- name: erasure_found_dialogues
@@ -173,8 +178,8 @@ SELECT * FROM erasures WHERE user_hash = $1 ORDER BY id = $2 DESC, id DESC
 
 
 -- name: erasure_hold_tables
--- No table with dialogues is added to ai_dialogue_log, taken out of it or dropped until this transaction ends. Readers
--- and writers are not blocked.
+-- Until this transaction ends, no table with dialogues can be attached to ai_dialogue_log, detached from it or dropped.
+-- Readers and writers are not blocked.
 LOCK TABLE ai_dialogue_log IN ACCESS SHARE MODE;
 SELECT pg_advisory_xact_lock_shared(hashtextextended('ragledger copies', 0))
 
@@ -236,7 +241,7 @@ RETURNING id
 
 -- name: erasure_remember
 -- Remember an erased user. After this commit, no dialogue of the user is stored: the insert raises the version that
--- every flush locks until it commits. So it waits for flushes that are committing.
+-- every write locks until it commits. So it waits for writes that are committing.
 -- $1 hash  $2 key id
 INSERT INTO erased_users (user_hash, key_id) VALUES ($1, $2) ON CONFLICT (user_hash) DO NOTHING
 

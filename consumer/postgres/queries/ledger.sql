@@ -109,8 +109,8 @@ WHERE consumer_group = $1 AND topic = $2 AND partition = $3
 
 
 -- name: decision_skip
--- Move forward under the same books: the skipped offsets hold no record for us. The epoch goes up and the row has no
--- owner. So the replica that reads the partition now is fenced, and may claim it again at once.
+-- Move forward under the same books. The skipped offsets count as gaps. The epoch goes up and the row has no owner. So
+-- the replica that reads the partition now is fenced, and may claim it again at once.
 -- $1 group  $2 topic  $3 partition  $4 to offset  $5 id of the topic from now on
 -- $6 epoch of the partition's leader, null if no broker reports it
 UPDATE ingest_ledger
@@ -159,7 +159,7 @@ WHERE datname = current_database()
 
 
 -- name: free_in_ledger
--- Those of the partitions whose rows no other transaction holds.
+-- The given partitions whose rows no other transaction holds.
 -- $1 group  $2 topics  $3 partitions
 SELECT ledger.topic, ledger.partition
 FROM ingest_ledger AS ledger
@@ -242,7 +242,7 @@ WHERE ledger.consumer_group = $1
 -- other replica has claimed the partition since. An already recorded reason stays, and is returned. A row that another
 -- transaction holds is left for the next attempt, so that it does not delay the stops of the other partitions.
 -- $1 group  $2 topic  $3 partition  $4 epoch  $5 offset of the stop
--- $6 why  $7 where to go on  $8 first offset that cannot be read  $9 the offset behind the last  $10 diverges at
+-- $6 reason  $7 target to continue at  $8 first unreadable offset  $9 the offset after the last one  $10 diverges at
 WITH free AS (
     SELECT consumer_group, topic, partition
     FROM ingest_ledger

@@ -138,7 +138,7 @@ SELECT id FROM retention_runs WHERE ended_at IS NULL FOR UPDATE
 
 -- name: retention_preview
 -- Rows that retention would archive at a moment: in total, and by licence, by owner, and by the month in which
--- retention ends. Rows on legal hold are counted separately. It finds rows as retention_archive.sql does.
+-- retention ends. Rows on legal hold are counted separately. It finds rows as `retention_archive` does.
 -- $1 moment, UTC  $2 owners at most
 WITH RECURSIVE terms AS (
     (SELECT retention_years AS years FROM provenance WHERE retention_years IS NOT NULL ORDER BY 1 LIMIT 1)

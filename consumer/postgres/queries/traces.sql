@@ -197,7 +197,7 @@ WHERE topic = $1 AND partition = $2 AND record_offset = ANY ($3::bigint[])
 
 
 -- name: touch_traces
--- Mark traces with new spans for the next fold. Flushes only add marks, so they never wait for each other.
+-- Mark traces with new spans for the next fold. Writes only add marks, so they never wait for each other.
 -- $1 traces  $2 for each trace, whether its root is among the spans
 INSERT INTO touched_traces (trace_id, has_root) SELECT * FROM unnest($1::uuid[], $2::boolean[])
 
@@ -233,13 +233,14 @@ WHERE dialogue_id = ANY ($1::uuid[])
 
 -- name: update_dialogues
 -- Update dialogues whose traces have new spans. Feedback stays.
--- Formatted in: stage, columns, values (the same columns of the stage).
+-- Formatted in: stage, columns, values (the same columns of the stage), place (a condition that limits the search to one
+-- table partition).
 UPDATE ai_dialogue_log AS dialogue
 SET ({columns}) = ROW ({values})
 FROM {stage} AS staged
 JOIN dialogue_traces AS trace ON trace.dialogue_id = staged.id
-WHERE dialogue.id = staged.id AND dialogue.created_at = trace.created_at
-RETURNING dialogue.id
+WHERE dialogue.id = staged.id AND {place}
+RETURNING dialogue.id, dialogue.created_at
 
 
 -- name: waiting_traces

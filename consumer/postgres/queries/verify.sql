@@ -2,8 +2,9 @@
 
 
 -- name: verify_callers
--- Functions that a role may not call although row constraints, indexes and views that it uses do: where default
--- privileges take EXECUTE from PUBLIC. For the named roles that exist, and our own. Triggers run without this right.
+-- Functions that a role may not call although the row constraints, indexes and views that it uses call them. The cause
+-- is that default privileges take EXECUTE from PUBLIC. For the named roles that exist, and our own. Triggers run
+-- without this right.
 -- $1 functions  $2 roles
 SELECT quote_ident(rolname) AS role, pg_proc.oid::regprocedure::text AS name
 FROM pg_proc

@@ -1,11 +1,12 @@
-"""Writes the JSON Schemas beside this file, which kubeconform holds the chart and its examples against.
+"""Writes the JSON Schemas in this directory, with which kubeconform checks the chart and its examples.
 
-python tests/meta/schemas/collect.py SOURCE...
+    python tests/meta/schemas/collect.py SOURCE...
 
 A source is a directory of Kubernetes' own schemas (v1.37.0-local-strict in the wheel of kubernetes-validate), or a file
 with a CustomResourceDefinition (YAML).
 
-Descriptions and what only a cluster fills in are left out. An unknown member is an error, as for `kubectl apply`.
+Descriptions, and fields that only a cluster fills in, are left out. An unknown member is an error, as for `kubectl
+apply`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ NOISE = frozenset({"$id", "$schema", "description", "default", "example", "exter
 
 
 def main(*sources: Path) -> None:
-    """Write every schema, those of Kubernetes into a directory for each version."""
+    """Write every schema; those of Kubernetes go into a directory for each version."""
     for source in sources:
         if source.is_dir():
             _write_kubernetes(source, HERE / source.name.split("-")[0])
@@ -60,7 +61,7 @@ def _write(path: Path, schema: Mapping[str, Any]) -> None:
 
 
 def _versions(crd: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The schema of each version that is served, under the name that kubeconform looks for."""
+    """Return the schema of each served version, with the name that kubeconform searches for."""
     spec = crd["spec"]
     for version in spec["versions"]:
         if version["served"]:
@@ -69,7 +70,7 @@ def _versions(crd: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]
 
 
 def _strict(schema: Any) -> Any:
-    """The schema, with unknown members refused wherever the definition does not let them through."""
+    """Return the schema without unknown members, except at places where the definition allows them."""
     if isinstance(schema, list):
         return [_strict(member) for member in schema]
     if not isinstance(schema, dict):
@@ -84,7 +85,9 @@ def _strict(schema: Any) -> Any:
 
 
 def _lean(schema: Any, *, is_schema: bool = True) -> Any:
-    """The schema without what validates nothing. The members of `properties` are names, not keywords."""
+    """Return the schema without annotations, which validate nothing. The members of `properties` are names, not
+    keywords.
+    """
     if isinstance(schema, list):
         return [_lean(member) for member in schema]
     if not isinstance(schema, dict):
@@ -97,7 +100,7 @@ def _lean(schema: Any, *, is_schema: bool = True) -> Any:
 
 
 def _needed(definitions: Mapping[str, Any], *roots: Any) -> set[str]:
-    """The names of the definitions that the roots refer to, directly or not."""
+    """Return the names of the definitions that the roots use, directly or not."""
     found, waiting = set[str](), set(_references(list(roots)))
     while waiting:
         name = waiting.pop()

@@ -214,7 +214,7 @@ def test_a_stopped_partition_gets_the_command_that_settles_it() -> None:
     said = (
         "2 offsets were deleted by retention",
         "the topic was deleted and recreated",
-        "up to offset 10, but its log holds what was read only up to offset 7",
+        "up to offset 10, but its log contains the read records only up to offset 7",
         "too many dead letters",
     )
     for finding, problem, where in zip(found, said, ("earliest", "earliest", "7", "here"), strict=True):
@@ -235,7 +235,7 @@ def test_a_stopped_partition_gets_the_command_that_settles_it() -> None:
         ([ledger_row(idle_seconds=3600.0)], Bounds(0, 11), 1),
     ],
 )
-def test_waiting_records_that_nobody_writes(rows: list[dict[str, Any]], bounds: Bounds, wanted: int) -> None:
+def test_waiting_records_that_no_replica_writes(rows: list[dict[str, Any]], bounds: Bounds, wanted: int) -> None:
     """A short wait is fine, and so is an idle partition without waiting records."""
     assert len(list(books._unread(rows, {HERE: bounds}))) == wanted
 

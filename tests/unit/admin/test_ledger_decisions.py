@@ -58,8 +58,8 @@ def books(**changes: Any) -> dict[str, Any]:
         (books(**DAMAGED), Bounds(0, 50, NEW), "latest", 50),
     ],
 )
-def test_what_is_given_up_is_counted(row: dict[str, Any], bounds: Bounds, target: Any, given_up: int) -> None:
-    """It is refused. Offsets that Kafka no longer holds, or that a stop lists as unreadable, do not count."""
+def test_offsets_that_are_given_up_are_counted(row: dict[str, Any], bounds: Bounds, target: Any, given_up: int) -> None:
+    """The decision is refused. Offsets that Kafka no longer holds, or that a stop lists as unreadable, do not count."""
     decision = decisions._decide(HERE, row, bounds, target)
     assert decision.given_up == given_up
     advised = decisions._advised(HERE, row, bounds, None)
@@ -69,6 +69,15 @@ def test_what_is_given_up_is_counted(row: dict[str, Any], bounds: Bounds, target
         assert "--give-up-readable" in str(refused.value)
     else:
         decisions._refuse_to_give_up(HERE, advised, decision)
+
+
+@pytest.mark.parametrize("row", [books(), books(**LIMIT), books(**DAMAGED)])
+@pytest.mark.parametrize("bounds", [Bounds(42, 60, OLD), Bounds(0, 60, NEW)])
+def test_the_advice_can_be_followed_after_its_offset_is_gone(row: dict[str, Any], bounds: Bounds) -> None:
+    """Retention has passed it, or the topic was recreated, since the partition stopped."""
+    assert decisions._decide(HERE, row, bounds, "latest").given_up
+    advised: Any = decisions._advised(HERE, row, bounds, None).resume_from
+    assert decisions._decide(HERE, row, bounds, advised).given_up == 0
 
 
 CUT = {"stopped_because": "cut off", "resume_from": "22", "diverges_at": 22}

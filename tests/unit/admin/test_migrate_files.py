@@ -30,7 +30,7 @@ def test_load_reads_pairs_in_order(tmp_path: Path) -> None:
 
 
 def test_load_reads_what_a_file_requires(tmp_path: Path) -> None:
-    """A line in the head names the tables without which the file is skipped."""
+    """A line in the head of a file names the tables without which it is skipped."""
     write(tmp_path, **{"0002_a": f"-- ragledger: requires-tables users, materials\n{SQL}", "rollback_0002_a": SQL})
     assert load(tmp_path)[0].requires == ("users", "materials")
 

@@ -1,4 +1,4 @@
-"""Tests the decision which files to run."""
+"""Tests which files a migration runs."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

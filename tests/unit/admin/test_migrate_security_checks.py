@@ -93,7 +93,7 @@ def test_each_defect_is_named(facts: SecurityFacts, name: str, detail: str) -> N
     assert detail in found[name]
 
 
-def test_of_every_function_it_is_said_whether_everybody_may_call_it() -> None:
-    """A new one belongs into one of the two lists."""
+def test_every_function_is_listed_as_public_or_not() -> None:
+    """A new function must be added to one of the two lists."""
     made = {name for file in FILES for name in re.findall(r"CREATE (?:OR REPLACE )?FUNCTION (\w+)", file.read_text())}
     assert made == {*expected.CLOSED_FUNCTIONS, *expected.OPEN_FUNCTIONS}

@@ -38,7 +38,7 @@ def grouped(sql: str) -> list[tuple[bool, list[str]]]:
     ],
 )
 def test_split(sql: str, statements: list[str]) -> None:
-    """A semicolon ends a statement only where PostgreSQL sees it."""
+    """A semicolon ends a statement only if PostgreSQL would read it as an end."""
     assert cut(sql) == statements
 
 

@@ -1,4 +1,6 @@
-"""What an application sees of the client: books that add up, causes that are reported once, and no exception."""
+"""Tests the client as an application sees it: its counts add up, each problem is reported once, and no call raises an
+error.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,9 @@ from ragledger_client._events import Packed
 from ragledger_client._ids import uuid7, with_uuids
 from tests.support.service import eventually
 
-# librdkafka's own broker within the process: events are delivered.
+# librdkafka's own broker, in this process: events are delivered.
 IN_PROCESS = {"test.mock.num.brokers": 1}
-# Nobody listens there: events wait.
+# No program listens there: events wait.
 NOWHERE = "127.0.0.1:9"
 USER, SESSION = uuid4(), uuid4()
 QUESTION: dict[str, Any] = {"user_id": USER, "session_id": SESSION, "query": "How many days?"}
@@ -36,21 +38,21 @@ SECRET = "the text of nobody's business"
 
 
 class Recorder:
-    """A ledger's problems, each as it was reported."""
+    """Records the problems of a ledger, one entry for each report."""
 
     def __init__(self, **settings: Any) -> None:
         self.problems: list[str] = []
         self.ledger = Ledger(NOWHERE, on_problem=self.problems.append, flush_on_sigterm=False, **settings)
 
     def reported(self, words: str) -> int:
-        """Wait until a problem with these words is reported; how often it was."""
+        """Wait until a problem with these words is reported. Return how often it was reported."""
         eventually(lambda: any(words in one for one in self.problems), timeout=30, message=f"{words}: {self.problems}")
         return sum(words in one for one in self.problems)
 
 
 @pytest.fixture
 def waiting() -> Iterator[Recorder]:
-    """A ledger whose Kafka is not there."""
+    """Return a ledger whose Kafka is unavailable."""
     recorder = Recorder(max_events=3, max_bytes=10_000)
     yield recorder
     recorder.ledger.close(0)
@@ -58,29 +60,29 @@ def waiting() -> Iterator[Recorder]:
 
 @pytest.fixture
 def delivering() -> Iterator[Recorder]:
-    """A ledger whose Kafka takes everything."""
+    """Return a ledger whose Kafka accepts everything."""
     recorder = Recorder(config=IN_PROCESS)
     yield recorder
     recorder.ledger.close(0)
 
 
 def answer(ledger: Ledger, text: str = "Ten.", **fields: Any) -> str:
-    """Record an answer; its id."""
+    """Record an answer. Return its id."""
     with ledger.answer(**(QUESTION | fields)) as one:
         one.respond(text, model="gpt-5-mini")
     return one.id
 
 
 def assert_books(stats: Stats) -> None:
-    """Every event is somewhere, once."""
+    """Assert that every event is counted exactly once."""
     assert stats.recorded == stats.delivered + stats.waiting + sum(stats.dropped.values())
 
 
-# ── the books ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── counts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_kafka_acknowledges_is_delivered(delivering: Recorder) -> None:
-    """Answers, feedback and provenance alike; nothing waits any more."""
+def test_events_that_kafka_acknowledges_are_delivered(delivering: Recorder) -> None:
+    """This holds for answers, feedback and provenance. Afterwards no event waits."""
     ledger = delivering.ledger
     ledger.feedback(answer(ledger), +1)
     ledger.provenance(**SOURCE)
@@ -89,7 +91,7 @@ def test_what_kafka_acknowledges_is_delivered(delivering: Recorder) -> None:
 
 
 def test_the_buffer_has_room_for_so_many_events(waiting: Recorder) -> None:
-    """What comes later is dropped, counted, and reported once."""
+    """Further events are dropped, counted, and reported once."""
     for _ in range(10):
         answer(waiting.ledger)
     stats = waiting.ledger.stats()
@@ -100,7 +102,7 @@ def test_the_buffer_has_room_for_so_many_events(waiting: Recorder) -> None:
 
 
 def test_the_buffer_has_room_for_so_many_bytes(waiting: Recorder) -> None:
-    """Of text that is not ASCII each character counts as the bytes that it takes."""
+    """A character that is not ASCII counts as the bytes that it takes."""
     answer(waiting.ledger, "休" * 3000)
     answer(waiting.ledger, "休" * 3000)
     assert waiting.ledger.stats().waiting == 1
@@ -108,8 +110,10 @@ def test_the_buffer_has_room_for_so_many_bytes(waiting: Recorder) -> None:
     assert waiting.reported("the buffer is full") == 1
 
 
-def test_what_is_closed_takes_nothing(waiting: Recorder) -> None:
-    """What was not acknowledged by then is counted and reported, with its number; so is what comes later."""
+def test_a_closed_ledger_accepts_no_events(waiting: Recorder) -> None:
+    """At the close, unacknowledged events are counted and reported with their number. Later events are counted and
+    reported too.
+    """
     answer(waiting.ledger)
     answer(waiting.ledger)
     waiting.ledger.close(0.1)
@@ -122,13 +126,13 @@ def test_what_is_closed_takes_nothing(waiting: Recorder) -> None:
 
 
 def test_an_outage_is_reported_once(waiting: Recorder) -> None:
-    """Not once for each attempt to connect."""
+    """It is not reported again for each attempt to connect."""
     answer(waiting.ledger)
     assert waiting.reported("Kafka is unreachable") == 1
 
 
-def test_many_threads_keep_the_books(delivering: Recorder) -> None:
-    """Nothing is lost between them."""
+def test_many_threads_are_counted_correctly(delivering: Recorder) -> None:
+    """No event is lost between threads."""
 
     def work() -> None:
         for _ in range(200):
@@ -143,7 +147,7 @@ def test_many_threads_keep_the_books(delivering: Recorder) -> None:
     assert delivering.ledger.stats().delivered == 800
 
 
-# ── what is wrong ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── problems ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -158,14 +162,16 @@ def test_many_threads_keep_the_books(delivering: Recorder) -> None:
         ({"temperature": 2.01}, "dialogue: temperature: must be between 0 and 2"),
         ({"created_at": datetime(2026, 1, 1)}, "dialogue: created_at: must have a time zone"),
         ({"citations": [{"source": "s"}, {"title": SECRET}]}, "dialogue: citations[].source: required, but missing"),
-        ({"citations": [{"source": "s", "more": object()}]}, "citations: holds a value that JSON has no form for"),
+        ({"citations": [{"source": "s", "more": object()}]}, "citations: holds a value that JSON cannot represent"),
         ({"citations": SECRET}, "dialogue: citations: must be a list"),
-        ({"more": {1, 2}}, "dialogue: more: holds a value that JSON has no form for"),
+        ({"more": {1, 2}}, "dialogue: more: holds a value that JSON cannot represent"),
         ({"id": "1"}, "dialogue: id: must be a UUID"),
     ],
 )
 def test_a_wrong_event_is_counted_and_reported_once(delivering: Recorder, fields: dict[str, Any], cause: str) -> None:
-    """By path and problem, never with the text. The application gets no exception, and the next event is sent."""
+    """The report has the path and the problem, never the text. The application gets no exception, and the next event is
+    sent.
+    """
     for _ in range(3):
         answer(delivering.ledger, **fields)
     answer(delivering.ledger)
@@ -178,8 +184,8 @@ def test_a_wrong_event_is_counted_and_reported_once(delivering: Recorder, fields
     assert_books(stats)
 
 
-def test_values_that_fail_when_they_are_looked_at_do_no_harm(delivering: Recorder) -> None:
-    """Whatever they raise."""
+def test_values_that_raise_errors_when_they_are_read_do_no_harm(delivering: Recorder) -> None:
+    """It does not matter which error they raise."""
 
     class Hostile(Decimal):
         def __str__(self) -> str:
@@ -206,7 +212,7 @@ def test_a_callback_that_fails_does_no_harm(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_problems_are_logged_by_default(caplog: pytest.LogCaptureFixture) -> None:
-    """As warnings of the logger `ragledger_client`."""
+    """They are warnings of the logger `ragledger_client`."""
     ledger = Ledger(NOWHERE, config=IN_PROCESS, flush_on_sigterm=False)
     ledger.feedback("1", +1)
     ledger.close()
@@ -215,7 +221,7 @@ def test_problems_are_logged_by_default(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_a_record_that_kafka_does_not_take_is_counted(delivering: Recorder) -> None:
-    """Here because it is larger than a message may be."""
+    """In this test, the record is larger than a message may be."""
     answer(delivering.ledger, "x" * 2_000_000)
     assert delivering.reported("rag.dialogue: Kafka refuses it: MSG_SIZE_TOO_LARGE") == 1
     assert_books(delivering.ledger.stats())
@@ -225,7 +231,7 @@ def test_a_record_that_kafka_does_not_take_is_counted(delivering: Recorder) -> N
 
 
 def test_a_block_without_an_answer_is_counted(delivering: Recorder) -> None:
-    """With and without an exception, which goes on; a second answer in one block is none."""
+    """The exception of a block is raised again. A second answer in one block is dropped and counted too."""
     ledger = delivering.ledger
     with ledger.answer(**QUESTION):
         pass
@@ -240,7 +246,7 @@ def test_a_block_without_an_answer_is_counted(delivering: Recorder) -> None:
 
 
 async def test_async_with_is_the_same(delivering: Recorder) -> None:
-    """It waits for nothing."""
+    """Leaving the block waits for nothing."""
     async with delivering.ledger.answer(**QUESTION) as one:
         one.respond("a", model="m")
     assert delivering.ledger.flush(30)
@@ -250,7 +256,7 @@ async def test_async_with_is_the_same(delivering: Recorder) -> None:
 def test_latency_is_the_time_from_the_beginning_of_the_block(
     delivering: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until the answer; one that is given is taken."""
+    """It ends with the answer. If the application gives a latency, that one is stored."""
     packed: list[Packed] = []
     monkeypatch.setattr(delivering.ledger._sender, "put", packed.append)
     seconds = iter([1.0, 2.0, 2.25, 10.0, 10.0, 10.5])
@@ -275,7 +281,7 @@ def test_latency_is_the_time_from_the_beginning_of_the_block(
     ],
 )
 def test_a_wrong_setting_is_refused_at_the_start(settings: dict[str, Any], problem: str) -> None:
-    """By its name: a person is there to read it."""
+    """The error has the setting's name. At the start, a person is there to read it."""
     with pytest.raises(ValueError, match=problem):
         Ledger(NOWHERE, **settings)
 
@@ -284,7 +290,9 @@ def test_a_wrong_setting_is_refused_at_the_start(settings: dict[str, Any], probl
 
 
 def test_ids_grow_with_time() -> None:
-    """Version 7, the variant of RFC 9562, the milliseconds in front, then the part of a millisecond."""
+    """They have version 7 and the variant of RFC 9562. They begin with milliseconds, then the fraction of a
+    millisecond.
+    """
     first, second = UUID(uuid7(1_700_000_000_123_000_000)), UUID(uuid7(1_700_000_000_123_000_500))
     assert (first.version, first.variant) == (7, "specified in RFC 4122")
     assert first.int >> 80 == 1_700_000_000_123
@@ -293,7 +301,7 @@ def test_ids_grow_with_time() -> None:
 
 
 def test_a_string_becomes_the_uuid_that_the_service_makes() -> None:
-    """Version 5 of "user:" or "session:" and the string; a UUID stays as it is."""
+    """It is version 5 of "user:" or "session:" and the string. A UUID stays as it is."""
     namespace, fields = uuid4(), {"user_id": "user", "session_id": "session"}
     event = {"user_id": "auth0|123", "session_id": str(SESSION).upper()}
     assert with_uuids(fields, namespace, event) == {
@@ -303,7 +311,7 @@ def test_a_string_becomes_the_uuid_that_the_service_makes() -> None:
 
 
 def test_with_a_namespace_strings_are_ids() -> None:
-    """Empty ones, and ones that cannot be encoded, are not."""
+    """An empty string, or one that cannot be encoded, is not an id."""
     ledger = Ledger(NOWHERE, config=IN_PROCESS, namespace=uuid4(), flush_on_sigterm=False)
     answer(ledger, user_id="auth0|123", session_id="s-1")
     for wrong in ("", "\ud800", "a\0", "x" * 1025):

@@ -1,4 +1,4 @@
-"""The client and the service reach the same verdict: what one accepts, the other accepts, with the same values."""
+"""Tests that the client and the service accept the same events, with the same values."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EACH = pytest.mark.parametrize(("kind", "declaration", "key"), SAME)
 
 
 def service_verdict(kind: Kind, value: bytes) -> dict[str, Any] | str:
-    """The values of the columns, JSON ones parsed, or why the exact lane rejects the record."""
+    """Return the values of the columns, with JSON parsed, or the reason why the exact lane rejects the record."""
     try:
         values = kind.decode(StoredRecord("t", 0, 0, 1_700_000_000_000, None, value)).values
     except Rejected as rejected:
@@ -44,7 +44,7 @@ def service_verdict(kind: Kind, value: bytes) -> dict[str, Any] | str:
 
 
 def client_verdict(declaration: Declaration, key: str, event: dict[str, Any]) -> bytes | str:
-    """The record's value, or why the client rejects the event."""
+    """Return the record's value, or the reason why the client rejects the event."""
     try:
         return encode(pack(declaration, "t", key, event)).value
     except Invalid as invalid:
@@ -52,7 +52,7 @@ def client_verdict(declaration: Declaration, key: str, event: dict[str, Any]) ->
 
 
 def assert_same(kind: Kind, declaration: Declaration, key: str, event: dict[str, Any]) -> None:
-    """Both accept the event, and the client's record gives the same row; or both reject it."""
+    """Assert that both reject the event, or that both accept it with the same row."""
     service = service_verdict(kind, json.dumps(event, default=str).encode())
     client = client_verdict(declaration, key, event)
     assert isinstance(service, str) == isinstance(client, str), (event, service, client)
@@ -65,7 +65,7 @@ def assert_same(kind: Kind, declaration: Declaration, key: str, event: dict[str,
 def test_the_client_accepts_every_valid_event(
     kind: Kind, declaration: Declaration, key: str, data: st.DataObject
 ) -> None:
-    """In every spelling, unknown fields included."""
+    """This includes every spelling, and unknown fields."""
     event = json.loads(encode_exactly(data.draw(events(kind))))
     assert isinstance(client_verdict(declaration, key, event), bytes)
     assert_same(kind, declaration, key, event)
@@ -74,7 +74,7 @@ def test_the_client_accepts_every_valid_event(
 @EACH
 @given(data=st.data())
 def test_both_reject_the_same_events(kind: Kind, declaration: Declaration, key: str, data: st.DataObject) -> None:
-    """Events with members that are missing, of another type, out of range, awkward or hostile."""
+    """Some members are missing, have another type, are out of range, or have awkward or hostile values."""
     text = encode_exactly(data.draw(nearly_valid(kind)))
     assert_same(kind, declaration, key, json.loads(text))
 
@@ -82,7 +82,7 @@ def test_both_reject_the_same_events(kind: Kind, declaration: Declaration, key: 
 @EACH
 @given(data=st.data())
 def test_decimals_are_numbers_too(kind: Kind, declaration: Declaration, key: str, data: st.DataObject) -> None:
-    """As exact as they are given."""
+    """They are stored exactly as they are given."""
     text = encode_exactly(data.draw(st.one_of(events(kind), nearly_valid(kind))))
     assert_same(kind, declaration, key, json.loads(text, parse_float=exact))
 
@@ -90,15 +90,15 @@ def test_decimals_are_numbers_too(kind: Kind, declaration: Declaration, key: str
 @pytest.mark.parametrize("levels", [MOST_LEVELS - 2, MOST_LEVELS - 1, MOST_LEVELS, MOST_LEVELS + 1])
 @pytest.mark.parametrize("name", ["citations", "unknown"])
 def test_the_limit_of_nesting_is_the_same(name: str, levels: int) -> None:
-    """Brackets in texts do not count."""
+    """Brackets inside texts do not count."""
     inner = json.loads("[" * levels + '"[[["' + "]" * levels)
     event = dialogue(query="[" * 1000) | {name: [{"source": "s", "more": inner}] if name == "citations" else inner}
     assert_same(DIALOGUE, _fields.DIALOGUE, "session_id", event)
 
 
 @pytest.mark.parametrize("text", ["\\u0000", "\\\\u0000", "\\\0", "a\0", "\\", "ok"])
-def test_a_nul_is_told_from_its_spelling(text: str) -> None:
-    """A backslash and the letters u0000 are text, the character is not."""
+def test_a_nul_character_differs_from_its_escape_as_text(text: str) -> None:
+    """A backslash followed by u0000 is text. The NUL character is rejected."""
     for event in (
         dialogue(query=text),
         dialogue(citations=[{"source": "s", "more": {"x": text}}]),
@@ -107,8 +107,8 @@ def test_a_nul_is_told_from_its_spelling(text: str) -> None:
         assert_same(DIALOGUE, _fields.DIALOGUE, "session_id", event)
 
 
-def test_values_that_json_does_not_have_are_taken() -> None:
-    """UUIDs, datetimes and decimals, in citations and their further members too."""
+def test_python_values_without_a_json_type_are_accepted() -> None:
+    """UUIDs, datetimes and decimals are accepted, also in citations and in their additional members."""
     when = datetime.fromisoformat("2026-01-31T09:30:00.000001+09:00")
     one = UUID("0190b6f2-7c3e-7a1b-8c4d-5e6f70819203")
     citation = {"source": "s", "confidence": Decimal("0.5"), "timestamp": when, "checked": when, "document": one}

@@ -34,8 +34,8 @@ def encoded(url: str) -> str:
         (encoded(f"https://kafka.eu-west-1.amazonaws.com/?{SIGNED.partition('?')[2]}"), 840),
     ],
 )
-def test_what_says_when_it_expires(token: str, seconds: float) -> None:
-    """A JWT, a token of Amazon RDS, one of Amazon MSK."""
+def test_texts_that_contain_their_expiry(token: str, seconds: float) -> None:
+    """A JWT, a token of Amazon RDS and one of Amazon MSK contain their expiry."""
     assert seconds_left(token, NOW) == pytest.approx(seconds)
 
 
@@ -53,8 +53,8 @@ def test_what_says_when_it_expires(token: str, seconds: float) -> None:
         "host/?X-Amz-Date=x",
     ],
 )
-def test_what_does_not(token: str) -> None:
-    """These are a password, an opaque token, and texts that resemble the known formats."""
+def test_texts_that_contain_no_expiry(token: str) -> None:
+    """A password, an opaque token, and texts that resemble the known formats contain none."""
     assert seconds_left(token, NOW) is None
 
 

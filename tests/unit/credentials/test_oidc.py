@@ -51,7 +51,7 @@ def test_refusals_are_named_and_not_quoted(endpoint: TokenEndpoint) -> None:
     assert problem(endpoint.url, SECRET, None).endswith("(HTTP 400, invalid_scope)")
 
 
-def test_one_that_is_not_there() -> None:
+def test_an_endpoint_that_is_unavailable() -> None:
     """The error has the text of the operating system."""
     assert "cannot be reached: " in problem(f"http://127.0.0.1:{free_ports(1)[0]}/token")
     assert "cannot be reached: " in problem("https://nowhere.invalid/token")
@@ -102,7 +102,7 @@ def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
         (400, b'{"error": ["invalid_client"]}'),
     ],
 )
-def test_answers_that_are_none(status: int, body: bytes) -> None:
+def test_invalid_answers_of_an_endpoint(status: int, body: bytes) -> None:
     """The answers come from an endpoint or from another server at its address."""
     with answering(status, body) as url:
         assert problem(url) == f"{SETTING}: the endpoint returned no token (HTTP {status})"
@@ -116,7 +116,7 @@ def test_the_secret_is_not_sent_elsewhere(endpoint: TokenEndpoint) -> None:
     assert len(endpoint.tokens) == count
 
 
-def test_one_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The request ends within the limit."""
     monkeypatch.setattr(oidc, "SECONDS", 0.3)
     released = threading.Event()

@@ -47,7 +47,7 @@ def test_arguments_are_taken_word_for_word() -> None:
     assert printed(f"{python('import sys; print(sys.argv[1:])')} '$HOME' '*' 'a b'") == "['$HOME', '*', 'a b']"
 
 
-def test_one_that_fails_is_named_with_its_exit_code() -> None:
+def test_a_program_that_fails_is_named_with_its_exit_code() -> None:
     """The error does not quote the program's output."""
     code = f"import sys; print('{SECRET}'); print('{SECRET}', file=sys.stderr); sys.exit(7)"
     assert (
@@ -58,19 +58,21 @@ def test_one_that_fails_is_named_with_its_exit_code() -> None:
 
 
 @pytest.mark.parametrize("code", ["pass", f"print('{SECRET}\\n{SECRET}')", f"import os; os.write(1, b'{SECRET}\\xff')"])
-def test_what_is_no_token_is_refused(code: str) -> None:
-    """The outputs are empty, two lines, and not UTF-8."""
+def test_an_output_that_is_no_token_is_refused(code: str) -> None:
+    """The output is empty, has two lines, or is not UTF-8."""
     assert "must print the token alone" in problem(python(code))
 
 
-def test_one_that_prints_for_ever_is_ended() -> None:
+def test_a_program_that_prints_for_ever_is_ended() -> None:
     """The rest of the output is not read into memory."""
     started = time.monotonic()
     assert "more than 65536 bytes" in problem(python("while True: print('Zq7K' * 1000)"))
     assert time.monotonic() - started < programs.SECONDS
 
 
-def test_one_that_does_not_end_is_killed_with_its_children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_program_that_does_not_end_is_killed_with_its_children(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The program is killed after the limit, so that no connection waits for it."""
     monkeypatch.setattr(programs, "SECONDS", 3.0)
     pid = tmp_path / "pid"
@@ -90,7 +92,7 @@ def is_running(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def test_one_that_cannot_be_started() -> None:
+def test_a_program_that_cannot_be_started() -> None:
     """The program existed when the service started."""
     assert "cannot be started: No such file or directory" in problem("/nowhere/program")
 

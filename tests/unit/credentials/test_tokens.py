@@ -57,7 +57,7 @@ def make(clock: Clock) -> Make:
 
 
 @pytest.mark.parametrize(("seconds", "kept"), [(3600.0, 3540.0), (100.0, 80.0), (None, 80.0), (-10.0, 1.0)])
-async def test_it_is_kept_until_shortly_before_it_expires(
+async def test_a_token_is_kept_until_shortly_before_it_expires(
     make: Make, clock: Clock, seconds: float | None, kept: float
 ) -> None:
     """A token is renewed a minute before its expiry, or a fifth of its lifetime if that is shorter."""
@@ -69,7 +69,7 @@ async def test_it_is_kept_until_shortly_before_it_expires(
     assert await source.token() == "2"
 
 
-async def test_all_who_wait_share_one(make: Make) -> None:
+async def test_all_waiting_callers_share_one_token(make: Make) -> None:
     """A cancelled caller does not cancel the request of the others."""
     counter, source = make(None)
     counter.gate.clear()
@@ -82,7 +82,7 @@ async def test_all_who_wait_share_one(make: Make) -> None:
     assert counter.count == 1
 
 
-async def test_the_old_one_is_used_while_it_is_valid(make: Make, clock: Clock) -> None:
+async def test_the_old_token_is_used_while_it_is_valid(make: Make, clock: Clock) -> None:
     """The provider may be unavailable for a moment."""
     counter, source = make(100.0)
     await source.token()
@@ -94,7 +94,9 @@ async def test_the_old_one_is_used_while_it_is_valid(make: Make, clock: Clock) -
         await source.token()
 
 
-async def test_nobody_waits_long_for_the_next_one(make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_connection_waits_long_for_the_next_token(
+    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A slow program delays no connection while the old token is valid, and hides no failure."""
     monkeypatch.setattr(tokens, "PATIENCE_SECONDS", 0.01)
     counter, source = make(100.0)
@@ -127,7 +129,7 @@ async def test_a_failure_is_repeated_for_a_while(make: Make, clock: Clock) -> No
     assert await source.token() == "2"
 
 
-async def test_a_rejected_one_is_obtained_again(make: Make, clock: Clock) -> None:
+async def test_a_rejected_token_is_replaced(make: Make, clock: Clock) -> None:
     """A token that was just obtained is kept, because a new one would be rejected too."""
     counter, source = make(3600.0)
     await source.token()
@@ -139,7 +141,7 @@ async def test_a_rejected_one_is_obtained_again(make: Make, clock: Clock) -> Non
     assert counter.count == 2
 
 
-def test_it_outlives_an_event_loop(make: Make) -> None:
+def test_a_source_outlives_an_event_loop(make: Make) -> None:
     """A request that one event loop has not finished does not block the next loop."""
     counter, source = make(None)
 

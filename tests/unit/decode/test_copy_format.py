@@ -1,4 +1,4 @@
-"""Binary COPY: what we write is what PostgreSQL's own rules read, checked against a decoder of the test's own."""
+"""Tests binary COPY: a decoder of the tests reads our bytes by PostgreSQL's own rules."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COUNTS = st.integers(-(2**31), 2**31 - 1)
 
 
 def cents(most: str) -> st.SearchStrategy[Decimal]:
-    """Decimals as the numeric columns of the events hold them."""
+    """Return decimals as the numeric columns of the events hold them."""
     return st.decimals(0, Decimal(most), places=2, allow_nan=False)
 
 
@@ -49,15 +49,17 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 
 
 def test_the_file_begins_and_ends_as_the_manual_says() -> None:
-    """Signature, no flags, no header extension; a field count of -1 at the end; a length of -1 for NULL."""
+    """It begins with the signature, no flags and no header extension. It ends with a field count of -1. NULL has the
+    length -1.
+    """
     assert SIGNATURE == b"PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"
     assert (TRAILER, NULL) == (b"\xff\xff", b"\xff\xff\xff\xff")
 
 
 @pytest.mark.parametrize("kind", [DIALOGUE, PROVENANCE], ids=lambda kind: kind.name)
 @given(data=st.data())
-def test_a_tuple_is_read_as_it_was_meant(kind: Any, data: st.DataObject) -> None:
-    """Any values in any of the columns, any of them absent."""
+def test_a_tuple_is_read_back_unchanged(kind: Any, data: st.DataObject) -> None:
+    """Any column may have any value, or be missing."""
     columns = {name: VALUES.get(field.pg_type, texts()) for name, field in kind.columns.items()}
     values = data.draw(st.fixed_dictionaries({}, optional=columns))
     encoded = tuple_encoder(kind)(values)
@@ -89,14 +91,16 @@ def test_a_tuple_is_read_as_it_was_meant(kind: Any, data: st.DataObject) -> None
 def test_numerics_as_numeric_send_writes_them(
     number: str, groups: tuple[int, ...], weight: int, sign: int, scale: int
 ) -> None:
-    """Base-10000 digits without zeros at either end, weight, sign, scale: as PostgreSQL itself sends them."""
+    """A number has base-10000 digits without zeros at either end, a weight, a sign and a scale, as PostgreSQL itself
+    sends it.
+    """
     body = struct.pack(f"!hhHh{len(groups)}h", len(groups), weight, sign, scale, *groups)
     assert encode_numeric(Decimal(number)) == struct.pack("!i", len(body)) + body
 
 
 @given(st.decimals(-(10**30), 10**30, allow_nan=False), st.integers(0, 20))
-def test_any_numeric_is_read_as_it_was_meant(number: Decimal, places: int) -> None:
-    """Sign, digits and value, however large or small, for any number of decimals."""
+def test_any_numeric_is_read_back_unchanged(number: Decimal, places: int) -> None:
+    """Sign, digits and value are equal, for any size and any number of decimals."""
     shown = Decimal(f"{number:.{places}f}")
     encoded = encode_numeric(shown)
     (length,) = struct.unpack_from("!i", encoded)
@@ -106,17 +110,17 @@ def test_any_numeric_is_read_as_it_was_meant(number: Decimal, places: int) -> No
 
 @pytest.mark.parametrize("number", ["1E+30", "12.30E+2", "1E-30", "123456789012345678901234567890.123456789"])
 def test_numerics_with_exponents(number: str) -> None:
-    """The exponent is only a way of writing."""
+    """The exponent is only a spelling."""
     assert read_numeric(encode_numeric(Decimal(number))[4:]) == Decimal(number)
 
 
 def test_equal_numbers_keep_their_own_scale() -> None:
-    """1.5 and 1.50 are equal, and hash alike, but PostgreSQL shows them differently."""
+    """1.5 and 1.50 are equal and have the same hash, but PostgreSQL shows them differently."""
     shown = [str(read_numeric(encode_numeric(Decimal(text))[4:])) for text in ("1.5", "1.50", "1.500", "0", "0.0")]
     assert shown == ["1.5", "1.50", "1.500", "0", "0.0"]
 
 
-# ── the others ──
+# ── other types ──
 
 
 @pytest.mark.parametrize(
@@ -131,37 +135,36 @@ def test_equal_numbers_keep_their_own_scale() -> None:
     ],
 )
 def test_timestamps_count_from_2000(moment: datetime, micros: int) -> None:
-    """Microseconds since 2000-01-01, negative before."""
+    """They count microseconds, which are negative before 2000-01-01."""
     assert (microseconds(moment), moment_of(micros)) == (micros, moment)
 
 
 @given(ANY_TIME)
 def test_timestamps_come_back_to_the_microsecond(moment: datetime) -> None:
-    """There and back."""
     assert moment_of(microseconds(moment)) == moment
 
 
 @given(texts())
 def test_text_is_its_utf_8_with_the_length_in_bytes(text: str) -> None:
-    """Not in characters."""
+    """The length does not count characters."""
     encoded = encode_text(text)
     assert encoded == struct.pack("!i", len(text.encode())) + text.encode()
 
 
 def test_jsonb_has_its_version_in_front() -> None:
-    """jsonb_recv knows one version, 1; the length counts it."""
+    """jsonb_recv accepts only version 1. The length includes the byte of the version."""
     assert encode_jsonb(b'{"a": 1}') == b"\x00\x00\x00\x09\x01" + b'{"a": 1}'
 
 
 def test_every_column_has_an_encoder_of_its_type() -> None:
-    """Every type of the events is known to this test; an enum is its label."""
+    """This test knows every type of the events. An enum is written as its label."""
     enums = {"content_type", "acquisition_method", "license_type"}
     types = {field.pg_type for kind in (DIALOGUE, PROVENANCE) for field in kind.columns.values()}
     assert types == VALUES.keys() | enums
 
 
 def test_a_tuple_byte_by_byte() -> None:
-    """One tuple written out: the field count, then a length and its bytes for each column."""
+    """The tuple has the field count, then a length and its bytes for each column."""
     user = UUID(int=1)
     encoded = tuple_encoder(PROVENANCE)({"id": user, "retention_years": 7, "permission_flag": True})
     uuid, null = b"\0\0\0\x10" + user.bytes, b"\xff\xff\xff\xff"

@@ -1,4 +1,4 @@
-"""The two lanes are one truth: what the fast lane recognises, the exact lane decodes to the very same row."""
+"""Tests that both lanes agree: a record that the fast lane recognises gives the same row in the exact lane."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from consumer.events.record import StoredRecord
 from tests.support.prices import BOOK, NAMESPACE
 from tests.support.producers import dialogue, provenance
 
-# A million were compared once; RAGLEDGER_LANE_RECORDS=1000000 does it again.
+# This was run once with a million records: RAGLEDGER_LANE_RECORDS=1000000.
 RECORDS = int(os.environ.get("RAGLEDGER_LANE_RECORDS", "6000"))
 SLICE = 20
 
@@ -120,7 +120,7 @@ RAW_NUMBERS = [
 
 
 def random_event(make: Callable[..., dict[str, Any]], chance: random.Random) -> bytes:
-    """An event, valid or nearly so."""
+    """Return a valid or nearly valid event."""
     event = make(chance)
     names = [*event, "id", "created_at", "total_tokens", "temperature", "last_verified_at", "acquired_by", "stranger"]
     for _ in range(chance.choice((0, 0, 1, 1, 2, 3))):
@@ -133,7 +133,7 @@ def random_event(make: Callable[..., dict[str, Any]], chance: random.Random) -> 
 
 
 def mangle(value: bytes, chance: random.Random) -> bytes:
-    """Now and then break the bytes, double a member, or write a number in another way."""
+    """Sometimes damage the bytes, repeat a member, or write a number in another way."""
     dice = chance.random()
     if dice < 0.02:
         place = chance.randrange(len(value))
@@ -153,7 +153,7 @@ def mangle(value: bytes, chance: random.Random) -> bytes:
 
 
 def wrap(record: StoredRecord, kind: Kind, chance: random.Random) -> StoredRecord:
-    """Put some of the events in an envelope."""
+    """Put some of the events into an envelope."""
     dice = chance.random()
     attributes = {"specversion": "1.0", "type": f"rag.{kind.name}", "source": "/s", "id": str(record.offset // 2)}
     if dice < 0.05:
@@ -168,18 +168,18 @@ def wrap(record: StoredRecord, kind: Kind, chance: random.Random) -> StoredRecor
 
 
 def with_string_ids(chance: random.Random) -> dict[str, Any]:
-    """A dialogue whose user and session have ids that are no UUIDs; now and then one has."""
+    """Return a dialogue whose user and session have string ids; the user sometimes has a UUID."""
     event = dialogue(chance, session_id=f"thread_{chance.randrange(10**6)}")
     return event if chance.random() < 0.1 else event | {"user_id": f"auth0|{chance.randrange(50)}é"}
 
 
 def acquired_by_string(chance: random.Random) -> dict[str, Any]:
-    """A piece of provenance that somebody without a UUID has acquired."""
+    """Return provenance that a user without a UUID has acquired."""
     return provenance(chance, acquired_by=f"auth0|{chance.randrange(50)}")
 
 
 def with_cost(chance: random.Random) -> dict[str, Any]:
-    """A dialogue that states no yen: a cost in some currency, or tokens alone."""
+    """Return a dialogue that mostly states no cost in yen, but a cost in some currency, or only tokens."""
     cost = {"amount": chance.choice((0.0123, "0.5", 1e9, 7)), "currency": chance.choice(("USD", "jpy", "XXX"))}
     event = dialogue(chance, cost=chance.choice((None, cost)), cached_tokens=chance.choice((None, 10, 10**9)))
     return event if chance.random() < 0.2 else event | {"token_cost_jpy": None}
@@ -204,17 +204,19 @@ NAMES = [
 
 
 def row_of(lane: FastLane, record: StoredRecord) -> Row | None:
-    """The row of a single record."""
+    """Return the row of a single record."""
     (row,) = lane.decode([record])
     return row
 
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("kind", "make"), EVENTS, ids=NAMES)
-def test_whatever_the_fast_lane_recognises_the_exact_lane_decodes_to_the_same_row(
+def test_a_record_that_the_fast_lane_recognises_has_the_same_row_in_the_exact_lane(
     kind: Kind, make: Callable[..., dict[str, Any]]
 ) -> None:
-    """Same bytes, same id, same facts, same day, same count of unknown fields; many at once and each for itself."""
+    """Bytes, id, facts, day and the count of unknown fields are equal. Decoding many records at once gives the same as
+    decoding each alone.
+    """
     chance, lane, recognised = random.Random(20261123), FastLane(kind), 0
     for first in range(0, RECORDS, SLICE):
         records = [random_record(kind, make, offset, chance) for offset in range(first, first + SLICE)]
@@ -228,14 +230,16 @@ def test_whatever_the_fast_lane_recognises_the_exact_lane_decodes_to_the_same_ro
 
 
 def random_record(kind: Kind, make: Callable[..., dict[str, Any]], offset: int, chance: random.Random) -> StoredRecord:
-    """A record, in some envelope, at some time."""
+    """Return a record with any envelope and any timestamp."""
     timestamp = chance.choice((-1, 0, 1_700_000_000_123, 10**15, 2**62))
     return wrap(StoredRecord("topic", 0, offset, timestamp, None, random_event(make, chance)), kind, chance)
 
 
 @pytest.mark.parametrize(("kind", "make"), EVENTS, ids=NAMES)
 def test_the_common_shape_is_recognised(kind: Kind, make: Callable[..., dict[str, Any]]) -> None:
-    """A valid event in plain JSON does not fall back, escapes, unknown fields and missing optional ones included."""
+    """A valid event in plain JSON does not fall back. It may have escapes and unknown fields, and optional fields may
+    be missing.
+    """
     chance, lane = random.Random(1), FastLane(kind)
     for ensure_ascii in (True, False):
         event = make(chance) | {"stranger": {"deep": [1, 2]}}
@@ -263,8 +267,8 @@ def test_the_common_shape_is_recognised(kind: Kind, make: Callable[..., dict[str
         {"citations": [{"source": "s", "title": "a\0b"}]},
     ],
 )
-def test_an_odd_event_is_left_to_the_exact_lane_alone(members: dict[str, Any]) -> None:
-    """Those around it are still recognised, however late it shows."""
+def test_only_the_uncommon_event_is_left_to_the_exact_lane(members: dict[str, Any]) -> None:
+    """The events around it are still recognised, even if the fast lane notices it late."""
     lane, chance = FastLane(DIALOGUE), random.Random(3)
     plain = json.dumps(dialogue(chance)).encode()
     uncommon = json.dumps(dialogue(chance) | members).encode()
@@ -285,7 +289,7 @@ _LANE = FastLane(DIALOGUE)
 )
 @example([("9999999", "Z"), ("999999501", "+09:00"), ("000000499", "")])
 def test_times_with_nine_decimals_are_rounded_as_the_exact_lane_rounds(times: list[tuple[str, str]]) -> None:
-    """As Go and Java send them; a tie alone is left to the exact lane."""
+    """Go and Java send such times. Only a tie is left to the exact lane."""
     plain = dialogue(random.Random(6))
     values = [plain | {"created_at": f"2026-12-31T23:59:59.{digits}{offset}"} for digits, offset in times]
     for (digits, _), value in zip(times, values, strict=True):
@@ -294,8 +298,8 @@ def test_times_with_nine_decimals_are_rounded_as_the_exact_lane_rounds(times: li
         assert row is None if digits[6:].rstrip("0") == "5" else row == decode_exactly(DIALOGUE, record)
 
 
-def test_an_event_without_a_time_takes_its_record_s() -> None:
-    """Among others that have one; a record without a time that could stand in is left to the exact lane."""
+def test_an_event_without_a_time_gets_the_timestamp_of_its_record() -> None:
+    """Events with a time are in the same slice. If the record has no usable timestamp, it is left to the exact lane."""
     lane, chance = FastLane(DIALOGUE), random.Random(4)
     timeless = dialogue(chance)
     timeless.pop("created_at", None)
@@ -306,8 +310,8 @@ def test_an_event_without_a_time_takes_its_record_s() -> None:
     assert rows == [*(decode_exactly(DIALOGUE, record) for record in records[:2]), None]
 
 
-def test_json_nested_deeper_than_the_exact_lane_can_follow_is_left_to_it() -> None:
-    """Depth is the exact lane's to judge, also in a member that nobody knows."""
+def test_deeply_nested_json_is_left_to_the_exact_lane() -> None:
+    """Only the exact lane judges the depth, also in an unknown member."""
     deep = b'"deep": ' + b"[" * 500 + b"]" * 500 + b"}"
     plain = json.dumps(dialogue(random.Random(5)))[:-1].encode()
     for value in (plain + b", " + deep, plain + b', "citations": [{"source": "s", ' + deep + b"]}"):

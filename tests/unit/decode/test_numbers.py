@@ -1,4 +1,4 @@
-"""Numbers by the column: each as the exact lane reads it, or left to the exact lane."""
+"""Tests numbers that are decoded by column: each equals the exact lane's number, or is left to the exact lane."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NUMBERS = st.builds(
     _EXPONENTS,
 )
 FLOATS = st.floats(-3, 1_000_001, allow_nan=False).map(repr)
-# Around the middle between two hundredths, as near as the digits allow.
+# Close to the middle between two hundredths, as close as the digits allow.
 TIES = st.builds(
     lambda units, tail: f"{units // 1000}.{units % 1000:03}{tail}",
     st.integers(0, 999_999_999).map(lambda number: number // 10 * 10 + 5),
@@ -44,7 +44,7 @@ COLUMNS = (COST, "citation_rate", "relevance_score", "temperature", "latency_ms"
 
 @given(st.lists(st.dictionaries(st.sampled_from(COLUMNS), TEXTS, max_size=5), min_size=1, max_size=12))
 def test_numbers_of_any_form_are_the_same_in_both_lanes(events: list[dict[str, str]]) -> None:
-    """Full precision, ties, exponents, strings, nulls, out of range: many at once and each for itself."""
+    """Full precision, ties, exponents, strings, nulls and numbers out of range: decoded together and each alone."""
     records = [record(with_raw(dialogue(), **members), offset=place) for place, members in enumerate(events)]
     lane = FastLane(DIALOGUE)
     for one, row in zip(records, lane.decode(records), strict=True):
@@ -56,8 +56,8 @@ def test_numbers_of_any_form_are_the_same_in_both_lanes(events: list[dict[str, s
 @given(
     st.lists(st.decimals(0, "999999.99", allow_nan=False, places=12), min_size=1, max_size=20), st.sampled_from([0, 2])
 )
-def test_what_is_decided_in_floating_point_is_what_the_declaration_says(numbers: list[Decimal], scale: int) -> None:
-    """Half away from zero, on the decimal digits."""
+def test_floating_point_decides_like_the_field_s_declaration(numbers: list[Decimal], scale: int) -> None:
+    """Both round half away from zero, on the decimal digits."""
     field = Number(Decimal(0), Decimal(10**6), scale)
     rounded = Rounded([float(number) for number in numbers], scale)
     for place, (number, units) in enumerate(zip(numbers, rounded.units, strict=True)):
@@ -83,7 +83,7 @@ def test_what_is_decided_in_floating_point_is_what_the_declaration_says(numbers:
     ],
 )
 def test_the_digits_decide_not_the_float(text: str, cents: int) -> None:
-    """0.115 is a little more than its float, 2.675 as well; both lanes round the digits, in a string too."""
+    """0.115 and 2.675 are a little more than their floats. Both lanes round the digits, in a string too."""
     for value in (text, f'"{text}"'):
         taken = record(with_raw(dialogue(), token_cost_jpy=value))
         assert stored(DIALOGUE, taken)[COST] == Decimal(cents).scaleb(-2)
@@ -109,35 +109,35 @@ def test_the_digits_decide_not_the_float(text: str, cents: int) -> None:
 )
 @pytest.mark.parametrize("name", [COST, "latency_ms"])
 def test_a_string_that_is_no_plain_number_is_left_to_the_exact_lane(name: str, text: str) -> None:
-    """Also among numbers that are recognised, which stay."""
+    """Numbers around it in the same slice are still recognised."""
     plain, odd = with_raw(dialogue(), **{name: "1"}), with_raw(dialogue(), **{name: text})
     records = [StoredRecord("t", 0, place, 0, None, value) for place, value in enumerate([plain, odd, plain, odd])]
     assert [row is None for row in FastLane(DIALOGUE).decode(records)] == [False, True, False, True]
 
 
 @pytest.mark.parametrize("text", ["1.0000005", "-0.0000005", "2", '"2"', "1e300"])
-def test_a_confidence_at_the_border_is_the_exact_lane_s_to_judge(text: str) -> None:
-    """It is rounded to six decimals before its range is checked."""
+def test_a_confidence_at_the_limit_is_left_to_the_exact_lane(text: str) -> None:
+    """A confidence is rounded to six decimals before its range is checked."""
     citations = f'[{{"source":"s","confidence":{text}}},{{"source":"s","confidence":1.0}}]'
     assert FastLane(DIALOGUE).decode([record(with_raw(dialogue(), citations=citations))]) == [None]
 
 
 def test_a_confidence_a_little_outside_is_rounded_into_its_range() -> None:
-    """A cosine of vectors of unit length, in floating point."""
+    """The cosine of unit vectors in floating point may be a little outside."""
     citations = '[{"source":"s","confidence":1.0000001},{"source":"s","confidence":"-1e-9"}]'
     taken = record(with_raw(dialogue(), citations=citations))
     assert FastLane(DIALOGUE).decode([taken]) == [decode_exactly(DIALOGUE, taken)]
 
 
 def test_a_sum_counts_numbers_of_every_form() -> None:
-    """Parts in strings and with decimals are summed as they are stored."""
+    """Parts in strings and with decimals are rounded before they are added."""
     taken = record(with_raw(dialogue(), prompt_tokens='"1200"', completion_tokens="34.4"))
     assert stored(DIALOGUE, taken)["total_tokens"] == 1234
     assert FastLane(DIALOGUE).decode([taken])[0] is not None
 
 
 def test_numbers_beyond_every_column_are_not_recognised() -> None:
-    """Beyond this size the errors of floating point would matter."""
+    """At this size, errors of floating point would matter."""
     with pytest.raises(NotRecognised):
         Rounded([1.0, 1e300], 2)
     with pytest.raises(Rejected):

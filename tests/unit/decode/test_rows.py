@@ -1,4 +1,4 @@
-"""Rows: one event, ready for COPY, still tied to its record."""
+"""Tests rows: one event, ready for COPY, with a reference to its record."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tests.support.builders import accept, dialogue, provenance, record
 
 
 def test_a_row_is_tied_to_its_record() -> None:
-    """The database may still refuse it; then the record becomes a dead letter, byte for byte."""
+    """If the database rejects the row, the record becomes a dead letter, byte for byte."""
     taken = record(dialogue(), key=b"k", offset=7)
     assert decode(DIALOGUE, taken).record is taken
 
 
 def test_a_row_carries_its_id_in_bytes() -> None:
-    """What the staging table returns is compared with it."""
+    """It is compared with the ids that the staging table returns."""
     row = accept(dialogue(id="0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"))
     assert row.row.id == row.id.bytes == bytes.fromhex("0190b6f27c3e7a1b8c4d5e6f70819203")
 
 
-def test_a_row_knows_when_it_counts() -> None:
-    """Microseconds since 2000, the same as in its column; provenance counts towards no day."""
+def test_a_row_has_the_time_of_its_day() -> None:
+    """The time is in microseconds since 2000 and equals its column. Provenance counts towards no day."""
     row = accept(dialogue(created_at="2026-01-31T09:30:00.5Z"))
     assert (
         row.row.created_at == microseconds(datetime(2026, 1, 31, 9, 30, 0, 500_000)) == microseconds(row["created_at"])
@@ -40,20 +40,20 @@ def test_a_row_knows_when_it_counts() -> None:
 
 
 def test_the_facts_are_those_of_the_kind() -> None:
-    """One for each field that the kind names, in that order."""
+    """There is one for each field that the kind lists, in that order."""
     assert len(accept(dialogue(latency_ms=5)).row.facts) == len(DIALOGUE.facts)
     assert accept(provenance(), PROVENANCE).row.facts == ("material", "mit")
 
 
 @pytest.mark.parametrize("lane", [decode, decode_exactly])
-def test_what_cannot_be_stored_is_refused(lane: Callable[[Kind, Record], Row]) -> None:
-    """No half a row is ever made."""
+def test_a_record_that_cannot_be_stored_is_rejected(lane: Callable[[Kind, Record], Row]) -> None:
+    """No incomplete row is returned."""
     with pytest.raises(Rejected):
         lane(DIALOGUE, record(b"x"))
 
 
 def test_decoding_twice_gives_the_same() -> None:
-    """Nothing is remembered from one record that would change the next."""
+    """The decoder keeps no state of one record that would change the next."""
     first = record(dialogue(citations=[{"source": "a"}], latency_ms=1, token_cost_jpy=1.5, model_used="x"))
     second = record(dialogue(latency_ms=2, token_cost_jpy="1.5", model_used="y"), offset=1)
     rows = [decode(DIALOGUE, taken) for taken in (first, second, first, second)]
@@ -61,7 +61,7 @@ def test_decoding_twice_gives_the_same() -> None:
 
 
 def test_a_record_of_any_shape_is_taken() -> None:
-    """A stored record and one from a fetch differ in type only."""
+    """A stored record and a fetched one differ only in their type."""
 
     class Fetched:
         topic, partition, offset, timestamp, key = "rag.dialogue", 0, 0, 1_767_225_600_123, None

@@ -1,4 +1,4 @@
-"""Feedback, verification and plugin events: what each takes, and what it is about."""
+"""Tests feedback, verification and plugin events: their fields, and the row that each one is about."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ EVERY = pytest.mark.parametrize("kind", NEEDED, ids=lambda kind: kind.name)
 
 
 @EVERY
-def test_what_is_needed_is_enough(kind: Kind) -> None:
-    """Times become UTC; what the event is about is the row's id; it counts towards no day by itself."""
+def test_the_required_fields_are_sufficient(kind: Kind) -> None:
+    """Times become UTC. The row's id is that of the amended row. The event itself counts towards no day."""
     row = accept(NEEDED[kind], kind)
     moments = [row[name] for name in NEEDED[kind] if name.endswith("_at")]
     assert moments == [datetime(2026, 1, 31, 0, 30)]
@@ -34,8 +34,8 @@ def test_what_is_needed_is_enough(kind: Kind) -> None:
 
 
 @EVERY
-def test_each_needed_field_is_missed_by_its_name(kind: Kind) -> None:
-    """A null counts as absent."""
+def test_each_missing_field_is_named(kind: Kind) -> None:
+    """A null counts as missing."""
     for name in NEEDED[kind]:
         refused = refuse(NEEDED[kind] | {name: None}, kind)
         assert (refused.reason, paths(refused)) == (Reason.MISSING_FIELD, [name])
@@ -62,21 +62,21 @@ def test_each_needed_field_is_missed_by_its_name(kind: Kind) -> None:
         (PLUGIN, {"config": {"auth": {"type": "magic"}}}, "config.auth.type"),
     ],
 )
-def test_what_does_not_fit_is_named(kind: Kind, members: dict[str, Any], path: str) -> None:
-    """Each fault by its path, members of a plugin's config too."""
+def test_a_wrong_field_is_named(kind: Kind, members: dict[str, Any], path: str) -> None:
+    """Each fault is named by its path, including members of a plugin's config."""
     refused = refuse(NEEDED[kind] | members, kind)
     assert paths(refused) == [path]
     assert all(str(fault).count("Input") == 0 for fault in refused.faults)
 
 
-def test_of_many_faults_in_a_list_the_first_is_enough() -> None:
-    """A dead letter of millions of them would be larger than what the database takes."""
+def test_only_the_first_fault_in_a_list_is_named() -> None:
+    """A dead letter with millions of faults would be too large for the database."""
     refused = refuse(NEEDED[PLUGIN] | {"config": {"languages": ["de", *[1] * 100_000], "endpoint": 5}}, PLUGIN)
     assert paths(refused) == ["config.endpoint", "config.languages[1]"]
 
 
 def test_a_config_is_kept_as_it_came() -> None:
-    """Members nobody knows included; a null member counts as absent."""
+    """Unknown members are kept. A null member counts as missing."""
     config = {"endpoint": None, "timeout_s": 1.50, "auth": {"type": "none", "secret_ref": None}, "mine": [1.10]}
     row = accept(NEEDED[PLUGIN] | {"config": config, "capabilities": ["list"]}, PLUGIN)
     assert row["config"] == b'{"endpoint":null,"timeout_s":1.5,"auth":{"type":"none","secret_ref":null},"mine":[1.1]}'

@@ -1,4 +1,4 @@
-"""Whatever comes: a row or a reason, the same by both lanes, and never a word of the event in the reason."""
+"""Tests that any record gives a row or a reason, the same in both lanes, and that a reason never quotes the event."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EVERY = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
 def verdict(kind: Kind, taken: StoredRecord) -> Row | Rejected:
-    """A row or a reason; whatever else is raised is a failure. Both lanes come to the same."""
+    """Return the row or the reason; any other error fails the test. Both lanes must agree."""
     found, exactly = (_verdict(lane, kind, taken) for lane in (decode, decode_exactly))
     if isinstance(found, Rejected) and isinstance(exactly, Rejected):
         assert found.reason in Reason
@@ -58,7 +58,7 @@ def _verdict(lane: Callable[[Kind, StoredRecord], Row], kind: Kind, taken: Store
 @EVERY
 @given(data=st.data())
 def test_every_valid_event_is_stored(kind: Kind, data: st.DataObject) -> None:
-    """In every envelope and every spelling."""
+    """This holds for every envelope and every spelling."""
     event = data.draw(events(kind))
     row = stored(kind, data.draw(records(kind, st.just(event))))
     assert row.row.unknown_fields == len(event.keys() - kind.fields.keys())
@@ -68,14 +68,14 @@ def test_every_valid_event_is_stored(kind: Kind, data: st.DataObject) -> None:
 @EVERY
 @given(data=st.data())
 def test_nearly_valid_events_become_a_row_or_a_reason(kind: Kind, data: st.DataObject) -> None:
-    """One member too few, or with a value that may not fit: never anything but a row or a reason."""
+    """A member is missing or has a value that may not fit. No other error is raised."""
     verdict(kind, data.draw(records(kind, nearly_valid(kind))))
 
 
 @EVERY
 @given(value=json_values(st.text(max_size=6)))
 def test_any_json_becomes_a_row_or_a_reason(kind: Kind, value: Any) -> None:
-    """Whatever the value is: plain, or as an envelope."""
+    """The value is plain JSON or an envelope."""
     raw = json.dumps(value).encode()
     assert isinstance(verdict(kind, record(raw)), Rejected)
     assert isinstance(verdict(kind, record(raw, STRUCTURED)), Rejected)
@@ -84,7 +84,7 @@ def test_any_json_becomes_a_row_or_a_reason(kind: Kind, value: Any) -> None:
 @EVERY
 @given(value=st.binary(max_size=60), key=st.none() | st.binary(max_size=5))
 def test_any_bytes_become_a_reason(kind: Kind, value: bytes, key: bytes | None) -> None:
-    """Nothing but a reason is ever raised."""
+    """No other error is raised."""
     for headers in ((), STRUCTURED, cloud_headers(type=kind.name.encode())):
         assert isinstance(verdict(kind, record(value, headers, key=key)), Rejected)
 
@@ -99,13 +99,13 @@ HEADER_VALUES = st.sampled_from([None, b"", b"1.0", b"rag.dialogue", b"applicati
     st.lists(st.tuples(HEADER_NAMES, HEADER_VALUES), max_size=6), st.sampled_from([dialogue(), cloud_event(data={})])
 )
 def test_any_headers_become_a_row_or_a_reason(headers: list[tuple[str, bytes | None]], event: dict[str, Any]) -> None:
-    """Headers in any combination, repeated ones included."""
+    """Headers have any combination, including repeated ones."""
     verdict(DIALOGUE, record(event, headers))
 
 
 @given(st.data())
 def test_broken_events_become_a_row_or_a_reason(data: st.DataObject) -> None:
-    """A byte changed, taken out or put in anywhere."""
+    """A byte is changed, removed or inserted at any place."""
     raw = bytearray(with_raw(dialogue(id=None), citations='[{"source":"é","x":[1]}]', latency_ms="1.5e2"))
     for _ in range(data.draw(st.integers(1, 2))):
         at = data.draw(st.integers(0, len(raw) - 1))
@@ -118,18 +118,20 @@ def test_broken_events_become_a_row_or_a_reason(data: st.DataObject) -> None:
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**63 - 1))
 @example(-1, 0)
 def test_any_timestamp_becomes_a_row_or_a_reason(timestamp: int, offset: int) -> None:
-    """Also absurd ones, which clients have sent."""
+    """This includes absurd timestamps that clients have sent."""
     verdict(DIALOGUE, record(dialogue(), timestamp=timestamp, offset=offset))
 
 
-# ── what a reason must not say ──
+# ── text that a reason must not contain ──
 
 MARKER = "hunter2XYZZY"
 NUMBER = "271828182845904523536"
 
 
 def assert_silent(rejected: Row | Rejected) -> None:
-    """The reason quotes nothing of the event: dead letters are listed where event text has no business."""
+    """Assert that the reason quotes nothing of the event. Dead letters are listed in places that must not show event
+    text.
+    """
     assert isinstance(rejected, Rejected)
     said = json.dumps(rejected.detail()) + repr(rejected) + str(rejected)
     for marker in (MARKER, NUMBER, MARKER.upper(), "hunter2"):
@@ -145,7 +147,7 @@ PLANTED += [[{"source": "s", "timestamp": MARKER}], [{"source": MARKER, "x": "\0
 @EVERY
 @pytest.mark.parametrize("value", PLANTED)
 def test_no_reason_quotes_a_field(kind: Kind, value: Any) -> None:
-    """A value is planted in every field: whatever is refused, it is not repeated."""
+    """Each field gets a marker as its value. No refusal repeats it."""
     base = dialogue() if kind is DIALOGUE else provenance()
     for name in kind.fields:
         found = verdict(kind, record({**base, name: value}))
@@ -172,14 +174,14 @@ def test_no_reason_quotes_a_field(kind: Kind, value: Any) -> None:
     ],
 )
 def test_no_reason_quotes_the_value(value: bytes) -> None:
-    """Nor does a parser's message."""
+    """The messages of parsers do not quote it either."""
     assert_silent(verdict(DIALOGUE, record(value)))
     assert_silent(verdict(DIALOGUE, record(value, STRUCTURED)))
 
 
 @pytest.mark.parametrize("name", ["specversion", "type", "source", "id"])
 def test_no_reason_quotes_an_attribute(name: str) -> None:
-    """An envelope's attributes are the producer's words, too."""
+    """The attributes of an envelope are the producer's text too."""
     for text in (MARKER, MARKER + "\ud800", {MARKER: MARKER}):
         found = verdict(DIALOGUE, record(cloud_event(data=dialogue(query=1), **{name: text}), STRUCTURED))
         assert_silent(found)
@@ -192,7 +194,7 @@ def test_no_reason_quotes_an_attribute(name: str) -> None:
 @EVERY
 @given(data=st.data())
 def test_no_reason_quotes_any_event(kind: Kind, data: st.DataObject) -> None:
-    """A marker in every string of an event that is nearly valid."""
+    """Every string of a nearly valid event contains a marker."""
     event = data.draw(nearly_valid(kind)) | {"query": MARKER, data.draw(st.sampled_from(list(kind.fields))): MARKER}
     event[data.draw(st.sampled_from(list(kind.fields)))] = data.draw(anything())
     found = verdict(kind, StoredRecord("t", 0, 0, TIMESTAMP, None, encode_exactly(event).encode()))

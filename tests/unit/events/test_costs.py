@@ -1,4 +1,4 @@
-"""What an answer cost: stated, converted, computed, exactly and rounded once."""
+"""Tests the cost of an answer: stated, converted or computed, exactly and rounded once."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ USD = {"amount": "0.01", "currency": "USD"}
 
 
 def settled(event: dict[str, Any]) -> tuple[Decimal | None, CostNote | None]:
-    """The cost of an event and the note on it, with our prices."""
+    """Return the cost of an event with our prices, and the note on it."""
     row = accept(event, PRICED)
     return row["token_cost_jpy"], row.row.note
 
 
-def test_what_is_stated_wins() -> None:
-    """Over a cost in another currency, which is kept, and over tokens, of which nothing needs to be said."""
+def test_a_stated_cost_has_priority() -> None:
+    """It has priority over a cost in another currency, which the note keeps, and over tokens, which need no note."""
     assert settled(dialogue(**TOKENS, token_cost_jpy=7, cost=USD)) == (
         Decimal("7.00"),
         CostNote(CostSource.STATED, "book", Decimal("0.010000000"), "USD", None),
@@ -39,7 +39,7 @@ def test_what_is_stated_wins() -> None:
 
 
 def test_a_cost_is_converted_before_tokens_are_counted() -> None:
-    """At the rate of its day; yen need none; of a currency without a rate, tokens are counted."""
+    """The rate of its day is used; yen need none. If the currency has no rate, the cost is computed from tokens."""
     jpy, note = settled(dialogue(**TOKENS, cost=USD))
     assert (jpy, note and note.source) == (Decimal("1.55"), CostSource.CONVERTED)
     assert settled(dialogue(cost={"amount": 2.005, "currency": "jpy"}))[0] == Decimal("2.01")
@@ -48,7 +48,7 @@ def test_a_cost_is_converted_before_tokens_are_counted() -> None:
 
 
 def test_tokens_are_priced() -> None:
-    """Cached ones at their own price, at most as many as the prompt has."""
+    """Cached tokens have their own price. At most all tokens of the prompt count as cached."""
     jpy, note = settled(dialogue(**TOKENS, cached_tokens=100))
     assert note == CostNote(CostSource.COMPUTED, "book", None, None, 100)
     assert jpy == (Decimal("155.25") * (225 + Decimal("2.5") + 1000) / 10**6).quantize(Decimal("0.01"))
@@ -63,20 +63,20 @@ def test_tokens_are_priced() -> None:
         {"cost": {"amount": 1, "currency": "XXX"}},
     ],
 )
-def test_what_has_no_price_is_noted(members: dict[str, Any]) -> None:
-    """An unknown model, a day before the first price, a currency without a rate."""
+def test_a_cost_without_a_price_is_noted(members: dict[str, Any]) -> None:
+    """The model is unknown, the day is before the first price, or the currency has no rate."""
     jpy, note = settled(dialogue(**members))
     assert (jpy, note and note.source) == (None, CostSource.UNPRICED)
 
 
 @pytest.mark.parametrize("members", [{}, {"prompt_tokens": 1}, {"total_tokens": 5}])
-def test_without_anything_to_compute_from_nothing_is_noted(members: dict[str, Any]) -> None:
-    """No other prices will ever change that."""
+def test_a_dialogue_without_cost_and_tokens_is_not_noted(members: dict[str, Any]) -> None:
+    """No other prices could ever give it a cost."""
     assert settled(dialogue(model_used="gpt-5", **members)) == (None, None)
 
 
 def test_without_prices_a_cost_is_kept_for_later() -> None:
-    """And tokens are not: who has no price file wants none of it."""
+    """Without a price file, tokens are not kept for later."""
     row = accept(dialogue(**TOKENS, cost=USD))
     assert row["token_cost_jpy"] is None
     assert row.row.note == CostNote(CostSource.UNPRICED, "", Decimal("0.010000000"), "USD", None)
@@ -84,7 +84,7 @@ def test_without_prices_a_cost_is_kept_for_later() -> None:
 
 
 def test_the_cost_counts_in_the_metrics() -> None:
-    """As one that is stated does."""
+    """It counts like a stated cost."""
     facts = dict(zip(DIALOGUE.facts, accept(dialogue(**TOKENS), PRICED).row.facts, strict=True))
     assert facts["token_cost_jpy"] == Decimal("0.19")
 
@@ -107,24 +107,24 @@ def test_the_cost_counts_in_the_metrics() -> None:
     ],
 )
 def test_a_wrong_cost_is_refused_by_its_path(cost: Any, path: str) -> None:
-    """A part that is missing or wrong; an amount that is too much once it is converted."""
+    """A part is missing or wrong, or the converted amount is too large."""
     assert paths(refuse(dialogue(cost=cost), PRICED))[0] == path
 
 
 def test_tokens_that_cost_too_much_are_refused() -> None:
-    """By the field that cannot hold it, and saying where it comes from."""
+    """The message names the field that cannot hold the cost, and that it was computed from tokens."""
     rejected = refuse(dialogue(**TOKENS | {"completion_tokens": 2_000_000_000, "model_used": "claude-x"}), PRICED)
     assert str(rejected) == ("token_cost_jpy: the cost, computed from the tokens, must be between 0 and 999999.99 yen")
 
 
-def test_members_of_a_cost_that_nobody_knows_are_ignored() -> None:
-    """In both lanes, whatever they are."""
+def test_unknown_members_of_a_cost_are_ignored() -> None:
+    """Both lanes ignore them, with any value."""
     row = accept(with_raw(dialogue(), cost='{"amount": 1.10, "currency": "JPY", "by": [{"a": "\\u0000"}]}'), PRICED)
     assert row["token_cost_jpy"] == Decimal("1.10")
 
 
 def test_prices_and_rates_are_those_of_the_day() -> None:
-    """The newest that has begun, by business days."""
+    """The newest entry that has begun counts, by business days."""
     prices = [Price(date(2026, 2, 1), "USD", *[Decimal(2)] * 3), Price(date(2026, 1, 1), "JPY", *[Decimal(1)] * 3)]
     rates = [Rate(date(2026, 3, 1), Decimal(200)), Rate(date(2026, 2, 1), Decimal(100))]
     book = PriceBook("v", [ModelPrices("m", prices)], {"USD": rates})
@@ -155,15 +155,15 @@ def test_prices_and_rates_are_those_of_the_day() -> None:
         ("arn:*:model/x", "arn:aws:bedrock:eu:1:model/x", True),
     ],
 )
-def test_a_pattern_has_two_signs(pattern: str, model: str, matches: bool) -> None:
-    """All others stand for themselves; upper and lower case are the same."""
+def test_a_pattern_has_two_special_characters(pattern: str, model: str, matches: bool) -> None:
+    """The two are * and ?. All other characters stand for themselves, and case does not matter."""
     price = Price(date(1, 1, 1), "JPY", *[Decimal(1)] * 3)
     book = PriceBook("v", [ModelPrices(pattern, [price])])
     assert (book.prices_of(model) is not None) is matches
 
 
 def test_the_first_pattern_counts() -> None:
-    """In the order of the file; the rest of it is not asked, also where that one has no price yet."""
+    """The order is that of the file. Later patterns are not used, even if the first one has no price yet."""
     old, new = (Price(date(year, 1, 1), "JPY", *[Decimal(year)] * 3) for year in (2000, 2030))
     book = PriceBook("v", [ModelPrices("gpt-5-mini", [new]), ModelPrices("gpt-*", [old])])
     assert book.price_of("gpt-5-mini", date(2026, 1, 1)) is None
@@ -184,7 +184,7 @@ def test_the_arithmetic_is_exact(
     out: int,
     cached: int,
 ) -> None:
-    """As fractions have it, rounded half up once."""
+    """It equals computing with fractions, rounded half up once."""
     price = Price(date(1, 1, 1), "USD", input_price, cached_price, output_price)
     book = PriceBook("v", [ModelPrices("m", [price])], {"USD": [Rate(date(1, 1, 1), rate)]})
     usage = Usage("m", datetime(2026, 1, 1), None, None, prompt, out, cached)
@@ -201,7 +201,7 @@ def test_the_arithmetic_is_exact(
 
 @given(st.decimals(0, 999_999, places=9))
 def test_yen_are_rounded_as_postgresql_rounds(amount: Decimal) -> None:
-    """Half away from zero, at the column's two decimals."""
+    """Half is rounded away from zero, at the column's two decimals."""
     event = json.loads(json.dumps(dialogue(cost={"amount": str(amount), "currency": "JPY"})))
     assert accept(event)["token_cost_jpy"] == amount.quantize(Decimal("0.01"), ROUND_HALF_UP)
 

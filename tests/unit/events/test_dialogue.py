@@ -1,4 +1,4 @@
-"""The dialogue event: what it needs, what it may have, what becomes of it."""
+"""Tests the dialogue event: its required and optional fields, and its row."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FULL = dialogue(
 
 
 def test_every_field_lands_in_its_column() -> None:
-    """Column by column, as PostgreSQL reads them."""
+    """Each column is compared as PostgreSQL reads it."""
     assert accept(FULL).columns == {
         "id": UUID("0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"),
         "user_id": UUID(USER),
@@ -53,21 +53,21 @@ def test_every_field_lands_in_its_column() -> None:
     }
 
 
-def test_what_is_absent_is_null() -> None:
-    """Five fields are enough; nothing is made up for the others but id and time."""
+def test_a_missing_field_is_null() -> None:
+    """Five fields are sufficient. Only the id and the time get a value if they are missing."""
     row = accept(dialogue())
     present = {name for name, value in row.columns.items() if value is not None}
     assert present == {"id", "user_id", "session_id", "query", "response", "model_used", "created_at"}
 
 
-def test_a_null_is_as_good_as_absent() -> None:
-    """Producers that print every member are understood."""
+def test_a_null_counts_as_missing() -> None:
+    """Some producers write every member, with null for missing values."""
     nulls = dict.fromkeys(accept(dialogue()).columns) | dialogue()
     assert accept(nulls).columns == accept(dialogue()).columns
 
 
 def test_every_fault_is_named_by_its_path() -> None:
-    """One look tells all that is wrong, in the order of the columns; the reason is that of the first."""
+    """The reason lists all faults, in the order of the columns. Its code is that of the first."""
     rejected = refuse({"session_id": 1, "query": "q", "model_used": "", "citations": [{}, 1], "latency_ms": -1})
     assert rejected.reason is Reason.MISSING_FIELD
     faults = "user_id session_id response model_used citations[0].source citations[1] latency_ms"
@@ -76,7 +76,7 @@ def test_every_fault_is_named_by_its_path() -> None:
 
 
 def test_the_detail_has_a_message_for_people_and_paths_for_scripts() -> None:
-    """What `dead_letters.detail` holds."""
+    """This is the content of `dead_letters.detail`."""
     assert refuse(dialogue(user_id=None, latency_ms=-1)).detail() == {
         "message": "user_id: required, but missing; latency_ms: must be between 0 and 2147483647",
         "faults": [
@@ -91,13 +91,13 @@ def test_the_detail_has_a_message_for_people_and_paths_for_scripts() -> None:
 
 @pytest.mark.parametrize("value", [{}, "[]", "s", 1, True, {"source": "s"}])
 def test_citations_are_an_array(value: Any) -> None:
-    """Nothing else is taken for one."""
+    """No other type is accepted."""
     assert str(refuse(dialogue(citations=value))) == "citations: must be an array of citations"
 
 
 @pytest.mark.parametrize("value", [None, 1, "s", True, [], [{}]])
 def test_a_citation_is_an_object(value: Any) -> None:
-    """Each is judged under its own path."""
+    """Each citation is checked, and named by its own path."""
     rejected = refuse(dialogue(citations=[{"source": "s"}, value]))
     assert str(rejected) == "citations[1]: must be an object"
 
@@ -118,13 +118,15 @@ def test_a_citation_is_an_object(value: Any) -> None:
     ],
 )
 def test_a_citation_s_faults_are_named_by_their_path(citation: Any, path: str, reason: Reason) -> None:
-    """The third citation's fault is at citations[2]."""
+    """A fault of the third citation is at citations[2]."""
     rejected = refuse(dialogue(citations=[{"source": "a"}, {"source": "b"}, citation]))
     assert (rejected.reason, paths(rejected)) == (reason, [f"citations[2].{path}"])
 
 
-def test_of_very_many_faulty_citations_twenty_are_named() -> None:
-    """A record of 8 MB may hold millions: the list would take gigabytes. Good ones between them count for nothing."""
+def test_at_most_twenty_faulty_citations_are_named() -> None:
+    """A record of 8 MB may contain millions, and a list of all would take gigabytes. Good citations between them do not
+    matter.
+    """
     good, bad = {"source": "s"}, {"source": "s", "confidence": 7, "timestamp": 1}
     faults = paths(refuse(dialogue(citations=[good, bad] * 500 + [1] * 1_000_000, latency_ms="x")))
     named = [f"citations[{place}].{name}" for place in range(1, 41, 2) for name in ("confidence", "timestamp")]
@@ -138,7 +140,7 @@ def test_of_very_many_faulty_citations_twenty_are_named() -> None:
 
 
 def test_further_members_of_a_citation_are_kept() -> None:
-    """They are the producer's business, whatever they hold, and are no unknown fields of the event."""
+    """They may contain anything, and do not count as unknown fields of the event."""
     text = '[{"source":"s","title":null,"page":[1,{"x":null}],"citations":{"source":2}}]'
     row = accept(with_raw(dialogue(), citations=text))
     assert row["citations"] == text.encode()
@@ -164,12 +166,12 @@ def test_further_members_of_a_citation_are_kept() -> None:
     ],
 )
 def test_total_tokens_is_the_sum_when_absent(said: dict[str, Any], stored: int | None) -> None:
-    """The sum of what is stored; what the event says itself is never corrected."""
+    """It is the sum of the stored values. A stated sum is never corrected."""
     assert accept(dialogue(**said))["total_tokens"] == stored
 
 
 def test_a_sum_beyond_the_column_is_an_error() -> None:
-    """Refused with a reason rather than stored wrong or left to the database."""
+    """It is refused with a reason, before the database could reject it."""
     rejected = refuse(dialogue(prompt_tokens=2_147_483_647, completion_tokens=1))
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["total_tokens"])
 
@@ -178,23 +180,23 @@ def test_a_sum_beyond_the_column_is_an_error() -> None:
 
 
 def test_unknown_fields_are_ignored_and_counted() -> None:
-    """Producers may move first; nested members of unknown fields are not counted."""
+    """Producers may add fields first. Nested members of unknown fields are not counted."""
     row = accept(dialogue(new_field={"a": {"b": 1}}, trace_id=None, Query="?", updated_at="x"))
     assert row.row.unknown_fields == 4
     assert row.columns == accept(dialogue()).columns
     assert accept(FULL).row.unknown_fields == 0
 
 
-# ── what the metrics are told ──
+# ── values for the metrics ──
 
 
 def facts(event: dict[str, Any]) -> dict[str, Any]:
-    """What the metrics are told of the event, by field."""
+    """Return the values for the metrics, by field."""
     return dict(zip(DIALOGUE.facts, accept(event).row.facts, strict=True))
 
 
-def test_the_metrics_are_told_what_was_stored() -> None:
-    """Rounded as stored; of the citations their number."""
+def test_the_metrics_get_the_stored_values() -> None:
+    """They are rounded as stored. For citations, the value is their number."""
     assert facts(FULL) == {
         "model_used": "m",
         "citations": 1,
@@ -206,8 +208,8 @@ def test_the_metrics_are_told_what_was_stored() -> None:
     }
 
 
-def test_the_metrics_are_told_what_is_absent() -> None:
-    """Absent is not zero: a dialogue without a latency is none that took no time."""
+def test_the_metrics_get_no_value_for_a_missing_field() -> None:
+    """A missing value is not zero: a dialogue without a latency must not count as one of 0 ms."""
     assert facts(dialogue()) == dict.fromkeys(DIALOGUE.facts) | {"model_used": "m"}
     assert facts(dialogue(citations=None))["citations"] is None
     assert facts(dialogue(citations=[], latency_ms=0)) == facts(dialogue()) | {"citations": 0, "latency_ms": 0}

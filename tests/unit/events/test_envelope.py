@@ -1,4 +1,4 @@
-"""The three envelopes, told apart by the record's headers."""
+"""Tests the three envelopes, which are distinguished by the record's headers."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ ENCODED = base64.b64encode(encode(DATA)).decode()
     ],
 )
 def test_other_headers_leave_plain_json(headers: Headers) -> None:
-    """Without ce_ headers and without the structured content type the value is the event."""
+    """Without ce_ headers and without the structured content type, the value is the event."""
     assert accept(DATA, headers=headers)["query"] == "asked"
 
 
 def test_binary_mode_carries_the_event_as_value() -> None:
-    """The value is the event, the attributes are headers, further attributes and a content type do no harm."""
+    """The value is the event, and the attributes are headers. Additional attributes and a content type do no harm."""
     headers = [*cloud_headers(time=b"2020-01-01T00:00:00Z", traceparent=b"00"), ("content-type", b"application/json")]
     row = accept(DATA, headers=headers)
     assert row["query"] == "asked"
@@ -54,7 +54,7 @@ def test_binary_mode_carries_the_event_as_value() -> None:
 
 
 def test_structured_mode_carries_the_event_as_data() -> None:
-    """The value is the envelope, `data` the event; JSON columns keep its bytes."""
+    """The value is the envelope, and `data` is the event. JSON columns keep its bytes."""
     value = with_raw(cloud_event(), data=with_raw(dialogue(), citations='[ {"source":"s","x":1.10} ]').decode())
     assert accept(value, headers=STRUCTURED)["citations"] == b'[ {"source":"s","x":1.10} ]'
 
@@ -66,7 +66,7 @@ def test_structured_mode_may_carry_base64() -> None:
 
 
 def test_a_null_data_base64_is_absent() -> None:
-    """As everywhere: a null counts as absent."""
+    """A null counts as missing, as everywhere."""
     assert accept(cloud_event(data=DATA, data_base64=None), headers=STRUCTURED)["query"] == "asked"
 
 
@@ -79,7 +79,7 @@ def test_a_null_data_base64_is_absent() -> None:
     ],
 )
 def test_parameters_and_case_of_the_content_type_do_not_matter(content_type: str) -> None:
-    """RFC 9110: media types are compared without case, parameters do not change the mode."""
+    """By RFC 9110, media types are compared without case, and parameters do not change the mode."""
     for name in ("content-type", "Content-Type", "CONTENT-TYPE"):
         assert accept(cloud_event(data=DATA), headers=[(name, content_type.encode())])["query"] == "asked"
 
@@ -91,7 +91,7 @@ def test_the_structured_content_type_wins_over_ce_headers() -> None:
 
 
 def test_a_batch_of_cloud_events_is_refused() -> None:
-    """One record is one event."""
+    """One record holds one event."""
     rejected = refuse(b"[]", headers=[("content-type", b"application/cloudevents-batch+json")])
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["content-type"])
 
@@ -101,7 +101,7 @@ def test_a_batch_of_cloud_events_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["specversion", "type", "source", "id"])
 def test_a_missing_attribute_is_refused_by_its_name(name: str) -> None:
-    """CloudEvents 1.0 requires four; absent, null or empty is missing."""
+    """CloudEvents 1.0 requires four. A null or empty attribute counts as missing."""
     for headers in (cloud_headers(**{name: None}), cloud_headers(**{name: b""})):
         rejected = refuse(DATA, headers=headers)
         assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, [f"ce_{name}"])
@@ -115,13 +115,13 @@ def test_a_missing_attribute_is_refused_by_its_name(name: str) -> None:
 
 @pytest.mark.parametrize("version", ["0.3", "2.0", "x", "10"])
 def test_only_cloud_events_1_is_understood(version: str) -> None:
-    """Another version may mean other things."""
+    """Other versions may have other rules."""
     assert paths(refuse(DATA, headers=cloud_headers(specversion=version.encode()))) == ["ce_specversion"]
     assert paths(refuse(cloud_event(data=DATA, specversion=version), headers=STRUCTURED)) == ["specversion"]
 
 
 def test_attributes_are_utf_8() -> None:
-    """The Kafka binding says so; anything else is refused rather than replaced."""
+    """The Kafka binding requires it. Other bytes are refused and not replaced."""
     rejected = refuse(DATA, headers=cloud_headers(source=b"\xff"))
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["ce_source"])
     assert accept(DATA, headers=cloud_headers(source="/größe".encode()))["query"] == "asked"
@@ -129,7 +129,7 @@ def test_attributes_are_utf_8() -> None:
 
 @pytest.mark.parametrize("value", [b"", b"x", b"[]", b"null", b"\xff"])
 def test_a_structured_event_is_a_json_object(value: bytes) -> None:
-    """What is none is not JSON for us."""
+    """Any other value is refused as not JSON."""
     assert refuse(value, headers=STRUCTURED).reason is Reason.NOT_JSON
 
 
@@ -141,19 +141,19 @@ def test_a_structured_event_without_data_is_refused() -> None:
 
 @pytest.mark.parametrize("data", [None, [], "text", 1, True])
 def test_data_that_is_no_object_is_refused(data: object) -> None:
-    """Also a string that holds JSON: it says it is text."""
+    """A string that contains JSON is refused too, because it is declared as text."""
     assert refuse(cloud_event(data=data), headers=STRUCTURED).reason in (Reason.NOT_JSON, Reason.INVALID_ENVELOPE)
 
 
 @pytest.mark.parametrize("text", ["###", "é", "AAA", "e30=\n", "e30", 1, True, [], {}])
-def test_what_is_no_base64_is_refused(text: object) -> None:
-    """Nothing is skipped over, as lenient decoders do."""
+def test_invalid_base64_is_refused(text: object) -> None:
+    """Invalid characters are not skipped, as lenient decoders do."""
     rejected = refuse(cloud_event(data_base64=text), headers=STRUCTURED)
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["data_base64"])
 
 
 def test_faults_of_the_data_are_named_by_their_own_path() -> None:
-    """The path is the field's, in whichever envelope it came."""
+    """The path is that of the field, with any envelope."""
     bad = dialogue(latency_ms=-1)
     for value, headers in ((bad, cloud_headers()), (cloud_event(data=bad), STRUCTURED)):
         assert paths(refuse(value, headers=headers)) == ["latency_ms"]
@@ -170,7 +170,7 @@ AGREEING += " AIDialogueLogged dialogue-logged ai_dialogue_log jp/rag/dialogue"
 
 @pytest.mark.parametrize("event_type", AGREEING.split())
 def test_a_type_that_names_the_kind_agrees(event_type: str) -> None:
-    """The kind is one of the type's words, however these are joined."""
+    """The kind is one of the words of the type, with any separators."""
     assert accept(DATA, headers=cloud_headers(type=event_type.encode()))["query"] == "asked"
     assert accept(cloud_event(data=DATA, type=event_type), headers=STRUCTURED)["query"] == "asked"
 
@@ -179,7 +179,7 @@ def test_a_type_that_names_the_kind_agrees(event_type: str) -> None:
     "event_type", ["rag.provenance", "ProvenanceAcquired", "rag.feedback", "rag.plugin", "monologue"]
 )
 def test_a_type_that_names_another_kind_is_an_error(event_type: str) -> None:
-    """The topic decides the kind; a type that contradicts it is a wrong kind."""
+    """The topic decides the kind. A type that contradicts it is a wrong kind."""
     rejected = refuse(DATA, headers=cloud_headers(type=event_type.encode()))
     assert (rejected.reason, paths(rejected)) == (Reason.WRONG_KIND, ["ce_type"])
     rejected = refuse(cloud_event(data=DATA, type=event_type), headers=STRUCTURED)
@@ -187,7 +187,7 @@ def test_a_type_that_names_another_kind_is_an_error(event_type: str) -> None:
 
 
 def test_provenance_has_its_own_type() -> None:
-    """What agrees on one topic is an error on the other."""
+    """A type that is valid on one topic is an error on the other."""
     assert accept(provenance(), PROVENANCE, cloud_headers(type=b"rag.provenance"))["license_type"] == "mit"
     assert refuse(provenance(), PROVENANCE, cloud_headers(type=b"rag.dialogue")).reason is Reason.WRONG_KIND
 
@@ -197,7 +197,7 @@ def test_provenance_has_its_own_type() -> None:
 
 @pytest.mark.parametrize("headers", [(), STRUCTURED, cloud_headers()])
 def test_a_tombstone_is_refused(headers: Headers) -> None:
-    """A record without a value is a dead letter with a reason of its own, in every envelope."""
+    """A record without a value is a dead letter with its own reason, with any envelope."""
     for kind in (DIALOGUE, PROVENANCE):
         rejected = refuse(None, kind, headers)
         assert (rejected.reason, paths(rejected)) == (Reason.TOMBSTONE, [""])

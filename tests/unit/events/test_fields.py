@@ -1,4 +1,4 @@
-"""Text, UUIDs, booleans, enums and JSON: what each kind of field takes."""
+"""Tests text, UUIDs, booleans, enums and JSON: the values that each kind of field accepts."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ BARE = "0190b6f27c3e7a1b8c4d5e6f70819203"
 
 @given(texts(longest=200))
 def test_text_is_stored_to_the_last_character(text: str) -> None:
-    """Any text that PostgreSQL can hold arrives as it was meant, escapes undone."""
+    """Any text that PostgreSQL can hold is stored unchanged, with its escapes decoded."""
     row = accept(dialogue(query=text, response=text + "!"))
     assert (row["query"], row["response"]) == (text, text + "!")
 
 
 @pytest.mark.parametrize("escaped", [r"\u00e9", r"\ud83d\ude00", r"\/", r"\\u0000", r"a\tb\n\"", r"\u007f"])
 def test_escapes_are_undone(escaped: str) -> None:
-    """Every escape of JSON means its character, an escaped backslash only a backslash."""
+    """Every escape of JSON gives its character, and an escaped backslash gives one backslash."""
     expected = {r"\u00e9": "é", r"\ud83d\ude00": "😀", r"\/": "/", r"\\u0000": "\\u0000", r"\u007f": "\x7f"}
     row = accept(with_raw(dialogue(), query=f'"{escaped}"'))
     assert row["query"] == expected.get(escaped, 'a\tb\n"')
@@ -39,33 +39,33 @@ def test_escapes_are_undone(escaped: str) -> None:
 
 @pytest.mark.parametrize("value", [1, 1.5, True, [], {}, ["q"]])
 def test_text_is_a_string(value: object) -> None:
-    """Nothing else is turned into text."""
+    """No other type is converted to text."""
     assert str(refuse(dialogue(query=value))) == "query: must be a string"
     assert str(refuse(dialogue(model_used=value))) == "model_used: must be a string"
 
 
 @pytest.mark.parametrize("name", ["user_id", "session_id", "query", "response", "model_used"])
 def test_null_is_absent(name: str) -> None:
-    """A required field that is null is missing."""
+    """A required field with null is missing."""
     rejected = refuse(dialogue(**{name: None}))
     assert (rejected.reason, str(rejected)) == (Reason.MISSING_FIELD, f"{name}: required, but missing")
 
 
 def test_empty_text_is_text() -> None:
-    """An empty question is a question; only model_used needs a character."""
+    """An empty question is accepted. Only model_used needs a character."""
     row = accept(dialogue(query="", response=""))
     assert (row["query"], row["response"]) == ("", "")
 
 
 @pytest.mark.parametrize("model", ["m", "x" * 101, "x" * 255, "モ" * 255, "😀" * 255])
 def test_a_model_has_1_to_100_characters(model: str) -> None:
-    """Characters are counted as varchar counts them: code points, not bytes."""
+    """Characters are counted as varchar counts them, by code points."""
     assert accept(dialogue(model_used=model))["model_used"] == model
 
 
 @pytest.mark.parametrize("model", ["", "x" * 256, "😀" * 256])
 def test_a_model_name_out_of_bounds_is_refused(model: str) -> None:
-    """The message says what is allowed and how long it is."""
+    """The message has the allowed length and the actual one."""
     message = f"model_used: must have 1 to 255 characters, has {len(model)}"
     assert str(refuse(dialogue(model_used=model))) == message
 
@@ -86,7 +86,7 @@ def test_a_nul_in_text_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("template", [DEEP, DEEP_KEY])
 def test_a_nul_deep_in_json_is_refused(template: str) -> None:
-    """jsonb cannot hold it either, as a value or as a key, however deep."""
+    """jsonb cannot hold it either, in a value or in a key, at any depth."""
     rejected = refuse(with_raw(dialogue(), citations=template % r'"a\u0000"'))
     assert rejected.reason is Reason.NUL_CHARACTER
     assert paths(rejected)[0].startswith("citations")
@@ -106,8 +106,8 @@ def test_half_of_a_surrogate_pair_is_refused(half: str) -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}, lambda inner: {"a": 1, inner: 2}])
-def test_nothing_is_too_deep_to_be_looked_at(wrap: Callable[[Any], Any]) -> None:
-    """From Python 3.12 on JSON is parsed deeper than Python functions may call each other."""
+def test_no_value_is_too_deep_to_be_checked(wrap: Callable[[Any], Any]) -> None:
+    """Since Python 3.12, JSON can be nested more deeply than Python functions may call each other."""
     value: Any = wrap("a\0b")
     for _ in range(5000):
         value = [value]
@@ -117,7 +117,7 @@ def test_nothing_is_too_deep_to_be_looked_at(wrap: Callable[[Any], Any]) -> None
 
 
 def test_an_escaped_backslash_before_u0000_is_text() -> None:
-    """The six characters backslash u 0 0 0 0 are no NUL, in text and in JSON."""
+    """A backslash followed by u0000 is six characters, not NUL, in text and in JSON."""
     citations = r'[{"source":"\\u0000"}]'
     row = accept(with_raw(dialogue(), query=r'"\\u0000"', citations=citations))
     assert (row["query"], row["citations"]) == (r"\u0000", citations.encode())
@@ -128,7 +128,7 @@ def test_an_escaped_backslash_before_u0000_is_text() -> None:
 
 @pytest.mark.parametrize("text", [BARE, BARE.upper(), str(UUID(BARE)), str(UUID(BARE)).upper()])
 def test_a_uuid_in_each_spelling(text: str) -> None:
-    """With or without hyphens, in either case."""
+    """It may have hyphens or not, in either case."""
     assert accept(dialogue(user_id=text))["user_id"] == UUID(BARE)
 
 
@@ -137,8 +137,8 @@ NO_UUIDS += [BARE[:8] + "-" + BARE[8:], BARE.replace("0", "O"), "\u0660" * 32]
 
 
 @pytest.mark.parametrize("value", [*NO_UUIDS, 1, True, [], {}])
-def test_what_is_no_uuid_is_refused(value: object) -> None:
-    """Everything else is an error of the field."""
+def test_a_value_that_is_no_uuid_is_refused(value: object) -> None:
+    """All other values are errors of the field."""
     rejected = refuse(dialogue(session_id=value, id=value))
     assert rejected.reason is Reason.INVALID_FIELD
     assert paths(rejected) == ["id", "session_id"]
@@ -157,7 +157,7 @@ def test_a_consent_is_true_or_false(value: object) -> None:
 
 @pytest.mark.parametrize("value", ["Material", "video", "", 1, True, ["material"], {}])
 def test_an_enum_takes_its_values_only(value: object) -> None:
-    """The message lists what is allowed."""
+    """The message lists the allowed values."""
     rejected = refuse(provenance(content_type=value), PROVENANCE)
     expected = "content_type: must be one of material, creation_log, generated, note_article, ai_response"
     assert str(rejected) == expected
@@ -165,5 +165,5 @@ def test_an_enum_takes_its_values_only(value: object) -> None:
 
 @pytest.mark.parametrize("value", [[], "{}", 1, True, "x"])
 def test_an_access_policy_is_an_object(value: object) -> None:
-    """Arrays and strings are none."""
+    """Arrays and strings are refused."""
     assert str(refuse(provenance(access_policy=value), PROVENANCE)) == "access_policy: must be an object"

@@ -1,4 +1,4 @@
-"""A value that is no event is named for what it is: its format, its encoding, or what wraps the event."""
+"""Tests that a value that is no event is described: its format, its encoding, or the wrapper around the event."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ KINDS = [DIALOGUE, PROVENANCE, FEEDBACK, VERIFICATION, PLUGIN]
 
 
 def said_of(value: bytes, headers: Headers = (), reason: Reason = Reason.NOT_JSON) -> str:
-    """The message of the refusal, which quotes nothing of the event."""
+    """Return the message of the refusal, after checking that it quotes nothing of the event."""
     rejected = refuse(value, headers=headers)
     assert rejected.reason is reason
     assert SECRET not in json.dumps(rejected.detail())
@@ -62,7 +62,7 @@ def said_of(value: bytes, headers: Headers = (), reason: Reason = Reason.NOT_JSO
 
 
 def in_structured_mode(event: bytes) -> bytes:
-    """The event as the data of a CloudEvent."""
+    """Return the event as the data of a CloudEvent."""
     return with_raw(cloud_event(), data=event.decode())
 
 
@@ -77,26 +77,26 @@ def in_structured_mode(event: bytes) -> bytes:
     ],
 )
 def test_a_byte_order_mark_is_read_as_if_it_were_not_there(value: bytes, headers: Headers) -> None:
-    """The row is the same, byte for byte; the record keeps the mark."""
+    """The row is the same, byte for byte. The record keeps the mark."""
     plain, marked = accept(value, headers=headers).row, accept(MARK + value, headers=headers).row
     assert (marked.encoded, marked.id, marked.facts) == (plain.encoded, plain.id, plain.facts)
     assert marked.record.value == MARK + value
 
 
 def test_a_byte_order_mark_in_base64_is_left_out_too() -> None:
-    """The data of a structured CloudEvent is bytes as well."""
+    """The data of a structured CloudEvent consists of bytes too."""
     data = base64.b64encode(MARK + VALUE).decode()
     assert accept(cloud_event(data_base64=data), headers=STRUCTURED)["query"] == SECRET
 
 
 def test_marked_records_do_not_slow_others_down() -> None:
-    """Each record of a slice is decoded on its own merits."""
+    """The other records of the slice are decoded in the fast lane."""
     records = [record(MARK + VALUE if n % 3 else VALUE, offset=n) for n in range(10)]
     assert all(isinstance(row, Row) for row in decode_all(DIALOGUE, records))
 
 
 def test_a_dead_letter_keeps_the_mark() -> None:
-    """The original bytes are what is stored and replayed."""
+    """The original bytes are stored and replayed."""
     bad = record(MARK + encode(dialogue(latency_ms=-1)))
     (verdict,) = decode_all(DIALOGUE, [bad])
     assert isinstance(verdict, Rejected)
@@ -108,8 +108,8 @@ def test_a_dead_letter_keeps_the_mark() -> None:
 @pytest.mark.parametrize(
     "value", [MARK * 2 + VALUE, b" " + MARK + VALUE, VALUE + MARK, VALUE[:1] + MARK + VALUE[1:], MARK[:2] + VALUE]
 )
-def test_only_one_mark_at_the_very_beginning_is_one(value: bytes) -> None:
-    """Anywhere else the character is no part of JSON."""
+def test_only_one_mark_at_the_beginning_is_ignored(value: bytes) -> None:
+    """At any other place, the character is not valid in JSON."""
     assert refuse(value).reason is Reason.NOT_JSON
 
 
@@ -118,7 +118,7 @@ def test_only_one_mark_at_the_very_beginning_is_one(value: bytes) -> None:
 
 @pytest.mark.parametrize("value", [b"", b" ", b"\r\n\t ", MARK, MARK + b" "])
 def test_an_empty_value_is_named(value: bytes) -> None:
-    """Nothing, or nothing but white space."""
+    """It has no bytes, or only white space."""
     assert said_of(value).startswith("empty: ")
     assert said_of(value, cloud_headers()).startswith("empty: ")
 
@@ -140,7 +140,7 @@ def test_the_frame_of_a_schema_registry_is_named_with_its_id(
 
 
 def test_other_frames_and_ends_are_named() -> None:
-    """Schema id 0 before JSON, the frame of AWS Glue, and the end of a string in C."""
+    """They are schema id 0 before JSON, the frame of AWS Glue, and the end of a string in C."""
     assert "magic byte 00 and schema id 0 stand before JSON" in said_of(bytes(5) + VALUE)
     for compression in (b"\x00", b"\x05"):
         assert "AWS Glue" in said_of(b"\x03" + compression + bytes(range(16)) + b"\n" + VALUE)
@@ -149,7 +149,7 @@ def test_other_frames_and_ends_are_named() -> None:
 
 @pytest.mark.parametrize("value", [b"\0", b"\0\0\0", b"\0" * 5, b"\0" * 9, b"\0" * 400])
 def test_zero_bytes_alone_are_no_frame(value: bytes) -> None:
-    """There is no schema 0."""
+    """No schema has the id 0."""
     assert "registry" not in said_of(value)
 
 
@@ -168,12 +168,12 @@ def test_zero_bytes_alone_are_no_frame(value: bytes) -> None:
     "value", [VALUE, json.dumps(EVENT, indent=1).encode(), b"[" + VALUE + b"]", b'{"a": "\xc3\xa9']
 )
 def test_another_unicode_encoding_is_named(codec: str, name: str, value: bytes) -> None:
-    """With and without a byte order mark, broken off or not."""
+    """It may have a byte order mark, and may be cut off."""
     assert said_of(value.decode().encode(codec)) == f"{name}, not UTF-8; publish JSON in UTF-8"
 
 
 @pytest.mark.parametrize("mark", [b"\xff\xfe", b"\xfe\xff"])
-def test_the_mark_alone_tells_utf_16(mark: bytes) -> None:
+def test_the_mark_is_sufficient_to_recognise_utf_16(mark: bytes) -> None:
     """No UTF-8 begins with these bytes."""
     assert said_of(mark + VALUE).startswith("UTF-16, not UTF-8")
 
@@ -189,14 +189,14 @@ COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("codec", COMPRESSED)
 def test_a_compressed_value_is_named_with_its_codec(codec: str) -> None:
-    """It was compressed by whoever made the value, not by the producer's client."""
+    """The value itself was compressed, not the batch by the producer's client."""
     said = said_of(COMPRESSED[codec](VALUE))
     assert said.startswith(f"compressed with {codec} inside the record")
     assert "compression.type" in said
 
 
 def test_a_gzipped_value_in_base64_is_named() -> None:
-    """What is said of a value is said of a CloudEvent's data."""
+    """The data of a CloudEvent is described like a value."""
     data = base64.b64encode(gzip.compress(VALUE)).decode()
     assert "gzip" in said_of(encode(cloud_event(data_base64=data)), STRUCTURED)
 
@@ -213,7 +213,7 @@ def test_a_gzipped_value_in_base64_is_named() -> None:
         (b"\x02H" + b"\x01" * 30, "binary data, not JSON"),
     ],
 )
-def test_binary_formats_are_named_as_far_as_they_can_be_told(value: bytes, words: str) -> None:
+def test_binary_formats_are_named_if_they_can_be_recognised(value: bytes, words: str) -> None:
     """Protobuf and Avro without a container look like any other binary data."""
     assert words in said_of(value)
 
@@ -222,43 +222,43 @@ def test_binary_formats_are_named_as_far_as_they_can_be_told(value: bytes, words
     "value", [b"not JSON", "größe".encode(), b"<event/>", b"a: 1\n", b"'x'", b"NaN", b'{"a": "\x01"}']
 )
 def test_other_text_is_plainly_not_json(value: bytes) -> None:
-    """The place is what helps there."""
+    """The message has the position of the error."""
     assert said_of(value).startswith("not JSON: ")
 
 
-def test_broken_utf_8_is_told_by_its_byte() -> None:
-    """Latin-1, most often."""
+def test_broken_utf_8_is_reported_with_its_byte() -> None:
+    """The message has the first wrong byte. Most such values are Latin-1."""
     assert said_of(b'{"query": "caf\xe9"}') == "not UTF-8: byte 14 cannot be decoded"
 
 
 @given(st.binary(max_size=40))
 def test_any_bytes_are_described_or_not(value: bytes) -> None:
-    """Never an error, and never a word of the value."""
+    """No error is raised, and the description never quotes the value."""
     said = format_of(value)
     assert said is None or said.isprintable()
 
 
-# ── several, or one too often ──
+# ── several documents, or one that is encoded twice ──
 
 
 @pytest.mark.parametrize("between", [b"\n", b"\r\n", b"", b" ", b",", b",\n", b"\n\n"])
 @pytest.mark.parametrize("end", [b"", b"\n"])
 def test_several_documents_in_one_record_are_named(between: bytes, end: bytes) -> None:
-    """JSON lines, documents one behind the other, or separated by commas."""
+    """They are JSON lines, documents without a separator, or documents separated by commas."""
     said = said_of(between.join([VALUE] * 3) + end)
     assert said.startswith("several JSON documents: the second begins at line ")
     assert "a record holds one event" in said
 
 
 def test_something_else_behind_the_event_is_not_called_a_document() -> None:
-    """The place is named."""
+    """The position is named."""
     for rest in (b" x", b"}", b"\0x", b'"a"', b"1"):
         assert said_of(VALUE + rest).startswith("not JSON: Extra data at line 1 column ")
 
 
 @pytest.mark.parametrize("value", [b"[]", b"[1]", b"[" + VALUE + b"]", b"[" + VALUE + b",\n" + VALUE + b"]"])
 def test_an_array_of_events_is_named(value: bytes) -> None:
-    """A batch in one record, in each envelope."""
+    """It is a batch in one record, with any envelope."""
     assert said_of(value).startswith("a JSON array, not an object; a record holds one event")
     assert said_of(value, cloud_headers()).startswith("a JSON array")
     assert said_of(with_raw(cloud_event(), data=value.decode()), STRUCTURED).startswith("a JSON array")
@@ -267,7 +267,7 @@ def test_an_array_of_events_is_named(value: bytes) -> None:
 @pytest.mark.parametrize("times", [1, 2, 3])
 @pytest.mark.parametrize("inner", [VALUE, b"[" + VALUE + b"]", b"{}"])
 def test_json_that_was_encoded_twice_is_named(times: int, inner: bytes) -> None:
-    """However often; as the value and as the data of a CloudEvent."""
+    """It may be encoded more than twice, as the value or as the data of a CloudEvent."""
     text = inner.decode()
     for _ in range(times):
         text = json.dumps(text)
@@ -278,7 +278,7 @@ def test_json_that_was_encoded_twice_is_named(times: int, inner: bytes) -> None:
 
 @pytest.mark.parametrize("text", ["", "text", "{text}", '{"a": 1', "1", "null", "[" * 600 + "]" * 600, "\ud800"])
 def test_another_string_was_not_encoded_twice(text: str) -> None:
-    """What it holds is no JSON of several members."""
+    """Its content is no JSON object with several members."""
     assert said_of(json.dumps(text).encode()) == "JSON, but not an object"
 
 
@@ -291,7 +291,7 @@ def test_another_string_was_not_encoded_twice(text: str) -> None:
 @pytest.mark.parametrize("payload", [EVENT, None, SECRET, {}])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_connect_wrapper_is_named(kind: Kind, schema: object, payload: object) -> None:
-    """What Kafka Connect's JsonConverter writes with schemas.enable=true, in either order."""
+    """Kafka Connect's JsonConverter writes it with schemas.enable=true, with its members in either order."""
     for wrapper in ({"schema": schema, "payload": payload}, {"payload": payload, "schema": schema}):
         rejected = refuse(wrapper, kind)
         assert rejected.reason is Reason.INVALID_ENVELOPE
@@ -304,7 +304,7 @@ CONNECT = {"schema": {"type": "struct"}, "payload": EVENT}
 
 
 def test_a_connect_wrapper_in_a_cloud_event_is_named() -> None:
-    """In both modes."""
+    """This holds in both modes."""
     assert "schemas.enable" in said_of(encode(CONNECT), cloud_headers(), Reason.INVALID_ENVELOPE)
     value = encode(cloud_event(data=CONNECT))
     assert "schemas.enable" in said_of(value, STRUCTURED, Reason.INVALID_ENVELOPE)
@@ -322,7 +322,7 @@ def test_a_connect_wrapper_in_a_cloud_event_is_named() -> None:
 )
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_cloud_event_without_its_content_type_is_named(kind: Kind, headers: Headers, said: str) -> None:
-    """Headers tell envelopes apart, so it is not taken; the dead letter says which header to send."""
+    """Only headers tell envelopes apart, so it is refused. The dead letter names the missing header."""
     for data in ({"data": EVENT}, {"data_base64": base64.b64encode(VALUE).decode()}, {}):
         rejected = refuse(cloud_event(**data), kind, headers)
         assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["content-type"])
@@ -332,7 +332,7 @@ def test_a_cloud_event_without_its_content_type_is_named(kind: Kind, headers: He
 
 
 def test_a_cloud_event_inside_a_cloud_event_is_named() -> None:
-    """The header that it would be told to send is there."""
+    """The message does not ask for the header, because the record has it."""
     rejected = refuse(cloud_event(data=cloud_event(data=EVENT)), headers=STRUCTURED)
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["data"])
     assert "CloudEvent itself" in str(rejected)
@@ -340,7 +340,7 @@ def test_a_cloud_event_inside_a_cloud_event_is_named() -> None:
 
 @pytest.mark.parametrize("media_type", ["application/cloudevents+avro", "application/cloudevents+protobuf"])
 def test_another_format_of_cloud_events_is_named(media_type: str) -> None:
-    """The header says so, whatever the value looks like."""
+    """The header shows it, whatever the value looks like."""
     rejected = refuse(b"\x08\x01", headers=[("content-type", media_type.encode())])
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["content-type"])
     assert "application/cloudevents+json" in str(rejected)
@@ -358,15 +358,15 @@ def test_another_format_of_cloud_events_is_named(media_type: str) -> None:
     ],
 )
 def test_a_quoted_content_type_is_taken(content_type: str) -> None:
-    """Spring writes header values as JSON strings; nothing else can be meant."""
+    """Spring writes header values as JSON strings, and the meaning is clear."""
     assert accept(cloud_event(data=EVENT), headers=[("content-type", content_type.encode())])["query"] == SECRET
 
 
-# ── no false accusation ──
+# ── events that must not be called wrappers ──
 
 
 def is_accused(rejected: Rejected) -> bool:
-    """Whether the refusal names a wrapper."""
+    """Return whether the refusal names a wrapper."""
     return "schemas.enable" in str(rejected) or "CloudEvent" in str(rejected)
 
 
@@ -375,7 +375,7 @@ def is_accused(rejected: Rejected) -> bool:
     texts(),
 )
 def test_an_event_with_members_of_those_names_is_stored(strangers: dict[str, Any], query: str) -> None:
-    """Members called as those of wrappers are unknown fields like any other."""
+    """Members with the names of a wrapper's members are unknown fields like any other."""
     row = accept(encode(dialogue(query=query)).replace(b"{", b"{" + _members(strangers), 1))
     assert row["query"] == query
     assert row.row.unknown_fields == len(strangers)
@@ -386,8 +386,8 @@ def _members(strangers: dict[str, Any]) -> bytes:
 
 
 @given(st.sampled_from(["user_id", "session_id", "query", "response", "model_used"]), json_values(), json_values())
-def test_a_missing_field_beside_such_members_is_what_is_named(lost: str, schema: Any, payload: Any) -> None:
-    """One field that is required is enough to be an event."""
+def test_a_missing_field_beside_such_members_is_named(lost: str, schema: Any, payload: Any) -> None:
+    """An object with one required field counts as an event."""
     event = dialogue(schema=schema, payload=payload, **cloud_event(id=None))
     del event[lost]
     rejected = refuse(encode(event))
@@ -408,8 +408,8 @@ def test_a_missing_field_beside_such_members_is_what_is_named(lost: str, schema:
         {"specversion": 1, "type": "t", "source": "s", "id": USER},
     ],
 )
-def test_an_object_that_is_no_known_wrapper_lacks_fields(members: dict[str, Any]) -> None:
-    """Nothing is guessed."""
+def test_an_object_without_a_known_wrapper_has_missing_fields(members: dict[str, Any]) -> None:
+    """The reason guesses no wrapper."""
     rejected = refuse(encode(members))
     assert rejected.reason is Reason.MISSING_FIELD
     assert not is_accused(rejected)
@@ -427,7 +427,7 @@ def test_an_object_that_is_no_known_wrapper_lacks_fields(members: dict[str, Any]
     ],
 )
 def test_the_member_that_holds_the_event_is_named(kind: Kind, name: str, around: dict[str, Any]) -> None:
-    """As an object, and as JSON in a string."""
+    """The event is an object, or JSON in a string."""
     event = getattr(producers, kind.name)(random.Random(1))
     for held in (event, json.dumps(event)):
         rejected = refuse(around | {name: held}, kind)
@@ -437,7 +437,7 @@ def test_the_member_that_holds_the_event_is_named(kind: Kind, name: str, around:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_valid_event_of_each_kind_may_have_such_members(kind: Kind) -> None:
-    """Also where a field is called as an attribute is."""
+    """A field may also have the name of an attribute."""
     event = getattr(producers, kind.name)(random.Random(1))
     accept_any = decode_all(kind, [record(encode(event | {"schema": {}, "payload": {}, "specversion": "1.0"}))])
     assert all(isinstance(row, Row) for row in accept_any)
@@ -459,7 +459,7 @@ def test_a_valid_event_of_each_kind_may_have_such_members(kind: Kind) -> None:
     ],
 )
 def test_publish_names_the_same(value: bytes, words: str) -> None:
-    """Before anything is published; a line with a byte order mark is taken as the service takes it."""
+    """Nothing is published before. A line with a byte order mark is accepted, as in the service."""
     good, bad = validate(DIALOGUE, "rag.dialogue", [Line(1, MARK + VALUE), Line(2, value)], now_ms=0)
     assert [line.number for line in good] == [1]
     assert [line.number for line in bad] == [2]

@@ -1,4 +1,4 @@
-"""Identity: the event's own id, else one made from where it came from, the same at every reading, for ever."""
+"""Tests identity: the event's own id, or one that is derived from its origin and is always the same."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tests.support.builders import (
 )
 
 OWN = "0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"
-# Pinned: were one of these to change, every event read a second time would become a second row.
+# These ids are fixed: if one changed, every event that is read again would become a second row.
 OF_CLOUD_EVENT = UUID("8ebd5942-f659-58a7-94fe-c368243c82ce")
 OF_RECORD = UUID("019b76da-a87b-800b-8644-832807d096ba")
 
 
 def test_the_event_s_own_id_wins_over_every_other() -> None:
-    """An id in the event is the id of the row, whatever the envelope says."""
+    """An id in the event is the id of the row, whatever the envelope contains."""
     assert accept(dialogue(id=OWN), headers=cloud_headers()).id == UUID(OWN)
     assert accept(cloud_event(data=dialogue(id=OWN)), headers=STRUCTURED).id == UUID(OWN)
 
@@ -55,25 +55,25 @@ def test_both_modes_of_a_cloud_event_give_the_same_id() -> None:
 
 
 def test_a_cloud_event_published_twice_is_one_row() -> None:
-    """Offset and timestamp play no part where source and id identify the event."""
+    """If source and id identify the event, offset and timestamp do not matter."""
     first, second = record(dialogue(), cloud_headers()), record(dialogue(), cloud_headers(), offset=9, timestamp=9)
     assert stored(DIALOGUE, first).id == stored(DIALOGUE, second).id
 
 
 @pytest.mark.parametrize("other", [("/cha", "te-1"), ("/chat", "e-2"), ("/char", "e-1"), ('/chat", "', "e-1")])
 def test_another_source_or_id_is_another_event(other: tuple[str, str]) -> None:
-    """Source and id are kept apart: moving a character from one to the other gives another id."""
+    """Moving a character from the source to the id gives another id."""
     assert from_cloudevent(*other) != from_cloudevent("/chat", "e-1")
 
 
 def test_ids_from_cloud_events_are_version_5() -> None:
-    """RFC 9562: a name-based id says so."""
+    """Version 5 marks a name-based id (RFC 9562)."""
     assert OF_CLOUD_EVENT.version == 5
     assert from_cloudevent("ö", "\ud800").variant == OF_CLOUD_EVENT.variant
 
 
 def test_a_topic_recreated_gives_other_ids() -> None:
-    """The same offset of a topic deleted and recreated is another event: its timestamp differs."""
+    """The same offset of a recreated topic is another event, because its timestamp differs."""
     before, after = record(dialogue(), timestamp=1000), record(dialogue(), timestamp=2000)
     assert stored(DIALOGUE, before).id != stored(DIALOGUE, after).id
 
@@ -88,13 +88,15 @@ def test_a_topic_recreated_gives_other_ids() -> None:
     ],
 )
 def test_another_place_is_another_event(other: StoredRecord) -> None:
-    """Topic, partition, offset and timestamp all count, and are kept apart."""
+    """Topic, partition, offset and timestamp all count, and are not mixed up."""
     assert from_record(other) != from_record(StoredRecord("rag.dialogue", 12, 3, TIMESTAMP, None, None))
 
 
 @given(st.integers(0, 100), st.integers(0, 2**63 - 1), st.integers(0, 2**48 - 1))
 def test_ids_from_records_are_version_8_and_carry_the_time(partition: int, offset: int, timestamp: int) -> None:
-    """RFC 9562 version 8: the first 48 bits are milliseconds, so that new rows land beside each other in the index."""
+    """In version 8 of RFC 9562, the first 48 bits are milliseconds, so that new rows are close to each other in the
+    index.
+    """
     made = from_record(StoredRecord("t", partition, offset, timestamp, None, None))
     assert made.version == 8
     assert made.variant == OF_RECORD.variant
@@ -103,17 +105,17 @@ def test_ids_from_records_are_version_8_and_carry_the_time(partition: int, offse
 
 @pytest.mark.parametrize("timestamp", [-1, -(2**63), 2**63 - 1])
 def test_odd_timestamps_give_ids_too(timestamp: int) -> None:
-    """A record without a timestamp, or with an absurd one, still has an id of its own."""
+    """A record without a timestamp, or with an absurd one, still has its own id."""
     first, second = (StoredRecord("t", 0, offset, timestamp, None, None) for offset in (0, 1))
     assert from_record(first) != from_record(second)
     assert from_record(first).version == 8
 
 
-def test_nothing_but_the_place_makes_the_id_of_a_record() -> None:
-    """Key, value and the kind of event play no part."""
+def test_only_the_place_gives_the_id_of_a_record() -> None:
+    """Key, value and kind of the event do not matter."""
     assert accept(dialogue(query="a")).id == accept(dialogue(query="b")).id == accept(provenance(), PROVENANCE).id
 
 
 def test_a_null_id_is_no_id() -> None:
-    """A null counts as absent."""
+    """A null counts as missing."""
     assert accept(dialogue(id=None)).id == accept(dialogue()).id

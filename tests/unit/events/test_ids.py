@@ -1,4 +1,4 @@
-"""String ids: one UUID for each string, whoever computes it and in whatever lane."""
+"""Tests string ids: each string has one UUID, in any lane and in other libraries too."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ NAMED, NAMED_PROVENANCE = DIALOGUE.under(NAMESPACE), PROVENANCE.under(NAMESPACE)
 
 @given(texts(1, 200).filter(lambda key: not ids.UUID_FORM.fullmatch(key)))
 def test_a_string_becomes_a_uuid_of_version_5(key: str) -> None:
-    """Of RFC 9562, as every other library computes it; a session of the same name is another one."""
+    """It is that of RFC 9562, so other libraries compute the same. A session with the same name has another UUID."""
     assert ids.user_id(NAMESPACE, key) == uuid5(NAMESPACE, f"user:{key}")
     assert ids.session_id(NAMESPACE, key) == uuid5(NAMESPACE, f"session:{key}")
     assert accept(dialogue(user_id=key, session_id=key), NAMED)["user_id"] == uuid5(NAMESPACE, f"user:{key}")
 
 
 @pytest.mark.parametrize("spelling", [USER, USER.upper(), UUID(USER).hex])
-def test_a_uuid_stays_what_it_is(spelling: str) -> None:
-    """In every spelling: a namespace changes nothing for those who have UUIDs."""
+def test_a_uuid_is_unchanged(spelling: str) -> None:
+    """This holds for every spelling. A namespace changes nothing for UUIDs."""
     assert ids.user_id(NAMESPACE, spelling) == UUID(USER)
     row = accept(dialogue(user_id=spelling), NAMED)
     assert (row["user_id"], row["session_id"]) == (UUID(USER), UUID(SESSION))
@@ -44,8 +44,8 @@ def test_a_uuid_stays_what_it_is(spelling: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 1025, "a\0b", "\ud800"])
-def test_what_can_be_nobody_s_id_is_refused(key: str) -> None:
-    """Empty, endless, or nothing that PostgreSQL could ask for."""
+def test_an_invalid_string_id_is_refused(key: str) -> None:
+    """The id is empty, too long, or has characters that PostgreSQL cannot hold."""
     with pytest.raises(ValueError, match=r"must have|holds"):
         ids.user_id(NAMESPACE, key)
     rejected = refuse(json.dumps(dialogue(user_id=key)).encode(), NAMED)
@@ -61,7 +61,7 @@ def test_an_id_is_a_string(value: object) -> None:
 
 
 def test_without_a_namespace_the_reason_names_the_setting() -> None:
-    """For strings alone; no reason quotes the id."""
+    """Only strings get this reason, and no reason quotes the id."""
     rejected = refuse(dialogue(user_id="auth0|123", session_id="s-1"))
     assert paths(rejected) == ["user_id", "session_id"]
     assert str(rejected).count("set RAGLEDGER_IDS__NAMESPACE") == 2
@@ -69,8 +69,8 @@ def test_without_a_namespace_the_reason_names_the_setting() -> None:
     assert "RAGLEDGER_IDS__NAMESPACE" not in str(refuse(dialogue(id="no UUID")))
 
 
-def test_who_acquired_content_is_a_user() -> None:
-    """The same person has the same UUID in dialogues and provenance; ids of things stay UUIDs."""
+def test_the_acquirer_of_content_is_a_user() -> None:
+    """A person has the same UUID in dialogues and provenance. Ids of things must be UUIDs."""
     assert accept(provenance(acquired_by="auth0|1"), NAMED_PROVENANCE)["acquired_by"] == ids.user_id(
         NAMESPACE, "auth0|1"
     )
@@ -79,7 +79,7 @@ def test_who_acquired_content_is_a_user() -> None:
 
 
 def test_many_strings_take_the_fast_lane() -> None:
-    """None of these events is left to the exact lane, UUIDs among the strings included."""
+    """None of these events is left to the exact lane, including UUIDs between the strings."""
     users = ["auth0|1", "auth0|2", "auth0|1", USER, UUID(USER).hex]
     records = [record(dialogue(user_id=user, session_id=f"s{n}"), offset=n) for n, user in enumerate(users)]
     rows = decode_all(NAMED, records)
@@ -89,8 +89,8 @@ def test_many_strings_take_the_fast_lane() -> None:
 
 
 @pytest.mark.parametrize("kind", [DIALOGUE, PROVENANCE], ids=lambda kind: kind.name)
-def test_the_json_schema_says_what_is_allowed(kind: Kind) -> None:
-    """UUIDs, or with a namespace any string; but for these fields the schemas are the same."""
+def test_the_json_schema_has_the_allowed_ids(kind: Kind) -> None:
+    """It allows UUIDs, or with a namespace any string. The schemas differ only in these fields."""
     without, given_one = json_schema(kind), json_schema(kind.under(NAMESPACE))
     checker = jsonschema.FormatChecker()
     event = dialogue(user_id="auth0|1") if kind is DIALOGUE else provenance(acquired_by="auth0|1")
@@ -107,7 +107,7 @@ def test_the_json_schema_says_what_is_allowed(kind: Kind) -> None:
 
 
 def test_a_kind_without_ids_of_people_is_the_same_under_a_namespace() -> None:
-    """And a namespace gives one kind, however often it is asked for."""
+    """A namespace always gives the same kind object."""
     assert FEEDBACK.under(NAMESPACE) is FEEDBACK
     assert DIALOGUE.under(NAMESPACE) is NAMED
     assert DIALOGUE.under(None) is DIALOGUE
@@ -115,7 +115,7 @@ def test_a_kind_without_ids_of_people_is_the_same_under_a_namespace() -> None:
 
 @given(st.binary(max_size=40))
 def test_the_quick_hash_is_the_same(key: bytes) -> None:
-    """The one that erasures use for many candidates."""
+    """Erasures use it for many candidates."""
     try:
         text = key.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,6 @@
-"""Numbers: JSON numbers or strings, rounded as PostgreSQL rounds at the column's scale, then held against the range."""
+"""Tests numbers: JSON numbers or strings, rounded as PostgreSQL rounds at the column's scale, then compared with the
+range.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,14 @@ from tests.support.builders import accept, dialogue, paths, refuse, with_raw
 
 
 def take(name: str, text: str) -> Decimal | int | None:
-    """What the column holds, whether `text` comes as a JSON number or as a string."""
+    """Return the column's value, which must be equal for a JSON number and a string."""
     number: Decimal | int | None = accept(with_raw(dialogue(), **{name: text}))[name]
     assert accept(dialogue(**{name: text}))[name] == number
     return number
 
 
 def refused(name: str, text: str) -> str:
-    """The message, the same for a JSON number and a string."""
+    """Return the message, which must be equal for a JSON number and a string."""
     rejected = refuse(with_raw(dialogue(), **{name: text}))
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, [name])
     assert refuse(dialogue(**{name: text})).detail() == rejected.detail()
@@ -35,13 +37,13 @@ WHOLE |= {"1e-400": 0, "0.0000001": 0, "0e5": 0, "0e999": 0, "-0e-999": 0}
 
 @pytest.mark.parametrize(("text", "stored"), WHOLE.items())
 def test_whole_numbers(text: str, stored: int) -> None:
-    """A whole number may be written in every way JSON knows; a fraction is rounded half away from zero."""
+    """A whole number may have any spelling of JSON. A fraction is rounded half away from zero."""
     assert take("latency_ms", text) == stored
 
 
 @pytest.mark.parametrize("text", ["-1", "-0.5", "2147483648", "2147483647.5", "1e10", "1e400", "-1e400", "1e999999999"])
 def test_whole_numbers_out_of_range(text: str) -> None:
-    """Out of range after rounding is an error that names the range."""
+    """The number is rounded first. The error names the range."""
     assert refused("latency_ms", text) == "latency_ms: must be between 0 and 2147483647"
 
 
@@ -68,7 +70,7 @@ def test_whole_numbers_out_of_range(text: str) -> None:
     ],
 )
 def test_decimals_are_rounded_at_the_column_s_scale(name: str, text: str, stored: str) -> None:
-    """Half away from zero, as numeric does, and never a negative zero."""
+    """Half is rounded away from zero, as numeric does it. The result is never a negative zero."""
     taken = take(name, text)
     assert isinstance(taken, Decimal)
     assert str(taken) == stored
@@ -96,14 +98,13 @@ def test_the_range_holds_after_rounding(name: str, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["9" * 400, "-" + "9" * 400, "9" * 5000])
 def test_four_hundred_digits_are_out_of_range(text: str) -> None:
-    """A number too long for any column is refused, not computed with."""
+    """A number that is too long for any column is refused without computing with it."""
     assert refuse(with_raw(dialogue(), latency_ms=text)).reason is Reason.INVALID_FIELD
     assert refuse(with_raw(dialogue(), token_cost_jpy=text)).reason is Reason.INVALID_FIELD
 
 
 @pytest.mark.parametrize("digits", [10, 340, 400, 5000])
 def test_any_number_of_decimals_is_rounded(digits: int) -> None:
-    """More decimals than the column's scale are rounded, however many there are."""
     assert take("token_cost_jpy", "0." + "3" * digits) == Decimal("0.33")
     assert take("token_cost_jpy", "0.00" + "4" * digits + "5") == Decimal("0.00")
     assert take("latency_ms", "1." + "9" * digits) == 2
@@ -111,7 +112,9 @@ def test_any_number_of_decimals_is_rounded(digits: int) -> None:
 
 @pytest.mark.parametrize("text", ["1e99999999999999999999", "-1e99999999999999999999", "1e9999999999999999999999999"])
 def test_huge_exponents_are_out_of_range(text: str) -> None:
-    """An exponent that no arithmetic takes is still only a number out of range, as a JSON number and as a string."""
+    """No arithmetic could compute with such an exponent. The number is only out of range, as a JSON number and as a
+    string.
+    """
     assert refused("latency_ms", text) == "latency_ms: must be between 0 and 2147483647"
     rejected = refuse(dialogue(citations=[{"source": "s", "confidence": text}]))
     assert paths(rejected) == ["citations[0].confidence"]
@@ -119,8 +122,8 @@ def test_huge_exponents_are_out_of_range(text: str) -> None:
 
 @pytest.mark.parametrize("exponent", ["9" * 18, "9" * 19, "9" * 20, "9" * 5000])
 @pytest.mark.parametrize("digits", ["1e-", "-1E-", "123.456e-", "0e", "0.00E+", "-0e-"])
-def test_huge_exponents_of_next_to_nothing_are_nothing(digits: str, exponent: str) -> None:
-    """Zero, or what is zero at the column's scale, is zero whatever its exponent."""
+def test_huge_exponents_of_tiny_numbers_give_zero(digits: str, exponent: str) -> None:
+    """Zero, or a number that is zero at the column's scale, is zero with any exponent."""
     assert take("latency_ms", digits + exponent) == 0
     assert take("token_cost_jpy", digits + exponent) == 0
 
@@ -130,15 +133,15 @@ NO_NUMBERS += ["abc", "NaN", "nan", "Infinity", "-inf", "null"]
 
 
 @pytest.mark.parametrize("value", [*NO_NUMBERS, True, False, [], [1], {}, {"a": 1}])
-def test_what_is_no_number_is_refused(value: object) -> None:
-    """Booleans, NaN, infinity and everything else that is no JSON number is refused."""
+def test_a_value_that_is_no_number_is_refused(value: object) -> None:
+    """Booleans, NaN, infinity and all other values that are no JSON number are refused."""
     for name in ("latency_ms", "token_cost_jpy", "user_feedback"):
         assert str(refuse(dialogue(**{name: value}))) == f"{name}: must be a number, or a string that holds one"
 
 
 @pytest.mark.parametrize("name", ["NaN", "Infinity", "-Infinity"])
 def test_python_s_constants_are_not_json(name: str) -> None:
-    """What Python's json would write for floats is no JSON."""
+    """Python's json writes them for some floats, but they are not JSON."""
     assert refuse(with_raw(dialogue(), latency_ms=name)).reason is Reason.NOT_JSON
     assert refuse(with_raw(dialogue(), unknown=name)).reason is Reason.NOT_JSON
 
@@ -151,7 +154,7 @@ def test_python_s_constants_are_not_json(name: str) -> None:
     st.integers(-16, 3),
 )
 def test_rounding_is_half_away_from_zero(column: tuple[str, int, int, float], digits: int, exponent: int) -> None:
-    """Any number is rounded as exact fractions round it, and taken where the result is in range."""
+    """Each number is rounded as exact fractions are, and accepted if the result is in range."""
     name, scale, low, high = column
     exact = Fraction(digits) * Fraction(10) ** exponent * 10**scale
     whole = int(abs(exact) + Fraction(1, 2)) * (-1 if exact < 0 else 1)
@@ -163,15 +166,15 @@ def test_rounding_is_half_away_from_zero(column: tuple[str, int, int, float], di
 
 
 @given(st.floats(min_value=0, max_value=999_999, allow_nan=False))
-def test_a_float_as_json_prints_it_is_taken_exactly(number: float) -> None:
-    """A JSON number is its decimal text: nothing passes through binary floating point."""
+def test_a_float_in_json_is_stored_exactly(number: float) -> None:
+    """A JSON number is its decimal text. No step uses binary floating point."""
     assume("e" not in repr(number))
     taken = take("token_cost_jpy", repr(number))
     assert taken == Decimal(repr(number)).quantize(Decimal("0.01"), rounding="ROUND_HALF_UP")
 
 
 def citation(confidence: str) -> bytes:
-    """A dialogue with one citation."""
+    """Return a dialogue with one citation."""
     return with_raw(dialogue(), citations=f'[{{"source":"s","confidence":{confidence}}}]')
 
 
@@ -186,7 +189,7 @@ LONG = ["0." + "9" * 100_000, "1." + "0" * 100_000 + "9", "-0." + "0" * 100_000 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("text", [*RIGHT.split(), *LONG], ids=lambda text: text[:20])
 def test_confidence_is_rounded_to_six_decimals_before_its_range_is_checked(text: str) -> None:
-    """What a cosine exceeds its range by is no fault; the citation is stored as it came all the same."""
+    """A cosine that is a little outside its range is accepted. The citation is still stored unchanged."""
     for spelt in (text, f'"{text}"'):
         stored = accept(citation(spelt))["citations"]
         assert stored == f'[{{"source":"s","confidence":{spelt}}}]'.encode()
@@ -195,21 +198,21 @@ def test_confidence_is_rounded_to_six_decimals_before_its_range_is_checked(text:
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("text", [*WRONG.split(), "9" * 100_000, "1e" + "9" * 100_000], ids=lambda text: text[:20])
 def test_confidence_out_of_range_after_rounding_is_refused(text: str) -> None:
-    """Half is rounded away from zero; no exponent and no number of digits takes long."""
+    """Half is rounded away from zero. No exponent and no number of digits takes long."""
     for spelt in (text, f'"{text}"'):
         assert str(refuse(citation(spelt))) == "citations[0].confidence: must be between 0 and 1"
 
 
 @pytest.mark.parametrize("text", ['"NaN"', '"Infinity"', '"-Infinity"', '"nan"', '""', "true", "[]", "{}", '"0,5"'])
 def test_a_confidence_that_is_no_number_is_refused(text: str) -> None:
-    """As every number."""
+    """Every number field refuses such a value."""
     said = "citations[0].confidence: must be a number, or a string that holds one"
     assert str(refuse(citation(text))) == said
 
 
 @given(st.integers(-(10**10), 2 * 10**10), st.integers(-12, -5))
-def test_the_confidence_s_range_is_that_of_exact_fractions(digits: int, exponent: int) -> None:
-    """Rounded half away from zero at six decimals."""
+def test_the_range_of_a_confidence_is_exact(digits: int, exponent: int) -> None:
+    """It is rounded half away from zero, at six decimals."""
     exact = Fraction(digits) * Fraction(10) ** exponent * 10**6
     whole = int(abs(exact) + Fraction(1, 2)) * (-1 if exact < 0 else 1)
     (accept if 0 <= whole <= 10**6 else refuse)(citation(f"{digits}e{exponent}"))

@@ -1,4 +1,4 @@
-"""The JSON itself: what is no JSON, and that JSON columns keep the very bytes that came."""
+"""Tests the JSON itself: which values are no JSON, and that JSON columns keep the original bytes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.support.strategies import json_values
 
 
 @pytest.mark.parametrize("value", [b"x", b"{", b"{'a':1}", b'{"a":1,}', b'{"a":1} x', b'{"a" 1}', b"{a:1}"])
-def test_what_is_not_json_is_refused(value: bytes) -> None:
-    """The message says where."""
+def test_a_value_that_is_no_json_is_refused(value: bytes) -> None:
+    """The message has the position."""
     rejected = refuse(value)
     assert rejected.reason is Reason.NOT_JSON
     assert "line 1 column" in str(rejected)
@@ -46,13 +46,13 @@ def test_json_that_is_no_object_is_refused(value: bytes) -> None:
     ],
 )
 def test_other_encodings_are_refused(value: bytes) -> None:
-    """UTF-8 is what the contract says; nothing is guessed."""
+    """The contract requires UTF-8. No encoding is guessed."""
     assert refuse(value).reason is Reason.NOT_JSON
 
 
 @pytest.mark.parametrize("character", ["\t", "\n", "\0", "\x1f"])
 def test_bare_control_characters_are_not_json(character: str) -> None:
-    """RFC 8259: within a string they must be escaped, wherever the string stands."""
+    """By RFC 8259 they must be escaped inside every string."""
     for members in (
         {"query": f'"{character}"'},
         {"citations": f'[{{"source":"{character}"}}]'},
@@ -63,7 +63,7 @@ def test_bare_control_characters_are_not_json(character: str) -> None:
 
 @pytest.mark.parametrize("number", ["01", "+1", ".5", "1.", "0x1", "1e", "-", "--1"])
 def test_numbers_follow_the_grammar(number: str) -> None:
-    """RFC 8259 §6, also in members that nobody reads."""
+    """This is RFC 8259 §6, also for unknown members."""
     for name in ("latency_ms", "token_cost_jpy", "unknown"):
         assert refuse(with_raw(dialogue(), **{name: number})).reason is Reason.NOT_JSON
 
@@ -71,7 +71,7 @@ def test_numbers_follow_the_grammar(number: str) -> None:
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 @pytest.mark.parametrize(("place", "levels_around"), [("citations", 3), ("unknown", 1)])
 def test_json_may_be_nested_500_levels_deep(place: str, levels_around: int, opening: str) -> None:
-    """One more is refused, in words, and so are twenty thousand: whatever the interpreter could follow."""
+    """501 levels and twenty thousand levels are refused with a message, whatever the interpreter's own limit is."""
 
     def nested(levels: int) -> bytes:
         depth = levels - levels_around
@@ -85,8 +85,8 @@ def test_json_may_be_nested_500_levels_deep(place: str, levels_around: int, open
 
 
 @pytest.mark.parametrize("depth", [400, 499])
-def test_the_verdict_on_nesting_does_not_depend_on_who_asks(depth: int) -> None:
-    """The interpreter counts the calls that led here too: from deep in its stack the verdict is the same."""
+def test_the_nesting_limit_does_not_depend_on_the_caller(depth: int) -> None:
+    """The interpreter counts the calls of the caller too. The result is the same deep in its stack."""
 
     def deeper(calls: int) -> None:
         accept(with_raw(dialogue(), unknown="[" * depth + "]" * depth)) if calls == 0 else deeper(calls - 1)
@@ -95,8 +95,8 @@ def test_the_verdict_on_nesting_does_not_depend_on_who_asks(depth: int) -> None:
         deeper(calls)
 
 
-def test_brackets_in_strings_nest_nothing() -> None:
-    """Nor do those of one level count as many; escaped quotation marks end no string."""
+def test_brackets_in_strings_do_not_count_as_nesting() -> None:
+    """Many brackets on one level do not count as many levels, and an escaped quotation mark does not end a string."""
     accept(with_raw(dialogue(), query=f'"{"[" * 2000}"', x=rf'"\"{"{" * 2000}"', y="[" + "[]," * 2000 + "[]]"))
 
 
@@ -105,8 +105,8 @@ def test_brackets_in_strings_nest_nothing() -> None:
     "repeated", [r"{ \"key\": \"value\", ", r"\\", "[", '["', "{" * 3 + '"', r"[\"", "[0,", '{"a":'], ids=ascii
 )
 @pytest.mark.parametrize("cut", ["", "\\", '"'])
-def test_a_large_record_that_is_broken_off_is_told_at_once(repeated: str, cut: str) -> None:
-    """However many brackets and quotation marks there are: hours would pass if each were looked at from each."""
+def test_a_large_truncated_record_is_refused_quickly(repeated: str, cut: str) -> None:
+    """The time is short for any number of brackets and quotation marks. A quadratic search would take hours."""
     text = '{"query":"' + repeated * (1_000_000 // len(repeated)) + cut
     assert refuse(text.encode()).reason is Reason.NOT_JSON
 
@@ -114,8 +114,8 @@ def test_a_large_record_that_is_broken_off_is_told_at_once(repeated: str, cut: s
 # ── duplicate keys ──
 
 
-def test_of_equal_keys_the_last_counts() -> None:
-    """As jsonb and nearly every parser have it, for plain members and for JSON ones, however the key is spelt."""
+def test_the_last_of_equal_keys_counts() -> None:
+    """jsonb and nearly every parser do the same. It holds for plain and JSON members, in any spelling of the key."""
     row = accept(with_raw(dialogue(), query='"second"'))
     assert row["query"] == "second"
     both = '[{"source":"a"}],"citations":[]'
@@ -124,15 +124,15 @@ def test_of_equal_keys_the_last_counts() -> None:
     assert accept(with_raw(dialogue(), citations=spelt))["citations"] == b'[{"source":"b"}]'
 
 
-def test_what_was_overwritten_is_not_judged() -> None:
-    """A first value that would have been refused does no harm, and a last null makes the field absent."""
+def test_an_overwritten_value_is_not_checked() -> None:
+    """A wrong first value does no harm, and a last null makes the field missing."""
     assert accept(with_raw(dialogue(), latency_ms='"x","latency_ms":5'))["latency_ms"] == 5
     assert accept(with_raw(dialogue(), latency_ms='5,"latency_ms":null'))["latency_ms"] is None
     assert accept(with_raw(dialogue(), citations='[],"citations":null'))["citations"] is None
 
 
-def test_the_last_of_equal_keys_is_the_one_judged() -> None:
-    """Also within a citation."""
+def test_only_the_last_of_equal_keys_is_checked() -> None:
+    """This holds inside a citation too."""
     assert refuse(with_raw(dialogue(), latency_ms='5,"latency_ms":"x"')).reason is Reason.INVALID_FIELD
     accept(with_raw(dialogue(), citations='[{"source":1,"source":"a"}]'))
     rejected = refuse(with_raw(dialogue(), citations='[{"source":"a","source":1}]'))
@@ -154,13 +154,13 @@ def test_the_last_of_equal_keys_is_the_one_judged() -> None:
     ],
 )
 def test_citations_are_stored_byte_for_byte(text: str) -> None:
-    """Parsing and printing again would change 1.10, +00:00, escapes, key order and spaces."""
+    """Parsing and writing again would change 1.10, +00:00, escapes, key order and spaces."""
     assert accept(with_raw(dialogue(), citations=text))["citations"] == text.encode()
 
 
 @given(st.dictionaries(st.text("abcé", max_size=3), json_values(), max_size=3), st.sampled_from([None, 1, 2]))
 def test_an_access_policy_is_stored_byte_for_byte(policy: dict[str, Any], indent: int | None) -> None:
-    """Any object, however it is spelt."""
+    """It may be any object, in any spelling."""
     for ascii_only in (True, False):
         text = json.dumps(policy, indent=indent, ensure_ascii=ascii_only)
         assert accept(with_raw(provenance(), access_policy=text), PROVENANCE)["access_policy"] == text.encode()
@@ -168,7 +168,7 @@ def test_an_access_policy_is_stored_byte_for_byte(policy: dict[str, Any], indent
 
 @given(st.dictionaries(st.text(max_size=5), json_values(st.text(max_size=8)), max_size=5), st.booleans())
 def test_the_two_parsers_agree(event: dict[str, Any], ascii_only: bool) -> None:
-    """What the second parser cuts out is what the first one read, for any object."""
+    """For any object, the member that the second parser cuts out equals the member that the first one read."""
     text = json.dumps(event, ensure_ascii=ascii_only)
     try:
         value = text.encode()
@@ -182,7 +182,7 @@ def test_the_two_parsers_agree(event: dict[str, Any], ascii_only: bool) -> None:
 
 @pytest.mark.parametrize("odd", [r'"\ud800"', r'"\udc00x"', "1e99999999999999999999", "0." + "1" * 500, r'"\u0000"'])
 def test_odd_unknown_members_are_ignored(odd: str) -> None:
-    """What no column holds does no harm, whether or not there are citations to be cut out."""
+    """A value that no column could hold does no harm, with or without citations to be cut out."""
     for event in (dialogue(), dialogue(citations=[{"source": "s"}])):
         assert accept(with_raw(event, unknown=odd)).row.unknown_fields == 1
         assert accept(with_raw(event, unknown=odd, **{odd.strip('"'): "1"})).row.unknown_fields == 2

@@ -1,4 +1,4 @@
-"""The price file: what it says, and where it is wrong."""
+"""Tests the price file: its content, and its errors."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.support.prices import TEXT, read
 MODEL = "models:\n- match: m\n  prices:\n"
 
 
-def test_no_file_is_no_prices() -> None:
-    """And has no version."""
+def test_without_a_file_there_are_no_prices() -> None:
+    """It has no version either."""
     assert price_file.load(None) == PriceBook()
     assert price_file.load(None).version == ""
 
 
-def test_what_a_file_says(tmp_path: Path) -> None:
-    """Currencies by default, cached tokens by default, the newest first, numbers as they are written."""
+def test_the_content_of_a_file(tmp_path: Path) -> None:
+    """Currencies and cached tokens have defaults. The newest price comes first. Numbers stay as they are written."""
     book = read(
         tmp_path,
         """
@@ -45,8 +45,8 @@ rates:
     assert [rate.jpy for rate in book.rates["USD"]] == [155, 150]
 
 
-def test_the_version_is_of_what_is_said_and_not_of_how(tmp_path: Path) -> None:
-    """Comments, order of keys, 1 or 1.0: the same; another price, another order of patterns: not."""
+def test_the_version_depends_on_the_meaning_and_not_on_the_spelling(tmp_path: Path) -> None:
+    """Comments, the order of keys, and 1 or 1.0 do not change it. Another price or another order of patterns does."""
     version = read(tmp_path, TEXT).version
     assert len(version) == 16
     assert read(tmp_path, f"# a comment\n{TEXT}").version == version
@@ -91,8 +91,8 @@ def test_the_version_is_of_what_is_said_and_not_of_how(tmp_path: Path) -> None:
         ("rates:\n  dollars: [{jpy: 1}]", "line 2: rates.dollars: must be a currency"),
     ],
 )
-def test_a_wrong_file_says_where(tmp_path: Path, text: str, said: str) -> None:
-    """The line, the path, and what is wrong."""
+def test_a_wrong_file_is_reported_with_the_place(tmp_path: Path, text: str, said: str) -> None:
+    """The message has the line, the path and the problem."""
     with pytest.raises(YamlFileError) as caught:
         read(tmp_path, text)
     assert said in str(caught.value)
@@ -100,7 +100,7 @@ def test_a_wrong_file_says_where(tmp_path: Path, text: str, said: str) -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """Not with a traceback."""
+    """There is no traceback."""
     with pytest.raises(YamlFileError, match=r"none\.yml'?: cannot be read: No such file"):
         price_file.load(tmp_path / "none.yml")
 
@@ -115,7 +115,7 @@ def test_a_list_of_wrong_prices_is_not_called_empty(tmp_path: Path) -> None:
 
 
 def test_the_starter_file_is_right() -> None:
-    """And says that it is no price list."""
+    """It says that it is no price list."""
     path = Path(__file__).parents[3] / "deploy" / "prices.yml"
     book = price_file.load(path)
     assert book.price_of("example-large-2", date(2026, 12, 1))

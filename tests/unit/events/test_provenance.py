@@ -1,4 +1,4 @@
-"""The provenance event, and the licences under their own and their SPDX names."""
+"""Tests the provenance event, and licences by our own names and by their SPDX names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FULL = provenance(
 
 
 def test_every_field_lands_in_its_column() -> None:
-    """Column by column, as PostgreSQL reads them."""
+    """Each column is compared as PostgreSQL reads it."""
     assert accept(FULL, PROVENANCE).columns == {
         "id": UUID("0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"),
         "content_id": UUID("33333333-3333-4333-8333-333333333333"),
@@ -42,8 +42,8 @@ def test_every_field_lands_in_its_column() -> None:
     }
 
 
-def test_what_is_absent_is_null() -> None:
-    """A consent that was not stated is not a refusal."""
+def test_a_missing_field_is_null() -> None:
+    """A missing consent is not a refusal."""
     row = accept(provenance(), PROVENANCE)
     absent = {name for name, value in row.columns.items() if value is None}
     assert absent == {
@@ -60,7 +60,7 @@ def test_what_is_absent_is_null() -> None:
     "name", ["content_id", "content_type", "source_uri", "license_type", "acquisition_method", "acquired_at"]
 )
 def test_a_missing_field_is_refused_by_its_name(name: str) -> None:
-    """Also acquired_at: the record's timestamp says when it was told, not when it was acquired."""
+    """acquired_at is required too: the record's timestamp is the time of publishing, not of acquisition."""
     event = provenance()
     del event[name]
     for faulty in (event, {**event, name: None}):
@@ -102,7 +102,7 @@ OTHER_LICENCES += ["CC_BY", "cc-by-5.0", "MIT OR Apache-2.0", "\uff2dIT", "m\u01
 
 @pytest.mark.parametrize("value", [*OTHER_LICENCES, 1, True, [], {}])
 def test_any_other_licence_is_refused(value: Any) -> None:
-    """A licence we have no value for must not become another one."""
+    """A licence without a value of ours must not become another one."""
     rejected = refuse(provenance(license_type=value), PROVENANCE)
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["license_type"])
     assert "cc0, cc_by, cc_by_sa" in str(rejected)
@@ -116,5 +116,5 @@ def test_retention_is_not_negative(years: Any) -> None:
 
 
 def test_unknown_fields_are_ignored_and_counted() -> None:
-    """Also those of the other kind of event."""
+    """Fields of the other kind of event count too."""
     assert accept(provenance(query="q", created_at="x"), PROVENANCE).row.unknown_fields == 2

@@ -1,4 +1,4 @@
-"""Time: RFC 3339, converted to UTC, to the microsecond, within the years 1 to 9999."""
+"""Tests time: RFC 3339, converted to UTC, to the microsecond, in the years 1 to 9999."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.builders import SESSION, accept, dialogue, paths, provenance,
 
 
 def stored_time(text: str) -> str:
-    """The column of a dialogue created at `text`, and of citations' and provenance's fields, which must be equal."""
+    """Return the column of a dialogue with this time. Citations and provenance must have the same value."""
     created_at = accept(dialogue(created_at=text))["created_at"]
     assert accept(provenance(acquired_at=text), PROVENANCE)["acquired_at"] == created_at
     accept(dialogue(citations=[{"source": "s", "timestamp": text}]))
@@ -40,7 +40,7 @@ def stored_time(text: str) -> str:
     ],
 )
 def test_an_offset_is_converted_and_none_is_utc(text: str, utc: str) -> None:
-    """With an offset it is converted to UTC, without one it is UTC."""
+    """A time with an offset is converted to UTC. A time without one is UTC."""
     assert stored_time(text) == utc
 
 
@@ -54,7 +54,7 @@ def test_an_offset_is_converted_and_none_is_utc(text: str, utc: str) -> None:
     ],
 )
 def test_a_leap_second_is_carried_into_the_next_minute(text: str, utc: str) -> None:
-    """PostgreSQL has no 60th second: it becomes the first of the next minute."""
+    """PostgreSQL has no 60th second, so the time becomes the first of the next minute."""
     assert stored_time(text) == utc
 
 
@@ -72,12 +72,12 @@ def test_a_leap_second_is_carried_into_the_next_minute(text: str, utc: str) -> N
     ],
 )
 def test_nine_fraction_digits_are_rounded_to_six(fraction: str, stored: str) -> None:
-    """What Go and Java send is rounded to microseconds, half to even, as PostgreSQL's rint does."""
+    """Times of Go and Java are rounded to microseconds, half to even, as PostgreSQL's rint does it."""
     assert stored_time(f"2026-01-31T09:30:59.{fraction}Z") == f"2026-01-31 09:30:{stored}"
 
 
 def test_rounding_may_carry_into_the_next_year() -> None:
-    """A fraction that rounds up to a whole second moves everything before it."""
+    """A fraction that rounds up to a whole second changes all larger parts."""
     assert stored_time("2025-12-31T23:59:59.9999996Z") == "2026-01-01 00:00:00"
 
 
@@ -91,7 +91,7 @@ def test_rounding_may_carry_into_the_next_year() -> None:
     ],
 )
 def test_the_first_and_the_last_year_are_taken(text: str, utc: str) -> None:
-    """The years 1 to 9999 are taken, to the microsecond."""
+    """The years 1 to 9999 are accepted, to the microsecond."""
     assert stored_time(text) == utc
 
 
@@ -112,8 +112,8 @@ def test_the_first_and_the_last_year_are_taken(text: str, utc: str) -> None:
         "2026-01-31T09:30:00+00:60",
     ],
 )
-def test_what_does_not_exist_is_refused(text: str) -> None:
-    """A day, an hour, an offset or a year that does not exist is an error, never another time."""
+def test_a_time_that_does_not_exist_is_refused(text: str) -> None:
+    """A day, an hour, an offset or a year that does not exist is an error. It never becomes another time."""
     rejected = refuse(dialogue(created_at=text))
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["created_at"])
     assert paths(refuse(dialogue(citations=[{"source": "s", "timestamp": text}]))) == ["citations[0].timestamp"]
@@ -128,7 +128,7 @@ DATE, OFFSETS = "2026-01-31", {"": 0, "Z": 0, "z": 0, "+09:00": 9, "+0900": 9, "
 def test_seconds_and_the_colon_of_the_offset_may_be_missing(
     separator: str, clock: str, offset: str, hours: int
 ) -> None:
-    """In every combination with what RFC 3339 has: the column holds the very bytes of the full form."""
+    """Any combination is accepted. The column has the same bytes as with the full form."""
     spelt = accept(dialogue(created_at=f"{DATE}{separator}{clock}{offset}"))
     sign = "-" if hours < 0 else "+"
     full = accept(dialogue(created_at=f"{DATE}T21:30:00{sign}{abs(hours):02}:00"))
@@ -141,13 +141,13 @@ def test_seconds_and_the_colon_of_the_offset_may_be_missing(
     "offset", ["+09", "-11", "+9:00", "+900", "+09000", "+09:0", "+2400", "+0060", "0900", "Z+0900"]
 )
 def test_an_offset_has_hours_and_minutes(offset: str) -> None:
-    """What is neither RFC 3339 nor only its colon short is refused."""
+    """Any other form is refused."""
     for clock in ("09:30", "09:30:00"):
         assert paths(refuse(dialogue(created_at=f"{DATE}T{clock}{offset}"))) == ["created_at"]
 
 
-def test_times_in_short_forms_among_others_are_stored_alike() -> None:
-    """Whatever stands around them in a slice of records."""
+def test_times_in_short_forms_are_stored_like_full_ones() -> None:
+    """The other times in the slice do not matter."""
     times = [f"{DATE}T09:30:00Z", f"{DATE}T09:30Z", f"{DATE}T18:30:00+0900", f"{DATE}T18:30+09:00", f"{DATE}T09:30"] * 3
     rows = decode_all(
         DIALOGUE, [record(dialogue(id=SESSION, created_at=time), offset=n) for n, time in enumerate(times)]
@@ -171,13 +171,13 @@ OTHER_SPELLINGS += ["\u0662\u0660\u0662\u0666-01-31T09:30:00Z"]
 
 @pytest.mark.parametrize("text", OTHER_SPELLINGS)
 def test_other_spellings_are_refused(text: str) -> None:
-    """Only RFC 3339 is taken, and what can mean nothing else: nothing is guessed."""
+    """Only RFC 3339 and forms with a single meaning are accepted. Nothing is guessed."""
     assert "RFC 3339" in str(refuse(dialogue(created_at=text)))
 
 
 @pytest.mark.parametrize("value", [1_767_225_600, 1.5, True, [], {}])
 def test_a_time_is_a_string(value: object) -> None:
-    """Seconds since 1970 are no date-time: seconds or milliseconds would be a guess."""
+    """A number could be seconds or milliseconds, so it is refused."""
     assert paths(refuse(dialogue(created_at=value))) == ["created_at"]
 
 
@@ -186,7 +186,7 @@ def test_a_time_is_a_string(value: object) -> None:
     st.one_of(st.none(), st.integers(-23 * 60 - 59, 23 * 60 + 59)),
 )
 def test_any_time_is_stored_as_python_converts_it(local: datetime, minutes: int | None) -> None:
-    """Any date-time with any offset becomes the UTC that the standard library makes of it."""
+    """The column equals the UTC time that the standard library computes, for any offset."""
     if minutes is None:
         assert accept(dialogue(created_at=local.isoformat()))["created_at"] == local
         return
@@ -197,7 +197,7 @@ def test_any_time_is_stored_as_python_converts_it(local: datetime, minutes: int 
 
 
 def test_a_missing_created_at_is_the_record_s_timestamp() -> None:
-    """The Kafka timestamp stands in, to the millisecond; the reader's clock never does."""
+    """The Kafka timestamp is used, to the millisecond. The replica's clock is never used."""
     for timestamp, created_at in ((0, "1970-01-01 00:00:00"), (1_767_225_600_123, "2026-01-01 00:00:00.123000")):
         for event in (dialogue(), dialogue(created_at=None)):
             row = stored(DIALOGUE, record(event, timestamp=timestamp))
@@ -205,14 +205,14 @@ def test_a_missing_created_at_is_the_record_s_timestamp() -> None:
 
 
 def test_the_day_is_counted_from_created_at() -> None:
-    """A row counts towards the day of its created_at; provenance counts towards none."""
+    """Provenance counts towards no day."""
     row = accept(dialogue(created_at="2026-01-31T09:30:00.000001+09:00")).row
     assert row.created_at == (datetime(2026, 1, 31, 0, 30) - datetime(2000, 1, 1)) // timedelta(microseconds=1) + 1
     assert accept(provenance(), PROVENANCE).row.created_at is None
 
 
 def test_a_record_without_timestamp_needs_a_created_at() -> None:
-    """Where neither says when, the event is refused rather than dated by the reader."""
+    """If both are missing, the event is refused, and the replica's clock is not used."""
     rejected = refusal(DIALOGUE, record(dialogue(), timestamp=-1))
     assert (rejected.reason, paths(rejected)) == (Reason.MISSING_FIELD, ["created_at"])
     row = stored(DIALOGUE, record(dialogue(created_at="2026-01-31T09:30:00Z"), timestamp=-1))
@@ -221,12 +221,12 @@ def test_a_record_without_timestamp_needs_a_created_at() -> None:
 
 @pytest.mark.parametrize("timestamp", [253_402_300_800_000, 2**63 - 1])
 def test_a_record_s_timestamp_beyond_the_year_9999_is_refused(timestamp: int) -> None:
-    """A record timestamp in microseconds by mistake must not end the reader."""
+    """A timestamp in microseconds by mistake must not end the replica."""
     rejected = refusal(DIALOGUE, record(dialogue(), timestamp=timestamp))
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["created_at"])
 
 
 def test_the_last_millisecond_of_9999_is_taken() -> None:
-    """The border itself is inside."""
+    """The limit itself is valid."""
     row = stored(DIALOGUE, record(dialogue(), timestamp=253_402_300_799_999))
     assert str(row["created_at"]) == "9999-12-31 23:59:59.999000"

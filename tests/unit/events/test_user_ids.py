@@ -1,4 +1,4 @@
-"""Ids that a record names: found in whatever spelling, in records that are no events too."""
+"""Tests that every id in a record is found, in any spelling, also in records that are no events."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ TOKEN = b".".join(
 
 
 def escaped(text: str) -> str:
-    """The text with every character as JSON may escape it."""
+    """Return the text with every character as a JSON escape."""
     return "".join(f"\\u{ord(character):04x}" for character in text)
 
 
 @pytest.mark.parametrize("kind", [DIALOGUE, PROVENANCE], ids=lambda kind: kind.name)
 @given(data=st.data())
-def test_whoever_an_event_is_about_is_named_in_its_record(kind: Kind, data: st.DataObject) -> None:
-    """In every envelope and every spelling that decoding takes: what could be stored of a user can be found."""
+def test_the_subject_of_an_event_is_found_in_its_record(kind: Kind, data: st.DataObject) -> None:
+    """This holds for every envelope and every spelling that is accepted, so all stored data of a user can be found."""
     taken = data.draw(records(kind, events(kind)))
     row = decode(kind, taken)
     assert not row.subject or row.subject in find_user_ids(taken)
@@ -67,7 +67,7 @@ def test_whoever_an_event_is_about_is_named_in_its_record(kind: Kind, data: st.D
     ],
 )
 def test_an_id_is_found_in_a_value(value: bytes) -> None:
-    """Broken or not, escaped or encoded."""
+    """The value may be broken, escaped or encoded."""
     assert ID.bytes in find_user_ids(record(value))
 
 
@@ -83,7 +83,7 @@ def test_an_id_is_found_in_a_value(value: bytes) -> None:
     ],
 )
 def test_an_id_is_found_in_key_and_headers(taken: object) -> None:
-    """As text, as 16 bytes, in a token."""
+    """The id may be text, 16 bytes, or in a token."""
     assert ID.bytes in find_user_ids(taken)  # type: ignore[arg-type]
 
 
@@ -91,8 +91,8 @@ def test_an_id_is_found_in_key_and_headers(taken: object) -> None:
     "value",
     [b"", b"x", BARE.encode() * 2, BARE.encode() + b"f", USER.encode()[:-1], USER.replace("-", ":").encode()],
 )
-def test_what_is_no_id_names_nobody(value: bytes) -> None:
-    """A longer hash that holds the same digits, an id cut off, digits in another form."""
+def test_other_digits_are_not_taken_for_an_id(value: bytes) -> None:
+    """A longer hash contains the digits, the id is cut off, or the digits have another form."""
     assert ID.bytes not in find_user_ids(record(value))
 
 
@@ -102,27 +102,27 @@ def test_what_is_no_id_names_nobody(value: bytes) -> None:
     [b"\\", b"\\u00", b"\\\\u003", b"\\/", b"0", b"-", b"a-", b"\0", BARE[:-1].encode(), b"A" * 32 + b"."],
     ids=ascii,
 )
-def test_a_large_value_is_looked_through_at_once(repeated: bytes) -> None:
-    """Whatever it is made of; an id at its end is found."""
+def test_a_large_value_is_searched_quickly(repeated: bytes) -> None:
+    """An id at the end is found quickly in any content."""
     value = repeated * (1_000_000 // len(repeated)) + b" " + USER.encode()
     assert ID.bytes in find_user_ids(record(value))
 
 
 @given(st.binary(max_size=200), st.binary(max_size=40))
-def test_any_bytes_are_looked_through(value: bytes, key: bytes) -> None:
-    """Nothing that a record may hold makes it fail."""
+def test_any_bytes_can_be_searched(value: bytes, key: bytes) -> None:
+    """No content raises an error."""
     assert all(len(found) == 16 for found in find_user_ids(record(value, [("h", value)], key=key)))
 
 
 @given(st.uuids(), st.sampled_from([str, str.upper, escaped, lambda text: text.replace("-", "")]))
 def test_every_id_of_a_record_is_found(one: UUID, spell: Callable[[str], str]) -> None:
-    """Not the first alone."""
+    """Not only the first one is found."""
     value = f'["{USER}", "{spell(str(one))}"]'.encode()
     assert find_user_ids(record(value)) >= {ID.bytes, one.bytes}
 
 
 @pytest.mark.parametrize("before", range(65_490, 65_580, 7))
 def test_an_id_anywhere_in_a_very_long_run_is_found(before: int) -> None:
-    """Also where it lies across two of the portions in which such a run is searched."""
+    """It may cross the boundary between two parts that are searched separately."""
     assert ID.bytes in find_user_ids(record(b"-" * before + str(ID).encode() + b"-" * 100))
     assert ID.bytes in find_user_ids(record(b"-" * before + ID.hex.encode() + b"-" * 100))

@@ -1,4 +1,4 @@
-"""String ids that a record names: found in records that are no events too."""
+"""Tests that string ids in a record are found, also in records that are no events."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ EVENT = dialogue(user_id=KEY)
 
 
 def names(taken: StoredRecord, key: str = KEY) -> bool:
-    """Whether the user of this key is among those whom the record may name."""
+    """Return whether the user with this key is among those that the record may name."""
     return user_id(NAMESPACE, key).bytes in find_user_ids(taken, NAMESPACE)
 
 
 @given(records(DIALOGUE, st.builds(lambda event, key: event | {"user_id": key}, dialogues(), texts(1, 20))))
-def test_whoever_an_event_is_about_is_named_in_its_record(taken: StoredRecord) -> None:
-    """In every envelope, however short the id is."""
+def test_the_subject_of_an_event_is_found_in_its_record(taken: StoredRecord) -> None:
+    """This holds for every envelope, and for short ids too."""
     row = decode(DIALOGUE.under(NAMESPACE), taken)
     assert row.subject in find_user_ids(taken, NAMESPACE)
 
 
 def escaped(text: str) -> str:
-    """The text with every character as JSON may escape it."""
+    """Return the text with every character as a JSON escape."""
     return "".join(f"\\u{ord(character):04x}" for character in text)
 
 
@@ -63,13 +63,13 @@ def escaped(text: str) -> str:
     ],
 )
 def test_a_string_id_is_found_in_a_value(value: bytes) -> None:
-    """Broken or not, escaped or encoded, under another name."""
+    """The value may be broken, escaped or encoded, and the member may have another name."""
     assert names(record(value))
 
 
 @pytest.mark.parametrize("key", ["1", "é", 'a"b', "a b", "\\", "42"])
-def test_short_ids_are_found_where_a_user_stands(key: str) -> None:
-    """And nowhere else: who has the id 1 does not empty every record that holds a 1."""
+def test_short_ids_are_found_only_in_the_place_of_a_user(key: str) -> None:
+    """They are found nowhere else: erasing the user 1 must not empty every record that contains a 1."""
     for value in (dialogue(user_id=key), {"payload": json.dumps({"acquired_by": key})}, {"user.id": key}):
         assert names(record(json.dumps(value).encode()), key)
     assert not names(record(json.dumps(dialogue(query=key, latency_ms=key)).encode()), key)
@@ -80,12 +80,12 @@ def test_short_ids_are_found_where_a_user_stands(key: str) -> None:
 
 
 def test_a_number_in_the_place_of_a_user_is_found() -> None:
-    """It is refused as an id, so it is a dead letter; the person is the same."""
+    """A number is refused as an id, so the record is a dead letter that names the same person."""
     assert names(record(b'{"user_id": 42, "query": "q"}'), "42")
 
 
-def test_a_part_of_a_string_names_nobody() -> None:
-    """Text that holds the id among other words is no id."""
+def test_a_part_of_a_string_is_no_id() -> None:
+    """An id among other words of a text does not count."""
     assert not names(record(encode(dialogue(query=f"who is {KEY}?"))))
     assert not names(record(encode(EVENT)[:-1]), KEY[:-1])
     assert find_user_ids(record(encode(EVENT))) < find_user_ids(record(encode(EVENT)), NAMESPACE)
@@ -95,16 +95,16 @@ def test_a_part_of_a_string_names_nobody() -> None:
 @pytest.mark.parametrize(
     "repeated", [b"\\", b'"', b'\\"', b'"abcdef",', b"\\u00", b'{"user_id":', b"\0", b"user_id=", b'"' + b"x" * 2000]
 )
-def test_a_large_value_is_looked_through_at_once(repeated: bytes) -> None:
-    """Whatever it is made of."""
+def test_a_large_value_is_searched_quickly(repeated: bytes) -> None:
+    """This holds for any content."""
     value = repeated * (1_000_000 // len(repeated)) + b'" "user_id": "' + KEY.encode() + b'"'
     found = find_user_ids(record(value), NAMESPACE)
     assert all(len(one) == 16 for one in found)
 
 
 @given(st.binary(max_size=200), st.binary(max_size=40) | st.none())
-def test_any_bytes_are_looked_through(value: bytes, key: bytes | None) -> None:
-    """Nothing that a record may hold makes it fail; a key that may be an id is one."""
+def test_any_bytes_can_be_searched(value: bytes, key: bytes | None) -> None:
+    """No content raises an error. A key that may be an id is found."""
     found = find_user_ids(record(value, [("h", value)], key=key), NAMESPACE)
     assert all(len(one) == 16 for one in found)
     if key and (text := key.decode(errors="ignore")).encode() == key and "\0" not in text:

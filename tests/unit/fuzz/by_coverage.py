@@ -1,9 +1,9 @@
-"""Looks for hostile records by what code they reach, with atheris, which is no requirement of the project:
+"""Searches for hostile records by code coverage, with atheris, which is not a requirement of the project:
 
     pip install atheris
     python -m tests.unit.fuzz.by_coverage -max_total_time=600
 
-Whatever it finds belongs into :mod:`tests.unit.fuzz.values`, so that every run tries it from then on.
+Add each record that it finds to :mod:`tests.unit.fuzz.values`, so that every run tries it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MAKERS = [Hostile(kind, random.Random(1)) for kind in KINDS]
 
 
 def one_input(raw: bytes) -> None:
-    """The first byte chooses kind, envelope and place among plain records; the rest is the value."""
+    """Check one input: its first byte chooses kind, envelope and place among plain records; the rest is the value."""
     chosen, value = raw[0] if raw else 0, raw[1:]
     hostile, headers = _MAKERS[chosen % len(_MAKERS)], _HEADERS[chosen // len(_MAKERS) % len(_HEADERS)]
     records = [hostile.plain(), hostile.plain()]
@@ -37,7 +37,7 @@ def one_input(raw: bytes) -> None:
 
 
 def write_seeds(directory: Path) -> None:
-    """Events to begin with, nearly right ones too."""
+    """Write valid and nearly valid events as seeds."""
     for number in range(SEEDS):
         hostile = _MAKERS[number % len(_MAKERS)]
         event = hostile.changed() if number % 3 else hostile.plain_events[number % len(hostile.plain_events)]

@@ -1,4 +1,4 @@
-"""What has to hold of any slice of records, however hostile."""
+"""Checks that must hold for any slice of records, however hostile."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tests.unit.fuzz.values import CANARY
 
 
 def check_slice(kind: Kind, records: Sequence[StoredRecord], max_bytes: int) -> Sequence[Verdict]:
-    """The verdict on each record, once it is known to be right.
+    """Return the verdict on each record after checking it.
 
-    It is what the exact lane says of the record alone, whatever stands around it; a reason repeats nothing of the
-    event; a row is a whole COPY tuple with the texts of the event in it.
+    It equals the exact lane's verdict on the record alone, whatever is around it. A reason repeats nothing of the
+    event. A row is a complete COPY tuple that contains the texts of the event.
     """
     verdicts = decode_all(kind, records, max_bytes)
     assert len(verdicts) == len(records)
@@ -46,7 +46,7 @@ def _alone(kind: Kind, record: StoredRecord, max_bytes: int) -> Verdict:
 
 
 def assert_same(found: Verdict, alone: Verdict, record: StoredRecord) -> None:
-    """Two verdicts are one."""
+    """Assert that two verdicts are equal."""
     if isinstance(found, Rejected) and isinstance(alone, Rejected):
         assert (found.reason, found.detail()) == (alone.reason, alone.detail()), record
     else:
@@ -54,7 +54,7 @@ def assert_same(found: Verdict, alone: Verdict, record: StoredRecord) -> None:
 
 
 def assert_says_nothing(rejected: Rejected) -> None:
-    """A known reason, in printable words that are none of the event's: they are shown on terminals and in logs."""
+    """Assert that the reason is known, printable, and contains no text of the event. Terminals and logs show it."""
     said = json.dumps(rejected.detail()) + str(rejected)
     assert rejected.reason in Reason
     assert CANARY not in said
@@ -62,7 +62,7 @@ def assert_says_nothing(rejected: Rejected) -> None:
 
 
 def assert_texts_are_kept(kind: Kind, row: Row) -> None:
-    """Whatever is a text in the event and in the table is the same in both, character for character."""
+    """Assert that texts in the table equal those in the event, character for character."""
     columns = read_tuple(row.encoded, kind)
     members = parse(open_envelope(row.record, kind.name).payload)
     for name, field in kind.columns.items():

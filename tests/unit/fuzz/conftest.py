@@ -1,4 +1,4 @@
-"""How many hostile records to make, from which seed, and what became of them."""
+"""The options of a fuzz run: the number of hostile records, the seed, and the outcomes."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ FIGURES = Path(__file__).parents[2] / "faults" / "results" / "fuzz.json"
 
 @pytest.fixture
 def fuzz_records(request: pytest.FixtureRequest) -> int:
-    """Records in all."""
+    """Return the number of records in total."""
     return int(request.config.getoption("--fuzz-records"))
 
 
 @pytest.fixture(scope="session")
 def fuzz_seed(request: pytest.FixtureRequest) -> int:
-    """Where chance begins."""
+    """Return the seed of random choices."""
     return int(request.config.getoption("--fuzz-seed"))
 
 
 @pytest.fixture(scope="session")
 def verdicts(request: pytest.FixtureRequest, fuzz_seed: int) -> Iterator[Counter[str]]:
-    """What became of the records of a run that has passed; kept for the page on reliability with `--write-docs`."""
+    """Return the outcomes of a run, to be counted. With `--write-docs`, a successful run stores them for the page on
+    reliability.
+    """
     found: Counter[str] = Counter()
     yield found
     if request.config.getoption("--write-docs") and not request.session.testsfailed:

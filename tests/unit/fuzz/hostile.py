@@ -1,7 +1,7 @@
-"""Records as an enemy would write them: valid, nearly valid, and random bytes, in slices and in any mixture.
+"""Records of an attacker: valid, nearly valid, and random bytes, in slices and in any mixture.
 
-Everything comes from the seed. An event is put together from JSON texts, so that a number, an escape or a member that
-comes twice is on the wire as it was meant.
+The seed decides everything. An event is composed of JSON texts, so that a number, an escape or a repeated member is
+sent exactly as it is written.
 """
 
 from __future__ import annotations
@@ -56,33 +56,33 @@ class Hostile:
         return [(json.dumps(name), json.dumps(member, ensure_ascii=False)) for name, member in event.items()]
 
     def slice(self, size: int) -> Sequence[StoredRecord]:
-        """So many records in a row: plain ones, and odd ones at places of chance, now few, now all of them."""
+        """Return so many consecutive records: plain ones with a random share of uncommon ones at random places."""
         share = self.chance.choice((0.0, 0.05, 0.3, 0.7, 1.0, 1.0)) if size > 1 else 0.5
         return [self.odd() if self.chance.random() < share else self.plain() for _ in range(size)]
 
     def plain(self) -> StoredRecord:
-        """A valid event of the common shape."""
+        """Return a valid event of the common shape."""
         return self.record(encode(self.chance.choice(self.plain_events)))
 
     def odd(self) -> StoredRecord:
-        """Anything."""
+        """Return any record."""
         return self.chance.choices(_WAYS, _WEIGHTS)[0](self)
 
     def record(self, value: bytes | None, headers: Headers = ()) -> StoredRecord:
-        """The next record."""
+        """Return the next record."""
         self._offset += self.chance.choice((1, 1, 1, 1, 1, 2, 7))
         timestamp = _OFTEN if self.chance.random() < 0.7 else self.chance.choice(_TIMESTAMPS)
         return StoredRecord("t", 0, self._offset, timestamp, CANARY.encode(), value, headers)
 
     def leave_gap(self) -> int:
-        """Offsets without a record; the one behind them."""
+        """Leave offsets without a record. Return the offset after them."""
         self._offset += self.chance.randint(1, 5)
         return self._offset + 1
 
-    # ── ways to be odd ───────────────────────────────────────────────────────────────────────────────────────────
+    # ── uncommon records ─────────────────────────────────────────────────────────────────────────────────────────
 
     def changed(self) -> Event:
-        """One to four members with a value from anywhere, or gone, or there twice, or unknown."""
+        """Change one to four members: give them any value, remove them, repeat them, or add unknown ones."""
         event = list(self.chance.choice(self.plain_events))
         for _ in range(self.chance.choice((1, 1, 1, 2, 3, 4))):
             self.chance.choice((self._set, self._set, self._set, self._drop, self._double, self._add))(event)
@@ -111,11 +111,11 @@ class Hostile:
         return values.LONG_TEXT if self.chance.random() < 0.002 else values.value_for(pg_type, self.chance)
 
     def in_members(self) -> StoredRecord:
-        """Odd members in an object that is one."""
+        """Return an object with uncommon members."""
         return self.record(encode(self.changed(), self.chance))
 
     def timeless(self) -> StoredRecord:
-        """Without a time and without an id: both come from the record, where the kind lets them."""
+        """Return an event without a time and an id. If the kind allows it, both come from the record."""
         own = {
             json.dumps(name) for name in (self.kind.key, "id", "created_at", "acquired_at", "given_at", "verified_at")
         }
@@ -123,22 +123,22 @@ class Hostile:
         return self.record(encode(left))
 
     def in_bytes(self) -> StoredRecord:
-        """Bytes changed, taken out or put in; broken off; in another encoding."""
+        """Change, remove or insert bytes, cut the value off, or use another encoding."""
         raw = encode(self.changed() if self.chance.random() < 0.5 else self.chance.choice(self.plain_events))
         return self.record(self.chance.choice(_MANGLERS)(raw, self.chance))
 
     def random_bytes(self) -> StoredRecord:
-        """No event at all."""
+        """Return no event at all."""
         size = self.chance.choice((0, 1, 2, 30, 400))
         alphabet = self.chance.choice((bytes(range(256)), b'{}[]:,"\\u0d8 \n1eE.-+tfn'))
         return self.record(bytes(self.chance.choices(alphabet, k=size)))
 
     def tombstone(self) -> StoredRecord:
-        """No value."""
+        """Return a record without a value."""
         return self.record(None, self._headers() if self.chance.random() < 0.5 else ())
 
     def in_envelope(self) -> StoredRecord:
-        """In an envelope, which is whole or not."""
+        """Return an event in a complete or incomplete envelope."""
         event = encode(self.changed() if self.chance.random() < 0.5 else self.chance.choice(self.plain_events))
         attributes = {name: text for name, text in self._attributes().items() if self.chance.random() > 0.05}
         way = self.chance.choice((self._binary, self._structured, self._structured_base64, self._stray_headers))
@@ -184,7 +184,7 @@ _HEADER_VALUES = (None, b"", b"\xff\xfe", CANARY.encode(), CONTROLS.encode("utf-
 
 
 def encode(event: Event, chance: random.Random | None = None) -> bytes:
-    """The JSON of an event; with `chance` now and then with white space or in another order."""
+    """Return the JSON of an event; with `chance`, sometimes with white space or in another order."""
     separator, colon = ", ", ": "
     if chance is not None and chance.random() < 0.1:
         separator, colon = chance.choice(((" ,\n\t", " : "), (",", ":"), (",\r\n ", "\t:\t")))

@@ -1,6 +1,6 @@
-"""A flood of hostile records: nothing breaks, each is accounted for once, and nothing of an event is ever repeated.
+"""Tests many hostile records: no error is raised, each record is counted once, and no text of an event is repeated.
 
-A sample runs with every test run; `make fuzz` runs a million.
+Every test run takes a sample; `make fuzz` runs a million.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_BYTES = 100_000
 
 
 class Reader:
-    """Takes slices in as the pipeline does, sometimes a part of one a second time, and seals batches."""
+    """Takes slices as the pipeline does, sometimes a part of one again, and seals batches."""
 
     def __init__(self, kind: Kind, chance: random.Random) -> None:
         self._kind = kind
@@ -32,7 +32,7 @@ class Reader:
         self.verdicts: Counter[str] = Counter()
 
     def take(self, records: Sequence[StoredRecord]) -> Iterator[Batch]:
-        """Take records in, which are checked on the way; whatever batch is full."""
+        """Take records after checking them. Yield each full batch."""
         taken = self._batch.spans[PARTITION].take(records)
         if taken:
             verdicts = check_slice(self._kind, list(map(_stored, taken)), MAX_BYTES)
@@ -42,11 +42,11 @@ class Reader:
             yield self.rest()
 
     def skip_to(self, position: int) -> None:
-        """The source has passed offsets that hold nothing."""
+        """Move the position past offsets without records."""
         self._batch.spans[PARTITION].skip_to(position)
 
     def rest(self) -> Batch:
-        """Seal the open batch."""
+        """Seal and return the open batch."""
         sealed, self._batch = self._batch, self._batch.next()
         return sealed
 
@@ -57,7 +57,7 @@ def _stored(record: Record) -> StoredRecord:
 
 
 def read(hostile: Hostile, reader: Reader, count: int) -> Iterator[tuple[Sequence[StoredRecord], list[Batch]]]:
-    """Slices of records that are new, and the batches that were sealed with them."""
+    """Yield slices of new records, each with the batches that were sealed with it."""
     taken, previous = 0, list[StoredRecord]()
     while taken < count:
         records = hostile.slice(hostile.chance.choice((1, 2, 7, 40, 250)))
@@ -69,7 +69,7 @@ def read(hostile: Hostile, reader: Reader, count: int) -> Iterator[tuple[Sequenc
 
 
 def assert_accounted(batches: Sequence[Batch], published: Sequence[StoredRecord]) -> None:
-    """Each record is one row or one dead letter of one batch; spans follow each other; what lies between is a gap."""
+    """Assert that each record is one row or dead letter of one batch, and that consecutive spans cover all offsets."""
     offsets = [place for batch in batches for place in _offsets(batch)]
     assert sorted(offsets) == [record.offset for record in published]
     spans = [batch.spans[PARTITION] for batch in batches]
@@ -89,7 +89,9 @@ def _offsets(batch: Batch) -> list[int]:
 def test_each_hostile_record_becomes_one_row_or_one_dead_letter(
     kind: Kind, fuzz_records: int, fuzz_seed: int, verdicts: Counter[str]
 ) -> None:
-    """In slices and batches of any size: no crash, the exact lane's verdict, nothing counted twice, nothing missing."""
+    """With slices and batches of any size, no error is raised, the verdict is the exact lane's, and each record counts
+    once.
+    """
     chance, left = random.Random(f"{fuzz_seed}/{kind.name}"), fuzz_records // len(KINDS)
     seen: Counter[str] = Counter()
     while left > 0:

@@ -1,4 +1,4 @@
-"""Hostile records of traces and logs: nothing breaks, no reason repeats what is in them, and traces still fold."""
+"""Tests hostile records of traces and logs: no error is raised, no reason quotes them, and traces still fold."""
 
 import json
 import random
@@ -55,7 +55,7 @@ VALUES: Sequence[Any] = (
 
 
 def judged(rows: Sequence[SpanRecord]) -> Mapping[UUID, Any]:
-    """What the traces of these records become."""
+    """Return the results of the traces in these records."""
     traces: dict[UUID, list[Stored]] = {}
     for row in (row for one in rows for row in one.rows):
         columns = read_tuple(row.encoded, SPAN)
@@ -65,7 +65,7 @@ def judged(rows: Sequence[SpanRecord]) -> Mapping[UUID, Any]:
 
 
 def assert_folds(rows: Sequence[SpanRecord], seen: Counter[str]) -> None:
-    """Every trace has a verdict, and none of them is a fault of ours."""
+    """Assert that every trace has a verdict, and that none is an error of ours."""
     for one in judged(rows).values():
         if isinstance(one, Rejected):
             assert "fault of ragledger" not in str(one)
@@ -74,7 +74,7 @@ def assert_folds(rows: Sequence[SpanRecord], seen: Counter[str]) -> None:
 
 
 def broken(value: bytes, chance: random.Random) -> bytes:
-    """The record with something wrong."""
+    """Return the record with some damage."""
     raw = bytearray(value)
     for _ in range(chance.choice((1, 1, 2, 20))):
         place = chance.randrange(len(raw)) if raw else 0
@@ -93,7 +93,7 @@ def broken(value: bytes, chance: random.Random) -> bytes:
 
 
 def swapped(value: bytes, chance: random.Random) -> bytes:
-    """JSON of which a member is something else."""
+    """Return the JSON with another value for one of its members."""
     document = json.loads(value)
     places: list[tuple[Any, Any]] = []
     waiting = [document]
@@ -111,7 +111,7 @@ def swapped(value: bytes, chance: random.Random) -> bytes:
 
 
 def hostile(one: Captured, chance: random.Random) -> bytes:
-    """A record that the Collector would not write."""
+    """Return a record that the Collector would not write."""
     if one.form == "json" and chance.random() < 0.5:
         return swapped(one.value, chance)
     return broken(one.value, chance)
@@ -119,7 +119,9 @@ def hostile(one: Captured, chance: random.Random) -> bytes:
 
 @pytest.mark.timeout(3600)
 def test_each_hostile_record_of_spans_has_one_verdict(fuzz_records: int, fuzz_seed: int) -> None:
-    """Cut, flipped, repeated, of other types: spans that fold, or a reason that quotes nothing."""
+    """The record is cut, changed, repeated, or has other types. It gives spans that fold, or a reason without a
+    quotation.
+    """
     chance, seen = random.Random(f"{fuzz_seed}/spans"), Counter[str]()
     records = captured()
     for offset in range(max(300, fuzz_records // 40)):
@@ -140,7 +142,7 @@ def test_each_hostile_record_of_spans_has_one_verdict(fuzz_records: int, fuzz_se
 
 @pytest.mark.timeout(3600)
 def test_attributes_of_any_type_fold(fuzz_records: int, fuzz_seed: int) -> None:
-    """Whatever stands in an attribute that is looked at, the trace is a dialogue, none, or a dead letter."""
+    """Attributes that the fold reads may have any value. The trace is a dialogue, none, or a dead letter."""
     chance, seen = random.Random(f"{fuzz_seed}/attributes"), Counter[str]()
     for number in range(max(500, fuzz_records // 40)):
         trace = UUID(int=chance.getrandbits(128) | 1)
@@ -158,7 +160,7 @@ def test_attributes_of_any_type_fold(fuzz_records: int, fuzz_seed: int) -> None:
 
 
 def any_attributes(chance: random.Random) -> dict[str, Any]:
-    """Attributes of a model call, of which some are anything."""
+    """Return attributes of a model call, some of them with any value."""
     found = chat("what is it?", "it is this", **{"user.id": "someone", "session.id": "one"})
     for _ in range(chance.choice((0, 1, 5))):
         found[chance.choice(NAMES)] = chance.choice(VALUES)

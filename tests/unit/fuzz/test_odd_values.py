@@ -1,4 +1,6 @@
-"""Each odd value in each field that it nearly fits, at every place of a slice: nothing changes for those around it."""
+"""Tests each uncommon value in each field that it nearly fits, at every place of a slice: other records are not
+affected.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ FIELDS = [
 
 
 def odd_values(kind: Kind, name: str) -> Sequence[str]:
-    """What to put there; times also into citations."""
+    """Return the values for a field. Times are also put into citations."""
     found = values.fitting(kind.fields[name].pg_type if name in kind.fields else "") + values.CONSTANTS
     if name == "citations":
         found += [f'[{{"source":"s","timestamp":{time}}}]' for time in values.TIMES]
@@ -30,14 +32,14 @@ def odd_values(kind: Kind, name: str) -> Sequence[str]:
 
 
 def changed(event: Event, name: str, value: str) -> Event:
-    """The event with another value in one field."""
+    """Return the event with another value in one field."""
     spelt = json.dumps(name)
     return [*(member for member in event if member[0] != spelt), (spelt, value)]
 
 
 @pytest.mark.parametrize(("kind", "name"), FIELDS)
 def test_an_odd_value_among_plain_ones(kind: Kind, name: str) -> None:
-    """First, last and in the middle of a slice of four."""
+    """It is the first, the last, or between the others in a slice of five."""
     hostile = Hostile(kind, random.Random(name))
     for place, value in enumerate(odd_values(kind, name)):
         records = [hostile.plain() for _ in range(4)]
@@ -48,7 +50,7 @@ def test_an_odd_value_among_plain_ones(kind: Kind, name: str) -> None:
 
 @pytest.mark.parametrize(("kind", "name"), FIELDS)
 def test_odd_values_side_by_side(kind: Kind, name: str) -> None:
-    """All of them in one slice, in any order, plain ones between; then the odd ones alone."""
+    """All of them are in one slice, in random order, with plain records between them; then the uncommon ones alone."""
     chance = random.Random(name)
     hostile = Hostile(kind, chance)
     events = [changed(chance.choice(hostile.plain_events), name, value) for value in odd_values(kind, name)]
@@ -60,7 +62,7 @@ def test_odd_values_side_by_side(kind: Kind, name: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_every_field_odd_in_another_record(kind: Kind) -> None:
-    """Each column finds its own odd places, one after the other, and the plain ones stay."""
+    """Each column decoder finds its own uncommon records in turn, and the plain ones stay."""
     hostile = Hostile(kind, random.Random(4))
     for shift in range(30):
         records = []

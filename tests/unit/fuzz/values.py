@@ -1,7 +1,7 @@
-"""Values that break readers, each as the very JSON text it is: times, numbers, texts, ids, and JSON within JSON.
+"""Values that have broken decoders, each as its exact JSON text: times, numbers, texts, ids, and JSON in JSON.
 
-Texts hold the canary, so that whatever is said of an event can be searched for it. A character from U+DC80 to U+DCFF
-stands for a byte that is no UTF-8 (Python's surrogateescape).
+Texts contain the canary, so that every description of an event can be searched for it. A character from U+DC80 to
+U+DCFF stands for a byte that is not UTF-8 (Python's surrogateescape).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ CANARY = "Kanarienvogel7"
 
 _DAY = "2026-01-31"
 _FIRST, _LAST = "0001-01-01", "9999-12-31"
-# What joins times in the fast lane is `","`: try to be taken for two times, for half a one, for none.
+# The fast lane joins times with `","`: these values look like two times, half a time, or none.
 _JOINED = [
     f'{_DAY}T09:30:00Z","{_DAY}T09:30:00Z',
     f'{_DAY}T09:30:00Z"',
@@ -44,7 +44,7 @@ _EDGES = [
     "1999-12-31T23:59:59.999999Z",
     "2000-01-01T00:00:00Z",
     "1969-12-31T23:59:59.5Z",
-    # "9999-" that is a fraction and an offset, not a year.
+    # "9999-" as a fraction and an offset, not as a year.
     f"{_DAY}T09:30:00.9999-00:00",
     f"{_DAY}T09:30:00.9999-11:30",
 ]
@@ -100,7 +100,7 @@ NUMBERS = [
     "9" * 400, "9" * 5000, "0." + "0" * 400 + "1", "1" + "0" * 130,
 ]
 # fmt: on
-# What looks like a number and is none.
+# These look like numbers but are none.
 _LIKE_NUMBERS = ["01", "1.", ".5", "+1", "0x1F", "1_0", "NaN", "Infinity", "-Infinity", "1e", "--1", "1 2"]
 QUOTED_NUMBERS = [json.dumps(number) for number in (*NUMBERS, *_LIKE_NUMBERS, " 1", "1 ", "\uff11\uff12", "1\0", "")]
 
@@ -166,7 +166,7 @@ UUIDS = [
     )
 ]
 
-# Around the fast lane's limit, the exact lane's, and the interpreter's.
+# Around the limits of the fast lane, the exact lane, and the interpreter.
 _DEEP = [
     before + open_ * depth + "1" + close * depth + after
     for depth in (150, 396, 401, *range(495, 502), 900, 970, 1100, 7000)
@@ -211,7 +211,7 @@ _OBJECTS = [
 JSON = [*_CITATIONS, *_OBJECTS, *_DEEP]
 CONSTANTS = ["null", "true", "false", "[]", "{}", "NaN", "Infinity", "-Infinity", "nul", "undefined"]
 _FAMILIES: Sequence[list[str]] = [TIMES, NUMBERS, QUOTED_NUMBERS, TEXTS, UUIDS, JSON, CONSTANTS]
-# What is nearly right for a column of a type is worth more than what is wholly wrong.
+# Values that nearly fit the type of a column find more than values that do not fit at all.
 _FITTING: Mapping[str, Sequence[list[str]]] = {
     "timestamp": [TIMES],
     "integer": [NUMBERS, QUOTED_NUMBERS],
@@ -223,12 +223,12 @@ _FITTING: Mapping[str, Sequence[list[str]]] = {
 
 
 def fitting(pg_type: str) -> list[str]:
-    """Every value that is nearly right for a column of a type."""
+    """Return every value that nearly fits a column of this type."""
     return [text for family in _FITTING.get(pg_type, _FAMILIES) for text in family]
 
 
 def value_for(pg_type: str, chance: random.Random) -> str:
-    """A value for a column of a type: mostly of the family that fits, and sometimes of any."""
+    """Return a value for a column of this type: mostly one that nearly fits, sometimes any."""
     if pg_type == "timestamp" and chance.random() < 0.5:
         return time(chance)
     if pg_type == "jsonb" and chance.random() < 0.3:
@@ -238,7 +238,7 @@ def value_for(pg_type: str, chance: random.Random) -> str:
 
 
 def time(chance: random.Random) -> str:
-    """A time made up on the spot, of a form that is nearly or wholly right, around the edges of the calendar."""
+    """Return a random time in a valid or nearly valid form, close to the limits of the calendar."""
     if chance.random() < 0.3:
         return json.dumps(chance.choice(("0001-01-01T00:00:00", "9999-12-31T23:59:59")) + chance.choice(_OFFSETS))
     year = chance.choice(("0000", "0001", "0002", "1582", "1969", "1999", "2000", "2026", "9998", "9999"))

@@ -24,7 +24,7 @@ from consumer.generator.shapes import SHAPES
 
 KINDS = {kind.name: kind for kind in (DIALOGUE, PROVENANCE, FEEDBACK, VERIFICATION, PLUGIN)}
 SLICE = 250
-# A million were compared once; RAGLEDGER_LANE_RECORDS=1000000 does it again.
+# This was run once with a million records: RAGLEDGER_LANE_RECORDS=1000000.
 RECORDS = int(os.environ.get("RAGLEDGER_LANE_RECORDS", "4000"))
 
 
@@ -49,7 +49,6 @@ def test_the_same_seed_gives_the_same_bytes_in_every_process_and_version() -> No
 
 
 def test_another_seed_gives_other_events() -> None:
-    """No event is equal."""
     one, other = ({event.value for event in events(100, seed)} for seed in (1, 2))
     assert not one & other
 
@@ -98,7 +97,7 @@ def test_the_mixture_is_as_varied_as_real_producers_are() -> None:
 
 
 def test_scores_and_costs_do_not_repeat() -> None:
-    """The values do not repeat, so a cache does not help."""
+    """A cache does not help."""
     found = [json.loads(event.value) for event in events(1000, 7, "dialogue", "precise")]
     for name in ("relevance_score", "token_cost_jpy", "citation_rate", "latency_ms"):
         assert len({event[name] for event in found}) == len(found)

@@ -23,8 +23,10 @@ def verdict(sample: Sample) -> Row | Rejected:
     return decode_all(KINDS[sample.record.kind], [record])[0]
 
 
-def test_each_sample_becomes_what_is_meant() -> None:
-    """Rows, amendments, duplicates of the row before, and dead letters with six different reasons or faults."""
+def test_each_sample_has_its_intended_outcome() -> None:
+    """They give rows, amendments, duplicates of the previous row, and dead letters with six different reasons or
+    faults.
+    """
     found = list(samples(700, NOW, seed=1))
     verdicts = [verdict(sample) for sample in found]
     for sample, result in zip(found, verdicts, strict=True):
@@ -43,7 +45,7 @@ def test_each_sample_becomes_what_is_meant() -> None:
 
 
 def test_the_answers_were_given_just_before_now() -> None:
-    """However many there are, so that they belong to today."""
+    """All answers belong to today, however many there are."""
     for count in (1, 2000):
         times = [
             sample.record.timestamp_ms

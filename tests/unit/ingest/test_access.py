@@ -1,4 +1,4 @@
-"""What Kafka refuses is told when it begins and when it is over, also while nobody can be asked."""
+"""Tests that each refusal of Kafka is logged at its beginning and at its end, even while Kafka does not answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOPIC = Refusal("topic", "rag.dialogue", "not authorized", "grant it")
 
 
 class Guard:
-    """A source that is refused something, and may not be asked."""
+    """A source that Kafka refuses something, and that gets no answer when it checks its access."""
 
     def __init__(self) -> None:
         self.missing_topics: Collection[str] = ()
@@ -33,13 +33,13 @@ class Guard:
 
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    """What is logged."""
+    """Return the log lines."""
     with capture_logs() as logged:
         yield logged
 
 
-async def test_a_refusal_is_told_once_and_when_it_is_over(lines: Lines) -> None:
-    """With the command that ends it, and as a series of its own while it lasts."""
+async def test_a_refusal_is_logged_once_and_when_it_ends(lines: Lines) -> None:
+    """The log line has the command that ends the refusal. A metric series exists while it lasts."""
     scope, guard = Scope(), Guard()
     job = AccessJob(guard, scope.telemetry)
     guard.refused = [TOPIC]
@@ -55,8 +55,8 @@ async def test_a_refusal_is_told_once_and_when_it_is_over(lines: Lines) -> None:
     assert scope.value("rag_kafka_refused", type="topic", resource="rag.dialogue") is None
 
 
-async def test_missing_topics_are_told_as_they_go_missing(lines: Lines) -> None:
-    """Also one that is deleted while we run; and again when it is deleted again."""
+async def test_missing_topics_are_logged_when_they_go_missing(lines: Lines) -> None:
+    """A topic that is deleted later is logged too, and logged again if it is deleted again."""
     guard = Guard()
     job = AccessJob(guard, Scope().telemetry)
     for missing in (["a"], ["a"], ["a", "b"], ["b"], ["a", "b"]):
@@ -65,8 +65,8 @@ async def test_missing_topics_are_told_as_they_go_missing(lines: Lines) -> None:
     assert [line["topics"] for line in lines] == [["a"], ["b"], ["a"]]
 
 
-def test_a_long_transaction_is_told_once(lines: Lines) -> None:
-    """A short one is how producers work; the next long one is news."""
+def test_a_long_transaction_is_logged_once(lines: Lines) -> None:
+    """A short transaction is normal for producers and is not logged. The next long one is logged again."""
     scope = Scope()
     for seconds in (1.0, 59.0, 61.0, 300.0, 0.0, 100.0):
         scope.telemetry.held_back(A, 7, seconds)

@@ -1,4 +1,4 @@
-"""Batches: when they are full, what they hold, and that nothing is lost between two of them."""
+"""Tests batches: when a batch is full, what it contains, and that no record is lost between two batches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REFUSED = Rejected.whole(Reason.NOT_JSON, "not JSON")
 
 
 def claimed_batch(limits: BatchLimits = LIMITS, *partitions: Partition) -> Batch:
-    """An empty batch with claims at offset 10."""
+    """Return an empty batch with claims at offset 10."""
     made = Batch(limits)
     for partition in partitions or (A, B):
         made.claim(Claim(partition, 1, 10))
@@ -31,7 +31,7 @@ def claimed_batch(limits: BatchLimits = LIMITS, *partitions: Partition) -> Batch
 
 
 def add(to: Batch, offset: int, partition: Partition = A, event: Any = None, key: bytes | None = None) -> None:
-    """Take one record in, as the pipeline does."""
+    """Add one record, as the pipeline does."""
     taken = record(dialogue() if event is None else event, partition=partition.partition, offset=offset, key=key)
     span = to.spans[partition]
     counted = span.take([taken])
@@ -42,7 +42,7 @@ def add(to: Batch, offset: int, partition: Partition = A, event: Any = None, key
 
 
 def test_an_empty_batch_is_never_ready() -> None:
-    """However long it waits: there is nothing to write."""
+    """There is nothing to write, however long the batch waits."""
     empty = claimed_batch()
     assert empty.is_empty
     assert not empty.is_ready(1e9)
@@ -50,7 +50,7 @@ def test_an_empty_batch_is_never_ready() -> None:
 
 
 def test_a_batch_is_full_by_rows() -> None:
-    """Rows and dead letters count alike."""
+    """Rows and dead letters both count."""
     filling = claimed_batch()
     for offset, event in ((10, None), (11, b"x")):
         add(filling, offset, event=event)
@@ -60,7 +60,7 @@ def test_a_batch_is_full_by_rows() -> None:
 
 
 def test_a_batch_is_full_by_bytes() -> None:
-    """Keys and values count, of rows and of dead letters."""
+    """Keys and values of rows and of dead letters both count."""
     event = dialogue(query="x" * 100)
     size = len(encode(event))
     filling = claimed_batch(BatchLimits(max_rows=1000, max_bytes=2 * size + 7, max_delay=1))
@@ -73,14 +73,14 @@ def test_a_batch_is_full_by_bytes() -> None:
 
 
 def test_a_tombstone_without_key_weighs_nothing() -> None:
-    """But it counts as a record."""
+    """It still counts as a record."""
     filling = claimed_batch()
     filling.add(DIALOGUE, [record(None)], [REFUSED])
     assert (filling.records, filling.size) == (1, 0)
 
 
 def test_a_batch_is_ready_when_its_first_record_has_waited_long_enough() -> None:
-    """The delay begins with the first record, whatever comes later."""
+    """The delay begins with the first record. Later records do not change it."""
     waiting = claimed_batch()
     waiting.open_at(100.0)
     add(waiting, 10)
@@ -94,7 +94,7 @@ def test_a_batch_is_ready_when_its_first_record_has_waited_long_enough() -> None
 @given(st.floats(0, 1e7), st.floats(0.001, 100), st.floats(0, 200))
 @example(1023.83, 0.2, 0.2)
 def test_a_batch_is_ready_exactly_when_no_second_is_left(opened_at: float, delay: float, later: float) -> None:
-    """Or the reader would poll without waiting for a batch that is not written yet."""
+    """Otherwise the pipeline would poll without a pause for a batch that is not ready to be written."""
     waiting = claimed_batch(BatchLimits(max_rows=10, max_bytes=1000, max_delay=delay))
     waiting.open_at(opened_at)
     for now in (opened_at + later, opened_at + delay):
@@ -102,7 +102,7 @@ def test_a_batch_is_ready_exactly_when_no_second_is_left(opened_at: float, delay
 
 
 def test_the_next_batch_has_a_delay_of_its_own() -> None:
-    """The delay of the one before does not count."""
+    """The delay of the previous batch does not count."""
     waiting = claimed_batch()
     waiting.open_at(100.0)
     add(waiting, 10)
@@ -111,7 +111,7 @@ def test_the_next_batch_has_a_delay_of_its_own() -> None:
     assert not following.is_ready(200.0)
 
 
-# ── what it holds ──
+# ── content ──
 
 
 def test_rows_are_kept_by_kind_and_in_order() -> None:
@@ -123,7 +123,7 @@ def test_rows_are_kept_by_kind_and_in_order() -> None:
 
 
 def test_dead_letters_are_kept_with_their_reason() -> None:
-    """They are records like others."""
+    """A batch with only a dead letter is not empty."""
     filling = claimed_batch()
     add(filling, 10, event=b"x")
     (letter,) = filling.dead_letters
@@ -132,7 +132,7 @@ def test_dead_letters_are_kept_with_their_reason() -> None:
 
 
 def test_a_gap_alone_is_worth_writing() -> None:
-    """The ledger moves over it."""
+    """The ledger moves past the gap."""
     filling = claimed_batch()
     span = filling.spans[B]
     span.skip_to(11)
@@ -141,7 +141,7 @@ def test_a_gap_alone_is_worth_writing() -> None:
 
 
 def test_a_newer_claim_replaces_the_older() -> None:
-    """Reading begins at the newer claim's position."""
+    """Reading begins at the position of the newer claim."""
     filling = claimed_batch()
     filling.claim(Claim(A, 2, 30))
     span = filling.spans[A]
@@ -153,7 +153,7 @@ class Filling(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        """Two partitions, claimed."""
+        """Claim two partitions."""
         self.batch = claimed_batch()
         self.sealed: list[Batch] = []
         self.begun = {A: 10, B: 10}
@@ -161,24 +161,26 @@ class Filling(RuleBasedStateMachine):
 
     @rule(partition=st.sampled_from([A, B]), ahead=st.integers(-3, 6), good=st.booleans())
     def read(self, partition: Partition, ahead: int, good: bool) -> None:
-        """A record of a claimed partition, below, at or above the position."""
+        """Read a record of a claimed partition, below, at or above the position."""
         add(self.batch, max(0, self.batch.spans[partition].next + ahead), partition, None if good else b"x")
 
     @rule(partition=st.sampled_from([A, B]), ahead=st.integers(0, 6))
     def skip(self, partition: Partition, ahead: int) -> None:
-        """A gap at the end."""
+        """Add a gap at the end."""
         span = self.batch.spans[partition]
         span.skip_to(span.next + ahead)
 
     @rule()
     def seal(self) -> None:
-        """Hand the batch over."""
+        """Seal the batch and begin the next one."""
         self.sealed.append(self.batch)
         self.batch = self.batch.next()
 
     @rule()
     def discard_and_claim(self) -> None:
-        """Fenced: everything unsealed is read again, from where the last sealed batch ends."""
+        """Discard the open batch, as after a fence: everything unsealed is read again from the end of the last sealed
+        batch.
+        """
         self.batch = Batch(LIMITS)
         self.epoch += 1
         for partition in (A, B):
@@ -187,7 +189,7 @@ class Filling(RuleBasedStateMachine):
     @precondition(lambda self: hasattr(self, "batch"))
     @invariant()
     def nothing_is_lost_or_duplicated(self) -> None:
-        """Batches follow each other without a hole, and hold what their spans say."""
+        """Batches follow each other without a hole, and contain exactly the records that their spans count."""
         for partition in (A, B):
             position = self.begun[partition]
             for batch in [*self.sealed, self.batch]:

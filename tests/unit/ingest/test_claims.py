@@ -1,4 +1,4 @@
-"""Claims: which partitions the group gave us, and which of them the ledger lets us write for."""
+"""Tests claims: which partitions the group has assigned, and for which of them the ledger lets the replica write."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DELAY = 10.0
 
 
 class Office:
-    """A claimer, between a fake Kafka and a fake database."""
+    """A claimer between a fake Kafka and a fake database."""
 
     def __init__(self) -> None:
         self.changes = Changes()
@@ -39,13 +39,13 @@ class Office:
         self.claimer.claim_again(lost, taken)
 
     async def granted(self, seconds: float = 0.5) -> dict[Partition, Claim]:
-        """What is granted after a while."""
+        """Return the claims that are granted after a while."""
         await passes(seconds)
         return {claim.partition: claim for claim in self.claimer.granted()}
 
 
 class Deaf:
-    """A reader that does nothing about what the group decides."""
+    """A rebalance listener that ignores all decisions of the group."""
 
     def on_assigned(self, partitions: Collection[Partition]) -> None:
         return
@@ -62,7 +62,7 @@ class Deaf:
 
 @asynccontextmanager
 async def at_work() -> AsyncIterator[Office]:
-    """An office whose claimer runs."""
+    """Run an office's claimer during the context."""
     office = Office()
     running = asyncio.create_task(office.claimer.run())
     yield office
@@ -70,8 +70,8 @@ async def at_work() -> AsyncIterator[Office]:
     running.cancel()
 
 
-async def test_what_is_assigned_is_claimed() -> None:
-    """At the ledger's position, under a new epoch; told once."""
+async def test_assigned_partitions_are_claimed() -> None:
+    """The claim has the ledger's position and a new epoch. It is reported once."""
     async with at_work() as office:
         office.broker.append_gap(B, 50)
         office.tables.claim(B, 7, "somebody before")
@@ -84,7 +84,7 @@ async def test_what_is_assigned_is_claimed() -> None:
 
 
 async def test_a_locked_row_of_the_ledger_delays_no_other_partition() -> None:
-    """It is told when the row is locked for longer than a moment, and is claimed as soon as it is free."""
+    """The row is reported if it stays locked for some seconds. Its partition is claimed as soon as the row is free."""
     async with at_work() as office:
         office.store.locked = {B}
         office.claimer.assign([A, B, C])
@@ -99,8 +99,8 @@ async def test_a_locked_row_of_the_ledger_delays_no_other_partition() -> None:
         assert office.telemetry.all("ledger_locked")[-1] == ([],)
 
 
-async def test_a_locked_row_that_is_not_ours_any_more_is_not_told() -> None:
-    """The group has given the partition to another reader."""
+async def test_a_locked_row_of_a_revoked_partition_is_not_reported() -> None:
+    """The group has assigned the partition to another replica."""
     async with at_work() as office:
         office.store.locked = {B}
         office.claimer.assign([A, B])
@@ -112,7 +112,7 @@ async def test_a_locked_row_that_is_not_ours_any_more_is_not_told() -> None:
 
 
 async def test_a_partition_seen_for_the_first_time_begins_at_its_bounds() -> None:
-    """Whatever retention has left of it."""
+    """It begins at the first offset that retention has left."""
     async with at_work() as office:
         office.broker.append_gap(A, 50)
         office.broker.delete_before(A, 20)
@@ -121,7 +121,7 @@ async def test_a_partition_seen_for_the_first_time_begins_at_its_bounds() -> Non
 
 
 async def test_an_assignment_of_nothing_is_settled() -> None:
-    """More readers than partitions: knowingly none."""
+    """There are more replicas than partitions, so the group assigns nothing to this one."""
     async with at_work() as office:
         assert not office.claimer.is_assigned
         office.claimer.assign([])
@@ -129,8 +129,8 @@ async def test_an_assignment_of_nothing_is_settled() -> None:
         assert await office.granted() == {}
 
 
-async def test_a_revoke_takes_back_what_was_granted_but_not_yet_begun() -> None:
-    """Whoever comes next has a newer epoch."""
+async def test_a_revoke_takes_back_granted_claims_that_were_not_begun() -> None:
+    """The next owner will have a newer epoch."""
     async with at_work() as office:
         office.claimer.assign([A])
         await passes(1)
@@ -140,7 +140,7 @@ async def test_a_revoke_takes_back_what_was_granted_but_not_yet_begun() -> None:
 
 
 async def test_a_new_assignment_replaces_the_old_one() -> None:
-    """What is no longer ours is not granted, although its answer is under way."""
+    """A partition that was revoked is not granted, even if its claim is answered later."""
     async with at_work() as office:
         office.store.answer_seconds = lambda: 2.0
         office.claimer.assign([A, B])
@@ -152,8 +152,8 @@ async def test_a_new_assignment_replaces_the_old_one() -> None:
         assert granted[B].epoch == office.tables.ledger[B].epoch
 
 
-async def test_what_is_claimed_again_is_claimed_at_once() -> None:
-    """All but the fenced partitions, which somebody else has."""
+async def test_partitions_are_claimed_again_at_once() -> None:
+    """The fenced partition is the exception: another replica has it, so its claim waits."""
     async with at_work() as office:
         office.claimer.assign([A, B])
         await office.granted()
@@ -163,8 +163,8 @@ async def test_what_is_claimed_again_is_claimed_at_once() -> None:
         assert await office.granted(1) == {A: Claim(A, 2, 0)}
 
 
-async def test_what_is_not_ours_is_not_claimed_again() -> None:
-    """A fence on a partition that the group has taken away since."""
+async def test_a_revoked_partition_is_not_claimed_again() -> None:
+    """The group has taken the fenced partition away since the fence."""
     async with at_work() as office:
         office.claimer.assign([A, B])
         await office.granted()
@@ -175,7 +175,7 @@ async def test_what_is_not_ours_is_not_claimed_again() -> None:
 
 
 async def test_after_a_revoke_nothing_is_claimed_again() -> None:
-    """A batch that turns out to be fenced while letting go must not take the partition from its next owner."""
+    """A batch may turn out to be fenced during a revoke. A new claim would take the partition from its next owner."""
     async with at_work() as office:
         office.claimer.assign([A])
         await office.granted()
@@ -186,7 +186,7 @@ async def test_after_a_revoke_nothing_is_claimed_again() -> None:
 
 
 async def test_an_old_delay_does_not_outlive_its_assignment() -> None:
-    """Claiming what is claimed already would fence ourselves: neither before nor after the revoke."""
+    """Claiming a claimed partition again would fence this replica's own batches."""
     async with at_work() as office:
         office.claimer.assign([A])
         await office.granted()
@@ -199,7 +199,7 @@ async def test_an_old_delay_does_not_outlive_its_assignment() -> None:
 
 
 async def test_an_outage_is_waited_out() -> None:
-    """Of Kafka and of the database: again and again, until both answer."""
+    """Kafka and the database are both unavailable. The claimer tries until both answer."""
     async with at_work() as office:
         office.broker.is_down = True
         office.store.claim_errors = [Unavailable("locked", Cause.LOCK) for _ in range(3)]
@@ -209,8 +209,8 @@ async def test_an_outage_is_waited_out() -> None:
         assert await office.granted(30) == {A: Claim(A, 1, 0)}
 
 
-async def test_an_outage_while_claiming_is_told() -> None:
-    """A person who looks for the reason finds it: claims are the first thing that an outage stops."""
+async def test_an_outage_while_claiming_is_reported() -> None:
+    """Claims are the first operation that an outage stops, so its cause is reported there."""
     async with at_work() as office:
         office.store.claim_errors = [Unavailable("locked", Cause.LOCK)]
         office.claimer.assign([A])
@@ -219,8 +219,10 @@ async def test_an_outage_while_claiming_is_told() -> None:
         assert office.telemetry.count("available") == 1
 
 
-async def test_partitions_that_cannot_be_read_on_are_told_and_not_granted() -> None:
-    """Below what is still there, or behind the end; they are settled: waiting would not mend it."""
+async def test_partitions_that_cannot_be_read_are_reported_and_not_granted() -> None:
+    """The ledger's offset is before the first one or after the last one. The claimer is settled, because waiting would
+    not help.
+    """
     async with at_work() as office:
         for partition in (A, B, C):
             office.broker.append_gap(partition, 20)
@@ -237,7 +239,7 @@ async def test_partitions_that_cannot_be_read_on_are_told_and_not_granted() -> N
 
 
 async def test_a_stop_stays_although_its_cause_is_gone() -> None:
-    """The ledger keeps it: a topic that lost records may soon be long enough again, and nobody would know."""
+    """The ledger stores the stop. A topic that lost records may soon be long enough again, and would hide the loss."""
     async with at_work() as office:
         office.tables.claim(A, 21, "somebody before")
         office.claimer.assign([A])
@@ -254,8 +256,21 @@ async def test_a_stop_stays_although_its_cause_is_gone() -> None:
         assert first == second
 
 
+async def test_a_stop_that_the_database_refuses_is_reported_and_tried_again() -> None:
+    """Meanwhile the partition is not read, and the other steps run."""
+    async with at_work() as office:
+        office.store.stop_errors = [Unavailable("a rule of yours", Cause.REFUSED)] * 2
+        office.claimer.assign([A, B])
+        await office.granted()
+        office.claimer.stop(A, StopReason("damaged"))
+        await passes(CHECK_SECONDS)
+        assert office.telemetry.all("unavailable") == [(Cause.REFUSED, "a rule of yours")] * 2
+        assert [partition for partition, _ in office.telemetry.all("stopped")] == [A]
+        assert (office.claimer.held, office.claimer.stopped) == ({B}, {A})
+
+
 async def test_a_topic_recreated_stops_however_long_it_is() -> None:
-    """Its id tells: offsets would not, once it is longer than the old one was."""
+    """The topic's id shows it. Offsets would not show it if the new topic is longer than the old one."""
     async with at_work() as office:
         office.broker.make_anew(A.topic)
         office.broker.append_gap(A, 10)
@@ -271,7 +286,9 @@ async def test_a_topic_recreated_stops_however_long_it_is() -> None:
 
 
 async def test_a_topic_recreated_under_a_running_reader_stops_too() -> None:
-    """Noticed by a look at the topics; nothing of it is fetched any more, and the ledger knows."""
+    """The regular check of the topics notices it. The partition is not fetched any more, and the ledger stores the
+    stop.
+    """
     async with at_work() as office:
         office.broker.make_anew(A.topic)
         office.source.reader = Deaf()
@@ -288,8 +305,8 @@ async def test_a_topic_recreated_under_a_running_reader_stops_too() -> None:
         assert "recreated" in stop.problem
 
 
-async def test_a_topic_whose_id_was_never_told_is_taken_for_what_it_is() -> None:
-    """An older broker, or a ledger from before: the id is kept with the first claim that knows it."""
+async def test_a_topic_without_a_stored_id_is_accepted_as_it_is() -> None:
+    """The broker or the ledger's row is from an older version. The first claim that knows the id stores it."""
     async with at_work() as office:
         office.tables.claim(A, 0, "somebody before")
         office.broker.make_anew(A.topic)
@@ -299,7 +316,7 @@ async def test_a_topic_whose_id_was_never_told_is_taken_for_what_it_is() -> None
 
 
 async def test_after_a_decision_a_stopped_partition_is_claimed_without_a_restart() -> None:
-    """Within seconds, where the decision says."""
+    """It is claimed within seconds, at the offset of the decision."""
     async with at_work() as office:
         office.broker.append_gap(A, 50)
         office.broker.delete_before(A, 20)
@@ -313,7 +330,7 @@ async def test_after_a_decision_a_stopped_partition_is_claimed_without_a_restart
 
 
 async def test_a_decision_about_a_partition_that_is_read_is_noticed_without_a_write() -> None:
-    """An idle reader would go on from where it stands, for ever."""
+    """Otherwise an idle replica would continue from its old offset and never see the decision."""
     async with at_work() as office:
         office.broker.append_gap(A, 50)
         office.claimer.assign([A, B])
@@ -326,7 +343,7 @@ async def test_a_decision_about_a_partition_that_is_read_is_noticed_without_a_wr
 
 
 async def test_a_claim_lost_to_another_reader_is_noticed_without_a_write() -> None:
-    """The other reader is left in peace, until the group must have noticed that one of the two is gone."""
+    """The claimer waits for as long as the group needs to notice that one of the two replicas is gone."""
     async with at_work() as office:
         office.claimer.assign([A])
         await office.granted()
@@ -337,7 +354,7 @@ async def test_a_claim_lost_to_another_reader_is_noticed_without_a_write() -> No
 
 
 async def test_a_decision_ends_the_waiting_for_another_reader() -> None:
-    """The row has no owner then: whoever sees it first may claim it, and claims it once."""
+    """After a decision the row has no claim owner. The first replica that sees this claims it once."""
     async with at_work() as office:
         office.claimer.assign([A])
         await office.granted()
@@ -348,7 +365,7 @@ async def test_a_decision_ends_the_waiting_for_another_reader() -> None:
 
 
 async def test_a_ledger_row_that_somebody_has_deleted_is_recreated() -> None:
-    """As for a partition seen for the first time."""
+    """It is created like the row of a new partition."""
     async with at_work() as office:
         office.claimer.assign([A])
         await office.granted()
@@ -356,8 +373,10 @@ async def test_a_ledger_row_that_somebody_has_deleted_is_recreated() -> None:
         assert (await office.granted(CHECK_SECONDS + 1)).keys() == {A}
 
 
-async def test_a_database_that_does_not_answer_questions_is_told() -> None:
-    """Refusing them, or frozen: within seconds, whatever the time limits of writes; and told when it is over."""
+async def test_a_database_that_does_not_answer_queries_is_reported() -> None:
+    """It refuses queries or is frozen. The claimer reports this within seconds, whatever the time limits of writes are,
+    and reports the end too.
+    """
     async with at_work() as office:
         office.claimer.assign([A])
         await office.granted()
@@ -374,8 +393,8 @@ async def test_a_database_that_does_not_answer_questions_is_told() -> None:
         assert office.telemetry.count("answered") > before
 
 
-async def test_a_reader_without_partitions_hears_that_an_outage_is_over() -> None:
-    """It has nothing to claim and nothing to write, and would be called not ready for ever."""
+async def test_a_replica_without_partitions_notices_the_end_of_an_outage() -> None:
+    """It has no claim and no write that would report the end, and would otherwise stay not ready for ever."""
     async with at_work() as office:
         office.store.claim_errors = [Unavailable("down", Cause.CONNECTION)]
         office.claimer.assign([A])
@@ -388,8 +407,8 @@ async def test_a_reader_without_partitions_hears_that_an_outage_is_over() -> Non
         assert told >= {"available", "answered", "kafka_available"}
 
 
-async def test_an_outage_of_kafka_is_told() -> None:
-    """By a reader that has nothing to do but to keep its claims."""
+async def test_an_outage_of_kafka_is_reported() -> None:
+    """A replica that only keeps its claims reports it."""
     async with at_work() as office:
         office.broker.make_anew(A.topic)
         office.claimer.assign([A])
@@ -404,6 +423,6 @@ async def test_an_outage_of_kafka_is_told() -> None:
 
 
 def test_errors_say_what_the_caller_does_next() -> None:
-    """An outage of the store is a store's error, one of Kafka's is not."""
+    """An outage of the store is a StoreError; an error of Kafka is not."""
     assert issubclass(Unavailable, StoreError)
     assert not issubclass(SourceError, StoreError)

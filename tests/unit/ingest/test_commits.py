@@ -1,4 +1,4 @@
-"""Offsets committed to Kafka follow the ledger; the lag is what the ledger is behind."""
+"""Tests that the offsets committed to Kafka follow the ledger, and that the lag is counted from the ledger."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOW_MS = int(WALL_START * 1000)
 
 
 class Desk:
-    """A committer, at a fake Kafka with two partitions of 100 offsets."""
+    """A committer at a fake Kafka with two partitions of 100 offsets."""
 
     def __init__(self) -> None:
         changes = Changes()
@@ -34,30 +34,30 @@ class Desk:
         self.committer = Committer(self.source, self.telemetry, self.clock)
 
     async def lag(self) -> dict[Partition, Any]:
-        """The lag as told by the next flush."""
+        """Return the lag that the next flush reports."""
         self.telemetry.told.clear()
         await self.committer.flush()
         return {partition: (records, seconds) for partition, records, seconds in self.telemetry.all("lag")}
 
 
 def span(start: int, records: int, *, gap: int = 0, timestamp: int = NOW_MS, partition: Partition = A) -> Span:
-    """A span that has been written."""
+    """Return a written span."""
     written = Span.begin(Claim(partition, 1, start))
     written.take([StoredRecord(*partition, start + place, timestamp, None, None) for place in range(records)])
     written.skip_to(start + records + gap)
     return written
 
 
-async def test_what_the_ledger_knows_is_committed_from_the_start() -> None:
-    """Also before the first record is written: lag tools look at once."""
+async def test_the_offsets_of_the_ledger_are_committed_from_the_start() -> None:
+    """They are committed before the first record is written, because lag tools read them at once."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 40)])
     await desk.committer.flush()
     assert desk.broker.committed == {A: 40}
 
 
-async def test_what_kafka_does_not_take_is_committed_later() -> None:
-    """Also where nothing is written any more; and the newest, where something is."""
+async def test_offsets_that_kafka_does_not_accept_are_committed_later() -> None:
+    """This also holds if no more records are written. If more are, the newest offset is committed."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 40), Claim(B, 1, 7)])
     desk.source.refuses_commits = True
@@ -69,7 +69,7 @@ async def test_what_kafka_does_not_take_is_committed_later() -> None:
 
 
 async def test_a_written_span_is_committed_to_its_end() -> None:
-    """Records and gaps."""
+    """The committed offset is after the records and the gaps."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 0), Claim(B, 1, 0)])
     desk.committer.note([span(0, 10, gap=3), span(0, 0, partition=B)])
@@ -77,8 +77,8 @@ async def test_a_written_span_is_committed_to_its_end() -> None:
     assert desk.broker.committed == {A: 13, B: 0}
 
 
-async def test_only_what_has_moved_is_committed() -> None:
-    """An idle partition costs nothing."""
+async def test_only_offsets_that_have_moved_are_committed() -> None:
+    """An idle partition causes no commit."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 0), Claim(B, 1, 0)])
     await desk.committer.flush()
@@ -89,8 +89,8 @@ async def test_only_what_has_moved_is_committed() -> None:
     assert desk.broker.committed == {A: 10}
 
 
-async def test_what_is_no_longer_ours_is_forgotten() -> None:
-    """Neither committed nor told of."""
+async def test_a_revoked_partition_is_forgotten() -> None:
+    """Its offset is not committed, and its lag is not reported."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 0), Claim(B, 1, 0)])
     desk.committer.note([span(0, 10)])
@@ -99,8 +99,8 @@ async def test_what_is_no_longer_ours_is_forgotten() -> None:
     assert desk.broker.committed == {B: 0}
 
 
-async def test_the_lag_is_what_the_ledger_is_behind() -> None:
-    """In offsets, and by the age of the newest record written, where newer ones wait."""
+async def test_the_lag_is_counted_from_the_ledger() -> None:
+    """It is counted in offsets. In seconds, it is the age of the newest written record, if newer ones wait."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 0), Claim(B, 1, 100)])
     desk.committer.note([span(0, 10, timestamp=NOW_MS - 5000)])
@@ -108,8 +108,8 @@ async def test_the_lag_is_what_the_ledger_is_behind() -> None:
     assert await desk.lag() == {A: (90, pytest.approx(7.0)), B: (0, 0.0)}
 
 
-async def test_before_the_first_write_the_lag_is_the_age_of_what_waits() -> None:
-    """A database that is away after a restart is seen in seconds too."""
+async def test_before_the_first_write_the_lag_is_the_age_of_the_oldest_waiting_record() -> None:
+    """So an outage of the database after a restart appears in seconds too."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 0)])
     desk.committer.read(A, NOW_MS - 3000)
@@ -121,15 +121,15 @@ async def test_before_the_first_write_the_lag_is_the_age_of_what_waits() -> None
 
 
 async def test_there_is_no_lag_once_caught_up() -> None:
-    """However old the newest record is."""
+    """The age of the newest record does not matter."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 0)])
     desk.committer.note([span(0, 100, timestamp=0)])
     assert await desk.lag() == {A: (0, 0.0)}
 
 
-async def test_what_commits_after_it_was_given_away_is_not_told() -> None:
-    """A batch that was in flight for longer than a rebalance waits."""
+async def test_a_commit_after_a_revoke_is_not_reported() -> None:
+    """Its batch was in flight for longer than a rebalance waits."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 0)])
     desk.committer.forget([A])
@@ -138,7 +138,7 @@ async def test_what_commits_after_it_was_given_away_is_not_told() -> None:
 
 
 async def test_the_lag_grows_while_nothing_is_fetched() -> None:
-    """As during an outage of the database: then the brokers are asked."""
+    """This is the case in an outage of the database. The committer then asks the brokers."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 0)])
     ends = {A: End(100, 100)}
@@ -152,7 +152,7 @@ async def test_the_lag_grows_while_nothing_is_fetched() -> None:
 
 
 async def test_clocks_that_disagree_give_no_negative_lag() -> None:
-    """A producer's clock may be ahead, and an end that was fetched earlier may lie behind the ledger."""
+    """A producer's clock may be ahead, and an end that was fetched earlier may be before the ledger's offset."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 0)])
     desk.committer.note([span(0, 10, timestamp=NOW_MS + 60_000)])
@@ -162,7 +162,7 @@ async def test_clocks_that_disagree_give_no_negative_lag() -> None:
 
 
 async def test_a_gap_does_not_make_the_lag_look_younger() -> None:
-    """The newest record written is still the one before the gap."""
+    """The record before the gap is still the newest written record."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 0)])
     desk.committer.note([span(0, 10, timestamp=NOW_MS - 5000)])
@@ -171,7 +171,7 @@ async def test_a_gap_does_not_make_the_lag_look_younger() -> None:
 
 
 async def test_the_newest_record_stays_the_newest() -> None:
-    """A later span with older timestamps does not make the lag look older."""
+    """A later span with older timestamps does not increase the lag."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 0)])
     desk.committer.note([span(0, 10, timestamp=NOW_MS - 1000)])
@@ -180,15 +180,15 @@ async def test_the_newest_record_stays_the_newest() -> None:
 
 
 async def test_records_without_a_timestamp_have_no_age() -> None:
-    """The offsets are told all the same."""
+    """Their lag in offsets is still reported."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 0)])
     desk.committer.note([span(0, 10, timestamp=-1)])
     assert await desk.lag() == {A: (90, 0.0)}
 
 
-async def test_it_commits_and_tells_once_a_second() -> None:
-    """Not at every batch."""
+async def test_it_commits_and_reports_once_a_second() -> None:
+    """It does not do so at every batch."""
     desk = Desk()
     running = asyncio.create_task(desk.committer.run())
     desk.committer.begin([Claim(A, 1, 0)])
@@ -198,7 +198,7 @@ async def test_it_commits_and_tells_once_a_second() -> None:
 
 
 async def test_the_lag_goes_up_to_the_high_watermark() -> None:
-    """What waits behind an open transaction waits, also where everything that can be read was written."""
+    """Records behind an open transaction count as waiting, even if every readable record was written."""
     desk = Desk()
     desk.broker.logs[A].held_back = 7
     desk.committer.begin([Claim(A, 1, 100), Claim(B, 1, 100)])
@@ -207,7 +207,7 @@ async def test_the_lag_goes_up_to_the_high_watermark() -> None:
 
 
 async def test_an_open_transaction_is_timed_until_it_is_over() -> None:
-    """It is another one once the last stable offset has moved."""
+    """When the last stable offset moves, another transaction is timed."""
     desk = Desk()
     desk.committer.begin([Claim(A, 1, 100)])
     told = []

@@ -1,4 +1,4 @@
-"""Business days, held against the standard library's time zones."""
+"""Tests business days against the standard library's time zones."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ ZONES += [
 
 
 def expected(zone: str, moment: datetime) -> date:
-    """The day that the standard library says."""
+    """Return the day by the standard library."""
     return moment.replace(tzinfo=UTC).astimezone(ZoneInfo(zone)).date()
 
 
 def day(zone: str, text: str) -> str:
-    """The day of a UTC moment."""
+    """Return the day of a UTC time."""
     (day,) = BusinessDays(zone).days_of([microseconds(datetime.fromisoformat(text))])
     return str(day)
 
@@ -55,20 +55,22 @@ def day(zone: str, text: str) -> str:
     ],
 )
 def test_a_day_begins_at_its_midnight(zone: str, moment: str, stored: str) -> None:
-    """To the microsecond, also where a day has 23 or 25 hours, begins at one o'clock, or was left out."""
+    """The boundary is exact to the microsecond, also if a day has 23 or 25 hours, begins at one o'clock, or was
+    skipped.
+    """
     assert day(zone, moment) == stored
 
 
 @pytest.mark.parametrize("zone", ZONES)
 @given(moment=st.datetimes(min_value=datetime(1980, 1, 1), max_value=datetime(2100, 1, 1)))
 def test_any_moment_is_on_the_day_of_the_standard_library(zone: str, moment: datetime) -> None:
-    """Any zone, daylight saving and quarter-hour offsets included."""
+    """This holds for any zone, with daylight saving and offsets in quarter hours."""
     assert BusinessDays(zone).days_of([microseconds(moment), None]) == {expected(zone, moment)}
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Chatham"])
 def test_every_midnight_of_a_year_is_a_border(zone: str) -> None:
-    """The microsecond before belongs to the day before."""
+    """The microsecond before midnight belongs to the previous day."""
     days = BusinessDays(zone)
     for number in range(366):
         first = date(2026, 1, 1) + timedelta(days=number)
@@ -88,14 +90,14 @@ def test_every_midnight_of_a_year_is_a_border(zone: str) -> None:
     ],
 )
 def test_odd_offsets_of_the_past_are_known(zone: str, moment: str) -> None:
-    """Offsets that are no quarters of an hour: a row so old must touch the day that the roll-up puts it in."""
+    """Some old offsets are not quarter hours. An old row must mark the day in which the roll-up counts it."""
     assert day(zone, moment) == str(expected(zone, datetime.fromisoformat(moment)))
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York", "Pacific/Kiritimati"])
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00", "9999-12-31T23:59:59.999999"])
-def test_the_first_and_the_last_day_do_no_harm(zone: str, moment: str) -> None:
-    """Where the local day lies outside the years 1 to 9999, any day next to it will do; nothing is raised."""
+def test_the_first_and_the_last_day_raise_no_error(zone: str, moment: str) -> None:
+    """If the local day is outside the years 1 to 9999, the result is an adjacent day, and no error is raised."""
     assert day(zone, moment)[:4] in ("0001", "9999")
 
 
@@ -104,7 +106,7 @@ def test_the_first_and_the_last_day_do_no_harm(zone: str, moment: str) -> None:
     moment=st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(2100, 1, 1)),
 )
 def test_every_moment_lies_within_the_bounds_of_its_day(zone: str, moment: datetime) -> None:
-    """In any zone there is: what marks a day and what computes it agree, and days follow one another without a gap."""
+    """This holds in any zone: marking and computing use the same day, and there is no gap between days."""
     days = BusinessDays(zone)
     (its_day,) = days.days_of([microseconds(moment)])
     begins, ends = days.bounds(its_day)
@@ -122,11 +124,11 @@ def test_every_moment_lies_within_the_bounds_of_its_day(zone: str, moment: datet
         ("America/Sao_Paulo", "2018-11-04", "2018-11-04T03:00:00", 23),  # there is no midnight
         ("Asia/Kathmandu", "2026-02-28", "2026-02-27T18:15:00", 24),
         ("Australia/Lord_Howe", "2026-04-05", "2026-04-04T13:00:00", 24.5),
-        ("Pacific/Apia", "2011-12-30", "2011-12-30T10:00:00", 0),  # a day that was left out
+        ("Pacific/Apia", "2011-12-30", "2011-12-30T10:00:00", 0),  # a day that was skipped
     ],
 )
 def test_bounds_where_clocks_change(zone: str, day: str, begins: str, hours: float) -> None:
-    """Half-open, at the first of two midnights, at the end of a gap."""
+    """Bounds are half-open. They are at the first of two midnights, or at the end of a skipped hour."""
     first, following = BusinessDays(zone).bounds(date.fromisoformat(day))
     assert first == datetime.fromisoformat(begins)
     assert following - first == timedelta(hours=hours)
@@ -136,24 +138,24 @@ def test_bounds_where_clocks_change(zone: str, day: str, begins: str, hours: flo
 
 
 def test_the_last_hour_of_a_day_that_comes_twice_belongs_to_the_next() -> None:
-    """The second 23:30 lies behind the midnight at which the next day began."""
+    """The second 23:30 is after the midnight at which the next day began."""
     assert day("America/St_Johns", "2006-10-29T03:00:00") == "2006-10-29"
     assert day("America/St_Johns", "2006-10-29T02:29:59") == "2006-10-28"
 
 
 def test_the_first_and_the_last_day_have_no_end() -> None:
-    """What a datetime can hold belongs to some day."""
+    """Every time that a datetime can hold belongs to a day."""
     days = BusinessDays("Asia/Tokyo")
     assert days.bounds(date.min)[0] == datetime.min
     assert days.bounds(date.max)[1] == datetime.max
 
 
 def test_an_unknown_zone_is_an_error() -> None:
-    """When the days are made, not at the first event."""
+    """It is raised when the zone is loaded, not at the first event."""
     with pytest.raises(ZoneInfoNotFoundError):
         BusinessDays("Mars/Olympus")
 
 
 def test_every_zone_of_the_database_can_be_had() -> None:
-    """The zones come with the package, not with the machine."""
+    """The zones come with the package and do not depend on the machine."""
     assert all(BusinessDays(zone) for zone in sorted(available_timezones())[::25])

@@ -1,4 +1,6 @@
-"""Erased users: their dialogues are not stored, their provenance without them, their dead letters empty."""
+"""Tests erased users: their dialogues are not stored, their provenance loses the user, and their dead letters are
+emptied.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,13 @@ ERASED = ErasedUsers([KEY.hash(GONE.bytes)], [KEY], version=1)
 
 
 def rows_of(*users: str) -> Sequence[Row]:
-    """Dialogues of these users, in this order."""
+    """Return dialogues of these users, in this order."""
     verdicts = decode_all(DIALOGUE, [record(dialogue(user_id=user), offset=n) for n, user in enumerate(users)])
     return [verdict for verdict in verdicts if isinstance(verdict, Row)]
 
 
 def letter(value: bytes, offset: int = 0) -> DeadLetter:
-    """A dead letter that holds this."""
+    """Return a dead letter with this content."""
     return DeadLetter(
         record(value, [("h", b"v")], key=b"k", offset=offset), Rejected.whole(Reason.NOT_JSON, "not JSON")
     )
@@ -48,29 +50,29 @@ def letter(value: bytes, offset: int = 0) -> DeadLetter:
 def screen(
     rows: Mapping[Kind, Sequence[Row]], letters: Sequence[DeadLetter] = (), erased: ErasedUsers = ERASED
 ) -> Screened:
-    """What may be stored, where no row will be refused."""
+    """Return the rows and dead letters that may be stored, if the database rejects no row."""
     return Screening(rows, letters).under(erased, rows_may_be_refused=False)
 
 
 def parts(taken: Record) -> tuple[object, ...]:
-    """What a record holds, and where it was."""
+    """Return the content of a record, and its place."""
     return taken.topic, taken.partition, taken.offset, taken.timestamp, taken.key, taken.value, tuple(taken.headers)
 
 
-def test_a_hash_is_what_any_tool_computes() -> None:
-    """HMAC-SHA-256 of the id's 16 bytes under the key's text, so that a receipt can be checked without ragledger."""
+def test_any_tool_can_compute_the_hash() -> None:
+    """It is HMAC-SHA-256 of the id's 16 bytes with the key's text, so a receipt can be checked without ragledger."""
     assert KEY.hash(GONE.bytes) == hmac.new(b"k" * 32, GONE.bytes, hashlib.sha256).digest()
 
 
-def test_the_id_of_a_key_tells_keys_apart_and_no_more() -> None:
-    """It is the same every time, another for another key, and is not part of any user's hash."""
+def test_the_id_of_a_key_only_distinguishes_keys() -> None:
+    """The id is always the same for one key, differs between keys, and is not part of any user's hash."""
     assert KEY.id == Key(b"k" * 32).id != OTHER_KEY.id
     assert len(KEY.id) == 16
     assert "k" * 8 not in repr(KEY)
 
 
-def test_where_nobody_is_erased_nothing_is_looked_at() -> None:
-    """The very same rows and dead letters, not even copied."""
+def test_without_erased_users_nothing_is_searched() -> None:
+    """Rows and dead letters are returned as they are, without a copy."""
     rows, letters = {DIALOGUE: rows_of(USER)}, [letter(USER.encode())]
     screened = screen(rows, letters, ErasedUsers())
     assert screened.rows is rows
@@ -79,7 +81,9 @@ def test_where_nobody_is_erased_nothing_is_looked_at() -> None:
 
 
 def test_a_dialogue_of_an_erased_user_becomes_a_dead_letter_that_holds_nothing() -> None:
-    """Neither key nor value nor headers; its place, so that the ledger can account for it. Others are stored."""
+    """Key, value and headers are removed. The place is kept, because the ledger counts the record. Other dialogues are
+    stored.
+    """
     rows = rows_of(USER, OTHER, USER.upper())
     screened = screen({DIALOGUE: rows})
     assert screened.rows == {DIALOGUE: [rows[1]]}
@@ -91,7 +95,7 @@ def test_a_dialogue_of_an_erased_user_becomes_a_dead_letter_that_holds_nothing()
 
 
 def test_provenance_of_an_erased_user_is_stored_without_the_user() -> None:
-    """Everything else of it as it came."""
+    """All other fields are unchanged."""
     events = [provenance(acquired_by=user, retention_years=7) for user in (USER, OTHER, None)]
     rows = [decode(PROVENANCE, record(event, topic=PROVENANCE_TOPIC, offset=n)) for n, event in enumerate(events)]
     screened = screen({PROVENANCE: rows})
@@ -104,7 +108,7 @@ def test_provenance_of_an_erased_user_is_stored_without_the_user() -> None:
 
 
 def test_a_dead_letter_that_names_an_erased_user_is_emptied() -> None:
-    """Others stay as they are, byte for byte, in their order."""
+    """The others stay byte for byte the same, in the same order."""
     values = (b"{", f'{{"user_id": "{USER}"'.encode(), OTHER.encode())
     letters = [letter(value, offset) for offset, value in enumerate(values)]
     screened = screen({}, letters).dead_letters
@@ -114,14 +118,14 @@ def test_a_dead_letter_that_names_an_erased_user_is_emptied() -> None:
 
 
 def test_users_erased_under_an_older_key_stay_erased() -> None:
-    """Each hash is held against each key that is in use."""
+    """Each hash is compared for each key in use."""
     erased = ErasedUsers([OTHER_KEY.hash(GONE.bytes), KEY.hash(THERE.bytes)], [KEY, OTHER_KEY])
     assert erased.among([GONE.bytes, THERE.bytes, UUID(SESSION).bytes]) == {GONE.bytes, THERE.bytes}
     assert not ErasedUsers([OTHER_KEY.hash(GONE.bytes)], [KEY]).has(GONE.bytes)
 
 
 def test_the_memory_of_users_is_bounded() -> None:
-    """However many users there are; the verdicts stay right."""
+    """The cache is bounded for any number of users, and the result is still correct."""
     erased = ErasedUsers([KEY.hash(GONE.bytes)], [KEY])
     assert erased.among(n.to_bytes(16) for n in range(REMEMBERED + 10)) == frozenset()
     assert len(erased._known) <= REMEMBERED
@@ -129,7 +133,7 @@ def test_the_memory_of_users_is_bounded() -> None:
 
 
 def test_a_refused_row_that_names_an_erased_user_anywhere_is_emptied() -> None:
-    """That is known before any row is refused; a row of an erased user itself is none any more."""
+    """All candidates are found before the database rejects a row. A row of an erased user is already a dead letter."""
     rows = [
         decode(DIALOGUE, record(dialogue(user_id=OTHER, query=text), offset=n)) for n, text in enumerate((USER, "x"))
     ]
@@ -141,7 +145,7 @@ def test_a_refused_row_that_names_an_erased_user_anywhere_is_emptied() -> None:
 
 
 def test_a_dead_letter_that_names_an_erased_user_by_a_string_is_emptied() -> None:
-    """Under the namespace of the settings; what names others is kept."""
+    """The namespace of the settings gives the user of a string. Records that name other users are kept."""
     user = ids.user_id(NAMESPACE, "auth0|1")
     erased = ErasedUsers([KEY.hash(user.bytes)], [KEY], version=1, namespace=NAMESPACE)
     letters = [letter(encode(dialogue(user_id=key, query=1)), n) for n, key in enumerate(("auth0|1", "auth0|2"))]
@@ -150,8 +154,8 @@ def test_a_dead_letter_that_names_an_erased_user_by_a_string_is_emptied() -> Non
     assert kept is letters[1]
 
 
-def test_no_record_is_looked_through_again_for_another_attempt_or_a_newer_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The verdict is that of the newer set all the same."""
+def test_no_record_is_searched_again_for_another_attempt_or_a_newer_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result is still that of the newer set of erased users."""
     looked_through: list[int] = []
 
     def found(taken: Record, namespace: UUID | None) -> AbstractSet[bytes]:

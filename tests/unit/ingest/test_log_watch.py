@@ -1,4 +1,6 @@
-"""A log that was cut off, and has grown again or not: the reader stops, with both offsets, and passes over nothing."""
+"""Tests a log that was truncated, and may have grown again: the partition stops with both offsets, and no record is
+skipped.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ SMALL_AND_LATE = BatchLimits(max_rows=100, max_bytes=1_000_000, max_delay=30.0)
 
 
 def world_with_epochs() -> World:
-    """Whose brokers keep leader epochs."""
+    """Return a world whose brokers store leader epochs."""
     world = World()
     for partition in world.broker.logs:
         world.broker.elect(partition)
@@ -26,20 +28,20 @@ def world_with_epochs() -> World:
 
 
 async def read(world: World, reader: Reader, count: int, partition: Partition = A) -> None:
-    """Produce and have it written."""
+    """Produce records, and wait until they are written."""
     world.produce(partition, count)
     await world.caught_up(partition)
 
 
 def stop_of(world: World, partition: Partition = A) -> StopReason:
-    """What the ledger keeps."""
+    """Return the stop in the ledger."""
     stop = world.tables.ledger[partition].stop
     assert stop is not None
     return stop
 
 
-async def test_a_log_that_was_cut_and_grew_while_nobody_read_stops() -> None:
-    """Every offset is there: only the epoch tells."""
+async def test_a_log_that_was_cut_and_grew_between_two_replicas_stops() -> None:
+    """Every offset exists, so only the leader epoch shows the truncation."""
     world = world_with_epochs()
     async with world.reader() as reader:
         await reader.own(A, B)
@@ -54,7 +56,7 @@ async def test_a_log_that_was_cut_and_grew_while_nobody_read_stops() -> None:
 
 
 async def assert_stopped(world: World, reader: Reader) -> None:
-    """With both offsets; nothing behind the cut was read."""
+    """Assert that the stop has both offsets, and that no record after the cut was read."""
     await world.changes.until(lambda: reader.telemetry.count("stopped"))
     await passes(LONG)
     stop = stop_of(world)
@@ -65,15 +67,15 @@ async def assert_stopped(world: World, reader: Reader) -> None:
 
 
 async def assert_goes_on_at_the_cut(world: World, end: int) -> None:
-    """Where the stop advises to go on, every record of the log as it is now is read."""
-    world.tables.rows.clear()  # else the same offsets would give the same ids, as all records here are of one moment
+    """Continue at the offset that the stop advises, and assert that every record of the present log is read."""
+    world.tables.rows.clear()  # the timestamps are equal: equal offsets would give equal ids
     world.tables.decide(A, 80)
     await world.caught_up(A)
     assert world.offsets(A) == list(range(80, end))
 
 
 async def test_a_log_that_is_cut_and_grows_under_a_reader_stops() -> None:
-    """Records of another leader are not taken in before the log is compared; those in flight are written."""
+    """Records of another leader wait until the logs are compared. Records in flight are written."""
     world = world_with_epochs()
     async with world.reader(policy=policy(SMALL_AND_LATE)) as reader:
         await reader.own(A)
@@ -88,7 +90,7 @@ async def test_a_log_that_is_cut_and_grows_under_a_reader_stops() -> None:
 
 
 async def test_a_log_that_is_cut_under_an_idle_reader_stops() -> None:
-    """Its position is gone, and it is said up to where the log is the one that was read."""
+    """Its position no longer exists. The stop names the offset up to which the log is the one that was read."""
     world = world_with_epochs()
     async with world.reader() as reader:
         await reader.own(A)
@@ -98,7 +100,7 @@ async def test_a_log_that_is_cut_under_an_idle_reader_stops() -> None:
 
 
 async def test_offsets_without_a_record_of_another_leader_are_compared_too() -> None:
-    """A marker at the end, behind a cut: passing over it would hide what lies before it."""
+    """A marker is the last record, after the cut. Without the comparison, it would hide the records before it."""
     world = world_with_epochs()
     async with world.reader() as reader:
         await reader.own(A)
@@ -110,8 +112,8 @@ async def test_offsets_without_a_record_of_another_leader_are_compared_too() -> 
     assert world.tables.ledger[A].next == 100
 
 
-async def test_leaders_that_move_without_a_loss_are_not_talked_about() -> None:
-    """Nothing is lost, read twice, or said; the ledger follows, also over what holds no record."""
+async def test_leaders_that_move_without_a_loss_are_not_reported() -> None:
+    """No record is lost or read twice, and nothing is reported. The ledger's leader epoch follows, also over gaps."""
     world = world_with_epochs()
     async with world.reader() as reader:
         await reader.own(A)
@@ -131,8 +133,10 @@ async def test_leaders_that_move_without_a_loss_are_not_talked_about() -> None:
     world.assert_exactly_once(reader, successor)
 
 
-async def test_what_was_read_under_an_epoch_that_wrote_nothing_more_is_known() -> None:
-    """The leader in between has left no trace in the log: the ledger knows its epoch, and the log ends before it."""
+async def test_an_epoch_without_records_is_no_divergence() -> None:
+    """A leader wrote no record, so the log does not contain its epoch. The ledger has this epoch, and the log ends
+    before it.
+    """
     world = world_with_epochs()
     async with world.reader() as reader:
         await reader.own(A)
@@ -145,8 +149,8 @@ async def test_what_was_read_under_an_epoch_that_wrote_nothing_more_is_known() -
     world.assert_exactly_once(reader, successor)
 
 
-async def test_a_ledger_from_before_the_migration_takes_the_log_for_what_it_is() -> None:
-    """Nothing is known that could be compared; from then on it is."""
+async def test_a_ledger_from_before_the_migration_accepts_the_present_log() -> None:
+    """There is no stored epoch to compare. After the first read, there is one."""
     world = world_with_epochs()
     world.broker.elect(A, cut_to=0)
     world.produce(A, 100)
@@ -159,8 +163,8 @@ async def test_a_ledger_from_before_the_migration_takes_the_log_for_what_it_is()
         await assert_stopped(world, reader)
 
 
-async def test_a_ledger_from_before_the_migration_that_is_beyond_the_end_says_no_more_than_it_knows() -> None:
-    """The epoch was not known when the log was cut, so it may be another one from its beginning on."""
+async def test_a_ledger_without_an_epoch_that_is_beyond_the_end_stops_from_the_beginning() -> None:
+    """The epoch was not stored when the log was truncated, so the log may differ from its beginning."""
     world = world_with_epochs()
     world.produce(A, 80)
     world.tables.claim(A, 100, "a version that knows of no epochs")
@@ -173,7 +177,9 @@ async def test_a_ledger_from_before_the_migration_that_is_beyond_the_end_says_no
 
 
 async def test_brokers_that_keep_no_epochs_are_read_as_before() -> None:
-    """A claim and records without an epoch; a position that is gone stops, and nobody knows from where on."""
+    """Claims and records have no epoch. If the position no longer exists, the partition stops, and the start of the
+    divergence is unknown.
+    """
     world = World()
     async with world.reader() as reader:
         await reader.own(A)
@@ -186,7 +192,7 @@ async def test_brokers_that_keep_no_epochs_are_read_as_before() -> None:
 
 
 async def test_a_log_whose_first_offsets_are_gone_too_is_read_from_its_beginning() -> None:
-    """The cut lies before what retention has left, so there is nowhere else to go on."""
+    """The cut is before the first offset that retention has left, so the log is read from its first offset."""
     world = world_with_epochs()
     async with world.reader() as reader:
         await reader.own(A)
@@ -202,7 +208,7 @@ async def test_a_log_whose_first_offsets_are_gone_too_is_read_from_its_beginning
 
 
 async def test_retention_alone_is_no_divergence() -> None:
-    """Told with the number of offsets that are gone, also where a running reader finds out."""
+    """The stop has the number of deleted offsets, also if a running replica finds it."""
     world = world_with_epochs()
     async with world.reader() as reader:
         await reader.own(A)
@@ -217,8 +223,10 @@ async def test_retention_alone_is_no_divergence() -> None:
     assert stop_of(world).diverges_at is None
 
 
-async def test_a_leader_that_is_out_of_date_is_not_believed() -> None:
-    """It was deposed and does not know it: whatever its log holds, the partition waits for the one that leads."""
+async def test_an_outdated_leader_is_not_believed() -> None:
+    """It lost its leadership and does not know it. The partition waits for the present leader, whatever the old log
+    contains.
+    """
     world = world_with_epochs()
     async with world.reader() as reader:
         await reader.own(A, B)
@@ -241,8 +249,10 @@ async def test_a_leader_that_is_out_of_date_is_not_believed() -> None:
 # ── partitions without a leader ──────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_partition_without_a_leader_holds_up_no_other() -> None:
-    """Whether it was claimed before or not; it is named, counts as settled, and is read once it has a leader."""
+async def test_a_partition_without_a_leader_delays_no_other() -> None:
+    """It does not matter whether the partition was claimed before. It is named, counts as settled, and is read when it
+    has a leader.
+    """
     world = world_with_epochs()
     world.produce(A, 10)
     world.broker.leaderless[A] = "it has no leader"
@@ -261,11 +271,11 @@ async def test_a_partition_without_a_leader_holds_up_no_other() -> None:
 
 
 async def test_a_leader_that_goes_between_claim_and_comparison_is_waited_for() -> None:
-    """The claim is kept, and not made again."""
+    """The claim is kept, and the partition is not claimed again."""
     async with at_work() as office:
         office.store.answer_seconds = lambda: 1.0
         office.claimer.assign([A])
-        await passes(1.5)  # one for the look at the ledger
+        await passes(1.5)  # one for the query of the ledger
         office.broker.leaderless[A] = "it has no leader"
         assert await office.granted(LONG) == {}
         assert office.claimer.unanswered == {A}
@@ -278,7 +288,7 @@ async def test_a_leader_that_goes_between_claim_and_comparison_is_waited_for() -
 
 @pytest.mark.parametrize("trouble", ["database", "leader"])
 async def test_a_stop_is_kept_while_a_claim_fails(trouble: str) -> None:
-    """And the topics are looked at: what one partition waits for keeps nothing else from being done."""
+    """The topics are still checked too. A partition that waits delays no other work."""
     async with at_work() as office:
         office.broker.make_anew(A.topic)
         office.claimer.assign([A, B])

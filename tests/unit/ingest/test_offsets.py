@@ -1,4 +1,4 @@
-"""Spans: what was read of a partition, gaps included."""
+"""Tests spans: the offsets that were read of a partition, gaps included."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ PARTITION = Partition("t", 3)
 
 
 def span(at: int = 10) -> Span:
-    """A span that begins at a claim's position."""
+    """Return a span that begins at a claim's position."""
     return Span.begin(Claim(PARTITION, 5, at))
 
 
 def records(*offsets: int, timestamp: int = 0) -> list[StoredRecord]:
-    """Records at these offsets."""
+    """Return records at these offsets."""
     return [StoredRecord(*PARTITION, offset, timestamp, None, None) for offset in offsets]
 
 
 def test_a_span_begins_empty_at_the_claim() -> None:
-    """Nothing is read yet; it writes under the claim's epoch."""
+    """No record is read yet, and the span has the claim's epoch."""
     begun = span(10)
     assert (begun.partition, begun.epoch, begun.start, begun.next) == (PARTITION, 5, 10, 10)
     assert (begun.records, begun.gaps, begun.moved) == (0, 0, False)
@@ -38,8 +38,8 @@ def test_a_record_moves_the_span_behind_it() -> None:
     assert (taken.next, taken.records, taken.gaps, taken.moved) == (11, 1, 0, True)
 
 
-def test_what_lies_between_records_is_a_gap() -> None:
-    """Transaction markers, aborted and compacted records."""
+def test_offsets_between_records_are_gaps() -> None:
+    """Gaps are transaction markers, and aborted and compacted records."""
     taken = span(10)
     assert len(taken.take(records(12, 15))) == 2
     assert (taken.next, taken.records, taken.gaps) == (16, 2, 4)
@@ -63,7 +63,7 @@ def test_of_records_around_the_position_only_the_new_ones_count() -> None:
 
 
 def test_the_reader_s_position_makes_a_gap_at_the_end() -> None:
-    """A marker behind the last record moves the span, never back."""
+    """A marker after the last record moves the span forward. A span never moves back."""
     taken = span(10)
     taken.take(records(10))
     taken.skip_to(14)
@@ -72,7 +72,7 @@ def test_the_reader_s_position_makes_a_gap_at_the_end() -> None:
 
 
 def test_the_next_span_begins_where_this_one_ends() -> None:
-    """Under the same epoch, empty."""
+    """It has the same epoch and is empty."""
     taken = span(10)
     taken.take(records(20, timestamp=7))
     following = taken.next_span()
@@ -90,11 +90,11 @@ def test_the_newest_timestamp_is_kept(timestamps: list[int]) -> None:
 
 
 class Reading(RuleBasedStateMachine):
-    """Any sequence of records, gaps and seals, held against a list of every offset."""
+    """Any sequence of records, gaps and seals, compared with a list of every offset."""
 
     @initialize(at=st.integers(0, 2**40))
     def begin(self, at: int) -> None:
-        """Claim the partition somewhere."""
+        """Claim the partition at any offset."""
         self.start = at
         self.current = span(at)
         self.sealed: list[Span] = []
@@ -102,7 +102,7 @@ class Reading(RuleBasedStateMachine):
 
     @rule(ahead=st.integers(-5, 20))
     def take(self, ahead: int) -> None:
-        """A record at, before or behind the position."""
+        """Take a record before, at or after the position."""
         offset, before = self.current.next + ahead, self.current.next
         assert bool(self.current.take(records(offset))) == (offset >= before)
         if offset >= before:
@@ -110,18 +110,18 @@ class Reading(RuleBasedStateMachine):
 
     @rule(ahead=st.integers(-5, 20))
     def skip(self, ahead: int) -> None:
-        """The reader says where it is."""
+        """Move the position, as the source does."""
         self.current.skip_to(self.current.next + ahead)
 
     @rule()
     def seal(self) -> None:
-        """The batch is sealed: the next span follows."""
+        """Seal the batch, and begin the next span."""
         self.sealed.append(self.current)
         self.current = self.current.next_span()
 
     @invariant()
     def every_offset_is_accounted_for(self) -> None:
-        """Records and gaps of all spans are all offsets from the claim on, each once."""
+        """The records and gaps of all spans are all offsets from the claim on, each once."""
         spans = [*self.sealed, self.current] if hasattr(self, "current") else []
         for one in spans:
             assert one.next - one.start == one.records + one.gaps

@@ -1,4 +1,4 @@
-"""The main path: from the source to the tables, once and in order, flushed when full or when it has waited."""
+"""Tests the main path: from the source to the tables, once and in order, written when a batch is full or has waited."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ async def test_the_topic_decides_the_kind() -> None:
     assert [letter.rejected.reason for letter in world.tables.dead_letters.values()] == [Reason.MISSING_FIELD]
 
 
-async def test_reading_begins_where_the_ledger_stands() -> None:
-    """Whatever was committed to Kafka: the ledger is what counts."""
+async def test_reading_begins_at_the_offset_of_the_ledger() -> None:
+    """The offset that is committed to Kafka does not matter; only the ledger counts."""
     world = World()
     world.produce(A, 100)
     world.tables.claim(A, 40, "somebody before")
@@ -53,7 +53,7 @@ async def test_reading_begins_where_the_ledger_stands() -> None:
 
 
 async def test_nothing_is_read_before_it_is_claimed() -> None:
-    """A partition is assigned long before the database lets us write for it."""
+    """A partition may be assigned long before the database grants the claim."""
     world = World()
     world.produce(A, 10)
     world.broker.is_down = True
@@ -70,7 +70,7 @@ async def test_nothing_is_read_before_it_is_claimed() -> None:
 
 
 async def test_a_full_batch_is_written_at_once() -> None:
-    """By rows: nothing waits for the delay, and no batch holds much more than it may."""
+    """It is full by rows: it does not wait for the delay, and exceeds its limit by less than a slice."""
     world = World()
     async with world.reader(policy=policy(slice_records=50)) as reader:
         await reader.own(A)
@@ -83,7 +83,7 @@ async def test_a_full_batch_is_written_at_once() -> None:
 
 
 async def test_a_batch_is_full_by_bytes_too() -> None:
-    """Few large records are written as soon as they weigh enough."""
+    """A few large records fill a batch."""
     world, heavy = World(), dialogue(query="x" * 1000)
     limits = BatchLimits(max_rows=1000, max_bytes=3 * len(encode(heavy)), max_delay=60)
     async with world.reader(policy=policy(limits, slice_records=1)) as reader:
@@ -94,7 +94,7 @@ async def test_a_batch_is_full_by_bytes_too() -> None:
 
 
 async def test_a_batch_is_written_when_its_first_record_has_waited() -> None:
-    """The delay begins with the first record; later ones do not prolong it."""
+    """The delay begins with the first record. Later ones do not extend it."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A)
@@ -108,8 +108,8 @@ async def test_a_batch_is_written_when_its_first_record_has_waited() -> None:
         assert reader.store.tried[0].records == 4
 
 
-async def test_nothing_is_written_while_there_is_nothing() -> None:
-    """An idle reader leaves the database alone."""
+async def test_nothing_is_written_without_records() -> None:
+    """An idle replica sends no write to the database."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A, B)
@@ -117,11 +117,11 @@ async def test_nothing_is_written_while_there_is_nothing() -> None:
     assert reader.store.tried == []
 
 
-# ── what cannot be stored ──
+# ── records that cannot be stored ──
 
 
-async def test_what_cannot_be_stored_becomes_a_dead_letter() -> None:
-    """Each with its reason, between rows that are stored."""
+async def test_a_record_that_cannot_be_stored_becomes_a_dead_letter() -> None:
+    """Each has its reason. The good records around them are stored."""
     world = World()
     async with world.reader(policy=policy(max_record_bytes=1000)) as reader:
         await reader.own(A)
@@ -134,7 +134,7 @@ async def test_what_cannot_be_stored_becomes_a_dead_letter() -> None:
 
 
 async def test_a_record_of_the_largest_size_is_taken() -> None:
-    """One byte more is too large; the reason says both sizes."""
+    """With one byte more it is too large; the reason has both sizes."""
     world, event = World(), dialogue(query="x" * 1000)
     size = len(encode(event))
     async with world.reader(policy=policy(max_record_bytes=size)) as reader:
@@ -146,8 +146,8 @@ async def test_a_record_of_the_largest_size_is_taken() -> None:
     assert str(letter.rejected) == f"the value has {size + 1:,} bytes; at most {size:,} are taken"
 
 
-async def test_what_the_database_refuses_becomes_a_dead_letter() -> None:
-    """Only the guilty record; the ledger counts it as such."""
+async def test_a_record_that_the_database_rejects_becomes_a_dead_letter() -> None:
+    """Only the rejected record becomes one, and the ledger counts it."""
     world = World()
     async with world.reader() as reader:
         reader.store.refuses = lambda row: "22021" if row.record.offset == 3 else None
@@ -158,7 +158,7 @@ async def test_what_the_database_refuses_becomes_a_dead_letter() -> None:
 
 
 async def test_an_event_that_comes_twice_is_one_row() -> None:
-    """First write wins; the second counts as a duplicate, in the same batch or in a later one."""
+    """The first write wins. The second event counts as a duplicate, in the same batch or in a later one."""
     world, event = World(), dialogue(id="0190b6f2-7c3e-7a1b-8c4d-5e6f70819203")
     async with world.reader() as reader:
         await reader.own(A, B)
@@ -174,7 +174,7 @@ async def test_an_event_that_comes_twice_is_one_row() -> None:
 
 
 async def test_gaps_between_records_are_counted() -> None:
-    """Transaction markers, aborted and compacted records hold nothing for us."""
+    """Gaps are transaction markers, and aborted and compacted records."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A)
@@ -187,7 +187,7 @@ async def test_gaps_between_records_are_counted() -> None:
 
 
 async def test_a_gap_at_the_end_moves_the_ledger() -> None:
-    """A transaction's marker is the last offset of its partition: without a record behind it, it must not stay lag."""
+    """A transaction's marker is the last offset of its partition. It must not count as lag."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A, B)
@@ -198,8 +198,8 @@ async def test_a_gap_at_the_end_moves_the_ledger() -> None:
     assert (world.tables.ledger[A].gaps, world.tables.ledger[B].gaps) == (1, 2)
 
 
-async def test_what_was_read_already_is_dropped() -> None:
-    """A record below the position is no record, and waiting for it does not keep the reader busy."""
+async def test_records_that_were_read_already_are_dropped() -> None:
+    """A record below the position is ignored, and does not stop the pipeline from waiting for new records."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A)
@@ -213,8 +213,8 @@ async def test_what_was_read_already_is_dropped() -> None:
     world.assert_exactly_once(reader)
 
 
-async def test_kafka_is_told_where_the_ledger_stands() -> None:
-    """For lag tools, within about a second, also for what the ledger knew before."""
+async def test_the_offset_of_the_ledger_is_committed_to_kafka() -> None:
+    """Lag tools see the offset within about a second, also the offset from before the start."""
     world = World()
     world.produce(B, 5)
     world.tables.claim(B, 5, "somebody before")
@@ -226,11 +226,11 @@ async def test_kafka_is_told_where_the_ledger_stands() -> None:
         assert world.broker.committed == {A: 7, B: 5}
 
 
-# ── what is told ──
+# ── reports ──
 
 
-async def test_what_was_written_is_told_once_committed() -> None:
-    """What became of every record, and how long it took, waiting included."""
+async def test_a_batch_is_reported_after_its_commit() -> None:
+    """The report has the outcome of every record and the duration, including the time in the queue."""
     world = World()
     async with world.reader() as reader:
         reader.store.write_seconds = lambda: 0.5
@@ -247,8 +247,8 @@ async def test_what_was_written_is_told_once_committed() -> None:
 # ── records that take long ──
 
 
-async def test_what_was_taken_in_does_not_wait_for_a_large_record_to_be_decoded() -> None:
-    """It is written while the large one is decoded beside the loop, which turns meanwhile."""
+async def test_a_small_record_does_not_wait_for_a_large_one_to_be_decoded() -> None:
+    """The small record is written while the large one is decoded outside the event loop, which still runs."""
     world, large = World(), dialogue(query="x" * 3_000)
     async with world.reader(policy=policy(slice_bytes=2_000)) as reader:
         await reader.own(A)
@@ -261,7 +261,7 @@ async def test_what_was_taken_in_does_not_wait_for_a_large_record_to_be_decoded(
 
 
 async def test_a_record_whose_partition_is_lost_while_it_is_decoded_is_not_taken_in() -> None:
-    """The next owner reads it."""
+    """The next owner reads the record."""
     world, large = World(), dialogue(query="x" * 3_000)
     async with world.reader(policy=policy(slice_bytes=2_000)) as first, world.reader("two") as second:
         await first.own(A)

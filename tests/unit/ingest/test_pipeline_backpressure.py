@@ -1,4 +1,4 @@
-"""Backpressure: a slow database stalls the reader by construction, in bounded memory, without losing the group."""
+"""Tests backpressure: a slow database delays reading, memory is bounded, and the replica stays in the group."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from tests.support.virtual_time import passes
 from tests.support.world import LIMITS, A, B, Reader, World, policy
 
 SMALL = policy(poll_records=100, slice_records=50)
-# Two are being written, one waits, one is being filled.
+# Two are being written, one waits, one is open.
 MOST_BATCHES = 4
 
 
 async def stalled(reader: Reader, count: int = 5000) -> None:
-    """Close the database and wait until the reader has stopped fetching."""
+    """Close the database, and wait until fetching has stopped."""
     reader.store.gate.clear()
     reader.world.produce(A, count)
     await reader.world.changes.until(lambda: reader.source.assigned.keys() <= reader.source.paused)
 
 
 @pytest.mark.parametrize("limits", [SMALL, policy()])
-async def test_what_is_held_is_bounded(limits: PipelinePolicy) -> None:
-    """However much there is to read: a fixed number of batches, and what one poll returned."""
+async def test_held_records_are_bounded(limits: PipelinePolicy) -> None:
+    """With any number of records, the replica holds a fixed number of batches and the result of one poll."""
     world = World()
     async with world.reader(policy=limits) as reader:
         await reader.own(A)
@@ -36,8 +36,8 @@ async def test_what_is_held_is_bounded(limits: PipelinePolicy) -> None:
     world.assert_exactly_once(reader)
 
 
-async def test_reading_goes_on_while_a_batch_is_written() -> None:
-    """The next batch is filled, and written beside the first; both are committed in order."""
+async def test_reading_continues_while_a_batch_is_written() -> None:
+    """The next batch is filled and written at the same time as the first. Both are committed in order."""
     world = World()
     async with world.reader(policy=SMALL) as reader:
         reader.store.write_seconds = iter([3.0, *[0.0] * 100]).__next__
@@ -50,7 +50,7 @@ async def test_reading_goes_on_while_a_batch_is_written() -> None:
 
 
 async def test_a_long_stall_stops_fetching_but_not_polling() -> None:
-    """After two seconds; the group must not take us for dead."""
+    """Fetching stops after two seconds. Polling continues, or the group would take the replica for dead."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A, B)
@@ -64,7 +64,7 @@ async def test_a_long_stall_stops_fetching_but_not_polling() -> None:
 
 
 async def test_a_short_wait_does_not_stop_fetching() -> None:
-    """Pausing throws away what was prefetched, so it is done rarely."""
+    """Pausing discards prefetched records, so it must be rare."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A)
@@ -75,8 +75,8 @@ async def test_a_short_wait_does_not_stop_fetching() -> None:
     assert sum(seconds for (seconds,) in reader.telemetry.all("backpressure")) > 1
 
 
-async def test_fetching_goes_on_after_a_stall() -> None:
-    """For every partition that is claimed; nothing that came meanwhile is lost."""
+async def test_fetching_continues_after_a_stall() -> None:
+    """It continues for every claimed partition, and no record that arrived meanwhile is lost."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A, B)
@@ -88,8 +88,8 @@ async def test_fetching_goes_on_after_a_stall() -> None:
     world.assert_exactly_once(reader)
 
 
-async def test_what_is_returned_although_fetching_is_paused_is_read_again() -> None:
-    """No client should do that; but what is returned to nobody must not pass for a gap."""
+async def test_records_that_are_returned_although_fetching_is_paused_are_read_again() -> None:
+    """No client should return such records. If one does, nobody takes them, and they must not become a gap."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A)
@@ -103,8 +103,8 @@ async def test_what_is_returned_although_fetching_is_paused_is_read_again() -> N
     world.assert_exactly_once()
 
 
-async def test_the_time_spent_waiting_is_told() -> None:
-    """While it lasts, and once there is room again the rest."""
+async def test_the_time_spent_waiting_is_reported() -> None:
+    """It is reported while the wait lasts; the rest is reported when there is room again."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A)
@@ -119,7 +119,7 @@ async def test_the_time_spent_waiting_is_told() -> None:
 
 
 async def test_a_rebalance_during_a_stall() -> None:
-    """The partitions that go are let go, those that come are read, none stays paused for good."""
+    """Revoked partitions are released, new ones are read, and none stays paused."""
     world = World()
     async with world.reader() as reader, world.reader("two") as other:
         await reader.own(A)
@@ -135,7 +135,7 @@ async def test_a_rebalance_during_a_stall() -> None:
 
 
 async def test_a_partition_that_retention_has_overtaken_stays_stopped() -> None:
-    """A stall pauses everything, and its end resumes what can be read on."""
+    """A stall pauses every partition. Its end resumes only partitions that can be read."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A, B)
@@ -151,7 +151,7 @@ async def test_a_partition_that_retention_has_overtaken_stays_stopped() -> None:
 
 
 async def test_a_partition_stopped_during_a_stall_stays_stopped() -> None:
-    """Fetching goes on for what is claimed, not for what a person has to decide about."""
+    """Fetching continues for claimed partitions, but not for partitions that wait for a person's decision."""
     world = World()
     world.produce(B, 5)
     world.tables.claim(B, 99, "somebody before")

@@ -1,4 +1,4 @@
-"""Partitions that stop and people's decisions about them, while the reader runs."""
+"""Tests partitions that stop, and people's decisions about them, while the replica runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ TOO_MANY = StopReason("too many", "here")
 SMALL_AND_LATE = BatchLimits(max_rows=100, max_bytes=1_000_000, max_delay=30.0)
 
 
-async def test_what_was_read_before_a_stop_is_written_and_nothing_after_it_is_passed_over() -> None:
-    """The topic is recreated while records of the old one wait in the open batch, and the new one grows longer."""
+async def test_records_read_before_a_stop_are_written_and_none_after_it_is_skipped() -> None:
+    """The topic is recreated while records of the old one wait in the open batch. The new topic becomes longer."""
     world = World()
     world.broker.make_anew(A.topic)
     async with world.reader(policy=policy(SMALL_AND_LATE)) as reader:
@@ -35,7 +35,7 @@ async def test_what_was_read_before_a_stop_is_written_and_nothing_after_it_is_pa
 
 
 async def test_records_that_the_reader_holds_when_a_partition_stops_are_no_gaps() -> None:
-    """The source is ahead of what was taken in: what lies between was neither read nor absent."""
+    """The source's position is ahead of the taken records. The offsets between are neither read nor absent."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A)
@@ -53,8 +53,10 @@ async def test_records_that_the_reader_holds_when_a_partition_stops_are_no_gaps(
     assert world.tables.ledger[A].gaps == 0
 
 
-async def test_after_a_decision_the_reader_goes_on_where_it_says() -> None:
-    """Stopped by retention; told to go on further ahead; no restart, and the others were never held up."""
+async def test_after_a_decision_reading_continues_at_its_offset() -> None:
+    """Retention has stopped the partition, and the decision is a later offset. No restart is needed, and no other
+    partition waits.
+    """
     world = World()
     world.produce(A, 50)
     world.tables.claim(A, 4, "somebody before")
@@ -70,7 +72,9 @@ async def test_after_a_decision_the_reader_goes_on_where_it_says() -> None:
 
 
 async def test_a_decision_reaches_a_reader_that_holds_records() -> None:
-    """They are thrown away, unwritten, and reading goes on where the decision says; nothing twice in the new books."""
+    """The held records are discarded, and reading continues at the offset of the decision. The new books count each
+    record once.
+    """
     world = World()
     async with world.reader(policy=policy(SMALL_AND_LATE)) as reader:
         await reader.own(A, B)
@@ -87,8 +91,8 @@ async def test_a_decision_reaches_a_reader_that_holds_records() -> None:
     assert (world.tables.ledger[A].inserted, world.tables.ledger[A].duplicates) == (110, 0)
 
 
-async def test_going_back_counts_what_is_there_already_as_duplicates() -> None:
-    """An idle reader notices by itself."""
+async def test_going_back_counts_stored_records_as_duplicates() -> None:
+    """An idle replica notices the decision by itself."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A)
@@ -101,8 +105,8 @@ async def test_going_back_counts_what_is_there_already_as_duplicates() -> None:
     assert (row.start, row.next, row.inserted, row.duplicates) == (0, 50, 0, 50)
 
 
-async def test_a_decision_about_one_partition_holds_up_no_other() -> None:
-    """They are claimed again at once and read on."""
+async def test_a_decision_about_one_partition_delays_no_other() -> None:
+    """The other partitions are claimed again at once, and read."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A, B)
@@ -116,7 +120,9 @@ async def test_a_decision_about_one_partition_holds_up_no_other() -> None:
 
 
 async def test_a_batch_can_stop_its_partition_for_every_reader_to_come() -> None:
-    """As the limit on dead letters does: no more is read of it, through a restart, until a person decides."""
+    """The limit on dead letters does this. The partition is not read any more, even after a restart, until a person
+    decides.
+    """
     world = World()
     async with world.reader() as reader:
         reader.store.stops = lambda written: {A: TOO_MANY} if written.dead_letters else {}
@@ -141,7 +147,7 @@ async def test_a_batch_can_stop_its_partition_for_every_reader_to_come() -> None
 
 
 async def test_a_batch_that_is_thrown_away_before_it_is_written_is_fenced_too() -> None:
-    """Another reader has the partition: whether a write or a look finds out first makes no difference."""
+    """Another replica has the partition. It does not matter whether a write or the regular check finds out."""
     world = World()
     async with world.reader(policy=policy(SMALL_AND_LATE)) as reader:
         await reader.own(A)
@@ -155,11 +161,11 @@ async def test_a_batch_that_is_thrown_away_before_it_is_written_is_fenced_too() 
     world.assert_exactly_once(reader)
 
 
-# ── a stop while what precedes it is in flight ──
+# ── a stop while earlier records are in flight ──
 
 
-async def test_a_stop_is_kept_and_told_once_what_precedes_it_is_committed() -> None:
-    """As long as the writer waits, whoever looks into the ledger or the log finds no command to type."""
+async def test_a_stop_is_stored_and_reported_after_earlier_records_are_committed() -> None:
+    """While the writer waits, neither the ledger nor the log shows a command to a person."""
     world = World()
     world.produce(A, 30)
     world.broker.append_damaged(A, 3)
@@ -183,7 +189,7 @@ async def test_a_stop_is_kept_and_told_once_what_precedes_it_is_committed() -> N
 
 
 async def test_a_stop_with_nothing_in_flight_is_kept_at_once() -> None:
-    """Nothing is read of the partition, and no batch will ever be written for it."""
+    """No record of the partition was read, so no batch will be written for it."""
     world = World()
     world.broker.append_damaged(A, 3)
     async with world.reader() as reader:
@@ -194,7 +200,7 @@ async def test_a_stop_with_nothing_in_flight_is_kept_at_once() -> None:
 
 
 async def test_a_stop_behind_a_gap_is_kept_once_the_ledger_has_passed_it() -> None:
-    """No record waits, but the ledger has to move."""
+    """No record waits, but the ledger must first move past the gap."""
     world = World()
     world.broker.append_gap(A, 4)
     world.broker.append_damaged(A, 3)
@@ -206,8 +212,8 @@ async def test_a_stop_behind_a_gap_is_kept_once_the_ledger_has_passed_it() -> No
     assert (row.next, row.gaps, row.stop.unreadable_from) == (4, 4, 4)
 
 
-async def test_what_a_fence_throws_away_before_a_stop_is_read_again() -> None:
-    """The fence is about another partition of the same batch, and the stop must not outlive what preceded it."""
+async def test_records_that_a_fence_discards_before_a_stop_are_read_again() -> None:
+    """Another partition of the same batch is fenced. The stop is discarded with the records and found again."""
     world = World()
     async with world.reader(policy=policy(SMALL_AND_LATE)) as reader:
         await reader.own(A, B)
@@ -224,7 +230,7 @@ async def test_what_a_fence_throws_away_before_a_stop_is_read_again() -> None:
 
 
 async def test_a_rebalance_forgets_a_stop_that_is_not_kept_yet() -> None:
-    """What precedes it is drained, and whoever has the partition next meets it again."""
+    """Earlier records are drained, and the next owner of the partition finds the stop again."""
     world = World()
     world.produce(A, 30)
     world.broker.append_damaged(A, 3)
@@ -241,7 +247,9 @@ async def test_a_rebalance_forgets_a_stop_that_is_not_kept_yet() -> None:
 
 
 async def test_a_decision_while_a_stop_waits_loses_nothing() -> None:
-    """Go on where the ledger stands: what was in flight is thrown away, read again, and the stop met again."""
+    """A person decides to continue at the ledger's offset. Records in flight are discarded and read again, and the stop
+    is found again.
+    """
     world = World()
     world.produce(A, 30)
     world.broker.append_damaged(A, 3)
@@ -257,8 +265,10 @@ async def test_a_decision_while_a_stop_waits_loses_nothing() -> None:
     assert world.offsets(A) == list(range(30))
 
 
-async def test_a_limit_that_stops_what_is_stopping_comes_first() -> None:
-    """It is what the ledger keeps and what is told; the other stop is met again after the decision."""
+async def test_the_limit_comes_before_a_stop_that_waits() -> None:
+    """The ledger stores the stop of the limit, and only this one is reported. The other one is found again after the
+    decision.
+    """
     world = World()
     world.produce(A, 30, BAD)
     world.broker.append_damaged(A, 3)

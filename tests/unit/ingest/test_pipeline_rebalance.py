@@ -1,4 +1,4 @@
-"""Rebalances, fences and partitions that cannot be read on: nothing is lost, nothing is doubled."""
+"""Tests rebalances, fences and stopped partitions: no record is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.support.virtual_time import passes
 from tests.support.world import BAD, A, B, C, Reader, World, policy
 
 
-async def test_a_revoke_drains_before_letting_go() -> None:
-    """When it returns, everything taken in is written, and Kafka knows."""
+async def test_a_revoke_drains_before_it_returns() -> None:
+    """When the revoke returns, every taken record is written, and Kafka has the offsets."""
     world = World()
     async with world.reader() as reader:
         reader.store.write_seconds = lambda: 1.0
@@ -29,8 +29,10 @@ async def test_a_revoke_drains_before_letting_go() -> None:
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.1, 0.3, 0.5, 0.7])
-async def test_what_was_not_taken_of_a_stopped_partition_is_no_gap(delay: float) -> None:
-    """Nor is it read on, when a rebalance comes while the reader waits for the writer with another partition."""
+async def test_fetched_records_of_a_stopped_partition_are_no_gap_after_a_rebalance(delay: float) -> None:
+    """A rebalance comes while the replica waits for the writer with another partition. The stopped partition is not
+    read further.
+    """
     world = World()
     roomy = BatchLimits(max_rows=600, max_bytes=10_000_000, max_delay=0.2)
     async with world.reader(policy=policy(roomy, slice_records=200)) as reader:
@@ -56,7 +58,7 @@ async def test_what_was_not_taken_of_a_stopped_partition_is_no_gap(delay: float)
 
 
 async def test_records_still_in_a_slice_are_dropped_after_a_revoke() -> None:
-    """What is held but not yet taken in belongs to the next owner."""
+    """Records that are fetched but not taken belong to the next owner."""
     world = World()
     async with world.reader(policy=policy(slice_records=10)) as first, world.reader("two") as second:
         first.store.write_seconds = lambda: 0.5
@@ -74,7 +76,7 @@ async def test_records_still_in_a_slice_are_dropped_after_a_revoke() -> None:
 
 
 async def test_partitions_move_between_readers() -> None:
-    """Back and forth, while records keep coming."""
+    """They move back and forth while records arrive."""
     world = World()
     async with world.reader() as first, world.reader("two") as second:
         await first.own(A, B)
@@ -90,8 +92,8 @@ async def test_partitions_move_between_readers() -> None:
     world.assert_exactly_once(first, second)
 
 
-async def test_a_rebalance_waits_only_so_long() -> None:
-    """The deadline passes and is told; the batches in flight are left to the fence."""
+async def test_a_rebalance_waits_only_for_a_limited_time() -> None:
+    """When the time limit is over, this is reported. Batches in flight are left to the fence."""
     world = World()
     async with world.reader() as first, world.reader("two") as second:
         await first.own(A)
@@ -109,8 +111,10 @@ async def test_a_rebalance_waits_only_so_long() -> None:
     world.assert_exactly_once(second)
 
 
-async def test_a_late_batch_counts_while_nobody_else_has_claimed() -> None:
-    """The partition comes back to us: whether the late batch or the new claim is first, every record is in once."""
+async def test_a_late_batch_counts_if_no_other_replica_has_claimed() -> None:
+    """The partition returns to the same replica. Each record is stored once, whether the late batch or the new claim
+    comes first.
+    """
     world = World()
     async with world.reader() as reader:
         await reader.own(A)
@@ -128,7 +132,7 @@ async def test_a_late_batch_counts_while_nobody_else_has_claimed() -> None:
 
 
 async def fence(reader: Reader, count: int) -> None:
-    """Let another reader claim A while `reader` writes `count` records of A and B."""
+    """Let another replica claim A while `reader` writes `count` records of A and B."""
     world = reader.world
     reader.store.gate.clear()
     world.produce(A, count)
@@ -141,7 +145,7 @@ async def fence(reader: Reader, count: int) -> None:
 
 @pytest.mark.parametrize("count", [20, 100, 1000])
 async def test_a_fenced_batch_is_thrown_away_and_read_again(count: int) -> None:
-    """Alone, or with others waiting behind it: every partition goes back to where the ledger stands."""
+    """With or without batches behind it, every partition goes back to the offset of the ledger."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A, B)
@@ -151,8 +155,8 @@ async def test_a_fenced_batch_is_thrown_away_and_read_again(count: int) -> None:
     world.assert_exactly_once(reader)
 
 
-async def test_batches_behind_a_fenced_one_do_not_start_it_all_over() -> None:
-    """Three batches of one claim are fenced, and everything is claimed again once."""
+async def test_batches_behind_a_fenced_one_cause_no_further_claims() -> None:
+    """Three batches of one claim are fenced, and everything is claimed again only once."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A, B)
@@ -164,7 +168,9 @@ async def test_batches_behind_a_fenced_one_do_not_start_it_all_over() -> None:
 
 
 async def test_a_fenced_partition_is_left_to_the_other_reader_for_a_while() -> None:
-    """The others are read on at once; only if the group still counts it as ours after the delay is it claimed."""
+    """The others continue at once. The fenced one is claimed after the delay, if the group still assigns it to this
+    replica.
+    """
     world = World()
     async with world.reader() as reader:
         await reader.own(A, B)
@@ -178,7 +184,7 @@ async def test_a_fenced_partition_is_left_to_the_other_reader_for_a_while() -> N
 
 
 async def test_a_fenced_partition_that_the_group_took_away_is_not_claimed() -> None:
-    """It is the other reader's for good."""
+    """The other replica keeps it."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A, B)
@@ -190,7 +196,7 @@ async def test_a_fenced_partition_that_the_group_took_away_is_not_claimed() -> N
 
 
 async def test_a_reader_that_was_frozen_cannot_write_any_more() -> None:
-    """It wakes up with batches in flight, records in hand and no idea: another one has gone on meanwhile."""
+    """It continues with batches in flight and records in memory, and does not know of the other replica."""
     world = World()
     async with world.reader() as frozen, world.reader("two") as other:
         await frozen.own(A)
@@ -214,7 +220,7 @@ async def test_a_reader_that_was_frozen_cannot_write_any_more() -> None:
 
 
 async def test_a_claim_waits_out_every_outage() -> None:
-    """Of the database and of Kafka, and goes on as soon as both are back."""
+    """The database and Kafka are unavailable. The claim succeeds as soon as both are back."""
     world = World()
     world.produce(A, 10)
     world.broker.is_down = True
@@ -229,7 +235,7 @@ async def test_a_claim_waits_out_every_outage() -> None:
 
 
 async def test_a_claim_that_a_rebalance_has_overtaken_is_not_used() -> None:
-    """Its answer comes when the partition is another reader's already."""
+    """The answer comes after the partition was assigned to another replica."""
     world = World()
     async with world.reader() as slow, world.reader("two") as other:
         slow.store.answer_seconds = lambda: 5.0
@@ -247,7 +253,7 @@ async def test_a_claim_that_a_rebalance_has_overtaken_is_not_used() -> None:
     world.assert_exactly_once(slow, other)
 
 
-# ── partitions that cannot be read on ──
+# ── partitions that cannot be read ──
 
 
 @pytest.mark.parametrize(
@@ -258,7 +264,9 @@ async def test_a_claim_that_a_rebalance_has_overtaken_is_not_used() -> None:
     ],
 )
 async def test_a_ledger_out_of_bounds_stops_its_partition(ledger: int, first: int, said: str) -> None:
-    """Deleted by retention, or a topic recreated: told, never skipped or started over; the others go on."""
+    """Retention has deleted offsets, or the topic was recreated. This is reported, no offset is skipped, and the other
+    partition is read.
+    """
     world = World()
     world.produce(A, 20)
     world.produce(B, 20)
@@ -275,8 +283,8 @@ async def test_a_ledger_out_of_bounds_stops_its_partition(ledger: int, first: in
 
 
 @pytest.mark.parametrize("ledger", [5, 20])
-async def test_a_ledger_at_the_bounds_is_read_on(ledger: int) -> None:
-    """The first offset that is still there, and the end itself, are no problem."""
+async def test_a_ledger_at_the_bounds_is_valid(ledger: int) -> None:
+    """Both the first existing offset and the end of the partition are valid."""
     world = World()
     world.produce(A, 20)
     world.tables.claim(A, ledger, "somebody before")
@@ -290,7 +298,7 @@ async def test_a_ledger_at_the_bounds_is_read_on(ledger: int) -> None:
 
 
 async def test_retention_that_overtakes_the_reader_stops_its_partition() -> None:
-    """The broker deletes what comes next: that partition is stopped and told, once; the others go on."""
+    """The broker deletes the next records. The partition stops and is reported once; the other one is read."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A, B)
@@ -307,8 +315,8 @@ async def test_retention_that_overtakes_the_reader_stops_its_partition() -> None
     assert len([claim for claim in reader.store.claims if claim.partition == B]) <= 2
 
 
-async def test_a_fence_found_while_letting_go_leaves_no_claim_behind() -> None:
-    """The partition comes back and is claimed; nothing claims it a second time under the reader's hands."""
+async def test_a_fence_found_during_a_revoke_leaves_no_claim_behind() -> None:
+    """The partition returns and is claimed. No delayed claim takes it a second time."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A)

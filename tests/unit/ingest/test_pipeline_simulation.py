@@ -1,6 +1,6 @@
-"""Two readers on one database, and everything that can happen to them in any order; afterwards the books are right.
+"""Tests two replicas on one database, with every possible event in any order: at the end the books are correct.
 
-Time is virtual and every choice comes from the seed, so a failure happens again.
+Time is virtual and every choice comes from the seed, so a failure can be repeated.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OWN_IDS = [str(UUID(int=number, version=4)) for number in range(5)]
 
 
 class Simulation:
-    """Two readers, and a hand that knows no mercy."""
+    """Two replicas, and random faults."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
@@ -42,14 +42,14 @@ class Simulation:
         changes = {
             "poll_records": self.random.choice((20, 500)),
             "slice_records": self.random.choice((5, 250)),
-            "slice_bytes": self.random.choice((100, 524_288)),  # of 100 each good record is decoded beside the loop
+            "slice_bytes": self.random.choice((100, 524_288)),  # with 100, records are decoded outside the loop
         }
         reader = self.world.reader(f"reader {self.random.random():.3f}", policy(LIMITS, drain_timeout=5.0, **changes))
         reader.start()
         return reader
 
     async def run(self) -> None:
-        """Do one thing after another, then let everything come to rest."""
+        """Do random steps, then let all work finish."""
         likely: Mapping[Callable[[], Awaitable[None]], int] = {
             self.produce: 8,
             self.leave_a_gap: 2,
@@ -77,7 +77,7 @@ class Simulation:
         await self.come_to_rest()
 
     async def come_to_rest(self) -> None:
-        """All obstacles away; everything produced must arrive."""
+        """End all faults. Every produced record must arrive."""
         await self.open_the_database()
         self.world.broker.leaderless.clear()
         for reader in self.readers:
@@ -91,39 +91,39 @@ class Simulation:
         for reader in self.readers:
             await reader.stop()
 
-    # ── what can happen ──
+    # ── steps ──
 
     async def produce(self) -> None:
-        """Good records, bad ones, and events that come more than once."""
+        """Produce good records, bad ones, and events that are sent more than once."""
         count, partition = self.random.randint(1, self.random.choice((120, 900))), self.random.choice((A, B, C))
         repeated = partial(self.random.choice, [dialogue(id=own) for own in OWN_IDS])
         events = [self.random.choices((GOOD, BAD, repeated()), (20, 1, 1))[0] for _ in range(count)]
         self.world.broker.append(partition, *events)
 
     async def leave_a_gap(self) -> None:
-        """A transaction marker, aborted records, compacted ones."""
+        """Add offsets without a record, as a marker, aborted records or compacted records leave them."""
         self.world.broker.append_gap(self.random.choice((A, B, C)), self.random.randint(1, 5))
 
     async def damage_a_batch(self) -> None:
-        """A batch whose records cannot be told apart: its partition stops before it, until a person gives it up."""
+        """Add a batch whose records cannot be separated. Its partition stops before it, until a person gives it up."""
         self.world.broker.append_damaged(self.random.choice((A, B, C)), self.random.randint(1, 40))
 
     async def elect_another_leader(self) -> None:
-        """Cleanly: whatever was read stays in the log."""
+        """Elect a leader that was in sync: every read record stays in the log."""
         self.world.broker.elect(self.random.choice((A, B, C)))
 
     async def lose_or_find_a_leader(self) -> None:
-        """A partition has none for a while; the others must not care."""
+        """Take away or restore a partition's leader. Other partitions must not be affected."""
         leaderless, partition = self.world.broker.leaderless, self.random.choice((A, B, C))
         if leaderless.pop(partition, None) is None:
             leaderless[partition] = "it has no leader"
 
     async def let_time_pass(self) -> None:
-        """From a blink to a long wait."""
+        """Wait for no time, a moment or a long time."""
         await passes(self.random.choice((0.0, 0.01, 0.2, 1.0, 3.0, 15.0)))
 
     async def rebalance_all(self) -> None:
-        """The group gives the partitions away anew, while everything else goes on."""
+        """Let the group assign all partitions again, while all other work continues."""
         if self.rebalance is None or self.rebalance.done():
             owners = {partition: self.random.choice([*self.readers, None]) for partition in (A, B, C)}
             self.rebalance = asyncio.create_task(self._rebalance(owners))
@@ -135,7 +135,7 @@ class Simulation:
             reader.source.assign(*(partition for partition, owner in owners.items() if owner is reader))
 
     async def lose_sight_of_one(self) -> None:
-        """The group takes one reader for dead, and gives the other everything; the one goes on as if nothing were."""
+        """Let the group remove one replica and assign everything to the other one. The first one does not notice."""
         if self.rebalance and not self.rebalance.done():
             return
         (other,) = self.random.sample(self.readers, 1)
@@ -143,23 +143,23 @@ class Simulation:
         other.source.assign(A, B, C)
 
     async def claim_from_outside(self) -> None:
-        """Some other process claims a partition and is never seen again."""
+        """Let another process claim a partition and do nothing with it."""
         self.world.tables.claim(self.random.choice((A, B, C)), 0, "passer-by")
 
     async def decide_from_outside(self) -> None:
-        """A person says that a partition is read on from where it stands, without need."""
+        """Let a person decide, without need, that a partition continues at the ledger's offset."""
         if self.world.tables.ledger:
             self.world.tables.confirm(self.random.choice(list(self.world.tables.ledger)))
 
     async def stop_at_bad_ones(self) -> None:
-        """A limit on dead letters: a partition stops with the batch that holds one, until a person decides."""
+        """Set a limit on dead letters: a partition stops with the batch that holds one, until a person decides."""
         for reader in self.readers:
             reader.store.stops = lambda written: {
                 partition_of(letter.record): TOO_BAD for letter in written.dead_letters
             }
 
     async def settle_stops(self) -> None:
-        """A person has mended the producer, and says that every stopped partition is read on."""
+        """Let a person fix the producer and follow the advice of every stop."""
         for reader in self.readers:
             reader.store.stops = lambda _: {}
         for partition, row in self.world.tables.ledger.items():
@@ -167,31 +167,31 @@ class Simulation:
                 self.world.tables.settle(partition)
 
     async def slow_down(self) -> None:
-        """One reader's database takes its time to write, and to answer after the commit."""
+        """Make one replica's database slow to write, and slow to answer after the commit."""
         store = self.random.choice(self.readers).store
         store.write_seconds = partial(self.random.choice, (0.0, 0.1, 4.0))
         store.answer_seconds = partial(self.random.choice, (0.0, 0.05, 2.0))
 
     async def close_the_database(self) -> None:
-        """An outage for one reader."""
+        """Begin an outage for one replica."""
         self.random.choice(self.readers).store.gate.clear()
 
     async def open_the_database(self) -> None:
-        """The end of every outage."""
+        """End every outage."""
         for reader in self.readers:
             reader.store.gate.set()
 
     async def fail_claims(self) -> None:
-        """The next claims of one reader fail."""
+        """Let the next claims of one replica fail."""
         errors = [Unavailable("down", Cause.CONNECTION) for _ in range(self.random.randint(1, 3))]
         self.random.choice(self.readers).store.claim_errors = list[Exception](errors)
 
     async def kill_one(self) -> None:
-        """SIGKILL; another one takes its place at the next rebalance."""
+        """Kill a replica. Another one takes its place at the next rebalance."""
         await self._replace(self.random.randrange(2), gently=False)
 
     async def restart_one(self) -> None:
-        """SIGTERM."""
+        """Stop a replica in order. Another one takes its place."""
         await self._replace(self.random.randrange(2), gently=True)
 
     async def _replace(self, place: int, *, gently: bool) -> None:
@@ -205,7 +205,7 @@ class Simulation:
     # ── afterwards ──
 
     def check(self) -> None:
-        """Every record is in exactly once, and the ledger says so."""
+        """Assert that every record is stored once, and that the ledger agrees."""
         tables, records = self.world.tables, self.world.broker.all_records()
         kinds = Counter(
             "good" if one.value == encode(GOOD) else "bad" if one.value == BAD else "own" for one in records
@@ -224,16 +224,18 @@ class Simulation:
         )
         assert all(row.is_balanced for row in tables.ledger.values())
         assert self.world.is_caught_up(A, B, C)
-        assert not any("holds what was read" in reason.problem for reason in self.stops())
+        assert not any("contains the read records" in reason.problem for reason in self.stops())
 
     def stops(self) -> Sequence[StopReason]:
-        """Why partitions have stopped, as the readers that are left have told."""
+        """Return the stop reasons that the present replicas have reported."""
         return [reason for reader in self.readers for _, reason in reader.telemetry.all("stopped")]
 
 
 @pytest.mark.parametrize("seed", [*range(20), 224])
-async def test_whatever_happens_every_record_is_in_once(seed: int) -> None:
-    """Deliveries, gaps, rebalances, zombies, fences, slow writes, outages, kills: nothing lost, nothing doubled."""
+async def test_in_any_order_every_record_is_stored_once(seed: int) -> None:
+    """Deliveries, gaps, rebalances, frozen replicas, fences, slow writes, outages and kills lose and duplicate no
+    record.
+    """
     simulation = Simulation(seed)
     await simulation.run()
     simulation.check()

@@ -1,4 +1,4 @@
-"""Stopping: what is held is written and committed; and what ends the service by itself."""
+"""Tests how the service stops in order, and which errors end it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.support.virtual_time import passes
 from tests.support.world import A, B, World
 
 
-async def test_stop_writes_what_is_held_and_commits() -> None:
-    """Without waiting for the delay; Kafka is told before the group is left."""
+async def test_stop_writes_held_records_and_commits() -> None:
+    """It does not wait for the delay, and commits to Kafka before it leaves the group."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A)
@@ -24,7 +24,7 @@ async def test_stop_writes_what_is_held_and_commits() -> None:
 
 
 async def test_stop_waits_for_the_database() -> None:
-    """An outage holds the end up; what is held is written once it is over."""
+    """The end waits until the outage is over, and held records are written then."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A)
@@ -43,7 +43,7 @@ async def test_stop_waits_for_the_database() -> None:
 
 
 async def test_stop_does_not_wait_for_a_rebalance() -> None:
-    """A poll that a rebalance holds is given up."""
+    """A poll that waits for the rebalance is cancelled."""
     world = World()
     async with world.reader() as reader:
         await reader.own(A)
@@ -66,7 +66,7 @@ async def test_stop_before_anything_is_assigned() -> None:
 
 
 async def test_stop_while_a_batch_is_fenced_loses_nothing() -> None:
-    """The next reader goes on where the ledger stands."""
+    """The next replica continues at the ledger's offset."""
     world = World()
     async with world.reader() as first:
         await first.own(A)
@@ -80,8 +80,8 @@ async def test_stop_while_a_batch_is_fenced_loses_nothing() -> None:
     world.assert_exactly_once()
 
 
-async def test_what_a_killed_reader_held_is_read_again() -> None:
-    """Whatever was not committed is read by the next one."""
+async def test_records_that_a_killed_replica_held_are_read_again() -> None:
+    """The next replica reads every uncommitted record."""
     world = World()
     async with world.reader() as first:
         await first.own(A)
@@ -96,7 +96,9 @@ async def test_what_a_killed_reader_held_is_read_again() -> None:
 
 
 async def test_readiness_follows_the_group_and_the_ledger() -> None:
-    """Assigned: the group has decided, be it nothing. Claimed: the ledger agrees."""
+    """`is_assigned` means that the group has decided, even if it assigned no partition. `is_claimed` means that every
+    claim is settled.
+    """
     world = World()
     async with world.reader() as reader:
         assert (reader.pipeline.is_assigned, reader.pipeline.is_claimed) == (False, False)
@@ -110,7 +112,7 @@ async def test_readiness_follows_the_group_and_the_ledger() -> None:
 
 
 async def test_a_source_that_fails_ends_the_service() -> None:
-    """Loudly: the supervisor starts it again; what was committed stays."""
+    """The error is raised, so that the supervisor starts the service again. Committed rows stay."""
     world = World()
     reader = world.reader()
     reader.start()
@@ -125,7 +127,7 @@ async def test_a_source_that_fails_ends_the_service() -> None:
 
 
 async def test_a_store_that_fails_ends_the_service() -> None:
-    """An error that is neither an outage nor a fence is ours: nothing is thrown away silently."""
+    """An error that is neither an outage nor a fence is a bug of ours. No record is discarded in silence."""
     world = World()
     reader = world.reader()
 

@@ -1,4 +1,4 @@
-"""What days are computed under: kept in the database, read by every replica."""
+"""Tests the basis of the days, which is stored in the database and read by every replica."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ TOKYO = Basis("Asia/Tokyo", DEFAULT_OBJECTIVES)
 ONE = Objective(name="x", figure="citation_rate", operator=">", target=Decimal("70.10"))
 
 
-def test_a_basis_comes_back_as_it_was_kept() -> None:
-    """Targets to the last digit; jsonb may have put the members into another order."""
+def test_a_stored_basis_is_read_unchanged() -> None:
+    """Targets are equal to the last digit. jsonb may change the order of the members."""
     kept = json.dumps([dict(reversed(one.items())) for one in json.loads(Basis("UTC", (ONE,)).json)])
     assert Basis.parse("UTC", kept) == Basis("UTC", (ONE,))
     assert Basis.parse(TOKYO.timezone, TOKYO.json).difference(TOKYO) == ""
 
 
-def test_a_difference_is_told_in_words() -> None:
-    """The time zone by name; of objectives only that they are others."""
+def test_a_difference_is_described_in_words() -> None:
+    """A different time zone is named. Different objectives are only reported as different."""
     assert TOKYO.difference(Basis("UTC", DEFAULT_OBJECTIVES)) == "the time zone is UTC instead of Asia/Tokyo"
     assert TOKYO.difference(Basis("Asia/Tokyo", (ONE,))) == "the objectives differ"
     assert "and the objectives" in TOKYO.difference(Basis("UTC", (ONE,)))
@@ -38,7 +38,7 @@ def test_a_difference_is_told_in_words() -> None:
         ("../etc/passwd", "[]"),
     ],
 )
-def test_what_another_version_put_in_force_may_be_unknown(timezone: str, objectives: str) -> None:
-    """That is an error of its own: this replica then leaves the days to the others."""
+def test_a_basis_of_another_version_may_be_unknown(timezone: str, objectives: str) -> None:
+    """This has its own error: the replica then leaves the days to the others."""
     with pytest.raises(UnknownBasis, match=timezone):
         Basis.parse(timezone, objectives)

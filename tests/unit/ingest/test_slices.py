@@ -1,4 +1,4 @@
-"""How much is decoded at a time."""
+"""Tests how many records are decoded together."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ MOST = 524_288
 
 
 def slicer() -> Slicer:
-    """One with the limits of the service."""
+    """Return a slicer with the limits of the service."""
     return Slicer(250, MOST, 0.02)
 
 
 def records(*sizes: int) -> Sequence[Record]:
-    """Records with values of these sizes."""
+    """Return records with values of these sizes."""
     return [record(b"x" * size, offset=offset) for offset, size in enumerate(sizes)]
 
 
 def cut_all(cutting: Slicer, found: Sequence[Record]) -> list[int]:
-    """The lengths of all slices."""
+    """Return the lengths of all slices."""
     lengths: list[int] = []
     while sum(lengths) < len(found):
         lengths.append(len(cutting.cut(found, sum(lengths))))
@@ -33,13 +33,13 @@ def cut_all(cutting: Slicer, found: Sequence[Record]) -> list[int]:
 
 
 def test_ordinary_records_are_cut_by_their_number() -> None:
-    """As many as are decoded quickest together."""
+    """A slice has the number of records that decodes quickest."""
     assert cut_all(slicer(), records(*[2_000] * 600)) == [250, 250, 100]
 
 
 @given(st.lists(st.integers(0, 2_000_000), min_size=1, max_size=40))
-def test_no_slice_has_more_bytes_than_it_may_but_for_a_record_alone(sizes: list[int]) -> None:
-    """And such a record is not for the loop."""
+def test_no_slice_exceeds_the_byte_limit_except_a_single_record(sizes: list[int]) -> None:
+    """A record that is larger alone is not decoded in the event loop."""
     cutting, found, start = slicer(), records(*sizes), 0
     while start < len(found):
         piece = cutting.cut(found, start)
@@ -50,13 +50,13 @@ def test_no_slice_has_more_bytes_than_it_may_but_for_a_record_alone(sizes: list[
 
 
 def test_headers_count_too() -> None:
-    """A record may be nothing but headers."""
+    """A record may consist almost only of headers."""
     found = [record(b"{}", [("h", b"v" * MOST)])]
     assert slicer().is_large(found)
 
 
 def test_records_that_take_long_are_followed_by_smaller_slices() -> None:
-    """Down to a size at which the most expensive record is quick."""
+    """The size falls until even the most expensive record is decoded quickly."""
     cutting, found = slicer(), records(*[20_000] * 100)
     before = cut_all(cutting, found)[0]
     cutting.took(found[:before], 0.2)
@@ -68,7 +68,7 @@ def test_records_that_take_long_are_followed_by_smaller_slices() -> None:
 
 
 def test_slices_grow_again_once_records_are_quick() -> None:
-    """One bad moment does not slow a topic for good."""
+    """One slow slice does not slow down a topic for ever."""
     cutting, found = slicer(), records(*[2_000] * 250)
     cutting.took(found, 10.0)
     for _ in range(3):

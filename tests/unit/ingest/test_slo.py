@@ -1,4 +1,4 @@
-"""Objectives: the built-in ones, a file of one's own, and how a day is judged."""
+"""Tests objectives: the built-in ones, a user's file, and how a day is judged."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ objectives:
 
 
 def objective(**changes: Any) -> Objective:
-    """An objective that the day meets."""
+    """Return an objective that the day meets."""
     return Objective(**{"name": "x", "figure": "citation_rate", "operator": ">", "target": 70, **changes})
 
 
 def test_the_built_in_objectives_judge_a_day() -> None:
-    """One member per objective: target, operator, actual, met."""
+    """There is one member for each objective: target, operator, actual value, and whether it is met."""
     assert judge(DEFAULT_OBJECTIVES, DAY) == {
         "citation_rate": {"target": 70.0, "operator": ">", "actual": Decimal("70.01"), "met": True},
         "latency_p95": {"target": 3000.0, "operator": "<=", "actual": 3000.0, "met": True},
@@ -60,7 +60,7 @@ def test_the_operators_are_exact_at_the_target(operator: Any, target: str, met: 
 
 
 def test_a_figure_without_a_value_is_neither_met_nor_missed() -> None:
-    """A day without a score, or without a verdict of any user."""
+    """The day has no score, or no user has given a verdict."""
     assert objective(figure="avg_relevance_score").judge(DAY)["met"] is None
     silent = {**DAY, "feedback_positive": 0, "feedback_neutral": 0, "feedback_negative": 0}
     judged = objective(figure="negative_feedback_rate").judge(silent)
@@ -68,12 +68,12 @@ def test_a_figure_without_a_value_is_neither_met_nor_missed() -> None:
 
 
 def test_without_a_file_the_built_in_objectives_hold() -> None:
-    """Nothing has to be configured."""
+    """No configuration is needed."""
     assert load(None) == DEFAULT_OBJECTIVES
 
 
 def test_a_file_replaces_them(tmp_path: Path) -> None:
-    """All of them."""
+    """The file replaces all of them."""
     file = tmp_path / "slo.yaml"
     file.write_text(FILE)
     judged = judge(load(file), DAY)
@@ -104,8 +104,8 @@ def test_a_file_replaces_them(tmp_path: Path) -> None:
         (b"\xff\xfe", "file.yaml"),
     ],
 )
-def test_a_wrong_file_stops_with_its_place(content: bytes, said: str, tmp_path: Path) -> None:
-    """The message names the file and what is wrong in it."""
+def test_a_wrong_file_stops_the_start_and_is_named(content: bytes, said: str, tmp_path: Path) -> None:
+    """The message names the file and the fault."""
     file = tmp_path / "file.yaml"
     file.write_bytes(content)
     with pytest.raises(YamlFileError, match=r"file\.yaml") as caught:
@@ -113,8 +113,8 @@ def test_a_wrong_file_stops_with_its_place(content: bytes, said: str, tmp_path: 
     assert said in str(caught.value)
 
 
-def test_every_fault_is_told_by_its_line(tmp_path: Path) -> None:
-    """The line, the path within the file, and what is allowed; nothing beside that about what is right."""
+def test_every_fault_is_reported_with_its_line(tmp_path: Path) -> None:
+    """The message has the line, the path in the file, and the allowed values. Correct entries are not mentioned."""
     file = tmp_path / "slo.yaml"
     file.write_text(FILE.replace("operator: <=", "operator: =<").replace('target: "120.50"', "goal: 1"))
     with pytest.raises(YamlFileError) as caught:
@@ -126,8 +126,8 @@ def test_every_fault_is_told_by_its_line(tmp_path: Path) -> None:
     ]
 
 
-def test_there_is_a_most_of_objectives(tmp_path: Path) -> None:
-    """Each is a series of a metric."""
+def test_the_number_of_objectives_is_limited(tmp_path: Path) -> None:
+    """Each objective is a series of a metric, so their number is limited."""
     file = tmp_path / "slo.yaml"
     line = "- {name: n%d, figure: citation_rate, operator: '>', target: 1}"
     file.write_text("objectives:\n" + "\n".join(line % number for number in range(51)))
@@ -136,7 +136,7 @@ def test_there_is_a_most_of_objectives(tmp_path: Path) -> None:
 
 
 def test_two_objectives_of_one_name_are_an_error(tmp_path: Path) -> None:
-    """One would silently hide the other: there is one member, and one series, per name."""
+    """There is one member and one series for each name, so one objective would hide the other."""
     file = tmp_path / "file.yaml"
     one = "{name: x, figure: citation_rate, operator: '>', target: 1}"
     file.write_text(f"objectives: [{one}, {one.replace('1', '2')}]")
@@ -145,7 +145,7 @@ def test_two_objectives_of_one_name_are_an_error(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    """Never the built-in objectives instead."""
+    """The built-in objectives are not used instead."""
     for path in (tmp_path / "none.yaml", tmp_path):
         with pytest.raises(YamlFileError, match="cannot be read"):
             load(path)

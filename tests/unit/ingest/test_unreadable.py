@@ -1,4 +1,4 @@
-"""Records that the client could tell from the others and could not unpack."""
+"""Tests records that the client could separate from the others but could not unpack."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.support.builders import DIALOGUE_TOPIC, USER, dialogue, encode, recor
 
 
 def unreadable(value: bytes | None, name: bytes = b"\xff") -> UnreadableRecord:
-    """A record whose header has this name."""
+    """Return a record whose header has this name."""
     headers = ((name.decode("utf-8", "surrogateescape"), b"1"),)
     return UnreadableRecord(DIALOGUE_TOPIC, 0, 3, 1, None, value, headers, "the name of a header is not UTF-8")
 
 
 @pytest.mark.parametrize("most_bytes", [None, 10, 100_000])
-def test_they_are_rejected_for_what_they_are_and_the_others_are_decoded(most_bytes: int | None) -> None:
-    """Although the value alone would be a good event."""
+def test_an_unreadable_record_is_rejected_and_the_others_are_decoded(most_bytes: int | None) -> None:
+    """The record is rejected although its value alone would be a valid event."""
     good = record(dialogue())
     found = decode_all(DIALOGUE, [good, unreadable(encode(dialogue())), good], most_bytes)
     kinds = [type(one) for one in found]
@@ -37,7 +37,7 @@ def test_they_are_rejected_for_what_they_are_and_the_others_are_decoded(most_byt
 
 @pytest.mark.parametrize("name", [b"plain", b"\xff", b"a\0b", "größe".encode(), b"\xed\xa0\x80", b"\0\xc3"])
 def test_the_name_of_a_header_is_kept_byte_for_byte(name: bytes) -> None:
-    """Through jsonb, which holds neither NUL nor what is not UTF-8."""
+    """jsonb stores it, although jsonb can contain neither NUL nor bytes that are not UTF-8."""
     stored = msgspec.json.encode([_header(name.decode("utf-8", "surrogateescape"), None)]).decode()
     ((back, value),) = headers_of(stored)
     assert (back.encode("utf-8", "surrogateescape"), value) == (name, None)
@@ -45,7 +45,7 @@ def test_the_name_of_a_header_is_kept_byte_for_byte(name: bytes) -> None:
 
 
 def test_a_user_is_found_in_the_name_of_a_header_too() -> None:
-    """As sixteen bytes that are no text."""
+    """The name has the sixteen bytes of the id, which are not valid text."""
     raw = UUID(USER).bytes[:15] + b"\xff"
     assert raw in find_user_ids(unreadable(None, raw))
     assert UUID(USER).bytes in find_user_ids(unreadable(b"\x00\x01" + USER.encode()))

@@ -1,4 +1,4 @@
-"""The watchdog: a stall is told from everything that only looks like one."""
+"""Tests that the watchdog distinguishes a stall from every state that only looks like one."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ BEHIND = replace(QUIET, positions={A: 3, B: 10})
 
 
 class Watched:
-    """A watch that looks every few seconds at something that does not change by itself."""
+    """A watch that sees the same state every few seconds."""
 
     def __init__(self) -> None:
         self.watch = ProgressWatch(POLICY)
         self.now = 0.0
 
     def first_problem(self, seen: ProgressSnapshot, seconds: float) -> tuple[float, str] | None:
-        """After how long it says what, if it does within so many seconds."""
+        """Return the first problem and the seconds until it; None if there is none within so many seconds."""
         since = self.now
         while self.now - since < seconds:
             problem = self.watch.problem(replace(seen, now=self.now))
@@ -51,15 +51,15 @@ class Watched:
 
 @pytest.fixture
 def watched() -> Watched:
-    """A watch that has seen nothing yet."""
+    """Return a watch that has seen nothing yet."""
     return Watched()
 
 
 # ── reading ──
 
 
-def test_a_partition_that_has_more_and_is_not_read_is_a_stall(watched: Watched) -> None:
-    """Although the others are; it is named."""
+def test_a_partition_with_records_that_is_not_read_is_a_stall(watched: Watched) -> None:
+    """It is a stall even if other partitions are read, and its name is in the problem."""
     found = watched.first_problem(BEHIND, 1000)
     assert found is not None
     seconds, problem = found
@@ -68,20 +68,20 @@ def test_a_partition_that_has_more_and_is_not_read_is_a_stall(watched: Watched) 
     assert str(B) not in problem
 
 
-def test_where_nothing_waits_nothing_has_to_be_read(watched: Watched) -> None:
-    """For hours."""
+def test_without_waiting_records_nothing_has_to_be_read(watched: Watched) -> None:
+    """An idle replica is never a stall."""
     assert watched.first_problem(QUIET, 100_000) is None
 
 
 def test_a_partition_that_is_read_slowly_is_no_stall(watched: Watched) -> None:
-    """However far behind it is."""
+    """It does not matter how far behind it is."""
     for position in range(100):
         seen = replace(QUIET, positions={A: position, B: 10}, ends={A: 10_000, B: 10})
         assert watched.first_problem(seen, POLICY.stall) is None
 
 
-def test_the_time_begins_when_there_is_something_to_read(watched: Watched) -> None:
-    """Not with the last record hours ago."""
+def test_the_time_begins_when_records_wait(watched: Watched) -> None:
+    """It does not begin with the last record, which may be hours ago."""
     assert watched.first_problem(QUIET, 10_000) is None
     found = watched.first_problem(BEHIND, 1000)
     assert found is not None
@@ -89,13 +89,13 @@ def test_the_time_begins_when_there_is_something_to_read(watched: Watched) -> No
 
 
 def test_a_reader_that_waits_for_the_writer_is_no_stall(watched: Watched) -> None:
-    """A slow database stalls the reader by construction."""
+    """With a slow database, waiting is normal."""
     for _ in range(1000):
         assert watched.first_problem(replace(BEHIND, seconds_waited=watched.now), POLICY.check) is None
 
 
-def test_a_reader_that_waits_now_and_then_is_watched_while_it_does_not(watched: Watched) -> None:
-    """Half of the time: it takes twice as long to be sure."""
+def test_only_the_time_in_which_a_replica_does_not_wait_counts(watched: Watched) -> None:
+    """If it waits half of the time, a stall is detected after twice the time."""
     found = None
     while found is None:
         found = watched.first_problem(replace(BEHIND, seconds_waited=watched.now / 2), POLICY.check)
@@ -104,24 +104,24 @@ def test_a_reader_that_waits_now_and_then_is_watched_while_it_does_not(watched: 
 
 
 def test_a_partition_whose_reading_has_not_begun_is_watched_too(watched: Watched) -> None:
-    """It was claimed, and nobody took the claim up."""
+    """The partition was claimed, but reading did not start."""
     assert watched.first_problem(replace(QUIET, positions={A: -1}, ends={A: 0}), 1000) is not None
 
 
 def test_a_partition_that_is_gone_is_forgotten(watched: Watched) -> None:
-    """Whoever gets it back begins anew."""
+    """When the partition comes back, the time begins again."""
     assert watched.first_problem(BEHIND, POLICY.stall - POLICY.check) is None
     assert watched.first_problem(replace(QUIET, positions={B: 10}), 2 * POLICY.check) is None
     assert watched.first_problem(BEHIND, POLICY.stall - POLICY.check) is None
 
 
 def test_seconds_in_which_the_brokers_do_not_answer_do_not_count(watched: Watched) -> None:
-    """Nobody knows then whether anything waits."""
+    """During that time it is unknown whether records wait."""
     assert watched.first_problem(replace(BEHIND, ends=None), 10_000) is None
 
 
 def test_seconds_for_which_the_process_was_frozen_do_not_count(watched: Watched) -> None:
-    """It has not tried meanwhile."""
+    """The process could not read during that time."""
     assert watched.first_problem(BEHIND, 2 * POLICY.check) is None
     watched.now += 100_000
     assert watched.first_problem(BEHIND, 2 * POLICY.check) is None
@@ -131,7 +131,7 @@ def test_seconds_for_which_the_process_was_frozen_do_not_count(watched: Watched)
 
 
 def test_fences_without_a_commit_between_them_are_a_stall(watched: Watched) -> None:
-    """However much is read again each time: nothing of it is ever written."""
+    """The same records are read again and again, and none is written."""
     found = None
     for cycle in range(100):
         seen = replace(BEHIND, positions={A: cycle % 3, B: 10}, fences=cycle)
@@ -143,14 +143,14 @@ def test_fences_without_a_commit_between_them_are_a_stall(watched: Watched) -> N
 
 @pytest.mark.parametrize("commits_every", [1, 5])
 def test_fences_between_commits_are_no_stall(watched: Watched, commits_every: int) -> None:
-    """Something gets on."""
+    """The replica makes progress."""
     for cycle in range(100):
         seen = replace(QUIET, fences=cycle, commits=cycle // commits_every)
         assert watched.first_problem(seen, 10.0) is None
 
 
-def test_one_fence_is_none_however_long_the_next_batch_takes(watched: Watched) -> None:
-    """It was right: another reader had the partition; and a slow write is another matter."""
+def test_a_single_fence_is_no_stall_however_long_the_next_batch_takes(watched: Watched) -> None:
+    """The fence was right, because another replica had the partition. A slow write is checked separately."""
     assert watched.first_problem(QUIET, 10.0) is None
     for step in range(100):
         seen = replace(QUIET, fences=2, is_writing=True, steps=step)
@@ -158,13 +158,13 @@ def test_one_fence_is_none_however_long_the_next_batch_takes(watched: Watched) -
 
 
 def test_fences_long_apart_with_nothing_to_do_between_them_are_no_stall(watched: Watched) -> None:
-    """As when a partition moves every hour and all its records are read elsewhere."""
+    """For example, a partition moves every hour, and another replica reads all its records."""
     for fences in range(20):
         assert watched.first_problem(replace(QUIET, fences=fences), 3600.0) is None
 
 
 def test_a_fence_before_and_one_after_the_process_was_frozen_are_no_stall(watched: Watched) -> None:
-    """It has not tried meanwhile."""
+    """The process could not write during that time."""
     for fences in range(3):
         assert watched.first_problem(replace(QUIET, fences=fences), 10.0) is None
         watched.now += POLICY.stall + 1
@@ -174,27 +174,27 @@ def test_a_fence_before_and_one_after_the_process_was_frozen_are_no_stall(watche
 
 
 def test_a_write_without_an_answer_is_a_stall(watched: Watched) -> None:
-    """Only after every time limit of its own should have ended it."""
+    """It is one only after the write's own time limit should have ended it."""
     found = watched.first_problem(replace(QUIET, is_writing=True), 1000)
     assert found is not None
     assert found[0] == POLICY.stall + POLICY.statement
     assert "write" in found[1]
 
 
-def test_a_long_write_that_gets_on_is_no_stall(watched: Watched) -> None:
-    """Statement by statement, each within its limit."""
+def test_a_long_write_that_makes_progress_is_no_stall(watched: Watched) -> None:
+    """Each of its statements ends within the time limit."""
     for step in range(100):
         assert watched.first_problem(replace(QUIET, is_writing=True, steps=step), POLICY.statement) is None
 
 
 def test_an_outage_of_the_database_is_no_stall(watched: Watched) -> None:
-    """Neither of reading, nor of writing, nor of claiming: a new process would not mend it."""
+    """It excuses reading, writing and claiming, because a new process would not help."""
     away = replace(BEHIND, is_writing=True, is_claimed=False, is_database_away=True)
     assert watched.first_problem(away, 100_000) is None
 
 
-def test_after_an_outage_the_time_begins_anew(watched: Watched) -> None:
-    """The first write comes a moment later."""
+def test_after_an_outage_the_time_begins_again(watched: Watched) -> None:
+    """The first write after an outage comes a moment later."""
     assert watched.first_problem(BEHIND, POLICY.stall - POLICY.check) is None
     assert watched.first_problem(replace(BEHIND, is_database_away=True), 2 * POLICY.check) is None
     assert watched.first_problem(BEHIND, POLICY.stall - POLICY.check) is None
@@ -204,7 +204,7 @@ def test_after_an_outage_the_time_begins_anew(watched: Watched) -> None:
 
 
 def test_a_group_that_assigns_nothing_is_a_stall(watched: Watched) -> None:
-    """Longer than any rebalance may take, while the brokers answer."""
+    """This takes longer than any rebalance may take, while the brokers answer."""
     found = watched.first_problem(replace(QUIET, positions={}, ends={}, is_assigned=False), 1000)
     assert found is not None
     assert found[0] == POLICY.stall + POLICY.rebalance
@@ -212,43 +212,43 @@ def test_a_group_that_assigns_nothing_is_a_stall(watched: Watched) -> None:
 
 
 def test_a_reader_without_partitions_is_no_stall(watched: Watched) -> None:
-    """More replicas than partitions: knowingly none."""
+    """There are more replicas than partitions, so the group assigns nothing to this one."""
     assert watched.first_problem(replace(QUIET, positions={}, ends={}), 100_000) is None
 
 
-def test_claims_that_nobody_makes_are_a_stall(watched: Watched) -> None:
-    """Kafka answers, the database answers, and still nothing is claimed."""
+def test_claims_that_are_not_made_are_a_stall(watched: Watched) -> None:
+    """Kafka and the database answer, but the replica does not claim."""
     found = watched.first_problem(replace(QUIET, positions={}, ends={}, is_claimed=False), 1000)
     assert found is not None
     assert "claimed" in found[1]
 
 
 def test_an_outage_of_kafka_is_no_stall_of_the_group(watched: Watched) -> None:
-    """Nothing can be assigned or claimed then."""
+    """No partition can be assigned or claimed meanwhile."""
     for seen in (replace(QUIET, is_assigned=False), replace(QUIET, is_claimed=False)):
         assert watched.first_problem(replace(seen, ends=None), 100_000) is None
 
 
-def test_a_group_that_does_not_take_us_in_is_no_stall(watched: Watched) -> None:
-    """A new process would not be taken in either. A topic that may not be read does not excuse it."""
+def test_a_group_that_refuses_the_replica_is_no_stall(watched: Watched) -> None:
+    """The group would refuse a new process too. A missing right to a topic is no excuse."""
     joining = replace(QUIET, is_assigned=False, ends={}, positions={})
     assert watched.first_problem(replace(joining, refused=frozenset({"group"})), 10_000) is None
     assert watched.first_problem(replace(joining, refused=frozenset({"topic"})), 1000) is not None
 
 
 def test_a_claim_of_a_topic_that_may_not_be_read_is_no_stall(watched: Watched) -> None:
-    """Nobody tells where such a partition begins and ends."""
+    """Without the right, the brokers do not return the bounds of the partition."""
     claiming = replace(QUIET, is_claimed=False)
     assert watched.first_problem(replace(claiming, refused=frozenset({"topic"})), 10_000) is None
     assert watched.first_problem(claiming, 1000) is not None
 
 
-# ── the dog ──
+# ── the watchdog ──
 
 
 @asynccontextmanager
 async def watching(world: World, reader: Reader) -> AsyncIterator[asyncio.Task[None]]:
-    """A watchdog beside a reader."""
+    """Run a watchdog for a replica during the context."""
     barks: list[str] = []
     dog = Watchdog(
         reader.pipeline,
@@ -268,12 +268,12 @@ async def watching(world: World, reader: Reader) -> AsyncIterator[asyncio.Task[N
 
 
 def freeze(reader: Reader, partition: Partition) -> None:
-    """Let the source fetch nothing more of a partition, and say nothing."""
+    """Let the source fetch no more records of a partition, without an error."""
     reader.source.paused.add(partition)
 
 
 async def test_a_source_that_silently_stops_fetching_ends_the_work() -> None:
-    """One partition of two; with what does not get on, told while everything still stands as it was."""
+    """One of two partitions is affected. It is reported by name before any work is cancelled."""
     world = World()
     async with world.reader() as reader, watching(world, reader) as dog:
         await reader.own(A, B)
@@ -289,8 +289,8 @@ async def test_a_source_that_silently_stops_fetching_ends_the_work() -> None:
     assert world.is_caught_up(B)
 
 
-async def test_an_outage_and_a_stopped_partition_do_not_wake_the_dog() -> None:
-    """Neither is mended by a new process."""
+async def test_an_outage_and_a_stopped_partition_do_not_trigger_the_watchdog() -> None:
+    """A new process would help with neither."""
     world = World()
     world.produce(B, 10)
     world.tables.claim(B, 99, "somebody before")
@@ -306,7 +306,7 @@ async def test_an_outage_and_a_stopped_partition_do_not_wake_the_dog() -> None:
 
 
 async def test_a_client_that_alone_gets_no_answer_ends_the_work() -> None:
-    """It may know only addresses that are gone; while nobody gets one, it is an outage."""
+    """Its addresses may be outdated. If no client gets an answer, it is an outage."""
     world = World()
     async with world.reader() as reader, watching(world, reader) as dog:
         await reader.own(A)
@@ -320,8 +320,10 @@ async def test_a_client_that_alone_gets_no_answer_ends_the_work() -> None:
 
 
 @pytest.mark.parametrize("is_claimed", [True, False])
-async def test_a_partition_without_a_leader_does_not_wake_the_dog(is_claimed: bool) -> None:
-    """Whether it had one when it was claimed or not. Only where a new client is told what this one is not, it does."""
+async def test_a_partition_without_a_leader_does_not_trigger_the_watchdog(is_claimed: bool) -> None:
+    """It does not matter whether it had a leader when it was claimed. It is a stall only if a new client gets an answer
+    and this one does not.
+    """
     world = World()
     async with world.reader() as reader, watching(world, reader) as dog:
         if is_claimed:
@@ -337,8 +339,8 @@ async def test_a_partition_without_a_leader_does_not_wake_the_dog(is_claimed: bo
             await dog
 
 
-async def test_a_leader_that_is_out_of_date_does_not_wake_the_dog() -> None:
-    """It answers, this client as any other; what it says is what does not do."""
+async def test_an_outdated_leader_does_not_trigger_the_watchdog() -> None:
+    """The leader answers this client like any other client, but its answer is outdated."""
     world = World()
     world.broker.answers_new_client = True
     world.broker.elect(A)
@@ -350,8 +352,10 @@ async def test_a_leader_that_is_out_of_date_does_not_wake_the_dog() -> None:
         assert reader.pipeline.unanswered == {A}
 
 
-async def test_a_topic_that_may_not_be_read_does_not_wake_the_dog() -> None:
-    """Its records wait until the right is granted; a new process would not get them. The others are watched."""
+async def test_a_topic_without_the_right_to_read_does_not_trigger_the_watchdog() -> None:
+    """Its records wait until the right is granted, and a new process could not read them either. Other partitions are
+    watched.
+    """
     world = World()
     async with world.reader() as reader, watching(world, reader) as dog:
         await reader.own(A, B)
@@ -366,8 +370,8 @@ async def test_a_topic_that_may_not_be_read_does_not_wake_the_dog() -> None:
             await dog
 
 
-async def test_records_behind_an_open_transaction_do_not_wake_the_dog() -> None:
-    """Nobody can read them, a new process neither."""
+async def test_records_behind_an_open_transaction_do_not_trigger_the_watchdog() -> None:
+    """No process can read them."""
     world = World()
     async with world.reader() as reader, watching(world, reader) as dog:
         await reader.own(A)

@@ -1,4 +1,4 @@
-"""The writer: batches are written side by side and committed in the order in which they were sealed."""
+"""Tests the writer: batches are written concurrently, and committed in the order in which they were sealed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.world import A
 
 
 class Desk:
-    """A writer at work, on one partition without records: its batches are gaps."""
+    """A running writer, on one partition without records: its batches are gaps."""
 
     def __init__(self) -> None:
         self.changes = Changes()
@@ -32,7 +32,7 @@ class Desk:
         self.claim = self.tables.claim(A, 0, "one")
 
     def batches(self, count: int) -> list[Batch]:
-        """Batches that follow each other."""
+        """Return consecutive batches."""
         made: list[Batch] = []
         span = Span.begin(self.claim)
         for _ in range(count):
@@ -42,14 +42,14 @@ class Desk:
         return made
 
     async def put(self, batch: Batch) -> None:
-        """As the pipeline does: a slot first."""
+        """Get a slot, then put the batch, as the pipeline does."""
         await self.writer.slot()
         self.writer.put(batch)
 
 
 @asynccontextmanager
 async def at_work() -> AsyncIterator[Desk]:
-    """A desk, as long as it is needed."""
+    """Run a desk's writer during the context."""
     desk = Desk()
     tasks = [asyncio.create_task(work) for work in desk.writer.workers()]
     yield desk
@@ -58,7 +58,7 @@ async def at_work() -> AsyncIterator[Desk]:
 
 
 async def test_two_batches_are_written_at_a_time() -> None:
-    """One more waits; who has another finds no slot."""
+    """One more batch waits. There is no slot for another one."""
     async with at_work() as desk:
         desk.store.gate.clear()
         for batch in desk.batches(BATCHES_IN_FLIGHT):
@@ -71,7 +71,7 @@ async def test_two_batches_are_written_at_a_time() -> None:
 
 
 async def test_batches_are_committed_in_the_order_in_which_they_were_sealed() -> None:
-    """Also when a later one is ready first: the ledger moves step by step."""
+    """A later batch may be ready first. The ledger moves in order."""
     async with at_work() as desk:
         desk.store.write_seconds = iter([5.0, 0.0, 3.0, 0.0, 1.0]).__next__
         batches = desk.batches(5)
@@ -84,7 +84,7 @@ async def test_batches_are_committed_in_the_order_in_which_they_were_sealed() ->
 
 
 async def test_a_fenced_batch_takes_the_later_ones_with_it() -> None:
-    """Nothing behind a hole may be committed."""
+    """No batch after a hole in the offsets may be committed."""
     async with at_work() as desk:
         desk.store.write_seconds = lambda: 1.0
         batches = desk.batches(4)
@@ -101,8 +101,8 @@ async def test_a_fenced_batch_takes_the_later_ones_with_it() -> None:
         assert desk.telemetry.count("fenced") == 3
 
 
-async def test_idle_waits_for_everything_put() -> None:
-    """Written or thrown away; an idle writer is idle at once."""
+async def test_idle_waits_for_every_batch() -> None:
+    """It waits until each batch is written or discarded, and returns at once if there is none."""
     async with at_work() as desk:
         await desk.writer.idle()
         desk.store.write_seconds = lambda: 2.0
@@ -113,7 +113,7 @@ async def test_idle_waits_for_everything_put() -> None:
 
 
 async def test_a_slot_that_is_not_needed_is_given_back() -> None:
-    """Or the writer would run out of them."""
+    """Otherwise the writer would have no slots left."""
     async with at_work() as desk:
         for _ in range(10):
             await desk.writer.slot()
@@ -121,8 +121,8 @@ async def test_a_slot_that_is_not_needed_is_given_back() -> None:
         assert await desk.writer.slot_within(1)
 
 
-async def test_giving_up_on_a_slot_takes_none() -> None:
-    """Waiting in vain costs nothing: afterwards all of them are there."""
+async def test_waiting_for_a_slot_without_success_takes_none() -> None:
+    """After waiting without success, all slots are still available."""
     async with at_work() as desk:
         desk.store.gate.clear()
         for batch in desk.batches(BATCHES_IN_FLIGHT):
@@ -134,8 +134,8 @@ async def test_giving_up_on_a_slot_takes_none() -> None:
         assert all([await desk.writer.slot_within(0.1) for _ in range(BATCHES_IN_FLIGHT)])
 
 
-async def test_the_time_to_write_is_told() -> None:
-    """From the first try to the commit, the turn included."""
+async def test_the_time_to_write_is_reported() -> None:
+    """It is measured from the first try to the commit, and includes the wait for the turn."""
     async with at_work() as desk:
         desk.store.write_seconds = iter([3.0, 1.0]).__next__
         for batch in desk.batches(2):
@@ -144,8 +144,8 @@ async def test_the_time_to_write_is_told() -> None:
         assert [seconds for _, seconds in desk.telemetry.all("written")] == [3.0, 3.0]
 
 
-async def test_an_older_claim_s_batch_is_told_as_fenced() -> None:
-    """With the partitions that were lost."""
+async def test_a_batch_of_an_older_claim_is_reported_as_fenced() -> None:
+    """The error names the lost partitions."""
     async with at_work() as desk:
         (batch,) = desk.batches(1)
         batch.spans = {A: Span.begin(Claim(A, 0, 0))}

@@ -1,4 +1,4 @@
-"""The corrections of aiokafka."""
+"""Tests the corrections of aiokafka."""
 
 from importlib.metadata import version
 
@@ -10,12 +10,12 @@ from consumer.kafka.unpacking import Batches, FetchResult, PartitionUnpacker
 
 
 def test_every_client_is_patched() -> None:
-    """The import of the package does it."""
+    """Importing the package patches it."""
     assert conn.AIOKafkaConnection is Connection
     assert (fetcher.MemoryRecords, fetcher.PartitionRecords) == (Batches, PartitionUnpacker)
     assert fetcher.FetchResult is FetchResult
 
 
 def test_the_patches_were_checked_for_this_version() -> None:
-    """If this fails after an upgrade: check each entry of the module's docstring again, then change the version."""
+    """If this fails after an upgrade, check each entry of the module's docstring again, then change the version."""
     assert version("aiokafka") == CHECKED_VERSION

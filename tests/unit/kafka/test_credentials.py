@@ -59,7 +59,7 @@ def test_files_that_do_not_belong_together_are_named(files: dict[str, Path], tmp
     assert credentials.tls(settings) is not None
 
 
-def test_an_encrypted_key_asks_nobody(files: dict[str, Path]) -> None:
+def test_an_encrypted_key_does_not_ask_for_a_password(files: dict[str, Path]) -> None:
     """Otherwise OpenSSL would ask on the terminal, and the service would wait without end."""
     credentials, settings = over_tls(files)
     encrypted = files["ssl_keyfile"].with_suffix(".encrypted")
@@ -96,7 +96,7 @@ def test_no_client_holds_a_secret() -> None:
     assert options["ssl_context"].get_ca_certs() == []
 
 
-async def test_without_credentials_nobody_is_asked(tmp_path: Path) -> None:
+async def test_without_credentials_no_server_is_asked(tmp_path: Path) -> None:
     """The reason is kept, as after a refusal by a broker."""
     authorities = tmp_path / "ca.pem"
     authorities.touch()

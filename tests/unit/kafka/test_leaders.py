@@ -129,7 +129,7 @@ async def test_a_leader_that_does_not_answer_costs_its_own_partitions(leader: in
 
 
 @pytest.mark.parametrize("code", [3, 5, 6, 29, 74, 75, 78, 9999])
-async def test_a_refused_answer_is_none(code: int) -> None:
+async def test_an_answer_with_an_error_is_no_answer(code: int) -> None:
     """The error concerns one of several partitions of a leader."""
     client = FakeClient({A: 1, B: 1})
     client.codes = {B: code}
@@ -165,7 +165,7 @@ async def test_brokers_that_know_nothing_of_transactions_are_refused() -> None:
         await bounds_of(FakeClient({A: 1}, {3: (0, 13)}), [A])
 
 
-async def test_a_frozen_broker_does_not_hold_up_a_question_that_any_can_answer() -> None:
+async def test_a_frozen_broker_does_not_delay_a_request_that_any_broker_can_answer() -> None:
     """The next broker is asked a moment later. If none answers, the call raises an error."""
     loop = asyncio.get_running_loop()
     for frozen in (1, 2):

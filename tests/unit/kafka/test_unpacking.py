@@ -53,7 +53,7 @@ def dead(found: Sequence[Any]) -> list[int]:
 
 @pytest.mark.parametrize("codec", range(5), ids=CODECS)
 @pytest.mark.parametrize("bad", [(0,), (20,), (10,), (0, 20), (9, 10, 11), tuple(range(21))])
-def test_a_bad_record_costs_no_other_one(codec: int, bad: tuple[int, ...]) -> None:
+def test_a_bad_record_affects_no_other_one(codec: int, bad: tuple[int, ...]) -> None:
     """This is true for every place in the batch, every codec and every position."""
     raw = batch(100, 21, bad, codec)
     for position in (100, 101, 109, 110, 111, 120, 121):
@@ -75,7 +75,7 @@ def test_an_unreadable_name_is_kept_byte_for_byte() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_record_whose_parts_cannot_be_told_apart_is_kept_whole(place: int) -> None:
+def test_a_record_whose_parts_cannot_be_separated_is_kept_whole(place: int) -> None:
     """The length of the record gives the beginning of the next one."""
     raw = batch(0, 3)
     body = bytes(raw[RECORDS_AT + 1 + place * (raw[RECORDS_AT] // 2 + 1) :][: raw[RECORDS_AT] // 2])
@@ -120,7 +120,7 @@ def test_a_damaged_header_gives_up_nothing_behind_the_batch(at: int, said: int) 
     assert whole(read(raw)[0]).last <= 20
 
 
-def test_what_comes_before_it_in_the_batch_is_read() -> None:
+def test_records_before_it_in_the_batch_are_read() -> None:
     """If a record's length is impossible, the beginning of the next record is unknown."""
     raw = batch(0, 5)
     size = raw[RECORDS_AT] // 2 + 1
@@ -149,7 +149,7 @@ def test_records_that_the_header_does_not_count_are_not_passed_over(count: int) 
         (lambda raw: raw.__setitem__(22, 0x02), "decompressed (snappy)"),
     ],
 )
-def test_why_a_batch_cannot_be_read_is_said(change: Any, why: str) -> None:
+def test_the_reason_why_a_batch_cannot_be_read_is_named(change: Any, why: str) -> None:
     """The reason quotes no content of the records."""
     raw = batch(0, 5)
     change(raw)
@@ -159,7 +159,7 @@ def test_why_a_batch_cannot_be_read_is_said(change: Any, why: str) -> None:
     assert "geheim" not in whole(found).why
 
 
-def test_of_an_aborted_transaction_nothing_is_returned() -> None:
+def test_nothing_of_an_aborted_transaction_is_returned() -> None:
     """The unreadable records of an aborted transaction are not returned either."""
     raw = batch(0, 5, [2])
     raw[22] |= TRANSACTIONAL
@@ -168,7 +168,7 @@ def test_of_an_aborted_transaction_nothing_is_returned() -> None:
 
 
 @pytest.mark.parametrize("length", [-(2**31), -13, -5, 0, 13, 2**31 - 1])
-def test_with_a_length_that_cannot_be_reading_ends_before_the_batch(length: int) -> None:
+def test_reading_ends_before_a_batch_with_an_impossible_length(length: int) -> None:
     """The data after the length cannot be found. It is fetched again, and no offset is skipped."""
     raw = batch(3, 21)
     raw[8:12] = struct.pack(">i", length)
@@ -179,7 +179,7 @@ def test_with_a_length_that_cannot_be_reading_ends_before_the_batch(length: int)
 
 
 @pytest.mark.parametrize("length", [20, 200, 10_000])
-def test_what_a_wrong_length_leads_to_is_never_taken_for_offsets(length: int) -> None:
+def test_bytes_after_a_wrong_length_are_never_taken_for_offsets(length: int) -> None:
     """The wrong length may end in the batch or after it."""
     raw = batch(3, 21)
     raw[8:12] = struct.pack(">i", length)
@@ -243,7 +243,7 @@ def test_records_are_unpacked_some_bytes_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("base", [28, 10**9])
-def test_behind_a_displaced_batch_reading_goes_on_at_the_next_one(base: int) -> None:
+def test_after_a_displaced_batch_reading_continues_at_the_next_one(base: int) -> None:
     """A broker returns the batch again, because its header claims to contain the next offset."""
     raw = batch(3, 21)
     raw[:8] = struct.pack(">q", base)
@@ -283,7 +283,14 @@ def test_each_position_has_the_epoch_of_its_batch() -> None:
     assert epochs() == [None]
 
 
-def test_a_damaged_batch_tells_no_epoch() -> None:
+def test_an_epoch_that_is_higher_than_the_next_one_is_wrong() -> None:
+    """No checksum covers it, and the epochs of a log never decrease. The epoch of the last batch cannot be checked."""
+    first, second, third = of_epoch(batch(0, 1), 4), of_epoch(batch(1, 2), 9), of_epoch(batch(3, 1), 4)
+    assert epochs(first, second, third) == [4, None, None, 4, 4]
+    assert epochs(first, second) == [4, 9, 9, 9]
+
+
+def test_a_damaged_batch_gives_no_epoch() -> None:
     """The header of the batch may be damaged too, so the epoch of the previous batch counts."""
     damaged = of_epoch(batch(2, 2), 2**30)
     damaged[-1] ^= 1

@@ -1,4 +1,4 @@
-"""The timer of prices: when it takes a file, what it tells, and that nothing ends it."""
+"""Tests the timer of prices: when it uses a file, what it reports, and that no error ends it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(20)
 
 
 class Recorder:
-    """Costs of which some are stale, and what is told of them."""
+    """Costs of which some are stale, and all reports about them."""
 
     def __init__(self, *steps: Recomputed | None) -> None:
         self.steps, self.said = list(steps), list[str]()
@@ -51,12 +51,12 @@ class Recorder:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file has settled at once."""
+    """Let a file count as complete at once."""
     monkeypatch.setattr(costs, "SETTLES_SECONDS", 0.0)
 
 
 def turns(recorder: Recorder, read: Callable[[], PriceBook], pricing: Pricing, count: int = 1) -> list[str]:
-    """What is said in so many turns."""
+    """Return the reports of so many turns."""
     job = CostJob(recorder, pricing, read, recorder, SystemClock())
 
     async def run() -> None:
@@ -68,7 +68,7 @@ def turns(recorder: Recorder, read: Callable[[], PriceBook], pricing: Pricing, c
 
 
 def test_a_file_is_adopted_once_and_all_stale_costs_are_settled() -> None:
-    """Step by step, until nothing is left."""
+    """Stale costs are settled in steps until none is left."""
     recorder, pricing = Recorder(Recomputed(2), Recomputed(1)), Pricing()
     said = turns(recorder, lambda: BOOK, pricing, 2)
     assert said == ["adopt book", "new book", "settled 2", "settled 1", "read book"]
@@ -76,7 +76,7 @@ def test_a_file_is_adopted_once_and_all_stale_costs_are_settled() -> None:
 
 
 def test_a_file_that_is_being_written_is_not_taken() -> None:
-    """It says something else when it is read again."""
+    """Its content differs when it is read again."""
     reads, pricing = iter([BOOK, OTHER, OTHER, OTHER]), Pricing()
     assert turns(Recorder(), lambda: next(reads), pricing) == []
     assert pricing.book.version == ""
@@ -84,7 +84,7 @@ def test_a_file_that_is_being_written_is_not_taken() -> None:
 
 
 def test_a_wrong_file_changes_nothing_and_stale_costs_are_settled_all_the_same() -> None:
-    """With the prices that were read before."""
+    """The earlier prices are used."""
     reads, pricing = iter([BOOK, BOOK]), Pricing()
 
     def read() -> PriceBook:

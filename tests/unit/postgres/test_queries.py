@@ -1,4 +1,4 @@
-"""The files of SQL and their loader."""
+"""Tests the SQL files and their loader."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ NAMES = [name for file in FILES for name in re.findall(r"^-- name: (\w+)$", file
 
 
 def test_no_name_is_used_for_two_statements() -> None:
-    """One of them could not be loaded."""
+    """Only one of them could be loaded."""
     assert len(NAMES) == len(set(NAMES)) > 100
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_each_statement_has_a_comment_and_is_used(name: str) -> None:
-    """The comment says what the statement does; an unused statement can go."""
+    """The comment says what the statement does. An unused statement must be removed."""
     heading, comment, *_ = load(name).splitlines()
     assert heading == f"-- name: {name}"
     assert comment.startswith("-- ")
@@ -32,6 +32,6 @@ def test_each_statement_has_a_comment_and_is_used(name: str) -> None:
 
 
 def test_a_statement_keeps_its_name_in_messages() -> None:
-    """Also after names of tables were formatted in."""
+    """It keeps the name even after table names were formatted in."""
     assert name_of(load("make_stage").format(table="t", stage="s", names="n")) == "make_stage"
     assert name_of("COPY provenance") == "COPY provenance"

@@ -1,4 +1,4 @@
-"""The schema version that the service needs."""
+"""Tests the schema version that the service needs."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from consumer.postgres.schema_check import SCHEMA_VERSION
 
 
 def test_the_service_needs_the_newest_migration() -> None:
-    """The service does not read the migrations; it knows the number."""
+    """The service does not read the migrations; it has the number as a constant."""
     assert load(schema_directory())[-1].version == SCHEMA_VERSION

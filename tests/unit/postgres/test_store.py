@@ -1,4 +1,4 @@
-"""How the store writes batches, without a database: which ones at a time, and what it tries again."""
+"""Tests how the store writes batches, without a database: which ones concurrently, and which ones again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.fakes import Changes, FakeTelemetry, LoopClock, in_a_while
 
 
 class Store(PostgresStore):
-    """Its transactions take a moment, and only remember that they were there."""
+    """A store whose transactions take a moment and only record that they ran."""
 
     def __init__(self) -> None:
         database, ledger = cast(Database, SimpleNamespace(statement_seconds=60.0)), cast(PostgresLedger, None)
@@ -51,13 +51,13 @@ class Store(PostgresStore):
 
 
 def batch_of(number: int, *ids: bytes) -> Batch:
-    """A batch with dialogues of these ids, known by a number."""
+    """Return a batch with dialogues of these ids; its number identifies it."""
     rows: list[Any] = [SimpleNamespace(id=own, record=SimpleNamespace(headers=())) for own in ids]
     return Batch(ROOMY, rows={DIALOGUE: rows}, records=number)
 
 
 async def write_all(store: Store, batches: Sequence[Batch]) -> None:
-    """As the pipeline does, two at a time."""
+    """Write the batches as the pipeline does, two at a time."""
     writer = Writer(store, store._telemetry, LoopClock(), lambda _: None, lambda *_: None)
     async with asyncio.TaskGroup() as tasks:
         works = [tasks.create_task(work) for work in writer.workers()]
@@ -69,15 +69,15 @@ async def write_all(store: Store, batches: Sequence[Batch]) -> None:
             work.cancel()
 
 
-async def test_no_two_transactions_are_under_way_over_one_id() -> None:
-    """They would wait for each other; the second one counts from when it waits for its turn."""
+async def test_no_two_transactions_with_one_id_run_at_once() -> None:
+    """They would wait for each other. The second transaction begins when it waits for its turn."""
     store = Store()
     await write_all(store, [batch_of(1, b"x"), batch_of(2, b"x", b"y"), batch_of(3, b"y"), batch_of(4, b"z")])
     assert store.met == {frozenset((3, 4))}
 
 
-async def test_what_has_no_support_without_copy_is_no_matter_of_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row is looked for, and where there is none it is waited out, not tried at once again without end."""
+async def test_an_unsupported_feature_without_copy_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no row causes the error, the store waits, and does not try again at once without end."""
     monkeypatch.setattr("consumer.postgres.preparation.aside", in_a_while)  # virtual time does not wait for a thread
     store = Store()
     said = ("a trigger of somebody's", Cause.REFUSED, "0A000")
@@ -88,7 +88,7 @@ async def test_what_has_no_support_without_copy_is_no_matter_of_copy(monkeypatch
 
 
 async def test_a_write_that_began_before_an_outage_does_not_end_it() -> None:
-    """Of two writers one may still get its answer when the server is killed; the outage is reported once."""
+    """When the server is killed, one of two writers may still get its answer. The outage is reported once."""
     store = Store()
     late, failed = batch_of(1, b"x"), batch_of(2, b"y")
     answered = asyncio.Event()
@@ -108,7 +108,7 @@ async def test_a_write_that_began_before_an_outage_does_not_end_it() -> None:
 
 
 async def test_a_session_that_was_lost_in_an_outage_does_not_begin_another_one() -> None:
-    """The second writer waits for its turn meanwhile, and finds its session closed when the first has written again."""
+    """The second writer waits for its turn, and finds its session closed after the first one has written again."""
     store = Store()
     first, second = batch_of(1, b"x"), batch_of(2, b"y")
     outages, lost = iter([Unavailable("killed", Cause.SHUTDOWN)]), iter([Unavailable("closed", Cause.CONNECTION)])
@@ -142,7 +142,7 @@ async def test_waiting_for_the_turn_is_no_outage() -> None:
 
 
 def told(store: Store) -> list[str]:
-    """What the store has told of the database."""
+    """Return the store's reports about the database."""
     telemetry = store._telemetry
     assert isinstance(telemetry, FakeTelemetry)
     return [name for name, *_ in telemetry.told if name in ("unavailable", "available", "retried")]

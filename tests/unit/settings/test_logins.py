@@ -41,7 +41,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, **values: str) -> str:
     return str(caught.value)
 
 
-# ── what is allowed ──
+# ── allowed values ──
 
 
 def test_a_token_comes_from_a_program_or_from_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def test_a_password_has_one_source(monkeypatch: pytest.MonkeyPatch, dsn: str) ->
     assert SECRET not in str(caught.value)
 
 
-# ── what is read again ──
+# ── values that are read again ──
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def refusal() -> str:
     return str(caught.value)
 
 
-# ── where they come from ──
+# ── sources ──
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
@@ -77,17 +77,17 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     ],
 )
 def test_the_contract_s_settings_exist(name: str) -> None:
-    """Under the names it gives them, each with a meaning."""
+    """They have the names of the contract, and each has a description."""
     assert known_variables()[f"RAGLEDGER_{name}"].description
 
 
-def test_every_setting_says_what_it_means() -> None:
-    """`config show` and the documentation are made from it."""
+def test_every_setting_has_a_description() -> None:
+    """`config show` and the documentation use it."""
     assert [name for name, field in known_variables().items() if not field.description] == []
 
 
 def test_the_environment_sets_them(set_env: Any) -> None:
-    """RAGLEDGER_GROUP__NAME, in either case."""
+    """The variables are RAGLEDGER_GROUP__NAME, in either case."""
     set_env(KAFKA__GROUP_ID="mine", HTTP__PORT="0", POSTGRES__PGBOUNCER="true", kafka__client_rack="r1")
     settings = load()
     assert (settings.kafka.group_id, settings.kafka.client_rack) == ("mine", "r1")
@@ -95,7 +95,6 @@ def test_the_environment_sets_them(set_env: Any) -> None:
 
 
 def test_an_env_file_sets_them_and_the_environment_wins(set_env: Any, tmp_path: Path) -> None:
-    """As everywhere."""
     file = tmp_path / "env"
     file.write_text("RAGLEDGER_KAFKA__GROUP_ID=from-file\nRAGLEDGER_LOG__LEVEL=DEBUG\n")
     set_env(ENV_FILE=str(file), LOG__LEVEL="ERROR")
@@ -105,7 +104,7 @@ def test_an_env_file_sets_them_and_the_environment_wins(set_env: Any, tmp_path: 
 
 @pytest.mark.parametrize("spell", [str.upper, str.lower])
 def test_a_secrets_directory_sets_them(set_env: Any, tmp_path: Path, spell: Any) -> None:
-    """One file per setting, named as its variable, as Docker and Kubernetes mount secrets."""
+    """It has one file for each setting, with the name of the variable, as Docker and Kubernetes mount secrets."""
     (tmp_path / spell("RAGLEDGER_POSTGRES__DSN")).write_text("postgresql://u:p@h/d\n")
     (tmp_path / spell("RAGLEDGER_KAFKA__SASL_PASSWORD")).write_text(SECRET)
     set_env(SECRETS_DIR=str(tmp_path))
@@ -116,7 +115,6 @@ def test_a_secrets_directory_sets_them(set_env: Any, tmp_path: Path, spell: Any)
 
 
 def test_the_environment_wins_over_a_secret(set_env: Any, tmp_path: Path) -> None:
-    """The nearer one."""
     (tmp_path / "RAGLEDGER_POSTGRES__DSN").write_text("postgresql://file/d")
     set_env(SECRETS_DIR=str(tmp_path), POSTGRES__DSN="postgresql://environment/d")
     assert load().postgres.dsn.get_secret_value() == "postgresql://environment/d"
@@ -124,7 +122,7 @@ def test_the_environment_wins_over_a_secret(set_env: Any, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("value", ['{"a": 1}', "[1]", "null", "12345", '"quoted"', " spaces ", "a#b"])
 def test_a_password_is_taken_as_it_is(set_env: Any, value: str) -> None:
-    """Also when it looks like JSON."""
+    """This holds also if it looks like JSON."""
     set_env(KAFKA__SECURITY_PROTOCOL="SASL_SSL", KAFKA__SASL_USERNAME="u", KAFKA__SASL_PASSWORD=value)
     password = load().kafka.sasl_password
     assert password is not None
@@ -140,7 +138,7 @@ def test_settings_do_not_change() -> None:
         settings.http = None
 
 
-# ── what stops the start ──
+# ── errors that stop the start ──
 
 
 @pytest.mark.parametrize(
@@ -203,7 +201,7 @@ def test_an_unknown_variable_stops_with_a_suggestion(set_env: Any, name: str, me
 
 @pytest.mark.parametrize("name", ["KAFKA__GRUP_ID", "KAFK__GROUP_ID"])
 def test_an_unknown_variable_in_the_env_file_stops_too(set_env: Any, tmp_path: Path, name: str) -> None:
-    """Under the name that it has there, with the same suggestion."""
+    """It is named as in the file, with the same suggestion."""
     file = tmp_path / "env"
     file.write_text(f"RAGLEDGER_{name}=x\n")
     set_env(ENV_FILE=str(file))
@@ -211,7 +209,7 @@ def test_an_unknown_variable_in_the_env_file_stops_too(set_env: Any, tmp_path: P
 
 
 def test_other_files_in_the_secrets_directory_are_not_read(set_env: Any, tmp_path: Path) -> None:
-    """A keystore next to ours is nobody's text."""
+    """A keystore beside our files is not text."""
     (tmp_path / "keystore.jks").write_bytes(b"\xfe\xed\xfe\xed")
     (tmp_path / "RAGLEDGER_LOG__LEVEL").write_text("DEBUG")
     set_env(SECRETS_DIR=str(tmp_path))
@@ -219,14 +217,41 @@ def test_other_files_in_the_secrets_directory_are_not_read(set_env: Any, tmp_pat
 
 
 def test_an_unknown_file_in_the_secrets_directory_stops_too(set_env: Any, tmp_path: Path) -> None:
-    """A misspelt secret would otherwise be missed at the first connection."""
+    """Otherwise a misspelt secret would be noticed only at the first connection."""
     (tmp_path / "RAGLEDGER_POSTGRES__DNS").write_text(SECRET)
     set_env(SECRETS_DIR=str(tmp_path))
     assert refusal() == "RAGLEDGER_POSTGRES__DNS: there is no such setting (did you mean RAGLEDGER_POSTGRES__DSN?)"
 
 
+def test_a_secret_that_is_no_file_stops_the_start(set_env: Any, tmp_path: Path) -> None:
+    """Docker makes a directory where a file to mount is missing; the default would be another database."""
+    place = tmp_path / "RAGLEDGER_POSTGRES__DSN"
+    set_env(SECRETS_DIR=str(tmp_path))
+    place.mkdir()
+    assert refusal() == f"RAGLEDGER_SECRETS_DIR: {place} is a directory, not a file"
+    place.rmdir()
+    place.symlink_to("nowhere")
+    assert refusal() == f"RAGLEDGER_SECRETS_DIR: {place} is a link to nothing, not a file"
+    place.unlink()
+    os.mkfifo(place)
+    assert refusal() == f"RAGLEDGER_SECRETS_DIR: {place} is a pipe, a socket or a device, not a file"
+    place.unlink()
+    (tmp_path / "target").write_text("postgresql://h/d")
+    place.symlink_to("target")
+    assert load().postgres.dsn.get_secret_value() == "postgresql://h/d"
+
+
+def test_a_source_named_in_a_file_stops_the_start(set_env: Any, tmp_path: Path) -> None:
+    """Only the environment names the sources; beside that, the same line in a file does no harm."""
+    (tmp_path / "env").write_text(f"RAGLEDGER_SECRETS_DIR={tmp_path}\n")
+    set_env(ENV_FILE=str(tmp_path / "env"))
+    assert refusal() == "RAGLEDGER_SECRETS_DIR: has an effect in the environment only, not in a file"
+    set_env(SECRETS_DIR=str(tmp_path))
+    load()
+
+
 def test_other_variables_in_the_env_file_are_not_ours(set_env: Any, tmp_path: Path) -> None:
-    """An env file is often shared with other programs, as the environment is."""
+    """An env file is often shared with other programs, like the environment."""
     file = tmp_path / "env"
     file.write_text("POSTGRES_PASSWORD=x\nRAGLEDGER_LOG__LEVEL=DEBUG\n")
     set_env(ENV_FILE=str(file))
@@ -240,13 +265,13 @@ def test_a_file_or_directory_that_is_not_there_stops_the_start(set_env: Any, nam
     assert f"RAGLEDGER_{name}" in refusal()
 
 
-# ── what belongs together ──
+# ── settings that depend on each other ──
 
 
 @pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT"])
 @pytest.mark.parametrize("given", [{}, {"KAFKA__SASL_USERNAME": "u"}, {"KAFKA__SASL_PASSWORD": SECRET}])
 def test_sasl_needs_credentials(set_env: Any, protocol: str, given: dict[str, str]) -> None:
-    """Both of them; the message says which settings these are, and not what they hold."""
+    """Both are required. The message names the settings and not their values."""
     set_env(KAFKA__SECURITY_PROTOCOL=protocol, **given)
     message = refusal()
     assert message.startswith(f"RAGLEDGER_KAFKA__SECURITY_PROTOCOL='{protocol}': ")
@@ -310,18 +335,18 @@ def test_addresses_of_brokers(set_env: Any, servers: str) -> None:
         "",
     ],
 )
-def test_dsns_that_the_client_understands(set_env: Any, rest: str) -> None:
-    """Several hosts, a socket, settings of the server, nothing at all."""
+def test_dsns_that_the_client_accepts(set_env: Any, rest: str) -> None:
+    """Some have several hosts, a socket, or server settings; one is empty."""
     set_env(POSTGRES__DSN=f"postgresql://{rest}")
     assert load().postgres.dsn.get_secret_value().endswith(rest)
 
 
 @pytest.mark.parametrize("password", ["p\uff20x", "a[b]c", "12#34", "12/34", "1?a=1", "p@q/r@s"])
-def test_a_password_that_takes_a_dsn_apart_is_not_shown(set_env: Any, password: str) -> None:
+def test_a_password_that_breaks_a_dsn_is_not_shown(set_env: Any, password: str) -> None:
     """No part of such a password becomes a host; the message says how to encode it."""
     set_env(POSTGRES__DSN=f"postgresql://{SECRET}:{password}@h/d")
     message = refusal()
-    assert message.startswith("RAGLEDGER_POSTGRES__DSN=(hidden): is no URL")
+    assert message.startswith("RAGLEDGER_POSTGRES__DSN=(hidden): cannot be parsed as a URL")
     assert SECRET not in message
     assert password not in message
 
@@ -331,30 +356,35 @@ def test_a_password_that_takes_a_dsn_apart_is_not_shown(set_env: Any, password: 
     [
         ("h:5432x/d", "the port a number"),
         ("h:5432,h2:x/d", "the port a number"),
-        ("h/d?sslmode=on", "an sslmode that is none of allow"),
-        ("h/d?target_session_attrs=leader", "target_session_attrs that is none of any"),
+        ("h/d?sslmode=on", "an sslmode that is not one of allow"),
+        ("h/d?target_session_attrs=leader", "target_session_attrs that is not one of any"),
         ("h/d?hostaddr=10.0.0.1", "has hostaddr, which ragledger does not know: name it as the host"),
         ("h/d?sslmod=require", "has sslmod, which ragledger does not know"),
         ("h/d?ssl=true", "write sslmode=require or sslmode=verify-full"),
         ("h/d?schema=rag", "options=-csearch_path%3D"),
         ("h/d?sslmode", "as parameter 1"),
-        ("h/d?port=x", "a port that is no number"),
+        ("h/d?port=x", "a port that is not a number"),
         ("h:70000/d", "the port a number"),
         ("h1,,h2/d", "the port a number"),
-        ("/d?host=a,,b", "a host that is none"),
-        ("/d?host=[::1", "a host that is none"),
-        ("/d?host=a:b", "a host that is none"),
+        ("/d?host=a,,b", "an invalid host"),
+        ("/d?host=[::1", "an invalid host"),
+        ("/d?host=a:b", "an invalid host"),
         ("/d?host=a,b&port=1,2,3", "another number of ports than of hosts"),
-        ("h/d?pgbouncer=maybe", "a value of pgbouncer that is none of"),
+        ("h/d?pgbouncer=maybe", "a value of pgbouncer that is not one of"),
         ("h/d?sslrootcert=system&sslmode=require", "needs sslmode=verify-full"),
         ("h/d?sslnegotiation=direct", "needs sslmode=require or stricter"),
-        ("h/d?ssl_min_protocol_version=SSLv3", "none of TLSv1"),
+        ("h/d?ssl_min_protocol_version=SSLv3", "not one of TLSv1"),
         ("h%zz/d", "write a % as %25"),
         ("h/d?password=100%", "write a % as %25"),
         ("h/d?sslrootcert=/nowhere/at/all", "there is no such file"),
+        ("localhost/d?host=/cloudsql/p:r:i", "has host as a parameter beside what stands before the ?"),
+        ("h/d?port=6543", "has port as a parameter"),
+        ("h/d?user=v", "has user as a parameter"),
+        ("h/d?password=x", "has password as a parameter"),
+        ("h/d?dbname=e", "has dbname as a parameter"),
     ],
 )
-def test_dsns_that_it_does_not(set_env: Any, rest: str, said: str) -> None:
+def test_dsns_that_the_client_does_not_accept(set_env: Any, rest: str, said: str) -> None:
     """The start reports such parameters: otherwise the server would refuse every connection and look unavailable."""
     set_env(POSTGRES__DSN=f"postgresql://u:{SECRET}@{rest}")
     message = refusal()
@@ -375,7 +405,7 @@ def test_dsns_that_it_does_not(set_env: Any, rest: str, said: str) -> None:
         ("u@h/d?password=a+b%26c", ("u@h/d", {"password": "a+b&c"}, False)),
     ],
 )
-def test_what_of_a_dsn_the_client_is_given(set_env: Any, rest: str, parts: tuple[str, dict[str, str], bool]) -> None:
+def test_the_dsn_for_the_client(set_env: Any, rest: str, parts: tuple[str, dict[str, str], bool]) -> None:
     """Parameters of other clients are removed, a pooler is recognised, and asyncpg decodes the intended values."""
     set_env(POSTGRES__DSN=f"postgres://{rest}")
     postgres = load().postgres
@@ -389,8 +419,8 @@ def test_the_setting_wins_over_a_dsn_that_names_a_pooler(set_env: Any) -> None:
     assert not load().postgres.pgbouncer
 
 
-def test_what_is_ignored_is_said_by_name(set_env: Any) -> None:
-    """One sentence for the DSN, one for what Kubernetes sets."""
+def test_ignored_settings_are_named(set_env: Any) -> None:
+    """There is one sentence for the DSN and one for the variables of Kubernetes."""
     set_env(POSTGRES__DSN="postgresql://h/d?pgbouncer=true")
     assert ignored(load()) == []
     set_env(POSTGRES__DSN=f"postgresql://u:{SECRET}@h/d?pool_timeout=1&connection_limit=1", PORT="tcp://10.0.0.1:9108")
@@ -400,17 +430,17 @@ def test_what_is_ignored_is_said_by_name(set_env: Any) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["jdbc:postgresql://", "postgresql+asyncpg://", "postgres+psycopg2://"])
-def test_the_url_of_another_client_is_told_as_such(set_env: Any, prefix: str) -> None:
-    """With what to leave out."""
+def test_the_url_of_another_client_is_named(set_env: Any, prefix: str) -> None:
+    """The message says which part to remove."""
     set_env(POSTGRES__DSN=f"{prefix}u:{SECRET}@h/d")
     assert "must begin with postgresql://: that is the URL of another client" in refusal()
 
 
 @pytest.mark.parametrize("rest", ["h/d?sslmode=verify-full", "h/d?sslmode=verify-ca"])
-def test_a_server_that_nobody_can_verify_is_refused(
+def test_a_server_without_authorities_to_verify_it_is_refused(
     set_env: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rest: str
 ) -> None:
-    """Every connection would fail; any of the places where authorities are named is enough."""
+    """Every connection would fail. It is sufficient to name the authorities in one of the possible places."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("PGSSLROOTCERT", raising=False)
     set_env(POSTGRES__DSN=f"postgresql://{rest}")
@@ -429,7 +459,7 @@ def test_a_server_that_nobody_can_verify_is_refused(
     assert load().postgres.parsed.parameters["sslrootcert"] == str(ca)
 
 
-# ── what Kubernetes sets ──
+# ── variables of Kubernetes ──
 
 SERVICE_LINKS = {
     "PORT": "tcp://10.0.0.1:9108",
@@ -447,8 +477,8 @@ SERVICE_LINKS = {
 }
 
 
-def test_what_kubernetes_sets_for_a_service_named_like_us_is_no_setting(set_env: Any) -> None:
-    """Recognised by name and value together."""
+def test_variables_that_kubernetes_sets_for_our_service_are_ignored(set_env: Any) -> None:
+    """They are recognised by name and value together."""
     set_env(**SERVICE_LINKS)
     load()
     assert service_links() == tuple(sorted(f"RAGLEDGER_{name}" for name in SERVICE_LINKS))
@@ -466,15 +496,15 @@ def test_what_kubernetes_sets_for_a_service_named_like_us_is_no_setting(set_env:
         ("HTTP__SERVICE_HOST", "10.0.0.1"),
     ],
 )
-def test_a_typo_is_none_of_these(set_env: Any, name: str, value: str) -> None:
-    """One underscore too few is the usual one."""
+def test_a_misspelt_setting_is_not_taken_for_one(set_env: Any, name: str, value: str) -> None:
+    """One underscore too few is the usual mistake."""
     set_env(**{name: value})
     message = refusal()
     assert f"RAGLEDGER_{name}: there is no such setting" in message
     assert name != "HTTP_PORT" or "did you mean RAGLEDGER_HTTP__PORT?" in message
 
 
-def test_a_setting_is_never_taken_for_one(set_env: Any) -> None:
+def test_a_setting_is_never_taken_for_a_variable_of_kubernetes(set_env: Any) -> None:
     """A variable with a setting's name is a setting, with any value."""
     set_env(HTTP__PORT="tcp://10.0.0.1:9108")
     assert "RAGLEDGER_HTTP__PORT=" in refusal()
@@ -502,7 +532,7 @@ def test_quotation_marks_around_a_dsn_are_named(set_env: Any, mark: str) -> None
 
 @pytest.mark.parametrize("dsn", [f"mysql://u:{SECRET}@h/d", SECRET, f"host=h password={SECRET}"])
 def test_a_secret_is_hidden_in_errors(set_env: Any, dsn: str) -> None:
-    """The name and what is allowed are enough."""
+    """The name and the allowed values are sufficient."""
     set_env(POSTGRES__DSN=dsn)
     message = refusal()
     assert message == "RAGLEDGER_POSTGRES__DSN=(hidden): must begin with postgresql://"
@@ -510,7 +540,7 @@ def test_a_secret_is_hidden_in_errors(set_env: Any, dsn: str) -> None:
 
 
 def test_no_error_shows_a_secret(set_env: Any) -> None:
-    """Whatever else is wrong with the group it is in."""
+    """Another setting of its group may be wrong too."""
     dsn = f"postgresql://u:{SECRET}@h/d"
     set_env(
         POSTGRES__DSN=dsn, POSTGRES__POOL_SIZE="x", KAFKA__SASL_PASSWORD=SECRET, KAFKA__SECURITY_PROTOCOL="SASL_SSL"
@@ -519,13 +549,13 @@ def test_no_error_shows_a_secret(set_env: Any) -> None:
 
 
 def test_settings_do_not_print_secrets(set_env: Any) -> None:
-    """Neither as text nor as JSON."""
+    """This holds for text and for JSON."""
     set_env(POSTGRES__DSN=f"postgresql://u:{SECRET}@h/d", KAFKA__SASL_PASSWORD=SECRET)
     settings = load()
     assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json()
 
 
-def test_the_owner_tells_host_and_process() -> None:
+def test_the_owner_names_host_and_process() -> None:
     """The name identifies the replica in the ledger."""
     host, _, process = owner_name().rpartition(":")
     assert host
@@ -533,7 +563,7 @@ def test_the_owner_tells_host_and_process() -> None:
 
 
 def test_a_setting_and_its_variable() -> None:
-    """One rule both ways."""
+    """The rule is the same in both directions."""
     assert variable("kafka", "group_id") == "RAGLEDGER_KAFKA__GROUP_ID"
     assert all(name.startswith("RAGLEDGER_") and "__" in name for name in known_variables())
     assert known_variables().keys() == {
@@ -549,6 +579,6 @@ def test_an_empty_value_is_none(set_env: Any, name: str) -> None:
 
 
 def test_an_empty_value_of_another_setting_stops_the_start(set_env: Any) -> None:
-    """By its name."""
+    """The message names the setting."""
     set_env(HTTP__PORT="")
     assert refusal().startswith("RAGLEDGER_HTTP__PORT='': ")

@@ -1,4 +1,4 @@
-"""Whatever is wrong with settings, and wherever a secret stands in them: nothing of it is shown."""
+"""Tests that no part of a secret is shown, whatever is wrong with the settings and wherever the secret is in them."""
 
 import asyncio
 import errno
@@ -25,7 +25,7 @@ from consumer.postgres.login import Login
 from consumer.settings.model import SettingsError, ignored, known_variables, load
 from consumer.settings.shown import effective
 
-# Pieces of four characters that no message has in it, and what takes a DSN apart between them.
+# Pieces of four characters that no message contains, and separators of a DSN between them.
 PIECES = st.sampled_from(["Zq7K", "Xw9P", "Vj3Y", "7301", "Jk5Ä"])
 BETWEEN = st.sampled_from([*"@:/#?%&=,;+ '\"\\[]{}$", "%4", "%zz", "%40", "=x&", "\t", "@h/", ":1@", "://", "\uff20"])
 SECRETS = st.lists(st.one_of(PIECES, BETWEEN), min_size=2, max_size=6).map("".join).filter(lambda s: run_of(s) != set())
@@ -54,7 +54,7 @@ OTHERS = ["KAFKA__SASL_PASSWORD", "KAFKA__SASL_OAUTH_CLIENT_SECRET", "ERASURE__K
 
 
 def run_of(secret: str) -> set[str]:
-    """Every run of four characters of a secret that belongs to nothing else."""
+    """Return the pieces of a secret that a test can search for, because no message contains them otherwise."""
     pieces = ("Zq7K", "Xw9P", "Vj3Y", "7301", "Jk5Ä")
     runs = {secret[start : start + 4] for start in range(len(secret) - 3)}
     return {run for run in runs if run in pieces}
@@ -62,7 +62,7 @@ def run_of(secret: str) -> set[str]:
 
 @pytest.fixture
 def clean(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """No setting of whoever runs the tests."""
+    """Remove the settings of the person who runs the tests."""
     for name in os.environ:
         if name.upper().startswith(("RAGLEDGER_", "PG")):
             monkeypatch.delenv(name)
@@ -70,7 +70,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def shown() -> str:
-    """All that is shown of the settings: each for itself, or why they are refused, with its traceback."""
+    """Return everything that is shown of the settings, or the refusal with its traceback."""
     try:
         found = load()
     except SettingsError as error:
@@ -80,7 +80,7 @@ def shown() -> str:
 
 
 def connecting(found: Any) -> str:
-    """What asyncpg says of a DSN that was taken for right: nothing, as it understands it."""
+    """Return asyncpg's error about an accepted DSN; empty if it understands the DSN."""
     options = asyncio.run(Login(found.postgres).options())
     try:
         connect_utils._parse_connect_dsn_and_args(  # type: ignore[attr-defined]
@@ -100,7 +100,7 @@ hostile = settings(max_examples=150, deadline=None, suppress_health_check=[Healt
 @hostile
 @given(secret=SECRETS, dsn=DSNS)
 def test_nothing_of_a_dsn_is_shown(clean: pytest.MonkeyPatch, secret: str, dsn: str) -> None:
-    """Well-formed or not; and what is taken for right, the client understands."""
+    """The DSN may be valid or not. The client understands every accepted one."""
     clean.setenv("RAGLEDGER_POSTGRES__DSN", dsn.format(secret))
     said = shown()
     assert not any(run in said for run in run_of(secret)), said
@@ -110,7 +110,7 @@ def test_nothing_of_a_dsn_is_shown(clean: pytest.MonkeyPatch, secret: str, dsn: 
 @hostile
 @given(secret=SECRETS, name=st.sampled_from(OTHERS), wrong=st.booleans())
 def test_nothing_of_another_secret_is_shown(clean: pytest.MonkeyPatch, secret: str, name: str, wrong: bool) -> None:
-    """Whether it is right, or it or something else of its group is wrong."""
+    """The secret may be valid, or it or another setting of its group may be wrong."""
     clean.setenv(f"RAGLEDGER_{name}", secret)
     clean.setenv("RAGLEDGER_KAFKA__SECURITY_PROTOCOL", "SASL_SSL" if wrong else "PLAINTEXT")
     assert not any(run in shown() for run in run_of(secret))
@@ -121,7 +121,7 @@ def test_nothing_of_another_secret_is_shown(clean: pytest.MonkeyPatch, secret: s
 def test_nothing_of_a_file_is_shown(
     clean: pytest.MonkeyPatch, tmp_path: Path, secret: str, name: str, mark: str
 ) -> None:
-    """Neither of a line of the env file that is none, nor of a group that is given as JSON."""
+    """The file is an env file with a wrong line, or a group is given as JSON."""
     file = tmp_path / "env"
     file.write_text(f"RAGLEDGER_{name}{mark}{secret}\n{secret}\n")
     group, member = name.lower().split("__")
@@ -149,7 +149,7 @@ CONNECTION_STRINGS = [
 def test_nothing_of_a_secret_in_a_variable_for_something_else_is_shown(
     clean: pytest.MonkeyPatch, name: str, secret: str
 ) -> None:
-    """A key instead of its file, a connection string instead of brokers."""
+    """A key is given instead of its file, or a connection string instead of brokers."""
     clean.setenv(name, secret)
     assert "Zq7K" not in printed()
 
@@ -158,7 +158,7 @@ def test_nothing_of_a_secret_in_a_variable_for_something_else_is_shown(
     "secret", ["hunter2", "Passw0rd!", "s3cr3t", "Zq7K", "correcthorsebatterystaple", "/aB3+xY9=="]
 )
 def test_nothing_of_a_password_in_a_variable_of_another_type_is_shown(clean: pytest.MonkeyPatch, secret: str) -> None:
-    """A number, a choice, the name of a file that must be there: the value is refused, and hidden."""
+    """The setting is a number, a choice, or the name of a required file: the value is refused and hidden."""
     refused = {}
     for name in known_variables():
         clean.setenv(name, secret)
@@ -168,6 +168,18 @@ def test_nothing_of_a_password_in_a_variable_of_another_type_is_shown(clean: pyt
         clean.delenv(name)
     assert len(refused) > 35
     assert not [name for name, said in refused.items() if secret in said]
+
+
+def test_the_words_about_a_hidden_value_do_not_depend_on_it(clean: pytest.MonkeyPatch) -> None:
+    """A parser's message may quote one character of a password."""
+    for name in known_variables():
+        said = set()
+        for secret in ("hunter2", "Zq7xWv9"):
+            clean.setenv(name, secret)
+            text = printed()
+            said.add(text if text.startswith("Traceback") else "")
+            clean.delenv(name)
+        assert len(said) == 1, said
 
 
 @pytest.mark.parametrize(
@@ -188,7 +200,7 @@ def test_nothing_of_a_password_in_a_variable_of_another_type_is_shown(clean: pyt
     ],
 )
 def test_an_ordinary_wrong_value_is_shown(clean: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """Whoever reads the message knows what to look for."""
+    """The person who reads the message needs the value to find it."""
     clean.setenv(f"RAGLEDGER_{name}", value)
     assert f"RAGLEDGER_{name}='{value}': " in printed()
 
@@ -196,8 +208,8 @@ def test_an_ordinary_wrong_value_is_shown(clean: pytest.MonkeyPatch, name: str, 
 @pytest.mark.parametrize(
     "name", ["KAFKA__SASL_PASWORD", "POSTGRES__PASSWORD", "ERASURE__KEYS", "KAFKA__GROUPID", "HTTP__PROT"]
 )
-def test_of_an_unknown_setting_no_value_is_shown(clean: pytest.MonkeyPatch, name: str) -> None:
-    """It may be a secret whose name is misspelt."""
+def test_the_value_of_an_unknown_setting_is_not_shown(clean: pytest.MonkeyPatch, name: str) -> None:
+    """It may be a secret whose setting is misspelt."""
     clean.setenv(f"RAGLEDGER_{name}", "geheim")
     said = printed()
     assert f"RAGLEDGER_{name}: there is no such setting" in said
@@ -205,7 +217,7 @@ def test_of_an_unknown_setting_no_value_is_shown(clean: pytest.MonkeyPatch, name
 
 
 def printed() -> str:
-    """What `config show` prints, or why the settings are refused."""
+    """Return the output of `config show`, or the refusal."""
     try:
         return json.dumps(effective(load()), default=str)
     except SettingsError as error:
@@ -213,7 +225,7 @@ def printed() -> str:
 
 
 def test_nothing_of_a_key_in_a_dsn_is_shown(clean: pytest.MonkeyPatch) -> None:
-    """Instead of the name of its file."""
+    """The key is given instead of the name of its file."""
     for name in ("sslkey", "sslcert", "sslrootcert"):
         clean.setenv("RAGLEDGER_POSTGRES__DSN", f"postgresql://u@h/d?sslmode=verify-full&{name}={quote(PEM)}")
         assert "there is no such file" in shown()
@@ -222,7 +234,7 @@ def test_nothing_of_a_key_in_a_dsn_is_shown(clean: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("content", [PEM, "*Zq7K", "!Zq7K x", "&Zq7K", "- &a b\n- *Zq7K", "Zq7K: 'x"])
 def test_nothing_of_a_secret_in_the_file_of_objectives_is_shown(tmp_path: Path, content: str) -> None:
-    """A file that holds a secret was named instead."""
+    """A file that contains a secret was named by mistake."""
     file = tmp_path / "slo.yaml"
     file.write_text(content)
     with pytest.raises(YamlFileError) as caught:
@@ -231,7 +243,7 @@ def test_nothing_of_a_secret_in_the_file_of_objectives_is_shown(tmp_path: Path, 
 
 
 def test_nothing_of_a_key_instead_of_the_file_of_objectives_is_shown() -> None:
-    """Its name is too long for a file."""
+    """The key is too long for a file name."""
     with pytest.raises(YamlFileError) as caught:
         slo.load(Path(PEM))
     assert "Zq7K" not in "".join(traceback.format_exception(caught.value))
@@ -250,7 +262,7 @@ def test_nothing_of_a_key_instead_of_the_file_of_objectives_is_shown() -> None:
 def test_nothing_of_the_files_of_the_client_is_shown(
     clean: pytest.MonkeyPatch, tmp_path: Path, variable: str, content: str
 ) -> None:
-    """Python's own errors quote the line, and in it the password."""
+    """Python's own errors quote the line with the password."""
     file = tmp_path / "file"
     file.write_bytes(content.encode("latin-1"))
     file.chmod(0o600)
@@ -269,21 +281,21 @@ def test_nothing_of_the_files_of_the_client_is_shown(
     ("variable", "value"), [("PGTARGETSESSIONATTRS", "Zq7K"), ("PGSSLMODE", "Zq7K"), ("PGPORT", "Zq7K")]
 )
 def test_nothing_of_a_variable_of_the_client_is_shown(clean: pytest.MonkeyPatch, variable: str, value: str) -> None:
-    """asyncpg quotes it."""
+    """asyncpg quotes the value."""
     clean.setenv(variable, value)
     said = why_not_connected(clean, "postgresql://u@/d" if variable == "PGPORT" else "postgresql://u@127.0.0.1:1/d")
     assert "Zq7K" not in said
     assert "a variable PG*" in said
 
 
-def test_a_process_whose_user_has_no_name_is_told_to_name_one(clean: pytest.MonkeyPatch) -> None:
-    """As in a container with any user id; asyncpg asks for it."""
+def test_a_process_whose_user_has_no_name_is_reported_with_the_fix(clean: pytest.MonkeyPatch) -> None:
+    """A container may run with any user id, and asyncpg asks for the user's name."""
     clean.setattr("getpass.getuser", lambda: pwd.getpwuid(54321))
     assert "the DSN names no user" in why_not_connected(clean, "postgresql://127.0.0.1:1/d")
 
 
 def test_a_home_that_may_not_be_read_is_named(clean: pytest.MonkeyPatch) -> None:
-    """As of a process that root has started as somebody else; asyncpg looks for certificates there."""
+    """asyncpg looks there for certificates, even if root has started the process as another user."""
     denied = PermissionError(errno.EACCES, "Permission denied", "/srv/app/.postgresql/postgresql.key")
     clean.setattr("asyncpg.connect_utils._dot_postgresql_path", Mock(side_effect=denied))
     said = why_not_connected(clean, "postgresql://u@127.0.0.1:1/d?sslmode=require")
@@ -291,7 +303,7 @@ def test_a_home_that_may_not_be_read_is_named(clean: pytest.MonkeyPatch) -> None
 
 
 def why_not_connected(clean: pytest.MonkeyPatch, dsn: str) -> str:
-    """What a command and the service say, with tracebacks."""
+    """Return the errors of a command and of the service, with tracebacks."""
     clean.setenv("RAGLEDGER_POSTGRES__DSN", dsn)
     said = []
     for attempt, expected in ((connect_as_tool, ConnectError), (connect_as_service, Unavailable)):
@@ -306,7 +318,7 @@ def why_not_connected(clean: pytest.MonkeyPatch, dsn: str) -> str:
 def test_a_file_that_may_not_be_read_is_named_with_its_setting(
     clean: pytest.MonkeyPatch, tmp_path: Path, what: str
 ) -> None:
-    """Mounted for another user; root reads it anyway, so that the refusal is put in its place."""
+    """Such a file is mounted for another user. Root can read every file, so the test replaces the error."""
     file = tmp_path / "RAGLEDGER_KAFKA__SASL_PASSWORD"
     file.write_text("Zq7K")
     variable = {
@@ -325,8 +337,8 @@ def test_a_file_that_may_not_be_read_is_named_with_its_setting(
     assert str(file) in str(caught.value)
 
 
-def test_authorities_in_a_home_that_may_not_be_read_are_none(clean: pytest.MonkeyPatch) -> None:
-    """It is said what is needed, not that a file which nobody has named may not be read."""
+def test_authorities_in_an_unreadable_home_directory_do_not_count(clean: pytest.MonkeyPatch) -> None:
+    """The message says what is needed. It does not report a file that no setting has named."""
     clean.setattr(Path, "is_file", Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
     clean.setenv("RAGLEDGER_POSTGRES__DSN", "postgresql://u@h/d?sslmode=verify-full")
     with pytest.raises(SettingsError, match="add sslrootcert=system"):
@@ -334,13 +346,13 @@ def test_authorities_in_a_home_that_may_not_be_read_are_none(clean: pytest.Monke
 
 
 async def connect_as_tool(dsn: str) -> None:
-    """As the commands of an operator do."""
+    """Connect as the commands do."""
     async with connect(dsn):
         pass
 
 
 async def connect_as_service(_dsn: str) -> None:
-    """As the service does."""
+    """Connect as the service does."""
     database = Database(load().postgres)
     await database.open()
     async with database.transaction():
@@ -348,7 +360,7 @@ async def connect_as_service(_dsn: str) -> None:
 
 
 def test_every_secret_is_tried() -> None:
-    """A new secret of the settings belongs in here."""
+    """Add each new secret of the settings here."""
     secrets = {name for name, field in known_variables().items() if "SecretStr" in str(field.annotation)}
     assert secrets == {f"RAGLEDGER_{name}" for name in ("POSTGRES__DSN", *OTHERS)}
 
@@ -356,8 +368,8 @@ def test_every_secret_is_tried() -> None:
 @pytest.mark.parametrize(
     "dsn", ["postgresql://app@srv:Zq7K@h/d", "postgresql://u:Zq7K@127.0.0.1:1/d", "postgresql://u:Xw9P@h:Zq7K/d"]
 )
-def test_nothing_is_shown_of_a_dsn_that_nobody_has_checked(dsn: str) -> None:
-    """One that a tool is handed directly."""
+def test_nothing_of_an_unchecked_dsn_is_shown(dsn: str) -> None:
+    """A tool may be given a DSN directly."""
 
     async def attempt() -> None:
         async with connect(dsn):

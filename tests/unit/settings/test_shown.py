@@ -32,7 +32,7 @@ def test_every_setting_is_shown() -> None:
 
 
 def test_arguments_of_commands_are_hidden() -> None:
-    """A command is shown by its program; what it is called with may be a secret."""
+    """A command is shown by its program, because its arguments may contain a secret."""
     with_arguments = Postgres(dsn=SecretStr("postgresql://app@h/d"), password_command="cat --token Zq7Kx9Pw")
     assert shown_command(with_arguments) == "cat (hidden)"
     alone = Postgres(dsn=SecretStr("postgresql://app@h/d"), password_command="cat")

@@ -1,4 +1,4 @@
-"""What each convention says, from their specifications: of spans that no capture has."""
+"""Tests each convention by its specification, with spans that no captured record has."""
 
 import json
 from collections.abc import Mapping
@@ -36,20 +36,20 @@ QUESTION, ANSWER = "How many days can I carry over?", "Up to ten days."
 
 
 def folded(*spans: Span, logs: bytes | None = None) -> Folded | Skipped | Rejected:
-    """What a trace of these spans becomes."""
+    """Return the result of a trace of these spans."""
     records = [(Signal.SPANS, record(*spans)), *([(Signal.LOGS, logs)] if logs else [])]
     return fold(TRACE, staged(records)[TRACE])
 
 
 def values(*spans: Span, logs: bytes | None = None) -> Mapping[str, Any]:
-    """The columns of its dialogue."""
+    """Return the columns of its dialogue."""
     result = folded(*spans, logs=logs)
     assert isinstance(result, Folded), result
     return result.values
 
 
 def root(**attributes: Any) -> Span:
-    """A root that names user and session."""
+    """Return a root that names user and session."""
     return span(TRACE, 1, IDS | attributes, took=1500)
 
 
@@ -173,7 +173,7 @@ TEXTS = FORMER | {"gen_ai.prompt": QUESTION, "gen_ai.completion": ANSWER}
     ],
 )
 def test_a_model_call_becomes_the_same_dialogue_in_every_convention(attributes: Mapping[str, Any]) -> None:
-    """One span, every field of its dialogue."""
+    """One span has every field of the dialogue."""
     found = values(span(TRACE, 1, attributes))
     assert found["query"] == QUESTION
     assert found["response"] == ANSWER
@@ -214,13 +214,13 @@ def test_a_model_call_becomes_the_same_dialogue_in_every_convention(attributes: 
     ],
 )
 def test_content_may_come_in_events_of_a_span(events: list[tuple[str, Mapping[str, Any]]]) -> None:
-    """Former conventions, and instrumentations that still follow them."""
+    """This is the form of earlier conventions and of instrumentations that still follow them."""
     found = values(span(TRACE, 1, FORMER, events=events))
     assert (found["query"], found["response"]) == (QUESTION, ANSWER)
 
 
 def log(number: int, name: str, body: Any, *, named_by_attribute: bool = False) -> LogRecord:
-    """A log event of a span."""
+    """Return a log event of a span."""
     attributes = {"event.name": name} if named_by_attribute else {}
     return LogRecord(
         trace_id=TRACE.bytes,
@@ -234,7 +234,7 @@ def log(number: int, name: str, body: Any, *, named_by_attribute: bool = False) 
 
 @pytest.mark.parametrize("named_by_attribute", [True, False])
 def test_log_events_join_their_span(named_by_attribute: bool) -> None:
-    """Messages and choices as log records; one of a span that is not there says nothing."""
+    """Messages and choices may be log records. A log record of a missing span is ignored."""
     events = [
         log(2, "gen_ai.user.message", {"content": QUESTION}, named_by_attribute=named_by_attribute),
         log(2, "gen_ai.choice", {"index": 0, "finish_reason": "stop", "message": {"content": ANSWER}}),
@@ -246,8 +246,8 @@ def test_log_events_join_their_span(named_by_attribute: bool) -> None:
     assert (found["query"], found["response"]) == (QUESTION, ANSWER)
 
 
-def test_the_last_call_with_a_text_and_no_error_answers() -> None:
-    """By when it ended; calls for tools, failed ones and earlier ones do not."""
+def test_the_last_successful_call_with_a_text_gives_the_answer() -> None:
+    """The end time decides. Tool calls, failed calls and earlier calls do not count."""
     tool = {"gen_ai.output.messages": json.dumps([{"role": "assistant", "parts": [{"type": "tool_call"}]}])}
     found = values(
         root(),
@@ -261,7 +261,9 @@ def test_the_last_call_with_a_text_and_no_error_answers() -> None:
 
 
 def test_calls_inside_another_one_are_not_counted_again() -> None:
-    """Two instrumentations at once, a span of neither in between; the inner one where the outer states nothing."""
+    """Two instrumentations trace one call, with another span between theirs. If the outer span has no tokens, the inner
+    one counts.
+    """
     silent = {key: value for key, value in chat(QUESTION, ANSWER).items() if "usage" not in key}
     found = values(
         root(**{"gen_ai.usage.input_tokens": 999, "gen_ai.usage.output_tokens": 999}),
@@ -275,7 +277,7 @@ def test_calls_inside_another_one_are_not_counted_again() -> None:
 
 
 def test_spans_that_are_their_own_ancestors_are_counted_once() -> None:
-    """A hostile trace ends, too."""
+    """Folding a hostile trace ends too."""
     found = values(
         span(TRACE, 1, chat(QUESTION, ANSWER) | IDS, parent=2), span(TRACE, 2, {"http.route": "/"}, parent=1)
     )
@@ -283,14 +285,14 @@ def test_spans_that_are_their_own_ancestors_are_counted_once() -> None:
 
 
 def test_without_a_root_the_trace_begins_and_ends_with_its_spans() -> None:
-    """Its service may not be traced at all."""
+    """The service of the root may not be traced at all."""
     found = values(span(TRACE, 2, chat(QUESTION, ANSWER) | IDS, parent=1, start=100, took=200))
     assert found["latency_ms"] == 200
     assert found["created_at"].isoformat() == "2026-11-30T02:21:34.003749"
 
 
 def test_names_that_are_no_uuids_become_uuids() -> None:
-    """Of the documented namespace; a number is a name, too."""
+    """They use the documented namespace. A number is accepted as a name too."""
     found = values(
         span(TRACE, 1, {"user.id": "auth0|123", "session.id": 42}), span(TRACE, 2, chat(QUESTION, ANSWER), parent=1)
     )
@@ -298,14 +300,14 @@ def test_names_that_are_no_uuids_become_uuids() -> None:
     assert found["session_id"].version == 5
 
 
-def test_user_id_goes_before_what_the_model_was_told() -> None:
-    """An application may tell the model's provider a hash of its user."""
+def test_user_id_has_priority_over_the_user_sent_to_the_model() -> None:
+    """An application may send a hash of its user to the model's provider."""
     found = values(root(), span(TRACE, 2, chat(QUESTION, ANSWER) | {"gen_ai.user": "hash"}, parent=1))
     assert str(found["user_id"]) == USER
 
 
 def test_citations_are_retrieved_documents_each_source_once() -> None:
-    """In the order of retrieval; by metadata, else id; a score that is none is left out."""
+    """They are in the order of retrieval. The source is the metadata, else the id. An invalid score is left out."""
     documents = [
         {"id": "1", "score": 0.9, "metadata": {"url": "https://a", "title": "A"}},
         {"id": "2", "score": 12.5, "metadata": {"file_path": "/b.md"}},
@@ -348,7 +350,9 @@ def test_citations_are_retrieved_documents_each_source_once() -> None:
     ],
 )
 def test_documents_of_other_conventions_are_citations(attributes: Mapping[str, Any], events: Any) -> None:
-    """Langfuse's retrievers, OpenLLMetry's vector databases, rerankers where nothing else was retrieved."""
+    """These are Langfuse's retrievers, OpenLLMetry's vector databases, and rerankers if no document was retrieved
+    otherwise.
+    """
     found = values(
         root(),
         span(TRACE, 2, attributes, parent=1, events=events),
@@ -358,7 +362,7 @@ def test_documents_of_other_conventions_are_citations(attributes: Mapping[str, A
 
 
 def test_attributes_of_the_application_override_every_field() -> None:
-    """On any span; numbers as numbers or texts, citations as JSON or structured."""
+    """They may be on any span. Numbers may be numbers or texts, and citations may be JSON or structured."""
     own = {
         "ragledger.query": "q",
         "ragledger.response": "r",
@@ -417,8 +421,8 @@ def test_attributes_of_the_application_override_every_field() -> None:
         ),
     ],
 )
-def test_what_is_no_dialogue_is_skipped(attributes: Mapping[str, Any], skipped: Skipped) -> None:
-    """With its reason."""
+def test_a_trace_without_a_dialogue_is_skipped(attributes: Mapping[str, Any], skipped: Skipped) -> None:
+    """The result is the reason."""
     assert folded(root(), span(TRACE, 2, attributes, parent=1)) is skipped
 
 
@@ -432,8 +436,10 @@ def test_what_is_no_dialogue_is_skipped(attributes: Mapping[str, Any], skipped: 
         ({"langfuse.observation.type": "generation"}, "capture_input=True"),
     ],
 )
-def test_a_trace_without_content_says_what_turns_it_on(attributes: Mapping[str, Any], setting: str) -> None:
-    """It is a dead letter, and names the setting of its instrumentation."""
+def test_a_trace_without_content_names_the_setting_that_turns_it_on(
+    attributes: Mapping[str, Any], setting: str
+) -> None:
+    """It is a dead letter that names the setting of its instrumentation."""
     result = folded(root(), span(TRACE, 2, {"gen_ai.request.model": "m", **attributes}, parent=1))
     assert isinstance(result, Rejected)
     assert result.reason is Reason.MISSING_FIELD
@@ -442,13 +448,13 @@ def test_a_trace_without_content_says_what_turns_it_on(attributes: Mapping[str, 
 
 
 def test_content_that_was_redacted_is_content() -> None:
-    """What stands in its place is what the application wants to be kept."""
+    """The application wants the replacement text to be stored."""
     found = values(root(), span(TRACE, 2, chat("__REDACTED__", "__REDACTED__"), parent=1))
     assert (found["query"], found["response"]) == ("__REDACTED__", "__REDACTED__")
 
 
-def test_attributes_that_were_dropped_are_named_where_an_id_is_missing() -> None:
-    """Some SDKs drop what exceeds 128, the ids first."""
+def test_dropped_attributes_are_named_if_an_id_is_missing() -> None:
+    """Some SDKs keep only 128 attributes, and drop the ids first."""
     result = folded(span(TRACE, 1, chat(QUESTION, ANSWER), dropped=97))
     assert "97 attributes were dropped: raise OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT" in str(result)
 
@@ -461,22 +467,22 @@ def test_attributes_that_were_dropped_are_named_where_an_id_is_missing() -> None
         ({"gen_ai.output.messages": json.dumps([message("assistant", "a\0b")])}, Reason.NUL_CHARACTER),
     ],
 )
-def test_what_a_column_does_not_take_is_a_dead_letter(attributes: Mapping[str, Any], reason: Reason) -> None:
-    """As for events: nothing is altered in silence."""
+def test_a_value_that_does_not_fit_its_column_is_a_dead_letter(attributes: Mapping[str, Any], reason: Reason) -> None:
+    """No value is changed in silence, as with events."""
     result = folded(root(), span(TRACE, 2, {**chat(QUESTION, ANSWER), **attributes}, parent=1))
     assert isinstance(result, Rejected)
     assert result.reason is reason
 
 
-def test_of_two_versions_of_a_span_the_later_end_counts() -> None:
-    """Whichever came first."""
+def test_the_version_of_a_span_with_the_later_end_counts() -> None:
+    """The order of arrival does not matter."""
     early = span(TRACE, 2, chat(QUESTION, "half an ans"), parent=1, took=50)
     late = span(TRACE, 2, chat(QUESTION, ANSWER), parent=1, took=100)
     assert values(root(), early, late)["response"] == values(late, early, root())["response"] == ANSWER
 
 
-def test_a_copy_of_a_span_that_has_not_ended_is_not_looked_at() -> None:
-    """Logfire sends such copies under ids of their own."""
+def test_a_copy_of_a_span_that_has_not_ended_is_ignored() -> None:
+    """Logfire sends such copies with ids of their own."""
     pending = chat(QUESTION, "pending") | {"logfire.span_type": "pending_span"}
     found = values(
         root(), span(TRACE, 2, chat(QUESTION, ANSWER), parent=1), span(TRACE, 3, pending, parent=2, start=500)
@@ -496,13 +502,13 @@ PRICES = PriceBook(
 @pytest.mark.parametrize(
     ("more", "jpy", "source"),
     [
-        ({}, "14.10", CostSource.COMPUTED),  # 60 and 17 tokens at 1000 and 2000 dollars a million
+        ({}, "14.10", CostSource.COMPUTED),  # 60 and 17 tokens, at 1000 and 2000 dollars for a million
         ({"gen_ai.usage.cost": 0.5}, "75.00", CostSource.CONVERTED),
         ({"ragledger.token_cost_jpy": "1.25"}, "1.25", None),
     ],
 )
 def test_the_cost_of_a_trace_is_settled_as_that_of_an_event(more: Any, jpy: str, source: CostSource | None) -> None:
-    """Stated in yen, or converted from dollars, or computed from tokens."""
+    """It is stated in yen, converted from dollars, or computed from tokens."""
     spans = [root(), span(TRACE, 2, chat(QUESTION, ANSWER) | more, parent=1)]
     stored = staged([(Signal.SPANS, record(*spans))])[TRACE]
     result = fold(TRACE, stored, replace(FOLDING, pricing=Pricing(PRICES)))
@@ -512,7 +518,7 @@ def test_the_cost_of_a_trace_is_settled_as_that_of_an_event(more: Any, jpy: str,
 
 
 def test_a_cost_in_dollars_needs_a_rate() -> None:
-    """Without one it is noted, to be settled when a price file has one."""
+    """Without a rate, it is noted, and settled when a price file has a rate."""
     result = folded(root(), span(TRACE, 2, chat(QUESTION, ANSWER) | {"gen_ai.usage.cost": 0.5}, parent=1))
     assert isinstance(result, Folded)
     assert "token_cost_jpy" not in result.values
@@ -525,7 +531,7 @@ def test_a_cost_in_dollars_needs_a_rate() -> None:
 
 
 @pytest.mark.parametrize("key", ["\0", "x" * 2000])
-def test_an_id_that_cannot_be_one_makes_a_dead_letter(key: str) -> None:
+def test_an_invalid_id_makes_a_dead_letter(key: str) -> None:
     """The reason names the field."""
     result = folded(span(TRACE, 1, {"user.id": key, "session.id": SESSION} | chat(QUESTION, ANSWER)))
     assert isinstance(result, Rejected)
