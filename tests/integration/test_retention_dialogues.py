@@ -209,7 +209,7 @@ def test_a_hold_that_is_being_placed_is_respected(environment: Environment, mont
     assert dialogues(dsn, over) == held
 
 
-@BOTH_FORMS
+@pytest.mark.parametrize("months", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["one table", "months"])
 def test_while_a_conversion_or_an_archive_works_no_dialogue_is_removed(environment: Environment, months: bool) -> None:
     """The run says so and fails, but does the rest of its work."""
     dsn = environment.dsn

@@ -97,13 +97,14 @@ class MonthRemoval:
         while True:
             async with short_transaction(self._db, _HOLD_WAIT_MS):
                 await self._put_back_held(month)
-                page = await self._db.rows(statement, after, self._batch_rows)
-                gone = [row["id"] for row in page if not row["is_back"]]
+                page = [row["id"] for row in await self._db.rows(statement, after, self._batch_rows)]
+                back = {row["id"] for row in await self._db.rows(load("expiry_ids_back"), page)}
+                gone = [id_ for id_ in page if id_ not in back]
                 await self._db.rows(load("expiry_forget"), gone)
                 await self._db.rows(load("erasure_ids"), gone)
             if not page:
                 return
-            after = page[-1]["id"]
+            after = page[-1]
             on_progress(len(gone), None)
 
     async def _put_back_held(self, month: Month) -> None:

@@ -87,6 +87,12 @@ WHERE held_until IS NULL OR held_until > $1::timestamp AT TIME ZONE 'UTC'
 ORDER BY user_id
 
 
+-- name: expiry_ids_back
+-- Ids of a month that has left the table that have come back meanwhile: they are not to be forgotten.
+-- $1 ids
+SELECT id FROM ai_dialogue_log WHERE id = ANY ($1::uuid[])
+
+
 -- name: expiry_left
 -- Months that have expired and that an interrupted archive or restore has left as tables of their own.
 -- $1 dialogues before this moment are expired, UTC
@@ -130,24 +136,20 @@ UPDATE partition_archives SET dropped_at = now() WHERE month = $1 AND phase = 'e
 -- Whether a legal hold covers a dialogue of a month. The index on the user finds it.
 -- {partition}
 SELECT EXISTS (
-    SELECT FROM legal_holds AS hold
-    CROSS JOIN LATERAL (SELECT FROM {partition} WHERE user_id = hold.user_id LIMIT 1) AS dialogue
-    WHERE hold.held_until IS NULL OR hold.held_until > now()
+    SELECT FROM {partition}
+    WHERE user_id = ANY (
+        ARRAY(SELECT user_id FROM legal_holds WHERE held_until IS NULL OR held_until > now())
+    )
 ) OR EXISTS (
-    SELECT FROM legal_holds AS hold
-    CROSS JOIN LATERAL (SELECT FROM {partition} LIMIT 1) AS dialogue
-    WHERE hold.user_id IS NULL AND (hold.held_until IS NULL OR hold.held_until > now())
+    SELECT FROM {partition}
+    WHERE EXISTS (SELECT FROM legal_holds WHERE user_id IS NULL AND (held_until IS NULL OR held_until > now()))
 ) AS is_held
 
 
 -- name: expiry_month_ids
--- The next ids of a month that has left the table. An id that has come back meanwhile is not to be forgotten.
+-- The next ids of a month that has left the table.
 -- {partition}  $1 ids greater than this; NULL: from the first  $2 at most
-SELECT id, EXISTS (SELECT FROM ai_dialogue_log AS back WHERE back.id = gone.id) AS is_back
-FROM {partition} AS gone
-WHERE $1::uuid IS NULL OR id > $1
-ORDER BY id
-LIMIT $2
+SELECT id FROM {partition} WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2
 
 
 -- name: expiry_month_leaves
