@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import astuple, dataclass
@@ -31,6 +30,7 @@ from consumer.postgres.amendments import apply_to_new
 from consumer.postgres.aside import aside
 from consumer.postgres.client import Database, Transaction
 from consumer.postgres.costs import keep_costs
+from consumer.postgres.dead_letters import headers_of
 from consumer.postgres.erasures import ErasuresChanged, RecordErasures
 from consumer.postgres.queries import load
 from consumer.postgres.spans import results_of, touch_traces
@@ -285,19 +285,3 @@ def _record(row: Any) -> StoredRecord | UnreadableRecord:
     if row["reason"] != Reason.UNREADABLE_RECORD:
         return record
     return UnreadableRecord(*record, problem=msgspec.json.decode(row["detail"])["message"])
-
-
-def headers_of(stored: str | None) -> list[tuple[str, bytes | None]]:
-    """Return the headers of a record in their original form."""
-    headers = msgspec.json.decode(stored) if stored else []
-    return [(_header_name(header), _bytes(header["value"])) for header in headers]
-
-
-def _header_name(header: Mapping[str, str]) -> str:
-    if "key" in header:
-        return header["key"]
-    return base64.b64decode(header["key_base64"]).decode("utf-8", "surrogateescape")
-
-
-def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else base64.b64decode(text)

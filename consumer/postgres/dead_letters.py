@@ -1,4 +1,4 @@
-"""Writes dead letters."""
+"""Writes dead letters, and reads their records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from consumer.events.record import Record
+from consumer.events.record import Record, StoredRecord
 from consumer.ingest.batch import DeadLetter
 from consumer.ingest.erased import Place, place_of
 from consumer.postgres.client import Transaction
@@ -70,3 +70,25 @@ def _header(name: str, value: bytes | None) -> dict[str, str | None]:
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
+
+
+def searched_record(row: Any) -> StoredRecord:
+    """The record of a dead letter, to search it for users."""
+    place = row["topic"], row["partition"], row["record_offset"], 0
+    return StoredRecord(*place, row["key"], row["value"], tuple(headers_of(row["headers"])))
+
+
+def headers_of(stored: str | None) -> list[tuple[str, bytes | None]]:
+    """Return the headers of a record in their original form."""
+    headers = msgspec.json.decode(stored) if stored else []
+    return [(_header_name(header), _bytes(header["value"])) for header in headers]
+
+
+def _header_name(header: Mapping[str, str]) -> str:
+    if "key" in header:
+        return header["key"]
+    return base64.b64decode(header["key_base64"]).decode("utf-8", "surrogateescape")
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)

@@ -50,13 +50,16 @@ class _Current:
 
 
 class Archived(StoreError):
-    """Some rows of the day were archived: computing the day from the others would be wrong."""
+    """Some rows of the day were archived, or have expired: computing the day from the others would be wrong."""
 
-    def __init__(self, day: date) -> None:
+    def __init__(self, day: date, *, expired: bool = False) -> None:
+        restore = (
+            ", or restore its month with `ragledger partition archive --restore`, or with --attach if its archiving was"
+            " interrupted"
+        )
         super().__init__(
-            f"{day}: rows of this day were archived, so it cannot be computed, and its stored row stays. Leave the day"
-            " out, or restore its month with `ragledger partition archive --restore`, or with --attach if its archiving"
-            " was interrupted"
+            f"{day}: rows of this day {'have expired' if expired else 'were archived'}, so it cannot be computed, and"
+            f" its stored row stays. Leave the day out{'' if expired else restore}"
         )
 
 
@@ -95,7 +98,7 @@ class PostgresHistory:
             [state] = await transaction.fetch(load("state_of_day"), day, day.isoformat())
             if state["age"] is not None and 0 <= state["age"] < fresh_seconds:
                 return False  # another replica was quicker
-            if await _is_archived(transaction, day, force.basis.timezone):
+            if any(await _archived_or_expired(transaction, day, force.basis.timezone)):
                 await transaction.execute(load("forget_touched_day"), day)
                 judged = await _judge_again(transaction, day, force, dict(state))
                 return judged or not state["touched"]
@@ -130,8 +133,9 @@ class PostgresHistory:
         """
         async with self._database.transaction() as transaction:
             await transaction.fetch(load("wait_to_lead_rollup"))
-            if await _is_archived(transaction, day, self._own.timezone):
-                raise Archived(day)
+            archived, expired = await _archived_or_expired(transaction, day, self._own.timezone)
+            if archived or expired:
+                raise Archived(day, expired=expired)
             [row] = await transaction.fetch(load("use_basis"), self._own.timezone, self._own.json)
             computed = await self._compute(transaction, day, _Current(row["id"], self._own), asked=True)
         assert computed is not None
@@ -169,10 +173,12 @@ class PostgresHistory:
         return with_compliance(dict(rows[0]))
 
 
-async def _is_archived(transaction: Transaction, day: date, timezone: str) -> bool:
-    """Whether rows of the day were archived. Archiving waits for this transaction's lock, so the answer stays true."""
-    bounds = BusinessDays(timezone).bounds(day)
-    return bool((await transaction.fetch(load("day_archived"), *bounds))[0]["archived"])
+async def _archived_or_expired(transaction: Transaction, day: date, timezone: str) -> tuple[bool, bool]:
+    """Whether rows of the day were archived, and whether they have expired. Archiving and retention wait for this
+    transaction's lock, so the answer stays true.
+    """
+    (found,) = await transaction.fetch(load("day_archived"), *BusinessDays(timezone).bounds(day))
+    return found["archived"], found["expired"]
 
 
 async def _demand_every_row(transaction: Transaction) -> None:

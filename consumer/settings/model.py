@@ -375,12 +375,16 @@ class Partitions(Group):
 
 
 class Retention(Group):
-    """The deletion of provenance whose retention is over."""
+    """The deletion of provenance whose retention is over, and of old dialogues and dead letters."""
 
     interval_s: Seconds | None = None
     """Seconds between two runs of retention by the service; no runs if unset."""
     batch_rows: Annotated[int, Field(ge=1, le=100_000)] = 1_000
     """Largest number of rows that one transaction archives and deletes."""
+    dialogues_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    """Full business days for which dialogues are kept; without limit if unset."""
+    dead_letters_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    """Days for which dead letters are kept, open ones too; without limit if unset."""
 
 
 class Erasure(Group):

@@ -229,6 +229,15 @@ RETENTION_ROWS = Metric(
 RETENTION_NOTICES = Metric(
     Counter, "rag_retention_notices_total", "Notices to owners of archived provenance that this replica has published."
 )
+RETENTION_DIALOGUES = Metric(
+    Counter, "rag_retention_dialogues_total", "Expired dialogues that this replica has removed."
+)
+RETENTION_DEAD_LETTERS = Metric(
+    Counter,
+    "rag_retention_dead_letters_total",
+    "Expired dead letters that this replica has removed: settled, or open and so given up for good.",
+    ("state",),
+)
 RETENTION_TIMESTAMP = Metric(
     Gauge,
     "rag_retention_timestamp_seconds",

@@ -17,17 +17,27 @@ class PrometheusRetentionTelemetry:
         self._metrics, self._clock = metrics, clock
         self._problem = ""
 
-    def retention_stepped(self, rows: int, notices: int) -> None:
-        """Count the rows archived and the notices published by one step."""
+    def retention_stepped(self, rows: int, notices: int, dialogues: int, settled: int, unsettled: int) -> None:
+        """Count what one step has done."""
         self._metrics.counter(m.RETENTION_ROWS).inc(rows)
         self._metrics.counter(m.RETENTION_NOTICES).inc(notices)
+        self._metrics.counter(m.RETENTION_DIALOGUES).inc(dialogues)
+        self._metrics.counter(m.RETENTION_DEAD_LETTERS, "settled").inc(settled)
+        self._metrics.counter(m.RETENTION_DEAD_LETTERS, "open").inc(unsettled)
 
-    def retention_done(self, rows: int, notices: int) -> None:
-        """Log the rows archived and the notices published by the whole run."""
+    def retention_done(self, rows: int, notices: int, dialogues: int, settled: int, unsettled: int) -> None:
+        """Log what the whole run has done."""
         self._problem = ""
         self._metrics.gauge(m.RETENTION_TIMESTAMP).set(self._clock.wall())
-        if rows or notices:
-            log.info("retention_done", archived=rows, published_notices=notices)
+        if any((rows, notices, dialogues, settled, unsettled)):
+            log.info(
+                "retention_done",
+                archived=rows,
+                published_notices=notices,
+                removed_dialogues=dialogues,
+                removed_dead_letters=settled + unsettled,
+                open_dead_letters=unsettled,
+            )
 
     def retention_failed(self, problem: str) -> None:
         """Log why a run failed. The same problem is logged once."""

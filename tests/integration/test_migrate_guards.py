@@ -55,7 +55,7 @@ def own_key_id(dsn: str) -> str:
 def test_the_guarded_files_are_tested() -> None:
     """A new table with rows that no topic contains needs a guard, and a case in this test."""
     guarded = {file.name[9:13] for file in ROLLBACKS if "ragledger.delete_data" in file.read_text()}
-    assert guarded >= {"0005", "0007", "0009", "0011", "0013", "0015", "0021", "0022"}
+    assert guarded >= {"0005", "0007", "0009", "0011", "0013", "0015", "0021", "0022", "0023"}
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,8 @@ def test_the_guarded_files_are_tested() -> None:
         ("0021", TRACE, "the traces of 1 dialogues are recorded"),
         ("0022", "UPDATE erasure_version SET namespace_hash = 'x'", "users were erased under a namespace"),
         ("0022", COST, "the source of 1 costs is recorded"),
+        ("0023", "INSERT INTO legal_holds (matter) VALUES ('m')", "1 legal holds are in force"),
+        ("0023", "UPDATE dialogue_retention SET expired_before = '2026-01-01'", "were removed by retention"),
     ],
 )
 async def test_one_refusing_file_stops_the_whole_plan(filled: str, number: str, data: str, said: str) -> None:

@@ -1,6 +1,10 @@
 """Tests that a login without grants may use none of our objects, after every command and during it."""
 
+import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,8 @@ from psycopg.errors import InsufficientPrivilege
 
 from consumer.admin.migrate.expected import CLOSED_FUNCTIONS, OPEN_FUNCTIONS
 from consumer.admin.migrate.roles import COMPLIANCE, INGEST
+from consumer.maintenance.retention.months import MonthRemoval
+from consumer.postgres.admin import connect
 from tests.support.archives import HOURLY, Interrupted, archived, interrupt, restored, roll_up
 from tests.support.partitions import converted
 from tests.support.psql import ROLLBACKS, execute, one_file, one_rollback, rows, run_files, value
@@ -96,8 +102,19 @@ def test_nothing_is_public_after_any_command_or_during_it(
     user = value(filled, "SELECT user_id::text FROM ai_dialogue_log LIMIT 1")
     assert environment.run("erase", "--user", user, "--receipt", str(tmp_path)).returncode == 0
     look("erased")
+    for statement in ("DROP TABLE", "nothing"):
+        with monkeypatch.context() as patch, suppress(Interrupted):
+            interrupt(patch, statement)
+            asyncio.run(remove_months(filled))
+        look(f"months removed up to {statement}")
     run_files(filled, one_rollback("0019"), one_file("0019"), one_file("0011"), one_file("0009"), one_file("0019"))
     look("rolled back, and migrated again")
+
+
+async def remove_months(dsn: str) -> None:
+    """Remove the months as retention does."""
+    async with connect(dsn) as db:
+        await MonthRemoval(db, 1_000).drop(datetime(2026, 3, 1), inf, lambda *_: None)
 
 
 def test_no_rollback_grants_a_right_to_public(filled: str, stranger: str) -> None:

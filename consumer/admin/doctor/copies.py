@@ -36,6 +36,8 @@ def _month(name: str, row: Mapping[str, Any]) -> Finding:
     year, month = map(int, name.rsplit("_", 2)[1:])
     following = date(year + month // 12, month % 12 + 1, 1)
     found = f"{year}-{month:02} is not in ai_dialogue_log: its dialogues are in the table {name}, which no query reads"
+    if row["phase"] == "expired":
+        return warning("copies", f"{found}: a run of retention was interrupted", "ragledger retention run")
     if row["phase"] is None:
         fix = f"ragledger partition archive --restore MANIFEST, which starts over; or, without it, DROP TABLE {name}"
         return error("copies", f"{found}: restoring it from its file was interrupted", fix)

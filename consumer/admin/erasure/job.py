@@ -20,17 +20,16 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from consumer.admin.dead_letters import headers_of
 from consumer.admin.erasure import dialogues
 from consumer.admin.erasure.files import ArchiveFile, search_archives
 from consumer.admin.erasure.found import Found
 from consumer.decode.copy_format import microseconds
 from consumer.errors import OperationError
-from consumer.events.record import StoredRecord
 from consumer.events.user_ids import find_user_ids
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.erased import GONE, Key
 from consumer.postgres.client import Database, Transaction
+from consumer.postgres.dead_letters import searched_record
 from consumer.postgres.erasures import RecordErasures
 from consumer.postgres.history import Archived, PostgresHistory
 from consumer.postgres.queries import load
@@ -240,7 +239,7 @@ class Erasure:
             if not rows:
                 return
             last = rows[-1]["id"]
-            yield [row["id"] for row in rows if user.bytes in find_user_ids(_record(row), self._namespace)]
+            yield [row["id"] for row in rows if user.bytes in find_user_ids(searched_record(row), self._namespace)]
             on_progress("dead letters", len(rows))
 
     async def _unlink(self, erasure: int, user: UUID, name: str, on_progress: Progress) -> int:
@@ -278,11 +277,6 @@ async def _add(
     values = (counts.get(name, 0) for name in names)
     traces = (counts.get(name, 0) for name in _OF_TRACES)
     await transaction.execute(load("erasure_add"), erasure, *values, list(days), list(sent), *traces)
-
-
-def _record(row: Any) -> StoredRecord:
-    place = row["topic"], row["partition"], row["record_offset"], 0
-    return StoredRecord(*place, row["key"], row["value"], tuple(headers_of(row["headers"])))
 
 
 _STAYS = (

@@ -55,6 +55,7 @@ DELETE_TRIGGERS: Mapping[str, str] = {"ai_dialogue_log": "mark_days_of_deleted_d
 # A caller would act with the rights of the tables' owner, or create and change tables.
 CLOSED_FUNCTIONS: tuple[str, ...] = (
     "admit_dialogue_writers",
+    "await_retention",
     "dialogue_partitions",
     "dress_dialogue_partition",
     "ensure_dialogue_partition",

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from consumer.maintenance.retention.lead import lead
 from consumer.postgres.client import Database, Transaction
 from consumer.postgres.queries import load
 from consumer.postgres.visibility import demand_whole_tables
@@ -85,9 +86,7 @@ class Expiry:
         :raises OperationError: row-level security hides rows
         """
         async with self._database.transaction() as transaction:
-            if wait:
-                await transaction.fetch(load("retention_wait_to_lead"))
-            elif not (await transaction.fetch(load("retention_lead")))[0]["leads"]:
+            if not await lead(transaction, wait=wait):
                 return Archived(leads=False)
             await demand_whole_tables(transaction, "provenance")
             return await self._archive(transaction)

@@ -56,8 +56,8 @@ class Notices:
             await create_topics(self._kafka, [self._topic], AS_THE_BROKER_HAS_IT, AS_THE_BROKER_HAS_IT)
         except SourceError as error:
             raise OperationError(
-                f"the topic {self._topic} for the notices is missing and cannot be created, so nothing was deleted:"
-                f" create it, or name another one with RAGLEDGER_TOPICS__EXPIRED ({error})"
+                f"the topic {self._topic} for the notices is missing and cannot be created, so no provenance was"
+                f" deleted: create it, or name another one with RAGLEDGER_TOPICS__EXPIRED ({error})"
             ) from error
 
     async def forget_attempts(self) -> None:

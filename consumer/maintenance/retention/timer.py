@@ -7,17 +7,25 @@ from typing import Protocol
 from consumer.errors import OperationError
 from consumer.ingest.ports import SourceError, StoreError
 from consumer.maintenance.retention.run import Done, Retention
+from consumer.postgres.admin import DatabaseError
 
 
 class RetentionTelemetry(Protocol):
     """Reports on the runs of retention."""
 
-    def retention_stepped(self, rows: int, notices: int) -> None:
-        """Report the rows archived and notices published since the last call. They stay done if the run fails later."""
+    def retention_stepped(self, rows: int, notices: int, dialogues: int, settled: int, unsettled: int) -> None:
+        """Report what was done since the last call; it stays done if the run fails later.
+
+        :param rows: rows of provenance archived
+        :param notices: notices published
+        :param dialogues: dialogues removed
+        :param settled: settled dead letters removed
+        :param unsettled: open dead letters removed
+        """
         ...
 
-    def retention_done(self, rows: int, notices: int) -> None:
-        """Report the end of a run of this replica: rows archived, notices published."""
+    def retention_done(self, rows: int, notices: int, dialogues: int, settled: int, unsettled: int) -> None:
+        """Report the end of a run of this replica, with the same counts for the whole run."""
         ...
 
     def retention_failed(self, problem: str) -> None:
@@ -33,17 +41,27 @@ class RetentionJob:
 
     async def run_once(self) -> None:
         """Run once. The results of finished steps are counted even if a later step fails."""
-        rows = notices = 0
+        before = Done()
 
         def count(total: Done) -> None:
-            nonlocal rows, notices
-            in_topic = total.published + total.found
-            self._telemetry.retention_stepped(total.archived - rows, in_topic - notices)
-            rows, notices = total.archived, in_topic
+            nonlocal before
+            now, then = _counts(total), _counts(before)
+            before = total
+            self._telemetry.retention_stepped(*(new - old for new, old in zip(now, then, strict=True)))
 
         try:
             done = await self._retention.run(wait=False, on_progress=count)
-        except (OperationError, SourceError, StoreError) as error:
+        except (DatabaseError, OperationError, SourceError, StoreError) as error:
             self._telemetry.retention_failed(str(error))
+            return
+        if done.problems:
+            self._telemetry.retention_failed("; ".join(done.problems))
         else:
-            self._telemetry.retention_done(done.archived, done.published)
+            rows, _, *removed = _counts(done)
+            self._telemetry.retention_done(rows, done.published, *removed)
+
+
+def _counts(total: Done) -> tuple[int, int, int, int, int]:
+    settled = total.dead_letters - total.open_dead_letters
+    in_topic = total.published + total.found
+    return total.archived, in_topic, total.dialogues, settled, total.open_dead_letters

@@ -143,6 +143,7 @@ class _Month:
             "attached": f"{self._name} is in the table already",
             "detached": _UNFINISHED.format(month=self._name),
             "exported": _UNFINISHED.format(month=self._name),
+            "expired": f"retention is removing {self._name}: run `ragledger retention run` first",
             "in the way": f"a table {self._partition} exists that is not a partition: rename or move it",
         }
         for row in await self._db.rows(load("partition_archive_state"), self._month, self._partition):

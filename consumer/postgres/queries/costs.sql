@@ -10,8 +10,10 @@ ON CONFLICT (version) DO UPDATE SET adopted_at = excluded.adopted_at, adopted_by
 
 
 -- name: costs_archived_months
--- The months whose rows were archived.
+-- The months whose rows were archived, and the time before which dialogues have expired.
 SELECT month::timestamp AS begin, (month + interval '1 month')::timestamp AS "end" FROM partition_archives
+UNION ALL
+SELECT '-infinity', expired_before FROM dialogue_retention
 
 
 -- name: costs_change

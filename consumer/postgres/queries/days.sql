@@ -26,11 +26,14 @@ SELECT count(*) AS dialogues FROM ai_dialogue_log WHERE created_at >= $1 AND cre
 
 
 -- name: day_archived
--- Whether some or all rows of a day were archived: a month ends at midnight UTC, a day in the business time zone.
+-- Whether some or all rows of a day were archived, because a month ends at midnight UTC and a day in the business time
+-- zone; and whether some or all have expired.
 -- $1 begin of the day, UTC  $2 its end, UTC
-SELECT EXISTS (
-    SELECT FROM partition_archives WHERE month < $2::timestamp AND month + interval '1 month' > $1::timestamp
-) AS archived
+SELECT
+    EXISTS (
+        SELECT FROM partition_archives WHERE month < $2::timestamp AND month + interval '1 month' > $1::timestamp
+    ) AS archived,
+    EXISTS (SELECT FROM dialogue_retention WHERE expired_before > $1) AS expired
 
 
 -- name: due_days

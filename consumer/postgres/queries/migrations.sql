@@ -96,7 +96,8 @@ FROM unnest(ARRAY[
     'known_ids', 'partition_archives',
     'erased_users', 'erasure_version',
     'ledger_decisions',
-    'dialogue_costs', 'price_versions'
+    'dialogue_costs', 'price_versions',
+    'dialogue_retention', 'legal_holds'
 ]) AS name
 WHERE to_regclass(name) IS NULL
 

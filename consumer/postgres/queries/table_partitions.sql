@@ -19,7 +19,7 @@ WHERE NOT is_default AND ends_at <= $1::date
   AND begins_at = date_trunc('month', begins_at) AND ends_at = begins_at + interval '1 month'
 UNION ALL
 SELECT month, partition, phase, sha256, now() AT TIME ZONE 'UTC'
-FROM partition_archives WHERE month < $1 AND phase <> 'dropped'
+FROM partition_archives WHERE month < $1 AND phase IN ('detached', 'exported')
 ORDER BY month
 
 
@@ -32,14 +32,15 @@ LOCK TABLE ONLY ai_dialogue_log, {partition} IN ACCESS EXCLUSIVE MODE
 
 
 -- name: partition_archive_state
--- The state of a month: attached if it is a partition, the phase of its archiving, and 'in the way' for another table
--- with this name. A table that an interrupted run has created has a known check constraint and is not in the way.
+-- The state of a month: attached if it is a partition, the phase of its archiving, 'expired' while retention removes it,
+-- and 'in the way' for another table with this name. A table that an interrupted run has created has a known check
+-- constraint and is not in the way.
 -- $1 month  $2 name of its partition
 SELECT 'attached' AS phase, partition::text AS partition
 FROM dialogue_partitions('ai_dialogue_log')
 WHERE NOT is_default AND begins_at < $1::date + interval '1 month' AND ends_at > $1::date
 UNION ALL
-SELECT phase, partition FROM partition_archives WHERE month = $1
+SELECT phase, partition FROM partition_archives WHERE month = $1 AND (phase <> 'expired' OR dropped_at IS NULL)
 UNION ALL
 SELECT 'in the way', oid::regclass::text
 FROM pg_class

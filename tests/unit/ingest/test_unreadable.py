@@ -7,14 +7,13 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from consumer.admin.dead_letters import headers_of
 from consumer.decode.lanes import decode_all
 from consumer.decode.rows import Row
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.record import UnreadableRecord
 from consumer.events.rejection import Reason, Rejected
 from consumer.events.user_ids import find_user_ids
-from consumer.postgres.dead_letters import _header
+from consumer.postgres.dead_letters import _header, headers_of
 from tests.support.builders import DIALOGUE_TOPIC, USER, dialogue, encode, record
 
 

@@ -92,3 +92,30 @@ async def test_a_run_without_expired_rows_logs_nothing() -> None:
     with capture_logs() as logs:
         await RetentionJob(FakeRetention(Done), telling).run_once()  # type: ignore[arg-type]
     assert logs == []
+
+
+async def test_removed_dialogues_and_dead_letters_are_counted() -> None:
+    """Open dead letters have a series of their own, and each step counts once."""
+    metrics, telling = telemetry()
+    step = Done(dialogues=3, dead_letters=2, open_dead_letters=1)
+    retention = FakeRetention(lambda: step + Done(dialogues=4, dead_letters=5), step)
+    with capture_logs() as logs:
+        await RetentionJob(retention, telling).run_once()  # type: ignore[arg-type]
+    value = metrics.registry.get_sample_value
+    assert value("rag_retention_dialogues_total") == 7
+    assert value("rag_retention_dead_letters_total", {"state": "open"}) == 1
+    assert value("rag_retention_dead_letters_total", {"state": "settled"}) == 6
+    (line,) = logs
+    assert (line["removed_dialogues"], line["removed_dead_letters"], line["open_dead_letters"]) == (7, 7, 1)
+
+
+async def test_a_run_that_could_not_remove_dialogues_has_failed() -> None:
+    """The reason is logged once. What was done counts."""
+    metrics, telling = telemetry()
+    retention = FakeRetention(lambda: Done(archived=2, problems=("x",)))
+    with capture_logs() as logs:
+        await RetentionJob(retention, telling).run_once()  # type: ignore[arg-type]
+        await RetentionJob(retention, telling).run_once()  # type: ignore[arg-type]
+    assert [(line["event"], line["problem"]) for line in logs] == [("retention_failed", "x")]
+    assert metrics.registry.get_sample_value("rag_retention_timestamp_seconds") == 0
+    assert metrics.registry.get_sample_value("rag_retention_rows_total") == 4
