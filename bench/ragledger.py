@@ -17,7 +17,8 @@ from bench.measure import Measurement
 from bench.program import Program
 from bench.servers import Servers
 from consumer.devstack.server import free_ports
-from consumer.settings.model import Topics, variable
+from consumer.settings.model import Topics
+from consumer.settings.sources import variable
 
 NAME = "ragledger"
 IDLE = "idle."

@@ -42,7 +42,8 @@ from consumer.postgres.dead_letter_limit import DeadLetterLimit
 from consumer.postgres.ledger import PostgresLedger
 from consumer.postgres.store import PostgresStore
 from consumer.postgres.traces import PostgresTraces
-from consumer.settings.model import BatchSettings, DeadLetters, Postgres
+from consumer.settings.model import BatchSettings, DeadLetters
+from consumer.settings.servers import Postgres
 from consumer.telemetry.ingest import PrometheusTelemetry
 from consumer.telemetry.metrics import Metrics
 

@@ -45,7 +45,8 @@ from consumer.postgres.schema_check import check_schema
 from consumer.postgres.store import PostgresStore
 from consumer.postgres.table_partitions import PostgresPartitions
 from consumer.postgres.traces import PostgresTraces
-from consumer.settings.model import Settings, owner_name
+from consumer.settings.model import Settings
+from consumer.settings.process import owner_name
 from consumer.telemetry import logs
 from consumer.telemetry.costs import PrometheusCostTelemetry
 from consumer.telemetry.days import PrometheusDayTelemetry

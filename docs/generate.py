@@ -37,7 +37,8 @@ from consumer.events.kind import Kind
 from consumer.events.otlp import mapping
 from consumer.events.plugin import Config, PluginConfig, Seconds
 from consumer.events.registry import kinds_by_topic
-from consumer.settings.model import Settings, Topics, variable
+from consumer.settings.model import Settings, Topics
+from consumer.settings.sources import variable
 from consumer.telemetry.metrics import ALL, Metric
 from consumer.telemetry.metrics import kind as type_of
 

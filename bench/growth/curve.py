@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from bench.errors import BenchError
 from bench.growth.table import FIRST_DAY, ROWS_A_DAY, Cost, GrowingTable
 from bench.servers import Servers, started_servers
-from consumer.settings.model import variable
+from consumer.settings.sources import variable
 
 SHAPES = ("plain", "partitioned")
 _MAKE_MONTHS = """

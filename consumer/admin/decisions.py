@@ -24,7 +24,8 @@ from consumer.kafka.admin import count_members
 from consumer.kafka.tools import is_readable, log_ends, read_bounds
 from consumer.postgres.client import Database, Transaction
 from consumer.postgres.queries import load
-from consumer.settings.model import Settings, user_name
+from consumer.settings.model import Settings
+from consumer.settings.process import user_name
 
 Target = Literal["earliest", "latest", "here"] | int
 

@@ -7,7 +7,7 @@ import typer
 from consumer.cli.output import Json, command, out, print_json, print_table
 from consumer.events import price_file
 from consumer.ingest import slo
-from consumer.settings.model import ignored, load
+from consumer.settings.loading import ignored, load
 from consumer.settings.shown import effective
 
 app = typer.Typer(no_args_is_help=True, help="Show and check the effective settings.")

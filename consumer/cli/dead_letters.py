@@ -32,7 +32,8 @@ from consumer.ingest.erased import erasure_keys
 from consumer.ingest.kinds import consumed_kinds
 from consumer.ingest.ports import StoreError
 from consumer.postgres.client import Database
-from consumer.settings.model import Settings, load
+from consumer.settings.loading import load
+from consumer.settings.model import Settings
 from consumer.text import printable
 
 app = typer.Typer(no_args_is_help=True, help="List, show, replay and discard records that could not be stored.")

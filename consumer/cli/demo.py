@@ -37,7 +37,9 @@ from consumer.generator.faults import BadRecord
 from consumer.generator.samples import Sample, samples
 from consumer.kafka.tools import Message, create_topics, publish
 from consumer.service import Service
-from consumer.settings.model import Http, Kafka, Postgres, Settings, load
+from consumer.settings.loading import load
+from consumer.settings.model import Http, Settings
+from consumer.settings.servers import Kafka, Postgres
 from consumer.telemetry import logs
 
 PARTITIONS = 3

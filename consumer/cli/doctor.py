@@ -19,7 +19,8 @@ from consumer.admin.doctor.log_lines import LogLines, last_lines
 from consumer.cli.database import opened_database
 from consumer.cli.output import Exit, Json, WrongUse, command, err, out, plain, print_json, print_table, progress
 from consumer.files import demand_plain, write
-from consumer.settings.model import Settings, load
+from consumer.settings.loading import load
+from consumer.settings.model import Settings
 
 LABELS = {Severity.ERROR: "MUST", Severity.WARNING: "should", Severity.NOTE: "note", Severity.OK: "ok"}
 LOG_BYTES = 8_388_608

@@ -24,7 +24,9 @@ from consumer.ingest.erased import erasure_keys
 from consumer.ingest.rollup_basis import Basis
 from consumer.postgres.client import Database
 from consumer.postgres.history import PostgresHistory
-from consumer.settings.model import Settings, load, owner_name, user_name
+from consumer.settings.loading import load
+from consumer.settings.model import Settings
+from consumer.settings.process import owner_name, user_name
 
 
 def _user(text: str) -> UUID:

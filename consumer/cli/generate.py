@@ -138,7 +138,7 @@ def _demand_whole(order: Order, done: Progress) -> None:
 @command
 async def _publish(order: Order, topic: str, as_json: bool) -> Exit:
     from consumer.kafka.tools import Message, publish
-    from consumer.settings.model import load
+    from consumer.settings.loading import load
 
     settings, began, done = load(), time.monotonic(), Progress()
     purpose = next((purpose for purpose, name in settings.topics.named.items() if name == topic), order.kind)

@@ -11,7 +11,8 @@ from consumer.cli.output import Json, WrongUse, command, out, print_json
 from consumer.errors import OperationError
 from consumer.events import ids
 from consumer.events.registry import namespace_of
-from consumer.settings.model import Settings, load
+from consumer.settings.loading import load
+from consumer.settings.model import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Print the UUID under which a user or a session is stored.")
 

@@ -15,7 +15,7 @@ from consumer.cli.database import opened_database
 from consumer.cli.output import Exit, Json, command, err, out, print_json, print_mapping, print_table
 from consumer.events.record import Partition
 from consumer.ingest.stop_reasons import command_to_settle, kept_reason
-from consumer.settings.model import load
+from consumer.settings.loading import load
 from consumer.text import printable
 
 COLUMNS = (

@@ -12,7 +12,7 @@ from consumer.admin import migrate
 from consumer.cli.output import Exit, Json, command, err, out, print_json, print_table, progress
 from consumer.ingest.erased import erasure_keys
 from consumer.postgres.login import Login
-from consumer.settings.model import load
+from consumer.settings.loading import load
 from consumer.text import printable_lines
 
 app = typer.Typer(no_args_is_help=True, help="The database schema: the files under schema/, recorded with checksums.")

@@ -27,7 +27,7 @@ from consumer.events.yaml_file import YamlFileError
 from consumer.files import FileError
 from consumer.ingest.ports import SourceError, StoreError
 from consumer.postgres.admin import DatabaseError
-from consumer.settings.model import SettingsError
+from consumer.settings.sources import SettingsError
 from consumer.telemetry import logs
 from consumer.text import printable, printable_lines
 

@@ -23,7 +23,8 @@ from consumer.maintenance.table_partitions import (
 )
 from consumer.postgres.login import Login
 from consumer.postgres.table_partitions import MOVE_AT_MOST, MadePartition, PostgresPartitions
-from consumer.settings.model import Settings, load
+from consumer.settings.loading import load
+from consumer.settings.model import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Manage the monthly partitions of ai_dialogue_log.")
 

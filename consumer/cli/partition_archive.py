@@ -23,7 +23,8 @@ from consumer.maintenance.table_partitions import (
     restore,
 )
 from consumer.postgres.login import Login
-from consumer.settings.model import Settings, load
+from consumer.settings.loading import load
+from consumer.settings.model import Settings
 
 Before = Annotated[
     datetime | None, typer.Option(formats=["%Y-%m"], help="The first month that stays, such as 2026-01.")

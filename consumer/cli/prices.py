@@ -16,7 +16,8 @@ from consumer.events.costs import Price, PriceBook
 from consumer.events.price_file import EARLIEST
 from consumer.events.yaml_file import YamlFileError
 from consumer.ingest.days import BusinessDays
-from consumer.settings.model import Settings, load
+from consumer.settings.loading import load
+from consumer.settings.model import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Check the price file: prices of models, and rates of currencies in yen.")
 

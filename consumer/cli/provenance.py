@@ -16,7 +16,7 @@ from consumer.cli.database import opened_database
 from consumer.cli.output import WrongUse, command, err
 from consumer.cli.times import moment
 from consumer.files import written_or_streamed
-from consumer.settings.model import load
+from consumer.settings.loading import load
 
 app = typer.Typer(no_args_is_help=True, help="Export the origin of content and its terms of use.")
 

@@ -25,7 +25,8 @@ from consumer.ingest.kinds import kinds_of
 from consumer.ingest.ports import SourceError
 from consumer.kafka.tools import Message
 from consumer.kafka.tools import publish as publish_messages
-from consumer.settings.model import Kafka, load
+from consumer.settings.loading import load
+from consumer.settings.servers import Kafka
 from consumer.text import printable
 
 MOST_SHOWN = 20

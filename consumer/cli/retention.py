@@ -35,7 +35,8 @@ from consumer.maintenance.retention import (
     Retention,
 )
 from consumer.postgres.client import Database
-from consumer.settings.model import Settings, load
+from consumer.settings.loading import load
+from consumer.settings.model import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Remove what is not kept any longer.")
 

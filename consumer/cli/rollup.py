@@ -16,7 +16,9 @@ from consumer.ingest import slo
 from consumer.ingest.ports import Cause, Unavailable
 from consumer.ingest.rollup_basis import Basis
 from consumer.postgres.history import PostgresHistory
-from consumer.settings.model import Settings, load, owner_name
+from consumer.settings.loading import load
+from consumer.settings.model import Settings
+from consumer.settings.process import owner_name
 
 TITLES = {
     "total_dialogues": "dialogues",

@@ -10,7 +10,7 @@ import typer
 from consumer.admin.contract import export as export_documents
 from consumer.cli.output import command, out
 from consumer.events.registry import kinds_by_topic
-from consumer.settings.model import load
+from consumer.settings.loading import load
 
 app = typer.Typer(no_args_is_help=True, help="Export the event contract for producers.")
 

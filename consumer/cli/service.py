@@ -8,7 +8,7 @@ from consumer.cli.output import Exit, command
 from consumer.cli.signals import stop_on_signals
 from consumer.ingest.watchdog import Stalled
 from consumer.service import Service
-from consumer.settings.model import ignored, load
+from consumer.settings.loading import ignored, load
 from consumer.telemetry import logs
 from consumer.telemetry.event_loop_guard import LoopGuard
 

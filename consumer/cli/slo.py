@@ -14,7 +14,7 @@ from consumer.admin import slo_rules
 from consumer.admin.slo_rules import Budget, Changes, DayOnly, Spending, Watch
 from consumer.cli.output import Exit, Json, WrongUse, command, out, print_json, print_table
 from consumer.ingest import slo
-from consumer.settings.model import load
+from consumer.settings.loading import load
 
 _ADDRESS = re.compile(r"https?://[^\s{}]+/")  # without braces, which begin a template in Prometheus
 

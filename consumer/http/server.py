@@ -12,7 +12,8 @@ from consumer.errors import OperationError
 from consumer.http.connections import IDLE_SECONDS, Connections, most_connections
 from consumer.http.page.document import CONTENT_SECURITY_POLICY
 from consumer.http.page.server import Response as Page
-from consumer.settings.model import Http, variable
+from consumer.settings.model import Http
+from consumer.settings.sources import variable
 from consumer.telemetry.metrics import Metrics
 
 SHUTDOWN_SECONDS = 2.0  # for clients that do not read their responses

@@ -14,7 +14,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from consumer.ingest.ports import Refusal
 from consumer.kafka.group import GroupMember, describe_group
 from consumer.kafka.topic_ids import NamedTopic, Operation, topics_named
-from consumer.settings.model import Kafka
+from consumer.settings.servers import Kafka
 
 # A refused fetch is repeated every few seconds. If no fetch was refused for this long, the refusal has ended.
 REMEMBER_SECONDS = 15.0

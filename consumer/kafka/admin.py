@@ -18,7 +18,7 @@ from consumer.kafka.consumer import client_options
 from consumer.kafka.group import Group, GroupMember, describe_group
 from consumer.kafka.producers import OpenTransaction, open_transactions
 from consumer.kafka.topic_ids import topics_named
-from consumer.settings.model import Kafka
+from consumer.settings.servers import Kafka
 
 _SETTINGS = ("cleanup.policy", "retention.ms")
 

@@ -44,7 +44,7 @@ from consumer.kafka.leader_epochs import epoch_ends
 from consumer.kafka.leaders import bounds_of
 from consumer.kafka.silence import Silence
 from consumer.kafka.topic_ids import topic_ids
-from consumer.settings.model import Kafka
+from consumer.settings.servers import Kafka
 
 REQUEST_TIMEOUT_MS = 30_000
 COMMIT_SECONDS = 5.0

@@ -19,8 +19,10 @@ from consumer.credentials import oidc
 from consumer.credentials.errors import CredentialsError
 from consumer.credentials.programs import printed_by
 from consumer.credentials.tokens import TokenSource
+from consumer.settings.loading import reread
 from consumer.settings.logins import extensions_of
-from consumer.settings.model import Kafka, SecurityProtocol, SettingsError, reread, variable
+from consumer.settings.servers import Kafka, SecurityProtocol
+from consumer.settings.sources import SettingsError, variable
 
 _COMMAND, _URL = variable("kafka", "sasl_oauth_token_command"), variable("kafka", "sasl_oauth_token_url")
 _FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile")

@@ -23,7 +23,7 @@ from consumer.kafka.leader_epochs import epoch_ends
 from consumer.kafka.leaders import bounds_of
 from consumer.kafka.topic_ids import Operation, topics_named
 from consumer.kafka.unpacking import UnreadableRange
-from consumer.settings.model import Kafka
+from consumer.settings.servers import Kafka
 
 IN_FLIGHT = 1000
 PATIENCE_SECONDS, RETRY_SECONDS = 2.0, 0.25

@@ -17,7 +17,7 @@ from consumer.ingest.ports import Bounds, SourceError
 from consumer.kafka.access import transactional_id_denied
 from consumer.kafka.consumer import client_options
 from consumer.kafka.tools import Message, patient_bounds_of
-from consumer.settings.model import Kafka
+from consumer.settings.servers import Kafka
 
 START_SECONDS = 60.0
 WRITE_SECONDS = 60.0

@@ -25,7 +25,7 @@ from consumer.postgres.login import Login, SessionRefusedError
 from consumer.postgres.login import connect as connect_with
 from consumer.postgres.session import SETTINGS, set_local
 from consumer.postgres.tls import certificate_problem
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 
 CONNECT_TIMEOUT_S = 10.0
 APPLICATION_NAME = "ragledger admin"

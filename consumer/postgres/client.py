@@ -28,7 +28,7 @@ from consumer.postgres.errors import (
 )
 from consumer.postgres.login import Login, connect
 from consumer.postgres.session import SETTINGS, set_local
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 
 Isolation: TypeAlias = Literal["read_committed", "repeatable_read"]
 

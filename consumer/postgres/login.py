@@ -12,7 +12,9 @@ from consumer.credentials.tokens import TokenSource
 from consumer.postgres.client_files import read_by_client
 from consumer.postgres.tls import tls_options
 from consumer.settings import dsn as dsns
-from consumer.settings.model import Postgres, SettingsError, reread, variable
+from consumer.settings.loading import reread
+from consumer.settings.servers import Postgres
+from consumer.settings.sources import SettingsError, variable
 
 DSN, COMMAND = variable("postgres", "dsn"), variable("postgres", "password_command")
 # Connections, authentication, resources, shutdown.

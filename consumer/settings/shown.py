@@ -10,7 +10,8 @@ from pydantic import SecretStr
 
 from consumer.settings.given import HIDDEN, may_hold_secret
 from consumer.settings.logins import arguments_of
-from consumer.settings.model import Settings, variable
+from consumer.settings.model import Settings
+from consumer.settings.sources import variable
 
 SHORTEST_SECRET = 4  # a shorter text is a part of many words
 

@@ -42,6 +42,11 @@ class Layers(EnvSettingsSource):
         }
 
 
+def variable(*path: str | int) -> str:
+    """Return the environment variable of a setting: ("kafka", "group_id") becomes RAGLEDGER_KAFKA__GROUP_ID."""
+    return PREFIX + "__".join(str(step).upper() for step in path)
+
+
 def variables() -> dict[str, str]:
     """Return every variable of ragledger from all sources, with names in upper case.
 

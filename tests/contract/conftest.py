@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from consumer.admin import migrate
 from consumer.maintenance.table_partitions import convert
 from consumer.postgres.client import Database
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 from tests.support.stack import fresh_database
 from tests.support.stores import REAL, Backend, FakeBackend, PostgresBackend
 

@@ -18,7 +18,7 @@ from consumer.ingest.days import BusinessDays
 from consumer.ingest.ports import Bounds, Store, Written
 from consumer.postgres.amendments import PostgresAmendments
 from consumer.postgres.client import Database
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 from tests.support.producers import dialogue, provenance
 from tests.support.stack import fresh_database
 from tests.support.stores import REAL, A, AtOnce, F, G, P, PostgresBackend, V, batch_of, said

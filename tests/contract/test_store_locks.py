@@ -14,7 +14,7 @@ from consumer.events.record import Partition
 from consumer.ingest.offsets import StopReason
 from consumer.ingest.ports import LedgerLocked
 from consumer.postgres.client import Database
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 from tests.support.stack import wait_for
 from tests.support.stores import A, B, Line, P, PostgresBackend, batch_of, claim, records, write
 

@@ -14,7 +14,7 @@ from consumer.events.record import Partition
 from consumer.ingest.offsets import StopReason
 from consumer.ingest.ports import Cause, Unavailable
 from consumer.postgres.client import Database
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 from tests.support.psql import execute
 from tests.support.refusals import FUNCTION, NOON, TRIGGER, assert_reported, event, ingest, prepare, raising
 from tests.support.roles import login

@@ -14,7 +14,7 @@ from consumer.events.record import StoredRecord
 from consumer.ingest.days import BusinessDays
 from consumer.postgres.amendments import PostgresAmendments
 from consumer.postgres.client import Database
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 from tests.support.psql import execute
 from tests.support.refusals import FUNCTION, NOON, TRIGGER, event
 from tests.support.stack import fresh_database

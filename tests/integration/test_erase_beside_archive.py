@@ -19,7 +19,7 @@ from consumer.maintenance.table_partitions import FormatName
 from consumer.maintenance.table_partitions.restore import restore
 from consumer.maintenance.table_partitions.screening import Screening
 from consumer.postgres.client import Database
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 from tests.support.archives import HOURLY, Interrupted, archived, interrupt, roll_up
 from tests.support.erasing import KEY, add_dialogues, whereabouts
 from tests.support.notices import ALICE

@@ -26,7 +26,7 @@ from consumer.postgres.history import PostgresHistory
 from consumer.postgres.ledger import PostgresLedger
 from consumer.postgres.store import PostgresStore
 from consumer.settings.model import DeadLetters as Limits
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 from tests.support.erasing import KEY, add_letters, whereabouts
 from tests.support.fakes import Changes, FakeTelemetry
 from tests.support.ingestion import as_json, small_dialogue

@@ -23,7 +23,7 @@ from consumer.ingest.slo import DEFAULT_OBJECTIVES, Objective
 from consumer.maintenance.rollup import RollupJob
 from consumer.postgres.client import Database
 from consumer.postgres.history import PostgresHistory
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 from tests.support.days import assert_day_equals_queries, at_the_edges, bounds, history, insert_dialogues
 from tests.support.service import Environment
 from tests.support.stack import wait_for

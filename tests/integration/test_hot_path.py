@@ -11,7 +11,7 @@ from consumer.ingest.ports import Bounds
 from consumer.postgres.client import Database
 from consumer.postgres.insert import InsertStrategy
 from consumer.postgres.store import PostgresStore
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 from tests.support.psql import execute, rows
 from tests.support.roles import login, name_of
 from tests.support.stores import A, AtOnce, P, PostgresBackend, batch_of, records

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from consumer.ingest.ports import Unavailable
 from consumer.postgres.client import Database
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 from tests.support.service import eventually
 from tests.support.stack import Servers
 

@@ -33,7 +33,7 @@ from consumer.postgres.costs import PostgresCosts
 from consumer.postgres.history import PostgresHistory
 from consumer.postgres.queries import load
 from consumer.postgres.store import PostgresStore
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 from tests.support.fakes import FakeTelemetry
 from tests.support.ingestion import (
     Outgoing,

@@ -13,7 +13,7 @@ from aiokafka.protocol.admin import ApiVersionRequest
 
 from consumer.kafka.consumer import client_options
 from consumer.kafka.fetch import Fetching
-from consumer.settings.model import Kafka
+from consumer.settings.servers import Kafka
 from tests.support.stack import wait_for
 
 pytestmark = pytest.mark.timeout(60)

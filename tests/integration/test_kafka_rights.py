@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from consumer.devstack.workspace import Workspace
 from consumer.ingest.ports import SourceError
 from consumer.kafka.transactions import TransactionalTopic
-from consumer.settings.model import Kafka, SecurityProtocol
+from consumer.settings.servers import Kafka, SecurityProtocol
 from tests.support.guarded_kafka import PASSWORD, USER, GuardedKafka
 from tests.support.ingestion import Outgoing, as_json, dialogues, ids, log_lines, send, small_dialogue, wait_for_records
 from tests.support.service import Environment, ServiceProcess, eventually

@@ -22,7 +22,7 @@ from consumer.maintenance.table_partitions.places import Directory
 from consumer.postgres.admin import connect
 from consumer.postgres.client import Database
 from consumer.postgres.history import PostgresHistory
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 from tests.support.archives import COUNT, TOKYO, Interrupted, archive_at, archived, interrupt, restored, roll_up
 from tests.support.partitions import one_dialogue
 from tests.support.psql import execute, rows, value

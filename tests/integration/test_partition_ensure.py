@@ -13,7 +13,7 @@ from consumer.ingest.ports import Unavailable
 from consumer.postgres.client import Database
 from consumer.postgres.queries import load
 from consumer.postgres.table_partitions import MadePartition, PostgresPartitions
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 from tests.support.ingestion import environment_on, log_lines
 from tests.support.partitions import MONTHS_AHEAD, assert_sound, converted, fill, one_dialogue
 from tests.support.psql import execute, rows, value

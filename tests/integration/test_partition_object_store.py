@@ -18,7 +18,7 @@ from consumer.ingest.erased import Key
 from consumer.maintenance.table_partitions import ArchiveError, FormatName, Place, place_of
 from consumer.maintenance.table_partitions.export import Export
 from consumer.postgres.client import Database
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 from tests.support.archives import COUNT, Interrupted, archived, interrupt, restored
 from tests.support.erasing import KEY
 from tests.support.notices import ALICE

@@ -16,7 +16,7 @@ from consumer.kafka.tools import Message
 from consumer.kafka.transactions import TransactionalTopic
 from consumer.maintenance.retention import Done, Expiry, Notices, Retention
 from consumer.postgres.client import Database
-from consumer.settings.model import Kafka, Postgres
+from consumer.settings.servers import Kafka, Postgres
 from tests.support.ingestion import ids
 from tests.support.notices import ALICE, BOB, Notice, acquired, insert, published, retention_environment, run_killed
 from tests.support.psql import execute

@@ -16,7 +16,7 @@ from consumer.ingest.erased import Key
 from consumer.ingest.ports import Unavailable
 from consumer.maintenance.table_partitions import convert
 from consumer.postgres.client import Database
-from consumer.settings.model import Postgres
+from consumer.settings.servers import Postgres
 from tests.support.otlp import SESSION, USER, chat, span, traced
 from tests.support.roles import login
 from tests.support.tracing import World

@@ -12,7 +12,8 @@ import yaml
 from typer.main import get_command
 
 from consumer.__main__ import app
-from consumer.settings.model import Settings, Topics, load
+from consumer.settings.loading import load
+from consumer.settings.model import Settings, Topics
 from consumer.settings.service_links import is_service_link
 from tests.support.chart import CHART, EXAMPLES, ROOT, documents, golden, golden_objects, pods, wanted
 

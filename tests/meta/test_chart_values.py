@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from consumer.settings.model import Settings, known_variables
+from consumer.settings.loading import known_variables
+from consumer.settings.model import Settings
 from tests.support.chart import CHART, EXAMPLES, ROOT, documents, helm, pods, program, rendered, template, values
 
 SCHEMAS = Path(__file__).parent / "schemas"

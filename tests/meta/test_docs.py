@@ -26,7 +26,8 @@ from consumer.events.record import StoredRecord
 from consumer.events.registry import kinds_by_topic
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest import slo
-from consumer.settings.model import Topics, known_variables, load
+from consumer.settings.loading import known_variables, load
+from consumer.settings.model import Topics
 from consumer.settings.sources import OUTSIDE
 from consumer.telemetry.metrics import ALL
 

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 import ragledger_client
-from consumer.settings.model import Settings, known_variables
+from consumer.settings.loading import known_variables
+from consumer.settings.model import Settings
 from consumer.settings.sources import OUTSIDE
 from tests.support.chart import CHART, ROOT, program
 

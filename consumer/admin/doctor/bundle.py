@@ -20,7 +20,8 @@ from consumer.ingest.ports import StoreError
 from consumer.postgres.admin import DatabaseError
 from consumer.postgres.client import Database
 from consumer.postgres.login import Login
-from consumer.settings.model import Settings, ignored
+from consumer.settings.loading import ignored
+from consumer.settings.model import Settings
 from consumer.settings.shown import effective, secrets, without
 
 PACKAGES = (

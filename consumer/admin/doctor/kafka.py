@@ -10,7 +10,8 @@ from consumer.events.record import Partition
 from consumer.ingest.ports import Bounds, Refusal
 from consumer.kafka.admin import KafkaFacts, Topic
 from consumer.kafka.producers import OpenTransaction
-from consumer.settings.model import Kafka, SecurityProtocol, Settings
+from consumer.settings.model import Settings
+from consumer.settings.servers import Kafka, SecurityProtocol
 
 HOUR_MS = 3_600_000
 # A weekend: an outage that begins on Friday evening may be fixed on Monday.

@@ -26,7 +26,7 @@ from consumer.kafka.transactions import Ends, TransactionalTopic, Vanished
 from consumer.postgres.client import Database, Transaction
 from consumer.postgres.erasures import Erasures
 from consumer.postgres.queries import load
-from consumer.settings.model import Kafka
+from consumer.settings.servers import Kafka
 
 NOTICES_AT_A_TIME = 500
 EVENT_TYPE = "rag.provenance.expired"

@@ -22,7 +22,8 @@ from consumer.maintenance.retention.notices import Notices
 from consumer.postgres.client import Database
 from consumer.postgres.history import PostgresHistory
 from consumer.postgres.login import Login
-from consumer.settings.model import Settings, owner_name
+from consumer.settings.model import Settings
+from consumer.settings.process import owner_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from consumer.ingest.ports import Bounds
 from consumer.kafka.admin import KafkaFacts, Topic
 from consumer.kafka.group import GroupMember
 from consumer.kafka.producers import OpenTransaction
-from consumer.settings.model import Kafka, Postgres, SecurityProtocol, Settings
+from consumer.settings.model import Settings
+from consumer.settings.servers import Kafka, Postgres, SecurityProtocol
 
 WEEK = 7 * 24 * kafka.HOUR_MS
 

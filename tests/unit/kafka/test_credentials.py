@@ -11,7 +11,7 @@ from consumer.credentials.errors import CredentialsError
 from consumer.kafka.client_patches import Connection, NoCredentials
 from consumer.kafka.consumer import client_options
 from consumer.kafka.credentials import KafkaCredentials, credentials_for
-from consumer.settings.model import Kafka, SecurityProtocol
+from consumer.settings.servers import Kafka, SecurityProtocol
 from tests.support.certificates import Authority
 
 

@@ -9,8 +9,10 @@ import pytest
 from pydantic import SecretStr
 
 from consumer.settings.dsn import parse
+from consumer.settings.loading import load, reread
 from consumer.settings.logins import arguments_of, extensions_of
-from consumer.settings.model import Kafka, Postgres, SettingsError, load, reread
+from consumer.settings.servers import Kafka, Postgres
+from consumer.settings.sources import SettingsError
 
 SECRET = "Zq7K"
 OAUTH = {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_MECHANISM": "OAUTHBEARER"}

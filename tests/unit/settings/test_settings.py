@@ -10,8 +10,10 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from pydantic import ValidationError
 
-from consumer.settings.model import Settings, SettingsError, ignored, known_variables, load, owner_name, variable
-from consumer.settings.sources import service_links
+from consumer.settings.loading import ignored, known_variables, load
+from consumer.settings.model import Settings
+from consumer.settings.process import owner_name
+from consumer.settings.sources import SettingsError, service_links, variable
 
 SECRET = "hunter2"
 

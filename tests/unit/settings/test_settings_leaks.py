@@ -22,8 +22,9 @@ from consumer.ingest.ports import Unavailable
 from consumer.postgres.admin import ConnectError, connect
 from consumer.postgres.client import Database
 from consumer.postgres.login import Login
-from consumer.settings.model import SettingsError, ignored, known_variables, load
+from consumer.settings.loading import ignored, known_variables, load
 from consumer.settings.shown import effective
+from consumer.settings.sources import SettingsError
 
 # Pieces of four characters that no message contains, and separators of a DSN between them.
 PIECES = st.sampled_from(["Zq7K", "Xw9P", "Vj3Y", "7301", "Jk5Ä"])

@@ -2,7 +2,8 @@
 
 from pydantic import SecretStr
 
-from consumer.settings.model import Erasure, Postgres, Settings
+from consumer.settings.model import Erasure, Settings
+from consumer.settings.servers import Postgres
 from consumer.settings.shown import effective, secrets, without
 
 
