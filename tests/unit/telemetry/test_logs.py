@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,16 +12,6 @@ import structlog
 
 from consumer.settings.model import Log
 from consumer.telemetry import logs
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    """Restore the logging configuration."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    structlog.reset_defaults()
 
 
 @pytest.fixture
