@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 import pytest
 
 from consumer.devstack.workspace import Workspace
-from tests.support import grafana
+from tests.support import grafana, otlp
 from tests.support.ingestion import Outgoing, as_json, environment_on, send
 from tests.support.producers import dialogue, provenance, random_uuid
 from tests.support.prometheus import ALERTS, RECORDS, RULES, PrometheusServer
 from tests.support.service import Environment, ServiceProcess, eventually
 from tests.support.stack import Servers
 
-KINDS = ("dialogue", "provenance", "feedback", "plugin")
+KINDS = ("dialogue", "provenance", "feedback", "plugin", "otlp_spans")
+TRACES = 3
 KNOWN, FORBIDDEN, OVERDUE, UNKNOWN = (f"https://library.example/{name}" for name in ("a", "b", "c", "elsewhere"))
 PARTITIONS = 4
 NOW = datetime.now(UTC)
@@ -67,6 +68,16 @@ def amendments(chance: random.Random, first: dict[str, Any]) -> dict[str, list[d
     return {"feedback": given, "plugin": [report | {"health_status": "healthy", "reported_at": NOW.isoformat()}]}
 
 
+def recent_trace(chance: random.Random) -> bytes:
+    """Return a record with a trace that has just ended."""
+    _, spans = otlp.traced(chance)
+    later = int(NOW.timestamp() * 1e9) - max(span.end_time_unix_nano for span in spans)
+    for span in spans:
+        span.start_time_unix_nano += later
+        span.end_time_unix_nano += later
+    return otlp.record(*spans)
+
+
 def wave(environment: Environment, chance: random.Random) -> list[Outgoing]:
     """Return records of every outcome, with few dead letters."""
     dialogues = good_dialogues(chance, 90)
@@ -74,7 +85,10 @@ def wave(environment: Environment, chance: random.Random) -> list[Outgoing]:
     again = dialogues[:5]
     values = [as_json(event) for event in dialogues + again] + [b"not JSON"]
     events = {"provenance": pieces(chance), **amendments(chance, dialogues[0])}
-    published = {"dialogue": values} | {kind: list(map(as_json, some)) for kind, some in events.items()}
+    traces = [recent_trace(chance) for _ in range(TRACES)]
+    published = {"dialogue": values, "otlp_spans": traces} | {
+        kind: list(map(as_json, some)) for kind, some in events.items()
+    }
     return [
         Outgoing(environment.topics[kind], value, partition=n % PARTITIONS)
         for kind, some in published.items()
@@ -85,11 +99,13 @@ def wave(environment: Environment, chance: random.Random) -> list[Outgoing]:
 def publish(observed: Observed, seed: int) -> None:
     """Publish a wave, and wait until Prometheus has scraped all its counts."""
     environment, prometheus = observed
+    folded = (prometheus.value("sum(rag_traces_total)") or 0) + TRACES
     before = prometheus.value("sum(rag_records_total)") or 0
     records = wave(environment, random.Random(seed))
     send(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], records)
     wanted = before + len(records)
     eventually(lambda: prometheus.value("sum(rag_records_total)") == wanted, message=f"{wanted} records scraped")
+    eventually(lambda: prometheus.value("sum(rag_traces_total)") >= folded, message=f"{folded} folded traces scraped")
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,7 @@ def test_all_indexes_exist(filled: str) -> None:
         "idx_provenance_retention",
         "idx_provenance_expiring",
         "dialogue_costs_pkey",
+        "dialogue_retention_pkey",
         "dialogue_traces_pkey",
         "idx_dialogue_costs_open",
         "idx_dialogue_traces_user",
