@@ -7,21 +7,18 @@ import pytest
 
 from tests.support.archives import HOURLY, roll_up
 from tests.support.partitions import converted, dress_up
-from tests.support.psql import FILES, execute, run_files, server_dsn
+from tests.support.psql import FILES, VERSIONS, execute, run_files, server_dsn
 from tests.support.stack import fresh_database
 
-# A test with an empty database takes a second or two; with the oldest version it is marked as slow.
-LARGE = [pytest.param(15, marks=pytest.mark.slow), 18]
 
-
-@pytest.fixture(params=LARGE)
+@pytest.fixture(params=VERSIONS)
 def blank(request: pytest.FixtureRequest) -> Iterator[str]:
     """Return the DSN of an empty database, on either version."""
     with fresh_database(server_dsn(request)) as dsn:
         yield dsn
 
 
-@pytest.fixture(scope="session", params=[15, 18])
+@pytest.fixture(scope="session", params=VERSIONS)
 def filled_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     """Return the DSN of a server, on either version, and the name of a migrated database on it."""
     server = server_dsn(request)
@@ -37,7 +34,7 @@ def filled(filled_template: tuple[str, str]) -> Iterator[str]:
         yield dsn
 
 
-@pytest.fixture(scope="session", params=LARGE)
+@pytest.fixture(scope="session", params=VERSIONS)
 def dressed_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     """Return the DSN of a server, on either version, and the name of a database whose table has every possible
     property.
@@ -55,7 +52,7 @@ def dressed(dressed_template: tuple[str, str]) -> Iterator[str]:
         yield dsn
 
 
-@pytest.fixture(scope="session", params=LARGE)
+@pytest.fixture(scope="session", params=VERSIONS)
 def hourly_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     """Return the DSN of a server, on either version, and the name of a database with three monthly partitions."""
     server = server_dsn(request)

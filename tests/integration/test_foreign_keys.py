@@ -22,7 +22,17 @@ from tests.support.ingestion import (
     wait_for_records,
 )
 from tests.support.producers import provenance, random_uuid
-from tests.support.psql import APPLICATION_TABLES, FILES, PARTITIONED_TABLE, execute, rows, run_files, server_dsn, value
+from tests.support.psql import (
+    APPLICATION_TABLES,
+    FILES,
+    PARTITIONED_TABLE,
+    VERSIONS,
+    execute,
+    rows,
+    run_files,
+    server_dsn,
+    value,
+)
 from tests.support.service import Environment, ServiceProcess, eventually
 from tests.support.stack import Servers, Topics, fresh_database
 
@@ -34,7 +44,7 @@ KNOWN, UNKNOWN = UUID("5018c5a3-91f3-46af-94ff-2f9d15565fb4"), UUID("22222222-22
 ONE_BATCH = {"RAGLEDGER_BATCH__MAX_ROWS": str(MANY + 1), "RAGLEDGER_BATCH__MAX_DELAY_MS": "60000"}
 
 
-@pytest.fixture(params=[15, 18])
+@pytest.fixture(params=VERSIONS)
 def environment(request: pytest.FixtureRequest, stack: Servers) -> Iterator[Environment]:
     """Return a migrated database with one known user and one known material."""
     topics = Topics(stack.bootstrap_servers)

@@ -95,7 +95,15 @@ def place_on(server: str, stack: Servers, attributes: str) -> Iterator[Place]:
         yield Place(owner, environment)
 
 
-@pytest.fixture(params=[(15, ""), (15, "BYPASSRLS"), (18, ""), (18, "BYPASSRLS")], ids=str)
+@pytest.fixture(
+    params=[
+        pytest.param((15, ""), marks=pytest.mark.slow),
+        pytest.param((15, "BYPASSRLS"), marks=pytest.mark.slow),
+        (18, ""),
+        (18, "BYPASSRLS"),
+    ],
+    ids=str,
+)
 def place(request: pytest.FixtureRequest, stack: Servers) -> Iterator[Place]:
     """Row-level security applies to the role, or a superuser has exempted it; on either version."""
     version, attributes = request.param

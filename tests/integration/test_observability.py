@@ -105,7 +105,9 @@ def publish(observed: Observed, seed: int) -> None:
     send(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], records)
     wanted = before + len(records)
     eventually(lambda: prometheus.value("sum(rag_records_total)") == wanted, message=f"{wanted} records scraped")
-    eventually(lambda: prometheus.value("sum(rag_traces_total)") >= folded, message=f"{folded} folded traces scraped")
+    eventually(
+        lambda: (prometheus.value("sum(rag_traces_total)") or 0) >= folded, message=f"{folded} folded traces scraped"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from tests.support.ingestion import (
 )
 from tests.support.partitions import assert_sound, one_dialogue
 from tests.support.producers import random_uuid
-from tests.support.psql import FILES, execute, run_files, server_dsn
+from tests.support.psql import FILES, VERSIONS, execute, run_files, server_dsn
 from tests.support.service import Environment, ServiceProcess
 from tests.support.stack import Servers, fresh_database
 
@@ -44,7 +44,7 @@ BACKLOG = 5 * PORTION
 LONGEST_WAIT_S = 20.0  # a second on an idle machine; here other tests use the processors
 
 
-@pytest.fixture(params=[15, 18])
+@pytest.fixture(params=VERSIONS)
 def environment(request: pytest.FixtureRequest, stack: Servers) -> Iterator[Environment]:
     """Return Kafka, and a filled database on either version."""
     with environment_on(stack, None, partitions=2) as kafka, fresh_database(server_dsn(request)) as dsn:

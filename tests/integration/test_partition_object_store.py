@@ -26,6 +26,8 @@ from tests.support.partitions import ALL_ROWS, assert_sound
 from tests.support.psql import execute, rows, value
 from tests.support.service import Environment
 
+pytestmark = pytest.mark.slow
+
 EVERY_FORMAT = pytest.mark.parametrize("name", FormatName)
 FILES = {FormatName.CSV: "ai_dialogue_log_2026_01.csv.gz", FormatName.PARQUET: "ai_dialogue_log_2026_01.parquet"}
 MANIFEST = "ai_dialogue_log_2026_01.manifest.json"

@@ -14,6 +14,8 @@ from tests.support.partitions import ALL_ROWS, assert_sound, one_dialogue
 from tests.support.psql import execute, rows, value
 from tests.support.service import Environment
 
+pytestmark = pytest.mark.slow
+
 JANUARY, MANIFEST = "ai_dialogue_log_2026_01.parquet", "ai_dialogue_log_2026_01.manifest.json"
 AS_IT_IS = "SET session_replication_role = replica"  # no trigger changes updated_at
 # Columns of the owner, and values that are hard to keep.

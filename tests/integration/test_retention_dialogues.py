@@ -34,7 +34,7 @@ from tests.support.roles import login, name_of
 from tests.support.service import Environment, ServiceProcess, eventually
 from tests.support.stack import Servers, Topics
 
-pytestmark = [pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 BOTH_FORMS = pytest.mark.parametrize("months", [False, True], ids=["one table", "months"])
 SETTINGS = {"RAGLEDGER_RETENTION__DIALOGUES_DAYS": str(KEEP), "RAGLEDGER_RETENTION__BATCH_ROWS": "50"}

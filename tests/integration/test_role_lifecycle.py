@@ -31,6 +31,7 @@ from tests.support.psql import (
     APPLICATION_TABLES,
     FILES,
     ROLLBACKS,
+    VERSIONS,
     catalog,
     execute,
     one_file,
@@ -56,7 +57,7 @@ WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
 """
 
 
-@pytest.fixture(scope="module", params=[15, 18])
+@pytest.fixture(scope="module", params=VERSIONS)
 def server(request: pytest.FixtureRequest) -> Iterator[str]:
     """Return a PostgreSQL of its own for this file, because roles are global."""
     with Workspace() as workspace:

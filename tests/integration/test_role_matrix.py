@@ -12,7 +12,7 @@ from psycopg.errors import InsufficientPrivilege, IntegrityError
 from consumer.admin import migrate
 from consumer.admin.migrate import expected
 from consumer.admin.migrate.roles import GRANTS, MIGRATOR, OWNER, ROLES, Grant
-from tests.support.psql import ONE_DIALOGUE, ONE_PROVENANCE, rows, server_dsn
+from tests.support.psql import ONE_DIALOGUE, ONE_PROVENANCE, VERSIONS, rows, server_dsn
 from tests.support.roles import login
 from tests.support.stack import fresh_database
 
@@ -22,7 +22,7 @@ INSERTS = {"ai_dialogue_log": ONE_DIALOGUE, "provenance": ONE_PROVENANCE}
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
 
 
-@pytest.fixture(scope="module", params=[15, 18])
+@pytest.fixture(scope="module", params=VERSIONS)
 def doors(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """Return a migrated database, and the DSN of a login for each role."""
     with fresh_database(server_dsn(request)) as dsn, ExitStack() as logins:

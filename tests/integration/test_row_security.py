@@ -8,7 +8,7 @@ import pytest
 
 from consumer.admin import migrate
 from consumer.admin.migrate.roles import COMPLIANCE, INGEST, READER
-from tests.support.psql import FILES, ONE_DIALOGUE, execute, one_file, rows, run_files, server_dsn, value
+from tests.support.psql import FILES, ONE_DIALOGUE, VERSIONS, execute, one_file, rows, run_files, server_dsn, value
 from tests.support.roles import login, name_of
 from tests.support.stack import fresh_database
 
@@ -40,7 +40,7 @@ CREATE POLICY provenance_read_policy ON provenance
 """
 
 
-@pytest.fixture(scope="module", params=[15, 18])
+@pytest.fixture(scope="module", params=VERSIONS)
 def samples(request: pytest.FixtureRequest) -> Iterator[str]:
     """Insert two dialogues of Anna and one of Ben; provenance: one of Anna, two of Ben, one without a user."""
     with fresh_database(server_dsn(request)) as dsn:

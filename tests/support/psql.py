@@ -146,6 +146,10 @@ def catalog(dsn: str) -> list[str]:
     return [row["line"] for row in rows(dsn, _CATALOG)]
 
 
+# The oldest supported version and the newest one; what is tested with the oldest one belongs to the slow tests.
+VERSIONS = [pytest.param(15, marks=pytest.mark.slow), 18]
+
+
 def server_dsn(request: pytest.FixtureRequest) -> str:
     """Return the DSN of the server whose major version is the fixture's parameter, 15 or 18."""
     server = request.getfixturevalue("postgres15" if request.param == 15 else "postgres18")
