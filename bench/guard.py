@@ -8,7 +8,8 @@ It compares two ratios of CPU times with the recorded ratios:
   ragledger's work, so only 10 % more is allowed.
 
 The tasks take turns of some milliseconds, so that a slow or busy machine slows all of them alike. The best repetition
-of each piece counts.
+of each piece counts. More repetitions follow while a ratio is above its limit: they remove noise, and code that has
+become slower stays above it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +37,8 @@ from consumer.events.record import StoredRecord
 
 BOUND = Path(__file__).with_name("guard.json")
 TOLERANCES: Mapping[str, float] = {"work": 1.3, "dearest": 1.1}
-EVENTS, SHAPE_EVENTS, SEED, REPETITIONS = 10_000, 2_500, 7, 9
+EVENTS, SHAPE_EVENTS, SEED = 10_000, 2_500, 7
+REPETITIONS, MOST_REPETITIONS = 9, 45
 _ARITHMETIC_STEPS = 100
 _KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (DIALOGUE, PROVENANCE, FEEDBACK)}
 
@@ -49,10 +51,13 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """Exit with code 1 if decoding and encoding cost more than the recorded ratios allow."""
-    ratios = measure(REPETITIONS)
+    noted = json.loads(BOUND.read_text())
+    for repetition, ratios in enumerate(measure(), 1):
+        verdict = judge(ratios, noted)
+        if repetition >= REPETITIONS and (update or verdict["ok"] or repetition == MOST_REPETITIONS):
+            break
     if update:
         _note(ratios)
-    verdict = judge(ratios, json.loads(BOUND.read_text()))
     sys.stdout.write((json.dumps(verdict) if as_json else _sentences(verdict)) + "\n")
     raise typer.Exit(0 if verdict["ok"] else 1)
 
@@ -70,33 +75,33 @@ def judge(ratios: Mapping[str, float], noted: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def measure(repetitions: int, count: int = EVENTS, shape_count: int = SHAPE_EVENTS) -> dict[str, float]:
-    """Measure both ratios."""
+def measure(count: int = EVENTS, shape_count: int = SHAPE_EVENTS) -> Iterator[dict[str, float]]:
+    """Measure both ratios. Each repetition makes them more precise."""
     mixture = _pieces([(_KINDS[event.kind], _record(event, place)) for place, event in enumerate(events(count, SEED))])
     tasks: dict[str, Task] = {"ours": (_decode, mixture), "yardstick": (_yardstick, mixture)}
     for shape in COMPARED:
         slices = records_of(shape, shape_count, SEED)
         tasks[shape] = (_decode, [[(DIALOGUE, record) for record in records] for records in slices])
-    taken = _best(tasks, repetitions)
-    shapes = [taken[shape] for shape in COMPARED]
-    return {"work": taken["ours"] / taken["yardstick"], "dearest": max(shapes) / min(shapes)}
+    for taken in _repeat(tasks):
+        shapes = [taken[shape] for shape in COMPARED]
+        yield {"work": taken["ours"] / taken["yardstick"], "dearest": max(shapes) / min(shapes)}
 
 
-def _best(tasks: Mapping[str, Task], repetitions: int) -> dict[str, float]:
-    """The CPU time of each task: the sum of the best repetition of each piece."""
+def _repeat(tasks: Mapping[str, Task]) -> Iterator[dict[str, float]]:
+    """Yield the CPU time of each task after each repetition: the sum of the best repetition of each piece."""
     best = {name: [float("inf")] * len(pieces) for name, (_, pieces) in tasks.items()}
     gc.collect()
     gc.disable()
     try:
-        for _ in range(repetitions):
+        while True:
             for name, (work, pieces) in tasks.items():
                 lanes.forget()
                 for place, piece in enumerate(pieces):
                     best[name][place] = min(best[name][place], _cpu_seconds(work, piece))
             gc.collect()
+            yield {name: sum(times) for name, times in best.items()}
     finally:
         gc.enable()
-    return {name: sum(times) for name, times in best.items()}
 
 
 def _cpu_seconds(work: Callable[[Piece], object], piece: Piece) -> float:
