@@ -107,7 +107,8 @@ async def _is_readable_again(settings: Settings, books: Any, bounds: Bounds, dec
     if first is None or until is None or decision.begins_anew or decision.to_offset <= first:
         return False
     first = max(first, bounds.first)  # retention may have deleted some of them
-    return await is_readable(settings.kafka, Partition(decision.topic, decision.partition), first, until)
+    partition = Partition(decision.topic, decision.partition)
+    return await is_readable(settings.kafka, partition, first, until)
 
 
 async def decisions(settings: Settings, database: Database) -> Sequence[Mapping[str, Any]]:

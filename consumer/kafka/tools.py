@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -28,6 +28,7 @@ from consumer.settings.servers import Kafka
 IN_FLIGHT = 1000
 PATIENCE_SECONDS, RETRY_SECONDS = 2.0, 0.25
 READ_SECONDS = 5.0
+_POLL_MS = 500
 AS_THE_BROKER_HAS_IT = -1
 """The number of partitions or replicas is the broker's default (KIP-464)."""
 
@@ -112,21 +113,28 @@ async def log_ends(
 
 
 async def is_readable(settings: Kafka, partition: Partition, first: int, until: int) -> bool:
-    """Whether Kafka now returns a record of the offsets from `first` up to, but not including, `until`.
+    """Whether Kafka now returns the records of the offsets from `first` up to, but not including, `until`.
+
+    The last of them must be among them: the records of a batch with a wrong first offset come too, at wrong offsets.
 
     :raises SourceError: Kafka does not answer
     """
-    place = TopicPartition(*partition)
+    place, newest = TopicPartition(*partition), first - 1
     options = client_options(settings) | {"auto_offset_reset": "none", "isolation_level": "read_committed"}
     consumer = AIOKafkaConsumer(**options)
     async with _explained(settings), _started(consumer):
         consumer.assign([place])
         consumer.seek(place, first)
-        try:
-            found = await consumer.getmany(place, timeout_ms=int(READ_SECONDS * 1000), max_records=1)
-        except OffsetOutOfRangeError:  # retention has deleted it meanwhile
-            return False
-    return any(not isinstance(one, UnreadableRange) and one.offset < until for one in found.get(place, ()))
+        with suppress(TimeoutError, OffsetOutOfRangeError):  # retention may have deleted the records meanwhile
+            async with asyncio.timeout(READ_SECONDS):
+                while newest < until - 1:
+                    for one in (await consumer.getmany(place, timeout_ms=_POLL_MS)).get(place, ()):
+                        if isinstance(one, UnreadableRange):
+                            return newest >= first
+                        if one.offset >= until:
+                            return newest == until - 1
+                        newest = one.offset
+    return newest == until - 1
 
 
 async def read_bounds(settings: Kafka, topics: Collection[str]) -> Answers[Bounds]:
