@@ -34,7 +34,7 @@ test-slow: setup ## Run the tests that are marked as slow
 
 test-all: test test-slow ## Run every test
 
-check: setup ## Check format, lint, types and layers, and run the unit tests: a minute and a half
+check: setup ## Check format, lint, types and layers, and run the unit tests: two minutes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
