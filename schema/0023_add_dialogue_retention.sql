@@ -4,8 +4,8 @@
 -- the roll-up: from then on the days before it are final. See docs/adr/0070-expired-dialogues.md.
 --
 -- A hold on provenance is in its own row (0009). The columns of ai_dialogue_log are the application's, so holds on
--- dialogues have a table. Each transaction of retention takes an advisory lock, and so does whoever places a hold: a hold
--- is effective from its commit.
+-- dialogues have a table. Each transaction of retention takes an advisory lock. A statement that places a hold takes the
+-- same lock, so the hold is effective from its commit.
 --
 -- partition_archives has a row for each archived month, so checking its new constraint takes no time.
 -- squawk-ignore-file constraint-missing-not-valid, ban-drop-constraint

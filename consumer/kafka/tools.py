@@ -115,7 +115,8 @@ async def log_ends(
 async def is_readable(settings: Kafka, partition: Partition, first: int, until: int) -> bool:
     """Whether Kafka now returns the records of the offsets from `first` up to, but not including, `until`.
 
-    The last of them must be among them: the records of a batch with a wrong first offset come too, at wrong offsets.
+    Records up to a damaged batch are sufficient. Otherwise the last offset must come, because Kafka also returns the
+    records of a batch whose first offset is wrong, at wrong offsets.
 
     :raises SourceError: Kafka does not answer
     """
