@@ -54,6 +54,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Run(), "ragledger-run")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _working_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let programs that write into their working directory, as `erase` does with a receipt, not write into the tree."""
+    os.chdir(tmp_path_factory.mktemp("working-directory"))
+
+
 @pytest.fixture(scope="session")
 def kafka(request: pytest.FixtureRequest) -> Kafka:
     """Return the broker of the run, shared by all tests of all workers; tests leave it running."""
