@@ -56,7 +56,7 @@ def measure(servers: Servers, ours: Ragledger, events: Iterable[Event], batch_de
     :raises BenchError: not all events were written in time
     """
     database.reset(servers.connection)
-    values = [_without_time(event) for event in islice(events, RATE * (WARM_UP_SECONDS + SECONDS))]
+    values = [without_time(event) for event in islice(events, RATE * (WARM_UP_SECONDS + SECONDS))]
     with ours.running_at_the_end(batch_delay):
         began = time.time()
         _publish(servers, values)
@@ -67,7 +67,8 @@ def measure(servers: Servers, ours: Ragledger, events: Iterable[Event], batch_de
     return Delay(batch_delay, RATE, row[0], *row[1])
 
 
-def _without_time(event: Event) -> bytes:
+def without_time(event: Event) -> bytes:
+    """The value without `created_at`. The row then has the record's timestamp."""
     members = json.loads(event.value)
     members.pop("created_at", None)
     return json.dumps(members, ensure_ascii=False).encode()

@@ -24,12 +24,31 @@ NAME = "ragledger"
 IDLE = "idle."
 LEDGER_TIMEOUT_S = 60.0
 _RAGLEDGER = (sys.executable, "-m", "consumer")
+RUN = (*_RAGLEDGER, "run")
+_TOPICS: Mapping[str, str] = {kind: topic for kind, topic in Topics().model_dump().items() if topic}
+"""The topics that a service reads or writes by default. Those of OpenTelemetry are off."""
 
 
 def topic_names() -> list[str]:
     """The names of all topics that ragledger reads, and of an empty topic for each."""
-    names = [str(name) for name in Topics().model_dump().values()]
+    names = list(_TOPICS.values())
     return [*names, *(f"{IDLE}{name}" for name in names)]
+
+
+def settings(servers: Servers, group: str, wanted: set[str]) -> dict[str, str]:
+    """The environment variables of a replica.
+
+    :param wanted: the topics to read; every other topic is replaced by its empty one
+    """
+    topics = {kind: topic if topic in wanted else f"{IDLE}{topic}" for kind, topic in _TOPICS.items()}
+    return {
+        variable("kafka", "bootstrap_servers"): servers.kafka.bootstrap_servers,
+        variable("kafka", "group_id"): group,
+        variable("postgres", "dsn"): servers.postgres.dsn,
+        variable("http", "host"): "127.0.0.1",
+        variable("http", "port"): str(free_ports(1)[0]),
+        **{variable("topics", kind): topic for kind, topic in topics.items()},
+    }
 
 
 class Ragledger(Consumer):
@@ -44,20 +63,8 @@ class Ragledger(Consumer):
 
     def _start(self, group: str, *, idle: bool) -> Program:
         wanted = set() if idle else {TOPICS[kind] for kind in self._kinds}
-        self._environment = self._settings(group, wanted)
-        return Program(self._servers.workspace, self.name, [*_RAGLEDGER, "run"], self._environment)
-
-    def _settings(self, group: str, wanted: set[str]) -> dict[str, str]:
-        """:param wanted: the topics to read; every other topic is replaced by its empty one"""
-        topics = {name: topic if topic in wanted else f"{IDLE}{topic}" for name, topic in Topics().model_dump().items()}
-        return {
-            variable("kafka", "bootstrap_servers"): self._servers.kafka.bootstrap_servers,
-            variable("kafka", "group_id"): group,
-            variable("postgres", "dsn"): self._servers.postgres.dsn,
-            variable("http", "host"): "127.0.0.1",
-            variable("http", "port"): str(free_ports(1)[0]),
-            **{variable("topics", name): topic for name, topic in topics.items()},
-        }
+        self._environment = settings(self._servers, group, wanted)
+        return Program(self._servers.workspace, self.name, RUN, self._environment)
 
     def _is_ready(self) -> bool:
         return is_ok(int(self._environment[variable("http", "port")]), "/readyz")
@@ -86,8 +93,8 @@ class Ragledger(Consumer):
         :raises BenchError: ragledger does not start, or ends by itself
         """
         changes = {variable("kafka", "start_from"): "latest", variable("batch", "max_delay_ms"): str(batch_delay_ms)}
-        self._environment = self._settings(f"bench-delay-{batch_delay_ms}", {TOPICS["dialogue"]}) | changes
-        program = Program(self._servers.workspace, self.name, [*_RAGLEDGER, "run"], self._environment)
+        self._environment = settings(self._servers, f"bench-delay-{batch_delay_ms}", {TOPICS["dialogue"]}) | changes
+        program = Program(self._servers.workspace, self.name, RUN, self._environment)
         try:
             with program.explained():
                 self.wait_until_ready(program)

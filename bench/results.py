@@ -27,7 +27,7 @@ from consumer import __version__
 from consumer.devstack.jars import KAFKA_VERSION
 
 OURS = frozenset({NAME, *COPY_NAMES.values()})
-DIRECTORY = Path(__file__).parent / "results"
+DIRECTORY = Path("bench/results")  # below the working directory
 # Settings of ragledger that a run may change. All others have their defaults.
 _TRIED_OUT = ("RAGLEDGER_BATCH__", "RAGLEDGER_KAFKA__FETCH", "RAGLEDGER_POSTGRES__POOL", "RAGLEDGER_ROLLUP__")
 
@@ -165,7 +165,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
 
 def save(results: Results) -> Path:
     """Write the document under its date, and also as the latest one. Return the path of the dated file."""
-    DIRECTORY.mkdir(exist_ok=True)
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
     text = json.dumps(to_json(results), indent=1, ensure_ascii=False) + "\n"
     dated = DIRECTORY / f"{results.taken_at.astimezone(UTC):%Y%m%dT%H%M%SZ}.json"
     for path in (dated, DIRECTORY / "latest.json"):

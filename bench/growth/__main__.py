@@ -41,7 +41,7 @@ def main(
         err.print(f"bench: {error}", style="bold red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
     text = json.dumps({"machine": asdict(machine), "curves": [asdict(curve) for curve in curves]}, indent=1) + "\n"
-    DIRECTORY.mkdir(exist_ok=True)
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
     path = DIRECTORY / f"growth-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
     path.write_text(text)
     sys.stdout.write(text)

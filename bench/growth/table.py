@@ -167,7 +167,8 @@ def _copy_lines(writer: psycopg.Connection[tuple[object, ...]], into: str, lines
 
 
 def _keeps_ids(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
-    row = connection.execute(load("how_to_insert").replace("$1", "'ai_dialogue_log'").encode()).fetchone()
+    statement = load("how_to_insert").replace("$1", "'ai_dialogue_log'").replace("$2", "'{}'").replace("$3", "'{}'")
+    row = connection.execute(statement.encode()).fetchone()
     assert row is not None
     return bool(row[0])
 

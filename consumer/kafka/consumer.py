@@ -51,7 +51,7 @@ COMMIT_SECONDS = 5.0
 STOP_SECONDS = 10.0
 GROUP_RETRY_SECONDS = 1.0
 FETCH_RETRY_SECONDS = 5.0  # the interval of attempts to read a topic that we may not read
-HEARTBEAT_MS = 1000  # a member learns of a rebalance at its next heartbeat, and all wait for the last member
+HEARTBEAT_MS = 500  # a member learns of a rebalance at its next heartbeat, and all wait for the last member
 
 
 class SourceListener(Protocol):
