@@ -31,8 +31,8 @@ from consumer.maintenance.folding import FoldJob
 from consumer.maintenance.periodic import PeriodicJob
 from consumer.maintenance.retention import Retention, RetentionJob
 from consumer.maintenance.rollup import RollupJob
-from consumer.maintenance.table_partitions.log import LoggedPartitions
-from consumer.maintenance.table_partitions.timer import PartitionJob
+from consumer.maintenance.partition_log import LoggedPartitions
+from consumer.maintenance.partition_job import PartitionJob
 from consumer.postgres.amendments import PostgresAmendments
 from consumer.postgres.aside import aside
 from consumer.postgres.client import CLIENT_GRACE_SECONDS, Database
