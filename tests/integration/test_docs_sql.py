@@ -64,7 +64,10 @@ SELECT gen_random_uuid(), '0197c9a2-6f3e-7b1a-9c4d-5e6f70819203', now(),
        to_jsonb(p) || '{"content_id": "43c243ee-0945-46ce-9f76-663f8330df68"}'
 FROM provenance AS p LIMIT 1;
 INSERT INTO retention_notices (run_id, notice) VALUES ('0197c9a2-6f3e-7b1a-9c4d-5e6f70819203', '{"total": 1}');
-INSERT INTO dialogue_traces (trace_id, dialogue_id, created_at) SELECT 'x', id, created_at FROM ai_dialogue_log LIMIT 1;
+INSERT INTO dialogue_traces (trace_id, dialogue_id, user_id, created_at, spans, model_calls, retrievals, tool_calls,
+                             embeddings, errors, mapping, content_hash)
+SELECT '4bf92f3577b34da6a3ce929d0e0e4736', id, user_id, created_at, 3, 1, 1, 0, 0, 0, 1, '\\x00'
+FROM ai_dialogue_log LIMIT 1;
 CREATE TABLE my_table (id bigint);
 INSERT INTO erasures (user_hash, key_id, requested_by) VALUES ('\\x00', 'k', 'somebody');
 """
