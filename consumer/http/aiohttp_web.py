@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def _no_authorities() -> Iterator[None]:
-    """Make contexts that trust no certificate, so that a context that is used by mistake refuses every server."""
+    """Leave the TLS contexts that are made here without authorities."""
     ssl.SSLContext.set_default_verify_paths = lambda self: None  # type: ignore[method-assign]
     try:
         yield
