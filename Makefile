@@ -19,6 +19,8 @@ $(VENV)/.complete: pyproject.toml client/pyproject.toml requirements/dev.txt
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./client
+	@# pip compiles the libraries, but not the source of an editable install.
+	@$(BIN)/python -m compileall -q consumer client/ragledger_client
 	@touch $@
 
 setup: $(VENV)/.complete ## Create .venv with the pinned and hashed requirements

@@ -28,8 +28,7 @@ from consumer.admin import migrate
 from consumer.decode.lanes import decode_all
 from consumer.devstack import PostgresServer, Workspace
 from consumer.events.otlp.fold import Folding
-from consumer.events.otlp.staged import signal_kind
-from consumer.events.otlp.wire import Signal
+from consumer.events.otlp.kinds import Signal, signal_kind
 from consumer.events.record import Partition, StoredRecord
 from consumer.generator.chance import Chance
 from consumer.generator.texts import Writer

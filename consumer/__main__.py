@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from typing import Annotated, ClassVar
 
 import typer
@@ -12,7 +13,9 @@ from consumer.cli.lazy import LazyGroup
 
 # Imports create hundreds of thousands of permanent objects. Searching them for cycles takes an eighth of the CPU of a
 # start.
-_IMPORT_THRESHOLD = 50_000
+_IMPORT_THRESHOLD = 500_000
+# Pydantic searches every installed package for plugins, and loads those it finds. ragledger uses none.
+_NO_PLUGINS = ("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 class Commands(LazyGroup):
@@ -69,6 +72,7 @@ def main_options(
 def main() -> None:
     """Run the command line."""
     gc.set_threshold(_IMPORT_THRESHOLD)
+    os.environ.setdefault(*_NO_PLUGINS)
     app()
 
 

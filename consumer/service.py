@@ -1,18 +1,20 @@
-"""The composition root: builds the parts of the service, and starts and stops them in order."""
+"""The composition root: builds the parts of the service, and starts and stops them in order.
+
+The page, and the jobs that the settings may leave out, are imported where they are first used: their modules are a
+fourth of all that the service would import.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
-from consumer.events import price_file
 from consumer.events.costs import Pricing
 from consumer.events.record import Partition
 from consumer.events.registry import folding_of, namespace_of
-from consumer.http.page import PageServer, SnapshotSource
 from consumer.http.server import Health, HttpServer
 from consumer.ingest import slo
 from consumer.ingest.access import ACCESS_SECONDS, AccessJob
@@ -26,13 +28,10 @@ from consumer.ingest.ports import Bounds, SourceError, Unavailable
 from consumer.ingest.rollup_basis import Basis
 from consumer.ingest.watchdog import Watchdog, WatchPolicy
 from consumer.kafka.consumer import KafkaSource
-from consumer.maintenance.costs import CostJob
-from consumer.maintenance.folding import FoldJob
+from consumer.maintenance.partition_job import PartitionJob
+from consumer.maintenance.partition_log import LoggedPartitions
 from consumer.maintenance.periodic import PeriodicJob
-from consumer.maintenance.retention import Retention, RetentionJob
 from consumer.maintenance.rollup import RollupJob
-from consumer.maintenance.table_partitions.log import LoggedPartitions
-from consumer.maintenance.table_partitions.timer import PartitionJob
 from consumer.postgres.amendments import PostgresAmendments
 from consumer.postgres.aside import aside
 from consumer.postgres.client import CLIENT_GRACE_SECONDS, Database
@@ -44,17 +43,17 @@ from consumer.postgres.retry import while_raises
 from consumer.postgres.schema_check import check_schema
 from consumer.postgres.store import PostgresStore
 from consumer.postgres.table_partitions import PostgresPartitions
-from consumer.postgres.traces import PostgresTraces
 from consumer.settings.model import Settings
 from consumer.settings.process import owner_name
 from consumer.telemetry import logs
-from consumer.telemetry.costs import PrometheusCostTelemetry
 from consumer.telemetry.days import PrometheusDayTelemetry
-from consumer.telemetry.folding import PrometheusFoldTelemetry
 from consumer.telemetry.ingest import PrometheusTelemetry
 from consumer.telemetry.metrics import CLIENT_ERRORS, Metrics
-from consumer.telemetry.retention import PrometheusRetentionTelemetry
 from consumer.telemetry.stacks import task_stacks
+
+if TYPE_CHECKING:
+    from consumer.http.page import PageServer
+    from consumer.http.page.server import Response as Page
 
 LEAVE_SECONDS = 5.0
 
@@ -89,15 +88,16 @@ class Service:
 
     def __init__(self, settings: Settings, on_stall: Callable[[], None] = lambda: None) -> None:
         self.settings, self._on_stall = settings, on_stall
-        clock, metrics, pricing = SystemClock(), Metrics(), pricing_of(settings)
+        self._clock = clock = SystemClock()
+        metrics, pricing = Metrics(), pricing_of(settings)
         days, kinds = BusinessDays(settings.rollup.timezone), consumed_kinds(settings, pricing)
-        basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
+        self._basis = Basis(settings.rollup.timezone, slo.load(settings.slo.file))
         logs.count_library_lines(metrics.counter(CLIENT_ERRORS).inc)
         self.telemetry = PrometheusTelemetry(metrics, clock, kinds.keys())
         self.database = Database(settings.postgres)
         self.source = KafkaSource(settings.kafka, kinds.keys())
         self.pipeline = Pipeline(self.source, self._store(days), self.telemetry, clock, kinds, policy(settings), aside)
-        self.history = PostgresHistory(self.database, basis, owner_name())
+        self.history = PostgresHistory(self.database, self._basis, owner_name())
         self.rollup = self._rollup(days, metrics, clock)
         self._jobs = [
             PeriodicJob("access", ACCESS_SECONDS, AccessJob(self.source, self.telemetry).run_once),
@@ -108,8 +108,7 @@ class Service:
             *self._folding(pricing, days, metrics, clock),
         ]
         self.watchdog = self._watchdog(kinds.keys(), clock)
-        snapshots = SnapshotSource(self.database, basis, settings.kafka.group_id, self._ends, clock)
-        self.http = HttpServer(settings.http, metrics, self.alive, self.ready, PageServer(snapshots, clock).get)
+        self.http = HttpServer(settings.http, metrics, self.alive, self.ready, self.page)
 
     def _store(self, days: BusinessDays) -> PostgresStore:
         settings = self.settings
@@ -156,6 +155,9 @@ class Service:
         interval = self.settings.retention.interval_s
         if interval is None:
             return []
+        from consumer.maintenance.retention import Retention, RetentionJob
+        from consumer.telemetry.retention import PrometheusRetentionTelemetry
+
         telemetry = PrometheusRetentionTelemetry(metrics, clock)
         retention = Retention.under(self.settings, self.database, erasure_keys(self.settings.erasure))
         return [PeriodicJob("retention", interval, RetentionJob(retention, telemetry).run_once)]
@@ -166,6 +168,10 @@ class Service:
         file = self.settings.prices.file
         if file is None:
             return []
+        from consumer.events import price_file
+        from consumer.maintenance.costs import CostJob
+        from consumer.telemetry.costs import PrometheusCostTelemetry
+
         costs, telemetry = PostgresCosts(self.database, pricing, days, owner_name()), PrometheusCostTelemetry(metrics)
         read = partial(price_file.load, file)
         job = CostJob(costs, pricing, read, telemetry, clock)
@@ -178,6 +184,10 @@ class Service:
         topic = topics.otlp_spans or topics.otlp_logs
         if topic is None:
             return []
+        from consumer.maintenance.folding import FoldJob
+        from consumer.postgres.traces import PostgresTraces
+        from consumer.telemetry.folding import PrometheusFoldTelemetry
+
         traces = PostgresTraces(
             self.database,
             days,
@@ -277,6 +287,17 @@ class Service:
                 "stopped": self.telemetry.stops(),
             }
         )
+
+    async def page(self) -> Page:
+        """Return the page, with status 503 if the database is unavailable."""
+        return await self._pages.get()
+
+    @cached_property
+    def _pages(self) -> PageServer:
+        from consumer.http.page import PageServer, SnapshotSource
+
+        group = self.settings.kafka.group_id
+        return PageServer(SnapshotSource(self.database, self._basis, group, self._ends, self._clock), self._clock)
 
     async def _database_problem(self) -> str:
         try:

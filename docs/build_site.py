@@ -33,7 +33,7 @@ PARTS = (
     "tests/integration/test_end_to_end.py",
 )
 # Behind the language our tests find what a block is about, which Python's Markdown does not take for a fence.
-_FENCE = re.compile(r"^(```\w+) .*$", re.MULTILINE)
+_FENCE = re.compile(r"^( *```\w+) .*$", re.MULTILINE)
 
 
 def stage() -> None:

@@ -38,6 +38,7 @@ from consumer.events.otlp import mapping
 from consumer.events.plugin import Config, PluginConfig, Seconds
 from consumer.events.registry import kinds_by_topic
 from consumer.settings.model import Settings, Topics
+from consumer.settings.shown import meanings
 from consumer.settings.sources import variable
 from consumer.telemetry.metrics import ALL, Metric
 from consumer.telemetry.metrics import kind as type_of
@@ -91,15 +92,15 @@ def settings() -> str:
 
 def _group(name: str, group: Any) -> str:
     schema = group.model_json_schema()
-    rows = [_setting(name, member, group, schema) for member in schema["properties"]]
+    rows = [_setting(name, member, group, schema, meaning) for member, meaning in meanings(group).items()]
     return f"### {name}\n\n{group.__doc__}\n\n{table(('variable', 'default', 'allowed', 'meaning'), rows)}"
 
 
-def _setting(group: str, name: str, model: Any, schema: Mapping[str, Any]) -> Sequence[str]:
+def _setting(group: str, name: str, model: Any, schema: Mapping[str, Any], meaning: str) -> Sequence[str]:
     default, part = model.model_fields[name].default, schema["properties"][name]
     value = default.get_secret_value() if isinstance(default, SecretStr) else default
     shown = "none" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
-    return f"`{variable(group, name)}`", shown, _allowed(part, schema.get("$defs", {})), part["description"]
+    return f"`{variable(group, name)}`", shown, _allowed(part, schema.get("$defs", {})), meaning
 
 
 def _allowed(part: Mapping[str, Any], shared: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import yaml
 from pydantic import SecretStr
 
 from consumer.settings.model import Settings
+from consumer.settings.shown import meanings
 
 CHART = Path(__file__).resolve().parents[1] / "deploy" / "helm" / "ragledger"
 NOTE = "# Made by `python docs/generate.py` from the service's settings.\n"
@@ -151,10 +152,11 @@ def _settings_schema() -> Mapping[str, Any]:
     """Each setting as its model describes it, but for secrets."""
     groups = {}
     for name, field in Settings.model_fields.items():
-        schema = field.annotation.model_json_schema()
+        schema, meaning = field.annotation.model_json_schema(), meanings(field.annotation)
         hidden = {one for one, member in _groups()[name].items() if _is_secret(member)}
         told = {one: part for one, part in schema["properties"].items() if one not in hidden}
-        groups[name] = _object({one: _setting(part, schema.get("$defs", {})) for one, part in told.items()})
+        parts = {one: _setting(part, schema.get("$defs", {})) for one, part in told.items()}
+        groups[name] = _object({one: {"description": meaning[one], **part} for one, part in parts.items()})
     return _object(groups)
 
 
@@ -162,7 +164,7 @@ def _setting(part: Mapping[str, Any], shared: Mapping[str, Any]) -> Mapping[str,
     told = part.get("anyOf", [part])[0]
     told = shared[told["$ref"].rsplit("/", 1)[-1]] if "$ref" in told else told
     keywords = ("type", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum")
-    return {"description": part["description"], **{one: told[one] for one in keywords if one in told}}
+    return {one: told[one] for one in keywords if one in told}
 
 
 def _references_schema() -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from consumer.decode.rows import Row
 from consumer.decode.spans import SpanRecord
 from consumer.errors import OperationError
 from consumer.events.kind import Kind
-from consumer.events.otlp.staged import SPAN, SignalKind
+from consumer.events.otlp.kinds import SPAN, SignalKind
 from consumer.events.record import Record, StoredRecord, UnreadableRecord
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import DeadLetter

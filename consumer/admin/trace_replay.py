@@ -7,9 +7,9 @@ from uuid import UUID
 from consumer.decode.lanes import decode
 from consumer.decode.spans import SpanRecord
 from consumer.decode.traces import TRACE_PARTITION, judge
-from consumer.events.otlp.staged import SignalKind, read_spans, signal_kind
+from consumer.events.otlp.kinds import Signal, SignalKind, signal_kind
+from consumer.events.otlp.staged import read_spans
 from consumer.events.otlp.trace import Stored
-from consumer.events.otlp.wire import Signal
 from consumer.events.record import Record
 from consumer.events.rejection import Rejected
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import typer
 
 from consumer.cli.output import Json, command, out, print_json, print_table
-from consumer.events import price_file
 from consumer.ingest import slo
+from consumer.ingest.kinds import pricing_of
 from consumer.settings.loading import ignored, load
 from consumer.settings.shown import effective
 
@@ -30,7 +30,7 @@ async def check() -> None:
     """Check the settings; exit code 1 if they are wrong."""
     settings = load()
     slo.load(settings.slo.file)
-    price_file.load(settings.prices.file)
+    pricing_of(settings)
     for what in ignored(settings):
         out.print(f"Ignored: {what}.", markup=False, soft_wrap=True)
     out.print("The settings are valid.")

@@ -22,8 +22,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from consumer.errors import OperationError
-from consumer.events.yaml_file import YamlFileError
+from consumer.errors import OperationError, YamlFileError
 from consumer.files import FileError
 from consumer.ingest.ports import SourceError, StoreError
 from consumer.postgres.admin import DatabaseError

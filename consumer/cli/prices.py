@@ -10,11 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from consumer.cli.output import Exit, Json, command, err, out, print_json, print_table
-from consumer.errors import OperationError
+from consumer.errors import OperationError, YamlFileError
 from consumer.events import price_file
 from consumer.events.costs import Price, PriceBook
 from consumer.events.price_file import EARLIEST
-from consumer.events.yaml_file import YamlFileError
 from consumer.ingest.days import BusinessDays
 from consumer.settings.loading import load
 from consumer.settings.model import Settings

@@ -9,9 +9,8 @@ from operator import attrgetter
 from consumer.decode import rows
 from consumer.decode.fast_lane import FastLane
 from consumer.decode.rows import Row, decode_exactly
-from consumer.decode.spans import decode_spans
 from consumer.events.kind import Kind
-from consumer.events.otlp.staged import SignalKind
+from consumer.events.otlp.kinds import SignalKind
 from consumer.events.record import Record, UnreadableRecord
 from consumer.events.rejection import Reason, Rejected
 
@@ -28,6 +27,8 @@ def decode_all(kind: Kind, records: Sequence[Record], max_bytes: int | None = No
     if max_bytes is not None and max(map(len, filter(None, map(_VALUE, records))), default=0) > max_bytes:
         return [_refuse_or_decode(kind, record, max_bytes) for record in records]
     if isinstance(kind, SignalKind):
+        from consumer.decode.signals import decode_spans  # with protobuf, which a service without OTLP does not need
+
         return [decode_spans(kind, record) for record in records]
     decoded = _fast_lane(kind).decode(records)
     return [_decode_exactly(kind, record) if row is None else row for record, row in zip(records, decoded, strict=True)]

@@ -1,4 +1,4 @@
-"""Decodes records of traces and logs to rows of staged_spans. One record has many rows."""
+"""The rows of staged_spans. One record of traces or logs has many of them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from consumer.decode.copy_format import NULL, UUID_LENGTH, encode_boolean, encode_bytes, tuple_head
 from consumer.decode.rows import Row
-from consumer.events.otlp.staged import SPAN, Kept, SignalKind, SpanReason, emptied, read_spans
+from consumer.events.otlp.kinds import SPAN, Kept, SpanReason, emptied
 from consumer.events.record import Record
-from consumer.events.rejection import Rejected
 
 
 class SpanFacts(NamedTuple):
@@ -31,16 +30,6 @@ class SpanRecord(Row, gc=False, kw_only=True):
     rows: Sequence[Row]
     skipped: Sequence[SpanReason]
     speaks: bool
-
-
-def decode_spans(kind: SignalKind, record: Record) -> SpanRecord | Rejected:
-    """Decode a record to its staged spans, or return the reason why it cannot be read."""
-    try:
-        found = read_spans(record.value, kind)
-    except Rejected as rejected:
-        return rejected
-    rows = [span_row(record, one) for one in found.kept]
-    return SpanRecord(record, b"", b"", (), None, 0, rows=rows, skipped=found.skipped, speaks=found.speaks)
 
 
 def span_row(record: Record, kept: Kept) -> Row:

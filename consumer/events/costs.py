@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -151,6 +152,17 @@ class PriceBook:
         if currency == YEN:
             return Decimal(1)
         return next((rate.jpy for rate in self.rates.get(currency, ()) if rate.since <= day), None)
+
+
+def content_of(book: PriceBook) -> str:
+    """Return the content of a book as JSON. Files with equal content have equal JSON."""
+    models = [[one.match, [_texts(price) for price in one.prices]] for one in book.models]
+    rates = {name: [_texts(rate) for rate in book.rates[name]] for name in sorted(book.rates)}
+    return json.dumps({"models": models, "rates": rates}, ensure_ascii=False)
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    return [f"{value.normalize():f}" if isinstance(value, Decimal) else str(value) for value in values]
 
 
 class Pricing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -13,7 +12,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from consumer.events import yaml_file
-from consumer.events.costs import YEN, ModelPrices, Price, PriceBook, Rate
+from consumer.events.costs import YEN, ModelPrices, Price, PriceBook, Rate, content_of
 
 EARLIEST = date(1, 1, 1)
 _Dated = TypeVar("_Dated", Price, Rate)
@@ -88,25 +87,12 @@ class _File(_Part):
         return self
 
 
-def load(path: Path | None) -> PriceBook:
-    """Return the prices in a YAML file; a book without prices if `path` is None.
+def load(path: Path) -> PriceBook:
+    """Return the prices in a YAML file.
 
     :raises YamlFileError: the file is missing or wrong
     """
-    if path is None:
-        return PriceBook()
     return _book(yaml_file.read(path, _File, _SAYS))
-
-
-def content_of(book: PriceBook) -> str:
-    """Return the content of a book as JSON. Files with equal content have equal JSON."""
-    models = [[one.match, [_texts(price) for price in one.prices]] for one in book.models]
-    rates = {name: [_texts(rate) for rate in book.rates[name]] for name in sorted(book.rates)}
-    return json.dumps({"models": models, "rates": rates}, ensure_ascii=False)
-
-
-def _texts(values: Sequence[Any]) -> list[str]:
-    return [f"{value.normalize():f}" if isinstance(value, Decimal) else str(value) for value in values]
 
 
 def _book(file: _File) -> PriceBook:

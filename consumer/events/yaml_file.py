@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from consumer.errors import YamlFileError
 from consumer.events.kind import path_text
 from consumer.settings.given import shown_path
 
@@ -26,10 +27,6 @@ _SAYS = {
     "extra_forbidden": "there is no such key",
     "model_type": "must be a mapping with keys",
 }
-
-
-class YamlFileError(Exception):
-    """The file is missing or wrong; the message says where, one line for each mistake."""
 
 
 def read(path: Path, model: type[_Model], says: Mapping[str, str]) -> _Model:

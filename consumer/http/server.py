@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple
-
-from aiohttp import web
+from typing import TYPE_CHECKING, NamedTuple
 
 from consumer.errors import OperationError
+from consumer.http.aiohttp_web import web
 from consumer.http.connections import IDLE_SECONDS, Connections, most_connections
-from consumer.http.page.document import CONTENT_SECURITY_POLICY
-from consumer.http.page.server import Response as Page
 from consumer.settings.model import Http
 from consumer.settings.sources import variable
 from consumer.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from consumer.http.page.server import Response as Page
 
 SHUTDOWN_SECONDS = 2.0  # for clients that do not read their responses
 # Responses must not be cached, framed by another page, or interpreted as another type.
@@ -103,7 +103,7 @@ class HttpServer:
 
     async def _get_page(self, _request: web.Request) -> web.Response:
         page = await self._page()
-        headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": CONTENT_SECURITY_POLICY}
+        headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": page.policy}
         return web.Response(body=page.body, status=page.status, headers=headers)
 
 

@@ -10,7 +10,7 @@ from itertools import accumulate
 from consumer.decode.rows import Row
 from consumer.decode.spans import SpanRecord
 from consumer.events.kind import Kind
-from consumer.events.otlp.staged import SPAN, SignalKind
+from consumer.events.otlp.kinds import SPAN, SignalKind
 from consumer.events.record import Partition, Record
 from consumer.events.rejection import Rejected
 from consumer.ingest.offsets import Claim, Span

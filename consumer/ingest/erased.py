@@ -19,7 +19,7 @@ import msgspec
 from consumer.decode.rows import Row, decode_exactly
 from consumer.decode.spans import without_content
 from consumer.events.kind import Kind
-from consumer.events.otlp.staged import SPAN
+from consumer.events.otlp.kinds import SPAN
 from consumer.events.record import Record, StoredRecord
 from consumer.events.rejection import Reason, Rejected
 from consumer.events.user_ids import find_user_ids

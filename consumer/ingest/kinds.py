@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from consumer.events import price_file
-from consumer.events.costs import Pricing
+from consumer.events.costs import PriceBook, Pricing
 from consumer.events.kind import Kind
 from consumer.events.registry import kinds_by_topic, signal_kinds
 from consumer.ingest.days import BusinessDays
@@ -17,7 +17,15 @@ def pricing_of(settings: Settings) -> Pricing:
 
     :raises YamlFileError: the file is missing or wrong
     """
-    return Pricing(price_file.load(settings.prices.file), BusinessDays(settings.rollup.timezone).day_at)
+    return Pricing(_prices_in(settings.prices.file), BusinessDays(settings.rollup.timezone).day_at)
+
+
+def _prices_in(file: Path | None) -> PriceBook:
+    if file is None:
+        return PriceBook()
+    from consumer.events import price_file  # with PyYAML, which a service without a file does not need
+
+    return price_file.load(file)
 
 
 def kinds_of(settings: Settings, pricing: Pricing | None = None) -> Mapping[str, Kind]:

@@ -10,8 +10,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from consumer.events import yaml_file
-
 Operator = Literal[">", ">=", "<", "<="]
 Figure = Literal[
     "citation_rate",
@@ -90,6 +88,8 @@ def load(path: Path | None) -> Sequence[Objective]:
     """
     if path is None:
         return DEFAULT_OBJECTIVES
+    from consumer.events import yaml_file  # with PyYAML, which a service without a file does not need
+
     return yaml_file.read(path, _File, _SAYS).objectives
 
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from consumer.errors import YamlFileError
 from consumer.events.costs import PriceBook, Pricing, Recomputed
-from consumer.events.yaml_file import YamlFileError
 from consumer.ingest.ports import Clock, StoreError
 
 SETTLES_SECONDS = 1.0

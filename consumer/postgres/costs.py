@@ -10,8 +10,7 @@ from uuid import UUID
 
 from consumer.decode.copy_format import microseconds, moment_of
 from consumer.decode.rows import Row
-from consumer.events.costs import CostError, CostSource, PriceBook, Pricing, Recomputed, Usage
-from consumer.events.price_file import content_of
+from consumer.events.costs import CostError, CostSource, PriceBook, Pricing, Recomputed, Usage, content_of
 from consumer.ingest.days import BusinessDays
 from consumer.ingest.ports import Cause, Refused, Unavailable
 from consumer.postgres.client import Database, Transaction

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from typing_extensions import override
 
-from consumer.events.otlp.fold import DEFAULT_NAMESPACE
+from consumer.events.otlp.kinds import DEFAULT_NAMESPACE
 from consumer.ingest.erased import ErasedUsers, Key
 from consumer.ingest.ports import Cause, StoreError, Unavailable
 from consumer.postgres.client import Database, Transaction

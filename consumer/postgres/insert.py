@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 
 from consumer.events.kind import Kind
-from consumer.events.otlp.staged import SPAN
+from consumer.events.otlp.kinds import SPAN
 from consumer.ingest.ports import Cause, Refused, Telemetry, Unavailable, Written
 from consumer.postgres.amendments import apply_to_new
 from consumer.postgres.client import Transaction

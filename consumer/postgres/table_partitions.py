@@ -31,13 +31,13 @@ class MadePartition:
 
 
 class PostgresPartitions:
-    """See :class:`consumer.maintenance.table_partitions.timer.Partitions`."""
+    """See :class:`consumer.maintenance.partition_job.Partitions`."""
 
     def __init__(self, database: Database, months_ahead: int, move_at_most: int = MOVE_AT_MOST) -> None:
         self._database, self._months_ahead, self._move_at_most = database, months_ahead, move_at_most
 
     async def ensure(self) -> AsyncIterator[MadePartition]:
-        """See :meth:`consumer.maintenance.table_partitions.timer.Partitions.ensure`."""
+        """See :meth:`consumer.maintenance.partition_job.Partitions.ensure`."""
         after = date.min
         while (made := await self._ensure_one(after)) is not None:
             yield made

@@ -17,9 +17,9 @@ Limit = Annotated[float, Field(ge=0.001, le=2_147_483)]
 
 
 class Group(BaseModel):
-    """A group of settings."""
+    """A group of settings. The docstring of each member is the description of the setting."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     _given: frozenset[str] | None = PrivateAttr(None)
     """The variables of this group, to read them again; None if the group was not made from variables."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -25,8 +25,9 @@ def load() -> Settings:
     given = variables()
     refuse_ignored()
     _refuse_unknown(given)
+    members = {name: _members(name, field.annotation, given) for name, field in Settings.model_fields.items()}
     try:
-        loaded = Settings()
+        loaded = Settings.model_validate({name: values for name, values in members.items() if values})
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
     # Copies, because a group without variables is the default object, which all settings share.
@@ -47,21 +48,30 @@ def reread(name: str, group: AnyGroup) -> AnyGroup:
     """
     if group._given is None:
         return group
-    prefix = variable(name, "")
-    now = {one: value for one, value in variables().items() if one.startswith(prefix)}
+    now = variables()
     # Without this check, a file that is just being replaced would mean the default, which is another database.
     secrets = {variable(name, one) for one, field in type(group).model_fields.items() if _is_secret(field)}
     if gone := sorted(group._given & secrets - now.keys()):
         raise SettingsError(f"{gone[0]}: was set when the process started, and is now missing")
-    members = {one.removeprefix(prefix).lower(): value or None for one, value in now.items()}
-    # An unknown name is an error at the start only. Later it may be a backup copy of an editor.
-    known = {one: value for one, value in members.items() if one in type(group).model_fields}
     try:
-        found = type(group).model_validate(known)
+        found = type(group).model_validate(_members(name, type(group), now))
     except ValidationError as error:
         problems = [{**problem, "loc": (name, *problem["loc"])} for problem in error.errors()]
         raise SettingsError("\n".join(map(_explain, problems))) from None
     found._given = group._given
+    return found
+
+
+def _members(name: str, group: Any, given: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the values of a group's settings. An empty value of an optional setting means no value.
+
+    Other names are left out: an unknown name is an error at the start only. Later it may be a backup copy of an editor.
+    """
+    found = {}
+    for one, field in group.model_fields.items():
+        value = given.get(variable(name, one))
+        if value is not None:
+            found[one] = (value or None) if field.default is None else value
     return found
 
 

@@ -12,12 +12,11 @@ from typing import Annotated, Literal, Self
 from uuid import UUID
 from zoneinfo import available_timezones
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from consumer.settings.group import Group, Port, Positive, Seconds, existing
 from consumer.settings.servers import Kafka, Postgres
-from consumer.settings.sources import PREFIX, Layers, variable
+from consumer.settings.sources import variable
 
 SHORTEST_KEY = 32
 TopicName = Annotated[str, Field(min_length=1, max_length=249, pattern=r"^[a-zA-Z0-9._-]+$")]
@@ -243,12 +242,10 @@ class Log(Group):
     """console for people, json for machines; auto is console on a terminal and json elsewhere."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", env_parse_none_str="", frozen=True, extra="forbid"
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kafka: Kafka = Kafka()
     postgres: Postgres = Postgres()
@@ -268,15 +265,3 @@ class Settings(BaseSettings):
     shutdown: Shutdown = Shutdown()
     watchdog: Watchdog = Watchdog()
     log: Log = Log()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Use our own source, which rejects misspelt names in every layer."""
-        return init_settings, Layers(settings_cls)

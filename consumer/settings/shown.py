@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import ast
+import inspect
+from collections.abc import Collection, Iterator, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from consumer.settings.given import HIDDEN, may_hold_secret
 from consumer.settings.logins import arguments_of
@@ -28,10 +31,21 @@ def effective(settings: Settings) -> list[Shown]:
     """Return every setting, with secrets hidden."""
     rows = []
     for group_name, group in settings:
-        for name, field in type(group).model_fields.items():
-            value = _shown(name, getattr(group, name))
-            rows.append(Shown(variable(group_name, name), value, field.description or ""))
+        for name, meaning in meanings(type(group)).items():
+            rows.append(Shown(variable(group_name, name), _shown(name, getattr(group, name)), meaning))
     return rows
+
+
+def meanings(group: type[BaseModel]) -> Mapping[str, str]:
+    """Return the docstring of each setting of a group, in order. Only the source has them, and parsing it is slow."""
+    (definition,) = ast.parse(inspect.getsource(group)).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for member, docstring in pairwise(definition.body):
+        match member, docstring:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))) if name in group.model_fields:
+                found[name] = inspect.cleandoc(text)
+    return found
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-from pydantic_settings import EnvSettingsSource
 
 from consumer.settings import env_file
 from consumer.settings.given import is_directory, is_file, shown_path
@@ -24,31 +21,15 @@ class SettingsError(Exception):
     """A setting is wrong or unknown. The message has its name, its value (secrets hidden) and the allowed values."""
 
 
-class Layers(EnvSettingsSource):
-    """The environment, then the env file, then the secrets directory. The first source of a variable counts."""
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        optional = self._optional()
-        return {name.lower(): None if not value and name in optional else value for name, value in variables().items()}
-
-    def _optional(self) -> Set[str]:
-        """Return the variables of optional settings. An empty value of such a variable means no value."""
-        groups: Any = self.settings_cls.model_fields
-        return {
-            f"{PREFIX}{group}__{name}".upper()
-            for group, settings in groups.items()
-            for name, field in settings.annotation.model_fields.items()
-            if field.default is None
-        }
-
-
 def variable(*path: str | int) -> str:
     """Return the environment variable of a setting: ("kafka", "group_id") becomes RAGLEDGER_KAFKA__GROUP_ID."""
     return PREFIX + "__".join(str(step).upper() for step in path)
 
 
 def variables() -> dict[str, str]:
-    """Return every variable of ragledger from all sources, with names in upper case.
+    """Return every variable of ragledger, with names in upper case.
+
+    The environment counts before the env file, and the env file before the secrets directory.
 
     :raises SettingsError: the env file or the secrets directory is missing or cannot be read
     """

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from consumer.events.otlp.staged import SPAN
+from consumer.events.otlp.kinds import SPAN
 from consumer.events.record import StoredRecord
 from consumer.ingest.ports import Fenced
 from tests.support.otlp import record, span, traced

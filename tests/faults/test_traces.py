@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from consumer.events.otlp.wire import Signal
+from consumer.events.otlp.kinds import Signal
 from tests.faults.scene import last
 from tests.support.otlp import as_json, fold, record, staged, traced
 from tests.support.producers import produce

@@ -12,8 +12,9 @@ import yaml
 from consumer.ingest import slo
 from consumer.ingest.ports import Cause
 from consumer.telemetry import metrics
-from tests.meta.test_docs import anchors, prose
+from tests.meta.test_docs import anchors
 from tests.support.compose import ROOT
+from tests.support.pages import prose
 from tests.support.prometheus import ALERTS, PROMETHEUS, RECORDS, RULES
 
 OPERATIONS, MONITORING = ROOT / "docs" / "operations.md", ROOT / "docs" / "monitoring.md"

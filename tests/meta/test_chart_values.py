@@ -155,7 +155,7 @@ def test_every_setting_can_be_set() -> None:
     assert given.keys() == fields.keys() - {"RAGLEDGER_POSTGRES__DSN"}
     for name, value in given.items():
         group, setting = name.removeprefix("RAGLEDGER_").lower().split("__")
-        read = getattr(getattr(Settings(**{group: {setting: value}}), group), setting)  # type: ignore[arg-type]
+        read = getattr(getattr(Settings(**{group: {setting: value}}), group), setting)
         assert read == fields[name]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -30,40 +29,13 @@ from consumer.settings.loading import known_variables, load
 from consumer.settings.model import Topics
 from consumer.settings.sources import OUTSIDE
 from consumer.telemetry.metrics import ALL
+from tests.support.pages import DOCS, PAGES, ROOT, Block, arguments, blocks, prose, shell_lines
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
-PAGES = sorted(
-    [
-        *ROOT.glob("*.md"),
-        *DOCS.rglob("*.md"),
-        *ROOT.glob("schema/*.md"),
-        *ROOT.glob("client/*.md"),
-        *ROOT.glob("deploy/helm/**/*.md"),
-    ]
-)
 # The schema's README shows usage, with brackets and placeholders, not commands to paste.
 WITH_COMMANDS = [page for page in PAGES if page.parent.name != "schema"]
 KINDS = {kind.name: kind for kind in kinds_by_topic(Topics()).values()}
 EVENTS = [ROOT / "README.md", DOCS / "events.md"]
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-
-
-class Block(NamedTuple):
-    """A fenced block: the words after the fence, and its content."""
-
-    info: list[str]
-    content: str
-
-
-def blocks(page: Path) -> list[Block]:
-    found = re.findall(r"^```([^\n]*)\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    return [Block(info.split(), content) for info, content in found]
-
-
-def prose(page: Path) -> str:
-    """Return the page without its fenced blocks."""
-    return re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
 def inline_code(page: Path) -> list[str]:
@@ -124,30 +96,9 @@ def test_the_index_lists_each_page_once() -> None:
 # ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def arguments(line: str) -> list[str] | None:
-    """Return the arguments of `ragledger` in a command line; None if it does not run it."""
-    tokens = shlex.split(line.removeprefix("$ "), comments=True)
-    while tokens and re.fullmatch(r"[A-Z_]+=.*", tokens[0]):
-        tokens.pop(0)
-    if tokens[:2] == ["docker", "run"]:
-        tokens = tokens[tokens.index("ragledger") :]
-    if not tokens or tokens[0].split("/")[-1] != "ragledger":
-        return None
-    end = next((place for place, token in enumerate(tokens) if token in ("|", ">", "&&")), len(tokens))
-    return tokens[1:end]
-
-
 def command_lines() -> list[str]:
     """Return the lines of shell blocks that run ragledger."""
-    lines = [
-        line
-        for page in WITH_COMMANDS
-        for block in blocks(page)
-        if block.info[:1] in (["sh"], ["console"])
-        for line in block.content.replace("\\\n", "").splitlines()
-        if block.info[0] == "sh" or line.startswith("$ ")
-    ]
-    return [line for line in lines if arguments(line) is not None]
+    return [line for page in WITH_COMMANDS for line in shell_lines(page) if arguments(line) is not None]
 
 
 def user_ids() -> list[str]:

@@ -16,7 +16,7 @@ from uuid import UUID
 from consumer.decode.rows import Row
 from consumer.decode.spans import SpanFacts
 from consumer.events.kind import Kind
-from consumer.events.otlp.staged import SPAN
+from consumer.events.otlp.kinds import SPAN
 from consumer.events.record import Partition, Record
 from consumer.events.rejection import Reason, Rejected
 from consumer.ingest.batch import Batch, DeadLetter

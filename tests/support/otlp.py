@@ -13,9 +13,9 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
 from consumer.events.otlp.fold import Folded, Folding, Skipped
-from consumer.events.otlp.staged import SignalKind, read_spans, signal_kind
+from consumer.events.otlp.kinds import Signal, SignalKind, signal_kind
+from consumer.events.otlp.staged import read_spans
 from consumer.events.otlp.trace import Stored, trace_of
-from consumer.events.otlp.wire import Signal
 from consumer.events.rejection import Rejected
 
 DIRECTORY = Path(__file__).parents[1] / "fixtures" / "otlp"

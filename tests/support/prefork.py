@@ -31,7 +31,6 @@ LIBRARIES = (
     "msgspec",
     "prometheus_client",
     "pydantic",
-    "pydantic_settings",
     "rich.progress",
     "rich.table",
     "structlog",

@@ -26,7 +26,7 @@ from consumer.settings.shown import effective, secrets, without
 
 PACKAGES = (
     *("ragledger", "aiohttp", "aiokafka", "asyncpg", "cramjam", "msgspec", "prometheus-client", "pydantic"),
-    *("pydantic-settings", "structlog", "tenacity", "uvloop"),
+    *("structlog", "tenacity", "uvloop"),
 )
 
 

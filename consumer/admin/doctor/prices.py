@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from consumer.admin.doctor.context import CheckContext
 from consumer.admin.doctor.findings import Finding, error, fine, warning
+from consumer.errors import YamlFileError
 from consumer.events import price_file
-from consumer.events.yaml_file import YamlFileError
 from consumer.postgres.queries import load
 
 

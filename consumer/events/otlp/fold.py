@@ -23,13 +23,11 @@ from consumer.events.fields import Uuid, check_storable
 from consumer.events.kind import Values
 from consumer.events.otlp import calls, mapping
 from consumer.events.otlp.documents import citations_of
+from consumer.events.otlp.kinds import DEFAULT_NAMESPACE
 from consumer.events.otlp.mapping import Convention, Role
 from consumer.events.otlp.trace import Node, Trace
 from consumer.events.payload import parse_scalar
 from consumer.events.rejection import Fault, Reason, Rejected
-
-# The namespace of ids in traces if no other is set. It must never change, or a known user would get a new id.
-DEFAULT_NAMESPACE = UUID("7d0f8a3c-2b58-5c1e-9d4e-7261676c6564")
 
 _USER, _SESSION = mapping.names(mapping.USER), mapping.names(mapping.SESSION)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as the columns are

@@ -5,85 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Annotated, Any, NamedTuple, NotRequired, Required
-from uuid import UUID
+from typing import Any, NamedTuple
 
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
-from typing_extensions import TypedDict
 
-from consumer.events.fields import Bytes, Flag, Uuid
-from consumer.events.kind import Kind
 from consumer.events.otlp import mapping, wire
 from consumer.events.otlp.fold import Folding
+from consumer.events.otlp.kinds import Kept, Signal, SignalKind, SpanReason
 from consumer.events.otlp.mapping import Role
 from consumer.events.otlp.roles import are_kept, role_of, speaks
 from consumer.events.otlp.trace import value_of
-from consumer.events.otlp.wire import Signal
 
 _RESOURCE_NAMES = frozenset(attribute.name for attribute in (*mapping.SERVICE, *mapping.ENVIRONMENT))
 _LOG_NAMES = frozenset({"event.name", *mapping.EVENT_ATTRIBUTES}) | mapping.CALL_NAMES | mapping.IDENTITY_NAMES
-
-
-class StagedSpan(TypedDict):
-    """A row of staged_spans."""
-
-    id: Required[Annotated[UUID, Uuid()]]
-    trace_id: Required[Annotated[UUID, Uuid()]]
-    user_id: NotRequired[Annotated[UUID, Uuid()]]
-    is_log: Required[Annotated[bool, Flag()]]
-    is_outline: Required[Annotated[bool, Flag()]]
-    resource: Required[Annotated[bytes, Bytes()]]
-    content: Required[Annotated[bytes, Bytes()]]
-
-
-SPAN = Kind("span", "staged_spans", StagedSpan, facts=())
-"""The kind of the rows in staged_spans. One record of traces or logs becomes many of them."""
-
-
-@dataclass(frozen=True, eq=False)
-class SignalKind(Kind):
-    """The kind of the records in an OTLP topic.
-
-    :param folding: derives the ids of the users that spans name
-    """
-
-    signal: Signal = Signal.SPANS
-    folding: Folding = field(default_factory=Folding)
-
-
-def signal_kind(signal: Signal, folding: Folding) -> SignalKind:
-    """The kind of the records in an OTLP topic."""
-    return SignalKind(f"otlp_{signal}", SPAN.table, StagedSpan, facts=(), signal=signal, folding=folding)
-
-
-class SpanReason(StrEnum):
-    """The reason why a span is kept whole, kept as an outline, or skipped. It is a label of a metric."""
-
-    MODEL_CALL = "model_call"
-    RETRIEVAL = "retrieval"
-    CONTEXT = "context"
-    EVENT = "event"
-    OUTLINE = "outline"
-    UNRELATED = "unrelated"
-    INVALID = "invalid"
-
-
-class Kept(NamedTuple):
-    """A span or a log event in the form that is staged."""
-
-    id: bytes
-    trace_id: bytes
-    user: bytes
-    is_log: bool
-    is_outline: bool
-    is_root: bool
-    resource: bytes
-    content: bytes
-    reason: SpanReason
 
 
 class RecordSpans(NamedTuple):
@@ -216,8 +152,3 @@ def _user(found: Iterable[Any], names: Any, folding: Folding) -> bytes:
                 with suppress(ValueError):  # not a valid id: the fold will reject the trace
                     return folding.user_of(value).bytes
     return b""
-
-
-def emptied(one: Kept) -> Kept:
-    """The same span without content, for a trace whose user was erased."""
-    return one._replace(user=b"", resource=b"", content=b"")

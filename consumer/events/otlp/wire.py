@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -14,18 +13,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from consumer.events.formats import BYTE_ORDER_MARK, format_of
 from consumer.events.otlp import wire_json
+from consumer.events.otlp.kinds import Signal
 from consumer.events.payload import parse
 from consumer.events.rejection import Reason, Rejected
 
 TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
 _PROTOBUF = b"\x0a"
-
-
-class Signal(StrEnum):
-    """The signal that a topic carries."""
-
-    SPANS = "traces"
-    LOGS = "logs"
 
 
 Item = tuple[Resource, Any]

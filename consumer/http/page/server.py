@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple, Protocol
 
-from consumer.http.page.document import render
+from consumer.http.page.document import CONTENT_SECURITY_POLICY, render
 from consumer.http.page.snapshot import Snapshot
 from consumer.ingest.ports import Clock
 
@@ -21,10 +21,11 @@ class Snapshots(Protocol):
 
 
 class Response(NamedTuple):
-    """An HTTP status and a page."""
+    """An HTTP status, a page, and the policy for what the page may load."""
 
     status: int
     body: bytes
+    policy: str = CONTENT_SECURITY_POLICY
 
 
 class PageServer:

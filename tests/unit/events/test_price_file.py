@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from consumer.errors import YamlFileError
 from consumer.events import price_file
 from consumer.events.costs import PriceBook
-from consumer.events.yaml_file import YamlFileError
+from consumer.ingest.kinds import pricing_of
+from consumer.settings.model import Settings
 from tests.support.prices import TEXT, read
 
 MODEL = "models:\n- match: m\n  prices:\n"
@@ -18,8 +20,8 @@ MODEL = "models:\n- match: m\n  prices:\n"
 
 def test_without_a_file_there_are_no_prices() -> None:
     """It has no version either."""
-    assert price_file.load(None) == PriceBook()
-    assert price_file.load(None).version == ""
+    assert pricing_of(Settings()).book == PriceBook()
+    assert pricing_of(Settings()).book.version == ""
 
 
 def test_the_content_of_a_file(tmp_path: Path) -> None:

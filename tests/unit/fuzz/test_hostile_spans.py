@@ -13,7 +13,7 @@ from consumer.decode.lanes import decode_all
 from consumer.decode.spans import SpanRecord
 from consumer.decode.traces import judge
 from consumer.events.otlp import mapping
-from consumer.events.otlp.staged import SPAN
+from consumer.events.otlp.kinds import SPAN
 from consumer.events.otlp.trace import Stored
 from consumer.events.record import StoredRecord
 from consumer.events.rejection import Rejected

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from consumer.events.yaml_file import YamlFileError
+from consumer.errors import YamlFileError
 from consumer.ingest.slo import DEFAULT_OBJECTIVES, Objective, judge, load
 
 DAY: dict[str, Any] = {

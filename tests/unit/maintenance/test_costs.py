@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from consumer.errors import YamlFileError
 from consumer.events.costs import PriceBook, Pricing, Recomputed
-from consumer.events.yaml_file import YamlFileError
 from consumer.ingest.clock import SystemClock
 from consumer.ingest.ports import Cause, Unavailable
 from consumer.maintenance import costs

@@ -11,9 +11,9 @@ from itertools import pairwise
 from structlog.testing import capture_logs
 
 from consumer.ingest.ports import Cause, StoreError, Unavailable
+from consumer.maintenance.partition_job import PartitionJob
+from consumer.maintenance.partition_log import LoggedPartitions
 from consumer.maintenance.periodic import PeriodicJob
-from consumer.maintenance.table_partitions.log import LoggedPartitions
-from consumer.maintenance.table_partitions.timer import PartitionJob
 from consumer.postgres.table_partitions import MadePartition
 from tests.support.virtual_time import passes
 

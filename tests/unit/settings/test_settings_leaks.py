@@ -16,7 +16,7 @@ from asyncpg import connect_utils
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumer.events.yaml_file import YamlFileError
+from consumer.errors import YamlFileError
 from consumer.ingest import slo
 from consumer.ingest.ports import Unavailable
 from consumer.postgres.admin import ConnectError, connect

@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from consumer.events.costs import CostSource, ModelPrices, Price, PriceBook, Pricing, Rate
 from consumer.events.otlp.fold import Folded, Skipped
-from consumer.events.otlp.wire import Signal
+from consumer.events.otlp.kinds import Signal
 from consumer.events.rejection import Reason, Rejected
 from tests.support.otlp import (
     FOLDING,

@@ -10,13 +10,13 @@ log = structlog.get_logger("ragledger")
 
 
 class LoggedPartitions:
-    """See :class:`consumer.maintenance.table_partitions.timer.PartitionTelemetry`."""
+    """See :class:`consumer.maintenance.partition_job.PartitionTelemetry`."""
 
     def __init__(self) -> None:
         self._problem = ""
 
     def partition_made(self, made: MadePartition) -> None:
-        """See :meth:`consumer.maintenance.table_partitions.timer.PartitionTelemetry.partition_made`."""
+        """See :meth:`consumer.maintenance.partition_job.PartitionTelemetry.partition_made`."""
         self._problem = ""
         if made.waiting:
             log.warning(
