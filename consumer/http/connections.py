@@ -10,7 +10,7 @@ import asyncio
 import resource
 from typing import Any
 
-from consumer.http.aiohttp_web import web
+from aiohttp import web
 
 MOST = 128
 IDLE_SECONDS = 5.0

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from aiohttp import web
+
 from consumer.errors import OperationError
-from consumer.http.aiohttp_web import web
 from consumer.http.connections import IDLE_SECONDS, Connections, most_connections
 from consumer.settings.model import Http
 from consumer.settings.sources import variable
