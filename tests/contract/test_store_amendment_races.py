@@ -28,7 +28,7 @@ from tests.contract.test_store_amendments import (
     verdict,
 )
 from tests.support.psql import execute
-from tests.support.stores import AtOnce, G, batch_of, said
+from tests.support.stores import G, ImmediateTurn, batch_of, said
 
 __all__ = ["books", "place"]
 pytestmark = pytest.mark.timeout(60)
@@ -47,7 +47,7 @@ async def at_once(books: Books, first: Event, second: Event) -> None:
     ]
     writing = asyncio.create_task(stores[0].write(batches[0], held))
     await held.arrived.wait()
-    behind = asyncio.create_task(stores[1].write(batches[1], AtOnce()))
+    behind = asyncio.create_task(stores[1].write(batches[1], ImmediateTurn()))
     await waiting_for_a_lock(books, behind)
     held.go.set()
     await asyncio.gather(writing, behind)
@@ -96,7 +96,7 @@ async def test_an_older_report_of_the_same_batch_does_not_undo_another_replica(b
     writing = asyncio.create_task(one.write(batch_of(first, [said(Partition(G.topic, 7), 0, **middle)]), held))
     await held.arrived.wait()
     records = [said(Partition(G.topic, 8), offset, **members) for offset, members in enumerate(both)]
-    behind = asyncio.create_task(two.write(batch_of(second, records), AtOnce()))
+    behind = asyncio.create_task(two.write(batch_of(second, records), ImmediateTurn()))
     await waiting_for_a_lock(books, behind)
     held.go.set()
     await asyncio.gather(writing, behind)
@@ -116,7 +116,7 @@ async def test_many_plugins_in_opposite_orders_do_not_deadlock(books: Books) -> 
             start = claims[0].next_offset
             events = [{**report(f"10:0{round_}:00", **WHOLE)[1], "name": name} for name in order]
             records = [said(own, start + offset, **members) for offset, members in enumerate(events)]
-            await store.write(batch_of(claims, records), AtOnce())
+            await store.write(batch_of(claims, records), ImmediateTurn())
 
     await asyncio.gather(write("two", 7, names), write("three", 8, names[::-1]))
     assert books.query("SELECT count(*) AS n FROM plugin_registry") == [{"n": len(names)}]

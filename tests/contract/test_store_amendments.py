@@ -21,7 +21,7 @@ from consumer.postgres.client import Database
 from consumer.settings.servers import Postgres
 from tests.support.producers import dialogue, provenance
 from tests.support.stack import fresh_database
-from tests.support.stores import REAL, A, AtOnce, F, G, P, PostgresBackend, V, batch_of, said
+from tests.support.stores import REAL, A, F, G, ImmediateTurn, P, PostgresBackend, V, batch_of, said
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -70,7 +70,7 @@ async def write(store: Store, records: Sequence[StoredRecord]) -> Written:
     """Claim the records' partitions, and write the records in one batch."""
     partitions = {Partition(record.topic, record.partition): record.offset for record in reversed(records)}
     claims = await store.claim({partition: Bounds(0, 10**6) for partition in partitions})
-    return await store.write(batch_of(claims, records), AtOnce())
+    return await store.write(batch_of(claims, records), ImmediateTurn())
 
 
 @pytest.fixture(params=REAL)
@@ -184,7 +184,7 @@ async def test_an_amendment_that_crossed_its_row_is_applied_by_the_timer(books: 
     claims = [*await one.claim({A: Bounds(0, 9)}), *await two.claim({F: Bounds(0, 9)})]
     inserting = asyncio.create_task(one.write(batch_of(claims[:1], [record]), held))
     await held.arrived.wait()
-    await two.write(batch_of(claims[1:], [verdict_record]), AtOnce())
+    await two.write(batch_of(claims[1:], [verdict_record]), ImmediateTurn())
     held.go.set()
     await inserting
     assert books.row("ai_dialogue_log", id=answered[1]["id"])["user_feedback"] is None
@@ -221,7 +221,7 @@ async def write_while_it_commits(books: Books, newer: Event, older: Event) -> No
     ]
     writing = asyncio.create_task(first.write(batch_of(claims[0], records[:1]), held))
     await held.arrived.wait()
-    behind = asyncio.create_task(second.write(batch_of(claims[1], records[1:]), AtOnce()))
+    behind = asyncio.create_task(second.write(batch_of(claims[1], records[1:]), ImmediateTurn()))
     await asyncio.wait({behind}, timeout=0.5)
     held.go.set()
     await asyncio.gather(writing, behind)

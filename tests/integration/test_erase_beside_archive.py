@@ -21,7 +21,7 @@ from consumer.maintenance.table_partitions.screening import Screening
 from consumer.postgres.client import Database
 from consumer.settings.servers import Postgres
 from tests.support.archives import HOURLY, Interrupted, archived, interrupt, roll_up
-from tests.support.erasing import KEY, add_dialogues, whereabouts
+from tests.support.erasing import KEY, add_dialogues, tables_with_user
 from tests.support.notices import ALICE
 from tests.support.partitions import converted
 from tests.support.psql import execute, value
@@ -107,7 +107,7 @@ def test_a_user_who_is_erased_during_a_restore_is_in_no_table(
     with pytest.raises(Interrupted):
         asyncio.run(restore(months.dsn, manifest=manifest, timezone="UTC", keys=KEYS))
     assert value(months.dsn, "SELECT count(*) FROM ai_dialogue_log_2026_01") == 744
-    assert whereabouts(months, ALICE) == []
+    assert tables_with_user(months, ALICE) == []
 
 
 @pytest.mark.parametrize("name", FormatName)

@@ -54,7 +54,7 @@ from tests.support.psql import execute, rows, server_dsn, value
 from tests.support.roles import login, name_of
 from tests.support.service import Environment, ServiceProcess, eventually
 from tests.support.stack import Servers, Topics, fresh_database
-from tests.support.stores import A, AtOnce, F, G, P, PostgresBackend, V, batch_of, records, said
+from tests.support.stores import A, F, G, ImmediateTurn, P, PostgresBackend, V, batch_of, records, said
 from tests.support.tracing import World
 
 pytestmark = pytest.mark.timeout(120)
@@ -312,10 +312,10 @@ async def read(owner: str, database: Database) -> None:
     assert isinstance(store, PostgresStore)
     bounds = {A: Bounds(0, 100), P: Bounds(0, 100)}
     first = batch_of(await store.claim(bounds), records(A, 0, "a", "b", "bad", "refused"), records(P, 0, "x"))
-    await store.write(first, AtOnce())
+    await store.write(first, ImmediateTurn())
     known = [record._replace(offset=record.offset + 4) for record in records(A, 0, "a", "b")]
     second = batch_of(await store.claim(bounds), known, records(A, 6, "c"), skip_to={A: 9})
-    written = await store.write(second, AtOnce())
+    written = await store.write(second, ImmediateTurn())
     assert (len(written.duplicates), len(written.inserted[DIALOGUE])) == (2, 1)
     assert await store._ledger.is_moved_by(second)
     [claimed] = await store.claim({A: bounds[A]})
@@ -355,7 +355,7 @@ async def amend(store: PostgresStore, dialogue_id: str) -> None:
         said(G, 0, name="wiki", source="s", capabilities={}, version="1", reported_at=time),
     ]
     batch = batch_of(await store.claim({partition: Bounds(0, 10) for partition in (F, V, G)}), events)
-    assert sum(map(len, (await store.write(batch, AtOnce())).amended.values())) == 3
+    assert sum(map(len, (await store.write(batch, ImmediateTurn())).amended.values())) == 3
 
 
 async def price(database: Database) -> None:

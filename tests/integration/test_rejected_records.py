@@ -54,13 +54,13 @@ def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]
         yield made
 
 
-def records(topic: str, count: int, guilty: dict[int, str]) -> dict[UUID, Outgoing]:
+def records(topic: str, count: int, offending: dict[int, str]) -> dict[UUID, Outgoing]:
     """Return dialogues of which some are replaced by rejected ones, each with its cause."""
     chance = random.Random(count)
     made = {}
     for place in range(count):
         event = small_dialogue(chance, id=str(random_uuid(chance)), user_id=str(UUID(int=7)))
-        event |= _guilt(guilty.get(place))
+        event |= _guilt(offending.get(place))
         value = as_json(event).replace(b'"weight": 0.75', b'"weight": 1e400000')
         made[UUID(event["id"])] = Outgoing(topic, value)
     return made
@@ -98,15 +98,15 @@ def ingest(environment: Environment, log: Path, count: int) -> tuple[float, floa
     return seconds, writes
 
 
-def assert_each_has_its_fate(environment: Environment, made: dict[UUID, Outgoing], guilty: dict[int, str]) -> None:
+def assert_each_has_its_fate(environment: Environment, made: dict[UUID, Outgoing], offending: dict[int, str]) -> None:
     """Assert that rejected records are dead letters with their SQLSTATE and all others are rows."""
     order = list(made)
     letters = environment.query("SELECT record_offset, sqlstate, reason, detail::text FROM dead_letters")
     assert {one["record_offset"]: one["sqlstate"] for one in letters} == {
-        place: REFUSALS[refusal] for place, refusal in guilty.items()
+        place: REFUSALS[refusal] for place, refusal in offending.items()
     }
-    assert ids(environment) == {event for place, event in enumerate(order) if place not in guilty}
-    assert counts(environment) == {"inserted": len(made) - len(guilty), "duplicates": 0, "dead": len(guilty)}
+    assert ids(environment) == {event for place, event in enumerate(order) if place not in offending}
+    assert counts(environment) == {"inserted": len(made) - len(offending), "duplicates": 0, "dead": len(offending)}
 
 
 @pytest.mark.parametrize(
@@ -116,12 +116,12 @@ def test_one_rejected_record_among_ten_thousand_costs_few_writes(
     environment: Environment, bootstrap_servers: str, tmp_path: Path, place: int, refusal: str
 ) -> None:
     """At the beginning, the end or the middle, it takes at most two writes for each halving of the batch."""
-    guilty = {place: refusal}
-    made = records(environment.topics["dialogue"], BATCH, guilty)
+    offending = {place: refusal}
+    made = records(environment.topics["dialogue"], BATCH, offending)
     send(bootstrap_servers, made.values())
     _, writes = ingest(environment, tmp_path / "log", BATCH)
     assert writes <= 2 * math.log2(BATCH)
-    assert_each_has_its_fate(environment, made, guilty)
+    assert_each_has_its_fate(environment, made, offending)
 
 
 @pytest.mark.parametrize("refusal", ["type", "rule", "parent", "trigger", "any"])
@@ -133,14 +133,14 @@ def test_many_rejected_records_do_not_overload_the_service(
     count = 5_000
     chance = random.Random(f"{share}{refusal}")
     places = sorted(chance.sample(range(count), int(share * count)))
-    guilty = {place: chance.choice(list(REFUSALS)) if refusal == "any" else refusal for place in places}
-    made = records(environment.topics["dialogue"], count, guilty)
+    offending = {place: chance.choice(list(REFUSALS)) if refusal == "any" else refusal for place in places}
+    made = records(environment.topics["dialogue"], count, offending)
     send(bootstrap_servers, made.values())
     environment.variables["RAGLEDGER_BATCH__MAX_ROWS"] = str(count)
     seconds, writes = ingest(environment, tmp_path / "log", count)
     assert seconds < 20
     assert writes <= 2 * count
-    assert_each_has_its_fate(environment, made, guilty)
+    assert_each_has_its_fate(environment, made, offending)
 
 
 def test_rejected_records_among_duplicates_are_distinguished(

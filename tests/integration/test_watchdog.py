@@ -39,7 +39,7 @@ def evenly(records: Iterable[Outgoing]) -> list[Outgoing]:
 
 
 @pytest.mark.parametrize(
-    ("harm", "problem"),
+    ("fault", "problem"),
     [
         ("fetcher", "although records wait"),
         ("partition", "although records wait"),
@@ -48,7 +48,7 @@ def evenly(records: Iterable[Outgoing]) -> list[Outgoing]:
 )
 @pytest.mark.slow
 def test_a_client_that_stops_in_silence_ends_the_process(
-    environment: Environment, bootstrap_servers: str, tmp_path: Path, harm: str, problem: str
+    environment: Environment, bootstrap_servers: str, tmp_path: Path, fault: str, problem: str
 ) -> None:
     """The log has the reason and the stacks, the exit code is 4; the next process continues without loss or
     duplicates.
@@ -56,9 +56,9 @@ def test_a_client_that_stops_in_silence_ends_the_process(
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     wanted = dialogues(topic, 40, seed=1, response="geheim")
     send(bootstrap_servers, evenly(wanted.values()))
-    with StuckService(harm, environment, log) as service:
+    with StuckService(fault, environment, log) as service:
         wait_for_records(environment, 40)
-        service.harm()
+        service.cause_fault()
         service.wait_page("/healthz", 200)
         more = dialogues(topic, 40, seed=2, response="geheim")
         send(bootstrap_servers, evenly(more.values()))
@@ -80,7 +80,7 @@ def test_a_blocked_loop_ends_the_process(environment: Environment, bootstrap_ser
     send(bootstrap_servers, dialogues(environment.topics["dialogue"], 20, seed=3, response="geheim").values())
     with StuckService("loop", environment, log) as service:
         wait_for_records(environment, 20)
-        service.harm()
+        service.cause_fault()
         assert service.running.wait(30) == STALLED
     assert log_lines(log, "loop_blocked")
     assert "stuck.py" in log.read_text(), "the stack shows the blocking call"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from consumer.events.costs import HIGHEST, CostNote, CostSource, ModelPrices, Price, PriceBook, Pricing, Rate, Usage
 from consumer.events.dialogue import DIALOGUE
-from tests.support.builders import accept, dialogue, paths, refuse, with_raw
+from tests.support.builders import accept, dialogue, paths, reject, with_raw
 from tests.support.prices import BOOK
 
 PRICING = Pricing(BOOK)
@@ -108,12 +108,12 @@ def test_the_cost_counts_in_the_metrics() -> None:
 )
 def test_a_wrong_cost_is_refused_by_its_path(cost: Any, path: str) -> None:
     """A part is missing or wrong, or the converted amount is too large."""
-    assert paths(refuse(dialogue(cost=cost), PRICED))[0] == path
+    assert paths(reject(dialogue(cost=cost), PRICED))[0] == path
 
 
 def test_tokens_that_cost_too_much_are_refused() -> None:
     """The message names the field that cannot hold the cost, and that it was computed from tokens."""
-    rejected = refuse(dialogue(**TOKENS | {"completion_tokens": 2_000_000_000, "model_used": "claude-x"}), PRICED)
+    rejected = reject(dialogue(**TOKENS | {"completion_tokens": 2_000_000_000, "model_used": "claude-x"}), PRICED)
     assert str(rejected) == ("token_cost_jpy: the cost, computed from the tokens, must be between 0 and 999999.99 yen")
 
 

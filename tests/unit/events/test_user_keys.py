@@ -80,7 +80,7 @@ def test_short_ids_are_found_only_in_the_place_of_a_user(key: str) -> None:
 
 
 def test_a_number_in_the_place_of_a_user_is_found() -> None:
-    """A number is refused as an id, so the record is a dead letter that names the same person."""
+    """A number is rejected as an id, so the record is a dead letter that names the same person."""
     assert names(record(b'{"user_id": 42, "query": "q"}'), "42")
 
 

@@ -13,8 +13,8 @@ from consumer.events.record import Partition
 from consumer.ingest.ports import Refusal
 from consumer.ingest.watchdog import ProgressSnapshot, ProgressWatch, Stalled, Watchdog, WatchPolicy
 from tests.support.fakes import LoopClock
-from tests.support.virtual_time import passes
-from tests.support.world import A, B, Reader, World
+from tests.support.virtual_time import time_passes
+from tests.support.world import A, B, Replica, World
 
 POLICY = WatchPolicy(stall=60.0, statement=30.0, rebalance=20.0, check=5.0)
 QUIET = ProgressSnapshot(
@@ -247,17 +247,17 @@ def test_a_claim_of_a_topic_that_may_not_be_read_is_no_stall(watched: Watched) -
 
 
 @asynccontextmanager
-async def watching(world: World, reader: Reader) -> AsyncIterator[asyncio.Task[None]]:
+async def watching(world: World, replica: Replica) -> AsyncIterator[asyncio.Task[None]]:
     """Run a watchdog for a replica during the context."""
     barks: list[str] = []
     dog = Watchdog(
-        reader.pipeline,
-        reader.source,
+        replica.pipeline,
+        replica.source,
         LoopClock(),
         POLICY,
         topics=[A.topic],
-        steps=lambda: len(reader.store.times),
-        is_database_away=lambda: not reader.store.gate.is_set(),
+        steps=lambda: len(replica.store.times),
+        is_database_away=lambda: not replica.store.gate.is_set(),
         on_stall=barks.append,
     )
     running = asyncio.create_task(dog.run())
@@ -267,23 +267,23 @@ async def watching(world: World, reader: Reader) -> AsyncIterator[asyncio.Task[N
     running.cancel()
 
 
-def freeze(reader: Reader, partition: Partition) -> None:
+def freeze(replica: Replica, partition: Partition) -> None:
     """Let the source fetch no more records of a partition, without an error."""
-    reader.source.paused.add(partition)
+    replica.source.paused.add(partition)
 
 
 async def test_a_source_that_silently_stops_fetching_ends_the_work() -> None:
     """One of two partitions is affected. It is reported by name before any work is cancelled."""
     world = World()
-    async with world.reader() as reader, watching(world, reader) as dog:
-        await reader.own(A, B)
-        freeze(reader, A)
-        await passes(1000)
+    async with world.replica() as replica, watching(world, replica) as dog:
+        await replica.own(A, B)
+        freeze(replica, A)
+        await time_passes(1000)
         assert not dog.done(), "nothing waits yet"
         world.produce(A, 10)
         for _ in range(30):
             world.produce(B, 10)
-            await passes(5)
+            await time_passes(5)
         with pytest.raises(Stalled, match=str(A)):
             await dog
     assert world.is_caught_up(B)
@@ -294,27 +294,27 @@ async def test_an_outage_and_a_stopped_partition_do_not_trigger_the_watchdog() -
     world = World()
     world.produce(B, 10)
     world.tables.claim(B, 99, "somebody before")
-    async with world.reader() as reader, watching(world, reader) as dog:
-        reader.source.assign(A, B)
-        await world.changes.until(lambda: A in reader.sought())
-        reader.store.gate.clear()
+    async with world.replica() as replica, watching(world, replica) as dog:
+        replica.source.assign(A, B)
+        await world.changes.until(lambda: A in replica.sought())
+        replica.store.gate.clear()
         world.produce(A, 5000)
-        await passes(2_000)
+        await time_passes(2_000)
         world.broker.is_down = True
-        await passes(2_000)
+        await time_passes(2_000)
         assert not dog.done()
 
 
 async def test_a_client_that_alone_gets_no_answer_ends_the_work() -> None:
     """Its addresses may be outdated. If no client gets an answer, it is an outage."""
     world = World()
-    async with world.reader() as reader, watching(world, reader) as dog:
-        await reader.own(A)
+    async with world.replica() as replica, watching(world, replica) as dog:
+        await replica.own(A)
         world.broker.is_down = True
-        await passes(2_000)
+        await time_passes(2_000)
         assert not dog.done()
         world.broker.answers_new_client = True
-        await passes(2 * POLICY.check)
+        await time_passes(2 * POLICY.check)
         with pytest.raises(Stalled, match="new client"):
             await dog
 
@@ -325,16 +325,16 @@ async def test_a_partition_without_a_leader_does_not_trigger_the_watchdog(is_cla
     and this one does not.
     """
     world = World()
-    async with world.reader() as reader, watching(world, reader) as dog:
+    async with world.replica() as replica, watching(world, replica) as dog:
         if is_claimed:
-            await reader.own(A, B)
+            await replica.own(A, B)
         world.broker.leaderless[A] = "it has no leader"
         if not is_claimed:
-            reader.source.assign(A, B)
-        await passes(2_000)
+            replica.source.assign(A, B)
+        await time_passes(2_000)
         assert not dog.done()
         world.broker.answers_new_client = True
-        await passes(2 * POLICY.stall)
+        await time_passes(2 * POLICY.stall)
         with pytest.raises(Stalled, match="new client"):
             await dog
 
@@ -345,11 +345,11 @@ async def test_an_outdated_leader_does_not_trigger_the_watchdog() -> None:
     world.broker.answers_new_client = True
     world.broker.elect(A)
     world.tables.claim(A, 0, "somebody before", None, 7)
-    async with world.reader() as reader, watching(world, reader) as dog:
-        reader.source.assign(A, B)
-        await passes(2_000)
+    async with world.replica() as replica, watching(world, replica) as dog:
+        replica.source.assign(A, B)
+        await time_passes(2_000)
         assert not dog.done()
-        assert reader.pipeline.unanswered == {A}
+        assert replica.pipeline.unanswered == {A}
 
 
 async def test_a_topic_without_the_right_to_read_does_not_trigger_the_watchdog() -> None:
@@ -357,15 +357,15 @@ async def test_a_topic_without_the_right_to_read_does_not_trigger_the_watchdog()
     watched.
     """
     world = World()
-    async with world.reader() as reader, watching(world, reader) as dog:
-        await reader.own(A, B)
-        reader.source.refused = [Refusal("topic", A.topic, "not authorized", "grant it")]
-        freeze(reader, A)
+    async with world.replica() as replica, watching(world, replica) as dog:
+        await replica.own(A, B)
+        replica.source.refused = [Refusal("topic", A.topic, "not authorized", "grant it")]
+        freeze(replica, A)
         world.produce(A, 10)
-        await passes(1000)
+        await time_passes(1000)
         assert not dog.done()
-        reader.source.refused = []
-        await passes(2 * POLICY.stall)
+        replica.source.refused = []
+        await time_passes(2 * POLICY.stall)
         with pytest.raises(Stalled, match=str(A)):
             await dog
 
@@ -373,8 +373,8 @@ async def test_a_topic_without_the_right_to_read_does_not_trigger_the_watchdog()
 async def test_records_behind_an_open_transaction_do_not_trigger_the_watchdog() -> None:
     """No process can read them."""
     world = World()
-    async with world.reader() as reader, watching(world, reader) as dog:
-        await reader.own(A)
+    async with world.replica() as replica, watching(world, replica) as dog:
+        await replica.own(A)
         world.broker.logs[A].held_back = 1000
-        await passes(1000)
+        await time_passes(1000)
         assert not dog.done()

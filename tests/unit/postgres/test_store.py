@@ -23,7 +23,7 @@ from consumer.postgres.preparation import Preparation, Prepared
 from consumer.postgres.store import PostgresStore, _Writing
 from consumer.settings.model import DeadLetters
 from tests.support.builders import ROOMY
-from tests.support.fakes import Changes, FakeTelemetry, LoopClock, in_a_while
+from tests.support.fakes import Changes, FakeTelemetry, LoopClock, aside_in_virtual_time
 
 
 class Store(PostgresStore):
@@ -79,7 +79,9 @@ async def test_no_two_transactions_with_one_id_run_at_once() -> None:
 
 async def test_an_unsupported_feature_without_copy_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """If no row causes the error, the store waits, and does not try again at once without end."""
-    monkeypatch.setattr("consumer.postgres.preparation.aside", in_a_while)  # virtual time does not wait for a thread
+    monkeypatch.setattr(
+        "consumer.postgres.preparation.aside", aside_in_virtual_time
+    )  # virtual time does not wait for a thread
     store = Store()
     said = ("a trigger of somebody's", Cause.REFUSED, "0A000")
     store.fails = lambda strategy: CopyNotSupported(*said) if strategy is InsertStrategy.DIRECT else Objection(*said)
@@ -146,4 +148,4 @@ def told(store: Store) -> list[str]:
     """Return the store's reports about the database."""
     telemetry = store._telemetry
     assert isinstance(telemetry, FakeTelemetry)
-    return [name for name, *_ in telemetry.told if name in ("unavailable", "available", "retried")]
+    return [name for name, *_ in telemetry.calls if name in ("unavailable", "available", "retried")]
