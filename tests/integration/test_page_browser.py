@@ -228,7 +228,7 @@ async def seen(tab: Tab, part: str, text: str) -> bool:
 async def test_an_outage_appears_and_disappears_on_an_open_page() -> None:
     """While the database is unavailable, a banner is above the last figures. It disappears without a reload."""
     async with opened("full") as (site, tab):
-        site.shown.snapshot = STATES["away"]
+        site.shown.snapshot = STATES["unavailable"]
         await wait_to_see(tab, "part-problem", "The database is unavailable")
         assert await seen(tab, "part-problem", "The figures below are from 14:00:05 UTC.")
         site.shown.snapshot = STATES["full"]
@@ -265,8 +265,8 @@ async def test_the_policy_blocks_foreign_code() -> None:
       document.querySelector('h1').insertAdjacentHTML('beforeend', html);
       const made = document.getElementById('b');
       made.click();
-      const away = await fetch('http://127.0.0.1:9/').then(() => 'asked', () => 'refused');
-      return [window.stranger === undefined, getComputedStyle(made).color !== 'rgb(255, 0, 0)', away];
+      const answer = await fetch('http://127.0.0.1:9/').then(() => 'asked', () => 'refused');
+      return [window.stranger === undefined, getComputedStyle(made).color !== 'rgb(255, 0, 0)', answer];
     })()"""
     async with opened("full") as (site, tab):
         assert await tab.value(attack) == [True, True, "refused"]

@@ -29,7 +29,7 @@ FULL = dialogue(
 )
 
 
-def test_every_field_lands_in_its_column() -> None:
+def test_every_field_is_stored_in_its_column() -> None:
     """Each column is compared as PostgreSQL reads it."""
     assert accept(FULL).columns == {
         "id": UUID("0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"),

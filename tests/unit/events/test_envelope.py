@@ -90,7 +90,7 @@ def test_the_structured_content_type_wins_over_ce_headers() -> None:
     assert accept(cloud_event(data=DATA), headers=headers).id == accept(cloud_event(data=DATA), headers=STRUCTURED).id
 
 
-def test_a_batch_of_cloud_events_is_refused() -> None:
+def test_a_batch_of_cloud_events_is_rejected() -> None:
     """One record holds one event."""
     rejected = reject(b"[]", headers=[("content-type", b"application/cloudevents-batch+json")])
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["content-type"])
@@ -100,7 +100,7 @@ def test_a_batch_of_cloud_events_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["specversion", "type", "source", "id"])
-def test_a_missing_attribute_is_refused_by_its_name(name: str) -> None:
+def test_a_missing_attribute_is_rejected_by_its_name(name: str) -> None:
     """CloudEvents 1.0 requires four. A null or empty attribute counts as missing."""
     for headers in (cloud_headers(**{name: None}), cloud_headers(**{name: b""})):
         rejected = reject(DATA, headers=headers)
@@ -133,20 +133,20 @@ def test_a_structured_event_is_a_json_object(value: bytes) -> None:
     assert reject(value, headers=STRUCTURED).reason is Reason.NOT_JSON
 
 
-def test_a_structured_event_without_data_is_refused() -> None:
+def test_a_structured_event_without_data_is_rejected() -> None:
     """There is nothing to store."""
     rejected = reject(cloud_event(), headers=STRUCTURED)
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["data"])
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 1, True])
-def test_data_that_is_no_object_is_refused(data: object) -> None:
+def test_data_that_is_not_an_object_is_rejected(data: object) -> None:
     """A string that contains JSON is rejected too, because it is declared as text."""
     assert reject(cloud_event(data=data), headers=STRUCTURED).reason in (Reason.NOT_JSON, Reason.INVALID_ENVELOPE)
 
 
 @pytest.mark.parametrize("text", ["###", "é", "AAA", "e30=\n", "e30", 1, True, [], {}])
-def test_invalid_base64_is_refused(text: object) -> None:
+def test_invalid_base64_is_rejected(text: object) -> None:
     """Invalid characters are not skipped, as lenient decoders do."""
     rejected = reject(cloud_event(data_base64=text), headers=STRUCTURED)
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["data_base64"])
@@ -196,7 +196,7 @@ def test_provenance_has_its_own_type() -> None:
 
 
 @pytest.mark.parametrize("headers", [(), STRUCTURED, cloud_headers()])
-def test_a_tombstone_is_refused(headers: Headers) -> None:
+def test_a_tombstone_is_rejected(headers: Headers) -> None:
     """A record without a value is a dead letter with its own reason, with any envelope."""
     for kind in (DIALOGUE, PROVENANCE):
         rejected = reject(None, kind, headers)

@@ -64,7 +64,7 @@ def test_a_model_has_1_to_100_characters(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ["", "x" * 256, "😀" * 256])
-def test_a_model_name_out_of_bounds_is_refused(model: str) -> None:
+def test_a_model_name_out_of_bounds_is_rejected(model: str) -> None:
     """The message has the allowed length and the actual one."""
     message = f"model_used: must have 1 to 255 characters, has {len(model)}"
     assert str(reject(dialogue(model_used=model))) == message
@@ -77,7 +77,7 @@ DEEP_KEY = '[{"source":"s","x":{"a":[1,{%s:1}]}}]'
 
 
 @pytest.mark.parametrize("name", ["query", "response", "model_used"])
-def test_a_nul_in_text_is_refused(name: str) -> None:
+def test_a_nul_in_text_is_rejected(name: str) -> None:
     """PostgreSQL's text cannot hold it."""
     for text in (r'"\u0000"', r'"a\u0000b"', r'"\\\u0000"'):
         rejected = reject(with_raw(dialogue(), **{name: text}))
@@ -85,7 +85,7 @@ def test_a_nul_in_text_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("template", [DEEP, DEEP_KEY])
-def test_a_nul_deep_in_json_is_refused(template: str) -> None:
+def test_a_nul_deep_in_json_is_rejected(template: str) -> None:
     """jsonb cannot hold it either, in a value or in a key, at any depth."""
     rejected = reject(with_raw(dialogue(), citations=template % r'"a\u0000"'))
     assert rejected.reason is Reason.NUL_CHARACTER
@@ -95,7 +95,7 @@ def test_a_nul_deep_in_json_is_refused(template: str) -> None:
 
 
 @pytest.mark.parametrize("half", [r'"\ud800"', r'"a\udfffb"', r'"\ude00\ud83d"', r'"\ud800\u0041"'])
-def test_half_of_a_surrogate_pair_is_refused(half: str) -> None:
+def test_half_of_a_surrogate_pair_is_rejected(half: str) -> None:
     """It is no character, so UTF-8 cannot hold it: in text, in JSON values and in JSON keys."""
     rejected = reject(with_raw(dialogue(), query=half))
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["query"])
@@ -137,7 +137,7 @@ NO_UUIDS += [BARE[:8] + "-" + BARE[8:], BARE.replace("0", "O"), "\u0660" * 32]
 
 
 @pytest.mark.parametrize("value", [*NO_UUIDS, 1, True, [], {}])
-def test_a_value_that_is_no_uuid_is_refused(value: object) -> None:
+def test_a_value_that_is_not_a_uuid_is_rejected(value: object) -> None:
     """All other values are errors of the field."""
     rejected = reject(dialogue(session_id=value, id=value))
     assert rejected.reason is Reason.INVALID_FIELD

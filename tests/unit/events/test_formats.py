@@ -148,7 +148,7 @@ def test_other_frames_and_ends_are_named() -> None:
 
 
 @pytest.mark.parametrize("value", [b"\0", b"\0\0\0", b"\0" * 5, b"\0" * 9, b"\0" * 400])
-def test_zero_bytes_alone_are_no_frame(value: bytes) -> None:
+def test_zero_bytes_alone_are_not_a_frame(value: bytes) -> None:
     """No schema has the id 0."""
     assert "registry" not in said_of(value)
 
@@ -357,7 +357,7 @@ def test_another_format_of_cloud_events_is_named(media_type: str) -> None:
         "APPLICATION/CLOUDEVENTS+JSON",
     ],
 )
-def test_a_quoted_content_type_is_taken(content_type: str) -> None:
+def test_a_quoted_content_type_is_accepted(content_type: str) -> None:
     """Spring writes header values as JSON strings, and the meaning is clear."""
     assert accept(cloud_event(data=EVENT), headers=[("content-type", content_type.encode())])["query"] == SECRET
 
@@ -458,7 +458,7 @@ def test_a_valid_event_of_each_kind_may_have_such_members(kind: Kind) -> None:
         (gzip.compress(VALUE), "gzip"),
     ],
 )
-def test_publish_names_the_same(value: bytes, words: str) -> None:
+def test_publish_reports_the_same_message(value: bytes, words: str) -> None:
     """Nothing is published before. A line with a byte order mark is accepted, as in the service."""
     good, bad = validate(DIALOGUE, "rag.dialogue", [Line(1, MARK + VALUE), Line(2, value)], now_ms=0)
     assert [line.number for line in good] == [1]

@@ -44,7 +44,7 @@ def test_a_uuid_is_unchanged(spelling: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 1025, "a\0b", "\ud800"])
-def test_an_invalid_string_id_is_refused(key: str) -> None:
+def test_an_invalid_string_id_is_rejected(key: str) -> None:
     """The id is empty, too long, or has characters that PostgreSQL cannot hold."""
     with pytest.raises(ValueError, match=r"must have|holds"):
         ids.user_id(NAMESPACE, key)
@@ -78,7 +78,7 @@ def test_the_acquirer_of_content_is_a_user() -> None:
     assert paths(reject(dialogue(id="x"), NAMED)) == ["id"]
 
 
-def test_many_strings_take_the_fast_lane() -> None:
+def test_many_string_ids_are_decoded_in_the_fast_lane() -> None:
     """None of these events is left to the exact lane, including UUIDs between the strings."""
     users = ["auth0|1", "auth0|2", "auth0|1", USER, UUID(USER).hex]
     records = [record(dialogue(user_id=user, session_id=f"s{n}"), offset=n) for n, user in enumerate(users)]

@@ -133,7 +133,7 @@ NO_NUMBERS += ["abc", "NaN", "nan", "Infinity", "-inf", "null"]
 
 
 @pytest.mark.parametrize("value", [*NO_NUMBERS, True, False, [], [1], {}, {"a": 1}])
-def test_a_value_that_is_no_number_is_refused(value: object) -> None:
+def test_a_value_that_is_not_a_number_is_rejected(value: object) -> None:
     """Booleans, NaN, infinity and all other values that are no JSON number are rejected."""
     for name in ("latency_ms", "token_cost_jpy", "user_feedback"):
         assert str(reject(dialogue(**{name: value}))) == f"{name}: must be a number, or a string that holds one"
@@ -197,14 +197,14 @@ def test_confidence_is_rounded_to_six_decimals_before_its_range_is_checked(text:
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("text", [*WRONG.split(), "9" * 100_000, "1e" + "9" * 100_000], ids=lambda text: text[:20])
-def test_confidence_out_of_range_after_rounding_is_refused(text: str) -> None:
+def test_confidence_out_of_range_after_rounding_is_rejected(text: str) -> None:
     """Half is rounded away from zero. No exponent and no number of digits takes long."""
     for spelt in (text, f'"{text}"'):
         assert str(reject(citation(spelt))) == "citations[0].confidence: must be between 0 and 1"
 
 
 @pytest.mark.parametrize("text", ['"NaN"', '"Infinity"', '"-Infinity"', '"nan"', '""', "true", "[]", "{}", '"0,5"'])
-def test_a_confidence_that_is_no_number_is_refused(text: str) -> None:
+def test_a_confidence_that_is_not_a_number_is_rejected(text: str) -> None:
     """Every number field rejects such a value."""
     said = "citations[0].confidence: must be a number, or a string that holds one"
     assert str(reject(citation(text))) == said

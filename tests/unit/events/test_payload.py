@@ -17,7 +17,7 @@ from tests.support.strategies import json_values
 
 
 @pytest.mark.parametrize("value", [b"x", b"{", b"{'a':1}", b'{"a":1,}', b'{"a":1} x', b'{"a" 1}', b"{a:1}"])
-def test_a_value_that_is_no_json_is_refused(value: bytes) -> None:
+def test_a_value_that_is_not_json_is_rejected(value: bytes) -> None:
     """The message has the position."""
     rejected = reject(value)
     assert rejected.reason is Reason.NOT_JSON
@@ -25,7 +25,7 @@ def test_a_value_that_is_no_json_is_refused(value: bytes) -> None:
 
 
 @pytest.mark.parametrize("value", [b"null", b'"text"', b'"{text}"', b"1", b"true", b'"1"'])
-def test_json_that_is_no_object_is_refused(value: bytes) -> None:
+def test_json_that_is_not_an_object_is_rejected(value: bytes) -> None:
     """An event is an object."""
     rejected = reject(value)
     assert (rejected.reason, str(rejected)) == (Reason.NOT_JSON, "JSON, but not an object")
@@ -45,7 +45,7 @@ def test_json_that_is_no_object_is_refused(value: bytes) -> None:
         with_raw(dialogue(), citations='[{"source":"?"}]').replace(b"?", b"\xff"),
     ],
 )
-def test_other_encodings_are_refused(value: bytes) -> None:
+def test_other_encodings_are_rejected(value: bytes) -> None:
     """The contract requires UTF-8. No encoding is guessed."""
     assert reject(value).reason is Reason.NOT_JSON
 
@@ -105,7 +105,7 @@ def test_brackets_in_strings_do_not_count_as_nesting() -> None:
     "repeated", [r"{ \"key\": \"value\", ", r"\\", "[", '["', "{" * 3 + '"', r"[\"", "[0,", '{"a":'], ids=ascii
 )
 @pytest.mark.parametrize("cut", ["", "\\", '"'])
-def test_a_large_truncated_record_is_refused_quickly(repeated: str, cut: str) -> None:
+def test_a_large_truncated_record_is_rejected_quickly(repeated: str, cut: str) -> None:
     """The time is short for any number of brackets and quotation marks. A quadratic search would take hours."""
     text = '{"query":"' + repeated * (1_000_000 // len(repeated)) + cut
     assert reject(text.encode()).reason is Reason.NOT_JSON
@@ -114,7 +114,7 @@ def test_a_large_truncated_record_is_refused_quickly(repeated: str, cut: str) ->
 # ── duplicate keys ──
 
 
-def test_the_last_of_equal_keys_counts() -> None:
+def test_the_last_of_equal_keys_is_used() -> None:
     """jsonb and nearly every parser do the same. It holds for plain and JSON members, in any spelling of the key."""
     row = accept(with_raw(dialogue(), query='"second"'))
     assert row["query"] == "second"
@@ -180,9 +180,9 @@ def test_the_two_parsers_agree(event: dict[str, Any], ascii_only: bool) -> None:
     assert parse(value).keys() == event.keys()
 
 
-@pytest.mark.parametrize("odd", [r'"\ud800"', r'"\udc00x"', "1e99999999999999999999", "0." + "1" * 500, r'"\u0000"'])
-def test_odd_unknown_members_are_ignored(odd: str) -> None:
+@pytest.mark.parametrize("member", [r'"\ud800"', r'"\udc00x"', "1e99999999999999999999", "0." + "1" * 500, r'"\u0000"'])
+def test_uncommon_unknown_members_are_ignored(member: str) -> None:
     """A value that no column could hold does no harm, with or without citations to be cut out."""
     for event in (dialogue(), dialogue(citations=[{"source": "s"}])):
-        assert accept(with_raw(event, unknown=odd)).row.unknown_fields == 1
-        assert accept(with_raw(event, unknown=odd, **{odd.strip('"'): "1"})).row.unknown_fields == 2
+        assert accept(with_raw(event, unknown=member)).row.unknown_fields == 1
+        assert accept(with_raw(event, unknown=member, **{member.strip('"'): "1"})).row.unknown_fields == 2

@@ -23,7 +23,7 @@ FULL = provenance(
 )
 
 
-def test_every_field_lands_in_its_column() -> None:
+def test_every_field_is_stored_in_its_column() -> None:
     """Each column is compared as PostgreSQL reads it."""
     assert accept(FULL, PROVENANCE).columns == {
         "id": UUID("0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"),
@@ -59,7 +59,7 @@ def test_a_missing_field_is_null() -> None:
 @pytest.mark.parametrize(
     "name", ["content_id", "content_type", "source_uri", "license_type", "acquisition_method", "acquired_at"]
 )
-def test_a_missing_field_is_refused_by_its_name(name: str) -> None:
+def test_a_missing_field_is_rejected_by_its_name(name: str) -> None:
     """acquired_at is required too: the record's timestamp is the time of publishing, not of acquisition."""
     event = provenance()
     del event[name]
@@ -101,7 +101,7 @@ OTHER_LICENCES += ["CC_BY", "cc-by-5.0", "MIT OR Apache-2.0", "\uff2dIT", "m\u01
 
 
 @pytest.mark.parametrize("value", [*OTHER_LICENCES, 1, True, [], {}])
-def test_any_other_licence_is_refused(value: Any) -> None:
+def test_any_other_licence_is_rejected(value: Any) -> None:
     """A licence without a value of ours must not become another one."""
     rejected = reject(provenance(license_type=value), PROVENANCE)
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["license_type"])

@@ -39,7 +39,7 @@ def stored_time(text: str) -> str:
         ("2024-02-29T23:59:59-00:01", "2024-03-01 00:00:59"),
     ],
 )
-def test_an_offset_is_converted_and_none_is_utc(text: str, utc: str) -> None:
+def test_an_offset_is_converted_and_without_one_a_time_is_utc(text: str, utc: str) -> None:
     """A time with an offset is converted to UTC. A time without one is UTC."""
     assert stored_time(text) == utc
 
@@ -90,7 +90,7 @@ def test_rounding_may_carry_into_the_next_year() -> None:
         ("9999-12-31T23:59:59+00:01", "9999-12-31 23:58:59"),
     ],
 )
-def test_the_first_and_the_last_year_are_taken(text: str, utc: str) -> None:
+def test_the_first_and_the_last_year_are_accepted(text: str, utc: str) -> None:
     """The years 1 to 9999 are accepted, to the microsecond."""
     assert stored_time(text) == utc
 
@@ -112,7 +112,7 @@ def test_the_first_and_the_last_year_are_taken(text: str, utc: str) -> None:
         "2026-01-31T09:30:00+00:60",
     ],
 )
-def test_a_time_that_does_not_exist_is_refused(text: str) -> None:
+def test_a_time_that_does_not_exist_is_rejected(text: str) -> None:
     """A day, an hour, an offset or a year that does not exist is an error. It never becomes another time."""
     rejected = reject(dialogue(created_at=text))
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["created_at"])
@@ -170,7 +170,7 @@ OTHER_SPELLINGS += ["\u0662\u0660\u0662\u0666-01-31T09:30:00Z"]
 
 
 @pytest.mark.parametrize("text", OTHER_SPELLINGS)
-def test_other_spellings_are_refused(text: str) -> None:
+def test_other_spellings_are_rejected(text: str) -> None:
     """Only RFC 3339 and forms with a single meaning are accepted. Nothing is guessed."""
     assert "RFC 3339" in str(reject(dialogue(created_at=text)))
 
@@ -220,13 +220,13 @@ def test_a_record_without_timestamp_needs_a_created_at() -> None:
 
 
 @pytest.mark.parametrize("timestamp", [253_402_300_800_000, 2**63 - 1])
-def test_a_record_s_timestamp_beyond_the_year_9999_is_refused(timestamp: int) -> None:
+def test_a_record_s_timestamp_beyond_the_year_9999_is_rejected(timestamp: int) -> None:
     """A timestamp in microseconds by mistake must not end the replica."""
     rejected = rejection(DIALOGUE, record(dialogue(), timestamp=timestamp))
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["created_at"])
 
 
-def test_the_last_millisecond_of_9999_is_taken() -> None:
+def test_the_last_millisecond_of_9999_is_accepted() -> None:
     """The limit itself is valid."""
     row = stored(DIALOGUE, record(dialogue(), timestamp=253_402_300_799_999))
     assert str(row["created_at"]) == "9999-12-31 23:59:59.999000"

@@ -185,7 +185,7 @@ async def test_after_a_revoke_nothing_is_claimed_again() -> None:
         assert setup.tables.ledger[A].epoch == 1
 
 
-async def test_an_old_delay_does_not_outlive_its_assignment() -> None:
+async def test_a_delay_ends_with_its_assignment() -> None:
     """Claiming a claimed partition again would fence this replica's own batches."""
     async with running_claimer() as setup:
         setup.claimer.assign([A])
@@ -269,7 +269,7 @@ async def test_a_stop_that_the_database_refuses_is_reported_and_tried_again() ->
         assert (setup.claimer.held, setup.claimer.stopped) == ({B}, {A})
 
 
-async def test_a_topic_recreated_stops_however_long_it_is() -> None:
+async def test_a_recreated_topic_stops_however_long_it_is() -> None:
     """The topic's id shows it. Offsets would not show it if the new topic is longer than the old one."""
     async with running_claimer() as setup:
         setup.broker.recreate(A.topic)
@@ -285,7 +285,7 @@ async def test_a_topic_recreated_stops_however_long_it_is() -> None:
         assert (stopped, "recreated" in reason.problem) == (A, True)
 
 
-async def test_a_topic_recreated_under_a_running_reader_stops_too() -> None:
+async def test_a_topic_that_is_recreated_during_reading_stops_too() -> None:
     """The regular check of the topics notices it. The partition is not fetched any more, and the ledger stores the
     stop.
     """
@@ -342,7 +342,7 @@ async def test_a_decision_about_a_partition_that_is_read_is_noticed_without_a_wr
         assert granted == {A: Claim(A, 3, 30)}
 
 
-async def test_a_claim_lost_to_another_reader_is_noticed_without_a_write() -> None:
+async def test_a_claim_lost_to_another_replica_is_noticed_without_a_write() -> None:
     """The claimer waits for as long as the group needs to notice that one of the two replicas is gone."""
     async with running_claimer() as setup:
         setup.claimer.assign([A])
@@ -353,7 +353,7 @@ async def test_a_claim_lost_to_another_reader_is_noticed_without_a_write() -> No
         assert (await setup.granted(CHECK_SECONDS)).keys() == {A}
 
 
-async def test_a_decision_ends_the_waiting_for_another_reader() -> None:
+async def test_a_decision_ends_the_waiting_for_another_replica() -> None:
     """After a decision the row has no claim owner. The first replica that sees this claims it once."""
     async with running_claimer() as setup:
         setup.claimer.assign([A])
@@ -403,8 +403,8 @@ async def test_a_replica_without_partitions_notices_the_end_of_an_outage() -> No
         setup.claimer.assign([])
         setup.telemetry.calls.clear()
         await time_passes(2 * CHECK_SECONDS)
-        told = {name for name, _ in setup.telemetry.calls}
-        assert told >= {"available", "answered", "kafka_available"}
+        reported = {name for name, _ in setup.telemetry.calls}
+        assert reported >= {"available", "answered", "kafka_available"}
 
 
 async def test_an_outage_of_kafka_is_reported() -> None:
@@ -422,7 +422,7 @@ async def test_an_outage_of_kafka_is_reported() -> None:
         assert setup.telemetry.count("kafka_available") > before
 
 
-def test_errors_say_what_the_caller_does_next() -> None:
+def test_an_outage_of_the_store_is_not_an_error_of_kafka() -> None:
     """An outage of the store is a StoreError; an error of Kafka is not."""
     assert issubclass(Unavailable, StoreError)
     assert not issubclass(SourceError, StoreError)

@@ -120,7 +120,7 @@ async def test_before_the_first_write_the_lag_is_the_age_of_the_oldest_waiting_r
     assert await setup.lag() == {A: (90, pytest.approx(1.0))}
 
 
-async def test_there_is_no_lag_once_caught_up() -> None:
+async def test_after_catching_up_there_is_no_lag() -> None:
     """The age of the newest record does not matter."""
     setup = CommitterSetup()
     setup.committer.begin([Claim(A, 1, 0)])
@@ -161,7 +161,7 @@ async def test_clocks_that_disagree_give_no_negative_lag() -> None:
     assert await setup.lag() == {A: (0, 0.0)}
 
 
-async def test_a_gap_does_not_make_the_lag_look_younger() -> None:
+async def test_a_gap_does_not_shorten_the_lag() -> None:
     """The record before the gap is still the newest written record."""
     setup = CommitterSetup()
     setup.committer.begin([Claim(A, 1, 0)])
@@ -179,7 +179,7 @@ async def test_the_newest_record_stays_the_newest() -> None:
     assert await setup.lag() == {A: (80, pytest.approx(1.0))}
 
 
-async def test_records_without_a_timestamp_have_no_age() -> None:
+async def test_records_without_a_timestamp_give_no_lag_in_seconds() -> None:
     """Their lag in offsets is still reported."""
     setup = CommitterSetup()
     setup.committer.begin([Claim(A, 1, 0)])
@@ -210,11 +210,11 @@ async def test_an_open_transaction_is_timed_until_it_is_over() -> None:
     """When the last stable offset moves, another transaction is timed."""
     setup = CommitterSetup()
     setup.committer.begin([Claim(A, 1, 100)])
-    told = []
+    reported = []
     for held_back, moved in ((7, 0), (9, 0), (9, 3), (0, 9)):
         setup.broker.logs[A].held_back = held_back
         setup.broker.logs[A].end += moved
         await setup.lag()
-        told += setup.telemetry.all("held_back")
+        reported += setup.telemetry.all("held_back")
         setup.clock.now += 60
-    assert told == [(A, 7, 0.0), (A, 9, 60.0), (A, 9, 0.0), (A, 0, 0.0)]
+    assert reported == [(A, 7, 0.0), (A, 9, 60.0), (A, 9, 0.0), (A, 0, 0.0)]

@@ -16,7 +16,7 @@ from tests.support.world import A, B, Replica, World, policy
 from tests.unit.ingest.test_claims import running_claimer
 
 LONG = 600.0
-SMALL_AND_LATE = BatchLimits(max_rows=100, max_bytes=1_000_000, max_delay=30.0)
+SMALL_LATE_BATCHES = BatchLimits(max_rows=100, max_bytes=1_000_000, max_delay=30.0)
 
 
 def world_with_epochs() -> World:
@@ -52,7 +52,7 @@ async def test_a_log_that_was_cut_and_grew_between_two_replicas_stops() -> None:
         replica.source.assign(A, B)
         await read(world, replica, 20, B)
         await assert_stopped(world, replica)
-        await assert_goes_on_at_the_cut(world, 120)
+        await assert_continues_at_the_cut(world, 120)
 
 
 async def assert_stopped(world: World, replica: Replica) -> None:
@@ -66,7 +66,7 @@ async def assert_stopped(world: World, replica: Replica) -> None:
     assert world.offsets(A) == list(range(100))
 
 
-async def assert_goes_on_at_the_cut(world: World, end: int) -> None:
+async def assert_continues_at_the_cut(world: World, end: int) -> None:
     """Continue at the offset that the stop advises, and assert that every record of the present log is read."""
     world.tables.rows.clear()  # the timestamps are equal: equal offsets would give equal ids
     world.tables.decide(A, 80)
@@ -74,10 +74,10 @@ async def assert_goes_on_at_the_cut(world: World, end: int) -> None:
     assert world.offsets(A) == list(range(80, end))
 
 
-async def test_a_log_that_is_cut_and_grows_under_a_reader_stops() -> None:
+async def test_a_log_that_is_cut_and_grows_during_reading_stops() -> None:
     """Records of another leader wait until the logs are compared. Records in flight are written."""
     world = world_with_epochs()
-    async with world.replica(policy=policy(SMALL_AND_LATE)) as replica:
+    async with world.replica(policy=policy(SMALL_LATE_BATCHES)) as replica:
         await replica.own(A)
         world.produce(A, 100)
         await world.changes.until(lambda: replica.source.returned == 100)
@@ -86,10 +86,10 @@ async def test_a_log_that_is_cut_and_grows_under_a_reader_stops() -> None:
         world.produce(A, 40)
         await assert_stopped(world, replica)
         assert [claim.partition for claim in replica.store.claims] == [A], "no new claim"
-        await assert_goes_on_at_the_cut(world, 120)
+        await assert_continues_at_the_cut(world, 120)
 
 
-async def test_a_log_that_is_cut_under_an_idle_reader_stops() -> None:
+async def test_a_log_that_is_cut_while_a_replica_is_idle_stops() -> None:
     """Its position no longer exists. The stop names the offset up to which the log is the one that was read."""
     world = world_with_epochs()
     async with world.replica() as replica:
@@ -133,7 +133,7 @@ async def test_leaders_that_move_without_a_loss_are_not_reported() -> None:
     world.assert_exactly_once(replica, successor)
 
 
-async def test_an_epoch_without_records_is_no_divergence() -> None:
+async def test_an_epoch_without_records_is_not_a_divergence() -> None:
     """A leader wrote no record, so the log does not contain its epoch. The ledger has this epoch, and the log ends
     before it.
     """
@@ -176,7 +176,7 @@ async def test_a_ledger_without_an_epoch_that_is_beyond_the_end_stops_from_the_b
     assert (stop_of(world).diverges_at, stop_of(world).resume_from) == (0, "earliest")
 
 
-async def test_brokers_that_keep_no_epochs_are_read_as_before() -> None:
+async def test_a_log_without_epochs_is_read_as_before() -> None:
     """Claims and records have no epoch. If the position no longer exists, the partition stops, and the start of the
     divergence is unknown.
     """
@@ -207,7 +207,7 @@ async def test_a_log_whose_first_offsets_are_gone_too_is_read_from_its_beginning
     assert (stop_of(world).diverges_at, stop_of(world).resume_from) == (80, "earliest")
 
 
-async def test_retention_alone_is_no_divergence() -> None:
+async def test_retention_alone_is_not_a_divergence() -> None:
     """The stop has the number of deleted offsets, also if a running replica finds it."""
     world = world_with_epochs()
     async with world.replica() as replica:
@@ -270,7 +270,7 @@ async def test_a_partition_without_a_leader_delays_no_other() -> None:
     world.assert_exactly_once(replica)
 
 
-async def test_a_leader_that_goes_between_claim_and_comparison_is_waited_for() -> None:
+async def test_a_leader_that_is_lost_between_claim_and_comparison_is_waited_for() -> None:
     """The claim is kept, and the partition is not claimed again."""
     async with running_claimer() as setup:
         setup.store.answer_seconds = lambda: 1.0

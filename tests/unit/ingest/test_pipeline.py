@@ -157,7 +157,7 @@ async def test_a_record_that_the_database_rejects_becomes_a_dead_letter() -> Non
     assert (world.tables.ledger[A].inserted, world.tables.ledger[A].dead_lettered) == (5, 1)
 
 
-async def test_an_event_that_comes_twice_is_one_row() -> None:
+async def test_a_duplicate_event_is_one_row() -> None:
     """The first write wins. The second event counts as a duplicate, in the same batch or in a later one."""
     world, event = World(), dialogue(id="0190b6f2-7c3e-7a1b-8c4d-5e6f70819203")
     async with world.replica() as replica:

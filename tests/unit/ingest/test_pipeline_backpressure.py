@@ -110,8 +110,8 @@ async def test_the_time_spent_waiting_is_reported() -> None:
         await replica.own(A)
         await stalled(replica)
         await time_passes(30)
-        told = sum(seconds for (seconds,) in replica.telemetry.all("backpressure"))
-        assert 28 < told <= replica.pipeline.seconds_waited < 40
+        reported = sum(seconds for (seconds,) in replica.telemetry.all("backpressure"))
+        assert 28 < reported <= replica.pipeline.seconds_waited < 40
         await time_passes(1)
         replica.store.gate.set()
         await world.caught_up(A)
@@ -134,7 +134,7 @@ async def test_a_rebalance_during_a_stall() -> None:
     world.assert_exactly_once(replica, other)
 
 
-async def test_a_partition_that_retention_has_overtaken_stays_stopped() -> None:
+async def test_a_partition_whose_unread_records_were_deleted_stays_stopped() -> None:
     """A stall pauses every partition. Its end resumes only partitions that can be read."""
     world = World()
     async with world.replica() as replica:

@@ -34,7 +34,7 @@ async def test_records_read_before_a_stop_are_written_and_none_after_it_is_skipp
     assert "recreated" in row.stop.problem
 
 
-async def test_records_that_the_reader_holds_when_a_partition_stops_are_no_gaps() -> None:
+async def test_records_held_when_a_partition_stops_are_not_gaps() -> None:
     """The source's position is ahead of the taken records. The offsets between are neither read nor absent."""
     world = World()
     async with world.replica() as replica:
@@ -71,7 +71,7 @@ async def test_after_a_decision_reading_continues_at_its_offset() -> None:
     assert replica.telemetry.count("stopped") == 1
 
 
-async def test_a_decision_reaches_a_reader_that_holds_records() -> None:
+async def test_a_decision_reaches_a_replica_that_holds_records() -> None:
     """The held records are discarded, and reading continues at the offset of the decision. The new books count each
     record once.
     """
@@ -119,7 +119,7 @@ async def test_a_decision_about_one_partition_delays_no_other() -> None:
     assert replica.telemetry.count("fenced") == 0
 
 
-async def test_a_batch_can_stop_its_partition_for_every_reader_to_come() -> None:
+async def test_a_batch_can_stop_its_partition_for_every_later_replica() -> None:
     """The limit on dead letters does this. The partition is not read any more, even after a restart, until a person
     decides.
     """
@@ -146,7 +146,7 @@ async def test_a_batch_can_stop_its_partition_for_every_reader_to_come() -> None
     world.assert_exactly_once(replica, successor)
 
 
-async def test_a_batch_that_is_thrown_away_before_it_is_written_is_fenced_too() -> None:
+async def test_a_batch_that_is_discarded_before_it_is_written_is_fenced_too() -> None:
     """Another replica has the partition. It does not matter whether a write or the regular check finds out."""
     world = World()
     async with world.replica(policy=policy(SMALL_AND_LATE)) as replica:
@@ -188,7 +188,7 @@ async def test_a_stop_is_stored_and_reported_after_earlier_records_are_committed
     assert (row.gaps, replica.telemetry.count("stopped")) == (3, 1)
 
 
-async def test_a_stop_with_nothing_in_flight_is_kept_at_once() -> None:
+async def test_a_stop_is_stored_at_once_if_no_batch_is_being_written() -> None:
     """No record of the partition was read, so no batch will be written for it."""
     world = World()
     world.broker.append_damaged(A, 3)
@@ -199,7 +199,7 @@ async def test_a_stop_with_nothing_in_flight_is_kept_at_once() -> None:
         assert replica.telemetry.count("stopped") == 1
 
 
-async def test_a_stop_behind_a_gap_is_kept_once_the_ledger_has_passed_it() -> None:
+async def test_a_stop_after_a_gap_is_stored_once_the_ledger_has_passed_the_gap() -> None:
     """No record waits, but the ledger must first move past the gap."""
     world = World()
     world.broker.append_gap(A, 4)
@@ -229,7 +229,7 @@ async def test_records_that_a_fence_discards_before_a_stop_are_read_again() -> N
     assert world.offsets(A) == list(range(30))
 
 
-async def test_a_rebalance_forgets_a_stop_that_is_not_kept_yet() -> None:
+async def test_a_rebalance_forgets_a_stop_that_is_not_stored_yet() -> None:
     """Earlier records are drained, and the next owner of the partition finds the stop again."""
     world = World()
     world.produce(A, 30)

@@ -29,7 +29,7 @@ async def test_a_revoke_drains_before_it_returns() -> None:
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.1, 0.3, 0.5, 0.7])
-async def test_fetched_records_of_a_stopped_partition_are_no_gap_after_a_rebalance(delay: float) -> None:
+async def test_fetched_records_of_a_stopped_partition_are_not_a_gap_after_a_rebalance(delay: float) -> None:
     """A rebalance comes while the replica waits for the writer with another partition. The stopped partition is not
     read further.
     """
@@ -75,7 +75,7 @@ async def test_records_still_in_a_slice_are_dropped_after_a_revoke() -> None:
     world.assert_exactly_once(first, second)
 
 
-async def test_partitions_move_between_readers() -> None:
+async def test_partitions_move_between_replicas() -> None:
     """They move back and forth while records arrive."""
     world = World()
     async with world.replica() as first, world.replica("two") as second:
@@ -144,7 +144,7 @@ async def fence(replica: Replica, count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [20, 100, 1000])
-async def test_a_fenced_batch_is_thrown_away_and_read_again(count: int) -> None:
+async def test_a_fenced_batch_is_discarded_and_read_again(count: int) -> None:
     """With or without batches behind it, every partition goes back to the offset of the ledger."""
     world = World()
     async with world.replica() as replica:
@@ -167,7 +167,7 @@ async def test_batches_behind_a_fenced_one_cause_no_further_claims() -> None:
     assert [claim.epoch for claim in replica.store.claims if claim.partition == A] == [1, 3]
 
 
-async def test_a_fenced_partition_is_left_to_the_other_reader_for_a_while() -> None:
+async def test_a_fenced_partition_is_left_to_the_other_replica_for_a_while() -> None:
     """The others continue at once. The fenced one is claimed after the delay, if the group still assigns it to this
     replica.
     """
@@ -183,7 +183,7 @@ async def test_a_fenced_partition_is_left_to_the_other_reader_for_a_while() -> N
         assert asyncio.get_running_loop().time() - before == pytest.approx(10, abs=0.5)
 
 
-async def test_a_fenced_partition_that_the_group_took_away_is_not_claimed() -> None:
+async def test_a_fenced_partition_that_was_revoked_is_not_claimed() -> None:
     """The other replica keeps it."""
     world = World()
     async with world.replica() as replica:
@@ -195,7 +195,7 @@ async def test_a_fenced_partition_that_the_group_took_away_is_not_claimed() -> N
     assert (world.tables.ledger[A].owner, world.tables.ledger[A].epoch) == ("another", 2)
 
 
-async def test_a_reader_that_was_frozen_cannot_write_any_more() -> None:
+async def test_a_replica_that_was_frozen_cannot_write_any_more() -> None:
     """It continues with batches in flight and records in memory, and does not know of the other replica."""
     world = World()
     async with world.replica() as frozen, world.replica("two") as other:
@@ -297,7 +297,7 @@ async def test_a_ledger_at_the_bounds_is_valid(ledger: int) -> None:
     assert replica.telemetry.count("stopped") == 0
 
 
-async def test_retention_that_overtakes_the_reader_stops_its_partition() -> None:
+async def test_retention_that_deletes_unread_records_stops_their_partition() -> None:
     """The broker deletes the next records. The partition stops and is reported once; the other one is read."""
     world = World()
     async with world.replica() as replica:
@@ -315,7 +315,7 @@ async def test_retention_that_overtakes_the_reader_stops_its_partition() -> None
     assert len([claim for claim in replica.store.claims if claim.partition == B]) <= 2
 
 
-async def test_a_fence_found_during_a_revoke_leaves_no_claim_behind() -> None:
+async def test_after_a_fence_during_a_revoke_no_claim_is_left() -> None:
     """The partition returns and is claimed. No delayed claim takes it a second time."""
     world = World()
     async with world.replica() as replica:

@@ -60,7 +60,7 @@ class Simulation:
             self.elect_another_leader: 2,
             self.lose_or_find_a_leader: 2,
             self.rebalance_all: 4,
-            self.lose_sight_of_one: 2,
+            self.let_one_miss_a_rebalance: 2,
             self.claim_from_outside: 1,
             self.decide_from_outside: 1,
             self.stop_at_bad_ones: 2,
@@ -76,9 +76,9 @@ class Simulation:
         for _ in range(STEPS):
             (step,) = self.random.choices(list(likely), list(likely.values()))
             await step()
-        await self.come_to_rest()
+        await self.catch_up()
 
-    async def come_to_rest(self) -> None:
+    async def catch_up(self) -> None:
         """End all faults. Every produced record must arrive."""
         await self.open_the_database()
         self.world.broker.leaderless.clear()
@@ -136,7 +136,7 @@ class Simulation:
         for replica in self.replicas:
             replica.source.assign(*(partition for partition, owner in owners.items() if owner is replica))
 
-    async def lose_sight_of_one(self) -> None:
+    async def let_one_miss_a_rebalance(self) -> None:
         """Let the group remove one replica and assign everything to the other one. The first one does not notice."""
         if self.rebalance and not self.rebalance.done():
             return

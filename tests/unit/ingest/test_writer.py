@@ -83,7 +83,7 @@ async def test_batches_are_committed_in_the_order_in_which_they_were_sealed() ->
         assert setup.tables.ledger[A].next == 50
 
 
-async def test_a_fenced_batch_takes_the_later_ones_with_it() -> None:
+async def test_a_fenced_batch_fences_the_later_ones() -> None:
     """No batch after a hole in the offsets may be committed."""
     async with running_writer() as setup:
         setup.store.write_seconds = lambda: 1.0
@@ -112,7 +112,7 @@ async def test_idle_waits_for_every_batch() -> None:
         assert len(setup.written) == 3
 
 
-async def test_a_slot_that_is_not_needed_is_given_back() -> None:
+async def test_an_unused_slot_is_returned() -> None:
     """Otherwise the writer would have no slots left."""
     async with running_writer() as setup:
         for _ in range(10):

@@ -263,7 +263,7 @@ async def test_a_run_that_computes_every_due_day_is_a_success() -> None:
         assert (telemetry.days, telemetry.successes) == ([FIRST], 2)
 
 
-async def test_a_turn_that_ran_out_of_time_is_a_success() -> None:
+async def test_a_run_that_reaches_its_time_limit_is_a_success() -> None:
     """A year of days that takes an hour is no failure as long as it makes progress."""
     days = [date.fromordinal(730_000 + number) for number in range(365)]
     history, telemetry = FakeHistory(*days), FakeDayTelemetry()

@@ -107,10 +107,10 @@ async def test_a_write_that_began_before_an_outage_does_not_end_it() -> None:
 
     store._transact = transact  # type: ignore[method-assign,assignment]
     await asyncio.gather(store.write(late, CommitTurn(None)), store.write(failed, CommitTurn(None)))
-    assert told(store) == ["unavailable", "available"]
+    assert reported(store) == ["unavailable", "available"]
 
 
-async def test_a_session_that_was_lost_in_an_outage_does_not_begin_another_one() -> None:
+async def test_a_session_that_was_lost_in_an_outage_does_not_begin_another_outage() -> None:
     """The second writer waits for its turn, and finds its session closed after the first one has written again."""
     store = Store()
     first, second = batch_of(1, b"x"), batch_of(2, b"y")
@@ -132,19 +132,19 @@ async def test_a_session_that_was_lost_in_an_outage_does_not_begin_another_one()
         turn.over()
 
     await asyncio.gather(write_first(), store.write(second, CommitTurn(turn)))
-    assert told(store) == ["unavailable", "available", "retried", "available"]
+    assert reported(store) == ["unavailable", "available", "retried", "available"]
 
 
-async def test_waiting_for_the_turn_is_no_outage() -> None:
+async def test_waiting_for_the_turn_is_not_an_outage() -> None:
     """Another batch of this replica is only slower."""
     store = Store()
     late = iter([Unavailable("an earlier batch is not committed yet", Cause.TURN)])
     store.fails = lambda _: next(late, None)
     await write_all(store, [batch_of(1, b"x")])
-    assert told(store) == ["retried", "available"]
+    assert reported(store) == ["retried", "available"]
 
 
-def told(store: Store) -> list[str]:
+def reported(store: Store) -> list[str]:
     """Return the store's reports about the database."""
     telemetry = store._telemetry
     assert isinstance(telemetry, FakeTelemetry)

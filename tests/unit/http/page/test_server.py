@@ -51,7 +51,7 @@ async def test_a_client_that_disconnects_does_not_cancel_the_page_for_the_others
 async def test_an_outage_gives_503_and_is_cached_too() -> None:
     """The page does not ask an unavailable database a hundred times a second."""
     look = SlowSnapshots()
-    look.problem = "away"
+    look.problem = "unavailable"
     page = PageServer(look, LoopClock())
     assert {(await page.get()).status for _ in range(100)} == {503}
     assert look.looks == 1
