@@ -165,25 +165,27 @@ async def test_a_settled_check_does_not_undo_one_that_commits_meanwhile(
 # ── rejected when applied ──
 
 LATE = (
-    "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.{guilt} THEN {does}; END IF;"
+    "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.{condition} THEN {does}; END IF;"
     " RETURN NEW; END $$",
     "CREATE {constraint} TRIGGER late {when} UPDATE ON {table} {deferred} FOR EACH ROW EXECUTE FUNCTION late()",
 )
-REFUSING: dict[str, tuple[str, str, str]] = {
+REJECTING: dict[str, tuple[str, str, str]] = {
     "raised": ("BEFORE", "RAISE EXCEPTION USING ERRCODE = 'RL001'", "RL001"),
     "skipped": ("BEFORE", "RETURN NULL", "02000"),
     "deferred": ("AFTER", "RAISE EXCEPTION USING ERRCODE = 'RL001'", "RL001"),
 }
-EACH = pytest.mark.parametrize("case", REFUSING)
+EACH = pytest.mark.parametrize("case", REJECTING)
 
 
-def refuse_late(books: Books, case: str, table: str = "ai_dialogue_log", guilt: str = "user_feedback = -1") -> str:
+def reject_when_applied(
+    books: Books, case: str, table: str = "ai_dialogue_log", condition: str = "user_feedback = -1"
+) -> str:
     """Let the owner reject changes. Return the SQLSTATE."""
-    when, does, sqlstate = REFUSING[case]
+    when, does, sqlstate = REJECTING[case]
     is_deferred = case == "deferred"
     names = {
         "table": table,
-        "guilt": guilt,
+        "condition": condition,
         "when": when,
         "does": does,
         "constraint": "CONSTRAINT" if is_deferred else "",
@@ -200,7 +202,7 @@ def refuse_late(books: Books, case: str, table: str = "ai_dialogue_log", guilt: 
 @EACH
 async def test_feedback_that_its_dialogue_rejects_is_a_dead_letter(books: Books, case: str) -> None:
     """This works while its record is in the batch; the others are written."""
-    sqlstate = refuse_late(books, case)
+    sqlstate = reject_when_applied(books, case)
     one, two = books.dialogue(), books.dialogue()
     await books.take(one, two)
     written = await books.take(verdict(one[1]["id"], -1, "12:00:00"), verdict(two[1]["id"], 1, "12:00:00"))
@@ -214,7 +216,7 @@ async def test_feedback_that_its_dialogue_rejects_is_a_dead_letter(books: Books,
 @EACH
 async def test_waiting_feedback_that_is_rejected_is_set_aside(books: Books, case: str) -> None:
     """Its dialogue is stored, and so are those around it; newer feedback is tried again."""
-    sqlstate = refuse_late(books, case)
+    sqlstate = reject_when_applied(books, case)
     one, two = books.dialogue(), books.dialogue()
     await books.take(verdict(one[1]["id"], -1, "12:00:00"), verdict(two[1]["id"], 1, "12:00:00"))
     written = await books.take(one, two)
@@ -234,7 +236,7 @@ async def test_waiting_feedback_that_is_rejected_is_set_aside(books: Books, case
 @EACH
 async def test_a_waiting_check_that_is_rejected_is_set_aside(books: Books, case: str) -> None:
     """It no longer counts, so that an older one can still apply."""
-    sqlstate = refuse_late(books, case, "provenance", "license_type = 'mit'")
+    sqlstate = reject_when_applied(books, case, "provenance", "license_type = 'mit'")
     one, two = books.provenance(), books.provenance()
     await books.take(*(check(piece[1]["id"], "12:00:00", license_type="mit") for piece in (one, two)))
     await books.take(check(two[1]["id"], "13:00:00", license_type="cc0"))
@@ -264,7 +266,7 @@ async def test_a_rejected_amendment_does_not_delay_the_others_of_the_timer(
 ) -> None:
     """The others are applied in pages, and their days marked."""
     monkeypatch.setattr(amendments, "SETTLED_AT_ONCE", 7)
-    sqlstate = refuse_late(books, "raised")
+    sqlstate = reject_when_applied(books, "raised")
     await books.take(*(books.dialogue() for _ in range(25)))
     books.touched()
     execute(books.dsn, CROSSED, NEVER)

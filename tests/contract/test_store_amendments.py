@@ -167,7 +167,7 @@ async def test_the_newest_of_several_feedback_events_counts(books: Books, apart:
     assert books.row("ai_dialogue_log", id=id_)["user_feedback"] == 0
 
 
-async def test_feedback_of_a_duplicate_changes_nothing_twice(books: Books) -> None:
+async def test_feedback_of_a_duplicate_is_not_applied_again(books: Books) -> None:
     """A dialogue that is read again is a duplicate, and keeps its feedback."""
     answered = books.dialogue(user_feedback=0)
     await books.take(answered, verdict(answered[1]["id"], 1, "12:00:00"))

@@ -103,7 +103,7 @@ OF_NO_ROW: dict[str, tuple[Sequence[str], str, str, str]] = {
 }
 
 
-async def said_of(backend: PostgresBackend, words: str) -> tuple[str, str]:
+async def wait_for_report(backend: PostgresBackend, words: str) -> tuple[str, str]:
     """Return the first report of the store with these words or this SQLSTATE: cause and message."""
     while True:
         for cause, message in backend.telemetry.all("unavailable"):
@@ -125,9 +125,9 @@ async def test_an_error_that_no_row_causes_is_waited_out_and_reported(backend: P
     if case == "rule":  # COPY ignores rules
         batch = batch_of(claims, [event(A, 1, "a"), event(A, 2, "a", number=1)], [event(P, 0, "p")])
     writing = asyncio.create_task(write(store, batch))
-    told = await said_of(backend, words)
-    assert told[0] == cause
-    assert "ragledger" in told[1]
+    report = await wait_for_report(backend, words)
+    assert report[0] == cause
+    assert "ragledger" in report[1]
     assert await backend.dead_letters() == known
     execute(backend.dsn, undo)
     written = await writing
@@ -165,7 +165,7 @@ async def test_an_outage_inside_a_trigger_is_waited_out_and_its_origin_named(
     store = backend.store("one")
     others = records(A, 1, "refused") if neighbours == "refused" else []
     writing = asyncio.create_task(write(store, batch_of(await claim(store, A), [event(A, 0, "offending")], others)))
-    cause, message = await said_of(backend, "58P01")
+    cause, message = await wait_for_report(backend, "58P01")
     assert (cause, "a trigger's" in message, "nowhere" in message) == ("system", True, False)
     execute(backend.dsn, "DROP TRIGGER own ON ai_dialogue_log")
     assert len((await writing).dead_letters) == len(others)
@@ -190,7 +190,7 @@ async def test_a_policy_rejects_single_rows_and_a_missing_right_does_not(backend
             claims = await claim(store, A)
             execute(backend.dsn, "REVOKE INSERT ON ai_dialogue_log FROM ragledger_ingest")
             writing = asyncio.create_task(write(store, batch_of(claims, [event(A, 90, "a"), event(A, 91, "b")])))
-            assert (await said_of(mine, "42501"))[0] == "privilege"
+            assert (await wait_for_report(mine, "42501"))[0] == "privilege"
             execute(backend.dsn, f'GRANT INSERT ON ai_dialogue_log TO "{role}"')
             assert (await writing).dead_letters == []
         finally:
@@ -232,10 +232,10 @@ async def test_an_amendment_that_its_table_rejects_is_a_dead_letter(
     backend: PostgresBackend, partition: Partition, does: str, sqlstate: str
 ) -> None:
     """Those around it are kept."""
-    table, guilt, members = AMENDING[partition]
+    table, condition, members = AMENDING[partition]
     execute(
         backend.dsn,
-        FUNCTION.format(f"IF NEW.{guilt} THEN {does}; END IF; RETURN NEW;"),
+        FUNCTION.format(f"IF NEW.{condition} THEN {does}; END IF; RETURN NEW;"),
         TRIGGER.format(when="BEFORE INSERT OR UPDATE", table=table),
     )
     store = backend.store("one")

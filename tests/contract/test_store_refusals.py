@@ -93,7 +93,7 @@ async def test_an_error_that_a_row_causes_is_its_dead_letter(
 
 @pytest.mark.parametrize("case", WITH_ANOTHER)
 @PLACES
-async def test_a_conflict_with_another_row_is_no_duplicate(
+async def test_a_conflict_with_another_row_is_not_a_duplicate(
     backend: PostgresBackend, case: str, partition: Partition, neighbours: str
 ) -> None:
     """A duplicate is a record whose id is stored already."""
@@ -162,9 +162,7 @@ def test_the_source_of_an_error_is_found_in_any_language_of_the_server(backend: 
 
 @pytest.mark.parametrize("neighbours", ["alone", "good", "duplicates", "refused"])
 @pytest.mark.parametrize("place", ["template18", "template15"], indirect=True)
-async def test_the_touched_day_is_the_one_that_a_trigger_gives_the_row(
-    backend: PostgresBackend, neighbours: str
-) -> None:
+async def test_the_day_that_a_trigger_gives_a_row_is_touched(backend: PostgresBackend, neighbours: str) -> None:
     """This holds for any insert strategy. Otherwise that day would never be computed."""
     prepare(backend, A, raising("NEW.created_at := NEW.created_at - interval '3 days'"))
     start = backend.store("one")

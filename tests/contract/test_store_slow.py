@@ -95,10 +95,10 @@ async def test_feedback_on_slow_rows_is_applied_in_portions(backend: PostgresBac
         f"INSERT INTO kept_feedback (dialogue_id, user_feedback, given_at) SELECT id, 1, '{NOON}' FROM ai_dialogue_log"
         " ON CONFLICT DO NOTHING",
     )
-    told: list[tuple[str, str]] = []
-    timer = PostgresAmendments(backend._database, BusinessDays("UTC"), 60, lambda *what: told.append(what))
+    set_aside: list[tuple[str, str]] = []
+    timer = PostgresAmendments(backend._database, BusinessDays("UTC"), 60, lambda *what: set_aside.append(what))
     await timer.settle()
-    assert (_applied(backend), told) == (ROWS, [])
+    assert (_applied(backend), set_aside) == (ROWS, [])
 
 
 def _applied(backend: PostgresBackend) -> int:

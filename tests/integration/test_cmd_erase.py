@@ -396,7 +396,7 @@ def test_a_service_without_the_key_waits_for_it(online: Environment, bootstrap_s
         [*records_of(ALICE, online.topics["dialogue"], 1), *records_of(BOB, online.topics["dialogue"], 2)],
     )
     with ServiceProcess(online, tmp_path / "log") as service:
-        eventually(lambda: log_lines(tmp_path / "log", "database_unavailable"), message="the reason is given")
+        eventually(lambda: log_lines(tmp_path / "log", "database_unavailable"), message="the reason is logged")
         said = log_lines(tmp_path / "log", "database_unavailable")[0]
         assert said["cause"] == "erasure"
         assert "RAGLEDGER_ERASURE__KEY" in said["problem"]

@@ -181,7 +181,7 @@ def test_days_with_archived_rows_keep_their_costs(
     with ServiceProcess(online, tmp_path / "log2"):
         final = "SELECT count(*) FROM dialogue_costs WHERE is_final"
         eventually(lambda: online.value(final) == 4, message="the archived costs are final")
-        eventually(lambda: online.value(stale, newest(online)) == 0, message="nothing is stale")
+        eventually(lambda: online.value(stale, newest(online)) == 0, message="no cost is stale")
     days = online.query(
         "SELECT created_at::date::text AS day, count(*) AS n FROM dialogue_costs WHERE is_final GROUP BY 1"
     )
@@ -216,10 +216,12 @@ def test_a_change_that_the_database_rejects_delays_no_other(
     execute(online.dsn, *(statement.format(kept=ids["computed"]) for statement in KEEPING[rule]))
     prices.write_text(DEARER)
     with ServiceProcess(online, tmp_path / "log2"):
-        eventually(lambda: stored(online, ids)["converted"][0] == Decimal("3.69"), message="others are settled")
+        eventually(
+            lambda: stored(online, ids)["converted"][0] == Decimal("3.69"), message="the other costs are settled"
+        )
         eventually(
             lambda: online.value("SELECT is_final FROM dialogue_costs WHERE dialogue_id = %s", ids["computed"]),
-            message="the one is left",
+            message="the rejected cost is left",
         )
     assert stored(online, ids)["computed"] == EXPECTED["computed"]
 

@@ -74,7 +74,9 @@ def test_no_table_is_dropped_while_an_erasure_searches_it(
                 await dialogues.dialogue_tables(transaction)
                 archive = begin(months, "partition", "archive", "--before", "2026-02", "--to", str(tmp_path))
                 await asyncio.to_thread(
-                    eventually, lambda: archive.poll() is not None or value(months.dsn, WAITS), message="it wants to"
+                    eventually,
+                    lambda: archive.poll() is not None or value(months.dsn, WAITS),
+                    message="the archive waits for the erasure",
                 )
                 assert archive.poll() is None
                 found = await dialogues.find(transaction, ALICE)
@@ -118,7 +120,7 @@ def test_the_draft_of_a_killed_archive_is_named(months: Environment, tmp_path: P
         barrier.execute("LOCK TABLE erased_users IN ACCESS EXCLUSIVE MODE")
         command = ("partition", "archive", "--before", "2026-02", "--to", str(elsewhere))
         archive = begin(months, *command, "--format", name)
-        eventually(lambda: [*elsewhere.glob(".*")], message="a draft is there")
+        eventually(lambda: [*elsewhere.glob(".*")], message="the draft exists")
         assert archive.poll() is None
         archive.send_signal(signal.SIGKILL)
         archive.communicate(timeout=30)

@@ -208,12 +208,12 @@ def test_a_month_is_not_restored_without_the_key(months: Environment, tmp_path: 
 def test_an_erasure_covers_both_tables_of_a_conversion(plain: Environment, tmp_path: Path, step: str) -> None:
     """Each dialogue is counted once, and none returns when the conversion continues."""
 
-    def told(now: str, _done: int, _total: int | None) -> None:
+    def on_progress(now: str, _done: int, _total: int | None) -> None:
         if now == step:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(plain.dsn, on_progress=told)
+        converted(plain.dsn, on_progress=on_progress)
     assert counted(erase(plain, tmp_path, "--dry-run"), "dialogues") == OF_ALICE
     receipt = erase(plain, tmp_path)
     assert counted(receipt, "dialogues") == OF_ALICE
@@ -249,12 +249,12 @@ def waiting(dsn: str, count: int = 1) -> None:
 def test_an_erasure_waits_for_rows_that_are_being_copied(plain: Environment, tmp_path: Path) -> None:
     """The copy has read a dialogue that is then deleted, and is killed after its commit."""
 
-    def told(now: str, _done: int, _total: int | None) -> None:
+    def on_progress(now: str, _done: int, _total: int | None) -> None:
         if now == "settle deletions":
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(plain.dsn, on_progress=told)
+        converted(plain.dsn, on_progress=on_progress)
     with psycopg.connect(plain.dsn) as copying:
         copying.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended('ragledger copying', 0))")
         copying.execute(

@@ -33,7 +33,7 @@ def total(receipt: Any, name: str) -> int:
 
 
 @pytest.mark.timeout(600)
-def test_killed_at_every_step_nothing_is_left_or_counted_twice(environment: Environment, tmp_path: Path) -> None:
+def test_after_a_kill_at_any_step_nothing_is_left_or_counted_twice(environment: Environment, tmp_path: Path) -> None:
     """SIGKILL comes at each step in turn, and each attempt continues after the previous one, until one finishes."""
     stays = set(add_dialogues(environment.dsn, BOB, "2026-01-01 09:00"))
     arguments = ("erase", "--user", str(ALICE), "--receipt", str(tmp_path))

@@ -37,7 +37,7 @@ EVERY_BATCH = {
 }
 # The client looks up an array type, and turns the just-in-time compiler off for that query.
 ONCE_A_CONNECTION = {"typeinfo_tree", "set_config"}
-AROUND_TROUBLE = {
+AFTER_REJECTIONS = {
     "ROLLBACK",
     "DO CREATE TEMPORARY TABLE",
     "COPY stage_ai_dialogue_log",
@@ -118,7 +118,7 @@ async def test_the_statements_of_a_batch(store: tuple[PostgresStore, str, str]) 
     asked(owner, role)
     await writer.write(batch_of(claims, records(A, 0, "a", "bad"), records(P, 0, "x")), ImmediateTurn())
     first = asked(owner, role)
-    assert first <= EVERY_BATCH | AROUND_TROUBLE
+    assert first <= EVERY_BATCH | AFTER_REJECTIONS
     bypasses = writer._choice.current is InsertStrategy.DIRECT
     assert (first <= EVERY_BATCH) is bypasses
     assert not bypasses or first == EVERY_BATCH
@@ -126,5 +126,5 @@ async def test_the_statements_of_a_batch(store: tuple[PostgresStore, str, str]) 
     second = batch_of(await writer.claim(bounds), again, skip_to={A: 4})
     await writer.write(second, ImmediateTurn())
     asked_for = asked(owner, role) - CLAIMING
-    assert asked_for <= EVERY_BATCH | AROUND_TROUBLE
+    assert asked_for <= EVERY_BATCH | AFTER_REJECTIONS
     assert "SAVEPOINT" in asked_for

@@ -22,12 +22,12 @@ def test_an_aborted_conversion_changes_nothing(with_properties: str, step: str) 
     """It is interrupted before any step and aborted: schema, rows and privileges are as before."""
     before = (catalog(with_properties), properties(with_properties), rows(with_properties, ALL_ROWS))
 
-    def told(now: str, _done: int, _total: int | None) -> None:
+    def on_progress(now: str, _done: int, _total: int | None) -> None:
         if now == step:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(with_properties, on_progress=told)
+        converted(with_properties, on_progress=on_progress)
     asyncio.run(abort(with_properties))
     assert (catalog(with_properties), properties(with_properties), rows(with_properties, ALL_ROWS)) == before
     assert leftovers(with_properties) == []
@@ -39,12 +39,12 @@ def test_a_conversion_cannot_be_aborted_after_the_switch(filled: str) -> None:
     """The abort is refused with the command to run instead; continuing drops the old table."""
     fill(filled)
 
-    def told(step: str, _done: int, _total: int | None) -> None:
+    def on_progress(step: str, _done: int, _total: int | None) -> None:
         if step == "drop the old table":
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(filled, on_progress=told)
+        converted(filled, on_progress=on_progress)
     with pytest.raises(PartitionError, match="already been replaced"):
         asyncio.run(abort(filled))
     assert converted(filled).state == "done"

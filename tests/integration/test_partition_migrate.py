@@ -133,12 +133,12 @@ async def test_an_unfinished_conversion_is_not_rolled_back(blank: str) -> None:
     """The first rollback that affects dialogues names the fix and changes nothing; after an abort, all run."""
     await migrate.up(blank)
 
-    def told(step: str, _done: int, _total: int | None) -> None:
+    def on_progress(step: str, _done: int, _total: int | None) -> None:
         if step == "compare":
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        await convert(blank, months_ahead=1, on_progress=told)
+        await convert(blank, months_ahead=1, on_progress=on_progress)
     await migrate.down(blank, to=12)
     before = catalog(blank)
     with pytest.raises(migrate.StatementRefusedError, match="partition convert"):

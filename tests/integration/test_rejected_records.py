@@ -32,7 +32,7 @@ BATCH = 10_000
 ONE_BATCH = {"RAGLEDGER_BATCH__MAX_ROWS": str(BATCH), "RAGLEDGER_BATCH__MAX_DELAY_MS": "20000"}
 # The cause and the SQLSTATE: a column type, a rule, a missing parent, a trigger with or without a code.
 REFUSALS = {"type": "22003", "rule": "23514", "parent": "23503", "trigger": "P0001", "assert": "P0004", "own": "45007"}
-STRANGER = "11111111-1111-4111-8111-111111111111"
+UNKNOWN_USER = "11111111-1111-4111-8111-111111111111"
 RULES = (
     "ALTER TABLE ai_dialogue_log ADD CONSTRAINT rule CHECK (query <> 'rule')",
     "CREATE TABLE users (id UUID PRIMARY KEY)",
@@ -60,17 +60,17 @@ def records(topic: str, count: int, offending: dict[int, str]) -> dict[UUID, Out
     made = {}
     for place in range(count):
         event = small_dialogue(chance, id=str(random_uuid(chance)), user_id=str(UUID(int=7)))
-        event |= _guilt(offending.get(place))
+        event |= _offending_members(offending.get(place))
         value = as_json(event).replace(b'"weight": 0.75', b'"weight": 1e400000')
         made[UUID(event["id"])] = Outgoing(topic, value)
     return made
 
 
-def _guilt(refusal: str | None) -> dict[str, object]:
+def _offending_members(refusal: str | None) -> dict[str, object]:
     if refusal == "type":
         return {"citations": [{"source": "s", "weight": 0.75}]}
     if refusal == "parent":
-        return {"user_id": STRANGER}
+        return {"user_id": UNKNOWN_USER}
     return {} if refusal is None else {"query": refusal}
 
 
@@ -89,8 +89,8 @@ def ingest(environment: Environment, log: Path, count: int) -> tuple[float, floa
             slowest = max(slowest, time.monotonic() - began)
             return environment.accounted_for() >= count
 
-        eventually(done, timeout=90, message="everything processed")
-        eventually(lambda: service.metric("rag_batch_rows_count") == 1, timeout=5, message="it was one batch")
+        eventually(done, timeout=90, message="all records are processed")
+        eventually(lambda: service.metric("rag_batch_rows_count") == 1, timeout=5, message="there was one batch")
         seconds = service.metric("rag_batch_write_seconds_sum")
         writes = service.metric("rag_split_writes_total")
         assert service.stop() == 0
@@ -98,7 +98,7 @@ def ingest(environment: Environment, log: Path, count: int) -> tuple[float, floa
     return seconds, writes
 
 
-def assert_each_has_its_fate(environment: Environment, made: dict[UUID, Outgoing], offending: dict[int, str]) -> None:
+def assert_outcomes(environment: Environment, made: dict[UUID, Outgoing], offending: dict[int, str]) -> None:
     """Assert that rejected records are dead letters with their SQLSTATE and all others are rows."""
     order = list(made)
     letters = environment.query("SELECT record_offset, sqlstate, reason, detail::text FROM dead_letters")
@@ -121,7 +121,7 @@ def test_one_rejected_record_among_ten_thousand_costs_few_writes(
     send(bootstrap_servers, made.values())
     _, writes = ingest(environment, tmp_path / "log", BATCH)
     assert writes <= 2 * math.log2(BATCH)
-    assert_each_has_its_fate(environment, made, offending)
+    assert_outcomes(environment, made, offending)
 
 
 @pytest.mark.parametrize("refusal", ["type", "rule", "parent", "trigger", "any"])
@@ -140,7 +140,7 @@ def test_many_rejected_records_do_not_overload_the_service(
     seconds, writes = ingest(environment, tmp_path / "log", count)
     assert seconds < 20
     assert writes <= 2 * count
-    assert_each_has_its_fate(environment, made, offending)
+    assert_outcomes(environment, made, offending)
 
 
 def test_rejected_records_among_duplicates_are_distinguished(

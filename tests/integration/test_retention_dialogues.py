@@ -122,7 +122,9 @@ def test_a_topic_that_is_read_again_changes_no_final_day(
                 assert (day["total_dialogues"], day["feedback_positive"]) == (1, 1)
             with ServiceProcess(environment, tmp_path / "log") as service:
                 service.wait_ready()
-                eventually(lambda: not value(environment.dsn, "SELECT count(*) FROM touched_days"), message="no mark")
+                eventually(
+                    lambda: not value(environment.dsn, "SELECT count(*) FROM touched_days"), message="no day is marked"
+                )
             assert history(environment) == [day]
         finally:
             topics.delete_all()
@@ -146,9 +148,11 @@ def test_the_service_removes_them_on_its_timer_while_it_reads(
                     moments = (midnight(KEEP + 40 + number), midnight(number))
                     events = [as_json(said | {"model_used": "m", "created_at": at.isoformat()}) for at in moments]
                     send(bootstrap_servers, [Outgoing(environment.topics["dialogue"], event) for event in events])
-                eventually(lambda: environment.accounted_for() == 10, message="read")
-                eventually(lambda: not dialogues(environment.dsn, over), message="removed")
-                eventually(lambda: service.metric("rag_retention_dialogues_total") > 100, message="counted")
+                eventually(lambda: environment.accounted_for() == 10, message="all records are read")
+                eventually(lambda: not dialogues(environment.dsn, over), message="the dialogues are removed")
+                eventually(
+                    lambda: service.metric("rag_retention_dialogues_total") > 100, message="the dialogues are counted"
+                )
             assert value(environment.dsn, "SELECT count(*) FROM ai_dialogue_log WHERE query = 'q'") > 5
             assert environment.run("ledger", "--check").returncode == 0
         finally:
@@ -203,7 +207,7 @@ def test_a_hold_that_is_being_placed_is_respected(environment: Environment, mont
             stdout=subprocess.PIPE,
         )
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        eventually(lambda: value(dsn, waiting), message="the run waits")
+        eventually(lambda: value(dsn, waiting), message="the run waits for the lock")
         officer.commit()
     assert json.loads(run.communicate(timeout=90)[0])["problems"] == []
     assert dialogues(dsn, over) == held

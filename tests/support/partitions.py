@@ -104,7 +104,7 @@ PROPERTIES = (
     "COMMENT ON TRIGGER audit ON ai_dialogue_log IS 'who was here'",
     "ALTER TABLE ai_dialogue_log SET (fillfactor = 90)",
     "ALTER TABLE ai_dialogue_log ADD COLUMN words INTEGER GENERATED ALWAYS AS (length(query)) STORED",
-    'ALTER TABLE ai_dialogue_log ADD COLUMN "odd ""name""" TEXT DEFAULT \'x\'',
+    'ALTER TABLE ai_dialogue_log ADD COLUMN "uncommon ""name""" TEXT DEFAULT \'x\'',
     "CREATE VIEW recent WITH (security_barrier=true) AS SELECT id, query FROM ai_dialogue_log",
     "CREATE VIEW beyond AS SELECT count(*) AS n FROM recent JOIN ai_dialogue_log USING (id)",
     "GRANT SELECT ON recent TO partition_reader",
