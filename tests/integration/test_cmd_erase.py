@@ -93,7 +93,7 @@ def test_all_data_of_the_user_is_removed_and_no_other(offline: Environment, tmp_
     assert len(tables_with_user(offline, BOB)) == 5
 
 
-def test_traces_of_the_user_go_with_all_of_their_spans(offline: Environment, tmp_path: Path) -> None:
+def test_traces_of_the_user_are_removed_with_all_of_their_spans(offline: Environment, tmp_path: Path) -> None:
     """This includes spans without a user, if another span or the dialogue of the trace names the user."""
     spans = [(1, ALICE), (1, None), (2, BOB), (2, None), (3, None), (4, None)]
     for number, (trace, user) in enumerate(spans):

@@ -49,7 +49,9 @@ def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]
 
 
 @BOTH_FORMS
-def test_old_dialogues_go_with_what_belongs_to_them_and_their_days_stay(environment: Environment, months: bool) -> None:
+def test_old_dialogues_are_removed_with_their_other_rows_and_their_days_stay(
+    environment: Environment, months: bool
+) -> None:
     """The preview is exact. Days are computed first, if that is due, and equal what they were before."""
     dsn = environment.dsn
     fill(dsn, months=months)
@@ -73,7 +75,7 @@ def test_old_dialogues_go_with_what_belongs_to_them_and_their_days_stay(environm
 
 
 @BOTH_FORMS
-def test_a_late_dialogue_of_a_final_day_changes_no_day_and_goes_with_the_next_run(
+def test_a_late_dialogue_of_a_final_day_changes_no_day_and_is_removed_by_the_next_run(
     environment: Environment, months: bool
 ) -> None:
     """It comes in any age, also into a month that was dropped, and the roll-up forgets its mark."""
@@ -302,7 +304,7 @@ def test_the_output_for_people(environment: Environment) -> None:
     assert "months dropped" in run.stdout
 
 
-def test_what_archived_months_have_left_goes_when_they_expire(environment: Environment, tmp_path: Path) -> None:
+def test_late_rows_of_archived_months_are_removed_when_they_expire(environment: Environment, tmp_path: Path) -> None:
     """The files stay, and the preview names them. A restored month goes with the next run; its days stay."""
     dsn = environment.dsn
     fill(dsn, months=True)

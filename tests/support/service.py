@@ -190,7 +190,7 @@ class ServiceProcess:
 
     def wait_page(self, path: str, status: int, *, timeout: float = 20.0) -> None:
         """Wait until a page answers with a status."""
-        eventually(lambda: self.get(path)[0] == status, timeout=timeout, message=f"{path}: {status}")
+        eventually(lambda: self.get(path)[0] == status, timeout=timeout, message=f"{path} answers with {status}")
 
     def checks(self) -> dict[str, str]:
         """Return the text of /readyz for each check; empty if it does not answer."""

@@ -106,7 +106,7 @@ def test_the_buffer_is_limited_by_bytes(waiting: Recorder) -> None:
     answer(waiting.ledger, "休" * 3000)
     answer(waiting.ledger, "休" * 3000)
     assert waiting.ledger.stats().waiting == 1
-    eventually(lambda: 9000 < waiting.ledger.stats().waiting_bytes < 10_000, message="counted")
+    eventually(lambda: 9000 < waiting.ledger.stats().waiting_bytes < 10_000, message="the events are counted")
     assert waiting.reported("the buffer is full") == 1
 
 

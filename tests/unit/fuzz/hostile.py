@@ -32,7 +32,7 @@ _PLAIN_EVENTS = 150
 _FREE_TEXTS = {"query", "response", "source_uri", "source", "version"}
 _TIMESTAMPS = (1_767_225_600_123, 0, -1, 1, -(2**63), 2**63 - 1, 253_402_300_799_999, 253_402_300_800_000, 10**15)
 _OFTEN = 1_767_225_600_123
-_STRANGERS = ("stranger", "", "größe", CANARY, CANARY + CONTROLS, "id ", "ID", "__proto__", "query\0", "\ud800")
+_UNKNOWN_MEMBERS = ("stranger", "", "größe", CANARY, CANARY + CONTROLS, "id ", "ID", "__proto__", "query\0", "\ud800")
 
 
 class Hostile:
@@ -105,7 +105,7 @@ class Hostile:
         event.append((spelt, member if self.chance.random() < 0.3 else self._value()))
 
     def _add(self, event: Event) -> None:
-        event.append((json.dumps(self.chance.choice(_STRANGERS)), self._value()))
+        event.append((json.dumps(self.chance.choice(_UNKNOWN_MEMBERS)), self._value()))
 
     def _value(self, pg_type: str = "") -> str:
         return values.LONG_TEXT if self.chance.random() < 0.002 else values.value_for(pg_type, self.chance)

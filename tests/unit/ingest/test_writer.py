@@ -121,7 +121,7 @@ async def test_an_unused_slot_is_returned() -> None:
         assert await setup.writer.slot_within(1)
 
 
-async def test_waiting_for_a_slot_without_success_takes_none() -> None:
+async def test_an_unsuccessful_wait_takes_no_slot() -> None:
     """After waiting without success, all slots are still available."""
     async with running_writer() as setup:
         setup.store.gate.clear()
