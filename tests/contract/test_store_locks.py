@@ -61,8 +61,8 @@ async def test_a_locked_row_delays_no_other_stop(backend: PostgresBackend) -> No
 
 @BOTH
 async def test_a_row_locked_after_its_claim_delays_no_other_partition(backend: PostgresBackend) -> None:
-    """The batch is given up instead of waiting, because batches of the other partitions wait behind it. No claim is
-    taken away.
+    """The batch is given up instead of waiting, because batches of the other partitions wait behind it. Every
+    claim is kept.
     """
     database = Database(Postgres(dsn=SecretStr(backend.dsn), lock_timeout_s=0.2))
     await database.open()

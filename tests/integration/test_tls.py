@@ -38,7 +38,7 @@ def encrypted(made: ExitStack, *names: str) -> Encrypted:
     workspace = made.enter_context(Workspace())
     directory = workspace.directory / "tls"
     directory.mkdir(mode=0o755)
-    authority, unknown_authority = Authority(directory, "authority"), Authority(directory, "unknown authority")
+    authority, unknown_authority = Authority(directory, "authority"), Authority(directory, "unknown-authority")
     certificate, key = authority.issue("server", *names)
     hand_over(certificate, key)
     settings = {"ssl": "on", "ssl_cert_file": str(certificate), "ssl_key_file": str(key)}

@@ -2,7 +2,7 @@
 
 fetcher     the task that fetches for the consumer has ended, as after errors that aiokafka swallows
 partition   one partition is never fetched again, while the others are
-group       a rebalance takes the partitions away, and the consumer never joins again
+group       a rebalance revokes the partitions, and the consumer never joins again
 loop        the event loop is blocked
 """
 

@@ -322,7 +322,7 @@ def test_a_connect_wrapper_in_a_cloud_event_is_named() -> None:
 )
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_cloud_event_without_its_content_type_is_named(kind: Kind, headers: Headers, said: str) -> None:
-    """Only headers tell envelopes apart, so it is rejected. The dead letter names the missing header."""
+    """Only headers distinguish envelopes, so it is rejected. The dead letter names the missing header."""
     for data in ({"data": EVENT}, {"data_base64": base64.b64encode(VALUE).decode()}, {}):
         rejected = reject(cloud_event(**data), kind, headers)
         assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["content-type"])

@@ -164,7 +164,7 @@ async def test_partitions_are_claimed_again_at_once() -> None:
 
 
 async def test_a_revoked_partition_is_not_claimed_again() -> None:
-    """The group has taken the fenced partition away since the fence."""
+    """The group has revoked the fenced partition since the fence."""
     async with running_claimer() as setup:
         setup.claimer.assign([A, B])
         await setup.granted()

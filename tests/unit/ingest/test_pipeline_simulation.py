@@ -115,7 +115,7 @@ class Simulation:
         self.world.broker.elect(self.random.choice((A, B, C)))
 
     async def lose_or_find_a_leader(self) -> None:
-        """Take away or restore a partition's leader. Other partitions must not be affected."""
+        """Remove or restore a partition's leader. Other partitions must not be affected."""
         leaderless, partition = self.world.broker.leaderless, self.random.choice((A, B, C))
         if leaderless.pop(partition, None) is None:
             leaderless[partition] = "it has no leader"
