@@ -78,13 +78,13 @@ def judge(ratios: Mapping[str, float], noted: Mapping[str, Any]) -> dict[str, An
 def measure(count: int = EVENTS, shape_count: int = SHAPE_EVENTS) -> Iterator[dict[str, float]]:
     """Measure both ratios. Each repetition makes them more precise."""
     mixture = _pieces([(_KINDS[event.kind], _record(event, place)) for place, event in enumerate(events(count, SEED))])
-    tasks: dict[str, Task] = {"ours": (_decode, mixture), "yardstick": (_yardstick, mixture)}
+    tasks: dict[str, Task] = {"ours": (_decode, mixture), "reference": (_reference, mixture)}
     for shape in COMPARED:
         slices = records_of(shape, shape_count, SEED)
         tasks[shape] = (_decode, [[(DIALOGUE, record) for record in records] for records in slices])
     for taken in _repeat(tasks):
         shapes = [taken[shape] for shape in COMPARED]
-        yield {"work": taken["ours"] / taken["yardstick"], "dearest": max(shapes) / min(shapes)}
+        yield {"work": taken["ours"] / taken["reference"], "dearest": max(shapes) / min(shapes)}
 
 
 def _repeat(tasks: Mapping[str, Task]) -> Iterator[dict[str, float]]:
@@ -119,7 +119,7 @@ def _decode(piece: Piece) -> bytes:
     return b"".join([verdict.encoded for verdict in verdicts if isinstance(verdict, Row)])
 
 
-def _yardstick(piece: Piece) -> int:
+def _reference(piece: Piece) -> int:
     total = 0
     for _, record in piece:
         total += len(json.loads(record.value or b"{}"))

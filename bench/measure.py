@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.program import Program
 from bench.psql import copy_in
 from bench.servers import Servers
-from bench.watch import Sighting, watch
+from bench.watch import VisibleTimes, watch
 
 # The names by file format. Binary is the fastest format and the reference; text is the default of `\\copy`.
 COPY_NAMES = {"text": "psql \\copy, text", "binary": "psql \\copy, binary"}
@@ -134,7 +134,7 @@ def measure_program(
     )
 
 
-def _steady_rate(seen: Sighting, total: int) -> float:
+def _steady_rate(seen: VisibleTimes, total: int) -> float:
     """The rate of the rows that became visible after the first ones."""
     if total <= seen.first_rows:
         raise BenchError("all rows became visible at once, so nothing could be timed: use more --events")

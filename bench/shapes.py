@@ -94,12 +94,12 @@ def measure(rounds: int = ROUNDS) -> Costs:
     """Measure all shapes and lanes."""
     slices = {name: records_of(name, LONG_RECORDS if name == "long" else RECORDS, SEED) for name in SHAPES}
     mixture = records_of(None, RECORDS, SEED)
-    ways = {EXACT: _decode_exactly, ROW_BY_ROW: _decode_row_by_row, BY_COLUMN: decode_by_column}
+    decoders = {EXACT: _decode_exactly, ROW_BY_ROW: _decode_row_by_row, BY_COLUMN: decode_by_column}
     tasks = {name: (decode_by_column, found) for name, found in slices.items()}
-    found = measure_tasks(tasks | {way: (decode, mixture) for way, decode in ways.items()}, rounds)
+    found = measure_tasks(tasks | {lane: (decode, mixture) for lane, decode in decoders.items()}, rounds)
     return Costs(
         {name: found[name] for name in SHAPES},
-        {way: found[way] for way in ways},
+        {lane: found[lane] for lane in decoders},
         {name: _mean_size(slices[name]) for name in SHAPES},
     )
 

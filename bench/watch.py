@@ -19,7 +19,7 @@ PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class VisibleTimes:
     """Times of the monotonic clock, and the number of rows at the first poll that found any."""
 
     first: float
@@ -29,7 +29,7 @@ class Sighting:
 
 def watch(
     connection: Connection, rows: Sequence[Rows], each_look: Callable[[], None], is_done: Callable[[], bool]
-) -> Sighting:
+) -> VisibleTimes:
     """Poll until every row is visible. Counting is expensive, so it starts only when the last rows are visible.
 
     :param each_look: called at each poll; an exception that it raises ends the watch
@@ -43,17 +43,19 @@ def watch(
     patience = PATIENCE_S + SECONDS_A_ROW * total
     for part in rows:
         _until(
-            lambda part=part: _ends_are_there(connection, part),  # type: ignore[misc]
+            lambda part=part: _last_rows_are_visible(connection, part),  # type: ignore[misc]
             each_look,
             patience,
             f"{part.table} is not complete",
         )
-    _until(lambda: database.count(connection, tables) >= total, each_look, patience, f"not all {total} rows are there")
+    _until(
+        lambda: database.count(connection, tables) >= total, each_look, patience, f"not all {total} rows are visible"
+    )
     _until(is_done, each_look, patience, "not every record is accounted for")
-    return Sighting(first, first_rows, time.monotonic())
+    return VisibleTimes(first, first_rows, time.monotonic())
 
 
-def _ends_are_there(connection: Connection, part: Rows) -> bool:
+def _last_rows_are_visible(connection: Connection, part: Rows) -> bool:
     return database.has_all(connection, part.table, part.last_ids)
 
 

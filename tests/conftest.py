@@ -23,11 +23,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of `make fuzz` and of manual runs."""
     group, default = parser.getgroup("ragledger"), "(default: %(default)s)"
-    group.addoption("--fuzz-records", type=int, default=8000, help=f"hostile records to make {default}")
-    group.addoption("--fuzz-seed", type=int, default=1, help=f"where their chance begins {default}")
-    group.addoption("--faults-seed", type=int, default=1, help=f"where the chance of faults begins {default}")
-    group.addoption("--write-docs", action="store_true", help="write docs/reliability.md from what the faults did")
-    group.addoption("--long", type=float, default=0.0, help=f"how much of the long run of faults to run {default}")
+    group.addoption("--fuzz-records", type=int, default=8000, help=f"number of hostile records {default}")
+    group.addoption("--fuzz-seed", type=int, default=1, help=f"seed of the hostile records {default}")
+    group.addoption("--faults-seed", type=int, default=1, help=f"seed of the faults {default}")
+    group.addoption(
+        "--write-docs", action="store_true", help="write docs/reliability.md from the results of the faults"
+    )
+    group.addoption("--long", type=float, default=0.0, help=f"share of the long run of faults to run {default}")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -36,7 +36,7 @@ def main(
     machine = this_machine()
     try:
         rows = [int(size) for size in sizes.split(",")]
-        curves = [measure(kind, shape, rows, _tell) for shape in shapes.split(",") for kind in ids.split(",")]
+        curves = [measure(kind, shape, rows, _report) for shape in shapes.split(",") for kind in ids.split(",")]
     except (BenchError, EmbeddedError, psycopg.Error, OSError) as error:
         err.print(f"bench: {error}", style="bold red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -47,11 +47,11 @@ def main(
     sys.stdout.write(text)
     if write_docs:
         for written in docs.write(machine, curves):
-            _tell(f"written: {written}")
-    _tell(f"results: {path}")
+            _report(f"written: {written}")
+    _report(f"results: {path}")
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     err.print(text, style="dim", markup=False)
 
 

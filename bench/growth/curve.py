@@ -30,20 +30,20 @@ class Curve:
     costs: Sequence[Cost]
 
 
-def measure(ids: str, shape: str, sizes: Sequence[int], tell: Callable[[str], None]) -> Curve:
+def measure(ids: str, shape: str, sizes: Sequence[int], report: Callable[[str], None]) -> Curve:
     """Fill and measure the table, size by size, on its own server.
 
     :raises BenchError: the table cannot be partitioned
     """
-    with started_servers(tell) as servers:
+    with started_servers(report) as servers:
         if shape == "partitioned":
             _partition(servers, FIRST_DAY + timedelta(days=max(sizes) // ROWS_A_DAY + 1))
         table, costs = GrowingTable(servers, ids), []
         for size in sizes:
-            tell(f"{shape}, {ids}: growing to {size:,} rows")
+            report(f"{shape}, {ids}: growing to {size:,} rows")
             table.grow_to(size)
             costs.append(table.measure())
-            tell(f"{shape}, {ids}: {costs[-1].postgres_us:.1f} µs of PostgreSQL's CPU for a row")
+            report(f"{shape}, {ids}: {costs[-1].postgres_us:.1f} µs of PostgreSQL's CPU for a row")
         return Curve(ids, shape, costs)
 
 

@@ -39,7 +39,7 @@ def find(
 
 def _connect(servers: Servers, rows: Sequence[Rows]) -> list[Contestant]:
     classpath = connect_jars.classpath(cache_directory())
-    return [connect.Connect(servers, rows, classpath, way) for way in connect.WAYS]
+    return [connect.Connect(servers, rows, classpath, variant) for variant in connect.VARIANTS]
 
 
 def _bento(servers: Servers, rows: Sequence[Rows]) -> list[Contestant]:

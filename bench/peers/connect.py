@@ -28,7 +28,7 @@ _UUIDS, _TEXTS = ("id", "user_id", "session_id"), ("query", "response", "model_u
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Variant:
     """The write options of the sink and of the JDBC driver."""
 
     name: str
@@ -38,12 +38,12 @@ class Way:
 
 _ROW_WISE = {"batch.size": "2000"}
 _UNNEST = {"batch.size": "5000", "use.reduction.buffer": "true", "dialect.postgres.unnest.insert.enabled": "true"}
-WAYS = [
-    way
+VARIANTS = [
+    variant
     for tasks, plural in (("1", "1 task"), ("2", "2 tasks"))
-    for way in (
-        Way(f"Debezium, {plural}", {**_ROW_WISE, "tasks.max": tasks}, "?reWriteBatchedInserts=true"),
-        Way(f"Debezium unnest, {plural}", {**_UNNEST, "tasks.max": tasks}),
+    for variant in (
+        Variant(f"Debezium, {plural}", {**_ROW_WISE, "tasks.max": tasks}, "?reWriteBatchedInserts=true"),
+        Variant(f"Debezium unnest, {plural}", {**_UNNEST, "tasks.max": tasks}),
     )
 ]
 
@@ -51,14 +51,14 @@ WAYS = [
 class Connect(Consumer):
     """One worker with one connector."""
 
-    def __init__(self, servers: Servers, rows: Sequence[Rows], classpath: Sequence[Path], way: Way) -> None:
-        super().__init__(way.name, servers, rows)
-        self._classpath, self._way = classpath, way
+    def __init__(self, servers: Servers, rows: Sequence[Rows], classpath: Sequence[Path], variant: Variant) -> None:
+        super().__init__(variant.name, servers, rows)
+        self._classpath, self._variant = classpath, variant
         self._port, self._status = 0, ""
 
     def _start(self, group: str, *, idle: bool) -> Program:
         self._port, directory = free_ports(1)[0], self._servers.workspace.directory
-        name = f"{group}-{self._way.name.replace(' ', '-').replace(',', '')}"
+        name = f"{group}-{self._variant.name.replace(' ', '-').replace(',', '')}"
         self._status = f"/connectors/{name}/status"
         topic = f"{IDLE}{TOPICS['dialogue']}" if idle else flat.TOPIC
         worker = _write(directory / f"{name}-worker.properties", self._worker(directory / f"{name}.offsets"))
@@ -91,7 +91,7 @@ class Connect(Consumer):
             "name": name,
             "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
             "topics": topic,
-            "connection.url": f"jdbc:postgresql://{address.hostname}:{address.port}{address.path}{self._way.url_options}",
+            "connection.url": f"jdbc:postgresql://{address.hostname}:{address.port}{address.path}{self._variant.url_options}",
             "connection.username": address.username or "postgres",
             "connection.password": "unused",
             "collection.name.format": DIALOGUE_TABLE,
@@ -99,13 +99,13 @@ class Connect(Consumer):
             "primary.key.mode": "record_value",
             "primary.key.fields": "id",
             "schema.evolution": "none",
-            **self._way.options,
+            **self._variant.options,
         }
 
     def _is_ready(self) -> bool:
         status = get_json(self._port, self._status) or {}
         tasks = status.get("tasks", [])
-        return len(tasks) == int(self._way.options["tasks.max"]) and all(one["state"] == "RUNNING" for one in tasks)
+        return len(tasks) == int(self._variant.options["tasks.max"]) and all(one["state"] == "RUNNING" for one in tasks)
 
 
 def _schema() -> dict[str, object]:

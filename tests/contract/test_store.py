@@ -64,16 +64,16 @@ async def test_an_unknown_partition_begins_at_its_first_offset(backend: Backend)
 async def test_the_ledger_keeps_the_first_known_topic_id(backend: Backend) -> None:
     """The id may be unknown at first, and is stored with the next claim. A later id changes nothing."""
     store, first, second = backend.store("one"), UUID(int=1), UUID(int=2)
-    for told, kept in ((None, None), (first, first), (None, first), (second, first)):
-        [granted] = await store.claim({A: Bounds(0, 1000, told)})
+    for reported, kept in ((None, None), (first, first), (None, first), (second, first)):
+        [granted] = await store.claim({A: Bounds(0, 1000, reported)})
         assert granted.topic_id == kept
 
 
 async def test_the_ledger_keeps_the_leader_epoch_of_the_records_read(backend: Backend) -> None:
     """At the claim, it is the present one; then it is the one of the written batches."""
     store = backend.store("one")
-    for told, kept in ((None, None), (4, 4), (5, 4), (None, 4)):
-        [granted] = await store.claim({A: Bounds(0, 1000, leader_epoch=told)})
+    for reported, kept in ((None, None), (4, 4), (5, 4), (None, 4)):
+        [granted] = await store.claim({A: Bounds(0, 1000, leader_epoch=reported)})
         assert granted.leader_epoch == kept
     await write(store, batch_of([replace(granted, leader_epoch=7)], records(A, 0, "a")))
     [granted] = await store.claim({A: Bounds(0, 1000, leader_epoch=8)})
@@ -87,8 +87,8 @@ async def test_an_epoch_is_forgotten_after_a_version_that_stores_none(backend: P
     claims = await store.claim({A: Bounds(0, 1000, leader_epoch=4)})
     await write(store, batch_of(claims, records(A, 0, "a")))
     backend.query("UPDATE ingest_ledger SET next_offset = 9, gaps = gaps + 8 RETURNING 1")
-    for told, kept in ((6, 6), (7, 6)):
-        [granted] = await store.claim({A: Bounds(0, 1000, leader_epoch=told)})
+    for reported, kept in ((6, 6), (7, 6)):
+        [granted] = await store.claim({A: Bounds(0, 1000, leader_epoch=reported)})
         assert (granted.next_offset, granted.leader_epoch) == (9, kept)
 
 
@@ -221,7 +221,7 @@ async def test_a_batch_that_does_not_begin_at_the_ledger_is_fenced(backend: Back
     assert (await texts(backend), len(await backend.dead_letters())) == (["a"], 1)
 
 
-async def test_the_first_of_equal_ids_is_stored(backend: Backend) -> None:
+async def test_the_first_event_of_an_id_is_stored(backend: Backend) -> None:
     """The other events may come from the same batch, a later one, or another partition: they are duplicates."""
     store = backend.store("one")
     claims = {granted.partition: granted for granted in await claim(store, A, B)}
@@ -340,16 +340,16 @@ async def test_too_many_dead_letters_stop_their_partition(backend: PostgresBacke
         assert all(reason.resume_from == "here" for reason in found.stopped.values())
         return {partition: reason.problem for partition, reason in found.stopped.items()}
 
-    assert await written("bad", "bad", "bad") == {}, "too few to judge"
+    assert await written("bad", "bad", "bad") == {}, "too few records to judge"
     assert await written("a", "b", "c", "d", "e") == {}
     assert await written("bad", "bad") == {}, "5 of 10"
-    assert await written("f", "g", "h", "i", "j") == {}, "the oldest no longer count"
+    assert await written("f", "g", "h", "i", "j") == {}, "the oldest records no longer count"
     assert await written("bad", "bad", "k", "bad") == {}, "4 of the newest 10"
     assert await written("bad", "bad") == {}, "5 of the newest 10 is not more than half"
     (problem,) = (await written("bad")).values()
     assert problem.startswith("6 of its newest 10 offsets became dead letters")
     assert "RAGLEDGER_DEAD_LETTERS__MAX_RATIO=0.5" in problem
-    assert await written("bad", "l") == {}, "reported once"
+    assert await written("bad", "l") == {}, "the limit is reported once"
     again = {one.partition: one.stop for one in await claim(backend.store("two"), A, B)}
     assert again == {A: StopReason(problem, "here"), B: None}
 

@@ -28,7 +28,7 @@ from tests.contract.test_store_amendments import (
     verdict,
 )
 from tests.support.psql import execute
-from tests.support.stores import AtOnce, G, batch_of, said
+from tests.support.stores import G, ImmediateTurn, batch_of, said
 
 __all__ = ["books", "place"]
 pytestmark = pytest.mark.timeout(60)
@@ -47,7 +47,7 @@ async def at_once(books: Books, first: Event, second: Event) -> None:
     ]
     writing = asyncio.create_task(stores[0].write(batches[0], held))
     await held.arrived.wait()
-    behind = asyncio.create_task(stores[1].write(batches[1], AtOnce()))
+    behind = asyncio.create_task(stores[1].write(batches[1], ImmediateTurn()))
     await waiting_for_a_lock(books, behind)
     held.go.set()
     await asyncio.gather(writing, behind)
@@ -96,7 +96,7 @@ async def test_an_older_report_of_the_same_batch_does_not_undo_another_replica(b
     writing = asyncio.create_task(one.write(batch_of(first, [said(Partition(G.topic, 7), 0, **middle)]), held))
     await held.arrived.wait()
     records = [said(Partition(G.topic, 8), offset, **members) for offset, members in enumerate(both)]
-    behind = asyncio.create_task(two.write(batch_of(second, records), AtOnce()))
+    behind = asyncio.create_task(two.write(batch_of(second, records), ImmediateTurn()))
     await waiting_for_a_lock(books, behind)
     held.go.set()
     await asyncio.gather(writing, behind)
@@ -116,7 +116,7 @@ async def test_many_plugins_in_opposite_orders_do_not_deadlock(books: Books) -> 
             start = claims[0].next_offset
             events = [{**report(f"10:0{round_}:00", **WHOLE)[1], "name": name} for name in order]
             records = [said(own, start + offset, **members) for offset, members in enumerate(events)]
-            await store.write(batch_of(claims, records), AtOnce())
+            await store.write(batch_of(claims, records), ImmediateTurn())
 
     await asyncio.gather(write("two", 7, names), write("three", 8, names[::-1]))
     assert books.query("SELECT count(*) AS n FROM plugin_registry") == [{"n": len(names)}]
@@ -165,25 +165,27 @@ async def test_a_settled_check_does_not_undo_one_that_commits_meanwhile(
 # ── rejected when applied ──
 
 LATE = (
-    "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.{guilt} THEN {does}; END IF;"
+    "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.{condition} THEN {does}; END IF;"
     " RETURN NEW; END $$",
     "CREATE {constraint} TRIGGER late {when} UPDATE ON {table} {deferred} FOR EACH ROW EXECUTE FUNCTION late()",
 )
-REFUSING: dict[str, tuple[str, str, str]] = {
+REJECTING: dict[str, tuple[str, str, str]] = {
     "raised": ("BEFORE", "RAISE EXCEPTION USING ERRCODE = 'RL001'", "RL001"),
     "skipped": ("BEFORE", "RETURN NULL", "02000"),
     "deferred": ("AFTER", "RAISE EXCEPTION USING ERRCODE = 'RL001'", "RL001"),
 }
-EACH = pytest.mark.parametrize("case", REFUSING)
+EACH = pytest.mark.parametrize("case", REJECTING)
 
 
-def refuse_late(books: Books, case: str, table: str = "ai_dialogue_log", guilt: str = "user_feedback = -1") -> str:
+def reject_when_applied(
+    books: Books, case: str, table: str = "ai_dialogue_log", condition: str = "user_feedback = -1"
+) -> str:
     """Let the owner reject changes. Return the SQLSTATE."""
-    when, does, sqlstate = REFUSING[case]
+    when, does, sqlstate = REJECTING[case]
     is_deferred = case == "deferred"
     names = {
         "table": table,
-        "guilt": guilt,
+        "condition": condition,
         "when": when,
         "does": does,
         "constraint": "CONSTRAINT" if is_deferred else "",
@@ -200,7 +202,7 @@ def refuse_late(books: Books, case: str, table: str = "ai_dialogue_log", guilt: 
 @EACH
 async def test_feedback_that_its_dialogue_rejects_is_a_dead_letter(books: Books, case: str) -> None:
     """This works while its record is in the batch; the others are written."""
-    sqlstate = refuse_late(books, case)
+    sqlstate = reject_when_applied(books, case)
     one, two = books.dialogue(), books.dialogue()
     await books.take(one, two)
     written = await books.take(verdict(one[1]["id"], -1, "12:00:00"), verdict(two[1]["id"], 1, "12:00:00"))
@@ -214,7 +216,7 @@ async def test_feedback_that_its_dialogue_rejects_is_a_dead_letter(books: Books,
 @EACH
 async def test_waiting_feedback_that_is_rejected_is_set_aside(books: Books, case: str) -> None:
     """Its dialogue is stored, and so are those around it; newer feedback is tried again."""
-    sqlstate = refuse_late(books, case)
+    sqlstate = reject_when_applied(books, case)
     one, two = books.dialogue(), books.dialogue()
     await books.take(verdict(one[1]["id"], -1, "12:00:00"), verdict(two[1]["id"], 1, "12:00:00"))
     written = await books.take(one, two)
@@ -234,7 +236,7 @@ async def test_waiting_feedback_that_is_rejected_is_set_aside(books: Books, case
 @EACH
 async def test_a_waiting_check_that_is_rejected_is_set_aside(books: Books, case: str) -> None:
     """It no longer counts, so that an older one can still apply."""
-    sqlstate = refuse_late(books, case, "provenance", "license_type = 'mit'")
+    sqlstate = reject_when_applied(books, case, "provenance", "license_type = 'mit'")
     one, two = books.provenance(), books.provenance()
     await books.take(*(check(piece[1]["id"], "12:00:00", license_type="mit") for piece in (one, two)))
     await books.take(check(two[1]["id"], "13:00:00", license_type="cc0"))
@@ -264,7 +266,7 @@ async def test_a_rejected_amendment_does_not_delay_the_others_of_the_timer(
 ) -> None:
     """The others are applied in pages, and their days marked."""
     monkeypatch.setattr(amendments, "SETTLED_AT_ONCE", 7)
-    sqlstate = refuse_late(books, "raised")
+    sqlstate = reject_when_applied(books, "raised")
     await books.take(*(books.dialogue() for _ in range(25)))
     books.touched()
     execute(books.dsn, CROSSED, NEVER)

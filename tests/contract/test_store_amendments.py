@@ -21,7 +21,7 @@ from consumer.postgres.client import Database
 from consumer.settings.servers import Postgres
 from tests.support.producers import dialogue, provenance
 from tests.support.stack import fresh_database
-from tests.support.stores import REAL, A, AtOnce, F, G, P, PostgresBackend, V, batch_of, said
+from tests.support.stores import REAL, A, F, G, ImmediateTurn, P, PostgresBackend, V, batch_of, said
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -70,7 +70,7 @@ async def write(store: Store, records: Sequence[StoredRecord]) -> Written:
     """Claim the records' partitions, and write the records in one batch."""
     partitions = {Partition(record.topic, record.partition): record.offset for record in reversed(records)}
     claims = await store.claim({partition: Bounds(0, 10**6) for partition in partitions})
-    return await store.write(batch_of(claims, records), AtOnce())
+    return await store.write(batch_of(claims, records), ImmediateTurn())
 
 
 @pytest.fixture(params=REAL)
@@ -167,7 +167,7 @@ async def test_the_newest_of_several_feedback_events_counts(books: Books, apart:
     assert books.row("ai_dialogue_log", id=id_)["user_feedback"] == 0
 
 
-async def test_feedback_of_a_duplicate_changes_nothing_twice(books: Books) -> None:
+async def test_feedback_of_a_duplicate_is_not_applied_again(books: Books) -> None:
     """A dialogue that is read again is a duplicate, and keeps its feedback."""
     answered = books.dialogue(user_feedback=0)
     await books.take(answered, verdict(answered[1]["id"], 1, "12:00:00"))
@@ -184,7 +184,7 @@ async def test_an_amendment_that_crossed_its_row_is_applied_by_the_timer(books: 
     claims = [*await one.claim({A: Bounds(0, 9)}), *await two.claim({F: Bounds(0, 9)})]
     inserting = asyncio.create_task(one.write(batch_of(claims[:1], [record]), held))
     await held.arrived.wait()
-    await two.write(batch_of(claims[1:], [verdict_record]), AtOnce())
+    await two.write(batch_of(claims[1:], [verdict_record]), ImmediateTurn())
     held.go.set()
     await inserting
     assert books.row("ai_dialogue_log", id=answered[1]["id"])["user_feedback"] is None
@@ -221,7 +221,7 @@ async def write_while_it_commits(books: Books, newer: Event, older: Event) -> No
     ]
     writing = asyncio.create_task(first.write(batch_of(claims[0], records[:1]), held))
     await held.arrived.wait()
-    behind = asyncio.create_task(second.write(batch_of(claims[1], records[1:]), AtOnce()))
+    behind = asyncio.create_task(second.write(batch_of(claims[1], records[1:]), ImmediateTurn()))
     await asyncio.wait({behind}, timeout=0.5)
     held.go.set()
     await asyncio.gather(writing, behind)

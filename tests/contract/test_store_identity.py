@@ -53,7 +53,7 @@ async def test_an_id_is_one_dialogue_at_any_time(backend: Backend) -> None:
     assert await backend.ledger() == {A: Line(0, 6, inserted=3, duplicates=3)}
 
 
-async def test_the_first_of_equal_ids_in_a_batch_is_stored(backend: Backend) -> None:
+async def test_the_first_event_of_an_id_in_a_batch_is_stored(backend: Backend) -> None:
     """This holds after a duplicate too, when rows are merged, and for any order of their times."""
     store = backend.store("one")
     [claimed] = await claim(store, A)
@@ -72,11 +72,11 @@ async def test_a_rejected_row_does_not_use_its_id(backend: Backend) -> None:
     store = backend.store("one")
     [claimed] = await claim(store, A)
     refused, good = records(A, 0, "refused", "good")
-    doubled = good._replace(offset=2, timestamp=at(good, YEAR))
-    written = await write(store, batch_of([claimed], [refused, good, doubled]))
+    duplicate = good._replace(offset=2, timestamp=at(good, YEAR))
+    written = await write(store, batch_of([claimed], [refused, good, duplicate]))
     assert (len(written.dead_letters), len(written.duplicates)) == (1, 1)
-    mended = refused._replace(offset=3, value=(refused.value or b"").replace(REFUSED, b"0.75"))
-    await write(store, batch_of([replace(claimed, next_offset=3)], [mended]))
+    corrected = refused._replace(offset=3, value=(refused.value or b"").replace(REFUSED, b"0.75"))
+    await write(store, batch_of([replace(claimed, next_offset=3)], [corrected]))
     assert await backend.ledger() == {A: Line(0, 4, inserted=2, duplicates=1, dead=1)}
 
 

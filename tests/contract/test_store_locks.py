@@ -20,7 +20,7 @@ from tests.support.stores import A, B, Line, P, PostgresBackend, batch_of, claim
 
 pytestmark = pytest.mark.timeout(60)
 
-SOON_S = 5.0  # half of the time limit for a lock
+PROMPT_S = 5.0  # half of the time limit for a lock
 BOTH = pytest.mark.parametrize("place", ["template18", "template15"], indirect=True)
 UNREADABLE = StopReason("damaged", "9", 2, 9)
 
@@ -39,7 +39,7 @@ async def test_a_locked_row_delays_no_other_claim(backend: PostgresBackend) -> N
     store = backend.store("one")
     before = {one.partition: one for one in await claim(store, A, B)}
     with held(backend, A):
-        async with asyncio.timeout(SOON_S):
+        async with asyncio.timeout(PROMPT_S):
             claims = {one.partition: one for one in await claim(store, A, B, P)}
     assert claims.keys() == {B, P}
     assert claims[B].epoch > before[B].epoch
@@ -53,7 +53,7 @@ async def test_a_locked_row_delays_no_other_stop(backend: PostgresBackend) -> No
     store = backend.store("one")
     claims = {one.partition: one for one in await claim(store, A, B)}
     with held(backend, A):
-        async with asyncio.timeout(SOON_S):
+        async with asyncio.timeout(PROMPT_S):
             assert await store.stop(claims[A], 0, UNREADABLE) is None
             assert await store.stop(claims[B], 0, UNREADABLE) == UNREADABLE
     assert await store.stop(claims[A], 0, UNREADABLE) == UNREADABLE
@@ -61,8 +61,8 @@ async def test_a_locked_row_delays_no_other_stop(backend: PostgresBackend) -> No
 
 @BOTH
 async def test_a_row_locked_after_its_claim_delays_no_other_partition(backend: PostgresBackend) -> None:
-    """The batch is given up instead of waiting, because batches of the other partitions wait behind it. No claim is
-    taken away.
+    """The batch is given up instead of waiting, because batches of the other partitions wait behind it. Every
+    claim is kept.
     """
     database = Database(Postgres(dsn=SecretStr(backend.dsn), lock_timeout_s=0.2))
     await database.open()

@@ -103,7 +103,7 @@ OF_NO_ROW: dict[str, tuple[Sequence[str], str, str, str]] = {
 }
 
 
-async def said_of(backend: PostgresBackend, words: str) -> tuple[str, str]:
+async def wait_for_report(backend: PostgresBackend, words: str) -> tuple[str, str]:
     """Return the first report of the store with these words or this SQLSTATE: cause and message."""
     while True:
         for cause, message in backend.telemetry.all("unavailable"):
@@ -125,9 +125,9 @@ async def test_an_error_that_no_row_causes_is_waited_out_and_reported(backend: P
     if case == "rule":  # COPY ignores rules
         batch = batch_of(claims, [event(A, 1, "a"), event(A, 2, "a", number=1)], [event(P, 0, "p")])
     writing = asyncio.create_task(write(store, batch))
-    told = await said_of(backend, words)
-    assert told[0] == cause
-    assert "ragledger" in told[1]
+    report = await wait_for_report(backend, words)
+    assert report[0] == cause
+    assert "ragledger" in report[1]
     assert await backend.dead_letters() == known
     execute(backend.dsn, undo)
     written = await writing
@@ -155,17 +155,17 @@ async def test_a_rule_on_the_ledger_is_waited_out(backend: PostgresBackend, does
     assert len(await claim(store, P)) == 1
 
 
-@pytest.mark.parametrize("company", ["alone", "refused"])
+@pytest.mark.parametrize("neighbours", ["alone", "refused"])
 @pytest.mark.parametrize("place", ["template18", "template15"], indirect=True)
 async def test_an_outage_inside_a_trigger_is_waited_out_and_its_origin_named(
-    backend: PostgresBackend, company: str
+    backend: PostgresBackend, neighbours: str
 ) -> None:
     """A row may cause an error that PostgreSQL itself calls an outage, and no check can show this."""
     prepare(backend, A, raising("PERFORM pg_read_file('/nowhere/at all')"))
     store = backend.store("one")
-    others = records(A, 1, "refused") if company == "refused" else []
-    writing = asyncio.create_task(write(store, batch_of(await claim(store, A), [event(A, 0, "guilty")], others)))
-    cause, message = await said_of(backend, "58P01")
+    others = records(A, 1, "refused") if neighbours == "refused" else []
+    writing = asyncio.create_task(write(store, batch_of(await claim(store, A), [event(A, 0, "offending")], others)))
+    cause, message = await wait_for_report(backend, "58P01")
     assert (cause, "a trigger's" in message, "nowhere" in message) == ("system", True, False)
     execute(backend.dsn, "DROP TRIGGER own ON ai_dialogue_log")
     assert len((await writing).dead_letters) == len(others)
@@ -176,21 +176,21 @@ async def test_a_policy_rejects_single_rows_and_a_missing_right_does_not(backend
     """Both have the SQLSTATE 42501."""
     execute(
         backend.dsn,
-        "CREATE POLICY own ON ai_dialogue_log AS RESTRICTIVE FOR INSERT WITH CHECK (query <> 'guilty')",
+        "CREATE POLICY own ON ai_dialogue_log AS RESTRICTIVE FOR INSERT WITH CHECK (query <> 'offending')",
     )
     with login(backend.dsn, "ragledger_ingest") as service:
         database = Database(Postgres(dsn=SecretStr(service)))
         await database.open()
         try:
             mine = PostgresBackend(backend.dsn, database)
-            letters = await ingest(mine, A, "good", ["guilty", "guilty"])
+            letters = await ingest(mine, A, "good", ["offending", "offending"])
             assert_reported(backend, letters, ["42501"] * 2, None)
             role = service.split("://")[1].split("@")[0].split(":")[0]
             store = mine.store("two")
             claims = await claim(store, A)
             execute(backend.dsn, "REVOKE INSERT ON ai_dialogue_log FROM ragledger_ingest")
             writing = asyncio.create_task(write(store, batch_of(claims, [event(A, 90, "a"), event(A, 91, "b")])))
-            assert (await said_of(mine, "42501"))[0] == "privilege"
+            assert (await wait_for_report(mine, "42501"))[0] == "privilege"
             execute(backend.dsn, f'GRANT INSERT ON ai_dialogue_log TO "{role}"')
             assert (await writing).dead_letters == []
         finally:
@@ -203,9 +203,9 @@ async def test_a_row_that_a_trigger_skips_does_not_use_its_id(backend: PostgresB
     """After the trigger is dropped, the same id can be stored. Nothing of the first row is left."""
     prepare(backend, A, raising("RETURN NULL"))
     store = backend.store("one")
-    await write(store, batch_of(await claim(store, A), [event(A, 0, "guilty"), event(A, 1, "b")]))
+    await write(store, batch_of(await claim(store, A), [event(A, 0, "offending"), event(A, 1, "b")]))
     execute(backend.dsn, "DROP TRIGGER own ON ai_dialogue_log")
-    again = event(A, 2, "guilty", number=0)
+    again = event(A, 2, "offending", number=0)
     written = await write(store, batch_of(await claim(store, A), [again]))
     assert [row.record for rows in written.inserted.values() for row in rows] == [again]
     assert await backend.ledger() == {A: Line(0, 3, inserted=2, dead=1)}
@@ -232,10 +232,10 @@ async def test_an_amendment_that_its_table_rejects_is_a_dead_letter(
     backend: PostgresBackend, partition: Partition, does: str, sqlstate: str
 ) -> None:
     """Those around it are kept."""
-    table, guilt, members = AMENDING[partition]
+    table, condition, members = AMENDING[partition]
     execute(
         backend.dsn,
-        FUNCTION.format(f"IF NEW.{guilt} THEN {does}; END IF; RETURN NEW;"),
+        FUNCTION.format(f"IF NEW.{condition} THEN {does}; END IF; RETURN NEW;"),
         TRIGGER.format(when="BEFORE INSERT OR UPDATE", table=table),
     )
     store = backend.store("one")
@@ -243,8 +243,8 @@ async def test_an_amendment_that_its_table_rejects_is_a_dead_letter(
     first = members | {name: value for name, value in good.items() if name in members}
     other = first | {name: str(UUID(int=7)) for name in members if name.endswith("_id")}
     other |= {"name": "other"} if "name" in members else {}
-    guilty = members | {name: LATER for name in members if name.endswith("_at")}
-    batch = [said(partition, place, **one) for place, one in enumerate([first, guilty, other])]
+    offending = members | {name: LATER for name in members if name.endswith("_at")}
+    batch = [said(partition, place, **one) for place, one in enumerate([first, offending, other])]
     written = await write(store, batch_of(await claim(store, partition), batch))
     assert [len(rows) for rows in written.amended.values()] == [2]
     assert await backend.ledger() == {partition: Line(0, 3, amended=2, dead=1)}

@@ -22,14 +22,24 @@ RAISED += ["57014", "57P01", "58030", "08006", "25006", "28000", "01000", "0100C
 RAISE_IT = "RAISE EXCEPTION 'no: %', NEW.id USING ERRCODE = split_part(NEW.{text}, ' ', 2)"
 # Each with its rejected texts, the SQLSTATEs, and the constraint that is named.
 ROW_BY_ROW: dict[str, tuple[Sequence[str], Sequence[str], Sequence[str], str | None]] = {
-    "raised": (raising(RAISE_IT), [f"guilty {code}" for code in RAISED], RAISED, None),
-    "raised at the end": (deferred(RAISE_IT), [f"guilty {code}" for code in RAISED], RAISED, None),
-    "raised after": (raising(RAISE_IT, "AFTER INSERT"), ["guilty RL001", "guilty 55000"], ["RL001", "55000"], None),
-    "assertion": (raising("ASSERT false"), ["guilty"], ["P0004"], None),
-    "missing table": (raising("INSERT INTO nowhere VALUES (1)"), ["guilty"], ["42P01"], None),
-    "skipped": (raising("RETURN NULL"), ["guilty", "guilty too"], ["02000"] * 2, None),
-    "other id": (raising("NEW.id := gen_random_uuid()"), ["guilty", "guilty too"], ["02000"] * 2, None),
-    "check": (("ALTER TABLE {table} ADD CONSTRAINT own CHECK ({text} <> 'guilty')",), ["guilty"], ["23514"], "own"),
+    "raised": (raising(RAISE_IT), [f"offending {code}" for code in RAISED], RAISED, None),
+    "raised at the end": (deferred(RAISE_IT), [f"offending {code}" for code in RAISED], RAISED, None),
+    "raised after": (
+        raising(RAISE_IT, "AFTER INSERT"),
+        ["offending RL001", "offending 55000"],
+        ["RL001", "55000"],
+        None,
+    ),
+    "assertion": (raising("ASSERT false"), ["offending"], ["P0004"], None),
+    "missing table": (raising("INSERT INTO nowhere VALUES (1)"), ["offending"], ["42P01"], None),
+    "skipped": (raising("RETURN NULL"), ["offending", "offending too"], ["02000"] * 2, None),
+    "other id": (raising("NEW.id := gen_random_uuid()"), ["offending", "offending too"], ["02000"] * 2, None),
+    "check": (
+        ("ALTER TABLE {table} ADD CONSTRAINT own CHECK ({text} <> 'offending')",),
+        ["offending"],
+        ["23514"],
+        "own",
+    ),
 }
 WITH_ANOTHER: dict[str, tuple[Sequence[str], str, str | None]] = {
     "unique index": (("CREATE UNIQUE INDEX own ON {table} ({key})",), "23505", "own"),
@@ -66,25 +76,25 @@ EVERYWHERE = [
     ("template18", P, "good"),
     ("template18", P, "duplicates"),
 ]
-PLACES = pytest.mark.parametrize(("place", "partition", "company"), EVERYWHERE, indirect=["place"], ids=str)
+PLACES = pytest.mark.parametrize(("place", "partition", "neighbours"), EVERYWHERE, indirect=["place"], ids=str)
 
 
 @pytest.mark.parametrize("case", ROW_BY_ROW)
 @PLACES
 async def test_an_error_that_a_row_causes_is_its_dead_letter(
-    backend: PostgresBackend, case: str, partition: Partition, company: str
+    backend: PostgresBackend, case: str, partition: Partition, neighbours: str
 ) -> None:
     """It has an error of any class, or no error at all."""
-    statements, guilty, sqlstates, own = ROW_BY_ROW[case]
+    statements, offending, sqlstates, own = ROW_BY_ROW[case]
     prepare(backend, partition, statements)
-    letters = await ingest(backend, partition, company, guilty)
+    letters = await ingest(backend, partition, neighbours, offending)
     assert_reported(backend, letters, sqlstates, own)
 
 
 @pytest.mark.parametrize("case", WITH_ANOTHER)
 @PLACES
-async def test_a_conflict_with_another_row_is_no_duplicate(
-    backend: PostgresBackend, case: str, partition: Partition, company: str
+async def test_a_conflict_with_another_row_is_not_a_duplicate(
+    backend: PostgresBackend, case: str, partition: Partition, neighbours: str
 ) -> None:
     """A duplicate is a record whose id is stored already."""
     statements, sqlstate, own = WITH_ANOTHER[case]
@@ -92,7 +102,7 @@ async def test_a_conflict_with_another_row_is_no_duplicate(
         prepare(backend, partition, statements)
     except psycopg.errors.FeatureNotSupported:
         pytest.skip("this version has no such constraint on a partitioned table")
-    letters = await ingest(backend, partition, company, ["taken"], already=["taken"])
+    letters = await ingest(backend, partition, neighbours, ["taken"], already=["taken"])
     assert_reported(backend, letters, [sqlstate], own)
 
 
@@ -103,7 +113,7 @@ async def test_the_client_survives_any_first_error(backend: PostgresBackend, sql
     some.
     """
     prepare(backend, A, raising(RAISE_IT))
-    letters = await ingest(backend, A, "good", [f"guilty {sqlstate}"])
+    letters = await ingest(backend, A, "good", [f"offending {sqlstate}"])
     assert_reported(backend, letters, [sqlstate], None)
     assert "left the row out" not in backend.query("SELECT detail ->> 'message' AS said FROM dead_letters")[0]["said"]
 
@@ -113,7 +123,7 @@ async def test_the_client_survives_any_first_error(backend: PostgresBackend, sql
 async def test_an_error_belongs_to_its_row_with_any_function_name(backend: PostgresBackend, name: str) -> None:
     """This includes an error from a class of outages."""
     prepare(backend, A, [statement.replace("own()", f"{name}()") for statement in raising(RAISE_IT)])
-    letters = await ingest(backend, A, "duplicates", ["guilty 40001", "guilty 57014"])
+    letters = await ingest(backend, A, "duplicates", ["offending 40001", "offending 57014"])
     assert_reported(backend, letters, ["40001", "57014"], None)
 
 
@@ -150,17 +160,17 @@ def test_the_source_of_an_error_is_found_in_any_language_of_the_server(backend: 
     assert not is_raised('SQL statement "SELECT 1 -- PL/pgSQL function line 1 at RAISE')
 
 
-@pytest.mark.parametrize("company", ["alone", "good", "duplicates", "refused"])
+@pytest.mark.parametrize("neighbours", ["alone", "good", "duplicates", "refused"])
 @pytest.mark.parametrize("place", ["template18", "template15"], indirect=True)
-async def test_the_touched_day_is_the_one_that_a_trigger_gives_the_row(backend: PostgresBackend, company: str) -> None:
+async def test_the_day_that_a_trigger_gives_a_row_is_touched(backend: PostgresBackend, neighbours: str) -> None:
     """This holds for any insert strategy. Otherwise that day would never be computed."""
     prepare(backend, A, raising("NEW.created_at := NEW.created_at - interval '3 days'"))
     start = backend.store("one")
-    guilty = [event(A, 0, "guilty"), event(A, 1, "guilty too")]
-    more = {"alone": [], "good": [event(A, 2, "b")], "duplicates": [event(A, 2, "guilty", number=0)]}
-    others = records(A, 2, "refused") if company == "refused" else more[company]
-    written = await write(start, batch_of(await claim(start, A), guilty, others))
-    assert sum(len(rows) for rows in written.inserted.values()) == 2 + (company == "good")
+    offending = [event(A, 0, "offending"), event(A, 1, "offending too")]
+    more = {"alone": [], "good": [event(A, 2, "b")], "duplicates": [event(A, 2, "offending", number=0)]}
+    others = records(A, 2, "refused") if neighbours == "refused" else more[neighbours]
+    written = await write(start, batch_of(await claim(start, A), offending, others))
+    assert sum(len(rows) for rows in written.inserted.values()) == 2 + (neighbours == "good")
     days = {str(row["day"]) for row in backend.query("SELECT day FROM touched_days")}
     assert "2026-03-01" in days
     assert {str(row["day"]) for row in backend.query("SELECT created_at::date AS day FROM ai_dialogue_log")} <= days

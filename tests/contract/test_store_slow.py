@@ -45,7 +45,7 @@ async def backend(place: tuple[str, str]) -> AsyncIterator[PostgresBackend]:
 
 def slow(backend: PostgresBackend, when: str) -> None:
     """Add a trigger to the table."""
-    body = f"PERFORM pg_sleep({ROW_SECONDS}); IF NEW.query = 'guilty' THEN RAISE 'no'; END IF; RETURN NEW;"
+    body = f"PERFORM pg_sleep({ROW_SECONDS}); IF NEW.query = 'offending' THEN RAISE 'no'; END IF; RETURN NEW;"
     execute(backend.dsn, FUNCTION.format(body), TRIGGER.format(when=when, table="ai_dialogue_log"))
 
 
@@ -61,7 +61,7 @@ async def test_slow_rows_are_written_in_portions(backend: PostgresBackend, when:
     assert await backend.ledger() == {A: Line(0, ROWS, inserted=ROWS)}
     too_long = [cause for cause, _ in backend.telemetry.all("unavailable")]
     assert too_long == ["timeout"]
-    more = [event(A, ROWS + place, "guilty" if place == 70 else f"more {place}") for place in range(ROWS)]
+    more = [event(A, ROWS + place, "offending" if place == 70 else f"more {place}") for place in range(ROWS)]
     await write(store, batch_of(await claim(store, A), more))
     assert len(backend.telemetry.all("unavailable")) == 1
     assert await backend.ledger() == {A: Line(0, 2 * ROWS, inserted=2 * ROWS - 1, dead=1)}
@@ -95,10 +95,10 @@ async def test_feedback_on_slow_rows_is_applied_in_portions(backend: PostgresBac
         f"INSERT INTO kept_feedback (dialogue_id, user_feedback, given_at) SELECT id, 1, '{NOON}' FROM ai_dialogue_log"
         " ON CONFLICT DO NOTHING",
     )
-    told: list[tuple[str, str]] = []
-    timer = PostgresAmendments(backend._database, BusinessDays("UTC"), 60, lambda *what: told.append(what))
+    set_aside: list[tuple[str, str]] = []
+    timer = PostgresAmendments(backend._database, BusinessDays("UTC"), 60, lambda *what: set_aside.append(what))
     await timer.settle()
-    assert (_applied(backend), told) == (ROWS, [])
+    assert (_applied(backend), set_aside) == (ROWS, [])
 
 
 def _applied(backend: PostgresBackend) -> int:
@@ -128,9 +128,9 @@ def _statements(backend: PostgresBackend) -> int:
 async def test_slow_statements_insert_in_few_portions(backend: PostgresBackend) -> None:
     """Smaller portions would not be quicker, because a rejected row would cost a statement for each row around it."""
     slow_statements(backend, "INSERT")
-    execute(backend.dsn, "ALTER TABLE ai_dialogue_log ADD CONSTRAINT own CHECK (query <> 'guilty')")
+    execute(backend.dsn, "ALTER TABLE ai_dialogue_log ADD CONSTRAINT own CHECK (query <> 'offending')")
     store = backend.store("one")
-    batch = [event(A, place, "guilty" if place in (30, 31, 100) else f"good {place}") for place in range(ROWS)]
+    batch = [event(A, place, "offending" if place in (30, 31, 100) else f"good {place}") for place in range(ROWS)]
     await write(store, batch_of(await claim(store, A), batch))
     assert await backend.ledger() == {A: Line(0, ROWS, inserted=ROWS - 3, dead=3)}
     assert [letter.offset for letter in await backend.dead_letters()] == [30, 31, 100]

@@ -44,14 +44,14 @@ class Account:
     duplicates: int
     dead_letters: int
     lost: int
-    doubled: int
+    stored_twice: int
     unaccounted: int
-    invented: int
+    never_sent: int
 
     @property
     def is_exact(self) -> bool:
         """Return whether every record was counted exactly once."""
-        return not (self.lost or self.doubled or self.unaccounted or self.invented)
+        return not (self.lost or self.stored_twice or self.unaccounted or self.never_sent)
 
 
 def take_account(environment: Environment, traffic: Traffic, bootstrap_servers: str) -> Account:
@@ -77,9 +77,9 @@ def compare(environment: Environment, held: Counter[Sent]) -> Account:
         duplicates=counted["duplicates"],
         dead_letters=letters.total(),
         lost=len(good.keys() - rows) + (bad - letters).total(),
-        doubled=(letters - bad).total() + abs(counted["inserted"] - len(rows)),
+        stored_twice=(letters - bad).total() + abs(counted["inserted"] - len(rows)),
         unaccounted=abs(counted["duplicates"] - duplicates) + abs(counted["dead_lettered"] - bad.total()),
-        invented=len(rows - good.keys()),
+        never_sent=len(rows - good.keys()),
     )
 
 
@@ -110,7 +110,7 @@ def assert_days_equal_queries(environment: Environment) -> int:
     """Compare every day that has dialogues with the three queries, after the marks are gone. Return the number of
     days.
     """
-    eventually(lambda: environment.value("SELECT count(*) FROM touched_days") == 0, message="all days computed")
+    eventually(lambda: environment.value("SELECT count(*) FROM touched_days") == 0, message="all days are computed")
     local = f"created_at AT TIME ZONE 'UTC' AT TIME ZONE '{TIMEZONE}'"
     days: list[date] = [
         row["day"] for row in environment.query(f"SELECT DISTINCT ({local})::date AS day FROM ai_dialogue_log")

@@ -70,6 +70,6 @@ def stage(tmp_path: Path, seed: int, results: Results) -> Stage:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Show the results at the end of the run."""
     if results := config.stash.get(_RESULTS, None):
-        terminalreporter.section("faults: seconds in all, until written again, until caught up; lost, doubled, …")
+        terminalreporter.section("faults: seconds in all, until written again, until caught up; lost, stored twice, …")
         for line in results.lines():
             terminalreporter.write_line(line)

@@ -67,7 +67,7 @@ def _rows(scenarios: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 def _account(one: Mapping[str, Any]) -> list[str]:
     account = one["account"] or {}
-    return [_count(account.get(name)) for name in ("records", "lost", "doubled", "unaccounted")]
+    return [_count(account.get(name)) for name in ("records", "lost", "stored_twice", "unaccounted")]
 
 
 def _seconds(one: Mapping[str, Any], name: str) -> str:
@@ -99,7 +99,7 @@ def _sum(scenarios: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"In all {total['records']:,} committed records became {total['rows']:,} rows, {total['duplicates']:,} "
         f"duplicates and {total['dead_letters']:,} dead letters. Lost: {total['lost']:,}. Stored twice: "
-        f"{total['doubled']:,}. Unaccounted: {total['unaccounted']:,}."
+        f"{total['stored_twice']:,}. Unaccounted: {total['unaccounted']:,}."
     )
 
 

@@ -52,7 +52,7 @@ class Replica:
 
     def wait_ready(self) -> None:
         """Wait until the present process is ready."""
-        eventually(lambda: self.service.get("/readyz")[0] == 200, message=f"{self.name} ready")
+        eventually(lambda: self.service.get("/readyz")[0] == 200, message=f"{self.name} is ready")
 
     def wait_answering(self) -> None:
         """Wait until it answers requests."""
@@ -60,11 +60,11 @@ class Replica:
 
     def wait_not_ready(self) -> None:
         """Wait until it reports that it is not ready."""
-        eventually(lambda: self.service.get("/readyz")[0] == 503, message=f"{self.name} not ready")
+        eventually(lambda: self.service.get("/readyz")[0] == 503, message=f"{self.name} is not ready")
 
     def wait_ended(self) -> None:
         """Wait until the process has ended."""
-        eventually(lambda: self.has_ended, message=f"{self.name} gone")
+        eventually(lambda: self.has_ended, message=f"{self.name} has ended")
 
     def kill(self) -> None:
         """Send SIGKILL; the supervisor does not restart it before the next :meth:`start`."""

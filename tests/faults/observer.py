@@ -72,7 +72,7 @@ class Observer:
     def wait_for_more(self, count: int, seconds: float = RECOVERY_SECONDS) -> None:
         """Wait until so many more records are written."""
         wanted = self.accounted + count
-        eventually(lambda: self.accounted >= wanted, timeout=seconds, message=f"{count} more records written")
+        eventually(lambda: self.accounted >= wanted, timeout=seconds, message=f"{count} more records are written")
 
     def recovery(self, since: float, seconds: float = RECOVERY_SECONDS) -> Recovery:
         """Wait until all is well after a fault that ended at `since` (monotonic), and say how long it took.
@@ -83,7 +83,9 @@ class Observer:
         deadline = since + seconds
         begin = self._wait_for(lambda one: one.at >= since + 2 * SAMPLE_SECONDS, deadline, "a look at the ledger")
         written = self._wait_for(lambda one: _all_moved(begin, one), deadline, "every partition is written again")
-        caught_up = self._wait_for(lambda one: one.at >= written.at and self._is_caught_up(one), deadline, "caught up")
+        caught_up = self._wait_for(
+            lambda one: one.at >= written.at and self._is_caught_up(one), deadline, "no records wait"
+        )
         return Recovery(written.at - since, caught_up.at - since)
 
     def _wait_for(self, condition: Callable[[Sample], bool], deadline: float, message: str) -> Sample:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from tests.faults.loop import LoopThread
-from tests.faults.proxy import Proxy, Tap, Way
+from tests.faults.proxy import Direction, Proxy, Tap
 
 _ENCRYPTION_REQUESTS = {80877103, 80877104}  # SSLRequest, GSSENCRequest
 
@@ -25,7 +25,7 @@ class Step(Enum):
     COPY = "inside COPY"
     LEDGER = "before the ledger moves"
     COMMIT = "before COMMIT"
-    COMMITTED = "after COMMIT, before its answer"
+    COMMITTED = "between COMMIT and its answer"
 
 
 class Trap:
@@ -33,7 +33,7 @@ class Trap:
 
     def __init__(self, thread: LoopThread, step: Step, nth: int) -> None:
         self.step, self._thread, self._left = step, thread, nth
-        self._sprung, self._released = threading.Event(), asyncio.Event()
+        self._triggered, self._released = threading.Event(), asyncio.Event()
         self._forward = False
 
     def wait(self, seconds: float) -> None:
@@ -42,14 +42,14 @@ class Trap:
         Raises:
             TimeoutError: it was not reached.
         """
-        if not self._sprung.wait(seconds):
+        if not self._triggered.wait(seconds):
             raise TimeoutError(f"not within {seconds} s: {self.step.value}")
 
     def let_pass(self) -> None:
         """Release the message."""
         self._release(forward=True)
 
-    def tear(self) -> None:
+    def drop(self) -> None:
         """Drop the message and reset the connection."""
         self._release(forward=False)
 
@@ -57,16 +57,16 @@ class Trap:
         self._forward, self._left = forward, 0  # a trap that was not triggered never will be
         self._thread.call(self._released.set)
 
-    def meets(self, step: Step) -> bool:
+    def reaches(self, step: Step) -> bool:
         """Count a step. Return whether the trap is triggered now."""
-        if step is not self.step or self._sprung.is_set():
+        if step is not self.step or self._triggered.is_set():
             return False
         self._left -= 1
         return self._left == 0
 
-    async def spring(self) -> bool:
+    async def trigger(self) -> bool:
         """Hold the message. Return whether to send it."""
-        self._sprung.set()
+        self._triggered.set()
         await self._released.wait()
         return self._forward
 
@@ -96,9 +96,9 @@ class _Session:
     statements: dict[bytes, bytes] = field(default_factory=dict)
     flushes: bool = False
 
-    def step(self, way: Way, kind: bytes, body: bytes) -> Step | None:
+    def step(self, direction: Direction, kind: bytes, body: bytes) -> Step | None:
         """Return the step of a flush that a message is; None if it is none."""
-        return self._backend(kind, body) if way is Way.TO_CLIENT else self._frontend(kind, body)
+        return self._backend(kind, body) if direction is Direction.TO_CLIENT else self._frontend(kind, body)
 
     def _backend(self, kind: bytes, body: bytes) -> Step | None:
         return Step.COMMITTED if kind == b"C" and body == b"COMMIT\0" and self.flushes else None
@@ -130,48 +130,48 @@ class _PostgresTap(Tap):
     def __init__(self, trap: Callable[[], Trap | None], abort: Callable[[], None]) -> None:
         self._trap, self._abort = trap, abort
         self._session = _Session()
-        self._rest = dict.fromkeys(Way, b"")
+        self._rest = dict.fromkeys(Direction, b"")
         self._is_started = False
         self._bare_answers = 0
 
-    async def pieces(self, way: Way, data: bytes) -> AsyncIterator[bytes]:
+    async def pieces(self, direction: Direction, data: bytes) -> AsyncIterator[bytes]:
         """Yield complete messages, as many at a time as may pass."""
-        data = self._rest[way] + data
+        data = self._rest[direction] + data
         done = place = 0
-        while size := self._size(way, data, place):
-            step, trap = self._step(way, data[place : place + size]), self._trap()
-            if step and trap and trap.meets(step):
+        while size := self._size(direction, data, place):
+            step, trap = self._step(direction, data[place : place + size]), self._trap()
+            if step and trap and trap.reaches(step):
                 yield data[done:place]
                 done = place
-                if not await trap.spring():
+                if not await trap.trigger():
                     self._abort()
                     return
             place += size
-        self._rest[way] = data[place:]
+        self._rest[direction] = data[place:]
         yield data[done:place]
 
-    def _size(self, way: Way, data: bytes, place: int) -> int:
+    def _size(self, direction: Direction, data: bytes, place: int) -> int:
         """Return the number of bytes of the message that begins here; 0 if it is not complete."""
-        if way is Way.TO_CLIENT and self._bare_answers:
+        if direction is Direction.TO_CLIENT and self._bare_answers:
             return min(1, len(data) - place)
-        head = 1 if self._has_type(way) else 0
+        head = 1 if self._has_type(direction) else 0
         if len(data) < place + head + 4:
             return 0
         size = head + int(struct.unpack_from("!i", data, place + head)[0])
         return size if len(data) >= place + size else 0
 
-    def _has_type(self, way: Way) -> bool:
+    def _has_type(self, direction: Direction) -> bool:
         """Return whether the message has a type byte; only a client's first message has none."""
-        return self._is_started or way is Way.TO_CLIENT
+        return self._is_started or direction is Direction.TO_CLIENT
 
-    def _step(self, way: Way, message: bytes) -> Step | None:
-        if way is Way.TO_CLIENT and self._bare_answers:
+    def _step(self, direction: Direction, message: bytes) -> Step | None:
+        if direction is Direction.TO_CLIENT and self._bare_answers:
             self._bare_answers -= 1
             return None
-        if not self._has_type(way):
+        if not self._has_type(direction):
             self._start(message)
             return None
-        return self._session.step(way, message[:1], message[5:])
+        return self._session.step(direction, message[:1], message[5:])
 
     def _start(self, message: bytes) -> None:
         """Handle a client that asks for encryption: the answer is a single byte, and then the client starts again."""

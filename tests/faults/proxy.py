@@ -18,20 +18,20 @@ CHUNK = 65_536
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close() sends a RST
 
 
-class Way(Enum):
+class Direction(Enum):
     """The two directions of a connection."""
 
     TO_SERVER = "to the server"
     TO_CLIENT = "to the client"
 
 
-BOTH = frozenset(Way)
+BOTH = frozenset(Direction)
 
 
 class Tap:
     """Sees every byte of one connection; it may delay bytes, but not change them. This one lets all pass."""
 
-    async def pieces(self, _way: Way, data: bytes) -> AsyncIterator[bytes]:
+    async def pieces(self, _direction: Direction, data: bytes) -> AsyncIterator[bytes]:
         """Yield the bytes to send, in pieces."""
         yield data
 
@@ -40,9 +40,9 @@ class Link:
     """One connection through the proxy."""
 
     def __init__(self, client: asyncio.StreamWriter, tap: Tap) -> None:
-        self.client, self.server, self.tap = client, _NOBODY, tap
+        self.client, self.server, self.tap = client, _NOT_CONNECTED, tap
         self.client_port: int = client.get_extra_info("peername")[1]
-        self.held: frozenset[Way] = frozenset()
+        self.held: frozenset[Direction] = frozenset()
 
     def abort(self) -> None:
         """Send both ends a RST."""
@@ -53,7 +53,7 @@ class Link:
                 end.transport.abort()
 
 
-_NOBODY: asyncio.StreamWriter | None = None
+_NOT_CONNECTED: asyncio.StreamWriter | None = None
 
 
 class Proxy:
@@ -68,8 +68,8 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._links: set[Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._held: frozenset[Way] = frozenset()
-        self._held_of: dict[int, frozenset[Way]] = {}
+        self._held: frozenset[Direction] = frozenset()
+        self._held_of: dict[int, frozenset[Direction]] = {}
         self._bytes_per_second = 0.0
         self._changed = asyncio.Event()
 
@@ -91,11 +91,11 @@ class Proxy:
         """Reset every connection; accept new ones."""
         self._thread.call(self._abort_all)
 
-    def hold(self, ways: Collection[Way] = BOTH, *, pid: int | None = None) -> None:
+    def hold(self, directions: Collection[Direction] = BOTH, *, pid: int | None = None) -> None:
         """Keep connections and accept new ones, but let nothing pass in these directions. With `pid`, only for the
         connections of that process.
         """
-        self._thread.call(lambda: self._hold(frozenset(ways), pid))
+        self._thread.call(lambda: self._hold(frozenset(directions), pid))
 
     def hold_present(self) -> None:
         """Stop existing connections in both directions; new ones are not affected."""
@@ -125,15 +125,15 @@ class Proxy:
         for link in list(self._links):
             link.abort()
 
-    def _hold(self, ways: frozenset[Way], pid: int | None) -> None:
+    def _hold(self, directions: frozenset[Direction], pid: int | None) -> None:
         if pid is None:
-            self._held = ways
+            self._held = directions
             return
-        self._held_of[pid] = ways
+        self._held_of[pid] = directions
         ports = _ports_of(pid)
         for link in self._links:
             if link.client_port in ports:
-                link.held = ways
+                link.held = directions
 
     def _hold_present(self) -> None:
         for link in self._links:
@@ -171,18 +171,18 @@ class Proxy:
             self._links.discard(link)
             self._tasks.discard(task)
 
-    def _held_for(self, client_port: int) -> frozenset[Way]:
-        for pid, ways in self._held_of.items():
+    def _held_for(self, client_port: int) -> frozenset[Direction]:
+        for pid, directions in self._held_of.items():
             if client_port in _ports_of(pid):
-                return ways
+                return directions
         return frozenset()
 
     async def _pass(self, link: Link, reader: asyncio.StreamReader) -> None:
-        await self._fair(link, Way.TO_SERVER)
+        await self._wait_while_held(link, Direction.TO_SERVER)
         from_server, link.server = await asyncio.open_connection("127.0.0.1", self._upstream_port)
         pumps = [
-            asyncio.ensure_future(self._pump(link, Way.TO_SERVER, reader, link.server)),
-            asyncio.ensure_future(self._pump(link, Way.TO_CLIENT, from_server, link.client)),
+            asyncio.ensure_future(self._pump(link, Direction.TO_SERVER, reader, link.server)),
+            asyncio.ensure_future(self._pump(link, Direction.TO_CLIENT, from_server, link.client)),
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -191,18 +191,20 @@ class Proxy:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
 
-    async def _pump(self, link: Link, way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, link: Link, direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         while data := await reader.read(CHUNK):
-            async for piece in link.tap.pieces(way, data):
-                await self._fair(link, way)
+            async for piece in link.tap.pieces(direction, data):
+                await self._wait_while_held(link, direction)
                 if self._bytes_per_second:
                     await asyncio.sleep(len(piece) / self._bytes_per_second)
                 writer.write(piece)
                 await writer.drain()
-        await self._fair(link, way)  # the end of the connection is held too
+        await self._wait_while_held(link, direction)  # the end of the connection is held too
 
-    async def _fair(self, link: Link, way: Way) -> None:
-        while way in self._held or way in link.held:
+    async def _wait_while_held(self, link: Link, direction: Direction) -> None:
+        while direction in self._held or direction in link.held:
             await self._changed.wait()
 
 

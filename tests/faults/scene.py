@@ -81,7 +81,7 @@ class Scene:
         return take_account(self.environment, self.traffic, self.lab.bootstrap_servers)
 
 
-def last(seconds: float) -> None:
+def let_time_pass(seconds: float) -> None:
     """Let a fault last: the only place in this suite that waits by the clock."""
     until = time.monotonic() + seconds
     eventually(lambda: time.monotonic() >= until, timeout=seconds + 10)
@@ -117,6 +117,8 @@ def set_scene(
         traffic.start()
         observer.start()
         # A recovery would not notice a replica whose partitions were never written.
-        eventually(lambda: observer.written(environment.topics["dialogue"]) == partitions, message="all are written")
+        eventually(
+            lambda: observer.written(environment.topics["dialogue"]) == partitions, message="all partitions are written"
+        )
         yield scene
         scene.come_to_rest()

@@ -23,10 +23,10 @@ OUTAGE_RECORDS = 1200  # as many as arrive in an outage of four seconds
 SHORT_LIMITS = {"postgres__statement_timeout_s": "3", "postgres__connect_timeout_s": "3"}
 
 
-def outlast(scene: Scene) -> None:
+def let_outage_last(scene: Scene) -> None:
     """Let an outage last, and check that all replicas report it and are alive."""
     wanted = scene.traffic.count + OUTAGE_RECORDS
-    eventually(lambda: scene.traffic.count >= wanted, message="records come in meanwhile")
+    eventually(lambda: scene.traffic.count >= wanted, message="records arrive during the outage")
     for replica in scene.fleet.replicas:
         replica.wait_not_ready()
         replica.service.wait_page("/healthz", 200)
@@ -34,10 +34,10 @@ def outlast(scene: Scene) -> None:
 
 def test_killed_and_restarted(lab: Lab, stage: Stage) -> None:
     """SIGKILL of the server, a pause, recovery; then orderly restarts at random times."""
-    with stage("PostgreSQL killed, and restarted", lab) as scene:
+    with stage("PostgreSQL killed and restarted", lab) as scene:
         for _ in range(2):
             lab.postgres.kill()
-            outlast(scene)
+            let_outage_last(scene)
             lab.postgres.start()
             scene.recover("PostgreSQL killed")
         for number in (signal.SIGINT, signal.SIGQUIT):
@@ -98,7 +98,7 @@ def test_unusable(lab: Lab, stage: Stage, trouble: Callable[[Scene], AbstractCon
     """The batches wait, fetching pauses, and afterwards everything continues by itself."""
     with stage(title, lab, **SHORT_LIMITS) as scene:
         with trouble(scene):
-            outlast(scene)
+            let_outage_last(scene)
         scene.recover(title)
 
 

@@ -16,7 +16,7 @@ import pytest
 from tests.faults.conftest import Stage
 from tests.faults.lab import Lab
 from tests.faults.scene import Scene
-from tests.faults.test_database import outlast
+from tests.faults.test_database import let_outage_last
 from tests.support.load import wait_for_retries
 
 pytestmark = [
@@ -69,6 +69,6 @@ def test_the_disk_is_full(lab: Lab, stage: Stage) -> None:
     ):
         for replica in scene.fleet.replicas:
             wait_for_retries(replica.service, 2, cause="resources")
-        outlast(scene)
+        let_outage_last(scene)
         (disk / "ballast").unlink()
         scene.recover("disk full")

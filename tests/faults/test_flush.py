@@ -19,31 +19,31 @@ def test_killed_at_every_step(lab: Lab, stage: Stage) -> None:
     """SIGKILL before, inside and after the transaction: the other replicas continue, and write uncommitted records."""
     with stage("SIGKILL at every step of a flush", lab) as scene:
         for number, step in enumerate(Step):
-            kill_at(scene, number, step, tear=True)
-        kill_at(scene, len(Step), Step.COMMIT, tear=False)
+            kill_at(scene, number, step, drop=True)
+        kill_at(scene, len(Step), Step.COMMIT, drop=False)
 
 
-def kill_at(scene: Scene, number: int, step: Step, *, tear: bool) -> None:
+def kill_at(scene: Scene, number: int, step: Step, *, drop: bool) -> None:
     """Kill a replica at the step; its sent bytes are dropped, or arrive."""
     replica = scene.fleet.replicas[number % 2]
     trap = replica.postgres.set_trap(step, scene.chance.randint(1, 3))
     trap.wait(60)
     replica.kill()
     killed = time.monotonic()
-    trap.tear() if tear else trap.let_pass()
-    scene.recover(f"SIGKILL {step.value}" if tear else "SIGKILL with COMMIT on its way", killed)
+    trap.drop() if drop else trap.let_pass()
+    scene.recover(f"SIGKILL {step.value}" if drop else "SIGKILL after COMMIT was sent", killed)
     replica.start()
     replica.wait_ready()
 
 
-def test_the_connection_is_torn_at_every_step(lab: Lab, stage: Stage) -> None:
+def test_the_connection_is_reset_at_every_step(lab: Lab, stage: Stage) -> None:
     """The process does not know the outcome of its transaction: it reads the ledger, and writes once."""
     with stage("connection to PostgreSQL reset at every step of a flush", lab) as scene:
         for number in range(3 * len(Step)):
             step = list(Step)[number % len(Step)]
             trap = scene.fleet.replicas[number % 2].postgres.set_trap(step, scene.chance.randint(1, 3))
             trap.wait(60)
-            trap.tear()
+            trap.drop()
             scene.recover(f"reset {step.value}")
 
 
@@ -52,7 +52,7 @@ def test_frozen_at_a_step(lab: Lab, stage: Stage, step: Step) -> None:
     """SIGSTOP longer than the session timeout: another replica writes its partitions; continued, it writes them
     no more.
     """
-    with stage(f"frozen beyond the session timeout {step.value}, then awake", lab) as scene:
+    with stage(f"replica frozen {step.value}, continued after the session timeout", lab) as scene:
         frozen, other = scene.fleet.replicas
         trap = frozen.postgres.set_trap(step, scene.chance.randint(1, 3))
         trap.wait(60)
@@ -64,9 +64,9 @@ def test_frozen_at_a_step(lab: Lab, stage: Stage, step: Step) -> None:
         assert [owner.rpartition(":")[2] for owner in owners] == [str(other.pid)]
         frozen.thaw()
         scene.recover("SIGCONT")
-        eventually(lambda: is_back(scene), timeout=60, message="both have partitions again")
+        eventually(lambda: is_shared(scene), timeout=60, message="both have partitions again")
 
 
-def is_back(scene: Scene) -> bool:
+def is_shared(scene: Scene) -> bool:
     """Return whether the partitions are shared again."""
     return len({row["owner"] for row in scene.environment.query("SELECT owner FROM ingest_ledger")}) == 2

@@ -41,7 +41,7 @@ def admin_of(lab: Lab) -> AdminClient:
     return AdminClient({"bootstrap.servers": ",".join(one.bootstrap_servers for one in lab.brokers if one.is_running)})
 
 
-def place(lab: Lab, topic: str, replicas: Sequence[Sequence[int]]) -> None:
+def recreate_topic(lab: Lab, topic: str, replicas: Sequence[Sequence[int]]) -> None:
     """Recreate the topic with the replicas of each partition on these brokers, counted from 0; the first one leads."""
     admin = admin_of(lab)
     delete_topics(admin, [topic])
@@ -84,20 +84,24 @@ def elect_uncleanly(lab: Lab, topic: str) -> None:
     """Elect the replica that misses records, because the other one is down."""
     lab.brokers[0].kill()
     lab.brokers[1].start()
-    eventually(lambda: leaders(lab, topic).get(0) == 1, message="the copy that misses records leads")
+    eventually(lambda: leaders(lab, topic).get(0) == 1, message="the copy without the records leads")
 
 
 def assert_stopped(environment: Environment, service: ServiceProcess, log: Path) -> None:
     """Assert that the stop is reported everywhere with both offsets, and that no later record was read."""
     topic = environment.topics["dialogue"]
-    eventually(lambda: service.metric("rag_stopped_partitions", topic=topic) == 1, timeout=90, message="stopped")
+    eventually(
+        lambda: service.metric("rag_stopped_partitions", topic=topic) == 1,
+        timeout=90,
+        message="the partition has stopped",
+    )
     status, body = service.get("/readyz")
     said = log_lines(log, "partition_stopped")[-1]
     shown = environment.run("ledger", "--check", "--caught-up")
     assert (status, shown.returncode) == (503, 3)
-    for told in (json.loads(body)["checks"]["stopped"], said["problem"], shown.stderr.replace("\n", " ")):
-        assert f"up to offset {KEPT + CUT}" in told
-        assert f"only up to offset {KEPT}" in told
+    for report in (json.loads(body)["checks"]["stopped"], said["problem"], shown.stderr.replace("\n", " ")):
+        assert f"up to offset {KEPT + CUT}" in report
+        assert f"only up to offset {KEPT}" in report
     assert said["settle"].endswith(f"--topic {topic} --partition 0 --from {KEPT}")
     assert len(ids(environment)) == KEPT + CUT
 
@@ -115,7 +119,7 @@ def assert_settled(lab: Lab, environment: Environment, expected: set[Any]) -> No
         assert (refused.returncode, f"--from {KEPT}" in refused.stderr) == (1, True), refused.stderr
     decided = json.loads(resume(environment, str(KEPT)).stdout)
     assert (decided["to_offset"], decided["begins_anew"], decided["given_up"]) == (KEPT, True, 0)
-    eventually(lambda: ids(environment) == expected, message="everything is read")
+    eventually(lambda: ids(environment) == expected, message="all records are read")
     lab.brokers[0].start()
     environment.assert_caught_up()
 
@@ -123,12 +127,12 @@ def assert_settled(lab: Lab, environment: Environment, expected: set[Any]) -> No
 def test_an_unclean_election_between_two_runs(cluster: Lab, environment: Environment, tmp_path: Path) -> None:
     """The log is truncated and grows beyond the ledger before any replica reads: the next claim detects it."""
     topic, log = environment.topics["dialogue"], tmp_path / "after.log"
-    place(cluster, topic, [[0, 1]])
+    recreate_topic(cluster, topic, [[0, 1]])
     kept, cut, new = dialogues(topic, KEPT, 1), dialogues(topic, CUT, 2), dialogues(topic, NEW, 3)
     with ServiceProcess(environment, tmp_path / "before.log") as service:
         publish(cluster, kept)
         fall_behind(cluster, topic, cut)
-        eventually(lambda: len(ids(environment)) == KEPT + CUT, message="all is read")
+        eventually(lambda: len(ids(environment)) == KEPT + CUT, message="all records are read")
         assert service.stop() == 0
     elect_uncleanly(cluster, topic)
     publish(cluster, new)
@@ -140,15 +144,15 @@ def test_an_unclean_election_between_two_runs(cluster: Lab, environment: Environ
         assert_settled(cluster, environment, kept.keys() | cut.keys() | new.keys())
 
 
-def test_an_unclean_election_under_a_running_reader(cluster: Lab, environment: Environment, tmp_path: Path) -> None:
+def test_an_unclean_election_while_a_replica_is_frozen(cluster: Lab, environment: Environment, tmp_path: Path) -> None:
     """The same while the replica is frozen: it keeps its partitions, so no claim can detect it."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
-    place(cluster, topic, [[0, 1]])
+    recreate_topic(cluster, topic, [[0, 1]])
     kept, cut, new = dialogues(topic, KEPT, 1), dialogues(topic, CUT, 2), dialogues(topic, NEW, 3)
     with ServiceProcess(environment, log) as service:
         publish(cluster, kept)
         fall_behind(cluster, topic, cut)
-        eventually(lambda: len(ids(environment)) == KEPT + CUT, message="all is read")
+        eventually(lambda: len(ids(environment)) == KEPT + CUT, message="all records are read")
         (epoch,) = environment.query("SELECT epoch FROM ingest_ledger WHERE topic = %s", topic)
         service.send(signal.SIGSTOP)
         elect_uncleanly(cluster, topic)
@@ -162,21 +166,21 @@ def test_an_unclean_election_under_a_running_reader(cluster: Lab, environment: E
 def test_leaders_that_move_without_a_loss(cluster: Lab, environment: Environment, tmp_path: Path) -> None:
     """Each election is clean, so it is compared and nothing is reported; the ledger follows the epochs."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
-    place(cluster, topic, [[0, 1, 2]])
+    recreate_topic(cluster, topic, [[0, 1, 2]])
     sent = dialogues(topic, KEPT, 1)
     with ServiceProcess(environment, log) as service:
         publish(cluster, sent)
-        eventually(lambda: len(ids(environment)) == KEPT, message="all is read")
+        eventually(lambda: len(ids(environment)) == KEPT, message="all records are read")
         noted = environment.value("SELECT leader_epoch FROM ingest_ledger WHERE topic = %s", topic)
         for seed, broker in enumerate(cluster.brokers, start=2):
             broker.restart()
-            eventually(lambda: in_sync(cluster, topic) == {0, 1, 2}, timeout=90, message="all are in sync")
+            eventually(lambda: in_sync(cluster, topic) == {0, 1, 2}, timeout=90, message="all copies are in sync")
             more = dialogues(topic, CUT, seed)
             sent |= more
             publish(cluster, more)
             wait_read(environment, sent.keys(), 90)
         assert environment.value("SELECT leader_epoch FROM ingest_ledger WHERE topic = %s", topic) > noted
-        eventually(lambda: service.get("/readyz")[0] == 200, message="ready")
+        eventually(lambda: service.get("/readyz")[0] == 200, message="the replica is ready")
         assert log_lines(log, "partition_stopped") == []
         environment.assert_caught_up()
         assert service.stop() == 0
@@ -185,8 +189,8 @@ def test_leaders_that_move_without_a_loss(cluster: Lab, environment: Environment
 def test_a_partition_without_a_leader_blocks_no_other(cluster: Lab, environment: Environment, tmp_path: Path) -> None:
     """After a restart the others are read at once, the partition without a leader is named, and no process ends."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
-    place(cluster, topic, [[0], [1], [2]])
-    sick = f"{topic}/0"
+    recreate_topic(cluster, topic, [[0], [1], [2]])
+    leaderless = f"{topic}/0"
     sent = {number: dialogues(topic, 10, number) for number in range(3)}
     for number, records in sent.items():
         publish(cluster, records, number)
@@ -194,18 +198,18 @@ def test_a_partition_without_a_leader_blocks_no_other(cluster: Lab, environment:
     eventually(lambda: set(leaders(cluster, topic)) == {1, 2}, message="partition 0 has no leader")
     with ServiceProcess(environment, log, **STALL) as service:
         healthy = sent[1].keys() | sent[2].keys()
-        eventually(lambda: ids(environment) == healthy, timeout=30, message="the others are read")
+        eventually(lambda: ids(environment) == healthy, timeout=30, message="the other partitions are read")
         eventually(lambda: "no leader" in service.get("/readyz")[1], message="the partition is named")
-        assert json.loads(service.get("/readyz")[1])["checks"]["leaders"] == f"{sick}: it has no leader"
-        assert {line["partition"] for line in log_lines(log, "partition_without_leader")} == {sick}
+        assert json.loads(service.get("/readyz")[1])["checks"]["leaders"] == f"{leaderless}: it has no leader"
+        assert {line["partition"] for line in log_lines(log, "partition_without_leader")} == {leaderless}
         assert service.metric("rag_leaderless_partitions", topic=topic, partition="0") == 1
-        assert f"{sick} cannot be read: it has no leader" in environment.run("doctor", "--json").stdout
+        assert f"{leaderless} cannot be read: it has no leader" in environment.run("doctor", "--json").stdout
         shown = environment.run("ledger", "--check", "--caught-up")
-        assert (shown.returncode, f"{sick}: it has no leader" in shown.stderr) == (3, True)
+        assert (shown.returncode, f"{leaderless}: it has no leader" in shown.stderr) == (3, True)
         assert_continues(cluster, environment, service, topic, healthy)
         cluster.brokers[0].start()
         eventually(lambda: sent[0].keys() <= ids(environment), message="the partition is read when it has a leader")
-        eventually(lambda: service.get("/readyz")[0] == 200, message="ready")
+        eventually(lambda: service.get("/readyz")[0] == 200, message="the replica is ready")
         assert service.metric("rag_leaderless_partitions") == 0
         environment.assert_caught_up()
         assert service.stop() == 0
@@ -219,7 +223,7 @@ def assert_continues(lab: Lab, environment: Environment, service: ServiceProcess
         publish(lab, more, 1 + seed % 2)
         read |= more.keys()
         wait_read(environment, read, 30)
-        assert service.running.poll() is None, "a process has ended"
+        assert service.running.poll() is None, "the process has ended"
         assert service.get("/healthz")[0] == 200
         if time.monotonic() > until:
             return
@@ -227,4 +231,4 @@ def assert_continues(lab: Lab, environment: Environment, service: ServiceProcess
 
 def wait_read(environment: Environment, expected: Collection[Any], seconds: float) -> None:
     """Wait until exactly these records are in the tables."""
-    eventually(lambda: ids(environment) == expected, timeout=seconds, message="all is read")
+    eventually(lambda: ids(environment) == expected, timeout=seconds, message="all records are read")

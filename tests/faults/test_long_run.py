@@ -27,12 +27,12 @@ TWO_AT_ONCE = "two of these at once"
 _GENERATION = re.compile(r"[Ss]tabilized group (\S+) generation (\d+)")
 
 
-def test_everything_mixed(cluster: Lab, stage: Stage, long: float, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_faults_mixed(cluster: Lab, stage: Stage, long: float, capsys: pytest.CaptureFixture[str]) -> None:
     """After each fault, all partitions are written again. At the end no record was lost, duplicated or left out."""
     if not long:
         pytest.skip("the long run is asked for with --long 1")
     limits = {"postgres__statement_timeout_s": "5", "postgres__connect_timeout_s": "3"}
-    with stage("long run, everything mixed", cluster, replicas=3, rate=200.0, **limits) as scene:
+    with stage("long run, all faults mixed", cluster, replicas=3, rate=200.0, **limits) as scene:
         scene.may_end = len(PLAN)  # a task that hangs for long may end the process
         plan = shuffled(scene.chance, long)
         total = len(plan)

@@ -9,8 +9,8 @@ import pytest
 
 from tests.faults.conftest import Stage
 from tests.faults.lab import Lab
-from tests.faults.proxy import BOTH, Proxy, Way
-from tests.faults.scene import Scene, last
+from tests.faults.proxy import BOTH, Direction, Proxy
+from tests.faults.scene import Scene, let_time_pass
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -36,18 +36,18 @@ def test_network_faults(lab: Lab, stage: Stage, links: Callable[[Scene], list[Pr
     """The network is cut, reset, half-open in each direction or in both, or slow. Each fault lasts a while and then
     ends.
     """
-    weather: dict[str, Callable[[Proxy], None]] = {
+    network_faults: dict[str, Callable[[Proxy], None]] = {
         "cut": Proxy.cut,
-        "half-open, nothing arrives": lambda proxy: proxy.hold([Way.TO_SERVER]),
-        "half-open, nothing comes back": lambda proxy: proxy.hold([Way.TO_CLIENT]),
+        "half-open, no request arrives": lambda proxy: proxy.hold([Direction.TO_SERVER]),
+        "half-open, no answer arrives": lambda proxy: proxy.hold([Direction.TO_CLIENT]),
         "half-open in both directions": lambda proxy: proxy.hold(BOTH),
         "slow": lambda proxy: proxy.slow(SLOW),
     }
-    with stage(f"network to {server} cut, half-open, slow, reset", lab, **SHORT_LIMITS) as scene:
-        for name, make in weather.items():
+    with stage(f"network to {server} cut, half-open, slow or reset", lab, **SHORT_LIMITS) as scene:
+        for name, make in network_faults.items():
             for proxy in links(scene):
                 make(proxy)
-            last(HELD_SECONDS)
+            let_time_pass(HELD_SECONDS)
             for proxy in links(scene):
                 proxy.heal()
             scene.recover(f"network to {server} {name}")
@@ -62,7 +62,7 @@ def test_network_faults(lab: Lab, stage: Stage, links: Callable[[Scene], list[Pr
 )
 def test_dead_connections(lab: Lab, stage: Stage, links: Callable[[Scene], list[Proxy]], server: str) -> None:
     """The machine at the other end has disappeared without closing them. Only new connections work."""
-    with stage(f"connections to {server} silently dead", lab, **SHORT_LIMITS) as scene:
+    with stage(f"connections to {server} dead but not closed", lab, **SHORT_LIMITS) as scene:
         for proxy in links(scene):
             proxy.hold_present()
         scene.recover(f"connections to {server} dead")
@@ -70,25 +70,25 @@ def test_dead_connections(lab: Lab, stage: Stage, links: Callable[[Scene], list[
 
 def test_one_replica_cut_off_from_kafka(lab: Lab, stage: Stage) -> None:
     """It still reaches PostgreSQL, and writes its records until another replica has claimed its partitions."""
-    with stage("one replica cut off from Kafka alone", lab) as scene:
-        alone, other = scene.fleet.replicas
+    with stage("one replica cut off from Kafka", lab) as scene:
+        isolated, other = scene.fleet.replicas
         for proxy in kafka_links(scene):
-            proxy.hold(pid=alone.pid)
+            proxy.hold(pid=isolated.pid)
         scene.recover("one replica cut off from Kafka", time.monotonic())
-        last(HELD_SECONDS)
+        let_time_pass(HELD_SECONDS)
         owners = {row["owner"].rpartition(":")[2] for row in scene.environment.query("SELECT owner FROM ingest_ledger")}
         assert owners == {str(other.pid)}
         for proxy in kafka_links(scene):
             proxy.heal()
-        scene.recover("one replica back")
+        scene.recover("the replica reconnected")
 
 
 def test_one_replica_cut_off_from_postgresql(lab: Lab, stage: Stage) -> None:
     """It is still a member of the group and keeps its partitions: they wait, the others continue."""
-    with stage("one replica cut off from PostgreSQL alone", lab) as scene:
-        alone, _ = scene.fleet.replicas
-        alone.postgres.cut()
-        last(HELD_SECONDS)
-        alone.service.wait_page("/readyz", 503)
-        alone.postgres.heal()
+    with stage("one replica cut off from PostgreSQL", lab) as scene:
+        isolated, _ = scene.fleet.replicas
+        isolated.postgres.cut()
+        let_time_pass(HELD_SECONDS)
+        isolated.service.wait_page("/readyz", 503)
+        isolated.postgres.heal()
         scene.recover("one replica cut off from PostgreSQL")

@@ -24,7 +24,7 @@ BACKLOG = 900  # records that arrive while no replica runs
 GONE = 20  # of one partition, deleted before they were read
 
 
-def test_retention_passes_the_reader(lab: Lab, stage: Stage) -> None:
+def test_retention_deletes_unread_records(lab: Lab, stage: Stage) -> None:
     """Records are deleted before they are read: their partition stops, the others continue; after a decision it
     continues too.
     """
@@ -47,7 +47,7 @@ def build_up_backlog(scene: Scene) -> None:
     for replica in scene.fleet.replicas:
         assert replica.stop() == 0
     wanted = scene.traffic.count + BACKLOG
-    eventually(lambda: scene.traffic.count >= wanted, message="a backlog")
+    eventually(lambda: scene.traffic.count >= wanted, message="a backlog has arrived")
     scene.traffic.stop()
 
 
@@ -73,11 +73,11 @@ def wait_until_stopped(scene: Scene, places: list[Place]) -> None:
     up.
     """
     wanted = {f"{place.topic}/{place.partition}" for place in places}
-    eventually(lambda: stopped(scene) >= wanted, message=f"{wanted} stopped")
+    eventually(lambda: stopped(scene) >= wanted, message=f"{wanted} have stopped")
     assert stopped_now(scene) == len(places)
     before = offsets(scene)
     others = {place: offset for place, offset in before.items() if f"{place[0]}/{place[1]}" not in wanted}
-    assert others, "there are others"
+    assert others, "there are other partitions"
     for place in places:
         assert before[place[:2]] == offsets(scene)[place[:2]]
 
@@ -112,7 +112,7 @@ def offsets(scene: Scene) -> dict[tuple[str, int], int]:
     return {(line["topic"], line["partition"]): line["next_offset"] for line in lines}
 
 
-def test_a_topic_recreated(lab: Lab, stage: Stage) -> None:
+def test_a_recreated_topic(lab: Lab, stage: Stage) -> None:
     """It is deleted and created again with the same name and fewer records. No new record is mistaken for an earlier
     one.
     """
@@ -124,7 +124,7 @@ def test_a_topic_recreated(lab: Lab, stage: Stage) -> None:
         for replica in scene.fleet.replicas:
             assert replica.stop() == 0
         topic = scene.environment.topics["dialogue"]
-        make_anew(lab, topic)
+        recreate(lab, topic)
         scene.traffic.send(record for record in records(scene.seed, 40) if record.sent.kind == "dialogue")
         start_all(scene)
         places = [Place(topic, number, 0) for number in range(2)]
@@ -136,7 +136,7 @@ def test_a_topic_recreated(lab: Lab, stage: Stage) -> None:
         scene.happened["topic recreated"] += 1
 
 
-def make_anew(lab: Lab, topic: str) -> None:
+def recreate(lab: Lab, topic: str) -> None:
     """Delete the topic, wait until it is gone, and create it again."""
     admin = AdminClient({"bootstrap.servers": lab.bootstrap_servers})
     delete_topics(admin, [topic])

@@ -7,31 +7,31 @@ import pytest
 from tests.faults.conftest import Stage
 from tests.faults.fleet import Replica
 from tests.faults.lab import Lab
-from tests.faults.scene import Scene, last
+from tests.faults.scene import Scene, let_time_pass
 
 pytestmark = pytest.mark.timeout(300)
 
 CHANGES = 30
 
 
-def test_a_storm_of_rebalances(lab: Lab, stage: Stage) -> None:
+def test_many_rebalances(lab: Lab, stage: Stage) -> None:
     """Every second a replica joins, leaves or is killed. Afterwards every record is written once."""
-    with stage("rebalance storm: a replica comes or goes every second", lab, replicas=4) as scene:
+    with stage("many rebalances: a replica joins or leaves every second", lab, replicas=4) as scene:
         for _ in range(CHANGES):
             change(scene, scene.chance.choice(scene.fleet.replicas))
-            last(1.0)
+            let_time_pass(1.0)
         for replica in scene.fleet.replicas:
             if not replica.is_wanted:
                 replica.wait_ended()
                 replica.start()
-        scene.recover("storm over")
+        scene.recover("many rebalances")
 
 
 def change(scene: Scene, replica: Replica) -> None:
     """Join, leave, or be killed."""
     if replica.has_ended:
         replica.start()
-        scene.happened["replica came"] += 1
+        scene.happened["replica joined"] += 1
     elif replica.is_wanted and scene.chance.random() < 0.5:
         replica.kill()
         scene.happened["replica killed"] += 1

@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.conftest import Stage
 from tests.faults.lab import Lab
-from tests.faults.scene import last
+from tests.faults.scene import let_time_pass
 from tests.faults.traffic import Maker, Mix, Outgoing, Sent
 from tests.support.ingestion import as_json, small_dialogue
 from tests.support.producers import random_uuid
@@ -25,13 +25,13 @@ LARGE = {"message.max.bytes": 33_000_000, "compression.type": "zstd", "linger.ms
 @pytest.mark.parametrize(
     ("mix", "title"),
     [
-        (Mix(bad=0.01), "poisoned topic, 1 % bad"),
-        (Mix(bad=0.5), "poisoned topic, 50 % bad"),
-        (Mix(bad=1.0), "poisoned topic, nothing but bad records"),
-        (Mix(bad=1.0, refused=1.0), "nothing but records that PostgreSQL refuses"),
+        (Mix(bad=0.01), "1 % bad records"),
+        (Mix(bad=0.5), "50 % bad records"),
+        (Mix(bad=1.0), "only bad records"),
+        (Mix(bad=1.0, refused=1.0), "only records that PostgreSQL rejects"),
     ],
 )
-def test_a_poisoned_topic(lab: Lab, stage: Stage, mix: Mix, title: str) -> None:
+def test_bad_records(lab: Lab, stage: Stage, mix: Mix, title: str) -> None:
     """Each bad record is one dead letter, each good one is a row, and the lag stays small."""
     with stage(title, lab, mix=mix) as scene:
         scene.observer.wait_for_more(2000, seconds=120)
@@ -65,10 +65,10 @@ def test_records_at_and_above_the_limits(lab: Lab, stage: Stage) -> None:
 
 def test_aborted_and_abandoned_transactions(lab: Lab, stage: Stage) -> None:
     """Most are aborted. Some stay open until the broker ends them, and records behind these are read then."""
-    with stage("transactions aborted, and left open", lab, mix=Mix(aborted=0.8)) as scene:
+    with stage("transactions aborted or left open", lab, mix=Mix(aborted=0.8)) as scene:
         for number in range(3):
             left = scene.traffic.leave_open(records(scene.seed + number, 20), LEFT_OPEN_SECONDS)
-            last(LEFT_OPEN_SECONDS)
+            let_time_pass(LEFT_OPEN_SECONDS)
             scene.recover("transaction left open")
             del left
 

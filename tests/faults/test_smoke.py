@@ -17,17 +17,17 @@ def test_the_worst_moments_of_a_flush(lab: Lab, stage: Stage) -> None:
     """The answer to COMMIT is lost, a replica is killed right after a commit, or the database restarts: the counts are
     exact, and recovery is quick.
     """
-    with stage("smoke: lost answer, kill after COMMIT, PostgreSQL restarted", lab) as scene:
+    with stage("smoke test: answer to COMMIT lost, SIGKILL after COMMIT, PostgreSQL killed", lab) as scene:
         first, second = scene.fleet.replicas
         trap = first.postgres.set_trap(Step.COMMITTED)
         trap.wait(60)
-        trap.tear()
+        trap.drop()
         scene.recover("answer to COMMIT lost")
         trap = second.postgres.set_trap(Step.COMMITTED, 2)
         trap.wait(60)
         second.kill()
         killed = time.monotonic()
-        trap.tear()
+        trap.drop()
         scene.recover("SIGKILL after COMMIT", killed)
         lab.postgres.kill()
         lab.postgres.start()

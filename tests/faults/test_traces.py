@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from consumer.events.otlp.kinds import Signal
-from tests.faults.scene import last
+from tests.faults.scene import let_time_pass
 from tests.support.otlp import as_json, fold, record, staged, traced
 from tests.support.producers import produce
 from tests.support.service import Environment, ServiceProcess, eventually
@@ -36,7 +36,7 @@ def records_of(spans: list[Span], chance: random.Random) -> Iterator[bytes]:
             yield value
 
 
-def test_every_trace_is_one_dialogue_though_replicas_are_killed(
+def test_every_trace_is_one_dialogue_although_replicas_are_killed(
     database: str,
     bootstrap_servers: str,
     topic_factory: Callable[..., str],
@@ -56,10 +56,14 @@ def test_every_trace_is_one_dialogue_though_replicas_are_killed(
             with ServiceProcess(environment, tmp_path / f"killed-{number}") as replica:
                 replica.wait_ready()
                 produce(bootstrap_servers, [(topics["otlp_spans"], value) for value in portion])
-                last(chance.uniform(0.0, 1.5))
+                let_time_pass(chance.uniform(0.0, 1.5))
                 replica.kill()
         environment.assert_caught_up(timeout=120)
-        eventually(lambda: environment.value("SELECT count(*) FROM touched_traces") == 0, timeout=120, message="folded")
+        eventually(
+            lambda: environment.value("SELECT count(*) FROM touched_traces") == 0,
+            timeout=120,
+            message="all traces are folded",
+        )
     assert_exact(environment, traces)
     assert environment.accounted_for() == len(values)
 

@@ -141,7 +141,7 @@ class Traffic:
         self._ending.set()
         for thread in self._threads:
             thread.join(120)
-            assert not thread.is_alive(), "a producer waits for the brokers for ever"
+            assert not thread.is_alive(), "a producer still waits for the brokers"
         assert not self._failures, self._failures
 
     def send(self, records: Iterable[Outgoing], **options: Any) -> None:
@@ -174,7 +174,7 @@ class Traffic:
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - told by stop(), in the test's own thread
+        except BaseException as error:  # noqa: BLE001 - raised by stop(), in the thread of the test
             self._failures.append(error)
 
     def _send_plain(self) -> None:

@@ -10,8 +10,8 @@ from confluent_kafka.admin import AdminClient
 from tests.faults.fleet import Replica
 from tests.faults.lab import Lab
 from tests.faults.postgres_wire import Step
-from tests.faults.proxy import BOTH, Proxy, Way
-from tests.faults.scene import Scene, last
+from tests.faults.proxy import BOTH, Direction, Proxy
+from tests.faults.scene import Scene, let_time_pass
 from tests.support.service import eventually
 
 Trouble = Callable[[Scene], AbstractContextManager[None]]
@@ -37,7 +37,7 @@ def kill(scene: Scene) -> Iterator[None]:
             with suppress(TimeoutError):  # it may have no partitions now
                 trap.wait(5)
         replica.kill()
-        trap.tear()
+        trap.drop()
         replica.start()
         yield
 
@@ -48,7 +48,7 @@ def freeze(scene: Scene) -> Iterator[None]:
     with chosen(scene) as replica:
         replica.freeze()
         yield
-        last(scene.chance.uniform(7, 11))
+        let_time_pass(scene.chance.uniform(7, 11))
         replica.thaw()
 
 
@@ -58,7 +58,7 @@ def restart_database(scene: Scene) -> Iterator[None]:
     postgres = scene.lab.postgres
     postgres.kill() if scene.chance.random() < 0.6 else postgres.stop()
     yield
-    last(scene.chance.uniform(0, 4))
+    let_time_pass(scene.chance.uniform(0, 4))
     postgres.start()
 
 
@@ -68,33 +68,33 @@ def restart_broker(scene: Scene) -> Iterator[None]:
     broker = scene.chance.choice(scene.lab.brokers)
     broker.kill() if scene.chance.random() < 0.7 else broker.stop()
     yield
-    last(scene.chance.uniform(0, 8))
+    let_time_pass(scene.chance.uniform(0, 8))
     broker.start()
-    eventually(lambda: is_whole(scene.lab), timeout=90, message="every partition has all its copies again")
+    eventually(lambda: all_in_sync(scene.lab), timeout=90, message="every partition has all its copies again")
 
 
 @contextmanager
-def bad_weather(scene: Scene) -> Iterator[None]:
+def network_fault(scene: Scene) -> Iterator[None]:
     """Cut, reset, hold or slow one link: that of a replica to PostgreSQL, or all links to one broker."""
     proxy = scene.chance.choice([*scene.lab.broker_proxies, *(one.postgres for one in scene.fleet.replicas)])
-    scene.chance.choice(_WEATHER)(proxy)
+    scene.chance.choice(_NETWORK_FAULTS)(proxy)
     yield
-    last(scene.chance.uniform(1, 8))
+    let_time_pass(scene.chance.uniform(1, 8))
     proxy.heal()
 
 
-_WEATHER: tuple[Callable[[Proxy], None], ...] = (
+_NETWORK_FAULTS: tuple[Callable[[Proxy], None], ...] = (
     Proxy.cut,
     Proxy.reset,
     lambda proxy: proxy.hold(BOTH),
-    lambda proxy: proxy.hold([Way.TO_CLIENT]),
-    lambda proxy: proxy.hold([Way.TO_SERVER]),
+    lambda proxy: proxy.hold([Direction.TO_CLIENT]),
+    lambda proxy: proxy.hold([Direction.TO_SERVER]),
     lambda proxy: proxy.slow(20_000),
 )
 
 
 @contextmanager
-def leave_and_come(scene: Scene) -> Iterator[None]:
+def leave_and_join(scene: Scene) -> Iterator[None]:
     """Send SIGTERM; when the replica has ended, another one joins."""
     with chosen(scene) as replica:
         replica.leave()
@@ -106,15 +106,15 @@ def leave_and_come(scene: Scene) -> Iterator[None]:
 # How often each happens in a whole long run.
 PLAN: Mapping[str, tuple[Trouble, int]] = {
     "process killed": (kill, 110),
-    "process frozen beyond its session": (freeze, 14),
+    "process frozen for longer than the session timeout": (freeze, 14),
     "PostgreSQL killed or restarted": (restart_database, 24),
     "broker killed or restarted": (restart_broker, 24),
-    "network cut, half-open, slow or reset": (bad_weather, 30),
-    "replica left, another came": (leave_and_come, 20),
+    "network cut, half-open, slow or reset": (network_fault, 30),
+    "replica left, another joined": (leave_and_join, 20),
 }
 
 
-def is_whole(lab: Lab) -> bool:
+def all_in_sync(lab: Lab) -> bool:
     """Return whether every partition is on as many brokers as it should be."""
     topics = AdminClient({"bootstrap.servers": lab.bootstrap_servers}).list_topics(timeout=30).topics.values()
     return all(len(part.isrs) == len(part.replicas) for topic in topics for part in topic.partitions.values())

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.archives import HOURLY, roll_up
-from tests.support.partitions import converted, dress_up
+from tests.support.partitions import converted, make_with_properties
 from tests.support.psql import FILES, VERSIONS, execute, run_files, server_dsn
 from tests.support.stack import fresh_database
 
@@ -35,20 +35,20 @@ def filled(filled_template: tuple[str, str]) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session", params=VERSIONS)
-def dressed_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+def template_with_properties(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     """Return the DSN of a server, on either version, and the name of a database whose table has every possible
     property.
     """
     server = server_dsn(request)
     with fresh_database(server) as dsn:
-        dress_up(dsn)
+        make_with_properties(dsn)
         yield server, urlsplit(dsn).path.removeprefix("/")
 
 
 @pytest.fixture
-def dressed(dressed_template: tuple[str, str]) -> Iterator[str]:
+def with_properties(template_with_properties: tuple[str, str]) -> Iterator[str]:
     """Return the DSN of a database with a filled table that has every possible property, foreign keys included."""
-    with fresh_database(*dressed_template) as dsn:
+    with fresh_database(*template_with_properties) as dsn:
         yield dsn
 
 

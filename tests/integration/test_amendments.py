@@ -30,7 +30,7 @@ def environment(database: str, bootstrap_servers: str, topic_factory: Callable[.
 
 
 @dataclass
-class Truth:
+class Expected:
     """The published events, and the expected content of the tables."""
 
     topics: dict[str, str]
@@ -76,31 +76,31 @@ class Truth:
         return (START + timedelta(seconds=self.chance.randrange(10**6))).isoformat()
 
 
-def everything(environment: Environment, seed: int) -> Truth:
+def everything(environment: Environment, seed: int) -> Expected:
     """Return rows and amendments in random order, some amendments without a row, and some reports of plugins."""
-    truth = Truth(environment.topics, random.Random(seed))
+    expected = Expected(environment.topics, random.Random(seed))
     for _ in range(DIALOGUES):
-        truth.dialogue()
+        expected.dialogue()
     for _ in range(PIECES):
-        truth.piece()
+        expected.piece()
     for number in range(NEVER):
-        nobody = str(random_uuid(truth.chance))
-        truth.add("feedback", {"dialogue_id": nobody, "user_feedback": 1, "given_at": truth.moment()})
+        nobody = str(random_uuid(expected.chance))
+        expected.add("feedback", {"dialogue_id": nobody, "user_feedback": 1, "given_at": expected.moment()})
         report = {"name": "wiki", "source": "s", "capabilities": [], "version": str(number)}
-        truth.add("plugin", report | {"reported_at": (START + timedelta(hours=number)).isoformat()})
-    truth.chance.shuffle(truth.records)
-    return truth
+        expected.add("plugin", report | {"reported_at": (START + timedelta(hours=number)).isoformat()})
+    expected.chance.shuffle(expected.records)
+    return expected
 
 
-def assert_true(environment: Environment, truth: Truth) -> None:
+def assert_as_expected(environment: Environment, expected: Expected) -> None:
     """Compare every row with the expected one, and the amendments with the ledger."""
     verdicts = environment.query("SELECT id::text, user_feedback FROM ai_dialogue_log")
-    assert {row["id"]: row["user_feedback"] for row in verdicts} == truth.feedback
+    assert {row["id"]: row["user_feedback"] for row in verdicts} == expected.feedback
     for row in environment.query("SELECT * FROM provenance"):
-        wanted = truth.checks[str(row["id"])]
+        wanted = expected.checks[str(row["id"])]
         assert {name: row[name] for name in wanted} == wanted
     assert environment.value("SELECT version FROM plugin_registry WHERE name = 'wiki'") == str(NEVER - 1)
-    assert environment.value("SELECT sum(amended) FROM ingest_ledger") == truth.amendments
+    assert environment.value("SELECT sum(amended) FROM ingest_ledger") == expected.amendments
     assert environment.value("SELECT count(*) FROM dead_letters") == 0
     assert environment.value("SELECT count(*) FROM kept_feedback WHERE applied_at IS NULL") == NEVER
 
@@ -121,17 +121,17 @@ def settled(environment: Environment) -> bool:
 
 def test_amendments_in_any_order_have_the_same_result(environment: Environment, tmp_path: Path) -> None:
     """Two replicas run and one is killed: rows, ledger, days and metrics are as expected."""
-    truth = everything(environment, seed=1)
-    send(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], truth.records)
+    expected = everything(environment, seed=1)
+    send(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], expected.records)
     with (
         ServiceProcess(environment, tmp_path / "one", **SMALL_BATCHES) as first,
         ServiceProcess(environment, tmp_path / "two", **SMALL_BATCHES) as second,
     ):
-        eventually(lambda: environment.accounted_for() > len(truth.records) // 3)
+        eventually(lambda: environment.accounted_for() > len(expected.records) // 3)
         first.kill()
         environment.assert_caught_up()
-        eventually(lambda: settled(environment), message="amendments settled and days computed")
-        assert_true(environment, truth)
+        eventually(lambda: settled(environment), message="amendments are settled and days are computed")
+        assert_as_expected(environment, expected)
         days = environment.query(
             "SELECT sum(feedback_positive) AS yes, sum(feedback_negative) AS no FROM rag_metrics_history"
         )

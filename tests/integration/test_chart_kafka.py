@@ -71,7 +71,7 @@ def test_the_rights_are_sufficient(environment: Environment, tmp_path: Path) -> 
     """The service reads every topic, retention publishes its notices, and `doctor` can check everything."""
     with ServiceProcess(environment, tmp_path / "log") as service:
         wait_for_records(environment, EVENTS)
-        eventually(lambda: service.get("/readyz")[0] == 200, message="ready")
+        eventually(lambda: service.get("/readyz")[0] == 200, message="the replica is ready")
         looked_at = [one for one in environment.run_json("doctor")["findings"] if one["check"].startswith("topic ")]
         assert {one["check"] for one in looked_at} == {f"topic {name}" for name in TOPICS.values()}
         assert [one for one in looked_at if one["severity"] == "error" or "may not" in one["found"]] == []

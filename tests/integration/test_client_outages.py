@@ -28,7 +28,7 @@ from tests.support.stack import QUICK_RESTART, Database, SharedServers, Topics
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(os.environ.get("RAGLEDGER_TEST_STACK") == "docker", reason="this stops embedded servers"),
+    pytest.mark.skipif(os.environ.get("RAGLEDGER_TEST_STACK") == "docker", reason="stops embedded servers"),
 ]
 
 KINDS = ("dialogue", "feedback", "provenance")
@@ -121,7 +121,7 @@ def test_kafka_may_be_down_at_the_start_and_later(
     broker.kill()
     try:
         with running("outage", environment, broker, log) as application:
-            eventually(lambda: "Kafka is unreachable" in application.log.read_text(), message="reported")
+            eventually(lambda: "Kafka is unreachable" in application.log.read_text(), message="the outage is reported")
             for end in (broker.kill, broker.stop):
                 broker.restart()
                 topic, servers = environment.topics["dialogue"], broker.bootstrap_servers
@@ -183,7 +183,7 @@ def test_the_end_of_a_process_loses_nothing(
 ) -> None:
     """The process ends as it would without the client, and the application's signal handler runs."""
     with running(scenario, environment, broker, log) as application:
-        eventually(application.ids, message="recorded")
+        eventually(application.ids, message="an event is recorded")
         if scenario != "at_exit":
             application.process.terminate()
         assert application.wait() == code
@@ -207,7 +207,7 @@ def test_gunicorn_while_kafka_stops_and_starts(
                 answered.append(json.load(response))
 
     try:
-        eventually(lambda: "Booting worker" in application.log.read_text(), message="workers")
+        eventually(lambda: "Booting worker" in application.log.read_text(), message="the workers have started")
         ask(50)
         broker.kill()
         ask(50)

@@ -48,7 +48,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return build(tmp_path_factory.mktemp("dist"))
 
 
-def test_both_are_built_alike(built: tuple[Path, Path], tmp_path: Path) -> None:
+def test_two_builds_are_equal(built: tuple[Path, Path], tmp_path: Path) -> None:
     """They are equal byte for byte, and the wheel that is built from the sdist is equal too."""
     again = build(tmp_path / "again")
     assert [one.read_bytes() for one in built] == [one.read_bytes() for one in again]

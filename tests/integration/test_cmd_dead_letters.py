@@ -79,7 +79,7 @@ def letters(stack: Servers, migrated_template: str, tmp_path_factory: pytest.Tem
         total = len(bad) + len(good)
         with ServiceProcess(environment, log, **ONE_BATCH, RAGLEDGER_BATCH__MAX_ROWS=str(total)) as service:
             wait_for_records(environment, total)
-            eventually(lambda: service.metric("rag_batch_rows_count") == 1, message="counted after COMMIT")
+            eventually(lambda: service.metric("rag_batch_rows_count") == 1, message="the batch is counted after COMMIT")
             metrics = {name: service.metric(name) for name in ("rag_batch_rows_count", "rag_dead_letters_total")}
             metrics |= {f"dead {topic}": service.metric("rag_dead_letters_total", topic=topic) for topic in TABLES}
             assert service.stop() == 0

@@ -29,11 +29,11 @@ from tests.support.stack import Servers, Topics, fresh_database
 pytestmark = pytest.mark.timeout(120)
 
 MANY = 12_000
-WELL = {"log_error_verbosity": "terse", "max_connections": "60"}
+HEALTHY = {"log_error_verbosity": "terse", "max_connections": "60"}
 LZ4 = {"default_toast_compression": "lz4"}  # Debian's PostgreSQL has it, the bundled one does not
 
 
-class Clinic(NamedTuple):
+class Installation(NamedTuple):
     """A durable server, the name of a migrated database on it, and topics."""
 
     server: PostgresServer
@@ -41,7 +41,7 @@ class Clinic(NamedTuple):
     topics: dict[str, str]
 
 
-class Patient(NamedTuple):
+class CheckedDatabase(NamedTuple):
     """A database with the DSN of its owner, and the settings of a service that may write to it."""
 
     owner: str
@@ -71,12 +71,12 @@ def of(findings: list[dict[str, Any]], check: str, severity: str | None = None) 
 
 
 @contextmanager
-def clinic_on(stack: Servers, version: int) -> Iterator[Clinic]:
+def installation_on(stack: Servers, version: int) -> Iterator[Installation]:
     """Start a server for this file with settings as in production, which other tests turn off."""
     topics = Topics(stack.bootstrap_servers)
     with Workspace() as workspace, ExitStack() as made:
         try:
-            server = PostgresServer(workspace, version=version, settings=WELL | (LZ4 if version < 18 else {}))
+            server = PostgresServer(workspace, version=version, settings=HEALTHY | (LZ4 if version < 18 else {}))
         except EmbeddedError as error:
             pytest.skip(str(error))
         server.start()
@@ -86,20 +86,20 @@ def clinic_on(stack: Servers, version: int) -> Iterator[Clinic]:
         dsn = made.enter_context(fresh_database(server.dsn))
         assert Environment(dsn, "127.0.0.1:9", {}).run("migrate", "up").returncode == 0
         execute(dsn, "CREATE EXTENSION pg_stat_statements")
-        yield Clinic(server, urlsplit(dsn).path.removeprefix("/"), names)
+        yield Installation(server, urlsplit(dsn).path.removeprefix("/"), names)
 
 
 @pytest.fixture(scope="module")
-def newest(stack: Servers) -> Iterator[Clinic]:
+def newest(stack: Servers) -> Iterator[Installation]:
     """Return the newest PostgreSQL."""
-    with clinic_on(stack, 18) as made:
+    with installation_on(stack, 18) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def oldest(stack: Servers) -> Iterator[Clinic]:
+def oldest(stack: Servers) -> Iterator[Installation]:
     """Return the oldest PostgreSQL."""
-    with clinic_on(stack, 15) as made:
+    with installation_on(stack, 15) as made:
         yield made
 
 
@@ -110,28 +110,28 @@ def forget_checkpoints(dsn: str) -> None:
 
 
 @contextmanager
-def admitted(clinic: Clinic, stack: Servers) -> Iterator[Patient]:
+def checked_database(installation: Installation, stack: Servers) -> Iterator[CheckedDatabase]:
     """Return a copy of the database, for a service that is a member of ragledger_ingest."""
-    forget_checkpoints(clinic.server.dsn)  # of databases that other tests have dropped
-    with fresh_database(clinic.server.dsn, clinic.template) as owner, login(owner, INGEST) as service:
-        yield Patient(owner, Environment(service, stack.bootstrap_servers, clinic.topics))
+    forget_checkpoints(installation.server.dsn)  # of databases that other tests have dropped
+    with fresh_database(installation.server.dsn, installation.template) as owner, login(owner, INGEST) as service:
+        yield CheckedDatabase(owner, Environment(service, stack.bootstrap_servers, installation.topics))
 
 
 @pytest.fixture
-def patient(newest: Clinic, stack: Servers) -> Iterator[Patient]:
-    """Return a patient on the newest version."""
-    with admitted(newest, stack) as made:
+def target(newest: Installation, stack: Servers) -> Iterator[CheckedDatabase]:
+    """Return a database on the newest version."""
+    with checked_database(newest, stack) as made:
         yield made
 
 
 @pytest.fixture(params=["newest", pytest.param("oldest", marks=pytest.mark.slow)])
-def either(request: pytest.FixtureRequest, stack: Servers) -> Iterator[Patient]:
-    """Return a patient on either version."""
-    with admitted(request.getfixturevalue(request.param), stack) as made:
+def either(request: pytest.FixtureRequest, stack: Servers) -> Iterator[CheckedDatabase]:
+    """Return a database on either version."""
+    with checked_database(request.getfixturevalue(request.param), stack) as made:
         yield made
 
 
-def test_a_healthy_installation(either: Patient) -> None:
+def test_a_healthy_installation(either: CheckedDatabase) -> None:
     """The exit code is 0, there is no error or warning, and every check has run."""
     found = either.findings(0)
     assert [one for one in found if one["severity"] in ("error", "warning")] == []
@@ -141,58 +141,58 @@ def test_a_healthy_installation(either: Patient) -> None:
     assert all(one["fix"] for one in found if one["severity"] == "error")
 
 
-def test_the_output_for_people(patient: Patient) -> None:
+def test_the_output_for_people(target: CheckedDatabase) -> None:
     """A table, then the fixes in lines that can be copied, then a summary."""
-    execute(patient.owner, "DROP INDEX idx_plugin_enabled")
-    done = patient.environment.run("doctor")
+    execute(target.owner, "DROP INDEX idx_plugin_enabled")
+    done = target.environment.run("doctor")
     assert done.returncode == 3
     assert "MUST  index idx_plugin_enabled" in done.stdout
     assert "  MUST  index idx_plugin_enabled: run `ragledger migrate up`" in done.stdout
     assert "1 findings must be fixed." in done.stdout
 
 
-def open_dead_letter(patient: Patient) -> None:
+def open_dead_letter(target: CheckedDatabase) -> None:
     execute(
-        patient.owner,
+        target.owner,
         "INSERT INTO dead_letters (topic, partition, record_offset, record_timestamp, reason, discarded_at)"
         " VALUES ('t', 0, 1, now(), 'not_json', NULL), ('t', 0, 2, now(), 'tombstone', now())",
     )
 
 
-def ledger_row(patient: Patient, next_offset: int, idle: str = "0 s") -> None:
+def ledger_row(target: CheckedDatabase, next_offset: int, idle: str = "0 s") -> None:
     execute(
-        patient.owner,
+        target.owner,
         "INSERT INTO ingest_ledger (consumer_group, topic, partition, start_offset, next_offset, inserted, owner,"
-        f" updated_at) VALUES ('{patient.environment.group}', '{patient.environment.topics['dialogue']}', 0, 0,"
+        f" updated_at) VALUES ('{target.environment.group}', '{target.environment.topics['dialogue']}', 0, 0,"
         f" {next_offset}, {next_offset}, 'host:1', now() - interval '{idle}')",
     )
 
 
-def hide_rows(patient: Patient) -> None:
-    execute(patient.owner, "DROP POLICY ai_dialogue_ingest ON ai_dialogue_log")
+def hide_rows(target: CheckedDatabase) -> None:
+    execute(target.owner, "DROP POLICY ai_dialogue_ingest ON ai_dialogue_log")
 
 
-def out_of_balance(patient: Patient) -> None:
-    execute(patient.owner, "ALTER TABLE ingest_ledger DROP CONSTRAINT ingest_ledger_balanced")
-    ledger_row(patient, 0)
-    execute(patient.owner, "UPDATE ingest_ledger SET inserted = 1")
+def unbalanced(target: CheckedDatabase) -> None:
+    execute(target.owner, "ALTER TABLE ingest_ledger DROP CONSTRAINT ingest_ledger_balanced")
+    ledger_row(target, 0)
+    execute(target.owner, "UPDATE ingest_ledger SET inserted = 1")
 
 
-def invalid_index(patient: Patient) -> None:
-    execute(patient.owner, *["INSERT INTO plugin_registry VALUES (DEFAULT, gen_random_uuid(), 's', '{}', '1')"] * 2)
+def invalid_index(target: CheckedDatabase) -> None:
+    execute(target.owner, *["INSERT INTO plugin_registry VALUES (DEFAULT, gen_random_uuid(), 's', '{}', '1')"] * 2)
     with pytest.raises(psycopg.errors.UniqueViolation):
-        execute(patient.owner, "CREATE UNIQUE INDEX CONCURRENTLY unfinished ON plugin_registry (source)")
+        execute(target.owner, "CREATE UNIQUE INDEX CONCURRENTLY unfinished ON plugin_registry (source)")
 
 
-def sql(*statements: str) -> Callable[[Patient], None]:
-    """Run statements as the owner; `{role}` and `{database}` are those of the patient."""
-    return lambda patient: execute(
-        patient.owner, *(one.format(role=patient.role, database=patient.database) for one in statements)
+def sql(*statements: str) -> Callable[[CheckedDatabase], None]:
+    """Run statements as the owner; `{role}` and `{database}` are those of the database."""
+    return lambda target: execute(
+        target.owner, *(one.format(role=target.role, database=target.database) for one in statements)
     )
 
 
 # The defect, the check that finds it, the severity, the finding, and the fix.
-CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
+CASES: list[tuple[Callable[[CheckedDatabase], None], str, str, str, str]] = [
     (
         sql("DELETE FROM schema_migrations WHERE version = 6"),
         "migrations",
@@ -294,9 +294,9 @@ CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
         "limited to 4",
         "ALTER DATABASE {database} CONNECTION LIMIT 10",
     ),
-    (out_of_balance, "ledger", "error", "does not add up", "ragledger migrate verify"),
+    (unbalanced, "ledger", "error", "does not add up", "ragledger migrate verify"),
     (
-        lambda patient: ledger_row(patient, 10),
+        lambda target: ledger_row(target, 10),
         "ledger",
         "error",
         "the topic was deleted and recreated",
@@ -346,12 +346,12 @@ CASES: list[tuple[Callable[[Patient], None], str, str, str, str]] = [
 
 @pytest.mark.parametrize(("damage", "check", "severity", "says", "fix"), CASES, ids=[f"{c[1]}: {c[3]}" for c in CASES])
 def test_each_defect_is_found(
-    patient: Patient, damage: Callable[[Patient], None], check: str, severity: str, says: str, fix: str
+    target: CheckedDatabase, damage: Callable[[CheckedDatabase], None], check: str, severity: str, says: str, fix: str
 ) -> None:
     """The finding has its severity, its text and the exact command or statement. The exit code is 3 only for errors."""
-    damage(patient)
-    found = patient.findings(3 if severity == "error" else 0)
-    names = {"role": patient.role, "database": patient.database}
+    damage(target)
+    found = target.findings(3 if severity == "error" else 0)
+    names = {"role": target.role, "database": target.database}
     assert [
         one
         for one in of(found, check, severity)
@@ -359,36 +359,36 @@ def test_each_defect_is_found(
     ], of(found, check)
 
 
-def test_the_fix_of_a_finding_works(patient: Patient) -> None:
+def test_the_fix_of_a_finding_works(target: CheckedDatabase) -> None:
     """The printed fix, run as it is, removes the finding."""
     execute(
-        patient.owner,
-        f"REVOKE {INGEST} FROM {patient.role}",
-        f"ALTER ROLE {patient.role} CONNECTION LIMIT 3",
-        f"ALTER DATABASE {patient.database} SET timezone = 'Asia/Tokyo'",
-        f"GRANT DELETE ON provenance TO {patient.role}",
+        target.owner,
+        f"REVOKE {INGEST} FROM {target.role}",
+        f"ALTER ROLE {target.role} CONNECTION LIMIT 3",
+        f"ALTER DATABASE {target.database} SET timezone = 'Asia/Tokyo'",
+        f"GRANT DELETE ON provenance TO {target.role}",
     )
-    ledger_row(patient, 10)
-    treat(patient)  # objects that the role may not read are reported after it has its rights
-    treat(patient)
-    assert [one for one in patient.findings(0) if one["severity"] in ("error", "warning")] == []
+    ledger_row(target, 10)
+    apply_fixes(target)  # objects that the role may not read are reported after it has its rights
+    apply_fixes(target)
+    assert [one for one in target.findings(0) if one["severity"] in ("error", "warning")] == []
 
 
-def treat(patient: Patient) -> None:
+def apply_fixes(target: CheckedDatabase) -> None:
     """Run every statement and command of the fixes."""
-    for fix in {one["fix"] for one in patient.findings(3) if one["severity"] in ("error", "warning")}:
+    for fix in {one["fix"] for one in target.findings(3) if one["severity"] in ("error", "warning")}:
         program, *arguments = fix.removeprefix("once you know what was lost: ").split()
         if program == "ragledger":
-            done = patient.environment.run(*arguments)
+            done = target.environment.run(*arguments)
             assert done.returncode == 0, done.stderr
         else:
-            execute(patient.owner, *fix.split("; "))
+            execute(target.owner, *fix.split("; "))
 
 
 # ── tables and statistics ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_dead_rows_missing_statistics_and_unused_indexes(either: Patient) -> None:
+def test_dead_rows_missing_statistics_and_unused_indexes(either: CheckedDatabase) -> None:
     """Each is reported by its table; unique indexes and small tables are not."""
     execute(
         either.owner,
@@ -413,16 +413,16 @@ def test_dead_rows_missing_statistics_and_unused_indexes(either: Patient) -> Non
     assert all("DROP INDEX CONCURRENTLY public.idx_ai" in one["fix"] for one in of(found, "indexes", "note"))
 
 
-def has_statistics(patient: Patient) -> list[dict[str, Any]]:
+def has_statistics(target: CheckedDatabase) -> list[dict[str, Any]]:
     """Return the findings after PostgreSQL has counted."""
     both = "('touched_days', 'ai_dialogue_log')"
     counted = rows(
-        patient.owner, f"SELECT n_live_tup + n_dead_tup AS n FROM pg_stat_user_tables WHERE relname IN {both}"
+        target.owner, f"SELECT n_live_tup + n_dead_tup AS n FROM pg_stat_user_tables WHERE relname IN {both}"
     )
-    return patient.findings() if all(row["n"] > 10_000 for row in counted) else []
+    return target.findings() if all(row["n"] > 10_000 for row in counted) else []
 
 
-def test_the_slowest_statements_are_shown(either: Patient) -> None:
+def test_the_slowest_statements_are_shown(either: CheckedDatabase) -> None:
     """Statements on our tables are shown without constants; a query that is often slow is a reason to partition."""
     with psycopg.connect(either.owner, autocommit=True) as connection:
         connection.execute("SELECT pg_stat_statements_reset()")
@@ -436,68 +436,68 @@ def test_the_slowest_statements_are_shown(either: Patient) -> None:
     assert "geheim" not in json.dumps(found)
 
 
-def test_checkpoints_that_are_forced(either: Patient) -> None:
+def test_checkpoints_that_are_forced(either: CheckedDatabase) -> None:
     """If more are forced by size than by time, the log is too small."""
     execute(either.owner, *["CHECKPOINT"] * 12)
-    found = eventually(lambda: of(either.findings(), "checkpoints"), message="PostgreSQL has counted them")
+    found = eventually(lambda: of(either.findings(), "checkpoints"), message="PostgreSQL has counted the checkpoints")
     assert found[0]["severity"] == "warning"
     assert "ALTER SYSTEM SET max_wal_size = '4096MB'" in found[0]["fix"]
 
 
-def test_compression(oldest: Clinic, stack: Servers) -> None:
+def test_compression(oldest: Installation, stack: Servers) -> None:
     """pglz is reported if the server has lz4; the fix removes the finding."""
     names = ("default_toast_compression", "wal_compression")
-    with admitted(oldest, stack) as patient:
-        execute(patient.owner, *(f"ALTER SYSTEM SET {name} = pglz" for name in names), RELOAD)
+    with checked_database(oldest, stack) as target:
+        execute(target.owner, *(f"ALTER SYSTEM SET {name} = pglz" for name in names), RELOAD)
         try:
-            found = eventually(lambda: of(patient.findings(0), names[1]), message="the server has read the setting")
-            found += of(patient.findings(0), names[0])
+            found = eventually(lambda: of(target.findings(0), names[1]), message="the server has read the setting")
+            found += of(target.findings(0), names[0])
             assert [one["severity"] for one in found] == ["note", "note"]
-            execute(patient.owner, *found[0]["fix"].split("; "), found[1]["fix"].partition(",")[0])
-            eventually(lambda: not of(patient.findings(0), names[1]), message="the server has read the setting again")
-            assert not of(patient.findings(0), names[0])
+            execute(target.owner, *found[0]["fix"].split("; "), found[1]["fix"].partition(",")[0])
+            eventually(lambda: not of(target.findings(0), names[1]), message="the server has read the setting again")
+            assert not of(target.findings(0), names[0])
         finally:
-            execute(patient.owner, *(f"ALTER SYSTEM RESET {name}" for name in names), RELOAD)
+            execute(target.owner, *(f"ALTER SYSTEM RESET {name}" for name in names), RELOAD)
 
 
 @pytest.mark.parametrize("name", ["fsync", "full_page_writes", "autovacuum", "track_counts"])
-def test_settings_that_must_be_on(patient: Patient, name: str) -> None:
+def test_settings_that_must_be_on(target: CheckedDatabase, name: str) -> None:
     """If they are off, data or the server can be lost; the fix turns them on."""
-    execute(patient.owner, f"ALTER SYSTEM SET {name} = off", "SELECT pg_reload_conf()")
+    execute(target.owner, f"ALTER SYSTEM SET {name} = off", "SELECT pg_reload_conf()")
     try:
-        (found,) = eventually(lambda: of(patient.findings(), name), message="the server has read its configuration")
+        (found,) = eventually(lambda: of(target.findings(), name), message="the server has read its configuration")
         assert found["severity"] == "error"
     finally:
-        execute(patient.owner, *f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf()".split("; "))
+        execute(target.owner, *f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf()".split("; "))
     assert found["fix"] == f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf()"
 
 
-def test_more_connections_than_available(patient: Patient) -> None:
+def test_more_connections_than_available(target: CheckedDatabase) -> None:
     """The pools of all replicas count."""
-    patient.environment.variables["RAGLEDGER_POSTGRES__POOL_SIZE"] = "100"
-    (found,) = of(patient.findings(3), "connections")
+    target.environment.variables["RAGLEDGER_POSTGRES__POOL_SIZE"] = "100"
+    (found,) = of(target.findings(3), "connections")
     assert "not enough: 100 for the service" in found["found"]
-    patient.environment.variables["RAGLEDGER_POSTGRES__PGBOUNCER"] = "true"
-    assert of(patient.findings(0), "connections")[0]["severity"] == "note"
+    target.environment.variables["RAGLEDGER_POSTGRES__PGBOUNCER"] = "true"
+    assert of(target.findings(0), "connections")[0]["severity"] == "note"
 
 
 # ── Kafka ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_topics_that_are_missing(patient: Patient) -> None:
+def test_topics_that_are_missing(target: CheckedDatabase) -> None:
     """They are reported with the command that creates them."""
-    patient.environment.variables["RAGLEDGER_TOPICS__DIALOGUE"] = "nowhere"
-    (found,) = of(patient.findings(3), "topic nowhere")
+    target.environment.variables["RAGLEDGER_TOPICS__DIALOGUE"] = "nowhere"
+    (found,) = of(target.findings(3), "topic nowhere")
     assert "--create --topic nowhere" in found["fix"]
     assert found["fix"].endswith("--replication-factor 1")
 
 
-def test_a_topic_with_a_short_retention(patient: Patient, bootstrap_servers: str) -> None:
+def test_a_topic_with_a_short_retention(target: CheckedDatabase, bootstrap_servers: str) -> None:
     """Its retention is shorter than an outage may last; the fix is the command that changes it."""
-    topic = patient.environment.topics["dialogue"]
+    topic = target.environment.topics["dialogue"]
     set_retention(bootstrap_servers, topic, "3600000")
     try:
-        (found,) = of(patient.findings(0), f"topic {topic}", "warning")
+        (found,) = of(target.findings(0), f"topic {topic}", "warning")
     finally:
         set_retention(bootstrap_servers, topic, "604800000")
     assert "deleted after 1.0 hours" in found["found"]
@@ -512,28 +512,28 @@ def set_retention(bootstrap_servers: str, topic: str, milliseconds: str) -> None
         done.result(30)
 
 
-def test_records_that_no_replica_reads(patient: Patient, bootstrap_servers: str) -> None:
+def test_records_that_no_replica_reads(target: CheckedDatabase, bootstrap_servers: str) -> None:
     """The partition is unclaimed, or claimed and abandoned."""
-    topic = patient.environment.topics["dialogue"]
+    topic = target.environment.topics["dialogue"]
     send(bootstrap_servers, (one._replace(partition=0) for one in dialogues(topic, 3, seed=1).values()))
-    (found,) = of(patient.findings(3), "ledger")
+    (found,) = of(target.findings(3), "ledger")
     assert f"records wait in {topic}/0" in found["found"]
     assert found["fix"].startswith("ragledger run")
 
 
 @pytest.mark.slow
-def test_more_replicas_than_partitions(patient: Patient, bootstrap_servers: str) -> None:
+def test_more_replicas_than_partitions(target: CheckedDatabase, bootstrap_servers: str) -> None:
     """The members of the group are counted."""
-    topics = list(patient.environment.topics.values())
+    topics = list(target.environment.topics.values())
     members = [
-        Consumer({"bootstrap.servers": bootstrap_servers, "group.id": patient.environment.group})
+        Consumer({"bootstrap.servers": bootstrap_servers, "group.id": target.environment.group})
         for _ in range(len(topics) + 1)
     ]
     try:
         for member in members:
             member.subscribe(topics)
         found = eventually(
-            lambda: polled(members) and of(patient.findings(), "replicas", "warning"), message="all have joined"
+            lambda: polled(members) and of(target.findings(), "replicas", "warning"), message="all members have joined"
         )
         partitions, count = len(topics), len(members)
         assert f"0 replicas for {partitions} partitions, which other programs ({count}) share" in found[0]["found"]
@@ -565,10 +565,10 @@ def test_both_servers_are_unavailable() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_one_server_is_unavailable(patient: Patient, bootstrap_servers: str) -> None:
+def test_one_server_is_unavailable(target: CheckedDatabase, bootstrap_servers: str) -> None:
     """The other one is still checked."""
-    patient.environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"] = "127.0.0.1:9"
-    found = patient.findings(3)
+    target.environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"] = "127.0.0.1:9"
+    found = target.findings(3)
     assert [one["check"] for one in found if one["severity"] == "error"] == ["kafka"]
     assert of(found, "tables")
     found = json.loads(nowhere(kafka=bootstrap_servers).run("doctor", "--json").stdout)["findings"]
@@ -576,7 +576,7 @@ def test_one_server_is_unavailable(patient: Patient, bootstrap_servers: str) -> 
 
 
 @contextmanager
-def silence() -> Iterator[int]:
+def silent_port() -> Iterator[int]:
     """Return a port that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
         yield server.getsockname()[1]
@@ -585,7 +585,7 @@ def silence() -> Iterator[int]:
 @pytest.mark.slow
 def test_no_server_answers() -> None:
     """Doctor does not wait for ever."""
-    with silence() as port:
+    with silent_port() as port:
         began = time.monotonic()
         done = nowhere(f"postgresql://127.0.0.1:{port}/d", f"127.0.0.1:{port}").run("doctor", "--json")
         assert time.monotonic() - began < 60
@@ -594,18 +594,18 @@ def test_no_server_answers() -> None:
 
 
 @pytest.mark.slow
-def test_a_table_that_is_locked(patient: Patient) -> None:
+def test_a_table_that_is_locked(target: CheckedDatabase) -> None:
     """The checks that need the table report it, the others run, and doctor ends."""
-    with psycopg.connect(patient.owner) as holder:
+    with psycopg.connect(target.owner) as holder:
         holder.execute("LOCK TABLE ai_dialogue_log IN ACCESS EXCLUSIVE MODE")
         began = time.monotonic()
-        found = patient.findings()
+        found = target.findings()
         assert time.monotonic() - began < 60
     assert "could not be checked within 10 s" in of(found, "tables")[0]["found"]
     assert of(found, "dead letters")[0]["severity"] == "ok"
 
 
-def test_an_empty_database(newest: Clinic, stack: Servers) -> None:
+def test_an_empty_database(newest: Installation, stack: Servers) -> None:
     """Missing migrations and missing tables are each reported once."""
     with fresh_database(newest.server.dsn) as dsn:
         done = Environment(dsn, stack.bootstrap_servers, newest.topics).run("doctor", "--json")
@@ -614,7 +614,7 @@ def test_an_empty_database(newest: Clinic, stack: Servers) -> None:
     assert errors == [("migrations", "ragledger migrate up"), ("tables", "ragledger migrate up")]
 
 
-def test_migrations_of_another_tool(newest: Clinic, stack: Servers) -> None:
+def test_migrations_of_another_tool(newest: Installation, stack: Servers) -> None:
     """They are reported, without a traceback."""
     with fresh_database(newest.server.dsn) as dsn:
         execute(dsn, "CREATE TABLE schema_migrations (version TEXT)")
@@ -623,7 +623,7 @@ def test_migrations_of_another_tool(newest: Clinic, stack: Servers) -> None:
     assert "belongs to another tool" in of(json.loads(done.stdout)["findings"], "migrations")[0]["found"]
 
 
-def test_no_progress_bar_without_a_terminal(patient: Patient) -> None:
+def test_no_progress_bar_without_a_terminal(target: CheckedDatabase) -> None:
     """Standard error stays empty for scripts."""
-    done: subprocess.CompletedProcess[str] = patient.environment.run("doctor", "--json")
+    done: subprocess.CompletedProcess[str] = target.environment.run("doctor", "--json")
     assert done.stderr == ""

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from tests.support.erasing import KEY, add_dialogues, add_letters, records_of, spellings, whereabouts
+from tests.support.erasing import KEY, add_dialogues, add_letters, records_of, spellings, tables_with_user
 from tests.support.ingestion import Outgoing, counts, environment_on, ids, ingest, log_lines, send, wait_for_records
 from tests.support.notices import ALICE, BOB, acquired, insert
 from tests.support.psql import execute
@@ -74,9 +74,9 @@ def test_all_data_of_the_user_is_removed_and_no_other(offline: Environment, tmp_
         " SELECT id, acquired_by, jsonb_build_object('owner', acquired_by) FROM provenance",
     )
     before = offline.query("SELECT * FROM dead_letters WHERE id = ANY (%s) ORDER BY id", others)
-    assert len(whereabouts(offline, ALICE)) == 5
+    assert len(tables_with_user(offline, ALICE)) == 5
     receipt = erase(offline, ALICE, tmp_path)
-    assert whereabouts(offline, ALICE) == []
+    assert tables_with_user(offline, ALICE) == []
     assert counted(receipt) == {"dialogues": 2, "feedback": 1, "dead_letters": len(named), **NO_TRACES}
     assert counted(receipt, "kept_without_the_user") == {"provenance": 3, "archived_provenance": 3, "notices": 3}
     assert ids(offline) == set(stays)
@@ -90,10 +90,10 @@ def test_all_data_of_the_user_is_removed_and_no_other(offline: Environment, tmp_
     assert len(offline.run_json("dead-letters", "list")) == len(others)
     owners = offline.query("SELECT acquired_by, count(*)::int AS n FROM provenance GROUP BY 1 ORDER BY 1")
     assert [tuple(row.values()) for row in owners] == [(BOB, 2), (None, 3)]
-    assert len(whereabouts(offline, BOB)) == 5
+    assert len(tables_with_user(offline, BOB)) == 5
 
 
-def test_traces_of_the_user_go_with_all_of_their_spans(offline: Environment, tmp_path: Path) -> None:
+def test_traces_of_the_user_are_removed_with_all_of_their_spans(offline: Environment, tmp_path: Path) -> None:
     """This includes spans without a user, if another span or the dialogue of the trace names the user."""
     spans = [(1, ALICE), (1, None), (2, BOB), (2, None), (3, None), (4, None)]
     for number, (trace, user) in enumerate(spans):
@@ -118,7 +118,7 @@ def test_traces_of_the_user_go_with_all_of_their_spans(offline: Environment, tmp
     assert [(row["trace_id"].int, row["user_id"]) for row in left] == [(2, BOB), (2, None), (4, None)]
     assert offline.query("SELECT user_id FROM dialogue_traces") == [{"user_id": BOB}]
     assert offline.value("SELECT count(*) FROM staged_spans WHERE user_id = %s", ALICE) == 0
-    assert whereabouts(offline, ALICE) == []
+    assert tables_with_user(offline, ALICE) == []
 
 
 def test_the_days_are_recomputed_at_once(offline: Environment, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_dialogues_at_times_that_python_cannot_hold_are_erased(offline: Environm
         receipt = offline.run_json(*arguments, *options)
         assert next(one["count"] for one in receipt["deleted"] if one["name"] == "dialogues") == 6
         assert "2026-01-01" in receipt["days_recomputed"]
-    assert whereabouts(offline, ALICE) == []
+    assert tables_with_user(offline, ALICE) == []
 
 
 def test_provenance_under_a_hold_and_policies_with_the_user_are_kept_and_reported(
@@ -180,7 +180,7 @@ def test_a_failed_receipt_reports_that_the_user_is_erased(offline: Environment, 
     )
     assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (1, "", [])
     assert done.stderr.startswith("ragledger: the user is erased, but the receipt could not be written: ")
-    assert whereabouts(offline, ALICE) == []
+    assert tables_with_user(offline, ALICE) == []
     again = erase(offline, ALICE, tmp_path)
     assert [(one["reference"], one["dialogues"]) for one in again["earlier_erasures"]] == [("first", 1)]
 
@@ -215,7 +215,7 @@ def test_a_dry_run_has_the_same_counts_and_changes_nothing(offline: Environment,
     dry = erase(offline, ALICE, tmp_path, "--dry-run")
     assert "dry run" in dry["receipt"]
     assert offline.value("SELECT count(*) FROM erased_users") == 0
-    assert len(whereabouts(offline, ALICE)) == 3
+    assert len(tables_with_user(offline, ALICE)) == 3
     assert list(tmp_path.iterdir()) == []
     real = erase(offline, ALICE, tmp_path)
     for part in ("user", "deleted", "kept_without_the_user", "days_recomputed"):
@@ -268,7 +268,7 @@ def test_without_a_key_the_database_keeps_one(online: Environment, bootstrap_ser
     send(bootstrap_servers, [*records_of(ALICE, topic, 4), *records_of(BOB, topic, 5)])
     ingest(online, 18, tmp_path / "log")
     assert counts(online)["inserted"] == 0
-    assert whereabouts(online, ALICE) == whereabouts(online, BOB) == []
+    assert tables_with_user(online, ALICE) == tables_with_user(online, BOB) == []
 
 
 def test_days_of_archived_months_are_unchanged(offline: Environment, tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_days_of_archived_months_are_unchanged(offline: Environment, tmp_path: P
     add_dialogues(offline.dsn, ALICE, archived.isoformat(" ", "seconds"))
     receipt = erase(offline, ALICE, tmp_path)
     assert (counted(receipt)["dialogues"], receipt["finished_at"] is None) == (1, False)
-    assert whereabouts(offline, ALICE) == []
+    assert tables_with_user(offline, ALICE) == []
     assert offline.value("SELECT total_dialogues FROM rag_metrics_history") == 1
 
 
@@ -343,12 +343,12 @@ def test_an_erased_user_stays_erased_when_the_topic_is_read_again(
     ingest(online, 12, tmp_path / "log")
     assert counts(online) == {"inserted": 8, "duplicates": 0, "dead": 4}
     assert counted(erase(online, ALICE, tmp_path)) == {"dialogues": 4, "feedback": 0, "dead_letters": 2, **NO_TRACES}
-    assert whereabouts(online, ALICE) == []
+    assert tables_with_user(online, ALICE) == []
     execute(online.dsn, "DELETE FROM dead_letters WHERE reason = 'erased_user'")
     online.group = online.variables["RAGLEDGER_KAFKA__GROUP_ID"] = f"{online.group}-again"
     ingest(online, 24, tmp_path / "log")
     assert counts(online) == {"inserted": 0, "duplicates": 4, "dead": 8}
-    assert whereabouts(online, ALICE) == []
+    assert tables_with_user(online, ALICE) == []
     assert len(ids(online)) == 4
     emptied = online.query("SELECT * FROM dead_letters WHERE reason = 'erased_user'")
     assert len(emptied) == 6
@@ -368,7 +368,7 @@ def test_a_running_service_notices_an_erasure_at_once(
         erase(online, ALICE, tmp_path)
         send(bootstrap_servers, [*of_alice, *records_of(ALICE, topic, 3), *records_of(BOB, topic, 2)])
         wait_for_records(online, 24)
-        assert whereabouts(online, ALICE) == []
+        assert tables_with_user(online, ALICE) == []
         assert len(ids(online)) == 4
         assert counts(online) == {"inserted": 8, "duplicates": 0, "dead": 16}
         service.wait_metric("rag_dead_letters_total", 12, reason="erased_user")
@@ -384,7 +384,7 @@ def test_provenance_of_an_erased_user_is_stored_without_the_user(
     send(bootstrap_servers, [Outgoing(online.topics["provenance"], value) for value in values])
     ingest(online, 2, tmp_path / "log")
     assert ids(online, "provenance") == {event["id"] for event in events}
-    assert whereabouts(online, ALICE) == []
+    assert tables_with_user(online, ALICE) == []
 
 
 def test_a_service_without_the_key_waits_for_it(online: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
@@ -396,7 +396,7 @@ def test_a_service_without_the_key_waits_for_it(online: Environment, bootstrap_s
         [*records_of(ALICE, online.topics["dialogue"], 1), *records_of(BOB, online.topics["dialogue"], 2)],
     )
     with ServiceProcess(online, tmp_path / "log") as service:
-        eventually(lambda: log_lines(tmp_path / "log", "database_unavailable"), message="the reason is given")
+        eventually(lambda: log_lines(tmp_path / "log", "database_unavailable"), message="the reason is logged")
         said = log_lines(tmp_path / "log", "database_unavailable")[0]
         assert said["cause"] == "erasure"
         assert "RAGLEDGER_ERASURE__KEY" in said["problem"]
@@ -405,7 +405,7 @@ def test_a_service_without_the_key_waits_for_it(online: Environment, bootstrap_s
     online.variables["RAGLEDGER_ERASURE__KEY"] = KEY
     ingest(online, 12, tmp_path / "log")
     assert counts(online) == {"inserted": 4, "duplicates": 0, "dead": 8}
-    assert whereabouts(online, ALICE) == []
+    assert tables_with_user(online, ALICE) == []
 
 
 def test_a_user_who_is_removed_from_the_list_is_stored_again(

@@ -69,11 +69,11 @@ def test_wrong_use(arguments: tuple[str, ...]) -> None:
     assert (done.returncode, done.stdout) == (2, b"")
 
 
-def test_an_interrupted_file_is_not_there(tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_no_file(tmp_path: Path) -> None:
     """Half a file could be taken for a complete one."""
     file = tmp_path / "events.jsonl"
     running = subprocess.Popen([*COMMAND, "--count", "100000", "--rate", "50", "-o", str(file)], stderr=subprocess.PIPE)
-    eventually(lambda: any(tmp_path.iterdir()), timeout=60, message="the draft")
+    eventually(lambda: any(tmp_path.iterdir()), timeout=60, message="the draft exists")
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 1
@@ -81,7 +81,7 @@ def test_an_interrupted_file_is_not_there(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_without_a_count_ctrl_c_is_the_end() -> None:
+def test_without_a_count_it_runs_until_ctrl_c() -> None:
     """Only complete lines were written."""
     running = subprocess.Popen([*COMMAND, "--count", "0", "--rate", "200"], stdout=subprocess.PIPE, bufsize=0)
     assert running.stdout is not None

@@ -15,7 +15,7 @@ from tests.support.stack import Servers, fresh_database
 
 pytestmark = pytest.mark.timeout(120)
 
-GOOD, TWICE, BAD, ABORTED = 30, 4, 3, 5
+GOOD, DUPLICATES, BAD, ABORTED = 30, 4, 3, 5
 MARKERS = 2  # one for each transaction
 
 
@@ -29,13 +29,13 @@ def environment(
     with environment_on(stack, migrated_template, partitions=2) as made:
         topic = made.topics["dialogue"]
         good = list(dialogues(topic, GOOD, seed=1).values())
-        send(stack.bootstrap_servers, [*good, *good[:TWICE], *[Outgoing(topic, b"{")] * BAD])
+        send(stack.bootstrap_servers, [*good, *good[:DUPLICATES], *[Outgoing(topic, b"{")] * BAD])
         in_transactions: list[tuple[bool, list[tuple[str, bytes | None]]]] = [
             (False, [(topic, b"{")] * ABORTED),
             (True, [(topic, None)]),
         ]
         produce_transactions(stack.bootstrap_servers, f"tx-{made.group}", in_transactions)
-        ingest(made, GOOD + TWICE + BAD + 1, tmp_path_factory.mktemp("ledger") / "log")
+        ingest(made, GOOD + DUPLICATES + BAD + 1, tmp_path_factory.mktemp("ledger") / "log")
         assert made.run("ledger", "--caught-up").returncode == 0
         yield made
 
@@ -63,9 +63,9 @@ def test_json_covers_every_offset(environment: Environment) -> None:
     written = sums(found)
     gaps = written.pop("gaps")
     assert written == {
-        "read": GOOD + TWICE + BAD + 1 + gaps,
+        "read": GOOD + DUPLICATES + BAD + 1 + gaps,
         "inserted": GOOD,
-        "duplicates": TWICE,
+        "duplicates": DUPLICATES,
         "amended": 0,
         "dead_lettered": BAD + 1,
         "lag": 0,
@@ -150,15 +150,15 @@ def test_an_equation_that_does_not_hold_is_found(copy: Environment) -> None:
 
 def test_without_kafka_the_equation_is_checked_and_the_lag_is_unknown(environment: Environment) -> None:
     """--check needs only the database; --caught-up fails and names the problem."""
-    away = on_other_database(environment, environment.dsn)
-    away.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"] = "127.0.0.1:9"
-    found = away.run("ledger", "--check", "--json")
+    without_kafka = on_other_database(environment, environment.dsn)
+    without_kafka.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"] = "127.0.0.1:9"
+    found = without_kafka.run("ledger", "--check", "--json")
     assert found.returncode == 0
-    told = json.loads(found.stdout)
-    assert (told["holds"], told["caught_up"]) == (True, False)
-    assert "127.0.0.1:9" in told["kafka_problem"]
-    assert {line["lag"] for line in told["partitions"]} == {None}
-    caught_up = away.run("ledger", "--caught-up")
+    report = json.loads(found.stdout)
+    assert (report["holds"], report["caught_up"]) == (True, False)
+    assert "127.0.0.1:9" in report["kafka_problem"]
+    assert {line["lag"] for line in report["partitions"]} == {None}
+    caught_up = without_kafka.run("ledger", "--caught-up")
     assert caught_up.returncode == 3
     assert "127.0.0.1:9" in caught_up.stderr
     assert len(caught_up.stderr.splitlines()) <= 5

@@ -75,13 +75,13 @@ def exported(environment: Environment, *options: str) -> dict[str, Any]:
     """Return the document after checking it against the submission, and with another tool."""
     done = environment.run("provenance", "export", "--format", "prov-json", *options)
     assert done.returncode == 0, done.stderr
-    document: dict[str, Any] = json.loads(done.stdout, object_pairs_hook=without_doubles)
+    document: dict[str, Any] = json.loads(done.stdout, object_pairs_hook=without_repeated_names)
     jsonschema.Draft202012Validator(SCHEMA).validate(document)
     ProvDocument.deserialize(content=done.stdout, format="json")
     return document
 
 
-def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object; raise if a name occurs twice, because a parser would drop the first."""
     assert len({name for name, _ in pairs}) == len(pairs)
     return dict(pairs)
@@ -188,7 +188,7 @@ def test_a_pipe_is_written_to(environment: Environment, tmp_path: Path) -> None:
     assert len(document["activity"]) == len(ids)
     assert pipe.is_fifo()
     assert len(exported(environment, "-o", "/dev/stdout")["activity"]) == len(ids)
-    link.symlink_to(tmp_path / "victim")
+    link.symlink_to(tmp_path / "target")
     refused = environment.run("provenance", "export", "-o", str(link))
     assert (refused.returncode, "is a link" in refused.stderr) == (1, True)
     full = environment.run("provenance", "export", "-o", "/dev/full")

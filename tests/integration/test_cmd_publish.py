@@ -168,8 +168,8 @@ def test_a_topic_that_does_not_exist_is_reported_at_once(environment: Environmen
 
 def test_an_unavailable_kafka_is_reported_with_its_address(environment: Environment, topic: str) -> None:
     """No program listens there: exit code 1 and a message."""
-    away = Environment(environment.dsn, "127.0.0.1:9", environment.topics)
-    done = away.run("publish", "-", "--topic", topic, stdin=good_line(13))
+    without_kafka = Environment(environment.dsn, "127.0.0.1:9", environment.topics)
+    done = without_kafka.run("publish", "-", "--topic", topic, stdin=good_line(13))
     assert (done.returncode, done.stdout) == (1, "")
     assert "127.0.0.1:9" in done.stderr
     assert "Traceback" not in done.stderr
@@ -262,7 +262,9 @@ def caught(status: str, number: int) -> bool:
     return bool(mask >> (number - 1) & 1)
 
 
-def test_a_pipe_is_read_twice_too(environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path) -> None:
+def test_a_pipe_is_validated_before_anything_is_published(
+    environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
+) -> None:
     """If the last line is invalid, nothing is published. If there is no room for a copy, this is reported."""
     first = watermark(bootstrap_servers, topic)
     pipe = tmp_path / "pipe"

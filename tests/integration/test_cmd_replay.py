@@ -94,12 +94,12 @@ def test_after_the_cause_is_fixed_the_rows_are_written_once(
         "DELETE FROM touched_days",
     )
     books = environment.query("SELECT * FROM ingest_ledger ORDER BY topic")
-    mended = sorted(event_id(one) for one in bad if one.sqlstate in ("23514", "23503"))
-    failing = len(bad) - len(mended)
+    stored_now = sorted(event_id(one) for one in bad if one.sqlstate in ("23514", "23503"))
+    failing = len(bad) - len(stored_now)
     done = environment.run_json("dead-letters", "replay")
-    assert done == NOTHING | {"inserted": len(mended), "failed": failing}
-    assert sorted(ids(environment) | ids(environment, "provenance")) == mended
-    assert replayed(environment) == len(mended)
+    assert done == NOTHING | {"inserted": len(stored_now), "failed": failing}
+    assert sorted(ids(environment) | ids(environment, "provenance")) == stored_now
+    assert replayed(environment) == len(stored_now)
     assert environment.value("SELECT count(*) FROM touched_days") > 0
     assert environment.query("SELECT * FROM ingest_ledger ORDER BY topic") == books
     again = environment.run_json("dead-letters", "replay")
@@ -185,12 +185,12 @@ def test_a_replay_that_is_killed_and_repeated_is_exact(offline: Environment) -> 
             [wanted[-1]] * 3,
         )
         process = start_replay(offline)
-        eventually(lambda: waits_for_lock(offline), message="the replay waits")
+        eventually(lambda: waits_for_lock(offline), message="the replay waits for a lock")
         process.kill()
         process.communicate()
         holder.rollback()
     assert (replayed(offline), len(ids(offline))) == (2 * CHUNK, 2 * CHUNK)
-    eventually(lambda: not waits_for_lock(offline), message="its session has ended")
+    eventually(lambda: not waits_for_lock(offline), message="the session of the replay has ended")
     assert offline.run_json("dead-letters", "replay") == NOTHING | {"inserted": CHUNK}
     assert ids(offline) == set(wanted)
     assert replayed(offline) == 3 * CHUNK

@@ -62,8 +62,8 @@ def test_expired_rows_are_archived_and_deleted_and_each_owner_gets_one_notice(en
     assert {row["id"]: row["provenance"] for row in rows} == {id_: before[id_] for id_ in over}
     notices = {notice.body["owner"]: notice for notice in published(environment)}
     assert {owner: notice.body["total"] for owner, notice in notices.items()} == {str(ALICE): 9, str(BOB): 3, None: 2}
-    told = {content["id"] for notice in notices.values() for content in notice.body["contents"]}
-    assert told == set(map(str, over))
+    named = {content["id"] for notice in notices.values() for content in notice.body["contents"]}
+    assert named == set(map(str, over))
     assert environment.run_json("retention", "run") == NOTHING
     assert len(published(environment)) == 3
 
@@ -320,16 +320,21 @@ def test_the_service_runs_retention_on_a_timer(stack: Servers, migrated_template
             assert kept(environment) == over
         environment.variables["RAGLEDGER_RETENTION__INTERVAL_S"] = "0.2"
         with ServiceProcess(environment, tmp_path / "a") as a, ServiceProcess(environment, tmp_path / "b") as b:
-            eventually(lambda: not kept(environment), message="archived")
+            eventually(lambda: not kept(environment), message="the rows are archived")
             late = insert(environment.dsn, acquired(2, BOB))
-            eventually(lambda: archived(environment) == over | late, message="archived by a later run")
+            eventually(lambda: archived(environment) == over | late, message="a later run has archived the rows")
             both = (a, b)
-            eventually(lambda: sum(s.metric("rag_retention_rows_total") for s in both) == 7, message="rows counted")
-            eventually(lambda: sum(s.metric("rag_retention_notices_total") for s in both) == 2, message="notices")
-        told = {notice.body["owner"]: notice.body["total"] for notice in published(environment)}
-        assert told == {str(ALICE): 5, str(BOB): 2}
+            eventually(
+                lambda: sum(s.metric("rag_retention_rows_total") for s in both) == 7, message="the rows are counted"
+            )
+            eventually(
+                lambda: sum(s.metric("rag_retention_notices_total") for s in both) == 2,
+                message="the notices are counted",
+            )
+        totals = {notice.body["owner"]: notice.body["total"] for notice in published(environment)}
+        assert totals == {str(ALICE): 5, str(BOB): 2}
         logs = (tmp_path / "a", tmp_path / "b")
-        eventually(lambda: any(log_lines(log, "retention_done") for log in logs), message="logged")
+        eventually(lambda: any(log_lines(log, "retention_done") for log in logs), message="the run is logged")
 
 
 def test_archived_provenance_can_be_put_back(environment: Environment) -> None:

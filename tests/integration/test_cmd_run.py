@@ -176,7 +176,7 @@ def test_start_from_latest_skips_earlier_records(
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 70])
-def test_an_address_that_is_not_here_names_its_settings(host: str) -> None:
+def test_an_address_that_cannot_be_resolved_names_its_settings(host: str) -> None:
     """The resolver's error names nothing."""
     failed = Environment("postgresql://127.0.0.1:9/d", "127.0.0.1:9", {}, RAGLEDGER_HTTP__HOST=host).run("run")
     assert failed.returncode == 1

@@ -21,7 +21,7 @@ from tests.support.service import eventually
 
 pytestmark = [
     pytest.mark.timeout(120),
-    pytest.mark.skipif(os.environ.get("RAGLEDGER_TEST_STACK") == "docker", reason="this is about the embedded servers"),
+    pytest.mark.skipif(os.environ.get("RAGLEDGER_TEST_STACK") == "docker", reason="tests the embedded servers"),
 ]
 
 
@@ -60,7 +60,9 @@ class StackProcess:
 
     def assert_nothing_left(self, temporary: Path) -> None:
         """Assert that no process and no file is left."""
-        eventually(lambda: not any(alive(process) for process in self.family), timeout=10, message="processes are left")
+        eventually(
+            lambda: not any(alive(process) for process in self.family), timeout=10, message="all processes have ended"
+        )
         assert list(temporary.iterdir()) == []
 
 
@@ -107,7 +109,7 @@ def test_one_line_of_json_when_both_are_ready_and_nothing_left_after_sigterm(tem
 def test_a_stop_during_the_start_leaves_nothing(temporary: Path) -> None:
     """Ctrl-C comes when the first server process has started."""
     with started(temporary) as stack:
-        eventually(lambda: len(stack.remember_family()) > 1, message="the first server process")
+        eventually(lambda: len(stack.remember_family()) > 1, message="the first server process has started")
         assert stack.end(signal.SIGINT) == 0
         assert stack.output.read() == ""
         stack.assert_nothing_left(temporary)

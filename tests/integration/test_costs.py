@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(240)
 USER = UUID(int=77)
 BASE = {"model_used": "gpt-5-mini", "token_cost_jpy": None, "created_at": "2026-05-01T10:00:00Z"}
 TOKENS = {"prompt_tokens": 1_000, "completion_tokens": 100}
-DEARER = TEXT.replace("150", "300")
+HIGHER_PRICES = TEXT.replace("150", "300")
 EVENTS: dict[str, dict[str, Any]] = {
     "stated": TOKENS | {"token_cost_jpy": 7, "cost": {"amount": 1, "currency": "USD"}},
     "converted": TOKENS | {"cost": {"amount": "0.0123", "currency": "USD"}},
@@ -112,20 +112,20 @@ def test_costs_are_settled_and_settled_again_when_the_file_changes(
         service.wait_metric("rag_price_file_valid", 0)
         assert stored(online, ids) == EXPECTED
         added = "  - match: llama\n    prices: [{currency: JPY, input: 1, output: 90}]\nrates:\n  EUR: [{jpy: 160}]\n"
-        prices.write_text(DEARER.replace("rates:\n", added))
-        dearer = EXPECTED | {
+        prices.write_text(HIGHER_PRICES.replace("rates:\n", added))
+        with_higher_prices = EXPECTED | {
             "converted": (Decimal("3.69"), "converted"),
             "computed": (Decimal("46.50"), "computed"),
             "unknown model": (Decimal("0.01"), "computed"),
             "unknown currency": (Decimal("320.00"), "converted"),
         }
-        eventually(lambda: stored(online, ids) == dearer, message="all costs are settled again")
+        eventually(lambda: stored(online, ids) == with_higher_prices, message="all costs are settled again")
         eventually(lambda: total(online) == Decimal("377.20"), message="the day is computed again")
         service.wait_metric("rag_costs_recomputed_total", 4)
         send(bootstrap_servers, records)
         wait_for(online, 2 * len(records))
         assert counts(online) == {"inserted": len(ids), "duplicates": len(ids), "dead": 0}
-        assert stored(online, ids) == dearer
+        assert stored(online, ids) == with_higher_prices
         versions = online.query("SELECT version FROM price_versions ORDER BY adopted_at")
         notes = {row["price_version"] for row in online.query("SELECT price_version FROM dialogue_costs")}
         assert notes == {row["version"] for row in versions}  # the stated one keeps the version of its first write
@@ -176,12 +176,12 @@ def test_days_with_archived_rows_keep_their_costs(
     archived = online.run("partition", "archive", "--before", "2026-02", "--to", str(tmp_path))
     assert archived.returncode == 0, archived.stderr
     assert len(ids) == 6
-    prices.write_text(DEARER)
+    prices.write_text(HIGHER_PRICES)
     stale = "SELECT count(*) FROM dialogue_costs WHERE source <> 'stated' AND NOT is_final AND price_version <> %s"
     with ServiceProcess(online, tmp_path / "log2"):
         final = "SELECT count(*) FROM dialogue_costs WHERE is_final"
         eventually(lambda: online.value(final) == 4, message="the archived costs are final")
-        eventually(lambda: online.value(stale, newest(online)) == 0, message="nothing is stale")
+        eventually(lambda: online.value(stale, newest(online)) == 0, message="no cost is stale")
     days = online.query(
         "SELECT created_at::date::text AS day, count(*) AS n FROM dialogue_costs WHERE is_final GROUP BY 1"
     )
@@ -214,12 +214,14 @@ def test_a_change_that_the_database_rejects_delays_no_other(
     send(bootstrap_servers, records)
     ingest(online, len(records), tmp_path / "log")
     execute(online.dsn, *(statement.format(kept=ids["computed"]) for statement in KEEPING[rule]))
-    prices.write_text(DEARER)
+    prices.write_text(HIGHER_PRICES)
     with ServiceProcess(online, tmp_path / "log2"):
-        eventually(lambda: stored(online, ids)["converted"][0] == Decimal("3.69"), message="others are settled")
+        eventually(
+            lambda: stored(online, ids)["converted"][0] == Decimal("3.69"), message="the other costs are settled"
+        )
         eventually(
             lambda: online.value("SELECT is_final FROM dialogue_costs WHERE dialogue_id = %s", ids["computed"]),
-            message="the one is left",
+            message="the rejected cost is left",
         )
     assert stored(online, ids)["computed"] == EXPECTED["computed"]
 

@@ -39,7 +39,7 @@ class Place(NamedTuple):
     kafka: LoginKafka
     endpoint: TokenEndpoint
     authority: Authority
-    stranger: Authority
+    unknown_authority: Authority
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,10 @@ def place() -> Iterator[Place]:
     with ExitStack() as made:
         workspace = made.enter_context(Workspace())
         endpoint = made.enter_context(TokenEndpoint(workspace.directory, FIRST))
-        authority, stranger = (Authority(workspace.directory, name) for name in ("authority", "stranger"))
-        yield Place(LoginKafka(workspace, endpoint, authority, USERS), endpoint, authority, stranger)
+        authority, unknown_authority = (
+            Authority(workspace.directory, name) for name in ("authority", "unknown_authority")
+        )
+        yield Place(LoginKafka(workspace, endpoint, authority, USERS), endpoint, authority, unknown_authority)
 
 
 @pytest.fixture
@@ -87,9 +89,9 @@ def wait_ready_again(service: ServiceProcess) -> None:
 
 def assert_named_once(log: Path, *words: str) -> None:
     """Assert that one log line names the credentials, and that no line contains a secret."""
-    told = [line["problem"] for line in log_lines(log, "kafka_unavailable")]
-    assert len([problem for problem in told if all(word in problem for word in words)]) == 1, told
-    assert len(told) <= 2  # the connections that ended, and the credentials
+    reports = [line["problem"] for line in log_lines(log, "kafka_unavailable")]
+    assert len([problem for problem in reports if all(word in problem for word in words)]) == 1, reports
+    assert len(reports) <= 2  # the connections that ended, and the credentials
     text = log.read_text()
     assert "Zq7K" not in text
     assert len(text.splitlines()) < 100
@@ -212,12 +214,12 @@ def test_certificates_are_replaced(place: Place, environment: Environment, secre
     }
     with ServiceProcess(environment, log, **settings) as service:
         wait_for_records(environment, 100)
-        place.kafka.sign(place.stranger)
+        place.kafka.sign(place.unknown_authority)
         place.kafka.node.kill()
         place.kafka.node.restart()
         load.publish(300)
         service.wait_check("kafka", "refuses the connection", "CERTIFICATE_VERIFY_FAILED", timeout=90)
-        copy_login(place.stranger, files)
+        copy_login(place.unknown_authority, files)
         wait_ready_again(service)
         load.publish(100)
         load.assert_exact(service)

@@ -133,13 +133,13 @@ def test_a_password_changes_under_load(
         service.wait_check("writes", "password authentication failed", timeout=60)
         assert service.get("/healthz")[0] == 200
         write("Zq7K-second")
-        eventually(lambda: service.get("/readyz")[0] == 200, timeout=WITHIN_S, message="ready again")
+        eventually(lambda: service.get("/readyz")[0] == 200, timeout=WITHIN_S, message="the replica is ready again")
         load.publish(100)
         load.assert_exact(service)
         assert service.stop() == 0
-    told = log_lines(log, "database_unavailable")
-    assert [line["cause"] for line in told if "authentication" in line["problem"]] == ["privilege"]
-    assert len(told) <= 2  # the sessions that ended, and the password
+    reports = log_lines(log, "database_unavailable")
+    assert [line["cause"] for line in reports if "authentication" in line["problem"]] == ["privilege"]
+    assert len(reports) <= 2  # the sessions that ended, and the password
     assert "Zq7K" not in log.read_text()
 
 
@@ -173,7 +173,7 @@ def test_a_secret_that_is_gone_is_named(environment: Environment, tmp_path: Path
         cut_sessions(environment)
         service.wait_check("database", "RAGLEDGER_POSTGRES__DSN: was set when the process started", timeout=60)
         write("Zq7K-first")
-        eventually(lambda: service.get("/readyz")[0] == 200, timeout=WITHIN_S, message="ready again")
+        eventually(lambda: service.get("/readyz")[0] == 200, timeout=WITHIN_S, message="the replica is ready again")
         load.publish(100)
         load.assert_exact(service)
         assert service.stop() == 0
@@ -224,13 +224,13 @@ def test_a_program_prints_the_password(environment: Environment, tmp_path: Path)
         cut_sessions(environment, f"ALTER ROLE {ROLE} PASSWORD 'Zq7K-second'")
         service.wait_check("database", "RAGLEDGER_POSTGRES__PASSWORD_COMMAND", "exit code 1", timeout=60)
         program.password.write_text("Zq7K-second")
-        eventually(lambda: service.get("/readyz")[0] == 200, timeout=WITHIN_S, message="ready again")
+        eventually(lambda: service.get("/readyz")[0] == 200, timeout=WITHIN_S, message="the replica is ready again")
         load.publish(300)
         load.assert_exact(service)
         assert program.runs - before < 20
         assert service.stop() == 0
-    told = log_lines(log, "database_unavailable")
-    assert [line["cause"] for line in told].count("credentials") == 1
+    reports = log_lines(log, "database_unavailable")
+    assert [line["cause"] for line in reports].count("credentials") == 1
     assert "Zq7K" not in log.read_text()
 
 
@@ -253,20 +253,22 @@ def test_certificates_are_replaced(stack: Servers, tmp_path: Path) -> None:
             load.publish(200)
             with ServiceProcess(environment, tmp_path / "log") as service:
                 wait_for_records(environment, 50)
-                certificate, key = place.stranger.issue("server", "IP:127.0.0.1")
+                certificate, key = place.unknown_authority.issue("server", "IP:127.0.0.1")
                 hand_over(certificate, key)
                 cut_sessions(
                     environment,
                     f"ALTER SYSTEM SET ssl_cert_file = '{certificate}'",
                     f"ALTER SYSTEM SET ssl_key_file = '{key}'",
-                    f"ALTER SYSTEM SET ssl_ca_file = '{place.stranger.certificate}'",
+                    f"ALTER SYSTEM SET ssl_ca_file = '{place.unknown_authority.certificate}'",
                     "SELECT pg_reload_conf()",
                 )
                 load.publish(200)
                 service.wait_check("database", "certificate is not accepted", timeout=60)
-                ours = dict(zip(("sslcert", "sslkey"), place.stranger.issue(CLIENT), strict=True))
-                replace(files, sslrootcert=place.stranger.certificate, **ours)
-                eventually(lambda: service.get("/readyz")[0] == 200, timeout=WITHIN_S, message="ready again")
+                ours = dict(zip(("sslcert", "sslkey"), place.unknown_authority.issue(CLIENT), strict=True))
+                replace(files, sslrootcert=place.unknown_authority.certificate, **ours)
+                eventually(
+                    lambda: service.get("/readyz")[0] == 200, timeout=WITHIN_S, message="the replica is ready again"
+                )
                 load.assert_exact(service)
                 assert service.stop() == 0
 

@@ -45,10 +45,13 @@ def test_a_restart_with_other_settings_recomputes_every_day(
             assert service.stop() == 0
         assert_day_equals_queries(environment, DAY, "UTC")
         with ServiceProcess(environment, tmp_path / "after", **TOKYO, RAGLEDGER_SLO__FILE=str(slo)) as service:
-            eventually(lambda: environment.value("SELECT count(*) FROM rollup_basis") == 2, message="other settings")
+            eventually(
+                lambda: environment.value("SELECT count(*) FROM rollup_basis") == 2,
+                message="the other settings are stored",
+            )
             settled = "SELECT count(*) = 0 AND NOT EXISTS (SELECT FROM touched_days) FROM computed_days"
             settled += " WHERE basis_id <> (SELECT max(id) FROM rollup_basis)"
-            eventually(lambda: environment.value(settled), message="every day computed")
+            eventually(lambda: environment.value(settled), message="every day is computed")
             for day in (DAY, DAY + timedelta(days=1)):
                 row = assert_day_equals_queries(environment, day, "Asia/Tokyo")
                 assert row["slo_compliance"].keys() == {"cheap"}
@@ -79,7 +82,7 @@ def test_today_is_computed_when_a_replica_has_died(
             eventually(lambda: environment.value(newest))
             one.send(number)
             gone = environment.value("SELECT now() AT TIME ZONE 'UTC'")
-            eventually(lambda: environment.value(newest) > gone, message="computed again")
+            eventually(lambda: environment.value(newest) > gone, message="the day is computed again")
             two.wait_page("/healthz", 200)
             assert environment.value("SELECT count(*) = count(DISTINCT date(date)) FROM rag_metrics_history")
             assert_day_equals_queries(environment, now.date())

@@ -50,7 +50,7 @@ def wait_until_stopped(environment: Environment, service: ServiceProcess) -> Non
     service.wait_metric("rag_stopped_partitions", 1, topic=topic)
     service.wait_check("stopped", "became dead letters", f"ragledger ledger resume --topic {topic} --partition 0")
     service.wait_page("/healthz", 200)
-    why = eventually(lambda: standing(environment)["stopped_because"], message="kept in the ledger")
+    why = eventually(lambda: standing(environment)["stopped_because"], message="the stop is stored in the ledger")
     assert "became dead letters" in why
 
 
@@ -76,9 +76,9 @@ def test_too_many_dead_letters_stop_the_partition_until_a_person_resumes_it(
     with ServiceProcess(environment, log) as service:
         wait_until_stopped(environment, service)
         assert reached(environment) == stood
-        eventually(lambda: len(log_lines(log, "partition_stopped")) == 2, message="reported by either")
+        eventually(lambda: len(log_lines(log, "partition_stopped")) == 2, message="both replicas report the stop")
         resume(environment, "here")
-        eventually(lambda: reached(environment) > stood, message="continued, and counted again")
+        eventually(lambda: reached(environment) > stood, message="the partition continues and counts again")
         wait_until_stopped(environment, service)
         assert service.stop() == 0
     environment.variables["RAGLEDGER_DEAD_LETTERS__MAX_RATIO"] = "1"

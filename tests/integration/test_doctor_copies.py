@@ -34,14 +34,14 @@ def follow(environment: Environment, advice: str, **places: str) -> None:
 def test_an_interrupted_conversion(filled: str, step: str, table: str, can_abort: bool) -> None:
     """It is interrupted before and after the switch; only before it can be aborted."""
 
-    def told(now: str, _done: int, _total: int | None) -> None:
+    def on_progress(now: str, _done: int, _total: int | None) -> None:
         if now == step:
             raise Interrupted
 
     environment = Environment(filled, "127.0.0.1:9", {})
     execute(filled, HOURLY)
     with pytest.raises(Interrupted):
-        converted(filled, on_progress=told)
+        converted(filled, on_progress=on_progress)
     [found] = copies(environment)
     assert (found["severity"], table in found["found"]) == ("warning", True)
     assert ("--abort" in found["fix"]) == can_abort

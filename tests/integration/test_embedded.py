@@ -132,8 +132,8 @@ async def test_the_servers_end_with_a_killed_owner() -> None:
     directory, *pids = json.loads(await owner.stdout.readline())
     owner.kill()
     await owner.wait()
-    await wait_for(lambda: not any(map(is_alive, pids)), message="servers still run")
-    await wait_for(lambda: not Path(directory).exists(), message="the directory still exists")
+    await wait_for(lambda: not any(map(is_alive, pids)), message="the servers have ended")
+    await wait_for(lambda: not Path(directory).exists(), message="the directory is removed")
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from consumer.maintenance.table_partitions.screening import Screening
 from consumer.postgres.client import Database
 from consumer.settings.servers import Postgres
 from tests.support.archives import HOURLY, Interrupted, archived, interrupt, roll_up
-from tests.support.erasing import KEY, add_dialogues, whereabouts
+from tests.support.erasing import KEY, add_dialogues, tables_with_user
 from tests.support.notices import ALICE
 from tests.support.partitions import converted
 from tests.support.psql import execute, value
@@ -74,7 +74,9 @@ def test_no_table_is_dropped_while_an_erasure_searches_it(
                 await dialogues.dialogue_tables(transaction)
                 archive = begin(months, "partition", "archive", "--before", "2026-02", "--to", str(tmp_path))
                 await asyncio.to_thread(
-                    eventually, lambda: archive.poll() is not None or value(months.dsn, WAITS), message="it wants to"
+                    eventually,
+                    lambda: archive.poll() is not None or value(months.dsn, WAITS),
+                    message="the archive waits for the erasure",
                 )
                 assert archive.poll() is None
                 found = await dialogues.find(transaction, ALICE)
@@ -107,7 +109,7 @@ def test_a_user_who_is_erased_during_a_restore_is_in_no_table(
     with pytest.raises(Interrupted):
         asyncio.run(restore(months.dsn, manifest=manifest, timezone="UTC", keys=KEYS))
     assert value(months.dsn, "SELECT count(*) FROM ai_dialogue_log_2026_01") == 744
-    assert whereabouts(months, ALICE) == []
+    assert tables_with_user(months, ALICE) == []
 
 
 @pytest.mark.parametrize("name", FormatName)
@@ -118,7 +120,7 @@ def test_the_draft_of_a_killed_archive_is_named(months: Environment, tmp_path: P
         barrier.execute("LOCK TABLE erased_users IN ACCESS EXCLUSIVE MODE")
         command = ("partition", "archive", "--before", "2026-02", "--to", str(elsewhere))
         archive = begin(months, *command, "--format", name)
-        eventually(lambda: [*elsewhere.glob(".*")], message="a draft is there")
+        eventually(lambda: [*elsewhere.glob(".*")], message="the draft exists")
         assert archive.poll() is None
         archive.send_signal(signal.SIGKILL)
         archive.communicate(timeout=30)

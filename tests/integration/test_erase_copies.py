@@ -18,7 +18,7 @@ from consumer.ingest.erased import Key
 from consumer.maintenance.table_partitions import FORMATS, FormatName, format_of
 from consumer.maintenance.table_partitions.export import Export
 from tests.support.archives import COUNT, HOURLY, Interrupted, archived, interrupt, roll_up
-from tests.support.erasing import KEY, add_dialogues, whereabouts
+from tests.support.erasing import KEY, add_dialogues, tables_with_user
 from tests.support.kill_at import ROOT
 from tests.support.notices import ALICE, run_killed
 from tests.support.partitions import assert_sound, converted
@@ -108,7 +108,7 @@ def test_a_month_whose_archiving_failed_on_a_full_disk_is_found_and_erased_from(
     receipt = erase(months, tmp_path / "receipts")
     assert counted(receipt, "dialogues") == OF_ALICE
     assert set(receipt["left_afterwards"].values()) == {0}
-    assert whereabouts(months, ALICE) == []
+    assert tables_with_user(months, ALICE) == []
     [month] = months.run_json("partition", "archive", "--before", "2026-02", "--format", name)
     assert month["rows"] == 744 - OF_ALICE
     assert not holds(file)
@@ -151,7 +151,7 @@ def test_a_user_who_is_erased_during_the_export_is_not_in_the_file(
     [month] = archived(months.dsn, tmp_path, "2026-02-01", keys=[Key(KEY.encode())])
     assert month.rows == 744 - OF_ALICE
     assert not holds(Path(month.file))
-    assert whereabouts(months, ALICE) == []
+    assert tables_with_user(months, ALICE) == []
 
 
 def test_an_export_from_before_an_erasure_is_repeated(
@@ -184,7 +184,7 @@ def test_files_with_the_user_are_named_and_a_restore_leaves_the_user_out(months:
     manifest = str(elsewhere / "ai_dialogue_log_2026_01.manifest.json")
     back = months.run_json("partition", "archive", "--restore", manifest)
     assert (back["rows"], back["erased"]) == (744 - OF_ALICE, OF_ALICE)
-    assert whereabouts(months, ALICE) == []
+    assert tables_with_user(months, ALICE) == []
     assert value(months.dsn, "SELECT count(*) FROM known_ids") == 2160 - OF_ALICE
     again = kept(erase(months, tmp_path / "receipts"), "archives")["files"]  # the file still exists
     assert [one["rows"] for one in again] == [OF_ALICE, None]
@@ -208,18 +208,18 @@ def test_a_month_is_not_restored_without_the_key(months: Environment, tmp_path: 
 def test_an_erasure_covers_both_tables_of_a_conversion(plain: Environment, tmp_path: Path, step: str) -> None:
     """Each dialogue is counted once, and none returns when the conversion continues."""
 
-    def told(now: str, _done: int, _total: int | None) -> None:
+    def on_progress(now: str, _done: int, _total: int | None) -> None:
         if now == step:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(plain.dsn, on_progress=told)
+        converted(plain.dsn, on_progress=on_progress)
     assert counted(erase(plain, tmp_path, "--dry-run"), "dialogues") == OF_ALICE
     receipt = erase(plain, tmp_path)
     assert counted(receipt, "dialogues") == OF_ALICE
-    assert whereabouts(plain, ALICE) == []
+    assert tables_with_user(plain, ALICE) == []
     converted(plain.dsn)
-    assert whereabouts(plain, ALICE) == []
+    assert tables_with_user(plain, ALICE) == []
     assert value(plain.dsn, COUNT) == 2160 - OF_ALICE
     assert_sound(plain.dsn)
 
@@ -249,12 +249,12 @@ def waiting(dsn: str, count: int = 1) -> None:
 def test_an_erasure_waits_for_rows_that_are_being_copied(plain: Environment, tmp_path: Path) -> None:
     """The copy has read a dialogue that is then deleted, and is killed after its commit."""
 
-    def told(now: str, _done: int, _total: int | None) -> None:
+    def on_progress(now: str, _done: int, _total: int | None) -> None:
         if now == "settle deletions":
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(plain.dsn, on_progress=told)
+        converted(plain.dsn, on_progress=on_progress)
     with psycopg.connect(plain.dsn) as copying:
         copying.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended('ragledger copying', 0))")
         copying.execute(
@@ -266,7 +266,7 @@ def test_an_erasure_waits_for_rows_that_are_being_copied(plain: Environment, tmp
             waiting(plain.dsn)
             copying.commit()
             assert erasing.wait(60) == 0
-    assert whereabouts(plain, ALICE) == []
+    assert tables_with_user(plain, ALICE) == []
 
 
 def test_an_erasure_continues_if_others_delete_too(plain: Environment, tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_two_concurrent_erasures_are_one_with_both_references(plain: Environment
                 assert b"B-2" in said
     [erasure] = rows(plain.dsn, "SELECT dialogues, finished_at IS NOT NULL AS finished FROM erasures")
     assert erasure == {"dialogues": OF_ALICE, "finished": True}
-    assert whereabouts(plain, ALICE) == []
+    assert tables_with_user(plain, ALICE) == []
 
 
 def test_a_killed_erasure_keeps_its_reference(plain: Environment, tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ def test_sent_notices_that_name_the_user_are_listed(plain: Environment, tmp_path
     assert kept(erase(plain, tmp_path, "--dry-run"), "sent_notices")["count"] == 1
     receipt = erase(plain, tmp_path)
     assert kept(receipt, "sent_notices")["notices"] == [str(sent)]
-    assert whereabouts(plain, ALICE) == []
+    assert tables_with_user(plain, ALICE) == []
 
 
 @pytest.mark.parametrize("name", FormatName)

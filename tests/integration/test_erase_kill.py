@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.erasing import KEY, add_dialogues, add_letters, spellings, whereabouts
+from tests.support.erasing import KEY, add_dialogues, add_letters, spellings, tables_with_user
 from tests.support.ingestion import ids
 from tests.support.notices import ALICE, BOB, acquired, insert, run_killed
 from tests.support.service import Environment
@@ -33,7 +33,7 @@ def total(receipt: Any, name: str) -> int:
 
 
 @pytest.mark.timeout(600)
-def test_killed_at_every_step_nothing_is_left_or_counted_twice(environment: Environment, tmp_path: Path) -> None:
+def test_after_a_kill_at_any_step_nothing_is_left_or_counted_twice(environment: Environment, tmp_path: Path) -> None:
     """SIGKILL comes at each step in turn, and each attempt continues after the previous one, until one finishes."""
     stays = set(add_dialogues(environment.dsn, BOB, "2026-01-01 09:00"))
     arguments = ("erase", "--user", str(ALICE), "--receipt", str(tmp_path))
@@ -57,7 +57,7 @@ def test_killed_at_every_step_nothing_is_left_or_counted_twice(environment: Envi
 
 def assert_gone(environment: Environment, user: UUID) -> None:
     """Assert that no row names the user, and that the days match their rows."""
-    assert whereabouts(environment, user) == []
+    assert tables_with_user(environment, user) == []
     wrong = environment.query(
         "SELECT date FROM rag_metrics_history AS history WHERE total_dialogues <>"
         " (SELECT count(*) FROM ai_dialogue_log WHERE created_at::date = history.date::date)"

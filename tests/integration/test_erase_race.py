@@ -27,13 +27,13 @@ from consumer.postgres.ledger import PostgresLedger
 from consumer.postgres.store import PostgresStore
 from consumer.settings.model import DeadLetters as Limits
 from consumer.settings.servers import Postgres
-from tests.support.erasing import KEY, add_letters, whereabouts
+from tests.support.erasing import KEY, add_letters, tables_with_user
 from tests.support.fakes import Changes, FakeTelemetry
 from tests.support.ingestion import as_json, small_dialogue
 from tests.support.notices import ALICE, BOB
 from tests.support.service import Environment
 from tests.support.stack import wait_for
-from tests.support.stores import A, AtOnce, batch_of
+from tests.support.stores import A, ImmediateTurn, batch_of
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -144,7 +144,7 @@ async def test_a_flush_that_has_copied_the_row_before_the_erasure_starts_over(sc
     written = await flush
     assert len(written.inserted[DIALOGUE]) == 1
     assert scene.outcome() == {"inserted": 1, "duplicates": 0, "dead_lettered": 2, "users": [BOB]}
-    assert whereabouts(scene.environment, ALICE) == []
+    assert tables_with_user(scene.environment, ALICE) == []
 
 
 async def test_an_erasure_waits_for_a_flush_that_is_about_to_commit(scene: Scene) -> None:
@@ -154,7 +154,7 @@ async def test_an_erasure_waits_for_a_flush_that_is_about_to_commit(scene: Scene
     claims = await scene.store.claim({A: Bounds(0, 1000)})
     with psycopg.connect(scene.environment.dsn) as holder:
         holder.execute("SELECT * FROM ingest_ledger FOR UPDATE")
-        flush = asyncio.create_task(scene.store.write(batch_of(claims, records_of([ALICE, BOB])), AtOnce()))
+        flush = asyncio.create_task(scene.store.write(batch_of(claims, records_of([ALICE, BOB])), ImmediateTurn()))
         await wait_for(lambda: scene.are_waiting(1), message="the flush waits for the ledger")
         erasing = asyncio.create_task(scene.erase(ALICE))
         await wait_for(lambda: scene.are_waiting(2), message="the erasure waits for the flush")
@@ -163,16 +163,16 @@ async def test_an_erasure_waits_for_a_flush_that_is_about_to_commit(scene: Scene
     assert len(written.inserted[DIALOGUE]) == 2
     assert (done["dialogues"], done["dead_letters"]) == (1, 1)
     assert scene.outcome() == {"inserted": 2, "duplicates": 0, "dead_lettered": 1, "users": [BOB]}
-    assert whereabouts(scene.environment, ALICE) == []
+    assert tables_with_user(scene.environment, ALICE) == []
 
 
 async def test_a_flush_that_begins_after_the_erasure_respects_it(scene: Scene) -> None:
     """Its claim is much older."""
     claims = await scene.store.claim({A: Bounds(0, 1000)})
     await scene.erase(ALICE)
-    await scene.store.write(batch_of(claims, records_of([ALICE, BOB])), AtOnce())
+    await scene.store.write(batch_of(claims, records_of([ALICE, BOB])), ImmediateTurn())
     assert scene.outcome() == {"inserted": 1, "duplicates": 0, "dead_lettered": 2, "users": [BOB]}
-    assert whereabouts(scene.environment, ALICE) == []
+    assert tables_with_user(scene.environment, ALICE) == []
 
 
 async def test_an_erasure_waits_for_a_replay_that_has_begun(scene: Scene) -> None:
@@ -196,7 +196,7 @@ async def test_an_erasure_waits_for_a_replay_that_has_begun(scene: Scene) -> Non
         holder.rollback()
     replayed, done = await both(replay, erasing)
     assert (replayed.inserted, done["dialogues"], done["dead_letters"]) == (1, 1, 1)
-    assert whereabouts(scene.environment, ALICE) == []
+    assert tables_with_user(scene.environment, ALICE) == []
     (letter,) = scene.environment.query("SELECT value, replayed_at, discarded_at FROM dead_letters")
     assert (letter["value"], letter["discarded_at"]) == (None, None)
     assert letter["replayed_at"]
@@ -215,7 +215,7 @@ async def test_an_erasure_waits_for_a_run_of_retention_that_is_writing_notices(s
         await wait_for(lambda: scene.are_waiting(1), message="the erasure waits for the run")
         retention.commit()
     assert (await erasing)["notices"] == 1
-    assert whereabouts(scene.environment, ALICE) == []
+    assert tables_with_user(scene.environment, ALICE) == []
 
 
 async def test_a_replay_after_the_erasure_stores_nothing(scene: Scene) -> None:
@@ -228,7 +228,7 @@ async def test_a_replay_after_the_erasure_stores_nothing(scene: Scene) -> None:
         connection.execute("UPDATE dead_letters SET topic = 'dialogues'")
     replayed = await scene.letters.replay(Filter())
     assert (replayed.inserted, replayed.erased, replayed.failed) == (1, 1, 0)
-    assert whereabouts(scene.environment, ALICE) == []
+    assert tables_with_user(scene.environment, ALICE) == []
 
 
 async def test_without_the_key_a_claim_is_refused(scene: Scene, database: str) -> None:

@@ -65,7 +65,7 @@ def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]
     """Return topics and a database with some records of each kind."""
     with environment_on(stack, migrated_template, partitions=2) as made:
         chance = random.Random(1)
-        good = [small_dialogue(chance, model_used='odd "model"\\\n', user_feedback=1) for _ in range(3)]
+        good = [small_dialogue(chance, model_used='uncommon "model"\\\n', user_feedback=1) for _ in range(3)]
         good += [small_dialogue(chance, something_new=1, citations=[{"source": "s"}]) for _ in range(4)]
         records = [Outgoing(made.topics["dialogue"], as_json(event)) for event in good]
         records += [Outgoing(made.topics["provenance"], as_json(provenance(chance)))] * 2
@@ -121,7 +121,7 @@ def test_metrics_in_both_formats_have_the_names_of_the_contract(
             totals[sample.labels["outcome"]] += sample.value
         assert totals == {"inserted": 8, "duplicate": 1, "amended": 0, "dead_lettered": 1, "ignored": 0}
         models = {sample.labels["model"] for sample in found["rag_dialogues_total"]}
-        assert 'odd "model"\\\n' in models
+        assert 'uncommon "model"\\\n' in models
         assert sum(sample.value for sample in found["rag_dialogues_total"]) == 7
         assert sum(sample.value for sample in found["rag_unknown_fields_total"]) == 4
         assert {sample.labels["value"] for sample in found["rag_feedback_total"]} == {"positive", "neutral", "negative"}
@@ -162,7 +162,7 @@ def test_the_lag_of_a_partition_is_removed_with_the_partition(
             first, other = partitions(service), partitions(second)
             return len(first) == len(other) == 2 and not set(first) & set(other)
 
-        eventually(shared, message="two partitions each")
+        eventually(shared, message="each replica has two partitions")
         assert second.stop() == 0
     eventually(lambda: service.get("/readyz")[0] == 200)
 

@@ -218,9 +218,9 @@ async def test_a_wrong_run_of_the_command_is_corrected_by_the_service(environmen
     insert_dialogues(environment, at_the_edges(FIRST, TOKYO), seed=6)
     mark(environment, *(FIRST + timedelta(days=shift) for shift in (-1, 0, 1)))
     await run_timer(environment, TOKYO)
-    slip = environment.run("rollup", "--day", str(FIRST))
-    assert slip.returncode == 0
-    assert "the time zone is Asia/Tokyo instead of UTC" in slip.stderr
+    wrong_run = environment.run("rollup", "--day", str(FIRST))
+    assert wrong_run.returncode == 0
+    assert "the time zone is Asia/Tokyo instead of UTC" in wrong_run.stderr
     assert_day_equals_queries(environment, FIRST, "UTC")
     async with opened(environment, TOKYO) as replica:
         assert await replica.begin() == ""

@@ -89,7 +89,7 @@ def assert_labels_are_sound(service: ServiceProcess) -> None:
         families = text_string_to_metric_families(service.get("/metrics")[1])
         return {sample.labels["model"] for family in families for sample in family.samples if "model" in sample.labels}
 
-    eventually(lambda: any(CONTROLS in model for model in models()), message="counted after COMMIT")
+    eventually(lambda: any(CONTROLS in model for model in models()), message="the batch is counted after COMMIT")
     assert CANARY not in service.get("/")[1]
 
 
@@ -98,9 +98,14 @@ def test_no_dead_letter_writes_to_the_terminal(
 ) -> None:
     """A person can see the content of an event, but it moves no cursor and sets no colour."""
     topic = environment.topics["dialogue"]
-    nasty = f"[bold red]{CONTROLS}[/] [link=http://evil.example] [/nothing]"
+    hostile_text = f"[bold red]{CONTROLS}[/] [link=http://evil.example] [/nothing]"
     records = [
-        Outgoing(topic, nasty.encode(), nasty.encode(), [(nasty, nasty.encode()), ("x", b"\x1b[2J\xff")]),
+        Outgoing(
+            topic,
+            hostile_text.encode(),
+            hostile_text.encode(),
+            [(hostile_text, hostile_text.encode()), ("x", b"\x1b[2J\xff")],
+        ),
         *(bad.record for bad in bad_records(environment.topics)),
     ]
     send(bootstrap_servers, records, **LARGE)

@@ -14,7 +14,7 @@ from consumer.postgres.store import PostgresStore
 from consumer.settings.servers import Postgres
 from tests.support.psql import execute, rows
 from tests.support.roles import login, name_of
-from tests.support.stores import A, AtOnce, P, PostgresBackend, batch_of, records
+from tests.support.stores import A, ImmediateTurn, P, PostgresBackend, batch_of, records
 
 EVERY_BATCH = {
     "BEGIN",
@@ -37,7 +37,7 @@ EVERY_BATCH = {
 }
 # The client looks up an array type, and turns the just-in-time compiler off for that query.
 ONCE_A_CONNECTION = {"typeinfo_tree", "set_config"}
-AROUND_TROUBLE = {
+AFTER_REJECTIONS = {
     "ROLLBACK",
     "DO CREATE TEMPORARY TABLE",
     "COPY stage_ai_dialogue_log",
@@ -116,15 +116,15 @@ async def test_the_statements_of_a_batch(store: tuple[PostgresStore, str, str]) 
     bounds = {A: Bounds(0, 100), P: Bounds(0, 100)}
     claims = await writer.claim(bounds)
     asked(owner, role)
-    await writer.write(batch_of(claims, records(A, 0, "a", "bad"), records(P, 0, "x")), AtOnce())
+    await writer.write(batch_of(claims, records(A, 0, "a", "bad"), records(P, 0, "x")), ImmediateTurn())
     first = asked(owner, role)
-    assert first <= EVERY_BATCH | AROUND_TROUBLE
+    assert first <= EVERY_BATCH | AFTER_REJECTIONS
     bypasses = writer._choice.current is InsertStrategy.DIRECT
     assert (first <= EVERY_BATCH) is bypasses
     assert not bypasses or first == EVERY_BATCH
     again = [record._replace(offset=record.offset + 2) for record in records(A, 0, "a", "refused")]
     second = batch_of(await writer.claim(bounds), again, skip_to={A: 4})
-    await writer.write(second, AtOnce())
+    await writer.write(second, ImmediateTurn())
     asked_for = asked(owner, role) - CLAIMING
-    assert asked_for <= EVERY_BATCH | AROUND_TROUBLE
+    assert asked_for <= EVERY_BATCH | AFTER_REJECTIONS
     assert "SAVEPOINT" in asked_for

@@ -19,7 +19,7 @@ def wait_until_ended(dsn: str, pid: int) -> None:
     """Wait until PostgreSQL has ended the session."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         alive = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
-        eventually(lambda: connection.execute(alive, [pid]).fetchone() == (0,), message="ended")
+        eventually(lambda: connection.execute(alive, [pid]).fetchone() == (0,), message="the session has ended")
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, None])
@@ -31,7 +31,7 @@ async def test_the_cause_is_named(stack: Servers, turns: int | None) -> None:
     await database.open()
     try:
         with pytest.raises(Unavailable, match="25P03") as raised:
-            await lie_idle(database, stack.dsn, turns)
+            await stay_idle(database, stack.dsn, turns)
         assert "is_closed" not in str(raised.value)
         async with database.transaction() as transaction:
             assert await transaction.fetch("SELECT 1")
@@ -39,7 +39,7 @@ async def test_the_cause_is_named(stack: Servers, turns: int | None) -> None:
         await database.close(5)
 
 
-async def lie_idle(database: Database, dsn: str, turns: int | None) -> None:
+async def stay_idle(database: Database, dsn: str, turns: int | None) -> None:
     """Send nothing in a transaction until PostgreSQL ends it; continue after so many turns of the event loop."""
     async with database.transaction() as transaction:
         await transaction.execute("SET LOCAL idle_in_transaction_session_timeout = 50")

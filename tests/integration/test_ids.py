@@ -95,7 +95,7 @@ def test_commands_and_sql_print_the_same_id(offline: Environment) -> None:
     assert "RAGLEDGER_IDS__NAMESPACE" in refused.stderr
 
 
-def test_a_namespace_that_is_no_uuid_stops_the_start(offline: Environment) -> None:
+def test_a_namespace_that_is_not_a_uuid_stops_the_start(offline: Environment) -> None:
     """The message has the setting's name, its value, and the allowed values."""
     offline.variables["RAGLEDGER_IDS__NAMESPACE"] = "people"
     done = offline.run("config", "check")

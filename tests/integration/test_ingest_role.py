@@ -54,12 +54,12 @@ from tests.support.psql import execute, rows, server_dsn, value
 from tests.support.roles import login, name_of
 from tests.support.service import Environment, ServiceProcess, eventually
 from tests.support.stack import Servers, Topics, fresh_database
-from tests.support.stores import A, AtOnce, F, G, P, PostgresBackend, V, batch_of, records, said
+from tests.support.stores import A, F, G, ImmediateTurn, P, PostgresBackend, V, batch_of, records, said
 from tests.support.tracing import World
 
 pytestmark = pytest.mark.timeout(120)
 
-GOOD, TWICE = 60, 7
+GOOD, DUPLICATES = 60, 7
 DAY = "2026-01-31"
 RULE = "ALTER TABLE ai_dialogue_log ADD CONSTRAINT rule CHECK (query <> 'refused')"
 # Statements of other tests would displace statements that run only once.
@@ -126,11 +126,11 @@ def good(environment: Environment) -> list[Outgoing]:
     return [*dialogues(topics["dialogue"], GOOD, seed=1, created_at=f"{DAY}T12:00:00Z").values(), *pieces]
 
 
-def troublesome(environment: Environment) -> list[Outgoing]:
+def duplicates_and_rejected(environment: Environment) -> list[Outgoing]:
     """Return some duplicates, a dialogue that a rule rejects, and one that is not JSON."""
     topic = environment.topics["dialogue"]
     refused = dialogues(topic, 1, seed=2, query="refused", created_at=f"{DAY}T13:00:00Z").values()
-    return [*good(environment)[:TWICE], *refused, Outgoing(topic, b"{")]
+    return [*good(environment)[:DUPLICATES], *refused, Outgoing(topic, b"{")]
 
 
 def test_the_service_works_completely(place: Place, tmp_path: Path) -> None:
@@ -141,14 +141,14 @@ def test_the_service_works_completely(place: Place, tmp_path: Path) -> None:
     send(bootstrap, good(environment))
     with ServiceProcess(environment, tmp_path / "log") as service:
         wait_for_records(as_owner, 2 * GOOD)
-        send(bootstrap, troublesome(environment))
-        wait_for_records(as_owner, 2 * GOOD + TWICE + 2)
+        send(bootstrap, duplicates_and_rejected(environment))
+        wait_for_records(as_owner, 2 * GOOD + DUPLICATES + 2)
         service.wait_ready()
         eventually(lambda: value(place.owner, "SELECT count(*) FROM touched_days") == 0, message="days are computed")
         service.wait_metric_above("rag_day_unique_users", 0)
         service.wait_page("/", 200)
         assert service.stop() == 0
-    assert counts(as_owner) == {"inserted": 2 * GOOD, "duplicates": TWICE, "dead": 2}
+    assert counts(as_owner) == {"inserted": 2 * GOOD, "duplicates": DUPLICATES, "dead": 2}
     assert len(ids(as_owner)) == len(ids(as_owner, "provenance")) == GOOD
     assert total(place) == GOOD
     assert log_lines(tmp_path / "log", "database_unavailable") == []
@@ -167,7 +167,7 @@ def test_the_commands_work_too(newest: Place, tmp_path: Path) -> None:
     """ledger, dead-letters in all its forms, rollup, and migrate status."""
     environment, as_owner = newest.environment, on_other_database(newest.environment, newest.owner)
     execute(newest.owner, RULE)
-    sent = [*good(environment), *troublesome(environment)]
+    sent = [*good(environment), *duplicates_and_rejected(environment)]
     send(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], sent)
     with ServiceProcess(environment, tmp_path / "log"):
         wait_for_records(as_owner, len(sent))
@@ -192,7 +192,7 @@ def test_it_waits_for_its_rights_and_names_the_missing_ones(newest: Place, tmp_p
     wanted = dialogues(environment.topics["dialogue"], GOOD, seed=3)
     send(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], wanted.values())
     with ServiceProcess(environment, log) as service:
-        eventually(lambda: log_lines(log, "database_unavailable"), message="a log line about it")
+        eventually(lambda: log_lines(log, "database_unavailable"), message="the missing right is logged")
         service.wait_page("/readyz", 503)
         execute(newest.owner, f"GRANT {INGEST} TO {role}")
         wait_for_records(on_other_database(environment, newest.owner), GOOD)
@@ -312,10 +312,10 @@ async def read(owner: str, database: Database) -> None:
     assert isinstance(store, PostgresStore)
     bounds = {A: Bounds(0, 100), P: Bounds(0, 100)}
     first = batch_of(await store.claim(bounds), records(A, 0, "a", "b", "bad", "refused"), records(P, 0, "x"))
-    await store.write(first, AtOnce())
+    await store.write(first, ImmediateTurn())
     known = [record._replace(offset=record.offset + 4) for record in records(A, 0, "a", "b")]
     second = batch_of(await store.claim(bounds), known, records(A, 6, "c"), skip_to={A: 9})
-    written = await store.write(second, AtOnce())
+    written = await store.write(second, ImmediateTurn())
     assert (len(written.duplicates), len(written.inserted[DIALOGUE])) == (2, 1)
     assert await store._ledger.is_moved_by(second)
     [claimed] = await store.claim({A: bounds[A]})
@@ -355,7 +355,7 @@ async def amend(store: PostgresStore, dialogue_id: str) -> None:
         said(G, 0, name="wiki", source="s", capabilities={}, version="1", reported_at=time),
     ]
     batch = batch_of(await store.claim({partition: Bounds(0, 10) for partition in (F, V, G)}), events)
-    assert sum(map(len, (await store.write(batch, AtOnce())).amended.values())) == 3
+    assert sum(map(len, (await store.write(batch, ImmediateTurn())).amended.values())) == 3
 
 
 async def price(database: Database) -> None:
@@ -396,8 +396,8 @@ async def decide(database: Database) -> None:
     for way in ("decision_skip", "decision_begin_anew"):
         async with database.transaction() as transaction:
             [books] = await transaction.fetch(load("decision_books"), *place)
-            to, anew = books["next_offset"], way == "decision_begin_anew"
-            await transaction.execute(load("decision_keep"), *place, "me", None, None, to, anew, None, 0)
+            to, begins_new_books = books["next_offset"], way == "decision_begin_anew"
+            await transaction.execute(load("decision_keep"), *place, "me", None, None, to, begins_new_books, None, 0)
             await transaction.execute(load(way), *place, to, None, 7)
     async with database.transaction() as transaction:
         assert len(await transaction.fetch(load("decisions_list"), "g")) == 2

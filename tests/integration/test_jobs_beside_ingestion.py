@@ -1,4 +1,4 @@
-"""Tests every job of an operator twice at once, beside a service that reads: all succeed, and no record is lost."""
+"""Tests two runs of each operator job at once, beside a service that reads: all succeed, and no record is lost."""
 
 import threading
 from collections.abc import Iterator
@@ -72,20 +72,20 @@ class Publisher:
             self.records += len(records)
 
 
-def twice(environment: Environment, job: tuple[str, ...]) -> None:
-    """Run a command twice at once; both succeed."""
+def run_two_at_once(environment: Environment, job: tuple[str, ...]) -> None:
+    """Run a command in two processes at once; both succeed."""
     with ThreadPoolExecutor(2) as both:
         for done in [both.submit(environment.run, *job) for _ in range(2)]:
             assert done.result().returncode == 0, (job, done.result().stderr)
 
 
-def test_every_job_twice_at_once_beside_ingestion(environment: Environment, tmp_path: Path) -> None:
+def test_two_runs_of_each_job_at_once_beside_ingestion(environment: Environment, tmp_path: Path) -> None:
     """The books add up, every record that was not erased is stored, and of the erased user nothing is."""
     with ServiceProcess(environment, tmp_path / "log") as service, Publisher(environment) as publisher:
         for job in JOBS:
             reached = read(environment)
-            twice(environment, job)
-            eventually(lambda reached=reached: read(environment) > reached, message=f"reading goes on after {job}")  # type: ignore[misc]
+            run_two_at_once(environment, job)
+            eventually(lambda reached=reached: read(environment) > reached, message=f"reading continues after {job}")  # type: ignore[misc]
         publisher.stop()
         environment.assert_caught_up(timeout=60)
         assert service.stop() == 0

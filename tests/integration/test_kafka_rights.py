@@ -74,7 +74,8 @@ def wait_until_clean(service: ServiceProcess) -> None:
 def wait_for_line(log: Path, event: str, resource: str) -> None:
     """Wait until the log has this line for a topic or the group."""
     eventually(
-        lambda: any(line["resource"] == resource for line in log_lines(log, event)), message=f"{event} {resource}"
+        lambda: any(line["resource"] == resource for line in log_lines(log, event)),
+        message=f"{event} is logged for {resource}",
     )
 
 
@@ -258,13 +259,13 @@ def test_a_foreign_member_of_the_group_is_named(
     with user_environment(guarded, stack, migrated_template) as environment:
         topic, group = environment.topics["dialogue"], environment.group
         guarded.grant("topic", topic, "Read")
-        stranger = Consumer(
+        foreign_member = Consumer(
             {"bootstrap.servers": guarded.open_servers, "group.id": group, "client.id": "somebody-else"}
             | {"auto.offset.reset": "latest", **config}
         )
         try:
-            stranger.subscribe([topic])
-            eventually(lambda: stranger.poll(0.1) or stranger.assignment())
+            foreign_member.subscribe([topic])
+            eventually(lambda: foreign_member.poll(0.1) or foreign_member.assignment())
             wanted = publish_dialogues(guarded, topic, 10, seed=8)
             named = findings(environment)[f"group {group}"]
             assert named["severity"] == {"consumer": "error", "classic": "warning"}[protocol]
@@ -272,16 +273,18 @@ def test_a_foreign_member_of_the_group_is_named(
             assert f"protocol {protocol}" in named["found"]
             with ServiceProcess(environment, tmp_path / "log") as service:
                 eventually(
-                    lambda: stranger.poll(0.1) is not None or "somebody-else" in service.checks().get("access", ""),
+                    lambda: (
+                        foreign_member.poll(0.1) is not None or "somebody-else" in service.checks().get("access", "")
+                    ),
                     message=str(service.checks()),
                 )
                 wait_for_access(service, "somebody-else")
-                stranger.close()
+                foreign_member.close()
                 wait_for_records(environment, 10)
                 wait_until_clean(service)
                 assert service.stop() == 0
         finally:
-            stranger.close()
+            foreign_member.close()
         assert ids(environment) == wanted
 
 

@@ -81,12 +81,12 @@ def test_a_conversion_that_has_begun_can_continue(before: str, step: str) -> Non
     """Its copy is changed with the table; later writes are mirrored, and both tables are equal at the end."""
     fill(before)
 
-    def told(now: str, _done: int, _total: int | None) -> None:
+    def on_progress(now: str, _done: int, _total: int | None) -> None:
         if now == step:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        asyncio.run(convert(before, months_ahead=1, on_progress=told))
+        asyncio.run(convert(before, months_ahead=1, on_progress=on_progress))
     run_files(before, UP)
     execute(before, LONG)
     assert asyncio.run(convert(before, months_ahead=1)).state == "done"

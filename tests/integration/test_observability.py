@@ -79,7 +79,7 @@ def recent_trace(chance: random.Random) -> bytes:
     return otlp.record(*spans)
 
 
-def wave(environment: Environment, chance: random.Random) -> list[Outgoing]:
+def records_of_every_outcome(environment: Environment, chance: random.Random) -> list[Outgoing]:
     """Return records of every outcome, with few dead letters."""
     dialogues = good_dialogues(chance, 90)
     dialogues[0]["new_field"] = 1
@@ -98,16 +98,17 @@ def wave(environment: Environment, chance: random.Random) -> list[Outgoing]:
 
 
 def publish(observed: Observed, seed: int) -> None:
-    """Publish a wave, and wait until Prometheus has scraped all its counts."""
+    """Publish a records_of_every_outcome, and wait until Prometheus has scraped all its counts."""
     environment, prometheus = observed
     folded = (prometheus.value("sum(rag_traces_total)") or 0) + TRACES
     before = prometheus.value("sum(rag_records_total)") or 0
-    records = wave(environment, random.Random(seed))
+    records = records_of_every_outcome(environment, random.Random(seed))
     send(environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], records)
     wanted = before + len(records)
-    eventually(lambda: prometheus.value("sum(rag_records_total)") == wanted, message=f"{wanted} records scraped")
+    eventually(lambda: prometheus.value("sum(rag_records_total)") == wanted, message=f"{wanted} records are scraped")
     eventually(
-        lambda: (prometheus.value("sum(rag_traces_total)") or 0) >= folded, message=f"{folded} folded traces scraped"
+        lambda: (prometheus.value("sum(rag_traces_total)") or 0) >= folded,
+        message=f"{folded} folded traces are scraped",
     )
 
 
@@ -126,10 +127,10 @@ def observed(stack: Servers, migrated_template: str, tmp_path_factory: pytest.Te
         shared = "min(rag_assigned_partitions) > 0 and count(rag_assigned_partitions) == 2"
         eventually(lambda: prometheus.query(shared), message=shared)
         found = Observed(environment, prometheus)
-        # The first scraped value of a counter is no increase, so a second wave is needed.
+        # The first scraped value of a counter is no increase, so a second records_of_every_outcome is needed.
         publish(found, seed=1)
         publish(found, seed=2)
-        eventually(lambda: all_applied(prometheus), message="every rule applied")
+        eventually(lambda: all_applied(prometheus), message="every rule is applied")
         yield found
 
 
@@ -152,8 +153,8 @@ def has_value(prometheus: PrometheusServer, record: str) -> bool:
 
 def test_every_rule_is_evaluated_without_an_error(observed: Observed) -> None:
     """Prometheus reports the health of each rule."""
-    ill = {rule["name"]: rule.get("lastError") for rule in observed.prometheus.rules() if rule["health"] != "ok"}
-    assert ill == {}
+    unhealthy = {rule["name"]: rule.get("lastError") for rule in observed.prometheus.rules() if rule["health"] != "ok"}
+    assert unhealthy == {}
 
 
 def test_every_recording_rule_gives_a_value(observed: Observed) -> None:
@@ -172,7 +173,7 @@ def test_every_alert_selects_existing_series(observed: Observed, alert: dict[str
 def test_only_dead_letters_cause_an_alert(observed: Observed) -> None:
     """The records that could not be stored cause one; nothing else does."""
     firing = 'count by (alertname) (ALERTS{alertstate="firing"})'
-    eventually(lambda: observed.prometheus.query(firing), message="an alert")
+    eventually(lambda: observed.prometheus.query(firing), message="an alert fires")
     assert [labels["alertname"] for labels, _ in observed.prometheus.query(firing)] == ["RagledgerDeadLetters"]
 
 
@@ -201,7 +202,7 @@ def rows_of(observed: Observed) -> Iterator[Any]:
             assert cursor.description
             return [column.name for column in cursor.description], cursor.fetchall()
 
-        eventually(lambda: run("SELECT date FROM rag_metrics_history")[1], message="a day computed")
+        eventually(lambda: run("SELECT date FROM rag_metrics_history")[1], message="a day is computed")
         yield run
 
 

@@ -22,7 +22,7 @@ from tests.support.stack import Servers
 
 pytestmark = [
     pytest.mark.timeout(180),
-    pytest.mark.skipif(os.environ.get("RAGLEDGER_TEST_STACK") == "docker", reason="this kills embedded servers"),
+    pytest.mark.skipif(os.environ.get("RAGLEDGER_TEST_STACK") == "docker", reason="kills embedded servers"),
 ]
 
 SHORT_LIMITS = {
@@ -94,14 +94,14 @@ def test_an_outage_without_records_is_reported_too(
         service.wait_ready()
         postgres_server.kill()
         try:
-            eventually(lambda: said(log, "database_unavailable"), timeout=20, message="a log line about it")
+            eventually(lambda: said(log, "database_unavailable"), timeout=20, message="the outage is logged")
             assert_alive_but_not_ready(service)
         finally:
             postgres_server.restart()
         eventually(lambda: service.get("/readyz")[0] == 200, timeout=20)
         load.publish(100)
         load.assert_exact(service)
-        eventually(lambda: said(log, "database_available"), timeout=20, message="a log line about its end")
+        eventually(lambda: said(log, "database_available"), timeout=20, message="the end of the outage is logged")
         assert service.stop() == 0
     assert_one_outage_logged(log)
 
@@ -260,11 +260,15 @@ def test_a_frozen_postgresql_is_noticed_in_time(
         with frozen(postgres_server.pid):
             load.publish(300)
             moment = time.monotonic()
-            eventually(lambda: service.metric("rag_up", server="database") == 0, timeout=NOTICED_S, message="noticed")
+            eventually(
+                lambda: service.metric("rag_up", server="database") == 0,
+                timeout=NOTICED_S,
+                message="the outage is noticed",
+            )
             assert_alive_but_not_ready(service)
             print(f"noticed after {time.monotonic() - moment:.1f} s")
         load.assert_exact(service)
-        eventually(lambda: service.metric("rag_up", server="database") == 1, message="over")
+        eventually(lambda: service.metric("rag_up", server="database") == 1, message="the outage is over")
         assert service.stop() == 0
     assert len(log_lines(log, "database_unavailable")) == len(log_lines(log, "database_available")) == 1
 

@@ -16,7 +16,7 @@ from tests.support.stack import QUICK_RESTART, Database, SharedServers
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(os.environ.get("RAGLEDGER_TEST_STACK") == "docker", reason="this kills embedded servers"),
+    pytest.mark.skipif(os.environ.get("RAGLEDGER_TEST_STACK") == "docker", reason="kills embedded servers"),
 ]
 
 SMALL_BATCHES = {"RAGLEDGER_BATCH__MAX_ROWS": "20", "RAGLEDGER_BATCH__MAX_DELAY_MS": "50"}
@@ -50,7 +50,11 @@ def test_a_kill_of_kafka_under_load(kafka: KafkaNode, environment: Environment, 
         wait_for_records(environment, 200)
         kafka.kill()
         try:
-            eventually(lambda: service.metric("rag_up", server="kafka") == 0, timeout=NOTICED_S, message="noticed")
+            eventually(
+                lambda: service.metric("rag_up", server="kafka") == 0,
+                timeout=NOTICED_S,
+                message="the outage is noticed",
+            )
             assert_alive_but_not_ready(service)
             lines = len(log.read_text().splitlines())
             failed = service.metric("rag_client_errors_total")
@@ -60,7 +64,7 @@ def test_a_kill_of_kafka_under_load(kafka: KafkaNode, environment: Environment, 
             kafka.restart()
         load.publish(200)
         load.assert_exact(service)
-        eventually(lambda: service.get("/readyz")[0] == 200, message="ready")
+        eventually(lambda: service.get("/readyz")[0] == 200, message="the replica is ready")
         assert service.stop() == 0
     assert len(log_lines(log, "kafka_unavailable")) == len(log_lines(log, "kafka_available")) == 1
     assert len(log.read_text().splitlines()) < 100
@@ -75,14 +79,16 @@ def test_a_frozen_kafka_is_noticed(kafka: KafkaNode, environment: Environment, t
     with ServiceProcess(environment, log, RAGLEDGER_WATCHDOG__STALL_S="5") as service:
         load.assert_exact(service)
         with frozen(kafka.pid):
-            eventually(lambda: service.metric("rag_up", server="kafka") == 0, timeout=30, message="noticed")
+            eventually(
+                lambda: service.metric("rag_up", server="kafka") == 0, timeout=30, message="the outage is noticed"
+            )
             assert_alive_but_not_ready(service)
             eventually(lambda: service.metric("rag_client_errors_total") > 3, timeout=60, message="requests time out")
             assert service.running.poll() is None
         eventually(lambda: service.get("/readyz")[0] == 200, message="Kafka answers again")
         load.publish(100)
         load.assert_exact(service)
-        eventually(lambda: service.get("/readyz")[0] == 200, message="ready")
+        eventually(lambda: service.get("/readyz")[0] == 200, message="the replica is ready")
         assert service.stop() == 0
     assert len(log_lines(log, "kafka_unavailable")) == 1
     assert log_lines(log, "stalled") == []

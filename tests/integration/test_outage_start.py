@@ -15,7 +15,7 @@ from tests.support.service import Environment, ServiceProcess, eventually
 
 pytestmark = [
     pytest.mark.timeout(120),
-    pytest.mark.skipif(os.environ.get("RAGLEDGER_TEST_STACK") == "docker", reason="this starts embedded servers"),
+    pytest.mark.skipif(os.environ.get("RAGLEDGER_TEST_STACK") == "docker", reason="starts embedded servers"),
 ]
 
 
@@ -52,7 +52,10 @@ def test_a_start_before_kafka_and_its_topics(database: str, tmp_path: Path) -> N
             eventually(lambda: log_lines(log, "kafka_unavailable"), message="Kafka is named")
             assert_alive_but_not_ready(service)
             kafka.start()
-            eventually(lambda: service.get("/readyz")[0] == 200 or said(log, "late-"), message="joined")
+            eventually(
+                lambda: service.get("/readyz")[0] == 200 or said(log, "late-"),
+                message="the replica has joined the group",
+            )
             make_topics(environment)
             load = Load(environment)
             load.publish(50)
@@ -86,7 +89,7 @@ def test_a_start_before_everything_in_any_order(tmp_path: Path, order: tuple[str
         environment = Environment(postgres.dsn, kafka.bootstrap_servers, names, **quick)
         load = Load(environment)
 
-        def bring(part: str) -> None:
+        def start_part(part: str) -> None:
             if part == "topics":
                 make_topics(environment)
                 load.publish(30)
@@ -100,7 +103,7 @@ def test_a_start_before_everything_in_any_order(tmp_path: Path, order: tuple[str
             for part in order:
                 service.wait_page("/healthz", 200)
                 assert service.get("/readyz")[0] == 503 or part == "topics"
-                bring(part)
+                start_part(part)
             service.wait_ready()
             load.assert_exact(service)
             assert service.stop() == 0

@@ -105,7 +105,7 @@ async def test_an_earlier_version_of_a_file_counts_as_applied(blank: str) -> Non
     assert await migrate.up(blank, to=3) == ()
 
 
-async def test_a_role_that_may_make_no_tables_is_reported(blank: str) -> None:
+async def test_a_role_without_the_right_to_create_tables_is_reported(blank: str) -> None:
     """No role may in the schema public since PostgreSQL 15; or the search path names no schema."""
     with login(blank) as dsn:
         with pytest.raises(migrate.NoPlaceError, match="GRANT CREATE ON SCHEMA public TO"):

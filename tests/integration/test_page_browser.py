@@ -228,11 +228,13 @@ async def seen(tab: Tab, part: str, text: str) -> bool:
 async def test_an_outage_appears_and_disappears_on_an_open_page() -> None:
     """While the database is unavailable, a banner is above the last figures. It disappears without a reload."""
     async with opened("full") as (site, tab):
-        site.shown.snapshot = STATES["away"]
+        site.shown.snapshot = STATES["unavailable"]
         await wait_to_see(tab, "part-problem", "The database is unavailable")
         assert await seen(tab, "part-problem", "The figures below are from 14:00:05 UTC.")
         site.shown.snapshot = STATES["full"]
-        await wait_for(lambda: tab.value("!document.getElementById('part-problem').textContent"), message="no banner")
+        await wait_for(
+            lambda: tab.value("!document.getElementById('part-problem').textContent"), message="the banner is gone"
+        )
 
 
 async def test_a_stopped_service_is_reported() -> None:
@@ -259,14 +261,14 @@ async def test_the_policy_blocks_foreign_code() -> None:
     """Script and style that are not ours do not run, even if they get into the document."""
     attack = """(async () => {
       const script = document.createElement('script');
-      script.textContent = 'window.stranger = true';
+      script.textContent = 'window.foreign = true';
       document.body.append(script);
-      const html = '<b id=b style="color:red" onclick="window.stranger=true">x</b>';
+      const html = '<b id=b style="color:red" onclick="window.foreign=true">x</b>';
       document.querySelector('h1').insertAdjacentHTML('beforeend', html);
       const made = document.getElementById('b');
       made.click();
-      const away = await fetch('http://127.0.0.1:9/').then(() => 'asked', () => 'refused');
-      return [window.stranger === undefined, getComputedStyle(made).color !== 'rgb(255, 0, 0)', away];
+      const answer = await fetch('http://127.0.0.1:9/').then(() => 'asked', () => 'refused');
+      return [window.foreign === undefined, getComputedStyle(made).color !== 'rgb(255, 0, 0)', answer];
     })()"""
     async with opened("full") as (site, tab):
         assert await tab.value(attack) == [True, True, "refused"]

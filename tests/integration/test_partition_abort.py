@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from consumer.maintenance.table_partitions import LockNotTakenError, PartitionError, abort, convert, locks
-from tests.support.partitions import ALL_ROWS, assert_sound, converted, dress, fill, leftovers, one_dialogue
+from tests.support.partitions import ALL_ROWS, assert_sound, converted, fill, leftovers, one_dialogue, properties
 from tests.support.psql import catalog, execute, rows
 
 
@@ -18,33 +18,33 @@ STEPS = ("make the new table", "mirror what is written", "copy", "settle deletio
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_an_aborted_conversion_changes_nothing(dressed: str, step: str) -> None:
+def test_an_aborted_conversion_changes_nothing(with_properties: str, step: str) -> None:
     """It is interrupted before any step and aborted: schema, rows and privileges are as before."""
-    before = (catalog(dressed), dress(dressed), rows(dressed, ALL_ROWS))
+    before = (catalog(with_properties), properties(with_properties), rows(with_properties, ALL_ROWS))
 
-    def told(now: str, _done: int, _total: int | None) -> None:
+    def on_progress(now: str, _done: int, _total: int | None) -> None:
         if now == step:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(dressed, on_progress=told)
-    asyncio.run(abort(dressed))
-    assert (catalog(dressed), dress(dressed), rows(dressed, ALL_ROWS)) == before
-    assert leftovers(dressed) == []
-    assert converted(dressed).state == "done"
-    assert_sound(dressed)
+        converted(with_properties, on_progress=on_progress)
+    asyncio.run(abort(with_properties))
+    assert (catalog(with_properties), properties(with_properties), rows(with_properties, ALL_ROWS)) == before
+    assert leftovers(with_properties) == []
+    assert converted(with_properties).state == "done"
+    assert_sound(with_properties)
 
 
 def test_a_conversion_cannot_be_aborted_after_the_switch(filled: str) -> None:
     """The abort is refused with the command to run instead; continuing drops the old table."""
     fill(filled)
 
-    def told(step: str, _done: int, _total: int | None) -> None:
+    def on_progress(step: str, _done: int, _total: int | None) -> None:
         if step == "drop the old table":
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(filled, on_progress=told)
+        converted(filled, on_progress=on_progress)
     with pytest.raises(PartitionError, match="already been replaced"):
         asyncio.run(abort(filled))
     assert converted(filled).state == "done"

@@ -226,12 +226,12 @@ def test_the_table_stays_if_the_file_does_not_hold_its_rows(
     """Bytes that the disk has lost are found when the file is read back, before anything is dropped."""
     real = writer.__exit__  # type: ignore[attr-defined]
 
-    def torn(self: Any, *arguments: Any) -> None:
+    def truncated(self: Any, *arguments: Any) -> None:
         real(self, *arguments)
         [path] = tmp_path.glob(".ai_dialogue_log_2026_01.*.part")
         path.write_bytes(path.read_bytes()[:-100])
 
-    monkeypatch.setattr(writer, "__exit__", torn)
+    monkeypatch.setattr(writer, "__exit__", truncated)
     with pytest.raises(ArchiveError):
         archived(hourly, tmp_path, file_format=name)
     assert value(hourly, "SELECT count(*) FROM ai_dialogue_log_2026_01") == 744

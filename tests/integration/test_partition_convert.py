@@ -3,34 +3,49 @@
 import psycopg
 import pytest
 
-from tests.support.partitions import ALL_ROWS, MONTHS_AHEAD, assert_sound, converted, dress, one_dialogue, own_lines
+from tests.support.partitions import (
+    ALL_ROWS,
+    MONTHS_AHEAD,
+    assert_sound,
+    converted,
+    one_dialogue,
+    own_lines,
+    properties,
+)
 from tests.support.psql import execute, rows, value
 
 
-def test_everything_of_the_table_is_kept(dressed: str) -> None:
+def test_everything_of_the_table_is_kept(with_properties: str) -> None:
     """Columns, checks, indexes, foreign keys, triggers, comments, privileges, policies, views, and every row."""
-    before, dress_before, rows_before = own_lines(dressed), dress(dressed), rows(dressed, ALL_ROWS)
-    done = converted(dressed)
+    before, properties_before, rows_before = (
+        own_lines(with_properties),
+        properties(with_properties),
+        rows(with_properties, ALL_ROWS),
+    )
+    done = converted(with_properties)
     assert (done.state, done.rows) == ("done", len(rows_before))
-    assert_sound(dressed)
-    assert rows(dressed, ALL_ROWS) == rows_before
-    assert dress(dressed) == dress_before
+    assert_sound(with_properties)
+    assert rows(with_properties, ALL_ROWS) == rows_before
+    assert properties(with_properties) == properties_before
     key = "constraint ai_dialogue_log ai_dialogue_log_pkey t PRIMARY KEY (id"
-    changed = {line.replace(", created_at)", ")") if line.startswith(key) else line for line in own_lines(dressed)}
+    changed = {
+        line.replace(", created_at)", ")") if line.startswith(key) else line for line in own_lines(with_properties)
+    }
     key_index = "index t CREATE UNIQUE INDEX ai_dialogue_log_pkey ON "
     gone = {line for line in set(before) - changed if not line.startswith(key_index)}
     assert {line for line in gone if " ON public.ai_dialogue_log USING" not in line} == set()
     assert {line.replace(" ON public.", " ON ONLY public.") for line in gone} <= changed
 
 
-def test_partitions_are_made_for_months_with_rows_and_for_months_ahead(dressed: str) -> None:
+def test_partitions_are_made_for_months_with_rows_and_for_months_ahead(with_properties: str) -> None:
     """All other rows are in the default partition; each partition has the settings, the policies and a comment."""
-    converted(dressed)
+    converted(with_properties)
     months = value(
-        dressed, "SELECT count(DISTINCT date_trunc('month', created_at)) FROM ai_dialogue_log WHERE query <> 'outside'"
+        with_properties,
+        "SELECT count(DISTINCT date_trunc('month', created_at)) FROM ai_dialogue_log WHERE query <> 'outside'",
     )
     partitions = rows(
-        dressed,
+        with_properties,
         "SELECT relname, relrowsecurity, reloptions, relacl::text AS acl, is_default,"
         " obj_description(pg_class.oid) AS comment"
         " FROM dialogue_partitions('ai_dialogue_log') JOIN pg_class ON pg_class.oid = partition",
@@ -40,14 +55,14 @@ def test_partitions_are_made_for_months_with_rows_and_for_months_ahead(dressed: 
     assert all(one["comment"].startswith("Partition of ai_dialogue_log: dialogues of ") for one in partitions)
     assert all("partition_reader" not in (one["acl"] or "") for one in partitions)
     [default] = [one["relname"] for one in partitions if one["is_default"]]
-    assert value(dressed, f"SELECT count(*) FROM {default}") == 4
+    assert value(with_properties, f"SELECT count(*) FROM {default}") == 4
 
 
-def test_the_policies_apply_to_the_parent_and_the_partitions(dressed: str) -> None:
+def test_the_policies_apply_to_the_parent_and_the_partitions(with_properties: str) -> None:
     """A reader sees its own rows of the parent, and nothing of a partition."""
-    converted(dressed)
-    partition = value(dressed, "SELECT max(partition::text) FROM dialogue_partitions('ai_dialogue_log')")
-    with psycopg.connect(dressed, autocommit=True) as connection:
+    converted(with_properties)
+    partition = value(with_properties, "SELECT max(partition::text) FROM dialogue_partitions('ai_dialogue_log')")
+    with psycopg.connect(with_properties, autocommit=True) as connection:
         connection.execute("SET ROLE partition_reader")
         assert connection.execute("SELECT count(*) FROM ai_dialogue_log").fetchone() == (0,)
         connection.execute("SET app.current_user_id = '00000000-0000-0000-0000-000000000003'")
@@ -57,31 +72,36 @@ def test_the_policies_apply_to_the_parent_and_the_partitions(dressed: str) -> No
             connection.execute(f"SELECT count(*) FROM {partition}".encode())
 
 
-def test_views_read_the_new_table(dressed: str) -> None:
+def test_views_read_the_new_table(with_properties: str) -> None:
     """This includes a view on another view, with options and privileges."""
-    converted(dressed)
-    execute(dressed, "ALTER TABLE ai_dialogue_log DISABLE ROW LEVEL SECURITY")
-    execute(dressed, "INSERT INTO users VALUES ('99999999-0000-0000-0000-000000000000')")
+    converted(with_properties)
+    execute(with_properties, "ALTER TABLE ai_dialogue_log DISABLE ROW LEVEL SECURITY")
+    execute(with_properties, "INSERT INTO users VALUES ('99999999-0000-0000-0000-000000000000')")
     execute(
-        dressed,
+        with_properties,
         one_dialogue().replace(
             "gen_random_uuid(), gen_random_uuid(), 'q'",
             "'99999999-0000-0000-0000-000000000000', gen_random_uuid(), 'q'",
         ),
     )
-    count = value(dressed, "SELECT count(*) FROM ai_dialogue_log")
-    assert value(dressed, "SELECT count(*) FROM recent") == value(dressed, "SELECT n FROM beyond") == count
-    assert value(dressed, "SELECT count(*) FROM audit") == 1
-
-
-def test_deleting_a_user_still_deletes_the_dialogues(dressed: str) -> None:
-    """The foreign key deletes them, with their ids; an unknown user is rejected."""
-    converted(dressed)
-    execute(dressed, "DELETE FROM users WHERE id = '00000000-0000-0000-0000-000000000003'")
+    count = value(with_properties, "SELECT count(*) FROM ai_dialogue_log")
     assert (
-        value(dressed, "SELECT count(*) FROM ai_dialogue_log WHERE user_id = '00000000-0000-0000-0000-000000000003'")
+        value(with_properties, "SELECT count(*) FROM recent") == value(with_properties, "SELECT n FROM beyond") == count
+    )
+    assert value(with_properties, "SELECT count(*) FROM audit") == 1
+
+
+def test_deleting_a_user_still_deletes_the_dialogues(with_properties: str) -> None:
+    """The foreign key deletes them, with their ids; an unknown user is rejected."""
+    converted(with_properties)
+    execute(with_properties, "DELETE FROM users WHERE id = '00000000-0000-0000-0000-000000000003'")
+    assert (
+        value(
+            with_properties,
+            "SELECT count(*) FROM ai_dialogue_log WHERE user_id = '00000000-0000-0000-0000-000000000003'",
+        )
         == 0
     )
-    assert_sound(dressed)
+    assert_sound(with_properties)
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
-        execute(dressed, one_dialogue())
+        execute(with_properties, one_dialogue())

@@ -94,7 +94,7 @@ async def test_no_month_is_made_while_days_are_computed(parts: str) -> None:
         making = asyncio.create_task(ensured(parts, 3))
         waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         while not value(parts, waits):
-            assert not making.done(), "it did not wait"
+            assert not making.done(), "ensure has not waited for the roll-up"
             await asyncio.sleep(0.05)
         assert value(parts, DEFAULT) == 1
         rolling_up.commit()
@@ -197,13 +197,15 @@ def test_the_service_keeps_months_ahead(stack: Servers, migrated_template: str, 
         converted(environment.dsn)
         with ServiceProcess(environment, log) as service:
             service.wait_ready()
-            eventually(lambda: len(log_lines(log, "monthly_partition_made")) == 2, message="two months were missing")
+            eventually(
+                lambda: len(log_lines(log, "monthly_partition_made")) == 2, message="the two missing months are made"
+            )
             execute(
                 environment.dsn,
                 f"DROP TABLE {month(4)}",
                 one_dialogue("now() AT TIME ZONE 'UTC' + interval '4 months'"),
             )
-            eventually(lambda: value(environment.dsn, DEFAULT) == 0, message="the row has its month")
+            eventually(lambda: value(environment.dsn, DEFAULT) == 0, message="the row is in its month")
             assert service.stop() == 0
         assert_sound(environment.dsn)
     assert [line["partition"] for line in log_lines(log, "monthly_partition_made")] == [month(3), month(4), month(4)]

@@ -35,12 +35,12 @@ STEPS = {
 def advance_to(dsn: str, step: str) -> None:
     """Convert up to the beginning of a step."""
 
-    def told(now: str, _done: int, _total: int | None) -> None:
+    def on_progress(now: str, _done: int, _total: int | None) -> None:
         if now == step:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(dsn, on_progress=told)
+        converted(dsn, on_progress=on_progress)
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def kill_before_noting(environment: Environment, books: str, *arguments: str) ->
             process.kill()
             process.wait(30)
     gone = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'ragledger admin')"
-    eventually(lambda: value(environment.dsn, gone), message="the server has noticed")
+    eventually(lambda: value(environment.dsn, gone), message="the server has noticed the kill")
 
 
 @pytest.mark.parametrize("step", STEPS)

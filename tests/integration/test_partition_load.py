@@ -70,11 +70,11 @@ class Publisher:
         """Return a thousand new records and a hundred duplicates."""
         topic = self._environment.topics["dialogue"]
         events = [small_dialogue(self._chance, id=str(random_uuid(self._chance))) for _ in range(PORTION)]
-        doubled = [event | {"created_at": f"20{year:02}-05-05T00:00:00Z"} for year, event in enumerate(events[::10])]
-        records = [Outgoing(topic, as_json(event)) for event in (*events, *doubled)]
+        duplicates = [event | {"created_at": f"20{year:02}-05-05T00:00:00Z"} for year, event in enumerate(events[::10])]
+        records = [Outgoing(topic, as_json(event)) for event in (*events, *duplicates)]
         send(self._environment.variables["RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS"], records)
         self.published |= {UUID(event["id"]) for event in events}
-        self.again += len(doubled)
+        self.again += len(duplicates)
 
 
 class Watch:

@@ -5,7 +5,7 @@ import pytest
 
 from consumer.admin import migrate
 from consumer.maintenance.table_partitions import abort, convert
-from tests.support.partitions import IDS_APART, assert_sound, fill, is_partitioned, one_dialogue
+from tests.support.partitions import WRONG_IDS, assert_sound, fill, is_partitioned, one_dialogue
 from tests.support.psql import (
     APPLICATION_TABLES,
     BASE_COLUMNS,
@@ -70,7 +70,7 @@ def test_running_the_file_again_restores_the_triggers(parts: str) -> None:
     execute(parts, "DROP TRIGGER keep_dialogue_id_on_insert ON ai_dialogue_log")
     execute(parts, "ALTER TABLE ai_dialogue_log DROP CONSTRAINT fk_ai_dialogue_user", *[one_dialogue()] * 3)
     run_files(parts, one_file("0011"))
-    assert rows(parts, IDS_APART) == []
+    assert rows(parts, WRONG_IDS) == []
     assert_sound(parts)
 
 
@@ -133,12 +133,12 @@ async def test_an_unfinished_conversion_is_not_rolled_back(blank: str) -> None:
     """The first rollback that affects dialogues names the fix and changes nothing; after an abort, all run."""
     await migrate.up(blank)
 
-    def told(step: str, _done: int, _total: int | None) -> None:
+    def on_progress(step: str, _done: int, _total: int | None) -> None:
         if step == "compare":
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        await convert(blank, months_ahead=1, on_progress=told)
+        await convert(blank, months_ahead=1, on_progress=on_progress)
     await migrate.down(blank, to=12)
     before = catalog(blank)
     with pytest.raises(migrate.StatementRefusedError, match="partition convert"):
@@ -163,7 +163,7 @@ def test_a_table_that_others_have_partitioned_is_accepted(blank: str) -> None:
         *[one_dialogue("'2026-05-05'"), one_dialogue("'2020-05-05'")],
     )
     run_files(blank, one_file("0011"))
-    assert rows(blank, IDS_APART) == []
+    assert rows(blank, WRONG_IDS) == []
     taken = value(blank, "SELECT id::text FROM ai_dialogue_log LIMIT 1")
     with pytest.raises(psycopg.errors.UniqueViolation):
         execute(blank, one_dialogue("'2031-01-01'", f"'{taken}'"))

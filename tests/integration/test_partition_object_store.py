@@ -120,12 +120,12 @@ def test_an_upload_that_arrives_damaged_is_found(
     """The object is read back before the table is dropped. A later damage prevents the restore."""
     real = MemoryFileSystem.put_file
 
-    def torn(self: Any, local: str, remote: str) -> None:
+    def truncated(self: Any, local: str, remote: str) -> None:
         real(self, local, remote)
         self.pipe_file(remote, self.cat_file(remote)[:-1])
 
     with monkeypatch.context() as patch:
-        patch.setattr(MemoryFileSystem, "put_file", torn)
+        patch.setattr(MemoryFileSystem, "put_file", truncated)
         with pytest.raises(ArchiveError, match="is not the file that was uploaded"):
             archived(hourly, store, "2026-02-01")
     assert value(hourly, "SELECT count(*) FROM ai_dialogue_log_2026_01") == 744
@@ -227,7 +227,7 @@ SECRET = "s3cret"
         f"simplecache::s3://{SECRET}", f"file://{SECRET}/x", f"file:///x?{SECRET}",
     ],
 )  # fmt: skip
-def test_a_url_that_is_no_place_for_archives_is_refused(hourly: str, tmp_path: Path, to: str) -> None:
+def test_a_url_that_cannot_hold_archives_is_refused(hourly: str, tmp_path: Path, to: str) -> None:
     """No character of it is shown, because it may hold a secret. Nothing is detached."""
     environment = Environment(hourly, "127.0.0.1:9", {}, RAGLEDGER_PARTITIONS__ARCHIVE_DIR=str(tmp_path))
     for arguments in (("--before", "2026-02", "--to", to), ("--restore", f"{to}/{MANIFEST}")):

@@ -43,7 +43,7 @@ def test_an_unsupported_property_is_an_obstacle(filled: str, statement: str, obs
     assert catalog(filled) == before
 
 
-async def test_grants_on_a_dropped_column_are_no_obstacle(filled: str) -> None:
+async def test_grants_on_a_dropped_column_are_not_an_obstacle(filled: str) -> None:
     """PostgreSQL keeps them with the column, and the new table has no such column."""
     execute(
         filled,
@@ -59,12 +59,12 @@ def test_a_column_that_is_added_during_the_conversion_stops_it(filled: str) -> N
     """The column would be lost; the table stays in use, and the conversion can be aborted."""
     fill(filled)
 
-    def told(step: str, _done: int, _total: int | None) -> None:
+    def on_progress(step: str, _done: int, _total: int | None) -> None:
         if step == "replace the table":
             execute(filled, "ALTER TABLE ai_dialogue_log ADD COLUMN extra INT")
 
     with pytest.raises(PartitionError, match="definition of extra was changed"):
-        converted(filled, on_progress=told)
+        converted(filled, on_progress=on_progress)
     execute(filled, one_dialogue())
     asyncio.run(abort(filled))
     assert leftovers(filled) == []
@@ -74,12 +74,12 @@ def test_a_copy_that_differs_never_replaces_the_table(filled: str) -> None:
     """If a row of the copy was changed or lost, the comparison finds it."""
     fill(filled)
 
-    def told(step: str, _done: int, _total: int | None) -> None:
+    def on_progress(step: str, _done: int, _total: int | None) -> None:
         if step == "compare":
             execute(filled, "UPDATE ai_dialogue_log_new SET query = 'another' WHERE latency_ms = 33")
 
     with pytest.raises(PartitionError, match="not equal"):
-        converted(filled, on_progress=told)
+        converted(filled, on_progress=on_progress)
     assert not is_partitioned(filled)
 
 

@@ -21,7 +21,7 @@ AS_IT_IS = "SET session_replication_role = replica"  # no trigger changes update
 # Columns of the owner, and values that are hard to keep.
 UNCOMMON = (
     AS_IT_IS,
-    'ALTER TABLE ai_dialogue_log ADD COLUMN "odd ""name""" TEXT, ADD COLUMN seen_at TIMESTAMPTZ(3),'
+    'ALTER TABLE ai_dialogue_log ADD COLUMN "uncommon ""name""" TEXT, ADD COLUMN seen_at TIMESTAMPTZ(3),'
     " ADD COLUMN ratio DOUBLE PRECISION, ADD COLUMN exact NUMERIC, ADD COLUMN tiny NUMERIC(12,10),"
     " ADD COLUMN is_open BOOLEAN, ADD COLUMN tags TEXT[], ADD COLUMN period INTERVAL, ADD COLUMN raw JSON",
     "UPDATE ai_dialogue_log SET updated_at = '0001-01-01', seen_at = '9999-12-31 23:59:59.999+00', ratio = '-0',"
@@ -30,7 +30,7 @@ UNCOMMON = (
     '''UPDATE ai_dialogue_log SET
     citations = '[{"source": "\\u20ac", "x": {"y": -0.00000000000000000000000000012345678901234567890}}]',
     created_at = created_at + interval '123456 microseconds', updated_at = '9999-12-31 23:59:59.999999',
-    ratio = 0.1::float8 + 0.2::float8, is_open = true, "odd ""name""" = ''
+    ratio = 0.1::float8 + 0.2::float8, is_open = true, "uncommon ""name""" = ''
     WHERE user_feedback = 1''',
 )
 
@@ -125,7 +125,7 @@ def test_nothing_is_detached_if_pyarrow_is_missing(
     assert [month.month for month in archived(hourly, tmp_path)] == ["2026-02"]
 
 
-def test_a_month_that_parquet_cannot_hold_goes_on_as_csv(hourly: str, tmp_path: Path) -> None:
+def test_a_month_that_parquet_cannot_hold_continues_as_csv(hourly: str, tmp_path: Path) -> None:
     """The advice of the message is followed; the file holds every value."""
     execute(hourly, AS_IT_IS, "UPDATE ai_dialogue_log SET updated_at = 'infinity' WHERE created_at = '2026-01-05'")
     execute(hourly, "DELETE FROM touched_days")
@@ -142,7 +142,7 @@ def test_a_month_that_parquet_cannot_hold_goes_on_as_csv(hourly: str, tmp_path: 
 
 
 @pytest.mark.parametrize("statement", ["copy_out", "DROP TABLE"])
-def test_an_interrupted_archive_goes_on_in_another_format(
+def test_an_interrupted_archive_continues_in_another_format(
     hourly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
     """A complete file is used as it is. A file that has too many rows meanwhile is replaced, and does not stay."""

@@ -64,14 +64,14 @@ def test_writes_of_others_work_at_every_step(filled: str) -> None:
     last: list[object] = []
     steps = []
 
-    def told(step: str, _done: int, _total: int | None) -> None:
+    def on_progress(step: str, _done: int, _total: int | None) -> None:
         if is_partitioned(filled):
             assert rows(filled, ALL_ROWS) == last
         execute(filled, *OF_OTHERS)
         steps.append(step)
         last[:] = rows(filled, ALL_ROWS)
 
-    converted(filled, on_progress=told)
+    converted(filled, on_progress=on_progress)
     assert len(set(steps)) == 7
     assert rows(filled, ALL_ROWS) == last
     assert_sound(filled)
@@ -81,9 +81,9 @@ def test_truncating_the_table_during_a_conversion_truncates_both(filled: str) ->
     """TRUNCATE is mirrored too."""
     fill(filled)
 
-    def told(step: str, _done: int, _total: int | None) -> None:
+    def on_progress(step: str, _done: int, _total: int | None) -> None:
         if step == "compare":
             execute(filled, "TRUNCATE ai_dialogue_log", one_dialogue())
 
-    assert converted(filled, on_progress=told).rows == 1
+    assert converted(filled, on_progress=on_progress).rows == 1
     assert_sound(filled)

@@ -88,7 +88,7 @@ def test_replicas_with_more_connections_than_the_pooler_has(
     wanted = publish(direct, 1500, seed=1)
     with ServiceProcess(environment, tmp_path / "one") as one, ServiceProcess(environment, tmp_path / "two") as two:
         wait_for_records(direct, 300)
-        eventually(lambda: one.get("/readyz")[0] == two.get("/readyz")[0] == 200, message="both ready")
+        eventually(lambda: one.get("/readyz")[0] == two.get("/readyz")[0] == 200, message="both replicas are ready")
         wanted |= publish(direct, 1500, seed=2)
         assert value(direct.dsn, SESSIONS) <= SERVER_CONNECTIONS
         one.kill()

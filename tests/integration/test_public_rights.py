@@ -61,27 +61,27 @@ WHERE pronamespace = 'public'::regnamespace AND prosecdef
 
 
 @pytest.fixture
-def stranger(filled: str) -> Iterator[str]:
+def outsider(filled: str) -> Iterator[str]:
     """Return the DSN of a login without a grant; new objects in the database are readable for all by default."""
     execute(filled, HOURLY, "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
     with login(filled) as dsn:
         yield dsn
 
 
-def opened(dsn: str, stranger: str) -> list[str]:
+def opened(dsn: str, outsider: str) -> list[str]:
     """Return the objects that the login may use, and owner's-rights functions with an unsafe search path."""
-    found = rows(dsn, OPEN.format(role=name_of(stranger), harmless=",".join(OPEN_FUNCTIONS)))
+    found = rows(dsn, OPEN.format(role=name_of(outsider), harmless=",".join(OPEN_FUNCTIONS)))
     return [row["name"] for row in (*found, *rows(dsn, LOOSE))]
 
 
 def test_nothing_is_public_after_any_command_or_during_it(
-    filled: str, stranger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    filled: str, outsider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Migrations up and down, each step of a conversion, half archived months, restored months, an erasure."""
     environment = Environment(filled, "127.0.0.1:9", {})
 
     def look(when: str) -> None:
-        assert opened(filled, stranger) == [], when
+        assert opened(filled, outsider) == [], when
 
     look("migrated")
     converted_step_by_step(filled, look)
@@ -117,38 +117,38 @@ async def remove_months(dsn: str) -> None:
         await MonthRemoval(db, 1_000).drop(datetime(2026, 3, 1), inf, lambda *_: None)
 
 
-def test_no_rollback_grants_a_right_to_public(filled: str, stranger: str) -> None:
+def test_no_rollback_grants_a_right_to_public(filled: str, outsider: str) -> None:
     """It is checked after each rollback, from the newest to the oldest."""
     for file in ROLLBACKS:
         run_files(filled, file)
-        assert opened(filled, stranger) == [], file.name
+        assert opened(filled, outsider) == [], file.name
 
 
 def converted_step_by_step(dsn: str, look: Callable[[str], None]) -> None:
     """Interrupt a conversion at the beginning of each step, and check."""
     for step in STEPS:
 
-        def told(now: str, _done: int, _total: int | None, step: str = step) -> None:
+        def on_progress(now: str, _done: int, _total: int | None, step: str = step) -> None:
             if now == step:
                 raise Interrupted
 
         with pytest.raises(Interrupted):
-            converted(dsn, on_progress=told)
+            converted(dsn, on_progress=on_progress)
         look(f"interrupted at {step}")
     converted(dsn)
 
 
-def test_no_role_can_write_into_the_copy_through_the_mirror(filled: str, stranger: str) -> None:
+def test_no_role_can_write_into_the_copy_through_the_mirror(filled: str, outsider: str) -> None:
     """A trigger on another table that calls a function of the mirror would write with the owner's rights."""
 
-    def told(now: str, _done: int, _total: int | None) -> None:
+    def on_progress(now: str, _done: int, _total: int | None) -> None:
         if now == "copy":
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        converted(filled, on_progress=told)
+        converted(filled, on_progress=on_progress)
     for event, tables in (("INSERT", "NEW TABLE AS written"), ("DELETE", "OLD TABLE AS gone")):
-        with psycopg.connect(stranger, autocommit=True) as connection:
+        with psycopg.connect(outsider, autocommit=True) as connection:
             connection.execute("CREATE TEMP TABLE mine (id UUID, created_at TIMESTAMP)")
             with pytest.raises(InsufficientPrivilege, match="mirror_ai_dialogue_log"):
                 connection.execute(
@@ -157,12 +157,12 @@ def test_no_role_can_write_into_the_copy_through_the_mirror(filled: str, strange
                 )
 
 
-def test_a_conversion_of_an_older_version_is_secured_by_the_migration(filled: str, stranger: str) -> None:
+def test_a_conversion_of_an_older_version_is_secured_by_the_migration(filled: str, outsider: str) -> None:
     """It continues, and its functions already exist."""
     execute(filled, OLD_MIRROR)
-    assert opened(filled, stranger) == ["function mirror_ai_dialogue_log_truncate()"]
+    assert opened(filled, outsider) == ["function mirror_ai_dialogue_log_truncate()"]
     run_files(filled, one_file("0019"))
-    assert opened(filled, stranger) == []
+    assert opened(filled, outsider) == []
 
 
 OLD_MIRROR = """
@@ -188,19 +188,19 @@ def test_rights_from_default_privileges_are_found_and_can_be_revoked(stack: Serv
         assert any("erasure_version" in name for name in opened(dsn, nobody))
         settled_as_advised(dsn, EVERYBODY)
         execute(dsn, "GRANT SELECT ON ai_dialogue_log TO PUBLIC")
-        assert verified(dsn, EVERYBODY)["ok"], "there, the policies decide"
+        assert verified(dsn, EVERYBODY)["ok"], "policies protect a table that PUBLIC may read"
         assert opened(dsn, nobody) == ["relation ai_dialogue_log"]
         execute(dsn, "REVOKE SELECT ON ai_dialogue_log FROM PUBLIC", "CREATE TABLE next (a int)")
-        assert opened(dsn, nobody) == [], "what is made next is open again"
+        assert opened(dsn, nobody) == [], "the next table is not public"
 
 
-def test_rights_after_a_restore_without_privileges_are_found_and_can_be_revoked(filled: str, stranger: str) -> None:
+def test_rights_after_a_restore_without_privileges_are_found_and_can_be_revoked(filled: str, outsider: str) -> None:
     """After pg_restore --no-acl, every role may call every function, as PostgreSQL's default is."""
     converted(filled)
     execute(filled, FORGET_REVOKES)
-    assert len([name for name in opened(filled, stranger) if name.startswith("function ")]) == len(CLOSED_FUNCTIONS)
+    assert len([name for name in opened(filled, outsider) if name.startswith("function ")]) == len(CLOSED_FUNCTIONS)
     settled_as_advised(filled, EVERYBODY)
-    assert opened(filled, stranger) == []
+    assert opened(filled, outsider) == []
 
 
 def test_roles_with_rights_from_default_privileges_are_named(filled: str) -> None:

@@ -60,7 +60,7 @@ def assert_exact(environment: Environment, bootstrap_servers: str, wanted: dict[
     topic = environment.topics["dialogue"]
     eventually(
         lambda: sum(committed_offsets(bootstrap_servers, environment.group, topic, PARTITIONS)) == len(wanted),
-        message="Kafka's own offsets",
+        message="Kafka's offsets equal the ledger",
     )
 
 
@@ -73,21 +73,26 @@ def test_a_frozen_replica_that_continues_is_fenced(
     wanted = publish(environment, bootstrap_servers, 600, seed=1)
     topic, log = environment.topics["dialogue"], tmp_path / "frozen"
     with ServiceProcess(environment, log, **NEVER_FULL) as frozen:
-        eventually(lambda: frozen.metric("rag_consumer_lag_records", topic=topic) > 0, message="a batch is held")
+        eventually(
+            lambda: frozen.metric("rag_consumer_lag_records", topic=topic) > 0,
+            message="the frozen replica holds a batch",
+        )
         frozen.send(signal.SIGSTOP)
         with ServiceProcess(environment, tmp_path / "second") as second:
             wait_for_records(environment, len(wanted))
             owners = environment.query("SELECT DISTINCT owner FROM ingest_ledger WHERE topic = %s", topic)
             assert [row["owner"].rpartition(":")[2] for row in owners] == [str(second.running.pid)]
             frozen.send(signal.SIGCONT)
-            eventually(lambda: log_lines(log, "fenced"), message="fenced")
+            eventually(lambda: log_lines(log, "fenced"), message="the write is fenced")
             frozen.wait_metric_above("rag_fenced_total", 0)
             frozen.wait_metric("rag_records_total", 0, outcome="inserted")
             assert second.stop() == 0
         # The fenced replica gets all partitions now, and works normally.
-        eventually(lambda: frozen.get("/readyz")[0] == 200, message="ready again")
+        eventually(lambda: frozen.get("/readyz")[0] == 200, message="the replica is ready again")
         wanted |= publish(environment, bootstrap_servers, 60, seed=2)
-        eventually(lambda: frozen.metric("rag_consumer_lag_records", topic=topic) == 60, message="continued")
+        eventually(
+            lambda: frozen.metric("rag_consumer_lag_records", topic=topic) == 60, message="the replica continues"
+        )
         assert frozen.stop() == 0
     assert_exact(environment, bootstrap_servers, wanted)
 
@@ -107,7 +112,9 @@ def test_a_replica_frozen_during_a_write_does_not_block_its_successor(
             frozen.send(signal.SIGCONT)
             wanted |= publish(environment, bootstrap_servers, 60, seed=4)
             assert_exact(environment, bootstrap_servers, wanted)
-            eventually(lambda: frozen.get("/readyz")[0] == second.get("/readyz")[0] == 200, message="both ready")
+            eventually(
+                lambda: frozen.get("/readyz")[0] == second.get("/readyz")[0] == 200, message="both replicas are ready"
+            )
             assert second.stop() == 0
             frozen.stop()  # within its limit, even the hard one: its client library may still wait for a dead session
 
@@ -123,7 +130,7 @@ def test_replicas_that_join_and_leave_under_load_duplicate_and_lose_nothing(
         """Publish more, and wait for progress."""
         nonlocal accounted, wanted
         wanted |= publish(environment, bootstrap_servers, 200, seed)
-        eventually(lambda: environment.accounted_for() > accounted, message="progress")
+        eventually(lambda: environment.accounted_for() > accounted, message="more records are written")
         accounted = environment.accounted_for()
 
     with ExitStack() as replicas:

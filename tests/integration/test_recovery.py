@@ -53,16 +53,18 @@ def test_after_a_kill_the_other_replica_writes_within_fifteen_seconds(
     if busy:
         make_slow(environment)
     with (
-        ServiceProcess(environment, tmp_path / "one") as victim,
+        ServiceProcess(environment, tmp_path / "one") as killed,
         ServiceProcess(environment, tmp_path / "two") as survivor,
         Progress(environment) as progress,
         Stream(environment, PARTITIONS) as stream,
     ):
-        owners = (victim.running.pid, survivor.running.pid)
-        eventually(lambda: all(len(progress.of(pid)) == PARTITIONS / 2 for pid in owners), message="shared out")
-        lost = progress.of(victim.running.pid)
+        owners = (killed.running.pid, survivor.running.pid)
+        eventually(
+            lambda: all(len(progress.of(pid)) == PARTITIONS / 2 for pid in owners), message="the partitions are shared"
+        )
+        lost = progress.of(killed.running.pid)
         moment = time.monotonic()
-        victim.kill()
+        killed.kill()
         seconds = seconds_until_all_move(progress, lost, moment)
         print(f"written again after {seconds:.1f} s")
         assert seconds < AFTER_A_KILL_S
@@ -75,10 +77,10 @@ def test_a_single_replica_that_is_killed_and_restarted_writes_within_fifteen_sec
 ) -> None:
     """A supervisor restarts it at once; the session of the old one has to end first."""
     with Progress(environment) as progress, Stream(environment, PARTITIONS) as stream:
-        with ServiceProcess(environment, tmp_path / "one") as victim:
-            eventually(lambda: len(progress.of(victim.running.pid)) == PARTITIONS, message="at work")
+        with ServiceProcess(environment, tmp_path / "one") as killed:
+            eventually(lambda: len(progress.of(killed.running.pid)) == PARTITIONS, message="the replica writes")
             moment = time.monotonic()
-            victim.kill()
+            killed.kill()
         with ServiceProcess(environment, tmp_path / "two") as successor:
             seconds = seconds_until_all_move(progress, set(range(PARTITIONS)), moment)
             print(f"written again after {seconds:.1f} s")
@@ -95,13 +97,13 @@ def test_a_rolling_restart_under_load_delays_no_partition_for_long(environment: 
             return replicas.enter_context(ServiceProcess(environment, tmp_path / name))
 
         running = [start(f"old {n}") for n in range(3)]
-        eventually(lambda: all(progress.of(one.running.pid) for one in running), message="shared out")
+        eventually(lambda: all(progress.of(one.running.pid) for one in running), message="the partitions are shared")
         since = time.monotonic()
         for n, old in enumerate(running):
             assert old.stop() == 0
             running[n] = start(f"new {n}")
             pid = running[n].running.pid
-            eventually(lambda pid=pid: progress.of(pid), message="the new one is at work")  # type: ignore[misc]
+            eventually(lambda pid=pid: progress.of(pid), message="the new replica writes")  # type: ignore[misc]
         until = time.monotonic()
         gap = progress.longest_gap(since, until)
         print(f"restarted in {until - since:.1f} s; the longest gap of a partition was {gap:.1f} s")
@@ -134,7 +136,7 @@ def test_a_second_signal_under_load_ends_it_at_once_without_loss(environment: En
     make_slow(environment)
     with Stream(environment, PARTITIONS) as stream:
         with ServiceProcess(environment, tmp_path / "one", RAGLEDGER_BATCH__MAX_DELAY_MS="2000") as service:
-            eventually(lambda: environment.accounted_for() > 0, message="at work")
+            eventually(lambda: environment.accounted_for() > 0, message="the replica writes")
             service.send(signal.SIGTERM)
             service.send(signal.SIGINT)
             moment = time.monotonic()

@@ -32,7 +32,7 @@ BATCH = 10_000
 ONE_BATCH = {"RAGLEDGER_BATCH__MAX_ROWS": str(BATCH), "RAGLEDGER_BATCH__MAX_DELAY_MS": "20000"}
 # The cause and the SQLSTATE: a column type, a rule, a missing parent, a trigger with or without a code.
 REFUSALS = {"type": "22003", "rule": "23514", "parent": "23503", "trigger": "P0001", "assert": "P0004", "own": "45007"}
-STRANGER = "11111111-1111-4111-8111-111111111111"
+UNKNOWN_USER = "11111111-1111-4111-8111-111111111111"
 RULES = (
     "ALTER TABLE ai_dialogue_log ADD CONSTRAINT rule CHECK (query <> 'rule')",
     "CREATE TABLE users (id UUID PRIMARY KEY)",
@@ -54,23 +54,23 @@ def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]
         yield made
 
 
-def records(topic: str, count: int, guilty: dict[int, str]) -> dict[UUID, Outgoing]:
+def records(topic: str, count: int, offending: dict[int, str]) -> dict[UUID, Outgoing]:
     """Return dialogues of which some are replaced by rejected ones, each with its cause."""
     chance = random.Random(count)
     made = {}
     for place in range(count):
         event = small_dialogue(chance, id=str(random_uuid(chance)), user_id=str(UUID(int=7)))
-        event |= _guilt(guilty.get(place))
+        event |= _offending_members(offending.get(place))
         value = as_json(event).replace(b'"weight": 0.75', b'"weight": 1e400000')
         made[UUID(event["id"])] = Outgoing(topic, value)
     return made
 
 
-def _guilt(refusal: str | None) -> dict[str, object]:
+def _offending_members(refusal: str | None) -> dict[str, object]:
     if refusal == "type":
         return {"citations": [{"source": "s", "weight": 0.75}]}
     if refusal == "parent":
-        return {"user_id": STRANGER}
+        return {"user_id": UNKNOWN_USER}
     return {} if refusal is None else {"query": refusal}
 
 
@@ -89,8 +89,8 @@ def ingest(environment: Environment, log: Path, count: int) -> tuple[float, floa
             slowest = max(slowest, time.monotonic() - began)
             return environment.accounted_for() >= count
 
-        eventually(done, timeout=90, message="everything processed")
-        eventually(lambda: service.metric("rag_batch_rows_count") == 1, timeout=5, message="it was one batch")
+        eventually(done, timeout=90, message="all records are processed")
+        eventually(lambda: service.metric("rag_batch_rows_count") == 1, timeout=5, message="there was one batch")
         seconds = service.metric("rag_batch_write_seconds_sum")
         writes = service.metric("rag_split_writes_total")
         assert service.stop() == 0
@@ -98,15 +98,15 @@ def ingest(environment: Environment, log: Path, count: int) -> tuple[float, floa
     return seconds, writes
 
 
-def assert_each_has_its_fate(environment: Environment, made: dict[UUID, Outgoing], guilty: dict[int, str]) -> None:
+def assert_outcomes(environment: Environment, made: dict[UUID, Outgoing], offending: dict[int, str]) -> None:
     """Assert that rejected records are dead letters with their SQLSTATE and all others are rows."""
     order = list(made)
     letters = environment.query("SELECT record_offset, sqlstate, reason, detail::text FROM dead_letters")
     assert {one["record_offset"]: one["sqlstate"] for one in letters} == {
-        place: REFUSALS[refusal] for place, refusal in guilty.items()
+        place: REFUSALS[refusal] for place, refusal in offending.items()
     }
-    assert ids(environment) == {event for place, event in enumerate(order) if place not in guilty}
-    assert counts(environment) == {"inserted": len(made) - len(guilty), "duplicates": 0, "dead": len(guilty)}
+    assert ids(environment) == {event for place, event in enumerate(order) if place not in offending}
+    assert counts(environment) == {"inserted": len(made) - len(offending), "duplicates": 0, "dead": len(offending)}
 
 
 @pytest.mark.parametrize(
@@ -116,12 +116,12 @@ def test_one_rejected_record_among_ten_thousand_costs_few_writes(
     environment: Environment, bootstrap_servers: str, tmp_path: Path, place: int, refusal: str
 ) -> None:
     """At the beginning, the end or the middle, it takes at most two writes for each halving of the batch."""
-    guilty = {place: refusal}
-    made = records(environment.topics["dialogue"], BATCH, guilty)
+    offending = {place: refusal}
+    made = records(environment.topics["dialogue"], BATCH, offending)
     send(bootstrap_servers, made.values())
     _, writes = ingest(environment, tmp_path / "log", BATCH)
     assert writes <= 2 * math.log2(BATCH)
-    assert_each_has_its_fate(environment, made, guilty)
+    assert_outcomes(environment, made, offending)
 
 
 @pytest.mark.parametrize("refusal", ["type", "rule", "parent", "trigger", "any"])
@@ -133,14 +133,14 @@ def test_many_rejected_records_do_not_overload_the_service(
     count = 5_000
     chance = random.Random(f"{share}{refusal}")
     places = sorted(chance.sample(range(count), int(share * count)))
-    guilty = {place: chance.choice(list(REFUSALS)) if refusal == "any" else refusal for place in places}
-    made = records(environment.topics["dialogue"], count, guilty)
+    offending = {place: chance.choice(list(REFUSALS)) if refusal == "any" else refusal for place in places}
+    made = records(environment.topics["dialogue"], count, offending)
     send(bootstrap_servers, made.values())
     environment.variables["RAGLEDGER_BATCH__MAX_ROWS"] = str(count)
     seconds, writes = ingest(environment, tmp_path / "log", count)
     assert seconds < 20
     assert writes <= 2 * count
-    assert_each_has_its_fate(environment, made, guilty)
+    assert_outcomes(environment, made, offending)
 
 
 def test_rejected_records_among_duplicates_are_distinguished(

@@ -24,7 +24,7 @@ def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]
         yield made
 
 
-def test_old_dead_letters_go_and_open_ones_are_counted(environment: Environment) -> None:
+def test_old_dead_letters_are_removed_and_open_ones_are_counted(environment: Environment) -> None:
     """The preview is exact; the ledger's equation is not touched."""
     dsn = environment.dsn
     execute(dsn, ONE_LEDGER_ROW)

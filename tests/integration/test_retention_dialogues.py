@@ -49,7 +49,9 @@ def environment(stack: Servers, migrated_template: str) -> Iterator[Environment]
 
 
 @BOTH_FORMS
-def test_old_dialogues_go_with_what_belongs_to_them_and_their_days_stay(environment: Environment, months: bool) -> None:
+def test_old_dialogues_are_removed_with_their_other_rows_and_their_days_stay(
+    environment: Environment, months: bool
+) -> None:
     """The preview is exact. Days are computed first, if that is due, and equal what they were before."""
     dsn = environment.dsn
     fill(dsn, months=months)
@@ -73,7 +75,7 @@ def test_old_dialogues_go_with_what_belongs_to_them_and_their_days_stay(environm
 
 
 @BOTH_FORMS
-def test_a_late_dialogue_of_a_final_day_changes_no_day_and_goes_with_the_next_run(
+def test_a_late_dialogue_of_a_final_day_changes_no_day_and_is_removed_by_the_next_run(
     environment: Environment, months: bool
 ) -> None:
     """It comes in any age, also into a month that was dropped, and the roll-up forgets its mark."""
@@ -122,7 +124,9 @@ def test_a_topic_that_is_read_again_changes_no_final_day(
                 assert (day["total_dialogues"], day["feedback_positive"]) == (1, 1)
             with ServiceProcess(environment, tmp_path / "log") as service:
                 service.wait_ready()
-                eventually(lambda: not value(environment.dsn, "SELECT count(*) FROM touched_days"), message="no mark")
+                eventually(
+                    lambda: not value(environment.dsn, "SELECT count(*) FROM touched_days"), message="no day is marked"
+                )
             assert history(environment) == [day]
         finally:
             topics.delete_all()
@@ -146,9 +150,11 @@ def test_the_service_removes_them_on_its_timer_while_it_reads(
                     moments = (midnight(KEEP + 40 + number), midnight(number))
                     events = [as_json(said | {"model_used": "m", "created_at": at.isoformat()}) for at in moments]
                     send(bootstrap_servers, [Outgoing(environment.topics["dialogue"], event) for event in events])
-                eventually(lambda: environment.accounted_for() == 10, message="read")
-                eventually(lambda: not dialogues(environment.dsn, over), message="removed")
-                eventually(lambda: service.metric("rag_retention_dialogues_total") > 100, message="counted")
+                eventually(lambda: environment.accounted_for() == 10, message="all records are read")
+                eventually(lambda: not dialogues(environment.dsn, over), message="the dialogues are removed")
+                eventually(
+                    lambda: service.metric("rag_retention_dialogues_total") > 100, message="the dialogues are counted"
+                )
             assert value(environment.dsn, "SELECT count(*) FROM ai_dialogue_log WHERE query = 'q'") > 5
             assert environment.run("ledger", "--check").returncode == 0
         finally:
@@ -203,7 +209,7 @@ def test_a_hold_that_is_being_placed_is_respected(environment: Environment, mont
             stdout=subprocess.PIPE,
         )
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        eventually(lambda: value(dsn, waiting), message="the run waits")
+        eventually(lambda: value(dsn, waiting), message="the run waits for the lock")
         officer.commit()
     assert json.loads(run.communicate(timeout=90)[0])["problems"] == []
     assert dialogues(dsn, over) == held
@@ -298,7 +304,7 @@ def test_the_output_for_people(environment: Environment) -> None:
     assert "months dropped" in run.stdout
 
 
-def test_what_archived_months_have_left_goes_when_they_expire(environment: Environment, tmp_path: Path) -> None:
+def test_late_rows_of_archived_months_are_removed_when_they_expire(environment: Environment, tmp_path: Path) -> None:
     """The files stay, and the preview names them. A restored month goes with the next run; its days stay."""
     dsn = environment.dsn
     fill(dsn, months=True)

@@ -50,17 +50,17 @@ def test_killed_at_every_step_each_owner_gets_one_notice(environment: Environmen
     assert environment.value("SELECT count(*) FROM retention_archive") == len(over)
     assert environment.value("SELECT count(*) FROM retention_notices WHERE published_at IS NULL") == 0
     assert environment.value("SELECT count(*) FROM retention_runs WHERE ended_at IS NULL") == 0
-    told = published(environment)
-    assert_once(told)
-    assert {content["id"] for notice in told for content in notice.body["contents"]} == set(map(str, over))
+    notices = published(environment)
+    assert_once(notices)
+    assert {content["id"] for notice in notices for content in notice.body["contents"]} == set(map(str, over))
 
 
-def assert_once(told: list[Notice]) -> None:
+def assert_once(notices: list[Notice]) -> None:
     """Assert that no notice is a duplicate, no piece is in two notices, and no run has two notices for an owner."""
-    contents = [content["id"] for notice in told for content in notice.body["contents"]]
+    contents = [content["id"] for notice in notices for content in notice.body["contents"]]
     assert Counter(contents).most_common(1)[0][1] == 1
-    assert Counter(notice.body["notice_id"] for notice in told).most_common(1)[0][1] == 1
-    assert Counter((notice.body["run_id"], notice.body["owner"]) for notice in told).most_common(1)[0][1] == 1
+    assert Counter(notice.body["notice_id"] for notice in notices).most_common(1)[0][1] == 1
+    assert Counter((notice.body["run_id"], notice.body["owner"]) for notice in notices).most_common(1)[0][1] == 1
 
 
 def kafka(environment: Environment) -> Kafka:
@@ -119,7 +119,7 @@ def test_foreign_records_in_the_topic_are_ignored(environment: Environment) -> N
     assert environment.run_json("retention", "run")["found"] == 1
 
 
-def test_if_it_is_unknown_whether_they_arrived_a_person_decides(
+def test_if_the_delivery_of_notices_is_unknown_a_person_decides(
     environment: Environment, bootstrap_servers: str
 ) -> None:
     """The topic was recreated meanwhile: nothing is sent, the message names the fix, and --publish-again does it."""
@@ -145,9 +145,9 @@ def test_many_notices_are_published_in_parts(environment: Environment) -> None:
     insert(environment.dsn, [row for number in range(count) for row in acquired(1, UUID(int=number + 1))])
     environment.variables["RAGLEDGER_RETENTION__BATCH_ROWS"] = "1000"
     assert environment.run_json("retention", "run")["published"] == count
-    told = published(environment)
-    assert len(told) == count
-    assert_once(told)
+    notices = published(environment)
+    assert len(notices) == count
+    assert_once(notices)
 
 
 async def test_an_owner_who_is_erased_before_the_notice_is_sent_is_not_named(environment: Environment) -> None:

@@ -60,7 +60,7 @@ def test_killed_at_every_step_the_next_run_continues(environment: Environment, m
         if code == 0:
             break
         gone_in_day = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ~ '^ragledger'"
-        eventually(lambda: not rows(dsn, gone_in_day), message="the server has noticed")  # noqa: B023
+        eventually(lambda: not rows(dsn, gone_in_day), message="the server has noticed the kill")  # noqa: B023
         if step % 10 == 0:  # a run starts over
             back = "INSERT INTO ai_dialogue_log (user_id, session_id, query, response, model_used, created_at) SELECT"
             execute(dsn, f"{back} gen_random_uuid(), gen_random_uuid(), 'q', 'r', 'm', now() - interval '77 days'")

@@ -23,11 +23,11 @@ VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
-def doors(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+def logins(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """Return a migrated database, and the DSN of a login for each role."""
-    with fresh_database(server_dsn(request)) as dsn, ExitStack() as logins:
+    with fresh_database(server_dsn(request)) as dsn, ExitStack() as opened:
         asyncio.run(migrate.up(dsn))
-        yield {role: logins.enter_context(login(dsn, role)) for role in ROLES}
+        yield {role: opened.enter_context(login(dsn, role)) for role in ROLES}
 
 
 def declared(role: str, table: str, verb: str) -> set[str] | None:
@@ -72,19 +72,19 @@ def statements(table: str, verb: str, columns: set[str]) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_each_role_has_exactly_the_declared_rights(doors: dict[str, str], role: str) -> None:
+def test_each_role_has_exactly_the_declared_rights(logins: dict[str, str], role: str) -> None:
     """Rights are compared for each column."""
     wanted = {
         statement: may
         for table, verb in product(COLUMNS, VERBS)
         for statement, may in statements(table, verb, declared(role, table, verb) or set()).items()
     }
-    found = let_through(doors[role], *wanted)
+    found = let_through(logins[role], *wanted)
     assert {statement: may for statement, may in found.items() if may is not wanted[statement]} == {}
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_only_the_owners_may_change_the_schema(doors: dict[str, str], role: str) -> None:
+def test_only_the_owners_may_change_the_schema(logins: dict[str, str], role: str) -> None:
     """Tables, policies, triggers and new objects in the schema need the owner."""
     changes = (
         "ALTER TABLE ai_dialogue_log DISABLE ROW LEVEL SECURITY",
@@ -93,21 +93,21 @@ def test_only_the_owners_may_change_the_schema(doors: dict[str, str], role: str)
         "CREATE TABLE more ()",
         "DROP TABLE touched_days",
     )
-    assert set(let_through(doors[role], *changes).values()) == {role in (OWNER, MIGRATOR)}
+    assert set(let_through(logins[role], *changes).values()) == {role in (OWNER, MIGRATOR)}
 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role not in (OWNER, MIGRATOR)])
-def test_no_role_can_become_another(doors: dict[str, str], role: str) -> None:
+def test_no_role_can_become_another(logins: dict[str, str], role: str) -> None:
     """SET ROLE and SET SESSION AUTHORIZATION are refused."""
     others = {*ROLES, "postgres"} - {role}
     ways = [f"SET {way} {other}" for way in ("ROLE", "SESSION AUTHORIZATION") for other in others]
-    assert not any(let_through(doors[role], *ways).values())
+    assert not any(let_through(logins[role], *ways).values())
 
 
-def test_the_roles_are_only_groups(doors: dict[str, str]) -> None:
+def test_the_roles_are_only_groups(logins: dict[str, str]) -> None:
     """They cannot log in, and have no attribute beyond the tables."""
     attributes = "rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
-    found = rows(doors[OWNER], f"SELECT rolname, {attributes} AS more FROM pg_roles WHERE rolname LIKE 'ragledger%'")
+    found = rows(logins[OWNER], f"SELECT rolname, {attributes} AS more FROM pg_roles WHERE rolname LIKE 'ragledger%'")
     assert {row["rolname"]: row["more"] for row in found} == dict.fromkeys(ROLES, False)
 
 

@@ -147,7 +147,7 @@ def test_auditors_see_everything_with_any_settings(samples: str) -> None:
         assert value(auditor, "SELECT count(query) FROM ai_dialogue_log") == 3
 
 
-def test_a_role_that_is_no_member_sees_nothing(samples: str) -> None:
+def test_a_role_that_is_not_a_member_sees_nothing(samples: str) -> None:
     """Rights that an administrator grants by hand are subject to the policies too."""
     with login(samples) as stranger:
         execute(samples, f"GRANT SELECT, INSERT ON ai_dialogue_log, provenance TO {name_of(stranger)}")

@@ -21,8 +21,18 @@ from tests.support.stack import Servers
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 SECRET = "geheime-frage"
-NASTY = ['"', "\\", 'a"} 1\nrag_fake_total 7', "\n# HELP x y", "x" * 100, "😀" * 100, "\u202e\ufeff\x7f", " ", "model="]
-FLOOD = 200
+HOSTILE_NAMES = [
+    '"',
+    "\\",
+    'a"} 1\nrag_fake_total 7',
+    "\n# HELP x y",
+    "x" * 100,
+    "😀" * 100,
+    "\u202e\ufeff\x7f",
+    " ",
+    "model=",
+]
+MANY_NAMES = 200
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +48,7 @@ def service(
 ) -> Iterator[ServiceProcess]:
     """Return the service after hostile names and a flood of models were published."""
     chance = random.Random(1)
-    names = [*NASTY, *(f"model-{number}" for number in range(FLOOD))]
+    names = [*HOSTILE_NAMES, *(f"model-{number}" for number in range(MANY_NAMES))]
     events = [small_dialogue(chance, model_used=name, query=SECRET, response=SECRET) for name in names]
     topic = environment.topics["dialogue"]
     records = [Outgoing(topic, as_json(event)) for event in events]
@@ -75,10 +85,10 @@ def test_models_are_bounded_and_shown_unchanged(service: ServiceProcess) -> None
         samples = [sample for family in parse(body) for sample in family.samples]
         models = {sample.labels["model"] for sample in samples if sample.name == "rag_citations_total"}
         assert len(models) == MAX_MODELS + 1
-        assert {*NASTY, "other"} <= models
+        assert {*HOSTILE_NAMES, "other"} <= models
         assert "rag_fake_total" not in {sample.name for sample in samples}
         dialogues = sum(sample.value for sample in samples if sample.name == "rag_dialogues_total")
-        assert dialogues == len(NASTY) + FLOOD
+        assert dialogues == len(HOSTILE_NAMES) + MANY_NAMES
         assert SECRET not in body
 
 
@@ -86,10 +96,12 @@ def test_the_page_shows_the_figures_and_no_event_text(service: ServiceProcess) -
     """Today's figures, the partitions with their lag, the dead letters by reason; security headers on every
     response.
     """
-    figure = f"<dd>{len(NASTY) + FLOOD:,}</dd>"
-    _, page = eventually(lambda: figure in (found := service.get("/"))[1] and found, message="today's figures")
+    figure = f"<dd>{len(HOSTILE_NAMES) + MANY_NAMES:,}</dd>"
+    _, page = eventually(
+        lambda: figure in (found := service.get("/"))[1] and found, message="the page has today's figures"
+    )
     assert re.search(r'<th scope="row">dialogue-\w+/0</th>', page)
-    eventually(lambda: "Up to date." in service.get("/")[1], message="no lag")
+    eventually(lambda: "Up to date." in service.get("/")[1], message="the page shows no lag")
     for reason in ("not_json", "tombstone"):
         assert reason in page
     assert SECRET not in page

@@ -67,10 +67,12 @@ def assert_stopped(environment: Environment, service: ServiceProcess, log: Path,
     command = f"ragledger ledger resume --topic {topic} --partition 0 --from earliest"
     service.wait_check("stopped", why, command)
     service.wait_page("/healthz", 200)
-    said = eventually(lambda: log_lines(log, "partition_stopped"), message="logged")[-1]
+    said = eventually(lambda: log_lines(log, "partition_stopped"), message="the stop is logged")[-1]
     assert why in said["problem"]
     assert said["settle"] == command
-    eventually(lambda: line_of(environment)["stopped_at"], timeout=NOTICED_S, message="stored in the ledger")
+    eventually(
+        lambda: line_of(environment)["stopped_at"], timeout=NOTICED_S, message="the stop is stored in the ledger"
+    )
     shown = environment.run("ledger")
     assert why in shown.stderr.replace("\n", " ")
     assert command in shown.stderr.replace("\n", " ")
@@ -123,8 +125,10 @@ def test_a_recreated_topic_that_is_longer_than_the_old_one_stops(
         assert line_of(environment)["next_offset"] == 20
         decided = resume(environment, "earliest", "--reason", "the test says so")
         assert (decided["from_offset"], decided["to_offset"], decided["begins_anew"]) == (20, 0, True)
-        eventually(lambda: ids(environment) == old.keys() | new.keys(), timeout=NOTICED_S, message="continued")
-        eventually(lambda: service.get("/readyz")[0] == 200, timeout=NOTICED_S, message="ready")
+        eventually(
+            lambda: ids(environment) == old.keys() | new.keys(), timeout=NOTICED_S, message="the partition continues"
+        )
+        eventually(lambda: service.get("/readyz")[0] == 200, timeout=NOTICED_S, message="the replica is ready")
         service.wait_metric("rag_stopped_partitions", 0)
         environment.assert_caught_up()
         line = line_of(environment)
@@ -152,7 +156,9 @@ def test_a_topic_that_is_recreated_during_reading_stops(
         send(bootstrap_servers, new.values())
         assert_stopped(environment, service, log, "recreated")
         resume(environment, "earliest")
-        eventually(lambda: ids(environment) == old.keys() | new.keys(), timeout=NOTICED_S, message="continued")
+        eventually(
+            lambda: ids(environment) == old.keys() | new.keys(), timeout=NOTICED_S, message="the partition continues"
+        )
         environment.assert_caught_up()
         line = line_of(environment)
         assert (line["start_offset"], line["next_offset"]) == (0, 200)
@@ -179,7 +185,7 @@ def test_records_deleted_by_retention_stop_their_partition(
     with ServiceProcess(environment, log) as service:
         decided = resume(environment, "earliest")
         assert (decided["begins_anew"], decided["skipped"]) == (False, 40)
-        eventually(lambda: len(ids(environment)) == 60, timeout=NOTICED_S + 15, message="continued")
+        eventually(lambda: len(ids(environment)) == 60, timeout=NOTICED_S + 15, message="the partition continues")
         assert service.stop() == 0
     assert ids(environment) == {event for event, _ in wanted[:20] + wanted[60:]}
     line = line_of(environment)
@@ -187,7 +193,7 @@ def test_records_deleted_by_retention_stop_their_partition(
 
 
 @pytest.mark.slow
-def test_retention_that_overtakes_the_reading_stops_the_partition(
+def test_records_deleted_by_retention_during_reading_stop_their_partition(
     environment: Environment, bootstrap_servers: str, admin: AdminClient, tmp_path: Path
 ) -> None:
     """A table is missing, so fetched records wait, and the records after them are deleted."""
@@ -196,14 +202,18 @@ def test_retention_that_overtakes_the_reading_stops_the_partition(
         service.wait_ready()
         execute(environment.dsn, "ALTER TABLE ai_dialogue_log RENAME TO elsewhere")
         send(bootstrap_servers, dialogues(topic, 2000, seed=7).values())
-        eventually(lambda: service.metric("rag_write_retries_total", cause="schema") > 8, message="an outage")
+        eventually(lambda: service.metric("rag_write_retries_total", cause="schema") > 8, message="the writes fail")
         delete_before(admin, topic, 1990)
         execute(environment.dsn, "ALTER TABLE elsewhere RENAME TO ai_dialogue_log")
         assert_stopped(environment, service, log, "deleted by retention")
         stood = line_of(environment)["next_offset"]
         assert len(ids(environment)) == stood < 1990
         assert give_up(environment, "1995") == 5
-        eventually(lambda: line_of(environment)["next_offset"] == 2000, timeout=NOTICED_S + 15, message="continued")
+        eventually(
+            lambda: line_of(environment)["next_offset"] == 2000,
+            timeout=NOTICED_S + 15,
+            message="the partition continues",
+        )
         line = line_of(environment)
         assert (line["inserted"], line["gaps"]) == (stood + 5, 1995 - stood)
         assert service.stop() == 0
@@ -215,7 +225,9 @@ def test_a_topic_that_lost_records_stays_stopped_although_it_grows_again(
     """Otherwise the loss would be forgotten in silence."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     with ServiceProcess(environment, tmp_path / "before") as service:
-        eventually(lambda: environment.value("SELECT count(*) FROM ingest_ledger") == 2, message="claimed")
+        eventually(
+            lambda: environment.value("SELECT count(*) FROM ingest_ledger") == 2, message="the partitions are claimed"
+        )
         assert service.stop() == 0
     moved = f"UPDATE ingest_ledger SET start_offset = 10, next_offset = 10 WHERE topic = '{topic}'"
     execute(environment.dsn, moved)
@@ -227,7 +239,11 @@ def test_a_topic_that_lost_records_stays_stopped_although_it_grows_again(
         assert_stopped(environment, service, log, "partition ends at 0")
         assert ids(environment) == set()
         assert give_up(environment, "here") == 10
-        eventually(lambda: len(ids(environment)) == 20, timeout=NOTICED_S, message="continued at its offset")
+        eventually(
+            lambda: len(ids(environment)) == 20,
+            timeout=NOTICED_S,
+            message="the partition continues at the offset of the decision",
+        )
         assert service.stop() == 0
 
 
@@ -240,7 +256,9 @@ def test_a_decision_reaches_an_idle_replica(environment: Environment, bootstrap_
         wait_for_records(environment, 300)
         decided = resume(environment, "0")
         assert (decided["begins_anew"], decided["problem"]) == (True, None)
-        eventually(lambda: line_of(environment)["duplicates"] == 300, timeout=NOTICED_S, message="read again")
+        eventually(
+            lambda: line_of(environment)["duplicates"] == 300, timeout=NOTICED_S, message="the records are read again"
+        )
         service.wait_page("/readyz", 200)
         assert service.stop() == 0
     assert ids(environment) == wanted.keys()
@@ -261,7 +279,9 @@ def test_an_impossible_decision_is_refused(environment: Environment, tmp_path: P
     code, said = decide(topic, "0", "earliest")
     assert (code, "has no row for" in said) == (1, True)
     with ServiceProcess(environment, tmp_path / "log") as service:
-        eventually(lambda: environment.value("SELECT count(*) FROM ingest_ledger") == 2, message="claimed")
+        eventually(
+            lambda: environment.value("SELECT count(*) FROM ingest_ledger") == 2, message="the partitions are claimed"
+        )
         assert service.stop() == 0
     before = environment.query("SELECT * FROM ingest_ledger")
     assert decide(topic, "0", "somewhere")[0] == 2

@@ -30,7 +30,7 @@ class Encrypted(NamedTuple):
 
     server: PostgresServer
     authority: Authority
-    stranger: Authority
+    unknown_authority: Authority
 
 
 def encrypted(made: ExitStack, *names: str) -> Encrypted:
@@ -38,7 +38,7 @@ def encrypted(made: ExitStack, *names: str) -> Encrypted:
     workspace = made.enter_context(Workspace())
     directory = workspace.directory / "tls"
     directory.mkdir(mode=0o755)
-    authority, stranger = Authority(directory, "authority"), Authority(directory, "stranger")
+    authority, unknown_authority = Authority(directory, "authority"), Authority(directory, "unknown-authority")
     certificate, key = authority.issue("server", *names)
     hand_over(certificate, key)
     settings = {"ssl": "on", "ssl_cert_file": str(certificate), "ssl_key_file": str(key)}
@@ -53,7 +53,7 @@ def encrypted(made: ExitStack, *names: str) -> Encrypted:
         connection.execute(f"CREATE ROLE {CLIENT} LOGIN SUPERUSER".encode())
         (server.data / "pg_hba.conf").write_text(ONLY_ENCRYPTED)
         connection.execute("SELECT pg_reload_conf()")
-    return Encrypted(server, authority, stranger)
+    return Encrypted(server, authority, unknown_authority)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_the_service_and_its_commands_verify_the_server(here: Encrypted, stack: 
 
 def test_authorities_can_be_set(here: Encrypted) -> None:
     """RAGLEDGER_POSTGRES__SSL_ROOT_CERT turns on verification in every command."""
-    ours, theirs = (str(authority.certificate) for authority in (here.authority, here.stranger))
+    ours, theirs = (str(authority.certificate) for authority in (here.authority, here.unknown_authority))
     good = offline(here.server.dsn, RAGLEDGER_POSTGRES__SSL_ROOT_CERT=ours)
     bad = offline(here.server.dsn, RAGLEDGER_POSTGRES__SSL_ROOT_CERT=theirs)
     for command in (["migrate", "status"], ["dead-letters", "list"]):
@@ -117,7 +117,9 @@ def test_the_system_s_authorities_can_be_trusted(here: Encrypted, elsewhere: Enc
     """sslrootcert=system, as in libpq 16: OpenSSL's authorities, and the name has to match."""
     for place, wanted in ((here, 0), (elsewhere, 1)):
         known = offline(f"{place.server.dsn}?sslrootcert=system", SSL_CERT_FILE=str(place.authority.certificate))
-        unknown = offline(f"{place.server.dsn}?sslrootcert=system", SSL_CERT_FILE=str(place.stranger.certificate))
+        unknown = offline(
+            f"{place.server.dsn}?sslrootcert=system", SSL_CERT_FILE=str(place.unknown_authority.certificate)
+        )
         for command in (["migrate", "status"], ["dead-letters", "list"]):
             assert ("certificate is not accepted" in known.run(*command).stderr) == bool(wanted)
             assert "certificate is not accepted" in unknown.run(*command).stderr
@@ -126,7 +128,7 @@ def test_the_system_s_authorities_can_be_trusted(here: Encrypted, elsewhere: Enc
 def test_an_unknown_authority_is_refused(here: Encrypted) -> None:
     """One line names the problem and the setting."""
     for command in (["migrate", "status"], ["ledger"]):
-        refused = offline(verified(here, sslrootcert=here.stranger.certificate)).run(*command)
+        refused = offline(verified(here, sslrootcert=here.unknown_authority.certificate)).run(*command)
         assert refused.returncode == 1
         assert "the server's certificate is not accepted" in refused.stderr
         assert "name the authority that signed it with sslrootcert=" in refused.stderr

@@ -293,7 +293,7 @@ async def test_dead_letters_of_traces_are_replayed(world: World) -> None:
     assert (await world.dead_letters().replay(Filter())).failed == 1
 
 
-async def test_a_record_that_cannot_be_read_is_replayed_as_any_other(world: World) -> None:
+async def test_a_record_that_cannot_be_read_is_replayed_like_any_other(world: World) -> None:
     """It fails again with the same reason."""
     await world.stage(value=b"[]")
     replayed = await world.dead_letters().replay(Filter())

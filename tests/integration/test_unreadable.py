@@ -103,18 +103,18 @@ def test_a_record_with_an_unreadable_header_is_a_dead_letter_and_reading_continu
 
 
 @pytest.mark.slow
-def test_reading_continues_inside_such_a_batch(
+def test_reading_continues_in_the_batch_of_an_unreadable_header(
     environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
 ) -> None:
     """The batch is fetched from its beginning again: no record is read twice or skipped."""
     wanted = publish(bootstrap_servers, topic, BATCH, 1, 3, 10, 17, codec="zstd")
     with ServiceProcess(environment, tmp_path / "log", RAGLEDGER_BATCH__MAX_ROWS="2") as service:
-        eventually(lambda: reached(environment, topic) == BATCH, message="read")
+        eventually(lambda: reached(environment, topic) == BATCH, message="all records are read")
         for again in (10, 11, 20):
             assert environment.run_json(
                 *settle(f"ragledger ledger resume --topic {topic} --partition 0 --from {again}")
             )
-            eventually(lambda: reached(environment, topic) == BATCH, message="read again")
+            eventually(lambda: reached(environment, topic) == BATCH, message="all records are read again")
             line = line_of(environment, topic)
             dead = sum(place >= again for place in (10, 17))
             assert line["start_offset"] == again
@@ -124,7 +124,7 @@ def test_reading_continues_inside_such_a_batch(
     assert [letter["record_offset"] for letter in letters(environment)] == [3, 10, 17]
 
 
-def test_such_dead_letters_work_with_every_command(
+def test_every_command_accepts_dead_letters_with_unreadable_headers(
     environment: Environment, bootstrap_servers: str, topic: str, tmp_path: Path
 ) -> None:
     """They are shown, listed, replayed without success, erased with their user, and discarded."""
@@ -183,7 +183,9 @@ def resume(environment: Environment, topic: str, where: int | str, *more: str) -
 
 def wait_until_stopped(log: Path, times: int = 1, timeout: float = 60.0) -> Any:
     """Wait for the newest log line about the stop, and return it."""
-    eventually(lambda: len(log_lines(log, "partition_stopped")) >= times, timeout=timeout, message="stopped")
+    eventually(
+        lambda: len(log_lines(log, "partition_stopped")) >= times, timeout=timeout, message="the partition has stopped"
+    )
     return log_lines(log, "partition_stopped")[-1]
 
 
@@ -218,7 +220,7 @@ def test_a_damaged_batch_is_skipped_by_one_command(
     assert len(log_lines(log, "partition_stopped")) == 1
 
 
-def test_the_printed_command_gives_up_nothing_that_can_be_read_again(
+def test_the_printed_command_gives_up_no_readable_offset(
     environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path
 ) -> None:
     """A broker with a sound copy leads the partition when the command is run: it names the command that reads all."""
@@ -261,7 +263,10 @@ def test_a_stop_is_reported_after_earlier_records_are_written(
     with ExitStack() as services:
         with locked(environment):
             service = services.enter_context(ServiceProcess(environment, log, **quick))
-            eventually(lambda: service.metric("rag_write_retries_total", cause="lock") > 0, message="the batch waits")
+            eventually(
+                lambda: service.metric("rag_write_retries_total", cause="lock") > 0,
+                message="the batch waits for the lock",
+            )
             assert log_lines(log, "partition_stopped") == []
             line = line_of(environment, topic)
             assert (line["next_offset"], line["stopped_at"]) == (0, None)
@@ -350,7 +355,7 @@ def test_records_that_only_a_later_offset_returns_are_read(
 @pytest.mark.slow
 @pytest.mark.timeout(420)
 @pytest.mark.parametrize("more", [-100_000, 2**30])
-def test_a_partition_without_answers_stops_and_no_other(
+def test_a_partition_without_answers_stops_alone(
     environment: Environment, bootstrap_servers: str, kafka: Kafka, topic: str, tmp_path: Path, more: int
 ) -> None:
     """The broker answers with an error, or not at all. The printed command gives up nothing, even if it is repeated."""

@@ -39,7 +39,7 @@ def evenly(records: Iterable[Outgoing]) -> list[Outgoing]:
 
 
 @pytest.mark.parametrize(
-    ("harm", "problem"),
+    ("fault", "problem"),
     [
         ("fetcher", "although records wait"),
         ("partition", "although records wait"),
@@ -48,7 +48,7 @@ def evenly(records: Iterable[Outgoing]) -> list[Outgoing]:
 )
 @pytest.mark.slow
 def test_a_client_that_stops_in_silence_ends_the_process(
-    environment: Environment, bootstrap_servers: str, tmp_path: Path, harm: str, problem: str
+    environment: Environment, bootstrap_servers: str, tmp_path: Path, fault: str, problem: str
 ) -> None:
     """The log has the reason and the stacks, the exit code is 4; the next process continues without loss or
     duplicates.
@@ -56,9 +56,9 @@ def test_a_client_that_stops_in_silence_ends_the_process(
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     wanted = dialogues(topic, 40, seed=1, response="geheim")
     send(bootstrap_servers, evenly(wanted.values()))
-    with StuckService(harm, environment, log) as service:
+    with StuckService(fault, environment, log) as service:
         wait_for_records(environment, 40)
-        service.harm()
+        service.cause_fault()
         service.wait_page("/healthz", 200)
         more = dialogues(topic, 40, seed=2, response="geheim")
         send(bootstrap_servers, evenly(more.values()))
@@ -80,7 +80,7 @@ def test_a_blocked_loop_ends_the_process(environment: Environment, bootstrap_ser
     send(bootstrap_servers, dialogues(environment.topics["dialogue"], 20, seed=3, response="geheim").values())
     with StuckService("loop", environment, log) as service:
         wait_for_records(environment, 20)
-        service.harm()
+        service.cause_fault()
         assert service.running.wait(30) == STALLED
     assert log_lines(log, "loop_blocked")
     assert "stuck.py" in log.read_text(), "the stack shows the blocking call"
@@ -130,7 +130,9 @@ def test_a_lock_and_a_stopped_partition_do_not_trigger_the_watchdog(
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     limits = {"RAGLEDGER_POSTGRES__LOCK_TIMEOUT_S": "1", "RAGLEDGER_BATCH__MAX_ROWS": "10"}
     with ServiceProcess(environment, tmp_path / "before") as service:
-        eventually(lambda: environment.value("SELECT count(*) FROM ingest_ledger") == 4, message="claimed")
+        eventually(
+            lambda: environment.value("SELECT count(*) FROM ingest_ledger") == 4, message="the partitions are claimed"
+        )
         assert service.stop() == 0
     with psycopg.connect(environment.dsn) as connection:
         connection.execute(
@@ -140,7 +142,7 @@ def test_a_lock_and_a_stopped_partition_do_not_trigger_the_watchdog(
         connection.commit()
         send(bootstrap_servers, dialogues(topic, 500, seed=6).values())
         with ServiceProcess(environment, log, **limits) as service:
-            eventually(lambda: service.metric("rag_stopped_partitions") == 1, message="stopped")
+            eventually(lambda: service.metric("rag_stopped_partitions") == 1, message="the partition has stopped")
             connection.execute("LOCK TABLE ai_dialogue_log IN ACCESS EXCLUSIVE MODE")
             send(bootstrap_servers, dialogues(topic, 500, seed=7).values())
             wait_for_retries(service, 5, cause="lock")
@@ -153,9 +155,7 @@ def test_a_lock_and_a_stopped_partition_do_not_trigger_the_watchdog(
 
 
 @pytest.mark.slow
-def test_a_process_that_is_fenced_every_time_ends(
-    environment: Environment, bootstrap_servers: str, tmp_path: Path
-) -> None:
+def test_a_process_that_is_always_fenced_ends(environment: Environment, bootstrap_servers: str, tmp_path: Path) -> None:
     """Another process has claimed the partition each time it writes; the next process writes."""
     topic, log = environment.topics["dialogue"], tmp_path / "log"
     limits = {
@@ -175,7 +175,7 @@ def test_a_process_that_is_fenced_every_time_ends(
 
         has_ended()
         send(bootstrap_servers, evenly(dialogues(topic, 40, seed=8).values()))
-        eventually(has_ended, message="the watchdog")
+        eventually(has_ended, message="the watchdog has ended the process")
         assert service.running.wait(30) == STALLED
     (stalled,) = log_lines(log, "stalled")
     assert "another replica had claimed their partitions, and none was committed" in stalled["problem"]

@@ -252,10 +252,10 @@ def test_the_topics_of_the_example_are_those_of_the_settings() -> None:
 def test_every_secret_of_the_examples_is_created() -> None:
     """An object of the example creates it, or the example gives the command."""
     for example in EXAMPLES:
-        told = "".join(file.read_text("utf-8") for file in example.glob("*.yaml"))
+        text = "".join(file.read_text("utf-8") for file in example.glob("*.yaml"))
         own = [one for text in golden(example).values() for one in documents(text)]
         for pod in [pod for _, pod in pods(own)]:
             volumes = [volume["projected"]["sources"] for volume in pod["volumes"] if "projected" in volume]
             for source in [next(iter(one.values())) for sources in volumes for one in sources]:
                 made = source["name"].removesuffix("-app").removesuffix("-ca").removesuffix("-cluster-ca-cert")
-                assert re.search(rf"(name: |generic |named `){made}\b", told), source["name"]
+                assert re.search(rf"(name: |generic |named `){made}\b", text), source["name"]

@@ -24,7 +24,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 WORKFLOW: dict[str, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
 SERVICES = load_services()
 ONE_SHOTS = {name for name, service in SERVICES.items() if service.get("restart") == "no"}
-STAYING = SERVICES.keys() - ONE_SHOTS
+PERMANENT = SERVICES.keys() - ONE_SHOTS
 PINNED = re.compile(r"[a-z0-9/-]+:v?\d[\w.-]*")
 
 
@@ -155,7 +155,7 @@ def test_images_are_pinned_and_have_no_registry() -> None:
 def test_every_permanent_service_has_a_health_check_and_is_restarted() -> None:
     """A service that ends by itself has neither."""
     assert {"topics", "migrate", "publisher"} == ONE_SHOTS
-    for name in STAYING:
+    for name in PERMANENT:
         assert SERVICES[name]["healthcheck"]["test"]
         assert SERVICES[name]["restart"] == "unless-stopped"
     for name in ONE_SHOTS:

@@ -54,21 +54,21 @@ class Tab:
     async def listen(self) -> None:
         """Record the messages of the browser."""
         async for message in self._socket:
-            told = json.loads(message.data)
-            if "id" in told:
-                self._answers.pop(told["id"]).set_result(told)
+            received = json.loads(message.data)
+            if "id" in received:
+                self._answers.pop(received["id"]).set_result(received)
             else:
-                self._note(told["method"], told["params"])
+                self._note(received["method"], received["params"])
 
-    def _note(self, method: str, told: Mapping[str, Any]) -> None:
+    def _note(self, method: str, parameters: Mapping[str, Any]) -> None:
         if method == "Network.requestWillBeSent":
-            self.requested.append(told["request"]["url"])
+            self.requested.append(parameters["request"]["url"])
         elif method == "Page.loadEventFired":
             self._loaded.set()
         elif method == "Log.entryAdded":
-            self.said.append(f"{told['entry']['level']}: {told['entry']['text']}")
+            self.said.append(f"{parameters['entry']['level']}: {parameters['entry']['text']}")
         elif method in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled"):
-            self.said.append(f"{method}: {json.dumps(told)}")
+            self.said.append(f"{method}: {json.dumps(parameters)}")
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Call a method of the browser. Raises AssertionError if the call fails."""
@@ -76,9 +76,9 @@ class Tab:
         answer = self._answers[self._number] = asyncio.get_running_loop().create_future()
         asked: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         await self._socket.send_json(asked | ({"sessionId": self._session} if self._session else {}))
-        told = await asyncio.wait_for(answer, 30)
-        assert "error" not in told, told
-        result: dict[str, Any] = told["result"]
+        response = await asyncio.wait_for(answer, 30)
+        assert "error" not in response, response
+        result: dict[str, Any] = response["result"]
         return result
 
     async def attach(self) -> None:
@@ -105,9 +105,9 @@ class Tab:
 
     async def value(self, script: str) -> Any:
         """Return the value of a JavaScript expression; a promise is awaited."""
-        told = await self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
+        response = await self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in response, response
+        return response["result"].get("value")
 
     async def press(self, key: str) -> None:
         """Press and release a key."""
@@ -129,8 +129,8 @@ class Tab:
 
     async def picture(self, *, whole: bool = True) -> bytes:
         """Return the page as PNG: all of it, or the visible part."""
-        told = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        return base64.b64decode(told["data"])
+        response = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        return base64.b64decode(response["data"])
 
     def hosts(self) -> set[str]:
         """Return the hosts of all requests."""

@@ -108,12 +108,12 @@ def stored(kind: Kind, taken: StoredRecord) -> Stored:
     return Stored(row, read_tuple(row.encoded, kind))
 
 
-def refuse(value: bytes | Mapping[str, Any] | None, kind: Kind = DIALOGUE, headers: Headers = ()) -> Rejected:
+def reject(value: bytes | Mapping[str, Any] | None, kind: Kind = DIALOGUE, headers: Headers = ()) -> Rejected:
     """Return why both lanes reject the event."""
-    return refusal(kind, record(value, headers))
+    return rejection(kind, record(value, headers))
 
 
-def refusal(kind: Kind, taken: StoredRecord) -> Rejected:
+def rejection(kind: Kind, taken: StoredRecord) -> Rejected:
     """Return why both lanes reject the record."""
     with pytest.raises(Rejected) as caught:
         decode(kind, taken)

@@ -22,18 +22,18 @@ def read_tuple(raw: bytes, kind: Kind) -> Mapping[str, Any]:
         position += 4
         values[name] = None if length == -1 else _read(field.pg_type, raw[position : position + length], length)
         position += max(length, 0)
-    assert position == len(raw), "bytes behind the last column"
+    assert position == len(raw), "bytes after the last column"
     return values
 
 
 def _read(pg_type: str, raw: bytes, length: int) -> Any:
-    assert len(raw) == length, "the tuple ends within a column"
+    assert len(raw) == length, "the tuple ends inside a column"
     if pg_type in ("integer", "timestamp", "boolean", "uuid"):
         return _read_fixed(pg_type, raw)
     if pg_type == "numeric":
         return read_numeric(raw)
     if pg_type == "jsonb":
-        assert raw[:1] == b"\1", "jsonb_recv knows version 1 only"
+        assert raw[:1] == b"\1", "jsonb_recv reads only version 1"
         return raw[1:]
     return raw if pg_type == "bytea" else raw.decode()
 

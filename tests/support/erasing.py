@@ -89,7 +89,7 @@ def records_of(user: UUID, topic: str, seed: int) -> list[Outgoing]:
     ]
 
 
-def whereabouts(environment: Environment, user: UUID) -> list[str]:
+def tables_with_user(environment: Environment, user: UUID) -> list[str]:
     """Return the tables in which any column names the user, as text or as bytes of text."""
     tables = environment.query(
         "SELECT format('%I', relname) AS name FROM pg_class"

@@ -71,12 +71,12 @@ def fill(dsn: str, *, months: bool = False) -> None:
 
 
 def midnight(days_ago: int = KEEP) -> datetime:
-    """Return the begin of a day, naive UTC."""
+    """Return the beginning of a day, naive UTC."""
     return datetime.combine(datetime.now(UTC).date() - timedelta(days=days_ago), time.min)
 
 
 def month_begin(moment: datetime) -> datetime:
-    """Return the begin of its month."""
+    """Return the beginning of its month."""
     return datetime.combine(moment.date().replace(day=1), time.min)
 
 

@@ -47,7 +47,7 @@ class Changes:
         async with asyncio.timeout(seconds):
             while not holds():
                 if self.failure is not None:
-                    raise AssertionError("a reader has failed") from self.failure
+                    raise AssertionError("a replica has failed") from self.failure
                 await self.next()
 
 
@@ -115,7 +115,7 @@ class FakeBroker:
         """Create a partition without records, which begins at `first`."""
         self.logs[partition] = Log(first=first, end=first)
 
-    def make_anew(self, topic: str) -> None:
+    def recreate(self, topic: str) -> None:
         """Delete the topic and create it again with the same name: its partitions are empty."""
         self._made += 1
         self.topic_ids[topic] = UUID(int=self._made)
@@ -171,7 +171,7 @@ class FakeSource:
 
     def __init__(self, broker: FakeBroker) -> None:
         self._broker, self._changes = broker, broker.changes
-        self.reader: SourceListener | None = None
+        self.listener: SourceListener | None = None
         self.assigned: dict[Partition, int | None] = {}
         self.paused: set[Partition] = set()
         self.rebalancing = False
@@ -189,18 +189,18 @@ class FakeSource:
 
     def assign(self, *partitions: Partition) -> None:
         """Assign these partitions to the member."""
-        assert self.reader is not None
+        assert self.listener is not None
         self.rebalancing = False
         self.assigned = {partition: self._broker.committed.get(partition) for partition in partitions}
         self.paused = set(partitions)
-        self.reader.on_assigned(partitions)
+        self.listener.on_assigned(partitions)
         self._changes.notify()
 
     async def revoke(self) -> None:
         """Revoke all partitions, and wait until the member has released them."""
-        assert self.reader is not None
+        assert self.listener is not None
         self.rebalancing = True
-        await self.reader.on_revoked(list(self.assigned))
+        await self.listener.on_revoked(list(self.assigned))
         self.assigned = {}
 
     def deliver(self, partition: Partition, records: Sequence[Record]) -> None:
@@ -216,40 +216,40 @@ class FakeSource:
             raise self.failure
         while self.rebalancing:
             await self._changes.next()
-        stretches = await self._fetch(max_records)
-        if not stretches and timeout > 0:
+        fetched = await self._fetch(max_records)
+        if not fetched and timeout > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._changes.next()
-            stretches = await self._fetch(max_records)
-        self.returned += sum(len(stretch.records) for stretch in stretches)
-        return stretches
+            fetched = await self._fetch(max_records)
+        self.returned += sum(len(one.records) for one in fetched)
+        return fetched
 
     def _count_poll(self, timeout: float) -> None:
         now = asyncio.get_running_loop().time()
         self._polls_at_once = self._polls_at_once + 1 if now == self._last_poll else 0
         self._last_poll = now
-        assert self._polls_at_once < MOST_POLLS_AT_ONCE, "polls without end while no time passes"
+        assert self._polls_at_once < MOST_POLLS_AT_ONCE, "the pipeline polls without end while no time passes"
         self.polls.append(timeout)
 
     async def _fetch(self, max_records: int) -> list[PartitionRecords]:
-        stretches, self.extra = self.extra, []
+        fetched, self.extra = self.extra, []
         for partition, position in list(self.assigned.items()):
             if partition in self.paused or position is None or self.rebalancing or partition in self._broker.leaderless:
                 continue
             log = self._broker.logs[partition]
             if not log.first <= position <= log.end:
                 return await self._lose_position(partition)
-            room = max_records - sum(len(stretch.records) for stretch in stretches)
-            stretches += self._read(partition, position, log, room)
-        return stretches
+            room = max_records - sum(len(one.records) for one in fetched)
+            fetched += self._read(partition, position, log, room)
+        return fetched
 
     async def _lose_position(self, partition: Partition) -> list[PartitionRecords]:
         """Report that the broker does not hold this offset."""
-        assert self.reader is not None
+        assert self.listener is not None
         await asyncio.sleep(LATENCY_SECONDS)
         self.lost += 1
-        self.reader.on_position_lost([partition])
+        self.listener.on_position_lost([partition])
         return []
 
     def _read(self, partition: Partition, position: int, log: Log, room: int) -> list[PartitionRecords]:
@@ -258,18 +258,18 @@ class FakeSource:
             return []
         end = min((max(first, position) for first, last in log.damaged if last >= position), default=log.end)
         if end == position < log.end:
-            self._meet_damage(partition, position, log)
+            self._report_damage(partition, position, log)
             return []
         offsets = (offset for offset in range(position, end) if offset in log.records)
         records = [log.records[offset] for offset, _ in zip(offsets, range(room), strict=False)]
         self.assigned[partition] = behind = records[-1].offset + 1 if records else end
         return [PartitionRecords(partition, records, log.epoch_at(behind - 1))] if records else []
 
-    def _meet_damage(self, partition: Partition, position: int, log: Log) -> None:
-        assert self.reader is not None
+    def _report_damage(self, partition: Partition, position: int, log: Log) -> None:
+        assert self.listener is not None
         self.pause([partition])
         last = next(last for _, last in log.damaged if last >= position)
-        self.reader.on_unreadable(partition, position, batch_unreadable(position, last, "why"))
+        self.listener.on_unreadable(partition, position, batch_unreadable(position, last, "why"))
 
     def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:
         known = ((partition, self.assigned.get(partition)) for partition in partitions)

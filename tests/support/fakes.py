@@ -27,7 +27,7 @@ from consumer.postgres.staging import Outcome
 from tests.support.fake_kafka import Changes, FakeBroker, FakeSource, Log
 
 __all__ = ["Changes", "FakeBroker", "FakeSource", "FakeStore", "FakeTelemetry", "LedgerRow", "Log", "LoopClock"]
-__all__ += ["ManualClock", "Tables", "in_a_while", "partition_of"]
+__all__ += ["ManualClock", "Tables", "aside_in_virtual_time", "partition_of"]
 
 WALL_START = 1_767_225_600.0
 
@@ -45,7 +45,7 @@ class LoopClock:
 ASIDE_SECONDS = 0.7
 
 
-async def in_a_while(work: Callable[[], Any]) -> Any:
+async def aside_in_virtual_time(work: Callable[[], Any]) -> Any:
     """Do the work after a long virtual time; see :class:`consumer.ingest.ports.Aside`."""
     await asyncio.sleep(ASIDE_SECONDS)
     return work()
@@ -123,7 +123,7 @@ class Tables:
         row = self.ledger[partition]
         assert row.stop is not None
         if row.stop.unreadable_until is not None:
-            assert row.next == row.stop.unreadable_from, "what comes before the stop is not committed"
+            assert row.next == row.stop.unreadable_from, "the records before the stop are not committed"
             row.gaps += row.stop.unreadable_until - row.next
             row.next = row.stop.unreadable_until
         self.confirm(partition)
@@ -292,82 +292,82 @@ class FakeTelemetry:
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
-        self.told: list[tuple[str, tuple[Any, ...]]] = []
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
 
     def all(self, name: str) -> list[tuple[Any, ...]]:
         """Return the arguments of every call with this name."""
-        return [arguments for told, arguments in self.told if told == name]
+        return [arguments for called, arguments in self.calls if called == name]
 
     def count(self, name: str) -> int:
         """Return the number of calls with this name."""
         return len(self.all(name))
 
-    def _tell(self, name: str, *arguments: Any) -> None:
-        self.told.append((name, arguments))
+    def _record(self, name: str, *arguments: Any) -> None:
+        self.calls.append((name, arguments))
         self._changes.notify()
 
     def written(self, written: Written, seconds: float) -> None:
-        self._tell("written", written, seconds)
+        self._record("written", written, seconds)
 
     def fenced(self, fenced: Fenced) -> None:
-        self._tell("fenced", fenced)
+        self._record("fenced", fenced)
 
     def assigned(self, partitions: Collection[Partition]) -> None:
-        self._tell("assigned", set(partitions))
+        self._record("assigned", set(partitions))
 
     def revoked(self, partitions: Collection[Partition]) -> None:
-        self._tell("revoked", set(partitions))
+        self._record("revoked", set(partitions))
 
     def claimed(self, claims: Collection[Claim]) -> None:
-        self._tell("claimed", list(claims))
+        self._record("claimed", list(claims))
 
     def overtaken(self, partitions: Collection[Partition]) -> None:
-        self._tell("overtaken", set(partitions))
+        self._record("overtaken", set(partitions))
 
     def ledger_locked(self, partitions: Collection[Partition]) -> None:
-        self._tell("ledger_locked", sorted(partitions))
+        self._record("ledger_locked", sorted(partitions))
 
     def retried(self, cause: str) -> None:
-        self._tell("retried", cause)
+        self._record("retried", cause)
 
     def unavailable(self, cause: str, message: str) -> None:
-        self._tell("unavailable", cause, message)
+        self._record("unavailable", cause, message)
 
     def available(self) -> None:
-        self._tell("available")
+        self._record("available")
 
     def silent(self, cause: str, message: str) -> None:
-        self._tell("silent", cause, message)
+        self._record("silent", cause, message)
 
     def answered(self) -> None:
-        self._tell("answered")
+        self._record("answered")
 
     def kafka_unavailable(self, error: Exception) -> None:
-        self._tell("kafka_unavailable", error)
+        self._record("kafka_unavailable", error)
 
     def kafka_available(self) -> None:
-        self._tell("kafka_available")
+        self._record("kafka_available")
 
     def unanswered(self, asked: Collection[Partition], why: Mapping[Partition, str]) -> None:
-        self._tell("unanswered", set(asked), dict(why))
+        self._record("unanswered", set(asked), dict(why))
 
     def set_aside(self, table: str, sqlstate: str) -> None:
-        self._tell("set_aside", table, sqlstate)
+        self._record("set_aside", table, sqlstate)
 
     def split(self, writes: int) -> None:
-        self._tell("split", writes)
+        self._record("split", writes)
 
     def stopped(self, partition: Partition, reason: StopReason) -> None:
-        self._tell("stopped", partition, reason)
+        self._record("stopped", partition, reason)
 
     def drain_timed_out(self, seconds: float) -> None:
-        self._tell("drain_timed_out", seconds)
+        self._record("drain_timed_out", seconds)
 
     def backpressure(self, seconds: float) -> None:
-        self._tell("backpressure", seconds)
+        self._record("backpressure", seconds)
 
     def lag(self, partition: Partition, records: int, seconds: float) -> None:
-        self._tell("lag", partition, records, seconds)
+        self._record("lag", partition, records, seconds)
 
     def held_back(self, partition: Partition, records: int, seconds: float) -> None:
-        self._tell("held_back", partition, records, seconds)
+        self._record("held_back", partition, records, seconds)

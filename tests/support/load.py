@@ -39,7 +39,7 @@ def wait_for_retries(service: ServiceProcess, count: int, *, timeout: float = 60
     def failed() -> bool:
         return service.metric("rag_write_retries_total", **labels) >= wanted
 
-    eventually(failed, timeout=timeout, message=f"{wanted} retries")
+    eventually(failed, timeout=timeout, message=f"{wanted} failed attempts")
 
 
 def assert_alive_but_not_ready(service: ServiceProcess) -> None:

@@ -80,8 +80,8 @@ class LoginKafka:
             self._admin.alter_user_scram_credentials([wanted])[user].result(REQUEST_TIMEOUT_S)
 
     def _listeners(self, broker: int, controller: int) -> Mapping[str, str]:
-        doors = {"PLAINTEXT": broker, "SASL": self._sasl, "OAUTH": self._oauth, "MTLS": self._tls}
-        listeners = ",".join(f"{name}://127.0.0.1:{port}" for name, port in doors.items())
+        ports = {"PLAINTEXT": broker, "SASL": self._sasl, "OAUTH": self._oauth, "MTLS": self._tls}
+        listeners = ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
         protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT,OAUTH:SASL_PLAINTEXT,MTLS:SSL"
         return {
             "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller}",
@@ -97,22 +97,22 @@ class LoginKafka:
 
 def _passwords(plain: Mapping[str, str]) -> Mapping[str, str]:
     users = " ".join(f'user_{name}="{password}"' for name, password in plain.items())
-    door = "listener.name.sasl"
+    listener = "listener.name.sasl"
     mechanisms = {"plain": f"{PLAIN} {users};", "scram-sha-256": SCRAM, "scram-sha-512": SCRAM}
     return {
-        f"{door}.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
-        **{f"{door}.{name}.sasl.jaas.config": module for name, module in mechanisms.items()},
-        **{f"{door}.{name}.connections.max.reauth.ms": str(SESSION_MS) for name in mechanisms},
+        f"{listener}.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+        **{f"{listener}.{name}.sasl.jaas.config": module for name, module in mechanisms.items()},
+        **{f"{listener}.{name}.connections.max.reauth.ms": str(SESSION_MS) for name in mechanisms},
     }
 
 
 def _tokens(endpoint: TokenEndpoint) -> Mapping[str, str]:
-    door = "listener.name.oauth"
+    listener = "listener.name.oauth"
     return {
-        f"{door}.sasl.enabled.mechanisms": "OAUTHBEARER",
-        f"{door}.oauthbearer.sasl.jaas.config": f"{OAUTH}.OAuthBearerLoginModule required;",
-        f"{door}.oauthbearer.sasl.server.callback.handler.class": f"{OAUTH}.OAuthBearerValidatorCallbackHandler",
-        f"{door}.oauthbearer.connections.max.reauth.ms": str(SESSION_MS),
+        f"{listener}.sasl.enabled.mechanisms": "OAUTHBEARER",
+        f"{listener}.oauthbearer.sasl.jaas.config": f"{OAUTH}.OAuthBearerLoginModule required;",
+        f"{listener}.oauthbearer.sasl.server.callback.handler.class": f"{OAUTH}.OAuthBearerValidatorCallbackHandler",
+        f"{listener}.oauthbearer.connections.max.reauth.ms": str(SESSION_MS),
         "sasl.oauthbearer.jwks.endpoint.url": endpoint.keys_url,
         "sasl.oauthbearer.expected.audience": AUDIENCE,
     }

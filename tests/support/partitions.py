@@ -32,7 +32,7 @@ WHERE CASE WHEN is_default THEN EXISTS (
         WHERE NOT other.is_default AND dialogue.created_at >= other.begins_at AND dialogue.created_at < other.ends_at
     ) ELSE created_at < begins_at OR created_at >= ends_at END
 """
-IDS_APART = """
+WRONG_IDS = """
 SELECT id FROM ai_dialogue_log GROUP BY id HAVING count(*) > 1
 UNION ALL (SELECT id FROM ai_dialogue_log EXCEPT SELECT id FROM known_ids)
 UNION ALL (SELECT id FROM known_ids EXCEPT SELECT id FROM ai_dialogue_log)
@@ -67,7 +67,7 @@ def assert_sound(dsn: str) -> None:
     """Assert that every row is in its month's partition, every id is unique, and no object of a conversion is left."""
     assert is_partitioned(dsn)
     assert rows(dsn, MISPLACED) == []
-    assert rows(dsn, IDS_APART) == []
+    assert rows(dsn, WRONG_IDS) == []
     assert leftovers(dsn) == []
 
 
@@ -84,7 +84,7 @@ def leftovers(dsn: str) -> list[str]:
 
 
 # A table with every possible property: policies, privileges, a trigger of the application, comments, settings.
-DRESSED = (
+PROPERTIES = (
     "DO $$ BEGIN CREATE ROLE partition_reader; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
     "GRANT SELECT, INSERT ON ai_dialogue_log TO partition_reader",
     "GRANT UPDATE (user_feedback) ON ai_dialogue_log TO partition_reader WITH GRANT OPTION",
@@ -104,12 +104,12 @@ DRESSED = (
     "COMMENT ON TRIGGER audit ON ai_dialogue_log IS 'who was here'",
     "ALTER TABLE ai_dialogue_log SET (fillfactor = 90)",
     "ALTER TABLE ai_dialogue_log ADD COLUMN words INTEGER GENERATED ALWAYS AS (length(query)) STORED",
-    'ALTER TABLE ai_dialogue_log ADD COLUMN "odd ""name""" TEXT DEFAULT \'x\'',
+    'ALTER TABLE ai_dialogue_log ADD COLUMN "uncommon ""name""" TEXT DEFAULT \'x\'',
     "CREATE VIEW recent WITH (security_barrier=true) AS SELECT id, query FROM ai_dialogue_log",
     "CREATE VIEW beyond AS SELECT count(*) AS n FROM recent JOIN ai_dialogue_log USING (id)",
     "GRANT SELECT ON recent TO partition_reader",
 )
-DRESS = """
+LIST_PROPERTIES = """
 SELECT 'privilege ' || (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(relacl) AS a) AS line
 FROM pg_class WHERE relname IN ('ai_dialogue_log', 'recent')
 UNION ALL SELECT 'column privilege ' || attname || attacl::text FROM pg_attribute
@@ -125,9 +125,9 @@ ORDER BY line
 """
 
 
-def dress(dsn: str) -> list[str]:
+def properties(dsn: str) -> list[str]:
     """Return the properties of a table besides its columns and indexes, one in each line."""
-    return [row["line"] for row in rows(dsn, DRESS)]
+    return [row["line"] for row in rows(dsn, LIST_PROPERTIES)]
 
 
 def own_lines(dsn: str) -> list[str]:
@@ -141,11 +141,11 @@ def own_lines(dsn: str) -> list[str]:
     ]
 
 
-def dress_up(dsn: str) -> None:
+def make_with_properties(dsn: str) -> None:
     """Give an empty database a filled table with every possible property, foreign keys included."""
     execute(dsn, *APPLICATION_TABLES)
     run_files(dsn, *FILES)
     execute(dsn, "ALTER TABLE ai_dialogue_log DROP CONSTRAINT fk_ai_dialogue_user")
     fill(dsn)
-    execute(dsn, "INSERT INTO users SELECT DISTINCT user_id FROM ai_dialogue_log", *DRESSED)
+    execute(dsn, "INSERT INTO users SELECT DISTINCT user_id FROM ai_dialogue_log", *PROPERTIES)
     run_files(dsn, one_file("0004"))

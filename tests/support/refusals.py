@@ -28,7 +28,7 @@ TABLES = {A: "ai_dialogue_log", P: "provenance"}
 TEXTS = {A: "query", P: "source_uri"}
 FUNCTION = "CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} END $$"
 TRIGGER = "CREATE TRIGGER own {when} ON {table} FOR EACH ROW EXECUTE FUNCTION own()"
-BAD = "left(NEW.{text}, 6) = 'guilty'"
+BAD = "left(NEW.{text}, 9) = 'offending'"
 
 
 def raising(what: str, when: str = "BEFORE INSERT") -> Sequence[str]:
@@ -65,7 +65,7 @@ def event(partition: Partition, offset: int, text: str, number: int | None = Non
 
 
 async def ingest(
-    backend: Backend, partition: Partition, company: str, guilty: Sequence[str], already: Sequence[str] = ()
+    backend: Backend, partition: Partition, neighbours: str, offending: Sequence[str], already: Sequence[str] = ()
 ) -> list[Letter]:
     """Write rejected rows among others: good ones only, duplicates, or others that the database rejects too.
     Return the dead letters of the rejected rows.
@@ -75,22 +75,22 @@ async def ingest(
     known = [event(partition, offset, text) for offset, text in enumerate(["known", *already])]
     await write(store, batch_of(claims, known))
     start = len(known)
-    wanted = [*guilty] if company == "alone" else ["before", *guilty, "after"]
+    wanted = [*offending] if neighbours == "alone" else ["before", *offending, "after"]
     batch = [event(partition, start + place, text) for place, text in enumerate(wanted)]
-    duplicates = [event(partition, start + len(batch), "known", number=0)] if company == "duplicates" else []
-    others = records(partition, start + len(batch), "refused") if company == "refused" else []
+    duplicates = [event(partition, start + len(batch), "known", number=0)] if neighbours == "duplicates" else []
+    others = records(partition, start + len(batch), "refused") if neighbours == "refused" else []
     claims = await claim(store, partition)
     written = await write(store, batch_of(claims, batch, duplicates, others))
     assert len(written.duplicates) == len(duplicates)
-    good = [text for text in wanted if text not in guilty]
+    good = [text for text in wanted if text not in offending]
     assert await texts(backend) == sorted([*good, "known", *already])
-    dead = len(guilty) + len(others)
+    dead = len(offending) + len(others)
     total = start + len(batch) + len(duplicates) + len(others)
     line = Line(0, total, inserted=start + len(good), duplicates=len(duplicates), dead=dead)
     assert await backend.ledger() == {partition: line}
     again = await claim(store, partition)
     await write(store, batch_of(again, [event(partition, total, "later")]))
-    places = {record.offset for record, text in zip(batch, wanted, strict=True) if text in guilty}
+    places = {record.offset for record, text in zip(batch, wanted, strict=True) if text in offending}
     return [letter for letter in await backend.dead_letters() if letter.offset in places]
 
 

@@ -44,7 +44,7 @@ class Environment:
     def __init__(self, dsn: str, bootstrap_servers: str, topics: Mapping[str, str], **settings: str) -> None:
         self.dsn = dsn
         self.topics = dict(topics)
-        nobody_s = {kind: f"none-{uuid4().hex}" for kind, field in Topics.model_fields.items() if field.default}
+        unused = {kind: f"none-{uuid4().hex}" for kind, field in Topics.model_fields.items() if field.default}
         self.group = f"group-{uuid4().hex}"
         self.variables = {
             "RAGLEDGER_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
@@ -53,7 +53,7 @@ class Environment:
             "RAGLEDGER_HTTP__HOST": "127.0.0.1",
             "RAGLEDGER_ROLLUP__INTERVAL_S": "0.5",
             "RAGLEDGER_LOG__FORMAT": "json",
-            **{f"RAGLEDGER_TOPICS__{kind.upper()}": topic for kind, topic in {**nobody_s, **topics}.items()},
+            **{f"RAGLEDGER_TOPICS__{kind.upper()}": topic for kind, topic in {**unused, **topics}.items()},
             **settings,
         }
 
@@ -190,7 +190,7 @@ class ServiceProcess:
 
     def wait_page(self, path: str, status: int, *, timeout: float = 20.0) -> None:
         """Wait until a page answers with a status."""
-        eventually(lambda: self.get(path)[0] == status, timeout=timeout, message=f"{path}: {status}")
+        eventually(lambda: self.get(path)[0] == status, timeout=timeout, message=f"{path} answers with {status}")
 
     def checks(self) -> dict[str, str]:
         """Return the text of /readyz for each check; empty if it does not answer."""
@@ -200,8 +200,8 @@ class ServiceProcess:
     def wait_check(self, name: str, *words: str, timeout: float = 20.0) -> None:
         """Wait until /readyz is red with these words in a check."""
 
-        def says_so() -> bool:
+        def has_words() -> bool:
             said = self.checks().get(name, "")
             return all(word in said for word in words) and self.get("/readyz")[0] == 503
 
-        eventually(says_so, timeout=timeout, message=f"{name}: {words} in {self.checks()}")
+        eventually(has_words, timeout=timeout, message=f"{name}: {words} in {self.checks()}")

@@ -176,7 +176,7 @@ class PostgresBackend:
         )
 
 
-class AtOnce:
+class ImmediateTurn:
     """A turn that comes at once."""
 
     async def wait_turn(self) -> None:
@@ -240,7 +240,7 @@ async def claim(store: Store, *partitions: Partition, first: int = 0) -> list[Cl
 
 async def write(store: Store, batch: Batch, turn: Turn | None = None) -> Written:
     """Write a batch whose turn has come."""
-    return await store.write(batch, turn or AtOnce())
+    return await store.write(batch, turn or ImmediateTurn())
 
 
 async def texts(backend: Backend) -> list[str]:

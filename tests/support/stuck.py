@@ -1,8 +1,8 @@
-"""`python -m tests.support.stuck HARM run`: the service; SIGUSR1 causes a fault that it cannot notice itself.
+"""`python -m tests.support.stuck FAULT run`: the service; SIGUSR1 causes a fault that it cannot notice itself.
 
 fetcher     the task that fetches for the consumer has ended, as after errors that aiokafka swallows
 partition   one partition is never fetched again, while the others are
-group       a rebalance takes the partitions away, and the consumer never joins again
+group       a rebalance revokes the partitions, and the consumer never joins again
 loop        the event loop is blocked
 """
 
@@ -25,11 +25,11 @@ from tests.support.service import Environment, ServiceProcess
 class StuckService(ServiceProcess):
     """The service, with a fault at SIGUSR1."""
 
-    def __init__(self, harm: str, environment: Environment, log: Path, **settings: str) -> None:
+    def __init__(self, fault: str, environment: Environment, log: Path, **settings: str) -> None:
         super().__init__(environment, log, **settings)
-        self.command = ("tests.support.stuck", harm, "run")
+        self.command = ("tests.support.stuck", fault, "run")
 
-    def harm(self) -> None:
+    def cause_fault(self) -> None:
         """Cause the fault."""
         self.send(signal.SIGUSR1)
 
@@ -73,7 +73,7 @@ def _block() -> None:
     time.sleep(3600)
 
 
-HARMS: dict[str, Callable[[], None]] = {
+FAULTS: dict[str, Callable[[], None]] = {
     "fetcher": _stop_fetching,
     "partition": _stop_fetching_one,
     "group": _never_join_again,
@@ -82,10 +82,10 @@ HARMS: dict[str, Callable[[], None]] = {
 
 
 def _on_signal(_number: int, _frame: FrameType | None) -> None:
-    HARMS[HARM]()
+    FAULTS[FAULT]()
 
 
 if __name__ == "__main__":
-    HARM = sys.argv.pop(1)
+    FAULT = sys.argv.pop(1)
     signal.signal(signal.SIGUSR1, _on_signal)
     main()

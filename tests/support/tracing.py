@@ -24,7 +24,7 @@ from consumer.settings.model import DeadLetters
 from tests.support.builders import ROOMY
 from tests.support.fakes import Changes, FakeTelemetry
 from tests.support.otlp import FOLDING, SPANS, record
-from tests.support.stores import AtOnce
+from tests.support.stores import ImmediateTurn
 
 TOPIC = Partition("spans", 0)
 
@@ -67,7 +67,7 @@ class World:
         batch.claim(claims[0])
         one = StoredRecord(*TOPIC, self.offset, 1_700_000_000_000, None, value or record(*spans))
         batch.add(SPANS, batch.spans[TOPIC].take([one]), decode_all(SPANS, [one]))
-        await self._store.write(batch, AtOnce())
+        await self._store.write(batch, ImmediateTurn())
         self.offset += 1
 
     async def fold(self, quiet: float = 0.0) -> FoldedTraces:

@@ -36,12 +36,12 @@ class _JumpingSelector(selectors.SelectSelector):
         if ready or timeout == 0:
             return ready
         if timeout is None:
-            raise Deadlock("everything waits, and no timer is set")
+            raise Deadlock("every task waits, and no timer is set")
         self._loop.now += max(0.0, timeout)
         return ready
 
 
-async def passes(seconds: float) -> None:
+async def time_passes(seconds: float) -> None:
     """Let virtual time pass."""
     await asyncio.sleep(seconds)
 

@@ -22,7 +22,7 @@ from tests.support.fakes import (
     FakeTelemetry,
     LoopClock,
     Tables,
-    in_a_while,
+    aside_in_virtual_time,
     partition_of,
 )
 
@@ -50,9 +50,9 @@ class World:
         for partition in (A, B, C, P):
             self.broker.create(partition)
 
-    def reader(self, name: str = "one", policy: PipelinePolicy = policy()) -> Reader:  # noqa: B008 - frozen
+    def replica(self, name: str = "one", policy: PipelinePolicy = policy()) -> Replica:  # noqa: B008 - frozen
         """Return a replica that does not run yet."""
-        return Reader(self, name, policy)
+        return Replica(self, name, policy)
 
     def produce(self, partition: Partition, count: int, event: Any = GOOD) -> Sequence[Record]:
         """Append `count` records."""
@@ -69,7 +69,7 @@ class World:
         """Wait until the ledger is at the end of these partitions."""
         await self.changes.until(lambda: self.is_caught_up(*partitions))
 
-    def assert_exactly_once(self, *readers: Reader) -> None:
+    def assert_exactly_once(self, *replicas: Replica) -> None:
         """Assert that every record is one row or one dead letter, that the ledger balances, and that the replicas
         reported exactly that.
         """
@@ -83,8 +83,8 @@ class World:
             assert row.is_balanced
             assert (row.next, row.duplicates) == (log.end, 0)
             assert row.gaps == log.end - row.start - sum(partition_of(one) == partition for one in records)
-        told = [written for reader in readers for (written, _) in reader.telemetry.all("written")]
-        assert not readers or sum(written.batch.records for written in told) == len(records)
+        reported = [written for replica in replicas for (written, _) in replica.telemetry.all("written")]
+        assert not replicas or sum(written.batch.records for written in reported) == len(records)
 
     def offsets(self, partition: Partition) -> list[int]:
         """Return the offsets of the rows, in the order in which they were written."""
@@ -92,7 +92,7 @@ class World:
         return [record.offset for record in records if (record.topic, record.partition) == partition]
 
 
-class Reader:
+class Replica:
     """One replica: a pipeline with its own source and store. As a context manager it runs."""
 
     def __init__(self, world: World, name: str, policy: PipelinePolicy) -> None:
@@ -101,8 +101,10 @@ class Reader:
         self.store = FakeStore(world.tables, world.changes, name)
         self.telemetry = FakeTelemetry(world.changes)
         kinds: dict[str, Kind] = dict(KINDS)
-        self.pipeline = Pipeline(self.source, self.store, self.telemetry, LoopClock(), kinds, policy, in_a_while)
-        self.source.reader = self.pipeline
+        self.pipeline = Pipeline(
+            self.source, self.store, self.telemetry, LoopClock(), kinds, policy, aside_in_virtual_time
+        )
+        self.source.listener = self.pipeline
         self.running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:

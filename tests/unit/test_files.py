@@ -182,7 +182,7 @@ class waiting:  # noqa: N801 - reads as what it does
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/archives", "gs://b", "file:///srv/archives", "abfss://key:secret@host/x"])
-def test_a_url_is_no_place_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_a_url_cannot_name_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """A directory called s3: would be made; what is archived there goes with the container."""
     monkeypatch.chdir(tmp_path)
     words = f"a URL .{url.partition(':')[0]}://. is no place"

@@ -11,9 +11,10 @@ _TICK = timedelta(microseconds=1)
 
 
 def boundary(now: datetime, days: BusinessDays, keep_days: int, *, by_month: bool) -> datetime:
-    """Return the moment, naive UTC: the begin of the business day `keep_days` days ago, so that no day expires in part.
+    """Return the moment, naive UTC: the beginning of the business day `keep_days` days ago, so that no day expires in
+    part.
 
-    :param by_month: return the begin of a month in UTC instead: the newest one such that every business day that
+    :param by_month: return the beginning of a month in UTC instead: the newest one such that every business day that
         overlaps an earlier month has expired
     """
     midnight = days.bounds(days.day_of(now) - timedelta(days=keep_days))[0]

@@ -151,7 +151,7 @@ SELECT
 
 -- name: erasure_found_days
 -- The quarters of an hour in which a user's dialogues took place. They determine the days in any time zone.
--- dialogues: erasure_of_user.sql for every table  $1 user
+-- dialogues: erasure_of_user for each table  $1 user
 SELECT DISTINCT date_bin('15 minutes', created_at, '2000-01-01') AS moment
 FROM ({dialogues}) AS dialogue
 WHERE created_at BETWEEN '0001-01-02' AND '9999-12-31 23:59:59.999999'
@@ -159,13 +159,13 @@ WHERE created_at BETWEEN '0001-01-02' AND '9999-12-31 23:59:59.999999'
 
 -- name: erasure_found_dialogues
 -- Number of dialogues of a user, each counted once.
--- dialogues: erasure_of_user.sql for every table  $1 user
+-- dialogues: erasure_of_user for each table  $1 user
 SELECT count(DISTINCT id) AS dialogues FROM ({dialogues}) AS dialogue
 
 
 -- name: erasure_found_feedback
 -- Number of kept verdicts on a user's dialogues.
--- dialogues: erasure_of_user.sql for every table  $1 user
+-- dialogues: erasure_of_user for each table  $1 user
 SELECT count(*) AS feedback
 FROM kept_feedback
 WHERE dialogue_id IN (SELECT id FROM ({dialogues}) AS dialogue)

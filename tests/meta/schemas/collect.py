@@ -32,7 +32,7 @@ KINDS = (
     "service-v1",
     "serviceaccount-v1",
 )
-NOISE = frozenset({"$id", "$schema", "description", "default", "example", "externalDocs", "status", "title"})
+IGNORED = frozenset({"$id", "$schema", "description", "default", "example", "externalDocs", "status", "title"})
 
 
 def main(*sources: Path) -> None:
@@ -95,7 +95,7 @@ def _lean(schema: Any, *, is_schema: bool = True) -> Any:
     return {
         name: _lean(member, is_schema=not (is_schema and name in ("properties", "$defs")))
         for name, member in schema.items()
-        if not (is_schema and (name in NOISE or name.startswith("x-"))) and (is_schema or name != "status")
+        if not (is_schema and (name in IGNORED or name.startswith("x-"))) and (is_schema or name != "status")
     }
 
 

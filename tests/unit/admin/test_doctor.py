@@ -104,7 +104,7 @@ def test_group_members_that_are_other_programs() -> None:
         ("rdkafka", {"rag.dialogue"}, "classic", False),
     ],
 )
-def test_a_replica_of_an_earlier_version_is_not_a_stranger(
+def test_a_replica_of_an_earlier_version_is_not_another_program(
     client_id: str, topics: set[str] | None, protocol: str, is_ours: bool
 ) -> None:
     """Otherwise no new replica would become ready before the last old one has stopped."""

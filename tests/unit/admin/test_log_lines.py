@@ -13,14 +13,14 @@ def line(event: str = "assigned", **more: Any) -> bytes:
     return json.dumps({"event": event, "level": "info", "timestamp": "2026-01-31T09:30:00Z", **more}).encode() + b"\n"
 
 
-def test_our_lines_are_taken_with_any_prefix() -> None:
+def test_our_lines_are_kept_with_any_prefix() -> None:
     """A prefix such as that of `docker compose logs` is allowed."""
     found = last_lines([line(), b"ragledger-1  | " + line("claimed", partitions=[1]), b"\n"])
     assert [one["event"] for one in found.lines] == ["assigned", "claimed"]
     assert found.left_out == 0
 
 
-def test_lines_of_libraries_are_taken() -> None:
+def test_lines_of_libraries_are_kept() -> None:
     """The event of such a line is a sentence."""
     (found,) = last_lines([line("Heartbeat failed: [Error 15]", logger="aiokafka.consumer.group_coordinator")]).lines
     assert found["logger"] == "aiokafka.consumer.group_coordinator"

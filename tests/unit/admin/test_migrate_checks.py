@@ -91,7 +91,7 @@ def test_each_defect_is_named(facts: Facts, name: str, detail: str) -> None:
     assert detail in found[name]
 
 
-def test_additional_columns_are_no_defect() -> None:
+def test_additional_columns_are_not_a_defect() -> None:
     """An application may add columns of its own."""
     more = {**GOOD.columns["provenance"], "mine": Column("text", None)}
     assert failed(replace(GOOD, columns={**GOOD.columns, "provenance": more})) == []

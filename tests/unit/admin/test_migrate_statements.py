@@ -59,7 +59,7 @@ def test_split_returns_the_first_line_of_a_statement() -> None:
         ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END", 1),
     ],
 )
-def test_split_refuses_what_it_might_misread(sql: str, line: int) -> None:
+def test_split_refuses_text_that_it_might_misread(sql: str, line: int) -> None:
     """Unfinished syntax, or syntax that only psql understands, is an error with its line."""
     with pytest.raises(SchemaFilesError, match=f"^f.sql, line {line}: cannot split"):
         split(sql, "f.sql")

@@ -52,7 +52,7 @@ objectives = st.builds(
 )
 many = st.lists(objectives, min_size=1, max_size=6, unique_by=lambda one: one.name)
 # Two of each sort, so that names that two objectives must not share would collide.
-TWICE = [
+PAIRS = [
     Objective.model_validate({"name": f"{figure}_{target}", "figure": figure, "operator": operator, "target": target})
     for figure, operator, both in (
         ("citation_rate", ">=", (80, 90)),
@@ -187,7 +187,7 @@ def test_the_factors_are_those_of_sloth_if_they_can_be_reached() -> None:
 
 
 @given(many)
-@example(TWICE)
+@example(PAIRS)
 def test_the_rules_of_any_objectives_are_well_formed(some: Sequence[Objective]) -> None:
     """Names, labels and numbers have their types, no group or record is a duplicate, and no placeholder is left."""
     found = groups(watch_all(some, skip_refused=True))

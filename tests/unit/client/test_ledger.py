@@ -90,7 +90,7 @@ def test_events_that_kafka_acknowledges_are_delivered(delivering: Recorder) -> N
     assert ledger.stats() == Stats(recorded=3, delivered=3, waiting=0, waiting_bytes=0, dropped={})
 
 
-def test_the_buffer_has_room_for_so_many_events(waiting: Recorder) -> None:
+def test_the_buffer_is_limited_by_events(waiting: Recorder) -> None:
     """Further events are dropped, counted, and reported once."""
     for _ in range(10):
         answer(waiting.ledger)
@@ -101,12 +101,12 @@ def test_the_buffer_has_room_for_so_many_events(waiting: Recorder) -> None:
     assert_books(stats)
 
 
-def test_the_buffer_has_room_for_so_many_bytes(waiting: Recorder) -> None:
+def test_the_buffer_is_limited_by_bytes(waiting: Recorder) -> None:
     """A character that is not ASCII counts as the bytes that it takes."""
     answer(waiting.ledger, "休" * 3000)
     answer(waiting.ledger, "休" * 3000)
     assert waiting.ledger.stats().waiting == 1
-    eventually(lambda: 9000 < waiting.ledger.stats().waiting_bytes < 10_000, message="counted")
+    eventually(lambda: 9000 < waiting.ledger.stats().waiting_bytes < 10_000, message="the events are counted")
     assert waiting.reported("the buffer is full") == 1
 
 
@@ -184,7 +184,7 @@ def test_a_wrong_event_is_counted_and_reported_once(delivering: Recorder, fields
     assert_books(stats)
 
 
-def test_values_that_raise_errors_when_they_are_read_do_no_harm(delivering: Recorder) -> None:
+def test_values_that_raise_errors_when_they_are_read_do_not_end_the_call(delivering: Recorder) -> None:
     """It does not matter which error they raise."""
 
     class Hostile(Decimal):
@@ -196,7 +196,7 @@ def test_values_that_raise_errors_when_they_are_read_do_no_harm(delivering: Reco
     assert SECRET not in str(delivering.problems)
 
 
-def test_a_callback_that_fails_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_callback_that_fails_does_not_stop_sending(caplog: pytest.LogCaptureFixture) -> None:
     """It is logged, and the next event is sent."""
 
     def fail(_problem: str) -> None:
@@ -220,7 +220,7 @@ def test_problems_are_logged_by_default(caplog: pytest.LogCaptureFixture) -> Non
     assert (record.levelno, record.message) == (logging.WARNING, "dropped: feedback: dialogue_id: must be a UUID")
 
 
-def test_a_record_that_kafka_does_not_take_is_counted(delivering: Recorder) -> None:
+def test_a_record_that_kafka_does_not_accept_is_counted(delivering: Recorder) -> None:
     """In this test, the record is larger than a message may be."""
     answer(delivering.ledger, "x" * 2_000_000)
     assert delivering.reported("rag.dialogue: Kafka refuses it: MSG_SIZE_TOO_LARGE") == 1

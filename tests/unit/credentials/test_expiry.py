@@ -59,7 +59,7 @@ def test_texts_that_contain_no_expiry(token: str) -> None:
 
 
 @given(st.text())
-def test_no_text_is_an_error(text: str) -> None:
+def test_any_text_is_read_without_an_error(text: str) -> None:
     """No output of a program raises an error."""
     seconds_left(text, NOW)
     seconds_left(f"a.{text}.b", NOW)

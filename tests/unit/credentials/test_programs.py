@@ -58,7 +58,7 @@ def test_a_program_that_fails_is_named_with_its_exit_code() -> None:
 
 
 @pytest.mark.parametrize("code", ["pass", f"print('{SECRET}\\n{SECRET}')", f"import os; os.write(1, b'{SECRET}\\xff')"])
-def test_an_output_that_is_no_token_is_refused(code: str) -> None:
+def test_an_output_that_is_not_a_token_is_refused(code: str) -> None:
     """The output is empty, has two lines, or is not UTF-8."""
     assert "must print the token alone" in problem(python(code))
 
@@ -97,7 +97,7 @@ def test_a_program_that_cannot_be_started() -> None:
     assert "cannot be started: No such file or directory" in problem("/nowhere/program")
 
 
-def test_the_loop_turns_meanwhile() -> None:
+def test_the_event_loop_runs_meanwhile() -> None:
     """A slow program does not block the event loop."""
 
     async def turns() -> int:

@@ -86,11 +86,11 @@ async def test_the_old_token_is_used_while_it_is_valid(make: Make, clock: Clock)
     """The provider may be unavailable for a moment."""
     counter, source = make(100.0)
     await source.token()
-    counter.failure = "away"
+    counter.failure = "unavailable"
     clock.now += 90
     assert await source.token() == "1"
     clock.now += 11
-    with pytest.raises(CredentialsError, match="away"):
+    with pytest.raises(CredentialsError, match="unavailable"):
         await source.token()
 
 
@@ -106,13 +106,13 @@ async def test_no_connection_waits_long_for_the_next_token(
     assert await source.token() == "1"
     counter.gate.set()
     assert await source.token() == "2"
-    counter.failure = "away"
+    counter.failure = "unavailable"
     clock.now += 200
-    with pytest.raises(CredentialsError, match="away"):
+    with pytest.raises(CredentialsError, match="unavailable"):
         await source.token()
     counter.gate.clear()
     clock.now += PAUSE_SECONDS
-    with pytest.raises(CredentialsError, match="away"):
+    with pytest.raises(CredentialsError, match="unavailable"):
         await source.token()
 
 
@@ -141,7 +141,7 @@ async def test_a_rejected_token_is_replaced(make: Make, clock: Clock) -> None:
     assert counter.count == 2
 
 
-def test_a_source_outlives_an_event_loop(make: Make) -> None:
+def test_a_source_works_with_another_event_loop(make: Make) -> None:
     """A request that one event loop has not finished does not block the next loop."""
     counter, source = make(None)
 

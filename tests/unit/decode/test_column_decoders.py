@@ -12,7 +12,7 @@ from consumer.events.dialogue import DIALOGUE
 from tests.support.builders import accept, dialogue, record, with_raw
 
 
-def test_long_numbers_are_not_kept() -> None:
+def test_long_numbers_are_not_cached() -> None:
     """A number with many decimals is valid, but is not likely to be repeated."""
     values = [with_raw(dialogue(), token_cost_jpy=f"0.{number:04}" + "1" * 100_000) for number in range(100)]
     tracemalloc.start()
@@ -25,7 +25,7 @@ def test_long_numbers_are_not_kept() -> None:
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("tiny", ["1e-400000", "1e-999999999", "0e-999999999", '"1e-999999999"'])
-def test_a_number_of_very_many_decimals_takes_no_time(tiny: str) -> None:
+def test_a_number_with_very_many_decimals_is_decoded_quickly(tiny: str) -> None:
     """The number is between 0 and 1 and keeps its spelling. No code writes out all its digits."""
     text = f'[{{"source":"s","confidence":{tiny}}}]'
     assert accept(with_raw(dialogue(), citations=text))["citations"] == text.encode()

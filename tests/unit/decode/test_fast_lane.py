@@ -142,8 +142,8 @@ def mangle(value: bytes, chance: random.Random) -> bytes:
         return value[: chance.randrange(len(value))]
     if dice < 0.08:
         name = chance.choice(["latency_ms", "citations", "query", "retention_years", "id", "source_uri"])
-        doubled = json.dumps(chance.choice(SCALARS)).encode()
-        return value[:-1] + b', "' + name.encode() + b'": ' + doubled + b"}"
+        repeated = json.dumps(chance.choice(SCALARS)).encode()
+        return value[:-1] + b', "' + name.encode() + b'": ' + repeated + b"}"
     if dice < 0.12:
         number = chance.choice(RAW_NUMBERS).encode()
         return value.replace(b"0.75", number).replace(b'"relevance_score": 0', b'"relevance_score": ' + number)
@@ -288,7 +288,7 @@ _LANE = FastLane(DIALOGUE)
     )
 )
 @example([("9999999", "Z"), ("999999501", "+09:00"), ("000000499", "")])
-def test_times_with_nine_decimals_are_rounded_as_the_exact_lane_rounds(times: list[tuple[str, str]]) -> None:
+def test_times_with_nine_decimals_are_rounded_as_in_the_exact_lane(times: list[tuple[str, str]]) -> None:
     """Go and Java send such times. Only a tie is left to the exact lane."""
     plain = dialogue(random.Random(6))
     values = [plain | {"created_at": f"2026-12-31T23:59:59.{digits}{offset}"} for digits, offset in times]

@@ -56,7 +56,7 @@ def test_numbers_of_any_form_are_the_same_in_both_lanes(events: list[dict[str, s
 @given(
     st.lists(st.decimals(0, "999999.99", allow_nan=False, places=12), min_size=1, max_size=20), st.sampled_from([0, 2])
 )
-def test_floating_point_decides_like_the_field_s_declaration(numbers: list[Decimal], scale: int) -> None:
+def test_floating_point_rounds_as_the_field_does(numbers: list[Decimal], scale: int) -> None:
     """Both round half away from zero, on the decimal digits."""
     field = Number(Decimal(0), Decimal(10**6), scale)
     rounded = Rounded([float(number) for number in numbers], scale)
@@ -82,7 +82,7 @@ def test_floating_point_decides_like_the_field_s_declaration(numbers: list[Decim
         ("12.345e1", 12345),
     ],
 )
-def test_the_digits_decide_not_the_float(text: str, cents: int) -> None:
+def test_numbers_are_rounded_by_their_digits_and_not_as_floats(text: str, cents: int) -> None:
     """0.115 and 2.675 are a little more than their floats. Both lanes round the digits, in a string too."""
     for value in (text, f'"{text}"'):
         taken = record(with_raw(dialogue(), token_cost_jpy=value))
@@ -108,10 +108,12 @@ def test_the_digits_decide_not_the_float(text: str, cents: int) -> None:
     ],
 )
 @pytest.mark.parametrize("name", [COST, "latency_ms"])
-def test_a_string_that_is_no_plain_number_is_left_to_the_exact_lane(name: str, text: str) -> None:
+def test_a_string_that_is_not_a_plain_number_is_left_to_the_exact_lane(name: str, text: str) -> None:
     """Numbers around it in the same slice are still recognised."""
-    plain, odd = with_raw(dialogue(), **{name: "1"}), with_raw(dialogue(), **{name: text})
-    records = [StoredRecord("t", 0, place, 0, None, value) for place, value in enumerate([plain, odd, plain, odd])]
+    plain, uncommon = with_raw(dialogue(), **{name: "1"}), with_raw(dialogue(), **{name: text})
+    records = [
+        StoredRecord("t", 0, place, 0, None, value) for place, value in enumerate([plain, uncommon, plain, uncommon])
+    ]
     assert [row is None for row in FastLane(DIALOGUE).decode(records)] == [False, True, False, True]
 
 

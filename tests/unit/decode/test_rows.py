@@ -18,7 +18,7 @@ from consumer.events.rejection import Rejected
 from tests.support.builders import accept, dialogue, provenance, record
 
 
-def test_a_row_is_tied_to_its_record() -> None:
+def test_a_row_refers_to_its_record() -> None:
     """If the database rejects the row, the record becomes a dead letter, byte for byte."""
     taken = record(dialogue(), key=b"k", offset=7)
     assert decode(DIALOGUE, taken).record is taken
@@ -52,7 +52,7 @@ def test_a_record_that_cannot_be_stored_is_rejected(lane: Callable[[Kind, Record
         lane(DIALOGUE, record(b"x"))
 
 
-def test_decoding_twice_gives_the_same() -> None:
+def test_decoding_a_record_again_gives_the_same_row() -> None:
     """The decoder keeps no state of one record that would change the next."""
     first = record(dialogue(citations=[{"source": "a"}], latency_ms=1, token_cost_jpy=1.5, model_used="x"))
     second = record(dialogue(latency_ms=2, token_cost_jpy="1.5", model_used="y"), offset=1)
@@ -60,7 +60,7 @@ def test_decoding_twice_gives_the_same() -> None:
     assert (rows[0], rows[1]) == (rows[2], rows[3])
 
 
-def test_a_record_of_any_shape_is_taken() -> None:
+def test_a_stored_and_a_fetched_record_give_the_same_row() -> None:
     """A stored record and a fetched one differ only in their type."""
 
     class Fetched:

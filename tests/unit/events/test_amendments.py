@@ -11,7 +11,7 @@ from consumer.events.amendments import FEEDBACK, VERIFICATION
 from consumer.events.kind import Kind
 from consumer.events.plugin import PLUGIN
 from consumer.events.rejection import Reason
-from tests.support.builders import accept, paths, refuse
+from tests.support.builders import accept, paths, reject
 
 ID = "0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"
 MOMENT = "2026-01-31T09:30:00+09:00"
@@ -37,8 +37,8 @@ def test_the_required_fields_are_sufficient(kind: Kind) -> None:
 def test_each_missing_field_is_named(kind: Kind) -> None:
     """A null counts as missing."""
     for name in NEEDED[kind]:
-        refused = refuse(NEEDED[kind] | {name: None}, kind)
-        assert (refused.reason, paths(refused)) == (Reason.MISSING_FIELD, [name])
+        rejected = reject(NEEDED[kind] | {name: None}, kind)
+        assert (rejected.reason, paths(rejected)) == (Reason.MISSING_FIELD, [name])
 
 
 @pytest.mark.parametrize(
@@ -64,15 +64,15 @@ def test_each_missing_field_is_named(kind: Kind) -> None:
 )
 def test_a_wrong_field_is_named(kind: Kind, members: dict[str, Any], path: str) -> None:
     """Each fault is named by its path, including members of a plugin's config."""
-    refused = refuse(NEEDED[kind] | members, kind)
-    assert paths(refused) == [path]
-    assert all(str(fault).count("Input") == 0 for fault in refused.faults)
+    rejected = reject(NEEDED[kind] | members, kind)
+    assert paths(rejected) == [path]
+    assert all(str(fault).count("Input") == 0 for fault in rejected.faults)
 
 
 def test_only_the_first_fault_in_a_list_is_named() -> None:
     """A dead letter with millions of faults would be too large for the database."""
-    refused = refuse(NEEDED[PLUGIN] | {"config": {"languages": ["de", *[1] * 100_000], "endpoint": 5}}, PLUGIN)
-    assert paths(refused) == ["config.endpoint", "config.languages[1]"]
+    rejected = reject(NEEDED[PLUGIN] | {"config": {"languages": ["de", *[1] * 100_000], "endpoint": 5}}, PLUGIN)
+    assert paths(rejected) == ["config.endpoint", "config.languages[1]"]
 
 
 def test_a_config_is_kept_as_it_came() -> None:

@@ -147,7 +147,7 @@ PLANTED += [[{"source": "s", "timestamp": MARKER}], [{"source": MARKER, "x": "\0
 @EVERY
 @pytest.mark.parametrize("value", PLANTED)
 def test_no_reason_quotes_a_field(kind: Kind, value: Any) -> None:
-    """Each field gets a marker as its value. No refusal repeats it."""
+    """Each field gets a marker as its value. No rejection repeats it."""
     base = dialogue() if kind is DIALOGUE else provenance()
     for name in kind.fields:
         found = verdict(kind, record({**base, name: value}))

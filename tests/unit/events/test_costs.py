@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from consumer.events.costs import HIGHEST, CostNote, CostSource, ModelPrices, Price, PriceBook, Pricing, Rate, Usage
 from consumer.events.dialogue import DIALOGUE
-from tests.support.builders import accept, dialogue, paths, refuse, with_raw
+from tests.support.builders import accept, dialogue, paths, reject, with_raw
 from tests.support.prices import BOOK
 
 PRICING = Pricing(BOOK)
@@ -106,14 +106,14 @@ def test_the_cost_counts_in_the_metrics() -> None:
         ({"amount": 6442, "currency": "USD"}, "cost"),
     ],
 )
-def test_a_wrong_cost_is_refused_by_its_path(cost: Any, path: str) -> None:
+def test_a_wrong_cost_is_rejected_by_its_path(cost: Any, path: str) -> None:
     """A part is missing or wrong, or the converted amount is too large."""
-    assert paths(refuse(dialogue(cost=cost), PRICED))[0] == path
+    assert paths(reject(dialogue(cost=cost), PRICED))[0] == path
 
 
-def test_tokens_that_cost_too_much_are_refused() -> None:
+def test_tokens_that_cost_too_much_are_rejected() -> None:
     """The message names the field that cannot hold the cost, and that it was computed from tokens."""
-    rejected = refuse(dialogue(**TOKENS | {"completion_tokens": 2_000_000_000, "model_used": "claude-x"}), PRICED)
+    rejected = reject(dialogue(**TOKENS | {"completion_tokens": 2_000_000_000, "model_used": "claude-x"}), PRICED)
     assert str(rejected) == ("token_cost_jpy: the cost, computed from the tokens, must be between 0 and 999999.99 yen")
 
 
@@ -162,7 +162,7 @@ def test_a_pattern_has_two_special_characters(pattern: str, model: str, matches:
     assert (book.prices_of(model) is not None) is matches
 
 
-def test_the_first_pattern_counts() -> None:
+def test_the_first_matching_pattern_is_used() -> None:
     """The order is that of the file. Later patterns are not used, even if the first one has no price yet."""
     old, new = (Price(date(year, 1, 1), "JPY", *[Decimal(year)] * 3) for year in (2000, 2030))
     book = PriceBook("v", [ModelPrices("gpt-5-mini", [new]), ModelPrices("gpt-*", [old])])
@@ -206,7 +206,7 @@ def test_yen_are_rounded_as_postgresql_rounds(amount: Decimal) -> None:
     assert accept(event)["token_cost_jpy"] == amount.quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
-def test_a_newer_book_is_used_at_once() -> None:
+def test_newer_prices_are_used_at_once() -> None:
     """The service reads its file again."""
     pricing = Pricing(PriceBook())
     kind = DIALOGUE.under(None, pricing)

@@ -11,7 +11,7 @@ import pytest
 
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.rejection import Reason
-from tests.support.builders import SESSION, USER, accept, dialogue, encode, paths, refuse, with_raw
+from tests.support.builders import SESSION, USER, accept, dialogue, encode, paths, reject, with_raw
 
 FULL = dialogue(
     id="0190b6f2-7c3e-7a1b-8c4d-5e6f70819203",
@@ -29,7 +29,7 @@ FULL = dialogue(
 )
 
 
-def test_every_field_lands_in_its_column() -> None:
+def test_every_field_is_stored_in_its_column() -> None:
     """Each column is compared as PostgreSQL reads it."""
     assert accept(FULL).columns == {
         "id": UUID("0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"),
@@ -68,16 +68,16 @@ def test_a_null_counts_as_missing() -> None:
 
 def test_every_fault_is_named_by_its_path() -> None:
     """The reason lists all faults, in the order of the columns. Its code is that of the first."""
-    rejected = refuse({"session_id": 1, "query": "q", "model_used": "", "citations": [{}, 1], "latency_ms": -1})
+    rejected = reject({"session_id": 1, "query": "q", "model_used": "", "citations": [{}, 1], "latency_ms": -1})
     assert rejected.reason is Reason.MISSING_FIELD
     faults = "user_id session_id response model_used citations[0].source citations[1] latency_ms"
     assert paths(rejected) == faults.split()
-    assert refuse(dialogue(session_id=1, query=None)).reason is Reason.INVALID_FIELD
+    assert reject(dialogue(session_id=1, query=None)).reason is Reason.INVALID_FIELD
 
 
 def test_the_detail_has_a_message_for_people_and_paths_for_scripts() -> None:
     """This is the content of `dead_letters.detail`."""
-    assert refuse(dialogue(user_id=None, latency_ms=-1)).detail() == {
+    assert reject(dialogue(user_id=None, latency_ms=-1)).detail() == {
         "message": "user_id: required, but missing; latency_ms: must be between 0 and 2147483647",
         "faults": [
             {"path": "user_id", "problem": "required, but missing"},
@@ -92,13 +92,13 @@ def test_the_detail_has_a_message_for_people_and_paths_for_scripts() -> None:
 @pytest.mark.parametrize("value", [{}, "[]", "s", 1, True, {"source": "s"}])
 def test_citations_are_an_array(value: Any) -> None:
     """No other type is accepted."""
-    assert str(refuse(dialogue(citations=value))) == "citations: must be an array of citations"
+    assert str(reject(dialogue(citations=value))) == "citations: must be an array of citations"
 
 
 @pytest.mark.parametrize("value", [None, 1, "s", True, [], [{}]])
 def test_a_citation_is_an_object(value: Any) -> None:
     """Each citation is checked, and named by its own path."""
-    rejected = refuse(dialogue(citations=[{"source": "s"}, value]))
+    rejected = reject(dialogue(citations=[{"source": "s"}, value]))
     assert str(rejected) == "citations[1]: must be an object"
 
 
@@ -119,7 +119,7 @@ def test_a_citation_is_an_object(value: Any) -> None:
 )
 def test_a_citation_s_faults_are_named_by_their_path(citation: Any, path: str, reason: Reason) -> None:
     """A fault of the third citation is at citations[2]."""
-    rejected = refuse(dialogue(citations=[{"source": "a"}, {"source": "b"}, citation]))
+    rejected = reject(dialogue(citations=[{"source": "a"}, {"source": "b"}, citation]))
     assert (rejected.reason, paths(rejected)) == (reason, [f"citations[2].{path}"])
 
 
@@ -128,11 +128,11 @@ def test_at_most_twenty_faulty_citations_are_named() -> None:
     matter.
     """
     good, bad = {"source": "s"}, {"source": "s", "confidence": 7, "timestamp": 1}
-    faults = paths(refuse(dialogue(citations=[good, bad] * 500 + [1] * 1_000_000, latency_ms="x")))
+    faults = paths(reject(dialogue(citations=[good, bad] * 500 + [1] * 1_000_000, latency_ms="x")))
     named = [f"citations[{place}].{name}" for place in range(1, 41, 2) for name in ("confidence", "timestamp")]
     assert faults == [*named, "latency_ms"]
     few = [bad, *[good] * 100, bad]
-    assert [path.partition(".")[0] for path in paths(refuse(dialogue(citations=few)))] == [
+    assert [path.partition(".")[0] for path in paths(reject(dialogue(citations=few)))] == [
         *["citations[0]"] * 2,
         *["citations[101]"] * 2,
     ]
@@ -171,8 +171,8 @@ def test_total_tokens_is_the_sum_when_absent(said: dict[str, Any], stored: int |
 
 
 def test_a_sum_beyond_the_column_is_an_error() -> None:
-    """It is refused with a reason, before the database could reject it."""
-    rejected = refuse(dialogue(prompt_tokens=2_147_483_647, completion_tokens=1))
+    """It is rejected with a reason, before the database could reject it."""
+    rejected = reject(dialogue(prompt_tokens=2_147_483_647, completion_tokens=1))
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["total_tokens"])
 
 

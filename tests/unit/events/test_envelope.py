@@ -19,7 +19,7 @@ from tests.support.builders import (
     encode,
     paths,
     provenance,
-    refuse,
+    reject,
     with_raw,
 )
 
@@ -90,9 +90,9 @@ def test_the_structured_content_type_wins_over_ce_headers() -> None:
     assert accept(cloud_event(data=DATA), headers=headers).id == accept(cloud_event(data=DATA), headers=STRUCTURED).id
 
 
-def test_a_batch_of_cloud_events_is_refused() -> None:
+def test_a_batch_of_cloud_events_is_rejected() -> None:
     """One record holds one event."""
-    rejected = refuse(b"[]", headers=[("content-type", b"application/cloudevents-batch+json")])
+    rejected = reject(b"[]", headers=[("content-type", b"application/cloudevents-batch+json")])
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["content-type"])
 
 
@@ -100,55 +100,55 @@ def test_a_batch_of_cloud_events_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["specversion", "type", "source", "id"])
-def test_a_missing_attribute_is_refused_by_its_name(name: str) -> None:
+def test_a_missing_attribute_is_rejected_by_its_name(name: str) -> None:
     """CloudEvents 1.0 requires four. A null or empty attribute counts as missing."""
     for headers in (cloud_headers(**{name: None}), cloud_headers(**{name: b""})):
-        rejected = refuse(DATA, headers=headers)
+        rejected = reject(DATA, headers=headers)
         assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, [f"ce_{name}"])
     absent = cloud_event(data=DATA)
     del absent[name]
     values: list[object] = [None, "", 1, [], {}, True]
     for envelope in (absent, *(cloud_event(data=DATA, **{name: value}) for value in values)):
-        rejected = refuse(envelope, headers=STRUCTURED)
+        rejected = reject(envelope, headers=STRUCTURED)
         assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, [name])
 
 
 @pytest.mark.parametrize("version", ["0.3", "2.0", "x", "10"])
 def test_only_cloud_events_1_is_understood(version: str) -> None:
     """Other versions may have other rules."""
-    assert paths(refuse(DATA, headers=cloud_headers(specversion=version.encode()))) == ["ce_specversion"]
-    assert paths(refuse(cloud_event(data=DATA, specversion=version), headers=STRUCTURED)) == ["specversion"]
+    assert paths(reject(DATA, headers=cloud_headers(specversion=version.encode()))) == ["ce_specversion"]
+    assert paths(reject(cloud_event(data=DATA, specversion=version), headers=STRUCTURED)) == ["specversion"]
 
 
 def test_attributes_are_utf_8() -> None:
-    """The Kafka binding requires it. Other bytes are refused and not replaced."""
-    rejected = refuse(DATA, headers=cloud_headers(source=b"\xff"))
+    """The Kafka binding requires it. Other bytes are rejected and not replaced."""
+    rejected = reject(DATA, headers=cloud_headers(source=b"\xff"))
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["ce_source"])
     assert accept(DATA, headers=cloud_headers(source="/größe".encode()))["query"] == "asked"
 
 
 @pytest.mark.parametrize("value", [b"", b"x", b"[]", b"null", b"\xff"])
 def test_a_structured_event_is_a_json_object(value: bytes) -> None:
-    """Any other value is refused as not JSON."""
-    assert refuse(value, headers=STRUCTURED).reason is Reason.NOT_JSON
+    """Any other value is rejected as not JSON."""
+    assert reject(value, headers=STRUCTURED).reason is Reason.NOT_JSON
 
 
-def test_a_structured_event_without_data_is_refused() -> None:
+def test_a_structured_event_without_data_is_rejected() -> None:
     """There is nothing to store."""
-    rejected = refuse(cloud_event(), headers=STRUCTURED)
+    rejected = reject(cloud_event(), headers=STRUCTURED)
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["data"])
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 1, True])
-def test_data_that_is_no_object_is_refused(data: object) -> None:
-    """A string that contains JSON is refused too, because it is declared as text."""
-    assert refuse(cloud_event(data=data), headers=STRUCTURED).reason in (Reason.NOT_JSON, Reason.INVALID_ENVELOPE)
+def test_data_that_is_not_an_object_is_rejected(data: object) -> None:
+    """A string that contains JSON is rejected too, because it is declared as text."""
+    assert reject(cloud_event(data=data), headers=STRUCTURED).reason in (Reason.NOT_JSON, Reason.INVALID_ENVELOPE)
 
 
 @pytest.mark.parametrize("text", ["###", "é", "AAA", "e30=\n", "e30", 1, True, [], {}])
-def test_invalid_base64_is_refused(text: object) -> None:
+def test_invalid_base64_is_rejected(text: object) -> None:
     """Invalid characters are not skipped, as lenient decoders do."""
-    rejected = refuse(cloud_event(data_base64=text), headers=STRUCTURED)
+    rejected = reject(cloud_event(data_base64=text), headers=STRUCTURED)
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["data_base64"])
 
 
@@ -156,8 +156,8 @@ def test_faults_of_the_data_are_named_by_their_own_path() -> None:
     """The path is that of the field, with any envelope."""
     bad = dialogue(latency_ms=-1)
     for value, headers in ((bad, cloud_headers()), (cloud_event(data=bad), STRUCTURED)):
-        assert paths(refuse(value, headers=headers)) == ["latency_ms"]
-    fault = refuse(with_raw(cloud_event(), data=with_raw(dialogue(), query=r'"\ud800"').decode()), headers=STRUCTURED)
+        assert paths(reject(value, headers=headers)) == ["latency_ms"]
+    fault = reject(with_raw(cloud_event(), data=with_raw(dialogue(), query=r'"\ud800"').decode()), headers=STRUCTURED)
     assert (fault.reason, paths(fault)) == (Reason.INVALID_FIELD, ["query"])
 
 
@@ -180,24 +180,24 @@ def test_a_type_that_names_the_kind_agrees(event_type: str) -> None:
 )
 def test_a_type_that_names_another_kind_is_an_error(event_type: str) -> None:
     """The topic decides the kind. A type that contradicts it is a wrong kind."""
-    rejected = refuse(DATA, headers=cloud_headers(type=event_type.encode()))
+    rejected = reject(DATA, headers=cloud_headers(type=event_type.encode()))
     assert (rejected.reason, paths(rejected)) == (Reason.WRONG_KIND, ["ce_type"])
-    rejected = refuse(cloud_event(data=DATA, type=event_type), headers=STRUCTURED)
+    rejected = reject(cloud_event(data=DATA, type=event_type), headers=STRUCTURED)
     assert (rejected.reason, paths(rejected)) == (Reason.WRONG_KIND, ["type"])
 
 
 def test_provenance_has_its_own_type() -> None:
     """A type that is valid on one topic is an error on the other."""
     assert accept(provenance(), PROVENANCE, cloud_headers(type=b"rag.provenance"))["license_type"] == "mit"
-    assert refuse(provenance(), PROVENANCE, cloud_headers(type=b"rag.dialogue")).reason is Reason.WRONG_KIND
+    assert reject(provenance(), PROVENANCE, cloud_headers(type=b"rag.dialogue")).reason is Reason.WRONG_KIND
 
 
 # ── tombstones ──
 
 
 @pytest.mark.parametrize("headers", [(), STRUCTURED, cloud_headers()])
-def test_a_tombstone_is_refused(headers: Headers) -> None:
+def test_a_tombstone_is_rejected(headers: Headers) -> None:
     """A record without a value is a dead letter with its own reason, with any envelope."""
     for kind in (DIALOGUE, PROVENANCE):
-        rejected = refuse(None, kind, headers)
+        rejected = reject(None, kind, headers)
         assert (rejected.reason, paths(rejected)) == (Reason.TOMBSTONE, [""])

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from consumer.events.fields import check_storable
 from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason
-from tests.support.builders import accept, dialogue, paths, provenance, refuse, with_raw
+from tests.support.builders import accept, dialogue, paths, provenance, reject, with_raw
 from tests.support.strategies import texts
 
 BARE = "0190b6f27c3e7a1b8c4d5e6f70819203"
@@ -40,14 +40,14 @@ def test_escapes_are_undone(escaped: str) -> None:
 @pytest.mark.parametrize("value", [1, 1.5, True, [], {}, ["q"]])
 def test_text_is_a_string(value: object) -> None:
     """No other type is converted to text."""
-    assert str(refuse(dialogue(query=value))) == "query: must be a string"
-    assert str(refuse(dialogue(model_used=value))) == "model_used: must be a string"
+    assert str(reject(dialogue(query=value))) == "query: must be a string"
+    assert str(reject(dialogue(model_used=value))) == "model_used: must be a string"
 
 
 @pytest.mark.parametrize("name", ["user_id", "session_id", "query", "response", "model_used"])
 def test_null_is_absent(name: str) -> None:
     """A required field with null is missing."""
-    rejected = refuse(dialogue(**{name: None}))
+    rejected = reject(dialogue(**{name: None}))
     assert (rejected.reason, str(rejected)) == (Reason.MISSING_FIELD, f"{name}: required, but missing")
 
 
@@ -64,10 +64,10 @@ def test_a_model_has_1_to_100_characters(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ["", "x" * 256, "😀" * 256])
-def test_a_model_name_out_of_bounds_is_refused(model: str) -> None:
+def test_a_model_name_out_of_bounds_is_rejected(model: str) -> None:
     """The message has the allowed length and the actual one."""
     message = f"model_used: must have 1 to 255 characters, has {len(model)}"
-    assert str(refuse(dialogue(model_used=model))) == message
+    assert str(reject(dialogue(model_used=model))) == message
 
 
 # ── NUL and halves of surrogate pairs, at any depth ──
@@ -77,30 +77,30 @@ DEEP_KEY = '[{"source":"s","x":{"a":[1,{%s:1}]}}]'
 
 
 @pytest.mark.parametrize("name", ["query", "response", "model_used"])
-def test_a_nul_in_text_is_refused(name: str) -> None:
+def test_a_nul_in_text_is_rejected(name: str) -> None:
     """PostgreSQL's text cannot hold it."""
     for text in (r'"\u0000"', r'"a\u0000b"', r'"\\\u0000"'):
-        rejected = refuse(with_raw(dialogue(), **{name: text}))
+        rejected = reject(with_raw(dialogue(), **{name: text}))
         assert (rejected.reason, paths(rejected)) == (Reason.NUL_CHARACTER, [name])
 
 
 @pytest.mark.parametrize("template", [DEEP, DEEP_KEY])
-def test_a_nul_deep_in_json_is_refused(template: str) -> None:
+def test_a_nul_deep_in_json_is_rejected(template: str) -> None:
     """jsonb cannot hold it either, in a value or in a key, at any depth."""
-    rejected = refuse(with_raw(dialogue(), citations=template % r'"a\u0000"'))
+    rejected = reject(with_raw(dialogue(), citations=template % r'"a\u0000"'))
     assert rejected.reason is Reason.NUL_CHARACTER
     assert paths(rejected)[0].startswith("citations")
-    policy = refuse(with_raw(provenance(), access_policy=template.strip("[]") % r'"a\u0000"'), PROVENANCE)
+    policy = reject(with_raw(provenance(), access_policy=template.strip("[]") % r'"a\u0000"'), PROVENANCE)
     assert (policy.reason, paths(policy)) == (Reason.NUL_CHARACTER, ["access_policy"])
 
 
 @pytest.mark.parametrize("half", [r'"\ud800"', r'"a\udfffb"', r'"\ude00\ud83d"', r'"\ud800\u0041"'])
-def test_half_of_a_surrogate_pair_is_refused(half: str) -> None:
+def test_half_of_a_surrogate_pair_is_rejected(half: str) -> None:
     """It is no character, so UTF-8 cannot hold it: in text, in JSON values and in JSON keys."""
-    rejected = refuse(with_raw(dialogue(), query=half))
+    rejected = reject(with_raw(dialogue(), query=half))
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["query"])
     for template in (DEEP, DEEP_KEY):
-        rejected = refuse(with_raw(dialogue(), citations=template % half))
+        rejected = reject(with_raw(dialogue(), citations=template % half))
         assert rejected.reason is Reason.INVALID_FIELD
         assert paths(rejected)[0].startswith("citations")
 
@@ -137,9 +137,9 @@ NO_UUIDS += [BARE[:8] + "-" + BARE[8:], BARE.replace("0", "O"), "\u0660" * 32]
 
 
 @pytest.mark.parametrize("value", [*NO_UUIDS, 1, True, [], {}])
-def test_a_value_that_is_no_uuid_is_refused(value: object) -> None:
+def test_a_value_that_is_not_a_uuid_is_rejected(value: object) -> None:
     """All other values are errors of the field."""
-    rejected = refuse(dialogue(session_id=value, id=value))
+    rejected = reject(dialogue(session_id=value, id=value))
     assert rejected.reason is Reason.INVALID_FIELD
     assert paths(rejected) == ["id", "session_id"]
 
@@ -150,7 +150,7 @@ def test_a_value_that_is_no_uuid_is_refused(value: object) -> None:
 @pytest.mark.parametrize("value", [1, 0, "true", "yes", "", [], {}])
 def test_a_consent_is_true_or_false(value: object) -> None:
     """It must not be guessed from "yes" or 1."""
-    rejected = refuse(provenance(external_share_consent=value, permission_flag=value), PROVENANCE)
+    rejected = reject(provenance(external_share_consent=value, permission_flag=value), PROVENANCE)
     assert paths(rejected) == ["external_share_consent", "permission_flag"]
     assert "external_share_consent: must be true or false" in str(rejected)
 
@@ -158,12 +158,12 @@ def test_a_consent_is_true_or_false(value: object) -> None:
 @pytest.mark.parametrize("value", ["Material", "video", "", 1, True, ["material"], {}])
 def test_an_enum_takes_its_values_only(value: object) -> None:
     """The message lists the allowed values."""
-    rejected = refuse(provenance(content_type=value), PROVENANCE)
+    rejected = reject(provenance(content_type=value), PROVENANCE)
     expected = "content_type: must be one of material, creation_log, generated, note_article, ai_response"
     assert str(rejected) == expected
 
 
 @pytest.mark.parametrize("value", [[], "{}", 1, True, "x"])
 def test_an_access_policy_is_an_object(value: object) -> None:
-    """Arrays and strings are refused."""
-    assert str(refuse(provenance(access_policy=value), PROVENANCE)) == "access_policy: must be an object"
+    """Arrays and strings are rejected."""
+    assert str(reject(provenance(access_policy=value), PROVENANCE)) == "access_policy: must be an object"

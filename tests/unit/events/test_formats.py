@@ -37,7 +37,7 @@ from tests.support.builders import (
     encode,
     paths,
     record,
-    refuse,
+    reject,
     with_raw,
 )
 from tests.support.strategies import anything, encode_exactly, json_values, texts
@@ -50,8 +50,8 @@ KINDS = [DIALOGUE, PROVENANCE, FEEDBACK, VERIFICATION, PLUGIN]
 
 
 def said_of(value: bytes, headers: Headers = (), reason: Reason = Reason.NOT_JSON) -> str:
-    """Return the message of the refusal, after checking that it quotes nothing of the event."""
-    rejected = refuse(value, headers=headers)
+    """Return the message of the rejection, after checking that it quotes nothing of the event."""
+    rejected = reject(value, headers=headers)
     assert rejected.reason is reason
     assert SECRET not in json.dumps(rejected.detail())
     assert str(rejected).isprintable()
@@ -100,7 +100,7 @@ def test_a_dead_letter_keeps_the_mark() -> None:
     bad = record(MARK + encode(dialogue(latency_ms=-1)))
     (verdict,) = decode_all(DIALOGUE, [bad])
     assert isinstance(verdict, Rejected)
-    assert paths(refuse(bad.value)) == ["latency_ms"]
+    assert paths(reject(bad.value)) == ["latency_ms"]
     assert bad.value is not None
     assert bad.value.startswith(MARK)
 
@@ -110,7 +110,7 @@ def test_a_dead_letter_keeps_the_mark() -> None:
 )
 def test_only_one_mark_at_the_beginning_is_ignored(value: bytes) -> None:
     """At any other place, the character is not valid in JSON."""
-    assert refuse(value).reason is Reason.NOT_JSON
+    assert reject(value).reason is Reason.NOT_JSON
 
 
 # ── formats ──
@@ -148,7 +148,7 @@ def test_other_frames_and_ends_are_named() -> None:
 
 
 @pytest.mark.parametrize("value", [b"\0", b"\0\0\0", b"\0" * 5, b"\0" * 9, b"\0" * 400])
-def test_zero_bytes_alone_are_no_frame(value: bytes) -> None:
+def test_zero_bytes_alone_are_not_a_frame(value: bytes) -> None:
     """No schema has the id 0."""
     assert "registry" not in said_of(value)
 
@@ -293,7 +293,7 @@ def test_another_string_was_not_encoded_twice(text: str) -> None:
 def test_a_connect_wrapper_is_named(kind: Kind, schema: object, payload: object) -> None:
     """Kafka Connect's JsonConverter writes it with schemas.enable=true, with its members in either order."""
     for wrapper in ({"schema": schema, "payload": payload}, {"payload": payload, "schema": schema}):
-        rejected = refuse(wrapper, kind)
+        rejected = reject(wrapper, kind)
         assert rejected.reason is Reason.INVALID_ENVELOPE
         assert "schemas.enable=true" in str(rejected)
         assert "schemas.enable=false" in str(rejected)
@@ -322,9 +322,9 @@ def test_a_connect_wrapper_in_a_cloud_event_is_named() -> None:
 )
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_cloud_event_without_its_content_type_is_named(kind: Kind, headers: Headers, said: str) -> None:
-    """Only headers tell envelopes apart, so it is refused. The dead letter names the missing header."""
+    """Only headers distinguish envelopes, so it is rejected. The dead letter names the missing header."""
     for data in ({"data": EVENT}, {"data_base64": base64.b64encode(VALUE).decode()}, {}):
-        rejected = refuse(cloud_event(**data), kind, headers)
+        rejected = reject(cloud_event(**data), kind, headers)
         assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["content-type"])
         assert f"this looks like a structured CloudEvent; its content-type header {said}" in str(rejected)
         assert "application/cloudevents+json" in str(rejected)
@@ -333,7 +333,7 @@ def test_a_cloud_event_without_its_content_type_is_named(kind: Kind, headers: He
 
 def test_a_cloud_event_inside_a_cloud_event_is_named() -> None:
     """The message does not ask for the header, because the record has it."""
-    rejected = refuse(cloud_event(data=cloud_event(data=EVENT)), headers=STRUCTURED)
+    rejected = reject(cloud_event(data=cloud_event(data=EVENT)), headers=STRUCTURED)
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["data"])
     assert "CloudEvent itself" in str(rejected)
 
@@ -341,7 +341,7 @@ def test_a_cloud_event_inside_a_cloud_event_is_named() -> None:
 @pytest.mark.parametrize("media_type", ["application/cloudevents+avro", "application/cloudevents+protobuf"])
 def test_another_format_of_cloud_events_is_named(media_type: str) -> None:
     """The header shows it, whatever the value looks like."""
-    rejected = refuse(b"\x08\x01", headers=[("content-type", media_type.encode())])
+    rejected = reject(b"\x08\x01", headers=[("content-type", media_type.encode())])
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, ["content-type"])
     assert "application/cloudevents+json" in str(rejected)
 
@@ -357,7 +357,7 @@ def test_another_format_of_cloud_events_is_named(media_type: str) -> None:
         "APPLICATION/CLOUDEVENTS+JSON",
     ],
 )
-def test_a_quoted_content_type_is_taken(content_type: str) -> None:
+def test_a_quoted_content_type_is_accepted(content_type: str) -> None:
     """Spring writes header values as JSON strings, and the meaning is clear."""
     assert accept(cloud_event(data=EVENT), headers=[("content-type", content_type.encode())])["query"] == SECRET
 
@@ -366,7 +366,7 @@ def test_a_quoted_content_type_is_taken(content_type: str) -> None:
 
 
 def is_accused(rejected: Rejected) -> bool:
-    """Return whether the refusal names a wrapper."""
+    """Return whether the rejection names a wrapper."""
     return "schemas.enable" in str(rejected) or "CloudEvent" in str(rejected)
 
 
@@ -390,7 +390,7 @@ def test_a_missing_field_beside_such_members_is_named(lost: str, schema: Any, pa
     """An object with one required field counts as an event."""
     event = dialogue(schema=schema, payload=payload, **cloud_event(id=None))
     del event[lost]
-    rejected = refuse(encode(event))
+    rejected = reject(encode(event))
     assert (rejected.reason, paths(rejected)) == (Reason.MISSING_FIELD, [lost])
 
 
@@ -410,7 +410,7 @@ def test_a_missing_field_beside_such_members_is_named(lost: str, schema: Any, pa
 )
 def test_an_object_without_a_known_wrapper_has_missing_fields(members: dict[str, Any]) -> None:
     """The reason guesses no wrapper."""
-    rejected = refuse(encode(members))
+    rejected = reject(encode(members))
     assert rejected.reason is Reason.MISSING_FIELD
     assert not is_accused(rejected)
 
@@ -430,7 +430,7 @@ def test_the_member_that_holds_the_event_is_named(kind: Kind, name: str, around:
     """The event is an object, or JSON in a string."""
     event = getattr(producers, kind.name)(random.Random(1))
     for held in (event, json.dumps(event)):
-        rejected = refuse(around | {name: held}, kind)
+        rejected = reject(around | {name: held}, kind)
         assert (rejected.reason, paths(rejected)) == (Reason.INVALID_ENVELOPE, [name])
         assert str(rejected).startswith(f"{name}: holds the event; ")
 
@@ -458,7 +458,7 @@ def test_a_valid_event_of_each_kind_may_have_such_members(kind: Kind) -> None:
         (gzip.compress(VALUE), "gzip"),
     ],
 )
-def test_publish_names_the_same(value: bytes, words: str) -> None:
+def test_publish_reports_the_same_message(value: bytes, words: str) -> None:
     """Nothing is published before. A line with a byte order mark is accepted, as in the service."""
     good, bad = validate(DIALOGUE, "rag.dialogue", [Line(1, MARK + VALUE), Line(2, value)], now_ms=0)
     assert [line.number for line in good] == [1]

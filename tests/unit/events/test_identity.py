@@ -72,7 +72,7 @@ def test_ids_from_cloud_events_are_version_5() -> None:
     assert from_cloudevent("ö", "\ud800").variant == OF_CLOUD_EVENT.variant
 
 
-def test_a_topic_recreated_gives_other_ids() -> None:
+def test_a_recreated_topic_gives_other_ids() -> None:
     """The same offset of a recreated topic is another event, because its timestamp differs."""
     before, after = record(dialogue(), timestamp=1000), record(dialogue(), timestamp=2000)
     assert stored(DIALOGUE, before).id != stored(DIALOGUE, after).id
@@ -104,18 +104,18 @@ def test_ids_from_records_are_version_8_and_carry_the_time(partition: int, offse
 
 
 @pytest.mark.parametrize("timestamp", [-1, -(2**63), 2**63 - 1])
-def test_odd_timestamps_give_ids_too(timestamp: int) -> None:
+def test_uncommon_timestamps_give_ids_too(timestamp: int) -> None:
     """A record without a timestamp, or with an absurd one, still has its own id."""
     first, second = (StoredRecord("t", 0, offset, timestamp, None, None) for offset in (0, 1))
     assert from_record(first) != from_record(second)
     assert from_record(first).version == 8
 
 
-def test_only_the_place_gives_the_id_of_a_record() -> None:
+def test_the_id_of_a_record_depends_only_on_its_place() -> None:
     """Key, value and kind of the event do not matter."""
     assert accept(dialogue(query="a")).id == accept(dialogue(query="b")).id == accept(provenance(), PROVENANCE).id
 
 
-def test_a_null_id_is_no_id() -> None:
+def test_a_null_id_counts_as_missing() -> None:
     """A null counts as missing."""
     assert accept(dialogue(id=None)).id == accept(dialogue()).id

@@ -19,7 +19,7 @@ from consumer.events.dialogue import DIALOGUE
 from consumer.events.kind import Kind
 from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason
-from tests.support.builders import SESSION, USER, accept, dialogue, paths, provenance, record, refuse
+from tests.support.builders import SESSION, USER, accept, dialogue, paths, provenance, record, reject
 from tests.support.strategies import texts
 
 NAMESPACE = UUID("0d9f7a52-6f0e-4a6b-9f0c-6f2f1c3b4a5d")
@@ -44,11 +44,11 @@ def test_a_uuid_is_unchanged(spelling: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 1025, "a\0b", "\ud800"])
-def test_an_invalid_string_id_is_refused(key: str) -> None:
+def test_an_invalid_string_id_is_rejected(key: str) -> None:
     """The id is empty, too long, or has characters that PostgreSQL cannot hold."""
     with pytest.raises(ValueError, match=r"must have|holds"):
         ids.user_id(NAMESPACE, key)
-    rejected = refuse(json.dumps(dialogue(user_id=key)).encode(), NAMED)
+    rejected = reject(json.dumps(dialogue(user_id=key)).encode(), NAMED)
     assert paths(rejected) == ["user_id"]
     assert rejected.reason is (Reason.NUL_CHARACTER if "\0" in key else Reason.INVALID_FIELD)
 
@@ -56,17 +56,17 @@ def test_an_invalid_string_id_is_refused(key: str) -> None:
 @pytest.mark.parametrize("value", [1, True, ["x"], {"id": "x"}])
 def test_an_id_is_a_string(value: object) -> None:
     """A number could be written in several ways."""
-    assert str(refuse(dialogue(user_id=value), NAMED)) == "user_id: must be a string"
-    assert "RAGLEDGER_IDS__NAMESPACE" not in str(refuse(dialogue(user_id=value)))
+    assert str(reject(dialogue(user_id=value), NAMED)) == "user_id: must be a string"
+    assert "RAGLEDGER_IDS__NAMESPACE" not in str(reject(dialogue(user_id=value)))
 
 
 def test_without_a_namespace_the_reason_names_the_setting() -> None:
     """Only strings get this reason, and no reason quotes the id."""
-    rejected = refuse(dialogue(user_id="auth0|123", session_id="s-1"))
+    rejected = reject(dialogue(user_id="auth0|123", session_id="s-1"))
     assert paths(rejected) == ["user_id", "session_id"]
     assert str(rejected).count("set RAGLEDGER_IDS__NAMESPACE") == 2
     assert "auth0" not in str(rejected)
-    assert "RAGLEDGER_IDS__NAMESPACE" not in str(refuse(dialogue(id="no UUID")))
+    assert "RAGLEDGER_IDS__NAMESPACE" not in str(reject(dialogue(id="no UUID")))
 
 
 def test_the_acquirer_of_content_is_a_user() -> None:
@@ -74,11 +74,11 @@ def test_the_acquirer_of_content_is_a_user() -> None:
     assert accept(provenance(acquired_by="auth0|1"), NAMED_PROVENANCE)["acquired_by"] == ids.user_id(
         NAMESPACE, "auth0|1"
     )
-    assert paths(refuse(provenance(content_id="x"), NAMED_PROVENANCE)) == ["content_id"]
-    assert paths(refuse(dialogue(id="x"), NAMED)) == ["id"]
+    assert paths(reject(provenance(content_id="x"), NAMED_PROVENANCE)) == ["content_id"]
+    assert paths(reject(dialogue(id="x"), NAMED)) == ["id"]
 
 
-def test_many_strings_take_the_fast_lane() -> None:
+def test_many_string_ids_are_decoded_in_the_fast_lane() -> None:
     """None of these events is left to the exact lane, including UUIDs between the strings."""
     users = ["auth0|1", "auth0|2", "auth0|1", USER, UUID(USER).hex]
     records = [record(dialogue(user_id=user, session_id=f"s{n}"), offset=n) for n, user in enumerate(users)]

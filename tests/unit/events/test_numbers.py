@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from consumer.events.rejection import Reason
-from tests.support.builders import accept, dialogue, paths, refuse, with_raw
+from tests.support.builders import accept, dialogue, paths, reject, with_raw
 
 
 def take(name: str, text: str) -> Decimal | int | None:
@@ -22,11 +22,11 @@ def take(name: str, text: str) -> Decimal | int | None:
     return number
 
 
-def refused(name: str, text: str) -> str:
+def rejection_message(name: str, text: str) -> str:
     """Return the message, which must be equal for a JSON number and a string."""
-    rejected = refuse(with_raw(dialogue(), **{name: text}))
+    rejected = reject(with_raw(dialogue(), **{name: text}))
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, [name])
-    assert refuse(dialogue(**{name: text})).detail() == rejected.detail()
+    assert reject(dialogue(**{name: text})).detail() == rejected.detail()
     return str(rejected)
 
 
@@ -44,7 +44,7 @@ def test_whole_numbers(text: str, stored: int) -> None:
 @pytest.mark.parametrize("text", ["-1", "-0.5", "2147483648", "2147483647.5", "1e10", "1e400", "-1e400", "1e999999999"])
 def test_whole_numbers_out_of_range(text: str) -> None:
     """The number is rounded first. The error names the range."""
-    assert refused("latency_ms", text) == "latency_ms: must be between 0 and 2147483647"
+    assert rejection_message("latency_ms", text) == "latency_ms: must be between 0 and 2147483647"
 
 
 @pytest.mark.parametrize(
@@ -93,14 +93,14 @@ def test_decimals_are_rounded_at_the_column_s_scale(name: str, text: str, stored
 )
 def test_the_range_holds_after_rounding(name: str, text: str) -> None:
     """999999.994 fits, 999999.995 does not."""
-    assert refused(name, text).startswith(f"{name}: must be between ")
+    assert rejection_message(name, text).startswith(f"{name}: must be between ")
 
 
 @pytest.mark.parametrize("text", ["9" * 400, "-" + "9" * 400, "9" * 5000])
 def test_four_hundred_digits_are_out_of_range(text: str) -> None:
-    """A number that is too long for any column is refused without computing with it."""
-    assert refuse(with_raw(dialogue(), latency_ms=text)).reason is Reason.INVALID_FIELD
-    assert refuse(with_raw(dialogue(), token_cost_jpy=text)).reason is Reason.INVALID_FIELD
+    """A number that is too long for any column is rejected without computing with it."""
+    assert reject(with_raw(dialogue(), latency_ms=text)).reason is Reason.INVALID_FIELD
+    assert reject(with_raw(dialogue(), token_cost_jpy=text)).reason is Reason.INVALID_FIELD
 
 
 @pytest.mark.parametrize("digits", [10, 340, 400, 5000])
@@ -115,8 +115,8 @@ def test_huge_exponents_are_out_of_range(text: str) -> None:
     """No arithmetic could compute with such an exponent. The number is only out of range, as a JSON number and as a
     string.
     """
-    assert refused("latency_ms", text) == "latency_ms: must be between 0 and 2147483647"
-    rejected = refuse(dialogue(citations=[{"source": "s", "confidence": text}]))
+    assert rejection_message("latency_ms", text) == "latency_ms: must be between 0 and 2147483647"
+    rejected = reject(dialogue(citations=[{"source": "s", "confidence": text}]))
     assert paths(rejected) == ["citations[0].confidence"]
 
 
@@ -133,17 +133,17 @@ NO_NUMBERS += ["abc", "NaN", "nan", "Infinity", "-inf", "null"]
 
 
 @pytest.mark.parametrize("value", [*NO_NUMBERS, True, False, [], [1], {}, {"a": 1}])
-def test_a_value_that_is_no_number_is_refused(value: object) -> None:
-    """Booleans, NaN, infinity and all other values that are no JSON number are refused."""
+def test_a_value_that_is_not_a_number_is_rejected(value: object) -> None:
+    """Booleans, NaN, infinity and all other values that are no JSON number are rejected."""
     for name in ("latency_ms", "token_cost_jpy", "user_feedback"):
-        assert str(refuse(dialogue(**{name: value}))) == f"{name}: must be a number, or a string that holds one"
+        assert str(reject(dialogue(**{name: value}))) == f"{name}: must be a number, or a string that holds one"
 
 
 @pytest.mark.parametrize("name", ["NaN", "Infinity", "-Infinity"])
 def test_python_s_constants_are_not_json(name: str) -> None:
     """Python's json writes them for some floats, but they are not JSON."""
-    assert refuse(with_raw(dialogue(), latency_ms=name)).reason is Reason.NOT_JSON
-    assert refuse(with_raw(dialogue(), unknown=name)).reason is Reason.NOT_JSON
+    assert reject(with_raw(dialogue(), latency_ms=name)).reason is Reason.NOT_JSON
+    assert reject(with_raw(dialogue(), unknown=name)).reason is Reason.NOT_JSON
 
 
 @given(
@@ -162,7 +162,7 @@ def test_rounding_is_half_away_from_zero(column: tuple[str, int, int, float], di
     if low * 10**scale <= whole <= round(high * 10**scale):
         assert take(name, text) == Decimal(whole).scaleb(-scale)
     else:
-        refused(name, text)
+        rejection_message(name, text)
 
 
 @given(st.floats(min_value=0, max_value=999_999, allow_nan=False))
@@ -197,17 +197,17 @@ def test_confidence_is_rounded_to_six_decimals_before_its_range_is_checked(text:
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("text", [*WRONG.split(), "9" * 100_000, "1e" + "9" * 100_000], ids=lambda text: text[:20])
-def test_confidence_out_of_range_after_rounding_is_refused(text: str) -> None:
+def test_confidence_out_of_range_after_rounding_is_rejected(text: str) -> None:
     """Half is rounded away from zero. No exponent and no number of digits takes long."""
     for spelt in (text, f'"{text}"'):
-        assert str(refuse(citation(spelt))) == "citations[0].confidence: must be between 0 and 1"
+        assert str(reject(citation(spelt))) == "citations[0].confidence: must be between 0 and 1"
 
 
 @pytest.mark.parametrize("text", ['"NaN"', '"Infinity"', '"-Infinity"', '"nan"', '""', "true", "[]", "{}", '"0,5"'])
-def test_a_confidence_that_is_no_number_is_refused(text: str) -> None:
-    """Every number field refuses such a value."""
+def test_a_confidence_that_is_not_a_number_is_rejected(text: str) -> None:
+    """Every number field rejects such a value."""
     said = "citations[0].confidence: must be a number, or a string that holds one"
-    assert str(refuse(citation(text))) == said
+    assert str(reject(citation(text))) == said
 
 
 @given(st.integers(-(10**10), 2 * 10**10), st.integers(-12, -5))
@@ -215,4 +215,4 @@ def test_the_range_of_a_confidence_is_exact(digits: int, exponent: int) -> None:
     """It is rounded half away from zero, at six decimals."""
     exact = Fraction(digits) * Fraction(10) ** exponent * 10**6
     whole = int(abs(exact) + Fraction(1, 2)) * (-1 if exact < 0 else 1)
-    (accept if 0 <= whole <= 10**6 else refuse)(citation(f"{digits}e{exponent}"))
+    (accept if 0 <= whole <= 10**6 else reject)(citation(f"{digits}e{exponent}"))

@@ -12,22 +12,22 @@ from hypothesis import strategies as st
 from consumer.events.payload import parse, raw_members
 from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason
-from tests.support.builders import accept, dialogue, encode, provenance, refuse, with_raw
+from tests.support.builders import accept, dialogue, encode, provenance, reject, with_raw
 from tests.support.strategies import json_values
 
 
 @pytest.mark.parametrize("value", [b"x", b"{", b"{'a':1}", b'{"a":1,}', b'{"a":1} x', b'{"a" 1}', b"{a:1}"])
-def test_a_value_that_is_no_json_is_refused(value: bytes) -> None:
+def test_a_value_that_is_not_json_is_rejected(value: bytes) -> None:
     """The message has the position."""
-    rejected = refuse(value)
+    rejected = reject(value)
     assert rejected.reason is Reason.NOT_JSON
     assert "line 1 column" in str(rejected)
 
 
 @pytest.mark.parametrize("value", [b"null", b'"text"', b'"{text}"', b"1", b"true", b'"1"'])
-def test_json_that_is_no_object_is_refused(value: bytes) -> None:
+def test_json_that_is_not_an_object_is_rejected(value: bytes) -> None:
     """An event is an object."""
-    rejected = refuse(value)
+    rejected = reject(value)
     assert (rejected.reason, str(rejected)) == (Reason.NOT_JSON, "JSON, but not an object")
 
 
@@ -45,9 +45,9 @@ def test_json_that_is_no_object_is_refused(value: bytes) -> None:
         with_raw(dialogue(), citations='[{"source":"?"}]').replace(b"?", b"\xff"),
     ],
 )
-def test_other_encodings_are_refused(value: bytes) -> None:
+def test_other_encodings_are_rejected(value: bytes) -> None:
     """The contract requires UTF-8. No encoding is guessed."""
-    assert refuse(value).reason is Reason.NOT_JSON
+    assert reject(value).reason is Reason.NOT_JSON
 
 
 @pytest.mark.parametrize("character", ["\t", "\n", "\0", "\x1f"])
@@ -58,20 +58,20 @@ def test_bare_control_characters_are_not_json(character: str) -> None:
         {"citations": f'[{{"source":"{character}"}}]'},
         {"x": f'"{character}"'},
     ):
-        assert refuse(with_raw(dialogue(), **members)).reason is Reason.NOT_JSON
+        assert reject(with_raw(dialogue(), **members)).reason is Reason.NOT_JSON
 
 
 @pytest.mark.parametrize("number", ["01", "+1", ".5", "1.", "0x1", "1e", "-", "--1"])
 def test_numbers_follow_the_grammar(number: str) -> None:
     """This is RFC 8259 §6, also for unknown members."""
     for name in ("latency_ms", "token_cost_jpy", "unknown"):
-        assert refuse(with_raw(dialogue(), **{name: number})).reason is Reason.NOT_JSON
+        assert reject(with_raw(dialogue(), **{name: number})).reason is Reason.NOT_JSON
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 @pytest.mark.parametrize(("place", "levels_around"), [("citations", 3), ("unknown", 1)])
 def test_json_may_be_nested_500_levels_deep(place: str, levels_around: int, opening: str) -> None:
-    """501 levels and twenty thousand levels are refused with a message, whatever the interpreter's own limit is."""
+    """501 levels and twenty thousand levels are rejected with a message, whatever the interpreter's own limit is."""
 
     def nested(levels: int) -> bytes:
         depth = levels - levels_around
@@ -80,7 +80,7 @@ def test_json_may_be_nested_500_levels_deep(place: str, levels_around: int, open
 
     accept(nested(500))
     for levels in (501, 900, 1000, 3000, 20_000):
-        rejected = refuse(nested(levels))
+        rejected = reject(nested(levels))
         assert (rejected.reason, "nested deeper than 500 levels" in str(rejected)) == (Reason.NOT_JSON, True)
 
 
@@ -105,16 +105,16 @@ def test_brackets_in_strings_do_not_count_as_nesting() -> None:
     "repeated", [r"{ \"key\": \"value\", ", r"\\", "[", '["', "{" * 3 + '"', r"[\"", "[0,", '{"a":'], ids=ascii
 )
 @pytest.mark.parametrize("cut", ["", "\\", '"'])
-def test_a_large_truncated_record_is_refused_quickly(repeated: str, cut: str) -> None:
+def test_a_large_truncated_record_is_rejected_quickly(repeated: str, cut: str) -> None:
     """The time is short for any number of brackets and quotation marks. A quadratic search would take hours."""
     text = '{"query":"' + repeated * (1_000_000 // len(repeated)) + cut
-    assert refuse(text.encode()).reason is Reason.NOT_JSON
+    assert reject(text.encode()).reason is Reason.NOT_JSON
 
 
 # ── duplicate keys ──
 
 
-def test_the_last_of_equal_keys_counts() -> None:
+def test_the_last_of_equal_keys_is_used() -> None:
     """jsonb and nearly every parser do the same. It holds for plain and JSON members, in any spelling of the key."""
     row = accept(with_raw(dialogue(), query='"second"'))
     assert row["query"] == "second"
@@ -133,9 +133,9 @@ def test_an_overwritten_value_is_not_checked() -> None:
 
 def test_only_the_last_of_equal_keys_is_checked() -> None:
     """This holds inside a citation too."""
-    assert refuse(with_raw(dialogue(), latency_ms='5,"latency_ms":"x"')).reason is Reason.INVALID_FIELD
+    assert reject(with_raw(dialogue(), latency_ms='5,"latency_ms":"x"')).reason is Reason.INVALID_FIELD
     accept(with_raw(dialogue(), citations='[{"source":1,"source":"a"}]'))
-    rejected = refuse(with_raw(dialogue(), citations='[{"source":"a","source":1}]'))
+    rejected = reject(with_raw(dialogue(), citations='[{"source":"a","source":1}]'))
     assert str(rejected) == "citations[0].source: must be a string"
 
 
@@ -180,9 +180,9 @@ def test_the_two_parsers_agree(event: dict[str, Any], ascii_only: bool) -> None:
     assert parse(value).keys() == event.keys()
 
 
-@pytest.mark.parametrize("odd", [r'"\ud800"', r'"\udc00x"', "1e99999999999999999999", "0." + "1" * 500, r'"\u0000"'])
-def test_odd_unknown_members_are_ignored(odd: str) -> None:
+@pytest.mark.parametrize("member", [r'"\ud800"', r'"\udc00x"', "1e99999999999999999999", "0." + "1" * 500, r'"\u0000"'])
+def test_uncommon_unknown_members_are_ignored(member: str) -> None:
     """A value that no column could hold does no harm, with or without citations to be cut out."""
     for event in (dialogue(), dialogue(citations=[{"source": "s"}])):
-        assert accept(with_raw(event, unknown=odd)).row.unknown_fields == 1
-        assert accept(with_raw(event, unknown=odd, **{odd.strip('"'): "1"})).row.unknown_fields == 2
+        assert accept(with_raw(event, unknown=member)).row.unknown_fields == 1
+        assert accept(with_raw(event, unknown=member, **{member.strip('"'): "1"})).row.unknown_fields == 2

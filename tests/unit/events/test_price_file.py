@@ -101,7 +101,7 @@ def test_a_wrong_file_is_reported_with_the_place(tmp_path: Path, text: str, said
     assert str(caught.value).startswith(str(tmp_path))
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """There is no traceback."""
     with pytest.raises(YamlFileError, match=r"none\.yml'?: cannot be read: No such file"):
         price_file.load(tmp_path / "none.yml")

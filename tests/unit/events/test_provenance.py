@@ -10,7 +10,7 @@ import pytest
 
 from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason
-from tests.support.builders import USER, accept, paths, provenance, refuse
+from tests.support.builders import USER, accept, paths, provenance, reject
 
 FULL = provenance(
     id="0190b6f2-7c3e-7a1b-8c4d-5e6f70819203",
@@ -23,7 +23,7 @@ FULL = provenance(
 )
 
 
-def test_every_field_lands_in_its_column() -> None:
+def test_every_field_is_stored_in_its_column() -> None:
     """Each column is compared as PostgreSQL reads it."""
     assert accept(FULL, PROVENANCE).columns == {
         "id": UUID("0190b6f2-7c3e-7a1b-8c4d-5e6f70819203"),
@@ -43,7 +43,7 @@ def test_every_field_lands_in_its_column() -> None:
 
 
 def test_a_missing_field_is_null() -> None:
-    """A missing consent is not a refusal."""
+    """A missing consent is not a rejection."""
     row = accept(provenance(), PROVENANCE)
     absent = {name for name, value in row.columns.items() if value is None}
     assert absent == {
@@ -59,12 +59,12 @@ def test_a_missing_field_is_null() -> None:
 @pytest.mark.parametrize(
     "name", ["content_id", "content_type", "source_uri", "license_type", "acquisition_method", "acquired_at"]
 )
-def test_a_missing_field_is_refused_by_its_name(name: str) -> None:
+def test_a_missing_field_is_rejected_by_its_name(name: str) -> None:
     """acquired_at is required too: the record's timestamp is the time of publishing, not of acquisition."""
     event = provenance()
     del event[name]
     for faulty in (event, {**event, name: None}):
-        rejected = refuse(faulty, PROVENANCE)
+        rejected = reject(faulty, PROVENANCE)
         assert (rejected.reason, paths(rejected)) == (Reason.MISSING_FIELD, [name])
 
 
@@ -101,9 +101,9 @@ OTHER_LICENCES += ["CC_BY", "cc-by-5.0", "MIT OR Apache-2.0", "\uff2dIT", "m\u01
 
 
 @pytest.mark.parametrize("value", [*OTHER_LICENCES, 1, True, [], {}])
-def test_any_other_licence_is_refused(value: Any) -> None:
+def test_any_other_licence_is_rejected(value: Any) -> None:
     """A licence without a value of ours must not become another one."""
-    rejected = refuse(provenance(license_type=value), PROVENANCE)
+    rejected = reject(provenance(license_type=value), PROVENANCE)
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["license_type"])
     assert "cc0, cc_by, cc_by_sa" in str(rejected)
     assert "SPDX" in str(rejected)
@@ -112,7 +112,7 @@ def test_any_other_licence_is_refused(value: Any) -> None:
 @pytest.mark.parametrize("years", [-1, "-1", 2_147_483_648, True])
 def test_retention_is_not_negative(years: Any) -> None:
     """A negative retention would expire content before it was acquired."""
-    assert paths(refuse(provenance(retention_years=years), PROVENANCE)) == ["retention_years"]
+    assert paths(reject(provenance(retention_years=years), PROVENANCE)) == ["retention_years"]
 
 
 def test_unknown_fields_are_ignored_and_counted() -> None:

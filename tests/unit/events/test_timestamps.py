@@ -13,7 +13,7 @@ from consumer.decode.rows import Row
 from consumer.events.dialogue import DIALOGUE
 from consumer.events.provenance import PROVENANCE
 from consumer.events.rejection import Reason
-from tests.support.builders import SESSION, accept, dialogue, paths, provenance, record, refusal, refuse, stored
+from tests.support.builders import SESSION, accept, dialogue, paths, provenance, record, reject, rejection, stored
 
 
 def stored_time(text: str) -> str:
@@ -39,7 +39,7 @@ def stored_time(text: str) -> str:
         ("2024-02-29T23:59:59-00:01", "2024-03-01 00:00:59"),
     ],
 )
-def test_an_offset_is_converted_and_none_is_utc(text: str, utc: str) -> None:
+def test_an_offset_is_converted_and_without_one_a_time_is_utc(text: str, utc: str) -> None:
     """A time with an offset is converted to UTC. A time without one is UTC."""
     assert stored_time(text) == utc
 
@@ -90,7 +90,7 @@ def test_rounding_may_carry_into_the_next_year() -> None:
         ("9999-12-31T23:59:59+00:01", "9999-12-31 23:58:59"),
     ],
 )
-def test_the_first_and_the_last_year_are_taken(text: str, utc: str) -> None:
+def test_the_first_and_the_last_year_are_accepted(text: str, utc: str) -> None:
     """The years 1 to 9999 are accepted, to the microsecond."""
     assert stored_time(text) == utc
 
@@ -112,11 +112,11 @@ def test_the_first_and_the_last_year_are_taken(text: str, utc: str) -> None:
         "2026-01-31T09:30:00+00:60",
     ],
 )
-def test_a_time_that_does_not_exist_is_refused(text: str) -> None:
+def test_a_time_that_does_not_exist_is_rejected(text: str) -> None:
     """A day, an hour, an offset or a year that does not exist is an error. It never becomes another time."""
-    rejected = refuse(dialogue(created_at=text))
+    rejected = reject(dialogue(created_at=text))
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["created_at"])
-    assert paths(refuse(dialogue(citations=[{"source": "s", "timestamp": text}]))) == ["citations[0].timestamp"]
+    assert paths(reject(dialogue(citations=[{"source": "s", "timestamp": text}]))) == ["citations[0].timestamp"]
 
 
 DATE, OFFSETS = "2026-01-31", {"": 0, "Z": 0, "z": 0, "+09:00": 9, "+0900": 9, "-0000": 0, "-1100": -11, "-11:00": -11}
@@ -141,9 +141,9 @@ def test_seconds_and_the_colon_of_the_offset_may_be_missing(
     "offset", ["+09", "-11", "+9:00", "+900", "+09000", "+09:0", "+2400", "+0060", "0900", "Z+0900"]
 )
 def test_an_offset_has_hours_and_minutes(offset: str) -> None:
-    """Any other form is refused."""
+    """Any other form is rejected."""
     for clock in ("09:30", "09:30:00"):
-        assert paths(refuse(dialogue(created_at=f"{DATE}T{clock}{offset}"))) == ["created_at"]
+        assert paths(reject(dialogue(created_at=f"{DATE}T{clock}{offset}"))) == ["created_at"]
 
 
 def test_times_in_short_forms_are_stored_like_full_ones() -> None:
@@ -170,15 +170,15 @@ OTHER_SPELLINGS += ["\u0662\u0660\u0662\u0666-01-31T09:30:00Z"]
 
 
 @pytest.mark.parametrize("text", OTHER_SPELLINGS)
-def test_other_spellings_are_refused(text: str) -> None:
+def test_other_spellings_are_rejected(text: str) -> None:
     """Only RFC 3339 and forms with a single meaning are accepted. Nothing is guessed."""
-    assert "RFC 3339" in str(refuse(dialogue(created_at=text)))
+    assert "RFC 3339" in str(reject(dialogue(created_at=text)))
 
 
 @pytest.mark.parametrize("value", [1_767_225_600, 1.5, True, [], {}])
 def test_a_time_is_a_string(value: object) -> None:
-    """A number could be seconds or milliseconds, so it is refused."""
-    assert paths(refuse(dialogue(created_at=value))) == ["created_at"]
+    """A number could be seconds or milliseconds, so it is rejected."""
+    assert paths(reject(dialogue(created_at=value))) == ["created_at"]
 
 
 @given(
@@ -212,21 +212,21 @@ def test_the_day_is_counted_from_created_at() -> None:
 
 
 def test_a_record_without_timestamp_needs_a_created_at() -> None:
-    """If both are missing, the event is refused, and the replica's clock is not used."""
-    rejected = refusal(DIALOGUE, record(dialogue(), timestamp=-1))
+    """If both are missing, the event is rejected, and the replica's clock is not used."""
+    rejected = rejection(DIALOGUE, record(dialogue(), timestamp=-1))
     assert (rejected.reason, paths(rejected)) == (Reason.MISSING_FIELD, ["created_at"])
     row = stored(DIALOGUE, record(dialogue(created_at="2026-01-31T09:30:00Z"), timestamp=-1))
     assert str(row["created_at"]) == "2026-01-31 09:30:00"
 
 
 @pytest.mark.parametrize("timestamp", [253_402_300_800_000, 2**63 - 1])
-def test_a_record_s_timestamp_beyond_the_year_9999_is_refused(timestamp: int) -> None:
+def test_a_record_s_timestamp_beyond_the_year_9999_is_rejected(timestamp: int) -> None:
     """A timestamp in microseconds by mistake must not end the replica."""
-    rejected = refusal(DIALOGUE, record(dialogue(), timestamp=timestamp))
+    rejected = rejection(DIALOGUE, record(dialogue(), timestamp=timestamp))
     assert (rejected.reason, paths(rejected)) == (Reason.INVALID_FIELD, ["created_at"])
 
 
-def test_the_last_millisecond_of_9999_is_taken() -> None:
+def test_the_last_millisecond_of_9999_is_accepted() -> None:
     """The limit itself is valid."""
     row = stored(DIALOGUE, record(dialogue(), timestamp=253_402_300_799_999))
     assert str(row["created_at"]) == "9999-12-31 23:59:59.999000"

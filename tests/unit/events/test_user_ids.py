@@ -91,7 +91,7 @@ def test_an_id_is_found_in_key_and_headers(taken: object) -> None:
     "value",
     [b"", b"x", BARE.encode() * 2, BARE.encode() + b"f", USER.encode()[:-1], USER.replace("-", ":").encode()],
 )
-def test_other_digits_are_not_taken_for_an_id(value: bytes) -> None:
+def test_other_digits_are_not_mistaken_for_an_id(value: bytes) -> None:
     """A longer hash contains the digits, the id is cut off, or the digits have another form."""
     assert ID.bytes not in find_user_ids(record(value))
 

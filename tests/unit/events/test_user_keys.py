@@ -68,7 +68,7 @@ def test_a_string_id_is_found_in_a_value(value: bytes) -> None:
 
 
 @pytest.mark.parametrize("key", ["1", "é", 'a"b', "a b", "\\", "42"])
-def test_short_ids_are_found_only_in_the_place_of_a_user(key: str) -> None:
+def test_short_ids_are_found_only_in_fields_of_users(key: str) -> None:
     """They are found nowhere else: erasing the user 1 must not empty every record that contains a 1."""
     for value in (dialogue(user_id=key), {"payload": json.dumps({"acquired_by": key})}, {"user.id": key}):
         assert names(record(json.dumps(value).encode()), key)
@@ -79,12 +79,12 @@ def test_short_ids_are_found_only_in_the_place_of_a_user(key: str) -> None:
     assert names(record(b"x", key=json.dumps(key, ensure_ascii=False).encode()), key) or '"' in key or "\\" in key
 
 
-def test_a_number_in_the_place_of_a_user_is_found() -> None:
-    """A number is refused as an id, so the record is a dead letter that names the same person."""
+def test_a_number_in_the_field_of_a_user_is_found() -> None:
+    """A number is rejected as an id, so the record is a dead letter that names the same person."""
     assert names(record(b'{"user_id": 42, "query": "q"}'), "42")
 
 
-def test_a_part_of_a_string_is_no_id() -> None:
+def test_a_part_of_a_string_is_not_an_id() -> None:
     """An id among other words of a text does not count."""
     assert not names(record(encode(dialogue(query=f"who is {KEY}?"))))
     assert not names(record(encode(EVENT)[:-1]), KEY[:-1])

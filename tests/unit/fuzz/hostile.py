@@ -32,7 +32,7 @@ _PLAIN_EVENTS = 150
 _FREE_TEXTS = {"query", "response", "source_uri", "source", "version"}
 _TIMESTAMPS = (1_767_225_600_123, 0, -1, 1, -(2**63), 2**63 - 1, 253_402_300_799_999, 253_402_300_800_000, 10**15)
 _OFTEN = 1_767_225_600_123
-_STRANGERS = ("stranger", "", "größe", CANARY, CANARY + CONTROLS, "id ", "ID", "__proto__", "query\0", "\ud800")
+_UNKNOWN_MEMBERS = ("stranger", "", "größe", CANARY, CANARY + CONTROLS, "id ", "ID", "__proto__", "query\0", "\ud800")
 
 
 class Hostile:
@@ -58,13 +58,13 @@ class Hostile:
     def slice(self, size: int) -> Sequence[StoredRecord]:
         """Return so many consecutive records: plain ones with a random share of uncommon ones at random places."""
         share = self.chance.choice((0.0, 0.05, 0.3, 0.7, 1.0, 1.0)) if size > 1 else 0.5
-        return [self.odd() if self.chance.random() < share else self.plain() for _ in range(size)]
+        return [self.uncommon() if self.chance.random() < share else self.plain() for _ in range(size)]
 
     def plain(self) -> StoredRecord:
         """Return a valid event of the common shape."""
         return self.record(encode(self.chance.choice(self.plain_events)))
 
-    def odd(self) -> StoredRecord:
+    def uncommon(self) -> StoredRecord:
         """Return any record."""
         return self.chance.choices(_WAYS, _WEIGHTS)[0](self)
 
@@ -85,7 +85,7 @@ class Hostile:
         """Change one to four members: give them any value, remove them, repeat them, or add unknown ones."""
         event = list(self.chance.choice(self.plain_events))
         for _ in range(self.chance.choice((1, 1, 1, 2, 3, 4))):
-            self.chance.choice((self._set, self._set, self._set, self._drop, self._double, self._add))(event)
+            self.chance.choice((self._set, self._set, self._set, self._drop, self._repeat, self._add))(event)
         return event
 
     def _set(self, event: Event) -> None:
@@ -97,7 +97,7 @@ class Hostile:
         if event:  # the events of some kinds have few members
             event.pop(self.chance.randrange(len(event)))
 
-    def _double(self, event: Event) -> None:
+    def _repeat(self, event: Event) -> None:
         if not event:
             return
         name, member = self.chance.choice(event)
@@ -105,7 +105,7 @@ class Hostile:
         event.append((spelt, member if self.chance.random() < 0.3 else self._value()))
 
     def _add(self, event: Event) -> None:
-        event.append((json.dumps(self.chance.choice(_STRANGERS)), self._value()))
+        event.append((json.dumps(self.chance.choice(_UNKNOWN_MEMBERS)), self._value()))
 
     def _value(self, pg_type: str = "") -> str:
         return values.LONG_TEXT if self.chance.random() < 0.002 else values.value_for(pg_type, self.chance)

@@ -22,7 +22,7 @@ PARTITION = Partition("t", 0)
 MAX_BYTES = 100_000
 
 
-class Reader:
+class Intake:
     """Takes slices as the pipeline does, sometimes a part of one again, and seals batches."""
 
     def __init__(self, kind: Kind, chance: random.Random) -> None:
@@ -56,15 +56,15 @@ def _stored(record: Record) -> StoredRecord:
     return record
 
 
-def read(hostile: Hostile, reader: Reader, count: int) -> Iterator[tuple[Sequence[StoredRecord], list[Batch]]]:
+def read(hostile: Hostile, intake: Intake, count: int) -> Iterator[tuple[Sequence[StoredRecord], list[Batch]]]:
     """Yield slices of new records, each with the batches that were sealed with it."""
     taken, previous = 0, list[StoredRecord]()
     while taken < count:
         records = hostile.slice(hostile.chance.choice((1, 2, 7, 40, 250)))
         again = previous[-3:] if hostile.chance.random() < 0.1 else []  # a fetch may begin below the position
-        yield records, list(reader.take([*again, *records]))
+        yield records, list(intake.take([*again, *records]))
         if hostile.chance.random() < 0.1:
-            reader.skip_to(hostile.leave_gap())
+            intake.skip_to(hostile.leave_gap())
         taken, previous = taken + len(records), list(records)
 
 
@@ -95,15 +95,15 @@ def test_each_hostile_record_becomes_one_row_or_one_dead_letter(
     chance, left = random.Random(f"{fuzz_seed}/{kind.name}"), fuzz_records // len(KINDS)
     seen: Counter[str] = Counter()
     while left > 0:
-        hostile, reader = Hostile(kind, chance), Reader(kind, chance)
+        hostile, intake = Hostile(kind, chance), Intake(kind, chance)
         published, batches = list[StoredRecord](), list[Batch]()
-        for new, sealed in read(hostile, reader, min(left, 5000)):
+        for new, sealed in read(hostile, intake, min(left, 5000)):
             published.extend(new)
             batches.extend(sealed)
-        assert_accounted([*batches, reader.rest()], published)
-        seen += reader.verdicts
+        assert_accounted([*batches, intake.rest()], published)
+        seen += intake.verdicts
         left -= len(published)
     print(f"{kind.name}: {seen.total():,} records, {dict(seen.most_common())}")
-    assert seen["row"] > seen.total() / 5, "enough of them are right for the fast lane to be tried"
-    assert seen["row"] < seen.total() * 9 / 10, "enough of them are wrong"
+    assert seen["row"] > seen.total() / 5, "enough records are valid to test the fast lane"
+    assert seen["row"] < seen.total() * 9 / 10, "enough records are invalid"
     verdicts.update(seen)

@@ -137,7 +137,7 @@ def test_each_hostile_record_of_spans_has_one_verdict(fuzz_records: int, fuzz_se
             assert_folds([verdict], seen)
     print(dict(seen.most_common()))
     assert seen["not_otlp"]
-    assert seen["TraceDialogue"], "some of them are still dialogues"
+    assert seen["TraceDialogue"], "some records still become dialogues"
 
 
 @pytest.mark.timeout(3600)

@@ -18,11 +18,11 @@ from tests.unit.fuzz.hostile import KINDS, Event, Hostile, encode
 
 MAX_BYTES = 1_000_000
 FIELDS = [
-    pytest.param(kind, name, id=f"{kind.name}.{name}") for kind in KINDS for name in (*kind.fields, "nobody knows me")
+    pytest.param(kind, name, id=f"{kind.name}.{name}") for kind in KINDS for name in (*kind.fields, "an unknown field")
 ]
 
 
-def odd_values(kind: Kind, name: str) -> Sequence[str]:
+def uncommon_values(kind: Kind, name: str) -> Sequence[str]:
     """Return the values for a field. Times are also put into citations."""
     found = values.fitting(kind.fields[name].pg_type if name in kind.fields else "") + values.CONSTANTS
     if name == "citations":
@@ -38,36 +38,36 @@ def changed(event: Event, name: str, value: str) -> Event:
 
 
 @pytest.mark.parametrize(("kind", "name"), FIELDS)
-def test_an_odd_value_among_plain_ones(kind: Kind, name: str) -> None:
+def test_an_uncommon_value_among_plain_ones(kind: Kind, name: str) -> None:
     """It is the first, the last, or between the others in a slice of five."""
     hostile = Hostile(kind, random.Random(name))
-    for place, value in enumerate(odd_values(kind, name)):
+    for place, value in enumerate(uncommon_values(kind, name)):
         records = [hostile.plain() for _ in range(4)]
-        odd = hostile.record(encode(changed(hostile.plain_events[0], name, value)))
-        records.insert(place % 5, odd)
+        uncommon = hostile.record(encode(changed(hostile.plain_events[0], name, value)))
+        records.insert(place % 5, uncommon)
         check_slice(kind, records, MAX_BYTES)
 
 
 @pytest.mark.parametrize(("kind", "name"), FIELDS)
-def test_odd_values_side_by_side(kind: Kind, name: str) -> None:
+def test_uncommon_values_side_by_side(kind: Kind, name: str) -> None:
     """All of them are in one slice, in random order, with plain records between them; then the uncommon ones alone."""
     chance = random.Random(name)
     hostile = Hostile(kind, chance)
-    events = [changed(chance.choice(hostile.plain_events), name, value) for value in odd_values(kind, name)]
-    odd = [hostile.record(encode(event)) for event in chance.sample(events, len(events))]
-    mixed: list[StoredRecord] = [one for record in odd for one in (record, hostile.plain())]
-    for records in (mixed, odd):
+    events = [changed(chance.choice(hostile.plain_events), name, value) for value in uncommon_values(kind, name)]
+    uncommon = [hostile.record(encode(event)) for event in chance.sample(events, len(events))]
+    mixed: list[StoredRecord] = [one for record in uncommon for one in (record, hostile.plain())]
+    for records in (mixed, uncommon):
         check_slice(kind, records, MAX_BYTES)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_every_field_odd_in_another_record(kind: Kind) -> None:
+def test_each_record_has_another_uncommon_field(kind: Kind) -> None:
     """Each column decoder finds its own uncommon records in turn, and the plain ones stay."""
     hostile = Hostile(kind, random.Random(4))
     for shift in range(30):
         records = []
         for place, name in enumerate(kind.fields):
-            found = odd_values(kind, name)
+            found = uncommon_values(kind, name)
             value = found[(7 * shift + place) % len(found)]
             records += [hostile.plain(), hostile.record(encode(changed(hostile.plain_events[place], name, value)))]
         check_slice(kind, records, MAX_BYTES)

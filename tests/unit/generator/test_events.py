@@ -103,7 +103,7 @@ def test_scores_and_costs_do_not_repeat() -> None:
         assert len({event[name] for event in found}) == len(found)
 
 
-def test_some_events_of_the_mixture_come_twice() -> None:
+def test_the_mixture_contains_duplicates() -> None:
     """Duplicates are consecutive, because a restarted producer sends its last events again."""
     seen: set[bytes] = set()
     found = list(events(30_000, 1, "feedback", None))

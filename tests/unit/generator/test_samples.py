@@ -32,7 +32,9 @@ def test_each_sample_has_its_intended_outcome() -> None:
     for sample, result in zip(found, verdicts, strict=True):
         assert isinstance(result, Rejected) == (sample.fate is Fate.BAD)
         assert KINDS[sample.record.kind].amends == (sample.fate is Fate.AMENDS)
-        assert sample.record.value or getattr(sample.record, "key", None), "no client sends a record without both"
+        assert sample.record.value or getattr(sample.record, "key", None), (
+            "no client sends a record without key and value"
+        )
     counts = Counter(sample.fate for sample in found)
     assert counts.keys() == set(Fate)
     rows = {

@@ -17,7 +17,7 @@ Lines = list[MutableMapping[str, Any]]
 TOPIC = Refusal("topic", "rag.dialogue", "not authorized", "grant it")
 
 
-class Guard:
+class RestrictedSource:
     """A source that Kafka refuses something, and that gets no answer when it checks its access."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Guard:
         return self.refused
 
     async def look_at_access(self) -> None:
-        raise SourceError("nobody answers")
+        raise SourceError("Kafka does not answer")
 
 
 @pytest.fixture
@@ -40,16 +40,16 @@ def lines() -> Iterator[Lines]:
 
 async def test_a_refusal_is_logged_once_and_when_it_ends(lines: Lines) -> None:
     """The log line has the command that ends the refusal. A metric series exists while it lasts."""
-    scope, guard = Scope(), Guard()
-    job = AccessJob(guard, scope.telemetry)
-    guard.refused = [TOPIC]
+    scope, source = Scope(), RestrictedSource()
+    job = AccessJob(source, scope.telemetry)
+    source.refused = [TOPIC]
     for _ in range(3):
         await job.run_once()
     assert [(line["event"], line["name"], line["fix"]) for line in lines] == [
         ("kafka_refuses", "rag.dialogue", "grant it")
     ]
     assert scope.value("rag_kafka_refused", type="topic", resource="rag.dialogue") == 1
-    guard.refused = []
+    source.refused = []
     await job.run_once()
     assert lines[-1]["event"] == "kafka_permits"
     assert scope.value("rag_kafka_refused", type="topic", resource="rag.dialogue") is None
@@ -57,10 +57,10 @@ async def test_a_refusal_is_logged_once_and_when_it_ends(lines: Lines) -> None:
 
 async def test_missing_topics_are_logged_when_they_go_missing(lines: Lines) -> None:
     """A topic that is deleted later is logged too, and logged again if it is deleted again."""
-    guard = Guard()
-    job = AccessJob(guard, Scope().telemetry)
+    source = RestrictedSource()
+    job = AccessJob(source, Scope().telemetry)
     for missing in (["a"], ["a"], ["a", "b"], ["b"], ["a", "b"]):
-        guard.missing_topics = missing
+        source.missing_topics = missing
         await job.run_once()
     assert [line["topics"] for line in lines] == [["a"], ["b"], ["a"]]
 

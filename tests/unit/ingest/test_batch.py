@@ -72,7 +72,7 @@ def test_a_batch_is_full_by_bytes() -> None:
     assert filling.is_ready(0)
 
 
-def test_a_tombstone_without_key_weighs_nothing() -> None:
+def test_a_tombstone_without_key_has_no_size() -> None:
     """It still counts as a record."""
     filling = claimed_batch()
     filling.add(DIALOGUE, [record(None)], [REFUSED])
@@ -93,7 +93,7 @@ def test_a_batch_is_ready_when_its_first_record_has_waited_long_enough() -> None
 
 @given(st.floats(0, 1e7), st.floats(0.001, 100), st.floats(0, 200))
 @example(1023.83, 0.2, 0.2)
-def test_a_batch_is_ready_exactly_when_no_second_is_left(opened_at: float, delay: float, later: float) -> None:
+def test_a_batch_is_ready_exactly_at_the_end_of_its_delay(opened_at: float, delay: float, later: float) -> None:
     """Otherwise the pipeline would poll without a pause for a batch that is not ready to be written."""
     waiting = claimed_batch(BatchLimits(max_rows=10, max_bytes=1000, max_delay=delay))
     waiting.open_at(opened_at)

@@ -69,7 +69,7 @@ def test_any_moment_is_on_the_day_of_the_standard_library(zone: str, moment: dat
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Chatham"])
-def test_every_midnight_of_a_year_is_a_border(zone: str) -> None:
+def test_the_day_changes_at_every_midnight_of_a_year(zone: str) -> None:
     """The microsecond before midnight belongs to the previous day."""
     days = BusinessDays(zone)
     for number in range(366):
@@ -89,7 +89,7 @@ def test_every_midnight_of_a_year_is_a_border(zone: str) -> None:
         ("Europe/Amsterdam", "1930-01-01T23:42:00"),
     ],
 )
-def test_odd_offsets_of_the_past_are_known(zone: str, moment: str) -> None:
+def test_uncommon_offsets_of_the_past_are_applied(zone: str, moment: str) -> None:
     """Some old offsets are not quarter hours. An old row must mark the day in which the roll-up counts it."""
     assert day(zone, moment) == str(expected(zone, datetime.fromisoformat(moment)))
 
@@ -137,7 +137,7 @@ def test_bounds_where_clocks_change(zone: str, day: str, begins: str, hours: flo
         assert (date.fromisoformat(day) in BusinessDays(zone).days_of([moment])) == belongs
 
 
-def test_the_last_hour_of_a_day_that_comes_twice_belongs_to_the_next() -> None:
+def test_the_last_hour_of_a_day_belongs_to_the_next_day_if_it_is_repeated() -> None:
     """The second 23:30 is after the midnight at which the next day began."""
     assert day("America/St_Johns", "2006-10-29T03:00:00") == "2006-10-29"
     assert day("America/St_Johns", "2006-10-29T02:29:59") == "2006-10-28"
@@ -156,6 +156,6 @@ def test_an_unknown_zone_is_an_error() -> None:
         BusinessDays("Mars/Olympus")
 
 
-def test_every_zone_of_the_database_can_be_had() -> None:
+def test_every_zone_of_the_database_can_be_loaded() -> None:
     """The zones come with the package and do not depend on the machine."""
     assert all(BusinessDays(zone) for zone in sorted(available_timezones())[::25])

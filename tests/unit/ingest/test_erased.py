@@ -64,7 +64,7 @@ def test_any_tool_can_compute_the_hash() -> None:
     assert KEY.hash(GONE.bytes) == hmac.new(b"k" * 32, GONE.bytes, hashlib.sha256).digest()
 
 
-def test_the_id_of_a_key_only_distinguishes_keys() -> None:
+def test_the_id_of_a_key_depends_only_on_the_key() -> None:
     """The id is always the same for one key, differs between keys, and is not part of any user's hash."""
     assert KEY.id == Key(b"k" * 32).id != OTHER_KEY.id
     assert len(KEY.id) == 16
@@ -124,7 +124,7 @@ def test_users_erased_under_an_older_key_stay_erased() -> None:
     assert not ErasedUsers([OTHER_KEY.hash(GONE.bytes)], [KEY]).has(GONE.bytes)
 
 
-def test_the_memory_of_users_is_bounded() -> None:
+def test_the_cache_of_users_is_bounded() -> None:
     """The cache is bounded for any number of users, and the result is still correct."""
     erased = ErasedUsers([KEY.hash(GONE.bytes)], [KEY])
     assert erased.among(n.to_bytes(16) for n in range(REMEMBERED + 10)) == frozenset()

@@ -11,12 +11,12 @@ from consumer.ingest.batch import BatchLimits
 from consumer.ingest.claims import CHECK_SECONDS, RETRY_SECONDS
 from consumer.ingest.offsets import StopReason
 from consumer.ingest.ports import Cause, Unavailable
-from tests.support.virtual_time import passes
-from tests.support.world import A, B, Reader, World, policy
-from tests.unit.ingest.test_claims import at_work
+from tests.support.virtual_time import time_passes
+from tests.support.world import A, B, Replica, World, policy
+from tests.unit.ingest.test_claims import running_claimer
 
 LONG = 600.0
-SMALL_AND_LATE = BatchLimits(max_rows=100, max_bytes=1_000_000, max_delay=30.0)
+SMALL_LATE_BATCHES = BatchLimits(max_rows=100, max_bytes=1_000_000, max_delay=30.0)
 
 
 def world_with_epochs() -> World:
@@ -27,7 +27,7 @@ def world_with_epochs() -> World:
     return world
 
 
-async def read(world: World, reader: Reader, count: int, partition: Partition = A) -> None:
+async def read(world: World, replica: Replica, count: int, partition: Partition = A) -> None:
     """Produce records, and wait until they are written."""
     world.produce(partition, count)
     await world.caught_up(partition)
@@ -43,22 +43,22 @@ def stop_of(world: World, partition: Partition = A) -> StopReason:
 async def test_a_log_that_was_cut_and_grew_between_two_replicas_stops() -> None:
     """Every offset exists, so only the leader epoch shows the truncation."""
     world = world_with_epochs()
-    async with world.reader() as reader:
-        await reader.own(A, B)
-        await read(world, reader, 100)
+    async with world.replica() as replica:
+        await replica.own(A, B)
+        await read(world, replica, 100)
     world.broker.elect(A, cut_to=80)
     world.produce(A, 40)
-    async with world.reader() as reader:
-        reader.source.assign(A, B)
-        await read(world, reader, 20, B)
-        await assert_stopped(world, reader)
-        await assert_goes_on_at_the_cut(world, 120)
+    async with world.replica() as replica:
+        replica.source.assign(A, B)
+        await read(world, replica, 20, B)
+        await assert_stopped(world, replica)
+        await assert_continues_at_the_cut(world, 120)
 
 
-async def assert_stopped(world: World, reader: Reader) -> None:
+async def assert_stopped(world: World, replica: Replica) -> None:
     """Assert that the stop has both offsets, and that no record after the cut was read."""
-    await world.changes.until(lambda: reader.telemetry.count("stopped"))
-    await passes(LONG)
+    await world.changes.until(lambda: replica.telemetry.count("stopped"))
+    await time_passes(LONG)
     stop = stop_of(world)
     assert (stop.diverges_at, stop.resume_from) == (80, "80")
     assert "up to offset 100" in stop.problem
@@ -66,7 +66,7 @@ async def assert_stopped(world: World, reader: Reader) -> None:
     assert world.offsets(A) == list(range(100))
 
 
-async def assert_goes_on_at_the_cut(world: World, end: int) -> None:
+async def assert_continues_at_the_cut(world: World, end: int) -> None:
     """Continue at the offset that the stop advises, and assert that every record of the present log is read."""
     world.tables.rows.clear()  # the timestamps are equal: equal offsets would give equal ids
     world.tables.decide(A, 80)
@@ -74,79 +74,79 @@ async def assert_goes_on_at_the_cut(world: World, end: int) -> None:
     assert world.offsets(A) == list(range(80, end))
 
 
-async def test_a_log_that_is_cut_and_grows_under_a_reader_stops() -> None:
+async def test_a_log_that_is_cut_and_grows_during_reading_stops() -> None:
     """Records of another leader wait until the logs are compared. Records in flight are written."""
     world = world_with_epochs()
-    async with world.reader(policy=policy(SMALL_AND_LATE)) as reader:
-        await reader.own(A)
+    async with world.replica(policy=policy(SMALL_LATE_BATCHES)) as replica:
+        await replica.own(A)
         world.produce(A, 100)
-        await world.changes.until(lambda: reader.source.returned == 100)
+        await world.changes.until(lambda: replica.source.returned == 100)
         world.broker.logs[A].cut(80)
         world.broker.logs[A].epochs.append((1, 80))
         world.produce(A, 40)
-        await assert_stopped(world, reader)
-        assert [claim.partition for claim in reader.store.claims] == [A], "no new claim"
-        await assert_goes_on_at_the_cut(world, 120)
+        await assert_stopped(world, replica)
+        assert [claim.partition for claim in replica.store.claims] == [A], "no new claim"
+        await assert_continues_at_the_cut(world, 120)
 
 
-async def test_a_log_that_is_cut_under_an_idle_reader_stops() -> None:
+async def test_a_log_that_is_cut_while_a_replica_is_idle_stops() -> None:
     """Its position no longer exists. The stop names the offset up to which the log is the one that was read."""
     world = world_with_epochs()
-    async with world.reader() as reader:
-        await reader.own(A)
-        await read(world, reader, 100)
+    async with world.replica() as replica:
+        await replica.own(A)
+        await read(world, replica, 100)
         world.broker.elect(A, cut_to=80)
-        await assert_stopped(world, reader)
+        await assert_stopped(world, replica)
 
 
 async def test_offsets_without_a_record_of_another_leader_are_compared_too() -> None:
     """A marker is the last record, after the cut. Without the comparison, it would hide the records before it."""
     world = world_with_epochs()
-    async with world.reader() as reader:
-        await reader.own(A)
-        await read(world, reader, 100)
+    async with world.replica() as replica:
+        await replica.own(A)
+        await read(world, replica, 100)
         world.broker.logs[A].cut(80)
         world.broker.logs[A].epochs.append((1, 80))
         world.broker.append_gap(A, 21)
-        await assert_stopped(world, reader)
+        await assert_stopped(world, replica)
     assert world.tables.ledger[A].next == 100
 
 
 async def test_leaders_that_move_without_a_loss_are_not_reported() -> None:
     """No record is lost or read twice, and nothing is reported. The ledger's leader epoch follows, also over gaps."""
     world = world_with_epochs()
-    async with world.reader() as reader:
-        await reader.own(A)
+    async with world.replica() as replica:
+        await replica.own(A)
         for epoch in range(1, 20):
-            await read(world, reader, 10)
+            await read(world, replica, 10)
             world.broker.elect(A)
             world.broker.append_gap(A, epoch % 3)
-            await passes(1)
-        await read(world, reader, 10)
+            await time_passes(1)
+        await read(world, replica, 10)
         assert world.tables.ledger[A].leader_epoch == 19
-        assert reader.telemetry.count("claimed") == 1
-    async with world.reader("two") as successor:
+        assert replica.telemetry.count("claimed") == 1
+    async with world.replica("two") as successor:
         await successor.own(A)
         await read(world, successor, 10)
-    assert reader.telemetry.count("stopped") + successor.telemetry.count("stopped") == 0
-    assert not any(why for _, why in reader.telemetry.all("unanswered"))
-    world.assert_exactly_once(reader, successor)
+    assert replica.telemetry.count("stopped") + successor.telemetry.count("stopped") == 0
+    assert not any(why for _, why in replica.telemetry.all("unanswered"))
+    world.assert_exactly_once(replica, successor)
 
 
-async def test_an_epoch_without_records_is_no_divergence() -> None:
+async def test_an_epoch_without_records_is_not_a_divergence() -> None:
     """A leader wrote no record, so the log does not contain its epoch. The ledger has this epoch, and the log ends
     before it.
     """
     world = world_with_epochs()
-    async with world.reader() as reader:
-        await reader.own(A)
-        await read(world, reader, 10)
+    async with world.replica() as replica:
+        await replica.own(A)
+        await read(world, replica, 10)
     world.broker.elect(A)
-    async with world.reader("two") as successor:
+    async with world.replica("two") as successor:
         await successor.own(A)
         world.broker.logs[A].epochs = [(0, 0), (2, 10)]
         await read(world, successor, 10)
-    world.assert_exactly_once(reader, successor)
+    world.assert_exactly_once(replica, successor)
 
 
 async def test_a_ledger_from_before_the_migration_accepts_the_present_log() -> None:
@@ -155,12 +155,12 @@ async def test_a_ledger_from_before_the_migration_accepts_the_present_log() -> N
     world.broker.elect(A, cut_to=0)
     world.produce(A, 100)
     world.tables.claim(A, 0, "a version that knows of no epochs")
-    async with world.reader() as reader:
-        await reader.own(A)
+    async with world.replica() as replica:
+        await replica.own(A)
         await world.caught_up(A)
         assert world.tables.ledger[A].leader_epoch == 1
         world.broker.elect(A, cut_to=80)
-        await assert_stopped(world, reader)
+        await assert_stopped(world, replica)
 
 
 async def test_a_ledger_without_an_epoch_that_is_beyond_the_end_stops_from_the_beginning() -> None:
@@ -168,25 +168,25 @@ async def test_a_ledger_without_an_epoch_that_is_beyond_the_end_stops_from_the_b
     world = world_with_epochs()
     world.produce(A, 80)
     world.tables.claim(A, 100, "a version that knows of no epochs")
-    async with world.reader() as reader:
-        reader.source.assign(A)
-        await world.changes.until(lambda: reader.telemetry.count("stopped"))
-        await passes(5)
+    async with world.replica() as replica:
+        replica.source.assign(A)
+        await world.changes.until(lambda: replica.telemetry.count("stopped"))
+        await time_passes(5)
     assert "partition ends at 80" in stop_of(world).problem
     assert (stop_of(world).diverges_at, stop_of(world).resume_from) == (0, "earliest")
 
 
-async def test_brokers_that_keep_no_epochs_are_read_as_before() -> None:
+async def test_a_log_without_epochs_is_read_as_before() -> None:
     """Claims and records have no epoch. If the position no longer exists, the partition stops, and the start of the
     divergence is unknown.
     """
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A)
-        await read(world, reader, 100)
+    async with world.replica() as replica:
+        await replica.own(A)
+        await read(world, replica, 100)
         world.broker.logs[A].cut(80)
-        await world.changes.until(lambda: reader.telemetry.count("stopped"))
-        await passes(5)
+        await world.changes.until(lambda: replica.telemetry.count("stopped"))
+        await time_passes(5)
     stop = stop_of(world)
     assert (stop.diverges_at, stop.resume_from) == (0, "earliest")
 
@@ -194,31 +194,31 @@ async def test_brokers_that_keep_no_epochs_are_read_as_before() -> None:
 async def test_a_log_whose_first_offsets_are_gone_too_is_read_from_its_beginning() -> None:
     """The cut is before the first offset that retention has left, so the log is read from its first offset."""
     world = world_with_epochs()
-    async with world.reader() as reader:
-        await reader.own(A)
-        await read(world, reader, 100)
+    async with world.replica() as replica:
+        await replica.own(A)
+        await read(world, replica, 100)
     world.broker.elect(A, cut_to=80)
     world.produce(A, 40)
     world.broker.delete_before(A, 90)
-    async with world.reader() as reader:
-        reader.source.assign(A)
-        await world.changes.until(lambda: reader.telemetry.count("stopped"))
-        await passes(5)
+    async with world.replica() as replica:
+        replica.source.assign(A)
+        await world.changes.until(lambda: replica.telemetry.count("stopped"))
+        await time_passes(5)
     assert (stop_of(world).diverges_at, stop_of(world).resume_from) == (80, "earliest")
 
 
-async def test_retention_alone_is_no_divergence() -> None:
+async def test_retention_alone_is_not_a_divergence() -> None:
     """The stop has the number of deleted offsets, also if a running replica finds it."""
     world = world_with_epochs()
-    async with world.reader() as reader:
-        await reader.own(A)
-        await read(world, reader, 100)
-        reader.source.pause([A])
+    async with world.replica() as replica:
+        await replica.own(A)
+        await read(world, replica, 100)
+        replica.source.pause([A])
         world.produce(A, 40)
         world.broker.delete_before(A, 120)
-        reader.source.resume([A])
-        await world.changes.until(lambda: reader.telemetry.count("stopped"))
-        await passes(5)
+        replica.source.resume([A])
+        await world.changes.until(lambda: replica.telemetry.count("stopped"))
+        await time_passes(5)
     assert "20 offsets were deleted by retention" in stop_of(world).problem
     assert stop_of(world).diverges_at is None
 
@@ -228,22 +228,22 @@ async def test_an_outdated_leader_is_not_believed() -> None:
     contains.
     """
     world = world_with_epochs()
-    async with world.reader() as reader:
-        await reader.own(A, B)
+    async with world.replica() as replica:
+        await replica.own(A, B)
         world.broker.elect(A)
-        await read(world, reader, 100)
+        await read(world, replica, 100)
         assert world.tables.ledger[A].leader_epoch == 1
     log = world.broker.logs[A]
     real, log.epochs, log.end = log.epochs, [(0, 0)], 60
-    async with world.reader() as successor:
+    async with world.replica() as successor:
         successor.source.assign(A, B)
-        await passes(LONG)
+        await time_passes(LONG)
         assert successor.telemetry.count("stopped") == 0
         assert successor.pipeline.unanswered == {A}
         assert successor.pipeline.is_claimed
         log.epochs, log.end = real, 100
         await read(world, successor, 10)
-    world.assert_exactly_once(reader, successor)
+    world.assert_exactly_once(replica, successor)
 
 
 # ── partitions without a leader ──────────────────────────────────────────────────────────────────────────────────
@@ -256,52 +256,52 @@ async def test_a_partition_without_a_leader_delays_no_other() -> None:
     world = world_with_epochs()
     world.produce(A, 10)
     world.broker.leaderless[A] = "it has no leader"
-    async with world.reader() as reader:
-        reader.source.assign(A, B)
-        await read(world, reader, 10, B)
-        await passes(LONG)
-        assert reader.pipeline.unanswered == {A}
-        assert reader.pipeline.is_claimed
-        assert reader.telemetry.all("unanswered")[-1][1] == {A: "it has no leader"}
-        assert len(reader.store.claims) == 1, "claimed once, and not again with each question"
+    async with world.replica() as replica:
+        replica.source.assign(A, B)
+        await read(world, replica, 10, B)
+        await time_passes(LONG)
+        assert replica.pipeline.unanswered == {A}
+        assert replica.pipeline.is_claimed
+        assert replica.telemetry.all("unanswered")[-1][1] == {A: "it has no leader"}
+        assert len(replica.store.claims) == 1, "claimed once, and not again with each question"
         world.broker.leaderless.clear()
         await world.caught_up(A)
-        assert reader.pipeline.unanswered == set()
-    world.assert_exactly_once(reader)
+        assert replica.pipeline.unanswered == set()
+    world.assert_exactly_once(replica)
 
 
-async def test_a_leader_that_goes_between_claim_and_comparison_is_waited_for() -> None:
+async def test_a_leader_that_is_lost_between_claim_and_comparison_is_waited_for() -> None:
     """The claim is kept, and the partition is not claimed again."""
-    async with at_work() as office:
-        office.store.answer_seconds = lambda: 1.0
-        office.claimer.assign([A])
-        await passes(1.5)  # one for the query of the ledger
-        office.broker.leaderless[A] = "it has no leader"
-        assert await office.granted(LONG) == {}
-        assert office.claimer.unanswered == {A}
-        assert office.tables.ledger[A].epoch == 1
-        office.broker.leaderless.clear()
-        granted = await office.granted(2 * RETRY_SECONDS + 5)
+    async with running_claimer() as setup:
+        setup.store.answer_seconds = lambda: 1.0
+        setup.claimer.assign([A])
+        await time_passes(1.5)  # one for the query of the ledger
+        setup.broker.leaderless[A] = "it has no leader"
+        assert await setup.granted(LONG) == {}
+        assert setup.claimer.unanswered == {A}
+        assert setup.tables.ledger[A].epoch == 1
+        setup.broker.leaderless.clear()
+        granted = await setup.granted(2 * RETRY_SECONDS + 5)
         assert granted.keys() == {A}
-        assert office.tables.ledger[A].epoch == 1
+        assert setup.tables.ledger[A].epoch == 1
 
 
 @pytest.mark.parametrize("trouble", ["database", "leader"])
 async def test_a_stop_is_kept_while_a_claim_fails(trouble: str) -> None:
     """The topics are still checked too. A partition that waits delays no other work."""
-    async with at_work() as office:
-        office.broker.make_anew(A.topic)
-        office.claimer.assign([A, B])
-        await office.granted()
+    async with running_claimer() as setup:
+        setup.broker.recreate(A.topic)
+        setup.claimer.assign([A, B])
+        await setup.granted()
         if trouble == "database":
-            office.store.claim_errors = [Unavailable("locked", Cause.LOCK) for _ in range(1000)]
+            setup.store.claim_errors = [Unavailable("locked", Cause.LOCK) for _ in range(1000)]
         else:
-            office.broker.leaderless[B] = "it has no leader"
-        office.claimer.claim_again([B], [])
-        office.claimer.stop(A, StopReason("because a test says so"))
-        await passes(CHECK_SECONDS)
-        assert office.tables.ledger[A].stop == StopReason("because a test says so")
-        office.tables.confirm(A)
-        await passes(2 * CHECK_SECONDS)
-        office.store.claim_errors.clear()
-        assert await office.granted(LONG) != {}
+            setup.broker.leaderless[B] = "it has no leader"
+        setup.claimer.claim_again([B], [])
+        setup.claimer.stop(A, StopReason("because a test says so"))
+        await time_passes(CHECK_SECONDS)
+        assert setup.tables.ledger[A].stop == StopReason("because a test says so")
+        setup.tables.confirm(A)
+        await time_passes(2 * CHECK_SECONDS)
+        setup.store.claim_errors.clear()
+        assert await setup.granted(LONG) != {}

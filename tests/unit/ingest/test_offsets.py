@@ -31,7 +31,7 @@ def test_a_span_begins_empty_at_the_claim() -> None:
     assert (begun.records, begun.gaps, begun.moved) == (0, 0, False)
 
 
-def test_a_record_moves_the_span_behind_it() -> None:
+def test_a_record_moves_the_end_of_the_span() -> None:
     """The next offset is one more than the record's."""
     taken = span(10)
     assert taken.take(records(10, timestamp=99))
@@ -45,7 +45,7 @@ def test_offsets_between_records_are_gaps() -> None:
     assert (taken.next, taken.records, taken.gaps) == (16, 2, 4)
 
 
-def test_a_record_below_the_position_was_read_already() -> None:
+def test_a_record_below_the_position_does_not_count() -> None:
     """It is not counted a second time."""
     taken = span(10)
     taken.take(records(12))
@@ -53,7 +53,7 @@ def test_a_record_below_the_position_was_read_already() -> None:
     assert (taken.next, taken.records, taken.gaps) == (13, 1, 2)
 
 
-def test_of_records_around_the_position_only_the_new_ones_count() -> None:
+def test_only_the_new_records_around_the_position_count() -> None:
     """A fetch may begin below the position."""
     taken = span(10)
     again = records(8, 9, 10, 12)
@@ -62,7 +62,7 @@ def test_of_records_around_the_position_only_the_new_ones_count() -> None:
     assert taken.take([]) == []
 
 
-def test_the_reader_s_position_makes_a_gap_at_the_end() -> None:
+def test_a_position_after_the_last_record_makes_a_gap() -> None:
     """A marker after the last record moves the span forward. A span never moves back."""
     taken = span(10)
     taken.take(records(10))

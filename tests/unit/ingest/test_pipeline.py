@@ -12,27 +12,27 @@ from consumer.events.rejection import Reason
 from consumer.ingest.batch import BatchLimits
 from tests.support.builders import dialogue, encode, provenance
 from tests.support.fakes import ASIDE_SECONDS
-from tests.support.virtual_time import passes
+from tests.support.virtual_time import time_passes
 from tests.support.world import BAD, GOOD, A, B, P, World, policy
 
 
 async def test_records_land_once_and_in_order() -> None:
     """Every record of a partition becomes one row, in offset order."""
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A, B)
+    async with world.replica() as replica:
+        await replica.own(A, B)
         world.produce(A, 1000)
         world.produce(B, 10)
         await world.caught_up(A, B)
     assert world.offsets(A) == list(range(1000))
-    world.assert_exactly_once(reader)
+    world.assert_exactly_once(replica)
 
 
 async def test_the_topic_decides_the_kind() -> None:
     """Each topic's records become rows of its own table, in one batch."""
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A, P)
+    async with world.replica() as replica:
+        await replica.own(A, P)
         world.produce(A, 1)
         world.broker.append(P, provenance(), dialogue())
         await world.caught_up(A, P)
@@ -46,8 +46,8 @@ async def test_reading_begins_at_the_offset_of_the_ledger() -> None:
     world.produce(A, 100)
     world.tables.claim(A, 40, "somebody before")
     world.broker.committed[A] = 7
-    async with world.reader() as reader:
-        await reader.own(A)
+    async with world.replica() as replica:
+        await replica.own(A)
         await world.caught_up(A)
     assert world.offsets(A) == list(range(40, 100))
 
@@ -57,13 +57,13 @@ async def test_nothing_is_read_before_it_is_claimed() -> None:
     world = World()
     world.produce(A, 10)
     world.broker.is_down = True
-    async with world.reader() as reader:
-        reader.source.assign(A)
-        await passes(30)
-        assert (reader.source.returned, reader.pipeline.is_claimed) == (0, False)
+    async with world.replica() as replica:
+        replica.source.assign(A)
+        await time_passes(30)
+        assert (replica.source.returned, replica.pipeline.is_claimed) == (0, False)
         world.broker.is_down = False
         await world.caught_up(A)
-    world.assert_exactly_once(reader)
+    world.assert_exactly_once(replica)
 
 
 # ── when a batch is written ──
@@ -72,49 +72,49 @@ async def test_nothing_is_read_before_it_is_claimed() -> None:
 async def test_a_full_batch_is_written_at_once() -> None:
     """It is full by rows: it does not wait for the delay, and exceeds its limit by less than a slice."""
     world = World()
-    async with world.reader(policy=policy(slice_records=50)) as reader:
-        await reader.own(A)
+    async with world.replica(policy=policy(slice_records=50)) as replica:
+        await replica.own(A)
         world.produce(A, 1000)
         before = asyncio.get_running_loop().time()
         await world.changes.until(lambda: world.tables.ledger[A].next >= 900)
-        assert max(reader.store.times) == before
+        assert max(replica.store.times) == before
         await world.caught_up(A)
-    assert max(batch.records for batch in reader.store.tried) <= 100 + 50 - 1
+    assert max(batch.records for batch in replica.store.tried) <= 100 + 50 - 1
 
 
 async def test_a_batch_is_full_by_bytes_too() -> None:
     """A few large records fill a batch."""
     world, heavy = World(), dialogue(query="x" * 1000)
     limits = BatchLimits(max_rows=1000, max_bytes=3 * len(encode(heavy)), max_delay=60)
-    async with world.reader(policy=policy(limits, slice_records=1)) as reader:
-        await reader.own(A)
+    async with world.replica(policy=policy(limits, slice_records=1)) as replica:
+        await replica.own(A)
         world.produce(A, 9, heavy)
         await world.caught_up(A)
-        assert [batch.records for batch in reader.store.tried] == [3, 3, 3]
+        assert [batch.records for batch in replica.store.tried] == [3, 3, 3]
 
 
 async def test_a_batch_is_written_when_its_first_record_has_waited() -> None:
     """The delay begins with the first record. Later ones do not extend it."""
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A)
-        await passes(5)
+    async with world.replica() as replica:
+        await replica.own(A)
+        await time_passes(5)
         first = asyncio.get_running_loop().time()
         for _ in range(4):
             world.produce(A, 1)
-            await passes(0.06)
+            await time_passes(0.06)
         await world.caught_up(A)
-        assert reader.store.times == [pytest.approx(first + 0.2)]
-        assert reader.store.tried[0].records == 4
+        assert replica.store.times == [pytest.approx(first + 0.2)]
+        assert replica.store.tried[0].records == 4
 
 
 async def test_nothing_is_written_without_records() -> None:
     """An idle replica sends no write to the database."""
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A, B)
-        await passes(60)
-    assert reader.store.tried == []
+    async with world.replica() as replica:
+        await replica.own(A, B)
+        await time_passes(60)
+    assert replica.store.tried == []
 
 
 # ── records that cannot be stored ──
@@ -123,8 +123,8 @@ async def test_nothing_is_written_without_records() -> None:
 async def test_a_record_that_cannot_be_stored_becomes_a_dead_letter() -> None:
     """Each has its reason. The good records around them are stored."""
     world = World()
-    async with world.reader(policy=policy(max_record_bytes=1000)) as reader:
-        await reader.own(A)
+    async with world.replica(policy=policy(max_record_bytes=1000)) as replica:
+        await replica.own(A)
         world.broker.append(A, GOOD, BAD, None, dialogue(query="x" * 1000), dialogue(query=None), GOOD)
         await world.caught_up(A)
     reasons = {offset: letter.rejected.reason for (_, offset, _), letter in world.tables.dead_letters.items()}
@@ -137,8 +137,8 @@ async def test_a_record_of_the_largest_size_is_taken() -> None:
     """With one byte more it is too large; the reason has both sizes."""
     world, event = World(), dialogue(query="x" * 1000)
     size = len(encode(event))
-    async with world.reader(policy=policy(max_record_bytes=size)) as reader:
-        await reader.own(A)
+    async with world.replica(policy=policy(max_record_bytes=size)) as replica:
+        await replica.own(A)
         world.broker.append(A, event, dialogue(query="x" * 1001))
         await world.caught_up(A)
     assert world.offsets(A) == [0]
@@ -149,19 +149,19 @@ async def test_a_record_of_the_largest_size_is_taken() -> None:
 async def test_a_record_that_the_database_rejects_becomes_a_dead_letter() -> None:
     """Only the rejected record becomes one, and the ledger counts it."""
     world = World()
-    async with world.reader() as reader:
-        reader.store.refuses = lambda row: "22021" if row.record.offset == 3 else None
-        await reader.own(A)
+    async with world.replica() as replica:
+        replica.store.refuses = lambda row: "22021" if row.record.offset == 3 else None
+        await replica.own(A)
         world.produce(A, 6)
         await world.caught_up(A)
     assert (world.tables.ledger[A].inserted, world.tables.ledger[A].dead_lettered) == (5, 1)
 
 
-async def test_an_event_that_comes_twice_is_one_row() -> None:
+async def test_a_duplicate_event_is_one_row() -> None:
     """The first write wins. The second event counts as a duplicate, in the same batch or in a later one."""
     world, event = World(), dialogue(id="0190b6f2-7c3e-7a1b-8c4d-5e6f70819203")
-    async with world.reader() as reader:
-        await reader.own(A, B)
+    async with world.replica() as replica:
+        await replica.own(A, B)
         world.broker.append(A, event, event)
         await world.caught_up(A)
         world.broker.append(B, event)
@@ -176,8 +176,8 @@ async def test_an_event_that_comes_twice_is_one_row() -> None:
 async def test_gaps_between_records_are_counted() -> None:
     """Gaps are transaction markers, and aborted and compacted records."""
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A)
+    async with world.replica() as replica:
+        await replica.own(A)
         world.broker.append_gap(A, 3)
         world.produce(A, 2)
         world.broker.append_gap(A, 4)
@@ -189,8 +189,8 @@ async def test_gaps_between_records_are_counted() -> None:
 async def test_a_gap_at_the_end_moves_the_ledger() -> None:
     """A transaction's marker is the last offset of its partition. It must not count as lag."""
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A, B)
+    async with world.replica() as replica:
+        await replica.own(A, B)
         world.produce(A, 2)
         world.broker.append_gap(A)
         world.broker.append_gap(B, 2)
@@ -201,16 +201,16 @@ async def test_a_gap_at_the_end_moves_the_ledger() -> None:
 async def test_records_that_were_read_already_are_dropped() -> None:
     """A record below the position is ignored, and does not stop the pipeline from waiting for new records."""
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A)
+    async with world.replica() as replica:
+        await replica.own(A)
         old = world.produce(A, 5)
         await world.caught_up(A)
-        reader.source.deliver(A, old)
-        await passes(10)
-        assert reader.source.polls[-1] == 0.25
+        replica.source.deliver(A, old)
+        await time_passes(10)
+        assert replica.source.polls[-1] == 0.25
         world.produce(A, 1)
         await world.caught_up(A)
-    world.assert_exactly_once(reader)
+    world.assert_exactly_once(replica)
 
 
 async def test_the_offset_of_the_ledger_is_committed_to_kafka() -> None:
@@ -218,11 +218,11 @@ async def test_the_offset_of_the_ledger_is_committed_to_kafka() -> None:
     world = World()
     world.produce(B, 5)
     world.tables.claim(B, 5, "somebody before")
-    async with world.reader() as reader:
-        await reader.own(A, B)
+    async with world.replica() as replica:
+        await replica.own(A, B)
         world.produce(A, 7)
         await world.caught_up(A)
-        await passes(1.5)
+        await time_passes(1.5)
         assert world.broker.committed == {A: 7, B: 5}
 
 
@@ -232,14 +232,14 @@ async def test_the_offset_of_the_ledger_is_committed_to_kafka() -> None:
 async def test_a_batch_is_reported_after_its_commit() -> None:
     """The report has the outcome of every record and the duration, including the time in the queue."""
     world = World()
-    async with world.reader() as reader:
-        reader.store.write_seconds = lambda: 0.5
-        await reader.own(A)
+    async with world.replica() as replica:
+        replica.store.write_seconds = lambda: 0.5
+        await replica.own(A)
         world.broker.append(A, GOOD, BAD, GOOD)
         await world.caught_up(A)
-        assert reader.telemetry.count("written") == 0
-        await world.changes.until(lambda: reader.telemetry.count("written"))
-    ((written, seconds),) = reader.telemetry.all("written")
+        assert replica.telemetry.count("written") == 0
+        await world.changes.until(lambda: replica.telemetry.count("written"))
+    ((written, seconds),) = replica.telemetry.all("written")
     assert [row.record.offset for row in written.inserted[DIALOGUE]] == [0, 2]
     assert ([letter.record.offset for letter in written.dead_letters], seconds) == ([1], pytest.approx(0.5))
 
@@ -250,23 +250,23 @@ async def test_a_batch_is_reported_after_its_commit() -> None:
 async def test_a_small_record_does_not_wait_for_a_large_one_to_be_decoded() -> None:
     """The small record is written while the large one is decoded outside the event loop, which still runs."""
     world, large = World(), dialogue(query="x" * 3_000)
-    async with world.reader(policy=policy(slice_bytes=2_000)) as reader:
-        await reader.own(A)
+    async with world.replica(policy=policy(slice_bytes=2_000)) as replica:
+        await replica.own(A)
         world.produce(A, 1)
         world.produce(A, 1, large)
         await world.changes.until(lambda: world.tables.ledger[A].next == 1)
-        assert reader.pipeline.positions[A] == 1
+        assert replica.pipeline.positions[A] == 1
         await world.caught_up(A)
-    assert [batch.records for batch in reader.store.tried] == [1, 1]
+    assert [batch.records for batch in replica.store.tried] == [1, 1]
 
 
 async def test_a_record_whose_partition_is_lost_while_it_is_decoded_is_not_taken_in() -> None:
     """The next owner reads the record."""
     world, large = World(), dialogue(query="x" * 3_000)
-    async with world.reader(policy=policy(slice_bytes=2_000)) as first, world.reader("two") as second:
+    async with world.replica(policy=policy(slice_bytes=2_000)) as first, world.replica("two") as second:
         await first.own(A)
         world.produce(A, 3, large)
-        await passes(ASIDE_SECONDS / 2)
+        await time_passes(ASIDE_SECONDS / 2)
         await first.source.revoke()
         await second.own(A)
         await world.caught_up(A)

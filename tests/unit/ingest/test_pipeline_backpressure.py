@@ -5,45 +5,45 @@ from __future__ import annotations
 import pytest
 
 from consumer.ingest.pipeline import PipelinePolicy
-from tests.support.virtual_time import passes
-from tests.support.world import LIMITS, A, B, Reader, World, policy
+from tests.support.virtual_time import time_passes
+from tests.support.world import LIMITS, A, B, Replica, World, policy
 
 SMALL = policy(poll_records=100, slice_records=50)
 # Two are being written, one waits, one is open.
 MOST_BATCHES = 4
 
 
-async def stalled(reader: Reader, count: int = 5000) -> None:
+async def stalled(replica: Replica, count: int = 5000) -> None:
     """Close the database, and wait until fetching has stopped."""
-    reader.store.gate.clear()
-    reader.world.produce(A, count)
-    await reader.world.changes.until(lambda: reader.source.assigned.keys() <= reader.source.paused)
+    replica.store.gate.clear()
+    replica.world.produce(A, count)
+    await replica.world.changes.until(lambda: replica.source.assigned.keys() <= replica.source.paused)
 
 
 @pytest.mark.parametrize("limits", [SMALL, policy()])
 async def test_held_records_are_bounded(limits: PipelinePolicy) -> None:
     """With any number of records, the replica holds a fixed number of batches and the result of one poll."""
     world = World()
-    async with world.reader(policy=limits) as reader:
-        await reader.own(A)
-        await stalled(reader, 8000)
-        await passes(60)
+    async with world.replica(policy=limits) as replica:
+        await replica.own(A)
+        await stalled(replica, 8000)
+        await time_passes(60)
         batch = LIMITS.max_rows + limits.slice_records
-        assert reader.source.returned <= MOST_BATCHES * batch + limits.poll_records
-        assert len(reader.store.tried) <= MOST_BATCHES - 1
-        reader.store.gate.set()
+        assert replica.source.returned <= MOST_BATCHES * batch + limits.poll_records
+        assert len(replica.store.tried) <= MOST_BATCHES - 1
+        replica.store.gate.set()
         await world.caught_up(A)
-    world.assert_exactly_once(reader)
+    world.assert_exactly_once(replica)
 
 
 async def test_reading_continues_while_a_batch_is_written() -> None:
     """The next batch is filled and written at the same time as the first. Both are committed in order."""
     world = World()
-    async with world.reader(policy=SMALL) as reader:
-        reader.store.write_seconds = iter([3.0, *[0.0] * 100]).__next__
-        await reader.own(A)
+    async with world.replica(policy=SMALL) as replica:
+        replica.store.write_seconds = iter([3.0, *[0.0] * 100]).__next__
+        await replica.own(A)
         world.produce(A, 250)
-        await world.changes.until(lambda: len(reader.store.tried) == 2)
+        await world.changes.until(lambda: len(replica.store.tried) == 2)
         assert world.tables.ledger[A].next == 0
         await world.caught_up(A)
     assert world.offsets(A) == list(range(250))
@@ -52,53 +52,53 @@ async def test_reading_continues_while_a_batch_is_written() -> None:
 async def test_a_long_stall_stops_fetching_but_not_polling() -> None:
     """Fetching stops after two seconds. Polling continues, or the group would take the replica for dead."""
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A, B)
-        await stalled(reader)
-        assert reader.source.paused == {A, B}
-        polls = len(reader.source.polls)
-        await passes(60)
-        assert len(reader.source.polls) - polls >= 20
-        reader.store.gate.set()
+    async with world.replica() as replica:
+        await replica.own(A, B)
+        await stalled(replica)
+        assert replica.source.paused == {A, B}
+        polls = len(replica.source.polls)
+        await time_passes(60)
+        assert len(replica.source.polls) - polls >= 20
+        replica.store.gate.set()
         await world.caught_up(A)
 
 
 async def test_a_short_wait_does_not_stop_fetching() -> None:
     """Pausing discards prefetched records, so it must be rare."""
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A)
-        reader.store.write_seconds = lambda: 0.5
+    async with world.replica() as replica:
+        await replica.own(A)
+        replica.store.write_seconds = lambda: 0.5
         world.produce(A, 5000)
         await world.caught_up(A)
-        assert len(reader.source.seeks) == 1
-    assert sum(seconds for (seconds,) in reader.telemetry.all("backpressure")) > 1
+        assert len(replica.source.seeks) == 1
+    assert sum(seconds for (seconds,) in replica.telemetry.all("backpressure")) > 1
 
 
 async def test_fetching_continues_after_a_stall() -> None:
     """It continues for every claimed partition, and no record that arrived meanwhile is lost."""
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A, B)
-        await stalled(reader)
+    async with world.replica() as replica:
+        await replica.own(A, B)
+        await stalled(replica)
         world.produce(B, 300)
-        reader.store.gate.set()
+        replica.store.gate.set()
         await world.caught_up(A, B)
-        assert reader.source.paused == set()
-    world.assert_exactly_once(reader)
+        assert replica.source.paused == set()
+    world.assert_exactly_once(replica)
 
 
 async def test_records_that_are_returned_although_fetching_is_paused_are_read_again() -> None:
     """No client should return such records. If one does, nobody takes them, and they must not become a gap."""
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A)
-        await stalled(reader)
+    async with world.replica() as replica:
+        await replica.own(A)
+        await stalled(replica)
         for record in world.produce(A, 5):
-            reader.source.deliver(A, [record])
-            reader.source.assigned[A] = record.offset + 1
-            await passes(3)
-        reader.store.gate.set()
+            replica.source.deliver(A, [record])
+            replica.source.assigned[A] = record.offset + 1
+            await time_passes(3)
+        replica.store.gate.set()
         await world.caught_up(A)
     world.assert_exactly_once()
 
@@ -106,48 +106,48 @@ async def test_records_that_are_returned_although_fetching_is_paused_are_read_ag
 async def test_the_time_spent_waiting_is_reported() -> None:
     """It is reported while the wait lasts; the rest is reported when there is room again."""
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A)
-        await stalled(reader)
-        await passes(30)
-        told = sum(seconds for (seconds,) in reader.telemetry.all("backpressure"))
-        assert 28 < told <= reader.pipeline.seconds_waited < 40
-        await passes(1)
-        reader.store.gate.set()
+    async with world.replica() as replica:
+        await replica.own(A)
+        await stalled(replica)
+        await time_passes(30)
+        reported = sum(seconds for (seconds,) in replica.telemetry.all("backpressure"))
+        assert 28 < reported <= replica.pipeline.seconds_waited < 40
+        await time_passes(1)
+        replica.store.gate.set()
         await world.caught_up(A)
-        assert sum(seconds for (seconds,) in reader.telemetry.all("backpressure")) == reader.pipeline.seconds_waited
+        assert sum(seconds for (seconds,) in replica.telemetry.all("backpressure")) == replica.pipeline.seconds_waited
 
 
 async def test_a_rebalance_during_a_stall() -> None:
     """Revoked partitions are released, new ones are read, and none stays paused."""
     world = World()
-    async with world.reader() as reader, world.reader("two") as other:
-        await reader.own(A)
-        await stalled(reader, 1000)
-        await reader.rebalanced_to(B)
+    async with world.replica() as replica, world.replica("two") as other:
+        await replica.own(A)
+        await stalled(replica, 1000)
+        await replica.rebalanced_to(B)
         await other.own(A)
         world.produce(B, 300)
         await world.caught_up(A)
-        reader.store.gate.set()
+        replica.store.gate.set()
         await world.caught_up(B)
-        assert reader.source.paused == set()
-    world.assert_exactly_once(reader, other)
+        assert replica.source.paused == set()
+    world.assert_exactly_once(replica, other)
 
 
-async def test_a_partition_that_retention_has_overtaken_stays_stopped() -> None:
+async def test_a_partition_whose_unread_records_were_deleted_stays_stopped() -> None:
     """A stall pauses every partition. Its end resumes only partitions that can be read."""
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A, B)
+    async with world.replica() as replica:
+        await replica.own(A, B)
         world.produce(B, 20)
         world.broker.delete_before(B, 10)
-        await world.changes.until(lambda: reader.telemetry.count("stopped"))
-        await stalled(reader)
-        reader.store.gate.set()
+        await world.changes.until(lambda: replica.telemetry.count("stopped"))
+        await stalled(replica)
+        replica.store.gate.set()
         await world.caught_up(A)
-        await passes(5)
-        assert (reader.source.paused, reader.source.lost) == ({B}, 1)
-    assert (world.offsets(B), reader.telemetry.count("stopped")) == ([], 1)
+        await time_passes(5)
+        assert (replica.source.paused, replica.source.lost) == ({B}, 1)
+    assert (world.offsets(B), replica.telemetry.count("stopped")) == ([], 1)
 
 
 async def test_a_partition_stopped_during_a_stall_stays_stopped() -> None:
@@ -155,12 +155,12 @@ async def test_a_partition_stopped_during_a_stall_stays_stopped() -> None:
     world = World()
     world.produce(B, 5)
     world.tables.claim(B, 99, "somebody before")
-    async with world.reader() as reader:
-        reader.source.assign(A, B)
-        await world.changes.until(lambda: reader.telemetry.count("stopped"))
-        await world.changes.until(lambda: A in reader.sought())
-        await stalled(reader)
-        reader.store.gate.set()
+    async with world.replica() as replica:
+        replica.source.assign(A, B)
+        await world.changes.until(lambda: replica.telemetry.count("stopped"))
+        await world.changes.until(lambda: A in replica.sought())
+        await stalled(replica)
+        replica.store.gate.set()
         await world.caught_up(A)
-        assert reader.source.paused == {B}
+        assert replica.source.paused == {B}
     assert world.offsets(B) == []

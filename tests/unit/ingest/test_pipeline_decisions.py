@@ -5,7 +5,7 @@ from __future__ import annotations
 from consumer.ingest.batch import BatchLimits
 from consumer.ingest.claims import CHECK_SECONDS
 from consumer.ingest.offsets import StopReason
-from tests.support.virtual_time import passes
+from tests.support.virtual_time import time_passes
 from tests.support.world import BAD, A, B, World, policy
 
 SECONDS = CHECK_SECONDS + 1
@@ -17,16 +17,16 @@ SMALL_AND_LATE = BatchLimits(max_rows=100, max_bytes=1_000_000, max_delay=30.0)
 async def test_records_read_before_a_stop_are_written_and_none_after_it_is_skipped() -> None:
     """The topic is recreated while records of the old one wait in the open batch. The new topic becomes longer."""
     world = World()
-    world.broker.make_anew(A.topic)
-    async with world.reader(policy=policy(SMALL_AND_LATE)) as reader:
-        await reader.own(A)
+    world.broker.recreate(A.topic)
+    async with world.replica(policy=policy(SMALL_AND_LATE)) as replica:
+        await replica.own(A)
         world.produce(A, 20)
-        await world.changes.until(lambda: reader.source.returned == 20)
-        world.broker.make_anew(A.topic)
+        await world.changes.until(lambda: replica.source.returned == 20)
+        world.broker.recreate(A.topic)
         world.broker.append_gap(A, 20)
-        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        await world.changes.until(lambda: replica.telemetry.count("stopped"))
         world.broker.append_gap(A, 500)
-        await passes(LONG)
+        await time_passes(LONG)
     assert world.offsets(A) == list(range(20))
     row = world.tables.ledger[A]
     assert (row.next, row.gaps) == (20, 0)
@@ -34,18 +34,18 @@ async def test_records_read_before_a_stop_are_written_and_none_after_it_is_skipp
     assert "recreated" in row.stop.problem
 
 
-async def test_records_that_the_reader_holds_when_a_partition_stops_are_no_gaps() -> None:
+async def test_records_held_when_a_partition_stops_are_not_gaps() -> None:
     """The source's position is ahead of the taken records. The offsets between are neither read nor absent."""
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A)
+    async with world.replica() as replica:
+        await replica.own(A)
         world.produce(A, 20)
         await world.caught_up(A)
         made = world.produce(A, 30)
-        reader.pipeline._claimer.stop(A, StopReason("because a test says so"))
-        reader.source.assigned[A] = 50
-        reader.source.deliver(A, made)
-        await passes(SECONDS)
+        replica.pipeline._claimer.stop(A, StopReason("because a test says so"))
+        replica.source.assigned[A] = 50
+        replica.source.deliver(A, made)
+        await time_passes(SECONDS)
         assert world.tables.ledger[A].next == 20
         world.tables.confirm(A)
         await world.caught_up(A)
@@ -61,28 +61,28 @@ async def test_after_a_decision_reading_continues_at_its_offset() -> None:
     world.produce(A, 50)
     world.tables.claim(A, 4, "somebody before")
     world.broker.delete_before(A, 20)
-    async with world.reader() as reader:
-        reader.source.assign(A, B)
-        await world.changes.until(lambda: reader.telemetry.count("stopped"))
-        await passes(LONG)
+    async with world.replica() as replica:
+        replica.source.assign(A, B)
+        await world.changes.until(lambda: replica.telemetry.count("stopped"))
+        await time_passes(LONG)
         world.tables.decide(A, 30)
         await world.caught_up(A)
     assert world.offsets(A) == list(range(30, 50))
-    assert reader.telemetry.count("stopped") == 1
+    assert replica.telemetry.count("stopped") == 1
 
 
-async def test_a_decision_reaches_a_reader_that_holds_records() -> None:
+async def test_a_decision_reaches_a_replica_that_holds_records() -> None:
     """The held records are discarded, and reading continues at the offset of the decision. The new books count each
     record once.
     """
     world = World()
-    async with world.reader(policy=policy(SMALL_AND_LATE)) as reader:
-        await reader.own(A, B)
+    async with world.replica(policy=policy(SMALL_AND_LATE)) as replica:
+        await replica.own(A, B)
         world.produce(A, 20)
         world.produce(B, 20)
-        await world.changes.until(lambda: reader.source.returned == 40)
+        await world.changes.until(lambda: replica.source.returned == 40)
         world.tables.decide(A, 10)
-        await passes(SECONDS)
+        await time_passes(SECONDS)
         world.produce(A, 100)
         world.produce(B, 100)
         await world.caught_up(A, B)
@@ -94,13 +94,13 @@ async def test_a_decision_reaches_a_reader_that_holds_records() -> None:
 async def test_going_back_counts_stored_records_as_duplicates() -> None:
     """An idle replica notices the decision by itself."""
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A)
+    async with world.replica() as replica:
+        await replica.own(A)
         world.produce(A, 50)
         await world.caught_up(A)
         world.tables.decide(A, 0)
         await world.caught_up(A)
-        await passes(LONG)
+        await time_passes(LONG)
     row = world.tables.ledger[A]
     assert (row.start, row.next, row.inserted, row.duplicates) == (0, 50, 0, 50)
 
@@ -108,57 +108,57 @@ async def test_going_back_counts_stored_records_as_duplicates() -> None:
 async def test_a_decision_about_one_partition_delays_no_other() -> None:
     """The other partitions are claimed again at once, and read."""
     world = World()
-    async with world.reader() as reader:
-        await reader.own(A, B)
+    async with world.replica() as replica:
+        await replica.own(A, B)
         world.tables.decide(A, 0)
-        await world.changes.until(lambda: reader.telemetry.count("overtaken"))
+        await world.changes.until(lambda: replica.telemetry.count("overtaken"))
         world.produce(B, 20)
         await world.caught_up(B)
-        await passes(LONG)
-        assert len([claim for claim in reader.store.claims if claim.partition == B]) <= 2
-    assert reader.telemetry.count("fenced") == 0
+        await time_passes(LONG)
+        assert len([claim for claim in replica.store.claims if claim.partition == B]) <= 2
+    assert replica.telemetry.count("fenced") == 0
 
 
-async def test_a_batch_can_stop_its_partition_for_every_reader_to_come() -> None:
+async def test_a_batch_can_stop_its_partition_for_every_later_replica() -> None:
     """The limit on dead letters does this. The partition is not read any more, even after a restart, until a person
     decides.
     """
     world = World()
-    async with world.reader() as reader:
-        reader.store.stops = lambda written: {A: TOO_MANY} if written.dead_letters else {}
-        await reader.own(A, B)
+    async with world.replica() as replica:
+        replica.store.stops = lambda written: {A: TOO_MANY} if written.dead_letters else {}
+        await replica.own(A, B)
         world.produce(A, 20, BAD)
-        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        await world.changes.until(lambda: replica.telemetry.count("stopped"))
         world.produce(A, 300)
         world.produce(B, 300)
         await world.caught_up(B)
-        await passes(LONG)
-        assert reader.telemetry.all("stopped") == [(A, TOO_MANY)]
+        await time_passes(LONG)
+        assert replica.telemetry.all("stopped") == [(A, TOO_MANY)]
     stood = world.tables.ledger[A].next
     assert stood < 320
-    async with world.reader() as successor:
+    async with world.replica() as successor:
         successor.source.assign(A, B)
         await world.changes.until(lambda: successor.telemetry.count("stopped"))
-        await passes(LONG)
+        await time_passes(LONG)
         assert world.tables.ledger[A].next == stood
         world.tables.confirm(A)
         await world.caught_up(A)
-    world.assert_exactly_once(reader, successor)
+    world.assert_exactly_once(replica, successor)
 
 
-async def test_a_batch_that_is_thrown_away_before_it_is_written_is_fenced_too() -> None:
+async def test_a_batch_that_is_discarded_before_it_is_written_is_fenced_too() -> None:
     """Another replica has the partition. It does not matter whether a write or the regular check finds out."""
     world = World()
-    async with world.reader(policy=policy(SMALL_AND_LATE)) as reader:
-        await reader.own(A)
+    async with world.replica(policy=policy(SMALL_AND_LATE)) as replica:
+        await replica.own(A)
         world.produce(A, 20)
-        await world.changes.until(lambda: reader.source.returned == 20)
+        await world.changes.until(lambda: replica.source.returned == 20)
         world.tables.claim(A, 0, "another")
-        await passes(SECONDS)
-        assert reader.telemetry.count("fenced") == 1
-        assert (reader.store.tried, world.offsets(A)) == ([], [])
+        await time_passes(SECONDS)
+        assert replica.telemetry.count("fenced") == 1
+        assert (replica.store.tried, world.offsets(A)) == ([], [])
         await world.caught_up(A)
-    world.assert_exactly_once(reader)
+    world.assert_exactly_once(replica)
 
 
 # ── a stop while earlier records are in flight ──
@@ -170,14 +170,14 @@ async def test_a_stop_is_stored_and_reported_after_earlier_records_are_committed
     world.produce(A, 30)
     world.broker.append_damaged(A, 3)
     world.produce(A, 5)
-    async with world.reader() as reader:
-        reader.store.gate.clear()
-        await reader.own(A)
-        await passes(LONG)
-        assert reader.pipeline._claimer.stopped == {A}
-        assert (reader.telemetry.count("stopped"), world.tables.ledger[A].stop) == (0, None)
-        reader.store.gate.set()
-        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+    async with world.replica() as replica:
+        replica.store.gate.clear()
+        await replica.own(A)
+        await time_passes(LONG)
+        assert replica.pipeline._claimer.stopped == {A}
+        assert (replica.telemetry.count("stopped"), world.tables.ledger[A].stop) == (0, None)
+        replica.store.gate.set()
+        await world.changes.until(lambda: replica.telemetry.count("stopped"))
         row = world.tables.ledger[A]
         assert row.stop is not None
         assert (row.next, row.stop.unreadable_from, row.stop.unreadable_until) == (30, 30, 33)
@@ -185,28 +185,28 @@ async def test_a_stop_is_stored_and_reported_after_earlier_records_are_committed
         world.tables.settle(A)
         await world.caught_up(A)
     assert world.offsets(A) == [*range(30), *range(33, 38)]
-    assert (row.gaps, reader.telemetry.count("stopped")) == (3, 1)
+    assert (row.gaps, replica.telemetry.count("stopped")) == (3, 1)
 
 
-async def test_a_stop_with_nothing_in_flight_is_kept_at_once() -> None:
+async def test_a_stop_is_stored_at_once_if_no_batch_is_being_written() -> None:
     """No record of the partition was read, so no batch will be written for it."""
     world = World()
     world.broker.append_damaged(A, 3)
-    async with world.reader() as reader:
-        await reader.own(A)
-        await passes(1)
+    async with world.replica() as replica:
+        await replica.own(A)
+        await time_passes(1)
         assert world.tables.ledger[A].stop is not None
-        assert reader.telemetry.count("stopped") == 1
+        assert replica.telemetry.count("stopped") == 1
 
 
-async def test_a_stop_behind_a_gap_is_kept_once_the_ledger_has_passed_it() -> None:
+async def test_a_stop_after_a_gap_is_stored_once_the_ledger_has_passed_the_gap() -> None:
     """No record waits, but the ledger must first move past the gap."""
     world = World()
     world.broker.append_gap(A, 4)
     world.broker.append_damaged(A, 3)
-    async with world.reader() as reader:
-        await reader.own(A)
-        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+    async with world.replica() as replica:
+        await replica.own(A)
+        await world.changes.until(lambda: replica.telemetry.count("stopped"))
     row = world.tables.ledger[A]
     assert row.stop is not None
     assert (row.next, row.gaps, row.stop.unreadable_from) == (4, 4, 4)
@@ -215,33 +215,33 @@ async def test_a_stop_behind_a_gap_is_kept_once_the_ledger_has_passed_it() -> No
 async def test_records_that_a_fence_discards_before_a_stop_are_read_again() -> None:
     """Another partition of the same batch is fenced. The stop is discarded with the records and found again."""
     world = World()
-    async with world.reader(policy=policy(SMALL_AND_LATE)) as reader:
-        await reader.own(A, B)
+    async with world.replica(policy=policy(SMALL_AND_LATE)) as replica:
+        await replica.own(A, B)
         world.produce(B, 10)
         world.produce(A, 30)
         world.broker.append_damaged(A, 3)
-        await world.changes.until(lambda: reader.pipeline._claimer.stopped == {A})
+        await world.changes.until(lambda: replica.pipeline._claimer.stopped == {A})
         world.tables.claim(B, 0, "another")
-        await world.changes.until(lambda: reader.telemetry.count("fenced"))
-        assert (world.offsets(A), reader.telemetry.count("stopped")) == ([], 0)
-        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        await world.changes.until(lambda: replica.telemetry.count("fenced"))
+        assert (world.offsets(A), replica.telemetry.count("stopped")) == ([], 0)
+        await world.changes.until(lambda: replica.telemetry.count("stopped"))
         assert world.tables.ledger[A].next == 30
     assert world.offsets(A) == list(range(30))
 
 
-async def test_a_rebalance_forgets_a_stop_that_is_not_kept_yet() -> None:
+async def test_a_rebalance_forgets_a_stop_that_is_not_stored_yet() -> None:
     """Earlier records are drained, and the next owner of the partition finds the stop again."""
     world = World()
     world.produce(A, 30)
     world.broker.append_damaged(A, 3)
-    async with world.reader("one", policy(SMALL_AND_LATE)) as one, world.reader("two") as two:
+    async with world.replica("one", policy(SMALL_AND_LATE)) as one, world.replica("two") as two:
         await one.own(A)
         await world.changes.until(lambda: one.pipeline._claimer.stopped == {A})
         await one.source.revoke()
         assert (world.tables.ledger[A].next, world.tables.ledger[A].stop) == (30, None)
         two.source.assign(A)
         await world.changes.until(lambda: two.telemetry.count("stopped"))
-        await passes(LONG)
+        await time_passes(LONG)
         assert one.telemetry.count("stopped") == 0
     assert world.tables.ledger[A].next == 30
 
@@ -253,14 +253,14 @@ async def test_a_decision_while_a_stop_waits_loses_nothing() -> None:
     world = World()
     world.produce(A, 30)
     world.broker.append_damaged(A, 3)
-    async with world.reader() as reader:
-        reader.store.gate.clear()
-        await reader.own(A)
-        await world.changes.until(lambda: reader.pipeline._claimer.stopped == {A})
+    async with world.replica() as replica:
+        replica.store.gate.clear()
+        await replica.own(A)
+        await world.changes.until(lambda: replica.pipeline._claimer.stopped == {A})
         world.tables.confirm(A)
-        await passes(SECONDS)
-        reader.store.gate.set()
-        await world.changes.until(lambda: reader.telemetry.count("stopped"))
+        await time_passes(SECONDS)
+        replica.store.gate.set()
+        await world.changes.until(lambda: replica.telemetry.count("stopped"))
         assert world.tables.ledger[A].next == 30
     assert world.offsets(A) == list(range(30))
 
@@ -273,14 +273,14 @@ async def test_the_limit_comes_before_a_stop_that_waits() -> None:
     world.produce(A, 30, BAD)
     world.broker.append_damaged(A, 3)
     world.produce(A, 5)
-    async with world.reader() as reader:
-        reader.store.stops = lambda written: {A: TOO_MANY} if written.dead_letters else {}
-        await reader.own(A)
-        await world.changes.until(lambda: reader.telemetry.count("stopped"))
-        await passes(LONG)
-        assert reader.telemetry.all("stopped") == [(A, TOO_MANY)]
+    async with world.replica() as replica:
+        replica.store.stops = lambda written: {A: TOO_MANY} if written.dead_letters else {}
+        await replica.own(A)
+        await world.changes.until(lambda: replica.telemetry.count("stopped"))
+        await time_passes(LONG)
+        assert replica.telemetry.all("stopped") == [(A, TOO_MANY)]
         world.tables.settle(A)
-        await world.changes.until(lambda: reader.telemetry.count("stopped") == 2)
+        await world.changes.until(lambda: replica.telemetry.count("stopped") == 2)
         world.tables.settle(A)
         await world.caught_up(A)
     assert world.offsets(A) == list(range(33, 38))

@@ -20,8 +20,8 @@ from consumer.ingest.offsets import StopReason
 from consumer.ingest.ports import Cause, Unavailable
 from tests.support.builders import dialogue, encode
 from tests.support.fakes import partition_of
-from tests.support.virtual_time import passes
-from tests.support.world import BAD, GOOD, A, B, C, Reader, World, policy
+from tests.support.virtual_time import time_passes
+from tests.support.world import BAD, GOOD, A, B, C, Replica, World, policy
 
 STEPS = 60
 TOO_BAD = StopReason("bad", "here")
@@ -35,18 +35,20 @@ class Simulation:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.world = World()
-        self.readers = [self._new_reader(), self._new_reader()]
+        self.replicas = [self._new_replica(), self._new_replica()]
         self.rebalance: asyncio.Task[None] | None = None
 
-    def _new_reader(self) -> Reader:
+    def _new_replica(self) -> Replica:
         changes = {
             "poll_records": self.random.choice((20, 500)),
             "slice_records": self.random.choice((5, 250)),
             "slice_bytes": self.random.choice((100, 524_288)),  # with 100, records are decoded outside the loop
         }
-        reader = self.world.reader(f"reader {self.random.random():.3f}", policy(LIMITS, drain_timeout=5.0, **changes))
-        reader.start()
-        return reader
+        replica = self.world.replica(
+            f"replica {self.random.random():.3f}", policy(LIMITS, drain_timeout=5.0, **changes)
+        )
+        replica.start()
+        return replica
 
     async def run(self) -> None:
         """Do random steps, then let all work finish."""
@@ -58,7 +60,7 @@ class Simulation:
             self.elect_another_leader: 2,
             self.lose_or_find_a_leader: 2,
             self.rebalance_all: 4,
-            self.lose_sight_of_one: 2,
+            self.let_one_miss_a_rebalance: 2,
             self.claim_from_outside: 1,
             self.decide_from_outside: 1,
             self.stop_at_bad_ones: 2,
@@ -74,22 +76,22 @@ class Simulation:
         for _ in range(STEPS):
             (step,) = self.random.choices(list(likely), list(likely.values()))
             await step()
-        await self.come_to_rest()
+        await self.catch_up()
 
-    async def come_to_rest(self) -> None:
+    async def catch_up(self) -> None:
         """End all faults. Every produced record must arrive."""
         await self.open_the_database()
         self.world.broker.leaderless.clear()
-        for reader in self.readers:
-            reader.store.write_seconds = reader.store.answer_seconds = lambda: 0.0
+        for replica in self.replicas:
+            replica.store.write_seconds = replica.store.answer_seconds = lambda: 0.0
         if self.rebalance:
             await self.rebalance
-        await self._rebalance({partition: self.random.choice(self.readers) for partition in (A, B, C)})
+        await self._rebalance({partition: self.random.choice(self.replicas) for partition in (A, B, C)})
         while not self.world.is_caught_up(A, B, C):
             await self.settle_stops()
-            await passes(1)
-        for reader in self.readers:
-            await reader.stop()
+            await time_passes(1)
+        for replica in self.replicas:
+            await replica.stop()
 
     # ── steps ──
 
@@ -113,32 +115,32 @@ class Simulation:
         self.world.broker.elect(self.random.choice((A, B, C)))
 
     async def lose_or_find_a_leader(self) -> None:
-        """Take away or restore a partition's leader. Other partitions must not be affected."""
+        """Remove or restore a partition's leader. Other partitions must not be affected."""
         leaderless, partition = self.world.broker.leaderless, self.random.choice((A, B, C))
         if leaderless.pop(partition, None) is None:
             leaderless[partition] = "it has no leader"
 
     async def let_time_pass(self) -> None:
         """Wait for no time, a moment or a long time."""
-        await passes(self.random.choice((0.0, 0.01, 0.2, 1.0, 3.0, 15.0)))
+        await time_passes(self.random.choice((0.0, 0.01, 0.2, 1.0, 3.0, 15.0)))
 
     async def rebalance_all(self) -> None:
         """Let the group assign all partitions again, while all other work continues."""
         if self.rebalance is None or self.rebalance.done():
-            owners = {partition: self.random.choice([*self.readers, None]) for partition in (A, B, C)}
+            owners = {partition: self.random.choice([*self.replicas, None]) for partition in (A, B, C)}
             self.rebalance = asyncio.create_task(self._rebalance(owners))
-            await passes(0)
+            await time_passes(0)
 
-    async def _rebalance(self, owners: Mapping[Any, Reader | None]) -> None:
-        await asyncio.gather(*(reader.source.revoke() for reader in self.readers))
-        for reader in self.readers:
-            reader.source.assign(*(partition for partition, owner in owners.items() if owner is reader))
+    async def _rebalance(self, owners: Mapping[Any, Replica | None]) -> None:
+        await asyncio.gather(*(replica.source.revoke() for replica in self.replicas))
+        for replica in self.replicas:
+            replica.source.assign(*(partition for partition, owner in owners.items() if owner is replica))
 
-    async def lose_sight_of_one(self) -> None:
+    async def let_one_miss_a_rebalance(self) -> None:
         """Let the group remove one replica and assign everything to the other one. The first one does not notice."""
         if self.rebalance and not self.rebalance.done():
             return
-        (other,) = self.random.sample(self.readers, 1)
+        (other,) = self.random.sample(self.replicas, 1)
         await other.source.revoke()
         other.source.assign(A, B, C)
 
@@ -153,38 +155,38 @@ class Simulation:
 
     async def stop_at_bad_ones(self) -> None:
         """Set a limit on dead letters: a partition stops with the batch that holds one, until a person decides."""
-        for reader in self.readers:
-            reader.store.stops = lambda written: {
+        for replica in self.replicas:
+            replica.store.stops = lambda written: {
                 partition_of(letter.record): TOO_BAD for letter in written.dead_letters
             }
 
     async def settle_stops(self) -> None:
         """Let a person fix the producer and follow the advice of every stop."""
-        for reader in self.readers:
-            reader.store.stops = lambda _: {}
+        for replica in self.replicas:
+            replica.store.stops = lambda _: {}
         for partition, row in self.world.tables.ledger.items():
             if row.stop:
                 self.world.tables.settle(partition)
 
     async def slow_down(self) -> None:
         """Make one replica's database slow to write, and slow to answer after the commit."""
-        store = self.random.choice(self.readers).store
+        store = self.random.choice(self.replicas).store
         store.write_seconds = partial(self.random.choice, (0.0, 0.1, 4.0))
         store.answer_seconds = partial(self.random.choice, (0.0, 0.05, 2.0))
 
     async def close_the_database(self) -> None:
         """Begin an outage for one replica."""
-        self.random.choice(self.readers).store.gate.clear()
+        self.random.choice(self.replicas).store.gate.clear()
 
     async def open_the_database(self) -> None:
         """End every outage."""
-        for reader in self.readers:
-            reader.store.gate.set()
+        for replica in self.replicas:
+            replica.store.gate.set()
 
     async def fail_claims(self) -> None:
         """Let the next claims of one replica fail."""
         errors = [Unavailable("down", Cause.CONNECTION) for _ in range(self.random.randint(1, 3))]
-        self.random.choice(self.readers).store.claim_errors = list[Exception](errors)
+        self.random.choice(self.replicas).store.claim_errors = list[Exception](errors)
 
     async def kill_one(self) -> None:
         """Kill a replica. Another one takes its place at the next rebalance."""
@@ -197,10 +199,10 @@ class Simulation:
     async def _replace(self, place: int, *, gently: bool) -> None:
         if self.rebalance:
             await self.rebalance
-        old = self.readers[place]
+        old = self.replicas[place]
         await (old.stop() if gently else old.kill())
-        self.readers[place] = self._new_reader()
-        self.readers[place].source.assign()
+        self.replicas[place] = self._new_replica()
+        self.replicas[place].source.assign()
 
     # ── afterwards ──
 
@@ -228,7 +230,7 @@ class Simulation:
 
     def stops(self) -> Sequence[StopReason]:
         """Return the stop reasons that the present replicas have reported."""
-        return [reason for reader in self.readers for _, reason in reader.telemetry.all("stopped")]
+        return [reason for replica in self.replicas for _, reason in replica.telemetry.all("stopped")]
 
 
 @pytest.mark.parametrize("seed", [*range(20), 224])

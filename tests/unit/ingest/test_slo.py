@@ -67,7 +67,7 @@ def test_a_figure_without_a_value_is_neither_met_nor_missed() -> None:
     assert (judged["actual"], judged["met"]) == (None, None)
 
 
-def test_without_a_file_the_built_in_objectives_hold() -> None:
+def test_without_a_file_the_built_in_objectives_apply() -> None:
     """No configuration is needed."""
     assert load(None) == DEFAULT_OBJECTIVES
 

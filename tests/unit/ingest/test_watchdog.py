@@ -13,8 +13,8 @@ from consumer.events.record import Partition
 from consumer.ingest.ports import Refusal
 from consumer.ingest.watchdog import ProgressSnapshot, ProgressWatch, Stalled, Watchdog, WatchPolicy
 from tests.support.fakes import LoopClock
-from tests.support.virtual_time import passes
-from tests.support.world import A, B, Reader, World
+from tests.support.virtual_time import time_passes
+from tests.support.world import A, B, Replica, World
 
 POLICY = WatchPolicy(stall=60.0, statement=30.0, rebalance=20.0, check=5.0)
 QUIET = ProgressSnapshot(
@@ -73,7 +73,7 @@ def test_without_waiting_records_nothing_has_to_be_read(watched: Watched) -> Non
     assert watched.first_problem(QUIET, 100_000) is None
 
 
-def test_a_partition_that_is_read_slowly_is_no_stall(watched: Watched) -> None:
+def test_slow_reading_is_not_a_stall(watched: Watched) -> None:
     """It does not matter how far behind it is."""
     for position in range(100):
         seen = replace(QUIET, positions={A: position, B: 10}, ends={A: 10_000, B: 10})
@@ -88,7 +88,7 @@ def test_the_time_begins_when_records_wait(watched: Watched) -> None:
     assert found[0] >= POLICY.stall - POLICY.check
 
 
-def test_a_reader_that_waits_for_the_writer_is_no_stall(watched: Watched) -> None:
+def test_a_replica_that_waits_for_the_writer_is_not_a_stall(watched: Watched) -> None:
     """With a slow database, waiting is normal."""
     for _ in range(1000):
         assert watched.first_problem(replace(BEHIND, seconds_waited=watched.now), POLICY.check) is None
@@ -108,7 +108,7 @@ def test_a_partition_whose_reading_has_not_begun_is_watched_too(watched: Watched
     assert watched.first_problem(replace(QUIET, positions={A: -1}, ends={A: 0}), 1000) is not None
 
 
-def test_a_partition_that_is_gone_is_forgotten(watched: Watched) -> None:
+def test_a_lost_partition_is_forgotten(watched: Watched) -> None:
     """When the partition comes back, the time begins again."""
     assert watched.first_problem(BEHIND, POLICY.stall - POLICY.check) is None
     assert watched.first_problem(replace(QUIET, positions={B: 10}), 2 * POLICY.check) is None
@@ -142,14 +142,14 @@ def test_fences_without_a_commit_between_them_are_a_stall(watched: Watched) -> N
 
 
 @pytest.mark.parametrize("commits_every", [1, 5])
-def test_fences_between_commits_are_no_stall(watched: Watched, commits_every: int) -> None:
+def test_fences_between_commits_are_not_a_stall(watched: Watched, commits_every: int) -> None:
     """The replica makes progress."""
     for cycle in range(100):
         seen = replace(QUIET, fences=cycle, commits=cycle // commits_every)
         assert watched.first_problem(seen, 10.0) is None
 
 
-def test_a_single_fence_is_no_stall_however_long_the_next_batch_takes(watched: Watched) -> None:
+def test_a_single_fence_is_not_a_stall_however_long_the_next_batch_takes(watched: Watched) -> None:
     """The fence was right, because another replica had the partition. A slow write is checked separately."""
     assert watched.first_problem(QUIET, 10.0) is None
     for step in range(100):
@@ -157,13 +157,13 @@ def test_a_single_fence_is_no_stall_however_long_the_next_batch_takes(watched: W
         assert watched.first_problem(seen, POLICY.statement) is None
 
 
-def test_fences_long_apart_with_nothing_to_do_between_them_are_no_stall(watched: Watched) -> None:
+def test_fences_long_apart_with_no_records_between_them_are_not_a_stall(watched: Watched) -> None:
     """For example, a partition moves every hour, and another replica reads all its records."""
     for fences in range(20):
         assert watched.first_problem(replace(QUIET, fences=fences), 3600.0) is None
 
 
-def test_a_fence_before_and_one_after_the_process_was_frozen_are_no_stall(watched: Watched) -> None:
+def test_fences_before_and_after_the_process_was_frozen_are_not_a_stall(watched: Watched) -> None:
     """The process could not write during that time."""
     for fences in range(3):
         assert watched.first_problem(replace(QUIET, fences=fences), 10.0) is None
@@ -181,16 +181,16 @@ def test_a_write_without_an_answer_is_a_stall(watched: Watched) -> None:
     assert "write" in found[1]
 
 
-def test_a_long_write_that_makes_progress_is_no_stall(watched: Watched) -> None:
+def test_a_long_write_that_makes_progress_is_not_a_stall(watched: Watched) -> None:
     """Each of its statements ends within the time limit."""
     for step in range(100):
         assert watched.first_problem(replace(QUIET, is_writing=True, steps=step), POLICY.statement) is None
 
 
-def test_an_outage_of_the_database_is_no_stall(watched: Watched) -> None:
+def test_an_outage_of_the_database_is_not_a_stall(watched: Watched) -> None:
     """It excuses reading, writing and claiming, because a new process would not help."""
-    away = replace(BEHIND, is_writing=True, is_claimed=False, is_database_away=True)
-    assert watched.first_problem(away, 100_000) is None
+    outage = replace(BEHIND, is_writing=True, is_claimed=False, is_database_away=True)
+    assert watched.first_problem(outage, 100_000) is None
 
 
 def test_after_an_outage_the_time_begins_again(watched: Watched) -> None:
@@ -211,32 +211,32 @@ def test_a_group_that_assigns_nothing_is_a_stall(watched: Watched) -> None:
     assert "group" in found[1]
 
 
-def test_a_reader_without_partitions_is_no_stall(watched: Watched) -> None:
+def test_a_replica_without_partitions_is_not_a_stall(watched: Watched) -> None:
     """There are more replicas than partitions, so the group assigns nothing to this one."""
     assert watched.first_problem(replace(QUIET, positions={}, ends={}), 100_000) is None
 
 
-def test_claims_that_are_not_made_are_a_stall(watched: Watched) -> None:
+def test_missing_claims_are_a_stall(watched: Watched) -> None:
     """Kafka and the database answer, but the replica does not claim."""
     found = watched.first_problem(replace(QUIET, positions={}, ends={}, is_claimed=False), 1000)
     assert found is not None
     assert "claimed" in found[1]
 
 
-def test_an_outage_of_kafka_is_no_stall_of_the_group(watched: Watched) -> None:
+def test_an_outage_of_kafka_is_not_a_stall_of_the_group(watched: Watched) -> None:
     """No partition can be assigned or claimed meanwhile."""
     for seen in (replace(QUIET, is_assigned=False), replace(QUIET, is_claimed=False)):
         assert watched.first_problem(replace(seen, ends=None), 100_000) is None
 
 
-def test_a_group_that_refuses_the_replica_is_no_stall(watched: Watched) -> None:
-    """The group would refuse a new process too. A missing right to a topic is no excuse."""
+def test_a_group_that_refuses_the_replica_is_not_a_stall(watched: Watched) -> None:
+    """The group would refuse a new process too. A missing right to a topic does not excuse it."""
     joining = replace(QUIET, is_assigned=False, ends={}, positions={})
     assert watched.first_problem(replace(joining, refused=frozenset({"group"})), 10_000) is None
     assert watched.first_problem(replace(joining, refused=frozenset({"topic"})), 1000) is not None
 
 
-def test_a_claim_of_a_topic_that_may_not_be_read_is_no_stall(watched: Watched) -> None:
+def test_a_claim_of_a_topic_without_the_right_to_read_is_not_a_stall(watched: Watched) -> None:
     """Without the right, the brokers do not return the bounds of the partition."""
     claiming = replace(QUIET, is_claimed=False)
     assert watched.first_problem(replace(claiming, refused=frozenset({"topic"})), 10_000) is None
@@ -247,45 +247,45 @@ def test_a_claim_of_a_topic_that_may_not_be_read_is_no_stall(watched: Watched) -
 
 
 @asynccontextmanager
-async def watching(world: World, reader: Reader) -> AsyncIterator[asyncio.Task[None]]:
+async def watching(world: World, replica: Replica) -> AsyncIterator[asyncio.Task[None]]:
     """Run a watchdog for a replica during the context."""
-    barks: list[str] = []
-    dog = Watchdog(
-        reader.pipeline,
-        reader.source,
+    problems: list[str] = []
+    watchdog = Watchdog(
+        replica.pipeline,
+        replica.source,
         LoopClock(),
         POLICY,
         topics=[A.topic],
-        steps=lambda: len(reader.store.times),
-        is_database_away=lambda: not reader.store.gate.is_set(),
-        on_stall=barks.append,
+        steps=lambda: len(replica.store.times),
+        is_database_away=lambda: not replica.store.gate.is_set(),
+        on_stall=problems.append,
     )
-    running = asyncio.create_task(dog.run())
+    running = asyncio.create_task(watchdog.run())
     yield running
     if running.done():
-        assert barks == [str(running.exception())] == [dog.problem]
+        assert problems == [str(running.exception())] == [watchdog.problem]
     running.cancel()
 
 
-def freeze(reader: Reader, partition: Partition) -> None:
+def freeze(replica: Replica, partition: Partition) -> None:
     """Let the source fetch no more records of a partition, without an error."""
-    reader.source.paused.add(partition)
+    replica.source.paused.add(partition)
 
 
 async def test_a_source_that_silently_stops_fetching_ends_the_work() -> None:
     """One of two partitions is affected. It is reported by name before any work is cancelled."""
     world = World()
-    async with world.reader() as reader, watching(world, reader) as dog:
-        await reader.own(A, B)
-        freeze(reader, A)
-        await passes(1000)
-        assert not dog.done(), "nothing waits yet"
+    async with world.replica() as replica, watching(world, replica) as watchdog:
+        await replica.own(A, B)
+        freeze(replica, A)
+        await time_passes(1000)
+        assert not watchdog.done(), "no record waits yet"
         world.produce(A, 10)
         for _ in range(30):
             world.produce(B, 10)
-            await passes(5)
+            await time_passes(5)
         with pytest.raises(Stalled, match=str(A)):
-            await dog
+            await watchdog
     assert world.is_caught_up(B)
 
 
@@ -294,29 +294,29 @@ async def test_an_outage_and_a_stopped_partition_do_not_trigger_the_watchdog() -
     world = World()
     world.produce(B, 10)
     world.tables.claim(B, 99, "somebody before")
-    async with world.reader() as reader, watching(world, reader) as dog:
-        reader.source.assign(A, B)
-        await world.changes.until(lambda: A in reader.sought())
-        reader.store.gate.clear()
+    async with world.replica() as replica, watching(world, replica) as watchdog:
+        replica.source.assign(A, B)
+        await world.changes.until(lambda: A in replica.sought())
+        replica.store.gate.clear()
         world.produce(A, 5000)
-        await passes(2_000)
+        await time_passes(2_000)
         world.broker.is_down = True
-        await passes(2_000)
-        assert not dog.done()
+        await time_passes(2_000)
+        assert not watchdog.done()
 
 
-async def test_a_client_that_alone_gets_no_answer_ends_the_work() -> None:
+async def test_a_client_that_gets_no_answer_while_others_do_ends_the_work() -> None:
     """Its addresses may be outdated. If no client gets an answer, it is an outage."""
     world = World()
-    async with world.reader() as reader, watching(world, reader) as dog:
-        await reader.own(A)
+    async with world.replica() as replica, watching(world, replica) as watchdog:
+        await replica.own(A)
         world.broker.is_down = True
-        await passes(2_000)
-        assert not dog.done()
+        await time_passes(2_000)
+        assert not watchdog.done()
         world.broker.answers_new_client = True
-        await passes(2 * POLICY.check)
+        await time_passes(2 * POLICY.check)
         with pytest.raises(Stalled, match="new client"):
-            await dog
+            await watchdog
 
 
 @pytest.mark.parametrize("is_claimed", [True, False])
@@ -325,18 +325,18 @@ async def test_a_partition_without_a_leader_does_not_trigger_the_watchdog(is_cla
     and this one does not.
     """
     world = World()
-    async with world.reader() as reader, watching(world, reader) as dog:
+    async with world.replica() as replica, watching(world, replica) as watchdog:
         if is_claimed:
-            await reader.own(A, B)
+            await replica.own(A, B)
         world.broker.leaderless[A] = "it has no leader"
         if not is_claimed:
-            reader.source.assign(A, B)
-        await passes(2_000)
-        assert not dog.done()
+            replica.source.assign(A, B)
+        await time_passes(2_000)
+        assert not watchdog.done()
         world.broker.answers_new_client = True
-        await passes(2 * POLICY.stall)
+        await time_passes(2 * POLICY.stall)
         with pytest.raises(Stalled, match="new client"):
-            await dog
+            await watchdog
 
 
 async def test_an_outdated_leader_does_not_trigger_the_watchdog() -> None:
@@ -345,11 +345,11 @@ async def test_an_outdated_leader_does_not_trigger_the_watchdog() -> None:
     world.broker.answers_new_client = True
     world.broker.elect(A)
     world.tables.claim(A, 0, "somebody before", None, 7)
-    async with world.reader() as reader, watching(world, reader) as dog:
-        reader.source.assign(A, B)
-        await passes(2_000)
-        assert not dog.done()
-        assert reader.pipeline.unanswered == {A}
+    async with world.replica() as replica, watching(world, replica) as watchdog:
+        replica.source.assign(A, B)
+        await time_passes(2_000)
+        assert not watchdog.done()
+        assert replica.pipeline.unanswered == {A}
 
 
 async def test_a_topic_without_the_right_to_read_does_not_trigger_the_watchdog() -> None:
@@ -357,24 +357,24 @@ async def test_a_topic_without_the_right_to_read_does_not_trigger_the_watchdog()
     watched.
     """
     world = World()
-    async with world.reader() as reader, watching(world, reader) as dog:
-        await reader.own(A, B)
-        reader.source.refused = [Refusal("topic", A.topic, "not authorized", "grant it")]
-        freeze(reader, A)
+    async with world.replica() as replica, watching(world, replica) as watchdog:
+        await replica.own(A, B)
+        replica.source.refused = [Refusal("topic", A.topic, "not authorized", "grant it")]
+        freeze(replica, A)
         world.produce(A, 10)
-        await passes(1000)
-        assert not dog.done()
-        reader.source.refused = []
-        await passes(2 * POLICY.stall)
+        await time_passes(1000)
+        assert not watchdog.done()
+        replica.source.refused = []
+        await time_passes(2 * POLICY.stall)
         with pytest.raises(Stalled, match=str(A)):
-            await dog
+            await watchdog
 
 
 async def test_records_behind_an_open_transaction_do_not_trigger_the_watchdog() -> None:
     """No process can read them."""
     world = World()
-    async with world.reader() as reader, watching(world, reader) as dog:
-        await reader.own(A)
+    async with world.replica() as replica, watching(world, replica) as watchdog:
+        await replica.own(A)
         world.broker.logs[A].held_back = 1000
-        await passes(1000)
-        assert not dog.done()
+        await time_passes(1000)
+        assert not watchdog.done()

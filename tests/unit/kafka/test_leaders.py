@@ -116,7 +116,7 @@ async def test_each_leader_answers_for_its_own_partitions() -> None:
         (4, "broker 4, its leader, does not answer: NodeNotReadyError"),
     ],
 )
-async def test_a_leader_that_does_not_answer_costs_its_own_partitions(leader: int | None, why: str) -> None:
+async def test_a_leader_that_does_not_answer_affects_only_its_own_partitions(leader: int | None, why: str) -> None:
     """Partitions without an answer are reported; the others have bounds within seconds."""
     client = FakeClient({A: 1, C: 1} | ({} if leader is None else {B: leader}))
     client.frozen, client.errors = {3}, {4: NodeNotReadyError()}
@@ -129,7 +129,7 @@ async def test_a_leader_that_does_not_answer_costs_its_own_partitions(leader: in
 
 
 @pytest.mark.parametrize("code", [3, 5, 6, 29, 74, 75, 78, 9999])
-async def test_an_answer_with_an_error_is_no_answer(code: int) -> None:
+async def test_an_answer_with_an_error_counts_as_no_answer(code: int) -> None:
     """The error concerns one of several partitions of a leader."""
     client = FakeClient({A: 1, B: 1})
     client.codes = {B: code}
@@ -140,7 +140,7 @@ async def test_an_answer_with_an_error_is_no_answer(code: int) -> None:
     assert found.unanswered.keys() == {B}
 
 
-async def test_a_leader_that_has_moved_is_asked_at_its_new_place() -> None:
+async def test_if_the_leader_has_changed_the_new_one_is_asked() -> None:
     """The new leader is asked in the same call."""
     client = FakeClient({A: 1, B: 4})
     client.errors, client.moves = {4: NodeNotReadyError()}, {B: 2}
@@ -159,7 +159,7 @@ async def test_where_epochs_end() -> None:
     assert await epoch_ends(client, {A: EpochQuestion(4, 5)}) == {A: None}
 
 
-async def test_brokers_that_know_nothing_of_transactions_are_refused() -> None:
+async def test_brokers_that_do_not_support_transactions_are_refused() -> None:
     """With such brokers, committed and uncommitted records could not be distinguished."""
     with pytest.raises(IncompatibleBrokerVersion):
         await bounds_of(FakeClient({A: 1}, {3: (0, 13)}), [A])

@@ -112,7 +112,7 @@ def test_a_damaged_batch_is_named_as_a_whole(codec: int, position: int) -> None:
 
 @pytest.mark.parametrize("at", [DELTA_AT, COUNT_AT])
 @pytest.mark.parametrize("said", [-5, 0, 3, 1_000_000])
-def test_a_damaged_header_gives_up_nothing_behind_the_batch(at: int, said: int) -> None:
+def test_a_damaged_header_skips_no_record_after_the_batch(at: int, said: int) -> None:
     """The damaged header may have any record count."""
     raw = batch(0, 21)
     raw[at : at + 4] = struct.pack(">i", said)
@@ -131,7 +131,7 @@ def test_records_before_it_in_the_batch_are_read() -> None:
 
 
 @pytest.mark.parametrize("count", [-1, 0, 2])
-def test_records_that_the_header_does_not_count_are_not_passed_over(count: int) -> None:
+def test_records_that_the_header_does_not_count_are_not_skipped(count: int) -> None:
     """The checksum is correct."""
     raw = batch(0, 5)
     raw[COUNT_AT:RECORDS_AT] = struct.pack(">i", count)
@@ -159,7 +159,7 @@ def test_the_reason_why_a_batch_cannot_be_read_is_named(change: Any, why: str) -
     assert "geheim" not in whole(found).why
 
 
-def test_nothing_of_an_aborted_transaction_is_returned() -> None:
+def test_no_record_of_an_aborted_transaction_is_returned() -> None:
     """The unreadable records of an aborted transaction are not returned either."""
     raw = batch(0, 5, [2])
     raw[22] |= TRANSACTIONAL
@@ -179,7 +179,7 @@ def test_reading_ends_before_a_batch_with_an_impossible_length(length: int) -> N
 
 
 @pytest.mark.parametrize("length", [20, 200, 10_000])
-def test_bytes_after_a_wrong_length_are_never_taken_for_offsets(length: int) -> None:
+def test_bytes_after_a_wrong_length_are_never_mistaken_for_offsets(length: int) -> None:
     """The wrong length may end in the batch or after it."""
     raw = batch(3, 21)
     raw[8:12] = struct.pack(">i", length)
@@ -210,7 +210,7 @@ def test_a_batch_that_overlaps_the_one_before_is_named(base: int) -> None:
     assert (whole(found).first, whole(found).last, stands) == (24, 28, 24)
 
 
-def test_offsets_that_compaction_has_left_out_are_no_overlap() -> None:
+def test_offsets_that_compaction_has_removed_are_not_an_overlap() -> None:
     """Gaps between batches and before the first batch are allowed."""
     found, stands = read(batch(5, 3), batch(20, 2), batch(30, 1), position=2)
     assert ([one.offset for one in found], stands) == ([5, 6, 7, 20, 21, 30], 31)
@@ -251,7 +251,7 @@ def test_after_a_displaced_batch_reading_continues_at_the_next_one(base: int) ->
     assert ([one.offset for one in found], stands) == ([24, 25, 26, 27, 28], 29)
 
 
-def test_thousands_of_displaced_batches_in_one_fetch_are_passed() -> None:
+def test_thousands_of_displaced_batches_in_one_fetch_are_skipped() -> None:
     """Each batch is displaced; none of them uses a level of Python's stack."""
     found, stands = read(*[batch(3, 21)] * 3000, batch(24, 5), position=24)
     assert ([one.offset for one in found], stands) == ([24, 25, 26, 27, 28], 29)

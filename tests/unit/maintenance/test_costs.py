@@ -24,16 +24,16 @@ class Recorder:
 
     def __init__(self, *steps: Recomputed | None) -> None:
         self.steps, self.said = list(steps), list[str]()
-        self.is_away = False
+        self.is_unavailable = False
 
     async def adopt(self, book: PriceBook) -> None:
-        if self.is_away:
-            raise Unavailable("away", Cause.CONNECTION)
+        if self.is_unavailable:
+            raise Unavailable("no connection", Cause.CONNECTION)
         self.said.append(f"adopt {book.version}")
 
     async def recompute(self) -> Recomputed | None:
-        if self.is_away:
-            raise Unavailable("away", Cause.CONNECTION)
+        if self.is_unavailable:
+            raise Unavailable("no connection", Cause.CONNECTION)
         return self.steps.pop(0) if self.steps else Recomputed()
 
     def prices_read(self, version: str, *, is_new: bool) -> None:
@@ -50,7 +50,7 @@ class Recorder:
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a file count as complete at once."""
     monkeypatch.setattr(costs, "SETTLES_SECONDS", 0.0)
 
@@ -75,7 +75,7 @@ def test_a_file_is_adopted_once_and_all_stale_costs_are_settled() -> None:
     assert pricing.book is BOOK
 
 
-def test_a_file_that_is_being_written_is_not_taken() -> None:
+def test_a_file_that_is_being_written_is_not_used() -> None:
     """Its content differs when it is read again."""
     reads, pricing = iter([BOOK, OTHER, OTHER, OTHER]), Pricing()
     assert turns(Recorder(), lambda: next(reads), pricing) == []
@@ -83,7 +83,7 @@ def test_a_file_that_is_being_written_is_not_taken() -> None:
     assert turns(Recorder(), lambda: next(reads), pricing) == ["adopt other", "new other"]
 
 
-def test_a_wrong_file_changes_nothing_and_stale_costs_are_settled_all_the_same() -> None:
+def test_a_wrong_file_changes_nothing_and_stale_costs_are_still_settled() -> None:
     """The earlier prices are used."""
     reads, pricing = iter([BOOK, BOOK]), Pricing()
 
@@ -100,6 +100,6 @@ def test_a_wrong_file_changes_nothing_and_stale_costs_are_settled_all_the_same()
 def test_prices_that_could_not_be_put_in_force_are_not_used() -> None:
     """The next turn tries again."""
     recorder, pricing = Recorder(), Pricing()
-    recorder.is_away = True
-    assert turns(recorder, lambda: BOOK, pricing) == ["failed away"]
+    recorder.is_unavailable = True
+    assert turns(recorder, lambda: BOOK, pricing) == ["failed no connection"]
     assert pricing.book.version == ""

@@ -96,10 +96,10 @@ def contents(path: Path) -> bytes:
 @pytest.mark.parametrize("type_name", TYPES)
 async def test_each_type_has_its_type_in_the_file(tmp_path: Path, type_name: str) -> None:
     """The file of an empty month has the types too."""
-    column = Column('"odd ""name"""', type_name)
+    column = Column('"uncommon ""name"""', type_name)
     await archive(tmp_path / "f", [column], [as_csv([column], [])])
     [field] = ParquetFile(tmp_path / "f").schema_arrow
-    assert (field.name, field.type) == ('odd "name"', TYPES[type_name])
+    assert (field.name, field.type) == ('uncommon "name"', TYPES[type_name])
     assert field.metadata[b"postgresql"].decode() == type_name
 
 

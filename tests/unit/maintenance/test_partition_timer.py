@@ -15,7 +15,7 @@ from consumer.maintenance.partition_job import PartitionJob
 from consumer.maintenance.partition_log import LoggedPartitions
 from consumer.maintenance.periodic import PeriodicJob
 from consumer.postgres.table_partitions import MadePartition
-from tests.support.virtual_time import passes
+from tests.support.virtual_time import time_passes
 
 JANUARY = MadePartition(date(2026, 1, 1), "ai_dialogue_log_2026_01", 7, 0)
 FEBRUARY = MadePartition(date(2026, 2, 1), "ai_dialogue_log_2026_02", 0, 0)
@@ -65,10 +65,10 @@ async def test_it_checks_at_once_and_then_on_the_timer() -> None:
     """One run makes every missing partition."""
     partitions, telemetry = FakePartitions(JANUARY, FEBRUARY), FakePartitionTelemetry()
     async with running(partitions, telemetry):
-        await passes(1)
+        await time_passes(1)
         assert telemetry.made == [JANUARY, FEBRUARY]
         partitions.missing = [CROWDED]
-        await passes(3 * 3600)
+        await time_passes(3 * 3600)
     assert telemetry.made == [JANUARY, FEBRUARY, CROWDED]
     assert [later - earlier for earlier, later in pairwise(partitions.looks)] == [3600.0] * 3
 
@@ -78,9 +78,9 @@ async def test_an_outage_is_reported_and_retried_on_the_timer() -> None:
     partitions, telemetry = FakePartitions(JANUARY, FEBRUARY), FakePartitionTelemetry()
     partitions.outages = [Unavailable("locked", Cause.LOCK), Unavailable("down", Cause.CONNECTION)]
     async with running(partitions, telemetry):
-        await passes(3601)
+        await time_passes(3601)
         assert (telemetry.problems, telemetry.made) == (["locked", "down"], [])
-        await passes(3600)
+        await time_passes(3600)
         assert telemetry.made == [JANUARY, FEBRUARY]
 
 

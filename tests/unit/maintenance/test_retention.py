@@ -58,10 +58,10 @@ def telemetry() -> tuple[Metrics, PrometheusRetentionTelemetry]:
 
 async def test_a_run_is_counted_and_does_not_wait() -> None:
     """Rows, notices and the time are counted."""
-    metrics, telling = telemetry()
+    metrics, job_telemetry = telemetry()
     retention = FakeRetention(lambda: Done(deleted=5, archived=4, notices=2, published=3))
     with capture_logs() as logs:
-        await RetentionJob(retention, telling).run_once()  # type: ignore[arg-type]
+        await RetentionJob(retention, job_telemetry).run_once()  # type: ignore[arg-type]
     value = metrics.registry.get_sample_value
     assert (value("rag_retention_rows_total"), value("rag_retention_notices_total")) == (4, 3)
     assert value("rag_retention_timestamp_seconds") == ManualClock(100.0).wall()
@@ -76,8 +76,8 @@ async def test_a_failed_run_is_logged_once_and_retried(error: Exception) -> None
     def fail() -> Done:
         raise error
 
-    metrics, telling = telemetry()
-    job = RetentionJob(FakeRetention(fail, Done(deleted=3, archived=2)), telling)  # type: ignore[arg-type]
+    metrics, job_telemetry = telemetry()
+    job = RetentionJob(FakeRetention(fail, Done(deleted=3, archived=2)), job_telemetry)  # type: ignore[arg-type]
     with capture_logs() as logs:
         await job.run_once()
         await job.run_once()
@@ -88,19 +88,19 @@ async def test_a_failed_run_is_logged_once_and_retried(error: Exception) -> None
 
 async def test_a_run_without_expired_rows_logs_nothing() -> None:
     """Otherwise the log would be full of it."""
-    _, telling = telemetry()
+    _, job_telemetry = telemetry()
     with capture_logs() as logs:
-        await RetentionJob(FakeRetention(Done), telling).run_once()  # type: ignore[arg-type]
+        await RetentionJob(FakeRetention(Done), job_telemetry).run_once()  # type: ignore[arg-type]
     assert logs == []
 
 
 async def test_removed_dialogues_and_dead_letters_are_counted() -> None:
     """Open dead letters have a series of their own, and each step counts once."""
-    metrics, telling = telemetry()
+    metrics, job_telemetry = telemetry()
     step = Done(dialogues=3, dead_letters=2, open_dead_letters=1)
     retention = FakeRetention(lambda: step + Done(dialogues=4, dead_letters=5), step)
     with capture_logs() as logs:
-        await RetentionJob(retention, telling).run_once()  # type: ignore[arg-type]
+        await RetentionJob(retention, job_telemetry).run_once()  # type: ignore[arg-type]
     value = metrics.registry.get_sample_value
     assert value("rag_retention_dialogues_total") == 7
     assert value("rag_retention_dead_letters_total", {"state": "open"}) == 1
@@ -111,11 +111,11 @@ async def test_removed_dialogues_and_dead_letters_are_counted() -> None:
 
 async def test_a_run_that_could_not_remove_dialogues_has_failed() -> None:
     """The reason is logged once. What was done counts."""
-    metrics, telling = telemetry()
+    metrics, job_telemetry = telemetry()
     retention = FakeRetention(lambda: Done(archived=2, problems=("x",)))
     with capture_logs() as logs:
-        await RetentionJob(retention, telling).run_once()  # type: ignore[arg-type]
-        await RetentionJob(retention, telling).run_once()  # type: ignore[arg-type]
+        await RetentionJob(retention, job_telemetry).run_once()  # type: ignore[arg-type]
+        await RetentionJob(retention, job_telemetry).run_once()  # type: ignore[arg-type]
     assert [(line["event"], line["problem"]) for line in logs] == [("retention_failed", "x")]
     assert metrics.registry.get_sample_value("rag_retention_timestamp_seconds") == 0
     assert metrics.registry.get_sample_value("rag_retention_rows_total") == 4

@@ -24,7 +24,7 @@ ZONES = ("UTC", "Asia/Tokyo", "America/Los_Angeles", "Pacific/Kiritimati", "Asia
     ],
 )
 def test_days_expire_as_a_whole(zone: str, now: datetime, expected: str) -> None:
-    """The boundary is the begin of a business day, so every dialogue is kept for thirty full days."""
+    """The boundary is the beginning of a business day, so every dialogue is kept for thirty full days."""
     assert boundary(now, BusinessDays(zone), 30, by_month=False) == datetime.fromisoformat(expected)
 
 

@@ -15,7 +15,7 @@ from consumer.ingest.ports import Cause, Refused, StoreError, Unavailable
 from consumer.maintenance.periodic import PeriodicJob
 from consumer.maintenance.rollup import SINGLE_DAY_CAUSES, RollupJob
 from tests.support.fakes import LoopClock
-from tests.support.virtual_time import passes
+from tests.support.virtual_time import time_passes
 
 FIRST, SECOND = date(2026, 1, 31), date(2026, 2, 1)
 DAY = {"date": FIRST}
@@ -122,7 +122,7 @@ async def running(
     for telemetry in telemetries:
         job = RollupJob(history, amendments or FakeAmendments(), telemetry, LoopClock(), 60.0)
         tasks.append(asyncio.create_task(PeriodicJob("roll-up", job.pause, job.run_once).run()))
-        await passes(apart)
+        await time_passes(apart)
     yield
     assert not any(task.done() for task in tasks), "a timer has ended"
     for task in tasks:
@@ -134,10 +134,10 @@ async def test_amendments_are_settled_before_the_days_are_computed() -> None:
     history, telemetry, amendments = FakeHistory(FIRST), FakeDayTelemetry(), FakeAmendments()
     amendments.silent, amendments.outages = ["wiki"], [Unavailable("gone", Cause.CONNECTION)]
     async with running(history, telemetry, amendments=amendments):
-        await passes(1)
+        await time_passes(1)
         assert (amendments.settled, telemetry.days, telemetry.successes) == (0, [FIRST], 0)
         assert [problem.endswith("cannot be applied: gone") for problem in telemetry.problems] == [True]
-        await passes(30)
+        await time_passes(30)
         assert (amendments.settled, telemetry.silent, telemetry.successes) == (1, ["wiki"], 1)
 
 
@@ -145,10 +145,10 @@ async def test_it_checks_at_once_and_then_on_the_timer() -> None:
     """Every touched day is computed within one interval."""
     history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
     async with running(history, telemetry):
-        await passes(1)
+        await time_passes(1)
         assert telemetry.days == [FIRST]
         history.marked = {SECOND}
-        await passes(60)
+        await time_passes(60)
         assert telemetry.days == [FIRST, SECOND]
 
 
@@ -157,7 +157,7 @@ async def test_one_run_computes_every_due_day() -> None:
     days = [date.fromordinal(730_000 + number) for number in range(400)]
     history, telemetry = FakeHistory(*days), FakeDayTelemetry()
     async with running(history, telemetry):
-        await passes(1)
+        await time_passes(1)
     assert telemetry.days == days[::-1]
 
 
@@ -168,7 +168,7 @@ async def test_today_is_never_older_than_the_interval() -> None:
     history.seconds_a_day = 1.2
     async with running(history, telemetry):
         for _ in range(1200):
-            await passes(1)
+            await time_passes(1)
             assert history.is_fresh(SECOND, 60)
     assert set(telemetry.days) == {*days, SECOND}
 
@@ -178,7 +178,7 @@ async def test_a_day_that_takes_longer_than_the_interval_does_not_delay_the_othe
     history, telemetry = FakeHistory(FIRST, date(2026, 1, 1), today=SECOND), FakeDayTelemetry()
     history.seconds_a_day = 100.0
     async with running(history, telemetry):
-        await passes(1000)
+        await time_passes(1000)
     assert set(telemetry.days) == {FIRST, SECOND, date(2026, 1, 1)}
 
 
@@ -187,7 +187,7 @@ async def test_many_replicas_compute_a_day_as_often_as_one() -> None:
     history = FakeHistory(today=SECOND)
     replicas = [FakeDayTelemetry() for _ in range(5)]
     async with running(history, *replicas, apart=7.0):
-        await passes(600)
+        await time_passes(600)
     computed = sum(len(telemetry.days) for telemetry in replicas)
     assert 10 <= computed <= 23
 
@@ -197,12 +197,12 @@ async def test_a_replica_that_dies_leaves_no_row_older_than_the_interval() -> No
     history, dying, living = FakeHistory(today=SECOND), FakeDayTelemetry(), FakeDayTelemetry()
     job = RollupJob(history, FakeAmendments(), dying, LoopClock(), 60.0)
     task = asyncio.create_task(PeriodicJob("roll-up", job.pause, job.run_once).run())
-    await passes(29)
+    await time_passes(29)
     async with running(history, living):
-        await passes(2)  # the first replica has just computed: the worst moment for its end
+        await time_passes(2)  # the first replica has just computed: the worst moment for its end
         task.cancel()
         for _ in range(300):
-            await passes(1)
+            await time_passes(1)
             assert history.is_fresh(SECOND, 60)
     assert living.days
 
@@ -212,10 +212,10 @@ async def test_the_newest_day_is_shown_by_every_replica() -> None:
     history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
     history.somebody_else_is_at_it = True
     async with running(history, telemetry):
-        await passes(1)
+        await time_passes(1)
         assert (telemetry.days, telemetry.newest) == ([], [DAY])
         history.somebody_else_is_at_it = False
-        await passes(30)
+        await time_passes(30)
         assert (telemetry.days, telemetry.newest) == ([FIRST], [DAY, DAY])
 
 
@@ -224,7 +224,7 @@ async def test_without_days_nothing_is_shown() -> None:
     history, telemetry = FakeHistory(), FakeDayTelemetry()
     history.row = None
     async with running(history, telemetry):
-        await passes(100)
+        await time_passes(100)
     assert (telemetry.newest, telemetry.problems) == ([], [])
 
 
@@ -233,9 +233,9 @@ async def test_an_outage_is_reported_and_retried_on_the_timer() -> None:
     history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
     history.outages = [Unavailable("down", Cause.CONNECTION), Unavailable("still down", Cause.CONNECTION)]
     async with running(history, telemetry):
-        await passes(59)
+        await time_passes(59)
         assert (telemetry.problems, telemetry.days) == (["down", "still down"], [])
-        await passes(2)
+        await time_passes(2)
         assert telemetry.days == [FIRST]
 
 
@@ -244,11 +244,11 @@ async def test_a_day_that_the_database_rejects_does_not_delay_the_others() -> No
     history, telemetry = FakeHistory(FIRST, SECOND), FakeDayTelemetry()
     history.refused = {SECOND}
     async with running(history, telemetry):
-        await passes(31)
+        await time_passes(31)
         assert telemetry.days == [FIRST]
         assert telemetry.problems == ["2026-02-01: numeric field overflow"] * 2
         history.refused.clear()
-        await passes(30)
+        await time_passes(30)
         assert telemetry.days == [FIRST, SECOND]
 
 
@@ -257,19 +257,19 @@ async def test_a_run_that_computes_every_due_day_is_a_success() -> None:
     history, telemetry = FakeHistory(FIRST), FakeDayTelemetry()
     history.row = None
     async with running(history, telemetry):
-        await passes(1)
+        await time_passes(1)
         assert (telemetry.days, telemetry.successes) == ([FIRST], 1)
-        await passes(30)
+        await time_passes(30)
         assert (telemetry.days, telemetry.successes) == ([FIRST], 2)
 
 
-async def test_a_turn_that_ran_out_of_time_is_a_success() -> None:
+async def test_a_run_that_reaches_its_time_limit_is_a_success() -> None:
     """A year of days that takes an hour is no failure as long as it makes progress."""
     days = [date.fromordinal(730_000 + number) for number in range(365)]
     history, telemetry = FakeHistory(*days), FakeDayTelemetry()
     history.seconds_a_day = 10.0
     async with running(history, telemetry):
-        await passes(600)
+        await time_passes(600)
         assert 0 < len(telemetry.days) < len(days)
         assert telemetry.successes == len(telemetry.days) // 3
 
@@ -307,7 +307,7 @@ async def test_a_different_basis_in_force_is_reported() -> None:
     history, telemetry = FakeHistory(), FakeDayTelemetry()
     history.difference = "the time zone is Asia/Tokyo instead of UTC"
     async with running(history, telemetry):
-        await passes(31)
+        await time_passes(31)
     assert telemetry.differences == [history.difference] * 2
 
 
@@ -315,7 +315,7 @@ async def test_it_checks_twice_in_an_interval() -> None:
     """The time is measured from run to run if no day is due."""
     history, telemetry = FakeHistory(), FakeDayTelemetry()
     async with running(history, telemetry):
-        await passes(300)
+        await time_passes(300)
     assert [later - earlier for earlier, later in pairwise(history.looks)] == [30.0] * 9
 
 
@@ -324,7 +324,7 @@ async def test_a_timer_that_fires_late_computes_each_day_once() -> None:
     history, telemetry = FakeHistory(FIRST, today=SECOND), FakeDayTelemetry()
     job = RollupJob(history, FakeAmendments(), telemetry, LoopClock(), 60.0)
     await job.run_once()
-    await passes(3600)
+    await time_passes(3600)
     assert await job.run_once() is True
     assert telemetry.days == [SECOND, FIRST, SECOND]
 

@@ -23,7 +23,7 @@ from consumer.postgres.preparation import Preparation, Prepared
 from consumer.postgres.store import PostgresStore, _Writing
 from consumer.settings.model import DeadLetters
 from tests.support.builders import ROOMY
-from tests.support.fakes import Changes, FakeTelemetry, LoopClock, in_a_while
+from tests.support.fakes import Changes, FakeTelemetry, LoopClock, aside_in_virtual_time
 
 
 class Store(PostgresStore):
@@ -79,7 +79,9 @@ async def test_no_two_transactions_with_one_id_run_at_once() -> None:
 
 async def test_an_unsupported_feature_without_copy_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """If no row causes the error, the store waits, and does not try again at once without end."""
-    monkeypatch.setattr("consumer.postgres.preparation.aside", in_a_while)  # virtual time does not wait for a thread
+    monkeypatch.setattr(
+        "consumer.postgres.preparation.aside", aside_in_virtual_time
+    )  # virtual time does not wait for a thread
     store = Store()
     said = ("a trigger of somebody's", Cause.REFUSED, "0A000")
     store.fails = lambda strategy: CopyNotSupported(*said) if strategy is InsertStrategy.DIRECT else Objection(*said)
@@ -105,10 +107,10 @@ async def test_a_write_that_began_before_an_outage_does_not_end_it() -> None:
 
     store._transact = transact  # type: ignore[method-assign,assignment]
     await asyncio.gather(store.write(late, CommitTurn(None)), store.write(failed, CommitTurn(None)))
-    assert told(store) == ["unavailable", "available"]
+    assert reported(store) == ["unavailable", "available"]
 
 
-async def test_a_session_that_was_lost_in_an_outage_does_not_begin_another_one() -> None:
+async def test_a_session_that_was_lost_in_an_outage_does_not_begin_another_outage() -> None:
     """The second writer waits for its turn, and finds its session closed after the first one has written again."""
     store = Store()
     first, second = batch_of(1, b"x"), batch_of(2, b"y")
@@ -130,20 +132,20 @@ async def test_a_session_that_was_lost_in_an_outage_does_not_begin_another_one()
         turn.over()
 
     await asyncio.gather(write_first(), store.write(second, CommitTurn(turn)))
-    assert told(store) == ["unavailable", "available", "retried", "available"]
+    assert reported(store) == ["unavailable", "available", "retried", "available"]
 
 
-async def test_waiting_for_the_turn_is_no_outage() -> None:
+async def test_waiting_for_the_turn_is_not_an_outage() -> None:
     """Another batch of this replica is only slower."""
     store = Store()
     late = iter([Unavailable("an earlier batch is not committed yet", Cause.TURN)])
     store.fails = lambda _: next(late, None)
     await write_all(store, [batch_of(1, b"x")])
-    assert told(store) == ["retried", "available"]
+    assert reported(store) == ["retried", "available"]
 
 
-def told(store: Store) -> list[str]:
+def reported(store: Store) -> list[str]:
     """Return the store's reports about the database."""
     telemetry = store._telemetry
     assert isinstance(telemetry, FakeTelemetry)
-    return [name for name, *_ in telemetry.told if name in ("unavailable", "available", "retried")]
+    return [name for name, *_ in telemetry.calls if name in ("unavailable", "available", "retried")]

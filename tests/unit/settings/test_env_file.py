@@ -52,7 +52,7 @@ def test_values_are_literal(tmp_path: Path, line: str, value: str) -> None:
         (b"A=geheim\xff", "line 2: is not UTF-8"),
     ],
 )
-def test_a_line_that_is_no_assignment_is_refused(tmp_path: Path, line: str | bytes, said: str) -> None:
+def test_a_line_that_is_not_an_assignment_is_refused(tmp_path: Path, line: str | bytes, said: str) -> None:
     """The message has the line's number and the setting's name, but never the value."""
     with pytest.raises(env_file.EnvFileError) as caught:
         read(tmp_path, b"X=1\n" + (line if isinstance(line, bytes) else line.encode()))

@@ -157,7 +157,7 @@ def test_the_env_file_is_read_again(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert password.get_secret_value() == "two"
 
 
-def test_a_secret_that_is_gone_is_no_default(secrets: Path) -> None:
+def test_a_missing_secret_does_not_become_the_default(secrets: Path) -> None:
     """The default is another database, and a file may be missing for a moment while it is replaced."""
     file = secrets / "RAGLEDGER_POSTGRES__DSN"
     file.write_text(f"postgresql://one:{SECRET}@h/d")
@@ -168,7 +168,7 @@ def test_a_secret_that_is_gone_is_no_default(secrets: Path) -> None:
     assert SECRET not in str(caught.value)
 
 
-def test_a_secret_that_is_wrong_now_is_named(secrets: Path) -> None:
+def test_a_secret_that_has_become_wrong_is_named(secrets: Path) -> None:
     """The file may be incomplete, because it is still being written."""
     file = secrets / "RAGLEDGER_POSTGRES__DSN"
     file.write_text("postgresql://one:a@h/d")
@@ -190,7 +190,7 @@ def test_other_files_do_not_matter_later(secrets: Path) -> None:
         load()
 
 
-def test_a_login_moves_to_no_other_database() -> None:
+def test_a_login_cannot_move_to_another_database() -> None:
     """Otherwise half of the pool would write to the old database, and half to the new one."""
     old = parse("postgresql://one:a@h:1/d?sslmode=require&sslcert=/old&options=-cx%3Dy")
     new = parse("postgresql://two:b@elsewhere:2/e?sslmode=disable&sslcert=/new&passfile=/p")

@@ -232,7 +232,7 @@ def test_an_unknown_file_in_the_secrets_directory_stops_too(set_env: Any, tmp_pa
     assert refusal() == "RAGLEDGER_POSTGRES__DNS: there is no such setting (did you mean RAGLEDGER_POSTGRES__DSN?)"
 
 
-def test_a_secret_that_is_no_file_stops_the_start(set_env: Any, tmp_path: Path) -> None:
+def test_a_secret_that_is_not_a_file_stops_the_start(set_env: Any, tmp_path: Path) -> None:
     """Docker makes a directory where a file to mount is missing; the default would be another database."""
     place = tmp_path / "RAGLEDGER_POSTGRES__DSN"
     set_env(SECRETS_DIR=str(tmp_path))
@@ -268,7 +268,7 @@ def test_other_variables_in_the_env_file_are_not_ours(set_env: Any, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["ENV_FILE", "SECRETS_DIR"])
-def test_a_file_or_directory_that_is_not_there_stops_the_start(set_env: Any, name: str) -> None:
+def test_a_missing_file_or_directory_stops_the_start(set_env: Any, name: str) -> None:
     """A named file or directory must exist, because the defaults would be another database."""
     set_env(**{name: "/nowhere/at/all"})
     assert f"RAGLEDGER_{name}" in refusal()
@@ -306,7 +306,7 @@ def test_each_kind_needs_a_topic_of_its_own(set_env: Any) -> None:
         ({"ERASURE__KEY": f"{'k' * 32},{'o' * 32}"}, "one key, without a comma"),
     ],
 )
-def test_a_key_of_erasure_that_is_none_is_refused(set_env: Any, given: dict[str, str], said: str) -> None:
+def test_an_invalid_key_of_erasure_is_refused(set_env: Any, given: dict[str, str], said: str) -> None:
     """The key is too short or has a wrong format; the message never shows it."""
     set_env(**given)
     message = refusal()
@@ -505,7 +505,7 @@ def test_variables_that_kubernetes_sets_for_our_service_are_ignored(set_env: Any
         ("HTTP__SERVICE_HOST", "10.0.0.1"),
     ],
 )
-def test_a_misspelt_setting_is_not_taken_for_one(set_env: Any, name: str, value: str) -> None:
+def test_a_misspelt_setting_is_not_mistaken_for_a_variable_of_kubernetes(set_env: Any, name: str, value: str) -> None:
     """One underscore too few is the usual mistake."""
     set_env(**{name: value})
     message = refusal()
@@ -513,13 +513,13 @@ def test_a_misspelt_setting_is_not_taken_for_one(set_env: Any, name: str, value:
     assert name != "HTTP_PORT" or "did you mean RAGLEDGER_HTTP__PORT?" in message
 
 
-def test_a_setting_is_never_taken_for_a_variable_of_kubernetes(set_env: Any) -> None:
+def test_a_setting_is_never_mistaken_for_a_variable_of_kubernetes(set_env: Any) -> None:
     """A variable with a setting's name is a setting, with any value."""
     set_env(HTTP__PORT="tcp://10.0.0.1:9108")
     assert "RAGLEDGER_HTTP__PORT=" in refusal()
 
 
-def test_the_end_of_a_line_is_no_part_of_a_value(set_env: Any) -> None:
+def test_the_end_of_a_line_is_not_part_of_a_value(set_env: Any) -> None:
     """A Kubernetes secret that was created from a file contains its line break."""
     set_env(POSTGRES__DSN="postgresql://u:p@h/d\n", KAFKA__SASL_PASSWORD="p w \r\n", TOPICS__DIALOGUE="t\n")
     found = load()
@@ -581,7 +581,7 @@ def test_a_setting_and_its_variable() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, field in known_variables().items() if field.default is None])
-def test_an_empty_value_is_none(set_env: Any, name: str) -> None:
+def test_an_empty_value_of_an_optional_setting_counts_as_missing(set_env: Any, name: str) -> None:
     """An empty value of an optional setting means no value, because a template may leave it empty."""
     set_env(**{name.removeprefix("RAGLEDGER_"): ""})
     assert load().model_dump() == Settings().model_dump()

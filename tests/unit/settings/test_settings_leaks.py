@@ -100,7 +100,7 @@ hostile = settings(max_examples=150, deadline=None, suppress_health_check=[Healt
 
 @hostile
 @given(secret=SECRETS, dsn=DSNS)
-def test_nothing_of_a_dsn_is_shown(clean: pytest.MonkeyPatch, secret: str, dsn: str) -> None:
+def test_no_part_of_a_dsn_is_shown(clean: pytest.MonkeyPatch, secret: str, dsn: str) -> None:
     """The DSN may be valid or not. The client understands every accepted one."""
     clean.setenv("RAGLEDGER_POSTGRES__DSN", dsn.format(secret))
     said = shown()
@@ -110,7 +110,7 @@ def test_nothing_of_a_dsn_is_shown(clean: pytest.MonkeyPatch, secret: str, dsn: 
 
 @hostile
 @given(secret=SECRETS, name=st.sampled_from(OTHERS), wrong=st.booleans())
-def test_nothing_of_another_secret_is_shown(clean: pytest.MonkeyPatch, secret: str, name: str, wrong: bool) -> None:
+def test_no_part_of_another_secret_is_shown(clean: pytest.MonkeyPatch, secret: str, name: str, wrong: bool) -> None:
     """The secret may be valid, or it or another setting of its group may be wrong."""
     clean.setenv(f"RAGLEDGER_{name}", secret)
     clean.setenv("RAGLEDGER_KAFKA__SECURITY_PROTOCOL", "SASL_SSL" if wrong else "PLAINTEXT")
@@ -119,7 +119,7 @@ def test_nothing_of_another_secret_is_shown(clean: pytest.MonkeyPatch, secret: s
 
 @hostile
 @given(secret=SECRETS, name=st.sampled_from(["POSTGRES__DSN", *OTHERS]), mark=st.sampled_from([":", " ", "=", '="']))
-def test_nothing_of_a_file_is_shown(
+def test_no_part_of_a_file_is_shown(
     clean: pytest.MonkeyPatch, tmp_path: Path, secret: str, name: str, mark: str
 ) -> None:
     """The file is an env file with a wrong line, or a group is given as JSON."""
@@ -147,9 +147,7 @@ CONNECTION_STRINGS = [
 
 @pytest.mark.parametrize("name", sorted({*known_variables(), "RAGLEDGER_ENV_FILE", "RAGLEDGER_SECRETS_DIR"}))
 @pytest.mark.parametrize("secret", [PEM, *CONNECTION_STRINGS])
-def test_nothing_of_a_secret_in_a_variable_for_something_else_is_shown(
-    clean: pytest.MonkeyPatch, name: str, secret: str
-) -> None:
+def test_no_part_of_a_secret_in_another_variable_is_shown(clean: pytest.MonkeyPatch, name: str, secret: str) -> None:
     """A key is given instead of its file, or a connection string instead of brokers."""
     clean.setenv(name, secret)
     assert "Zq7K" not in printed()
@@ -158,7 +156,7 @@ def test_nothing_of_a_secret_in_a_variable_for_something_else_is_shown(
 @pytest.mark.parametrize(
     "secret", ["hunter2", "Passw0rd!", "s3cr3t", "Zq7K", "correcthorsebatterystaple", "/aB3+xY9=="]
 )
-def test_nothing_of_a_password_in_a_variable_of_another_type_is_shown(clean: pytest.MonkeyPatch, secret: str) -> None:
+def test_no_part_of_a_password_in_a_variable_of_another_type_is_shown(clean: pytest.MonkeyPatch, secret: str) -> None:
     """The setting is a number, a choice, or the name of a required file: the value is refused and hidden."""
     refused = {}
     for name in known_variables():
@@ -171,7 +169,7 @@ def test_nothing_of_a_password_in_a_variable_of_another_type_is_shown(clean: pyt
     assert not [name for name, said in refused.items() if secret in said]
 
 
-def test_the_words_about_a_hidden_value_do_not_depend_on_it(clean: pytest.MonkeyPatch) -> None:
+def test_the_message_about_a_hidden_value_does_not_depend_on_it(clean: pytest.MonkeyPatch) -> None:
     """A parser's message may quote one character of a password."""
     for name in known_variables():
         said = set()
@@ -225,7 +223,7 @@ def printed() -> str:
         return "".join(traceback.format_exception(error))
 
 
-def test_nothing_of_a_key_in_a_dsn_is_shown(clean: pytest.MonkeyPatch) -> None:
+def test_no_part_of_a_key_in_a_dsn_is_shown(clean: pytest.MonkeyPatch) -> None:
     """The key is given instead of the name of its file."""
     for name in ("sslkey", "sslcert", "sslrootcert"):
         clean.setenv("RAGLEDGER_POSTGRES__DSN", f"postgresql://u@h/d?sslmode=verify-full&{name}={quote(PEM)}")
@@ -234,7 +232,7 @@ def test_nothing_of_a_key_in_a_dsn_is_shown(clean: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("content", [PEM, "*Zq7K", "!Zq7K x", "&Zq7K", "- &a b\n- *Zq7K", "Zq7K: 'x"])
-def test_nothing_of_a_secret_in_the_file_of_objectives_is_shown(tmp_path: Path, content: str) -> None:
+def test_no_part_of_a_secret_in_the_file_of_objectives_is_shown(tmp_path: Path, content: str) -> None:
     """A file that contains a secret was named by mistake."""
     file = tmp_path / "slo.yaml"
     file.write_text(content)
@@ -243,7 +241,7 @@ def test_nothing_of_a_secret_in_the_file_of_objectives_is_shown(tmp_path: Path, 
     assert "Zq7K" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_nothing_of_a_key_instead_of_the_file_of_objectives_is_shown() -> None:
+def test_no_part_of_a_key_instead_of_the_file_of_objectives_is_shown() -> None:
     """The key is too long for a file name."""
     with pytest.raises(YamlFileError) as caught:
         slo.load(Path(PEM))
@@ -260,7 +258,7 @@ def test_nothing_of_a_key_instead_of_the_file_of_objectives_is_shown() -> None:
         ("PGPASSFILE", "127.0.0.1:1:*:u:Zq7K\n\xff"),
     ],
 )
-def test_nothing_of_the_files_of_the_client_is_shown(
+def test_no_part_of_the_files_of_the_client_is_shown(
     clean: pytest.MonkeyPatch, tmp_path: Path, variable: str, content: str
 ) -> None:
     """Python's own errors quote the line with the password."""
@@ -281,7 +279,7 @@ def test_nothing_of_the_files_of_the_client_is_shown(
 @pytest.mark.parametrize(
     ("variable", "value"), [("PGTARGETSESSIONATTRS", "Zq7K"), ("PGSSLMODE", "Zq7K"), ("PGPORT", "Zq7K")]
 )
-def test_nothing_of_a_variable_of_the_client_is_shown(clean: pytest.MonkeyPatch, variable: str, value: str) -> None:
+def test_no_part_of_a_variable_of_the_client_is_shown(clean: pytest.MonkeyPatch, variable: str, value: str) -> None:
     """asyncpg quotes the value."""
     clean.setenv(variable, value)
     said = why_not_connected(clean, "postgresql://u@/d" if variable == "PGPORT" else "postgresql://u@127.0.0.1:1/d")
@@ -295,7 +293,7 @@ def test_a_process_whose_user_has_no_name_is_reported_with_the_fix(clean: pytest
     assert "the DSN names no user" in why_not_connected(clean, "postgresql://127.0.0.1:1/d")
 
 
-def test_a_home_that_may_not_be_read_is_named(clean: pytest.MonkeyPatch) -> None:
+def test_a_home_directory_without_the_right_to_read_is_named(clean: pytest.MonkeyPatch) -> None:
     """asyncpg looks there for certificates, even if root has started the process as another user."""
     denied = PermissionError(errno.EACCES, "Permission denied", "/srv/app/.postgresql/postgresql.key")
     clean.setattr("asyncpg.connect_utils._dot_postgresql_path", Mock(side_effect=denied))
@@ -316,7 +314,7 @@ def why_not_connected(clean: pytest.MonkeyPatch, dsn: str) -> str:
 
 
 @pytest.mark.parametrize("what", ["RAGLEDGER_ENV_FILE", "RAGLEDGER_SECRETS_DIR", "KAFKA__SSL_CAFILE", "SSL_ROOT_CERT"])
-def test_a_file_that_may_not_be_read_is_named_with_its_setting(
+def test_a_file_without_the_right_to_read_is_named_with_its_setting(
     clean: pytest.MonkeyPatch, tmp_path: Path, what: str
 ) -> None:
     """Such a file is mounted for another user. Root can read every file, so the test replaces the error."""
@@ -369,7 +367,7 @@ def test_every_secret_is_tried() -> None:
 @pytest.mark.parametrize(
     "dsn", ["postgresql://app@srv:Zq7K@h/d", "postgresql://u:Zq7K@127.0.0.1:1/d", "postgresql://u:Xw9P@h:Zq7K/d"]
 )
-def test_nothing_of_an_unchecked_dsn_is_shown(dsn: str) -> None:
+def test_no_part_of_an_unchecked_dsn_is_shown(dsn: str) -> None:
     """A tool may be given a DSN directly."""
 
     async def attempt() -> None:

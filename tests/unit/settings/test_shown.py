@@ -19,7 +19,7 @@ def test_secrets_in_every_form() -> None:
     assert {"Zq7K%40x", "Zq7K@x", "Xw9Pabc", "k" * 32, "a" * 32, "b" * 32} < set(secrets(settings()))
 
 
-def test_they_are_left_out_of_every_text() -> None:
+def test_secrets_are_left_out_of_every_text() -> None:
     """Secrets are hidden in names and inside words too."""
     value = {"a Zq7K@x": ["said:Zq7K%40x!", {"deep": ("b" * 33, 7, None)}]}
     assert without(secrets(settings()), value) == {"a (hidden)": ["said:(hidden)!", {"deep": ["(hidden)b", 7, None]}]}

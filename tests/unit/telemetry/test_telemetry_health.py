@@ -92,7 +92,7 @@ def test_a_database_that_accepts_no_writes_is_still_unavailable(scope: Scope, li
     assert events(lines) == ["database_unavailable"]
 
 
-def test_a_write_that_is_tried_again_is_no_outage(scope: Scope, lines: Lines) -> None:
+def test_a_write_that_is_tried_again_is_not_an_outage(scope: Scope, lines: Lines) -> None:
     """It may only wait for its turn. It is counted."""
     scope.telemetry.retried(Cause.TURN)
     assert scope.value("rag_write_retries_total", cause="turn") == 1

@@ -291,7 +291,7 @@ def test_without_a_root_the_trace_begins_and_ends_with_its_spans() -> None:
     assert found["created_at"].isoformat() == "2026-11-30T02:21:34.003749"
 
 
-def test_names_that_are_no_uuids_become_uuids() -> None:
+def test_string_ids_become_uuids() -> None:
     """They use the documented namespace. A number is accepted as a name too."""
     found = values(
         span(TRACE, 1, {"user.id": "auth0|123", "session.id": 42}), span(TRACE, 2, chat(QUESTION, ANSWER), parent=1)

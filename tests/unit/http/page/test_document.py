@@ -21,12 +21,12 @@ from tests.unit.http.page.snapshots import NOW, TODAY, day, reading, snapshot
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=//x onerror=y>"
 EMPTY = Snapshot(NOW, TODAY, "UTC")
-AWAY = Snapshot(NOW, problem="the connection to PostgreSQL failed: refused")
+UNAVAILABLE = Snapshot(NOW, problem="the connection to PostgreSQL failed: refused")
 STATES = {
     "full": snapshot(),
     "empty": EMPTY,
-    "away from the start": AWAY,
-    "away": replace(snapshot(), problem="no answer", shown_at=NOW - timedelta(minutes=3)),
+    "unavailable from the start": UNAVAILABLE,
+    "unavailable": replace(snapshot(), problem="no answer", shown_at=NOW - timedelta(minutes=3)),
     "without Kafka": snapshot(kafka_problem="no broker has answered yet", partitions=[reading(0, lag=None)]),
     "first look": snapshot(partitions=[reading(0, rate=None)]),
     "one day": snapshot(days=[day(random.Random(2), 0)]),
@@ -165,8 +165,8 @@ def test_headings_are_in_order(shown: Snapshot) -> None:
         ("empty", "No day has been computed yet"),
         ("empty", "No partition has been claimed yet"),
         ("empty", "No dead letter is open."),
-        ("away from the start", "The database is unavailable: the connection to PostgreSQL failed: refused"),
-        ("away", "The figures below are from 14:00:05 UTC."),
+        ("unavailable from the start", "The database is unavailable: the connection to PostgreSQL failed: refused"),
+        ("unavailable", "The figures below are from 14:00:05 UTC."),
         ("without Kafka", "The lag is unknown: no broker has answered yet"),
         ("first look", "measuring…"),
         ("an old day", "Newest day, 2024-12-27"),

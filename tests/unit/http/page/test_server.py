@@ -7,7 +7,7 @@ import asyncio
 from consumer.http.page.server import PageServer
 from consumer.http.page.snapshot import Snapshot
 from tests.support.fakes import LoopClock
-from tests.support.virtual_time import passes
+from tests.support.virtual_time import time_passes
 from tests.unit.http.page.snapshots import NOW
 
 
@@ -29,10 +29,10 @@ async def test_concurrent_requests_share_one_snapshot() -> None:
     look = SlowSnapshots()
     page = PageServer(look, LoopClock())
     first = await asyncio.gather(*(page.get() for _ in range(100)))
-    await passes(1.9)
+    await time_passes(1.9)
     assert {*first, await page.get()} == {first[0]}
     assert look.looks == 1
-    await passes(0.2)
+    await time_passes(0.2)
     await page.get()
     assert look.looks == 2
 
@@ -42,7 +42,7 @@ async def test_a_client_that_disconnects_does_not_cancel_the_page_for_the_others
     look = SlowSnapshots()
     page = PageServer(look, LoopClock())
     leaving, staying = asyncio.create_task(page.get()), asyncio.create_task(page.get())
-    await passes(0.5)
+    await time_passes(0.5)
     leaving.cancel()
     assert (await staying).status == 200
     assert look.looks == 1
@@ -51,10 +51,10 @@ async def test_a_client_that_disconnects_does_not_cancel_the_page_for_the_others
 async def test_an_outage_gives_503_and_is_cached_too() -> None:
     """The page does not ask an unavailable database a hundred times a second."""
     look = SlowSnapshots()
-    look.problem = "away"
+    look.problem = "unavailable"
     page = PageServer(look, LoopClock())
     assert {(await page.get()).status for _ in range(100)} == {503}
     assert look.looks == 1
     look.problem = ""
-    await passes(2.1)
+    await time_passes(2.1)
     assert (await page.get()).status == 200
