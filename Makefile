@@ -36,13 +36,13 @@ test-slow: setup ## Run the tests that are marked as slow
 
 test-all: test test-slow ## Run every test
 
-check: setup ## Check format, lint, types and layers, and run the unit tests: two minutes
+check: setup ## Check format, lint, types and layers, and run the quick tests that need no server
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy --python-version 3.10 client/ragledger_client
 	$(BIN)/lint-imports
-	$(PYTEST) tests/unit tests/meta -q
+	$(PYTEST) tests/unit tests/meta -q -m 'not slow and not thorough'
 
 format: setup ## Format the code, and apply the automatic fixes of the linter
 	$(BIN)/ruff format .

@@ -84,6 +84,7 @@ def check(*files: Path, text: str | None = None) -> None:
 # ── valid Kubernetes objects ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_the_examples_are_valid_for_kubernetes(example: Path) -> None:
     """Every object of an example matches the schema of its kind, resources and rendered objects included."""
@@ -92,6 +93,7 @@ def test_the_examples_are_valid_for_kubernetes(example: Path) -> None:
     check(*example.glob("resources.yaml"), *(example / "rendered").glob("*.yaml"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("scaling", ["keda", "hpa", ""])
 def test_all_options_together_are_valid_for_kubernetes(scaling: str) -> None:
     """Every switch is on."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.chart import ROOT
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.thorough]
 
 
 @pytest.fixture

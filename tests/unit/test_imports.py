@@ -5,6 +5,8 @@ import pkgutil
 import subprocess
 import sys
 
+import pytest
+
 PACKAGE = "consumer.admin"
 IMPORT_EACH = """
 import importlib, sys
@@ -22,6 +24,7 @@ def modules(package: str) -> list[str]:
     return [one.name for one in pkgutil.walk_packages(path, f"{package}.") if not one.name.endswith("__main__")]
 
 
+@pytest.mark.thorough
 def test_each_module_of_the_commands_can_be_imported_first() -> None:
     """Modules that import each other fail only for some first import, such as that of one test file alone."""
     command = [sys.executable, "-c", IMPORT_EACH, PACKAGE, *modules(PACKAGE)]

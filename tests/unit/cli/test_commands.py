@@ -26,12 +26,14 @@ def imported(*arguments: str) -> str:
     return done.stderr.strip()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("command", ["migrate", "partition", "rollup", "config", "erase", "slo", "generate"])
 def test_a_database_command_imports_no_library_of_the_service(command: str) -> None:
     """Importing them takes longer than most of these commands run."""
     assert imported(command) == "[]"
 
 
+@pytest.mark.thorough
 def test_the_service_imports_them() -> None:
     """Without this, the test above could not fail."""
     assert imported("run") == "['aiohttp', 'aiokafka']"
@@ -63,11 +65,13 @@ def unused_parts(**settings: str) -> set[str]:
     return set(UNUSED) & set(done.stdout.split())
 
 
+@pytest.mark.thorough
 def test_an_idle_service_imports_only_what_it_needs() -> None:
     """Every import takes CPU and memory of every start."""
     assert unused_parts() == set()
 
 
+@pytest.mark.thorough
 def test_a_part_that_is_on_is_imported_at_the_start(tmp_path: Path) -> None:
     """Then a fault of it ends the start, not a running service."""
     prices = tmp_path / "prices.yml"

@@ -209,6 +209,7 @@ def row_of(lane: FastLane, record: StoredRecord) -> Row | None:
     return row
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("kind", "make"), EVENTS, ids=NAMES)
 def test_a_record_that_the_fast_lane_recognises_has_the_same_row_in_the_exact_lane(

@@ -33,6 +33,8 @@ from tests.support.builders import (
 )
 from tests.support.strategies import anything, encode_exactly, events, json_values, nearly_valid, records
 
+pytestmark = pytest.mark.thorough
+
 KINDS = [DIALOGUE, PROVENANCE, FEEDBACK, VERIFICATION, PLUGIN]
 EVERY = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 

@@ -123,6 +123,7 @@ def test_a_citation_s_faults_are_named_by_their_path(citation: Any, path: str, r
     assert (rejected.reason, paths(rejected)) == (reason, [f"citations[2].{path}"])
 
 
+@pytest.mark.thorough
 def test_at_most_twenty_faulty_citations_are_named() -> None:
     """A record of 8 MB may contain millions, and a list of all would take gigabytes. Good citations between them do not
     matter.

@@ -18,6 +18,8 @@ from consumer.ingest.offsets import Claim
 from tests.unit.fuzz.checks import check_slice
 from tests.unit.fuzz.hostile import KINDS, Hostile
 
+pytestmark = pytest.mark.thorough
+
 PARTITION = Partition("t", 0)
 MAX_BYTES = 100_000
 

@@ -21,6 +21,8 @@ from tests.support.copy_reader import read_tuple
 from tests.support.otlp import FOLDING, SPANS, Captured, captured, chat, kind_of, record, span
 from tests.unit.fuzz.checks import assert_says_nothing
 
+pytestmark = pytest.mark.thorough
+
 TEXTS = ("carry over", "ten days", "handbook", "Kyoto")
 NAMES = sorted(mapping.IDENTITY_NAMES | mapping.ROLE_NAMES | mapping.CALL_NAMES | mapping.DOCUMENT_NAMES)
 NAMES += sorted(mapping.OWN_FIELDS)

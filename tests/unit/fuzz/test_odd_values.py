@@ -16,6 +16,8 @@ from tests.unit.fuzz import values
 from tests.unit.fuzz.checks import check_slice
 from tests.unit.fuzz.hostile import KINDS, Event, Hostile, encode
 
+pytestmark = pytest.mark.thorough
+
 MAX_BYTES = 1_000_000
 FIELDS = [
     pytest.param(kind, name, id=f"{kind.name}.{name}") for kind in KINDS for name in (*kind.fields, "an unknown field")

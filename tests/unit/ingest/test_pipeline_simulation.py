@@ -233,6 +233,7 @@ class Simulation:
         return [reason for replica in self.replicas for _, reason in replica.telemetry.all("stopped")]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", [*range(20), 224])
 async def test_in_any_order_every_record_is_stored_once(seed: int) -> None:
     """Deliveries, gaps, rebalances, frozen replicas, fences, slow writes, outages and kills lose and duplicate no

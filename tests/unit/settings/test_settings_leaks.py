@@ -26,6 +26,8 @@ from consumer.settings.loading import ignored, known_variables, load
 from consumer.settings.shown import effective
 from consumer.settings.sources import SettingsError
 
+pytestmark = pytest.mark.thorough
+
 # Pieces of four characters that no message contains, and separators of a DSN between them.
 PIECES = st.sampled_from(["Zq7K", "Xw9P", "Vj3Y", "7301", "Jk5Ä"])
 BETWEEN = st.sampled_from([*"@:/#?%&=,;+ '\"\\[]{}$", "%4", "%zz", "%40", "=x&", "\t", "@h/", ":1@", "://", "\uff20"])
