@@ -28,6 +28,7 @@ TRACE_PARTITION = -1
 _json = msgspec.json.Encoder(decimal_format="number")
 _encode = tuple_encoder(DIALOGUE)
 _TRACES_A_STEP = 50
+_FINAL = (Rejected, Skipped)
 
 
 class TraceDialogue(NamedTuple):
@@ -43,32 +44,34 @@ class TraceDialogue(NamedTuple):
 
 
 Judged = TraceDialogue | Skipped | Rejected
+_Step = Callable[[UUID, Any], Any]
 
 
 def judge(folding: Folding, topic: str, traces: Mapping[UUID, Sequence[Stored]]) -> Mapping[UUID, Judged]:
     """Return the result of each trace: a dialogue, or the reason why it is skipped or rejected.
 
     Each step is done for several traces before the next step. All steps for one trace after the other would take a
-    sixth more time, because the code of one step stays in the processor's caches.
+    fifth more time, because the code of one step stays in the processor's caches.
     """
     judged: dict[UUID, Judged] = {}
     waiting = iter(traces.items())
     while portion := dict(islice(waiting, _TRACES_A_STEP)):
-        built = _each(lambda _, stored: trace_of(stored), portion)
-        folded = _each(folding.fold, built)
-        judged |= _each(partial(_dialogue, topic, built), folded)
+        found = built = _each(lambda _, stored: trace_of(stored), portion)
+        steps: Sequence[_Step] = (*folding.steps, partial(_dialogue, topic, built))
+        for step in steps:
+            found = _each(step, found)
+        judged |= found
     return judged
 
 
-def _each(step: Callable[[UUID, Any], Any], found: Mapping[UUID, Any]) -> dict[UUID, Any]:
+def _each(step: _Step, found: Mapping[UUID, Any]) -> dict[UUID, Any]:
     """The result of a step for each trace, or of an earlier step if that was final."""
     return {
-        trace_id: one if isinstance(one, Rejected | Skipped) else _attempt(step, trace_id, one)
-        for trace_id, one in found.items()
+        trace_id: one if isinstance(one, _FINAL) else _attempt(step, trace_id, one) for trace_id, one in found.items()
     }
 
 
-def _attempt(step: Callable[[UUID, Any], Any], trace_id: UUID, one: Any) -> Any:
+def _attempt(step: _Step, trace_id: UUID, one: Any) -> Any:
     try:
         return step(trace_id, one)
     except Rejected as rejected:

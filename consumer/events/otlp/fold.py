@@ -65,6 +65,23 @@ class Folded(NamedTuple):
     note: CostNote | None = None
 
 
+class _Answered(NamedTuple):
+    """A trace, the fields that the application sets, and the call that answered, with its text, or None."""
+
+    trace: Trace
+    own: Mapping[str, Any]
+    call: Node | None
+    answer: str | None
+
+
+class _Gathered(NamedTuple):
+    """The fields of the dialogue of a trace, not validated yet."""
+
+    answered: _Answered
+    usage: calls.Usage
+    members: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Folding:
     """Folds traces into dialogues.
@@ -83,16 +100,39 @@ class Folding:
 
         :raises Rejected: the trace is a dialogue, but a field is missing or a column does not accept its value
         """
+        found: Any = trace
+        for step in self.steps:
+            found = step(trace_id, found)
+            if isinstance(found, Skipped):
+                break
+        result: Folded | Skipped = found
+        return result
+
+    @property
+    def steps(self) -> Sequence[Callable[[UUID, Any], Any]]:
+        """The steps of :meth:`fold`. Each takes the trace id and the result of the step before; the first takes the
+        trace. If one returns `Skipped`, the trace is not a dialogue, and the next steps are left out.
+        """
+        return self._answer, self._gather, self._complete
+
+    def _answer(self, _trace_id: UUID, trace: Trace) -> _Answered | Skipped:
         own = _own(trace)
         call, answer = _answering(trace)
         if call is None and not own:
             skipped = _why_none(trace)
             if skipped is not None:
                 return skipped
+        return _Answered(trace, own, call, answer)
+
+    def _gather(self, trace_id: UUID, answered: _Answered) -> _Gathered:
+        trace, own, call, answer = answered
         usage = calls.usage_of(trace)
         members = self._members(trace_id, trace, usage)
         members |= {**_from_call(call or _last_call(trace), answer), **own}
-        members = {name: value for name, value in members.items() if value is not None}
+        return _Gathered(answered, usage, {name: value for name, value in members.items() if value is not None})
+
+    def _complete(self, _trace_id: UUID, gathered: _Gathered) -> Folded:
+        (trace, own, call, _), usage, members = gathered
         missing = [name for name in ("user_id", "session_id", "query", "response", "model_used") if name not in members]
         if missing:
             faults = [Fault(name, _why_missing(name, trace, call)) for name in missing]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from consumer.events.otlp import mapping
 from consumer.events.otlp.mapping import Role, RoleAttribute
 
-SPEAKING = frozenset({Role.MODEL_CALL, Role.RETRIEVAL, Role.RERANKING})
+SPEAKING = (Role.MODEL_CALL, Role.RETRIEVAL, Role.RERANKING)
 """The roles of the spans that contribute to a dialogue."""
 _MODELS = frozenset(attribute.name for attribute in (*mapping.RESPONSE_MODEL, *mapping.REQUEST_MODEL))
 _MESSAGES_AND_TOKENS = tuple(

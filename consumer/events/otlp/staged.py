@@ -58,7 +58,7 @@ def read_spans(value: bytes | None, kind: SignalKind) -> RecordSpans:
             raw = resources[id(resource)] = _resource(resource)
         reduced.append((raw, *one))
     kept = list(starmap(_kept, reduced))
-    return RecordSpans(kept, skipped, any([not one.is_outline for one in kept]))
+    return RecordSpans(kept, skipped, any(not one.is_outline for one in kept))
 
 
 _Reduced = tuple[bytes, Span | LogRecord, SpanReason, bytes]

@@ -72,32 +72,25 @@ class Node:
         self.said = (self.attributes, *details)
 
 
-@dataclass(eq=False)
 class Trace:
-    """The spans of a trace, sorted by time and then by id."""
+    """The spans of a trace, sorted by time and then by id.
 
-    nodes: Sequence[Node]
+    :ivar root: the first span without a parent; None if there is none
+    :ivar root_first: the spans with the root first. Values of the whole trace come from the first span that has them
+    :ivar names: the names of all attributes
+    """
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = nodes
+        self.root: Node | None = next((node for node in nodes if not node.parent), None)
+        root = self.root
+        self.root_first = nodes if root is None else [root, *[node for node in nodes if node is not root]]
+        self.names = frozenset(chain.from_iterable([names for node in nodes for names in node.said]))
 
     @cached_property
     def by_id(self) -> Mapping[bytes, Node]:
         """The spans by their ids."""
         return {node.id: node for node in self.nodes}
-
-    @cached_property
-    def root(self) -> Node | None:
-        """The first span without a parent; None if there is none."""
-        return next((node for node in self.nodes if not node.parent), None)
-
-    @cached_property
-    def root_first(self) -> Sequence[Node]:
-        """The spans with the root first. Values of the whole trace come from the first span that has them."""
-        root = self.root
-        return self.nodes if root is None else [root, *(node for node in self.nodes if node is not root)]
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """The names of all attributes."""
-        return frozenset(chain.from_iterable(attributes for node in self.nodes for attributes in node.said))
 
     def of(self, role: Role) -> Sequence[Node]:
         """The spans of a role."""
