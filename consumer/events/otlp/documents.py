@@ -23,20 +23,10 @@ _INDEXED = ("retrieval.documents", "reranker.output_documents")
 _LISTED = ("gen_ai.retrieval.documents", "langfuse.observation.output")
 
 
-class _Document(msgspec.Struct, gc=False):
-    """The members of a document that are needed. The others, which hold its text, are not decoded."""
-
-    id: Any = None
-    score: Any = None
-    title: Any = None
-    metadata: Any = None
-    source: Any = None
-    url: Any = None
-    uri: Any = None
-    file_path: Any = None
-
-
-_documents_form = msgspec.json.Decoder(list[_Document])
+# The members of a document that are needed. The others, which hold its text, are not decoded.
+_MEMBERS = ("id", "score", "title", "metadata", *mapping.SOURCES)
+_Document = msgspec.defstruct("_Document", [(name, Any, None) for name in _MEMBERS], gc=False)
+_documents_form = msgspec.json.Decoder(list[_Document])  # type: ignore[valid-type]
 
 
 def citations_of(trace: Trace) -> list[dict[str, Any]]:

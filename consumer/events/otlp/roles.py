@@ -71,7 +71,8 @@ def role_of(attributes: Mapping[str, Any]) -> Role:
 
 def shape_of(names: tuple[str, ...]) -> Shape:
     """The shape of a span whose attributes have these names. If a name occurs twice, the last attribute counts."""
-    return _known(names) if sum(map(len, names)) <= _LONGEST_KNOWN else _shape(names)
+    is_common = len(names) <= _MOST_NAMES and sum(map(len, names)) <= _MOST_CHARACTERS
+    return _known(names) if is_common else _shape(names)
 
 
 def _shape(names: Sequence[str]) -> Shape:
@@ -88,9 +89,9 @@ def _shape(names: Sequence[str]) -> Shape:
     )
 
 
-# Instrumentations use few combinations of names. The limits keep the cache within 4 MB, whatever producers send.
-_LONGEST_KNOWN = 4_096
-_known = lru_cache(maxsize=1024)(_shape)
+# Instrumentations use few combinations of names. The limits keep the cache within 10 MB, whatever producers send.
+_MOST_NAMES, _MOST_CHARACTERS = 64, 4_096
+_known = lru_cache(maxsize=512)(_shape)
 
 
 def _otherwise(names: Sequence[str]) -> Role:
