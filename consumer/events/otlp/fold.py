@@ -200,9 +200,10 @@ def _validated(members: Mapping[str, Any], own: Mapping[str, Any]) -> Values:
 
 
 def _value(name: str, member: Any) -> Any:
-    kind = type(member)
-    if kind is UUID or kind is datetime or name == "citations" or (kind is int and 0 <= member <= INT_MAX):
+    if isinstance(member, (UUID, datetime)) or name == "citations":
         return member  # the fold has made it
+    if type(member) is int and 0 <= member <= INT_MAX:
+        return member
     return DIALOGUE.fields[name].parse(_as_in_event(member))
 
 
