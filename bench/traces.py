@@ -1,6 +1,6 @@
 """Measures the cost of a dialogue from a trace, from the record to the committed row: `python -m bench.traces`.
 
-A trace has four spans (root, retrieval, embedding, model call) and about 8.5 KB. A record has a hundred spans, like the
+A trace has four spans (root, retrieval, embedding, model call) and about 7.5 KB. A record has a hundred spans, like the
 Collector's batches. Each round stages traces with the ordinary store and folds them, first one after the other, which
 gives the CPU time of each step, then at the same time, which gives the speed. Kafka is not used.
 """
