@@ -5,8 +5,8 @@ from uuid import UUID
 
 from consumer.decode.traces import TraceDialogue, judge
 from consumer.events.otlp.fold import Skipped
+from consumer.events.otlp.kinds import Signal
 from consumer.events.otlp.trace import Stored
-from consumer.events.otlp.wire import Signal
 from consumer.events.rejection import Rejected
 from tests.support.otlp import FOLDING, chat, record, span, staged, traced
 
