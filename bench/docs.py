@@ -18,12 +18,15 @@ from bench.report import (
     LANE_COLUMNS,
     SHAPE_COLUMNS,
     SPEED_COLUMNS,
+    TRACE_COLUMNS,
     costs,
     delays,
     describe,
+    describe_traces,
     lane_costs,
     shape_costs,
     speed,
+    trace_costs,
 )
 from bench.results import Machine, Results
 from bench.rounds import Suite
@@ -60,6 +63,8 @@ def page(results: Results, old: str) -> str:
             "kinds": _kinds(results),
             "shapes": _table(SHAPE_COLUMNS, shape_costs(results.costs)),
             "lanes": _table(LANE_COLUMNS, lane_costs(results.costs)),
+            "traces": _table(TRACE_COLUMNS, trace_costs(results.traces)),
+            "traces_measured": describe_traces(results.traces),
             "delays": _table(DELAY_COLUMNS, delays(results.delays)),
             "rate": f"{RATE:,}",
             "backlog": _backlog(results.backlog),

@@ -14,6 +14,7 @@ from bench.results import Results
 from bench.rounds import Suite
 from bench.shapes import BY_COLUMN, Costs
 from bench.summary import Spread, Summary, Target, summarize
+from bench.traces import TraceCosts
 
 SPEED_COLUMNS = ("", "rows/s", "of COPY", "spread", "from start", "first row, s")
 COST_COLUMNS = ("", "CPU µs/row", "of PostgreSQL's", "PostgreSQL µs/row", "broker µs/row", "RSS MB", "USS MB")
@@ -21,6 +22,7 @@ COST_COLUMNS = ("", "CPU µs/row", "of PostgreSQL's", "PostgreSQL µs/row", "bro
 
 SHAPE_COLUMNS = ("shape", "bytes", "CPU µs", "of plain")
 LANE_COLUMNS = ("decoding", "CPU µs", "of the fast lane")
+TRACE_COLUMNS = ("a dialogue from a trace", "CPU µs", "of PostgreSQL's")
 DELAY_COLUMNS = ("batch delay", "events", "p50", "p95", "p99", "longest")
 
 
@@ -34,6 +36,7 @@ def show(results: Results, console: Console) -> None:
         _table("Decoding a dialogue of one shape, values not seen before", SHAPE_COLUMNS, shape_costs(results.costs))
     )
     console.print(_table("Decoding a dialogue of the mixture", LANE_COLUMNS, lane_costs(results.costs)))
+    console.print(_table(f"Traces: {describe_traces(results.traces)}", TRACE_COLUMNS, trace_costs(results.traces)))
     _show_targets(results.targets, console)
     machine, idle = results.machine, results.idle_start
     console.print(
@@ -115,6 +118,21 @@ def shape_costs(found: Costs) -> list[tuple[str, ...]]:
 def lane_costs(found: Costs) -> list[tuple[str, ...]]:
     """One line for each lane."""
     return [(name, f"{micros:.1f}", f"{micros / found.lanes[BY_COLUMN]:.2f}") for name, micros in found.lanes.items()]
+
+
+def describe_traces(found: TraceCosts) -> str:
+    """Describe the traces, and their speed."""
+    return (
+        f"{found.traces:,} traces a round, {found.mean_bytes:,.0f} bytes on average; "
+        f"{found.per_second:,.0f} dialogues a second from one process that stages and folds at the same time"
+    )
+
+
+def trace_costs(found: TraceCosts) -> list[tuple[str, ...]]:
+    """One line for each step."""
+    ours = found.stage + found.fold
+    lines = (("staging", found.stage), ("folding", found.fold), ("both", ours), ("PostgreSQL", found.postgres))
+    return [(name, f"{micros:.0f}", f"{micros / found.postgres:.2f}") for name, micros in lines]
 
 
 def _range(spread: Spread) -> str:

@@ -23,6 +23,7 @@ from bench.servers import JVM_OPTIONS, POSTGRES_SETTINGS, Servers
 from bench.shapes import Costs
 from bench.summary import Summary, Target, of, summarize, targets, targets_against, targets_of
 from bench.topics import COMPRESSION, PARTITIONS
+from bench.traces import TraceCosts
 from consumer import __version__
 from consumer.devstack.jars import KAFKA_VERSION
 
@@ -58,6 +59,7 @@ class Results:
     backlog: Backlog | None
     idle_start: IdleStart
     costs: Costs
+    traces: TraceCosts
 
     @property
     def suites(self) -> Sequence[Suite]:
@@ -78,7 +80,7 @@ class Results:
         """The targets of ragledger, with the measured figures."""
         ours = of(summarize(self.dialogues), NAME)
         return [
-            *targets(self.everything, self.costs, self.idle_start),
+            *targets(self.everything, self.costs, self.idle_start, self.traces),
             *(targets_against(self._peers, ours) if self._peers else ()),
             *targets_of(self.delays, self.backlog),
         ]
@@ -134,6 +136,7 @@ def to_json(results: Results) -> dict[str, Any]:
         "settings": dict(results.settings),
         "idle_start": asdict(results.idle_start),
         "decoding": asdict(results.costs),
+        "traces": asdict(results.traces),
         "delays": [asdict(one) for one in results.delays],
         "backlog": asdict(results.backlog) if results.backlog else None,
         "targets": [_target(one) for one in results.targets],

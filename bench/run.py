@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from bench import backlog, dataset, delay, peers, results, shapes, topics
+from bench import backlog, dataset, delay, peers, results, shapes, topics, traces
 from bench.events import DIALOGUES, Event, events
 from bench.ragledger import Ragledger, topic_names
 from bench.rounds import Contestant, Rounds, Suite, copies
@@ -76,6 +76,7 @@ def run(plan: Plan) -> results.Results:
             delays=_measure_delays(plan, servers, ours),
             idle_start=ours.idle,
             costs=_measure_decoding(plan),
+            traces=_measure_traces(plan, servers),
         )
 
 
@@ -100,6 +101,11 @@ def _measure(
 def _measure_decoding(plan: Plan) -> shapes.Costs:
     plan.progress("decoding, each shape alone")
     return shapes.measure()
+
+
+def _measure_traces(plan: Plan, servers: Servers) -> traces.TraceCosts:
+    plan.progress("traces, staged and folded")
+    return traces.measure(servers.postgres, seed=plan.seed, without=[servers.backend_pid])
 
 
 def _measure_delays(plan: Plan, servers: Servers, ours: Ragledger) -> list[delay.Delay]:

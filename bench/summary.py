@@ -13,6 +13,7 @@ from bench.measure import COPY, IdleStart, Measurement
 from bench.ragledger import NAME
 from bench.rounds import Suite
 from bench.shapes import Costs
+from bench.traces import TraceCosts
 
 # The limit and the goal in milliseconds, by batch delay.
 _DELAYS_MS = {200: (250.0, 220.0), 50: (80.0, 65.0)}
@@ -109,7 +110,7 @@ def of(summaries: Sequence[Summary], name: str) -> Summary:
     return next(one for one in summaries if one.contestant == name)
 
 
-def targets(everything: Suite, costs: Costs, idle: IdleStart) -> list[Target]:
+def targets(everything: Suite, costs: Costs, idle: IdleStart, traces: TraceCosts) -> list[Target]:
     """Compare ragledger with raw COPY and with PostgreSQL's own work, and its costs with each other."""
     ours = of(summarize(everything), NAME)
     return [
@@ -122,6 +123,7 @@ def targets(everything: Suite, costs: Costs, idle: IdleStart) -> list[Target]:
             1.15,
         ),
         Target("CPU for a record in the exact lane, as a multiple of the fast lane", costs.exact_to_fast, 4.0, 2.5),
+        Target("CPU for a dialogue from a trace, as a share of PostgreSQL's", traces.to_postgres, 2.2, 1.0),
         Target("CPU of an idle start, s", idle.cpu, 0.6, 0.4),
     ]
 

@@ -1,8 +1,8 @@
 """Measures the cost of a dialogue from a trace, from the record to the committed row: `python -m bench.traces`.
 
-A trace has four spans (root, retrieval, embedding, model call) and about 8.5 KB. A record has a hundred spans, like the
-Collector's batches. The benchmark measures two steps: staging with the ordinary store, and folding. CPU is the time of
-this process without PostgreSQL. Kafka is not used.
+A trace has four spans (root, retrieval, embedding, model call) and about 7.5 KB. A record has a hundred spans, like the
+Collector's batches. Each round stages traces with the ordinary store and folds them, first one after the other, which
+gives the CPU time of each step, then at the same time, which gives the speed. Kafka is not used.
 """
 
 from __future__ import annotations
@@ -11,20 +11,26 @@ import asyncio
 import gc
 import json
 import random
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from statistics import median
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
+import psycopg
 import typer
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
 from pydantic import SecretStr
-from rich.console import Console
 
 from bench.servers import POSTGRES_SETTINGS
+from bench.usage import family_cpu_seconds
 from consumer.admin import migrate
+from consumer.cli.service import tune_gc
 from consumer.decode.lanes import decode_all
 from consumer.devstack import PostgresServer, Workspace
 from consumer.events.otlp.fold import Folding
@@ -47,16 +53,44 @@ from consumer.telemetry.ingest import PrometheusTelemetry
 from consumer.telemetry.metrics import Metrics
 
 TOPIC = Partition("otlp_spans", 0)
+DATABASE = "bench_traces"
+TRACES, ROUNDS = 10_000, 3
+FOLD_EVERY_S = 0.1
 TRACES_A_RECORD = 25
 DOCUMENTS = 4
 _START = 1_770_000_000_000_000_000
 
 
-class Step(NamedTuple):
-    """The time of one step for each dialogue, in microseconds: elapsed time, and CPU time of this process."""
+@dataclass(frozen=True, slots=True)
+class TraceCosts:
+    """The cost of a dialogue from a trace: medians of the rounds.
 
-    wall: float
-    cpu: float
+    :param traces: the number of traces in a round
+    :param mean_bytes: the mean bytes of a trace
+    :param stage: CPU time of ragledger for staging, in microseconds
+    :param fold: the same for folding
+    :param postgres: CPU time of PostgreSQL for both, in microseconds
+    :param to_postgres: CPU time of ragledger, divided by that of PostgreSQL in the same round
+    :param per_second: dialogues a second if one process stages and folds at the same time
+    """
+
+    traces: int
+    mean_bytes: float
+    stage: float
+    fold: float
+    postgres: float
+    to_postgres: float
+    per_second: float
+
+
+class _Round(NamedTuple):
+    """The figures of one round, as in :class:`TraceCosts`."""
+
+    stage: float
+    fold: float
+    postgres: float
+    to_postgres: float
+    per_second: float
 
 
 class _Turn:
@@ -185,7 +219,7 @@ class _Pipeline:
         await self._store.write(batch, _Turn())
 
     async def fold(self) -> int:
-        """Fold all traces, and return the number of dialogues."""
+        """Fold the traces that are staged, and return the number of dialogues."""
         found = 0
         while True:
             folded = await self._traces.fold_some()
@@ -194,50 +228,93 @@ class _Pipeline:
             if folded.is_last:
                 return found
 
+    async def stage_and_fold(self, values: Sequence[bytes]) -> int:
+        """Stage the records, fold meanwhile, and return the number of dialogues."""
+        staging = asyncio.ensure_future(self.stage(values))
+        found = 0
+        while not staging.done():
+            found += await self.fold()
+            await asyncio.wait([staging], timeout=FOLD_EVERY_S)
+        await staging
+        return found + await self.fold()
 
-async def _measure(dsn: str, traces: int, rounds: int, seed: int) -> list[tuple[Step, Step]]:
+
+def measure(
+    postgres: PostgresServer, traces: int = TRACES, rounds: int = ROUNDS, seed: int = 1, without: Collection[int] = ()
+) -> TraceCosts:
+    """Measure in a database of its own.
+
+    :param without: processes of PostgreSQL that serve others
+    """
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {DATABASE}")
+    dsn = postgres.dsn_of(DATABASE)
+    asyncio.run(migrate.up(dsn))
+    clock = partial(_times, postgres.pid, without)
+    found = asyncio.run(_measure(dsn, traces, rounds, seed, clock))
+    size = sum(map(len, _Maker(seed).records(100))) / 100
+    return TraceCosts(traces, size, *map(median, zip(*found, strict=True)))
+
+
+_Times = tuple[float, float, float]
+
+
+def _times(postgres_pid: int, without: Collection[int]) -> _Times:
+    """Seconds: the time of day, CPU time of this process, CPU time of PostgreSQL."""
+    return time.perf_counter(), time.process_time(), family_cpu_seconds(postgres_pid, without)
+
+
+async def _measure(dsn: str, traces: int, rounds: int, seed: int, clock: Callable[[], _Times]) -> list[_Round]:
     database = Database(Postgres(dsn=SecretStr(dsn)))
     await database.open()
-    found = []
+    tune_gc()
     try:
         pipeline = _Pipeline(database)
-        for number in range(rounds):
-            values = list(_Maker(seed + number).records(traces))
-            gc.collect()
-            gc.freeze()
-            before = time.perf_counter(), time.process_time()
-            await pipeline.stage(values)
-            between = time.perf_counter(), time.process_time()
-            assert await pipeline.fold() == traces
-            after = time.perf_counter(), time.process_time()
-            found.append((_step(before, between, traces), _step(between, after, traces)))
+        return [await _round(pipeline, traces, seed + 2 * number, clock) for number in range(rounds)]
     finally:
         await database.close(5)
-    return found
 
 
-def _step(before: tuple[float, float], after: tuple[float, float], traces: int) -> Step:
-    return Step(*((later - earlier) / traces * 1e6 for earlier, later in zip(before, after, strict=True)))
+async def _round(pipeline: _Pipeline, traces: int, seed: int, clock: Callable[[], _Times]) -> _Round:
+    values, others = (list(_Maker(one).records(traces)) for one in (seed, seed + 1))
+    gc.collect()
+    begun = clock()
+    await pipeline.stage(values)
+    staged = clock()
+    assert await pipeline.fold() == traces
+    folded = clock()
+    assert await pipeline.stage_and_fold(others) == traces
+    ended = clock()
+    postgres = folded[2] - begun[2]
+    return _Round(
+        (staged[1] - begun[1]) / traces * 1e6,
+        (folded[1] - staged[1]) / traces * 1e6,
+        postgres / traces * 1e6,
+        (folded[1] - begun[1]) / postgres,
+        traces / (ended[0] - folded[0]),
+    )
 
 
 def main(
-    traces: Annotated[int, typer.Option(min=100, help="Number of traces in a round.")] = 10_000,
-    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds; the best one is shown.")] = 3,
+    traces: Annotated[int, typer.Option(min=100, help="Number of traces in a round.")] = TRACES,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = ROUNDS,
     seed: Annotated[int, typer.Option(help="The same seed makes the same traces.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Stage and fold traces, and print the cost of a dialogue."""
-    out, size = Console(highlight=False), sum(map(len, _Maker(seed).records(100))) / 100
+    """Stage and fold traces, and print the cost of a dialogue: the medians of the rounds."""
     with Workspace() as workspace:
         postgres = PostgresServer(workspace, settings=POSTGRES_SETTINGS)
         postgres.start()
-        asyncio.run(migrate.up(postgres.dsn))
-        found = asyncio.run(_measure(postgres.dsn, traces, rounds, seed))
-    stage, fold = (min((one[step] for one in found), key=lambda each: each.cpu) for step in (0, 1))
-    out.print(f"{traces:,} traces of 4 spans and {size:,.0f} bytes; the best of {rounds} rounds, for each dialogue:")
-    for name, step in (("stage", stage), ("fold", fold)):
-        out.print(f"  {name}: {step.cpu:.0f} µs of CPU, {step.wall:.0f} µs in total")
-    together = stage.wall + fold.wall
-    out.print(f"  both: {stage.cpu + fold.cpu:.0f} µs of CPU, {1e6 / together:,.0f} dialogues/s, one after the other")
+        found = measure(postgres, traces, rounds, seed)
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(found)) + "\n")
+        return
+    sys.stdout.write(
+        f"{found.traces:,} traces of 4 spans and {found.mean_bytes:,.0f} bytes, for each dialogue:\n"
+        f"stage {found.stage:.0f} µs of CPU, fold {found.fold:.0f} µs, PostgreSQL {found.postgres:.0f} µs\n"
+        f"ragledger / PostgreSQL {found.to_postgres:.2f}\n"
+        f"{found.per_second:,.0f} dialogues a second, staged and folded at the same time\n"
+    )
 
 
 if __name__ == "__main__":

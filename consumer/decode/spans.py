@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from consumer.decode.copy_format import NULL, UUID_LENGTH, encode_boolean, encode_bytes, tuple_head
+from consumer.decode.copy_format import NULL, UUID_LENGTH, encode_boolean, encode_bytes, length_prefix, tuple_head
 from consumer.decode.rows import Row
 from consumer.events.otlp.kinds import SPAN, Kept, SpanReason, emptied
 from consumer.events.record import Record
@@ -34,20 +34,23 @@ class SpanRecord(Row, gc=False, kw_only=True):
 
 def span_row(record: Record, kept: Kept) -> Row:
     """The row of one span."""
+    id_, trace_id, user, is_log, is_outline, is_root, resource, content, reason = kept
     encoded = b"".join(
         (
             _HEAD,
-            UUID_LENGTH + kept.id,
-            UUID_LENGTH + kept.trace_id,
-            UUID_LENGTH + kept.user if kept.user else NULL,
-            encode_boolean(kept.is_log),
-            encode_boolean(kept.is_outline),
-            encode_bytes(kept.resource),
-            encode_bytes(kept.content),
+            UUID_LENGTH,
+            id_,
+            UUID_LENGTH,
+            trace_id,
+            UUID_LENGTH + user if user else NULL,
+            encode_boolean(is_log),
+            encode_boolean(is_outline),
+            encode_bytes(resource),
+            length_prefix(len(content)),
+            content,
         )
     )
-    facts = SpanFacts(kept.trace_id, kept.is_root, kept.reason)
-    return Row(record, kept.id, encoded, facts, None, 0, kept.user)
+    return Row(record, id_, encoded, SpanFacts(trace_id, is_root, reason), None, 0, user)
 
 
 def without_content(row: Row) -> Row:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -25,6 +27,8 @@ from consumer.events.rejection import Reason, Rejected
 TRACE_PARTITION = -1
 _json = msgspec.json.Encoder(decimal_format="number")
 _encode = tuple_encoder(DIALOGUE)
+_TRACES_A_STEP = 50
+_FINAL = (Rejected, Skipped)
 
 
 class TraceDialogue(NamedTuple):
@@ -40,18 +44,36 @@ class TraceDialogue(NamedTuple):
 
 
 Judged = TraceDialogue | Skipped | Rejected
+_Step = Callable[[UUID, Any], Any]
 
 
 def judge(folding: Folding, topic: str, traces: Mapping[UUID, Sequence[Stored]]) -> Mapping[UUID, Judged]:
-    """Return the result of each trace: a dialogue, or the reason why it is skipped or rejected."""
-    return {trace_id: _judge(folding, topic, trace_id, stored) for trace_id, stored in traces.items()}
+    """Return the result of each trace: a dialogue, or the reason why it is skipped or rejected.
+
+    Each step is done for several traces before the next step. All steps for one trace after the other would take a
+    fifth more time, because the code of one step stays in the processor's caches.
+    """
+    judged: dict[UUID, Judged] = {}
+    waiting = iter(traces.items())
+    while portion := dict(islice(waiting, _TRACES_A_STEP)):
+        found = built = _each(lambda _, stored: trace_of(stored), portion)
+        steps: Sequence[_Step] = (*folding.steps, partial(_dialogue, topic, built))
+        for step in steps:
+            found = _each(step, found)
+        judged |= found
+    return judged
 
 
-def _judge(folding: Folding, topic: str, trace_id: UUID, stored: Sequence[Stored]) -> Judged:
+def _each(step: _Step, found: Mapping[UUID, Any]) -> dict[UUID, Any]:
+    """The result of a step for each trace, or of an earlier step if that was final."""
+    return {
+        trace_id: one if isinstance(one, _FINAL) else _attempt(step, trace_id, one) for trace_id, one in found.items()
+    }
+
+
+def _attempt(step: _Step, trace_id: UUID, one: Any) -> Any:
     try:
-        trace = trace_of(stored)
-        folded = folding.fold(trace_id, trace)
-        return folded if isinstance(folded, Skipped) else _dialogue(_place(topic, trace_id, trace), folded)
+        return step(trace_id, one)
     except Rejected as rejected:
         return rejected
     except Exception as error:  # noqa: BLE001 - one trace that cannot be read must not block the others
@@ -59,9 +81,9 @@ def _judge(folding: Folding, topic: str, trace_id: UUID, stored: Sequence[Stored
         return Rejected.whole(Reason.INVALID_FIELD, problem)
 
 
-def _dialogue(record: StoredRecord, folded: Folded) -> TraceDialogue:
-    values = folded.values
-    facts = tuple(_fact(values.get(name)) for name in DIALOGUE.facts)
+def _dialogue(topic: str, traces: Mapping[UUID, Trace], trace_id: UUID, folded: Folded) -> TraceDialogue:
+    record, values = _place(topic, trace_id, traces[trace_id]), folded.values
+    facts = tuple([_fact(values.get(name)) for name in DIALOGUE.facts])
     encoded = _encode(_with_raw_citations(values))
     moment = microseconds(values["created_at"])
     row = Row(record, values["id"].bytes, encoded, facts, moment, 0, values["user_id"].bytes, folded.note)
@@ -83,7 +105,7 @@ def offset_of(trace_id: UUID) -> int:
 
 
 def _place(topic: str, trace_id: UUID, trace: Trace) -> StoredRecord:
-    start = min((node.start for node in trace.nodes if node.start), default=0)
+    start = min([node.start for node in trace.nodes if node.start], default=0)
     return StoredRecord(topic, TRACE_PARTITION, offset_of(trace_id), start // 1_000_000, trace_id.hex.encode(), None)
 
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Literal
 from uuid import UUID
+
+import msgspec
 
 LONGEST_KEY = 1024
 """The largest number of characters of a string id."""
@@ -37,7 +40,7 @@ def session_id(namespace: UUID, key: str) -> UUID:
 def id_of(owner: Owner, namespace: UUID, key: str) -> UUID:
     """Return the UUID of a user or a session. Parameters and errors as in :func:`user_id`."""
     if UUID_FORM.fullmatch(key):
-        return UUID(key)
+        return msgspec.convert(key, UUID)
     if not 0 < len(key) <= LONGEST_KEY:
         raise ValueError(f"must have 1 to {LONGEST_KEY} characters, has {len(key)}")
     if "\0" in key:
@@ -48,6 +51,7 @@ def id_of(owner: Owner, namespace: UUID, key: str) -> UUID:
         raise ValueError("holds half of a surrogate pair, which is not a character") from None
 
 
+@cache
 def hasher(owner: Owner, namespace: UUID) -> Callable[[bytes], bytes]:
     """Return a fast function that converts a string id in UTF-8 to the 16 bytes of its UUID, without any check."""
     start = hashlib.sha1(namespace.bytes + f"{owner}:".encode(), usedforsecurity=False)

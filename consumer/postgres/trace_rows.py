@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from consumer.decode.copy_format import microseconds, moment_of
+from consumer.decode.copy_format import microseconds
 from consumer.decode.rows import Row
 from consumer.decode.traces import TraceDialogue
 from consumer.events.dialogue import DIALOGUE
@@ -25,6 +26,7 @@ from consumer.postgres.staging import Outcome, how_to_insert, insert_merging, mo
 
 _STAGE, _TRACES = "stage_changed_dialogues", "dialogue_traces"
 _TRACE_COLUMNS = 12
+_OF_DIALOGUE = itemgetter("id", "user_id", "created_at")
 # A trace contains no feedback, so an update must not overwrite it.
 _CHANGED = tuple(name for name in DIALOGUE.columns if name not in ("id", "user_feedback"))
 
@@ -97,7 +99,7 @@ async def keep_traces(transaction: Transaction, dialogues: Collection[TraceDialo
 
     :raises Refused: :raises Objection: PostgreSQL rejects one of them
     """
-    rows = sorted(map(_trace_row, dialogues))
+    rows = list(map(_trace_row, sorted(dialogues, key=_id)))
     *columns, hashes = zip(*rows, strict=True) if rows else [()] * _TRACE_COLUMNS
     kept = await transaction.execute(load("keep_traces"), *columns, mapping.VERSION, hashes)
     if kept != f"INSERT 0 {len(rows)}":
@@ -123,11 +125,13 @@ async def find_refused_traces(
     return found
 
 
+def _id(dialogue: TraceDialogue) -> bytes:
+    return dialogue.row.id
+
+
 def _trace_row(dialogue: TraceDialogue) -> tuple[Any, ...]:
-    row, folded, content_hash = dialogue
-    assert row.created_at is not None
-    ids = UUID(bytes=row.id), UUID(bytes=row.subject)
-    return (*ids, moment_of(row.created_at), folded.service, folded.environment, *folded.operations, content_hash)
+    folded = dialogue.folded
+    return (*_OF_DIALOGUE(folded.values), folded.service, folded.environment, *folded.operations, dialogue.content_hash)
 
 
 async def states(transaction: Transaction, traces: Collection[UUID]) -> Mapping[UUID, Any]:

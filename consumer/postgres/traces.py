@@ -162,7 +162,8 @@ class PostgresTraces:
         erased = self._erasures.known
         known = await trace_rows.states(transaction, chunk.marks)
         await self._read(transaction, chunk, {trace for trace, state in known.items() if state["is_closed"]})
-        chunk.erased |= {trace for trace, users in chunk.users.items() if erased.among(user.bytes for user in users)}
+        if erased:
+            chunk.erased |= {trace for trace, ids in chunk.users.items() if erased.among(user.bytes for user in ids)}
         normal = {trace: spans for trace, spans in chunk.spans.items() if trace not in chunk.erased}
         chunk.judged.update(await aside(partial(judge, self._folding, self._topic, normal)))
         self._postpone_incomplete(chunk)

@@ -111,6 +111,20 @@ async def test_a_late_span_changes_the_dialogue_and_its_days(world: World) -> No
     assert (await world.fold()).outcomes == {}
 
 
+async def test_a_span_that_was_staged_under_another_id_counts_once(world: World) -> None:
+    """An earlier version derived other ids. A record that is read again after the update changes nothing."""
+    _, spans = one_trace(1)
+    await world.stage(*spans)
+    assert (await world.fold()).outcomes == {("inserted", ""): 1}
+    before = world.dialogues()
+    world.query("UPDATE staged_spans SET id = gen_random_uuid()")
+    await world.stage(*spans)
+    assert (await world.fold()).outcomes == {("unchanged", ""): 1}
+    assert world.query("SELECT count(*) AS n FROM staged_spans") == [{"n": 8}]
+    assert world.query("SELECT spans FROM dialogue_traces") == [{"spans": 4}]
+    assert world.dialogues() == before
+
+
 async def test_a_late_span_that_states_the_cost_settles_it_for_good(world: World) -> None:
     """The cost was computed. After a span states it, other prices do not change it."""
     trace = UUID(int=6)

@@ -175,7 +175,7 @@ def _sum(values: Iterable[Any]) -> Any:
 
 def number(value: Any) -> Decimal | None:
     """The exact value of a number, or of a text that holds a number; None if the value is not a number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
+    if value is None or isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
         return None
     try:
         return Decimal(str(value))
@@ -245,8 +245,7 @@ def entries(node: Node) -> Entries:
     """The indexed attributes, by family, by index, and by the rest of the name after the index."""
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for name, value in node.attributes.items():
-        match = _INDEXED.fullmatch(name) if name.startswith(_BEGINNINGS) else None
-        if match:
+        if name.startswith(_BEGINNINGS) and (match := _INDEXED.fullmatch(name)):
             family, index, rest = match.groups()
             found.setdefault(family, {}).setdefault(int(index), {})[rest] = value
     return found

@@ -19,6 +19,8 @@ _CALL_TYPES = frozenset({"tool_call", "tool-call", "tool_use", "function_call", 
 _LISTS = ("messages", "choices", "generations", "output", "contents", "input")
 _TOOL_REASONS = ("tool_call", "tool-call", "tool_use", "function_call")
 _MOST_LEVELS = 12
+UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeEncodeError)
+"""The errors for a text that is not JSON."""
 
 
 class Said(NamedTuple):
@@ -37,7 +39,7 @@ def decoded(value: Any) -> Any:
         return value
     try:
         return msgspec.json.decode(value)
-    except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError):
+    except UNREADABLE:
         return value
 
 
@@ -53,17 +55,41 @@ def said(value: Any, role: str) -> Sequence[Said]:
 
 
 def question_in(value: Any) -> str | None:
-    """The last user message in a value of the current form, role and parts. Earlier messages are not read."""
-    found = decoded(value)
-    if isinstance(found, list) and _is_present_form(found):
-        for one in reversed(found):
-            if one["role"] == USER and (text := text_of(one["parts"])).strip():
+    """The last user message in a value of the current form, role and parts. Earlier messages are not decoded."""
+    try:
+        messages = _present_form.decode(value) if isinstance(value, str) else _present_messages(value)
+        for one in reversed(messages):
+            if one.role == USER and (text := text_of(list(map(_part, one.parts)))).strip():
                 return text
+    except UNREADABLE:
+        pass
     return None
 
 
+class _Message(msgspec.Struct, gc=False):
+    """A message in the current form."""
+
+    role: Any
+    parts: list[msgspec.Raw]
+
+
+_present_form = msgspec.json.Decoder(list[_Message])
+
+
+def _present_messages(value: Any) -> Sequence[_Message]:
+    is_present = isinstance(value, list) and _is_present_form(value)
+    return [_Message(one["role"], one["parts"]) for one in value] if is_present else ()
+
+
+def _part(part: Any) -> Any:
+    return msgspec.json.decode(part) if isinstance(part, msgspec.Raw) else part
+
+
 def _is_present_form(messages: list[Any]) -> bool:
-    return all(isinstance(one, dict) and "role" in one and isinstance(one.get("parts"), list) for one in messages)
+    for one in messages:
+        if not isinstance(one, dict) or "role" not in one or not isinstance(one.get("parts"), list):
+            return False
+    return True
 
 
 def last_of_user(messages: Sequence[Said]) -> str | None:
@@ -139,7 +165,7 @@ def text_of(content: Any, between: str = "\n") -> str:
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else [content]
-    return between.join(text for text in map(_text_of_part, parts) if text)
+    return between.join(filter(None, map(_text_of_part, parts)))
 
 
 def _text_of_part(part: Any) -> str:
@@ -147,14 +173,19 @@ def _text_of_part(part: Any) -> str:
         return part
     if not isinstance(part, dict) or part.get("type") not in _TEXT_TYPES or part.get("thought") is True:
         return ""
-    return next((part[name] for name in ("text", "content", "refusal") if isinstance(part.get(name), str)), "")
+    for name in ("text", "content", "refusal"):
+        if isinstance(text := part.get(name), str):
+            return text
+    return ""
 
 
 def _calls_tool(content: Any) -> bool:
-    return isinstance(content, list) and any(
-        isinstance(part, dict)
-        and (part.get("type") in _CALL_TYPES or "functionCall" in part or "function_call" in part)
-        for part in content
+    return isinstance(content, list) and any(map(_is_tool_call, content))
+
+
+def _is_tool_call(part: Any) -> bool:
+    return isinstance(part, dict) and (
+        part.get("type") in _CALL_TYPES or "functionCall" in part or "function_call" in part
     )
 
 

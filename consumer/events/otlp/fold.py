@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from consumer.events import ids
 from consumer.events.costs import CostError, CostNote, Pricing, Usage
 from consumer.events.dialogue import AMOUNT, DIALOGUE
-from consumer.events.fields import Uuid, check_storable
+from consumer.events.fields import INT_MAX, check_storable
 from consumer.events.kind import Values
 from consumer.events.otlp import calls, mapping
 from consumer.events.otlp.documents import citations_of
@@ -65,6 +65,23 @@ class Folded(NamedTuple):
     note: CostNote | None = None
 
 
+class _Answered(NamedTuple):
+    """A trace, the fields that the application sets, and the call that answered, with its text, or None."""
+
+    trace: Trace
+    own: Mapping[str, Any]
+    call: Node | None
+    answer: str | None
+
+
+class _Gathered(NamedTuple):
+    """The fields of the dialogue of a trace, not validated yet."""
+
+    answered: _Answered
+    usage: calls.Usage
+    members: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Folding:
     """Folds traces into dialogues.
@@ -83,16 +100,39 @@ class Folding:
 
         :raises Rejected: the trace is a dialogue, but a field is missing or a column does not accept its value
         """
+        found: Any = trace
+        for step in self.steps:
+            found = step(trace_id, found)
+            if isinstance(found, Skipped):
+                break
+        result: Folded | Skipped = found
+        return result
+
+    @property
+    def steps(self) -> Sequence[Callable[[UUID, Any], Any]]:
+        """The steps of :meth:`fold`. Each takes the trace id and the result of the step before; the first takes the
+        trace. If one returns `Skipped`, the trace is not a dialogue, and the next steps are left out.
+        """
+        return self._answer, self._gather, self._complete
+
+    def _answer(self, _trace_id: UUID, trace: Trace) -> _Answered | Skipped:
         own = _own(trace)
         call, answer = _answering(trace)
         if call is None and not own:
             skipped = _why_none(trace)
             if skipped is not None:
                 return skipped
+        return _Answered(trace, own, call, answer)
+
+    def _gather(self, trace_id: UUID, answered: _Answered) -> _Gathered:
+        trace, own, call, answer = answered
         usage = calls.usage_of(trace)
         members = self._members(trace_id, trace, usage)
         members |= {**_from_call(call or _last_call(trace), answer), **own}
-        members = {name: value for name, value in members.items() if value is not None}
+        return _Gathered(answered, usage, {name: value for name, value in members.items() if value is not None})
+
+    def _complete(self, _trace_id: UUID, gathered: _Gathered) -> Folded:
+        (trace, own, call, _), usage, members = gathered
         missing = [name for name in ("user_id", "session_id", "query", "response", "model_used") if name not in members]
         if missing:
             faults = [Fault(name, _why_missing(name, trace, call)) for name in missing]
@@ -106,10 +146,10 @@ class Folding:
 
         :raises ValueError: the value cannot be an id; the message says why
         """
-        return _uuid(value) or ids.user_id(self.namespace, str(value))
+        return ids.user_id(self.namespace, str(value))
 
     def _session_of(self, value: Any) -> UUID:
-        return _uuid(value) or ids.session_id(self.namespace, str(value))
+        return ids.session_id(self.namespace, str(value))
 
     def _members(self, trace_id: UUID, trace: Trace, usage: calls.Usage) -> dict[str, Any]:
         """The fields that come from the whole trace, in the form that an event has."""
@@ -156,18 +196,31 @@ def _validated(members: Mapping[str, Any], own: Mapping[str, Any]) -> Values:
             return {name: _value(name, member) for name, member in members.items()}
     except PydanticCustomError:
         pass  # the complete validation below reports every fault
-    plain = {name: str(member) if isinstance(member, UUID) else member for name, member in members.items()}
-    return DIALOGUE.validate(plain)
+    return DIALOGUE.validate({name: _as_in_event(member) for name, member in members.items()})
 
 
 def _value(name: str, member: Any) -> Any:
-    is_done = isinstance(member, UUID) or name == "citations"
-    return member if is_done else DIALOGUE.fields[name].parse(member)
+    if isinstance(member, (UUID, datetime)) or name == "citations":
+        return member  # the fold has made it
+    if type(member) is int and 0 <= member <= INT_MAX:
+        return member
+    return DIALOGUE.fields[name].parse(_as_in_event(member))
+
+
+def _as_in_event(member: Any) -> Any:
+    """A value that the fold has made, in the form that an event has. Any other value is returned unchanged."""
+    if isinstance(member, UUID):
+        return str(member)
+    if isinstance(member, datetime):
+        return member.isoformat()
+    return Decimal(member) if type(member) is int else member
 
 
 def _own(trace: Trace) -> dict[str, Any]:
     """The fields that the application sets with attributes of its own. The root takes precedence."""
     found: dict[str, Any] = {}
+    if mapping.OWN_FIELDS.keys().isdisjoint(trace.names):
+        return found
     for node in trace.root_first:
         for name in mapping.OWN_FIELDS.keys() & node.attributes.keys():
             column = mapping.OWN_FIELDS[name]
@@ -194,8 +247,7 @@ def _exactly(value: Any) -> Any:
 
 def _answering(trace: Trace) -> tuple[Node | None, str | None]:
     """The last model call, by end time, that has a text and no error; and its text."""
-    by_end = sorted(trace.of(Role.MODEL_CALL), key=lambda node: (node.end, node.start, node.id), reverse=True)
-    for call in by_end:
+    for call in sorted(trace.of(Role.MODEL_CALL), key=_by_end, reverse=True):
         answer = None if call.failed else calls.answer_of(call)
         if answer is not None:
             return call, answer
@@ -204,9 +256,11 @@ def _answering(trace: Trace) -> tuple[Node | None, str | None]:
 
 def _last_call(trace: Trace) -> Node | None:
     """The last model call; None if there is none. Calls without an error take precedence."""
-    return max(
-        trace.of(Role.MODEL_CALL), key=lambda node: (not node.failed, node.end, node.start, node.id), default=None
-    )
+    return max(trace.of(Role.MODEL_CALL), key=lambda node: (not node.failed, *_by_end(node)), default=None)
+
+
+def _by_end(node: Node) -> tuple[int, int, bytes]:
+    return node.end, node.start, node.id
 
 
 def _why_none(trace: Trace) -> Skipped | None:
@@ -236,8 +290,7 @@ def _tokens(usage: calls.Usage) -> dict[str, Any]:
     total = usage.total
     if usage.prompt is not None and usage.completion is not None:
         total = usage.prompt + usage.completion
-    counts = {"prompt_tokens": usage.prompt, "completion_tokens": usage.completion, "total_tokens": total}
-    return {name: Decimal(count) for name, count in counts.items() if count is not None}
+    return {"prompt_tokens": usage.prompt, "completion_tokens": usage.completion, "total_tokens": total}
 
 
 def _times(trace: Trace) -> dict[str, Any]:
@@ -246,23 +299,15 @@ def _times(trace: Trace) -> dict[str, Any]:
     nodes = [root] if root is not None and root.start else [node for node in trace.nodes if node.start]
     if not nodes:
         return {}
-    start, end = min(node.start for node in nodes), max(node.end for node in nodes)
-    micros = _rounded(start)
-    took = {"latency_ms": Decimal(end - start) / 1_000_000} if end >= start else {}
-    return {"created_at": (_EPOCH + timedelta(microseconds=micros)).isoformat(), **took}
+    start, end = min([node.start for node in nodes]), max([node.end for node in nodes])
+    took = {"latency_ms": (end - start + 500_000) // 1_000_000} if end >= start else {}
+    return {"created_at": _EPOCH + timedelta(microseconds=_rounded(start)), **took}
 
 
 def _rounded(nanoseconds: int) -> int:
     """Nanoseconds as microseconds, rounded half to even like every other time."""
     micros, rest = divmod(nanoseconds, 1000)
     return micros + (rest > 500 or (rest == 500 and micros % 2 == 1))
-
-
-def _uuid(value: Any) -> UUID | None:
-    try:
-        return Uuid().parse(value)
-    except PydanticCustomError:
-        return None
 
 
 def _origin(trace: Trace) -> tuple[str | None, str | None]:
@@ -276,16 +321,21 @@ def _origin(trace: Trace) -> tuple[str | None, str | None]:
 
 def _text(node: Node, names: Sequence[mapping.Attribute]) -> str | None:
     """The first of these resource attributes, if it is a text that the database can store."""
-    value = next((node.resource[one.name] for one in names if node.resource.get(one.name)), None)
-    return value if isinstance(value, str) and "\0" not in value else None
+    for attribute in names:
+        value = node.resource.get(attribute.name)
+        if value:
+            return value if isinstance(value, str) and "\0" not in value else None
+    return None
 
 
 def _operations(trace: Trace) -> Operations:
     roles = [node.role for node in trace.nodes]
-    counted = (Role.MODEL_CALL, Role.RETRIEVAL, Role.TOOL, Role.EMBEDDING)
-    calls_, retrievals, tools, embeddings = map(roles.count, counted)
-    failed = sum(node.failed for node in trace.nodes)
+    failed = [node.failed for node in trace.nodes].count(True)
+    calls_, retrievals, tools, embeddings = map(roles.count, _COUNTED)
     return Operations(len(roles), calls_, retrievals, tools, embeddings, failed)
+
+
+_COUNTED = (Role.MODEL_CALL, Role.RETRIEVAL, Role.TOOL, Role.EMBEDDING)
 
 
 _ADVICE = {

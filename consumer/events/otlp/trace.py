@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ class Event(NamedTuple):
     body: Any = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Node:
     """A span as a node of its trace.
 
@@ -53,7 +53,8 @@ class Node:
     dropped: int
     attributes: Values
     resource: Values
-    events: list[Event] = field(default_factory=list)
+    events: list[Event]
+    said: Sequence[Values]
 
     def get(self, names: Iterable[str]) -> Any:
         """The value of the first of these attributes that the span, or an event with its content, has; else None."""
@@ -63,41 +64,33 @@ class Node:
                     return value
         return None
 
-    def finish(self) -> None:
-        """Sort the events and collect the attributes. Call it once all events are added."""
-        self.said: Sequence[Values] = (self.attributes,)
-        if self.events:
-            self.events.sort(key=lambda event: event.time)
-            details = (event.attributes for event in self.events if event.name == mapping.DETAILS_EVENT)
-            self.said = (self.attributes, *details)
+    def add_events(self, events: Iterable[Event]) -> None:
+        """Add events in order of time. Events of equal times stay in the order in which they were added."""
+        self.events.extend(events)
+        self.events.sort(key=lambda event: event.time)
+        details = (event.attributes for event in self.events if event.name == mapping.DETAILS_EVENT)
+        self.said = (self.attributes, *details)
 
 
-@dataclass(eq=False)
 class Trace:
-    """The spans of a trace, sorted by time and then by id."""
+    """The spans of a trace, sorted by time and then by id.
 
-    nodes: Sequence[Node]
+    :ivar root: the first span without a parent; None if there is none
+    :ivar root_first: the spans with the root first. Values of the whole trace come from the first span that has them
+    :ivar names: the names of all attributes
+    """
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = nodes
+        self.root: Node | None = next((node for node in nodes if not node.parent), None)
+        root = self.root
+        self.root_first = nodes if root is None else [root, *[node for node in nodes if node is not root]]
+        self.names = frozenset(chain.from_iterable([names for node in nodes for names in node.said]))
 
     @cached_property
     def by_id(self) -> Mapping[bytes, Node]:
         """The spans by their ids."""
         return {node.id: node for node in self.nodes}
-
-    @cached_property
-    def root(self) -> Node | None:
-        """The first span without a parent; None if there is none."""
-        return next((node for node in self.nodes if not node.parent), None)
-
-    @cached_property
-    def root_first(self) -> Sequence[Node]:
-        """The spans with the root first. Values of the whole trace come from the first span that has them."""
-        root = self.root
-        return self.nodes if root is None else [root, *(node for node in self.nodes if node is not root)]
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """The names of all attributes."""
-        return frozenset(chain.from_iterable(attributes for node in self.nodes for attributes in node.said))
 
     def of(self, role: Role) -> Sequence[Node]:
         """The spans of a role."""
@@ -126,33 +119,48 @@ def trace_of(stored: Iterable[Stored]) -> Trace:
 
     Duplicates count once. If a span has several versions, the version with the latest end counts.
     """
-    nodes: dict[bytes, tuple[tuple[int, bytes], Node]] = {}
-    logs: list[tuple[bytes, Event]] = []
-    for one in sorted(set(stored)):
+    spans: dict[bytes, _Version] = {}
+    logs: set[Stored] = set()
+    for one in stored:
         if one.is_log:
-            record = LogRecord.FromString(one.content)
-            logs.append((record.span_id, _log_event(record)))
+            logs.add(one)
             continue
         span = Span.FromString(one.content)
-        rank = (span.end_time_unix_nano, one.content)
-        if span.span_id not in nodes or nodes[span.span_id][0] < rank:
-            nodes[span.span_id] = rank, _node(span, one.resource)
-    found = [node for _, node in nodes.values()]
-    for span_id, event in logs:
-        if span_id in nodes:
-            nodes[span_id][1].events.append(event)
-    for node in found:
-        node.finish()
-    return Trace(sorted(found, key=lambda node: (node.start, node.end, node.id)))
+        other = spans.setdefault(span.span_id, (span, one))
+        if other[1] is not one and _counts_more((span, one), other):
+            spans[span.span_id] = span, one
+    nodes = {span_id: _node(span, one.resource) for span_id, (span, one) in spans.items()}
+    if logs:
+        _join(nodes, map(_log_event, sorted(logs)))
+    return Trace(sorted(nodes.values(), key=lambda node: (node.start, node.end, node.id)))
+
+
+_Version = tuple[Span, Stored]
+
+
+def _counts_more(version: _Version, other: _Version) -> bool:
+    """Whether this version of a span counts more than the other. It never depends on which one arrived first."""
+    (span, stored), (other_span, other_stored) = version, other
+    rank, other_rank = (span.end_time_unix_nano, stored.content), (other_span.end_time_unix_nano, other_stored.content)
+    return rank > other_rank or (rank == other_rank and stored.resource < other_stored.resource)
+
+
+def _join(nodes: Mapping[bytes, Node], events: Iterable[tuple[bytes, Event]]) -> None:
+    """Add events to the spans that they name."""
+    of_spans: dict[bytes, list[Event]] = {}
+    for span_id, event in events:
+        of_spans.setdefault(span_id, []).append(event)
+    for span_id in of_spans.keys() & nodes.keys():
+        nodes[span_id].add_events(of_spans[span_id])
 
 
 def _node(span: Span, resource: bytes) -> Node:
-    attributes = values_of(span.attributes)
-    role = role_of(attributes)
-    if role is Role.OTHER and any(event.name == mapping.RESULT_EVENT for event in span.events):
+    found = span.attributes
+    attributes = values_of(found)
+    role, events = role_of(attributes), span.events
+    if role is Role.OTHER and any(event.name == mapping.RESULT_EVENT for event in events):
         role = Role.RETRIEVAL
-    events = [Event(event.name, event.time_unix_nano, values_of(event.attributes)) for event in span.events]
-    return Node(
+    node = Node(
         span.span_id,
         span.parent_span_id,
         span.start_time_unix_nano,
@@ -164,8 +172,12 @@ def _node(span: Span, resource: bytes) -> Node:
         span.dropped_attributes_count,
         attributes,
         _resource(resource),
-        events,
+        [],
+        (attributes,),
     )
+    if events:
+        node.add_events(Event(event.name, event.time_unix_nano, values_of(event.attributes)) for event in events)
+    return node
 
 
 @lru_cache(maxsize=1024)
@@ -174,10 +186,13 @@ def _resource(raw: bytes) -> Values:
     return values_of(Resource.FromString(raw).attributes)
 
 
-def _log_event(record: LogRecord) -> Event:
+def _log_event(stored: Stored) -> tuple[bytes, Event]:
+    """The event of a log record, with the id of its span."""
+    record = LogRecord.FromString(stored.content)
     attributes = values_of(record.attributes)
     name = record.event_name or attributes.get("event.name", "")
-    return Event(name, record.time_unix_nano or record.observed_time_unix_nano, attributes, value_of(record.body))
+    moment = record.time_unix_nano or record.observed_time_unix_nano
+    return record.span_id, Event(name, moment, attributes, value_of(record.body))
 
 
 def values_of(attributes: Iterable[Any]) -> dict[str, Any]:

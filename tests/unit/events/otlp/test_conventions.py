@@ -361,6 +361,22 @@ def test_documents_of_other_conventions_are_citations(attributes: Mapping[str, A
     assert found["citations"] == [{"source": "s"}]
 
 
+@pytest.mark.parametrize("form", ["text", "structured"])
+def test_messages_and_documents_may_be_json_or_structured(form: str) -> None:
+    """Members that the dialogue does not need, and messages before the question, may have any form."""
+    messages: Any = [{"role": "system", "parts": [7]}, message("user", QUESTION), message("assistant", "Let me see.")]
+    documents: Any = [{"id": "d1", "content": {"x": []}, "score": 0.25, "metadata": {"uri": "https://a", "title": "A"}}]
+    if form == "text":
+        messages, documents = json.dumps(messages), json.dumps(documents)
+    found = values(
+        root(),
+        span(TRACE, 2, {"gen_ai.operation.name": "retrieval", "gen_ai.retrieval.documents": documents}, parent=1),
+        span(TRACE, 3, chat("", ANSWER) | {"gen_ai.input.messages": messages}, parent=1),
+    )
+    assert found["query"] == QUESTION
+    assert found["citations"] == [{"source": "https://a", "title": "A", "confidence": Decimal("0.25")}]
+
+
 def test_attributes_of_the_application_override_every_field() -> None:
     """They may be on any span. Numbers may be numbers or texts, and citations may be JSON or structured."""
     own = {
@@ -479,6 +495,17 @@ def test_the_version_of_a_span_with_the_later_end_counts() -> None:
     early = span(TRACE, 2, chat(QUESTION, "half an ans"), parent=1, took=50)
     late = span(TRACE, 2, chat(QUESTION, ANSWER), parent=1, took=100)
     assert values(root(), early, late)["response"] == values(late, early, root())["response"] == ANSWER
+
+
+def test_equal_versions_of_a_span_count_by_their_resource() -> None:
+    """The order in which they come does not matter."""
+    records = [record(root(), span(TRACE, 2, chat(QUESTION, ANSWER), parent=1), service=name) for name in "abc"]
+    results = []
+    for order in (records, records[::-1], records[1:] + records[:1]):
+        result = fold(TRACE, [one for value in order for one in staged([(Signal.SPANS, value)])[TRACE]])
+        assert isinstance(result, Folded)
+        results.append((result.service, result.operations.spans))
+    assert results == [("a", 2)] * 3
 
 
 def test_a_copy_of_a_span_that_has_not_ended_is_ignored() -> None:
