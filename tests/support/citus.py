@@ -1,0 +1,88 @@
+"""The Citus cluster whose coordinator `RAGLEDGER_TEST_CITUS_DSN` names, and schemas of ragledger in it."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import NamedTuple
+from urllib.parse import quote
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from consumer.admin import distribute, migrate
+from consumer.admin.distribute import Key
+from consumer.maintenance.table_partitions import convert
+
+VARIABLE = "RAGLEDGER_TEST_CITUS_DSN"
+# Tests share one database, because a new one would need the extension on every node. They take turns.
+_LOCK = "SELECT pg_advisory_lock(hashtextextended('ragledger tests', 0))"
+
+
+class Form(NamedTuple):
+    """How a table is distributed: by which key, and whether it has months."""
+
+    key: Key
+    has_months: bool
+
+
+DISTRIBUTED: Mapping[str, Form] = {
+    "distributed_by_id": Form(Key.ID, False),
+    "distributed_by_user": Form(Key.USER, False),
+    "months_by_id": Form(Key.ID, True),
+    "months_by_user": Form(Key.USER, True),
+}
+
+
+def is_there() -> bool:
+    """Return whether a cluster is named."""
+    return bool(os.environ.get(VARIABLE))
+
+
+@contextmanager
+def fresh_schema() -> Iterator[str]:
+    """Create a schema. Yield the DSN of sessions in it, and drop it afterwards."""
+    if not is_there():
+        pytest.skip(f"{VARIABLE} names no coordinator of a Citus cluster")
+    dsn, name = os.environ[VARIABLE], f"test_{uuid4().hex}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(_LOCK)
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+        try:
+            options = quote(f"-csearch_path={name}", safe="")
+            yield f"{dsn}{'&' if '?' in dsn else '?'}options={options}"
+        finally:
+            connection.execute("SET client_min_messages = error")
+            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
+
+
+@contextmanager
+def migrated_schema() -> Iterator[str]:
+    """Yield the DSN of a migrated schema whose table is not distributed yet."""
+    with fresh_schema() as dsn:
+        _apart(lambda: asyncio.run(migrate.up(dsn)))
+        yield dsn
+
+
+@contextmanager
+def distributed_schema(name: str) -> Iterator[str]:
+    """Yield the DSN of a migrated schema whose empty table is distributed in the named form."""
+    with migrated_schema() as dsn:
+        distribute_as(dsn, DISTRIBUTED[name])
+        yield dsn
+
+
+def distribute_as(dsn: str, form: Form) -> None:
+    """Distribute the table in a form."""
+    if form.has_months:
+        _apart(lambda: asyncio.run(convert(dsn, months_ahead=1)))
+    _apart(lambda: asyncio.run(distribute.apply(dsn, form.key, None, lambda _: None)))
+
+
+def _apart(work: Callable[[], object]) -> None:
+    """Run this in a thread of its own, because the thread of the caller may run an event loop already."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(work).result()
