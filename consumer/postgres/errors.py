@@ -27,6 +27,7 @@ from consumer.postgres.queries import name_of
 from consumer.postgres.tls import certificate_problem
 
 UNIQUE_VIOLATION = "23505"
+INTERNAL_ERROR = "XX000"
 _SCHEMA_MISSING = frozenset({"42P01", "42703", "42704", "3F000"})
 # "No data" in the SQL standard. Here: a row was not inserted although its id is new.
 SKIPPED = "02000"
@@ -158,7 +159,7 @@ def skipped(table: str) -> Refused:
 
 
 def _translate(error: asyncpg.PostgresError, statement: str = "") -> StoreError:
-    sqlstate, constraint = error.sqlstate or "XX000", _constraint(error)
+    sqlstate, constraint = error.sqlstate or INTERNAL_ERROR, _constraint(error)
     if sqlstate[:2] in _DATA_CLASSES:
         return Refused(_describe(error, sqlstate, _places(error)), sqlstate, constraint, statement)
     places = [*([f"statement {statement}"] if statement else []), *_places(error)]

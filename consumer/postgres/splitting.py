@@ -104,7 +104,7 @@ async def _portions(transaction: Transaction, kind: Kind, how: Insertion, names:
     (found,) = await transaction.fetch(load("split_values"), kind.table, list(kind.columns))
     portion = load("split_portion_keeping_ids" if how.keeps_ids else "split_portion")
     columns = {"table": kind.table, "names": ", ".join(kind.columns), "values": found["values"]}
-    insert = portion.format(ids=IDS.get(kind.table), **columns, **names)
+    insert = portion.format(ids=IDS.get(kind.table), key=how.key, **columns, **names)
     codes = {"outages": OUTAGES, "raised": RAISED, "skipped": SKIPPED}
     return load("split_insert").format(
         insert=insert, table=kind.table, seconds=transaction.round_seconds, **codes, **names

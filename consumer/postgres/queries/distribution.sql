@@ -192,3 +192,13 @@ SELECT create_distributed_table(
 -- Free the disk of the rows that the coordinator still holds in a table that was distributed. No query sees them.
 -- $1 table
 SELECT truncate_local_data_after_distributing_table($1::text::regclass)
+
+
+-- name: distribution_prepared
+-- The transactions of Citus that each node has prepared and not committed, separated by spaces; the error if it does
+-- not answer.
+SELECT format('%s:%s', nodename, nodeport) AS name, success AS answers, result
+FROM run_command_on_all_nodes($$
+    SELECT string_agg(gid, ' ') FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE 'citus\_%'
+$$)
+JOIN pg_dist_node USING (nodeid)

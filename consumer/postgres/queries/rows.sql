@@ -2,9 +2,11 @@
 
 
 -- name: how_to_insert
--- How to insert rows into a table: three facts.
+-- How to insert rows into a table: four facts.
 -- keeps_ids: whether the table keeps known ids. A partitioned ai_dialogue_log does, because no index can keep its ids
 -- unique. Then this transaction inserts the ids itself, many at once, and the triggers for other writers skip its rows.
+-- spread_key: the same for a table on a Citus cluster, which has no such triggers: its primary key, if the known ids are
+-- on the cluster too.
 -- may_change: whether a trigger of the owner may leave rows out, or change their ids and times.
 -- misfits: columns whose type reads other bytes than the service writes. PostgreSQL would refuse each row, or take the
 -- bytes of one number for another number.
@@ -15,6 +17,14 @@ SELECT
         FROM pg_trigger
         WHERE tgrelid = to_regclass($1::text) AND tgname = 'keep_dialogue_id_on_insert'
     ) IS NOT NULL AS keeps_ids,
+    (
+        SELECT string_agg(quote_ident(attname), ', ' ORDER BY array_position(indkey::int2[], attnum))
+        FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
+        WHERE indrelid = to_regclass($1) AND $1 = 'ai_dialogue_log' AND indisprimary AND EXISTS (
+            SELECT FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
+            WHERE tgrelid = to_regclass('known_ids') AND proname = 'citus_truncate_trigger'
+        )
+    ) AS spread_key,
     EXISTS (
         SELECT FROM pg_trigger
         WHERE tgtype & 7 = 7 AND tgenabled IN ('O', 'A')  -- 7: for each row, before, INSERT
@@ -39,9 +49,9 @@ SELECT
 -- name: ids_missing
 -- The given ids that the table does not contain.
 -- {table}  $1 ids
-SELECT staged.id
-FROM unnest($1::uuid[]) AS staged (id)
-WHERE NOT EXISTS (SELECT FROM {table} AS present WHERE present.id = staged.id)
+SELECT unnest($1::uuid[]) AS id
+EXCEPT
+SELECT id FROM {table} WHERE id = ANY ($1::uuid[])
 
 
 -- name: make_stage
@@ -76,14 +86,14 @@ RETURNING id
 -- name: merge_keeping_ids
 -- Insert the new rows of the staging table into a table that keeps known ids: each new id once, with its first row. A
 -- row whose id is already known is a duplicate. A conflict with any other constraint is an error.
--- {table}  {ids}: where its ids are kept  {stage}  {names}: the columns
+-- {table}  {ids}: where its ids are kept  {stage}  {names}: the columns  {key}: the primary key
 WITH new AS (
     INSERT INTO {ids} (id) SELECT id FROM {stage} ON CONFLICT (id) DO NOTHING RETURNING id
 )
 INSERT INTO {table} ({names})
 SELECT {names} FROM {stage}
 WHERE ctid IN (SELECT min({stage}.ctid) FROM {stage} JOIN new USING (id) GROUP BY id)
-ON CONFLICT (id, created_at) DO NOTHING
+ON CONFLICT ({key}) DO NOTHING
 RETURNING id
 
 
@@ -95,7 +105,8 @@ SELECT {moment} AS moment FROM {table} WHERE id = ANY ($1::uuid[])
 
 -- name: rows_hidden
 -- Whether row-level security hides rows of a table from our role: it applies to the role, and either no policy shows it
--- every row, or a restrictive policy hides some again.
+-- every row, or a restrictive policy hides some again. Also whether the table is distributed over a Citus cluster, which
+-- gives it a trigger of its own.
 -- $1 table
 WITH ours AS (
     SELECT polpermissive AS permissive, pg_get_expr(polqual, polrelid) = 'true' AS shows_all
@@ -109,7 +120,11 @@ SELECT
     row_security_active($1::text) AND (
         NOT EXISTS (SELECT FROM ours WHERE permissive AND shows_all)
         OR EXISTS (SELECT FROM ours WHERE NOT permissive AND NOT shows_all)
-    ) AS hidden
+    ) AS hidden,
+    EXISTS (
+        SELECT FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
+        WHERE tgrelid = $1::text::regclass AND proname = 'citus_truncate_trigger'
+    ) AS is_spread
 
 
 -- name: split_begin
@@ -160,10 +175,7 @@ BEGIN
         BEGIN
             SET CONSTRAINTS ALL DEFERRED;
             {insert};
-            IF EXISTS (
-                SELECT FROM unnest(missing) AS staged (id)
-                WHERE NOT EXISTS (SELECT FROM {table} AS present WHERE present.id = staged.id)
-            ) THEN
+            IF (SELECT count(DISTINCT id) FROM {table} WHERE id = ANY (missing)) < cardinality(missing) THEN
                 RAISE EXCEPTION USING ERRCODE = '{skipped}', TABLE = '{table}';
             END IF;
             SET CONSTRAINTS ALL IMMEDIATE;
@@ -261,7 +273,8 @@ SELECT array_agg(id) INTO missing FROM (SELECT id FROM portion EXCEPT SELECT id 
 -- name: split_portion_keeping_ids
 -- One portion of a split into a table that keeps known ids: each new id once, with its first row. `missing` holds the
 -- ids that were new but whose rows were not inserted.
--- Formatted in: table, ids (where its ids are kept), names, values (what becomes of the staged columns), stage, new.
+-- Formatted in: table, ids (where its ids are kept), key (the primary key), names, values (what becomes of the staged
+-- columns), stage, new.
 WITH portion AS (
     SELECT * FROM {stage} WHERE number >= at.number AND number < at.number + at.size
 ),
@@ -273,7 +286,7 @@ inserted AS (
     SELECT {values} FROM portion
     WHERE number IN (SELECT min(number) FROM portion JOIN kept USING (id) GROUP BY id)
     ORDER BY number
-    ON CONFLICT (id, created_at) DO NOTHING
+    ON CONFLICT ({key}) DO NOTHING
     RETURNING id
 ),
 noted AS (
