@@ -41,7 +41,7 @@ async def await_prepared(transaction: Transaction) -> None:
 
 
 async def _prepared(transaction: Transaction) -> set[str]:
-    rows = await transaction.fetch(load("distribution_prepared"))
+    rows = await transaction.fetch(load("distribution_prepared").format(seconds=0))
     silent = [f"{row['name']}: {row['result']}" for row in rows if not row["answers"]]
     if silent:
         raise Unavailable(f"a node of the cluster does not answer ({'; '.join(silent)})", Cause.CONNECTION)

@@ -52,7 +52,7 @@ def fresh_schema() -> Iterator[str]:
         connection.execute(_LOCK)
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
         try:
-            options = quote(f"-csearch_path={name}", safe="")
+            options = quote(f"-csearch_path={name} -ccitus.enable_unsafe_triggers=on", safe="")
             yield f"{dsn}{'&' if '?' in dsn else '?'}options={options}"
         finally:
             connection.execute("SET client_min_messages = error")

@@ -197,8 +197,24 @@ SELECT truncate_local_data_after_distributing_table($1::text::regclass)
 -- name: distribution_prepared
 -- The transactions of Citus that each node has prepared and not committed, separated by spaces; the error if it does
 -- not answer.
+-- {seconds}: only those that were prepared this long ago
 SELECT format('%s:%s', nodename, nodeport) AS name, success AS answers, result
 FROM run_command_on_all_nodes($$
     SELECT string_agg(gid, ' ') FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE 'citus\_%'
+      AND prepared <= clock_timestamp() - interval '{seconds} seconds'
 $$)
 JOIN pg_dist_node USING (nodeid)
+
+
+-- name: distribution_volume
+-- The size of ai_dialogue_log on the workers, with indexes, and its rows by the statistics of the workers: for each of
+-- its months, or for the whole table if it has none. A shard that was never analyzed counts no rows.
+SELECT relid::text AS name, citus_total_relation_size(relid) AS bytes, (
+    SELECT coalesce(sum(result::float8) FILTER (WHERE success), 0)::bigint
+    FROM run_command_on_shards(relid, $$SELECT greatest(reltuples, 0) FROM pg_class WHERE oid = '%s'::regclass$$)
+) AS rows
+FROM (
+    SELECT 'ai_dialogue_log'::regclass AS relid FROM pg_class WHERE oid = 'ai_dialogue_log'::regclass AND relkind = 'r'
+    UNION ALL
+    SELECT relid FROM pg_partition_tree('ai_dialogue_log') WHERE isleaf AND level > 0
+) AS leaves
