@@ -92,6 +92,9 @@ async def _within_lock(db: AdminConnection, planned: Plan, steps: _Steps) -> int
     if has_ids and not shape["is_partitioned"]:
         async with steps.step("ids"):
             await db.execute(load("distribution_known_ids"))
+    if shape["is_partitioned"]:
+        async with steps.step("months"):
+            await db.execute(load("distribution_months"))
     if planned.key is Key.USER:
         async with steps.step("key"):
             columns = "user_id, id, created_at" if shape["is_partitioned"] else "user_id, id"

@@ -107,6 +107,8 @@ def steps(key: Key, shards: int, workers: int, rows: int, is_partitioned: bool) 
     yield Step("triggers", "remove the triggers that use tables of the coordinator", 0)
     if keeps_ids(key, is_partitioned=is_partitioned):
         yield Step("ids", "keep every id once in known_ids, and distribute that by id", copying)
+    if is_partitioned:
+        yield Step("months", "let the caller make months with the caller's own rights, as the owner", 0)
     if key is Key.USER:
         yield Step("key", "put user_id first in the primary key", copying / 2)
     yield Step("rows", f"distribute the rows by {key} over {shards} shards on {workers} workers", copying)
@@ -125,8 +127,7 @@ async def _missing(db: AdminConnection) -> AsyncIterator[str]:
         )
     elif int(server["version"].split(".")[0].split("-")[0]) < OLDEST_CITUS:
         yield f"Citus {server['version']} is too old: upgrade every node to {OLDEST_CITUS} or newer"
-    (schema,) = await db.rows("SELECT to_regclass('dialogue_retention') IS NOT NULL AS is_there")
-    if not schema["is_there"]:
+    if not server["is_migrated"]:
         yield "the tables of ragledger are missing here, or are those of an earlier version: run `ragledger migrate up`"
 
 

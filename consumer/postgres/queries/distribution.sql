@@ -14,10 +14,15 @@ WHERE EXISTS (
 
 
 -- name: distribution_server
--- Citus on this server: the version of the extension in this database, or NULL; whether it could be created.
+-- Citus on this server: the version of the extension in this database, or NULL; whether it could be created. Also whether
+-- our tables are there, and the function that 0024 has changed.
 SELECT
     (SELECT extversion FROM pg_extension WHERE extname = 'citus') AS version,
-    EXISTS (SELECT FROM pg_available_extensions WHERE name = 'citus') AS is_available
+    EXISTS (SELECT FROM pg_available_extensions WHERE name = 'citus') AS is_available,
+    to_regclass('ai_dialogue_log') IS NOT NULL AND EXISTS (
+        SELECT FROM pg_proc
+        WHERE oid = to_regprocedure('make_dialogue_partition(date, bigint, regclass)') AND prosrc LIKE '%citus%'
+    ) AS is_migrated
 
 
 -- name: distribution_state
@@ -170,6 +175,12 @@ DROP TRIGGER IF EXISTS keep_dialogue_id_on_truncate ON ai_dialogue_log
 -- name: distribution_known_ids
 -- Store the id of each dialogue: its table will have no key of its own on the id alone.
 INSERT INTO known_ids (id) SELECT id FROM ai_dialogue_log ON CONFLICT (id) DO NOTHING
+
+
+-- name: distribution_months
+-- Months are made with the rights of the caller, who has to be the owner: Citus would log in to the workers as the owner
+-- of the function, a role that nobody may log in as.
+ALTER FUNCTION ensure_dialogue_partition(integer, date, bigint) SECURITY INVOKER
 
 
 -- name: distribution_key_by_user
