@@ -12,7 +12,7 @@ BEGIN
 END
 $$;
 
-DO $$
+DO $rollback$
 BEGIN
   IF to_regprocedure('make_dialogue_partition(date, bigint, regclass)') IS NULL THEN
     RETURN;
@@ -62,6 +62,6 @@ END
 $$;
   $make$;
 END
-$$;
+$rollback$;
 
 COMMIT;

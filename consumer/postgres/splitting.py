@@ -73,7 +73,7 @@ async def _insert(
 
     await halve(transaction, rows, stage, refuse)
     report(await _insert_staged(transaction, kind, how, names, first or len(staged)) if staged else 0)
-    became = await transaction.fetch(load("split_outcome").format(**names))
+    became = await transaction.fetch(load("split_outcome").format(table=kind.table, **names))
     outcome = join([Outcome(dead_letters=dead_letters), _sort_out(staged, became)])
     return outcome._replace(moments=await moments_as_stored(transaction, kind, how, outcome.inserted))
 

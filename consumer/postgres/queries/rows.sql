@@ -157,7 +157,7 @@ DECLARE
     took float8;
     missing uuid[];
     is_sound boolean;
-    state text; in_schema text; in_table text; in_column text; in_constraint text; context text;
+    state text; in_schema text; in_table text; in_column text; in_constraint text; message text; context text;
 BEGIN
     SELECT * INTO at FROM {progress};
     is_sound := coalesce(at.fixed > {seconds}, false);  -- it takes too long to be found out in each block
@@ -191,7 +191,8 @@ BEGIN
         EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN  -- OTHERS leaves these two out
             GET STACKED DIAGNOSTICS
                 state = RETURNED_SQLSTATE, in_schema = SCHEMA_NAME, in_table = TABLE_NAME,
-                in_column = COLUMN_NAME, in_constraint = CONSTRAINT_NAME, context = PG_EXCEPTION_CONTEXT;
+                in_column = COLUMN_NAME, in_constraint = CONSTRAINT_NAME, message = MESSAGE_TEXT,
+                context = PG_EXCEPTION_CONTEXT;
             IF state ~ '^({outages})' AND split_part(context, E'\n', 1) !~ '{raised}' THEN
                 RAISE;
             END IF;
@@ -204,7 +205,7 @@ BEGIN
                     {insert};
                     is_sound := true;
                 END IF;
-                INSERT INTO {refused} VALUES (at.number, state, in_schema, in_table, in_column, in_constraint);
+                INSERT INTO {refused} VALUES (at.number, state, in_schema, in_table, in_column, in_constraint, message);
                 at.number := at.number + 1;
                 at.guilty_before := at.number;
                 at.size := greatest(1, least(at.affordable, 2 * at.since_guilty));
@@ -222,8 +223,37 @@ $$
 -- The outcome of each staged row, in the order of the COPY: refused, with the error; new; or else a duplicate. If an id
 -- was staged twice, only the first row that was not refused can be new. For a foreign key's refusal, the result
 -- contains its columns and the referenced table. If the index belongs to a partition, the result names the index of the
--- partitioned table.
--- Formatted in: stage, new, refused.
+-- partitioned table. Of an error on a worker, Citus passes on only SQLSTATE and message, in which names of constraints
+-- end with the number of a shard: their names are found in the catalog.
+-- Formatted in: table, stage, new, refused.
+WITH tables AS (
+    SELECT '{table}'::regclass AS oid UNION SELECT relid FROM pg_partition_tree('{table}')
+),
+refusals AS (
+    SELECT
+        number, sqlstate,
+        CASE WHEN is_reported THEN table_schema ELSE coalesce(found.nspname::text, '') END AS table_schema,
+        CASE WHEN is_reported THEN table_name ELSE coalesce(found.relname::text, '') END AS table_name,
+        CASE WHEN is_reported THEN column_name ELSE coalesce(missing.attname::text, '') END AS column_name,
+        CASE WHEN is_reported THEN constraint_name ELSE coalesce(found.conname::text, '') END AS constraint_name
+    FROM {refused} AS refused
+    CROSS JOIN LATERAL (
+        SELECT table_name <> '' OR constraint_name <> '' OR sqlstate NOT LIKE '23%' AS is_reported
+    ) AS report
+    LEFT JOIN LATERAL (
+        SELECT attname FROM pg_attribute
+        WHERE NOT is_reported AND sqlstate = '23502' AND attrelid = '{table}'::regclass AND attnum > 0
+          AND strpos(message, '"' || attname || '"') > 0
+        LIMIT 1
+    ) AS missing ON true
+    LEFT JOIN LATERAL (
+        SELECT nspname, relname, conname
+        FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE NOT is_reported AND conrelid IN (SELECT oid FROM tables) AND strpos(message, conname) > 0
+        ORDER BY length(conname) DESC
+        LIMIT 1
+    ) AS found ON true
+)
 SELECT
     refused.sqlstate, refused.table_schema, refused.table_name, refused.column_name,
     coalesce((
@@ -242,7 +272,7 @@ SELECT
     inserted.id IS NOT NULL
         AND row_number() OVER (PARTITION BY stage.id, refused.number IS NULL ORDER BY stage.number) = 1 AS is_new
 FROM {stage} AS stage
-LEFT JOIN {refused} AS refused ON refused.number = stage.number
+LEFT JOIN refusals AS refused ON refused.number = stage.number
 LEFT JOIN {new} AS inserted ON inserted.id = stage.id AND refused.number IS NULL
 LEFT JOIN pg_constraint AS reference
     ON reference.contype = 'f'
@@ -327,7 +357,8 @@ BEGIN
     );
     CREATE TEMPORARY TABLE {new} (id uuid) ON COMMIT DROP;
     CREATE TEMPORARY TABLE {refused} (
-        number bigint, sqlstate text, table_schema text, table_name text, column_name text, constraint_name text
+        number bigint, sqlstate text, table_schema text, table_name text, column_name text, constraint_name text,
+        message text
     ) ON COMMIT DROP;
     CREATE TEMPORARY TABLE {progress} (
         number bigint NOT NULL, last bigint NOT NULL, size bigint NOT NULL, guilty_before bigint NOT NULL,
