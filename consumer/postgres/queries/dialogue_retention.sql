@@ -140,13 +140,13 @@ UPDATE partition_archives SET dropped_at = now() WHERE month = $1 AND phase = 'e
 -- Whether a legal hold covers a dialogue of a month. The index on the user finds it.
 -- {partition}
 SELECT EXISTS (
-    SELECT FROM {partition}
+    SELECT 1 FROM {partition}
     WHERE user_id = ANY (
         ARRAY(SELECT user_id FROM legal_holds WHERE held_until IS NULL OR held_until > now())
     )
 ) OR EXISTS (
-    SELECT FROM {partition}
-    WHERE EXISTS (SELECT FROM legal_holds WHERE user_id IS NULL AND (held_until IS NULL OR held_until > now()))
+    SELECT 1 FROM {partition}
+    WHERE EXISTS (SELECT 1 FROM legal_holds WHERE user_id IS NULL AND (held_until IS NULL OR held_until > now()))
 ) AS is_held
 
 
@@ -221,7 +221,7 @@ WITH held AS (
     DELETE FROM {partition} AS dialogue WHERE {on_hold} RETURNING *
 ),
 missing AS (
-    SELECT * FROM held WHERE NOT EXISTS (SELECT FROM ai_dialogue_log AS back WHERE back.id = held.id)
+    SELECT * FROM held WHERE id NOT IN (SELECT id FROM ai_dialogue_log WHERE id IN (SELECT id FROM held))
 ),
 known AS (
     INSERT INTO known_ids (id) SELECT id FROM missing ON CONFLICT (id) DO NOTHING
@@ -262,7 +262,7 @@ swept AS (
     DELETE FROM {table} AS old
     USING page
     WHERE old.dialogue_id = page.dialogue_id AND is_old
-      AND NOT EXISTS (SELECT 1 FROM ai_dialogue_log AS dialogue WHERE dialogue.id = page.dialogue_id)
+      AND page.dialogue_id NOT IN (SELECT id FROM ai_dialogue_log WHERE id IN (SELECT dialogue_id FROM page))
 )
 SELECT dialogue_id AS last FROM page ORDER BY dialogue_id DESC LIMIT 1
 
