@@ -56,12 +56,14 @@ class Insertion(NamedTuple):
 
     :param keeps_ids: its ids are stored in a separate table, which this transaction has to fill
     :param key: the columns of its primary key, if it keeps ids
+    :param is_spread: it is distributed over a Citus cluster
     :param may_change: a trigger of the owner may leave rows out, or change ids and times, and COPY would not report
         that
     """
 
     keeps_ids: bool
     key: str
+    is_spread: bool
     may_change: bool
 
 
@@ -76,7 +78,8 @@ async def how_to_insert(transaction: Transaction, kind: Kind) -> Insertion:
         advice = "change the type back; `ragledger migrate verify` names every column that differs"
         raise Unavailable(f"in {kind.table}, {', '.join(found['misfits'])}: {advice}", Cause.SCHEMA)
     key = found["spread_key"]
-    return Insertion(found["keeps_ids"] or key is not None, key or "id, created_at", found["may_change"])
+    keeps_ids = found["keeps_ids"] or key is not None
+    return Insertion(keeps_ids, key or "id, created_at", found["is_spread"], found["may_change"])
 
 
 async def moments_as_stored(

@@ -2,11 +2,11 @@
 
 
 -- name: how_to_insert
--- How to insert rows into a table: four facts.
+-- How to insert rows into a table: five facts.
 -- keeps_ids: whether the table keeps known ids. A partitioned ai_dialogue_log does, because no index can keep its ids
 -- unique. Then this transaction inserts the ids itself, many at once, and the triggers for other writers skip its rows.
--- spread_key: the same for a table on a Citus cluster, which has no such triggers: its primary key, if the known ids are
--- on the cluster too.
+-- is_spread: whether it is distributed over a Citus cluster, which gives it a trigger of its own.
+-- spread_key: whether such a table keeps known ids, although it has no triggers for it: then its primary key.
 -- may_change: whether a trigger of the owner may leave rows out, or change their ids and times.
 -- misfits: columns whose type reads other bytes than the service writes. PostgreSQL would refuse each row, or take the
 -- bytes of one number for another number.
@@ -17,6 +17,10 @@ SELECT
         FROM pg_trigger
         WHERE tgrelid = to_regclass($1::text) AND tgname = 'keep_dialogue_id_on_insert'
     ) IS NOT NULL AS keeps_ids,
+    EXISTS (
+        SELECT FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
+        WHERE tgrelid = to_regclass($1) AND proname = 'citus_truncate_trigger'
+    ) AS is_spread,
     (
         SELECT string_agg(quote_ident(attname), ', ' ORDER BY array_position(indkey::int2[], attnum))
         FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
