@@ -16,10 +16,14 @@ from psycopg import sql
 from consumer.admin import distribute, migrate
 from consumer.admin.distribute import Key
 from consumer.maintenance.table_partitions import convert
+from tests.support.psql import rows
+from tests.support.service import eventually
 
 VARIABLE = "RAGLEDGER_TEST_CITUS_DSN"
-# Tests share one database, because a new one would need the extension on every node. They take turns.
-_LOCK = "SELECT pg_advisory_lock(hashtextextended('ragledger tests', 0))"
+# Tests share one database, because a new one would need the extension on every node. They take turns. None of them waits
+# in the database: a migration waits for every statement that runs.
+_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('ragledger tests', 0))"
+_TURN_S = 600.0
 
 
 class Form(NamedTuple):
@@ -49,7 +53,7 @@ def fresh_schema() -> Iterator[str]:
         pytest.skip(f"{VARIABLE} names no coordinator of a Citus cluster")
     dsn, name = os.environ[VARIABLE], f"test_{uuid4().hex}"
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(_LOCK)
+        eventually(lambda: connection.execute(_LOCK).fetchone() == (True,), timeout=_TURN_S, message="the turn")
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
         try:
             options = quote(f"-csearch_path={name} -ccitus.enable_unsafe_triggers=on", safe="")
@@ -86,3 +90,35 @@ def _apart(work: Callable[[], object]) -> None:
     """Run this in a thread of its own, because the thread of the caller may run an event loop already."""
     with ThreadPoolExecutor(1) as thread:
         thread.submit(work).result()
+
+
+class Shard(NamedTuple):
+    """The part of a distributed table that holds one id, and the worker on which it is."""
+
+    table: str
+    host: str
+    port: int
+
+
+def shard_of(dsn: str, table: str, key: str) -> Shard:
+    """Return the shard that holds a value of the distribution key."""
+    found = rows(
+        dsn,
+        f"SELECT shard_name AS table, nodename AS host, nodeport AS port FROM citus_shards"
+        f" WHERE shardid = get_shard_id_for_distribution_column('{table}', '{key}'::uuid)",
+    )
+    return Shard(**found[0])
+
+
+def on_worker(dsn: str, shard: Shard, command: str) -> str:
+    """Run statements on the worker of a shard, and return the result."""
+    place = f"ARRAY['{shard.host}'], ARRAY[{shard.port}], ARRAY[$command${command}$command$], false"
+    (found,) = rows(dsn, f"SELECT success, result FROM master_run_on_worker({place})")
+    assert found["success"], found["result"]
+    return str(found["result"])
+
+
+def kill_worker(dsn: str, shard: Shard) -> None:
+    """Send SIGKILL to a session of a worker. PostgreSQL then ends all of its sessions, and recovers as after a crash."""
+    place = f"ARRAY['{shard.host}'], ARRAY[{shard.port}], ARRAY[$$COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID'$$], false"
+    rows(dsn, f"SELECT success, result FROM master_run_on_worker({place})")
