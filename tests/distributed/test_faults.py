@@ -35,7 +35,7 @@ def environment(request: pytest.FixtureRequest, bootstrap_servers: str) -> Itera
 
 def workers(environment: Environment) -> list[Shard]:
     """Return a place on each worker."""
-    found = environment.query("SELECT nodename AS host, nodeport AS port FROM citus_get_active_worker_nodes()")
+    found = environment.query("SELECT node_name AS host, node_port AS port FROM citus_get_active_worker_nodes()")
     return [Shard("", row["host"], row["port"]) for row in found]
 
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -60,7 +60,17 @@ def fresh_schema() -> Iterator[str]:
             yield f"{dsn}{'&' if '?' in dsn else '?'}options={options}"
         finally:
             connection.execute("SET client_min_messages = error")
-            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
+            drop = sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name))
+            eventually(lambda: _succeeds(connection, drop), message="every worker answers")
+
+
+def _succeeds(connection: psycopg.Connection[Any], statement: sql.Composed) -> bool:
+    """Run a statement. Return False if a worker that was killed is not back yet."""
+    try:
+        connection.execute(statement)
+    except (psycopg.OperationalError, psycopg.InternalError):
+        return False
+    return True
 
 
 @contextmanager
