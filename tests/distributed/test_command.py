@@ -28,10 +28,8 @@ OBSTACLES = {
     " EXECUTE FUNCTION update_updated_at_column()",
     "rule": "CREATE RULE mine AS ON DELETE TO ai_dialogue_log DO INSTEAD NOTHING",
     "refers to it": "CREATE TABLE notes (dialogue UUID REFERENCES ai_dialogue_log (id))",
-    "which the workers do not have": "CREATE TABLE users (id UUID PRIMARY KEY);"
-    "ALTER TABLE ai_dialogue_log ADD CONSTRAINT of_user FOREIGN KEY (user_id) REFERENCES users (id)",
     "the primary key must be (id)": "ALTER TABLE ai_dialogue_log DROP CONSTRAINT ai_dialogue_log_pkey",
-    "provenance is distributed": "DROP POLICY provenance_read_policy ON provenance;"
+    "Citus holds provenance as a distributed table": "DROP POLICY provenance_read_policy ON provenance;"
     "SELECT create_distributed_table('provenance', 'id', shard_count => 1)",
 }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 from consumer.admin.distribute.errors import CannotDistributeError, NotEqualError
-from consumer.admin.distribute.plan import DIALOGUES, IDS, Key, Plan, examine, keeps_ids
+from consumer.admin.distribute.plan import DIALOGUES, IDS, Key, Plan, examine, foreign_keys, keeps_ids
 from consumer.maintenance.table_partitions.locks import under_lock
 from consumer.postgres.admin import AdminConnection, Target, connect
 from consumer.postgres.queries import load
@@ -83,12 +84,15 @@ async def _within_lock(db: AdminConnection, planned: Plan, steps: _Steps) -> int
     (shape,) = await db.rows(load("distribution_size"))
     (before,) = await db.rows(load("distribution_count"))
     has_ids = keeps_ids(planned.key, is_partitioned=shape["is_partitioned"])
-    # Shards are made one after the other, because each of them has triggers and policies that the next step needs.
     await db.execute("SET LOCAL citus.enable_unsafe_triggers = on")
     async with steps.step("policy"):
         await db.execute(load("distribution_policy"))
     async with steps.step("triggers"):
         await db.execute(load("distribution_triggers"))
+    keys = await foreign_keys(db)
+    if keys:
+        async with steps.step("references"):
+            await _refer(db, keys)
     if has_ids and not shape["is_partitioned"]:
         async with steps.step("ids"):
             await db.execute(load("distribution_known_ids"))
@@ -103,11 +107,26 @@ async def _within_lock(db: AdminConnection, planned: Plan, steps: _Steps) -> int
         await _spread(db, DIALOGUES, planned.key.value, planned.shards, "none")
         if has_ids:
             await _spread(db, IDS, "id", planned.shards, DIALOGUES)
+    if keys:
+        async with steps.step("foreign keys"):
+            for one in keys:
+                await db.execute(one["back"])
+                await db.execute(one["comment"])
     async with steps.step("count"):
         (after,) = await db.rows(load("distribution_count"))
     if before != after:
         raise NotEqualError(before["rows"], after["rows"])
     return int(after["rows"])
+
+
+async def _refer(db: AdminConnection, keys: Sequence[dict[str, Any]]) -> None:
+    """Take the foreign keys away, and put a copy of each table that they refer to on every worker."""
+    # Citus adds a foreign key to a reference table only if each worker was used through one connection.
+    await db.execute("SET LOCAL citus.multi_shard_modify_mode = 'sequential'")
+    for one in keys:
+        await db.execute(one["away"])
+    for table in {one["table_name"] for one in keys if not one["is_everywhere"]}:
+        await db.rows(load("distribution_reference"), table)
 
 
 async def _spread(db: AdminConnection, table: str, key: str, shards: int, colocate_with: str) -> None:

@@ -87,10 +87,11 @@ async def examine(db: AdminConnection, key: Key | None, shards: int | None) -> P
         return _as_it_is(held, workers, key, shards, found)
     wanted, count = key or Key.ID, shards or max(1, SHARDS_A_WORKER * len(workers))
     found += [row["obstacle"] for row in await db.rows(load("distribution_obstacles"), wanted.value)]
-    found += [_reference(row) for row in await db.rows(load("distribution_references"))]
     found += [*await _services(db)]
     (size,) = await db.rows(load("distribution_size"))
-    chosen = tuple(steps(wanted, count, len(workers), size["rows"], size["is_partitioned"]))
+    found += [_key_of_provenance(row) for row in await db.rows(load("distribution_keys_of_provenance"))]
+    referred = sorted({row["table_name"] for row in await foreign_keys(db) if not row["is_everywhere"]})
+    chosen = tuple(steps(wanted, count, len(workers), size["rows"], size["is_partitioned"], referred))
     return Plan(False, wanted, count, tuple(workers), size["rows"], tuple(found), chosen)
 
 
@@ -99,12 +100,21 @@ def keeps_ids(key: Key, *, is_partitioned: bool) -> bool:
     return key is not Key.ID or is_partitioned
 
 
-def steps(key: Key, shards: int, workers: int, rows: int, is_partitioned: bool) -> Iterator[Step]:
+async def foreign_keys(db: AdminConnection) -> Sequence[dict[str, Any]]:
+    """Return the foreign keys of ai_dialogue_log, as `distribution_foreign_keys` describes."""
+    return await db.rows(load("distribution_foreign_keys"))
+
+
+def steps(
+    key: Key, shards: int, workers: int, rows: int, is_partitioned: bool, referred: Sequence[str]
+) -> Iterator[Step]:
     """Yield the steps, in order. All of them are one transaction."""
     copying = rows / COPIED_ROWS_A_SECOND
     yield Step("lock", "take the table: nobody reads or writes it until the end", 0)
     yield Step("policy", "write the policy of readers without a subquery", 0)
     yield Step("triggers", "remove the triggers that use tables of the coordinator", 0)
+    if referred:
+        yield Step("references", f"make a reference table of {', '.join(referred)}: every worker has a copy", copying)
     if keeps_ids(key, is_partitioned=is_partitioned):
         yield Step("ids", "keep every id once in known_ids, and distribute that by id", copying)
     if is_partitioned:
@@ -151,14 +161,15 @@ async def _prepares(db: AdminConnection, workers: Sequence[str]) -> AsyncIterato
 
 def _others(held: dict[str, Any]) -> Iterator[str]:
     for name in UNDISTRIBUTED:
-        if name in held and held[name]["kind"] == "distributed":
-            yield f"{name} is distributed, and ragledger does not work with that: SELECT undistribute_table('{name}')"
+        if name in held:
+            how = f"Citus holds {name} as a {held[name]['kind']} table, and ragledger does not work with that"
+            yield f"{how}: SELECT undistribute_table('{name}')"
 
 
-def _reference(row: Any) -> str:
+def _key_of_provenance(row: Any) -> str:
     return (
-        f"foreign key {row['name']} refers to {row['table_name']}, which the workers do not have:"
-        f" SELECT create_reference_table('{row['table_name']}'), or drop the constraint"
+        f"foreign key {row['name']} of provenance refers to {row['table_name']}, so Citus would hold provenance too, and"
+        f" checks of it would fail: ALTER TABLE provenance DROP CONSTRAINT {row['name']}"
     )
 
 

@@ -145,7 +145,7 @@ def _constraint(facts: Facts, name: str, table: str, kind: str = "constraint") -
 def _foreign_key(facts: Facts, name: str, table: str) -> Check:
     check = _constraint(facts, name, table, "foreign key")
     present = any((table, name) in facts.constraints for name, table in expected.FOREIGN_KEYS.items())
-    in_use = facts.foreign_keys_recorded or present
+    in_use = (facts.foreign_keys_recorded or present) and (facts.distributed is None or table == "ai_dialogue_log")
     return check if in_use else Check(check.name, ok=True, detail="optional, not applied")
 
 

@@ -56,12 +56,34 @@ SELECT format('%s:%s', nodename, nodeport) AS name, success AS answers, result
 FROM run_command_on_workers('SHOW max_prepared_transactions')
 
 
--- name: distribution_references
--- The tables that foreign keys of ai_dialogue_log refer to and that are not on every worker.
+-- name: distribution_foreign_keys
+-- The foreign keys of ai_dialogue_log: the table that each refers to, whether every worker has that already, and
+-- statements that drop the key, and that add it and its comment again. Citus would make the table anew, without its comments, if the key were
+-- there when a copy of the other table is put on the workers.
+SELECT
+    confrelid::regclass::text AS table_name,
+    EXISTS (
+        SELECT FROM pg_dist_partition WHERE logicalrelid = confrelid AND partmethod = 'n' AND repmodel = 't'
+    ) AS is_everywhere,
+    format('ALTER TABLE ai_dialogue_log DROP CONSTRAINT %I', conname) AS away,
+    format('ALTER TABLE ai_dialogue_log ADD CONSTRAINT %I %s', conname, pg_get_constraintdef(oid)) AS back,
+    format('COMMENT ON CONSTRAINT %I ON ai_dialogue_log IS %L', conname, obj_description(oid, 'pg_constraint')) AS comment
+FROM pg_constraint
+WHERE conrelid = 'ai_dialogue_log'::regclass AND contype = 'f' AND conparentid = 0
+ORDER BY conname
+
+
+-- name: distribution_keys_of_provenance
+-- Foreign keys of provenance that would make it a table of Citus: they refer to a table that every worker has, or that
+-- ai_dialogue_log refers to.
 SELECT conname::text AS name, confrelid::regclass::text AS table_name
 FROM pg_constraint
-WHERE conrelid = 'ai_dialogue_log'::regclass AND contype = 'f'
-  AND NOT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = confrelid AND partmethod = 'n' AND repmodel = 't')
+WHERE conrelid = 'provenance'::regclass AND contype = 'f' AND (
+    confrelid IN (SELECT logicalrelid FROM pg_dist_partition)
+    OR confrelid IN (
+        SELECT confrelid FROM pg_constraint WHERE conrelid = 'ai_dialogue_log'::regclass AND contype = 'f'
+    )
+)
 ORDER BY name
 
 
@@ -161,6 +183,12 @@ CREATE POLICY ai_dialogue_user_isolation ON ai_dialogue_log FOR SELECT USING (
 );
 COMMENT ON POLICY ai_dialogue_user_isolation ON ai_dialogue_log IS
   'Users see their own dialogues: app.current_user_id says who the user is'
+
+
+-- name: distribution_reference
+-- Put a copy of a table on every worker, for foreign keys that refer to it.
+-- $1 table
+SELECT create_reference_table($1::text::regclass)
 
 
 -- name: distribution_triggers
