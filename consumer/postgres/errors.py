@@ -61,13 +61,15 @@ _IS_OUTAGE = re.compile(OUTAGES)
 # On a Citus cluster, a lost worker may also look like an internal error. These files of Citus report it. multi_copy.c is
 # not one of them: it reports every error of a COPY in this way, those of rows too.
 OUTAGES_OF_CLUSTER = f"{OUTAGES}|{INTERNAL_ERROR}"
-_ABOUT_WORKERS = frozenset({
-    "adaptive_executor.c",
-    "connection_management.c",
-    "placement_connection.c",
-    "remote_commands.c",
-    "remote_transaction.c",
-})
+_ABOUT_WORKERS = frozenset(
+    {
+        "adaptive_executor.c",
+        "connection_management.c",
+        "placement_connection.c",
+        "remote_commands.c",
+        "remote_transaction.c",
+    }
+)
 # The C function that reports errors of PL/pgSQL's RAISE. A trigger of the owner then chose the SQLSTATE, so its class
 # has no meaning. A statement in the server sees only the first line of the context. That line is in the server's
 # language and contains the name of the function, which may be quoted. RAISE is the last word of the line, or one of the

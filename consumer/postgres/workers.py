@@ -34,7 +34,9 @@ async def await_prepared(transaction: Transaction) -> None:
     waiting, deadline = await _prepared(transaction), time.monotonic() + LONGEST_WAIT_SECONDS
     while waiting:
         if time.monotonic() > deadline:
-            problem = f"{len(waiting)} prepared transactions are not committed on the workers yet, such as {min(waiting)}"
+            problem = (
+                f"{len(waiting)} prepared transactions are not committed on the workers yet, such as {min(waiting)}"
+            )
             raise Unavailable(f"{problem}: Citus does it, at the latest after citus.recover_2pc_interval", Cause.LOCK)
         await asyncio.sleep(_PAUSE_SECONDS)
         waiting &= await _prepared(transaction)

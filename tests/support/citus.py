@@ -36,8 +36,8 @@ class Form(NamedTuple):
 DISTRIBUTED: Mapping[str, Form] = {
     "distributed_by_id": Form(Key.ID, False),
     "distributed_by_user": Form(Key.USER, False),
-    "months_by_id": Form(Key.ID, True),
-    "months_by_user": Form(Key.USER, True),
+    "distributed_months_by_id": Form(Key.ID, True),
+    "distributed_months_by_user": Form(Key.USER, True),
 }
 
 

@@ -51,7 +51,8 @@ async def measure(db: AdminConnection) -> Volume:
     return Volume(
         rows_a_day,
         Measured(
-            sum(part.bytes for part in spread.values()) if spread else size["bytes"], "size of the table with its indexes"
+            sum(part.bytes for part in spread.values()) if spread else size["bytes"],
+            "size of the table with its indexes",
         ),
         statements or await _by_timing(db),
         sum(part.rows for part in spread.values()) if spread else size["rows"],

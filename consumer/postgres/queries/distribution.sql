@@ -112,6 +112,9 @@ FROM old WHERE NOT EXISTS (
     WHERE definition = CASE old.relkind WHEN 'p' THEN 'PRIMARY KEY (id, created_at)' ELSE 'PRIMARY KEY (id)' END
 )
 UNION ALL
+SELECT 'traces have become dialogues, and Citus does not change the user of a row: distribute by id'
+WHERE $1 = 'user_id' AND EXISTS (SELECT FROM dialogue_traces UNION ALL SELECT FROM staged_spans)
+UNION ALL
 SELECT format('%s is unique and does not contain %s, so no worker can keep it unique: drop it', indexrelid::regclass, $1::text)
 FROM old JOIN pg_index ON indrelid = old.oid
 WHERE indisunique AND NOT indisprimary AND NOT EXISTS (
