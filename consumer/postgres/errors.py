@@ -58,8 +58,8 @@ _CAUSES = {
 # the system, broken files. A statement in the server uses the same pattern.
 OUTAGES = "08|25|28|40|53|57|58|55006|55P03|XX001|XX002"
 _IS_OUTAGE = re.compile(OUTAGES)
-# On a Citus cluster, a lost worker may also look like an internal error. These files of Citus report it. multi_copy.c is
-# not one of them: it reports every error of a COPY in this way, those of rows too.
+# On a Citus cluster, a lost worker may also look like an internal error. These files of Citus report it. multi_copy.c
+# is not one of them: it reports every error of a COPY in this way, those of rows too.
 OUTAGES_OF_CLUSTER = f"{OUTAGES}|{INTERNAL_ERROR}"
 _ABOUT_WORKERS = frozenset(
     {

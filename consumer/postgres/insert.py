@@ -8,8 +8,8 @@
             that a batch takes longer than a statement may
 
 After a duplicate id, MERGE follows DIRECT, also if Citus reports it: it gives errors of a COPY on a worker the SQLSTATE
-of an internal error, and those of an INSERT their own. After any other refusal, SPLIT follows. If PostgreSQL also refuses a
-statement in SPLIT and no row is the cause, the batch waits, and its error gives the reason.
+of an internal error, and those of an INSERT their own. After any other refusal, SPLIT follows. If PostgreSQL also
+refuses a statement in SPLIT and no row is the cause, the batch waits, and its error gives the reason.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.timeout(180)
 
 FILL = """
 INSERT INTO ai_dialogue_log (id, user_id, session_id, query, response, model_used, created_at, latency_ms)
-SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'q', 'r', 'm', '2026-01-01'::timestamp + n * interval '1 h', n
+SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'q', 'r', 'm',
+       '2026-01-01'::timestamp + n * interval '1 h', n
 FROM generate_series(1, 1000) AS n
 """
 CONTENT = "SELECT count(*) || ' ' || sum(hashtextextended(dialogue::text, 0)::numeric) FROM ai_dialogue_log AS dialogue"

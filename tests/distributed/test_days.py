@@ -23,7 +23,7 @@ FIRST, LATE = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-0
 
 
 async def test_a_mark_is_kept_until_its_rows_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The row of a late event is prepared on its worker, its mark is committed here. The day waits, and is then exact."""
+    """The row of a late event is prepared on its worker, its mark is committed here. The day waits, then is exact."""
     monkeypatch.setattr(workers, "LONGEST_WAIT_SECONDS", 0.3)
     with distributed_schema("distributed_by_id") as dsn:
         execute(dsn, f"INSERT INTO ai_dialogue_log {COLUMNS} VALUES {ROW.format(id=FIRST)}")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.citus import DISTRIBUTED, Shard, distributed_schema, kill_worker
 from tests.support.days import assert_day_equals_queries
-from tests.support.ingestion import Outgoing, as_json, counts, dialogues, ids, send, small_dialogue
+from tests.support.ingestion import Outgoing, as_json, counts, dialogues, ids, send, small_dialogue, wait_for_records
 from tests.support.service import Environment, ServiceProcess, eventually
 from tests.support.stack import Topics
 from tests.support.stream import Stream
@@ -46,7 +46,7 @@ def test_a_worker_is_killed_under_load(environment: Environment, tmp_path: Path)
     with ServiceProcess(environment, tmp_path / "log"), Stream(environment, PARTITIONS) as stream:
         for number in range(KILLS):
             before = environment.accounted_for()
-            eventually(lambda least=before: environment.accounted_for() > least + 50, timeout=120)
+            wait_for_records(environment, before + 50, timeout=120)
             kill_worker(environment.dsn, workers(environment)[number % 2])
         stream.end()
         written = dict(list(dialogues(topic, 20, seed=99).items()))

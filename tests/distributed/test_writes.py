@@ -110,7 +110,8 @@ def test_a_reader_sees_its_own_rows(migrated: str) -> None:
         f"CREATE ROLE {role} LOGIN",
         f"GRANT ragledger_reader TO {role}",
         f"GRANT USAGE ON SCHEMA {schema} TO {role}",
-        f"{insert} ('{USER}', gen_random_uuid(), 'mine', 'r', 'm'), (gen_random_uuid(), gen_random_uuid(), 'x', 'r', 'm')",
+        f"{insert} ('{USER}', gen_random_uuid(), 'mine', 'r', 'm')",
+        f"{insert} (gen_random_uuid(), gen_random_uuid(), 'x', 'r', 'm')",
     )
     try:
         with psycopg.connect(as_role(migrated, role)) as connection:

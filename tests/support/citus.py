@@ -20,8 +20,8 @@ from tests.support.psql import rows
 from tests.support.service import eventually
 
 VARIABLE = "RAGLEDGER_TEST_CITUS_DSN"
-# Tests share one database, because a new one would need the extension on every node. They take turns. None of them waits
-# in the database: a migration waits for every statement that runs.
+# Tests share one database, because a new one would need the extension on every node. They take turns. None of them
+# waits in the database: a migration waits for every statement that runs.
 _LOCK = "SELECT pg_try_advisory_lock(hashtextextended('ragledger tests', 0))"
 _TURN_S = 600.0
 
@@ -129,6 +129,6 @@ def on_worker(dsn: str, shard: Shard, command: str) -> str:
 
 
 def kill_worker(dsn: str, shard: Shard) -> None:
-    """Send SIGKILL to a session of a worker. PostgreSQL then ends all of its sessions, and recovers as after a crash."""
+    """Send SIGKILL to a session of a worker. PostgreSQL then ends all sessions, and recovers as after a crash."""
     place = f"ARRAY['{shard.host}'], ARRAY[{shard.port}], ARRAY[$$COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID'$$], false"
     rows(dsn, f"SELECT success, result FROM master_run_on_worker({place})")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -19,6 +19,8 @@ LOCK_WAIT_S = 600.0
 
 Progress = Callable[[str], None]
 """Called with the name of each step before it begins."""
+
+_Work = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,84 +68,86 @@ async def _allowed(db: AdminConnection, key: Key | None, shards: int | None) -> 
 
 
 async def _distribute(db: AdminConnection, planned: Plan, progress: Progress) -> Applied:
-    steps = _Steps(progress)
-    counted = 0
+    steps = _Steps(db, planned, progress)
 
     async def work() -> None:
-        nonlocal counted
-        steps.done.clear()
         await _allowed(db, planned.key, planned.shards)  # it may have changed before the lock was taken
-        counted = await _within_lock(db, planned, steps)
+        await steps.run()
 
     progress("lock")
     await under_lock(db, "lock", load("distribution_lock"), work)
-    return Applied(True, planned.key, planned.shards, planned.workers, counted, tuple(steps.done))
-
-
-async def _within_lock(db: AdminConnection, planned: Plan, steps: _Steps) -> int:
-    (shape,) = await db.rows(load("distribution_size"))
-    (before,) = await db.rows(load("distribution_count"))
-    has_ids = keeps_ids(planned.key, is_partitioned=shape["is_partitioned"])
-    await db.execute("SET LOCAL citus.enable_unsafe_triggers = on")
-    async with steps.step("policy"):
-        await db.execute(load("distribution_policy"))
-    async with steps.step("triggers"):
-        await db.execute(load("distribution_triggers"))
-    keys = await foreign_keys(db)
-    if keys:
-        async with steps.step("references"):
-            await _refer(db, keys)
-    if has_ids and not shape["is_partitioned"]:
-        async with steps.step("ids"):
-            await db.execute(load("distribution_known_ids"))
-    if shape["is_partitioned"]:
-        async with steps.step("months"):
-            await db.execute(load("distribution_months"))
-    if planned.key is Key.USER:
-        async with steps.step("key"):
-            columns = "user_id, id, created_at" if shape["is_partitioned"] else "user_id, id"
-            await db.execute(load("distribution_key_by_user").format(columns=columns))
-    async with steps.step("rows"):
-        await _spread(db, DIALOGUES, planned.key.value, planned.shards, "none")
-        if has_ids:
-            await _spread(db, IDS, "id", planned.shards, DIALOGUES)
-    if keys:
-        async with steps.step("foreign keys"):
-            for one in keys:
-                await db.execute(one["back"])
-                await db.execute(one["comment"])
-    async with steps.step("count"):
-        (after,) = await db.rows(load("distribution_count"))
-    if before != after:
-        raise NotEqualError(before["rows"], after["rows"])
-    return int(after["rows"])
-
-
-async def _refer(db: AdminConnection, keys: Sequence[dict[str, Any]]) -> None:
-    """Take the foreign keys away, and put a copy of each table that they refer to on every worker."""
-    # Citus adds a foreign key to a reference table only if each worker was used through one connection.
-    await db.execute("SET LOCAL citus.multi_shard_modify_mode = 'sequential'")
-    for one in keys:
-        await db.execute(one["away"])
-    for table in {one["table_name"] for one in keys if not one["is_everywhere"]}:
-        await db.rows(load("distribution_reference"), table)
-
-
-async def _spread(db: AdminConnection, table: str, key: str, shards: int, colocate_with: str) -> None:
-    await db.rows(load("distribution_spread"), table, key, shards, colocate_with)
-    await db.rows(load("distribution_leftovers"), table)
+    return Applied(True, planned.key, planned.shards, planned.workers, steps.rows, tuple(steps.done))
 
 
 class _Steps:
-    """The steps taken so far."""
+    """The steps, in the transaction that holds the lock. `rows` counts the dialogues, `done` lists what was done."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self.done = progress, list[Done]()
+    def __init__(self, db: AdminConnection, planned: Plan, progress: Progress) -> None:
+        self._db, self._planned, self._progress = db, planned, progress
+        self.rows = 0
+        self.done: list[Done] = []
 
-    @asynccontextmanager
-    async def step(self, name: str) -> AsyncIterator[None]:
-        """Take a step inside this context."""
-        self._progress(name)
-        began = monotonic()
-        yield
-        self.done.append(Done(name, round(monotonic() - began, 3)))
+    async def run(self) -> None:
+        """Take all steps.
+
+        :raises NotEqualError: a row was lost or doubled
+        """
+        self.done.clear()
+        (shape,) = await self._db.rows(load("distribution_size"))
+        before, keys = await self._count(), await foreign_keys(self._db)
+        await self._db.execute("SET LOCAL citus.enable_unsafe_triggers = on")
+        for name, work in self._steps(shape["is_partitioned"], keys):
+            self._progress(name)
+            began = monotonic()
+            await work()
+            self.done.append(Done(name, round(monotonic() - began, 3)))
+        if before != self.rows:
+            raise NotEqualError(before, self.rows)
+
+    def _steps(self, has_months: bool, keys: Sequence[dict[str, Any]]) -> Iterator[tuple[str, _Work]]:
+        yield "policy", partial(self._execute, "distribution_policy")
+        yield "triggers", partial(self._execute, "distribution_triggers")
+        if keys:
+            yield "references", partial(self._refer, keys)
+        if keeps_ids(self._planned.key, is_partitioned=has_months) and not has_months:
+            yield "ids", partial(self._execute, "distribution_known_ids")
+        if has_months:
+            yield "months", partial(self._execute, "distribution_months")
+        if self._planned.key is Key.USER:
+            columns = "user_id, id, created_at" if has_months else "user_id, id"
+            yield "key", partial(self._execute, "distribution_key_by_user", columns=columns)
+        yield "rows", partial(self._spread_all, has_months)
+        if keys:
+            yield "foreign keys", partial(self._add_again, keys)
+        yield "count", self._count
+
+    async def _execute(self, name: str, **parts: str) -> None:
+        await self._db.execute(load(name).format(**parts) if parts else load(name))
+
+    async def _count(self) -> int:
+        (found,) = await self._db.rows(load("distribution_count"))
+        self.rows = int(found["rows"])
+        return self.rows
+
+    async def _refer(self, keys: Sequence[dict[str, Any]]) -> None:
+        """Take the foreign keys away, and put a copy of each table that they refer to on every worker."""
+        # Citus adds a foreign key to a reference table only if each worker was used through one connection.
+        await self._db.execute("SET LOCAL citus.multi_shard_modify_mode = 'sequential'")
+        for one in keys:
+            await self._db.execute(one["away"])
+        for table in {one["table_name"] for one in keys if not one["is_everywhere"]}:
+            await self._db.rows(load("distribution_reference"), table)
+
+    async def _add_again(self, keys: Sequence[dict[str, Any]]) -> None:
+        for one in keys:
+            await self._db.execute(one["back"])
+            await self._db.execute(one["comment"])
+
+    async def _spread_all(self, has_months: bool) -> None:
+        await self._spread(DIALOGUES, self._planned.key.value, "none")
+        if keeps_ids(self._planned.key, is_partitioned=has_months):
+            await self._spread(IDS, "id", DIALOGUES)
+
+    async def _spread(self, table: str, key: str, colocate_with: str) -> None:
+        await self._db.rows(load("distribution_spread"), table, key, self._planned.shards, colocate_with)
+        await self._db.rows(load("distribution_leftovers"), table)

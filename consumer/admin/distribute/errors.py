@@ -33,5 +33,6 @@ class NotEqualError(DistributeError):
     def __init__(self, before: int, after: int) -> None:
         """Give both numbers."""
         super().__init__(
-            f"ai_dialogue_log had {before:,} rows, and the workers would hold {after:,}. Nothing was changed. Report this."
+            f"ai_dialogue_log had {before:,} rows, and the workers would hold {after:,}. Nothing was changed."
+            " Report this."
         )

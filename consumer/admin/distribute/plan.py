@@ -168,8 +168,8 @@ def _others(held: dict[str, Any]) -> Iterator[str]:
 
 def _key_of_provenance(row: Any) -> str:
     return (
-        f"foreign key {row['name']} of provenance refers to {row['table_name']}, so Citus would hold provenance too, and"
-        f" checks of it would fail: ALTER TABLE provenance DROP CONSTRAINT {row['name']}"
+        f"foreign key {row['name']} of provenance refers to {row['table_name']}, so Citus would hold provenance too,"
+        f" and checks of it would fail: ALTER TABLE provenance DROP CONSTRAINT {row['name']}"
     )
 
 

@@ -52,8 +52,8 @@ class Facts:
     `tables`: table to comment. `columns`: table to column name to column. `indexes`: (table, index) to whether it is
     valid. `enums`: name to labels. `constraints`: (table, name) to whether it is validated. `triggers`: table to the
     names of its updated_at triggers. `foreign_keys_recorded`: whether schema_migrations has 0004. `views`: name to
-    whether it runs with the rights of the caller. `partitioned`: None if ai_dialogue_log is a plain table. `distributed`: None if it
-    is on one server.
+    whether it runs with the rights of the caller. `partitioned`: None if ai_dialogue_log is a plain table.
+    `distributed`: None if it is on one server.
     """
 
     tables: Mapping[str, str | None]

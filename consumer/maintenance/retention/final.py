@@ -12,8 +12,8 @@ from consumer.maintenance.retention.boundary import boundary, final_days
 from consumer.postgres.client import Database, Transaction
 from consumer.postgres.history import Archived, PostgresHistory
 from consumer.postgres.queries import load
-from consumer.postgres.workers import is_spread
 from consumer.postgres.visibility import demand_whole_tables
+from consumer.postgres.workers import is_spread
 
 _ROUNDS = 5
 
