@@ -12,7 +12,6 @@ from consumer.postgres.queries import load
 
 OLDEST_CITUS = 12
 SHARDS_A_WORKER = 2
-MOST_SHARDS = 4096
 DIALOGUES, IDS = "ai_dialogue_log", "known_ids"
 # Statements of the service lock their rows or join them, which Citus refuses or does slowly for distributed tables.
 UNDISTRIBUTED = (

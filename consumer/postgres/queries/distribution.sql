@@ -41,7 +41,6 @@ JOIN pg_dist_partition AS held ON held.logicalrelid = to_regclass(named.name)
 -- The nodes of the cluster, as host:port, and whether this server is the coordinator.
 SELECT
     format('%s:%s', nodename, nodeport) AS name,
-    groupid = 0 AS is_coordinator,
     isactive AS is_active,
     shouldhaveshards AS has_shards,
     (SELECT groupid FROM pg_dist_local_group) = 0 AS is_here
