@@ -36,6 +36,9 @@ test-slow: setup ## Run the tests that are marked as slow
 
 test-all: test test-slow ## Run every test
 
+distributed: setup ## Run the tests of a Citus cluster (RAGLEDGER_TEST_CITUS_DSN=postgresql://… names its coordinator)
+	$(BIN)/python -m pytest tests/distributed tests/contract -k "distributed" $(ARGS)
+
 check: setup ## Check format, lint, types and layers, and run the quick tests that need no server
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -65,4 +68,4 @@ lock: setup ## Update the pinned requirements from pyproject.toml
 clean: ## Remove .venv, builds and caches
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo test test-slow test-all check format bench faults fuzz lock clean
+.PHONY: help setup demo test test-slow test-all distributed check format bench faults fuzz lock clean

@@ -33,6 +33,7 @@ class Commands(LazyGroup):
         "ledger": "consumer.cli.ledger:app",
         "dead-letters": "consumer.cli.dead_letters:app",
         "partition": "consumer.cli.partition:app",
+        "distribute": "consumer.cli.distribute:app",
         "retention": "consumer.cli.retention:app",
         "erase": "consumer.cli.erase:erase",
         "id": "consumer.cli.id:app",

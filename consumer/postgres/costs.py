@@ -17,6 +17,7 @@ from consumer.postgres.client import Database, Transaction
 from consumer.postgres.errors import Objection, skipped
 from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
+from consumer.postgres.workers import await_prepared
 
 AT_A_TIME = 2_000
 
@@ -78,8 +79,8 @@ class PostgresCosts:
             in_force = await transaction.fetch(load("costs_in_force"))
             if not in_force or in_force[0]["version"] != version:
                 return None
-            await _demand_every_row(transaction)
-            stale = await _take_stale(transaction, version)
+            is_spread = await _demand_every_row(transaction)
+            stale = await _take_stale(transaction, version, is_spread=is_spread)
             archived = await transaction.fetch(load("costs_archived_months")) if stale else ()
             return await self._write(transaction, [self._settle(dict(row), archived) for row in stale], version)
 
@@ -134,13 +135,19 @@ class PostgresCosts:
         await transaction.execute(load("costs_leave"), final)
 
 
-async def _take_stale(transaction: Transaction, version: str) -> Sequence[Any]:
-    """Lock and return some costs that were settled with other prices."""
+async def _take_stale(transaction: Transaction, version: str, *, is_spread: bool) -> Sequence[Any]:
+    """Lock and return some costs that were settled with other prices.
+
+    Citus locks no rows of several workers. If a dialogue changes before its cost is written, the batch is repeated.
+    """
     found = await transaction.fetch(load("costs_stale"), version, AT_A_TIME)
     if not found:
         return ()
     ids = [row["dialogue_id"] for row in found]
-    await transaction.fetch(load("costs_lock"), ids, [row["created_at"] for row in found])
+    if is_spread:
+        await await_prepared(transaction)  # a dialogue that is not visible yet would look deleted
+    else:
+        await transaction.fetch(load("costs_lock"), ids, [row["created_at"] for row in found])
     return await transaction.fetch(load("costs_read"), ids)
 
 
@@ -150,8 +157,9 @@ def _usage(row: Mapping[str, Any]) -> Usage:
     return Usage(row["model_used"], row["created_at"], None, cost, *tokens)
 
 
-async def _demand_every_row(transaction: Transaction) -> None:
-    """Check that no row-level security hides dialogues, because a hidden dialogue would look deleted.
+async def _demand_every_row(transaction: Transaction) -> bool:
+    """Check that no row-level security hides dialogues, because a hidden dialogue would look deleted. Return whether
+    they are distributed over a cluster.
 
     :raises Unavailable: the role does not see every row
     """
@@ -159,3 +167,4 @@ async def _demand_every_row(transaction: Transaction) -> None:
     if found["hidden"]:
         problem = f"row-level security hides dialogues from the role {found['role']}"
         raise Unavailable(f"{problem}: GRANT ragledger_ingest TO {found['role']}", Cause.PRIVILEGE)
+    return bool(found["is_spread"])

@@ -27,6 +27,7 @@ from consumer.postgres.queries import name_of
 from consumer.postgres.tls import certificate_problem
 
 UNIQUE_VIOLATION = "23505"
+INTERNAL_ERROR = "XX000"
 _SCHEMA_MISSING = frozenset({"42P01", "42703", "42704", "3F000"})
 # "No data" in the SQL standard. Here: a row was not inserted although its id is new.
 SKIPPED = "02000"
@@ -57,6 +58,18 @@ _CAUSES = {
 # the system, broken files. A statement in the server uses the same pattern.
 OUTAGES = "08|25|28|40|53|57|58|55006|55P03|XX001|XX002"
 _IS_OUTAGE = re.compile(OUTAGES)
+# On a Citus cluster, a lost worker may also look like an internal error. These files of Citus report it. multi_copy.c
+# is not one of them: it reports every error of a COPY in this way, those of rows too.
+OUTAGES_OF_CLUSTER = f"{OUTAGES}|{INTERNAL_ERROR}"
+_ABOUT_WORKERS = frozenset(
+    {
+        "adaptive_executor.c",
+        "connection_management.c",
+        "placement_connection.c",
+        "remote_commands.c",
+        "remote_transaction.c",
+    }
+)
 # The C function that reports errors of PL/pgSQL's RAISE. A trigger of the owner then chose the SQLSTATE, so its class
 # has no meaning. A statement in the server sees only the first line of the context. That line is in the server's
 # language and contains the name of the function, which may be quoted. RAISE is the last word of the line, or one of the
@@ -158,7 +171,7 @@ def skipped(table: str) -> Refused:
 
 
 def _translate(error: asyncpg.PostgresError, statement: str = "") -> StoreError:
-    sqlstate, constraint = error.sqlstate or "XX000", _constraint(error)
+    sqlstate, constraint = error.sqlstate or INTERNAL_ERROR, _constraint(error)
     if sqlstate[:2] in _DATA_CLASSES:
         return Refused(_describe(error, sqlstate, _places(error)), sqlstate, constraint, statement)
     places = [*([f"statement {statement}"] if statement else []), *_places(error)]
@@ -167,6 +180,8 @@ def _translate(error: asyncpg.PostgresError, statement: str = "") -> StoreError:
         return Objection(message, Cause.REFUSED, sqlstate, constraint)
     if _IS_OUTAGE.match(sqlstate):
         return Unavailable(message + (_IN_FUNCTION if _is_in_function(error) else ""), cause)
+    if sqlstate == INTERNAL_ERROR and getattr(error, "server_source_filename", None) in _ABOUT_WORKERS:
+        return Unavailable(f"{message}: a worker of the Citus cluster was lost", Cause.CONNECTION)
     return Objection(message, Cause.REFUSED if cause is Cause.OTHER else cause, sqlstate, constraint)
 
 

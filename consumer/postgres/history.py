@@ -19,6 +19,7 @@ from consumer.ingest.ports import Cause, StoreError, Unavailable
 from consumer.ingest.rollup_basis import Basis, UnknownBasis
 from consumer.postgres.client import Database, Transaction
 from consumer.postgres.queries import load
+from consumer.postgres.workers import await_prepared
 
 _FIGURES = (
     "total_dialogues",
@@ -159,8 +160,10 @@ class PostgresHistory:
     async def _compute(
         self, transaction: Transaction, day: date, under: _Current, *, asked: bool
     ) -> Mapping[str, Any] | None:
-        await _demand_every_row(transaction)
+        is_spread = await _demand_every_row(transaction)
         await transaction.execute(load("forget_touched_day"), day)
+        if is_spread:
+            await await_prepared(transaction)  # the rows of a mark that is forgotten must be visible
         await transaction.fetch(load("roll_up_settings"))
         [found] = await transaction.fetch(load("figures_of_day"), *under.basis.days.bounds(day))
         figures = _columns(dict(found))
@@ -181,8 +184,8 @@ async def _archived_or_expired(transaction: Transaction, day: date, timezone: st
     return found["archived"], found["expired"]
 
 
-async def _demand_every_row(transaction: Transaction) -> None:
-    """Refuse to compute a day from only some of its rows.
+async def _demand_every_row(transaction: Transaction) -> bool:
+    """Refuse to compute a day from only some of its rows. Return whether they are distributed over a cluster.
 
     :raises Unavailable: a policy hides rows from this role
     """
@@ -190,6 +193,7 @@ async def _demand_every_row(transaction: Transaction) -> None:
     if found["hidden"]:
         problem = f"row-level security hides dialogues from the role {found['role']}"
         raise Unavailable(f"{problem}: GRANT ragledger_ingest TO {found['role']}", Cause.PRIVILEGE)
+    return bool(found["is_spread"])
 
 
 async def _current_basis(transaction: Transaction) -> tuple[_Current, datetime]:

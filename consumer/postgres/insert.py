@@ -7,8 +7,9 @@
     SLOW    SPLIT, starting with one row and with portions of at most a second. For tables whose triggers are so slow
             that a batch takes longer than a statement may
 
-After a duplicate id, MERGE follows DIRECT. After any other refusal, SPLIT follows. If PostgreSQL also refuses a
-statement in SPLIT and no row is the cause, the batch waits, and its error gives the reason.
+After a duplicate id, MERGE follows DIRECT, also if Citus reports it: it gives errors of a COPY on a worker the SQLSTATE
+of an internal error, and those of an INSERT their own. After any other refusal, SPLIT follows. If PostgreSQL also
+refuses a statement in SPLIT and no row is the cause, the batch waits, and its error gives the reason.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from consumer.ingest.ports import Cause, Refused, Telemetry, Unavailable, Writte
 from consumer.postgres.amendments import apply_to_new
 from consumer.postgres.client import Transaction
 from consumer.postgres.costs import keep_costs
-from consumer.postgres.errors import UNIQUE_VIOLATION, CopyNotSupported, Objection
+from consumer.postgres.errors import INTERNAL_ERROR, UNIQUE_VIOLATION, CopyNotSupported, Objection
 from consumer.postgres.preparation import Prepared
 from consumer.postgres.spans import results_of, touch_traces
 from consumer.postgres.splitting import insert_splitting
@@ -50,7 +51,7 @@ class InsertStrategy(IntEnum):
         """
         if self.finds_refused_rows:
             raise _not_about_a_row(error) from error
-        merging_helps = isinstance(error, CopyNotSupported) or error.sqlstate == UNIQUE_VIOLATION
+        merging_helps = isinstance(error, CopyNotSupported) or error.sqlstate in (UNIQUE_VIOLATION, INTERNAL_ERROR)
         return InsertStrategy.MERGE if self is InsertStrategy.DIRECT and merging_helps else InsertStrategy.SPLIT
 
 

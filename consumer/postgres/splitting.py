@@ -17,7 +17,7 @@ from consumer.ingest.batch import DeadLetter
 from consumer.ingest.ports import Refused
 from consumer.postgres import amendments
 from consumer.postgres.client import Transaction
-from consumer.postgres.errors import OUTAGES, RAISED, SKIPPED, Objection, refusal
+from consumer.postgres.errors import OUTAGES, OUTAGES_OF_CLUSTER, RAISED, SKIPPED, Objection, refusal
 from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
 from consumer.postgres.staging import IDS, Insertion, Outcome, how_to_insert, join, moments_as_stored
@@ -73,7 +73,7 @@ async def _insert(
 
     await halve(transaction, rows, stage, refuse)
     report(await _insert_staged(transaction, kind, how, names, first or len(staged)) if staged else 0)
-    became = await transaction.fetch(load("split_outcome").format(**names))
+    became = await transaction.fetch(load("split_outcome").format(table=kind.table, **names))
     outcome = join([Outcome(dead_letters=dead_letters), _sort_out(staged, became)])
     return outcome._replace(moments=await moments_as_stored(transaction, kind, how, outcome.inserted))
 
@@ -104,8 +104,9 @@ async def _portions(transaction: Transaction, kind: Kind, how: Insertion, names:
     (found,) = await transaction.fetch(load("split_values"), kind.table, list(kind.columns))
     portion = load("split_portion_keeping_ids" if how.keeps_ids else "split_portion")
     columns = {"table": kind.table, "names": ", ".join(kind.columns), "values": found["values"]}
-    insert = portion.format(ids=IDS.get(kind.table), **columns, **names)
-    codes = {"outages": OUTAGES, "raised": RAISED, "skipped": SKIPPED}
+    insert = portion.format(ids=IDS.get(kind.table), key=how.key, **columns, **names)
+    outages = OUTAGES_OF_CLUSTER if how.is_spread else OUTAGES
+    codes = {"outages": outages, "raised": RAISED, "skipped": SKIPPED}
     return load("split_insert").format(
         insert=insert, table=kind.table, seconds=transaction.round_seconds, **codes, **names
     )

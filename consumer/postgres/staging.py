@@ -55,11 +55,15 @@ class Insertion(NamedTuple):
     """Properties of a table that decide how rows are inserted.
 
     :param keeps_ids: its ids are stored in a separate table, which this transaction has to fill
+    :param key: the columns of its primary key, if it keeps ids
+    :param is_spread: it is distributed over a Citus cluster
     :param may_change: a trigger of the owner may leave rows out, or change ids and times, and COPY would not report
         that
     """
 
     keeps_ids: bool
+    key: str
+    is_spread: bool
     may_change: bool
 
 
@@ -73,7 +77,9 @@ async def how_to_insert(transaction: Transaction, kind: Kind) -> Insertion:
     if found["misfits"]:
         advice = "change the type back; `ragledger migrate verify` names every column that differs"
         raise Unavailable(f"in {kind.table}, {', '.join(found['misfits'])}: {advice}", Cause.SCHEMA)
-    return Insertion(found["keeps_ids"], found["may_change"])
+    key = found["spread_key"]
+    keeps_ids = found["keeps_ids"] or key is not None
+    return Insertion(keeps_ids, key or "id, created_at", found["is_spread"], found["may_change"])
 
 
 async def moments_as_stored(
@@ -126,7 +132,7 @@ async def _merge(transaction: Transaction, kind: Kind, rows: Sequence[Row], how:
     await transaction.execute(load("make_stage").format(**names))
     await transaction.copy(names["stage"], tuple(kind.columns), [row.encoded for row in rows])
     merge = load("merge_keeping_ids" if how.keeps_ids else "merge")
-    new = await transaction.fetch(merge.format(ids=IDS.get(kind.table), **names))
+    new = await transaction.fetch(merge.format(ids=IDS.get(kind.table), key=how.key, **names))
     outcome = _sort_out(rows, {row["id"].bytes for row in new})
     if how.may_change and outcome.duplicates:
         await _demand_present(transaction, kind, outcome.duplicates)

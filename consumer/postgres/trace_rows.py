@@ -23,6 +23,7 @@ from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
 from consumer.postgres.splitting import insert_splitting, refused
 from consumer.postgres.staging import Outcome, how_to_insert, insert_merging, moments_as_stored
+from consumer.postgres.workers import await_prepared
 
 _STAGE, _TRACES = "stage_changed_dialogues", "dialogue_traces"
 _TRACE_COLUMNS = 12
@@ -59,6 +60,8 @@ async def change(transaction: Transaction, rows: Sequence[Row], first: int | Non
         return Outcome()
     how = await how_to_insert(transaction, DIALOGUE)  # a row may move to the table partition of another month
     await transaction.execute(load("make_stage").format(table=DIALOGUE.table, stage=_STAGE))
+    if how.is_spread:
+        await await_prepared(transaction)  # a dialogue that is not visible yet would look deleted
     columns = ", ".join(_CHANGED)
     values = ", ".join(f"staged.{name}" for name in _CHANGED)
     place = "true" if how.may_change else "dialogue.created_at = trace.created_at"  # a trigger may have moved the row

@@ -14,7 +14,9 @@ from consumer.text import printable
 PREFIX = "RAGLEDGER_"
 ENV_FILE, SECRETS_DIR = "RAGLEDGER_ENV_FILE", "RAGLEDGER_SECRETS_DIR"
 # Variables that name the sources of settings, or that belong to other programs.
-OUTSIDE = frozenset({ENV_FILE, SECRETS_DIR, "RAGLEDGER_TEST_STACK", "RAGLEDGER_LANE_RECORDS"})
+OUTSIDE = frozenset(
+    {ENV_FILE, SECRETS_DIR, "RAGLEDGER_TEST_STACK", "RAGLEDGER_TEST_CITUS_DSN", "RAGLEDGER_LANE_RECORDS"}
+)
 
 
 class SettingsError(Exception):

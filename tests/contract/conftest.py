@@ -1,5 +1,5 @@
-"""The stores of the suite: the fake, and PostgreSQL 18 and 15 with a plain and with a partitioned table of
-dialogues.
+"""The stores of the suite: the fake, and PostgreSQL 18 and 15 with a plain and with a partitioned table of dialogues.
+With a cluster, also a distributed one.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from consumer.maintenance.table_partitions import convert
 from consumer.postgres.client import Database
 from consumer.settings.servers import Postgres
 from tests.support.stack import fresh_database
-from tests.support.stores import REAL, Backend, FakeBackend, PostgresBackend
+from tests.support.stores import REAL, Backend, FakeBackend, PostgresBackend, fresh_copy, place_of
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +56,7 @@ def place(request: pytest.FixtureRequest) -> tuple[str, str] | None:
     """Return a server and the name of a migrated database on it; None for the fake."""
     if request.param == "fake":
         return None
-    found: tuple[str, str] = request.getfixturevalue(request.param)
-    return found
+    return place_of(request)
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ async def backend(place: tuple[str, str] | None) -> AsyncIterator[Backend]:
     if place is None:
         yield FakeBackend()
         return
-    with fresh_database(*place) as dsn:
+    with fresh_copy(place) as dsn:
         database = Database(Postgres(dsn=SecretStr(dsn)))
         await database.open()
         try:

@@ -20,8 +20,20 @@ from consumer.postgres.amendments import PostgresAmendments
 from consumer.postgres.client import Database
 from consumer.settings.servers import Postgres
 from tests.support.producers import dialogue, provenance
-from tests.support.stack import fresh_database
-from tests.support.stores import REAL, A, F, G, ImmediateTurn, P, PostgresBackend, V, batch_of, said
+from tests.support.stores import (
+    REAL,
+    A,
+    F,
+    G,
+    ImmediateTurn,
+    P,
+    PostgresBackend,
+    V,
+    batch_of,
+    fresh_copy,
+    place_of,
+    said,
+)
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -75,15 +87,14 @@ async def write(store: Store, records: Sequence[StoredRecord]) -> Written:
 
 @pytest.fixture(params=REAL)
 def place(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Return a server, and the name of a migrated database on it."""
-    found: tuple[str, str] = request.getfixturevalue(request.param)
-    return found
+    """Return the place of a migrated database."""
+    return place_of(request)
 
 
 @pytest.fixture
 async def books(place: tuple[str, str]) -> AsyncIterator[Books]:
     """Return a migrated database for this test."""
-    with fresh_database(*place) as dsn:
+    with fresh_copy(place) as dsn:
         database = Database(Postgres(dsn=SecretStr(dsn)))
         await database.open()
         yield Books(dsn, database)

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -26,17 +27,25 @@ from consumer.postgres.ledger import PostgresLedger
 from consumer.postgres.store import PostgresStore
 from consumer.settings.model import DeadLetters
 from tests.support.builders import ROOMY
+from tests.support.citus import DISTRIBUTED, distributed_schema, is_there
 from tests.support.fakes import Changes, FakeStore, FakeTelemetry, Tables
 from tests.support.ingestion import as_json, small_dialogue
 from tests.support.otlp import SPANS
 from tests.support.producers import provenance, random_uuid
+from tests.support.stack import fresh_database
 
 A, B, P = Partition("dialogues", 0), Partition("dialogues", 1), Partition("pieces", 0)
 F, V, G = Partition("verdicts", 0), Partition("checks", 0), Partition("plugins", 0)
 S = Partition("spans", 0)
 KINDS = {"dialogues": DIALOGUE, "pieces": PROVENANCE, "verdicts": FEEDBACK, "checks": VERIFICATION, "plugins": PLUGIN}
 KINDS["spans"] = SPANS
-REAL = ["template18", "template15", "partitioned18", pytest.param("partitioned15", marks=pytest.mark.slow)]
+REAL = [
+    "template18",
+    "template15",
+    "partitioned18",
+    pytest.param("partitioned15", marks=pytest.mark.slow),
+    *(DISTRIBUTED if is_there() else ()),
+]
 REFUSED = b"1e400000"  # a number in citations that jsonb cannot hold
 
 
@@ -231,6 +240,19 @@ def batch_of(claims: Iterable[Claim], *parts: Sequence[Record], skip_to: dict[Pa
     for partition, position in (skip_to or {}).items():
         batch.spans[partition].skip_to(position)
     return batch
+
+
+def place_of(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Return the place that the fixture's parameter names: a server and a template, or the cluster and a form."""
+    if request.param in DISTRIBUTED:
+        return "cluster", request.param
+    found: tuple[str, str] = request.getfixturevalue(request.param)
+    return found
+
+
+def fresh_copy(place: tuple[str, str]) -> AbstractContextManager[str]:
+    """Return the DSN of an empty database for one test: a copy of a template, or a schema on a cluster."""
+    return distributed_schema(place[1]) if place[0] == "cluster" else fresh_database(*place)
 
 
 async def claim(store: Store, *partitions: Partition, first: int = 0) -> list[Claim]:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from consumer.admin.doctor import connection, kafka
 from consumer.admin.doctor.books import check_amendments, check_days, check_dead_letters, check_ledger
+from consumer.admin.doctor.cluster import check_cluster
 from consumer.admin.doctor.context import Brokers, CheckContext
 from consumer.admin.doctor.copies import check_copies
 from consumer.admin.doctor.findings import Finding, Report, Severity, error, report, warning
@@ -41,6 +42,7 @@ ON_OUR_TABLES: Sequence[tuple[str, Check]] = (
     ("amendments", check_amendments),
     ("roll-up", check_days),
     ("prices", check_prices),
+    ("cluster", check_cluster),
     ("tables", check_tables),
     ("copies", check_copies),
     ("indexes", check_indexes),

@@ -67,8 +67,7 @@ async def delete(transaction: Transaction, user: UUID, table: DialogueTable, at_
     if not rows:
         return Dialogues(0, 0, ())
     ids = [row["id"] for row in rows]
-    if not table.is_first:
-        await transaction.execute(load("erasure_ids"), ids)
+    await transaction.execute(load("erasure_ids"), ids)
     await transaction.execute(load("erasure_costs"), ids)
     feedback = await transaction.fetch(load("erasure_feedback"), ids) if await has_feedback(transaction) else ()
     moments = [row["created_at"] for row in rows if row["created_at"] is not None]

@@ -34,6 +34,7 @@ from consumer.postgres.erasures import RecordErasures
 from consumer.postgres.history import Archived, PostgresHistory
 from consumer.postgres.queries import load
 from consumer.postgres.visibility import demand_whole_tables
+from consumer.postgres.workers import await_prepared, is_spread
 
 ROWS_AT_A_TIME = 1_000
 LETTERS_AT_A_TIME = 500
@@ -117,6 +118,7 @@ class Erasure:
         :raises OperationError: the database keeps rows that were deleted; the erasure is not finished
         """
         erasure = await self._begin(user, requested_by, reference)
+        await self._await_workers()
         left = await self._until_nothing_is_left(erasure, user, on_progress)
         await self._compute_days(erasure, on_progress)
         async with self._database.transaction() as transaction:
@@ -163,6 +165,12 @@ class Erasure:
             await transaction.execute(load("erasure_remember"), hashed, self.key_id)
             rows = await transaction.fetch(load("erasure_begin"), hashed, self.key_id, requested_by, reference)
         return int(rows[0]["id"])
+
+    async def _await_workers(self) -> None:
+        """On a cluster, wait for rows of the user that are committed here and not yet visible on their worker."""
+        async with self._database.transaction() as transaction:
+            if await is_spread(transaction):
+                await await_prepared(transaction)
 
     @asynccontextmanager
     async def _step(self, user: UUID) -> AsyncIterator[Transaction]:

@@ -37,6 +37,15 @@ class Partitioned:
 
 
 @dataclass(frozen=True, slots=True)
+class Distributed:
+    """How ai_dialogue_log is distributed over a Citus cluster; `keeps_ids`: known_ids is distributed too."""
+
+    key: str
+    shards: int
+    keeps_ids: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """The objects of ragledger in the database.
 
@@ -44,6 +53,7 @@ class Facts:
     valid. `enums`: name to labels. `constraints`: (table, name) to whether it is validated. `triggers`: table to the
     names of its updated_at triggers. `foreign_keys_recorded`: whether schema_migrations has 0004. `views`: name to
     whether it runs with the rights of the caller. `partitioned`: None if ai_dialogue_log is a plain table.
+    `distributed`: None if it is on one server.
     """
 
     tables: Mapping[str, str | None]
@@ -55,6 +65,7 @@ class Facts:
     foreign_keys_recorded: bool
     views: Mapping[str, bool]
     partitioned: Partitioned | None = None
+    distributed: Distributed | None = None
 
 
 def compare(facts: Facts) -> Iterator[Check]:
@@ -69,7 +80,9 @@ def compare(facts: Facts) -> Iterator[Check]:
         _constraint(facts, name, table) for name, table in expected.CONSTRAINTS.items() if table in facts.tables
     )
     yield from (_foreign_key(facts, name, table) for name, table in expected.FOREIGN_KEYS.items())
-    yield _partitions(facts.partitioned)
+    yield _partitions(facts.partitioned, facts.distributed)
+    if facts.distributed is not None:
+        yield _distribution(facts.distributed, facts.partitioned)
     yield from (_view(facts, name) for name in expected.VIEWS)
 
 
@@ -132,21 +145,29 @@ def _constraint(facts: Facts, name: str, table: str, kind: str = "constraint") -
 def _foreign_key(facts: Facts, name: str, table: str) -> Check:
     check = _constraint(facts, name, table, "foreign key")
     present = any((table, name) in facts.constraints for name, table in expected.FOREIGN_KEYS.items())
-    in_use = facts.foreign_keys_recorded or present
+    in_use = (facts.foreign_keys_recorded or present) and (facts.distributed is None or table == "ai_dialogue_log")
     return check if in_use else Check(check.name, ok=True, detail="optional, not applied")
 
 
-def _partitions(found: Partitioned | None) -> Check:
+def _partitions(found: Partitioned | None, distributed: Distributed | None) -> Check:
     name = "partitions of ai_dialogue_log"
     if found is None:
         return Check(name, ok=True, detail="not partitioned")
-    if found.keepers != expected.ID_KEEPERS:
+    if distributed is None and found.keepers != expected.ID_KEEPERS:
         return Check(
             name, ok=False, detail="triggers that keep ids unique are missing: run schema/0011_add_partitions.sql"
         )
     if not found.has_default:
         return Check(name, ok=False, detail="no default partition: run `ragledger partition ensure`")
     return Check(name, ok=True, detail=f"{found.partitions} with the default partition, and every id is unique")
+
+
+def _distribution(found: Distributed, partitioned: Partitioned | None) -> Check:
+    name = "distribution of ai_dialogue_log"
+    if not found.keeps_ids and (partitioned is not None or found.key != "id"):
+        problem = "no table keeps the ids unique over all workers: SELECT undistribute_table('ai_dialogue_log')"
+        return Check(name, ok=False, detail=f"{problem}, then run `ragledger distribute apply`")
+    return Check(name, ok=True, detail=f"by {found.key} over {found.shards} shards, and every id is unique")
 
 
 def _view(facts: Facts, name: str) -> Check:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from consumer.admin.migrate import expected, history
-from consumer.admin.migrate.checks import Check, Column, Facts, Partitioned, compare
+from consumer.admin.migrate.checks import Check, Column, Distributed, Facts, Partitioned, compare
 from consumer.admin.migrate.everybody import check_callers, check_public_rights
 from consumer.admin.migrate.roles import ROLES, Grant
 from consumer.admin.migrate.security_checks import Policy, SecurityFacts, compare_security
@@ -17,6 +17,7 @@ from consumer.postgres.queries import load
 
 HISTORY_TABLE = "schema_migrations"
 _FOREIGN_KEYS_VERSION = 4
+_DIALOGUES, _IDS = "ai_dialogue_log", "known_ids"
 
 
 async def verify(target: Target, keys: Sequence[Key] = ()) -> tuple[Check, ...]:
@@ -41,7 +42,7 @@ async def check_objects(db: AdminConnection, keys: Sequence[Key] = ()) -> tuple[
     :raises ForeignHistoryError: schema_migrations belongs to another tool
     """
     facts = await _facts(db)
-    security = await _security_facts(db, facts.tables)
+    security = await _security_facts(db, facts.tables, is_distributed=facts.distributed is not None)
     everybody = await check_public_rights(db, [*expected.COLUMNS, HISTORY_TABLE])
     around = (everybody, await check_callers(db), await _encoding(db), *await _erasure_keys(db, facts, keys))
     return (*compare(facts), *compare_security(security), *around)
@@ -59,6 +60,7 @@ async def _facts(db: AdminConnection) -> Facts:
         triggers=await _triggers(db),
         foreign_keys_recorded=_FOREIGN_KEYS_VERSION in await history.read(db),
         partitioned=await _partitioned(db),
+        distributed=await _distributed(db),
         views={row["name"]: row["invoker"] for row in await db.rows(load("verify_views"), list(expected.VIEWS))},
     )
 
@@ -111,7 +113,7 @@ async def _triggers(db: AdminConnection) -> dict[str, tuple[str, ...]]:
     return triggers
 
 
-async def _security_facts(db: AdminConnection, tables: Collection[str]) -> SecurityFacts:
+async def _security_facts(db: AdminConnection, tables: Collection[str], *, is_distributed: bool) -> SecurityFacts:
     roles = await db.rows(load("verify_roles"), list(ROLES))
     policies = await _ask(db, "verify_policies")
     triggers: defaultdict[str, set[str]] = defaultdict(set)
@@ -123,6 +125,7 @@ async def _security_facts(db: AdminConnection, tables: Collection[str]) -> Secur
         roles={row["name"]: row["acts_as_owner"] for row in roles},
         grants=await _grants(db),
         delete_triggers=triggers,
+        is_distributed=is_distributed,
         tables={*tables, *(row["name"] for row in await db.rows(load("verify_tables"), [HISTORY_TABLE]))},
     )
 
@@ -141,6 +144,15 @@ async def _grants(db: AdminConnection) -> Mapping[str, Collection[Grant]]:
 async def _partitioned(db: AdminConnection) -> Partitioned | None:
     rows = await db.rows(load("verify_partitions"))
     return Partitioned(**rows[0]) if rows else None
+
+
+async def _distributed(db: AdminConnection) -> Distributed | None:
+    tables = [_DIALOGUES, _IDS]
+    if not await db.rows(load("distributed_tables"), [_DIALOGUES]):
+        return None
+    held = {row["name"]: row for row in await db.rows(load("distribution_state"), tables)}
+    table = held[_DIALOGUES]
+    return Distributed(table["key"] or table["kind"], table["shards"], _IDS in held)
 
 
 async def _trial_insert(db: AdminConnection) -> Check:

@@ -13,6 +13,7 @@ from consumer.postgres.client import Database, Transaction
 from consumer.postgres.history import Archived, PostgresHistory
 from consumer.postgres.queries import load
 from consumer.postgres.visibility import demand_whole_tables
+from consumer.postgres.workers import is_spread
 
 _ROUNDS = 5
 
@@ -102,7 +103,8 @@ class FinalDays:
             return ()
         first, last = final_days(state.expired_before, before, self._days)
         span = self._days.bounds(first)[0], self._days.bounds(last)[1]
-        moments = [row["moment"] for row in await transaction.fetch(load("expiry_moments"), *span)]
+        statement = "expiry_moments_spread" if await is_spread(transaction) else "expiry_moments"
+        moments = [row["moment"] for row in await transaction.fetch(load(statement), *span)]
         days = sorted({self._days.day_of(moment) for moment in moments})
         return [row["day"] for row in await transaction.fetch(load("expiry_uncomputed"), days, first, last)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import sqrt
@@ -45,14 +45,34 @@ async def measure(db: AdminConnection) -> Volume:
     """
     async with short_transaction(db, 0):
         [size] = await db.rows(load("partition_size"))
+        spread = await volume_of_shards(db)
         rows_a_day = await _rows_a_day(db)
     statements = await _by_statements(db)
     return Volume(
         rows_a_day,
-        Measured(size["bytes"], "size of the table with its indexes"),
+        Measured(
+            sum(part.bytes for part in spread.values()) if spread else size["bytes"],
+            "size of the table with its indexes",
+        ),
         statements or await _by_timing(db),
-        size["rows"],
+        sum(part.rows for part in spread.values()) if spread else size["rows"],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ShardVolume:
+    """Size in bytes and estimated rows of a distributed table or month, over all workers."""
+
+    bytes: int
+    rows: int
+
+
+async def volume_of_shards(db: AdminConnection) -> Mapping[str, ShardVolume]:
+    """Measure each month of a distributed table, or the whole table if it has none. Empty if it is not distributed."""
+    if not await db.rows(load("distributed_tables"), ["ai_dialogue_log"]):
+        return {}
+    found = await db.rows(load("distribution_volume"))
+    return {row["name"]: ShardVolume(row["bytes"], row["rows"]) for row in found}
 
 
 async def _rows_a_day(db: AdminConnection) -> Measured:

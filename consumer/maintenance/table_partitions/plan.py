@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from consumer.maintenance.table_partitions.locks import short_transaction
-from consumer.maintenance.table_partitions.measure import Measured, Volume, measure
+from consumer.maintenance.table_partitions.measure import Measured, Volume, measure, volume_of_shards
 from consumer.maintenance.table_partitions.shape import read_shape
 from consumer.postgres.admin import AdminConnection, Target, connect
 from consumer.postgres.queries import load
@@ -118,5 +119,6 @@ async def _obstacles(db: AdminConnection) -> tuple[str, ...]:
 
 async def _partitions(db: AdminConnection) -> tuple[Partition, ...]:
     async with short_transaction(db, 0):
-        rows: Sequence[dict[str, object]] = await db.rows(load("partition_list"))
-    return tuple(Partition(**row) for row in rows)  # type: ignore[arg-type]
+        rows: Sequence[dict[str, Any]] = await db.rows(load("partition_list"))
+        spread = await volume_of_shards(db)
+    return tuple(Partition(**row | (asdict(spread[row["partition"]]) if spread else {})) for row in rows)

@@ -275,10 +275,13 @@ WITH waiting AS MATERIALIZED (
     WHERE applied_at IS NULL AND dialogue_id >= $1
     ORDER BY dialogue_id
     LIMIT $2
+),
+present AS (
+    SELECT id FROM ai_dialogue_log WHERE id IN (SELECT id FROM waiting)
 )
 SELECT
     (SELECT id FROM waiting ORDER BY id DESC LIMIT 1) AS last,
-    ARRAY(SELECT id FROM waiting WHERE EXISTS (SELECT FROM ai_dialogue_log AS row WHERE row.id = waiting.id)) AS present
+    ARRAY(SELECT id FROM present ORDER BY id) AS present
 
 
 -- name: page_waiting_verifications
@@ -290,10 +293,13 @@ WITH waiting AS MATERIALIZED (
     WHERE applied_at IS NULL AND provenance_id >= $1
     ORDER BY provenance_id
     LIMIT $2
+),
+present AS (
+    SELECT id FROM provenance WHERE id IN (SELECT id FROM waiting)
 )
 SELECT
     (SELECT id FROM waiting ORDER BY id DESC LIMIT 1) AS last,
-    ARRAY(SELECT id FROM waiting WHERE EXISTS (SELECT FROM provenance AS row WHERE row.id = waiting.id)) AS present
+    ARRAY(SELECT id FROM present ORDER BY id) AS present
 
 
 -- name: plugin_not_kept

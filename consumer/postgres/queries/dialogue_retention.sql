@@ -2,16 +2,17 @@
 
 
 -- name: dialogue_on_hold
--- Whether a legal hold that is in force at a moment covers a dialogue; a part of other statements.
+-- Whether a legal hold that is in force at a moment covers a dialogue; a part of other statements. Its subqueries do not
+-- depend on the dialogue, and each selects a column: a Citus cluster runs no others for a distributed table.
 -- {moment}
 (
     EXISTS (
-        SELECT FROM legal_holds AS hold
+        SELECT 1 FROM legal_holds AS hold
         WHERE hold.user_id IS NULL AND (hold.held_until IS NULL OR hold.held_until > {moment})
     )
-    OR EXISTS (
-        SELECT FROM legal_holds AS hold
-        WHERE hold.user_id = dialogue.user_id AND (hold.held_until IS NULL OR hold.held_until > {moment})
+    OR dialogue.user_id IN (
+        SELECT hold.user_id FROM legal_holds AS hold
+        WHERE hold.user_id IS NOT NULL AND (hold.held_until IS NULL OR hold.held_until > {moment})
     )
 )
 
@@ -27,9 +28,8 @@ ORDER BY month
 -- name: expiry_count
 -- Expired dialogues of a table, and those of them that a legal hold keeps.
 -- {table}  on_hold: dialogue_on_hold  $1 moment, UTC  $2 dialogues before this moment are expired, UTC
-SELECT count(*) FILTER (WHERE NOT {on_hold}) AS expired, count(*) FILTER (WHERE {on_hold}) AS on_hold
-FROM {table} AS dialogue
-WHERE created_at < $2::timestamp
+SELECT count(*) FILTER (WHERE NOT is_held) AS expired, count(*) FILTER (WHERE is_held) AS on_hold
+FROM (SELECT {on_hold} AS is_held FROM {table} AS dialogue WHERE created_at < $2::timestamp) AS expiring
 
 
 -- name: expiry_delete
@@ -62,7 +62,8 @@ RETURNING id, replayed_at IS NULL AND discarded_at IS NULL AS is_open
 
 
 -- name: expiry_forget
--- Delete what belongs to removed dialogues in other tables: verdicts, costs, traces and their staged spans.
+-- Delete what belongs to removed dialogues in other tables: verdicts, costs, traces and their staged spans, and known ids,
+-- which no trigger of a distributed table deletes.
 -- $1 dialogues
 WITH feedback AS (
     DELETE FROM kept_feedback WHERE dialogue_id = ANY ($1::uuid[])
@@ -75,6 +76,9 @@ traces AS (
 ),
 spans AS (
     DELETE FROM staged_spans WHERE trace_id = ANY ($1)
+),
+ids AS (
+    DELETE FROM known_ids WHERE id = ANY ($1)
 )
 DELETE FROM touched_traces WHERE trace_id = ANY ($1)
 
@@ -136,13 +140,13 @@ UPDATE partition_archives SET dropped_at = now() WHERE month = $1 AND phase = 'e
 -- Whether a legal hold covers a dialogue of a month. The index on the user finds it.
 -- {partition}
 SELECT EXISTS (
-    SELECT FROM {partition}
+    SELECT 1 FROM {partition}
     WHERE user_id = ANY (
         ARRAY(SELECT user_id FROM legal_holds WHERE held_until IS NULL OR held_until > now())
     )
 ) OR EXISTS (
-    SELECT FROM {partition}
-    WHERE EXISTS (SELECT FROM legal_holds WHERE user_id IS NULL AND (held_until IS NULL OR held_until > now()))
+    SELECT 1 FROM {partition}
+    WHERE EXISTS (SELECT 1 FROM legal_holds WHERE user_id IS NULL AND (held_until IS NULL OR held_until > now()))
 ) AS is_held
 
 
@@ -196,6 +200,14 @@ WITH RECURSIVE found AS (
 SELECT moment FROM found WHERE moment IS NOT NULL
 
 
+-- name: expiry_moments_spread
+-- The same for a distributed table, on which no recursive query runs: all of its rows are read.
+-- $1 from  $2 up to, but not including, both UTC
+SELECT DISTINCT date_bin('15 minutes', created_at, '2000-01-01') AS moment
+FROM ai_dialogue_log
+WHERE created_at >= greatest($1::timestamp, '0001-01-01') AND created_at < $2::timestamp
+
+
 -- name: expiry_move
 -- Move the boundary: from this commit on, the days before it are final.
 -- $1 dialogues before this moment are expired, UTC
@@ -209,7 +221,7 @@ WITH held AS (
     DELETE FROM {partition} AS dialogue WHERE {on_hold} RETURNING *
 ),
 missing AS (
-    SELECT * FROM held WHERE NOT EXISTS (SELECT FROM ai_dialogue_log AS back WHERE back.id = held.id)
+    SELECT * FROM held WHERE id NOT IN (SELECT id FROM ai_dialogue_log WHERE id IN (SELECT id FROM held))
 ),
 known AS (
     INSERT INTO known_ids (id) SELECT id FROM missing ON CONFLICT (id) DO NOTHING
@@ -250,7 +262,7 @@ swept AS (
     DELETE FROM {table} AS old
     USING page
     WHERE old.dialogue_id = page.dialogue_id AND is_old
-      AND NOT EXISTS (SELECT FROM ai_dialogue_log AS dialogue WHERE dialogue.id = page.dialogue_id)
+      AND page.dialogue_id NOT IN (SELECT id FROM ai_dialogue_log WHERE id IN (SELECT dialogue_id FROM page))
 )
 SELECT dialogue_id AS last FROM page ORDER BY dialogue_id DESC LIMIT 1
 

@@ -185,7 +185,7 @@ SELECT pg_advisory_xact_lock_shared(hashtextextended('ragledger copies', 0))
 
 
 -- name: erasure_ids
--- Remove the known ids of deleted dialogues, for tables on which no trigger does this.
+-- Remove the known ids of deleted dialogues. On some tables, no trigger does this.
 -- $1 dialogues
 DELETE FROM known_ids WHERE id = ANY ($1::uuid[])
 

@@ -2,9 +2,11 @@
 
 
 -- name: how_to_insert
--- How to insert rows into a table: three facts.
+-- How to insert rows into a table: five facts.
 -- keeps_ids: whether the table keeps known ids. A partitioned ai_dialogue_log does, because no index can keep its ids
 -- unique. Then this transaction inserts the ids itself, many at once, and the triggers for other writers skip its rows.
+-- is_spread: whether it is distributed over a Citus cluster, which gives it a trigger of its own.
+-- spread_key: whether such a table keeps known ids, although it has no triggers for it: then its primary key.
 -- may_change: whether a trigger of the owner may leave rows out, or change their ids and times.
 -- misfits: columns whose type reads other bytes than the service writes. PostgreSQL would refuse each row, or take the
 -- bytes of one number for another number.
@@ -15,6 +17,18 @@ SELECT
         FROM pg_trigger
         WHERE tgrelid = to_regclass($1::text) AND tgname = 'keep_dialogue_id_on_insert'
     ) IS NOT NULL AS keeps_ids,
+    EXISTS (
+        SELECT FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
+        WHERE tgrelid = to_regclass($1) AND proname = 'citus_truncate_trigger'
+    ) AS is_spread,
+    (
+        SELECT string_agg(quote_ident(attname), ', ' ORDER BY array_position(indkey::int2[], attnum))
+        FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
+        WHERE indrelid = to_regclass($1) AND $1 = 'ai_dialogue_log' AND indisprimary AND EXISTS (
+            SELECT FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
+            WHERE tgrelid = to_regclass('known_ids') AND proname = 'citus_truncate_trigger'
+        )
+    ) AS spread_key,
     EXISTS (
         SELECT FROM pg_trigger
         WHERE tgtype & 7 = 7 AND tgenabled IN ('O', 'A')  -- 7: for each row, before, INSERT
@@ -39,9 +53,9 @@ SELECT
 -- name: ids_missing
 -- The given ids that the table does not contain.
 -- {table}  $1 ids
-SELECT staged.id
-FROM unnest($1::uuid[]) AS staged (id)
-WHERE NOT EXISTS (SELECT FROM {table} AS present WHERE present.id = staged.id)
+SELECT unnest($1::uuid[]) AS id
+EXCEPT
+SELECT id FROM {table} WHERE id = ANY ($1::uuid[])
 
 
 -- name: make_stage
@@ -76,14 +90,14 @@ RETURNING id
 -- name: merge_keeping_ids
 -- Insert the new rows of the staging table into a table that keeps known ids: each new id once, with its first row. A
 -- row whose id is already known is a duplicate. A conflict with any other constraint is an error.
--- {table}  {ids}: where its ids are kept  {stage}  {names}: the columns
+-- {table}  {ids}: where its ids are kept  {stage}  {names}: the columns  {key}: the primary key
 WITH new AS (
     INSERT INTO {ids} (id) SELECT id FROM {stage} ON CONFLICT (id) DO NOTHING RETURNING id
 )
 INSERT INTO {table} ({names})
 SELECT {names} FROM {stage}
 WHERE ctid IN (SELECT min({stage}.ctid) FROM {stage} JOIN new USING (id) GROUP BY id)
-ON CONFLICT (id, created_at) DO NOTHING
+ON CONFLICT ({key}) DO NOTHING
 RETURNING id
 
 
@@ -95,7 +109,8 @@ SELECT {moment} AS moment FROM {table} WHERE id = ANY ($1::uuid[])
 
 -- name: rows_hidden
 -- Whether row-level security hides rows of a table from our role: it applies to the role, and either no policy shows it
--- every row, or a restrictive policy hides some again.
+-- every row, or a restrictive policy hides some again. Also whether the table is distributed over a Citus cluster, which
+-- gives it a trigger of its own.
 -- $1 table
 WITH ours AS (
     SELECT polpermissive AS permissive, pg_get_expr(polqual, polrelid) = 'true' AS shows_all
@@ -109,7 +124,11 @@ SELECT
     row_security_active($1::text) AND (
         NOT EXISTS (SELECT FROM ours WHERE permissive AND shows_all)
         OR EXISTS (SELECT FROM ours WHERE NOT permissive AND NOT shows_all)
-    ) AS hidden
+    ) AS hidden,
+    EXISTS (
+        SELECT FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
+        WHERE tgrelid = $1::text::regclass AND proname = 'citus_truncate_trigger'
+    ) AS is_spread
 
 
 -- name: split_begin
@@ -142,7 +161,7 @@ DECLARE
     took float8;
     missing uuid[];
     is_sound boolean;
-    state text; in_schema text; in_table text; in_column text; in_constraint text; context text;
+    state text; in_schema text; in_table text; in_column text; in_constraint text; message text; context text;
 BEGIN
     SELECT * INTO at FROM {progress};
     is_sound := coalesce(at.fixed > {seconds}, false);  -- it takes too long to be found out in each block
@@ -160,10 +179,7 @@ BEGIN
         BEGIN
             SET CONSTRAINTS ALL DEFERRED;
             {insert};
-            IF EXISTS (
-                SELECT FROM unnest(missing) AS staged (id)
-                WHERE NOT EXISTS (SELECT FROM {table} AS present WHERE present.id = staged.id)
-            ) THEN
+            IF (SELECT count(DISTINCT id) FROM {table} WHERE id = ANY (missing)) < cardinality(missing) THEN
                 RAISE EXCEPTION USING ERRCODE = '{skipped}', TABLE = '{table}';
             END IF;
             SET CONSTRAINTS ALL IMMEDIATE;
@@ -179,7 +195,8 @@ BEGIN
         EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN  -- OTHERS leaves these two out
             GET STACKED DIAGNOSTICS
                 state = RETURNED_SQLSTATE, in_schema = SCHEMA_NAME, in_table = TABLE_NAME,
-                in_column = COLUMN_NAME, in_constraint = CONSTRAINT_NAME, context = PG_EXCEPTION_CONTEXT;
+                in_column = COLUMN_NAME, in_constraint = CONSTRAINT_NAME, message = MESSAGE_TEXT,
+                context = PG_EXCEPTION_CONTEXT;
             IF state ~ '^({outages})' AND split_part(context, E'\n', 1) !~ '{raised}' THEN
                 RAISE;
             END IF;
@@ -192,7 +209,7 @@ BEGIN
                     {insert};
                     is_sound := true;
                 END IF;
-                INSERT INTO {refused} VALUES (at.number, state, in_schema, in_table, in_column, in_constraint);
+                INSERT INTO {refused} VALUES (at.number, state, in_schema, in_table, in_column, in_constraint, message);
                 at.number := at.number + 1;
                 at.guilty_before := at.number;
                 at.size := greatest(1, least(at.affordable, 2 * at.since_guilty));
@@ -210,8 +227,37 @@ $$
 -- The outcome of each staged row, in the order of the COPY: refused, with the error; new; or else a duplicate. If an id
 -- was staged twice, only the first row that was not refused can be new. For a foreign key's refusal, the result
 -- contains its columns and the referenced table. If the index belongs to a partition, the result names the index of the
--- partitioned table.
--- Formatted in: stage, new, refused.
+-- partitioned table. Of an error on a worker, Citus passes on only SQLSTATE and message, in which names of constraints
+-- end with the number of a shard: their names are found in the catalog.
+-- Formatted in: table, stage, new, refused.
+WITH tables AS (
+    SELECT '{table}'::regclass AS oid UNION SELECT relid FROM pg_partition_tree('{table}')
+),
+refusals AS (
+    SELECT
+        number, sqlstate,
+        CASE WHEN is_reported THEN table_schema ELSE coalesce(found.nspname::text, '') END AS table_schema,
+        CASE WHEN is_reported THEN table_name ELSE coalesce(found.relname::text, '') END AS table_name,
+        CASE WHEN is_reported THEN column_name ELSE coalesce(missing.attname::text, '') END AS column_name,
+        CASE WHEN is_reported THEN constraint_name ELSE coalesce(found.conname::text, '') END AS constraint_name
+    FROM {refused} AS refused
+    CROSS JOIN LATERAL (
+        SELECT table_name <> '' OR constraint_name <> '' OR sqlstate NOT LIKE '23%' AS is_reported
+    ) AS report
+    LEFT JOIN LATERAL (
+        SELECT attname FROM pg_attribute
+        WHERE NOT is_reported AND sqlstate = '23502' AND attrelid = '{table}'::regclass AND attnum > 0
+          AND strpos(message, '"' || attname || '"') > 0
+        LIMIT 1
+    ) AS missing ON true
+    LEFT JOIN LATERAL (
+        SELECT nspname, relname, conname
+        FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE NOT is_reported AND conrelid IN (SELECT oid FROM tables) AND strpos(message, conname) > 0
+        ORDER BY length(conname) DESC
+        LIMIT 1
+    ) AS found ON true
+)
 SELECT
     refused.sqlstate, refused.table_schema, refused.table_name, refused.column_name,
     coalesce((
@@ -230,7 +276,7 @@ SELECT
     inserted.id IS NOT NULL
         AND row_number() OVER (PARTITION BY stage.id, refused.number IS NULL ORDER BY stage.number) = 1 AS is_new
 FROM {stage} AS stage
-LEFT JOIN {refused} AS refused ON refused.number = stage.number
+LEFT JOIN refusals AS refused ON refused.number = stage.number
 LEFT JOIN {new} AS inserted ON inserted.id = stage.id AND refused.number IS NULL
 LEFT JOIN pg_constraint AS reference
     ON reference.contype = 'f'
@@ -261,7 +307,8 @@ SELECT array_agg(id) INTO missing FROM (SELECT id FROM portion EXCEPT SELECT id 
 -- name: split_portion_keeping_ids
 -- One portion of a split into a table that keeps known ids: each new id once, with its first row. `missing` holds the
 -- ids that were new but whose rows were not inserted.
--- Formatted in: table, ids (where its ids are kept), names, values (what becomes of the staged columns), stage, new.
+-- Formatted in: table, ids (where its ids are kept), key (the primary key), names, values (what becomes of the staged
+-- columns), stage, new.
 WITH portion AS (
     SELECT * FROM {stage} WHERE number >= at.number AND number < at.number + at.size
 ),
@@ -273,7 +320,7 @@ inserted AS (
     SELECT {values} FROM portion
     WHERE number IN (SELECT min(number) FROM portion JOIN kept USING (id) GROUP BY id)
     ORDER BY number
-    ON CONFLICT (id, created_at) DO NOTHING
+    ON CONFLICT ({key}) DO NOTHING
     RETURNING id
 ),
 noted AS (
@@ -314,7 +361,8 @@ BEGIN
     );
     CREATE TEMPORARY TABLE {new} (id uuid) ON COMMIT DROP;
     CREATE TEMPORARY TABLE {refused} (
-        number bigint, sqlstate text, table_schema text, table_name text, column_name text, constraint_name text
+        number bigint, sqlstate text, table_schema text, table_name text, column_name text, constraint_name text,
+        message text
     ) ON COMMIT DROP;
     CREATE TEMPORARY TABLE {progress} (
         number bigint NOT NULL, last bigint NOT NULL, size bigint NOT NULL, guilty_before bigint NOT NULL,

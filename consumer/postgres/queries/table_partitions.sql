@@ -486,6 +486,11 @@ UNION ALL
 SELECT format('row-level security hides rows from %I, even as its owner: run this as a role with BYPASSRLS', current_user)
 FROM old WHERE row_security_active(oid)
 UNION ALL
+SELECT 'it is distributed over a Citus cluster, and months have to be there before: docs/scaling.md says how to take the'
+    ' distribution back; then convert it, and run `ragledger distribute apply` again'
+FROM old JOIN pg_trigger ON tgrelid = old.oid JOIN pg_proc ON pg_proc.oid = tgfoid
+WHERE proname = 'citus_truncate_trigger'
+UNION ALL
 SELECT 'its primary key must be (id) and nothing else'
 FROM old WHERE NOT EXISTS (
     SELECT FROM pg_constraint
