@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 SESSION_MS = (
     6_000  # the shortest session timeout that brokers allow by default: a longer block of the loop loses the partitions
 )
-MOST_SECONDS = 1.5  # the longest allowed block of the loop, on a busy machine
+MOST_SECONDS = SESSION_MS / 2000  # the longest allowed block of the loop: then a heartbeat still comes in time
 LARGE = {"compression.type": "zstd", "message.max.bytes": 100_000_000, "batch.num.messages": 1}
 SETTINGS = {"RAGLEDGER_KAFKA__SESSION_TIMEOUT_MS": str(SESSION_MS), "RAGLEDGER_ERASURE__KEY": KEY}
 

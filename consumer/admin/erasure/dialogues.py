@@ -14,6 +14,7 @@ from uuid import UUID
 from consumer.postgres.client import Transaction
 from consumer.postgres.queries import load
 from consumer.postgres.visibility import demand_whole_tables
+from consumer.postgres.workers import is_spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ async def delete(transaction: Transaction, user: UUID, table: DialogueTable, at_
     if not rows:
         return Dialogues(0, 0, ())
     ids = [row["id"] for row in rows]
-    await transaction.execute(load("erasure_ids"), ids)
+    if not table.is_first or await is_spread(transaction):  # the tables without a trigger for it
+        await transaction.execute(load("erasure_ids"), ids)
     await transaction.execute(load("erasure_costs"), ids)
     feedback = await transaction.fetch(load("erasure_feedback"), ids) if await has_feedback(transaction) else ()
     moments = [row["created_at"] for row in rows if row["created_at"] is not None]

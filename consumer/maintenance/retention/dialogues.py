@@ -28,6 +28,7 @@ from consumer.postgres.admin import AdminConnection, Target, connect
 from consumer.postgres.client import Database
 from consumer.postgres.queries import load
 from consumer.postgres.schema_lock import LockTakenError, exclusive
+from consumer.postgres.workers import is_spread
 
 _TURN_SECONDS = 30.0
 _REST_SECONDS = 1.0  # longer than the pause between two tries of a migration, a conversion or an archive
@@ -155,6 +156,8 @@ class DialogueExpiry:
                 await lead(transaction, wait=True)
                 (row,) = await transaction.fetch(statement, before, start, self._batch_rows)
                 await transaction.execute(load("expiry_forget"), row["ids"])
+                if await is_spread(transaction):  # no trigger of a distributed table removes known ids
+                    await transaction.execute(load("erasure_ids"), row["ids"])
             chosen, deleted = chosen + row["chosen"], deleted + len(row["ids"])
             if not row["chosen"] or (not row["ids"] and row["last"] == start):
                 break

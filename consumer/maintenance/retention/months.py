@@ -101,6 +101,7 @@ class MonthRemoval:
                 back = {row["id"] for row in await self._db.rows(load("expiry_ids_back"), page)}
                 gone = [id_ for id_ in page if id_ not in back]
                 await self._db.rows(load("expiry_forget"), gone)
+                await self._db.rows(load("erasure_ids"), gone)
             if not page:
                 return
             after = page[-1]

@@ -62,8 +62,7 @@ RETURNING id, replayed_at IS NULL AND discarded_at IS NULL AS is_open
 
 
 -- name: expiry_forget
--- Delete what belongs to removed dialogues in other tables: verdicts, costs, traces and their staged spans, and known ids,
--- which no trigger of a distributed table deletes.
+-- Delete what belongs to removed dialogues in other tables: verdicts, costs, traces and their staged spans.
 -- $1 dialogues
 WITH feedback AS (
     DELETE FROM kept_feedback WHERE dialogue_id = ANY ($1::uuid[])
@@ -76,9 +75,6 @@ traces AS (
 ),
 spans AS (
     DELETE FROM staged_spans WHERE trace_id = ANY ($1)
-),
-ids AS (
-    DELETE FROM known_ids WHERE id = ANY ($1)
 )
 DELETE FROM touched_traces WHERE trace_id = ANY ($1)
 
