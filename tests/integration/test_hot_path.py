@@ -69,7 +69,7 @@ SHAPES = (
     r"(SELECT) version FROM (erasure_version)",
     r"(SELECT) \(SELECT version FROM erasure_version\) AS version, .*(erased_users)",
     r"(SELECT) string_agg\( CASE .*FROM (pg_attribute)",
-    r"(SELECT) .*FROM (split_\w+?)_(?:ai_dialogue_log|provenance)",
+    r"(?:WITH tables AS .*)?(SELECT) .*FROM (split_\w+?)_(?:ai_dialogue_log|provenance)",
     r"(COPY|INSERT INTO) \"?(split_\w+?)_(?:ai_dialogue_log|provenance)",
     r"(INSERT INTO) (\w+)",
     r"(COPY|TRUNCATE) \"?(\w+)",
