@@ -3,12 +3,14 @@ each test. Only requested servers start. With `RAGLEDGER_TEST_STACK=docker` they
 """
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator
 from urllib.parse import urlsplit
 
 import pytest
+import structlog
 
 from consumer.devstack import EmbeddedError, PostgresServer, Workspace
 from consumer.devstack.postgres import BUNDLED_VERSION
@@ -60,6 +62,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def _working_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Let programs that write into their working directory, as `erase` does with a receipt, not write into the tree."""
     os.chdir(tmp_path_factory.mktemp("working-directory"))
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_restored() -> Iterator[None]:
+    """Restore the configuration of logs, which a command sets for its process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

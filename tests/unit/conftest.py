@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
-import structlog
 from hypothesis import Phase, settings
 
 from tests.support.virtual_time import VirtualTimeLoop
@@ -32,14 +30,3 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], AbstractEventLoop]]:
     """Run every coroutine test in this directory in virtual time."""
     return {"virtual": VirtualTimeLoop}
-
-
-@pytest.fixture(autouse=True)
-def _logging_is_restored() -> Iterator[None]:
-    """Restore the configuration of logs, which a command sets for its process."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
