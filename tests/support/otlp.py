@@ -73,9 +73,14 @@ def staged(records: Iterable[tuple[Signal, bytes]]) -> Mapping[UUID, list[Stored
 def fold(trace: UUID, stored: Iterable[Stored], folding: Folding = FOLDING) -> Folded | Skipped | Rejected:
     """Return the result of a trace."""
     try:
-        return folding.fold(trace, trace_of(stored))
+        found: Any = trace_of(stored)
+        for step in folding.steps:
+            if not isinstance(found, Skipped):
+                found = step(trace, found)
     except Rejected as rejected:
         return rejected
+    result: Folded | Skipped = found
+    return result
 
 
 def as_json(result: Folded | Skipped | Rejected) -> dict[str, Any]:

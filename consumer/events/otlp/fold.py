@@ -95,23 +95,13 @@ class Folding:
     retrieved_is_cited: bool = True
     pricing: Pricing = field(default_factory=Pricing)
 
-    def fold(self, trace_id: UUID, trace: Trace) -> Folded | Skipped:
-        """Return the dialogue of a trace, or the reason why the trace is not a dialogue.
-
-        :raises Rejected: the trace is a dialogue, but a field is missing or a column does not accept its value
-        """
-        found: Any = trace
-        for step in self.steps:
-            found = step(trace_id, found)
-            if isinstance(found, Skipped):
-                break
-        result: Folded | Skipped = found
-        return result
-
     @property
     def steps(self) -> Sequence[Callable[[UUID, Any], Any]]:
-        """The steps of :meth:`fold`. Each takes the trace id and the result of the step before; the first takes the
-        trace. If one returns `Skipped`, the trace is not a dialogue, and the next steps are left out.
+        """The steps from a :class:`Trace` to its :class:`Folded` dialogue.
+
+        Each takes the id of the trace and the result of the step before. If a step returns `Skipped`, the trace is not
+        a dialogue. If it raises `Rejected`, the trace is a dialogue, but a field is missing, or a column does not
+        accept its value. In both cases the caller leaves out the steps that follow.
         """
         return self._answer, self._gather, self._complete
 

@@ -56,9 +56,9 @@ FROM run_command_on_workers('SHOW max_prepared_transactions')
 
 
 -- name: distribution_foreign_keys
--- The foreign keys of ai_dialogue_log: the table that each refers to, whether every worker has that already, and
--- statements that drop the key, and that add it and its comment again. Citus would make the table anew, without its comments, if the key were
--- there when a copy of the other table is put on the workers.
+-- The foreign keys of ai_dialogue_log: the table that each refers to, and whether every worker has that table already.
+-- Also statements that drop the key, and that add it and its comment again. If the key is there when Citus copies the
+-- other table to the workers, Citus creates ai_dialogue_log again and loses its comments.
 SELECT
     confrelid::regclass::text AS table_name,
     EXISTS (
