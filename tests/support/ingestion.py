@@ -4,17 +4,19 @@ import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from tests.support.producers import dialogue, random_uuid
 from tests.support.service import Environment, ServiceProcess, eventually
 from tests.support.stack import Servers, Topics, fresh_database
 
 TABLES = {"dialogue": "ai_dialogue_log", "provenance": "provenance"}
+NO_LEADER = frozenset({KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION})
 SMALL = {"query": "q", "response": "r", "citations": []}
 
 
@@ -66,13 +68,26 @@ def dialogues(topic: str, count: int, seed: int, **changes: Any) -> dict[UUID, O
 
 
 def watermark(bootstrap_servers: str, topic: str, partitions: int = 1) -> int:
-    """Return how many records were ever written to a topic."""
+    """Return how many records were ever written to a topic. Wait until each partition has a leader, which is a moment
+    after its broker has started.
+    """
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "watermarks"})
+    places = [TopicPartition(topic, number) for number in range(partitions)]
     try:
-        ends = [consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=30)[1] for n in range(partitions)]
+        ends = [eventually(partial(_end, consumer, place), message=f"{place} has a leader") for place in places]
     finally:
         consumer.close()
-    return sum(ends)
+    return sum(end for (end,) in ends)
+
+
+def _end(consumer: Consumer, place: TopicPartition) -> tuple[int] | None:
+    """Return the end of a partition, or None as long as it has no leader."""
+    try:
+        return (consumer.get_watermark_offsets(place, timeout=30)[1],)
+    except KafkaException as error:
+        if error.args[0].code() not in NO_LEADER:
+            raise
+        return None
 
 
 def committed_offsets(bootstrap_servers: str, group: str, topic: str, partitions: int) -> list[int]:
