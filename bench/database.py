@@ -8,7 +8,15 @@ from bench.events import COLUMNS, DIALOGUE_TABLE
 from bench.servers import Connection
 
 # The tables that a round fills.
-_FILLED = (*COLUMNS, "kept_feedback", "dead_letters", "touched_days", "rag_metrics_history", "ingest_ledger")
+_FILLED = (
+    *COLUMNS,
+    "kept_feedback",
+    "dead_letters",
+    "touched_days",
+    "rag_metrics_history",
+    "rollup_buckets",
+    "ingest_ledger",
+)
 
 
 def reset(connection: Connection) -> None:

@@ -36,6 +36,7 @@ from consumer.postgres.queries import load
 from consumer.postgres.spans import results_of, touch_traces
 from consumer.postgres.splitting import insert_splitting
 from consumer.postgres.staging import Outcome, join, rows_first
+from consumer.postgres.touched_days import touch_days
 
 REPLAY_CHUNK = 500
 DISCARD_CHUNK = 5_000
@@ -237,11 +238,9 @@ class DeadLetters:
 
     async def _touch_days(self, transaction: Transaction, outcome: Outcome) -> None:
         moments = [*(row.created_at for row in outcome.inserted), *outcome.moments]
-        days = self._days.days_of(moments)
-        for basis in await transaction.fetch(load("basis_in_force")):  # it may differ from the settings here
-            days |= BusinessDays(basis["time_zone"]).days_of(moments)
-        if days:
-            await transaction.execute(load("touch_days"), sorted(days))
+        in_force = await transaction.fetch(load("basis_in_force"))  # it may differ from the settings here
+        for days in (self._days, *(BusinessDays(basis["time_zone"]) for basis in in_force)):
+            await touch_days(transaction, days, moments)
 
     async def _mark(self, transaction: Transaction, identity: Mapping[Any, int], failed: Sequence[DeadLetter]) -> None:
         again = {identity[place_of(letter.record)]: letter.rejected for letter in failed}

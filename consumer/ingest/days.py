@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -10,11 +10,20 @@ from zoneinfo import ZoneInfo
 from consumer.decode.copy_format import microseconds, moment_of
 
 # Since 1980 every UTC offset in the time zone database is a multiple of 15 minutes, so midnight never falls inside a
-# slot of 15 minutes. The cache holds the slots of a year: only the first event of a slot is computed.
+# slot of 15 minutes. The cache holds the slots of a year: only the first event of a slot is computed. A bucket of the
+# roll-up is such a slot.
 _SLOT = 15 * 60 * 1_000_000
 _1980 = microseconds(datetime(1980, 1, 1))  # noqa: DTZ001 - naive UTC
 
+# A transaction that touches more buckets of a day marks the whole day.
+_MOST_BUCKETS = 8
+
 _EVER, _NEVER = datetime.min, datetime.max  # noqa: DTZ901 - naive UTC
+
+
+def has_buckets(bounds: tuple[datetime, datetime]) -> bool:
+    """Whether a day consists of whole buckets."""
+    return all(moment not in (_EVER, _NEVER) and microseconds(moment) >= _1980 for moment in bounds)
 
 
 class BusinessDays:
@@ -33,6 +42,25 @@ class BusinessDays:
         slots = {moment // _SLOT for moment in known if moment >= _1980}
         older = {self.day_of(moment_of(moment)) for moment in known if moment < _1980}
         return older | {self._of_slot(slot) for slot in slots}
+
+    def touched_by(self, moments: Iterable[int | None]) -> tuple[Sequence[date], Sequence[datetime | None]]:
+        """The days of the moments, and for each the begin of the bucket that the moments are in, naive UTC. A day with
+        many such buckets is there with None, the first and the last one. In another time zone, these may be in the day
+        before or after. A day from before 1980 is there with None alone.
+
+        :param moments: microseconds since 2000-01-01 UTC; None is skipped
+        """
+        known = [moment for moment in moments if moment is not None]
+        slots: dict[date, list[int]] = {}
+        for slot in sorted({moment // _SLOT for moment in known if moment >= _1980}):
+            slots.setdefault(self._of_slot(slot), []).append(slot)
+        older = {self.day_of(moment_of(moment)) for moment in known if moment < _1980}
+        marks: list[tuple[date, datetime | None]] = [(day, None) for day in sorted(older)]
+        for day, found in slots.items():
+            is_whole = len(found) > _MOST_BUCKETS
+            marks += [(day, None)] if is_whole else []
+            marks += [(day, moment_of(slot * _SLOT)) for slot in ((found[0], found[-1]) if is_whole else found)]
+        return [day for day, _ in marks], [bucket for _, bucket in marks]
 
     def day_of(self, moment: datetime) -> date:
         """The day of a naive UTC moment.

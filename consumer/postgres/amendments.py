@@ -29,6 +29,7 @@ from consumer.postgres.client import Database, Transaction
 from consumer.postgres.errors import Objection, skipped
 from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
+from consumer.postgres.touched_days import touch_days
 
 SETTLED_AT_ONCE = 2_000  # waiting amendments per transaction. Few, to stay far below the statement timeout
 SETTLE_SECONDS = 5.0  # per run of the job, because the days are computed after it
@@ -140,13 +141,13 @@ def _ids(rows: Sequence[Row]) -> Sequence[UUID]:
 
 
 async def _apply(transaction: Transaction, applying: _Applying, ids: Sequence[UUID]) -> Collection[int]:
-    """Apply the amendments that wait for these ids; returns the creation times of the changed dialogues."""
+    """Apply the amendments that wait for these ids; returns the times of the changed dialogues."""
     if applying.lock is not None:
         ids = [row["id"] for row in await transaction.fetch(load(applying.lock), ids)]
     found = await transaction.fetch(load(applying.apply), ids)
     if not all(row["is_changed"] for row in found):
         raise skipped(applying.amends)
-    return [microseconds(row["created_at"]) for row in found if row["created_at"] is not None]
+    return [microseconds(moment) for row in found for moment in row["moments"] if moment is not None]
 
 
 async def _apply_setting_aside(
@@ -197,8 +198,7 @@ class PostgresAmendments:
             (page,) = await transaction.fetch(load(applying.page), self._from[applying], SETTLED_AT_ONCE)
             if page["present"]:
                 moments = await _apply_setting_aside(transaction, applying, page["present"], self._report)
-                if days := self._days.days_of(moments):
-                    await transaction.execute(load("touch_days"), sorted(days))
+                await touch_days(transaction, self._days, moments)
         last = page["last"]
         is_end = last is None or last.int == _LAST.int
         self._from[applying] = UUID(int=0) if is_end else UUID(int=last.int + 1)

@@ -17,6 +17,7 @@ from consumer.postgres.client import Database, Transaction
 from consumer.postgres.errors import Objection, skipped
 from consumer.postgres.halving import halve
 from consumer.postgres.queries import load
+from consumer.postgres.touched_days import touch_days
 from consumer.postgres.workers import await_prepared
 
 AT_A_TIME = 2_000
@@ -119,8 +120,7 @@ class PostgresCosts:
         if changed:
             await halve(transaction, changed, change, refuse)
         written = [one for one in changed if one.id not in refused]
-        if days := self._days.days_of(microseconds(one.created_at) for one in written):
-            await transaction.execute(load("touch_days"), sorted(days))
+        await touch_days(transaction, self._days, (microseconds(one.created_at) for one in written))
         await self._note(transaction, changes, version, refused)
         return Recomputed(len(changes), len(written), sum(one.is_out_of_range for one in changes))
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from consumer.ingest.days import BusinessDays
+from consumer.ingest.days import BusinessDays, has_buckets
 from consumer.ingest.ports import Cause, StoreError, Unavailable
 from consumer.ingest.rollup_basis import Basis, UnknownBasis
 from consumer.postgres.client import Database, Transaction
+from consumer.postgres.day_figures import figures_from_buckets, figures_from_rows, forget_marks
 from consumer.postgres.queries import load
-from consumer.postgres.workers import await_prepared
 
 _FIGURES = (
     "total_dialogues",
@@ -39,6 +39,10 @@ _FIGURES = (
     "feedback_neutral",
     "feedback_negative",
 )
+# A smaller day is computed from its rows in less than half a second, so buckets would save nothing.
+BUCKETS_FROM_DIALOGUES = 50_000
+# From here on, one statement that reads all rows may take longer than the default time limit of a statement.
+_TOO_LARGE_TO_READ_AGAIN = 10_000_000
 _json = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -65,10 +69,15 @@ class Archived(StoreError):
 
 
 class PostgresHistory:
-    """See :class:`consumer.maintenance.rollup.History`."""
+    """See :class:`consumer.maintenance.rollup.History`.
 
-    def __init__(self, database: Database, basis: Basis, owner: str) -> None:
-        self._database, self._own, self._owner = database, basis, owner
+    :param buckets_from: the number of dialogues from which a day is computed from buckets
+    """
+
+    def __init__(
+        self, database: Database, basis: Basis, owner: str, *, buckets_from: int = BUCKETS_FROM_DIALOGUES
+    ) -> None:
+        self._database, self._own, self._owner, self._buckets_from = database, basis, owner, buckets_from
         self._has_begun = False
 
     # ── days that are due ────────────────────────────────────────────────────────────────────────────────────────
@@ -95,32 +104,45 @@ class PostgresHistory:
         async with self._database.transaction() as transaction:
             if not (await transaction.fetch(load("lead_rollup")))[0]["leads"]:
                 return False
-            force, _ = await _current_basis(transaction)
+            force, now = await _current_basis(transaction)
             [state] = await transaction.fetch(load("state_of_day"), day, day.isoformat())
             if state["age"] is not None and 0 <= state["age"] < fresh_seconds:
                 return False  # another replica was quicker
             if any(await _archived_or_expired(transaction, day, force.basis.timezone)):
-                await transaction.execute(load("forget_touched_day"), day)
+                await forget_marks(transaction, day, force.basis.days)
                 judged = await _judge_again(transaction, day, force, dict(state))
                 return judged or not state["touched"]
-            await self._bring_up_to_date(transaction, day, force, dict(state))
+            await self._bring_up_to_date(transaction, day, force, dict(state), now)
         return True
 
     async def _bring_up_to_date(
-        self, transaction: Transaction, day: date, force: _Current, state: Mapping[str, Any]
+        self, transaction: Transaction, day: date, force: _Current, state: Mapping[str, Any], now: datetime
     ) -> None:
         moved = state["has_row"] and state["time_zone"] != force.basis.timezone
+        by_bucket = not moved and self._needs_buckets(state, force.basis.days.bounds(day), now)
         if state["touched"] or not state["has_row"] or state["basis_id"] == force.id:
-            await self._compute(transaction, day, force, asked=False)
+            await self._compute(transaction, day, force, by_bucket=by_bucket)
         elif not moved:
             await _judge_again(transaction, day, force, state)
         elif await _is_complete(transaction, day, state, force.basis.days):
-            await self._compute(transaction, day, force, asked=False)
+            await self._compute(transaction, day, force)
         else:
             await _judge_again(transaction, day, force, state)
             return
         if moved:
             await transaction.execute(load("touch_days_without_row"), _neighbours(day))
+
+    def _needs_buckets(self, state: Mapping[str, Any], bounds: tuple[datetime, datetime], now: datetime) -> bool:
+        """Whether to compute a day from its buckets.
+
+        A day that has just ended is computed from its rows once more, if it is not too large. So it is right in the end
+        even if somebody has changed rows without a mark.
+        """
+        dialogues = state["total_dialogues"] or 0
+        if dialogues < self._buckets_from or not state["touched_in_buckets"] or not has_buckets(bounds):
+            return False
+        has_just_ended = now - timedelta(seconds=state["age"]) < bounds[1] <= now
+        return not has_just_ended or dialogues >= _TOO_LARGE_TO_READ_AGAIN
 
     # ── one day ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -138,7 +160,7 @@ class PostgresHistory:
             if archived or expired:
                 raise Archived(day, expired=expired)
             [row] = await transaction.fetch(load("use_basis"), self._own.timezone, self._own.json)
-            computed = await self._compute(transaction, day, _Current(row["id"], self._own), asked=True)
+            computed = await self._compute(transaction, day, _Current(row["id"], self._own), is_wanted=True)
         assert computed is not None
         return computed
 
@@ -158,18 +180,22 @@ class PostgresHistory:
         return with_compliance(dict(rows[0])) if rows else None
 
     async def _compute(
-        self, transaction: Transaction, day: date, under: _Current, *, asked: bool
+        self,
+        transaction: Transaction,
+        day: date,
+        under: _Current,
+        *,
+        by_bucket: bool = False,
+        is_wanted: bool = False,
     ) -> Mapping[str, Any] | None:
         is_spread = await _demand_every_row(transaction)
-        await transaction.execute(load("forget_touched_day"), day)
-        if is_spread:
-            await await_prepared(transaction)  # the rows of a mark that is forgotten must be visible
-        await transaction.fetch(load("roll_up_settings"))
-        [found] = await transaction.fetch(load("figures_of_day"), *under.basis.days.bounds(day))
-        figures = _columns(dict(found))
+        if by_bucket and not is_spread:
+            figures = await figures_from_buckets(transaction, day, under.basis.days)
+        else:
+            figures = await figures_from_rows(transaction, day, under.basis.days, is_spread=is_spread)
         values = [figures[name] for name in _FIGURES]
         compliance = _json.encode(under.basis.judge(figures)).decode()
-        rows = await transaction.fetch(load("write_day"), day.isoformat(), *values, compliance, asked)
+        rows = await transaction.fetch(load("write_day"), day.isoformat(), *values, compliance, is_wanted)
         if not rows:
             return None
         await transaction.execute(load("note_computed_day"), day.isoformat(), under.id, figures["ingest_delay_p95"])
@@ -236,12 +262,6 @@ async def _judge(transaction: Transaction, day: date, under: _Current) -> None:
     [row] = await transaction.fetch(load("stored_day"), day.isoformat())
     compliance = _json.encode(under.basis.judge(dict(row))).decode()
     await transaction.execute(load("judge_day"), day.isoformat(), compliance)
-
-
-def _columns(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures by column. The query returns three percentiles in one value, or None if no row has a latency."""
-    p50, p95, p99 = found["latency"] or (None, None, None)
-    return {**found, "latency_p50": p50, "latency_p95": p95, "latency_p99": p99}
 
 
 def _neighbours(day: date) -> Sequence[date]:

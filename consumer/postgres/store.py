@@ -35,6 +35,7 @@ from consumer.postgres.ledger import PostgresLedger, partition_of
 from consumer.postgres.preparation import Preparation, Prepared
 from consumer.postgres.queries import load
 from consumer.postgres.retry import while_raises
+from consumer.postgres.touched_days import touch_days
 
 TURN_SECONDS = 5.0
 SILENT_SECONDS = 10.0
@@ -169,9 +170,7 @@ class PostgresStore:
 
     async def _touch_days(self, transaction: Transaction, written: Written) -> None:
         inserted = (row.created_at for rows in written.inserted.values() for row in rows)
-        days = self._days.days_of(chain(inserted, written.amended_moments))
-        if days:
-            await transaction.execute(load("touch_days"), sorted(days))
+        await touch_days(transaction, self._days, chain(inserted, written.amended_moments))
 
     async def _stop_over_limit(self, transaction: Transaction, written: Written) -> Written:
         partitions = set(map(partition_of, written.dead_letters))

@@ -34,6 +34,7 @@ from consumer.postgres.client import Database, Transaction
 from consumer.postgres.erasures import Erasures, ErasuresChanged
 from consumer.postgres.errors import Objection
 from consumer.postgres.queries import load
+from consumer.postgres.touched_days import touch_days
 
 TRACES_AT_A_TIME = 500
 BYTES_AT_A_TIME = 33_554_432
@@ -224,8 +225,7 @@ class PostgresTraces:
         done = [trace for trace in chunk.dialogues() if offset_of(trace) not in refused]
         await trace_letters.settle(transaction, self._topic, done)
         await self._empty_erased(transaction, chunk)
-        if days := self._days.days_of(chunk.moments):
-            await transaction.execute(load("touch_days"), sorted(days))
+        await touch_days(transaction, self._days, chunk.moments)
         await transaction.execute(load("forget_trace_marks"), list(chain.from_iterable(chunk.marks.values())))
 
     async def _keep_traces(self, transaction: Transaction, dialogues: Sequence[TraceDialogue]) -> None:

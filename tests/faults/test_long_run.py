@@ -14,10 +14,10 @@ from random import Random
 
 import pytest
 
+from tests.faults.combined_faults import PLAN
 from tests.faults.conftest import Stage
 from tests.faults.lab import Lab
 from tests.faults.scene import Scene
-from tests.faults.troubles import PLAN
 
 pytestmark = pytest.mark.timeout(3 * 3600)
 
@@ -37,7 +37,7 @@ def test_all_faults_mixed(cluster: Lab, stage: Stage, long: float, capsys: pytes
         plan = shuffled(scene.chance, long)
         total = len(plan)
         while plan:
-            label = trouble(scene, plan)
+            label = next_fault(scene, plan)
             recovery = scene.recover(label, seconds=RECOVERY_SECONDS)
             with capsys.disabled():
                 done, sent, written = total - len(plan), scene.traffic.count, scene.observer.accounted
@@ -56,7 +56,7 @@ def shuffled(chance: Random, share: float) -> list[str]:
     return names
 
 
-def trouble(scene: Scene, plan: list[str]) -> str:
+def next_fault(scene: Scene, plan: list[str]) -> str:
     """Begin the next fault of the plan; sometimes also the one after it, if it is of another sort, before the first
     ends.
     """

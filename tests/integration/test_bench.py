@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
     "command",
     [
         "bench --events 50000 --rounds 1",
+        "bench.days --sizes 60000",
         "bench.growth --sizes 0,20000",
         "bench.replicas --events 10000 --rate 100",
         "bench.shapes --rounds 1",

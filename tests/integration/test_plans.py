@@ -90,6 +90,26 @@ def test_a_day_is_found_by_its_index_and_computed_in_memory(connection: psycopg.
     assert not [node for node in plan if node["Node Type"] == "Sort"]
 
 
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+def test_only_marked_buckets_of_a_day_are_read(connection: psycopg.Connection, mode: str) -> None:
+    """An index finds the rows of the bucket, and another one tells whether a new user has rows in other buckets."""
+    connection.execute(f"SET plan_cache_mode = {mode}".encode())
+    day, bucket = ("2026-01-20", "2026-01-20", "2026-01-21"), "2026-01-20 12:00"
+    with connection.transaction():
+        connection.execute(load("roll_up_settings").encode())
+        plan_of(connection, load("update_buckets"), *day)
+        connection.execute(
+            "UPDATE ai_dialogue_log SET user_id = gen_random_uuid()"
+            " WHERE created_at BETWEEN %s AND %s::timestamp + '5 min'",
+            (bucket, bucket),
+        )
+        connection.execute("INSERT INTO touched_days (day, bucket) VALUES (%s, %s)", (day[0], bucket))
+        plan = plan_of(connection, load("update_buckets"), *day)
+    read = scans(plan, "ai_dialogue_log")
+    assert {node["Index Name"] for node in read} == {"idx_ai_dialogue_created_at", "idx_ai_dialogue_user_created"}
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in read) < A_DAY / 10
+
+
 def test_counting_a_day_reads_no_row(connection: psycopg.Connection) -> None:
     """An index-only scan is sufficient to see whether a day is complete."""
     plan = plan_of(connection, load("count_dialogues"), "2026-01-20", "2026-01-21")

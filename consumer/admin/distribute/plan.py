@@ -19,6 +19,7 @@ UNDISTRIBUTED = (
     "ingest_ledger",
     "dead_letters",
     "touched_days",
+    "rollup_buckets",
     "rag_metrics_history",
     "plugin_registry",
     "kept_feedback",

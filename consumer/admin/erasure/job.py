@@ -210,7 +210,7 @@ class Erasure:
         self, transaction: Transaction, erasure: int, gone: dialogues.Dialogues, table: dialogues.DialogueTable
     ) -> None:
         days = self._days_of(gone.moments)
-        await transaction.execute(load("touch_days"), days)
+        await transaction.execute(load("touch_days"), days, [])
         counted = 0 if table.is_double else gone.count
         await _add(transaction, erasure, {"dialogues": counted, "feedback": gone.feedback}, days)
 

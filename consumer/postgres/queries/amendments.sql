@@ -26,8 +26,9 @@ ON CONFLICT (name) DO NOTHING
 
 
 -- name: apply_feedback
--- Write waiting verdicts into their dialogues, if these are there. Returns the time of each dialogue, and whether the
--- row was changed: a trigger of the owner may have left it out.
+-- Write waiting verdicts into their dialogues, if these are there. Returns the times of each dialogue before and after,
+-- which differ if a fold or a trigger of the owner moves it meanwhile; and whether the row was changed: such a trigger
+-- may have left it out.
 -- $1 dialogues
 WITH waiting AS (
     SELECT dialogue_id, user_feedback
@@ -49,7 +50,7 @@ settled AS (
     FROM changed
     WHERE feedback.dialogue_id = changed.id
 )
-SELECT dialogue.created_at, changed.id IS NOT NULL AS is_changed
+SELECT ARRAY[dialogue.created_at, changed.created_at] AS moments, changed.id IS NOT NULL AS is_changed
 FROM waiting
 JOIN ai_dialogue_log AS dialogue ON dialogue.id = waiting.dialogue_id
 LEFT JOIN changed ON changed.id = dialogue.id
@@ -127,7 +128,7 @@ settled AS (
     FROM changed
     WHERE verification.provenance_id = changed.id AND verification.applied_at IS NULL
 )
-SELECT NULL::timestamp AS created_at, changed.id IS NOT NULL AS is_changed
+SELECT '{}'::timestamp[] AS moments, changed.id IS NOT NULL AS is_changed
 FROM held
 LEFT JOIN changed USING (id)
 

@@ -205,8 +205,11 @@ WHERE created_at >= greatest($1::timestamp, '0001-01-01') AND created_at < $2::t
 
 
 -- name: expiry_move
--- Move the boundary: from this commit on, the days before it are final.
+-- Move the boundary: from this commit on, the days before it are final. Their buckets, which name users, are deleted.
 -- $1 dialogues before this moment are expired, UTC
+WITH dropped AS (
+    DELETE FROM rollup_buckets WHERE begins_at < $1
+)
 UPDATE dialogue_retention SET expired_before = $1, moved_at = now() WHERE expired_before < $1
 
 

@@ -92,7 +92,7 @@ SELECT name
 FROM unnest(ARRAY[
     'ai_dialogue_log', 'provenance', 'rag_metrics_history', 'ingest_ledger', 'dead_letters', 'touched_days',
     'kept_feedback', 'kept_verifications', 'plugin_registry',
-    'rollup_basis', 'computed_days',
+    'rollup_basis', 'computed_days', 'rollup_buckets',
     'known_ids', 'partition_archives',
     'erased_users', 'erasure_version',
     'ledger_decisions',

@@ -134,7 +134,7 @@ SELECT
 -- name: split_begin
 -- Start a split with the first staged rows as one portion.
 -- Formatted in: first (how many), stage, progress.
-INSERT INTO {progress} (number, last, size, guilty_before, since_guilty, affordable, writes, is_slow)
+INSERT INTO {progress} (number, last, size, rejected_before, accepted_since, affordable, writes, is_slow)
 SELECT min(number), max(number), least({first}, max(number) - min(number) + 1), min(number), 0, {first}, 0, false
 FROM {stage}
 
@@ -184,13 +184,13 @@ BEGIN
             END IF;
             SET CONSTRAINTS ALL IMMEDIATE;
             at.number := at.number + at.size;
-            at.since_guilty := at.since_guilty + at.size;
+            at.accepted_since := at.accepted_since + at.size;
             took := extract(epoch FROM clock_timestamp() - portion_began);
             at.is_slow := took > {seconds};
             at.affordable := at.size * {seconds} / greatest(took - coalesce(at.fixed, 0), 0.001);
             at.size := greatest(1, least(at.affordable, CASE
-                WHEN at.guilty_before > at.number THEN (at.guilty_before - at.number + 1) / 2
-                ELSE least(8 * at.size, 2 * at.since_guilty)
+                WHEN at.rejected_before > at.number THEN (at.rejected_before - at.number + 1) / 2
+                ELSE least(8 * at.size, 2 * at.accepted_since)
             END));
         EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN  -- OTHERS leaves these two out
             GET STACKED DIAGNOSTICS
@@ -201,7 +201,7 @@ BEGIN
                 RAISE;
             END IF;
             IF at.size > 1 THEN
-                at.guilty_before := at.number + at.size;
+                at.rejected_before := at.number + at.size;
                 at.size := at.size / 2;
             ELSE
                 IF NOT is_sound THEN
@@ -211,14 +211,14 @@ BEGIN
                 END IF;
                 INSERT INTO {refused} VALUES (at.number, state, in_schema, in_table, in_column, in_constraint, message);
                 at.number := at.number + 1;
-                at.guilty_before := at.number;
-                at.size := greatest(1, least(at.affordable, 2 * at.since_guilty));
-                at.since_guilty := 0;
+                at.rejected_before := at.number;
+                at.size := greatest(1, least(at.affordable, 2 * at.accepted_since));
+                at.accepted_since := 0;
             END IF;
         END;
     END LOOP;
-    UPDATE {progress} SET (number, last, size, guilty_before, since_guilty, affordable, writes, is_slow, fixed)
-        = (at.number, at.last, at.size, at.guilty_before, at.since_guilty, at.affordable, at.writes, at.is_slow, at.fixed);
+    UPDATE {progress} SET (number, last, size, rejected_before, accepted_since, affordable, writes, is_slow, fixed)
+        = (at.number, at.last, at.size, at.rejected_before, at.accepted_since, at.affordable, at.writes, at.is_slow, at.fixed);
 END
 $$
 
@@ -365,8 +365,8 @@ BEGIN
         message text
     ) ON COMMIT DROP;
     CREATE TEMPORARY TABLE {progress} (
-        number bigint NOT NULL, last bigint NOT NULL, size bigint NOT NULL, guilty_before bigint NOT NULL,
-        since_guilty bigint NOT NULL, affordable bigint NOT NULL, writes bigint NOT NULL,
+        number bigint NOT NULL, last bigint NOT NULL, size bigint NOT NULL, rejected_before bigint NOT NULL,
+        accepted_since bigint NOT NULL, affordable bigint NOT NULL, writes bigint NOT NULL,
         is_slow boolean NOT NULL, fixed float8  -- seconds that a portion without rows takes, once that is known
     ) ON COMMIT DROP;
 END

@@ -437,8 +437,12 @@ WHERE finished_at IS NULL
 
 
 -- name: partition_note_detached
--- Record that a month is detached from the table.
+-- Record that a month is detached from the table. Its buckets, which name users, are deleted.
 -- $1 month  $2 partition
+WITH dropped AS (
+    DELETE FROM rollup_buckets
+    WHERE begins_at > $1::date - interval '2 days' AND begins_at < $1::date + interval '1 month' AND ends_at > $1::date
+)
 INSERT INTO partition_archives (month, partition, phase) VALUES ($1, $2, 'detached')
 
 

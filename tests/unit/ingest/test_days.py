@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.decode.copy_format import microseconds
-from consumer.ingest.days import BusinessDays
+from consumer.ingest.days import BusinessDays, has_buckets
 
 ZONES = ["UTC", "Asia/Tokyo", "Asia/Kathmandu", "Asia/Kolkata", "America/New_York", "America/St_Johns", "Europe/Berlin"]
 ZONES += [
@@ -159,3 +159,45 @@ def test_an_unknown_zone_is_an_error() -> None:
 def test_every_zone_of_the_database_can_be_loaded() -> None:
     """The zones come with the package and do not depend on the machine."""
     assert all(BusinessDays(zone) for zone in sorted(available_timezones())[::25])
+
+
+def touched(zone: str, *texts: str) -> list[tuple[str, str | None]]:
+    """Return the days and buckets that UTC times touch."""
+    moments = [microseconds(datetime.fromisoformat(text)) for text in texts]
+    pairs = zip(*BusinessDays(zone).touched_by([*moments, None]), strict=True)
+    return [(str(day), bucket.isoformat() if bucket else None) for day, bucket in pairs]
+
+
+def test_a_moment_touches_the_quarter_of_an_hour_that_it_is_in() -> None:
+    """Each bucket is there once, with its day in the business time zone."""
+    assert touched("Asia/Kathmandu", "2026-01-31T18:14:59.999999", "2026-01-31T18:15", "2026-01-31T18:29:59") == [
+        ("2026-01-31", "2026-01-31T18:00:00"),
+        ("2026-02-01", "2026-01-31T18:15:00"),
+    ]
+
+
+def test_many_buckets_of_a_day_touch_the_whole_day() -> None:
+    """Its first and last bucket are there too. Another day of the same transaction keeps its buckets."""
+    many = [f"2026-01-31T{hour:02}:20" for hour in range(9)]
+    assert touched("UTC", *many[1:]) == [("2026-01-31", f"2026-01-31T{hour:02}:15:00") for hour in range(1, 9)]
+    assert touched("UTC", *many, "2026-02-01T00:00") == [
+        ("2026-01-31", None),
+        ("2026-01-31", "2026-01-31T00:15:00"),
+        ("2026-01-31", "2026-01-31T08:15:00"),
+        ("2026-02-01", "2026-02-01T00:00:00"),
+    ]
+
+
+def test_before_1980_a_day_has_no_buckets() -> None:
+    """Its offset from UTC may be any number of seconds."""
+    assert touched("Africa/Monrovia", "1971-06-01T12:00") == [("1971-06-01", None)]
+    zone = BusinessDays("Africa/Monrovia")
+    assert not has_buckets(zone.bounds(date(1971, 6, 1)))
+    assert has_buckets(zone.bounds(date(2026, 6, 1)))
+    assert not any(has_buckets(zone.bounds(day)) for day in (date.min, date.max))
+
+
+@given(zone=st.sampled_from(sorted(available_timezones())), day=st.dates(date(1980, 1, 2), date(2099, 12, 30)))
+def test_a_day_consists_of_whole_buckets(zone: str, day: date) -> None:
+    """This holds in every time zone, also when clocks change."""
+    assert all(moment.minute % 15 == moment.second == 0 for moment in BusinessDays(zone).bounds(day))

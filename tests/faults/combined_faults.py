@@ -14,7 +14,7 @@ from tests.faults.proxy import BOTH, Direction, Proxy
 from tests.faults.scene import Scene, let_time_pass
 from tests.support.service import eventually
 
-Trouble = Callable[[Scene], AbstractContextManager[None]]
+Fault = Callable[[Scene], AbstractContextManager[None]]
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def leave_and_join(scene: Scene) -> Iterator[None]:
 
 
 # How often each happens in a whole long run.
-PLAN: Mapping[str, tuple[Trouble, int]] = {
+PLAN: Mapping[str, tuple[Fault, int]] = {
     "process killed": (kill, 110),
     "process frozen for longer than the session timeout": (freeze, 14),
     "PostgreSQL killed or restarted": (restart_database, 24),
