@@ -74,7 +74,6 @@ def _kind(kind: Kind) -> str:
         "required": _tuple(name for name in kind.fields if name in kind.required),
         "checks": _checks(schema, _shared(schema)),
         "keyed_ids": _dict({name: repr(owner) for name, owner in owners.items() if owner}),
-        "texts": _tuple(name for name, field in kind.fields.items() if isinstance(field, Text)),
         "sums": _dict({name: _tuple(parts) for name, parts in kind.sums.items()}),
     }
     declaration = ", ".join(f"{name}={text}" for name, text in arguments.items())

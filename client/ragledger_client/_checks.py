@@ -1,7 +1,7 @@
 """The checks of single fields. The service makes the same checks; a test compares the two.
 
-A check takes a Python value and returns the value to publish, or raises :class:`Invalid`. The time of a check does not
-depend on the length of a text. The other checks of texts are in :func:`ragledger_client._events.encode`.
+A check takes a value of a snapshot, so every mapping is a dict and every sequence a list. It returns the value to
+publish, or raises :class:`Invalid`. :func:`ragledger_client._events.encode` finds characters that cannot be stored.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Invalid(Exception):
 
 
 def text(shortest: int = 0, longest: int | None = None) -> Check:
-    """A string with so many characters. The encoding checks whether PostgreSQL can store them."""
+    """A string with so many characters."""
 
     def check(value: Any) -> str:
         if not isinstance(value, str):
@@ -151,8 +151,8 @@ def choice(values: Collection[str], aliases: Collection[str] = ()) -> Check:
 
 def json_object(value: Any) -> dict[Any, Any]:
     """Any mapping."""
-    if isinstance(value, Mapping):
-        return dict(value)
+    if isinstance(value, dict):
+        return value
     raise Invalid("must be a dict")
 
 
@@ -170,7 +170,7 @@ def array(item: Check) -> Check:
     """A list of such items. The path of an error has no index, so that each cause is reported only once."""
 
     def check(value: Any) -> list[Any]:
-        if not isinstance(value, (list, tuple)):
+        if not isinstance(value, list):
             raise Invalid("must be a list")
         try:
             return [item(one) for one in value]

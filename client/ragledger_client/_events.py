@@ -1,8 +1,7 @@
 """Turns the fields of an event into the bytes of a record.
 
-The work has two parts. :func:`pack` runs in the application's thread. It checks the fields and encodes the values that
-the application may change later. :func:`encode` runs in the sender's thread. It checks the texts, so its time grows
-with their length.
+The work has two parts. :func:`snapshot` runs in the application's thread and only copies, so that the call is short.
+:func:`encode` runs in the sender's thread. It checks the event and encodes it.
 """
 
 from __future__ import annotations
@@ -16,17 +15,18 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from ragledger_client._checks import Check, Invalid, check_fields, date_time, rounded
+from ragledger_client._ids import with_uuids
 
 _MOST_LEVELS = 500
+_VALUE_BYTES = 64  # about what a value needs in memory beside its text: an object, and its place in a dict or list
+_ATOMS = frozenset({int, float, bool, type(None), datetime, UUID, Decimal})  # need no search for values inside
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-_NO_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[^][{}]')
 
 
 class Declaration(NamedTuple):
     """A kind of event, as the service declares it.
 
     :param keyed_ids: fields that identify a user or a session, each with "user" or "session"
-    :param texts: the names of the fields that hold text of any length
     :param sums: fields that, if absent, are the sum of two others
     """
 
@@ -34,22 +34,18 @@ class Declaration(NamedTuple):
     required: Collection[str]
     checks: Mapping[str, Check]
     keyed_ids: Mapping[str, str]
-    texts: Collection[str]
     sums: Mapping[str, tuple[str, str]]
 
 
-class Packed(NamedTuple):
-    """A checked event on its way to the sender's thread.
+class Recorded(NamedTuple):
+    """An event on its way to the sender's thread, not checked yet.
 
-    :param objects: JSON objects whose members are all fields except the texts
+    :param fields: a copy that the application cannot change
     :param size: the approximate number of bytes that it needs in memory
     """
 
-    topic: str
-    key: str
-    kind: str
-    objects: tuple[str, ...]
-    texts: Mapping[str, str]
+    declaration: Declaration
+    fields: Mapping[str, Any]
     size: int
 
 
@@ -61,33 +57,56 @@ class Encoded(NamedTuple):
     value: bytes
 
 
-def pack(declaration: Declaration, topic: str, key: str, given: Mapping[str, Any]) -> Packed:
-    """Check an event, and encode all of its fields except the texts. The time does not depend on the length of the
-    texts.
+def snapshot(declaration: Declaration, given: Mapping[str, Any], most_bytes: int) -> Recorded:
+    """Copy the mappings, lists and tuples of an event, at any depth, as dicts and lists. Other values do not change.
+
+    It works level by level, without recursion, because the application's own calls count towards Python's limit.
+
+    :raises Invalid: the event is nested too deep (such as a list that contains itself), or needs more than `most_bytes`
+    """
+    fields = dict(given)
+    size = _VALUE_BYTES * len(fields)
+    containers: list[tuple[str, Any]] = [("", fields)]
+    for _ in range(_MOST_LEVELS):
+        inner: list[tuple[str, Any]] = []
+        for name, container in containers:
+            for place, value in container.items() if type(container) is dict else enumerate(container):
+                if isinstance(value, str):
+                    size += len(value) if value.isascii() else 3 * len(value)
+                elif type(value) not in _ATOMS and (copy := _shallow_copy(value)) is not None:
+                    container[place] = copy
+                    inner.append((name or str(place), copy))
+                    size += _VALUE_BYTES * len(copy)
+                if size > most_bytes:
+                    raise Invalid("makes the event larger than max_bytes", name or str(place))
+        if not inner:
+            return Recorded(declaration, fields, size)
+        containers = inner
+    raise Invalid(f"nested deeper than {_MOST_LEVELS} levels", containers[0][0])
+
+
+def _shallow_copy(value: Any) -> dict[Any, Any] | list[Any] | None:
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    return dict(value) if isinstance(value, (dict, Mapping)) else None  # Mapping alone is slow
+
+
+def encode(recorded: Recorded, topic: str, key: str, namespace: UUID | None) -> Encoded:
+    """Check an event, and make its record.
 
     :param key: the name of the field that is the record's key
+    :param namespace: converts ids of users and sessions that are not UUIDs
     :raises Invalid: the service would reject it
     """
+    declaration = recorded.declaration
+    given = with_uuids(declaration.keyed_ids, namespace, recorded.fields)
     fields = check_fields(declaration.required, declaration.checks, given)
     _check_sums(declaration, fields)
-    texts = {name: fields.pop(name) for name in declaration.texts if name in fields}
-    objects = [_dump(fields)]
-    _check_storable(fields, objects[0])
+    document = _dump(fields)
+    _check_storable(fields, document)
     if unknown := {name: value for name, value in given.items() if name not in declaration.checks}:
-        objects.append(_dump(unknown, _ESCAPING))  # the service accepts any value of these
-    size = sum(map(len, objects)) + sum(len(one) if one.isascii() else 3 * len(one) for one in texts.values())
-    return Packed(topic, str(fields[key]), declaration.kind, tuple(objects), texts, size)
-
-
-def encode(packed: Packed) -> Encoded:
-    """The record of a checked event.
-
-    :raises Invalid: a text has a character that PostgreSQL cannot store
-    """
-    for name, value in packed.texts.items():
-        _check_text(name, value)
-    members = ",".join(one[1:-1] for one in (*packed.objects, _PLAIN.encode(packed.texts)) if one != "{}")
-    return Encoded(packed.topic, packed.key, f"{{{members}}}".encode())
+        document = f"{document[:-1]},{_dump(unknown, _ESCAPING)[1:]}"  # the service accepts any value of these
+    return Encoded(topic, str(fields[key]), document.encode())
 
 
 def _check_sums(declaration: Declaration, fields: Mapping[str, Any]) -> None:
@@ -105,43 +124,22 @@ def _whole(value: Any) -> int:
 
 def _dump(fields: Mapping[str, Any], encoder: json.JSONEncoder | None = None) -> str:
     try:
-        document = (encoder or _PLAIN).encode(fields)
-    except RecursionError:
-        raise Invalid(f"nested deeper than {_MOST_LEVELS} levels") from None
+        return (encoder or _PLAIN).encode(fields)
     except (TypeError, ValueError, OverflowError):
-        raise Invalid("holds a value that JSON cannot represent", ", ".join(_containers(fields))) from None
-    if document.count("[") + document.count("{") > _MOST_LEVELS and _levels(document) > _MOST_LEVELS:
-        raise Invalid(f"nested deeper than {_MOST_LEVELS} levels", ", ".join(_containers(fields)))
-    return document
-
-
-def _containers(fields: Mapping[str, Any]) -> list[str]:
-    """The names of the fields that may contain other values."""
-    return [name for name, value in fields.items() if not isinstance(value, (str, int))]
-
-
-def _levels(document: str) -> int:
-    deepest = level = 0
-    for bracket in _NO_BRACKET.sub("", document):
-        level += 1 if bracket in "[{" else -1
-        deepest = max(deepest, level)
-    return deepest
+        containers = [name for name, value in fields.items() if not isinstance(value, (str, int))]
+        raise Invalid("holds a value that JSON cannot represent", ", ".join(containers)) from None
 
 
 def _check_storable(fields: Mapping[str, Any], document: str) -> None:
-    """Reject characters that jsonb cannot store, at any depth of an object or array."""
+    """Reject characters that PostgreSQL cannot store, at any depth."""
     if "\\u0000" not in document and _is_encodable(document):
         return
-    for name in _containers(fields):
-        dumped = _PLAIN.encode(fields[name])
-        _check_text(name, "\0" if _NUL.search(dumped) else dumped)
-
-
-def _check_text(name: str, value: str) -> None:
-    if "\0" in value:
-        raise Invalid("holds a NUL character (\\u0000), which PostgreSQL cannot store", name)
-    if not _is_encodable(value):
-        raise Invalid("holds half of a surrogate pair, which is not a character", name)
+    for name, value in fields.items():
+        dumped = _PLAIN.encode(value)
+        if _NUL.search(dumped):
+            raise Invalid("holds a NUL character (\\u0000), which PostgreSQL cannot store", name)
+        if not _is_encodable(dumped):
+            raise Invalid("holds half of a surrogate pair, which is not a character", name)
 
 
 def _is_encodable(value: str) -> bool:

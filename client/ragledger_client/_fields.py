@@ -69,7 +69,6 @@ DIALOGUE = Declaration(
         "cached_tokens": number("0", "2147483647", 0),
     },
     keyed_ids={"user_id": "user", "session_id": "session"},
-    texts=("query", "response", "model_used"),
     sums={"total_tokens": ("prompt_tokens", "completion_tokens")},
 )
 FEEDBACK = Declaration(
@@ -77,7 +76,6 @@ FEEDBACK = Declaration(
     required=("dialogue_id", "user_feedback", "given_at"),
     checks={"dialogue_id": uuid, "user_feedback": number("-1", "1", 0), "given_at": date_time},
     keyed_ids={},
-    texts=(),
     sums={},
 )
 
@@ -145,6 +143,5 @@ PROVENANCE = Declaration(
         "access_policy": json_object,
     },
     keyed_ids={"acquired_by": "user"},
-    texts=("source_uri",),
     sums={},
 )

@@ -1,7 +1,9 @@
 """The buffer between the application and Kafka, and the thread that empties it.
 
-The application's threads only append. They hold a lock that the sender's thread never takes, because a signal handler
-may interrupt an append and wait for the sender. So each counter is written by one side only. The states of an event::
+The application's threads only append copies of events. The sender's thread checks, encodes and sends them.
+
+The application's threads hold a lock that the sender's thread never takes, because a signal handler may interrupt an
+append and wait for the sender. So each counter is written by one side only. The states of an event::
 
     recorded ──► waiting ──► delivered
         │           │
@@ -23,7 +25,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ragledger_client._checks import Invalid
-from ragledger_client._events import Encoded, Packed, encode
+from ragledger_client._events import Encoded, Recorded
 
 log = logging.getLogger("ragledger_client")
 
@@ -48,6 +50,7 @@ _FIXED: Mapping[str, Any] = {"enable.idempotence": True, "acks": "all"}
 _CLOSED = "the ledger is closed"
 _FULL = "the buffer is full: Kafka takes events more slowly than they are recorded, or not at all"
 _UNREACHABLE = "Kafka is unreachable; events wait in the buffer"
+# Wrong events among them have this cause too, if the sender had no time to check them.
 _GIVEN_UP = "not acknowledged by Kafka before the ledger was closed"
 # Errors that a person can fix: a topic or a right is missing. Until then events wait, as in an outage.
 _TEMPORARY: Mapping[int, str] = {
@@ -65,9 +68,10 @@ class Stats(NamedTuple):
 
     :param recorded: events from the application, including wrong ones
     :param delivered: events that Kafka has acknowledged
-    :param waiting: events in the buffer, sent or not, that are neither delivered nor dropped
+    :param waiting: events in the buffer, checked or not, sent or not, that are neither delivered nor dropped
     :param waiting_bytes: the approximate memory of these events
-    :param dropped: the number of events that will not reach Kafka, by cause
+    :param dropped: the number of events that will not reach Kafka, by cause. A thread of the ledger checks events, so a
+        wrong event waits for a moment before it is dropped
     """
 
     recorded: int
@@ -81,10 +85,16 @@ class Sender:
     """A bounded buffer, and a thread that starts with the first event of each process."""
 
     def __init__(
-        self, config: Mapping[str, Any], max_events: int, max_bytes: int, on_problem: Callable[[str], object] | None
+        self,
+        config: Mapping[str, Any],
+        encode: Callable[[Recorded], Encoded],
+        max_events: int,
+        max_bytes: int,
+        on_problem: Callable[[str], object] | None,
     ) -> None:
         """Check the configuration.
 
+        :param encode: makes the record of an event, or raises `Invalid`; called by the sender's thread
         :raises ValueError: librdkafka rejects it
         """
         for name, value in _FIXED.items():
@@ -93,6 +103,7 @@ class Sender:
         room = {"queue.buffering.max.messages": max_events, "queue.buffering.max.kbytes": 2**31 - 1}
         callbacks = {"on_delivery": self._on_delivery, "error_cb": self._on_error}
         self._config = {**_DEFAULTS, **config, **_FIXED, **room, **callbacks}
+        self._encode = encode
         self._max_events, self._max_bytes = max_events, max_bytes
         self._on_problem = on_problem or log.warning
         self._is_closed = False
@@ -106,7 +117,7 @@ class Sender:
     def _begin(self) -> None:
         """Reset all state, as in a new process."""
         self._lock = threading.RLock()  # a signal handler of the application may also record an event
-        self._queue: SimpleQueue[Packed | Encoded | str | None] = SimpleQueue()
+        self._queue: SimpleQueue[Recorded | Encoded | str | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._producer: Producer | None = None
         self._is_fatal = self._is_flushing = False
@@ -122,30 +133,29 @@ class Sender:
 
     # ── the application's threads ────────────────────────────────────────────────────────────────────────────────────
 
-    def put(self, packed: Packed) -> None:
+    def put(self, recorded: Recorded) -> None:
         """Append an event, or count it as dropped if there is no room."""
         with self._lock:
             if self._is_closed:
                 self.refuse(_CLOSED)
-            elif self._waiting >= self._max_events or self._bytes_in - self._bytes_out + packed.size > self._max_bytes:
+            elif self._waiting >= self._max_events or self._waiting_bytes + recorded.size > self._max_bytes:
                 self.refuse(_FULL)
             else:
                 self._recorded += 1
                 self._admitted += 1
-                self._bytes_in += packed.size
-                self._put(packed)
+                self._bytes_in += recorded.size
+                self._put(recorded)
 
     def refuse(self, cause: str) -> None:
         """Count an event that cannot be sent."""
         with self._lock:
-            if cause not in self._refused and len(self._refused) >= _MOST_CAUSES:
-                cause = "other causes"
+            cause = _limited(self._refused, cause)
             self._recorded += 1
             self._refused[cause] += 1
             if self._refused[cause] == 1:
                 self._put(f"dropped: {cause}")
 
-    def _put(self, one: Packed | str) -> None:
+    def _put(self, one: Recorded | str) -> None:
         if self._is_closed and isinstance(one, str):
             self._report(one)  # no thread is left to do it
             return
@@ -163,13 +173,16 @@ class Sender:
     def _waiting(self) -> int:
         return self._admitted - self._settled
 
+    @property
+    def _waiting_bytes(self) -> int:
+        return self._bytes_in - self._bytes_out
+
     def stats(self) -> Stats:
         """Counts since the process began, or was forked."""
         with self._lock:
             delivered, lost = self._delivered, Counter(dict(self._lost))
             waiting = self._admitted - delivered - sum(lost.values())
-            waiting_bytes = max(self._bytes_in - self._bytes_out, 0)
-            return Stats(self._recorded, delivered, waiting, waiting_bytes, dict(self._refused + lost))
+            return Stats(self._recorded, delivered, waiting, max(self._waiting_bytes, 0), dict(self._refused + lost))
 
     def flush(self, timeout: float) -> bool:
         """Wait until no event waits, for at most `timeout` seconds. Return whether no event waits."""
@@ -181,7 +194,7 @@ class Sender:
         return self._waiting <= 0
 
     def close(self, timeout: float) -> None:
-        """Flush, then drop the events that Kafka has not acknowledged."""
+        """Flush, then drop the events that Kafka has not acknowledged, or that the sender's thread has not checked."""
         self.flush(timeout)
         with self._lock:
             self._is_closed = True
@@ -221,7 +234,7 @@ class Sender:
                 producer = None
         self._end(producer)
 
-    def _do(self, producer: Producer, one: Packed | Encoded | str) -> None:
+    def _do(self, producer: Producer, one: Recorded | Encoded | str) -> None:
         if isinstance(one, str):
             self._report(one)
         else:
@@ -238,14 +251,14 @@ class Sender:
         with CREATING:
             return Producer(self._config)
 
-    def _next(self) -> Packed | Encoded | str | None:
+    def _next(self) -> Recorded | Encoded | str | None:
         try:
             return self._queue.get(timeout=_BUSY_S if self._waiting else _IDLE_S)
         except Empty:
             return ""
 
-    def _send(self, producer: Producer, one: Packed | Encoded) -> None:
-        record = self._encoded(one) if isinstance(one, Packed) else one
+    def _send(self, producer: Producer, one: Recorded | Encoded) -> None:
+        record = self._encoded(one) if isinstance(one, Recorded) else one
         if record is None:
             return
         try:
@@ -256,14 +269,18 @@ class Sender:
             producer.poll(_BUSY_S)
             self._queue.put(record)
 
-    def _encoded(self, packed: Packed) -> Encoded | None:
+    def _encoded(self, recorded: Recorded) -> Encoded | None:
         try:
-            record = encode(packed)
+            record = self._encode(recorded)
         except Invalid as invalid:
-            self._lose(f"{packed.kind}: {invalid}", packed.size)
-            return None
-        self._bytes_out += packed.size - len(record.value)  # from here on the size is known
-        return record
+            problem = str(invalid)
+        except BaseException as error:  # noqa: BLE001 - values have methods of the application; this thread must not end
+            problem = f"{type(error).__name__} while it was checked"
+        else:
+            self._bytes_out += recorded.size - len(record.value)  # from here on the size is known
+            return record
+        self._lose(_limited(self._lost, f"{recorded.declaration.kind}: {problem}"), recorded.size)
+        return None
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
@@ -334,8 +351,13 @@ class Sender:
             self._lose(_GIVEN_UP, len(record.value))
         with suppress(Empty):
             while True:
-                if isinstance(one := self._queue.get_nowait(), (Packed, Encoded)):
-                    self._lose(_GIVEN_UP, one.size if isinstance(one, Packed) else len(one.value))
+                if isinstance(one := self._queue.get_nowait(), (Recorded, Encoded)):
+                    self._lose(_GIVEN_UP, one.size if isinstance(one, Recorded) else len(one.value))
         if self._lost[_GIVEN_UP]:
             self._report(f"dropped: {self._lost[_GIVEN_UP]} events {_GIVEN_UP}")
         self._refused_for_now, self._producer = [], None
+
+
+def _limited(counts: Mapping[str, int], cause: str) -> str:
+    """The cause to count; a common one if there are too many, because causes name unknown fields."""
+    return cause if cause in counts or len(counts) < _MOST_CAUSES else "other causes"

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from ragledger_client import _fields, _lifecycle
 from ragledger_client._checks import Invalid
-from ragledger_client._events import Declaration, pack
-from ragledger_client._ids import uuid7, with_uuids
+from ragledger_client._events import Declaration, Encoded, Recorded, encode, snapshot
+from ragledger_client._ids import uuid7
 from ragledger_client._sender import Sender, Stats
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class Ledger:
 
     No method waits for Kafka, except :meth:`flush` and :meth:`close`. No method raises an exception because of the
     content of an event or because of Kafka. Such events are counted in :meth:`stats`, and each cause is reported once.
+
+    The caller's thread only copies the fields of an event. A thread of the ledger checks, encodes and sends it.
     """
 
     def __init__(
@@ -116,9 +118,9 @@ class Ledger:
             self._namespace = UUID(str(namespace)) if namespace is not None else None
         except ValueError:
             raise ValueError("namespace: must be a UUID; make one with uuid.uuid4() and keep it") from None
-        self._sender = Sender(
-            {"bootstrap.servers": bootstrap_servers, **(config or {})}, max_events, max_bytes, on_problem
-        )
+        self._max_bytes = max_bytes
+        config = {"bootstrap.servers": bootstrap_servers, **(config or {})}
+        self._sender = Sender(config, self._encode, max_events, max_bytes, on_problem)
         self._flush_timeout_s = flush_timeout_s
         _lifecycle.register(self._sender, flush_timeout_s, flush_on_sigterm)
 
@@ -190,14 +192,16 @@ class Ledger:
         self._sender.refuse(cause)
 
     def _record(self, declaration: Declaration, given: Mapping[str, Any]) -> None:
-        kind = declaration.kind
         try:
-            event = with_uuids(declaration.keyed_ids, self._namespace, given)
-            self._sender.put(pack(declaration, self._topics[kind], _KEYS[kind], event))
+            self._sender.put(snapshot(declaration, given, self._max_bytes))
         except Invalid as invalid:
-            self._sender.refuse(f"{kind}: {invalid}")
+            self._sender.refuse(f"{declaration.kind}: {invalid}")
         except Exception as error:  # noqa: BLE001 - the application must not fail because of its ledger
-            self._sender.refuse(f"{kind}: {type(error).__name__} while it was checked")
+            self._sender.refuse(f"{declaration.kind}: {type(error).__name__} while it was copied")
+
+    def _encode(self, recorded: Recorded) -> Encoded:
+        kind = recorded.declaration.kind
+        return encode(recorded, self._topics[kind], _KEYS[kind], self._namespace)
 
 
 def _now() -> datetime:

@@ -8,6 +8,7 @@ import json
 import logging
 import threading
 import time
+from collections import UserDict
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -17,7 +18,7 @@ from uuid import UUID, uuid4, uuid5
 import pytest
 
 from ragledger_client import Ledger, Stats
-from ragledger_client._events import Packed
+from ragledger_client._events import Recorded
 from ragledger_client._ids import uuid7, with_uuids
 from tests.support.service import eventually
 
@@ -184,16 +185,55 @@ def test_a_wrong_event_is_counted_and_reported_once(delivering: Recorder, fields
     assert_books(stats)
 
 
-def test_values_that_raise_errors_when_they_are_read_do_not_end_the_call(delivering: Recorder) -> None:
-    """It does not matter which error they raise."""
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+def test_values_that_raise_errors_when_they_are_read_are_dropped(
+    delivering: Recorder, error: type[BaseException]
+) -> None:
+    """It does not matter which error they raise, in the caller's thread or in the ledger's. The next event is sent."""
 
-    class Hostile(Decimal):
+    class HostileNumber(Decimal):
         def __str__(self) -> str:
+            raise error(SECRET)
+
+    class HostileMapping(dict[str, Any]):
+        def keys(self) -> Any:
             raise RuntimeError(SECRET)
 
-    answer(delivering.ledger, temperature=Hostile(1))
-    assert delivering.reported("dialogue: RuntimeError while it was checked") == 1
+        __iter__ = keys
+
+    answer(delivering.ledger, temperature=HostileNumber(1))
+    answer(delivering.ledger, cost=HostileMapping(amount=1))
+    answer(delivering.ledger)
+    assert delivering.ledger.flush(30)
+    assert delivering.ledger.stats().delivered == 1
+    assert delivering.reported(f"dialogue: {error.__name__} while it was checked") == 1
+    assert delivering.reported("dialogue: RuntimeError while it was copied") == 1
     assert SECRET not in str(delivering.problems)
+    assert_books(delivering.ledger.stats())
+
+
+def test_the_number_of_causes_is_limited(delivering: Recorder) -> None:
+    """A cause has the names of unknown fields, and an application may make names without end."""
+    for number in range(250):
+        answer(delivering.ledger, **{f"field_{number}": object()})
+    assert delivering.ledger.flush(30)
+    dropped = delivering.ledger.stats().dropped
+    assert (len(dropped), dropped["other causes"]) == (201, 50)
+
+
+def test_events_that_no_thread_has_checked_are_counted_at_the_close(
+    waiting: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wrong ones are counted with the others, because there is no time to check them."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)  # as Python does while it shuts down
+    waiting.ledger.feedback("1", +1)
+    answer(waiting.ledger)
+    waiting.ledger.close(0)
+    assert waiting.ledger.stats() == Stats(2, 0, 0, 0, {"not acknowledged by Kafka before the ledger was closed": 2})
 
 
 def test_a_callback_that_fails_does_not_stop_sending(caplog: pytest.LogCaptureFixture) -> None:
@@ -257,13 +297,94 @@ def test_latency_is_the_time_from_the_beginning_of_the_block(
     delivering: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends with the answer. If the application gives a latency, that one is stored."""
-    packed: list[Packed] = []
-    monkeypatch.setattr(delivering.ledger._sender, "put", packed.append)
+    recorded: list[Recorded] = []
+    monkeypatch.setattr(delivering.ledger._sender, "put", recorded.append)
     seconds = iter([1.0, 2.0, 2.25, 10.0, 10.0, 10.5])
     monkeypatch.setattr(time, "perf_counter", lambda: next(seconds))
     answer(delivering.ledger)
     answer(delivering.ledger, latency_ms=7)
-    assert [json.loads(one.objects[0])["latency_ms"] for one in packed] == [250, 7]
+    assert [one.fields["latency_ms"] for one in recorded] == [250, 7]
+
+
+# ── snapshots ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_values_that_change_after_the_call_do_not_change_the_event(
+    delivering: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application may reuse its dicts and lists as soon as the call returns."""
+    ledger, recorded = delivering.ledger, list[Recorded]()
+    monkeypatch.setattr(ledger._sender, "put", recorded.append)
+    pages = [1]
+    citation: dict[str, Any] = {"source": "s", "more": UserDict(pages=pages)}
+    citations, cost = [citation], {"amount": 1, "currency": "JPY"}
+    answer(ledger, citations=citations, cost=cost)
+    pages.append(2)
+    citation |= {"source": 1, "more": SECRET}
+    citations.append(citation)
+    cost.clear()
+    event = json.loads(ledger._encode(recorded[0]).value)
+    assert event["citations"] == [{"source": "s", "more": {"pages": [1]}}]
+    assert event["cost"] == {"amount": 1, "currency": "JPY"}
+
+
+def nested(levels: int) -> Any:
+    """Return a list of lists, with so many levels."""
+    found: list[Any] = []
+    for _ in range(levels - 1):
+        found = [found]
+    return found
+
+
+def test_events_may_be_nested_deep(delivering: Recorder) -> None:
+    """This is so even if the application's own calls are close to Python's limit."""
+
+    def call(depth: int) -> None:
+        if depth:
+            call(depth - 1)
+        else:
+            answer(delivering.ledger, more=nested(499))
+            answer(delivering.ledger, more=nested(500))
+
+    call(700)
+    assert delivering.ledger.flush(30)
+    assert delivering.ledger.stats().dropped == {"dialogue: more: nested deeper than 500 levels": 1}
+    assert delivering.ledger.stats().delivered == 1
+
+
+def cycle(copies: int) -> Any:
+    """Return a list that contains itself."""
+    found: list[Any] = []
+    found += [{"again": found}] * copies
+    return found
+
+
+def laughs() -> Any:
+    """Return a list that contains so many lists that they cannot all be copied."""
+    found: list[Any] = ["ha"]
+    for _ in range(100):
+        found = [found] * 10
+    return found
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (cycle(1), "nested deeper than 500 levels"),
+        (cycle(2), "makes the event larger than max_bytes"),
+        (laughs(), "makes the event larger than max_bytes"),
+        ([[0] * 1000] * 1000, "makes the event larger than max_bytes"),
+        ("x" * 100_000, "makes the event larger than max_bytes"),
+    ],
+)
+def test_values_without_an_end_are_refused(value: Any, problem: str) -> None:
+    """The call ends soon, and takes no more memory than the buffer may."""
+    recorder = Recorder(max_bytes=100_000)
+    answer(recorder.ledger, more=value)
+    assert list(recorder.ledger.stats().dropped.values()) == [1]
+    assert recorder.reported(f"dropped: dialogue: more: {problem}") == 1
+    assert recorder.ledger.stats().waiting_bytes == 0
+    recorder.ledger.close(0)
 
 
 # ── settings ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from consumer.events.record import StoredRecord
 from consumer.events.rejection import Rejected
 from ragledger_client import _fields
 from ragledger_client._checks import Invalid
-from ragledger_client._events import Declaration, encode, pack
+from ragledger_client._events import Declaration, encode, snapshot
 from tests.support.builders import dialogue
 from tests.support.strategies import encode_exactly, events, nearly_valid
 
@@ -46,7 +47,7 @@ def service_verdict(kind: Kind, value: bytes) -> dict[str, Any] | str:
 def client_verdict(declaration: Declaration, key: str, event: dict[str, Any]) -> bytes | str:
     """Return the record's value, or the reason why the client rejects the event."""
     try:
-        return encode(pack(declaration, "t", key, event)).value
+        return encode(snapshot(declaration, event, 1 << 26), "t", key, None).value
     except Invalid as invalid:
         return str(invalid)
 
@@ -108,11 +109,12 @@ def test_a_nul_character_differs_from_its_escape_as_text(text: str) -> None:
 
 
 def test_python_values_without_a_json_type_are_accepted() -> None:
-    """UUIDs, datetimes and decimals are accepted, also in citations and in their additional members."""
+    """UUIDs, datetimes, decimals, tuples and every mapping are accepted, also in additional members of citations."""
     when = datetime.fromisoformat("2026-01-31T09:30:00.000001+09:00")
     one = UUID("0190b6f2-7c3e-7a1b-8c4d-5e6f70819203")
     citation = {"source": "s", "confidence": Decimal("0.5"), "timestamp": when, "checked": when, "document": one}
-    event = dialogue(user_id=one, created_at=when, token_cost_jpy=Decimal("0.125"), citations=[citation])
+    more = MappingProxyType(citation | {"more": MappingProxyType({"pages": (1, 2)})})
+    event = dialogue(user_id=one, created_at=when, token_cost_jpy=Decimal("0.125"), citations=(citation, more))
     verdict = client_verdict(_fields.DIALOGUE, "session_id", event)
     assert isinstance(verdict, bytes)
     row = service_verdict(DIALOGUE, verdict)
@@ -120,3 +122,4 @@ def test_python_values_without_a_json_type_are_accepted() -> None:
     assert (row["user_id"], row["token_cost_jpy"]) == (one, Decimal("0.13"))
     assert row["created_at"].isoformat() == "2026-01-31T00:30:00.000001"
     assert row["citations"][0]["document"] == str(one)
+    assert row["citations"][1]["more"] == {"pages": [1, 2]}
