@@ -58,9 +58,10 @@ class Encoded(NamedTuple):
 
 
 def snapshot(declaration: Declaration, given: Mapping[str, Any], most_bytes: int) -> Recorded:
-    """Copy the mappings, lists and tuples of an event, at any depth, as dicts and lists. Other values do not change.
+    """Copy the mappings, lists and tuples of an event, at any depth, as dicts and lists.
 
-    It works level by level, without recursion, because the application's own calls count towards Python's limit.
+    Other values are not copied: they cannot change, or :func:`encode` rejects them. The work is done level by level,
+    without recursion, because the application's own calls count towards Python's limit.
 
     :raises Invalid: the event is nested too deep (such as a list that contains itself), or needs more than `most_bytes`
     """
