@@ -66,7 +66,7 @@ def snapshot(declaration: Declaration, given: Mapping[str, Any], most_bytes: int
     :raises Invalid: the event is nested too deep (such as a list that contains itself), or needs more than `most_bytes`
     """
     fields = dict(given)
-    size = _VALUE_BYTES * len(fields)
+    size = _bytes_without_values(fields)
     containers: list[tuple[str, Any]] = [("", fields)]
     for _ in range(_MOST_LEVELS):
         inner: list[tuple[str, Any]] = []
@@ -77,7 +77,7 @@ def snapshot(declaration: Declaration, given: Mapping[str, Any], most_bytes: int
                 elif type(value) not in _ATOMS and (copy := _shallow_copy(value)) is not None:
                     container[place] = copy
                     inner.append((name or str(place), copy))
-                    size += _VALUE_BYTES * len(copy)
+                    size += _bytes_without_values(copy)
                 if size > most_bytes:
                     raise Invalid("makes the event larger than max_bytes", name or str(place))
         if not inner:
@@ -90,6 +90,11 @@ def _shallow_copy(value: Any) -> dict[Any, Any] | list[Any] | None:
     if isinstance(value, (list, tuple)):
         return list(value)
     return dict(value) if isinstance(value, (dict, Mapping)) else None  # Mapping alone is slow
+
+
+def _bytes_without_values(container: dict[Any, Any] | list[Any]) -> int:
+    names = container if type(container) is dict else ()
+    return _VALUE_BYTES * len(container) + sum([len(name) for name in names if isinstance(name, str)])
 
 
 def encode(recorded: Recorded, topic: str, key: str, namespace: UUID | None) -> Encoded:

@@ -375,6 +375,7 @@ def laughs() -> Any:
         (laughs(), "makes the event larger than max_bytes"),
         ([[0] * 1000] * 1000, "makes the event larger than max_bytes"),
         ("x" * 100_000, "makes the event larger than max_bytes"),
+        ({"x" * 100_000: 1}, "makes the event larger than max_bytes"),
     ],
 )
 def test_values_without_an_end_are_refused(value: Any, problem: str) -> None:
