@@ -215,7 +215,8 @@ def test_values_that_raise_errors_when_they_are_read_are_dropped(
 def test_the_number_of_causes_is_limited(delivering: Recorder) -> None:
     """A cause has the names of unknown fields, and an application may make names without end."""
     for number in range(250):
-        answer(delivering.ledger, **{f"field_{number}": object()})
+        fields: dict[str, Any] = {f"field_{number}": object()}
+        answer(delivering.ledger, **fields)
     assert delivering.ledger.flush(30)
     dropped = delivering.ledger.stats().dropped
     assert (len(dropped), dropped["other causes"]) == (201, 50)
