@@ -1,8 +1,9 @@
 """Strategies for inserting the rows of a batch.
 
-    DIRECT  COPY into the table. The fastest way; it needs every id to be new
-    MERGE   COPY into a staging table, then INSERT … ON CONFLICT (id) DO NOTHING. For duplicates, and for roles that
-            PostgreSQL refuses COPY
+    DIRECT  COPY into the table. The fastest way; it needs every id to be new. Of rows of the batch with equal ids, it
+            takes the first
+    MERGE   COPY into a staging table, then INSERT … ON CONFLICT (id) DO NOTHING. For duplicates of stored rows, and for
+            roles that PostgreSQL refuses COPY
     SPLIT   MERGE in portions under savepoints, until each row that the database refuses is alone: a dead letter
     SLOW    SPLIT, starting with one row and with portions of at most a second. For tables whose triggers are so slow
             that a batch takes longer than a statement may
@@ -74,14 +75,19 @@ class StrategyChoice:
         """
         if strategy is InsertStrategy.MERGE and copy_refused:
             self._copy_supported = False
-        # SLOW stays as long as no batch would fit into one statement. Duplicates often follow each other (a producer
-        # retries, a topic is read again), so MERGE stays until a batch has none.
+        # SLOW stays as long as no batch would fit into one statement. Duplicates often follow each other (a topic is
+        # read again), so MERGE stays until a batch has no duplicate of a stored row.
         if strategy is InsertStrategy.SLOW and seconds > self._statement_seconds / 2:
             self.current = strategy
-        elif written.duplicates or not self._copy_supported:
+        elif not self._copy_supported or (strategy is not InsertStrategy.DIRECT and _has_stored_duplicates(written)):
             self.current = InsertStrategy.MERGE
         else:
             self.current = InsertStrategy.DIRECT
+
+
+def _has_stored_duplicates(written: Written) -> bool:
+    inserted = {row.id for rows in written.inserted.values() for row in rows} if written.duplicates else set()
+    return any(row.id not in inserted for row in written.duplicates)
 
 
 async def insert_rows(

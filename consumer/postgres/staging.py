@@ -96,7 +96,8 @@ async def moments_as_stored(
 
 
 async def insert_direct(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> Outcome:
-    """COPY rows into the table. If their ids are stored in a separate table, copy these first. Apply amendments.
+    """COPY rows into the table; of rows with equal ids, the first one. If the ids are stored in a separate table, copy
+    them first. Apply amendments.
 
     :raises Refused: :raises Objection: a row is refused. SQLSTATE 23505 may mean a duplicate id
     """
@@ -105,10 +106,11 @@ async def insert_direct(transaction: Transaction, kind: Kind, rows: Sequence[Row
     how = await how_to_insert(transaction, kind)
     if how.may_change:
         return await _merge(transaction, kind, rows, how)
+    outcome = _sort_out(rows, {row.id for row in rows})
     if how.keeps_ids:
-        await transaction.copy(IDS[kind.table], ("id",), [id_tuple(row.id) for row in rows])
-    await transaction.copy(kind.table, tuple(kind.columns), [row.encoded for row in rows])
-    return Outcome(inserted=rows)
+        await transaction.copy(IDS[kind.table], ("id",), [id_tuple(row.id) for row in outcome.inserted])
+    await transaction.copy(kind.table, tuple(kind.columns), [row.encoded for row in outcome.inserted])
+    return outcome
 
 
 async def insert_merging(transaction: Transaction, kind: Kind, rows: Sequence[Row]) -> Outcome:
@@ -150,8 +152,8 @@ async def _demand_present(transaction: Transaction, kind: Kind, rows: Sequence[R
 
 
 def _sort_out(rows: Sequence[Row], new: set[bytes]) -> Outcome:
-    """Separate new rows from duplicates. PostgreSQL scans a temporary table in the order of insertion, so the first of
-    two equal ids is the new one.
+    """Separate rows with new ids from duplicates. The first of two equal ids is the new one, because PostgreSQL scans a
+    temporary table in the order of insertion.
     """
     inserted, duplicates = [], []
     for row in rows:

@@ -128,3 +128,28 @@ async def test_the_statements_of_a_batch(store: tuple[PostgresStore, str, str]) 
     asked_for = asked(owner, role) - CLAIMING
     assert asked_for <= EVERY_BATCH | AFTER_REJECTIONS
     assert "SAVEPOINT" in asked_for
+
+
+async def test_equal_ids_in_a_batch_need_no_staging_table(store: tuple[PostgresStore, str, str]) -> None:
+    """The first one is inserted, the other one is a duplicate, and the statements are those of a batch of new rows. A
+    duplicate of a stored row needs the staging table, until a batch has none.
+    """
+    writer, owner, role = store
+    known = dict(zip("abcd", records(A, 0, *"abcd"), strict=True))
+
+    async def write(offset: int, *names: str) -> tuple[list[int], list[int]]:
+        made = [known[name]._replace(offset=offset + place) for place, name in enumerate(names)]
+        bounds = {A: Bounds(0, 100)}
+        batch = batch_of(await writer.claim(bounds), made)
+        asked(owner, role)
+        written = await writer.write(batch, ImmediateTurn())
+        (rows,) = written.inserted.values()
+        return [row.record.offset for row in rows], [row.record.offset for row in written.duplicates]
+
+    assert await write(0, "a", "b", "a", "b") == ([0, 1], [2, 3])
+    usual = writer._choice.current
+    assert usual is InsertStrategy.MERGE or asked(owner, role) <= EVERY_BATCH
+    assert await write(4, "c", "a", "c") == ([4], [5, 6])
+    assert writer._choice.current is InsertStrategy.MERGE
+    assert await write(7, "d", "d") == ([7], [8])
+    assert writer._choice.current is usual
