@@ -39,7 +39,7 @@ from consumer.postgres.costs import PostgresCosts
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
 from consumer.postgres.history import PostgresHistory
 from consumer.postgres.ledger import PostgresLedger
-from consumer.postgres.retry import while_raises
+from consumer.postgres.retry import retry_after
 from consumer.postgres.schema_check import check_schema
 from consumer.postgres.store import PostgresStore
 from consumer.postgres.table_partitions import PostgresPartitions
@@ -252,9 +252,7 @@ class Service:
         self._on_stall()
 
     async def _wait_for_schema(self) -> None:
-        async for attempt in while_raises(Unavailable, report=self._report_unavailable):
-            with attempt:
-                await self._check_schema()
+        await retry_after(Unavailable, attempt=self._check_schema, report=self._report_unavailable)
         self.telemetry.available()
 
     def _report_unavailable(self, error: Unavailable) -> None:
@@ -265,9 +263,8 @@ class Service:
             await check_schema(transaction)
 
     async def _join_group(self) -> None:
-        async for attempt in while_raises(SourceError, report=self.telemetry.kafka_unavailable):
-            with attempt:
-                await self.source.start(self.pipeline)
+        start = partial(self.source.start, self.pipeline)
+        await retry_after(SourceError, attempt=start, report=self.telemetry.kafka_unavailable)
         self.telemetry.kafka_available()
 
     def alive(self) -> Health:

@@ -38,9 +38,9 @@ async def run() -> Exit | None:
 
 
 def tune_gc() -> None:
-    """Run the garbage collector rarely: rows live as long as their batch and never form cycles.
+    """Run the garbage collector rarely: rows live as long as their batch, and form no cycles unless a write fails.
 
     What the imports have made is never searched again. Little of it is garbage, so it is not collected first.
     """
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(50_000, 20, 5)

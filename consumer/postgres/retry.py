@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, TryAgain, wait_random_exponential
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
+_PAUSES = wait_random_exponential(multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS)
+
+Result = TypeVar("Result")
 
 
-def while_raises(*errors: type[Exception], report: Callable[[Any], None]) -> AsyncRetrying:
-    """Retry after each of `errors`, without a limit, with growing, jittered pauses.
+async def retry_after(
+    *errors: type[Exception], attempt: Callable[[], Awaitable[Result]], report: Callable[[Any], None]
+) -> Result:
+    """Call `attempt` until it raises none of `errors`, with growing, jittered pauses. There is no limit.
+
+    tenacity learns neither results nor errors. Its objects refer to each other, so they would keep a written batch in
+    memory until the garbage collector finds them.
 
     :param report: called with each error before the pause
     """
-
-    def before_sleep(state: RetryCallState) -> None:
-        assert state.outcome is not None
-        report(state.outcome.exception())
-
-    return AsyncRetrying(
-        retry=retry_if_exception_type(errors),
-        wait=wait_random_exponential(multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS),
-        before_sleep=before_sleep,
-        reraise=True,
-    )
+    async for again in AsyncRetrying(wait=_PAUSES):
+        try:
+            return await attempt()
+        except errors as error:
+            report(error)
+        with again:
+            raise TryAgain
+    raise AssertionError("there is no limit")

@@ -34,7 +34,7 @@ from consumer.postgres.insert import InsertStrategy, StrategyChoice, insert_rows
 from consumer.postgres.ledger import PostgresLedger, partition_of
 from consumer.postgres.preparation import Preparation, Prepared
 from consumer.postgres.queries import load
-from consumer.postgres.retry import while_raises
+from consumer.postgres.retry import retry_after
 from consumer.postgres.touched_days import touch_days
 
 TURN_SECONDS = 5.0
@@ -104,9 +104,11 @@ class PostgresStore:
         # Two of our transactions that share an id would wait for each other.
         writing = _Writing(batch, Preparation(batch), turn, waits_first=self._in_progress.overlaps(batch))
         with self._in_progress.holding(batch):
-            async for attempt in while_raises(Unavailable, report=partial(self._report_failure, writing)):
-                with attempt:
-                    written = await self._attempt(writing)
+            written = await retry_after(
+                Unavailable,
+                attempt=partial(self._attempt, writing),
+                report=partial(self._report_failure, writing),
+            )
         if self._outages.end(writing.began_at):
             self._telemetry.available()
         return written

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -42,7 +44,10 @@ class Store(PostgresStore):
         batch = prepared.batch
         self.strategies.append(strategy)
         if (error := self.fails(strategy)) is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # a cycle of error, traceback and frame would keep the batch
         self.met |= {frozenset((other.records, batch.records)) for other in self.under_way}
         self.under_way.append(batch)
         await asyncio.sleep(0.01)
@@ -51,9 +56,16 @@ class Store(PostgresStore):
         return Written(batch, {}, [], [])
 
 
+class FakeRow:
+    """A row; unlike a real one, it can be referred to weakly."""
+
+    def __init__(self, own: bytes) -> None:
+        self.id, self.record = own, SimpleNamespace(headers=())
+
+
 def batch_of(number: int, *ids: bytes) -> Batch:
     """Return a batch with dialogues of these ids; its number identifies it."""
-    rows: list[Any] = [SimpleNamespace(id=own, record=SimpleNamespace(headers=())) for own in ids]
+    rows: list[Any] = [FakeRow(own) for own in ids]
     return Batch(ROOMY, rows={DIALOGUE: rows}, records=number)
 
 
@@ -88,6 +100,23 @@ async def test_an_unsupported_feature_without_copy_is_waited_out(monkeypatch: py
     with pytest.raises(Unavailable, match="a trigger"):
         await store._attempt(_Writing(batch := batch_of(1, b"x"), Preparation(batch), CommitTurn(None), False))
     assert store.strategies == [InsertStrategy.DIRECT, InsertStrategy.MERGE, InsertStrategy.SPLIT]
+
+
+async def test_a_written_batch_is_freed_at_once() -> None:
+    """No reference cycle keeps it, also after a failed attempt: the garbage collector would find it only much later."""
+    store = Store()
+    outages = iter([Unavailable("killed", Cause.CONNECTION)])
+    store.fails = lambda _: next(outages, None)
+    batch = batch_of(1, b"x")
+    row = weakref.ref(batch.rows[DIALOGUE][0])
+    gc.disable()
+    try:
+        await store.write(batch, CommitTurn(None))
+        del batch
+        assert store.strategies == [InsertStrategy.DIRECT] * 2
+        assert row() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_write_that_began_before_an_outage_does_not_end_it() -> None:
