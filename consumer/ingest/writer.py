@@ -90,14 +90,18 @@ class Writer:
 
     async def _work(self) -> None:
         while True:
-            batch, turn = await self._sealed.get()
-            try:
-                await self._write(batch, turn)
-            finally:
-                turn.over()
-                self._slots.release()
-                self._sealed.task_done()
-                self._unfinished -= 1
+            await self._write_next()
+
+    async def _write_next(self) -> None:
+        """Write a batch. After this call, no variable keeps the batch while the next one is awaited."""
+        batch, turn = await self._sealed.get()
+        try:
+            await self._write(batch, turn)
+        finally:
+            turn.over()
+            self._slots.release()
+            self._sealed.task_done()
+            self._unfinished -= 1
 
     async def _write(self, batch: Batch, turn: CommitTurn) -> None:
         started = self._clock.monotonic()

@@ -14,7 +14,7 @@ import pytest
 from consumer.events.dialogue import DIALOGUE
 from consumer.ingest.batch import Batch
 from consumer.ingest.days import BusinessDays
-from consumer.ingest.ports import Cause, Unavailable, Written
+from consumer.ingest.ports import Cause, Telemetry, Unavailable, Written
 from consumer.ingest.writer import CommitTurn, Writer
 from consumer.postgres.client import Database
 from consumer.postgres.dead_letter_limit import DeadLetterLimit
@@ -103,20 +103,30 @@ async def test_an_unsupported_feature_without_copy_is_waited_out(monkeypatch: py
 
 
 async def test_a_written_batch_is_freed_at_once() -> None:
-    """No reference cycle keeps it, also after a failed attempt: the garbage collector would find it only much later."""
+    """No reference cycle keeps it, also after a failed attempt: the garbage collector would find it only much later.
+    Neither does a writer that waits for the next batch.
+    """
     store = Store()
     outages = iter([Unavailable("killed", Cause.CONNECTION)])
     store.fails = lambda _: next(outages, None)
+    telemetry = cast(Telemetry, SimpleNamespace(written=lambda *_: None))  # the fake one would keep the batch
+    writer = Writer(store, telemetry, LoopClock(), lambda _: None, lambda *_: None)
+    works = [asyncio.create_task(work) for work in writer.workers()]
     batch = batch_of(1, b"x")
     row = weakref.ref(batch.rows[DIALOGUE][0])
     gc.disable()
     try:
-        await store.write(batch, CommitTurn(None))
+        await writer.slot()
+        writer.put(batch)
         del batch
+        await writer.idle()
+        await asyncio.sleep(0)
         assert store.strategies == [InsertStrategy.DIRECT] * 2
         assert row() is None
     finally:
         gc.enable()
+        for work in works:
+            work.cancel()
 
 
 async def test_a_write_that_began_before_an_outage_does_not_end_it() -> None:
