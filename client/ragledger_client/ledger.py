@@ -33,7 +33,7 @@ class Answer:
 
     def __init__(self, ledger: Ledger, fields: Mapping[str, Any]) -> None:
         given = fields.get("id")
-        self.id = uuid7(time.time_ns()) if given is None else str(given)
+        self.id = _id(given)
         self._ledger = ledger
         self._fields = {"created_at": _now(), **fields, "id": self.id}
         self._is_answered = False
@@ -140,7 +140,11 @@ class Ledger:
         :param user_feedback: -1, 0 or +1
         :param given_at: when the user gave it; now if omitted
         """
-        event = {"dialogue_id": dialogue_id, "user_feedback": user_feedback, "given_at": given_at or _now()}
+        event = {
+            "dialogue_id": dialogue_id,
+            "user_feedback": user_feedback,
+            "given_at": _now() if given_at is None else given_at,
+        }
         self._record(_fields.FEEDBACK, event)
 
     def provenance(
@@ -158,7 +162,7 @@ class Ledger:
         :return: the id of the record
         """
         given = fields.get("id")
-        own = uuid7(time.time_ns()) if given is None else str(given)
+        own = _id(given)
         event = {
             "acquired_at": _now(),
             **fields,
@@ -202,6 +206,16 @@ class Ledger:
     def _encode(self, recorded: Recorded) -> Encoded:
         kind = recorded.declaration.kind
         return encode(recorded, self._topics[kind], _KEYS[kind], self._namespace)
+
+
+def _id(given: object) -> str:
+    """The id as text; a new one if none was given. Text that is no UUID is refused when the event is checked."""
+    if given is None:
+        return uuid7(time.time_ns())
+    try:
+        return str(given)
+    except Exception:  # noqa: BLE001 - the application must not fail because of its ledger
+        return ""
 
 
 def _now() -> datetime:

@@ -212,6 +212,24 @@ def test_values_that_raise_errors_when_they_are_read_are_dropped(
     assert_books(delivering.ledger.stats())
 
 
+def test_ids_and_times_that_raise_errors_are_dropped(delivering: Recorder) -> None:
+    """They are read in the call, which raises nothing all the same."""
+
+    class Hostile:
+        def __str__(self) -> str:
+            raise RuntimeError(SECRET)
+
+        __bool__ = __str__
+
+    hostile: Any = Hostile()
+    answer(delivering.ledger, id=hostile)
+    delivering.ledger.feedback(answer(delivering.ledger), 1, given_at=hostile)
+    assert delivering.ledger.flush(30)
+    assert delivering.reported("dialogue: id: must be a UUID") == delivering.reported("feedback: given_at: ") == 1
+    assert SECRET not in str(delivering.problems)
+    assert_books(delivering.ledger.stats())
+
+
 def test_the_number_of_causes_is_limited(delivering: Recorder) -> None:
     """A cause has the names of unknown fields, and an application may make names without end."""
     for number in range(250):
