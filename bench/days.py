@@ -37,7 +37,7 @@ NEW, IN_A_TRANSACTION = 10_000, 5_000
 DAY = date(2026, 1, 10)
 _BEGINS = datetime(DAY.year, DAY.month, DAY.day)  # noqa: DTZ001 - naive UTC, as the column is
 _STEP = 250_000
-# A row has about 1.9 kB. A user asks four times in a row; latencies are log-normal.
+# A row has about 1.9 kB. A user asks four questions one after the other; latencies are log-normal.
 _FILL = """
 INSERT INTO ai_dialogue_log (
     user_id, session_id, query, response, model_used, created_at, ingested_at, citations, latency_ms, token_cost_jpy,

@@ -1,8 +1,8 @@
--- 0025_add_rollup_buckets: sums of the dialogues of each quarter of an hour, so that a large day costs what changed.
+-- 0025_add_rollup_buckets: sums of the dialogues of each quarter of an hour, so that a roll-up reads only what has changed.
 --
--- A mark may name the bucket that has changed; a mark without one stands for the whole day, as older replicas make it. If
--- an older replica computes a day, the sums of the day are no longer used, because computed_at differs. See
--- docs/adr/0078-buckets-of-a-day.md.
+-- A mark may name the bucket that has changed; a mark without one stands for the whole day, as replicas of
+-- older versions write it. If such a replica computes a day, the sums of the day are no longer used, because computed_at
+-- differs. See docs/adr/0078-buckets-of-a-day.md.
 --
 -- Only roles that may delete marks may use rollup_buckets, because it holds ids of users.
 -- touched_days is small, so checking its new constraint takes no time.
@@ -46,8 +46,8 @@ CREATE TABLE IF NOT EXISTS rollup_buckets (
 ALTER TABLE rollup_buckets ALTER COLUMN users SET STORAGE EXTERNAL;
 CREATE INDEX IF NOT EXISTS idx_rollup_buckets_day ON rollup_buckets (day) WHERE day IS NOT NULL;
 
--- As 0022 has it; it also deletes buckets, which name the users of the deleted dialogues. It does not wait for a roll-up
--- that is writing a bucket: its mark for the whole day makes the next roll-up delete the bucket.
+-- The function of 0022, which now also deletes the buckets of the deleted dialogues, because they name users. If a roll-up
+-- is writing a bucket, the function skips it. The mark for the whole day makes the next roll-up delete it.
 CREATE OR REPLACE FUNCTION mark_days_of_deleted_dialogues() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER AS $function$
 BEGIN
@@ -90,7 +90,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON COLUMN touched_days.bucket IS 'Begin of the quarter of an hour whose rows have changed, UTC; NULL: any row of the day may have changed';
+COMMENT ON COLUMN touched_days.bucket IS 'Start of the quarter of an hour whose rows have changed, UTC; NULL: any row of the day may have changed';
 
 COMMENT ON TABLE rollup_buckets IS 'Sums of the dialogues of a quarter of an hour or of a day, for days with many dialogues. The roll-up can compute all of it again from the rows';
 COMMENT ON COLUMN rollup_buckets.begins_at IS 'First moment, UTC';
@@ -110,12 +110,12 @@ COMMENT ON COLUMN rollup_buckets.feedback_neutral IS 'Number of dialogues with t
 COMMENT ON COLUMN rollup_buckets.feedback_negative IS 'Number of dialogues with the feedback -1';
 COMMENT ON COLUMN rollup_buckets.latencies IS 'The different values of latency_ms, ascending';
 COMMENT ON COLUMN rollup_buckets.latency_counts IS 'Number of dialogues with each of the latencies, in the same order';
-COMMENT ON COLUMN rollup_buckets.ingest_delays IS 'The different delays from created_at to ingested_at, in milliseconds, ascending; rounded to seconds from 10 s on, to minutes from 10,000 s on';
+COMMENT ON COLUMN rollup_buckets.ingest_delays IS 'The different delays from created_at to ingested_at, in milliseconds, ascending; below 10 s rounded to milliseconds, below 10,000 s to seconds, otherwise to minutes';
 COMMENT ON COLUMN rollup_buckets.ingest_delay_counts IS 'Number of dialogues with each of the ingest_delays, in the same order';
 COMMENT ON COLUMN rollup_buckets.unique_users IS 'Number of different users';
 COMMENT ON COLUMN rollup_buckets.users IS 'The users of a quarter of an hour; NULL for a day';
 COMMENT ON COLUMN rollup_buckets.day IS 'The day in the business time zone; NULL for a quarter of an hour';
 COMMENT ON COLUMN rollup_buckets.computed_at IS 'When this was computed, UTC. The sums of a day are valid if this is the computed_at of the day in rag_metrics_history';
-COMMENT ON COLUMN computed_days.ingest_delay_p95 IS '95th percentile of ingested_at - created_at over the dialogues of the day, in seconds; each delay is rounded to milliseconds, from 10 s on to seconds, from 10,000 s on to minutes. NULL where none has both';
+COMMENT ON COLUMN computed_days.ingest_delay_p95 IS '95th percentile of ingested_at - created_at over the dialogues of the day, in seconds; each delay is rounded: below 10 s to milliseconds, below 10,000 s to seconds, otherwise to minutes. NULL where none has both';
 
 COMMIT;

@@ -1,6 +1,6 @@
 """The checks of single fields. The service makes the same checks; a test compares the two.
 
-A check takes a value of a snapshot, so every mapping is a dict and every sequence a list. It returns the value to
+A check takes a value of a snapshot, in which mappings are dicts, and tuples are lists. It returns the value to
 publish, or raises :class:`Invalid`. :func:`ragledger_client._events.encode` finds characters that cannot be stored.
 """
 
@@ -39,7 +39,7 @@ class Invalid(Exception):
 
 
 def text(shortest: int = 0, longest: int | None = None) -> Check:
-    """A string with so many characters."""
+    """A string of at least `shortest` and at most `longest` characters."""
 
     def check(value: Any) -> str:
         if not isinstance(value, str):
@@ -150,7 +150,7 @@ def choice(values: Collection[str], aliases: Collection[str] = ()) -> Check:
 
 
 def json_object(value: Any) -> dict[Any, Any]:
-    """Any mapping."""
+    """Any dict."""
     if isinstance(value, dict):
         return value
     raise Invalid("must be a dict")

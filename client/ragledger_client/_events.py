@@ -19,7 +19,7 @@ from ragledger_client._ids import with_uuids
 
 _MOST_LEVELS = 500
 _VALUE_BYTES = 64  # about what a value needs in memory beside its text: an object, and its place in a dict or list
-_ATOMS = frozenset({int, float, bool, type(None), datetime, UUID, Decimal})  # need no search for values inside
+_ATOMS = frozenset({int, float, bool, type(None), datetime, UUID, Decimal})  # contain no other values
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -61,7 +61,8 @@ def snapshot(declaration: Declaration, given: Mapping[str, Any], most_bytes: int
     """Copy the mappings, lists and tuples of an event, at any depth, as dicts and lists.
 
     Other values are not copied: they cannot change, or :func:`encode` rejects them. The work is done level by level,
-    without recursion, because the application's own calls count towards Python's limit.
+    without recursion, because the application's own calls count towards
+    Python's recursion limit.
 
     :raises Invalid: the event is nested too deep (such as a list that contains itself), or needs more than `most_bytes`
     """

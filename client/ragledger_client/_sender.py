@@ -50,7 +50,7 @@ _FIXED: Mapping[str, Any] = {"enable.idempotence": True, "acks": "all"}
 _CLOSED = "the ledger is closed"
 _FULL = "the buffer is full: Kafka takes events more slowly than they are recorded, or not at all"
 _UNREACHABLE = "Kafka is unreachable; events wait in the buffer"
-# Wrong events among them have this cause too, if the sender had no time to check them.
+# A wrong event also gets this cause if the sender did not check it before the close.
 _GIVEN_UP = "not acknowledged by Kafka before the ledger was closed"
 # Errors that a person can fix: a topic or a right is missing. Until then events wait, as in an outage.
 _TEMPORARY: Mapping[int, str] = {
@@ -359,5 +359,5 @@ class Sender:
 
 
 def _limited(counts: Mapping[str, int], cause: str) -> str:
-    """The cause to count; a common one if there are too many, because causes name unknown fields."""
+    """The cause, or "other causes" if there are too many: causes name unknown fields, so their number has no limit."""
     return cause if cause in counts or len(counts) < _MOST_CAUSES else "other causes"

@@ -15,7 +15,7 @@ from consumer.decode.copy_format import microseconds, moment_of
 _SLOT = 15 * 60 * 1_000_000
 _1980 = microseconds(datetime(1980, 1, 1))  # noqa: DTZ001 - naive UTC
 
-# A transaction that touches more buckets of a day marks the whole day.
+# A transaction that touches more than this many buckets of a day marks the whole day.
 _MOST_BUCKETS = 8
 
 _EVER, _NEVER = datetime.min, datetime.max  # noqa: DTZ901 - naive UTC
@@ -44,9 +44,9 @@ class BusinessDays:
         return older | {self._of_slot(slot) for slot in slots}
 
     def touched_by(self, moments: Iterable[int | None]) -> tuple[Sequence[date], Sequence[datetime | None]]:
-        """The days of the moments, and for each the begin of the bucket that the moments are in, naive UTC. A day with
-        many such buckets is there with None, the first and the last one. In another time zone, these may be in the day
-        before or after. A day from before 1980 is there with None alone.
+        """The marks for these moments: days, and for each day the start of a bucket, naive UTC. If a day has more than
+        eight buckets, its marks name None (the whole day), the first and the last bucket. A replica with another time
+        zone uses these two to find other days. A day before 1980 has only the mark None.
 
         :param moments: microseconds since 2000-01-01 UTC; None is skipped
         """

@@ -1,7 +1,7 @@
 """The figures of a day: from its rows, or from its buckets.
 
-A bucket is a quarter of an hour, UTC. `rollup_buckets` holds the sums of each bucket and of the whole day, among them
-how often each latency occurs, so that percentiles are exact. See docs/adr/0078-buckets-of-a-day.md.
+A bucket is a quarter of an hour, UTC. `rollup_buckets` holds the sums of each bucket and of the whole day. It also
+holds how often each latency occurs, so percentiles are exact. See docs/adr/0078-buckets-of-a-day.md.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ async def figures_from_buckets(transaction: Transaction, day: date, days: Busine
 
 
 def _latencies(found: Sequence[float] | None) -> Mapping[str, float | None]:
-    """The three percentiles by column. There is none if no row has a latency."""
+    """The three percentiles by column. Each is None if no row has a latency."""
     return dict(zip(("latency_p50", "latency_p95", "latency_p99"), found or (None, None, None), strict=True))
 
 
@@ -78,7 +78,6 @@ async def forget_marks(transaction: Transaction, day: date, days: BusinessDays) 
     """Delete the marks of a day, and its buckets, which would be out of date."""
     bounds = days.bounds(day)
     strays = await transaction.fetch(load("forget_touched_day"), day, *bounds)
-    await transaction.execute(load("drop_buckets"), *bounds)
     await _mark_again(transaction, [row["bucket"] for row in strays], days)
 
 

@@ -41,7 +41,7 @@ _FIGURES = (
 )
 # A smaller day is computed from its rows in less than half a second, so buckets would save nothing.
 BUCKETS_FROM_DIALOGUES = 50_000
-# From here on, one statement that reads all rows may take longer than the default time limit of a statement.
+# With so many dialogues, reading all rows takes half a minute or more. The default limit of a statement is 60 s.
 _TOO_LARGE_TO_READ_AGAIN = 10_000_000
 _json = msgspec.json.Encoder(decimal_format="number")
 

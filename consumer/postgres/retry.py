@@ -19,8 +19,8 @@ async def retry_after(
 ) -> Result:
     """Call `attempt` until it raises none of `errors`, with growing, jittered pauses. There is no limit.
 
-    tenacity learns neither results nor errors. Its objects refer to each other, so they would keep a written batch in
-    memory until the garbage collector finds them.
+    Results and errors are not passed to tenacity. Its objects form reference cycles, which would keep a written batch
+    in memory until the garbage collector runs.
 
     :param report: called with each error before the pause
     """

@@ -152,8 +152,8 @@ async def _demand_present(transaction: Transaction, kind: Kind, rows: Sequence[R
 
 
 def _sort_out(rows: Sequence[Row], new: set[bytes]) -> Outcome:
-    """Separate rows with new ids from duplicates. The first of two equal ids is the new one, because PostgreSQL scans a
-    temporary table in the order of insertion.
+    """Separate rows with new ids from duplicates. Of several rows with one id, the first is the new one. A merge does
+    the same, because PostgreSQL scans a temporary table in the order of insertion.
     """
     inserted, duplicates = [], []
     for row in rows:

@@ -171,7 +171,7 @@ async def test_any_change_of_rows_leaves_the_day_equal_to_the_queries(environmen
 
 
 async def test_writers_and_the_roll_up_at_once(environment: Environment) -> None:
-    """Users come and go in several buckets while the day is rolled up: each is counted once in the end."""
+    """Dialogues are added and their users change while the day is rolled up. In the end each user is counted once."""
     begins, _ = bounds(DAY, "UTC")
     moments = [begins + timedelta(minutes=5 + 15 * number) for number in range(24)]
     insert(environment, "UTC", moments, 1)
@@ -217,7 +217,7 @@ async def test_writers_and_the_roll_up_at_once(environment: Environment) -> None
 
 
 async def test_only_marked_buckets_are_computed_from_rows(environment: Environment) -> None:
-    """A change without a mark shows it: first it is seen in the marked bucket alone, after the day's end in all."""
+    """All rows change without marks. The roll-up sees only the marked bucket; after the end of the day, it sees all."""
     begins, ends = bounds(DAY, "UTC")
     moments = [begins + timedelta(hours=hour) for hour in range(24)]
     insert(environment, "UTC", moments, 1)
@@ -237,8 +237,8 @@ async def test_only_marked_buckets_are_computed_from_rows(environment: Environme
         assert await replica.due(0) == []
 
 
-async def test_an_older_replica_may_compute_the_day_in_between(environment: Environment) -> None:
-    """It deletes the marks and does not know buckets: the sums are not used any more."""
+async def test_a_replica_of_an_older_version_may_compute_the_day_in_between(environment: Environment) -> None:
+    """A replica of an older version deletes marks and leaves buckets. Then the sums are not used."""
     begins, _ = bounds(DAY, "UTC")
     moments = [begins + timedelta(hours=hour) for hour in range(24)]
     insert(environment, "UTC", moments, 1)
@@ -255,8 +255,8 @@ async def test_an_older_replica_may_compute_the_day_in_between(environment: Envi
 
 
 async def test_deleted_dialogues_take_their_buckets_along(environment: Environment) -> None:
-    """Whoever deletes them: no bucket names their users any more, and the day is right again. This does not wait for a
-    roll-up that is writing a bucket.
+    """After any DELETE, no bucket names the users of the deleted dialogues, and the day is right. The DELETE does not
+    wait for a roll-up that is writing a bucket.
     """
     begins, _ = bounds(DAY, "UTC")
     insert(environment, "UTC", [begins + timedelta(hours=hour) for hour in range(24)], 1)
@@ -291,6 +291,7 @@ async def test_a_whole_day_of_a_replica_with_another_time_zone_marks_both_days(e
             moments[15],
             moments[30],
         )
+        change(environment, "Asia/Tokyo", "SELECT created_at FROM ai_dialogue_log WHERE created_at = %s", moments[40])
         job = RollupJob(replica, FakeAmendments(), FakeDayTelemetry(), SystemClock(), 3600)
         while execute(environment, "SELECT day FROM touched_days"):
             await job.run_once(fresh_seconds=0)

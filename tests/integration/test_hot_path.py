@@ -132,7 +132,7 @@ async def test_the_statements_of_a_batch(store: tuple[PostgresStore, str, str]) 
 
 async def test_equal_ids_in_a_batch_need_no_staging_table(store: tuple[PostgresStore, str, str]) -> None:
     """The first one is inserted, the other one is a duplicate, and the statements are those of a batch of new rows. A
-    duplicate of a stored row needs the staging table, until a batch has none.
+    duplicate of a stored row needs the staging table, which is used until a batch has no such duplicate.
     """
     writer, owner, role = store
     known = dict(zip("abcd", records(A, 0, *"abcd"), strict=True))

@@ -97,6 +97,11 @@ def test_only_marked_buckets_of_a_day_are_read(connection: psycopg.Connection, m
     day, bucket = ("2026-01-20", "2026-01-20", "2026-01-21"), "2026-01-20 12:00"
     with connection.transaction():
         connection.execute(load("roll_up_settings").encode())
+        connection.execute(
+            "INSERT INTO rag_metrics_history (date, computed_at) VALUES (%s, now() AT TIME ZONE 'UTC')"
+            " ON CONFLICT (date(date)) DO UPDATE SET computed_at = excluded.computed_at",
+            (day[0],),
+        )
         plan_of(connection, load("update_buckets"), *day)
         connection.execute(
             "UPDATE ai_dialogue_log SET user_id = gen_random_uuid()"

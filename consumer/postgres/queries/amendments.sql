@@ -26,9 +26,9 @@ ON CONFLICT (name) DO NOTHING
 
 
 -- name: apply_feedback
--- Write waiting verdicts into their dialogues, if these are there. Returns the times of each dialogue before and after,
--- which differ if a fold or a trigger of the owner moves it meanwhile; and whether the row was changed: such a trigger
--- may have left it out.
+-- Write waiting verdicts into their dialogues, if these are there. Returns created_at of each dialogue before and after
+-- the update, and whether the row was changed. The two times differ if a fold or a trigger of the owner changes
+-- created_at. Such a trigger may also skip the row.
 -- $1 dialogues
 WITH waiting AS (
     SELECT dialogue_id, user_feedback

@@ -37,15 +37,9 @@ SELECT
     EXISTS (SELECT FROM dialogue_retention WHERE expired_before > $1) AS expired
 
 
--- name: drop_buckets
--- Delete the sums of every bucket and day that overlaps a span of time.
--- $1 from  $2 up to, but not including, both UTC. The longest day has 25 hours, so the index finds the rows.
-DELETE FROM rollup_buckets WHERE begins_at > $1::timestamp - interval '2 days' AND begins_at < $2 AND ends_at > $1
-
-
 -- name: due_days
--- The due days, newest first, because today matters most: days whose rows have changed, days of another basis, days with
--- buckets that have ended since they were computed, and today if it has a row. A day that was computed just now can wait: another replica has done it.
+-- The due days, newest first, because today matters most: days whose rows have changed, days of another basis, large days
+-- that have ended since their sums were computed, and today if it has a row. A day that was computed just now can wait: another replica has done it.
 -- $1 the basis in force  $2 today  $3 seconds for which a row is fresh
 WITH stale AS (
     SELECT day FROM touched_days
@@ -70,9 +64,9 @@ ORDER BY stale.day DESC
 
 
 -- name: figures_of_buckets
--- The figures of a day from its sums, as `figures_of_day` computes them from the rows, except percentiles: their values
--- and counts.
--- $1 begin of the day  $2 its end, both UTC
+-- The figures of a day from its sums. They equal those of `figures_of_day`. Instead of percentiles, it returns the values
+-- and their counts.
+-- $1 start of the day  $2 its end, both UTC
 SELECT
     dialogues AS total_dialogues,
     unique_users,
@@ -139,11 +133,16 @@ FROM (
 
 -- name: forget_touched_day
 -- Delete the marks of a day that is computed next. Marks of transactions that commit after this statement began stay.
--- The statement that computes runs later, so it sees at least the rows of every mark deleted here. Returns the buckets
--- that are not in the day: a replica with another time zone has marked them.
--- $1 day  $2 its begin  $3 its end, both UTC
+-- The statement that computes runs later, so it sees at least the rows of every mark deleted here. Also delete the sums of
+-- every bucket and day that overlaps the day, because they are not updated. Returns the marked buckets that are not in the
+-- day: a replica with another time zone has marked them.
+-- $1 day  $2 its start  $3 its end, both UTC. No day is longer than two days, so the index finds the buckets.
 WITH forgotten AS (
     DELETE FROM touched_days WHERE day = $1::date RETURNING bucket
+),
+dropped AS (
+    DELETE FROM rollup_buckets
+    WHERE begins_at > $2::timestamp - interval '2 days' AND begins_at < $3::timestamp AND ends_at > $2
 )
 SELECT DISTINCT bucket FROM forgotten WHERE bucket < $2 OR bucket >= $3
 
@@ -195,8 +194,7 @@ WHERE current_setting(wanted.name, true) IS NOT NULL
 
 
 -- name: state_of_day
--- The state of a day: whether its rows have changed since it was computed, and whether only rows of marked buckets have;
--- its basis, and its age.
+-- The state of a day: whether it is marked, whether no mark stands for the whole day, its basis, and its age.
 -- $1 day, as in the marks  $2 day
 SELECT
     EXISTS (SELECT FROM touched_days WHERE touched_days.day = $1::date) AS touched,
@@ -225,7 +223,7 @@ WHERE date(history.date) = $1::text::date
 -- name: touch_days
 -- Mark days whose rows have changed, so that the roll-up computes them again. Marks are only added, so writers never
 -- wait.
--- $1 days  $2 for each day the begin of the bucket that has changed, UTC; NULL or missing: the whole day
+-- $1 days  $2 for each day the start of the bucket that has changed, UTC; NULL or missing: the whole day
 INSERT INTO touched_days (day, bucket) SELECT * FROM unnest($1::date[], $2::timestamp[])
 
 
@@ -241,13 +239,15 @@ WHERE NOT EXISTS (SELECT FROM rag_metrics_history WHERE date(date) = wanted.day)
 -- name: update_buckets
 -- Bring the buckets of a day up to date with its rows, then the sums of the day, and delete the marks of the day. Only
 -- marked buckets are computed from the rows, and the sums of the day change by the differences. All buckets are computed
--- if the day has no sums, if an older replica has computed the day since, or if a mark stands for the whole day. A user who is new in the marked buckets is new in
--- the day if no row of the other buckets has the user; an index tells.
--- It is one statement, because rows and marks must be of one moment: if a mark is not deleted here, its rows must not be
--- seen here either. Returns the marked buckets that are not in the day. Run it with `roll_up_settings`.
--- $1 day  $2 its begin  $3 its end, both UTC
+-- if the day has no sums, if a replica of an older version has computed the day since, or if a mark stands for the whole
+-- day. A user who is new in the marked buckets counts as new in the day if no other bucket of the day has a row of this
+-- user. An index finds such rows.
+-- It is one statement, because it must see marks and rows in the same state: if it does not see a mark, it must not see
+-- the rows of this mark either. So it also computes buckets that are marked for another day, by a replica with another
+-- time zone; that mark stays. Returns the marked buckets that are not in the day. Run it with `roll_up_settings`.
+-- $1 day  $2 its start  $3 its end, both UTC
 WITH forgotten AS (
-    DELETE FROM touched_days WHERE day = $1::date OR (bucket >= $2 AND bucket < $3) RETURNING bucket
+    DELETE FROM touched_days WHERE day = $1::date RETURNING bucket
 ),
 scope AS (
     SELECT
@@ -259,7 +259,10 @@ scope AS (
         ) AS is_whole
 ),
 stale AS (
-    SELECT bucket AS begins_at FROM forgotten, scope WHERE NOT is_whole AND bucket >= $2 AND bucket < $3 GROUP BY bucket
+    SELECT bucket AS begins_at
+    FROM touched_days, scope
+    WHERE NOT is_whole AND bucket >= $2 AND bucket < $3
+    GROUP BY bucket
     UNION ALL
     SELECT generate_series($2::timestamp, $3::timestamp - interval '15 minutes', interval '15 minutes')
     FROM scope
@@ -348,7 +351,11 @@ delay AS (
     HAVING sum(sign * n) <> 0
 ),
 person AS (
-    (SELECT unnest(users) AS user_id, 1 AS sign FROM fresh, scope WHERE NOT is_whole EXCEPT SELECT unnest(users), 1 FROM before)
+    (
+        SELECT unnest(users) AS user_id, 1 AS sign FROM fresh, scope WHERE NOT is_whole
+        EXCEPT
+        SELECT unnest(users), 1 FROM before
+    )
     UNION ALL
     (SELECT unnest(users), -1 FROM before EXCEPT SELECT unnest(users), -1 FROM fresh)
 ),
@@ -361,7 +368,7 @@ only_here AS (
         WHERE ai_dialogue_log.user_id = person.user_id AND created_at >= $2 AND created_at < $3 AND NOT EXISTS (
             SELECT FROM stale WHERE created_at >= stale.begins_at AND created_at < stale.begins_at + interval '15 minutes'
         )
-        LIMIT 1  -- a plan that asks the index for each user, whatever the statistics say
+        LIMIT 1  -- makes PostgreSQL look up each user in the index, also with outdated statistics
     ) IS NULL
 ),
 day AS (
@@ -375,7 +382,7 @@ day AS (
         (SELECT coalesce(array_agg(value ORDER BY value), '{}') FROM delay),
         (SELECT coalesce(array_agg(n ORDER BY value), '{}') FROM delay),
         CASE
-            -- count(DISTINCT) sorts, on disk if need be; EXCEPT would keep all users in memory.
+            -- count(DISTINCT) can sort on disk; EXCEPT would keep all users in memory.
             WHEN (SELECT is_whole FROM scope) THEN (SELECT count(DISTINCT one) FROM fresh, unnest(users) AS one)
             ELSE (SELECT unique_users FROM before WHERE users IS NULL) + (SELECT users FROM only_here)
         END,

@@ -213,7 +213,7 @@ def test_values_that_raise_errors_when_they_are_read_are_dropped(
 
 
 def test_ids_and_times_that_raise_errors_are_dropped(delivering: Recorder) -> None:
-    """They are read in the call, which raises nothing all the same."""
+    """The call reads them, and raises no exception."""
 
     class Hostile:
         def __str__(self) -> str:
@@ -398,7 +398,7 @@ def laughs() -> Any:
     ],
 )
 def test_values_without_an_end_are_refused(value: Any, problem: str) -> None:
-    """The call ends soon, and takes no more memory than the buffer may."""
+    """The call ends soon, and uses at most `max_bytes`."""
     recorder = Recorder(max_bytes=100_000)
     answer(recorder.ledger, more=value)
     assert list(recorder.ledger.stats().dropped.values()) == [1]

@@ -189,7 +189,7 @@ def test_many_buckets_of_a_day_touch_the_whole_day() -> None:
 
 
 def test_before_1980_a_day_has_no_buckets() -> None:
-    """Its offset from UTC may be any number of seconds."""
+    """The offset of the time zone from UTC may be any number of seconds."""
     assert touched("Africa/Monrovia", "1971-06-01T12:00") == [("1971-06-01", None)]
     zone = BusinessDays("Africa/Monrovia")
     assert not has_buckets(zone.bounds(date(1971, 6, 1)))

@@ -104,7 +104,7 @@ async def test_an_unsupported_feature_without_copy_is_waited_out(monkeypatch: py
 
 async def test_a_written_batch_is_freed_at_once() -> None:
     """No reference cycle keeps it, also after a failed attempt: the garbage collector would find it only much later.
-    Neither does a writer that waits for the next batch.
+    A writer that waits for the next batch does not keep it either.
     """
     store = Store()
     outages = iter([Unavailable("killed", Cause.CONNECTION)])
